@@ -1,0 +1,27 @@
+//! The words of the trade as types: what a number, an account, an amount of
+//! money or a change *is*, whoever stores, serves or prints it.
+//!
+//! Text becomes one of these types at the edge; inside, nobody checks it
+//! again. Invariant: a value of these types is well formed.
+//! Deliberately absent: I/O, async, SQL, HTTP.
+
+pub mod change;
+pub mod country;
+pub mod e164;
+pub mod entity;
+pub mod field;
+pub mod id;
+pub mod money;
+pub mod number;
+// pub mod plan;
+pub mod time;
+
+pub use change::{Actor, Change, EntityChange, NumberChange, Verb};
+pub use country::Country;
+pub use e164::E164;
+pub use entity::{Account, Application, Key, Partner, Scope, Trunk};
+pub use field::FieldError;
+pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId};
+pub use money::{Currency, Money};
+pub use number::{NumberType, Record, State, Status, Tags};
+pub use time::Time;

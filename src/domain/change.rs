@@ -1,0 +1,104 @@
+//! One entry of the append-only log: who did what to which numbers, when,
+//! before and after.
+//!
+//! A partner's changes are numbered 1, 2, 3… without gaps; the number is the
+//! partner's version. Every node builds its index from the same entries by the
+//! same path, so an entry holds all that a follower needs.
+
+use std::fmt;
+
+use super::{Account, Application, E164, Key, Partner, PartnerKey, Record, Time, Trunk};
+
+/// SHA-256 of a log entry; each entry holds its predecessor's.
+pub type Digest = [u8; 32];
+
+/// The predecessor's digest of a partner's first change.
+pub const GENESIS: Digest = [0; 32];
+
+/// Everything that one version of a partner changed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Change {
+    pub partner: PartnerKey,
+    pub version: u64,
+    pub at: Time,
+    pub actor: Actor,
+    pub request_id: Option<String>,
+    pub verb: Verb,
+    pub entities: Vec<EntityChange>,
+    /// Sorted by number, each number once.
+    pub numbers: Vec<NumberChange>,
+}
+
+/// Who did it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Actor {
+    /// A command on the server's machine, by the named user of that machine.
+    Command { user: String },
+}
+
+impl Actor {
+    /// This process, run by hand.
+    pub fn command() -> Actor {
+        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+        Actor::Command { user: user.unwrap_or_else(|_| "unknown".to_owned()) }
+    }
+
+    pub fn parse(text: &str) -> Option<Actor> {
+        let user = text.strip_prefix("command:")?;
+        Some(Actor::Command { user: user.to_owned() })
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Actor::Command { user } => write!(f, "command:{user}"),
+        }
+    }
+}
+
+/// What was done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    PartnerCreate,
+    PartnerSuspend,
+    PartnerResume,
+    AccountCreate,
+    KeyCreate,
+    KeyRevoke,
+    Import,
+}
+
+super::number::words!(Verb: PartnerCreate "partner_create", PartnerSuspend "partner_suspend", PartnerResume "partner_resume", AccountCreate "account_create", KeyCreate "key_create", KeyRevoke "key_revoke", Import "import");
+
+/// One entity before and after; `before` is absent where it was created.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum EntityChange {
+    Partner(Edit<Partner>),
+    Account(Edit<Account>),
+    Application(Edit<Application>),
+    Trunk(Edit<Trunk>),
+    Key(Edit<Key>),
+}
+
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Edit<T> {
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub before: Option<T>,
+    pub after: T,
+}
+
+impl<T> Edit<T> {
+    pub fn created(after: T) -> Edit<T> {
+        Edit { before: None, after }
+    }
+}
+
+/// One number before and after: absent before it came in and after it retired.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NumberChange {
+    pub number: E164,
+    pub before: Option<Record>,
+    pub after: Option<Record>,
+}

@@ -1,0 +1,133 @@
+//! What a partner has besides numbers: accounts, applications, trunks, keys,
+//! and itself.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::number::words;
+use super::{AccountId, ApplicationId, KeyId, PartnerId, Time, TrunkId};
+
+/// The most characters a name can have.
+pub const NAME_CHARS_MAX: usize = 200;
+
+/// A reseller: the tenant that everything else belongs to.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Partner {
+    pub auth_id: PartnerId,
+    pub name: Arc<str>,
+    pub created_at: Time,
+    /// Set while the partner is suspended: its keys then open nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_at: Option<Time>,
+}
+
+/// A customer of a partner.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Account {
+    pub auth_id: AccountId,
+    pub name: Arc<str>,
+    pub created_at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived_at: Option<Time>,
+}
+
+/// What a number routes to.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Application {
+    pub id: ApplicationId,
+    pub name: Arc<str>,
+    /// The account it belongs to; without one it serves all of the partner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    pub created_at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived_at: Option<Time>,
+}
+
+/// The SIP trunk that calls to a number arrive on.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Trunk {
+    pub id: TrunkId,
+    pub name: Arc<str>,
+    /// As in [`Application`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    pub created_at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived_at: Option<Time>,
+}
+
+/// What a key may do. `manage` includes `read`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    Read,
+    Manage,
+}
+
+words!(Scope: Read "read", Manage "manage");
+
+/// One of a partner's credentials. The token itself is not kept, only its
+/// SHA-256, so it is shown once and can only be replaced.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Key {
+    pub id: KeyId,
+    pub name: Arc<str>,
+    #[serde(with = "hex_digest")]
+    pub token_sha256: [u8; 32],
+    pub scopes: Vec<Scope>,
+    pub created_at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// The networks it may be used from; empty means any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<IpNet>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Time>,
+}
+
+impl Key {
+    /// Whether the key opens anything at `now`.
+    pub fn live(&self, now: Time) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
+    }
+
+    pub fn allows(&self, wanted: Scope) -> bool {
+        self.scopes.iter().any(|&scope| scope >= wanted)
+    }
+}
+
+/// 32 bytes as 64 hexadecimal digits.
+pub mod hex_digest {
+    use serde::Deserialize;
+
+    pub fn text(bytes: &[u8]) -> String {
+        let digits = b"0123456789abcdef";
+        bytes
+            .iter()
+            .flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]])
+            .map(char::from)
+            .collect()
+    }
+
+    pub fn parse(text: &str) -> Option<[u8; 32]> {
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
+        }
+        Some(bytes)
+    }
+
+    pub fn serialize<S: serde::Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&text(bytes))
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        parse(&text).ok_or_else(|| serde::de::Error::custom("must be 64 hexadecimal digits"))
+    }
+}
