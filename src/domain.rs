@@ -13,7 +13,7 @@ pub mod field;
 pub mod id;
 pub mod money;
 pub mod number;
-// pub mod plan;
+pub mod plan;
 pub mod time;
 
 pub use change::{Actor, Change, EntityChange, NumberChange, Verb};

@@ -1,1 +1,3 @@
 pub mod domain;
+pub mod inventory;
+pub mod store;

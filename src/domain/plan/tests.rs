@@ -1,0 +1,273 @@
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::*;
+use NumberType::{Local, Mobile, Tollfree};
+
+/// `country` is "" where there is none.
+#[track_caller]
+fn check(number: u64, number_type: NumberType, country: &str, region: Option<&str>, valid: bool) {
+    let plan = lookup(number);
+    let letters = plan.country.unwrap_or_default();
+    let found = if plan.country.is_some() { std::str::from_utf8(&letters).unwrap() } else { "" };
+    assert_eq!(
+        (plan.number_type, found, plan.region, plan.valid),
+        (number_type, country, region, valid),
+        "number: {number}"
+    );
+}
+
+#[track_caller]
+fn check_national(text: &str, country: &str, expected: Option<u64>) {
+    let country = country.as_bytes().try_into().unwrap();
+    assert_eq!(national(text, country), expected, "text: {text:?}");
+}
+
+#[test]
+fn ordinary_numbers() {
+    check(912271264217, Local, "IN", Some("Mumbai"), true);
+    check(919845012345, Mobile, "IN", None, true);
+    check(33142685300, Local, "FR", Some("Paris"), true);
+    check(33612345678, Mobile, "FR", None, true);
+    check(33801234567, Tollfree, "FR", None, true);
+    check(442079460000, Local, "GB", Some("London"), true);
+    check(447400123456, Mobile, "GB", None, true);
+    check(12125550123, Local, "US", Some("New York, NY"), true);
+    check(14165550123, Local, "CA", Some("Ontario"), true);
+    check(18005551234, Tollfree, "US", None, true);
+    check(81312345678, Local, "JP", Some("Tokyo"), true);
+    check(818012345678, Mobile, "JP", None, true);
+    check(96522345678, Local, "KW", None, true);
+    check(96550012345, Mobile, "KW", None, true);
+}
+
+#[test]
+fn a_zero_at_the_start_of_an_italian_number_stays() {
+    check(390236618300, Local, "IT", Some("Milan"), true);
+    check(39236618300, Local, "", None, false);
+    check(393123456789, Mobile, "IT", None, true);
+}
+
+#[test]
+fn numbers_of_no_country() {
+    check(80012345678, Tollfree, "", None, true);
+    check(883510012345, Local, "", None, true);
+    check(9991234567, Local, "", None, false);
+}
+
+#[test]
+fn countries_that_share_a_calling_code() {
+    check(18765230123, Local, "JM", None, true);
+    check(12423456789, Local, "BS", Some("Exuma"), true);
+    check(17871234567, Local, "PR", None, false);
+    check(441481256789, Local, "GG", Some("Guernsey"), true);
+    check(441534456789, Local, "JE", Some("Jersey"), true);
+    check(441624756789, Local, "IM", Some("Isle of Man"), true);
+    check(590590201234, Local, "GP", None, true);
+    check(596596301234, Local, "MQ", None, true);
+    check(594594101234, Local, "GF", None, true);
+    check(262262161234, Local, "RE", None, true);
+    check(262269601234, Local, "YT", None, true);
+    check(77172123456, Local, "KZ", Some("Astana"), true);
+    check(74951234567, Local, "RU", Some("Moscow"), true);
+}
+
+#[test]
+fn a_number_that_no_sharing_country_has_is_of_none() {
+    check(11234567890, Local, "", None, false);
+    check(19995550123, Local, "", None, false);
+}
+
+#[test]
+fn an_invalid_number_of_an_unshared_calling_code_has_a_country() {
+    check(3312345, Local, "FR", None, false);
+    check(911234567, Local, "IN", Some("Baghpat/Baraut, Uttar Pradesh"), false);
+}
+
+#[test]
+fn indian_service_numbers() {
+    check(911800123456, Tollfree, "IN", None, true);
+    check(9118001234567, Tollfree, "IN", None, true);
+    check(911600123456, Local, "IN", None, true);
+    check(911601123456, Local, "IN", None, true);
+}
+
+#[test]
+fn national_formats() {
+    check_national("022 7126 4217", "IN", Some(912271264217));
+    check_national("91 98765 43210", "IN", Some(919876543210));
+    check_national("020 7946 0000", "GB", Some(442079460000));
+    check_national("(020) 7946\u{2013}0000", "GB", Some(442079460000));
+    check_national("01481 256789", "GG", Some(441481256789));
+    check_national("(212) 555-0123", "US", Some(12125550123));
+    check_national("1.212.555.0123", "US", Some(12125550123));
+    check_national("01 42 68 53 00", "FR", Some(33142685300));
+    check_national("01\u{202f}42\u{202f}68\u{202f}53\u{202f}00", "FR", Some(33142685300));
+    check_national("0590 20 12 34", "GP", Some(590590201234));
+    check_national("030/123456", "DE", Some(4930123456));
+    check_national("02 3661 8300", "IT", Some(390236618300));
+    check_national("011 15-2345-6789", "AR", Some(5491123456789));
+    check_national("2234 5678", "KW", Some(96522345678));
+}
+
+#[test]
+fn texts_that_are_not_national_numbers() {
+    check_national("", "GB", None);
+    check_national("   ", "GB", None);
+    check_national("+44 20 7946 0000", "GB", None);
+    check_national("\u{ff0b}44 20 7946 0000", "GB", None);
+    check_national("011 44 20 7946 0000", "US", None);
+    check_national("1-800-FLOWERS", "US", None);
+    check_national("020 7946 0000 x12", "GB", None);
+    check_national("4.42079E+11", "GB", None);
+    check_national("555-0123", "US", None);
+    check_national("123", "GB", None);
+    check_national("020 7946 0000 0000 0000", "GB", None);
+    check_national("020 7946 0000", "ZZ", None);
+    check_national("020 7946 0000", "0\u{0}", None);
+}
+
+/// Repeatable: no clock and no seed from outside.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// `prefix` and random digits, to a random length of 7 to 15 digits in all.
+    fn number_after(&mut self, prefix: u64) -> u64 {
+        let prefix_digits = u64::from(prefix.checked_ilog10().map_or(0, |log| log + 1));
+        let digits = 7.max(prefix_digits) + self.below(16 - 7.max(prefix_digits));
+        let power = 10u64.pow((digits - prefix_digits) as u32);
+        let number = prefix * power + self.below(power);
+        // Only without a prefix can the first digit be a zero.
+        number.max(10u64.pow(digits as u32 - 1))
+    }
+}
+
+#[track_caller]
+fn check_against_library(number: u64) {
+    let is_e164 = (10u64.pow(6)..10u64.pow(15)).contains(&number);
+    if is_e164 && let Some(answer) = numbers::find(&Digits::new(number)) {
+        assert_eq!(answer, ask_library(number), "number: {number}");
+    }
+}
+
+#[test]
+fn the_table_answers_as_the_library_does() {
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    for _ in 0..20_000 {
+        let number = random.number_after(0);
+        check_against_library(number);
+    }
+    // Most random numbers are invalid. Examples of every type, with a few digits
+    // changed, stay near the borders between patterns.
+    let types = [
+        PhoneNumberType::FixedLine,
+        PhoneNumberType::Mobile,
+        PhoneNumberType::TollFree,
+        PhoneNumberType::PremiumRate,
+        PhoneNumberType::SharedCost,
+        PhoneNumberType::VoIP,
+        PhoneNumberType::PersonalNumber,
+        PhoneNumberType::Pager,
+        PhoneNumberType::UAN,
+        PhoneNumberType::VoiceMail,
+    ];
+    let regions: Vec<Region> = PHONE_NUMBER_UTIL.get_supported_regions().collect();
+    let by_region = regions.iter().flat_map(|&region| {
+        types
+            .iter()
+            .filter_map(move |&kind| PHONE_NUMBER_UTIL.get_example_number_for_type_and_region(region, kind).ok())
+    });
+    let of_no_region = PHONE_NUMBER_UTIL
+        .get_supported_global_network_calling_codes()
+        .filter_map(|code| PHONE_NUMBER_UTIL.get_example_number_for_non_geo_entity(code).ok());
+    let mut examples = 0;
+    for example in by_region.chain(of_no_region) {
+        let national = example.get_national_significant_number();
+        let number: u64 = format!("{}{national}", example.country_code).parse().unwrap();
+        examples += 1;
+        check_against_library(number);
+        for _ in 0..20 {
+            let places = national.len() as u64;
+            let keep = 10u64.pow(random.below(places) as u32);
+            check_against_library(number / keep * keep + random.below(keep));
+            let power = 10u64.pow(random.below(places) as u32);
+            let digit = number / power % 10;
+            check_against_library(number - digit * power + random.below(10) * power);
+        }
+    }
+    assert!(examples > 1_000, "only {examples} examples");
+}
+
+#[test]
+fn places_by_the_longest_prefix() {
+    check(12015550123, Local, "US", Some("New Jersey"), true);
+    assert_eq!(place(12012001234), Some("Jersey City, NJ"));
+    // Seven digits end before the longer prefixes begin to differ.
+    assert_eq!(place(1201200), Some("Jersey City, NJ"));
+    assert_eq!(place(9991234567), None);
+}
+
+/// The published table, or None where this machine does not have it.
+fn published_places() -> Option<HashMap<u64, String>> {
+    let folder = std::env::var_os("ROLLCALL_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    let file = folder.join("regions_all.tsv.xz");
+    if !file.exists() {
+        println!("skipped: {} is absent", file.display());
+        return None;
+    }
+    let Ok(output) = Command::new("xz").arg("-dc").arg(&file).output() else {
+        println!("skipped: the program xz is absent");
+        return None;
+    };
+    assert!(output.status.success(), "xz failed on {}", file.display());
+    let text = String::from_utf8(output.stdout).expect("the table is UTF-8");
+    let rows = text.lines().map(|line| {
+        let (prefix, name) = line.split_once('\t').expect("two columns");
+        (prefix.parse().expect("a prefix is digits"), name.to_owned())
+    });
+    Some(rows.collect())
+}
+
+fn place_by_shortening(number: u64, published: &HashMap<u64, String>) -> Option<&str> {
+    let shortened = std::iter::successors(Some(number), |number| Some(number / 10));
+    shortened.take_while(|number| *number != 0).find_map(|number| published.get(&number)).map(String::as_str)
+}
+
+#[test]
+fn the_places_are_the_published_ones() {
+    let Some(published) = published_places() else { return };
+    let ours = places::all();
+    assert_eq!(ours.len(), published.len());
+    for (prefix, name) in ours {
+        assert_eq!(published.get(&prefix).map(String::as_str), Some(name), "prefix: {prefix}");
+        assert_eq!(place(prefix), Some(name), "prefix: {prefix}");
+    }
+}
+
+#[test]
+fn places_agree_with_a_search_by_shortening() {
+    let Some(published) = published_places() else { return };
+    let mut random = Random(0xD1B5_4A32_D192_ED03);
+    let mut prefixes: Vec<u64> = published.keys().copied().collect();
+    prefixes.sort_unstable();
+    for _ in 0..50_000 {
+        let number = random.number_after(0);
+        assert_eq!(place(number), place_by_shortening(number, &published), "number: {number}");
+        let prefix = prefixes[random.below(prefixes.len() as u64) as usize];
+        let number = random.number_after(prefix);
+        assert_eq!(place(number), place_by_shortening(number, &published), "number: {number}");
+    }
+}

@@ -1,0 +1,133 @@
+//! What `search` looks for: a run of digits, anywhere or at the start.
+
+use crate::domain::E164;
+
+/// The most characters a search can have.
+pub const SEARCH_CHARS_MAX: usize = 32;
+
+/// A parsed `search`. The text matches as a substring of `+` and the digits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pattern {
+    /// Something that no number has in it.
+    Nothing,
+    /// `digits` consecutive digits with this value, leading zeros included.
+    Digits { value: u64, digits: u32, anchored: bool },
+}
+
+impl Pattern {
+    /// Reads a search as people type it. `None` means no filter.
+    ///
+    /// Spaces and `-.()` are dropped. A leading `+`, or the space that an
+    /// unescaped `+` decodes to in a URL, anchors the digits at the start.
+    pub fn parse(text: &str) -> Option<Pattern> {
+        if text.is_empty() {
+            return None;
+        }
+        let mut anchored = text.starts_with(' ');
+        let mut value = 0;
+        let mut digits = 0;
+        for c in text.chars().filter(|c| !matches!(c, ' ' | '-' | '.' | '(' | ')')) {
+            match c {
+                '+' if digits == 0 && !anchored_by_plus(text, anchored) => anchored = true,
+                '0'..='9' if digits < 15 => {
+                    value = value * 10 + u64::from(c as u8 - b'0');
+                    digits += 1;
+                }
+                _ => return Some(Pattern::Nothing),
+            }
+        }
+        Some(Pattern::Digits { value, digits, anchored })
+    }
+
+    pub fn matches(self, number: E164) -> bool {
+        let Pattern::Digits { value, digits, anchored } = self else { return false };
+        if digits == 0 {
+            return true;
+        }
+        let mut rest = number.digits();
+        if anchored {
+            let length = rest.ilog10() + 1;
+            return length >= digits && rest / 10_u64.pow(length - digits) == value;
+        }
+        // The number's first digit is not zero, so it has `digits` digits
+        // left exactly as long as it is at least this.
+        let least = 10_u64.pow(digits - 1);
+        let modulus = least * 10;
+        while rest >= least {
+            if rest % modulus == value {
+                return true;
+            }
+            rest /= 10;
+        }
+        false
+    }
+}
+
+/// Whether a `+` was already seen: a number has one, at its start.
+fn anchored_by_plus(text: &str, anchored: bool) -> bool {
+    anchored && !text.starts_with(' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(search: &str, number: u64, expected: bool) {
+        let number = E164::new(number).expect("a number");
+        let found = Pattern::parse(search).is_none_or(|pattern| pattern.matches(number));
+        assert_eq!(found, expected, "search {search:?} in {number}");
+    }
+
+    #[test]
+    fn digits_match_anywhere_and_a_plus_anchors() {
+        check("", 912_271_264_217, true);
+        check("9122712", 912_271_264_217, true);
+        check("4217", 912_271_264_217, true);
+        check("+4217", 912_271_264_217, false);
+        check("+91", 912_271_264_217, true);
+        check(" 91", 912_271_264_217, true);
+        check(" 22", 912_271_264_217, false);
+        check("+", 912_271_264_217, true);
+        check(" ", 912_271_264_217, true);
+        check("912271264217", 912_271_264_217, true);
+        check("9122712642170", 912_271_264_217, false);
+    }
+
+    #[test]
+    fn separators_are_dropped() {
+        check("(022) 7126-4217", 910_227_126_421_7, true);
+        check("22 71.26-42", 912_271_264_217, true);
+        check("(+91) 22", 912_271_264_217, true);
+        check("-91", 912_271_264_217, true);
+        check("-+22", 912_271_264_217, false);
+    }
+
+    #[test]
+    fn leading_zeros_count() {
+        check("0022", 91_002_271, true);
+        check("00022", 91_002_271, false);
+        check("0", 1_111_111, false);
+        check("00", 91_022_710, false);
+    }
+
+    #[test]
+    fn what_cannot_occur_in_a_number_matches_nothing() {
+        for search in ["abc", "%", "9%2", "९१", "9+1", "++91", "+91+", "91_", "1e3", "1234567890123456"] {
+            check(search, 912_271_264_217, false);
+            assert_eq!(Pattern::parse(search), Some(Pattern::Nothing), "search {search:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_text(number in 1_000_000..=999_999_999_999_999_u64, search in "[+ ]?[0-9]{0,5}") {
+            let number = E164::new(number).expect("in range");
+            let text = number.to_string();
+            let found = Pattern::parse(&search).is_none_or(|pattern| pattern.matches(number));
+            let expected = text.contains(&search.replace(' ', "+"));
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

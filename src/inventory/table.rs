@@ -1,0 +1,155 @@
+//! Small things that numbers refer to, each at a fixed index.
+//!
+//! An index never moves, so rows hold indices instead of ids: four bytes and
+//! no hashing. Entries are added and replaced, never removed.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use crate::domain::{Account, Application, Key, Trunk};
+
+/// An index into a [`Table`] or [`Interned`], or none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Index(u32);
+
+impl Index {
+    pub(super) const NONE: Index = Index(u32::MAX);
+
+    pub(super) fn get(self) -> Option<usize> {
+        if self == Index::NONE { None } else { Some(self.0 as usize) }
+    }
+
+    fn new(at: usize) -> Index {
+        assert!(at < u32::MAX as usize, "a table has fewer than 2^32 entries");
+        Index(at as u32)
+    }
+}
+
+/// What a table holds: something with an id of its own.
+pub trait Entry {
+    fn id(&self) -> &str;
+}
+
+impl Entry for Account {
+    fn id(&self) -> &str {
+        self.auth_id.as_str()
+    }
+}
+
+impl Entry for Application {
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
+impl Entry for Trunk {
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
+impl Entry for Key {
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
+/// Entities of one kind, found by id or index.
+#[derive(Clone)]
+pub struct Table<T> {
+    entries: Vec<Arc<T>>,
+    by_id: HashMap<Arc<str>, Index>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Table<T> {
+        Table { entries: Vec::new(), by_id: HashMap::new() }
+    }
+}
+
+impl<T: Entry> Table<T> {
+    /// Adds an entity, or replaces the one that has its id.
+    pub fn put(&mut self, entity: T) {
+        match self.by_id.get(entity.id()) {
+            Some(&Index(at)) => self.entries[at as usize] = Arc::new(entity),
+            None => {
+                self.by_id.insert(entity.id().into(), Index::new(self.entries.len()));
+                self.entries.push(Arc::new(entity));
+            }
+        }
+    }
+
+    pub fn get(&self, id: &str) -> Option<&T> {
+        self.at(self.find(id)?)
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<Index> {
+        self.by_id.get(id).copied()
+    }
+
+    pub(super) fn at(&self, index: Index) -> Option<&T> {
+        index.get().map(|at| &*self.entries[at])
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// In the order in which they came, which is that of their indices.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|entity| &**entity)
+    }
+
+    /// In the order of their ids.
+    pub fn sorted(&self) -> impl Iterator<Item = &T> {
+        let mut all: Vec<&T> = self.iter().collect();
+        all.sort_by(|a, b| a.id().cmp(b.id()));
+        all.into_iter()
+    }
+}
+
+/// Values without an id, each kept once.
+#[derive(Clone)]
+pub(super) struct Interned<T> {
+    values: Vec<T>,
+    index: HashMap<T, Index>,
+}
+
+impl<T> Default for Interned<T> {
+    fn default() -> Interned<T> {
+        Interned { values: Vec::new(), index: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Interned<T> {
+    pub(super) fn at(&self, index: Index) -> Option<&T> {
+        index.get().map(|at| &self.values[at])
+    }
+
+    pub(super) fn find(&self, value: &T) -> Option<Index> {
+        self.index.get(value).copied()
+    }
+
+    /// The values with their indices.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Index, &T)> {
+        self.values.iter().enumerate().map(|(at, value)| (Index::new(at), value))
+    }
+}
+
+/// The index of a value, which is added if it is new; nothing has no index.
+pub(super) fn intern<T: Clone + Eq + Hash>(all: &mut Arc<Interned<T>>, value: Option<&T>) -> Index {
+    let Some(value) = value else { return Index::NONE };
+    if let Some(index) = all.find(value) {
+        return index;
+    }
+    let all = Arc::make_mut(all);
+    let index = Index::new(all.values.len());
+    all.values.push(value.clone());
+    all.index.insert(value.clone(), index);
+    index
+}

@@ -1,0 +1,217 @@
+//! Where changes become durable, and how nodes hear of them.
+//!
+//! A store keeps rows (what is) and the log (what was done), both written in
+//! one transaction that locks the partner first. So a partner's versions are
+//! in commit order and have no gaps, and a follower that reads "versions after
+//! mine" misses nothing. What [`Store::write`] has returned survives a power
+//! cut.
+//!
+//! Blocking on purpose: the engine decides how it waits, and callers that must
+//! not block go through `service`. Deliberately absent: listing. Every list is
+//! answered by `inventory`.
+
+pub mod log;
+pub mod sqlite;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::domain::change::Digest;
+use crate::domain::{
+    Account, AccountId, Actor, Application, ApplicationId, Change, E164, EntityChange, Key, KeyId, NumberChange,
+    Partner, PartnerId, PartnerKey, Record, Time, Trunk, TrunkId, Verb,
+};
+
+/// What can go wrong below the verbs.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("there is no database at {}; create one with `rollcall partner create`", path.display())]
+    Missing { path: PathBuf },
+    #[error("{} is not a Rollcall database", path.display())]
+    Foreign { path: PathBuf },
+    #[error("the database {} is at schema {found}, newer than this program knows ({known}); use a newer rollcall", path.display())]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("another writer has held the database for too long; try again")]
+    Busy,
+    #[error("the disk that holds the database is full")]
+    Full,
+    #[error("the database failed")]
+    Sqlite(#[source] rusqlite::Error),
+    #[error("the database could not be read or written")]
+    Io(#[source] std::io::Error),
+    #[error("the database has a row that cannot be understood: {what}")]
+    Corrupt { what: String },
+    #[error("the database writer has stopped after a failed write; restart the program")]
+    Stopped,
+}
+
+/// Why a write was not done.
+#[derive(Debug)]
+pub enum Abort {
+    /// The draft itself decided against it; it keeps its reason.
+    Refused,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Abort {
+    fn from(error: StoreError) -> Abort {
+        Abort::Store(error)
+    }
+}
+
+/// Which partner a write is about.
+#[derive(Clone, Debug)]
+pub enum Target {
+    Partner(PartnerKey),
+    /// One that the write creates; refused as `Abort::Refused` if it exists.
+    New(PartnerId),
+}
+
+/// What goes into the log beside the changes themselves.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub at: Time,
+    pub actor: Actor,
+    pub request_id: Option<String>,
+    pub verb: Verb,
+}
+
+/// Who has a number.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Holding {
+    /// Nobody.
+    Free,
+    /// The partner that asks.
+    Ours(Record),
+    /// Another partner; which one is nobody's business.
+    Foreign,
+}
+
+/// The reads and writes of one write transaction, all within one partner.
+///
+/// What is put is written at once as rows and log, under the version that the
+/// transaction will have; all of it happens, or nothing.
+pub trait Transaction {
+    /// `None` while the write is creating the partner.
+    fn partner(&mut self) -> Result<Option<Partner>, StoreError>;
+    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, StoreError>;
+    fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, StoreError>;
+    fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, StoreError>;
+    fn key(&mut self, id: &KeyId) -> Result<Option<Key>, StoreError>;
+    /// Who has each of these numbers; they must be sorted.
+    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError>;
+    fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
+    /// Writes number changes, sorted, each number once. A number that is put
+    /// again in one transaction is one change in the log, from the first
+    /// `before` to the last `after`.
+    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError>;
+}
+
+/// A write: looks at what is, and puts what shall be. It may run again from the
+/// start if the engine has to retry, so it keeps nothing from an earlier run.
+pub type Draft<'a> = Box<dyn FnMut(&mut dyn Transaction) -> Result<(), Abort> + Send + 'a>;
+
+/// How much [`Store::load`] reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// One partner, or all.
+    pub only: Option<PartnerKey>,
+    /// Whether numbers too; without them it is quick.
+    pub numbers: bool,
+}
+
+/// What [`Store::load`] hands over, in this order for each partner: the
+/// partner, its entities, its numbers in number order.
+pub enum Loaded {
+    Partner { key: PartnerKey, version: u64, partner: Partner },
+    Account(PartnerKey, Account),
+    Application(PartnerKey, Application),
+    Trunk(PartnerKey, Trunk),
+    Key(PartnerKey, Key),
+    Number { key: PartnerKey, number: E164, version: u64, record: Record },
+}
+
+/// One entry of the log with its place in the chain.
+#[derive(Debug)]
+pub struct Logged {
+    pub change: Change,
+    pub previous: Digest,
+    /// The digest of this entry, computed from what was read.
+    pub digest: Digest,
+}
+
+/// A partner's place in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    pub key: PartnerKey,
+    pub version: u64,
+    pub digest: Digest,
+}
+
+pub trait Store: Send + Sync + 'static {
+    /// What there is, as of one moment.
+    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError>;
+
+    /// Where every partner's log ends; `None` if nothing was committed since
+    /// the last call that returned something. Cheap enough to ask often.
+    fn heads(&self) -> Result<Option<Vec<Head>>, StoreError>;
+
+    /// A partner's log after a version, oldest first, at most `limit` entries.
+    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
+
+    /// Runs a write and returns the version it made, once that is durable;
+    /// `None` if it changed nothing.
+    fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort>;
+
+    /// When each key was last used; outside the log.
+    fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError>;
+    fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError>;
+
+    /// Writes a consistent copy to a new file, while others read and write.
+    fn backup(&self, to: &Path) -> Result<(), StoreError>;
+
+    /// What the engine itself finds wrong with its files.
+    fn integrity(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Takes the place of the one server on this database, until dropped.
+    /// `None` if another has it.
+    fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError>;
+}
+
+/// Where the database is: `sqlite:PATH`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Location {
+    Sqlite(PathBuf),
+}
+
+impl std::str::FromStr for Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Location, String> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Location::Sqlite(path.into())),
+            _ => Err(format!("{text:?} is not a database; write sqlite:PATH, such as sqlite:rollcall.db")),
+        }
+    }
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Location::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+        }
+    }
+}
+
+/// Whether opening may make a new database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Open {
+    Existing,
+    Create,
+}
+
+pub fn open(location: &Location, open: Open) -> Result<Arc<dyn Store>, StoreError> {
+    match location {
+        Location::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, open)?)),
+    }
+}
