@@ -16,7 +16,7 @@ pub mod number;
 pub mod plan;
 pub mod time;
 
-pub use change::{Actor, Change, EntityChange, NumberChange, Verb};
+pub use change::{Actor, Change, EntityChange, Logged, NumberChange, Verb};
 pub use country::Country;
 pub use e164::E164;
 pub use entity::{Account, Application, Key, Partner, Scope, Trunk};

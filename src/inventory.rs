@@ -1,7 +1,7 @@
 //! What a partner has, held in memory: the read side of everything.
 //!
 //! A [`Snapshot`] is one partner as of one version. It never changes once it
-//! is shared; [`Snapshot::applied`] makes the next one from a [`Change`], which
+//! is shared; [`Snapshot::applied`] makes the next one from a log entry, which
 //! is the only way there is, on the node that wrote and on every follower.
 //! Rebuilt from the store at start, so it can always be thrown away.
 //!
@@ -20,9 +20,10 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::change::Digest;
+use crate::domain::change::{Digest, GENESIS};
+use crate::domain::entity::hex_digest;
 use crate::domain::{
-    Account, Application, Change, Country, E164, EntityChange, Key, Money, NumberType, Partner, PartnerKey, Record,
+    Account, Application, Country, E164, EntityChange, Key, Logged, Money, NumberType, Partner, PartnerKey, Record,
     State, Status, Tags, Time, Trunk, number,
 };
 
@@ -38,6 +39,8 @@ use table::Interned;
 pub struct Snapshot {
     pub key: PartnerKey,
     pub version: u64,
+    /// The digest of the change that made this version.
+    pub head: Digest,
     pub partner: Arc<Partner>,
     pub accounts: Arc<Table<Account>>,
     pub applications: Arc<Table<Application>>,
@@ -61,6 +64,8 @@ pub enum Misfit {
     Before { number: E164 },
     #[error("number {number} refers to {what} {id}, which does not exist")]
     Dangling { number: E164, what: &'static str, id: String },
+    #[error("the chain of digests breaks at version {version}")]
+    Chain { version: u64 },
     #[error("the first change of a partner does not create it")]
     NotCreated,
 }
@@ -204,10 +209,11 @@ pub struct Counts {
 
 impl Snapshot {
     /// A partner that has nothing yet.
-    pub fn empty(key: PartnerKey, version: u64, partner: Partner) -> Snapshot {
+    pub fn empty(key: PartnerKey, version: u64, head: Digest, partner: Partner) -> Snapshot {
         Snapshot {
             key,
             version,
+            head,
             partner: Arc::new(partner),
             accounts: Arc::default(),
             applications: Arc::default(),
@@ -234,21 +240,27 @@ impl Snapshot {
     }
 
     /// The snapshot that a partner's first change makes.
-    pub fn created(change: &Change) -> Result<Snapshot, Misfit> {
+    pub fn created(logged: &Logged) -> Result<Snapshot, Misfit> {
+        let change = &logged.change;
         let partner = change.entities.iter().find_map(|entity| match entity {
             EntityChange::Partner(edit) if edit.before.is_none() => Some(edit.after.clone()),
             _ => None,
         });
-        Snapshot::empty(change.partner, 0, partner.ok_or(Misfit::NotCreated)?).applied(change)
+        Snapshot::empty(change.partner, 0, GENESIS, partner.ok_or(Misfit::NotCreated)?).applied(logged)
     }
 
     /// The snapshot after one more change. `self` stays as it is.
-    pub fn applied(&self, change: &Change) -> Result<Snapshot, Misfit> {
+    pub fn applied(&self, logged: &Logged) -> Result<Snapshot, Misfit> {
+        let change = &logged.change;
         if change.version != self.version + 1 {
             return Err(Misfit::Gap { expected: self.version + 1, found: change.version });
         }
+        if logged.previous != self.head {
+            return Err(Misfit::Chain { version: change.version });
+        }
         let mut next = self.clone();
         next.version = change.version;
+        next.head = logged.digest;
         for entity in &change.entities {
             match entity {
                 EntityChange::Partner(edit) => next.partner = Arc::new(edit.after.clone()),
@@ -384,7 +396,7 @@ impl Snapshot {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());
         };
-        put(&self.version.to_string());
+        put(&hex_digest::text(&self.head));
         put(&json(&*self.partner));
         self.accounts.sorted().for_each(|account| put(&json(account)));
         self.applications.sorted().for_each(|application| put(&json(application)));

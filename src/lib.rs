@@ -1,3 +1,4 @@
 pub mod domain;
 pub mod inventory;
+pub mod service;
 pub mod store;

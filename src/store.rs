@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::domain::change::Digest;
 use crate::domain::{
-    Account, AccountId, Actor, Application, ApplicationId, Change, E164, EntityChange, Key, KeyId, NumberChange,
+    Account, AccountId, Actor, Application, ApplicationId, E164, EntityChange, Key, KeyId, Logged, NumberChange,
     Partner, PartnerId, PartnerKey, Record, Time, Trunk, TrunkId, Verb,
 };
 
@@ -123,21 +123,12 @@ pub struct Load {
 /// What [`Store::load`] hands over, in this order for each partner: the
 /// partner, its entities, its numbers in number order.
 pub enum Loaded {
-    Partner { key: PartnerKey, version: u64, partner: Partner },
+    Partner { head: Head, partner: Partner },
     Account(PartnerKey, Account),
     Application(PartnerKey, Application),
     Trunk(PartnerKey, Trunk),
     Key(PartnerKey, Key),
     Number { key: PartnerKey, number: E164, version: u64, record: Record },
-}
-
-/// One entry of the log with its place in the chain.
-#[derive(Debug)]
-pub struct Logged {
-    pub change: Change,
-    pub previous: Digest,
-    /// The digest of this entry, computed from what was read.
-    pub digest: Digest,
 }
 
 /// A partner's place in the log.
@@ -153,8 +144,9 @@ pub trait Store: Send + Sync + 'static {
     fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError>;
 
     /// Where every partner's log ends; `None` if nothing was committed since
-    /// the last call that returned something. Cheap enough to ask often.
-    fn heads(&self) -> Result<Option<Vec<Head>>, StoreError>;
+    /// the last call that returned something, unless `always`. Cheap enough to
+    /// ask often.
+    fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError>;
 
     /// A partner's log after a version, oldest first, at most `limit` entries.
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;

@@ -29,6 +29,16 @@ pub struct Change {
     pub numbers: Vec<NumberChange>,
 }
 
+/// One entry of the log with its place in the chain.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Logged {
+    pub change: Change,
+    /// The digest of the partner's change before this one.
+    pub previous: Digest,
+    /// The digest of this one, computed from what was read.
+    pub digest: Digest,
+}
+
 /// Who did it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Actor {

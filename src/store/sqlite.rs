@@ -21,12 +21,12 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
 use super::log::{self, Chain};
-use super::{Abort, Draft, Entry, Head, Holding, Load, Loaded, Logged, Open, Store, StoreError, Target, Transaction};
+use super::{Abort, Draft, Entry, Head, Holding, Load, Loaded, Open, Store, StoreError, Target, Transaction};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::{
     Account, AccountId, Actor, Application, ApplicationId, Change, Country, Currency, E164, EntityChange, Key, KeyId,
-    Money, NumberChange, NumberType, Partner, PartnerId, PartnerKey, Record, Scope, State, Tags, Time, Trunk, TrunkId,
-    Verb,
+    Logged, Money, NumberChange, NumberType, Partner, PartnerId, PartnerKey, Record, Scope, State, Tags, Time, Trunk,
+    TrunkId, Verb,
 };
 
 /// "Roll" in the file's header: this is a Rollcall database.
@@ -266,11 +266,11 @@ impl Store for SqliteStore {
         let filter = "WHERE ?1 IS NULL OR partner = ?1";
 
         let mut statement = transaction
-            .prepare(&format!("SELECT partner, version, {PARTNER} FROM partner {filter} ORDER BY partner"))?;
+            .prepare(&format!("SELECT partner, version, head, {PARTNER} FROM partner {filter} ORDER BY partner"))?;
         let mut rows = statement.query([only])?;
         while let Some(row) = rows.next()? {
-            let partner = read_partner(row, 2)?;
-            take(Loaded::Partner { key: PartnerKey(row.get(0)?), version: row.get::<_, i64>(1)? as u64, partner })?;
+            let partner = read_partner(row, 3)?;
+            take(Loaded::Partner { head: read_head(row)?, partner })?;
         }
         let mut statement = transaction
             .prepare(&format!("SELECT partner, {ACCOUNT} FROM account {filter} ORDER BY partner, auth_id"))?;
@@ -314,10 +314,10 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn heads(&self) -> Result<Option<Vec<Head>>, StoreError> {
+    fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError> {
         let mut follower = self.follower.lock();
         let data_version = follower.connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
-        if data_version == follower.data_version {
+        if data_version == follower.data_version && !always {
             return Ok(None);
         }
         let mut heads = Vec::new();
@@ -325,8 +325,7 @@ impl Store for SqliteStore {
             let mut statement = follower.connection.prepare_cached("SELECT partner, version, head FROM partner")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let version = row.get::<_, i64>(1)? as u64;
-                heads.push(Head { key: PartnerKey(row.get(0)?), version, digest: row.get(2)? });
+                heads.push(read_head(row)?);
             }
         }
         follower.data_version = data_version;
@@ -510,10 +509,8 @@ impl<'c> SqliteTransaction<'c> {
         let (creating, head) = match target {
             Target::Partner(key) => {
                 let head = connection
-                    .prepare_cached("SELECT version, head FROM partner WHERE partner = ?1")?
-                    .query_row([key.0], |row| {
-                        Ok(Head { key: *key, version: row.get::<_, i64>(0)? as u64, digest: row.get(1)? })
-                    })
+                    .prepare_cached("SELECT partner, version, head FROM partner WHERE partner = ?1")?
+                    .query_row([key.0], read_head)
                     .optional()?;
                 (None, head.ok_or_else(|| corrupt(format!("partner {key} is gone")))?)
             }
@@ -819,6 +816,11 @@ const ROUTE: &str = "id, name, account, created_at, archived_at";
 const KEY: &str = "id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at";
 const RECORD: &str = "state, account, application, trunk, number_type, country, region, cost, currency, assigned_at, \
                       expires_at, since, until, tags";
+
+/// From the columns `partner, version, head`.
+fn read_head(row: &Row<'_>) -> rusqlite::Result<Head> {
+    Ok(Head { key: PartnerKey(row.get(0)?), version: row.get::<_, i64>(1)? as u64, digest: row.get(2)? })
+}
 
 fn read_partner(row: &Row<'_>, at: usize) -> Result<Partner, StoreError> {
     Ok(Partner {

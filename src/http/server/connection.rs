@@ -1,0 +1,348 @@
+//! One connection, from accept to close.
+//!
+//! hyper speaks HTTP; this decides when the peer is late, what is said last, and
+//! how the socket is closed.
+//!
+//! What always holds: one timer serves all limits of a connection and moves only
+//! when a deadline comes nearer or the timer fires, so a busy connection does
+//! not touch it.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use axum::body::Body;
+use http::{Request, Response, StatusCode, header};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
+use hyper_util::service::TowerToHyperService;
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    sync::watch,
+    task::coop::unconstrained,
+    time::{Instant, sleep_until, timeout},
+};
+use tower_service::Service;
+use tracing::{debug, error};
+
+use super::{
+    Limits, Peer, Refusal, Server,
+    transport::{self, AnswerBody, Progress, Stage, Transport},
+};
+
+/// How a connection ends.
+enum End {
+    /// All is said. The peer may still be sending.
+    Said,
+    /// This is still to be said.
+    Refused(StatusCode),
+    /// Nothing was under way.
+    Quiet,
+    /// An answer is left incomplete, which the peer must be able to tell.
+    Cut(&'static str),
+}
+
+pub(super) async fn run<S>(
+    stream: TcpStream,
+    peer: Peer,
+    server: Server,
+    http1: http1::Builder,
+    service: S,
+    stopped: watch::Receiver<bool>,
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    let Server { limits, refusal } = server;
+    let progress = Arc::new(Progress::default());
+    let service = TowerToHyperService::new(service);
+    let noted = Arc::clone(&progress);
+    let service = service_fn(move |request| {
+        let progress = Arc::clone(&noted);
+        let request = admit(request, peer, &progress);
+        // The service is called on first poll, so this cannot panic.
+        let answer = request.map(|request| service.call(request));
+        answer_to(answer, peer, progress, refusal)
+    });
+    let transport = Transport::new(stream, Arc::clone(&progress), limits.header_bytes_max);
+    let mut http = http1.serve_connection(transport, service);
+
+    let mut deadlines = Deadlines::new(limits);
+    let mut timer_at = Instant::now() + limits.header_timeout;
+    let mut timer = pin!(sleep_until(timer_at));
+    let mut timer_new = true;
+    // An error means that the server is gone, which is a stop as well.
+    let mut stopped_wake = stopped.clone();
+    let mut stop = pin!(stopped_wake.wait_for(|stop| *stop));
+    let mut stop_new = true;
+    let mut stopping = false;
+    let mut idle_at_stop = false;
+
+    let end = poll_fn(|cx| {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut http).poll(cx))) {
+                Ok(Poll::Pending) => {}
+                Ok(Poll::Ready(Ok(()))) if idle_at_stop => return Poll::Ready(End::Quiet),
+                Ok(Poll::Ready(Ok(()))) => return Poll::Ready(End::Said),
+                Ok(Poll::Ready(Err(err))) => return Poll::Ready(failed(&err, peer, &progress)),
+                Err(panic) => {
+                    log_panic(&*panic, peer);
+                    return Poll::Ready(End::Cut("its answer panicked"));
+                }
+            }
+            // Polled once to be woken, then only when there is news: it takes a lock.
+            let news = !stopping && (stop_new || stopped.has_changed().unwrap_or(true));
+            stop_new = false;
+            if news && Pin::new(&mut unconstrained(stop.as_mut())).poll(cx).is_ready() {
+                stopping = true;
+                idle_at_stop = progress.stage() == Stage::Waiting && !progress.body_is_unread();
+                Pin::new(&mut http).graceful_shutdown();
+                continue;
+            }
+            let now = Instant::now();
+            let Some((deadline, overdue)) = deadlines.next(&progress, now) else {
+                return Poll::Pending; // The timer may fire for nothing once.
+            };
+            if deadline <= now {
+                match overdue {
+                    Overdue::Request if progress.stage() == Stage::Head => {
+                        return Poll::Ready(End::Refused(StatusCode::REQUEST_TIMEOUT));
+                    }
+                    Overdue::Request => return Poll::Ready(End::Quiet),
+                    Overdue::Body if progress.stage() == Stage::Handling => {
+                        progress.body_give_up();
+                        continue;
+                    }
+                    Overdue::Body => return Poll::Ready(End::Cut("its body is late")),
+                    Overdue::Write => return Poll::Ready(End::Cut("it does not read")),
+                }
+            }
+            if deadline < timer_at || timer_at <= now {
+                timer_at = deadline;
+                timer.as_mut().reset(deadline);
+                timer_new = true;
+            }
+            // Once polled, the timer wakes this task until it is reset. A task that
+            // has used up its budget must not be turned away from that one poll.
+            if !timer_new {
+                return Poll::Pending;
+            }
+            timer_new = false;
+            if Pin::new(&mut unconstrained(timer.as_mut())).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+
+    let stream = http.into_parts().io.into_stream();
+    close(stream, end, peer, server).await;
+}
+
+/// Checks what hyper lets pass and attaches the peer, or names the refusal.
+fn admit(request: Request<Incoming>, peer: Peer, progress: &Arc<Progress>) -> Result<Request<Body>, StatusCode> {
+    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut request = request.map(|body| progress.request_begin(body));
+    // Two lengths are how requests are smuggled past a proxy. hyper drops the
+    // second from the headers (and closes after the answer), so ask the wire.
+    if chunked && progress.head_names("content-length") {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    request.extensions_mut().insert(peer);
+    Ok(request)
+}
+
+/// The service's answer, or ours if it panics or the body does not come.
+async fn answer_to(
+    answer: Result<impl Future<Output = Result<Response<Body>, Infallible>>, StatusCode>,
+    peer: Peer,
+    progress: Arc<Progress>,
+    refusal: Refusal,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let answer = match answer {
+        Ok(answer) => {
+            let mut answer = pin!(answer);
+            poll_fn(|cx| {
+                if progress.body_is_late() {
+                    return Poll::Ready(Err(StatusCode::REQUEST_TIMEOUT));
+                }
+                match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
+                    Ok(Poll::Pending) => Poll::Pending,
+                    Ok(Poll::Ready(Ok(answer))) => Poll::Ready(Ok(answer)),
+                    Err(panic) => {
+                        log_panic(&*panic, peer);
+                        Poll::Ready(Err(StatusCode::INTERNAL_SERVER_ERROR))
+                    }
+                }
+            })
+            .await
+        }
+        Err(status) => Err(status),
+    };
+    let mut answer = answer.unwrap_or_else(|status| {
+        let (mut parts, body) = refusal(status).into_parts();
+        parts.headers = transport::last_headers(parts.headers, body.len());
+        Response::from_parts(parts, Body::from(body))
+    });
+    if progress.body_is_unread() {
+        answer.headers_mut().insert(header::CONNECTION, transport::CLOSE);
+    }
+    Ok(answer.map(|body| progress.answer_begin(body)))
+}
+
+fn log_panic(panic: &(dyn Any + Send), Peer(peer): Peer) {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = text.unwrap_or("no text");
+    error!(%peer, "the service panicked at a request of {peer}: {text}");
+}
+
+/// What hyper's error means for the peer.
+fn failed(err: &hyper::Error, Peer(peer): Peer, progress: &Progress) -> End {
+    debug!(%peer, %err, "connection of {peer} failed: {err}");
+    match progress.stage() {
+        Stage::Waiting | Stage::Head => {}
+        Stage::Handling | Stage::Answering | Stage::Answered => return End::Cut("it failed"),
+    }
+    match progress.withheld() {
+        // To hyper, a line that does not end is a head too large.
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) if progress.head_is_one_line() => {
+            End::Refused(StatusCode::URI_TOO_LONG)
+        }
+        Some(status) => End::Refused(status),
+        // The preface of HTTP/2 gets no answer from hyper.
+        None if err.is_parse() => End::Refused(StatusCode::BAD_REQUEST),
+        None => End::Quiet,
+    }
+}
+
+/// Says what is left to say and closes the socket so that it arrives.
+async fn close(mut stream: TcpStream, end: End, Peer(peer): Peer, server: Server) {
+    match end {
+        End::Quiet => return,
+        End::Cut(reason) => {
+            debug!(%peer, "cut the connection of {peer}: {reason}");
+            // A reset, since an answer without a length would seem complete.
+            let _ = stream.set_zero_linger();
+            return;
+        }
+        End::Refused(status) => {
+            debug!(%peer, %status, "refused a request of {peer} with {status}");
+            let answer = transport::render((server.refusal)(status));
+            let write = stream.write_all(&answer);
+            if !matches!(timeout(server.limits.write_timeout, write).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+        End::Said => {}
+    }
+    if stream.shutdown().await.is_ok() {
+        let _ = timeout(LINGER, discard(&stream)).await;
+    }
+}
+
+/// How long a peer may take to see that we closed.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Reads until the peer closes. Closing over unread bytes resets the connection,
+/// and the peer could lose the answer.
+async fn discard(stream: &TcpStream) {
+    while stream.readable().await.is_ok() {
+        let mut bytes = [0; 4096];
+        match stream.try_read(&mut bytes) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// What the peer failed to do in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Overdue {
+    Request,
+    Body,
+    Write,
+}
+
+/// What we wait for. Equal values are one wait; the number tells two apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wait {
+    /// The first request, since the accept.
+    First,
+    /// A request after this many.
+    Next(u64),
+    /// The rest of a head after this many requests.
+    Head(u64),
+    /// Room to write after this many writes.
+    Write(u64),
+    /// The service, which has no deadline.
+    Service,
+}
+
+/// When each wait began.
+struct Deadlines {
+    limits: Limits,
+    wait: Wait,
+    since: Instant,
+    /// The body awaited last: that of this request, since then.
+    body: (u64, Instant),
+}
+
+impl Deadlines {
+    fn new(limits: Limits) -> Deadlines {
+        let now = Instant::now();
+        Deadlines { limits, wait: Wait::First, since: now, body: (0, now) }
+    }
+
+    /// The nearest deadline, and what is overdue then.
+    fn next(&mut self, progress: &Progress, now: Instant) -> Option<(Instant, Overdue)> {
+        let wait = Wait::of(progress);
+        if wait != self.wait {
+            self.wait = wait;
+            self.since = now;
+        }
+        let deadline = match wait {
+            Wait::First | Wait::Head(_) => Some((self.since + self.limits.header_timeout, Overdue::Request)),
+            Wait::Next(_) => Some((self.since + self.limits.idle_timeout, Overdue::Request)),
+            Wait::Write(_) => Some((self.since + self.limits.write_timeout, Overdue::Write)),
+            Wait::Service => None,
+        };
+        let body = progress.body_of().map(|request| {
+            if self.body.0 != request {
+                self.body = (request, now);
+            }
+            (self.body.1 + self.limits.body_timeout, Overdue::Body)
+        });
+        match (deadline, body) {
+            (Some(deadline), Some(body)) if body.0 < deadline.0 => Some(body),
+            (None, body) => body,
+            (deadline, _) => deadline,
+        }
+    }
+}
+
+impl Wait {
+    fn of(progress: &Progress) -> Wait {
+        if let Some(writes) = progress.stalled() {
+            return Wait::Write(writes);
+        }
+        match (progress.stage(), progress.requests()) {
+            (Stage::Waiting | Stage::Head, 0) => Wait::First,
+            (Stage::Waiting, requests) => Wait::Next(requests),
+            (Stage::Head, requests) => Wait::Head(requests),
+            (Stage::Handling | Stage::Answering | Stage::Answered, _) => Wait::Service,
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Every partner's inventory in this node's memory, kept up with the log.
+//!
+//! Loaded once, then patched from the log by [`Replica::follow`]: this node's
+//! own commits and everybody else's come by the same path. Readers take a
+//! snapshot and never wait. When the log does not fit what is held (a gap, a
+//! broken chain, a version that went back), the partner is loaded afresh
+//! beside the one that serves, then swapped.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tracing::{error, info};
+
+use crate::domain::{KeyId, PartnerId, PartnerKey, Time};
+use crate::inventory::Snapshot;
+use crate::store::{Head, Load, Loaded, Store, StoreError};
+
+/// How many log entries are read at a time.
+const LOG_PAGE: usize = 256;
+
+/// One partner on this node.
+pub struct Node {
+    pub key: PartnerKey,
+    current: ArcSwap<Snapshot>,
+    /// When each key was last used, in seconds; written to the store now and
+    /// then by [`Replica::flush_key_uses`].
+    uses: ArcSwap<HashMap<KeyId, AtomicI64>>,
+}
+
+impl Node {
+    fn new(snapshot: Snapshot) -> Node {
+        let uses = ArcSwap::from_pointee(HashMap::new());
+        Node { key: snapshot.key, current: ArcSwap::from_pointee(snapshot), uses }
+    }
+
+    /// The partner as it is now. Costs a reference count.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    pub(super) fn used(&self, key: &KeyId, now: Time) {
+        if let Some(last) = self.uses.load().get(key) {
+            last.fetch_max(now.seconds(), Ordering::Relaxed);
+            return;
+        }
+        // The first use of a key since it came: once a key, so copying is fine.
+        self.uses.rcu(|uses| {
+            let copy = |(id, last): (&KeyId, &AtomicI64)| (id.clone(), AtomicI64::new(last.load(Ordering::Relaxed)));
+            let mut uses: HashMap<KeyId, AtomicI64> = uses.iter().map(copy).collect();
+            uses.entry(key.clone()).or_default().fetch_max(now.seconds(), Ordering::Relaxed);
+            uses
+        });
+    }
+}
+
+type Nodes = HashMap<PartnerId, Arc<Node>>;
+
+pub struct Replica {
+    store: Arc<dyn Store>,
+    nodes: ArcSwap<Nodes>,
+    follower: Mutex<Follower>,
+    /// When the store last answered, in seconds since the epoch.
+    heard_at: AtomicI64,
+    /// Whether the last attempt to follow succeeded.
+    following: AtomicBool,
+}
+
+/// What only the following thread touches.
+#[derive(Default)]
+struct Follower {
+    /// Whether the last attempt left something undone.
+    behind: bool,
+    /// Snapshots that were replaced. They are freed here, when no reader has
+    /// them any more, so that readers do not pay for it.
+    replaced: Vec<Arc<Snapshot>>,
+}
+
+/// Every partner's snapshot as the store has it now.
+pub fn load(store: &dyn Store, what: Load) -> Result<HashMap<PartnerKey, Snapshot>, StoreError> {
+    let mut snapshots: HashMap<PartnerKey, Snapshot> = HashMap::new();
+    let mut last: Option<(PartnerKey, Snapshot)> = None;
+    store.load(what, &mut |loaded| {
+        let key = match &loaded {
+            Loaded::Partner { head, partner } => {
+                snapshots.insert(head.key, Snapshot::empty(head.key, head.version, head.digest, partner.clone()));
+                return Ok(());
+            }
+            Loaded::Account(key, _) | Loaded::Application(key, _) | Loaded::Trunk(key, _) | Loaded::Key(key, _) => *key,
+            Loaded::Number { key, .. } => *key,
+        };
+        // Numbers come in runs of one partner, so its snapshot is kept at hand.
+        if last.as_ref().is_none_or(|(at, _)| *at != key) {
+            if let Some((at, snapshot)) = last.take() {
+                snapshots.insert(at, snapshot);
+            }
+            let snapshot = snapshots.remove(&key);
+            let missing = || StoreError::Corrupt { what: format!("a row of partner {key}, which does not exist") };
+            last = Some((key, snapshot.ok_or_else(missing)?));
+        }
+        let Some((_, snapshot)) = &mut last else { unreachable!("set above") };
+        match loaded {
+            Loaded::Partner { .. } => {}
+            Loaded::Account(_, account) => Arc::make_mut(&mut snapshot.accounts).put(account),
+            Loaded::Application(_, application) => Arc::make_mut(&mut snapshot.applications).put(application),
+            Loaded::Trunk(_, trunk) => Arc::make_mut(&mut snapshot.trunks).put(trunk),
+            Loaded::Key(_, key) => Arc::make_mut(&mut snapshot.keys).put(key),
+            Loaded::Number { number, version, record, .. } => {
+                let misfit = |misfit| StoreError::Corrupt { what: format!("{misfit}") };
+                snapshot.load(number, version, &record).map_err(misfit)?;
+            }
+        }
+        Ok(())
+    })?;
+    snapshots.extend(last);
+    Ok(snapshots)
+}
+
+impl Replica {
+    pub fn load(store: Arc<dyn Store>) -> Result<Replica, StoreError> {
+        let nodes = load(&*store, Load { only: None, numbers: true })?
+            .into_values()
+            .map(|snapshot| (snapshot.partner.auth_id.clone(), Arc::new(Node::new(snapshot))))
+            .collect::<Nodes>();
+        Ok(Replica {
+            store,
+            nodes: ArcSwap::from_pointee(nodes),
+            follower: Mutex::default(),
+            heard_at: AtomicI64::new(Time::now().seconds()),
+            following: AtomicBool::new(true),
+        })
+    }
+
+    pub fn node(&self, auth_id: &str) -> Option<Arc<Node>> {
+        self.nodes.load().get(auth_id).cloned()
+    }
+
+    pub fn nodes(&self) -> Vec<Arc<Node>> {
+        let mut nodes: Vec<Arc<Node>> = self.nodes.load().values().cloned().collect();
+        nodes.sort_by_key(|node| node.key);
+        nodes
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Whether the last look at the store succeeded, and how long ago one did.
+    pub fn freshness(&self) -> (bool, Duration) {
+        let age = Time::now().seconds() - self.heard_at.load(Ordering::Relaxed);
+        (self.following.load(Ordering::Relaxed), Duration::from_secs(age.max(0) as u64))
+    }
+
+    /// Applies what was committed since the last call, by anyone. A store that
+    /// fails leaves everything as it was; the next call catches up.
+    pub fn follow(&self) {
+        let mut follower = self.follower.lock();
+        follower.replaced.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        match self.catch_up(&mut follower) {
+            Ok(()) => {
+                self.heard_at.store(Time::now().seconds(), Ordering::Relaxed);
+                if !self.following.swap(true, Ordering::Relaxed) {
+                    info!("the database answers again; caught up");
+                }
+            }
+            Err(error) => {
+                if self.following.swap(false, Ordering::Relaxed) {
+                    error!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot follow the database; serving what is in memory"
+                    );
+                }
+            }
+        }
+    }
+
+    fn catch_up(&self, follower: &mut Follower) -> Result<(), StoreError> {
+        let Some(heads) = self.store.heads(follower.behind)? else { return Ok(()) };
+        follower.behind = true;
+        let nodes: HashMap<PartnerKey, Arc<Node>> = self.nodes().into_iter().map(|node| (node.key, node)).collect();
+        for head in heads {
+            let node = nodes.get(&head.key);
+            let current = node.map(|node| node.snapshot());
+            if current.as_ref().is_some_and(|current| (current.version, current.head) == (head.version, head.digest)) {
+                continue;
+            }
+            let next = match self.advanced(head, current) {
+                Ok(next) => Some(next),
+                Err(Setback::Store(error)) => return Err(error),
+                Err(Setback::Log(reason)) => {
+                    error!(partner.key = %head.key, reason, "the log does not fit the index; loading the partner afresh");
+                    metrics::counter!("rollcall_resyncs_total").increment(1);
+                    load(&*self.store, Load { only: Some(head.key), numbers: true })?.remove(&head.key)
+                }
+            };
+            if let Some(next) = next {
+                self.publish(follower, node, next);
+            }
+        }
+        follower.behind = false;
+        Ok(())
+    }
+
+    /// The partner brought to its head, by the log.
+    fn advanced(&self, head: Head, current: Option<Arc<Snapshot>>) -> Result<Snapshot, Setback> {
+        let mut snapshot: Option<Snapshot> = current.map(|snapshot| (*snapshot).clone());
+        loop {
+            let version = snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
+            if version >= head.version {
+                // Usually just reached; a log that was set back, or rewritten,
+                // shows here.
+                return match snapshot {
+                    Some(snapshot) if (version, snapshot.head) == (head.version, head.digest) => Ok(snapshot),
+                    _ => Err(Setback::Log(format!("version {version} is not what the log has at {}", head.version))),
+                };
+            }
+            let log = self.store.log(head.key, version, LOG_PAGE).map_err(Setback::Store)?;
+            if log.is_empty() {
+                return Err(Setback::Log(format!("the log ends at {version}, before {}", head.version)));
+            }
+            // What was committed since the heads were read has its turn later.
+            for logged in log.iter().filter(|logged| logged.change.version <= head.version) {
+                let next = match &snapshot {
+                    Some(snapshot) => snapshot.applied(logged),
+                    None => Snapshot::created(logged),
+                };
+                snapshot = Some(next.map_err(|misfit| Setback::Log(misfit.to_string()))?);
+            }
+        }
+    }
+
+    fn publish(&self, follower: &mut Follower, node: Option<&Arc<Node>>, snapshot: Snapshot) {
+        match node {
+            Some(node) => follower.replaced.push(node.current.swap(Arc::new(snapshot))),
+            None => {
+                let node = Arc::new(Node::new(snapshot));
+                self.nodes.rcu(|nodes| {
+                    let mut nodes = Nodes::clone(nodes);
+                    nodes.insert(node.snapshot().partner.auth_id.clone(), node.clone());
+                    nodes
+                });
+            }
+        }
+    }
+
+    /// Writes down when keys were last used.
+    pub fn flush_key_uses(&self) -> Result<(), StoreError> {
+        let mut uses = Vec::new();
+        for node in self.nodes() {
+            for (id, last) in node.uses.load().iter() {
+                let seconds = last.swap(0, Ordering::Relaxed);
+                if let Some(time) = Time::new(seconds).filter(|_| seconds > 0) {
+                    uses.push((node.key, id.clone(), time));
+                }
+            }
+        }
+        if uses.is_empty() { Ok(()) } else { self.store.put_key_uses(&uses) }
+    }
+}
+
+/// Why a partner could not be brought to its head.
+enum Setback {
+    Store(StoreError),
+    /// What is held and what the log says do not fit.
+    Log(String),
+}

@@ -1,0 +1,97 @@
+//! Secrets that open a partner's inventory.
+//!
+//! `rollcall_`, 32 characters that carry 160 random bits, and 7 that are a
+//! CRC-32 of what comes before, so that a secret scanner can tell a token from
+//! something that looks like one. Kept nowhere: the store has its SHA-256.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+pub const PREFIX: &str = "rollcall_";
+const RANDOM_CHARS: usize = 32;
+const CHECK_CHARS: usize = 7;
+
+/// Digits and lower-case letters without i, l, o and u, five bits each.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// A token in the clear. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    pub fn generate() -> Token {
+        let mut text = format!("{PREFIX}{}", random::<RANDOM_CHARS>());
+        text.push_str(&checksum(&text));
+        Token(text)
+    }
+
+    /// The token's text, to be shown once.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    pub fn sha256(&self) -> [u8; 32] {
+        sha256(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+pub fn sha256(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// A fresh public name for a key.
+pub fn key_id() -> String {
+    format!("key_{}", random::<12>())
+}
+
+/// A fresh name for a request: 48 random bits in hexadecimal.
+pub fn request_id() -> String {
+    let mut bytes = [0; 6];
+    fill(&mut bytes);
+    format!("req_{}", crate::domain::entity::hex_digest::text(&bytes))
+}
+
+fn random<const CHARS: usize>() -> String {
+    let mut bytes = [0; CHARS];
+    fill(&mut bytes);
+    bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()
+}
+
+fn fill(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives random bytes");
+}
+
+fn checksum(text: &str) -> String {
+    let crc = u64::from(crc32fast::hash(text.as_bytes()));
+    (0..CHECK_CHARS).rev().map(|at| char::from(ALPHABET[(crc >> (at * 5)) as usize & 31])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_token_has_its_prefix_its_length_and_its_checksum() {
+        let token = Token::generate();
+        let text = token.reveal();
+        assert!(text.starts_with(PREFIX));
+        assert_eq!(text.len(), PREFIX.len() + RANDOM_CHARS + CHECK_CHARS);
+        let (body, check) = text.split_at(text.len() - CHECK_CHARS);
+        assert_eq!(check, checksum(body));
+        assert!(!format!("{token:?}").contains(&text[PREFIX.len()..]));
+    }
+
+    #[test]
+    fn tokens_differ() {
+        let tokens: HashSet<String> = (0..1_000).map(|_| Token::generate().reveal().to_owned()).collect();
+        assert_eq!(tokens.len(), 1_000);
+    }
+}

@@ -1,0 +1,121 @@
+//! Does everything agree? The file with itself, the log with the rows, and a
+//! running server's index with both.
+
+use std::collections::HashMap;
+
+use crate::domain::entity::hex_digest;
+use crate::domain::{PartnerKey, Time};
+use crate::inventory::Snapshot;
+use crate::store::{Load, Store, StoreError};
+
+use super::replica;
+
+/// What was looked at, and what does not agree.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Report {
+    pub partners: u64,
+    pub changes: u64,
+    pub numbers: u64,
+    /// One sentence each; empty when all is well.
+    pub differences: Vec<String>,
+    /// SHA-256 of each partner's inventory with its version, by partner key.
+    #[serde(skip)]
+    pub digests: HashMap<PartnerKey, (u64, String)>,
+}
+
+/// Checks the file, replays every partner's log from the first entry, and
+/// compares the result with the rows, number by number.
+pub fn verify(store: &dyn Store, progress: &mut dyn FnMut(u64)) -> Result<Report, StoreError> {
+    let mut report = Report { differences: store.integrity()?, ..Report::default() };
+    // A server may be writing: the rows are one moment, and the log is
+    // replayed to the versions of that moment.
+    let snapshots = replica::load(store, Load { only: None, numbers: true })?;
+    let mut keys: Vec<&PartnerKey> = snapshots.keys().collect();
+    keys.sort();
+    for key in keys {
+        let rows = &snapshots[key];
+        report.partners += 1;
+        report.numbers += rows.len() as u64;
+        report.digests.insert(*key, (rows.version, hex_digest::text(&rows.digest())));
+        match replay(store, rows, &mut report, progress)? {
+            Some(replayed) => compare(rows, &replayed, &mut report),
+            None => continue,
+        }
+    }
+    Ok(report)
+}
+
+fn replay(
+    store: &dyn Store,
+    rows: &Snapshot,
+    report: &mut Report,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Option<Snapshot>, StoreError> {
+    let name = &rows.partner.auth_id;
+    let mut replayed: Option<Snapshot> = None;
+    loop {
+        let version = replayed.as_ref().map_or(0, |snapshot| snapshot.version);
+        if version == rows.version {
+            return Ok(replayed);
+        }
+        let log = store.log(rows.key, version, 64)?;
+        if log.is_empty() {
+            report
+                .differences
+                .push(format!("the log of partner {name} ends at version {version}, its rows at {}", rows.version));
+            return Ok(None);
+        }
+        for logged in log {
+            if logged.change.version > rows.version {
+                break;
+            }
+            report.changes += 1;
+            progress(report.changes);
+            let next = match &replayed {
+                Some(snapshot) => snapshot.applied(&logged),
+                None => Snapshot::created(&logged),
+            };
+            match next {
+                Ok(next) => replayed = Some(next),
+                Err(misfit) => {
+                    report.differences.push(format!("the log of partner {name} does not replay: {misfit}"));
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// Says where two snapshots of a partner differ, the first few places.
+fn compare(rows: &Snapshot, replayed: &Snapshot, report: &mut Report) {
+    if rows.digest() == replayed.digest() {
+        return;
+    }
+    let name = &rows.partner.auth_id;
+    if rows.head != replayed.head {
+        report
+            .differences
+            .push(format!("the last entry of the log of partner {name} was changed: its digest is another"));
+        return;
+    }
+    let now = Time::now();
+    let mut found = 0;
+    for (left, right) in [(rows, replayed), (replayed, rows)] {
+        for number in left.iter(now) {
+            let other = right.get(number.number(), now);
+            let same =
+                other.is_some_and(|other| other.record() == number.record() && other.version() == number.version());
+            if !same && found < 20 {
+                found += 1;
+                report
+                    .differences
+                    .push(format!("number {} of partner {name} is not in the rows as the log says", number.number()));
+            }
+        }
+    }
+    if found == 0 {
+        report.differences.push(format!(
+            "the accounts, applications, trunks or keys of partner {name} are not in the rows as the log says"
+        ));
+    }
+}
