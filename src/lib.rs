@@ -1,4 +1,27 @@
+//! Rollcall: which customer has which phone number, where it routes, what it
+//! costs and when it expires.
+//!
+//! The modules in reading order. Each knows only those before it in
+//! `domain ← {inventory, store, intake} ← service ← {http, cli}` and
+//! `domain ← wire`; ARCHITECTURE.md draws the picture.
+
 pub mod domain;
+
 pub mod inventory;
-pub mod service;
+
 pub mod store;
+
+pub mod intake;
+
+pub mod wire;
+
+pub mod service;
+
+pub mod config;
+
+pub mod http;
+
+pub mod cli;
+
+/// The program's version and the commit it was built from.
+pub const BUILD: &str = env!("ROLLCALL_BUILD");

@@ -6,7 +6,7 @@
 //! Deliberately absent: SQL, HTTP, printing.
 
 pub mod access;
-//pub mod import;
+pub mod import;
 pub mod replica;
 pub mod token;
 pub mod verify;

@@ -1,0 +1,193 @@
+//! Settings: one file that explains them all and holds the defaults, one file
+//! of the operator's, and flags on top. Checked once, at start.
+//!
+//! Invariant: a key that is unknown or of the wrong type is refused with its
+//! file and line. Deliberately absent: secrets; there are none in settings.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::store::Location;
+
+/// The defaults, each with its explanation.
+pub const DEFAULTS: &str = include_str!("../rollcall.default.toml");
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the settings in {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the settings in {} are not usable:\n{reason}", path.display())]
+    Parse { path: PathBuf, reason: String },
+}
+
+/// Milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Millis(u64);
+
+impl From<Millis> for Duration {
+    fn from(millis: Millis) -> Duration {
+        Duration::from_millis(millis.0)
+    }
+}
+
+/// Declares the settings twice over: as they hold, and as a file may say some
+/// of them, so that a file is checked on its own, with its own lines.
+macro_rules! settings {
+    (Config { [$($key:ident: $type:ty,)*] $($section:ident: $Section:ident / $Partial:ident { $($field:ident: $kind:ty,)* })* }) => {
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Config { $(pub $key: $type,)* $(pub $section: $Section,)* }
+
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Partial { $($key: Option<$type>,)* $(#[serde(default)] $section: $Partial,)* }
+
+        $(
+            #[derive(Clone, Debug, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $Section { $(pub $field: $kind,)* }
+
+            #[derive(Default, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            struct $Partial { $($field: Option<$kind>,)* }
+        )*
+
+        impl Config {
+            fn overlay(&mut self, file: Partial) {
+                $(if let Some(value) = file.$key { self.$key = value; })*
+                $($(if let Some(value) = file.$section.$field { self.$section.$field = value; })*)*
+            }
+        }
+    };
+}
+
+settings! {
+    Config {
+        [database: Location,]
+        http: Http / HttpPartial {
+            listen: SocketAddr,
+            header_timeout_ms: Millis,
+            body_timeout_ms: Millis,
+            idle_timeout_ms: Millis,
+            write_timeout_ms: Millis,
+            connections_max: usize,
+            connections_per_address_max: usize,
+            header_bytes_max: usize,
+            shutdown_grace_ms: Millis,
+            trusted_proxies: Vec<IpNet>,
+        }
+        limits: Limits / LimitsPartial {
+            requests_per_second: u32,
+            requests_burst: u32,
+            failed_auth_per_second: u32,
+            failed_auth_burst: u32,
+        }
+        follow: Follow / FollowPartial {
+            interval_ms: Millis,
+        }
+        log: Log / LogPartial {
+            filter: String,
+            format: LogFormat,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl<'de> Deserialize<'de> for Location {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Location, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        toml::from_str(DEFAULTS).expect("the compiled-in defaults are complete and well formed")
+    }
+}
+
+impl Config {
+    /// The defaults, with what a file says laid over them.
+    pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        if let Some(path) = file {
+            let text =
+                std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            let said: Partial = toml::from_str(&text).map_err(|error| {
+                let reason = error.to_string();
+                ConfigError::Parse { path: path.to_owned(), reason: reason.trim_end().to_owned() }
+            })?;
+            config.overlay(said);
+            config.check().map_err(|reason| ConfigError::Parse { path: path.to_owned(), reason })?;
+        }
+        Ok(config)
+    }
+
+    /// What types cannot say.
+    fn check(&self) -> Result<(), String> {
+        for (key, value, least) in [
+            ("http.connections_max", self.http.connections_max, 1),
+            ("http.header_bytes_max", self.http.header_bytes_max, 1_024),
+            ("follow.interval_ms", self.follow.interval_ms.0 as usize, 1),
+        ] {
+            if value < least {
+                return Err(format!("{key} = {value}: must be {least} or more"));
+            }
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
+            return Err(format!("log.filter = {:?}: {error}", self.log.filter));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_refused(text: &str, expected: &[&str]) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("rollcall.toml");
+        std::fs::write(&path, text).expect("written");
+        let error = Config::load(Some(&path)).expect_err("refused").to_string();
+        for part in expected.iter().chain(&["rollcall.toml"]) {
+            assert!(error.contains(part), "{part:?} is not in: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("rollcall.toml");
+        std::fs::write(&path, "[limits]\nrequests_per_second = 7\n").expect("written");
+        let config = Config::load(Some(&path)).expect("usable");
+        assert_eq!(config.limits.requests_per_second, 7);
+        assert_eq!(config.limits.requests_burst, Config::default().limits.requests_burst);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        check_refused("# x\n[limits]\nrequests_per_secnd = 7\n", &["line 3", "requests_per_secnd", "unknown"]);
+        check_refused("[limits]\nrequests_per_second = \"many\"\n", &["line 2", "requests_per_second", "many"]);
+        check_refused("database = \"mysql:x\"\n", &["line 1", "mysql:x", "sqlite:"]);
+        check_refused("[http]\nlisten = \"nowhere\"\n", &["line 2", "listen", "nowhere"]);
+        check_refused("[htp]\n", &["line 1", "htp"]);
+        check_refused("[http]\nconnections_max = 0\n", &["connections_max", "0"]);
+    }
+}

@@ -1,0 +1,268 @@
+//! The HTTP side: the Partner API, and what operators need of a server.
+//!
+//! A handler translates: it takes a question apart, asks the index, and writes
+//! the answer. Invariants: every answer to a tenant is made from the snapshot
+//! that its credentials opened, so there is no other tenant's row to show; the
+//! body of every error is the platform's envelope; every answer has an
+//! `X-Request-Id`.
+//! Deliberately absent: rules about numbers, SQL, writes.
+
+pub mod error;
+pub mod openapi;
+mod ops;
+mod partner;
+mod query;
+pub mod server;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use bytes::Bytes;
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode};
+use ipnet::IpNet;
+use tokio::net::TcpListener;
+use tower_service::Service;
+
+use crate::config::Config;
+use crate::domain::{KeyId, PartnerKey, Scope, Time};
+use crate::service::access::{Access, Denied};
+use crate::service::{Replica, token};
+use error::ApiError;
+use server::{Limits, Peer, Served, Server};
+
+pub const X_AUTH_ID: HeaderName = HeaderName::from_static("x-auth-id");
+pub const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The longest path and query, in bytes.
+const URI_BYTES_MAX: usize = 8_000;
+
+/// What every handler shares.
+pub struct App {
+    pub replica: Arc<Replica>,
+    pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
+    trusted_proxies: Vec<IpNet>,
+    /// Requests of each key; `None` is no limit.
+    requests: Option<DefaultKeyedRateLimiter<(PartnerKey, KeyId)>>,
+    /// Failed authentications of each address; `None` is no limit.
+    failures: Option<DefaultKeyedRateLimiter<IpAddr>>,
+}
+
+impl App {
+    pub fn new(replica: Arc<Replica>, config: &Config) -> App {
+        fn quota(rate: u32, burst: u32) -> Option<Quota> {
+            let rate = NonZeroU32::new(rate)?;
+            Some(Quota::per_second(rate).allow_burst(NonZeroU32::new(burst).unwrap_or(rate)))
+        }
+        let limits = &config.limits;
+        App {
+            replica,
+            metrics: None,
+            trusted_proxies: config.http.trusted_proxies.clone(),
+            requests: quota(limits.requests_per_second, limits.requests_burst).map(RateLimiter::keyed),
+            failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
+        }
+    }
+
+    /// Lets go of what the limiters remember of keys and addresses that have
+    /// been quiet; called now and then, or their memory would only grow.
+    pub fn forget_quiet(&self) {
+        if let Some(requests) = &self.requests {
+            requests.retain_recent();
+        }
+        if let Some(failures) = &self.failures {
+            failures.retain_recent();
+        }
+    }
+
+    /// Opens a partner's inventory to a request, or says why not.
+    fn enter(&self, headers: &HeaderMap, peer: IpAddr, wanted: Scope) -> Result<Access, ApiError> {
+        let auth_id = only(headers, &X_AUTH_ID)?.and_then(|id| std::str::from_utf8(id.as_bytes()).ok());
+        let auth_token = only(headers, &X_AUTH_TOKEN)?;
+        let address = self.client(headers, peer);
+        let result = self.replica.authenticate(
+            auth_id.unwrap_or_default(),
+            auth_token.map_or(b"", HeaderValue::as_bytes),
+            address,
+            wanted,
+            Time::now(),
+        );
+        match result {
+            Ok(access) => {
+                check(&self.requests, &(access.snapshot.key, access.key.clone()))?;
+                Ok(access)
+            }
+            Err(Denied::Credentials) => {
+                metrics::counter!("rollcall_auth_failures_total").increment(1);
+                check(&self.failures, &address)?;
+                Err(ApiError::credentials())
+            }
+            Err(Denied::Suspended) => Err(ApiError::suspended()),
+            Err(Denied::Network) => Err(ApiError::forbidden("this key may not be used from this network")),
+            Err(Denied::Scope) => Err(ApiError::forbidden("this key lacks the scope that this needs")),
+        }
+    }
+
+    /// The client's address: the peer's, or what trusted proxies say it is.
+    /// Anything further left in `X-Forwarded-For` than the first address that
+    /// is not a trusted proxy's was written by strangers.
+    fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        let trusted = |address: &IpAddr| self.trusted_proxies.iter().any(|network| network.contains(address));
+        let peer = peer.to_canonical();
+        if !trusted(&peer) {
+            return peer;
+        }
+        let mut client = peer;
+        for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+            for hop in line.to_str().unwrap_or_default().rsplit(',') {
+                let Ok(address) = hop.trim().parse::<IpAddr>() else { return client };
+                client = address.to_canonical();
+                if !trusted(&client) {
+                    return client;
+                }
+            }
+        }
+        client
+    }
+}
+
+/// A credential header's value; sent twice, it is ambiguous.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(ApiError::bad_request("a credential header was sent more than once")),
+    }
+}
+
+fn check<K: std::hash::Hash + Eq + Clone>(
+    limiter: &Option<DefaultKeyedRateLimiter<K>>,
+    key: &K,
+) -> Result<(), ApiError> {
+    let Some(limiter) = limiter else { return Ok(()) };
+    limiter.check_key(key).map_err(|early| {
+        let wait = early.wait_time_from(DefaultClock::default().now());
+        ApiError::rate_limit(wait.as_secs() + 1)
+    })
+}
+
+/// Every route of the server.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route(
+            "/api/v1/partner/accounts/{customer_auth_id}/numbers",
+            get(partner::customer).fallback(method_not_allowed),
+        )
+        .route("/api/v1/partner/numbers", get(partner::global).fallback(method_not_allowed))
+        .route("/api/v1/partner/numbers/{e164}", get(partner::number).fallback(method_not_allowed))
+        .route("/api/v1/partner/accounts", get(partner::accounts).fallback(method_not_allowed))
+        .route("/openapi.json", get(ops::openapi).fallback(method_not_allowed))
+        .route("/livez", get(ops::livez).fallback(method_not_allowed))
+        .route("/readyz", get(ops::readyz).fallback(method_not_allowed))
+        .route("/digest", get(ops::digest).fallback(method_not_allowed))
+        .route("/metrics", get(ops::metrics).fallback(method_not_allowed))
+        .fallback(async || ApiError::not_found())
+        .with_state(app)
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::method_not_allowed()
+}
+
+/// Serves until `shutdown` resolves.
+pub async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    config: &Config,
+    shutdown: impl Future<Output = ()>,
+) -> Served {
+    let http = &config.http;
+    let limits = Limits {
+        header_timeout: http.header_timeout_ms.into(),
+        body_timeout: http.body_timeout_ms.into(),
+        idle_timeout: http.idle_timeout_ms.into(),
+        write_timeout: http.write_timeout_ms.into(),
+        connections_max: http.connections_max,
+        connections_per_address_max: Some(http.connections_per_address_max).filter(|&max| max > 0),
+        header_bytes_max: http.header_bytes_max,
+        shutdown_grace: http.shutdown_grace_ms.into(),
+    };
+    let service = Edge { router: router(app) };
+    Server { limits, refusal }.serve(listener, service, shutdown).await
+}
+
+/// The answer to what never reached a handler.
+fn refusal(status: StatusCode) -> Response<Bytes> {
+    ApiError::refusal(status).into_bytes(&token::request_id())
+}
+
+/// Around every request: its id, the envelope of its error, its measure.
+#[derive(Clone)]
+struct Edge {
+    router: Router,
+}
+
+impl Service<Request<Body>> for Edge {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let started = Instant::now();
+        let id = token::request_id();
+        let mut router = self.router.clone();
+        Box::pin(async move {
+            let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+            let mut response = if uri_bytes > URI_BYTES_MAX {
+                axum::response::IntoResponse::into_response(ApiError::refusal(StatusCode::URI_TOO_LONG))
+            } else {
+                Service::call(&mut router, request).await?
+            };
+            if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+                if let Some(cause) = error.cause() {
+                    tracing::error!(request.id = %id, cause, "request {id} failed");
+                }
+                response = error.into_bytes(&id).map(Body::from);
+            } else if let Ok(id) = HeaderValue::from_str(&id) {
+                response.headers_mut().insert(X_REQUEST_ID, id);
+            }
+            response.headers_mut().entry(header::SERVER).or_insert(HeaderValue::from_static("rollcall"));
+            let status = response.status().as_u16();
+            metrics::counter!("rollcall_http_requests_total", "status" => status_class(status)).increment(1);
+            metrics::histogram!("rollcall_http_request_seconds").record(started.elapsed().as_secs_f64());
+            tracing::debug!(request.id = %id, status, "answered {status}");
+            Ok(response)
+        })
+    }
+}
+
+fn status_class(status: u16) -> &'static str {
+    match status {
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// The address of the connection, as the accept loop noted it.
+fn peer(extensions: &http::Extensions) -> IpAddr {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    extensions.get::<Peer>().map_or(unknown, |peer| peer.0).ip()
+}

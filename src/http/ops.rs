@@ -1,0 +1,78 @@
+//! What operators ask a server: does it live, is it ready, what does it count.
+//!
+//! Nothing here names a tenant or a number.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use http::header::{self, HeaderValue};
+use http::{Request, Response, StatusCode};
+use serde_json::json;
+
+use super::error::ApiError;
+use super::{App, peer};
+use crate::domain::entity::hex_digest;
+
+fn text(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The process answers. Depends on nothing.
+pub async fn livez() -> Response<Body> {
+    text(StatusCode::OK, "application/json", "{\"status\":\"ok\"}")
+}
+
+/// The index is loaded, so reads are answered. A node that cannot follow its
+/// database is degraded, not unready: what it has is better than nothing.
+pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
+    let (following, age) = app.replica.freshness();
+    let body = json!({
+        "status": if following { "ok" } else { "degraded" },
+        "degraded": !following,
+        "age_seconds": age.as_secs(),
+        "writable": following,
+        "build": crate::BUILD,
+    });
+    text(StatusCode::OK, "application/json", body.to_string())
+}
+
+pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response<Body>, ApiError> {
+    let nodes = app.replica.nodes();
+    let numbers: usize = nodes.iter().map(|node| node.snapshot().len()).sum();
+    let (following, age) = app.replica.freshness();
+    metrics::gauge!("rollcall_partners").set(nodes.len() as f64);
+    metrics::gauge!("rollcall_numbers").set(numbers as f64);
+    metrics::gauge!("rollcall_following").set(if following { 1.0 } else { 0.0 });
+    metrics::gauge!("rollcall_age_seconds").set(age.as_secs_f64());
+    let Some(handle) = &app.metrics else { return Err(ApiError::not_found()) };
+    handle.run_upkeep();
+    Ok(text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", handle.render()))
+}
+
+/// The digest of every partner's index, for `rollcall verify --url` on this
+/// machine; elsewhere there is nothing here. It reads everything, so it is not
+/// for strangers.
+pub async fn digest(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    if !peer(request.extensions()).to_canonical().is_loopback() {
+        return Err(ApiError::not_found());
+    }
+    let digests = tokio::task::spawn_blocking(move || {
+        let digest = |node: Arc<crate::service::replica::Node>| {
+            let snapshot = node.snapshot();
+            json!({ "partner": node.key.0, "version": snapshot.version, "digest": hex_digest::text(&snapshot.digest()) })
+        };
+        app.replica.nodes().into_iter().map(digest).collect::<Vec<_>>()
+    });
+    let digests = digests.await.map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(text(StatusCode::OK, "application/json", json!({ "data": digests }).to_string()))
+}
+
+/// The description of this API, as committed in the repository.
+pub async fn openapi() -> Response<Body> {
+    text(StatusCode::OK, "application/json", include_str!("../../openapi.json"))
+}

@@ -1,0 +1,279 @@
+//! The Partner API: the two endpoints of the specification, and two more in
+//! their style.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Frame;
+
+use super::error::ApiError;
+use super::query::{ListQuery, Takes};
+use super::{App, peer};
+use crate::domain::{E164, Scope, Time};
+use crate::inventory::Snapshot;
+use crate::wire::{self, Column};
+
+pub const VARY: HeaderValue = HeaderValue::from_static("X-Auth-ID, X-Auth-Token, Accept");
+const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// In which form a list is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Format {
+    Json,
+    Csv,
+    Ndjson,
+}
+
+impl Format {
+    fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Format::Json => "application/json",
+            Format::Csv => "text/csv; charset=utf-8; header=present",
+            Format::Ndjson => "application/x-ndjson",
+        })
+    }
+
+    /// The streamed form that `Accept` prefers over JSON, else JSON: a client
+    /// that asks for something else gets JSON, as one that asks for nothing.
+    fn negotiate(headers: &HeaderMap) -> Format {
+        let mut best = (Format::Json, 0.0);
+        for line in headers.get_all(header::ACCEPT) {
+            for range in line.to_str().unwrap_or_default().split(',') {
+                let mut parts = range.split(';').map(str::trim);
+                let format = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+                    "text/csv" => Format::Csv,
+                    "application/x-ndjson" => Format::Ndjson,
+                    "application/json" | "application/*" | "*/*" => Format::Json,
+                    _ => continue,
+                };
+                let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
+                let quality: f32 = quality.unwrap_or(0.0);
+                if quality > best.1 {
+                    best = (format, quality);
+                }
+            }
+        }
+        best.0
+    }
+}
+
+/// GET /api/v1/partner/accounts/{customer_auth_id}/numbers
+pub async fn customer(
+    State(app): State<Arc<App>>,
+    account: Result<Path<String>, axum::extract::rejection::PathRejection>,
+    request: Request<Body>,
+) -> Result<Response<Body>, ApiError> {
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let known = account.ok().and_then(|Path(id)| access.snapshot.accounts.get(&id));
+    let account = known.ok_or_else(ApiError::not_found)?.auth_id.clone();
+    let mut query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Customer)?;
+    query.filter.account = Some(account.as_str().into());
+    list(access.snapshot, query, wire::CUSTOMER, &request)
+}
+
+/// GET /api/v1/partner/numbers
+pub async fn global(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Global)?;
+    list(access.snapshot, query, wire::GLOBAL, &request)
+}
+
+fn list(
+    snapshot: Arc<Snapshot>,
+    query: ListQuery,
+    columns: &'static [Column],
+    request: &Request<Body>,
+) -> Result<Response<Body>, ApiError> {
+    let now = Time::now();
+    let format = Format::negotiate(request.headers());
+    let tag = entity_tag(&snapshot, format, now);
+    if unchanged(request.headers(), &tag) {
+        return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
+    }
+    if format != Format::Json {
+        let stream = Rows::new(snapshot, query, columns, format, now);
+        return Ok(answer(StatusCode::OK, Body::new(stream), tag, Some(format)));
+    }
+    let selection = snapshot.select(&query.filter, query.order, query.window(), now);
+    let mut out = Vec::with_capacity(128 + selection.rows.len() * wire::ROW_BYTES);
+    out.extend_from_slice(b"{\"data\":[");
+    for (at, &row) in selection.rows.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        wire::json_row(&mut out, columns, row);
+    }
+    wire::json_meta(&mut out, selection.total, query.page, query.per_page);
+    let links = query.links(request.uri().path(), &selection);
+    let mut response = answer(StatusCode::OK, Body::from(out), tag, Some(format));
+    if let Ok(links) = HeaderValue::try_from(links) {
+        response.headers_mut().insert(header::LINK, links);
+    }
+    Ok(response)
+}
+
+/// GET /api/v1/partner/numbers/{e164}
+pub async fn number(
+    State(app): State<Arc<App>>,
+    number: Result<Path<String>, axum::extract::rejection::PathRejection>,
+    request: Request<Body>,
+) -> Result<Response<Body>, ApiError> {
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let now = Time::now();
+    let number = number.ok().and_then(|Path(text)| text.parse::<E164>().ok());
+    let row = number.and_then(|number| access.snapshot.get(number, now)).ok_or_else(ApiError::not_found)?;
+    // No parameters: an unknown one is refused as everywhere.
+    refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let tag = entity_tag(&access.snapshot, Format::Json, now);
+    if unchanged(request.headers(), &tag) {
+        return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
+    }
+    let mut out = b"{\"data\":".to_vec();
+    wire::json_row(&mut out, wire::SINGLE, row);
+    out.push(b'}');
+    Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
+}
+
+/// GET /api/v1/partner/accounts
+pub async fn accounts(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    use std::io::Write;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let now = Time::now();
+    let snapshot = &access.snapshot;
+    let tag = entity_tag(snapshot, Format::Json, now);
+    if unchanged(request.headers(), &tag) {
+        return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
+    }
+    let mut accounts: Vec<_> = snapshot.accounts.iter().zip(snapshot.counts(now)).collect();
+    accounts.sort_by(|(a, _), (b, _)| a.auth_id.cmp(&b.auth_id));
+    let total = accounts.len() as u64;
+    let skip = (query.page - 1).saturating_mul(query.per_page).min(total);
+    let mut out = b"{\"data\":[".to_vec();
+    for (at, (account, counts)) in accounts.iter().skip(skip as usize).take(query.per_page as usize).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"account_auth_id\":");
+        wire::json_text(&mut out, account.auth_id.as_str());
+        out.extend_from_slice(b",\"account_name\":");
+        wire::json_text(&mut out, &account.name);
+        let (active, suspended) = (counts.active, counts.suspended);
+        let numbers = active + suspended;
+        write!(
+            out,
+            ",\"created_at\":\"{}\",\"numbers\":{{\"total\":{numbers},\"active\":{active},\"suspended\":{suspended}}}}}",
+            account.created_at
+        )
+        .expect("writing to memory");
+    }
+    wire::json_meta(&mut out, total, query.page, query.per_page);
+    Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
+}
+
+fn refuse_parameters(query: &str) -> Result<(), ApiError> {
+    use crate::domain::FieldError;
+    use crate::domain::field::code;
+    let errors: Vec<FieldError> = form_urlencoded::parse(query.as_bytes())
+        .map(|(name, value)| FieldError::new(&name, code::UNKNOWN, "is not a parameter; there are none", &value))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::validation(errors)) }
+}
+
+/// Names the state of the view that an answer was made from: the log up to its
+/// last change, the last moment at which the clock alone changed something,
+/// the format, and the program that wrote it.
+fn entity_tag(snapshot: &Snapshot, format: Format, now: Time) -> HeaderValue {
+    let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
+    let epoch = snapshot.epoch(now).map_or(0, Time::seconds);
+    let format = match format {
+        Format::Json => 'j',
+        Format::Csv => 'c',
+        Format::Ndjson => 'n',
+    };
+    let tag = format!("\"{:x}-{head:016x}-{epoch:x}-{format}-{}\"", snapshot.version, crate::BUILD);
+    HeaderValue::try_from(tag).expect("hexadecimal digits and a version")
+}
+
+/// Whether the client has this already (RFC 9110, weak comparison).
+fn unchanged(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let lines = headers.get_all(header::IF_NONE_MATCH).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .any(|wanted| wanted == "*" || wanted.strip_prefix("W/").unwrap_or(wanted).as_bytes() == tag.as_bytes())
+}
+
+fn answer(status: StatusCode, body: Body, tag: HeaderValue, format: Option<Format>) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if let Some(format) = format {
+        headers.insert(header::CONTENT_TYPE, format.content_type());
+    }
+    headers.insert(header::ETAG, tag);
+    headers.insert(header::CACHE_CONTROL, CACHE);
+    headers.insert(header::VARY, VARY);
+    response
+}
+
+/// A whole filtered result as a body, written a chunk at a time as the client
+/// reads. Holds its snapshot, so it is one moment however slow the client is.
+struct Rows {
+    snapshot: Arc<Snapshot>,
+    left: VecDeque<u32>,
+    columns: &'static [Column],
+    format: Format,
+    now: Time,
+    begun: bool,
+}
+
+/// About how many bytes a chunk of a stream has.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+impl Rows {
+    fn new(snapshot: Arc<Snapshot>, query: ListQuery, columns: &'static [Column], format: Format, now: Time) -> Rows {
+        let left = snapshot.positions(&query.filter, query.order, query.after, now).into();
+        Rows { snapshot, left, columns, format, now, begun: false }
+    }
+}
+
+impl http_body::Body for Rows {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let rows = self.get_mut();
+        let mut out = Vec::with_capacity(CHUNK_BYTES + wire::ROW_BYTES);
+        if !rows.begun && rows.format == Format::Csv {
+            wire::csv_header(&mut out, rows.columns);
+        }
+        rows.begun = true;
+        while out.len() < CHUNK_BYTES
+            && let Some(position) = rows.left.pop_front()
+        {
+            let row = rows.snapshot.nth(position, rows.now);
+            match rows.format {
+                Format::Csv => wire::csv_row(&mut out, rows.columns, row),
+                Format::Ndjson | Format::Json => {
+                    wire::json_row(&mut out, rows.columns, row);
+                    out.push(b'\n');
+                }
+            }
+        }
+        Poll::Ready(if out.is_empty() { None } else { Some(Ok(Frame::data(out.into()))) })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.begun && self.left.is_empty()
+    }
+}

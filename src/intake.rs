@@ -1,0 +1,408 @@
+//! Whatever file people have, as typed rows.
+//!
+//! CSV with `,` `;` or tab, NDJSON, the Partner API's own JSON answer or a
+//! bare JSON array, and gzip of each: told apart by their content, read as a
+//! stream. Text becomes domain types here, and what could mean two things is
+//! refused with what to write instead.
+//!
+//! Always holds: memory is bounded whatever the file (a record has at most
+//! [`RECORD_BYTES_MAX`] bytes, a file at most [`COLUMNS_MAX`] columns), so a
+//! hostile file costs time only; a bad row never hides the rows after it.
+//! Deliberately absent: the store, and anything derived from a numbering plan
+//! (reading national digits is the caller's, see [`Options::national`]).
+
+mod csv;
+mod field;
+mod json;
+mod number;
+mod rows;
+mod source;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use encoding_rs::Encoding;
+
+pub use self::field::{BadMapping, Field, Mapping};
+use self::rows::Rows;
+use self::source::Text;
+use crate::domain::{
+    AccountId, ApplicationId, Country, Currency, E164, NumberType, State, Status, Tags, Time, TrunkId,
+};
+
+/// The most bytes one record (a CSV record, a JSON row) can have.
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// The most columns a file can have, over all its rows.
+pub const COLUMNS_MAX: usize = 1_000;
+
+/// The most bytes the name of a column can have.
+pub const COLUMN_BYTES_MAX: usize = 256;
+
+/// The most numbers one block can stand for.
+pub const BLOCK_NUMBERS_MAX: u64 = 10_000_000;
+
+/// The deepest a JSON row can be nested.
+pub const DEPTH_MAX: usize = 64;
+
+/// The most characters the name of a region can have.
+pub const REGION_CHARS_MAX: usize = 100;
+
+/// The most tags on one number, and the most characters of one tag.
+pub const TAGS_MAX: usize = 50;
+pub const TAG_CHARS_MAX: usize = 64;
+
+/// What the caller knows of a file that the file does not say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Columns whose names are not ours.
+    pub mappings: Vec<Mapping>,
+    /// Digits without a `+` are national numbers of this country.
+    pub default_country: Option<Country>,
+    /// Digits without a `+` are international and only lack it.
+    pub assume_plus: bool,
+    /// What amounts are checked against where the row names no currency.
+    pub currency: Option<Currency>,
+    /// The encoding of text that is not UTF-8; a byte order mark overrides it.
+    pub encoding: Option<&'static Encoding>,
+    /// The international digits of a national number, by the numbering plan.
+    pub national: fn(&str, [u8; 2]) -> Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            mappings: Vec::new(),
+            default_country: None,
+            assume_plus: false,
+            currency: None,
+            encoding: None,
+            national: |_, _| None,
+        }
+    }
+}
+
+/// What a row says of a field.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Cell<T> {
+    /// Nothing: the column is not there.
+    #[default]
+    Absent,
+    /// The column is there, and empty or JSON's null.
+    Empty,
+    Value(T),
+}
+
+impl<T> Cell<T> {
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Cell::Value(value) => Some(value),
+            Cell::Absent | Cell::Empty => None,
+        }
+    }
+}
+
+/// Which numbers a row is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Numbers {
+    /// All numbers from `first` to `last`, which have as many digits; a single
+    /// number is both.
+    Block { first: E164, last: E164 },
+    /// None: the row is about an account that has no number.
+    None,
+}
+
+impl Numbers {
+    pub fn count(self) -> u64 {
+        match self {
+            Numbers::Block { first, last } => last.digits() - first.digits() + 1,
+            Numbers::None => 0,
+        }
+    }
+}
+
+/// What a row says of its numbers. Invariant: the cost is a plain amount, and
+/// has no more decimals than the currency that the row or the options name.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Fields {
+    pub account: Cell<AccountId>,
+    pub account_name: Cell<Arc<str>>,
+    pub application: Cell<ApplicationId>,
+    pub application_name: Cell<Arc<str>>,
+    pub trunk: Cell<TrunkId>,
+    pub status: Cell<Status>,
+    pub state: Cell<State>,
+    pub cost: Cell<Arc<str>>,
+    pub currency: Cell<Currency>,
+    pub assigned_at: Cell<Time>,
+    pub expires_at: Cell<Time>,
+    pub number_type: Cell<NumberType>,
+    pub country: Cell<Country>,
+    pub region: Cell<Arc<str>>,
+    pub tags: Cell<Tags>,
+    pub quarantine_ends_at: Cell<Time>,
+    pub reserved_until: Cell<Time>,
+    pub reserved_for: Cell<AccountId>,
+    pub since: Cell<Time>,
+}
+
+/// A row without fault. Consecutive rows that say the same share `fields`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Where the row is, in the unit of [`Format::unit`].
+    pub line: u64,
+    pub numbers: Numbers,
+    pub fields: Arc<Fields>,
+}
+
+/// One thing that is wrong with a row.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct RowError {
+    pub line: u64,
+    /// The column as the file calls it; empty if the whole row is wrong.
+    pub column: String,
+    /// The cell, or the beginning of it.
+    pub value: String,
+    pub message: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Item {
+    Row(Row),
+    Bad {
+        line: u64,
+        /// How many numbers the row stands for; 1 if that cannot be known.
+        numbers: u64,
+        /// At least one; several if several cells are wrong.
+        errors: Vec<RowError>,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    Csv {
+        delimiter: u8,
+    },
+    Ndjson,
+    /// The Partner API's answer, several of them one after the other, or an array.
+    Json,
+}
+
+impl Format {
+    /// What `line` counts, from 1: lines of the file (the one on which the
+    /// record begins), or elements of JSON's arrays, whose answers are often
+    /// one single line.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Format::Csv { .. } | Format::Ndjson => "line",
+            Format::Json => "element",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Csv { delimiter: b'\t' } => "CSV with tabs",
+            Format::Csv { delimiter: b';' } => "CSV with semicolons",
+            Format::Csv { .. } => "CSV",
+            Format::Ndjson => "NDJSON",
+            Format::Json => "JSON",
+        })
+    }
+}
+
+/// What is known of a file before its first row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Header {
+    pub format: Format,
+    /// The columns in the file's order and what each is read as. Empty for
+    /// JSON, whose rows name their own columns.
+    pub columns: Vec<(String, Field)>,
+    /// Columns that are nothing we know and that no mapping ignores. For JSON
+    /// see [`Summary::unknown`].
+    pub unknown: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Summary {
+    /// Rows given to the caller, the bad ones too.
+    pub rows: u64,
+    /// Bytes read from the input, before unpacking.
+    pub bytes: u64,
+    /// As [`Header::unknown`], and for JSON the unknown keys of all rows.
+    pub unknown: Vec<String>,
+    /// JSON only: columns of mappings that no row had. (In CSV that is an error.)
+    pub unmapped: Vec<String>,
+}
+
+/// Why a whole file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    #[error("failed to read the file")]
+    Read {
+        #[source]
+        source: io::Error,
+    },
+    #[error("failed to write the extracted rows")]
+    Write {
+        #[source]
+        source: io::Error,
+    },
+    #[error("the gzip data is damaged or cut off; fetch or pack the file again")]
+    Gzip {
+        #[source]
+        source: io::Error,
+    },
+    #[error("the file is {kind}; {advice}")]
+    Foreign { kind: &'static str, advice: &'static str },
+    #[error(
+        "line {line} is not UTF-8 text; save the file as UTF-8, or name its encoding, such as --encoding windows-1252"
+    )]
+    NotUtf8 { line: u64 },
+    #[error("line {line} is not {encoding} text; name the encoding the file really has")]
+    NotEncoded { line: u64, encoding: &'static str },
+    #[error("the file is empty; its first line must name the columns, one of them number")]
+    Empty,
+    #[error("{}", no_number_column(columns, *headless))]
+    NoNumberColumn { columns: Vec<String>, headless: bool },
+    #[error("the file's lines end in a carriage return alone; save it with ordinary line ends")]
+    LineEnds,
+    #[error("columns {first:?} and {second:?} both say {field}; ignore one of them with --map '{second}=-'")]
+    ColumnTwice { field: Field, first: String, second: String },
+    #[error("the file has more than {COLUMNS_MAX} columns; leave out those that are not needed")]
+    ColumnsMany,
+    #[error("line {line} has a column name of more than {COLUMN_BYTES_MAX} bytes; shorten it")]
+    ColumnLong { line: u64 },
+    #[error("there is no column {column:?} to map; the file's columns are {}", list(columns))]
+    MappingUnmatched { column: String, columns: Vec<String> },
+    #[error("column {column:?} is mapped twice; keep one of the mappings")]
+    MappingTwice { column: String },
+    #[error("digits without + cannot be both national and international; give --default-country or --assume-plus")]
+    BothDigits,
+    #[error(
+        "the row at line {line} is longer than {RECORD_BYTES_MAX} bytes; look there for a quote or bracket that is not closed"
+    )]
+    RecordLong { line: u64 },
+    #[error("a quote opened in the row at line {line} is never closed; close it, or write \"\" for a quote in a cell")]
+    QuoteOpen { line: u64 },
+    #[error("not JSON at line {line}, column {column}: {problem}")]
+    Json { line: u64, column: u64, problem: String },
+}
+
+fn no_number_column(columns: &[String], headless: bool) -> String {
+    if headless {
+        return "the first line looks like a row; put a line before it that names the columns, one of them number"
+            .to_owned();
+    }
+    format!("no column is called number; name it with --map COLUMN=number. The columns are {}", list(columns))
+}
+
+/// The first names of a list, quoted.
+fn list(names: &[String]) -> String {
+    const SHOWN_MAX: usize = 30;
+    let mut text = names.iter().take(SHOWN_MAX).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN_MAX {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN_MAX));
+    }
+    text
+}
+
+/// Reads the file from beginning to end, or until `row` breaks.
+///
+/// `header` is called once, before the first row. An error may come after
+/// rows: the caller then drops what it was given.
+pub fn read(
+    input: impl Read,
+    options: &Options,
+    header: &mut dyn FnMut(&Header),
+    row: &mut dyn FnMut(Item) -> ControlFlow<()>,
+) -> Result<Summary, IntakeError> {
+    if options.assume_plus && options.default_country.is_some() {
+        return Err(IntakeError::BothDigits);
+    }
+    field::check_mappings(&options.mappings)?;
+    let mut text = Text::open(input, options.encoding)?;
+    let mut rows = Rows::new(options);
+    match detect(&mut text)? {
+        Shape::Csv => csv::read(&mut text, &mut rows, header, row)?,
+        Shape::Ndjson => json::read_lines(&mut text, &mut rows, header, row)?,
+        Shape::Json => json::read_documents(&mut text, &mut rows, header, row)?,
+    }
+    Ok(rows.summary(text.bytes()))
+}
+
+/// Copies the rows at these places, as [`Row::line`] counts them and sorted,
+/// into a file that the same options read once it is corrected: CSV with its
+/// header, otherwise NDJSON. Always UTF-8, with a byte order mark if the file
+/// was not, so that a named encoding does no harm.
+pub fn extract(input: impl Read, options: &Options, lines: &[u64], out: &mut dyn Write) -> Result<(), IntakeError> {
+    let mut text = Text::open(input, options.encoding)?;
+    let mut out = Extract { wanted: lines.iter().copied().peekable(), out };
+    if text.marked() {
+        out.write("\u{feff}".as_bytes())?;
+    }
+    match detect(&mut text)? {
+        Shape::Csv => csv::extract(&mut text, options, &mut out)?,
+        Shape::Ndjson => json::extract_lines(&mut text, &mut out)?,
+        Shape::Json => json::extract_documents(&mut text, &mut out)?,
+    }
+    out.out.flush().map_err(|source| IntakeError::Write { source })
+}
+
+/// Where extracted rows go, and which are still wanted.
+struct Extract<'a> {
+    wanted: std::iter::Peekable<std::iter::Copied<std::slice::Iter<'a, u64>>>,
+    out: &'a mut dyn Write,
+}
+
+impl Extract<'_> {
+    /// Whether the row at `line` is wanted. Asked in ascending order.
+    fn wants(&mut self, line: u64) -> bool {
+        while self.wanted.next_if(|&wanted| wanted < line).is_some() {}
+        self.wanted.peek() == Some(&line)
+    }
+
+    fn done(&mut self) -> bool {
+        self.wanted.peek().is_none()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), IntakeError> {
+        self.out.write_all(bytes).map_err(|source| IntakeError::Write { source })
+    }
+
+    fn write_line(&mut self, line: &[u8]) -> Result<(), IntakeError> {
+        self.write(line)?;
+        if line.ends_with(b"\n") { Ok(()) } else { self.write(b"\n") }
+    }
+}
+
+/// A format, as far as the first bytes tell.
+enum Shape {
+    Csv,
+    Ndjson,
+    Json,
+}
+
+/// How much of a file is looked at to tell its format.
+const HEAD_BYTES: usize = 64 << 10;
+
+fn detect(text: &mut Text<'_>) -> Result<Shape, IntakeError> {
+    let head = text.head(HEAD_BYTES)?;
+    match head.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => Err(IntakeError::Empty),
+        Some(b'[') => Ok(Shape::Json),
+        Some(b'{') if json::holds_data(head) => Ok(Shape::Json),
+        Some(b'{') => Ok(Shape::Ndjson),
+        Some(_) if head.contains(&0) => {
+            let advice = "if it is UTF-16 text, name it with --encoding utf-16le";
+            Err(IntakeError::Foreign { kind: "not text (it has NUL bytes)", advice })
+        }
+        Some(_) => Ok(Shape::Csv),
+    }
+}
