@@ -1,1 +1,220 @@
+//! The command line: what was typed becomes what was meant, one verb is
+//! called, and its result is printed.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done,
+//! 1 failed, 2 usage, 3 rows were rejected or something differs. Secrets come
+//! from files or stdin, never from flags.
+//! Deliberately absent: rules about numbers.
 
+mod account;
+mod demo;
+mod export;
+mod import;
+mod key;
+mod maintenance;
+mod output;
+mod partner;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::domain::{Actor, PartnerId};
+use crate::service::import::ImportError;
+use crate::service::{Service, ServiceError};
+use crate::store::{self, Location, Open, StoreError};
+
+/// The inventory of phone numbers: who has which, where it routes, what it
+/// costs and when it expires.
+#[derive(Parser)]
+#[command(name = "rollcall", version = crate::BUILD, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Args)]
+struct Global {
+    /// Where everything is kept, such as sqlite:rollcall.db
+    #[arg(long, global = true, env = "ROLLCALL_DATABASE", value_name = "sqlite:PATH")]
+    database: Option<Location>,
+    /// A file of settings; `rollcall config defaults` prints all of them
+    #[arg(long, global = true, env = "ROLLCALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the Partner API
+    Serve(serve::Serve),
+    /// Make a demo inventory, print how to use it, and serve it
+    Demo(demo::Demo),
+    /// Create, list, suspend and resume partners
+    #[command(subcommand)]
+    Partner(partner::Partner),
+    /// Create and list a partner's customer accounts
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Create, list and revoke a partner's API keys
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Read an inventory from a CSV, NDJSON or JSON file
+    Import(import::Import),
+    /// Write a partner's inventory to stdout
+    Export(export::Export),
+    /// Check that the file, the log, the rows and a live index agree
+    Verify(maintenance::Verify),
+    /// Write a consistent copy of the database, while others use it
+    Backup(maintenance::Backup),
+    /// Check or print the settings
+    #[command(subcommand)]
+    Config(maintenance::ConfigCommand),
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print the description of the API
+    #[command(hide = true)]
+    Openapi,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    Done,
+    Failed,
+    Usage,
+    /// Rows were rejected, or something differs.
+    Differs,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> ExitCode {
+        ExitCode::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::Failed => 1,
+            Outcome::Usage => 2,
+            Outcome::Differs => 3,
+        })
+    }
+}
+
+/// Why a command did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// `what` names the thing; the cause follows.
+    #[error("{what}")]
+    Io {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// Whoever read our output has gone.
+    #[error("the output was closed")]
+    Closed,
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> CliError {
+        CliError::Service(error.into())
+    }
+}
+
+/// Runs the program with its own arguments.
+pub fn run() -> Outcome {
+    let cli = Cli::parse();
+    match execute(cli) {
+        Ok(outcome) => outcome,
+        // `rollcall export | head` is not a failure.
+        Err(CliError::Closed) => Outcome::Done,
+        Err(error) => {
+            output::error(&error);
+            match error {
+                CliError::Usage(_) => Outcome::Usage,
+                _ => Outcome::Failed,
+            }
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<Outcome, CliError> {
+    let global = cli.global;
+    match cli.command {
+        Command::Serve(command) => command.run(&global),
+        Command::Demo(command) => command.run(&global),
+        Command::Partner(command) => command.run(&global),
+        Command::Account(command) => command.run(&global),
+        Command::Key(command) => command.run(&global),
+        Command::Import(command) => command.run(&global),
+        Command::Export(command) => command.run(&global),
+        Command::Verify(command) => command.run(&global),
+        Command::Backup(command) => command.run(&global),
+        Command::Config(command) => command.run(&global),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "rollcall", &mut script);
+            output::print(&script)?;
+            Ok(Outcome::Done)
+        }
+        Command::Openapi => {
+            output::print(crate::http::openapi::text().as_bytes())?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+impl Global {
+    /// The settings, with flags and environment laid over them.
+    fn settings(&self) -> Result<Config, CliError> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(database) = &self.database {
+            config.database = database.clone();
+        }
+        Ok(config)
+    }
+
+    fn store(&self, open: Open) -> Result<Arc<dyn store::Store>, CliError> {
+        Ok(store::open(&self.settings()?.database, open)?)
+    }
+
+    /// The verbs, over the database that the flags name.
+    fn service(&self, open: Open) -> Result<Service, CliError> {
+        Ok(Service::new(self.store(open)?, Actor::command()))
+    }
+}
+
+/// `--partner PA_X`, on every command about one partner.
+#[derive(clap::Args)]
+struct OfPartner {
+    /// The partner's id
+    #[arg(long, value_name = "PA_X")]
+    partner: PartnerId,
+}
+
+/// A name as people give it.
+fn parse_name(text: &str) -> Result<Arc<str>, String> {
+    use crate::domain::entity::NAME_CHARS_MAX;
+    let fits = !text.trim().is_empty() && text.chars().count() <= NAME_CHARS_MAX;
+    if !fits || text.chars().any(char::is_control) {
+        return Err(format!("must be 1 to {NAME_CHARS_MAX} characters without control characters"));
+    }
+    Ok(text.trim().into())
+}

@@ -300,7 +300,7 @@ fn no_number_column(columns: &[String], headless: bool) -> String {
         return "the first line looks like a row; put a line before it that names the columns, one of them number"
             .to_owned();
     }
-    format!("no column is called number; name it with --map COLUMN=number. The columns are {}", list(columns))
+    format!("no column is called number; name it with --map COLUMN=number, where the columns are {}", list(columns))
 }
 
 /// The first names of a list, quoted.

@@ -141,7 +141,7 @@ fn as_csv(rows: &[(Numbers, Fields)], delimiter: u8, return_too: bool) -> Vec<u8
         let mut record = vec![first, last];
         record.extend(written(fields).into_iter().map(|(_, text)| text.unwrap_or_default()));
         if *numbers == Numbers::None {
-            record[2 + Field::State as usize - 2] = "no_number".to_owned();
+            record[Field::State as usize] = "no_number".to_owned();
         }
         writer.write_record(record).expect("memory");
     }
@@ -333,7 +333,7 @@ fn a_header_must_name_the_numbers_and_each_field_once() {
     check(
         "phone,status\n",
         &[
-            "unusable: no column is called number; name it with --map COLUMN=number. The columns are \"phone\", \"status\"",
+            "unusable: no column is called number; name it with --map COLUMN=number, where the columns are \"phone\", \"status\"",
         ],
     );
     check("+912271264217,active\n", &["unusable: the first line looks like a row"]);
@@ -537,7 +537,7 @@ fn broken_json_is_refused_by_line_and_column() {
         ("[{},]", "line 1, column 5: expected a value"),
         ("[{}", "line 1, column 4: the array is not closed; is the file complete?"),
         ("[{}]\n;", "line 2, column 1: expected the end, or another answer or array"),
-        ("{\"data\":[{}],\"meta\":{\"total\" 3}}", "column 31: expected `:`"),
+        ("{\"data\":[{}],\"meta\":{\"total\" 3}}", "column 30: expected `:`"),
         ("{\"data\":[],\"data\":[]}", "the answer has \"data\" twice"),
         ("{\"data\":[]", "the object is not closed"),
         ("[]{\"meta\":{}}", "the answer has no array \"data\""),
@@ -884,10 +884,14 @@ fn exercise(bytes: &[u8]) {
     let windows = Options { encoding: Some(encoding_rs::WINDOWS_1252), ..Options::default() };
     for options in [Options::default(), plus, windows] {
         let outcome = read_all(bytes, &options);
-        let places: Vec<u64> = outcome.items.iter().map(|item| match item {
-            Item::Row(row) => row.line,
-            Item::Bad { line, .. } => *line,
-        });
+        let places: Vec<u64> = outcome
+            .items
+            .iter()
+            .map(|item| match item {
+                Item::Row(row) => row.line,
+                Item::Bad { line, .. } => *line,
+            })
+            .collect();
         assert!(places.is_sorted_by(|a, b| a < b), "each row has its own place");
         let whole = outcome.result.is_ok();
         let mut out = Vec::new();
@@ -979,7 +983,8 @@ fn the_french_blocks_are_read_whole() {
     let Some(file) = data("blocks_fr_arcep.csv.gz") else {
         return;
     };
-    let outcome = read_all(file, &mapped(&["operator=account_auth_id"]));
+    // Some blocks are of a type that is none of ours.
+    let outcome = read_all(file, &mapped(&["operator=account_auth_id", "number_type=-"]));
     let summary = outcome.result.expect("readable");
     assert_eq!(summary.rows, 18_793);
     assert_eq!(summary.unknown, ["block_status", "allocated_on"]);

@@ -45,6 +45,13 @@ pub fn verify(store: &dyn Store, progress: &mut dyn FnMut(u64)) -> Result<Report
     Ok(report)
 }
 
+/// The version and the digest of every partner's rows as they are now.
+pub fn digests(store: &dyn Store) -> Result<HashMap<PartnerKey, (u64, String)>, StoreError> {
+    let snapshots = replica::load(store, Load { only: None, numbers: true })?;
+    let digest = |snapshot: Snapshot| (snapshot.version, hex_digest::text(&snapshot.digest()));
+    Ok(snapshots.into_iter().map(|(key, snapshot)| (key, digest(snapshot))).collect())
+}
+
 fn replay(
     store: &dyn Store,
     rows: &Snapshot,

@@ -1,0 +1,86 @@
+//! `rollcall account create | list`
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
+use crate::domain::{AccountId, Time};
+use crate::inventory::Counts;
+use crate::store::Open;
+
+#[derive(Subcommand)]
+pub enum Account {
+    /// Create a customer account
+    Create {
+        #[command(flatten)]
+        of: OfPartner,
+        /// The account's id
+        #[arg(long, value_name = "MA_Y")]
+        auth_id: AccountId,
+        #[arg(long, value_parser = parse_name)]
+        name: Arc<str>,
+    },
+    /// List a partner's accounts with their numbers
+    List {
+        #[command(flatten)]
+        of: OfPartner,
+    },
+}
+
+impl Account {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        match self {
+            Account::Create { of, auth_id, name } => {
+                let done = global.service(Open::Existing)?.account_create(&of.partner, auth_id, name)?;
+                let account = done.value;
+                if global.json {
+                    output::json(&json!({
+                        "account_auth_id": account.auth_id,
+                        "account_name": account.name,
+                        "created_at": account.created_at,
+                    }))?;
+                } else {
+                    output::line(&format!("created account {} ({})", account.auth_id, account.name))?;
+                    output::note("it has no number yet, so it cannot receive calls");
+                }
+            }
+            Account::List { of } => {
+                let snapshot = global.service(Open::Existing)?.snapshot(&of.partner, true)?;
+                let mut accounts: Vec<_> = snapshot.accounts.iter().zip(snapshot.counts(Time::now())).collect();
+                accounts.sort_by(|(a, _), (b, _)| a.auth_id.cmp(&b.auth_id));
+                if global.json {
+                    let one = |(account, counts): &(&crate::domain::Account, Counts)| {
+                        json!({
+                            "account_auth_id": account.auth_id,
+                            "account_name": account.name,
+                            "created_at": account.created_at,
+                            "numbers": {
+                                "total": counts.active + counts.suspended,
+                                "active": counts.active,
+                                "suspended": counts.suspended,
+                            },
+                        })
+                    };
+                    let list: Vec<Value> = accounts.iter().map(one).collect();
+                    output::json(&json!({ "data": list }))?;
+                } else if accounts.is_empty() {
+                    output::note("there are no accounts; create one with `rollcall account create`");
+                } else {
+                    let row = |(account, counts): &(&crate::domain::Account, Counts)| {
+                        vec![
+                            account.auth_id.to_string(),
+                            account.name.to_string(),
+                            counts.active.to_string(),
+                            counts.suspended.to_string(),
+                        ]
+                    };
+                    let rows: Vec<_> = accounts.iter().map(row).collect();
+                    output::table(&["AUTH ID", "NAME", "ACTIVE", "SUSPENDED"], &rows)?;
+                }
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,137 @@
+//! `rollcall export --partner PA_X [filters] [--format csv|ndjson]`
+
+use std::io::{self, Write};
+
+use clap::{Arg, ArgMatches, Command, FromArgMatches, ValueEnum};
+
+use super::output;
+use super::{CliError, Global, OfPartner, Outcome};
+use crate::domain::Time;
+use crate::inventory::{Filter, Order, PARAMETERS, QueryError, Snapshot};
+use crate::store::Open;
+use crate::wire;
+
+#[derive(clap::Args)]
+pub struct Export {
+    #[command(flatten)]
+    of: OfPartner,
+    #[command(flatten)]
+    filters: Filters,
+    #[arg(long, value_enum, default_value = "csv")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Csv,
+    Ndjson,
+}
+
+/// The API's filters as flags, under the same names.
+struct Filters {
+    filter: Filter,
+    order: Order,
+    any: bool,
+}
+
+impl clap::Args for Filters {
+    fn augment_args(command: Command) -> Command {
+        let filters = PARAMETERS.iter().map(|parameter| {
+            let flag = parameter.name.replace('_', "-");
+            let arg = Arg::new(parameter.name).long(flag.clone()).help(parameter.about).value_name(parameter.example);
+            let arg = arg.help_heading("Filters").allow_hyphen_values(parameter.name == "sort");
+            if flag == parameter.name { arg } else { arg.alias(parameter.name) }
+        });
+        command.args(filters)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Filters::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Filters {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Filters, clap::Error> {
+        let mut filters = Filters { filter: Filter::default(), order: Order::default(), any: false };
+        filters.update_from_arg_matches(matches)?;
+        Ok(filters)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for parameter in PARAMETERS {
+            let Some(value) = matches.get_one::<String>(parameter.name) else { continue };
+            self.any |= parameter.name != "sort";
+            self.filter.set(&mut self.order, parameter.name, value).map_err(|error| {
+                let reason = match error {
+                    QueryError::Value(error) => error.message,
+                    QueryError::Unknown => "is not a filter".to_owned(),
+                };
+                let flag = parameter.name.replace('_', "-");
+                clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("--{flag} {value:?} {reason}\n"))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Export {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let snapshot = global.service(Open::Existing)?.snapshot(&self.of.partner, true)?;
+        let now = Time::now();
+        let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let mut line = Vec::with_capacity(wire::ROW_BYTES * 2);
+        if self.format == Format::Csv {
+            wire::csv_header(&mut line, wire::EXPORT);
+        }
+        for position in snapshot.positions(&self.filters.filter, self.filters.order, None, now) {
+            let row = snapshot.nth(position, now);
+            match self.format {
+                Format::Csv => wire::csv_row(&mut line, wire::EXPORT, row),
+                Format::Ndjson => {
+                    wire::json_row(&mut line, wire::EXPORT, row);
+                    line.push(b'\n');
+                }
+            }
+            out.write_all(&line).map_err(output::closed)?;
+            line.clear();
+        }
+        if !self.filters.any {
+            accounts_without_numbers(&snapshot, self.format, &mut line, now);
+        }
+        out.write_all(&line).and_then(|()| out.flush()).map_err(output::closed)?;
+        Ok(Outcome::Done)
+    }
+}
+
+/// Accounts that hold nothing have a row of their own, or they would be lost.
+fn accounts_without_numbers(snapshot: &Snapshot, format: Format, out: &mut Vec<u8>, now: Time) {
+    use wire::Column;
+    for (account, counts) in snapshot.accounts.iter().zip(snapshot.counts(now)) {
+        if counts.active + counts.suspended > 0 {
+            continue;
+        }
+        match format {
+            Format::Csv => {
+                for (at, column) in wire::EXPORT.iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    match column {
+                        Column::AccountAuthId => wire::csv_text(out, account.auth_id.as_str()),
+                        Column::AccountName => wire::csv_text(out, &account.name),
+                        Column::State => out.extend_from_slice(b"no_number"),
+                        _ => {}
+                    }
+                }
+                out.extend_from_slice(b"\r\n");
+            }
+            Format::Ndjson => {
+                out.extend_from_slice(b"{\"number\":null,\"account_auth_id\":");
+                wire::json_text(out, account.auth_id.as_str());
+                out.extend_from_slice(b",\"account_name\":");
+                wire::json_text(out, &account.name);
+                out.extend_from_slice(b",\"state\":\"no_number\"}\n");
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `rollcall import FILE|- --partner PA_X …`
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, Write};
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::output::{self, Bar};
+use super::{CliError, Global, OfPartner, Outcome};
+use crate::domain::{Country, Currency, plan};
+use crate::intake::{self, Mapping};
+use crate::service::import::{ERRORS_MAX, ImportOptions, ImportReport, OnError, Progress, Watch};
+use crate::store::Open;
+
+#[derive(clap::Args)]
+pub struct Import {
+    /// The file, or - for stdin: CSV, NDJSON or JSON, also gzipped
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    of: OfPartner,
+    /// Read a column as a field (COLUMN=FIELD), or ignore it (COLUMN=-); may be repeated
+    #[arg(long, value_name = "COLUMN=FIELD")]
+    map: Vec<Mapping>,
+    /// Digits without + are national numbers of this country
+    #[arg(long, value_name = "CC", conflicts_with = "assume_plus")]
+    default_country: Option<Country>,
+    /// Digits without + are international and only lack it
+    #[arg(long)]
+    assume_plus: bool,
+    /// The currency of rows that name none
+    #[arg(long, value_name = "C")]
+    currency: Option<Currency>,
+    /// The monthly cost of rows that have none
+    #[arg(long, value_name = "M")]
+    monthly_cost: Option<String>,
+    /// The encoding of a file that is not UTF-8, such as windows-1252
+    #[arg(long, value_name = "NAME", value_parser = parse_encoding)]
+    encoding: Option<&'static encoding_rs::Encoding>,
+    /// What to do when rows are rejected: write nothing, or write the rest
+    #[arg(long, value_enum, default_value = "abort")]
+    on_error: OnErrorFlag,
+    /// Let held numbers move between accounts of the partner
+    #[arg(long = "move")]
+    move_held: bool,
+    /// Report what would happen, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the rejected rows here, to be corrected and imported
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OnErrorFlag {
+    Abort,
+    Skip,
+}
+
+fn parse_encoding(name: &str) -> Result<&'static encoding_rs::Encoding, String> {
+    encoding_rs::Encoding::for_label_no_replacement(name.as_bytes())
+        .ok_or_else(|| "is not an encoding that is known; windows-1252 and utf-16le are examples".to_owned())
+}
+
+impl Import {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        if let (Some(amount), Some(currency)) = (&self.monthly_cost, self.currency) {
+            crate::domain::Money::parse(amount, currency)
+                .map_err(|error| CliError::Usage(format!("--monthly-cost {amount} {error}")))?;
+        } else if self.monthly_cost.is_some() {
+            return Err(CliError::Usage("--monthly-cost needs --currency".to_owned()));
+        }
+        let service = global.service(Open::Existing)?;
+        let input = Input::open(&self.file)?;
+        let options = ImportOptions {
+            intake: intake::Options {
+                mappings: self.map,
+                default_country: self.default_country,
+                assume_plus: self.assume_plus,
+                currency: self.currency,
+                encoding: self.encoding,
+                national: plan::national,
+            },
+            monthly_cost: self.monthly_cost.as_deref().map(Into::into),
+            on_error: match self.on_error {
+                OnErrorFlag::Abort => OnError::Abort,
+                OnErrorFlag::Skip => OnError::Skip,
+            },
+            move_held: self.move_held,
+            dry_run: self.dry_run,
+        };
+        let reading = Bar::new(Some(input.bytes), "bytes");
+        let writing = Bar::new(Some(0), "numbers");
+        let progress = |progress: Progress| match progress {
+            Progress::Reading { bytes } => reading.set("reading", bytes, None),
+            Progress::Writing { numbers, total } => {
+                reading.finish();
+                writing.set("writing", numbers, Some(total));
+            }
+        };
+        let watch = Watch { progress: &progress, cancel: output::interrupt()? };
+        let report = service.import(&self.of.partner, &|| input.reopen(), &options, &watch);
+        reading.finish();
+        writing.finish();
+        let report = report?;
+
+        if let Some(path) = &self.rejects
+            && !report.rejected_lines.is_empty()
+        {
+            write_rejects(path, &input, &options, &report)?;
+        }
+        if global.json {
+            output::json(&report)?;
+        } else {
+            describe(&report, self.dry_run)?;
+        }
+        for column in &report.unknown {
+            output::note(&format!(
+                "column {column:?} was not read: name it with --map '{column}=FIELD', or ignore it with --map '{column}=-'"
+            ));
+        }
+        Ok(if report.rejected > 0 { Outcome::Differs } else { Outcome::Done })
+    }
+}
+
+/// What is imported: a file that can be read again. Stdin becomes one first.
+struct Input {
+    file: File,
+    bytes: u64,
+}
+
+impl Input {
+    fn open(path: &PathBuf) -> Result<Input, CliError> {
+        let failed = |source| CliError::Io { what: format!("cannot read {}", path.display()), source };
+        let mut file = if path.as_os_str() == "-" {
+            let mut spool = tempfile::tempfile().map_err(failed)?;
+            io::copy(&mut io::stdin().lock(), &mut spool).map_err(failed)?;
+            spool
+        } else {
+            File::open(path).map_err(failed)?
+        };
+        if file.metadata().map_err(failed)?.is_dir() {
+            return Err(CliError::Other(format!("{} is a folder", path.display())));
+        }
+        // A pipe cannot be read twice either.
+        if !file.metadata().map_err(failed)?.is_file() {
+            let mut spool = tempfile::tempfile().map_err(failed)?;
+            io::copy(&mut file, &mut spool).map_err(failed)?;
+            file = spool;
+        }
+        let bytes = file.metadata().map_err(failed)?.len();
+        Ok(Input { file, bytes })
+    }
+
+    fn reopen(&self) -> io::Result<Box<dyn Read>> {
+        let mut file = self.file.try_clone()?;
+        file.rewind()?;
+        Ok(Box::new(BufReader::with_capacity(256 << 10, file)))
+    }
+}
+
+fn write_rejects(
+    path: &PathBuf,
+    input: &Input,
+    options: &ImportOptions,
+    report: &ImportReport,
+) -> Result<(), CliError> {
+    let failed = |source| CliError::Io { what: format!("cannot write {}", path.display()), source };
+    let source = input.reopen().map_err(failed)?;
+    let mut out = io::BufWriter::new(File::create(path).map_err(failed)?);
+    intake::extract(source, &options.intake, &report.rejected_lines, &mut out)
+        .map_err(|error| CliError::Import(error.into()))?;
+    out.flush().map_err(failed)?;
+    output::note(&format!("wrote the rejected rows to {}; correct them there and import that file", path.display()));
+    Ok(())
+}
+
+fn describe(report: &ImportReport, dry_run: bool) -> Result<(), CliError> {
+    for error in &report.errors {
+        let place = match &*error.column {
+            "" => format!("line {}", error.line),
+            column => format!("line {}, {column}", error.line),
+        };
+        let value = if error.value.is_empty() { String::new() } else { format!(" {:?}", error.value) };
+        output::note(&format!("{place}:{value} {}", error.message));
+    }
+    let rejected_rows = report.rejected_lines.len();
+    if rejected_rows > ERRORS_MAX {
+        output::note(&format!("… and {} more rows", rejected_rows - ERRORS_MAX));
+    }
+    let verb = match (dry_run, report.written) {
+        (true, _) => "would be",
+        (false, true) => "were",
+        (false, false) => "would have been",
+    };
+    let mut text = format!(
+        "{} rows: {} numbers {verb} imported, {} updated, {} unchanged, {} rejected",
+        report.rows, report.imported, report.updated, report.unchanged, report.rejected
+    );
+    if report.warnings > 0 {
+        text.push_str(&format!(
+            "\n{} numbers are not valid by the numbering plan; regulators allocate ahead of it",
+            report.warnings
+        ));
+    }
+    output::line(&text)?;
+    if !report.written && !dry_run {
+        output::note("nothing was written; correct the rows, or write the rest with --on-error skip");
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! `rollcall key create | list | revoke`
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use clap::Subcommand;
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
+use crate::domain::{self, KeyId, Scope, Time};
+use crate::service::NewKey;
+use crate::store::Open;
+
+#[derive(Subcommand)]
+pub enum Key {
+    /// Create a key; its token is shown once
+    Create {
+        #[command(flatten)]
+        of: OfPartner,
+        /// What the key is for
+        #[arg(long, value_parser = parse_name)]
+        name: Arc<str>,
+        /// What it may do: read, manage (which includes read)
+        #[arg(long, value_delimiter = ',', default_value = "read", value_parser = parse_scope)]
+        scope: Vec<Scope>,
+        /// When it ends, such as 2027-01-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Time>,
+        /// A network it may be used from; may be repeated
+        #[arg(long, value_name = "CIDR", value_parser = parse_network)]
+        network: Vec<IpNet>,
+    },
+    /// List a partner's keys, without their tokens
+    List {
+        #[command(flatten)]
+        of: OfPartner,
+    },
+    /// End a key for good
+    Revoke {
+        #[command(flatten)]
+        of: OfPartner,
+        /// The key's id, as `key list` shows it
+        #[arg(value_name = "KEY_ID")]
+        key: KeyId,
+    },
+}
+
+fn parse_scope(text: &str) -> Result<Scope, String> {
+    Scope::parse(text.trim()).ok_or_else(|| "must be read or manage".to_owned())
+}
+
+/// A network, or one address as the network of itself.
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>()
+        .map(|network| network.trunc())
+        .or_else(|_| address())
+        .map_err(|_| "must be a network such as 192.0.2.0/24".to_owned())
+}
+
+impl Key {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let service = global.service(Open::Existing)?;
+        match self {
+            Key::Create { of, name, mut scope, expires, network } => {
+                scope.sort();
+                scope.dedup();
+                if expires.is_some_and(|end| end <= Time::now()) {
+                    return Err(CliError::Usage("--expires must be in the future".to_owned()));
+                }
+                let new = NewKey { name, scopes: scope, expires_at: expires, networks: network };
+                let (key, token) = service.key_create(&of.partner, new)?.value;
+                if global.json {
+                    output::json(&json!({
+                        "auth_id": of.partner,
+                        "auth_token": token.reveal(),
+                        "key_id": key.id,
+                    }))?;
+                } else {
+                    let text = format!(
+                        "X-Auth-ID:    {}\nX-Auth-Token: {}\nkey id:       {}",
+                        of.partner,
+                        token.reveal(),
+                        key.id
+                    );
+                    output::line(&text)?;
+                    output::note("keep the token now: it is not stored and will not be shown again");
+                }
+            }
+            Key::List { of } => {
+                let snapshot = service.snapshot(&of.partner, false)?;
+                let uses: HashMap<KeyId, Time> = service
+                    .store()
+                    .key_uses()?
+                    .into_iter()
+                    .filter(|(partner, _, _)| *partner == snapshot.key)
+                    .map(|(_, id, time)| (id, time))
+                    .collect();
+                let keys: Vec<&domain::Key> = snapshot.keys.sorted().collect();
+                if global.json {
+                    let one = |key: &&domain::Key| {
+                        json!({
+                            "key_id": key.id,
+                            "name": key.name,
+                            "scopes": key.scopes,
+                            "networks": key.networks,
+                            "created_at": key.created_at,
+                            "expires_at": key.expires_at,
+                            "revoked_at": key.revoked_at,
+                            "last_used_at": uses.get(&key.id),
+                        })
+                    };
+                    let list: Vec<Value> = keys.iter().map(one).collect();
+                    output::json(&json!({ "data": list }))?;
+                } else if keys.is_empty() {
+                    output::note("there are no keys; create one with `rollcall key create`");
+                } else {
+                    let now = Time::now();
+                    let row = |key: &&domain::Key| {
+                        let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+                        let status = match (key.revoked_at, key.expires_at) {
+                            (Some(at), _) => format!("revoked {at}"),
+                            (None, Some(end)) if end <= now => format!("expired {end}"),
+                            (None, Some(end)) => format!("until {end}"),
+                            (None, None) => "live".to_owned(),
+                        };
+                        let used = uses.get(&key.id).map_or("never".to_owned(), ToString::to_string);
+                        vec![key.id.to_string(), key.name.to_string(), scopes.join(","), status, used]
+                    };
+                    let rows: Vec<_> = keys.iter().map(row).collect();
+                    output::table(&["KEY ID", "NAME", "SCOPES", "STATUS", "LAST USED"], &rows)?;
+                }
+            }
+            Key::Revoke { of, key } => {
+                let key = service.key_revoke(&of.partner, &key)?.value;
+                if global.json {
+                    output::json(&json!({ "key_id": key.id, "revoked_at": key.revoked_at }))?;
+                } else {
+                    output::line(&format!("revoked key {} ({})", key.id, key.name))?;
+                }
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}

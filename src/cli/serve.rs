@@ -1,0 +1,170 @@
+//! `rollcall serve`: the server, from the open database to the last answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tracing::{error, info, warn};
+
+use super::{CliError, Global, Outcome};
+use crate::config::{Config, LogFormat};
+use crate::http::{self, App};
+use crate::service::Replica;
+use crate::store::{self, Open, StoreError};
+
+#[derive(clap::Args)]
+pub struct Serve {
+    /// The address and port to listen on
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Requests a second for each key; 0 is no limit
+    #[arg(long, value_name = "N")]
+    rate_limit: Option<u32>,
+}
+
+impl Serve {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let mut config = global.settings()?;
+        if let Some(listen) = self.listen {
+            config.http.listen = listen;
+        }
+        if let Some(rate) = self.rate_limit {
+            config.limits.requests_per_second = rate;
+            config.limits.requests_burst = rate.saturating_mul(2);
+        }
+        log_to_stderr(&config);
+        serve(&config, |_| Ok(()))
+    }
+}
+
+pub fn log_to_stderr(config: &Config) {
+    use std::io::{IsTerminal, stderr};
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env()
+        .or_else(|_| EnvFilter::try_new(&config.log.filter))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colours);
+    let set = match config.log.format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    if let Err(error) = set {
+        super::output::note(&format!("logging is not available: {error}"));
+    }
+}
+
+/// Serves until SIGTERM or Ctrl-C. `ready` hears the address once it listens.
+pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliError>) -> Result<Outcome, CliError> {
+    let started = Instant::now();
+    let store = store::open(&config.database, Open::Create)?;
+    let Some(lock) = store.serve_lock()? else {
+        return Err(CliError::Other(format!("another server is using {} already", config.database)));
+    };
+    let replica = Arc::new(Replica::load(store)?);
+    let numbers: usize = replica.nodes().iter().map(|node| node.snapshot().len()).sum();
+    let partners = replica.nodes().len();
+    let load_ms = started.elapsed().as_millis() as u64;
+    info!(partners, numbers, load_ms, "loaded {numbers} numbers of {partners} partners in {load_ms} ms");
+
+    let mut app = App::new(replica.clone(), config);
+    app.metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+        .set_buckets(&[0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5])
+        .ok()
+        .and_then(|builder| builder.install_recorder().ok());
+    let app = Arc::new(app);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Io { what: "cannot start the runtime".to_owned(), source })?;
+    let background = Background::start(app.clone(), config.follow.interval_ms.into());
+    let served = runtime.block_on(async {
+        let listen = config.http.listen;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
+        info!(%address, "listening on http://{address}");
+        ready(address)?;
+        Ok::<_, CliError>(http::serve(app, listener, config, stop_signal(&background.broken)).await)
+    });
+    background.stop();
+    let flushed = replica.flush_key_uses();
+    drop(lock);
+    let served = served?;
+    if let Err(error) = flushed {
+        warn!(error = &error as &dyn std::error::Error, "cannot write when keys were last used");
+    }
+    if background.broken.load(Ordering::SeqCst) {
+        return Err(CliError::Service(StoreError::Stopped.into()));
+    }
+    info!(cut = served.cut, "stopped; {} requests were cut", served.cut);
+    Ok(Outcome::Done)
+}
+
+/// Resolves when the process is asked to end, or when its database broke.
+async fn stop_signal(broken: &AtomicBool) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let broken = async {
+        while !broken.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        error!("cannot listen for signals; stop with SIGKILL");
+        return broken.await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => info!("stopping on SIGTERM"),
+        _ = interrupt.recv() => info!("stopping on Ctrl-C"),
+        () = broken => error!("stopping because the database cannot be trusted any more"),
+    }
+}
+
+/// What a server does beside answering, on a thread of its own: following the
+/// log, and once a minute writing down key use and forgetting quiet clients.
+struct Background {
+    stop: Arc<AtomicBool>,
+    broken: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Background {
+    fn start(app: Arc<App>, interval: Duration) -> Background {
+        let stop = Arc::new(AtomicBool::new(false));
+        let broken = Arc::new(AtomicBool::new(false));
+        let (stopped, broke) = (stop.clone(), broken.clone());
+        let thread = std::thread::spawn(move || {
+            let mut minute = Instant::now();
+            while !stopped.load(Ordering::Relaxed) {
+                app.replica.follow();
+                if minute.elapsed() >= Duration::from_secs(60) {
+                    minute = Instant::now();
+                    app.forget_quiet();
+                    match app.replica.flush_key_uses() {
+                        Ok(()) => {}
+                        Err(StoreError::Stopped) => broke.store(true, Ordering::SeqCst),
+                        Err(error) => {
+                            warn!(error = &error as &dyn std::error::Error, "cannot write when keys were last used");
+                        }
+                    }
+                }
+                std::thread::sleep(interval);
+            }
+        });
+        Background { stop, broken, thread }
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        while !self.thread.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
