@@ -1,28 +1,176 @@
 //! `rollcall demo`: everything at once, with nothing to set up.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
+use super::output::{self, Bar};
+use super::serve;
 use super::{CliError, Global, Outcome};
+use crate::demo;
+use crate::domain::{Actor, PartnerId, Scope, Time};
+use crate::service::import::Progress;
+use crate::service::{NewKey, Service};
+use crate::store::{self, Location, Open};
 
 #[derive(clap::Args)]
 pub struct Demo {
     /// The address and port to listen on
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
     /// How many numbers to make
     #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     numbers: u64,
     /// The folder to keep the demo in
     #[arg(long, value_name = "PATH", default_value = "rollcall-demo")]
     dir: PathBuf,
-    /// Throw away what an earlier demo left, and begin again
+    /// Throw away what an earlier demo left there, and begin again
     #[arg(long)]
     fresh: bool,
 }
 
+const DATABASE: &str = "rollcall.db";
+/// The demo's tokens, so that it can print them again. A real server keeps
+/// only their digests.
+const CREDENTIALS: &str = "credentials.json";
+
 impl Demo {
-    pub fn run(self, _global: &Global) -> Result<Outcome, CliError> {
-        todo!()
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let mut config = global.settings()?;
+        if let Some(listen) = self.listen {
+            config.http.listen = listen;
+        }
+        // Quieter than a server: what is printed below is what matters.
+        if config.log.filter == "info" {
+            config.log.filter = "warn".to_owned();
+        }
+        serve::log_to_stderr(&config);
+        let failed = |source| CliError::Io { what: format!("cannot use the folder {}", self.dir.display()), source };
+        fs::create_dir_all(&self.dir).map_err(failed)?;
+        let path = self.dir.join(DATABASE);
+        config.database = Location::Sqlite(path.clone());
+        {
+            let store = store::open(&config.database, Open::Create)?;
+            if store.serve_lock()?.is_none() {
+                return Err(CliError::Other(format!("a demo is being served from {} already", self.dir.display())));
+            }
+        }
+        if self.fresh {
+            for file in [DATABASE, CREDENTIALS, "rollcall.db-wal", "rollcall.db-shm"] {
+                match fs::remove_file(self.dir.join(file)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                    _ => {}
+                }
+            }
+        }
+        let service = Service::new(store::open(&config.database, Open::Create)?, Actor::command());
+        let made = self.populate(&service)?;
+        let credentials = credentials(&service, &self.dir.join(CREDENTIALS))?;
+        drop(service);
+        serve::serve(&config, |address| {
+            let text = if global.json {
+                let one = |(partner, token): (&PartnerId, &String)| json!({ "auth_id": partner, "auth_token": token });
+                let partners: Vec<_> = credentials.iter().map(one).collect();
+                format!("{}\n", json!({ "url": format!("http://{address}"), "numbers": made, "partners": partners }))
+            } else {
+                welcome(address, &self.dir, made, &credentials)
+            };
+            output::print(text.as_bytes())
+        })
     }
+
+    /// Fills an empty database, and says how many numbers there are.
+    fn populate(&self, service: &Service) -> Result<u64, CliError> {
+        let count = || -> Result<u64, CliError> {
+            let partners = demo::partners();
+            let snapshots = partners.iter().map(|partner| service.snapshot(&partner.auth_id, true));
+            Ok(snapshots.collect::<Result<Vec<_>, _>>()?.iter().map(|snapshot| snapshot.len() as u64).sum())
+        };
+        if !service.partners()?.is_empty() {
+            let have = count()?;
+            if have != self.numbers {
+                output::note(&format!("reopening the demo with {have} numbers; --fresh makes a new one"));
+            }
+            return Ok(have);
+        }
+        let bar = Bar::new(Some(self.numbers), "numbers");
+        let progress = |progress: Progress| match progress {
+            Progress::Reading { .. } => {}
+            Progress::Writing { numbers, .. } => bar.set("making the demo", numbers, None),
+        };
+        demo::populate(service, self.numbers, Time::now(), &progress, output::interrupt()?)?;
+        bar.finish();
+        count()
+    }
+}
+
+/// A key of each partner: the one made before, or a new one.
+fn credentials(service: &Service, path: &Path) -> Result<BTreeMap<PartnerId, String>, CliError> {
+    let failed = |source| CliError::Io { what: format!("cannot use {}", path.display()), source };
+    match fs::read(path) {
+        Ok(bytes) => {
+            if let Ok(known) = serde_json::from_slice::<BTreeMap<PartnerId, String>>(&bytes) {
+                return Ok(known);
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let mut credentials = BTreeMap::new();
+    for partner in demo::partners() {
+        let scopes = vec![Scope::Read, Scope::Manage];
+        let new = NewKey { name: "demo".into(), scopes, expires_at: None, networks: Vec::new() };
+        let (_, token) = service.key_create(&partner.auth_id, new)?.value;
+        credentials.insert(partner.auth_id, token.reveal().to_owned());
+    }
+    store::sqlite::create_private(path).map_err(failed)?;
+    let text = serde_json::to_string_pretty(&credentials).map_err(|error| CliError::Other(error.to_string()))?;
+    fs::write(path, text).map_err(failed)?;
+    Ok(credentials)
+}
+
+/// Where everything is, and the specification's own commands, filled in.
+fn welcome(address: SocketAddr, dir: &Path, numbers: u64, credentials: &BTreeMap<PartnerId, String>) -> String {
+    let bold = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let heading = |text: &str| if bold { format!("\x1b[1m{text}\x1b[0m\n") } else { format!("{text}\n") };
+    let url = format!("http://{address}");
+    let soon = Time::now().plus(14 * 86_400);
+    let now = Time::now();
+    let mut text = heading(&format!("Rollcall demo: {numbers} numbers of {} partners in {}", credentials.len(), dir.display()));
+    let mut put = |line: &str| writeln!(text, "{line}").expect("writing to memory");
+    put("");
+    put(&format!("  Partner API   {url}/api/v1/partner/numbers"));
+    put(&format!("  Description   {url}/openapi.json"));
+    put(&format!("  Health        {url}/readyz  {url}/metrics"));
+    for (partner, token) in credentials {
+        put("");
+        put(&format!("  X-Auth-ID     {partner}"));
+        put(&format!("  X-Auth-Token  {token}"));
+    }
+    let first = demo::partners()[0].auth_id.clone();
+    let token = credentials.get(&first).map_or("", String::as_str);
+    let mut curl = |about: &str, path: &str| {
+        text.push('\n');
+        text.push_str(&heading(&format!("# {about}")));
+        writeln!(
+            text,
+            "curl -X GET \\\n  \"{url}/api/v1/partner{path}\" \\\n  -H \"X-Auth-ID: {first}\" \\\n  \
+             -H \"X-Auth-Token: {token}\" \\\n  -H \"Accept: application/json\""
+        )
+        .expect("writing to memory");
+    };
+    curl("List all numbers for a customer", "/accounts/MA_48149cf4/numbers?page=1&per_page=20");
+    curl("Search for a specific number", "/accounts/MA_48149cf4/numbers?search=9122712");
+    curl("All numbers across all customers", "/numbers?page=1&per_page=50");
+    curl("Numbers that no customer has", "/numbers?assigned=false&per_page=5");
+    curl("Active numbers that expire within 14 days", &format!("/numbers?status=active&expires_before={soon}&sort=expires_at&per_page=5"));
+    curl("Numbers that have expired", &format!("/numbers?expires_before={now}&per_page=5"));
+    curl("Active numbers with nowhere to route", "/numbers?status=active&routed=false&per_page=5");
+    text.push_str("\nServing until Ctrl-C.\n");
+    text
 }

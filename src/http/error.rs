@@ -16,7 +16,10 @@ use crate::domain::FieldError;
 /// As a response it is an empty body with itself as an extension; `Edge`
 /// renders it there, because only there is the request id known.
 #[derive(Clone, Debug)]
-pub struct ApiError {
+pub struct ApiError(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -28,7 +31,8 @@ pub struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, code, message: message.into(), details: None, headers: Vec::new(), cause: None }
+        let message = message.into();
+        ApiError(Box::new(Parts { status, code, message, details: None, headers: Vec::new(), cause: None }))
     }
 
     pub fn bad_request(message: &str) -> ApiError {
@@ -55,7 +59,7 @@ impl ApiError {
     pub fn method_not_allowed() -> ApiError {
         let mut error =
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this takes GET and HEAD only");
-        error.headers.push((header::ALLOW, HeaderValue::from_static("GET, HEAD")));
+        error.0.headers.push((header::ALLOW, HeaderValue::from_static("GET, HEAD")));
         error
     }
 
@@ -66,26 +70,26 @@ impl ApiError {
             None => "the request is not valid".to_owned(),
         };
         let mut error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", message);
-        error.details = Some(json!({ "errors": errors }));
+        error.0.details = Some(json!({ "errors": errors }));
         error
     }
 
     pub fn rate_limit(retry_after_s: u64) -> ApiError {
         let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", "too many requests");
-        error.details = Some(json!({ "retryAfter": retry_after_s }));
-        error.headers.push((header::RETRY_AFTER, HeaderValue::from(retry_after_s)));
+        error.0.details = Some(json!({ "retryAfter": retry_after_s }));
+        error.0.headers.push((header::RETRY_AFTER, HeaderValue::from(retry_after_s)));
         error
     }
 
     pub fn unavailable(message: &str) -> ApiError {
         let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message);
-        error.headers.push((header::RETRY_AFTER, HeaderValue::from_static("1")));
+        error.0.headers.push((header::RETRY_AFTER, HeaderValue::from_static("1")));
         error
     }
 
     pub fn internal(cause: String) -> ApiError {
         let mut error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error");
-        error.cause = Some(cause);
+        error.0.cause = Some(cause);
         error
     }
 
@@ -106,21 +110,22 @@ impl ApiError {
     }
 
     pub fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
+        self.0.cause.as_deref()
     }
 
     /// The whole answer, under a request id.
     pub fn into_bytes(self, request_id: &str) -> Response<Bytes> {
-        let mut error = json!({ "code": self.code, "message": self.message });
-        if let Some(details) = self.details {
+        let Parts { status, code, message, details, headers: own, cause: _ } = *self.0;
+        let mut error = json!({ "code": code, "message": message });
+        if let Some(details) = details {
             error["details"] = details;
         }
         let timestamp = format!("{:.3}", jiff::Timestamp::now());
         let body = json!({ "status": "error", "error": error, "timestamp": timestamp, "requestId": request_id });
         let mut response = Response::new(Bytes::from(body.to_string()));
-        *response.status_mut() = self.status;
+        *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.extend(self.headers);
+        headers.extend(own);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         headers.insert(header::VARY, partner::VARY);
@@ -134,7 +139,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.status;
+        *response.status_mut() = self.0.status;
         response.extensions_mut().insert(self);
         response
     }

@@ -152,7 +152,8 @@ impl Service {
                 let mut run = Run::new(transaction, &file, at, probe, tally.clone());
                 let done = if fits { run.batch(&mut batch) } else { run.file() };
                 let tally = run.tally;
-                let keep = !probe && !(aborts && tally.rejected > 0);
+                let refused = aborts && tally.rejected > 0;
+                let keep = !probe && !refused;
                 match done {
                     Ok(()) => {
                         outcome = Some(Ok((tally, keep)));

@@ -211,7 +211,7 @@ impl SqliteStore {
 
 /// Makes an empty file that only its owner can read: it will hold the digests
 /// of credentials and the names of customers.
-fn create_private(path: &Path) -> std::io::Result<()> {
+pub fn create_private(path: &Path) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
