@@ -118,6 +118,8 @@ enum CliError {
     Service(#[from] ServiceError),
     #[error(transparent)]
     Import(#[from] ImportError),
+    #[error(transparent)]
+    Demo(#[from] crate::demo::DemoError),
     /// `what` names the thing; the cause follows.
     #[error("{what}")]
     Io {

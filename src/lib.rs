@@ -21,6 +21,8 @@ pub mod config;
 
 pub mod http;
 
+pub mod demo;
+
 pub mod cli;
 
 /// The program's version and the commit it was built from.

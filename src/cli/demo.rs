@@ -24,7 +24,7 @@ pub struct Demo {
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// How many numbers to make
-    #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = demo::NUMBERS_DEFAULT, value_parser = clap::value_parser!(u64).range(demo::NUMBERS))]
     numbers: u64,
     /// The folder to keep the demo in
     #[arg(long, value_name = "PATH", default_value = "rollcall-demo")]
@@ -141,7 +141,8 @@ fn welcome(address: SocketAddr, dir: &Path, numbers: u64, credentials: &BTreeMap
     let url = format!("http://{address}");
     let soon = Time::now().plus(14 * 86_400);
     let now = Time::now();
-    let mut text = heading(&format!("Rollcall demo: {numbers} numbers of {} partners in {}", credentials.len(), dir.display()));
+    let mut text =
+        heading(&format!("Rollcall demo: {numbers} numbers of {} partners in {}", credentials.len(), dir.display()));
     let mut put = |line: &str| writeln!(text, "{line}").expect("writing to memory");
     put("");
     put(&format!("  Partner API   {url}/api/v1/partner/numbers"));
@@ -168,7 +169,10 @@ fn welcome(address: SocketAddr, dir: &Path, numbers: u64, credentials: &BTreeMap
     curl("Search for a specific number", "/accounts/MA_48149cf4/numbers?search=9122712");
     curl("All numbers across all customers", "/numbers?page=1&per_page=50");
     curl("Numbers that no customer has", "/numbers?assigned=false&per_page=5");
-    curl("Active numbers that expire within 14 days", &format!("/numbers?status=active&expires_before={soon}&sort=expires_at&per_page=5"));
+    curl(
+        "Active numbers that expire within 14 days",
+        &format!("/numbers?status=active&expires_before={soon}&sort=expires_at&per_page=5"),
+    );
     curl("Numbers that have expired", &format!("/numbers?expires_before={now}&per_page=5"));
     curl("Active numbers with nowhere to route", "/numbers?status=active&routed=false&per_page=5");
     text.push_str("\nServing until Ctrl-C.\n");
