@@ -110,11 +110,8 @@ impl SqliteStore {
             },
             Err(error) => return Err(StoreError::Io(error)),
         }
-        let foreign = |error: rusqlite::Error| match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => StoreError::Foreign { path: path.to_owned() },
-            _ => error.into(),
-        };
-        let mut connection = connect(path).map_err(foreign)?;
+        inspect(path)?;
+        let mut connection = connect(path)?;
         migrate(&mut connection, path)?;
         let follower = Follower { connection: connect(path)?, data_version: -1 };
         Ok(SqliteStore {
@@ -235,19 +232,44 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Brings a database to this program's schema, each step in a transaction.
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+/// Refuses what is not ours to open, before anything is changed: setting the
+/// journal mode rewrites the header of any SQLite file.
+fn inspect(path: &Path) -> Result<(), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    check_ours(&connection, path)
+}
+
+/// Whether this is a Rollcall database that this program knows, or an empty one.
+fn check_ours(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let known = MIGRATIONS.len() as i64;
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let application: i64 = transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    // One statement, so that a database in the making is seen before or after.
+    let asked = connection.query_row(
+        "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema) \
+         FROM pragma_user_version, pragma_application_id",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    );
+    let (found, application, tables): (i64, i64, i64) = asked.map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::Foreign { path: path.to_owned() },
+        _ => error.into(),
+    })?;
     if application != APPLICATION_ID && tables > 0 {
         return Err(StoreError::Foreign { path: path.to_owned() });
     }
     if found > known {
         return Err(StoreError::Newer { path: path.to_owned(), found, known });
     }
+    Ok(())
+}
+
+/// Brings a database to this program's schema, each step in a transaction.
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let known = MIGRATIONS.len() as i64;
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    check_ours(&transaction, path)?;
+    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for migration in &MIGRATIONS[found as usize..] {
         transaction.execute_batch(migration)?;
     }
