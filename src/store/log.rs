@@ -103,6 +103,11 @@ pub fn decode(body: &str, out: &mut Vec<NumberChange>) -> Result<(), StoreError>
         },
     };
     for &(first, count, before, after) in &part.runs {
+        // A damaged count must not fill the memory, nor a damaged first number
+        // overflow.
+        if u64::from(count) > GROUP || E164::new(first).is_none() {
+            return Err(corrupt(format!("a part of the log has a run of {count} numbers from {first}")));
+        }
         for digits in first..first + u64::from(count) {
             let number = E164::new(digits).ok_or_else(|| corrupt(format!("number {digits} in the log")))?;
             out.push(NumberChange { number, before: image(before)?, after: image(after)? });
