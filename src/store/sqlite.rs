@@ -939,7 +939,8 @@ fn read_record(row: &Row<'_>, at: usize, seen: &mut Seen) -> Result<Record, Stor
             seen.currency = Some(currency);
             Some(Money { minor, currency })
         }
-        _ => None,
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => return Err(corrupt("half an amount of money".to_owned())),
     };
     let country = match text_if(row, at + 5)? {
         Some(code) => Some(code.parse().map_err(|_| corrupt(format!("country {code:?}")))?),
