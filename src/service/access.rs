@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::Replica;
@@ -65,7 +66,13 @@ impl Replica {
             return Err(Denied::Suspended);
         }
         let from = from.to_canonical();
-        if !key.networks.is_empty() && !key.networks.iter().any(|network| network.contains(&from)) {
+        // A network may have been written as IPv4 mapped into IPv6.
+        let mapped = match from {
+            IpAddr::V4(from) => IpAddr::V6(from.to_ipv6_mapped()),
+            IpAddr::V6(_) => from,
+        };
+        let within = |network: &IpNet| network.contains(&from) || network.contains(&mapped);
+        if !key.networks.is_empty() && !key.networks.iter().any(within) {
             return Err(Denied::Network);
         }
         if !key.allows(wanted) {
