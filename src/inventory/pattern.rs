@@ -24,11 +24,13 @@ impl Pattern {
             return None;
         }
         let mut anchored = text.starts_with(' ');
+        // A number has one `+`, at its start.
+        let mut plus = false;
         let mut value = 0;
         let mut digits = 0;
         for c in text.chars().filter(|c| !matches!(c, ' ' | '-' | '.' | '(' | ')')) {
             match c {
-                '+' if digits == 0 && !anchored_by_plus(text, anchored) => anchored = true,
+                '+' if digits == 0 && !plus => (plus, anchored) = (true, true),
                 '0'..='9' if digits < 15 => {
                     value = value * 10 + u64::from(c as u8 - b'0');
                     digits += 1;
@@ -61,11 +63,6 @@ impl Pattern {
         }
         false
     }
-}
-
-/// Whether a `+` was already seen: a number has one, at its start.
-fn anchored_by_plus(text: &str, anchored: bool) -> bool {
-    anchored && !text.starts_with(' ')
 }
 
 #[cfg(test)]
