@@ -10,7 +10,7 @@
 //! Deliberately absent: parsing (`intake`), and any way around a conflict but
 //! `move_held`.
 
-use std::collections::{BTreeMap, HashMap, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -270,7 +270,7 @@ struct Tally {
     /// The first errors by line, then in the order in which they were found.
     errors: BTreeMap<(u64, u64), RowError>,
     found: u64,
-    rejected_lines: Vec<u64>,
+    rejected_lines: BTreeSet<u64>,
     unknown: Vec<String>,
 }
 
@@ -278,10 +278,9 @@ impl Tally {
     fn reject(&mut self, line: u64, numbers: u64, errors: Vec<RowError>) {
         self.rejected += numbers;
         // One error says enough of a block whose numbers all have the same fault.
-        if self.rejected_lines.last() == Some(&line) {
+        if !self.rejected_lines.insert(line) {
             return;
         }
-        self.rejected_lines.push(line);
         for error in errors {
             self.found += 1;
             self.errors.insert((line, self.found), error);
@@ -291,9 +290,7 @@ impl Tally {
         }
     }
 
-    fn report(mut self, written: bool) -> ImportReport {
-        self.rejected_lines.sort_unstable();
-        self.rejected_lines.dedup();
+    fn report(self, written: bool) -> ImportReport {
         ImportReport {
             rows: self.rows,
             imported: self.imported,
@@ -304,7 +301,7 @@ impl Tally {
             errors: self.errors.into_values().collect(),
             written,
             unknown: self.unknown,
-            rejected_lines: self.rejected_lines,
+            rejected_lines: self.rejected_lines.into_iter().collect(),
         }
     }
 }
