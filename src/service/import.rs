@@ -463,6 +463,13 @@ impl<'a, 't> Run<'a, 't> {
             };
             let mut current = before.clone();
             for row in same {
+                // Taking one after the other would change the number back and
+                // forth at every import of the file.
+                if row.said != same[0].said {
+                    let message = format!("line {} says something else of this number; keep one of them", same[0].line);
+                    self.refused(row.line, refuse("number", number, message));
+                    continue;
+                }
                 match self.settle(number, current.as_ref(), &said[row.said as usize])? {
                     Err(refusal) => self.refused(row.line, refusal),
                     Ok(record) => {
