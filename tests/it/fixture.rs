@@ -1,0 +1,174 @@
+//! Small makers of domain values, so that tests read like tables.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rollcall::domain::change::Edit;
+use rollcall::domain::{
+    Account, Actor, Application, E164, EntityChange, Money, NumberChange, NumberType, Partner, PartnerKey, Record,
+    State, Tags, Time, Trunk, Verb,
+};
+use rollcall::store::{Draft, Entry, Location, Open, Store, Target};
+
+/// A database of its own, deleted on drop.
+pub struct Database {
+    directory: tempfile::TempDir,
+}
+
+impl Database {
+    pub fn new() -> Database {
+        Database { directory: tempfile::tempdir().expect("a directory") }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("rollcall.db")
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// One more handle on it, as another process would have.
+    pub fn open(&self) -> Arc<dyn Store> {
+        open(&self.path(), Open::Create)
+    }
+
+    /// The file itself, past the store.
+    pub fn raw(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path()).expect("the database opens")
+    }
+}
+
+pub fn open(path: &Path, how: Open) -> Arc<dyn Store> {
+    rollcall::store::open(&Location::Sqlite(path.to_owned()), how).expect("the database opens")
+}
+
+pub const NOW: i64 = 1_770_000_000;
+
+pub fn time(seconds: i64) -> Time {
+    Time::new(seconds).expect("a time")
+}
+
+pub fn number(digits: u64) -> E164 {
+    E164::new(digits).expect("a number")
+}
+
+pub fn money(minor: i64, currency: &str) -> Money {
+    Money { minor, currency: currency.parse().expect("a currency") }
+}
+
+pub fn partner(auth_id: &str) -> Partner {
+    Partner {
+        auth_id: auth_id.parse().expect("an id"),
+        name: auth_id.into(),
+        created_at: time(NOW),
+        suspended_at: None,
+    }
+}
+
+pub fn account(auth_id: &str) -> Account {
+    Account { auth_id: auth_id.parse().expect("an id"), name: auth_id.into(), created_at: time(NOW), archived_at: None }
+}
+
+pub fn application(id: &str, account: Option<&str>) -> Application {
+    Application {
+        id: id.parse().expect("an id"),
+        name: format!("{id} by name").into(),
+        account: account.map(|id| id.parse().expect("an id")),
+        created_at: time(NOW),
+        archived_at: None,
+    }
+}
+
+pub fn trunk(id: &str, account: Option<&str>) -> Trunk {
+    Trunk {
+        id: id.parse().expect("an id"),
+        name: id.into(),
+        account: account.map(|id| id.parse().expect("an id")),
+        created_at: time(NOW),
+        archived_at: None,
+    }
+}
+
+/// A number in stock.
+pub fn stock(tag: &str) -> Record {
+    Record {
+        state: State::Available,
+        account: None,
+        application: None,
+        trunk: None,
+        number_type: NumberType::Local,
+        country: Some("IN".parse().expect("a country")),
+        region: Some("Mumbai".into()),
+        cost: Some(money(50_000, "INR")),
+        assigned_at: None,
+        expires_at: None,
+        since: time(NOW),
+        until: None,
+        tags: Tags::new([tag]),
+    }
+}
+
+/// A number that an account holds.
+pub fn held(account: &str) -> Record {
+    Record {
+        state: State::Active,
+        account: Some(account.parse().expect("an id")),
+        assigned_at: Some(time(NOW)),
+        ..stock("held")
+    }
+}
+
+pub fn entry(verb: Verb) -> Entry {
+    Entry { at: time(NOW), actor: Actor::Command { user: "tester".to_owned() }, request_id: None, verb }
+}
+
+pub fn created(digits: u64, record: Record) -> NumberChange {
+    NumberChange { number: number(digits), before: None, after: Some(record) }
+}
+
+pub fn draft<'a>(
+    body: impl FnMut(&mut dyn rollcall::store::Transaction) -> Result<(), rollcall::store::Abort> + Send + 'a,
+) -> Draft<'a> {
+    Box::new(body)
+}
+
+/// Creates a partner and returns its key.
+pub fn new_partner(store: &dyn Store, auth_id: &str) -> PartnerKey {
+    let body = partner(auth_id);
+    let made = store.write(
+        Target::New(body.auth_id.clone()),
+        entry(Verb::PartnerCreate),
+        draft(|transaction| Ok(transaction.put_entity(EntityChange::Partner(Edit::created(body.clone())))?)),
+    );
+    assert_eq!(made.expect("created"), Some(1));
+    let heads = store.heads(true).expect("heads").expect("asked for always");
+    heads.iter().map(|head| head.key).max().expect("a partner")
+}
+
+/// Puts numbers as one change and returns the version it made.
+pub fn put(store: &dyn Store, key: PartnerKey, changes: &[NumberChange]) -> Option<u64> {
+    store
+        .write(Target::Partner(key), entry(Verb::Import), draft(|transaction| Ok(transaction.put_numbers(changes)?)))
+        .expect("written")
+}
+
+pub fn put_account(store: &dyn Store, key: PartnerKey, auth_id: &str) -> Option<u64> {
+    let body = account(auth_id);
+    store
+        .write(
+            Target::Partner(key),
+            entry(Verb::AccountCreate),
+            draft(|transaction| Ok(transaction.put_entity(EntityChange::Account(Edit::created(body.clone())))?)),
+        )
+        .expect("written")
+}
+
+/// What `rollcall verify` would say; empty when all is well. A row that cannot
+/// even be read counts as found.
+pub fn differences(store: &dyn Store) -> Vec<String> {
+    match rollcall::service::verify::verify(store, &mut |_| {}) {
+        Ok(report) => report.differences,
+        Err(error) => vec![error.to_string()],
+    }
+}

@@ -1,0 +1,833 @@
+//! What every store must do, written once and run on each engine.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rollcall::domain::change::{Edit, GENESIS};
+use rollcall::domain::{EntityChange, Logged, NumberChange, PartnerKey, Record, State, Verb};
+use rollcall::store::{Abort, Holding, Load, Loaded, Location, Open, Store, StoreError, Target};
+
+use super::fixture::*;
+
+/// Each test gets a database of its own, which it can open as often as it likes.
+macro_rules! store_suite {
+    ($engine:ident($database:expr): $($test:ident),+ $(,)?) => {
+        mod $engine {
+            $(#[test]
+            fn $test() {
+                super::$test($database);
+            })+
+        }
+    };
+}
+
+store_suite!(sqlite(super::Database::new()):
+    a_write_is_there_after_it_returns_and_after_reopening,
+    versions_have_no_gaps,
+    a_partner_is_created_once,
+    a_refused_draft_writes_nothing,
+    a_panic_harms_nothing,
+    a_number_is_one_partners,
+    the_log_is_what_was_put,
+    a_large_change_is_logged_whole,
+    a_number_put_twice_is_one_change,
+    heads_tell_of_commits_and_of_nothing_else,
+    load_returns_everything_in_order,
+    an_untouched_database_verifies,
+    a_tampered_log_is_found,
+    tampered_rows_are_found,
+    writers_beside_each_other,
+    writers_in_two_processes,
+    a_refusal_in_a_group_hurts_nobody,
+    a_backup_is_whole_while_others_write,
+    one_server_at_a_time,
+    key_uses_only_move_forward,
+    many_may_create_it_at_once,
+);
+
+fn log(store: &dyn Store, key: PartnerKey) -> Vec<Logged> {
+    store.log(key, 0, 100_000).expect("the log reads")
+}
+
+/// The stored rows of a partner.
+fn rows(store: &dyn Store, key: PartnerKey) -> Vec<(u64, u64, Record)> {
+    let mut rows = Vec::new();
+    store
+        .load(Load { only: Some(key), numbers: true }, &mut |loaded| {
+            if let Loaded::Number { key: of, number, version, record } = loaded {
+                assert_eq!(of, key);
+                rows.push((number.digits(), version, record));
+            }
+            Ok(())
+        })
+        .expect("loads");
+    rows
+}
+
+fn head(store: &dyn Store, key: PartnerKey) -> u64 {
+    let heads = store.heads(true).expect("heads").expect("asked for always");
+    heads.iter().find(|head| head.key == key).expect("the partner").version
+}
+
+fn a_write_is_there_after_it_returns_and_after_reopening(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    assert_eq!(put(&*store, key, &[created(911_000_000, stock("a"))]), Some(2));
+    let expected = vec![(911_000_000, 2, stock("a"))];
+    assert_eq!(rows(&*store, key), expected);
+    assert_eq!(rows(&*database.open(), key), expected, "another process");
+    drop(store);
+    let store = database.open();
+    assert_eq!(rows(&*store, key), expected, "after reopening");
+    assert_eq!(log(&*store, key).len(), 2);
+}
+
+fn versions_have_no_gaps(database: Database) {
+    let store = database.open();
+    let one = new_partner(&*store, "PA_1");
+    let two = new_partner(&*store, "PA_2");
+    for at in 0..10 {
+        assert_eq!(put(&*store, one, &[created(911_000_000 + at, stock("a"))]), Some(at + 2));
+        let nothing = store.write(Target::Partner(one), entry(Verb::Import), draft(|_| Ok(())));
+        assert_eq!(nothing.expect("allowed"), None, "what changes nothing takes no version");
+        let refused = store.write(Target::Partner(one), entry(Verb::Import), draft(|_| Err(Abort::Refused)));
+        assert!(matches!(refused, Err(Abort::Refused)));
+    }
+    assert_eq!(put_account(&*store, two, "MA_1"), Some(2), "each partner counts for itself");
+    let versions: Vec<u64> = log(&*store, one).iter().map(|logged| logged.change.version).collect();
+    assert_eq!(versions, (1..=11).collect::<Vec<_>>());
+    assert_eq!(store.log(one, 4, 3).expect("reads").iter().map(|l| l.change.version).collect::<Vec<_>>(), [5, 6, 7]);
+    assert_eq!(store.log(one, 11, 3).expect("reads"), []);
+}
+
+fn a_partner_is_created_once(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let again = store.write(
+        Target::New("PA_1".parse().expect("an id")),
+        entry(Verb::PartnerCreate),
+        draft(|_| panic!("a draft for a partner that exists does not run")),
+    );
+    assert!(matches!(again, Err(Abort::Refused)));
+    assert_eq!(head(&*store, key), 1);
+    let unknown =
+        store.write(Target::Partner(PartnerKey(99)), entry(Verb::Import), draft(|_| panic!("there is no partner 99")));
+    assert!(matches!(unknown, Err(Abort::Store(StoreError::Corrupt { .. }))));
+}
+
+fn a_refused_draft_writes_nothing(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    put(&*store, key, &[created(911_000_000, stock("a"))]);
+    let refused = store.write(
+        Target::Partner(key),
+        entry(Verb::Import),
+        draft(|transaction| {
+            transaction.put_entity(EntityChange::Account(Edit::created(account("MA_1"))))?;
+            transaction.put_numbers(&[created(911_000_001, stock("a"))])?;
+            Err(Abort::Refused)
+        }),
+    );
+    assert!(matches!(refused, Err(Abort::Refused)));
+    assert_eq!(rows(&*store, key).len(), 1);
+    assert_eq!(head(&*store, key), 2);
+    assert_eq!(log(&*store, key).len(), 2);
+    // The account is not there either.
+    assert_eq!(put_account(&*store, key, "MA_1"), Some(3));
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn a_panic_harms_nothing(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        store.write(
+            Target::Partner(key),
+            entry(Verb::Import),
+            draft(|transaction| {
+                transaction.put_numbers(&[created(911_000_000, stock("a"))])?;
+                std::panic::resume_unwind(Box::new("a defect in a draft"))
+            }),
+        )
+    }));
+    assert!(panicked.is_err(), "the panic is the caller's");
+    assert_eq!(rows(&*store, key), []);
+    assert_eq!(put(&*store, key, &[created(911_000_000, stock("b"))]), Some(2));
+    assert_eq!(rows(&*store, key), [(911_000_000, 2, stock("b"))]);
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn a_number_is_one_partners(database: Database) {
+    let store = database.open();
+    let one = new_partner(&*store, "PA_1");
+    let two = new_partner(&*store, "PA_2");
+    put(&*store, one, &[created(911_000_001, stock("a"))]);
+    put(&*store, two, &[created(911_000_003, stock("a"))]);
+
+    let holdings = |key| {
+        let mut found = Vec::new();
+        let looked = store.write(
+            Target::Partner(key),
+            entry(Verb::Import),
+            draft(|transaction| {
+                found = transaction.numbers(&[911_000_001, 911_000_002, 911_000_003].map(number))?;
+                Ok(())
+            }),
+        );
+        assert_eq!(looked.expect("allowed"), None);
+        found
+    };
+    assert_eq!(holdings(one), [Holding::Ours(stock("a")), Holding::Free, Holding::Foreign]);
+    assert_eq!(holdings(two), [Holding::Foreign, Holding::Free, Holding::Ours(stock("a"))]);
+
+    // A draft that does not look cannot take it either, in any way.
+    let other = stock("stolen");
+    for (before, after) in [(None, Some(other.clone())), (Some(stock("a")), Some(other)), (Some(stock("a")), None)] {
+        let change = NumberChange { number: number(911_000_001), before, after };
+        let stolen = store.write(
+            Target::Partner(two),
+            entry(Verb::Import),
+            draft(|transaction| Ok(transaction.put_numbers(std::slice::from_ref(&change))?)),
+        );
+        assert!(matches!(stolen, Err(Abort::Store(_))), "{change:?}");
+    }
+    assert_eq!(rows(&*store, one), [(911_000_001, 2, stock("a"))]);
+    assert_eq!(rows(&*store, two), [(911_000_003, 2, stock("a"))]);
+
+    // What one retires, anyone may have.
+    put(&*store, one, &[NumberChange { number: number(911_000_001), before: Some(stock("a")), after: None }]);
+    assert_eq!(put(&*store, two, &[created(911_000_001, stock("b"))]), Some(3));
+    assert_eq!(rows(&*store, one), []);
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn the_log_is_what_was_put(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let entities = vec![
+        EntityChange::Account(Edit::created(account("MA_\"1\""))),
+        EntityChange::Account(Edit { before: Some(account("MA_\"1\"")), after: account("MA_\"1\"") }),
+        EntityChange::Application(Edit::created(application("app_1", Some("MA_\"1\"")))),
+        EntityChange::Trunk(Edit::created(trunk("trunk_1", None))),
+    ];
+    let full = Record {
+        state: State::Suspended,
+        application: Some("app_1".parse().expect("an id")),
+        trunk: Some("trunk_1".parse().expect("an id")),
+        expires_at: Some(time(NOW + 5)),
+        region: Some("Île-de-France".into()),
+        ..held("MA_\"1\"")
+    };
+    let numbers =
+        vec![created(911_000_001, stock("a")), created(911_000_002, full), created(999_999_999_999_999, stock("z"))];
+    let mut entry = entry(Verb::Import);
+    entry.request_id = Some("req_1".to_owned());
+    store
+        .write(
+            Target::Partner(key),
+            entry.clone(),
+            draft(|transaction| {
+                for entity in &entities {
+                    transaction.put_entity(entity.clone())?;
+                }
+                Ok(transaction.put_numbers(&numbers)?)
+            }),
+        )
+        .expect("written");
+    let log = log(&*database.open(), key);
+    let [first, second] = &log[..] else { panic!("{} entries", log.len()) };
+    assert_eq!((first.change.verb, first.previous), (Verb::PartnerCreate, GENESIS));
+    assert_eq!(second.previous, first.digest);
+    let change = &second.change;
+    assert_eq!((change.partner, change.version, change.at), (key, 2, entry.at));
+    assert_eq!((&change.actor, change.verb), (&entry.actor, entry.verb));
+    assert_eq!(change.request_id, entry.request_id);
+    assert_eq!(change.entities, entities);
+    assert_eq!(change.numbers, numbers);
+    let heads = store.heads(true).expect("heads").expect("asked for always");
+    assert_eq!((heads[0].version, heads[0].digest), (2, second.digest));
+}
+
+fn a_large_change_is_logged_whole(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let tags = ["a", "b", "c"];
+    // Three groups, with holes and with neighbours that differ.
+    let all: Vec<NumberChange> = (0..20_000_u64)
+        .map(|at| created(912_271_255_000 + at + at / 7, stock(tags[(at / 100 % 3) as usize])))
+        .collect();
+    put(&*store, key, &all);
+    // Every 997th goes, every 13th changes: scattered over all groups.
+    let scattered: Vec<NumberChange> = (all.iter().enumerate())
+        .filter(|(at, _)| at % 13 == 0 || at % 997 == 0)
+        .map(|(at, change)| {
+            let after =
+                (at % 997 != 0).then(|| Record { state: State::Quarantined, until: Some(time(NOW + 9)), ..stock("q") });
+            NumberChange { number: change.number, before: change.after.clone(), after }
+        })
+        .collect();
+    // In two parts, as a large import puts it.
+    store
+        .write(
+            Target::Partner(key),
+            entry(Verb::Import),
+            draft(|transaction| {
+                let (left, right) = scattered.split_at(scattered.len() / 2);
+                transaction.put_numbers(left)?;
+                Ok(transaction.put_numbers(right)?)
+            }),
+        )
+        .expect("written");
+    let log = log(&*store, key);
+    assert!(log[1].change.numbers == all, "the block differs");
+    assert!(log[2].change.numbers == scattered, "the scattered change differs");
+
+    // Many wanted at once and few at once are looked up in two ways.
+    let wanted: Vec<_> = (912_271_255_000..912_271_256_000).map(number).collect();
+    store
+        .write(
+            Target::Partner(key),
+            entry(Verb::Import),
+            draft(|transaction| {
+                let many = transaction.numbers(&wanted)?;
+                for (number, holding) in wanted.iter().zip(&many).step_by(37) {
+                    assert_eq!(transaction.numbers(&[*number])?, std::slice::from_ref(holding), "{number}");
+                }
+                assert!(many.contains(&Holding::Free));
+                Ok(())
+            }),
+        )
+        .expect("allowed");
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn a_number_put_twice_is_one_change(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    put(&*store, key, &[created(911_000_005, stock("old"))]);
+    let edit = |digits, before: Option<&str>, after: Option<&str>| NumberChange {
+        number: number(digits),
+        before: before.map(stock),
+        after: after.map(stock),
+    };
+    store
+        .write(
+            Target::Partner(key),
+            entry(Verb::Import),
+            draft(|transaction| {
+                transaction
+                    .put_numbers(&[edit(911_000_001, None, Some("a")), edit(911_000_005, Some("old"), Some("a"))])?;
+                assert_eq!(
+                    transaction.numbers(&[number(911_000_001), number(911_000_005)])?,
+                    [Holding::Ours(stock("a")), Holding::Ours(stock("a"))],
+                    "a draft sees what it put"
+                );
+                transaction
+                    .put_numbers(&[edit(911_000_001, Some("a"), Some("b")), edit(911_000_003, None, Some("b"))])?;
+                transaction
+                    .put_numbers(&[edit(911_000_001, Some("b"), Some("c")), edit(911_000_005, Some("a"), None)])?;
+                Ok(())
+            }),
+        )
+        .expect("written");
+    let expected =
+        [edit(911_000_001, None, Some("c")), edit(911_000_003, None, Some("b")), edit(911_000_005, Some("old"), None)];
+    assert_eq!(log(&*store, key)[2].change.numbers, expected);
+    assert_eq!(rows(&*store, key), [(911_000_001, 3, stock("c")), (911_000_003, 3, stock("b"))]);
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn heads_tell_of_commits_and_of_nothing_else(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let other = database.open();
+    assert!(other.heads(false).expect("heads").is_some(), "the first call always tells");
+    assert_eq!(other.heads(false).expect("heads"), None);
+    put(&*store, key, &[created(911_000_001, stock("a"))]);
+    let told = other.heads(false).expect("heads").expect("something was committed elsewhere");
+    assert_eq!((told[0].key, told[0].version), (key, 2));
+    assert_eq!(told[0].digest, log(&*store, key)[1].digest);
+    assert_eq!(other.heads(false).expect("heads"), None);
+    put(&*other, key, &[created(911_000_002, stock("a"))]);
+    assert_eq!(other.heads(false).expect("heads").expect("its own commit")[0].version, 3);
+    let refused = store.write(Target::Partner(key), entry(Verb::Import), draft(|_| Err(Abort::Refused)));
+    assert!(matches!(refused, Err(Abort::Refused)));
+    assert_eq!(other.heads(false).expect("heads"), None, "a refused write is no commit");
+    assert!(other.heads(true).expect("heads").is_some(), "always tells");
+}
+
+fn load_returns_everything_in_order(database: Database) {
+    let store = database.open();
+    let one = new_partner(&*store, "PA_1");
+    let two = new_partner(&*store, "PA_2");
+    for key in [two, one] {
+        put_account(&*store, key, "MA_2");
+        put_account(&*store, key, "MA_1");
+        store
+            .write(
+                Target::Partner(key),
+                entry(Verb::Import),
+                draft(|transaction| {
+                    transaction.put_entity(EntityChange::Trunk(Edit::created(trunk("trunk_1", Some("MA_1")))))?;
+                    Ok(transaction.put_entity(EntityChange::Application(Edit::created(application("app_1", None))))?)
+                }),
+            )
+            .expect("written");
+    }
+    put(&*store, two, &[created(1_000_001, held("MA_2")), created(911_000_001_000, stock("a"))]);
+    put(&*store, one, &[created(1_000_000, held("MA_1")), created(99_000_000, stock("b"))]);
+
+    let load = |what| {
+        let mut seen = Vec::new();
+        store
+            .load(what, &mut |loaded| {
+                seen.push(match loaded {
+                    Loaded::Partner { head, partner } => format!("{} {partner:?} {}", head.key, head.version),
+                    Loaded::Account(key, account) => format!("{key} {}", account.auth_id),
+                    Loaded::Application(key, application) => format!("{key} {}", application.id),
+                    Loaded::Trunk(key, trunk) => format!("{key} {} {:?}", trunk.id, trunk.account),
+                    Loaded::Key(key, api_key) => format!("{key} {}", api_key.id),
+                    Loaded::Number { key, number, version, .. } => format!("{key} {number} {version}"),
+                });
+                Ok(())
+            })
+            .expect("loads");
+        seen
+    };
+    let of = |seen: &[String], key: PartnerKey| -> Vec<String> {
+        let prefix = format!("{key} ");
+        seen.iter().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
+    };
+    let expected = |key: PartnerKey, numbers: &[&str]| {
+        let mut lines = vec![format!("{:?} 5", partner(if key == one { "PA_1" } else { "PA_2" }))];
+        lines.extend(["MA_1", "MA_2", "app_1", "trunk_1 Some(\"MA_1\")"].map(str::to_owned));
+        lines.extend(numbers.iter().map(|&number| number.to_owned()));
+        lines
+    };
+    let all = load(Load { only: None, numbers: true });
+    assert_eq!(of(&all, one), expected(one, &["+1000000 5", "+99000000 5"]));
+    assert_eq!(of(&all, two), expected(two, &["+1000001 5", "+911000001000 5"]));
+    let only = load(Load { only: Some(two), numbers: false });
+    assert_eq!(of(&only, one), [] as [&str; 0]);
+    assert_eq!(of(&only, two), expected(two, &[]));
+}
+
+/// A database in which every column of every table has something.
+fn furnished(database: &Database) -> (Arc<dyn Store>, PartnerKey) {
+    let store = database.open();
+    let service = rollcall::service::Service::new(store.clone(), entry(Verb::Import).actor);
+    let key = new_partner(&*store, "PA_1");
+    new_partner(&*store, "PA_2");
+    put_account(&*store, key, "MA_1");
+    put_account(&*store, key, "MA_2");
+    let new = rollcall::service::NewKey {
+        name: "key".into(),
+        scopes: vec![rollcall::domain::Scope::Read],
+        expires_at: None,
+        networks: Vec::new(),
+    };
+    service.key_create(&"PA_1".parse().expect("an id"), new).expect("a key");
+    let full = Record {
+        application: Some("app_1".parse().expect("an id")),
+        trunk: Some("trunk_1".parse().expect("an id")),
+        expires_at: Some(time(NOW + 5)),
+        ..held("MA_1")
+    };
+    store
+        .write(
+            Target::Partner(key),
+            entry(Verb::Import),
+            draft(|transaction| {
+                transaction.put_entity(EntityChange::Application(Edit::created(application("app_1", None))))?;
+                transaction.put_entity(EntityChange::Application(Edit::created(application("app_2", None))))?;
+                transaction.put_entity(EntityChange::Trunk(Edit::created(trunk("trunk_1", None))))?;
+                Ok(transaction.put_numbers(&[created(911_000_001, full.clone()), created(911_000_002, stock("b"))])?)
+            }),
+        )
+        .expect("written");
+    put(&*store, key, &[created(922_000_001, stock("c")), created(922_000_002, stock("c"))]);
+    put(&*store, key, &[created(933_000_001, Record { cost: None, ..stock("d") })]);
+    (store, key)
+}
+
+fn an_untouched_database_verifies(database: Database) {
+    let (store, key) = furnished(&database);
+    let report = rollcall::service::verify::verify(&*store, &mut |_| {}).expect("verifies");
+    assert_eq!(report.differences, [] as [&str; 0]);
+    assert_eq!((report.partners, report.changes, report.numbers), (2, 8, 5));
+    assert_eq!(report.digests[&key].0, 7);
+    let mut previous = GENESIS;
+    for logged in log(&*store, key) {
+        assert_eq!(logged.previous, previous);
+        previous = logged.digest;
+    }
+}
+
+/// Runs each statement on a fresh copy and expects `verify` to find it.
+#[track_caller]
+fn check_found(database: &Database, statements: &[&str]) {
+    let whole = database.file("whole.db");
+    database.open().backup(&whole).expect("a backup");
+    for (at, statement) in statements.iter().enumerate() {
+        let copy = database.file(&format!("copy{at}.db"));
+        std::fs::copy(&whole, &copy).expect("a copy");
+        let raw = rusqlite::Connection::open(&copy).expect("opens");
+        raw.pragma_update(None, "foreign_keys", "OFF").expect("set");
+        raw.execute_batch(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        assert!(raw.changes() > 0, "changes nothing: {statement}");
+        drop(raw);
+        let store = open(&copy, Open::Existing);
+        assert_ne!(differences(&*store), [] as [&str; 0], "not found: {statement}");
+    }
+}
+
+fn a_tampered_log_is_found(database: Database) {
+    furnished(&database);
+    check_found(
+        &database,
+        &[
+            "UPDATE change SET at = at + 1 WHERE partner = 1 AND version = 2",
+            "UPDATE change SET at = at + 1 WHERE partner = 1 AND version = 7",
+            "UPDATE change SET actor = 'command:other' WHERE partner = 1 AND version = 3",
+            "UPDATE change SET actor = 'nobody' WHERE partner = 1 AND version = 3",
+            "UPDATE change SET request_id = 'req_x' WHERE partner = 1 AND version = 3",
+            "UPDATE change SET verb = 'key_revoke' WHERE partner = 1 AND version = 3",
+            "UPDATE change SET entities = '[]' WHERE partner = 1 AND version = 3",
+            "UPDATE change SET entities = replace(entities, 'MA_2', 'MA_9') WHERE partner = 1 AND version = 3",
+            "UPDATE change SET previous = zeroblob(32) WHERE partner = 1 AND version = 4",
+            "UPDATE change SET previous = randomblob(32) WHERE partner = 1 AND version = 1",
+            "DELETE FROM change WHERE partner = 1 AND version = 3",
+            "DELETE FROM change WHERE partner = 1 AND version = 7",
+            "DELETE FROM change WHERE partner = 1",
+            "UPDATE change SET partner = 2, version = 2 WHERE partner = 1 AND version = 7",
+            "UPDATE change_part SET body = replace(body, 'Mumbai', 'Pune') WHERE version = 6",
+            "UPDATE change_part SET body = '{}' WHERE version = 6",
+            "UPDATE change_part SET body = replace(body, '[922000001,2', '[922000001,1') WHERE version = 6",
+            "UPDATE change_part SET body = replace(body, '[922000001,2', '[18446744073709551615,2') WHERE version = 6",
+            "UPDATE change_part SET body = replace(body, '[922000001,2', '[922000001,4294967295') WHERE version = 6",
+            "UPDATE change_part SET body = replace(body, '[933000001,1,0,1]', '[933000001,1,1,1]') WHERE version = 7",
+            "UPDATE change_part SET subject = 5 WHERE version = 7",
+            "DELETE FROM change_part WHERE version = 7",
+            "DELETE FROM change_part WHERE version = 6",
+            "INSERT INTO change_part SELECT partner, version, 9, subject, body FROM change_part WHERE version = 7",
+            "UPDATE partner SET version = 6 WHERE partner = 1",
+            "UPDATE partner SET version = 8 WHERE partner = 1",
+            "UPDATE partner SET head = zeroblob(32) WHERE partner = 1",
+            "UPDATE partner SET version = 6, head = (SELECT previous FROM change WHERE partner = 1 AND version = 7) \
+             WHERE partner = 1",
+        ],
+    );
+}
+
+fn tampered_rows_are_found(database: Database) {
+    furnished(&database);
+    check_found(
+        &database,
+        &[
+            "UPDATE number SET number = 911000003 WHERE number = 911000002",
+            "UPDATE number SET partner = 2 WHERE number = 911000002",
+            "UPDATE number SET partner = 9 WHERE number = 911000002",
+            "UPDATE number SET version = 4 WHERE number = 911000002",
+            "UPDATE number SET state = 'suspended' WHERE number = 911000001",
+            "UPDATE number SET state = 'lost' WHERE number = 911000001",
+            "UPDATE number SET account = 'MA_2' WHERE number = 911000001",
+            "UPDATE number SET account = 'MA_none' WHERE number = 911000001",
+            "UPDATE number SET account = NULL WHERE number = 911000001",
+            "UPDATE number SET application = 'app_2' WHERE number = 911000001",
+            "UPDATE number SET application = NULL WHERE number = 911000001",
+            "UPDATE number SET trunk = NULL WHERE number = 911000001",
+            "UPDATE number SET number_type = 'mobile' WHERE number = 911000001",
+            "UPDATE number SET country = 'FR' WHERE number = 911000001",
+            "UPDATE number SET region = 'Pune' WHERE number = 911000001",
+            "UPDATE number SET cost = cost + 1 WHERE number = 911000001",
+            "UPDATE number SET currency = 'USD' WHERE number = 911000001",
+            "UPDATE number SET currency = 'USD' WHERE number = 933000001",
+            "UPDATE number SET assigned_at = assigned_at + 1 WHERE number = 911000001",
+            "UPDATE number SET expires_at = NULL WHERE number = 911000001",
+            "UPDATE number SET since = since + 1 WHERE number = 911000001",
+            "UPDATE number SET until = 1 WHERE number = 911000001",
+            "UPDATE number SET tags = NULL WHERE number = 911000001",
+            "UPDATE number SET tags = '[\"x\"]' WHERE number = 911000001",
+            "DELETE FROM number WHERE number = 922000002",
+            "INSERT INTO number (number, partner, version, state, number_type, since) \
+             VALUES (911000009, 1, 5, 'available', 'local', 1)",
+            "UPDATE partner SET name = 'x' WHERE partner = 1",
+            "UPDATE partner SET suspended_at = 1 WHERE partner = 2",
+            "UPDATE account SET name = 'x' WHERE auth_id = 'MA_2'",
+            "DELETE FROM account WHERE auth_id = 'MA_2'",
+            "UPDATE application SET account = 'MA_1' WHERE id = 'app_2'",
+            "UPDATE trunk SET archived_at = 1",
+            "UPDATE api_key SET scopes = 'read,manage'",
+            "UPDATE api_key SET token_sha256 = zeroblob(32)",
+            "UPDATE api_key SET networks = '0.0.0.0/0'",
+            "DELETE FROM api_key",
+        ],
+    );
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn writers_beside_each_other(database: Database) {
+    const THREADS: u64 = 16;
+    const WRITES: u64 = 50;
+    let store = database.open();
+    let keys: Vec<PartnerKey> = (1..=3).map(|at| new_partner(&*store, &format!("PA_{at}"))).collect();
+    let acknowledged: AtomicU64 = AtomicU64::new(0);
+    let begin = Instant::now();
+    let barrier = Barrier::new(THREADS as usize);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (store, keys, barrier, acknowledged) = (&store, &keys, &barrier, &acknowledged);
+            scope.spawn(move || {
+                barrier.wait();
+                for write in 0..WRITES {
+                    let key = keys[((thread + write) % 3) as usize];
+                    let digits = 911_000_000 + thread * 1_000 + write;
+                    let version = put(&**store, key, &[created(digits, stock("t"))]);
+                    assert!(version.is_some());
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert!(begin.elapsed() < PATIENCE, "took {:?}", begin.elapsed());
+    assert_eq!(acknowledged.into_inner(), THREADS * WRITES);
+    let other = database.open();
+    let mut found = 0;
+    for &key in &keys {
+        let versions: Vec<u64> = log(&*other, key).iter().map(|logged| logged.change.version).collect();
+        assert_eq!(versions, (1..=versions.len() as u64).collect::<Vec<_>>());
+        assert_eq!(rows(&*other, key).len(), versions.len() - 1);
+        found += rows(&*other, key).len() as u64;
+    }
+    assert_eq!(found, THREADS * WRITES);
+    assert_eq!(differences(&*other), [] as [&str; 0]);
+}
+
+fn writers_in_two_processes(database: Database) {
+    let stores = [database.open(), database.open()];
+    let key = new_partner(&*stores[0], "PA_1");
+    thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let store = &stores[thread as usize % 2];
+            scope.spawn(move || {
+                for write in 0..20 {
+                    put(&**store, key, &[created(911_000_000 + thread * 1_000 + write, stock("t"))]);
+                }
+            });
+        }
+    });
+    assert_eq!(head(&*stores[0], key), 161);
+    assert_eq!(rows(&*stores[1], key).len(), 160);
+    assert_eq!(differences(&*stores[0]), [] as [&str; 0]);
+}
+
+fn a_refusal_in_a_group_hurts_nobody(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let barrier = Barrier::new(12);
+    thread::scope(|scope| {
+        for thread in 0..12_u64 {
+            let (store, barrier) = (&store, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                for write in 0..20 {
+                    let change = created(911_000_000 + thread * 1_000 + write, stock("t"));
+                    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                        store.write(
+                            Target::Partner(key),
+                            entry(Verb::Import),
+                            draft(|transaction| {
+                                transaction.put_numbers(std::slice::from_ref(&change))?;
+                                match thread % 4 {
+                                    0 => Err(Abort::Refused),
+                                    // A row that exists cannot come again: the engine refuses.
+                                    1 => Ok(transaction.put_numbers(std::slice::from_ref(&change))?),
+                                    2 if write % 5 == 0 => std::panic::resume_unwind(Box::new("a defect in a draft")),
+                                    _ => Ok(()),
+                                }
+                            }),
+                        )
+                    }));
+                    let expected = match thread % 4 {
+                        0 => matches!(result, Ok(Err(Abort::Refused))),
+                        1 => matches!(result, Ok(Err(Abort::Store(_)))),
+                        2 if write % 5 == 0 => result.is_err(),
+                        _ => matches!(result, Ok(Ok(Some(_)))),
+                    };
+                    assert!(expected, "thread {thread}, write {write}");
+                }
+            });
+        }
+    });
+    let kept: Vec<u64> = rows(&*store, key).into_iter().map(|(digits, ..)| digits - 911_000_000).collect();
+    let expected: Vec<u64> = (0..12_u64)
+        .flat_map(|thread| (0..20).map(move |write| (thread, write)))
+        .filter(|(thread, write)| thread % 4 == 3 || thread % 4 == 2 && write % 5 != 0)
+        .map(|(thread, write)| thread * 1_000 + write)
+        .collect();
+    assert_eq!(kept, expected);
+    assert_eq!(head(&*store, key), expected.len() as u64 + 1);
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn a_backup_is_whole_while_others_write(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    put(&*store, key, &(0..5_000).map(|at| created(922_000_000 + at, stock("b"))).collect::<Vec<_>>());
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let (store, done) = (&store, &done);
+            scope.spawn(move || {
+                let mut write = 0;
+                while !done.load(Ordering::Relaxed) {
+                    put(&**store, key, &[created(911_000_000 + thread * 100_000 + write, stock("t"))]);
+                    write += 1;
+                }
+            });
+        }
+        for at in 0..3 {
+            let before = head(&*store, key);
+            let file = database.file(&format!("backup{at}.db"));
+            store.backup(&file).expect("a backup");
+            let copy = open(&file, Open::Existing);
+            assert_eq!(differences(&*copy), [] as [&str; 0]);
+            assert!(head(&*copy, key) >= before, "what was acknowledged before the backup is in it");
+            assert!(store.backup(&file).is_err(), "a backup never overwrites");
+            // It is a database like another.
+            assert!(put(&*copy, key, &[created(933_000_000, stock("x"))]).is_some());
+            thread::sleep(Duration::from_millis(20));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let leftovers = std::fs::read_dir(database.path().parent().expect("a directory")).expect("reads");
+    let leftovers: Vec<_> = leftovers
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .filter(|name| name.starts_with('.'))
+        .collect();
+    assert_eq!(leftovers, [] as [&str; 0]);
+}
+
+fn one_server_at_a_time(database: Database) {
+    let (one, two) = (database.open(), database.open());
+    let held = one.serve_lock().expect("locks").expect("the first gets it");
+    assert!(two.serve_lock().expect("asks").is_none());
+    assert!(one.serve_lock().expect("asks").is_none());
+    let key = new_partner(&*two, "PA_1");
+    assert_eq!(head(&*one, key), 1, "the lock keeps no command out");
+    drop(held);
+    assert!(two.serve_lock().expect("locks").is_some());
+}
+
+fn key_uses_only_move_forward(database: Database) {
+    let (store, key) = furnished(&database);
+    let id = store
+        .log(key, 3, 1)
+        .expect("reads")
+        .into_iter()
+        .find_map(|logged| match &logged.change.entities[..] {
+            [EntityChange::Key(edit)] => Some(edit.after.id.clone()),
+            _ => None,
+        })
+        .expect("a key");
+    assert_eq!(store.key_uses().expect("reads"), []);
+    let before = head(&*store, key);
+    for (used, expected) in [(NOW, NOW), (NOW + 60, NOW + 60), (NOW + 30, NOW + 60)] {
+        store.put_key_uses(&[(key, id.clone(), time(used))]).expect("written");
+        assert_eq!(store.key_uses().expect("reads"), [(key, id.clone(), time(expected))]);
+    }
+    assert_eq!(head(&*store, key), before, "uses are outside the log");
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn many_may_create_it_at_once(database: Database) {
+    let barrier = Barrier::new(8);
+    thread::scope(|scope| {
+        for at in 0..8 {
+            let (database, barrier) = (&database, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                let opened = rollcall::store::open(&Location::Sqlite(database.path()), Open::Create);
+                let store = opened.unwrap_or_else(|error| panic!("{error:?}"));
+                new_partner(&*store, &format!("PA_{at}"));
+            });
+        }
+    });
+    assert_eq!(database.open().heads(true).expect("heads").expect("asked for always").len(), 8);
+}
+
+mod files {
+    //! What only an engine that keeps files can get wrong.
+
+    use super::*;
+
+    fn refused(database: &Database, how: Open) -> StoreError {
+        match rollcall::store::open(&Location::Sqlite(database.path()), how) {
+            Ok(_) => panic!("opened"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_made_only_on_request() {
+        let database = Database::new();
+        assert!(matches!(refused(&database, Open::Existing), StoreError::Missing { .. }));
+        assert!(!database.path().exists());
+        database.open();
+        open(&database.path(), Open::Existing);
+    }
+
+    #[test]
+    fn a_new_file_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let database = Database::new();
+        new_partner(&*database.open(), "PA_1");
+        let mode = std::fs::metadata(database.path()).expect("it exists").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn somebody_elses_database_is_left_as_it_is() {
+        let database = Database::new();
+        let raw = database.raw();
+        raw.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)").expect("made");
+        drop(raw);
+        let before = std::fs::read(database.path()).expect("reads");
+        for how in [Open::Existing, Open::Create] {
+            assert!(matches!(refused(&database, how), StoreError::Foreign { .. }));
+        }
+        assert!(std::fs::read(database.path()).expect("reads") == before, "the file was changed");
+    }
+
+    #[test]
+    fn what_is_no_database_is_left_as_it_is() {
+        for text in ["number,account\n".repeat(200), "short".to_owned()] {
+            let database = Database::new();
+            std::fs::write(database.path(), &text).expect("written");
+            for how in [Open::Existing, Open::Create] {
+                let error = refused(&database, how);
+                assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
+            }
+            assert_eq!(std::fs::read_to_string(database.path()).expect("reads"), text);
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let database = Database::new();
+        database.open();
+        database.raw().pragma_update(None, "user_version", 2).expect("set");
+        assert!(matches!(refused(&database, Open::Existing), StoreError::Newer { found: 2, known: 1, .. }));
+    }
+
+    #[test]
+    fn commits_are_synced_and_logged_ahead() {
+        let database = Database::new();
+        database.open();
+        let mode: String = database.raw().pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("asks");
+        assert_eq!(mode, "wal");
+    }
+}
