@@ -21,7 +21,7 @@ use crate::domain::{
     Account, AccountId, Application, ApplicationId, Currency, E164, EntityChange, Money, NumberChange, PartnerId,
     Record, State, Status, Tags, Time, Trunk, TrunkId, Verb, plan,
 };
-use crate::intake::{self, Cell, Fields, Header, IntakeError, Item, Numbers, RowError};
+use crate::intake::{self, Cell, Field, Fields, Header, IntakeError, Item, Numbers, RowError};
 use crate::store::{Abort, Entry, Holding, StoreError, Target, Transaction};
 
 use super::{Service, ServiceError};
@@ -122,12 +122,11 @@ impl Service {
         watch: &Watch<'_>,
     ) -> Result<ImportReport, ImportError> {
         let key = self.partner_key(partner)?;
-        let mut file = File { source, options, watch, names: Names::default() };
+        let mut file = File { source, options, watch, columns: Vec::new() };
         let mut tally = Tally::default();
         let mut batch = Batch::default();
         let mut fits = true;
         file.read(&mut tally, &mut |row| {
-            file_names(&mut batch.names, &row);
             if fits {
                 batch.add(row);
                 if batch.bytes() > BATCH_BYTES_MAX {
@@ -137,7 +136,7 @@ impl Service {
             }
             ControlFlow::Continue(())
         })?;
-        file.names = std::mem::take(&mut batch.names);
+        file.columns = std::mem::take(&mut tally.columns);
         let aborts = options.on_error == OnError::Abort;
         // What will not be committed need not be written to find out.
         let probe = options.dry_run || (aborts && tally.rejected > 0);
@@ -176,34 +175,13 @@ impl Service {
     }
 }
 
-/// What a file calls the accounts and applications it names: the first name
-/// given, so that importing it again changes nothing.
-#[derive(Default)]
-struct Names {
-    accounts: HashMap<AccountId, Arc<str>>,
-    applications: HashMap<ApplicationId, Arc<str>>,
-}
-
-fn file_names(names: &mut Names, row: &intake::Row) {
-    let fields = &row.fields;
-    if let (Cell::Value(id), Cell::Value(name)) = (&fields.account, &fields.account_name)
-        && !names.accounts.contains_key(id)
-    {
-        names.accounts.insert(id.clone(), name.clone());
-    }
-    if let (Cell::Value(id), Cell::Value(name)) = (&fields.application, &fields.application_name)
-        && !names.applications.contains_key(id)
-    {
-        names.applications.insert(id.clone(), name.clone());
-    }
-}
-
 /// The file being imported, and how.
 struct File<'a> {
     source: Source<'a>,
     options: &'a ImportOptions,
     watch: &'a Watch<'a>,
-    names: Names,
+    /// What the file calls its columns; empty for JSON, whose keys are ours.
+    columns: Vec<(String, Field)>,
 }
 
 impl File<'_> {
@@ -215,8 +193,8 @@ impl File<'_> {
     ) -> Result<(), ImportError> {
         let input = Counted { inner: (self.source)().map_err(ImportError::Open)?, bytes: 0, watch: self.watch };
         let mut stopped = None;
-        let mut unknown = Vec::new();
-        let mut header = |header: &Header| unknown = header.unknown.clone();
+        let mut columns = Vec::new();
+        let mut header = |header: &Header| columns = header.columns.clone();
         let summary = intake::read(input, &self.options.intake, &mut header, &mut |item| {
             if self.watch.cancel.load(Ordering::Relaxed) {
                 stopped = Some(ImportError::Cancelled);
@@ -235,6 +213,7 @@ impl File<'_> {
             ControlFlow::Continue(())
         })?;
         tally.unknown = summary.unknown;
+        tally.columns = columns;
         match stopped {
             Some(error) => Err(error),
             None => Ok(()),
@@ -272,6 +251,7 @@ struct Tally {
     found: u64,
     rejected_lines: BTreeSet<u64>,
     unknown: Vec<String>,
+    columns: Vec<(String, Field)>,
 }
 
 impl Tally {
@@ -315,7 +295,6 @@ struct Batch {
     wanted: Vec<Wanted>,
     /// Rows about accounts without numbers.
     accounts: Vec<(u64, u32)>,
-    names: Names,
 }
 
 /// One number of one row. Sorts by number, then by line.
@@ -355,7 +334,7 @@ impl Batch {
     }
 
     fn clear(&mut self) {
-        *self = Batch { names: std::mem::take(&mut self.names), ..Batch::default() };
+        *self = Batch::default();
     }
 }
 
@@ -374,6 +353,14 @@ fn refuse(column: &'static str, value: impl ToString, message: impl Into<String>
 const TAKEN: &str =
     "the number is held already; release it first, or give --move to move it between accounts of this partner";
 
+/// Something the file names, and whether a row has said yet what it is called.
+/// The first accepted row that does is believed, so that importing the file
+/// again changes nothing.
+struct Named<T> {
+    entity: T,
+    named: bool,
+}
+
 /// The part of an import that runs inside the transaction.
 struct Run<'a, 't> {
     transaction: &'t mut dyn Transaction,
@@ -382,8 +369,8 @@ struct Run<'a, 't> {
     /// Look, but write nothing.
     probe: bool,
     tally: Tally,
-    accounts: HashMap<AccountId, Option<Account>>,
-    applications: HashMap<ApplicationId, Option<Application>>,
+    accounts: HashMap<AccountId, Named<Account>>,
+    applications: HashMap<ApplicationId, Named<Application>>,
     trunks: HashMap<TrunkId, Option<Trunk>>,
     done: u64,
 }
@@ -418,7 +405,7 @@ impl<'a, 't> Run<'a, 't> {
         for &(line, said) in &batch.accounts {
             let fields = &batch.said[said as usize];
             if let Cell::Value(account) = &fields.account {
-                self.account(account)?;
+                self.account(account, fields.account_name.value())?;
             } else {
                 self.refused(line, refuse("account_auth_id", "", "a row without a number needs an account"));
             }
@@ -494,7 +481,9 @@ impl<'a, 't> Run<'a, 't> {
 
     fn refused(&mut self, line: u64, refusal: Refusal) {
         let Refusal { column, value, message } = refusal;
-        self.tally.reject(line, 1, vec![RowError { line, column: column.to_owned(), value, message }]);
+        let theirs = self.file.columns.iter().find(|(_, field)| field.as_str() == column);
+        let column = theirs.map_or(column, |(theirs, _)| theirs).to_owned();
+        self.tally.reject(line, 1, vec![RowError { line, column, value, message }]);
     }
 
     /// What a number becomes by a row, given what it is.
@@ -532,10 +521,12 @@ impl<'a, 't> Run<'a, 't> {
             }
         }
         if let Some(account) = &place.account {
-            self.account(account)?;
+            let name = fields.account_name.value().filter(|_| fields.account.value() == Some(account));
+            self.account(account, name)?;
         }
         if let Some(id) = &application {
-            self.application(id)?;
+            let name = fields.application_name.value().filter(|_| fields.application.value() == Some(id));
+            self.application(id, name)?;
         }
         if let Some(id) = &trunk {
             self.trunk(id)?;
@@ -592,15 +583,12 @@ impl<'a, 't> Run<'a, 't> {
         let flag: Option<Currency> = options.intake.currency;
         let currency = match &fields.currency {
             Cell::Value(currency) => Some(*currency),
-            Cell::Absent => flag.or(stored_currency),
-            Cell::Empty => stored_currency.or(flag),
+            Cell::Absent | Cell::Empty => stored_currency.or(flag),
         };
-        // An absent column is what the flag is for; an empty cell keeps what
-        // there is, and takes the flag where there is nothing.
+        // The flags are for what neither the row nor the store says.
         let amount = match &fields.cost {
             Cell::Value(amount) => Some(amount),
-            Cell::Absent => options.monthly_cost.as_ref(),
-            Cell::Empty => options.monthly_cost.as_ref().filter(|_| stored.is_none()),
+            Cell::Absent | Cell::Empty => options.monthly_cost.as_ref().filter(|_| stored.is_none()),
         };
         let cost = match (amount, currency) {
             (Some(amount), Some(currency)) => Some(
@@ -627,13 +615,13 @@ impl<'a, 't> Run<'a, 't> {
         Ok(cost)
     }
 
-    /// Makes sure that an account exists and has the name the file gives it.
-    fn account(&mut self, id: &AccountId) -> Result<(), ImportError> {
-        if self.accounts.contains_key(id) {
-            return Ok(());
-        }
-        let name = self.file.names.accounts.get(id);
-        let before = self.transaction.account(id)?;
+    /// Makes sure that an account exists, and has the name the file gives it.
+    fn account(&mut self, id: &AccountId, name: Option<&Arc<str>>) -> Result<(), ImportError> {
+        let before = match self.accounts.get(id) {
+            Some(known) if known.named || name.is_none() => return Ok(()),
+            Some(known) => Some(known.entity.clone()),
+            None => self.transaction.account(id)?,
+        };
         let after = match &before {
             Some(account) => Account { name: name.unwrap_or(&account.name).clone(), ..account.clone() },
             None => Account {
@@ -646,23 +634,24 @@ impl<'a, 't> Run<'a, 't> {
         if before.as_ref() != Some(&after) && !self.probe {
             self.transaction.put_entity(EntityChange::Account(Edit { before, after: after.clone() }))?;
         }
-        self.accounts.insert(id.clone(), Some(after));
+        self.accounts.insert(id.clone(), Named { entity: after, named: name.is_some() });
         Ok(())
     }
 
     fn look_up_application(&mut self, id: &ApplicationId) -> Result<Option<Application>, ImportError> {
         if let Some(known) = self.applications.get(id) {
-            return Ok(known.clone());
+            return Ok(Some(known.entity.clone()));
         }
         Ok(self.transaction.application(id)?)
     }
 
-    fn application(&mut self, id: &ApplicationId) -> Result<(), ImportError> {
-        if self.applications.contains_key(id) {
-            return Ok(());
-        }
-        let name = self.file.names.applications.get(id);
-        let before = self.transaction.application(id)?;
+    /// As [`Run::account`].
+    fn application(&mut self, id: &ApplicationId, name: Option<&Arc<str>>) -> Result<(), ImportError> {
+        let before = match self.applications.get(id) {
+            Some(known) if known.named || name.is_none() => return Ok(()),
+            Some(known) => Some(known.entity.clone()),
+            None => self.transaction.application(id)?,
+        };
         let after = match &before {
             Some(application) => Application { name: name.unwrap_or(&application.name).clone(), ..application.clone() },
             None => Application {
@@ -676,7 +665,7 @@ impl<'a, 't> Run<'a, 't> {
         if before.as_ref() != Some(&after) && !self.probe {
             self.transaction.put_entity(EntityChange::Application(Edit { before, after: after.clone() }))?;
         }
-        self.applications.insert(id.clone(), Some(after));
+        self.applications.insert(id.clone(), Named { entity: after, named: name.is_some() });
         Ok(())
     }
 

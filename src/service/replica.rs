@@ -257,7 +257,17 @@ impl Replica {
                 }
             }
         }
-        if uses.is_empty() { Ok(()) } else { self.store.put_key_uses(&uses) }
+        if uses.is_empty() {
+            return Ok(());
+        }
+        self.store.put_key_uses(&uses).inspect_err(|_| {
+            // They are written with the next ones.
+            for node in self.nodes() {
+                for (_, id, time) in uses.iter().filter(|(key, _, _)| *key == node.key) {
+                    node.used(id, *time);
+                }
+            }
+        })
     }
 }
 

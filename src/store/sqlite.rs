@@ -421,10 +421,21 @@ impl Store for SqliteStore {
         let keep = matches!(result, Ok(Ok(Some(_))));
         let group = writer.group;
         let mut ended = Ok(());
+        // Even a draft that changed nothing may have been decided by what a
+        // neighbour wrote, which is not durable yet.
+        let joins = writer.members > 0;
         if writer.connection.is_autocommit() {
             // The engine gave up the whole transaction, as it does when the
             // disk is full; the other members' writes are gone with it.
-            self.end_group(&mut writer, Some(Failure::Full));
+            let failure = match &result {
+                Ok(Err(Abort::Store(StoreError::Full))) => Failure::Full,
+                Ok(Err(Abort::Store(StoreError::Busy))) => Failure::Busy,
+                _ => {
+                    writer.stopped = true;
+                    Failure::Stopped
+                }
+            };
+            self.end_group(&mut writer, Some(failure));
         } else {
             let end = if keep { "RELEASE draft" } else { "ROLLBACK TO draft; RELEASE draft" };
             ended = writer.connection.execute_batch(end);
@@ -442,7 +453,7 @@ impl Store for SqliteStore {
         drop(writer);
         let version = result.unwrap_or_else(|panic| resume_unwind(panic))?;
         ended?;
-        if version.is_some() {
+        if version.is_some() || joins {
             self.wait(group)?;
         }
         Ok(version)
@@ -497,7 +508,28 @@ impl Store for SqliteStore {
         let connection = self.reader()?;
         let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
         let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+        let mut wrong: Vec<String> = lines.into_iter().filter(|line| line != "ok").collect();
+        // What a replay from the first entry to the head would not meet.
+        for (what, sql) in [
+            (
+                "log entries are beyond their partner's version",
+                "SELECT count(*) FROM change LEFT JOIN partner USING (partner) WHERE change.version > coalesce(partner.version, 0)",
+            ),
+            (
+                "parts of the log belong to no entry",
+                "SELECT count(*) FROM change_part LEFT JOIN change USING (partner, version) WHERE change.version IS NULL",
+            ),
+            (
+                "numbers belong to no partner",
+                "SELECT count(*) FROM number LEFT JOIN partner USING (partner) WHERE partner.auth_id IS NULL",
+            ),
+        ] {
+            let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+            if count > 0 {
+                wrong.push(format!("{count} {what}"));
+            }
+        }
+        Ok(wrong)
     }
 
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {

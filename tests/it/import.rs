@@ -416,7 +416,6 @@ fn names_come_from_the_file_and_stay() {
 }
 
 #[test]
-#[ignore = "not so yet: names are gathered before rows are judged"]
 fn a_rejected_row_names_nothing() {
     let desk = Desk::with(HELD);
     desk.import_for("PA_2", b"number\n+912271264218\n", &options()).expect("theirs");
