@@ -28,14 +28,52 @@ pub enum ConfigError {
     Parse { path: PathBuf, reason: String },
 }
 
-/// Milliseconds.
+/// A whole number of `MIN` or more. It is checked as it is read, so that what
+/// is wrong is named with its line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AtLeast<const MIN: usize>(usize);
+
+impl<const MIN: usize> From<AtLeast<MIN>> for usize {
+    fn from(number: AtLeast<MIN>) -> usize {
+        number.0
+    }
+}
+
+impl<'de, const MIN: usize> Deserialize<'de> for AtLeast<MIN> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match usize::deserialize(deserializer)? {
+            number if number >= MIN => Ok(AtLeast(number)),
+            _ => Err(serde::de::Error::custom(format!("must be {MIN} or more"))),
+        }
+    }
+}
+
+/// Milliseconds, `MIN` or more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(transparent)]
-pub struct Millis(u64);
+pub struct Millis<const MIN: usize = 0>(AtLeast<MIN>);
 
-impl From<Millis> for Duration {
-    fn from(millis: Millis) -> Duration {
-        Duration::from_millis(millis.0)
+impl<const MIN: usize> From<Millis<MIN>> for Duration {
+    fn from(millis: Millis<MIN>) -> Duration {
+        Duration::from_millis(usize::from(millis.0) as u64)
+    }
+}
+
+/// What is logged, as `tracing_subscriber::EnvFilter` reads it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for LogFilter {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<LogFilter, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        tracing_subscriber::EnvFilter::try_new(&text).map_err(serde::de::Error::custom)?;
+        Ok(LogFilter(text))
     }
 }
 
@@ -79,9 +117,9 @@ settings! {
             body_timeout_ms: Millis,
             idle_timeout_ms: Millis,
             write_timeout_ms: Millis,
-            connections_max: usize,
+            connections_max: AtLeast<1>,
             connections_per_address_max: usize,
-            header_bytes_max: usize,
+            header_bytes_max: AtLeast<1_024>,
             shutdown_grace_ms: Millis,
             trusted_proxies: Vec<IpNet>,
         }
@@ -92,10 +130,10 @@ settings! {
             failed_auth_burst: u32,
         }
         follow: Follow / FollowPartial {
-            interval_ms: Millis,
+            interval_ms: Millis<1>,
         }
         log: Log / LogPartial {
-            filter: String,
+            filter: LogFilter,
             format: LogFormat,
         }
     }
@@ -133,26 +171,8 @@ impl Config {
                 ConfigError::Parse { path: path.to_owned(), reason: reason.trim_end().to_owned() }
             })?;
             config.overlay(said);
-            config.check().map_err(|reason| ConfigError::Parse { path: path.to_owned(), reason })?;
         }
         Ok(config)
-    }
-
-    /// What types cannot say.
-    fn check(&self) -> Result<(), String> {
-        for (key, value, least) in [
-            ("http.connections_max", self.http.connections_max, 1),
-            ("http.header_bytes_max", self.http.header_bytes_max, 1_024),
-            ("follow.interval_ms", self.follow.interval_ms.0 as usize, 1),
-        ] {
-            if value < least {
-                return Err(format!("{key} = {value}: must be {least} or more"));
-            }
-        }
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
-            return Err(format!("log.filter = {:?}: {error}", self.log.filter));
-        }
-        Ok(())
     }
 }
 
@@ -188,6 +208,6 @@ mod tests {
         check_refused("database = \"mysql:x\"\n", &["line 1", "mysql:x", "sqlite:"]);
         check_refused("[http]\nlisten = \"nowhere\"\n", &["line 2", "listen", "nowhere"]);
         check_refused("[htp]\n", &["line 1", "htp"]);
-        check_refused("[http]\nconnections_max = 0\n", &["connections_max", "0"]);
+        check_refused("[http]\nconnections_max = 0\n", &["line 2", "connections_max", "0"]);
     }
 }

@@ -194,9 +194,9 @@ pub async fn serve(
         body_timeout: http.body_timeout_ms.into(),
         idle_timeout: http.idle_timeout_ms.into(),
         write_timeout: http.write_timeout_ms.into(),
-        connections_max: http.connections_max,
+        connections_max: http.connections_max.into(),
         connections_per_address_max: Some(http.connections_per_address_max).filter(|&max| max > 0),
-        header_bytes_max: http.header_bytes_max,
+        header_bytes_max: http.header_bytes_max.into(),
         shutdown_grace: http.shutdown_grace_ms.into(),
     };
     let service = Edge { router: router(app) };

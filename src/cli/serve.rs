@@ -43,7 +43,7 @@ pub fn log_to_stderr(config: &Config) {
     use std::io::{IsTerminal, stderr};
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env()
-        .or_else(|_| EnvFilter::try_new(&config.log.filter))
+        .or_else(|_| EnvFilter::try_new(config.log.filter.as_str()))
         .unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colours);
