@@ -1,11 +1,13 @@
 //! `rollcall serve`: the server, from the open database to the last answer.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::{CliError, Global, Outcome};
@@ -85,6 +87,8 @@ pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliEr
         .map_err(|source| CliError::Io { what: "cannot start the runtime".to_owned(), source })?;
     let background = Background::start(app.clone(), config.follow.interval_ms.into());
     let served = runtime.block_on(async {
+        // Before anybody hears that it serves: from then on, a signal is a request.
+        let signals = Signals::catch();
         let listen = config.http.listen;
         let listener = TcpListener::bind(listen)
             .await
@@ -94,7 +98,7 @@ pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliEr
             .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
         info!(%address, "listening on http://{address}");
         ready(address)?;
-        Ok::<_, CliError>(http::serve(app, listener, config, stop_signal(&background.broken)).await)
+        Ok::<_, CliError>(http::serve(app, listener, config, stop_signal(signals, &background.broken)).await)
     });
     background.stop();
     let flushed = replica.flush_key_uses();
@@ -110,16 +114,26 @@ pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliEr
     Ok(Outcome::Done)
 }
 
+/// The signals that ask the process to end. Until they are caught, they end it.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+}
+
 /// Resolves when the process is asked to end, or when its database broke.
-async fn stop_signal(broken: &AtomicBool) {
-    use tokio::signal::unix::{SignalKind, signal};
+async fn stop_signal(signals: io::Result<Signals>, broken: &AtomicBool) {
     let broken = async {
         while !broken.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let Ok(Signals { mut terminate, mut interrupt }) = signals else {
         error!("cannot listen for signals; stop with SIGKILL");
         return broken.await;
     };
