@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -90,9 +90,8 @@ pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliEr
         // Before anybody hears that it serves: from then on, a signal is a request.
         let signals = Signals::catch();
         let listen = config.http.listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
+        let listener =
+            bind(listen).map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
         let address = listener
             .local_addr()
             .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
@@ -112,6 +111,18 @@ pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliEr
     }
     info!(cut = served.cut, "stopped; {} requests were cut", served.cut);
     Ok(Outcome::Done)
+}
+
+/// How many connections wait to be accepted; the kernel has a limit of its own.
+/// The usual 128 is too few: a burst beyond it costs everybody else's new
+/// connection a second, which is when the kernel tries again.
+const BACKLOG: u32 = 4_096;
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The signals that ask the process to end. Until they are caught, they end it.
