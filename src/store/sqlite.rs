@@ -110,12 +110,22 @@ impl SqliteStore {
             },
             Err(error) => return Err(StoreError::Io(error)),
         }
-        let foreign = |error: rusqlite::Error| match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => StoreError::Foreign { path: path.to_owned() },
-            _ => error.into(),
+        let foreign = |error: StoreError| match error {
+            StoreError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+                StoreError::Foreign { path: path.to_owned() }
+            }
+            error => error,
         };
-        let mut connection = connect(path).map_err(foreign)?;
-        migrate(&mut connection, path)?;
+        // Looked at before anything is set: setting the journal mode writes,
+        // and to a file that is not ours nothing is written.
+        let mut connection = connect_bare(path)?;
+        let found = schema(&connection, path).map_err(foreign)?;
+        configure(&connection)?;
+        // Only then under the write lock, or whoever only reads would have to
+        // wait for whoever writes.
+        if found < MIGRATIONS.len() as i64 {
+            migrate(&mut connection, path)?;
+        }
         let follower = Follower { connection: connect(path)?, data_version: -1 };
         Ok(SqliteStore {
             path: path.to_owned(),
@@ -223,39 +233,62 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect_bare(path)?;
+    configure(&connection)?;
+    Ok(connection)
+}
+
+fn connect_bare(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    connection.pragma_update(None, "cache_size", -65_536)?;
-    Ok(connection)
+    connection.pragma_update(None, "cache_size", -65_536)
 }
 
-/// Brings a database to this program's schema, each step in a transaction.
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let known = MIGRATIONS.len() as i64;
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+/// The version of a database's schema, 0 if it is empty; refused if it is not
+/// ours, or newer than this program.
+fn schema(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    // One moment, since another process may be making the tables.
+    let transaction = connection.unchecked_transaction()?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i64 = transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application != APPLICATION_ID && tables > 0 {
         return Err(StoreError::Foreign { path: path.to_owned() });
     }
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(found)
+}
+
+/// Brings a database to this program's schema, in one transaction.
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let lock = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    // Another process may have been here since.
+    let found: i64 = lock.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = MIGRATIONS.len() as i64;
     if found > known {
         return Err(StoreError::Newer { path: path.to_owned(), found, known });
     }
     for migration in &MIGRATIONS[found as usize..] {
-        transaction.execute_batch(migration)?;
+        lock.execute_batch(migration)?;
     }
     if found < known {
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", known)?;
+        lock.pragma_update(None, "application_id", APPLICATION_ID)?;
+        lock.pragma_update(None, "user_version", known)?;
     }
-    Ok(transaction.commit()?)
+    Ok(lock.commit()?)
 }
 
 impl Store for SqliteStore {
