@@ -257,7 +257,19 @@ impl Replica {
                 }
             }
         }
-        if uses.is_empty() { Ok(()) } else { self.store.put_key_uses(&uses) }
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let result = self.store.put_key_uses(&uses);
+        if result.is_err() {
+            // Kept for the next time.
+            for node in self.nodes() {
+                for (_, id, time) in uses.iter().filter(|(key, _, _)| *key == node.key) {
+                    node.used(id, *time);
+                }
+            }
+        }
+        result
     }
 }
 

@@ -34,6 +34,8 @@ const APPLICATION_ID: i64 = 0x526f_6c6c;
 const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_initial.sql")];
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
+/// How long notes of when keys were used wait for a writer.
+const BUSY_USES: Duration = Duration::from_millis(500);
 /// The most writes that share one sync; bounds how long the first one waits.
 const GROUP_MAX: usize = 100;
 /// How long a written but uncommitted member waits before it commits itself.
@@ -230,6 +232,17 @@ fn create_private(path: &Path) -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Writes the uses and commits.
+fn put_key_uses(connection: &Connection, uses: &[(PartnerKey, KeyId, Time)]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE api_key SET last_used_at = max(coalesce(last_used_at, ?3), ?3) WHERE partner = ?1 AND id = ?2",
+    )?;
+    for (partner, id, time) in uses {
+        statement.execute(params![partner.0, id.as_str(), time.seconds()])?;
+    }
+    connection.execute_batch("COMMIT")
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -472,18 +485,22 @@ impl Store for SqliteStore {
     }
 
     fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
-        let mut writer = self.lock_writer()?;
-        self.commit(&mut writer);
-        let transaction = writer.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        {
-            let mut statement = transaction.prepare_cached(
-                "UPDATE api_key SET last_used_at = max(coalesce(last_used_at, ?3), ?3) WHERE partner = ?1 AND id = ?2",
-            )?;
-            for (partner, id, time) in uses {
-                statement.execute(params![partner.0, id.as_str(), time.seconds()])?;
-            }
+        // Not worth waiting for: they are offered again. Whoever calls has a log
+        // to follow, or is asked to end.
+        let mut writer = self.writer.try_lock_for(BUSY_USES).ok_or(StoreError::Busy)?;
+        if writer.stopped {
+            return Err(StoreError::Stopped);
         }
-        Ok(transaction.commit()?)
+        self.commit(&mut writer);
+        writer.connection.busy_timeout(BUSY_USES)?;
+        let begun = writer.connection.execute_batch("BEGIN IMMEDIATE");
+        writer.connection.busy_timeout(BUSY)?;
+        begun?;
+        let written = put_key_uses(&writer.connection, uses);
+        if written.is_err() && !writer.connection.is_autocommit() {
+            writer.connection.execute_batch("ROLLBACK")?;
+        }
+        Ok(written?)
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
