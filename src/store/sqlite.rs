@@ -61,7 +61,8 @@ struct Writer {
     /// How many writes of the open transaction wait for its commit. The
     /// transaction is open exactly when this is not 0.
     members: usize,
-    stopped: bool,
+    /// Why no more writes are taken, once that is so.
+    stopped: Option<Arc<str>>,
 }
 
 /// How groups ended. The newest few failures are remembered until their
@@ -74,11 +75,11 @@ struct Outcomes {
 }
 
 /// Why a whole group was not committed.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Failure {
     Full,
     Busy,
-    Stopped,
+    Stopped { reason: Arc<str> },
 }
 
 struct Follower {
@@ -104,35 +105,30 @@ impl From<rusqlite::Error> for Abort {
 
 impl SqliteStore {
     pub fn open(path: &Path, open: Open) -> Result<SqliteStore, StoreError> {
-        match OpenOptions::new().read(true).open(path) {
+        match OpenOptions::new().read(true).open(path).and_then(|file| file.metadata()) {
+            Ok(found) if found.is_dir() => return Err(StoreError::Io(std::io::ErrorKind::IsADirectory.into())),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => match open {
                 Open::Existing => return Err(StoreError::Missing { path: path.to_owned() }),
-                Open::Create => create_private(path).map_err(StoreError::Io)?,
+                Open::Create => create_private(path).map_err(|error| no_folder(path, error))?,
             },
             Err(error) => return Err(StoreError::Io(error)),
         }
-        let foreign = |error: StoreError| match error {
-            StoreError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-                StoreError::Foreign { path: path.to_owned() }
-            }
+        let connection = prepare(path).map_err(|error| match error {
+            StoreError::Sqlite(source) => match source.sqlite_error_code() {
+                Some(ErrorCode::NotADatabase) => StoreError::Foreign { path: path.to_owned() },
+                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+                    StoreError::Unopened { path: path.to_owned(), source }
+                }
+                _ => StoreError::Sqlite(source),
+            },
             error => error,
-        };
-        // Looked at before anything is set: setting the journal mode writes,
-        // and to a file that is not ours nothing is written.
-        let mut connection = connect_bare(path)?;
-        let found = schema(&connection, path).map_err(foreign)?;
-        configure(&connection)?;
-        // Only then under the write lock, or whoever only reads would have to
-        // wait for whoever writes.
-        if found < MIGRATIONS.len() as i64 {
-            migrate(&mut connection, path)?;
-        }
+        })?;
         let follower = Follower { connection: connect(path)?, data_version: -1 };
         Ok(SqliteStore {
             path: path.to_owned(),
             queued: AtomicUsize::new(0),
-            writer: Mutex::new(Writer { connection, group: 1, members: 0, stopped: false }),
+            writer: Mutex::new(Writer { connection, group: 1, members: 0, stopped: None }),
             outcomes: Mutex::default(),
             committed: Condvar::new(),
             follower: Mutex::new(follower),
@@ -144,7 +140,10 @@ impl SqliteStore {
         let writer = self.writer.try_lock_for(BUSY);
         self.queued.fetch_sub(1, Ordering::SeqCst);
         let writer = writer.ok_or(StoreError::Busy)?;
-        if writer.stopped { Err(StoreError::Stopped) } else { Ok(writer) }
+        match &writer.stopped {
+            Some(reason) => Err(StoreError::Stopped { reason: reason.clone() }),
+            None => Ok(writer),
+        }
     }
 
     /// Ends the open group, if there is one, and tells its members.
@@ -167,8 +166,12 @@ impl SqliteStore {
                             error = &error as &dyn std::error::Error,
                             "a commit failed; no more writes are taken"
                         );
-                        writer.stopped = true;
-                        Failure::Stopped
+                        let reason: Arc<str> = match &error {
+                            StoreError::Sqlite(cause) => cause.to_string().into(),
+                            error => error.to_string().into(),
+                        };
+                        writer.stopped = Some(reason.clone());
+                        Failure::Stopped { reason }
                     }
                 })
             }
@@ -203,7 +206,7 @@ impl SqliteStore {
                     None => Ok(()),
                     Some(Failure::Full) => Err(StoreError::Full),
                     Some(Failure::Busy) => Err(StoreError::Busy),
-                    Some(Failure::Stopped) => Err(StoreError::Stopped),
+                    Some(Failure::Stopped { reason }) => Err(StoreError::Stopped { reason: reason.clone() }),
                 };
             }
             drop(outcomes);
@@ -245,6 +248,16 @@ fn put_key_uses(connection: &Connection, uses: &[(PartnerKey, KeyId, Time)]) -> 
     connection.execute_batch("COMMIT")
 }
 
+/// Why a file could not be made, if it is for want of its folder.
+fn no_folder(path: &Path, error: std::io::Error) -> StoreError {
+    match path.parent() {
+        Some(folder) if error.kind() == std::io::ErrorKind::NotFound && !folder.exists() => {
+            StoreError::NoFolder { folder: folder.to_owned(), path: path.to_owned() }
+        }
+        _ => StoreError::Io(error),
+    }
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect_bare(path)?;
     configure(&connection)?;
@@ -265,6 +278,22 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.pragma_update(None, "cache_size", -65_536)
+}
+
+/// Opens a database, makes sure that it is ours, and brings it to this
+/// program's schema.
+fn prepare(path: &Path) -> Result<Connection, StoreError> {
+    // Looked at before anything is set: setting the journal mode writes, and to
+    // a file that is not ours nothing is written.
+    let mut connection = connect_bare(path)?;
+    let found = schema(&connection, path)?;
+    configure(&connection)?;
+    // Only then under the write lock, or whoever only reads would have to wait
+    // for whoever writes.
+    if found < MIGRATIONS.len() as i64 {
+        migrate(&mut connection, path)?;
+    }
+    Ok(connection)
 }
 
 /// The version of a database's schema, 0 if it is empty; refused if it is not
@@ -488,8 +517,8 @@ impl Store for SqliteStore {
         // Not worth waiting for: they are offered again. Whoever calls has a log
         // to follow, or is asked to end.
         let mut writer = self.writer.try_lock_for(BUSY_USES).ok_or(StoreError::Busy)?;
-        if writer.stopped {
-            return Err(StoreError::Stopped);
+        if let Some(reason) = &writer.stopped {
+            return Err(StoreError::Stopped { reason: reason.clone() });
         }
         self.commit(&mut writer);
         writer.connection.busy_timeout(BUSY_USES)?;
@@ -504,21 +533,21 @@ impl Store for SqliteStore {
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Backup { path: to.to_owned(), source };
         // Written beside its name and renamed, so that a file with this name
         // is always a whole backup.
         let directory = match to.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let scratch =
-            tempfile::Builder::new().prefix(".rollcall-backup-").tempdir_in(directory).map_err(StoreError::Io)?;
+        let scratch = tempfile::Builder::new().prefix(".rollcall-backup-").tempdir_in(directory).map_err(failed)?;
         let part = scratch.path().join("backup.db");
-        create_private(&part).map_err(StoreError::Io)?;
+        create_private(&part).map_err(failed)?;
         let name = part.to_str().ok_or_else(|| corrupt(format!("the path {} is not UTF-8", part.display())))?;
         self.reader()?.execute("VACUUM INTO ?1", [name])?;
-        File::open(&part).and_then(|file| file.sync_all()).map_err(StoreError::Io)?;
-        std::fs::hard_link(&part, to).map_err(StoreError::Io)?;
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(StoreError::Io)
+        File::open(&part).and_then(|file| file.sync_all()).map_err(failed)?;
+        std::fs::hard_link(&part, to).map_err(failed)?;
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
 
     fn integrity(&self) -> Result<Vec<String>, StoreError> {
