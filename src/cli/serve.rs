@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tracing::{error, info, warn};
 
 use super::{CliError, Global, Outcome};
@@ -83,9 +83,8 @@ pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliEr
     let background = Background::start(app.clone(), config.follow.interval_ms.into());
     let served = runtime.block_on(async {
         let listen = config.http.listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
+        let listener =
+            bind(listen).map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
         let address = listener
             .local_addr()
             .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
@@ -105,6 +104,18 @@ pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliEr
     }
     info!(cut = served.cut, "stopped; {} requests were cut", served.cut);
     Ok(Outcome::Done)
+}
+
+/// How many connections wait to be accepted; the kernel has a limit of its own.
+/// The usual 128 is too few: a burst beyond it costs everybody else's new
+/// connection a second, which is when the kernel tries again.
+const BACKLOG: u32 = 4_096;
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Resolves when the process is asked to end, or when its database broke.
