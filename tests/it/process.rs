@@ -50,11 +50,12 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// Writes a file of blocks of a thousand numbers, all at one cost.
+    /// Writes a file of blocks of a thousand numbers, all at one cost, ten
+    /// thousand apart, so that an import writes them in several steps.
     pub fn blocks(&self, name: &str, first: u64, thousands: u64, cost: u64) -> String {
         let mut text = "number,account_auth_id,monthly_cost,currency\n".to_owned();
         for block in 0..thousands {
-            let start = first + block * 1_000;
+            let start = first + block * 10_000;
             text.push_str(&format!("+{start}-+{},MA_{},{cost}.00,EUR\n", start + 999, block % 7));
         }
         let path = self.path(name);
