@@ -68,7 +68,7 @@ fn commands_that_write_at_once_all_succeed() {
         let text = match lane {
             0 | 1 => format!("account create --partner {PARTNER} --auth-id {name} --name x"),
             2 => format!("key create --partner {PARTNER} --name {name}"),
-            3 if turn % 2 == 0 => "partner suspend --auth-id PA_B".to_owned(),
+            3 if turn.is_multiple_of(2) => "partner suspend --auth-id PA_B".to_owned(),
             3 => "partner resume --auth-id PA_B".to_owned(),
             _ => {
                 let file = place.blocks(&format!("{name}.csv"), 33_100_000_000 + lane * 1_000_000, 1, turn + 1);

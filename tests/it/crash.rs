@@ -53,7 +53,7 @@ impl Pair {
     }
 
     fn verify(&self, round: u64) {
-        self.place(round).verify((round % 2 == 0).then_some(&self.server));
+        self.place(round).verify(round.is_multiple_of(2).then_some(&self.server));
     }
 
     /// The server never stopped answering, and starts again.
