@@ -40,7 +40,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 struct Global {
     /// Where everything is kept, such as sqlite:rollcall.db
     #[arg(long, global = true, env = "ROLLCALL_DATABASE", value_name = "sqlite:PATH")]
@@ -114,6 +114,13 @@ enum CliError {
     Usage(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The store's errors say what happened; this says to which database.
+    #[error("the database {}", path.display())]
+    Database {
+        path: PathBuf,
+        #[source]
+        source: StoreError,
+    },
     #[error(transparent)]
     Service(#[from] ServiceError),
     #[error(transparent)]
@@ -140,10 +147,40 @@ impl From<StoreError> for CliError {
     }
 }
 
+impl CliError {
+    /// Names the database, if that is what failed and its error does not.
+    fn of(self, database: Location) -> CliError {
+        let Location::Sqlite(path) = database;
+        match self {
+            CliError::Service(ServiceError::Store(source))
+            | CliError::Import(ImportError::Service(ServiceError::Store(source))) => match source {
+                StoreError::Missing { .. }
+                | StoreError::NoFolder { .. }
+                | StoreError::Unopened { .. }
+                | StoreError::Foreign { .. }
+                | StoreError::Newer { .. }
+                | StoreError::Backup { .. } => CliError::Service(source.into()),
+                StoreError::Busy
+                | StoreError::Full
+                | StoreError::Sqlite(_)
+                | StoreError::Io(_)
+                | StoreError::Corrupt { .. }
+                | StoreError::Stopped { .. } => CliError::Database { path, source },
+            },
+            error => error,
+        }
+    }
+}
+
 /// Runs the program with its own arguments.
 pub fn run() -> Outcome {
     let cli = Cli::parse();
-    match execute(cli) {
+    let global = cli.global.clone();
+    let result = execute(cli).map_err(|error| match global.settings() {
+        Ok(settings) => error.of(settings.database),
+        Err(_) => error,
+    });
+    match result {
         Ok(outcome) => outcome,
         // `rollcall export | head` is not a failure.
         Err(CliError::Closed) => Outcome::Done,

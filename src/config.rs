@@ -64,6 +64,11 @@ impl<const MIN: usize> From<Millis<MIN>> for Duration {
 pub struct LogFilter(String);
 
 impl LogFilter {
+    /// Warnings and errors only.
+    pub fn quiet() -> LogFilter {
+        LogFilter("warn".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

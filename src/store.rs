@@ -27,6 +27,21 @@ use crate::domain::{
 pub enum StoreError {
     #[error("there is no database at {}; create one with `rollcall partner create`", path.display())]
     Missing { path: PathBuf },
+    #[error("there is no folder {} to keep the database {} in; create it first", folder.display(), path.display())]
+    NoFolder { folder: PathBuf, path: PathBuf },
+    /// Even reading needs to write: the files beside it say who reads what.
+    #[error("cannot open the database {}; this user must be able to write it and its folder", path.display())]
+    Unopened {
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("cannot write the backup {}", path.display())]
+    Backup {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{} is not a Rollcall database", path.display())]
     Foreign { path: PathBuf },
     #[error("the database {} is at schema {found}, newer than this program knows ({known}); use a newer rollcall", path.display())]
@@ -41,8 +56,9 @@ pub enum StoreError {
     Io(#[source] std::io::Error),
     #[error("the database has a row that cannot be understood: {what}")]
     Corrupt { what: String },
-    #[error("the database writer has stopped after a failed write; restart the program")]
-    Stopped,
+    /// `reason` is how the engine put it.
+    #[error("the database writer has stopped after a failed write ({reason}); restart the program")]
+    Stopped { reason: Arc<str> },
 }
 
 /// Why a write was not done.

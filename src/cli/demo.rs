@@ -12,6 +12,7 @@ use serde_json::json;
 use super::output::{self, Bar};
 use super::serve;
 use super::{CliError, Global, Outcome};
+use crate::config::LogFilter;
 use crate::demo;
 use crate::domain::{Actor, PartnerId, Scope, Time};
 use crate::service::import::Progress;
@@ -46,8 +47,8 @@ impl Demo {
             config.http.listen = listen;
         }
         // Quieter than a server: what is printed below is what matters.
-        if config.log.filter == "info" {
-            config.log.filter = "warn".to_owned();
+        if config.log.filter.as_str() == "info" {
+            config.log.filter = LogFilter::quiet();
         }
         serve::log_to_stderr(&config);
         let failed = |source| CliError::Io { what: format!("cannot use the folder {}", self.dir.display()), source };

@@ -107,7 +107,7 @@ pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliEr
         warn!(error = &error as &dyn std::error::Error, "cannot write when keys were last used");
     }
     if background.broken.load(Ordering::SeqCst) {
-        return Err(CliError::Service(StoreError::Stopped.into()));
+        return Err(StoreError::Stopped { reason: "the log says how".into() }.into());
     }
     info!(cut = served.cut, "stopped; {} requests were cut", served.cut);
     Ok(Outcome::Done)
@@ -177,7 +177,7 @@ impl Background {
                     app.forget_quiet();
                     match app.replica.flush_key_uses() {
                         Ok(()) => {}
-                        Err(StoreError::Stopped) => broke.store(true, Ordering::SeqCst),
+                        Err(StoreError::Stopped { .. }) => broke.store(true, Ordering::SeqCst),
                         Err(error) => {
                             warn!(error = &error as &dyn std::error::Error, "cannot write when keys were last used");
                         }

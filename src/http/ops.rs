@@ -58,7 +58,9 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response<Body>, ApiE
 /// machine; elsewhere there is nothing here. It reads everything, so it is not
 /// for strangers.
 pub async fn digest(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    if !peer(request.extensions()).to_canonical().is_loopback() {
+    // A proxy on this machine speaks for others.
+    let proxied = request.headers().contains_key(super::X_FORWARDED_FOR) || request.headers().contains_key("forwarded");
+    if proxied || !peer(request.extensions()).to_canonical().is_loopback() {
         return Err(ApiError::not_found());
     }
     let digests = tokio::task::spawn_blocking(move || {

@@ -34,6 +34,8 @@ const APPLICATION_ID: i64 = 0x526f_6c6c;
 const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_initial.sql")];
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
+/// How long notes of when keys were used wait for a writer.
+const BUSY_USES: Duration = Duration::from_millis(500);
 /// The most writes that share one sync; bounds how long the first one waits.
 const GROUP_MAX: usize = 100;
 /// How long a written but uncommitted member waits before it commits itself.
@@ -59,7 +61,8 @@ struct Writer {
     /// How many writes of the open transaction wait for its commit. The
     /// transaction is open exactly when this is not 0.
     members: usize,
-    stopped: bool,
+    /// Why no more writes are taken, once that is so.
+    stopped: Option<Arc<str>>,
 }
 
 /// How groups ended. The newest few failures are remembered until their
@@ -72,11 +75,11 @@ struct Outcomes {
 }
 
 /// Why a whole group was not committed.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Failure {
     Full,
     Busy,
-    Stopped,
+    Stopped { reason: Arc<str> },
 }
 
 struct Follower {
@@ -102,22 +105,30 @@ impl From<rusqlite::Error> for Abort {
 
 impl SqliteStore {
     pub fn open(path: &Path, open: Open) -> Result<SqliteStore, StoreError> {
-        match OpenOptions::new().read(true).open(path) {
+        match OpenOptions::new().read(true).open(path).and_then(|file| file.metadata()) {
+            Ok(found) if found.is_dir() => return Err(StoreError::Io(std::io::ErrorKind::IsADirectory.into())),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => match open {
                 Open::Existing => return Err(StoreError::Missing { path: path.to_owned() }),
-                Open::Create => create_private(path).map_err(StoreError::Io)?,
+                Open::Create => create_private(path).map_err(|error| no_folder(path, error))?,
             },
             Err(error) => return Err(StoreError::Io(error)),
         }
-        inspect(path)?;
-        let mut connection = connect(path)?;
-        migrate(&mut connection, path)?;
+        let connection = prepare(path).map_err(|error| match error {
+            StoreError::Sqlite(source) => match source.sqlite_error_code() {
+                Some(ErrorCode::NotADatabase) => StoreError::Foreign { path: path.to_owned() },
+                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+                    StoreError::Unopened { path: path.to_owned(), source }
+                }
+                _ => StoreError::Sqlite(source),
+            },
+            error => error,
+        })?;
         let follower = Follower { connection: connect(path)?, data_version: -1 };
         Ok(SqliteStore {
             path: path.to_owned(),
             queued: AtomicUsize::new(0),
-            writer: Mutex::new(Writer { connection, group: 1, members: 0, stopped: false }),
+            writer: Mutex::new(Writer { connection, group: 1, members: 0, stopped: None }),
             outcomes: Mutex::default(),
             committed: Condvar::new(),
             follower: Mutex::new(follower),
@@ -129,7 +140,10 @@ impl SqliteStore {
         let writer = self.writer.try_lock_for(BUSY);
         self.queued.fetch_sub(1, Ordering::SeqCst);
         let writer = writer.ok_or(StoreError::Busy)?;
-        if writer.stopped { Err(StoreError::Stopped) } else { Ok(writer) }
+        match &writer.stopped {
+            Some(reason) => Err(StoreError::Stopped { reason: reason.clone() }),
+            None => Ok(writer),
+        }
     }
 
     /// Ends the open group, if there is one, and tells its members.
@@ -152,8 +166,12 @@ impl SqliteStore {
                             error = &error as &dyn std::error::Error,
                             "a commit failed; no more writes are taken"
                         );
-                        writer.stopped = true;
-                        Failure::Stopped
+                        let reason: Arc<str> = match &error {
+                            StoreError::Sqlite(cause) => cause.to_string().into(),
+                            error => error.to_string().into(),
+                        };
+                        writer.stopped = Some(reason.clone());
+                        Failure::Stopped { reason }
                     }
                 })
             }
@@ -188,7 +206,7 @@ impl SqliteStore {
                     None => Ok(()),
                     Some(Failure::Full) => Err(StoreError::Full),
                     Some(Failure::Busy) => Err(StoreError::Busy),
-                    Some(Failure::Stopped) => Err(StoreError::Stopped),
+                    Some(Failure::Stopped { reason }) => Err(StoreError::Stopped { reason: reason.clone() }),
                 };
             }
             drop(outcomes);
@@ -219,65 +237,100 @@ pub fn create_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// Writes the uses and commits.
+fn put_key_uses(connection: &Connection, uses: &[(PartnerKey, KeyId, Time)]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE api_key SET last_used_at = max(coalesce(last_used_at, ?3), ?3) WHERE partner = ?1 AND id = ?2",
+    )?;
+    for (partner, id, time) in uses {
+        statement.execute(params![partner.0, id.as_str(), time.seconds()])?;
+    }
+    connection.execute_batch("COMMIT")
+}
+
+/// Why a file could not be made, if it is for want of its folder.
+fn no_folder(path: &Path, error: std::io::Error) -> StoreError {
+    match path.parent() {
+        Some(folder) if error.kind() == std::io::ErrorKind::NotFound && !folder.exists() => {
+            StoreError::NoFolder { folder: folder.to_owned(), path: path.to_owned() }
+        }
+        _ => StoreError::Io(error),
+    }
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect_bare(path)?;
+    configure(&connection)?;
+    Ok(connection)
+}
+
+fn connect_bare(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    connection.pragma_update(None, "cache_size", -65_536)?;
+    connection.pragma_update(None, "cache_size", -65_536)
+}
+
+/// Opens a database, makes sure that it is ours, and brings it to this
+/// program's schema.
+fn prepare(path: &Path) -> Result<Connection, StoreError> {
+    // Looked at before anything is set: setting the journal mode writes, and to
+    // a file that is not ours nothing is written.
+    let mut connection = connect_bare(path)?;
+    let found = schema(&connection, path)?;
+    configure(&connection)?;
+    // Only then under the write lock, or whoever only reads would have to wait
+    // for whoever writes.
+    if found < MIGRATIONS.len() as i64 {
+        migrate(&mut connection, path)?;
+    }
     Ok(connection)
 }
 
-/// Refuses what is not ours to open, before anything is changed: setting the
-/// journal mode rewrites the header of any SQLite file.
-fn inspect(path: &Path) -> Result<(), StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
-    check_ours(&connection, path)
-}
-
-/// Whether this is a Rollcall database that this program knows, or an empty one.
-fn check_ours(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let known = MIGRATIONS.len() as i64;
-    // One statement, so that a database in the making is seen before or after.
-    let asked = connection.query_row(
-        "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema) \
-         FROM pragma_user_version, pragma_application_id",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-    );
-    let (found, application, tables): (i64, i64, i64) = asked.map_err(|error| match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => StoreError::Foreign { path: path.to_owned() },
-        _ => error.into(),
-    })?;
+/// The version of a database's schema, 0 if it is empty; refused if it is not
+/// ours, or newer than this program.
+fn schema(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    // One moment, since another process may be making the tables.
+    let transaction = connection.unchecked_transaction()?;
+    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i64 = transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application != APPLICATION_ID && tables > 0 {
         return Err(StoreError::Foreign { path: path.to_owned() });
     }
+    let known = MIGRATIONS.len() as i64;
     if found > known {
         return Err(StoreError::Newer { path: path.to_owned(), found, known });
     }
-    Ok(())
+    Ok(found)
 }
 
-/// Brings a database to this program's schema, each step in a transaction.
+/// Brings a database to this program's schema, in one transaction.
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let lock = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    // Another process may have been here since.
+    let found: i64 = lock.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = MIGRATIONS.len() as i64;
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    check_ours(&transaction, path)?;
-    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+    }
     for migration in &MIGRATIONS[found as usize..] {
-        transaction.execute_batch(migration)?;
+        lock.execute_batch(migration)?;
     }
     if found < known {
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", known)?;
+        lock.pragma_update(None, "application_id", APPLICATION_ID)?;
+        lock.pragma_update(None, "user_version", known)?;
     }
-    Ok(transaction.commit()?)
+    Ok(lock.commit()?)
 }
 
 impl Store for SqliteStore {
@@ -431,8 +484,9 @@ impl Store for SqliteStore {
                 Ok(Err(Abort::Store(StoreError::Full))) => Failure::Full,
                 Ok(Err(Abort::Store(StoreError::Busy))) => Failure::Busy,
                 _ => {
-                    writer.stopped = true;
-                    Failure::Stopped
+                    let reason: Arc<str> = "the database gave up a transaction".into();
+                    writer.stopped = Some(reason.clone());
+                    Failure::Stopped { reason }
                 }
             };
             self.end_group(&mut writer, Some(failure));
@@ -472,36 +526,45 @@ impl Store for SqliteStore {
     }
 
     fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
-        let mut writer = self.lock_writer()?;
-        self.commit(&mut writer);
-        let transaction = writer.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        {
-            let mut statement = transaction.prepare_cached(
-                "UPDATE api_key SET last_used_at = max(coalesce(last_used_at, ?3), ?3) WHERE partner = ?1 AND id = ?2",
-            )?;
-            for (partner, id, time) in uses {
-                statement.execute(params![partner.0, id.as_str(), time.seconds()])?;
-            }
+        // Not worth waiting for: they are offered again. Whoever calls has a log
+        // to follow, or is asked to end.
+        let mut writer = self.writer.try_lock_for(BUSY_USES).ok_or(StoreError::Busy)?;
+        if let Some(reason) = &writer.stopped {
+            return Err(StoreError::Stopped { reason: reason.clone() });
         }
-        Ok(transaction.commit()?)
+        self.commit(&mut writer);
+        writer.connection.busy_timeout(BUSY_USES)?;
+        let begun = writer.connection.execute_batch("BEGIN IMMEDIATE");
+        writer.connection.busy_timeout(BUSY)?;
+        begun?;
+        let written = put_key_uses(&writer.connection, uses);
+        if written.is_err() && !writer.connection.is_autocommit() {
+            writer.connection.execute_batch("ROLLBACK")?;
+        }
+        let written = written.map_err(StoreError::from);
+        if let Err(StoreError::Sqlite(cause)) = &written {
+            // Perhaps a failed sync; see the invariant above.
+            writer.stopped = Some(cause.to_string().into());
+        }
+        written
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Backup { path: to.to_owned(), source };
         // Written beside its name and renamed, so that a file with this name
         // is always a whole backup.
         let directory = match to.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let scratch =
-            tempfile::Builder::new().prefix(".rollcall-backup-").tempdir_in(directory).map_err(StoreError::Io)?;
+        let scratch = tempfile::Builder::new().prefix(".rollcall-backup-").tempdir_in(directory).map_err(failed)?;
         let part = scratch.path().join("backup.db");
-        create_private(&part).map_err(StoreError::Io)?;
+        create_private(&part).map_err(failed)?;
         let name = part.to_str().ok_or_else(|| corrupt(format!("the path {} is not UTF-8", part.display())))?;
         self.reader()?.execute("VACUUM INTO ?1", [name])?;
-        File::open(&part).and_then(|file| file.sync_all()).map_err(StoreError::Io)?;
-        std::fs::hard_link(&part, to).map_err(StoreError::Io)?;
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(StoreError::Io)
+        File::open(&part).and_then(|file| file.sync_all()).map_err(failed)?;
+        std::fs::hard_link(&part, to).map_err(failed)?;
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
 
     fn integrity(&self) -> Result<Vec<String>, StoreError> {

@@ -1,7 +1,17 @@
-//! One test binary: the layers below HTTP, against real databases.
+//! One test binary: each layer against real databases, and the real program
+//! over real files and sockets.
+
+// What was measured is part of a test's answer.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod fixture;
+mod harness;
+mod process;
 
+mod api;
+mod beside;
+mod cli;
+mod crash;
 mod import;
 mod inventory;
 mod replica;

@@ -1,0 +1,632 @@
+//! The command line: what is typed, what is answered, and where.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{CUSTOMER, Database, GLOBAL, Key, ONE, SEED, Server, TWO, keys, run};
+
+const HEADER: &str = "number,account_auth_id,account_name,number_type,country,region,status,application_id,\
+    application_name,trunk_id,monthly_cost,currency,assigned_at,expires_at,tags,state,since,quarantine_ends_at,\
+    reserved_until,reserved_for\r\n";
+
+/// One row that is good and two that are not.
+const MIXED: &str = "number,region\n+442079460201,London\n+44207946e7,London\n12,Leeds\n";
+
+// Exit codes, and which stream says what.
+
+#[test]
+fn what_is_done_exits_with_0() {
+    let database = Database::sample();
+    let good = database.write("good.csv", "number\n+442079460201\n");
+    let (good, copy) = (good.to_str().expect("a path"), database.file("copy.db"));
+    for args in [
+        &["--version"][..],
+        &["--help"],
+        &["help", "import"],
+        &["partner", "list"],
+        &["partner", "create", "--auth-id", "PA_NEW", "--name", "New"],
+        &["partner", "suspend", "--auth-id", "PA_NEW"],
+        &["partner", "suspend", "--auth-id", "PA_NEW"],
+        &["partner", "resume", "--auth-id", "PA_NEW"],
+        &["account", "create", "--partner", "PA_NEW", "--auth-id", "MA_1", "--name", "One"],
+        &["account", "list", "--partner", "PA_ONE"],
+        &["key", "create", "--partner", "PA_NEW", "--name", "k"],
+        &["key", "list", "--partner", "PA_NEW"],
+        &["key", "revoke", "--partner", "PA_ONE", &ONE.key_id],
+        &["key", "revoke", "--partner", "PA_ONE", &ONE.key_id],
+        &["import", good, "--partner", "PA_ONE", "--dry-run"],
+        &["import", good, "--partner", "PA_ONE"],
+        &["export", "--partner", "PA_ONE"],
+        &["verify"],
+        &["backup", copy.to_str().expect("a path")],
+        &["config", "check"],
+        &["config", "defaults"],
+        &["completions", "bash"],
+        &["openapi"],
+    ] {
+        let ran = database.run(args).check(0);
+        assert!(!ran.stdout.is_empty(), "{args:?} says what it did");
+    }
+}
+
+#[test]
+fn what_fails_exits_with_1_and_says_so_on_stderr() {
+    let database = Database::sample();
+    let here = database.path().to_str().expect("a path").to_owned();
+    let good = database.write("good.csv", "number\n+442079460201\n");
+    let good = good.to_str().expect("a path");
+    for (args, expected) in [
+        (&["account", "list", "--partner", "PA_NONE"][..], "PA_NONE"),
+        (&["key", "create", "--partner", "PA_NONE", "--name", "k"], "PA_NONE"),
+        (&["key", "revoke", "--partner", "PA_ONE", "key_none"], "key_none"),
+        (&["key", "revoke", "--partner", "PA_ONE", &TWO.key_id], &TWO.key_id),
+        (&["partner", "create", "--auth-id", "PA_ONE", "--name", "Again"], "PA_ONE"),
+        (&["partner", "suspend", "--auth-id", "PA_NONE"], "PA_NONE"),
+        (&["account", "create", "--partner", "PA_ONE", "--auth-id", "MA_1", "--name", "Again"], "MA_1"),
+        (&["import", "nowhere.csv", "--partner", "PA_ONE"], "nowhere.csv"),
+        (&["import", ".", "--partner", "PA_ONE"], "folder"),
+        (&["import", good, "--partner", "PA_NONE"], "PA_NONE"),
+        (&["export", "--partner", "PA_NONE"], "PA_NONE"),
+        (&["backup", &here], "exists"),
+        (&["verify", "--database", "sqlite:nowhere.db"], "nowhere.db"),
+        (&["partner", "list", "--database", "sqlite:nowhere/at/all.db"], "nowhere/at/all.db"),
+        (&["verify", "--url", "http://127.0.0.1:1"], "127.0.0.1:1"),
+        (&["config", "check", "--config", "nowhere.toml"], "nowhere.toml"),
+        (&["serve", "--listen", "192.0.2.1:1"], "192.0.2.1:1"),
+    ] {
+        let ran = database.run(args).check(1);
+        assert_eq!(ran.stdout, "", "{args:?}");
+        assert!(ran.stderr.starts_with("error: ") || ran.stderr.contains("\nerror: "), "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(expected), "{expected} in: {}", ran.stderr);
+    }
+    assert!(!database.file("nowhere.db").exists(), "a command that reads makes no database");
+}
+
+#[test]
+fn what_is_not_understood_exits_with_2() {
+    let database = Database::sample();
+    for args in [
+        &[][..],
+        &["nonsense"],
+        &["partner"],
+        &["partner", "create"],
+        &["partner", "create", "--auth-id", "", "--name", "x"],
+        &["partner", "create", "--auth-id", "PA/X", "--name", "x"],
+        &["partner", "create", "--auth-id", "PA_X", "--name", ""],
+        &["partner", "create", "--auth-id", "PA_X", "--name", "a\nb"],
+        &["account", "list"],
+        &["key", "create", "--partner", "PA_ONE", "--name", "k", "--scope", "write"],
+        &["key", "create", "--partner", "PA_ONE", "--name", "k", "--expires", "tomorrow"],
+        &["key", "create", "--partner", "PA_ONE", "--name", "k", "--expires", "2001-01-01T00:00:00Z"],
+        &["key", "create", "--partner", "PA_ONE", "--name", "k", "--network", "192.0.2.0/33"],
+        &["import"],
+        &["import", "x.csv"],
+        &["import", "x.csv", "--partner", "PA_ONE", "--on-error", "ignore"],
+        &["import", "x.csv", "--partner", "PA_ONE", "--map", "nonsense"],
+        &["import", "x.csv", "--partner", "PA_ONE", "--map", "a=nonsense"],
+        &["import", "x.csv", "--partner", "PA_ONE", "--currency", "XAU"],
+        &["import", "x.csv", "--partner", "PA_ONE", "--monthly-cost", "5"],
+        &["import", "x.csv", "--partner", "PA_ONE", "--monthly-cost", "5.5", "--currency", "JPY"],
+        &["import", "x.csv", "--partner", "PA_ONE", "--default-country", "ZZ"],
+        &["import", "x.csv", "--partner", "PA_ONE", "--default-country", "IN", "--assume-plus"],
+        &["export", "--partner", "PA_ONE", "--status", "expired"],
+        &["export", "--partner", "PA_ONE", "--sort", "name"],
+        &["export", "--partner", "PA_ONE", "--format", "xml"],
+        &["export", "--partner", "PA_ONE", "--nonsense", "1"],
+        &["serve", "--listen", "nowhere"],
+        &["serve", "--rate-limit", "-1"],
+        &["serve", "--database", "mysql:x"],
+        &["completions", "nonsense"],
+        &["config"],
+        // Secrets are not for the command line.
+        &["key", "create", "--partner", "PA_ONE", "--name", "k", "--token", "secret"],
+        &["key", "create", "--partner", "PA_ONE", "--name", "k", "--auth-token", "secret"],
+        &["verify", "--token", "secret"],
+        &["serve", "--auth-token", "secret"],
+    ] {
+        let ran = database.run(args).check(2);
+        assert_eq!(ran.stdout, "", "{args:?}");
+        assert!(!ran.stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn rejected_rows_exit_with_3_in_either_mode() {
+    for (flags, imported, written) in [(&[][..], 1, 0), (&["--on-error", "skip"], 1, 1), (&["--dry-run"], 1, 0)] {
+        let database = Database::sample();
+        let before = database.export("PA_ONE");
+        let ran =
+            database.run_with(&[&["import", "-", "--partner", "PA_ONE", "--json"], flags].concat(), MIXED).check(3);
+        let report = ran.json();
+        assert_eq!(
+            (&report["rows"], &report["imported"], &report["rejected"]),
+            (&json!(3), &json!(imported), &json!(2))
+        );
+        let after = database.export("PA_ONE");
+        assert_eq!(after.lines().count() - before.lines().count(), written, "{flags:?}");
+        // In words: the result on stdout, what is wrong on stderr.
+        let ran = database.run_with(&[&["import", "-", "--partner", "PA_ONE"], flags].concat(), MIXED).check(3);
+        assert!(ran.stdout.starts_with("3 rows: "), "{}", ran.stdout);
+        assert!(ran.stderr.contains("line 3, number: \"+44207946e7\""), "{}", ran.stderr);
+        assert!(ran.stderr.contains("line 4, number: \"12\""), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_difference_exits_with_3() {
+    let database = Database::sample();
+    let ran = database.run(&["verify", "--json"]).check(0);
+    assert_eq!(ran.json()["differences"], json!([]));
+    tamper(&database);
+    let ran = database.run(&["verify", "--json"]).check(3);
+    let report = ran.json();
+    assert_eq!(keys(&report), ["partners", "changes", "numbers", "differences"]);
+    let difference = report["differences"][0].as_str().expect("a sentence").to_owned();
+    assert!(difference.contains("PA_ONE"), "{difference}");
+    let ran = database.run(&["verify"]).check(3);
+    assert!(ran.stdout.contains(&difference), "{}", ran.stdout);
+}
+
+/// Changes a row behind the program's back.
+fn tamper(database: &Database) {
+    let file = rusqlite::Connection::open(database.path()).expect("the database");
+    let changed = file.execute("UPDATE number SET cost = cost + 1 WHERE number = 912271265108", []).expect("changed");
+    assert_eq!(changed, 1);
+}
+
+// Shapes.
+
+#[test]
+fn json_has_these_shapes() {
+    let database = Database::empty();
+    let json = |args: &[&str]| {
+        let ran = database.run(&[args, &["--json"]].concat()).done();
+        assert_eq!(ran.stderr, "", "{args:?}");
+        ran.json()
+    };
+    let partner = json(&["partner", "create", "--auth-id", "PA_X", "--name", "X"]);
+    assert_eq!(keys(&partner), ["auth_id", "name", "created_at", "suspended_at"]);
+    assert_eq!((&partner["auth_id"], &partner["suspended_at"]), (&json!("PA_X"), &Value::Null));
+    assert!(json(&["partner", "suspend", "--auth-id", "PA_X"])["suspended_at"].is_string());
+    assert!(json(&["partner", "resume", "--auth-id", "PA_X"])["suspended_at"].is_null());
+    assert_eq!(json(&["partner", "list"])["data"][0], partner);
+
+    let key = json(&[
+        "key",
+        "create",
+        "--partner",
+        "PA_X",
+        "--name",
+        "k",
+        "--scope",
+        "manage,read",
+        "--network",
+        "192.0.2.9",
+    ]);
+    assert_eq!(keys(&key), ["auth_id", "auth_token", "key_id"]);
+    assert_eq!(key["auth_id"], "PA_X");
+    let listed = json(&["key", "list", "--partner", "PA_X"])["data"][0].clone();
+    let expected = ["key_id", "name", "scopes", "networks", "created_at", "expires_at", "revoked_at", "last_used_at"];
+    assert_eq!(keys(&listed), expected);
+    assert_eq!(listed["key_id"], key["key_id"]);
+    assert_eq!(listed["scopes"], json!(["read", "manage"]));
+    assert_eq!(listed["networks"], json!(["192.0.2.9/32"]));
+    let id = key["key_id"].as_str().expect("an id");
+    assert_eq!(keys(&json(&["key", "revoke", "--partner", "PA_X", id])), ["key_id", "revoked_at"]);
+
+    let account = json(&["account", "create", "--partner", "PA_X", "--auth-id", "MA_1", "--name", "One"]);
+    assert_eq!(keys(&account), ["account_auth_id", "account_name", "created_at"]);
+    let listed = json(&["account", "list", "--partner", "PA_X"])["data"][0].clone();
+    assert_eq!(keys(&listed), ["account_auth_id", "account_name", "created_at", "numbers"]);
+    assert_eq!(listed["numbers"], json!({ "total": 0, "active": 0, "suspended": 0 }));
+
+    let file = database.write("rows.csv", "number\n+442079460201\n+442079460202-+442079460204\n");
+    let report = json(&["import", file.to_str().expect("a path"), "--partner", "PA_X"]);
+    let text = r#"{"rows":2,"imported":4,"updated":0,"unchanged":0,"rejected":0,"warnings":0,"errors":[]}"#;
+    assert_eq!(report.to_string(), text);
+    let ran = database.run_with(&["import", "-", "--partner", "PA_X", "--json"], MIXED).check(3);
+    let error = &ran.json()["errors"][0];
+    assert_eq!(keys(error), ["line", "column", "value", "message"]);
+    assert_eq!(
+        (&error["line"], &error["column"], &error["value"]),
+        (&json!(3), &json!("number"), &json!("+44207946e7"))
+    );
+
+    assert_eq!(json(&["verify"]).to_string(), r#"{"partners":1,"changes":7,"numbers":4,"differences":[]}"#);
+    let backup = json(&["backup", "copy.db"]);
+    assert_eq!(keys(&backup), ["file", "bytes"]);
+    assert_eq!(backup["bytes"], std::fs::metadata(database.file("copy.db")).expect("the copy").len());
+    assert_eq!(keys(&json(&["config", "check"])), ["valid", "database"]);
+}
+
+#[test]
+fn at_most_a_hundred_errors_are_reported() {
+    let database = Database::sample();
+    let bad: String = (0..150).map(|row| format!("bad{row}\n")).collect();
+    let ran = database.run_with(&["import", "-", "--partner", "PA_ONE", "--json"], &format!("number\n{bad}")).check(3);
+    let report = ran.json();
+    let errors = report["errors"].as_array().expect("errors");
+    assert_eq!((errors.len(), &report["rejected"]), (100, &json!(150)));
+    let lines: Vec<u64> = errors.iter().filter_map(|error| error["line"].as_u64()).collect();
+    assert_eq!(lines, (2..102).collect::<Vec<_>>());
+}
+
+// Settings.
+
+#[test]
+fn a_flag_goes_before_the_environment_a_file_and_the_default() {
+    let database = Database::empty();
+    let file = database.write("rollcall.toml", "database = \"sqlite:from-file.db\"\n");
+    let file = file.to_str().expect("a path");
+    let check = |flag: Option<&str>, environment: Option<&str>, file: Option<&str>, expected: &str| {
+        let flag = flag.into_iter().flat_map(|flag| ["--database", flag]);
+        let named = file.into_iter().flat_map(|file| ["--config", file]);
+        let args: Vec<&str> = ["config", "check", "--json"].into_iter().chain(flag).chain(named).collect();
+        let mut command = database.command(&args);
+        match environment {
+            Some(value) => command.env("ROLLCALL_DATABASE", value),
+            None => command.env_remove("ROLLCALL_DATABASE"),
+        };
+        let ran = run(command, "").done();
+        assert_eq!(ran.json(), json!({ "valid": true, "database": expected }), "{args:?} {environment:?}");
+    };
+    check(Some("sqlite:flag.db"), Some("sqlite:environment.db"), Some(file), "sqlite:flag.db");
+    check(None, Some("sqlite:environment.db"), Some(file), "sqlite:environment.db");
+    check(None, None, Some(file), "sqlite:from-file.db");
+    check(None, None, None, "sqlite:rollcall.db");
+    check(Some("sqlite:flag.db"), None, Some(file), "sqlite:flag.db");
+    // The file itself may be named by the environment; the flag goes before it.
+    let other = database.write("other.toml", "database = \"sqlite:other.db\"\n");
+    for (args, expected) in [
+        (&["config", "check", "--json"][..], "other.db"),
+        (&["config", "check", "--json", "--config", file], "from-file.db"),
+    ] {
+        let mut command = database.command(args);
+        command.env_remove("ROLLCALL_DATABASE").env("ROLLCALL_CONFIG", &other);
+        assert_eq!(run(command, "").done().json()["database"], format!("sqlite:{expected}"), "{args:?}");
+    }
+    // What is written goes to the same place.
+    let mut command = database.command(&["partner", "create", "--auth-id", "PA_X", "--name", "X", "--config", file]);
+    command.env_remove("ROLLCALL_DATABASE");
+    run(command, "").done();
+    assert!(database.file("from-file.db").exists());
+}
+
+#[test]
+fn the_address_to_listen_on_has_the_same_precedence() {
+    let database = Database::sample();
+    // Nobody has this address, so a server that used it would not start.
+    let file = database.write("listen.toml", "[http]\nlisten = \"192.0.2.1:1\"\n[limits]\nrequests_per_second = 1\n");
+    let server = Server::start(database, &["--config", file.to_str().expect("a path"), "--rate-limit", "0"]);
+    assert!(server.address().ip().is_loopback());
+    for _ in 0..20 {
+        server.get(GLOBAL).auth(&ONE).check(200);
+    }
+}
+
+#[test]
+fn wrong_settings_are_named_with_value_file_and_line() {
+    let database = Database::sample();
+    for (text, expected) in [
+        ("# x\nlissten = \"127.0.0.1:1\"\n", &["line 2", "lissten", "127.0.0.1:1"][..]),
+        ("[limits]\nrequests_per_secnd = 7\n", &["line 2", "requests_per_secnd", "7"]),
+        ("[limits]\n\n\nrequests_per_second = \"many\"\n", &["line 4", "requests_per_second", "many"]),
+        ("[limits]\nrequests_per_second = -1\n", &["line 2", "requests_per_second", "-1"]),
+        ("[limits]\nrequests_per_second = 1.5\n", &["line 2", "requests_per_second", "1.5"]),
+        ("[http]\nlisten = 8080\n", &["line 2", "listen", "8080"]),
+        ("[http]\ntrusted_proxies = [\"nowhere\"]\n", &["line 2", "trusted_proxies", "nowhere"]),
+        ("[http]\nlisten = \"127.0.0.1:0\"\nconnections_max = 0\n", &["line 3", "connections_max", "0"]),
+        ("[http]\nheader_bytes_max = 10\n", &["line 2", "header_bytes_max", "10"]),
+        ("[follow]\n# often\ninterval_ms = 0\n", &["line 3", "interval_ms", "0"]),
+        ("[log]\nfilter = \"info,=,=\"\n", &["line 2", "filter", "info,=,="]),
+        ("[log]\nformat = \"xml\"\n", &["line 2", "format", "xml"]),
+        ("[loging]\nfilter = \"info\"\n", &["line 1", "loging"]),
+        ("database = \"mysql:x\"\n", &["line 1", "database", "mysql:x"]),
+        ("database = \"sqlite:a\"\ndatabase = \"sqlite:b\"\n", &["line 2", "database"]),
+        ("[http\n", &["line 1", "[http"]),
+    ] {
+        let file = database.write("bad.toml", text);
+        let file = file.to_str().expect("a path");
+        for command in [&["config", "check"][..], &["serve", "--listen", "127.0.0.1:0"], &["partner", "list"]] {
+            let ran = database.run(&[command, &["--config", file]].concat()).check(1);
+            assert_eq!(ran.stdout, "", "{command:?}");
+            for part in expected.iter().chain(&["bad.toml"]) {
+                assert!(ran.stderr.contains(part), "{part} in: {}", ran.stderr);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_printed_defaults_are_the_defaults() {
+    let database = Database::empty();
+    let defaults = database.run(&["config", "defaults"]).done().stdout;
+    assert_eq!(defaults, include_str!("../../rollcall.default.toml"));
+    let file = database.write("defaults.toml", &defaults);
+    database.run(&["config", "check", "--config", file.to_str().expect("a path")]).done();
+}
+
+#[test]
+fn completions_for_every_shell() {
+    let database = Database::empty();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = database.run(&["completions", shell]).done();
+        assert!(ran.stdout.contains("rollcall") && ran.stdout.contains("import"), "{shell}");
+        assert_eq!(ran.stderr, "", "{shell}");
+    }
+}
+
+// Pipes.
+
+/// Runs a command whose reader goes away, after reading this much.
+fn closed_after(mut command: Command, bytes: usize) -> (Option<i32>, String) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut out = child.stdout.take().expect("a pipe");
+    out.read_exact(&mut vec![0; bytes]).expect("some output");
+    drop(out);
+    let mut stderr = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
+    (child.wait().expect("the program ends").code(), stderr)
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let database = Database::sample();
+    database.import("PA_ONE", "number,country,region,number_type\n+3312000000-+3312009999,FR,Paris,local\n");
+    for (args, bytes) in [
+        (&["export", "--partner", "PA_ONE"][..], 100),
+        (&["export", "--partner", "PA_ONE", "--format", "ndjson"], 100),
+        (&["export", "--partner", "PA_ONE"], 0),
+        (&["completions", "bash"], 0),
+        (&["config", "defaults"], 0),
+        (&["openapi"], 0),
+        (&["openapi"], 10),
+        (&["partner", "list"], 0),
+        (&["partner", "list", "--json"], 0),
+        (&["key", "list", "--partner", "PA_ONE"], 0),
+        (&["account", "list", "--partner", "PA_ONE"], 0),
+        (&["verify"], 0),
+        (&["--help"], 0),
+        (&["--version"], 0),
+    ] {
+        let (code, stderr) = closed_after(database.command(args), bytes);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn a_closed_stderr_is_no_failure() {
+    let database = Database::sample();
+    let silent = |args: &[&str]| {
+        let mut command = database.command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        drop(child.stderr.take());
+        child.wait().expect("the program ends").code()
+    };
+    assert_eq!(silent(&["account", "list", "--partner", "PA_NONE"]), Some(1));
+    assert_eq!(silent(&["nonsense"]), Some(2));
+    assert_eq!(silent(&["key", "create", "--partner", "PA_ONE", "--name", "k"]), Some(0));
+    let bad = database.write("mixed.csv", MIXED);
+    assert_eq!(silent(&["import", bad.to_str().expect("a path"), "--partner", "PA_ONE"]), Some(3));
+}
+
+#[test]
+fn a_server_outlives_the_reader_of_its_log() {
+    let database = Database::sample();
+    let mut command = database.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("RUST_LOG", "debug");
+    let mut server = Server::start_unread(database, command);
+    for _ in 0..5 {
+        server.get(GLOBAL).auth(&ONE).check(200);
+        server.get(GLOBAL).check(401);
+    }
+    server.database.import("PA_ONE", "number\n+442079460201\n");
+    server.within(Duration::from_secs(2), |server| server.get(GLOBAL).auth(&ONE).send().numbers().len() == 13);
+    server.database.verify(Some(&server.url()));
+    assert_eq!(server.stop(), Some(0));
+}
+
+// Secrets.
+
+#[test]
+fn a_token_is_shown_once() {
+    let database = Database::sample();
+    let mut command = database.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("RUST_LOG", "trace");
+    let server = Server::start_as(database, command);
+    let database = &server.database;
+    let key = database.key("PA_ONE", &[]);
+    let told = database.run(&["key", "create", "--partner", "PA_ONE", "--name", "in words"]).done();
+    let spoken = told.stdout.lines().find_map(|line| line.strip_prefix("X-Auth-Token: ")).expect("a token").to_owned();
+    assert!(!told.stderr.contains(&spoken));
+    server.within(Duration::from_secs(2), |server| server.get(GLOBAL).auth(&key).send().status == 200);
+    let wrong = format!("{}x", key.auth_token);
+    server.get(CUSTOMER).header("X-Auth-ID", "PA_ONE").header("X-Auth-Token", &wrong).check(401);
+    server.get(CUSTOMER).auth(&key).header("X-Auth-Token", "again").check(400);
+    server.get(CUSTOMER).auth(&key).header("Authorization", &format!("Bearer {spoken}")).check(200);
+    server.get(&format!("{CUSTOMER}?nonsense=1")).auth(&key).check(422);
+    let shown = [
+        database.run(&["key", "list", "--partner", "PA_ONE"]).done().stdout,
+        database.run(&["key", "list", "--partner", "PA_ONE", "--json"]).done().stdout,
+        database.run(&["key", "revoke", "--partner", "PA_ONE", &key.key_id]).done().stdout,
+        database.run(&["partner", "list", "--json"]).done().stdout,
+        database.run(&["export", "--partner", "PA_ONE", "--format", "ndjson"]).done().stdout,
+        server.get("/metrics").check(200).text().to_owned(),
+        server.log(),
+    ];
+    assert!(server.log().contains("TRACE") || server.log().contains("DEBUG"), "the log says a lot");
+    for secret in [&key.auth_token, &spoken] {
+        // Not even the better part of one.
+        let part = &secret["rollcall_".len()..][..16];
+        for text in &shown {
+            assert!(!text.contains(part), "{text}");
+        }
+        let kept =
+            ["rollcall.db", "rollcall.db-wal"].map(|name| std::fs::read(database.file(name)).unwrap_or_default());
+        for file in &kept {
+            assert!(!file.windows(16).any(|bytes| bytes == part.as_bytes()), "the token is in the database");
+        }
+    }
+}
+
+#[test]
+fn when_a_key_was_last_used_is_written_down_at_the_end() {
+    let mut server = Server::sample();
+    server.get(GLOBAL).auth(&ONE).check(200);
+    assert_eq!(server.stop(), Some(0));
+    let used = |key: &Key| {
+        let list = server.database.run(&["key", "list", "--partner", &key.auth_id, "--json"]).done().json();
+        list["data"][0]["last_used_at"].clone()
+    };
+    assert!(used(&ONE).is_string());
+    assert!(used(&TWO).is_null());
+}
+
+// Copies.
+
+#[test]
+fn a_backup_made_while_serving_can_be_served() {
+    let server = Server::sample();
+    let bodies = |server: &Server| [&*ONE, &*TWO, &*SEED].map(|key| server.get(GLOBAL).auth(key).check(200).body);
+    let copy = Database::empty();
+    server.database.run(&["backup", copy.path().to_str().expect("a path")]).done();
+    let before = bodies(&server);
+    server.database.import("PA_ONE", "number\n+442079460201\n");
+    copy.verify(None);
+    assert_eq!(bodies(&Server::start(copy, &[])), before);
+    // A copy never replaces a file.
+    let taken = server.database.write("taken.db", "mine");
+    server.database.run(&["backup", taken.to_str().expect("a path")]).check(1);
+    assert_eq!(std::fs::read_to_string(taken).expect("a file"), "mine");
+}
+
+#[test]
+fn one_server_on_one_database() {
+    let server = Server::sample();
+    let ran = server.database.run(&["serve", "--listen", "127.0.0.1:0"]).check(1);
+    assert!(ran.stderr.contains("another server is using"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(server.database.path().to_str().expect("a path")), "{}", ran.stderr);
+    server.get(GLOBAL).auth(&ONE).check(200);
+    // Once it is gone, the place is free.
+    let mut first = Server::sample();
+    assert_eq!(first.stop(), Some(0));
+    let copy = Database::empty();
+    std::fs::copy(first.database.path(), copy.path()).expect("a copy");
+    Server::start(copy, &[]).get(GLOBAL).auth(&ONE).check(200);
+}
+
+#[test]
+fn ctrl_c_stops_a_server_cleanly() {
+    let mut server = Server::sample();
+    server.signal("INT");
+    assert_eq!(server.wait(), Some(0));
+}
+
+// Import and export.
+
+#[test]
+fn import_reads_stdin() {
+    let database = Database::sample();
+    let ran = database.run_with(&["import", "-", "--partner", "PA_TWO", "--json"], "number\n+442079460201\n").done();
+    assert_eq!(ran.json()["imported"], 1);
+    let again = database.run_with(&["import", "-", "--partner", "PA_TWO", "--json"], "number\n+442079460201\n").done();
+    assert_eq!((&again.json()["imported"], &again.json()["unchanged"]), (&json!(0), &json!(1)));
+    assert!(database.export("PA_TWO").contains("\r\n+442079460201,"));
+}
+
+#[test]
+fn rejected_rows_come_back_corrected() {
+    let database = Database::sample();
+    let rows =
+        "number,region,tags\n+442079460201,London,a\n+44207946e7,\"Leeds, West\",b\n+442079460203,York,c\n12,Bath,d\n";
+    let file = database.write("rows.csv", rows);
+    let rejects = database.file("rejects.csv");
+    let rejects_arg = rejects.to_str().expect("a path");
+    let args = [
+        "import",
+        file.to_str().expect("a path"),
+        "--partner",
+        "PA_ONE",
+        "--json",
+        "--on-error",
+        "skip",
+        "--rejects",
+        rejects_arg,
+    ];
+    let report = database.run(&args).check(3).json();
+    assert_eq!((&report["imported"], &report["rejected"]), (&json!(2), &json!(2)));
+    let left = std::fs::read_to_string(&rejects).expect("the rejected rows");
+    assert_eq!(left.lines().count(), 3, "a header and two rows: {left}");
+    let corrected = left.replace("+44207946e7", "+442079460202").replace("12,Bath", "+442079460204,Bath");
+    std::fs::write(&rejects, corrected).expect("written");
+    let report = database.run(&["import", rejects_arg, "--partner", "PA_ONE", "--json"]).done().json();
+    assert_eq!((&report["rows"], &report["imported"]), (&json!(2), &json!(2)));
+    let whole = rows.replace("+44207946e7", "+442079460202").replace("12,Bath", "+442079460204,Bath");
+    assert_eq!(database.import("PA_ONE", &whole)["unchanged"], 4, "as if it had been right at once");
+}
+
+#[test]
+fn an_export_imports_to_the_same_export() {
+    let database = Database::sample();
+    for partner in ["PA_ONE", "PA_TWO", "PA_SEED"] {
+        for format in ["csv", "ndjson"] {
+            let export =
+                |database: &Database| database.run(&["export", "--partner", partner, "--format", format]).done().stdout;
+            let first = export(&database);
+            let copy = Database::empty();
+            copy.partner(partner, "Copy", &[]);
+            let ran = copy.run_with(&["import", "-", "--partner", partner, "--json"], &first).done();
+            assert_eq!(ran.json()["rejected"], 0, "{partner} {format}");
+            assert!(export(&copy) == first, "{partner} {format}: {first}\n{}", export(&copy));
+            // And where it came from, it changes nothing.
+            let again = database.run_with(&["import", "-", "--partner", partner, "--json"], &first).done().json();
+            assert_eq!((&again["imported"], &again["updated"]), (&json!(0), &json!(0)), "{partner} {format}: {again}");
+        }
+    }
+    assert!(database.export("PA_ONE").starts_with(HEADER));
+}
+
+#[test]
+fn export_takes_the_filters_of_the_api() {
+    let server = Server::sample();
+    for (flags, query) in [
+        (&["--status", "active"][..], "status=active"),
+        (&["--search", "+9122"], "search=%2B9122"),
+        (&["--application-id", "app_1", "--country", "IN"], "application_id=app_1&country=IN"),
+        (&["--account-auth-id", "MA_2"], "account_auth_id=MA_2"),
+        (&["--routed", "false", "--assigned", "true"], "routed=false&assigned=true"),
+        (&["--tag", "night", "--sort", "-monthly_cost"], "tag=night&sort=-monthly_cost"),
+        (&["--region", "Zürich, West"], "region=Z%C3%BCrich,+West"),
+        (&["--trunk-id", "trunk_none"], "trunk_id=trunk_none"),
+    ] {
+        let args = [&["export", "--partner", "PA_ONE", "--format", "ndjson"], flags].concat();
+        let exported = server.database.run(&args).done().stdout;
+        let numbers: Vec<String> = exported
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<Value>(line).expect("a row")["number"].as_str().expect("a number").to_owned()
+            })
+            .collect();
+        assert_eq!(numbers, server.get(&format!("{GLOBAL}?{query}")).auth(&ONE).check(200).numbers(), "{flags:?}");
+    }
+}
+
+#[test]
+fn anothers_number_is_refused_in_the_words_of_any_conflict() {
+    let database = Database::sample();
+    let message = |number: &str| {
+        let rows = format!("number,account_auth_id,monthly_cost,currency\n{number},MA_2,1.00,EUR\n");
+        let report = database.run_with(&["import", "-", "--partner", "PA_TWO", "--json"], &rows).check(3).json();
+        let error = &report["errors"][0];
+        (error["column"].clone(), error["message"].clone())
+    };
+    // Held by another account of its own, by a foreign one, and foreign stock.
+    let own = message("+4989100001");
+    assert_eq!(message("+912271265108"), own);
+    assert_eq!(message("+442079460105"), own);
+}
