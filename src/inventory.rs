@@ -5,14 +5,23 @@
 //! is the only way there is, on the node that wrote and on every follower.
 //! Rebuilt from the store at start, so it can always be thrown away.
 //!
-//! Invariants: rows are sorted by number; a row's account, application and
-//! trunk exist; page and total of an answer come from one snapshot; every
+//! How it is held: [`rows`] has what is known of each number, in leaves of
+//! neighbours; [`set`] has sets of numbers, of the partner, of each account and
+//! of each application; [`select`] answers questions from whichever knows
+//! cheapest; [`flat`] is the plain scan that all of it is tested against.
+//!
+//! Invariants: a row's account, application and trunk exist; a number is in
+//! the sets that its row says and in no other; page and total of an answer come from one snapshot; every
 //! answer takes `now`, because expiry, quarantine and reservation end by time.
 //! Deliberately absent: I/O, async, JSON, other partners.
 
+mod due;
 mod filter;
-mod flat;
+pub mod flat;
 mod pattern;
+mod rows;
+mod select;
+pub mod set;
 mod table;
 
 use std::collections::BTreeMap;
@@ -23,16 +32,18 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
 use crate::domain::{
-    Account, Application, Country, E164, EntityChange, Key, Logged, Money, NumberType, Partner, PartnerKey, Record,
-    State, Status, Tags, Time, Trunk, number,
+    Account, Application, Change, Country, E164, EntityChange, Key, Logged, Money, NumberType, Partner, PartnerKey,
+    Record, State, Status, Tags, Time, Trunk, number,
 };
 
 pub use filter::{Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after};
 pub use pattern::{Pattern, SEARCH_CHARS_MAX};
 pub use table::Table;
 
-use flat::Row;
-use table::Interned;
+use due::Due;
+use rows::{Profile, Row, Rows};
+use set::Set;
+use table::{Index, Interned};
 
 /// One partner as of one version.
 #[derive(Clone)]
@@ -48,10 +59,16 @@ pub struct Snapshot {
     pub keys: Arc<Table<Key>>,
     regions: Arc<Interned<Arc<str>>>,
     tags: Arc<Interned<Tags>>,
-    rows: Arc<Vec<Row>>,
-    /// At which moments a number expires, leaves quarantine or stops being
-    /// reserved, and how many do.
-    due: Arc<BTreeMap<Time, u32>>,
+    profiles: Arc<Interned<Profile>>,
+    rows: Rows,
+    all: Set,
+    /// By index of the account: the numbers it holds. Shorter than `accounts`
+    /// where the last ones hold none.
+    by_account: Arc<Vec<Arc<Set>>>,
+    /// By index of the application: the numbers that route to it.
+    by_application: Arc<Vec<Arc<Set>>>,
+    due: Due,
+    nothing: Arc<Set>,
 }
 
 /// Why a change does not fit a snapshot. Never the reader's fault: it means
@@ -95,7 +112,8 @@ pub struct Selection<'a> {
 #[derive(Clone, Copy)]
 pub struct NumberRef<'a> {
     snapshot: &'a Snapshot,
-    row: &'a Row,
+    profile: &'a Profile,
+    row: Row,
     now: Time,
 }
 
@@ -111,39 +129,39 @@ impl<'a> NumberRef<'a> {
 
     /// The account that holds the number, if one does.
     pub fn account(self) -> Option<&'a Account> {
-        if self.row.state.held() { self.snapshot.accounts.at(self.row.account) } else { None }
+        if self.profile.state.held() { self.snapshot.accounts.at(self.profile.account) } else { None }
     }
 
     /// The account a reserved number is promised to.
     pub fn reserved_for(self) -> Option<&'a Account> {
         match self.state() {
-            State::Reserved => self.snapshot.accounts.at(self.row.account),
+            State::Reserved => self.snapshot.accounts.at(self.profile.account),
             State::Available | State::Active | State::Suspended | State::Quarantined => None,
         }
     }
 
     pub fn application(self) -> Option<&'a Application> {
-        self.snapshot.applications.at(self.row.application)
+        self.snapshot.applications.at(self.profile.application)
     }
 
     pub fn trunk(self) -> Option<&'a Trunk> {
-        self.snapshot.trunks.at(self.row.trunk)
+        self.snapshot.trunks.at(self.profile.trunk)
     }
 
     pub fn number_type(self) -> NumberType {
-        self.row.number_type
+        self.profile.number_type
     }
 
     pub fn country(self) -> Option<Country> {
-        self.row.country
+        self.profile.country
     }
 
     pub fn region(self) -> Option<&'a str> {
-        self.snapshot.regions.at(self.row.region).map(|region| &**region)
+        self.snapshot.regions.at(self.profile.region).map(|region| &**region)
     }
 
     pub fn cost(self) -> Option<Money> {
-        self.row.cost
+        self.profile.cost
     }
 
     pub fn assigned_at(self) -> Option<Time> {
@@ -167,30 +185,30 @@ impl<'a> NumberRef<'a> {
     }
 
     pub fn tags(self) -> Tags {
-        self.snapshot.tags.at(self.row.tags).cloned().unwrap_or_default()
+        self.snapshot.tags.at(self.profile.tags).cloned().unwrap_or_default()
     }
 
     /// The state as of now: what ends by time has ended.
     pub fn state(self) -> State {
-        self.row.state.at(self.row.until, self.now)
+        self.profile.state.at(self.row.until, self.now)
     }
 
     pub fn status(self) -> Status {
-        number::status(self.row.state, self.row.expires_at, self.now)
+        number::status(self.profile.state, self.row.expires_at, self.now)
     }
 
     /// All that is stored of the number, for the log and for comparison.
     pub fn record(self) -> Record {
-        let row = self.row;
+        let (row, profile) = (self.row, self.profile);
         Record {
-            state: row.state,
-            account: self.snapshot.accounts.at(row.account).map(|account| account.auth_id.clone()),
+            state: profile.state,
+            account: self.snapshot.accounts.at(profile.account).map(|account| account.auth_id.clone()),
             application: self.application().map(|application| application.id.clone()),
             trunk: self.trunk().map(|trunk| trunk.id.clone()),
-            number_type: row.number_type,
-            country: row.country,
-            region: self.snapshot.regions.at(row.region).cloned(),
-            cost: row.cost,
+            number_type: profile.number_type,
+            country: profile.country,
+            region: self.snapshot.regions.at(profile.region).cloned(),
+            cost: profile.cost,
             assigned_at: row.assigned_at,
             expires_at: row.expires_at,
             since: row.since,
@@ -221,22 +239,14 @@ impl Snapshot {
             keys: Arc::default(),
             regions: Arc::default(),
             tags: Arc::default(),
-            rows: Arc::default(),
-            due: Arc::default(),
+            profiles: Arc::default(),
+            rows: Rows::default(),
+            all: Set::default(),
+            by_account: Arc::default(),
+            by_application: Arc::default(),
+            due: Due::default(),
+            nothing: Arc::default(),
         }
-    }
-
-    /// Loads a stored row. Rows come in number order, after the entities that
-    /// they refer to.
-    pub fn load(&mut self, number: E164, version: u64, record: &Record) -> Result<(), Misfit> {
-        let row = self.row(number, version, record)?;
-        let rows = Arc::make_mut(&mut self.rows);
-        if rows.last().is_some_and(|last| last.number >= number) {
-            return Err(Misfit::Before { number });
-        }
-        note_due(Arc::make_mut(&mut self.due), &row, 1);
-        rows.push(row);
-        Ok(())
     }
 
     /// The snapshot that a partner's first change makes.
@@ -270,23 +280,88 @@ impl Snapshot {
                 EntityChange::Key(edit) => Arc::make_mut(&mut next.keys).put(edit.after.clone()),
             }
         }
-        if !change.numbers.is_empty() {
-            let mut edits = Vec::with_capacity(change.numbers.len());
-            for edit in &change.numbers {
-                let held = self.get(edit.number, change.at).map(NumberRef::record);
-                if held != edit.before {
-                    return Err(Misfit::Before { number: edit.number });
-                }
-                let row = match &edit.after {
-                    Some(record) => Some(next.row(edit.number, change.version, record)?),
-                    None => None,
-                };
-                edits.push((edit.number, row));
-            }
-            let due = Arc::make_mut(&mut next.due);
-            next.rows = Arc::new(flat::merged(&self.rows, &edits, |row, step| note_due(due, row, step)));
-        }
+        next.edit(self, change)?;
         Ok(next)
+    }
+
+    /// Applies what a change did to numbers.
+    fn edit(&mut self, before: &Snapshot, change: &Change) -> Result<(), Misfit> {
+        if change.numbers.is_empty() {
+            return Ok(());
+        }
+        let mut rows = Vec::with_capacity(change.numbers.len());
+        let mut all = Vec::new();
+        let mut accounts: BTreeMap<usize, Vec<(u64, bool)>> = BTreeMap::new();
+        let mut applications: BTreeMap<usize, Vec<(u64, bool)>> = BTreeMap::new();
+        let mut seeker = before.rows.seeker();
+        for edit in &change.numbers {
+            let number = edit.number.digits();
+            let old = seeker.find(number).map(|(leaf, row)| leaf.row(row));
+            let held = old.map(|row| before.show(row, change.at).record());
+            if held != edit.before {
+                return Err(Misfit::Before { number: edit.number });
+            }
+            let new = match &edit.after {
+                Some(record) => Some(self.row(edit.number, change.version, record)?),
+                None => None,
+            };
+            if old.is_some() != new.is_some() {
+                all.push((number, new.is_some()));
+            }
+            let (left, came) = (old.map(|row| self.memberships(row)), new.map(|row| self.memberships(row)));
+            let [left, came] = [left, came].map(Option::unwrap_or_default);
+            for (sets, left, came) in [(&mut accounts, left.0, came.0), (&mut applications, left.1, came.1)] {
+                if left != came {
+                    left.into_iter().for_each(|at| sets.entry(at).or_default().push((number, false)));
+                    came.into_iter().for_each(|at| sets.entry(at).or_default().push((number, true)));
+                }
+            }
+            old.into_iter().for_each(|row| self.note_due(row, -1));
+            new.into_iter().for_each(|row| self.note_due(row, 1));
+            rows.push((number, new));
+        }
+        self.rows = before.rows.edited(&rows);
+        self.all = before.all.edited(&all);
+        for (all, edits) in [(&mut self.by_account, accounts), (&mut self.by_application, applications)] {
+            if edits.is_empty() {
+                continue;
+            }
+            let all = Arc::make_mut(all);
+            for (at, edits) in edits {
+                if all.len() <= at {
+                    all.resize_with(at + 1, Arc::default);
+                }
+                all[at] = Arc::new(all[at].edited(&edits));
+            }
+        }
+        Ok(())
+    }
+
+    /// The account that holds a row and the application it routes to.
+    fn memberships(&self, row: Row) -> (Option<usize>, Option<usize>) {
+        let profile = self.profile(row.profile);
+        let holder = if profile.state.held() { profile.account.get() } else { None };
+        (holder, profile.application.get())
+    }
+
+    /// Counts the moments at which the clock changes a row in or out.
+    fn note_due(&mut self, row: Row, step: i32) {
+        let state = self.profile(row.profile).state;
+        let expiry = row.expires_at.filter(|_| state == State::Active);
+        let end = row.until.filter(|_| matches!(state, State::Reserved | State::Quarantined));
+        expiry.into_iter().chain(end).for_each(|time| self.due.note(time, step));
+    }
+
+    fn profile(&self, at: Index) -> &Profile {
+        self.profiles.at(at).expect("a row's profile exists")
+    }
+
+    fn account_set(&self, at: Index) -> &Set {
+        at.get().and_then(|at| self.by_account.get(at)).unwrap_or(&self.nothing)
+    }
+
+    fn application_set(&self, at: Index) -> &Set {
+        at.get().and_then(|at| self.by_application.get(at)).unwrap_or(&self.nothing)
     }
 
     /// A record in the index's own form.
@@ -303,22 +378,25 @@ impl Snapshot {
         let account = record.account.as_ref().map(|id| id.as_str());
         let application = record.application.as_ref().map(|id| id.as_str());
         let trunk = record.trunk.as_ref().map(|id| id.as_str());
-        Ok(Row {
-            number,
-            version,
+        let profile = Profile {
             state: record.state,
+            number_type: record.number_type,
+            country: record.country,
             account: key(&self.accounts, account, number, "account")?,
             application: key(&self.applications, application, number, "application")?,
             trunk: key(&self.trunks, trunk, number, "trunk")?,
-            number_type: record.number_type,
-            country: record.country,
             region: table::intern(&mut self.regions, record.region.as_ref()),
+            tags: table::intern(&mut self.tags, Some(&record.tags).filter(|tags| !tags.is_empty())),
             cost: record.cost,
+        };
+        Ok(Row {
+            number,
+            version,
+            profile: table::intern(&mut self.profiles, Some(&profile)),
             assigned_at: record.assigned_at,
             expires_at: record.expires_at,
             since: record.since,
             until: record.until,
-            tags: table::intern(&mut self.tags, Some(&record.tags).filter(|tags| !tags.is_empty())),
         })
     }
 
@@ -328,64 +406,75 @@ impl Snapshot {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.len() == 0
     }
 
     /// The last moment, up to `now`, at which the clock alone changed what
     /// readers see. Together with the version it names one state of the view.
     pub fn epoch(&self, now: Time) -> Option<Time> {
-        self.due.range(..=now).next_back().map(|(&time, _)| time)
+        self.due.last(now)
     }
 
     pub fn get(&self, number: E164, now: Time) -> Option<NumberRef<'_>> {
-        let at = self.rows.binary_search_by_key(&number, |row| row.number).ok()?;
-        Some(self.show(&self.rows[at], now))
+        self.rows.get(number.digits()).map(|row| self.show(row, now))
     }
 
-    fn show<'a>(&'a self, row: &'a Row, now: Time) -> NumberRef<'a> {
-        NumberRef { snapshot: self, row, now }
+    fn show(&self, row: Row, now: Time) -> NumberRef<'_> {
+        NumberRef { snapshot: self, profile: self.profile(row.profile), row, now }
     }
 
     /// One page of what the filter lets through, and the exact total.
     pub fn select(&self, filter: &Filter, order: Order, window: Window, now: Time) -> Selection<'_> {
-        let Some(wanted) = flat::Wanted::resolve(self, filter, now) else {
-            return Selection { total: 0, start: 0, rows: Vec::new(), before: None };
+        select::select(self, filter, order, window, now)
+    }
+
+    /// A walk over everything that the filter lets through, in order, as of
+    /// `now`, for answers too long to be made at once. It borrows nothing, so
+    /// a stream may keep it beside its snapshot.
+    pub fn walk(&self, filter: Filter, order: Order, after: Option<E164>, now: Time) -> Walk {
+        let left = match order.by_number() {
+            true => None,
+            false => Some(select::sorted(self, &filter, order, now).into()),
         };
-        flat::select(self, &wanted, order, window, now)
-    }
-
-    /// Every row that the filter lets through, in order, as positions that
-    /// [`Snapshot::nth`] turns into rows: 4 bytes a row, so that a stream may
-    /// outlive the call. A snapshot has fewer than 2^32 rows.
-    pub fn positions(&self, filter: &Filter, order: Order, after: Option<E164>, now: Time) -> Vec<u32> {
-        match flat::Wanted::resolve(self, filter, now) {
-            Some(wanted) => flat::positions(self, &wanted, order, after),
-            None => Vec::new(),
-        }
-    }
-
-    /// The row at a position that [`Snapshot::positions`] gave.
-    pub fn nth(&self, position: u32, now: Time) -> NumberRef<'_> {
-        self.show(&self.rows[position as usize], now)
+        Walk { filter, now, after, left, done: false }
     }
 
     /// All rows in number order.
     pub fn iter(&self, now: Time) -> impl Iterator<Item = NumberRef<'_>> {
-        self.rows.iter().map(move |row| self.show(row, now))
+        self.rows.leaves().flat_map(move |leaf| (0..leaf.len()).map(move |row| self.show(leaf.row(row), now)))
     }
 
     /// How many numbers each account holds, in the order of `accounts`.
     pub fn counts(&self, now: Time) -> Vec<Counts> {
         let mut counts = vec![Counts::default(); self.accounts.len()];
-        for row in self.rows.iter().filter(|row| row.state.held()) {
-            if let Some(at) = row.account.get() {
-                match number::status(row.state, row.expires_at, now) {
-                    Status::Active => counts[at].active += 1,
-                    Status::Suspended => counts[at].suspended += 1,
+        for leaf in self.rows.leaves() {
+            // Only where an expiry has passed do single rows matter.
+            let passed = |&end: &i64| end != rows::NEVER && end <= now.seconds();
+            let by_row = leaf.expires_at.values().iter().any(passed);
+            let mut count = |at: i64, expires_at: Option<Time>, rows: u64| {
+                let profile = self.profile(Index::at(at as usize));
+                if let (true, Some(at)) = (profile.state.held(), profile.account.get()) {
+                    match number::status(profile.state, expires_at, now) {
+                        Status::Active => counts[at].active += rows,
+                        Status::Suspended => counts[at].suspended += rows,
+                    }
                 }
+            };
+            if by_row {
+                (0..leaf.len()).for_each(|row| count(leaf.profiles.value(row), leaf.row(row).expires_at, 1));
+            } else {
+                let profiles = leaf.profiles.values().iter().zip(&leaf.profile_counts);
+                profiles.for_each(|(&at, &rows)| count(at, None, u64::from(rows)));
             }
         }
         counts
+    }
+
+    /// About how many bytes the numbers take, everything counted but names.
+    pub fn bytes(&self) -> usize {
+        let sets = self.by_account.iter().chain(self.by_application.iter()).map(|set| set.bytes());
+        let profiles = self.profiles.len() * 3 * size_of::<Profile>();
+        self.rows.bytes() + self.all.bytes() + sets.sum::<usize>() + profiles
     }
 
     /// SHA-256 over everything in the snapshot, in an order that does not
@@ -402,10 +491,10 @@ impl Snapshot {
         self.applications.sorted().for_each(|application| put(&json(application)));
         self.trunks.sorted().for_each(|trunk| put(&json(trunk)));
         self.keys.sorted().for_each(|key| put(&json(key)));
-        for row in self.rows.iter() {
-            put(&row.number.to_string());
-            put(&row.version.to_string());
-            put(&json(&self.show(row, row.since).record()));
+        for row in self.iter(self.partner.created_at) {
+            put(&row.number().to_string());
+            put(&row.version().to_string());
+            put(&json(&row.record()));
         }
         hash.finalize().into()
     }
@@ -415,15 +504,87 @@ fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("domain types serialise")
 }
 
-/// Counts a row's moments in or out (`step` is 1 or -1).
-fn note_due(due: &mut BTreeMap<Time, u32>, row: &Row, step: i32) {
-    let expiry = row.expires_at.filter(|_| row.state == State::Active);
-    let end = row.until.filter(|_| matches!(row.state, State::Reserved | State::Quarantined));
-    for time in [expiry, end].into_iter().flatten() {
-        let count = due.entry(time).or_default();
-        *count = count.saturating_add_signed(step);
-        if *count == 0 {
-            due.remove(&time);
+/// See [`Snapshot::walk`].
+pub struct Walk {
+    filter: Filter,
+    now: Time,
+    after: Option<E164>,
+    /// What is left, where the order is not the number's.
+    left: Option<std::collections::VecDeque<E164>>,
+    done: bool,
+}
+
+impl Walk {
+    /// The next rows, about `count` of them; none at the end. Always from the
+    /// snapshot that the walk was made of.
+    pub fn next<'a>(&mut self, snapshot: &'a Snapshot, count: usize) -> Vec<NumberRef<'a>> {
+        let numbers: Vec<E164> = match &mut self.left {
+            Some(left) => left.drain(..count.min(left.len())).collect(),
+            None => select::next(snapshot, &self.filter, self.after, count, self.now),
+        };
+        self.done = numbers.len() < count;
+        self.after = numbers.last().copied().or(self.after);
+        numbers.into_iter().filter_map(|number| snapshot.get(number, self.now)).collect()
+    }
+
+    /// Whether there are no more rows, as far as is known.
+    pub fn done(&self) -> bool {
+        self.done
+    }
+}
+
+/// Makes a snapshot out of stored rows: first the entities, then the numbers
+/// in number order.
+pub struct Loader {
+    pub snapshot: Snapshot,
+    rows: rows::Builder,
+    all: set::Building,
+    by_account: Vec<set::Building>,
+    by_application: Vec<set::Building>,
+    last: Option<E164>,
+}
+
+impl Loader {
+    pub fn new(empty: Snapshot) -> Loader {
+        Loader {
+            snapshot: empty,
+            rows: rows::Builder::default(),
+            all: set::Building::default(),
+            by_account: Vec::new(),
+            by_application: Vec::new(),
+            last: None,
+        }
+    }
+
+    pub fn number(&mut self, number: E164, version: u64, record: &Record) -> Result<(), Misfit> {
+        if self.last.is_some_and(|last| last >= number) {
+            return Err(Misfit::Before { number });
+        }
+        self.last = Some(number);
+        let row = self.snapshot.row(number, version, record)?;
+        let (holder, application) = self.snapshot.memberships(row);
+        self.snapshot.note_due(row, 1);
+        self.rows.push(row);
+        self.all.push(number.digits());
+        for (sets, at) in [(&mut self.by_account, holder), (&mut self.by_application, application)] {
+            if let Some(at) = at {
+                if sets.len() <= at {
+                    sets.resize_with(at + 1, set::Building::default);
+                }
+                sets[at].push(number.digits());
+            }
+        }
+        Ok(())
+    }
+
+    pub fn finish(self) -> Snapshot {
+        let sets = |sets: Vec<set::Building>| Arc::new(sets.into_iter().map(|set| Arc::new(set.finish())).collect());
+        Snapshot {
+            rows: self.rows.finish(),
+            all: self.all.finish(),
+            by_account: sets(self.by_account),
+            by_application: sets(self.by_application),
+            ..self.snapshot
         }
     }
 }

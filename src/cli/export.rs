@@ -21,6 +21,9 @@ pub struct Export {
     format: Format,
 }
 
+/// How many rows are written at a time.
+const ROWS_AT_ONCE: usize = 1_000;
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Csv,
@@ -83,13 +86,15 @@ impl Export {
         if self.format == Format::Csv {
             wire::csv_header(&mut line, wire::EXPORT);
         }
-        for position in snapshot.positions(&self.filters.filter, self.filters.order, None, now) {
-            let row = snapshot.nth(position, now);
-            match self.format {
-                Format::Csv => wire::csv_row(&mut line, wire::EXPORT, row),
-                Format::Ndjson => {
-                    wire::json_row(&mut line, wire::EXPORT, row);
-                    line.push(b'\n');
+        let mut walk = snapshot.walk(self.filters.filter, self.filters.order, None, now);
+        while !walk.done() {
+            for row in walk.next(&snapshot, ROWS_AT_ONCE) {
+                match self.format {
+                    Format::Csv => wire::csv_row(&mut line, wire::EXPORT, row),
+                    Format::Ndjson => {
+                        wire::json_row(&mut line, wire::EXPORT, row);
+                        line.push(b'\n');
+                    }
                 }
             }
             out.write_all(&line).map_err(output::closed)?;

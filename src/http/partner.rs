@@ -1,7 +1,6 @@
 //! The Partner API: the two endpoints of the specification, and two more in
 //! their style.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use super::error::ApiError;
 use super::query::{ListQuery, Takes};
 use super::{App, peer};
 use crate::domain::{E164, Scope, Time};
-use crate::inventory::Snapshot;
+use crate::inventory::{Snapshot, Walk};
 use crate::wire::{self, Column};
 
 pub const VARY: HeaderValue = HeaderValue::from_static("X-Auth-ID, X-Auth-Token, Accept");
@@ -230,20 +229,19 @@ fn answer(status: StatusCode, body: Body, tag: HeaderValue, format: Option<Forma
 /// reads. Holds its snapshot, so it is one moment however slow the client is.
 struct Rows {
     snapshot: Arc<Snapshot>,
-    left: VecDeque<u32>,
+    walk: Walk,
     columns: &'static [Column],
     format: Format,
-    now: Time,
     begun: bool,
 }
 
-/// About how many bytes a chunk of a stream has.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// How many rows a chunk of a stream has.
+const CHUNK_ROWS: usize = 256;
 
 impl Rows {
     fn new(snapshot: Arc<Snapshot>, query: ListQuery, columns: &'static [Column], format: Format, now: Time) -> Rows {
-        let left = snapshot.positions(&query.filter, query.order, query.after, now).into();
-        Rows { snapshot, left, columns, format, now, begun: false }
+        let walk = snapshot.walk(query.filter, query.order, query.after, now);
+        Rows { snapshot, walk, columns, format, begun: false }
     }
 }
 
@@ -253,15 +251,13 @@ impl http_body::Body for Rows {
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let rows = self.get_mut();
-        let mut out = Vec::with_capacity(CHUNK_BYTES + wire::ROW_BYTES);
+        let mut out = Vec::with_capacity(CHUNK_ROWS * wire::ROW_BYTES);
         if !rows.begun && rows.format == Format::Csv {
             wire::csv_header(&mut out, rows.columns);
         }
         rows.begun = true;
-        while out.len() < CHUNK_BYTES
-            && let Some(position) = rows.left.pop_front()
-        {
-            let row = rows.snapshot.nth(position, rows.now);
+        let next = if rows.walk.done() { Vec::new() } else { rows.walk.next(&rows.snapshot, CHUNK_ROWS) };
+        for row in next {
             match rows.format {
                 Format::Csv => wire::csv_row(&mut out, rows.columns, row),
                 Format::Ndjson | Format::Json => {
@@ -274,6 +270,6 @@ impl http_body::Body for Rows {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.begun && self.left.is_empty()
+        self.begun && self.walk.done()
     }
 }

@@ -1,16 +1,17 @@
-//! The simplest exact index: rows sorted by number, and a scan.
+//! The oracle: rows sorted by number, and a scan. As slow as it is plain.
+//!
+//! Nothing is served from it; tests and benchmarks hold the index against it.
 
 use std::cmp::Ordering;
 
 use super::table::Index;
-use super::{Filter, NumberRef, Order, Pattern, Selection, Snapshot, SortKey, Window};
+use super::{Filter, NumberRef, Order, Pattern, Snapshot, SortKey, Window};
 use crate::domain::{Country, E164, Money, NumberType, State, Status, Time, number};
 
 /// One number; what it refers to by index.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+struct Row {
     pub number: E164,
-    pub version: u64,
     pub state: State,
     pub number_type: NumberType,
     pub country: Option<Country>,
@@ -22,34 +23,87 @@ pub(super) struct Row {
     pub cost: Option<Money>,
     pub assigned_at: Option<Time>,
     pub expires_at: Option<Time>,
-    pub since: Time,
-    pub until: Option<Time>,
 }
 
-/// `rows` with `edits` (sorted, each number once) put in, replaced or taken
-/// out. `note` hears of each row that leaves (-1) or comes (1).
-pub(super) fn merged(rows: &[Row], edits: &[(E164, Option<Row>)], mut note: impl FnMut(&Row, i32)) -> Vec<Row> {
-    let mut out = Vec::with_capacity(rows.len() + edits.len());
-    let mut from = 0;
-    for (number, row) in edits {
-        let to = from + rows[from..].partition_point(|row| row.number < *number);
-        out.extend_from_slice(&rows[from..to]);
-        from = to;
-        if let Some(old) = rows.get(from).filter(|old| old.number == *number) {
-            note(old, -1);
-            from += 1;
-        }
-        if let Some(row) = row {
-            note(row, 1);
-            out.push(row.clone());
-        }
+/// All rows of a snapshot, as plain as can be.
+pub struct Flat {
+    rows: Vec<Row>,
+}
+
+impl Flat {
+    pub fn of(snapshot: &Snapshot) -> Flat {
+        let unpack = |shown: NumberRef<'_>| {
+            let (row, profile) = (shown.row, shown.profile.clone());
+            Row {
+                number: row.number,
+                state: profile.state,
+                number_type: profile.number_type,
+                country: profile.country,
+                account: profile.account,
+                application: profile.application,
+                trunk: profile.trunk,
+                region: profile.region,
+                tags: profile.tags,
+                cost: profile.cost,
+                assigned_at: row.assigned_at,
+                expires_at: row.expires_at,
+            }
+        };
+        Flat { rows: snapshot.iter(snapshot.partner.created_at).map(unpack).collect() }
     }
-    out.extend_from_slice(&rows[from..]);
-    out
+
+    /// One page of what the filter lets through: the total, the rank of its
+    /// first row, its numbers. `snapshot` is the one it was made of.
+    pub fn select(
+        &self,
+        snapshot: &Snapshot,
+        filter: &Filter,
+        order: Order,
+        window: Window,
+        now: Time,
+    ) -> (u64, u64, Vec<E164>) {
+        let found = match Wanted::resolve(snapshot, filter, now) {
+            Some(wanted) => self.positions(&wanted, order),
+            None => Vec::new(),
+        };
+        let (start, rows) = match window {
+            Window::Page { skip, rows } => (usize::try_from(skip).unwrap_or(usize::MAX).min(found.len()), rows),
+            Window::After { number, rows } => {
+                (found.partition_point(|&at| self.rows[at as usize].number <= number), rows)
+            }
+        };
+        let end = start.saturating_add(rows).min(found.len());
+        let page = found[start..end].iter().map(|&at| self.rows[at as usize].number).collect();
+        (found.len() as u64, start as u64, page)
+    }
+
+    /// The positions of all matching rows, in order.
+    fn positions(&self, wanted: &Wanted<'_>, order: Order) -> Vec<u32> {
+        let rows = &self.rows;
+        let mut found: Vec<u32> = (0..rows.len()).filter(|&at| wanted.matches(&rows[at])).map(|at| at as u32).collect();
+        let row = |at: &u32| &rows[*at as usize];
+        match order.key {
+            // Rows are in this order.
+            SortKey::Number if order.descending => found.reverse(),
+            SortKey::Number => {}
+            // A stable sort of rows in number order: the number breaks ties.
+            SortKey::AssignedAt => {
+                found.sort_by(|a, b| nulls_last(row(a).assigned_at, row(b).assigned_at, order.descending));
+            }
+            SortKey::ExpiresAt => {
+                found.sort_by(|a, b| nulls_last(row(a).expires_at, row(b).expires_at, order.descending));
+            }
+            SortKey::MonthlyCost => found.sort_by(|a, b| {
+                let cost = |at| row(at).cost.map(Money::printed_order);
+                nulls_last(cost(a), cost(b), order.descending)
+            }),
+        }
+        found
+    }
 }
 
 /// A filter with its names looked up, so that a row is tested with integers.
-pub(super) struct Wanted<'a> {
+struct Wanted<'a> {
     filter: &'a Filter,
     now: Time,
     account: Option<Index>,
@@ -63,7 +117,7 @@ pub(super) struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     /// `None` when the filter names something that the partner does not have,
     /// so that nothing can match.
-    pub(super) fn resolve(snapshot: &Snapshot, filter: &'a Filter, now: Time) -> Option<Wanted<'a>> {
+    fn resolve(snapshot: &Snapshot, filter: &'a Filter, now: Time) -> Option<Wanted<'a>> {
         fn look_up(name: &Option<Box<str>>, find: impl Fn(&str) -> Option<Index>) -> Option<Option<Index>> {
             match name {
                 Some(name) => find(name).map(Some),
@@ -112,56 +166,6 @@ impl<'a> Wanted<'a> {
             && self.tagged.as_ref().is_none_or(|sets| sets.contains(&row.tags))
             && filter.search.is_none_or(|pattern: Pattern| pattern.matches(row.number))
     }
-}
-
-pub(super) fn select<'a>(
-    snapshot: &'a Snapshot,
-    wanted: &Wanted<'_>,
-    order: Order,
-    window: Window,
-    now: Time,
-) -> Selection<'a> {
-    let found = positions(snapshot, wanted, order, None);
-    let (start, rows) = match window {
-        Window::Page { skip, rows } => (usize::try_from(skip).unwrap_or(usize::MAX).min(found.len()), rows),
-        Window::After { number, rows } => {
-            (found.partition_point(|&at| snapshot.rows[at as usize].number <= number), rows)
-        }
-    };
-    let end = start.saturating_add(rows).min(found.len());
-    let number_at = |rank: usize| snapshot.rows[found[rank] as usize].number;
-    Selection {
-        total: found.len() as u64,
-        start: start as u64,
-        rows: found[start..end].iter().map(|&at| snapshot.nth(at, now)).collect::<Vec<NumberRef<'a>>>(),
-        before: start.checked_sub(rows.saturating_add(1)).map(number_at),
-    }
-}
-
-/// The positions of all matching rows, in order.
-pub(super) fn positions(snapshot: &Snapshot, wanted: &Wanted<'_>, order: Order, after: Option<E164>) -> Vec<u32> {
-    let rows = &snapshot.rows;
-    let from = match after {
-        Some(number) => rows.partition_point(|row| row.number <= number),
-        None => 0,
-    };
-    let mut found: Vec<u32> = (from..rows.len()).filter(|&at| wanted.matches(&rows[at])).map(|at| at as u32).collect();
-    let row = |at: &u32| &rows[*at as usize];
-    match order.key {
-        // Rows are stored in this order.
-        SortKey::Number if order.descending => found.reverse(),
-        SortKey::Number => {}
-        // A stable sort of rows in number order: the number breaks ties.
-        SortKey::AssignedAt => {
-            found.sort_by(|a, b| nulls_last(row(a).assigned_at, row(b).assigned_at, order.descending))
-        }
-        SortKey::ExpiresAt => found.sort_by(|a, b| nulls_last(row(a).expires_at, row(b).expires_at, order.descending)),
-        SortKey::MonthlyCost => found.sort_by(|a, b| {
-            let cost = |at| row(at).cost.map(Money::printed_order);
-            nulls_last(cost(a), cost(b), order.descending)
-        }),
-    }
-    found
 }
 
 /// What is absent comes last in either direction.

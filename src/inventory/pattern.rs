@@ -1,5 +1,6 @@
 //! What `search` looks for: a run of digits, anywhere or at the start.
 
+use super::set::{ENDINGS, Mask};
 use crate::domain::E164;
 
 /// The most characters a search can have.
@@ -62,6 +63,104 @@ impl Pattern {
             rest /= 10;
         }
         false
+    }
+}
+
+/// A pattern prepared for sets: what it does to whole groups of numbers.
+pub struct Digits {
+    value: u64,
+    digits: u32,
+    anchored: bool,
+    /// The endings that have the digits in them, whatever the group.
+    endings: Mask,
+}
+
+/// Which numbers of a group match.
+pub enum Hit {
+    None,
+    All,
+    /// Those of [`Digits::endings`].
+    Shared,
+    /// Those of the mask that the caller lent.
+    Own,
+}
+
+impl Digits {
+    /// `None` for a pattern that matches nothing.
+    pub fn of(pattern: Pattern) -> Option<Digits> {
+        let Pattern::Digits { value, digits, anchored } = pattern else { return None };
+        let mut endings = Mask::EMPTY;
+        if !anchored && (1..=4).contains(&digits) {
+            let modulus = 10_u64.pow(digits);
+            for ending in 0..ENDINGS as u64 {
+                if (0..=4 - digits).any(|shift| ending / 10_u64.pow(shift) % modulus == value) {
+                    endings.insert(ending as u16);
+                }
+            }
+        }
+        Some(Digits { value, digits, anchored, endings })
+    }
+
+    pub fn endings(&self) -> &Mask {
+        &self.endings
+    }
+
+    /// What the pattern does to the numbers of a group. `own` is scratch
+    /// space, filled where the answer is [`Hit::Own`].
+    pub fn in_group(&self, group: u64, own: &mut Mask) -> Hit {
+        if self.digits == 0 {
+            return Hit::All;
+        }
+        // Numbers have at least seven digits, so a group has at least three.
+        let length = group.ilog10() + 1;
+        if self.anchored {
+            if self.digits <= length {
+                let begins = group / 10_u64.pow(length - self.digits) == self.value;
+                return if begins { Hit::All } else { Hit::None };
+            }
+            let over = self.digits - length;
+            if over > 4 || self.value / 10_u64.pow(over) != group {
+                return Hit::None;
+            }
+            *own = Mask::EMPTY;
+            self.straddle(over, own);
+            return Hit::Own;
+        }
+        if self.digits <= length {
+            let least = 10_u64.pow(self.digits - 1);
+            let modulus = least * 10;
+            let mut rest = group;
+            while rest >= least {
+                if rest % modulus == self.value {
+                    return Hit::All;
+                }
+                rest /= 10;
+            }
+        }
+        // The last digits of the group and the first of the ending.
+        let mut straddles = false;
+        for over in 1..=4.min(self.digits - 1) {
+            let before = self.digits - over;
+            if before <= length && group % 10_u64.pow(before) == self.value / 10_u64.pow(over) {
+                if !straddles {
+                    own.clone_from(&self.endings);
+                    straddles = true;
+                }
+                self.straddle(over, own);
+            }
+        }
+        match (straddles, self.digits <= 4) {
+            (true, _) => Hit::Own,
+            (false, true) => Hit::Shared,
+            (false, false) => Hit::None,
+        }
+    }
+
+    /// Adds the endings that begin with the last `over` digits.
+    fn straddle(&self, over: u32, own: &mut Mask) {
+        let width = 10_u64.pow(4 - over);
+        let from = self.value % 10_u64.pow(over) * width;
+        own.insert_range(from as u16, (from + width) as u16);
     }
 }
 

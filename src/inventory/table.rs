@@ -20,7 +20,7 @@ impl Index {
         if self == Index::NONE { None } else { Some(self.0 as usize) }
     }
 
-    fn new(at: usize) -> Index {
+    pub(super) fn at(at: usize) -> Index {
         assert!(at < u32::MAX as usize, "a table has fewer than 2^32 entries");
         Index(at as u32)
     }
@@ -74,7 +74,7 @@ impl<T: Entry> Table<T> {
         match self.by_id.get(entity.id()) {
             Some(&Index(at)) => self.entries[at as usize] = Arc::new(entity),
             None => {
-                self.by_id.insert(entity.id().into(), Index::new(self.entries.len()));
+                self.by_id.insert(entity.id().into(), Index::at(self.entries.len()));
                 self.entries.push(Arc::new(entity));
             }
         }
@@ -135,9 +135,13 @@ impl<T: Clone + Eq + Hash> Interned<T> {
         self.index.get(value).copied()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
     /// The values with their indices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Index, &T)> {
-        self.values.iter().enumerate().map(|(at, value)| (Index::new(at), value))
+        self.values.iter().enumerate().map(|(at, value)| (Index::at(at), value))
     }
 }
 
@@ -148,7 +152,7 @@ pub(super) fn intern<T: Clone + Eq + Hash>(all: &mut Arc<Interned<T>>, value: Op
         return index;
     }
     let all = Arc::make_mut(all);
-    let index = Index::new(all.values.len());
+    let index = Index::at(all.values.len());
     all.values.push(value.clone());
     all.index.insert(value.clone(), index);
     index

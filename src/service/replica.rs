@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tracing::{error, info};
 
 use crate::domain::{KeyId, PartnerId, PartnerKey, Time};
-use crate::inventory::Snapshot;
+use crate::inventory::{Loader, Snapshot};
 use crate::store::{Head, Load, Loaded, Store, StoreError};
 
 /// How many log entries are read at a time.
@@ -81,27 +81,29 @@ struct Follower {
 
 /// Every partner's snapshot as the store has it now.
 pub fn load(store: &dyn Store, what: Load) -> Result<HashMap<PartnerKey, Snapshot>, StoreError> {
-    let mut snapshots: HashMap<PartnerKey, Snapshot> = HashMap::new();
-    let mut last: Option<(PartnerKey, Snapshot)> = None;
+    let mut loaders: HashMap<PartnerKey, Loader> = HashMap::new();
+    let mut last: Option<(PartnerKey, Loader)> = None;
     store.load(what, &mut |loaded| {
         let key = match &loaded {
             Loaded::Partner { head, partner } => {
-                snapshots.insert(head.key, Snapshot::empty(head.key, head.version, head.digest, partner.clone()));
+                let empty = Snapshot::empty(head.key, head.version, head.digest, partner.clone());
+                loaders.insert(head.key, Loader::new(empty));
                 return Ok(());
             }
             Loaded::Account(key, _) | Loaded::Application(key, _) | Loaded::Trunk(key, _) | Loaded::Key(key, _) => *key,
             Loaded::Number { key, .. } => *key,
         };
-        // Numbers come in runs of one partner, so its snapshot is kept at hand.
+        // Numbers come in runs of one partner, so its loader is kept at hand.
         if last.as_ref().is_none_or(|(at, _)| *at != key) {
-            if let Some((at, snapshot)) = last.take() {
-                snapshots.insert(at, snapshot);
+            if let Some((at, loader)) = last.take() {
+                loaders.insert(at, loader);
             }
-            let snapshot = snapshots.remove(&key);
+            let loader = loaders.remove(&key);
             let missing = || StoreError::Corrupt { what: format!("a row of partner {key}, which does not exist") };
-            last = Some((key, snapshot.ok_or_else(missing)?));
+            last = Some((key, loader.ok_or_else(missing)?));
         }
-        let Some((_, snapshot)) = &mut last else { unreachable!("set above") };
+        let Some((_, loader)) = &mut last else { unreachable!("set above") };
+        let snapshot = &mut loader.snapshot;
         match loaded {
             Loaded::Partner { .. } => {}
             Loaded::Account(_, account) => Arc::make_mut(&mut snapshot.accounts).put(account),
@@ -110,13 +112,13 @@ pub fn load(store: &dyn Store, what: Load) -> Result<HashMap<PartnerKey, Snapsho
             Loaded::Key(_, key) => Arc::make_mut(&mut snapshot.keys).put(key),
             Loaded::Number { number, version, record, .. } => {
                 let misfit = |misfit| StoreError::Corrupt { what: format!("{misfit}") };
-                snapshot.load(number, version, &record).map_err(misfit)?;
+                loader.number(number, version, &record).map_err(misfit)?;
             }
         }
         Ok(())
     })?;
-    snapshots.extend(last);
-    Ok(snapshots)
+    loaders.extend(last);
+    Ok(loaders.into_iter().map(|(key, loader)| (key, loader.finish())).collect())
 }
 
 impl Replica {

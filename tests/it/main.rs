@@ -13,6 +13,7 @@ mod beside;
 mod cli;
 mod crash;
 mod import;
+mod index;
 mod inventory;
 mod replica;
 mod store;

@@ -1,0 +1,507 @@
+//! What is known of each number, in its order, a few bytes a number.
+//!
+//! Rows stand in leaves of up to 1,024 neighbours, and neighbours are alike: a
+//! block that was assigned together has one account, one price, one date. So
+//! what most rows say is said once, as a [`Profile`] with an id, and a leaf
+//! keeps each column as its few distinct values and a code a row, or no codes
+//! at all where all rows agree.
+//!
+//! A leaf also counts its rows by profile. A question about anything in a
+//! profile is asked once for each profile, and a whole leaf is answered by
+//! adding counts, without looking at its rows.
+//!
+//! Everything is copy-on-write. Invariants: numbers ascend strictly; no leaf
+//! and no chunk is empty.
+//! Deliberately absent: what the ids stand for.
+
+use std::sync::Arc;
+
+use super::table::Index;
+use crate::domain::{Country, E164, Money, NumberType, State, Time};
+
+/// How many rows a leaf has at the most.
+const LEAF_ROWS: usize = 1_024;
+/// How many rows a leaf is given when it is made, to leave room.
+const LEAF_FILL: usize = 768;
+/// How many leaves a chunk has at the most.
+const CHUNK_LEAVES: usize = 128;
+
+/// All of a number but its dates.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Profile {
+    pub state: State,
+    pub number_type: NumberType,
+    pub country: Option<Country>,
+    /// The holder, or whom a reserved number is promised to.
+    pub account: Index,
+    pub application: Index,
+    pub trunk: Index,
+    pub region: Index,
+    pub tags: Index,
+    pub cost: Option<Money>,
+}
+
+/// One number, unpacked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Row {
+    pub number: E164,
+    pub profile: Index,
+    pub version: u64,
+    pub assigned_at: Option<Time>,
+    pub expires_at: Option<Time>,
+    pub since: Time,
+    pub until: Option<Time>,
+}
+
+/// A column of a leaf: its distinct values, and which one each row has.
+#[derive(Clone)]
+pub(super) struct Column {
+    values: Box<[i64]>,
+    codes: Codes,
+}
+
+#[derive(Clone)]
+enum Codes {
+    /// All rows have the one value.
+    Same,
+    Byte(Box<[u8]>),
+    Word(Box<[u16]>),
+}
+
+/// No time; earlier than every time.
+pub(super) const NEVER: i64 = i64::MIN;
+
+impl Column {
+    fn of(cells: impl Iterator<Item = i64> + Clone) -> Column {
+        let mut values: Vec<i64> = Vec::new();
+        let mut last = None;
+        let mut codes: Vec<u16> = Vec::new();
+        let mut known: hashes::Map = hashes::Map::default();
+        for cell in cells {
+            let code = match last {
+                Some((value, code)) if value == cell => code,
+                _ => *known.entry(cell).or_insert_with(|| {
+                    values.push(cell);
+                    values.len() as u16 - 1
+                }),
+            };
+            last = Some((cell, code));
+            codes.push(code);
+        }
+        let codes = match values.len() {
+            0 | 1 => Codes::Same,
+            2..=256 => Codes::Byte(codes.iter().map(|&code| code as u8).collect()),
+            _ => Codes::Word(codes.into()),
+        };
+        Column { values: values.into(), codes }
+    }
+
+    /// The distinct values.
+    pub(super) fn values(&self) -> &[i64] {
+        &self.values
+    }
+
+    pub(super) fn code(&self, row: usize) -> usize {
+        match &self.codes {
+            Codes::Same => 0,
+            Codes::Byte(codes) => usize::from(codes[row]),
+            Codes::Word(codes) => usize::from(codes[row]),
+        }
+    }
+
+    pub(super) fn value(&self, row: usize) -> i64 {
+        self.values[self.code(row)]
+    }
+
+    fn bytes(&self) -> usize {
+        let codes = match &self.codes {
+            Codes::Same => 0,
+            Codes::Byte(codes) => codes.len(),
+            Codes::Word(codes) => codes.len() * 2,
+        };
+        self.values.len() * 8 + codes
+    }
+}
+
+/// A hash map of integers with a hasher that is as fast as they are.
+mod hashes {
+    use std::collections::HashMap;
+    use std::hash::{BuildHasherDefault, Hasher};
+
+    pub(super) type Map = HashMap<i64, u16, BuildHasherDefault<Mix>>;
+
+    #[derive(Default)]
+    pub(super) struct Mix(u64);
+
+    impl Hasher for Mix {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+
+        fn write(&mut self, bytes: &[u8]) {
+            bytes.iter().for_each(|&byte| self.write_i64(i64::from(byte)));
+        }
+
+        fn write_i64(&mut self, value: i64) {
+            let mixed = (self.0 ^ value as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.0 = mixed ^ mixed >> 32;
+        }
+    }
+}
+
+/// The numbers of a leaf, as distances from its first.
+#[derive(Clone)]
+enum Numbers {
+    /// Each one more than the one before.
+    Run,
+    Word(Box<[u16]>),
+    Long(Box<[u32]>),
+    Wide(Box<[u64]>),
+}
+
+/// Up to 1,024 neighbouring numbers.
+#[derive(Clone)]
+pub(super) struct Leaf {
+    first: u64,
+    last: u64,
+    len: u16,
+    numbers: Numbers,
+    pub profiles: Column,
+    /// How many rows have each of the values of `profiles`.
+    pub profile_counts: Box<[u16]>,
+    version: Column,
+    pub assigned_at: Column,
+    pub expires_at: Column,
+    since: Column,
+    until: Column,
+}
+
+fn cell(time: Option<Time>) -> i64 {
+    time.map_or(NEVER, Time::seconds)
+}
+
+fn time(cell: i64) -> Option<Time> {
+    if cell == NEVER { None } else { Time::new(cell) }
+}
+
+impl Leaf {
+    fn of(rows: &[Row]) -> Leaf {
+        let (first, last) = (rows[0].number.digits(), rows[rows.len() - 1].number.digits());
+        let offsets = rows.iter().map(|row| row.number.digits() - first);
+        let numbers = match last - first {
+            span if span as usize == rows.len() - 1 => Numbers::Run,
+            span if span <= u64::from(u16::MAX) => Numbers::Word(offsets.map(|offset| offset as u16).collect()),
+            span if span <= u64::from(u32::MAX) => Numbers::Long(offsets.map(|offset| offset as u32).collect()),
+            _ => Numbers::Wide(offsets.collect()),
+        };
+        let profiles = Column::of(rows.iter().map(|row| row.profile.get().map_or(-1, |at| at as i64)));
+        let mut profile_counts = vec![0; profiles.values.len()];
+        (0..rows.len()).for_each(|row| profile_counts[profiles.code(row)] += 1);
+        Leaf {
+            first,
+            last,
+            len: rows.len() as u16,
+            numbers,
+            profiles,
+            profile_counts: profile_counts.into(),
+            version: Column::of(rows.iter().map(|row| row.version as i64)),
+            assigned_at: Column::of(rows.iter().map(|row| cell(row.assigned_at))),
+            expires_at: Column::of(rows.iter().map(|row| cell(row.expires_at))),
+            since: Column::of(rows.iter().map(|row| row.since.seconds())),
+            until: Column::of(rows.iter().map(|row| cell(row.until))),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub(super) fn number(&self, row: usize) -> u64 {
+        self.first
+            + match &self.numbers {
+                Numbers::Run => row as u64,
+                Numbers::Word(offsets) => u64::from(offsets[row]),
+                Numbers::Long(offsets) => u64::from(offsets[row]),
+                Numbers::Wide(offsets) => offsets[row],
+            }
+    }
+
+    /// How many of its rows have a number below this one.
+    pub(super) fn rank(&self, number: u64) -> usize {
+        let Some(offset) = number.checked_sub(self.first) else { return 0 };
+        match &self.numbers {
+            Numbers::Run => (offset as usize).min(self.len()),
+            Numbers::Word(offsets) => offsets.partition_point(|&have| u64::from(have) < offset),
+            Numbers::Long(offsets) => offsets.partition_point(|&have| u64::from(have) < offset),
+            Numbers::Wide(offsets) => offsets.partition_point(|&have| have < offset),
+        }
+    }
+
+    pub(super) fn find(&self, number: u64) -> Option<usize> {
+        let row = self.rank(number);
+        (row < self.len() && self.number(row) == number).then_some(row)
+    }
+
+    pub(super) fn row(&self, row: usize) -> Row {
+        Row {
+            number: E164::new(self.number(row)).expect("what came in as a number"),
+            profile: Index::at(self.profiles.value(row) as usize),
+            version: self.version.value(row) as u64,
+            assigned_at: time(self.assigned_at.value(row)),
+            expires_at: time(self.expires_at.value(row)),
+            since: Time::new(self.since.value(row)).expect("what came in as a time"),
+            until: time(self.until.value(row)),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let numbers = match &self.numbers {
+            Numbers::Run => 0,
+            Numbers::Word(offsets) => offsets.len() * 2,
+            Numbers::Long(offsets) => offsets.len() * 4,
+            Numbers::Wide(offsets) => offsets.len() * 8,
+        };
+        let columns = [&self.profiles, &self.version, &self.assigned_at, &self.expires_at, &self.since, &self.until];
+        let columns: usize = columns.iter().map(|column| column.bytes()).sum();
+        size_of::<Leaf>() + 16 + numbers + columns + self.profile_counts.len() * 2
+    }
+}
+
+#[derive(Clone)]
+struct Chunk {
+    len: usize,
+    leaves: Vec<Arc<Leaf>>,
+}
+
+impl Chunk {
+    fn first(&self) -> u64 {
+        self.leaves[0].first
+    }
+
+    fn last(&self) -> u64 {
+        self.leaves[self.leaves.len() - 1].last
+    }
+}
+
+/// All rows of a partner.
+#[derive(Clone, Default)]
+pub(super) struct Rows {
+    chunks: Vec<Arc<Chunk>>,
+    len: usize,
+}
+
+impl Rows {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn leaves(&self) -> impl Iterator<Item = &Leaf> {
+        self.chunks.iter().flat_map(|chunk| chunk.leaves.iter().map(|leaf| &**leaf))
+    }
+
+    /// The leaves from the one that may have a number above `after`.
+    pub(super) fn leaves_after(&self, after: Option<u64>) -> impl Iterator<Item = &Leaf> {
+        let after = after.unwrap_or(0);
+        let chunk = self.chunks.partition_point(|chunk| chunk.last() <= after);
+        let chunks = self.chunks[chunk..].iter();
+        chunks.flat_map(move |chunk| {
+            let leaf = chunk.leaves.partition_point(|leaf| leaf.last <= after);
+            chunk.leaves[leaf..].iter().map(|leaf| &**leaf)
+        })
+    }
+
+    pub(super) fn leaf_count(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.leaves.len()).sum()
+    }
+
+    pub(super) fn get(&self, number: u64) -> Option<Row> {
+        let chunk = self.chunks.partition_point(|chunk| chunk.last() < number);
+        let chunk = self.chunks.get(chunk)?;
+        let leaf = &chunk.leaves[chunk.leaves.partition_point(|leaf| leaf.last < number)];
+        leaf.find(number).map(|row| leaf.row(row))
+    }
+
+    /// How many rows have a number of at most this.
+    pub(super) fn rank(&self, number: u64) -> usize {
+        let at = self.chunks.partition_point(|chunk| chunk.last() <= number);
+        let before: usize = self.chunks[..at].iter().map(|chunk| chunk.len).sum();
+        let Some(chunk) = self.chunks.get(at) else { return before };
+        let leaf = chunk.leaves.partition_point(|leaf| leaf.last <= number);
+        let within: usize = chunk.leaves[..leaf].iter().map(|leaf| leaf.len()).sum();
+        before + within + chunk.leaves[leaf].rank(number + 1)
+    }
+
+    /// The rows from the one with this rank on.
+    pub(super) fn slice(&self, mut rank: usize, count: usize) -> Vec<Row> {
+        let mut out = Vec::with_capacity(count.min(self.len.saturating_sub(rank)));
+        for chunk in &self.chunks {
+            if rank >= chunk.len {
+                rank -= chunk.len;
+                continue;
+            }
+            for leaf in &chunk.leaves {
+                if rank >= leaf.len() {
+                    rank -= leaf.len();
+                    continue;
+                }
+                let end = (rank + count - out.len()).min(leaf.len());
+                out.extend((rank..end).map(|row| leaf.row(row)));
+                rank = 0;
+                if out.len() == count {
+                    return out;
+                }
+            }
+        }
+        out
+    }
+
+    /// A cursor for look-ups in ascending order.
+    pub(super) fn seeker(&self) -> Seeker<'_> {
+        Seeker { rows: self, chunk: 0, leaf: 0 }
+    }
+
+    /// The rows with some put in, replaced or taken out, ascending strictly.
+    pub(super) fn edited(&self, edits: &[(u64, Option<Row>)]) -> Rows {
+        let mut builder = Builder::default();
+        let mut edits = edits;
+        if self.chunks.is_empty() {
+            builder.rows.extend(edits.iter().filter_map(|(_, row)| *row));
+            return builder.finish();
+        }
+        for (at, chunk) in self.chunks.iter().enumerate() {
+            // A chunk takes the edits up to where the next one begins.
+            let next = self.chunks.get(at + 1).map_or(u64::MAX, |next| next.first());
+            let (now, later) = edits.split_at(edits.partition_point(|(number, _)| *number < next));
+            edits = later;
+            if now.is_empty() {
+                builder.share_chunk(chunk);
+            } else {
+                edit_chunk(chunk, now, &mut builder);
+            }
+        }
+        builder.finish()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.leaves().map(Leaf::bytes).sum::<usize>() + self.leaf_count() * 8
+    }
+}
+
+fn edit_chunk(chunk: &Chunk, mut edits: &[(u64, Option<Row>)], builder: &mut Builder) {
+    for (at, leaf) in chunk.leaves.iter().enumerate() {
+        let next = chunk.leaves.get(at + 1).map_or(u64::MAX, |next| next.first);
+        let (now, later) = edits.split_at(edits.partition_point(|(number, _)| *number < next));
+        edits = later;
+        if now.is_empty() {
+            builder.share(leaf);
+            continue;
+        }
+        let mut from = 0;
+        for (number, row) in now {
+            let to = leaf.rank(*number);
+            builder.rows.extend((from..to).map(|row| leaf.row(row)));
+            from = to + usize::from(to < leaf.len() && leaf.number(to) == *number);
+            builder.rows.extend(*row);
+        }
+        builder.rows.extend((from..leaf.len()).map(|row| leaf.row(row)));
+    }
+}
+
+/// Makes leaves and chunks out of rows that come in order.
+#[derive(Default)]
+pub(super) struct Builder {
+    rows: Vec<Row>,
+    leaves: Vec<Arc<Leaf>>,
+    chunks: Vec<Arc<Chunk>>,
+    len: usize,
+}
+
+impl Builder {
+    pub(super) fn push(&mut self, row: Row) {
+        self.rows.push(row);
+        if self.rows.len() == LEAF_ROWS {
+            self.pack();
+        }
+    }
+
+    fn share(&mut self, leaf: &Arc<Leaf>) {
+        self.pack();
+        self.place(leaf.clone());
+    }
+
+    fn share_chunk(&mut self, chunk: &Arc<Chunk>) {
+        self.pack();
+        self.close();
+        self.len += chunk.len;
+        self.chunks.push(chunk.clone());
+    }
+
+    /// Turns the rows at hand into leaves of about the same size.
+    fn pack(&mut self) {
+        let rows = std::mem::take(&mut self.rows);
+        if rows.is_empty() {
+            return;
+        }
+        let leaves = if rows.len() <= LEAF_ROWS { 1 } else { rows.len().div_ceil(LEAF_FILL) };
+        for part in rows.chunks(rows.len().div_ceil(leaves)) {
+            self.place(Arc::new(Leaf::of(part)));
+        }
+        self.rows = rows;
+        self.rows.clear();
+    }
+
+    fn place(&mut self, leaf: Arc<Leaf>) {
+        self.leaves.push(leaf);
+        if self.leaves.len() == 2 * CHUNK_LEAVES {
+            self.close();
+        }
+    }
+
+    /// Turns the leaves at hand into chunks of about the same size: a full
+    /// chunk and a tiny one would leave tiny ones all over after many edits.
+    fn close(&mut self) {
+        let leaves = std::mem::take(&mut self.leaves);
+        let chunks = leaves.len().div_ceil(CHUNK_LEAVES).max(1);
+        for leaves in leaves.chunks(leaves.len().div_ceil(chunks).max(1)) {
+            let len = leaves.iter().map(|leaf| leaf.len()).sum();
+            self.len += len;
+            self.chunks.push(Arc::new(Chunk { len, leaves: leaves.to_vec() }));
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Rows {
+        self.pack();
+        self.close();
+        Rows { chunks: self.chunks, len: self.len }
+    }
+}
+
+/// Looks numbers up in ascending order, remembering where it is.
+pub(super) struct Seeker<'a> {
+    rows: &'a Rows,
+    chunk: usize,
+    leaf: usize,
+}
+
+impl<'a> Seeker<'a> {
+    pub(super) fn find(&mut self, number: u64) -> Option<(&'a Leaf, usize)> {
+        while self.rows.chunks.get(self.chunk)?.last() < number {
+            self.chunk += 1;
+            self.leaf = 0;
+        }
+        let leaves = &self.rows.chunks[self.chunk].leaves;
+        if leaves[self.leaf].last < number {
+            self.leaf += leaves[self.leaf..].partition_point(|leaf| leaf.last < number);
+        }
+        let leaf = &leaves[self.leaf];
+        leaf.find(number).map(|row| (&**leaf, row))
+    }
+}

@@ -1,0 +1,571 @@
+//! How a question is answered: which structure knows the answer cheapest, and
+//! one page cut out of it.
+//!
+//! - No filter: the rows know their ranks.
+//! - A search, an account, an application: sets of numbers, intersected group
+//!   by group, counted without being written out.
+//! - Anything else: leaf by leaf, by the profiles a leaf counts; single rows
+//!   are looked at only where a date decides.
+//! - Both: the sets first, then the rows of what they let through, or the
+//!   leaves alone where the sets are larger than those.
+//!
+//! All of them hand over matching numbers in batches (a group, a leaf) with an
+//! exact count, and a batch is written out only where the page cuts it.
+//! Another order than the number's reads all that match and sorts.
+
+use std::cmp::Ordering;
+
+use super::pattern::{Digits, Hit};
+use super::rows::{Leaf, NEVER, Profile};
+use super::set::{ENDINGS, Groups, Mask, Members, Set};
+use super::table::Index;
+use super::{Filter, Order, Pattern, Selection, Snapshot, SortKey, Window};
+use crate::domain::{E164, Money, State, Status, Time};
+
+/// Matching numbers of one group or leaf.
+struct Batch<'a> {
+    first: u64,
+    last: u64,
+    count: usize,
+    /// Writes them out, ascending.
+    list: &'a mut dyn FnMut(&mut Vec<u64>),
+}
+
+/// What takes batches; `false` ends the walk.
+type Take<'t> = dyn FnMut(Batch<'_>) -> bool + 't;
+
+/// A filter with its names looked up.
+struct Question<'a, 'f> {
+    snapshot: &'a Snapshot,
+    filter: &'f Filter,
+    now: Time,
+    account: Option<Index>,
+    application: Option<Index>,
+    trunk: Option<Index>,
+    region: Option<Index>,
+    tagged: Option<Vec<Index>>,
+    digits: Option<Digits>,
+}
+
+impl<'a, 'f> Question<'a, 'f> {
+    /// `None` when nothing can match.
+    fn new(snapshot: &'a Snapshot, filter: &'f Filter, now: Time) -> Option<Question<'a, 'f>> {
+        fn look_up(name: &Option<Box<str>>, find: impl Fn(&str) -> Option<Index>) -> Option<Option<Index>> {
+            match name {
+                Some(name) => find(name).map(Some),
+                None => Some(None),
+            }
+        }
+        Some(Question {
+            snapshot,
+            filter,
+            now,
+            account: look_up(&filter.account, |id| snapshot.accounts.find(id))?,
+            application: look_up(&filter.application, |id| snapshot.applications.find(id))?,
+            trunk: look_up(&filter.trunk, |id| snapshot.trunks.find(id))?,
+            region: look_up(&filter.region, |name| snapshot.regions.find(&name.into()))?,
+            tagged: filter.tag.as_ref().map(|tag| {
+                let sets = snapshot.tags.iter().filter(|(_, tags)| tags.contains(tag));
+                sets.map(|(index, _)| index).collect()
+            }),
+            digits: match filter.search {
+                None | Some(Pattern::Digits { digits: 0, .. }) => None,
+                Some(pattern) => Some(Digits::of(pattern)?),
+            },
+        })
+    }
+
+    /// Whether something is asked that only rows can answer.
+    fn asks_rows(&self) -> bool {
+        let filter = self.filter;
+        self.trunk.is_some()
+            || self.region.is_some()
+            || self.tagged.is_some()
+            || filter.status.is_some()
+            || filter.number_type.is_some()
+            || filter.country.is_some()
+            || filter.routed.is_some()
+            || filter.assigned.is_some()
+            || self.asks_dates()
+    }
+
+    /// Whether one of the filters on dates is set.
+    fn asks_dates(&self) -> bool {
+        let filter = self.filter;
+        filter.expires_before.is_some()
+            || filter.expires_after.is_some()
+            || filter.assigned_before.is_some()
+            || filter.assigned_after.is_some()
+    }
+
+    /// What a profile alone decides. Of the status, only what no date can
+    /// change: see [`Question::row`].
+    fn profile(&self, profile: &Profile) -> bool {
+        fn is<T: PartialEq>(wanted: Option<T>, have: T) -> bool {
+            wanted.is_none_or(|wanted| wanted == have)
+        }
+        let filter = self.filter;
+        let held = profile.state.held();
+        self.account.is_none_or(|wanted| held && wanted == profile.account)
+            && is(self.application, profile.application)
+            && is(self.trunk, profile.trunk)
+            && is(self.region, profile.region)
+            && is(filter.number_type, profile.number_type)
+            && filter.country.is_none_or(|wanted| profile.country == Some(wanted))
+            && is(filter.assigned, held)
+            && is(filter.routed, profile.application != Index::NONE)
+            && self.tagged.as_ref().is_none_or(|sets| sets.contains(&profile.tags))
+            && (filter.status != Some(Status::Active) || profile.state == State::Active)
+    }
+
+    /// What the dates of a row decide, given that its profile fits.
+    fn dates(&self, state: State, assigned_at: i64, expires_at: i64) -> bool {
+        fn before(wanted: Option<Time>, have: i64) -> bool {
+            wanted.is_none_or(|wanted| have != NEVER && have < wanted.seconds())
+        }
+        fn after(wanted: Option<Time>, have: i64) -> bool {
+            wanted.is_none_or(|wanted| have != NEVER && have > wanted.seconds())
+        }
+        let filter = self.filter;
+        let expired = expires_at != NEVER && expires_at <= self.now.seconds();
+        let active = state == State::Active && !expired;
+        filter.status.is_none_or(|wanted| (wanted == Status::Active) == active)
+            && before(filter.expires_before, expires_at)
+            && after(filter.expires_after, expires_at)
+            && before(filter.assigned_before, assigned_at)
+            && after(filter.assigned_after, assigned_at)
+    }
+
+    /// Whether one row is let through.
+    fn row(&self, leaf: &Leaf, row: usize) -> bool {
+        let profile = self.snapshot.profile(Index::at(leaf.profiles.value(row) as usize));
+        self.profile(profile) && self.dates(profile.state, leaf.assigned_at.value(row), leaf.expires_at.value(row))
+    }
+
+    /// The sets that what matches must be in.
+    fn sets(&self) -> Vec<&'a Set> {
+        let snapshot = self.snapshot;
+        let account = self.account.map(|at| snapshot.account_set(at));
+        let application = self.application.map(|at| snapshot.application_set(at));
+        account.into_iter().chain(application).collect()
+    }
+
+    /// Hands over all that matches, in number order, from above `after`.
+    fn walk(&self, after: Option<u64>, take: &mut Take<'_>) {
+        let sets = self.sets();
+        let asks_rows = self.asks_rows();
+        let smallest = sets.iter().map(|set| set.len()).min();
+        // A look-up costs about as much as a few leaves do.
+        let leaves_win = smallest.is_none_or(|numbers| numbers > 2 * self.snapshot.rows.leaf_count());
+        if asks_rows && self.digits.is_none() && leaves_win {
+            self.walk_leaves(after, take);
+        } else {
+            self.walk_sets(&sets, asks_rows, after, take);
+        }
+    }
+
+    fn walk_leaves(&self, after: Option<u64>, take: &mut Take<'_>) {
+        // What each profile answers: not asked yet, no, yes.
+        let mut answers: Vec<Option<bool>> = vec![None; self.snapshot.profiles.len()];
+        let mut matching: Vec<u16> = Vec::new();
+        for leaf in self.snapshot.rows.leaves_after(after) {
+            let counted = self.leaf(leaf, &mut answers, &mut matching);
+            let count = match counted {
+                Counted::All => leaf.len(),
+                Counted::Profiles(count) => count,
+                Counted::Listed => matching.len(),
+            };
+            if count == 0 {
+                continue;
+            }
+            let mut list = |out: &mut Vec<u64>| match counted {
+                Counted::All => out.extend((0..leaf.len()).map(|row| leaf.number(row))),
+                Counted::Listed => out.extend(matching.iter().map(|&row| leaf.number(usize::from(row)))),
+                Counted::Profiles(_) => {
+                    let fits = |row: &usize| answers[leaf.profiles.value(*row) as usize] == Some(true);
+                    out.extend((0..leaf.len()).filter(fits).map(|row| leaf.number(row)));
+                }
+            };
+            let batch = Batch { first: leaf.first(), last: leaf.last(), count, list: &mut list };
+            if !take(batch) {
+                return;
+            }
+        }
+    }
+
+    /// How many rows of a leaf match, looking at as little as decides.
+    fn leaf(&self, leaf: &Leaf, answers: &mut [Option<bool>], matching: &mut Vec<u16>) -> Counted {
+        let mut count = 0;
+        let mut fitting = 0;
+        for (&value, &rows) in leaf.profiles.values().iter().zip(&leaf.profile_counts) {
+            let at = value as usize;
+            let answer = *answers[at].get_or_insert_with(|| self.profile(self.snapshot.profile(Index::at(at))));
+            count += usize::from(rows) * usize::from(answer);
+            fitting += usize::from(answer);
+        }
+        if fitting == 0 {
+            return Counted::Profiles(0);
+        }
+        // A date decides if a filter asks for one, or if the status hangs on
+        // an expiry that has passed.
+        let status_by_date = match self.filter.status {
+            None => false,
+            Some(Status::Active) => {
+                let passed = |&end: &i64| end != NEVER && end <= self.now.seconds();
+                leaf.expires_at.values().iter().any(passed)
+            }
+            // The profile says only what excludes `active`.
+            Some(Status::Suspended) => true,
+        };
+        if !status_by_date && !self.asks_dates() {
+            return if count == leaf.len() { Counted::All } else { Counted::Profiles(count) };
+        }
+        matching.clear();
+        for row in 0..leaf.len() {
+            let at = leaf.profiles.value(row) as usize;
+            if answers[at] == Some(true) {
+                let state = self.snapshot.profile(Index::at(at)).state;
+                if self.dates(state, leaf.assigned_at.value(row), leaf.expires_at.value(row)) {
+                    matching.push(row as u16);
+                }
+            }
+        }
+        Counted::Listed
+    }
+
+    fn walk_sets(&self, sets: &[&'a Set], asks_rows: bool, after: Option<u64>, take: &mut Take<'_>) {
+        let all = &self.snapshot.all;
+        // From the set with the fewest numbers, the others are asked.
+        let mut order: Vec<&Set> = if sets.is_empty() { vec![all] } else { sets.to_vec() };
+        order.sort_by_key(|set| set.len());
+        let mut groups = order[0].groups();
+        let mut others: Vec<Groups<'_>> = order[1..].iter().map(|set| set.groups()).collect();
+        let mut seeker = self.snapshot.rows.seeker();
+        let mut own = Mask::EMPTY;
+        let mut numbers: Vec<u64> = Vec::new();
+        let mut next = groups.seek(after.map_or(0, super::set::group_of));
+        'groups: while let Some((group, members)) = next {
+            let hit = match &self.digits {
+                Some(digits) => digits.in_group(group, &mut own),
+                None => Hit::All,
+            };
+            if matches!(hit, Hit::None) {
+                next = groups.next();
+                continue;
+            }
+            let mut same: Vec<Members<'_>> = Vec::new();
+            for other in &mut others {
+                match other.seek(group) {
+                    Some((found, members)) if found == group => same.push(members),
+                    Some((found, _)) => {
+                        // Nothing in between is in all of them. The other's
+                        // cursor has passed `found`, so it is wound back.
+                        other.back();
+                        next = groups.seek(found);
+                        continue 'groups;
+                    }
+                    None => return,
+                }
+            }
+            let base = group * ENDINGS as u64;
+            let mask = match hit {
+                Hit::Shared => self.digits.as_ref().map(|digits| digits.endings()),
+                Hit::Own => Some(&own),
+                Hit::All | Hit::None => None,
+            };
+            // The common case: one set, counted under a mask or whole.
+            let plain = same.is_empty() && !asks_rows;
+            let count = match (plain, mask) {
+                (true, Some(mask)) => members.count_in(mask),
+                (true, None) => members.count(),
+                (false, _) => {
+                    numbers.clear();
+                    members.for_each(|ending| {
+                        let fits = mask.is_none_or(|mask| mask.contains(ending))
+                            && same.iter().all(|members| members.contains(ending));
+                        let number = base + u64::from(ending);
+                        if fits && (!asks_rows || seeker.find(number).is_some_and(|(leaf, row)| self.row(leaf, row))) {
+                            numbers.push(number);
+                        }
+                    });
+                    numbers.len()
+                }
+            };
+            if count > 0 {
+                let mut list = |out: &mut Vec<u64>| {
+                    if plain {
+                        members.for_each(|ending| {
+                            if mask.is_none_or(|mask| mask.contains(ending)) {
+                                out.push(base + u64::from(ending));
+                            }
+                        });
+                    } else {
+                        out.extend(&numbers);
+                    }
+                };
+                let batch = Batch { first: base, last: base + ENDINGS as u64 - 1, count, list: &mut list };
+                if !take(batch) {
+                    return;
+                }
+            }
+            next = groups.next();
+        }
+    }
+}
+
+/// How the matching rows of a leaf were counted.
+#[derive(Clone, Copy)]
+enum Counted {
+    All,
+    /// This many, those whose profile answers yes.
+    Profiles(usize),
+    /// Row by row, into the list.
+    Listed,
+}
+
+pub(super) fn select<'a>(
+    snapshot: &'a Snapshot,
+    filter: &Filter,
+    order: Order,
+    window: Window,
+    now: Time,
+) -> Selection<'a> {
+    let Some(question) = Question::new(snapshot, filter, now) else {
+        return Selection { total: 0, start: 0, rows: Vec::new(), before: None };
+    };
+    if !order.by_number() {
+        return select_sorted(&question, order, window);
+    }
+    // What ranks by itself is neither counted nor walked.
+    let ranked = match (&question.sets()[..], question.digits.is_some() || question.asks_rows()) {
+        ([], false) => Some(Ranked::Rows(snapshot)),
+        ([set], false) => Some(Ranked::Set(set)),
+        _ => None,
+    };
+    let found = match ranked {
+        Some(ranked) => ranked.cut(window),
+        None => cut(&question, window),
+    };
+    let before = match window {
+        Window::After { rows, .. } if found.start > rows as u64 => {
+            let skip = found.start - rows as u64 - 1;
+            let at = Window::Page { skip, rows: 1 };
+            let earlier = match ranked {
+                Some(ranked) => ranked.cut(at),
+                None => cut_until(&question, at),
+            };
+            earlier.numbers.first().copied()
+        }
+        Window::After { .. } | Window::Page { .. } => None,
+    };
+    let mut seeker = snapshot.rows.seeker();
+    let row = |&number: &u64| seeker.find(number).map(|(leaf, row)| snapshot.show(leaf.row(row), now));
+    Selection {
+        total: found.total,
+        start: found.start,
+        rows: found.numbers.iter().filter_map(row).collect(),
+        before: before.and_then(E164::new),
+    }
+}
+
+/// A page as numbers.
+#[derive(Default)]
+struct Cut {
+    total: u64,
+    start: u64,
+    numbers: Vec<u64>,
+}
+
+/// What knows the rank of each of its numbers.
+#[derive(Clone, Copy)]
+enum Ranked<'a> {
+    /// All numbers of a partner.
+    Rows(&'a Snapshot),
+    Set(&'a Set),
+}
+
+impl Ranked<'_> {
+    fn cut(self, window: Window) -> Cut {
+        let total = match self {
+            Ranked::Rows(snapshot) => snapshot.rows.len(),
+            Ranked::Set(set) => set.len(),
+        };
+        let (start, rows) = match (window, self) {
+            (Window::Page { skip, rows }, _) => (usize::try_from(skip).unwrap_or(usize::MAX).min(total), rows),
+            (Window::After { number, rows }, Ranked::Rows(snapshot)) => (snapshot.rows.rank(number.digits()), rows),
+            (Window::After { number, rows }, Ranked::Set(set)) => (set.rank(number.digits()), rows),
+        };
+        let numbers = match self {
+            Ranked::Rows(snapshot) => snapshot.rows.slice(start, rows).iter().map(|row| row.number.digits()).collect(),
+            Ranked::Set(set) => set.slice(start, rows),
+        };
+        Cut { total: total as u64, start: start as u64, numbers }
+    }
+}
+
+/// A page of what matches, and how many match in all.
+fn cut(question: &Question<'_, '_>, window: Window) -> Cut {
+    let mut cut = Cut::default();
+    question.walk(None, &mut |batch| {
+        cut.take(batch, window);
+        true
+    });
+    if let Window::Page { skip, .. } = window {
+        cut.start = skip.min(cut.total);
+    }
+    cut
+}
+
+/// A page of what matches, without caring what comes after it.
+fn cut_until(question: &Question<'_, '_>, window: Window) -> Cut {
+    let mut cut = Cut::default();
+    question.walk(None, &mut |batch| {
+        cut.take(batch, window);
+        !cut.full(window)
+    });
+    cut
+}
+
+impl Cut {
+    fn full(&self, window: Window) -> bool {
+        let (Window::Page { rows, .. } | Window::After { rows, .. }) = window;
+        self.numbers.len() >= rows
+    }
+
+    fn take(&mut self, batch: Batch<'_>, window: Window) {
+        let (from, rows) = match window {
+            Window::Page { skip, rows } => (skip.saturating_sub(self.total), rows),
+            Window::After { number, rows } => {
+                let number = number.digits();
+                if batch.last <= number {
+                    self.start += batch.count as u64;
+                    self.total += batch.count as u64;
+                    return;
+                }
+                if batch.first <= number {
+                    let mut list = Vec::with_capacity(batch.count);
+                    (batch.list)(&mut list);
+                    let below = list.partition_point(|&have| have <= number);
+                    self.start += below as u64;
+                    self.total += batch.count as u64;
+                    let room = rows - self.numbers.len();
+                    self.numbers.extend(list[below..].iter().take(room));
+                    return;
+                }
+                (0, rows)
+            }
+        };
+        self.total += batch.count as u64;
+        let room = rows - self.numbers.len();
+        if from < batch.count as u64 && room > 0 {
+            let mut list = Vec::with_capacity(batch.count);
+            (batch.list)(&mut list);
+            self.numbers.extend(list[from as usize..].iter().take(room));
+        }
+    }
+}
+
+/// The next matching numbers above `after`, at most `count`, without a total.
+pub(super) fn next(snapshot: &Snapshot, filter: &Filter, after: Option<E164>, count: usize, now: Time) -> Vec<E164> {
+    let Some(question) = Question::new(snapshot, filter, now) else { return Vec::new() };
+    let after = after.map(E164::digits);
+    let mut found: Vec<u64> = Vec::with_capacity(count);
+    question.walk(after, &mut |batch| {
+        let from = found.len();
+        (batch.list)(&mut found);
+        if let Some(after) = after {
+            let below = found[from..].partition_point(|&number| number <= after);
+            found.drain(from..from + below);
+        }
+        found.len() < count
+    });
+    found.truncate(count);
+    found.into_iter().filter_map(E164::new).collect()
+}
+
+/// All that matches, in any order.
+pub(super) fn sorted(snapshot: &Snapshot, filter: &Filter, order: Order, now: Time) -> Vec<E164> {
+    let Some(question) = Question::new(snapshot, filter, now) else { return Vec::new() };
+    let mut keyed = keys(&question, order);
+    keyed.sort_unstable();
+    keyed.into_iter().filter_map(|key| E164::new(key.number)).collect()
+}
+
+fn select_sorted<'a>(question: &Question<'a, '_>, order: Order, window: Window) -> Selection<'a> {
+    let snapshot = question.snapshot;
+    let mut keyed = keys(question, order);
+    let total = keyed.len();
+    // Only the page itself has to be in order: what is before it is cut off
+    // by selection, what is after it likewise.
+    let (start, rows) = match window {
+        Window::Page { skip, rows } => (usize::try_from(skip).unwrap_or(usize::MAX).min(total), rows),
+        Window::After { .. } => (0, 0),
+    };
+    if start > 0 && start < total {
+        keyed.select_nth_unstable(start);
+    }
+    let mut page = keyed.split_off(start);
+    if rows < page.len() {
+        page.select_nth_unstable(rows);
+        page.truncate(rows);
+    }
+    page.sort_unstable();
+    let row = |key: &Key| snapshot.rows.get(key.number).map(|row| snapshot.show(row, question.now));
+    Selection { total: total as u64, start: start as u64, rows: page.iter().filter_map(row).collect(), before: None }
+}
+
+/// A row's place in an order: what is absent last, the number breaks ties.
+#[derive(PartialEq, Eq)]
+struct Key {
+    absent: bool,
+    /// Negated where the order descends.
+    value: i128,
+    number: u64,
+    descending: bool,
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Key) -> Ordering {
+        let values = (self.absent, self.value).cmp(&(other.absent, other.value));
+        let numbers = self.number.cmp(&other.number);
+        values.then(if self.descending { numbers.reverse() } else { numbers })
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn keys(question: &Question<'_, '_>, order: Order) -> Vec<Key> {
+    let snapshot = question.snapshot;
+    let mut keys = Vec::new();
+    let mut seeker = snapshot.rows.seeker();
+    let mut numbers = Vec::new();
+    question.walk(None, &mut |batch| {
+        numbers.clear();
+        (batch.list)(&mut numbers);
+        for &number in &numbers {
+            let Some((leaf, row)) = seeker.find(number) else { continue };
+            let value = match order.key {
+                SortKey::Number => Some(0),
+                SortKey::AssignedAt => Some(leaf.assigned_at.value(row)).filter(|&at| at != NEVER).map(i128::from),
+                SortKey::ExpiresAt => Some(leaf.expires_at.value(row)).filter(|&at| at != NEVER).map(i128::from),
+                SortKey::MonthlyCost => {
+                    let profile = snapshot.profile(Index::at(leaf.profiles.value(row) as usize));
+                    profile.cost.map(Money::printed_order)
+                }
+            };
+            let signed = value.map(|value| if order.descending { -value } else { value });
+            keys.push(Key {
+                absent: signed.is_none(),
+                value: signed.unwrap_or(0),
+                number,
+                descending: order.descending && order.key == SortKey::Number,
+            });
+        }
+        true
+    });
+    keys
+}

@@ -1,0 +1,817 @@
+//! A set of numbers, counted, ranked and searched by its decimal digits.
+//!
+//! A number is split as people read it: the last four digits (its *ending*)
+//! and what comes before (its *group*, `number / 10_000`). Telephone numbers
+//! are handed out in blocks, so groups are full or nearly so, and a set is a
+//! sorted list of groups, each with a small container of endings, whichever of
+//! four forms takes the least room:
+//!
+//! ```text
+//! +91 22 7126 4217        group 91227126, ending 4217
+//!
+//! 91227126 → Runs   [(0000, 10000)]          a whole block: 4 bytes
+//! 91227127 → Few    [0017, 4217]             up to seven: no allocation
+//! 91227130 → Array  [0003, 0008, … ]         2 bytes each
+//! 91227131 → Bits   10,000 bits              1,256 bytes
+//! ```
+//!
+//! Groups stand in chunks with their counts, so the n-th number is found by
+//! skipping chunks, then groups, then endings. Numbers that are scattered, so
+//! that a group has one or two, would pay 32 bytes each for that; a chunk of
+//! those is a plain sorted array.
+//!
+//! **A search is arithmetic on the split.** Looking for `7126`:
+//! - in `91227126` the digits lie in the group: every ending matches, and the
+//!   container's count is the answer;
+//! - else they may lie in the ending: one mask of 10,000 bits, made once for
+//!   the whole search, here with the single bit 7126;
+//! - or they straddle: a group that ends in `7` and an ending that begins with
+//!   `126` (the range 1260..1270), one that ends in `71` with `26..`, one that
+//!   ends in `712` with `6...`.
+//!
+//! So each group is tested once, by its digits, and its container is counted
+//! under one mask. Nothing is kept for it, and it works on every set.
+//!
+//! Everything is copy-on-write: an edited set shares all chunks it did not
+//! touch with the one before. Invariants: chunks, groups and endings ascend
+//! strictly; no container and no chunk is empty; counts are exact.
+//! Deliberately absent: what a number is, other than its digits.
+
+use std::sync::Arc;
+
+use super::pattern::{Digits, Hit};
+
+/// How many endings a group has.
+pub const ENDINGS: usize = 10_000;
+const WORDS: usize = ENDINGS.div_ceil(64);
+/// How many groups a chunk has at the most.
+const CHUNK_GROUPS: usize = 256;
+/// How many numbers a sparse chunk has at the most.
+const CHUNK_NUMBERS: usize = 1_024;
+/// Below this many numbers a group, an array of whole numbers is smaller and
+/// faster than groups.
+const DENSE_FROM: usize = 6;
+
+pub fn group_of(number: u64) -> u64 {
+    number / ENDINGS as u64
+}
+
+fn ending_of(number: u64) -> u16 {
+    (number % ENDINGS as u64) as u16
+}
+
+/// 10,000 bits, one for each ending.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Mask([u64; WORDS]);
+
+impl Mask {
+    pub const EMPTY: Mask = Mask([0; WORDS]);
+
+    pub fn insert(&mut self, ending: u16) {
+        self.0[usize::from(ending >> 6)] |= 1 << (ending & 63);
+    }
+
+    fn remove(&mut self, ending: u16) {
+        self.0[usize::from(ending >> 6)] &= !(1 << (ending & 63));
+    }
+
+    pub fn contains(&self, ending: u16) -> bool {
+        self.0[usize::from(ending >> 6)] >> (ending & 63) & 1 == 1
+    }
+
+    /// Adds `from..to`.
+    pub fn insert_range(&mut self, from: u16, to: u16) {
+        let (mut at, to) = (u32::from(from), u32::from(to));
+        while at < to {
+            let word = (at >> 6) as usize;
+            let end = to.min((at | 63) + 1);
+            let ones = end - at;
+            let bits = if ones == 64 { u64::MAX } else { ((1_u64 << ones) - 1) << (at & 63) };
+            self.0[word] |= bits;
+            at = end;
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    fn count_and(&self, other: &Mask) -> usize {
+        self.0.iter().zip(&other.0).map(|(a, b)| (a & b).count_ones() as usize).sum()
+    }
+
+    pub fn and(&mut self, other: &Mask) {
+        for (a, b) in self.0.iter_mut().zip(&other.0) {
+            *a &= b;
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().enumerate().flat_map(|(at, &word)| {
+            let mut rest = word;
+            std::iter::from_fn(move || {
+                if rest == 0 {
+                    return None;
+                }
+                let bit = rest.trailing_zeros();
+                rest &= rest - 1;
+                Some((at as u16) << 6 | bit as u16)
+            })
+        })
+    }
+}
+
+/// The endings of one group. Invariant: at least one.
+#[derive(Clone)]
+enum Endings {
+    Few {
+        count: u8,
+        endings: [u16; 7],
+    },
+    Array(Arc<[u16]>),
+    /// Starts and lengths.
+    Runs {
+        count: u16,
+        runs: Arc<[(u16, u16)]>,
+    },
+    Bits {
+        count: u16,
+        bits: Arc<Mask>,
+    },
+}
+
+impl Endings {
+    /// The smallest form of some endings, sorted, at least one.
+    fn of(endings: &[u16]) -> Endings {
+        let count = endings.len();
+        if count <= 7 {
+            let mut few = [0; 7];
+            few[..count].copy_from_slice(endings);
+            return Endings::Few { count: count as u8, endings: few };
+        }
+        let breaks = endings.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
+        let (runs, array, bits) = ((breaks + 1) * 4, count * 2, WORDS * 8);
+        if runs <= array.min(bits) {
+            let mut list: Vec<(u16, u16)> = Vec::with_capacity(breaks + 1);
+            for &ending in endings {
+                match list.last_mut() {
+                    Some((start, length)) if *start + *length == ending => *length += 1,
+                    _ => list.push((ending, 1)),
+                }
+            }
+            Endings::Runs { count: count as u16, runs: list.into() }
+        } else if array <= bits {
+            Endings::Array(endings.into())
+        } else {
+            let mut mask = Mask::EMPTY;
+            endings.iter().for_each(|&ending| mask.insert(ending));
+            Endings::Bits { count: count as u16, bits: Arc::new(mask) }
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Endings::Few { count, .. } => usize::from(*count),
+            Endings::Array(endings) => endings.len(),
+            Endings::Runs { count, .. } | Endings::Bits { count, .. } => usize::from(*count),
+        }
+    }
+
+    fn contains(&self, ending: u16) -> bool {
+        match self {
+            Endings::Few { count, endings } => endings[..usize::from(*count)].contains(&ending),
+            Endings::Array(endings) => endings.binary_search(&ending).is_ok(),
+            Endings::Runs { runs, .. } => {
+                let at = runs.partition_point(|&(start, _)| start <= ending);
+                at > 0 && ending - runs[at - 1].0 < runs[at - 1].1
+            }
+            Endings::Bits { bits, .. } => bits.contains(ending),
+        }
+    }
+
+    fn for_each(&self, mut take: impl FnMut(u16)) {
+        match self {
+            Endings::Few { count, endings } => endings[..usize::from(*count)].iter().copied().for_each(take),
+            Endings::Array(endings) => endings.iter().copied().for_each(take),
+            Endings::Runs { runs, .. } => {
+                runs.iter().for_each(|&(start, length)| (start..start + length).for_each(&mut take));
+            }
+            Endings::Bits { bits, .. } => bits.iter().for_each(take),
+        }
+    }
+
+    fn mask(&self) -> Mask {
+        match self {
+            Endings::Bits { bits, .. } => Mask::clone(bits),
+            Endings::Runs { runs, .. } => {
+                let mut mask = Mask::EMPTY;
+                runs.iter().for_each(|&(start, length)| mask.insert_range(start, start + length));
+                mask
+            }
+            Endings::Few { .. } | Endings::Array(_) => {
+                let mut mask = Mask::EMPTY;
+                self.for_each(|ending| mask.insert(ending));
+                mask
+            }
+        }
+    }
+
+    /// How many are also in `mask`.
+    fn count_in(&self, mask: &Mask) -> usize {
+        match self {
+            Endings::Bits { bits, .. } => bits.count_and(mask),
+            Endings::Runs { runs, .. } if runs.len() == 1 && runs[0] == (0, ENDINGS as u16) => mask.count(),
+            Endings::Runs { .. } => self.mask().count_and(mask),
+            Endings::Few { .. } | Endings::Array(_) => {
+                let mut count = 0;
+                self.for_each(|ending| count += usize::from(mask.contains(ending)));
+                count
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Chunk {
+    Dense { count: usize, groups: Vec<(u64, Endings)> },
+    Sparse(Vec<u64>),
+}
+
+impl Chunk {
+    fn count(&self) -> usize {
+        match self {
+            Chunk::Dense { count, .. } => *count,
+            Chunk::Sparse(numbers) => numbers.len(),
+        }
+    }
+
+    /// The first group that the chunk has a number of.
+    fn first_group(&self) -> u64 {
+        match self {
+            Chunk::Dense { groups, .. } => groups[0].0,
+            Chunk::Sparse(numbers) => group_of(numbers[0]),
+        }
+    }
+
+    fn last_group(&self) -> u64 {
+        match self {
+            Chunk::Dense { groups, .. } => groups[groups.len() - 1].0,
+            Chunk::Sparse(numbers) => group_of(numbers[numbers.len() - 1]),
+        }
+    }
+}
+
+/// The numbers of one group, as a walk over sets meets them.
+#[derive(Clone, Copy)]
+pub struct Members<'a>(MembersOf<'a>);
+
+#[derive(Clone, Copy)]
+enum MembersOf<'a> {
+    Endings(&'a Endings),
+    Numbers(&'a [u64]),
+}
+
+impl Members<'_> {
+    pub fn count(self) -> usize {
+        match self.0 {
+            MembersOf::Endings(endings) => endings.count(),
+            MembersOf::Numbers(numbers) => numbers.len(),
+        }
+    }
+
+    pub fn contains(self, ending: u16) -> bool {
+        match self.0 {
+            MembersOf::Endings(endings) => endings.contains(ending),
+            MembersOf::Numbers(numbers) => numbers.iter().any(|&number| ending_of(number) == ending),
+        }
+    }
+
+    pub fn for_each(self, mut take: impl FnMut(u16)) {
+        match self.0 {
+            MembersOf::Endings(endings) => endings.for_each(take),
+            MembersOf::Numbers(numbers) => numbers.iter().for_each(|&number| take(ending_of(number))),
+        }
+    }
+
+    pub fn mask(self) -> Mask {
+        match self.0 {
+            MembersOf::Endings(endings) => endings.mask(),
+            MembersOf::Numbers(_) => {
+                let mut mask = Mask::EMPTY;
+                self.for_each(|ending| mask.insert(ending));
+                mask
+            }
+        }
+    }
+
+    pub fn count_in(self, mask: &Mask) -> usize {
+        match self.0 {
+            MembersOf::Endings(endings) => endings.count_in(mask),
+            MembersOf::Numbers(numbers) => numbers.iter().filter(|&&number| mask.contains(ending_of(number))).count(),
+        }
+    }
+}
+
+/// A set of numbers.
+#[derive(Clone, Default)]
+pub struct Set {
+    chunks: Vec<Arc<Chunk>>,
+    len: usize,
+}
+
+impl Set {
+    /// The set of some numbers, ascending strictly.
+    pub fn of(numbers: impl IntoIterator<Item = u64>) -> Set {
+        let mut building = Building::default();
+        numbers.into_iter().for_each(|number| building.push(number));
+        building.finish()
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn contains(&self, number: u64) -> bool {
+        let group = group_of(number);
+        let at = self.chunks.partition_point(|chunk| chunk.first_group() <= group);
+        let Some(chunk) = at.checked_sub(1).map(|at| &*self.chunks[at]) else { return false };
+        match chunk {
+            Chunk::Sparse(numbers) => numbers.binary_search(&number).is_ok(),
+            Chunk::Dense { groups, .. } => {
+                let found = groups.binary_search_by_key(&group, |(group, _)| *group);
+                found.is_ok_and(|at| groups[at].1.contains(ending_of(number)))
+            }
+        }
+    }
+
+    /// How many of its numbers are at most `number`.
+    pub fn rank(&self, number: u64) -> usize {
+        let group = group_of(number);
+        let mut rank = 0;
+        for chunk in &self.chunks {
+            if chunk.last_group() < group {
+                rank += chunk.count();
+                continue;
+            }
+            match &**chunk {
+                Chunk::Sparse(numbers) => rank += numbers.partition_point(|&have| have <= number),
+                Chunk::Dense { groups, .. } => {
+                    for (have, endings) in groups {
+                        if *have < group {
+                            rank += endings.count();
+                        } else if *have == group {
+                            endings.for_each(|ending| rank += usize::from(ending <= ending_of(number)));
+                        }
+                    }
+                }
+            }
+            break;
+        }
+        rank
+    }
+
+    /// The numbers from the one with this rank on, at most `count` of them.
+    pub fn slice(&self, mut rank: usize, count: usize) -> Vec<u64> {
+        let mut out = Vec::with_capacity(count.min(self.len.saturating_sub(rank)));
+        for chunk in &self.chunks {
+            if out.len() >= count {
+                break;
+            }
+            if rank >= chunk.count() {
+                rank -= chunk.count();
+                continue;
+            }
+            match &**chunk {
+                Chunk::Sparse(numbers) => {
+                    out.extend(numbers[rank..].iter().take(count - out.len()));
+                    rank = 0;
+                }
+                Chunk::Dense { groups, .. } => {
+                    for (group, endings) in groups {
+                        if out.len() >= count {
+                            break;
+                        }
+                        if rank >= endings.count() {
+                            rank -= endings.count();
+                            continue;
+                        }
+                        let base = group * ENDINGS as u64;
+                        match endings {
+                            Endings::Runs { runs, .. } => {
+                                for &(start, length) in runs.iter() {
+                                    let skipped = rank.min(usize::from(length));
+                                    rank -= skipped;
+                                    let from = start + skipped as u16;
+                                    let left = (count - out.len()).min(usize::from(length) - skipped);
+                                    out.extend((from..from + left as u16).map(|ending| base + u64::from(ending)));
+                                }
+                            }
+                            _ => endings.for_each(|ending| {
+                                if rank > 0 {
+                                    rank -= 1;
+                                } else if out.len() < count {
+                                    out.push(base + u64::from(ending));
+                                }
+                            }),
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// The set with some numbers added (`true`) or taken out, ascending
+    /// strictly. What they do not touch is shared.
+    pub fn edited(&self, edits: &[(u64, bool)]) -> Set {
+        if edits.is_empty() {
+            return self.clone();
+        }
+        let mut builder = Builder::default();
+        let mut edits = edits;
+        let mut at = 0;
+        while at < self.chunks.len() || !edits.is_empty() {
+            // A chunk takes the edits up to where the next one begins.
+            let next = self.chunks.get(at + 1).map_or(u64::MAX, |next| next.first_group());
+            let here = edits.partition_point(|(number, _)| group_of(*number) < next);
+            let (now, later) = edits.split_at(here);
+            edits = later;
+            match self.chunks.get(at) {
+                Some(chunk) if now.is_empty() => builder.share(chunk),
+                Some(chunk) => edit_chunk(chunk, now, &mut builder),
+                None => edit_chunk(&Arc::new(Chunk::Sparse(Vec::new())), now, &mut builder),
+            }
+            at += 1;
+        }
+        builder.finish()
+    }
+
+    /// A walk over the groups.
+    pub fn groups(&self) -> Groups<'_> {
+        Groups { chunks: &self.chunks, chunk: 0, at: 0 }
+    }
+
+    /// How many numbers match, without looking at more than their digits.
+    pub fn count_matches(&self, digits: &Digits) -> usize {
+        let mut count = 0;
+        let mut scratch = Mask::EMPTY;
+        for (group, members) in self.groups() {
+            count += match digits.in_group(group, &mut scratch) {
+                Hit::None => 0,
+                Hit::All => members.count(),
+                Hit::Shared => members.count_in(digits.endings()),
+                Hit::Own => members.count_in(&scratch),
+            };
+        }
+        count
+    }
+
+    /// Bytes it takes, with all it shares.
+    pub fn bytes(&self) -> usize {
+        let chunk = |chunk: &Arc<Chunk>| match &**chunk {
+            Chunk::Sparse(numbers) => numbers.capacity() * 8,
+            Chunk::Dense { groups, .. } => {
+                let own = |(_, endings): &(u64, Endings)| match endings {
+                    Endings::Few { .. } => 0,
+                    Endings::Array(endings) => endings.len() * 2 + 16,
+                    Endings::Runs { runs, .. } => runs.len() * 4 + 16,
+                    Endings::Bits { .. } => size_of::<Mask>() + 16,
+                };
+                groups.capacity() * size_of::<(u64, Endings)>() + groups.iter().map(own).sum::<usize>()
+            }
+        };
+        self.chunks.iter().map(|one| chunk(one) + size_of::<Chunk>() + 24).sum()
+    }
+}
+
+/// The groups of a set, in order.
+pub struct Groups<'a> {
+    chunks: &'a [Arc<Chunk>],
+    chunk: usize,
+    /// In the chunk: which group, or which number.
+    at: usize,
+}
+
+impl<'a> Iterator for Groups<'a> {
+    type Item = (u64, Members<'a>);
+
+    fn next(&mut self) -> Option<(u64, Members<'a>)> {
+        loop {
+            match &**self.chunks.get(self.chunk)? {
+                Chunk::Dense { groups, .. } => {
+                    if let Some((group, endings)) = groups.get(self.at) {
+                        self.at += 1;
+                        return Some((*group, Members(MembersOf::Endings(endings))));
+                    }
+                }
+                Chunk::Sparse(numbers) => {
+                    if let Some(&number) = numbers.get(self.at) {
+                        let group = group_of(number);
+                        let rest = &numbers[self.at..];
+                        let count = rest.iter().take_while(|&&number| group_of(number) == group).count();
+                        self.at += count;
+                        return Some((group, Members(MembersOf::Numbers(&rest[..count]))));
+                    }
+                }
+            }
+            self.chunk += 1;
+            self.at = 0;
+        }
+    }
+}
+
+impl<'a> Groups<'a> {
+    /// Lets the group that was met last be met again.
+    pub fn back(&mut self) {
+        match self.chunks.get(self.chunk).map(|chunk| &**chunk) {
+            Some(Chunk::Dense { .. }) => self.at -= 1,
+            Some(Chunk::Sparse(numbers)) => {
+                let group = group_of(numbers[self.at - 1]);
+                self.at -= numbers[..self.at].iter().rev().take_while(|&&number| group_of(number) == group).count();
+            }
+            None => {}
+        }
+    }
+
+    /// The first group from `group` on; never goes back.
+    pub fn seek(&mut self, group: u64) -> Option<(u64, Members<'a>)> {
+        while self.chunks.get(self.chunk)?.last_group() < group {
+            self.chunk += 1;
+            self.at = 0;
+        }
+        match &**self.chunks.get(self.chunk)? {
+            Chunk::Dense { groups, .. } => {
+                self.at += groups[self.at..].partition_point(|(have, _)| *have < group);
+            }
+            Chunk::Sparse(numbers) => {
+                self.at += numbers[self.at..].partition_point(|&number| group_of(number) < group);
+            }
+        }
+        self.next()
+    }
+}
+
+/// Puts edits into a chunk.
+fn edit_chunk(chunk: &Arc<Chunk>, edits: &[(u64, bool)], builder: &mut Builder) {
+    let edited = |group: u64, members: Option<Members<'_>>, edits: &[(u64, bool)], builder: &mut Builder| {
+        let mut mask = members.map_or(Mask::EMPTY, Members::mask);
+        for &(number, present) in edits {
+            if present {
+                mask.insert(ending_of(number));
+            } else {
+                mask.remove(ending_of(number));
+            }
+        }
+        let endings: Vec<u16> = mask.iter().collect();
+        if !endings.is_empty() {
+            builder.push(group, &endings);
+        }
+    };
+    let mut groups = Groups { chunks: std::slice::from_ref(chunk), chunk: 0, at: 0 };
+    let mut pending = groups.next();
+    for edits in edits.chunk_by(|a, b| group_of(a.0) == group_of(b.0)) {
+        let group = group_of(edits[0].0);
+        while let Some((have, members)) = pending.filter(|(have, _)| *have < group) {
+            builder.keep(have, members);
+            pending = groups.next();
+        }
+        match pending.filter(|(have, _)| *have == group) {
+            Some((_, members)) => {
+                edited(group, Some(members), edits, builder);
+                pending = groups.next();
+            }
+            None => edited(group, None, edits, builder),
+        }
+    }
+    while let Some((have, members)) = pending {
+        builder.keep(have, members);
+        pending = groups.next();
+    }
+}
+
+/// A set in the making, of numbers that ascend strictly.
+#[derive(Default)]
+pub struct Building {
+    builder: Builder,
+    group: u64,
+    endings: Vec<u16>,
+}
+
+impl Building {
+    pub fn push(&mut self, number: u64) {
+        let group = group_of(number);
+        if group != self.group {
+            self.close();
+            self.group = group;
+        }
+        self.endings.push(ending_of(number));
+    }
+
+    fn close(&mut self) {
+        if !self.endings.is_empty() {
+            self.builder.push(self.group, &self.endings);
+            self.endings.clear();
+        }
+    }
+
+    pub fn finish(mut self) -> Set {
+        self.close();
+        self.builder.finish()
+    }
+}
+
+/// Makes chunks out of groups that come in order.
+#[derive(Default)]
+struct Builder {
+    chunks: Vec<Arc<Chunk>>,
+    len: usize,
+    groups: Vec<(u64, Endings)>,
+    /// How many numbers `groups` have.
+    pending: usize,
+}
+
+impl Builder {
+    fn push(&mut self, group: u64, endings: &[u16]) {
+        self.place(group, Endings::of(endings));
+    }
+
+    fn keep(&mut self, group: u64, members: Members<'_>) {
+        match members.0 {
+            MembersOf::Endings(endings) => self.place(group, endings.clone()),
+            MembersOf::Numbers(numbers) => {
+                let endings: Vec<u16> = numbers.iter().map(|&number| ending_of(number)).collect();
+                self.push(group, &endings);
+            }
+        }
+    }
+
+    fn place(&mut self, group: u64, endings: Endings) {
+        self.pending += endings.count();
+        self.groups.push((group, endings));
+        if self.groups.len() == 2 * CHUNK_GROUPS {
+            self.flush();
+        }
+    }
+
+    fn share(&mut self, chunk: &Arc<Chunk>) {
+        self.flush();
+        self.len += chunk.count();
+        self.chunks.push(chunk.clone());
+    }
+
+    /// Turns the groups at hand into chunks of the smaller form and of about
+    /// the same size: a full chunk and a tiny one would leave tiny ones all
+    /// over after many edits.
+    fn flush(&mut self) {
+        if self.groups.is_empty() {
+            return;
+        }
+        let groups = std::mem::take(&mut self.groups);
+        let count = std::mem::take(&mut self.pending);
+        self.len += count;
+        if count >= groups.len() * DENSE_FROM {
+            let chunks = groups.len().div_ceil(CHUNK_GROUPS);
+            for groups in groups.chunks(groups.len().div_ceil(chunks)) {
+                let count = groups.iter().map(|(_, endings)| endings.count()).sum();
+                self.chunks.push(Arc::new(Chunk::Dense { count, groups: groups.to_vec() }));
+            }
+            return;
+        }
+        let mut numbers = Vec::with_capacity(count);
+        for (group, endings) in &groups {
+            endings.for_each(|ending| numbers.push(group * ENDINGS as u64 + u64::from(ending)));
+        }
+        // No group may stand in two chunks, so cut between groups.
+        let chunk_numbers = count.div_ceil(count.div_ceil(CHUNK_NUMBERS));
+        let mut rest = &numbers[..];
+        while !rest.is_empty() {
+            let mut end = chunk_numbers.min(rest.len());
+            while end < rest.len() && group_of(rest[end]) == group_of(rest[end - 1]) {
+                end += 1;
+            }
+            let (now, later) = rest.split_at(end);
+            self.chunks.push(Arc::new(Chunk::Sparse(now.to_vec())));
+            rest = later;
+        }
+    }
+
+    fn finish(mut self) -> Set {
+        self.flush();
+        self.chunks.shrink_to_fit();
+        Set { chunks: self.chunks, len: self.len }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::E164;
+    use crate::inventory::Pattern;
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    /// Numbers as inventories have them: blocks, scattered ones, all lengths.
+    fn numbers() -> impl Strategy<Value = BTreeSet<u64>> {
+        let block = (100_000_u64..100_050, 0_u64..10_000, 1_u64..12_000).prop_map(|(group, from, count)| {
+            (group * 10_000 + from..group * 10_000 + from + count).collect::<Vec<_>>()
+        });
+        let scattered = btree_set(1_000_000_u64..999_999_999_999_999, 0..50).prop_map(|set| set.into_iter().collect());
+        let near = btree_set(1_000_000_000_u64..1_000_400_000, 0..800).prop_map(|set| set.into_iter().collect());
+        let short = btree_set(1_000_000_u64..1_030_000, 0..50).prop_map(|set| set.into_iter().collect());
+        vec(prop_oneof![block, scattered, near, short], 0..6).prop_map(|all| all.into_iter().flatten().collect())
+    }
+
+    fn check(set: &Set, model: &BTreeSet<u64>) {
+        assert_eq!(set.len(), model.len());
+        let all: Vec<u64> = model.iter().copied().collect();
+        assert_eq!(set.slice(0, usize::MAX), all);
+        let mut walked = Vec::new();
+        for (group, members) in set.groups() {
+            members.for_each(|ending| walked.push(group * 10_000 + u64::from(ending)));
+            assert_eq!(members.mask().count(), members.count());
+        }
+        assert_eq!(walked, all);
+        for pair in set.chunks.windows(2) {
+            assert!(pair[0].last_group() < pair[1].first_group());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_set_is_its_numbers(model in numbers(), probes in vec(0_usize..40_000, 8)) {
+            let set = Set::of(model.iter().copied());
+            check(&set, &model);
+            let all: Vec<u64> = model.iter().copied().collect();
+            for probe in probes {
+                let expected: Vec<u64> = all.iter().skip(probe).take(7).copied().collect();
+                prop_assert_eq!(set.slice(probe, 7), expected);
+                if let Some(&number) = all.get(probe) {
+                    prop_assert!(set.contains(number));
+                    prop_assert_eq!(set.rank(number), probe + 1);
+                    prop_assert_eq!(set.contains(number + 1), model.contains(&(number + 1)));
+                    prop_assert_eq!(set.rank(number + 1), model.range(..=number + 1).count());
+                }
+            }
+        }
+
+        #[test]
+        fn editing_is_what_it_is_in_a_model(model in numbers(), added in numbers(), keep in 0_u64..5) {
+            let set = Set::of(model.iter().copied());
+            let mut edits: std::collections::BTreeMap<u64, bool> = added.iter().map(|&number| (number, true)).collect();
+            for &number in model.iter().filter(|&&number| number % 5 < keep) {
+                edits.entry(number).or_insert(false);
+            }
+            let edits: Vec<(u64, bool)> = edits.into_iter().collect();
+            let mut after = model.clone();
+            for &(number, present) in &edits {
+                if present { after.insert(number); } else { after.remove(&number); }
+            }
+            check(&set.edited(&edits), &after);
+            check(&set, &model);
+            // One at a time comes to the same.
+            let mut step = set.clone();
+            for edit in edits.iter().take(50) {
+                step = step.edited(std::slice::from_ref(edit));
+            }
+            let mut model = model;
+            for &(number, present) in edits.iter().take(50) {
+                if present { model.insert(number); } else { model.remove(&number); }
+            }
+            check(&step, &model);
+        }
+
+        #[test]
+        fn seeking_finds_what_walking_finds(model in numbers(), targets in vec(0_u64..120_000, 6)) {
+            let set = Set::of(model.iter().copied());
+            let mut targets = targets;
+            targets.sort_unstable();
+            let mut groups = set.groups();
+            let mut floor = 0;
+            for target in targets {
+                let wanted = floor.max(target);
+                let expected = model.iter().map(|&number| group_of(number)).find(|&group| group >= wanted);
+                let found = groups.seek(target).map(|(group, _)| group);
+                prop_assert_eq!(found, expected);
+                match found { Some(group) => floor = group + 1, None => break }
+            }
+        }
+
+        #[test]
+        fn a_search_counts_what_reading_the_text_counts(model in numbers(), search in "[+]?[0-9]{1,6}") {
+            let set = Set::of(model.iter().copied());
+            let Some(pattern) = Pattern::parse(&search) else { unreachable!("not empty") };
+            let digits = Digits::of(pattern).expect("digits");
+            let expected = model.iter().filter(|&&number| {
+                E164::new(number).expect("a number").to_string().contains(&search)
+            }).count();
+            prop_assert_eq!(set.count_matches(&digits), expected);
+        }
+    }
+}

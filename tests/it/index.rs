@@ -1,0 +1,254 @@
+//! The index at sizes where its leaves split and its sets change form, against
+//! the plain scan: inventories of tens of thousands of numbers, edited many
+//! times, asked everything.
+
+use proptest::prelude::*;
+use rollcall::domain::change::{GENESIS, Logged};
+use rollcall::domain::{Actor, Change, E164, NumberChange, NumberType, PartnerKey, Record, State, Tags, Time, Verb};
+use rollcall::inventory::flat::Flat;
+use rollcall::inventory::{Filter, Loader, Order, Snapshot, Window};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::fixture::{NOW, account, application, held, money, number, partner, stock, time, trunk};
+
+/// SplitMix64: deterministic, and good enough to choose test data.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+/// A record like its neighbours, or now and then like nobody.
+fn record(random: &mut Random, like: u64) -> Record {
+    let kind = if random.one_in(40) { random.below(1_000) } else { like };
+    let mut record = match kind % 7 {
+        0 => stock("t"),
+        1 => Record { state: State::Quarantined, until: Some(time(NOW + 60)), ..stock("q") },
+        2 => Record {
+            state: State::Reserved,
+            account: Some("MA_1".parse().expect("an id")),
+            until: Some(time(NOW - 60)),
+            ..stock("r")
+        },
+        _ => held(&format!("MA_{}", kind % 5)),
+    };
+    if !kind.is_multiple_of(3) {
+        record.application = Some(format!("app_{}", kind % 4).parse().expect("an id"));
+    }
+    if kind.is_multiple_of(2) {
+        record.trunk = Some(format!("trunk_{}", kind % 3).parse().expect("an id"));
+    }
+    if kind.is_multiple_of(11) {
+        record.state = if record.state == State::Active { State::Suspended } else { record.state };
+        record.tags = Tags::new(["a", "b"]);
+        record.region = Some("Delhi".into());
+        record.country = None;
+        record.cost = Some(money(700, "JPY"));
+        record.number_type = NumberType::Mobile;
+    }
+    if random.one_in(20) {
+        record.expires_at = Some(time(NOW + random.below(200) as i64 - 100));
+    }
+    if record.state.held() && random.one_in(3) {
+        record.assigned_at = Some(time(NOW - random.below(1_000) as i64));
+    }
+    record
+}
+
+fn digits(random: &mut Random) -> u64 {
+    match random.below(4) {
+        // Scattered over all lengths; near one another; two ranges of which
+        // one lies inside the other's.
+        0 => 1_000_000 + random.next() % 10_u64.pow(7 + random.below(9) as u32 - 1).max(10),
+        1 => 912_271_260_000 + random.below(200_000),
+        2 => 33_100_000_000 + random.below(3) * 1_000_000 + random.below(30_000),
+        _ => 1_000_000 + random.below(40_000),
+    }
+    .clamp(1_000_000, 999_999_999_999_999)
+}
+
+type Model = BTreeMap<u64, Record>;
+
+fn inventory(random: &mut Random) -> Model {
+    let mut model = Model::new();
+    for _ in 0..random.below(30) {
+        let (first, like) = (digits(random), random.below(50));
+        let mut next = first;
+        for _ in 0..random.below(3_000) {
+            next += 1 + if random.one_in(30) { random.below(20) } else { 0 };
+            if next < 999_999_999_999_999 {
+                model.insert(next, record(random, like));
+            }
+        }
+    }
+    for _ in 0..random.below(3_000) {
+        let like = random.below(50);
+        model.insert(digits(random), record(random, like));
+    }
+    model
+}
+
+fn loaded(model: &Model) -> Snapshot {
+    let mut loader = Loader::new(Snapshot::empty(PartnerKey(1), 1, GENESIS, partner("PA_1")));
+    for at in 0..5 {
+        let snapshot = &mut loader.snapshot;
+        Arc::make_mut(&mut snapshot.accounts).put(account(&format!("MA_{at}")));
+        Arc::make_mut(&mut snapshot.applications).put(application(&format!("app_{at}"), None));
+        Arc::make_mut(&mut snapshot.trunks).put(trunk(&format!("trunk_{at}"), None));
+    }
+    for (&digits, record) in model {
+        loader.number(number(digits), 1, record).expect("fits");
+    }
+    loader.finish()
+}
+
+/// Changes some numbers: bulk, scattered, or one.
+fn edit(random: &mut Random, snapshot: &Snapshot, model: &mut Model) -> Snapshot {
+    let mut after: BTreeMap<u64, Option<Record>> = BTreeMap::new();
+    let count = [1, 1, 5, 300, 4_000][random.below(5) as usize];
+    let existing: Vec<u64> = model.keys().copied().collect();
+    let block = digits(random);
+    let like = random.below(50);
+    for at in 0..count {
+        let target = match random.below(3) {
+            0 => block + at,
+            1 if !existing.is_empty() => existing[random.below(existing.len() as u64) as usize],
+            _ => digits(random),
+        };
+        let gone = random.one_in(4);
+        after.insert(target.min(999_999_999_999_999), (!gone).then(|| record(random, like)));
+    }
+    let numbers: Vec<NumberChange> = after
+        .into_iter()
+        .map(|(digits, after)| NumberChange { number: number(digits), before: model.get(&digits).cloned(), after })
+        .filter(|change| change.before.is_some() || change.after.is_some())
+        .collect();
+    for change in &numbers {
+        match &change.after {
+            Some(record) => model.insert(change.number.digits(), record.clone()),
+            None => model.remove(&change.number.digits()),
+        };
+    }
+    let version = snapshot.version + 1;
+    let change = Change {
+        partner: PartnerKey(1),
+        version,
+        at: time(NOW),
+        actor: Actor::Command { user: "test".to_owned() },
+        request_id: None,
+        verb: Verb::Import,
+        entities: Vec::new(),
+        numbers,
+    };
+    let logged = Logged { change, previous: snapshot.head, digest: [version as u8; 32] };
+    snapshot.applied(&logged).expect("fits")
+}
+
+fn question(random: &mut Random, model: &Model) -> (Filter, Order) {
+    let (mut filter, mut order) = (Filter::default(), Order::default());
+    let mut set = |name: &str, value: &str| filter.set(&mut order, name, value).expect("a filter");
+    let mut parameters = 1 + random.below(3);
+    if random.one_in(8) {
+        parameters = 0;
+    }
+    for _ in 0..parameters {
+        let at = random.below(6);
+        let moment = time(NOW + random.below(240) as i64 - 120).to_string();
+        match random.below(14) {
+            0..=2 => {
+                // A piece of a number that is there, mostly.
+                let any = model.keys().nth(random.below(model.len().max(1) as u64) as usize).copied();
+                let text = format!("+{}", any.unwrap_or(1_234_567));
+                let from = random.below(text.len() as u64) as usize;
+                let length = 1 + random.below((text.len() - from) as u64) as usize;
+                set("search", &text[from..from + length]);
+            }
+            3 => set("account_auth_id", &format!("MA_{at}")),
+            4 => set("application_id", &format!("app_{at}")),
+            5 => set("trunk_id", &format!("trunk_{at}")),
+            6 => set("status", ["active", "suspended"][random.below(2) as usize]),
+            7 => set("routed", ["true", "false"][random.below(2) as usize]),
+            8 => set("assigned", ["true", "false"][random.below(2) as usize]),
+            9 => set("expires_before", &moment),
+            10 => set("expires_after", &moment),
+            11 => set("assigned_after", &moment),
+            12 => set("tag", ["a", "t", "none"][random.below(3) as usize]),
+            _ => set("number_type", ["local", "mobile"][random.below(2) as usize]),
+        }
+    }
+    if random.one_in(3) {
+        let sorts =
+            ["-number", "assigned_at", "-assigned_at", "expires_at", "-expires_at", "monthly_cost", "-monthly_cost"];
+        set("sort", sorts[random.below(sorts.len() as u64) as usize]);
+    }
+    (filter, order)
+}
+
+fn check(random: &mut Random, snapshot: &Snapshot, model: &Model) {
+    let flat = Flat::of(snapshot);
+    assert_eq!(snapshot.len(), model.len());
+    for _ in 0..40 {
+        let now: Time = time(NOW + random.below(240) as i64 - 120);
+        let (filter, order) = question(random, model);
+        let rows = [1, 7, 20, 100, 100_000][random.below(5) as usize];
+        let skip = [0, 1, random.below(1_000), random.below(60_000), u64::MAX][random.below(5) as usize];
+        let mut windows = vec![Window::Page { skip, rows }];
+        if order.by_number() {
+            let any = model.keys().nth(random.below(model.len().max(1) as u64) as usize).copied();
+            let after = any.unwrap_or(1_234_567) + random.below(2);
+            windows.extend(E164::new(after).map(|number| Window::After { number, rows }));
+        }
+        for window in windows {
+            let got = snapshot.select(&filter, order, window, now);
+            let numbers: Vec<E164> = got.rows.iter().map(|row| row.number()).collect();
+            let expected = flat.select(snapshot, &filter, order, window, now);
+            assert_eq!((got.total, got.start, numbers), expected, "{filter:?} {order:?} {window:?} at {now}");
+            for row in &got.rows {
+                assert_eq!(row.record(), model[&row.number().digits()]);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 0, ..ProptestConfig::default() })]
+
+    #[test]
+    fn answers_are_the_scans_however_the_index_came_about(seed in any::<u64>()) {
+        let mut random = Random(seed);
+        let mut model = inventory(&mut random);
+        let mut snapshot = loaded(&model);
+        check(&mut random, &snapshot, &model);
+        let (first, first_digest) = (snapshot.clone(), snapshot.digest());
+        for _ in 0..6 {
+            snapshot = edit(&mut random, &snapshot, &mut model);
+            check(&mut random, &snapshot, &model);
+        }
+        // Many single edits, which leave leaves and chunks of odd sizes.
+        for _ in 0..100 {
+            snapshot = edit(&mut random, &snapshot, &mut model);
+        }
+        check(&mut random, &snapshot, &model);
+        let records: Vec<(u64, Record)> =
+            snapshot.iter(time(NOW)).map(|row| (row.number().digits(), row.record())).collect();
+        prop_assert!(records.iter().map(|(digits, record)| (digits, record)).eq(model.iter()));
+        prop_assert_eq!(loaded(&model).epoch(time(NOW)), snapshot.epoch(time(NOW)));
+        // What a reader held meanwhile stayed as it was.
+        prop_assert_eq!(first.digest(), first_digest);
+    }
+}
