@@ -41,8 +41,10 @@ pub enum Key {
         #[command(flatten)]
         of: OfPartner,
         /// The key's id, as `key list` shows it
-        #[arg(value_name = "KEY_ID")]
-        key: KeyId,
+        #[arg(value_name = "KEY_ID", required_unless_present = "key_id")]
+        key: Option<KeyId>,
+        #[arg(long, value_name = "KEY_ID", conflicts_with = "key", hide = true)]
+        key_id: Option<KeyId>,
     },
 }
 
@@ -132,7 +134,8 @@ impl Key {
                     output::table(&["KEY ID", "NAME", "SCOPES", "STATUS", "LAST USED"], &rows)?;
                 }
             }
-            Key::Revoke { of, key } => {
+            Key::Revoke { of, key, key_id } => {
+                let key = key.or(key_id).ok_or_else(|| CliError::Usage("name the key".to_owned()))?;
                 let key = service.key_revoke(&of.partner, &key)?.value;
                 if global.json {
                     output::json(&json!({ "key_id": key.id, "revoked_at": key.revoked_at }))?;

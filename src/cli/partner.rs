@@ -22,15 +22,26 @@ pub enum Partner {
     /// List all partners
     List,
     /// Suspend a partner: its keys open nothing until it is resumed
-    Suspend {
-        #[arg(long, value_name = "PA_X")]
-        auth_id: PartnerId,
-    },
+    Suspend(Named),
     /// Resume a suspended partner
-    Resume {
-        #[arg(long, value_name = "PA_X")]
-        auth_id: PartnerId,
-    },
+    Resume(Named),
+}
+
+/// A partner, named with or without the flag.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Named {
+    /// The partner's id
+    #[arg(value_name = "PA_X")]
+    partner: Option<PartnerId>,
+    #[arg(long, value_name = "PA_X", visible_alias = "partner", hide = true)]
+    auth_id: Option<PartnerId>,
+}
+
+impl Named {
+    fn id(self) -> Result<PartnerId, CliError> {
+        self.partner.or(self.auth_id).ok_or_else(|| CliError::Usage("name the partner".to_owned()))
+    }
 }
 
 impl Partner {
@@ -61,12 +72,12 @@ impl Partner {
                     output::table(&["AUTH ID", "NAME", "CREATED", "STATUS", "VERSION"], &rows)?;
                 }
             }
-            Partner::Suspend { auth_id } => {
-                let done = global.service(Open::Existing)?.partner_suspend(&auth_id, true)?;
+            Partner::Suspend(named) => {
+                let done = global.service(Open::Existing)?.partner_suspend(&named.id()?, true)?;
                 report(global, &done.value, "suspended")?;
             }
-            Partner::Resume { auth_id } => {
-                let done = global.service(Open::Existing)?.partner_suspend(&auth_id, false)?;
+            Partner::Resume(named) => {
+                let done = global.service(Open::Existing)?.partner_suspend(&named.id()?, false)?;
                 report(global, &done.value, "resumed")?;
             }
         }

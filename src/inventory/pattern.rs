@@ -1,6 +1,6 @@
 //! What `search` looks for: a run of digits, anywhere or at the start.
 
-use super::set::{ENDINGS, Mask};
+use super::set::Mask;
 use crate::domain::E164;
 
 /// The most characters a search can have.
@@ -91,10 +91,12 @@ impl Digits {
         let Pattern::Digits { value, digits, anchored } = pattern else { return None };
         let mut endings = Mask::EMPTY;
         if !anchored && (1..=4).contains(&digits) {
-            let modulus = 10_u64.pow(digits);
-            for ending in 0..ENDINGS as u64 {
-                if (0..=4 - digits).any(|shift| ending / 10_u64.pow(shift) % modulus == value) {
-                    endings.insert(ending as u16);
+            for after in 0..=4 - digits {
+                // What stands before the digits, and what after them.
+                let (high, low) = (10_u64.pow(4 - digits - after), 10_u64.pow(after));
+                for before in 0..high {
+                    let from = (before * 10_u64.pow(digits) + value) * low;
+                    endings.insert_range(from as u16, (from + low) as u16);
                 }
             }
         }

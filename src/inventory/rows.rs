@@ -493,11 +493,11 @@ pub(super) struct Seeker<'a> {
 
 impl<'a> Seeker<'a> {
     pub(super) fn find(&mut self, number: u64) -> Option<(&'a Leaf, usize)> {
-        while self.rows.chunks.get(self.chunk)?.last() < number {
-            self.chunk += 1;
+        if self.rows.chunks.get(self.chunk)?.last() < number {
+            self.chunk += self.rows.chunks[self.chunk..].partition_point(|chunk| chunk.last() < number);
             self.leaf = 0;
         }
-        let leaves = &self.rows.chunks[self.chunk].leaves;
+        let leaves = &self.rows.chunks.get(self.chunk)?.leaves;
         if leaves[self.leaf].last < number {
             self.leaf += leaves[self.leaf..].partition_point(|leaf| leaf.last < number);
         }

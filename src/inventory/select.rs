@@ -11,9 +11,8 @@
 //!
 //! All of them hand over matching numbers in batches (a group, a leaf) with an
 //! exact count, and a batch is written out only where the page cuts it.
-//! Another order than the number's reads all that match and sorts.
-
-use std::cmp::Ordering;
+//! Another order than the number's keeps the first rows it has seen, and passes
+//! over leaves that have nothing earlier.
 
 use super::pattern::{Digits, Hit};
 use super::rows::{Leaf, NEVER, Profile};
@@ -152,16 +151,20 @@ impl<'a, 'f> Question<'a, 'f> {
 
     /// Hands over all that matches, in number order, from above `after`.
     fn walk(&self, after: Option<u64>, take: &mut Take<'_>) {
-        let sets = self.sets();
         let asks_rows = self.asks_rows();
-        let smallest = sets.iter().map(|set| set.len()).min();
-        // A look-up costs about as much as a few leaves do.
-        let leaves_win = smallest.is_none_or(|numbers| numbers > 2 * self.snapshot.rows.leaf_count());
-        if asks_rows && self.digits.is_none() && leaves_win {
+        if asks_rows && self.leaves_know() {
             self.walk_leaves(after, take);
         } else {
-            self.walk_sets(&sets, asks_rows, after, take);
+            self.walk_sets(&self.sets(), asks_rows, after, take);
         }
+    }
+
+    /// Whether going through the leaves answers sooner than going through the
+    /// numbers of a set and looking up the row of each, which costs about as
+    /// much as a leaf or two.
+    fn leaves_know(&self) -> bool {
+        let smallest = self.sets().iter().map(|set| set.len()).min();
+        self.digits.is_none() && smallest.is_none_or(|numbers| numbers > 2 * self.snapshot.rows.leaf_count())
     }
 
     fn walk_leaves(&self, after: Option<u64>, take: &mut Take<'_>) {
@@ -483,89 +486,161 @@ pub(super) fn next(snapshot: &Snapshot, filter: &Filter, after: Option<E164>, co
     found.into_iter().filter_map(E164::new).collect()
 }
 
-/// All that matches, in any order.
+/// All that matches, in any order but the number's.
 pub(super) fn sorted(snapshot: &Snapshot, filter: &Filter, order: Order, now: Time) -> Vec<E164> {
     let Some(question) = Question::new(snapshot, filter, now) else { return Vec::new() };
-    let mut keyed = keys(&question, order);
-    keyed.sort_unstable();
-    keyed.into_iter().filter_map(|key| E164::new(key.number)).collect()
+    let (_, keys) = Best::of(&question, order, usize::MAX);
+    keys.into_iter().filter_map(|key| E164::new(key.number)).collect()
 }
 
 fn select_sorted<'a>(question: &Question<'a, '_>, order: Order, window: Window) -> Selection<'a> {
     let snapshot = question.snapshot;
-    let mut keyed = keys(question, order);
-    let total = keyed.len();
-    // Only the page itself has to be in order: what is before it is cut off
-    // by selection, what is after it likewise.
-    let (start, rows) = match window {
-        Window::Page { skip, rows } => (usize::try_from(skip).unwrap_or(usize::MAX).min(total), rows),
+    let (skip, rows) = match window {
+        Window::Page { skip, rows } => (usize::try_from(skip).unwrap_or(usize::MAX), rows),
         Window::After { .. } => (0, 0),
     };
-    if start > 0 && start < total {
-        keyed.select_nth_unstable(start);
-    }
-    let mut page = keyed.split_off(start);
-    if rows < page.len() {
-        page.select_nth_unstable(rows);
-        page.truncate(rows);
-    }
-    page.sort_unstable();
+    let (total, keys) = Best::of(question, order, skip.saturating_add(rows));
+    let start = skip.min(total);
     let row = |key: &Key| snapshot.rows.get(key.number).map(|row| snapshot.show(row, question.now));
-    Selection { total: total as u64, start: start as u64, rows: page.iter().filter_map(row).collect(), before: None }
+    Selection {
+        total: total as u64,
+        start: start as u64,
+        rows: keys.iter().skip(start).take(rows).filter_map(row).collect(),
+        before: None,
+    }
 }
 
 /// A row's place in an order: what is absent last, the number breaks ties.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    absent: bool,
-    /// Negated where the order descends.
-    value: i128,
+    worth: Worth,
+    /// Negated where the order is the number's, descending.
+    tie: i64,
     number: u64,
-    descending: bool,
 }
 
-impl Ord for Key {
-    fn cmp(&self, other: &Key) -> Ordering {
-        let values = (self.absent, self.value).cmp(&(other.absent, other.value));
-        let numbers = self.number.cmp(&other.number);
-        values.then(if self.descending { numbers.reverse() } else { numbers })
+/// What an order looks at: whether it is absent, then the value, negated where
+/// the order descends.
+type Worth = (bool, i128);
+
+fn worth(value: Option<i128>, order: Order) -> Worth {
+    match value {
+        Some(value) if order.descending => (false, -value),
+        Some(value) => (false, value),
+        None => (true, 0),
     }
 }
 
-impl PartialOrd for Key {
-    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+/// The first rows of an order: as many as are wanted, out of all that match.
+struct Best {
+    order: Order,
+    wanted: usize,
+    keys: Vec<Key>,
+    /// Once there are enough: what is not before this need not be looked at.
+    limit: Option<Key>,
 }
 
-fn keys(question: &Question<'_, '_>, order: Order) -> Vec<Key> {
-    let snapshot = question.snapshot;
-    let mut keys = Vec::new();
-    let mut seeker = snapshot.rows.seeker();
-    let mut numbers = Vec::new();
-    question.walk(None, &mut |batch| {
-        numbers.clear();
-        (batch.list)(&mut numbers);
-        for &number in &numbers {
-            let Some((leaf, row)) = seeker.find(number) else { continue };
-            let value = match order.key {
-                SortKey::Number => Some(0),
-                SortKey::AssignedAt => Some(leaf.assigned_at.value(row)).filter(|&at| at != NEVER).map(i128::from),
-                SortKey::ExpiresAt => Some(leaf.expires_at.value(row)).filter(|&at| at != NEVER).map(i128::from),
-                SortKey::MonthlyCost => {
-                    let profile = snapshot.profile(Index::at(leaf.profiles.value(row) as usize));
-                    profile.cost.map(Money::printed_order)
-                }
+impl Best {
+    /// How many rows match, and the first `wanted` of them in order.
+    fn of(question: &Question<'_, '_>, order: Order, wanted: usize) -> (usize, Vec<Key>) {
+        let mut best = Best { order, wanted, keys: Vec::new(), limit: None };
+        let total = if question.leaves_know() { best.scan_leaves(question) } else { best.scan_walk(question) };
+        best.keys.sort_unstable();
+        best.keys.truncate(wanted);
+        (total, best.keys)
+    }
+
+    /// Leaf by leaf: one that has nothing early enough is only counted.
+    fn scan_leaves(&mut self, question: &Question<'_, '_>) -> usize {
+        let mut answers: Vec<Option<bool>> = vec![None; question.snapshot.profiles.len()];
+        let mut matching: Vec<u16> = Vec::new();
+        let mut total = 0;
+        for leaf in question.snapshot.rows.leaves() {
+            let counted = question.leaf(leaf, &mut answers, &mut matching);
+            let count = match counted {
+                Counted::All => leaf.len(),
+                Counted::Profiles(count) => count,
+                Counted::Listed => matching.len(),
             };
-            let signed = value.map(|value| if order.descending { -value } else { value });
-            keys.push(Key {
-                absent: signed.is_none(),
-                value: signed.unwrap_or(0),
-                number,
-                descending: order.descending && order.key == SortKey::Number,
-            });
+            total += count;
+            if count == 0 || self.limit.is_some_and(|limit| self.earliest(question, leaf) > limit.worth) {
+                continue;
+            }
+            match counted {
+                Counted::All => (0..leaf.len()).for_each(|row| self.offer(question, leaf, row)),
+                Counted::Listed => {
+                    matching.iter().for_each(|&row| self.offer(question, leaf, usize::from(row)));
+                }
+                Counted::Profiles(_) => {
+                    for row in 0..leaf.len() {
+                        if answers[leaf.profiles.value(row) as usize] == Some(true) {
+                            self.offer(question, leaf, row);
+                        }
+                    }
+                }
+            }
         }
-        true
-    });
-    keys
+        total
+    }
+
+    fn scan_walk(&mut self, question: &Question<'_, '_>) -> usize {
+        let mut seeker = question.snapshot.rows.seeker();
+        let mut numbers = Vec::new();
+        let mut total = 0;
+        question.walk(None, &mut |batch| {
+            total += batch.count;
+            numbers.clear();
+            (batch.list)(&mut numbers);
+            for &number in &numbers {
+                if let Some((leaf, row)) = seeker.find(number) {
+                    self.offer(question, leaf, row);
+                }
+            }
+            true
+        });
+        total
+    }
+
+    /// The earliest that any row of a leaf can come.
+    fn earliest(&self, question: &Question<'_, '_>, leaf: &Leaf) -> Worth {
+        let times = |values: &[i64]| {
+            let present = |&value: &i64| Some(i128::from(value)).filter(|_| value != NEVER);
+            values.iter().map(|value| worth(present(value), self.order)).min()
+        };
+        let earliest = match self.order.key {
+            SortKey::Number => None,
+            SortKey::AssignedAt => times(leaf.assigned_at.values()),
+            SortKey::ExpiresAt => times(leaf.expires_at.values()),
+            SortKey::MonthlyCost => leaf.profiles.values().iter().map(|&at| self.cost(question, at)).min(),
+        };
+        earliest.unwrap_or((false, i128::MIN))
+    }
+
+    fn cost(&self, question: &Question<'_, '_>, profile: i64) -> Worth {
+        let profile = question.snapshot.profile(Index::at(profile as usize));
+        worth(profile.cost.map(Money::printed_order), self.order)
+    }
+
+    fn offer(&mut self, question: &Question<'_, '_>, leaf: &Leaf, row: usize) {
+        let time = |cell: i64| worth(Some(i128::from(cell)).filter(|_| cell != NEVER), self.order);
+        let number = leaf.number(row);
+        let (worth, tie) = match self.order.key {
+            SortKey::Number if self.order.descending => ((false, 0), -(number as i64)),
+            SortKey::Number => ((false, 0), 0),
+            SortKey::AssignedAt => (time(leaf.assigned_at.value(row)), 0),
+            SortKey::ExpiresAt => (time(leaf.expires_at.value(row)), 0),
+            SortKey::MonthlyCost => (self.cost(question, leaf.profiles.value(row)), 0),
+        };
+        let key = Key { worth, tie, number };
+        if self.limit.is_some_and(|limit| key >= limit) {
+            return;
+        }
+        self.keys.push(key);
+        // Now and then what cannot be on the page is thrown away.
+        if self.wanted > 0 && self.keys.len() >= self.wanted.saturating_mul(2).saturating_add(1_024) {
+            let (_, &mut last, _) = self.keys.select_nth_unstable(self.wanted - 1);
+            self.keys.truncate(self.wanted);
+            self.limit = Some(last);
+        }
+    }
 }
