@@ -85,28 +85,25 @@ impl Demo {
         })
     }
 
-    /// Fills an empty database, and says how many numbers there are.
+    /// Fills the database, and says how many numbers there are.
     fn populate(&self, service: &Service) -> Result<u64, CliError> {
-        let count = || -> Result<u64, CliError> {
-            let partners = demo::partners();
-            let snapshots = partners.iter().map(|partner| service.snapshot(&partner.auth_id, true));
-            Ok(snapshots.collect::<Result<Vec<_>, _>>()?.iter().map(|snapshot| snapshot.len() as u64).sum())
-        };
-        if !service.partners()?.is_empty() {
-            let have = count()?;
-            if have != self.numbers {
-                output::note(&format!("reopening the demo with {have} numbers; --fresh makes a new one"));
-            }
-            return Ok(have);
-        }
+        let reopened = !service.partners()?.is_empty();
         let bar = Bar::new(Some(self.numbers), "numbers");
         let progress = |progress: Progress| match progress {
             Progress::Reading { .. } => {}
             Progress::Writing { numbers, .. } => bar.set("making the demo", numbers, None),
         };
+        // What an interrupted start left undone is completed; the rest stays.
         demo::populate(service, self.numbers, Time::now(), &progress, output::interrupt()?)?;
         bar.finish();
-        count()
+        let mut have = 0;
+        for partner in demo::partners() {
+            have += service.snapshot(&partner.auth_id, true)?.len() as u64;
+        }
+        if reopened && have != self.numbers {
+            output::note(&format!("reopening the demo with {have} numbers; --fresh makes a new one"));
+        }
+        Ok(have)
     }
 }
 
