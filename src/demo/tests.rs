@@ -1,3 +1,6 @@
+//! The demo at several sizes: its counts, its situations, and that it never
+//! changes by itself.
+
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! What the numbering plan says, against the published table and the library.
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,0 +1,97 @@
+//! What ARCHITECTURE.md says of the code, held against the code.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(directory: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+/// Every source file with its path below `src/` and its text.
+fn files() -> Vec<(String, String)> {
+    let mut paths = Vec::new();
+    sources(&root().join("src"), &mut paths);
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(root().join("src")).expect("below src").display().to_string();
+        (name, fs::read_to_string(path).expect("text"))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// The layer that a file belongs to: the first part of its path.
+fn layer(file: &str) -> &str {
+    file.split(['/', '.']).next().expect("a name")
+}
+
+#[test]
+fn the_paths_that_the_documents_name_exist() {
+    for document in ["ARCHITECTURE.md", "README.md"] {
+        let text = fs::read_to_string(root().join(document)).expect("text");
+        let quoted = text.split('`').skip(1).step_by(2);
+        let linked = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let known = ["src/", "tests/", "scripts/", "migrations/", "rollcall.", "openapi."];
+        let named: Vec<&str> = quoted
+            .filter(|quoted| known.iter().any(|known| quoted.starts_with(known)) && !quoted.contains(' '))
+            .chain(linked)
+            .collect();
+        assert!(named.len() > 3, "{document} names {named:?}");
+        for path in named {
+            assert!(root().join(path).exists(), "{document} names {path}");
+        }
+    }
+}
+
+#[test]
+fn layers_know_only_those_before_them() {
+    let allowed: &[(&str, &[&str])] = &[
+        ("domain", &["domain"]),
+        ("inventory", &["domain", "inventory"]),
+        ("store", &["domain", "store"]),
+        ("intake", &["domain", "intake"]),
+        ("wire", &["domain", "inventory", "wire"]),
+        ("service", &["domain", "inventory", "store", "intake", "service"]),
+        ("config", &["domain", "store", "config"]),
+        ("http", &["domain", "inventory", "wire", "service", "config", "http"]),
+        ("demo", &["domain", "intake", "service", "demo"]),
+    ];
+    let mut checked = 0;
+    for (file, text) in files() {
+        let Some((_, allowed)) = allowed.iter().find(|(name, _)| *name == layer(&file)) else { continue };
+        // What is only tested may use anything.
+        let code = text.split("#[cfg(test)]\nmod tests {").next().expect("text");
+        if file.ends_with("tests.rs") {
+            continue;
+        }
+        for used in code.split("crate::").skip(1) {
+            let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().expect("a name");
+            checked += 1;
+            assert!(used == "BUILD" || allowed.contains(&used), "src/{file} uses crate::{used}");
+        }
+    }
+    assert!(checked > 50);
+}
+
+#[test]
+fn only_the_store_names_a_database_library() {
+    for (file, text) in files() {
+        assert!(layer(&file) == "store" || !text.contains("rusqlite"), "src/{file} names rusqlite");
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for (file, text) in files() {
+        assert!(text.starts_with("//! "), "src/{file} does not begin with a module comment");
+    }
+}
