@@ -52,43 +52,6 @@ pub const CUSTOMER: &[Column] = &[
     C::ExpiresAt,
 ];
 
-/// All of a partner's numbers: the account, then the same.
-pub const GLOBAL: &[Column] = &[
-    C::Number,
-    C::AccountAuthId,
-    C::AccountName,
-    C::NumberType,
-    C::Country,
-    C::Region,
-    C::Status,
-    C::ApplicationId,
-    C::ApplicationName,
-    C::TrunkId,
-    C::MonthlyCost,
-    C::Currency,
-    C::AssignedAt,
-    C::ExpiresAt,
-];
-
-/// One number on its own.
-pub const SINGLE: &[Column] = &[
-    C::Number,
-    C::AccountAuthId,
-    C::AccountName,
-    C::NumberType,
-    C::Country,
-    C::Region,
-    C::Status,
-    C::ApplicationId,
-    C::ApplicationName,
-    C::TrunkId,
-    C::MonthlyCost,
-    C::Currency,
-    C::AssignedAt,
-    C::ExpiresAt,
-    C::Tags,
-];
-
 /// What `rollcall export` writes: enough for `rollcall import` to make the
 /// same inventory.
 pub const EXPORT: &[Column] = &[
@@ -113,6 +76,12 @@ pub const EXPORT: &[Column] = &[
     C::ReservedUntil,
     C::ReservedFor,
 ];
+
+/// All of a partner's numbers: the account, then what a customer's have.
+pub const GLOBAL: &[Column] = EXPORT.split_at(CUSTOMER.len() + 2).0;
+
+/// One number on its own: that, and its tags.
+pub const SINGLE: &[Column] = EXPORT.split_at(CUSTOMER.len() + 3).0;
 
 impl Column {
     /// The name in every format.

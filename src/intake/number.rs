@@ -6,7 +6,7 @@ use crate::domain::E164;
 
 const FORM: Fault = Fault::Fixed("must be + and 7 to 15 digits, the first not 0, such as +912271264217");
 const NO_PLUS: Fault = Fault::Fixed(
-    "has no +; write it as +912271264217, or say what the digits are: --assume-plus if they are international, \
+    "has no +; write the whole international number with it, or say what the digits are: --assume-plus if they are international, \
      --default-country if they are national",
 );
 const NOT_INTERNATIONAL: Fault = Fault::Fixed("must be 7 to 15 digits, the first not 0, to be an international number");
