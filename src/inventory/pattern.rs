@@ -1,6 +1,6 @@
 //! What `search` looks for: a run of digits, anywhere or at the start.
 
-use super::set::Mask;
+use super::set::Sieve;
 use crate::domain::E164;
 
 /// The most characters a search can have.
@@ -72,7 +72,7 @@ pub struct Digits {
     digits: u32,
     anchored: bool,
     /// The endings that have the digits in them, whatever the group.
-    endings: Mask,
+    endings: Sieve,
 }
 
 /// Which numbers of a group match.
@@ -81,7 +81,7 @@ pub enum Hit {
     All,
     /// Those of [`Digits::endings`].
     Shared,
-    /// Those of the mask that the caller lent.
+    /// Those of the sieve that the caller lent.
     Own,
 }
 
@@ -89,27 +89,27 @@ impl Digits {
     /// `None` for a pattern that matches nothing.
     pub fn of(pattern: Pattern) -> Option<Digits> {
         let Pattern::Digits { value, digits, anchored } = pattern else { return None };
-        let mut endings = Mask::EMPTY;
+        let mut endings = Sieve::CLOSED;
         if !anchored && (1..=4).contains(&digits) {
             for after in 0..=4 - digits {
                 // What stands before the digits, and what after them.
                 let (high, low) = (10_u64.pow(4 - digits - after), 10_u64.pow(after));
                 for before in 0..high {
                     let from = (before * 10_u64.pow(digits) + value) * low;
-                    endings.insert_range(from as u16, (from + low) as u16);
+                    endings.open(from as u16, (from + low) as u16);
                 }
             }
         }
         Some(Digits { value, digits, anchored, endings })
     }
 
-    pub fn endings(&self) -> &Mask {
+    pub fn endings(&self) -> &Sieve {
         &self.endings
     }
 
     /// What the pattern does to the numbers of a group. `own` is scratch
     /// space, filled where the answer is [`Hit::Own`].
-    pub fn in_group(&self, group: u64, own: &mut Mask) -> Hit {
+    pub fn in_group(&self, group: u64, own: &mut Sieve) -> Hit {
         if self.digits == 0 {
             return Hit::All;
         }
@@ -124,7 +124,7 @@ impl Digits {
             if over > 4 || self.value / 10_u64.pow(over) != group {
                 return Hit::None;
             }
-            *own = Mask::EMPTY;
+            *own = Sieve::CLOSED;
             self.straddle(over, own);
             return Hit::Own;
         }
@@ -159,10 +159,10 @@ impl Digits {
     }
 
     /// Adds the endings that begin with the last `over` digits.
-    fn straddle(&self, over: u32, own: &mut Mask) {
+    fn straddle(&self, over: u32, own: &mut Sieve) {
         let width = 10_u64.pow(4 - over);
         let from = self.value % 10_u64.pow(over) * width;
-        own.insert_range(from as u16, (from + width) as u16);
+        own.open(from as u16, (from + width) as u16);
     }
 }
 

@@ -10,7 +10,7 @@
 //! +91 22 7126 4217        group 91227126, ending 4217
 //!
 //! 91227126 → Runs   [(0000, 10000)]          a whole block: 4 bytes
-//! 91227127 → Few    [0017, 4217]             up to seven: no allocation
+//! 91227127 → Few    [0017, 1265]             up to seven: no allocation
 //! 91227130 → Array  [0003, 0008, … ]         2 bytes each
 //! 91227131 → Bits   10,000 bits              1,256 bytes
 //! ```
@@ -20,17 +20,24 @@
 //! that a group has one or two, would pay 32 bytes each for that; a chunk of
 //! those is a plain sorted array.
 //!
-//! **A search is arithmetic on the split.** Looking for `7126`:
-//! - in `91227126` the digits lie in the group: every ending matches, and the
-//!   container's count is the answer;
-//! - else they may lie in the ending: one mask of 10,000 bits, made once for
-//!   the whole search, here with the single bit 7126;
-//! - or they straddle: a group that ends in `7` and an ending that begins with
-//!   `126` (the range 1260..1270), one that ends in `71` with `26..`, one that
-//!   ends in `712` with `6...`.
+//! **A search is arithmetic on the split.** Digits that are looked for lie in
+//! the group, or in the ending, or straddle the two. Looking for `7126` in the
+//! groups above:
 //!
-//! So each group is tested once, by its digits, and its container is counted
-//! under one mask. Nothing is kept for it, and it works on every set.
+//! ```text
+//! group      its digits                       endings that match     counted
+//! 91227126   have 7126 in them                all                    10,000, as stored
+//! 91227127   end in 7, so 126x completes it   1260..1270, 7126       1: 1265
+//! 91227130   no part of it at the end         7126                   0: not in the array
+//! 91227131   no part of it at the end         7126                   1: the bit is set
+//!                                                                    total 10,002
+//! ```
+//!
+//! (In a group that ends in `71` it would be 2600..2700, in one that ends in
+//! `712` 6000..7000.) The endings that match whatever the group are made once
+//! for the whole search; each group is then tested once, by its digits, and its
+//! container is counted between a few endings. Nothing is kept for it, and it
+//! works on every set, so on every account and application too.
 //!
 //! Everything is copy-on-write: an edited set shares all chunks it did not
 //! touch with the one before. Invariants: chunks, groups and endings ascend
@@ -96,6 +103,24 @@ impl Mask {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// How many are in `from..to`.
+    fn count_between(&self, from: u16, to: u16) -> usize {
+        let (first, last) = (usize::from(from >> 6), usize::from((to - 1) >> 6));
+        let below = |ending: u16| (1_u64 << (ending & 63)) - 1;
+        let mut count = 0;
+        for at in first..=last {
+            let mut word = self.0[at];
+            if at == first {
+                word &= !below(from);
+            }
+            if at == last && to & 63 != 0 {
+                word &= below(to);
+            }
+            count += word.count_ones() as usize;
+        }
+        count
+    }
+
     fn count_and(&self, other: &Mask) -> usize {
         self.0.iter().zip(&other.0).map(|(a, b)| (a & b).count_ones() as usize).sum()
     }
@@ -112,6 +137,52 @@ impl Mask {
                 Some((at as u16) << 6 | bit as u16)
             })
         })
+    }
+}
+
+/// How many ranges a sieve keeps apart.
+const RANGES_MAX: usize = 16;
+
+/// The endings that a search lets through: as bits, and as ranges where they
+/// are few. They mostly are: four digits inside the ending are one number, and
+/// digits that begin in the group leave a range. Counting a container between
+/// two endings looks at a word or two of it, counting it under bits at all.
+#[derive(Clone)]
+pub struct Sieve {
+    mask: Mask,
+    /// Ascending, none touching the next; beyond `RANGES_MAX` not kept.
+    ranges: [(u16, u16); RANGES_MAX],
+    count: usize,
+}
+
+impl Sieve {
+    /// Lets nothing through.
+    pub const CLOSED: Sieve = Sieve { mask: Mask::EMPTY, ranges: [(0, 0); RANGES_MAX], count: 0 };
+
+    /// Lets `from..to` through as well.
+    pub fn open(&mut self, from: u16, to: u16) {
+        self.mask.insert_range(from, to);
+        let Some(ranges) = self.ranges() else { return };
+        // Those it touches become one with it.
+        let first = ranges.partition_point(|&(_, end)| end < from);
+        let after = ranges.partition_point(|&(start, _)| start <= to);
+        let touched = &ranges[first..after];
+        let start = touched.first().map_or(from, |&(start, _)| start.min(from));
+        let end = touched.last().map_or(to, |&(_, end)| end.max(to));
+        let count = self.count - touched.len() + 1;
+        if count <= RANGES_MAX {
+            self.ranges.copy_within(after..self.count, first + 1);
+            self.ranges[first] = (start, end);
+        }
+        self.count = count;
+    }
+
+    pub fn contains(&self, ending: u16) -> bool {
+        self.mask.contains(ending)
+    }
+
+    fn ranges(&self) -> Option<&[(u16, u16)]> {
+        self.ranges.get(..self.count)
     }
 }
 
@@ -210,8 +281,12 @@ impl Endings {
         }
     }
 
-    /// How many are also in `mask`.
-    fn count_in(&self, mask: &Mask) -> usize {
+    /// How many a search lets through.
+    fn count_in(&self, sieve: &Sieve) -> usize {
+        if let Some(ranges) = sieve.ranges() {
+            return ranges.iter().map(|&(from, to)| self.count_between(from, to)).sum();
+        }
+        let mask = &sieve.mask;
         match self {
             Endings::Bits { bits, .. } => bits.count_and(mask),
             Endings::Runs { runs, .. } if runs.len() == 1 && runs[0] == (0, ENDINGS as u16) => mask.count(),
@@ -221,6 +296,27 @@ impl Endings {
                 self.for_each(|ending| count += usize::from(mask.contains(ending)));
                 count
             }
+        }
+    }
+}
+
+impl Endings {
+    /// How many are in `from..to`.
+    fn count_between(&self, from: u16, to: u16) -> usize {
+        match self {
+            Endings::Few { count, endings } => {
+                endings[..usize::from(*count)].iter().filter(|&&ending| from <= ending && ending < to).count()
+            }
+            Endings::Array(endings) => {
+                let first = endings.partition_point(|&ending| ending < from);
+                endings[first..].iter().take_while(|&&ending| ending < to).count()
+            }
+            Endings::Runs { runs, .. } => {
+                let first = runs.partition_point(|&(start, length)| start + length <= from);
+                let within = runs[first..].iter().take_while(|&&(start, _)| start < to);
+                within.map(|&(start, length)| usize::from((start + length).min(to) - start.max(from))).sum()
+            }
+            Endings::Bits { bits, .. } => bits.count_between(from, to),
         }
     }
 }
@@ -298,10 +394,10 @@ impl Members<'_> {
         }
     }
 
-    pub fn count_in(self, mask: &Mask) -> usize {
+    pub fn count_in(self, sieve: &Sieve) -> usize {
         match self.0 {
-            MembersOf::Endings(endings) => endings.count_in(mask),
-            MembersOf::Numbers(numbers) => numbers.iter().filter(|&&number| mask.contains(ending_of(number))).count(),
+            MembersOf::Endings(endings) => endings.count_in(sieve),
+            MembersOf::Numbers(numbers) => numbers.iter().filter(|&&number| sieve.contains(ending_of(number))).count(),
         }
     }
 }
@@ -452,7 +548,7 @@ impl Set {
     /// How many numbers match, without looking at more than their digits.
     pub fn count_matches(&self, digits: &Digits) -> usize {
         let mut count = 0;
-        let mut scratch = Mask::EMPTY;
+        let mut scratch = Sieve::CLOSED;
         for (group, members) in self.groups() {
             count += match digits.in_group(group, &mut scratch) {
                 Hit::None => 0,
