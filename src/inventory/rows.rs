@@ -113,6 +113,39 @@ impl Column {
         self.values[self.code(row)]
     }
 
+    /// The rows, of `rows` that there are, with one of the codes that are
+    /// wanted. Few codes are searched for as bytes, which costs a tenth of
+    /// looking at each row.
+    pub(super) fn rows_where(
+        &self,
+        rows: usize,
+        wanted: impl Fn(usize) -> bool,
+        scratch: &mut Vec<bool>,
+        take: &mut dyn FnMut(usize),
+    ) {
+        scratch.clear();
+        scratch.extend((0..self.values.len()).map(wanted));
+        let mut some = (0..scratch.len()).filter(|&code| scratch[code]);
+        let first = [some.next(), some.next(), some.next(), some.next()];
+        match (&self.codes, first) {
+            (_, [None, ..]) => {}
+            (Codes::Same, _) => (0..rows).for_each(take),
+            (Codes::Byte(codes), [Some(a), None, ..]) => memchr::memchr_iter(a as u8, codes).for_each(take),
+            (Codes::Byte(codes), [Some(a), Some(b), None, _]) => {
+                memchr::memchr2_iter(a as u8, b as u8, codes).for_each(take);
+            }
+            (Codes::Byte(codes), [Some(a), Some(b), Some(c), None]) => {
+                memchr::memchr3_iter(a as u8, b as u8, c as u8, codes).for_each(take);
+            }
+            (Codes::Byte(codes), _) => {
+                (0..rows).filter(|&row| scratch[usize::from(codes[row])]).for_each(take);
+            }
+            (Codes::Word(codes), _) => {
+                (0..rows).filter(|&row| scratch[usize::from(codes[row])]).for_each(take);
+            }
+        }
+    }
+
     fn bytes(&self) -> usize {
         let codes = match &self.codes {
             Codes::Same => 0,

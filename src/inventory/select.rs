@@ -15,8 +15,8 @@
 //! over leaves that have nothing earlier.
 
 use super::pattern::{Digits, Hit};
-use super::rows::{Leaf, NEVER, Profile};
-use super::set::{ENDINGS, Groups, Mask, Members, Set};
+use super::rows::{Column, Leaf, NEVER, Profile};
+use super::set::{ENDINGS, Groups, Members, Set, Sieve};
 use super::table::Index;
 use super::{Filter, Order, Pattern, Selection, Snapshot, SortKey, Window};
 use crate::domain::{E164, Money, State, Status, Time};
@@ -97,15 +97,15 @@ impl<'a, 'f> Question<'a, 'f> {
             || filter.assigned_after.is_some()
     }
 
-    /// What a profile alone decides. Of the status, only what no date can
-    /// change: see [`Question::row`].
-    fn profile(&self, profile: &Profile) -> bool {
+    /// What the profile of a row decides. The status of an active number hangs
+    /// on whether it has expired.
+    fn profile(&self, profile: &Profile) -> Lets {
         fn is<T: PartialEq>(wanted: Option<T>, have: T) -> bool {
             wanted.is_none_or(|wanted| wanted == have)
         }
         let filter = self.filter;
         let held = profile.state.held();
-        self.account.is_none_or(|wanted| held && wanted == profile.account)
+        let fits = self.account.is_none_or(|wanted| held && wanted == profile.account)
             && is(self.application, profile.application)
             && is(self.trunk, profile.trunk)
             && is(self.region, profile.region)
@@ -113,32 +113,37 @@ impl<'a, 'f> Question<'a, 'f> {
             && filter.country.is_none_or(|wanted| profile.country == Some(wanted))
             && is(filter.assigned, held)
             && is(filter.routed, profile.application != Index::NONE)
-            && self.tagged.as_ref().is_none_or(|sets| sets.contains(&profile.tags))
-            && (filter.status != Some(Status::Active) || profile.state == State::Active)
+            && self.tagged.as_ref().is_none_or(|sets| sets.contains(&profile.tags));
+        match (fits, filter.status, profile.state == State::Active) {
+            (false, _, _) | (true, Some(Status::Active), false) => NOTHING,
+            (true, None, _) | (true, Some(Status::Suspended), false) => UNEXPIRED | EXPIRED,
+            (true, Some(Status::Active), true) => UNEXPIRED,
+            (true, Some(Status::Suspended), true) => EXPIRED,
+        }
     }
 
-    /// What the dates of a row decide, given that its profile fits.
-    fn dates(&self, state: State, assigned_at: i64, expires_at: i64) -> bool {
-        fn before(wanted: Option<Time>, have: i64) -> bool {
-            wanted.is_none_or(|wanted| have != NEVER && have < wanted.seconds())
+    /// What the expiry of a row decides.
+    fn expiry(&self, expires_at: i64) -> Lets {
+        if !within(self.filter.expires_after, expires_at, self.filter.expires_before) {
+            NOTHING
+        } else if expires_at != NEVER && expires_at <= self.now.seconds() {
+            EXPIRED
+        } else {
+            UNEXPIRED
         }
-        fn after(wanted: Option<Time>, have: i64) -> bool {
-            wanted.is_none_or(|wanted| have != NEVER && have > wanted.seconds())
-        }
-        let filter = self.filter;
-        let expired = expires_at != NEVER && expires_at <= self.now.seconds();
-        let active = state == State::Active && !expired;
-        filter.status.is_none_or(|wanted| (wanted == Status::Active) == active)
-            && before(filter.expires_before, expires_at)
-            && after(filter.expires_after, expires_at)
-            && before(filter.assigned_before, assigned_at)
-            && after(filter.assigned_after, assigned_at)
+    }
+
+    /// What the time of assignment of a row decides.
+    fn assignment(&self, assigned_at: i64) -> Lets {
+        let fits = within(self.filter.assigned_after, assigned_at, self.filter.assigned_before);
+        if fits { UNEXPIRED | EXPIRED } else { NOTHING }
     }
 
     /// Whether one row is let through.
     fn row(&self, leaf: &Leaf, row: usize) -> bool {
         let profile = self.snapshot.profile(Index::at(leaf.profiles.value(row) as usize));
-        self.profile(profile) && self.dates(profile.state, leaf.assigned_at.value(row), leaf.expires_at.value(row))
+        let dates = self.expiry(leaf.expires_at.value(row)) & self.assignment(leaf.assigned_at.value(row));
+        self.profile(profile) & dates != NOTHING
     }
 
     /// The sets that what matches must be in.
@@ -168,26 +173,14 @@ impl<'a, 'f> Question<'a, 'f> {
     }
 
     fn walk_leaves(&self, after: Option<u64>, take: &mut Take<'_>) {
-        // What each profile answers: not asked yet, no, yes.
-        let mut answers: Vec<Option<bool>> = vec![None; self.snapshot.profiles.len()];
-        let mut matching: Vec<u16> = Vec::new();
+        let mut sight = Sight::new(self.snapshot);
         for leaf in self.snapshot.rows.leaves_after(after) {
-            let counted = self.leaf(leaf, &mut answers, &mut matching);
-            let count = match counted {
-                Counted::All => leaf.len(),
-                Counted::Profiles(count) => count,
-                Counted::Listed => matching.len(),
-            };
+            let count = self.leaf(leaf, &mut sight);
             if count == 0 {
                 continue;
             }
-            let mut list = |out: &mut Vec<u64>| match counted {
-                Counted::All => out.extend((0..leaf.len()).map(|row| leaf.number(row))),
-                Counted::Listed => out.extend(matching.iter().map(|&row| leaf.number(usize::from(row)))),
-                Counted::Profiles(_) => {
-                    let fits = |row: &usize| answers[leaf.profiles.value(*row) as usize] == Some(true);
-                    out.extend((0..leaf.len()).filter(fits).map(|row| leaf.number(row)));
-                }
+            let mut list = |out: &mut Vec<u64>| {
+                sight.rows(leaf, None, &mut |row| out.push(leaf.number(row)));
             };
             let batch = Batch { first: leaf.first(), last: leaf.last(), count, list: &mut list };
             if !take(batch) {
@@ -196,44 +189,62 @@ impl<'a, 'f> Question<'a, 'f> {
         }
     }
 
-    /// How many rows of a leaf match, looking at as little as decides.
-    fn leaf(&self, leaf: &Leaf, answers: &mut [Option<bool>], matching: &mut Vec<u16>) -> Counted {
-        let mut count = 0;
-        let mut fitting = 0;
-        for (&value, &rows) in leaf.profiles.values().iter().zip(&leaf.profile_counts) {
+    /// How many rows of a leaf match, and by what; looks at as little as
+    /// decides. Each column is asked by its few distinct values: rows are gone
+    /// through only where some of them pass and others do not.
+    fn leaf(&self, leaf: &Leaf, sight: &mut Sight) -> usize {
+        sight.profiles.clear();
+        let mut any = NOTHING;
+        for &value in leaf.profiles.values() {
             let at = value as usize;
-            let answer = *answers[at].get_or_insert_with(|| self.profile(self.snapshot.profile(Index::at(at))));
-            count += usize::from(rows) * usize::from(answer);
-            fitting += usize::from(answer);
+            let ask = || self.profile(self.snapshot.profile(Index::at(at)));
+            let lets = *sight.answers[at].get_or_insert_with(ask);
+            sight.profiles.push(lets);
+            any |= lets;
         }
-        if fitting == 0 {
-            return Counted::Profiles(0);
+        sight.by = By::Profiles(NOTHING);
+        if any == NOTHING {
+            return 0;
         }
-        // A date decides if a filter asks for one, or if the status hangs on
-        // an expiry that has passed.
-        let status_by_date = match self.filter.status {
-            None => false,
-            Some(Status::Active) => {
-                let passed = |&end: &i64| end != NEVER && end <= self.now.seconds();
-                leaf.expires_at.values().iter().any(passed)
+        let filter = self.filter;
+        let judge = |column: &Column, asked: bool, ask: &dyn Fn(i64) -> Lets, answers: &mut Vec<Lets>| {
+            answers.clear();
+            if !asked {
+                return Some(UNEXPIRED | EXPIRED);
             }
-            // The profile says only what excludes `active`.
-            Some(Status::Suspended) => true,
+            answers.extend(column.values().iter().map(|&value| ask(value)));
+            let first = answers[0];
+            answers.iter().all(|&lets| lets == first).then_some(first)
         };
-        if !status_by_date && !self.asks_dates() {
-            return if count == leaf.len() { Counted::All } else { Counted::Profiles(count) };
+        let asks_expiry = filter.status.is_some() || filter.expires_before.is_some() || filter.expires_after.is_some();
+        let asks_assignment = filter.assigned_before.is_some() || filter.assigned_after.is_some();
+        let expiry = judge(&leaf.expires_at, asks_expiry, &|at| self.expiry(at), &mut sight.expiries);
+        let assignment = judge(&leaf.assigned_at, asks_assignment, &|at| self.assignment(at), &mut sight.assignments);
+        if let (Some(expiry), Some(assignment)) = (expiry, assignment) {
+            // The dates of all rows say the same, so profiles decide.
+            let dates = expiry & assignment;
+            sight.by = By::Profiles(dates);
+            let counts = sight.profiles.iter().zip(&leaf.profile_counts);
+            return counts.map(|(&lets, &rows)| if lets & dates != NOTHING { usize::from(rows) } else { 0 }).sum();
         }
-        matching.clear();
-        for row in 0..leaf.len() {
-            let at = leaf.profiles.value(row) as usize;
-            if answers[at] == Some(true) {
-                let state = self.snapshot.profile(Index::at(at)).state;
-                if self.dates(state, leaf.assigned_at.value(row), leaf.expires_at.value(row)) {
-                    matching.push(row as u16);
-                }
+        sight.by = By::List;
+        sight.list.clear();
+        let (column, answers) = match expiry {
+            None => (&leaf.expires_at, &sight.expiries),
+            Some(_) => (&leaf.assigned_at, &sight.assignments),
+        };
+        let rest = |row: usize, lets: Lets| {
+            let expiry = expiry.unwrap_or_else(|| sight.expiries[leaf.expires_at.code(row)]);
+            let assignment = assignment.unwrap_or_else(|| sight.assignments[leaf.assigned_at.code(row)]);
+            lets & expiry & assignment != NOTHING
+        };
+        let list = &mut sight.list;
+        column.rows_where(leaf.len(), |code| answers[code] & any != NOTHING, &mut sight.codes, &mut |row| {
+            if rest(row, sight.profiles[leaf.profiles.code(row)]) {
+                list.push(row as u16);
             }
-        }
-        Counted::Listed
+        });
+        sight.list.len()
     }
 
     fn walk_sets(&self, sets: &[&'a Set], asks_rows: bool, after: Option<u64>, take: &mut Take<'_>) {
@@ -244,7 +255,7 @@ impl<'a, 'f> Question<'a, 'f> {
         let mut groups = order[0].groups();
         let mut others: Vec<Groups<'_>> = order[1..].iter().map(|set| set.groups()).collect();
         let mut seeker = self.snapshot.rows.seeker();
-        let mut own = Mask::EMPTY;
+        let mut own = Sieve::CLOSED;
         let mut numbers: Vec<u64> = Vec::new();
         let mut next = groups.seek(after.map_or(0, super::set::group_of));
         'groups: while let Some((group, members)) = next {
@@ -271,20 +282,20 @@ impl<'a, 'f> Question<'a, 'f> {
                 }
             }
             let base = group * ENDINGS as u64;
-            let mask = match hit {
+            let sieve = match hit {
                 Hit::Shared => self.digits.as_ref().map(|digits| digits.endings()),
                 Hit::Own => Some(&own),
                 Hit::All | Hit::None => None,
             };
-            // The common case: one set, counted under a mask or whole.
+            // The common case: one set, counted through a sieve or whole.
             let plain = same.is_empty() && !asks_rows;
-            let count = match (plain, mask) {
-                (true, Some(mask)) => members.count_in(mask),
+            let count = match (plain, sieve) {
+                (true, Some(sieve)) => members.count_in(sieve),
                 (true, None) => members.count(),
                 (false, _) => {
                     numbers.clear();
                     members.for_each(|ending| {
-                        let fits = mask.is_none_or(|mask| mask.contains(ending))
+                        let fits = sieve.is_none_or(|sieve| sieve.contains(ending))
                             && same.iter().all(|members| members.contains(ending));
                         let number = base + u64::from(ending);
                         if fits && (!asks_rows || seeker.find(number).is_some_and(|(leaf, row)| self.row(leaf, row))) {
@@ -298,7 +309,7 @@ impl<'a, 'f> Question<'a, 'f> {
                 let mut list = |out: &mut Vec<u64>| {
                     if plain {
                         members.for_each(|ending| {
-                            if mask.is_none_or(|mask| mask.contains(ending)) {
+                            if sieve.is_none_or(|sieve| sieve.contains(ending)) {
                                 out.push(base + u64::from(ending));
                             }
                         });
@@ -316,14 +327,73 @@ impl<'a, 'f> Question<'a, 'f> {
     }
 }
 
-/// How the matching rows of a leaf were counted.
+/// Which rows something lets through: those that have expired, those that have
+/// not, both, or none. What several columns let through is what all of them do.
+type Lets = u8;
+
+const NOTHING: Lets = 0;
+const UNEXPIRED: Lets = 1;
+const EXPIRED: Lets = 2;
+
+/// Whether a time lies between two limits, neither included. None lies nowhere.
+fn within(after: Option<Time>, have: i64, before: Option<Time>) -> bool {
+    after.is_none_or(|after| have != NEVER && have > after.seconds())
+        && before.is_none_or(|before| have != NEVER && have < before.seconds())
+}
+
+/// What a walk over leaves knows of the leaf it is at.
+struct Sight {
+    /// What each profile lets through, once it has been asked.
+    answers: Vec<Option<Lets>>,
+    /// What the distinct values of the leaf's columns let through, in their
+    /// order; the dates' are empty where nothing asks for them.
+    profiles: Vec<Lets>,
+    expiries: Vec<Lets>,
+    assignments: Vec<Lets>,
+    by: By,
+    list: Vec<u16>,
+    codes: Vec<bool>,
+}
+
+/// How the matching rows of a leaf are known.
 #[derive(Clone, Copy)]
-enum Counted {
-    All,
-    /// This many, those whose profile answers yes.
-    Profiles(usize),
-    /// Row by row, into the list.
-    Listed,
+enum By {
+    /// Those whose profile lets any of these through.
+    Profiles(Lets),
+    /// Those in the list.
+    List,
+}
+
+impl Sight {
+    fn new(snapshot: &Snapshot) -> Sight {
+        Sight {
+            answers: vec![None; snapshot.profiles.len()],
+            profiles: Vec::new(),
+            expiries: Vec::new(),
+            assignments: Vec::new(),
+            by: By::List,
+            list: Vec::new(),
+            codes: Vec::new(),
+        }
+    }
+
+    /// The matching rows of the leaf, or of them those that a column has
+    /// certain values for.
+    fn rows(&mut self, leaf: &Leaf, only: Option<(&Column, &dyn Fn(i64) -> bool)>, take: &mut dyn FnMut(usize)) {
+        let fits = |row: usize, dates: Lets| self.profiles[leaf.profiles.code(row)] & dates != NOTHING;
+        match (self.by, only) {
+            (By::List, _) => self.list.iter().for_each(|&row| take(usize::from(row))),
+            (By::Profiles(dates), None) => (0..leaf.len()).filter(|&row| fits(row, dates)).for_each(take),
+            (By::Profiles(dates), Some((column, only))) => {
+                let wanted = |code| only(column.values()[code]);
+                column.rows_where(leaf.len(), wanted, &mut self.codes, &mut |row| {
+                    if fits(row, dates) {
+                        take(row);
+                    }
+                });
+            }
+        }
+    }
 }
 
 pub(super) fn select<'a>(
@@ -531,6 +601,16 @@ fn worth(value: Option<i128>, order: Order) -> Worth {
     }
 }
 
+/// The same of a value in the column that the order looks at.
+fn value_worth(question: &Question<'_, '_>, order: Order, value: i64) -> Worth {
+    let value = match order.key {
+        SortKey::Number => Some(i128::from(value)),
+        SortKey::AssignedAt | SortKey::ExpiresAt => Some(i128::from(value)).filter(|_| value != NEVER),
+        SortKey::MonthlyCost => question.snapshot.profile(Index::at(value as usize)).cost.map(Money::printed_order),
+    };
+    worth(value, order)
+}
+
 /// The first rows of an order: as many as are wanted, out of all that match.
 struct Best {
     order: Order,
@@ -552,33 +632,29 @@ impl Best {
 
     /// Leaf by leaf: one that has nothing early enough is only counted.
     fn scan_leaves(&mut self, question: &Question<'_, '_>) -> usize {
-        let mut answers: Vec<Option<bool>> = vec![None; question.snapshot.profiles.len()];
-        let mut matching: Vec<u16> = Vec::new();
+        let mut sight = Sight::new(question.snapshot);
         let mut total = 0;
         for leaf in question.snapshot.rows.leaves() {
-            let counted = question.leaf(leaf, &mut answers, &mut matching);
-            let count = match counted {
-                Counted::All => leaf.len(),
-                Counted::Profiles(count) => count,
-                Counted::Listed => matching.len(),
-            };
+            let count = question.leaf(leaf, &mut sight);
             total += count;
-            if count == 0 || self.limit.is_some_and(|limit| self.earliest(question, leaf) > limit.worth) {
+            if count == 0 {
                 continue;
             }
-            match counted {
-                Counted::All => (0..leaf.len()).for_each(|row| self.offer(question, leaf, row)),
-                Counted::Listed => {
-                    matching.iter().for_each(|&row| self.offer(question, leaf, usize::from(row)));
-                }
-                Counted::Profiles(_) => {
-                    for row in 0..leaf.len() {
-                        if answers[leaf.profiles.value(row) as usize] == Some(true) {
-                            self.offer(question, leaf, row);
-                        }
-                    }
-                }
-            }
+            let Some(Key { worth: limit, .. }) = self.limit else {
+                sight.rows(leaf, None, &mut |row| self.offer(question, leaf, row));
+                continue;
+            };
+            // Only rows with a value that can still come before the limit.
+            let order = self.order;
+            let early = |value: i64| value_worth(question, order, value) <= limit;
+            let column = match order.key {
+                SortKey::Number => None,
+                SortKey::AssignedAt => Some(&leaf.assigned_at),
+                SortKey::ExpiresAt => Some(&leaf.expires_at),
+                SortKey::MonthlyCost => Some(&leaf.profiles),
+            };
+            let only = column.map(|column| (column, &early as &dyn Fn(i64) -> bool));
+            sight.rows(leaf, only, &mut |row| self.offer(question, leaf, row));
         }
         total
     }
@@ -601,35 +677,15 @@ impl Best {
         total
     }
 
-    /// The earliest that any row of a leaf can come.
-    fn earliest(&self, question: &Question<'_, '_>, leaf: &Leaf) -> Worth {
-        let times = |values: &[i64]| {
-            let present = |&value: &i64| Some(i128::from(value)).filter(|_| value != NEVER);
-            values.iter().map(|value| worth(present(value), self.order)).min()
-        };
-        let earliest = match self.order.key {
-            SortKey::Number => None,
-            SortKey::AssignedAt => times(leaf.assigned_at.values()),
-            SortKey::ExpiresAt => times(leaf.expires_at.values()),
-            SortKey::MonthlyCost => leaf.profiles.values().iter().map(|&at| self.cost(question, at)).min(),
-        };
-        earliest.unwrap_or((false, i128::MIN))
-    }
-
-    fn cost(&self, question: &Question<'_, '_>, profile: i64) -> Worth {
-        let profile = question.snapshot.profile(Index::at(profile as usize));
-        worth(profile.cost.map(Money::printed_order), self.order)
-    }
-
     fn offer(&mut self, question: &Question<'_, '_>, leaf: &Leaf, row: usize) {
-        let time = |cell: i64| worth(Some(i128::from(cell)).filter(|_| cell != NEVER), self.order);
         let number = leaf.number(row);
+        let of = |column: &Column| value_worth(question, self.order, column.value(row));
         let (worth, tie) = match self.order.key {
             SortKey::Number if self.order.descending => ((false, 0), -(number as i64)),
             SortKey::Number => ((false, 0), 0),
-            SortKey::AssignedAt => (time(leaf.assigned_at.value(row)), 0),
-            SortKey::ExpiresAt => (time(leaf.expires_at.value(row)), 0),
-            SortKey::MonthlyCost => (self.cost(question, leaf.profiles.value(row)), 0),
+            SortKey::AssignedAt => (of(&leaf.assigned_at), 0),
+            SortKey::ExpiresAt => (of(&leaf.expires_at), 0),
+            SortKey::MonthlyCost => (of(&leaf.profiles), 0),
         };
         let key = Key { worth, tie, number };
         if self.limit.is_some_and(|limit| key >= limit) {
@@ -637,7 +693,7 @@ impl Best {
         }
         self.keys.push(key);
         // Now and then what cannot be on the page is thrown away.
-        if self.wanted > 0 && self.keys.len() >= self.wanted.saturating_mul(2).saturating_add(1_024) {
+        if self.wanted > 0 && self.keys.len() >= self.wanted.saturating_mul(2).saturating_add(64) {
             let (_, &mut last, _) = self.keys.select_nth_unstable(self.wanted - 1);
             self.keys.truncate(self.wanted);
             self.limit = Some(last);
