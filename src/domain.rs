@@ -23,5 +23,5 @@ pub use entity::{Account, Application, Key, Partner, Scope, Trunk};
 pub use field::FieldError;
 pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId};
 pub use money::{Currency, Money};
-pub use number::{NumberType, Record, State, Status, Tags};
+pub use number::{Dates, NumberType, Record, State, Status, Tags};
 pub use time::Time;

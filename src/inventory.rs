@@ -32,8 +32,8 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
 use crate::domain::{
-    Account, Application, Change, Country, E164, EntityChange, Key, Logged, Money, NumberType, Partner, PartnerKey,
-    Record, State, Status, Tags, Time, Trunk, number,
+    Account, Application, Change, Country, Dates, E164, EntityChange, Key, Logged, Money, NumberType, Partner,
+    PartnerKey, Record, State, Status, Tags, Time, Trunk, number,
 };
 
 pub use filter::{Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after};
@@ -218,6 +218,11 @@ impl<'a> NumberRef<'a> {
     }
 }
 
+fn row(number: E164, version: u64, profile: Index, dates: Dates) -> Row {
+    let Dates { assigned_at, expires_at, since, until } = dates;
+    Row { number, profile, version, assigned_at, expires_at, since, until }
+}
+
 /// How many numbers an account holds, by status.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Counts {
@@ -308,7 +313,8 @@ impl Snapshot {
             if old.is_some() != new.is_some() {
                 all.push((number, new.is_some()));
             }
-            let (left, came) = (old.map(|row| self.memberships(row)), new.map(|row| self.memberships(row)));
+            let (left, came) =
+                (old.map(|row| self.memberships(row.profile)), new.map(|row| self.memberships(row.profile)));
             let [left, came] = [left, came].map(Option::unwrap_or_default);
             for (sets, left, came) in [(&mut accounts, left.0, came.0), (&mut applications, left.1, came.1)] {
                 if left != came {
@@ -337,9 +343,10 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The account that holds a row and the application it routes to.
-    fn memberships(&self, row: Row) -> (Option<usize>, Option<usize>) {
-        let profile = self.profile(row.profile);
+    /// The account that holds a row with this profile, and the application it
+    /// routes to.
+    fn memberships(&self, profile: Index) -> (Option<usize>, Option<usize>) {
+        let profile = self.profile(profile);
         let holder = if profile.state.held() { profile.account.get() } else { None };
         (holder, profile.application.get())
     }
@@ -366,6 +373,12 @@ impl Snapshot {
 
     /// A record in the index's own form.
     fn row(&mut self, number: E164, version: u64, record: &Record) -> Result<Row, Misfit> {
+        let profile = self.profile_of(number, record)?;
+        Ok(row(number, version, profile, record.dates()))
+    }
+
+    /// All of a record but its dates, by its index.
+    fn profile_of(&mut self, number: E164, record: &Record) -> Result<Index, Misfit> {
         fn key<T: table::Entry>(
             table: &Table<T>,
             id: Option<&str>,
@@ -389,15 +402,7 @@ impl Snapshot {
             tags: table::intern(&mut self.tags, Some(&record.tags).filter(|tags| !tags.is_empty())),
             cost: record.cost,
         };
-        Ok(Row {
-            number,
-            version,
-            profile: table::intern(&mut self.profiles, Some(&profile)),
-            assigned_at: record.assigned_at,
-            expires_at: record.expires_at,
-            since: record.since,
-            until: record.until,
-        })
+        Ok(table::intern(&mut self.profiles, Some(&profile)))
     }
 
     /// How many numbers the partner has.
@@ -533,6 +538,14 @@ impl Walk {
     }
 }
 
+/// See [`Loader::image`].
+#[derive(Clone, Copy)]
+pub struct Image {
+    profile: Index,
+    holder: Option<usize>,
+    application: Option<usize>,
+}
+
 /// Makes a snapshot out of stored rows: first the entities, then the numbers
 /// in number order.
 pub struct Loader {
@@ -557,12 +570,25 @@ impl Loader {
     }
 
     pub fn number(&mut self, number: E164, version: u64, record: &Record) -> Result<(), Misfit> {
+        let image = self.image(number, record)?;
+        self.place(number, version, image, record.dates())
+    }
+
+    /// What a record says but for its dates, looked up once for all numbers
+    /// that [`Loader::place`] shall give it to; `number` is one of them.
+    pub fn image(&mut self, number: E164, record: &Record) -> Result<Image, Misfit> {
+        let profile = self.snapshot.profile_of(number, record)?;
+        let (holder, application) = self.snapshot.memberships(profile);
+        Ok(Image { profile, holder, application })
+    }
+
+    pub fn place(&mut self, number: E164, version: u64, image: Image, dates: Dates) -> Result<(), Misfit> {
         if self.last.is_some_and(|last| last >= number) {
             return Err(Misfit::Before { number });
         }
         self.last = Some(number);
-        let row = self.snapshot.row(number, version, record)?;
-        let (holder, application) = self.snapshot.memberships(row);
+        let Image { profile, holder, application } = image;
+        let row = row(number, version, profile, dates);
         self.snapshot.note_due(row, 1);
         self.rows.push(row);
         self.all.push(number.digits());

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::domain::change::Digest;
 use crate::domain::{
-    Account, AccountId, Actor, Application, ApplicationId, E164, EntityChange, Key, KeyId, Logged, NumberChange,
+    Account, AccountId, Actor, Application, ApplicationId, Dates, E164, EntityChange, Key, KeyId, Logged, NumberChange,
     Partner, PartnerId, PartnerKey, Record, Time, Trunk, TrunkId, Verb,
 };
 
@@ -136,15 +136,44 @@ pub struct Load {
     pub numbers: bool,
 }
 
-/// What [`Store::load`] hands over, in this order for each partner: the
-/// partner, its entities, its numbers in number order.
+/// What [`Store::load`] hands over: partners, their entities, and then the
+/// numbers of all of them in number order.
 pub enum Loaded {
     Partner { head: Head, partner: Partner },
     Account(PartnerKey, Account),
     Application(PartnerKey, Application),
     Trunk(PartnerKey, Trunk),
     Key(PartnerKey, Key),
-    Number { key: PartnerKey, number: E164, version: u64, record: Record },
+    Numbers(Batch),
+}
+
+/// Some numbers as they are stored. What many of them say alike is said once,
+/// because reading it, and looking up what it names, is most of a start.
+#[derive(Default)]
+pub struct Batch {
+    /// What rows refer to by index: whose a number is, and all that is known
+    /// of it but its dates, which are those of any of its rows.
+    pub images: Vec<(PartnerKey, Record)>,
+    pub rows: Vec<BatchRow>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct BatchRow {
+    pub number: E164,
+    pub version: u64,
+    pub image: u32,
+    pub dates: Dates,
+}
+
+impl Batch {
+    /// Each number with its partner, its version and its whole record.
+    pub fn records(&self) -> impl Iterator<Item = (PartnerKey, E164, u64, Record)> {
+        self.rows.iter().map(|row| {
+            let (key, image) = &self.images[row.image as usize];
+            let Dates { assigned_at, expires_at, since, until } = row.dates;
+            (*key, row.number, row.version, Record { assigned_at, expires_at, since, until, ..image.clone() })
+        })
+    }
 }
 
 /// A partner's place in the log.

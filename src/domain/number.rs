@@ -145,7 +145,21 @@ pub struct Record {
     pub tags: Tags,
 }
 
+/// The moments of a record: what a number does not share with its neighbours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dates {
+    pub assigned_at: Option<Time>,
+    pub expires_at: Option<Time>,
+    pub since: Time,
+    pub until: Option<Time>,
+}
+
 impl Record {
+    pub fn dates(&self) -> Dates {
+        let Record { assigned_at, expires_at, since, until, .. } = *self;
+        Dates { assigned_at, expires_at, since, until }
+    }
+
     /// The account that holds the number, if one does.
     pub fn holder(&self) -> Option<&AccountId> {
         if self.state.held() { self.account.as_ref() } else { None }

@@ -372,13 +372,16 @@ struct Run<'a, 't> {
     accounts: HashMap<AccountId, Named<Account>>,
     applications: HashMap<ApplicationId, Named<Application>>,
     trunks: HashMap<TrunkId, Option<Trunk>>,
+    /// By what rows say: whether a number that was not there has been given
+    /// it, so that all it names is known and may be named.
+    vouched: Vec<bool>,
     done: u64,
 }
 
 impl<'a, 't> Run<'a, 't> {
     fn new(transaction: &'t mut dyn Transaction, file: &'a File<'a>, at: Time, probe: bool, tally: Tally) -> Self {
-        let (accounts, applications, trunks) = Default::default();
-        Run { transaction, file, at, probe, tally, accounts, applications, trunks, done: 0 }
+        let (accounts, applications, trunks, vouched) = Default::default();
+        Run { transaction, file, at, probe, tally, accounts, applications, trunks, vouched, done: 0 }
     }
 
     /// Reads the file again, a batch at a time, for files too large to keep.
@@ -402,6 +405,7 @@ impl<'a, 't> Run<'a, 't> {
 
     fn batch(&mut self, batch: &mut Batch) -> Result<(), ImportError> {
         batch.wanted.sort_unstable();
+        self.vouched = vec![false; batch.said.len()];
         for &(line, said) in &batch.accounts {
             let fields = &batch.said[said as usize];
             if let Cell::Value(account) = &fields.account {
@@ -457,7 +461,7 @@ impl<'a, 't> Run<'a, 't> {
                     self.refused(row.line, refuse("number", number, message));
                     continue;
                 }
-                match self.settle(number, current.as_ref(), &said[row.said as usize])? {
+                match self.settle(number, current.as_ref(), row.said, &said[row.said as usize])? {
                     Err(refusal) => self.refused(row.line, refusal),
                     Ok(record) => {
                         match &current {
@@ -486,11 +490,13 @@ impl<'a, 't> Run<'a, 't> {
         self.tally.reject(line, 1, vec![RowError { line, column, value, message }]);
     }
 
-    /// What a number becomes by a row, given what it is.
+    /// What a number becomes by a row, given what it is. `said` is the place of
+    /// `fields` in the batch.
     fn settle(
         &mut self,
         number: E164,
         current: Option<&Record>,
+        said: u32,
         fields: &Fields,
     ) -> Result<Result<Record, Refusal>, ImportError> {
         let place = match settle_place(current, fields, self.at, self.file.options.move_held, number) {
@@ -506,30 +512,12 @@ impl<'a, 't> Run<'a, 't> {
         let application = chosen(&fields.application, kept.and_then(|kept| kept.application.as_ref()));
         let trunk = chosen(&fields.trunk, kept.and_then(|kept| kept.trunk.as_ref()));
 
-        // From here on the row is good but for whose application and trunk it
-        // names; what it names is created.
-        if let Some(id) = &application {
-            let owner = self.look_up_application(id)?.and_then(|application| application.account);
-            if owner.is_some() && owner.as_ref() != place.holder() {
-                return Ok(Err(refuse("application_id", id, "the application belongs to another account")));
+        // A row for a number that was not there names only what it says itself.
+        if current.is_some() || !self.vouched[said as usize] {
+            if let Err(refusal) = self.name(fields, &place, application.as_ref(), trunk.as_ref())? {
+                return Ok(Err(refusal));
             }
-        }
-        if let Some(id) = &trunk {
-            let owner = self.look_up_trunk(id)?.and_then(|trunk| trunk.account);
-            if owner.is_some() && owner.as_ref() != place.holder() {
-                return Ok(Err(refuse("trunk_id", id, "the trunk belongs to another account")));
-            }
-        }
-        if let Some(account) = &place.account {
-            let name = fields.account_name.value().filter(|_| fields.account.value() == Some(account));
-            self.account(account, name)?;
-        }
-        if let Some(id) = &application {
-            let name = fields.application_name.value().filter(|_| fields.application.value() == Some(id));
-            self.application(id, name)?;
-        }
-        if let Some(id) = &trunk {
-            self.trunk(id)?;
+            self.vouched[said as usize] |= current.is_none();
         }
 
         let said = plan::lookup(number.digits());
@@ -574,6 +562,41 @@ impl<'a, 't> Run<'a, 't> {
                 (Cell::Empty, _) | (Cell::Absent, None) => Tags::default(),
             },
         }))
+    }
+
+    /// Whether a row may name its application and trunk. If so it is good, and
+    /// what it names is created.
+    fn name(
+        &mut self,
+        fields: &Fields,
+        place: &Place,
+        application: Option<&ApplicationId>,
+        trunk: Option<&TrunkId>,
+    ) -> Result<Result<(), Refusal>, ImportError> {
+        if let Some(id) = application {
+            let owner = self.look_up_application(id)?.and_then(|application| application.account);
+            if owner.is_some() && owner.as_ref() != place.holder() {
+                return Ok(Err(refuse("application_id", id, "the application belongs to another account")));
+            }
+        }
+        if let Some(id) = trunk {
+            let owner = self.look_up_trunk(id)?.and_then(|trunk| trunk.account);
+            if owner.is_some() && owner.as_ref() != place.holder() {
+                return Ok(Err(refuse("trunk_id", id, "the trunk belongs to another account")));
+            }
+        }
+        if let Some(account) = &place.account {
+            let name = fields.account_name.value().filter(|_| fields.account.value() == Some(account));
+            self.account(account, name)?;
+        }
+        if let Some(id) = application {
+            let name = fields.application_name.value().filter(|_| fields.application.value() == Some(id));
+            self.application(id, name)?;
+        }
+        if let Some(id) = trunk {
+            self.trunk(id)?;
+        }
+        Ok(Ok(()))
     }
 
     fn settle_cost(&self, current: Option<&Record>, fields: &Fields, held: bool) -> Result<Option<Money>, Refusal> {

@@ -7,8 +7,9 @@
 //! beside the one that serves, then swapped.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,11 +17,13 @@ use parking_lot::Mutex;
 use tracing::{error, info};
 
 use crate::domain::{KeyId, PartnerId, PartnerKey, Time};
-use crate::inventory::{Loader, Snapshot};
-use crate::store::{Head, Load, Loaded, Store, StoreError};
+use crate::inventory::{Image, Loader, Snapshot};
+use crate::store::{Batch, BatchRow, Head, Load, Loaded, Store, StoreError};
 
 /// How many log entries are read at a time.
 const LOG_PAGE: usize = 256;
+/// How many batches of rows may wait to be indexed while more are read.
+const BATCHES_AHEAD: usize = 8;
 
 /// One partner on this node.
 pub struct Node {
@@ -79,46 +82,78 @@ struct Follower {
     replaced: Vec<Arc<Snapshot>>,
 }
 
-/// Every partner's snapshot as the store has it now.
+/// Every partner's snapshot as the store has it now. One thread reads rows
+/// while this one puts what was read into the index.
 pub fn load(store: &dyn Store, what: Load) -> Result<HashMap<PartnerKey, Snapshot>, StoreError> {
-    let mut loaders: HashMap<PartnerKey, Loader> = HashMap::new();
-    let mut last: Option<(PartnerKey, Loader)> = None;
-    store.load(what, &mut |loaded| {
-        let key = match &loaded {
-            Loaded::Partner { head, partner } => {
-                let empty = Snapshot::empty(head.key, head.version, head.digest, partner.clone());
-                loaders.insert(head.key, Loader::new(empty));
-                return Ok(());
-            }
-            Loaded::Account(key, _) | Loaded::Application(key, _) | Loaded::Trunk(key, _) | Loaded::Key(key, _) => *key,
-            Loaded::Number { key, .. } => *key,
-        };
-        // Numbers come in runs of one partner, so its loader is kept at hand.
-        if last.as_ref().is_none_or(|(at, _)| *at != key) {
-            if let Some((at, loader)) = last.take() {
-                loaders.insert(at, loader);
-            }
-            let loader = loaders.remove(&key);
-            let missing = || StoreError::Corrupt { what: format!("a row of partner {key}, which does not exist") };
-            last = Some((key, loader.ok_or_else(missing)?));
-        }
-        let Some((_, loader)) = &mut last else { unreachable!("set above") };
-        let snapshot = &mut loader.snapshot;
+    let (give, taken) = mpsc::sync_channel(BATCHES_AHEAD);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            let gone = |_| StoreError::Corrupt { what: "what was read cannot be indexed".to_owned() };
+            store.load(what, &mut |loaded| give.send(loaded).map_err(gone))
+        });
+        let mut loading = Loading::default();
+        let indexed = taken.iter().try_for_each(|loaded| loading.take(loaded));
+        // Without a taker the reader stops.
+        drop(taken);
+        let read = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
+        indexed?;
+        read?;
+        Ok(loading.loaders.into_iter().map(|loader| (loader.snapshot.key, loader.finish())).collect())
+    })
+}
+
+/// Snapshots in the making.
+#[derive(Default)]
+struct Loading {
+    loaders: Vec<Loader>,
+    places: HashMap<PartnerKey, usize>,
+}
+
+impl Loading {
+    fn take(&mut self, loaded: Loaded) -> Result<(), StoreError> {
         match loaded {
-            Loaded::Partner { .. } => {}
-            Loaded::Account(_, account) => Arc::make_mut(&mut snapshot.accounts).put(account),
-            Loaded::Application(_, application) => Arc::make_mut(&mut snapshot.applications).put(application),
-            Loaded::Trunk(_, trunk) => Arc::make_mut(&mut snapshot.trunks).put(trunk),
-            Loaded::Key(_, key) => Arc::make_mut(&mut snapshot.keys).put(key),
-            Loaded::Number { number, version, record, .. } => {
-                let misfit = |misfit| StoreError::Corrupt { what: format!("{misfit}") };
-                loader.number(number, version, &record).map_err(misfit)?;
+            Loaded::Partner { head, partner } => {
+                self.places.insert(head.key, self.loaders.len());
+                self.loaders.push(Loader::new(Snapshot::empty(head.key, head.version, head.digest, partner)));
             }
+            Loaded::Account(key, account) => Arc::make_mut(&mut self.snapshot(key)?.accounts).put(account),
+            Loaded::Application(key, application) => {
+                Arc::make_mut(&mut self.snapshot(key)?.applications).put(application);
+            }
+            Loaded::Trunk(key, trunk) => Arc::make_mut(&mut self.snapshot(key)?.trunks).put(trunk),
+            Loaded::Key(partner, key) => Arc::make_mut(&mut self.snapshot(partner)?.keys).put(key),
+            Loaded::Numbers(batch) => self.numbers(&batch)?,
         }
         Ok(())
-    })?;
-    loaders.extend(last);
-    Ok(loaders.into_iter().map(|(key, loader)| (key, loader.finish())).collect())
+    }
+
+    fn place(&self, key: PartnerKey) -> Result<usize, StoreError> {
+        let missing = || StoreError::Corrupt { what: format!("a row of partner {key}, which does not exist") };
+        self.places.get(&key).copied().ok_or_else(missing)
+    }
+
+    fn snapshot(&mut self, key: PartnerKey) -> Result<&mut Snapshot, StoreError> {
+        let place = self.place(key)?;
+        Ok(&mut self.loaders[place].snapshot)
+    }
+
+    fn numbers(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let misfit = |misfit| StoreError::Corrupt { what: format!("{misfit}") };
+        let mut images: Vec<Option<(usize, Image)>> = vec![None; batch.images.len()];
+        for &BatchRow { number, version, image, dates } in &batch.rows {
+            let known = &mut images[image as usize];
+            let (place, image) = match *known {
+                Some(known) => known,
+                None => {
+                    let (key, record) = &batch.images[image as usize];
+                    let place = self.place(*key)?;
+                    *known.insert((place, self.loaders[place].image(number, record).map_err(misfit)?))
+                }
+            };
+            self.loaders[place].place(number, version, image, dates).map_err(misfit)?;
+        }
+        Ok(())
+    }
 }
 
 impl Replica {

@@ -8,7 +8,7 @@
 //! Invariant: after a failed sync nothing more is acknowledged by this process
 //! (`StoreError::Stopped`), because what the file holds is then unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -21,12 +21,14 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
 use super::log::{self, Chain};
-use super::{Abort, Draft, Entry, Head, Holding, Load, Loaded, Open, Store, StoreError, Target, Transaction};
+use super::{
+    Abort, Batch, BatchRow, Draft, Entry, Head, Holding, Load, Loaded, Open, Store, StoreError, Target, Transaction,
+};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::{
-    Account, AccountId, Actor, Application, ApplicationId, Change, Country, Currency, E164, EntityChange, Key, KeyId,
-    Logged, Money, NumberChange, NumberType, Partner, PartnerId, PartnerKey, Record, Scope, State, Tags, Time, Trunk,
-    TrunkId, Verb,
+    Account, AccountId, Actor, Application, ApplicationId, Change, Country, Currency, Dates, E164, EntityChange, Key,
+    KeyId, Logged, Money, NumberChange, NumberType, Partner, PartnerId, PartnerKey, Record, Scope, State, Tags, Time,
+    Trunk, TrunkId, Verb,
 };
 
 /// "Roll" in the file's header: this is a Rollcall database.
@@ -43,6 +45,9 @@ const GROUP_WAIT: Duration = Duration::from_millis(2);
 /// From how many wanted numbers in one group of 10,000 a range scan beats
 /// looking each up.
 const SCAN_FROM: usize = 64;
+/// How many numbers are loaded at a time: enough that their images are few,
+/// few enough that they stay in the processor's cache until they are taken.
+const BATCH_ROWS: usize = 4_096;
 
 pub struct SqliteStore {
     path: PathBuf,
@@ -219,8 +224,12 @@ impl SqliteStore {
         }
     }
 
+    /// A connection that reads tables once, from end to end: what it keeps in
+    /// its cache it never meets again, and the memory stays with the process.
     fn reader(&self) -> Result<Connection, StoreError> {
-        Ok(connect(&self.path)?)
+        let connection = connect(&self.path)?;
+        connection.pragma_update(None, "cache_size", -2_048)?;
+        Ok(connection)
     }
 }
 
@@ -386,16 +395,18 @@ impl Store for SqliteStore {
         let mut statement = transaction
             .prepare(&format!("SELECT number, partner, version, {RECORD} FROM number {filter} ORDER BY number"))?;
         let mut rows = statement.query([only])?;
-        let mut seen = Seen::default();
+        let mut images = Images::default();
+        let mut batch = Batch::default();
         while let Some(row) = rows.next()? {
-            take(Loaded::Number {
-                key: PartnerKey(row.get(1)?),
-                number: number_of(row.get(0)?)?,
-                version: row.get::<_, i64>(2)? as u64,
-                record: read_record(row, 3, &mut seen)?,
-            })?;
+            let image = images.place(row, &mut batch)?;
+            let (number, version) = (number_of(row.get(0)?)?, row.get::<_, i64>(2)? as u64);
+            batch.rows.push(BatchRow { number, version, image, dates: read_dates(row, 3)? });
+            if batch.rows.len() == BATCH_ROWS {
+                take(Loaded::Numbers(std::mem::take(&mut batch)))?;
+                images.clear();
+            }
         }
-        Ok(())
+        take(Loaded::Numbers(batch))
     }
 
     fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError> {
@@ -626,8 +637,6 @@ struct SqliteTransaction<'c> {
     chain: Chain,
     parts: i64,
     entities: Vec<EntityChange>,
-    /// Whether the database has any number at all, once that is known.
-    any_number: Option<bool>,
 }
 
 impl<'c> SqliteTransaction<'c> {
@@ -651,7 +660,7 @@ impl<'c> SqliteTransaction<'c> {
             }
         };
         let (chain, entities) = (Chain::new(), Vec::new());
-        Ok(SqliteTransaction { connection, entry, creating, head, chain, parts: 0, entities, any_number: None })
+        Ok(SqliteTransaction { connection, entry, creating, head, chain, parts: 0, entities })
     }
 
     fn version(&self) -> u64 {
@@ -688,8 +697,15 @@ impl<'c> SqliteTransaction<'c> {
         Ok(Some(version))
     }
 
-    /// The holdings of `wanted`, which lie in one group of 10,000.
-    fn group(&mut self, wanted: &[E164], seen: &mut Seen, out: &mut Vec<Holding>) -> Result<(), StoreError> {
+    /// The holdings of `wanted`, which lie in one group of 10,000. No number
+    /// is stored from the first of them up to `free_below`.
+    fn group(
+        &mut self,
+        wanted: &[E164],
+        free_below: &mut u64,
+        seen: &mut Seen,
+        out: &mut Vec<Holding>,
+    ) -> Result<(), StoreError> {
         let key = self.head.key;
         let holding = |row: &Row<'_>, seen: &mut Seen| -> Result<Holding, StoreError> {
             Ok(if row.get::<_, i64>(1)? == key.0 {
@@ -698,7 +714,7 @@ impl<'c> SqliteTransaction<'c> {
                 Holding::Foreign
             })
         };
-        if wanted.len() >= SCAN_FROM {
+        if wanted.len() >= SCAN_FROM && wanted[wanted.len() - 1].digits() >= *free_below {
             let mut statement = self.connection.prepare_cached(&format!(
                 "SELECT number, partner, {RECORD} FROM number WHERE number BETWEEN ?1 AND ?2 ORDER BY number"
             ))?;
@@ -716,17 +732,25 @@ impl<'c> SqliteTransaction<'c> {
                 }
             }
             out.extend(next.map(|_| Holding::Free));
-        } else {
-            let mut statement = self
-                .connection
-                .prepare_cached(&format!("SELECT number, partner, {RECORD} FROM number WHERE number = ?1"))?;
-            for number in wanted {
-                let mut rows = statement.query([number.digits() as i64])?;
-                out.push(match rows.next()? {
-                    Some(row) => holding(row, seen)?,
-                    None => Holding::Free,
-                });
+            return Ok(());
+        }
+        // The row asked for, or else the next one: then all before it are free.
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT number, partner, {RECORD} FROM number WHERE number >= ?1 ORDER BY number LIMIT 1"
+        ))?;
+        for number in wanted {
+            if number.digits() < *free_below {
+                out.push(Holding::Free);
+                continue;
             }
+            let mut rows = statement.query([number.digits() as i64])?;
+            let row = rows.next()?;
+            let next = row.map(|row| number_of(row.get(0)?)).transpose()?;
+            *free_below = next.map_or(u64::MAX, E164::digits);
+            out.push(match row {
+                Some(row) if next == Some(*number) => holding(row, seen)?,
+                Some(_) | None => Holding::Free,
+            });
         }
         Ok(())
     }
@@ -772,18 +796,11 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError> {
-        let any = match self.any_number {
-            Some(any) => any,
-            None => self.connection.prepare_cached("SELECT 1 FROM number LIMIT 1")?.exists([])?,
-        };
-        self.any_number = Some(any);
-        if !any {
-            return Ok(vec![Holding::Free; wanted.len()]);
-        }
+        let mut free_below = 0;
         let mut seen = Seen::default();
         let mut out = Vec::with_capacity(wanted.len());
         for group in wanted.chunk_by(|a, b| a.digits() / 10_000 == b.digits() / 10_000) {
-            self.group(group, &mut seen, &mut out)?;
+            self.group(group, &mut free_below, &mut seen, &mut out)?;
         }
         Ok(out)
     }
@@ -909,7 +926,6 @@ impl Transaction for SqliteTransaction<'_> {
             insert.execute(params![key, version, self.parts, part.subject, part.body])?;
             self.parts += 1;
         }
-        self.any_number = None;
         Ok(())
     }
 }
@@ -1031,6 +1047,83 @@ impl Seen {
     }
 }
 
+/// Which of the images of a batch a row has, told by the bytes of its columns:
+/// they are compared before anything is made of them.
+#[derive(Default)]
+struct Images {
+    seen: Seen,
+    places: HashMap<Vec<u8>, u32>,
+    /// The row before, which is mostly alike; no bytes if there is none.
+    last: (Vec<u8>, u32),
+    bytes: Vec<u8>,
+}
+
+impl Images {
+    /// From the columns `number, partner, version` and those of [`RECORD`].
+    fn place(&mut self, row: &Row<'_>, batch: &mut Batch) -> Result<u32, StoreError> {
+        self.bytes.clear();
+        // How much of the row before it has been equal to; none once it differs.
+        let mut same = Some(0);
+        // All but the dates, of which almost every row has its own.
+        for at in std::iter::once(1).chain(3..12).chain(std::iter::once(16)) {
+            // Whatever the file holds, two rows with these bytes are the same.
+            let (kind, cell) = match row.get_ref(at)? {
+                ValueRef::Null => (0, &[][..]),
+                ValueRef::Integer(value) => (1, &value.to_le_bytes()[..]),
+                ValueRef::Real(value) => (2, &value.to_bits().to_le_bytes()[..]),
+                ValueRef::Text(text) => (3, text),
+                ValueRef::Blob(bytes) => (4, bytes),
+            };
+            let [a, b, c, d] = (cell.len() as u32).to_le_bytes();
+            let head = [kind, a, b, c, d];
+            if let Some(from) = same {
+                let last = &self.last.0;
+                let middle = from + head.len();
+                let end = middle + cell.len();
+                if last.get(from..middle) == Some(&head) && last.get(middle..end) == Some(cell) {
+                    same = Some(end);
+                    continue;
+                }
+                self.bytes.extend_from_slice(&last[..from]);
+                same = None;
+            }
+            self.bytes.extend_from_slice(&head);
+            self.bytes.extend_from_slice(cell);
+        }
+        if same.is_some() {
+            return Ok(self.last.1);
+        }
+        let place = match self.places.get(&self.bytes) {
+            Some(place) => *place,
+            None => {
+                let place = batch.images.len() as u32;
+                batch.images.push((PartnerKey(row.get(1)?), read_record(row, 3, &mut self.seen)?));
+                self.places.insert(self.bytes.clone(), place);
+                place
+            }
+        };
+        std::mem::swap(&mut self.last.0, &mut self.bytes);
+        self.last.1 = place;
+        Ok(place)
+    }
+
+    /// The next batch has images of its own.
+    fn clear(&mut self) {
+        self.places.clear();
+        self.last.0.clear();
+    }
+}
+
+/// The dates of a record whose columns begin at `at`.
+fn read_dates(row: &Row<'_>, at: usize) -> Result<Dates, StoreError> {
+    Ok(Dates {
+        assigned_at: time_if(row.get(at + 9)?)?,
+        expires_at: time_if(row.get(at + 10)?)?,
+        since: time_of(row.get(at + 11)?)?,
+        until: time_if(row.get(at + 12)?)?,
+    })
+}
+
 fn read_record(row: &Row<'_>, at: usize, seen: &mut Seen) -> Result<Record, StoreError> {
     let state = text(row, at)?;
     let number_type = text(row, at + 4)?;
@@ -1054,6 +1147,7 @@ fn read_record(row: &Row<'_>, at: usize, seen: &mut Seen) -> Result<Record, Stor
         Some(tags) => serde_json::from_str(tags).map_err(|_| corrupt(format!("tags {tags:?}")))?,
         None => Tags::default(),
     };
+    let Dates { assigned_at, expires_at, since, until } = read_dates(row, at)?;
     Ok(Record {
         state: State::parse(state).ok_or_else(|| corrupt(format!("state {state:?}")))?,
         account: Seen::share(&mut seen.account, text_if(row, at + 1)?, AccountId::as_str, AccountId::stored),
@@ -1068,10 +1162,10 @@ fn read_record(row: &Row<'_>, at: usize, seen: &mut Seen) -> Result<Record, Stor
         country,
         region: Seen::share(&mut seen.region, text_if(row, at + 6)?, |region| region, |text| text.into()),
         cost,
-        assigned_at: time_if(row.get(at + 9)?)?,
-        expires_at: time_if(row.get(at + 10)?)?,
-        since: time_of(row.get(at + 11)?)?,
-        until: time_if(row.get(at + 12)?)?,
+        assigned_at,
+        expires_at,
+        since,
+        until,
         tags,
     })
 }

@@ -56,9 +56,11 @@ fn rows(store: &dyn Store, key: PartnerKey) -> Vec<(u64, u64, Record)> {
     let mut rows = Vec::new();
     store
         .load(Load { only: Some(key), numbers: true }, &mut |loaded| {
-            if let Loaded::Number { key: of, number, version, record } = loaded {
-                assert_eq!(of, key);
-                rows.push((number.digits(), version, record));
+            if let Loaded::Numbers(batch) = loaded {
+                for (of, number, version, record) in batch.records() {
+                    assert_eq!(of, key);
+                    rows.push((number.digits(), version, record));
+                }
             }
             Ok(())
         })
@@ -383,14 +385,19 @@ fn load_returns_everything_in_order(database: Database) {
         let mut seen = Vec::new();
         store
             .load(what, &mut |loaded| {
-                seen.push(match loaded {
-                    Loaded::Partner { head, partner } => format!("{} {partner:?} {}", head.key, head.version),
-                    Loaded::Account(key, account) => format!("{key} {}", account.auth_id),
-                    Loaded::Application(key, application) => format!("{key} {}", application.id),
-                    Loaded::Trunk(key, trunk) => format!("{key} {} {:?}", trunk.id, trunk.account),
-                    Loaded::Key(key, api_key) => format!("{key} {}", api_key.id),
-                    Loaded::Number { key, number, version, .. } => format!("{key} {number} {version}"),
-                });
+                match loaded {
+                    Loaded::Partner { head, partner } => {
+                        seen.push(format!("{} {partner:?} {}", head.key, head.version))
+                    }
+                    Loaded::Account(key, account) => seen.push(format!("{key} {}", account.auth_id)),
+                    Loaded::Application(key, application) => seen.push(format!("{key} {}", application.id)),
+                    Loaded::Trunk(key, trunk) => seen.push(format!("{key} {} {:?}", trunk.id, trunk.account)),
+                    Loaded::Key(key, api_key) => seen.push(format!("{key} {}", api_key.id)),
+                    Loaded::Numbers(batch) => {
+                        let line = |(key, number, version, _)| format!("{key} {number} {version}");
+                        seen.extend(batch.records().map(line));
+                    }
+                }
                 Ok(())
             })
             .expect("loads");
