@@ -169,7 +169,7 @@ fn question(random: &mut Random, model: &Model) -> (Filter, Order) {
     for _ in 0..parameters {
         let at = random.below(6);
         let moment = time(NOW + random.below(240) as i64 - 120).to_string();
-        match random.below(14) {
+        match random.below(17) {
             0..=2 => {
                 // A piece of a number that is there, mostly.
                 let any = model.keys().nth(random.below(model.len().max(1) as u64) as usize).copied();
@@ -188,6 +188,9 @@ fn question(random: &mut Random, model: &Model) -> (Filter, Order) {
             10 => set("expires_after", &moment),
             11 => set("assigned_after", &moment),
             12 => set("tag", ["a", "t", "none"][random.below(3) as usize]),
+            13 => set("assigned_before", &moment),
+            14 => set("country", ["IN", "FR"][random.below(2) as usize]),
+            15 => set("region", ["Mumbai", "Delhi"][random.below(2) as usize]),
             _ => set("number_type", ["local", "mobile"][random.below(2) as usize]),
         }
     }
@@ -223,6 +226,101 @@ fn check(random: &mut Random, snapshot: &Snapshot, model: &Model) {
             }
         }
     }
+}
+
+/// How many answers to a search the index finds, on every way it has.
+fn check_search(snapshot: &Snapshot, flat: &Flat, search: &str) {
+    for (name, value) in [("", ""), ("account_auth_id", "MA_3"), ("routed", "true")] {
+        let (mut filter, mut order) = (Filter::default(), Order::default());
+        filter.set(&mut order, "search", search).expect("a filter");
+        if !name.is_empty() {
+            filter.set(&mut order, name, value).expect("a filter");
+        }
+        let window = Window::Page { skip: 1, rows: 7 };
+        let got = snapshot.select(&filter, order, window, time(NOW));
+        let numbers: Vec<E164> = got.rows.iter().map(|row| row.number()).collect();
+        let expected = flat.select(snapshot, &filter, order, window, time(NOW));
+        assert_eq!((got.total, got.start, numbers), expected, "{search:?} with {name} {value}");
+    }
+}
+
+#[test]
+fn a_search_of_every_length_at_every_position_is_the_scans() {
+    let mut random = Random(11);
+    let mut model = Model::new();
+    // A full group, one with holes, one of every second number, a few, and the
+    // scattered of all lengths: every form that a set has.
+    let groups: [(u64, u64, u64); 5] = [(10_000, 1, 0), (10_000, 1, 30), (10_000, 2, 3), (1_000, 7, 0), (5, 1_111, 0)];
+    for (at, (count, step, holes)) in groups.into_iter().enumerate() {
+        for member in (0..count).map(|member| member * step % 10_000) {
+            if holes == 0 || !random.one_in(holes) {
+                let record = record(&mut random, member / 100);
+                model.insert(912_271_120_000 + at as u64 * 10_000 + member, record);
+            }
+        }
+    }
+    for length in 7..=15 {
+        for _ in 0..40 {
+            let first = 10_u64.pow(length - 1);
+            model.insert(first + random.below(9 * first), record(&mut random, u64::from(length)));
+        }
+    }
+    let snapshot = loaded(&model);
+    let flat = Flat::of(&snapshot);
+    let mut searches = std::collections::BTreeSet::new();
+    let probes = [912_271_120_000, 912_271_121_271, 912_271_139_999, 912_271_141_111, 912_271_142_712];
+    let lengths = (7..=15).filter_map(|length| model.keys().copied().find(|number| number.ilog10() + 1 == length));
+    for number in probes.into_iter().chain(lengths) {
+        let text = format!("+{number}");
+        for from in 0..text.len() {
+            searches.extend((from + 1..=text.len()).map(|to| text[from..to].to_owned()));
+        }
+        // Anchored, and not there.
+        searches.extend((2..text.len()).map(|from| format!("+{}", &text[from..])));
+    }
+    for search in &searches {
+        check_search(&snapshot, &flat, search);
+    }
+    println!("{} searches of {} numbers", searches.len(), model.len());
+}
+
+#[test]
+fn two_partners_whose_ranges_interleave_are_loaded_apart() {
+    use crate::fixture::{Database, created, differences, new_partner, put, put_account};
+    let mut random = Random(12);
+    let database = Database::new();
+    let store = database.open();
+    let keys = ["PA_1", "PA_2"].map(|name| new_partner(&*store, name));
+    for key in keys {
+        (0..5).for_each(|at| drop(put_account(&*store, key, &format!("MA_{at}"))));
+    }
+    // One's numbers alternate with the other's, lie inside one of its blocks,
+    // and border on it; more than are read at a time.
+    let mut models = [Model::new(), Model::new()];
+    for at in 0..12_000_u64 {
+        let whose = match at {
+            0..4_000 => at % 2,
+            4_000..9_000 => u64::from((6_000..6_500).contains(&at)),
+            _ => random.below(2),
+        };
+        let mut record = record(&mut random, at / 700);
+        (record.application, record.trunk) = (None, None);
+        models[whose as usize].insert(912_271_264_000 + at, record);
+    }
+    for (key, model) in keys.into_iter().zip(&models) {
+        let numbers: Vec<NumberChange> =
+            model.iter().map(|(&digits, record)| created(digits, record.clone())).collect();
+        put(&*store, key, &numbers);
+    }
+    let replica = rollcall::service::Replica::load(store.clone()).expect("loads");
+    for (name, model) in ["PA_1", "PA_2"].into_iter().zip(&models) {
+        let snapshot = replica.node(name).expect("the partner").snapshot();
+        let records: Vec<(u64, Record)> =
+            snapshot.iter(time(NOW)).map(|row| (row.number().digits(), row.record())).collect();
+        assert!(records.iter().map(|(digits, record)| (digits, record)).eq(model.iter()), "{name}");
+    }
+    // The same by the other way, from the log.
+    assert_eq!(differences(&*store), [""; 0]);
 }
 
 proptest! {

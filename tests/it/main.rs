@@ -16,4 +16,5 @@ mod import;
 mod index;
 mod inventory;
 mod replica;
+mod soak;
 mod store;
