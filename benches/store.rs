@@ -1,36 +1,61 @@
-//! What the database costs: importing, starting, and writing beside readers:
-//! `cargo bench --bench store`.
+//! What the database and the memory cost: importing, starting, writing beside
+//! readers, and what is resident: `cargo bench --bench store`.
+//!
+//! Everything happens in a folder of its own below the system's temporary one,
+//! so that decides which disk is measured.
 
 #![allow(clippy::print_stdout)]
 
 mod shared;
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use rollcall::domain::{Actor, plan};
+use parking_lot::Mutex;
+use rollcall::domain::change::Edit;
+use rollcall::domain::{Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerKey, Record, Time, Verb, plan};
 use rollcall::intake;
+use rollcall::inventory::Window;
 use rollcall::service::import::{ImportOptions, OnError, Watch};
 use rollcall::service::{Replica, Service};
-use rollcall::store::{self, Location, Open, Store};
+use rollcall::store::{
+    self, Abort, Draft, Entry, Head, Holding, Load, Loaded, Location, Open, Store, StoreError, Target,
+};
 
-use shared::{Numbers, Random, at_least, at_most, heading, micros, record, reported, skipped};
+use shared::{Numbers, Random, at_least, at_most, heading, micros, now, record, reported, skipped};
 
 const PARTNER: &str = "PA_1";
 /// How many numbers the database has.
 const NUMBERS: usize = 1_000_000;
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flag, path] = &arguments[..]
+        && flag == RESIDENT
+    {
+        return tell_resident(Path::new(path));
+    }
     let folder = tempfile::tempdir().expect("a folder");
-    import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
+    let path = import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
+    write(folder.path(), &path);
+    read_beside_changes(&path);
+    remove(&path);
     match shared::drawn(NUMBERS) {
-        Ok(numbers) => import_and_start(folder.path(), "1 M numbers drawn from the blocks of France", &numbers),
+        Ok(numbers) => {
+            let what = "1 M numbers drawn from the blocks of France";
+            remove(&import_and_start(folder.path(), what, &numbers));
+        }
         Err(why) => skipped("numbers drawn from the blocks of France", &why),
     }
+    heading("memory of a process that has loaded, above an empty one");
+    resident(folder.path(), "bytes a number, 10 M in blocks", &shared::blocks(10 * NUMBERS), 45.0, 20.0);
+    resident(folder.path(), "bytes a number, 1 M at random", &shared::scattered(NUMBERS), 100.0, 60.0);
 }
 
 /// A new database with a partner in it.
@@ -39,6 +64,10 @@ fn database(path: &Path) -> Arc<dyn Store> {
     let auth_id = PARTNER.parse().expect("an id");
     service(&store).partner_create(auth_id, "P".into()).expect("a partner");
     store
+}
+
+fn open(path: &Path) -> Arc<dyn Store> {
+    store::open(&Location::Sqlite(path.to_owned()), Open::Existing).expect("a database")
 }
 
 fn service(store: &Arc<dyn Store>) -> Service {
@@ -72,7 +101,8 @@ const RIVAL: &str = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TA
                      account TEXT, application TEXT, status TEXT, number_type TEXT, country TEXT, region TEXT, cost TEXT, \
                      currency TEXT, assigned_at TEXT, expires_at TEXT);";
 
-fn import_and_start(folder: &Path, what: &str, numbers: &Numbers) {
+/// Leaves the database that was imported.
+fn import_and_start(folder: &Path, what: &str, numbers: &Numbers) -> PathBuf {
     heading(what);
     let file = folder.join("numbers.csv");
     csv(&file, numbers);
@@ -96,7 +126,7 @@ fn import_and_start(folder: &Path, what: &str, numbers: &Numbers) {
         skipped("import's speed ÷ that of sqlite3", "there is no sqlite3 command");
     }
     start(&path);
-    remove(&path);
+    path
 }
 
 fn remove(path: &Path) {
@@ -141,12 +171,11 @@ fn rival(folder: &Path, file: &Path) -> Option<f64> {
 }
 
 fn start(path: &Path) {
-    let open = || store::open(&Location::Sqlite(path.to_owned()), Open::Existing).expect("a database");
     let mut nodes = Vec::new();
     let (ours, bare) = shared::best_of_two(
         5,
         || {
-            let replica = Replica::load(open()).expect("loads");
+            let replica = Replica::load(open(path)).expect("loads");
             nodes = replica.nodes();
         },
         || {
@@ -172,4 +201,243 @@ fn start(path: &Path) {
     reported("start with 1 M numbers", ours / 1e6, "s");
     reported("a bare SELECT of the same columns", bare / 1e6, "s");
     at_most("start ÷ SELECT", ours / bare, "times", 2.0, 1.1);
+}
+
+/// How many threads write at the same time, and how much each.
+const WRITERS: usize = 32;
+const WRITES_EACH: usize = 60;
+
+/// Moves one number to another account: one version, one log entry, durable
+/// when it returns. Reads, decides and writes as a verb does.
+fn assign(store: &dyn Store, number: E164, account: u64) {
+    let actor = Actor::Command { user: "bench".to_owned() };
+    let entry = Entry { at: Time::now(), actor, request_id: None, verb: Verb::Import };
+    let draft = |transaction: &mut dyn store::Transaction| {
+        let account = shared::account_id(account).parse().expect("an id");
+        let _known = transaction.account(&account)?;
+        let holdings = transaction.numbers(&[number])?;
+        let [Holding::Ours(before)] = &holdings[..] else { unreachable!("it was imported") };
+        let after = Record { account: Some(account), since: Time::now(), ..before.clone() };
+        Ok(transaction.put_numbers(&[NumberChange { number, before: Some(before.clone()), after: Some(after) }])?)
+    };
+    store.write(Target::Partner(PartnerKey(1)), entry, Box::new(draft)).expect("written");
+}
+
+/// Numbers that are there, so that every write has one of its own.
+fn targets(count: usize) -> Vec<E164> {
+    let numbers = shared::blocks(NUMBERS);
+    numbers.iter().step_by(NUMBERS / count).take(count).filter_map(|&(digits, _)| E164::new(digits)).collect()
+}
+
+fn write(folder: &Path, path: &Path) {
+    heading("durable single assigns");
+    let store = open(path);
+    let targets = targets(WRITERS * WRITES_EACH);
+    // Each round moves the numbers to another account.
+    let mut round = 0;
+    let raw = folder.join("raw");
+    let mut file = OpenOptions::new().create(true).append(true).open(&raw).expect("a file");
+    const SYNCS: usize = 300;
+    let (ours, bare) = shared::best_of_two(
+        5,
+        || {
+            round += 1;
+            std::thread::scope(|scope| {
+                for targets in targets.chunks(WRITES_EACH) {
+                    let store = &*store;
+                    scope.spawn(move || targets.iter().for_each(|&number| assign(store, number, round)));
+                }
+            });
+        },
+        || {
+            for _ in 0..SYNCS {
+                file.write_all(&[b'x'; 200]).and_then(|()| file.sync_data()).expect("written");
+            }
+        },
+    );
+    let (ours, bare) = (targets.len() as f64 / ours * 1e6, SYNCS as f64 / bare * 1e6);
+    reported(&format!("with {WRITERS} writers"), ours, "/s");
+    reported("raw synced writes, one after another", bare, "/s");
+    at_least("assigns ÷ raw synced writes", ours / bare, "times", 5.0, 10.0);
+    drop(file);
+    let _ = std::fs::remove_file(raw);
+}
+
+/// The 99.9th percentile of reads, in microseconds, over a second.
+fn slowest(mut read: impl FnMut()) -> f64 {
+    let mut taken: Vec<u32> = Vec::with_capacity(4_000_000);
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        for _ in 0..64 {
+            let start = Instant::now();
+            read();
+            taken.push(start.elapsed().as_nanos() as u32);
+        }
+    }
+    let at = taken.len() * 999 / 1_000;
+    let (_, slow, _) = taken.select_nth_unstable(at);
+    f64::from(*slow) / 1e3
+}
+
+/// A store that lets the replica see its newest changes at a set pace. They
+/// were written before, so that what is measured beside a reader is a replica
+/// reading and applying them, and not the threads that wrote them.
+struct Paced {
+    store: Arc<dyn Store>,
+    /// Where the log ends after each change still to be seen, and since when
+    /// they are let out.
+    heads: Mutex<(Instant, Vec<Head>)>,
+}
+
+const CHANGES_PER_S: f64 = 1_000.0;
+
+impl Paced {
+    /// Lets out, from now on, all that was written after a version.
+    fn let_out(&self, after: u64) {
+        let log = self.store.log(PartnerKey(1), after, usize::MAX >> 1).expect("a log");
+        let head = |entry: &Logged| Head { key: PartnerKey(1), version: entry.change.version, digest: entry.digest };
+        *self.heads.lock() = (Instant::now(), log.iter().map(head).collect());
+    }
+}
+
+impl Store for Paced {
+    fn heads(&self, _: bool) -> Result<Option<Vec<Head>>, StoreError> {
+        let heads = self.heads.lock();
+        let due = (heads.0.elapsed().as_secs_f64() * CHANGES_PER_S) as usize;
+        Ok(due.min(heads.1.len()).checked_sub(1).map(|at| vec![heads.1[at]]))
+    }
+
+    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.store.load(what, take)
+    }
+
+    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        self.store.log(key, after, limit)
+    }
+
+    fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+        self.store.write(target, entry, draft)
+    }
+
+    fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError> {
+        self.store.key_uses()
+    }
+
+    fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
+        self.store.put_key_uses(uses)
+    }
+
+    fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        self.store.backup(to)
+    }
+
+    fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        self.store.integrity()
+    }
+
+    fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {
+        self.store.serve_lock()
+    }
+}
+
+/// Reads of the index while a real replica applies a thousand changes a second,
+/// against the same reads while nothing happens. The machine has other things
+/// to do as well, so of several rounds the best pair counts.
+fn read_beside_changes(path: &Path) {
+    heading("reading an account page while 1,000 changes a second are applied, best pair of 7 rounds");
+    let store = Arc::new(Paced { store: open(path), heads: Mutex::new((Instant::now(), Vec::new())) });
+    let replica = Replica::load(store.clone()).expect("loads");
+    let node = replica.node(PARTNER).expect("the partner");
+    let (filter, order) = shared::ask("account_auth_id", &shared::account_id(7), "");
+    let page = Window::Page { skip: 0, rows: 20 };
+    let mut read = || {
+        let snapshot = node.snapshot();
+        std::hint::black_box(snapshot.select(&filter, order, page, now()).total);
+    };
+    let targets = targets(1_200);
+    let (mut idle, mut busy, mut applied) = (1.0, f64::INFINITY, 0.0);
+    for round in 0..7 {
+        let quiet = slowest(&mut read);
+        let before = node.snapshot().version;
+        std::thread::scope(|scope| {
+            for targets in targets.chunks(targets.len().div_ceil(WRITERS)) {
+                let store = &*store;
+                scope.spawn(move || targets.iter().for_each(|&number| assign(store, number, 100 + round)));
+            }
+        });
+        store.let_out(before);
+        let stop = AtomicBool::new(false);
+        let slow = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    replica.follow();
+                    // As the server's settings have it.
+                    std::thread::sleep(Duration::from_millis(25));
+                }
+            });
+            let slow = slowest(&mut read);
+            stop.store(true, Ordering::Relaxed);
+            slow
+        });
+        if slow / quiet < busy / idle {
+            (idle, busy, applied) = (quiet, slow, (node.snapshot().version - before) as f64);
+        }
+        // What is left of them, before the next round.
+        std::thread::sleep(Duration::from_millis(300));
+        replica.follow();
+    }
+    reported("changes applied in the second", applied, "");
+    reported("99.9th percentile, idle", idle, "µs");
+    reported("99.9th percentile, beside changes", busy, "µs");
+    at_most("beside changes ÷ idle", busy / idle, "times", 2.0, 1.2);
+}
+
+/// The argument that makes this program a process to be measured.
+const RESIDENT: &str = "--resident";
+
+/// Loads a database and says by how many bytes that made the process larger.
+fn tell_resident(path: &Path) {
+    let empty = shared::resident_bytes();
+    let replica = Replica::load(open(path)).expect("loads");
+    let numbers: usize = replica.nodes().iter().map(|node| node.snapshot().len()).sum();
+    println!("{} {numbers}", shared::resident_bytes().saturating_sub(empty));
+}
+
+fn resident(folder: &Path, what: &str, numbers: &[(u64, u64)], least: f64, aim: f64) {
+    let path = folder.join("resident.db");
+    let store = database(&path);
+    let write = |verb, draft: Draft<'_>| {
+        let actor = Actor::Command { user: "bench".to_owned() };
+        let entry = Entry { at: now(), actor, request_id: None, verb };
+        store.write(Target::Partner(PartnerKey(1)), entry, draft).expect("written");
+    };
+    let entities = |transaction: &mut dyn store::Transaction| {
+        for at in 0..shared::ACCOUNTS {
+            transaction.put_entity(EntityChange::Account(Edit::created(shared::account(at))))?;
+            transaction.put_entity(EntityChange::Application(Edit::created(shared::application(at))))?;
+        }
+        Ok(())
+    };
+    write(Verb::Import, Box::new(entities));
+    let mut random = Random(3);
+    for numbers in numbers.chunks(200_000) {
+        let created = |&(digits, holder): &(u64, u64)| NumberChange {
+            number: E164::new(digits).expect("a number"),
+            before: None,
+            after: Some(record(holder, &mut random)),
+        };
+        let changes: Vec<NumberChange> = numbers.iter().map(created).collect();
+        write(Verb::Import, Box::new(|transaction| Ok(transaction.put_numbers(&changes)?)));
+    }
+    drop(store);
+    let program = std::env::current_exe().expect("this program");
+    let output = Command::new(program).arg(RESIDENT).arg(&path).stdin(Stdio::null()).output().expect("runs");
+    remove(&path);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [bytes, loaded] = told[..] else {
+        panic!("the process said {text:?} {}", String::from_utf8_lossy(&output.stderr))
+    };
+    assert_eq!(loaded as usize, numbers.len());
+    at_most(what, bytes / loaded, "bytes", least, aim);
 }

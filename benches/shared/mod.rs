@@ -21,9 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rollcall::domain::change::GENESIS;
-use rollcall::domain::{
-    Account, Application, E164, Money, NumberType, Partner, PartnerKey, Record, State, Tags, Time,
-};
+use rollcall::domain::{Account, Application, E164, Money, NumberType, Partner, PartnerKey, Record, State, Tags, Time};
 use rollcall::inventory::{Filter, Loader, Order, Snapshot};
 
 /// SplitMix64: deterministic, and good enough to choose test data.
@@ -71,13 +69,25 @@ fn plain(value: f64) -> String {
 
 /// A figure that should be small.
 pub fn at_most(what: &str, value: f64, unit: &str, least: f64, aim: f64) {
-    let verdict = if value <= aim { "aim met" } else if value <= least { "met" } else { "NOT MET" };
+    let verdict = if value <= aim {
+        "aim met"
+    } else if value <= least {
+        "met"
+    } else {
+        "NOT MET"
+    };
     print(what, &format!("{} {unit}", plain(value)), &format!("≤ {least}"), &format!("≤ {aim}"), verdict);
 }
 
 /// A figure that should be large.
 pub fn at_least(what: &str, value: f64, unit: &str, least: f64, aim: f64) {
-    let verdict = if value >= aim { "aim met" } else if value >= least { "met" } else { "NOT MET" };
+    let verdict = if value >= aim {
+        "aim met"
+    } else if value >= least {
+        "met"
+    } else {
+        "NOT MET"
+    };
     print(what, &format!("{} {unit}", plain(value)), &format!("≥ {least}"), &format!("≥ {aim}"), verdict);
 }
 
@@ -190,7 +200,9 @@ pub fn drawn(count: usize) -> Result<Numbers, String> {
             return Err(format!("the drawing failed: {}", String::from_utf8_lossy(&output.stderr)));
         }
         let part = kept.with_extension("part");
-        std::fs::write(&part, &output.stdout).and_then(|()| std::fs::rename(&part, &kept)).map_err(|e| e.to_string())?;
+        std::fs::write(&part, &output.stdout)
+            .and_then(|()| std::fs::rename(&part, &kept))
+            .map_err(|e| e.to_string())?;
     }
     let text = std::fs::read_to_string(&kept).map_err(|error| error.to_string())?;
     let mut operators = std::collections::HashMap::new();
