@@ -28,6 +28,7 @@ use rollcall::store::{
     self, Abort, Draft, Entry, Head, Holding, Load, Loaded, Location, Open, Store, StoreError, Target,
 };
 
+use rustix::time::ClockId;
 use shared::{Numbers, Random, at_least, at_most, heading, micros, now, record, reported, skipped};
 
 const PARTNER: &str = "PA_1";
@@ -172,35 +173,49 @@ fn rival(folder: &Path, file: &Path) -> Option<f64> {
 
 fn start(path: &Path) {
     let mut nodes = Vec::new();
+    // Of both: what it used of processors, on all threads together.
+    let mut used = [f64::INFINITY; 2];
+    let using = |used: &mut f64, work: &mut dyn FnMut()| {
+        let before = shared::processor_micros(ClockId::ProcessCPUTime);
+        work();
+        *used = used.min(shared::processor_micros(ClockId::ProcessCPUTime) - before);
+    };
+    let [ours_used, bare_used] = &mut used;
     let (ours, bare) = shared::best_of_two(
         5,
         || {
-            let replica = Replica::load(open(path)).expect("loads");
-            nodes = replica.nodes();
+            using(ours_used, &mut || {
+                let replica = Replica::load(open(path)).expect("loads");
+                nodes = replica.nodes();
+            });
         },
         || {
-            let connection = rusqlite::Connection::open(path).expect("a database");
-            let sql = "SELECT number, partner, version, state, account, application, trunk, number_type, country, region, \
+            using(bare_used, &mut || {
+                let connection = rusqlite::Connection::open(path).expect("a database");
+                let sql = "SELECT number, partner, version, state, account, application, trunk, number_type, country, region, \
                        cost, currency, assigned_at, expires_at, since, until, tags FROM number ORDER BY number";
-            let mut statement = connection.prepare(sql).expect("a statement");
-            let mut rows = statement.query([]).expect("rows");
-            let mut bytes = 0;
-            while let Some(row) = rows.next().expect("a row") {
-                for column in 0..17 {
-                    bytes += match row.get_ref(column).expect("a column") {
-                        rusqlite::types::ValueRef::Text(text) => text.len(),
-                        rusqlite::types::ValueRef::Null => 0,
-                        _ => 8,
-                    };
+                let mut statement = connection.prepare(sql).expect("a statement");
+                let mut rows = statement.query([]).expect("rows");
+                let mut bytes = 0;
+                while let Some(row) = rows.next().expect("a row") {
+                    for column in 0..17 {
+                        bytes += match row.get_ref(column).expect("a column") {
+                            rusqlite::types::ValueRef::Text(text) => text.len(),
+                            rusqlite::types::ValueRef::Null => 0,
+                            _ => 8,
+                        };
+                    }
                 }
-            }
-            bytes
+                std::hint::black_box(bytes);
+            });
         },
     );
+    let [ours_used, bare_used] = used;
     assert_eq!(nodes[0].snapshot().len(), NUMBERS);
     reported("start with 1 M numbers", ours / 1e6, "s");
     reported("a bare SELECT of the same columns", bare / 1e6, "s");
     at_most("start ÷ SELECT", ours / bare, "times", 2.0, 1.1);
+    reported("start ÷ SELECT, in time of processors", ours_used / bare_used, "times");
 }
 
 /// How many threads write at the same time, and how much each.

@@ -23,6 +23,7 @@ use std::time::Instant;
 use rollcall::domain::change::GENESIS;
 use rollcall::domain::{Account, Application, E164, Money, NumberType, Partner, PartnerKey, Record, State, Tags, Time};
 use rollcall::inventory::{Filter, Loader, Order, Snapshot};
+use rustix::time::{ClockId, clock_gettime};
 
 /// SplitMix64: deterministic, and good enough to choose test data.
 pub struct Random(pub u64);
@@ -115,9 +116,22 @@ pub fn micros<T>(work: impl FnOnce() -> T) -> f64 {
     start.elapsed().as_secs_f64() * 1e6
 }
 
-/// The best of some rounds, in microseconds.
+/// The best of some rounds on this thread, in microseconds of its processor.
+/// What takes longer than others let it run would else be measured with them.
 pub fn best<T>(rounds: usize, mut work: impl FnMut() -> T) -> f64 {
-    (0..rounds).map(|_| micros(&mut work)).fold(f64::INFINITY, f64::min)
+    let round = |_| {
+        let start = processor_micros(ClockId::ThreadCPUTime);
+        let took = micros(&mut work);
+        // Asking this clock takes as long as some questions do.
+        if took < 100.0 { took } else { processor_micros(ClockId::ThreadCPUTime) - start }
+    };
+    (0..rounds).map(round).fold(f64::INFINITY, f64::min)
+}
+
+/// What a thread or the process has used of processors so far.
+pub fn processor_micros(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 / 1e3
 }
 
 /// The best of some rounds of two things that are compared, taken in turns, so

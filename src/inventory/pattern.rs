@@ -73,6 +73,18 @@ pub struct Digits {
     anchored: bool,
     /// The endings that have the digits in them, whatever the group.
     endings: Sieve,
+    /// The ways in which the digits may straddle group and ending.
+    straddles: Vec<Straddle>,
+}
+
+/// A group that ends in some of the digits, and the endings that go on with the
+/// rest of them.
+struct Straddle {
+    /// Ten to the power of how many digits are the group's, and those digits.
+    power: u64,
+    before: u64,
+    from: u16,
+    to: u16,
 }
 
 /// Which numbers of a group match.
@@ -100,7 +112,14 @@ impl Digits {
                 }
             }
         }
-        Some(Digits { value, digits, anchored, endings })
+        let straddle = |over: u32| {
+            let (power, width) = (10_u64.pow(digits - over), 10_u64.pow(4 - over));
+            let from = value % 10_u64.pow(over) * width;
+            let (from, to) = (from as u16, (from + width) as u16);
+            Straddle { power, before: value / 10_u64.pow(over), from, to }
+        };
+        let straddles = (1..=4.min(digits.saturating_sub(1))).map(straddle).collect();
+        Some(Digits { value, digits, anchored, endings, straddles })
     }
 
     pub fn endings(&self) -> &Sieve {
@@ -113,9 +132,9 @@ impl Digits {
         if self.digits == 0 {
             return Hit::All;
         }
-        // Numbers have at least seven digits, so a group has at least three.
-        let length = group.ilog10() + 1;
         if self.anchored {
+            // Numbers have at least seven digits, so a group has at least three.
+            let length = group.ilog10() + 1;
             if self.digits <= length {
                 let begins = group / 10_u64.pow(length - self.digits) == self.value;
                 return if begins { Hit::All } else { Hit::None };
@@ -125,30 +144,29 @@ impl Digits {
                 return Hit::None;
             }
             *own = Sieve::CLOSED;
-            self.straddle(over, own);
+            let Straddle { from, to, .. } = self.straddles[over as usize - 1];
+            own.open(from, to);
             return Hit::Own;
         }
-        if self.digits <= length {
-            let least = 10_u64.pow(self.digits - 1);
-            let modulus = least * 10;
-            let mut rest = group;
-            while rest >= least {
-                if rest % modulus == self.value {
-                    return Hit::All;
-                }
-                rest /= 10;
+        // A group of fewer digits than these is never as large.
+        let least = 10_u64.pow(self.digits - 1);
+        let modulus = least * 10;
+        let mut rest = group;
+        while rest >= least {
+            if rest % modulus == self.value {
+                return Hit::All;
             }
+            rest /= 10;
         }
         // The last digits of the group and the first of the ending.
         let mut straddles = false;
-        for over in 1..=4.min(self.digits - 1) {
-            let before = self.digits - over;
-            if before <= length && group % 10_u64.pow(before) == self.value / 10_u64.pow(over) {
+        for &Straddle { power, before, from, to } in &self.straddles {
+            if group % power == before && group >= power / 10 {
                 if !straddles {
                     own.clone_from(&self.endings);
                     straddles = true;
                 }
-                self.straddle(over, own);
+                own.open(from, to);
             }
         }
         match (straddles, self.digits <= 4) {
@@ -156,13 +174,6 @@ impl Digits {
             (false, true) => Hit::Shared,
             (false, false) => Hit::None,
         }
-    }
-
-    /// Adds the endings that begin with the last `over` digits.
-    fn straddle(&self, over: u32, own: &mut Sieve) {
-        let width = 10_u64.pow(4 - over);
-        let from = self.value % 10_u64.pow(over) * width;
-        own.open(from as u16, (from + width) as u16);
     }
 }
 

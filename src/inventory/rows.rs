@@ -312,9 +312,16 @@ impl Leaf {
 struct Chunk {
     len: usize,
     leaves: Vec<Arc<Leaf>>,
+    /// How many rows the chunk has before each of its leaves.
+    before: Vec<usize>,
 }
 
 impl Chunk {
+    fn of(leaves: &[Arc<Leaf>]) -> Chunk {
+        let (before, len) = sums(leaves.iter().map(|leaf| leaf.len()));
+        Chunk { len, leaves: leaves.to_vec(), before }
+    }
+
     fn first(&self) -> u64 {
         self.leaves[0].first
     }
@@ -324,10 +331,23 @@ impl Chunk {
     }
 }
 
+/// The sum before each of some lengths, and of all.
+fn sums(lengths: impl Iterator<Item = usize>) -> (Vec<usize>, usize) {
+    let mut sum = 0;
+    let before = |length| {
+        sum += length;
+        sum - length
+    };
+    let before = lengths.map(before).collect();
+    (before, sum)
+}
+
 /// All rows of a partner.
 #[derive(Clone, Default)]
 pub(super) struct Rows {
     chunks: Vec<Arc<Chunk>>,
+    /// How many rows there are before each chunk.
+    before: Vec<usize>,
     len: usize,
 }
 
@@ -365,32 +385,31 @@ impl Rows {
     /// How many rows have a number of at most this.
     pub(super) fn rank(&self, number: u64) -> usize {
         let at = self.chunks.partition_point(|chunk| chunk.last() <= number);
-        let before: usize = self.chunks[..at].iter().map(|chunk| chunk.len).sum();
-        let Some(chunk) = self.chunks.get(at) else { return before };
+        let Some(chunk) = self.chunks.get(at) else { return self.len };
         let leaf = chunk.leaves.partition_point(|leaf| leaf.last <= number);
-        let within: usize = chunk.leaves[..leaf].iter().map(|leaf| leaf.len()).sum();
-        before + within + chunk.leaves[leaf].rank(number + 1)
+        self.before[at] + chunk.before[leaf] + chunk.leaves[leaf].rank(number + 1)
     }
 
     /// The rows from the one with this rank on.
-    pub(super) fn slice(&self, mut rank: usize, count: usize) -> Vec<Row> {
+    pub(super) fn slice(&self, rank: usize, count: usize) -> Vec<Row> {
         let mut out = Vec::with_capacity(count.min(self.len.saturating_sub(rank)));
-        for chunk in &self.chunks {
-            if rank >= chunk.len {
-                rank -= chunk.len;
-                continue;
+        if rank >= self.len || count == 0 {
+            return out;
+        }
+        let mut chunk = self.before.partition_point(|&before| before <= rank) - 1;
+        let mut from = rank - self.before[chunk];
+        let mut leaf = self.chunks[chunk].before.partition_point(|&before| before <= from) - 1;
+        from -= self.chunks[chunk].before[leaf];
+        while let Some(leaves) = self.chunks.get(chunk).map(|chunk| &chunk.leaves) {
+            let here = &leaves[leaf];
+            let end = from.saturating_add(count - out.len()).min(here.len());
+            out.extend((from..end).map(|row| here.row(row)));
+            if out.len() == count {
+                break;
             }
-            for leaf in &chunk.leaves {
-                if rank >= leaf.len() {
-                    rank -= leaf.len();
-                    continue;
-                }
-                let end = (rank + count - out.len()).min(leaf.len());
-                out.extend((rank..end).map(|row| leaf.row(row)));
-                rank = 0;
-                if out.len() == count {
-                    return out;
-                }
+            (from, leaf) = (0, leaf + 1);
+            if leaf == leaves.len() {
+                (chunk, leaf) = (chunk + 1, 0);
             }
         }
         out
@@ -454,7 +473,6 @@ pub(super) struct Builder {
     rows: Vec<Row>,
     leaves: Vec<Arc<Leaf>>,
     chunks: Vec<Arc<Chunk>>,
-    len: usize,
 }
 
 impl Builder {
@@ -473,7 +491,6 @@ impl Builder {
     fn share_chunk(&mut self, chunk: &Arc<Chunk>) {
         self.pack();
         self.close();
-        self.len += chunk.len;
         self.chunks.push(chunk.clone());
     }
 
@@ -504,16 +521,15 @@ impl Builder {
         let leaves = std::mem::take(&mut self.leaves);
         let chunks = leaves.len().div_ceil(CHUNK_LEAVES).max(1);
         for leaves in leaves.chunks(leaves.len().div_ceil(chunks).max(1)) {
-            let len = leaves.iter().map(|leaf| leaf.len()).sum();
-            self.len += len;
-            self.chunks.push(Arc::new(Chunk { len, leaves: leaves.to_vec() }));
+            self.chunks.push(Arc::new(Chunk::of(leaves)));
         }
     }
 
     pub(super) fn finish(mut self) -> Rows {
         self.pack();
         self.close();
-        Rows { chunks: self.chunks, len: self.len }
+        let (before, len) = sums(self.chunks.iter().map(|chunk| chunk.len));
+        Rows { chunks: self.chunks, before, len }
     }
 }
 

@@ -292,7 +292,9 @@ fn two_partners_whose_ranges_interleave_are_loaded_apart() {
     let store = database.open();
     let keys = ["PA_1", "PA_2"].map(|name| new_partner(&*store, name));
     for key in keys {
-        (0..5).for_each(|at| drop(put_account(&*store, key, &format!("MA_{at}"))));
+        for at in 0..5 {
+            put_account(&*store, key, &format!("MA_{at}"));
+        }
     }
     // One's numbers alternate with the other's, lie inside one of its blocks,
     // and border on it; more than are read at a time.

@@ -56,8 +56,12 @@ fn soak(span: Duration) {
     };
     // What a server needs once it has done everything it does.
     let readers = start();
-    (1..=4).for_each(|turn| drop(write(turn)));
-    readers.into_iter().for_each(|reader| drop(reader.finish()));
+    for turn in 1..=4 {
+        write(turn);
+    }
+    for reader in readers {
+        reader.finish();
+    }
     let before = resident(&server);
 
     let readers = start();
