@@ -183,7 +183,7 @@ async fn method_not_allowed() -> ApiError {
 
 /// Serves until `shutdown` resolves.
 pub async fn serve(
-    app: Arc<App>,
+    router: Router,
     listener: TcpListener,
     config: &Config,
     shutdown: impl Future<Output = ()>,
@@ -199,7 +199,7 @@ pub async fn serve(
         header_bytes_max: http.header_bytes_max.into(),
         shutdown_grace: http.shutdown_grace_ms.into(),
     };
-    let service = Edge { router: router(app) };
+    let service = Edge { router };
     Server { limits, refusal }.serve(listener, service, shutdown).await
 }
 
