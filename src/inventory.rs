@@ -188,6 +188,14 @@ impl<'a> NumberRef<'a> {
         self.snapshot.tags.at(self.profile.tags).cloned().unwrap_or_default()
     }
 
+    /// Whether the two differ in nothing but their numbers and times, and in
+    /// what times decide other than the status.
+    pub fn alike(self, other: NumberRef<'_>) -> bool {
+        std::ptr::eq(self.snapshot, other.snapshot)
+            && self.row.profile == other.row.profile
+            && self.status() == other.status()
+    }
+
     /// The state as of now: what ends by time has ended.
     pub fn state(self) -> State {
         self.profile.state.at(self.row.until, self.now)

@@ -5,8 +5,13 @@
 //! else. Rows are written straight into one buffer; `serde` would cost ten
 //! times as much on the two list endpoints, and `monthly_cost` needs its
 //! currency's decimals as a JSON number.
+//!
+//! Neighbours are alike, so a [`Writer`] renders what a row shares with the
+//! one before it once, and then copies. It borrows the snapshot that its rows
+//! are of, in which no name ever changes, so what it keeps cannot be stale.
+//! Deliberately absent: text that is kept from one answer to the next.
 
-use crate::domain::{E164, Money, Tags, Time, e164};
+use crate::domain::{E164, Money, Tags, Time, e164, time};
 use crate::inventory::NumberRef;
 
 /// One field of a row.
@@ -110,6 +115,32 @@ impl Column {
         }
     }
 
+    /// Whether rows that are [alike](NumberRef::alike) have the same value.
+    fn shared(self) -> bool {
+        match self {
+            C::AccountAuthId
+            | C::AccountName
+            | C::NumberType
+            | C::Country
+            | C::Region
+            | C::Status
+            | C::ApplicationId
+            | C::ApplicationName
+            | C::TrunkId
+            | C::MonthlyCost
+            | C::Currency
+            | C::Tags => true,
+            C::Number
+            | C::AssignedAt
+            | C::ExpiresAt
+            | C::State
+            | C::Since
+            | C::QuarantineEndsAt
+            | C::ReservedUntil
+            | C::ReservedFor => false,
+        }
+    }
+
     fn value(self, row: NumberRef<'_>) -> Value<'_> {
         use crate::domain::State;
         let ends = |wanted| if row.state() == wanted { Value::time(row.until()) } else { Value::Null };
@@ -165,20 +196,44 @@ impl<'a> Value<'a> {
 /// The bytes a row takes at the most in ordinary inventories; for sizing buffers.
 pub const ROW_BYTES: usize = 400;
 
-/// One row as a JSON object.
-pub fn json_row(out: &mut Vec<u8>, columns: &[Column], row: NumberRef<'_>) {
-    let mut separator = b'{';
-    for &column in columns {
-        out.push(separator);
-        separator = b',';
-        out.push(b'"');
-        out.extend_from_slice(column.name().as_bytes());
-        out.extend_from_slice(b"\":");
-        match column.value(row) {
-            Value::Null => out.extend_from_slice(b"null"),
-            Value::Text(text) => json_text(out, text),
-            Value::Money(money) => money_text(out, money),
-            Value::Tags(tags) => {
+/// How rows are put into text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// A JSON object.
+    Json,
+    /// A line of CSV (RFC 4180); what is absent is an empty cell.
+    Csv,
+}
+
+impl Form {
+    /// What stands before a value.
+    fn lead(self, out: &mut Vec<u8>, first: bool, column: Column) {
+        match self {
+            Form::Json => {
+                out.extend_from_slice(if first { b"{\"" } else { b",\"" });
+                out.extend_from_slice(column.name().as_bytes());
+                out.extend_from_slice(b"\":");
+            }
+            Form::Csv if first => {}
+            Form::Csv => out.push(b','),
+        }
+    }
+
+    fn end(self) -> &'static [u8] {
+        match self {
+            Form::Json => b"}",
+            Form::Csv => b"\r\n",
+        }
+    }
+
+    fn value(self, out: &mut Vec<u8>, value: &Value<'_>) {
+        match (self, value) {
+            (Form::Json, Value::Null) => out.extend_from_slice(b"null"),
+            (Form::Csv, Value::Null) => {}
+            (Form::Json, Value::Text(text)) => json_text(out, text),
+            (Form::Csv, Value::Text(text)) => csv_text(out, text),
+            (_, Value::Money(money)) => money_text(out, *money),
+            (Form::Json, Value::Tags(tags)) => {
                 out.push(b'[');
                 for (at, tag) in tags.iter().enumerate() {
                     if at > 0 {
@@ -188,14 +243,93 @@ pub fn json_row(out: &mut Vec<u8>, columns: &[Column], row: NumberRef<'_>) {
                 }
                 out.push(b']');
             }
-            value @ (Value::Word(_) | Value::Code(_) | Value::Number(_) | Value::Currency(_) | Value::Time(_)) => {
-                out.push(b'"');
-                plain(out, &value);
-                out.push(b'"');
-            }
+            (Form::Csv, Value::Tags(tags)) => csv_text(out, &tags.iter().collect::<Vec<_>>().join(";")),
+            (_, Value::Word(word)) => self.plain(out, word.as_bytes()),
+            (_, Value::Code(code)) => self.plain(out, code),
+            (_, Value::Number(number)) => self.plain(out, number.ascii(&mut [0; e164::TEXT_MAX])),
+            (_, Value::Currency(money)) => self.plain(out, money.currency.code().as_bytes()),
+            (_, Value::Time(time)) => self.plain(out, time.ascii(&mut [0; time::TEXT_BYTES])),
         }
     }
-    out.push(b'}');
+
+    /// A value whose text needs no escaping.
+    fn plain(self, out: &mut Vec<u8>, text: &[u8]) {
+        match self {
+            Form::Json => {
+                out.push(b'"');
+                out.extend_from_slice(text);
+                out.push(b'"');
+            }
+            Form::Csv => out.extend_from_slice(text),
+        }
+    }
+}
+
+/// Writes the rows of one snapshot in one shape.
+pub struct Writer<'a> {
+    form: Form,
+    columns: &'static [Column],
+    /// The row whose text is at hand.
+    like: Option<NumberRef<'a>>,
+    /// That text without the values that are a row's own.
+    shared: Vec<u8>,
+    /// Where those stand.
+    gaps: Vec<Gap>,
+}
+
+/// Where in what rows share a value of their own stands.
+struct Gap {
+    at: usize,
+    column: Column,
+    /// The last time that stood there, and its text: what was assigned
+    /// together has one.
+    time: Option<(Time, [u8; time::TEXT_BYTES])>,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(form: Form, columns: &'static [Column]) -> Writer<'a> {
+        Writer { form, columns, like: None, shared: Vec::new(), gaps: Vec::new() }
+    }
+
+    pub fn row(&mut self, out: &mut Vec<u8>, row: NumberRef<'a>) {
+        if !self.like.is_some_and(|like| like.alike(row)) {
+            self.share(row);
+        }
+        let mut from = 0;
+        for gap in &mut self.gaps {
+            out.extend_from_slice(&self.shared[from..gap.at]);
+            from = gap.at;
+            match gap.column.value(row) {
+                Value::Time(time) => {
+                    if gap.time.is_none_or(|(last, _)| last != time) {
+                        let mut text = [0; time::TEXT_BYTES];
+                        time.ascii(&mut text);
+                        gap.time = Some((time, text));
+                    }
+                    let (_, text) = gap.time.as_ref().expect("set above");
+                    self.form.plain(out, text);
+                }
+                value => self.form.value(out, &value),
+            }
+        }
+        out.extend_from_slice(&self.shared[from..]);
+    }
+
+    /// Renders what a row shares with those that are like it.
+    fn share(&mut self, row: NumberRef<'a>) {
+        self.like = Some(row);
+        self.shared.clear();
+        self.gaps.clear();
+        for (at, &column) in self.columns.iter().enumerate() {
+            self.form.lead(&mut self.shared, at == 0, column);
+            if column.shared() {
+                self.form.value(&mut self.shared, &column.value(row));
+            } else {
+                self.gaps.push(Gap { at: self.shared.len(), column, time: None });
+            }
+        }
+        self.shared.extend_from_slice(self.form.end());
+    }
 }
 
 /// The header line of a CSV file.
@@ -207,37 +341,6 @@ pub fn csv_header(out: &mut Vec<u8>, columns: &[Column]) {
         out.extend_from_slice(column.name().as_bytes());
     }
     out.extend_from_slice(b"\r\n");
-}
-
-/// One row as a line of CSV (RFC 4180); what is absent is an empty cell.
-pub fn csv_row(out: &mut Vec<u8>, columns: &[Column], row: NumberRef<'_>) {
-    for (at, &column) in columns.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        match column.value(row) {
-            Value::Null => {}
-            Value::Text(text) => csv_text(out, text),
-            Value::Money(money) => money_text(out, money),
-            Value::Tags(tags) => csv_text(out, &tags.iter().collect::<Vec<_>>().join(";")),
-            value @ (Value::Word(_) | Value::Code(_) | Value::Number(_) | Value::Currency(_) | Value::Time(_)) => {
-                plain(out, &value);
-            }
-        }
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// A value whose text needs no escaping.
-fn plain(out: &mut Vec<u8>, value: &Value<'_>) {
-    match value {
-        Value::Word(word) => out.extend_from_slice(word.as_bytes()),
-        Value::Code(code) => out.extend_from_slice(code),
-        Value::Number(number) => out.extend_from_slice(number.text(&mut [0; e164::TEXT_MAX]).as_bytes()),
-        Value::Currency(money) => out.extend_from_slice(money.currency.code().as_bytes()),
-        Value::Time(time) => out.extend_from_slice(time.text(&mut [0; 20]).as_bytes()),
-        Value::Null | Value::Text(_) | Value::Money(_) | Value::Tags(_) => unreachable!("has its own form"),
-    }
 }
 
 fn money_text(out: &mut Vec<u8>, money: Money) {
@@ -287,9 +390,26 @@ pub fn csv_text(out: &mut Vec<u8>, text: &str) {
 
 /// The end of a list answer: `],"meta":{…}}`.
 pub fn json_meta(out: &mut Vec<u8>, total: u64, page: u64, per_page: u64) {
-    use std::io::Write;
-    write!(out, "],\"meta\":{{\"total\":{total},\"page\":{page},\"per_page\":{per_page}}}}}")
-        .expect("writing to memory");
+    for (name, value) in [("],\"meta\":{\"total\":", total), (",\"page\":", page), (",\"per_page\":", per_page)] {
+        out.extend_from_slice(name.as_bytes());
+        whole(out, value);
+    }
+    out.extend_from_slice(b"}}");
+}
+
+/// A whole number in decimal digits.
+pub fn whole(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
 }
 
 #[cfg(test)]
