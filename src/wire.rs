@@ -6,13 +6,15 @@
 //! times as much on the two list endpoints, and `monthly_cost` needs its
 //! currency's decimals as a JSON number.
 //!
-//! Neighbours are alike, so a [`Writer`] renders what a row shares with the
-//! one before it once, and then copies. It borrows the snapshot that its rows
-//! are of, in which no name ever changes, so what it keeps cannot be stale.
-//! Deliberately absent: text that is kept from one answer to the next.
+//! Most of a row is said by thousands of others, so a [`Writer`] renders it
+//! once for each [`Kind`] and then copies. The text is kept beside the snapshot
+//! whose names it shows and goes with it, and in a snapshot no name changes: it
+//! cannot be stale.
+
+use std::sync::OnceLock;
 
 use crate::domain::{E164, Money, Tags, Time, e164, time};
-use crate::inventory::NumberRef;
+use crate::inventory::{Kind, NumberRef, Snapshot};
 
 /// One field of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,7 +117,7 @@ impl Column {
         }
     }
 
-    /// Whether rows that are [alike](NumberRef::alike) have the same value.
+    /// Whether all rows of a [`Kind`] have the same value.
     fn shared(self) -> bool {
         match self {
             C::AccountAuthId
@@ -267,68 +269,129 @@ impl Form {
 
 /// Writes the rows of one snapshot in one shape.
 pub struct Writer<'a> {
+    snapshot: &'a Snapshot,
     form: Form,
     columns: &'static [Column],
-    /// The row whose text is at hand.
-    like: Option<NumberRef<'a>>,
-    /// That text without the values that are a row's own.
-    shared: Vec<u8>,
-    /// Where those stand.
-    gaps: Vec<Gap>,
+    /// The kind of the last row and its text.
+    last: Option<(Kind, Found<'a>)>,
+    /// The last time that stood in each gap, and its text: what was assigned
+    /// together has one.
+    times: Vec<Option<(Time, [u8; time::TEXT_BYTES])>>,
 }
 
-/// Where in what rows share a value of their own stands.
-struct Gap {
-    at: usize,
-    column: Column,
-    /// The last time that stood there, and its text: what was assigned
-    /// together has one.
-    time: Option<(Time, [u8; time::TEXT_BYTES])>,
+/// What rows of a kind say, but for the values that are a row's own.
+struct Text {
+    key: Key,
+    bytes: Box<[u8]>,
+    /// Where those stand, and which they are.
+    gaps: Box<[(usize, Column)]>,
+}
+
+enum Found<'a> {
+    Kept(&'a Text),
+    Own(Text),
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(form: Form, columns: &'static [Column]) -> Writer<'a> {
-        Writer { form, columns, like: None, shared: Vec::new(), gaps: Vec::new() }
+    pub fn new(snapshot: &'a Snapshot, form: Form, columns: &'static [Column]) -> Writer<'a> {
+        Writer { snapshot, form, columns, last: None, times: Vec::new() }
     }
 
+    /// Writes a row of the writer's snapshot.
     pub fn row(&mut self, out: &mut Vec<u8>, row: NumberRef<'a>) {
-        if !self.like.is_some_and(|like| like.alike(row)) {
-            self.share(row);
+        assert!(row.is_of(self.snapshot), "a row is written from its own snapshot");
+        let kind = row.kind();
+        if self.last.as_ref().is_none_or(|(last, _)| *last != kind) {
+            self.last = Some((kind, self.find(row, kind)));
         }
+        let Some((_, text)) = &self.last else { unreachable!("set above") };
+        let text = match text {
+            Found::Kept(text) => text,
+            Found::Own(text) => text,
+        };
+        self.times.resize(text.gaps.len(), None);
         let mut from = 0;
-        for gap in &mut self.gaps {
-            out.extend_from_slice(&self.shared[from..gap.at]);
-            from = gap.at;
-            match gap.column.value(row) {
+        for (&(to, column), last) in text.gaps.iter().zip(&mut self.times) {
+            out.extend_from_slice(&text.bytes[from..to]);
+            from = to;
+            match column.value(row) {
                 Value::Time(time) => {
-                    if gap.time.is_none_or(|(last, _)| last != time) {
-                        let mut text = [0; time::TEXT_BYTES];
-                        time.ascii(&mut text);
-                        gap.time = Some((time, text));
-                    }
-                    let (_, text) = gap.time.as_ref().expect("set above");
+                    let (_, text) = match last {
+                        Some(same) if same.0 == time => same,
+                        last => {
+                            let mut text = [0; time::TEXT_BYTES];
+                            time.ascii(&mut text);
+                            last.insert((time, text))
+                        }
+                    };
                     self.form.plain(out, text);
                 }
                 value => self.form.value(out, &value),
             }
         }
-        out.extend_from_slice(&self.shared[from..]);
+        out.extend_from_slice(&text.bytes[from..]);
     }
 
-    /// Renders what a row shares with those that are like it.
-    fn share(&mut self, row: NumberRef<'a>) {
-        self.like = Some(row);
-        self.shared.clear();
-        self.gaps.clear();
+    /// The text of a kind: what is kept of it, or rendered where its place is
+    /// another's.
+    fn find(&self, row: NumberRef<'a>, kind: Kind) -> Found<'a> {
+        let key = Key { form: self.form, columns: self.columns, kind };
+        let kept = self.snapshot.beside.get_or_make::<Kept>();
+        let text = kept.places[key.place()].get_or_init(|| Box::new(self.render(key, row)));
+        if text.key == key { Found::Kept(text) } else { Found::Own(self.render(key, row)) }
+    }
+
+    fn render(&self, key: Key, row: NumberRef<'a>) -> Text {
+        let mut bytes = Vec::with_capacity(ROW_BYTES);
+        let mut gaps = Vec::new();
         for (at, &column) in self.columns.iter().enumerate() {
-            self.form.lead(&mut self.shared, at == 0, column);
+            self.form.lead(&mut bytes, at == 0, column);
             if column.shared() {
-                self.form.value(&mut self.shared, &column.value(row));
+                self.form.value(&mut bytes, &column.value(row));
             } else {
-                self.gaps.push(Gap { at: self.shared.len(), column, time: None });
+                gaps.push((bytes.len(), column));
             }
         }
-        self.shared.extend_from_slice(self.form.end());
+        bytes.extend_from_slice(self.form.end());
+        Text { key, bytes: bytes.into(), gaps: gaps.into() }
+    }
+}
+
+/// The texts that are kept beside a snapshot, each in the one place it can
+/// have. The first to come stays, so what is kept has a bound, however many
+/// kinds there are and however many rows a stream reads.
+struct Kept {
+    places: Box<[OnceLock<Box<Text>>]>,
+}
+
+/// How many there are, of some 400 bytes each when taken. Each new snapshot
+/// begins with all of them empty, which must cost next to nothing.
+const PLACES: usize = 2_048;
+
+impl Default for Kept {
+    fn default() -> Kept {
+        Kept { places: (0..PLACES).map(|_| OnceLock::new()).collect() }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Key {
+    form: Form,
+    columns: &'static [Column],
+    kind: Kind,
+}
+
+impl Key {
+    fn place(self) -> usize {
+        (self.kind.ordinal() + self.columns.len() * 997 + self.form as usize * 499) % PLACES
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        // The same table, not one that says the same: that takes no time.
+        let same_columns = std::ptr::eq(self.columns, other.columns);
+        self.kind == other.kind && self.form == other.form && same_columns
     }
 }
 

@@ -88,8 +88,8 @@ impl Export {
         }
         let mut walk = snapshot.walk(self.filters.filter, self.filters.order, None, now);
         let mut writer = match self.format {
-            Format::Csv => wire::Writer::new(wire::Form::Csv, wire::EXPORT),
-            Format::Ndjson => wire::Writer::new(wire::Form::Json, wire::EXPORT),
+            Format::Csv => wire::Writer::new(&snapshot, wire::Form::Csv, wire::EXPORT),
+            Format::Ndjson => wire::Writer::new(&snapshot, wire::Form::Json, wire::EXPORT),
         };
         while !walk.done() {
             for row in walk.next(&snapshot, ROWS_AT_ONCE) {

@@ -118,7 +118,7 @@ fn list(
     let selection = snapshot.select(&query.filter, query.order, query.window(), now);
     let mut out = Vec::with_capacity(128 + selection.rows.len() * wire::ROW_BYTES);
     out.extend_from_slice(b"{\"data\":[");
-    let mut writer = Writer::new(format.form(), columns);
+    let mut writer = Writer::new(&snapshot, format.form(), columns);
     for (at, &row) in selection.rows.iter().enumerate() {
         if at > 0 {
             out.push(b',');
@@ -151,7 +151,7 @@ pub async fn number(
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
     let mut out = b"{\"data\":".to_vec();
-    Writer::new(Form::Json, wire::SINGLE).row(&mut out, row);
+    Writer::new(&access.snapshot, Form::Json, wire::SINGLE).row(&mut out, row);
     out.push(b'}');
     Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
 }
@@ -288,7 +288,7 @@ impl http_body::Body for Rows {
         }
         rows.begun = true;
         let next = if rows.walk.done() { Vec::new() } else { rows.walk.next(&rows.snapshot, CHUNK_ROWS) };
-        let mut writer = Writer::new(rows.format.form(), rows.columns);
+        let mut writer = Writer::new(&rows.snapshot, rows.format.form(), rows.columns);
         for row in next {
             writer.row(&mut out, row);
             if rows.format != Format::Csv {

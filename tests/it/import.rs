@@ -442,7 +442,7 @@ fn a_file_can_be_interrupted() {
 fn exported(snapshot: &Snapshot, now: Time) -> Vec<u8> {
     let mut out = Vec::new();
     wire::csv_header(&mut out, wire::EXPORT);
-    let mut writer = wire::Writer::new(wire::Form::Csv, wire::EXPORT);
+    let mut writer = wire::Writer::new(snapshot, wire::Form::Csv, wire::EXPORT);
     snapshot.iter(now).for_each(|row| writer.row(&mut out, row));
     out
 }
