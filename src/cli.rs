@@ -14,7 +14,7 @@ mod key;
 mod maintenance;
 mod output;
 mod partner;
-mod serve;
+pub mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ struct Cli {
 }
 
 #[derive(Clone, clap::Args)]
-struct Global {
+pub struct Global {
     /// Where everything is kept, such as sqlite:rollcall.db
     #[arg(long, global = true, env = "ROLLCALL_DATABASE", value_name = "sqlite:PATH")]
     database: Option<Location>,
@@ -109,7 +109,7 @@ impl From<Outcome> for ExitCode {
 
 /// Why a command did not come to its end.
 #[derive(Debug, thiserror::Error)]
-enum CliError {
+pub enum CliError {
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]

@@ -20,7 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -183,7 +183,7 @@ async fn method_not_allowed() -> ApiError {
 
 /// Serves until `shutdown` resolves.
 pub async fn serve(
-    app: Arc<App>,
+    router: Router,
     listener: TcpListener,
     config: &Config,
     shutdown: impl Future<Output = ()>,
@@ -199,7 +199,7 @@ pub async fn serve(
         header_bytes_max: http.header_bytes_max.into(),
         shutdown_grace: http.shutdown_grace_ms.into(),
     };
-    let service = Edge { router: router(app) };
+    let service = Edge { router, measures: Arc::new(Measures::register()) };
     Server { limits, refusal }.serve(listener, service, shutdown).await
 }
 
@@ -212,6 +212,30 @@ fn refusal(status: StatusCode) -> Response<Bytes> {
 #[derive(Clone)]
 struct Edge {
     router: Router,
+    measures: Arc<Measures>,
+}
+
+/// What is counted of requests. Looked up once: a look-up hashes names.
+struct Measures {
+    /// By the hundreds of the status, from 2 to 5.
+    requests: [metrics::Counter; 4],
+    seconds: metrics::Histogram,
+}
+
+impl Measures {
+    fn register() -> Measures {
+        let requests = ["2xx", "3xx", "4xx", "5xx"];
+        Measures {
+            requests: requests.map(|class| metrics::counter!("rollcall_http_requests_total", "status" => class)),
+            seconds: metrics::histogram!("rollcall_http_request_seconds"),
+        }
+    }
+
+    fn note(&self, status: StatusCode, elapsed: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(2, 5);
+        self.requests[class - 2].increment(1);
+        self.seconds.record(elapsed.as_secs_f64());
+    }
 }
 
 impl Service<Request<Body>> for Edge {
@@ -227,6 +251,7 @@ impl Service<Request<Body>> for Edge {
         let started = Instant::now();
         let id = token::request_id();
         let mut router = self.router.clone();
+        let measures = self.measures.clone();
         Box::pin(async move {
             let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
             let mut response = if uri_bytes > URI_BYTES_MAX {
@@ -243,21 +268,11 @@ impl Service<Request<Body>> for Edge {
                 response.headers_mut().insert(X_REQUEST_ID, id);
             }
             response.headers_mut().entry(header::SERVER).or_insert(HeaderValue::from_static("rollcall"));
+            measures.note(response.status(), started.elapsed());
             let status = response.status().as_u16();
-            metrics::counter!("rollcall_http_requests_total", "status" => status_class(status)).increment(1);
-            metrics::histogram!("rollcall_http_request_seconds").record(started.elapsed().as_secs_f64());
             tracing::debug!(request.id = %id, status, "answered {status}");
             Ok(response)
         })
-    }
-}
-
-fn status_class(status: u16) -> &'static str {
-    match status {
-        200..300 => "2xx",
-        300..400 => "3xx",
-        400..500 => "4xx",
-        _ => "5xx",
     }
 }
 

@@ -15,6 +15,7 @@
 //! answer takes `now`, because expiry, quarantine and reservation end by time.
 //! Deliberately absent: I/O, async, JSON, other partners.
 
+mod beside;
 mod due;
 mod filter;
 pub mod flat;
@@ -36,6 +37,7 @@ use crate::domain::{
     PartnerKey, Record, State, Status, Tags, Time, Trunk, number,
 };
 
+pub use beside::Beside;
 pub use filter::{Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after};
 pub use pattern::{Pattern, SEARCH_CHARS_MAX};
 pub use table::Table;
@@ -69,6 +71,7 @@ pub struct Snapshot {
     by_application: Arc<Vec<Arc<Set>>>,
     due: Due,
     nothing: Arc<Set>,
+    pub beside: Beside,
 }
 
 /// Why a change does not fit a snapshot. Never the reader's fault: it means
@@ -106,6 +109,18 @@ pub struct Selection<'a> {
     /// The number to continue after for the page before this one, where the
     /// order is by number: `None` when that is the first page.
     pub before: Option<E164>,
+}
+
+/// What rows of one snapshot have in common that differ in nothing but their
+/// numbers and times, and in what times decide other than the status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kind(usize);
+
+impl Kind {
+    /// Small, and no other kind's of the same snapshot.
+    pub fn ordinal(self) -> usize {
+        self.0
+    }
 }
 
 /// One number as a reader sees it, borrowed from a snapshot.
@@ -188,6 +203,15 @@ impl<'a> NumberRef<'a> {
         self.snapshot.tags.at(self.profile.tags).cloned().unwrap_or_default()
     }
 
+    pub fn is_of(self, snapshot: &Snapshot) -> bool {
+        std::ptr::eq(self.snapshot, snapshot)
+    }
+
+    pub fn kind(self) -> Kind {
+        let suspended = self.status() == Status::Suspended;
+        Kind(self.row.profile.get().unwrap_or_default() * 2 + usize::from(suspended))
+    }
+
     /// The state as of now: what ends by time has ended.
     pub fn state(self) -> State {
         self.profile.state.at(self.row.until, self.now)
@@ -251,6 +275,7 @@ impl Snapshot {
             by_application: Arc::default(),
             due: Due::default(),
             nothing: Arc::default(),
+            beside: Beside::default(),
         }
     }
 
@@ -610,6 +635,7 @@ impl Loader {
             all: self.all.finish(),
             by_account: sets(self.by_account),
             by_application: sets(self.by_application),
+            beside: Beside::default(),
             ..self.snapshot
         }
     }

@@ -5,9 +5,16 @@
 //! else. Rows are written straight into one buffer; `serde` would cost ten
 //! times as much on the two list endpoints, and `monthly_cost` needs its
 //! currency's decimals as a JSON number.
+//!
+//! Most of a row is said by thousands of others, so a [`Writer`] renders it
+//! once for each [`Kind`] and then copies. The text is kept beside the snapshot
+//! whose names it shows and goes with it, and in a snapshot no name changes: it
+//! cannot be stale.
 
-use crate::domain::{E164, Money, Tags, Time, e164};
-use crate::inventory::NumberRef;
+use std::sync::OnceLock;
+
+use crate::domain::{E164, Money, Tags, Time, e164, time};
+use crate::inventory::{Kind, NumberRef, Snapshot};
 
 /// One field of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,6 +117,32 @@ impl Column {
         }
     }
 
+    /// Whether all rows of a [`Kind`] have the same value.
+    fn shared(self) -> bool {
+        match self {
+            C::AccountAuthId
+            | C::AccountName
+            | C::NumberType
+            | C::Country
+            | C::Region
+            | C::Status
+            | C::ApplicationId
+            | C::ApplicationName
+            | C::TrunkId
+            | C::MonthlyCost
+            | C::Currency
+            | C::Tags => true,
+            C::Number
+            | C::AssignedAt
+            | C::ExpiresAt
+            | C::State
+            | C::Since
+            | C::QuarantineEndsAt
+            | C::ReservedUntil
+            | C::ReservedFor => false,
+        }
+    }
+
     fn value(self, row: NumberRef<'_>) -> Value<'_> {
         use crate::domain::State;
         let ends = |wanted| if row.state() == wanted { Value::time(row.until()) } else { Value::Null };
@@ -165,20 +198,44 @@ impl<'a> Value<'a> {
 /// The bytes a row takes at the most in ordinary inventories; for sizing buffers.
 pub const ROW_BYTES: usize = 400;
 
-/// One row as a JSON object.
-pub fn json_row(out: &mut Vec<u8>, columns: &[Column], row: NumberRef<'_>) {
-    let mut separator = b'{';
-    for &column in columns {
-        out.push(separator);
-        separator = b',';
-        out.push(b'"');
-        out.extend_from_slice(column.name().as_bytes());
-        out.extend_from_slice(b"\":");
-        match column.value(row) {
-            Value::Null => out.extend_from_slice(b"null"),
-            Value::Text(text) => json_text(out, text),
-            Value::Money(money) => money_text(out, money),
-            Value::Tags(tags) => {
+/// How rows are put into text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// A JSON object.
+    Json,
+    /// A line of CSV (RFC 4180); what is absent is an empty cell.
+    Csv,
+}
+
+impl Form {
+    /// What stands before a value.
+    fn lead(self, out: &mut Vec<u8>, first: bool, column: Column) {
+        match self {
+            Form::Json => {
+                out.extend_from_slice(if first { b"{\"" } else { b",\"" });
+                out.extend_from_slice(column.name().as_bytes());
+                out.extend_from_slice(b"\":");
+            }
+            Form::Csv if first => {}
+            Form::Csv => out.push(b','),
+        }
+    }
+
+    fn end(self) -> &'static [u8] {
+        match self {
+            Form::Json => b"}",
+            Form::Csv => b"\r\n",
+        }
+    }
+
+    fn value(self, out: &mut Vec<u8>, value: &Value<'_>) {
+        match (self, value) {
+            (Form::Json, Value::Null) => out.extend_from_slice(b"null"),
+            (Form::Csv, Value::Null) => {}
+            (Form::Json, Value::Text(text)) => json_text(out, text),
+            (Form::Csv, Value::Text(text)) => csv_text(out, text),
+            (_, Value::Money(money)) => money_text(out, *money),
+            (Form::Json, Value::Tags(tags)) => {
                 out.push(b'[');
                 for (at, tag) in tags.iter().enumerate() {
                     if at > 0 {
@@ -188,14 +245,154 @@ pub fn json_row(out: &mut Vec<u8>, columns: &[Column], row: NumberRef<'_>) {
                 }
                 out.push(b']');
             }
-            value @ (Value::Word(_) | Value::Code(_) | Value::Number(_) | Value::Currency(_) | Value::Time(_)) => {
-                out.push(b'"');
-                plain(out, &value);
-                out.push(b'"');
-            }
+            (Form::Csv, Value::Tags(tags)) => csv_text(out, &tags.iter().collect::<Vec<_>>().join(";")),
+            (_, Value::Word(word)) => self.plain(out, word.as_bytes()),
+            (_, Value::Code(code)) => self.plain(out, code),
+            (_, Value::Number(number)) => self.plain(out, number.ascii(&mut [0; e164::TEXT_MAX])),
+            (_, Value::Currency(money)) => self.plain(out, money.currency.code().as_bytes()),
+            (_, Value::Time(time)) => self.plain(out, time.ascii(&mut [0; time::TEXT_BYTES])),
         }
     }
-    out.push(b'}');
+
+    /// A value whose text needs no escaping.
+    fn plain(self, out: &mut Vec<u8>, text: &[u8]) {
+        match self {
+            Form::Json => {
+                out.push(b'"');
+                out.extend_from_slice(text);
+                out.push(b'"');
+            }
+            Form::Csv => out.extend_from_slice(text),
+        }
+    }
+}
+
+/// Writes the rows of one snapshot in one shape.
+pub struct Writer<'a> {
+    snapshot: &'a Snapshot,
+    form: Form,
+    columns: &'static [Column],
+    /// The kind of the last row and its text.
+    last: Option<(Kind, Found<'a>)>,
+    /// The last time that stood in each gap, and its text: what was assigned
+    /// together has one.
+    times: Vec<Option<(Time, [u8; time::TEXT_BYTES])>>,
+}
+
+/// What rows of a kind say, but for the values that are a row's own.
+struct Text {
+    key: Key,
+    bytes: Box<[u8]>,
+    /// Where those stand, and which they are.
+    gaps: Box<[(usize, Column)]>,
+}
+
+enum Found<'a> {
+    Kept(&'a Text),
+    Own(Text),
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(snapshot: &'a Snapshot, form: Form, columns: &'static [Column]) -> Writer<'a> {
+        Writer { snapshot, form, columns, last: None, times: Vec::new() }
+    }
+
+    /// Writes a row of the writer's snapshot.
+    pub fn row(&mut self, out: &mut Vec<u8>, row: NumberRef<'a>) {
+        assert!(row.is_of(self.snapshot), "a row is written from its own snapshot");
+        let kind = row.kind();
+        if self.last.as_ref().is_none_or(|(last, _)| *last != kind) {
+            self.last = Some((kind, self.find(row, kind)));
+        }
+        let Some((_, text)) = &self.last else { unreachable!("set above") };
+        let text = match text {
+            Found::Kept(text) => text,
+            Found::Own(text) => text,
+        };
+        self.times.resize(text.gaps.len(), None);
+        let mut from = 0;
+        for (&(to, column), last) in text.gaps.iter().zip(&mut self.times) {
+            out.extend_from_slice(&text.bytes[from..to]);
+            from = to;
+            match column.value(row) {
+                Value::Time(time) => {
+                    let (_, text) = match last {
+                        Some(same) if same.0 == time => same,
+                        last => {
+                            let mut text = [0; time::TEXT_BYTES];
+                            time.ascii(&mut text);
+                            last.insert((time, text))
+                        }
+                    };
+                    self.form.plain(out, text);
+                }
+                value => self.form.value(out, &value),
+            }
+        }
+        out.extend_from_slice(&text.bytes[from..]);
+    }
+
+    /// The text of a kind: what is kept of it, or rendered where its place is
+    /// another's.
+    fn find(&self, row: NumberRef<'a>, kind: Kind) -> Found<'a> {
+        let key = Key { form: self.form, columns: self.columns, kind };
+        let kept = self.snapshot.beside.get_or_make::<Kept>();
+        let text = kept.places[key.place()].get_or_init(|| Box::new(self.render(key, row)));
+        if text.key == key { Found::Kept(text) } else { Found::Own(self.render(key, row)) }
+    }
+
+    fn render(&self, key: Key, row: NumberRef<'a>) -> Text {
+        let mut bytes = Vec::with_capacity(ROW_BYTES);
+        let mut gaps = Vec::new();
+        for (at, &column) in self.columns.iter().enumerate() {
+            self.form.lead(&mut bytes, at == 0, column);
+            if column.shared() {
+                self.form.value(&mut bytes, &column.value(row));
+            } else {
+                gaps.push((bytes.len(), column));
+            }
+        }
+        bytes.extend_from_slice(self.form.end());
+        Text { key, bytes: bytes.into(), gaps: gaps.into() }
+    }
+}
+
+/// The texts that are kept beside a snapshot, each in the one place it can
+/// have. The first to come stays, so what is kept has a bound, however many
+/// kinds there are and however many rows a stream reads.
+struct Kept {
+    places: Box<[OnceLock<Box<Text>>]>,
+}
+
+/// How many there are, of some 400 bytes each when taken. Each new snapshot
+/// begins with all of them empty, which must cost next to nothing.
+const PLACES: usize = 2_048;
+
+impl Default for Kept {
+    fn default() -> Kept {
+        Kept { places: (0..PLACES).map(|_| OnceLock::new()).collect() }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Key {
+    form: Form,
+    columns: &'static [Column],
+    kind: Kind,
+}
+
+impl Key {
+    fn place(self) -> usize {
+        (self.kind.ordinal() + self.columns.len() * 997 + self.form as usize * 499) % PLACES
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        // The same table, not one that says the same: that takes no time.
+        let same_columns = std::ptr::eq(self.columns, other.columns);
+        self.kind == other.kind && self.form == other.form && same_columns
+    }
 }
 
 /// The header line of a CSV file.
@@ -207,37 +404,6 @@ pub fn csv_header(out: &mut Vec<u8>, columns: &[Column]) {
         out.extend_from_slice(column.name().as_bytes());
     }
     out.extend_from_slice(b"\r\n");
-}
-
-/// One row as a line of CSV (RFC 4180); what is absent is an empty cell.
-pub fn csv_row(out: &mut Vec<u8>, columns: &[Column], row: NumberRef<'_>) {
-    for (at, &column) in columns.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        match column.value(row) {
-            Value::Null => {}
-            Value::Text(text) => csv_text(out, text),
-            Value::Money(money) => money_text(out, money),
-            Value::Tags(tags) => csv_text(out, &tags.iter().collect::<Vec<_>>().join(";")),
-            value @ (Value::Word(_) | Value::Code(_) | Value::Number(_) | Value::Currency(_) | Value::Time(_)) => {
-                plain(out, &value);
-            }
-        }
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// A value whose text needs no escaping.
-fn plain(out: &mut Vec<u8>, value: &Value<'_>) {
-    match value {
-        Value::Word(word) => out.extend_from_slice(word.as_bytes()),
-        Value::Code(code) => out.extend_from_slice(code),
-        Value::Number(number) => out.extend_from_slice(number.text(&mut [0; e164::TEXT_MAX]).as_bytes()),
-        Value::Currency(money) => out.extend_from_slice(money.currency.code().as_bytes()),
-        Value::Time(time) => out.extend_from_slice(time.text(&mut [0; 20]).as_bytes()),
-        Value::Null | Value::Text(_) | Value::Money(_) | Value::Tags(_) => unreachable!("has its own form"),
-    }
 }
 
 fn money_text(out: &mut Vec<u8>, money: Money) {
@@ -287,9 +453,26 @@ pub fn csv_text(out: &mut Vec<u8>, text: &str) {
 
 /// The end of a list answer: `],"meta":{…}}`.
 pub fn json_meta(out: &mut Vec<u8>, total: u64, page: u64, per_page: u64) {
-    use std::io::Write;
-    write!(out, "],\"meta\":{{\"total\":{total},\"page\":{page},\"per_page\":{per_page}}}}}")
-        .expect("writing to memory");
+    for (name, value) in [("],\"meta\":{\"total\":", total), (",\"page\":", page), (",\"per_page\":", per_page)] {
+        out.extend_from_slice(name.as_bytes());
+        whole(out, value);
+    }
+    out.extend_from_slice(b"}}");
+}
+
+/// A whole number in decimal digits.
+pub fn whole(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::{CliError, Global, Outcome};
 use crate::config::LogFilter;
 use crate::demo;
 use crate::domain::{Actor, PartnerId, Scope, Time};
+use crate::http;
 use crate::service::import::Progress;
 use crate::service::{NewKey, Service};
 use crate::store::{self, Location, Open};
@@ -73,7 +74,7 @@ impl Demo {
         let made = self.populate(&service)?;
         let credentials = credentials(&service, &self.dir.join(CREDENTIALS))?;
         drop(service);
-        serve::serve(&config, |address| {
+        serve::serve(&config, http::router, |address| {
             let text = if global.json {
                 let one = |(partner, token): (&PartnerId, &String)| json!({ "auth_id": partner, "auth_token": token });
                 let partners: Vec<_> = credentials.iter().map(one).collect();

@@ -87,14 +87,15 @@ impl Export {
             wire::csv_header(&mut line, wire::EXPORT);
         }
         let mut walk = snapshot.walk(self.filters.filter, self.filters.order, None, now);
+        let mut writer = match self.format {
+            Format::Csv => wire::Writer::new(&snapshot, wire::Form::Csv, wire::EXPORT),
+            Format::Ndjson => wire::Writer::new(&snapshot, wire::Form::Json, wire::EXPORT),
+        };
         while !walk.done() {
             for row in walk.next(&snapshot, ROWS_AT_ONCE) {
-                match self.format {
-                    Format::Csv => wire::csv_row(&mut line, wire::EXPORT, row),
-                    Format::Ndjson => {
-                        wire::json_row(&mut line, wire::EXPORT, row);
-                        line.push(b'\n');
-                    }
+                writer.row(&mut line, row);
+                if self.format == Format::Ndjson {
+                    line.push(b'\n');
                 }
             }
             out.write_all(&line).map_err(output::closed)?;

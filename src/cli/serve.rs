@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -37,7 +38,7 @@ impl Serve {
             config.limits.requests_burst = rate.saturating_mul(2);
         }
         log_to_stderr(&config);
-        serve(&config, |_| Ok(()))
+        serve(&config, http::router, |_| Ok(()))
     }
 }
 
@@ -61,8 +62,13 @@ pub fn log_to_stderr(config: &Config) {
     }
 }
 
-/// Serves until SIGTERM or Ctrl-C. `ready` hears the address once it listens.
-pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliError>) -> Result<Outcome, CliError> {
+/// Serves `routes`, which are [`http::router`]'s, until SIGTERM or Ctrl-C.
+/// `ready` hears the address once it listens.
+pub fn serve(
+    config: &Config,
+    routes: impl FnOnce(Arc<App>) -> Router,
+    ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
+) -> Result<Outcome, CliError> {
     let started = Instant::now();
     let store = store::open(&config.database, Open::Create)?;
     let Some(lock) = store.serve_lock()? else {
@@ -80,12 +86,13 @@ pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliEr
         .ok()
         .and_then(|builder| builder.install_recorder().ok());
     let app = Arc::new(app);
+    let router = routes(app.clone());
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|source| CliError::Io { what: "cannot start the runtime".to_owned(), source })?;
-    let background = Background::start(app.clone(), config.follow.interval_ms.into());
+    let background = Background::start(app, config.follow.interval_ms.into());
     let served = runtime.block_on(async {
         // Before anybody hears that it serves: from then on, a signal is a request.
         let signals = Signals::catch();
@@ -97,7 +104,7 @@ pub fn serve(config: &Config, ready: impl FnOnce(SocketAddr) -> Result<(), CliEr
             .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
         info!(%address, "listening on http://{address}");
         ready(address)?;
-        Ok::<_, CliError>(http::serve(app, listener, config, stop_signal(signals, &background.broken)).await)
+        Ok::<_, CliError>(http::serve(router, listener, config, stop_signal(signals, &background.broken)).await)
     });
     background.stop();
     let flushed = replica.flush_key_uses();

@@ -42,6 +42,11 @@ impl E164 {
 
     /// The text form, `+` first, written into `buffer`.
     pub fn text(self, buffer: &mut [u8; TEXT_MAX]) -> &str {
+        std::str::from_utf8(self.ascii(buffer)).expect("digits are ASCII")
+    }
+
+    /// The same, as bytes.
+    pub fn ascii(self, buffer: &mut [u8; TEXT_MAX]) -> &[u8] {
         let mut start = TEXT_MAX;
         let mut rest = self.0;
         while rest > 0 {
@@ -51,7 +56,7 @@ impl E164 {
         }
         start -= 1;
         buffer[start] = b'+';
-        std::str::from_utf8(&buffer[start..]).expect("digits are ASCII")
+        &buffer[start..]
     }
 }
 

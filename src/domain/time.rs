@@ -13,6 +13,9 @@ pub struct Time(i64);
 const MIN: i64 = -62_167_219_200; // 0000-01-01T00:00:00Z
 const MAX: i64 = 253_402_300_799; // 9999-12-31T23:59:59Z
 
+/// The length of the text of a moment, in bytes.
+pub const TEXT_BYTES: usize = 20;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be a time such as 2026-02-01T10:00:00Z")]
 pub struct BadTime;
@@ -52,7 +55,12 @@ impl Time {
     }
 
     /// `2026-02-01T10:00:00Z`, written into `buffer`.
-    pub fn text(self, buffer: &mut [u8; 20]) -> &str {
+    pub fn text(self, buffer: &mut [u8; TEXT_BYTES]) -> &str {
+        std::str::from_utf8(self.ascii(buffer)).expect("digits and punctuation are ASCII")
+    }
+
+    /// The same, as bytes.
+    pub fn ascii(self, buffer: &mut [u8; TEXT_BYTES]) -> &[u8] {
         // Days to civil date by the era arithmetic of Howard Hinnant's
         // "chrono-Compatible Low-Level Date Algorithms"; jiff agrees (tested).
         let days = self.0.div_euclid(86_400);
@@ -82,7 +90,7 @@ impl Time {
         for (at, byte) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')] {
             buffer[at] = byte;
         }
-        std::str::from_utf8(buffer).expect("digits and punctuation are ASCII")
+        buffer
     }
 }
 
@@ -144,13 +152,13 @@ fn offset_seconds(mut rest: &[u8]) -> Option<i64> {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.text(&mut [0; 20]))
+        f.pad(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 
 impl serde::Serialize for Time {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.text(&mut [0; 20]))
+        serializer.serialize_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 

@@ -18,7 +18,7 @@ use super::query::{ListQuery, Takes};
 use super::{App, peer};
 use crate::domain::{E164, Scope, Time};
 use crate::inventory::{Snapshot, Walk};
-use crate::wire::{self, Column};
+use crate::wire::{self, Column, Form, Writer};
 
 pub const VARY: HeaderValue = HeaderValue::from_static("X-Auth-ID, X-Auth-Token, Accept");
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
@@ -32,6 +32,23 @@ enum Format {
 }
 
 impl Format {
+    /// What `Accept` may call them.
+    const NAMES: [(&str, Format); 5] = [
+        ("application/json", Format::Json),
+        ("application/*", Format::Json),
+        ("*/*", Format::Json),
+        ("text/csv", Format::Csv),
+        ("application/x-ndjson", Format::Ndjson),
+    ];
+
+    /// A row's; each of NDJSON's is a line.
+    fn form(self) -> Form {
+        match self {
+            Format::Json | Format::Ndjson => Form::Json,
+            Format::Csv => Form::Csv,
+        }
+    }
+
     fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Format::Json => "application/json",
@@ -47,12 +64,9 @@ impl Format {
         for line in headers.get_all(header::ACCEPT) {
             for range in line.to_str().unwrap_or_default().split(',') {
                 let mut parts = range.split(';').map(str::trim);
-                let format = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-                    "text/csv" => Format::Csv,
-                    "application/x-ndjson" => Format::Ndjson,
-                    "application/json" | "application/*" | "*/*" => Format::Json,
-                    _ => continue,
-                };
+                let name = parts.next().unwrap_or_default();
+                let known = Format::NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
+                let Some(&(_, format)) = known else { continue };
                 let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
                 let quality: f32 = quality.unwrap_or(0.0);
                 if quality > best.1 {
@@ -104,16 +118,17 @@ fn list(
     let selection = snapshot.select(&query.filter, query.order, query.window(), now);
     let mut out = Vec::with_capacity(128 + selection.rows.len() * wire::ROW_BYTES);
     out.extend_from_slice(b"{\"data\":[");
+    let mut writer = Writer::new(&snapshot, format.form(), columns);
     for (at, &row) in selection.rows.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        wire::json_row(&mut out, columns, row);
+        writer.row(&mut out, row);
     }
     wire::json_meta(&mut out, selection.total, query.page, query.per_page);
     let links = query.links(request.uri().path(), &selection);
     let mut response = answer(StatusCode::OK, Body::from(out), tag, Some(format));
-    if let Ok(links) = HeaderValue::try_from(links) {
+    if let Ok(links) = HeaderValue::from_maybe_shared(Bytes::from(links)) {
         response.headers_mut().insert(header::LINK, links);
     }
     Ok(response)
@@ -136,7 +151,7 @@ pub async fn number(
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
     let mut out = b"{\"data\":".to_vec();
-    wire::json_row(&mut out, wire::SINGLE, row);
+    Writer::new(&access.snapshot, Form::Json, wire::SINGLE).row(&mut out, row);
     out.push(b'}');
     Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
 }
@@ -194,12 +209,28 @@ fn entity_tag(snapshot: &Snapshot, format: Format, now: Time) -> HeaderValue {
     let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
     let epoch = snapshot.epoch(now).map_or(0, Time::seconds);
     let format = match format {
-        Format::Json => 'j',
-        Format::Csv => 'c',
-        Format::Ndjson => 'n',
+        Format::Json => b'j',
+        Format::Csv => b'c',
+        Format::Ndjson => b'n',
     };
-    let tag = format!("\"{:x}-{head:016x}-{epoch:x}-{format}-{}\"", snapshot.version, crate::BUILD);
-    HeaderValue::try_from(tag).expect("hexadecimal digits and a version")
+    // By hand: `format!` takes longer than looking up the page.
+    let mut tag = Vec::with_capacity(64 + crate::BUILD.len());
+    tag.push(b'"');
+    hex(&mut tag, snapshot.version, 1);
+    tag.push(b'-');
+    hex(&mut tag, head, 16);
+    tag.push(b'-');
+    hex(&mut tag, epoch as u64, 1);
+    tag.extend_from_slice(&[b'-', format, b'-']);
+    tag.extend_from_slice(crate::BUILD.as_bytes());
+    tag.push(b'"');
+    HeaderValue::from_bytes(&tag).expect("hexadecimal digits and a version")
+}
+
+/// A number in hexadecimal digits, at least `width` of them.
+fn hex(out: &mut Vec<u8>, value: u64, width: u32) {
+    let digits = (u64::BITS - value.leading_zeros()).div_ceil(4).max(width);
+    out.extend((0..digits).rev().map(|at| b"0123456789abcdef"[(value >> (at * 4)) as usize & 15]));
 }
 
 /// Whether the client has this already (RFC 9110, weak comparison).
@@ -257,13 +288,11 @@ impl http_body::Body for Rows {
         }
         rows.begun = true;
         let next = if rows.walk.done() { Vec::new() } else { rows.walk.next(&rows.snapshot, CHUNK_ROWS) };
+        let mut writer = Writer::new(&rows.snapshot, rows.format.form(), rows.columns);
         for row in next {
-            match rows.format {
-                Format::Csv => wire::csv_row(&mut out, rows.columns, row),
-                Format::Ndjson | Format::Json => {
-                    wire::json_row(&mut out, rows.columns, row);
-                    out.push(b'\n');
-                }
+            writer.row(&mut out, row);
+            if rows.format != Format::Csv {
+                out.push(b'\n');
             }
         }
         Poll::Ready(if out.is_empty() { None } else { Some(Ok(Frame::data(out.into()))) })

@@ -1,13 +1,14 @@
 //! The query string of a list: what it asks for, and how to ask for the pages
 //! around it.
 
-use std::fmt::Write;
+use std::borrow::Cow;
 
 use crate::domain::field::code;
 use crate::domain::{E164, FieldError};
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError, Selection, Window, parse_after};
 
 use super::error::ApiError;
+use crate::wire::whole;
 
 pub const PER_PAGE_DEFAULT: u64 = 20;
 pub const PER_PAGE_MAX: u64 = 100;
@@ -20,8 +21,9 @@ pub struct ListQuery {
     pub after: Option<E164>,
     pub page: u64,
     pub per_page: u64,
-    /// The parameters that links keep: all but paging, as they were sent.
-    kept: Vec<(String, String)>,
+    /// The parameters that links keep, as they stand in them, each with an
+    /// `&` behind it: all but paging, as they were sent.
+    kept: String,
     sized: bool,
 }
 
@@ -63,27 +65,27 @@ impl ListQuery {
             after: None,
             page: 1,
             per_page: PER_PAGE_DEFAULT,
-            kept: Vec::new(),
+            kept: String::new(),
             sized: false,
         };
         let mut errors: Vec<FieldError> = Vec::new();
-        let mut seen: Vec<String> = Vec::new();
-        let mut paged = None;
+        let mut seen: Vec<Cow<'_, str>> = Vec::new();
+        let mut paged = false;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.iter().any(|seen| *seen == name) {
+            if seen.contains(&name) {
                 errors.push(FieldError::new(&name, code::REPEATED, "must be given once", &value));
                 continue;
             }
-            seen.push(name.clone().into_owned());
+            seen.push(name.clone());
             match &*name {
                 "page" => {
-                    paged = Some(value.clone().into_owned());
-                    match whole(&value, 1, u64::MAX) {
+                    paged = true;
+                    match bounded(&value, 1, u64::MAX) {
                         Some(page) => list.page = page,
                         None => errors.push(FieldError::new("page", code::OUT_OF_RANGE, "must be 1 or more", &value)),
                     }
                 }
-                "per_page" => match whole(&value, 1, PER_PAGE_MAX) {
+                "per_page" => match bounded(&value, 1, PER_PAGE_MAX) {
                     Some(per_page) => {
                         list.per_page = per_page;
                         list.sized = true;
@@ -108,7 +110,7 @@ impl ListQuery {
                         Err(QueryError::Unknown)
                     };
                     match set {
-                        Ok(()) => list.kept.push((name.to_owned(), value.into_owned())),
+                        Ok(()) => list.keep(name, &value),
                         Err(QueryError::Value(error)) => errors.push(error),
                         Err(QueryError::Unknown) => {
                             let known: Vec<&str> = takes.names().collect();
@@ -121,7 +123,7 @@ impl ListQuery {
         }
         if let (Some(after), true) = (list.after, errors.is_empty()) {
             let value = after.to_string();
-            if paged.is_some() {
+            if paged {
                 errors.push(FieldError::new("after", code::CONFLICT, "cannot be given together with page", &value));
             }
             if !list.order.by_number() {
@@ -142,10 +144,10 @@ impl ListQuery {
     /// The `Link` header (RFC 8288). Targets are relative and keep the filters.
     /// `next` continues after a number where the order is by number, so that a
     /// walk neither skips nor repeats rows while others change.
-    pub fn links(&self, path: &str, selection: &Selection<'_>) -> String {
+    pub fn links(&self, path: &str, selection: &Selection<'_>) -> Vec<u8> {
         let last_page = selection.total.div_ceil(self.per_page).max(1);
         let end = selection.start + selection.rows.len() as u64;
-        let mut links = String::new();
+        let mut links = Vec::with_capacity(4 * (path.len() + self.kept.len() + 80));
         if let Some(last) = selection.rows.last().filter(|_| end < selection.total) {
             let next = match self.order.by_number() {
                 true => Target::After(last.number()),
@@ -166,19 +168,37 @@ impl ListQuery {
         links
     }
 
-    fn link(&self, links: &mut String, path: &str, target: Target, relation: &str) {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(&self.kept);
+    fn keep(&mut self, name: &str, value: &str) {
+        let mut pair = form_urlencoded::Serializer::new(String::new());
+        pair.append_pair(name, value);
+        self.kept.push_str(&pair.finish());
+        self.kept.push('&');
+    }
+
+    fn link(&self, links: &mut Vec<u8>, path: &str, target: Target, relation: &str) {
+        let separator = if links.is_empty() { "<" } else { ", <" };
+        let mut put = |text: &str| links.extend_from_slice(text.as_bytes());
+        put(separator);
+        put(path);
+        put("?");
+        put(&self.kept);
         match target {
-            Target::Page(page) => query.append_pair("page", &page.to_string()),
-            Target::After(number) => query.append_pair("after", &number.to_string()),
-        };
-        if self.sized {
-            query.append_pair("per_page", &self.per_page.to_string());
+            Target::Page(page) => {
+                put("page=");
+                whole(links, page);
+            }
+            Target::After(number) => {
+                put("after=%2B");
+                whole(links, number.digits());
+            }
         }
-        let separator = if links.is_empty() { "" } else { ", " };
-        let query = query.finish();
-        write!(links, "{separator}<{path}?{query}>; rel=\"{relation}\"").expect("writing to memory");
+        if self.sized {
+            links.extend_from_slice(b"&per_page=");
+            whole(links, self.per_page);
+        }
+        for part in [">; rel=\"", relation, "\""] {
+            links.extend_from_slice(part.as_bytes());
+        }
     }
 }
 
@@ -188,7 +208,7 @@ enum Target {
 }
 
 /// A whole number written in ASCII digits alone, within bounds.
-fn whole(text: &str, min: u64, max: u64) -> Option<u64> {
+fn bounded(text: &str, min: u64, max: u64) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|value| plain && (min..=max).contains(value))
 }

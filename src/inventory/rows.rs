@@ -417,7 +417,7 @@ impl Rows {
 
     /// A cursor for look-ups in ascending order.
     pub(super) fn seeker(&self) -> Seeker<'_> {
-        Seeker { rows: self, chunk: 0, leaf: 0 }
+        Seeker { rows: self, chunk: 0, leaf: 0, next: 0 }
     }
 
     /// The rows with some put in, replaced or taken out, ascending strictly.
@@ -538,6 +538,8 @@ pub(super) struct Seeker<'a> {
     rows: &'a Rows,
     chunk: usize,
     leaf: usize,
+    /// The row after the one found last: neighbours are often asked for.
+    next: usize,
 }
 
 impl<'a> Seeker<'a> {
@@ -551,6 +553,9 @@ impl<'a> Seeker<'a> {
             self.leaf += leaves[self.leaf..].partition_point(|leaf| leaf.last < number);
         }
         let leaf = &leaves[self.leaf];
-        leaf.find(number).map(|row| (&**leaf, row))
+        let is_next = self.next < leaf.len() && leaf.number(self.next) == number;
+        let row = if is_next { self.next } else { leaf.find(number)? };
+        self.next = row + 1;
+        Some((leaf, row))
     }
 }

@@ -47,7 +47,10 @@ impl Node {
 
     pub(super) fn used(&self, key: &KeyId, now: Time) {
         if let Some(last) = self.uses.load().get(key) {
-            last.fetch_max(now.seconds(), Ordering::Relaxed);
+            // Once a second, so that threads do not fight over it at each request.
+            if last.load(Ordering::Relaxed) < now.seconds() {
+                last.fetch_max(now.seconds(), Ordering::Relaxed);
+            }
             return;
         }
         // The first use of a key since it came: once a key, so copying is fine.

@@ -179,6 +179,40 @@ fn values_are_written_as_literals() {
 }
 
 #[test]
+fn a_new_name_shows_on_every_row_that_has_it() {
+    let server = Server::sample();
+    let names = |server: &Server| {
+        let rows = |target: &str| server.get(target).auth(&ONE).check(200).json()["data"].clone();
+        let row = |rows: &Value, number: &str| {
+            let row =
+                rows.as_array().expect("rows").iter().find(|row| row["number"] == number).expect("the row").clone();
+            (row["account_name"].clone(), row["application_name"].clone())
+        };
+        // Two answers, between which the change may come.
+        let (global, customer) = (rows(GLOBAL), rows(CUSTOMER));
+        let (_, of_customer) = row(&customer, "+12025550102");
+        [row(&global, "+12025550102"), row(&global, "+919820000111"), (Value::Null, of_customer)]
+    };
+    let named = |account: &str, application: &str| {
+        let (account, application) = (Value::from(account), Value::from(application));
+        let two = Value::from("Primus Two");
+        [(account, application.clone()), (two, application.clone()), (Value::Null, application)]
+    };
+    let old = "Primus \"IVR\", main";
+    // What is kept of a row is kept from here on.
+    for _ in 0..2 {
+        assert_eq!(names(&server), named("Primus, One", old));
+    }
+    // Neither row is in the file: only what they refer to.
+    let (account, application) = ("Primus \\ \"1\"", "Primus / ✓");
+    let row = "number,account_auth_id,account_name,application_id,application_name,trunk_id\n+912271265108,MA_1";
+    let text = format!("{row},\"{}\",app_1,{application},trunk_1\n", account.replace('"', "\"\""));
+    server.database.import("PA_ONE", &text);
+    let new = named(account, application);
+    server.within(SHOWS_WITHIN * 5, |server| names(server) == new);
+}
+
+#[test]
 fn rows_come_in_the_order_of_the_number_as_an_integer() {
     let server = Server::sample();
     check_rows(&server, "", ALL);

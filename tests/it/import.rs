@@ -442,7 +442,8 @@ fn a_file_can_be_interrupted() {
 fn exported(snapshot: &Snapshot, now: Time) -> Vec<u8> {
     let mut out = Vec::new();
     wire::csv_header(&mut out, wire::EXPORT);
-    snapshot.iter(now).for_each(|row| wire::csv_row(&mut out, wire::EXPORT, row));
+    let mut writer = wire::Writer::new(snapshot, wire::Form::Csv, wire::EXPORT);
+    snapshot.iter(now).for_each(|row| writer.row(&mut out, row));
     out
 }
 

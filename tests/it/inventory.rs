@@ -9,6 +9,7 @@ use rollcall::domain::{
     Change, EntityChange, Logged, NumberChange, NumberType, PartnerKey, Record, State, Status, Tags, Time, Verb,
 };
 use rollcall::inventory::{Counts, Filter, Loader, Order, Pattern, Snapshot, SortKey, Window};
+use rollcall::wire::{self, Form, Writer};
 use sha2::{Digest as _, Sha256};
 
 use super::fixture::*;
@@ -371,6 +372,39 @@ fn check_everything_else(snapshot: &Snapshot, model: &Model, now: Time) {
     assert_eq!(snapshot.counts(now), counts);
 }
 
+/// Every row as JSON, by one writer, against the model.
+#[track_caller]
+fn check_text(snapshot: &Snapshot, model: &Model, now: Time) {
+    let mut writer = Writer::new(snapshot, Form::Json, wire::GLOBAL);
+    for row in snapshot.iter(now) {
+        let (_, record) = &model[&row.number().digits()];
+        let mut text = Vec::new();
+        writer.row(&mut text, row);
+        let account = holder(record).map(|id| snapshot.accounts.get(id).expect("an account"));
+        let application = record.application.as_ref().map(|id| snapshot.applications.get(id.as_str()).expect("there"));
+        let expected = serde_json::json!({
+            "number": row.number(),
+            "account_auth_id": account.map(|account| &account.auth_id),
+            "account_name": account.map(|account| &account.name),
+            "number_type": record.number_type,
+            "country": record.country,
+            "region": record.region,
+            "status": status(record, now),
+            "application_id": record.application,
+            "application_name": application.map(|application| &application.name),
+            "trunk_id": record.trunk,
+            "monthly_cost": record.cost.map(|cost| cost.to_string().parse::<f64>().expect("an amount")),
+            "currency": record.cost.map(|cost| cost.currency),
+            "assigned_at": record.assigned_at,
+            "expires_at": record.expires_at,
+        });
+        let mut written: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        let cost = &mut written["monthly_cost"];
+        *cost = serde_json::json!(cost.as_f64());
+        assert_eq!(written, expected);
+    }
+}
+
 /// A number, and what the clock alone can change of it.
 type Seen = (u64, Status, State, Option<Time>, Option<String>);
 
@@ -381,6 +415,16 @@ fn view(snapshot: &Snapshot, now: Time) -> Vec<Seen> {
         (row.number().digits(), row.status(), row.state(), row.until(), promised)
     };
     snapshot.iter(now).map(row).collect()
+}
+
+#[test]
+fn more_kinds_of_rows_than_are_kept_are_written_as_well() {
+    let record = |at: u64| Record { cost: Some(money(at as i64, "INR")), ..stock("x") };
+    let numbers = (0..5_000).map(|at| (442_079_460_000 + at, Some(record(at))));
+    let history = build(&[numbers.collect()]);
+    let (snapshot, model) = history.last().expect("one at least");
+    check_text(snapshot, model, time(NOW));
+    check_text(snapshot, model, time(NOW));
 }
 
 proptest! {
@@ -407,6 +451,16 @@ proptest! {
             }
         }
         check_list(snapshot, model, &[], "number", now);
+    }
+
+    #[test]
+    fn rows_are_written_as_their_records_say(changes in any_changes(), offsets in prop::collection::vec(-SPAN - 1..=SPAN + 1, 3)) {
+        // One snapshot at several moments: what it keeps of one must do for the next.
+        let history = build(&changes);
+        let (snapshot, model) = history.last().expect("one at least");
+        for offset in offsets {
+            check_text(snapshot, model, time(NOW + offset));
+        }
     }
 
     #[test]
