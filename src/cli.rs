@@ -7,13 +7,18 @@
 //! Deliberately absent: rules about numbers.
 
 mod account;
+mod check;
 mod demo;
 mod export;
 mod import;
+mod job;
 mod key;
 mod maintenance;
+mod number;
 mod output;
 mod partner;
+mod past;
+mod route;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -62,12 +67,32 @@ enum Command {
     /// Create, list, suspend and resume partners
     #[command(subcommand)]
     Partner(partner::Partner),
-    /// Create and list a partner's customer accounts
+    /// Create, list, rename and archive a partner's customer accounts
     #[command(subcommand)]
     Account(account::Account),
+    /// Create, list, rename and archive what numbers route to
+    #[command(subcommand)]
+    Application(route::Application),
+    /// Create, list, rename and archive what calls to numbers arrive on
+    #[command(subcommand)]
+    Trunk(route::Trunk),
+    /// Bring a number into stock, assign it, route it, release it…
+    #[command(subcommand)]
+    Number(number::Number),
+    /// Do one verb to many numbers, look at such jobs, stop and undo them
+    #[command(subcommand)]
+    Job(job::Job),
+    /// Put back what a change did, where nobody has touched it since
+    Undo(number::Undo),
+    /// Show what happened to a number, from its first day on
+    History(past::History),
+    /// List what happened to a partner's inventory
+    Changes(past::Changes),
     /// Create, list and revoke a partner's API keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Look for what is wrong: customers without numbers, expiries, calls with nowhere to go
+    Check(check::Check),
     /// Read an inventory from a CSV, NDJSON or JSON file
     Import(import::Import),
     /// Write a partner's inventory to stdout
@@ -201,7 +226,15 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Demo(command) => command.run(&global),
         Command::Partner(command) => command.run(&global),
         Command::Account(command) => command.run(&global),
+        Command::Application(command) => command.run(&global),
+        Command::Trunk(command) => command.run(&global),
+        Command::Number(command) => command.run(&global),
+        Command::Job(command) => command.run(&global),
+        Command::Undo(command) => command.run(&global),
+        Command::History(command) => command.run(&global),
+        Command::Changes(command) => command.run(&global),
         Command::Key(command) => command.run(&global),
+        Command::Check(command) => command.run(&global),
         Command::Import(command) => command.run(&global),
         Command::Export(command) => command.run(&global),
         Command::Verify(command) => command.run(&global),
@@ -236,7 +269,11 @@ impl Global {
 
     /// The verbs, over the database that the flags name.
     fn service(&self, open: Open) -> Result<Service, CliError> {
-        Ok(Service::new(self.store(open)?, Actor::command()))
+        let settings = self.settings()?;
+        let store = store::open(&settings.database, open)?;
+        Ok(Service::new(store, Actor::command())
+            .quarantine(settings.quarantine.policy())
+            .batch_rows(settings.jobs.batch_rows.into()))
     }
 }
 
@@ -248,12 +285,27 @@ struct OfPartner {
     partner: PartnerId,
 }
 
+/// Asks before something that is hard to take back; without a terminal to ask
+/// on, `--yes` must have answered.
+fn confirm(what: &str, yes: bool) -> Result<(), CliError> {
+    use std::io::{BufRead, IsTerminal};
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(CliError::Usage(format!("this would {what}; say --yes to do it without being asked")));
+    }
+    output::prompt(&format!("{what}? [y/N] "));
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        true => Ok(()),
+        false => Err(CliError::Other("nothing was done".to_owned())),
+    }
+}
+
 /// A name as people give it.
 fn parse_name(text: &str) -> Result<Arc<str>, String> {
-    use crate::domain::entity::NAME_CHARS_MAX;
-    let fits = !text.trim().is_empty() && text.chars().count() <= NAME_CHARS_MAX;
-    if !fits || text.chars().any(char::is_control) {
-        return Err(format!("must be 1 to {NAME_CHARS_MAX} characters without control characters"));
-    }
-    Ok(text.trim().into())
+    use crate::domain::entity::{NAME_CHARS_MAX, name};
+    name(text).ok_or_else(|| format!("must be 1 to {NAME_CHARS_MAX} characters without control characters"))
 }

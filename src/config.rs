@@ -4,6 +4,7 @@
 //! Invariant: a key that is unknown or of the wrong type is refused with its
 //! file and line. Deliberately absent: secrets; there are none in settings.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::domain::{Country, action};
 use crate::store::Location;
 
 /// The defaults, each with its explanation.
@@ -133,14 +135,30 @@ settings! {
             requests_burst: u32,
             failed_auth_per_second: u32,
             failed_auth_burst: u32,
+            streams_per_key: usize,
         }
         follow: Follow / FollowPartial {
             interval_ms: Millis<1>,
+        }
+        quarantine: Quarantine / QuarantinePartial {
+            days: u32,
+            countries: BTreeMap<Country, u32>,
+        }
+        jobs: Jobs / JobsPartial {
+            workers: AtLeast<1>,
+            per_partner: AtLeast<1>,
+            batch_rows: AtLeast<1>,
         }
         log: Log / LogPartial {
             filter: LogFilter,
             format: LogFormat,
         }
+    }
+}
+
+impl Quarantine {
+    pub fn policy(&self) -> action::Quarantine {
+        action::Quarantine { default_days: self.days, countries: self.countries.clone() }
     }
 }
 

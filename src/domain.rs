@@ -5,6 +5,7 @@
 //! again. Invariant: a value of these types is well formed.
 //! Deliberately absent: I/O, async, SQL, HTTP.
 
+pub mod action;
 pub mod change;
 pub mod country;
 pub mod e164;
@@ -14,12 +15,14 @@ pub mod id;
 pub mod money;
 pub mod number;
 pub mod plan;
+pub mod summary;
 pub mod time;
 
+pub use action::Action;
 pub use change::{Actor, Change, EntityChange, Logged, NumberChange, Verb};
 pub use country::Country;
 pub use e164::E164;
-pub use entity::{Account, Application, Key, Partner, Scope, Trunk};
+pub use entity::{Account, Acknowledgement, Application, Key, Partner, Scope, Trunk};
 pub use field::FieldError;
 pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId};
 pub use money::{Currency, Money};

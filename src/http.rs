@@ -7,27 +7,35 @@
 //! `X-Request-Id`.
 //! Deliberately absent: rules about numbers, SQL, writes.
 
+pub mod body;
+mod budget;
+pub mod checks;
+mod docs;
 pub mod error;
+pub mod jobs;
+mod manage;
 pub mod openapi;
 mod ops;
 mod partner;
+mod past;
 mod query;
 pub mod server;
+mod stream;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::get;
+use axum::routing::{get, patch, post};
 use bytes::Bytes;
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, RateLimiter};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use ipnet::IpNet;
@@ -35,9 +43,10 @@ use tokio::net::TcpListener;
 use tower_service::Service;
 
 use crate::config::Config;
-use crate::domain::{KeyId, PartnerKey, Scope, Time};
+use crate::domain::{Actor, Scope, Time};
 use crate::service::access::{Access, Denied};
-use crate::service::{Replica, token};
+use crate::service::{self, Replica, token};
+use budget::{Budgets, TOLD, quota};
 use error::ApiError;
 use server::{Limits, Peer, Served, Server};
 
@@ -52,39 +61,55 @@ const URI_BYTES_MAX: usize = 8_000;
 /// What every handler shares.
 pub struct App {
     pub replica: Arc<Replica>,
+    /// The verbs; each write is asked for under its own name.
+    pub service: service::Service,
     pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
     trusted_proxies: Vec<IpNet>,
     /// Requests of each key; `None` is no limit.
-    requests: Option<DefaultKeyedRateLimiter<(PartnerKey, KeyId)>>,
+    budgets: Option<Budgets>,
     /// Failed authentications of each address; `None` is no limit.
     failures: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    past: past::Reads,
+    streams: Arc<stream::Streams>,
 }
 
 impl App {
     pub fn new(replica: Arc<Replica>, config: &Config) -> App {
-        fn quota(rate: u32, burst: u32) -> Option<Quota> {
-            let rate = NonZeroU32::new(rate)?;
-            Some(Quota::per_second(rate).allow_burst(NonZeroU32::new(burst).unwrap_or(rate)))
-        }
         let limits = &config.limits;
+        let service = service::Service::new(replica.store().clone(), Actor::command())
+            .quarantine(config.quarantine.policy())
+            .batch_rows(config.jobs.batch_rows.into())
+            .replica(replica.clone());
         App {
             replica,
+            service,
             metrics: None,
             trusted_proxies: config.http.trusted_proxies.clone(),
-            requests: quota(limits.requests_per_second, limits.requests_burst).map(RateLimiter::keyed),
+            budgets: Budgets::new(limits.requests_per_second, limits.requests_burst),
             failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
+            past: past::Reads::default(),
+            streams: Arc::new(stream::Streams::new(limits.streams_per_key)),
         }
     }
 
     /// Lets go of what the limiters remember of keys and addresses that have
-    /// been quiet; called now and then, or their memory would only grow.
+    /// been quiet, and of pasts that nobody asks for; called now and then, or
+    /// their memory would only grow.
     pub fn forget_quiet(&self) {
-        if let Some(requests) = &self.requests {
-            requests.retain_recent();
+        self.replica.forget_pasts();
+        if let Some(budgets) = &self.budgets {
+            budgets.forget_quiet();
         }
         if let Some(failures) = &self.failures {
             failures.retain_recent();
         }
+    }
+
+    /// Waits for what asks the server to stop, and then ends the answers that
+    /// have no end of their own, so that nobody has to wait for them.
+    pub async fn ending(&self, asked: impl Future<Output = ()>) {
+        asked.await;
+        self.streams.close();
     }
 
     /// Opens a partner's inventory to a request, or says why not.
@@ -101,7 +126,9 @@ impl App {
         );
         match result {
             Ok(access) => {
-                check(&self.requests, &(access.snapshot.key, access.key.clone()))?;
+                if let Some(budgets) = &self.budgets {
+                    budgets.take(&(access.snapshot.key, access.key.clone()))?;
+                }
                 Ok(access)
             }
             Err(Denied::Credentials) => {
@@ -167,8 +194,31 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/api/v1/partner/numbers", get(partner::global).fallback(method_not_allowed))
         .route("/api/v1/partner/numbers/{e164}", get(partner::number).fallback(method_not_allowed))
+        .route("/api/v1/partner/numbers/{e164}/history", get(past::history).fallback(method_not_allowed))
+        .route("/api/v1/partner/changes", get(past::changes).fallback(method_not_allowed))
+        .route("/api/v1/partner/changes/{version}", get(past::change).fallback(method_not_allowed))
         .route("/api/v1/partner/accounts", get(partner::accounts).fallback(method_not_allowed))
+        .route("/api/v1/partner/checks", get(checks::list).fallback(method_not_allowed))
+        .route("/api/v1/partner/checks/summary", get(checks::summary).fallback(method_not_allowed))
+        .route("/api/v1/manage/checks/{id}/acknowledge", post(checks::acknowledge).fallback(post_only))
+        .route("/api/v1/manage/numbers", post(manage::stock).fallback(post_only))
+        .route("/api/v1/manage/numbers/{e164}/{verb}", post(manage::act).fallback(post_only))
+        .route("/api/v1/manage/accounts", post(manage::account_new).fallback(post_only))
+        .route("/api/v1/manage/accounts/{id}", patch(manage::account_edit).fallback(patch_only))
+        .route("/api/v1/manage/applications", post(manage::application_new).fallback(post_only))
+        .route("/api/v1/manage/applications/{id}", patch(manage::application_edit).fallback(patch_only))
+        .route("/api/v1/manage/trunks", post(manage::trunk_new).fallback(post_only))
+        .route("/api/v1/manage/trunks/{id}", patch(manage::trunk_edit).fallback(patch_only))
+        .route("/api/v1/manage/changes/{version}/undo", post(manage::undo).fallback(post_only))
+        .route("/api/v1/manage/jobs", get(jobs::list).post(jobs::create).fallback(get_or_post))
+        .route("/api/v1/manage/jobs/{id}", get(jobs::one).fallback(method_not_allowed))
+        .route("/api/v1/manage/jobs/{id}/rows", get(jobs::rows).fallback(method_not_allowed))
+        .route("/api/v1/manage/jobs/{id}/run", post(jobs::run).fallback(post_only))
+        .route("/api/v1/manage/jobs/{id}/cancel", post(jobs::cancel).fallback(post_only))
+        .route("/api/v1/manage/jobs/{id}/undo", post(jobs::undo).fallback(post_only))
         .route("/openapi.json", get(ops::openapi).fallback(method_not_allowed))
+        .route("/docs", get(docs::page).fallback(method_not_allowed))
+        .route("/docs/style.css", get(docs::style).fallback(method_not_allowed))
         .route("/livez", get(ops::livez).fallback(method_not_allowed))
         .route("/readyz", get(ops::readyz).fallback(method_not_allowed))
         .route("/digest", get(ops::digest).fallback(method_not_allowed))
@@ -178,10 +228,22 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn method_not_allowed() -> ApiError {
-    ApiError::method_not_allowed()
+    ApiError::method_not_allowed("GET, HEAD")
 }
 
-/// Serves until `shutdown` resolves.
+async fn post_only() -> ApiError {
+    ApiError::method_not_allowed("POST")
+}
+
+async fn get_or_post() -> ApiError {
+    ApiError::method_not_allowed("GET, HEAD, POST")
+}
+
+async fn patch_only() -> ApiError {
+    ApiError::method_not_allowed("PATCH")
+}
+
+/// Serves until `shutdown` resolves, which is [`App::ending`]'s.
 pub async fn serve(
     router: Router,
     listener: TcpListener,
@@ -247,12 +309,16 @@ impl Service<Request<Body>> for Edge {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let started = Instant::now();
         let id = token::request_id();
+        // Only what writes needs it: it goes into the log.
+        if !request.method().is_safe() {
+            request.extensions_mut().insert(RequestId(id.as_str().into()));
+        }
         let mut router = self.router.clone();
         let measures = self.measures.clone();
-        Box::pin(async move {
+        let answer = async move {
             let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
             let mut response = if uri_bytes > URI_BYTES_MAX {
                 axum::response::IntoResponse::into_response(ApiError::refusal(StatusCode::URI_TOO_LONG))
@@ -267,14 +333,23 @@ impl Service<Request<Body>> for Edge {
             } else if let Ok(id) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert(X_REQUEST_ID, id);
             }
+            // What is not there is answered alike, to whoever asks.
+            if let Some(told) = TOLD.with(Cell::take).filter(|_| response.status() != StatusCode::NOT_FOUND) {
+                told.put(response.headers_mut());
+            }
             response.headers_mut().entry(header::SERVER).or_insert(HeaderValue::from_static("rollcall"));
             measures.note(response.status(), started.elapsed());
             let status = response.status().as_u16();
             tracing::debug!(request.id = %id, status, "answered {status}");
             Ok(response)
-        })
+        };
+        Box::pin(TOLD.scope(Cell::new(None), answer))
     }
 }
+
+/// The request's id, for who writes.
+#[derive(Clone)]
+struct RequestId(Arc<str>);
 
 /// The address of the connection, as the accept loop noted it.
 fn peer(extensions: &http::Extensions) -> IpAddr {

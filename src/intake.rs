@@ -54,8 +54,7 @@ pub const DEPTH_MAX: usize = 64;
 pub const REGION_CHARS_MAX: usize = 100;
 
 /// The most tags on one number, and the most characters of one tag.
-pub const TAGS_MAX: usize = 50;
-pub const TAG_CHARS_MAX: usize = 64;
+pub use crate::domain::number::{TAG_CHARS_MAX, TAGS_MAX};
 
 /// What the caller knows of a file that the file does not say.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 //! A [`Snapshot`] is one partner as of one version. It never changes once it
 //! is shared; [`Snapshot::applied`] makes the next one from a log entry, which
 //! is the only way there is, on the node that wrote and on every follower.
+//! [`Snapshot::reverted`] goes the other way, to answer about the past.
 //! Rebuilt from the store at start, so it can always be thrown away.
 //!
 //! How it is held: [`rows`] has what is known of each number, in leaves of
@@ -33,8 +34,8 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
 use crate::domain::{
-    Account, Application, Change, Country, Dates, E164, EntityChange, Key, Logged, Money, NumberType, Partner,
-    PartnerKey, Record, State, Status, Tags, Time, Trunk, number,
+    Account, Acknowledgement, Application, Country, Dates, E164, EntityChange, Key, Logged, Money, NumberChange,
+    NumberType, Partner, PartnerKey, Record, State, Status, Tags, Time, Trunk, number,
 };
 
 pub use beside::Beside;
@@ -59,6 +60,8 @@ pub struct Snapshot {
     pub applications: Arc<Table<Application>>,
     pub trunks: Arc<Table<Trunk>>,
     pub keys: Arc<Table<Key>>,
+    /// By the finding they are about.
+    pub acknowledgements: Arc<Table<Acknowledgement>>,
     regions: Arc<Interned<Arc<str>>>,
     tags: Arc<Interned<Tags>>,
     profiles: Arc<Interned<Profile>>,
@@ -133,6 +136,11 @@ pub struct NumberRef<'a> {
 }
 
 impl<'a> NumberRef<'a> {
+    /// The snapshot that it is a row of.
+    pub fn snapshot(self) -> &'a Snapshot {
+        self.snapshot
+    }
+
     pub fn number(self) -> E164 {
         self.row.number
     }
@@ -151,7 +159,7 @@ impl<'a> NumberRef<'a> {
     pub fn reserved_for(self) -> Option<&'a Account> {
         match self.state() {
             State::Reserved => self.snapshot.accounts.at(self.profile.account),
-            State::Available | State::Active | State::Suspended | State::Quarantined => None,
+            State::Available | State::Active | State::Suspended | State::Quarantined | State::Retired => None,
         }
     }
 
@@ -195,7 +203,7 @@ impl<'a> NumberRef<'a> {
     pub fn until(self) -> Option<Time> {
         match self.state() {
             State::Reserved | State::Quarantined => self.row.until,
-            State::Available | State::Active | State::Suspended => None,
+            State::Available | State::Active | State::Suspended | State::Retired => None,
         }
     }
 
@@ -266,6 +274,7 @@ impl Snapshot {
             applications: Arc::default(),
             trunks: Arc::default(),
             keys: Arc::default(),
+            acknowledgements: Arc::default(),
             regions: Arc::default(),
             tags: Arc::default(),
             profiles: Arc::default(),
@@ -277,6 +286,24 @@ impl Snapshot {
             nothing: Arc::default(),
             beside: Beside::default(),
         }
+    }
+
+    /// One number and what it refers to, to show it by itself.
+    pub fn of_one(
+        key: PartnerKey,
+        partner: Partner,
+        account: Option<Account>,
+        application: Option<Application>,
+        trunk: Option<Trunk>,
+        (number, version, record): (E164, u64, &Record),
+    ) -> Result<Snapshot, Misfit> {
+        let mut loader = Loader::new(Snapshot::empty(key, version, GENESIS, partner));
+        let snapshot = &mut loader.snapshot;
+        account.into_iter().for_each(|account| Arc::make_mut(&mut snapshot.accounts).put(account));
+        application.into_iter().for_each(|application| Arc::make_mut(&mut snapshot.applications).put(application));
+        trunk.into_iter().for_each(|trunk| Arc::make_mut(&mut snapshot.trunks).put(trunk));
+        loader.number(number, version, record)?;
+        Ok(loader.finish())
     }
 
     /// The snapshot that a partner's first change makes.
@@ -308,31 +335,79 @@ impl Snapshot {
                 EntityChange::Application(edit) => Arc::make_mut(&mut next.applications).put(edit.after.clone()),
                 EntityChange::Trunk(edit) => Arc::make_mut(&mut next.trunks).put(edit.after.clone()),
                 EntityChange::Key(edit) => Arc::make_mut(&mut next.keys).put(edit.after.clone()),
+                EntityChange::Acknowledgement(edit) => {
+                    Arc::make_mut(&mut next.acknowledgements).put(edit.after.clone());
+                }
             }
         }
-        next.edit(self, change)?;
+        next.edit(self, &change.numbers, change.at, change.version)?;
         Ok(next)
     }
 
-    /// Applies what a change did to numbers.
-    fn edit(&mut self, before: &Snapshot, change: &Change) -> Result<(), Misfit> {
-        if change.numbers.is_empty() {
+    /// The snapshot before its last change, of which `head` is the digest. What
+    /// the change created is unknown again. A number that it changed is as it
+    /// was; which version had made it so the log does not say here, so it has
+    /// version 0.
+    pub fn reverted(self, logged: Logged) -> Result<Snapshot, Misfit> {
+        let Logged { mut change, previous, digest } = logged;
+        if change.version != self.version {
+            return Err(Misfit::Gap { expected: self.version, found: change.version });
+        }
+        if digest != self.head {
+            return Err(Misfit::Chain { version: change.version });
+        }
+        for edit in &mut change.numbers {
+            std::mem::swap(&mut edit.before, &mut edit.after);
+        }
+        let mut past = self.clone();
+        past.version = change.version - 1;
+        past.head = previous;
+        // Numbers first: what they were may refer to nothing that is forgotten
+        // below, what they are may.
+        past.edit(&self, &change.numbers, change.at, 0)?;
+        // With the last other owner gone, the tables are edited in place.
+        drop(self);
+        for entity in change.entities.into_iter().rev() {
+            match entity {
+                EntityChange::Partner(edit) => {
+                    past.partner = Arc::new(edit.before.ok_or(Misfit::NotCreated)?);
+                }
+                EntityChange::Account(edit) => {
+                    restore(&mut past.accounts, edit.before, edit.after.auth_id.as_str());
+                }
+                EntityChange::Application(edit) => {
+                    restore(&mut past.applications, edit.before, edit.after.id.as_str());
+                }
+                EntityChange::Trunk(edit) => restore(&mut past.trunks, edit.before, edit.after.id.as_str()),
+                EntityChange::Key(edit) => restore(&mut past.keys, edit.before, edit.after.id.as_str()),
+                EntityChange::Acknowledgement(edit) => {
+                    restore(&mut past.acknowledgements, edit.before, &edit.after.finding);
+                }
+            }
+        }
+        Ok(past)
+    }
+
+    /// Makes numbers that are as their `before` as their `after`, last changed
+    /// by `version`.
+    fn edit(&mut self, before: &Snapshot, edits: &[NumberChange], at: Time, version: u64) -> Result<(), Misfit> {
+        if edits.is_empty() {
             return Ok(());
         }
-        let mut rows = Vec::with_capacity(change.numbers.len());
+        let mut rows = Vec::with_capacity(edits.len());
         let mut all = Vec::new();
         let mut accounts: BTreeMap<usize, Vec<(u64, bool)>> = BTreeMap::new();
         let mut applications: BTreeMap<usize, Vec<(u64, bool)>> = BTreeMap::new();
         let mut seeker = before.rows.seeker();
-        for edit in &change.numbers {
+        for edit in edits {
             let number = edit.number.digits();
             let old = seeker.find(number).map(|(leaf, row)| leaf.row(row));
-            let held = old.map(|row| before.show(row, change.at).record());
+            let held = old.map(|row| before.show(row, at).record());
             if held != edit.before {
                 return Err(Misfit::Before { number: edit.number });
             }
             let new = match &edit.after {
-                Some(record) => Some(self.row(edit.number, change.version, record)?),
+                Some(record) => Some(self.row(edit.number, version, record)?),
                 None => None,
             };
             if old.is_some() != new.is_some() {
@@ -476,7 +551,7 @@ impl Snapshot {
 
     /// How many numbers each account holds, in the order of `accounts`.
     pub fn counts(&self, now: Time) -> Vec<Counts> {
-        let mut counts = vec![Counts::default(); self.accounts.len()];
+        let mut counts = vec![Counts::default(); self.accounts.places()];
         for leaf in self.rows.leaves() {
             // Only where an expiry has passed do single rows matter.
             let passed = |&end: &i64| end != rows::NEVER && end <= now.seconds();
@@ -497,7 +572,7 @@ impl Snapshot {
                 profiles.for_each(|(&at, &rows)| count(at, None, u64::from(rows)));
             }
         }
-        counts
+        self.accounts.taken(counts)
     }
 
     /// About how many bytes the numbers take, everything counted but names.
@@ -521,6 +596,7 @@ impl Snapshot {
         self.applications.sorted().for_each(|application| put(&json(application)));
         self.trunks.sorted().for_each(|trunk| put(&json(trunk)));
         self.keys.sorted().for_each(|key| put(&json(key)));
+        self.acknowledgements.sorted().for_each(|one| put(&json(one)));
         for row in self.iter(self.partner.created_at) {
             put(&row.number().to_string());
             put(&row.version().to_string());
@@ -532,6 +608,15 @@ impl Snapshot {
 
 fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("domain types serialise")
+}
+
+/// Puts back what an entity was, or nothing if it was not there.
+fn restore<T: table::Entry + Clone>(table: &mut Arc<Table<T>>, before: Option<T>, id: &str) {
+    let table = Arc::make_mut(table);
+    match before {
+        Some(before) => table.put(before),
+        None => table.forget(id),
+    }
 }
 
 /// See [`Snapshot::walk`].

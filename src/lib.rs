@@ -2,7 +2,7 @@
 //! costs and when it expires.
 //!
 //! The modules in reading order. Each knows only those before it in
-//! `domain ← {inventory, store, intake} ← service ← {http, cli}` and
+//! `domain ← {inventory, store, intake} ← checks ← service ← {http, cli}` and
 //! `domain ← wire`; ARCHITECTURE.md draws the picture.
 
 pub mod domain;
@@ -14,6 +14,8 @@ pub mod store;
 pub mod intake;
 
 pub mod wire;
+
+pub mod checks;
 
 pub mod service;
 

@@ -3,27 +3,45 @@
 //! Console, command line and API call the same verb, and a verb validates
 //! against what is inside the write transaction, never against what was read
 //! before it. Reads are the [`Replica`]'s.
+//!
+//! A [`Service`] speaks for one who asks: its writes carry that actor into the
+//! log, and with a [`Retry`] each is done once however often it is asked for.
+//! What a verb leaves is in a [`Shown`], made inside the transaction, so that
+//! the answer can be kept with the write.
 //! Deliberately absent: SQL, HTTP, printing.
 
 pub mod access;
+pub mod checks;
+mod desk;
+pub mod entities;
 pub mod import;
+pub mod jobs;
+pub mod numbers;
+pub mod past;
 pub mod replica;
 pub mod token;
+pub mod undo;
 pub mod verify;
 
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::domain::action::Quarantine;
 use crate::domain::change::Edit;
 use crate::domain::{
-    Account, AccountId, Actor, EntityChange, Key, KeyId, Partner, PartnerId, PartnerKey, Scope, Time, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, E164, EntityChange, FieldError, Key, KeyId, Partner,
+    PartnerId, PartnerKey, Scope, State, Time, Trunk, Verb,
 };
-use crate::inventory::Snapshot;
-use crate::store::{Abort, Entry, Load, Loaded, Store, StoreError, Target, Transaction};
+use crate::inventory::{NumberRef, Snapshot};
+use crate::store::{Abort, Answered, Entry, Load, Loaded, Store, Target, Transaction};
 
+pub use crate::store::StoreError;
 pub use replica::Replica;
 pub use token::Token;
+
+/// How long an answer is kept for retries, in seconds.
+pub const RETRY_SECONDS: i64 = 24 * 3_600;
 
 /// Why a verb was not done.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +52,167 @@ pub enum ServiceError {
     NoKey { partner: PartnerId, key: KeyId },
     #[error("there is already a partner {partner}")]
     PartnerExists { partner: PartnerId },
-    #[error("there is already an account {account}")]
-    AccountExists { account: AccountId },
+    #[error("there is already {what} {id}")]
+    Exists { what: &'static str, id: String },
+    /// An id in the path that the partner does not have.
+    #[error("this partner has no {what} {id}")]
+    Unknown { what: &'static str, id: String },
+    /// What was asked for is wrong in itself; nothing was changed.
+    #[error("{}", describe(.0))]
+    Invalid(Vec<FieldError>),
+    #[error("{0}")]
+    Conflict(Box<Conflict>),
+    /// The number is not what the client last saw.
+    #[error("number {} has changed since: it is at version {}", .0.number, .0.version)]
+    Stale(Box<Stale>),
+    /// Somebody else has it, or will not say; nobody's business who.
+    #[error("number {number} is not free")]
+    Taken { number: E164 },
+    /// Its account would have no active number left.
+    #[error(
+        "number {number} is the last active number of account {account}; \
+         release it with confirm_last=true if the account shall have none"
+    )]
+    Last { number: E164, account: AccountId },
+    #[error("{0}")]
+    Refused(String),
+    /// A job's state does not allow what was asked.
+    #[error("job {id} is {state}: {hint}")]
+    Job { id: String, state: jobs::JobState, hint: &'static str },
+    /// Not one of its numbers could be put back.
+    #[error("version {version} cannot be undone: all that it did has been changed since")]
+    NotUndone { version: u64, rows: Vec<undo::Refused> },
+    #[error("this was a dry run")]
+    DryRun,
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// What was asked about is committed and not yet in this node's memory.
+    #[error("this node has not caught up with the database")]
+    Behind,
+    #[error("nobody waits for the answer any more")]
+    Abandoned,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn describe(errors: &[FieldError]) -> String {
+    let lines: Vec<String> = errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
+    lines.join("; ")
+}
+
+/// A number's state does not allow what was asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conflict {
+    pub number: E164,
+    pub state: State,
+    pub since: Time,
+    /// Who brought it into this state; `None` if time did, or nobody knows.
+    pub by: Option<Actor>,
+    /// When the state ends by itself.
+    pub until: Option<Time>,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Conflict { number, state, since, hint, .. } = self;
+        write!(f, "number {number} is {state} since {since}: {hint}")
+    }
+}
+
+/// What a client that named a version did not know of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stale {
+    pub number: E164,
+    /// The version the number is at.
+    pub version: u64,
+    /// As the client knew it, where its version is one of the number's.
+    pub then: Option<crate::domain::Record>,
+    pub now: Option<crate::domain::Record>,
+    /// Who changed it last, and when.
+    pub by: Option<Actor>,
+    pub at: Option<Time>,
+}
+
+/// An answer as it will be sent, now and to retries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rendered {
+    pub status: u16,
+    pub etag: Option<String>,
+    pub body: Vec<u8>,
+}
+
+/// What makes a write happen once, however often it is asked for.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// What the client calls this write: unique within the partner for a day.
+    pub key: String,
+    /// SHA-256 of what it asks for.
+    pub fingerprint: [u8; 32],
+    pub render: fn(&Shown) -> Rendered,
+}
+
+/// What a verb left, with all that showing it needs.
+#[derive(Debug)]
+pub enum Shown {
+    Number(Box<ShownNumber>),
+    /// Numbers that came into stock together.
+    Block {
+        first: E164,
+        last: E164,
+        numbers: u64,
+        version: u64,
+    },
+    Account {
+        account: Account,
+        created: bool,
+    },
+    Application {
+        application: Application,
+        created: bool,
+    },
+    Trunk {
+        trunk: Trunk,
+        created: bool,
+    },
+    Undone(undo::Undone),
+    Job {
+        job: Box<jobs::Job>,
+        created: bool,
+    },
+    Acknowledgement(Acknowledgement),
+}
+
+/// One number after a verb.
+pub struct ShownNumber {
+    pub number: E164,
+    pub version: u64,
+    /// Whether it has just come in.
+    pub created: bool,
+    at: Time,
+    snapshot: Snapshot,
+}
+
+impl ShownNumber {
+    pub fn row(&self) -> NumberRef<'_> {
+        self.snapshot.get(self.number, self.at).expect("the snapshot was made of this number")
+    }
+}
+
+impl std::fmt::Debug for ShownNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}", self.number, self.version)
+    }
+}
+
+/// How a write ended that was done.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Now; no version if all was so already.
+    Done { shown: Shown, version: Option<u64> },
+    /// Before, by a request of which this is a retry.
+    Again(Rendered),
 }
 
 /// A verb's result and the version it made; no version if it changed nothing.
@@ -59,12 +234,47 @@ pub struct NewKey {
 #[derive(Clone)]
 pub struct Service {
     store: Arc<dyn Store>,
+    /// This node's index, where there is one.
+    replica: Option<Arc<Replica>>,
+    quarantine: Arc<Quarantine>,
+    /// Where workers hear of jobs.
+    board: Arc<jobs::runner::Board>,
     actor: Actor,
+    request_id: Option<String>,
+    retry: Option<Retry>,
+    /// Say what would happen, and do nothing.
+    dry_run: bool,
 }
 
 impl Service {
     pub fn new(store: Arc<dyn Store>, actor: Actor) -> Service {
-        Service { store, actor }
+        let quarantine = Arc::new(Quarantine { default_days: 90, ..Quarantine::default() });
+        let board = Arc::new(jobs::runner::Board::new(jobs::runner::BATCH_ROWS));
+        Service { store, replica: None, quarantine, board, actor, request_id: None, retry: None, dry_run: false }
+    }
+
+    pub fn quarantine(self, quarantine: Quarantine) -> Service {
+        Service { quarantine: Arc::new(quarantine), ..self }
+    }
+
+    /// New jobs are done so many rows at a time.
+    pub fn batch_rows(self, rows: usize) -> Service {
+        Service { board: Arc::new(jobs::runner::Board::new(rows)), ..self }
+    }
+
+    /// The verbs of a node that has an index: a write is in it when it returns.
+    pub fn replica(self, replica: Arc<Replica>) -> Service {
+        Service { replica: Some(replica), ..self }
+    }
+
+    /// The same verbs, tried and not done: each answers as if it had been.
+    pub fn dry_run(self, dry_run: bool) -> Service {
+        Service { dry_run, ..self }
+    }
+
+    /// The same verbs, asked for by somebody else.
+    pub fn asked(&self, actor: Actor, request_id: Option<String>, retry: Option<Retry>) -> Service {
+        Service { actor, request_id, retry, ..self.clone() }
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -72,7 +282,7 @@ impl Service {
     }
 
     fn entry(&self, verb: Verb) -> Entry {
-        Entry { at: Time::now(), actor: self.actor.clone(), request_id: None, verb }
+        Entry { at: Time::now(), actor: self.actor.clone(), request_id: self.request_id.clone(), verb }
     }
 
     /// Runs one write and hands out what it decided.
@@ -109,6 +319,51 @@ impl Service {
                 }
             },
         }
+    }
+
+    /// Runs a verb of the management API: once, if it may be retried, and seen
+    /// by the next read on this node.
+    fn manage(
+        &self,
+        key: PartnerKey,
+        verb: Verb,
+        mut draft: impl FnMut(&mut dyn Transaction) -> Result<Shown, ServiceError> + Send,
+    ) -> Result<Outcome, ServiceError> {
+        enum Decided {
+            Now(Shown),
+            Before(Rendered),
+        }
+        let mut tried = None;
+        let done = self.write(Target::Partner(key), verb, |transaction| {
+            if self.dry_run {
+                tried = Some(draft(transaction)?);
+                return Err(ServiceError::DryRun);
+            }
+            let Some(retry) = &self.retry else { return Ok(Decided::Now(draft(transaction)?)) };
+            let since = Time::now().plus(-RETRY_SECONDS);
+            if let Some(Answered { fingerprint, status, etag, body }) = transaction.answered(&retry.key, since)? {
+                return match fingerprint == retry.fingerprint {
+                    true => Ok(Decided::Before(Rendered { status, etag, body })),
+                    false => Err(ServiceError::KeyReused),
+                };
+            }
+            let shown = draft(transaction)?;
+            let Rendered { status, etag, body } = (retry.render)(&shown);
+            let fingerprint = retry.fingerprint;
+            transaction.put_answered(&retry.key, &Answered { fingerprint, status, etag, body })?;
+            Ok(Decided::Now(shown))
+        });
+        if let (Err(ServiceError::DryRun), Some(shown)) = (&done, tried) {
+            return Ok(Outcome::Done { shown, version: None });
+        }
+        let done = done?;
+        if let Some(replica) = &self.replica {
+            replica.follow();
+        }
+        Ok(match done.value {
+            Decided::Now(shown) => Outcome::Done { shown, version: done.version },
+            Decided::Before(rendered) => Outcome::Again(rendered),
+        })
     }
 
     /// All partners, in the order in which they were created.
@@ -159,23 +414,6 @@ impl Service {
         })
     }
 
-    pub fn account_create(
-        &self,
-        partner: &PartnerId,
-        auth_id: AccountId,
-        name: Arc<str>,
-    ) -> Result<Done<Account>, ServiceError> {
-        let key = self.partner_key(partner)?;
-        let account = Account { auth_id, name, created_at: Time::now(), archived_at: None };
-        self.write(Target::Partner(key), Verb::AccountCreate, |transaction| {
-            if transaction.account(&account.auth_id)?.is_some() {
-                return Err(ServiceError::AccountExists { account: account.auth_id.clone() });
-            }
-            transaction.put_entity(EntityChange::Account(Edit::created(account.clone())))?;
-            Ok(account.clone())
-        })
-    }
-
     /// Makes a key. The token in the answer is the only copy there will be.
     pub fn key_create(&self, partner: &PartnerId, new: NewKey) -> Result<Done<(Key, Token)>, ServiceError> {
         let partner = self.partner_key(partner)?;
@@ -212,4 +450,8 @@ impl Service {
             Ok(after)
         })
     }
+}
+
+fn corrupt(what: impl Into<String>) -> ServiceError {
+    StoreError::Corrupt { what: what.into() }.into()
 }

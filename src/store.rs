@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use crate::domain::change::Digest;
 use crate::domain::{
-    Account, AccountId, Actor, Application, ApplicationId, Dates, E164, EntityChange, Key, KeyId, Logged, NumberChange,
-    Partner, PartnerId, PartnerKey, Record, Time, Trunk, TrunkId, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Dates, E164, EntityChange, Key, KeyId,
+    Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, Time, Trunk, TrunkId, Verb,
 };
 
 /// What can go wrong below the verbs.
@@ -84,7 +84,7 @@ pub enum Target {
 }
 
 /// What goes into the log beside the changes themselves.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Entry {
     pub at: Time,
     pub actor: Actor,
@@ -97,8 +97,8 @@ pub struct Entry {
 pub enum Holding {
     /// Nobody.
     Free,
-    /// The partner that asks.
-    Ours(Record),
+    /// The partner that asks; `version` last changed it.
+    Ours { record: Record, version: u64 },
     /// Another partner; which one is nobody's business.
     Foreign,
 }
@@ -108,12 +108,19 @@ pub enum Holding {
 /// What is put is written at once as rows and log, under the version that the
 /// transaction will have; all of it happens, or nothing.
 pub trait Transaction {
+    /// The version that this write makes, if it changes anything.
+    fn version(&self) -> u64;
+    /// The time under which it is logged: the entry's, or that of the
+    /// partner's last change where a clock went back, so that the log's times
+    /// never decrease.
+    fn at(&self) -> Time;
     /// `None` while the write is creating the partner.
     fn partner(&mut self) -> Result<Option<Partner>, StoreError>;
     fn account(&mut self, id: &AccountId) -> Result<Option<Account>, StoreError>;
     fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, StoreError>;
     fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, StoreError>;
     fn key(&mut self, id: &KeyId) -> Result<Option<Key>, StoreError>;
+    fn acknowledgement(&mut self, finding: &str) -> Result<Option<Acknowledgement>, StoreError>;
     /// Who has each of these numbers; they must be sorted.
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError>;
     fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
@@ -121,6 +128,64 @@ pub trait Transaction {
     /// again in one transaction is one change in the log, from the first
     /// `before` to the last `after`.
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError>;
+    /// Whether the account has a number in state active other than `but` that
+    /// has not expired at `now`. Reads until it finds one: ask who knows better
+    /// first.
+    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, StoreError>;
+    /// The numbers that the account holds or that are reserved for it, in
+    /// order. Reads them all.
+    fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError>;
+    /// What was answered under an idempotency key at or after `since`.
+    fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError>;
+    /// Keeps the answer to this write under its idempotency key, in the place
+    /// of an older one.
+    fn put_answered(&mut self, key: &str, answered: &Answered) -> Result<(), StoreError>;
+    fn job(&mut self, id: &str) -> Result<Option<StoredJob>, StoreError>;
+    /// Writes a job's head, new or changed; outside the log.
+    fn put_job(&mut self, job: &StoredJob) -> Result<(), StoreError>;
+    fn job_batch(&mut self, job: &str, batch: u64) -> Result<Option<String>, StoreError>;
+    /// Writes a batch of a job that is there, in the place of an older one.
+    fn put_job_batch(&mut self, job: &str, batch: u64, body: &str) -> Result<(), StoreError>;
+}
+
+/// The answer to an accepted write, kept with it so that a retry gets it again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answered {
+    /// SHA-256 of what was asked.
+    pub fingerprint: [u8; 32],
+    pub status: u16,
+    pub etag: Option<String>,
+    pub body: Vec<u8>,
+}
+
+/// A job as the store sees it: what it is about is `service::job`'s.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredJob {
+    pub id: String,
+    pub created_at: Time,
+    /// Whether a server still has work to do on it.
+    pub open: bool,
+    pub body: String,
+}
+
+/// What one change did to one number.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Past {
+    pub version: u64,
+    pub entry: Entry,
+    pub change: NumberChange,
+}
+
+/// A change as it is listed: with the first of its numbers.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Listed {
+    pub version: u64,
+    pub entry: Entry,
+    pub entities: Vec<EntityChange>,
+    /// In number order, each number once.
+    pub numbers: Vec<NumberChange>,
+    /// How many numbers it changed, in all.
+    pub total: u64,
 }
 
 /// A write: looks at what is, and puts what shall be. It may run again from the
@@ -144,6 +209,7 @@ pub enum Loaded {
     Application(PartnerKey, Application),
     Trunk(PartnerKey, Trunk),
     Key(PartnerKey, Key),
+    Acknowledgement(PartnerKey, Acknowledgement),
     Numbers(Batch),
 }
 
@@ -197,8 +263,40 @@ pub trait Store: Send + Sync + 'static {
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
 
     /// Runs a write and returns the version it made, once that is durable;
-    /// `None` if it changed nothing.
+    /// `None` if it put nothing into the log; what it put beside the log is
+    /// durable too.
     fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort>;
+
+    /// A number's life within a partner, oldest first.
+    fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError>;
+
+    /// A partner's log after a version, oldest first, at most `limit` entries,
+    /// each with `numbers` of its numbers from the one at `skip`.
+    fn list(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        limit: usize,
+        skip: u64,
+        numbers: usize,
+    ) -> Result<Vec<Listed>, StoreError>;
+
+    /// The version that a partner had at the end of the second `time`; 0
+    /// before its first change. Its cost follows the number of later changes.
+    fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError>;
+
+    /// A partner's jobs, newest first, `limit` of them after `skip`, and how
+    /// many there are.
+    fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError>;
+    fn job(&self, key: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError>;
+    /// A job's batches from one on, at most `limit`, each with its place.
+    fn job_batches(&self, key: PartnerKey, id: &str, from: u64, limit: usize)
+    -> Result<Vec<(u64, String)>, StoreError>;
+    /// The open jobs of all partners, oldest first.
+    fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError>;
+
+    /// Lets go of answers kept before `before`.
+    fn forget_answered(&self, before: Time) -> Result<(), StoreError>;
 
     /// When each key was last used; outside the log.
     fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError>;

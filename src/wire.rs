@@ -13,6 +13,9 @@
 
 use std::sync::OnceLock;
 
+pub mod past;
+pub mod record;
+
 use crate::domain::{E164, Money, Tags, Time, e164, time};
 use crate::inventory::{Kind, NumberRef, Snapshot};
 

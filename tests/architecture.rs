@@ -59,10 +59,11 @@ fn layers_know_only_those_before_them() {
         ("inventory", &["domain", "inventory"]),
         ("store", &["domain", "store"]),
         ("intake", &["domain", "intake"]),
+        ("checks", &["domain", "inventory", "checks"]),
         ("wire", &["domain", "inventory", "wire"]),
-        ("service", &["domain", "inventory", "store", "intake", "service"]),
+        ("service", &["domain", "inventory", "store", "intake", "checks", "service"]),
         ("config", &["domain", "store", "config"]),
-        ("http", &["domain", "inventory", "wire", "service", "config", "http"]),
+        ("http", &["domain", "inventory", "checks", "wire", "service", "config", "http"]),
         ("demo", &["domain", "intake", "service", "demo"]),
     ];
     let mut checked = 0;
@@ -94,4 +95,17 @@ fn every_module_says_what_it_is_for() {
     for (file, text) in files() {
         assert!(text.starts_with("//! "), "src/{file} does not begin with a module comment");
     }
+}
+
+#[test]
+fn the_state_table_is_one_table() {
+    let code = fs::read_to_string(root().join("src/domain/action.rs")).expect("text");
+    let document = fs::read_to_string(root().join("docs/management.md")).expect("text");
+    let rows = code.lines().filter_map(|line| line.strip_prefix("//! |"));
+    let mut count = 0;
+    for row in rows {
+        assert!(document.contains(&format!("|{row}")), "docs/management.md lacks |{row}");
+        count += 1;
+    }
+    assert_eq!(count, 13);
 }

@@ -1,13 +1,15 @@
-//! `rollcall account create | list`
+//! `rollcall account create | list | rename | archive | restore`
 
 use std::sync::Arc;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
+use super::number::print;
+use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name};
 use crate::domain::{AccountId, Time};
 use crate::inventory::Counts;
+use crate::service::entities::Changes;
 use crate::store::Open;
 
 #[derive(Subcommand)]
@@ -21,6 +23,35 @@ pub enum Account {
         auth_id: AccountId,
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
+    },
+    /// Give an account another name
+    Rename {
+        #[command(flatten)]
+        of: OfPartner,
+        #[arg(long, value_name = "MA_Y")]
+        auth_id: AccountId,
+        #[arg(long, value_parser = parse_name)]
+        name: Arc<str>,
+    },
+    /// Release all of an account's numbers and take no new ones
+    Archive {
+        #[command(flatten)]
+        of: OfPartner,
+        #[arg(long, value_name = "MA_Y")]
+        auth_id: AccountId,
+        /// Say what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Bring an archived account back, without its numbers
+    Restore {
+        #[command(flatten)]
+        of: OfPartner,
+        #[arg(long, value_name = "MA_Y")]
+        auth_id: AccountId,
     },
     /// List a partner's accounts with their numbers
     List {
@@ -45,6 +76,19 @@ impl Account {
                     output::line(&format!("created account {} ({})", account.auth_id, account.name))?;
                     output::note("it has no number yet, so it cannot receive calls");
                 }
+            }
+            Account::Rename { of, auth_id, name } => {
+                let changes = Changes { name: Some(name), archived: None };
+                return edit(global, &of, &auth_id, &changes, false);
+            }
+            Account::Archive { of, auth_id, dry_run, yes } => {
+                confirm(&format!("archive account {auth_id} and release all of its numbers"), yes || dry_run)?;
+                let changes = Changes { name: None, archived: Some(true) };
+                return edit(global, &of, &auth_id, &changes, dry_run);
+            }
+            Account::Restore { of, auth_id } => {
+                let changes = Changes { name: None, archived: Some(false) };
+                return edit(global, &of, &auth_id, &changes, false);
             }
             Account::List { of } => {
                 let snapshot = global.service(Open::Existing)?.snapshot(&of.partner, true)?;
@@ -83,4 +127,16 @@ impl Account {
         }
         Ok(Outcome::Done)
     }
+}
+
+fn edit(
+    global: &Global,
+    of: &OfPartner,
+    id: &AccountId,
+    changes: &Changes,
+    dry_run: bool,
+) -> Result<Outcome, CliError> {
+    let service = global.service(Open::Existing)?.dry_run(dry_run);
+    let key = service.partner_key(&of.partner)?;
+    print(global, service.account_edit(key, id, changes)?, dry_run)
 }

@@ -37,6 +37,12 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Asks something, leaving the cursor behind the question.
+pub fn prompt(text: &str) {
+    let mut err = io::stderr();
+    let _ = write!(err, "{text}").and_then(|()| err.flush());
+}
+
 /// Says what went wrong, and why, down to the first cause.
 pub fn error(error: &dyn Error) {
     let mut text = format!("error: {error}");

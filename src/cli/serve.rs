@@ -15,6 +15,7 @@ use super::{CliError, Global, Outcome};
 use crate::config::{Config, LogFormat};
 use crate::http::{self, App};
 use crate::service::Replica;
+use crate::service::jobs::runner::{self, Runner};
 use crate::store::{self, Open, StoreError};
 
 #[derive(clap::Args)]
@@ -92,7 +93,10 @@ pub fn serve(
         .enable_all()
         .build()
         .map_err(|source| CliError::Io { what: "cannot start the runtime".to_owned(), source })?;
-    let background = Background::start(app, config.follow.interval_ms.into());
+    let settings =
+        runner::Settings { workers: config.jobs.workers.into(), per_partner: config.jobs.per_partner.into() };
+    let runner = Runner::start(&app.service, settings);
+    let background = Background::start(app.clone(), config.follow.interval_ms.into());
     let served = runtime.block_on(async {
         // Before anybody hears that it serves: from then on, a signal is a request.
         let signals = Signals::catch();
@@ -104,8 +108,10 @@ pub fn serve(
             .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
         info!(%address, "listening on http://{address}");
         ready(address)?;
-        Ok::<_, CliError>(http::serve(router, listener, config, stop_signal(signals, &background.broken)).await)
+        let shutdown = app.ending(stop_signal(signals, &background.broken));
+        Ok::<_, CliError>(http::serve(router, listener, config, shutdown).await)
     });
+    runner.stop();
     background.stop();
     let flushed = replica.flush_key_uses();
     drop(lock);

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{Account, Application, E164, Key, Partner, PartnerKey, Record, Time, Trunk};
+use super::{Account, Acknowledgement, Application, E164, Key, KeyId, Partner, PartnerKey, Record, Time, Trunk};
 
 /// SHA-256 of a log entry; each entry holds its predecessor's.
 pub type Digest = [u8; 32];
@@ -44,6 +44,8 @@ pub struct Logged {
 pub enum Actor {
     /// A command on the server's machine, by the named user of that machine.
     Command { user: String },
+    /// A request to the management API, under one of the partner's keys.
+    Key { id: KeyId },
 }
 
 impl Actor {
@@ -54,8 +56,11 @@ impl Actor {
     }
 
     pub fn parse(text: &str) -> Option<Actor> {
-        let user = text.strip_prefix("command:")?;
-        Some(Actor::Command { user: user.to_owned() })
+        match text.split_once(':')? {
+            ("command", user) => Some(Actor::Command { user: user.to_owned() }),
+            ("key", id) => Some(Actor::Key { id: KeyId::stored(id) }),
+            _ => None,
+        }
     }
 }
 
@@ -63,6 +68,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Actor::Command { user } => write!(f, "command:{user}"),
+            Actor::Key { id } => write!(f, "key:{id}"),
         }
     }
 }
@@ -77,9 +83,37 @@ pub enum Verb {
     KeyCreate,
     KeyRevoke,
     Import,
+    /// Numbers come into stock.
+    Stock,
+    Assign,
+    Release,
+    Suspend,
+    Resume,
+    Route,
+    Renew,
+    Reserve,
+    Unreserve,
+    Retire,
+    Tag,
+    Cost,
+    /// A name changes, or something is archived or brought back.
+    AccountEdit,
+    ApplicationCreate,
+    ApplicationEdit,
+    TrunkCreate,
+    TrunkEdit,
+    Undo,
+    Acknowledge,
 }
 
-super::number::words!(Verb: PartnerCreate "partner_create", PartnerSuspend "partner_suspend", PartnerResume "partner_resume", AccountCreate "account_create", KeyCreate "key_create", KeyRevoke "key_revoke", Import "import");
+super::number::words!(Verb:
+    PartnerCreate "partner_create", PartnerSuspend "partner_suspend", PartnerResume "partner_resume",
+    AccountCreate "account_create", KeyCreate "key_create", KeyRevoke "key_revoke", Import "import",
+    Stock "stock", Assign "assign", Release "release", Suspend "suspend", Resume "resume", Route "route",
+    Renew "renew", Reserve "reserve", Unreserve "unreserve", Retire "retire", Tag "tag", Cost "cost",
+    AccountEdit "account_edit", ApplicationCreate "application_create", ApplicationEdit "application_edit",
+    TrunkCreate "trunk_create", TrunkEdit "trunk_edit", Undo "undo", Acknowledge "acknowledge"
+);
 
 /// One entity before and after; `before` is absent where it was created.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
@@ -90,6 +124,7 @@ pub enum EntityChange {
     Application(Edit<Application>),
     Trunk(Edit<Trunk>),
     Key(Edit<Key>),
+    Acknowledgement(Edit<Acknowledgement>),
 }
 
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]

@@ -11,6 +11,13 @@ use super::{AccountId, ApplicationId, KeyId, PartnerId, Time, TrunkId};
 /// The most characters a name can have.
 pub const NAME_CHARS_MAX: usize = 200;
 
+/// A name as people give it, without the spaces around it; `None` if it is
+/// empty, too long, or has control characters.
+pub fn name(text: &str) -> Option<Arc<str>> {
+    let fits = !text.trim().is_empty() && text.chars().count() <= NAME_CHARS_MAX;
+    (fits && !text.chars().any(char::is_control)).then(|| text.trim().into())
+}
+
 /// A reseller: the tenant that everything else belongs to.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Partner {
@@ -56,6 +63,28 @@ pub struct Trunk {
     pub created_at: Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived_at: Option<Time>,
+}
+
+/// Somebody has seen a finding of the checks and wants no more of it, for now.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Acknowledgement {
+    /// The id of the finding.
+    pub finding: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Arc<str>>,
+    /// When the finding comes back; never, if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// Who did it, as the log names them.
+    pub by: Arc<str>,
+    pub at: Time,
+}
+
+impl Acknowledgement {
+    /// Whether it holds at `now`.
+    pub fn holds(&self, now: Time) -> bool {
+        self.until.is_none_or(|until| until > now)
+    }
 }
 
 /// What a key may do. `manage` includes `read`.

@@ -8,7 +8,7 @@ pub struct FieldError {
     pub field: String,
     pub code: &'static str,
     pub message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Null where there was none, or none worth repeating.
     pub value: Option<String>,
 }
 
@@ -34,5 +34,10 @@ impl FieldError {
             message: message.into(),
             value: Some(value.chars().take(VALUE_CHARS_MAX).collect()),
         }
+    }
+
+    /// The same of a field that has no value, or none worth repeating.
+    pub fn missing(field: &str, code: &'static str, message: impl Into<String>) -> FieldError {
+        FieldError { field: field.to_owned(), code, message: message.into(), value: None }
     }
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::{AccountId, ApplicationId, Country, Money, Time, TrunkId};
 
-/// What is stored of a number's life. `retired` is not here: a retired number
-/// has no row, only a history.
+/// Where a number is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -19,6 +18,9 @@ pub enum State {
     Suspended,
     /// Released, and kept from reuse until a set time, then `available`.
     Quarantined,
+    /// Gone from the inventory, free for anyone. Never stored: a retired number
+    /// has no row, only a history.
+    Retired,
 }
 
 /// What the Partner API says of a number: these two and nothing else.
@@ -60,16 +62,19 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-words!(State: Available "available", Reserved "reserved", Active "active", Suspended "suspended", Quarantined "quarantined");
+words!(State: Available "available", Reserved "reserved", Active "active", Suspended "suspended", Quarantined "quarantined", Retired "retired");
 words!(Status: Active "active", Suspended "suspended");
 words!(NumberType: Local "local", Tollfree "tollfree", Mobile "mobile");
 
 impl State {
+    /// Those that a stored number can be in: all but `retired`.
+    pub const STORED: &[State] = State::ALL.split_at(State::ALL.len() - 1).0;
+
     /// Whether an account holds a number in this state.
     pub fn held(self) -> bool {
         match self {
             State::Active | State::Suspended => true,
-            State::Available | State::Reserved | State::Quarantined => false,
+            State::Available | State::Reserved | State::Quarantined | State::Retired => false,
         }
     }
 
@@ -81,6 +86,19 @@ impl State {
             state => state,
         }
     }
+}
+
+/// The most tags a number can have, and the most characters of one.
+pub const TAGS_MAX: usize = 50;
+pub const TAG_CHARS_MAX: usize = 64;
+
+/// A tag as people give it, if it can be one: files separate tags by `;` and
+/// `|`, so a tag has neither.
+pub fn tag(text: &str) -> Option<String> {
+    let text = text.trim();
+    let fits = !text.is_empty() && text.chars().count() <= TAG_CHARS_MAX;
+    let plain = !text.chars().any(|c| c.is_control() || c == ';' || c == '|');
+    (fits && plain).then(|| text.to_owned())
 }
 
 /// Labels on a number: sorted, each once.
@@ -164,12 +182,24 @@ impl Record {
     pub fn holder(&self) -> Option<&AccountId> {
         if self.state.held() { self.account.as_ref() } else { None }
     }
+
+    /// The record as a reader sees it at `now`: a reservation or quarantine that
+    /// has ended by then has left the number available.
+    pub fn as_of(&self, now: Time) -> Record {
+        if self.state.at(self.until, now) == self.state {
+            return self.clone();
+        }
+        let since = self.until.unwrap_or(self.since);
+        Record { state: State::Available, account: None, since, until: None, ..self.clone() }
+    }
 }
 
 /// The status on the wire: an expired number is suspended from that instant.
 pub fn status(state: State, expires_at: Option<Time>, now: Time) -> Status {
     match state {
         State::Active if expires_at.is_none_or(|end| end > now) => Status::Active,
-        State::Active | State::Suspended | State::Available | State::Reserved | State::Quarantined => Status::Suspended,
+        State::Active | State::Suspended | State::Available | State::Reserved | State::Quarantined | State::Retired => {
+            Status::Suspended
+        }
     }
 }

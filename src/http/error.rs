@@ -8,8 +8,12 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{X_REQUEST_ID, partner};
+use super::{X_REQUEST_ID, manage, partner};
 use crate::domain::FieldError;
+use crate::domain::field::code;
+use crate::service::{Conflict, ServiceError, Stale, StoreError};
+
+use crate::wire;
 
 /// An error answer, before it has its request id.
 ///
@@ -56,10 +60,26 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing here")
     }
 
-    pub fn method_not_allowed() -> ApiError {
-        let mut error =
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this takes GET and HEAD only");
-        error.0.headers.push((header::ALLOW, HeaderValue::from_static("GET, HEAD")));
+    /// `allow` as in the header: `GET, HEAD`.
+    pub fn method_not_allowed(allow: &'static str) -> ApiError {
+        let message = format!("this takes {} only", allow.replace(", ", " and "));
+        let mut error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
+        error.0.headers.push((header::ALLOW, HeaderValue::from_static(allow)));
+        error
+    }
+
+    pub fn too_large(message: String) -> ApiError {
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", message)
+    }
+
+    pub fn unsupported_media_type() -> ApiError {
+        let message = "the body must be application/json";
+        ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
+    }
+
+    fn conflict(message: String, details: Value) -> ApiError {
+        let mut error = ApiError::new(StatusCode::CONFLICT, "CONFLICT", message);
+        error.0.details = Some(details);
         error
     }
 
@@ -78,6 +98,13 @@ impl ApiError {
         let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", "too many requests");
         error.0.details = Some(json!({ "retryAfter": retry_after_s }));
         error.0.headers.push((header::RETRY_AFTER, HeaderValue::from(retry_after_s)));
+        error
+    }
+
+    /// The key has all the change streams that it may have.
+    pub fn streams(max: usize, retry_after_s: u64) -> ApiError {
+        let mut error = ApiError::rate_limit(retry_after_s);
+        error.0.message = format!("this key has {max} change streams open already, and may have no more");
         error
     }
 
@@ -109,6 +136,14 @@ impl ApiError {
         }
     }
 
+    /// All that is wrong, a line each, for who does not read JSON.
+    pub fn lines(&self) -> Vec<String> {
+        let errors = self.0.details.as_ref().and_then(|details| details["errors"].as_array());
+        let text = |error: &Value, key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        let line = |error: &Value| format!("{} {}", text(error, "field"), text(error, "message"));
+        errors.map_or_else(|| vec![self.0.message.clone()], |errors| errors.iter().map(line).collect())
+    }
+
     pub fn cause(&self) -> Option<&str> {
         self.0.cause.as_deref()
     }
@@ -136,6 +171,77 @@ impl ApiError {
     }
 }
 
+/// What a verb refuses, as clients see it.
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> ApiError {
+        let message = error.to_string();
+        match error {
+            ServiceError::Unknown { .. } => ApiError::not_found(),
+            ServiceError::Exists { what, id } => ApiError::conflict(message, json!({ "kind": what, "id": id })),
+            ServiceError::Invalid(errors) => ApiError::validation(errors),
+            ServiceError::Conflict(conflict) => {
+                let Conflict { number, state, since, by, until, hint } = *conflict;
+                let by = by.map(|by| by.to_string());
+                let details = json!({
+                    "number": number, "state": state, "since": since, "by": by, "until": until, "hint": hint,
+                });
+                ApiError::conflict(message, details)
+            }
+            ServiceError::Last { number, account } => {
+                let details = json!({ "number": number, "account_auth_id": account, "needs": "confirm_last" });
+                ApiError::conflict(message, details)
+            }
+            ServiceError::Stale(stale) => {
+                let Stale { number, version, then, now, by, at } = *stale;
+                let changed = match (&then, &now) {
+                    (Some(then), Some(now)) => wire::record::differences(then, now),
+                    (_, _) => Vec::new(),
+                };
+                let changed: Vec<Value> = changed
+                    .into_iter()
+                    .map(|(field, was, is)| json!({ "field": field, "was": was, "is": is }))
+                    .collect();
+                let mut error = ApiError::new(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message);
+                error.0.details = Some(json!({
+                    "number": number, "version": version, "changed": changed,
+                    "by": by.map(|by| by.to_string()), "at": at,
+                }));
+                error
+            }
+            ServiceError::Taken { number } => ApiError::conflict(message, json!({ "number": number })),
+            ServiceError::Job { id, state, hint } => {
+                ApiError::conflict(message, json!({ "job": id, "state": state, "hint": hint }))
+            }
+            ServiceError::Refused(_) => ApiError::conflict(message, json!({})),
+            ServiceError::NotUndone { version, rows } => {
+                let rows = manage::refused_rows(&rows);
+                ApiError::conflict(message, json!({ "version": version, "rows": rows }))
+            }
+            ServiceError::KeyReused => {
+                let message = "was used for another request; take a new one";
+                ApiError::validation(vec![FieldError::missing("Idempotency-Key", code::CONFLICT, message)])
+            }
+            ServiceError::Behind => ApiError::unavailable("this node has not caught up yet"),
+            ServiceError::Abandoned => ApiError::unavailable("the answer was not waited for"),
+            ServiceError::Store(StoreError::Busy) => ApiError::unavailable("another writer has the database"),
+            ServiceError::Store(StoreError::Stopped { .. }) => {
+                ApiError::unavailable("the database does not take writes")
+            }
+            ServiceError::Store(StoreError::Full) => {
+                let mut error =
+                    ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "there is no room to store this");
+                error.0.headers.push((header::RETRY_AFTER, HeaderValue::from_static("60")));
+                error
+            }
+            ServiceError::NoPartner { .. }
+            | ServiceError::NoKey { .. }
+            | ServiceError::PartnerExists { .. }
+            | ServiceError::DryRun
+            | ServiceError::Store(_) => ApiError::internal(causes(&error)),
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());
@@ -143,4 +249,15 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// An error and its causes, for the log.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }

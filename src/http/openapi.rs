@@ -4,10 +4,17 @@
 //! something else; `openapi.json` in the repository is a copy that a test
 //! compares with this.
 
+mod checks;
+mod jobs;
+mod manage;
+
 use serde_json::{Map, Value, json};
 
+use super::past::INLINE_MAX;
 use super::query::{PER_PAGE_DEFAULT, PER_PAGE_MAX, Takes};
+use crate::domain::{State, Verb};
 use crate::inventory::PARAMETERS;
+use crate::wire::past::COLUMNS as PAST_COLUMNS;
 use crate::wire::{self, Column};
 
 /// The whole description, as pretty JSON.
@@ -17,19 +24,38 @@ pub fn text() -> String {
     text
 }
 
-fn document() -> Value {
+pub(super) fn document() -> Value {
+    let mut document = described();
+    if let Some(paths) = document["paths"].as_object_mut() {
+        paths.extend(checks::paths());
+        paths.extend(manage::paths());
+        paths.extend(jobs::paths());
+    }
+    document["components"]["schemas"]["Finding"] = checks::schema();
+    document["components"]["schemas"]["ManagedNumber"] = manage::schema();
+    for (name, schema) in jobs::schemas() {
+        document["components"]["schemas"][name] = schema;
+    }
+    document
+}
+
+fn described() -> Value {
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Rollcall Partner API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Which customer has which phone number, where it routes, what it costs and when it expires. Read-only. Every time is UTC; every amount is a JSON number with its currency's decimals.",
+            "description": "Which customer has which phone number, where it routes, what it costs and when it expires. Every time is UTC; every amount is a JSON number with its currency's decimals.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
         "security": [{ "AuthId": [], "AuthToken": [] }],
         "tags": [
             { "name": "Phone numbers", "description": "The inventory." },
+            { "name": "The past", "description": "What happened, and what comes." },
+            { "name": "Checks", "description": "What is wrong: the Number Management Guide as answers." },
+            { "name": "Management", "description": "The verbs on numbers, accounts, applications and trunks, for keys with the scope `manage`. A write that is answered is durable." },
+            { "name": "Jobs", "description": "One verb on many numbers: previewed, run in batches, stopped, undone. For keys with the scope `manage`." },
             { "name": "Operations", "description": "For those who run the server. No credentials, no tenant's data." },
         ],
         "paths": {
@@ -61,6 +87,9 @@ fn document() -> Value {
                     } },
                 })),
             } },
+            "/api/v1/partner/numbers/{e164}/history": { "get": history() },
+            "/api/v1/partner/changes": { "get": changes() },
+            "/api/v1/partner/changes/{version}": { "get": one_change() },
             "/api/v1/partner/accounts": { "get": {
                 "operationId": "accounts",
                 "tags": ["Phone numbers"],
@@ -94,6 +123,7 @@ fn document() -> Value {
                 "AuthId": { "type": "apiKey", "in": "header", "name": "X-Auth-ID", "description": "The partner's id." },
                 "AuthToken": { "type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "The token of one of its keys." },
             },
+            "responses": shared_responses(),
             "schemas": {
                 "CustomerNumber": row_schema(wire::CUSTOMER),
                 "Number": row_schema(wire::GLOBAL),
@@ -107,6 +137,30 @@ fn document() -> Value {
                         ("active", json!({ "type": "integer" })),
                         ("suspended", json!({ "type": "integer" })),
                     ])),
+                ]),
+                "PastNumber": past_number(),
+                "HistoryEntry": object(&entry_schema(&[
+                    ("summary", json!({ "type": "string", "description": "In words, for people; the wording may change." })),
+                    ("before", past_image()),
+                    ("after", past_image()),
+                ])),
+                "Change": object(&entry_schema(&[
+                    ("entities_total", json!({ "type": "integer", "description": "How many accounts, applications, trunks and keys it changed." })),
+                    ("entities", json!({ "type": "array", "items": { "$ref": "#/components/schemas/EntityChange" } })),
+                    ("numbers_total", json!({ "type": "integer", "description": "How many numbers it changed." })),
+                    ("numbers", json!({ "type": "array", "items": { "$ref": "#/components/schemas/NumberChange" } })),
+                ])),
+                "EntityChange": object(&[
+                    ("kind", json!({ "enum": ["partner", "account", "application", "trunk", "key"] })),
+                    ("id", json!({ "type": "string" })),
+                    ("before", json!({ "type": ["object", "null"], "description": "null where it was created." })),
+                    ("after", json!({ "type": "object" })),
+                ]),
+                "NumberChange": object(&[
+                    ("number", json!({ "type": "string" })),
+                    ("summary", json!({ "type": "string" })),
+                    ("before", past_image()),
+                    ("after", past_image()),
                 ]),
                 "Meta": object(&[
                     ("total", json!({ "type": "integer", "description": "All matching rows on all pages, exactly." })),
@@ -179,6 +233,11 @@ fn parameters(takes: Takes) -> Vec<Value> {
             "description": "Rows after this number, instead of `page`; `Link` has the next one.",
             "schema": { "type": "string" }, "example": "+912271264217",
         }),
+        "as_of" => json!({
+            "name": name, "in": "query",
+            "description": "The inventory as it was at the end of this second, with the names of then. Not in the future.",
+            "schema": { "type": "string", "format": "date-time" }, "example": "2026-02-01T10:00:00Z",
+        }),
         name => {
             let parameter = PARAMETERS.iter().find(|parameter| parameter.name == name).expect("a known parameter");
             json!({
@@ -190,15 +249,208 @@ fn parameters(takes: Takes) -> Vec<Value> {
     takes.names().map(describe).collect()
 }
 
+fn history() -> Value {
+    let mut parameters = parameters(Takes::Paging);
+    parameters.insert(0, path_parameter("e164", "The number in E.164, its + as it is or as %2B.", "+912271264217"));
+    json!({
+        "operationId": "number_history",
+        "tags": ["The past"],
+        "summary": "What happened to one phone number since this partner first had it, oldest first",
+        "description": "Also of a number that was retired since. What other partners did with it is not shown.",
+        "parameters": parameters,
+        "responses": responses(&["401", "403", "404", "422", "429"], json!({
+            "description": "A page of its history.",
+            "headers": headers(false),
+            "content": { "application/json": {
+                "schema": list_of("HistoryEntry"),
+                "example": { "data": [sample_entry()], "meta": { "total": 1, "page": 1, "per_page": 20 } },
+            } },
+        })),
+    })
+}
+
+fn changes() -> Value {
+    let after = json!({
+        "name": "after", "in": "query", "description": "Changes after this version.",
+        "schema": { "type": "integer", "minimum": 0, "default": 0 },
+    });
+    let per_page = parameters(Takes::Paging).remove(1);
+    let last = json!({
+        "name": "Last-Event-ID", "in": "header",
+        "description": "Of a stream: the last change that the client got, instead of `after`.",
+        "schema": { "type": "integer", "minimum": 0 },
+    });
+    let example = sample_change();
+    json!({
+        "operationId": "changes",
+        "tags": ["The past"],
+        "summary": "What happened to the partner's inventory, oldest first, as pages or as a stream",
+        "description": format!(
+            "A change shows at most {INLINE_MAX} of its entities and of its numbers; the rest is at its own address. \
+             With `Accept: text/event-stream`, all changes after `after` and those to come, as server-sent events \
+             whose id is the version: a client that comes back with `Last-Event-ID` misses nothing."
+        ),
+        "parameters": [after, per_page, last],
+        "responses": responses(&["401", "403", "422", "429"], json!({
+            "description": "A page of changes, or the stream.",
+            "headers": headers(false),
+            "content": {
+                "application/json": {
+                    "schema": object(&[
+                        ("data", json!({ "type": "array", "items": { "$ref": "#/components/schemas/Change" } })),
+                        ("meta", object(&[
+                            ("version", json!({ "type": "integer", "description": "The partner's last change." })),
+                            ("next_after", json!({ "type": ["integer", "null"], "description": "The next page's `after`; null if there is no more yet." })),
+                            ("per_page", json!({ "type": "integer" })),
+                        ])),
+                    ]),
+                    "example": { "data": [example], "meta": { "version": 4, "next_after": 3, "per_page": 1 } },
+                },
+                "text/event-stream": {
+                    "schema": { "type": "string" },
+                    "example": format!("id: 3\nevent: change\ndata: {example}\n\n"),
+                },
+            },
+        })),
+    })
+}
+
+fn one_change() -> Value {
+    let mut parameters = parameters(Takes::Paging);
+    parameters.insert(0, path_parameter("version", "The version that the change made.", "3"));
+    json!({
+        "operationId": "change",
+        "tags": ["The past"],
+        "summary": "One change, with all that it changed in pages",
+        "parameters": parameters,
+        "responses": responses(&["401", "403", "404", "422", "429"], json!({
+            "description": "The change with a page of its entities and a page of its numbers; `total` counts the numbers.",
+            "headers": headers(false),
+            "content": { "application/json": {
+                "schema": object(&[
+                    ("data", json!({ "$ref": "#/components/schemas/Change" })),
+                    ("meta", json!({ "$ref": "#/components/schemas/Meta" })),
+                ]),
+                "example": { "data": sample_change(), "meta": { "total": 1, "page": 1, "per_page": 20 } },
+            } },
+        })),
+    })
+}
+
+/// What every entry of the log says of itself, then more.
+fn entry_schema(more: &[(&'static str, Value)]) -> Vec<(&'static str, Value)> {
+    let verbs: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
+    let mut all = vec![
+        (
+            "version",
+            json!({ "type": "integer", "description": "A partner's changes are numbered 1, 2, 3… without gaps." }),
+        ),
+        ("at", json!({ "type": "string", "format": "date-time" })),
+        ("verb", json!({ "enum": verbs })),
+        ("actor", json!({ "type": "string", "description": "key:ID or command:USER." })),
+        ("request_id", json!({ "type": ["string", "null"] })),
+    ];
+    all.extend_from_slice(more);
+    all
+}
+
+/// A number as it was, by the names of [`Column`].
+fn past_number() -> Value {
+    let columns = PAST_COLUMNS.iter();
+    let schemas: Vec<(&str, Value)> = columns.map(|&column| (column.name(), column_schema(column))).collect();
+    object(&schemas)
+}
+
+fn past_image() -> Value {
+    json!({
+        "oneOf": [{ "$ref": "#/components/schemas/PastNumber" }, { "type": "null" }],
+        "description": "null where the partner did not have the number.",
+    })
+}
+
+/// The import that brought the specification's sample number.
+fn sample_change() -> Value {
+    let mut change = sample_head();
+    change["entities_total"] = json!(1);
+    change["entities"] = json!([{
+        "kind": "account",
+        "id": "MA_48149cf4",
+        "before": null,
+        "after": { "name": "Credresolve", "created_at": "2026-02-01T10:00:00Z", "archived_at": null },
+    }]);
+    change["numbers_total"] = json!(1);
+    let mut number = json!({ "number": "+912271264217" });
+    sample_images(&mut number);
+    change["numbers"] = json!([number]);
+    change
+}
+
+fn sample_entry() -> Value {
+    let mut entry = sample_head();
+    sample_images(&mut entry);
+    entry
+}
+
+fn sample_head() -> Value {
+    json!({
+        "version": 3,
+        "at": "2026-02-01T10:00:00Z",
+        "verb": "import",
+        "actor": "command:asha",
+        "request_id": null,
+    })
+}
+
+fn sample_images(of: &mut Value) {
+    let sample = sample(wire::EXPORT);
+    let value = |column: &Column| match column {
+        Column::State => json!("active"),
+        Column::Since => json!("2026-02-01T10:00:00Z"),
+        column => sample[column.name()].clone(),
+    };
+    let after: Map<String, Value> =
+        PAST_COLUMNS.iter().map(|column| (column.name().to_owned(), value(column))).collect();
+    let summary = "came into stock; assigned to MA_48149cf4; routed to app_abc123; on trunk trunk_xyz";
+    of["summary"] = json!(summary);
+    of["before"] = Value::Null;
+    of["after"] = Value::Object(after);
+}
+
 fn path_parameter(name: &str, about: &str, example: &str) -> Value {
     json!({ "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" }, "example": example })
 }
 
+/// What an operation answers: success, and the errors it can have.
 fn responses(errors: &[&str], ok: Value) -> Value {
     let mut all = Map::new();
     all.insert("200".to_owned(), ok);
     for status in errors {
-        let (about, code, message) = match *status {
+        let shared = json!({ "$ref": format!("#/components/responses/{status}") });
+        all.insert((*status).to_owned(), shared);
+    }
+    Value::Object(all)
+}
+
+/// Every error that operations share, by its status.
+fn shared_responses() -> Value {
+    let mut all = Map::new();
+    for status in ["400", "401", "403", "404", "409", "412", "422", "429"] {
+        let (about, code, message) = match status {
+            "400" => (
+                "Not JSON, a key twice, nested too deep; or a header sent twice.",
+                "BAD_REQUEST",
+                "the body is not usable JSON: EOF while parsing an object at line 1 column 1",
+            ),
+            "409" => (
+                "The number is in a state that does not allow this: `details` say in which, since when and by whom.",
+                "CONFLICT",
+                "number +912271264217 is active since 2026-02-01T10:00:00Z: release it first",
+            ),
+            "412" => (
+                "`If-Match` is stale: `details` say what has changed.",
+                "PRECONDITION_FAILED",
+                "number +912271264217 has changed since: it is at version 7",
+            ),
             "401" => (
                 "Missing, unknown, wrong, expired or revoked credentials.",
                 "INVALID_CREDENTIALS",
@@ -220,7 +472,7 @@ fn responses(errors: &[&str], ok: Value) -> Value {
             }
         };
         all.insert(
-            (*status).to_owned(),
+            status.to_owned(),
             json!({
                 "description": about,
                 "content": { "application/json": {
@@ -243,6 +495,8 @@ fn headers(links: bool) -> Value {
     let mut headers = json!({
         "ETag": text("Changes whenever the answer could."),
         "X-Request-Id": text("Names this request in the log."),
+        "RateLimit": text("How many requests the key has left (r), and in how many seconds all of them again (t)."),
+        "RateLimit-Policy": text("How many requests the key may have at once (q), which it has again after w seconds."),
     });
     if links {
         headers["Link"] = text("next, prev, first, last (RFC 8288), relative, with the filters.");
@@ -286,6 +540,7 @@ fn row_schema(columns: &[Column]) -> Value {
 
 fn column_schema(column: Column) -> Value {
     let nullable = |about: &str| json!({ "type": ["string", "null"], "description": about });
+    let time = |about: &str| json!({ "type": ["string", "null"], "format": "date-time", "description": about });
     match column {
         Column::Number => json!({ "type": "string", "description": "In E.164.", "pattern": "^\\+[1-9][0-9]{6,14}$" }),
         Column::AccountAuthId => nullable("The customer that holds it; null if none does."),
@@ -305,15 +560,16 @@ fn column_schema(column: Column) -> Value {
             "description": "Rental a month, with the currency's own decimals: 500.00 INR, 500 JPY, 1.250 KWD.",
         }),
         Column::Currency => nullable("ISO 4217."),
-        Column::AssignedAt | Column::Since => {
-            json!({ "type": ["string", "null"], "format": "date-time", "description": "When it was assigned to this customer." })
-        }
-        Column::ExpiresAt | Column::QuarantineEndsAt | Column::ReservedUntil => json!({
-            "type": ["string", "null"], "format": "date-time",
-            "description": "When it stops routing calls; null if it renews itself.",
-        }),
+        Column::AssignedAt => time("When it was assigned to this customer."),
+        Column::ExpiresAt => time("When it stops routing calls; null if it renews itself."),
+        Column::Since => time("When it came into its state."),
+        Column::QuarantineEndsAt => time("When a quarantined number is available again."),
+        Column::ReservedUntil => time("When a reserved number is available again."),
         Column::Tags => json!({ "type": "array", "items": { "type": "string" } }),
-        Column::State => json!({ "type": "string" }),
+        Column::State => json!({
+            "enum": State::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>(),
+            "description": "Where it is in its life.",
+        }),
         Column::ReservedFor => nullable("The account it is promised to."),
     }
 }
@@ -335,12 +591,9 @@ fn sample(columns: &[Column]) -> Value {
         Column::Currency => json!("INR"),
         Column::AssignedAt => json!("2026-02-01T10:00:00Z"),
         Column::Tags => json!(["support"]),
-        Column::ExpiresAt
-        | Column::State
-        | Column::Since
-        | Column::QuarantineEndsAt
-        | Column::ReservedUntil
-        | Column::ReservedFor => Value::Null,
+        Column::State => json!("active"),
+        Column::Since => json!("2026-02-01T10:00:00Z"),
+        Column::ExpiresAt | Column::QuarantineEndsAt | Column::ReservedUntil | Column::ReservedFor => Value::Null,
     };
     let row: Map<String, Value> = columns.iter().map(|&column| (column.name().to_owned(), value(column))).collect();
     Value::Object(row)

@@ -15,7 +15,7 @@ use http_body::Frame;
 
 use super::error::ApiError;
 use super::query::{ListQuery, Takes};
-use super::{App, peer};
+use super::{App, past, peer};
 use crate::domain::{E164, Scope, Time};
 use crate::inventory::{Snapshot, Walk};
 use crate::wire::{self, Column, Form, Writer};
@@ -25,7 +25,7 @@ const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// In which form a list is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Format {
+pub(super) enum Format {
     Json,
     Csv,
     Ndjson,
@@ -61,21 +61,26 @@ impl Format {
     /// that asks for something else gets JSON, as one that asks for nothing.
     fn negotiate(headers: &HeaderMap) -> Format {
         let mut best = (Format::Json, 0.0);
-        for line in headers.get_all(header::ACCEPT) {
-            for range in line.to_str().unwrap_or_default().split(',') {
-                let mut parts = range.split(';').map(str::trim);
-                let name = parts.next().unwrap_or_default();
-                let known = Format::NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
-                let Some(&(_, format)) = known else { continue };
-                let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
-                let quality: f32 = quality.unwrap_or(0.0);
-                if quality > best.1 {
-                    best = (format, quality);
-                }
+        for (range, quality) in accepted(headers) {
+            let known = Format::NAMES.iter().find(|(known, _)| range.eq_ignore_ascii_case(known));
+            let Some(&(_, format)) = known else { continue };
+            if quality > best.1 {
+                best = (format, quality);
             }
         }
         best.0
     }
+}
+
+/// What `Accept` names, each with how much it is wanted.
+pub(super) fn accepted(headers: &HeaderMap) -> impl Iterator<Item = (&str, f32)> {
+    let lines = headers.get_all(header::ACCEPT).iter();
+    lines.flat_map(|line| line.to_str().unwrap_or_default().split(',')).map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
+        (name, quality.unwrap_or(0.0))
+    })
 }
 
 /// GET /api/v1/partner/accounts/{customer_auth_id}/numbers
@@ -89,25 +94,35 @@ pub async fn customer(
     let account = known.ok_or_else(ApiError::not_found)?.auth_id.clone();
     let mut query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Customer)?;
     query.filter.account = Some(account.as_str().into());
-    list(access.snapshot, query, wire::CUSTOMER, &request)
+    let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
+    // It may not have existed then.
+    snapshot.accounts.get(account.as_str()).ok_or_else(ApiError::not_found)?;
+    list(snapshot, query, wire::CUSTOMER, &request)
 }
 
 /// GET /api/v1/partner/numbers
 pub async fn global(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Global)?;
-    list(access.snapshot, query, wire::GLOBAL, &request)
+    let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
+    list(snapshot, query, wire::GLOBAL, &request)
 }
 
+/// `snapshot` is of the time that the query asks about.
 fn list(
     snapshot: Arc<Snapshot>,
     query: ListQuery,
     columns: &'static [Column],
     request: &Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let now = Time::now();
+    // What time alone does has happened up to then, and no further.
+    let now = query.as_of.unwrap_or_else(Time::now);
     let format = Format::negotiate(request.headers());
-    let tag = entity_tag(&snapshot, format, now);
+    let mut tag = entity_tag(&snapshot, format, now);
+    if let Some(time) = query.as_of {
+        // The present may be the same version; it shows another moment.
+        tag = past::tag(&tag, time);
+    }
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
@@ -146,7 +161,7 @@ pub async fn number(
     let row = number.and_then(|number| access.snapshot.get(number, now)).ok_or_else(ApiError::not_found)?;
     // No parameters: an unknown one is refused as everywhere.
     refuse_parameters(request.uri().query().unwrap_or_default())?;
-    let tag = entity_tag(&access.snapshot, Format::Json, now);
+    let tag = HeaderValue::try_from(super::manage::number_tag(row)).expect("digits and a dash");
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
@@ -193,7 +208,7 @@ pub async fn accounts(State(app): State<Arc<App>>, request: Request<Body>) -> Re
     Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
 }
 
-fn refuse_parameters(query: &str) -> Result<(), ApiError> {
+pub(super) fn refuse_parameters(query: &str) -> Result<(), ApiError> {
     use crate::domain::FieldError;
     use crate::domain::field::code;
     let errors: Vec<FieldError> = form_urlencoded::parse(query.as_bytes())
@@ -205,7 +220,7 @@ fn refuse_parameters(query: &str) -> Result<(), ApiError> {
 /// Names the state of the view that an answer was made from: the log up to its
 /// last change, the last moment at which the clock alone changed something,
 /// the format, and the program that wrote it.
-fn entity_tag(snapshot: &Snapshot, format: Format, now: Time) -> HeaderValue {
+pub(super) fn entity_tag(snapshot: &Snapshot, format: Format, now: Time) -> HeaderValue {
     let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
     let epoch = snapshot.epoch(now).map_or(0, Time::seconds);
     let format = match format {
@@ -234,7 +249,7 @@ fn hex(out: &mut Vec<u8>, value: u64, width: u32) {
 }
 
 /// Whether the client has this already (RFC 9110, weak comparison).
-fn unchanged(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+pub(super) fn unchanged(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let lines = headers.get_all(header::IF_NONE_MATCH).iter();
     lines
         .filter_map(|line| line.to_str().ok())
@@ -243,7 +258,7 @@ fn unchanged(headers: &HeaderMap, tag: &HeaderValue) -> bool {
         .any(|wanted| wanted == "*" || wanted.strip_prefix("W/").unwrap_or(wanted).as_bytes() == tag.as_bytes())
 }
 
-fn answer(status: StatusCode, body: Body, tag: HeaderValue, format: Option<Format>) -> Response<Body> {
+pub(super) fn answer(status: StatusCode, body: Body, tag: HeaderValue, format: Option<Format>) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();

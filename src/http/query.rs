@@ -4,8 +4,10 @@
 use std::borrow::Cow;
 
 use crate::domain::field::code;
-use crate::domain::{E164, FieldError};
+use crate::domain::time::BadTime;
+use crate::domain::{E164, FieldError, Time};
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError, Selection, Window, parse_after};
+use crate::service::jobs::RowResult;
 
 use super::error::ApiError;
 use crate::wire::whole;
@@ -19,8 +21,12 @@ pub struct ListQuery {
     pub filter: Filter,
     pub order: Order,
     pub after: Option<E164>,
+    /// The inventory as it was at the end of this second, instead of as it is.
+    pub as_of: Option<Time>,
     pub page: u64,
     pub per_page: u64,
+    /// Which rows of a job.
+    pub result: Option<RowResult>,
     /// The parameters that links keep, as they stand in them, each with an
     /// `&` behind it: all but paging, as they were sent.
     kept: String,
@@ -30,12 +36,14 @@ pub struct ListQuery {
 /// What a list can be asked besides `page` and `per_page`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Takes {
-    /// Filters, order and `after`, over all accounts.
+    /// Filters, order, `after` and `as_of`, over all accounts.
     Global,
     /// The same within one account, so without `account_auth_id`.
     Customer,
     /// Nothing.
     Paging,
+    /// Which rows of a job.
+    JobRows,
 }
 
 impl Takes {
@@ -43,15 +51,19 @@ impl Takes {
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let filters = PARAMETERS.iter().map(|parameter| parameter.name);
         let own = filters.filter(move |name| self.takes(name));
-        let after = (self != Takes::Paging).then_some("after");
-        ["page", "per_page"].into_iter().chain(after).chain(own)
+        let walks: &[&str] = match self {
+            Takes::Global | Takes::Customer => &["after", "as_of"],
+            Takes::Paging | Takes::JobRows => &[],
+        };
+        let result = (self == Takes::JobRows).then_some("result");
+        ["page", "per_page"].into_iter().chain(result).chain(walks.iter().copied()).chain(own)
     }
 
     fn takes(self, name: &str) -> bool {
         match self {
             Takes::Global => true,
             Takes::Customer => name != "account_auth_id",
-            Takes::Paging => false,
+            Takes::Paging | Takes::JobRows => false,
         }
     }
 }
@@ -63,8 +75,10 @@ impl ListQuery {
             filter: Filter::default(),
             order: Order::default(),
             after: None,
+            as_of: None,
             page: 1,
             per_page: PER_PAGE_DEFAULT,
+            result: None,
             kept: String::new(),
             sized: false,
         };
@@ -85,22 +99,37 @@ impl ListQuery {
                         None => errors.push(FieldError::new("page", code::OUT_OF_RANGE, "must be 1 or more", &value)),
                     }
                 }
-                "per_page" => match bounded(&value, 1, PER_PAGE_MAX) {
-                    Some(per_page) => {
+                "per_page" => match per_page(&value) {
+                    Ok(per_page) => {
                         list.per_page = per_page;
                         list.sized = true;
                     }
+                    Err(error) => errors.push(error),
+                },
+                "result" if takes == Takes::JobRows => match RowResult::parse(&value) {
+                    Some(result) => list.result = Some(result),
+                    None if value.is_empty() => {}
                     None => {
-                        let message = format!("must be between 1 and {PER_PAGE_MAX}");
-                        errors.push(FieldError::new("per_page", code::OUT_OF_RANGE, message, &value));
+                        let known: Vec<&str> = RowResult::ALL.iter().map(|result| result.as_str()).collect();
+                        let message = format!("must be one of {}", known.join(", "));
+                        errors.push(FieldError::new("result", code::INVALID, message, &value));
                     }
                 },
-                "after" if takes != Takes::Paging => {
+                "after" if matches!(takes, Takes::Global | Takes::Customer) => {
                     if !value.is_empty() {
                         match parse_after(&value) {
                             Ok(number) => list.after = Some(number),
                             Err(error) => errors.push(error),
                         }
+                    }
+                }
+                "as_of" if matches!(takes, Takes::Global | Takes::Customer) => {
+                    if !value.is_empty() {
+                        match as_of(&value) {
+                            Ok(time) => list.as_of = Some(time),
+                            Err(error) => errors.push(error),
+                        }
+                        list.keep("as_of", &value);
                     }
                 }
                 name => {
@@ -114,8 +143,7 @@ impl ListQuery {
                         Err(QueryError::Value(error)) => errors.push(error),
                         Err(QueryError::Unknown) => {
                             let known: Vec<&str> = takes.names().collect();
-                            let message = format!("is not a parameter; known are {}", known.join(", "));
-                            errors.push(FieldError::new(name, code::UNKNOWN, message, &value));
+                            errors.push(unknown(name, &value, &known));
                         }
                     }
                 }
@@ -133,11 +161,16 @@ impl ListQuery {
         if errors.is_empty() { Ok(list) } else { Err(ApiError::validation(errors)) }
     }
 
+    /// How many rows come before the page.
+    pub fn skip(&self) -> u64 {
+        (self.page - 1).saturating_mul(self.per_page)
+    }
+
     pub fn window(&self) -> Window {
         let rows = self.per_page as usize;
         match self.after {
             Some(number) => Window::After { number, rows },
-            None => Window::Page { skip: (self.page - 1).saturating_mul(self.per_page), rows },
+            None => Window::Page { skip: self.skip(), rows },
         }
     }
 
@@ -202,13 +235,82 @@ impl ListQuery {
     }
 }
 
+/// Which changes are asked for, and how many at once.
+#[derive(Debug)]
+pub struct ChangesQuery {
+    /// Those after this version.
+    pub after: u64,
+    pub per_page: u64,
+}
+
+impl ChangesQuery {
+    /// The names it knows.
+    pub const NAMES: [&str; 2] = ["after", "per_page"];
+
+    pub fn parse(query: &str) -> Result<ChangesQuery, ApiError> {
+        let mut changes = ChangesQuery { after: 0, per_page: PER_PAGE_DEFAULT };
+        let mut errors: Vec<FieldError> = Vec::new();
+        let mut seen: Vec<String> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if seen.iter().any(|seen| *seen == name) {
+                errors.push(FieldError::new(&name, code::REPEATED, "must be given once", &value));
+                continue;
+            }
+            seen.push(name.clone().into_owned());
+            match &*name {
+                "after" if value.is_empty() => {}
+                "after" => match version("after", &value) {
+                    Ok(after) => changes.after = after,
+                    Err(error) => errors.push(error),
+                },
+                "per_page" => match per_page(&value) {
+                    Ok(per_page) => changes.per_page = per_page,
+                    Err(error) => errors.push(error),
+                },
+                name => errors.push(unknown(name, &value, &ChangesQuery::NAMES)),
+            }
+        }
+        if errors.is_empty() { Ok(changes) } else { Err(ApiError::validation(errors)) }
+    }
+}
+
+/// A version of a partner, 0 for before its first change. The highest that
+/// means anything is far above what the store can count to.
+pub fn version(field: &str, text: &str) -> Result<u64, FieldError> {
+    let wrong = || FieldError::new(field, code::INVALID, "must be the version of a change, a whole number", text);
+    bounded(text, 0, u64::MAX).ok_or_else(wrong)
+}
+
+fn per_page(text: &str) -> Result<u64, FieldError> {
+    let wrong = || {
+        let message = format!("must be between 1 and {PER_PAGE_MAX}");
+        FieldError::new("per_page", code::OUT_OF_RANGE, message, text)
+    };
+    bounded(text, 1, PER_PAGE_MAX).ok_or_else(wrong)
+}
+
+/// A time that is not to come.
+fn as_of(text: &str) -> Result<Time, FieldError> {
+    let wrong = |code, message: &str| FieldError::new("as_of", code, message, text);
+    let time: Time = text.parse().map_err(|error: BadTime| wrong(code::INVALID, &error.to_string()))?;
+    if time > Time::now() {
+        return Err(wrong(code::OUT_OF_RANGE, "must not be in the future"));
+    }
+    Ok(time)
+}
+
+fn unknown(name: &str, value: &str, known: &[&str]) -> FieldError {
+    let message = format!("is not a parameter; known are {}", known.join(", "));
+    FieldError::new(name, code::UNKNOWN, message, value)
+}
+
 enum Target {
     Page(u64),
     After(E164),
 }
 
 /// A whole number written in ASCII digits alone, within bounds.
-fn bounded(text: &str, min: u64, max: u64) -> Option<u64> {
+pub(super) fn bounded(text: &str, min: u64, max: u64) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|value| plain && (min..=max).contains(value))
 }

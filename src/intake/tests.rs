@@ -736,7 +736,7 @@ fn fields() -> impl Strategy<Value = Fields> {
     let whose = (cell(id()), cell(name()), cell(id()), cell(name()), cell(id()), cell(id()));
     let words = (
         cell(prop::sample::select(Status::ALL)),
-        cell(prop::sample::select(State::ALL)),
+        cell(prop::sample::select(State::STORED)),
         cell(prop::sample::select(NumberType::ALL)),
         cell(prop::sample::select(vec!["IN", "FR", "XK"])),
         cell(name()),

@@ -112,6 +112,11 @@ pub enum QueryError {
 }
 
 impl Filter {
+    /// Whether the search lets everything through.
+    pub fn search_is_all(&self) -> bool {
+        matches!(self.search, None | Some(Pattern::Digits { digits: 0, .. }))
+    }
+
     /// Sets one parameter by its name. An empty value means no filter.
     pub fn set(&mut self, order: &mut Order, name: &str, value: &str) -> Result<(), QueryError> {
         let known = PARAMETERS.iter().any(|parameter| parameter.name == name);

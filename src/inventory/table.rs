@@ -1,13 +1,14 @@
 //! Small things that numbers refer to, each at a fixed index.
 //!
 //! An index never moves, so rows hold indices instead of ids: four bytes and
-//! no hashing. Entries are added and replaced, never removed.
+//! no hashing. Entries are added and replaced. Only a snapshot that goes back
+//! in time forgets some; their places stay empty.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::domain::{Account, Application, Key, Trunk};
+use crate::domain::{Account, Acknowledgement, Application, Key, Trunk};
 
 /// An index into a [`Table`] or [`Interned`], or none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -49,6 +50,12 @@ impl Entry for Trunk {
     }
 }
 
+impl Entry for Acknowledgement {
+    fn id(&self) -> &str {
+        &self.finding
+    }
+}
+
 impl Entry for Key {
     fn id(&self) -> &str {
         self.id.as_str()
@@ -58,7 +65,7 @@ impl Entry for Key {
 /// Entities of one kind, found by id or index.
 #[derive(Clone)]
 pub struct Table<T> {
-    entries: Vec<Arc<T>>,
+    entries: Vec<Option<Arc<T>>>,
     by_id: HashMap<Arc<str>, Index>,
 }
 
@@ -72,11 +79,19 @@ impl<T: Entry> Table<T> {
     /// Adds an entity, or replaces the one that has its id.
     pub fn put(&mut self, entity: T) {
         match self.by_id.get(entity.id()) {
-            Some(&Index(at)) => self.entries[at as usize] = Arc::new(entity),
+            Some(&Index(at)) => self.entries[at as usize] = Some(Arc::new(entity)),
             None => {
                 self.by_id.insert(entity.id().into(), Index::at(self.entries.len()));
-                self.entries.push(Arc::new(entity));
+                self.entries.push(Some(Arc::new(entity)));
             }
+        }
+    }
+
+    /// Lets go of an entity, for a time at which it did not exist. No row may
+    /// refer to it.
+    pub(super) fn forget(&mut self, id: &str) {
+        if let Some(at) = self.by_id.remove(id).and_then(Index::get) {
+            self.entries[at] = None;
         }
     }
 
@@ -89,20 +104,31 @@ impl<T: Entry> Table<T> {
     }
 
     pub(super) fn at(&self, index: Index) -> Option<&T> {
-        index.get().map(|at| &*self.entries[at])
+        self.entries[index.get()?].as_deref()
     }
 
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.by_id.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.by_id.is_empty()
     }
 
     /// In the order in which they came, which is that of their indices.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().map(|entity| &**entity)
+        self.entries.iter().flatten().map(|entity| &**entity)
+    }
+
+    /// Something for each place in turn, without what is for an empty one.
+    pub(super) fn taken<V>(&self, places: Vec<V>) -> Vec<V> {
+        let taken = self.entries.iter().map(Option::is_some);
+        places.into_iter().zip(taken).filter_map(|(value, taken)| taken.then_some(value)).collect()
+    }
+
+    /// How many places there are.
+    pub(super) fn places(&self) -> usize {
+        self.entries.len()
     }
 
     /// In the order of their ids.

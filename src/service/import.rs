@@ -22,7 +22,7 @@ use crate::domain::{
     Record, State, Status, Tags, Time, Trunk, TrunkId, Verb, plan,
 };
 use crate::intake::{self, Cell, Field, Fields, Header, IntakeError, Item, Numbers, RowError};
-use crate::store::{Abort, Entry, Holding, StoreError, Target, Transaction};
+use crate::store::{Abort, Holding, StoreError, Target, Transaction};
 
 use super::{Service, ServiceError};
 
@@ -140,7 +140,7 @@ impl Service {
         let aborts = options.on_error == OnError::Abort;
         // What will not be committed need not be written to find out.
         let probe = options.dry_run || (aborts && tally.rejected > 0);
-        let entry = Entry { at: Time::now(), actor: self.actor.clone(), request_id: None, verb: Verb::Import };
+        let entry = self.entry(Verb::Import);
         let at = entry.at;
 
         let mut outcome: Option<Result<(Tally, bool), ImportError>> = None;
@@ -444,7 +444,7 @@ impl<'a, 't> Run<'a, 't> {
             let number = same[0].number;
             let before = match holding {
                 Holding::Free => None,
-                Holding::Ours(record) => Some(record),
+                Holding::Ours { record, .. } => Some(record),
                 Holding::Foreign => {
                     for row in same {
                         self.refused(row.line, refuse("number", number, TAKEN));
@@ -788,7 +788,7 @@ fn settle_place(
                     format!("the number is reserved for another account{until}; give --move to assign it now"),
                 ));
             }
-            State::Reserved | State::Available | State::Active | State::Suspended => {}
+            State::Reserved | State::Available | State::Active | State::Suspended | State::Retired => {}
         }
     }
     let ends = |cell: &Cell<Time>, column: &'static str, state: State| {
@@ -820,7 +820,9 @@ fn settle_place(
                 account.ok_or_else(|| refuse("reserved_for", "", "a number that is reserved needs an account"))?;
             (State::Reserved, Some(account), Some(ends(&fields.reserved_until, "reserved_until", State::Reserved)?))
         }
-        (None, Some(State::Available | State::Active | State::Suspended)) => (State::Available, None, None),
+        (None, Some(State::Available | State::Active | State::Suspended | State::Retired)) => {
+            (State::Available, None, None)
+        }
         (None, None) => match current.filter(|current| !current.state.held()) {
             Some(current) => (current.state, current.account.clone(), current.until),
             None => (State::Available, None, None),

@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::domain::{KeyId, PartnerId, PartnerKey, Time};
 use crate::inventory::{Image, Loader, Snapshot};
+use crate::service::past::Pasts;
 use crate::store::{Batch, BatchRow, Head, Load, Loaded, Store, StoreError};
 
 /// How many log entries are read at a time.
@@ -29,6 +31,8 @@ const BATCHES_AHEAD: usize = 8;
 pub struct Node {
     pub key: PartnerKey,
     current: ArcSwap<Snapshot>,
+    /// The version of `current`, once readers can have it.
+    published: watch::Sender<u64>,
     /// When each key was last used, in seconds; written to the store now and
     /// then by [`Replica::flush_key_uses`].
     uses: ArcSwap<HashMap<KeyId, AtomicI64>>,
@@ -37,12 +41,18 @@ pub struct Node {
 impl Node {
     fn new(snapshot: Snapshot) -> Node {
         let uses = ArcSwap::from_pointee(HashMap::new());
-        Node { key: snapshot.key, current: ArcSwap::from_pointee(snapshot), uses }
+        let published = watch::Sender::new(snapshot.version);
+        Node { key: snapshot.key, current: ArcSwap::from_pointee(snapshot), published, uses }
     }
 
     /// The partner as it is now. Costs a reference count.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// Wakes whenever another version can be read.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 
     pub(super) fn used(&self, key: &KeyId, now: Time) {
@@ -69,6 +79,8 @@ pub struct Replica {
     store: Arc<dyn Store>,
     nodes: ArcSwap<Nodes>,
     follower: Mutex<Follower>,
+    /// Snapshots of earlier versions that were asked for.
+    pub(super) pasts: Pasts,
     /// When the store last answered, in seconds since the epoch.
     heard_at: AtomicI64,
     /// Whether the last attempt to follow succeeded.
@@ -125,6 +137,7 @@ impl Loading {
             }
             Loaded::Trunk(key, trunk) => Arc::make_mut(&mut self.snapshot(key)?.trunks).put(trunk),
             Loaded::Key(partner, key) => Arc::make_mut(&mut self.snapshot(partner)?.keys).put(key),
+            Loaded::Acknowledgement(key, one) => Arc::make_mut(&mut self.snapshot(key)?.acknowledgements).put(one),
             Loaded::Numbers(batch) => self.numbers(&batch)?,
         }
         Ok(())
@@ -169,6 +182,7 @@ impl Replica {
             store,
             nodes: ArcSwap::from_pointee(nodes),
             follower: Mutex::default(),
+            pasts: Pasts::default(),
             heard_at: AtomicI64::new(Time::now().seconds()),
             following: AtomicBool::new(true),
         })
@@ -233,6 +247,8 @@ impl Replica {
                 Err(Setback::Log(reason)) => {
                     error!(partner.key = %head.key, reason, "the log does not fit the index; loading the partner afresh");
                     metrics::counter!("rollcall_resyncs_total").increment(1);
+                    // What was made by going back from the old log is not its past.
+                    self.pasts.forget(head.key);
                     load(&*self.store, Load { only: Some(head.key), numbers: true })?.remove(&head.key)
                 }
             };
@@ -274,7 +290,11 @@ impl Replica {
 
     fn publish(&self, follower: &mut Follower, node: Option<&Arc<Node>>, snapshot: Snapshot) {
         match node {
-            Some(node) => follower.replaced.push(node.current.swap(Arc::new(snapshot))),
+            Some(node) => {
+                let version = snapshot.version;
+                follower.replaced.push(node.current.swap(Arc::new(snapshot)));
+                node.published.send_replace(version);
+            }
             None => {
                 let node = Arc::new(Node::new(snapshot));
                 self.nodes.rcu(|nodes| {

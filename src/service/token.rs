@@ -52,6 +52,11 @@ pub fn key_id() -> String {
     format!("key_{}", random::<12>())
 }
 
+/// A fresh name for a job.
+pub fn job_id() -> String {
+    format!("job_{}", random::<12>())
+}
+
 /// A fresh name for a request: 48 random bits in hexadecimal.
 pub fn request_id() -> String {
     const BYTES: usize = 6;

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::{Entry, StoreError};
@@ -19,10 +20,13 @@ use crate::domain::{E164, EntityChange, NumberChange, PartnerKey, Record};
 /// How many numbers share a group: those that differ in the last four digits.
 const GROUP: u64 = 10_000;
 
+/// First number, count, and the images before and after.
+type Run = (u64, u32, u32, u32);
+
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Part {
-    images: Vec<Record>,
-    runs: Vec<(u64, u32, u32, u32)>,
+struct Part<I> {
+    images: Vec<I>,
+    runs: Vec<Run>,
 }
 
 /// One part ready to be stored.
@@ -47,9 +51,9 @@ pub fn encode(changes: &[NumberChange]) -> impl Iterator<Item = Encoded> {
     })
 }
 
-fn part(group: &[NumberChange]) -> Part {
+fn part(group: &[NumberChange]) -> Part<Record> {
     let mut images = Images::default();
-    let mut runs: Vec<(u64, u32, u32, u32)> = Vec::new();
+    let mut runs: Vec<Run> = Vec::new();
     for change in group {
         let before = images.place(0, change.before.as_ref());
         let after = images.place(1, change.after.as_ref());
@@ -91,29 +95,124 @@ impl<'a> Images<'a> {
     }
 }
 
-/// Reads a part back into changes, in number order.
-pub fn decode(body: &str, out: &mut Vec<NumberChange>) -> Result<(), StoreError> {
-    let corrupt = |what: String| StoreError::Corrupt { what };
-    let part: Part = serde_json::from_str(body).map_err(|error| corrupt(format!("a part of the log: {error}")))?;
-    let image = |at: u32| match at {
-        0 => Ok(None),
-        at => match part.images.get(at as usize - 1) {
-            Some(image) => Ok(Some(image.clone())),
-            None => Err(corrupt(format!("a part of the log refers to image {at}, which it does not have"))),
-        },
-    };
-    for &(first, count, before, after) in &part.runs {
-        // A damaged count must not fill the memory, nor a damaged first number
-        // overflow.
-        if u64::from(count) > GROUP || E164::new(first).is_none() {
-            return Err(corrupt(format!("a part of the log has a run of {count} numbers from {first}")));
+impl<'a, I: serde::Deserialize<'a>> Part<I> {
+    fn read(body: &'a str) -> Result<Part<I>, StoreError> {
+        let part: Part<I> =
+            serde_json::from_str(body).map_err(|error| corrupt(format!("a part of the log: {error}")))?;
+        for &(first, count, ..) in &part.runs {
+            // A damaged count must not fill the memory, nor a damaged first
+            // number overflow.
+            let last = first.checked_add(u64::from(count.saturating_sub(1))).and_then(E164::new);
+            if u64::from(count) > GROUP || E164::new(first).is_none() || last.is_none() {
+                return Err(corrupt(format!("a part of the log has a run of {count} numbers from {first}")));
+            }
         }
-        for digits in first..first + u64::from(count) {
-            let number = E164::new(digits).ok_or_else(|| corrupt(format!("number {digits} in the log")))?;
-            out.push(NumberChange { number, before: image(before)?, after: image(after)? });
+        Ok(part)
+    }
+
+    /// The image at a place; none where the number was not there.
+    fn image(&self, at: u32) -> Result<Option<&I>, StoreError> {
+        match (at, self.images.get((at as usize).wrapping_sub(1))) {
+            (0, _) => Ok(None),
+            (_, Some(image)) => Ok(Some(image)),
+            (at, None) => Err(corrupt(format!("a part of the log refers to image {at}, which it does not have"))),
         }
     }
+}
+
+/// Reads a part back into changes, in number order.
+pub fn decode(body: &str, out: &mut Vec<NumberChange>) -> Result<(), StoreError> {
+    let part: Part<Record> = Part::read(body)?;
+    for &(first, count, before, after) in &part.runs {
+        let (before, after) = (part.image(before)?, part.image(after)?);
+        push(out, first, u64::from(count), before.cloned(), after.cloned())?;
+    }
     Ok(())
+}
+
+/// Adds `count` numbers from `first` on that all changed alike.
+fn push(
+    out: &mut Vec<NumberChange>,
+    first: u64,
+    count: u64,
+    before: Option<Record>,
+    after: Option<Record>,
+) -> Result<(), StoreError> {
+    for digits in first..first + count {
+        let number = E164::new(digits).ok_or_else(|| corrupt(format!("number {digits} in the log")))?;
+        out.push(NumberChange { number, before: before.clone(), after: after.clone() });
+    }
+    Ok(())
+}
+
+/// Makes what was decoded from all parts of a change, in their order, sorted
+/// and each number one change: from its first image to its last.
+pub fn merge(numbers: &mut Vec<NumberChange>) {
+    // Parts of a large change come in batches, each sorted; the sort is stable.
+    numbers.sort_by_key(|change: &NumberChange| change.number);
+    numbers.dedup_by(|later, first| {
+        let same = later.number == first.number;
+        if same {
+            first.after = later.after.take();
+        }
+        same
+    });
+}
+
+/// A part of which only a few numbers are wanted: only their images are read.
+pub struct Skimmed<'a>(Part<&'a RawValue>);
+
+impl<'a> Skimmed<'a> {
+    pub fn read(body: &'a str) -> Result<Skimmed<'a>, StoreError> {
+        Ok(Skimmed(Part::read(body)?))
+    }
+
+    /// The group of 10,000 that all its numbers are of.
+    pub fn group(&self) -> u64 {
+        self.0.runs.first().map_or(0, |run| run.0 / GROUP)
+    }
+
+    pub fn count(&self) -> u64 {
+        self.0.runs.iter().map(|run| u64::from(run.1)).sum()
+    }
+
+    /// Its numbers, in order.
+    pub fn digits(&self) -> impl Iterator<Item = u64> {
+        self.0.runs.iter().flat_map(|&(first, count, ..)| first..first + u64::from(count))
+    }
+
+    pub fn find(&self, number: E164) -> Result<Option<NumberChange>, StoreError> {
+        let digits = number.digits();
+        let run = self.0.runs.iter().find(|run| (run.0..run.0 + u64::from(run.1)).contains(&digits));
+        let Some(&(_, _, before, after)) = run else { return Ok(None) };
+        Ok(Some(NumberChange { number, before: self.record(before)?, after: self.record(after)? }))
+    }
+
+    /// Reads the changes from the one at `skip` on, at most `limit`.
+    pub fn window(&self, mut skip: u64, limit: usize, out: &mut Vec<NumberChange>) -> Result<(), StoreError> {
+        let full = out.len() + limit;
+        for &(first, count, before, after) in &self.0.runs {
+            let count = u64::from(count);
+            let take = count.saturating_sub(skip).min((full - out.len()) as u64);
+            if take > 0 {
+                push(out, first + skip, take, self.record(before)?, self.record(after)?)?;
+            }
+            skip = skip.saturating_sub(count);
+            if out.len() == full {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, at: u32) -> Result<Option<Record>, StoreError> {
+        let read = |image: &&RawValue| serde_json::from_str(image.get());
+        self.0.image(at)?.map(read).transpose().map_err(|error| corrupt(format!("an image in the log: {error}")))
+    }
+}
+
+fn corrupt(what: String) -> StoreError {
+    StoreError::Corrupt { what }
 }
 
 /// The digest of one change, fed its parts as they are written or read.
@@ -208,7 +307,9 @@ mod tests {
     proptest! {
         #[test]
         fn decoding_undoes_encoding(
-            edits in prop::collection::btree_map(912_271_260_000_u64..912_271_290_000, (0..3_i64, 0..3_i64), 0..200)
+            edits in prop::collection::btree_map(912_271_260_000_u64..912_271_290_000, (0..3_i64, 0..3_i64), 0..200),
+            skip in 0..150_usize,
+            limit in 0..150_usize,
         ) {
             let image = |cost: i64| (cost > 0).then(|| record(cost, "t"));
             let changes: Vec<NumberChange> = edits
@@ -221,7 +322,22 @@ mod tests {
                 .collect();
             let mut back = Vec::new();
             for part in encode(&changes) {
+                let before = back.len();
                 decode(&part.body, &mut back).expect("what was encoded");
+                let decoded = &back[before..];
+                let skimmed = Skimmed::read(&part.body).expect("what was encoded");
+                prop_assert_eq!(skimmed.count(), decoded.len() as u64);
+                prop_assert_eq!(skimmed.group(), decoded[0].number.digits() / GROUP);
+                prop_assert!(skimmed.digits().eq(decoded.iter().map(|change| change.number.digits())));
+                let mut shown = Vec::new();
+                skimmed.window(skip as u64, limit, &mut shown).expect("what was encoded");
+                prop_assert!(shown.iter().eq(decoded.iter().skip(skip).take(limit)));
+                for change in decoded.iter().take(5) {
+                    let found = skimmed.find(change.number).expect("reads");
+                    prop_assert_eq!(found.as_ref(), Some(change));
+                }
+                let absent = E164::new(decoded[decoded.len() - 1].number.digits() + 1).expect("a number");
+                prop_assert_eq!(skimmed.find(absent).expect("reads"), None);
             }
             prop_assert_eq!(back, changes);
         }

@@ -6,45 +6,58 @@
 //! file beside a server, which sees it by `PRAGMA data_version`.
 //!
 //! Invariant: after a failed sync nothing more is acknowledged by this process
-//! (`StoreError::Stopped`), because what the file holds is then unknown.
+//! (`StoreError::Stopped`), because what the file holds is then unknown: the
+//! kernel does not try those writes again, and says that they are done. The
+//! next process has the write-ahead log, and begins by writing all of it into
+//! the file once more.
 
-use std::collections::{BTreeMap, HashMap};
+mod history;
+mod jobs;
+mod rows;
+mod transaction;
+
+use std::collections::BTreeMap;
+use std::ffi::c_int;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, params};
 
-use super::log::{self, Chain};
+use self::rows::*;
+use self::transaction::{SqliteTransaction, Written};
 use super::{
-    Abort, Batch, BatchRow, Draft, Entry, Head, Holding, Load, Loaded, Open, Store, StoreError, Target, Transaction,
+    Abort, Batch, BatchRow, Draft, Entry, Head, Listed, Load, Loaded, Open, Past, Store, StoreError, StoredJob, Target,
+    log,
 };
-use crate::domain::change::{Edit, GENESIS};
-use crate::domain::{
-    Account, AccountId, Actor, Application, ApplicationId, Change, Country, Currency, Dates, E164, EntityChange, Key,
-    KeyId, Logged, Money, NumberChange, NumberType, Partner, PartnerId, PartnerKey, Record, Scope, State, Tags, Time,
-    Trunk, TrunkId, Verb,
-};
+use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
 
 /// "Roll" in the file's header: this is a Rollcall database.
 const APPLICATION_ID: i64 = 0x526f_6c6c;
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_initial.sql"),
+    include_str!("../../migrations/sqlite/0002_writes.sql"),
+    include_str!("../../migrations/sqlite/0004_checks.sql"),
+];
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
-/// How long notes of when keys were used wait for a writer.
-const BUSY_USES: Duration = Duration::from_millis(500);
+/// How long a write outside the log waits for another.
+const BUSY_ASIDE: Duration = Duration::from_millis(500);
 /// The most writes that share one sync; bounds how long the first one waits.
 const GROUP_MAX: usize = 100;
 /// How long a written but uncommitted member waits before it commits itself.
 const GROUP_WAIT: Duration = Duration::from_millis(2);
-/// From how many wanted numbers in one group of 10,000 a range scan beats
-/// looking each up.
-const SCAN_FROM: usize = 64;
+/// How many pages the write-ahead log has before it is moved into the file.
+const CHECKPOINT_PAGES: c_int = 1_000;
+/// How many connections are kept for reads that wait for nothing.
+const READERS_MAX: usize = 4;
 /// How many numbers are loaded at a time: enough that their images are few,
 /// few enough that they stay in the processor's cache until they are taken.
 const BATCH_ROWS: usize = 4_096;
@@ -57,10 +70,14 @@ pub struct SqliteStore {
     outcomes: Mutex<Outcomes>,
     committed: Condvar,
     follower: Mutex<Follower>,
+    /// Connections that are not reading just now.
+    readers: Mutex<Vec<Connection>>,
 }
 
 struct Writer {
     connection: Connection,
+    /// How many pages the write-ahead log had at the last commit.
+    log_pages: Arc<AtomicI32>,
     /// The group that the next write joins, counted from 1.
     group: u64,
     /// How many writes of the open transaction wait for its commit. The
@@ -108,6 +125,50 @@ impl From<rusqlite::Error> for Abort {
     }
 }
 
+impl Writer {
+    fn new(mut connection: Connection) -> Result<Writer, StoreError> {
+        // In the place of the engine's own hook, which checkpoints within a
+        // commit and says nothing if that fails.
+        let log_pages = Arc::new(AtomicI32::new(0));
+        let pages = log_pages.clone();
+        connection.wal_hook(Some(move |_: &mut Wal, log_pages: c_int| {
+            pages.store(log_pages, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Writer { connection, log_pages, group: 1, members: 0, stopped: None })
+    }
+
+    /// Takes no more writes, after what may have been a failed sync.
+    fn stop(&mut self, what: &str, error: &StoreError) -> Arc<str> {
+        tracing::error!(error = error as &dyn std::error::Error, "{what} failed; no more writes are taken");
+        let reason: Arc<str> = match error {
+            StoreError::Sqlite(cause) => cause.to_string().into(),
+            error => error.to_string().into(),
+        };
+        self.stopped = Some(reason.clone());
+        reason
+    }
+
+    /// Moves the write-ahead log into the file once it has grown.
+    fn checkpoint(&mut self) {
+        if self.stopped.is_some() || self.log_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
+            return;
+        }
+        if let Err(error) = checkpoint(&self.connection, CheckpointMode::PASSIVE) {
+            self.stop("a checkpoint", &error);
+        }
+    }
+}
+
+/// Moves the write-ahead log into the file, or what of it may be. It is not
+/// waited for, nor for room: the log keeps what it has.
+fn checkpoint(connection: &Connection, mode: CheckpointMode) -> Result<(), StoreError> {
+    match connection.wal_checkpoint_v2(Some(MAIN_DB), mode).map_err(StoreError::from) {
+        Ok(_) | Err(StoreError::Busy | StoreError::Full) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 impl SqliteStore {
     pub fn open(path: &Path, open: Open) -> Result<SqliteStore, StoreError> {
         match OpenOptions::new().read(true).open(path).and_then(|file| file.metadata()) {
@@ -119,7 +180,7 @@ impl SqliteStore {
             },
             Err(error) => return Err(StoreError::Io(error)),
         }
-        let connection = prepare(path).map_err(|error| match error {
+        let writer = prepare(path).and_then(Writer::new).map_err(|error| match error {
             StoreError::Sqlite(source) => match source.sqlite_error_code() {
                 Some(ErrorCode::NotADatabase) => StoreError::Foreign { path: path.to_owned() },
                 Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
@@ -133,10 +194,11 @@ impl SqliteStore {
         Ok(SqliteStore {
             path: path.to_owned(),
             queued: AtomicUsize::new(0),
-            writer: Mutex::new(Writer { connection, group: 1, members: 0, stopped: None }),
+            writer: Mutex::new(writer),
             outcomes: Mutex::default(),
             committed: Condvar::new(),
             follower: Mutex::new(follower),
+            readers: Mutex::default(),
         })
     }
 
@@ -166,22 +228,13 @@ impl SqliteStore {
                 Some(match StoreError::from(error) {
                     StoreError::Full if rolled_back => Failure::Full,
                     StoreError::Busy if rolled_back => Failure::Busy,
-                    error => {
-                        tracing::error!(
-                            error = &error as &dyn std::error::Error,
-                            "a commit failed; no more writes are taken"
-                        );
-                        let reason: Arc<str> = match &error {
-                            StoreError::Sqlite(cause) => cause.to_string().into(),
-                            error => error.to_string().into(),
-                        };
-                        writer.stopped = Some(reason.clone());
-                        Failure::Stopped { reason }
-                    }
+                    error => Failure::Stopped { reason: writer.stop("a commit", &error) },
                 })
             }
         };
         self.end_group(writer, failure);
+        // After everybody was told: it takes time, and they need not wait.
+        writer.checkpoint();
     }
 
     /// Tells the members of the group how it ended, and begins the next.
@@ -224,12 +277,75 @@ impl SqliteStore {
         }
     }
 
+    /// Writes and commits what is outside the log and not worth waiting for:
+    /// it is offered again. Whoever calls has a log to follow, or is asked to
+    /// end.
+    fn aside<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let mut writer = self.writer.try_lock_for(BUSY_ASIDE).ok_or(StoreError::Busy)?;
+        self.commit(&mut writer);
+        if let Some(reason) = &writer.stopped {
+            return Err(StoreError::Stopped { reason: reason.clone() });
+        }
+        writer.connection.busy_timeout(BUSY_ASIDE)?;
+        let begun = writer.connection.execute_batch("BEGIN IMMEDIATE");
+        writer.connection.busy_timeout(BUSY)?;
+        begun?;
+        let worked = work(&writer.connection);
+        let committed = worked.and_then(|value| writer.connection.execute_batch("COMMIT").map(|()| value));
+        if committed.is_err() && !writer.connection.is_autocommit() {
+            writer.connection.execute_batch("ROLLBACK")?;
+        }
+        let committed = committed.map_err(StoreError::from);
+        match &committed {
+            Ok(_) => writer.checkpoint(),
+            Err(error @ StoreError::Sqlite(_)) => {
+                writer.stop("a commit", error);
+            }
+            Err(_) => {}
+        }
+        committed
+    }
+
     /// A connection that reads tables once, from end to end: what it keeps in
     /// its cache it never meets again, and the memory stays with the process.
     fn reader(&self) -> Result<Connection, StoreError> {
         let connection = connect(&self.path)?;
         connection.pragma_update(None, "cache_size", -2_048)?;
         Ok(connection)
+    }
+
+    /// A short read, on a connection that is kept for the next one. Never the
+    /// follower's, because writers wait for what it reads.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let kept = self.readers.lock().pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => self.reader()?,
+        };
+        let result = work(&connection);
+        let mut readers = self.readers.lock();
+        if result.is_ok() && readers.len() < READERS_MAX {
+            readers.push(connection);
+        }
+        result
+    }
+}
+
+impl Drop for SqliteStore {
+    /// Once stopped, it leaves the write-ahead log to the next process: the
+    /// engine would move the rest of it into the file and delete it, and what
+    /// it moved before may be what was not synced.
+    fn drop(&mut self) {
+        let writer = self.writer.get_mut();
+        if writer.stopped.is_none() {
+            return;
+        }
+        let others = self.readers.get_mut().iter().chain([&self.follower.get_mut().connection]);
+        for connection in others.chain([&writer.connection]) {
+            if let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot leave the write-ahead log as it is");
+            }
+        }
     }
 }
 
@@ -246,7 +362,6 @@ pub fn create_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Writes the uses and commits.
 fn put_key_uses(connection: &Connection, uses: &[(PartnerKey, KeyId, Time)]) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "UPDATE api_key SET last_used_at = max(coalesce(last_used_at, ?3), ?3) WHERE partner = ?1 AND id = ?2",
@@ -254,7 +369,7 @@ fn put_key_uses(connection: &Connection, uses: &[(PartnerKey, KeyId, Time)]) -> 
     for (partner, id, time) in uses {
         statement.execute(params![partner.0, id.as_str(), time.seconds()])?;
     }
-    connection.execute_batch("COMMIT")
+    Ok(())
 }
 
 /// Why a file could not be made, if it is for want of its folder.
@@ -311,6 +426,14 @@ fn prepare(path: &Path) -> Result<Connection, StoreError> {
     if found < MIGRATIONS.len() as i64 {
         migrate(&mut connection, path)?;
     }
+    // Who was here before may have ended after a failed sync, and what is in
+    // the log then be nowhere but in the kernel's memory. Moved into the file
+    // it is written and synced again, before anything is added to it. Beside
+    // other processes this does what it can without waiting, and they have done
+    // it.
+    connection.busy_timeout(Duration::ZERO)?;
+    checkpoint(&connection, CheckpointMode::TRUNCATE)?;
+    connection.busy_timeout(BUSY)?;
     Ok(connection)
 }
 
@@ -389,6 +512,13 @@ impl Store for SqliteStore {
         while let Some(row) = rows.next()? {
             take(Loaded::Key(PartnerKey(row.get(0)?), read_key(row, 1)?))?;
         }
+        let mut statement = transaction.prepare(&format!(
+            "SELECT partner, {ACKNOWLEDGEMENT} FROM acknowledgement {filter} ORDER BY partner, finding"
+        ))?;
+        let mut rows = statement.query([only])?;
+        while let Some(row) = rows.next()? {
+            take(Loaded::Acknowledgement(PartnerKey(row.get(0)?), read_acknowledgement(row, 1)?))?;
+        }
         if !what.numbers {
             return Ok(());
         }
@@ -428,56 +558,7 @@ impl Store for SqliteStore {
     }
 
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        let follower = self.follower.lock();
-        let connection = &follower.connection;
-        let mut changes = connection.prepare_cached(
-            "SELECT version, at, actor, request_id, verb, entities, previous FROM change \
-             WHERE partner = ?1 AND version > ?2 ORDER BY version LIMIT ?3",
-        )?;
-        let mut parts = connection.prepare_cached(
-            "SELECT subject, body FROM change_part WHERE partner = ?1 AND version = ?2 ORDER BY part",
-        )?;
-        let mut log = Vec::new();
-        let mut rows = changes.query(params![key.0, after as i64, limit as i64])?;
-        while let Some(row) = rows.next()? {
-            let version: i64 = row.get(0)?;
-            let actor: String = row.get(2)?;
-            let verb: String = row.get(4)?;
-            let entities: String = row.get(5)?;
-            let previous = row.get(6)?;
-            let entry = Entry {
-                at: time_of(row.get(1)?)?,
-                actor: Actor::parse(&actor).ok_or_else(|| corrupt(format!("actor {actor:?}")))?,
-                request_id: row.get(3)?,
-                verb: Verb::parse(&verb).ok_or_else(|| corrupt(format!("verb {verb:?}")))?,
-            };
-            let mut chain = Chain::new();
-            let mut numbers = Vec::new();
-            let mut bodies = parts.query(params![key.0, version])?;
-            while let Some(part) = bodies.next()? {
-                let body = text(part, 1)?;
-                chain.part(part.get(0)?, body);
-                log::decode(body, &mut numbers)?;
-            }
-            // Parts of a large change come in batches, each sorted.
-            // A number that was put twice is one change, from the first image
-            // to the last; the sort is stable.
-            numbers.sort_by_key(|change: &NumberChange| change.number);
-            numbers.dedup_by(|later, first| {
-                let same = later.number == first.number;
-                if same {
-                    first.after = later.after.take();
-                }
-                same
-            });
-            let digest = chain.finish(key, version as u64, &entry, &entities, &previous);
-            let Entry { at, actor, request_id, verb } = entry;
-            let entities = log::decode_entities(&entities)?;
-            let change =
-                Change { partner: key, version: version as u64, at, actor, request_id, verb, entities, numbers };
-            log.push(Logged { change, previous, digest });
-        }
-        Ok(log)
+        self.read(|connection| history::log(connection, key, after, limit))
     }
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
@@ -491,7 +572,7 @@ impl Store for SqliteStore {
             draft(&mut transaction)?;
             Ok::<_, Abort>(transaction.finish()?)
         }));
-        let keep = matches!(result, Ok(Ok(Some(_))));
+        let keep = matches!(result, Ok(Ok(Written { anything: true, .. })));
         let group = writer.group;
         let mut ended = Ok(());
         // Even a draft that changed nothing may have been decided by what a
@@ -525,12 +606,59 @@ impl Store for SqliteStore {
             self.commit(&mut writer);
         }
         drop(writer);
-        let version = result.unwrap_or_else(|panic| resume_unwind(panic))?;
+        let written = result.unwrap_or_else(|panic| resume_unwind(panic))?;
         ended?;
-        if version.is_some() || joins {
+        if written.anything || joins {
             self.wait(group)?;
         }
-        Ok(version)
+        Ok(written.version)
+    }
+
+    fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {
+        self.read(|connection| history::history(connection, key, number))
+    }
+
+    fn list(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        limit: usize,
+        skip: u64,
+        numbers: usize,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.read(|connection| history::list(connection, key, after, limit, skip, numbers))
+    }
+
+    fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
+        self.read(|connection| history::version_at(connection, key, time))
+    }
+
+    fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError> {
+        self.read(|connection| jobs::jobs(connection, key, skip, limit))
+    }
+
+    fn job(&self, key: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError> {
+        self.read(|connection| jobs::job(connection, key, id))
+    }
+
+    fn job_batches(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        self.read(|connection| jobs::batches(connection, key, id, from, limit))
+    }
+
+    fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
+        self.read(jobs::open)
+    }
+
+    fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
+        // In steps, so that writers wait for no more than one of them.
+        while self.aside(|connection| jobs::forget(connection, before))? > 0 {}
+        Ok(())
     }
 
     fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError> {
@@ -546,27 +674,7 @@ impl Store for SqliteStore {
     }
 
     fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
-        // Not worth waiting for: they are offered again. Whoever calls has a log
-        // to follow, or is asked to end.
-        let mut writer = self.writer.try_lock_for(BUSY_USES).ok_or(StoreError::Busy)?;
-        if let Some(reason) = &writer.stopped {
-            return Err(StoreError::Stopped { reason: reason.clone() });
-        }
-        self.commit(&mut writer);
-        writer.connection.busy_timeout(BUSY_USES)?;
-        let begun = writer.connection.execute_batch("BEGIN IMMEDIATE");
-        writer.connection.busy_timeout(BUSY)?;
-        begun?;
-        let written = put_key_uses(&writer.connection, uses);
-        if written.is_err() && !writer.connection.is_autocommit() {
-            writer.connection.execute_batch("ROLLBACK")?;
-        }
-        let written = written.map_err(StoreError::from);
-        if let Err(StoreError::Sqlite(cause)) = &written {
-            // Perhaps a failed sync; see the invariant above.
-            writer.stopped = Some(cause.to_string().into());
-        }
-        written
+        self.aside(|connection| put_key_uses(connection, uses))
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
@@ -603,6 +711,11 @@ impl Store for SqliteStore {
                 "SELECT count(*) FROM change_part LEFT JOIN change USING (partner, version) WHERE change.version IS NULL",
             ),
             (
+                "batches belong to no job",
+                "SELECT count(*) FROM job_batch LEFT JOIN job ON job.partner = job_batch.partner AND id = job \
+                 WHERE id IS NULL",
+            ),
+            (
                 "numbers belong to no partner",
                 "SELECT count(*) FROM number LEFT JOIN partner USING (partner) WHERE partner.auth_id IS NULL",
             ),
@@ -625,580 +738,4 @@ impl Store for SqliteStore {
             Err(TryLockError::Error(error)) => Err(StoreError::Io(error)),
         }
     }
-}
-
-/// One write, inside its savepoint.
-struct SqliteTransaction<'c> {
-    connection: &'c Connection,
-    entry: Entry,
-    /// The partner's name while it is being created.
-    creating: Option<PartnerId>,
-    head: Head,
-    chain: Chain,
-    parts: i64,
-    entities: Vec<EntityChange>,
-}
-
-impl<'c> SqliteTransaction<'c> {
-    fn begin(connection: &'c Connection, target: &Target, entry: Entry) -> Result<SqliteTransaction<'c>, Abort> {
-        let (creating, head) = match target {
-            Target::Partner(key) => {
-                let head = connection
-                    .prepare_cached("SELECT partner, version, head FROM partner WHERE partner = ?1")?
-                    .query_row([key.0], read_head)
-                    .optional()?;
-                (None, head.ok_or_else(|| corrupt(format!("partner {key} is gone")))?)
-            }
-            Target::New(auth_id) => {
-                let taken = connection
-                    .prepare_cached("SELECT 1 FROM partner WHERE auth_id = ?1")?
-                    .exists([auth_id.as_str()])?;
-                if taken {
-                    return Err(Abort::Refused);
-                }
-                (Some(auth_id.clone()), Head { key: PartnerKey(0), version: 0, digest: GENESIS })
-            }
-        };
-        let (chain, entities) = (Chain::new(), Vec::new());
-        Ok(SqliteTransaction { connection, entry, creating, head, chain, parts: 0, entities })
-    }
-
-    fn version(&self) -> u64 {
-        self.head.version + 1
-    }
-
-    /// Writes the log entry, if anything was put, and moves the partner on.
-    fn finish(self) -> Result<Option<u64>, StoreError> {
-        if self.parts == 0 && self.entities.is_empty() {
-            return Ok(None);
-        }
-        let version = self.version();
-        let (key, entry) = (self.head.key, &self.entry);
-        let entities = log::encode_entities(&self.entities);
-        let digest = self.chain.finish(key, version, entry, &entities, &self.head.digest);
-        self.connection
-            .prepare_cached(
-                "INSERT INTO change (partner, version, at, actor, request_id, verb, entities, previous) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
-                key.0,
-                version as i64,
-                entry.at.seconds(),
-                entry.actor.to_string(),
-                entry.request_id,
-                entry.verb.as_str(),
-                entities,
-                self.head.digest,
-            ])?;
-        self.connection
-            .prepare_cached("UPDATE partner SET version = ?2, head = ?3 WHERE partner = ?1")?
-            .execute(params![key.0, version as i64, digest])?;
-        Ok(Some(version))
-    }
-
-    /// The holdings of `wanted`, which lie in one group of 10,000. No number
-    /// is stored from the first of them up to `free_below`.
-    fn group(
-        &mut self,
-        wanted: &[E164],
-        free_below: &mut u64,
-        seen: &mut Seen,
-        out: &mut Vec<Holding>,
-    ) -> Result<(), StoreError> {
-        let key = self.head.key;
-        let holding = |row: &Row<'_>, seen: &mut Seen| -> Result<Holding, StoreError> {
-            Ok(if row.get::<_, i64>(1)? == key.0 {
-                Holding::Ours(read_record(row, 2, seen)?)
-            } else {
-                Holding::Foreign
-            })
-        };
-        if wanted.len() >= SCAN_FROM && wanted[wanted.len() - 1].digits() >= *free_below {
-            let mut statement = self.connection.prepare_cached(&format!(
-                "SELECT number, partner, {RECORD} FROM number WHERE number BETWEEN ?1 AND ?2 ORDER BY number"
-            ))?;
-            let (first, last) = (wanted[0].digits() as i64, wanted[wanted.len() - 1].digits() as i64);
-            let mut rows = statement.query([first, last])?;
-            let mut next = wanted.iter();
-            while let Some(row) = rows.next()? {
-                let number = number_of(row.get(0)?)?;
-                for wanted in next.as_slice() {
-                    if *wanted > number {
-                        break;
-                    }
-                    next.next();
-                    out.push(if *wanted == number { holding(row, seen)? } else { Holding::Free });
-                }
-            }
-            out.extend(next.map(|_| Holding::Free));
-            return Ok(());
-        }
-        // The row asked for, or else the next one: then all before it are free.
-        let mut statement = self.connection.prepare_cached(&format!(
-            "SELECT number, partner, {RECORD} FROM number WHERE number >= ?1 ORDER BY number LIMIT 1"
-        ))?;
-        for number in wanted {
-            if number.digits() < *free_below {
-                out.push(Holding::Free);
-                continue;
-            }
-            let mut rows = statement.query([number.digits() as i64])?;
-            let row = rows.next()?;
-            let next = row.map(|row| number_of(row.get(0)?)).transpose()?;
-            *free_below = next.map_or(u64::MAX, E164::digits);
-            out.push(match row {
-                Some(row) if next == Some(*number) => holding(row, seen)?,
-                Some(_) | None => Holding::Free,
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Transaction for SqliteTransaction<'_> {
-    fn partner(&mut self) -> Result<Option<Partner>, StoreError> {
-        if self.creating.is_some() {
-            return Ok(None);
-        }
-        let mut statement =
-            self.connection.prepare_cached(&format!("SELECT {PARTNER} FROM partner WHERE partner = ?1"))?;
-        let mut rows = statement.query([self.head.key.0])?;
-        rows.next()?.map(|row| read_partner(row, 0)).transpose()
-    }
-
-    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, StoreError> {
-        let sql = format!("SELECT {ACCOUNT} FROM account WHERE partner = ?1 AND auth_id = ?2");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![self.head.key.0, id.as_str()])?;
-        rows.next()?.map(|row| read_account(row, 0)).transpose()
-    }
-
-    fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
-        let sql = format!("SELECT {ROUTE} FROM application WHERE partner = ?1 AND id = ?2");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![self.head.key.0, id.as_str()])?;
-        rows.next()?.map(|row| read_application(row, 0)).transpose()
-    }
-
-    fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, StoreError> {
-        let sql = format!("SELECT {ROUTE} FROM trunk WHERE partner = ?1 AND id = ?2");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![self.head.key.0, id.as_str()])?;
-        rows.next()?.map(|row| read_trunk(row, 0)).transpose()
-    }
-
-    fn key(&mut self, id: &KeyId) -> Result<Option<Key>, StoreError> {
-        let sql = format!("SELECT {KEY} FROM api_key WHERE partner = ?1 AND id = ?2");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![self.head.key.0, id.as_str()])?;
-        rows.next()?.map(|row| read_key(row, 0)).transpose()
-    }
-
-    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError> {
-        let mut free_below = 0;
-        let mut seen = Seen::default();
-        let mut out = Vec::with_capacity(wanted.len());
-        for group in wanted.chunk_by(|a, b| a.digits() / 10_000 == b.digits() / 10_000) {
-            self.group(group, &mut free_below, &mut seen, &mut out)?;
-        }
-        Ok(out)
-    }
-
-    fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError> {
-        let key = self.head.key.0;
-        match &change {
-            EntityChange::Partner(Edit { before: None, after }) => {
-                self.connection.execute(
-                    "INSERT INTO partner (auth_id, name, created_at, suspended_at, version, head) VALUES (?1, ?2, ?3, ?4, 0, ?5)",
-                    params![after.auth_id.as_str(), &*after.name, after.created_at.seconds(), seconds(after.suspended_at), GENESIS],
-                )?;
-                self.head.key = PartnerKey(self.connection.last_insert_rowid());
-            }
-            EntityChange::Partner(Edit { after, .. }) => {
-                self.connection.execute(
-                    "UPDATE partner SET name = ?2, suspended_at = ?3 WHERE partner = ?1",
-                    params![key, &*after.name, seconds(after.suspended_at)],
-                )?;
-            }
-            EntityChange::Account(Edit { after, .. }) => {
-                self.connection
-                    .prepare_cached(
-                        "INSERT INTO account (partner, auth_id, name, created_at, archived_at) VALUES (?1, ?2, ?3, ?4, ?5) \
-                         ON CONFLICT (partner, auth_id) DO UPDATE SET name = ?3, archived_at = ?5",
-                    )?
-                    .execute(params![
-                        key,
-                        after.auth_id.as_str(),
-                        &*after.name,
-                        after.created_at.seconds(),
-                        seconds(after.archived_at)
-                    ])?;
-            }
-            EntityChange::Application(Edit {
-                after: Application { id, name, account, created_at, archived_at },
-                ..
-            }) => {
-                self.put_route("application", id.as_str(), name, account, *created_at, *archived_at)?;
-            }
-            EntityChange::Trunk(Edit { after: Trunk { id, name, account, created_at, archived_at }, .. }) => {
-                self.put_route("trunk", id.as_str(), name, account, *created_at, *archived_at)?;
-            }
-            EntityChange::Key(Edit { after, .. }) => {
-                let scopes: Vec<&str> = after.scopes.iter().map(|scope| scope.as_str()).collect();
-                let networks: Vec<String> = after.networks.iter().map(ToString::to_string).collect();
-                self.connection
-                    .prepare_cached(
-                        "INSERT INTO api_key (partner, id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at) \
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (partner, id) \
-                         DO UPDATE SET name = ?3, scopes = ?5, networks = ?6, expires_at = ?8, revoked_at = ?9",
-                    )?
-                    .execute(params![
-                        key,
-                        after.id.as_str(),
-                        &*after.name,
-                        after.token_sha256,
-                        scopes.join(","),
-                        networks.join(","),
-                        after.created_at.seconds(),
-                        seconds(after.expires_at),
-                        seconds(after.revoked_at),
-                    ])?;
-            }
-        }
-        self.entities.push(change);
-        Ok(())
-    }
-
-    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
-        let (key, version) = (self.head.key.0, self.version() as i64);
-        {
-            let mut insert = self.connection.prepare_cached(&format!(
-                "INSERT INTO number (number, partner, version, {RECORD}) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
-            ))?;
-            let mut update = self.connection.prepare_cached(
-                "UPDATE number SET version = ?3, state = ?4, account = ?5, application = ?6, trunk = ?7, number_type = ?8, \
-                 country = ?9, region = ?10, cost = ?11, currency = ?12, assigned_at = ?13, expires_at = ?14, since = ?15, \
-                 until = ?16, tags = ?17 WHERE number = ?1 AND partner = ?2",
-            )?;
-            let mut delete = self.connection.prepare_cached("DELETE FROM number WHERE number = ?1 AND partner = ?2")?;
-            for change in changes {
-                let number = change.number.digits() as i64;
-                let rows = match (&change.before, &change.after) {
-                    (before, Some(record)) => {
-                        let tags = (!record.tags.is_empty())
-                            .then(|| serde_json::to_string(&record.tags).expect("tags serialise"));
-                        let statement = if before.is_none() { &mut insert } else { &mut update };
-                        statement.execute(params![
-                            number,
-                            key,
-                            version,
-                            record.state.as_str(),
-                            record.account.as_ref().map(AccountId::as_str),
-                            record.application.as_ref().map(ApplicationId::as_str),
-                            record.trunk.as_ref().map(TrunkId::as_str),
-                            record.number_type.as_str(),
-                            record.country.as_ref().map(Country::code),
-                            record.region.as_deref(),
-                            record.cost.map(|cost| cost.minor),
-                            record.cost.as_ref().map(|cost| cost.currency.code()),
-                            seconds(record.assigned_at),
-                            seconds(record.expires_at),
-                            record.since.seconds(),
-                            seconds(record.until),
-                            tags,
-                        ])?
-                    }
-                    (Some(_), None) => delete.execute([number, key])?,
-                    (None, None) => 1,
-                };
-                if rows != 1 {
-                    return Err(corrupt(format!("number {} changed under a write lock", change.number)));
-                }
-            }
-        }
-        let mut insert = self.connection.prepare_cached(
-            "INSERT INTO change_part (partner, version, part, subject, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?;
-        for part in log::encode(changes) {
-            self.chain.part(part.subject, &part.body);
-            insert.execute(params![key, version, self.parts, part.subject, part.body])?;
-            self.parts += 1;
-        }
-        Ok(())
-    }
-}
-
-impl SqliteTransaction<'_> {
-    fn put_route(
-        &self,
-        table: &str,
-        id: &str,
-        name: &str,
-        account: &Option<AccountId>,
-        created_at: Time,
-        archived_at: Option<Time>,
-    ) -> Result<(), StoreError> {
-        let account = account.as_ref().map(AccountId::as_str);
-        self.connection
-            .prepare_cached(&format!(
-                "INSERT INTO {table} (partner, id, name, account, created_at, archived_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-                 ON CONFLICT (partner, id) DO UPDATE SET name = ?3, account = ?4, archived_at = ?6"
-            ))?
-            .execute(params![self.head.key.0, id, name, account, created_at.seconds(), seconds(archived_at)])?;
-        Ok(())
-    }
-}
-
-// The columns of each kind of row, in the order in which `read_…` takes them.
-const PARTNER: &str = "auth_id, name, created_at, suspended_at";
-const ACCOUNT: &str = "auth_id, name, created_at, archived_at";
-const ROUTE: &str = "id, name, account, created_at, archived_at";
-const KEY: &str = "id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at";
-const RECORD: &str = "state, account, application, trunk, number_type, country, region, cost, currency, assigned_at, \
-                      expires_at, since, until, tags";
-
-/// From the columns `partner, version, head`.
-fn read_head(row: &Row<'_>) -> rusqlite::Result<Head> {
-    Ok(Head { key: PartnerKey(row.get(0)?), version: row.get::<_, i64>(1)? as u64, digest: row.get(2)? })
-}
-
-fn read_partner(row: &Row<'_>, at: usize) -> Result<Partner, StoreError> {
-    Ok(Partner {
-        auth_id: PartnerId::stored(text(row, at)?),
-        name: text(row, at + 1)?.into(),
-        created_at: time_of(row.get(at + 2)?)?,
-        suspended_at: time_if(row.get(at + 3)?)?,
-    })
-}
-
-fn read_account(row: &Row<'_>, at: usize) -> Result<Account, StoreError> {
-    Ok(Account {
-        auth_id: AccountId::stored(text(row, at)?),
-        name: text(row, at + 1)?.into(),
-        created_at: time_of(row.get(at + 2)?)?,
-        archived_at: time_if(row.get(at + 3)?)?,
-    })
-}
-
-fn read_application(row: &Row<'_>, at: usize) -> Result<Application, StoreError> {
-    Ok(Application {
-        id: ApplicationId::stored(text(row, at)?),
-        name: text(row, at + 1)?.into(),
-        account: text_if(row, at + 2)?.map(AccountId::stored),
-        created_at: time_of(row.get(at + 3)?)?,
-        archived_at: time_if(row.get(at + 4)?)?,
-    })
-}
-
-fn read_trunk(row: &Row<'_>, at: usize) -> Result<Trunk, StoreError> {
-    Ok(Trunk {
-        id: TrunkId::stored(text(row, at)?),
-        name: text(row, at + 1)?.into(),
-        account: text_if(row, at + 2)?.map(AccountId::stored),
-        created_at: time_of(row.get(at + 3)?)?,
-        archived_at: time_if(row.get(at + 4)?)?,
-    })
-}
-
-fn read_key(row: &Row<'_>, at: usize) -> Result<Key, StoreError> {
-    fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, StoreError> {
-        let parts = text.split(',').filter(|part| !part.is_empty());
-        parts.map(|part| one(part).ok_or_else(|| corrupt(format!("{part:?} in a key")))).collect()
-    }
-    Ok(Key {
-        id: KeyId::stored(text(row, at)?),
-        name: text(row, at + 1)?.into(),
-        token_sha256: row.get(at + 2)?,
-        scopes: list(text(row, at + 3)?, Scope::parse)?,
-        networks: list(text(row, at + 4)?, |network| network.parse().ok())?,
-        created_at: time_of(row.get(at + 5)?)?,
-        expires_at: time_if(row.get(at + 6)?)?,
-        revoked_at: time_if(row.get(at + 7)?)?,
-    })
-}
-
-/// The last value of each repeating column. Neighbouring numbers mostly share
-/// them, and sharing one allocation is cheaper than making another.
-#[derive(Default)]
-struct Seen {
-    account: Option<AccountId>,
-    application: Option<ApplicationId>,
-    trunk: Option<TrunkId>,
-    region: Option<Arc<str>>,
-    currency: Option<Currency>,
-}
-
-impl Seen {
-    /// `slot` if it has this text, else what `make` makes of it, kept there.
-    fn share<T: Clone>(
-        slot: &mut Option<T>,
-        text: Option<&str>,
-        get: fn(&T) -> &str,
-        make: fn(&str) -> T,
-    ) -> Option<T> {
-        let text = text?;
-        match slot {
-            Some(value) if get(value) == text => {}
-            _ => *slot = Some(make(text)),
-        }
-        slot.clone()
-    }
-}
-
-/// Which of the images of a batch a row has, told by the bytes of its columns:
-/// they are compared before anything is made of them.
-#[derive(Default)]
-struct Images {
-    seen: Seen,
-    places: HashMap<Vec<u8>, u32>,
-    /// The row before, which is mostly alike; no bytes if there is none.
-    last: (Vec<u8>, u32),
-    bytes: Vec<u8>,
-}
-
-impl Images {
-    /// From the columns `number, partner, version` and those of [`RECORD`].
-    fn place(&mut self, row: &Row<'_>, batch: &mut Batch) -> Result<u32, StoreError> {
-        self.bytes.clear();
-        // How much of the row before it has been equal to; none once it differs.
-        let mut same = Some(0);
-        // All but the dates, of which almost every row has its own.
-        for at in std::iter::once(1).chain(3..12).chain(std::iter::once(16)) {
-            // Whatever the file holds, two rows with these bytes are the same.
-            let (kind, cell) = match row.get_ref(at)? {
-                ValueRef::Null => (0, &[][..]),
-                ValueRef::Integer(value) => (1, &value.to_le_bytes()[..]),
-                ValueRef::Real(value) => (2, &value.to_bits().to_le_bytes()[..]),
-                ValueRef::Text(text) => (3, text),
-                ValueRef::Blob(bytes) => (4, bytes),
-            };
-            let [a, b, c, d] = (cell.len() as u32).to_le_bytes();
-            let head = [kind, a, b, c, d];
-            if let Some(from) = same {
-                let last = &self.last.0;
-                let middle = from + head.len();
-                let end = middle + cell.len();
-                if last.get(from..middle) == Some(&head) && last.get(middle..end) == Some(cell) {
-                    same = Some(end);
-                    continue;
-                }
-                self.bytes.extend_from_slice(&last[..from]);
-                same = None;
-            }
-            self.bytes.extend_from_slice(&head);
-            self.bytes.extend_from_slice(cell);
-        }
-        if same.is_some() {
-            return Ok(self.last.1);
-        }
-        let place = match self.places.get(&self.bytes) {
-            Some(place) => *place,
-            None => {
-                let place = batch.images.len() as u32;
-                batch.images.push((PartnerKey(row.get(1)?), read_record(row, 3, &mut self.seen)?));
-                self.places.insert(self.bytes.clone(), place);
-                place
-            }
-        };
-        std::mem::swap(&mut self.last.0, &mut self.bytes);
-        self.last.1 = place;
-        Ok(place)
-    }
-
-    /// The next batch has images of its own.
-    fn clear(&mut self) {
-        self.places.clear();
-        self.last.0.clear();
-    }
-}
-
-/// The dates of a record whose columns begin at `at`.
-fn read_dates(row: &Row<'_>, at: usize) -> Result<Dates, StoreError> {
-    Ok(Dates {
-        assigned_at: time_if(row.get(at + 9)?)?,
-        expires_at: time_if(row.get(at + 10)?)?,
-        since: time_of(row.get(at + 11)?)?,
-        until: time_if(row.get(at + 12)?)?,
-    })
-}
-
-fn read_record(row: &Row<'_>, at: usize, seen: &mut Seen) -> Result<Record, StoreError> {
-    let state = text(row, at)?;
-    let number_type = text(row, at + 4)?;
-    let cost = match (row.get::<_, Option<i64>>(at + 7)?, text_if(row, at + 8)?) {
-        (Some(minor), Some(code)) => {
-            let currency = match seen.currency {
-                Some(currency) if currency.code() == code => currency,
-                _ => code.parse().map_err(|_| corrupt(format!("currency {code:?}")))?,
-            };
-            seen.currency = Some(currency);
-            Some(Money { minor, currency })
-        }
-        (None, None) => None,
-        (Some(_), None) | (None, Some(_)) => return Err(corrupt("half an amount of money".to_owned())),
-    };
-    let country = match text_if(row, at + 5)? {
-        Some(code) => Some(code.parse().map_err(|_| corrupt(format!("country {code:?}")))?),
-        None => None,
-    };
-    let tags = match text_if(row, at + 13)? {
-        Some(tags) => serde_json::from_str(tags).map_err(|_| corrupt(format!("tags {tags:?}")))?,
-        None => Tags::default(),
-    };
-    let Dates { assigned_at, expires_at, since, until } = read_dates(row, at)?;
-    Ok(Record {
-        state: State::parse(state).ok_or_else(|| corrupt(format!("state {state:?}")))?,
-        account: Seen::share(&mut seen.account, text_if(row, at + 1)?, AccountId::as_str, AccountId::stored),
-        application: Seen::share(
-            &mut seen.application,
-            text_if(row, at + 2)?,
-            ApplicationId::as_str,
-            ApplicationId::stored,
-        ),
-        trunk: Seen::share(&mut seen.trunk, text_if(row, at + 3)?, TrunkId::as_str, TrunkId::stored),
-        number_type: NumberType::parse(number_type).ok_or_else(|| corrupt(format!("number type {number_type:?}")))?,
-        country,
-        region: Seen::share(&mut seen.region, text_if(row, at + 6)?, |region| region, |text| text.into()),
-        cost,
-        assigned_at,
-        expires_at,
-        since,
-        until,
-        tags,
-    })
-}
-
-fn corrupt(what: String) -> StoreError {
-    StoreError::Corrupt { what }
-}
-
-/// A text column, borrowed from the row.
-fn text<'r>(row: &'r Row<'_>, at: usize) -> Result<&'r str, StoreError> {
-    text_if(row, at)?.ok_or_else(|| corrupt(format!("a null in column {at}")))
-}
-
-fn text_if<'r>(row: &'r Row<'_>, at: usize) -> Result<Option<&'r str>, StoreError> {
-    match row.get_ref(at)? {
-        ValueRef::Null => Ok(None),
-        value => value.as_str().map(Some).map_err(|_| corrupt(format!("column {at} is not text"))),
-    }
-}
-
-fn number_of(digits: i64) -> Result<E164, StoreError> {
-    let number = u64::try_from(digits).ok().and_then(E164::new);
-    number.ok_or_else(|| corrupt(format!("number {digits}")))
-}
-
-fn time_of(seconds: i64) -> Result<Time, StoreError> {
-    Time::new(seconds).ok_or_else(|| corrupt(format!("time {seconds}")))
-}
-
-fn time_if(seconds: Option<i64>) -> Result<Option<Time>, StoreError> {
-    seconds.map(time_of).transpose()
-}
-
-fn seconds(time: Option<Time>) -> Option<i64> {
-    time.map(Time::seconds)
 }

@@ -270,30 +270,16 @@ pub struct Server {
     reader: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Server {
-    /// Serves the sample inventory.
-    pub fn sample() -> Server {
-        Server::start(Database::sample(), &[])
-    }
+/// A process that listens, and whoever reads its log.
+struct Running {
+    address: SocketAddr,
+    process: Child,
+    log: Arc<Mutex<String>>,
+    reader: std::thread::JoinHandle<()>,
+}
 
-    /// Serves a database, with further flags such as `--rate-limit`.
-    pub fn start(database: Database, flags: &[&str]) -> Server {
-        let mut command = database.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.args(flags);
-        Server::start_as(database, command)
-    }
-
-    /// The same with a command made by the test, for another environment.
-    pub fn start_as(database: Database, command: Command) -> Server {
-        Server::spawn(database, command, true)
-    }
-
-    /// The same, but once it listens nobody reads its log: the pipe is closed.
-    pub fn start_unread(database: Database, command: Command) -> Server {
-        Server::spawn(database, command, false)
-    }
-
-    fn spawn(database: Database, mut command: Command, read_log: bool) -> Server {
+impl Running {
+    fn begin(mut command: Command, read_log: bool) -> Running {
         let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut process = started.expect("the server starts");
         let mut lines = BufReader::new(process.stderr.take().expect("a pipe"));
@@ -320,6 +306,35 @@ impl Server {
                 line.clear();
             }
         });
+        Running { address, process, log, reader }
+    }
+}
+
+impl Server {
+    /// Serves the sample inventory.
+    pub fn sample() -> Server {
+        Server::start(Database::sample(), &[])
+    }
+
+    /// Serves a database, with further flags such as `--rate-limit`.
+    pub fn start(database: Database, flags: &[&str]) -> Server {
+        let mut command = database.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.args(flags);
+        Server::start_as(database, command)
+    }
+
+    /// The same with a command made by the test, for another environment.
+    pub fn start_as(database: Database, command: Command) -> Server {
+        Server::spawn(database, command, true)
+    }
+
+    /// The same, but once it listens nobody reads its log: the pipe is closed.
+    pub fn start_unread(database: Database, command: Command) -> Server {
+        Server::spawn(database, command, false)
+    }
+
+    fn spawn(database: Database, command: Command, read_log: bool) -> Server {
+        let Running { address, process, log, reader } = Running::begin(command, read_log);
         Server { database, address, process, log, reader: Some(reader) }
     }
 
@@ -343,7 +358,7 @@ impl Server {
     /// A request with any method and target, sent exactly as they are given.
     pub fn request(&self, method: &str, target: &str) -> Request<'_> {
         let (method, target) = (method.to_owned(), target.to_owned());
-        Request { server: self, method, target, headers: Vec::new(), partner: None }
+        Request { server: self, method, target, headers: Vec::new(), body: None, partner: None }
     }
 
     /// Sends bytes as they are, closes that half, and reads the answer.
@@ -378,6 +393,16 @@ impl Server {
     pub fn stop(&mut self) -> Option<i32> {
         self.signal("TERM");
         self.wait()
+    }
+
+    /// Ends it with SIGKILL, and goes on with another on the same database.
+    pub fn kill_and_start(&mut self, flags: &[&str]) {
+        self.process.kill().expect("our own child");
+        self.process.wait().expect("its end");
+        let mut command = self.database.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.args(flags);
+        let next = Running::begin(command, true);
+        (self.address, self.process, self.log, self.reader) = (next.address, next.process, next.log, Some(next.reader));
     }
 
     /// Waits for its end and returns the exit code; `None` if it does not end.
@@ -426,6 +451,7 @@ pub struct Request<'a> {
     method: String,
     target: String,
     headers: Vec<(String, String)>,
+    body: Option<String>,
     partner: Option<String>,
 }
 
@@ -444,6 +470,17 @@ impl Request<'_> {
         self
     }
 
+    /// With a body of JSON.
+    pub fn json(self, body: &Value) -> Self {
+        self.body(&body.to_string())
+    }
+
+    /// With a body that is said to be JSON.
+    pub fn body(mut self, body: &str) -> Self {
+        self.body = Some(body.to_owned());
+        self.header("Content-Type", "application/json")
+    }
+
     /// Sends it on a connection of its own and checks what every answer has.
     #[track_caller]
     pub fn send(self) -> Answer {
@@ -452,13 +489,18 @@ impl Request<'_> {
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
+        if let Some(body) = &self.body {
+            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
         text.push_str("\r\n");
+        text.push_str(self.body.as_deref().unwrap_or_default());
         let answer = self.server.send(&self.method, text.as_bytes());
         answer.check_always(&self.method, &self.target);
         let markers = self.server.database.markers.lock().expect("the markers").clone();
         for (partner, marker) in markers.iter().flat_map(|(partner, all)| all.iter().map(move |one| (partner, one))) {
             let own = answer.status != 401 && self.partner.as_ref() == Some(partner);
-            if !own && !self.target.contains(marker.as_str()) {
+            let asked = self.body.as_deref().unwrap_or_default().contains(marker.as_str());
+            if !own && !asked && !self.target.contains(marker.as_str()) {
                 let shown = String::from_utf8_lossy(&answer.raw).contains(marker);
                 assert!(!shown, "{} {} shows {marker:?} of {partner}: {answer:?}", self.method, self.target);
             }
@@ -575,7 +617,8 @@ impl Answer {
         let cors = self.headers.iter().find(|(name, _)| name.starts_with("access-control-"));
         assert_eq!(cors, None, "no CORS by default");
         let partner = target.starts_with("/api/v1/partner/");
-        if partner || self.status >= 400 {
+        let managed = target.starts_with("/api/v1/manage/");
+        if partner || managed || self.status >= 400 {
             assert_eq!(self.header("cache-control"), Some("private, no-cache"), "{method} {target}");
             assert_eq!(self.header("vary"), Some("X-Auth-ID, X-Auth-Token, Accept"), "{method} {target}");
         }
@@ -590,7 +633,7 @@ impl Answer {
                 self.check_envelope();
             }
         }
-        if partner && self.header("content-type") == Some("application/json") && method != "HEAD" {
+        if (partner || managed) && self.header("content-type") == Some("application/json") && method != "HEAD" {
             check_compact(self.text());
         }
     }

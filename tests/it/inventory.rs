@@ -48,7 +48,7 @@ fn maybe_time() -> impl Strategy<Value = Option<Time>> {
 
 prop_compose! {
     fn any_record()(
-        state in prop::sample::select(State::ALL),
+        state in prop::sample::select(State::STORED),
         account in 0..KINDS,
         application in proptest::option::of(0..KINDS),
         trunk in proptest::option::of(0..KINDS),
@@ -63,7 +63,7 @@ prop_compose! {
         let cost = cost.map(|(amount, currency)| money(amount * if currency == "JPY" { 1 } else { 100 }, currency));
         let account = match state {
             State::Active | State::Suspended | State::Reserved => Some(account_id(account)),
-            State::Available | State::Quarantined => None,
+            State::Available | State::Quarantined | State::Retired => None,
         };
         Record {
             state,
@@ -158,7 +158,7 @@ fn status(record: &Record, now: Time) -> &'static str {
 fn holder(record: &Record) -> Option<&str> {
     match record.state {
         State::Active | State::Suspended => record.account.as_ref().map(|id| id.as_str()),
-        State::Available | State::Reserved | State::Quarantined => None,
+        State::Available | State::Reserved | State::Quarantined | State::Retired => None,
     }
 }
 

@@ -10,11 +10,16 @@ mod process;
 
 mod api;
 mod beside;
+mod checks;
 mod cli;
 mod crash;
 mod import;
 mod index;
 mod inventory;
+mod jobs;
+mod kill;
+mod manage;
+mod past;
 mod replica;
 mod soak;
 mod store;

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use rollcall::domain::change::{Edit, GENESIS};
 use rollcall::domain::{EntityChange, Logged, NumberChange, PartnerKey, Record, State, Verb};
-use rollcall::store::{Abort, Holding, Load, Loaded, Location, Open, Store, StoreError, Target};
+use rollcall::store::{
+    Abort, Answered, Draft, Entry, Holding, Load, Loaded, Location, Open, Past, Store, StoreError, StoredJob, Target,
+    Transaction,
+};
 
 use super::fixture::*;
 
@@ -45,6 +48,18 @@ store_suite!(sqlite(super::Database::new()):
     one_server_at_a_time,
     key_uses_only_move_forward,
     many_may_create_it_at_once,
+    times_in_the_log_never_go_back,
+    an_answer_alone_is_kept,
+    a_refused_draft_keeps_no_answer_and_no_job,
+    an_answer_is_found_until_it_is_old,
+    who_read_an_answer_waits_until_it_is_durable,
+    an_accounts_other_active_numbers,
+    an_accounts_numbers,
+    a_numbers_history_is_what_the_log_says_of_it,
+    changes_are_listed_in_pieces,
+    the_version_of_a_moment,
+    jobs_are_listed_newest_first,
+    a_jobs_batches_are_read_from_one_on,
 );
 
 fn log(store: &dyn Store, key: PartnerKey) -> Vec<Logged> {
@@ -66,6 +81,31 @@ fn rows(store: &dyn Store, key: PartnerKey) -> Vec<(u64, u64, Record)> {
         })
         .expect("loads");
     rows
+}
+
+/// A holding of the asking partner's, in stock.
+fn ours(tag: &str, version: u64) -> Holding {
+    Holding::Ours { record: stock(tag), version }
+}
+
+/// Runs a draft that must be accepted.
+fn write(store: &dyn Store, key: PartnerKey, entry: Entry, body: Draft<'_>) -> Option<u64> {
+    store.write(Target::Partner(key), entry, body).expect("written")
+}
+
+/// What a draft sees that then puts nothing.
+fn look<T: Send>(
+    store: &dyn Store,
+    key: PartnerKey,
+    mut body: impl FnMut(&mut dyn Transaction) -> Result<T, StoreError> + Send,
+) -> T {
+    let mut seen = None;
+    let looking = draft(|transaction| {
+        seen = Some(body(transaction)?);
+        Ok(())
+    });
+    assert_eq!(write(store, key, entry(Verb::Import), looking), None);
+    seen.expect("the draft ran")
 }
 
 fn head(store: &dyn Store, key: PartnerKey) -> u64 {
@@ -181,8 +221,8 @@ fn a_number_is_one_partners(database: Database) {
         assert_eq!(looked.expect("allowed"), None);
         found
     };
-    assert_eq!(holdings(one), [Holding::Ours(stock("a")), Holding::Free, Holding::Foreign]);
-    assert_eq!(holdings(two), [Holding::Foreign, Holding::Free, Holding::Ours(stock("a"))]);
+    assert_eq!(holdings(one), [ours("a", 2), Holding::Free, Holding::Foreign]);
+    assert_eq!(holdings(two), [Holding::Foreign, Holding::Free, ours("a", 2)]);
 
     // A draft that does not look cannot take it either, in any way.
     let other = stock("stolen");
@@ -323,7 +363,7 @@ fn a_number_put_twice_is_one_change(database: Database) {
                     .put_numbers(&[edit(911_000_001, None, Some("a")), edit(911_000_005, Some("old"), Some("a"))])?;
                 assert_eq!(
                     transaction.numbers(&[number(911_000_001), number(911_000_005)])?,
-                    [Holding::Ours(stock("a")), Holding::Ours(stock("a"))],
+                    [ours("a", 3), ours("a", 3)],
                     "a draft sees what it put"
                 );
                 transaction
@@ -393,6 +433,7 @@ fn load_returns_everything_in_order(database: Database) {
                     Loaded::Application(key, application) => seen.push(format!("{key} {}", application.id)),
                     Loaded::Trunk(key, trunk) => seen.push(format!("{key} {} {:?}", trunk.id, trunk.account)),
                     Loaded::Key(key, api_key) => seen.push(format!("{key} {}", api_key.id)),
+                    Loaded::Acknowledgement(key, one) => seen.push(format!("{key} {}", one.finding)),
                     Loaded::Numbers(batch) => {
                         let line = |(key, number, version, _)| format!("{key} {number} {version}");
                         seen.extend(batch.records().map(line));
@@ -766,6 +807,477 @@ fn many_may_create_it_at_once(database: Database) {
     assert_eq!(database.open().heads(true).expect("heads").expect("asked for always").len(), 8);
 }
 
+// Beside the rows and the log.
+
+fn entry_at(seconds: i64) -> Entry {
+    Entry { at: time(seconds), ..entry(Verb::Import) }
+}
+
+/// Logs one new number under a time.
+fn put_at(store: &dyn Store, key: PartnerKey, seconds: i64, digits: u64) -> Option<u64> {
+    let change = created(digits, stock("t"));
+    let body = draft(|transaction| Ok(transaction.put_numbers(std::slice::from_ref(&change))?));
+    write(store, key, entry_at(seconds), body)
+}
+
+fn times_in_the_log_never_go_back(database: Database) {
+    let store = database.open();
+    let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+    for (turn, (clock, logged)) in [(50, 50), (20, 50), (-100, 50), (60, 60), (59, 60)].into_iter().enumerate() {
+        let at = |store: &dyn Store| {
+            let mut seen = None;
+            let looking = draft(|transaction| {
+                seen = Some(transaction.at());
+                Ok(())
+            });
+            assert_eq!(write(store, one, entry_at(NOW + clock), looking), None);
+            seen.expect("the draft ran")
+        };
+        assert_eq!(at(&*store), time(NOW + logged), "a draft knows, turn {turn}");
+        assert_eq!(at(&*database.open()), time(NOW + logged), "another process too, turn {turn}");
+        put_at(&*store, one, NOW + clock, 911_000_000 + turn as u64);
+    }
+    assert_eq!(put_at(&*store, two, NOW + 1, 922_000_000), Some(2));
+    let times = |key| log(&*store, key).iter().map(|logged| logged.change.at.seconds() - NOW).collect::<Vec<_>>();
+    assert_eq!(times(one), [0, 50, 50, 50, 60, 60]);
+    assert_eq!(times(two), [0, 1], "each partner has its own clock");
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn answered(tag: &str) -> Answered {
+    Answered {
+        fingerprint: [tag.len() as u8; 32],
+        status: 201,
+        etag: Some(format!("\"{tag}\"")),
+        body: format!("{{\"tag\":\"{tag}\"}}\0").into_bytes(),
+    }
+}
+
+fn job(id: &str, created: i64, open: bool) -> StoredJob {
+    StoredJob { id: id.to_owned(), created_at: time(NOW + created), open, body: format!("{{\"of\":\"{id}\"}}") }
+}
+
+/// Since before everything.
+const EVER: i64 = 0;
+
+fn find_answered(store: &dyn Store, key: PartnerKey, idempotency: &str, since: i64) -> Option<Answered> {
+    look(store, key, |transaction| transaction.answered(idempotency, time(since)))
+}
+
+fn put_job(store: &dyn Store, key: PartnerKey, job: &StoredJob) {
+    let body = draft(|transaction| Ok(transaction.put_job(job)?));
+    assert_eq!(write(store, key, entry(Verb::Import), body), None, "a job is outside the log");
+}
+
+fn an_answer_alone_is_kept(database: Database) {
+    let store = database.open();
+    let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+    let bare = Answered { etag: None, status: 404, body: Vec::new(), ..answered("bare") };
+    for (idempotency, answer) in [("k1", answered("one")), ("k2", bare.clone())] {
+        let body = draft(|transaction| {
+            assert_eq!(transaction.answered(idempotency, time(EVER))?, None);
+            transaction.put_answered(idempotency, &answer)?;
+            assert_eq!(transaction.answered(idempotency, time(EVER))?.as_ref(), Some(&answer), "at once");
+            Ok(())
+        });
+        assert_eq!(write(&*store, one, entry(Verb::Import), body), None);
+    }
+    assert_eq!((head(&*store, one), log(&*store, one).len()), (1, 1), "it makes no version");
+    drop(store);
+    let store = database.open();
+    assert_eq!(find_answered(&*store, one, "k1", EVER), Some(answered("one")));
+    assert_eq!(find_answered(&*store, one, "k2", EVER), Some(bare));
+    assert_eq!(find_answered(&*store, one, "K1", EVER), None);
+    assert_eq!(find_answered(&*store, two, "k1", EVER), None, "another partner's keys are others");
+
+    // With a change, and in the place of an older one.
+    let body = draft(|transaction| {
+        transaction.put_numbers(&[created(911_000_000, stock("a"))])?;
+        Ok(transaction.put_answered("k1", &answered("later"))?)
+    });
+    assert_eq!(write(&*store, one, entry(Verb::Import), body), Some(2));
+    assert_eq!(find_answered(&*database.open(), one, "k1", EVER), Some(answered("later")));
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn a_refused_draft_keeps_no_answer_and_no_job(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    put_job(&*store, key, &job("job_0", 0, true));
+    let everything = |transaction: &mut dyn Transaction| {
+        transaction.put_answered("k", &answered("x"))?;
+        transaction.put_job(&job("job_0", 0, false))?;
+        transaction.put_job(&job("job_1", 0, true))?;
+        transaction.put_job_batch("job_0", 0, "[]")?;
+        transaction.put_numbers(&[created(911_000_000, stock("a"))])
+    };
+    let refused = store.write(
+        Target::Partner(key),
+        entry(Verb::Import),
+        draft(|transaction| {
+            everything(transaction)?;
+            Err(Abort::Refused)
+        }),
+    );
+    assert!(matches!(refused, Err(Abort::Refused)));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let body = draft(|transaction| {
+            everything(transaction)?;
+            std::panic::resume_unwind(Box::new("a defect in a draft"))
+        });
+        store.write(Target::Partner(key), entry(Verb::Import), body)
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(find_answered(&*store, key, "k", EVER), None);
+    assert_eq!(store.jobs(key, 0, 10).expect("reads"), (vec![job("job_0", 0, true)], 1));
+    assert_eq!(store.job_batches(key, "job_0", 0, 10).expect("reads"), []);
+    assert_eq!((head(&*store, key), rows(&*store, key).len()), (1, 0));
+}
+
+fn an_answer_is_found_until_it_is_old(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let put = |idempotency: &str, seconds: i64| {
+        let body = draft(|transaction| Ok(transaction.put_answered(idempotency, &answered(idempotency))?));
+        assert_eq!(write(&*store, key, entry_at(seconds), body), None);
+    };
+    let found = |idempotency: &str, since: i64| find_answered(&*store, key, idempotency, since).is_some();
+    for at in 0..2_500 {
+        put(&format!("k{at}"), NOW + at);
+    }
+    assert!(found("k7", NOW + 7));
+    assert!(!found("k7", NOW + 8), "too old to count");
+    put("k7", NOW + 9);
+    assert!(found("k7", NOW + 9), "its place was free again");
+
+    store.forget_answered(time(NOW + 2_499)).expect("forgets");
+    let left: Vec<i64> = (0..2_500).filter(|at| found(&format!("k{at}"), EVER)).collect();
+    assert_eq!(left, [2_499], "what was kept before, and nothing else");
+    store.forget_answered(time(NOW + 2_499)).expect("nothing to forget");
+    assert!(found("k2499", EVER));
+}
+
+/// A draft that puts nothing answers from what it read, so what it read must
+/// be durable before it returns; also if a neighbour's write is in between.
+fn who_read_an_answer_waits_until_it_is_durable(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let other = database.open();
+    for round in 0..5_u64 {
+        let idempotency = format!("k{round}");
+        let change = created(911_000_000 + round, stock("a"));
+        let (first, second) = (Barrier::new(2), Barrier::new(2));
+        // Time for a thread past its barrier to stand in line; without it the
+        // test shows less, and fails no more.
+        let queue = || thread::sleep(Duration::from_millis(50));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let body = draft(|transaction| {
+                    transaction.put_numbers(std::slice::from_ref(&change))?;
+                    transaction.put_answered(&idempotency, &answered("twin"))?;
+                    first.wait();
+                    queue();
+                    Ok(())
+                });
+                assert_eq!(write(&*store, key, entry(Verb::Import), body), Some(round + 2));
+            });
+            scope.spawn(|| {
+                first.wait();
+                let twin = look(&*store, key, |transaction| {
+                    let twin = transaction.answered(&idempotency, time(EVER))?;
+                    second.wait();
+                    queue();
+                    Ok(twin)
+                });
+                assert_eq!(head(&*other, key), round + 2, "answered from what was not durable");
+                assert_eq!(twin, Some(answered("twin")));
+            });
+            scope.spawn(|| {
+                second.wait();
+                look(&*store, key, |_| {
+                    thread::sleep(Duration::from_millis(200));
+                    Ok(())
+                });
+            });
+        });
+    }
+}
+
+fn an_accounts_other_active_numbers(database: Database) {
+    let store = database.open();
+    let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+    for account in ["MA_1", "MA_2", "MA_3"] {
+        put_account(&*store, one, account);
+        put_account(&*store, two, account);
+    }
+    let suspended = Record { state: State::Suspended, ..held("MA_2") };
+    let reserved = Record { state: State::Reserved, until: Some(time(NOW + 99)), ..held("MA_3") };
+    let expiring = Record { expires_at: Some(time(NOW + 10)), ..held("MA_2") };
+    let one_has = [
+        created(911_000_001, held("MA_1")),
+        created(911_000_002, stock("a")),
+        created(911_000_003, suspended),
+        created(911_000_004, expiring),
+        created(911_000_005, reserved),
+    ];
+    put(&*store, one, &one_has);
+    put(&*store, two, &[created(911_000_006, held("MA_1")), created(911_000_007, held("MA_3"))]);
+    let other = |account: &str, but: u64, now: i64| {
+        let account = account.parse().expect("an id");
+        look(&*store, one, |transaction| transaction.has_other_active(&account, number(but), time(NOW + now)))
+    };
+    assert!(other("MA_1", 911_000_009, 0));
+    assert!(!other("MA_1", 911_000_001, 0), "no other; what another partner's account of that name has is not it");
+    assert!(other("MA_2", 911_000_003, 9));
+    assert!(!other("MA_2", 911_000_003, 10), "expired from that instant");
+    assert!(!other("MA_2", 911_000_004, 0), "suspended is not active");
+    assert!(!other("MA_3", 911_000_009, 0), "reserved is not active");
+    assert!(!other("MA_4", 911_000_009, 0));
+    let body = draft(|transaction| {
+        transaction.put_numbers(&[created(911_000_008, held("MA_1"))])?;
+        assert!(transaction.has_other_active(&"MA_1".parse().expect("an id"), number(911_000_001), time(NOW))?);
+        Err(Abort::Refused)
+    });
+    assert!(store.write(Target::Partner(one), entry(Verb::Import), body).is_err());
+}
+
+fn an_accounts_numbers(database: Database) {
+    let store = database.open();
+    let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+    let with = |state, account: &str| Record { state, until: Some(time(NOW + 1)), ..held(account) };
+    let one_has = [
+        created(5_000_001, held("MA_1")),
+        created(911_000_001, stock("a")),
+        created(911_000_002, with(State::Suspended, "MA_1")),
+        created(911_000_003, held("MA_2")),
+        created(911_000_004, with(State::Quarantined, "MA_1")),
+        created(911_000_005, with(State::Reserved, "MA_1")),
+        created(999_999_999_999_999, held("MA_1")),
+    ];
+    put(&*store, one, &one_has);
+    put(&*store, two, &[created(922_000_000, held("MA_1"))]);
+    let numbers_of = |account: &str| {
+        let account = account.parse().expect("an id");
+        let numbers = look(&*store, one, |transaction| transaction.numbers_of(&account));
+        numbers.into_iter().map(|number| number.digits()).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers_of("MA_1"), [5_000_001, 911_000_002, 911_000_005, 999_999_999_999_999]);
+    assert_eq!(numbers_of("MA_2"), [911_000_003]);
+    assert_eq!(numbers_of("MA_3"), [] as [u64; 0]);
+}
+
+/// A partner whose log has blocks, single numbers, scattered ones, numbers put
+/// twice in one change, and groups that were put in several parts.
+fn eventful(store: &dyn Store) -> PartnerKey {
+    let key = new_partner(store, "PA_1");
+    let block = |from: u64, count: u64| (from..from + count).map(|digits| created(digits, stock("a")));
+    let edit = |digits, before: Option<&str>, after: Option<&str>| NumberChange {
+        number: number(digits),
+        before: before.map(stock),
+        after: after.map(stock),
+    };
+    let batches = |verb, batches: &[Vec<NumberChange>]| {
+        let body = draft(|transaction| Ok(batches.iter().try_for_each(|batch| transaction.put_numbers(batch))?));
+        write(store, key, entry(verb), body);
+    };
+    batches(Verb::Import, &[block(912_270_000_000, 25_000).collect()]);
+    put_account(store, key, "MA_1");
+    batches(Verb::Tag, &[vec![edit(912_270_010_005, Some("a"), Some("b"))]]);
+    // Every third of all groups, in batches that cut through groups.
+    let thirds: Vec<NumberChange> =
+        (912_270_000_000..912_270_025_000).step_by(3).map(|digits| edit(digits, Some("a"), Some("c"))).collect();
+    let thirds: Vec<NumberChange> = thirds.into_iter().filter(|c| c.number.digits() != 912_270_010_005).collect();
+    batches(Verb::Tag, &thirds.chunks(1_500).map(<[_]>::to_vec).collect::<Vec<_>>());
+    // Batches that overlap, the later ones first in number order.
+    let twice = [
+        vec![edit(912_270_010_004, Some("a"), Some("d")), edit(912_270_010_005, Some("b"), Some("d"))],
+        block(5_000_000, 12).collect(),
+        vec![edit(912_270_010_005, Some("d"), None), edit(912_270_010_007, Some("a"), Some("d"))],
+        vec![edit(5_000_003, Some("a"), None), edit(5_000_004, Some("a"), Some("e"))],
+    ];
+    batches(Verb::Import, &twice);
+    batches(Verb::Import, &[vec![created(912_270_010_005, stock("f"))]]);
+    assert_eq!(head(store, key), 7);
+    assert_eq!(differences(store), [] as [&str; 0]);
+    key
+}
+
+fn a_numbers_history_is_what_the_log_says_of_it(database: Database) {
+    let store = database.open();
+    let key = eventful(&*store);
+    let two = new_partner(&*store, "PA_2");
+    put(&*store, two, &[created(5_000_003, stock("theirs"))]);
+    let log = log(&*store, key);
+    for digits in [
+        5_000_003,
+        5_000_004,
+        5_000_099,
+        912_270_000_000,
+        912_270_000_001,
+        912_270_010_004,
+        912_270_010_005,
+        912_270_010_006,
+        912_270_024_999,
+        912_270_025_000,
+    ] {
+        let expected: Vec<Past> = (log.iter())
+            .filter_map(|logged| {
+                let change = &logged.change;
+                let entry = Entry {
+                    at: change.at,
+                    actor: change.actor.clone(),
+                    request_id: change.request_id.clone(),
+                    verb: change.verb,
+                };
+                let number = change.numbers.iter().find(|change| change.number.digits() == digits)?;
+                Some(Past { version: change.version, entry, change: number.clone() })
+            })
+            .collect();
+        assert_eq!(store.history(key, number(digits)).expect("reads"), expected, "number {digits}");
+    }
+    let versions = |digits| {
+        let history = store.history(key, number(digits)).expect("reads");
+        history.iter().map(|past| past.version).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(912_270_010_005), [2, 4, 6, 7]);
+    assert_eq!(versions(912_270_025_000), [] as [u64; 0], "only its neighbours changed");
+    assert_eq!(store.history(two, number(5_000_003)).expect("reads").len(), 1);
+}
+
+fn changes_are_listed_in_pieces(database: Database) {
+    let store = database.open();
+    let key = eventful(&*store);
+    let log = log(&*store, key);
+    let sizes: Vec<usize> = log.iter().map(|logged| logged.change.numbers.len()).collect();
+    for &(skip, numbers) in &[
+        (0, 0),
+        (0, 1),
+        (0, 10),
+        (3, 7),
+        (11, 3),
+        (14, 2),
+        (1_499, 3),
+        (9_999, 2),
+        (24_990, 20),
+        (30_000, 5),
+        (0, 30_000),
+    ] {
+        let list = store.list(key, 0, 100, skip, numbers).expect("reads");
+        assert_eq!(list.len(), log.len());
+        for (listed, logged) in list.iter().zip(&log) {
+            let change = &logged.change;
+            let place = format!("version {}, {numbers} from {skip}", change.version);
+            assert_eq!(listed.version, change.version, "{place}");
+            let entry = &listed.entry;
+            assert_eq!((entry.at, &entry.actor, entry.verb), (change.at, &change.actor, change.verb), "{place}");
+            assert_eq!(entry.request_id, change.request_id, "{place}");
+            assert_eq!(listed.entities, change.entities, "{place}");
+            assert_eq!(listed.total, change.numbers.len() as u64, "{place}");
+            assert!(listed.numbers.iter().eq(change.numbers.iter().skip(skip as usize).take(numbers)), "{place}");
+        }
+    }
+    assert_eq!(sizes, [0, 25_000, 0, 1, sizes[4], 15, 1]);
+    let versions = |after, limit| {
+        let list = store.list(key, after, limit, 0, 1).expect("reads");
+        list.iter().map(|listed| listed.version).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(0, 3), [1, 2, 3]);
+    assert_eq!(versions(3, 2), [4, 5]);
+    assert_eq!(versions(6, 100), [7]);
+    assert_eq!(versions(7, 100), [] as [u64; 0]);
+}
+
+fn the_version_of_a_moment(database: Database) {
+    let store = database.open();
+    let (key, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+    for (turn, at) in [10, 10, 10, 30, 20, 31].into_iter().enumerate() {
+        put_at(&*store, key, NOW + at, 911_000_000 + turn as u64);
+    }
+    put_at(&*store, two, NOW + 15, 922_000_000);
+    for (at, version) in [(-1, 0), (0, 1), (9, 1), (10, 4), (11, 4), (29, 4), (30, 6), (31, 7), (32, 7), (1_000_000, 7)]
+    {
+        assert_eq!(store.version_at(key, time(NOW + at)).expect("reads"), version, "at {at}");
+    }
+    assert_eq!(store.version_at(two, time(NOW + 14)).expect("reads"), 1);
+    assert_eq!(store.version_at(PartnerKey(99), time(NOW + 14)).expect("reads"), 0);
+}
+
+fn jobs_are_listed_newest_first(database: Database) {
+    let store = database.open();
+    let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+    for (key, id, created, open) in [
+        (one, "job_b", 10, false),
+        (one, "job_a", 10, true),
+        (one, "job_c", 5, true),
+        (two, "job_a", 7, true),
+        (one, "job_d", 20, false),
+    ] {
+        put_job(&*store, key, &job(id, created, open));
+    }
+    let ids = |skip, limit| {
+        let (jobs, total) = store.jobs(one, skip, limit).expect("reads");
+        assert_eq!(total, 4);
+        jobs.into_iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(0, 10), ["job_d", "job_b", "job_a", "job_c"]);
+    assert_eq!(ids(1, 2), ["job_b", "job_a"]);
+    assert_eq!(ids(4, 2), [] as [&str; 0]);
+    assert_eq!(ids(u64::MAX, usize::MAX), [] as [&str; 0]);
+    assert_eq!(store.jobs(PartnerKey(99), 0, 5).expect("reads"), (vec![], 0));
+
+    let open = |store: &dyn Store| store.open_jobs().expect("reads");
+    let expected = [(one, job("job_c", 5, true)), (two, job("job_a", 7, true)), (one, job("job_a", 10, true))];
+    assert_eq!(open(&*store), expected, "oldest first, of all partners");
+    assert_eq!(open(&*database.open()), expected, "another process too");
+
+    // A job ends.
+    let ended = StoredJob { body: "{\"done\":2}".to_owned(), ..job("job_a", 10, false) };
+    let body = draft(|transaction| {
+        assert_eq!(transaction.job("job_a")?, Some(job("job_a", 10, true)));
+        assert_eq!(transaction.job("job_x")?, None);
+        transaction.put_job(&ended)?;
+        assert_eq!(transaction.job("job_a")?.as_ref(), Some(&ended));
+        Ok(())
+    });
+    assert_eq!(write(&*store, one, entry(Verb::Import), body), None);
+    assert_eq!(store.job(one, "job_a").expect("reads"), Some(ended));
+    assert_eq!(store.job(two, "job_a").expect("reads"), Some(job("job_a", 7, true)), "another partner's");
+    assert_eq!(store.job(two, "job_b").expect("reads"), None);
+    assert_eq!(open(&*store).len(), 2);
+    assert_eq!((head(&*store, one), log(&*store, one).len()), (1, 1));
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn a_jobs_batches_are_read_from_one_on(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let body = draft(|transaction| {
+        transaction.put_job(&job("job_1", 0, true))?;
+        transaction.put_job(&job("job_2", 0, true))?;
+        for batch in [0, 1, 2, 3, 10] {
+            transaction.put_job_batch("job_1", batch, &format!("[{batch}]"))?;
+        }
+        transaction.put_job_batch("job_2", 0, "[\"other\"]")?;
+        assert_eq!(transaction.job_batch("job_1", 10)?.as_deref(), Some("[10]"));
+        assert_eq!(transaction.job_batch("job_1", 4)?, None);
+        transaction.put_job_batch("job_1", 2, "[\"done\"]")?;
+        Ok(())
+    });
+    assert_eq!(write(&*store, key, entry(Verb::Import), body), None);
+    let batches = |from, limit| {
+        let batches = store.job_batches(key, "job_1", from, limit).expect("reads");
+        batches.into_iter().map(|(at, body)| format!("{at}{body}")).collect::<Vec<_>>()
+    };
+    assert_eq!(batches(0, 100), ["0[0]", "1[1]", "2[\"done\"]", "3[3]", "10[10]"]);
+    assert_eq!(batches(2, 2), ["2[\"done\"]", "3[3]"]);
+    assert_eq!(batches(4, 2), ["10[10]"]);
+    assert_eq!(batches(11, 2), [] as [&str; 0]);
+    let orphan = draft(|transaction| Ok(transaction.put_job_batch("job_3", 0, "[]")?));
+    let orphan = store.write(Target::Partner(key), entry(Verb::Import), orphan);
+    assert!(matches!(orphan, Err(Abort::Store(_))), "a batch belongs to a job");
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
 mod files {
     //! What only an engine that keeps files can get wrong.
 
@@ -826,8 +1338,32 @@ mod files {
     fn a_newer_schema_is_refused() {
         let database = Database::new();
         database.open();
-        database.raw().pragma_update(None, "user_version", 2).expect("set");
-        assert!(matches!(refused(&database, Open::Existing), StoreError::Newer { found: 2, known: 1, .. }));
+        database.raw().pragma_update(None, "user_version", 99).expect("set");
+        assert!(matches!(refused(&database, Open::Existing), StoreError::Newer { found: 99, .. }));
+    }
+
+    #[test]
+    fn an_older_schema_is_brought_up() {
+        // What schema 1 held, in the tables that it had.
+        let (old, new) = (Database::new(), Database::new());
+        let (_, key) = furnished(&new);
+        let raw = old.raw();
+        raw.execute_batch(include_str!("../../migrations/sqlite/0001_initial.sql")).expect("made");
+        raw.execute("ATTACH ?1 AS new", [new.path().to_str().expect("UTF-8")]).expect("attached");
+        for table in ["partner", "account", "application", "trunk", "api_key", "number", "change", "change_part"] {
+            raw.execute_batch(&format!("INSERT INTO main.{table} SELECT * FROM new.{table}")).expect("copied");
+        }
+        raw.execute_batch("DETACH new; PRAGMA application_id = 0x526f6c6c; PRAGMA user_version = 1").expect("set");
+        drop(raw);
+
+        let store = open(&old.path(), Open::Existing);
+        let version: i64 = old.raw().pragma_query_value(None, "user_version", |row| row.get(0)).expect("asks");
+        let current: i64 = new.raw().pragma_query_value(None, "user_version", |row| row.get(0)).expect("asks");
+        assert!(version > 1 && version == current, "{version} of {current}");
+        assert_eq!(rows(&*store, key), rows(&*new.open(), key));
+        assert_eq!(differences(&*store), [] as [&str; 0]);
+        put_job(&*store, key, &job("job_1", 0, true));
+        assert_eq!(open(&old.path(), Open::Existing).open_jobs().expect("reads").len(), 1);
     }
 
     #[test]

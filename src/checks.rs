@@ -1,0 +1,246 @@
+//! What is wrong with an inventory: the Number Management Guide of the
+//! specification as functions from a snapshot to findings.
+//!
+//! A check asks the index, so it costs what its findings cost and not what the
+//! inventory has. A finding says what it is about; what that means for callers
+//! and what to do is said by its check, once.
+//!
+//! Invariants: the same inventory at the same moment has the same findings, in
+//! the same order, under the same ids; an id names one occurrence, so a number
+//! that is renewed and comes near its end again is a new finding; the bounds of
+//! a window are exact to the second.
+//! Deliberately absent: I/O, the clock, who was told (`service::checks`).
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::entity::hex_digest;
+use crate::domain::number::words;
+use crate::domain::{AccountId, E164, State, Status, Time};
+use crate::inventory::{Filter, NumberRef, Order, Snapshot};
+
+/// How far ahead expiries are seen if nothing is said: the guide's two weeks.
+pub const WITHIN_SECONDS: i64 = 14 * 86_400;
+/// How long a number may be suspended before that is a finding.
+pub const SUSPENDED_SECONDS: i64 = 30 * 86_400;
+/// How many rows are taken from a walk at a time.
+const STEP: usize = 4_096;
+
+/// One thing to look for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Check {
+    NoActiveNumber,
+    Expired,
+    Unrouted,
+    Expiring,
+    Suspended,
+}
+
+words!(Check:
+    NoActiveNumber "no_active_number", Expired "expired", Unrouted "unrouted", Expiring "expiring",
+    Suspended "suspended"
+);
+
+/// How bad a finding is for callers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// Calls fail now.
+    Critical,
+    /// They will, unless somebody acts.
+    Warning,
+    Info,
+}
+
+words!(Severity: Critical "critical", Warning "warning", Info "info");
+
+impl Check {
+    pub fn severity(self) -> Severity {
+        match self {
+            Check::NoActiveNumber | Check::Expired | Check::Unrouted => Severity::Critical,
+            Check::Expiring => Severity::Warning,
+            Check::Suspended => Severity::Info,
+        }
+    }
+
+    /// What it means for callers.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Check::NoActiveNumber => "this customer cannot be called at all",
+            Check::Expired => "calls to this number are refused, and its rental is still owed",
+            Check::Unrouted => "calls to this number hang up at once: they have nowhere to go",
+            Check::Expiring => "calls to this number will be refused from the moment it expires",
+            Check::Suspended => "calls to this number are refused, and have been for long",
+        }
+    }
+
+    /// What to do.
+    pub fn action(self) -> &'static str {
+        match self {
+            Check::NoActiveNumber => "assign a number to the customer, or archive the account",
+            Check::Expired => "renew the number, or release it",
+            Check::Unrouted => "route the number to an application",
+            Check::Expiring => "renew the number, or tell the customer that it ends",
+            Check::Suspended => "resume the number, or release it",
+        }
+    }
+}
+
+/// What is looked for, and how far.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which checks; all if empty.
+    pub checks: Vec<Check>,
+    /// Only what is about this account.
+    pub account: Option<AccountId>,
+    /// How far ahead `expiring` sees, in seconds; its end is part of it.
+    pub within: i64,
+    /// How long a number is suspended before `suspended` finds it, in seconds.
+    pub suspended_for: i64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { checks: Vec::new(), account: None, within: WITHIN_SECONDS, suspended_for: SUSPENDED_SECONDS }
+    }
+}
+
+impl Options {
+    fn wants(&self, check: Check) -> bool {
+        self.checks.is_empty() || self.checks.contains(&check)
+    }
+}
+
+/// One thing that is wrong. Orders by check, then account, then number.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Finding {
+    pub check: Check,
+    pub account: Option<AccountId>,
+    /// `None` where it is about the account.
+    pub number: Option<E164>,
+    /// Since when it is so, or will be: for `expiring`, when the number ends.
+    pub since: Option<Time>,
+    /// What shows it: names and values.
+    pub evidence: Vec<(&'static str, String)>,
+}
+
+impl Finding {
+    /// Names this occurrence, the same at every look.
+    pub fn id(&self) -> String {
+        let mut hash = Sha256::new();
+        let number = self.number.map(|number| number.to_string());
+        let since = self.since.map(|since| since.to_string());
+        for part in [
+            Some(self.check.as_str()),
+            self.account.as_ref().map(AccountId::as_str),
+            number.as_deref(),
+            since.as_deref(),
+        ] {
+            let part = part.unwrap_or_default();
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        format!("fi_{}", &hex_digest::text(&digest)[..20])
+    }
+
+    fn of(check: Check, row: NumberRef<'_>, since: Option<Time>) -> Finding {
+        let account = row.account().map(|account| account.auth_id.clone());
+        let mut evidence = vec![("state", row.state().to_string())];
+        if let Some(end) = row.expires_at() {
+            evidence.push(("expires_at", end.to_string()));
+        }
+        if let Some(application) = row.application() {
+            evidence.push(("application_id", application.id.to_string()));
+        }
+        Finding { check, account, number: Some(row.number()), since, evidence }
+    }
+}
+
+/// Everything that the wanted checks find at `now`, in order.
+pub fn run(snapshot: &Snapshot, options: &Options, now: Time) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let account = options.account.as_ref().map(|account| account.as_str().into());
+    let of_account = Filter { account, assigned: Some(true), ..Filter::default() };
+    if options.wants(Check::NoActiveNumber) {
+        no_active_number(snapshot, options, now, &mut findings);
+    }
+    if options.wants(Check::Expired) {
+        let filter = Filter { expires_before: Some(now.plus(1)), ..of_account.clone() };
+        walk(snapshot, filter, now, |row| findings.push(Finding::of(Check::Expired, row, row.expires_at())));
+    }
+    if options.wants(Check::Unrouted) {
+        let filter = Filter { status: Some(Status::Active), routed: Some(false), ..of_account.clone() };
+        walk(snapshot, filter, now, |row| findings.push(Finding::of(Check::Unrouted, row, row.assigned_at())));
+    }
+    if options.wants(Check::Expiring) {
+        let end = now.plus(options.within);
+        let filter = Filter {
+            status: Some(Status::Active),
+            expires_after: Some(now),
+            expires_before: Some(end.plus(1)),
+            ..of_account.clone()
+        };
+        walk(snapshot, filter, now, |row| findings.push(Finding::of(Check::Expiring, row, row.expires_at())));
+    }
+    if options.wants(Check::Suspended) {
+        let latest = now.plus(-options.suspended_for);
+        let filter = Filter { status: Some(Status::Suspended), ..of_account };
+        walk(snapshot, filter, now, |row| {
+            if row.state() == State::Suspended && row.since() <= latest {
+                findings.push(Finding::of(Check::Suspended, row, Some(row.since())));
+            }
+        });
+    }
+    findings.sort();
+    findings
+}
+
+/// How many findings each check has.
+pub fn summary(findings: &[Finding]) -> BTreeMap<Check, u64> {
+    let mut counts: BTreeMap<Check, u64> = Check::ALL.iter().map(|&check| (check, 0)).collect();
+    for finding in findings {
+        *counts.entry(finding.check).or_default() += 1;
+    }
+    counts
+}
+
+fn walk(snapshot: &Snapshot, filter: Filter, now: Time, mut take: impl FnMut(NumberRef<'_>)) {
+    let mut walk = snapshot.walk(filter, Order::default(), None, now);
+    loop {
+        walk.next(snapshot, STEP).into_iter().for_each(&mut take);
+        if walk.done() {
+            return;
+        }
+    }
+}
+
+/// Accounts that nobody can call. Since when: the last moment at which the
+/// inventory shows that one of their numbers could have been, or else when the
+/// account came.
+fn no_active_number(snapshot: &Snapshot, options: &Options, now: Time, findings: &mut Vec<Finding>) {
+    let counts = snapshot.counts(now);
+    for (account, counts) in snapshot.accounts.iter().zip(counts) {
+        let wanted = options.account.as_ref().is_none_or(|wanted| *wanted == account.auth_id);
+        if !wanted || account.archived_at.is_some() || counts.active > 0 {
+            continue;
+        }
+        let mut since = account.created_at;
+        let filter = Filter { account: Some(account.auth_id.as_str().into()), ..Filter::default() };
+        walk(snapshot, filter, now, |row| {
+            let expired = row.expires_at().filter(|&end| end <= now);
+            let ended = match row.state() {
+                State::Suspended => expired.map_or(row.since(), |end| end.min(row.since())),
+                _ => expired.unwrap_or(row.since()),
+            };
+            since = since.max(ended);
+        });
+        findings.push(Finding {
+            check: Check::NoActiveNumber,
+            account: Some(account.auth_id.clone()),
+            number: None,
+            since: Some(since),
+            evidence: vec![("account_name", account.name.to_string()), ("numbers", counts.suspended.to_string())],
+        });
+    }
+}

@@ -1,0 +1,381 @@
+//! `rollcall job create | run | cancel | undo | show | rows | list`
+//!
+//! Whoever creates or runs a job here does it here, whether a server is there
+//! or not; a server that finds it takes part, and each row is done once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+
+use super::output::{self, Bar};
+use super::{CliError, Global, OfPartner, Outcome, confirm};
+use crate::domain::PartnerKey;
+use crate::domain::Verb;
+use crate::http::body::{Fields, Json};
+use crate::http::jobs::{self, read};
+use crate::service::jobs::batch::Costs;
+use crate::service::jobs::{self as service_jobs, JobState, RowResult, Step};
+use crate::service::{self, Replica, Service, Shown};
+use crate::store::Open;
+
+#[derive(Subcommand)]
+pub enum Job {
+    /// Do one verb to many numbers, given by a list or a filter
+    Create(Create),
+    /// Run a previewed job, or go on with one that was interrupted
+    Run {
+        #[command(flatten)]
+        one: One,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Stop a job; what it has done stays done
+    Cancel(One),
+    /// Put back what a job did, where nobody has touched it since
+    Undo {
+        #[command(flatten)]
+        one: One,
+        /// Say what would happen, and do nothing
+        #[arg(long, visible_alias = "dry-run")]
+        preview: bool,
+    },
+    /// Show how far a job is
+    Show(One),
+    /// List a job's rows
+    Rows {
+        #[command(flatten)]
+        one: One,
+        /// Only rows with this result, such as failed
+        #[arg(long, value_parser = parse_result)]
+        result: Option<RowResult>,
+    },
+    /// List a partner's jobs, newest first
+    List {
+        #[command(flatten)]
+        of: OfPartner,
+    },
+}
+
+#[derive(Args)]
+pub struct One {
+    /// The job's id, as `job list` shows it
+    #[arg(value_name = "JOB_ID")]
+    id: String,
+    #[command(flatten)]
+    of: OfPartner,
+}
+
+#[derive(Args)]
+#[command(group = clap::ArgGroup::new("numbers").required(true))]
+pub struct Create {
+    #[command(flatten)]
+    of: OfPartner,
+    /// assign, release, suspend, resume, route, renew, reserve, unreserve, retire, tags or cost
+    #[arg(long)]
+    verb: String,
+    /// The verb's parameters, such as account_auth_id=MA_1 or application_id=null
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_pair)]
+    params: Vec<(String, String)>,
+    /// Which numbers, by the API's filters, such as assigned=false; several must all fit
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair, group = "numbers", num_args = 1)]
+    filter: Vec<(String, String)>,
+    /// A file with a number on each line
+    #[arg(long, value_name = "FILE", group = "numbers")]
+    numbers_file: Option<PathBuf>,
+    /// All numbers of the partner
+    #[arg(long, group = "numbers")]
+    all: bool,
+    /// Say what would happen, and do nothing; `job run` does it
+    #[arg(long, visible_alias = "dry-run")]
+    preview: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or_else(|| "must be NAME=VALUE".to_owned())
+}
+
+fn parse_result(text: &str) -> Result<RowResult, String> {
+    let known: Vec<&str> = RowResult::ALL.iter().map(|result| result.as_str()).collect();
+    RowResult::parse(text).ok_or_else(|| format!("must be one of {}", known.join(", ")))
+}
+
+impl Job {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        match self {
+            Job::Create(create) => create.run(global),
+            Job::Run { one, yes } => {
+                let (service, key) = open(global, &one.of, true)?;
+                let job = service.job(key, &one.id)?;
+                if job.state == JobState::Previewed && destructive(job.task.verb()) {
+                    confirm(&about(&job), yes)?;
+                }
+                let job = shown(service.job_run(key, &one.id)?)?;
+                work(global, &service, key, &job.id)
+            }
+            Job::Cancel(one) => {
+                let (service, key) = open(global, &one.of, false)?;
+                let job = shown(service.job_cancel(key, &one.id)?)?;
+                print(global, &job)?;
+                Ok(Outcome::Done)
+            }
+            Job::Undo { one, preview } => {
+                let (service, key) = open(global, &one.of, true)?;
+                let job = shown(service.job_undo(key, &one.id, preview)?)?;
+                if preview {
+                    print(global, &job)?;
+                    return Ok(Outcome::Done);
+                }
+                work(global, &service, key, &job.id)
+            }
+            Job::Show(one) => {
+                let (service, key) = open(global, &one.of, false)?;
+                print(global, &service.job(key, &one.id)?)?;
+                Ok(Outcome::Done)
+            }
+            Job::Rows { one, result } => {
+                let (service, key) = open(global, &one.of, false)?;
+                rows(global, &service, key, &one.id, result)
+            }
+            Job::List { of } => {
+                let (service, key) = open(global, &of, false)?;
+                list(global, &service, key)
+            }
+        }
+    }
+}
+
+impl Create {
+    fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let new = Fields::parse(self.body()?.to_string().as_bytes())
+            .and_then(read)
+            .map_err(|error| CliError::Usage(error.lines().join("\n")))?;
+        let (service, key) = open(global, &self.of, true)?;
+        // What is hard to take back is looked at first.
+        let ask = destructive(new.action.verb()) && !self.yes && !self.preview;
+        let new = service_jobs::NewJob { preview: self.preview || ask, ..new };
+        let job = shown(service.job_create(key, &new)?)?;
+        if self.preview {
+            print(global, &job)?;
+            return Ok(Outcome::Done);
+        }
+        if ask {
+            output::note(&describe(&job));
+            if let Err(error) = confirm(&about(&job), self.yes) {
+                service.job_cancel(key, &job.id)?;
+                return Err(error);
+            }
+            service.job_run(key, &job.id)?;
+        }
+        work(global, &service, key, &job.id)
+    }
+
+    /// What the API would be sent.
+    fn body(&self) -> Result<Json, CliError> {
+        let text = |text: &str| Json::Text(text.to_owned());
+        let params = self.params.iter().map(|(name, value)| (name.clone(), param(name, value))).collect();
+        let mut body = vec![("verb".to_owned(), text(&self.verb)), ("params".to_owned(), Json::Object(params))];
+        if let Some(path) = &self.numbers_file {
+            let failed = |source| CliError::Io { what: format!("cannot read {}", path.display()), source };
+            let file = std::fs::read_to_string(path).map_err(failed)?;
+            let lines = file.lines().map(str::trim).filter(|line| !line.is_empty());
+            body.push(("numbers".to_owned(), Json::List(lines.map(text).collect())));
+        } else {
+            let flag = |name: &str| matches!(name, "assigned" | "routed");
+            let value = |(name, value): &(String, String)| match value.parse::<bool>() {
+                Ok(value) if flag(name) => (name.clone(), Json::Bool(value)),
+                _ => (name.clone(), text(value)),
+            };
+            body.push(("filter".to_owned(), Json::Object(self.filter.iter().map(value).collect())));
+        }
+        Ok(Json::Object(body))
+    }
+}
+
+/// A parameter as JSON has it: by its name, since all of them are typed as text.
+fn param(name: &str, value: &str) -> Json {
+    match (name, value) {
+        (_, "null") => Json::Null,
+        ("monthly_cost", _) => Json::Number(value.to_owned()),
+        ("confirm_last", "true" | "false") => Json::Bool(value == "true"),
+        ("add" | "remove", _) => Json::List(value.split(',').map(|tag| Json::Text(tag.to_owned())).collect()),
+        _ => Json::Text(value.to_owned()),
+    }
+}
+
+/// The verbs over the database. With `index`, as a server has them: a job asks
+/// what an index knows.
+fn open(global: &Global, of: &OfPartner, index: bool) -> Result<(Service, PartnerKey), CliError> {
+    let service = global.service(Open::Existing)?;
+    let key = service.partner_key(&of.partner)?;
+    Ok(match index {
+        true => (service.clone().replica(Arc::new(Replica::load(service.store().clone())?)), key),
+        false => (service, key),
+    })
+}
+
+fn shown(outcome: service::Outcome) -> Result<service_jobs::Job, CliError> {
+    match outcome {
+        service::Outcome::Done { shown: Shown::Job { job, .. }, .. } => Ok(*job),
+        _ => Err(CliError::Other("the job was not shown".to_owned())),
+    }
+}
+
+fn destructive(verb: Verb) -> bool {
+    matches!(verb, Verb::Release | Verb::Retire)
+}
+
+fn about(job: &service_jobs::Job) -> String {
+    format!("{} {} numbers", jobs::verb(&job.task), job.total)
+}
+
+/// Does a job to its end.
+fn work(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result<Outcome, CliError> {
+    let interrupted = output::interrupt()?;
+    let bar = Bar::new(Some(service.job(key, id)?.total), "rows");
+    loop {
+        if interrupted.load(Ordering::Relaxed) {
+            bar.finish();
+            output::note(&format!("interrupted; `rollcall job run {id}` goes on, `rollcall job cancel {id}` ends it"));
+            return Ok(Outcome::Failed);
+        }
+        let step = service.job_step(key, id, Instant::now())?;
+        let job = service.job(key, id)?;
+        bar.set("working", job.tally.rows(), Some(job.total));
+        if step == Step::Over {
+            bar.finish();
+            print(global, &job)?;
+            if job.tally.failed > 0 && !global.json {
+                output::note(&format!("`rollcall job rows {id} --result failed` says why rows failed"));
+            }
+            let good = job.state == JobState::Done && job.tally.failed == 0;
+            return Ok(if good { Outcome::Done } else { Outcome::Differs });
+        }
+    }
+}
+
+fn print(global: &Global, job: &service_jobs::Job) -> Result<(), CliError> {
+    if global.json {
+        let mut text = Vec::new();
+        jobs::json(&mut text, job, None);
+        text.push(b'\n');
+        return output::print(&text);
+    }
+    output::line(&describe(job))
+}
+
+fn describe(job: &service_jobs::Job) -> String {
+    let service_jobs::Tally { changed, unchanged, failed, cost } = &job.tally;
+    let verb = jobs::verb(&job.task);
+    let mut text = match (&job.preview, job.state) {
+        (Some(preview), JobState::Previewed) => format!(
+            "job {} would {verb} {} of {} numbers, leave {} as they are, and fail on {}{}",
+            job.id,
+            preview.changed,
+            job.total,
+            preview.unchanged,
+            preview.failed,
+            money(&preview.cost)
+        ),
+        _ => format!(
+            "job {} ({verb}) is {}: of {} numbers, {changed} changed, {unchanged} unchanged, {failed} failed{}",
+            job.id,
+            job.state,
+            job.total,
+            money(cost)
+        ),
+    };
+    if let Some(error) = &job.error {
+        text.push_str(&format!("; {error}"));
+    }
+    text
+}
+
+/// What a month costs more or less, in each currency.
+fn money(costs: &Costs) -> String {
+    let one = |(&currency, &minor): (&crate::domain::Currency, &i64)| {
+        let amount = crate::domain::Money { minor: minor.saturating_abs(), currency };
+        format!("{}{amount} {currency}", if minor < 0 { '-' } else { '+' })
+    };
+    let all: Vec<String> = costs.iter().map(one).collect();
+    if all.is_empty() { String::new() } else { format!("; {} a month", all.join(", ")) }
+}
+
+fn rows(
+    global: &Global,
+    service: &Service,
+    key: PartnerKey,
+    id: &str,
+    result: Option<RowResult>,
+) -> Result<Outcome, CliError> {
+    const STEP: usize = 1_000;
+    let mut skip = 0;
+    loop {
+        let (rows, _) = service.job_rows(key, id, result, skip, STEP)?;
+        let mut text = Vec::new();
+        for row in &rows {
+            if global.json {
+                jobs::row_json(&mut text, row);
+            } else {
+                let reason = row.reason.as_deref().unwrap_or_default();
+                let line = format!("{:<16}  {:<12}  {reason}", row.number.to_string(), row.result);
+                text.extend_from_slice(line.trim_end().as_bytes());
+            }
+            text.push(b'\n');
+        }
+        output::print(&text)?;
+        skip += rows.len() as u64;
+        if rows.len() < STEP {
+            return Ok(Outcome::Done);
+        }
+    }
+}
+
+fn list(global: &Global, service: &Service, key: PartnerKey) -> Result<Outcome, CliError> {
+    const STEP: usize = 100;
+    let mut all = Vec::new();
+    loop {
+        let (jobs, _) = service.jobs(key, all.len() as u64, STEP)?;
+        let last = jobs.len() < STEP;
+        all.extend(jobs);
+        if last {
+            break;
+        }
+    }
+    if global.json {
+        let mut text = b"{\"data\":[".to_vec();
+        for (at, job) in all.iter().enumerate() {
+            if at > 0 {
+                text.push(b',');
+            }
+            jobs::json(&mut text, job, None);
+        }
+        text.extend_from_slice(b"]}\n");
+        output::print(&text)?;
+    } else if all.is_empty() {
+        output::note("there are no jobs; create one with `rollcall job create`");
+    } else {
+        let row = |job: &service_jobs::Job| {
+            vec![
+                job.id.clone(),
+                jobs::verb(&job.task).to_owned(),
+                job.state.to_string(),
+                job.total.to_string(),
+                job.tally.changed.to_string(),
+                job.tally.failed.to_string(),
+                job.created_at.to_string(),
+                job.by.clone(),
+            ]
+        };
+        let rows: Vec<_> = all.iter().map(row).collect();
+        output::table(&["JOB", "VERB", "STATE", "ROWS", "CHANGED", "FAILED", "CREATED", "BY"], &rows)?;
+    }
+    Ok(Outcome::Done)
+}

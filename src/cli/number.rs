@@ -1,0 +1,351 @@
+//! `rollcall number add | assign | release | …` and `rollcall undo`
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{CliError, Global, OfPartner, Outcome, confirm, output};
+use crate::domain::action::{Action, Assignment, Price};
+use crate::domain::{
+    AccountId, ApplicationId, Country, Currency, E164, Money, NumberType, Status, Tags, Time, TrunkId, number,
+};
+use crate::inventory::NumberRef;
+use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
+use crate::service::{self, Shown};
+use crate::store::Open;
+use crate::wire;
+
+#[derive(Subcommand)]
+pub enum Number {
+    /// Bring a number, or a block of them, into stock
+    Add {
+        #[command(flatten)]
+        of: Of,
+        /// The last number of the block
+        #[arg(long, value_name = "NUMBER")]
+        to: Option<E164>,
+        #[command(flatten)]
+        price: Needed,
+        #[arg(long, value_parser = parse_type, value_name = "local|tollfree|mobile")]
+        number_type: Option<NumberType>,
+        /// Two letters; what the numbering plan says if not given
+        #[arg(long)]
+        country: Option<Country>,
+        #[arg(long)]
+        region: Option<Arc<str>>,
+        /// May be given more than once
+        #[arg(long = "tag", value_parser = parse_tag)]
+        tags: Vec<String>,
+    },
+    /// Show everything about a number
+    Show {
+        /// In E.164, such as +912271264217
+        number: E164,
+        #[command(flatten)]
+        partner: OfPartner,
+    },
+    /// Give an available number to an account
+    Assign {
+        #[command(flatten)]
+        of: Of,
+        #[arg(long, value_name = "MA_Y")]
+        account: AccountId,
+        #[arg(long)]
+        application: Option<ApplicationId>,
+        #[arg(long)]
+        trunk: Option<TrunkId>,
+        /// When it expires; without, it renews itself
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<Time>,
+        /// What it costs a month; without, what it cost in stock
+        #[arg(long, value_name = "AMOUNT")]
+        monthly_cost: Option<String>,
+        #[arg(long)]
+        currency: Option<Currency>,
+    },
+    /// Take a number back from its account; it is then in quarantine
+    Release {
+        #[command(flatten)]
+        of: Of,
+        /// Also if its account then has no active number left
+        #[arg(long)]
+        confirm_last: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Pause an assigned number
+    Suspend {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Let a suspended number work again
+    Resume {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Set or clear where a number routes to and arrives on
+    #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+    Route {
+        #[command(flatten)]
+        of: Of,
+        #[arg(long, group = "what")]
+        application: Option<ApplicationId>,
+        #[arg(long, group = "what", conflicts_with = "application")]
+        no_application: bool,
+        #[arg(long, group = "what")]
+        trunk: Option<TrunkId>,
+        #[arg(long, group = "what", conflicts_with = "trunk")]
+        no_trunk: bool,
+    },
+    /// Move a number's expiry, or let it renew itself
+    #[command(group = clap::ArgGroup::new("end").required(true))]
+    Renew {
+        #[command(flatten)]
+        of: Of,
+        #[arg(long, group = "end", value_name = "TIME")]
+        expires_at: Option<Time>,
+        /// It renews itself from now on
+        #[arg(long, group = "end")]
+        never: bool,
+    },
+    /// Keep an available number for an account until a set time
+    Reserve {
+        #[command(flatten)]
+        of: Of,
+        #[arg(long, value_name = "MA_Y")]
+        account: AccountId,
+        #[arg(long, value_name = "TIME")]
+        until: Time,
+    },
+    /// Give up a reservation
+    Unreserve {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Take an available number out of the inventory for good
+    Retire {
+        #[command(flatten)]
+        of: Of,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Add and remove tags
+    #[command(group = clap::ArgGroup::new("tags").required(true).multiple(true))]
+    Tag {
+        #[command(flatten)]
+        of: Of,
+        #[arg(long, group = "tags", value_parser = parse_tag)]
+        add: Vec<String>,
+        #[arg(long, group = "tags", value_parser = parse_tag)]
+        remove: Vec<String>,
+    },
+    /// Set what a number costs a month
+    Cost {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        price: Needed,
+    },
+}
+
+/// The number, and whose it is.
+#[derive(Args)]
+pub struct Of {
+    /// In E.164, such as +912271264217
+    number: E164,
+    #[command(flatten)]
+    partner: OfPartner,
+    /// Say what would happen, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// An amount that must be given.
+#[derive(Args)]
+pub struct Needed {
+    #[arg(long, value_name = "AMOUNT")]
+    monthly_cost: String,
+    #[arg(long)]
+    currency: Currency,
+}
+
+impl Needed {
+    fn money(&self) -> Result<Money, CliError> {
+        let wrong = |error| CliError::Usage(format!("--monthly-cost {} {error}", self.monthly_cost));
+        Money::parse(&self.monthly_cost, self.currency).map_err(wrong)
+    }
+}
+
+fn parse_tag(text: &str) -> Result<String, String> {
+    let max = number::TAG_CHARS_MAX;
+    number::tag(text).ok_or_else(|| format!("must be 1 to {max} characters without control characters, ; and |"))
+}
+
+fn parse_type(text: &str) -> Result<NumberType, String> {
+    NumberType::parse(text).ok_or_else(|| "must be local, tollfree or mobile".to_owned())
+}
+
+impl Number {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let (of, action) = match self {
+            Number::Add { of, to, price, number_type, country, region, tags } => {
+                let last = to.unwrap_or(of.number);
+                if last < of.number || last.digits() - of.number.digits() >= BLOCK_MAX {
+                    let message = format!("--to must be at most {BLOCK_MAX} numbers after {}", of.number);
+                    return Err(CliError::Usage(message));
+                }
+                let (first, cost, tags) = (of.number, price.money()?, Tags::new(tags));
+                let stock = Stock { first, last, cost, number_type, country, region, tags };
+                let service = global.service(Open::Existing)?.dry_run(of.dry_run);
+                let key = service.partner_key(&of.partner.partner)?;
+                return print(global, service.stock(key, &stock)?, of.dry_run);
+            }
+            Number::Show { number, partner } => return show(global, number, &partner),
+            Number::Assign { of, account, application, trunk, expires_at, monthly_cost, currency } => {
+                let priced = monthly_cost.is_some() || currency.is_some();
+                let cost = priced.then_some(Price { amount: monthly_cost, currency });
+                (of, Action::Assign(Assignment { account, application, trunk, expires_at, cost }))
+            }
+            Number::Release { of, confirm_last, yes } => {
+                confirm(&format!("release {}", of.number), yes || of.dry_run)?;
+                (of, Action::Release { confirm_last })
+            }
+            Number::Suspend { of } => (of, Action::Suspend),
+            Number::Resume { of } => (of, Action::Resume),
+            Number::Route { of, application, no_application, trunk, no_trunk } => {
+                let application = application.map(Some).or(no_application.then_some(None));
+                let trunk = trunk.map(Some).or(no_trunk.then_some(None));
+                (of, Action::Route { application, trunk })
+            }
+            Number::Renew { of, expires_at, never: _ } => (of, Action::Renew { expires_at }),
+            Number::Reserve { of, account, until } => (of, Action::Reserve { account, until }),
+            Number::Unreserve { of } => (of, Action::Unreserve),
+            Number::Retire { of, yes } => {
+                confirm(&format!("retire {} for good", of.number), yes || of.dry_run)?;
+                (of, Action::Retire)
+            }
+            Number::Tag { of, add, remove } => (of, Action::Tag { add: Tags::new(add), remove: Tags::new(remove) }),
+            Number::Cost { of, price } => {
+                let cost = price.money()?;
+                (of, Action::Cost(cost))
+            }
+        };
+        let service = global.service(Open::Existing)?.dry_run(of.dry_run);
+        let key = service.partner_key(&of.partner.partner)?;
+        let outcome = service.act(key, of.number, &action, &Expected::Anything)?;
+        print(global, outcome, of.dry_run)
+    }
+}
+
+/// `rollcall undo VERSION --partner PA_X`
+#[derive(Args)]
+pub struct Undo {
+    /// The version to undo, as `rollcall history` and `rollcall changes` show it
+    version: u64,
+    #[command(flatten)]
+    partner: OfPartner,
+    /// Say what would happen, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Undo {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        confirm(&format!("undo version {}", self.version), self.yes || self.dry_run)?;
+        let service = global.service(Open::Existing)?.dry_run(self.dry_run);
+        let key = service.partner_key(&self.partner.partner)?;
+        print(global, service.undo(key, self.version)?, self.dry_run)
+    }
+}
+
+fn show(global: &Global, number: E164, of: &OfPartner) -> Result<Outcome, CliError> {
+    let snapshot = global.service(Open::Existing)?.snapshot(&of.partner, true)?;
+    match snapshot.get(number, Time::now()) {
+        Some(row) => print_row(global, row)?,
+        None => return Err(CliError::Other(format!("partner {} does not have {number}", of.partner))),
+    }
+    Ok(Outcome::Done)
+}
+
+/// Prints what a verb left.
+pub(super) fn print(global: &Global, outcome: service::Outcome, dry_run: bool) -> Result<Outcome, CliError> {
+    let service::Outcome::Done { shown, version } = outcome else { return Ok(Outcome::Done) };
+    match &shown {
+        Shown::Number(shown) => print_row(global, shown.row())?,
+        Shown::Block { first, last, numbers, version } if global.json => {
+            output::json(&json!({ "number": first, "number_end": last, "numbers": numbers, "version": version }))?;
+        }
+        Shown::Block { first, last, numbers, .. } => {
+            output::line(&format!("{numbers} numbers came into stock, from {first} to {last}"))?;
+        }
+        Shown::Account { account, .. } if global.json => output::json(account)?,
+        Shown::Account { account, .. } => {
+            output::line(&format!("account {} ({}){}", account.auth_id, account.name, archived(account.archived_at)))?;
+        }
+        Shown::Application { application, .. } if global.json => output::json(application)?,
+        Shown::Application { application, .. } => {
+            let archived = archived(application.archived_at);
+            output::line(&format!("application {} ({}){archived}", application.id, application.name))?;
+        }
+        Shown::Trunk { trunk, .. } if global.json => output::json(trunk)?,
+        Shown::Trunk { trunk, .. } => {
+            output::line(&format!("trunk {} ({}){}", trunk.id, trunk.name, archived(trunk.archived_at)))?;
+        }
+        Shown::Job { .. } => return Err(CliError::Other("a job came of a verb on one number".to_owned())),
+        Shown::Acknowledgement(one) => output::json(one)?,
+        Shown::Undone(undone) => {
+            let rows: Vec<_> =
+                undone.rows.iter().map(|row| json!({ "number": row.number, "reason": row.reason })).collect();
+            if global.json {
+                output::json(&json!({
+                    "undid": undone.of, "version": undone.version, "undone": undone.undone,
+                    "refused": undone.refused, "rows": rows,
+                }))?;
+            } else {
+                output::line(&format!(
+                    "version {} is undone for {} numbers; {} were left as they are",
+                    undone.of, undone.undone, undone.refused
+                ))?;
+                for row in &undone.rows {
+                    output::line(&format!("{}  {}", row.number, row.reason))?;
+                }
+            }
+        }
+    }
+    match (dry_run, version) {
+        (true, _) => output::note("this was a dry run; nothing was done"),
+        (false, None) => output::note("it was so already; nothing was done"),
+        (false, Some(_)) => {}
+    }
+    Ok(Outcome::Done)
+}
+
+fn archived(at: Option<Time>) -> String {
+    at.map(|at| format!(", archived {at}")).unwrap_or_default()
+}
+
+fn print_row(global: &Global, row: NumberRef<'_>) -> Result<(), CliError> {
+    if global.json {
+        let mut out = Vec::new();
+        wire::record::number(&mut out, row);
+        out.push(b'\n');
+        return output::print(&out);
+    }
+    let status = match row.status() {
+        Status::Active => String::new(),
+        Status::Suspended => format!(" ({} to callers)", row.status()),
+    };
+    output::line(&format!("{} is {}{status}, since {}", row.number(), row.state(), row.since()))?;
+    for (name, value) in wire::record::fields(&row.record()) {
+        if let Some(value) = value.filter(|value| !value.is_empty() && !matches!(name, "state" | "since")) {
+            output::line(&format!("  {name:<18} {value}"))?;
+        }
+    }
+    output::line(&format!("  {:<18} {}", "version", row.version()))
+}

@@ -1,0 +1,160 @@
+//! `rollcall application …` and `rollcall trunk …`
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::number::print;
+use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
+use crate::domain::{AccountId, ApplicationId, Time, TrunkId};
+use crate::service::entities::Changes;
+use crate::store::Open;
+
+#[derive(Subcommand)]
+pub enum Application {
+    /// Create an application
+    Create(New<ApplicationId>),
+    /// List a partner's applications
+    List {
+        #[command(flatten)]
+        of: OfPartner,
+    },
+    /// Give an application another name
+    Rename(Rename<ApplicationId>),
+    /// Take no new numbers; those it has stay
+    Archive(One<ApplicationId>),
+    /// Take new numbers again
+    Restore(One<ApplicationId>),
+}
+
+#[derive(Subcommand)]
+pub enum Trunk {
+    /// Create a trunk
+    Create(New<TrunkId>),
+    /// List a partner's trunks
+    List {
+        #[command(flatten)]
+        of: OfPartner,
+    },
+    /// Give a trunk another name
+    Rename(Rename<TrunkId>),
+    /// Take no new numbers; those it has stay
+    Archive(One<TrunkId>),
+    /// Take new numbers again
+    Restore(One<TrunkId>),
+}
+
+#[derive(Args)]
+pub struct One<T: Id> {
+    id: T,
+    #[command(flatten)]
+    of: OfPartner,
+}
+
+#[derive(Args)]
+pub struct New<T: Id> {
+    id: T,
+    #[command(flatten)]
+    of: OfPartner,
+    #[arg(long, value_parser = parse_name)]
+    name: Arc<str>,
+    /// The account it belongs to; without one it serves all of the partner's
+    #[arg(long, value_name = "MA_Y")]
+    account: Option<AccountId>,
+}
+
+#[derive(Args)]
+pub struct Rename<T: Id> {
+    id: T,
+    #[command(flatten)]
+    of: OfPartner,
+    #[arg(long, value_parser = parse_name)]
+    name: Arc<str>,
+}
+
+/// What clap needs of an id.
+pub trait Id: std::str::FromStr<Err = crate::domain::id::BadId> + Clone + Send + Sync + 'static {}
+impl Id for ApplicationId {}
+impl Id for TrunkId {}
+
+fn archive(archived: bool) -> Changes {
+    Changes { name: None, archived: Some(archived) }
+}
+
+fn name(name: Arc<str>) -> Changes {
+    Changes { name: Some(name), archived: None }
+}
+
+impl Application {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let service = global.service(Open::Existing)?;
+        let edit = |id: &ApplicationId, of: &OfPartner, changes: &Changes| {
+            let key = service.partner_key(&of.partner)?;
+            print(global, service.application_edit(key, id, changes)?, false)
+        };
+        match self {
+            Application::Create(New { id, of, name, account }) => {
+                let key = service.partner_key(&of.partner)?;
+                print(global, service.application_new(key, &id, &name, account.as_ref())?, false)
+            }
+            Application::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
+            Application::Archive(One { id, of }) => edit(&id, &of, &archive(true)),
+            Application::Restore(One { id, of }) => edit(&id, &of, &archive(false)),
+            Application::List { of } => {
+                let snapshot = service.snapshot(&of.partner, false)?;
+                let rows = snapshot.applications.sorted();
+                list(
+                    global,
+                    "application",
+                    rows.map(|row| (row.id.as_str(), &*row.name, &row.account, row.archived_at)),
+                )
+            }
+        }
+    }
+}
+
+impl Trunk {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let service = global.service(Open::Existing)?;
+        let edit = |id: &TrunkId, of: &OfPartner, changes: &Changes| {
+            let key = service.partner_key(&of.partner)?;
+            print(global, service.trunk_edit(key, id, changes)?, false)
+        };
+        match self {
+            Trunk::Create(New { id, of, name, account }) => {
+                let key = service.partner_key(&of.partner)?;
+                print(global, service.trunk_new(key, &id, &name, account.as_ref())?, false)
+            }
+            Trunk::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
+            Trunk::Archive(One { id, of }) => edit(&id, &of, &archive(true)),
+            Trunk::Restore(One { id, of }) => edit(&id, &of, &archive(false)),
+            Trunk::List { of } => {
+                let snapshot = service.snapshot(&of.partner, false)?;
+                let rows = snapshot.trunks.sorted();
+                list(global, "trunk", rows.map(|row| (row.id.as_str(), &*row.name, &row.account, row.archived_at)))
+            }
+        }
+    }
+}
+
+type Listed<'a> = (&'a str, &'a str, &'a Option<AccountId>, Option<Time>);
+
+fn list<'a>(global: &Global, what: &str, rows: impl Iterator<Item = Listed<'a>>) -> Result<Outcome, CliError> {
+    let rows: Vec<Listed<'_>> = rows.collect();
+    if global.json {
+        let id = format!("{what}_id");
+        let one = |(row, name, account, archived_at): &Listed<'_>| json!({ &*id: row, "name": name, "account_auth_id": account, "archived_at": archived_at });
+        output::json(&json!({ "data": rows.iter().map(one).collect::<Vec<Value>>() }))?;
+    } else if rows.is_empty() {
+        output::note(&format!("there is no {what}; create one with `rollcall {what} create`"));
+    } else {
+        let row = |(id, name, account, archived_at): &Listed<'_>| {
+            let account = account.as_ref().map_or("all", |account| account.as_str()).to_owned();
+            let archived = archived_at.map(|at| at.to_string()).unwrap_or_default();
+            vec![(*id).to_owned(), (*name).to_owned(), account, archived]
+        };
+        output::table(&["ID", "NAME", "ACCOUNT", "ARCHIVED"], &rows.iter().map(row).collect::<Vec<_>>())?;
+    }
+    Ok(Outcome::Done)
+}

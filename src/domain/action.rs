@@ -1,0 +1,447 @@
+//! What can be done to a number, and in which state: the one place that knows.
+//!
+//! An [`Action`] on a [`Record`] gives the next record or says why not. Whether
+//! the accounts, applications and trunks that it names exist is asked before,
+//! by `service`, which knows them.
+//!
+//! | verb        | available | reserved     | active  | suspended | quarantined | retired |
+//! |-------------|-----------|--------------|---------|-----------|-------------|---------|
+//! | `assign`    | yes       | same account | same²   | –         | –           | –       |
+//! | `release`   | –         | –            | yes¹    | yes       | already     | –       |
+//! | `suspend`   | –         | –            | yes     | already   | –           | –       |
+//! | `resume`    | –         | –            | already | yes       | –           | –       |
+//! | `route`     | –         | –            | yes     | yes       | –           | –       |
+//! | `renew`     | –         | –            | yes     | yes       | –           | –       |
+//! | `reserve`   | yes       | same account | –       | –         | –           | –       |
+//! | `unreserve` | already   | yes          | –       | –         | –           | –       |
+//! | `retire`    | yes       | –            | –       | –         | yes         | already |
+//! | `tag`       | yes       | yes          | yes     | yes       | yes         | –       |
+//! | `cost`      | yes       | yes          | yes     | yes       | yes         | –       |
+//!
+//! "Already" and whatever else would set what is so succeed and change nothing;
+//! `–` is a conflict. ¹ The account's last active number needs `confirm_last`.
+//! ² Assigning a number again, as it is, to the account that has it.
+//!
+//! Invariants: an action that changes the state sets `since`; one that does not
+//! leaves it. A state that ended by time (a reservation, a quarantine) is
+//! `available` here as everywhere.
+//! Deliberately absent: I/O, the clock, who may do what.
+
+use std::collections::BTreeMap;
+
+use super::field::code;
+use super::number::TAGS_MAX;
+use super::{AccountId, ApplicationId, Country, Currency, FieldError, Money, Record, State, Tags, Time, TrunkId, Verb};
+
+/// One verb with what it needs. Written down where it is done later: in a job.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    Assign(Assignment),
+    Release {
+        /// Also if the account then has no active number left.
+        confirm_last: bool,
+    },
+    Suspend,
+    Resume,
+    /// What is `None` stays as it is; `Some(None)` clears it.
+    Route {
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+        application: Option<Option<ApplicationId>>,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+        trunk: Option<Option<TrunkId>>,
+    },
+    /// Without an end, the number renews itself.
+    Renew {
+        expires_at: Option<Time>,
+    },
+    Reserve {
+        account: AccountId,
+        until: Time,
+    },
+    Unreserve,
+    Retire,
+    Tag {
+        add: Tags,
+        remove: Tags,
+    },
+    Cost(Money),
+}
+
+/// What an account gets a number with; what is `None` is the number's own.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Assignment {
+    pub account: AccountId,
+    pub application: Option<ApplicationId>,
+    pub trunk: Option<TrunkId>,
+    /// Without an end, the number renews itself.
+    pub expires_at: Option<Time>,
+    pub cost: Option<Price>,
+}
+
+/// An amount whose currency may be the number's own.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Price {
+    /// A plain decimal amount, as [`Money::parse`] reads it.
+    pub amount: Option<String>,
+    pub currency: Option<Currency>,
+}
+
+/// How long a released number is kept from reuse.
+#[derive(Clone, Debug, Default)]
+pub struct Quarantine {
+    pub default_days: u32,
+    pub countries: BTreeMap<Country, u32>,
+}
+
+impl Quarantine {
+    /// In seconds.
+    pub fn of(&self, country: Option<Country>) -> i64 {
+        let own = country.and_then(|country| self.countries.get(&country));
+        i64::from(*own.unwrap_or(&self.default_days)) * 86_400
+    }
+}
+
+/// Why an action is not done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The number's state does not allow it.
+    State,
+    /// What was asked for is wrong in itself.
+    Field(FieldError),
+}
+
+impl Action {
+    pub fn verb(&self) -> Verb {
+        match self {
+            Action::Assign(_) => Verb::Assign,
+            Action::Release { .. } => Verb::Release,
+            Action::Suspend => Verb::Suspend,
+            Action::Resume => Verb::Resume,
+            Action::Route { .. } => Verb::Route,
+            Action::Renew { .. } => Verb::Renew,
+            Action::Reserve { .. } => Verb::Reserve,
+            Action::Unreserve => Verb::Unreserve,
+            Action::Retire => Verb::Retire,
+            Action::Tag { .. } => Verb::Tag,
+            Action::Cost(_) => Verb::Cost,
+        }
+    }
+
+    /// What a number becomes by this action at `now`. A record that equals the
+    /// given one [`as of now`](Record::as_of) says that all is so already.
+    ///
+    pub fn apply(&self, record: &Record, now: Time, quarantine: &Quarantine) -> Result<Record, Refusal> {
+        use State::{Active, Available, Quarantined, Reserved, Retired, Suspended};
+        let record = record.as_of(now);
+        let entered = |state| Record { state, since: now, until: None, ..record.clone() };
+        match (self, record.state) {
+            (_, Retired) if *self != Action::Retire => Err(Refusal::State),
+
+            (Action::Assign(to), Available) => to.assign(&record, now),
+            (Action::Assign(to), Reserved) if record.account.as_ref() == Some(&to.account) => to.assign(&record, now),
+            (Action::Assign(to), Active) if to.holds(&record)? => Ok(record),
+            (Action::Assign(_), _) => Err(Refusal::State),
+
+            (Action::Release { .. }, Active | Suspended) => Ok(Record {
+                account: None,
+                application: None,
+                trunk: None,
+                assigned_at: None,
+                expires_at: None,
+                until: Some(now.plus(quarantine.of(record.country))),
+                ..entered(Quarantined)
+            }
+            .as_of(now)),
+            (Action::Release { .. }, Quarantined) => Ok(record),
+            (Action::Release { .. }, _) => Err(Refusal::State),
+
+            (Action::Suspend, Active) => Ok(entered(Suspended)),
+            (Action::Suspend, Suspended) => Ok(record),
+            (Action::Suspend, _) => Err(Refusal::State),
+
+            (Action::Resume, Suspended) => Ok(entered(Active)),
+            (Action::Resume, Active) => Ok(record),
+            (Action::Resume, _) => Err(Refusal::State),
+
+            (Action::Route { application, trunk }, Active | Suspended) => Ok(Record {
+                application: application.clone().unwrap_or_else(|| record.application.clone()),
+                trunk: trunk.clone().unwrap_or_else(|| record.trunk.clone()),
+                ..record
+            }),
+            (Action::Route { .. }, _) => Err(Refusal::State),
+
+            (Action::Renew { expires_at }, Active | Suspended) => {
+                if let Some(end) = *expires_at {
+                    not_before("expires_at", end, now, "now")?;
+                    if let Some(assigned_at) = record.assigned_at {
+                        not_before("expires_at", end, assigned_at, "the number was assigned")?;
+                    }
+                }
+                Ok(Record { expires_at: *expires_at, ..record })
+            }
+            (Action::Renew { .. }, _) => Err(Refusal::State),
+
+            (Action::Reserve { account, until }, Available) => {
+                not_before("until", *until, now, "now")?;
+                Ok(Record { account: Some(account.clone()), until: Some(*until), ..entered(Reserved) })
+            }
+            (Action::Reserve { account, until }, Reserved) if record.account.as_ref() == Some(account) => {
+                not_before("until", *until, now, "now")?;
+                Ok(Record { until: Some(*until), ..record })
+            }
+            (Action::Reserve { .. }, _) => Err(Refusal::State),
+
+            (Action::Unreserve, Reserved) => Ok(Record { account: None, ..entered(Available) }),
+            (Action::Unreserve, Available) => Ok(record),
+            (Action::Unreserve, _) => Err(Refusal::State),
+
+            (Action::Retire, Available | Quarantined) => Ok(entered(Retired)),
+            (Action::Retire, Retired) => Ok(record),
+            (Action::Retire, _) => Err(Refusal::State),
+
+            (Action::Tag { add, remove }, _) => {
+                let kept = record.tags.iter().filter(|tag| !remove.contains(tag));
+                let tags = Tags::new(kept.chain(add.iter()));
+                if tags.iter().count() > TAGS_MAX {
+                    let message = format!("would give the number more than {TAGS_MAX} tags");
+                    return Err(field("add", code::OUT_OF_RANGE, message));
+                }
+                Ok(Record { tags, ..record })
+            }
+
+            (Action::Cost(cost), _) => Ok(Record { cost: Some(*cost), ..record }),
+        }
+    }
+}
+
+impl Assignment {
+    fn assign(&self, record: &Record, now: Time) -> Result<Record, Refusal> {
+        if let Some(end) = self.expires_at {
+            not_before("expires_at", end, now, "now")?;
+        }
+        let cost = match &self.cost {
+            Some(price) => Some(price.resolve(record.cost)?),
+            None => record.cost,
+        };
+        if cost.is_none() {
+            return Err(field("monthly_cost", code::MISSING, "is needed: the number has none of its own"));
+        }
+        Ok(Record {
+            state: State::Active,
+            account: Some(self.account.clone()),
+            application: self.application.clone(),
+            trunk: self.trunk.clone(),
+            cost,
+            assigned_at: Some(now),
+            expires_at: self.expires_at,
+            since: now,
+            until: None,
+            ..record.clone()
+        })
+    }
+
+    /// Whether a held number is just what this would make of it.
+    fn holds(&self, record: &Record) -> Result<bool, Refusal> {
+        let cost = match &self.cost {
+            Some(price) => Some(price.resolve(record.cost)?),
+            None => record.cost,
+        };
+        Ok(record.account.as_ref() == Some(&self.account)
+            && (self.application.is_none() || self.application == record.application)
+            && (self.trunk.is_none() || self.trunk == record.trunk)
+            && (self.expires_at.is_none() || self.expires_at == record.expires_at)
+            && cost == record.cost)
+    }
+}
+
+impl Price {
+    /// The amount in its currency, or in that of what the number costs now.
+    pub fn resolve(&self, current: Option<Money>) -> Result<Money, Refusal> {
+        let currency = self.currency.or(current.map(|cost| cost.currency));
+        match (&self.amount, currency) {
+            (Some(amount), Some(currency)) => Money::parse(amount, currency).map_err(|error| {
+                Refusal::Field(FieldError::new("monthly_cost", code::INVALID, error.to_string(), amount))
+            }),
+            (Some(_), None) => Err(field("currency", code::MISSING, "is needed with monthly_cost")),
+            // A currency alone says nothing new, or half of something.
+            (None, currency) => match current {
+                Some(cost) if currency == Some(cost.currency) => Ok(cost),
+                _ => Err(field("monthly_cost", code::MISSING, "is needed with currency")),
+            },
+        }
+    }
+}
+
+/// Reads null as a value of its own: only what is absent is `None`.
+fn given<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    serde::Deserialize::deserialize(deserializer).map(Some)
+}
+
+fn field(name: &str, code: &'static str, message: impl Into<String>) -> Refusal {
+    Refusal::Field(FieldError::missing(name, code, message))
+}
+
+fn not_before(name: &str, time: Time, earliest: Time, what: &str) -> Result<(), Refusal> {
+    if time >= earliest {
+        return Ok(());
+    }
+    let message = format!("must not be before {what} ({earliest})");
+    Err(Refusal::Field(FieldError::new(name, code::OUT_OF_RANGE, message, &time.to_string())))
+}
+
+/// What to do about a state that does not allow a verb.
+pub fn hint(verb: Verb, state: State) -> &'static str {
+    use State::{Active, Available, Quarantined, Reserved, Retired, Suspended};
+    match (verb, state) {
+        (_, Retired) => "bring it into stock again first",
+        (Verb::Assign, Active | Suspended) => "release it first",
+        (Verb::Assign, Quarantined) => "wait for the end of its quarantine, or undo the release",
+        (Verb::Assign | Verb::Reserve, Reserved) => "it is reserved for another account; unreserve it first",
+        (Verb::Reserve, _) => "only an available number can be reserved",
+        (Verb::Retire, Active | Suspended) => "release it first",
+        (Verb::Retire, _) => "unreserve it first",
+        (Verb::Unreserve, _) => "it is not reserved",
+        (_, Available | Reserved | Quarantined) => "no account holds it",
+        (_, Active | Suspended) => "its state does not allow this",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::NumberType;
+
+    const NOW: i64 = 1_770_000_000;
+
+    fn now() -> Time {
+        Time::new(NOW).expect("a time")
+    }
+
+    fn record(state: State) -> Record {
+        let held = matches!(state, State::Active | State::Suspended);
+        let account = held || state == State::Reserved;
+        Record {
+            state,
+            account: account.then(|| "MA_1".parse().expect("an id")),
+            application: held.then(|| "app_1".parse().expect("an id")),
+            trunk: None,
+            number_type: NumberType::Local,
+            country: None,
+            region: None,
+            cost: Money::parse("5.00", "EUR".parse().expect("a currency")).ok(),
+            assigned_at: held.then(|| now().plus(-100)),
+            expires_at: None,
+            since: now().plus(-50),
+            until: matches!(state, State::Reserved | State::Quarantined).then(|| now().plus(1_000)),
+            tags: Tags::new(["old"]),
+        }
+    }
+
+    fn assign(account: &str) -> Action {
+        let account = account.parse().expect("an id");
+        Action::Assign(Assignment { account, application: None, trunk: None, expires_at: None, cost: None })
+    }
+
+    fn reserve(account: &str) -> Action {
+        Action::Reserve { account: account.parse().expect("an id"), until: now().plus(2_000) }
+    }
+
+    /// The action of a row of the table, for the account that has the number
+    /// and for another.
+    fn actions(verb: &str) -> [Action; 2] {
+        let both = |action: Action| [action.clone(), action];
+        match verb {
+            "assign" => [assign("MA_1"), assign("MA_2")],
+            "reserve" => [reserve("MA_1"), reserve("MA_2")],
+            "release" => both(Action::Release { confirm_last: true }),
+            "suspend" => both(Action::Suspend),
+            "resume" => both(Action::Resume),
+            "route" => both(Action::Route { application: Some(None), trunk: None }),
+            "renew" => both(Action::Renew { expires_at: Some(now().plus(9_000)) }),
+            "unreserve" => both(Action::Unreserve),
+            "retire" => both(Action::Retire),
+            "tag" => both(Action::Tag { add: Tags::new(["new"]), remove: Tags::default() }),
+            "cost" => both(Action::Cost(Money::parse("7.00", "EUR".parse().expect("a currency")).expect("money"))),
+            verb => panic!("the table has a verb {verb}"),
+        }
+    }
+
+    /// The table at the top of this file, cell by cell.
+    #[test]
+    fn the_table_is_what_happens() {
+        let quarantine = Quarantine { default_days: 90, ..Quarantine::default() };
+        let table = include_str!("action.rs").lines().filter_map(|line| line.strip_prefix("//! | `"));
+        let mut cells = 0;
+        for line in table {
+            let (verb, rest) = line.split_once('`').expect("a verb");
+            let row: Vec<&str> = rest.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
+            assert_eq!(row.len(), State::ALL.len(), "{line}");
+            for (&state, cell) in State::ALL.iter().zip(row) {
+                let before = record(state);
+                let outcomes = actions(verb).map(|action| action.apply(&before, now(), &quarantine));
+                let refused = Err(Refusal::State);
+                let what = format!("{verb} in state {state}: {cell}");
+                match cell.trim_end_matches(['¹', '²']) {
+                    "yes" => outcomes.iter().for_each(|outcome| assert_ne!(outcome.as_ref(), Ok(&before), "{what}")),
+                    "already" => outcomes.iter().for_each(|outcome| assert_eq!(outcome, &Ok(before.clone()), "{what}")),
+                    "–" => outcomes.iter().for_each(|outcome| assert_eq!(outcome, &refused, "{what}")),
+                    "same account" => {
+                        assert!(outcomes[0].as_ref().is_ok_and(|after| *after != before), "{what}");
+                        assert_eq!(outcomes[1], refused, "{what}");
+                    }
+                    "same" => assert_eq!(outcomes, [Ok(before), refused], "{what}"),
+                    other => panic!("{other:?} in {line}"),
+                }
+                if let [Ok(after), _] = &actions(verb).map(|action| action.apply(&record(state), now(), &quarantine)) {
+                    let moved = after.state != state;
+                    assert_eq!(after.since, if moved { now() } else { record(state).since }, "{what}");
+                }
+                cells += 1;
+            }
+        }
+        assert_eq!(cells, 11 * State::ALL.len());
+    }
+
+    #[test]
+    fn what_ended_by_time_is_available() {
+        for state in [State::Reserved, State::Quarantined] {
+            let ended = Record { until: Some(now()), ..record(state) };
+            let assigned = assign("MA_2").apply(&ended, now(), &Quarantine::default()).expect("available");
+            assert_eq!((assigned.state, assigned.assigned_at), (State::Active, Some(now())), "{state}");
+            let still = Record { until: Some(now().plus(1)), ..record(state) };
+            assert_eq!(assign("MA_2").apply(&still, now(), &Quarantine::default()), Err(Refusal::State), "{state}");
+        }
+    }
+
+    #[test]
+    fn quarantine_follows_the_country() {
+        let france: Country = "FR".parse().expect("a country");
+        let quarantine = Quarantine { default_days: 90, countries: [(france, 40)].into() };
+        let until = |country: Option<Country>| {
+            let held = Record { country, ..record(State::Active) };
+            let released = Action::Release { confirm_last: true }.apply(&held, now(), &quarantine).expect("released");
+            (released.until.expect("an end").seconds() - NOW) / 86_400
+        };
+        assert_eq!((until(Some(france)), until(None)), (40, 90));
+        // None at all: available at once.
+        let none = Quarantine::default();
+        let released = Action::Release { confirm_last: true }.apply(&record(State::Active), now(), &none);
+        assert_eq!(released.expect("released").state, State::Available);
+    }
+
+    #[test]
+    fn renewal_is_never_into_the_past() {
+        let renew = |at: i64| Action::Renew { expires_at: Some(now().plus(at)) };
+        let quarantine = Quarantine::default();
+        assert!(renew(0).apply(&record(State::Active), now(), &quarantine).is_ok());
+        for at in [-1, -200] {
+            let outcome = renew(at).apply(&record(State::Active), now(), &quarantine);
+            assert!(matches!(outcome, Err(Refusal::Field(error)) if error.field == "expires_at"), "{at}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What a change did, in a few words for people: "assigned to MA_1; routed to
+//! app_1".
+//!
+//! Says what is different, not which verb was called, so an import or an undo
+//! reads like the verbs that would have done the same. Deliberately absent:
+//! stable wording; programs compare `before` and `after`.
+
+use super::{EntityChange, NumberChange, Record, State, Time};
+
+/// What happened to a number at a time.
+pub fn number(change: &NumberChange, at: Time) -> String {
+    // What had ended by itself was `available` when this happened.
+    let [before, after] = [&change.before, &change.after].map(|record| record.as_ref().map(|record| record.as_of(at)));
+    let mut said = Vec::new();
+    match (&before, &after) {
+        (None, None) => {}
+        (Some(_), None) => said.push("retired".to_owned()),
+        (None, Some(after)) => {
+            said.push("came into stock".to_owned());
+            let blank = Record {
+                state: State::Available,
+                account: None,
+                application: None,
+                trunk: None,
+                expires_at: None,
+                until: None,
+                ..after.clone()
+            };
+            differences(&blank, after, &mut said);
+        }
+        (Some(before), Some(after)) => differences(before, after, &mut said),
+    }
+    if said.is_empty() {
+        return "nothing that shows".to_owned();
+    }
+    said.join("; ")
+}
+
+/// What happened to an account, an application, a trunk, a key or the partner.
+pub fn entity(change: &EntityChange) -> String {
+    fn said<T>(
+        (kind, id): (&str, &str),
+        (before, after): (Option<&T>, &T),
+        name: fn(&T) -> &str,
+        ended: fn(&T) -> bool,
+        (end, begin): (&str, &str),
+    ) -> String {
+        let Some(before) = before else { return format!("{kind} {id} created ({})", name(after)) };
+        let mut said = Vec::new();
+        if name(before) != name(after) {
+            said.push(format!("renamed from {} to {}", name(before), name(after)));
+        }
+        match (ended(before), ended(after)) {
+            (false, true) => said.push(end.to_owned()),
+            (true, false) => said.push(begin.to_owned()),
+            (false, false) | (true, true) => {}
+        }
+        if said.is_empty() {
+            said.push("changed".to_owned());
+        }
+        format!("{kind} {id} {}", said.join(", "))
+    }
+    const ARCHIVED: (&str, &str) = ("archived", "brought back");
+    match change {
+        EntityChange::Partner(edit) => {
+            let (id, both) = (edit.after.auth_id.as_str(), (edit.before.as_ref(), &edit.after));
+            said(("partner", id), both, |one| &one.name, |one| one.suspended_at.is_some(), ("suspended", "resumed"))
+        }
+        EntityChange::Account(edit) => {
+            let (id, both) = (edit.after.auth_id.as_str(), (edit.before.as_ref(), &edit.after));
+            said(("account", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED)
+        }
+        EntityChange::Application(edit) => {
+            let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
+            said(("application", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED)
+        }
+        EntityChange::Trunk(edit) => {
+            let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
+            said(("trunk", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED)
+        }
+        EntityChange::Acknowledgement(edit) => format!("finding {} acknowledged", edit.after.finding),
+        EntityChange::Key(edit) => {
+            let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
+            said(("key", id), both, |one| &one.name, |one| one.revoked_at.is_some(), ("revoked", "restored"))
+        }
+    }
+}
+
+fn differences(before: &Record, after: &Record, said: &mut Vec<String>) {
+    place(before, after, said);
+    // What a release takes away with the account goes without saying.
+    let released = before.holder().is_some() && after.holder().is_none();
+    if !(released && after.application.is_none()) {
+        let (from, to) = (before.application.as_ref(), after.application.as_ref());
+        moved((text_of(from), text_of(to)), ("routed to", "routed from", "no longer routed to"), said);
+    }
+    if !(released && after.trunk.is_none()) {
+        let (from, to) = (before.trunk.as_ref(), after.trunk.as_ref());
+        moved((text_of(from), text_of(to)), ("on trunk", "moved from trunk", "no longer on trunk"), said);
+    }
+    if before.expires_at != after.expires_at && !(released && after.expires_at.is_none()) {
+        said.push(match (before.expires_at, after.expires_at) {
+            (Some(from), Some(to)) => format!("expires {to} instead of {from}"),
+            (None, Some(to)) => format!("expires {to}"),
+            (_, None) => "no longer expires".to_owned(),
+        });
+    }
+    if before.cost != after.cost {
+        let amount = |cost: super::Money| format!("{cost} {}", cost.currency.code());
+        said.push(match (before.cost.map(amount), after.cost.map(amount)) {
+            (Some(from), Some(to)) => format!("costs {to} instead of {from}"),
+            (None, Some(to)) => format!("costs {to}"),
+            (_, None) => "no longer has a cost".to_owned(),
+        });
+    }
+    let only = |of: &Record, not: &Record| -> Vec<String> {
+        of.tags.iter().filter(|tag| !not.tags.contains(tag)).map(str::to_owned).collect()
+    };
+    for (tags, word) in [(only(after, before), "tagged"), (only(before, after), "no longer tagged")] {
+        if !tags.is_empty() {
+            said.push(format!("{word} {}", tags.join(", ")));
+        }
+    }
+    if before.number_type != after.number_type {
+        said.push(format!("{} instead of {}", after.number_type, before.number_type));
+    }
+    let country = (text_of(before.country), text_of(after.country));
+    let region = (text_of(before.region.as_ref()), text_of(after.region.as_ref()));
+    for ((from, to), what) in [(country, "country"), (region, "region")] {
+        if from != to {
+            let word = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+            said.push(format!("{what} {} instead of {}", word(to), word(from)));
+        }
+    }
+    // An assignment brings its time with it.
+    let held = before.holder() == after.holder() && after.holder().is_some();
+    if let (true, Some(to)) = (held && before.assigned_at != after.assigned_at, after.assigned_at) {
+        said.push(format!("assignment dated {to}"));
+    }
+}
+
+fn text_of<T: ToString>(value: Option<T>) -> Option<String> {
+    value.map(|value| value.to_string())
+}
+
+/// Whose it is and in which state.
+fn place(before: &Record, after: &Record, said: &mut Vec<String>) {
+    use State::{Active, Available, Quarantined, Reserved, Retired, Suspended};
+    let until = after.until.map(|end| format!(" until {end}")).unwrap_or_default();
+    let account = text_of(after.account.as_ref()).unwrap_or_default();
+    match (before.holder(), after.holder()) {
+        (None, Some(to)) => said.push(format!("assigned to {to}")),
+        (Some(from), Some(to)) if from != to => said.push(format!("moved from {from} to {to}")),
+        (Some(_), None) => said.push("released".to_owned()),
+        (None, None) | (Some(_), Some(_)) => {}
+    }
+    let same = before.state == after.state && before.until == after.until && before.account == after.account;
+    match (before.state, after.state) {
+        (_, Quarantined | Reserved) if same => {}
+        (_, Quarantined) => said.push(format!("in quarantine{until}")),
+        (_, Reserved) => said.push(format!("reserved for {account}{until}")),
+        (Reserved, Available) => said.push("no longer reserved".to_owned()),
+        (Quarantined | Active | Suspended | Retired, Available) => said.push("available".to_owned()),
+        (Available, Available) => {}
+        (Suspended, Active) => said.push("resumed".to_owned()),
+        (Suspended, Suspended) | (_, Active) => {}
+        (_, Suspended) => said.push("suspended".to_owned()),
+        (_, Retired) => said.push("retired".to_owned()),
+    }
+}
+
+/// Something to go to, or to leave.
+fn moved((from, to): (Option<String>, Option<String>), words: (&str, &str, &str), said: &mut Vec<String>) {
+    let (come, between, gone) = words;
+    match (from, to) {
+        (from, to) if from == to => {}
+        (None, Some(to)) => said.push(format!("{come} {to}")),
+        (Some(from), Some(to)) => said.push(format!("{between} {from} to {to}")),
+        (Some(from), None) => said.push(format!("{gone} {from}")),
+        (None, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::change::Edit;
+    use crate::domain::{Account, Money, NumberType, Tags};
+
+    fn stock() -> Record {
+        Record {
+            state: State::Available,
+            account: None,
+            application: None,
+            trunk: None,
+            number_type: NumberType::Local,
+            country: None,
+            region: None,
+            cost: Some(Money { minor: 50_000, currency: "INR".parse().expect("a currency") }),
+            assigned_at: None,
+            expires_at: None,
+            since: time(0),
+            until: None,
+            tags: Tags::default(),
+        }
+    }
+
+    fn held(account: &str) -> Record {
+        Record { state: State::Active, account: account.parse().ok(), assigned_at: Some(time(0)), ..stock() }
+    }
+
+    fn time(seconds: i64) -> Time {
+        Time::new(1_770_000_000 + seconds).expect("a time")
+    }
+
+    #[track_caller]
+    fn check(before: Option<Record>, after: Option<Record>, expected: &str) {
+        let change = NumberChange { number: "+912271264217".parse().expect("a number"), before, after };
+        assert_eq!(number(&change, time(100)), expected);
+    }
+
+    #[test]
+    fn a_life() {
+        let routed = |id: &str| Record { application: id.parse().ok(), ..held("MA_1") };
+        let ends = |state, account: Option<&str>| Record {
+            state,
+            account: account.and_then(|id| id.parse().ok()),
+            until: Some(time(200)),
+            ..stock()
+        };
+        let quarantined = ends(State::Quarantined, None);
+        let reserved = ends(State::Reserved, Some("MA_2"));
+        check(None, Some(stock()), "came into stock");
+        check(None, Some(routed("app_1")), "came into stock; assigned to MA_1; routed to app_1");
+        check(Some(stock()), Some(held("MA_1")), "assigned to MA_1");
+        check(Some(held("MA_1")), Some(routed("app_1")), "routed to app_1");
+        check(Some(routed("app_1")), Some(routed("app_2")), "routed from app_1 to app_2");
+        check(Some(routed("app_2")), Some(held("MA_1")), "no longer routed to app_2");
+        check(Some(held("MA_1")), Some(held("MA_2")), "moved from MA_1 to MA_2");
+        check(
+            Some(routed("app_1")),
+            Some(quarantined.clone()),
+            &format!("released; in quarantine until {}", time(200)),
+        );
+        check(Some(routed("app_1")), Some(stock()), "released; available");
+        check(Some(stock()), Some(reserved.clone()), &format!("reserved for MA_2 until {}", time(200)));
+        check(Some(reserved.clone()), Some(stock()), "no longer reserved");
+        check(Some(reserved), Some(held("MA_2")), "assigned to MA_2");
+        check(Some(quarantined.clone()), None, "retired");
+        check(Some(quarantined.clone()), Some(routed("app_1")), "assigned to MA_1; routed to app_1");
+        let paused = Record { state: State::Suspended, ..held("MA_1") };
+        check(Some(held("MA_1")), Some(paused.clone()), "suspended");
+        check(Some(paused), Some(held("MA_1")), "resumed");
+        // Its quarantine had ended, so there was none to end.
+        let over = Record { until: Some(time(50)), ..quarantined };
+        check(Some(over), Some(Record { tags: Tags::new(["vip"]), ..stock() }), "tagged vip");
+    }
+
+    #[test]
+    fn what_a_number_has() {
+        let trunk = |id: &str| Record { trunk: id.parse().ok(), ..held("MA_1") };
+        check(Some(held("MA_1")), Some(trunk("trunk_1")), "on trunk trunk_1");
+        check(Some(trunk("trunk_1")), Some(trunk("trunk_2")), "moved from trunk trunk_1 to trunk_2");
+        let expiring = |seconds| Record { expires_at: Some(time(seconds)), ..held("MA_1") };
+        check(Some(held("MA_1")), Some(expiring(300)), &format!("expires {}", time(300)));
+        check(Some(expiring(300)), Some(expiring(400)), &format!("expires {} instead of {}", time(400), time(300)));
+        check(Some(expiring(300)), Some(held("MA_1")), "no longer expires");
+        let cheap =
+            Record { cost: Some(Money { minor: 700, currency: "JPY".parse().expect("a currency") }), ..stock() };
+        check(Some(stock()), Some(cheap), "costs 700 JPY instead of 500.00 INR");
+        let tagged = |tags: &[&'static str]| Record { tags: Tags::new(tags.iter().copied()), ..stock() };
+        check(Some(tagged(&["a", "b"])), Some(tagged(&["b", "c", "d"])), "tagged c, d; no longer tagged a");
+        let moved = Record { region: Some("Pune".into()), number_type: NumberType::Mobile, ..stock() };
+        check(Some(stock()), Some(moved), "mobile instead of local; region Pune instead of none");
+        check(Some(stock()), Some(Record { since: time(5), ..stock() }), "nothing that shows");
+    }
+
+    #[test]
+    fn entities() {
+        let account = |name: &str, archived: bool| Account {
+            auth_id: "MA_1".parse().expect("an id"),
+            name: name.into(),
+            created_at: time(0),
+            archived_at: archived.then(|| time(1)),
+        };
+        let check = |before: Option<Account>, after: Account, expected: &str| {
+            assert_eq!(entity(&EntityChange::Account(Edit { before, after })), expected);
+        };
+        check(None, account("Acme", false), "account MA_1 created (Acme)");
+        check(
+            Some(account("Acme", false)),
+            account("Acme Inc", true),
+            "account MA_1 renamed from Acme to Acme Inc, archived",
+        );
+        check(Some(account("Acme", true)), account("Acme", false), "account MA_1 brought back");
+    }
+}

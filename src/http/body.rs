@@ -1,0 +1,504 @@
+//! Request bodies: one JSON object, read strictly.
+//!
+//! What is not JSON, has a key twice or nests too deep is refused as a whole
+//! (400). What is JSON but not what was asked for is refused by field (422),
+//! all of it at once, with the place: `params.expires_at`, `numbers[3]`. A key
+//! that nobody knows is refused, because ignoring it would do something else
+//! than the client meant.
+//! Invariant: a number's digits reach the domain as they were sent; no float.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use http::header::{self, HeaderMap};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::error::ApiError;
+use crate::domain::entity::NAME_CHARS_MAX;
+use crate::domain::field::code;
+use crate::domain::{Currency, E164, FieldError, Tags, Time};
+
+/// The longest body, in bytes: ten thousand numbers, each on a line of its own.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// How many errors of one list are told.
+const LIST_ERRORS_MAX: usize = 100;
+/// How deep a body may nest.
+const DEPTH_MAX: usize = 8;
+
+/// Reads a body to its end. Nothing at all is an object without keys.
+pub async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<Vec<u8>, ApiError> {
+    let bytes = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(whole) => whole.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Err(ApiError::too_large(format!("the body is longer than {BODY_BYTES_MAX} bytes")));
+        }
+        Err(_) => return Err(ApiError::bad_request("the body did not arrive")),
+    };
+    if bytes.is_empty() {
+        return Ok(b"{}".to_vec());
+    }
+    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+        let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("application/json") {
+            return Err(ApiError::unsupported_media_type());
+        }
+    }
+    Ok(bytes.into())
+}
+
+/// Any JSON, with numbers as they were written.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Json {
+    Null,
+    Bool(bool),
+    Number(String),
+    Text(String),
+    List(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+impl Json {
+    fn parse(raw: &str, depth: usize) -> Result<Json, String> {
+        if depth > DEPTH_MAX {
+            return Err(format!("it nests deeper than {DEPTH_MAX}"));
+        }
+        let wrong = |error: serde_json::Error| error.to_string();
+        Ok(match raw.trim_start().as_bytes().first() {
+            Some(b'{') => {
+                let Entries(entries) = serde_json::from_str(raw).map_err(wrong)?;
+                let value = |(key, raw): (String, Box<RawValue>)| Ok((key, Json::parse(raw.get(), depth + 1)?));
+                Json::Object(entries.into_iter().map(value).collect::<Result<_, String>>()?)
+            }
+            Some(b'[') => {
+                let list: Vec<Box<RawValue>> = serde_json::from_str(raw).map_err(wrong)?;
+                Json::List(list.iter().map(|raw| Json::parse(raw.get(), depth + 1)).collect::<Result<_, _>>()?)
+            }
+            Some(b'"') => Json::Text(serde_json::from_str(raw).map_err(wrong)?),
+            Some(b't' | b'f') => Json::Bool(serde_json::from_str(raw).map_err(wrong)?),
+            Some(b'n') => serde_json::from_str::<()>(raw).map(|()| Json::Null).map_err(wrong)?,
+            _ => Json::Number(serde_json::from_str::<Box<RawValue>>(raw).map_err(wrong)?.get().to_owned()),
+        })
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Json::Null => "null",
+            Json::Bool(_) => "true or false",
+            Json::Number(_) => "a number",
+            Json::Text(_) => "text",
+            Json::List(_) => "a list",
+            Json::Object(_) => "an object",
+        }
+    }
+}
+
+/// As it was read, but for spaces.
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |text: &str| serde_json::to_string(text).map_err(|_| fmt::Error);
+        match self {
+            Json::Null => f.write_str("null"),
+            Json::Bool(flag) => write!(f, "{flag}"),
+            Json::Number(digits) => f.write_str(digits),
+            Json::Text(value) => f.write_str(&text(value)?),
+            Json::List(list) => {
+                for (at, value) in list.iter().enumerate() {
+                    write!(f, "{}{value}", if at == 0 { "[" } else { "," })?;
+                }
+                f.write_str(if list.is_empty() { "[]" } else { "]" })
+            }
+            Json::Object(entries) => {
+                for (at, (key, value)) in entries.iter().enumerate() {
+                    write!(f, "{}{}:{value}", if at == 0 { "{" } else { "," }, text(key)?)?;
+                }
+                f.write_str(if entries.is_empty() { "{}" } else { "}" })
+            }
+        }
+    }
+}
+
+/// An object's entries in order, each key once.
+struct Entries(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entries, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries: Vec<(String, Box<RawValue>)> = Vec::new();
+                let mut seen = std::collections::HashSet::new();
+                while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    if !seen.insert(key.clone()) {
+                        return Err(serde::de::Error::custom(format_args!("the key {key:?} is there twice")));
+                    }
+                    entries.push((key, value));
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Each)
+    }
+}
+
+/// The fields of one object, taken one by one; what is wrong is collected.
+///
+/// A field that is wrong reads as if it were absent: only [`Fields::finish`]
+/// says whether what was read may be used.
+pub struct Fields {
+    place: String,
+    entries: Vec<(String, Json)>,
+    known: Vec<&'static str>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    pub fn parse(body: &[u8]) -> Result<Fields, ApiError> {
+        let text = std::str::from_utf8(body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
+        let bad = |why: String| ApiError::bad_request(&format!("the body is not usable JSON: {why}"));
+        match Json::parse(text, 0).map_err(bad)? {
+            Json::Object(entries) => Ok(Fields::of(String::new(), entries)),
+            other => Err(ApiError::validation(vec![FieldError::missing(
+                "body",
+                code::INVALID,
+                format!("must be an object, not {}", other.kind()),
+            )])),
+        }
+    }
+
+    fn of(place: String, entries: Vec<(String, Json)>) -> Fields {
+        Fields { place, entries, known: Vec::new(), errors: Vec::new() }
+    }
+
+    fn name(&self, name: &str) -> String {
+        if self.place.is_empty() { name.to_owned() } else { format!("{}.{name}", self.place) }
+    }
+
+    pub fn error(&mut self, name: &str, code: &'static str, message: impl Into<String>, value: Option<&str>) {
+        let name = self.name(name);
+        self.errors.push(match value {
+            Some(value) => FieldError::new(&name, code, message, value),
+            None => FieldError::missing(&name, code, message),
+        });
+    }
+
+    /// A field's value; `None` if it is not there.
+    pub fn take(&mut self, name: &'static str) -> Option<Json> {
+        self.known.push(name);
+        let at = self.entries.iter().position(|(key, _)| key == name)?;
+        Some(self.entries.swap_remove(at).1)
+    }
+
+    fn wrong(&mut self, name: &str, wanted: &str, got: &Json) {
+        self.error(name, code::INVALID, format!("must be {wanted}, not {}", got.kind()), None);
+    }
+
+    pub fn needed(&mut self, name: &str) {
+        let complete = !self.errors.iter().any(|error| error.field == self.name(name));
+        if complete {
+            self.error(name, code::MISSING, "is needed", None);
+        }
+    }
+
+    pub fn needed_one_of(&mut self, one: &'static str, other: &'static str) {
+        if self.errors.is_empty() {
+            self.error(one, code::MISSING, format!("or {other} is needed"), None);
+        }
+    }
+
+    /// A field that `read` makes something of; needed or not, never null.
+    fn read<T>(
+        &mut self,
+        name: &'static str,
+        wanted: &str,
+        read: impl FnOnce(&Json) -> Option<Result<T, String>>,
+    ) -> Option<T> {
+        let value = self.take(name)?;
+        match read(&value) {
+            Some(Ok(value)) => Some(value),
+            Some(Err(message)) => {
+                let text = match &value {
+                    Json::Text(text) | Json::Number(text) => Some(text.as_str()),
+                    _ => None,
+                };
+                self.error(name, code::INVALID, message, text);
+                None
+            }
+            None => {
+                self.wrong(name, wanted, &value);
+                None
+            }
+        }
+    }
+
+    pub fn text(&mut self, name: &'static str) -> Option<String> {
+        self.read(name, "text", |value| match value {
+            Json::Text(text) => Some(Ok(text.clone())),
+            _ => None,
+        })
+    }
+
+    /// Text that is read as what it stands for: an id, a time, a word.
+    pub fn word<T: FromStr>(&mut self, name: &'static str) -> Option<T>
+    where
+        T::Err: fmt::Display,
+    {
+        self.read(name, "text", |value| match value {
+            Json::Text(text) => Some(text.parse::<T>().map_err(|error| error.to_string())),
+            _ => None,
+        })
+    }
+
+    /// The same, where null is a value of its own.
+    pub fn word_or_null<T: FromStr>(&mut self, name: &'static str) -> Option<Option<T>>
+    where
+        T::Err: fmt::Display,
+    {
+        self.read(name, "text or null", |value| match value {
+            Json::Null => Some(Ok(None)),
+            Json::Text(text) => Some(text.parse::<T>().map(Some).map_err(|error| error.to_string())),
+            _ => None,
+        })
+    }
+
+    /// A value that may be null or absent alike.
+    pub fn word_if<T: FromStr>(&mut self, name: &'static str) -> Option<T>
+    where
+        T::Err: fmt::Display,
+    {
+        self.word_or_null(name).flatten()
+    }
+
+    /// One of a closed set of words; null and absent are alike.
+    pub fn read_word<T>(&mut self, name: &'static str, parse: fn(&str) -> Option<T>, message: &str) -> Option<T> {
+        self.read(name, "text or null", |value| match value {
+            Json::Null => Some(Ok(None)),
+            Json::Text(text) => Some(parse(text).map(Some).ok_or_else(|| message.to_owned())),
+            _ => None,
+        })
+        .flatten()
+    }
+
+    /// A name that may be null or absent alike.
+    pub fn name_if(&mut self, name: &'static str) -> Option<std::sync::Arc<str>> {
+        match self.entries.iter().find(|(key, _)| key == name) {
+            Some((_, Json::Null)) => self.take(name).and(None),
+            _ => self.person_name(name),
+        }
+    }
+
+    pub fn time_if(&mut self, name: &'static str) -> Option<Time> {
+        self.word_if(name)
+    }
+
+    pub fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.read(name, "true or false", |value| match value {
+            Json::Bool(flag) => Some(Ok(*flag)),
+            _ => None,
+        })
+    }
+
+    /// An amount of money as it was written; with its currency it is money.
+    pub fn amount(&mut self, name: &'static str) -> Option<String> {
+        self.read(name, "a number", |value| match value {
+            Json::Number(digits) => Some(Ok(digits.clone())),
+            _ => None,
+        })
+    }
+
+    pub fn currency(&mut self) -> Option<Currency> {
+        self.word("currency")
+    }
+
+    /// A name as people give it: 1 to 200 characters on one line.
+    pub fn person_name(&mut self, name: &'static str) -> Option<std::sync::Arc<str>> {
+        self.read(name, "text", |value| match value {
+            Json::Text(text) => Some(
+                crate::domain::entity::name(text)
+                    .ok_or_else(|| format!("must be 1 to {NAME_CHARS_MAX} characters without control characters")),
+            ),
+            _ => None,
+        })
+    }
+
+    pub fn tags(&mut self, name: &'static str) -> Tags {
+        use crate::domain::number::TAG_CHARS_MAX;
+        let tag = |value: &Json| match value {
+            Json::Text(text) => crate::domain::number::tag(text).ok_or_else(|| {
+                format!("must be tags of 1 to {TAG_CHARS_MAX} characters, without control characters, ; and |")
+            }),
+            other => Err(format!("must be a list of text, and has {}", other.kind())),
+        };
+        let tags = self.read(name, "a list of text", |value| match value {
+            Json::List(list) => Some(list.iter().map(tag).collect::<Result<Vec<String>, String>>()),
+            _ => None,
+        });
+        Tags::new(tags.unwrap_or_default())
+    }
+
+    /// An object within this one.
+    pub fn object(&mut self, name: &'static str) -> Option<Fields> {
+        match self.take(name)? {
+            Json::Object(entries) => Some(Fields::of(self.name(name), entries)),
+            other => {
+                self.wrong(name, "an object", &other);
+                None
+            }
+        }
+    }
+
+    /// A list of numbers, each there once; what is wrong is named by its place.
+    pub fn numbers(&mut self, name: &'static str, max: usize) -> Option<Vec<E164>> {
+        let list = match self.take(name)? {
+            Json::List(list) => list,
+            other => {
+                self.wrong(name, "a list of numbers", &other);
+                return None;
+            }
+        };
+        if list.is_empty() {
+            self.error(name, code::MISSING, "must have a number", None);
+            return None;
+        }
+        if list.len() > max {
+            let message = format!("must have at most {max} numbers; take a filter, or several lists");
+            self.error(name, code::TOO_LONG, message, None);
+            return None;
+        }
+        let before = self.errors.len();
+        let mut places: HashMap<E164, usize> = HashMap::with_capacity(list.len());
+        for (at, value) in list.iter().enumerate() {
+            let place = format!("{name}[{at}]");
+            let Json::Text(text) = value else {
+                self.wrong(&place, "text such as \"+912271264217\"", value);
+                continue;
+            };
+            match text.parse::<E164>() {
+                Err(error) => self.error(&place, code::INVALID, error.to_string(), Some(text)),
+                Ok(number) => {
+                    if let Some(first) = places.insert(number, at) {
+                        places.insert(number, first);
+                        let message = format!("is there already, as {name}[{first}]");
+                        self.error(&place, code::REPEATED, message, Some(text));
+                    }
+                }
+            }
+            // The rest would be more of the same.
+            if self.errors.len() - before >= LIST_ERRORS_MAX {
+                break;
+            }
+        }
+        (self.errors.len() == before).then(|| places.into_keys().collect())
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|(key, _)| key == name)
+    }
+
+    /// What is there of a field, as it would be sent again; an empty object if
+    /// nothing is.
+    pub fn sent(&self, name: &str) -> String {
+        let entry = self.entries.iter().find(|(key, _)| key == name);
+        entry.map_or_else(|| "{}".to_owned(), |(_, value)| value.to_string())
+    }
+
+    /// An object within this one, empty if it is not there.
+    pub fn object_or_empty(&mut self, name: &'static str) -> Fields {
+        let place = self.name(name);
+        self.object(name).unwrap_or_else(|| Fields::of(place, Vec::new()))
+    }
+
+    /// The keys that nobody has taken yet, with their values.
+    pub fn rest(&mut self) -> Vec<(String, Json)> {
+        std::mem::take(&mut self.entries)
+    }
+
+    /// Takes what is wrong with an object within this one.
+    pub fn adopt(&mut self, inner: Fields) {
+        self.errors.extend(inner.complete());
+    }
+
+    fn complete(mut self) -> Vec<FieldError> {
+        let known = self.known.join(", ");
+        for (key, _) in std::mem::take(&mut self.entries) {
+            let message = match known.is_empty() {
+                true => "is not known; there is nothing to give here".to_owned(),
+                false => format!("is not known; known are {known}"),
+            };
+            self.error(&key, code::UNKNOWN, message, None);
+        }
+        self.errors
+    }
+
+    /// Everything that is wrong, if anything is.
+    pub fn finish(self) -> Result<(), ApiError> {
+        let errors = self.complete();
+        if errors.is_empty() { Ok(()) } else { Err(ApiError::validation(errors)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check_refused(body: &str, status: u16, part: &str) {
+        let error = Fields::parse(body.as_bytes()).and_then(|mut fields| {
+            fields.word_if::<Time>("expires_at");
+            let params = fields.object("params");
+            params.into_iter().for_each(|mut params| {
+                params.flag("confirm_last");
+                fields.adopt(params);
+            });
+            fields.finish()
+        });
+        let answer = error.expect_err("refused").into_bytes("req_1");
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        assert_eq!(answer.status(), status, "{body}: {text}");
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        check_refused("", 400, "JSON");
+        check_refused("{", 400, "JSON");
+        check_refused(r#"{"a":1} x"#, 400, "trailing");
+        check_refused(r#"{"expires_at":null,"expires_at":null}"#, 400, "twice");
+        check_refused(r#"{"params":{"a":1,"a":2}}"#, 400, "twice");
+        check_refused(&format!("{}1{}", "[".repeat(20), "]".repeat(20)), 400, "deeper");
+        check_refused(&"[".repeat(100_000), 400, "JSON");
+        check_refused("[]", 422, "must be an object, not a list");
+        check_refused(r#"{"expires_at":"soon"}"#, 422, "expires_at");
+        check_refused(r#"{"expires_at":7}"#, 422, "must be text or null, not a number");
+        check_refused(r#"{"expiry":null}"#, 422, "known are expires_at, params");
+        check_refused(r#"{"params":{"confirm_last":1}}"#, 422, "params.confirm_last");
+        check_refused(r#"{"params":{"confirm":true}}"#, 422, "params.confirm");
+    }
+
+    #[test]
+    fn amounts_stay_as_they_were_written() {
+        let mut fields = Fields::parse(br#"{"monthly_cost": 0.10 }"#).unwrap_or_else(|_| panic!("usable"));
+        assert_eq!(fields.amount("monthly_cost").as_deref(), Some("0.10"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Fields::parse(&body).map(Fields::finish);
+        }
+
+        #[test]
+        fn no_text_panics(body in r#"[\[\]{}":,0-9a-z\\. -]{0,60}"#) {
+            let _ = Fields::parse(body.as_bytes()).map(Fields::finish);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Jobs over HTTP: created, looked at, run, cancelled, undone.
+//!
+//! The command line creates jobs by the same bodies ([`read`]), so that a verb
+//! and its parameters are understood in one place.
+//! Invariant: a filter is what was meant. One that is empty by mistake would
+//! be about everything, so a value that is empty is refused here.
+//! Deliberately absent: the verbs' parameters (`manage::action`), what a job
+//! does (`service::jobs`).
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use http::{Request, Response};
+
+use super::body::{Fields, Json};
+use super::error::ApiError;
+use super::manage::{self, Answer, PathOf, Write, id_of};
+use super::query::{ListQuery, Takes};
+use super::{App, partner, peer};
+use crate::domain::field::code;
+use crate::domain::{Money, PartnerKey, Scope, Time, Verb};
+use crate::inventory::{Filter, Order, PARAMETERS, QueryError};
+use crate::service::jobs::batch::Costs;
+use crate::service::jobs::{Job, JobRow, LIST_MAX, NewJob, Tally, Task, Wanted};
+use crate::service::{Rendered, Service, ServiceError};
+use crate::wire;
+
+/// POST /api/v1/manage/jobs
+pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    let new = read(fields)?;
+    Write::run(key, service, move |service, key| service.job_create(key, &new)).await
+}
+
+/// POST /api/v1/manage/jobs/{id}/run
+pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.job_run(key, &id)).await
+}
+
+/// POST /api/v1/manage/jobs/{id}/cancel
+pub(super) async fn cancel(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.job_cancel(key, &id)).await
+}
+
+/// POST /api/v1/manage/jobs/{id}/undo
+pub(super) async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let preview = fields.flag("preview").unwrap_or(false);
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.job_undo(key, &id, preview)).await
+}
+
+/// GET /api/v1/manage/jobs
+pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+    let key = enter(&app, &request)?;
+    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let (skip, limit) = (query.skip(), query.per_page as usize);
+    let (jobs, total) = ask(&app, move |service| service.jobs(key, skip, limit)).await?;
+    let mut body = b"{\"data\":[".to_vec();
+    for (at, job) in jobs.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        json(&mut body, job, app.service.job_trouble(&job.id).as_deref());
+    }
+    wire::json_meta(&mut body, total, query.page, query.per_page);
+    Ok(answer(body))
+}
+
+/// GET /api/v1/manage/jobs/{id}
+pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let key = enter(&app, &request)?;
+    partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let id: String = id_of(path)?;
+    let job = ask(&app, move |service| service.job(key, &id)).await?;
+    let mut body = b"{\"data\":".to_vec();
+    json(&mut body, &job, app.service.job_trouble(&job.id).as_deref());
+    body.push(b'}');
+    Ok(answer(body))
+}
+
+/// GET /api/v1/manage/jobs/{id}/rows
+pub(super) async fn rows(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let key = enter(&app, &request)?;
+    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::JobRows)?;
+    let id: String = id_of(path)?;
+    let (result, skip, limit) = (query.result, query.skip(), query.per_page as usize);
+    let (rows, total) = ask(&app, move |service| service.job_rows(key, &id, result, skip, limit)).await?;
+    let mut body = b"{\"data\":[".to_vec();
+    for (at, row) in rows.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        row_json(&mut body, row);
+    }
+    wire::json_meta(&mut body, total, query.page, query.per_page);
+    Ok(answer(body))
+}
+
+fn enter(app: &App, request: &Request<Body>) -> Result<PartnerKey, ApiError> {
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Manage)?;
+    Ok(access.snapshot.key)
+}
+
+/// Reads from the database, away from the threads that serve others.
+async fn ask<T: Send + 'static>(
+    app: &App,
+    question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let service = app.service.clone();
+    let answer = tokio::task::spawn_blocking(move || question(&service)).await;
+    Ok(answer.map_err(|_| ApiError::internal("a look at jobs panicked".to_owned()))??)
+}
+
+fn answer(body: Vec<u8>) -> Response<Body> {
+    manage::respond(Rendered { status: 200, etag: None, body })
+}
+
+/// The job that a body asks for.
+pub fn read(mut fields: Fields) -> Result<NewJob, ApiError> {
+    let verb = fields.text("verb");
+    if verb.is_none() {
+        fields.needed("verb");
+    }
+    let text = fields.sent("params");
+    let mut params = fields.object_or_empty("params");
+    let action = match verb.as_deref().map(|verb| (verb, manage::action(verb, &mut params))) {
+        Some((_, Some(action))) => {
+            fields.adopt(params);
+            action
+        }
+        Some((verb, None)) => {
+            let message = format!("must be one of {}", manage::VERBS.join(", "));
+            fields.error("verb", code::INVALID, message, Some(verb));
+            None
+        }
+        None => None,
+    };
+    let wanted = wanted(&mut fields);
+    let preview = fields.flag("preview").unwrap_or(false);
+    fields.finish()?;
+    let (action, wanted) = action.zip(wanted).ok_or_else(|| ApiError::internal(manage::UNREAD.to_owned()))?;
+    Ok(NewJob { action, params: text, wanted, preview })
+}
+
+/// `numbers` or `filter`.
+fn wanted(fields: &mut Fields) -> Option<Wanted> {
+    let (list, chosen) = (fields.has("numbers"), fields.has("filter"));
+    match (list, chosen) {
+        (true, true) => {
+            fields.error("filter", code::CONFLICT, "cannot be given together with numbers", None);
+        }
+        (false, false) => {
+            fields.error("numbers", code::MISSING, "or filter is needed; the filter {} is all numbers", None);
+        }
+        (true, false) | (false, true) => {}
+    }
+    let numbers = fields.numbers("numbers", LIST_MAX);
+    let text = fields.sent("filter");
+    let filter = fields.object("filter").and_then(|inner| filter(fields, inner));
+    match (list, numbers, filter) {
+        (true, Some(numbers), _) => Some(Wanted::List(numbers)),
+        (false, _, Some(filter)) => Some(Wanted::Filter(filter, text)),
+        _ => None,
+    }
+}
+
+fn filter(fields: &mut Fields, mut inner: Fields) -> Option<Filter> {
+    let mut filter = Filter::default();
+    let mut wrong = false;
+    for (name, value) in inner.rest() {
+        let flag = matches!(&*name, "routed" | "assigned");
+        let known = name != "sort" && PARAMETERS.iter().any(|parameter| parameter.name == name);
+        let text = match (&value, flag) {
+            _ if !known => {
+                let known: Vec<&str> =
+                    PARAMETERS.iter().map(|known| known.name).filter(|name| *name != "sort").collect();
+                inner.error(&name, code::UNKNOWN, format!("is not a filter; known are {}", known.join(", ")), None);
+                wrong = true;
+                continue;
+            }
+            (Json::Bool(flag), true) => flag.to_string(),
+            (Json::Text(text), false) if !text.is_empty() => text.clone(),
+            (_, true) => {
+                inner.error(&name, code::INVALID, "must be true or false", None);
+                wrong = true;
+                continue;
+            }
+            (_, false) => {
+                inner.error(&name, code::INVALID, "must be text, and not empty; leave it out for no filter", None);
+                wrong = true;
+                continue;
+            }
+        };
+        let set = filter.set(&mut Order::default(), &name, &text);
+        match set {
+            // Some texts are no filter, such as a lone "+".
+            Ok(()) if name == "search" && filter.search_is_all() => {
+                inner.error(&name, code::INVALID, "must have a digit; leave it out for no filter", Some(&text));
+            }
+            Ok(()) => continue,
+            Err(QueryError::Value(error)) => inner.error(&name, error.code, error.message, error.value.as_deref()),
+            Err(QueryError::Unknown) => inner.error(&name, code::UNKNOWN, "is not a filter", None),
+        }
+        wrong = true;
+    }
+    fields.adopt(inner);
+    (!wrong).then_some(filter)
+}
+
+/// A job as it is shown; `trouble` is what it waits for on this node.
+pub fn json(out: &mut Vec<u8>, job: &Job, trouble: Option<&str>) {
+    let Job { id, state, task, params, filter, by, created_at, started_at, ended_at, total, preview, tally, .. } = job;
+    let Tally { changed, unchanged, failed, cost } = tally;
+    text(out, "{\"id\":", Some(id));
+    text(out, ",\"state\":", Some(state.as_str()));
+    text(out, ",\"verb\":", Some(verb(task)));
+    put(out, format_args!(",\"params\":{params},\"filter\":{}", filter.as_deref().unwrap_or("null")));
+    let done = tally.rows();
+    put(
+        out,
+        format_args!(
+            ",\"total\":{total},\"done\":{done},\"changed\":{changed},\"unchanged\":{unchanged},\"failed\":{failed}"
+        ),
+    );
+    put(out, format_args!(",\"monthly_cost_change\":"));
+    costs(out, cost);
+    match preview {
+        None => put(out, format_args!(",\"preview\":null")),
+        Some(Tally { changed, unchanged, failed, cost }) => {
+            put(
+                out,
+                format_args!(
+                    ",\"preview\":{{\"would_change\":{changed},\"unchanged\":{unchanged},\"would_fail\":{failed},\
+                     \"monthly_cost_change\":"
+                ),
+            );
+            costs(out, cost);
+            out.push(b'}');
+        }
+    }
+    let time = |time: &Option<Time>| time.map(|time| time.to_string());
+    text(out, ",\"created_at\":", Some(&created_at.to_string()));
+    text(out, ",\"started_at\":", time(started_at).as_deref());
+    text(out, ",\"ended_at\":", time(ended_at).as_deref());
+    match job.rate() {
+        Some(rate) => put(out, format_args!(",\"rate\":{}", rate.round())),
+        None => put(out, format_args!(",\"rate\":null")),
+    }
+    match job.seconds_left() {
+        Some(seconds) => put(out, format_args!(",\"seconds_left\":{seconds}")),
+        None => put(out, format_args!(",\"seconds_left\":null")),
+    }
+    text(out, ",\"by\":", Some(by));
+    text(out, ",\"undo_of\":", task.undoes());
+    text(out, ",\"error\":", job.error.as_deref().or(trouble));
+    out.push(b'}');
+}
+
+/// As in paths: `tags`, not `tag`.
+pub fn verb(task: &Task) -> &'static str {
+    match task.verb() {
+        Verb::Tag => "tags",
+        verb => verb.as_str(),
+    }
+}
+
+pub fn row_json(out: &mut Vec<u8>, row: &JobRow) {
+    put(out, format_args!("{{\"number\":\"{}\",\"result\":\"{}\"", row.number, row.result));
+    text(out, ",\"reason\":", row.reason.as_deref());
+    put(out, format_args!(",\"monthly_cost_change\":"));
+    costs(out, &row.cost);
+    match row.version {
+        Some(version) => put(out, format_args!(",\"version\":{version}}}")),
+        None => put(out, format_args!(",\"version\":null}}")),
+    }
+}
+
+/// Amounts by currency: never added, never rounded.
+fn costs(out: &mut Vec<u8>, costs: &Costs) {
+    out.push(b'{');
+    for (at, (&currency, &minor)) in costs.iter().enumerate() {
+        let separator = if at > 0 { "," } else { "" };
+        let sign = if minor < 0 { "-" } else { "" };
+        // The one amount without an opposite is beyond any that can be stored.
+        let amount = Money { minor: minor.saturating_abs(), currency };
+        put(out, format_args!("{separator}\"{currency}\":{sign}{amount}"));
+    }
+    out.push(b'}');
+}
+
+fn text(out: &mut Vec<u8>, key: &str, value: Option<&str>) {
+    out.extend_from_slice(key.as_bytes());
+    match value {
+        Some(value) => wire::json_text(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to memory");
+}

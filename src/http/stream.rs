@@ -1,0 +1,271 @@
+//! Changes as they happen, over server-sent events.
+//!
+//! A stream is a cursor in the log: it reads a few entries after the last one
+//! it told, tells them, and sleeps until its node publishes another version.
+//! So nothing is lost or told twice, across reconnects and restarts, as long
+//! as the client names the last one it got.
+//!
+//! What always holds:
+//! - Entries are read as the client takes them; what waits for it is bounded,
+//!   and a client that does not read is cut by the server's write timeout.
+//! - A stream ends when its key would no longer be let in, and when the server
+//!   is asked to stop.
+//! - What a stream tells of, the node's lists show.
+//!
+//! Deliberately absent: filters, and a queue for each stream.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::Frame;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::error::ApiError;
+use super::{App, partner, past, query};
+use crate::domain::field::code;
+use crate::domain::{FieldError, Key, KeyId, PartnerKey, Scope, Time};
+use crate::inventory::Snapshot;
+use crate::service::access::Access;
+use crate::service::replica::Node;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Asks nginx not to collect a stream before passing it on.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// How long a stream may say nothing. Proxies take longer silence for a death.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How many changes are read at a time.
+const CHANGES_AT_ONCE: u64 = 8;
+/// How soon a client that was cut off should come back.
+const BEGINNING: Bytes = Bytes::from_static(b"retry: 1000\n\n");
+const COMMENT: Bytes = Bytes::from_static(b":\n\n");
+
+/// The streams of this process.
+pub(super) struct Streams {
+    /// 0 is no limit.
+    per_key_max: usize,
+    open: Mutex<HashMap<(PartnerKey, KeyId), usize>>,
+    closing: watch::Sender<bool>,
+}
+
+impl Streams {
+    pub fn new(per_key_max: usize) -> Streams {
+        Streams { per_key_max, open: Mutex::default(), closing: watch::Sender::new(false) }
+    }
+
+    /// Ends all of them, and those to come.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// `None` if the key has all its places taken.
+    fn enter(self: &Arc<Streams>, partner: PartnerKey, key: &KeyId) -> Option<Place> {
+        let of = (partner, key.clone());
+        let mut open = self.open.lock();
+        let count = open.entry(of.clone()).or_default();
+        if self.per_key_max > 0 && *count >= self.per_key_max {
+            return None;
+        }
+        *count += 1;
+        Some(Place { streams: self.clone(), of })
+    }
+}
+
+/// One stream's place, given back on drop.
+struct Place {
+    streams: Arc<Streams>,
+    of: (PartnerKey, KeyId),
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.streams.open.lock();
+        if let Some(count) = open.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.of);
+            }
+        }
+    }
+}
+
+/// Whether a client would rather have a stream than a page.
+pub(super) fn wanted(headers: &HeaderMap) -> bool {
+    let (mut stream, mut page) = (0.0_f32, 0.0_f32);
+    for (range, quality) in partner::accepted(headers) {
+        let is = |name: &str| range.eq_ignore_ascii_case(name);
+        if is("text/event-stream") {
+            stream = stream.max(quality);
+        } else if is("application/json") || is("application/*") {
+            page = page.max(quality);
+        }
+    }
+    stream > 0.0 && stream >= page
+}
+
+/// The last change that the client got, if it says so.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let mut values = headers.get_all(LAST_EVENT_ID).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    if values.next().is_some() {
+        let error = FieldError::new("Last-Event-ID", code::REPEATED, "must be given once", text);
+        return Err(ApiError::validation(vec![error]));
+    }
+    match query::version("Last-Event-ID", text) {
+        Ok(version) => Ok(Some(version)),
+        Err(error) => Err(ApiError::validation(vec![error])),
+    }
+}
+
+/// All changes after a version, and those to come.
+pub(super) fn answer(app: &Arc<App>, access: Access, after: u64) -> Result<Response<Body>, ApiError> {
+    let Access { snapshot, key, .. } = access;
+    let node = app.replica.node(snapshot.partner.auth_id.as_str()).ok_or_else(ApiError::credentials)?;
+    let max = app.streams.per_key_max;
+    let place = app.streams.enter(snapshot.key, &key);
+    let place = place.ok_or_else(|| ApiError::streams(max, HEARTBEAT.as_secs()))?;
+    let (published, closing) = (node.published(), app.streams.closing.subscribe());
+    let ready = VecDeque::from([BEGINNING]);
+    let changes = Changes { app: app.clone(), node, key, after, ready, published, closing, _place: place };
+    let mut response = Response::new(Body::new(Events { step: changes.step() }));
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.insert(header::VARY, partner::VARY);
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// Where one stream is.
+struct Changes {
+    app: Arc<App>,
+    node: Arc<Node>,
+    key: KeyId,
+    /// The last change that was read.
+    after: u64,
+    /// What was read and not yet told.
+    ready: VecDeque<Bytes>,
+    published: watch::Receiver<u64>,
+    closing: watch::Receiver<bool>,
+    _place: Place,
+}
+
+type Step = Pin<Box<dyn Future<Output = Option<(Bytes, Changes)>> + Send>>;
+
+impl Changes {
+    fn step(mut self) -> Step {
+        Box::pin(async move { self.next().await.map(|bytes| (bytes, self)) })
+    }
+
+    /// What is to be said next; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        let quiet_until = Instant::now() + HEARTBEAT;
+        loop {
+            // Before the snapshot is taken, so that one which comes after it wakes.
+            self.published.borrow_and_update();
+            let snapshot = self.node.snapshot();
+            let expires_at = live(&snapshot, &self.key)?;
+            if *self.closing.borrow_and_update() || snapshot.version < self.after {
+                return None; // A log that was set back is not the one we told of.
+            }
+            if let Some(bytes) = self.ready.pop_front() {
+                return Some(bytes);
+            }
+            if snapshot.version > self.after {
+                self.read(snapshot).await?;
+                continue;
+            }
+            drop(snapshot);
+            let now = Instant::now();
+            if now >= quiet_until {
+                return Some(COMMENT);
+            }
+            let expiry = expires_at.map_or(quiet_until, |time| now + until(time));
+            tokio::select! {
+                changed = self.published.changed() => changed.ok()?,
+                changed = self.closing.changed() => changed.ok()?,
+                () = tokio::time::sleep_until(quiet_until.min(expiry)) => {}
+            }
+        }
+    }
+
+    /// Reads the next few changes. `None` if they cannot be had: the client
+    /// comes back and is told why.
+    async fn read(&mut self, snapshot: Arc<Snapshot>) -> Option<()> {
+        let (replica, after) = (self.app.replica.clone(), self.after);
+        let read = move || {
+            let list = replica.changes(&snapshot, after, CHANGES_AT_ONCE, 0, past::INLINE_MAX)?;
+            let last = list.last().map(|change| change.version);
+            Ok((last, list.iter().map(event).collect::<VecDeque<Bytes>>()))
+        };
+        match self.app.past.read(read).await {
+            Ok((last, events)) => {
+                self.after = last?;
+                self.ready = events;
+                Some(())
+            }
+            Err(error) => {
+                warn!(cause = error.cause(), "a change stream ends because the log cannot be read");
+                None
+            }
+        }
+    }
+}
+
+fn event(change: &crate::service::past::Listed) -> Bytes {
+    let mut out = format!("id: {}\nevent: change\ndata: ", change.version).into_bytes();
+    past::put(&mut out, change);
+    out.extend_from_slice(b"\n\n");
+    out.into()
+}
+
+/// When the key ends, if it would still be let in; else `None`.
+fn live(snapshot: &Snapshot, key: &KeyId) -> Option<Option<Time>> {
+    let now = Time::now();
+    let opens = |key: &&Key| key.live(now) && key.allows(Scope::Read) && snapshot.partner.suspended_at.is_none();
+    snapshot.keys.get(key.as_str()).filter(opens).map(|key| key.expires_at)
+}
+
+/// How long it is until a time, by the clock on the wall.
+fn until(time: Time) -> Duration {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_secs(time.seconds().max(0) as u64).saturating_sub(since_epoch)
+}
+
+/// A stream as a body: one step after the other, as the client reads.
+struct Events {
+    step: Step,
+}
+
+impl http_body::Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(match ready!(self.step.as_mut().poll(cx)) {
+            Some((bytes, changes)) => {
+                self.step = changes.step();
+                Some(Ok(Frame::data(bytes)))
+            }
+            None => {
+                // Polled again, it has still ended.
+                self.step = Box::pin(std::future::ready(None));
+                None
+            }
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! The findings of an inventory as people see them: those that somebody has
+//! acknowledged apart from those that wait for somebody.
+//!
+//! An acknowledgement is a change like any other, so it is in the log and on
+//! every node. It is about one occurrence, and ends by time: the finding is
+//! then back, with no job having to run.
+
+use std::sync::Arc;
+
+use super::{Outcome, Service, ServiceError, Shown};
+use crate::checks::{self, Finding, Options};
+use crate::domain::change::Edit;
+use crate::domain::field::code;
+use crate::domain::{Acknowledgement, EntityChange, FieldError, PartnerKey, Time, Verb};
+use crate::inventory::Snapshot;
+
+/// The most characters of a note.
+pub const NOTE_CHARS_MAX: usize = 500;
+
+/// A finding, and who has seen it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seen {
+    pub id: String,
+    pub finding: Finding,
+    /// Only one that holds.
+    pub acknowledged: Option<Acknowledgement>,
+}
+
+/// What the checks find at `now`. `acknowledged` wants only those that are, or
+/// only those that are not.
+pub fn findings(snapshot: &Snapshot, options: &Options, acknowledged: Option<bool>, now: Time) -> Vec<Seen> {
+    let see = |finding: Finding| {
+        let id = finding.id();
+        let acknowledged = snapshot.acknowledgements.get(&id).filter(|one| one.holds(now)).cloned();
+        Seen { id, finding, acknowledged }
+    };
+    let wanted = |seen: &Seen| acknowledged.is_none_or(|wanted| seen.acknowledged.is_some() == wanted);
+    checks::run(snapshot, options, now).into_iter().map(see).filter(wanted).collect()
+}
+
+impl Service {
+    /// Notes that somebody has seen a finding, until a time or for good. One
+    /// that is not there now may be acknowledged as well: it may just have
+    /// been dealt with.
+    pub fn acknowledge(
+        &self,
+        key: PartnerKey,
+        finding: &str,
+        note: Option<&Arc<str>>,
+        until: Option<Time>,
+    ) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::Acknowledge, |transaction| {
+            let at = transaction.at();
+            if let Some(until) = until.filter(|&until| until < at) {
+                let message = format!("must not be before now ({at})");
+                let error = FieldError::new("until", code::OUT_OF_RANGE, message, &until.to_string());
+                return Err(ServiceError::Invalid(vec![error]));
+            }
+            let before = transaction.acknowledgement(finding)?;
+            let by = self.actor.to_string().into();
+            let after = Acknowledgement { finding: finding.into(), note: note.cloned(), until, by, at };
+            let same = before.as_ref().is_some_and(|before| (&before.note, before.until) == (&after.note, after.until));
+            if same {
+                return Ok(Shown::Acknowledgement(before.unwrap_or(after)));
+            }
+            transaction.put_entity(EntityChange::Acknowledgement(Edit { before, after: after.clone() }))?;
+            Ok(Shown::Acknowledgement(after))
+        })
+    }
+}

@@ -1,0 +1,336 @@
+//! Where a verb meets a number inside a write transaction: what it names is
+//! looked up, the state table is asked, and the result is put down.
+//!
+//! A desk serves one transaction. What it has looked up it keeps, so a job's
+//! thousand rows ask for their account once; what it decided is written in
+//! number order when it is [flushed](Desk::flush).
+//!
+//! Invariants: what is decided rests on what the transaction sees, and on
+//! nothing older; the index only ever proposes where to look.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Conflict, ServiceError, ShownNumber};
+use crate::domain::action::{self, Assignment, Quarantine, Refusal};
+use crate::domain::field::code;
+use crate::domain::{
+    Account, AccountId, Action, Application, ApplicationId, E164, FieldError, NumberChange, PartnerKey, Record, State,
+    Status, Time, Trunk, TrunkId, number,
+};
+use crate::inventory::{Filter, Order, Snapshot, Window};
+use crate::store::{Holding, Transaction};
+
+/// How many numbers are written at a time, about.
+pub(super) const STEP: usize = 8_192;
+
+pub(super) struct Desk<'t> {
+    pub transaction: &'t mut dyn Transaction,
+    key: PartnerKey,
+    quarantine: &'t Quarantine,
+    /// The index, perhaps a little behind: it proposes numbers to look at.
+    hints: Option<Arc<Snapshot>>,
+    accounts: HashMap<AccountId, Option<Account>>,
+    applications: HashMap<ApplicationId, Option<Application>>,
+    trunks: HashMap<TrunkId, Option<Trunk>>,
+    /// An active number of each account, seen in this transaction.
+    witnesses: HashMap<AccountId, E164>,
+    pending: BTreeMap<E164, NumberChange>,
+}
+
+impl<'t> Desk<'t> {
+    pub fn new(
+        transaction: &'t mut dyn Transaction,
+        key: PartnerKey,
+        quarantine: &'t Quarantine,
+        hints: Option<Arc<Snapshot>>,
+    ) -> Desk<'t> {
+        let (accounts, applications, trunks) = Default::default();
+        let (witnesses, pending) = Default::default();
+        Desk { transaction, key, quarantine, hints, accounts, applications, trunks, witnesses, pending }
+    }
+
+    pub fn key(&self) -> PartnerKey {
+        self.key
+    }
+
+    /// The partner's number and the version that last changed it.
+    pub fn find(&mut self, number: E164) -> Result<(Record, u64), ServiceError> {
+        match self.transaction.numbers(&[number])?.pop() {
+            Some(Holding::Ours { record, version }) => Ok((record, version)),
+            Some(Holding::Free | Holding::Foreign) | None => {
+                Err(ServiceError::Unknown { what: "number", id: number.to_string() })
+            }
+        }
+    }
+
+    /// Refuses an action that names what the partner does not have, whatever
+    /// number it shall be done to.
+    pub fn check(&mut self, action: &Action) -> Result<(), ServiceError> {
+        let (account, application, trunk) = match action {
+            Action::Assign(to) => (Some(&to.account), to.application.as_ref(), to.trunk.as_ref()),
+            Action::Route { application, trunk } => {
+                (None, application.as_ref().and_then(Option::as_ref), trunk.as_ref().and_then(Option::as_ref))
+            }
+            Action::Reserve { account, .. } => (Some(account), None, None),
+            Action::Release { .. }
+            | Action::Suspend
+            | Action::Resume
+            | Action::Renew { .. }
+            | Action::Unreserve
+            | Action::Retire
+            | Action::Tag { .. }
+            | Action::Cost(_) => (None, None, None),
+        };
+        account.map_or(Ok(()), |id| self.check_account(id))?;
+        application.map_or(Ok(()), |id| self.check_application(id, account))?;
+        trunk.map_or(Ok(()), |id| self.check_trunk(id, account))
+    }
+
+    /// Does an action to a number that is `before`, and returns what it is then.
+    /// Nothing is written until [`Desk::flush`].
+    pub fn act(&mut self, number: E164, before: &Record, action: &Action) -> Result<Record, ServiceError> {
+        let now = self.transaction.at();
+        let current = before.as_of(now);
+        let filled;
+        let action = match action {
+            Action::Assign(to) => {
+                filled = Action::Assign(self.check_assignment(to, &current)?);
+                &filled
+            }
+            Action::Route { application, trunk } => {
+                let holder = current.holder().cloned();
+                if let Some(Some(id)) = application {
+                    self.check_application(id, holder.as_ref())?;
+                }
+                if let Some(Some(id)) = trunk {
+                    self.check_trunk(id, holder.as_ref())?;
+                }
+                action
+            }
+            Action::Reserve { account, .. } => {
+                self.check_account(account)?;
+                action
+            }
+            Action::Release { .. }
+            | Action::Suspend
+            | Action::Resume
+            | Action::Renew { .. }
+            | Action::Unreserve
+            | Action::Retire
+            | Action::Tag { .. }
+            | Action::Cost(_) => action,
+        };
+        let after = match action.apply(before, now, self.quarantine) {
+            Ok(after) => after,
+            Err(Refusal::Field(error)) => return Err(ServiceError::Invalid(vec![error])),
+            Err(Refusal::State) => return Err(conflict(number, &current, action)),
+        };
+        if after == current {
+            return Ok(current);
+        }
+        if let (Action::Release { confirm_last: false }, Some(account)) = (action, current.holder()) {
+            let active = number::status(current.state, current.expires_at, now) == Status::Active;
+            if active && !self.has_other_active(&account.clone(), number, now)? {
+                return Err(ServiceError::Last { number, account: account.clone() });
+            }
+        }
+        let stored = (after.state != State::Retired).then(|| after.clone());
+        self.put(NumberChange { number, before: Some(before.clone()), after: stored });
+        Ok(after)
+    }
+
+    /// Notes a change, each number's once.
+    pub fn put(&mut self, change: NumberChange) {
+        if let Some(account) = change.before.as_ref().and_then(Record::holder)
+            && self.witnesses.get(account) == Some(&change.number)
+        {
+            self.witnesses.remove(account);
+        }
+        self.pending.insert(change.number, change);
+    }
+
+    /// Writes what was decided, in number order, cut where groups of 10,000 end
+    /// so that a group's changes stay together in the log.
+    pub fn flush(&mut self) -> Result<(), ServiceError> {
+        let pending: Vec<NumberChange> = std::mem::take(&mut self.pending).into_values().collect();
+        let mut left = &pending[..];
+        while !left.is_empty() {
+            let group = |change: &NumberChange| change.number.digits() / 10_000;
+            let mut end = STEP.min(left.len());
+            let last = group(&left[end - 1]);
+            end += left[end..].partition_point(|change| group(change) == last);
+            let (now, later) = left.split_at(end);
+            self.transaction.put_numbers(now)?;
+            left = later;
+        }
+        Ok(())
+    }
+
+    /// A number as the transaction leaves it, ready to be shown.
+    pub fn show(&mut self, number: E164, version: u64, record: &Record) -> Result<ShownNumber, ServiceError> {
+        let account = match &record.account {
+            Some(id) => self.account(id)?,
+            None => None,
+        };
+        let application = match &record.application {
+            Some(id) => self.application(id)?,
+            None => None,
+        };
+        let trunk = match &record.trunk {
+            Some(id) => self.trunk(id)?,
+            None => None,
+        };
+        let partner = self.transaction.partner()?.ok_or_else(|| super::corrupt("a write without its partner"))?;
+        let of_one = Snapshot::of_one(self.key, partner, account, application, trunk, (number, version, record));
+        let snapshot = of_one.map_err(|misfit| super::corrupt(misfit.to_string()))?;
+        Ok(ShownNumber { number, version, created: false, at: self.transaction.at(), snapshot })
+    }
+
+    pub fn account(&mut self, id: &AccountId) -> Result<Option<Account>, ServiceError> {
+        if let Some(known) = self.accounts.get(id) {
+            return Ok(known.clone());
+        }
+        let found = self.transaction.account(id)?;
+        self.accounts.insert(id.clone(), found.clone());
+        Ok(found)
+    }
+
+    fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, ServiceError> {
+        if let Some(known) = self.applications.get(id) {
+            return Ok(known.clone());
+        }
+        let found = self.transaction.application(id)?;
+        self.applications.insert(id.clone(), found.clone());
+        Ok(found)
+    }
+
+    fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, ServiceError> {
+        if let Some(known) = self.trunks.get(id) {
+            return Ok(known.clone());
+        }
+        let found = self.transaction.trunk(id)?;
+        self.trunks.insert(id.clone(), found.clone());
+        Ok(found)
+    }
+
+    /// An assignment with what it leaves to the number filled in.
+    fn check_assignment(&mut self, to: &Assignment, current: &Record) -> Result<Assignment, ServiceError> {
+        self.check_account(&to.account)?;
+        let mut to = to.clone();
+        match &to.application {
+            Some(id) => self.check_application(&id.clone(), Some(&to.account))?,
+            // What the number came with goes with it, if the account may have it.
+            None => {
+                if let Some(id) = &current.application {
+                    let owner = self.application(id)?.and_then(|application| application.account);
+                    to.application = current.application.clone().filter(|_| fits(&owner, &to.account));
+                }
+            }
+        }
+        match &to.trunk {
+            Some(id) => self.check_trunk(&id.clone(), Some(&to.account))?,
+            None => {
+                if let Some(id) = &current.trunk {
+                    let owner = self.trunk(id)?.and_then(|trunk| trunk.account);
+                    to.trunk = current.trunk.clone().filter(|_| fits(&owner, &to.account));
+                }
+            }
+        }
+        Ok(to)
+    }
+
+    fn check_account(&mut self, id: &AccountId) -> Result<(), ServiceError> {
+        match self.account(id)? {
+            None => Err(unknown("account_auth_id", id.as_str())),
+            Some(account) if account.archived_at.is_some() => Err(archived("account_auth_id", id.as_str())),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn check_application(&mut self, id: &ApplicationId, holder: Option<&AccountId>) -> Result<(), ServiceError> {
+        match self.application(id)? {
+            None => Err(unknown("application_id", id.as_str())),
+            Some(application) if application.archived_at.is_some() => Err(archived("application_id", id.as_str())),
+            Some(application) => check_owner("application_id", id.as_str(), &application.account, holder),
+        }
+    }
+
+    fn check_trunk(&mut self, id: &TrunkId, holder: Option<&AccountId>) -> Result<(), ServiceError> {
+        match self.trunk(id)? {
+            None => Err(unknown("trunk_id", id.as_str())),
+            Some(trunk) if trunk.archived_at.is_some() => Err(archived("trunk_id", id.as_str())),
+            Some(trunk) => check_owner("trunk_id", id.as_str(), &trunk.account, holder),
+        }
+    }
+
+    /// Whether an account has an active number other than this one.
+    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, ServiceError> {
+        if self.witnesses.get(account).is_some_and(|witness| *witness != but) {
+            return Ok(true);
+        }
+        for candidate in self.candidates(account, now) {
+            if candidate == but || self.pending.contains_key(&candidate) {
+                continue;
+            }
+            if let Ok((record, _)) = self.find(candidate)
+                && record.holder() == Some(account)
+                && number::status(record.state, record.expires_at, now) == Status::Active
+            {
+                self.witnesses.insert(account.clone(), candidate);
+                return Ok(true);
+            }
+        }
+        // Nothing near the ends of what the index knows: look at everything.
+        self.flush()?;
+        Ok(self.transaction.has_other_active(account, but, now)?)
+    }
+
+    /// Active numbers of an account, from both ends, as far as the index knows.
+    fn candidates(&self, account: &AccountId, now: Time) -> Vec<E164> {
+        const EACH: usize = 4;
+        let Some(hints) = &self.hints else { return Vec::new() };
+        let filter =
+            Filter { account: Some(account.as_str().into()), status: Some(Status::Active), ..Filter::default() };
+        let page = |skip| hints.select(&filter, Order::default(), Window::Page { skip, rows: EACH }, now);
+        let first = page(0);
+        let last = page(first.total.saturating_sub(EACH as u64));
+        first.rows.iter().chain(&last.rows).map(|row| row.number()).collect()
+    }
+}
+
+fn fits(owner: &Option<AccountId>, account: &AccountId) -> bool {
+    owner.as_ref().is_none_or(|owner| owner == account)
+}
+
+/// The words for what the partner does not have, whether it exists or not.
+fn unknown(field: &str, id: &str) -> ServiceError {
+    ServiceError::Invalid(vec![FieldError::new(field, code::UNKNOWN, "is not one of yours", id)])
+}
+
+fn archived(field: &str, id: &str) -> ServiceError {
+    ServiceError::Invalid(vec![FieldError::new(field, code::CONFLICT, "is archived", id)])
+}
+
+fn check_owner(
+    field: &str,
+    id: &str,
+    owner: &Option<AccountId>,
+    holder: Option<&AccountId>,
+) -> Result<(), ServiceError> {
+    if owner.is_none() || holder.is_none() || owner.as_ref() == holder {
+        return Ok(()); // A number without holder is refused for its state.
+    }
+    Err(ServiceError::Invalid(vec![FieldError::new(field, code::CONFLICT, "belongs to another account", id)]))
+}
+
+fn conflict(number: E164, current: &Record, action: &Action) -> ServiceError {
+    ServiceError::Conflict(Box::new(Conflict {
+        number,
+        state: current.state,
+        since: current.since,
+        by: None,
+        until: current.until,
+        hint: action::hint(action.verb(), current.state),
+    }))
+}

@@ -1,0 +1,186 @@
+//! Accounts, applications and trunks: created, renamed, archived, brought back.
+//!
+//! Nothing is ever deleted: numbers and history refer to it. An archived
+//! account has no numbers; an archived application or trunk keeps the numbers
+//! that route to it, since taking them away would end their calls, but takes no
+//! new ones.
+
+use std::sync::Arc;
+
+use super::desk::Desk;
+use super::{Done, Outcome, Service, ServiceError, Shown};
+use crate::domain::change::Edit;
+use crate::domain::field::code;
+use crate::domain::{
+    Account, AccountId, Action, Application, ApplicationId, EntityChange, FieldError, PartnerId, PartnerKey, State,
+    Time, Trunk, TrunkId, Verb,
+};
+use crate::store::{Holding, Target, Transaction};
+
+/// What shall be different about an account, an application or a trunk.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Changes {
+    pub name: Option<Arc<str>>,
+    pub archived: Option<bool>,
+}
+
+impl Changes {
+    fn name(&self, before: &Arc<str>) -> Arc<str> {
+        self.name.as_ref().unwrap_or(before).clone()
+    }
+
+    /// Archiving what is archived keeps its time.
+    fn archived_at(&self, before: Option<Time>, now: Time) -> Option<Time> {
+        match self.archived {
+            Some(true) => before.or(Some(now)),
+            Some(false) => None,
+            None => before,
+        }
+    }
+}
+
+impl Service {
+    /// Creates an account, for who knows the partner by its public name.
+    pub fn account_create(
+        &self,
+        partner: &PartnerId,
+        auth_id: AccountId,
+        name: Arc<str>,
+    ) -> Result<Done<Account>, ServiceError> {
+        let key = self.partner_key(partner)?;
+        self.write(Target::Partner(key), Verb::AccountCreate, |transaction| {
+            create_account(transaction, &auth_id, &name)
+        })
+    }
+
+    pub fn account_new(&self, key: PartnerKey, id: &AccountId, name: &Arc<str>) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::AccountCreate, |transaction| {
+            Ok(Shown::Account { account: create_account(transaction, id, name)?, created: true })
+        })
+    }
+
+    /// Renames an account, archives it, or brings it back. The numbers of an
+    /// archived account are released: they go into quarantine, and what was
+    /// reserved for it is available again.
+    pub fn account_edit(&self, key: PartnerKey, id: &AccountId, changes: &Changes) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::AccountEdit, |transaction| {
+            let now = transaction.at();
+            let unknown = || ServiceError::Unknown { what: "account", id: id.to_string() };
+            let before = transaction.account(id)?.ok_or_else(unknown)?;
+            let archived_at = changes.archived_at(before.archived_at, now);
+            let after = Account { name: changes.name(&before.name), archived_at, ..before.clone() };
+            if after == before {
+                return Ok(Shown::Account { account: after, created: false });
+            }
+            transaction
+                .put_entity(EntityChange::Account(Edit { before: Some(before.clone()), after: after.clone() }))?;
+            if before.archived_at.is_none() && after.archived_at.is_some() {
+                let numbers = transaction.numbers_of(id)?;
+                let holdings = transaction.numbers(&numbers)?;
+                let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+                for (number, holding) in numbers.into_iter().zip(holdings) {
+                    let Holding::Ours { record, .. } = holding else { continue };
+                    let action = match record.as_of(now).state {
+                        State::Active | State::Suspended => Action::Release { confirm_last: true },
+                        State::Reserved => Action::Unreserve,
+                        State::Available | State::Quarantined | State::Retired => continue,
+                    };
+                    desk.act(number, &record, &action)?;
+                }
+                desk.flush()?;
+            }
+            Ok(Shown::Account { account: after, created: false })
+        })
+    }
+
+    pub fn application_new(
+        &self,
+        key: PartnerKey,
+        id: &ApplicationId,
+        name: &Arc<str>,
+        account: Option<&AccountId>,
+    ) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::ApplicationCreate, |transaction| {
+            if transaction.application(id)?.is_some() {
+                return Err(ServiceError::Exists { what: "application", id: id.to_string() });
+            }
+            check_owner(transaction, account)?;
+            let (id, name, account) = (id.clone(), name.clone(), account.cloned());
+            let after = Application { id, name, account, created_at: transaction.at(), archived_at: None };
+            transaction.put_entity(EntityChange::Application(Edit::created(after.clone())))?;
+            Ok(Shown::Application { application: after, created: true })
+        })
+    }
+
+    pub fn application_edit(
+        &self,
+        key: PartnerKey,
+        id: &ApplicationId,
+        changes: &Changes,
+    ) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::ApplicationEdit, |transaction| {
+            let unknown = || ServiceError::Unknown { what: "application", id: id.to_string() };
+            let before = transaction.application(id)?.ok_or_else(unknown)?;
+            let archived_at = changes.archived_at(before.archived_at, transaction.at());
+            let after = Application { name: changes.name(&before.name), archived_at, ..before.clone() };
+            if after != before {
+                let edit = Edit { before: Some(before), after: after.clone() };
+                transaction.put_entity(EntityChange::Application(edit))?;
+            }
+            Ok(Shown::Application { application: after, created: false })
+        })
+    }
+
+    pub fn trunk_new(
+        &self,
+        key: PartnerKey,
+        id: &TrunkId,
+        name: &Arc<str>,
+        account: Option<&AccountId>,
+    ) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::TrunkCreate, |transaction| {
+            if transaction.trunk(id)?.is_some() {
+                return Err(ServiceError::Exists { what: "trunk", id: id.to_string() });
+            }
+            check_owner(transaction, account)?;
+            let (id, name, account) = (id.clone(), name.clone(), account.cloned());
+            let after = Trunk { id, name, account, created_at: transaction.at(), archived_at: None };
+            transaction.put_entity(EntityChange::Trunk(Edit::created(after.clone())))?;
+            Ok(Shown::Trunk { trunk: after, created: true })
+        })
+    }
+
+    pub fn trunk_edit(&self, key: PartnerKey, id: &TrunkId, changes: &Changes) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::TrunkEdit, |transaction| {
+            let unknown = || ServiceError::Unknown { what: "trunk", id: id.to_string() };
+            let before = transaction.trunk(id)?.ok_or_else(unknown)?;
+            let archived_at = changes.archived_at(before.archived_at, transaction.at());
+            let after = Trunk { name: changes.name(&before.name), archived_at, ..before.clone() };
+            if after != before {
+                transaction.put_entity(EntityChange::Trunk(Edit { before: Some(before), after: after.clone() }))?;
+            }
+            Ok(Shown::Trunk { trunk: after, created: false })
+        })
+    }
+}
+
+fn create_account(transaction: &mut dyn Transaction, id: &AccountId, name: &Arc<str>) -> Result<Account, ServiceError> {
+    if transaction.account(id)?.is_some() {
+        return Err(ServiceError::Exists { what: "account", id: id.to_string() });
+    }
+    let created_at = transaction.at();
+    let account = Account { auth_id: id.clone(), name: name.clone(), created_at, archived_at: None };
+    transaction.put_entity(EntityChange::Account(Edit::created(account.clone())))?;
+    Ok(account)
+}
+
+/// The account that a new application or trunk shall belong to.
+fn check_owner(transaction: &mut dyn Transaction, account: Option<&AccountId>) -> Result<(), ServiceError> {
+    let Some(id) = account else { return Ok(()) };
+    let (code, message) = match transaction.account(id)? {
+        None => (code::UNKNOWN, "is not one of yours"),
+        Some(account) if account.archived_at.is_some() => (code::CONFLICT, "is archived"),
+        Some(_) => return Ok(()),
+    };
+    Err(ServiceError::Invalid(vec![FieldError::new("account_auth_id", code, message, id.as_str())]))
+}

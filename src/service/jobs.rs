@@ -1,0 +1,748 @@
+//! Bulk work: one verb on many numbers, done in batches, by whoever is there
+//! to do it.
+//!
+//! The numbers of a job are fixed when it is created; a preview says of each
+//! what would happen, from this node's index and by the rules of the real
+//! thing ([`trial`]). A run decides anew, inside the transaction. Every batch
+//! is one write and one version: the numbers, the verdicts on them and the
+//! job's head are there together or not at all.
+//!
+//! Invariants: each row is done once, whoever works on the job and whatever
+//! ends in between, because a batch is done only if the head says that it is
+//! the next one; a job that has ended never changes again.
+//! Deliberately absent: rules about numbers (`domain::action`, `desk`,
+//! `undo`); when a job's turn is ([`runner`]).
+
+pub mod batch;
+pub mod runner;
+mod trial;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use self::batch::{Batch, Brief, Costs, Ending, Verdict, Verdicts};
+use self::trial::Trial;
+use super::desk::Desk;
+use super::undo::{Reason, put_back};
+use super::{Outcome, Service, ServiceError, Shown, describe, replica, token};
+use crate::domain::number::words;
+use crate::domain::{Action, Actor, E164, FieldError, NumberChange, PartnerKey, Record, Time, Verb};
+use crate::inventory::{Filter, Order, Snapshot};
+use crate::store::{Holding, Load, StoredJob, Target};
+
+/// The most numbers that a job takes as a list.
+pub const LIST_MAX: usize = 10_000;
+/// How many batches are read at a time when rows are looked for.
+const SCAN: usize = 32;
+/// How many authors a batch of refused rows looks up.
+const AUTHORS_MAX: usize = 100;
+
+/// Where a job is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// It says what would happen, and waits to be run.
+    Previewed,
+    Queued,
+    Running,
+    Done,
+    /// By somebody; the rows that were done stay done.
+    Cancelled,
+    /// It cannot go on.
+    Failed,
+}
+
+words!(JobState: Previewed "previewed", Queued "queued", Running "running", Done "done", Cancelled "cancelled", Failed "failed");
+
+impl JobState {
+    /// Whether there is work to do.
+    pub fn open(self) -> bool {
+        match self {
+            JobState::Queued | JobState::Running => true,
+            JobState::Previewed | JobState::Done | JobState::Cancelled | JobState::Failed => false,
+        }
+    }
+
+    fn ended(self) -> bool {
+        match self {
+            JobState::Done | JobState::Cancelled | JobState::Failed => true,
+            JobState::Previewed | JobState::Queued | JobState::Running => false,
+        }
+    }
+}
+
+/// What a job does to each of its numbers.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    Act(Action),
+    /// What the named job did to it is put back.
+    Undo(String),
+}
+
+impl Task {
+    pub fn verb(&self) -> Verb {
+        match self {
+            Task::Act(action) => action.verb(),
+            Task::Undo(_) => Verb::Undo,
+        }
+    }
+
+    pub fn undoes(&self) -> Option<&str> {
+        match self {
+            Task::Act(_) => None,
+            Task::Undo(of) => Some(of),
+        }
+    }
+}
+
+/// How many rows ended how, and what that costs more a month.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Tally {
+    pub changed: u64,
+    pub unchanged: u64,
+    pub failed: u64,
+    #[serde(default, skip_serializing_if = "Costs::is_empty")]
+    pub cost: Costs,
+}
+
+impl Tally {
+    fn add(&mut self, verdicts: &Verdicts) {
+        for (verdict, rows) in verdicts.runs() {
+            *match verdict.ending {
+                Ending::Changed => &mut self.changed,
+                Ending::Unchanged => &mut self.unchanged,
+                Ending::Failed => &mut self.failed,
+            } += rows;
+            for (&currency, &minor) in &verdict.cost {
+                let all = self.cost.entry(currency).or_default();
+                *all = all.saturating_add(minor.saturating_mul(rows as i64));
+            }
+        }
+        self.cost.retain(|_, minor| *minor != 0);
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.changed + self.unchanged + self.failed
+    }
+}
+
+/// A job but for its rows.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Job {
+    pub id: String,
+    pub state: JobState,
+    pub task: Task,
+    /// The verb's parameters and the filter as they were sent, in JSON.
+    pub params: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Who created it: the log has its changes under this name.
+    pub by: String,
+    pub created_at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
+    pub total: u64,
+    batches: u64,
+    /// How many rows a batch has, but for the last one; an undo's batches have
+    /// as many as it undoes.
+    batch_rows: u64,
+    /// The first batch that is not done.
+    next: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Tally>,
+    pub tally: Tally,
+    /// How long its batches took, waiting included.
+    pub spent_ms: u64,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Job {
+    fn read(stored: &StoredJob) -> Result<Job, ServiceError> {
+        serde_json::from_str(&stored.body).map_err(|error| super::corrupt(format!("job {}: {error}", stored.id)))
+    }
+
+    fn stored(&self) -> StoredJob {
+        let body = serde_json::to_string(self).expect("a job serialises");
+        StoredJob { id: self.id.clone(), created_at: self.created_at, open: self.state.open(), body }
+    }
+
+    /// Rows a second, while it runs.
+    pub fn rate(&self) -> Option<f64> {
+        let known = self.state == JobState::Running && self.spent_ms > 0;
+        known.then(|| self.tally.rows() as f64 * 1_000.0 / self.spent_ms as f64)
+    }
+
+    pub fn seconds_left(&self) -> Option<u64> {
+        let left = self.total.saturating_sub(self.tally.rows()) as f64;
+        self.rate().filter(|&rate| rate > 0.0).map(|rate| (left / rate).ceil() as u64)
+    }
+
+    fn refuse(&self, hint: &'static str) -> ServiceError {
+        ServiceError::Job { id: self.id.clone(), state: self.state, hint }
+    }
+}
+
+/// Which numbers a job is about.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    List(Vec<E164>),
+    /// What the filter lets through now; the text is how it was asked for.
+    Filter(Filter, String),
+}
+
+/// What a new job shall be.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub action: Action,
+    /// The verb's parameters as they were sent, in JSON.
+    pub params: String,
+    pub wanted: Wanted,
+    pub preview: bool,
+}
+
+/// What a row of a job says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RowResult {
+    Changed,
+    Unchanged,
+    Failed,
+    /// Not done, or not yet.
+    Pending,
+    WouldChange,
+    WouldFail,
+}
+
+words!(RowResult: Changed "changed", Unchanged "unchanged", Failed "failed", Pending "pending", WouldChange "would_change", WouldFail "would_fail");
+
+impl RowResult {
+    /// A preview speaks of what would happen only until the job is run.
+    fn of(state: JobState, done: bool, ending: Option<Ending>) -> RowResult {
+        match (ending, state) {
+            (None, _) => RowResult::Pending,
+            (Some(Ending::Changed), _) if done => RowResult::Changed,
+            (Some(Ending::Unchanged), _) if done => RowResult::Unchanged,
+            (Some(Ending::Failed), _) if done => RowResult::Failed,
+            (Some(Ending::Changed), JobState::Previewed) => RowResult::WouldChange,
+            (Some(Ending::Unchanged), JobState::Previewed) => RowResult::Unchanged,
+            (Some(Ending::Failed), JobState::Previewed) => RowResult::WouldFail,
+            (Some(_), _) => RowResult::Pending,
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JobRow {
+    pub number: E164,
+    pub result: RowResult,
+    pub reason: Option<String>,
+    pub cost: Costs,
+    /// The version that changed it.
+    pub version: Option<u64>,
+}
+
+/// Whether there is more to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    More,
+    Over,
+}
+
+/// What a batch is done by.
+enum Work<'a> {
+    Act(&'a Action),
+    Undo { version: u64, edits: &'a HashMap<E164, NumberChange> },
+}
+
+impl Service {
+    /// Creates a job: its rows are fixed from now on.
+    pub fn job_create(&self, key: PartnerKey, new: &NewJob) -> Result<Outcome, ServiceError> {
+        let snapshot = self.view(key)?;
+        let mut trial = Trial::new(snapshot.clone(), Time::now());
+        let mut desk = Desk::new(&mut trial, key, &self.quarantine, None);
+        desk.check(&new.action).map_err(of_params)?;
+        let filter = match &new.wanted {
+            Wanted::List(_) => None,
+            Wanted::Filter(_, text) => Some(text.clone()),
+        };
+        let mut making = Making::new(self, Task::Act(new.action.clone()), new.params.clone(), filter, new.preview);
+        let work = Work::Act(&new.action);
+        match &new.wanted {
+            Wanted::List(numbers) => {
+                let mut numbers = numbers.clone();
+                numbers.sort_unstable();
+                numbers.dedup();
+                for numbers in numbers.chunks(self.board.batch_rows) {
+                    making.add(&mut desk, numbers, &work, None)?;
+                }
+            }
+            Wanted::Filter(filter, _) => {
+                let mut walk = snapshot.walk(filter.clone(), Order::default(), None, Time::now());
+                while !walk.done() {
+                    let rows = walk.next(&snapshot, self.board.batch_rows);
+                    let numbers: Vec<E164> = rows.iter().map(|row| row.number()).collect();
+                    making.add(&mut desk, &numbers, &work, None)?;
+                }
+            }
+        }
+        self.job_put(key, making)
+    }
+
+    /// Creates a job that puts back what another one did.
+    pub fn job_undo(&self, key: PartnerKey, id: &str, preview: bool) -> Result<Outcome, ServiceError> {
+        let undone = self.job(key, id)?;
+        if !undone.state.ended() {
+            return Err(undone.refuse("only a job that has ended can be undone; cancel it first"));
+        }
+        if undone.tally.changed == 0 {
+            return Err(undone.refuse("it changed nothing, so there is nothing to undo"));
+        }
+        let mut trial = Trial::new(self.view(key)?, Time::now());
+        let mut desk = Desk::new(&mut trial, key, &self.quarantine, None);
+        let mut making = Making::new(self, Task::Undo(id.to_owned()), "{}".to_owned(), None, preview);
+        for at in 0..undone.next {
+            let Some((_, text)) = self.store.job_batches(key, id, at, 1)?.pop() else { break };
+            let batch = Batch::read(&text)?;
+            let Some(version) = batch.version else { continue };
+            let changed = |verdict: Option<&Verdict>| verdict.is_some_and(|verdict| verdict.ending == Ending::Changed);
+            let rows = batch.rows().into_iter();
+            let numbers: Vec<E164> = rows.filter(|(_, verdict)| changed(*verdict)).map(|(number, _)| number).collect();
+            let edits = if preview { self.edits(key, version, numbers.len())? } else { HashMap::new() };
+            making.add(&mut desk, &numbers, &Work::Undo { version, edits: &edits }, Some(version))?;
+        }
+        self.job_put(key, making)
+    }
+
+    fn job_put(&self, key: PartnerKey, making: Making<'_>) -> Result<Outcome, ServiceError> {
+        let Making { job, batches, .. } = making;
+        let outcome = self.manage(key, job.task.verb(), |transaction| {
+            transaction.put_job(&job.stored())?;
+            for (at, batch) in batches.iter().enumerate() {
+                transaction.put_job_batch(&job.id, at as u64, batch)?;
+            }
+            Ok(Shown::Job { job: Box::new(job.clone()), created: true })
+        })?;
+        self.board.ring();
+        Ok(outcome)
+    }
+
+    /// Lets a previewed job run.
+    pub fn job_run(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+        let outcome = self.job_edit(key, id, |job, _| match job.state {
+            JobState::Previewed => {
+                job.state = JobState::Queued;
+                Ok(())
+            }
+            // Asked for twice, it runs once.
+            JobState::Queued | JobState::Running | JobState::Done => Ok(()),
+            JobState::Cancelled | JobState::Failed => Err(job.refuse("it has ended; create another")),
+        })?;
+        self.board.ring();
+        Ok(outcome)
+    }
+
+    /// Stops a job before its next batch.
+    pub fn job_cancel(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+        self.job_edit(key, id, |job, now| match job.state {
+            JobState::Previewed | JobState::Queued | JobState::Running => {
+                job.state = JobState::Cancelled;
+                job.ended_at = Some(now);
+                Ok(())
+            }
+            JobState::Cancelled => Ok(()),
+            JobState::Done | JobState::Failed => Err(job.refuse("it has ended; undo it instead")),
+        })
+    }
+
+    /// Ends a job that cannot go on.
+    fn job_fail(&self, key: PartnerKey, id: &str, error: &str) -> Result<(), ServiceError> {
+        self.job_edit(key, id, |job, now| {
+            if !job.state.ended() {
+                job.state = JobState::Failed;
+                job.ended_at = Some(now);
+                job.error = Some(error.to_owned());
+            }
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    fn job_edit(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        edit: impl Fn(&mut Job, Time) -> Result<(), ServiceError> + Sync,
+    ) -> Result<Outcome, ServiceError> {
+        // The entry is for the log, which has nothing of this.
+        self.manage(key, Verb::Undo, |transaction| {
+            let stored = transaction.job(id)?.ok_or_else(|| unknown(id))?;
+            let mut job = Job::read(&stored)?;
+            edit(&mut job, transaction.at())?;
+            let now = job.stored();
+            if now != stored {
+                transaction.put_job(&now)?;
+            }
+            Ok(Shown::Job { job: Box::new(job), created: false })
+        })
+    }
+
+    pub fn job(&self, key: PartnerKey, id: &str) -> Result<Job, ServiceError> {
+        Job::read(&self.store.job(key, id)?.ok_or_else(|| unknown(id))?)
+    }
+
+    /// The partner's jobs, newest first, and how many there are.
+    pub fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<Job>, u64), ServiceError> {
+        let (stored, total) = self.store.jobs(key, skip, limit)?;
+        Ok((stored.iter().map(Job::read).collect::<Result<_, _>>()?, total))
+    }
+
+    /// Why a job waits on this node, where it does.
+    pub fn job_trouble(&self, id: &str) -> Option<String> {
+        self.board.trouble(id)
+    }
+
+    /// Rows of a job in number order, and how many there are.
+    pub fn job_rows(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        wanted: Option<RowResult>,
+        skip: u64,
+        limit: usize,
+    ) -> Result<(Vec<JobRow>, u64), ServiceError> {
+        let job = self.job(key, id)?;
+        let total = job.rows_with(wanted);
+        let (mut rows, mut skip) = (Vec::new(), skip);
+        let mut at = match wanted {
+            // Batches have the same size, so the right one is known.
+            None if job.task.undoes().is_none() => {
+                let first = skip / job.batch_rows;
+                skip %= job.batch_rows;
+                first
+            }
+            Some(RowResult::Pending) => job.next,
+            _ => 0,
+        };
+        while skip < total && rows.len() < limit && at < job.batches {
+            let batches = self.store.job_batches(key, id, at, SCAN)?;
+            let Some(&(last, _)) = batches.last() else { break };
+            for (_, text) in &batches {
+                let brief = Brief::read(text)?;
+                let fits =
+                    |ending| wanted.is_none_or(|wanted| RowResult::of(job.state, brief.is_done(), ending) == wanted);
+                let count = brief.count(fits);
+                if skip >= count {
+                    skip -= count;
+                    continue;
+                }
+                let batch = Batch::read(text)?;
+                let done = batch.done.is_some();
+                let found = batch.rows().into_iter().map(|(number, verdict)| {
+                    let result = RowResult::of(job.state, done, verdict.map(|verdict| verdict.ending));
+                    let said = verdict.filter(|_| result != RowResult::Pending);
+                    JobRow {
+                        number,
+                        result,
+                        reason: said.and_then(|verdict| verdict.reason.clone()),
+                        cost: said.map(|verdict| verdict.cost.clone()).unwrap_or_default(),
+                        version: batch.version.filter(|_| result == RowResult::Changed),
+                    }
+                });
+                let fitting = found.filter(|row| wanted.is_none_or(|wanted| row.result == wanted));
+                rows.extend(fitting.skip(skip as usize).take(limit - rows.len()));
+                skip = 0;
+                if rows.len() == limit {
+                    break;
+                }
+            }
+            at = last + 1;
+        }
+        Ok((rows, total))
+    }
+
+    /// Does a job's next batch, whoever else may be at it. The time that it
+    /// took is counted from `since`.
+    pub fn job_step(&self, key: PartnerKey, id: &str, since: Instant) -> Result<Step, ServiceError> {
+        let job = self.job(key, id)?;
+        if !job.state.open() {
+            return Ok(Step::Over);
+        }
+        // What an undo puts back is read before anybody has to wait for it.
+        let mut past = None;
+        if let (Task::Undo(_), Some((_, text))) = (&job.task, self.store.job_batches(key, id, job.next, 1)?.pop()) {
+            let batch = Batch::read(&text)?;
+            let version = batch.of.ok_or_else(|| super::corrupt(format!("job {id} undoes nothing")))?;
+            past = Some((version, self.edits(key, version, batch.count() as usize)?));
+        }
+        let actor = Actor::parse(&job.by).ok_or_else(|| super::corrupt(format!("job {id} was created by nobody")))?;
+        let worker = self.asked(actor, Some(id.to_owned()), None);
+        let hints = self.hints(key);
+        let done = worker.write(Target::Partner(key), job.task.verb(), |transaction| {
+            let mut now = Job::read(&transaction.job(id)?.ok_or_else(|| unknown(id))?)?;
+            if !now.state.open() {
+                return Ok(Step::Over);
+            }
+            if now.next != job.next {
+                return Ok(Step::More); // Somebody else has done it.
+            }
+            let at = transaction.at();
+            if now.state == JobState::Queued {
+                now.state = JobState::Running;
+                now.started_at = Some(at);
+            }
+            if now.next < now.batches {
+                let text = transaction.job_batch(id, now.next)?;
+                let text = text.ok_or_else(|| super::corrupt(format!("job {id} lacks its batch {}", now.next)))?;
+                let mut batch = Batch::read(&text)?;
+                let version = transaction.version();
+                let work = match (&now.task, &past) {
+                    (Task::Act(action), _) => Work::Act(action),
+                    (Task::Undo(_), Some((version, edits))) => Work::Undo { version: *version, edits },
+                    (Task::Undo(_), None) => return Err(super::corrupt(format!("job {id} undoes nothing"))),
+                };
+                let mut desk = Desk::new(transaction, key, &self.quarantine, hints.clone());
+                let verdicts = self.decide(&mut desk, key, &work, &batch.numbers())?;
+                desk.flush()?;
+                let before = now.tally.changed;
+                now.tally.add(&verdicts);
+                batch.version = (now.tally.changed > before).then_some(version);
+                batch.done = Some(verdicts);
+                transaction.put_job_batch(id, now.next, &batch.text())?;
+                now.next += 1;
+            }
+            if now.next >= now.batches {
+                now.state = JobState::Done;
+                now.ended_at = Some(at);
+            }
+            now.spent_ms = job.spent_ms + since.elapsed().as_millis().max(1) as u64;
+            transaction.put_job(&now.stored())?;
+            Ok(if now.state.open() { Step::More } else { Step::Over })
+        })?;
+        if let Some(replica) = &self.replica {
+            replica.follow();
+        }
+        Ok(done.value)
+    }
+
+    /// What a version did to numbers.
+    fn edits(&self, key: PartnerKey, version: u64, rows: usize) -> Result<HashMap<E164, NumberChange>, ServiceError> {
+        let listed = self.store.list(key, version - 1, 1, 0, rows)?.pop();
+        let listed = listed.filter(|listed| listed.version == version);
+        let listed = listed.ok_or_else(|| super::corrupt(format!("version {version} is not in the log")))?;
+        Ok(listed.numbers.into_iter().map(|change| (change.number, change)).collect())
+    }
+
+    /// Decides rows and notes at the desk what changes.
+    fn decide(
+        &self,
+        desk: &mut Desk<'_>,
+        key: PartnerKey,
+        work: &Work<'_>,
+        numbers: &[E164],
+    ) -> Result<Verdicts, ServiceError> {
+        let mut verdicts = Verdicts::default();
+        let mut authors: HashMap<u64, String> = HashMap::new();
+        let holdings = desk.transaction.numbers(numbers)?;
+        for (&number, holding) in numbers.iter().zip(holdings) {
+            verdicts.push(match work {
+                Work::Act(action) => act(desk, number, holding, action)?,
+                Work::Undo { version, edits } => {
+                    let held = match &holding {
+                        Holding::Ours { version, .. } => Some(*version),
+                        Holding::Free | Holding::Foreign => None,
+                    };
+                    let edit = edits.get(&number);
+                    let edit =
+                        edit.ok_or_else(|| super::corrupt(format!("version {version} did not change {number}")))?;
+                    match put_back(desk, edit, holding, *version)? {
+                        Ok(()) => changed(edit.after.as_ref(), edit.before.as_ref()),
+                        Err(Reason::Other(reason)) => failed(reason.to_owned()),
+                        Err(Reason::Changed) => failed(match held {
+                            Some(held) => self.changed_since(key, held, &mut authors)?,
+                            None => "changed since".to_owned(),
+                        }),
+                    }
+                }
+            });
+        }
+        Ok(verdicts)
+    }
+
+    /// Who made the version that is in an undo's way. Of very many, only the
+    /// version is told, so that nobody waits for the others to be looked up.
+    fn changed_since(
+        &self,
+        key: PartnerKey,
+        version: u64,
+        authors: &mut HashMap<u64, String>,
+    ) -> Result<String, ServiceError> {
+        if let Some(known) = authors.get(&version) {
+            return Ok(known.clone());
+        }
+        let found = match authors.len() < AUTHORS_MAX {
+            true => self.store.list(key, version - 1, 1, 0, 0)?.pop().filter(|listed| listed.version == version),
+            false => None,
+        };
+        let text = match found {
+            Some(listed) => {
+                format!("changed since, by {} ({}) at version {version}", listed.entry.actor, listed.entry.verb)
+            }
+            None => format!("changed since, at version {version}"),
+        };
+        authors.insert(version, text.clone());
+        Ok(text)
+    }
+
+    /// The partner as it is now: of this node's index, or read for this.
+    fn view(&self, key: PartnerKey) -> Result<Arc<Snapshot>, ServiceError> {
+        if let Some(replica) = &self.replica {
+            replica.follow();
+        }
+        if let Some(snapshot) = self.hints(key) {
+            return Ok(snapshot);
+        }
+        let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers: true })?;
+        loaded.remove(&key).map(Arc::new).ok_or_else(|| super::corrupt(format!("partner {key} is gone")))
+    }
+}
+
+impl Job {
+    /// How many rows have a result.
+    fn rows_with(&self, wanted: Option<RowResult>) -> u64 {
+        let would = self.preview.as_ref().filter(|_| self.state == JobState::Previewed);
+        match (wanted, would) {
+            (None, _) => self.total,
+            (Some(RowResult::WouldChange), would) => would.map_or(0, |tally| tally.changed),
+            (Some(RowResult::WouldFail), would) => would.map_or(0, |tally| tally.failed),
+            (Some(RowResult::Unchanged), Some(would)) => would.unchanged,
+            (Some(RowResult::Changed | RowResult::Failed | RowResult::Pending), Some(_)) => 0,
+            (Some(RowResult::Changed), None) => self.tally.changed,
+            (Some(RowResult::Unchanged), None) => self.tally.unchanged,
+            (Some(RowResult::Failed), None) => self.tally.failed,
+            (Some(RowResult::Pending), None) => self.total.saturating_sub(self.tally.rows()),
+        }
+    }
+}
+
+/// A job in the making: its batches as they will be stored.
+struct Making<'s> {
+    service: &'s Service,
+    job: Job,
+    batches: Vec<String>,
+}
+
+impl<'s> Making<'s> {
+    fn new(service: &'s Service, task: Task, params: String, filter: Option<String>, preview: bool) -> Making<'s> {
+        let job = Job {
+            id: token::job_id(),
+            state: if preview { JobState::Previewed } else { JobState::Queued },
+            task,
+            params,
+            filter,
+            by: service.actor.to_string(),
+            created_at: Time::now(),
+            started_at: None,
+            ended_at: None,
+            total: 0,
+            batches: 0,
+            batch_rows: service.board.batch_rows as u64,
+            next: 0,
+            preview: preview.then(Tally::default),
+            tally: Tally::default(),
+            spent_ms: 0,
+            error: None,
+        };
+        Making { service, job, batches: Vec::new() }
+    }
+
+    fn add(
+        &mut self,
+        desk: &mut Desk<'_>,
+        numbers: &[E164],
+        work: &Work<'_>,
+        of: Option<u64>,
+    ) -> Result<(), ServiceError> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new(numbers.iter().copied());
+        batch.of = of;
+        if let Some(tally) = &mut self.job.preview {
+            let verdicts = self.service.decide(desk, desk.key(), work, numbers)?;
+            desk.flush()?;
+            tally.add(&verdicts);
+            batch.preview = Some(verdicts);
+        }
+        self.job.total += batch.count();
+        self.job.batches += 1;
+        self.batches.push(batch.text());
+        Ok(())
+    }
+}
+
+fn act(desk: &mut Desk<'_>, number: E164, holding: Holding, action: &Action) -> Result<Verdict, ServiceError> {
+    let before = match holding {
+        Holding::Ours { record, .. } => record,
+        Holding::Free | Holding::Foreign => return Ok(failed("is not one of yours".to_owned())),
+    };
+    match desk.act(number, &before, action) {
+        Ok(after) => {
+            let before = before.as_of(desk.transaction.at());
+            Ok(match after == before {
+                true => Verdict { ending: Ending::Unchanged, reason: None, cost: Costs::new() },
+                false => changed(Some(&before), Some(&after)),
+            })
+        }
+        Err(ServiceError::Store(error)) => Err(error.into()),
+        Err(refusal) => Ok(failed(reason(&refusal))),
+    }
+}
+
+fn changed(before: Option<&Record>, after: Option<&Record>) -> Verdict {
+    let mut cost = Costs::new();
+    for (record, sign) in [(before, -1), (after, 1)] {
+        // Only a number that an account holds is paid for.
+        if let Some(paid) = record.filter(|record| record.state.held()).and_then(|record| record.cost) {
+            *cost.entry(paid.currency).or_default() += sign * paid.minor;
+        }
+    }
+    cost.retain(|_, minor| *minor != 0);
+    Verdict { ending: Ending::Changed, reason: None, cost }
+}
+
+fn failed(reason: String) -> Verdict {
+    Verdict { ending: Ending::Failed, reason: Some(reason), cost: Costs::new() }
+}
+
+/// Why a row failed, without its number, so that rows with the same fault say
+/// the same.
+fn reason(refusal: &ServiceError) -> String {
+    match refusal {
+        ServiceError::Conflict(conflict) => {
+            format!("is {} since {}: {}", conflict.state, conflict.since, conflict.hint)
+        }
+        ServiceError::Last { account, .. } => {
+            format!("is the last active number of account {account}; confirm_last releases it too")
+        }
+        ServiceError::Invalid(errors) => describe(errors),
+        other => other.to_string(),
+    }
+}
+
+fn unknown(id: &str) -> ServiceError {
+    ServiceError::Unknown { what: "job", id: id.to_owned() }
+}
+
+/// What is wrong with an action, under the name it has in a job.
+fn of_params(error: ServiceError) -> ServiceError {
+    let within = |error: FieldError| FieldError { field: format!("params.{}", error.field), ..error };
+    match error {
+        ServiceError::Invalid(errors) => ServiceError::Invalid(errors.into_iter().map(within).collect()),
+        error => error,
+    }
+}

@@ -1,0 +1,186 @@
+//! The verbs on one number, and numbers coming into stock.
+
+use std::sync::Arc;
+
+use super::desk::Desk;
+use super::{Conflict, Outcome, Service, ServiceError, Shown, ShownNumber, Stale};
+use crate::domain::action;
+use crate::domain::{
+    Action, Country, E164, Money, NumberChange, NumberType, PartnerKey, Record, State, Tags, Time, Verb, plan,
+};
+use crate::store::{Holding, Past};
+
+/// The most numbers that come into stock at once.
+pub const BLOCK_MAX: u64 = 100_000;
+
+/// What a client knows of a number before it changes it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Expected {
+    #[default]
+    Anything,
+    /// It is at one of these versions.
+    Versions(Vec<u64>),
+}
+
+/// Numbers to come into stock; what is `None` is what the numbering plan says.
+#[derive(Clone, Debug)]
+pub struct Stock {
+    pub first: E164,
+    pub last: E164,
+    pub cost: Money,
+    pub number_type: Option<NumberType>,
+    pub country: Option<Country>,
+    pub region: Option<Arc<str>>,
+    pub tags: Tags,
+}
+
+impl Service {
+    /// Does one action to one number.
+    pub fn act(
+        &self,
+        key: PartnerKey,
+        number: E164,
+        action: &Action,
+        expected: &Expected,
+    ) -> Result<Outcome, ServiceError> {
+        let hints = self.hints(key);
+        let done = self.manage(key, action.verb(), |transaction| {
+            let mut desk = Desk::new(transaction, key, &self.quarantine, hints.clone());
+            let (before, version) = desk.find(number)?;
+            if let Expected::Versions(versions) = expected
+                && !versions.contains(&version)
+            {
+                let now = Some(before.clone());
+                let stale = Stale { number, version, then: None, now, by: None, at: None };
+                return Err(ServiceError::Stale(Box::new(stale)));
+            }
+            let after = desk.act(number, &before, action)?;
+            let changed = after != before.as_of(desk.transaction.at());
+            let version = if changed { desk.transaction.version() } else { version };
+            desk.flush()?;
+            Ok(Shown::Number(Box::new(desk.show(number, version, &after)?)))
+        });
+        match done {
+            Err(ServiceError::Conflict(conflict)) => Err(self.explain(key, *conflict)?),
+            Err(ServiceError::Stale(stale)) => Err(self.explain_stale(key, *stale, expected)?),
+            Err(ServiceError::Unknown { what: "number", id }) => {
+                self.retired(key, number, action, ServiceError::Unknown { what: "number", id })
+            }
+            done => done,
+        }
+    }
+
+    /// Brings a block of numbers into stock: all of it, or nothing.
+    pub fn stock(&self, key: PartnerKey, stock: &Stock) -> Result<Outcome, ServiceError> {
+        let numbers: Vec<E164> = (stock.first.digits()..=stock.last.digits()).filter_map(E164::new).collect();
+        let done = self.manage(key, Verb::Stock, |transaction| {
+            let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+            let at = desk.transaction.at();
+            for (&number, holding) in numbers.iter().zip(desk.transaction.numbers(&numbers)?) {
+                match holding {
+                    Holding::Free => {}
+                    Holding::Foreign => return Err(ServiceError::Taken { number }),
+                    Holding::Ours { record, .. } => {
+                        let record = record.as_of(at);
+                        let (state, since, until) = (record.state, record.since, record.until);
+                        let hint = "it is in the inventory already";
+                        let conflict = Conflict { number, state, since, by: None, until, hint };
+                        return Err(ServiceError::Conflict(Box::new(conflict)));
+                    }
+                }
+                desk.put(NumberChange { number, before: None, after: Some(stock.record(number, at)) });
+            }
+            let version = desk.transaction.version();
+            desk.flush()?;
+            if stock.first == stock.last {
+                let record = stock.record(stock.first, at);
+                let shown = desk.show(stock.first, version, &record)?;
+                return Ok(Shown::Number(Box::new(ShownNumber { created: true, ..shown })));
+            }
+            Ok(Shown::Block { first: stock.first, last: stock.last, numbers: numbers.len() as u64, version })
+        });
+        match done {
+            Err(ServiceError::Conflict(conflict)) => Err(self.explain(key, *conflict)?),
+            done => done,
+        }
+    }
+
+    /// The partner's snapshot on this node, where there is one.
+    pub(super) fn hints(&self, key: PartnerKey) -> Option<Arc<crate::inventory::Snapshot>> {
+        let replica = self.replica.as_ref()?;
+        replica.nodes().into_iter().find(|node| node.key == key).map(|node| node.snapshot())
+    }
+
+    /// Adds who brought the number into its state.
+    pub(super) fn explain(&self, key: PartnerKey, conflict: Conflict) -> Result<ServiceError, ServiceError> {
+        let past = self.store().history(key, conflict.number)?;
+        // What time did, nobody did: the change that led there says another state.
+        let by = past.iter().rev().find(|past| entered(past, conflict.state)).map(|past| past.entry.actor.clone());
+        Ok(ServiceError::Conflict(Box::new(Conflict { by, ..conflict })))
+    }
+
+    /// What has changed since the newest version that the client named.
+    fn explain_stale(&self, key: PartnerKey, stale: Stale, expected: &Expected) -> Result<ServiceError, ServiceError> {
+        let Expected::Versions(versions) = expected else { return Ok(ServiceError::Stale(Box::new(stale))) };
+        let past = self.store().history(key, stale.number)?;
+        let seen = versions.iter().max().copied().unwrap_or_default();
+        let then = past.iter().rfind(|past| past.version <= seen && versions.contains(&past.version));
+        let last = past.iter().rfind(|past| past.version == stale.version);
+        let then = then.and_then(|past| past.change.after.clone());
+        let by = last.map(|past| past.entry.actor.clone());
+        let at = last.map(|past| past.entry.at);
+        Ok(ServiceError::Stale(Box::new(Stale { then, by, at, ..stale })))
+    }
+
+    /// What to say of a number that is not there, if it was once: a retired
+    /// number is history.
+    fn retired(
+        &self,
+        key: PartnerKey,
+        number: E164,
+        action: &Action,
+        unknown: ServiceError,
+    ) -> Result<Outcome, ServiceError> {
+        let Some(last) = self.store().history(key, number)?.pop() else { return Err(unknown) };
+        let NumberChange { before: Some(before), after: None, .. } = &last.change else { return Err(unknown) };
+        let since = last.entry.at;
+        if *action != Action::Retire {
+            let hint = action::hint(action.verb(), State::Retired);
+            let by = Some(last.entry.actor.clone());
+            let conflict = Conflict { number, state: State::Retired, since, by, until: None, hint };
+            return Err(ServiceError::Conflict(Box::new(conflict)));
+        }
+        let record = Record { state: State::Retired, since, account: None, until: None, ..before.clone() };
+        self.manage(key, Verb::Retire, |transaction| {
+            let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+            Ok(Shown::Number(Box::new(desk.show(number, last.version, &record)?)))
+        })
+    }
+}
+
+/// Whether a change brought a number into a state.
+fn entered(past: &Past, state: State) -> bool {
+    let is = |record: &Option<Record>| record.as_ref().map(|record| record.state) == Some(state);
+    is(&past.change.after) && !is(&past.change.before)
+}
+
+impl Stock {
+    fn record(&self, number: E164, at: Time) -> Record {
+        let said = plan::lookup(number.digits());
+        Record {
+            state: State::Available,
+            account: None,
+            application: None,
+            trunk: None,
+            number_type: self.number_type.unwrap_or(said.number_type),
+            country: self.country.or_else(|| said.country.and_then(Country::new)),
+            region: self.region.clone().or_else(|| said.region.map(Arc::from)),
+            cost: Some(self.cost),
+            assigned_at: None,
+            expires_at: None,
+            since: at,
+            until: None,
+            tags: self.tags.clone(),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Reads of the past: a number's life, the log as people read it, and the
+//! inventory as it was.
+//!
+//! These ask the store, so they block and belong on a thread that may. What
+//! they tell ends at a version that the caller's snapshot has, so that an
+//! answer about the past and one about the present never disagree.
+//! Deliberately absent: a second copy of the past. A past inventory is the
+//! present one with later changes taken back, so it costs what they cost, and
+//! shares with the present what they did not touch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tracing::error;
+
+use super::{Replica, ServiceError, corrupt};
+use crate::domain::change::GENESIS;
+use crate::domain::{E164, PartnerKey, Time};
+use crate::inventory::Snapshot;
+
+pub use crate::store::{Entry, Listed, Past};
+
+/// How many past snapshots are kept for the next question.
+const KEPT_MAX: usize = 4;
+/// How long one is kept that nobody asks for.
+const KEPT_FOR: Duration = Duration::from_secs(300);
+
+impl Replica {
+    /// A number's life within a partner, oldest first, as of a snapshot's
+    /// version; empty if the partner never had it.
+    pub fn history(&self, of: &Snapshot, number: E164) -> Result<Vec<Past>, ServiceError> {
+        let mut past = self.store().history(of.key, number)?;
+        past.retain(|past| past.version <= of.version);
+        Ok(past)
+    }
+
+    /// A partner's changes after a version and up to the snapshot's, oldest
+    /// first, at most `limit`, each with `numbers` of its numbers from the one
+    /// at `skip`.
+    pub fn changes(
+        &self,
+        of: &Snapshot,
+        after: u64,
+        limit: u64,
+        skip: u64,
+        numbers: usize,
+    ) -> Result<Vec<Listed>, ServiceError> {
+        let limit = limit.min(of.version.saturating_sub(after));
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        Ok(self.store().list(of.key, after, limit as usize, skip, numbers)?)
+    }
+
+    /// The partner as it was at the end of the second `time`. Its version is 0
+    /// if it did not exist then. Gives up once the answer is not `wanted` any
+    /// more.
+    pub fn as_of(
+        &self,
+        current: Arc<Snapshot>,
+        time: Time,
+        wanted: &AtomicBool,
+    ) -> Result<Arc<Snapshot>, ServiceError> {
+        let key = current.key;
+        let version = self.store().version_at(key, time)?;
+        if version == 0 {
+            return Ok(Arc::new(Snapshot::empty(key, 0, GENESIS, (*current.partner).clone())));
+        }
+        let mut from = current;
+        if version > from.version {
+            // Committed by another process a moment ago.
+            self.follow();
+            from = self.node(from.partner.auth_id.as_str()).map_or(from, |node| node.snapshot());
+        }
+        if version > from.version {
+            return Err(ServiceError::Behind);
+        }
+        let from = self.pasts.nearest(key, version, from);
+        if from.version == version {
+            return Ok(from);
+        }
+        let past = Arc::new(self.back(from, version, wanted)?);
+        self.pasts.keep(past.clone());
+        Ok(past)
+    }
+
+    /// A snapshot with the changes after a version taken back, newest first.
+    fn back(&self, from: Arc<Snapshot>, version: u64, wanted: &AtomicBool) -> Result<Snapshot, ServiceError> {
+        let key = from.key;
+        let mut past = (*from).clone();
+        drop(from);
+        while past.version > version {
+            if !wanted.load(Ordering::Relaxed) {
+                return Err(ServiceError::Abandoned);
+            }
+            // One at a time: a change may be as large as the inventory, and
+            // asking for each costs little beside taking it back.
+            let logged = self.store().log(key, past.version - 1, 1)?.pop();
+            let logged = logged.ok_or_else(|| corrupt(format!("version {} of partner {key} is gone", past.version)))?;
+            past = past.reverted(logged).map_err(|misfit| {
+                error!(partner.key = %key, %misfit, "the log does not lead back from what is in memory: {misfit}");
+                self.pasts.forget(key);
+                corrupt(misfit.to_string())
+            })?;
+        }
+        Ok(past)
+    }
+
+    /// Lets go of past snapshots that nobody has asked for in a while.
+    pub fn forget_pasts(&self) {
+        self.pasts.forget_unused(KEPT_FOR);
+    }
+}
+
+/// The past snapshots that were asked for last.
+#[derive(Default)]
+pub(super) struct Pasts(Mutex<Vec<Kept>>);
+
+struct Kept {
+    snapshot: Arc<Snapshot>,
+    used: Instant,
+}
+
+impl Pasts {
+    /// The snapshot at a version, or else the least later one that is at hand.
+    fn nearest(&self, key: PartnerKey, version: u64, current: Arc<Snapshot>) -> Arc<Snapshot> {
+        let mut kept = self.0.lock();
+        let fits = |snapshot: &Snapshot| snapshot.key == key && (version..current.version).contains(&snapshot.version);
+        let found = kept.iter_mut().filter(|kept| fits(&kept.snapshot)).min_by_key(|kept| kept.snapshot.version);
+        match found {
+            Some(kept) => {
+                kept.used = Instant::now();
+                kept.snapshot.clone()
+            }
+            None => current,
+        }
+    }
+
+    /// Keeps one, in the place of the one that was longest not asked for.
+    fn keep(&self, snapshot: Arc<Snapshot>) {
+        let mut kept = self.0.lock();
+        kept.retain(|kept| (kept.snapshot.key, kept.snapshot.version) != (snapshot.key, snapshot.version));
+        if kept.len() >= KEPT_MAX
+            && let Some(oldest) = (0..kept.len()).min_by_key(|&at| kept[at].used)
+        {
+            kept.swap_remove(oldest);
+        }
+        kept.push(Kept { snapshot, used: Instant::now() });
+    }
+
+    pub(super) fn forget(&self, key: PartnerKey) {
+        self.0.lock().retain(|kept| kept.snapshot.key != key);
+    }
+
+    fn forget_unused(&self, longest: Duration) {
+        self.0.lock().retain(|kept| kept.used.elapsed() < longest);
+    }
+}

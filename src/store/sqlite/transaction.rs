@@ -1,0 +1,456 @@
+//! One write: the reads and writes of a draft, inside its savepoint, and at
+//! its end the log entry.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::rows::*;
+use super::{jobs, log};
+use crate::domain::change::{Edit, GENESIS};
+use crate::domain::{
+    Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
+    NumberChange, Partner, PartnerId, PartnerKey, State, Time, Trunk, TrunkId,
+};
+use crate::store::log::Chain;
+use crate::store::{Abort, Answered, Entry, Head, Holding, StoreError, StoredJob, Target, Transaction};
+
+/// From how many wanted numbers in one group of 10,000 a range scan beats
+/// looking each up.
+const SCAN_FROM: usize = 64;
+
+/// What a draft left to commit.
+pub(super) struct Written {
+    /// The version it made, if it put anything into the log.
+    pub version: Option<u64>,
+    /// Whether it put anything at all.
+    pub anything: bool,
+}
+
+/// One write, inside its savepoint.
+pub(super) struct SqliteTransaction<'c> {
+    connection: &'c Connection,
+    /// Its time is that of the partner's last change, if a clock went back.
+    entry: Entry,
+    /// The partner's name while it is being created.
+    creating: Option<PartnerId>,
+    head: Head,
+    chain: Chain,
+    parts: i64,
+    entities: Vec<EntityChange>,
+    /// Whether an answer or a job was put.
+    beside: bool,
+}
+
+impl<'c> SqliteTransaction<'c> {
+    pub(super) fn begin(
+        connection: &'c Connection,
+        target: &Target,
+        mut entry: Entry,
+    ) -> Result<SqliteTransaction<'c>, Abort> {
+        let (creating, head) = match target {
+            Target::Partner(key) => {
+                let found = connection
+                    .prepare_cached(
+                        "SELECT partner, version, head, at FROM partner LEFT JOIN change USING (partner, version) \
+                         WHERE partner = ?1",
+                    )?
+                    .query_row([key.0], |row| Ok((read_head(row)?, row.get(3)?)))
+                    .optional()?;
+                let (head, last) = found.ok_or_else(|| corrupt(format!("partner {key} is gone")))?;
+                entry.at = entry.at.max(time_if(last)?.unwrap_or(entry.at));
+                (None, head)
+            }
+            Target::New(auth_id) => {
+                let taken = connection
+                    .prepare_cached("SELECT 1 FROM partner WHERE auth_id = ?1")?
+                    .exists([auth_id.as_str()])?;
+                if taken {
+                    return Err(Abort::Refused);
+                }
+                (Some(auth_id.clone()), Head { key: PartnerKey(0), version: 0, digest: GENESIS })
+            }
+        };
+        Ok(SqliteTransaction {
+            connection,
+            entry,
+            creating,
+            head,
+            chain: Chain::new(),
+            parts: 0,
+            entities: Vec::new(),
+            beside: false,
+        })
+    }
+
+    /// Writes the log entry, if anything was put, and moves the partner on.
+    pub(super) fn finish(self) -> Result<Written, StoreError> {
+        if self.parts == 0 && self.entities.is_empty() {
+            return Ok(Written { version: None, anything: self.beside });
+        }
+        let version = self.version();
+        let (key, entry) = (self.head.key, &self.entry);
+        let entities = log::encode_entities(&self.entities);
+        let digest = self.chain.finish(key, version, entry, &entities, &self.head.digest);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO change (partner, version, at, actor, request_id, verb, entities, previous) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                key.0,
+                version as i64,
+                entry.at.seconds(),
+                entry.actor.to_string(),
+                entry.request_id,
+                entry.verb.as_str(),
+                entities,
+                self.head.digest,
+            ])?;
+        self.connection
+            .prepare_cached("UPDATE partner SET version = ?2, head = ?3 WHERE partner = ?1")?
+            .execute(params![key.0, version as i64, digest])?;
+        Ok(Written { version: Some(version), anything: true })
+    }
+
+    /// The holdings of `wanted`, which lie in one group of 10,000. No number
+    /// is stored from the first of them up to `free_below`.
+    fn group(
+        &mut self,
+        wanted: &[E164],
+        free_below: &mut u64,
+        seen: &mut Seen,
+        out: &mut Vec<Holding>,
+    ) -> Result<(), StoreError> {
+        let key = self.head.key;
+        let holding = |row: &Row<'_>, seen: &mut Seen| -> Result<Holding, StoreError> {
+            Ok(if row.get::<_, i64>(1)? == key.0 {
+                Holding::Ours { version: row.get::<_, i64>(2)? as u64, record: read_record(row, 3, seen)? }
+            } else {
+                Holding::Foreign
+            })
+        };
+        if wanted.len() >= SCAN_FROM && wanted[wanted.len() - 1].digits() >= *free_below {
+            let mut statement = self.connection.prepare_cached(&format!(
+                "SELECT number, partner, version, {RECORD} FROM number WHERE number BETWEEN ?1 AND ?2 ORDER BY number"
+            ))?;
+            let (first, last) = (wanted[0].digits() as i64, wanted[wanted.len() - 1].digits() as i64);
+            let mut rows = statement.query([first, last])?;
+            let mut next = wanted.iter();
+            while let Some(row) = rows.next()? {
+                let number = number_of(row.get(0)?)?;
+                for wanted in next.as_slice() {
+                    if *wanted > number {
+                        break;
+                    }
+                    next.next();
+                    out.push(if *wanted == number { holding(row, seen)? } else { Holding::Free });
+                }
+            }
+            out.extend(next.map(|_| Holding::Free));
+            return Ok(());
+        }
+        // The row asked for, or else the next one: then all before it are free.
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT number, partner, version, {RECORD} FROM number WHERE number >= ?1 ORDER BY number LIMIT 1"
+        ))?;
+        for number in wanted {
+            if number.digits() < *free_below {
+                out.push(Holding::Free);
+                continue;
+            }
+            let mut rows = statement.query([number.digits() as i64])?;
+            let row = rows.next()?;
+            let next = row.map(|row| number_of(row.get(0)?)).transpose()?;
+            *free_below = next.map_or(u64::MAX, E164::digits);
+            out.push(match row {
+                Some(row) if next == Some(*number) => holding(row, seen)?,
+                Some(_) | None => Holding::Free,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Transaction for SqliteTransaction<'_> {
+    fn version(&self) -> u64 {
+        self.head.version + 1
+    }
+
+    fn at(&self) -> Time {
+        self.entry.at
+    }
+
+    fn partner(&mut self) -> Result<Option<Partner>, StoreError> {
+        if self.creating.is_some() {
+            return Ok(None);
+        }
+        let mut statement =
+            self.connection.prepare_cached(&format!("SELECT {PARTNER} FROM partner WHERE partner = ?1"))?;
+        let mut rows = statement.query([self.head.key.0])?;
+        rows.next()?.map(|row| read_partner(row, 0)).transpose()
+    }
+
+    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+        let sql = format!("SELECT {ACCOUNT} FROM account WHERE partner = ?1 AND auth_id = ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![self.head.key.0, id.as_str()])?;
+        rows.next()?.map(|row| read_account(row, 0)).transpose()
+    }
+
+    fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
+        let sql = format!("SELECT {ROUTE} FROM application WHERE partner = ?1 AND id = ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![self.head.key.0, id.as_str()])?;
+        rows.next()?.map(|row| read_application(row, 0)).transpose()
+    }
+
+    fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, StoreError> {
+        let sql = format!("SELECT {ROUTE} FROM trunk WHERE partner = ?1 AND id = ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![self.head.key.0, id.as_str()])?;
+        rows.next()?.map(|row| read_trunk(row, 0)).transpose()
+    }
+
+    fn key(&mut self, id: &KeyId) -> Result<Option<Key>, StoreError> {
+        let sql = format!("SELECT {KEY} FROM api_key WHERE partner = ?1 AND id = ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![self.head.key.0, id.as_str()])?;
+        rows.next()?.map(|row| read_key(row, 0)).transpose()
+    }
+
+    fn acknowledgement(&mut self, finding: &str) -> Result<Option<Acknowledgement>, StoreError> {
+        let sql = format!("SELECT {ACKNOWLEDGEMENT} FROM acknowledgement WHERE partner = ?1 AND finding = ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![self.head.key.0, finding])?;
+        rows.next()?.map(|row| read_acknowledgement(row, 0)).transpose()
+    }
+
+    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError> {
+        let mut free_below = 0;
+        let mut seen = Seen::default();
+        let mut out = Vec::with_capacity(wanted.len());
+        for group in wanted.chunk_by(|a, b| a.digits() / 10_000 == b.digits() / 10_000) {
+            self.group(group, &mut free_below, &mut seen, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError> {
+        let key = self.head.key.0;
+        match &change {
+            EntityChange::Partner(Edit { before: None, after }) => {
+                self.connection.execute(
+                    "INSERT INTO partner (auth_id, name, created_at, suspended_at, version, head) VALUES (?1, ?2, ?3, ?4, 0, ?5)",
+                    params![after.auth_id.as_str(), &*after.name, after.created_at.seconds(), seconds(after.suspended_at), GENESIS],
+                )?;
+                self.head.key = PartnerKey(self.connection.last_insert_rowid());
+            }
+            EntityChange::Partner(Edit { after, .. }) => {
+                self.connection.execute(
+                    "UPDATE partner SET name = ?2, suspended_at = ?3 WHERE partner = ?1",
+                    params![key, &*after.name, seconds(after.suspended_at)],
+                )?;
+            }
+            EntityChange::Account(Edit { after, .. }) => {
+                self.connection
+                    .prepare_cached(
+                        "INSERT INTO account (partner, auth_id, name, created_at, archived_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+                         ON CONFLICT (partner, auth_id) DO UPDATE SET name = ?3, archived_at = ?5",
+                    )?
+                    .execute(params![
+                        key,
+                        after.auth_id.as_str(),
+                        &*after.name,
+                        after.created_at.seconds(),
+                        seconds(after.archived_at)
+                    ])?;
+            }
+            EntityChange::Application(Edit {
+                after: Application { id, name, account, created_at, archived_at },
+                ..
+            }) => {
+                self.put_route("application", id.as_str(), name, account, *created_at, *archived_at)?;
+            }
+            EntityChange::Trunk(Edit { after: Trunk { id, name, account, created_at, archived_at }, .. }) => {
+                self.put_route("trunk", id.as_str(), name, account, *created_at, *archived_at)?;
+            }
+            EntityChange::Acknowledgement(Edit { after, .. }) => {
+                self.connection
+                    .prepare_cached(
+                        "INSERT INTO acknowledgement (partner, finding, note, until, by, at) \
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (partner, finding) \
+                         DO UPDATE SET note = ?3, until = ?4, by = ?5, at = ?6",
+                    )?
+                    .execute(params![
+                        key,
+                        &*after.finding,
+                        after.note.as_deref(),
+                        seconds(after.until),
+                        &*after.by,
+                        after.at.seconds(),
+                    ])?;
+            }
+            EntityChange::Key(Edit { after, .. }) => {
+                let scopes: Vec<&str> = after.scopes.iter().map(|scope| scope.as_str()).collect();
+                let networks: Vec<String> = after.networks.iter().map(ToString::to_string).collect();
+                self.connection
+                    .prepare_cached(
+                        "INSERT INTO api_key (partner, id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at) \
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (partner, id) \
+                         DO UPDATE SET name = ?3, scopes = ?5, networks = ?6, expires_at = ?8, revoked_at = ?9",
+                    )?
+                    .execute(params![
+                        key,
+                        after.id.as_str(),
+                        &*after.name,
+                        after.token_sha256,
+                        scopes.join(","),
+                        networks.join(","),
+                        after.created_at.seconds(),
+                        seconds(after.expires_at),
+                        seconds(after.revoked_at),
+                    ])?;
+            }
+        }
+        self.entities.push(change);
+        Ok(())
+    }
+
+    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
+        let (key, version) = (self.head.key.0, self.version() as i64);
+        {
+            let mut insert = self.connection.prepare_cached(&format!(
+                "INSERT INTO number (number, partner, version, {RECORD}) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+            ))?;
+            let mut update = self.connection.prepare_cached(
+                "UPDATE number SET version = ?3, state = ?4, account = ?5, application = ?6, trunk = ?7, number_type = ?8, \
+                 country = ?9, region = ?10, cost = ?11, currency = ?12, assigned_at = ?13, expires_at = ?14, since = ?15, \
+                 until = ?16, tags = ?17 WHERE number = ?1 AND partner = ?2",
+            )?;
+            let mut delete = self.connection.prepare_cached("DELETE FROM number WHERE number = ?1 AND partner = ?2")?;
+            for change in changes {
+                let number = change.number.digits() as i64;
+                let rows = match (&change.before, &change.after) {
+                    (before, Some(record)) => {
+                        let tags = (!record.tags.is_empty())
+                            .then(|| serde_json::to_string(&record.tags).expect("tags serialise"));
+                        let statement = if before.is_none() { &mut insert } else { &mut update };
+                        statement.execute(params![
+                            number,
+                            key,
+                            version,
+                            record.state.as_str(),
+                            record.account.as_ref().map(AccountId::as_str),
+                            record.application.as_ref().map(ApplicationId::as_str),
+                            record.trunk.as_ref().map(TrunkId::as_str),
+                            record.number_type.as_str(),
+                            record.country.as_ref().map(Country::code),
+                            record.region.as_deref(),
+                            record.cost.map(|cost| cost.minor),
+                            record.cost.as_ref().map(|cost| cost.currency.code()),
+                            seconds(record.assigned_at),
+                            seconds(record.expires_at),
+                            record.since.seconds(),
+                            seconds(record.until),
+                            tags,
+                        ])?
+                    }
+                    (Some(_), None) => delete.execute([number, key])?,
+                    (None, None) => 1,
+                };
+                if rows != 1 {
+                    return Err(corrupt(format!("number {} changed under a write lock", change.number)));
+                }
+            }
+        }
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO change_part (partner, version, part, subject, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        for part in log::encode(changes) {
+            self.chain.part(part.subject, &part.body);
+            insert.execute(params![key, version, self.parts, part.subject, part.body])?;
+            self.parts += 1;
+        }
+        Ok(())
+    }
+
+    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT 1 FROM number WHERE partner = ?1 AND account = ?2 AND state = ?3 AND number <> ?4 \
+             AND (expires_at IS NULL OR expires_at > ?5) LIMIT 1",
+        )?;
+        Ok(statement.exists(params![
+            self.head.key.0,
+            account.as_str(),
+            State::Active.as_str(),
+            but.digits() as i64,
+            now.seconds(),
+        ])?)
+    }
+
+    fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT number FROM number WHERE partner = ?1 AND account = ?2 AND state IN (?3, ?4, ?5) ORDER BY number",
+        )?;
+        let mut rows = statement.query(params![
+            self.head.key.0,
+            account.as_str(),
+            State::Active.as_str(),
+            State::Suspended.as_str(),
+            State::Reserved.as_str(),
+        ])?;
+        let mut numbers = Vec::new();
+        while let Some(row) = rows.next()? {
+            numbers.push(number_of(row.get(0)?)?);
+        }
+        Ok(numbers)
+    }
+
+    fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {
+        jobs::answered(self.connection, self.head.key, key, since)
+    }
+
+    fn put_answered(&mut self, key: &str, answered: &Answered) -> Result<(), StoreError> {
+        self.beside = true;
+        jobs::put_answered(self.connection, self.head.key, key, self.entry.at, answered)
+    }
+
+    fn job(&mut self, id: &str) -> Result<Option<StoredJob>, StoreError> {
+        jobs::job(self.connection, self.head.key, id)
+    }
+
+    fn put_job(&mut self, job: &StoredJob) -> Result<(), StoreError> {
+        self.beside = true;
+        jobs::put_job(self.connection, self.head.key, job)
+    }
+
+    fn job_batch(&mut self, job: &str, batch: u64) -> Result<Option<String>, StoreError> {
+        jobs::batch(self.connection, self.head.key, job, batch)
+    }
+
+    fn put_job_batch(&mut self, job: &str, batch: u64, body: &str) -> Result<(), StoreError> {
+        self.beside = true;
+        jobs::put_batch(self.connection, self.head.key, job, batch, body)
+    }
+}
+
+impl SqliteTransaction<'_> {
+    fn put_route(
+        &self,
+        table: &str,
+        id: &str,
+        name: &str,
+        account: &Option<AccountId>,
+        created_at: Time,
+        archived_at: Option<Time>,
+    ) -> Result<(), StoreError> {
+        let account = account.as_ref().map(AccountId::as_str);
+        self.connection
+            .prepare_cached(&format!(
+                "INSERT INTO {table} (partner, id, name, account, created_at, archived_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+                 ON CONFLICT (partner, id) DO UPDATE SET name = ?3, account = ?4, archived_at = ?6"
+            ))?
+            .execute(params![self.head.key.0, id, name, account, created_at.seconds(), seconds(archived_at)])?;
+        Ok(())
+    }
+}

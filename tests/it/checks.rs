@@ -1,0 +1,235 @@
+//! The checks: on inventories with known faults they find exactly those, by the
+//! index, over HTTP and by command.
+
+use proptest::prelude::*;
+use rollcall::checks::{self, Check, Options};
+use rollcall::domain::{State, Time};
+use rollcall::service::replica;
+use rollcall::store::Load;
+use serde_json::{Value, json};
+
+use crate::fixture;
+use crate::harness::{Answer, Database, Key, ONE, Server, keys};
+
+const CHECKS: &str = "/api/v1/partner/checks";
+const SUMMARY: &str = "/api/v1/partner/checks/summary";
+
+/// `check account number` of each finding.
+#[track_caller]
+fn found(answer: &Answer) -> Vec<String> {
+    let body = answer.json();
+    let rows = body["data"].as_array().expect("a list");
+    for row in rows {
+        let expected =
+            ["id", "check", "severity", "account_auth_id", "number", "since", "meaning", "action", "evidence"];
+        assert_eq!(keys(row), expected, "{row}");
+        assert!(row["meaning"].as_str().is_some_and(|text| text.contains("call")), "{row}");
+    }
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    rows.iter()
+        .map(|row| format!("{} {} {}", text(&row["check"]), text(&row["account_auth_id"]), text(&row["number"])))
+        .collect()
+}
+
+fn ahead(days: i64) -> String {
+    Time::now().plus(days * 86_400).to_string()
+}
+
+const FAULTS: [&str; 4] =
+    ["no_active_number MA_4 -", "expired MA_1 +912271265110", "unrouted MA_1 +6837101", "unrouted MA_2 +80012345103"];
+
+#[test]
+fn the_sample_has_its_faults_and_no_others() {
+    let server = Server::sample();
+    let all = server.get(CHECKS).auth(&ONE).check(200);
+    assert_eq!(found(&all), FAULTS);
+    assert_eq!(all.json()["meta"], json!({ "total": 4, "page": 1, "per_page": 20 }));
+    let again = server.get(CHECKS).auth(&ONE).header("If-None-Match", all.header("etag").expect("a tag")).send();
+    assert_eq!(again.status, 304);
+    let summary = server.get(SUMMARY).auth(&ONE).check(200).json();
+    let counts = json!({ "no_active_number": 1, "expired": 1, "unrouted": 2, "expiring": 0, "suspended": 0 });
+    assert_eq!(summary, json!({ "data": counts, "meta": { "total": 4 } }));
+    let metrics = server.get("/metrics").check(200);
+    assert!(metrics.text().contains(r#"rollcall_findings{check="unrouted"}"#), "{}", metrics.text());
+
+    let ask = |query: &str| found(&server.get(&format!("{CHECKS}?{query}")).auth(&ONE).check(200));
+    assert_eq!(ask("check=unrouted"), FAULTS[2..]);
+    assert_eq!(ask("account_auth_id=MA_1"), [FAULTS[1], FAULTS[2]]);
+    assert_eq!(ask("account_auth_id=MA_Secundus"), [""; 0]);
+    assert_eq!(ask("per_page=1&page=2"), [FAULTS[1]]);
+    assert_eq!(ask("page=9"), [""; 0]);
+    for (query, expected) in [
+        ("check=nonsense", "check INVALID"),
+        ("within=soon", "within INVALID"),
+        ("within=14d&within=15d", "within REPEATED"),
+        ("acknowledged=maybe", "acknowledged INVALID"),
+        ("per_page=101", "per_page OUT_OF_RANGE"),
+        ("search=1", "search UNKNOWN"),
+    ] {
+        assert_eq!(server.get(&format!("{CHECKS}?{query}")).auth(&ONE).check(422).fields(), [expected]);
+    }
+    assert_eq!(server.get(&format!("{SUMMARY}?page=1")).auth(&ONE).check(422).fields(), ["page UNKNOWN"]);
+    server.get(CHECKS).check(401);
+}
+
+#[test]
+fn expiries_are_seen_ahead_and_suspensions_after_a_while() {
+    let database = Database::sample();
+    let old = ahead(-40);
+    let rows = format!(
+        "number,account_auth_id,application_id,state,monthly_cost,currency,expires_at,since\n\
+         +4930100001,MA_3,app_3,active,1,EUR,{},\n\
+         +4930100002,MA_3,app_3,active,1,EUR,{},\n\
+         +4930100003,MA_3,app_3,suspended,1,EUR,,{old}\n\
+         +4930100004,MA_3,app_3,suspended,1,EUR,,\n",
+        ahead(10),
+        ahead(20)
+    );
+    assert_eq!(database.import("PA_ONE", &rows)["rejected"], 0);
+    let server = Server::start(database, &[]);
+    let ask = |query: &str| found(&server.get(&format!("{CHECKS}?account_auth_id=MA_3&{query}")).auth(&ONE).check(200));
+    assert_eq!(ask(""), ["expiring MA_3 +4930100001", "suspended MA_3 +4930100003"]);
+    assert_eq!(ask("within=21d&check=expiring"), ["expiring MA_3 +4930100001", "expiring MA_3 +4930100002"]);
+    assert_eq!(ask("within=9d&check=expiring"), [""; 0]);
+    assert_eq!(ask("suspended_for=0s&check=suspended").len(), 2);
+    assert_eq!(ask("suspended_for=41d&check=suspended"), [""; 0]);
+
+    let check =
+        |flags: &[&str]| server.database.run(&[&["check", "--partner", "PA_ONE", "--account", "MA_3"], flags].concat());
+    let table = check(&[]).check(3);
+    assert!(table.stdout.contains("expiring (1)") && table.stdout.contains("+4930100001"), "{}", table.stdout);
+    let json = check(&["--json", "--within", "21d"]).check(3).json();
+    assert_eq!(json["meta"]["total"], 3);
+    let csv = check(&["--format", "csv", "--check", "suspended"]).check(3).stdout;
+    assert_eq!(csv.lines().count(), 2, "{csv}");
+    assert!(csv.starts_with("id,check,severity,account_auth_id,number,since,meaning,action\r\n"), "{csv}");
+    check(&["--check", "expired"]).check(0);
+    server.database.run(&["check", "--partner", "PA_NONE"]).check(1);
+}
+
+/// The sample with a key that may write.
+fn managed() -> (Server, Key) {
+    let database = Database::sample();
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    (Server::start(database, &[]), key)
+}
+
+#[test]
+fn what_is_acknowledged_is_quiet_until_its_time() {
+    let (server, key) = managed();
+    let all = server.get(CHECKS).auth(&key).check(200).json();
+    let id = all["data"][2]["id"].as_str().expect("an id").to_owned();
+    let acknowledge = |id: &str, body: Value| {
+        server.request("POST", &format!("/api/v1/manage/checks/{id}/acknowledge")).auth(&key).json(&body).send()
+    };
+    let soon = Time::now().plus(3).to_string();
+    let done = acknowledge(&id, json!({ "note": "the route comes on Monday", "until": soon })).check(200).json();
+    assert_eq!((&done["data"]["id"], &done["data"]["until"]), (&json!(id), &json!(soon)));
+    let ask = |query: &str| server.get(&format!("{CHECKS}?{query}")).auth(&key).check(200);
+    assert_eq!(found(&ask("")).len(), 3, "it is quiet");
+    assert_eq!(server.get(SUMMARY).auth(&key).check(200).json()["data"]["unrouted"], 1);
+    let quiet = ask("acknowledged=true");
+    assert_eq!(found(&quiet), [FAULTS[2]]);
+    let evidence = &quiet.json()["data"][0]["evidence"]["acknowledged"];
+    assert_eq!(
+        (&evidence["note"], &evidence["by"]),
+        (&json!("the route comes on Monday"), &json!(format!("key:{}", key.key_id)))
+    );
+    server.within(std::time::Duration::from_secs(10), |_| found(&ask("")).len() == 4);
+
+    // For good; and again, which changes nothing.
+    acknowledge(&id, json!({})).check(200);
+    assert_eq!(found(&ask("")).len(), 3);
+    let version = |server: &Server| server.get("/digest").check(200).json()["data"][0]["version"].clone();
+    let before = version(&server);
+    acknowledge(&id, json!({})).check(200);
+    assert_eq!(version(&server), before);
+    assert_eq!(
+        acknowledge(&id, json!({ "until": "2020-01-01T00:00:00Z" })).check(422).fields(),
+        ["until OUT_OF_RANGE"]
+    );
+    acknowledge("nonsense", json!({})).check(404);
+    server.request("POST", &format!("/api/v1/manage/checks/{id}/acknowledge")).auth(&ONE).json(&json!({})).check(403);
+    // What is dealt with is gone, and another occurrence is another finding.
+    server.database.verify(Some(&server.url()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Against a plain look at every row.
+    #[test]
+    fn the_checks_find_what_a_scan_finds(
+        rows in prop::collection::btree_map(4_930_000_000_u64..4_930_000_200, (0..3_usize, any::<bool>(), prop::option::of(-3..20_i64), any::<bool>()), 0..60),
+        within in 0..15_i64,
+    ) {
+        let database = fixture::Database::new();
+        let store = database.open();
+        let key = fixture::new_partner(&*store, "PA_1");
+        for account in ["MA_0", "MA_1", "MA_2", "MA_3"] {
+            fixture::put_account(&*store, key, account);
+        }
+        let now = fixture::time(1_770_000_000);
+        let made: Vec<_> = rows
+            .iter()
+            .map(|(&digits, &(account, routed, expires, suspended))| {
+                let mut record = fixture::held(&format!("MA_{account}"));
+                record.application = routed.then(|| "app_1".parse().expect("an id"));
+                record.expires_at = expires.map(|days| now.plus(days * 86_400));
+                record.state = if suspended { State::Suspended } else { State::Active };
+                record.since = now.plus(-(digits as i64 % 60) * 86_400);
+                (digits, record)
+            })
+            .collect();
+        let application = fixture::application("app_1", None);
+        let created = rollcall::domain::EntityChange::Application(rollcall::domain::change::Edit::created(application));
+        let write = fixture::draft(|transaction| Ok(transaction.put_entity(created.clone())?));
+        store
+            .write(rollcall::store::Target::Partner(key), fixture::entry(rollcall::domain::Verb::Import), write)
+            .expect("written");
+        let changes: Vec<_> = made.iter().map(|(digits, record)| fixture::created(*digits, record.clone())).collect();
+        fixture::put(&*store, key, &changes);
+        let snapshot = replica::load(&*store, Load { only: None, numbers: true }).expect("loads").remove(&key).expect("it");
+
+        let options = Options { within: within * 86_400, ..Options::default() };
+        let mut expected = Vec::new();
+        let active = |record: &rollcall::domain::Record| {
+            record.state == State::Active && record.expires_at.is_none_or(|end| end > now)
+        };
+        for account in 0..4 {
+            let id = format!("MA_{account}");
+            let any = made.iter().any(|(_, record)| record.account.as_ref().is_some_and(|it| it.as_str() == id) && active(record));
+            if !any {
+                expected.push((Check::NoActiveNumber, Some(id), None));
+            }
+        }
+        for (digits, record) in &made {
+            let number = Some(fixture::number(*digits));
+            let account = record.account.as_ref().map(ToString::to_string);
+            let mut add = |check| expected.push((check, account.clone(), number));
+            if record.expires_at.is_some_and(|end| end <= now) {
+                add(Check::Expired);
+            }
+            if active(record) && record.application.is_none() {
+                add(Check::Unrouted);
+            }
+            // The last second of the window is part of it.
+            if active(record) && record.expires_at.is_some_and(|end| end.seconds() - now.seconds() <= within * 86_400) {
+                add(Check::Expiring);
+            }
+            if record.state == State::Suspended && now.seconds() - record.since.seconds() >= 30 * 86_400 {
+                add(Check::Suspended);
+            }
+        }
+        expected.sort();
+        let findings = checks::run(&snapshot, &options, now);
+        let found: Vec<_> = findings
+            .iter()
+            .map(|finding| (finding.check, finding.account.as_ref().map(ToString::to_string), finding.number))
+            .collect();
+        prop_assert_eq!(&found, &expected);
+        let ids: std::collections::HashSet<String> = findings.iter().map(|finding| finding.id()).collect();
+        prop_assert_eq!(ids.len(), findings.len());
+        prop_assert_eq!(checks::summary(&findings).values().sum::<u64>() as usize, findings.len());
+    }
+}
