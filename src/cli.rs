@@ -8,14 +8,17 @@
 
 mod account;
 mod check;
+mod costs;
 mod demo;
 mod export;
 mod import;
+mod invoice;
 mod job;
 mod key;
 mod maintenance;
 mod number;
 mod output;
+mod paper;
 mod partner;
 mod past;
 mod route;
@@ -29,6 +32,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::domain::{Actor, PartnerId};
+use crate::intake::CallsError;
 use crate::service::import::ImportError;
 use crate::service::{Service, ServiceError};
 use crate::store::{self, Location, Open, StoreError};
@@ -97,6 +101,10 @@ enum Command {
     Import(import::Import),
     /// Write a partner's inventory to stdout
     Export(export::Export),
+    /// What held numbers cost in a month, by account and currency
+    Costs(costs::Costs),
+    /// Rental beside call usage: an invoice for each customer
+    Invoice(invoice::Invoices),
     /// Check that the file, the log, the rows and a live index agree
     Verify(maintenance::Verify),
     /// Write a consistent copy of the database, while others use it
@@ -152,6 +160,12 @@ pub enum CliError {
     Import(#[from] ImportError),
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
+    #[error("the call records in {}", path.display())]
+    Calls {
+        path: PathBuf,
+        #[source]
+        source: CallsError,
+    },
     /// `what` names the thing; the cause follows.
     #[error("{what}")]
     Io {
@@ -237,6 +251,8 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Check(command) => command.run(&global),
         Command::Import(command) => command.run(&global),
         Command::Export(command) => command.run(&global),
+        Command::Costs(command) => command.run(&global),
+        Command::Invoice(command) => command.run(&global),
         Command::Verify(command) => command.run(&global),
         Command::Backup(command) => command.run(&global),
         Command::Config(command) => command.run(&global),

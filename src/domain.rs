@@ -6,8 +6,10 @@
 //! Deliberately absent: I/O, async, SQL, HTTP.
 
 pub mod action;
+pub mod call;
 pub mod change;
 pub mod country;
+pub mod decimal;
 pub mod e164;
 pub mod entity;
 pub mod field;
@@ -19,8 +21,10 @@ pub mod summary;
 pub mod time;
 
 pub use action::Action;
+pub use call::{Call, Direction};
 pub use change::{Actor, Change, EntityChange, Logged, NumberChange, Verb};
 pub use country::Country;
+pub use decimal::Decimal;
 pub use e164::E164;
 pub use entity::{Account, Acknowledgement, Application, Key, Partner, Scope, Trunk};
 pub use field::FieldError;

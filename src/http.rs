@@ -10,6 +10,7 @@
 pub mod body;
 mod budget;
 pub mod checks;
+mod costs;
 mod docs;
 pub mod error;
 pub mod jobs;
@@ -64,6 +65,7 @@ pub struct App {
     /// The verbs; each write is asked for under its own name.
     pub service: service::Service,
     pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
+    costs: costs::Desk,
     trusted_proxies: Vec<IpNet>,
     /// Requests of each key; `None` is no limit.
     budgets: Option<Budgets>,
@@ -84,6 +86,7 @@ impl App {
             replica,
             service,
             metrics: None,
+            costs: costs::Desk::default(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             budgets: Budgets::new(limits.requests_per_second, limits.requests_burst),
             failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
@@ -201,6 +204,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/partner/checks", get(checks::list).fallback(method_not_allowed))
         .route("/api/v1/partner/checks/summary", get(checks::summary).fallback(method_not_allowed))
         .route("/api/v1/manage/checks/{id}/acknowledge", post(checks::acknowledge).fallback(post_only))
+        .route("/api/v1/partner/costs", get(costs::costs).fallback(method_not_allowed))
         .route("/api/v1/manage/numbers", post(manage::stock).fallback(post_only))
         .route("/api/v1/manage/numbers/{e164}/{verb}", post(manage::act).fallback(post_only))
         .route("/api/v1/manage/accounts", post(manage::account_new).fallback(post_only))

@@ -11,6 +11,7 @@
 //! Deliberately absent: the store, and anything derived from a numbering plan
 //! (reading national digits is the caller's, see [`Options::national`]).
 
+mod calls;
 mod csv;
 mod field;
 mod json;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use encoding_rs::Encoding;
 
+pub use self::calls::{CallsError, CallsRead, Pagination, read_calls};
 pub use self::field::{BadMapping, Field, Mapping};
 use self::rows::Rows;
 use self::source::Text;

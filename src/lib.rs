@@ -2,7 +2,7 @@
 //! costs and when it expires.
 //!
 //! The modules in reading order. Each knows only those before it in
-//! `domain ← {inventory, store, intake} ← checks ← service ← {http, cli}` and
+//! `domain ← {inventory, store, intake, billing} ← checks ← service ← {http, cli}` and
 //! `domain ← wire`; ARCHITECTURE.md draws the picture.
 
 pub mod domain;
@@ -12,6 +12,8 @@ pub mod inventory;
 pub mod store;
 
 pub mod intake;
+
+pub mod billing;
 
 pub mod wire;
 

@@ -11,6 +11,7 @@
 //! Deliberately absent: SQL, HTTP, printing.
 
 pub mod access;
+pub mod billing;
 pub mod checks;
 mod desk;
 pub mod entities;

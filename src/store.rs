@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use crate::domain::change::Digest;
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Dates, E164, EntityChange, Key, KeyId,
-    Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, Time, Trunk, TrunkId, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange, Key,
+    KeyId, Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, Time, Trunk, TrunkId, Verb,
 };
 
 /// What can go wrong below the verbs.
@@ -250,6 +250,18 @@ pub struct Head {
     pub digest: Digest,
 }
 
+/// What [`Store::replay`] hands over of one entry of the log.
+pub enum Replayed<'a> {
+    Entities(&'a [EntityChange]),
+    /// What the entry made of `count` numbers from `first` on; `None` if they
+    /// left. In number order, each number once.
+    Numbers {
+        first: E164,
+        count: u64,
+        after: Option<&'a Record>,
+    },
+}
+
 pub trait Store: Send + Sync + 'static {
     /// What there is, as of one moment.
     fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError>;
@@ -280,6 +292,33 @@ pub trait Store: Send + Sync + 'static {
         skip: u64,
         numbers: usize,
     ) -> Result<Vec<Listed>, StoreError>;
+
+    /// Goes through a partner's log up to a version, oldest first, in pieces:
+    /// for who looks at millions of numbers and keeps little of each.
+    ///
+    /// An engine that can hand over a large change without holding all of it
+    /// does so; this reads one entry at a time.
+    fn replay(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut version = 0;
+        while version < through
+            && let Some(Logged { change, .. }) = self.log(key, version, 1)?.pop()
+            && change.version <= through
+        {
+            version = change.version;
+            let Change { at, actor, request_id, verb, .. } = change;
+            let entry = Entry { at, actor, request_id, verb };
+            take(&entry, Replayed::Entities(&change.entities))?;
+            for NumberChange { number, after, .. } in &change.numbers {
+                take(&entry, Replayed::Numbers { first: *number, count: 1, after: after.as_ref() })?;
+            }
+        }
+        Ok(())
+    }
 
     /// The version that a partner had at the end of the second `time`; 0
     /// before its first change. Its cost follows the number of later changes.

@@ -13,6 +13,7 @@
 
 use std::sync::OnceLock;
 
+pub mod costs;
 pub mod past;
 pub mod record;
 

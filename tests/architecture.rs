@@ -59,11 +59,12 @@ fn layers_know_only_those_before_them() {
         ("inventory", &["domain", "inventory"]),
         ("store", &["domain", "store"]),
         ("intake", &["domain", "intake"]),
+        ("billing", &["domain", "billing"]),
         ("checks", &["domain", "inventory", "checks"]),
-        ("wire", &["domain", "inventory", "wire"]),
-        ("service", &["domain", "inventory", "store", "intake", "checks", "service"]),
+        ("wire", &["domain", "inventory", "billing", "wire"]),
+        ("service", &["domain", "inventory", "store", "intake", "billing", "checks", "service"]),
         ("config", &["domain", "store", "config"]),
-        ("http", &["domain", "inventory", "checks", "wire", "service", "config", "http"]),
+        ("http", &["domain", "inventory", "billing", "checks", "wire", "service", "config", "http"]),
         ("demo", &["domain", "intake", "service", "demo"]),
     ];
     let mut checked = 0;

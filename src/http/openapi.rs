@@ -11,7 +11,8 @@ mod manage;
 use serde_json::{Map, Value, json};
 
 use super::past::INLINE_MAX;
-use super::query::{PER_PAGE_DEFAULT, PER_PAGE_MAX, Takes};
+use super::query::{CostsQuery, PER_PAGE_DEFAULT, PER_PAGE_MAX, Takes};
+use crate::billing::Proration;
 use crate::domain::{State, Verb};
 use crate::inventory::PARAMETERS;
 use crate::wire::past::COLUMNS as PAST_COLUMNS;
@@ -112,6 +113,7 @@ fn described() -> Value {
                     } },
                 })),
             } },
+            "/api/v1/partner/costs": { "get": costs() },
             "/livez": { "get": operation("livez", "Whether the process answers", "application/json", json!({ "status": "ok" })) },
             "/readyz": { "get": operation("readyz", "Whether the index is loaded, and how fresh it is", "application/json",
                 json!({ "status": "ok", "degraded": false, "age_seconds": 0, "writable": true, "build": "0.1.0" })) },
@@ -162,6 +164,7 @@ fn described() -> Value {
                     ("before", past_image()),
                     ("after", past_image()),
                 ]),
+                "Costs": costs_schema(),
                 "Meta": object(&[
                     ("total", json!({ "type": "integer", "description": "All matching rows on all pages, exactly." })),
                     ("page", json!({ "type": "integer" })),
@@ -184,6 +187,114 @@ fn described() -> Value {
             },
         },
     })
+}
+
+/// A month's rental.
+fn costs() -> Value {
+    let line = json!({
+        "number": "+912271264217", "from": "2026-02-01", "until": "2026-02-28", "days": 28, "rate": 500.00, "amount": 500.00,
+    });
+    let of_account = |currency_last: bool| {
+        let mut row = json!({ "account_auth_id": "MA_48149cf4", "account_name": "Credresolve" });
+        if !currency_last {
+            row["currency"] = json!("INR");
+            row["total"] = json!(500.00);
+            row["lines"] = json!([line]);
+        }
+        row
+    };
+    let mut single = of_account(true);
+    for (name, value) in line.as_object().into_iter().flatten() {
+        single[name] = value.clone();
+    }
+    single["currency"] = json!("INR");
+    let parameter = |name: &str| match name {
+        "month" => json!({
+            "name": name, "in": "query", "required": true,
+            "description": "The month in UTC. One that is not over is counted up to today; one that has not begun is refused.",
+            "schema": { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}$" }, "example": "2026-02",
+        }),
+        "account_auth_id" => json!({
+            "name": name, "in": "query", "description": "Only this account's.",
+            "schema": { "type": "string" }, "example": "MA_48149cf4",
+        }),
+        "proration" => json!({
+            "name": name, "in": "query",
+            "description": "full: a rental month is charged whole in the month in which it begins, on the day of the month on which the number was assigned. days: the rate by the days held over those of the month.",
+            "schema": { "enum": Proration::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>(), "default": "full" },
+            "example": "days",
+        }),
+        "page" => json!({
+            "name": name, "in": "query", "description": "Page number, from 1.",
+            "schema": { "type": "integer", "minimum": 1, "default": 1 },
+        }),
+        _ => json!({
+            "name": name, "in": "query", "description": "Accounts and currencies on a page, each with all of its lines.",
+            "schema": { "type": "integer", "minimum": 1, "maximum": PER_PAGE_MAX, "default": PER_PAGE_DEFAULT },
+        }),
+    };
+    let mut responses = responses(
+        &["401", "403", "422", "429"],
+        json!({
+            "description": "What each account pays in each currency, worked out from the log: by account, currency, number and day. As CSV or NDJSON, all lines.",
+            "headers": headers(false),
+            "content": {
+                "application/json": {
+                    "schema": { "$ref": "#/components/schemas/Costs" },
+                    "example": {
+                        "data": [of_account(false)],
+                        "meta": {
+                            "total": 1, "page": 1, "per_page": 20, "month": "2026-02", "through": "2026-02-28",
+                            "proration": "full", "totals": [{ "currency": "INR", "amount": 500.00 }],
+                        },
+                    },
+                },
+                "text/csv": { "schema": { "type": "string" }, "example": format!("{}\r\n", wire::costs::COLUMNS.join(",")) },
+                "application/x-ndjson": { "schema": { "type": "string" }, "example": format!("{single}\n") },
+            },
+        }),
+    );
+    responses["304"] = json!({ "description": "Not changed since the given `If-None-Match`." });
+    json!({
+        "operationId": "costs",
+        "tags": ["Phone numbers"],
+        "summary": "What held numbers cost in a month",
+        "description": "A day belongs to whoever holds the number at its end, in UTC; suspended and expired numbers are held. Each line is one number with one account at one rate. Lines are rounded half up to the currency's decimals and add up to totals; currencies are never added.",
+        "parameters": CostsQuery::NAMES.iter().map(|name| parameter(name)).collect::<Vec<_>>(),
+        "responses": responses,
+    })
+}
+
+fn costs_schema() -> Value {
+    let text = |about: &str| json!({ "type": "string", "description": about });
+    let day = |about: &str| json!({ "type": "string", "format": "date", "description": about });
+    let amount = |about: &str| json!({ "type": "number", "description": about });
+    let list = |items: Value| json!({ "type": "array", "items": items });
+    let line = object(&[
+        ("number", text("In E.164.")),
+        ("from", day("Its first day in this month.")),
+        ("until", day("Its last day in this month.")),
+        ("days", json!({ "type": "integer", "description": "From the first to the last." })),
+        ("rate", amount("Rental a month.")),
+        ("amount", amount("What is charged, with the currency's own decimals.")),
+    ]);
+    let group = object(&[
+        ("account_auth_id", text("The customer.")),
+        ("account_name", text("The customer's name at the end of the month.")),
+        ("currency", text("ISO 4217.")),
+        ("total", amount("The sum of the lines.")),
+        ("lines", list(line)),
+    ]);
+    let meta = object(&[
+        ("total", json!({ "type": "integer", "description": "Accounts and currencies on all pages." })),
+        ("page", json!({ "type": "integer" })),
+        ("per_page", json!({ "type": "integer" })),
+        ("month", text("As asked for.")),
+        ("through", day("The last day that is counted.")),
+        ("proration", json!({ "enum": Proration::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>() })),
+        ("totals", list(object(&[("currency", text("ISO 4217.")), ("amount", amount("On all pages."))]))),
+    ]);
+    object(&[("data", list(group)), ("meta", meta)])
 }
 
 fn list_of_numbers(id: &str, summary: &str, takes: Takes, schema: &str, columns: &[Column]) -> Value {

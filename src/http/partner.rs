@@ -49,6 +49,15 @@ impl Format {
         }
     }
 
+    /// What tells its entity tags from those of the others.
+    pub(super) fn letter(self) -> char {
+        match self {
+            Format::Json => 'j',
+            Format::Csv => 'c',
+            Format::Ndjson => 'n',
+        }
+    }
+
     fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Format::Json => "application/json",
@@ -59,7 +68,7 @@ impl Format {
 
     /// The streamed form that `Accept` prefers over JSON, else JSON: a client
     /// that asks for something else gets JSON, as one that asks for nothing.
-    fn negotiate(headers: &HeaderMap) -> Format {
+    pub(super) fn negotiate(headers: &HeaderMap) -> Format {
         let mut best = (Format::Json, 0.0);
         for (range, quality) in accepted(headers) {
             let known = Format::NAMES.iter().find(|(known, _)| range.eq_ignore_ascii_case(known));
@@ -223,11 +232,6 @@ pub(super) fn refuse_parameters(query: &str) -> Result<(), ApiError> {
 pub(super) fn entity_tag(snapshot: &Snapshot, format: Format, now: Time) -> HeaderValue {
     let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
     let epoch = snapshot.epoch(now).map_or(0, Time::seconds);
-    let format = match format {
-        Format::Json => b'j',
-        Format::Csv => b'c',
-        Format::Ndjson => b'n',
-    };
     // By hand: `format!` takes longer than looking up the page.
     let mut tag = Vec::with_capacity(64 + crate::BUILD.len());
     tag.push(b'"');
@@ -236,14 +240,14 @@ pub(super) fn entity_tag(snapshot: &Snapshot, format: Format, now: Time) -> Head
     hex(&mut tag, head, 16);
     tag.push(b'-');
     hex(&mut tag, epoch as u64, 1);
-    tag.extend_from_slice(&[b'-', format, b'-']);
+    tag.extend_from_slice(&[b'-', format.letter() as u8, b'-']);
     tag.extend_from_slice(crate::BUILD.as_bytes());
     tag.push(b'"');
     HeaderValue::from_bytes(&tag).expect("hexadecimal digits and a version")
 }
 
 /// A number in hexadecimal digits, at least `width` of them.
-fn hex(out: &mut Vec<u8>, value: u64, width: u32) {
+pub(super) fn hex(out: &mut Vec<u8>, value: u64, width: u32) {
     let digits = (u64::BITS - value.leading_zeros()).div_ceil(4).max(width);
     out.extend((0..digits).rev().map(|at| b"0123456789abcdef"[(value >> (at * 4)) as usize & 15]));
 }

@@ -1,8 +1,9 @@
 //! The query string of a list: what it asks for, and how to ask for the pages
-//! around it.
+//! around it; and that of the costs.
 
 use std::borrow::Cow;
 
+use crate::billing::{BadMonth, Month, Proration};
 use crate::domain::field::code;
 use crate::domain::time::BadTime;
 use crate::domain::{E164, FieldError, Time};
@@ -94,12 +95,12 @@ impl ListQuery {
             match &*name {
                 "page" => {
                     paged = true;
-                    match bounded(&value, 1, u64::MAX) {
-                        Some(page) => list.page = page,
-                        None => errors.push(FieldError::new("page", code::OUT_OF_RANGE, "must be 1 or more", &value)),
+                    match page_of(&value) {
+                        Ok(page) => list.page = page,
+                        Err(error) => errors.push(error),
                     }
                 }
-                "per_page" => match per_page(&value) {
+                "per_page" => match per_page_of(&value) {
                     Ok(per_page) => {
                         list.per_page = per_page;
                         list.sized = true;
@@ -263,7 +264,7 @@ impl ChangesQuery {
                     Ok(after) => changes.after = after,
                     Err(error) => errors.push(error),
                 },
-                "per_page" => match per_page(&value) {
+                "per_page" => match per_page_of(&value) {
                     Ok(per_page) => changes.per_page = per_page,
                     Err(error) => errors.push(error),
                 },
@@ -281,14 +282,6 @@ pub fn version(field: &str, text: &str) -> Result<u64, FieldError> {
     bounded(text, 0, u64::MAX).ok_or_else(wrong)
 }
 
-fn per_page(text: &str) -> Result<u64, FieldError> {
-    let wrong = || {
-        let message = format!("must be between 1 and {PER_PAGE_MAX}");
-        FieldError::new("per_page", code::OUT_OF_RANGE, message, text)
-    };
-    bounded(text, 1, PER_PAGE_MAX).ok_or_else(wrong)
-}
-
 /// A time that is not to come.
 fn as_of(text: &str) -> Result<Time, FieldError> {
     let wrong = |code, message: &str| FieldError::new("as_of", code, message, text);
@@ -302,6 +295,85 @@ fn as_of(text: &str) -> Result<Time, FieldError> {
 fn unknown(name: &str, value: &str, known: &[&str]) -> FieldError {
     let message = format!("is not a parameter; known are {}", known.join(", "));
     FieldError::new(name, code::UNKNOWN, message, value)
+}
+
+/// Which month's costs.
+#[derive(Debug)]
+pub struct CostsQuery {
+    pub month: Month,
+    pub account: Option<String>,
+    pub proration: Proration,
+    pub page: u64,
+    pub per_page: u64,
+}
+
+impl CostsQuery {
+    /// The names it knows, in the order of their documentation.
+    pub const NAMES: [&str; 5] = ["month", "account_auth_id", "proration", "page", "per_page"];
+
+    /// Reads a query string. All that is wrong with it is reported at once.
+    pub fn parse(query: &str) -> Result<CostsQuery, ApiError> {
+        let (mut month, mut account, mut proration) = (None, None, Proration::default());
+        let (mut page, mut per_page) = (1, PER_PAGE_DEFAULT);
+        let mut errors: Vec<FieldError> = Vec::new();
+        let mut seen: Vec<Cow<'_, str>> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if seen.contains(&name) {
+                errors.push(FieldError::new(&name, code::REPEATED, "must be given once", &value));
+                continue;
+            }
+            seen.push(name.clone());
+            match &*name {
+                "month" => match value.parse() {
+                    Ok(value) => month = Some(value),
+                    Err(error) => errors.push(month_error(&error, &value)),
+                },
+                "account_auth_id" => account = Some(value.into_owned()).filter(|id| !id.is_empty()),
+                "proration" if value.is_empty() => {}
+                "proration" => match Proration::parse(&value) {
+                    Some(value) => proration = value,
+                    None => errors.push(FieldError::new("proration", code::INVALID, "must be full or days", &value)),
+                },
+                "page" => match page_of(&value) {
+                    Ok(value) => page = value,
+                    Err(error) => errors.push(error),
+                },
+                "per_page" => match per_page_of(&value) {
+                    Ok(value) => per_page = value,
+                    Err(error) => errors.push(error),
+                },
+                name => {
+                    let message = format!("is not a parameter; known are {}", CostsQuery::NAMES.join(", "));
+                    errors.push(FieldError::new(name, code::UNKNOWN, message, &value));
+                }
+            }
+        }
+        match month {
+            Some(month) if errors.is_empty() => Ok(CostsQuery { month, account, proration, page, per_page }),
+            Some(_) => Err(ApiError::validation(errors)),
+            None => {
+                if !seen.iter().any(|name| name == "month") {
+                    errors.insert(0, FieldError::missing("month", code::MISSING, "is needed, such as month=2026-02"));
+                }
+                Err(ApiError::validation(errors))
+            }
+        }
+    }
+}
+
+fn month_error(error: &BadMonth, value: &str) -> FieldError {
+    FieldError::new("month", code::INVALID, error.to_string(), value)
+}
+
+fn page_of(value: &str) -> Result<u64, FieldError> {
+    let error = || FieldError::new("page", code::OUT_OF_RANGE, "must be 1 or more", value);
+    bounded(value, 1, u64::MAX).ok_or_else(error)
+}
+
+fn per_page_of(value: &str) -> Result<u64, FieldError> {
+    let message = || format!("must be between 1 and {PER_PAGE_MAX}");
+    let error = || FieldError::new("per_page", code::OUT_OF_RANGE, message(), value);
+    bounded(value, 1, PER_PAGE_MAX).ok_or_else(error)
 }
 
 enum Target {

@@ -14,9 +14,16 @@ use super::{COLUMNS_MAX, Extract, Field, Format, Header, IntakeError, Item, Opti
 
 /// Where a cell is in its record, quotes and all.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+pub(super) struct Span {
     start: u32,
     end: u32,
+}
+
+impl Span {
+    /// The cell, quotes and all.
+    pub(super) fn of(self, record: &str) -> &str {
+        &record[self.start as usize..self.end as usize]
+    }
 }
 
 /// What [`split`] found at the start of the text.
@@ -90,7 +97,7 @@ fn split(bytes: &[u8], last: bool, delimiter: u8, spans: &mut Vec<Span>) -> Opti
 }
 
 /// A cell's text without its quotes; `scratch` holds it if it had quotes inside.
-fn unquote<'a>(cell: &'a str, scratch: &'a mut String) -> &'a str {
+pub(super) fn unquote<'a>(cell: &'a str, scratch: &'a mut String) -> &'a str {
     let Some(inner) = cell.strip_prefix('"') else {
         return cell;
     };
@@ -119,7 +126,7 @@ fn unquote<'a>(cell: &'a str, scratch: &'a mut String) -> &'a str {
 }
 
 /// The next record: its length in bytes. None at the end.
-fn next(text: &mut Text<'_>, delimiter: u8, spans: &mut Vec<Span>) -> Result<Option<usize>, IntakeError> {
+pub(super) fn next(text: &mut Text<'_>, delimiter: u8, spans: &mut Vec<Span>) -> Result<Option<usize>, IntakeError> {
     match text.scan(|bytes, last| split(bytes, last, delimiter, spans))? {
         Some(Split::Record(len)) => Ok(Some(len)),
         Some(Split::Open) => Err(IntakeError::QuoteOpen { line: text.line() }),
@@ -162,8 +169,7 @@ fn read_header(text: &mut Text<'_>, options: &Options, spans: &mut Vec<Span>) ->
         };
         let record = text.text(len)?;
         let mut scratch = String::new();
-        let name =
-            |span: &Span| unquote(&record[span.start as usize..span.end as usize], &mut scratch).trim().to_owned();
+        let name = |span: &Span| unquote(span.of(record), &mut scratch).trim().to_owned();
         let names: Vec<String> = spans.iter().take(COLUMNS_MAX + 1).map(name).collect();
         let known = names.iter().filter(|name| matches!(field::role(name, &options.mappings), Role::Field(_))).count();
         let rank = (known, names.len());
@@ -229,8 +235,7 @@ pub(super) fn read(
         rows.begin(line);
         let item = if spans.len() == names.len() {
             for &(at, takes) in &wanted {
-                let Span { start, end } = spans[at];
-                let cell = unquote(&record[start as usize..end as usize], &mut scratch);
+                let cell = unquote(spans[at].of(record), &mut scratch);
                 rows.cell(takes, Raw::Text(cell), cell);
             }
             rows.finish()
@@ -249,7 +254,7 @@ pub(super) fn read(
 }
 
 /// Whether a record says nothing: spreadsheets leave lines of delimiters.
-fn blank(record: &str, delimiter: u8) -> bool {
+pub(super) fn blank(record: &str, delimiter: u8) -> bool {
     record.bytes().all(|byte| byte == delimiter || b" \t\r\n".contains(&byte))
 }
 
@@ -284,8 +289,7 @@ mod tests {
                 return None;
             };
             let record = std::str::from_utf8(&rest[..len]).expect("generated as text");
-            let cell =
-                |span: &Span| unquote(&record[span.start as usize..span.end as usize], &mut String::new()).to_owned();
+            let cell = |span: &Span| unquote(span.of(record), &mut String::new()).to_owned();
             if !record.trim_end_matches(['\r', '\n']).is_empty() {
                 records.push(spans.iter().map(cell).collect());
             }

@@ -138,7 +138,7 @@ fn row_cells(text: &str, rows: &mut Rows<'_>) -> Result<(), Failure> {
 }
 
 /// The error's words without its place, which is the row's and not the file's.
-fn problem(error: &serde_json::Error) -> String {
+pub(super) fn problem(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
         Some(at) => text[..at].to_owned(),
@@ -244,7 +244,8 @@ pub(super) fn read_documents(
     row: &mut dyn FnMut(Item) -> ControlFlow<()>,
 ) -> Result<(), IntakeError> {
     header(&rows.header(Format::Json));
-    let mut documents = Documents { text, place: Place::Between };
+    let mut aside = |_: &str, _: &str| {};
+    let mut documents = Documents::new(text, &mut aside);
     let mut element = 0;
     while let Some(len) = documents.next_element()? {
         element += 1;
@@ -265,9 +266,11 @@ pub(super) fn read_documents(
 }
 
 /// Documents one after the other, as a stream of the elements of their arrays.
-struct Documents<'t, 'a> {
-    text: &'t mut Text<'a>,
+pub(super) struct Documents<'t, 'a> {
+    pub text: &'t mut Text<'a>,
     place: Place,
+    /// Told the members of an answer that are not its data: key and value.
+    aside: &'t mut dyn FnMut(&str, &str),
 }
 
 #[derive(Clone, Copy)]
@@ -285,9 +288,13 @@ enum Place {
     },
 }
 
-impl Documents<'_, '_> {
+impl<'t, 'a> Documents<'t, 'a> {
+    pub fn new(text: &'t mut Text<'a>, aside: &'t mut dyn FnMut(&str, &str)) -> Documents<'t, 'a> {
+        Documents { text, place: Place::Between, aside }
+    }
+
     /// The length of the next element, which is at the start of the text.
-    fn next_element(&mut self) -> Result<Option<usize>, IntakeError> {
+    pub fn next_element(&mut self) -> Result<Option<usize>, IntakeError> {
         loop {
             let byte = self.text.skip_space()?;
             match (self.place, byte) {
@@ -366,6 +373,7 @@ impl Documents<'_, '_> {
         if let Err(error) = serde_json::from_str::<IgnoredAny>(self.text.text(len)?) {
             return Err(self.syntax_at(error.line(), error.column(), problem(&error)));
         }
+        (self.aside)(&key, self.text.text(len)?);
         self.text.consume(len);
         self.place = Place::Object { first: false, data };
         Ok(())
@@ -386,7 +394,7 @@ impl Documents<'_, '_> {
     }
 
     /// The text is wrong at this line and column of the value it is at.
-    fn syntax_at(&self, line: usize, column: usize, problem: String) -> IntakeError {
+    pub fn syntax_at(&self, line: usize, column: usize, problem: String) -> IntakeError {
         let first = line <= 1;
         let before = if first { self.text.column().saturating_sub(1) } else { 0 };
         let line = self.text.line() + line.saturating_sub(1) as u64;
@@ -407,7 +415,8 @@ pub(super) fn extract_lines(text: &mut Text<'_>, out: &mut Extract<'_>) -> Resul
 }
 
 pub(super) fn extract_documents(text: &mut Text<'_>, out: &mut Extract<'_>) -> Result<(), IntakeError> {
-    let mut documents = Documents { text, place: Place::Between };
+    let mut aside = |_: &str, _: &str| {};
+    let mut documents = Documents::new(text, &mut aside);
     let mut element = 0;
     while !out.done()
         && let Some(len) = documents.next_element()?

@@ -41,6 +41,14 @@ pub fn subjects(number: E164) -> [i64; 2] {
     [digits, -(digits / GROUP as i64)]
 }
 
+/// The group that a part's numbers are of, by its subject.
+pub fn group(subject: i64) -> u64 {
+    match u64::try_from(subject) {
+        Ok(number) => number / GROUP,
+        Err(_) => subject.unsigned_abs(),
+    }
+}
+
 /// Splits sorted changes into parts.
 pub fn encode(changes: &[NumberChange]) -> impl Iterator<Item = Encoded> {
     changes.chunk_by(|a, b| a.number.digits() / GROUP == b.number.digits() / GROUP).map(|group| {
@@ -126,6 +134,20 @@ pub fn decode(body: &str, out: &mut Vec<NumberChange>) -> Result<(), StoreError>
     for &(first, count, before, after) in &part.runs {
         let (before, after) = (part.image(before)?, part.image(after)?);
         push(out, first, u64::from(count), before.cloned(), after.cloned())?;
+    }
+    Ok(())
+}
+
+/// Reads what a part left of its numbers, run by run: the first, how many, and
+/// their image.
+pub fn runs(
+    body: &str,
+    mut take: impl FnMut(E164, u64, Option<&Record>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let part: Part<Record> = Part::read(body)?;
+    for &(first, count, _, after) in &part.runs {
+        let first = E164::new(first).ok_or_else(|| corrupt(format!("number {first} in the log")))?;
+        take(first, u64::from(count), part.image(after)?)?;
     }
     Ok(())
 }

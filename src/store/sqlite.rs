@@ -34,8 +34,8 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, params};
 use self::rows::*;
 use self::transaction::{SqliteTransaction, Written};
 use super::{
-    Abort, Batch, BatchRow, Draft, Entry, Head, Listed, Load, Loaded, Open, Past, Store, StoreError, StoredJob, Target,
-    log,
+    Abort, Batch, BatchRow, Draft, Entry, Head, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
+    StoredJob, Target, log,
 };
 use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
 
@@ -627,6 +627,15 @@ impl Store for SqliteStore {
         numbers: usize,
     ) -> Result<Vec<Listed>, StoreError> {
         self.read(|connection| history::list(connection, key, after, limit, skip, numbers))
+    }
+
+    fn replay(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.read(|connection| history::replay(connection, key, through, take))
     }
 
     fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {

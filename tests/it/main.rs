@@ -12,6 +12,7 @@ mod api;
 mod beside;
 mod checks;
 mod cli;
+mod costs;
 mod crash;
 mod import;
 mod index;

@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 use super::rows::*;
 use crate::domain::{Actor, Change, E164, Logged, NumberChange, PartnerKey, Time, Verb};
 use crate::store::log::{self, Chain, Skimmed};
-use crate::store::{Entry, Listed, Past, StoreError};
+use crate::store::{Entry, Listed, Past, Replayed, StoreError};
 
 const ENTRY: &str = "at, actor, request_id, verb";
 
@@ -117,6 +117,54 @@ pub(super) fn list(
     Ok(list)
 }
 
+/// Hands over one group of 10,000 at a time, so a change of a million numbers
+/// takes no more memory than one of them.
+pub(super) fn replay(
+    connection: &Connection,
+    key: PartnerKey,
+    through: u64,
+    take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut changes = connection.prepare_cached(&format!(
+        "SELECT version, {ENTRY}, entities FROM change WHERE partner = ?1 AND version <= ?2 ORDER BY version"
+    ))?;
+    let mut subjects =
+        connection.prepare_cached("SELECT subject, part FROM change_part WHERE partner = ?1 AND version = ?2")?;
+    let mut parts = Parts::new(connection, key)?;
+    let mut rows = changes.query(params![key.0, whole(through)])?;
+    while let Some(row) = rows.next()? {
+        let version: i64 = row.get(0)?;
+        let entry = read_entry(row, 1)?;
+        take(&entry, Replayed::Entities(&log::decode_entities(text(row, 5)?)?))?;
+        let mut places: Vec<(u64, i64)> = Vec::new();
+        let mut found = subjects.query(params![key.0, version])?;
+        while let Some(part) = found.next()? {
+            places.push((log::group(part.get(0)?), part.get(1)?));
+        }
+        // Parts of a large change come in batches, each in order.
+        places.sort_unstable();
+        for group in places.chunk_by(|a, b| a.0 == b.0) {
+            if let [(_, part)] = group {
+                parts.body(version, *part, |body| {
+                    log::runs(body, |first, count, after| take(&entry, Replayed::Numbers { first, count, after }))
+                })?;
+                continue;
+            }
+            // In several parts, a number may have been put twice.
+            let mut numbers = Vec::new();
+            for (_, part) in group {
+                parts.body(version, *part, |body| log::decode(body, &mut numbers))?;
+            }
+            log::merge(&mut numbers);
+            for change in &numbers {
+                let after = change.after.as_ref();
+                take(&entry, Replayed::Numbers { first: change.number, count: 1, after })?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Reads the parts of changes without making all their numbers at once.
 struct Parts<'c> {
     key: PartnerKey,
@@ -194,9 +242,18 @@ impl<'c> Parts<'c> {
         part: i64,
         read: impl FnOnce(Skimmed<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.body(version, part, |body| read(Skimmed::read(body)?))
+    }
+
+    fn body(
+        &mut self,
+        version: i64,
+        part: i64,
+        read: impl FnOnce(&str) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut rows = self.one.query([self.key.0, version, part])?;
         let row = rows.next()?.ok_or_else(|| corrupt(format!("part {part} of version {version} is gone")))?;
-        read(Skimmed::read(text(row, 0)?)?)
+        read(text(row, 0)?)
     }
 }
 

@@ -1,0 +1,316 @@
+//! Calls beside rental: whose call each was, and what that comes to.
+//!
+//! A call belongs to whoever held its number at the second it began: the
+//! called number of an inbound call, the calling one of an outbound. A call
+//! that nobody held the number of is kept apart, never dropped and never
+//! guessed. Only calls that began within the span count; each id counts once.
+//!
+//! Costs are exact until an account's calls in one currency become one amount
+//! on its invoice: that is rounded half up, once.
+//!
+//! Memory: 17 to 34 bytes for each call (10 million: at most 340 MB), 32 for
+//! each holding, and about 150 for each number that has calls.
+//! Deliberately absent: the calls themselves.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Bill, Group, Holdings, Line, Span, Sum};
+use crate::domain::{AccountId, Call, Currency, Decimal, E164, Time};
+
+/// Some calls of one currency.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Calls {
+    pub calls: u64,
+    pub seconds: u64,
+    pub cost: Decimal,
+}
+
+impl Calls {
+    fn add(&mut self, call: &Call) {
+        self.with(Calls { calls: 1, seconds: call.seconds, cost: call.cost });
+    }
+
+    fn with(&mut self, other: Calls) {
+        self.calls += other.calls;
+        self.seconds = self.seconds.saturating_add(other.seconds);
+        self.cost += other.cost;
+    }
+}
+
+/// Call records being added up.
+pub struct Usage {
+    span: Span,
+    /// By number and time.
+    tenures: Vec<Tenure>,
+    seen: Seen,
+    of_numbers: HashMap<(u32, Currency, E164), Calls>,
+    tally: Tally,
+}
+
+struct Tenure {
+    number: E164,
+    from: Time,
+    until: Time,
+    account: u32,
+}
+
+/// What was read, whoever's it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    pub records: u64,
+    /// Records whose id had come before.
+    pub repeated: u64,
+    /// Calls that began before or after the span.
+    pub outside: u64,
+    /// Calls whose total is not the sum of its parts.
+    pub uneven: u64,
+    /// All calls, each once, also those outside the span.
+    pub all: BTreeMap<Currency, Decimal>,
+    /// Calls within the span whose number nobody held.
+    pub unattributed: BTreeMap<Currency, Calls>,
+}
+
+/// What one account owes in one currency.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Invoice {
+    pub account: AccountId,
+    pub name: Arc<str>,
+    /// The lines are the bill's.
+    pub rental: Option<Group>,
+    /// By number.
+    pub calls: Vec<(E164, Calls)>,
+    /// All of its calls together, and their cost as an amount.
+    pub used: Calls,
+    pub usage: Sum,
+    pub total: Sum,
+}
+
+impl Invoice {
+    pub fn lines<'a>(&self, bill: &'a Bill) -> &'a [Line] {
+        self.rental.as_ref().map_or(&[], |group| &bill.lines[group.lines.clone()])
+    }
+}
+
+impl Usage {
+    pub fn new(holdings: &Holdings, span: Span) -> Usage {
+        let tenure = |holding: &super::Holding| Tenure {
+            number: holding.number,
+            from: holding.from,
+            until: holding.until,
+            account: holding.account,
+        };
+        let mut tenures: Vec<Tenure> = holdings.list.iter().map(tenure).collect();
+        tenures.sort_unstable_by_key(|tenure| (tenure.number, tenure.from, tenure.until));
+        Usage { span, tenures, seen: Seen::default(), of_numbers: HashMap::new(), tally: Tally::default() }
+    }
+
+    pub fn add(&mut self, call: &Call) {
+        self.tally.records += 1;
+        if !self.seen.first(call.id) {
+            self.tally.repeated += 1;
+            return;
+        }
+        *self.tally.all.entry(call.currency).or_default() += call.cost;
+        self.tally.uneven += u64::from(!call.adds_up);
+        if call.start < self.span.from || call.start >= self.span.until {
+            self.tally.outside += 1;
+            return;
+        }
+        let ours = call.ours().and_then(|number| Some((number, self.holder(number, call.start)?)));
+        match ours {
+            Some((number, account)) => {
+                self.of_numbers.entry((account, call.currency, number)).or_default().add(call);
+            }
+            None => self.tally.unattributed.entry(call.currency).or_default().add(call),
+        }
+    }
+
+    fn holder(&self, number: E164, at: Time) -> Option<u32> {
+        let after = self.tenures.partition_point(|tenure| (tenure.number, tenure.from) <= (number, at));
+        let tenure = &self.tenures[after.checked_sub(1)?];
+        (tenure.number == number && at < tenure.until).then_some(tenure.account)
+    }
+
+    /// The invoices of all accounts, by account and currency.
+    pub fn finish(self, bill: &Bill, holdings: &Holdings) -> (Vec<Invoice>, Tally) {
+        let mut used: BTreeMap<(AccountId, Currency), Vec<(E164, Calls)>> = BTreeMap::new();
+        for ((account, currency, number), calls) in self.of_numbers {
+            let account = holdings.accounts[account as usize].0.clone();
+            used.entry((account, currency)).or_default().push((number, calls));
+        }
+        let mut rentals: BTreeMap<(AccountId, Currency), Group> = BTreeMap::new();
+        for group in &bill.groups {
+            rentals.insert((group.account.clone(), group.total.currency), group.clone());
+            used.entry((group.account.clone(), group.total.currency)).or_default();
+        }
+        let names: HashMap<&AccountId, &Arc<str>> = holdings.accounts.iter().map(|(id, name)| (id, name)).collect();
+        let invoice = |((account, currency), mut calls): ((AccountId, Currency), Vec<(E164, Calls)>)| {
+            calls.sort_unstable_by_key(|(number, _)| *number);
+            let mut used = Calls::default();
+            for (_, calls) in &calls {
+                used.with(*calls);
+            }
+            let rental = rentals.remove(&(account.clone(), currency));
+            let usage = Sum { minor: used.cost.minor(currency), currency };
+            let rented = rental.as_ref().map_or(0, |group| group.total.minor);
+            let total = Sum { minor: rented + usage.minor, currency };
+            let name = names.get(&account).map_or_else(|| account.as_str().into(), |name| Arc::clone(name));
+            Invoice { account, name, rental, calls, used, usage, total }
+        };
+        (used.into_iter().map(invoice).collect(), self.tally)
+    }
+}
+
+/// Ids that have come. In parts, so that growing one does not need all of it
+/// twice.
+struct Seen(Vec<HashSet<u128>>);
+
+const PARTS: usize = 256;
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen(vec![HashSet::new(); PARTS])
+    }
+}
+
+impl Seen {
+    /// Whether this id comes for the first time.
+    fn first(&mut self, id: u128) -> bool {
+        // Ids that count up, or begin with a time, differ at one end only.
+        let mixed = (id as u64 ^ (id >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0[(mixed >> 56) as usize % PARTS].insert(id)
+    }
+}
+
+/// What a summary that came with the calls says, and what they add up to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stated {
+    pub stated: Decimal,
+    /// `None` if the calls are of several currencies, which nobody can add.
+    pub found: Option<Decimal>,
+}
+
+impl Stated {
+    /// The last page's summary is about all pages; where each page has one of
+    /// its own, they are together.
+    pub fn new(last: Decimal, together: Decimal, tally: &Tally) -> Stated {
+        let mut sums = tally.all.values();
+        let found = match (sums.next(), sums.next()) {
+            (sum, None) => Some(sum.copied().unwrap_or_default()),
+            (_, Some(_)) => None,
+        };
+        let stated = if found == Some(together) { together } else { last };
+        Stated { stated, found }
+    }
+
+    pub fn agrees(&self) -> bool {
+        self.found == Some(self.stated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::billing::{Ledger, Month, Proration};
+    use crate::domain::{Direction, Money, NumberType, Record, State, Tags};
+
+    fn time(text: &str) -> Time {
+        text.parse().expect("a time")
+    }
+
+    fn number(digits: u64) -> E164 {
+        E164::new(digits).expect("a number")
+    }
+
+    const OURS: u64 = 912_271_260_001;
+
+    fn held(account: &str, at: Time) -> Record {
+        Record {
+            state: State::Active,
+            account: Some(account.parse().expect("an id")),
+            application: None,
+            trunk: None,
+            number_type: NumberType::Local,
+            country: None,
+            region: None,
+            cost: Some(Money { minor: 10_000, currency: "INR".parse().expect("a currency") }),
+            assigned_at: Some(at),
+            expires_at: None,
+            since: at,
+            until: None,
+            tags: Tags::default(),
+        }
+    }
+
+    fn call(id: u128, start: &str, direction: Direction, cost: &str, currency: &str) -> Call {
+        let other = Some(number(919_000_000_000));
+        let (from, to) = match direction {
+            Direction::Inbound => (other, Some(number(OURS))),
+            Direction::Outbound => (Some(number(OURS)), other),
+        };
+        let (cost, currency) = (cost.parse().expect("a cost"), currency.parse().expect("a currency"));
+        let direction = Some(direction);
+        Call { id, start: time(start), direction, from, to, seconds: 30, cost, currency, adds_up: true }
+    }
+
+    #[test]
+    fn a_call_is_of_who_held_its_number_when_it_began() {
+        use Direction::{Inbound, Outbound};
+        let month: Month = "2026-03".parse().expect("a month");
+        let span = month.span(time("2026-12-01T00:00:00Z")).expect("over");
+        let mut ledger = Ledger::new(span);
+        for (account, at) in [("MA_1", "2026-03-05T10:00:00Z"), ("MA_2", "2026-03-05T12:00:00Z")] {
+            ledger.numbers(time(at), number(OURS), 1, Some(&held(account, time(at))));
+        }
+        ledger.numbers(time("2026-03-20T00:00:00Z"), number(OURS), 1, None);
+        let holdings = ledger.finish();
+        let bill = Bill::of(month, Proration::Full, &holdings);
+        let mut usage = Usage::new(&holdings, span);
+        for call in [
+            call(1, "2026-03-05T09:59:59Z", Inbound, "1", "INR"),
+            call(2, "2026-03-05T10:00:00Z", Inbound, "0.004", "INR"),
+            call(3, "2026-03-05T11:59:59Z", Outbound, "0.001", "INR"),
+            call(3, "2026-03-05T11:59:59Z", Outbound, "0.001", "INR"),
+            call(4, "2026-03-05T12:00:00Z", Inbound, "0.0049", "INR"),
+            call(5, "2026-03-05T13:00:00Z", Outbound, "0.07", "EUR"),
+            call(6, "2026-03-20T00:00:00Z", Outbound, "5", "INR"),
+            call(7, "2026-02-28T23:59:59Z", Outbound, "7", "INR"),
+            call(8, "2026-04-01T00:00:00Z", Outbound, "8", "INR"),
+        ] {
+            usage.add(&call);
+        }
+        let (invoices, tally) = usage.finish(&bill, &holdings);
+        let shown: Vec<String> = invoices
+            .iter()
+            .map(|invoice| {
+                let Invoice { account, usage, total, used, .. } = invoice;
+                let rental = invoice.rental.as_ref().map_or(0, |group| group.total.minor);
+                format!("{account} {} {rental} {} {} {usage} {total}", total.currency, used.calls, used.cost)
+            })
+            .collect();
+        // The one who had it for two hours pays no rental, but its calls.
+        assert_eq!(
+            shown,
+            ["MA_1 INR 0 2 0.005 0.01 0.01", "MA_2 EUR 0 1 0.07 0.07 0.07", "MA_2 INR 10000 1 0.0049 0.00 100.00"]
+        );
+        let inr = tally.unattributed.values().next().expect("one currency");
+        assert_eq!((inr.calls, inr.cost.to_string().as_str()), (2, "6"));
+        assert_eq!((tally.records, tally.repeated, tally.outside), (9, 1, 2));
+        let all: Vec<String> = tally.all.iter().map(|(currency, sum)| format!("{currency} {sum}")).collect();
+        assert_eq!(all, ["EUR 0.07", "INR 21.0099"]);
+        let stated = Stated::new("21".parse().expect("a sum"), "21".parse().expect("a sum"), &tally);
+        assert!(stated.found.is_none() && !stated.agrees());
+    }
+
+    #[test]
+    fn a_summary_is_of_all_pages_or_of_each() {
+        let decimal = |text: &str| text.parse::<Decimal>().expect("a number");
+        let tally =
+            Tally { all: BTreeMap::from([("INR".parse().expect("a currency"), decimal("3"))]), ..Tally::default() };
+        assert!(Stated::new(decimal("3"), decimal("6"), &tally).agrees());
+        assert!(Stated::new(decimal("1"), decimal("3"), &tally).agrees());
+        let other = Stated::new(decimal("2"), decimal("4"), &tally);
+        assert_eq!((other.agrees(), other.stated), (false, decimal("2")));
+    }
+}

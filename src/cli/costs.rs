@@ -1,0 +1,163 @@
+//! `rollcall costs --partner PA_X --month 2026-02 [--format table|csv|json|html]`
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+
+use super::output;
+use super::paper;
+use super::{CliError, Global, OfPartner, Outcome};
+use crate::billing::{Bill, Month, Proration};
+use crate::domain::{AccountId, PartnerId, PartnerKey, Time};
+use crate::service::{Service, ServiceError};
+use crate::store::Open;
+use crate::wire::costs::{Text, Writer};
+
+#[derive(clap::Args)]
+pub struct Costs {
+    #[command(flatten)]
+    of: OfPartner,
+    #[command(flatten)]
+    billed: Billed,
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+/// Which rental: the same for costs and invoices.
+#[derive(clap::Args)]
+pub struct Billed {
+    /// The month in UTC; one that is not over is counted up to today
+    #[arg(long, value_name = "YYYY-MM")]
+    pub month: Month,
+    /// Only this account's
+    #[arg(long, value_name = "MA_X", visible_alias = "account")]
+    pub account_auth_id: Option<AccountId>,
+    /// full: rental months that begin in the month, whole; days: by the days held
+    #[arg(long, value_parser = parse_proration, default_value = "full", value_name = "full|days")]
+    pub proration: Proration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Csv,
+    Json,
+    Html,
+}
+
+/// How many lines are written at a time.
+const LINES_AT_ONCE: usize = 1_000;
+
+fn parse_proration(text: &str) -> Result<Proration, String> {
+    Proration::parse(text).ok_or_else(|| "must be full or days".to_owned())
+}
+
+/// A partner's key, its version and its name, as of one moment.
+pub fn partner(service: &Service, id: &PartnerId) -> Result<(PartnerKey, u64, std::sync::Arc<str>), CliError> {
+    let found = service.partners()?.into_iter().find(|(_, _, partner)| partner.auth_id == *id);
+    let (key, version, partner) = found.ok_or_else(|| ServiceError::NoPartner { partner: id.clone() })?;
+    Ok((key, version, partner.name))
+}
+
+impl Costs {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let service = global.service(Open::Existing)?;
+        let (key, version, name) = partner(&service, &self.of.partner)?;
+        let Billed { month, account_auth_id, proration } = self.billed;
+        let bill = service.bill(key, version, month, proration, Time::now())?;
+        let wanted = |place: &usize| account_auth_id.as_ref().is_none_or(|id| bill.groups[*place].account == *id);
+        let groups: Vec<usize> = (0..bill.groups.len()).filter(wanted).collect();
+        let format = if global.json { Format::Json } else { self.format };
+        let text = match format {
+            Format::Table => return table(&bill, &groups),
+            Format::Html => return html(&bill, &groups, &name),
+            Format::Csv => Text::Csv,
+            // All of it on one page.
+            Format::Json => Text::Json { page: 1, per_page: groups.len().max(1) as u64 },
+        };
+        let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let mut writer = Writer::new(text, groups);
+        let mut piece = Vec::new();
+        while !writer.done() {
+            writer.next(&bill, LINES_AT_ONCE, &mut piece);
+            out.write_all(&piece).map_err(output::closed)?;
+            piece.clear();
+        }
+        if format == Format::Json {
+            out.write_all(b"\n").map_err(output::closed)?;
+        }
+        out.flush().map_err(output::closed)?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn table(bill: &Bill, groups: &[usize]) -> Result<Outcome, CliError> {
+    let headings = ["number", "from", "until", "days", "rate", "amount"];
+    for (at, &place) in groups.iter().enumerate() {
+        let group = &bill.groups[place];
+        let currency = group.total.currency;
+        let gap = if at > 0 { "\n" } else { "" };
+        output::line(&format!("{gap}{} {} ({currency})", group.account, group.name))?;
+        let lines = bill.lines[group.lines.clone()].iter();
+        let row = |line: &crate::billing::Line| {
+            vec![
+                line.number.to_string(),
+                line.from.to_string(),
+                line.until().to_string(),
+                line.days().to_string(),
+                line.rate.to_string(),
+                line.amount.to_string(),
+            ]
+        };
+        let mut rows: Vec<Vec<String>> = lines.map(row).collect();
+        let total = format!("{} {currency}", group.total);
+        rows.push(["total", "", "", "", "", &total].map(str::to_owned).to_vec());
+        output::table(&headings, &rows)?;
+    }
+    if groups.is_empty() {
+        output::note(&format!("nobody held a number in {}", bill.month));
+    } else if bill.through.plus(1) < bill.month.end() {
+        output::note(&format!("{} is not over: counted up to {}", bill.month, bill.through));
+    }
+    Ok(Outcome::Done)
+}
+
+fn html(bill: &Bill, groups: &[usize], partner: &str) -> Result<Outcome, CliError> {
+    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut text = String::new();
+    paper::begin(&mut text, &format!("Number costs {} - {partner}", bill.month));
+    paper::put(
+        &mut text,
+        format_args!(
+            "<h1>Number costs {}</h1>\n<p>{}\n<p class=\"about\">{} Counted up to {}, in days of UTC.\n",
+            bill.month,
+            paper::escape(partner),
+            paper::rule(bill.proration),
+            bill.through
+        ),
+    );
+    for &place in groups {
+        let group = &bill.groups[place];
+        paper::put(
+            &mut text,
+            format_args!(
+                "<section class=\"account\">\n<h2>{}</h2>\n<p class=\"about\">{}\n",
+                paper::escape(&group.name),
+                paper::escape(group.account.as_str())
+            ),
+        );
+        paper::lines_begin(&mut text);
+        for line in &bill.lines[group.lines.clone()] {
+            paper::line(&mut text, line);
+            if text.len() > 1 << 16 {
+                out.write_all(text.as_bytes()).map_err(output::closed)?;
+                text.clear();
+            }
+        }
+        paper::lines_end(&mut text, "Total", &group.total);
+        text.push_str("</section>\n");
+    }
+    paper::end(&mut text);
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(output::closed)?;
+    Ok(Outcome::Done)
+}

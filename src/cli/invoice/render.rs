@@ -1,0 +1,239 @@
+//! Invoices as CSV, as JSON, and as pages to print.
+//!
+//! Every amount that adds up is in the column or key `amount` or `total`;
+//! `cost` is what calls cost exactly, before it becomes an amount.
+
+use std::io::{self, Write};
+
+use super::Found;
+use crate::billing::{Bill, Calls, Invoice, Stated, Sum};
+use crate::cli::paper;
+use crate::domain::{Currency, E164};
+use crate::wire::costs::{self, json_account, json_line};
+use crate::wire::csv_text;
+
+const COLUMNS: &[&str] = &[
+    "account_auth_id",
+    "account_name",
+    "currency",
+    "kind",
+    "number",
+    "from",
+    "until",
+    "days",
+    "rate",
+    "calls",
+    "seconds",
+    "cost",
+    "amount",
+];
+
+/// One row for each line of the rental, each number's calls, an account's calls
+/// together, and its total; calls of nobody last. The amounts of `rental` and
+/// `calls` add up to that of `total`.
+pub fn csv(found: &Found, out: &mut dyn Write) -> io::Result<()> {
+    let mut text = Vec::new();
+    costs::header(&mut text, COLUMNS);
+    for invoice in &found.invoices {
+        let currency = invoice.total.currency;
+        let mut head = Vec::new();
+        csv_text(&mut head, invoice.account.as_str());
+        head.push(b',');
+        csv_text(&mut head, &invoice.name);
+        head.extend_from_slice(format!(",{currency}").as_bytes());
+        for line in invoice.lines(&found.bill) {
+            text.extend_from_slice(&head);
+            let (until, days) = (line.until(), line.days());
+            writeln!(text, ",rental,{},{},{until},{days},{},,,,{}\r", line.number, line.from, line.rate, line.amount)?;
+            flush(&mut text, out)?;
+        }
+        for (number, Calls { calls, seconds, cost }) in &invoice.calls {
+            text.extend_from_slice(&head);
+            writeln!(text, ",number_calls,{number},,,,,{calls},{seconds},{cost},\r")?;
+            flush(&mut text, out)?;
+        }
+        let Calls { calls, seconds, cost } = invoice.used;
+        text.extend_from_slice(&head);
+        writeln!(text, ",calls,,,,,,{calls},{seconds},{cost},{}\r", invoice.usage)?;
+        text.extend_from_slice(&head);
+        writeln!(text, ",total,,,,,,,,,{}\r", invoice.total)?;
+    }
+    for (currency, Calls { calls, seconds, cost }) in &found.tally.unattributed {
+        writeln!(text, ",,{currency},unattributed,,,,,,{calls},{seconds},{cost},\r")?;
+    }
+    out.write_all(&text)
+}
+
+/// Writes what has come together, once it is much.
+fn flush(text: &mut Vec<u8>, out: &mut dyn Write) -> io::Result<()> {
+    if text.len() > 1 << 16 {
+        out.write_all(text)?;
+        text.clear();
+    }
+    Ok(())
+}
+
+pub fn json(found: &Found, out: &mut dyn Write) -> io::Result<()> {
+    let mut text = b"{\"data\":[".to_vec();
+    for (at, invoice) in found.invoices.iter().enumerate() {
+        text.extend_from_slice(if at > 0 { b",{" } else { b"{" });
+        json_account(&mut text, invoice.account.as_str(), &invoice.name);
+        let currency = invoice.total.currency;
+        let rental = invoice.rental.as_ref().map_or(Sum { minor: 0, currency }, |group| group.total);
+        write!(
+            text,
+            ",\"currency\":\"{currency}\",\"total\":{},\"rental\":{{\"amount\":{rental},\"lines\":[",
+            invoice.total
+        )?;
+        for (at, line) in invoice.lines(&found.bill).iter().enumerate() {
+            text.extend_from_slice(if at > 0 { b",{" } else { b"{" });
+            json_line(&mut text, line);
+            text.push(b'}');
+            flush(&mut text, out)?;
+        }
+        write!(text, "]}},\"calls\":{{\"amount\":{},", invoice.usage)?;
+        json_calls(&mut text, &invoice.used)?;
+        text.extend_from_slice(b",\"numbers\":[");
+        for (at, (number, calls)) in invoice.calls.iter().enumerate() {
+            write!(text, "{}{{\"number\":\"{number}\",", if at > 0 { "," } else { "" })?;
+            json_calls(&mut text, calls)?;
+            text.push(b'}');
+            flush(&mut text, out)?;
+        }
+        text.extend_from_slice(b"]}}");
+    }
+    text.extend_from_slice(b"],\"unattributed\":[");
+    for (at, (currency, calls)) in found.tally.unattributed.iter().enumerate() {
+        write!(text, "{}{{\"currency\":\"{currency}\",", if at > 0 { "," } else { "" })?;
+        json_calls(&mut text, calls)?;
+        text.push(b'}');
+    }
+    meta(found, &mut text)?;
+    text.extend_from_slice(b"}}\n");
+    out.write_all(&text)
+}
+
+fn json_calls(out: &mut Vec<u8>, Calls { calls, seconds, cost }: &Calls) -> io::Result<()> {
+    write!(out, "\"calls\":{calls},\"seconds\":{seconds},\"cost\":{cost}")
+}
+
+/// What was read, and how it compares with what the platform says of it.
+fn meta(found: &Found, out: &mut Vec<u8>) -> io::Result<()> {
+    let Found { bill: Bill { month, through, proration, .. }, tally, .. } = found;
+    write!(out, "],\"meta\":{{\"month\":\"{month}\",\"through\":\"{through}\",\"proration\":\"{proration}\",")?;
+    out.extend_from_slice(b"\"totals\":");
+    let mut totals: Vec<Sum> = Vec::new();
+    for Invoice { total, .. } in &found.invoices {
+        match totals.iter_mut().find(|sum| sum.currency == total.currency) {
+            Some(sum) => sum.minor += total.minor,
+            None => totals.push(*total),
+        }
+    }
+    totals.sort_by_key(|sum| sum.currency);
+    costs::sums(out, &totals);
+    write!(
+        out,
+        ",\"records\":{},\"repeated\":{},\"outside\":{},\"uneven\":{},\"found\":[",
+        tally.records, tally.repeated, tally.outside, tally.uneven
+    )?;
+    for (at, (currency, sum)) in tally.all.iter().enumerate() {
+        write!(out, "{}{{\"currency\":\"{currency}\",\"cost\":{sum}}}", if at > 0 { "," } else { "" })?;
+    }
+    out.extend_from_slice(b"],\"summary\":");
+    match &found.stated {
+        None => write!(out, "null"),
+        Some(Stated { stated, found: None }) => {
+            write!(out, "{{\"total_cost\":{stated},\"difference\":null,\"agrees\":false}}")
+        }
+        Some(all @ Stated { stated, found: Some(found) }) => {
+            let difference = *found - *stated;
+            write!(out, "{{\"total_cost\":{stated},\"difference\":{difference},\"agrees\":{}}}", all.agrees())
+        }
+    }
+}
+
+/// One customer's page: a section for each currency.
+pub fn html(found: &Found, invoices: &[Invoice], out: &mut dyn Write) -> io::Result<()> {
+    let Some(first) = invoices.first() else { return Ok(()) };
+    let Bill { month, through, proration, .. } = found.bill;
+    let mut text = String::new();
+    paper::begin(&mut text, &format!("Invoice {month} - {}", first.name));
+    let (name, id, partner) =
+        (paper::escape(&first.name), paper::escape(first.account.as_str()), paper::escape(&found.partner));
+    paper::put(
+        &mut text,
+        format_args!(
+            "<h1>Invoice {month}</h1>\n<p>From: {partner}\n<p>To: {name} <span class=\"about\">({id})</span>\n\
+             <p class=\"about\">{} Days are those of UTC, counted up to {through}.\n",
+            paper::rule(proration)
+        ),
+    );
+    for invoice in invoices {
+        let currency = invoice.total.currency;
+        paper::put(&mut text, format_args!("<section class=\"account\">\n<h2>In {currency}</h2>\n"));
+        if let Some(rental) = &invoice.rental {
+            text.push_str("<h3>Number rental</h3>\n");
+            paper::lines_begin(&mut text);
+            for line in invoice.lines(&found.bill) {
+                paper::line(&mut text, line);
+                flush_text(&mut text, out)?;
+            }
+            paper::lines_end(&mut text, "Rental", &rental.total);
+        }
+        if !invoice.calls.is_empty() {
+            calls_table(&mut text, invoice, currency, out)?;
+        }
+        paper::put(
+            &mut text,
+            format_args!(
+                "<table><tfoot><tr><td>Total<td class=\"n\">{} {currency}</tfoot></table>\n</section>\n",
+                invoice.total
+            ),
+        );
+    }
+    paper::end(&mut text);
+    out.write_all(text.as_bytes())
+}
+
+fn calls_table(text: &mut String, invoice: &Invoice, currency: Currency, out: &mut dyn Write) -> io::Result<()> {
+    text.push_str(
+        "<h3>Calls</h3>\n<table>\n<thead><tr><th>Number<th class=\"n\">Calls<th class=\"n\">Duration\
+         <th class=\"n\">Cost</thead>\n<tbody>\n",
+    );
+    let row = |text: &mut String, number: &E164, calls: &Calls| {
+        let Calls { calls, seconds, cost } = calls;
+        let duration = duration(*seconds);
+        paper::put(
+            text,
+            format_args!("<tr><td>{number}<td class=\"n\">{calls}<td class=\"n\">{duration}<td class=\"n\">{cost}\n"),
+        );
+    };
+    for (number, calls) in &invoice.calls {
+        row(text, number, calls);
+        flush_text(text, out)?;
+    }
+    let Calls { calls, seconds, cost } = invoice.used;
+    paper::put(
+        text,
+        format_args!(
+            "</tbody>\n<tfoot><tr><td>Exactly<td class=\"n\">{calls}<td class=\"n\">{}<td class=\"n\">{cost}\n\
+             <tr><td colspan=\"3\">Calls<td class=\"n\">{} {currency}</tfoot>\n</table>\n",
+            duration(seconds),
+            invoice.usage
+        ),
+    );
+    Ok(())
+}
+
+/// `1:02:03`
+fn duration(seconds: u64) -> String {
+    format!("{}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
+fn flush_text(text: &mut String, out: &mut dyn Write) -> io::Result<()> {
+    if text.len() > 1 << 16 {
+        out.write_all(text.as_bytes())?;
+        text.clear();
+    }
+    Ok(())
+}

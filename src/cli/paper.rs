@@ -1,0 +1,99 @@
+//! Pages to be printed: HTML in one file, with nothing that it would have to
+//! fetch or run.
+//!
+//! Invariant: text gets in through [`escape`] only. Deliberately absent:
+//! scripts, fonts, anything from elsewhere.
+
+use std::fmt;
+
+use crate::billing::{Line, Sum};
+
+const STYLE: &str = "\
+body{font:11pt/1.45 system-ui,sans-serif;color:#111;background:#fff;max-width:54rem;margin:2rem auto;padding:0 1rem}\
+h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.15rem;margin:2rem 0 .25rem}h3{font-size:1rem;margin:1.25rem 0 .25rem}\
+p{margin:.25rem 0}.about{color:#555}\
+table{border-collapse:collapse;width:100%;margin:.5rem 0}\
+th,td{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid #ddd;vertical-align:top}\
+th{border-bottom:1px solid #111;font-weight:600}\
+.n{text-align:right;font-variant-numeric:tabular-nums;padding-right:0;padding-left:.6rem;white-space:nowrap}\
+tfoot td{border-bottom:0;border-top:1px solid #111;font-weight:600}\
+@media print{body{margin:0;max-width:none;font-size:9.5pt}thead{display:table-header-group}tr{break-inside:avoid}\
+.account+.account{break-before:page}@page{margin:18mm}}";
+
+/// A page up to where its content begins.
+pub fn begin(out: &mut String, title: &str) {
+    put(
+        out,
+        format_args!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n<style>{STYLE}</style>\n\
+             </head>\n<body>\n",
+            escape(title)
+        ),
+    );
+}
+
+pub fn end(out: &mut String) {
+    out.push_str("</body>\n</html>\n");
+}
+
+/// The table of a rental, up to its first line.
+pub fn lines_begin(out: &mut String) {
+    out.push_str(
+        "<table>\n<thead><tr><th>Number<th>From<th>Until<th class=\"n\">Days<th class=\"n\">Monthly rate\
+         <th class=\"n\">Amount</thead>\n<tbody>\n",
+    );
+}
+
+pub fn line(out: &mut String, line: &Line) {
+    let Line { number, from, rate, amount, .. } = line;
+    let (until, days) = (line.until(), line.days());
+    put(
+        out,
+        format_args!(
+            "<tr><td>{number}<td>{from}<td>{until}<td class=\"n\">{days}<td class=\"n\">{rate}<td class=\"n\">{amount}\n"
+        ),
+    );
+}
+
+pub fn lines_end(out: &mut String, label: &str, total: &Sum) {
+    out.push_str("</tbody>\n");
+    let currency = total.currency;
+    put(
+        out,
+        format_args!(
+            "<tfoot><tr><td colspan=\"5\">{}<td class=\"n\">{total} {currency}</tfoot>\n</table>\n",
+            escape(label)
+        ),
+    );
+}
+
+/// What a bill counts, for the reader of a page.
+pub fn rule(proration: crate::billing::Proration) -> &'static str {
+    match proration {
+        crate::billing::Proration::Full => {
+            "A rental month is charged whole in the month in which it begins, on the day of the month on which the \
+             number was assigned."
+        }
+        crate::billing::Proration::Days => "Rental is charged by the days held.",
+    }
+}
+
+pub fn put(out: &mut String, text: fmt::Arguments<'_>) {
+    fmt::Write::write_fmt(out, text).expect("writing to memory");
+}
+
+pub fn escape(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            c => html.push(c),
+        }
+    }
+    html
+}

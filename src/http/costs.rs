@@ -1,0 +1,147 @@
+//! GET /api/v1/partner/costs: a month's rental, worked out from the log.
+//!
+//! The only read that is not answered from memory, since it is about the past.
+//! So it runs beside the workers, two at a time at the most, and the last bill
+//! is kept: walking its pages costs one look at the log. An answer is of one
+//! moment, that of the snapshot which the credentials opened.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::State;
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+use super::partner::{Format, answer, hex, unchanged};
+use super::query::CostsQuery;
+use super::{App, peer};
+use crate::billing::{Bill, Day, Month, Proration};
+use crate::domain::change::Digest;
+use crate::domain::{PartnerKey, Scope, Time};
+use crate::inventory::Snapshot;
+use crate::service;
+use crate::wire::costs::{Text, Writer};
+
+/// How many bills are worked out at the same time.
+const AT_ONCE: usize = 2;
+
+/// What the endpoint keeps between requests.
+pub struct Desk {
+    turns: Arc<Semaphore>,
+    last: Mutex<Option<(Question, Arc<Bill>)>>,
+}
+
+/// All that a bill depends on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Question {
+    partner: PartnerKey,
+    version: u64,
+    head: Digest,
+    month: Month,
+    proration: Proration,
+    through: Day,
+}
+
+impl Default for Desk {
+    fn default() -> Desk {
+        Desk { turns: Arc::new(Semaphore::new(AT_ONCE)), last: Mutex::default() }
+    }
+}
+
+pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let query = CostsQuery::parse(request.uri().query().unwrap_or_default())?;
+    let now = Time::now();
+    let span = service::billing::span(query.month, now)?;
+    let snapshot = access.snapshot;
+    let question = Question {
+        partner: snapshot.key,
+        version: snapshot.version,
+        head: snapshot.head,
+        month: query.month,
+        proration: query.proration,
+        through: Day::of(span.until.plus(-1)),
+    };
+    let format = Format::negotiate(request.headers());
+    let tag = entity_tag(&snapshot, format, question.through);
+    if unchanged(request.headers(), &tag) {
+        return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
+    }
+    let bill = bill(&app, question, now).await?;
+    let wanted = |place: &usize| query.account.as_deref().is_none_or(|id| bill.groups[*place].account.as_str() == id);
+    let groups: Vec<usize> = (0..bill.groups.len()).filter(wanted).collect();
+    let text = match format {
+        Format::Json => Text::Json { page: query.page, per_page: query.per_page },
+        Format::Csv => Text::Csv,
+        Format::Ndjson => Text::Ndjson,
+    };
+    let body = Lines { writer: Writer::new(text, groups), bill };
+    Ok(answer(StatusCode::OK, Body::new(body), tag, Some(format)))
+}
+
+async fn bill(app: &Arc<App>, question: Question, now: Time) -> Result<Arc<Bill>, ApiError> {
+    let failed = |error: &dyn std::error::Error| ApiError::internal(error.to_string());
+    let turn = app.costs.turns.clone().acquire_owned().await.map_err(|error| failed(&error))?;
+    let app = app.clone();
+    let work = move || {
+        // It ends with the work, also where nobody waits for that any more.
+        let _turn = turn;
+        let kept = app.costs.last.lock().as_ref().filter(|(of, _)| *of == question).map(|(_, bill)| bill.clone());
+        if let Some(bill) = kept {
+            return Ok(bill);
+        }
+        let Question { partner, version, month, proration, .. } = question;
+        let bill = Arc::new(app.service.bill(partner, version, month, proration, now)?);
+        *app.costs.last.lock() = Some((question, bill.clone()));
+        Ok::<_, ApiError>(bill)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| failed(&error))?
+}
+
+/// The log up to its last change, the last day counted, the format, and the
+/// program that wrote it.
+fn entity_tag(snapshot: &Snapshot, format: Format, through: Day) -> HeaderValue {
+    let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
+    let mut tag = b"\"".to_vec();
+    hex(&mut tag, snapshot.version, 1);
+    tag.push(b'-');
+    hex(&mut tag, head, 16);
+    tag.extend_from_slice(format!("-{through}-{}-{}\"", format.letter(), crate::BUILD).as_bytes());
+    HeaderValue::from_bytes(&tag).expect("hexadecimal digits, a day and a version")
+}
+
+/// A bill as a body, written a chunk at a time as the client reads.
+struct Lines {
+    writer: Writer,
+    bill: Arc<Bill>,
+}
+
+/// How many lines a chunk has.
+const CHUNK_LINES: usize = 256;
+
+impl http_body::Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let lines = self.get_mut();
+        if lines.writer.done() {
+            return Poll::Ready(None);
+        }
+        let mut out = Vec::with_capacity(CHUNK_LINES * 160);
+        lines.writer.next(&lines.bill, CHUNK_LINES, &mut out);
+        Poll::Ready(if out.is_empty() { None } else { Some(Ok(Frame::data(out.into()))) })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.writer.done()
+    }
+}

@@ -1,0 +1,183 @@
+//! What numbers cost, as JSON and CSV: a group for each account and currency,
+//! its lines within.
+//!
+//! Written a piece at a time, so that a bill of a million lines is sent and
+//! printed without its text ever being whole. Amounts are JSON numbers with
+//! their currency's decimals, as everywhere.
+
+use std::io::Write;
+use std::ops::Range;
+
+use super::{csv_text, json_text};
+use crate::billing::{Bill, Group, Line, Sum};
+
+/// The columns of a line in CSV.
+pub const COLUMNS: &[&str] =
+    &["account_auth_id", "account_name", "number", "from", "until", "days", "rate", "amount", "currency"];
+
+/// In which text a bill is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Text {
+    /// One object: groups with their lines, and what it is all about.
+    Json { page: u64, per_page: u64 },
+    /// A line for each line.
+    Csv,
+    /// An object for each line.
+    Ndjson,
+}
+
+/// A bill being written.
+///
+/// Holds places in the bill and not the bill itself, so that whoever writes
+/// decides how long that lives.
+pub struct Writer {
+    text: Text,
+    /// The places of the groups that are wanted.
+    groups: Vec<usize>,
+    /// Those of them that are shown: of JSON, a page.
+    shown: Range<usize>,
+    begun: bool,
+    ended: bool,
+    /// Whether a group was begun, so that the next one needs a comma.
+    opened: bool,
+    /// The line to write next, of the first group shown.
+    line: usize,
+}
+
+impl Writer {
+    /// Of these groups of the bill, by their places.
+    pub fn new(text: Text, groups: Vec<usize>) -> Writer {
+        let shown = match text {
+            Text::Json { page, per_page } => {
+                let total = groups.len() as u64;
+                let start = (page - 1).saturating_mul(per_page).min(total);
+                start as usize..start.saturating_add(per_page).min(total) as usize
+            }
+            Text::Csv | Text::Ndjson => 0..groups.len(),
+        };
+        Writer { text, groups, shown, begun: false, ended: false, opened: false, line: 0 }
+    }
+
+    pub fn done(&self) -> bool {
+        self.ended
+    }
+
+    /// Writes the next lines, about so many.
+    pub fn next(&mut self, bill: &Bill, lines: usize, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.begun, true) {
+            match self.text {
+                Text::Json { .. } => out.extend_from_slice(b"{\"data\":["),
+                Text::Csv => header(out, COLUMNS),
+                Text::Ndjson => {}
+            }
+        }
+        let mut left = lines;
+        while left > 0
+            && let Some(place) = self.shown.clone().next()
+        {
+            let group = &bill.groups[self.groups[place]];
+            let rest = &bill.lines[group.lines.clone()][self.line..];
+            for line in rest.iter().take(left) {
+                match self.text {
+                    Text::Json { .. } => {
+                        if self.line > 0 {
+                            out.push(b',');
+                        } else {
+                            self.open(group, out);
+                        }
+                        out.push(b'{');
+                        json_line(out, line);
+                        out.push(b'}');
+                    }
+                    Text::Csv => csv_line(out, group, line),
+                    Text::Ndjson => {
+                        out.push(b'{');
+                        json_account(out, group.account.as_str(), &group.name);
+                        out.push(b',');
+                        json_line(out, line);
+                        put(out, format_args!(",\"currency\":\"{}\"}}\n", line.rate.currency));
+                    }
+                }
+                self.line += 1;
+            }
+            left = left.saturating_sub(rest.len());
+            if self.line == group.lines.len() {
+                if let Text::Json { .. } = self.text {
+                    out.extend_from_slice(b"]}");
+                }
+                self.line = 0;
+                self.shown.start += 1;
+            }
+        }
+        if self.shown.is_empty() && !std::mem::replace(&mut self.ended, true) {
+            if let Text::Json { page, per_page } = self.text {
+                self.meta(bill, page, per_page, out);
+            }
+        }
+    }
+
+    /// The beginning of a group, up to its lines.
+    fn open(&mut self, group: &Group, out: &mut Vec<u8>) {
+        let comma = if std::mem::replace(&mut self.opened, true) { "," } else { "" };
+        put(out, format_args!("{comma}{{"));
+        json_account(out, group.account.as_str(), &group.name);
+        let Sum { currency, .. } = group.total;
+        put(out, format_args!(",\"currency\":\"{currency}\",\"total\":{},\"lines\":[", group.total));
+    }
+
+    fn meta(&self, bill: &Bill, page: u64, per_page: u64, out: &mut Vec<u8>) {
+        let total = self.groups.len();
+        put(out, format_args!("],\"meta\":{{\"total\":{total},\"page\":{page},\"per_page\":{per_page},\"month\":\""));
+        put(
+            out,
+            format_args!("{}\",\"through\":\"{}\",\"proration\":\"{}\"", bill.month, bill.through, bill.proration),
+        );
+        out.extend_from_slice(b",\"totals\":");
+        sums(out, &Bill::totals(self.groups.iter().map(|&place| &bill.groups[place])));
+        out.extend_from_slice(b"}}");
+    }
+}
+
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to memory");
+}
+
+/// The header line of a CSV file.
+pub fn header(out: &mut Vec<u8>, columns: &[&str]) {
+    put(out, format_args!("{}\r\n", columns.join(",")));
+}
+
+/// `"account_auth_id":…,"account_name":…`
+pub fn json_account(out: &mut Vec<u8>, id: &str, name: &str) {
+    out.extend_from_slice(b"\"account_auth_id\":");
+    json_text(out, id);
+    out.extend_from_slice(b",\"account_name\":");
+    json_text(out, name);
+}
+
+/// The members of a line.
+pub fn json_line(out: &mut Vec<u8>, line: &Line) {
+    let Line { number, from, rate, amount, .. } = line;
+    let (until, days) = (line.until(), line.days());
+    put(out, format_args!("\"number\":\"{number}\",\"from\":\"{from}\",\"until\":\"{until}\",\"days\":{days},"));
+    put(out, format_args!("\"rate\":{rate},\"amount\":{amount}"));
+}
+
+/// `[{"currency":"INR","amount":500.00}]`
+pub fn sums(out: &mut Vec<u8>, sums: &[Sum]) {
+    out.push(b'[');
+    for (at, sum) in sums.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        put(out, format_args!("{comma}{{\"currency\":\"{}\",\"amount\":{sum}}}", sum.currency));
+    }
+    out.push(b']');
+}
+
+fn csv_line(out: &mut Vec<u8>, group: &Group, line: &Line) {
+    csv_text(out, group.account.as_str());
+    out.push(b',');
+    csv_text(out, &group.name);
+    let Line { number, from, rate, amount, .. } = line;
+    let (until, days, currency) = (line.until(), line.days(), rate.currency);
+    put(out, format_args!(",{number},{from},{until},{days},{rate},{amount},{currency}\r\n"));
+}

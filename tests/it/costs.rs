@@ -1,0 +1,679 @@
+//! What numbers cost and what is invoiced, by the real program: over imports,
+//! the management API and its undo, and over a past made through the store.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::Arc;
+
+use rollcall::domain::{E164, NumberChange, PartnerKey, Record, State, Time, Verb};
+use rollcall::store::{Entry, Replayed, Store, Target};
+use serde_json::{Value, json};
+
+use crate::fixture;
+use crate::harness::{Answer, Key, ONE, Ran, SEED, Server, TWO, keys, run};
+
+const COSTS: &str = "/api/v1/partner/costs";
+
+fn data(answer: &Answer) -> Vec<Value> {
+    answer.json()["data"].as_array().expect("a list").clone()
+}
+
+/// `account currency total` of each group.
+fn totals(answer: &Answer) -> Vec<String> {
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let row =
+        |group: &Value| format!("{} {} {}", text(&group["account_auth_id"]), text(&group["currency"]), group["total"]);
+    data(answer).iter().map(row).collect()
+}
+
+#[test]
+fn a_month_of_the_specifications_sample() {
+    let server = Server::sample();
+    let get = |query: &str| server.get(&format!("{COSTS}?{query}")).auth(&SEED).check(200);
+    let answer = get("month=2026-02");
+    // Amounts have their currency's decimals, to the byte.
+    let line = r#"{"number":"+912271264217","from":"2026-02-01","until":"2026-02-28","days":28,"rate":500.00,"amount":500.00}"#;
+    let start = format!(
+        r#"{{"data":[{{"account_auth_id":"MA_48149cf4","account_name":"Credresolve","currency":"INR","total":1500.00,"lines":[{line},"#
+    );
+    assert!(answer.text().starts_with(&start), "{}", answer.text());
+    let end = concat!(
+        r#"]}],"meta":{"total":2,"page":1,"per_page":20,"month":"2026-02","through":"2026-02-28","proration":"full","#,
+        r#""totals":[{"currency":"INR","amount":73500.00}]}}"#
+    );
+    assert!(answer.text().ends_with(end), "{}", answer.text());
+    // The others were assigned on January 15: half of January, by the days.
+    let january = get("month=2026-01&proration=days");
+    let groups = data(&january);
+    assert_eq!(groups.len(), 1);
+    assert_eq!((&groups[0]["lines"][0]["days"], &groups[0]["lines"][0]["amount"]), (&json!(17), &json!(274.19)));
+    assert!(january.text().contains(r#""total":39483.36"#), "144 lines of 274.19: {}", january.text());
+    assert_eq!(data(&get("month=2025-12")), Vec::<Value>::new());
+
+    // One account, a page of groups, and the whole as a stream.
+    let one = get("month=2026-02&account_auth_id=MA_48149cf4");
+    assert_eq!(data(&one), data(&answer)[..1]);
+    assert_eq!(one.json()["meta"]["totals"], json!([{ "currency": "INR", "amount": 1500.00 }]));
+    assert_eq!(data(&get("month=2026-02&account_auth_id=MA_none")), Vec::<Value>::new());
+    let second = get("month=2026-02&page=2&per_page=1");
+    assert_eq!((data(&second), &second.json()["meta"]["total"]), (data(&answer)[1..].to_vec(), &json!(2)));
+    assert_eq!(data(&get("month=2026-02&page=9&per_page=1")), Vec::<Value>::new());
+    let stream = |accept: &str| {
+        server.get(&format!("{COSTS}?month=2026-02")).auth(&SEED).header("Accept", accept).check(200).text().to_owned()
+    };
+    let csv = stream("text/csv");
+    assert_eq!(csv.lines().count(), 148);
+    assert_eq!(
+        csv.lines().nth(1),
+        Some("MA_48149cf4,Credresolve,+912271264217,2026-02-01,2026-02-28,28,500.00,500.00,INR")
+    );
+    let rows: Vec<Value> =
+        stream("application/x-ndjson").lines().map(|line| serde_json::from_str(line).expect("a row")).collect();
+    assert_eq!(rows.len(), 147);
+    assert_eq!(keys(&rows[0]).join(","), csv.lines().next().expect("a header"));
+}
+
+#[test]
+fn currencies_are_apart_and_tenants_too() {
+    let server = Server::sample();
+    let one = server.get(&format!("{COSTS}?month=2026-03")).auth(&ONE).check(200);
+    // Suspended and expired numbers are held; stock and reservations are not.
+    assert_eq!(
+        totals(&one),
+        [
+            "MA_1 INR 1750.0",
+            "MA_1 NZD 10.0",
+            "MA_1 USD 1.5",
+            "MA_2 INR 250.0",
+            "MA_2 JPY 500",
+            "MA_2 KWD 1.25",
+            "MA_3 EUR 0.0"
+        ]
+    );
+    assert!(one.text().contains(r#""currency":"KWD","amount":1.250"#), "{}", one.text());
+    let two = server.get(&format!("{COSTS}?month=2026-03")).auth(&TWO).check(200);
+    assert_eq!(totals(&two), ["MA_1 EUR 6.0", "MA_Secundus EUR 3.0"]);
+    // The bill that is kept from the last question is not given to others.
+    for _ in 0..2 {
+        for (key, expected) in [(&ONE, &one), (&TWO, &two)] {
+            let again = server.get(&format!("{COSTS}?month=2026-03")).auth(key).check(200);
+            assert_eq!(again.text(), expected.text());
+        }
+    }
+}
+
+#[test]
+fn what_is_asked_wrongly_is_refused() {
+    let server = Server::sample();
+    for (query, expected) in [
+        ("", "month MISSING"),
+        ("month=", "month INVALID"),
+        ("month=2026-2", "month INVALID"),
+        ("month=2026-02-01", "month INVALID"),
+        ("month=9998-01", "month OUT_OF_RANGE"),
+        ("month=2026-02&month=2026-02", "month REPEATED"),
+        ("month=2026-02&proration=half", "proration INVALID"),
+        ("month=2026-02&page=0", "page OUT_OF_RANGE"),
+        ("month=2026-02&per_page=101", "per_page OUT_OF_RANGE"),
+        ("month=2026-02&status=active", "status UNKNOWN"),
+    ] {
+        let answer = server.get(&format!("{COSTS}?{query}")).auth(&ONE).check(422);
+        assert_eq!(answer.fields(), [expected], "{query}");
+    }
+    server.get(&format!("{COSTS}?month=2026-02")).check(401);
+    server.get(&format!("{COSTS}?month=2026-02&account_auth_id=&proration=")).auth(&ONE).check(200);
+}
+
+/// A line of today, if the number has one: its account, days and amount.
+fn today(server: &Server, key: &Key, number: &str) -> Option<(String, u64, String)> {
+    let month = &jiff::Timestamp::now().to_string()[..7];
+    let answer = server.get(&format!("{COSTS}?month={month}")).auth(key).check(200);
+    data(&answer).iter().find_map(|group| {
+        let lines = group["lines"].as_array().expect("lines");
+        let line = lines.iter().find(|line| line["number"] == number)?;
+        let account = group["account_auth_id"].as_str().expect("an account").to_owned();
+        Some((account, line["days"].as_u64().expect("days"), line["amount"].to_string()))
+    })
+}
+
+#[test]
+fn verbs_and_undo_show_in_the_costs_of_this_month() {
+    let database = crate::harness::Database::sample();
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    let server = Server::start(database, &[]);
+    let number = "+442079460105";
+    let post = |path: &str, body: Value| server.request("POST", path).auth(&key).json(&body).send();
+    let verb = |verb: &str, body: Value| {
+        post(&format!("/api/v1/manage/numbers/{number}/{verb}"), body).check(200).json()["data"]["version"].clone()
+    };
+    let undo = |version: &Value| post(&format!("/api/v1/manage/changes/{version}/undo"), json!({})).check(200);
+    let held = |account: &str, amount: &str| Some((account.to_owned(), 1, amount.to_owned()));
+    assert_eq!(today(&server, &key, number), None);
+    let assigned = verb("assign", json!({ "account_auth_id": "MA_1", "monthly_cost": 7.25, "currency": "GBP" }));
+    assert_eq!(today(&server, &key, number), held("MA_1", "7.25"));
+    verb("suspend", json!({}));
+    assert_eq!(today(&server, &key, number), held("MA_1", "7.25"), "suspended is held");
+    verb("cost", json!({ "monthly_cost": 8, "currency": "GBP" }));
+    assert_eq!(today(&server, &key, number), held("MA_1", "8.0"), "the day has the rate of its end");
+    let released = verb("release", json!({ "confirm_last": true }));
+    assert_eq!(today(&server, &key, number), None, "given back on the same day");
+    undo(&released);
+    assert_eq!(today(&server, &key, number), held("MA_1", "8.0"));
+    assert_ne!(assigned, released);
+
+    // The tag changes with the log, and not without it.
+    let month = &jiff::Timestamp::now().to_string()[..7];
+    let target = format!("{COSTS}?month={month}");
+    let tag = |server: &Server| server.get(&target).auth(&key).check(200).header("etag").expect("a tag").to_owned();
+    let before = tag(&server);
+    server.get(&target).auth(&key).header("If-None-Match", &before).check(304);
+    verb("resume", json!({}));
+    assert_ne!(tag(&server), before);
+    server.get(&target).auth(&key).header("If-None-Match", &before).check(200);
+}
+
+/// A partner with a past.
+struct Past {
+    database: fixture::Database,
+    store: Arc<dyn Store>,
+    key: PartnerKey,
+}
+
+fn time(text: &str) -> Time {
+    text.parse().expect("a time")
+}
+
+impl Past {
+    fn new() -> Past {
+        let database = fixture::Database::new();
+        let store = database.open();
+        let key = fixture::new_partner(&*store, "PA_PAST");
+        for account in ["MA_1", "MA_2", "MA_<b>"] {
+            fixture::put_account(&*store, key, account);
+        }
+        Past { database, store, key }
+    }
+
+    /// One entry of this time.
+    fn put(&self, at: &str, changes: &[(u64, Option<Record>, Option<Record>)]) {
+        let changes: Vec<NumberChange> = changes
+            .iter()
+            .map(|(digits, before, after)| NumberChange {
+                number: fixture::number(*digits),
+                before: before.clone(),
+                after: after.clone(),
+            })
+            .collect();
+        let entry = Entry { at: time(at), ..fixture::entry(Verb::Import) };
+        let write = fixture::draft(|transaction| Ok(transaction.put_numbers(&changes)?));
+        self.store.write(Target::Partner(self.key), entry, write).expect("written");
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        run(self.command(args), "")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
+        command.args(args).args(["--partner", "PA_PAST"]).env_remove("ROLLCALL_CONFIG");
+        command.env("ROLLCALL_DATABASE", format!("sqlite:{}", self.database.path().display()));
+        command
+    }
+
+    fn costs(&self, month: &str, flags: &[&str]) -> Ran {
+        self.run(&[&["costs", "--month", month], flags].concat()).done()
+    }
+
+    /// Lines as CSV has them, without their header and the accounts' names.
+    fn lines(&self, month: &str, flags: &[&str]) -> Vec<String> {
+        let csv = self.costs(month, &[&["--format", "csv"], flags].concat()).stdout;
+        let short = |line: &str| {
+            let cells: Vec<&str> = line.split(',').collect();
+            [&cells[..1], &cells[2..]].concat().join(" ")
+        };
+        csv.lines().skip(1).map(short).collect()
+    }
+
+    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        let path = self.database.file(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("a path").to_owned()
+    }
+}
+
+fn held(account: &str, since: &str, minor: i64) -> Record {
+    let cost = Some(fixture::money(minor, "EUR"));
+    Record { assigned_at: Some(time(since)), since: time(since), cost, ..fixture::held(account) }
+}
+
+const A: u64 = 442_079_460_001;
+const B: u64 = 442_079_460_002;
+
+#[test]
+fn last_march_stays_last_march() {
+    let past = Past::new();
+    let first = held("MA_1", "2026-03-03T10:00:00Z", 3_100);
+    past.put("2026-03-05T00:00:00Z", &[(A, None, Some(first.clone()))]);
+    let moved = held("MA_2", "2026-03-10T09:00:00Z", 3_100);
+    past.put("2026-03-10T09:00:00Z", &[(A, Some(first), Some(moved.clone()))]);
+    let dearer = Record { cost: Some(fixture::money(6_200, "EUR")), ..moved.clone() };
+    past.put("2026-03-16T23:00:00Z", &[(A, Some(moved), Some(dearer.clone()))]);
+    past.put("2026-03-20T01:00:00Z", &[(A, Some(dearer.clone()), None)]);
+    let days = [
+        "MA_1 +442079460001 2026-03-03 2026-03-09 7 31.00 7.00 EUR",
+        "MA_2 +442079460001 2026-03-10 2026-03-15 6 31.00 6.00 EUR",
+        "MA_2 +442079460001 2026-03-16 2026-03-19 4 62.00 8.00 EUR",
+    ];
+    let full = [
+        "MA_1 +442079460001 2026-03-03 2026-03-09 7 31.00 31.00 EUR",
+        "MA_2 +442079460001 2026-03-10 2026-03-15 6 31.00 31.00 EUR",
+        "MA_2 +442079460001 2026-03-16 2026-03-19 4 62.00 0.00 EUR",
+    ];
+    let check = || {
+        assert_eq!(past.lines("2026-03", &["--proration", "days"]), days);
+        assert_eq!(past.lines("2026-03", &[]), full);
+    };
+    check();
+    let json = past.costs("2026-03", &["--format", "json"]);
+    assert_eq!(json.json()["meta"]["totals"], json!([{ "currency": "EUR", "amount": 62.0 }]));
+    // All that comes later, even where it speaks of March.
+    past.put("2026-04-02T00:00:00Z", &[(A, None, Some(dearer.clone()))]);
+    past.put("2026-04-03T00:00:00Z", &[(A, Some(dearer), None)]);
+    check();
+    assert_eq!(
+        past.lines("2026-04", &["--proration", "days"]),
+        ["MA_2 +442079460001 2026-04-02 2026-04-02 1 62.00 2.07 EUR"]
+    );
+    // But who was never heard of before had a number in March.
+    past.put("2026-05-01T00:00:00Z", &[(B, None, Some(held("MA_1", "2026-03-31T23:59:59Z", 100)))]);
+    let line = "MA_1 +442079460002 2026-03-31 2026-03-31 1 1.00 1.00 EUR".to_owned();
+    assert!(past.lines("2026-03", &[]).contains(&line));
+    assert_eq!(past.lines("2026-04", &["--account", "MA_1"]).len(), 1);
+    assert_eq!(fixture::differences(&*past.store), Vec::<String>::new());
+}
+
+#[test]
+fn costs_are_printed_for_people_and_for_programs() {
+    let past = Past::new();
+    let free =
+        Record { state: State::Available, account: None, assigned_at: None, ..held("MA_1", "2026-03-01T00:00:00Z", 1) };
+    past.put(
+        "2026-03-01T00:00:00Z",
+        &[
+            (A, None, Some(held("MA_1", "2026-03-01T00:00:00Z", 150))),
+            (B, None, Some(held("MA_<b>", "2026-03-15T12:00:00Z", 250))),
+            (B + 1, None, Some(free)),
+        ],
+    );
+    let table = past.costs("2026-03", &[]).stdout;
+    let expected = "\
+MA_1 MA_1 (EUR)
+number         from        until       days  rate  amount
++442079460001  2026-03-01  2026-03-31  31    1.50  1.50
+total                                              1.50 EUR
+
+MA_<b> MA_<b> (EUR)
+number         from        until       days  rate  amount
++442079460002  2026-03-15  2026-03-31  17    2.50  2.50
+total                                              2.50 EUR
+";
+    assert_eq!(table, expected);
+    let html = past.costs("2026-03", &["--format", "html"]).stdout;
+    assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"));
+    assert!(html.contains("MA_&lt;b&gt;") && !html.contains("<b>") && !html.contains("<script"), "{html}");
+    assert!(html.contains(r#"<td class="n">2.50 EUR"#), "{html}");
+    let json = past.run(&["costs", "--month", "2026-03", "--json"]).done();
+    assert_eq!(json.json()["data"].as_array().map(Vec::len), Some(2));
+    assert_eq!(past.costs("2026-01", &[]).stdout, "");
+    past.run(&["costs", "--month", "2026-3"]).check(2);
+    past.run(&["costs", "--month", "9998-01"]).check(1);
+    let other = run(past.command(&["costs", "--month", "2026-03", "--proration", "half"]), "");
+    assert_eq!(other.code, 2);
+}
+
+#[test]
+fn a_replay_is_the_log() {
+    let past = Past::new();
+    let block: Vec<(u64, Option<Record>, Option<Record>)> =
+        (0..25_000).map(|at| (A + at, None, Some(held("MA_1", "2026-03-01T00:00:00Z", 100)))).collect();
+    past.put("2026-03-02T00:00:00Z", &block);
+    let record = held("MA_2", "2026-03-03T00:00:00Z", 200);
+    // One write that puts numbers of one group in several batches, one twice.
+    let entry = Entry { at: time("2026-03-03T00:00:00Z"), ..fixture::entry(Verb::Import) };
+    let change = |digits: u64, before: &Option<Record>, after: Option<Record>| NumberChange {
+        number: fixture::number(digits),
+        before: before.clone(),
+        after,
+    };
+    let had = block[0].2.clone();
+    let write = fixture::draft(|transaction| {
+        transaction.put_numbers(&[change(A, &had, Some(record.clone())), change(A + 2, &had, None)])?;
+        transaction
+            .put_numbers(&[change(A, &Some(record.clone()), had.clone()), change(A + 1, &had, Some(record.clone()))])?;
+        Ok(())
+    });
+    past.store.write(Target::Partner(past.key), entry, write).expect("written");
+    past.put("2026-03-04T00:00:00Z", &[(A + 1, Some(record), None)]);
+    for through in [0, 1, 4, 5, 6, 7, 100] {
+        let mut replayed: Vec<(Time, E164, Option<Record>)> = Vec::new();
+        let mut entities = 0;
+        let take = &mut |entry: &Entry, piece: Replayed<'_>| {
+            match piece {
+                Replayed::Entities(all) => entities += all.len(),
+                Replayed::Numbers { first, count, after } => {
+                    let numbers = first.digits()..first.digits() + count;
+                    replayed.extend(numbers.map(|digits| (entry.at, fixture::number(digits), after.cloned())));
+                }
+            }
+            Ok(())
+        };
+        past.store.replay(past.key, through, take).expect("replayed");
+        let log = past.store.log(past.key, 0, 100).expect("a log");
+        let log = log.iter().map(|logged| &logged.change).filter(|change| change.version <= through);
+        let mut expected = Vec::new();
+        let mut named = 0;
+        for change in log {
+            named += change.entities.len();
+            expected.extend(change.numbers.iter().map(|one| (change.at, one.number, one.after.clone())));
+        }
+        assert_eq!(entities, named, "through {through}");
+        assert!(replayed == expected, "through {through}");
+    }
+}
+
+/// A call record as the platform has it.
+fn record(id: u64, start: &str, inbound: bool, number: u64, cost: &str) -> String {
+    let (from, to) = if inbound { (919_999_000_000, number) } else { (number, 919_999_000_000) };
+    let direction = if inbound { "inbound" } else { "outbound" };
+    format!(
+        r#"{{"uuid":"00000000-0000-4000-8000-{id:012x}","start_time":"{start}","call_direction":"{direction}","from_number":"+{from}","to_number":"+{to}","cost":{cost},"streaming_cost":0,"total_cost":{cost},"currency":"EUR","billsec":61}}"#
+    )
+}
+
+fn page(records: &[String], page: u64, has_next: bool, total_cost: &str) -> String {
+    format!(
+        r#"{{"data":[{}],"pagination":{{"page":{page},"per_page":100,"total":9,"pages":1,"has_next":{has_next}}},"summary":{{"total_cost":{total_cost}}}}}"#,
+        records.join(",")
+    )
+}
+
+fn with_two_numbers() -> Past {
+    let past = Past::new();
+    let a = held("MA_1", "2026-03-01T00:00:00Z", 1_000);
+    let b = held("MA_<b>", "2026-03-10T12:00:00Z", 2_000);
+    past.put("2026-03-10T12:00:00Z", &[(A, None, Some(a.clone())), (B, None, Some(b))]);
+    past.put("2026-03-20T12:00:00Z", &[(A, Some(a), Some(held("MA_2", "2026-03-20T12:00:00Z", 1_000)))]);
+    past
+}
+
+/// Eight calls, one of them twice: 1.0035 in all, 0.5 of it nobody's and 0.25
+/// of April.
+fn calls() -> Vec<String> {
+    vec![
+        record(1, "2026-03-20T11:59:59Z", true, A, "0.001"),
+        record(2, "2026-03-20T12:00:00Z", true, A, "0.002"),
+        record(3, "2026-03-25T00:00:00Z", false, A, "0.0005"),
+        record(4, "2026-03-31T23:59:59Z", false, B, "0.2"),
+        record(5, "2026-03-10T11:59:59Z", false, B, "0.5"),
+        record(4, "2026-03-31T23:59:59Z", false, B, "0.2"),
+        record(6, "2026-04-01T00:00:00Z", false, B, "0.25"),
+        record(7, "2026-03-11T00:00:00Z", true, B, "0.05"),
+    ]
+}
+
+const INVOICES: &str = "\
+MA_1 EUR rental +442079460001 2026-03-01 2026-03-19 19 10.00    10.00
+MA_1 EUR number_calls +442079460001     1 61 0.001 
+MA_1 EUR calls      1 61 0.001 0.00
+MA_1 EUR total         10.00
+MA_2 EUR rental +442079460001 2026-03-20 2026-03-31 12 10.00    10.00
+MA_2 EUR number_calls +442079460001     2 122 0.0025 
+MA_2 EUR calls      2 122 0.0025 0.00
+MA_2 EUR total         10.00
+MA_<b> EUR rental +442079460002 2026-03-10 2026-03-31 22 20.00    20.00
+MA_<b> EUR number_calls +442079460002     2 122 0.25 
+MA_<b> EUR calls      2 122 0.25 0.25
+MA_<b> EUR total         20.25
+ EUR unattributed      1 61 0.5 
+";
+
+/// The rows of the CSV without the accounts' names.
+fn short(csv: &str) -> String {
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_end().split(',').collect();
+        [&cells[..1], &cells[2..]].concat().join(" ") + "\n"
+    };
+    csv.lines().skip(1).map(row).collect()
+}
+
+#[test]
+fn rental_and_calls_are_one_invoice() {
+    let past = with_two_numbers();
+    let good = page(&calls(), 1, false, "1.0035");
+    let lines = calls().join("\n");
+    let packed = {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(lines.as_bytes()).expect("packed");
+        gzip.finish().expect("packed")
+    };
+    let pages = page(&calls()[..3], 1, true, "1.0035") + &page(&calls()[3..], 2, false, "1.0035");
+    let each = page(&calls()[..3], 1, true, "0.0035") + &page(&calls()[3..], 2, false, "1");
+    let mut csv = "uuid,start_time,call_direction,from_number,to_number,total_cost,currency,billsec\n".to_owned();
+    for call in calls() {
+        let call: Value = serde_json::from_str(&call).expect("a call");
+        let text = |name: &str| call[name].as_str().expect("a text").to_owned();
+        let cells = ["uuid", "start_time", "call_direction", "from_number", "to_number"].map(text);
+        csv.push_str(&format!("{},{},EUR,61\n", cells.join(","), call["total_cost"]));
+    }
+    for (name, text) in [
+        ("page.json", good.as_bytes()),
+        ("pages.json", pages.as_bytes()),
+        ("each.json", each.as_bytes()),
+        ("calls.ndjson", lines.as_bytes()),
+        ("calls.ndjson.gz", &packed),
+        ("calls.csv", csv.as_bytes()),
+    ] {
+        let file = past.file(name, text);
+        let ran = past.run(&["invoice", "--month", "2026-03", "--cdrs", &file]).done();
+        assert_eq!(short(&ran.stdout), INVOICES, "{name}");
+        assert!(ran.stderr.contains("8 call records: 1 repeated, 1 outside 2026-03"), "{name}: {}", ran.stderr);
+        assert!(ran.stderr.contains("1 calls (0.5 EUR) are on no invoice"), "{name}: {}", ran.stderr);
+    }
+    let only =
+        past.run(&["invoice", "--month", "2026-03", "--cdrs", &past.file("page.json", &good), "--account", "MA_2"]);
+    assert_eq!(only.done().stdout.lines().count(), 6);
+}
+
+#[test]
+fn a_sum_that_differs_from_the_platforms_is_said() {
+    let past = with_two_numbers();
+    let check = |text: &str, code: i32, expected: &str| {
+        let file = past.file("calls.json", text);
+        let ran = past.run(&["invoice", "--month", "2026-03", "--cdrs", &file, "--json"]).check(code);
+        assert!(ran.stderr.contains(expected), "{} lacks {expected}", ran.stderr);
+        ran.json()["meta"].clone()
+    };
+    let meta = check(
+        &page(&calls(), 1, false, "1.2035"),
+        3,
+        "add up to 1.0035, the platform's summary says 1.2035: -0.2 apart",
+    );
+    assert_eq!(meta["summary"], json!({ "total_cost": 1.2035, "difference": -0.2, "agrees": false }));
+    assert_eq!((&meta["records"], &meta["repeated"], &meta["outside"]), (&json!(8), &json!(1), &json!(1)));
+    assert_eq!(meta["found"], json!([{ "currency": "EUR", "cost": 1.0035 }]));
+    let meta = check(&page(&calls(), 1, false, "1.0035"), 0, "8 call records");
+    assert_eq!(meta["summary"]["agrees"], true);
+    check(&page(&calls(), 1, true, "1.0035"), 3, "the last page says that there is a next one");
+    let mixed = [calls(), vec![record(9, "2026-03-11T00:00:00Z", true, B, "1").replace("EUR", "USD")]].concat();
+    check(&page(&mixed, 1, false, "2.0035"), 3, "several currencies, which cannot be added");
+    let uneven =
+        calls().join("\n").replace(r#""streaming_cost":0,"total_cost":0.5"#, r#""streaming_cost":1,"total_cost":0.5"#);
+    check(&uneven, 0, "1 calls: total_cost is not cost and streaming_cost together");
+}
+
+#[test]
+fn a_page_for_each_customer() {
+    let past = with_two_numbers();
+    let file = past.file("page.json", page(&calls(), 1, false, "1.0035"));
+    let folder = past.database.file("out");
+    let out = folder.to_str().expect("a path");
+    past.run(&["invoice", "--month", "2026-03", "--cdrs", &file, "--out", out]).done();
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "invoice-2026-03-MA_%3Cb%3E.html",
+            "invoice-2026-03-MA_1.html",
+            "invoice-2026-03-MA_2.html",
+            "invoices-2026-03.csv",
+            "invoices-2026-03.json",
+        ]
+    );
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a file");
+    assert_eq!(short(&read("invoices-2026-03.csv")), INVOICES);
+    let json: Value = serde_json::from_str(&read("invoices-2026-03.json")).expect("JSON");
+    let row = &json["data"][2];
+    assert_eq!(keys(row), ["account_auth_id", "account_name", "currency", "total", "rental", "calls"]);
+    assert_eq!(
+        (&row["total"], &row["calls"]["cost"], &row["calls"]["amount"]),
+        (&json!(20.25), &json!(0.25), &json!(0.25))
+    );
+    assert_eq!(json["unattributed"], json!([{ "currency": "EUR", "calls": 1, "seconds": 61, "cost": 0.5 }]));
+    let page = read("invoice-2026-03-MA_%3Cb%3E.html");
+    for part in ["MA_&lt;b&gt;", "20.25 EUR", "+442079460002", "0:02:02", "PA_PAST"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    for part in ["<b>", "<script", "http", "MA_1", "+442079460001"] {
+        assert!(!page.contains(part), "{part} in {page}");
+    }
+    past.run(&["invoice", "--month", "2026-03", "--cdrs", &file, "--format", "html"]).check(2);
+}
+
+#[test]
+fn records_that_cannot_be_read_make_no_invoice() {
+    let past = with_two_numbers();
+    let refused = |text: &str, expected: &str| {
+        let file = past.file("bad", text);
+        let ran = past.run(&["invoice", "--month", "2026-03", "--cdrs", &file]).check(1);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains(expected), "{} lacks {expected}", ran.stderr);
+    };
+    let good = calls();
+    refused("", "empty");
+    refused(&good.join("\n").replace("0.0005", "5e-4"), "line 3 cannot be used: cost \"5e-4\" has an exponent");
+    refused(&page(&good, 1, false, "1.0035").replace("0.5,\"str", "\"x\",\"str"), "record 5 cannot be used");
+    refused(&page(&good, 1, false, "1.0035")[..900], "not JSON at line 1");
+    refused("<html>Bad gateway</html>", "no column uuid");
+    past.run(&["invoice", "--month", "2026-03", "--cdrs", "nowhere.json"]).check(1);
+    past.run(&["invoice", "--month", "2026-03"]).check(2);
+    past.run(&["invoice", "--month", "2026-03", "--cdr-url", "http://127.0.0.1:9/cdrs"]).check(2);
+}
+
+/// Answers requests in turn, then goes; gives back what was asked.
+fn platform(answers: Vec<(u16, &'static str, String)>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/cdrs?start_date=2026-03-01", listener.local_addr().expect("an address"));
+    let serve = move || {
+        let mut asked = Vec::new();
+        for (status, header, body) in answers {
+            let (stream, _) = listener.accept().expect("a client");
+            let mut head = String::new();
+            let mut reader = BufReader::new(&stream);
+            while !head.ends_with("\r\n\r\n") {
+                if reader.read_line(&mut head).expect("a request") == 0 {
+                    break;
+                }
+            }
+            asked.push(head);
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status} OK\r\n{header}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            (&stream).write_all(answer.as_bytes()).expect("the client reads");
+        }
+        asked
+    };
+    (url, std::thread::spawn(serve))
+}
+
+#[test]
+fn the_platforms_pages_are_walked() {
+    let past = with_two_numbers();
+    let token = past.file("token", "secret-token\n");
+    let invoice = |url: &str| {
+        past.run(&["invoice", "--month", "2026-03", "--cdr-url", url, "--auth-id", "PA_OTHER", "--token-file", &token])
+    };
+    let pages = || vec![page(&calls()[..5], 1, true, "1.0035"), page(&calls()[5..], 2, false, "1.0035")];
+    let ok = |body: String| (200, "Content-Type: application/json\r\n", body);
+    let busy = || (429, "Retry-After: 1\r\n", "{}".to_owned());
+    let [one, two] = <[String; 2]>::try_from(pages()).expect("two pages");
+    let (url, platform_asked) =
+        platform(vec![busy(), ok(one.clone()), (503, "Retry-After: 0\r\n", String::new()), ok(two)]);
+    let ran = invoice(&url).done();
+    assert_eq!(short(&ran.stdout), INVOICES);
+    let asked = platform_asked.join().expect("the platform");
+    let targets: Vec<&str> = asked.iter().filter_map(|head| head.split_whitespace().nth(1)).collect();
+    let target = |page: u64| format!("/cdrs?start_date=2026-03-01&page={page}&per_page=100");
+    assert_eq!(targets, [target(1), target(1), target(2), target(2)]);
+    for head in &asked {
+        let head = head.to_ascii_lowercase();
+        assert!(head.contains("x-auth-id: pa_other") && head.contains("x-auth-token: secret-token"), "{head}");
+    }
+    // An upstream that fails is an error and never a month without calls.
+    let moved = (302, "Location: http://127.0.0.1:9/elsewhere\r\n", String::new());
+    let stuck = page(&[], 1, true, "0");
+    for (answers, expected) in [
+        (vec![(401, "", "{}".to_owned())], "page 1 of the call records"),
+        (vec![moved], "it answers 302"),
+        (vec![ok("[]".to_owned())], "has no pagination"),
+        (vec![ok("<html></html>".to_owned())], "no column"),
+        (vec![ok(one.clone()), ok(one.clone())], "the answer is page 1"),
+        (vec![ok(stuck)], "says that there is a next one"),
+        (vec![ok(one.clone()), (404, "", String::new())], "page 2 of the call records"),
+    ] {
+        let (url, platform_asked) = platform(answers);
+        let ran = invoice(&url).check(1);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains(expected), "{} lacks {expected}", ran.stderr);
+        assert!(!ran.stderr.contains("secret-token"));
+        platform_asked.join().expect("the platform");
+    }
+}
+
+#[test]
+fn many_records_take_little_time_and_memory() {
+    const RECORDS: u64 = 300_000;
+    let past = with_two_numbers();
+    let mut text = String::with_capacity(RECORDS as usize * 300);
+    for id in 0..RECORDS {
+        let second = 1_774_000_000 + id as i64;
+        let start = Time::new(second).expect("a time").to_string();
+        text.push_str(&record(id, &start, id % 2 == 0, if id % 3 == 0 { A } else { B }, "0.0001"));
+        text.push('\n');
+        // Every tenth again, at once or much later.
+        if id % 10 == 0 {
+            text.push_str(&record(id / 2 * 2, &start, id % 2 == 0, A, "0.0001"));
+            text.push('\n');
+        }
+    }
+    let file = past.file("many.ndjson", &text);
+    let started = std::time::Instant::now();
+    let ran = past.run(&["invoice", "--month", "2026-03", "--cdrs", &file, "--json"]).done();
+    println!("{} records in {:?}", RECORDS + RECORDS / 10, started.elapsed());
+    let meta = &ran.json()["meta"];
+    assert_eq!((meta["records"].as_u64(), meta["repeated"].as_u64()), (Some(RECORDS / 10 * 11), Some(RECORDS / 10)));
+    assert_eq!(meta["found"], json!([{ "currency": "EUR", "cost": 30 }]));
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    let by_account: BTreeMap<String, u64> = ran.json()["data"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| (row["account_auth_id"].to_string(), row["calls"]["calls"].as_u64().expect("calls")))
+        .collect();
+    let attributed: u64 = by_account.values().sum();
+    let lost = ran.json()["unattributed"][0]["calls"].as_u64().unwrap_or_default();
+    assert_eq!(attributed + lost + meta["outside"].as_u64().expect("a count"), RECORDS);
+}
