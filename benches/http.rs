@@ -159,7 +159,13 @@ fn make(database: &Path) -> (Key, Snapshot) {
     let (watched, cancel) = (|_| {}, AtomicBool::new(false));
     demo::populate(&service, NUMBERS, Time::now(), &watched, &cancel).expect("imported");
     let partner: PartnerId = demo::partners()[0].auth_id.clone();
-    let new = NewKey { name: "bench".into(), scopes: vec![Scope::Read], expires_at: None, networks: Vec::new() };
+    let new = NewKey {
+        name: "bench".into(),
+        scopes: vec![Scope::Read],
+        expires_at: None,
+        networks: Vec::new(),
+        dialect: Default::default(),
+    };
     let (_, token) = service.key_create(&partner, new).expect("a key").value;
     let key = Key { auth_id: partner.to_string(), auth_token: token.reveal().to_owned() };
     (key, service.snapshot(&partner, true).expect("a snapshot"))

@@ -26,7 +26,7 @@ pub use change::{Actor, Change, EntityChange, Logged, NumberChange, Verb};
 pub use country::Country;
 pub use decimal::Decimal;
 pub use e164::E164;
-pub use entity::{Account, Acknowledgement, Application, Key, Partner, Scope, Trunk};
+pub use entity::{Account, Acknowledgement, Application, Dialect, Key, Partner, Scope, Trunk};
 pub use field::FieldError;
 pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId};
 pub use money::{Currency, Money};

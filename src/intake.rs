@@ -1,9 +1,10 @@
 //! Whatever file people have, as typed rows.
 //!
-//! CSV with `,` `;` or tab, NDJSON, the Partner API's own JSON answer or a
-//! bare JSON array, and gzip of each: told apart by their content, read as a
-//! stream. Text becomes domain types here, and what could mean two things is
-//! refused with what to write instead.
+//! CSV with `,` `;` or tab, NDJSON, the Partner API's own JSON answer in either
+//! dialect or a bare JSON array, and gzip of each: told apart by their content,
+//! read as a stream. The exports of some products are known by their columns
+//! ([`Export`]). Text becomes domain types here, and what could mean two things
+//! is refused with what to write instead.
 //!
 //! Always holds: memory is bounded whatever the file (a record has at most
 //! [`RECORD_BYTES_MAX`] bytes, a file at most [`COLUMNS_MAX`] columns), so a
@@ -13,6 +14,7 @@
 
 mod calls;
 mod csv;
+mod export;
 mod field;
 mod json;
 mod number;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 
 pub use self::calls::{CallsError, CallsRead, Pagination, read_calls};
+pub use self::export::Export;
 pub use self::field::{BadMapping, Field, Mapping};
 use self::rows::Rows;
 use self::source::Text;
@@ -108,6 +111,17 @@ impl<T> Cell<T> {
     }
 }
 
+impl<T> Cell<Option<T>> {
+    /// Empty, where the value is none.
+    fn flatten(self) -> Cell<T> {
+        match self {
+            Cell::Absent => Cell::Absent,
+            Cell::Empty | Cell::Value(None) => Cell::Empty,
+            Cell::Value(Some(value)) => Cell::Value(value),
+        }
+    }
+}
+
 /// Which numbers a row is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Numbers {
@@ -137,6 +151,8 @@ pub struct Fields {
     pub application_name: Cell<Arc<str>>,
     pub trunk: Cell<TrunkId>,
     pub status: Cell<Status>,
+    /// If true, the number is suspended, whatever the status says.
+    pub blocked: Cell<bool>,
     pub state: Cell<State>,
     pub cost: Cell<Arc<str>>,
     pub currency: Cell<Currency>,
@@ -190,7 +206,8 @@ pub enum Format {
         delimiter: u8,
     },
     Ndjson,
-    /// The Partner API's answer, several of them one after the other, or an array.
+    /// The Partner API's answer or one of its like, several of them one after the
+    /// other, or an array.
     Json,
 }
 
@@ -238,6 +255,8 @@ pub struct Summary {
     pub bytes: u64,
     /// As [`Header::unknown`], and for JSON the unknown keys of all rows.
     pub unknown: Vec<String>,
+    /// Whose export it was read as.
+    pub export: Option<Export>,
     /// JSON only: columns of mappings that no row had. (In CSV that is an error.)
     pub unmapped: Vec<String>,
 }
@@ -280,6 +299,8 @@ pub enum IntakeError {
     ColumnsMany,
     #[error("line {line} has a column name of more than {COLUMN_BYTES_MAX} bytes; shorten it")]
     ColumnLong { line: u64 },
+    #[error("the columns could be those of a {} export or of a {} one; ignore what tells one of them with --map 'COLUMN=-'", exports[0], exports[1])]
+    ExportTwo { exports: [Export; 2] },
     #[error("there is no column {column:?} to map; the file's columns are {}", list(columns))]
     MappingUnmatched { column: String, columns: Vec<String> },
     #[error("column {column:?} is mapped twice; keep one of the mappings")]
@@ -398,7 +419,7 @@ fn detect(text: &mut Text<'_>) -> Result<Shape, IntakeError> {
     match head.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => Err(IntakeError::Empty),
         Some(b'[') => Ok(Shape::Json),
-        Some(b'{') if json::holds_data(head) => Ok(Shape::Json),
+        Some(b'{') if json::holds_rows(head) => Ok(Shape::Json),
         Some(b'{') => Ok(Shape::Ndjson),
         Some(_) if head.contains(&0) => {
             let advice = "if it is UTF-16 text, name it with --encoding utf-16le";

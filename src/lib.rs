@@ -3,7 +3,7 @@
 //!
 //! The modules in reading order. Each knows only those before it in
 //! `domain ← {inventory, store, intake, billing} ← checks ← service ← {http, cli}` and
-//! `domain ← wire`; ARCHITECTURE.md draws the picture.
+//! `domain ← {inventory, billing} ← wire ← {http, client}`; ARCHITECTURE.md draws the picture.
 
 pub mod domain;
 
@@ -16,6 +16,8 @@ pub mod intake;
 pub mod billing;
 
 pub mod wire;
+
+pub mod client;
 
 pub mod checks;
 

@@ -31,8 +31,8 @@ use ipnet::IpNet;
 use crate::domain::action::Quarantine;
 use crate::domain::change::Edit;
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Actor, Application, E164, EntityChange, FieldError, Key, KeyId, Partner,
-    PartnerId, PartnerKey, Scope, State, Time, Trunk, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, Dialect, E164, EntityChange, FieldError, Key, KeyId,
+    Partner, PartnerId, PartnerKey, Scope, State, Time, Trunk, Verb,
 };
 use crate::inventory::{NumberRef, Snapshot};
 use crate::store::{Abort, Answered, Entry, Load, Loaded, Store, Target, Transaction};
@@ -230,6 +230,7 @@ pub struct NewKey {
     pub scopes: Vec<Scope>,
     pub expires_at: Option<Time>,
     pub networks: Vec<IpNet>,
+    pub dialect: Dialect,
 }
 
 #[derive(Clone)]
@@ -428,6 +429,7 @@ impl Service {
             expires_at: new.expires_at,
             networks: new.networks,
             revoked_at: None,
+            dialect: new.dialect,
         };
         let done = self.write(Target::Partner(partner), Verb::KeyCreate, |transaction| {
             transaction.put_entity(EntityChange::Key(Edit::created(key.clone())))?;

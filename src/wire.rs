@@ -10,6 +10,27 @@
 //! once for each [`Kind`] and then copies. The text is kept beside the snapshot
 //! whose names it shows and goes with it, and in a snapshot no name changes: it
 //! cannot be stale.
+//!
+//! # The second dialect
+//!
+//! A list has one of two shapes, and never a mixture: the specification's, or
+//! [`ITEMS`], which the platform's SDKs read. What they expect and Rollcall does
+//! not keep is said as follows:
+//!
+//! - `id` is the number, as `e164` is: it is what names a number everywhere.
+//! - `account_id` is the account that holds it, null if none does;
+//!   `trunk_group_id` is `trunk_id`, `monthly_fee` is `monthly_cost`.
+//! - `capabilities` and `voice_enabled` say voice and nothing else: Rollcall
+//!   keeps numbers that calls are routed by, and does not know of messages or fax.
+//! - `setup_fee` is 0 in the number's currency: none is kept, and none charged.
+//! - `status` is `active` or `suspended`; `is_blocked` says the latter again.
+//! - `purchased_at` is `assigned_at`. `created_at` and `updated_at` are the
+//!   earlier and the later of `assigned_at` and the moment it came into its
+//!   state: the first and the last that is kept of it. A new price or route
+//!   moves neither; the entity tag tells whether anything changed.
+//! - `last_billing_date` and `next_billing_date` are null: Rollcall does not bill.
+//!   An expiry is not a billing date, and this shape has no place for it.
+//! - `source` is `rollcall`.
 
 use std::sync::OnceLock;
 
@@ -17,7 +38,7 @@ pub mod costs;
 pub mod past;
 pub mod record;
 
-use crate::domain::{E164, Money, Tags, Time, e164, time};
+use crate::domain::{Dialect, E164, Money, Status, Tags, Time, e164, time};
 use crate::inventory::{Kind, NumberRef, Snapshot};
 
 /// One field of a row.
@@ -43,6 +64,22 @@ pub enum Column {
     QuarantineEndsAt,
     ReservedUntil,
     ReservedFor,
+    // Those of the second dialect alone.
+    Id,
+    AccountId,
+    E164,
+    Capabilities,
+    SetupFee,
+    MonthlyFee,
+    TrunkGroupId,
+    VoiceEnabled,
+    PurchasedAt,
+    CreatedAt,
+    UpdatedAt,
+    IsBlocked,
+    LastBillingDate,
+    NextBillingDate,
+    Source,
 }
 
 use Column as C;
@@ -94,6 +131,81 @@ pub const GLOBAL: &[Column] = EXPORT.split_at(CUSTOMER.len() + 2).0;
 /// One number on its own: that, and its tags.
 pub const SINGLE: &[Column] = EXPORT.split_at(CUSTOMER.len() + 3).0;
 
+/// A number in the second dialect, on both lists.
+pub const ITEMS: &[Column] = &[
+    C::Id,
+    C::AccountId,
+    C::E164,
+    C::Country,
+    C::Region,
+    C::Capabilities,
+    C::Status,
+    C::SetupFee,
+    C::MonthlyFee,
+    C::Currency,
+    C::ApplicationId,
+    C::TrunkGroupId,
+    C::VoiceEnabled,
+    C::Tags,
+    C::PurchasedAt,
+    C::CreatedAt,
+    C::UpdatedAt,
+    C::IsBlocked,
+    C::LastBillingDate,
+    C::NextBillingDate,
+    C::Source,
+];
+
+/// The shape of a list of numbers: of one account's, or of all of a partner's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    pub dialect: Dialect,
+    pub columns: &'static [Column],
+}
+
+impl Shape {
+    pub fn customer(dialect: Dialect) -> Shape {
+        Shape { dialect, columns: if dialect == Dialect::Items { ITEMS } else { CUSTOMER } }
+    }
+
+    pub fn global(dialect: Dialect) -> Shape {
+        Shape { dialect, columns: if dialect == Dialect::Items { ITEMS } else { GLOBAL } }
+    }
+
+    /// As [`ROW_BYTES`].
+    pub fn row_bytes(self) -> usize {
+        match self.dialect {
+            Dialect::Data => ROW_BYTES,
+            Dialect::Items => ROW_BYTES * 3 / 2,
+        }
+    }
+
+    /// What stands before the first row of a page.
+    pub fn begin(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match self.dialect {
+            Dialect::Data => b"{\"data\":[",
+            Dialect::Items => b"{\"items\":[",
+        });
+    }
+
+    /// What stands behind the last row of a page. `owner` is whose numbers they
+    /// are: an account's, or the partner's.
+    pub fn end(self, out: &mut Vec<u8>, total: u64, page: u64, per_page: u64, owner: &str) {
+        match self.dialect {
+            Dialect::Data => json_meta(out, total, page, per_page),
+            Dialect::Items => {
+                for (name, value) in [("],\"page\":", page), (",\"per_page\":", per_page), (",\"total\":", total)] {
+                    out.extend_from_slice(name.as_bytes());
+                    whole(out, value);
+                }
+                out.extend_from_slice(b",\"account_auth_id\":");
+                json_text(out, owner);
+                out.push(b'}');
+            }
+        }
+    }
+}
+
 impl Column {
     /// The name in every format.
     pub fn name(self) -> &'static str {
@@ -118,6 +230,21 @@ impl Column {
             C::QuarantineEndsAt => "quarantine_ends_at",
             C::ReservedUntil => "reserved_until",
             C::ReservedFor => "reserved_for",
+            C::Id => "id",
+            C::AccountId => "account_id",
+            C::E164 => "e164",
+            C::Capabilities => "capabilities",
+            C::SetupFee => "setup_fee",
+            C::MonthlyFee => "monthly_fee",
+            C::TrunkGroupId => "trunk_group_id",
+            C::VoiceEnabled => "voice_enabled",
+            C::PurchasedAt => "purchased_at",
+            C::CreatedAt => "created_at",
+            C::UpdatedAt => "updated_at",
+            C::IsBlocked => "is_blocked",
+            C::LastBillingDate => "last_billing_date",
+            C::NextBillingDate => "next_billing_date",
+            C::Source => "source",
         }
     }
 
@@ -135,8 +262,23 @@ impl Column {
             | C::TrunkId
             | C::MonthlyCost
             | C::Currency
-            | C::Tags => true,
+            | C::Tags
+            | C::AccountId
+            | C::Capabilities
+            | C::SetupFee
+            | C::MonthlyFee
+            | C::TrunkGroupId
+            | C::VoiceEnabled
+            | C::IsBlocked
+            | C::LastBillingDate
+            | C::NextBillingDate
+            | C::Source => true,
             C::Number
+            | C::Id
+            | C::E164
+            | C::PurchasedAt
+            | C::CreatedAt
+            | C::UpdatedAt
             | C::AssignedAt
             | C::ExpiresAt
             | C::State
@@ -151,8 +293,8 @@ impl Column {
         use crate::domain::State;
         let ends = |wanted| if row.state() == wanted { Value::time(row.until()) } else { Value::Null };
         match self {
-            C::Number => Value::Number(row.number()),
-            C::AccountAuthId => Value::text(row.account().map(|account| account.auth_id.as_str())),
+            C::Number | C::Id | C::E164 => Value::Number(row.number()),
+            C::AccountAuthId | C::AccountId => Value::text(row.account().map(|account| account.auth_id.as_str())),
             C::AccountName => Value::text(row.account().map(|account| &*account.name)),
             C::NumberType => Value::Word(row.number_type().as_str()),
             C::Country => row.country().map_or(Value::Null, |country| Value::Code(country.bytes())),
@@ -160,10 +302,13 @@ impl Column {
             C::Status => Value::Word(row.status().as_str()),
             C::ApplicationId => Value::text(row.application().map(|application| application.id.as_str())),
             C::ApplicationName => Value::text(row.application().map(|application| &*application.name)),
-            C::TrunkId => Value::text(row.trunk().map(|trunk| trunk.id.as_str())),
-            C::MonthlyCost => row.cost().map_or(Value::Null, Value::Money),
+            C::TrunkId | C::TrunkGroupId => Value::text(row.trunk().map(|trunk| trunk.id.as_str())),
+            C::MonthlyCost | C::MonthlyFee => row.cost().map_or(Value::Null, Value::Money),
+            C::SetupFee => row.cost().map_or(Value::Null, |cost| Value::Money(Money { minor: 0, ..cost })),
             C::Currency => row.cost().map_or(Value::Null, Value::Currency),
-            C::AssignedAt => Value::time(row.assigned_at()),
+            C::AssignedAt | C::PurchasedAt => Value::time(row.assigned_at()),
+            C::CreatedAt => Value::Time(row.assigned_at().map_or(row.since(), |at| at.min(row.since()))),
+            C::UpdatedAt => Value::Time(row.assigned_at().map_or(row.since(), |at| at.max(row.since()))),
             C::ExpiresAt => Value::time(row.expires_at()),
             C::Tags => Value::Tags(row.tags()),
             C::State => Value::Word(row.state().as_str()),
@@ -171,6 +316,11 @@ impl Column {
             C::QuarantineEndsAt => ends(State::Quarantined),
             C::ReservedUntil => ends(State::Reserved),
             C::ReservedFor => Value::text(row.reserved_for().map(|account| account.auth_id.as_str())),
+            C::Capabilities => Value::Capabilities,
+            C::VoiceEnabled => Value::Flag(true),
+            C::IsBlocked => Value::Flag(row.status() == Status::Suspended),
+            C::LastBillingDate | C::NextBillingDate => Value::Null,
+            C::Source => Value::Word("rollcall"),
         }
     }
 }
@@ -187,6 +337,9 @@ enum Value<'a> {
     Currency(Money),
     Time(Time),
     Tags(Tags),
+    Flag(bool),
+    /// What a number can carry: voice, and nothing else that is known of.
+    Capabilities,
 }
 
 impl<'a> Value<'a> {
@@ -199,7 +352,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The bytes a row takes at the most in ordinary inventories; for sizing buffers.
+/// The bytes a row takes at the most in ordinary inventories; for sizing
+/// buffers. A row of the second dialect takes half as much again.
 pub const ROW_BYTES: usize = 400;
 
 /// How rows are put into text.
@@ -250,6 +404,11 @@ impl Form {
                 out.push(b']');
             }
             (Form::Csv, Value::Tags(tags)) => csv_text(out, &tags.iter().collect::<Vec<_>>().join(";")),
+            (_, Value::Flag(flag)) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
+            (Form::Json, Value::Capabilities) => {
+                out.extend_from_slice(br#"{"voice":true,"sms":false,"mms":false,"fax":false}"#);
+            }
+            (Form::Csv, Value::Capabilities) => out.extend_from_slice(b"voice"),
             (_, Value::Word(word)) => self.plain(out, word.as_bytes()),
             (_, Value::Code(code)) => self.plain(out, code),
             (_, Value::Number(number)) => self.plain(out, number.ascii(&mut [0; e164::TEXT_MAX])),

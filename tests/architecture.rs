@@ -62,6 +62,7 @@ fn layers_know_only_those_before_them() {
         ("billing", &["domain", "billing"]),
         ("checks", &["domain", "inventory", "checks"]),
         ("wire", &["domain", "inventory", "billing", "wire"]),
+        ("client", &["domain", "wire", "client"]),
         ("service", &["domain", "inventory", "store", "intake", "billing", "checks", "service"]),
         ("config", &["domain", "store", "config"]),
         ("http", &["domain", "inventory", "billing", "checks", "wire", "service", "config", "http"]),

@@ -14,7 +14,7 @@ use super::serve;
 use super::{CliError, Global, Outcome};
 use crate::config::LogFilter;
 use crate::demo;
-use crate::domain::{Actor, PartnerId, Scope, Time};
+use crate::domain::{Actor, Dialect, PartnerId, Scope, Time};
 use crate::http;
 use crate::service::import::Progress;
 use crate::service::{NewKey, Service};
@@ -123,7 +123,8 @@ fn credentials(service: &Service, path: &Path) -> Result<BTreeMap<PartnerId, Str
     let mut credentials = BTreeMap::new();
     for partner in demo::partners() {
         let scopes = vec![Scope::Read, Scope::Manage];
-        let new = NewKey { name: "demo".into(), scopes, expires_at: None, networks: Vec::new() };
+        let new =
+            NewKey { name: "demo".into(), scopes, expires_at: None, networks: Vec::new(), dialect: Dialect::Data };
         let (_, token) = service.key_create(&partner.auth_id, new)?.value;
         credentials.insert(partner.auth_id, token.reveal().to_owned());
     }

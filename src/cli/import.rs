@@ -110,6 +110,9 @@ impl Import {
         {
             write_rejects(path, &input, &options, &report)?;
         }
+        if let Some(export) = &report.export {
+            output::note(&format!("read as a {export} export: docs/import.md says what its columns mean"));
+        }
         if global.json {
             output::json(&report)?;
         } else {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
-use crate::domain::{self, KeyId, Scope, Time};
+use crate::domain::{self, Dialect, KeyId, Scope, Time};
 use crate::service::NewKey;
 use crate::store::Open;
 
@@ -30,6 +30,9 @@ pub enum Key {
         /// A network it may be used from; may be repeated
         #[arg(long, value_name = "CIDR", value_parser = parse_network)]
         network: Vec<IpNet>,
+        /// How lists of numbers are answered: data (the specification's), or items (what the platform's SDKs read)
+        #[arg(long, value_name = "data|items", default_value = "data", value_parser = parse_dialect)]
+        dialect: Dialect,
     },
     /// List a partner's keys, without their tokens
     List {
@@ -52,6 +55,10 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
     Scope::parse(text.trim()).ok_or_else(|| "must be read or manage".to_owned())
 }
 
+fn parse_dialect(text: &str) -> Result<Dialect, String> {
+    Dialect::parse(text.trim()).ok_or_else(|| "must be data or items".to_owned())
+}
+
 /// A network, or one address as the network of itself.
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
@@ -65,13 +72,13 @@ impl Key {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
         match self {
-            Key::Create { of, name, mut scope, expires, network } => {
+            Key::Create { of, name, mut scope, expires, network, dialect } => {
                 scope.sort();
                 scope.dedup();
                 if expires.is_some_and(|end| end <= Time::now()) {
                     return Err(CliError::Usage("--expires must be in the future".to_owned()));
                 }
-                let new = NewKey { name, scopes: scope, expires_at: expires, networks: network };
+                let new = NewKey { name, scopes: scope, expires_at: expires, networks: network, dialect };
                 let (key, token) = service.key_create(&of.partner, new)?.value;
                 if global.json {
                     output::json(&json!({
@@ -107,6 +114,7 @@ impl Key {
                             "name": key.name,
                             "scopes": key.scopes,
                             "networks": key.networks,
+                            "dialect": key.dialect,
                             "created_at": key.created_at,
                             "expires_at": key.expires_at,
                             "revoked_at": key.revoked_at,
@@ -128,10 +136,11 @@ impl Key {
                             (None, None) => "live".to_owned(),
                         };
                         let used = uses.get(&key.id).map_or("never".to_owned(), ToString::to_string);
-                        vec![key.id.to_string(), key.name.to_string(), scopes.join(","), status, used]
+                        let dialect = key.dialect.to_string();
+                        vec![key.id.to_string(), key.name.to_string(), scopes.join(","), dialect, status, used]
                     };
                     let rows: Vec<_> = keys.iter().map(row).collect();
-                    output::table(&["KEY ID", "NAME", "SCOPES", "STATUS", "LAST USED"], &rows)?;
+                    output::table(&["KEY ID", "NAME", "SCOPES", "DIALECT", "STATUS", "LAST USED"], &rows)?;
                 }
             }
             Key::Revoke { of, key, key_id } => {

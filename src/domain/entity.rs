@@ -97,6 +97,19 @@ pub enum Scope {
 
 words!(Scope: Read "read", Manage "manage");
 
+/// In which of the platform's two shapes lists of numbers are answered.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// `data` and `meta`: the specification's.
+    #[default]
+    Data,
+    /// `items`, with the paging beside them: what the platform's SDKs read.
+    Items,
+}
+
+words!(Dialect: Data "data", Items "items");
+
 /// One of a partner's credentials. The token itself is not kept, only its
 /// SHA-256, so it is shown once and can only be replaced.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -114,6 +127,16 @@ pub struct Key {
     pub networks: Vec<IpNet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Time>,
+    /// How it is answered. The log says it only where it is not the default,
+    /// so that entries of before there was a choice have the bytes they had.
+    #[serde(default, skip_serializing_if = "Dialect::is_default")]
+    pub dialect: Dialect,
+}
+
+impl Dialect {
+    fn is_default(&self) -> bool {
+        *self == Dialect::default()
+    }
 }
 
 impl Key {

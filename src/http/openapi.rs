@@ -129,6 +129,8 @@ fn described() -> Value {
             "schemas": {
                 "CustomerNumber": row_schema(wire::CUSTOMER),
                 "Number": row_schema(wire::GLOBAL),
+                "Item": row_schema(wire::ITEMS),
+                "ItemPage": item_page(),
                 "SingleNumber": row_schema(wire::SINGLE),
                 "Account": object(&[
                     ("account_auth_id", json!({ "type": "string" })),
@@ -305,12 +307,13 @@ fn list_of_numbers(id: &str, summary: &str, takes: Takes, schema: &str, columns:
         errors.insert(2, "404");
     }
     let header: Vec<&str> = columns.iter().map(|column| column.name()).collect();
+    let own = list_of(schema);
     let ok = json!({
         "description": "A page of numbers in ascending order of the number, or of `sort`. As CSV or NDJSON, all of them.",
         "headers": headers(true),
         "content": {
             "application/json": {
-                "schema": list_of(schema),
+                "schema": { "oneOf": [own, { "$ref": "#/components/schemas/ItemPage" }] },
                 "example": { "data": [sample(columns)], "meta": { "total": 1, "page": 1, "per_page": 20 } },
             },
             "text/csv": { "schema": { "type": "string" }, "example": format!("{}\r\n", header.join(",")) },
@@ -323,6 +326,12 @@ fn list_of_numbers(id: &str, summary: &str, takes: Takes, schema: &str, columns:
         "operationId": id,
         "tags": ["Phone numbers"],
         "summary": summary,
+        "description": format!(
+            "A key that was made with `--dialect items` is answered in the shape that the platform's SDKs read (`ItemPage`), and may \
+             also send their parameters: `limit` and `offset`, a multiple of it, instead of `per_page` and `page`, and \
+             `include_subaccounts`{}. The two shapes are never mixed.",
+            if takes == Takes::Customer { ", which changes nothing here" } else { "=true" }
+        ),
         "parameters": all,
         "responses": responses,
     })
@@ -636,6 +645,26 @@ fn list_of(schema: &str) -> Value {
     ])
 }
 
+/// A list in the second dialect. Its example stands in the schema, for the
+/// operations have the first dialect's.
+fn item_page() -> Value {
+    let mut page = object(&[
+        ("items", json!({ "type": "array", "items": { "$ref": "#/components/schemas/Item" } })),
+        ("page", json!({ "type": "integer" })),
+        ("per_page", json!({ "type": "integer" })),
+        ("total", json!({ "type": "integer", "description": "All matching rows on all pages, exactly." })),
+        (
+            "account_auth_id",
+            json!({ "type": "string", "description": "Whose numbers these are: the customer's id, or the partner's." }),
+        ),
+    ]);
+    page["description"] = json!("How a list of numbers is answered to a key of the dialect `items`.");
+    page["examples"] = json!([{
+        "items": [sample(wire::ITEMS)], "page": 1, "per_page": 20, "total": 1, "account_auth_id": "MA_48149cf4",
+    }]);
+    page
+}
+
 /// An object that has exactly these keys.
 fn object(properties: &[(&str, Value)]) -> Value {
     let required: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
@@ -682,6 +711,22 @@ fn column_schema(column: Column) -> Value {
             "description": "Where it is in its life.",
         }),
         Column::ReservedFor => nullable("The account it is promised to."),
+        Column::Id => json!({ "type": "string", "description": "What names the number: the same as `e164`." }),
+        Column::AccountId => nullable("The customer that holds it; null if none does."),
+        Column::E164 => column_schema(Column::Number),
+        Column::Capabilities => {
+            object(&["voice", "sms", "mms", "fax"].map(|name| (name, json!({ "const": name == "voice" }))))
+        }
+        Column::SetupFee => json!({ "type": ["number", "null"], "description": "Always 0, in the number's currency." }),
+        Column::MonthlyFee => column_schema(Column::MonthlyCost),
+        Column::TrunkGroupId => nullable("The SIP trunk it is on."),
+        Column::VoiceEnabled => json!({ "const": true }),
+        Column::PurchasedAt => time("When it was assigned to this customer."),
+        Column::CreatedAt => time("The first moment that is kept of it: assigned, or come into its state."),
+        Column::UpdatedAt => time("The last such moment. A new price or route does not move it."),
+        Column::IsBlocked => json!({ "type": "boolean", "description": "Whether `status` is suspended." }),
+        Column::LastBillingDate | Column::NextBillingDate => json!({ "type": "null", "description": "Not kept here." }),
+        Column::Source => json!({ "const": "rollcall" }),
     }
 }
 
@@ -704,7 +749,22 @@ fn sample(columns: &[Column]) -> Value {
         Column::Tags => json!(["support"]),
         Column::State => json!("active"),
         Column::Since => json!("2026-02-01T10:00:00Z"),
-        Column::ExpiresAt | Column::QuarantineEndsAt | Column::ReservedUntil | Column::ReservedFor => Value::Null,
+        Column::Id | Column::E164 => json!("+912271264217"),
+        Column::AccountId => json!("MA_48149cf4"),
+        Column::Capabilities => json!({ "voice": true, "sms": false, "mms": false, "fax": false }),
+        Column::SetupFee => json!(0.00),
+        Column::MonthlyFee => json!(500.00),
+        Column::TrunkGroupId => json!("trunk_xyz"),
+        Column::VoiceEnabled => json!(true),
+        Column::PurchasedAt | Column::CreatedAt | Column::UpdatedAt => json!("2026-02-01T10:00:00Z"),
+        Column::IsBlocked => json!(false),
+        Column::Source => json!("rollcall"),
+        Column::ExpiresAt
+        | Column::QuarantineEndsAt
+        | Column::ReservedUntil
+        | Column::ReservedFor
+        | Column::LastBillingDate
+        | Column::NextBillingDate => Value::Null,
     };
     let row: Map<String, Value> = columns.iter().map(|&column| (column.name().to_owned(), value(column))).collect();
     Value::Object(row)

@@ -1,5 +1,5 @@
-//! The Partner API: the two endpoints of the specification, and two more in
-//! their style.
+//! The Partner API: the two endpoints of the specification, in the dialect of
+//! the key that asks, and two more in their style, which have one shape only.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,9 +16,9 @@ use http_body::Frame;
 use super::error::ApiError;
 use super::query::{ListQuery, Takes};
 use super::{App, past, peer};
-use crate::domain::{E164, Scope, Time};
+use crate::domain::{Dialect, E164, Scope, Time};
 use crate::inventory::{Snapshot, Walk};
-use crate::wire::{self, Column, Form, Writer};
+use crate::wire::{self, Form, Shape, Writer};
 
 pub const VARY: HeaderValue = HeaderValue::from_static("X-Auth-ID, X-Auth-Token, Accept");
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
@@ -101,33 +101,38 @@ pub async fn customer(
     let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
     let known = account.ok().and_then(|Path(id)| access.snapshot.accounts.get(&id));
     let account = known.ok_or_else(ApiError::not_found)?.auth_id.clone();
-    let mut query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Customer)?;
+    let dialect = access.dialect;
+    let mut query = ListQuery::parse_in(request.uri().query().unwrap_or_default(), Takes::Customer, dialect)?;
     query.filter.account = Some(account.as_str().into());
     let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
     // It may not have existed then.
     snapshot.accounts.get(account.as_str()).ok_or_else(ApiError::not_found)?;
-    list(snapshot, query, wire::CUSTOMER, &request)
+    list(snapshot, query, Shape::customer(dialect), account.as_str(), &request)
 }
 
 /// GET /api/v1/partner/numbers
 pub async fn global(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Global)?;
+    let dialect = access.dialect;
+    let query = ListQuery::parse_in(request.uri().query().unwrap_or_default(), Takes::Global, dialect)?;
+    let owner = access.snapshot.partner.auth_id.clone();
     let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
-    list(snapshot, query, wire::GLOBAL, &request)
+    list(snapshot, query, Shape::global(dialect), owner.as_str(), &request)
 }
 
-/// `snapshot` is of the time that the query asks about.
+/// Answers a list. `snapshot` is of the time that the query asks about, `owner`
+/// is whose numbers they are.
 fn list(
     snapshot: Arc<Snapshot>,
     query: ListQuery,
-    columns: &'static [Column],
+    shape: Shape,
+    owner: &str,
     request: &Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
     // What time alone does has happened up to then, and no further.
     let now = query.as_of.unwrap_or_else(Time::now);
     let format = Format::negotiate(request.headers());
-    let mut tag = entity_tag(&snapshot, format, now);
+    let mut tag = list_tag(&snapshot, format, shape.dialect, now);
     if let Some(time) = query.as_of {
         // The present may be the same version; it shows another moment.
         tag = past::tag(&tag, time);
@@ -136,20 +141,20 @@ fn list(
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
     if format != Format::Json {
-        let stream = Rows::new(snapshot, query, columns, format, now);
+        let stream = Rows::new(snapshot, query, shape, format, now);
         return Ok(answer(StatusCode::OK, Body::new(stream), tag, Some(format)));
     }
     let selection = snapshot.select(&query.filter, query.order, query.window(), now);
-    let mut out = Vec::with_capacity(128 + selection.rows.len() * wire::ROW_BYTES);
-    out.extend_from_slice(b"{\"data\":[");
-    let mut writer = Writer::new(&snapshot, format.form(), columns);
+    let mut out = Vec::with_capacity(128 + selection.rows.len() * shape.row_bytes());
+    shape.begin(&mut out);
+    let mut writer = Writer::new(&snapshot, format.form(), shape.columns);
     for (at, &row) in selection.rows.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
         writer.row(&mut out, row);
     }
-    wire::json_meta(&mut out, selection.total, query.page, query.per_page);
+    shape.end(&mut out, selection.total, query.page, query.per_page, owner);
     let links = query.links(request.uri().path(), &selection);
     let mut response = answer(StatusCode::OK, Body::from(out), tag, Some(format));
     if let Ok(links) = HeaderValue::from_maybe_shared(Bytes::from(links)) {
@@ -230,6 +235,11 @@ pub(super) fn refuse_parameters(query: &str) -> Result<(), ApiError> {
 /// last change, the last moment at which the clock alone changed something,
 /// the format, and the program that wrote it.
 pub(super) fn entity_tag(snapshot: &Snapshot, format: Format, now: Time) -> HeaderValue {
+    list_tag(snapshot, format, Dialect::Data, now)
+}
+
+/// The same of an answer that another dialect has in another shape.
+fn list_tag(snapshot: &Snapshot, format: Format, dialect: Dialect, now: Time) -> HeaderValue {
     let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
     let epoch = snapshot.epoch(now).map_or(0, Time::seconds);
     // By hand: `format!` takes longer than looking up the page.
@@ -240,7 +250,11 @@ pub(super) fn entity_tag(snapshot: &Snapshot, format: Format, now: Time) -> Head
     hex(&mut tag, head, 16);
     tag.push(b'-');
     hex(&mut tag, epoch as u64, 1);
-    tag.extend_from_slice(&[b'-', format.letter() as u8, b'-']);
+    tag.extend_from_slice(&[b'-', format.letter() as u8]);
+    if dialect == Dialect::Items {
+        tag.push(b'i');
+    }
+    tag.push(b'-');
     tag.extend_from_slice(crate::BUILD.as_bytes());
     tag.push(b'"');
     HeaderValue::from_bytes(&tag).expect("hexadecimal digits and a version")
@@ -280,7 +294,7 @@ pub(super) fn answer(status: StatusCode, body: Body, tag: HeaderValue, format: O
 struct Rows {
     snapshot: Arc<Snapshot>,
     walk: Walk,
-    columns: &'static [Column],
+    shape: Shape,
     format: Format,
     begun: bool,
 }
@@ -289,9 +303,9 @@ struct Rows {
 const CHUNK_ROWS: usize = 256;
 
 impl Rows {
-    fn new(snapshot: Arc<Snapshot>, query: ListQuery, columns: &'static [Column], format: Format, now: Time) -> Rows {
+    fn new(snapshot: Arc<Snapshot>, query: ListQuery, shape: Shape, format: Format, now: Time) -> Rows {
         let walk = snapshot.walk(query.filter, query.order, query.after, now);
-        Rows { snapshot, walk, columns, format, begun: false }
+        Rows { snapshot, walk, shape, format, begun: false }
     }
 }
 
@@ -301,13 +315,13 @@ impl http_body::Body for Rows {
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let rows = self.get_mut();
-        let mut out = Vec::with_capacity(CHUNK_ROWS * wire::ROW_BYTES);
+        let mut out = Vec::with_capacity(CHUNK_ROWS * rows.shape.row_bytes());
         if !rows.begun && rows.format == Format::Csv {
-            wire::csv_header(&mut out, rows.columns);
+            wire::csv_header(&mut out, rows.shape.columns);
         }
         rows.begun = true;
         let next = if rows.walk.done() { Vec::new() } else { rows.walk.next(&rows.snapshot, CHUNK_ROWS) };
-        let mut writer = Writer::new(&rows.snapshot, rows.format.form(), rows.columns);
+        let mut writer = Writer::new(&rows.snapshot, rows.format.form(), rows.shape.columns);
         for row in next {
             writer.row(&mut out, row);
             if rows.format != Format::Csv {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use crate::billing::{BadMonth, Month, Proration};
 use crate::domain::field::code;
 use crate::domain::time::BadTime;
-use crate::domain::{E164, FieldError, Time};
+use crate::domain::{Dialect, E164, FieldError, Time};
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError, Selection, Window, parse_after};
 use crate::service::jobs::RowResult;
 
@@ -15,6 +15,10 @@ use crate::wire::whole;
 
 pub const PER_PAGE_DEFAULT: u64 = 20;
 pub const PER_PAGE_MAX: u64 = 100;
+
+/// What the platform's SDKs send besides the specification's own parameters.
+/// Taken from keys of their dialect.
+pub const SDK: [&str; 3] = ["limit", "offset", "include_subaccounts"];
 
 /// Which rows of which page, in which order.
 #[derive(Debug)]
@@ -72,6 +76,11 @@ impl Takes {
 impl ListQuery {
     /// Reads a query string. All that is wrong with it is reported at once.
     pub fn parse(query: &str, takes: Takes) -> Result<ListQuery, ApiError> {
+        ListQuery::parse_in(query, takes, Dialect::Data)
+    }
+
+    /// The same of a key whose dialect has parameters of its own.
+    pub fn parse_in(query: &str, takes: Takes, dialect: Dialect) -> Result<ListQuery, ApiError> {
         let mut list = ListQuery {
             filter: Filter::default(),
             order: Order::default(),
@@ -86,6 +95,10 @@ impl ListQuery {
         let mut errors: Vec<FieldError> = Vec::new();
         let mut seen: Vec<Cow<'_, str>> = Vec::new();
         let mut paged = false;
+        let own = dialect == Dialect::Items && matches!(takes, Takes::Global | Takes::Customer);
+        let sdk: &[&str] = if own { &SDK } else { &[] };
+        let mut limit = None;
+        let mut offset = None;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if seen.contains(&name) {
                 errors.push(FieldError::new(&name, code::REPEATED, "must be given once", &value));
@@ -124,6 +137,22 @@ impl ListQuery {
                         }
                     }
                 }
+                "limit" if !sdk.is_empty() => match bounded(&value, 1, PER_PAGE_MAX) {
+                    Some(rows) => limit = Some(rows),
+                    None => {
+                        let message = format!("must be between 1 and {PER_PAGE_MAX}");
+                        errors.push(FieldError::new("limit", code::OUT_OF_RANGE, message, &value));
+                    }
+                },
+                "offset" if !sdk.is_empty() => match bounded(&value, 0, u64::MAX) {
+                    Some(rows) => offset = Some(rows),
+                    None => errors.push(FieldError::new("offset", code::OUT_OF_RANGE, "must be 0 or more", &value)),
+                },
+                "include_subaccounts" if !sdk.is_empty() => {
+                    if let Err(error) = subaccounts(&value, takes) {
+                        errors.push(error);
+                    }
+                }
                 "as_of" if matches!(takes, Takes::Global | Takes::Customer) => {
                     if !value.is_empty() {
                         match as_of(&value) {
@@ -143,12 +172,30 @@ impl ListQuery {
                         Ok(()) => list.keep(name, &value),
                         Err(QueryError::Value(error)) => errors.push(error),
                         Err(QueryError::Unknown) => {
-                            let known: Vec<&str> = takes.names().collect();
+                            let known: Vec<&str> = takes.names().chain(sdk.iter().copied()).collect();
                             errors.push(unknown(name, &value, &known));
                         }
                     }
                 }
             }
+        }
+        if let Some(rows) = limit {
+            if list.sized {
+                let message = "cannot be given together with per_page, which says the same";
+                errors.push(FieldError::new("limit", code::CONFLICT, message, &rows.to_string()));
+            }
+            list.per_page = rows;
+            list.sized = true;
+        }
+        if let Some(rows) = offset {
+            let conflict = |message: &str| FieldError::new("offset", code::CONFLICT, message, &rows.to_string());
+            if paged {
+                errors.push(conflict("cannot be given together with page"));
+            } else if rows % list.per_page != 0 {
+                errors.push(conflict("must be a multiple of limit, for rows come in pages"));
+            }
+            list.page = rows / list.per_page + 1;
+            paged = true;
         }
         if let (Some(after), true) = (list.after, errors.is_empty()) {
             let value = after.to_string();
@@ -379,6 +426,18 @@ fn per_page_of(value: &str) -> Result<u64, FieldError> {
 enum Target {
     Page(u64),
     After(E164),
+}
+
+/// Accounts have no accounts below them here, so on a customer's list it asks
+/// for nothing. The partner's is of its customers' numbers and its own stock:
+/// leaving theirs out is another list.
+fn subaccounts(value: &str, takes: Takes) -> Result<(), FieldError> {
+    let message = match (value, takes) {
+        ("" | "true", _) | ("false", Takes::Customer) => return Ok(()),
+        ("false", _) => "cannot be false: this list is of all accounts; ask for assigned=false",
+        _ => "must be true or false",
+    };
+    Err(FieldError::new("include_subaccounts", code::INVALID, message, value))
 }
 
 /// A whole number written in ASCII digits alone, within bounds.

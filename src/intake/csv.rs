@@ -6,11 +6,11 @@
 
 use std::ops::ControlFlow;
 
-use super::field::{self, Role};
+use super::field;
 use super::rows::{Rows, Takes};
 use super::source::Text;
 use super::value::Raw;
-use super::{COLUMNS_MAX, Extract, Field, Format, Header, IntakeError, Item, Options, number};
+use super::{COLUMNS_MAX, Export, Extract, Field, Format, Header, IntakeError, Item, Options, number};
 
 /// Where a cell is in its record, quotes and all.
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +171,8 @@ fn read_header(text: &mut Text<'_>, options: &Options, spans: &mut Vec<Span>) ->
         let mut scratch = String::new();
         let name = |span: &Span| unquote(span.of(record), &mut scratch).trim().to_owned();
         let names: Vec<String> = spans.iter().take(COLUMNS_MAX + 1).map(name).collect();
-        let known = names.iter().filter(|name| matches!(field::role(name, &options.mappings), Role::Field(_))).count();
+        let export = Export::of(names.iter().map(String::as_str), &options.mappings).ok().flatten();
+        let known = names.iter().filter(|name| field::role(name, &options.mappings, export).field().is_some()).count();
         let rank = (known, names.len());
         if best.as_ref().is_none_or(|(best, _)| rank > *best) {
             best = Some((rank, Dialect { delimiter, len, names }));
@@ -182,13 +183,14 @@ fn read_header(text: &mut Text<'_>, options: &Options, spans: &mut Vec<Span>) ->
 
 /// Resolves the header's names and refuses what rows could not be read by.
 fn check_header(text: &Text<'_>, names: &[String], rows: &mut Rows<'_>) -> Result<(), IntakeError> {
+    rows.recognise(names.iter().map(String::as_str))?;
     let mut holders: [Option<&str>; Field::COUNT] = [None; Field::COUNT];
     for name in names {
         if name.replace("\r\n", "").contains('\r') {
             return Err(IntakeError::LineEnds);
         }
         let at = rows.column_add(name, text.line())?;
-        if let Role::Field(field) = rows.role(at) {
+        if let Some(field) = rows.role(at).field() {
             if let Some(first) = holders[field as usize] {
                 return Err(IntakeError::ColumnTwice { field, first: first.to_owned(), second: name.clone() });
             }

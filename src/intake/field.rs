@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::IntakeError;
+use super::{Export, IntakeError};
 use crate::domain::number::words;
 
 /// What a column can be read as.
@@ -16,6 +16,7 @@ pub enum Field {
     ApplicationName,
     TrunkId,
     Status,
+    Blocked,
     State,
     MonthlyCost,
     Currency,
@@ -40,6 +41,7 @@ words!(Field:
     ApplicationName "application_name",
     TrunkId "trunk_id",
     Status "status",
+    Blocked "is_blocked",
     State "state",
     MonthlyCost "monthly_cost",
     Currency "currency",
@@ -107,7 +109,7 @@ impl FromStr for Mapping {
 }
 
 /// A column's name as names are compared: without case and spaces around it.
-fn folded(name: &str) -> String {
+pub(super) fn folded(name: &str) -> String {
     name.trim().to_lowercase()
 }
 
@@ -125,16 +127,36 @@ pub(super) fn check_mappings(mappings: &[Mapping]) -> Result<(), IntakeError> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Role {
     Field(Field),
+    /// The same, in the words of the product whose export it is.
+    Exported(Field, Export),
     Ignored,
     Unknown,
 }
 
-pub(super) fn role(name: &str, mappings: &[Mapping]) -> Role {
+impl Role {
+    /// The field that is read from the column.
+    pub fn field(self) -> Option<Field> {
+        match self {
+            Role::Field(field) | Role::Exported(field, _) => Some(field),
+            Role::Ignored | Role::Unknown => None,
+        }
+    }
+}
+
+pub(super) fn role(name: &str, mappings: &[Mapping], export: Option<Export>) -> Role {
     let name = folded(name);
     if let Some(mapping) = mappings.iter().find(|mapping| folded(&mapping.column) == name) {
         return mapping.field.map_or(Role::Ignored, Role::Field);
     }
-    Field::of_column(&name).map_or(Role::Unknown, Role::Field)
+    let ours = Field::of_column(&name);
+    let Some(export) = export else {
+        return ours.map_or(Role::Unknown, Role::Field);
+    };
+    match export.column(&name) {
+        Some(None) => Role::Ignored,
+        Some(Some(field)) => Role::Exported(field, export),
+        None => ours.map_or(Role::Unknown, |field| Role::Exported(field, export)),
+    }
 }
 
 /// The columns of mappings that are not among these names.
@@ -179,7 +201,22 @@ mod tests {
             ("phone", Role::Unknown),
             ("", Role::Unknown),
         ] {
-            assert_eq!(role(name, &mappings), expected, "column: {name:?}");
+            assert_eq!(role(name, &mappings, None), expected, "column: {name:?}");
+        }
+    }
+
+    #[test]
+    fn columns_of_an_export_are_known_by_its_names_and_ours() {
+        let mappings = ["alias=tags".parse().expect("a mapping")];
+        for (name, expected) in [
+            ("Number", Role::Exported(Field::Number, Export::Plivo)),
+            ("sub_account", Role::Exported(Field::AccountAuthId, Export::Plivo)),
+            ("currency", Role::Exported(Field::Currency, Export::Plivo)),
+            ("renewal_date", Role::Ignored),
+            ("alias", Role::Field(Field::Tags)),
+            ("colour", Role::Unknown),
+        ] {
+            assert_eq!(role(name, &mappings, Some(Export::Plivo)), expected, "column: {name:?}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! that one row at a time is in memory; `serde_json` then judges each row.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -17,10 +18,14 @@ use super::source::Text;
 use super::value::Raw;
 use super::{DEPTH_MAX, Extract, Format, Header, IntakeError, Item};
 
-/// Whether a text that begins with `{` is the Partner API's answer: its
-/// outermost object has a key `data` that holds an array. Looks at the
-/// beginning only, so it must bear text that is cut off, or no JSON at all.
-pub(super) fn holds_data(head: &[u8]) -> bool {
+/// Under which keys answers have their rows: the Partner API's in its two
+/// dialects, Plivo's and Twilio's.
+const ROWS: [&str; 4] = ["data", "items", "objects", "incoming_phone_numbers"];
+
+/// Whether a text that begins with `{` is an answer: its outermost object has a
+/// key of [`ROWS`] that holds an array. Looks at the beginning only, so it must
+/// bear text that is cut off, or no JSON at all.
+pub(super) fn holds_rows(head: &[u8]) -> bool {
     let mut depth = 0_usize;
     let mut at = 0;
     while at < head.len() {
@@ -38,7 +43,8 @@ pub(super) fn holds_data(head: &[u8]) -> bool {
                 };
                 let after: Vec<u8> =
                     head[at + len..].iter().copied().filter(|byte| !byte.is_ascii_whitespace()).take(2).collect();
-                if depth == 1 && &head[at..at + len] == b"\"data\"" && after == b":[" {
+                let key = &head[at + 1..at + len - 1];
+                if depth == 1 && ROWS.iter().any(|name| name.as_bytes() == key) && after == b":[" {
                     return true;
                 }
                 at += len - 1;
@@ -146,6 +152,20 @@ pub(super) fn problem(error: &serde_json::Error) -> String {
     }
 }
 
+/// The keys of a row, if it is an object.
+fn keys_of(text: &str) -> Option<Vec<String>> {
+    let row: HashMap<String, IgnoredAny> = serde_json::from_str(text).ok()?;
+    Some(row.into_keys().collect())
+}
+
+/// Finds out by the first row whose export the file is.
+fn recognise(text: &str, rows: &mut Rows<'_>) -> Result<(), IntakeError> {
+    match keys_of(text) {
+        Some(keys) => rows.recognise(keys.iter().map(String::as_str)),
+        None => Ok(()),
+    }
+}
+
 struct Object<'r, 'a> {
     rows: &'r mut Rows<'a>,
     failure: &'r mut Option<IntakeError>,
@@ -188,7 +208,7 @@ impl<'de> Visitor<'de> for Object<'_, '_> {
                     Err(_) => Raw::Broken,
                 },
                 b'n' => Raw::Null,
-                b't' | b'f' => Raw::Bool,
+                first @ (b't' | b'f') => Raw::Bool(first == b't'),
                 b'[' => Raw::List(text),
                 b'{' => Raw::Object,
                 _ => Raw::Number(text),
@@ -216,6 +236,9 @@ pub(super) fn read_lines(
             continue;
         }
         rows.begin(line);
+        if !rows.recognised() {
+            recognise(record, rows)?;
+        }
         let item = match row_cells(record, rows) {
             Ok(()) => rows.finish(),
             Err(Failure::NoObject) => rows.abandon(record, NO_OBJECT.to_owned()),
@@ -251,6 +274,9 @@ pub(super) fn read_documents(
         element += 1;
         rows.begin(element);
         let record = documents.text.text(len)?;
+        if !rows.recognised() {
+            recognise(record, rows)?;
+        }
         let item = match row_cells(record, rows) {
             Ok(()) => rows.finish(),
             Err(Failure::NoObject) => rows.abandon(record, NO_OBJECT.to_owned()),
@@ -323,7 +349,7 @@ impl<'t, 'a> Documents<'t, 'a> {
                 }
 
                 (Place::Object { data: false, .. }, Some(b'}')) => {
-                    return Err(self.syntax("the answer has no array \"data\"".to_owned()));
+                    return Err(self.syntax("the answer has no array \"data\" or \"items\"".to_owned()));
                 }
                 (Place::Object { data: true, .. }, Some(b'}')) => self.enter(Place::Between),
                 (Place::Object { first: true, data }, Some(_)) => self.member(data)?,
@@ -359,12 +385,12 @@ impl<'t, 'a> Documents<'t, 'a> {
         }
         self.text.consume(1);
         let byte = self.text.skip_space()?;
-        if key == "data" {
+        if ROWS.contains(&key.as_str()) {
             if data {
-                return Err(self.syntax("the answer has \"data\" twice".to_owned()));
+                return Err(self.syntax(format!("the answer has rows twice, again under {key:?}")));
             }
             if byte != Some(b'[') {
-                return Err(self.syntax("\"data\" must be an array of rows".to_owned()));
+                return Err(self.syntax(format!("{key:?} must be an array of rows")));
             }
             self.enter(Place::Array { first: true, within: true });
             return Ok(());

@@ -1,5 +1,6 @@
 //! Cells that hold numbers: one, or a block.
 
+use super::export::Bare;
 use super::value::{Fault, Raw};
 use super::{BLOCK_NUMBERS_MAX, Numbers, Options};
 use crate::domain::E164;
@@ -10,6 +11,8 @@ const NO_PLUS: Fault = Fault::Fixed(
      --default-country if they are national",
 );
 const NOT_INTERNATIONAL: Fault = Fault::Fixed("must be 7 to 15 digits, the first not 0, to be an international number");
+const NOT_NORTH_AMERICAN: Fault =
+    Fault::Fixed("must be the ten digits of a North American number, such as 2025550123, or international with its +");
 const SCIENTIFIC: Fault = Fault::Fixed(
     "is in scientific notation: the spreadsheet destroyed digits; format the column as text and export it again",
 );
@@ -18,7 +21,7 @@ const AMBIGUOUS: Fault =
     Fault::Fixed("could be one number or a block; write a block as +912271264200-+912271264299, with both +");
 
 /// What a cell says: nothing, or the first and the last number.
-pub(super) fn cell(raw: Raw<'_>, options: &Options) -> Result<Option<(E164, E164)>, Fault> {
+pub(super) fn cell(raw: Raw<'_>, options: &Options, bare: Bare) -> Result<Option<(E164, E164)>, Fault> {
     match raw {
         Raw::Null => Ok(None),
         Raw::Text(text) => {
@@ -29,15 +32,15 @@ pub(super) fn cell(raw: Raw<'_>, options: &Options) -> Result<Option<(E164, E164
             let text = text.trim();
             // Spreadsheets put it before what is to be text.
             let text = text.strip_prefix('\'').unwrap_or(text).trim();
-            if text.is_empty() { Ok(None) } else { parse(text, options).map(Some) }
+            if text.is_empty() { Ok(None) } else { parse(text, options, bare).map(Some) }
         }
         Raw::Number(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            single(digits, options).map(|number| Some((number, number)))
+            single(digits, options, bare).map(|number| Some((number, number)))
         }
         Raw::Number(literal) if literal.contains(['e', 'E']) => Err(SCIENTIFIC),
         Raw::Number(literal) if literal.contains('.') => Err(DECIMAL),
         Raw::Number(_) => Err(FORM),
-        Raw::Bool | Raw::List(_) | Raw::Object | Raw::Broken => Err(raw.not_text()),
+        Raw::Bool(_) | Raw::List(_) | Raw::Object | Raw::Broken => Err(raw.not_text()),
     }
 }
 
@@ -73,23 +76,23 @@ fn separates(c: char) -> bool {
     matches!(c, ' ' | '-' | '.' | '(' | ')' | '\u{a0}' | '\u{202f}')
 }
 
-fn parse(text: &str, options: &Options) -> Result<(E164, E164), Fault> {
+fn parse(text: &str, options: &Options, bare: Bare) -> Result<(E164, E164), Fault> {
     if scientific(text) {
         return Err(SCIENTIFIC);
     }
     match split(text)? {
         Some((first, last)) => {
-            let first = single(first.trim(), options)?;
+            let first = single(first.trim(), options, bare)?;
             let last = last.trim();
             // The + before a block stands for both ends.
             let last = if text.starts_with('+') && !last.starts_with('+') {
-                single(&format!("+{last}"), options)?
+                single(&format!("+{last}"), options, bare)?
             } else {
-                single(last, options)?
+                single(last, options, bare)?
             };
             Ok((first, last))
         }
-        None => single(text, options).map(|number| (number, number)),
+        None => single(text, options, bare).map(|number| (number, number)),
     }
 }
 
@@ -144,7 +147,7 @@ fn decimal(text: &str) -> bool {
     })
 }
 
-fn single(text: &str, options: &Options) -> Result<E164, Fault> {
+fn single(text: &str, options: &Options, bare: Bare) -> Result<E164, Fault> {
     if scientific(text) {
         return Err(SCIENTIFIC);
     }
@@ -174,11 +177,25 @@ fn single(text: &str, options: &Options) -> Result<E164, Fault> {
         return compact.parse().map_err(|_| NOT_INTERNATIONAL);
     }
     let Some(country) = options.default_country else {
-        return Err(NO_PLUS);
+        return match bare {
+            Bare::Unknown => Err(NO_PLUS),
+            Bare::International => compact.parse().map_err(|_| NOT_INTERNATIONAL),
+            Bare::NorthAmerican => north_american(&compact[1..]).ok_or(NOT_NORTH_AMERICAN),
+        };
     };
     (options.national)(text, country.bytes())
         .and_then(E164::new)
         .ok_or_else(|| Fault::Text(format!("is not a national number of {country}; write it as +912271264217")))
+}
+
+/// Ten digits of the North American plan: neither the area nor the exchange
+/// begins with 0 or 1.
+fn north_american(digits: &str) -> Option<E164> {
+    let begins = |at: usize| digits.as_bytes().get(at).is_some_and(|&digit| digit >= b'2');
+    if digits.len() != 10 || !begins(0) || !begins(3) {
+        return None;
+    }
+    format!("+1{digits}").parse().ok()
 }
 
 #[cfg(test)]
@@ -203,7 +220,7 @@ mod tests {
 
     #[track_caller]
     fn check_with(options: &Options, text: &str, expected: &str) {
-        let shown = show(cell(Raw::Text(text), options));
+        let shown = show(cell(Raw::Text(text), options, Bare::Unknown));
         assert!(shown.starts_with(expected), "input: {text:?}, expected: {expected}, got: {shown}");
     }
 
@@ -271,6 +288,26 @@ mod tests {
     }
 
     #[test]
+    fn digits_without_plus_are_what_their_export_says() {
+        let none = Options::default();
+        let check = |text: &str, bare: Bare, expected: &str| {
+            let shown = show(cell(Raw::Text(text), &none, bare));
+            assert!(shown.starts_with(expected), "input: {text:?}, expected: {expected}, got: {shown}");
+        };
+        check("17609915566", Bare::International, "+17609915566");
+        check("0105600000", Bare::International, "must be 7 to 15 digits");
+        check("2025550123", Bare::NorthAmerican, "+12025550123");
+        check("(202) 555-0123", Bare::NorthAmerican, "+12025550123");
+        check("+442079460123", Bare::NorthAmerican, "+442079460123");
+        for text in ["12025550123", "202555012", "1025550123", "2021550123"] {
+            check(text, Bare::NorthAmerican, "must be the ten digits");
+        }
+        // What the caller says goes before.
+        let france = Options { default_country: "FR".parse().ok(), national, ..Options::default() };
+        assert_eq!(show(cell(Raw::Text("0105600000"), &france, Bare::International)), "+33105600000");
+    }
+
+    #[test]
     fn a_block_has_two_complete_ends() {
         check("+912271264200-+912271264299", "+912271264200 to +912271264299");
         check("+912271264200 - 912271264299", "+912271264200 to +912271264299");
@@ -295,10 +332,10 @@ mod tests {
             (Raw::Number("9.12e11"), &plus, "is in scientific notation"),
             (Raw::Number("-912271264217"), &plus, "must be + and"),
             (Raw::Null, &plus, "nothing"),
-            (Raw::Bool, &plus, "must be text"),
+            (Raw::Bool(true), &plus, "must be text"),
             (Raw::List("[]"), &plus, "must be text"),
         ] {
-            let shown = show(cell(raw, options));
+            let shown = show(cell(raw, options, Bare::Unknown));
             assert!(shown.starts_with(expected), "expected: {expected}, got: {shown}");
         }
     }

@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::export::{self, Bare};
 use super::field::{self, Role};
 use super::value::{self, Fault, Raw};
 use super::{
-    COLUMN_BYTES_MAX, COLUMNS_MAX, Cell, Field, Fields, Format, Header, IntakeError, Item, Numbers, Options, Row,
-    RowError, Summary, number,
+    COLUMN_BYTES_MAX, COLUMNS_MAX, Cell, Export, Field, Fields, Format, Header, IntakeError, Item, Numbers, Options,
+    Row, RowError, Summary, number,
 };
 use crate::domain::E164;
 
@@ -23,6 +24,8 @@ const VALUE_CHARS_MAX: usize = 64;
 pub(super) struct Takes {
     column: usize,
     field: Field,
+    /// The product in whose words it is.
+    words: Option<Export>,
 }
 
 struct Column {
@@ -38,9 +41,10 @@ struct Slot {
     /// The last row that had it, and its column there.
     row: u64,
     column: usize,
-    /// The cell as the file had it, and whether it was without fault, so that
-    /// the same text again needs no work.
+    /// The cell as the file had it, in whose words, and whether it was without
+    /// fault, so that the same text again needs no work.
     text: String,
+    words: Option<Export>,
     good: bool,
     /// Whether the field's value is other than absent.
     present: bool,
@@ -48,6 +52,8 @@ struct Slot {
 
 pub(super) struct Rows<'a> {
     options: &'a Options,
+    /// Whose export it is, once the names of the columns have been seen.
+    export: Option<Option<Export>>,
     columns: Vec<Column>,
     by_name: HashMap<String, usize>,
     /// By field.
@@ -72,6 +78,7 @@ impl<'a> Rows<'a> {
     pub fn new(options: &'a Options) -> Rows<'a> {
         Rows {
             options,
+            export: None,
             columns: Vec::new(),
             by_name: HashMap::new(),
             slots: std::array::from_fn(|_| Slot::default()),
@@ -96,6 +103,18 @@ impl<'a> Rows<'a> {
         self.row
     }
 
+    /// Whether it is known whose export the file is, or that it is nobody's.
+    pub fn recognised(&self) -> bool {
+        self.export.is_some()
+    }
+
+    /// Finds out whose export the file is, by the names of its columns.
+    pub fn recognise<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<(), IntakeError> {
+        let export = Export::of(names, &self.options.mappings);
+        self.export = Some(export.map_err(|exports| IntakeError::ExportTwo { exports })?);
+        Ok(())
+    }
+
     pub fn column_add(&mut self, name: &str, line: u64) -> Result<usize, IntakeError> {
         if self.columns.len() == COLUMNS_MAX {
             return Err(IntakeError::ColumnsMany);
@@ -103,7 +122,7 @@ impl<'a> Rows<'a> {
         if name.len() > COLUMN_BYTES_MAX {
             return Err(IntakeError::ColumnLong { line });
         }
-        let role = field::role(name, &self.options.mappings);
+        let role = field::role(name, &self.options.mappings, self.export.flatten());
         self.columns.push(Column { name: name.to_owned(), role, row: 0 });
         Ok(self.columns.len() - 1)
     }
@@ -115,16 +134,14 @@ impl<'a> Rows<'a> {
     /// How to read the column, if rows are read from it.
     pub fn takes(&self, column: usize) -> Option<Takes> {
         match self.columns[column].role {
-            Role::Field(field) => Some(Takes { column, field }),
+            Role::Field(field) => Some(Takes { column, field, words: None }),
+            Role::Exported(field, export) => Some(Takes { column, field, words: Some(export) }),
             Role::Ignored | Role::Unknown => None,
         }
     }
 
     pub fn header(&self, format: Format) -> Header {
-        let taken = |column: &Column| match column.role {
-            Role::Field(field) => Some((column.name.clone(), field)),
-            Role::Ignored | Role::Unknown => None,
-        };
+        let taken = |column: &Column| Some((column.name.clone(), column.role.field()?));
         Header { format, columns: self.columns.iter().filter_map(taken).collect(), unknown: self.unknown() }
     }
 
@@ -136,7 +153,7 @@ impl<'a> Rows<'a> {
     pub fn summary(&self, bytes: u64) -> Summary {
         let names = self.columns.iter().map(|column| column.name.as_str());
         let unmapped = field::unmatched(&self.options.mappings, names).map(|mapping| mapping.column.clone()).collect();
-        Summary { rows: self.row, bytes, unknown: self.unknown(), unmapped }
+        Summary { rows: self.row, bytes, unknown: self.unknown(), export: self.export.flatten(), unmapped }
     }
 
     pub fn begin(&mut self, line: u64) {
@@ -188,18 +205,23 @@ impl<'a> Rows<'a> {
         slot.column = takes.column;
         let outcome = match takes.field {
             Field::Number | Field::NumberEnd => {
-                let outcome = number::cell(raw, self.options);
+                let bare = takes.words.map_or(Bare::Unknown, Export::bare);
+                let outcome = number::cell(raw, self.options, bare);
                 slot.good = outcome.is_ok();
                 let place = if takes.field == Field::Number { &mut self.number } else { &mut self.number_end };
                 outcome.map(|number| *place = number)
             }
-            _ if slot.good && slot.text == text => return,
+            _ if slot.good && slot.text == text && slot.words == takes.words => return,
             field => {
                 slot.text.clear();
                 slot.text.push_str(text);
+                slot.words = takes.words;
                 slot.present = true;
                 self.changed = true;
-                let outcome = self.set(field, raw);
+                let outcome = match takes.words {
+                    Some(export) => self.set_exported(field, raw, export),
+                    None => self.set(field, raw),
+                };
                 self.slots[field as usize].good = outcome.is_ok();
                 outcome
             }
@@ -213,6 +235,34 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// As [`Rows::set`], in the words of a product.
+    fn set_exported(&mut self, field: Field, raw: Raw<'_>, export: Export) -> Result<(), Fault> {
+        let fields = &mut self.fields;
+        match field {
+            Field::AccountAuthId => {
+                fields.account =
+                    value::cell(raw, |text| value::typed(export::id_of(text, &["Subaccount", "Account"])?))?;
+            }
+            Field::ApplicationId => {
+                fields.application = value::cell(raw, |text| value::typed(export::id_of(text, &["Application"])?))?;
+            }
+            Field::Status => fields.status = value::cell(raw, |text| export::status(text, export))?,
+            Field::MonthlyCost => fields.cost = value::cell(raw, export::amount)?,
+            Field::AssignedAt => fields.assigned_at = value::cell(raw, export::time)?,
+            Field::ExpiresAt => fields.expires_at = value::cell(raw, export::time)?,
+            Field::Country => {
+                let country = value::cell(raw, |text| Ok(export::country(text)))?;
+                fields.country = country.flatten();
+            }
+            Field::NumberType => {
+                let number_type = value::cell(raw, |text| Ok(export::number_type(text)))?;
+                fields.number_type = number_type.flatten();
+            }
+            field => return self.set(field, raw),
+        }
+        Ok(())
+    }
+
     /// Parses a cell into its field. A fault leaves the field as it was.
     fn set(&mut self, field: Field, raw: Raw<'_>) -> Result<(), Fault> {
         let fields = &mut self.fields;
@@ -224,6 +274,7 @@ impl<'a> Rows<'a> {
             Field::ApplicationName => fields.application_name = value::cell(raw, value::name)?,
             Field::TrunkId => fields.trunk = value::cell(raw, value::typed)?,
             Field::Status => fields.status = value::cell(raw, value::status)?,
+            Field::Blocked => fields.blocked = value::flag(raw)?,
             Field::State => {
                 self.no_number = false;
                 let state = value::cell(raw, value::state)?;
@@ -261,6 +312,7 @@ impl<'a> Rows<'a> {
             Field::ApplicationName => fields.application_name = Cell::Absent,
             Field::TrunkId => fields.trunk = Cell::Absent,
             Field::Status => fields.status = Cell::Absent,
+            Field::Blocked => fields.blocked = Cell::Absent,
             Field::State => {
                 fields.state = Cell::Absent;
                 self.no_number = false;

@@ -106,6 +106,7 @@ fn written(fields: &Fields) -> Vec<(Field, Option<String>)> {
         (Field::ApplicationName, text(&fields.application_name)),
         (Field::TrunkId, text(&fields.trunk)),
         (Field::Status, text(&fields.status)),
+        (Field::Blocked, text(&fields.blocked)),
         (Field::State, text(&fields.state)),
         (Field::MonthlyCost, text(&fields.cost)),
         (Field::Currency, text(&fields.currency)),
@@ -303,6 +304,210 @@ fn other_files_are_named() {
     }
     let twice = gzip(&[&gzip(&[b"number\n"])]);
     assert!(lines(&twice, &Options::default())[0].contains("packed with gzip twice"));
+}
+
+// Other products' exports. The files are made up, in the columns and the forms
+// of each product's public documentation.
+
+#[track_caller]
+fn check_export(export: Export, text: &str, expected: &[&str]) {
+    let outcome = read_all(text.as_bytes(), &Options::default());
+    let summary = outcome.result.expect("readable");
+    assert_eq!(summary.export, Some(export), "input: {text}");
+    assert_eq!(summary.unknown, [] as [&str; 0], "input: {text}");
+    let found: Vec<String> = outcome.items.iter().flat_map(show).collect();
+    assert_eq!(found, expected, "input: {text}");
+}
+
+#[test]
+fn a_vobiz_export_is_read() {
+    check_export(
+        Export::Vobiz,
+        "e164,account_id,country,region,status,monthly_fee,currency,application_id,trunk_group_id,purchased_at,is_blocked,next_billing_date,source\n\
+         +912271264217,MA_48149cf4,IN,Mumbai,active,300,INR,20577609616603585,,2026-03-25T06:58:38.796024Z,false,2026-04-25T06:58:38Z,purchased\n\
+         +912271264218,MA_48149cf4,IN,Mumbai,blocked,200,INR,,tg_1,2026-02-17T10:25:30Z,true,,purchased\n",
+        &[
+            "2: +912271264217 account_auth_id=MA_48149cf4 application_id=20577609616603585 trunk_id= status=active is_blocked=false \
+             monthly_cost=300 currency=INR assigned_at=2026-03-25T06:58:38Z country=IN region=Mumbai",
+            "3: +912271264218 account_auth_id=MA_48149cf4 application_id= trunk_id=tg_1 status=suspended is_blocked=true \
+             monthly_cost=200 currency=INR assigned_at=2026-02-17T10:25:30Z country=IN region=Mumbai",
+        ],
+    );
+    check_export(
+        Export::Vobiz,
+        "{\"items\":[{\"id\":\"aabb\",\"account_id\":\"MA_1\",\"e164\":\"+912271264217\",\"capabilities\":{\"voice\":true},\
+         \"status\":\"active\",\"provider\":\"\",\"setup_fee\":100,\"monthly_fee\":300.50,\"currency\":\"INR\",\"voice_enabled\":true,\
+         \"tags\":[\"vip\"],\"purchased_at\":\"2026-03-25T06:58:38Z\",\"is_blocked\":false,\"last_billing_date\":null}],\
+         \"page\":1,\"per_page\":20,\"total\":1,\"account_auth_id\":\"MA_1\"}",
+        &["1: +912271264217 account_auth_id=MA_1 status=active is_blocked=false monthly_cost=300.5 currency=INR \
+           assigned_at=2026-03-25T06:58:38Z tags=vip"],
+    );
+    check_export(
+        Export::Vobiz,
+        "e164,auth_id,status\n+912271264217,MA_1,released\n",
+        &[
+            "2: bad x1 status=\"released\" is nothing that a number which is here and works has as its status with Vobiz; \
+           leave the row out, or ignore the column with --map",
+        ],
+    );
+}
+
+#[test]
+fn a_plivo_export_is_read() {
+    check_export(
+        Export::Plivo,
+        "number,alias,sub_account,added_on,application,carrier,region,number_type,monthly_rental_rate,renewal_date\n\
+         17609915566,,/v1/Account/MAXX/Subaccount/SAYY/,2023-02-14,/v1/Account/MAXX/Application/29986316244302815/,Plivo,\"California, UNITED STATES\",local,0.80000,2023-05-10\n\
+         442079460123,desk,,2023-02-15,,Plivo,\"London, UNITED KINGDOM\",fixed,1.50000,2023-05-15\n",
+        &[
+            "2: +17609915566 account_auth_id=SAYY application_id=29986316244302815 monthly_cost=0.8 \
+             assigned_at=2023-02-14T00:00:00Z number_type=local region=California, UNITED STATES",
+            "3: +442079460123 account_auth_id= application_id= monthly_cost=1.5 \
+             assigned_at=2023-02-15T00:00:00Z number_type=local region=London, UNITED KINGDOM",
+        ],
+    );
+    check_export(
+        Export::Plivo,
+        "{\"api_id\":\"114de006\",\"meta\":{\"limit\":3,\"total_count\":1},\"objects\":[{\"number\":\"18135401302\",\"alias\":null,\
+         \"sub_account\":null,\"added_on\":\"2021-08-05\",\"application\":\"/v1/Account/MAXX/Application/299/\",\"monthly_rental_rate\":\"0.80000\",\
+         \"number_type\":\"national\",\"sms_enabled\":true,\"voice_enabled\":true}]}",
+        &[
+            "1: +18135401302 account_auth_id= application_id=299 monthly_cost=0.8 assigned_at=2021-08-05T00:00:00Z number_type=",
+        ],
+    );
+    // The same columns, and cells that are not what they should be.
+    check_export(
+        Export::Plivo,
+        "number,sub_account,application,added_on\n1760991,/v1/Account/MAXX/,/v1/Account/MAXX/Endpoint/7/,2023-02-14 10:00:00\n",
+        &[
+            "2: bad x1 application=\"/v1/Account/MAXX/Endpoint/7/\" must be an id, or a URI that ends in /Application/ and the id",
+            "2: bad x1 added_on=\"2023-02-14 10:00:00\" must be a time with its zone, such as 2026-02-01T10:00:00Z or \
+             2026-02-01T15:30:00+05:30, or a day, such as 2026-02-01",
+        ],
+    );
+}
+
+#[test]
+fn a_twilio_export_is_read() {
+    check_export(
+        Export::Twilio,
+        "sid,account_sid,phone_number,friendly_name,date_created,date_updated,status,voice_application_sid,trunk_sid\n\
+         PN01,AC02,+15105647903,(510) 564-7903,\"Thu, 30 Jul 2015 23:19:04 +0000\",\"Thu, 30 Jul 2015 23:19:04 +0000\",in-use,,TK03\n\
+         PN04,AC02,+442079460123,Desk,\"Tue, 20 Aug 2024 15:09:59 -0700\",,in-use,AP05,\n",
+        &[
+            "2: +15105647903 account_auth_id=AC02 application_id= trunk_id=TK03 status=active assigned_at=2015-07-30T23:19:04Z",
+            "3: +442079460123 account_auth_id=AC02 application_id=AP05 trunk_id= status=active assigned_at=2024-08-20T22:09:59Z",
+        ],
+    );
+    // A label becomes a tag if that is what one wants.
+    let outcome = read_all(
+        "phone_number,account_sid,friendly_name\n+15105647903,AC02,Desk\n".as_bytes(),
+        &mapped(&["friendly_name=tags"]),
+    );
+    assert_eq!(show(&outcome.items[0]), ["2: +15105647903 account_auth_id=AC02 tags=Desk"]);
+    check_export(
+        Export::Twilio,
+        "{\"incoming_phone_numbers\":[{\"sid\":\"PN01\",\"account_sid\":\"AC02\",\"phone_number\":\"+15105647903\",\
+         \"date_created\":\"Thu, 30 Jul 2015 23:19:04 +0000\",\"capabilities\":{\"voice\":true}}],\"page\":0}",
+        &["1: +15105647903 account_auth_id=AC02 assigned_at=2015-07-30T23:19:04Z"],
+    );
+    check_export(
+        Export::Twilio,
+        "phone_number,date_created\n+15105647903,\"Mon, 30 Jul 2015 23:19:04 +0000\"\n",
+        &[
+            "2: bad x1 date_created=\"Mon, 30 Jul 2015 23:19:04 +0000\" must be a day, such as 2026-02-01, or a time, such as \
+           2026-02-01T10:00:00Z",
+        ],
+    );
+}
+
+#[test]
+fn a_telnyx_export_is_read() {
+    check_export(
+        Export::Telnyx,
+        "id,phone_number,status,connection_id,connection_name,purchased_at,tags\n\
+         1293384261075731499,+19705555098,active,1293384261075731461,office line,2019-10-23T18:10:00.000Z,\n\
+         1293384261075731500,+19705555099,port-pending,,,2019-10-23T18:10:00.000Z,\n",
+        &[
+            "2: +19705555098 application_id=1293384261075731461 application_name=office line status=active \
+             assigned_at=2019-10-23T18:10:00Z tags=",
+            "3: bad x1 status=\"port-pending\" is nothing that a number which is here and works has as its status with Telnyx; \
+             leave the row out, or ignore the column with --map",
+        ],
+    );
+}
+
+#[test]
+fn a_didww_export_is_read() {
+    check_export(
+        Export::Didww,
+        "number,description,blocked,expires_at,created_at\n+16091609123,,true,2019-01-27T10:00:04.755Z,2018-12-27T09:59:53.123Z\n",
+        &["2: +16091609123 is_blocked=true assigned_at=2018-12-27T09:59:53Z expires_at=2019-01-27T10:00:04Z"],
+    );
+    // Nothing says that its numbers are without a plus.
+    let found = lines(b"number,expires_at,created_at\n16091609123,,\n", &Options::default());
+    assert!(found[0].contains("has no +"), "{found:?}");
+}
+
+#[test]
+fn a_bandwidth_export_is_read() {
+    check_export(
+        Export::Bandwidth,
+        "FullNumber;City;State;AccountId;Status\n2025550123;WASHINGTON;DC;9900012;Inservice\n12025550123;WASHINGTON;DC;9900012;Inservice\n",
+        &[
+            "2: +12025550123 account_auth_id=9900012 status=active region=WASHINGTON",
+            "3: bad x1 FullNumber=\"12025550123\" must be the ten digits of a North American number, such as 2025550123, or \
+             international with its +",
+        ],
+    );
+}
+
+#[test]
+fn a_portabilling_export_is_read() {
+    check_export(
+        Export::PortaBilling,
+        "DID Number,Country,Recurring Cost\n+442079460123,United Kingdom,1.50000\n442079460124,GB,2\n",
+        &[
+            "2: +442079460123 monthly_cost=1.5 country=",
+            "3: bad x1 DID Number=\"442079460124\" has no +; write the whole international number with it, or say what the digits are: \
+             --assume-plus if they are international, --default-country if they are national",
+        ],
+    );
+}
+
+#[test]
+fn what_is_nobodys_export_is_not_guessed() {
+    check("number\n17609915566\n", &["2: bad x1 number=\"17609915566\" has no +"]);
+    check("number,application\n17609915566,/v1/Application/1/\n", &["2: bad x1 number=\"17609915566\" has no +"]);
+    check("FullNumber\n2025550123\n", &["unusable: no column is called number"]);
+    check("phone_number\n+15105647903\n", &["unusable: no column is called number"]);
+    check(
+        "phone_number,account_sid,connection_id\n+15105647903,AC1,7\n",
+        &["unusable: the columns could be those of a Twilio export or of a Telnyx one; ignore what tells one of them"],
+    );
+    check_with(
+        &mapped(&["account_sid=-"]),
+        "phone_number,account_sid,connection_id\n+15105647903,AC1,7\n",
+        &["2: +15105647903 application_id=7"],
+    );
+    // Said twice is refused, also when the two names are not ours.
+    check(
+        "e164,auth_id,account_id\n+912271264217,MA_1,MA_1\n",
+        &["unusable: columns \"auth_id\" and \"account_id\" both say account_auth_id"],
+    );
+    check(
+        "number,sub_account,account_auth_id\n17609915566,SA1,MA_1\n",
+        &["unusable: columns \"sub_account\" and \"account_auth_id\" both say account_auth_id"],
+    );
+    // The first row of JSON tells for all.
+    check(
+        "{\"number\":\"17609915566\",\"added_on\":\"2021-08-05\"}\n{\"number\":\"17609915567\"}\n",
+        &["1: +17609915566 assigned_at=2021-08-05T00:00:00Z", "2: +17609915567"],
+    );
+    check(
+        "{\"number\":\"+17609915566\"}\n{\"number\":\"17609915567\",\"added_on\":\"2021-08-05\"}\n",
+        &["1: +17609915566", "2: bad x1 number=\"17609915567\" has no +"],
+    );
 }
 
 // Headers.
@@ -538,7 +743,7 @@ fn broken_json_is_refused_by_line_and_column() {
         ("[{}", "line 1, column 4: the array is not closed; is the file complete?"),
         ("[{}]\n;", "line 2, column 1: expected the end, or another answer or array"),
         ("{\"data\":[{}],\"meta\":{\"total\" 3}}", "column 30: expected `:`"),
-        ("{\"data\":[],\"data\":[]}", "the answer has \"data\" twice"),
+        ("{\"data\":[],\"data\":[]}", "the answer has rows twice, again under \"data\""),
         ("{\"data\":[]", "the object is not closed"),
         ("[]{\"meta\":{}}", "the answer has no array \"data\""),
         ("[]{\"data\":{}}", "\"data\" must be an array of rows"),
@@ -741,6 +946,7 @@ fn fields() -> impl Strategy<Value = Fields> {
         cell(prop::sample::select(vec!["IN", "FR", "XK"])),
         cell(name()),
         cell(prop::collection::vec(tag, 1..4)),
+        cell(any::<bool>()),
     );
     let times = (cell(time()), cell(time()), cell(time()), cell(time()), cell(time()));
     (whose, money, words, times).prop_map(|(whose, (cost, currency), words, times)| Fields {
@@ -753,6 +959,7 @@ fn fields() -> impl Strategy<Value = Fields> {
         cost,
         currency: parsed(currency),
         status: words.0,
+        blocked: words.6,
         state: words.1,
         number_type: words.2,
         country: parsed(words.3),
@@ -812,6 +1019,7 @@ fn without_absent(rows: &[(Numbers, Fields)]) -> Vec<(Numbers, Fields)> {
         full(&mut fields.application_name);
         full(&mut fields.trunk);
         full(&mut fields.status);
+        full(&mut fields.blocked);
         if *numbers != Numbers::None {
             full(&mut fields.state);
         }

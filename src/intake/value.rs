@@ -16,7 +16,7 @@ pub(super) enum Raw<'a> {
     /// A JSON number's literal, as it was written.
     Number(&'a str),
     Null,
-    Bool,
+    Bool(bool),
     /// A JSON array, as it was written.
     List(&'a str),
     Object,
@@ -28,7 +28,7 @@ impl Raw<'_> {
     /// Why this is not the text that was expected.
     pub fn not_text(self) -> Fault {
         Fault::Fixed(match self {
-            Raw::Bool => "must be text, not true or false",
+            Raw::Bool(_) => "must be text, not true or false",
             Raw::List(_) => "must be text, not an array",
             Raw::Object => "must be text, not an object",
             Raw::Broken => "has an escape that stands for no character",
@@ -61,8 +61,20 @@ pub(super) fn cell<T>(raw: Raw<'_>, parse: impl FnOnce(&str) -> Result<T, Fault>
             "" => Ok(Cell::Empty),
             text => parse(text).map(Cell::Value),
         },
-        Raw::Bool | Raw::List(_) | Raw::Object | Raw::Broken => Err(raw.not_text()),
+        Raw::Bool(_) | Raw::List(_) | Raw::Object | Raw::Broken => Err(raw.not_text()),
     }
+}
+
+/// Whether something is so.
+pub(super) fn flag(raw: Raw<'_>) -> Result<Cell<bool>, Fault> {
+    if let Raw::Bool(flag) = raw {
+        return Ok(Cell::Value(flag));
+    }
+    cell(raw, |text| match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Fault::Fixed("must be true or false")),
+    })
 }
 
 /// Text that its type parses and explains itself.
@@ -300,7 +312,7 @@ mod tests {
         check(Raw::List("[1]"), "must be an array of texts");
         check(Raw::List("[[[]]]"), "must be an array of texts");
         check(Raw::List(r#"["a;b"]"#), "must not have ; or |");
-        check(Raw::Bool, "must be text");
+        check(Raw::Bool(true), "must be text");
         check(Raw::Text(&many(50)), "t0 t1");
         check(Raw::Text(&many(51)), "must be at most 50 tags");
         check(Raw::Text(&"é".repeat(64)), "é");

@@ -11,7 +11,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::Replica;
 use super::token;
-use crate::domain::{Key, KeyId, Scope, Time};
+use crate::domain::{Dialect, Key, KeyId, Scope, Time};
 use crate::inventory::Snapshot;
 
 /// What valid credentials open: one partner, as of one version.
@@ -19,6 +19,8 @@ pub struct Access {
     pub snapshot: Arc<Snapshot>,
     pub key: KeyId,
     pub scopes: Vec<Scope>,
+    /// How it is answered.
+    pub dialect: Dialect,
 }
 
 /// Why credentials open nothing.
@@ -79,6 +81,7 @@ impl Replica {
             return Err(Denied::Scope);
         }
         node.used(&key.id, now);
-        Ok(Access { snapshot: snapshot.clone(), key: key.id.clone(), scopes: key.scopes.clone() })
+        let (snapshot, dialect) = (snapshot.clone(), key.dialect);
+        Ok(Access { snapshot, key: key.id.clone(), scopes: key.scopes.clone(), dialect })
     }
 }

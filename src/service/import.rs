@@ -21,7 +21,7 @@ use crate::domain::{
     Account, AccountId, Application, ApplicationId, Currency, E164, EntityChange, Money, NumberChange, PartnerId,
     Record, State, Status, Tags, Time, Trunk, TrunkId, Verb, plan,
 };
-use crate::intake::{self, Cell, Field, Fields, Header, IntakeError, Item, Numbers, RowError};
+use crate::intake::{self, Cell, Export, Field, Fields, Header, IntakeError, Item, Numbers, RowError};
 use crate::store::{Abort, Holding, StoreError, Target, Transaction};
 
 use super::{Service, ServiceError};
@@ -72,6 +72,9 @@ pub struct ImportReport {
     /// Columns that were not read because nothing is known by their name.
     #[serde(skip)]
     pub unknown: Vec<String>,
+    /// Whose export the file was read as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<String>,
     /// Where the rejected rows are, sorted.
     #[serde(skip)]
     pub rejected_lines: Vec<u64>,
@@ -213,6 +216,7 @@ impl File<'_> {
             ControlFlow::Continue(())
         })?;
         tally.unknown = summary.unknown;
+        tally.export = summary.export;
         tally.columns = columns;
         match stopped {
             Some(error) => Err(error),
@@ -251,6 +255,7 @@ struct Tally {
     found: u64,
     rejected_lines: BTreeSet<u64>,
     unknown: Vec<String>,
+    export: Option<Export>,
     columns: Vec<(String, Field)>,
 }
 
@@ -281,6 +286,7 @@ impl Tally {
             errors: self.errors.into_values().collect(),
             written,
             unknown: self.unknown,
+            export: self.export.map(|export| export.to_string()),
             rejected_lines: self.rejected_lines.into_iter().collect(),
         }
     }
@@ -801,10 +807,11 @@ fn settle_place(
     let (state, account, until) = match (wanted, state) {
         (Some(account), state) => {
             let kept = current.filter(|current| current.holder() == Some(account)).map(|current| current.state);
-            let said = fields.status.value().map(|status| match status {
-                Status::Active => State::Active,
-                Status::Suspended => State::Suspended,
-            });
+            let said = match (fields.blocked.value(), fields.status.value()) {
+                (Some(true), _) | (_, Some(Status::Suspended)) => Some(State::Suspended),
+                (_, Some(Status::Active)) => Some(State::Active),
+                (_, None) => None,
+            };
             (state.or(said).or(kept).unwrap_or(State::Active), Some(account.clone()), None)
         }
         (None, Some(State::Quarantined)) => (

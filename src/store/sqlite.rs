@@ -44,6 +44,7 @@ const APPLICATION_ID: i64 = 0x526f_6c6c;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../migrations/sqlite/0002_writes.sql"),
+    include_str!("../../migrations/sqlite/0003_dialect.sql"),
     include_str!("../../migrations/sqlite/0004_checks.sql"),
 ];
 /// How long a writer waits for another.

@@ -132,8 +132,26 @@ fn record(out: &mut Vec<u8>, record: &Record) {
                 object.text(name, reserved.map(|id| id.as_str()));
             }
             C::Tags => tags(object.key(name), &record.tags),
-            // Not of a record alone.
-            C::Number | C::AccountName | C::ApplicationName | C::Status => object.null(name),
+            // Not of a record alone, or of the second dialect's lists.
+            C::Number
+            | C::AccountName
+            | C::ApplicationName
+            | C::Status
+            | C::Id
+            | C::AccountId
+            | C::E164
+            | C::Capabilities
+            | C::SetupFee
+            | C::MonthlyFee
+            | C::TrunkGroupId
+            | C::VoiceEnabled
+            | C::PurchasedAt
+            | C::CreatedAt
+            | C::UpdatedAt
+            | C::IsBlocked
+            | C::LastBillingDate
+            | C::NextBillingDate
+            | C::Source => object.null(name),
         }
     }
     object.end();

@@ -209,7 +209,8 @@ fn json_has_these_shapes() {
     assert_eq!(keys(&key), ["auth_id", "auth_token", "key_id"]);
     assert_eq!(key["auth_id"], "PA_X");
     let listed = json(&["key", "list", "--partner", "PA_X"])["data"][0].clone();
-    let expected = ["key_id", "name", "scopes", "networks", "created_at", "expires_at", "revoked_at", "last_used_at"];
+    let expected =
+        ["key_id", "name", "scopes", "networks", "dialect", "created_at", "expires_at", "revoked_at", "last_used_at"];
     assert_eq!(keys(&listed), expected);
     assert_eq!(listed["key_id"], key["key_id"]);
     assert_eq!(listed["scopes"], json!(["read", "manage"]));

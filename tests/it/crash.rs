@@ -333,7 +333,13 @@ fn write_something(service: &Service, round: u64, writer: usize, turn: u64) -> (
             (if suspended { "resumed" } else { "suspended" }, OTHER.to_owned(), done.version)
         }
         1 => {
-            let new = NewKey { name, scopes: vec![Scope::Read], expires_at: None, networks: Vec::new() };
+            let new = NewKey {
+                name,
+                scopes: vec![Scope::Read],
+                expires_at: None,
+                networks: Vec::new(),
+                dialect: Default::default(),
+            };
             let done = service.key_create(&partner(), new).expect("written");
             ("key", done.value.0.id.to_string(), done.version)
         }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rollcall::domain::{PartnerKey, Scope, Time, Verb};
+use rollcall::domain::{Dialect, PartnerKey, Scope, Time, Verb};
 use rollcall::service::access::Denied;
 use rollcall::service::replica::{self, Replica};
 use rollcall::service::{NewKey, Service, Token};
@@ -203,7 +203,13 @@ fn followers_and_writers_beside_each_other_end_the_same() {
 const HERE: &str = "192.0.2.7";
 
 fn new_key(scopes: &[Scope]) -> NewKey {
-    NewKey { name: "key".into(), scopes: scopes.to_vec(), expires_at: None, networks: Vec::new() }
+    NewKey {
+        name: "key".into(),
+        scopes: scopes.to_vec(),
+        expires_at: None,
+        networks: Vec::new(),
+        dialect: Dialect::Data,
+    }
 }
 
 struct Door {

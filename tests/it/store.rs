@@ -475,6 +475,7 @@ fn furnished(database: &Database) -> (Arc<dyn Store>, PartnerKey) {
         scopes: vec![rollcall::domain::Scope::Read],
         expires_at: None,
         networks: Vec::new(),
+        dialect: rollcall::domain::Dialect::Data,
     };
     service.key_create(&"PA_1".parse().expect("an id"), new).expect("a key");
     let full = Record {
@@ -610,6 +611,7 @@ fn tampered_rows_are_found(database: Database) {
             "UPDATE api_key SET scopes = 'read,manage'",
             "UPDATE api_key SET token_sha256 = zeroblob(32)",
             "UPDATE api_key SET networks = '0.0.0.0/0'",
+            "UPDATE api_key SET dialect = 'items'",
             "DELETE FROM api_key",
         ],
     );
@@ -1351,7 +1353,10 @@ mod files {
         raw.execute_batch(include_str!("../../migrations/sqlite/0001_initial.sql")).expect("made");
         raw.execute("ATTACH ?1 AS new", [new.path().to_str().expect("UTF-8")]).expect("attached");
         for table in ["partner", "account", "application", "trunk", "api_key", "number", "change", "change_part"] {
-            raw.execute_batch(&format!("INSERT INTO main.{table} SELECT * FROM new.{table}")).expect("copied");
+            let columns = "SELECT group_concat(name) FROM pragma_table_info(?1, 'main')";
+            let columns: String = raw.query_row(columns, [table], |row| row.get(0)).expect("asks");
+            raw.execute_batch(&format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}"))
+                .expect("copied");
         }
         raw.execute_batch("DETACH new; PRAGMA application_id = 0x526f6c6c; PRAGMA user_version = 1").expect("set");
         drop(raw);

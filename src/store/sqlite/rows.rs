@@ -10,7 +10,7 @@ use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Application, ApplicationId, Currency, Dates, E164, Key, KeyId, Money,
+    Account, AccountId, Acknowledgement, Application, ApplicationId, Currency, Dates, Dialect, E164, Key, KeyId, Money,
     NumberType, Partner, PartnerId, PartnerKey, Record, Scope, State, Tags, Time, Trunk, TrunkId,
 };
 use crate::store::{Batch, Head, StoreError};
@@ -19,7 +19,7 @@ use crate::store::{Batch, Head, StoreError};
 pub(super) const PARTNER: &str = "auth_id, name, created_at, suspended_at";
 pub(super) const ACCOUNT: &str = "auth_id, name, created_at, archived_at";
 pub(super) const ROUTE: &str = "id, name, account, created_at, archived_at";
-pub(super) const KEY: &str = "id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at";
+pub(super) const KEY: &str = "id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at, dialect";
 pub(super) const ACKNOWLEDGEMENT: &str = "finding, note, until, by, at";
 pub(super) const RECORD: &str = "state, account, application, trunk, number_type, country, region, cost, currency, assigned_at, \
                       expires_at, since, until, tags";
@@ -82,6 +82,7 @@ pub(super) fn read_key(row: &Row<'_>, at: usize) -> Result<Key, StoreError> {
         let parts = text.split(',').filter(|part| !part.is_empty());
         parts.map(|part| one(part).ok_or_else(|| corrupt(format!("{part:?} in a key")))).collect()
     }
+    let dialect = text(row, at + 8)?;
     Ok(Key {
         id: KeyId::stored(text(row, at)?),
         name: text(row, at + 1)?.into(),
@@ -91,6 +92,7 @@ pub(super) fn read_key(row: &Row<'_>, at: usize) -> Result<Key, StoreError> {
         created_at: time_of(row.get(at + 5)?)?,
         expires_at: time_if(row.get(at + 6)?)?,
         revoked_at: time_if(row.get(at + 7)?)?,
+        dialect: Dialect::parse(dialect).ok_or_else(|| corrupt(format!("dialect {dialect:?}")))?,
     })
 }
 

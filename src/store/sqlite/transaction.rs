@@ -294,9 +294,9 @@ impl Transaction for SqliteTransaction<'_> {
                 let networks: Vec<String> = after.networks.iter().map(ToString::to_string).collect();
                 self.connection
                     .prepare_cached(
-                        "INSERT INTO api_key (partner, id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at) \
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (partner, id) \
-                         DO UPDATE SET name = ?3, scopes = ?5, networks = ?6, expires_at = ?8, revoked_at = ?9",
+                        "INSERT INTO api_key (partner, id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at, dialect) \
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (partner, id) DO UPDATE \
+                         SET name = ?3, scopes = ?5, networks = ?6, expires_at = ?8, revoked_at = ?9, dialect = ?10",
                     )?
                     .execute(params![
                         key,
@@ -308,6 +308,7 @@ impl Transaction for SqliteTransaction<'_> {
                         after.created_at.seconds(),
                         seconds(after.expires_at),
                         seconds(after.revoked_at),
+                        after.dialect.as_str(),
                     ])?;
             }
         }
