@@ -109,10 +109,11 @@ impl Writer {
                 self.shown.start += 1;
             }
         }
-        if self.shown.is_empty() && !std::mem::replace(&mut self.ended, true) {
-            if let Text::Json { page, per_page } = self.text {
-                self.meta(bill, page, per_page, out);
-            }
+        if self.shown.is_empty()
+            && !std::mem::replace(&mut self.ended, true)
+            && let Text::Json { page, per_page } = self.text
+        {
+            self.meta(bill, page, per_page, out);
         }
     }
 
@@ -180,4 +181,69 @@ fn csv_line(out: &mut Vec<u8>, group: &Group, line: &Line) {
     let Line { number, from, rate, amount, .. } = line;
     let (until, days, currency) = (line.until(), line.days(), rate.currency);
     put(out, format_args!(",{number},{from},{until},{days},{rate},{amount},{currency}\r\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::billing::{Ledger, Month, Proration};
+    use crate::domain::{E164, Money, NumberType, Record, State, Tags, Time};
+
+    fn bill() -> Bill {
+        let at: Time = "2026-03-01T00:00:00Z".parse().expect("a time");
+        let month: Month = "2026-03".parse().expect("a month");
+        let mut ledger = Ledger::new(month.whole());
+        for (account, first, count) in [("MA_1", 1, 3), ("MA \"2\", Ltd", 11, 1), ("MA_3", 21, 4)] {
+            let record = Record {
+                state: State::Active,
+                account: Some(account.parse().expect("an id")),
+                application: None,
+                trunk: None,
+                number_type: NumberType::Local,
+                country: None,
+                region: None,
+                cost: Some(Money { minor: 1_250, currency: "KWD".parse().expect("a currency") }),
+                assigned_at: Some(at),
+                expires_at: None,
+                since: at,
+                until: None,
+                tags: Tags::default(),
+            };
+            ledger.numbers(at, E164::new(442_079_460_000 + first).expect("a number"), count, Some(&record));
+        }
+        Bill::of(month, Proration::Full, &ledger.finish())
+    }
+
+    fn written(bill: &Bill, text: Text, groups: &[usize], lines: usize) -> String {
+        let mut writer = Writer::new(text, groups.to_vec());
+        let mut out = Vec::new();
+        while !writer.done() {
+            let before = out.len();
+            writer.next(bill, lines, &mut out);
+            assert!(out.len() > before || writer.done(), "it gets on");
+        }
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn pieces_make_no_difference() {
+        let bill = bill();
+        let page = |page, per_page| Text::Json { page, per_page };
+        for text in [page(1, 20), page(2, 1), page(2, 2), page(9, 9), page(u64::MAX, 100), Text::Csv, Text::Ndjson] {
+            for groups in [&[0, 1, 2][..], &[1], &[0, 2], &[]] {
+                let whole = written(&bill, text, groups, 1_000);
+                for lines in 1..6 {
+                    assert_eq!(written(&bill, text, groups, lines), whole, "{text:?} of {groups:?} by {lines}");
+                }
+                if let Text::Json { .. } = text {
+                    let json: serde_json::Value = serde_json::from_str(&whole).expect(&whole);
+                    assert_eq!(json["meta"]["total"], groups.len());
+                }
+            }
+        }
+        let csv = written(&bill, Text::Csv, &[0], 9);
+        let row =
+            "\"MA \"\"2\"\", Ltd\",\"MA \"\"2\"\", Ltd\",+442079460011,2026-03-01,2026-03-31,31,1.250,1.250,KWD\r\n";
+        assert_eq!(csv, format!("{}\r\n{row}", COLUMNS.join(",")));
+    }
 }
