@@ -232,13 +232,13 @@ impl Export {
             .map(field::folded)
             .filter(|name| !mappings.iter().any(|mapping| field::folded(&mapping.column) == *name))
             .collect();
-        let has = |wanted: &&str| names.iter().any(|name| name == wanted);
+        let has = |wanted: &str| names.iter().any(|name| name == wanted);
         let is_of = |product: &&Product| {
             let told = match product.all {
-                true => product.telling.iter().all(|name| has(&name)),
-                false => product.telling.iter().any(|name| has(&name)),
+                true => product.telling.iter().all(|name| has(name)),
+                false => product.telling.iter().any(|name| has(name)),
             };
-            has(&product.number) && told && !product.foreign.iter().any(|name| has(&name))
+            has(product.number) && told && !product.foreign.iter().any(|name| has(name))
         };
         let mut found = PRODUCTS.iter().filter(is_of).map(|product| product.export);
         match (found.next(), found.next()) {

@@ -594,3 +594,38 @@ fn regulator_blocks_become_an_inventory() {
     assert!(first.account().is_some());
     check(&desk.import(&slice, &options), [blocks.len() as u64, 0, 0, numbers, 0]);
 }
+
+#[test]
+fn a_products_export_becomes_accounts_and_stock() {
+    let desk = Desk::new();
+    let text = "number,sub_account,added_on,application,monthly_rental_rate,renewal_date\n\
+                17609915566,/v1/Account/MAXX/Subaccount/SAYY/,2023-02-14,/v1/Account/MAXX/Application/299/,0.80000,2023-05-10\n\
+                442079460123,,2023-02-15,,1.50000,2023-05-15\n";
+    let refused = desk.import(text, &options());
+    assert_eq!(refused.errors[0].message, "the monthly_cost 0.8 needs a currency, here or as --currency");
+
+    let mut options = options();
+    options.intake.currency = "USD".parse().ok();
+    let report = desk.import(text, &options);
+    check(&report, [2, 2, 0, 0, 0]);
+    assert_eq!(report.export.as_deref(), Some("Plivo"));
+    let told = serde_json::to_value(&report).expect("JSON");
+    assert_eq!(told["export"], "Plivo");
+    let record = desk.record(17_609_915_566);
+    assert_eq!(record.holder().map(|id| id.as_str()), Some("SAYY"));
+    assert_eq!(record.application.as_ref().map(|id| id.as_str()), Some("299"));
+    assert_eq!(record.cost, Some(money(80, "USD")));
+    assert_eq!(record.assigned_at.map(|at| at.to_string()).as_deref(), Some("2023-02-14T00:00:00Z"));
+    assert_eq!(record.expires_at, None, "a rental renews itself");
+    let stock = desk.record(442_079_460_123);
+    assert_eq!((stock.state, stock.assigned_at, stock.cost), (State::Available, None, Some(money(150, "USD"))));
+    check(&desk.import(text, &options), [2, 0, 0, 2, 0]);
+    // A file of ours says nothing of it.
+    let ours = desk.import("number\n+442079460124\n", &options);
+    assert_eq!(ours.export, None);
+    assert!(!serde_json::to_string(&ours).expect("JSON").contains("export"));
+
+    let blocked = "e164,account_id,status,is_blocked,monthly_fee,currency\n+912271264217,MA_1,active,true,300,INR\n";
+    check(&desk.import(blocked, &options), [1, 1, 0, 0, 0]);
+    assert_eq!(desk.record(912_271_264_217).state, State::Suspended);
+}
