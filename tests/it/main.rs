@@ -22,6 +22,7 @@ mod inventory;
 mod jobs;
 mod kill;
 mod manage;
+mod model;
 mod past;
 mod replica;
 mod soak;
