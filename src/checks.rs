@@ -196,8 +196,8 @@ pub fn run(snapshot: &Snapshot, options: &Options, now: Time) -> Vec<Finding> {
     findings
 }
 
-/// How many findings each check has.
-pub fn summary(findings: &[Finding]) -> BTreeMap<Check, u64> {
+/// How many findings each check has; none is a count as well.
+pub fn counts<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> BTreeMap<Check, u64> {
     let mut counts: BTreeMap<Check, u64> = Check::ALL.iter().map(|&check| (check, 0)).collect();
     for finding in findings {
         *counts.entry(finding.check).or_default() += 1;

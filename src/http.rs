@@ -73,6 +73,7 @@ pub struct App {
     failures: Option<DefaultKeyedRateLimiter<IpAddr>>,
     past: past::Reads,
     streams: Arc<stream::Streams>,
+    counted: checks::Counted,
 }
 
 impl App {
@@ -92,6 +93,7 @@ impl App {
             failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
             past: past::Reads::default(),
             streams: Arc::new(stream::Streams::new(limits.streams_per_key)),
+            counted: checks::Counted::default(),
         }
     }
 

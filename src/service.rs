@@ -74,7 +74,7 @@ pub enum ServiceError {
         "number {number} is the last active number of account {account}; \
          release it with confirm_last=true if the account shall have none"
     )]
-    Last { number: E164, account: AccountId },
+    Last { number: E164, account: AccountId, since: Time },
     #[error("{0}")]
     Refused(String),
     /// A job's state does not allow what was asked.

@@ -35,6 +35,7 @@
 use std::sync::OnceLock;
 
 pub mod costs;
+pub mod html;
 pub mod past;
 pub mod record;
 

@@ -12,6 +12,7 @@ use crate::domain::{AccountId, PartnerId, PartnerKey, Time};
 use crate::service::{Service, ServiceError};
 use crate::store::Open;
 use crate::wire::costs::{Text, Writer};
+use crate::wire::html::{escape, put};
 
 #[derive(clap::Args)]
 pub struct Costs {
@@ -126,24 +127,24 @@ fn html(bill: &Bill, groups: &[usize], partner: &str) -> Result<Outcome, CliErro
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut text = String::new();
     paper::begin(&mut text, &format!("Number costs {} - {partner}", bill.month));
-    paper::put(
+    put(
         &mut text,
         format_args!(
             "<h1>Number costs {}</h1>\n<p>{}\n<p class=\"about\">{} Counted up to {}, in days of UTC.\n",
             bill.month,
-            paper::escape(partner),
+            escape(partner),
             paper::rule(bill.proration),
             bill.through
         ),
     );
     for &place in groups {
         let group = &bill.groups[place];
-        paper::put(
+        put(
             &mut text,
             format_args!(
                 "<section class=\"account\">\n<h2>{}</h2>\n<p class=\"about\">{}\n",
-                paper::escape(&group.name),
-                paper::escape(group.account.as_str())
+                escape(&group.name),
+                escape(group.account.as_str())
             ),
         );
         paper::lines_begin(&mut text);

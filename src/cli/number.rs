@@ -12,7 +12,7 @@ use crate::domain::{
 };
 use crate::inventory::NumberRef;
 use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
-use crate::service::{self, Shown};
+use crate::service::{self, ServiceError, Shown};
 use crate::store::Open;
 use crate::wire;
 
@@ -260,7 +260,12 @@ impl Undo {
         confirm(&format!("undo version {}", self.version), self.yes || self.dry_run)?;
         let service = global.service(Open::Existing)?.dry_run(self.dry_run);
         let key = service.partner_key(&self.partner.partner)?;
-        print(global, service.undo(key, self.version)?, self.dry_run)
+        let outcome = service.undo(key, self.version).inspect_err(|error| {
+            if let ServiceError::NotUndone { rows, .. } = error {
+                rows.iter().for_each(|row| output::note(&format!("{}  {}", row.number, row.reason)));
+            }
+        })?;
+        print(global, outcome, self.dry_run)
     }
 }
 

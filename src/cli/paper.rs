@@ -4,9 +4,8 @@
 //! Invariant: text gets in through [`escape`] only. Deliberately absent:
 //! scripts, fonts, anything from elsewhere.
 
-use std::fmt;
-
 use crate::billing::{Line, Sum};
+use crate::wire::html::{escape, put};
 
 const STYLE: &str = "\
 body{font:11pt/1.45 system-ui,sans-serif;color:#111;background:#fff;max-width:54rem;margin:2rem auto;padding:0 1rem}\
@@ -77,23 +76,4 @@ pub fn rule(proration: crate::billing::Proration) -> &'static str {
         }
         crate::billing::Proration::Days => "Rental is charged by the days held.",
     }
-}
-
-pub fn put(out: &mut String, text: fmt::Arguments<'_>) {
-    fmt::Write::write_fmt(out, text).expect("writing to memory");
-}
-
-pub fn escape(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            c => html.push(c),
-        }
-    }
-    html
 }

@@ -3,21 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{HeaderValue, Request, Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::manage::Write;
 use super::partner::{self, Format};
-use super::query::{PER_PAGE_DEFAULT, PER_PAGE_MAX, bounded};
+use super::query::{PER_PAGE_DEFAULT, bounded, page_of, per_page_of};
 use super::{App, peer};
-use crate::checks::{Check, Options};
+use crate::checks::{self, Check, Options};
 use crate::domain::field::code;
 use crate::domain::{AccountId, FieldError, Scope, Time};
+use crate::inventory::Snapshot;
 use crate::service::checks::{NOTE_CHARS_MAX, Seen, findings};
+use crate::service::replica::{Node, Replica};
 
 /// What a list of findings can be asked.
 const PARAMETERS: [&str; 7] =
@@ -46,13 +50,13 @@ impl Asked {
             }
             seen.push(name.clone().into_owned());
             match &*name {
-                "page" if paged => match bounded(&value, 1, u64::MAX) {
-                    Some(page) => asked.page = page,
-                    None => wrong(code::OUT_OF_RANGE, "must be 1 or more"),
+                "page" if paged => match page_of(&value) {
+                    Ok(page) => asked.page = page,
+                    Err(error) => errors.push(error),
                 },
-                "per_page" if paged => match bounded(&value, 1, PER_PAGE_MAX) {
-                    Some(per_page) => asked.per_page = per_page,
-                    None => wrong(code::OUT_OF_RANGE, &format!("must be between 1 and {PER_PAGE_MAX}")),
+                "per_page" if paged => match per_page_of(&value) {
+                    Ok(per_page) => asked.per_page = per_page,
+                    Err(error) => errors.push(error),
                 },
                 "check" if value.is_empty() => {}
                 "check" => match Check::parse(&value) {
@@ -120,25 +124,57 @@ pub fn shown(seen: &Seen) -> Value {
     })
 }
 
+/// How many findings each check has, over all partners. Kept for a while:
+/// anybody may ask, and it costs what it finds.
+#[derive(Default)]
+pub struct Counted(Mutex<Option<(Instant, BTreeMap<Check, u64>)>>);
+
+/// How long such counts are kept.
+const COUNTED_FOR: Duration = Duration::from_secs(10);
+
+impl Counted {
+    pub fn of(&self, replica: &Replica) -> BTreeMap<Check, u64> {
+        // Who comes meanwhile waits, rather than counts as well.
+        let mut kept = self.0.lock();
+        if let Some((at, counts)) = &*kept
+            && at.elapsed() < COUNTED_FOR
+        {
+            return counts.clone();
+        }
+        let now = Time::now();
+        let find = |node: &Arc<Node>| checks::run(&node.snapshot(), &Options::default(), now);
+        let counts = checks::counts(replica.nodes().iter().flat_map(find).collect::<Vec<_>>().iter());
+        *kept = Some((Instant::now(), counts.clone()));
+        counts
+    }
+}
+
+/// Looks, away from the threads that serve others: at ten million numbers it
+/// takes a good part of a second.
+async fn find(snapshot: Arc<Snapshot>, asked: Asked) -> Result<Vec<Seen>, ApiError> {
+    let look = move || findings(&snapshot, &asked.options, asked.acknowledged, Time::now());
+    tokio::task::spawn_blocking(look).await.map_err(|_| ApiError::internal("a check panicked".to_owned()))
+}
+
 /// GET /api/v1/partner/checks
 pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
     let asked = Asked::parse(request.uri().query().unwrap_or_default(), true)?;
-    let all = findings(&access.snapshot, &asked.options, asked.acknowledged, Time::now());
+    let (page, per_page) = (asked.page, asked.per_page);
+    let all = find(access.snapshot, asked).await?;
     let total = all.len() as u64;
-    let skip = (asked.page - 1).saturating_mul(asked.per_page).min(total) as usize;
-    let page: Vec<Value> = all.iter().skip(skip).take(asked.per_page as usize).map(shown).collect();
-    let meta = json!({ "total": total, "page": asked.page, "per_page": asked.per_page });
-    Ok(answer(&request, json!({ "data": page, "meta": meta })))
+    let skip = (page - 1).saturating_mul(per_page).min(total) as usize;
+    let data: Vec<Value> = all.iter().skip(skip).take(per_page as usize).map(shown).collect();
+    let meta = json!({ "total": total, "page": page, "per_page": per_page });
+    Ok(answer(&request, json!({ "data": data, "meta": meta })))
 }
 
 /// GET /api/v1/partner/checks/summary
 pub async fn summary(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
     let asked = Asked::parse(request.uri().query().unwrap_or_default(), false)?;
-    let all = findings(&access.snapshot, &asked.options, asked.acknowledged, Time::now());
-    let mut counts: BTreeMap<Check, u64> = Check::ALL.iter().map(|&check| (check, 0)).collect();
-    all.iter().for_each(|seen| *counts.entry(seen.finding.check).or_default() += 1);
+    let all = find(access.snapshot, asked).await?;
+    let counts = checks::counts(all.iter().map(|seen| &seen.finding));
     let data: serde_json::Map<String, Value> =
         counts.into_iter().map(|(check, count)| (check.as_str().to_owned(), json!(count))).collect();
     Ok(answer(&request, json!({ "data": data, "meta": { "total": all.len() } })))

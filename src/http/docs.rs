@@ -4,7 +4,6 @@
 //! nothing from elsewhere, so its content security policy allows a style sheet
 //! of this server and nothing else.
 
-use std::fmt::Write;
 use std::sync::LazyLock;
 
 use axum::body::Body;
@@ -13,6 +12,7 @@ use http::{HeaderMap, Response};
 use serde_json::Value;
 
 use super::openapi;
+use crate::wire::html::{escape, put};
 
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -185,10 +185,6 @@ fn example(page: &mut String, title: &str, example: &Value) {
     );
 }
 
-fn put(page: &mut String, line: std::fmt::Arguments<'_>) {
-    page.write_fmt(line).expect("writing to memory");
-}
-
 fn text(value: &Value) -> String {
     escape(value.as_str().unwrap_or_default())
 }
@@ -200,20 +196,6 @@ fn prose(value: &Value) -> String {
         match at % 2 {
             0 => html.push_str(part),
             _ => html.push_str(&format!("<code>{part}</code>")),
-        }
-    }
-    html
-}
-
-fn escape(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            c => html.push(c),
         }
     }
     html

@@ -9,8 +9,8 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{X_REQUEST_ID, manage, partner};
-use crate::domain::FieldError;
 use crate::domain::field::code;
+use crate::domain::{FieldError, State};
 use crate::service::{Conflict, ServiceError, Stale, StoreError};
 
 use crate::wire;
@@ -187,8 +187,11 @@ impl From<ServiceError> for ApiError {
                 });
                 ApiError::conflict(message, details)
             }
-            ServiceError::Last { number, account } => {
-                let details = json!({ "number": number, "account_auth_id": account, "needs": "confirm_last" });
+            ServiceError::Last { number, account, since } => {
+                let details = json!({
+                    "number": number, "state": State::Active, "since": since, "account_auth_id": account,
+                    "needs": "confirm_last",
+                });
                 ApiError::conflict(message, details)
             }
             ServiceError::Stale(stale) => {

@@ -12,10 +12,7 @@ use serde_json::json;
 
 use super::error::ApiError;
 use super::{App, peer};
-use crate::checks::{Check, Options};
-use crate::domain::Time;
 use crate::domain::entity::hex_digest;
-use crate::service::checks::findings;
 
 fn text(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
@@ -48,12 +45,9 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response<Body>, ApiE
     let nodes = app.replica.nodes();
     let numbers: usize = nodes.iter().map(|node| node.snapshot().len()).sum();
     let (following, age) = app.replica.freshness();
-    let mut found: std::collections::BTreeMap<Check, u64> = Check::ALL.iter().map(|&check| (check, 0)).collect();
-    for node in &nodes {
-        let open = findings(&node.snapshot(), &Options::default(), Some(false), Time::now());
-        open.iter().for_each(|seen| *found.entry(seen.finding.check).or_default() += 1);
-    }
-    for (check, count) in found {
+    let counted = app.clone();
+    let counted = tokio::task::spawn_blocking(move || counted.counted.of(&counted.replica)).await;
+    for (check, count) in counted.map_err(|_| ApiError::internal("a check panicked".to_owned()))? {
         metrics::gauge!("rollcall_findings", "check" => check.as_str()).set(count as f64);
     }
     metrics::gauge!("rollcall_partners").set(nodes.len() as f64);

@@ -412,12 +412,12 @@ fn month_error(error: &BadMonth, value: &str) -> FieldError {
     FieldError::new("month", code::INVALID, error.to_string(), value)
 }
 
-fn page_of(value: &str) -> Result<u64, FieldError> {
+pub(super) fn page_of(value: &str) -> Result<u64, FieldError> {
     let error = || FieldError::new("page", code::OUT_OF_RANGE, "must be 1 or more", value);
     bounded(value, 1, u64::MAX).ok_or_else(error)
 }
 
-fn per_page_of(value: &str) -> Result<u64, FieldError> {
+pub(super) fn per_page_of(value: &str) -> Result<u64, FieldError> {
     let message = || format!("must be between 1 and {PER_PAGE_MAX}");
     let error = || FieldError::new("per_page", code::OUT_OF_RANGE, message(), value);
     bounded(value, 1, PER_PAGE_MAX).ok_or_else(error)

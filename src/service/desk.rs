@@ -9,9 +9,10 @@
 //! nothing older; the index only ever proposes where to look.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 
-use super::{Conflict, ServiceError, ShownNumber};
+use super::{Conflict, ServiceError, ShownNumber, StoreError};
 use crate::domain::action::{self, Assignment, Quarantine, Refusal};
 use crate::domain::field::code;
 use crate::domain::{
@@ -132,7 +133,7 @@ impl<'t> Desk<'t> {
         if let (Action::Release { confirm_last: false }, Some(account)) = (action, current.holder()) {
             let active = number::status(current.state, current.expires_at, now) == Status::Active;
             if active && !self.has_other_active(&account.clone(), number, now)? {
-                return Err(ServiceError::Last { number, account: account.clone() });
+                return Err(ServiceError::Last { number, account: account.clone(), since: current.since });
             }
         }
         let stored = (after.state != State::Retired).then(|| after.clone());
@@ -150,17 +151,12 @@ impl<'t> Desk<'t> {
         self.pending.insert(change.number, change);
     }
 
-    /// Writes what was decided, in number order, cut where groups of 10,000 end
-    /// so that a group's changes stay together in the log.
+    /// Writes what was decided, in number order.
     pub fn flush(&mut self) -> Result<(), ServiceError> {
         let pending: Vec<NumberChange> = std::mem::take(&mut self.pending).into_values().collect();
         let mut left = &pending[..];
         while !left.is_empty() {
-            let group = |change: &NumberChange| change.number.digits() / 10_000;
-            let mut end = STEP.min(left.len());
-            let last = group(&left[end - 1]);
-            end += left[end..].partition_point(|change| group(change) == last);
-            let (now, later) = left.split_at(end);
+            let (now, later) = left.split_at(step(left, |change| change.number));
             self.transaction.put_numbers(now)?;
             left = later;
         }
@@ -188,30 +184,15 @@ impl<'t> Desk<'t> {
     }
 
     pub fn account(&mut self, id: &AccountId) -> Result<Option<Account>, ServiceError> {
-        if let Some(known) = self.accounts.get(id) {
-            return Ok(known.clone());
-        }
-        let found = self.transaction.account(id)?;
-        self.accounts.insert(id.clone(), found.clone());
-        Ok(found)
+        known(&mut self.accounts, id, || self.transaction.account(id))
     }
 
     fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, ServiceError> {
-        if let Some(known) = self.applications.get(id) {
-            return Ok(known.clone());
-        }
-        let found = self.transaction.application(id)?;
-        self.applications.insert(id.clone(), found.clone());
-        Ok(found)
+        known(&mut self.applications, id, || self.transaction.application(id))
     }
 
     fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, ServiceError> {
-        if let Some(known) = self.trunks.get(id) {
-            return Ok(known.clone());
-        }
-        let found = self.transaction.trunk(id)?;
-        self.trunks.insert(id.clone(), found.clone());
-        Ok(found)
+        known(&mut self.trunks, id, || self.transaction.trunk(id))
     }
 
     /// An assignment with what it leaves to the number filled in.
@@ -297,6 +278,30 @@ impl<'t> Desk<'t> {
         let last = page(first.total.saturating_sub(EACH as u64));
         first.rows.iter().chain(&last.rows).map(|row| row.number()).collect()
     }
+}
+
+/// What was found under an id before, or is now.
+fn known<I: Clone + Eq + Hash, T: Clone>(
+    kept: &mut HashMap<I, Option<T>>,
+    id: &I,
+    ask: impl FnOnce() -> Result<Option<T>, StoreError>,
+) -> Result<Option<T>, ServiceError> {
+    if let Some(found) = kept.get(id) {
+        return Ok(found.clone());
+    }
+    let found = ask()?;
+    kept.insert(id.clone(), found.clone());
+    Ok(found)
+}
+
+/// How many of these, sorted by number, are written together: about [`STEP`],
+/// up to where a group of 10,000 ends, so that a group's changes stay together
+/// in the log.
+pub(super) fn step<T>(all: &[T], number: impl Fn(&T) -> E164) -> usize {
+    let group = |one: &T| number(one).digits() / 10_000;
+    let end = STEP.min(all.len());
+    let Some(last) = end.checked_sub(1).map(|at| group(&all[at])) else { return 0 };
+    end + all[end..].partition_point(|one| group(one) == last)
 }
 
 fn fits(owner: &Option<AccountId>, account: &AccountId) -> bool {

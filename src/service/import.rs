@@ -24,15 +24,13 @@ use crate::domain::{
 use crate::intake::{self, Cell, Export, Field, Fields, Header, IntakeError, Item, Numbers, RowError};
 use crate::store::{Abort, Holding, StoreError, Target, Transaction};
 
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, desk};
 
 /// How many row errors a report shows.
 pub const ERRORS_MAX: usize = 100;
 /// About how much memory the rows of one batch may take, in bytes. A file that
 /// needs more is read again, batch by batch, inside the transaction.
 const BATCH_BYTES_MAX: usize = 512 << 20;
-/// How many numbers are looked up and written at a time.
-const STEP: usize = 8_192;
 
 /// What to do with rows that cannot be imported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -426,13 +424,7 @@ impl<'a, 't> Run<'a, 't> {
             if self.file.watch.cancel.load(Ordering::Relaxed) {
                 return Err(ImportError::Cancelled);
             }
-            // Cut where a group of 10,000 ends, so that a group's changes stay
-            // together in the log.
-            let mut end = STEP.min(wanted.len());
-            let group = |wanted: &Wanted| wanted.number.digits() / 10_000;
-            let last = group(&wanted[end - 1]);
-            end += wanted[end..].partition_point(|wanted| group(wanted) == last);
-            let (now, later) = wanted.split_at(end);
+            let (now, later) = wanted.split_at(desk::step(wanted, |wanted| wanted.number));
             self.step(now, &batch.said)?;
             wanted = later;
             self.done += now.len() as u64;

@@ -43,7 +43,9 @@ impl Service {
         action: &Action,
         expected: &Expected,
     ) -> Result<Outcome, ServiceError> {
-        let hints = self.hints(key);
+        // Only a release asks what else the account has.
+        let releases = matches!(action, Action::Release { confirm_last: false });
+        let hints = if releases { self.hints(key) } else { None };
         let done = self.manage(key, action.verb(), |transaction| {
             let mut desk = Desk::new(transaction, key, &self.quarantine, hints.clone());
             let (before, version) = desk.find(number)?;
@@ -107,8 +109,7 @@ impl Service {
 
     /// The partner's snapshot on this node, where there is one.
     pub(super) fn hints(&self, key: PartnerKey) -> Option<Arc<crate::inventory::Snapshot>> {
-        let replica = self.replica.as_ref()?;
-        replica.nodes().into_iter().find(|node| node.key == key).map(|node| node.snapshot())
+        self.replica.as_ref()?.snapshot(key)
     }
 
     /// Adds who brought the number into its state.

@@ -198,6 +198,12 @@ impl Replica {
         nodes
     }
 
+    /// One partner as it is now, by its place in the store.
+    pub fn snapshot(&self, key: PartnerKey) -> Option<Arc<Snapshot>> {
+        let nodes = self.nodes.load();
+        nodes.values().find(|node| node.key == key).map(|node| node.snapshot())
+    }
+
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }

@@ -230,6 +230,6 @@ proptest! {
         prop_assert_eq!(&found, &expected);
         let ids: std::collections::HashSet<String> = findings.iter().map(|finding| finding.id()).collect();
         prop_assert_eq!(ids.len(), findings.len());
-        prop_assert_eq!(checks::summary(&findings).values().sum::<u64>() as usize, findings.len());
+        prop_assert_eq!(checks::counts(&findings).values().sum::<u64>() as usize, findings.len());
     }
 }

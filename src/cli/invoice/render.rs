@@ -11,6 +11,7 @@ use crate::cli::paper;
 use crate::domain::{Currency, E164};
 use crate::wire::costs::{self, json_account, json_line};
 use crate::wire::csv_text;
+use crate::wire::html::{escape, put};
 
 const COLUMNS: &[&str] = &[
     "account_auth_id",
@@ -158,9 +159,8 @@ pub fn html(found: &Found, invoices: &[Invoice], out: &mut dyn Write) -> io::Res
     let Bill { month, through, proration, .. } = found.bill;
     let mut text = String::new();
     paper::begin(&mut text, &format!("Invoice {month} - {}", first.name));
-    let (name, id, partner) =
-        (paper::escape(&first.name), paper::escape(first.account.as_str()), paper::escape(&found.partner));
-    paper::put(
+    let (name, id, partner) = (escape(&first.name), escape(first.account.as_str()), escape(&found.partner));
+    put(
         &mut text,
         format_args!(
             "<h1>Invoice {month}</h1>\n<p>From: {partner}\n<p>To: {name} <span class=\"about\">({id})</span>\n\
@@ -170,7 +170,7 @@ pub fn html(found: &Found, invoices: &[Invoice], out: &mut dyn Write) -> io::Res
     );
     for invoice in invoices {
         let currency = invoice.total.currency;
-        paper::put(&mut text, format_args!("<section class=\"account\">\n<h2>In {currency}</h2>\n"));
+        put(&mut text, format_args!("<section class=\"account\">\n<h2>In {currency}</h2>\n"));
         if let Some(rental) = &invoice.rental {
             text.push_str("<h3>Number rental</h3>\n");
             paper::lines_begin(&mut text);
@@ -183,7 +183,7 @@ pub fn html(found: &Found, invoices: &[Invoice], out: &mut dyn Write) -> io::Res
         if !invoice.calls.is_empty() {
             calls_table(&mut text, invoice, currency, out)?;
         }
-        paper::put(
+        put(
             &mut text,
             format_args!(
                 "<table><tfoot><tr><td>Total<td class=\"n\">{} {currency}</tfoot></table>\n</section>\n",
@@ -203,7 +203,7 @@ fn calls_table(text: &mut String, invoice: &Invoice, currency: Currency, out: &m
     let row = |text: &mut String, number: &E164, calls: &Calls| {
         let Calls { calls, seconds, cost } = calls;
         let duration = duration(*seconds);
-        paper::put(
+        put(
             text,
             format_args!("<tr><td>{number}<td class=\"n\">{calls}<td class=\"n\">{duration}<td class=\"n\">{cost}\n"),
         );
@@ -213,7 +213,7 @@ fn calls_table(text: &mut String, invoice: &Invoice, currency: Currency, out: &m
         flush_text(text, out)?;
     }
     let Calls { calls, seconds, cost } = invoice.used;
-    paper::put(
+    put(
         text,
         format_args!(
             "</tbody>\n<tfoot><tr><td>Exactly<td class=\"n\">{calls}<td class=\"n\">{}<td class=\"n\">{cost}\n\
