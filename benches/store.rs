@@ -27,7 +27,8 @@ use rollcall::service::import::{ImportOptions, OnError, Watch};
 use rollcall::service::numbers::Expected;
 use rollcall::service::{Outcome, Replica, Service};
 use rollcall::store::{
-    self, Abort, Draft, Entry, Head, Listed, Load, Loaded, Location, Open, Past, Store, StoreError, StoredJob, Target,
+    self, Abort, Document, Draft, Entry, Head, Listed, Load, Loaded, Location, Open, Past, Store, StoreError,
+    StoredJob, Target, Walk,
 };
 
 use rustix::time::ClockId;
@@ -376,6 +377,32 @@ impl Store for Paced {
 
     fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
         self.store.open_jobs()
+    }
+
+    fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
+        self.store.document(key, kind, id)
+    }
+
+    fn documents(
+        &self,
+        key: PartnerKey,
+        kind: &str,
+        walk: Walk<'_>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.store.documents(key, kind, walk, limit)
+    }
+
+    fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError> {
+        self.store.due(kind, now, limit)
+    }
+
+    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError> {
+        self.store.lease(name, holder, seconds)
+    }
+
+    fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        self.store.end_lease(name, holder)
     }
 
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {

@@ -215,9 +215,8 @@ fn walk(snapshot: &Snapshot, filter: Filter, now: Time, mut take: impl FnMut(Num
     }
 }
 
-/// Accounts that nobody can call. Since when: the last moment at which the
-/// inventory shows that one of their numbers could have been, or else when the
-/// account came.
+/// Accounts that nobody can call. Since when: the last moment at which one of
+/// their numbers could have been, or else when the account came.
 fn no_active_number(snapshot: &Snapshot, options: &Options, now: Time, findings: &mut Vec<Finding>) {
     let counts = snapshot.counts(now);
     for (account, counts) in snapshot.accounts.iter().zip(counts) {
@@ -225,7 +224,8 @@ fn no_active_number(snapshot: &Snapshot, options: &Options, now: Time, findings:
         if !wanted || account.archived_at.is_some() || counts.active > 0 {
             continue;
         }
-        let mut since = account.created_at;
+        // What it lost is no longer in the inventory; what it has is.
+        let mut since = account.created_at.max(snapshot.lost_at(&account.auth_id).unwrap_or(account.created_at));
         let filter = Filter { account: Some(account.auth_id.as_str().into()), ..Filter::default() };
         walk(snapshot, filter, now, |row| {
             let expired = row.expires_at().filter(|&end| end <= now);

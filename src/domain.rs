@@ -17,6 +17,7 @@ pub mod id;
 pub mod money;
 pub mod number;
 pub mod plan;
+pub mod setting;
 pub mod summary;
 pub mod time;
 
@@ -31,4 +32,5 @@ pub use field::FieldError;
 pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId};
 pub use money::{Currency, Money};
 pub use number::{Dates, NumberType, Record, State, Status, Tags};
+pub use setting::{Choice, Setting};
 pub use time::Time;

@@ -26,7 +26,7 @@ mod select;
 pub mod set;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -34,8 +34,8 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
 use crate::domain::{
-    Account, Acknowledgement, Application, Country, Dates, E164, EntityChange, Key, Logged, Money, NumberChange,
-    NumberType, Partner, PartnerKey, Record, State, Status, Tags, Time, Trunk, number,
+    Account, AccountId, Acknowledgement, Application, Country, Dates, E164, EntityChange, Key, Logged, Money,
+    NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status, Tags, Time, Trunk, number,
 };
 
 pub use beside::Beside;
@@ -62,6 +62,10 @@ pub struct Snapshot {
     pub keys: Arc<Table<Key>>,
     /// By the finding they are about.
     pub acknowledgements: Arc<Table<Acknowledgement>>,
+    /// Removed ones as well.
+    pub settings: Arc<Table<Setting>>,
+    /// When accounts last lost an active number.
+    pub(crate) lost: Arc<HashMap<AccountId, Time>>,
     regions: Arc<Interned<Arc<str>>>,
     tags: Arc<Interned<Tags>>,
     profiles: Arc<Interned<Profile>>,
@@ -275,6 +279,8 @@ impl Snapshot {
             trunks: Arc::default(),
             keys: Arc::default(),
             acknowledgements: Arc::default(),
+            settings: Arc::default(),
+            lost: Arc::default(),
             regions: Arc::default(),
             tags: Arc::default(),
             profiles: Arc::default(),
@@ -338,6 +344,15 @@ impl Snapshot {
                 EntityChange::Acknowledgement(edit) => {
                     Arc::make_mut(&mut next.acknowledgements).put(edit.after.clone());
                 }
+                EntityChange::Setting(edit) => Arc::make_mut(&mut next.settings).put(edit.after.clone()),
+            }
+        }
+        let mut losses = change.numbers.iter().filter_map(|edit| edit.loss(change.at)).peekable();
+        if losses.peek().is_some() {
+            let lost = Arc::make_mut(&mut next.lost);
+            for (account, at) in losses {
+                let last = lost.entry(account.clone()).or_insert(at);
+                *last = at.max(*last);
             }
         }
         next.edit(self, &change.numbers, change.at, change.version)?;
@@ -383,6 +398,7 @@ impl Snapshot {
                 EntityChange::Acknowledgement(edit) => {
                     restore(&mut past.acknowledgements, edit.before, &edit.after.finding);
                 }
+                EntityChange::Setting(edit) => restore(&mut past.settings, edit.before, &edit.after.id),
             }
         }
         Ok(past)
@@ -549,6 +565,11 @@ impl Snapshot {
         self.rows.leaves().flat_map(move |leaf| (0..leaf.len()).map(move |row| self.show(leaf.row(row), now)))
     }
 
+    /// When an account last lost an active number; `None` if it never did.
+    pub fn lost_at(&self, account: &AccountId) -> Option<Time> {
+        self.lost.get(account).copied()
+    }
+
     /// How many numbers each account holds, in the order of `accounts`.
     pub fn counts(&self, now: Time) -> Vec<Counts> {
         let mut counts = vec![Counts::default(); self.accounts.places()];
@@ -597,6 +618,7 @@ impl Snapshot {
         self.trunks.sorted().for_each(|trunk| put(&json(trunk)));
         self.keys.sorted().for_each(|key| put(&json(key)));
         self.acknowledgements.sorted().for_each(|one| put(&json(one)));
+        self.settings.sorted().for_each(|one| put(&json(one)));
         for row in self.iter(self.partner.created_at) {
             put(&row.number().to_string());
             put(&row.version().to_string());

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::domain::change::Digest;
 use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange, Key,
-    KeyId, Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, Time, Trunk, TrunkId, Verb,
+    KeyId, Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, Setting, Time, Trunk, TrunkId, Verb,
 };
 
 /// What can go wrong below the verbs.
@@ -121,6 +121,7 @@ pub trait Transaction {
     fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, StoreError>;
     fn key(&mut self, id: &KeyId) -> Result<Option<Key>, StoreError>;
     fn acknowledgement(&mut self, finding: &str) -> Result<Option<Acknowledgement>, StoreError>;
+    fn setting(&mut self, id: &str) -> Result<Option<Setting>, StoreError>;
     /// Who has each of these numbers; they must be sorted.
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError>;
     fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
@@ -146,6 +147,11 @@ pub trait Transaction {
     fn job_batch(&mut self, job: &str, batch: u64) -> Result<Option<String>, StoreError>;
     /// Writes a batch of a job that is there, in the place of an older one.
     fn put_job_batch(&mut self, job: &str, batch: u64, body: &str) -> Result<(), StoreError>;
+    fn document(&mut self, kind: &str, id: &str) -> Result<Option<Document>, StoreError>;
+    /// Writes a document, new or changed; outside the log.
+    fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError>;
+    /// Forgets a document, if it is there.
+    fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError>;
 }
 
 /// The answer to an accepted write, kept with it so that a retry gets it again.
@@ -166,6 +172,24 @@ pub struct StoredJob {
     /// Whether a server still has work to do on it.
     pub open: bool,
     pub body: String,
+}
+
+/// Something kept beside the log, which can be replaced and forgotten. What it
+/// says is the business of those who keep documents of its kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Document {
+    /// Unique within the partner and the kind; not empty.
+    pub id: String,
+    /// When somebody shall look at it, if ever.
+    pub due: Option<Time>,
+    pub body: String,
+}
+
+/// Which way to go through documents, in the order of their ids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Walk<'a> {
+    Up { after: Option<&'a str> },
+    Down { before: Option<&'a str> },
 }
 
 /// What one change did to one number.
@@ -204,12 +228,17 @@ pub struct Load {
 /// What [`Store::load`] hands over: partners, their entities, and then the
 /// numbers of all of them in number order.
 pub enum Loaded {
-    Partner { head: Head, partner: Partner },
-    Account(PartnerKey, Account),
+    Partner {
+        head: Head,
+        partner: Partner,
+    },
+    /// And when it last lost an active number, if it is known to have.
+    Account(PartnerKey, Account, Option<Time>),
     Application(PartnerKey, Application),
     Trunk(PartnerKey, Trunk),
     Key(PartnerKey, Key),
     Acknowledgement(PartnerKey, Acknowledgement),
+    Setting(PartnerKey, Setting),
     Numbers(Batch),
 }
 
@@ -333,6 +362,21 @@ pub trait Store: Send + Sync + 'static {
     -> Result<Vec<(u64, String)>, StoreError>;
     /// The open jobs of all partners, oldest first.
     fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError>;
+
+    fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError>;
+    /// A partner's documents of a kind, at most `limit`.
+    fn documents(&self, key: PartnerKey, kind: &str, walk: Walk<'_>, limit: usize)
+    -> Result<Vec<Document>, StoreError>;
+    /// The documents of a kind, of all partners, that are due at `now`, longest
+    /// due first, at most `limit`.
+    fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError>;
+
+    /// Takes a lease for so many seconds, or prolongs it for who holds it.
+    /// Whether `holder` has it now. Times are the engine's own, so processes
+    /// with different clocks agree.
+    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError>;
+    /// Gives a lease back before its time.
+    fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
 
     /// Lets go of answers kept before `before`.
     fn forget_answered(&self, before: Time) -> Result<(), StoreError>;

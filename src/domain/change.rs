@@ -7,7 +7,10 @@
 
 use std::fmt;
 
-use super::{Account, Acknowledgement, Application, E164, Key, KeyId, Partner, PartnerKey, Record, Time, Trunk};
+use super::{
+    Account, AccountId, Acknowledgement, Application, E164, Key, KeyId, Partner, PartnerKey, Record, Setting, State,
+    Time, Trunk,
+};
 
 /// SHA-256 of a log entry; each entry holds its predecessor's.
 pub type Digest = [u8; 32];
@@ -104,6 +107,14 @@ pub enum Verb {
     TrunkEdit,
     Undo,
     Acknowledge,
+    WebhookCreate,
+    WebhookEdit,
+    WebhookRemove,
+    ScheduleCreate,
+    ScheduleEdit,
+    ScheduleRemove,
+    /// A look at the inventory that this one mirrors.
+    Sync,
 }
 
 super::number::words!(Verb:
@@ -112,7 +123,9 @@ super::number::words!(Verb:
     Stock "stock", Assign "assign", Release "release", Suspend "suspend", Resume "resume", Route "route",
     Renew "renew", Reserve "reserve", Unreserve "unreserve", Retire "retire", Tag "tag", Cost "cost",
     AccountEdit "account_edit", ApplicationCreate "application_create", ApplicationEdit "application_edit",
-    TrunkCreate "trunk_create", TrunkEdit "trunk_edit", Undo "undo", Acknowledge "acknowledge"
+    TrunkCreate "trunk_create", TrunkEdit "trunk_edit", Undo "undo", Acknowledge "acknowledge",
+    WebhookCreate "webhook_create", WebhookEdit "webhook_edit", WebhookRemove "webhook_remove",
+    ScheduleCreate "schedule_create", ScheduleEdit "schedule_edit", ScheduleRemove "schedule_remove", Sync "sync"
 );
 
 /// One entity before and after; `before` is absent where it was created.
@@ -125,6 +138,7 @@ pub enum EntityChange {
     Trunk(Edit<Trunk>),
     Key(Edit<Key>),
     Acknowledgement(Edit<Acknowledgement>),
+    Setting(Edit<Setting>),
 }
 
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
@@ -146,4 +160,16 @@ pub struct NumberChange {
     pub number: E164,
     pub before: Option<Record>,
     pub after: Option<Record>,
+}
+
+impl NumberChange {
+    /// The account that loses an active number by this, and since when it has
+    /// not been active.
+    pub fn loss(&self, at: Time) -> Option<(&AccountId, Time)> {
+        let active = |record: &&Record| record.state == State::Active;
+        let account = self.before.as_ref().filter(active)?.holder()?;
+        let keeps = self.after.as_ref().filter(active).and_then(Record::holder) == Some(account);
+        let expired = self.before.as_ref().and_then(|before| before.expires_at);
+        (!keeps).then(|| (account, expired.map_or(at, |end| end.min(at))))
+    }
 }

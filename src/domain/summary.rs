@@ -79,6 +79,14 @@ pub fn entity(change: &EntityChange) -> String {
             said(("trunk", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED)
         }
         EntityChange::Acknowledgement(edit) => format!("finding {} acknowledged", edit.after.finding),
+        EntityChange::Setting(edit) => {
+            let (kind, id) = (edit.after.choice.kind(), &edit.after.id);
+            match (&edit.before, edit.after.removed_at) {
+                (None, _) => format!("{kind} {id} created"),
+                (Some(_), None) => format!("{kind} {id} changed"),
+                (Some(_), Some(_)) => format!("{kind} {id} removed"),
+            }
+        }
         EntityChange::Key(edit) => {
             let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
             said(("key", id), both, |one| &one.name, |one| one.revoked_at.is_some(), ("revoked", "restored"))

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::domain::{Account, Acknowledgement, Application, Key, Trunk};
+use crate::domain::{Account, Acknowledgement, Application, Key, Setting, Trunk};
 
 /// An index into a [`Table`] or [`Interned`], or none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -53,6 +53,12 @@ impl Entry for Trunk {
 impl Entry for Acknowledgement {
     fn id(&self) -> &str {
         &self.finding
+    }
+}
+
+impl Entry for Setting {
+    fn id(&self) -> &str {
+        &self.id
     }
 }
 

@@ -131,13 +131,20 @@ impl Loading {
                 self.places.insert(head.key, self.loaders.len());
                 self.loaders.push(Loader::new(Snapshot::empty(head.key, head.version, head.digest, partner)));
             }
-            Loaded::Account(key, account) => Arc::make_mut(&mut self.snapshot(key)?.accounts).put(account),
+            Loaded::Account(key, account, lost_at) => {
+                let snapshot = self.snapshot(key)?;
+                if let Some(at) = lost_at {
+                    Arc::make_mut(&mut snapshot.lost).insert(account.auth_id.clone(), at);
+                }
+                Arc::make_mut(&mut snapshot.accounts).put(account);
+            }
             Loaded::Application(key, application) => {
                 Arc::make_mut(&mut self.snapshot(key)?.applications).put(application);
             }
             Loaded::Trunk(key, trunk) => Arc::make_mut(&mut self.snapshot(key)?.trunks).put(trunk),
             Loaded::Key(partner, key) => Arc::make_mut(&mut self.snapshot(partner)?.keys).put(key),
             Loaded::Acknowledgement(key, one) => Arc::make_mut(&mut self.snapshot(key)?.acknowledgements).put(one),
+            Loaded::Setting(key, setting) => Arc::make_mut(&mut self.snapshot(key)?.settings).put(setting),
             Loaded::Numbers(batch) => self.numbers(&batch)?,
         }
         Ok(())

@@ -116,7 +116,14 @@ fn undoable(verb: Verb) -> bool {
         | Verb::PartnerResume
         | Verb::KeyCreate
         | Verb::KeyRevoke
-        | Verb::Acknowledge => false,
+        | Verb::Acknowledge
+        | Verb::WebhookCreate
+        | Verb::WebhookEdit
+        | Verb::WebhookRemove
+        | Verb::ScheduleCreate
+        | Verb::ScheduleEdit
+        | Verb::ScheduleRemove
+        | Verb::Sync => false,
         Verb::AccountCreate
         | Verb::Import
         | Verb::Stock
@@ -209,7 +216,10 @@ fn undo_entities(transaction: &mut dyn Transaction, change: &Change) -> Result<b
                     trunk
                 }))
                 .map(|(current, after)| EntityChange::Trunk(Edit { before: Some(current), after })),
-            EntityChange::Partner(_) | EntityChange::Key(_) | EntityChange::Acknowledgement(_) => None,
+            EntityChange::Partner(_)
+            | EntityChange::Key(_)
+            | EntityChange::Acknowledgement(_)
+            | EntityChange::Setting(_) => None,
         };
         if let Some(put) = put {
             if let EntityChange::Account(edit) = &put

@@ -11,6 +11,7 @@
 //! next process has the write-ahead log, and begins by writing all of it into
 //! the file once more.
 
+mod documents;
 mod history;
 mod jobs;
 mod rows;
@@ -34,8 +35,8 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, params};
 use self::rows::*;
 use self::transaction::{SqliteTransaction, Written};
 use super::{
-    Abort, Batch, BatchRow, Draft, Entry, Head, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
-    StoredJob, Target, log,
+    Abort, Batch, BatchRow, Document, Draft, Entry, Head, Listed, Load, Loaded, Open, Past, Replayed, Store,
+    StoreError, StoredJob, Target, Walk, log,
 };
 use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
 
@@ -46,6 +47,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0002_writes.sql"),
     include_str!("../../migrations/sqlite/0003_dialect.sql"),
     include_str!("../../migrations/sqlite/0004_checks.sql"),
+    include_str!("../../migrations/sqlite/0005_settings.sql"),
 ];
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
@@ -490,10 +492,10 @@ impl Store for SqliteStore {
             take(Loaded::Partner { head: read_head(row)?, partner })?;
         }
         let mut statement = transaction
-            .prepare(&format!("SELECT partner, {ACCOUNT} FROM account {filter} ORDER BY partner, auth_id"))?;
+            .prepare(&format!("SELECT partner, lost_at, {ACCOUNT} FROM account {filter} ORDER BY partner, auth_id"))?;
         let mut rows = statement.query([only])?;
         while let Some(row) = rows.next()? {
-            take(Loaded::Account(PartnerKey(row.get(0)?), read_account(row, 1)?))?;
+            take(Loaded::Account(PartnerKey(row.get(0)?), read_account(row, 2)?, time_if(row.get(1)?)?))?;
         }
         let mut statement =
             transaction.prepare(&format!("SELECT partner, {ROUTE} FROM application {filter} ORDER BY partner, id"))?;
@@ -519,6 +521,12 @@ impl Store for SqliteStore {
         let mut rows = statement.query([only])?;
         while let Some(row) = rows.next()? {
             take(Loaded::Acknowledgement(PartnerKey(row.get(0)?), read_acknowledgement(row, 1)?))?;
+        }
+        let mut statement =
+            transaction.prepare(&format!("SELECT partner, body FROM setting {filter} ORDER BY partner, id"))?;
+        let mut rows = statement.query([only])?;
+        while let Some(row) = rows.next()? {
+            take(Loaded::Setting(PartnerKey(row.get(0)?), read_setting(row, 1)?))?;
         }
         if !what.numbers {
             return Ok(());
@@ -663,6 +671,33 @@ impl Store for SqliteStore {
 
     fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
         self.read(jobs::open)
+    }
+
+    fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
+        self.read(|connection| documents::get(connection, key, kind, id))
+    }
+
+    fn documents(
+        &self,
+        key: PartnerKey,
+        kind: &str,
+        walk: Walk<'_>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.read(|connection| documents::list(connection, key, kind, walk, limit))
+    }
+
+    fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError> {
+        self.read(|connection| documents::due(connection, kind, now, limit))
+    }
+
+    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError> {
+        let now = Time::now();
+        self.aside(|connection| documents::lease(connection, name, holder, now, now.plus(seconds)))
+    }
+
+    fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        self.aside(|connection| documents::end_lease(connection, name, holder))
     }
 
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use std::fmt::Display;
 use super::Column as C;
 use super::{Column, json_text, money_text};
 use crate::domain::{
-    Account, Actor, EntityChange, Key, NumberChange, Partner, Record, State, Tags, Time, Verb, summary,
+    Account, Actor, EntityChange, Key, NumberChange, Partner, Record, Setting, State, Tags, Time, Verb, summary,
 };
 
 /// What every entry of the log says of itself.
@@ -209,6 +209,9 @@ fn entity(out: &mut Vec<u8>, change: &EntityChange) {
                 object.text("by", Some(&one.by));
             });
         }
+        EntityChange::Setting(both) => {
+            edit(out, (both.after.choice.kind(), &both.after.id), both.before.as_ref(), &both.after, setting);
+        }
         EntityChange::Key(both) => {
             edit(out, ("key", both.after.id.as_str()), both.before.as_ref(), &both.after, key);
         }
@@ -233,6 +236,16 @@ fn route(object: &mut Object<'_>, name: &str, account: Option<&str>, created_at:
     object.text("account_auth_id", account);
     object.time("created_at", Some(created_at));
     object.time("archived_at", archived_at);
+}
+
+/// A setting has nothing secret, so all of it is shown.
+fn setting(object: &mut Object<'_>, setting: &Setting) {
+    let choice = serde_json::to_value(&setting.choice).expect("a setting serialises");
+    for (name, value) in choice.as_object().into_iter().flatten().filter(|(name, _)| *name != "what") {
+        object.plain(name, value);
+    }
+    object.time("created_at", Some(setting.created_at));
+    object.time("removed_at", setting.removed_at);
 }
 
 /// Named one by one, so that nothing secret that a key may get one day is

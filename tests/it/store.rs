@@ -429,11 +429,12 @@ fn load_returns_everything_in_order(database: Database) {
                     Loaded::Partner { head, partner } => {
                         seen.push(format!("{} {partner:?} {}", head.key, head.version))
                     }
-                    Loaded::Account(key, account) => seen.push(format!("{key} {}", account.auth_id)),
+                    Loaded::Account(key, account, _) => seen.push(format!("{key} {}", account.auth_id)),
                     Loaded::Application(key, application) => seen.push(format!("{key} {}", application.id)),
                     Loaded::Trunk(key, trunk) => seen.push(format!("{key} {} {:?}", trunk.id, trunk.account)),
                     Loaded::Key(key, api_key) => seen.push(format!("{key} {}", api_key.id)),
                     Loaded::Acknowledgement(key, one) => seen.push(format!("{key} {}", one.finding)),
+                    Loaded::Setting(key, setting) => seen.push(format!("{key} {}", setting.id)),
                     Loaded::Numbers(batch) => {
                         let line = |(key, number, version, _)| format!("{key} {number} {version}");
                         seen.extend(batch.records().map(line));

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Key, KeyId, NumberChange,
-    Partner, Record, Status, Time, Trunk, TrunkId, number,
+    Partner, Record, Setting, Status, Time, Trunk, TrunkId, number,
 };
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::store::{Answered, Holding, StoreError, StoredJob, Transaction};
+use crate::store::{Answered, Document, Holding, StoreError, StoredJob, Transaction};
 
 pub struct Trial {
     snapshot: Arc<Snapshot>,
@@ -79,6 +79,10 @@ impl Transaction for Trial {
         Ok(self.snapshot.acknowledgements.get(finding).cloned())
     }
 
+    fn setting(&mut self, id: &str) -> Result<Option<Setting>, StoreError> {
+        Ok(self.snapshot.settings.get(id).cloned())
+    }
+
     fn key(&mut self, id: &KeyId) -> Result<Option<Key>, StoreError> {
         Ok(self.snapshot.keys.get(id.as_str()).cloned())
     }
@@ -133,6 +137,18 @@ impl Transaction for Trial {
     }
 
     fn put_job_batch(&mut self, _: &str, _: u64, _: &str) -> Result<(), StoreError> {
+        only_tries()
+    }
+
+    fn document(&mut self, _: &str, _: &str) -> Result<Option<Document>, StoreError> {
+        only_tries()
+    }
+
+    fn put_document(&mut self, _: &str, _: &Document) -> Result<(), StoreError> {
+        only_tries()
+    }
+
+    fn drop_document(&mut self, _: &str, _: &str) -> Result<(), StoreError> {
         only_tries()
     }
 }

@@ -11,7 +11,7 @@ use rusqlite::types::ValueRef;
 
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, ApplicationId, Currency, Dates, Dialect, E164, Key, KeyId, Money,
-    NumberType, Partner, PartnerId, PartnerKey, Record, Scope, State, Tags, Time, Trunk, TrunkId,
+    NumberType, Partner, PartnerId, PartnerKey, Record, Scope, Setting, State, Tags, Time, Trunk, TrunkId,
 };
 use crate::store::{Batch, Head, StoreError};
 
@@ -75,6 +75,11 @@ pub(super) fn read_acknowledgement(row: &Row<'_>, at: usize) -> Result<Acknowled
         by: text(row, at + 3)?.into(),
         at: time_of(row.get(at + 4)?)?,
     })
+}
+
+pub(super) fn read_setting(row: &Row<'_>, at: usize) -> Result<Setting, StoreError> {
+    let body = text(row, at)?;
+    serde_json::from_str(body).map_err(|error| corrupt(format!("a setting ({error})")))
 }
 
 pub(super) fn read_key(row: &Row<'_>, at: usize) -> Result<Key, StoreError> {

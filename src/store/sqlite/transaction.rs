@@ -1,17 +1,19 @@
 //! One write: the reads and writes of a draft, inside its savepoint, and at
 //! its end the log entry.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::*;
-use super::{jobs, log};
+use super::{documents, jobs, log};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
-    NumberChange, Partner, PartnerId, PartnerKey, State, Time, Trunk, TrunkId,
+    NumberChange, Partner, PartnerId, PartnerKey, Setting, State, Time, Trunk, TrunkId,
 };
 use crate::store::log::Chain;
-use crate::store::{Abort, Answered, Entry, Head, Holding, StoreError, StoredJob, Target, Transaction};
+use crate::store::{Abort, Answered, Document, Entry, Head, Holding, StoreError, StoredJob, Target, Transaction};
 
 /// From how many wanted numbers in one group of 10,000 a range scan beats
 /// looking each up.
@@ -36,7 +38,7 @@ pub(super) struct SqliteTransaction<'c> {
     chain: Chain,
     parts: i64,
     entities: Vec<EntityChange>,
-    /// Whether an answer or a job was put.
+    /// Whether anything was put beside the log.
     beside: bool,
 }
 
@@ -224,6 +226,13 @@ impl Transaction for SqliteTransaction<'_> {
         rows.next()?.map(|row| read_acknowledgement(row, 0)).transpose()
     }
 
+    fn setting(&mut self, id: &str) -> Result<Option<Setting>, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT body FROM setting WHERE partner = ?1 AND id = ?2")?;
+        let mut rows = statement.query(params![self.head.key.0, id])?;
+        rows.next()?.map(|row| read_setting(row, 0)).transpose()
+    }
+
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError> {
         let mut free_below = 0;
         let mut seen = Seen::default();
@@ -288,6 +297,15 @@ impl Transaction for SqliteTransaction<'_> {
                         &*after.by,
                         after.at.seconds(),
                     ])?;
+            }
+            EntityChange::Setting(Edit { after, .. }) => {
+                let body = serde_json::to_string(after).expect("a setting serialises");
+                self.connection
+                    .prepare_cached(
+                        "INSERT INTO setting (partner, id, body) VALUES (?1, ?2, ?3) \
+                         ON CONFLICT (partner, id) DO UPDATE SET body = ?3",
+                    )?
+                    .execute(params![key, &*after.id, body])?;
             }
             EntityChange::Key(Edit { after, .. }) => {
                 let scopes: Vec<&str> = after.scopes.iter().map(|scope| scope.as_str()).collect();
@@ -364,6 +382,7 @@ impl Transaction for SqliteTransaction<'_> {
                 }
             }
         }
+        self.put_losses(changes)?;
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO change_part (partner, version, part, subject, body) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
@@ -433,9 +452,39 @@ impl Transaction for SqliteTransaction<'_> {
         self.beside = true;
         jobs::put_batch(self.connection, self.head.key, job, batch, body)
     }
+
+    fn document(&mut self, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
+        documents::get(self.connection, self.head.key, kind, id)
+    }
+
+    fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError> {
+        self.beside = true;
+        documents::put(self.connection, self.head.key, kind, document)
+    }
+
+    fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError> {
+        self.beside = true;
+        documents::drop(self.connection, self.head.key, kind, id)
+    }
 }
 
 impl SqliteTransaction<'_> {
+    /// Notes when accounts lost active numbers.
+    fn put_losses(&self, changes: &[NumberChange]) -> Result<(), StoreError> {
+        let mut losses: BTreeMap<&AccountId, Time> = BTreeMap::new();
+        for (account, at) in changes.iter().filter_map(|change| change.loss(self.entry.at)) {
+            let last = losses.entry(account).or_insert(at);
+            *last = at.max(*last);
+        }
+        let mut statement = self.connection.prepare_cached(
+            "UPDATE account SET lost_at = max(coalesce(lost_at, ?3), ?3) WHERE partner = ?1 AND auth_id = ?2",
+        )?;
+        for (account, at) in losses {
+            statement.execute(params![self.head.key.0, account.as_str(), at.seconds()])?;
+        }
+        Ok(())
+    }
+
     fn put_route(
         &self,
         table: &str,

@@ -1,0 +1,113 @@
+//! What a partner has chosen: its webhooks, its schedules, the inventory it
+//! mirrors.
+//!
+//! Settings are in the log like everything else that is changed, so who chose
+//! what is known and every node hears of it.
+//! Invariant: a setting has no secrets; those are kept beside the log, where
+//! they can be replaced and forgotten. Deliberately absent: what is done about
+//! a setting, and how far that has come.
+
+use std::sync::Arc;
+
+use super::Time;
+
+/// One thing that was chosen.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Setting {
+    /// Unique within the partner, and never used again.
+    pub id: Arc<str>,
+    pub created_at: Time,
+    /// Set once it is removed; it stays in the log's reach, and in no list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<Time>,
+    #[serde(flatten)]
+    pub choice: Choice,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+pub enum Choice {
+    Webhook(Webhook),
+    Schedule(Schedule),
+    Mirror(Mirror),
+}
+
+impl Choice {
+    /// What it is, in one word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Choice::Webhook(_) => "webhook",
+            Choice::Schedule(_) => "schedule",
+            Choice::Mirror(_) => "mirror",
+        }
+    }
+}
+
+/// An address that is told what happens.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Webhook {
+    pub name: Arc<str>,
+    pub url: Arc<str>,
+    /// The kinds of events it wants; all, if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Arc<str>>,
+    /// Set while nothing is sent to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off: Option<Off>,
+}
+
+/// Since when, and why, something is switched off.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Off {
+    pub at: Time,
+    pub reason: Arc<str>,
+}
+
+/// When the checks are run, and who hears of what they find.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Schedule {
+    pub name: Arc<str>,
+    /// Five fields: minute, hour, day of the month, month, day of the week.
+    pub cron: Arc<str>,
+    /// The IANA name of the zone that the fields are in.
+    pub zone: Arc<str>,
+    /// E-mail addresses, each of which gets one digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<Arc<str>>,
+    /// What is looked for; everything, if there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off: Option<Off>,
+}
+
+/// The inventory elsewhere that this one is a copy of.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Mirror {
+    pub url: Arc<str>,
+    /// When it was last looked at and found to differ.
+    pub looked_at: Time,
+}
+
+impl Setting {
+    pub fn webhook(&self) -> Option<&Webhook> {
+        match &self.choice {
+            Choice::Webhook(webhook) => Some(webhook),
+            Choice::Schedule(_) | Choice::Mirror(_) => None,
+        }
+    }
+
+    pub fn schedule(&self) -> Option<&Schedule> {
+        match &self.choice {
+            Choice::Schedule(schedule) => Some(schedule),
+            Choice::Webhook(_) | Choice::Mirror(_) => None,
+        }
+    }
+
+    pub fn mirror(&self) -> Option<&Mirror> {
+        match &self.choice {
+            Choice::Mirror(mirror) => Some(mirror),
+            Choice::Webhook(_) | Choice::Schedule(_) => None,
+        }
+    }
+}

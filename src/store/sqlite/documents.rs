@@ -1,0 +1,113 @@
+//! Documents and leases: what is kept beside the log for those who work in the
+//! background.
+
+use rusqlite::{Connection, Row, params};
+
+use super::rows::*;
+use crate::domain::{PartnerKey, Time};
+use crate::store::{Document, StoreError, Walk};
+
+const DOCUMENT: &str = "id, due, body";
+
+fn read(row: &Row<'_>, at: usize) -> Result<Document, StoreError> {
+    Ok(Document { id: row.get(at)?, due: time_if(row.get(at + 1)?)?, body: row.get(at + 2)? })
+}
+
+pub(super) fn get(
+    connection: &Connection,
+    partner: PartnerKey,
+    kind: &str,
+    id: &str,
+) -> Result<Option<Document>, StoreError> {
+    let sql = format!("SELECT {DOCUMENT} FROM document WHERE partner = ?1 AND kind = ?2 AND id = ?3");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![partner.0, kind, id])?;
+    rows.next()?.map(|row| read(row, 0)).transpose()
+}
+
+pub(super) fn list(
+    connection: &Connection,
+    partner: PartnerKey,
+    kind: &str,
+    walk: Walk<'_>,
+    limit: usize,
+) -> Result<Vec<Document>, StoreError> {
+    // No id is empty, and none is as high as the last character there is.
+    let (bound, beyond) = match walk {
+        Walk::Up { after } => (after.unwrap_or(""), "id > ?3 ORDER BY id"),
+        Walk::Down { before } => (before.unwrap_or("\u{10ffff}"), "id < ?3 ORDER BY id DESC"),
+    };
+    let sql = format!("SELECT {DOCUMENT} FROM document WHERE partner = ?1 AND kind = ?2 AND {beyond} LIMIT ?4");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![partner.0, kind, bound, whole(limit as u64)])?;
+    let mut documents = Vec::new();
+    while let Some(row) = rows.next()? {
+        documents.push(read(row, 0)?);
+    }
+    Ok(documents)
+}
+
+/// Those of all partners that are due, longest first.
+pub(super) fn due(
+    connection: &Connection,
+    kind: &str,
+    now: Time,
+    limit: usize,
+) -> Result<Vec<(PartnerKey, Document)>, StoreError> {
+    let sql = format!(
+        "SELECT partner, {DOCUMENT} FROM document WHERE kind = ?1 AND due IS NOT NULL AND due <= ?2 \
+         ORDER BY due, partner, id LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![kind, now.seconds(), whole(limit as u64)])?;
+    let mut documents = Vec::new();
+    while let Some(row) = rows.next()? {
+        documents.push((PartnerKey(row.get(0)?), read(row, 1)?));
+    }
+    Ok(documents)
+}
+
+pub(super) fn put(
+    connection: &Connection,
+    partner: PartnerKey,
+    kind: &str,
+    document: &Document,
+) -> Result<(), StoreError> {
+    let Document { id, due, body } = document;
+    connection
+        .prepare_cached(
+            "INSERT INTO document (partner, kind, id, due, body) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (partner, kind, id) DO UPDATE SET due = ?4, body = ?5",
+        )?
+        .execute(params![partner.0, kind, id, seconds(*due), body])?;
+    Ok(())
+}
+
+pub(super) fn drop(connection: &Connection, partner: PartnerKey, kind: &str, id: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM document WHERE partner = ?1 AND kind = ?2 AND id = ?3")?
+        .execute(params![partner.0, kind, id])?;
+    Ok(())
+}
+
+/// Takes or prolongs a lease, or leaves it with whoever has it.
+pub(super) fn lease(
+    connection: &Connection,
+    name: &str,
+    holder: &str,
+    now: Time,
+    until: Time,
+) -> rusqlite::Result<bool> {
+    let taken = connection
+        .prepare_cached(
+            "INSERT INTO lease (name, holder, until) VALUES (?1, ?2, ?4) ON CONFLICT (name) \
+             DO UPDATE SET holder = ?2, until = ?4 WHERE holder = ?2 OR until <= ?3",
+        )?
+        .execute(params![name, holder, now.seconds(), until.seconds()])?;
+    Ok(taken == 1)
+}
+
+pub(super) fn end_lease(connection: &Connection, name: &str, holder: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM lease WHERE name = ?1 AND holder = ?2")?.execute(params![name, holder])?;
+    Ok(())
+}
