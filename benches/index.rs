@@ -9,6 +9,7 @@
 
 mod shared;
 
+use rollcall::checks;
 use rollcall::domain::change::Logged;
 use rollcall::domain::{Actor, Change, E164, NumberChange, Record, Verb};
 use rollcall::inventory::flat::Flat;
@@ -132,6 +133,13 @@ fn questions(snapshot: &Snapshot, size: usize, rounds: usize, holder: &str) {
     line("unrouted", ask("routed", "false", ""), rounds);
     line("suspended", ask("status", "suspended", ""), rounds);
     line("sorted by expiry", ask("", "", "expires_at"), rounds.min(20));
+    let found = checks::run(snapshot, &checks::Options::default(), now()).len();
+    let millis = best(rounds.min(20), || checks::run(snapshot, &checks::Options::default(), now()).len()) / 1e3;
+    reported("findings of all checks", found as f64, "");
+    match size {
+        1_000_000 => at_most("all checks together", millis, "ms", 50.0, 10.0),
+        _ => reported("all checks together", millis, "ms"),
+    }
 }
 
 fn edit(snapshot: &Snapshot, numbers: Vec<NumberChange>) -> Logged {

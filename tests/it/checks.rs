@@ -107,6 +107,41 @@ fn expiries_are_seen_ahead_and_suspensions_after_a_while() {
     server.database.run(&["check", "--partner", "PA_NONE"]).check(1);
 }
 
+#[test]
+fn since_when_an_account_has_no_number_is_in_the_log() {
+    let (server, key) = managed();
+    let verb = |number: &str, verb: &str, body: Value| {
+        server
+            .request("POST", &format!("/api/v1/manage/numbers/{number}/{verb}"))
+            .auth(&key)
+            .json(&body)
+            .check(200)
+            .json()
+    };
+    let since = || {
+        let query = format!("{CHECKS}?check=no_active_number&account_auth_id=MA_3");
+        server.get(&query).auth(&key).check(200).json()["data"][0]["since"].clone()
+    };
+    assert_eq!(since(), Value::Null, "it has one");
+    let rows = server.get("/api/v1/partner/numbers?account_auth_id=MA_3").auth(&key).check(200).json();
+    let numbers: Vec<String> = rows["data"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| row["number"].as_str().expect("text").to_owned())
+        .collect();
+    let before = Time::now();
+    for number in &numbers {
+        verb(number, "release", json!({ "confirm_last": true }));
+    }
+    // It holds nothing any more, so nothing that it holds tells.
+    let since = since();
+    let at: Time = since.as_str().expect("a time").parse().expect("a time");
+    assert!(at >= before && at <= Time::now(), "{at}");
+    let again = server.database.run(&["check", "--partner", "PA_ONE", "--account", "MA_3", "--json"]).check(3).json();
+    assert_eq!(again["data"][0]["since"], since);
+}
+
 /// The sample with a key that may write.
 fn managed() -> (Server, Key) {
     let database = Database::sample();

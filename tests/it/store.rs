@@ -6,10 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rollcall::domain::change::{Edit, GENESIS};
-use rollcall::domain::{EntityChange, Logged, NumberChange, PartnerKey, Record, State, Verb};
+use rollcall::domain::{AccountId, EntityChange, Logged, NumberChange, PartnerKey, Record, State, Verb};
+use rollcall::service::{Replica, replica};
 use rollcall::store::{
-    Abort, Answered, Draft, Entry, Holding, Load, Loaded, Location, Open, Past, Store, StoreError, StoredJob, Target,
-    Transaction,
+    Abort, Answered, Document, Draft, Entry, Holding, Load, Loaded, Location, Open, Past, Store, StoreError, StoredJob,
+    Target, Transaction, Walk,
 };
 
 use super::fixture::*;
@@ -60,6 +61,9 @@ store_suite!(sqlite(super::Database::new()):
     the_version_of_a_moment,
     jobs_are_listed_newest_first,
     a_jobs_batches_are_read_from_one_on,
+    documents_are_kept_beside_the_log,
+    a_lease_has_one_holder,
+    an_accounts_last_loss_is_remembered,
 );
 
 fn log(store: &dyn Store, key: PartnerKey) -> Vec<Logged> {
@@ -1379,4 +1383,100 @@ mod files {
         let mode: String = database.raw().pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("asks");
         assert_eq!(mode, "wal");
     }
+}
+
+fn document(id: &str, due: Option<i64>, body: &str) -> Document {
+    Document { id: id.to_owned(), due: due.map(|at| time(NOW + at)), body: body.to_owned() }
+}
+
+fn documents_are_kept_beside_the_log(database: Database) {
+    let store = database.open();
+    let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+    let put = |key, kind: &str, document: &Document| {
+        let body = draft(|transaction| Ok(transaction.put_document(kind, document)?));
+        assert_eq!(write(&*store, key, entry(Verb::Import), body), None);
+    };
+    for (key, kind, id, due) in [
+        (one, "a", "3", Some(30)),
+        (one, "a", "1", Some(10)),
+        (one, "a", "2", None),
+        (one, "b", "1", Some(5)),
+        (two, "a", "1", Some(20)),
+    ] {
+        put(key, kind, &document(id, due, "first"));
+    }
+    let ids = |store: &dyn Store, key, walk, limit| {
+        let all = store.documents(key, "a", walk, limit).expect("reads");
+        all.into_iter().map(|document| document.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&*store, one, Walk::Up { after: None }, 9), ["1", "2", "3"]);
+    assert_eq!(ids(&*store, one, Walk::Up { after: Some("1") }, 1), ["2"]);
+    assert_eq!(ids(&*store, one, Walk::Down { before: None }, 2), ["3", "2"]);
+    assert_eq!(ids(&*store, one, Walk::Down { before: Some("2") }, 9), ["1"]);
+    assert_eq!(ids(&*database.open(), two, Walk::Up { after: None }, 9), ["1"], "another process too");
+    let due = |now: i64, limit| {
+        let due = store.due("a", time(NOW + now), limit).expect("reads");
+        due.into_iter().map(|(key, document)| (key, document.id)).collect::<Vec<_>>()
+    };
+    assert_eq!(due(9, 9), []);
+    assert_eq!(due(29, 9), [(one, "1".to_owned()), (two, "1".to_owned())]);
+    assert_eq!(due(30, 1), [(one, "1".to_owned())]);
+
+    put(one, "a", &document("1", None, "second"));
+    assert_eq!(store.document(one, "a", "1").expect("reads"), Some(document("1", None, "second")));
+    assert_eq!(store.document(two, "a", "1").expect("reads"), Some(document("1", Some(20), "first")));
+    let body = draft(|transaction| {
+        assert_eq!(transaction.document("a", "1")?, Some(document("1", None, "second")));
+        transaction.drop_document("a", "1")?;
+        assert_eq!(transaction.document("a", "1")?, None);
+        Ok(transaction.drop_document("a", "never")?)
+    });
+    assert_eq!(write(&*store, one, entry(Verb::Import), body), None);
+    assert_eq!(ids(&*store, one, Walk::Up { after: None }, 9), ["2", "3"]);
+    assert_eq!((head(&*store, one), differences(&*store)), (1, vec![]), "the log has nothing of it");
+}
+
+fn a_lease_has_one_holder(database: Database) {
+    let (store, beside) = (database.open(), database.open());
+    let lease = |store: &dyn Store, holder, seconds| store.lease("work", holder, seconds).expect("answers");
+    assert!(lease(&*store, "a", 60));
+    assert!(!lease(&*beside, "b", 60));
+    assert!(lease(&*store, "a", 60), "prolonged");
+    assert!(store.lease("other work", "b", 60).expect("answers"));
+    beside.end_lease("work", "b").expect("done");
+    assert!(!lease(&*beside, "b", 60), "only its holder ends it");
+    store.end_lease("work", "a").expect("done");
+    assert!(lease(&*beside, "b", 0));
+    assert!(lease(&*store, "a", 60), "one that is over is anybody's");
+}
+
+fn an_accounts_last_loss_is_remembered(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    put_account(&*store, key, "MA_1");
+    put_account(&*store, key, "MA_2");
+    let replica = Replica::load(store.clone()).expect("loads");
+    let lost = |account: &str| {
+        replica.follow();
+        let account: AccountId = account.parse().expect("an id");
+        let followed = replica.nodes()[0].snapshot().lost_at(&account);
+        let loaded = replica::load(&*store, Load { only: None, numbers: true }).expect("loads").remove(&key);
+        assert_eq!(followed, loaded.expect("it").lost_at(&account), "followed and loaded agree");
+        followed.map(|at| at.seconds() - NOW)
+    };
+    let change = |seconds, before: Option<Record>, after: Option<Record>| {
+        let changes = [NumberChange { number: number(4_930_100_001), before, after }];
+        let body = draft(|transaction| Ok(transaction.put_numbers(&changes)?));
+        write(&*store, key, entry_at(NOW + seconds), body);
+    };
+    let ends = |at| Record { expires_at: Some(time(NOW + at)), ..held("MA_1") };
+    change(10, None, Some(held("MA_1")));
+    assert_eq!((lost("MA_1"), lost("MA_2")), (None, None));
+    change(20, Some(held("MA_1")), Some(held("MA_2")));
+    assert_eq!((lost("MA_1"), lost("MA_2")), (Some(20), None));
+    change(30, Some(held("MA_2")), Some(ends(50)));
+    assert_eq!((lost("MA_1"), lost("MA_2")), (Some(20), Some(30)));
+    // It was over before it was taken away.
+    change(90, Some(ends(50)), None);
+    assert_eq!((lost("MA_1"), lost("MA_2")), (Some(50), Some(30)));
 }
