@@ -2,7 +2,7 @@
 //! on the command line and in every link.
 
 use crate::domain::field::code;
-use crate::domain::{Country, E164, FieldError, NumberType, Status, Time};
+use crate::domain::{Country, E164, FieldError, NumberType, State, Status, Time};
 
 use super::{Pattern, SEARCH_CHARS_MAX};
 
@@ -26,6 +26,9 @@ pub struct Filter {
     pub expires_after: Option<Time>,
     pub assigned_before: Option<Time>,
     pub assigned_after: Option<Time>,
+    /// The stored state, as of now. Nothing that a URL can ask for: the Partner
+    /// API knows only the status.
+    pub state: Option<State>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -23,6 +23,7 @@ struct Row {
     pub cost: Option<Money>,
     pub assigned_at: Option<Time>,
     pub expires_at: Option<Time>,
+    pub until: Option<Time>,
 }
 
 /// All rows of a snapshot, as plain as can be.
@@ -47,6 +48,7 @@ impl Flat {
                 cost: profile.cost,
                 assigned_at: row.assigned_at,
                 expires_at: row.expires_at,
+                until: row.until,
             }
         };
         Flat { rows: snapshot.iter(snapshot.partner.created_at).map(unpack).collect() }
@@ -158,6 +160,7 @@ impl<'a> Wanted<'a> {
             && filter.country.is_none_or(|wanted| row.country == Some(wanted))
             && is(filter.assigned, held)
             && is(filter.routed, row.application != Index::NONE)
+            && is(filter.state, row.state.at(row.until, self.now))
             && filter.status.is_none_or(|wanted: Status| wanted == number::status(row.state, row.expires_at, self.now))
             && before(filter.expires_before, row.expires_at)
             && after(filter.expires_after, row.expires_at)

@@ -206,7 +206,7 @@ pub(super) struct Leaf {
     pub assigned_at: Column,
     pub expires_at: Column,
     since: Column,
-    until: Column,
+    pub until: Column,
 }
 
 fn cell(time: Option<Time>) -> i64 {

@@ -85,6 +85,7 @@ impl<'a, 'f> Question<'a, 'f> {
             || filter.country.is_some()
             || filter.routed.is_some()
             || filter.assigned.is_some()
+            || filter.state.is_some()
             || self.asks_dates()
     }
 
@@ -114,12 +115,28 @@ impl<'a, 'f> Question<'a, 'f> {
             && is(filter.assigned, held)
             && is(filter.routed, profile.application != Index::NONE)
             && self.tagged.as_ref().is_none_or(|sets| sets.contains(&profile.tags));
-        match (fits, filter.status, profile.state == State::Active) {
-            (false, _, _) | (true, Some(Status::Active), false) => NOTHING,
-            (true, None, _) | (true, Some(Status::Suspended), false) => UNEXPIRED | EXPIRED,
-            (true, Some(Status::Active), true) => UNEXPIRED,
-            (true, Some(Status::Suspended), true) => EXPIRED,
+        if !fits {
+            return NOTHING;
         }
+        let by_status = match (filter.status, profile.state == State::Active) {
+            (Some(Status::Active), false) => NOTHING,
+            (None, _) | (Some(Status::Suspended), false) => ANY,
+            (Some(Status::Active), true) => UNEXPIRED,
+            (Some(Status::Suspended), true) => EXPIRED,
+        };
+        let by_state = match (filter.state, profile.state) {
+            (None, _) => ANY,
+            (Some(State::Available), State::Reserved | State::Quarantined) => ENDED,
+            (Some(wanted), have) if wanted != have => NOTHING,
+            (Some(State::Reserved | State::Quarantined), _) => LASTING,
+            (Some(State::Available | State::Active | State::Suspended | State::Retired), _) => ANY,
+        };
+        by_status & by_state
+    }
+
+    /// What the end of a row's reservation or quarantine decides.
+    fn end(&self, until: i64) -> Lets {
+        if until != NEVER && until <= self.now.seconds() { ENDED } else { LASTING }
     }
 
     /// What the expiry of a row decides.
@@ -136,13 +153,15 @@ impl<'a, 'f> Question<'a, 'f> {
     /// What the time of assignment of a row decides.
     fn assignment(&self, assigned_at: i64) -> Lets {
         let fits = within(self.filter.assigned_after, assigned_at, self.filter.assigned_before);
-        if fits { UNEXPIRED | EXPIRED } else { NOTHING }
+        if fits { ANY } else { NOTHING }
     }
 
     /// Whether one row is let through.
     fn row(&self, leaf: &Leaf, row: usize) -> bool {
         let profile = self.snapshot.profile(Index::at(leaf.profiles.value(row) as usize));
-        let dates = self.expiry(leaf.expires_at.value(row)) & self.assignment(leaf.assigned_at.value(row));
+        let dates = self.expiry(leaf.expires_at.value(row))
+            & self.assignment(leaf.assigned_at.value(row))
+            & self.end(leaf.until.value(row));
         self.profile(profile) & dates != NOTHING
     }
 
@@ -210,7 +229,7 @@ impl<'a, 'f> Question<'a, 'f> {
         let judge = |column: &Column, asked: bool, ask: &dyn Fn(i64) -> Lets, answers: &mut Vec<Lets>| {
             answers.clear();
             if !asked {
-                return Some(UNEXPIRED | EXPIRED);
+                return Some(ANY);
             }
             answers.extend(column.values().iter().map(|&value| ask(value)));
             let first = answers[0];
@@ -220,23 +239,26 @@ impl<'a, 'f> Question<'a, 'f> {
         let asks_assignment = filter.assigned_before.is_some() || filter.assigned_after.is_some();
         let expiry = judge(&leaf.expires_at, asks_expiry, &|at| self.expiry(at), &mut sight.expiries);
         let assignment = judge(&leaf.assigned_at, asks_assignment, &|at| self.assignment(at), &mut sight.assignments);
-        if let (Some(expiry), Some(assignment)) = (expiry, assignment) {
+        let end = judge(&leaf.until, filter.state.is_some(), &|at| self.end(at), &mut sight.ends);
+        if let (Some(expiry), Some(assignment), Some(end)) = (expiry, assignment, end) {
             // The dates of all rows say the same, so profiles decide.
-            let dates = expiry & assignment;
+            let dates = expiry & assignment & end;
             sight.by = By::Profiles(dates);
             let counts = sight.profiles.iter().zip(&leaf.profile_counts);
             return counts.map(|(&lets, &rows)| if lets & dates != NOTHING { usize::from(rows) } else { 0 }).sum();
         }
         sight.by = By::List;
         sight.list.clear();
-        let (column, answers) = match expiry {
-            None => (&leaf.expires_at, &sight.expiries),
-            Some(_) => (&leaf.assigned_at, &sight.assignments),
+        let (column, answers) = match (expiry, assignment) {
+            (None, _) => (&leaf.expires_at, &sight.expiries),
+            (Some(_), None) => (&leaf.assigned_at, &sight.assignments),
+            (Some(_), Some(_)) => (&leaf.until, &sight.ends),
         };
         let rest = |row: usize, lets: Lets| {
             let expiry = expiry.unwrap_or_else(|| sight.expiries[leaf.expires_at.code(row)]);
             let assignment = assignment.unwrap_or_else(|| sight.assignments[leaf.assigned_at.code(row)]);
-            lets & expiry & assignment != NOTHING
+            let end = end.unwrap_or_else(|| sight.ends[leaf.until.code(row)]);
+            lets & expiry & assignment & end != NOTHING
         };
         let list = &mut sight.list;
         column.rows_where(leaf.len(), |code| answers[code] & any != NOTHING, &mut sight.codes, &mut |row| {
@@ -327,13 +349,17 @@ impl<'a, 'f> Question<'a, 'f> {
     }
 }
 
-/// Which rows something lets through: those that have expired, those that have
-/// not, both, or none. What several columns let through is what all of them do.
+/// Which rows something lets through: those that have expired or have not, and
+/// of each those whose reservation or quarantine lasts or has ended. What
+/// several columns let through is what all of them do.
 type Lets = u8;
 
 const NOTHING: Lets = 0;
-const UNEXPIRED: Lets = 1;
-const EXPIRED: Lets = 2;
+const ANY: Lets = 0b1111;
+const UNEXPIRED: Lets = 0b0011;
+const EXPIRED: Lets = 0b1100;
+const LASTING: Lets = 0b0101;
+const ENDED: Lets = 0b1010;
 
 /// Whether a time lies between two limits, neither included. None lies nowhere.
 fn within(after: Option<Time>, have: i64, before: Option<Time>) -> bool {
@@ -350,6 +376,7 @@ struct Sight {
     profiles: Vec<Lets>,
     expiries: Vec<Lets>,
     assignments: Vec<Lets>,
+    ends: Vec<Lets>,
     by: By,
     list: Vec<u16>,
     codes: Vec<bool>,
@@ -371,6 +398,7 @@ impl Sight {
             profiles: Vec::new(),
             expiries: Vec::new(),
             assignments: Vec::new(),
+            ends: Vec::new(),
             by: By::List,
             list: Vec::new(),
             codes: Vec::new(),

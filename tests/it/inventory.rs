@@ -192,6 +192,7 @@ fn matches(settings: &[Setting], digits: u64, record: &Record, now: Time) -> boo
         "region" => record.region.as_deref() == Some(value),
         "tag" => record.tags.iter().any(|tag| tag == value),
         "status" => status(record, now) == value,
+        "state" => state(record, now).as_str() == value,
         "number_type" => record.number_type.as_str() == value,
         "country" => record.country.is_some_and(|country| country.code() == value),
         "routed" => record.application.is_some() == (value == "true"),
@@ -234,6 +235,7 @@ fn any_setting() -> BoxedStrategy<Setting> {
         1 => words("region", &["Mumbai", "mumbai", "Île"]),
         1 => words("tag", &["a", "b", "ab", "c"]),
         1 => words("status", &["active", "suspended"]),
+        2 => words("state", &["available", "reserved", "active", "suspended", "quarantined"]),
         1 => words("number_type", &["local", "mobile", "tollfree"]),
         1 => words("country", &["IN", "FR", "US"]),
         1 => words("routed", &["true", "false"]),
@@ -276,6 +278,10 @@ fn expected(model: &Model, settings: &[Setting], sort: &str, now: Time) -> Vec<u
 fn query(settings: &[Setting], sort: &str) -> (Filter, Order) {
     let (mut filter, mut order) = (Filter::default(), Order::default());
     for (name, value) in settings {
+        if *name == "state" {
+            filter.state = Some(State::parse(value).expect("a state"));
+            continue;
+        }
         filter.set(&mut order, name, value).unwrap_or_else(|error| panic!("{name}={value:?}: {error:?}"));
     }
     filter.set(&mut order, "sort", sort).expect("a sort");
