@@ -12,7 +12,7 @@
 mod numbers;
 mod places;
 
-use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberType, Region};
+use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
 
 use self::numbers::Answer;
 use super::NumberType;
@@ -78,6 +78,13 @@ pub fn national(text: &str, country: [u8; 2]) -> Option<u64> {
     let digits = format!("{}{}", number.country_code, number.get_national_significant_number());
     let is_e164 = (E164_DIGITS_MIN..=E164_DIGITS_MAX).contains(&digits.len());
     digits.parse().ok().filter(|_| is_e164)
+}
+
+/// A number, given as its E.164 digits, as people write it for readers of any
+/// country: `+91 22 7126 4217`. None if no plan knows its calling code.
+pub fn readable(number: u64) -> Option<String> {
+    let parsed = PHONE_NUMBER_UTIL.parse(format!("+{number}"), None).ok()?;
+    Some(PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::International).into_owned())
 }
 
 /// What people put between the digits of a number.

@@ -1,0 +1,292 @@
+//! Who looks at the console, and whether a form may be believed.
+//!
+//! Invariants: a page about a partner is made from the one snapshot that its
+//! visitor may see; another partner is answered as one that does not exist;
+//! nothing is changed by a request that did not come from a page of ours.
+//! Deliberately absent: passwords, and how long somebody stays signed in
+//! (`service::people`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt, Limited};
+
+use super::page::{Frame, Notice, Trouble};
+use super::show::Clock;
+use super::{Console, PREFIX};
+use crate::domain::user::{Role, User};
+use crate::domain::{Actor, Time};
+use crate::http::{RequestId, Secure, peer};
+use crate::inventory::Snapshot;
+use crate::service::people::{AuditEntry, Session};
+use crate::service::{Service, ServiceError};
+
+/// The longest form, in bytes: a pasted file of some ten thousand numbers.
+pub const FORM_BYTES_MAX: usize = 4 << 20;
+/// The cookie over TLS; its name makes browsers refuse it from anywhere else.
+const COOKIE_SECURE: &str = "__Host-rollcall";
+/// The cookie on this machine without TLS.
+const COOKIE_PLAIN: &str = "rollcall";
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Somebody who is signed in.
+pub struct Person {
+    pub console: Arc<Console>,
+    pub session: Session,
+    /// What the cookie says: names the session, and is nobody else's business.
+    pub token: String,
+    pub clock: Clock,
+    pub address: IpAddr,
+    request_id: Option<String>,
+}
+
+/// Somebody who looks at a partner that they may see.
+pub struct Visit {
+    pub person: Person,
+    pub snapshot: Arc<Snapshot>,
+    /// Where the partner's pages begin: `/console/p/PA_X`.
+    pub base: String,
+}
+
+impl std::ops::Deref for Visit {
+    type Target = Person;
+
+    fn deref(&self) -> &Person {
+        &self.person
+    }
+}
+
+impl Person {
+    /// Whoever is signed in, or the way to the sign-in form.
+    pub fn enter(console: &Arc<Console>, request: &Request<Body>) -> Result<Person, Trouble> {
+        let back = request.uri().path_and_query().map_or("/", |uri| uri.as_str());
+        let away = || Trouble::SignIn { back: if request.method() == Method::GET { back.to_owned() } else { String::new() } };
+        let token = cookie(&console.app, request).ok_or_else(away)?;
+        let session = console.app.people.session(&token)?.ok_or_else(away)?;
+        let request_id = request.extensions().get::<RequestId>().map(|id| id.0.to_string());
+        let address = console.app.client(request.headers(), peer(request.extensions()));
+        let clock = Clock::new(Time::now(), &session.user.zone);
+        Ok(Person { console: console.clone(), session, token, clock, address, request_id })
+    }
+
+    pub fn user(&self) -> &Arc<User> {
+        &self.session.user
+    }
+
+    pub fn role(&self) -> Role {
+        self.session.user.role
+    }
+
+    /// The verbs, asked for by this person.
+    pub fn service(&self) -> Service {
+        let User { id, email, .. } = &**self.user();
+        let actor = Actor::User { id: id.clone(), email: email.clone() };
+        self.console.app.service.asked(actor, self.request_id.clone(), None)
+    }
+
+    /// A page that is about no partner.
+    pub fn frame(&self, title: &str, section: &'static str) -> Frame {
+        Frame::new(self, None, title, section)
+    }
+
+    /// Notes what was done or refused, for whoever asks later.
+    pub fn audit(&self, partner: Option<crate::domain::PartnerKey>, what: &str, refused: Option<&str>) {
+        self.console.app.people.audit(AuditEntry {
+            at: Time::now(),
+            partner,
+            who: format!("user:{}", self.user().id),
+            what: what.to_owned(),
+            refused: refused.map(str::to_owned),
+            address: Some(self.address),
+            request_id: self.request_id.clone(),
+        });
+    }
+}
+
+impl Visit {
+    /// Whoever is signed in, at a partner that they may see.
+    pub fn enter(console: &Arc<Console>, request: &Request<Body>, partner: &str) -> Result<Visit, Trouble> {
+        let person = Person::enter(console, request)?;
+        let node = console.app.replica.node(partner).ok_or(Trouble::NotFound)?;
+        let own = match person.role() {
+            Role::Administrator => true,
+            Role::Owner | Role::Manager | Role::Viewer => person.user().partner == Some(node.key),
+        };
+        if !own {
+            return Err(Trouble::NotFound);
+        }
+        let snapshot = node.snapshot();
+        if snapshot.partner.suspended_at.is_some() && person.role() != Role::Administrator {
+            return Err(Trouble::Forbidden("this partner is suspended; the platform's administrators can tell why".into()));
+        }
+        let base = format!("{PREFIX}/p/{}", segment(partner));
+        Ok(Visit { person, snapshot, base })
+    }
+
+    /// The same for a form that changes something, and what it says.
+    pub async fn post(
+        console: &Arc<Console>,
+        request: Request<Body>,
+        partner: &str,
+        needs: Needs,
+    ) -> Result<(Visit, Form), Trouble> {
+        let visit = Visit::enter(console, &request, partner)?;
+        let form = Form::read(request).await?;
+        visit.need(needs)?;
+        Ok((visit, form))
+    }
+
+    /// Refuses, and notes, what somebody's role does not allow.
+    pub fn need(&self, needs: Needs) -> Result<(), Trouble> {
+        let may = match needs {
+            Needs::Manager => self.role().manages(),
+            Needs::Owner => self.role().owns(),
+        };
+        if may {
+            return Ok(());
+        }
+        let reason = format!("your role, {}, does not allow this; {}", self.role(), needs.who());
+        self.audit(Some(self.snapshot.key), "console.refused", Some(&reason));
+        Err(Trouble::Forbidden(reason))
+    }
+
+    pub fn frame(&self, title: &str, section: &'static str) -> Frame {
+        Frame::new(self, Some(self), title, section)
+    }
+
+    /// What the change that a form made did, to be said on the page after it.
+    pub fn notice(&self, query: &str) -> Option<Notice> {
+        let (_, version) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "done")?;
+        let version: u64 = version.parse().ok()?;
+        Notice::of(self, version)
+    }
+
+    /// Does a verb away from the threads that serve others, and notes what was
+    /// refused; what was done is in the log.
+    pub async fn act<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        verb: impl FnOnce(&Service, crate::domain::PartnerKey) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        let (service, key) = (self.service(), self.snapshot.key);
+        let done = tokio::task::spawn_blocking(move || verb(&service, key)).await;
+        let done = done.unwrap_or_else(|_| Err(ServiceError::Refused("something broke inside; it is in the log".into())));
+        if let Err(error) = &done {
+            self.audit(Some(key), what, Some(&error.to_string()));
+        }
+        done
+    }
+}
+
+/// What somebody has to be to do something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Needs {
+    Manager,
+    Owner,
+}
+
+impl Needs {
+    fn who(self) -> &'static str {
+        match self {
+            Needs::Manager => "a manager or an owner can do it",
+            Needs::Owner => "an owner can do it",
+        }
+    }
+}
+
+/// What a form says, in its order.
+#[derive(Default, Debug)]
+pub struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads a form that came from a page of ours.
+    pub async fn read(request: Request<Body>) -> Result<Form, Trouble> {
+        from_ours(request.headers())?;
+        let body = Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await;
+        let bytes = body.map_err(|_| Trouble::Bad("the form did not arrive, or is too long".into()))?.to_bytes();
+        Ok(Form(form_urlencoded::parse(&bytes).into_owned().collect()))
+    }
+
+    /// What a field says, without the spaces around it; empty if it is not there.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.trim())
+    }
+
+    /// The same, if it says something.
+    pub fn given(&self, name: &str) -> Option<&str> {
+        Some(self.get(name)).filter(|value| !value.is_empty())
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Refuses what another site made a browser send. Browsers say where a request
+/// comes from; one that does not is asked for its origin.
+pub fn from_ours(headers: &HeaderMap) -> Result<(), Trouble> {
+    let refused = || Trouble::Forbidden("this form was not sent by a page of this console; load the page again".into());
+    match headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes()) {
+        Some(b"same-origin") => {}
+        Some(_) => return Err(refused()),
+        None if headers.get(header::ORIGIN).is_none() => return Err(refused()),
+        None => {}
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    if origin.is_some() && origin == host { Ok(()) } else { Err(refused()) }
+}
+
+/// The session's token, if a cookie has one that may be believed here.
+pub fn cookie(app: &crate::http::App, request: &Request<Body>) -> Option<String> {
+    let name = cookie_name(app.secure(request))?;
+    let lines = request.headers().get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next()
+}
+
+/// What the cookie is called; nothing where it could be overheard.
+fn cookie_name(secure: Secure) -> Option<&'static str> {
+    match secure {
+        Secure::Tls | Secure::TrustedProxy => Some(COOKIE_SECURE),
+        Secure::Loopback => Some(COOKIE_PLAIN),
+        Secure::Plain => None,
+    }
+}
+
+/// The header that gives a browser its session; or takes it, if `token` is
+/// empty.
+pub fn set_cookie(secure: Secure, token: &str) -> Result<String, Trouble> {
+    let name = cookie_name(secure).ok_or_else(|| {
+        let why = "this server is reached without encryption, so nobody can sign in; use https, or this machine itself";
+        Trouble::Forbidden(why.into())
+    })?;
+    let guard = if name == COOKIE_SECURE { "; Secure" } else { "" };
+    let end = if token.is_empty() { "; Max-Age=0" } else { "" };
+    Ok(format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax{guard}{end}"))
+}
+
+/// Text as one segment of a path.
+pub fn segment(text: &str) -> String {
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' => path.push(byte.into()),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
+}
+
+/// Text as a value in a query.
+pub fn query_value(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}

@@ -1,0 +1,248 @@
+//! What all pages have: the frame, the answer's headers, and how trouble is
+//! told.
+
+use askama::Template;
+use axum::body::Body;
+use axum::response::IntoResponse;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::gate::{Person, Visit};
+use super::{PREFIX, show};
+use crate::domain::summary;
+use crate::service::people::PeopleError;
+use crate::service::{ServiceError, StoreError};
+
+/// No script, style or picture but ours; nobody may frame a page.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// What a handler answers.
+pub type Answer = Result<Response<Body>, Trouble>;
+
+/// Around every page of somebody who is signed in.
+pub struct Frame {
+    pub title: String,
+    /// Which entry of the menu is the current one.
+    pub section: &'static str,
+    /// Where the partner's pages begin; empty on pages that are about none.
+    pub base: String,
+    pub partner_id: String,
+    pub partner_name: String,
+    pub email: String,
+    pub role: &'static str,
+    pub administrator: bool,
+    /// May do the verbs.
+    pub manages: bool,
+    /// May see to people, keys and settings.
+    pub owns: bool,
+    /// How old the data is, where that has to be said.
+    pub stale: Option<String>,
+    pub notice: Option<Notice>,
+    /// What went wrong with what was sent.
+    pub error: Option<String>,
+    pub build: &'static str,
+}
+
+/// What has just been done.
+pub struct Notice {
+    pub text: String,
+    /// The version that can be undone.
+    pub undo: Option<u64>,
+}
+
+impl Notice {
+    /// What a change did, if it is this partner's.
+    pub fn of(visit: &Visit, version: u64) -> Option<Notice> {
+        let after = version.checked_sub(1)?;
+        let listed = visit.console.app.replica.changes(&visit.snapshot, after, 1, 0, 2).ok()?.pop()?;
+        let entities = listed.entities.iter().map(summary::entity);
+        let text = match &listed.numbers[..] {
+            [one] => {
+                let number = visit.console.spaces.readable(one.number);
+                format!("{number}: {}", summary::number(one, listed.entry.at))
+            }
+            [] => entities.collect::<Vec<_>>().join("; "),
+            _ => format!("{} changed", show::count(listed.total, "number", "numbers")),
+        };
+        let own = listed.entry.actor.to_string() == format!("user:{}", visit.user().id);
+        (own && listed.version == version).then_some(Notice { text, undo: Some(version) })
+    }
+}
+
+impl Frame {
+    pub fn new(person: &Person, visit: Option<&Visit>, title: &str, section: &'static str) -> Frame {
+        let role = person.role();
+        let (following, age) = person.console.app.replica.freshness();
+        let old = !following || age.as_secs() > 10;
+        let stale = old.then(|| {
+            let age = show::span(age.as_secs());
+            format!("This server has not heard from its database for {age}. What you see may have changed; nothing can be changed now.")
+        });
+        let partner = visit.map(|visit| &visit.snapshot.partner);
+        Frame {
+            title: title.to_owned(),
+            section,
+            base: visit.map_or(String::new(), |visit| visit.base.clone()),
+            partner_id: partner.map_or(String::new(), |partner| partner.auth_id.to_string()),
+            partner_name: partner.map_or(String::new(), |partner| partner.name.to_string()),
+            email: person.user().email.to_string(),
+            role: role.as_str(),
+            administrator: role == crate::domain::user::Role::Administrator,
+            manages: role.manages(),
+            owns: role.owns(),
+            stale,
+            notice: None,
+            error: None,
+            build: crate::BUILD,
+        }
+    }
+
+    pub fn with(mut self, notice: Option<Notice>) -> Frame {
+        self.notice = notice;
+        self
+    }
+
+    pub fn failed(mut self, error: impl Into<String>) -> Frame {
+        self.error = Some(error.into());
+        self
+    }
+
+    /// For the menu: which entry is the current one.
+    pub fn current(&self, section: &str) -> &'static str {
+        if self.section == section { "page" } else { "false" }
+    }
+}
+
+/// A page as an answer.
+pub fn html(page: &impl Template) -> Answer {
+    html_as(StatusCode::OK, page)
+}
+
+pub fn html_as(status: StatusCode, page: &impl Template) -> Answer {
+    let text = page.render().map_err(|error| Trouble::Internal(error.to_string()))?;
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    guard(response.headers_mut());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    Ok(response)
+}
+
+/// What keeps pages to themselves.
+pub fn guard(headers: &mut http::HeaderMap) {
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+}
+
+/// To another page, by GET. `to` is a path of ours.
+pub fn redirect(to: &str) -> Answer {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    guard(response.headers_mut());
+    let to = HeaderValue::try_from(to).map_err(|_| Trouble::Internal(format!("{to:?} is no address")))?;
+    response.headers_mut().insert(header::LOCATION, to);
+    Ok(response)
+}
+
+/// To a page that says what was just done, and can undo it.
+pub fn done(to: &str, version: Option<u64>) -> Answer {
+    match version {
+        Some(version) => {
+            let glue = if to.contains('?') { '&' } else { '?' };
+            redirect(&format!("{to}{glue}done={version}"))
+        }
+        None => redirect(to),
+    }
+}
+
+/// Why there is no page.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Unknown, or another partner's: one answer.
+    NotFound,
+    SignIn {
+        back: String,
+    },
+    Forbidden(String),
+    Bad(String),
+    /// The database does not answer; reading goes on.
+    Unavailable,
+    Internal(String),
+}
+
+impl From<PeopleError> for Trouble {
+    fn from(error: PeopleError) -> Trouble {
+        match error {
+            PeopleError::Unknown => Trouble::NotFound,
+            PeopleError::Store(StoreError::Busy | StoreError::Full | StoreError::Stopped { .. }) => Trouble::Unavailable,
+            PeopleError::Forbidden(why) => Trouble::Forbidden(why.to_owned()),
+            other => Trouble::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<ServiceError> for Trouble {
+    fn from(error: ServiceError) -> Trouble {
+        match error {
+            ServiceError::Unknown { .. } | ServiceError::NoPartner { .. } => Trouble::NotFound,
+            ServiceError::Store(StoreError::Busy | StoreError::Full | StoreError::Stopped { .. })
+            | ServiceError::Behind => Trouble::Unavailable,
+            ServiceError::Store(error) => Trouble::Internal(error.to_string()),
+            other => Trouble::Bad(other.to_string()),
+        }
+    }
+}
+
+/// What a verb's refusal says to the person, or trouble where there is nothing
+/// that they can mend.
+pub fn mendable(error: ServiceError) -> Result<String, Trouble> {
+    match error {
+        ServiceError::Invalid(errors) => {
+            let lines: Vec<String> = errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
+            Ok(lines.join("; "))
+        }
+        ServiceError::Store(_) | ServiceError::Behind => Err(error.into()),
+        other => Ok(other.to_string()),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "trouble.html")]
+struct TroublePage<'a> {
+    title: &'a str,
+    text: &'a str,
+    build: &'static str,
+}
+
+impl IntoResponse for Trouble {
+    fn into_response(self) -> Response<Body> {
+        let (status, title, text) = match &self {
+            Trouble::SignIn { back } => {
+                let back = if back.is_empty() { String::new() } else { format!("?back={}", super::gate::query_value(back)) };
+                return redirect(&format!("{PREFIX}/sign-in{back}")).unwrap_or_else(|_| Response::new(Body::empty()));
+            }
+            Trouble::NotFound => {
+                (StatusCode::NOT_FOUND, "There is nothing here", "The address may be mistyped, or what it named is gone.")
+            }
+            Trouble::Forbidden(why) => (StatusCode::FORBIDDEN, "This is not for you to do", why.as_str()),
+            Trouble::Bad(why) => (StatusCode::UNPROCESSABLE_ENTITY, "That did not work", why.as_str()),
+            Trouble::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The database does not answer",
+                "Nothing was changed. Try again in a few seconds; what was loaded before can still be looked at.",
+            ),
+            Trouble::Internal(cause) => {
+                tracing::error!(cause, "a page of the console failed");
+                (StatusCode::INTERNAL_SERVER_ERROR, "Something broke", "Nothing is lost. The log of the server has the cause.")
+            }
+        };
+        let page = TroublePage { title, text, build: crate::BUILD };
+        html_as(status, &page).unwrap_or_else(|_| Response::new(Body::from(text.to_owned())))
+    }
+}

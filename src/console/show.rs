@@ -1,0 +1,226 @@
+//! How things look: times in the reader's zone, numbers as people write them,
+//! money with its currency. All of it is text that is safe in HTML.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use parking_lot::Mutex;
+
+use crate::domain::{E164, Money, Time};
+use crate::wire::html::escape;
+
+/// The moment of a page, for a reader in a zone.
+pub struct Clock {
+    pub now: Time,
+    pub zone: TimeZone,
+}
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+impl Clock {
+    /// A zone that is not known is UTC.
+    pub fn new(now: Time, zone: &str) -> Clock {
+        Clock { now, zone: TimeZone::get(zone).unwrap_or(TimeZone::UTC) }
+    }
+
+    /// The time that a clock on the wall shows, as if it were UTC.
+    fn local(&self, time: Time) -> Time {
+        let offset = Timestamp::from_second(time.seconds()).map_or(0, |at| self.zone.to_offset(at).seconds());
+        time.plus(offset.into())
+    }
+
+    /// `23 Nov 2026`, with the exact time in UTC where one points at it.
+    pub fn day(&self, time: Time) -> String {
+        self.element(time, false)
+    }
+
+    /// `23 Nov 2026 17:30`.
+    pub fn time(&self, time: Time) -> String {
+        self.element(time, true)
+    }
+
+    pub fn day_if(&self, time: Option<Time>) -> String {
+        time.map_or_else(|| NONE.to_owned(), |time| self.day(time))
+    }
+
+    pub fn time_if(&self, time: Option<Time>) -> String {
+        time.map_or_else(|| NONE.to_owned(), |time| self.time(time))
+    }
+
+    fn element(&self, time: Time, exact: bool) -> String {
+        let mut html = String::with_capacity(90);
+        let (mut utc, mut local) = ([0; 20], [0; 20]);
+        let (utc, local) = (time.text(&mut utc), self.local(time).text(&mut local));
+        let (date, clock) = (&utc[..10], &utc[11..19]);
+        let _ = write!(html, "<time datetime=\"{utc}\" title=\"{date} {clock} UTC\">{}", plain_day(local));
+        if exact {
+            let _ = write!(html, " {}", &local[11..16]);
+        }
+        html.push_str("</time>");
+        html
+    }
+
+    /// `in 5 days`, `3 hours ago`.
+    pub fn distance(&self, time: Time) -> String {
+        let seconds = time.seconds() - self.now.seconds();
+        let text = span(seconds.unsigned_abs());
+        match seconds {
+            -44..=44 => "now".to_owned(),
+            0.. => format!("in {text}"),
+            _ => format!("{text} ago"),
+        }
+    }
+}
+
+/// What stands where nothing is.
+pub const NONE: &str = "<span class=\"none\">none</span>";
+
+/// `23 Nov 2026` of a time's text.
+fn plain_day(text: &str) -> String {
+    let month = text[5..7].parse::<usize>().ok().and_then(|month| MONTHS.get(month.wrapping_sub(1)));
+    format!("{} {} {}", text[8..10].trim_start_matches('0'), month.unwrap_or(&"?"), &text[..4])
+}
+
+/// A span of time in its largest whole unit.
+pub fn span(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..90 => (seconds, "second"),
+        90..5_400 => ((seconds + 30) / 60, "minute"),
+        5_400..129_600 => ((seconds + 1_800) / 3_600, "hour"),
+        129_600..5_184_000 => ((seconds + 43_200) / 86_400, "day"),
+        5_184_000..63_072_000 => ((seconds + 1_314_000) / 2_628_000, "month"),
+        _ => ((seconds + 15_768_000) / 31_536_000, "year"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// `1,234 numbers`.
+pub fn count(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(count), if count == 1 { one } else { many })
+}
+
+/// `1,234,567`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `500.00 INR`, with the thousands apart.
+pub fn money(money: Money) -> String {
+    let text = money.to_string();
+    let (sign, text) = text.strip_prefix('-').map_or(("", text.as_str()), |text| ("−", text));
+    let (whole, rest) = text.split_once('.').map_or((text, None), |(whole, rest)| (whole, Some(rest)));
+    let whole = whole.parse().map_or_else(|_| whole.to_owned(), thousands);
+    let rest = rest.map_or(String::new(), |rest| format!(".{rest}"));
+    format!("{sign}{whole}{rest} {}", money.currency.code())
+}
+
+/// Where the spaces of readable numbers are, by their first digits: numbers of
+/// one group of 10,000 are written alike, and asking the numbering plan takes
+/// some microseconds.
+#[derive(Default)]
+pub struct Spaces(Mutex<HashMap<(u64, u8), u16>>);
+
+/// How many groups are remembered; then all are forgotten.
+const SPACES_MAX: usize = 100_000;
+
+impl Spaces {
+    /// `+91 22 7126 4217`.
+    pub fn readable(&self, number: E164) -> String {
+        let digits = number.digits().to_string();
+        let group = (number.digits() / 10_000, digits.len() as u8);
+        let known = self.0.lock().get(&group).copied();
+        let spaces = known.unwrap_or_else(|| {
+            let spaces = spaces_of(number);
+            let mut all = self.0.lock();
+            if all.len() >= SPACES_MAX {
+                all.clear();
+            }
+            all.insert(group, spaces);
+            spaces
+        });
+        let mut text = String::with_capacity(20);
+        text.push('+');
+        for (at, digit) in digits.chars().enumerate() {
+            if spaces & (1 << at) != 0 {
+                text.push(' ');
+            }
+            text.push(digit);
+        }
+        text
+    }
+}
+
+/// Before which digits a space stands, as bits.
+fn spaces_of(number: E164) -> u16 {
+    let plain = number.to_string();
+    let readable = crate::domain::plan::readable(number.digits()).unwrap_or(plain);
+    let mut spaces = 0;
+    let mut at = 0;
+    let mut space = false;
+    for c in readable.chars().skip(1) {
+        match c {
+            '0'..='9' => {
+                if space && at > 0 {
+                    spaces |= 1 << at;
+                }
+                (at, space) = (at + 1, false);
+            }
+            _ => space = true,
+        }
+    }
+    spaces
+}
+
+/// A link to something by its name, or nothing.
+pub fn link(href: &str, text: &str) -> String {
+    format!("<a href=\"{}\">{}</a>", escape(href), escape(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_people_write_them() {
+        let spaces = Spaces::default();
+        let readable = |digits: u64| spaces.readable(E164::new(digits).expect("a number"));
+        assert_eq!(readable(912_271_264_217), "+91 22 7126 4217");
+        assert_eq!(readable(912_271_264_218), "+91 22 7126 4218");
+        assert_eq!(readable(33_123_456_789), "+33 1 23 45 67 89");
+        // What no plan knows stays together.
+        assert_eq!(readable(9_991_234_567).replace(' ', ""), "+9991234567");
+    }
+
+    #[test]
+    fn times_are_those_of_the_reader() {
+        let now: Time = "2026-11-23T12:00:00Z".parse().expect("a time");
+        let clock = Clock::new(now, "Asia/Kolkata");
+        let at: Time = "2026-12-31T20:00:05Z".parse().expect("a time");
+        assert_eq!(
+            clock.time(at),
+            "<time datetime=\"2026-12-31T20:00:05Z\" title=\"2026-12-31 20:00:05 UTC\">1 Jan 2027 01:30</time>"
+        );
+        assert_eq!(clock.distance(at), "in 38 days");
+        assert_eq!(clock.distance(now.plus(-7_200)), "2 hours ago");
+        assert_eq!(Clock::new(now, "nowhere").day(now), Clock::new(now, "UTC").day(now));
+    }
+
+    #[test]
+    fn amounts_have_their_currency() {
+        let money_of = |minor, currency: &str| money(Money { minor, currency: currency.parse().expect("one") });
+        assert_eq!(money_of(123_456_789, "INR"), "1,234,567.89 INR");
+        assert_eq!(money_of(-1_500, "JPY"), "−1,500 JPY");
+        assert_eq!((thousands(0), thousands(999), thousands(1_000)), ("0".into(), "999".into(), "1,000".into()));
+        assert_eq!(count(1, "number", "numbers"), "1 number");
+    }
+}
