@@ -28,6 +28,8 @@ pub enum ConfigError {
     },
     #[error("the settings in {} are not usable:\n{reason}", path.display())]
     Parse { path: PathBuf, reason: String },
+    #[error("TLS takes both a certificate (tls_cert) and its key (tls_key)")]
+    HalfTls,
 }
 
 /// A whole number of `MIN` or more. It is checked as it is read, so that what
@@ -58,6 +60,23 @@ pub struct Millis<const MIN: usize = 0>(AtLeast<MIN>);
 impl<const MIN: usize> From<Millis<MIN>> for Duration {
     fn from(millis: Millis<MIN>) -> Duration {
         Duration::from_millis(usize::from(millis.0) as u64)
+    }
+}
+
+/// Where browsers find the console: `http://` or `https://`, no `/` at its end;
+/// or empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConsoleUrl(String);
+
+impl<'de> Deserialize<'de> for ConsoleUrl {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ConsoleUrl, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let fits = |rest: &str| !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control());
+        if text.is_empty() || rest.is_some_and(fits) {
+            return Ok(ConsoleUrl(text.trim_end_matches('/').to_owned()));
+        }
+        Err(serde::de::Error::custom(format!("{text:?} must be such as \"https://numbers.example\"")))
     }
 }
 
@@ -120,6 +139,8 @@ settings! {
         [database: Location,]
         http: Http / HttpPartial {
             listen: SocketAddr,
+            tls_cert: PathBuf,
+            tls_key: PathBuf,
             header_timeout_ms: Millis,
             body_timeout_ms: Millis,
             idle_timeout_ms: Millis,
@@ -137,6 +158,11 @@ settings! {
             failed_auth_burst: u32,
             streams_per_key: usize,
         }
+        console: Console / ConsolePartial {
+            url: ConsoleUrl,
+            session_idle_minutes: AtLeast<1>,
+            session_hours: AtLeast<1>,
+        }
         follow: Follow / FollowPartial {
             interval_ms: Millis<1>,
         }
@@ -152,6 +178,27 @@ settings! {
         log: Log / LogPartial {
             filter: LogFilter,
             format: LogFormat,
+        }
+    }
+}
+
+impl Http {
+    /// The certificate and its key, if this server speaks TLS.
+    pub fn tls(&self) -> Result<Option<(&Path, &Path)>, ConfigError> {
+        match (self.tls_cert.as_os_str().is_empty(), self.tls_key.as_os_str().is_empty()) {
+            (true, true) => Ok(None),
+            (false, false) => Ok(Some((&self.tls_cert, &self.tls_key))),
+            (true, false) | (false, true) => Err(ConfigError::HalfTls),
+        }
+    }
+}
+
+impl Console {
+    /// Where browsers find a server that listens on `address`.
+    pub fn base(&self, address: SocketAddr, tls: bool) -> String {
+        match self.url.0.as_str() {
+            "" => format!("{}://{address}", if tls { "https" } else { "http" }),
+            url => url.to_owned(),
         }
     }
 }
@@ -230,6 +277,8 @@ mod tests {
         check_refused("[limits]\nrequests_per_second = \"many\"\n", &["line 2", "requests_per_second", "many"]);
         check_refused("database = \"mysql:x\"\n", &["line 1", "mysql:x", "sqlite:"]);
         check_refused("[http]\nlisten = \"nowhere\"\n", &["line 2", "listen", "nowhere"]);
+        check_refused("[console]\nurl = \"numbers.example\"\n", &["line 2", "url", "numbers.example"]);
+        check_refused("[console]\nsession_hours = 0\n", &["line 2", "session_hours"]);
         check_refused("[htp]\n", &["line 1", "htp"]);
         check_refused("[http]\nconnections_max = 0\n", &["line 2", "connections_max", "0"]);
     }

@@ -20,6 +20,7 @@ pub mod plan;
 pub mod setting;
 pub mod summary;
 pub mod time;
+pub mod user;
 
 pub use action::Action;
 pub use call::{Call, Direction};
@@ -29,8 +30,9 @@ pub use decimal::Decimal;
 pub use e164::E164;
 pub use entity::{Account, Acknowledgement, Application, Dialect, Key, Partner, Scope, Trunk};
 pub use field::FieldError;
-pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId};
+pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId, UserId};
 pub use money::{Currency, Money};
 pub use number::{Dates, NumberType, Record, State, Status, Tags};
 pub use setting::{Choice, Setting};
 pub use time::Time;
+pub use user::{Role, User};

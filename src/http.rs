@@ -46,6 +46,7 @@ use tower_service::Service;
 use crate::config::Config;
 use crate::domain::{Actor, Scope, Time};
 use crate::service::access::{Access, Denied};
+use crate::service::people::{self, People};
 use crate::service::{self, Replica, token};
 use budget::{Budgets, TOLD, quota};
 use error::ApiError;
@@ -54,6 +55,7 @@ use server::{Limits, Peer, Served, Server};
 pub const X_AUTH_ID: HeaderName = HeaderName::from_static("x-auth-id");
 pub const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The longest path and query, in bytes.
@@ -64,6 +66,8 @@ pub struct App {
     pub replica: Arc<Replica>,
     /// The verbs; each write is asked for under its own name.
     pub service: service::Service,
+    /// Who signs in to the console.
+    pub people: People,
     pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
     costs: costs::Desk,
     trusted_proxies: Vec<IpNet>,
@@ -79,6 +83,12 @@ pub struct App {
 impl App {
     pub fn new(replica: Arc<Replica>, config: &Config) -> App {
         let limits = &config.limits;
+        let sessions = people::Settings {
+            session_idle_seconds: 60 * usize::from(config.console.session_idle_minutes) as i64,
+            session_seconds: 3_600 * usize::from(config.console.session_hours) as i64,
+            ..people::Settings::default()
+        };
+        let people = People::new(replica.store().clone(), sessions);
         let service = service::Service::new(replica.store().clone(), Actor::command())
             .quarantine(config.quarantine.policy())
             .batch_rows(config.jobs.batch_rows.into())
@@ -86,6 +96,7 @@ impl App {
         App {
             replica,
             service,
+            people,
             metrics: None,
             costs: costs::Desk::default(),
             trusted_proxies: config.http.trusted_proxies.clone(),
@@ -147,6 +158,39 @@ impl App {
         }
     }
 
+    /// How private the way is that a request came. A cookie that opens
+    /// something is given and taken only if it is not [`Secure::Plain`].
+    pub fn secure<B>(&self, request: &Request<B>) -> Secure {
+        self.secure_of(request.extensions(), request.headers())
+    }
+
+    /// The same, of a request that was taken apart.
+    pub fn secure_of(&self, extensions: &http::Extensions, headers: &HeaderMap) -> Secure {
+        if extensions.get::<server::Tls>().is_some() {
+            return Secure::Tls;
+        }
+        let peer = peer(extensions).to_canonical();
+        let trusted = self.trusted_proxies.iter().any(|network| network.contains(&peer));
+        // The last one is the nearest proxy's own.
+        let proto = headers.get_all(X_FORWARDED_PROTO).iter().next_back().map(HeaderValue::as_bytes);
+        let proto = proto.and_then(|line| line.rsplit(|byte| *byte == b',').next()).unwrap_or_default();
+        if trusted && proto.trim_ascii().eq_ignore_ascii_case(b"https") {
+            return Secure::TrustedProxy;
+        }
+        // Behind a proxy that nobody named, everybody comes from this machine.
+        let forwarded = [X_FORWARDED_FOR, X_FORWARDED_PROTO, header::FORWARDED];
+        let through = !trusted && forwarded.iter().any(|name| headers.contains_key(name));
+        if peer.is_loopback() && !through && self.client(headers, peer).is_loopback() {
+            return Secure::Loopback;
+        }
+        Secure::Plain
+    }
+
+    /// The client's address, of a request that was taken apart.
+    pub fn client_of(&self, extensions: &http::Extensions, headers: &HeaderMap) -> IpAddr {
+        self.client(headers, peer(extensions))
+    }
+
     /// The client's address: the peer's, or what trusted proxies say it is.
     /// Anything further left in `X-Forwarded-For` than the first address that
     /// is not a trusted proxy's was written by strangers.
@@ -168,6 +212,19 @@ impl App {
         }
         client
     }
+}
+
+/// How private the way is that a request came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Secure {
+    /// TLS up to here.
+    Tls,
+    /// TLS up to a trusted proxy, which says so.
+    TrustedProxy,
+    /// No TLS, and from this machine to itself.
+    Loopback,
+    /// Anybody on the way can read it: no session cookies.
+    Plain,
 }
 
 /// A credential header's value; sent twice, it is ambiguous.

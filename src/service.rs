@@ -19,6 +19,7 @@ pub mod import;
 pub mod jobs;
 pub mod numbers;
 pub mod past;
+pub mod people;
 pub mod replica;
 pub mod token;
 pub mod undo;

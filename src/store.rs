@@ -11,6 +11,7 @@
 //! answered by `inventory`.
 
 pub mod log;
+pub mod people;
 pub mod sqlite;
 
 use std::path::{Path, PathBuf};

@@ -6,10 +6,11 @@
 //! same path, so an entry holds all that a follower needs.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{
     Account, AccountId, Acknowledgement, Application, E164, Key, KeyId, Partner, PartnerKey, Record, Setting, State,
-    Time, Trunk,
+    Time, Trunk, UserId,
 };
 
 /// SHA-256 of a log entry; each entry holds its predecessor's.
@@ -49,6 +50,9 @@ pub enum Actor {
     Command { user: String },
     /// A request to the management API, under one of the partner's keys.
     Key { id: KeyId },
+    /// Somebody who signed in. The log holds the id alone, so the address is
+    /// empty in what was read from it.
+    User { id: UserId, email: Arc<str> },
 }
 
 impl Actor {
@@ -62,6 +66,7 @@ impl Actor {
         match text.split_once(':')? {
             ("command", user) => Some(Actor::Command { user: user.to_owned() }),
             ("key", id) => Some(Actor::Key { id: KeyId::stored(id) }),
+            ("user", id) => Some(Actor::User { id: UserId::stored(id), email: "".into() }),
             _ => None,
         }
     }
@@ -72,6 +77,7 @@ impl fmt::Display for Actor {
         match self {
             Actor::Command { user } => write!(f, "command:{user}"),
             Actor::Key { id } => write!(f, "key:{id}"),
+            Actor::User { id, .. } => write!(f, "user:{id}"),
         }
     }
 }

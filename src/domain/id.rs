@@ -83,6 +83,10 @@ id!(
     /// The public name of a key, shown in lists and in the log.
     KeyId
 );
+id!(
+    /// Somebody who signs in, `us_…`: what the log calls them.
+    UserId
+);
 
 /// A partner's place in the store: what every row of it begins with.
 /// Never shown to a tenant.

@@ -75,6 +75,10 @@ pub type Refusal = fn(StatusCode) -> Response<Bytes>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer(pub SocketAddr);
 
+/// A request extension: it came over TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tls;
+
 /// How the server ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Served {
