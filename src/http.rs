@@ -14,7 +14,7 @@ mod costs;
 mod docs;
 pub mod error;
 pub mod jobs;
-mod manage;
+pub(crate) mod manage;
 pub mod openapi;
 mod ops;
 mod partner;
@@ -194,7 +194,7 @@ impl App {
     /// The client's address: the peer's, or what trusted proxies say it is.
     /// Anything further left in `X-Forwarded-For` than the first address that
     /// is not a trusted proxy's was written by strangers.
-    fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+    pub(crate) fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         let trusted = |address: &IpAddr| self.trusted_proxies.iter().any(|network| network.contains(address));
         let peer = peer.to_canonical();
         if !trusted(&peer) {
@@ -412,10 +412,10 @@ impl Service<Request<Body>> for Edge {
 
 /// The request's id, for who writes.
 #[derive(Clone)]
-struct RequestId(Arc<str>);
+pub(crate) struct RequestId(pub(crate) Arc<str>);
 
 /// The address of the connection, as the accept loop noted it.
-fn peer(extensions: &http::Extensions) -> IpAddr {
+pub(crate) fn peer(extensions: &http::Extensions) -> IpAddr {
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     extensions.get::<Peer>().map_or(unknown, |peer| peer.0).ip()
 }

@@ -34,7 +34,7 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Application, Country, Dates, E164, EntityChange, Key, Logged, Money,
+    Account, AccountId, Acknowledgement, Application, Country, Currency, Dates, E164, EntityChange, Key, Logged, Money,
     NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status, Tags, Time, Trunk, number,
 };
 
@@ -594,6 +594,23 @@ impl Snapshot {
             }
         }
         self.accounts.taken(counts)
+    }
+
+    /// What held numbers cost a month: per account, in the order of `accounts`,
+    /// how many and how much in each currency.
+    pub fn rental(&self) -> Vec<BTreeMap<Currency, (u64, i64)>> {
+        let mut rental: Vec<BTreeMap<Currency, (u64, i64)>> = vec![BTreeMap::new(); self.accounts.places()];
+        for leaf in self.rows.leaves() {
+            for (&at, &rows) in leaf.profiles.values().iter().zip(&leaf.profile_counts) {
+                let profile = self.profile(Index::at(at as usize));
+                if let (true, Some(at), Some(cost)) = (profile.state.held(), profile.account.get(), profile.cost) {
+                    let (numbers, minor) = rental[at].entry(cost.currency).or_default();
+                    *numbers += u64::from(rows);
+                    *minor = minor.saturating_add(cost.minor.saturating_mul(rows.into()));
+                }
+            }
+        }
+        self.accounts.taken(rental)
     }
 
     /// About how many bytes the numbers take, everything counted but names.

@@ -27,6 +27,8 @@ pub mod config;
 
 pub mod http;
 
+pub mod console;
+
 pub mod demo;
 
 pub mod cli;

@@ -15,7 +15,6 @@ use super::{CliError, Global, Outcome};
 use crate::config::LogFilter;
 use crate::demo;
 use crate::domain::{Actor, Dialect, PartnerId, Scope, Time};
-use crate::http;
 use crate::service::import::Progress;
 use crate::service::{NewKey, Service};
 use crate::store::{self, Location, Open};
@@ -74,7 +73,7 @@ impl Demo {
         let made = self.populate(&service)?;
         let credentials = credentials(&service, &self.dir.join(CREDENTIALS))?;
         drop(service);
-        serve::serve(&config, http::router, |address| {
+        serve::serve(&config, serve::routes, |address| {
             let text = if global.json {
                 let one = |(partner, token): (&PartnerId, &String)| json!({ "auth_id": partner, "auth_token": token });
                 let partners: Vec<_> = credentials.iter().map(one).collect();

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use super::{CliError, Global, Outcome};
 use crate::config::{Config, LogFormat};
+use crate::console;
 use crate::http::{self, App};
 use crate::service::Replica;
 use crate::service::jobs::runner::{self, Runner};
@@ -39,7 +40,7 @@ impl Serve {
             config.limits.requests_burst = rate.saturating_mul(2);
         }
         log_to_stderr(&config);
-        serve(&config, http::router, |_| Ok(()))
+        serve(&config, routes, |_| Ok(()))
     }
 }
 
@@ -63,7 +64,12 @@ pub fn log_to_stderr(config: &Config) {
     }
 }
 
-/// Serves `routes`, which are [`http::router`]'s, until SIGTERM or Ctrl-C.
+/// The API and the console.
+pub fn routes(app: Arc<App>) -> Router {
+    http::router(app.clone()).merge(console::router(app))
+}
+
+/// Serves `routes`, which are at least [`routes`], until SIGTERM or Ctrl-C.
 /// `ready` hears the address once it listens.
 pub fn serve(
     config: &Config,

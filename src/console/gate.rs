@@ -63,7 +63,8 @@ impl Person {
     /// Whoever is signed in, or the way to the sign-in form.
     pub fn enter(console: &Arc<Console>, request: &Request<Body>) -> Result<Person, Trouble> {
         let back = request.uri().path_and_query().map_or("/", |uri| uri.as_str());
-        let away = || Trouble::SignIn { back: if request.method() == Method::GET { back.to_owned() } else { String::new() } };
+        let away =
+            || Trouble::SignIn { back: if request.method() == Method::GET { back.to_owned() } else { String::new() } };
         let token = cookie(&console.app, request).ok_or_else(away)?;
         let session = console.app.people.session(&token)?.ok_or_else(away)?;
         let request_id = request.extensions().get::<RequestId>().map(|id| id.0.to_string());
@@ -97,11 +98,12 @@ impl Person {
         self.console.app.people.audit(AuditEntry {
             at: Time::now(),
             partner,
-            who: format!("user:{}", self.user().id),
-            what: what.to_owned(),
-            refused: refused.map(str::to_owned),
-            address: Some(self.address),
-            request_id: self.request_id.clone(),
+            who: format!("user:{}", self.user().id).into(),
+            what: what.into(),
+            about: None,
+            refused: refused.map(Into::into),
+            from: Some(self.address),
+            request_id: self.request_id.as_deref().map(Into::into),
         });
     }
 }
@@ -120,7 +122,9 @@ impl Visit {
         }
         let snapshot = node.snapshot();
         if snapshot.partner.suspended_at.is_some() && person.role() != Role::Administrator {
-            return Err(Trouble::Forbidden("this partner is suspended; the platform's administrators can tell why".into()));
+            return Err(Trouble::Forbidden(
+                "this partner is suspended; the platform's administrators can tell why".into(),
+            ));
         }
         let base = format!("{PREFIX}/p/{}", segment(partner));
         Ok(Visit { person, snapshot, base })
@@ -168,14 +172,15 @@ impl Visit {
     /// refused; what was done is in the log.
     pub async fn act<T: Send + 'static>(
         &self,
-        what: &'static str,
+        what: impl AsRef<str>,
         verb: impl FnOnce(&Service, crate::domain::PartnerKey) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {
         let (service, key) = (self.service(), self.snapshot.key);
         let done = tokio::task::spawn_blocking(move || verb(&service, key)).await;
-        let done = done.unwrap_or_else(|_| Err(ServiceError::Refused("something broke inside; it is in the log".into())));
+        let done =
+            done.unwrap_or_else(|_| Err(ServiceError::Refused("something broke inside; it is in the log".into())));
         if let Err(error) = &done {
-            self.audit(Some(key), what, Some(&error.to_string()));
+            self.audit(Some(key), what.as_ref(), Some(&error.to_string()));
         }
         done
     }
@@ -218,6 +223,11 @@ impl Form {
     /// The same, if it says something.
     pub fn given(&self, name: &str) -> Option<&str> {
         Some(self.get(name)).filter(|value| !value.is_empty())
+    }
+
+    /// What a field says, to the letter.
+    pub fn raw(&self, name: &str) -> &str {
+        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
     pub fn has(&self, name: &str) -> bool {

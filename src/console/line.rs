@@ -309,11 +309,19 @@ mod tests {
         check("", &[], |_| {});
         check("+91 22", &[("search", "+91 22")], |_| {});
         check("22-71", &[("search", "2271")], |_| {});
-        check("account:MA_1 no:application -status:suspended", &[("account_auth_id", "MA_1"), ("routed", "false"), ("status", "active")], |_| {});
+        check(
+            "account:MA_1 no:application -status:suspended",
+            &[("account_auth_id", "MA_1"), ("routed", "false"), ("status", "active")],
+            |_| {},
+        );
         check("has:account -has:application", &[("assigned", "true"), ("routed", "false")], |_| {});
         check("region:\"New Delhi\" country:in", &[("region", "New Delhi"), ("country", "IN")], |_| {});
         check("state:quarantined", &[], |filter| filter.state = Some(State::Quarantined));
-        check("expires:<14d", &[("expires_after", "2026-11-23T12:00:00Z"), ("expires_before", "2026-12-07T12:00:01Z")], |_| {});
+        check(
+            "expires:<14d",
+            &[("expires_after", "2026-11-23T12:00:00Z"), ("expires_before", "2026-12-07T12:00:01Z")],
+            |_| {},
+        );
         check("expires:>2027-03-01", &[("expires_after", "2027-03-01T23:59:59Z")], |_| {});
         check("assigned:<30d", &[("assigned_after", "2026-10-24T12:00:00Z")], |_| {});
         check("sort:-expires", &[("sort", "-expires_at")], |_| {});

@@ -112,7 +112,7 @@ impl Frame {
 
     /// For the menu: which entry is the current one.
     pub fn current(&self, section: &str) -> &'static str {
-        if self.section == section { "page" } else { "false" }
+        if self.section == section { " aria-current=\"page\"" } else { "" }
     }
 }
 
@@ -180,7 +180,9 @@ impl From<PeopleError> for Trouble {
     fn from(error: PeopleError) -> Trouble {
         match error {
             PeopleError::Unknown => Trouble::NotFound,
-            PeopleError::Store(StoreError::Busy | StoreError::Full | StoreError::Stopped { .. }) => Trouble::Unavailable,
+            PeopleError::Store(StoreError::Busy | StoreError::Full | StoreError::Stopped { .. }) => {
+                Trouble::Unavailable
+            }
             PeopleError::Forbidden(why) => Trouble::Forbidden(why.to_owned()),
             other => Trouble::Internal(other.to_string()),
         }
@@ -224,12 +226,15 @@ impl IntoResponse for Trouble {
     fn into_response(self) -> Response<Body> {
         let (status, title, text) = match &self {
             Trouble::SignIn { back } => {
-                let back = if back.is_empty() { String::new() } else { format!("?back={}", super::gate::query_value(back)) };
+                let back =
+                    if back.is_empty() { String::new() } else { format!("?back={}", super::gate::query_value(back)) };
                 return redirect(&format!("{PREFIX}/sign-in{back}")).unwrap_or_else(|_| Response::new(Body::empty()));
             }
-            Trouble::NotFound => {
-                (StatusCode::NOT_FOUND, "There is nothing here", "The address may be mistyped, or what it named is gone.")
-            }
+            Trouble::NotFound => (
+                StatusCode::NOT_FOUND,
+                "There is nothing here",
+                "The address may be mistyped, or what it named is gone.",
+            ),
             Trouble::Forbidden(why) => (StatusCode::FORBIDDEN, "This is not for you to do", why.as_str()),
             Trouble::Bad(why) => (StatusCode::UNPROCESSABLE_ENTITY, "That did not work", why.as_str()),
             Trouble::Unavailable => (
@@ -239,7 +244,11 @@ impl IntoResponse for Trouble {
             ),
             Trouble::Internal(cause) => {
                 tracing::error!(cause, "a page of the console failed");
-                (StatusCode::INTERNAL_SERVER_ERROR, "Something broke", "Nothing is lost. The log of the server has the cause.")
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "Something broke",
+                    "Nothing is lost. The log of the server has the cause.",
+                )
             }
         };
         let page = TroublePage { title, text, build: crate::BUILD };

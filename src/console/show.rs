@@ -41,6 +41,16 @@ impl Clock {
         self.element(time, true)
     }
 
+    /// `23 Nov 2026`, as text.
+    pub fn plain_day(&self, time: Time) -> String {
+        plain_day(self.local(time).text(&mut [0; 20]))
+    }
+
+    /// `2026-11-23`, as date fields have it.
+    pub fn iso_day(&self, time: Time) -> String {
+        self.local(time).text(&mut [0; 20])[..10].to_owned()
+    }
+
     pub fn day_if(&self, time: Option<Time>) -> String {
         time.map_or_else(|| NONE.to_owned(), |time| self.day(time))
     }

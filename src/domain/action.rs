@@ -294,6 +294,22 @@ fn not_before(name: &str, time: Time, earliest: Time, what: &str) -> Result<(), 
     Err(Refusal::Field(FieldError::new(name, code::OUT_OF_RANGE, message, &time.to_string())))
 }
 
+/// Whether a verb is worth offering in a state: it could change something, for
+/// one account at least.
+pub fn offered(verb: Verb, state: State) -> bool {
+    use State::{Active, Available, Quarantined, Reserved, Suspended};
+    match verb {
+        Verb::Assign | Verb::Reserve => matches!(state, Available | Reserved),
+        Verb::Release | Verb::Route | Verb::Renew => matches!(state, Active | Suspended),
+        Verb::Suspend => state == Active,
+        Verb::Resume => state == Suspended,
+        Verb::Unreserve => state == Reserved,
+        Verb::Retire => matches!(state, Available | Quarantined),
+        Verb::Tag | Verb::Cost => state != State::Retired,
+        _ => false,
+    }
+}
+
 /// What to do about a state that does not allow a verb.
 pub fn hint(verb: Verb, state: State) -> &'static str {
     use State::{Active, Available, Quarantined, Reserved, Retired, Suspended};
@@ -401,6 +417,8 @@ mod tests {
                     let moved = after.state != state;
                     assert_eq!(after.since, if moved { now() } else { record(state).since }, "{what}");
                 }
+                let offered = cell.starts_with("yes") || cell.starts_with("same account");
+                assert_eq!(super::offered(actions(verb)[0].verb(), state), offered, "{what}");
                 cells += 1;
             }
         }

@@ -426,7 +426,7 @@ impl Fields {
         self.errors.extend(inner.complete());
     }
 
-    fn complete(mut self) -> Vec<FieldError> {
+    pub fn complete(mut self) -> Vec<FieldError> {
         let known = self.known.join(", ");
         for (key, _) in std::mem::take(&mut self.entries) {
             let message = match known.is_empty() {

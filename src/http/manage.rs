@@ -126,12 +126,12 @@ pub async fn act(State(app): State<Arc<App>>, path: PathOf<(String, String)>, re
 pub(super) const UNREAD: &str = "a field without an error was not read";
 
 /// What can be done to a number, by the names in paths and jobs.
-pub(super) const VERBS: [&str; 11] =
+pub(crate) const VERBS: [&str; 11] =
     ["assign", "release", "suspend", "resume", "route", "renew", "reserve", "unreserve", "retire", "tags", "cost"];
 
 /// The action that a verb and its fields ask for. `None` if there is no such
 /// verb; `Some(None)` if a field is wrong, which the fields then know.
-pub(super) fn action(verb: &str, fields: &mut Fields) -> Option<Option<Action>> {
+pub(crate) fn action(verb: &str, fields: &mut Fields) -> Option<Option<Action>> {
     Some(match verb {
         // As `VERBS` has them.
         "assign" => {

@@ -1,0 +1,183 @@
+// Makes the console's forms and links quicker. Nothing needs it: every page
+// works without, and what it does is load the same pages and put their main
+// part in the place of this one's.
+"use strict";
+
+const $ = (selector, root = document) => root.querySelector(selector);
+const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+let loading = null;
+
+// Puts the page at `url` in the place of this one, without losing the place in
+// a field that is being typed in.
+async function swap(url, options = {}) {
+  loading?.abort();
+  loading = new AbortController();
+  document.documentElement.classList.add("busy");
+  try {
+    const response = await fetch(url, { ...options, signal: loading.signal, headers: { Accept: "text/html" } });
+    const text = await response.text();
+    const page = new DOMParser().parseFromString(text, "text/html");
+    const main = $("main", page);
+    if (!main || !$("nav.side", page) || !$("nav.side")) {
+      location.assign(response.url || url);
+      return false;
+    }
+    const typed = document.activeElement?.id === "q" ? document.activeElement : null;
+    const [value, at] = typed ? [typed.value, typed.selectionStart] : [null, 0];
+    const opened = $$("details[open]").map((one) => $("summary", one)?.textContent);
+    $("main").replaceChildren(...main.childNodes);
+    $$("details").forEach((one) => { one.open = one.open || opened.includes($("summary", one)?.textContent); });
+    $("nav.side").replaceChildren(...$("nav.side", page).childNodes);
+    document.title = page.title;
+    if (typed && $("#q")) {
+      $("#q").value = value;
+      $("#q").focus();
+      $("#q").setSelectionRange(at, at);
+    } else if (options.focus) {
+      ($("#error") || $(".notice") || $("main")).focus?.();
+    }
+    begin();
+    return response;
+  } catch (error) {
+    if (error.name !== "AbortError") location.assign(url);
+    return false;
+  } finally {
+    document.documentElement.classList.remove("busy");
+  }
+}
+
+// The filter line shows what it finds while one types.
+let wait = 0;
+document.addEventListener("input", (event) => {
+  const form = event.target.closest("form[data-live]");
+  if (!form) return;
+  clearTimeout(wait);
+  wait = setTimeout(async () => {
+    const url = `${form.getAttribute("action")}?${new URLSearchParams(new FormData(form))}`;
+    if (await swap(url)) history.replaceState(null, "", url);
+  }, 120);
+});
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (form.method !== "get" || !form.matches("[data-live]")) return;
+  event.preventDefault();
+  clearTimeout(wait);
+  const url = `${form.getAttribute("action")}?${new URLSearchParams(new FormData(form))}`;
+  if (await swap(url)) history.pushState(null, "", url);
+});
+
+// Asks before what cannot be taken back.
+document.addEventListener("submit", (event) => {
+  const text = event.submitter?.dataset.confirm || event.target.dataset.confirm;
+  if (text && !window.confirm(text)) event.preventDefault();
+});
+
+// Tabs, pages and sorted columns change only the main part.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("nav.tabs a, nav.pages a, thead a");
+  if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  const url = link.getAttribute("href");
+  if (await swap(url)) {
+    history.pushState(null, "", url);
+    if (link.closest("nav.pages")) scrollTo(0, 0);
+  }
+});
+addEventListener("popstate", () => swap(location.href));
+
+// Selecting rows: the box above them all, and from one to another with Shift.
+let last = null;
+const boxes = () => $$("input[name=n]");
+function count() {
+  const form = $("form[data-select]");
+  const place = form && $("[data-selected]", form);
+  if (!place) return;
+  const selected = boxes().filter((box) => box.checked).length;
+  const all = $("input[name=all]", form)?.checked;
+  place.textContent = all || !selected ? "" : `${selected} selected on this page`;
+  const head = $("[data-all]", form);
+  if (head) {
+    head.checked = selected > 0 && selected === boxes().length;
+    head.indeterminate = selected > 0 && selected < boxes().length;
+  }
+}
+document.addEventListener("click", (event) => {
+  const box = event.target;
+  if (box.matches?.("[data-all]")) boxes().forEach((one) => { one.checked = box.checked; });
+  if (box.matches?.("input[name=n]")) {
+    const all = boxes();
+    if (event.shiftKey && last && all.includes(last)) {
+      const [from, to] = [all.indexOf(last), all.indexOf(box)].sort((a, b) => a - b);
+      all.slice(from, to + 1).forEach((one) => { one.checked = box.checked; });
+    }
+    last = box;
+  }
+  count();
+});
+
+// Keys of the table: nothing while one types, and none with a modifier.
+let at = -1;
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest?.("input:not([type=checkbox]), select, textarea");
+  if (event.key === "Escape" && typing?.id === "q") typing.blur();
+  if (typing || event.metaKey || event.ctrlKey || event.altKey) return;
+  if (event.key === "/" && $("#q")) {
+    event.preventDefault();
+    $("#q").select();
+    return;
+  }
+  if (event.key === "?" && $("details.help")) {
+    $("details.help").open = !$("details.help").open;
+    $("details.help summary").focus();
+    return;
+  }
+  const rows = $$("table.rows tbody tr");
+  if (!rows.length) return;
+  if (event.key === "j" || event.key === "k") {
+    rows[at]?.classList.remove("at");
+    at = Math.min(rows.length - 1, Math.max(0, at + (event.key === "j" ? 1 : -1)));
+    rows[at].classList.add("at");
+    rows[at].scrollIntoView({ block: "nearest" });
+    $("th a", rows[at])?.focus();
+  } else if (event.key === "x" && rows[at]) {
+    $("input[name=n]", rows[at])?.click();
+  } else if (event.key === "e" && rows[at]) {
+    $("th a", rows[at])?.click();
+  }
+});
+
+// A number that is copied is in E.164, however it is written.
+document.addEventListener("copy", (event) => {
+  const text = String(getSelection()).trim();
+  const node = getSelection().anchorNode?.parentElement?.closest("[data-copy]");
+  if (node && text && node.textContent.trim() === text) {
+    event.preventDefault();
+    event.clipboardData.setData("text/plain", node.dataset.copy);
+  }
+});
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-clip]");
+  if (!button) return;
+  event.preventDefault();
+  await navigator.clipboard.writeText(button.dataset.clip);
+  say("copied");
+});
+function say(text) {
+  $(".toast")?.remove();
+  const toast = Object.assign(document.createElement("p"), { className: "toast", textContent: text });
+  toast.setAttribute("role", "status");
+  document.body.append(toast);
+  setTimeout(() => toast.remove(), 2000);
+}
+
+// What is going on is looked at again until it has ended.
+let again = 0;
+function begin() {
+  at = -1;
+  count();
+  clearTimeout(again);
+  const live = $("[data-refresh]");
+  if (live) again = setTimeout(() => swap(location.href), Number(live.dataset.refresh) || 1000);
+}
+begin();

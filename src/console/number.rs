@@ -1,0 +1,246 @@
+//! One number: all that is known of it, the verbs that its state allows, and
+//! what happened to it.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{Request, StatusCode};
+
+use super::gate::{Needs, Visit, query_value, segment};
+use super::numbers::mark;
+use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
+use super::sign_in::blocking;
+use super::verbs::{self, Choices, VerbFields};
+use super::{Console, show};
+use crate::domain::{Actor, E164, State as Stored, Status, summary};
+use crate::inventory::{Filter, NumberRef, Order, Window};
+use crate::service::numbers::Expected;
+use crate::service::{Outcome, ServiceError};
+use crate::wire::html::escape;
+
+/// How many events are shown of a number's life.
+const EVENTS_MAX: usize = 200;
+
+struct ShownVerb {
+    name: &'static str,
+    title: &'static str,
+    about: &'static str,
+    grave: bool,
+    reason: Option<&'static str>,
+    fields: String,
+    open: bool,
+}
+
+struct Event {
+    summary: String,
+    at: String,
+    by: String,
+    version: u64,
+}
+
+#[derive(Template)]
+#[template(path = "number.html")]
+struct Number {
+    frame: Frame,
+    plain: String,
+    readable: String,
+    mark: &'static str,
+    version: u64,
+    facts: Vec<(&'static str, String)>,
+    verbs: Vec<ShownVerb>,
+    events: Vec<Event>,
+    choices: String,
+}
+
+/// GET /console/p/{partner}/numbers/{number}
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Path((partner, number)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let number: E164 = number.parse().map_err(|_| Trouble::NotFound)?;
+    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let frame = visit.frame("", "numbers").with(notice);
+    show_number(visit, number, frame, None, StatusCode::OK).await
+}
+
+/// POST /console/p/{partner}/numbers/{number}/{verb}
+pub async fn act(
+    State(console): State<Arc<Console>>,
+    Path((partner, number, verb)): Path<(String, String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
+    let number: E164 = number.parse().map_err(|_| Trouble::NotFound)?;
+    let verb = verbs::find(&verb).ok_or(Trouble::NotFound)?;
+    let action = match verbs::read(verb.name, &form, &visit.clock) {
+        Ok(action) => action,
+        Err(errors) => {
+            let frame = visit.frame("", "numbers").failed(verbs::told(&errors));
+            return show_number(visit, number, frame, Some(verb.name), StatusCode::UNPROCESSABLE_ENTITY).await;
+        }
+    };
+    let expected = match form.get("version").parse() {
+        Ok(version) => Expected::Versions(vec![version]),
+        Err(_) => Expected::Anything,
+    };
+    let what = format!("number.{}", verb.name);
+    let outcome = visit.act(what, move |service, key| service.act(key, number, &action, &expected)).await;
+    match outcome {
+        Ok(Outcome::Done { version, .. }) => done(&format!("{}/numbers/{number}", visit.base), version),
+        Ok(Outcome::Again(_)) => done(&format!("{}/numbers/{number}", visit.base), None),
+        Err(error) => {
+            let text = match error {
+                ServiceError::Stale(stale) => {
+                    let by = stale.by.as_ref().map_or(String::new(), |by| format!(" by {}", who(&visit, by)));
+                    format!(
+                        "Somebody changed this number{by} while you looked at it, so nothing was done. \
+                         Below is how it is now; do it again if you still want to."
+                    )
+                }
+                other => mendable(other)?,
+            };
+            let frame = visit.frame("", "numbers").failed(text);
+            show_number(visit, number, frame, Some(verb.name), StatusCode::CONFLICT).await
+        }
+    }
+}
+
+async fn show_number(
+    visit: Visit,
+    number: E164,
+    mut frame: Frame,
+    open: Option<&'static str>,
+    status: StatusCode,
+) -> Answer {
+    let (replica, snapshot) = (visit.console.app.replica.clone(), visit.snapshot.clone());
+    let past = blocking(move || replica.history(&snapshot, number)).await??;
+    let readable = visit.console.spaces.readable(number);
+    frame.title = readable.clone();
+    // As it is now: a verb that was refused may have been so for what came since.
+    let snapshot = visit.console.app.replica.snapshot(visit.snapshot.key).unwrap_or_else(|| visit.snapshot.clone());
+    let row = snapshot.get(number, visit.clock.now);
+    if row.is_none() && past.is_empty() {
+        return Err(Trouble::NotFound);
+    }
+    let state = row.map_or(Stored::Retired, |row| row.state());
+    let shown = verbs::ALL.iter().map(|verb| ShownVerb {
+        name: verb.name,
+        title: verb.title,
+        about: verb.about,
+        grave: verb.grave,
+        reason: verbs::reason(verb.verb, state),
+        fields: row.map_or(String::new(), |row| fields(&visit, verb.name, row)),
+        open: open == Some(verb.name),
+    });
+    let clock = &visit.clock;
+    let events = past.iter().rev().take(EVENTS_MAX).map(|past| Event {
+        summary: summary::number(&past.change, past.entry.at),
+        at: clock.time(past.entry.at),
+        by: who(&visit, &past.entry.actor),
+        version: past.version,
+    });
+    let page = Number {
+        plain: number.to_string(),
+        readable,
+        mark: row.map_or("<span class=\"mark plain\">retired</span>", mark),
+        version: row.map_or(0, |row| row.version()),
+        facts: row.map_or(Vec::new(), |row| facts(&visit, row)),
+        verbs: shown.collect(),
+        events: events.collect(),
+        choices: Choices::of(&visit).render().map_err(|error| Trouble::Internal(error.to_string()))?,
+        frame,
+    };
+    html_as(status, &page)
+}
+
+/// Who did something, as people know them.
+pub fn who(visit: &Visit, actor: &Actor) -> String {
+    match actor {
+        Actor::Command { user } => format!("a command of {user} on the server"),
+        Actor::Key { id } => {
+            let name = visit.snapshot.keys.get(id.as_str()).map(|key| key.name.to_string());
+            name.map_or_else(|| format!("the key {id}"), |name| format!("the key {name}"))
+        }
+        Actor::User { id, .. } if id == &visit.user().id => "you".to_owned(),
+        Actor::User { id, .. } => {
+            let name = visit.console.user_name(id);
+            name.unwrap_or_else(|| format!("the user {id}"))
+        }
+    }
+}
+
+fn facts(visit: &Visit, row: NumberRef<'_>) -> Vec<(&'static str, String)> {
+    let clock = &visit.clock;
+    let base = &visit.base;
+    let entity = |kind: &str, id: &str, name: &str| {
+        format!("{} <small>{}</small>", show::link(&format!("{base}/{kind}/{}", segment(id)), name), escape(id))
+    };
+    let none = || show::NONE.to_owned();
+    let mut facts = Vec::new();
+    let when = |time| format!("{} <small>{}</small>", clock.time(time), clock.distance(time));
+    facts.push(("State", {
+        let calls = if row.status() == Status::Active { "calls get through" } else { "calls are refused" };
+        format!("{} <small>since {}; {calls}</small>", row.state(), clock.time(row.since()))
+    }));
+    if let Some(account) = row.account() {
+        facts.push(("Customer", entity("customers", account.auth_id.as_str(), &account.name)));
+    }
+    if let Some(account) = row.reserved_for() {
+        facts.push(("Reserved for", entity("customers", account.auth_id.as_str(), &account.name)));
+    }
+    if let Some(until) = row.until() {
+        facts.push(("Until", when(until)));
+    }
+    let application = row.application().map(|one| entity("applications", one.id.as_str(), &one.name));
+    facts.push(("Application", application.unwrap_or_else(none)));
+    facts.push(("Trunk", row.trunk().map(|one| entity("trunks", one.id.as_str(), &one.name)).unwrap_or_else(none)));
+    facts.push(("Monthly cost", row.cost().map_or_else(none, |cost| escape(&show::money(cost)))));
+    facts.push(("Assigned", row.assigned_at().map_or_else(none, when)));
+    facts.push(("Ends", row.expires_at().map_or_else(|| "never".to_owned(), when)));
+    facts.push(("Type", row.number_type().to_string()));
+    facts.push(("Country", row.country().map_or_else(none, |country| country.code().to_owned())));
+    facts.push(("Region", row.region().map_or_else(none, escape)));
+    let tags: Vec<String> = row
+        .tags()
+        .iter()
+        .map(|tag| {
+            let line = format!("tag:{}", super::line::quoted(tag));
+            show::link(&format!("{base}/numbers?q={}", query_value(&line)), tag)
+        })
+        .collect();
+    facts.push(("Tags", if tags.is_empty() { none() } else { tags.join(", ") }));
+    facts
+}
+
+/// The fields of a verb's form, with what the number has now.
+fn fields(visit: &Visit, verb: &str, row: NumberRef<'_>) -> String {
+    let expires = row.expires_at().filter(|_| verb == "renew");
+    let cost = row.cost().filter(|_| verb == "cost");
+    let route = verb == "route";
+    // Only a release asks what else the account has.
+    let last = verb == "release"
+        && row.status() == Status::Active
+        && row.account().is_some_and(|account| {
+            let account = Some(account.auth_id.as_str().into());
+            let filter = Filter { account, status: Some(Status::Active), ..Filter::default() };
+            let window = Window::Page { skip: 0, rows: 0 };
+            row.snapshot().select(&filter, Order::default(), window, visit.clock.now).total == 1
+        });
+    let fields = VerbFields {
+        prefix: verb,
+        verb,
+        account: row.reserved_for().map_or(String::new(), |account| account.auth_id.to_string()),
+        application: row.application().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
+        trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
+        expires: expires.map_or(String::new(), |time| visit.clock.iso_day(time)),
+        amount: cost.map_or(String::new(), |cost| cost.to_string()),
+        currency: cost.map_or(String::new(), |cost| cost.currency.code().to_owned()),
+        last,
+        many: false,
+    };
+    fields.render().unwrap_or_default()
+}

@@ -1,0 +1,275 @@
+//! The table that people live in: every list of numbers that the filter line
+//! can say, in pages.
+//!
+//! Rows are written by hand: they are most of a page, and what many of them say
+//! alike is made once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::Request;
+
+use super::gate::{Visit, query_value, segment};
+use super::line::{self, Line, Problem, TERMS, Term};
+use super::overview::TABS;
+use super::page::{Answer, Frame, html};
+use super::{Console, show};
+use crate::domain::{State as Stored, Status, Time};
+use crate::inventory::{NumberRef, Order, SortKey, Window};
+use crate::wire::html::escape;
+
+/// How many rows a page has.
+pub const ROWS: u64 = 50;
+
+/// The verbs that can be done to many, by their names in the address.
+pub const VERBS: [(&str, &str); 11] = [
+    ("route", "Route"),
+    ("assign", "Assign"),
+    ("renew", "Renew"),
+    ("suspend", "Suspend"),
+    ("resume", "Resume"),
+    ("release", "Release"),
+    ("reserve", "Reserve"),
+    ("unreserve", "End the reservation"),
+    ("tag", "Tag"),
+    ("cost", "Set the cost"),
+    ("retire", "Retire"),
+];
+
+struct Tab {
+    name: &'static str,
+    count: String,
+    query: String,
+    current: bool,
+}
+
+struct View {
+    name: String,
+    query: String,
+    current: bool,
+}
+
+struct Head {
+    name: &'static str,
+    /// The line that sorts by this column; empty where nothing does.
+    query: String,
+    sorted: &'static str,
+    number: bool,
+}
+
+#[derive(Template)]
+#[template(path = "numbers.html")]
+struct Numbers<'a> {
+    frame: Frame,
+    tabs: Vec<Tab>,
+    views: Vec<View>,
+    /// The filter line as it is typed, and as it stands in an address.
+    q: &'a str,
+    query: String,
+    terms: &'a [Term],
+    problems: Vec<Problem>,
+    found: String,
+    total: u64,
+    page: u64,
+    pages: u64,
+    heads: Vec<Head>,
+    verbs: &'a [(&'a str, &'a str)],
+    rows: String,
+}
+
+/// GET /console/p/{partner}/numbers
+pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let query = request.uri().query().unwrap_or_default();
+    let (mut q, mut page) = (String::new(), 1);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "q" => q = value.trim().to_owned(),
+            "page" => page = value.parse().unwrap_or(1).max(1),
+            _ => {}
+        }
+    }
+    let now = visit.clock.now;
+    let line = Line::read(&q, now, &visit.clock.zone);
+    let (kept, snapshot) = (console.clone(), visit.snapshot.clone());
+    // A whole inventory is looked over where nothing is kept of it.
+    let tally = super::sign_in::blocking(move || kept.tally(&snapshot, now)).await?;
+    let tabs = TABS.iter().zip(tally.tabs).map(|(&(name, text), count)| Tab {
+        name,
+        count: show::thousands(count),
+        query: query_value(text),
+        current: text == q,
+    });
+    let notice = visit.notice(query);
+    let mut shown = Numbers {
+        frame: visit.frame("Numbers", "numbers").with(notice),
+        tabs: tabs.collect(),
+        views: Vec::new(),
+        query: query_value(&q),
+        q: &q,
+        terms: TERMS,
+        problems: line.problems,
+        found: String::new(),
+        total: 0,
+        page,
+        pages: 0,
+        heads: heads(&q, line.order),
+        verbs: &VERBS,
+        rows: String::new(),
+    };
+    if !shown.problems.is_empty() {
+        return html(&shown);
+    }
+    let skip = (page - 1).saturating_mul(ROWS);
+    let window = Window::Page { skip, rows: ROWS as usize };
+    let found = visit.snapshot.select(&line.filter, line.order, window, now);
+    shown.total = found.total;
+    shown.pages = found.total.div_ceil(ROWS);
+    shown.found = show::count(found.total, "number", "numbers");
+    let mut writer = Writer::new(&visit, shown.frame.manages);
+    for row in &found.rows {
+        writer.row(*row);
+    }
+    shown.rows = writer.out;
+    html(&shown)
+}
+
+fn heads(q: &str, order: Order) -> Vec<Head> {
+    let head = |name, sort: &str, key: Option<SortKey>, number| {
+        let current = key == Some(order.key);
+        // The first click sorts up, the next one down.
+        let next = if current && !order.descending { format!("-{sort}") } else { sort.to_owned() };
+        let sorted = match (current, order.descending) {
+            (true, false) => "ascending",
+            (true, true) => "descending",
+            (false, _) => "",
+        };
+        let query = if key.is_some() { query_value(&line::with(q, "sort", &next)) } else { String::new() };
+        Head { name, query, sorted, number }
+    };
+    vec![
+        head("Number", "number", Some(SortKey::Number), false),
+        head("State", "", None, false),
+        head("Customer", "", None, false),
+        head("Application", "", None, false),
+        head("Trunk", "", None, false),
+        head("Place", "", None, false),
+        head("A month", "cost", Some(SortKey::MonthlyCost), true),
+        head("Ends", "expires", Some(SortKey::ExpiresAt), false),
+    ]
+}
+
+/// Writes rows.
+pub struct Writer<'v> {
+    visit: &'v Visit,
+    pick: bool,
+    pub out: String,
+    /// Cells that many rows have alike, by what they are made of.
+    links: HashMap<(&'static str, *const u8), String>,
+    days: HashMap<Time, String>,
+}
+
+impl<'v> Writer<'v> {
+    pub fn new(visit: &'v Visit, pick: bool) -> Writer<'v> {
+        let (links, days) = Default::default();
+        Writer { visit, pick, out: String::with_capacity(40_000), links, days }
+    }
+
+    pub fn row(&mut self, row: NumberRef<'_>) {
+        let number = row.number();
+        let mut buffer = [0; 16];
+        let plain = number.text(&mut buffer);
+        let readable = self.visit.console.spaces.readable(number);
+        self.out.push_str("<tr>");
+        if self.pick {
+            for part in [
+                "<td class=\"pick\"><input type=\"checkbox\" name=\"n\" value=\"",
+                plain,
+                "\" aria-label=\"",
+                &readable,
+                "\">",
+            ] {
+                self.out.push_str(part);
+            }
+        }
+        for part in [
+            "<th scope=\"row\"><a href=\"",
+            &self.visit.base,
+            "/numbers/",
+            plain,
+            "\" data-copy=\"",
+            plain,
+            "\">",
+            &readable,
+            "</a><td>",
+        ] {
+            self.out.push_str(part);
+        }
+        self.out.push_str(mark(row));
+        self.out.push_str("<td>");
+        let account = row.account().or_else(|| row.reserved_for());
+        self.link("customers", account.map(|one| (one.auth_id.as_str(), &*one.name)));
+        self.out.push_str("<td>");
+        self.link("applications", row.application().map(|one| (one.id.as_str(), &*one.name)));
+        self.out.push_str("<td>");
+        self.link("trunks", row.trunk().map(|one| (one.id.as_str(), &*one.name)));
+        self.out.push_str("<td>");
+        self.place(row);
+        self.out.push_str("<td class=\"number\">");
+        match row.cost() {
+            Some(cost) => self.out.push_str(&show::money(cost)),
+            None => self.out.push_str(show::NONE),
+        }
+        self.out.push_str("<td>");
+        match row.until().or(row.expires_at()) {
+            Some(time) => {
+                let clock = &self.visit.clock;
+                let day = self.days.entry(time).or_insert_with(|| clock.day(time));
+                self.out.push_str(day);
+            }
+            None => self.out.push_str("<span class=\"none\">never</span>"),
+        }
+        self.out.push('\n');
+    }
+
+    fn link(&mut self, kind: &'static str, to: Option<(&str, &str)>) {
+        let Some((id, name)) = to else { return self.out.push_str(show::NONE) };
+        // One snapshot, so what is at one address is one name.
+        let html = self.links.entry((kind, id.as_ptr())).or_insert_with(|| {
+            let (id, path) = (escape(id), segment(id));
+            format!("<a href=\"{}/{kind}/{path}\" title=\"{id}\">{}</a>", self.visit.base, escape(name))
+        });
+        self.out.push_str(html);
+    }
+
+    fn place(&mut self, row: NumberRef<'_>) {
+        if let Some(region) = row.region() {
+            self.out.push_str(&escape(region));
+            self.out.push_str(", ");
+        }
+        let country = row.country();
+        self.out.push_str(country.as_ref().map_or("", |country| country.code()));
+        self.out.push_str(" <small>");
+        self.out.push_str(row.number_type().as_str());
+        self.out.push_str("</small>");
+    }
+}
+
+/// The state of a number, as a mark that does not hang on its colour.
+pub fn mark(row: NumberRef<'_>) -> &'static str {
+    match (row.state(), row.status()) {
+        (Stored::Active, Status::Active) if row.application().is_none() => {
+            "<span class=\"mark critical\">active, unrouted</span>"
+        }
+        (Stored::Active, Status::Active) => "<span class=\"mark good\">active</span>",
+        (Stored::Active, Status::Suspended) => "<span class=\"mark critical\">expired</span>",
+        (Stored::Suspended, _) => "<span class=\"mark warning\">suspended</span>",
+        (Stored::Available, _) => "<span class=\"mark plain\">available</span>",
+        (Stored::Reserved, _) => "<span class=\"mark info\">reserved</span>",
+        (Stored::Quarantined, _) => "<span class=\"mark info\">quarantined</span>",
+        (Stored::Retired, _) => "<span class=\"mark plain\">retired</span>",
+    }
+}

@@ -1,0 +1,262 @@
+//! The first page: how many numbers there are, what needs attention, what ends
+//! when, and what it costs a month.
+//!
+//! Every figure links to the rows that it counts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::Request;
+
+use super::gate::{Visit, query_value, segment};
+use super::line::{Line, quoted};
+use super::page::{Answer, Frame, html};
+use super::{Console, show};
+use crate::checks::{Check, Options, counts};
+use crate::domain::{Currency, Money, Time};
+use crate::inventory::{Order, Snapshot, Window};
+use crate::service::checks::findings;
+use crate::wire::html::escape;
+
+/// The views that everybody has, each with its filter line.
+pub const TABS: [(&str, &str); 7] = [
+    ("All", ""),
+    ("Active", "status:active"),
+    ("Suspended", "state:suspended"),
+    ("Unrouted", "status:active no:application"),
+    ("Expiring", "status:active expires:<14d"),
+    ("Unassigned", "no:account"),
+    ("Quarantined", "state:quarantined"),
+];
+const WEEKS: i64 = 13;
+const WEEK_SECONDS: i64 = 7 * 86_400;
+/// For how long counts are shown again: time moves them too.
+const KEPT_SECONDS: i64 = 10;
+/// How many customers the first page names.
+const RENTAL_MAX: usize = 20;
+
+/// What is counted over a whole inventory.
+pub struct Tally {
+    version: u64,
+    at: Time,
+    pub tabs: [u64; TABS.len()],
+    /// How many numbers end in each of the next weeks.
+    weeks: [u64; WEEKS as usize],
+    checks: BTreeMap<Check, u64>,
+    /// Numbers and amount of each account, in the order of accounts.
+    rental: Vec<BTreeMap<Currency, (u64, i64)>>,
+}
+
+impl Tally {
+    pub fn of(snapshot: &Snapshot, now: Time) -> Tally {
+        let total = |line: &Line| {
+            let none = Window::Page { skip: 0, rows: 0 };
+            snapshot.select(&line.filter, Order::default(), none, now).total
+        };
+        let week = |at: usize| {
+            let mut line = Line::default();
+            let begin = now.plus(at as i64 * WEEK_SECONDS);
+            line.filter.expires_after = Some(begin);
+            line.filter.expires_before = Some(begin.plus(WEEK_SECONDS + 1));
+            line.filter.assigned = Some(true);
+            total(&line)
+        };
+        let options = Options::default();
+        let found = findings(snapshot, &options, Some(false), now);
+        Tally {
+            version: snapshot.version,
+            at: now,
+            tabs: TABS.map(|(_, text)| total(&Line::read(text, now, &jiff::tz::TimeZone::UTC))),
+            weeks: std::array::from_fn(week),
+            checks: counts(found.iter().map(|seen| &seen.finding)),
+            rental: snapshot.rental(),
+        }
+    }
+
+    pub fn is_of(&self, snapshot: &Snapshot, now: Time) -> bool {
+        self.version == snapshot.version && (0..KEPT_SECONDS).contains(&(now.seconds() - self.at.seconds()))
+    }
+}
+
+struct Figure {
+    name: &'static str,
+    count: String,
+    query: String,
+}
+
+struct Attention {
+    id: &'static str,
+    name: String,
+    severity: &'static str,
+    count: String,
+    meaning: &'static str,
+    action: &'static str,
+}
+
+struct Week {
+    name: String,
+    count: String,
+    query: String,
+}
+
+struct Rent {
+    name: String,
+    path: String,
+    query: String,
+    numbers: String,
+    amount: String,
+}
+
+struct Sum {
+    numbers: String,
+    amount: String,
+}
+
+struct Shown {
+    all: u64,
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Overview {
+    frame: Frame,
+    tally: Shown,
+    figures: Vec<Figure>,
+    attention: Vec<Attention>,
+    chart: String,
+    weeks: Vec<Week>,
+    rental: Vec<Rent>,
+    totals: Vec<Sum>,
+    more_rental: usize,
+}
+
+/// GET /console/p/{partner}
+pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let now = visit.clock.now;
+    let (kept, snapshot) = (console.clone(), visit.snapshot.clone());
+    let tally = super::sign_in::blocking(move || kept.tally(&snapshot, now)).await?;
+    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let figures = TABS.iter().zip(tally.tabs).map(|(&(name, line), count)| Figure {
+        name,
+        count: show::thousands(count),
+        query: query_value(line),
+    });
+    let weeks: Vec<Week> = (0..WEEKS).zip(tally.weeks).map(|(at, count)| week(&visit, at, count)).collect();
+    let (rental, totals, more_rental) = rental(&visit, &tally);
+    html(&Overview {
+        frame: visit.frame("Overview", "overview").with(notice),
+        tally: Shown { all: tally.tabs[0] },
+        figures: figures.collect(),
+        attention: tally
+            .checks
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(&check, &count)| attention(check, count))
+            .collect(),
+        chart: chart(&visit, &tally.weeks),
+        weeks,
+        rental,
+        totals,
+        more_rental,
+    })
+}
+
+/// A check by its name, for people.
+pub fn check_name(check: Check) -> String {
+    let text = check.as_str().replace('_', " ");
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn attention(check: Check, count: u64) -> Attention {
+    Attention {
+        id: check.as_str(),
+        name: check_name(check),
+        severity: check.severity().as_str(),
+        count: show::thousands(count),
+        meaning: check.meaning(),
+        action: check.action(),
+    }
+}
+
+/// A week from `at` weeks ahead; its line has days, so its rows may be some
+/// more than are counted to the second.
+fn week(visit: &Visit, at: i64, count: u64) -> Week {
+    let begin = visit.clock.now.plus(at * WEEK_SECONDS);
+    let line = match at {
+        0 => "has:account expires:<7d".to_owned(),
+        _ => format!("has:account expires:<{}d sort:-expires", (at + 1) * 7),
+    };
+    Week { name: visit.clock.day(begin), count: show::thousands(count), query: query_value(&line) }
+}
+
+/// Bars, one a week. The table beside it says the same in figures.
+fn chart(visit: &Visit, weeks: &[u64]) -> String {
+    let highest = weeks.iter().copied().max().unwrap_or_default().max(1);
+    let (wide, high, gap) = (48_u64, 120_u64, 8_u64);
+    let width = weeks.len() as u64 * (wide + gap) + gap;
+    let all: u64 = weeks.iter().sum();
+    let mut svg = String::with_capacity(4_096);
+    let _ = write!(
+        svg,
+        "<svg class=\"chart\" viewBox=\"0 0 {width} {}\" role=\"img\" aria-labelledby=\"chart-title chart-text\">\
+         <title id=\"chart-title\">Numbers that end in each of the next {} weeks</title>\
+         <desc id=\"chart-text\">{} in all; the highest week has {}.</desc>",
+        high + 44,
+        weeks.len(),
+        show::count(all, "number ends", "numbers end"),
+        show::thousands(highest)
+    );
+    for (at, &count) in weeks.iter().enumerate() {
+        let x = gap + at as u64 * (wide + gap);
+        let tall = (count * high).div_ceil(highest);
+        let y = high - tall + 18;
+        let day = visit.clock.plain_day(visit.clock.now.plus(at as i64 * WEEK_SECONDS));
+        let day = day.rsplit_once(' ').map_or("", |(day, _)| day);
+        let _ = write!(
+            svg,
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{wide}\" height=\"{tall}\" rx=\"2\"/>\
+             <text x=\"{mid}\" y=\"{label}\" class=\"value\">{count}</text>\
+             <text x=\"{mid}\" y=\"{foot}\">{day}</text>",
+            mid = x + wide / 2,
+            label = y - 5,
+            foot = high + 36,
+            count = show::thousands(count),
+            day = escape(day),
+        );
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// The customers that cost most, and the sum of all of them by currency.
+fn rental(visit: &Visit, tally: &Tally) -> (Vec<Rent>, Vec<Sum>, usize) {
+    let mut totals: BTreeMap<Currency, (u64, i64)> = BTreeMap::new();
+    let mut rows = Vec::new();
+    for (account, sums) in visit.snapshot.accounts.iter().zip(&tally.rental) {
+        for (&currency, &(numbers, minor)) in sums {
+            let (all, sum) = totals.entry(currency).or_default();
+            (*all, *sum) = (*all + numbers, sum.saturating_add(minor));
+            rows.push((account, currency, numbers, minor));
+        }
+    }
+    rows.sort_by(|a, b| b.3.cmp(&a.3).then_with(|| a.0.auth_id.cmp(&b.0.auth_id)));
+    let more = rows.len().saturating_sub(RENTAL_MAX);
+    let rents = rows.into_iter().take(RENTAL_MAX).map(|(account, currency, numbers, minor)| Rent {
+        name: account.name.to_string(),
+        path: segment(account.auth_id.as_str()),
+        query: query_value(&format!("account:{}", quoted(account.auth_id.as_str()))),
+        numbers: show::thousands(numbers),
+        amount: show::money(Money { minor, currency }),
+    });
+    let sums = totals.into_iter().map(|(currency, (numbers, minor))| Sum {
+        numbers: show::thousands(numbers),
+        amount: show::money(Money { minor, currency }),
+    });
+    (rents.collect(), sums.collect(), more)
+}

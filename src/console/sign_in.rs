@@ -1,0 +1,221 @@
+//! Signing in and out, and choosing a password by a set-up link.
+//!
+//! Deliberately absent: whether a password is right, and how often one may try
+//! (`service::people`).
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::header::{self, HeaderValue};
+use http::{Request, StatusCode};
+
+use super::gate::{self, Form, Person};
+use super::page::{Answer, Trouble, html, html_as, redirect};
+use super::{Console, PREFIX};
+use crate::http::peer;
+use crate::service::people::{PeopleError, SignIn};
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage<'a> {
+    title: &'a str,
+    build: &'static str,
+    error: Option<String>,
+    email: &'a str,
+    back: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "code.html")]
+struct CodePage<'a> {
+    title: &'a str,
+    build: &'static str,
+    error: Option<String>,
+    back: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "set_up.html")]
+struct SetUpPage<'a> {
+    title: &'a str,
+    build: &'static str,
+    error: Option<String>,
+    email: Option<&'a str>,
+    link: &'a str,
+}
+
+/// Where to go after signing in: a page of ours, or the start page.
+fn back(text: &str) -> &str {
+    let ours = text.starts_with(PREFIX) && !text.contains(['\\', '\r', '\n']);
+    if ours { text } else { PREFIX }
+}
+
+fn query_back(request: &Request<Body>) -> String {
+    let query = request.uri().query().unwrap_or_default();
+    let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "back");
+    found.map_or(String::new(), |(_, value)| value.into_owned())
+}
+
+/// GET /console/sign-in
+pub async fn form(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    if Person::enter(&console, &request).is_ok() {
+        return redirect(PREFIX);
+    }
+    let to = query_back(&request);
+    html(&SignInPage { title: "Sign in", build: crate::BUILD, error: None, email: "", back: back(&to) })
+}
+
+/// POST /console/sign-in
+pub async fn sign_in(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let secure = console.app.secure(&request);
+    let from = console.app.client(request.headers(), peer(request.extensions()));
+    let form = Form::read(request).await?;
+    // Before a password is looked at: it would have come in the clear.
+    gate::set_cookie(secure, "x")?;
+    let (email, password) = (form.get("email").to_owned(), form.raw("password").to_owned());
+    let people = console.app.people.clone();
+    let signed = blocking(move || people.sign_in(&email, &password, from)).await?;
+    let to = back(form.get("back"));
+    match signed {
+        Ok(signed) => enter(secure, signed, to),
+        Err(error) => {
+            let (status, error) = told(error)?;
+            let page = SignInPage {
+                title: "Sign in",
+                build: crate::BUILD,
+                error: Some(error),
+                email: form.get("email"),
+                back: to,
+            };
+            html_as(status, &page)
+        }
+    }
+}
+
+/// POST /console/code
+pub async fn code(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let secure = console.app.secure(&request);
+    let from = console.app.client(request.headers(), peer(request.extensions()));
+    let token = gate::cookie(&console.app, &request).unwrap_or_default();
+    let form = Form::read(request).await?;
+    let code = form.get("code").to_owned();
+    let people = console.app.people.clone();
+    let to = back(form.get("back"));
+    match blocking(move || people.confirm_code(&token, &code, from)).await? {
+        Ok(signed) => enter(secure, signed, to),
+        // The first half of signing in is over, or never was.
+        Err(PeopleError::Refused) => redirect(&format!("{PREFIX}/sign-in")),
+        Err(error) => {
+            let (status, error) = told(error)?;
+            html_as(status, &CodePage { title: "One more step", build: crate::BUILD, error: Some(error), back: to })
+        }
+    }
+}
+
+/// GET /console/code
+pub async fn code_form(request: Request<Body>) -> Answer {
+    let to = query_back(&request);
+    html(&CodePage { title: "One more step", build: crate::BUILD, error: None, back: back(&to) })
+}
+
+/// POST /console/sign-out
+pub async fn sign_out(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    gate::from_ours(request.headers())?;
+    let secure = console.app.secure(&request);
+    if let Some(token) = gate::cookie(&console.app, &request) {
+        let people = console.app.people.clone();
+        blocking(move || people.sign_out(&token)).await??;
+    }
+    with_cookie(redirect(&format!("{PREFIX}/sign-in"))?, &gate::set_cookie(secure, "")?)
+}
+
+/// GET /console/set-up/{link}
+pub async fn set_up_form(State(console): State<Arc<Console>>, Path(link): Path<String>) -> Answer {
+    let people = console.app.people.clone();
+    let asked = link.clone();
+    match blocking(move || people.link_user(&asked)).await? {
+        Ok(user) => html(&SetUpPage {
+            title: "Choose a password",
+            build: crate::BUILD,
+            error: None,
+            email: Some(&user.email),
+            link: &link,
+        }),
+        Err(error) => {
+            let (status, error) = told(error)?;
+            let title = "This link does not work";
+            html_as(status, &SetUpPage { title, build: crate::BUILD, error: Some(error), email: None, link: "" })
+        }
+    }
+}
+
+/// POST /console/set-up/{link}
+pub async fn set_up(State(console): State<Arc<Console>>, Path(link): Path<String>, request: Request<Body>) -> Answer {
+    let secure = console.app.secure(&request);
+    let from = console.app.client(request.headers(), peer(request.extensions()));
+    let form = Form::read(request).await?;
+    gate::set_cookie(secure, "x")?;
+    let (people, asked) = (console.app.people.clone(), link.clone());
+    let user = blocking(move || people.link_user(&asked)).await?;
+    let (password, again) = (form.raw("password").to_owned(), form.raw("again"));
+    let result = if password == again {
+        let (people, asked) = (console.app.people.clone(), link.clone());
+        blocking(move || people.set_up(&asked, &password, from)).await?
+    } else {
+        Err(PeopleError::WeakPassword("was typed in two ways; type the same twice".to_owned()))
+    };
+    match result {
+        Ok(signed) => enter(secure, signed, PREFIX),
+        Err(error) => {
+            let (status, error) = told(error)?;
+            let email = user.as_ref().ok().map(|user| &*user.email);
+            let title = "Choose a password";
+            html_as(status, &SetUpPage { title, build: crate::BUILD, error: Some(error), email, link: &link })
+        }
+    }
+}
+
+/// Somebody whose password was right: in, or on to their code.
+fn enter(secure: crate::http::Secure, signed: SignIn, to: &str) -> Answer {
+    let cookie = gate::set_cookie(secure, &signed.token)?;
+    let to = if signed.needs_code { format!("{PREFIX}/code?back={}", gate::query_value(to)) } else { to.to_owned() };
+    with_cookie(redirect(&to)?, &cookie)
+}
+
+fn with_cookie(mut response: http::Response<Body>, cookie: &str) -> Answer {
+    let value = HeaderValue::try_from(cookie).map_err(|_| Trouble::Internal("a token is no cookie".into()))?;
+    response.headers_mut().append(header::SET_COOKIE, value);
+    Ok(response)
+}
+
+/// What somebody who signs in can do something about.
+fn told(error: PeopleError) -> Result<(StatusCode, String), Trouble> {
+    match error {
+        PeopleError::Refused | PeopleError::Code => Ok((StatusCode::UNAUTHORIZED, error.to_string())),
+        PeopleError::Throttled { .. } => Ok((StatusCode::TOO_MANY_REQUESTS, error.to_string())),
+        PeopleError::Link => Ok((StatusCode::NOT_FOUND, error.to_string())),
+        PeopleError::WeakPassword(_) => Ok((StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
+        other => Err(other.into()),
+    }
+}
+
+/// Work that waits for the database or hashes, away from the threads that
+/// serve others.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Trouble::Internal("a page's work panicked".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::back;
+
+    #[test]
+    fn the_way_back_leads_to_a_page_of_ours() {
+        assert_eq!(back("/console/p/PA_1/numbers?q=22"), "/console/p/PA_1/numbers?q=22");
+        for text in ["", "//evil.example", "https://evil.example", "/api", "/console\\..\\x", "/console\r\nX: y"] {
+            assert_eq!(back(text), "/console", "{text:?}");
+        }
+    }
+}
