@@ -26,6 +26,7 @@ use rollcall::inventory::Window;
 use rollcall::service::import::{ImportOptions, OnError, Watch};
 use rollcall::service::numbers::Expected;
 use rollcall::service::{Outcome, Replica, Service};
+use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
     self, Abort, Document, Draft, Entry, Head, Listed, Load, Loaded, Location, Open, Past, Store, StoreError,
     StoredJob, Target, Walk,
@@ -316,6 +317,20 @@ impl Paced {
         let log = self.store.log(PartnerKey(1), after, usize::MAX >> 1).expect("a log");
         let head = |entry: &Logged| Head { key: PartnerKey(1), version: entry.change.version, digest: entry.digest };
         *self.heads.lock() = (Instant::now(), log.iter().map(head).collect());
+    }
+}
+
+impl PeopleStore for Paced {
+    fn people_read(&self, look: PeopleLook<'_>) -> Result<(), StoreError> {
+        self.store.people_read(look)
+    }
+
+    fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
+        self.store.people_write(draft)
+    }
+
+    fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
+        self.store.people_prune(prune)
     }
 }
 

@@ -292,7 +292,7 @@ pub enum Replayed<'a> {
     },
 }
 
-pub trait Store: Send + Sync + 'static {
+pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// What there is, as of one moment.
     fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError>;
 

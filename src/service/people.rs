@@ -1,17 +1,46 @@
-//! People who sign in: passwords, second factors, sessions, and who may see to
-//! whom.
+//! People who sign in: passwords, second factors, sessions and links; below it,
+//! who may see to whom (`administration`).
+//!
+//! What always holds:
+//! - A token, a link, a recovery code, a code of the app: each is good once, or
+//!   until it ends, also if two come at a time. They are used up in the
+//!   transaction that does what they are for.
+//! - Whoever is not let in hears one text, after the same work.
+//! - What ends a session is known in this process when the call returns, and in
+//!   others within two seconds.
+//! - Every refusal and every deed is in the audit trail; a deed in its own
+//!   transaction.
 //!
 //! Every method may wait for the database, and those that take a password for
 //! a hash besides: call them where waiting is allowed.
+//! Deliberately absent: cookies, pages, mail.
+
+mod administration;
+mod password;
+mod scribe;
+mod throttle;
+mod totp;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{FieldError, PartnerKey, Role, Time, User, UserId};
-use crate::store::{Store, StoreError};
+use parking_lot::Mutex;
+
+use super::token;
+use crate::domain::{Actor, FieldError, PartnerKey, Role, Time, User, UserId, user};
+use crate::store::people::{Digest, PeopleReads, PeopleWrites, Prune, Standing, StoredSession, StoredUser, Totp};
+use crate::store::{Abort, Store, StoreError};
+use password::Hasher;
+use scribe::Scribe;
+use throttle::{Throttle, owner};
 
 pub use crate::store::people::{AuditEntry, Audited};
+pub use totp::code_at;
 
 /// How people sign in.
 #[derive(Clone)]
@@ -71,7 +100,7 @@ impl Clock for SystemClock {
 /// what it counts it counts in memory.
 #[derive(Clone)]
 pub struct People {
-    store: Arc<dyn Store>,
+    inner: Arc<Inner>,
 }
 
 /// A session that was begun.
@@ -174,23 +203,359 @@ pub enum PeopleError {
     Store(#[from] StoreError),
 }
 
-const NOT_YET: PeopleError = PeopleError::Forbidden("not built yet");
+/// How long a code may take to come.
+const CODE_SECONDS: i64 = 10 * 60;
+/// How long a link is good.
+pub const LINK_SECONDS: i64 = 24 * 3_600;
+/// How long a session counts as just begun.
+const RECENT_SECONDS: i64 = 15 * 60;
+/// How long an address is known after somebody signed in from it.
+const SOURCE_SECONDS: i64 = 30 * 86_400;
+/// How long the audit trail is kept.
+const AUDIT_SECONDS: i64 = 400 * 86_400;
+/// How often a session's use is written.
+const SEEN_SECONDS: i64 = 60;
+/// How long what was read of a session holds: as long as an ending in another
+/// process may go unnoticed here.
+const CACHED: Duration = Duration::from_secs(2);
+const CACHED_MAX: usize = 10_000;
+/// The most sessions of one kind that somebody has; the oldest ends.
+const SESSIONS_MAX: usize = 50;
+/// The longest token or link that is looked up.
+const TOKEN_BYTES_MAX: usize = 200;
+const RECOVERY_CODES: usize = 10;
+/// Where the console takes links.
+pub const LINK_PATH: &str = "/console/set-up/";
+/// Who did it, where nobody knows.
+const ANONYMOUS: &str = "anonymous";
 
-#[allow(unused_variables)]
+/// What the words of the audit trail are about signing in.
+mod what {
+    pub const SIGN_IN: &str = "user.sign_in";
+    pub const PASSWORD: &str = "user.sign_in.password";
+    pub const SIGN_OUT: &str = "user.sign_out";
+    pub const SET_UP: &str = "user.set_up";
+    pub const PASSWORD_CHANGE: &str = "user.password";
+    pub const TOTP_ON: &str = "user.totp.on";
+    pub const TOTP_OFF: &str = "user.totp.off";
+    pub const SESSIONS_END: &str = "user.sessions.end";
+    pub const RECOVERY: &str = "user.recovery_code";
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    settings: Settings,
+    hasher: Hasher,
+    throttle: Throttle,
+    scribe: Scribe,
+    cache: Mutex<HashMap<Digest, Cached>>,
+    /// Counts what may have ended a session, so that nobody puts into the cache
+    /// what was read before.
+    endings: AtomicU64,
+}
+
+/// What a token opened a moment ago.
+struct Cached {
+    session: StoredSession,
+    user: Arc<User>,
+    read: Instant,
+}
+
+/// Somebody who may not come in, and why: for the audit trail.
+type Reason = &'static str;
+
+/// Whether somebody may be signed in at all.
+fn barred(standing: &Standing) -> Option<Reason> {
+    if standing.user.user.disabled_at.is_some() {
+        return Some("disabled");
+    }
+    standing.partner_suspended.then_some("partner suspended")
+}
+
+fn digest(token: &str) -> Option<Digest> {
+    (!token.is_empty() && token.len() <= TOKEN_BYTES_MAX).then(|| token::sha256(token.as_bytes()))
+}
+
+/// What a session is called where its user sees it.
+fn session_id(digest: &Digest) -> Arc<str> {
+    let bits = token::sha256(digest);
+    let hex: String = bits[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("se_{hex}").into()
+}
+
+impl From<password::Full> for PeopleError {
+    fn from(_: password::Full) -> PeopleError {
+        PeopleError::Throttled { seconds: 1 }
+    }
+}
+
 impl People {
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> People {
-        People { store }
+        People {
+            inner: Arc::new(Inner {
+                hasher: Hasher::new(settings.hashing),
+                throttle: Throttle::new(),
+                scribe: Scribe::new(store.clone()),
+                cache: Mutex::default(),
+                endings: AtomicU64::new(0),
+                store,
+                settings,
+            }),
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.inner.settings.clock.now()
+    }
+
+    /// Reads as of one moment.
+    fn read<T>(&self, mut look: impl FnMut(&mut dyn PeopleReads) -> Result<T, StoreError>) -> Result<T, PeopleError> {
+        let mut seen = None;
+        self.inner.store.people_read(&mut |people| {
+            seen = Some(look(people)?);
+            Ok(())
+        })?;
+        seen.ok_or_else(|| StoreError::Corrupt { what: "a look at people that did not happen".to_owned() }.into())
+    }
+
+    /// Runs one write and hands out what it decided.
+    fn write<T>(
+        &self,
+        mut draft: impl FnMut(&mut dyn PeopleWrites) -> Result<T, PeopleError>,
+    ) -> Result<T, PeopleError> {
+        let mut decided = None;
+        let written = self.inner.store.people_write(&mut |people| match draft(people) {
+            Ok(value) => {
+                decided = Some(Ok(value));
+                Ok(())
+            }
+            Err(PeopleError::Store(error)) => Err(Abort::Store(error)),
+            Err(refusal) => {
+                decided = Some(Err(refusal));
+                Err(Abort::Refused)
+            }
+        });
+        match (written, decided) {
+            (Err(Abort::Store(error)), _) => Err(error.into()),
+            (_, Some(decided)) => decided,
+            (_, None) => Err(StoreError::Corrupt { what: "a write to people that did not happen".to_owned() }.into()),
+        }
+    }
+
+    /// The same, of what may end sessions: this process then knows at once.
+    fn write_ending<T>(
+        &self,
+        draft: impl FnMut(&mut dyn PeopleWrites) -> Result<T, PeopleError>,
+    ) -> Result<T, PeopleError> {
+        let done = self.write(draft);
+        self.inner.endings.fetch_add(1, Ordering::SeqCst);
+        self.inner.cache.lock().clear();
+        done
+    }
+
+    /// An entry about signing in: by somebody who is known, or not.
+    fn entry(&self, what: &str, standing: Option<&Standing>, from: Option<IpAddr>) -> AuditEntry {
+        let user = standing.map(|standing| &standing.user.user);
+        AuditEntry {
+            at: self.now(),
+            partner: user.and_then(|user| user.partner),
+            who: ANONYMOUS.into(),
+            what: what.into(),
+            about: user.map(|user| user.id.as_str().into()),
+            refused: None,
+            from,
+            request_id: None,
+        }
+    }
+
+    /// The same by the person themselves.
+    fn own_entry(&self, what: &str, standing: &Standing, from: Option<IpAddr>) -> AuditEntry {
+        let who = actor(&standing.user.user).to_string();
+        AuditEntry { who: who.into(), ..self.entry(what, Some(standing), from) }
+    }
+
+    fn refused(&self, entry: AuditEntry, reason: &str) {
+        self.inner.scribe.audit(AuditEntry { refused: Some(reason.into()), ..entry });
+    }
+
+    /// Notes that an address was sent away, once a minute, and says so.
+    fn throttled(&self, entry: AuditEntry, seconds: u64) -> PeopleError {
+        if entry.from.is_none_or(|from| self.inner.throttle.tell(from, self.now())) {
+            self.refused(entry, "throttled");
+        }
+        PeopleError::Throttled { seconds }
+    }
+
+    /// Whether somebody signed in from an address lately.
+    fn known(&self, people: &mut dyn PeopleReads, user: &UserId, from: IpAddr) -> Result<bool, StoreError> {
+        let since = self.now().plus(-SOURCE_SECONDS);
+        Ok(people.source(user, owner(from))?.is_some_and(|at| at >= since))
     }
 
     /// Begins a session, if the password is right.
     pub fn sign_in(&self, email: &str, password: &str, from: IpAddr) -> Result<SignIn, PeopleError> {
-        Err(NOT_YET)
+        let typed = user::email(email);
+        // Known or not, what was typed is counted alike.
+        let account = token::sha256(typed.as_deref().unwrap_or(email).as_bytes());
+        let (standing, known) = self.read(|people| {
+            let Some(email) = &typed else { return Ok((None, false)) };
+            let standing = people.user_by_email(email)?;
+            let known = match &standing {
+                Some(standing) => self.known(people, &standing.user.user.id, from)?,
+                None => false,
+            };
+            Ok((standing, known))
+        })?;
+        let throttle = &self.inner.throttle;
+        let entry = || self.entry(what::SIGN_IN, standing.as_ref(), Some(from));
+        let attempt =
+            throttle.attempt(from, account, known, self.now()).map_err(|wait| self.throttled(entry(), wait))?;
+        if attempt.delayed {
+            let Some(delay) = throttle.delay(account) else {
+                throttle.forgive(&attempt);
+                return Err(self.throttled(entry(), throttle::DELAY_S));
+            };
+            self.inner.settings.clock.pause(Duration::from_secs(throttle::DELAY_S));
+            drop(delay);
+        }
+        let hash = standing.as_ref().and_then(|standing| standing.user.password.as_deref());
+        let line = if known { password::Standing::Known } else { password::Standing::Stranger };
+        let right = self.inner.hasher.verify(password, hash, line).inspect_err(|_| throttle.forgive(&attempt))?;
+        let reason = match &standing {
+            None => Some("unknown"),
+            Some(standing) if standing.user.password.is_none() => Some("no password yet"),
+            Some(_) if !right => Some("wrong password"),
+            Some(standing) => barred(standing),
+        };
+        let (Some(standing), None) = (&standing, reason) else {
+            self.refused(entry(), reason.unwrap_or_default());
+            return Err(PeopleError::Refused);
+        };
+        let signed_in = self.write(|people| {
+            // It may have changed while it was hashed.
+            let now = people.user(&standing.user.user.id)?.ok_or(PeopleError::Refused)?;
+            if now.user.password != standing.user.password || barred(&now).is_some() {
+                return Err(PeopleError::Refused);
+            }
+            let needs_code = now.user.totp.is_some();
+            let what = if needs_code { what::PASSWORD } else { what::SIGN_IN };
+            self.begin(people, now, from, needs_code, what)
+        });
+        match &signed_in {
+            Ok(_) => throttle.forgive(&attempt),
+            Err(PeopleError::Refused) => self.refused(entry(), "changed meanwhile"),
+            Err(_) => {}
+        }
+        signed_in
+    }
+
+    /// Puts a new session and what goes with it.
+    fn begin(
+        &self,
+        people: &mut dyn PeopleWrites,
+        standing: Standing,
+        from: IpAddr,
+        needs_code: bool,
+        what: &str,
+    ) -> Result<SignIn, PeopleError> {
+        let now = self.now();
+        people.put_audit(&self.own_entry(what, &standing, Some(from)))?;
+        let mut stored = standing.user;
+        let id = stored.user.id.clone();
+        if !needs_code {
+            stored.user.last_signed_in_at = Some(now);
+            people.put_user(&stored)?;
+            people.put_source(&id, owner(from), now)?;
+        }
+        // Counted by kind, so that who has only the password ends no session.
+        let kind = people.sessions(&id)?.into_iter().filter(|session| session.code_due == needs_code);
+        for old in kind.skip(SESSIONS_MAX - 1) {
+            people.end_session(&old.digest)?;
+        }
+        let token = token::secret();
+        let digest = token::sha256(token.as_bytes());
+        let from = from.to_canonical();
+        people.put_session(&StoredSession {
+            digest,
+            user: id,
+            created_at: now,
+            seen_at: now,
+            from,
+            code_due: needs_code,
+        })?;
+        Ok(SignIn { token, needs_code })
     }
 
     /// Ends the wait of a session for a code, which is the app's or a recovery
     /// code. Gives a new token; the old one opens nothing.
     pub fn confirm_code(&self, token: &str, code: &str, from: IpAddr) -> Result<SignIn, PeopleError> {
-        Err(NOT_YET)
+        let digest = digest(token).ok_or(PeopleError::Refused)?;
+        let found = self.read(|people| {
+            let Some((session, standing)) = people.session(&digest)? else { return Ok(None) };
+            let known = self.known(people, &session.user, from)?;
+            Ok(Some((session, standing, known)))
+        })?;
+        let (session, standing, known) = found.ok_or(PeopleError::Refused)?;
+        if !session.code_due || self.over(&session, &standing) {
+            return Err(PeopleError::Refused);
+        }
+        let (throttle, id) = (&self.inner.throttle, &session.user);
+        let entry = || self.own_entry(what::SIGN_IN, &standing, Some(from));
+        let typed = totp::typed(code);
+        // A recovery code is too long to be guessed, so others' guesses at
+        // codes do not hold it up.
+        let trusted = known || !totp::is_code(&typed);
+        throttle.code(from, id, trusted, self.now()).map_err(|wait| self.throttled(entry(), wait))?;
+        let signed_in = self.write_ending(|people| {
+            let Some((session, standing)) = people.session(&digest)? else { return Err(PeopleError::Refused) };
+            if !session.code_due || self.over(&session, &standing) {
+                return Err(PeopleError::Refused);
+            }
+            let standing = self.use_code(people, standing, &typed, Some(from))?.ok_or(PeopleError::Code)?;
+            people.end_session(&digest)?;
+            self.begin(people, standing, from, false, what::SIGN_IN)
+        });
+        match &signed_in {
+            Ok(_) => throttle.forgive_code(from, id, trusted),
+            Err(PeopleError::Code) => self.refused(entry(), "wrong code"),
+            Err(_) => {}
+        }
+        signed_in
+    }
+
+    /// Uses up a code or a recovery code; who has it, if it was right.
+    fn use_code(
+        &self,
+        people: &mut dyn PeopleWrites,
+        mut standing: Standing,
+        typed: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Standing>, PeopleError> {
+        let Some(used) = &mut standing.user.totp else { return Ok(None) };
+        if totp::is_code(typed) {
+            let Some(step) = totp::accept(&used.secret, typed, used.step, self.now()) else { return Ok(None) };
+            used.step = step;
+            people.put_user(&standing.user)?;
+            return Ok(Some(standing));
+        }
+        if !people.take_recovery_code(&standing.user.user.id, &token::sha256(typed.as_bytes()))? {
+            return Ok(None);
+        }
+        people.put_audit(&self.own_entry(what::RECOVERY, &standing, from))?;
+        Ok(Some(standing))
+    }
+
+    /// Whether a session has ended by time, or its user may not be here.
+    fn over(&self, session: &StoredSession, standing: &Standing) -> bool {
+        self.timed_out(session) || barred(standing).is_some()
+    }
+
+    fn timed_out(&self, session: &StoredSession) -> bool {
+        let now = self.now();
+        let Settings { session_idle_seconds, session_seconds, .. } = self.inner.settings;
+        now >= session.seen_at.plus(session_idle_seconds)
+            || now >= session.created_at.plus(session_seconds)
+            || (session.code_due && now >= session.created_at.plus(CODE_SECONDS))
     }
 
     /// What a token opens: nothing while the code is due, or if it is over.
@@ -200,78 +565,276 @@ impl People {
     }
 
     pub fn session(&self, token: &str) -> Result<Option<Session>, PeopleError> {
-        Err(NOT_YET)
+        let Some(digest) = digest(token) else { return Ok(None) };
+        {
+            let mut cache = self.inner.cache.lock();
+            if let Some(cached) = cache.get_mut(&digest)
+                && cached.read.elapsed() < CACHED
+            {
+                return Ok(self.open(cached));
+            }
+            cache.remove(&digest);
+        }
+        let endings = self.inner.endings.load(Ordering::SeqCst);
+        let Some((session, standing)) = self.read(|people| people.session(&digest))? else { return Ok(None) };
+        if session.code_due || barred(&standing).is_some() {
+            return Ok(None);
+        }
+        let mut cached = Cached { session, user: Arc::new(standing.user.user), read: Instant::now() };
+        let opened = self.open(&mut cached);
+        let mut cache = self.inner.cache.lock();
+        if opened.is_some() && self.inner.endings.load(Ordering::SeqCst) == endings {
+            if cache.len() >= CACHED_MAX {
+                cache.retain(|_, cached| cached.read.elapsed() < CACHED);
+            }
+            if cache.len() < CACHED_MAX {
+                cache.insert(digest, cached);
+            }
+        }
+        Ok(opened)
+    }
+
+    /// A session that is not over; it is kept alive.
+    fn open(&self, cached: &mut Cached) -> Option<Session> {
+        if self.timed_out(&cached.session) {
+            return None;
+        }
+        let now = self.now();
+        if now >= cached.session.seen_at.plus(SEEN_SECONDS) {
+            cached.session.seen_at = now;
+            self.inner.scribe.seen(cached.session.digest, now);
+        }
+        let created_at = cached.session.created_at;
+        let recent = now < created_at.plus(RECENT_SECONDS);
+        let id = session_id(&cached.session.digest);
+        Some(Session { id, user: cached.user.clone(), created_at, recent })
     }
 
     pub fn sign_out(&self, token: &str) -> Result<(), PeopleError> {
-        Err(NOT_YET)
+        let Some(digest) = digest(token) else { return Ok(()) };
+        self.write_ending(|people| {
+            let Some((session, standing)) = people.session(&digest)? else { return Ok(()) };
+            people.end_session(&digest)?;
+            people.put_audit(&self.own_entry(what::SIGN_OUT, &standing, Some(session.from)))?;
+            Ok(())
+        })
     }
 
-    /// Uses a link: chooses a first or a new password, and signs in with it.
-    pub fn set_up(&self, link: &str, password: &str, from: IpAddr) -> Result<SignIn, PeopleError> {
-        Err(NOT_YET)
+    /// A link that can be used, with whose it is.
+    fn good_link(
+        &self,
+        people: &mut (impl PeopleReads + ?Sized),
+        digest: &Digest,
+    ) -> Result<Option<Standing>, StoreError> {
+        let found = people.link(digest)?;
+        let good = found.filter(|(link, standing)| self.now() < link.expires_at && barred(standing).is_none());
+        Ok(good.map(|(_, standing)| standing))
     }
 
     /// Whose link it is.
     pub fn link_user(&self, link: &str) -> Result<Arc<User>, PeopleError> {
-        Err(NOT_YET)
+        let digest = digest(link).ok_or(PeopleError::Link)?;
+        let standing = self.read(|people| self.good_link(people, &digest))?.ok_or(PeopleError::Link)?;
+        Ok(Arc::new(standing.user.user))
+    }
+
+    /// Uses a link: chooses a first or a new password, and signs in with it.
+    pub fn set_up(&self, link: &str, password: &str, from: IpAddr) -> Result<SignIn, PeopleError> {
+        let refused = |standing: Option<&Standing>| {
+            self.refused(self.entry(what::SET_UP, standing, Some(from)), "the link is not valid");
+            PeopleError::Link
+        };
+        // Counted like sign-ins: whoever tries links is a stranger.
+        let digest = digest(link).ok_or(PeopleError::Link)?;
+        let attempt = self
+            .inner
+            .throttle
+            .attempt(from, digest, false, self.now())
+            .map_err(|wait| self.throttled(self.entry(what::SET_UP, None, Some(from)), wait))?;
+        let Some(standing) = self.read(|people| self.good_link(people, &digest))? else { return Err(refused(None)) };
+        self.inner.throttle.forgive(&attempt);
+        if let Some(weakness) = password::weakness(password, &standing.user.user.email) {
+            return Err(PeopleError::WeakPassword(weakness));
+        }
+        let hash = self.inner.hasher.hash(password)?;
+        let signed_in = self.write_ending(|people| {
+            let mut standing = self.good_link(people, &digest)?.ok_or(PeopleError::Link)?;
+            let id = standing.user.user.id.clone();
+            people.end_links(&id)?;
+            people.end_sessions(&id, None)?;
+            standing.user.password = Some(hash.clone());
+            people.put_user(&standing.user)?;
+            people.put_audit(&self.own_entry(what::SET_UP, &standing, Some(from)))?;
+            let needs_code = standing.user.totp.is_some();
+            let what = if needs_code { what::PASSWORD } else { what::SIGN_IN };
+            self.begin(people, standing, from, needs_code, what)
+        });
+        if let Err(PeopleError::Link) = signed_in {
+            return Err(refused(Some(&standing)));
+        }
+        signed_in
+    }
+
+    /// Who is signed in, as the store has them now.
+    fn myself(&self, user: &UserId) -> Result<Standing, PeopleError> {
+        self.read(|people| people.user(user))?.ok_or(PeopleError::Unknown)
     }
 
     /// Ends all other sessions.
     pub fn change_password(&self, user: &UserId, old: &str, new: &str, keep_token: &str) -> Result<(), PeopleError> {
-        Err(NOT_YET)
+        let standing = self.myself(user)?;
+        let entry = || self.own_entry(what::PASSWORD_CHANGE, &standing, None);
+        let throttle = &self.inner.throttle;
+        throttle.proof(user, self.now()).map_err(|wait| self.throttled(entry(), wait))?;
+        let hash = standing.user.password.as_deref();
+        let right = self.inner.hasher.verify(old, hash, password::Standing::Known);
+        if !right.inspect_err(|_| throttle.forgive_proof(user))? {
+            self.refused(entry(), "wrong password");
+            return Err(PeopleError::Refused);
+        }
+        throttle.forgive_proof(user);
+        if let Some(weakness) = password::weakness(new, &standing.user.user.email) {
+            return Err(PeopleError::WeakPassword(weakness));
+        }
+        if new == old {
+            return Err(PeopleError::WeakPassword("is the one you have".to_owned()));
+        }
+        let hash = self.inner.hasher.hash(new)?;
+        let keep = digest(keep_token);
+        self.write_ending(|people| {
+            let mut now = people.user(user)?.ok_or(PeopleError::Unknown)?;
+            if now.user.password != standing.user.password || barred(&now).is_some() {
+                return Err(PeopleError::Refused);
+            }
+            now.user.password = Some(hash.clone());
+            people.put_user(&now.user)?;
+            people.end_sessions(user, keep.as_ref())?;
+            people.end_links(user)?;
+            people.put_audit(&self.own_entry(what::PASSWORD_CHANGE, &now, None))?;
+            Ok(())
+        })
     }
 
+    /// A second factor to be confirmed. One that is in use stays in use until
+    /// then.
     pub fn totp_begin(&self, user: &UserId) -> Result<TotpOffer, PeopleError> {
-        Err(NOT_YET)
+        let mut secret = [0; totp::SECRET_BYTES];
+        token::fill(&mut secret);
+        let email = self.write(|people| {
+            let mut standing = people.user(user)?.ok_or(PeopleError::Unknown)?;
+            standing.user.totp_offer = Some(secret.to_vec());
+            people.put_user(&standing.user)?;
+            Ok(standing.user.user.email)
+        })?;
+        Ok(totp::offer(&secret, &email))
     }
 
     /// Turns on what was offered, and gives ten recovery codes, shown once.
     pub fn totp_confirm(&self, user: &UserId, code: &str) -> Result<Vec<String>, PeopleError> {
-        Err(NOT_YET)
+        let typed = totp::typed(code);
+        let codes: Vec<String> = (0..RECOVERY_CODES).map(|_| token::recovery_code()).collect();
+        let digests: Vec<Digest> = codes.iter().map(|code| token::sha256(totp::typed(code).as_bytes())).collect();
+        self.write_ending(|people| {
+            let mut standing = people.user(user)?.ok_or(PeopleError::Unknown)?;
+            let secret = standing.user.totp_offer.take().ok_or(PeopleError::Code)?;
+            let step = totp::accept(&secret, &typed, i64::MIN, self.now()).ok_or(PeopleError::Code)?;
+            standing.user.totp = Some(Totp { secret, step });
+            people.put_user(&standing.user)?;
+            people.put_recovery_codes(user, &digests)?;
+            people.put_audit(&self.own_entry(what::TOTP_ON, &standing, None))?;
+            Ok(())
+        })?;
+        Ok(codes)
     }
 
+    /// Turns the second factor off. A code is the app's or a recovery code.
     pub fn totp_remove(&self, user: &UserId, code_or_password: &str) -> Result<(), PeopleError> {
-        Err(NOT_YET)
+        let standing = self.myself(user)?;
+        let entry = || self.own_entry(what::TOTP_OFF, &standing, None);
+        let throttle = &self.inner.throttle;
+        throttle.proof(user, self.now()).map_err(|wait| self.throttled(entry(), wait))?;
+        let typed = totp::typed(code_or_password);
+        // What looks like a code is none that anybody may have as a password.
+        let hash = standing.user.password.as_deref().filter(|_| !totp::is_code(&typed));
+        let password = match hash {
+            Some(hash) => self.inner.hasher.verify(code_or_password, Some(hash), password::Standing::Known),
+            None => Ok(false),
+        };
+        let password = password.inspect_err(|_| throttle.forgive_proof(user))?;
+        let removed = self.write_ending(|people| {
+            let now = people.user(user)?.ok_or(PeopleError::Unknown)?;
+            if now.user.totp.is_none() {
+                return Ok(());
+            }
+            let proved = match password && now.user.password == standing.user.password {
+                true => Some(now),
+                false => self.use_code(people, now, &typed, None)?,
+            };
+            let proved = proved.ok_or(PeopleError::Code)?;
+            self.totp_off(people, proved.user.clone())?;
+            people.put_audit(&self.own_entry(what::TOTP_OFF, &proved, None))?;
+            Ok(())
+        });
+        match &removed {
+            Ok(()) => throttle.forgive_proof(user),
+            Err(PeopleError::Code) => self.refused(entry(), "wrong code or password"),
+            Err(_) => {}
+        }
+        removed
+    }
+
+    fn totp_off(&self, people: &mut dyn PeopleWrites, mut stored: StoredUser) -> Result<(), PeopleError> {
+        stored.totp = None;
+        stored.totp_offer = None;
+        people.put_user(&stored)?;
+        people.put_recovery_codes(&stored.user.id, &[])?;
+        Ok(())
+    }
+
+    /// How many recovery codes somebody has left.
+    pub fn recovery_codes(&self, user: &UserId) -> Result<u64, PeopleError> {
+        self.read(|people| people.recovery_codes(user))
     }
 
     /// Somebody's sessions, newest first.
     pub fn sessions(&self, user: &UserId) -> Result<Vec<SessionInfo>, PeopleError> {
-        Err(NOT_YET)
+        let sessions = self.read(|people| people.sessions(user))?;
+        let live = sessions.into_iter().filter(|session| !session.code_due && !self.timed_out(session));
+        let info = |session: StoredSession| {
+            let StoredSession { digest, created_at, seen_at, from, .. } = session;
+            SessionInfo { id: session_id(&digest), created_at, seen_at, from }
+        };
+        Ok(live.map(info).collect())
     }
 
     /// Ends somebody's sessions, all but that of one token.
     pub fn end_sessions(&self, user: &UserId, but: Option<&str>) -> Result<(), PeopleError> {
-        Err(NOT_YET)
+        let but = but.and_then(digest);
+        self.write_ending(|people| {
+            let standing = people.user(user)?.ok_or(PeopleError::Unknown)?;
+            if people.end_sessions(user, but.as_ref())? > 0 {
+                people.put_audit(&self.own_entry(what::SESSIONS_END, &standing, None))?;
+            }
+            Ok(())
+        })
     }
 
-    /// All people, or those of one partner, as far as `by` may see them.
-    pub fn users(&self, by: &User, partner: Option<PartnerKey>) -> Result<Vec<User>, PeopleError> {
-        Err(NOT_YET)
-    }
-
-    /// Somebody new, and the path of the link by which they choose a password.
-    pub fn user_create(&self, by: By<'_>, new: NewUser) -> Result<(User, String), PeopleError> {
-        Err(NOT_YET)
-    }
-
-    pub fn user_edit(&self, by: By<'_>, id: &UserId, edit: UserEdit) -> Result<User, PeopleError> {
-        Err(NOT_YET)
-    }
-
-    /// The path of a new link, for who has forgotten the password. Using it
-    /// ends all sessions.
-    pub fn user_link(&self, by: By<'_>, id: &UserId) -> Result<String, PeopleError> {
-        Err(NOT_YET)
-    }
-
-    /// Takes somebody's second factor away, for who has lost it.
-    pub fn user_totp_remove(&self, by: By<'_>, id: &UserId) -> Result<(), PeopleError> {
-        Err(NOT_YET)
+    /// Ends one of somebody's sessions, by its id in [`People::sessions`].
+    pub fn end_session(&self, user: &UserId, id: &str) -> Result<(), PeopleError> {
+        self.write_ending(|people| {
+            let standing = people.user(user)?.ok_or(PeopleError::Unknown)?;
+            let found = people.sessions(user)?.into_iter().find(|session| *session_id(&session.digest) == *id);
+            let Some(session) = found else { return Ok(()) };
+            people.end_session(&session.digest)?;
+            people.put_audit(&self.own_entry(what::SESSIONS_END, &standing, None))?;
+            Ok(())
+        })
     }
 
     /// Notes an action. Never fails the caller; logged if it cannot be written.
-    pub fn audit(&self, entry: AuditEntry) {}
+    pub fn audit(&self, entry: AuditEntry) {
+        self.inner.scribe.audit(entry);
+    }
 
     /// The audit trail, newest first, before an id: all, or one partner's. Who
     /// may read it is for the caller to know.
@@ -281,6 +844,41 @@ impl People {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Audited>, PeopleError> {
-        Err(NOT_YET)
+        // Whoever did something finds it.
+        self.flush();
+        self.read(|people| people.audit(partner, before, limit))
     }
+
+    /// Waits until all that was noted is written.
+    pub fn flush(&self) {
+        self.inner.scribe.flush();
+    }
+
+    /// How many passwords were hashed at once, at the most.
+    pub fn hashes_at_once(&self) -> usize {
+        self.inner.hasher.peak()
+    }
+
+    /// Forgets what is over; called now and then.
+    pub fn forget(&self) -> Result<(), PeopleError> {
+        let now = self.now();
+        self.inner.throttle.forget_quiet(now);
+        self.inner.cache.lock().retain(|_, cached| cached.read.elapsed() < CACHED);
+        let Settings { session_idle_seconds, session_seconds, .. } = self.inner.settings;
+        Ok(self.inner.store.people_prune(&Prune {
+            sessions_created: now.plus(-session_seconds),
+            // Beside those that are over by now: another process may keep one
+            // alive and not have written it yet.
+            sessions_seen: now.plus(-session_idle_seconds - 2 * SEEN_SECONDS),
+            sessions_due: now.plus(-CODE_SECONDS),
+            links: now,
+            sources: now.plus(-SOURCE_SECONDS),
+            audit: now.plus(-AUDIT_SECONDS),
+        })?)
+    }
+}
+
+/// How the log and the audit trail call somebody.
+pub fn actor(user: &User) -> Actor {
+    Actor::User { id: user.id.clone(), email: user.email.clone() }
 }

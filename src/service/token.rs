@@ -57,6 +57,23 @@ pub fn job_id() -> String {
     format!("job_{}", random::<12>())
 }
 
+/// A fresh name for somebody who signs in.
+pub fn user_id() -> String {
+    format!("us_{}", random::<12>())
+}
+
+/// A fresh secret of 260 random bits, for a session or a link.
+pub fn secret() -> String {
+    random::<52>()
+}
+
+/// A fresh recovery code: 80 random bits, in four groups to be typed.
+pub fn recovery_code() -> String {
+    let text = random::<16>();
+    let groups: Vec<&str> = [0, 4, 8, 12].iter().map(|&at| &text[at..at + 4]).collect();
+    groups.join("-")
+}
+
 /// A fresh name for a request: 48 random bits in hexadecimal.
 pub fn request_id() -> String {
     const BYTES: usize = 6;
@@ -84,7 +101,7 @@ fn random<const CHARS: usize>() -> String {
     bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()
 }
 
-fn fill(bytes: &mut [u8]) {
+pub(super) fn fill(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives random bytes");
 }
 

@@ -14,6 +14,7 @@
 mod documents;
 mod history;
 mod jobs;
+mod people;
 mod rows;
 mod transaction;
 
@@ -32,8 +33,10 @@ use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, params};
 
+use self::people::SqlitePeople;
 use self::rows::*;
 use self::transaction::{SqliteTransaction, Written};
+use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::{
     Abort, Batch, BatchRow, Document, Draft, Entry, Head, Listed, Load, Loaded, Open, Past, Replayed, Store,
     StoreError, StoredJob, Target, Walk, log,
@@ -48,6 +51,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0003_dialect.sql"),
     include_str!("../../migrations/sqlite/0004_checks.sql"),
     include_str!("../../migrations/sqlite/0005_settings.sql"),
+    include_str!("../../migrations/sqlite/0006_people.sql"),
 ];
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
@@ -214,6 +218,57 @@ impl SqliteStore {
             Some(reason) => Err(StoreError::Stopped { reason: reason.clone() }),
             None => Ok(writer),
         }
+    }
+
+    /// Runs one write as a member of the open group, or the first of a new one,
+    /// and returns once that is durable.
+    fn member(&self, work: impl FnOnce(&Connection) -> Result<Written, Abort>) -> Result<Option<u64>, Abort> {
+        let mut writer = self.lock_writer()?;
+        if writer.members == 0 {
+            writer.connection.execute_batch("BEGIN IMMEDIATE")?;
+        }
+        writer.connection.execute_batch("SAVEPOINT draft")?;
+        let result = catch_unwind(AssertUnwindSafe(|| work(&writer.connection)));
+        let keep = matches!(result, Ok(Ok(Written { anything: true, .. })));
+        let group = writer.group;
+        let mut ended = Ok(());
+        // Even a draft that changed nothing may have been decided by what a
+        // neighbour wrote, which is not durable yet.
+        let joins = writer.members > 0;
+        if writer.connection.is_autocommit() {
+            // The engine gave up the whole transaction, as it does when the
+            // disk is full; the other members' writes are gone with it.
+            let failure = match &result {
+                Ok(Err(Abort::Store(StoreError::Full))) => Failure::Full,
+                Ok(Err(Abort::Store(StoreError::Busy))) => Failure::Busy,
+                _ => {
+                    let reason: Arc<str> = "the database gave up a transaction".into();
+                    writer.stopped = Some(reason.clone());
+                    Failure::Stopped { reason }
+                }
+            };
+            self.end_group(&mut writer, Some(failure));
+        } else {
+            let end = if keep { "RELEASE draft" } else { "ROLLBACK TO draft; RELEASE draft" };
+            ended = writer.connection.execute_batch(end);
+            if keep && ended.is_ok() {
+                writer.members += 1;
+            } else if writer.members == 0 {
+                writer.connection.execute_batch("ROLLBACK")?;
+            }
+        }
+        // Whoever is queued joins the group; the last one in line commits for
+        // all.
+        if self.queued.load(Ordering::SeqCst) == 0 || writer.members >= GROUP_MAX {
+            self.commit(&mut writer);
+        }
+        drop(writer);
+        let written = result.unwrap_or_else(|panic| resume_unwind(panic))?;
+        ended?;
+        if written.anything || joins {
+            self.wait(group)?;
+        }
+        Ok(written.version)
     }
 
     /// Ends the open group, if there is one, and tells its members.
@@ -477,6 +532,30 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     Ok(lock.commit()?)
 }
 
+impl PeopleStore for SqliteStore {
+    fn people_read(&self, look: PeopleLook<'_>) -> Result<(), StoreError> {
+        self.read(|connection| {
+            // What is read belongs together.
+            let transaction = connection.unchecked_transaction()?;
+            look(&mut SqlitePeople(&transaction))
+        })
+    }
+
+    fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
+        let put = |connection: &Connection| {
+            draft(&mut SqlitePeople(connection))?;
+            Ok(Written { version: None, anything: true })
+        };
+        self.member(put).map(|_| ())
+    }
+
+    fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
+        // In steps, so that writers wait for no more than one of them.
+        while self.aside(|connection| people::prune(connection, prune))? > 0 {}
+        Ok(())
+    }
+}
+
 impl Store for SqliteStore {
     fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let mut connection = self.reader()?;
@@ -571,56 +650,11 @@ impl Store for SqliteStore {
     }
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
-        let mut writer = self.lock_writer()?;
-        if writer.members == 0 {
-            writer.connection.execute_batch("BEGIN IMMEDIATE")?;
-        }
-        writer.connection.execute_batch("SAVEPOINT draft")?;
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            let mut transaction = SqliteTransaction::begin(&writer.connection, &target, entry)?;
+        self.member(move |connection| {
+            let mut transaction = SqliteTransaction::begin(connection, &target, entry)?;
             draft(&mut transaction)?;
-            Ok::<_, Abort>(transaction.finish()?)
-        }));
-        let keep = matches!(result, Ok(Ok(Written { anything: true, .. })));
-        let group = writer.group;
-        let mut ended = Ok(());
-        // Even a draft that changed nothing may have been decided by what a
-        // neighbour wrote, which is not durable yet.
-        let joins = writer.members > 0;
-        if writer.connection.is_autocommit() {
-            // The engine gave up the whole transaction, as it does when the
-            // disk is full; the other members' writes are gone with it.
-            let failure = match &result {
-                Ok(Err(Abort::Store(StoreError::Full))) => Failure::Full,
-                Ok(Err(Abort::Store(StoreError::Busy))) => Failure::Busy,
-                _ => {
-                    let reason: Arc<str> = "the database gave up a transaction".into();
-                    writer.stopped = Some(reason.clone());
-                    Failure::Stopped { reason }
-                }
-            };
-            self.end_group(&mut writer, Some(failure));
-        } else {
-            let end = if keep { "RELEASE draft" } else { "ROLLBACK TO draft; RELEASE draft" };
-            ended = writer.connection.execute_batch(end);
-            if keep && ended.is_ok() {
-                writer.members += 1;
-            } else if writer.members == 0 {
-                writer.connection.execute_batch("ROLLBACK")?;
-            }
-        }
-        // Whoever is queued joins the group; the last one in line commits for
-        // all.
-        if self.queued.load(Ordering::SeqCst) == 0 || writer.members >= GROUP_MAX {
-            self.commit(&mut writer);
-        }
-        drop(writer);
-        let written = result.unwrap_or_else(|panic| resume_unwind(panic))?;
-        ended?;
-        if written.anything || joins {
-            self.wait(group)?;
-        }
-        Ok(written.version)
+            Ok(transaction.finish()?)
+        })
     }
 
     fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {

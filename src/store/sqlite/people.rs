@@ -1,0 +1,326 @@
+//! People: rows of their own tables, none of them in a log.
+
+use std::net::IpAddr;
+
+use rusqlite::{Connection, Params, Row, params};
+
+use super::rows::*;
+use crate::domain::{PartnerKey, Role, Time, User, UserId};
+use crate::store::StoreError;
+use crate::store::people::{
+    AuditEntry, Audited, Digest, PeopleReads, PeopleWrites, Prune, Standing, StoredLink, StoredSession, StoredUser,
+    Totp,
+};
+
+/// How much is forgotten in one transaction.
+const STEP: usize = 1_000;
+
+const USER: &str = "u.id, u.email, u.name, u.role, u.partner, u.zone, u.created_at, u.disabled_at, \
+                    u.last_signed_in_at, u.password, u.totp_secret, u.totp_step, u.totp_offer";
+/// Whose `suspended_at` is what it takes to tell a [`Standing`].
+const PARTNER_OF: &str = "LEFT JOIN partner p ON p.partner = u.partner";
+const SESSION: &str = "s.sha256, s.user, s.created_at, s.seen_at, s.address, s.code_due";
+
+/// A connection, inside a transaction of its caller's.
+pub(super) struct SqlitePeople<'c>(pub(super) &'c Connection);
+
+fn read_user(row: &Row<'_>, at: usize) -> Result<StoredUser, StoreError> {
+    let role = text(row, at + 3)?;
+    let password: Option<String> = row.get(at + 9)?;
+    let secret: Option<Vec<u8>> = row.get(at + 10)?;
+    let step: Option<i64> = row.get(at + 11)?;
+    let totp = secret.zip(step).map(|(secret, step)| Totp { secret, step });
+    let user = User {
+        id: UserId::stored(text(row, at)?),
+        email: text(row, at + 1)?.into(),
+        name: text(row, at + 2)?.into(),
+        role: Role::parse(role).ok_or_else(|| corrupt(format!("the role {role:?} of a user")))?,
+        partner: row.get::<_, Option<i64>>(at + 4)?.map(PartnerKey),
+        zone: text(row, at + 5)?.into(),
+        created_at: time_of(row.get(at + 6)?)?,
+        disabled_at: time_if(row.get(at + 7)?)?,
+        two_factor: totp.is_some(),
+        password_set: password.is_some(),
+        last_signed_in_at: time_if(row.get(at + 8)?)?,
+    };
+    Ok(StoredUser { user, password, totp, totp_offer: row.get(at + 12)? })
+}
+
+/// From the columns of `USER` and then the partner's `suspended_at`.
+fn read_standing(row: &Row<'_>, at: usize) -> Result<Standing, StoreError> {
+    let suspended: Option<i64> = row.get(at + 13)?;
+    Ok(Standing { user: read_user(row, at)?, partner_suspended: suspended.is_some() })
+}
+
+fn read_session(row: &Row<'_>, at: usize) -> Result<StoredSession, StoreError> {
+    Ok(StoredSession {
+        digest: row.get(at)?,
+        user: UserId::stored(text(row, at + 1)?),
+        created_at: time_of(row.get(at + 2)?)?,
+        seen_at: time_of(row.get(at + 3)?)?,
+        from: address(text(row, at + 4)?)?,
+        code_due: row.get(at + 5)?,
+    })
+}
+
+fn address(text: &str) -> Result<IpAddr, StoreError> {
+    text.parse().map_err(|_| corrupt(format!("the address {text:?}")))
+}
+
+fn read_audited(row: &Row<'_>) -> Result<Audited, StoreError> {
+    Ok(Audited {
+        id: row.get::<_, i64>(0)? as u64,
+        entry: AuditEntry {
+            at: time_of(row.get(1)?)?,
+            partner: row.get::<_, Option<i64>>(2)?.map(PartnerKey),
+            who: text(row, 3)?.into(),
+            what: text(row, 4)?.into(),
+            about: text_if(row, 5)?.map(Into::into),
+            refused: text_if(row, 6)?.map(Into::into),
+            from: text_if(row, 7)?.map(address).transpose()?,
+            request_id: text_if(row, 8)?.map(Into::into),
+        },
+    })
+}
+
+impl SqlitePeople<'_> {
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        rows.next()?.map(read).transpose()
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(read(row)?);
+        }
+        Ok(all)
+    }
+
+    /// How many rows it changed.
+    fn put(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+        Ok(self.0.prepare_cached(sql)?.execute(params)?)
+    }
+}
+
+impl PeopleReads for SqlitePeople<'_> {
+    fn user(&mut self, id: &UserId) -> Result<Option<Standing>, StoreError> {
+        let sql = format!("SELECT {USER}, p.suspended_at FROM app_user u {PARTNER_OF} WHERE u.id = ?1");
+        self.one(&sql, [id.as_str()], |row| read_standing(row, 0))
+    }
+
+    fn user_by_email(&mut self, email: &str) -> Result<Option<Standing>, StoreError> {
+        let sql = format!("SELECT {USER}, p.suspended_at FROM app_user u {PARTNER_OF} WHERE u.email = ?1");
+        self.one(&sql, [email], |row| read_standing(row, 0))
+    }
+
+    fn users(&mut self, partner: Option<PartnerKey>) -> Result<Vec<User>, StoreError> {
+        let sql = format!("SELECT {USER} FROM app_user u WHERE ?1 IS NULL OR u.partner = ?1 ORDER BY u.email");
+        self.all(&sql, [partner.map(|key| key.0)], |row| Ok(read_user(row, 0)?.user))
+    }
+
+    fn session(&mut self, digest: &Digest) -> Result<Option<(StoredSession, Standing)>, StoreError> {
+        let sql = format!(
+            "SELECT {SESSION}, {USER}, p.suspended_at FROM session s JOIN app_user u ON u.id = s.user {PARTNER_OF} \
+             WHERE s.sha256 = ?1"
+        );
+        self.one(&sql, [digest], |row| Ok((read_session(row, 0)?, read_standing(row, 6)?)))
+    }
+
+    fn sessions(&mut self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
+        let sql = format!("SELECT {SESSION} FROM session s WHERE s.user = ?1 ORDER BY s.created_at DESC, s.sha256");
+        self.all(&sql, [user.as_str()], |row| read_session(row, 0))
+    }
+
+    fn link(&mut self, digest: &Digest) -> Result<Option<(StoredLink, Standing)>, StoreError> {
+        let sql = format!(
+            "SELECT l.sha256, l.user, l.created_at, l.expires_at, {USER}, p.suspended_at FROM set_up_link l \
+             JOIN app_user u ON u.id = l.user {PARTNER_OF} WHERE l.sha256 = ?1"
+        );
+        self.one(&sql, [digest], |row| {
+            let link = StoredLink {
+                digest: row.get(0)?,
+                user: UserId::stored(text(row, 1)?),
+                created_at: time_of(row.get(2)?)?,
+                expires_at: time_of(row.get(3)?)?,
+            };
+            Ok((link, read_standing(row, 4)?))
+        })
+    }
+
+    fn source(&mut self, user: &UserId, from: IpAddr) -> Result<Option<Time>, StoreError> {
+        let sql = "SELECT at FROM sign_in_source WHERE user = ?1 AND address = ?2";
+        self.one(sql, params![user.as_str(), from.to_string()], |row| time_of(row.get(0)?))
+    }
+
+    fn recovery_codes(&mut self, user: &UserId) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM recovery_code WHERE user = ?1";
+        let count = self.one(sql, [user.as_str()], |row| Ok(row.get::<_, i64>(0)? as u64))?;
+        Ok(count.unwrap_or_default())
+    }
+
+    fn audit(
+        &mut self,
+        partner: Option<PartnerKey>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Audited>, StoreError> {
+        let (before, limit) = (before.map_or(i64::MAX, whole), whole(limit as u64));
+        // Told apart here, so that each has its index.
+        let of = if partner.is_some() { "partner = ?1 AND" } else { "?1 IS NULL AND" };
+        let sql = format!(
+            "SELECT id, at, partner, who, what, about, refused, address, request_id FROM audit \
+             WHERE {of} id < ?2 ORDER BY id DESC LIMIT ?3"
+        );
+        self.all(&sql, params![partner.map(|key| key.0), before, limit], read_audited)
+    }
+}
+
+impl PeopleWrites for SqlitePeople<'_> {
+    fn put_user(&mut self, stored: &StoredUser) -> Result<(), StoreError> {
+        let StoredUser { user, password, totp, totp_offer } = stored;
+        self.put(
+            "INSERT INTO app_user (id, email, name, role, partner, zone, created_at, disabled_at, last_signed_in_at, \
+             password, totp_secret, totp_step, totp_offer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
+             ?13) ON CONFLICT (id) DO UPDATE SET email = ?2, name = ?3, role = ?4, partner = ?5, zone = ?6, \
+             disabled_at = ?8, last_signed_in_at = ?9, password = ?10, totp_secret = ?11, totp_step = ?12, \
+             totp_offer = ?13",
+            params![
+                user.id.as_str(),
+                &*user.email,
+                &*user.name,
+                user.role.as_str(),
+                user.partner.map(|key| key.0),
+                &*user.zone,
+                user.created_at.seconds(),
+                seconds(user.disabled_at),
+                seconds(user.last_signed_in_at),
+                password,
+                totp.as_ref().map(|totp| &totp.secret),
+                totp.as_ref().map(|totp| totp.step),
+                totp_offer,
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn put_session(&mut self, session: &StoredSession) -> Result<(), StoreError> {
+        let StoredSession { digest, user, created_at, seen_at, from, code_due } = session;
+        self.put(
+            "INSERT INTO session (sha256, user, created_at, seen_at, address, code_due) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![digest, user.as_str(), created_at.seconds(), seen_at.seconds(), from.to_string(), code_due],
+        )?;
+        Ok(())
+    }
+
+    fn seen(&mut self, digest: &Digest, at: Time) -> Result<(), StoreError> {
+        self.put("UPDATE session SET seen_at = max(seen_at, ?2) WHERE sha256 = ?1", params![digest, at.seconds()])?;
+        Ok(())
+    }
+
+    fn end_session(&mut self, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(self.put("DELETE FROM session WHERE sha256 = ?1", [digest])? == 1)
+    }
+
+    fn end_sessions(&mut self, user: &UserId, but: Option<&Digest>) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM session WHERE user = ?1 AND (?2 IS NULL OR sha256 != ?2)";
+        Ok(self.put(sql, params![user.as_str(), but])? as u64)
+    }
+
+    fn put_link(&mut self, link: &StoredLink) -> Result<(), StoreError> {
+        let StoredLink { digest, user, created_at, expires_at } = link;
+        self.put(
+            "INSERT INTO set_up_link (sha256, user, created_at, expires_at) VALUES (?1, ?2, ?3, ?4)",
+            params![digest, user.as_str(), created_at.seconds(), expires_at.seconds()],
+        )?;
+        Ok(())
+    }
+
+    fn end_links(&mut self, user: &UserId) -> Result<(), StoreError> {
+        self.put("DELETE FROM set_up_link WHERE user = ?1", [user.as_str()])?;
+        Ok(())
+    }
+
+    fn put_source(&mut self, user: &UserId, from: IpAddr, at: Time) -> Result<(), StoreError> {
+        self.put(
+            "INSERT INTO sign_in_source (user, address, at) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (user, address) DO UPDATE SET at = max(at, ?3)",
+            params![user.as_str(), from.to_string(), at.seconds()],
+        )?;
+        Ok(())
+    }
+
+    fn put_recovery_codes(&mut self, user: &UserId, codes: &[Digest]) -> Result<(), StoreError> {
+        self.put("DELETE FROM recovery_code WHERE user = ?1", [user.as_str()])?;
+        for code in codes {
+            self.put("INSERT INTO recovery_code (user, sha256) VALUES (?1, ?2)", params![user.as_str(), code])?;
+        }
+        Ok(())
+    }
+
+    fn take_recovery_code(&mut self, user: &UserId, code: &Digest) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM recovery_code WHERE user = ?1 AND sha256 = ?2";
+        Ok(self.put(sql, params![user.as_str(), code])? == 1)
+    }
+
+    fn put_audit(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
+        let AuditEntry { at, partner, who, what, about, refused, from, request_id } = entry;
+        self.put(
+            "INSERT INTO audit (at, partner, who, what, about, refused, address, request_id) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                at.seconds(),
+                partner.map(|key| key.0),
+                &**who,
+                &**what,
+                about.as_deref(),
+                refused.as_deref(),
+                from.map(|from| from.to_string()),
+                request_id.as_deref(),
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+/// Forgets a step of what is over; how many rows that were.
+pub(super) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<usize> {
+    let Prune { sessions_created, sessions_seen, sessions_due, links, sources, audit } = prune;
+    let mut gone = 0;
+    let limit = STEP as i64;
+    gone += connection
+        .prepare_cached(
+            "DELETE FROM session WHERE sha256 IN (SELECT sha256 FROM session WHERE created_at < ?1 OR seen_at < ?2 \
+             OR (code_due = 1 AND created_at < ?3) LIMIT ?4)",
+        )?
+        .execute(params![sessions_created.seconds(), sessions_seen.seconds(), sessions_due.seconds(), limit])?;
+    gone += connection
+        .prepare_cached(
+            "DELETE FROM set_up_link WHERE sha256 IN (SELECT sha256 FROM set_up_link WHERE expires_at < ?1 LIMIT ?2)",
+        )?
+        .execute([links.seconds(), limit])?;
+    gone += connection
+        .prepare_cached(
+            "DELETE FROM sign_in_source WHERE (user, address) IN \
+             (SELECT user, address FROM sign_in_source WHERE at < ?1 LIMIT ?2)",
+        )?
+        .execute([sources.seconds(), limit])?;
+    gone += connection
+        .prepare_cached("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 LIMIT ?2)")?
+        .execute([audit.seconds(), limit])?;
+    Ok(gone)
+}
