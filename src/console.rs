@@ -9,6 +9,7 @@
 
 mod gate;
 pub mod line;
+mod me;
 mod number;
 mod numbers;
 mod overview;
@@ -74,6 +75,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/code", form(get(sign_in::code_form).post(sign_in::code)))
         .route("/console/sign-out", post(sign_in::sign_out))
         .route("/console/set-up/{link}", form(get(sign_in::set_up_form).post(sign_in::set_up)))
+        .route("/console/me", get(me::page).post(me::edit))
+        .route("/console/me/password", post(me::password))
+        .route("/console/me/totp/begin", post(me::totp_begin))
+        .route("/console/me/totp", post(me::totp))
+        .route("/console/me/totp/remove", post(me::totp_remove))
+        .route("/console/me/sessions/end", post(me::sessions_end))
         .route("/console/p/{partner}", get(overview::page))
         .route("/console/p/{partner}/numbers", get(numbers::list))
         .route("/console/p/{partner}/numbers/{number}", get(number::page))

@@ -32,8 +32,8 @@ use ipnet::IpNet;
 use crate::domain::action::Quarantine;
 use crate::domain::change::Edit;
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Actor, Application, Dialect, E164, EntityChange, FieldError, Key, KeyId,
-    Partner, PartnerId, PartnerKey, Scope, State, Time, Trunk, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, Choice, Dialect, E164, EntityChange, FieldError, Key,
+    KeyId, Partner, PartnerId, PartnerKey, Scope, Setting, State, Time, Trunk, Verb, setting,
 };
 use crate::inventory::{NumberRef, Snapshot};
 use crate::store::{Abort, Answered, Entry, Load, Loaded, Store, Target, Transaction};
@@ -437,6 +437,61 @@ impl Service {
             Ok(())
         })?;
         Ok(Done { value: (key, token), version: done.version })
+    }
+
+    /// Makes a key that may do what another one may, and lets the other one go
+    /// on for `overlap` seconds, so that nobody is locked out meanwhile.
+    pub fn key_rotate(
+        &self,
+        partner: &PartnerId,
+        id: &KeyId,
+        overlap: i64,
+    ) -> Result<Done<(Key, Token)>, ServiceError> {
+        let target = Target::Partner(self.partner_key(partner)?);
+        let token = Token::generate();
+        let done = self.write(target, Verb::KeyCreate, |transaction| {
+            let now = transaction.at();
+            let before = transaction
+                .key(id)?
+                .ok_or_else(|| ServiceError::NoKey { partner: partner.clone(), key: id.clone() })?;
+            if !before.live(now) {
+                return Err(ServiceError::Refused(format!("key {id} has ended; create another")));
+            }
+            let ends = now.plus(overlap);
+            let expires_at = Some(before.expires_at.map_or(ends, |end| end.min(ends)));
+            let ending = Key { expires_at, ..before.clone() };
+            let id = KeyId::stored(&token::key_id());
+            let new = Key { id, token_sha256: token.sha256(), created_at: now, ..before.clone() };
+            transaction.put_entity(EntityChange::Key(Edit { before: Some(before), after: ending }))?;
+            transaction.put_entity(EntityChange::Key(Edit::created(new.clone())))?;
+            Ok(new)
+        })?;
+        Ok(Done { value: (done.value, token), version: done.version })
+    }
+
+    /// For how long the partner's released numbers are kept from reuse; `None`
+    /// is as the server has it. Numbers in quarantine stay as they are.
+    pub fn quarantine_choose(&self, key: PartnerKey, chosen: Option<&Quarantine>) -> Result<Done<()>, ServiceError> {
+        self.write(Target::Partner(key), Verb::SettingsEdit, |transaction| {
+            let before = transaction.setting(setting::QUARANTINE)?;
+            if before.as_ref().and_then(Setting::quarantine) == chosen {
+                return Ok(());
+            }
+            let now = transaction.at();
+            let last = before.as_ref().map(|setting| setting.choice.clone());
+            let choice = chosen.cloned().map(Choice::Quarantine).or(last);
+            let Some(choice) = choice else { return Ok(()) };
+            let created_at = before.as_ref().map_or(now, |setting| setting.created_at);
+            let removed_at = chosen.is_none().then_some(now);
+            let after = Setting { id: setting::QUARANTINE.into(), created_at, removed_at, choice };
+            Ok(transaction.put_entity(EntityChange::Setting(Edit { before, after }))?)
+        })
+    }
+
+    /// How long the server keeps released numbers where a partner has not
+    /// chosen.
+    pub fn quarantine_default(&self) -> &Quarantine {
+        &self.quarantine
     }
 
     /// Ends a key for good. Revoking a revoked key changes nothing.

@@ -45,7 +45,7 @@ fn parse_check(text: &str) -> Result<Kind, String> {
     Kind::parse(text).ok_or_else(|| format!("must be one of {}", all.join(", ")))
 }
 
-fn parse_span(text: &str) -> Result<i64, String> {
+pub(super) fn parse_span(text: &str) -> Result<i64, String> {
     span(text).ok_or_else(|| "must be a span of time such as 14d, 36h or 90m".to_owned())
 }
 

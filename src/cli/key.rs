@@ -39,6 +39,16 @@ pub enum Key {
         #[command(flatten)]
         of: OfPartner,
     },
+    /// Make a key that may do what another one may, and let that one go on for a while
+    Rotate {
+        #[command(flatten)]
+        of: OfPartner,
+        /// The key's id, as `key list` shows it
+        key: KeyId,
+        /// For how long the old key goes on
+        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = super::check::parse_span)]
+        overlap: i64,
+    },
     /// End a key for good
     Revoke {
         #[command(flatten)]
@@ -95,6 +105,21 @@ impl Key {
                     );
                     output::line(&text)?;
                     output::note("keep the token now: it is not stored and will not be shown again");
+                }
+            }
+            Key::Rotate { of, key, overlap } => {
+                let (new, token) = service.key_rotate(&of.partner, &key, overlap)?.value;
+                if global.json {
+                    output::json(&json!({
+                        "auth_id": of.partner, "auth_token": token.reveal(), "key_id": new.id, "replaces": key,
+                    }))?;
+                } else {
+                    let (token, id) = (token.reveal(), &new.id);
+                    output::line(&format!("X-Auth-ID:    {}\nX-Auth-Token: {token}\nkey id:       {id}", of.partner))?;
+                    output::note(&format!(
+                        "keep the token now; the key {key} ends in {} seconds at the latest",
+                        overlap
+                    ));
                 }
             }
             Key::List { of } => {

@@ -73,6 +73,13 @@ impl Person {
         Ok(Person { console: console.clone(), session, token, clock, address, request_id })
     }
 
+    /// The same person, as they are after something about them changed.
+    pub fn again(self) -> Result<Person, Trouble> {
+        let gone = || Trouble::SignIn { back: String::new() };
+        let session = self.console.app.people.session(&self.token)?.ok_or_else(gone)?;
+        Ok(Person { session, ..self })
+    }
+
     pub fn user(&self) -> &Arc<User> {
         &self.session.user
     }

@@ -88,9 +88,10 @@ pub struct Price {
 }
 
 /// How long a released number is kept from reuse.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Quarantine {
     pub default_days: u32,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub countries: BTreeMap<Country, u32>,
 }
 

@@ -119,6 +119,8 @@ pub enum Verb {
     ScheduleCreate,
     ScheduleEdit,
     ScheduleRemove,
+    /// What the partner has chosen for all of its numbers.
+    SettingsEdit,
     /// A look at the inventory that this one mirrors.
     Sync,
 }
@@ -131,7 +133,7 @@ super::number::words!(Verb:
     AccountEdit "account_edit", ApplicationCreate "application_create", ApplicationEdit "application_edit",
     TrunkCreate "trunk_create", TrunkEdit "trunk_edit", Undo "undo", Acknowledge "acknowledge",
     WebhookCreate "webhook_create", WebhookEdit "webhook_edit", WebhookRemove "webhook_remove",
-    ScheduleCreate "schedule_create", ScheduleEdit "schedule_edit", ScheduleRemove "schedule_remove", Sync "sync"
+    ScheduleCreate "schedule_create", ScheduleEdit "schedule_edit", ScheduleRemove "schedule_remove", SettingsEdit "settings_edit", Sync "sync"
 );
 
 /// One entity before and after; `before` is absent where it was created.

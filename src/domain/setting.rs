@@ -10,6 +10,10 @@
 use std::sync::Arc;
 
 use super::Time;
+use super::action::Quarantine;
+
+/// The id of the one setting of its kind.
+pub const QUARANTINE: &str = "quarantine";
 
 /// One thing that was chosen.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -30,6 +34,9 @@ pub enum Choice {
     Webhook(Webhook),
     Schedule(Schedule),
     Mirror(Mirror),
+    /// For how long the partner's released numbers are kept from reuse; where
+    /// it is not chosen, the server's own setting holds.
+    Quarantine(Quarantine),
 }
 
 impl Choice {
@@ -39,6 +46,7 @@ impl Choice {
             Choice::Webhook(_) => "webhook",
             Choice::Schedule(_) => "schedule",
             Choice::Mirror(_) => "mirror",
+            Choice::Quarantine(_) => "quarantine",
         }
     }
 }
@@ -93,21 +101,28 @@ impl Setting {
     pub fn webhook(&self) -> Option<&Webhook> {
         match &self.choice {
             Choice::Webhook(webhook) => Some(webhook),
-            Choice::Schedule(_) | Choice::Mirror(_) => None,
+            Choice::Schedule(_) | Choice::Mirror(_) | Choice::Quarantine(_) => None,
         }
     }
 
     pub fn schedule(&self) -> Option<&Schedule> {
         match &self.choice {
             Choice::Schedule(schedule) => Some(schedule),
-            Choice::Webhook(_) | Choice::Mirror(_) => None,
+            Choice::Webhook(_) | Choice::Mirror(_) | Choice::Quarantine(_) => None,
         }
     }
 
     pub fn mirror(&self) -> Option<&Mirror> {
         match &self.choice {
             Choice::Mirror(mirror) => Some(mirror),
-            Choice::Webhook(_) | Choice::Schedule(_) => None,
+            Choice::Webhook(_) | Choice::Schedule(_) | Choice::Quarantine(_) => None,
+        }
+    }
+
+    pub fn quarantine(&self) -> Option<&Quarantine> {
+        match &self.choice {
+            Choice::Quarantine(quarantine) => Some(quarantine).filter(|_| self.removed_at.is_none()),
+            Choice::Webhook(_) | Choice::Schedule(_) | Choice::Mirror(_) => None,
         }
     }
 }

@@ -16,8 +16,8 @@ use super::{Conflict, ServiceError, ShownNumber, StoreError};
 use crate::domain::action::{self, Assignment, Quarantine, Refusal};
 use crate::domain::field::code;
 use crate::domain::{
-    Account, AccountId, Action, Application, ApplicationId, E164, FieldError, NumberChange, PartnerKey, Record, State,
-    Status, Time, Trunk, TrunkId, number,
+    Account, AccountId, Action, Application, ApplicationId, E164, FieldError, NumberChange, PartnerKey, Record,
+    Setting, State, Status, Time, Trunk, TrunkId, number, setting,
 };
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::store::{Holding, Transaction};
@@ -29,6 +29,8 @@ pub(super) struct Desk<'t> {
     pub transaction: &'t mut dyn Transaction,
     key: PartnerKey,
     quarantine: &'t Quarantine,
+    /// What the partner has chosen instead, once it was looked for.
+    own: Option<Option<Quarantine>>,
     /// The index, perhaps a little behind: it proposes numbers to look at.
     hints: Option<Arc<Snapshot>>,
     accounts: HashMap<AccountId, Option<Account>>,
@@ -48,7 +50,7 @@ impl<'t> Desk<'t> {
     ) -> Desk<'t> {
         let (accounts, applications, trunks) = Default::default();
         let (witnesses, pending) = Default::default();
-        Desk { transaction, key, quarantine, hints, accounts, applications, trunks, witnesses, pending }
+        Desk { transaction, key, quarantine, own: None, hints, accounts, applications, trunks, witnesses, pending }
     }
 
     pub fn key(&self) -> PartnerKey {
@@ -122,7 +124,12 @@ impl<'t> Desk<'t> {
             | Action::Tag { .. }
             | Action::Cost(_) => action,
         };
-        let after = match action.apply(before, now, self.quarantine) {
+        if self.own.is_none() && matches!(action, Action::Release { .. }) {
+            let chosen = self.transaction.setting(setting::QUARANTINE)?;
+            self.own = Some(chosen.as_ref().and_then(Setting::quarantine).cloned());
+        }
+        let quarantine = self.own.as_ref().and_then(Option::as_ref).unwrap_or(self.quarantine);
+        let after = match action.apply(before, now, quarantine) {
             Ok(after) => after,
             Err(Refusal::Field(error)) => return Err(ServiceError::Invalid(vec![error])),
             Err(Refusal::State) => return Err(conflict(number, &current, action)),

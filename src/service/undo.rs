@@ -123,6 +123,7 @@ fn undoable(verb: Verb) -> bool {
         | Verb::ScheduleCreate
         | Verb::ScheduleEdit
         | Verb::ScheduleRemove
+        | Verb::SettingsEdit
         | Verb::Sync => false,
         Verb::AccountCreate
         | Verb::Import

@@ -1,0 +1,219 @@
+//! What somebody sees to for themselves: name and zone, password, second
+//! factor, and where they are signed in.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::State;
+use http::{Request, StatusCode};
+
+use super::gate::{Form, Person};
+use super::page::{Answer, Frame, Trouble, html_as, redirect};
+use super::sign_in::blocking;
+use super::{Console, PREFIX};
+use crate::service::people::{By, PeopleError, UserEdit};
+
+/// Zones that are offered; any other can be typed.
+const ZONES: [&str; 24] = [
+    "UTC",
+    "Africa/Johannesburg",
+    "Africa/Lagos",
+    "America/Chicago",
+    "America/Los_Angeles",
+    "America/Mexico_City",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "Asia/Dubai",
+    "Asia/Hong_Kong",
+    "Asia/Jakarta",
+    "Asia/Kolkata",
+    "Asia/Manila",
+    "Asia/Shanghai",
+    "Asia/Singapore",
+    "Asia/Tokyo",
+    "Australia/Sydney",
+    "Europe/Berlin",
+    "Europe/Istanbul",
+    "Europe/London",
+    "Europe/Madrid",
+    "Europe/Paris",
+    "Europe/Warsaw",
+    "Pacific/Auckland",
+];
+
+struct Offer {
+    secret_base32: String,
+    /// A picture as an address of its own.
+    picture: String,
+}
+
+struct Open {
+    from: String,
+    seen: String,
+    since: String,
+    current: bool,
+}
+
+#[derive(Template)]
+#[template(path = "me.html")]
+struct Me {
+    frame: Frame,
+    name: String,
+    zone: String,
+    zones: &'static [&'static str],
+    two_factor: bool,
+    offer: Option<Offer>,
+    codes: Vec<String>,
+    sessions: Vec<Open>,
+}
+
+/// What there is to say besides.
+#[derive(Default)]
+struct Said {
+    error: Option<String>,
+    notice: Option<&'static str>,
+    offer: Option<Offer>,
+    codes: Vec<String>,
+}
+
+/// GET /console/me
+pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let person = Person::enter(&console, &request)?;
+    let done = request.uri().query().unwrap_or_default();
+    let notice = match done {
+        "done=me" => Some("saved"),
+        "done=password" => Some("the password is changed; you are signed out everywhere else"),
+        "done=totp" => Some("signing in takes your password only"),
+        "done=sessions" => Some("you are signed out everywhere else"),
+        _ => None,
+    };
+    show(&console, person, Said { notice, ..Said::default() }).await
+}
+
+/// POST /console/me
+pub async fn edit(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let (person, form) = post(&console, request).await?;
+    let edit = UserEdit {
+        name: Some(form.get("name").to_owned()),
+        zone: Some(form.get("zone").to_owned()),
+        ..UserEdit::default()
+    };
+    let (people, user, from) = (console.app.people.clone(), person.user().clone(), person.address);
+    let result = blocking(move || {
+        let by = By::User { user: &user, from: Some(from), request_id: None };
+        people.user_edit(by, &user.id, edit)
+    });
+    finish(&console, person, result.await?.map(drop), "me").await
+}
+
+/// POST /console/me/password
+pub async fn password(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let (person, form) = post(&console, request).await?;
+    if form.raw("new") != form.raw("again") {
+        let error = Some("the new password was typed in two ways; type the same twice".to_owned());
+        return show(&console, person, Said { error, ..Said::default() }).await;
+    }
+    let (old, new) = (form.raw("old").to_owned(), form.raw("new").to_owned());
+    let (people, id, token) = (console.app.people.clone(), person.user().id.clone(), person.token.clone());
+    let result = blocking(move || people.change_password(&id, &old, &new, &token)).await?;
+    finish(&console, person, result, "password").await
+}
+
+/// POST /console/me/totp/begin
+pub async fn totp_begin(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let (person, _) = post(&console, request).await?;
+    let (people, id) = (console.app.people.clone(), person.user().id.clone());
+    match blocking(move || people.totp_begin(&id)).await? {
+        Ok(offer) => {
+            let picture = format!("data:image/svg+xml,{}", super::gate::segment(&offer.qr_svg));
+            let offer = Some(Offer { secret_base32: offer.secret_base32, picture });
+            show(&console, person, Said { offer, ..Said::default() }).await
+        }
+        Err(error) => finish(&console, person, Err(error), "").await,
+    }
+}
+
+/// POST /console/me/totp
+pub async fn totp(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let (person, form) = post(&console, request).await?;
+    let (people, id, code) = (console.app.people.clone(), person.user().id.clone(), form.get("code").to_owned());
+    match blocking(move || people.totp_confirm(&id, &code)).await? {
+        Ok(codes) => {
+            // Who is shown is who they were a moment ago.
+            let person = Person::again(person)?;
+            show(&console, person, Said { codes, ..Said::default() }).await
+        }
+        Err(error) => finish(&console, person, Err(error), "").await,
+    }
+}
+
+/// POST /console/me/totp/remove
+pub async fn totp_remove(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let (person, form) = post(&console, request).await?;
+    let (people, id, code) = (console.app.people.clone(), person.user().id.clone(), form.raw("code").to_owned());
+    let result = blocking(move || people.totp_remove(&id, &code)).await?;
+    finish(&console, person, result, "totp").await
+}
+
+/// POST /console/me/sessions/end
+pub async fn sessions_end(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let (person, _) = post(&console, request).await?;
+    let (people, id, token) = (console.app.people.clone(), person.user().id.clone(), person.token.clone());
+    let result = blocking(move || people.end_sessions(&id, Some(&token))).await?;
+    finish(&console, person, result, "sessions").await
+}
+
+async fn post(console: &Arc<Console>, request: Request<Body>) -> Result<(Person, Form), Trouble> {
+    let person = Person::enter(console, &request)?;
+    Ok((person, Form::read(request).await?))
+}
+
+async fn finish(console: &Arc<Console>, person: Person, result: Result<(), PeopleError>, what: &str) -> Answer {
+    match result {
+        Ok(()) => redirect(&format!("{PREFIX}/me?done={what}")),
+        Err(
+            error @ (PeopleError::Refused
+            | PeopleError::Code
+            | PeopleError::Throttled { .. }
+            | PeopleError::WeakPassword(_)
+            | PeopleError::Invalid(_)
+            | PeopleError::Forbidden(_)),
+        ) => {
+            let error = match error {
+                PeopleError::Refused => "the password is wrong".to_owned(),
+                other => other.to_string(),
+            };
+            show(console, person, Said { error: Some(error), ..Said::default() }).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn show(console: &Arc<Console>, person: Person, said: Said) -> Answer {
+    let (people, id, session) = (console.app.people.clone(), person.user().id.clone(), person.session.id.clone());
+    let open = blocking(move || people.sessions(&id)).await??;
+    let sessions = open.into_iter().map(|one| Open {
+        from: one.from.to_string(),
+        seen: person.clock.distance(one.seen_at),
+        since: person.clock.time(one.created_at),
+        current: one.id == session,
+    });
+    let status = if said.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let mut frame = person.frame("You", "me");
+    frame.error = said.error;
+    frame.notice = said.notice.map(|text| super::page::Notice { text: text.to_owned(), undo: None });
+    html_as(
+        status,
+        &Me {
+            frame,
+            name: person.user().name.to_string(),
+            zone: person.user().zone.to_string(),
+            zones: &ZONES,
+            two_factor: person.user().two_factor,
+            offer: said.offer,
+            codes: said.codes,
+            sessions: sessions.collect(),
+        },
+    )
+}
