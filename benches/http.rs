@@ -342,7 +342,7 @@ fn server(database: &Path, questions: &[String]) {
         println!("{address}");
         Ok(())
     };
-    serve::serve(&config, routes, ready).expect("served");
+    serve::serve(&config, routes, serve::Hangup::Stop, ready).expect("served");
 }
 
 /// What the router answers to a target.

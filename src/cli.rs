@@ -23,6 +23,7 @@ mod partner;
 mod past;
 mod route;
 pub mod serve;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,8 +33,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::domain::{Actor, PartnerId};
+use crate::http::server::CertificateError;
 use crate::intake::CallsError;
 use crate::service::import::ImportError;
+use crate::service::people::PeopleError;
 use crate::service::{Service, ServiceError};
 use crate::store::{self, Location, Open, StoreError};
 
@@ -95,6 +98,9 @@ enum Command {
     /// Create, list and revoke a partner's API keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Create, list, disable and enable who may sign in
+    #[command(subcommand)]
+    User(user::User),
     /// Look for what is wrong: customers without numbers, expiries, calls with nowhere to go
     Check(check::Check),
     /// Read an inventory from a CSV, NDJSON or JSON file
@@ -157,6 +163,10 @@ pub enum CliError {
     #[error(transparent)]
     Service(#[from] ServiceError),
     #[error(transparent)]
+    People(PeopleError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
     Import(#[from] ImportError),
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
@@ -183,6 +193,15 @@ pub enum CliError {
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> CliError {
         CliError::Service(error.into())
+    }
+}
+
+impl From<PeopleError> for CliError {
+    fn from(error: PeopleError) -> CliError {
+        match error {
+            PeopleError::Store(error) => error.into(),
+            error => CliError::People(error),
+        }
     }
 }
 
@@ -248,6 +267,7 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::History(command) => command.run(&global),
         Command::Changes(command) => command.run(&global),
         Command::Key(command) => command.run(&global),
+        Command::User(command) => command.run(&global),
         Command::Check(command) => command.run(&global),
         Command::Import(command) => command.run(&global),
         Command::Export(command) => command.run(&global),

@@ -50,7 +50,7 @@ use crate::service::people::{self, People};
 use crate::service::{self, Replica, token};
 use budget::{Budgets, TOLD, quota};
 use error::ApiError;
-use server::{Limits, Peer, Served, Server};
+use server::{Certificate, Limits, Peer, Served, Server};
 
 pub const X_AUTH_ID: HeaderName = HeaderName::from_static("x-auth-id");
 pub const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
@@ -113,6 +113,9 @@ impl App {
     /// their memory would only grow.
     pub fn forget_quiet(&self) {
         self.replica.forget_pasts();
+        if let Err(error) = self.people.forget() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget sessions that are over");
+        }
         if let Some(budgets) = &self.budgets {
             budgets.forget_quiet();
         }
@@ -311,6 +314,7 @@ pub async fn serve(
     router: Router,
     listener: TcpListener,
     config: &Config,
+    tls: Option<Arc<Certificate>>,
     shutdown: impl Future<Output = ()>,
 ) -> Served {
     let http = &config.http;
@@ -325,7 +329,7 @@ pub async fn serve(
         shutdown_grace: http.shutdown_grace_ms.into(),
     };
     let service = Edge { router, measures: Arc::new(Measures::register()) };
-    Server { limits, refusal }.serve(listener, service, shutdown).await
+    Server { limits, refusal, tls }.serve(listener, service, shutdown).await
 }
 
 /// The answer to what never reached a handler.

@@ -36,6 +36,7 @@ use crate::domain::{
     KeyId, Partner, PartnerId, PartnerKey, Scope, Setting, State, Time, Trunk, Verb, setting,
 };
 use crate::inventory::{NumberRef, Snapshot};
+use crate::store::people::AuditEntry;
 use crate::store::{Abort, Answered, Entry, Load, Loaded, Store, Target, Transaction};
 
 pub use crate::store::StoreError;
@@ -417,6 +418,25 @@ impl Service {
         })
     }
 
+    /// Notes in the audit trail that a key was made or ended, or why not. It is
+    /// done or refused by now, whatever becomes of the note.
+    fn audit_key<T>(&self, key: PartnerKey, what: &str, about: &str, done: &Result<Done<T>, ServiceError>) {
+        let entry = AuditEntry {
+            at: Time::now(),
+            partner: Some(key),
+            who: self.actor.to_string().into(),
+            what: what.into(),
+            about: Some(about.into()),
+            refused: done.as_ref().err().map(|error| error.to_string().into()),
+            from: None,
+            request_id: self.request_id.as_deref().map(Into::into),
+        };
+        let noted = self.store.people_write(&mut |people| Ok(people.put_audit(&entry)?));
+        if let Err(Abort::Store(error)) = noted {
+            tracing::error!(error = &error as &dyn std::error::Error, what, about, "not written to the audit trail");
+        }
+    }
+
     /// Makes a key. The token in the answer is the only copy there will be.
     pub fn key_create(&self, partner: &PartnerId, new: NewKey) -> Result<Done<(Key, Token)>, ServiceError> {
         let partner = self.partner_key(partner)?;
@@ -435,8 +455,10 @@ impl Service {
         let done = self.write(Target::Partner(partner), Verb::KeyCreate, |transaction| {
             transaction.put_entity(EntityChange::Key(Edit::created(key.clone())))?;
             Ok(())
-        })?;
-        Ok(Done { value: (key, token), version: done.version })
+        });
+        self.audit_key(partner, "key.create", key.id.as_str(), &done);
+        let version = done?.version;
+        Ok(Done { value: (key, token), version })
     }
 
     /// Makes a key that may do what another one may, and lets the other one go
@@ -496,8 +518,8 @@ impl Service {
 
     /// Ends a key for good. Revoking a revoked key changes nothing.
     pub fn key_revoke(&self, partner: &PartnerId, id: &KeyId) -> Result<Done<Key>, ServiceError> {
-        let target = Target::Partner(self.partner_key(partner)?);
-        self.write(target, Verb::KeyRevoke, |transaction| {
+        let of = self.partner_key(partner)?;
+        let done = self.write(Target::Partner(of), Verb::KeyRevoke, |transaction| {
             let before = transaction
                 .key(id)?
                 .ok_or_else(|| ServiceError::NoKey { partner: partner.clone(), key: id.clone() })?;
@@ -507,7 +529,9 @@ impl Service {
             let after = Key { revoked_at: Some(Time::now()), ..before.clone() };
             transaction.put_entity(EntityChange::Key(Edit { before: Some(before), after: after.clone() }))?;
             Ok(after)
-        })
+        });
+        self.audit_key(of, "key.revoke", id.as_str(), &done);
+        done
     }
 }
 

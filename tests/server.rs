@@ -26,7 +26,7 @@ use axum::{
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body::Frame;
-use rollcall::http::server::{Limits, Peer, Served, Server};
+use rollcall::http::server::{Certificate, Limits, Peer, Served, Server};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -530,13 +530,17 @@ struct Harness {
 }
 
 async fn start(limits: Limits) -> Harness {
+    start_with(limits, None).await
+}
+
+async fn start_with(limits: Limits, tls: Option<Arc<Certificate>>) -> Harness {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("its address");
     let flood = Arc::new(Flood::default());
     let (stop, stopped) = oneshot::channel();
     let router = router(Arc::clone(&flood));
     let served = tokio::spawn(async move {
-        let server = Server { limits, refusal };
+        let server = Server { limits, refusal, tls };
         let stopped = async {
             if stopped.await.is_err() {
                 pending().await

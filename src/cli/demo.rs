@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::output::{self, Bar};
-use super::serve;
+use super::serve::{self, Hangup};
 use super::{CliError, Global, Outcome};
 use crate::config::LogFilter;
 use crate::demo;
-use crate::domain::{Actor, Dialect, PartnerId, Scope, Time};
+use crate::domain::{Actor, Dialect, PartnerId, Role, Scope, Time};
 use crate::service::import::Progress;
-use crate::service::{NewKey, Service};
+use crate::service::people::{By, LINK_PATH, NewUser, People, Settings};
+use crate::service::{NewKey, Service, token};
 use crate::store::{self, Location, Open};
 
 #[derive(clap::Args)]
@@ -39,6 +40,8 @@ const DATABASE: &str = "rollcall.db";
 /// The demo's tokens, so that it can print them again. A real server keeps
 /// only their digests.
 const CREDENTIALS: &str = "credentials.json";
+/// The passwords of the demo's people, for the same reason.
+const LOGINS: &str = "logins.json";
 
 impl Demo {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
@@ -62,7 +65,7 @@ impl Demo {
             }
         }
         if self.fresh {
-            for file in [DATABASE, CREDENTIALS, "rollcall.db-wal", "rollcall.db-shm"] {
+            for file in [DATABASE, CREDENTIALS, LOGINS, "rollcall.db-wal", "rollcall.db-shm"] {
                 match fs::remove_file(self.dir.join(file)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
                     _ => {}
@@ -72,14 +75,19 @@ impl Demo {
         let service = Service::new(store::open(&config.database, Open::Create)?, Actor::command());
         let made = self.populate(&service)?;
         let credentials = credentials(&service, &self.dir.join(CREDENTIALS))?;
+        let logins = logins(&service, &self.dir.join(LOGINS))?;
         drop(service);
-        serve::serve(&config, serve::routes, |address| {
+        let scheme = if config.http.tls()?.is_some() { "https" } else { "http" };
+        serve::serve(&config, serve::routes, Hangup::Stop, |address| {
+            let url = format!("{scheme}://{address}");
             let text = if global.json {
                 let one = |(partner, token): (&PartnerId, &String)| json!({ "auth_id": partner, "auth_token": token });
                 let partners: Vec<_> = credentials.iter().map(one).collect();
-                format!("{}\n", json!({ "url": format!("http://{address}"), "numbers": made, "partners": partners }))
+                let one = |Login { role, email, password }: &Login| json!({ "role": role, "email": email, "password": password });
+                let logins: Vec<_> = logins.iter().map(one).collect();
+                format!("{}\n", json!({ "url": url, "numbers": made, "partners": partners, "logins": logins }))
             } else {
-                welcome(address, &self.dir, made, &credentials)
+                welcome(&url, &self.dir, made, &credentials, &logins)
             };
             output::print(text.as_bytes())
         })
@@ -133,11 +141,63 @@ fn credentials(service: &Service, path: &Path) -> Result<BTreeMap<PartnerId, Str
     Ok(credentials)
 }
 
+/// Somebody who can sign in to the demo.
+struct Login {
+    role: &'static str,
+    email: String,
+    password: String,
+}
+
+/// Somebody of each role, with a password of the demo's own: the ones made
+/// before, or new ones.
+fn logins(service: &Service, path: &Path) -> Result<Vec<Login>, CliError> {
+    let failed = |source| CliError::Io { what: format!("cannot use {}", path.display()), source };
+    let mut known: BTreeMap<String, String> = match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+        Err(error) => return Err(failed(error)),
+    };
+    let people = People::new(service.store().clone(), Settings::default());
+    let first = service.partner_key(&demo::partners()[0].auth_id)?;
+    let mut logins = Vec::new();
+    let mut new = false;
+    for &role in Role::ALL {
+        let email = format!("{role}@demo.example");
+        let found = people.everybody(None)?.into_iter().find(|user| *user.email == *email);
+        let password = match (&found, known.get(&email)) {
+            (Some(user), Some(password)) if user.password_set => password.clone(),
+            _ => {
+                let path = match found {
+                    Some(user) => people.user_link(By::Command, &user.id)?,
+                    None => {
+                        let partner = (role != Role::Administrator).then_some(first);
+                        let email = email.clone();
+                        people.user_create(By::Command, NewUser { email, name: None, role, partner, zone: None })?.1
+                    }
+                };
+                let password = token::recovery_code();
+                let link = path.strip_prefix(LINK_PATH).unwrap_or(&path);
+                let begun = people.set_up(link, &password, IpAddr::from([127, 0, 0, 1]))?;
+                people.sign_out(&begun.token)?;
+                new = true;
+                known.insert(email.clone(), password.clone());
+                password
+            }
+        };
+        logins.push(Login { role: role.as_str(), email, password });
+    }
+    if new {
+        store::sqlite::create_private(path).map_err(failed)?;
+        let text = serde_json::to_string_pretty(&known).map_err(|error| CliError::Other(error.to_string()))?;
+        fs::write(path, text).map_err(failed)?;
+    }
+    Ok(logins)
+}
+
 /// Where everything is, and the specification's own commands, filled in.
-fn welcome(address: SocketAddr, dir: &Path, numbers: u64, credentials: &BTreeMap<PartnerId, String>) -> String {
+fn welcome(url: &str, dir: &Path, numbers: u64, credentials: &BTreeMap<PartnerId, String>, logins: &[Login]) -> String {
     let bold = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let heading = |text: &str| if bold { format!("\x1b[1m{text}\x1b[0m\n") } else { format!("{text}\n") };
-    let url = format!("http://{address}");
     let soon = Time::now().plus(14 * 86_400);
     let now = Time::now();
     let mut text =
@@ -147,6 +207,11 @@ fn welcome(address: SocketAddr, dir: &Path, numbers: u64, credentials: &BTreeMap
     put(&format!("  Partner API   {url}/api/v1/partner/numbers"));
     put(&format!("  Description   {url}/openapi.json"));
     put(&format!("  Health        {url}/readyz  {url}/metrics"));
+    put("");
+    put(&format!("  Console       {url}/console"));
+    for Login { role, email, password } in logins {
+        put(&format!("    {role:13}  {email:26}  password  {password}"));
+    }
     for (partner, token) in credentials {
         put("");
         put(&format!("  X-Auth-ID     {partner}"));

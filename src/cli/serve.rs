@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tracing::{error, info, warn};
 use super::{CliError, Global, Outcome};
 use crate::config::{Config, LogFormat};
 use crate::console;
+use crate::http::server::Certificate;
 use crate::http::{self, App};
 use crate::service::Replica;
 use crate::service::jobs::runner::{self, Runner};
@@ -24,6 +26,12 @@ pub struct Serve {
     /// The address and port to listen on
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// A certificate with its chain, PEM: serve TLS; read again on SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of the certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Requests a second for each key; 0 is no limit
     #[arg(long, value_name = "N")]
     rate_limit: Option<u32>,
@@ -39,8 +47,11 @@ impl Serve {
             config.limits.requests_per_second = rate;
             config.limits.requests_burst = rate.saturating_mul(2);
         }
+        if let (Some(cert), Some(key)) = (self.tls_cert, self.tls_key) {
+            (config.http.tls_cert, config.http.tls_key) = (cert, key);
+        }
         log_to_stderr(&config);
-        serve(&config, routes, |_| Ok(()))
+        serve(&config, routes, Hangup::Reload, |_| Ok(()))
     }
 }
 
@@ -69,14 +80,28 @@ pub fn routes(app: Arc<App>) -> Router {
     http::router(app.clone()).merge(console::router(app))
 }
 
+/// What SIGHUP asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hangup {
+    /// To read the certificate again, as services do.
+    Reload,
+    /// To end, as what runs in a terminal does.
+    Stop,
+}
+
 /// Serves `routes`, which are at least [`routes`], until SIGTERM or Ctrl-C.
 /// `ready` hears the address once it listens.
 pub fn serve(
     config: &Config,
     routes: impl FnOnce(Arc<App>) -> Router,
+    hangup: Hangup,
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
 ) -> Result<Outcome, CliError> {
     let started = Instant::now();
+    let tls = match config.http.tls()? {
+        Some((cert, key)) => Some(Arc::new(Certificate::load(cert, key)?)),
+        None => None,
+    };
     let store = store::open(&config.database, Open::Create)?;
     let Some(lock) = store.serve_lock()? else {
         return Err(CliError::Other(format!("another server is using {} already", config.database)));
@@ -93,6 +118,13 @@ pub fn serve(
         .ok()
         .and_then(|builder| builder.install_recorder().ok());
     let app = Arc::new(app);
+    match app.people.everybody(None) {
+        Ok(users) if users.is_empty() => {
+            info!("nobody can sign in yet; `rollcall user create --platform-admin --email ADDRESS` makes the first");
+        }
+        Ok(_) => {}
+        Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot tell who may sign in"),
+    }
     let router = routes(app.clone());
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -105,20 +137,29 @@ pub fn serve(
     let background = Background::start(app.clone(), config.follow.interval_ms.into());
     let served = runtime.block_on(async {
         // Before anybody hears that it serves: from then on, a signal is a request.
-        let signals = Signals::catch();
+        let signals = Signals::catch(hangup);
         let listen = config.http.listen;
         let listener =
             bind(listen).map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
         let address = listener
             .local_addr()
             .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
-        info!(%address, "listening on http://{address}");
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        info!(%address, "listening on {scheme}://{address}");
+        if tls.is_none() && !address.ip().is_loopback() && config.http.trusted_proxies.is_empty() {
+            warn!(
+                %address,
+                "{address} can be reached from elsewhere, without TLS: keys and numbers travel in the clear, and nobody \
+                 can sign in to the console; give --tls-cert and --tls-key, or name your proxy in http.trusted_proxies"
+            );
+        }
         ready(address)?;
-        let shutdown = app.ending(stop_signal(signals, &background.broken));
-        Ok::<_, CliError>(http::serve(router, listener, config, shutdown).await)
+        let shutdown = app.ending(stop_signal(signals, tls.clone(), &background.broken));
+        Ok::<_, CliError>(http::serve(router, listener, config, tls, shutdown).await)
     });
     runner.stop();
     background.stop();
+    app.people.flush();
     let flushed = replica.flush_key_uses();
     drop(lock);
     let served = served?;
@@ -144,32 +185,50 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// The signals that ask the process to end. Until they are caught, they end it.
+/// The signals that ask the process for something. Until they are caught, they
+/// end it.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    meaning: Hangup,
 }
 
 impl Signals {
-    fn catch() -> io::Result<Signals> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    fn catch(meaning: Hangup) -> io::Result<Signals> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Signals { terminate, interrupt, hangup: signal(SignalKind::hangup())?, meaning })
     }
 }
 
 /// Resolves when the process is asked to end, or when its database broke.
-async fn stop_signal(signals: io::Result<Signals>, broken: &AtomicBool) {
+/// Until then it reads the certificate again whenever that is asked for.
+async fn stop_signal(signals: io::Result<Signals>, tls: Option<Arc<Certificate>>, broken: &AtomicBool) {
     let broken = async {
         while !broken.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let Ok(Signals { mut terminate, mut interrupt }) = signals else {
+    let Ok(Signals { mut terminate, mut interrupt, mut hangup, meaning }) = signals else {
         error!("cannot listen for signals; stop with SIGKILL");
         return broken.await;
+    };
+    let hangups = async {
+        while hangup.recv().await.is_some() && meaning == Hangup::Reload {
+            match tls.as_ref().map(|certificate| certificate.reload()) {
+                Some(Ok(())) => info!("read the certificate again on SIGHUP"),
+                Some(Err(error)) => {
+                    let error = &error as &dyn std::error::Error;
+                    error!(error, "the certificate cannot be used; the one before stays");
+                }
+                None => info!("SIGHUP: there is no certificate to read again"),
+            }
+        }
     };
     tokio::select! {
         _ = terminate.recv() => info!("stopping on SIGTERM"),
         _ = interrupt.recv() => info!("stopping on Ctrl-C"),
+        () = hangups => info!("stopping on SIGHUP"),
         () = broken => error!("stopping because the database cannot be trusted any more"),
     }
 }

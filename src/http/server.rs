@@ -13,11 +13,14 @@
 //!   each client an error and us an accept and a write for each retry. Whatever
 //!   holds the places runs into a limit, so the wait ends.
 //! - No buffer grows with what a peer sends or fails to read.
+//! - A handshake of TLS is part of the wait for the first head, and its
+//!   connection has its place among the others.
 //! - `serve` returns at most `shutdown_grace` after `shutdown` resolves.
 //!
-//! Deliberately absent: TLS and HTTP/2 (a proxy's work), upgrades, and a timeout
+//! Deliberately absent: HTTP/2 (a proxy's work), upgrades, and a timeout
 //! for the service itself, which alone knows what may be cancelled half-way.
 
+mod certificate;
 mod connection;
 mod transport;
 
@@ -66,6 +69,8 @@ pub struct Limits {
     pub shutdown_grace: Duration,
 }
 
+pub use certificate::{Certificate, CertificateError};
+
 /// The answer to what the service never gets to answer: its status (400, 408,
 /// 414, 431, 500 or 503) in, the envelope and its headers out. `content-length`
 /// and `connection` are added here.
@@ -86,10 +91,12 @@ pub struct Served {
     pub cut: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Server {
     pub limits: Limits,
     pub refusal: Refusal,
+    /// What is shown to who speaks TLS; without one, HTTP is in the clear.
+    pub tls: Option<Arc<Certificate>>,
 }
 
 impl Server {
@@ -135,7 +142,8 @@ impl Server {
                 debug!(%peer, %err, "connection of {peer} was gone before it was served");
                 continue;
             }
-            let connection = connection::run(stream, Peer(peer), self, http1.clone(), service.clone(), stopped.clone());
+            let connection =
+                connection::run(stream, Peer(peer), self.clone(), http1.clone(), service.clone(), stopped.clone());
             connections.spawn(async move {
                 connection.await;
                 drop(place);

@@ -24,6 +24,7 @@ mod kill;
 mod manage;
 mod model;
 mod past;
+mod people;
 mod replica;
 mod soak;
 mod store;

@@ -31,14 +31,14 @@ use tokio::{
     net::TcpStream,
     sync::watch,
     task::coop::unconstrained,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tower_service::Service;
 use tracing::{debug, error};
 
 use super::{
-    Limits, Peer, Refusal, Server,
-    transport::{self, AnswerBody, Progress, Stage, Transport},
+    Limits, Peer, Refusal, Server, Tls,
+    transport::{self, AnswerBody, Progress, Stage, Stream, Transport},
 };
 
 /// How a connection ends.
@@ -63,13 +63,18 @@ pub(super) async fn run<S>(
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
-    let Server { limits, refusal } = server;
+    let accepted = Instant::now();
+    let first_head = accepted + server.limits.header_timeout;
+    let secured = secure(stream, peer, &server, stopped.clone());
+    let Ok(Some(stream)) = timeout_at(first_head, secured).await else { return };
+    let tls = matches!(stream, Stream::Tls(_));
+    let Server { limits, refusal, .. } = server;
     let progress = Arc::new(Progress::default());
     let service = TowerToHyperService::new(service);
     let noted = Arc::clone(&progress);
     let service = service_fn(move |request| {
         let progress = Arc::clone(&noted);
-        let request = admit(request, peer, &progress);
+        let request = admit(request, peer, tls, &progress);
         // The service is called on first poll, so this cannot panic.
         let answer = request.map(|request| service.call(request));
         answer_to(answer, peer, progress, refusal)
@@ -77,8 +82,8 @@ pub(super) async fn run<S>(
     let transport = Transport::new(stream, Arc::clone(&progress), limits.header_bytes_max);
     let mut http = http1.serve_connection(transport, service);
 
-    let mut deadlines = Deadlines::new(limits);
-    let mut timer_at = Instant::now() + limits.header_timeout;
+    let mut deadlines = Deadlines::new(limits, accepted);
+    let mut timer_at = first_head;
     let mut timer = pin!(sleep_until(timer_at));
     let mut timer_new = true;
     // An error means that the server is gone, which is a stop as well.
@@ -146,11 +151,53 @@ pub(super) async fn run<S>(
     .await;
 
     let stream = http.into_parts().io.into_stream();
-    close(stream, end, peer, server).await;
+    close(stream, end, peer, &server).await;
+}
+
+/// What the first byte of a handshake of TLS says.
+const HANDSHAKE: u8 = 0x16;
+
+/// Comes to terms with who speaks TLS, where that is spoken. `None` if there is
+/// nobody to talk to any more.
+async fn secure(stream: TcpStream, peer: Peer, server: &Server, mut stopped: watch::Receiver<bool>) -> Option<Stream> {
+    let Some(certificate) = &server.tls else { return Some(Stream::Plain(stream)) };
+    let mut first = [0];
+    let handshake = async {
+        match stream.peek(&mut first).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return None,
+        }
+        if first[0] != HANDSHAKE {
+            // A browser that was sent to the wrong scheme gets an answer; what
+            // is no HTTP either gets none.
+            let http = first[0].is_ascii_uppercase();
+            debug!(peer = %peer.0, http, "{} does not speak TLS", peer.0);
+            let end = if http { End::Refused(StatusCode::BAD_REQUEST) } else { End::Quiet };
+            close(Stream::Plain(stream), end, peer, server).await;
+            return None;
+        }
+        match certificate.acceptor().accept(stream).await {
+            Ok(stream) => Some(Stream::Tls(Box::new(stream))),
+            Err(err) => {
+                debug!(peer = %peer.0, %err, "the handshake of {} failed: {err}", peer.0);
+                None
+            }
+        }
+    };
+    tokio::select! {
+        secured = handshake => secured,
+        // An error means that the server is gone, which is a stop as well.
+        _ = stopped.wait_for(|stop| *stop) => None,
+    }
 }
 
 /// Checks what hyper lets pass and attaches the peer, or names the refusal.
-fn admit(request: Request<Incoming>, peer: Peer, progress: &Arc<Progress>) -> Result<Request<Body>, StatusCode> {
+fn admit(
+    request: Request<Incoming>,
+    peer: Peer,
+    tls: bool,
+    progress: &Arc<Progress>,
+) -> Result<Request<Body>, StatusCode> {
     let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut request = request.map(|body| progress.request_begin(body));
     // Two lengths are how requests are smuggled past a proxy. hyper drops the
@@ -159,6 +206,9 @@ fn admit(request: Request<Incoming>, peer: Peer, progress: &Arc<Progress>) -> Re
         return Err(StatusCode::BAD_REQUEST);
     }
     request.extensions_mut().insert(peer);
+    if tls {
+        request.extensions_mut().insert(Tls);
+    }
     Ok(request)
 }
 
@@ -227,13 +277,19 @@ fn failed(err: &hyper::Error, Peer(peer): Peer, progress: &Progress) -> End {
 }
 
 /// Says what is left to say and closes the socket so that it arrives.
-async fn close(mut stream: TcpStream, end: End, Peer(peer): Peer, server: Server) {
+async fn close(mut stream: Stream, end: End, Peer(peer): Peer, server: &Server) {
     match end {
-        End::Quiet => return,
+        End::Quiet => {
+            if let Stream::Tls(_) = &stream {
+                // Without a last word a peer cannot tell this from a cut.
+                let _ = timeout(LINGER, stream.shutdown()).await;
+            }
+            return;
+        }
         End::Cut(reason) => {
             debug!(%peer, "cut the connection of {peer}: {reason}");
             // A reset, since an answer without a length would seem complete.
-            let _ = stream.set_zero_linger();
+            let _ = stream.tcp().set_zero_linger();
             return;
         }
         End::Refused(status) => {
@@ -246,8 +302,9 @@ async fn close(mut stream: TcpStream, end: End, Peer(peer): Peer, server: Server
         }
         End::Said => {}
     }
-    if stream.shutdown().await.is_ok() {
-        let _ = timeout(LINGER, discard(&stream)).await;
+    let shut = timeout(server.limits.write_timeout, stream.shutdown());
+    if matches!(shut.await, Ok(Ok(()))) {
+        let _ = timeout(LINGER, discard(stream.tcp())).await;
     }
 }
 
@@ -301,9 +358,8 @@ struct Deadlines {
 }
 
 impl Deadlines {
-    fn new(limits: Limits) -> Deadlines {
-        let now = Instant::now();
-        Deadlines { limits, wait: Wait::First, since: now, body: (0, now) }
+    fn new(limits: Limits, accepted: Instant) -> Deadlines {
+        Deadlines { limits, wait: Wait::First, since: accepted, body: (0, accepted) }
     }
 
     /// The nearest deadline, and what is overdue then.

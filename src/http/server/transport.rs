@@ -31,9 +31,10 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use tokio_rustls::server::TlsStream;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -199,6 +200,10 @@ impl Progress {
         }
     }
 
+    fn stalled_at_flush(&self, stalled: bool) {
+        self.stalled.store(stalled, Relaxed);
+    }
+
     /// Takes note of an answer that hyper writes by itself, to be dropped.
     fn withhold(&self, bytes: &[u8]) -> bool {
         match self.stage() {
@@ -224,19 +229,84 @@ pub(super) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// How much is read at once while a head is awaited.
 const READ_BYTES: usize = 4096;
 
+/// A socket, in the clear or within TLS.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    pub(super) fn tcp(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
 /// The socket as hyper sees it.
 pub(super) struct Transport {
-    io: TokioIo<TcpStream>,
+    io: TokioIo<Stream>,
     progress: Arc<Progress>,
     head_bytes_max: usize,
 }
 
 impl Transport {
-    pub(super) fn new(stream: TcpStream, progress: Arc<Progress>, head_bytes_max: usize) -> Transport {
+    pub(super) fn new(stream: Stream, progress: Arc<Progress>, head_bytes_max: usize) -> Transport {
         Transport { io: TokioIo::new(stream), progress, head_bytes_max }
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
+    pub(super) fn into_stream(self) -> Stream {
         self.io.into_inner()
     }
 }
@@ -288,10 +358,15 @@ impl Write for Transport {
         self.io.is_write_vectored()
     }
 
-    /// Called by hyper once all that it had to write is written.
+    /// Called by hyper once all that it had to write is written; TLS may have
+    /// kept some of it.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.progress.flushed();
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.progress.stalled_at_flush(flushed.is_pending());
+        if flushed.is_ready() {
+            self.progress.flushed();
+        }
+        flushed
     }
 
     /// The connection closes the socket, after what it may have to add.
