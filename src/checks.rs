@@ -17,13 +17,17 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::entity::hex_digest;
 use crate::domain::number::words;
-use crate::domain::{AccountId, E164, State, Status, Time};
+use crate::domain::setting::Way;
+use crate::domain::{AccountId, E164, Setting, State, Status, Time};
 use crate::inventory::{Filter, NumberRef, Order, Snapshot};
 
 /// How far ahead expiries are seen if nothing is said: the guide's two weeks.
 pub const WITHIN_SECONDS: i64 = 14 * 86_400;
 /// How long a number may be suspended before that is a finding.
 pub const SUSPENDED_SECONDS: i64 = 30 * 86_400;
+/// How long after a look at the original of a mirror its findings stay, unless
+/// they are acknowledged: whoever looks once a week sees each of them.
+pub const MOVED_SECONDS: i64 = 14 * 86_400;
 /// How many rows are taken from a walk at a time.
 const STEP: usize = 4_096;
 
@@ -33,13 +37,17 @@ pub enum Check {
     NoActiveNumber,
     Expired,
     Unrouted,
+    /// In a mirrored inventory, against the look before.
+    Vanished,
     Expiring,
     Suspended,
+    /// As `Vanished`.
+    Appeared,
 }
 
 words!(Check:
-    NoActiveNumber "no_active_number", Expired "expired", Unrouted "unrouted", Expiring "expiring",
-    Suspended "suspended"
+    NoActiveNumber "no_active_number", Expired "expired", Unrouted "unrouted", Vanished "vanished",
+    Expiring "expiring", Suspended "suspended", Appeared "appeared"
 );
 
 /// How bad a finding is for callers.
@@ -57,9 +65,9 @@ words!(Severity: Critical "critical", Warning "warning", Info "info");
 impl Check {
     pub fn severity(self) -> Severity {
         match self {
-            Check::NoActiveNumber | Check::Expired | Check::Unrouted => Severity::Critical,
+            Check::NoActiveNumber | Check::Expired | Check::Unrouted | Check::Vanished => Severity::Critical,
             Check::Expiring => Severity::Warning,
-            Check::Suspended => Severity::Info,
+            Check::Suspended | Check::Appeared => Severity::Info,
         }
     }
 
@@ -69,8 +77,10 @@ impl Check {
             Check::NoActiveNumber => "this customer cannot be called at all",
             Check::Expired => "calls to this number are refused, and its rental is still owed",
             Check::Unrouted => "calls to this number hang up at once: they have nowhere to go",
+            Check::Vanished => "calls to this number no longer arrive: it has left the inventory upstream",
             Check::Expiring => "calls to this number will be refused from the moment it expires",
             Check::Suspended => "calls to this number are refused, and have been for long",
+            Check::Appeared => "calls to this number arrive here now: it has come into the inventory upstream",
         }
     }
 
@@ -80,8 +90,10 @@ impl Check {
             Check::NoActiveNumber => "assign a number to the customer, or archive the account",
             Check::Expired => "renew the number, or release it",
             Check::Unrouted => "route the number to an application",
+            Check::Vanished => "ask upstream why the number went, and tell the customer",
             Check::Expiring => "renew the number, or tell the customer that it ends",
             Check::Suspended => "resume the number, or release it",
+            Check::Appeared => "see that it was ordered, and is on the next bill",
         }
     }
 }
@@ -116,7 +128,8 @@ impl Options {
 pub struct Finding {
     pub check: Check,
     pub account: Option<AccountId>,
-    /// `None` where it is about the account.
+    /// `None` where it is about the account, or about more numbers than can be
+    /// named.
     pub number: Option<E164>,
     /// Since when it is so, or will be: for `expiring`, when the number ends.
     pub since: Option<Time>,
@@ -155,6 +168,11 @@ impl Finding {
         }
         Finding { check, account, number: Some(row.number()), since, evidence }
     }
+
+    fn shown_by(mut self, evidence: (&'static str, String)) -> Finding {
+        self.evidence.push(evidence);
+        self
+    }
 }
 
 /// Everything that the wanted checks find at `now`, in order.
@@ -192,6 +210,11 @@ pub fn run(snapshot: &Snapshot, options: &Options, now: Time) -> Vec<Finding> {
             }
         });
     }
+    for (check, way) in [(Check::Vanished, Way::Vanished), (Check::Appeared, Way::Appeared)] {
+        if options.wants(check) {
+            moved(snapshot, options, now, (check, way), &mut findings);
+        }
+    }
     findings.sort();
     findings
 }
@@ -211,6 +234,40 @@ fn walk(snapshot: &Snapshot, filter: Filter, now: Time, mut take: impl FnMut(Num
         walk.next(snapshot, STEP).into_iter().for_each(&mut take);
         if walk.done() {
             return;
+        }
+    }
+}
+
+/// What came into a mirror, or went from it, not long ago and is still so.
+fn moved(snapshot: &Snapshot, options: &Options, now: Time, (check, way): (Check, Way), findings: &mut Vec<Finding>) {
+    let recent = |at: Time| at.plus(MOVED_SECONDS) > now;
+    let wanted = |account: Option<&AccountId>| options.account.is_none() || options.account.as_ref() == account;
+    let mirrors = snapshot.settings.iter().filter(|setting| setting.removed_at.is_none());
+    for mirror in mirrors.filter_map(Setting::mirror) {
+        let upstream = || ("upstream", mirror.url.to_string());
+        for moved in mirror.moved.iter().filter(|moved| moved.way == way && recent(moved.at)) {
+            if !wanted(moved.account.as_ref()) {
+                continue;
+            }
+            let (account, since) = (moved.account.clone(), Some(moved.at));
+            for number in moved.runs.iter().flat_map(|run| run.numbers()) {
+                let finding = match (way, snapshot.get(number, now)) {
+                    (Way::Vanished, None) => {
+                        Finding { check, account: account.clone(), number: Some(number), since, evidence: Vec::new() }
+                    }
+                    // As it is now; the id is that of how it came.
+                    (Way::Appeared, Some(row)) => {
+                        Finding { account: account.clone(), ..Finding::of(check, row, since) }
+                    }
+                    (Way::Vanished, Some(_)) | (Way::Appeared, None) => continue,
+                };
+                findings.push(finding.shown_by(upstream()));
+            }
+        }
+        for rest in mirror.unnamed.iter().filter(|rest| rest.way == way && recent(rest.at) && wanted(None)) {
+            let (account, number, since) = (None, None, Some(rest.at));
+            let evidence = vec![("numbers", rest.count.to_string()), upstream()];
+            findings.push(Finding { check, account, number, since, evidence });
         }
     }
 }

@@ -23,6 +23,8 @@ mod partner;
 mod past;
 mod route;
 pub mod serve;
+mod sync;
+mod upstream;
 mod user;
 
 use std::path::PathBuf;
@@ -31,11 +33,13 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::client::ClientError;
 use crate::config::{Config, ConfigError};
 use crate::domain::{Actor, PartnerId};
 use crate::http::server::CertificateError;
 use crate::intake::CallsError;
 use crate::service::import::ImportError;
+use crate::service::mirror::MirrorError;
 use crate::service::people::PeopleError;
 use crate::service::{Service, ServiceError};
 use crate::store::{self, Location, Open, StoreError};
@@ -103,6 +107,8 @@ enum Command {
     User(user::User),
     /// Look for what is wrong: customers without numbers, expiries, calls with nowhere to go
     Check(check::Check),
+    /// Keep a partner as another server's inventory is
+    Sync(sync::Sync),
     /// Read an inventory from a CSV, NDJSON or JSON file
     Import(import::Import),
     /// Write a partner's inventory to stdout
@@ -169,6 +175,10 @@ pub enum CliError {
     #[error(transparent)]
     Import(#[from] ImportError),
     #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Mirror(MirrorError),
+    #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
     #[error("the call records in {}", path.display())]
     Calls {
@@ -201,6 +211,15 @@ impl From<PeopleError> for CliError {
         match error {
             PeopleError::Store(error) => error.into(),
             error => CliError::People(error),
+        }
+    }
+}
+
+impl From<MirrorError> for CliError {
+    fn from(error: MirrorError) -> CliError {
+        match error {
+            MirrorError::Service(error) => CliError::Service(error),
+            error => CliError::Mirror(error),
         }
     }
 }
@@ -269,6 +288,7 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Key(command) => command.run(&global),
         Command::User(command) => command.run(&global),
         Command::Check(command) => command.run(&global),
+        Command::Sync(command) => command.run(&global),
         Command::Import(command) => command.run(&global),
         Command::Export(command) => command.run(&global),
         Command::Costs(command) => command.run(&global),

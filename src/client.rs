@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::domain::{AccountId, ApplicationId, Country, E164, Money, NumberType, Status, Tags, Time, TrunkId};
-use read::{Listed, Page};
+use crate::domain::{AccountId, ApplicationId, Country, Dialect, E164, Money, NumberType, Status, Tags, Time, TrunkId};
+use read::{Kind, Listed, Page};
 
 /// The most bytes of one answer.
 const BODY_BYTES_MAX: u64 = 16 << 20;
@@ -93,6 +93,8 @@ pub struct Account {
     pub auth_id: AccountId,
     pub name: Arc<str>,
     pub created_at: Option<Time>,
+    /// Set if it is archived: then it has no numbers, and wants none.
+    pub archived_at: Option<Time>,
     /// How many numbers it holds, if the server says so.
     pub numbers: Option<u64>,
 }
@@ -125,6 +127,8 @@ pub struct Walked {
     /// The entity tag of every page, if they all had the same: from a Rollcall
     /// server the rows are then of one moment.
     pub etag: Option<String>,
+    /// In which of the two shapes they came.
+    pub dialect: Dialect,
 }
 
 /// Where a walk was when it failed.
@@ -362,7 +366,8 @@ impl Client {
         if came != total {
             return Ok(End::Moved(format!("{came} rows came, and the total is {total}")));
         }
-        Ok(End::Complete(Walked { total, pages: place.page, etag }))
+        let dialect = if kind == Some(Kind::Items) { Dialect::Items } else { Dialect::Data };
+        Ok(End::Complete(Walked { total, pages: place.page, etag, dialect }))
     }
 
     fn page_query(&self, page: u64) -> String {

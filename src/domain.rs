@@ -33,6 +33,6 @@ pub use field::FieldError;
 pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId, UserId};
 pub use money::{Currency, Money};
 pub use number::{Dates, NumberType, Record, State, Status, Tags};
-pub use setting::{Choice, Setting};
+pub use setting::{Choice, Mirror, Setting};
 pub use time::Time;
 pub use user::{Role, User};

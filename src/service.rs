@@ -17,6 +17,7 @@ mod desk;
 pub mod entities;
 pub mod import;
 pub mod jobs;
+pub mod mirror;
 pub mod numbers;
 pub mod past;
 pub mod people;

@@ -1,20 +1,41 @@
-//! `rollcall check`: what is wrong, fit for cron and CI.
+//! `rollcall check`: what is wrong, fit for cron and CI; with a partner of this
+//! database, or with an inventory that another server has.
+//!
+//! Of another server's inventory only what its Partner API tells is known. What
+//! that leaves out is said, rather than taken for being in order.
+
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{CliError, Global, OfPartner, Outcome, output};
+use super::upstream::Upstream;
+use super::{CliError, Global, Outcome, output};
 use crate::checks::{Check as Kind, Options};
-use crate::domain::{AccountId, Time};
+use crate::domain::{AccountId, PartnerId, Time};
 use crate::http::checks::{shown, span};
+use crate::inventory::Snapshot;
 use crate::service::checks::{Seen, findings};
 use crate::store::Open;
 
 /// Exits with 0 if nothing is found, 3 if something is, 1 if it could not look.
 #[derive(Args)]
 pub struct Check {
-    #[command(flatten)]
-    of: OfPartner,
+    /// The partner's id
+    #[arg(long, value_name = "PA_X", required_unless_present = "url", conflicts_with = "url")]
+    partner: Option<PartnerId>,
+    /// Look at another server's inventory instead, such as https://api.example.com
+    #[arg(long, value_name = "URL", requires = "auth_id", requires = "token_file")]
+    url: Option<String>,
+    /// The X-Auth-ID there
+    #[arg(long, value_name = "PA_X", requires = "url", conflicts_with = "partner")]
+    auth_id: Option<PartnerId>,
+    /// A file with the X-Auth-Token
+    #[arg(long, value_name = "FILE", requires = "url", conflicts_with = "partner")]
+    token_file: Option<PathBuf>,
+    /// How often a page is asked for before the server is given up
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    attempts: u32,
     /// Look for this only; may be given more than once
     #[arg(long = "check", value_parser = parse_check, value_name = "CHECK")]
     checks: Vec<Kind>,
@@ -49,19 +70,44 @@ pub(super) fn parse_span(text: &str) -> Result<i64, String> {
     span(text).ok_or_else(|| "must be a span of time such as 14d, 36h or 90m".to_owned())
 }
 
+/// What is said of a server that has no list of accounts.
+const NO_ACCOUNTS: &str = "this server has no list of accounts: customers are those that numbers name, and customers \
+     without numbers cannot be seen";
+
 impl Check {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
-        let snapshot = global.service(Open::Existing)?.snapshot(&self.of.partner, true)?;
-        let options = Options {
-            checks: self.checks,
-            account: self.account,
+        let mut options = Options {
+            checks: self.checks.clone(),
+            account: self.account.clone(),
             within: self.within,
             suspended_for: self.suspended_for,
         };
-        let found = findings(&snapshot, &options, (!self.all).then_some(false), Time::now());
+        let Seeing { snapshot, at, remark, unseen } = match (&self.partner, &self.url) {
+            (Some(partner), _) => Seeing {
+                snapshot: global.service(Open::Existing)?.snapshot(partner, true)?,
+                at: Time::now(),
+                remark: None,
+                unseen: Vec::new(),
+            },
+            (None, Some(url)) => self.ask(url, &mut options)?,
+            (None, None) => return Err(CliError::Usage("give --partner PA_X or --url URL".to_owned())),
+        };
+        let mut found = findings(&snapshot, &options, (!self.all).then_some(false), at);
+        if self.url.is_some() {
+            // Asked for with no span at all: all that are, since whenever.
+            let suspended = found.iter_mut().filter(|seen| seen.finding.check == Kind::Suspended);
+            suspended.for_each(|seen| seen.finding.since = None);
+        }
         if global.json {
             let rows: Vec<_> = found.iter().map(shown).collect();
-            output::json(&json!({ "data": rows, "meta": { "total": found.len() } }))?;
+            let mut meta = json!({ "total": found.len() });
+            if let Some(remark) = remark {
+                meta["remark"] = json!(remark);
+            }
+            if !unseen.is_empty() {
+                meta["unseen"] = json!(unseen.iter().map(|check| check.as_str()).collect::<Vec<_>>());
+            }
+            output::json(&json!({ "data": rows, "meta": meta }))?;
         } else if self.format == Format::Csv {
             csv(&found)?;
         } else if found.is_empty() {
@@ -69,8 +115,55 @@ impl Check {
         } else {
             table(&found)?;
         }
+        if !global.json {
+            if let Some(remark) = remark {
+                output::note(remark);
+            }
+            if !unseen.is_empty() {
+                let unseen: Vec<&str> = unseen.iter().map(|check| check.as_str()).collect();
+                output::note(&format!("not looked for, since a Partner API does not tell it: {}", unseen.join(", ")));
+            }
+        }
         Ok(if found.is_empty() { Outcome::Done } else { Outcome::Differs })
     }
+
+    /// The inventory of another server, and what of it cannot be checked.
+    fn ask(&self, url: &str, options: &mut Options) -> Result<Seeing, CliError> {
+        let (Some(auth_id), Some(token_file)) = (&self.auth_id, &self.token_file) else {
+            return Err(CliError::Usage("--url needs --auth-id PA_X and --token-file FILE".to_owned()));
+        };
+        let tells = |check: Kind| match check {
+            Kind::Vanished | Kind::Appeared => false,
+            // Who is suspended is told, and not since when.
+            Kind::Suspended => self.suspended_for == 0,
+            Kind::NoActiveNumber | Kind::Expired | Kind::Unrouted | Kind::Expiring => true,
+        };
+        let asked = if options.checks.is_empty() { Kind::ALL.to_vec() } else { options.checks.clone() };
+        let (seen, unseen): (Vec<Kind>, Vec<Kind>) = asked.into_iter().partition(|&check| tells(check));
+        if seen.is_empty() {
+            return Err(CliError::Usage(
+                "the Partner API tells neither what came and went nor since when a number is suspended; \
+                 --suspended-for 0s finds all that are suspended now"
+                    .to_owned(),
+            ));
+        }
+        options.checks = seen;
+        let upstream = Upstream::new(url, auth_id.as_str(), token_file, self.attempts)?;
+        let look = upstream.look(output::interrupt()?)?;
+        let at = Time::now();
+        let snapshot = look.snapshot(auth_id.clone(), at).map_err(|misfit| CliError::Other(misfit.to_string()))?;
+        let remark = (!look.lists_accounts()).then_some(NO_ACCOUNTS);
+        Ok(Seeing { snapshot, at, remark, unseen })
+    }
+}
+
+/// What is looked at.
+struct Seeing {
+    snapshot: Snapshot,
+    at: Time,
+    remark: Option<&'static str>,
+    /// What was asked for and cannot be found.
+    unseen: Vec<Kind>,
 }
 
 const HEADINGS: [&str; 7] = ["check", "severity", "account_auth_id", "number", "since", "meaning", "action"];

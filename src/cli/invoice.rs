@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::costs::{Billed, partner};
 use super::output::{self, Bar};
+use super::upstream::token;
 use super::{CliError, Global, OfPartner, Outcome};
 use crate::billing::{Bill, Invoice, Stated, Tally, Usage};
 use crate::domain::entity::hex_digest;
@@ -24,9 +25,6 @@ use crate::intake::{self, CallsRead};
 use crate::service;
 use crate::store::Open;
 use fetch::Credentials;
-
-/// The most bytes of a file that has a token.
-const TOKEN_BYTES_MAX: u64 = 4_096;
 
 #[derive(clap::Args)]
 pub struct Invoices {
@@ -129,15 +127,9 @@ impl Invoices {
         let Some(path) = &self.token_file else {
             return Err(CliError::Usage("the CDR endpoint needs --token-file FILE".to_owned()));
         };
-        let named = |source| CliError::Io { what: format!("cannot read {}", path.display()), source };
-        let mut token = String::new();
-        File::open(path).and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut token)).map_err(named)?;
-        let token = token.trim();
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(CliError::Usage(format!("{} must have the token and nothing else in it", path.display())));
-        }
+        let token = token(path)?;
         let auth_id = self.auth_id.clone().unwrap_or_else(|| self.of.partner.to_string());
-        Ok(Credentials { auth_id, token: token.to_owned() })
+        Ok(Credentials { auth_id, token })
     }
 
     fn write(&self, folder: &Path, found: &Found) -> Result<(), CliError> {

@@ -45,13 +45,18 @@ pub fn prompt(text: &str) {
 
 /// Says what went wrong, and why, down to the first cause.
 pub fn error(error: &dyn Error) {
-    let mut text = format!("error: {error}");
+    note(&format!("error: {}", reasons(error)));
+}
+
+/// An error with its causes, on one line.
+pub fn reasons(error: &dyn Error) -> String {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    note(&text);
+    text
 }
 
 /// Rows under headings, in columns as wide as they need to be.

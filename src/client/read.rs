@@ -232,6 +232,7 @@ impl Listed for Account {
             name: cells.name(name)?.unwrap_or_else(|| auth_id.as_str().into()),
             auth_id,
             created_at: cells.parsed(C::CreatedAt.name())?,
+            archived_at: cells.parsed("archived_at")?,
             numbers: counts.map(|counts| counts.total),
         })
     }

@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use super::Time;
 use super::action::Quarantine;
+use super::{AccountId, E164, Time};
 
 /// The id of the one setting of its kind.
 pub const QUARANTINE: &str = "quarantine";
@@ -93,8 +93,58 @@ pub struct Schedule {
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Mirror {
     pub url: Arc<str>,
+    /// Whose inventory it is there.
+    pub auth_id: Arc<str>,
     /// When it was last looked at and found to differ.
     pub looked_at: Time,
+    /// What came and went of late, for the checks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<Moved>,
+    /// What came and went and is not named, because it is too much: at most
+    /// one of each kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unnamed: Vec<Unnamed>,
+}
+
+/// Whether numbers came into a mirrored inventory or went from it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    Vanished,
+    Appeared,
+}
+
+/// Numbers of one account that one look at the original found to have moved.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Moved {
+    pub way: Way,
+    pub at: Time,
+    /// Who held them when they went, or when they came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    pub runs: Vec<Run>,
+}
+
+/// Consecutive numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Run {
+    pub first: E164,
+    pub count: u64,
+}
+
+impl Run {
+    pub fn numbers(self) -> impl Iterator<Item = E164> {
+        (self.first.digits()..self.first.digits().saturating_add(self.count)).filter_map(E164::new)
+    }
+}
+
+/// How many numbers moved that no [`Moved`] names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Unnamed {
+    pub way: Way,
+    /// When the last of them did.
+    pub at: Time,
+    pub count: u64,
 }
 
 impl Setting {

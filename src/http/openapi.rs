@@ -132,16 +132,7 @@ fn described() -> Value {
                 "Item": row_schema(wire::ITEMS),
                 "ItemPage": item_page(),
                 "SingleNumber": row_schema(wire::SINGLE),
-                "Account": object(&[
-                    ("account_auth_id", json!({ "type": "string" })),
-                    ("account_name", json!({ "type": "string" })),
-                    ("created_at", json!({ "type": "string", "format": "date-time" })),
-                    ("numbers", object(&[
-                        ("total", json!({ "type": "integer" })),
-                        ("active", json!({ "type": "integer" })),
-                        ("suspended", json!({ "type": "integer" })),
-                    ])),
-                ]),
+                "Account": account(),
                 "PastNumber": past_number(),
                 "HistoryEntry": object(&entry_schema(&[
                     ("summary", json!({ "type": "string", "description": "In words, for people; the wording may change." })),
@@ -671,6 +662,19 @@ fn object(properties: &[(&str, Value)]) -> Value {
     let properties: Map<String, Value> =
         properties.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
     json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
+}
+
+fn account() -> Value {
+    let counts = ["total", "active", "suspended"].map(|name| (name, json!({ "type": "integer" })));
+    let mut account = object(&[
+        ("account_auth_id", json!({ "type": "string" })),
+        ("account_name", json!({ "type": "string" })),
+        ("created_at", json!({ "type": "string", "format": "date-time" })),
+        ("numbers", object(&counts)),
+    ]);
+    account["properties"]["archived_at"] =
+        json!({ "type": "string", "format": "date-time", "description": "Only of an account that is archived." });
+    account
 }
 
 fn row_schema(columns: &[Column]) -> Value {

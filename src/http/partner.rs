@@ -213,10 +213,14 @@ pub async fn accounts(State(app): State<Arc<App>>, request: Request<Body>) -> Re
         let numbers = active + suspended;
         write!(
             out,
-            ",\"created_at\":\"{}\",\"numbers\":{{\"total\":{numbers},\"active\":{active},\"suspended\":{suspended}}}}}",
+            ",\"created_at\":\"{}\",\"numbers\":{{\"total\":{numbers},\"active\":{active},\"suspended\":{suspended}}}",
             account.created_at
         )
         .expect("writing to memory");
+        if let Some(archived_at) = account.archived_at {
+            write!(out, ",\"archived_at\":\"{archived_at}\"").expect("writing to memory");
+        }
+        out.push(b'}');
     }
     wire::json_meta(&mut out, total, query.page, query.per_page);
     Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))

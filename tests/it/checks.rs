@@ -47,7 +47,9 @@ fn the_sample_has_its_faults_and_no_others() {
     let again = server.get(CHECKS).auth(&ONE).header("If-None-Match", all.header("etag").expect("a tag")).send();
     assert_eq!(again.status, 304);
     let summary = server.get(SUMMARY).auth(&ONE).check(200).json();
-    let counts = json!({ "no_active_number": 1, "expired": 1, "unrouted": 2, "expiring": 0, "suspended": 0 });
+    let counts = json!({
+        "no_active_number": 1, "expired": 1, "unrouted": 2, "vanished": 0, "expiring": 0, "suspended": 0, "appeared": 0,
+    });
     assert_eq!(summary, json!({ "data": counts, "meta": { "total": 4 } }));
     let metrics = server.get("/metrics").check(200);
     assert!(metrics.text().contains(r#"rollcall_findings{check="unrouted"}"#), "{}", metrics.text());

@@ -28,7 +28,7 @@ pub fn paths() -> Vec<(String, Value)> {
         "operationId": "checks",
         "tags": ["Checks"],
         "summary": "What is wrong with the inventory",
-        "description": "Customers without an active number, numbers that have expired or will, numbers with nowhere to route, and long suspended ones. A finding's id names one occurrence.",
+        "description": "Customers without an active number, numbers that have expired or will, numbers with nowhere to route, and long suspended ones; in a mirrored inventory, for 14 days, numbers that left it or came into it upstream. A finding's id names one occurrence.",
         "parameters": paged,
         "responses": responses(&["401", "403", "422", "429"], json!({
             "description": "A page of findings, by check, account and number.",
@@ -116,7 +116,10 @@ pub fn schema() -> Value {
         ("check", words(Check::ALL.iter().map(|check| check.as_str()).collect())),
         ("severity", words(Severity::ALL.iter().map(|severity| severity.as_str()).collect())),
         ("account_auth_id", nullable("The customer it is about.")),
-        ("number", nullable("The number it is about; null if it is about the customer.")),
+        (
+            "number",
+            nullable("The number it is about; null if it is about the customer, or about more numbers than are named."),
+        ),
         (
             "since",
             json!({ "type": ["string", "null"], "format": "date-time", "description": "Since when it is so; for `expiring`, when the number ends." }),

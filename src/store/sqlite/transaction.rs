@@ -263,7 +263,7 @@ impl Transaction for SqliteTransaction<'_> {
                 self.connection
                     .prepare_cached(
                         "INSERT INTO account (partner, auth_id, name, created_at, archived_at) VALUES (?1, ?2, ?3, ?4, ?5) \
-                         ON CONFLICT (partner, auth_id) DO UPDATE SET name = ?3, archived_at = ?5",
+                         ON CONFLICT (partner, auth_id) DO UPDATE SET name = ?3, created_at = ?4, archived_at = ?5",
                     )?
                     .execute(params![
                         key,

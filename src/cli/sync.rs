@@ -1,0 +1,203 @@
+//! `rollcall sync --from URL --auth-id PA_UP --token-file FILE --partner PA_X`
+//!
+//! One look at another server's inventory, or one after the other. Whatever
+//! goes wrong there changes nothing here: a single look then fails, and looks
+//! that repeat are tried again, later each time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::upstream::Upstream;
+use super::{CliError, Global, OfPartner, Outcome, output};
+use crate::domain::{Currency, Money, Time};
+use crate::http::checks::span;
+use crate::service::mirror::{MirrorError, Options, REFUSED_MAX, Report};
+use crate::service::{Service, ServiceError};
+use crate::store::Open;
+
+/// After a failure, how long until the next look; it doubles with each further
+/// one, up to the time between looks, or to [`WAIT_MAX`] if that is longer.
+const WAIT_FIRST: Duration = Duration::from_secs(30);
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// Exits with 0 if the mirror is as upstream is, 3 if numbers could not be
+/// taken, 1 if it could not look or would not believe what it saw.
+#[derive(clap::Args)]
+pub struct Sync {
+    /// The server that has the inventory, such as https://api.example.com
+    #[arg(long, value_name = "URL")]
+    from: String,
+    /// The X-Auth-ID there
+    #[arg(long, value_name = "PA_UP")]
+    auth_id: String,
+    /// A file with the X-Auth-Token
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+    #[command(flatten)]
+    of: OfPartner,
+    /// Look again and again, so long after each look, until Ctrl-C or SIGTERM
+    #[arg(long, value_name = "SPAN", value_parser = parse_every)]
+    every: Option<Duration>,
+    /// How many of the mirror's numbers may be gone upstream before that is taken for a failure
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "10%")]
+    max_drop: u64,
+    /// The numbers are really gone upstream, however many
+    #[arg(long, visible_alias = "yes", conflicts_with = "every")]
+    allow_drop: bool,
+    /// Mirror this inventory from now on, and no longer the one before
+    #[arg(long)]
+    switch: bool,
+    /// The monthly cost of assigned numbers whose cost upstream does not tell
+    #[arg(long, value_name = "M", requires = "currency")]
+    monthly_cost: Option<String>,
+    /// The currency of --monthly-cost
+    #[arg(long, value_name = "C", requires = "monthly_cost")]
+    currency: Option<Currency>,
+    /// How often a page is asked for before the server is given up
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    attempts: u32,
+    /// Report what would happen, and write nothing
+    #[arg(long, conflicts_with = "every")]
+    dry_run: bool,
+}
+
+fn parse_every(text: &str) -> Result<Duration, String> {
+    let seconds = span(text).and_then(|seconds| u64::try_from(seconds).ok()).filter(|&seconds| seconds > 0);
+    seconds.map(Duration::from_secs).ok_or_else(|| "must be a span of time such as 1h, 15m or 90s".to_owned())
+}
+
+fn parse_percent(text: &str) -> Result<u64, String> {
+    let percent = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    percent.filter(|percent| *percent <= 100).ok_or_else(|| "must be a share from 0% to 100%".to_owned())
+}
+
+impl Sync {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let options = self.options()?;
+        let upstream = Upstream::new(&self.from, &self.auth_id, &self.token_file, self.attempts)?;
+        let service = global.service(Open::Existing)?.dry_run(self.dry_run);
+        let cancel = output::interrupt()?;
+        service.mirror_check(&self.of.partner, &options).map_err(|error| match error {
+            MirrorError::Service(ServiceError::NoPartner { partner }) => CliError::Other(format!(
+                "there is no partner {partner} to mirror into; make it with \
+                 `rollcall partner create --auth-id {partner} --name NAME`"
+            )),
+            error => error.into(),
+        })?;
+        match self.every {
+            Some(every) => self.repeat(global, every, &upstream, &service, &options, cancel),
+            None => {
+                let report = self.look(&upstream, &service, &options, cancel)?;
+                for refused in &report.errors {
+                    output::note(&format!("{}: {}", refused.number, refused.reason));
+                }
+                if report.refused > REFUSED_MAX as u64 {
+                    output::note(&format!("… and {} more numbers", report.refused - REFUSED_MAX as u64));
+                }
+                self.show(global, &report)?;
+                if !report.lists_accounts {
+                    output::note("upstream has no list of accounts: customers without numbers cannot be seen");
+                }
+                Ok(if report.refused > 0 { Outcome::Differs } else { Outcome::Done })
+            }
+        }
+    }
+
+    fn options(&self) -> Result<Options, CliError> {
+        let cost = match (&self.monthly_cost, self.currency) {
+            (Some(amount), Some(currency)) => Some(
+                Money::parse(amount, currency)
+                    .map_err(|error| CliError::Usage(format!("--monthly-cost {amount} {error}")))?,
+            ),
+            (_, _) => None,
+        };
+        Ok(Options {
+            url: Arc::from(self.from.trim_end_matches('/')),
+            auth_id: Arc::from(self.auth_id.as_str()),
+            switch: self.switch,
+            max_drop: self.max_drop,
+            allow_drop: self.allow_drop,
+            cost,
+        })
+    }
+
+    fn look(
+        &self,
+        upstream: &Upstream,
+        service: &Service,
+        options: &Options,
+        cancel: &AtomicBool,
+    ) -> Result<Report, CliError> {
+        let look = upstream.look(cancel)?;
+        Ok(service.mirror(&self.of.partner, &look, options, cancel)?)
+    }
+
+    /// Looks until it is told to stop, whatever happens upstream.
+    fn repeat(
+        &self,
+        global: &Global,
+        every: Duration,
+        upstream: &Upstream,
+        service: &Service,
+        options: &Options,
+        cancel: &AtomicBool,
+    ) -> Result<Outcome, CliError> {
+        let first = every.min(WAIT_FIRST);
+        let mut failed = first;
+        loop {
+            let wait = match self.look(upstream, service, options, cancel) {
+                Ok(report) => {
+                    self.show(global, &report)?;
+                    failed = first;
+                    every
+                }
+                Err(_) if cancel.load(Ordering::Relaxed) => return Ok(Outcome::Done),
+                Err(error) => {
+                    self.show_failure(global, &error)?;
+                    let wait = failed;
+                    failed = failed.saturating_mul(2).min(every.max(WAIT_MAX));
+                    wait
+                }
+            };
+            let slept = Instant::now();
+            while slept.elapsed() < wait {
+                if cancel.load(Ordering::Relaxed) {
+                    return Ok(Outcome::Done);
+                }
+                thread::sleep(Duration::from_millis(100).min(wait.saturating_sub(slept.elapsed())));
+            }
+        }
+    }
+
+    fn show(&self, global: &Global, report: &Report) -> Result<(), CliError> {
+        if global.json {
+            return output::json(report);
+        }
+        let Report { at, numbers, came, went, changed, refused, entities, .. } = report;
+        let what = match (report.differs(), self.dry_run) {
+            (false, _) => "nothing differs".to_owned(),
+            (true, dry_run) => {
+                let would = if dry_run { "would have " } else { "" };
+                let others = "accounts, applications and trunks";
+                format!("{came} {would}come, {went} {would}gone, {changed} {would}changed; {entities} {others}")
+            }
+        };
+        let refused = if *refused > 0 { format!("; {refused} cannot be taken") } else { String::new() };
+        let version = report.version.map_or(String::new(), |version| format!("; version {version}"));
+        output::line(&format!("{at} {}: {numbers} numbers upstream: {what}{refused}{version}", self.of.partner))
+    }
+
+    fn show_failure(&self, global: &Global, error: &CliError) -> Result<(), CliError> {
+        let (at, reasons) = (Time::now(), output::reasons(error));
+        if global.json {
+            return output::json(&json!({ "at": at, "failed": reasons }));
+        }
+        output::note(&format!("{at} {}: the look failed, and nothing was changed: {reasons}", self.of.partner));
+        Ok(())
+    }
+}

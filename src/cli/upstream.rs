@@ -1,0 +1,144 @@
+//! Another server's inventory, read from its first row to its last, for
+//! commands that look at one or copy it.
+//!
+//! The walk runs on a thread of its own: it may wait for the server's sake for
+//! a minute, and Ctrl-C shall not have to. It only fills memory, so it may be
+//! left alone.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use super::CliError;
+use super::output::Bar;
+use crate::client::{Account, Client, ClientError, List, Number, Patience, Step};
+use crate::service::mirror::{Look, MirrorError, Reading, Said, Told, ToldAccount};
+
+/// The most bytes of a file that has a token.
+const TOKEN_BYTES_MAX: u64 = 4_096;
+
+/// How often the screen is kept up, and Ctrl-C listened to.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The token in a file that has nothing else in it.
+pub fn token(path: &Path) -> Result<String, CliError> {
+    let named = |source| CliError::Io { what: format!("cannot read {}", path.display()), source };
+    let mut token = String::new();
+    File::open(path).and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut token)).map_err(named)?;
+    let token = token.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(CliError::Usage(format!("{} must have the token and nothing else in it", path.display())));
+    }
+    Ok(token.to_owned())
+}
+
+/// A server, and what opens it.
+pub struct Upstream {
+    client: Arc<Client>,
+}
+
+impl Upstream {
+    pub fn new(url: &str, auth_id: &str, token_file: &PathBuf, attempts: u32) -> Result<Upstream, CliError> {
+        let patience = Patience { attempts, ..Patience::default() };
+        let client = Client::new(url, auth_id, &token(token_file)?, patience);
+        let client = client.map_err(|error| match error {
+            ClientError::Url { .. } | ClientError::Credentials => CliError::Usage(error.to_string()),
+            error => error.into(),
+        })?;
+        Ok(Upstream { client: Arc::new(client) })
+    }
+
+    /// All that it has; no error means that all came.
+    pub fn look(&self, cancel: &AtomicBool) -> Result<Look, CliError> {
+        let (give, taken) = mpsc::channel();
+        let came = Arc::new(AtomicU64::new(0));
+        let (client, counted) = (self.client.clone(), came.clone());
+        // Whoever gave up waiting does not want the result.
+        thread::spawn(move || drop(give.send(look(&client, &counted))));
+        let bar = Bar::new(None, "numbers");
+        let looked = loop {
+            match taken.recv_timeout(TICK) {
+                Ok(looked) => break looked.map_err(CliError::from),
+                Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => {
+                    break Err(MirrorError::Cancelled.into());
+                }
+                Err(RecvTimeoutError::Timeout) => bar.set("reading", came.load(Ordering::Relaxed), None),
+                Err(RecvTimeoutError::Disconnected) => break Err(CliError::Other("the walk broke off".to_owned())),
+            }
+        };
+        bar.finish();
+        looked
+    }
+}
+
+fn look(client: &Client, came: &AtomicU64) -> Result<Look, ClientError> {
+    let accounts = match client.accounts() {
+        Ok(accounts) => Some(accounts.into_iter().map(told_account).collect()),
+        Err(error) if lacks(&error) => None,
+        Err(error) => return Err(error),
+    };
+    let mut reading = Reading::default();
+    let walked = client.numbers(&List::All, &mut |step| {
+        match step {
+            Step::Begin => {
+                came.store(0, Ordering::Relaxed);
+                reading.begin();
+            }
+            Step::Rows(rows) => {
+                came.fetch_add(rows.len() as u64, Ordering::Relaxed);
+                rows.into_iter().for_each(|row| reading.add(told(row)));
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(reading.finish(walked.dialect, accounts))
+}
+
+/// Whether a server says that it has no such list, or not for us. One that has
+/// it and fails says something else.
+fn lacks(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { status, .. } => match status {
+            401 | 407 | 408 | 425 | 429 => false,
+            501 => true,
+            status => (400..500).contains(status),
+        },
+        ClientError::Url { .. }
+        | ClientError::Credentials
+        | ClientError::Redirect { .. }
+        | ClientError::Busy { .. }
+        | ClientError::Unreachable { .. }
+        | ClientError::Unusable { .. }
+        | ClientError::Moving { .. }
+        | ClientError::Stopped { .. } => false,
+    }
+}
+
+fn told_account(account: Account) -> ToldAccount {
+    let Account { auth_id, name, created_at, archived_at, numbers: _ } = account;
+    ToldAccount { auth_id, name, created_at, archived_at }
+}
+
+fn told(row: Number) -> Told {
+    let Number { number, assigned_at, expires_at, .. } = row;
+    let said = Said {
+        account: row.account,
+        account_name: row.account_name,
+        status: row.status,
+        application: row.application,
+        application_name: row.application_name,
+        trunk: row.trunk,
+        number_type: row.number_type,
+        country: row.country,
+        region: row.region,
+        cost: row.cost,
+        tags: row.tags,
+    };
+    Told { number, assigned_at, expires_at, said }
+}

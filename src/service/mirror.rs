@@ -1,0 +1,557 @@
+//! Another server's inventory, kept as a partner's own.
+//!
+//! A [`Look`] is what that server said, from its first row to its last: who
+//! reads it hands it over only if the walk came to its end. It is compared with
+//! the partner's index, and then, for what seems to differ, with what the
+//! transaction sees; all that differs becomes one change. Where another writer
+//! came in between, all of it is done again.
+//!
+//! Invariants: a look is in the log whole or not at all; one that finds no
+//! difference leaves nothing there; comparing twice changes nothing the second
+//! time. Upstream that has lost much is taken for broken until somebody says
+//! that it is not.
+//! Upstream's word wins over what was changed here. What the Partner API does
+//! not tell stays as it is here, or as it came: since when a number is
+//! suspended, reservations, quarantines, and in the dialect `items` expiries,
+//! names and types of numbers.
+//! Deliberately absent: HTTP, the clock of repeated looks (`cli`).
+
+mod look;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::{Service, ServiceError, desk};
+use crate::checks::MOVED_SECONDS;
+use crate::domain::change::Edit;
+use crate::domain::setting::{Moved, Run, Unnamed, Way};
+use crate::domain::{
+    Account, AccountId, ApplicationId, Choice, E164, EntityChange, Mirror, Money, NumberChange, PartnerId, Setting,
+    Time, TrunkId, Verb,
+};
+use crate::inventory::Snapshot;
+use crate::store::{Document, Holding, Target, Transaction};
+use look::{Refusal, Row};
+
+pub use look::{Look, Reading, Said, Told, ToldAccount};
+
+/// The setting that says what a partner mirrors, and the document, of the same
+/// kind, that says when it was last looked at.
+pub const MIRROR: &str = "mirror";
+/// How many runs of numbers that came or went a setting names.
+pub const RUNS_MAX: usize = 1_000;
+/// How many refused numbers a report names.
+pub const REFUSED_MAX: usize = 100;
+/// How often a comparison is done again because another writer was faster. The
+/// last one is kept all the same; what it missed has its turn at the next look.
+const ATTEMPTS: u32 = 5;
+/// Where the original is, and how far it is believed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub url: Arc<str>,
+    pub auth_id: Arc<str>,
+    /// Whether the partner may have mirrored another inventory before.
+    pub switch: bool,
+    /// How many percent of the mirror's numbers may go at one look.
+    pub max_drop: u64,
+    /// Whether any number of them may.
+    pub allow_drop: bool,
+    /// The monthly cost of assigned numbers whose cost upstream does not tell.
+    pub cost: Option<Money>,
+}
+
+/// What a look changed, or would change.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Report {
+    pub at: Time,
+    /// Whether it is the first one at this original.
+    pub first: bool,
+    /// How many numbers upstream has.
+    pub numbers: u64,
+    pub came: u64,
+    pub went: u64,
+    pub changed: u64,
+    /// Numbers of upstream's that cannot be taken.
+    pub refused: u64,
+    /// Accounts, applications and trunks that were made or changed.
+    pub entities: u64,
+    /// Whether accounts without numbers are known.
+    pub lists_accounts: bool,
+    /// The first refused ones.
+    pub errors: Vec<Refused>,
+    /// The version that it made; none if nothing differs.
+    pub version: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Refused {
+    pub number: E164,
+    pub reason: &'static str,
+}
+
+impl Report {
+    pub fn differs(&self) -> bool {
+        self.came + self.went + self.changed + self.entities > 0
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    #[error(
+        "partner {partner} mirrors {auth_id} at {url}; give --switch to mirror another inventory from now on, which \
+         replaces what it has"
+    )]
+    Elsewhere { partner: PartnerId, auth_id: Arc<str>, url: Arc<str> },
+    #[error(
+        "{gone} of the mirror's {have} numbers are not upstream any more, which is more than --max-drop {max_drop}%; \
+         nothing was changed. If they are really gone, say so with --allow-drop"
+    )]
+    Drop { gone: u64, have: u64, max_drop: u64 },
+    #[error(
+        "upstream says that it has no {what} at all, and the mirror has {have}; nothing was changed. If they are \
+         really gone, say so with --allow-drop"
+    )]
+    Empty { what: &'static str, have: u64 },
+    #[error("interrupted; nothing was written")]
+    Cancelled,
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// What a partner mirrors, if anything.
+pub fn mirror_of(snapshot: &Snapshot) -> Option<&Mirror> {
+    snapshot.settings.get(MIRROR).and_then(live)
+}
+
+fn live(setting: &Setting) -> Option<&Mirror> {
+    setting.mirror().filter(|_| setting.removed_at.is_none())
+}
+
+impl Options {
+    fn is_place_of(&self, mirror: &Mirror) -> bool {
+        (&mirror.url, &mirror.auth_id) == (&self.url, &self.auth_id)
+    }
+
+    fn check_place(&self, snapshot: &Snapshot) -> Result<(), MirrorError> {
+        match mirror_of(snapshot).filter(|mirror| !self.switch && !self.is_place_of(mirror)) {
+            None => Ok(()),
+            Some(mirror) => Err(MirrorError::Elsewhere {
+                partner: snapshot.partner.auth_id.clone(),
+                auth_id: mirror.auth_id.clone(),
+                url: mirror.url.clone(),
+            }),
+        }
+    }
+
+    /// Takes an upstream that has lost much for broken.
+    fn check_drop(&self, look: &Look, snapshot: &Snapshot, gone: u64) -> Result<(), MirrorError> {
+        if self.allow_drop {
+            return Ok(());
+        }
+        let have = snapshot.len() as u64;
+        if look.is_empty() && have > 0 {
+            return Err(MirrorError::Empty { what: "numbers", have });
+        }
+        let accounts = snapshot.accounts.iter().filter(|account| account.archived_at.is_none()).count() as u64;
+        if look.listed == Some(0) && accounts > 0 {
+            return Err(MirrorError::Empty { what: "accounts", have: accounts });
+        }
+        if u128::from(gone) * 100 > u128::from(have) * u128::from(self.max_drop) {
+            return Err(MirrorError::Drop { gone, have, max_drop: self.max_drop });
+        }
+        Ok(())
+    }
+}
+
+impl Service {
+    /// Refuses what cannot be mirrored into, before upstream is asked.
+    pub fn mirror_check(&self, partner: &PartnerId, options: &Options) -> Result<(), MirrorError> {
+        options.check_place(&self.snapshot(partner, false)?)
+    }
+
+    /// Makes a partner as upstream is.
+    pub fn mirror(
+        &self,
+        partner: &PartnerId,
+        look: &Look,
+        options: &Options,
+        cancel: &AtomicBool,
+    ) -> Result<Report, MirrorError> {
+        for attempt in 1.. {
+            let snapshot = self.snapshot(partner, true)?;
+            options.check_place(&snapshot)?;
+            let differences = Differences::of(look, &snapshot, options, Time::now());
+            options.check_drop(look, &snapshot, differences.gone)?;
+            let insist = attempt >= ATTEMPTS;
+            let mut tried = None;
+            let done = self.write(Target::Partner(snapshot.key), Verb::Sync, |transaction| {
+                if !insist && transaction.version() != snapshot.version + 1 {
+                    return Err(ServiceError::Behind);
+                }
+                let report = Writing::new(transaction, look, options, cancel).all(&differences)?;
+                if self.dry_run {
+                    tried = Some(report);
+                    return Err(ServiceError::DryRun);
+                }
+                Ok(report)
+            });
+            match done {
+                Ok(done) => return Ok(Report { version: done.version, ..done.value }),
+                Err(ServiceError::Behind) if !insist => {
+                    tracing::debug!(attempt, "another writer was faster; comparing again");
+                }
+                Err(ServiceError::Abandoned) => return Err(MirrorError::Cancelled),
+                Err(ServiceError::DryRun) if tried.is_some() => {
+                    return tried.ok_or(MirrorError::Cancelled);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+}
+
+/// What seems to differ, by the index.
+struct Differences {
+    accounts: Vec<AccountId>,
+    applications: Vec<ApplicationId>,
+    trunks: Vec<TrunkId>,
+    /// In order, with the row that upstream has.
+    numbers: Vec<(E164, Option<Row>)>,
+    /// How many of these upstream does not have.
+    gone: u64,
+}
+
+impl Differences {
+    fn of(look: &Look, snapshot: &Snapshot, options: &Options, at: Time) -> Differences {
+        let (mut numbers, mut gone) = (Vec::new(), 0);
+        let mut rows = look.rows.iter().peekable();
+        for have in snapshot.iter(at) {
+            while let Some(row) = rows.next_if(|row| row.number < have.number()) {
+                numbers.push((row.number, Some(*row)));
+            }
+            match rows.next_if(|row| row.number == have.number()) {
+                Some(row) => {
+                    let current = have.record().as_of(at);
+                    if look.settle(row, Some(&current), options.cost, at) != Ok(current) {
+                        numbers.push((row.number, Some(*row)));
+                    }
+                }
+                None => {
+                    numbers.push((have.number(), None));
+                    gone += 1;
+                }
+            }
+        }
+        numbers.extend(rows.map(|row| (row.number, Some(*row))));
+
+        let named = look.accounts.iter().filter(|(id, told)| {
+            let before = snapshot.accounts.get(id.as_str());
+            before != Some(&told.settle(id, before, at))
+        });
+        let mut accounts: Vec<AccountId> = named.map(|(id, _)| id.clone()).collect();
+        // Who has no numbers is known to be gone only if there is a list.
+        if look.lists_accounts() {
+            let gone =
+                |account: &&Account| account.archived_at.is_none() && !look.accounts.contains_key(&account.auth_id);
+            accounts.extend(snapshot.accounts.iter().filter(gone).map(|account| account.auth_id.clone()));
+        }
+        let applications = look.applications.iter().filter(|(id, told)| {
+            let before = snapshot.applications.get(id.as_str());
+            before != Some(&told.application(id, before, at))
+        });
+        let trunks = look.trunks.iter().filter(|(id, told)| {
+            let before = snapshot.trunks.get(id.as_str());
+            before != Some(&told.trunk(id, before, at))
+        });
+        Differences {
+            accounts,
+            applications: applications.map(|(id, _)| id.clone()).collect(),
+            trunks: trunks.map(|(id, _)| id.clone()).collect(),
+            numbers,
+            gone,
+        }
+    }
+}
+
+/// The part of a look that runs inside the transaction.
+struct Writing<'a, 't> {
+    transaction: &'t mut dyn Transaction,
+    look: &'a Look,
+    options: &'a Options,
+    cancel: &'a AtomicBool,
+    at: Time,
+    report: Report,
+    /// What came and what went, with who holds or held it.
+    came: Vec<(E164, Option<AccountId>)>,
+    went: Vec<(E164, Option<AccountId>)>,
+}
+
+impl<'a, 't> Writing<'a, 't> {
+    fn new(
+        transaction: &'t mut dyn Transaction,
+        look: &'a Look,
+        options: &'a Options,
+        cancel: &'a AtomicBool,
+    ) -> Writing<'a, 't> {
+        let at = transaction.at();
+        let report = Report {
+            at,
+            first: false,
+            numbers: look.len() as u64,
+            came: 0,
+            went: 0,
+            changed: 0,
+            refused: 0,
+            entities: 0,
+            lists_accounts: look.lists_accounts(),
+            errors: Vec::new(),
+            version: None,
+        };
+        Writing { transaction, look, options, cancel, at, report, came: Vec::new(), went: Vec::new() }
+    }
+
+    fn all(mut self, differences: &Differences) -> Result<Report, ServiceError> {
+        self.entities(differences)?;
+        let mut left = &differences.numbers[..];
+        while !left.is_empty() {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(ServiceError::Abandoned);
+            }
+            let (now, later) = left.split_at(desk::step(left, |(number, _)| *number));
+            self.numbers(now)?;
+            left = later;
+        }
+        self.setting()?;
+        let said = json!({ "looked_at": self.at, "numbers": self.report.numbers, "refused": self.report.refused });
+        let document = Document { id: MIRROR.to_owned(), due: None, body: said.to_string() };
+        self.transaction.put_document(MIRROR, &document)?;
+        // The last chance: from here on it is written.
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(ServiceError::Abandoned);
+        }
+        Ok(self.report)
+    }
+
+    fn entities(&mut self, differences: &Differences) -> Result<(), ServiceError> {
+        let at = self.at;
+        for id in &differences.accounts {
+            let before = self.transaction.account(id)?;
+            let after = match (self.look.accounts.get(id), &before) {
+                (Some(told), before) => told.settle(id, before.as_ref(), at),
+                (None, Some(gone)) => {
+                    let mut gone = gone.clone();
+                    gone.archived_at.get_or_insert(at);
+                    gone
+                }
+                (None, None) => continue,
+            };
+            if before.as_ref() != Some(&after) {
+                self.put(EntityChange::Account(Edit { before, after }))?;
+            }
+        }
+        for id in &differences.applications {
+            let before = self.transaction.application(id)?;
+            let Some(told) = self.look.applications.get(id) else { continue };
+            let after = told.application(id, before.as_ref(), at);
+            if before.as_ref() != Some(&after) {
+                self.put(EntityChange::Application(Edit { before, after }))?;
+            }
+        }
+        for id in &differences.trunks {
+            let before = self.transaction.trunk(id)?;
+            let Some(told) = self.look.trunks.get(id) else { continue };
+            let after = told.trunk(id, before.as_ref(), at);
+            if before.as_ref() != Some(&after) {
+                self.put(EntityChange::Trunk(Edit { before, after }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, change: EntityChange) -> Result<(), ServiceError> {
+        self.report.entities += 1;
+        Ok(self.transaction.put_entity(change)?)
+    }
+
+    /// Compares and writes some numbers, sorted.
+    fn numbers(&mut self, wanted: &[(E164, Option<Row>)]) -> Result<(), ServiceError> {
+        let numbers: Vec<E164> = wanted.iter().map(|(number, _)| *number).collect();
+        let holdings = self.transaction.numbers(&numbers)?;
+        let mut changes = Vec::new();
+        for (&(number, row), holding) in wanted.iter().zip(holdings) {
+            let before = match holding {
+                Holding::Free => None,
+                Holding::Ours { record, .. } => Some(record),
+                Holding::Foreign => {
+                    self.refuse(number, row.map(|_| Refusal::Taken));
+                    continue;
+                }
+            };
+            let Some(row) = row else {
+                if let Some(before) = before {
+                    self.went.push((number, before.holder().cloned()));
+                    changes.push(NumberChange { number, before: Some(before), after: None });
+                }
+                continue;
+            };
+            let current = before.as_ref().map(|before| before.as_of(self.at));
+            let after = match self.look.settle(&row, current.as_ref(), self.options.cost, self.at) {
+                Ok(after) => after,
+                Err(refusal) => {
+                    self.refuse(number, Some(refusal));
+                    continue;
+                }
+            };
+            match &current {
+                None => self.came.push((number, after.holder().cloned())),
+                Some(current) if *current == after => continue,
+                Some(_) => self.report.changed += 1,
+            }
+            changes.push(NumberChange { number, before, after: Some(after) });
+        }
+        if !changes.is_empty() {
+            self.transaction.put_numbers(&changes)?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, number: E164, refusal: Option<Refusal>) {
+        let Some(refusal) = refusal else { return };
+        self.report.refused += 1;
+        if self.report.errors.len() < REFUSED_MAX {
+            self.report.errors.push(Refused { number, reason: refusal.reason() });
+        }
+    }
+
+    /// Notes what came and went, and at the first look what is mirrored.
+    fn setting(&mut self) -> Result<(), ServiceError> {
+        (self.report.came, self.report.went) = (self.came.len() as u64, self.went.len() as u64);
+        let before = self.transaction.setting(MIRROR)?;
+        let same = before.as_ref().and_then(live).filter(|mirror| self.options.is_place_of(mirror));
+        self.report.first = same.is_none();
+        if !self.report.first && !self.report.differs() {
+            return Ok(());
+        }
+        let (moved, unnamed) = match same {
+            // Against no look before, nothing has moved.
+            None => (Vec::new(), Vec::new()),
+            Some(mirror) => moved(mirror, &self.came, &self.went, self.at),
+        };
+        let (url, auth_id) = (self.options.url.clone(), self.options.auth_id.clone());
+        let after = Setting {
+            id: MIRROR.into(),
+            created_at: before.as_ref().map_or(self.at, |before| before.created_at),
+            removed_at: None,
+            choice: Choice::Mirror(Mirror { url, auth_id, looked_at: self.at, moved, unnamed }),
+        };
+        Ok(self.transaction.put_entity(EntityChange::Setting(Edit { before, after }))?)
+    }
+}
+
+type Holders = [(E164, Option<AccountId>)];
+
+/// What a mirror has to say of numbers that moved: what this look found, and
+/// what earlier ones did as far as it is still so and recent. What is too much
+/// is counted: first what came, and of that what is oldest.
+fn moved(mirror: &Mirror, came: &Holders, went: &Holders, at: Time) -> (Vec<Moved>, Vec<Unnamed>) {
+    let recent = |then: Time| then.plus(MOVED_SECONDS) > at;
+    let mut all = Vec::new();
+    for (way, found, undone) in [(Way::Vanished, went, came), (Way::Appeared, came, went)] {
+        let mut by_account: BTreeMap<Option<&AccountId>, Vec<E164>> = BTreeMap::new();
+        for (number, account) in found {
+            by_account.entry(account.as_ref()).or_default().push(*number);
+        }
+        let now = by_account.into_iter().map(|(account, numbers)| (at, account.cloned(), numbers));
+        all.extend(now.map(|(at, account, numbers)| Moved { way, at, account, runs: runs(numbers) }));
+        let undone: HashSet<E164> = undone.iter().map(|(number, _)| *number).collect();
+        for old in mirror.moved.iter().filter(|old| old.way == way && recent(old.at)) {
+            let left = old.runs.iter().flat_map(|run| run.numbers()).filter(|number| !undone.contains(number));
+            all.push(Moved { runs: runs(left), ..old.clone() });
+        }
+    }
+    all.sort_by(|a, b| a.way.cmp(&b.way).then(b.at.cmp(&a.at)));
+    let mut unnamed: Vec<Unnamed> = mirror.unnamed.iter().filter(|rest| recent(rest.at)).copied().collect();
+    let mut room = RUNS_MAX;
+    for moved in &mut all {
+        let rest = moved.runs.split_off(room.min(moved.runs.len()));
+        room -= moved.runs.len();
+        let count: u64 = rest.iter().map(|run| run.count).sum();
+        if count == 0 {
+            continue;
+        }
+        match unnamed.iter_mut().find(|known| known.way == moved.way) {
+            Some(known) => *known = Unnamed { at: known.at.max(moved.at), count: known.count + count, ..*known },
+            None => unnamed.push(Unnamed { way: moved.way, at: moved.at, count }),
+        }
+    }
+    all.retain(|moved| !moved.runs.is_empty());
+    (all, unnamed)
+}
+
+/// Numbers in order, as runs of consecutive ones.
+fn runs(numbers: impl IntoIterator<Item = E164>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some(run) if run.first.digits() + run.count == number.digits() => run.count += 1,
+            _ => runs.push(Run { first: number, count: 1 }),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(digits: u64) -> E164 {
+        E164::new(digits).expect("a number")
+    }
+
+    fn time(seconds: i64) -> Time {
+        Time::new(1_770_000_000 + seconds).expect("a time")
+    }
+
+    fn mirror(moved: Vec<Moved>, unnamed: Vec<Unnamed>) -> Mirror {
+        Mirror { url: "http://a".into(), auth_id: "PA_1".into(), looked_at: time(0), moved, unnamed }
+    }
+
+    #[test]
+    fn neighbours_are_one_run_and_what_came_back_is_no_longer_gone() {
+        let account: AccountId = "MA_1".parse().expect("an id");
+        let of = |digits: &[u64]| -> Vec<_> { digits.iter().map(|&at| (number(at), Some(account.clone()))).collect() };
+        let went = of(&[4_930_000_001, 4_930_000_002, 4_930_000_003, 4_930_000_009]);
+        let (first, unnamed) = moved(&mirror(Vec::new(), Vec::new()), &[], &went, time(0));
+        let expected = [Run { first: number(4_930_000_001), count: 3 }, Run { first: number(4_930_000_009), count: 1 }];
+        assert_eq!((first.len(), &first[0].runs[..], unnamed.len()), (1, &expected[..], 0));
+
+        let came = of(&[4_930_000_002]);
+        let (second, _) = moved(&mirror(first.clone(), Vec::new()), &came, &[], time(60));
+        let shown: Vec<_> = second.iter().map(|moved| (moved.way, moved.at, moved.runs.len())).collect();
+        assert_eq!(shown, [(Way::Vanished, time(0), 3), (Way::Appeared, time(60), 1)]);
+
+        let (later, _) = moved(&mirror(first, Vec::new()), &[], &[], time(MOVED_SECONDS));
+        assert_eq!(later, []);
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted_and_what_went_is_named_first() {
+        let far: Vec<_> = (0..RUNS_MAX as u64 + 200).map(|at| (number(4_930_000_000 + at * 2), None)).collect();
+        let (went, came) = far.split_at(900);
+        let (named, unnamed) = moved(&mirror(Vec::new(), Vec::new()), came, went, time(0));
+        let shown: Vec<_> = named.iter().map(|moved| (moved.way, moved.runs.len())).collect();
+        assert_eq!(shown, [(Way::Vanished, 900), (Way::Appeared, 100)]);
+        assert_eq!(unnamed, [Unnamed { way: Way::Appeared, at: time(0), count: 200 }]);
+        // The next look adds to it, and pushes the older ones out.
+        let more: Vec<_> = (0..200).map(|at| (number(4_940_000_000 + at * 2), None)).collect();
+        let (named, unnamed) = moved(&mirror(named, unnamed), &[], &more, time(60));
+        assert_eq!(named.iter().map(|moved| moved.runs.len()).sum::<usize>(), RUNS_MAX);
+        assert!(named.iter().all(|moved| moved.way == Way::Vanished));
+        let counts: Vec<_> = unnamed.iter().map(|rest| (rest.way, rest.at, rest.count)).collect();
+        assert_eq!(counts, [(Way::Appeared, time(0), 300), (Way::Vanished, time(0), 100)]);
+    }
+}

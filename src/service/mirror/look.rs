@@ -1,0 +1,323 @@
+//! What another server said of its inventory, and what a record becomes by it.
+//!
+//! What many numbers say alike is kept once, so a look of a million numbers
+//! takes about 50 bytes for each.
+//! Invariant: a number is in a look once, and a record that says on the wire
+//! what upstream says is not touched.
+//! Deliberately absent: the store, and how the rows came.
+
+use std::collections::{BTreeMap, HashMap, hash_map};
+use std::sync::Arc;
+
+use crate::domain::change::GENESIS;
+use crate::domain::{
+    Account, AccountId, Application, ApplicationId, Country, Dialect, E164, Money, NumberType, Partner, PartnerId,
+    PartnerKey, Record, State, Status, Tags, Time, Trunk, TrunkId, number, plan,
+};
+use crate::inventory::{Loader, Misfit, Snapshot};
+
+/// How far upstream's clock may be ahead: a number that it calls suspended, and
+/// that ends within this, has ended.
+const SKEW_SECONDS: i64 = 60;
+
+/// What many numbers say alike.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Said {
+    pub account: Option<AccountId>,
+    pub account_name: Option<Arc<str>>,
+    pub status: Status,
+    pub application: Option<ApplicationId>,
+    pub application_name: Option<Arc<str>>,
+    pub trunk: Option<TrunkId>,
+    pub number_type: Option<NumberType>,
+    pub country: Option<Country>,
+    pub region: Option<Arc<str>>,
+    pub cost: Option<Money>,
+    /// `None` where upstream does not tell.
+    pub tags: Option<Tags>,
+}
+
+/// One number as upstream tells it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub number: E164,
+    pub assigned_at: Option<Time>,
+    pub expires_at: Option<Time>,
+    pub said: Said,
+}
+
+/// An account as upstream tells it.
+#[derive(Clone, Debug)]
+pub struct ToldAccount {
+    pub auth_id: AccountId,
+    pub name: Arc<str>,
+    pub created_at: Option<Time>,
+    pub archived_at: Option<Time>,
+}
+
+/// A look in the making.
+#[derive(Default)]
+pub struct Reading {
+    said: Vec<Arc<Said>>,
+    places: HashMap<Arc<Said>, u32>,
+    rows: Vec<Row>,
+}
+
+/// One number, in as few bytes as it takes.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    pub number: E164,
+    said: u32,
+    assigned_at: Option<Time>,
+    expires_at: Option<Time>,
+}
+
+impl Reading {
+    /// What came so far is void.
+    pub fn begin(&mut self) {
+        *self = Reading::default();
+    }
+
+    pub fn add(&mut self, told: Told) {
+        let Told { number, assigned_at, expires_at, said } = told;
+        let same = self.rows.last().map(|row| row.said).filter(|&at| *self.said[at as usize] == said);
+        let said = same.unwrap_or_else(|| match self.places.entry(Arc::new(said)) {
+            hash_map::Entry::Occupied(place) => *place.get(),
+            hash_map::Entry::Vacant(place) => {
+                self.said.push(place.key().clone());
+                *place.insert(self.said.len() as u32 - 1)
+            }
+        });
+        self.rows.push(Row { number, said, assigned_at, expires_at });
+    }
+
+    /// All came. `accounts` is the whole list of them, if upstream has one.
+    pub fn finish(self, dialect: Dialect, accounts: Option<Vec<ToldAccount>>) -> Look {
+        let Reading { said, mut rows, .. } = self;
+        rows.sort_unstable_by_key(|row| row.number);
+        let listed = accounts.as_ref().map(Vec::len);
+        let mut look = Look {
+            rows,
+            listed,
+            tells_expiry: dialect == Dialect::Data,
+            accounts: BTreeMap::new(),
+            applications: BTreeMap::new(),
+            trunks: BTreeMap::new(),
+            said,
+        };
+        for ToldAccount { auth_id, name, created_at, archived_at } in accounts.into_iter().flatten() {
+            look.accounts.insert(auth_id, Customer { name: Some(name), created_at, archived: archived_at.is_some() });
+        }
+        for said in &look.said {
+            if let Some(id) = &said.account {
+                let known = look.accounts.entry(id.clone()).or_default();
+                // Whoever holds numbers is there, whatever the list said before.
+                known.archived = false;
+                known.name = known.name.take().or_else(|| said.account_name.clone());
+            }
+            if let Some(id) = &said.application {
+                let route = look.applications.entry(id.clone()).or_insert_with(|| Route::of(said));
+                route.also(said);
+                route.name = route.name.take().or_else(|| said.application_name.clone());
+            }
+            if let Some(id) = &said.trunk {
+                look.trunks.entry(id.clone()).or_insert_with(|| Route::of(said)).also(said);
+            }
+        }
+        look
+    }
+}
+
+/// Everything that upstream said, at about one moment. Sorted by number.
+pub struct Look {
+    said: Vec<Arc<Said>>,
+    pub(super) rows: Vec<Row>,
+    /// Those of the list, and those that numbers name.
+    pub(super) accounts: BTreeMap<AccountId, Customer>,
+    /// How many accounts its list has; `None` if it has no list.
+    pub(super) listed: Option<usize>,
+    pub(super) applications: BTreeMap<ApplicationId, Route>,
+    pub(super) trunks: BTreeMap<TrunkId, Route>,
+    /// Whether no expiry means that there is none.
+    tells_expiry: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Customer {
+    name: Option<Arc<str>>,
+    created_at: Option<Time>,
+    archived: bool,
+}
+
+/// An application or a trunk, as far as numbers tell it.
+pub(super) struct Route {
+    name: Option<Arc<str>>,
+    holder: Option<AccountId>,
+    /// Whether numbers of several accounts use it.
+    shared: bool,
+}
+
+impl Route {
+    fn of(said: &Said) -> Route {
+        Route { name: None, holder: said.account.clone(), shared: false }
+    }
+
+    fn also(&mut self, said: &Said) {
+        self.shared |= self.holder != said.account;
+    }
+
+    /// The account that it belongs to, if it may go on doing so.
+    fn owner(&self, before: Option<AccountId>) -> Option<AccountId> {
+        before.filter(|_| !self.shared).filter(|owner| self.holder.as_ref() == Some(owner))
+    }
+}
+
+/// Why a number cannot be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    Taken,
+    NoCost,
+}
+
+impl Refusal {
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Refusal::Taken => "another partner of this server has the number",
+            Refusal::NoCost => {
+                "an assigned number needs a cost, and upstream tells none; give --monthly-cost and --currency"
+            }
+        }
+    }
+}
+
+impl Look {
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Whether accounts without numbers are known.
+    pub fn lists_accounts(&self) -> bool {
+        self.listed.is_some()
+    }
+
+    /// The look as an inventory of its own, with no database. Since when a
+    /// number is suspended is not told, so it is said to be since it was
+    /// assigned: at the earliest.
+    pub fn snapshot(&self, partner: PartnerId, at: Time) -> Result<Snapshot, Misfit> {
+        let name = partner.as_str().into();
+        let partner = Partner { auth_id: partner, name, created_at: at, suspended_at: None };
+        let mut loader = Loader::new(Snapshot::empty(PartnerKey(0), 0, GENESIS, partner));
+        let snapshot = &mut loader.snapshot;
+        let (accounts, applications, trunks) =
+            (&mut snapshot.accounts, &mut snapshot.applications, &mut snapshot.trunks);
+        self.accounts.iter().for_each(|(id, told)| Arc::make_mut(accounts).put(told.settle(id, None, at)));
+        self.applications.iter().for_each(|(id, told)| Arc::make_mut(applications).put(told.application(id, None, at)));
+        self.trunks.iter().for_each(|(id, told)| Arc::make_mut(trunks).put(told.trunk(id, None, at)));
+        for row in &self.rows {
+            let mut record = self.image(row, None, None, at);
+            record.since = record.assigned_at.unwrap_or(at);
+            loader.number(row.number, 0, &record)?;
+        }
+        Ok(loader.finish())
+    }
+
+    /// What a number becomes, given what it is at `at`.
+    pub(super) fn settle(
+        &self,
+        row: &Row,
+        current: Option<&Record>,
+        cost: Option<Money>,
+        at: Time,
+    ) -> Result<Record, Refusal> {
+        let record = self.image(row, current, cost, at);
+        if record.state.held() && record.cost.is_none() { Err(Refusal::NoCost) } else { Ok(record) }
+    }
+
+    fn image(&self, row: &Row, current: Option<&Record>, cost: Option<Money>, at: Time) -> Record {
+        let said = &*self.said[row.said as usize];
+        let held = said.account.is_some();
+        let kept = current.filter(|current| current.holder() == said.account.as_ref());
+        let expires_at = match self.tells_expiry {
+            true => row.expires_at,
+            // What routes calls has not expired.
+            false => kept.and_then(|kept| kept.expires_at).filter(|&end| said.status == Status::Suspended || end > at),
+        };
+        let state = match held {
+            true => held_state(said.status, expires_at, kept.map(|kept| kept.state), at),
+            false => State::Available,
+        };
+        let stays = kept.filter(|kept| kept.state == state);
+        let assigned_at = row.assigned_at.or(kept.and_then(|kept| kept.assigned_at)).unwrap_or(at);
+        let cost = match held {
+            true => said.cost.or(current.and_then(|current| current.cost)).or(cost),
+            false => said.cost,
+        };
+        let derived = || plan::lookup(row.number.digits()).number_type;
+        Record {
+            state,
+            account: said.account.clone(),
+            application: said.application.clone(),
+            trunk: said.trunk.clone(),
+            number_type: said.number_type.or(current.map(|current| current.number_type)).unwrap_or_else(derived),
+            country: said.country,
+            region: said.region.clone(),
+            cost,
+            assigned_at: held.then_some(assigned_at),
+            expires_at,
+            since: stays.map_or(at, |kept| kept.since),
+            until: None,
+            tags: said.tags.clone().or_else(|| current.map(|current| current.tags.clone())).unwrap_or_default(),
+        }
+    }
+}
+
+/// The state of a held number. The wire says `suspended` of what has expired as
+/// well, so what says the same on the wire stays as it is, and a suspended
+/// number that has expired is one that was active until then.
+fn held_state(status: Status, expires_at: Option<Time>, kept: Option<State>, at: Time) -> State {
+    let same = kept.filter(|&state| number::status(state, expires_at, at) == status);
+    same.unwrap_or(match status {
+        Status::Active => State::Active,
+        Status::Suspended if expires_at.is_some_and(|end| end <= at.plus(SKEW_SECONDS)) => State::Active,
+        Status::Suspended => State::Suspended,
+    })
+}
+
+impl Customer {
+    pub(super) fn settle(&self, id: &AccountId, before: Option<&Account>, at: Time) -> Account {
+        let before_name = before.map(|before| before.name.clone());
+        Account {
+            auth_id: id.clone(),
+            name: self.name.clone().or(before_name).unwrap_or_else(|| id.as_str().into()),
+            created_at: self.created_at.or(before.map(|before| before.created_at)).unwrap_or(at),
+            archived_at: self.archived.then(|| before.and_then(|before| before.archived_at).unwrap_or(at)),
+        }
+    }
+}
+
+impl Route {
+    pub(super) fn application(&self, id: &ApplicationId, before: Option<&Application>, at: Time) -> Application {
+        let before_name = before.map(|before| before.name.clone());
+        Application {
+            id: id.clone(),
+            name: self.name.clone().or(before_name).unwrap_or_else(|| id.as_str().into()),
+            account: self.owner(before.and_then(|before| before.account.clone())),
+            created_at: before.map_or(at, |before| before.created_at),
+            archived_at: None,
+        }
+    }
+
+    pub(super) fn trunk(&self, id: &TrunkId, before: Option<&Trunk>, at: Time) -> Trunk {
+        Trunk {
+            id: id.clone(),
+            name: before.map_or_else(|| id.as_str().into(), |before| before.name.clone()),
+            account: self.owner(before.and_then(|before| before.account.clone())),
+            created_at: before.map_or(at, |before| before.created_at),
+            archived_at: None,
+        }
+    }
+}
