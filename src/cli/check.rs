@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::json;
 
 use super::upstream::Upstream;
@@ -20,9 +20,10 @@ use crate::store::Open;
 
 /// Exits with 0 if nothing is found, 3 if something is, 1 if it could not look.
 #[derive(Args)]
+#[command(group(ArgGroup::new("whose").required(true).args(["partner", "url"])))]
 pub struct Check {
     /// The partner's id
-    #[arg(long, value_name = "PA_X", required_unless_present = "url", conflicts_with = "url")]
+    #[arg(long, value_name = "PA_X")]
     partner: Option<PartnerId>,
     /// Look at another server's inventory instead, such as https://api.example.com
     #[arg(long, value_name = "URL", requires = "auth_id", requires = "token_file")]

@@ -182,9 +182,15 @@ impl Sync {
         let what = match (report.differs(), self.dry_run) {
             (false, _) => "nothing differs".to_owned(),
             (true, dry_run) => {
-                let would = if dry_run { "would have " } else { "" };
-                let others = "accounts, applications and trunks";
-                format!("{came} {would}come, {went} {would}gone, {changed} {would}changed; {entities} {others}")
+                let [come, go, change, others] = match dry_run {
+                    true => ["would come", "would go", "would change", "would be made or changed"],
+                    false => ["came", "went", "changed", "were made or changed"],
+                };
+                let others = match entities {
+                    0 => String::new(),
+                    _ => format!("; {entities} accounts, applications and trunks {others}"),
+                };
+                format!("{came} {come}, {went} {go}, {changed} {change}{others}")
             }
         };
         let refused = if *refused > 0 { format!("; {refused} cannot be taken") } else { String::new() };

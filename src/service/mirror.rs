@@ -155,12 +155,12 @@ impl Options {
         if look.is_empty() && have > 0 {
             return Err(MirrorError::Empty { what: "numbers", have });
         }
+        if u128::from(gone) * 100 > u128::from(have) * u128::from(self.max_drop) {
+            return Err(MirrorError::Drop { gone, have, max_drop: self.max_drop });
+        }
         let accounts = snapshot.accounts.iter().filter(|account| account.archived_at.is_none()).count() as u64;
         if look.listed == Some(0) && accounts > 0 {
             return Err(MirrorError::Empty { what: "accounts", have: accounts });
-        }
-        if u128::from(gone) * 100 > u128::from(have) * u128::from(self.max_drop) {
-            return Err(MirrorError::Drop { gone, have, max_drop: self.max_drop });
         }
         Ok(())
     }

@@ -154,7 +154,7 @@ fn nobody_there_is_an_error() {
 type Script = Box<dyn FnMut(usize, &str) -> String + Send>;
 
 /// A server of one answer a connection, and what it was asked.
-struct Odd {
+pub struct Odd {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
@@ -162,7 +162,7 @@ struct Odd {
 }
 
 impl Odd {
-    fn new(script: impl FnMut(usize, &str) -> String + Send + 'static) -> Odd {
+    pub fn new(script: impl FnMut(usize, &str) -> String + Send + 'static) -> Odd {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let (asked, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -186,15 +186,19 @@ impl Odd {
         Odd { address, asked, stop, thread: Some(thread) }
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     fn walk(&self) -> Result<(Vec<Number>, u32, Walked), ClientError> {
         walk(&self.client(), &List::All)
     }
 
     fn client(&self) -> Client {
-        Client::new(&format!("http://{}", self.address), "PA_ODD", "secret", patience()).expect("an address")
+        Client::new(&self.url(), "PA_ODD", "secret", patience()).expect("an address")
     }
 
-    fn asked(&self) -> Vec<String> {
+    pub fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("the notes").clone()
     }
 
@@ -231,16 +235,16 @@ fn target(stream: &mut TcpStream) -> Option<String> {
     head.split(' ').nth(1).map(str::to_owned)
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> String {
+pub fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
 }
 
-fn parameter(target: &str, name: &str) -> Option<usize> {
+pub fn parameter(target: &str, name: &str) -> Option<usize> {
     let query = target.split_once('?')?.1;
     query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}="))?.parse().ok())
 }
 
-fn page(numbers: &[u64], target: &str, total: usize) -> String {
+pub fn page(numbers: &[u64], target: &str, total: usize) -> String {
     let (page, per_page) = (parameter(target, "page").expect("a page"), parameter(target, "per_page").expect("a size"));
     let rows: Vec<String> = numbers
         .iter()
@@ -253,11 +257,11 @@ fn page(numbers: &[u64], target: &str, total: usize) -> String {
 }
 
 /// A server that has nothing wrong with it.
-fn good(numbers: &[u64], target: &str) -> String {
+pub fn good(numbers: &[u64], target: &str) -> String {
     answer("200 OK", "", &page(numbers, target, numbers.len()))
 }
 
-fn some(count: u64) -> Vec<u64> {
+pub fn some(count: u64) -> Vec<u64> {
     (0..count).map(|at| 912_271_264_000 + at).collect()
 }
 

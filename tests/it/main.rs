@@ -28,3 +28,4 @@ mod people;
 mod replica;
 mod soak;
 mod store;
+mod sync;
