@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -44,7 +44,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    pub fn new(url: &str, auth_id: &str, token_file: &PathBuf, attempts: u32) -> Result<Upstream, CliError> {
+    pub fn new(url: &str, auth_id: &str, token_file: &Path, attempts: u32) -> Result<Upstream, CliError> {
         let patience = Patience { attempts, ..Patience::default() };
         let client = Client::new(url, auth_id, &token(token_file)?, patience);
         let client = client.map_err(|error| match error {

@@ -29,12 +29,12 @@ use crate::checks::MOVED_SECONDS;
 use crate::domain::change::Edit;
 use crate::domain::setting::{Moved, Run, Unnamed, Way};
 use crate::domain::{
-    Account, AccountId, ApplicationId, Choice, E164, EntityChange, Mirror, Money, NumberChange, PartnerId, Setting,
-    Time, TrunkId, Verb,
+    Account, AccountId, ApplicationId, Choice, E164, EntityChange, Mirror, Money, NumberChange, PartnerId, Record,
+    Setting, Time, TrunkId, Verb,
 };
 use crate::inventory::Snapshot;
 use crate::store::{Document, Holding, Target, Transaction};
-use look::{Refusal, Row};
+use look::Refusal;
 
 pub use look::{Look, Reading, Said, Told, ToldAccount};
 
@@ -219,8 +219,8 @@ struct Differences {
     accounts: Vec<AccountId>,
     applications: Vec<ApplicationId>,
     trunks: Vec<TrunkId>,
-    /// In order, with the row that upstream has.
-    numbers: Vec<(E164, Option<Row>)>,
+    /// In order, with the place of upstream's row.
+    numbers: Vec<(E164, Option<u32>)>,
     /// How many of these upstream does not have.
     gone: u64,
 }
@@ -228,16 +228,16 @@ struct Differences {
 impl Differences {
     fn of(look: &Look, snapshot: &Snapshot, options: &Options, at: Time) -> Differences {
         let (mut numbers, mut gone) = (Vec::new(), 0);
-        let mut rows = look.rows.iter().peekable();
+        let mut rows = (0..).zip(&look.rows).peekable();
         for have in snapshot.iter(at) {
-            while let Some(row) = rows.next_if(|row| row.number < have.number()) {
-                numbers.push((row.number, Some(*row)));
+            while let Some((place, row)) = rows.next_if(|(_, row)| row.number < have.number()) {
+                numbers.push((row.number, Some(place)));
             }
-            match rows.next_if(|row| row.number == have.number()) {
-                Some(row) => {
+            match rows.next_if(|(_, row)| row.number == have.number()) {
+                Some((place, row)) => {
                     let current = have.record().as_of(at);
                     if look.settle(row, Some(&current), options.cost, at) != Ok(current) {
-                        numbers.push((row.number, Some(*row)));
+                        numbers.push((row.number, Some(place)));
                     }
                 }
                 None => {
@@ -246,7 +246,7 @@ impl Differences {
                 }
             }
         }
-        numbers.extend(rows.map(|row| (row.number, Some(*row))));
+        numbers.extend(rows.map(|(place, row)| (row.number, Some(place))));
 
         let named = look.accounts.iter().filter(|(id, told)| {
             let before = snapshot.accounts.get(id.as_str());
@@ -285,6 +285,8 @@ struct Writing<'a, 't> {
     cancel: &'a AtomicBool,
     at: Time,
     report: Report,
+    /// What looks at this original said before, if there were any.
+    mirror: Option<Mirror>,
     /// What came and what went, with who holds or held it.
     came: Vec<(E164, Option<AccountId>)>,
     went: Vec<(E164, Option<AccountId>)>,
@@ -311,10 +313,14 @@ impl<'a, 't> Writing<'a, 't> {
             errors: Vec::new(),
             version: None,
         };
-        Writing { transaction, look, options, cancel, at, report, came: Vec::new(), went: Vec::new() }
+        let (came, went) = Default::default();
+        Writing { transaction, look, options, cancel, at, report, mirror: None, came, went }
     }
 
     fn all(mut self, differences: &Differences) -> Result<Report, ServiceError> {
+        let before = self.transaction.setting(MIRROR)?;
+        self.mirror = before.as_ref().and_then(live).filter(|mirror| self.options.is_place_of(mirror)).cloned();
+        self.report.first = self.mirror.is_none();
         self.entities(differences)?;
         let mut left = &differences.numbers[..];
         while !left.is_empty() {
@@ -378,11 +384,12 @@ impl<'a, 't> Writing<'a, 't> {
     }
 
     /// Compares and writes some numbers, sorted.
-    fn numbers(&mut self, wanted: &[(E164, Option<Row>)]) -> Result<(), ServiceError> {
+    fn numbers(&mut self, wanted: &[(E164, Option<u32>)]) -> Result<(), ServiceError> {
         let numbers: Vec<E164> = wanted.iter().map(|(number, _)| *number).collect();
         let holdings = self.transaction.numbers(&numbers)?;
         let mut changes = Vec::new();
-        for (&(number, row), holding) in wanted.iter().zip(holdings) {
+        for (&(number, place), holding) in wanted.iter().zip(holdings) {
+            let row = place.map(|place| &self.look.rows[place as usize]);
             let before = match holding {
                 Holding::Free => None,
                 Holding::Ours { record, .. } => Some(record),
@@ -393,13 +400,14 @@ impl<'a, 't> Writing<'a, 't> {
             };
             let Some(row) = row else {
                 if let Some(before) = before {
-                    self.went.push((number, before.holder().cloned()));
+                    self.report.went += 1;
+                    self.note(Way::Vanished, number, &before);
                     changes.push(NumberChange { number, before: Some(before), after: None });
                 }
                 continue;
             };
             let current = before.as_ref().map(|before| before.as_of(self.at));
-            let after = match self.look.settle(&row, current.as_ref(), self.options.cost, self.at) {
+            let after = match self.look.settle(row, current.as_ref(), self.options.cost, self.at) {
                 Ok(after) => after,
                 Err(refusal) => {
                     self.refuse(number, Some(refusal));
@@ -407,7 +415,10 @@ impl<'a, 't> Writing<'a, 't> {
                 }
             };
             match &current {
-                None => self.came.push((number, after.holder().cloned())),
+                None => {
+                    self.report.came += 1;
+                    self.note(Way::Appeared, number, &after);
+                }
                 Some(current) if *current == after => continue,
                 Some(_) => self.report.changed += 1,
             }
@@ -417,6 +428,14 @@ impl<'a, 't> Writing<'a, 't> {
             self.transaction.put_numbers(&changes)?;
         }
         Ok(())
+    }
+
+    fn note(&mut self, way: Way, number: E164, record: &Record) {
+        // Against no look before, nothing has moved.
+        if self.mirror.is_some() {
+            let moved = if way == Way::Vanished { &mut self.went } else { &mut self.came };
+            moved.push((number, record.holder().cloned()));
+        }
     }
 
     fn refuse(&mut self, number: E164, refusal: Option<Refusal>) {
@@ -429,18 +448,12 @@ impl<'a, 't> Writing<'a, 't> {
 
     /// Notes what came and went, and at the first look what is mirrored.
     fn setting(&mut self) -> Result<(), ServiceError> {
-        (self.report.came, self.report.went) = (self.came.len() as u64, self.went.len() as u64);
-        let before = self.transaction.setting(MIRROR)?;
-        let same = before.as_ref().and_then(live).filter(|mirror| self.options.is_place_of(mirror));
-        self.report.first = same.is_none();
-        if !self.report.first && !self.report.differs() {
+        if self.mirror.is_some() && !self.report.differs() {
             return Ok(());
         }
-        let (moved, unnamed) = match same {
-            // Against no look before, nothing has moved.
-            None => (Vec::new(), Vec::new()),
-            Some(mirror) => moved(mirror, &self.came, &self.went, self.at),
-        };
+        let before = self.transaction.setting(MIRROR)?;
+        let moved = self.mirror.as_ref().map(|mirror| moved(mirror, &self.came, &self.went, self.at));
+        let (moved, unnamed) = moved.unwrap_or_default();
         let (url, auth_id) = (self.options.url.clone(), self.options.auth_id.clone());
         let after = Setting {
             id: MIRROR.into(),
