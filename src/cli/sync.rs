@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::output::Bar;
 use super::upstream::Upstream;
 use super::{CliError, Global, OfPartner, Outcome, output};
 use crate::domain::{Currency, Money, Time};
 use crate::http::checks::span;
+use crate::service::import::{Progress, Watch};
 use crate::service::mirror::{MirrorError, Options, REFUSED_MAX, Report};
 use crate::service::{Service, ServiceError};
 use crate::store::Open;
@@ -79,7 +81,7 @@ fn parse_percent(text: &str) -> Result<u64, String> {
 impl Sync {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let options = self.options()?;
-        let upstream = Upstream::new(&self.from, &self.auth_id, &self.token_file, self.attempts)?;
+        self.upstream()?;
         let service = global.service(Open::Existing)?.dry_run(self.dry_run);
         let cancel = output::interrupt()?;
         service.mirror_check(&self.of.partner, &options).map_err(|error| match error {
@@ -90,9 +92,9 @@ impl Sync {
             error => error.into(),
         })?;
         match self.every {
-            Some(every) => self.repeat(global, every, &upstream, &service, &options, cancel),
+            Some(every) => self.repeat(global, every, &service, &options, cancel),
             None => {
-                let report = self.look(&upstream, &service, &options, cancel)?;
+                let report = self.look(&service, &options, cancel)?;
                 for refused in &report.errors {
                     output::note(&format!("{}: {}", refused.number, refused.reason));
                 }
@@ -126,15 +128,21 @@ impl Sync {
         })
     }
 
-    fn look(
-        &self,
-        upstream: &Upstream,
-        service: &Service,
-        options: &Options,
-        cancel: &AtomicBool,
-    ) -> Result<Report, CliError> {
-        let look = upstream.look(cancel)?;
-        Ok(service.mirror(&self.of.partner, &look, options, cancel)?)
+    fn look(&self, service: &Service, options: &Options, cancel: &AtomicBool) -> Result<Report, CliError> {
+        let look = self.upstream()?.look(cancel)?;
+        let bar = Bar::new(Some(0), "numbers");
+        let progress = |progress: Progress| match progress {
+            Progress::Reading { .. } => {}
+            Progress::Writing { numbers, total } => bar.set("writing", numbers, Some(total)),
+        };
+        let report = service.mirror(&self.of.partner, &look, options, &Watch { progress: &progress, cancel });
+        bar.finish();
+        Ok(report?)
+    }
+
+    /// Made for each look, so that a token that was replaced is used.
+    fn upstream(&self) -> Result<Upstream, CliError> {
+        Upstream::new(&self.from, &self.auth_id, &self.token_file, self.attempts)
     }
 
     /// Looks until it is told to stop, whatever happens upstream.
@@ -142,7 +150,6 @@ impl Sync {
         &self,
         global: &Global,
         every: Duration,
-        upstream: &Upstream,
         service: &Service,
         options: &Options,
         cancel: &AtomicBool,
@@ -150,7 +157,7 @@ impl Sync {
         let first = every.min(WAIT_FIRST);
         let mut failed = first;
         loop {
-            let wait = match self.look(upstream, service, options, cancel) {
+            let wait = match self.look(service, options, cancel) {
                 Ok(report) => {
                     self.show(global, &report)?;
                     failed = first;

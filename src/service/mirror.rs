@@ -20,10 +20,11 @@ mod look;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
+use super::import::{Progress, Watch};
 use super::{Service, ServiceError, desk};
 use crate::checks::MOVED_SECONDS;
 use crate::domain::change::Edit;
@@ -48,6 +49,7 @@ pub const REFUSED_MAX: usize = 100;
 /// How often a comparison is done again because another writer was faster. The
 /// last one is kept all the same; what it missed has its turn at the next look.
 const ATTEMPTS: u32 = 5;
+
 /// Where the original is, and how far it is believed.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -178,7 +180,7 @@ impl Service {
         partner: &PartnerId,
         look: &Look,
         options: &Options,
-        cancel: &AtomicBool,
+        watch: &Watch<'_>,
     ) -> Result<Report, MirrorError> {
         for attempt in 1.. {
             let snapshot = self.snapshot(partner, true)?;
@@ -191,7 +193,7 @@ impl Service {
                 if !insist && transaction.version() != snapshot.version + 1 {
                     return Err(ServiceError::Behind);
                 }
-                let report = Writing::new(transaction, look, options, cancel).all(&differences)?;
+                let report = Writing::new(transaction, look, options, watch).all(&differences)?;
                 if self.dry_run {
                     tried = Some(report);
                     return Err(ServiceError::DryRun);
@@ -282,7 +284,7 @@ struct Writing<'a, 't> {
     transaction: &'t mut dyn Transaction,
     look: &'a Look,
     options: &'a Options,
-    cancel: &'a AtomicBool,
+    watch: &'a Watch<'a>,
     at: Time,
     report: Report,
     /// What looks at this original said before, if there were any.
@@ -297,7 +299,7 @@ impl<'a, 't> Writing<'a, 't> {
         transaction: &'t mut dyn Transaction,
         look: &'a Look,
         options: &'a Options,
-        cancel: &'a AtomicBool,
+        watch: &'a Watch<'a>,
     ) -> Writing<'a, 't> {
         let at = transaction.at();
         let report = Report {
@@ -314,7 +316,7 @@ impl<'a, 't> Writing<'a, 't> {
             version: None,
         };
         let (came, went) = Default::default();
-        Writing { transaction, look, options, cancel, at, report, mirror: None, came, went }
+        Writing { transaction, look, options, watch, at, report, mirror: None, came, went }
     }
 
     fn all(mut self, differences: &Differences) -> Result<Report, ServiceError> {
@@ -324,22 +326,24 @@ impl<'a, 't> Writing<'a, 't> {
         self.entities(differences)?;
         let mut left = &differences.numbers[..];
         while !left.is_empty() {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(ServiceError::Abandoned);
-            }
+            self.go_on()?;
             let (now, later) = left.split_at(desk::step(left, |(number, _)| *number));
             self.numbers(now)?;
             left = later;
+            let total = differences.numbers.len() as u64;
+            (self.watch.progress)(Progress::Writing { numbers: total - left.len() as u64, total });
         }
         self.setting()?;
         let said = json!({ "looked_at": self.at, "numbers": self.report.numbers, "refused": self.report.refused });
         let document = Document { id: MIRROR.to_owned(), due: None, body: said.to_string() };
         self.transaction.put_document(MIRROR, &document)?;
         // The last chance: from here on it is written.
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(ServiceError::Abandoned);
-        }
+        self.go_on()?;
         Ok(self.report)
+    }
+
+    fn go_on(&self) -> Result<(), ServiceError> {
+        if self.watch.cancel.load(Ordering::Relaxed) { Err(ServiceError::Abandoned) } else { Ok(()) }
     }
 
     fn entities(&mut self, differences: &Differences) -> Result<(), ServiceError> {

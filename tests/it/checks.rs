@@ -144,6 +144,72 @@ fn since_when_an_account_has_no_number_is_in_the_log() {
     assert_eq!(again["data"][0]["since"], since);
 }
 
+#[test]
+fn what_moved_in_a_mirror_is_found_for_two_weeks() {
+    use rollcall::domain::change::Edit;
+    use rollcall::domain::setting::{Moved, Run, Unnamed, Way};
+    use rollcall::domain::{Choice, EntityChange, Mirror, Setting, Verb};
+    let database = fixture::Database::new();
+    let store = database.open();
+    let key = fixture::new_partner(&*store, "PA_1");
+    fixture::put_account(&*store, key, "MA_1");
+    let numbers: Vec<_> = (0..3).map(|at| fixture::created(4_930_000_000 + at, fixture::held("MA_1"))).collect();
+    fixture::put(&*store, key, &numbers);
+    let at = fixture::time(fixture::NOW);
+    let of = |way, first, count| Moved {
+        way,
+        at,
+        account: Some("MA_1".parse().expect("an id")),
+        runs: vec![Run { first: fixture::number(first), count }],
+    };
+    let mirror = Mirror {
+        url: "http://a".into(),
+        auth_id: "PA_UP".into(),
+        looked_at: at,
+        // One is there that went, and one is gone that came.
+        moved: vec![of(Way::Vanished, 4_930_000_002, 3), of(Way::Appeared, 4_930_000_001, 3)],
+        unnamed: vec![Unnamed { way: Way::Vanished, at, count: 7 }],
+    };
+    let setting = |removed_at| Setting {
+        id: "mirror".into(),
+        created_at: at,
+        removed_at,
+        choice: Choice::Mirror(mirror.clone()),
+    };
+    let put = |setting: Setting| {
+        let change = EntityChange::Setting(Edit::created(setting));
+        let draft = fixture::draft(|transaction| Ok(transaction.put_entity(change.clone())?));
+        store.write(rollcall::store::Target::Partner(key), fixture::entry(Verb::Sync), draft).expect("written");
+    };
+    let find = |account: Option<&str>, seconds: i64| -> Vec<String> {
+        let load = Load { only: None, numbers: true };
+        let snapshot = replica::load(&*store, load).expect("loads").remove(&key).expect("it");
+        let checks = vec![Check::Vanished, Check::Appeared];
+        let account = account.map(|id| id.parse().expect("an id"));
+        let found = checks::run(&snapshot, &Options { checks, account, ..Options::default() }, at.plus(seconds));
+        let text = |finding: &checks::Finding| match (finding.number, finding.evidence.first()) {
+            (Some(number), _) => format!("{} {number}", finding.check),
+            (None, evidence) => format!("{} {evidence:?}", finding.check),
+        };
+        found.iter().map(text).collect()
+    };
+    put(setting(None));
+    let all = [
+        "vanished Some((\"numbers\", \"7\"))",
+        "vanished +4930000003",
+        "vanished +4930000004",
+        "appeared +4930000001",
+        "appeared +4930000002",
+    ];
+    assert_eq!(find(None, 0), all);
+    assert_eq!(find(None, checks::MOVED_SECONDS - 1), all, "the last second");
+    assert_eq!(find(None, checks::MOVED_SECONDS), [""; 0]);
+    assert_eq!(find(Some("MA_1"), 0), all[1..]);
+    assert_eq!(find(Some("MA_2"), 0), [""; 0]);
+    put(setting(Some(at)));
+    assert_eq!(find(None, 0), [""; 0]);
+}
+
 /// The sample with a key that may write.
 fn managed() -> (Server, Key) {
     let database = Database::sample();

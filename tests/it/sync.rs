@@ -266,8 +266,14 @@ fn every_kind_of_row_is_mirrored_in_either_dialect() {
 #[test]
 fn what_upstream_says_of_an_account_holds() {
     let (server, key) = upstream(ROWS, &[]);
+    std::thread::sleep(Duration::from_millis(1_100));
     let mirror = Mirror::new();
+    // One that was there before, and is as old as upstream says.
+    mirror.database.run(&["account", "create", "--partner", "PA_M", "--auth-id", "MA_1", "--name", "Early"]).done();
     mirror.look(&server.url(), &key, &[]);
+    let told = server.get(ACCOUNTS).auth(&key).check(200).json();
+    let created = mirror.snapshot().accounts.get("MA_1").expect("it").created_at;
+    assert_eq!(told["data"][0]["created_at"], created.to_string());
     // Changed here: put back. Archived there: archived.
     mirror.database.run(&["account", "rename", "--auth-id", "MA_1", "--partner", "PA_M", "--name", "Ours"]).done();
     mirror.database.import("PA_M", "number,account_auth_id,monthly_cost\n+912271264001,MA_1,9.99\n");

@@ -321,3 +321,35 @@ impl Route {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_wire_calls_suspended_is_paused_or_has_ended() {
+        use State::{Active, Suspended};
+        let now = Time::new(1_770_000_000).expect("a time");
+        let cases = [
+            // (status, the end in seconds from now, what it was, what it is)
+            (Status::Active, None, None, Active),
+            (Status::Active, Some(10), Some(Suspended), Active),
+            (Status::Suspended, None, None, Suspended),
+            (Status::Suspended, None, Some(Active), Suspended),
+            (Status::Suspended, Some(86_400), Some(Active), Suspended),
+            // Ended, now or by a clock that is a little ahead.
+            (Status::Suspended, Some(0), None, Active),
+            (Status::Suspended, Some(-86_400), Some(Active), Active),
+            (Status::Suspended, Some(SKEW_SECONDS), None, Active),
+            (Status::Suspended, Some(SKEW_SECONDS + 1), None, Suspended),
+            // Paused, and ended since: it says the same, so it is the same.
+            (Status::Suspended, Some(-1), Some(Suspended), Suspended),
+            // Ended while the pages came.
+            (Status::Active, Some(-1), Some(Active), Active),
+        ];
+        for (status, ends, kept, expected) in cases {
+            let found = held_state(status, ends.map(|seconds| now.plus(seconds)), kept, now);
+            assert_eq!(found, expected, "{status:?} {ends:?} {kept:?}");
+        }
+    }
+}
