@@ -8,14 +8,18 @@
 //! Deliberately absent: rules about numbers, SQL, anything from another site.
 
 mod gate;
+mod keys;
 pub mod line;
 mod me;
 mod number;
 mod numbers;
 mod overview;
 mod page;
+mod platform;
+mod settings;
 mod show;
 mod sign_in;
+mod users;
 mod verbs;
 
 use std::collections::HashMap;
@@ -81,7 +85,18 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/me/totp", post(me::totp))
         .route("/console/me/totp/remove", post(me::totp_remove))
         .route("/console/me/sessions/end", post(me::sessions_end))
+        .route("/console/platform", get(platform::page).post(platform::create))
+        .route("/console/administrators", get(users::administrators).post(users::administrator_create))
+        .route("/console/administrators/{id}", post(users::administrator_edit))
+        .route("/console/platform/{partner}/{verb}", post(platform::suspend))
         .route("/console/p/{partner}", get(overview::page))
+        .route("/console/p/{partner}/keys", get(keys::list).post(keys::create))
+        .route("/console/p/{partner}/keys/{id}/rotate", post(keys::rotate))
+        .route("/console/p/{partner}/keys/{id}/revoke", post(keys::revoke))
+        .route("/console/p/{partner}/users", get(users::list).post(users::create))
+        .route("/console/p/{partner}/users/{id}", post(users::edit))
+        .route("/console/p/{partner}/settings", get(settings::page))
+        .route("/console/p/{partner}/settings/quarantine", post(settings::quarantine))
         .route("/console/p/{partner}/numbers", get(numbers::list))
         .route("/console/p/{partner}/numbers/{number}", get(number::page))
         .route("/console/p/{partner}/numbers/{number}/{verb}", post(number::act))

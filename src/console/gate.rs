@@ -84,6 +84,10 @@ impl Person {
         &self.session.user
     }
 
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
     pub fn role(&self) -> Role {
         self.session.user.role
     }

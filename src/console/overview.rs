@@ -77,6 +77,10 @@ impl Tally {
         }
     }
 
+    pub fn findings(&self) -> u64 {
+        self.checks.values().sum()
+    }
+
     pub fn is_of(&self, snapshot: &Snapshot, now: Time) -> bool {
         self.version == snapshot.version && (0..KEPT_SECONDS).contains(&(now.seconds() - self.at.seconds()))
     }

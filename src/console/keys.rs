@@ -1,0 +1,207 @@
+//! A partner's keys: made, rotated, revoked, and when each was last used.
+//!
+//! A token is on the page that made it, and nowhere else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{Request, StatusCode};
+use ipnet::IpNet;
+
+use super::gate::{Form, Needs, Visit};
+use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
+use super::sign_in::blocking;
+use super::{Console, verbs};
+use crate::domain::{Dialect, Key, KeyId, Scope, Time, entity};
+use crate::service::{NewKey, ServiceError, Token};
+use crate::wire::html::escape;
+
+/// For how long a rotated key goes on, in seconds.
+const OVERLAP: i64 = 86_400;
+
+struct Row {
+    id: String,
+    name: String,
+    scopes: String,
+    networks: String,
+    dialect: &'static str,
+    state: String,
+    used: String,
+    live: bool,
+}
+
+struct Made {
+    name: String,
+    token: String,
+    /// Until when the key that it replaces goes on.
+    until: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "keys.html")]
+struct Keys<'a> {
+    frame: Frame,
+    keys: Vec<Row>,
+    made: Option<Made>,
+    name: &'a str,
+}
+
+/// GET /console/p/{partner}/keys
+pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    visit.need(Needs::Owner)?;
+    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let mut frame = visit.frame("Keys", "keys").with(notice);
+    // A key that is revoked stays so.
+    if let Some(notice) = &mut frame.notice {
+        notice.undo = None;
+    }
+    render(visit, frame, None, "").await
+}
+
+/// POST /console/p/{partner}/keys
+pub async fn create(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
+    let new = match read(&visit, &form) {
+        Ok(new) => new,
+        Err(error) => {
+            let frame = visit.frame("Keys", "keys").failed(error);
+            return render(visit, frame, None, form.get("name")).await;
+        }
+    };
+    let id = visit.snapshot.partner.auth_id.clone();
+    let made = visit.act("key.create", move |service, _| service.key_create(&id, new)).await;
+    finish(&console, visit, made.map(|done| (done.value, None))).await
+}
+
+/// POST /console/p/{partner}/keys/{id}/rotate
+pub async fn rotate(
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, _) = Visit::post(&console, request, &partner, Needs::Owner).await?;
+    let id: KeyId = id.parse().map_err(|_| Trouble::NotFound)?;
+    let partner = visit.snapshot.partner.auth_id.clone();
+    let made = visit.act("key.rotate", move |service, _| service.key_rotate(&partner, &id, OVERLAP)).await;
+    let until = visit.clock.time(visit.clock.now.plus(OVERLAP));
+    finish(&console, visit, made.map(|done| (done.value, Some(until)))).await
+}
+
+/// POST /console/p/{partner}/keys/{id}/revoke
+pub async fn revoke(
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, _) = Visit::post(&console, request, &partner, Needs::Owner).await?;
+    let id: KeyId = id.parse().map_err(|_| Trouble::NotFound)?;
+    let partner = visit.snapshot.partner.auth_id.clone();
+    match visit.act("key.revoke", move |service, _| service.key_revoke(&partner, &id)).await {
+        Ok(revoked) => {
+            follow(&console).await?;
+            done(&format!("{}/keys", visit.base), revoked.version)
+        }
+        Err(ServiceError::NoKey { .. }) => Err(Trouble::NotFound),
+        Err(error) => {
+            let frame = visit.frame("Keys", "keys").failed(mendable(error)?);
+            render(visit, frame, None, "").await
+        }
+    }
+}
+
+/// The page with a token that was made, once.
+async fn finish(
+    console: &Arc<Console>,
+    visit: Visit,
+    made: Result<((Key, Token), Option<String>), ServiceError>,
+) -> Answer {
+    match made {
+        Ok(((key, token), until)) => {
+            follow(console).await?;
+            let made = Made { name: key.name.to_string(), token: token.reveal().to_owned(), until };
+            let frame = visit.frame("Keys", "keys");
+            render(visit, frame, Some(made), "").await
+        }
+        Err(ServiceError::NoKey { .. }) => Err(Trouble::NotFound),
+        Err(error) => {
+            let frame = visit.frame("Keys", "keys").failed(mendable(error)?);
+            render(visit, frame, None, "").await
+        }
+    }
+}
+
+/// Brings what was just written into this node's memory.
+pub async fn follow(console: &Arc<Console>) -> Result<(), Trouble> {
+    let replica = console.app.replica.clone();
+    blocking(move || replica.follow()).await
+}
+
+fn read(visit: &Visit, form: &Form) -> Result<NewKey, String> {
+    let name = entity::name(form.get("name")).ok_or("say in at most 200 characters what the key is for")?;
+    let scope = Scope::parse(form.get("scope")).ok_or("say what the key may do")?;
+    let dialect = Dialect::parse(form.get("dialect")).unwrap_or_default();
+    let expires_at = match form.given("expires") {
+        Some(day) => Some(verbs::last_second(day, &visit.clock).ok_or("the last day is a day such as 2027-03-01")?),
+        None => None,
+    };
+    if expires_at.is_some_and(|end| end <= visit.clock.now) {
+        return Err("the last day is over; choose a later one".to_owned());
+    }
+    let words = form.get("networks").split([',', ' ']).filter(|word| !word.is_empty());
+    let networks = words.map(|word| {
+        let network = word.parse::<IpNet>().map(|network| network.trunc());
+        let network = network.or_else(|_| word.parse::<std::net::IpAddr>().map(IpNet::from));
+        network.map_err(|_| format!("{word} is no network such as 192.0.2.0/24"))
+    });
+    Ok(NewKey { name, scopes: vec![scope], expires_at, networks: networks.collect::<Result<_, _>>()?, dialect })
+}
+
+async fn render(visit: Visit, frame: Frame, made: Option<Made>, name: &str) -> Answer {
+    let store = visit.console.app.replica.store().clone();
+    let key = visit.snapshot.key;
+    let uses = blocking(move || store.key_uses()).await?.map_err(ServiceError::from)?;
+    let uses: HashMap<KeyId, Time> =
+        uses.into_iter().filter(|(partner, _, _)| *partner == key).map(|(_, id, at)| (id, at)).collect();
+    // As it is after what was just done.
+    let snapshot = visit.console.app.replica.snapshot(key).unwrap_or_else(|| visit.snapshot.clone());
+    let clock = &visit.clock;
+    let mut keys: Vec<&Key> = snapshot.keys.iter().collect();
+    // Those that open something first, newest first.
+    keys.sort_by_key(|key| (!key.live(clock.now), std::cmp::Reverse(key.created_at)));
+    let rows = keys.into_iter().map(|key| {
+        let networks: Vec<String> = key.networks.iter().map(ToString::to_string).collect();
+        let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+        let state = match (key.revoked_at, key.expires_at) {
+            (Some(at), _) => format!("<span class=\"mark plain\">revoked</span> {}", clock.day(at)),
+            (None, Some(end)) if end <= clock.now => {
+                format!("<span class=\"mark plain\">over</span> {}", clock.day(end))
+            }
+            (None, Some(end)) => format!("<span class=\"mark good\">live</span> until {}", clock.time(end)),
+            (None, None) => "<span class=\"mark good\">live</span>".to_owned(),
+        };
+        let used = uses
+            .get(&key.id)
+            .map_or("never".to_owned(), |at| format!("<span title=\"{at}\">{}</span>", escape(&clock.distance(*at))));
+        Row {
+            id: key.id.to_string(),
+            name: key.name.to_string(),
+            scopes: scopes.join(", "),
+            networks: if networks.is_empty() { "anywhere".to_owned() } else { networks.join(", ") },
+            dialect: key.dialect.as_str(),
+            state,
+            used,
+            live: key.live(clock.now),
+        }
+    });
+    let keys = rows.collect();
+    let status = if frame.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    html_as(status, &Keys { frame, keys, made, name })
+}

@@ -1,0 +1,126 @@
+//! All partners, for the platform's administrators: created, suspended, and
+//! how each is.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{Request, StatusCode};
+
+use super::gate::{Form, Person, segment};
+use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
+use super::sign_in::blocking;
+use super::users::administrator;
+use super::{Console, PREFIX, show};
+use crate::domain::{PartnerId, entity};
+use crate::service::ServiceError;
+
+struct Row {
+    id: String,
+    path: String,
+    name: String,
+    numbers: String,
+    customers: String,
+    findings: String,
+    state: &'static str,
+    suspended: bool,
+}
+
+#[derive(Template)]
+#[template(path = "platform.html")]
+struct Platform<'a> {
+    frame: Frame,
+    partners: Vec<Row>,
+    name: &'a str,
+    id: &'a str,
+}
+
+/// GET /console/platform
+pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let person = administrator(&console, &request)?;
+    render(person, None, &Form::default()).await
+}
+
+/// POST /console/platform
+pub async fn create(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+    let person = administrator(&console, &request)?;
+    let form = Form::read(request).await?;
+    let (Ok(id), Some(name)) = (form.get("id").parse::<PartnerId>(), entity::name(form.get("name"))) else {
+        let error = "a partner needs a name, and an auth id without spaces".to_owned();
+        return render(person, Some(error), &form).await;
+    };
+    let (service, replica, path) = (person.service(), console.app.replica.clone(), segment(id.as_str()));
+    let made = blocking(move || {
+        let made = service.partner_create(id, name);
+        replica.follow();
+        made
+    });
+    match made.await? {
+        Ok(_) => {
+            person.audit(None, "partner.create", None);
+            redirect(&format!("{PREFIX}/p/{path}"))
+        }
+        Err(error) => {
+            person.audit(None, "partner.create", Some(&error.to_string()));
+            render(person, Some(mendable(error)?), &form).await
+        }
+    }
+}
+
+/// POST /console/platform/{partner}/suspend and …/resume
+pub async fn suspend(
+    State(console): State<Arc<Console>>,
+    Path((partner, verb)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let person = administrator(&console, &request)?;
+    Form::read(request).await?;
+    let suspend = match verb.as_str() {
+        "suspend" => true,
+        "resume" => false,
+        _ => return Err(Trouble::NotFound),
+    };
+    let id: PartnerId = partner.parse().map_err(|_| Trouble::NotFound)?;
+    let (service, replica) = (person.service(), console.app.replica.clone());
+    let done = blocking(move || {
+        let done = service.partner_suspend(&id, suspend);
+        replica.follow();
+        done
+    });
+    match done.await? {
+        Ok(_) => redirect(&format!("{PREFIX}/platform")),
+        Err(ServiceError::NoPartner { .. }) => Err(Trouble::NotFound),
+        Err(error) => render(person, Some(mendable(error)?), &Form::default()).await,
+    }
+}
+
+async fn render(person: Person, error: Option<String>, form: &Form) -> Answer {
+    let (console, now) = (person.console.clone(), person.clock.now);
+    let partners = blocking(move || {
+        let row = |node: Arc<crate::service::replica::Node>| {
+            let snapshot = node.snapshot();
+            let tally = console.tally(&snapshot, now);
+            let suspended = snapshot.partner.suspended_at.is_some();
+            Row {
+                id: snapshot.partner.auth_id.to_string(),
+                path: segment(snapshot.partner.auth_id.as_str()),
+                name: snapshot.partner.name.to_string(),
+                numbers: show::thousands(tally.tabs[0]),
+                customers: show::thousands(snapshot.accounts.len() as u64),
+                findings: show::thousands(tally.findings()),
+                state: match suspended {
+                    true => "<span class=\"mark critical\">suspended</span>",
+                    false => "<span class=\"mark good\">active</span>",
+                },
+                suspended,
+            }
+        };
+        console.app.replica.nodes().into_iter().map(row).collect::<Vec<_>>()
+    });
+    let partners = partners.await?;
+    let mut frame = person.frame("Platform", "platform");
+    let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    frame.error = error;
+    html_as(status, &Platform { frame, partners, name: form.get("name"), id: form.get("id") })
+}

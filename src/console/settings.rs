@@ -1,0 +1,107 @@
+//! What an owner chooses for all of a partner's numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{Request, StatusCode};
+
+use super::Console;
+use super::gate::{Form, Needs, Visit};
+use super::page::{Answer, Frame, done, html_as, mendable};
+use crate::domain::action::Quarantine;
+use crate::domain::{Country, Setting, setting};
+
+/// The longest quarantine, in days.
+const DAYS_MAX: u32 = 3_650;
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+struct Settings {
+    frame: Frame,
+    days: String,
+    countries: String,
+    chosen: bool,
+    default: String,
+}
+
+/// GET /console/p/{partner}/settings
+pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    visit.need(Needs::Owner)?;
+    let mut notice = visit.notice(request.uri().query().unwrap_or_default());
+    if let Some(notice) = &mut notice {
+        notice.undo = None;
+    }
+    let frame = visit.frame("Settings", "settings").with(notice);
+    render(&visit, frame, None)
+}
+
+/// POST /console/p/{partner}/settings/quarantine
+pub async fn quarantine(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
+    let chosen = match (form.has("reset"), read(&form)) {
+        (true, _) => None,
+        (false, Ok(chosen)) => Some(chosen),
+        (false, Err(error)) => {
+            let frame = visit.frame("Settings", "settings").failed(error);
+            return render(&visit, frame, Some(&form));
+        }
+    };
+    let act = visit.act("settings.quarantine", move |service, key| service.quarantine_choose(key, chosen.as_ref()));
+    match act.await {
+        Ok(changed) => {
+            super::keys::follow(&console).await?;
+            done(&format!("{}/settings", visit.base), changed.version)
+        }
+        Err(error) => {
+            let frame = visit.frame("Settings", "settings").failed(mendable(error)?);
+            render(&visit, frame, Some(&form))
+        }
+    }
+}
+
+fn read(form: &Form) -> Result<Quarantine, String> {
+    let days = |text: &str| text.parse::<u32>().ok().filter(|&days| days <= DAYS_MAX);
+    let default_days = days(form.get("days")).ok_or(format!("days is a whole number up to {DAYS_MAX}"))?;
+    let mut countries: BTreeMap<Country, u32> = BTreeMap::new();
+    for word in form.get("countries").split([',', ' ']).filter(|word| !word.is_empty()) {
+        let pair = word.split_once('=').and_then(|(country, text)| {
+            let country: Country = country.trim().to_ascii_uppercase().parse().ok()?;
+            Some((country, days(text.trim())?))
+        });
+        let (country, days) = pair.ok_or(format!("{word} is not a country and its days, such as IN=180"))?;
+        countries.insert(country, days);
+    }
+    Ok(Quarantine { default_days, countries })
+}
+
+fn render(visit: &Visit, frame: Frame, form: Option<&Form>) -> Answer {
+    let chosen = visit.snapshot.settings.get(setting::QUARANTINE).and_then(Setting::quarantine);
+    let server = visit.console.app.service.quarantine_default();
+    let now = chosen.unwrap_or(server);
+    let list = |of: &Quarantine| {
+        let pairs: Vec<String> =
+            of.countries.iter().map(|(country, days)| format!("{}={days}", country.code())).collect();
+        pairs.join(", ")
+    };
+    let default = match server.countries.is_empty() {
+        true => format!("{} days", server.default_days),
+        false => format!("{} days, {}", server.default_days, list(server)),
+    };
+    let status = if frame.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let page = Settings {
+        frame,
+        days: form.map_or_else(|| now.default_days.to_string(), |form| form.get("days").to_owned()),
+        countries: form.map_or_else(|| list(now), |form| form.get("countries").to_owned()),
+        chosen: chosen.is_some(),
+        default,
+    };
+    html_as(status, &page)
+}
