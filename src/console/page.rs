@@ -81,11 +81,15 @@ impl Frame {
             let age = show::span(age.as_secs());
             format!("This server has not heard from its database for {age}. What you see may have changed; nothing can be changed now.")
         });
-        let partner = visit.map(|visit| &visit.snapshot.partner);
+        // A page about no partner keeps the way back to one's own.
+        let own = person.user().partner.and_then(|key| person.console.app.replica.snapshot(key));
+        let snapshot = visit.map(|visit| visit.snapshot.clone()).or(own);
+        let partner = snapshot.as_ref().map(|snapshot| &snapshot.partner);
+        let home = || partner.map(|partner| format!("{PREFIX}/p/{}", super::gate::segment(partner.auth_id.as_str())));
         Frame {
             title: title.to_owned(),
             section,
-            base: visit.map_or(String::new(), |visit| visit.base.clone()),
+            base: visit.map(|visit| visit.base.clone()).or_else(home).unwrap_or_default(),
             partner_id: partner.map_or(String::new(), |partner| partner.auth_id.to_string()),
             partner_name: partner.map_or(String::new(), |partner| partner.name.to_string()),
             email: person.user().email.to_string(),
