@@ -26,7 +26,7 @@ use axum::{
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body::Frame;
-use rollcall::http::server::{Certificate, Limits, Peer, Served, Server};
+use rollcall::http::server::{Certificate, Limits, Peer, Served, Server, Tls};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -34,6 +34,21 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        ClientConfig, RootCertStore, SupportedProtocolVersion,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+        version::{TLS12, TLS13},
+    },
+};
+
+#[path = "it/authority.rs"]
+mod authority;
+
+use authority::Authority;
 
 const LIMITS: Limits = Limits {
     header_timeout: Duration::from_secs(5),
@@ -520,6 +535,207 @@ async fn shutdown_cuts_what_outlasts_the_grace() {
     assert_eq!(stuck.closed().await.1, "");
 }
 
+// Within TLS.
+
+/// An authority whose certificate a server shows.
+fn certified() -> (Authority, Arc<Certificate>) {
+    let authority = Authority::new();
+    authority.issue("named first");
+    let certificate = Certificate::load(&authority.cert(), &authority.key()).expect("usable");
+    (authority, Arc::new(certificate))
+}
+
+/// A client's side of TLS: its versions, and the protocols that it offers.
+async fn within(
+    server: &Harness,
+    authority: &Authority,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&[u8]],
+) -> io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("a certificate")).expect("added");
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let stream = TcpStream::connect(server.address).await.expect("a connection");
+    let name = ServerName::from(server.address.ip());
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+
+/// One answer with a length.
+async fn answer_within(stream: &mut TlsStream<TcpStream>, request: &str) -> Answer {
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut read = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.expect("a length").parse().expect("a number");
+            if body.len() >= length {
+                return Answer { head: head.to_owned(), body: body.to_owned() };
+            }
+        }
+        assert_ne!(stream.read_buf(&mut read).await.expect("more of the answer"), 0, "closed after {text:?}");
+    }
+}
+
+/// All that comes until the server closes, which it says first.
+async fn rest_within(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.expect("an end that was announced");
+    String::from_utf8(read).expect("text")
+}
+
+#[tokio::test]
+async fn tls_is_spoken_in_both_versions_and_noted() {
+    let (authority, certificate) = certified();
+    let server = start_with(LIMITS, Some(certificate)).await;
+    for versions in [BOTH, &[&TLS13], &[&TLS12]] {
+        let mut stream = within(&server, &authority, versions, &[b"h2", b"http/1.1"]).await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+        for _ in 0..2 {
+            assert_eq!(answer_within(&mut stream, "GET /tls HTTP/1.1\r\nHost: a\r\n\r\n").await.body, "tls");
+        }
+        let body = "a".repeat(300_000);
+        let echo = format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        assert_eq!(answer_within(&mut stream, &echo).await.body, body);
+        stream.write_all(b"GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("sent");
+        assert!(rest_within(&mut stream).await.ends_with("hello"));
+    }
+    within(&server, &authority, BOTH, &[]).await.expect("without ALPN");
+    within(&server, &authority, BOTH, &[b"h2"]).await.expect_err("HTTP/2 is not spoken");
+    within(&server, &Authority::new(), BOTH, &[]).await.expect_err("not trusted");
+    let plain = start(LIMITS).await;
+    assert!(plain.ask("GET /tls HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.ends_with("plain"));
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_for_new_connections() {
+    let (authority, certificate) = certified();
+    let server = start_with(LIMITS, Some(certificate.clone())).await;
+    let shows = |stream: &TlsStream<TcpStream>, name: &str| {
+        let shown = stream.get_ref().1.peer_certificates().expect("a certificate")[0].to_vec();
+        shown.windows(name.len()).any(|window| window == name.as_bytes())
+    };
+    let mut old = within(&server, &authority, BOTH, &[]).await.expect("a handshake");
+    assert!(shows(&old, "named first"));
+    authority.issue("named second");
+    certificate.reload().expect("usable");
+    let new = within(&server, &authority, BOTH, &[]).await.expect("a handshake");
+    assert!(shows(&new, "named second"));
+    authority::write(&authority.key(), "garbage");
+    certificate.reload().expect_err("not usable");
+    let newer = within(&server, &authority, BOTH, &[]).await.expect("a handshake");
+    assert!(shows(&newer, "named second"), "the one before stays");
+    assert_eq!(answer_within(&mut old, GET_HELLO).await.body, "hello", "it goes on");
+}
+
+#[tokio::test]
+async fn http_in_the_clear_is_refused_on_a_tls_port() {
+    let (authority, certificate) = certified();
+    let server = start_with(LIMITS, Some(certificate)).await;
+    for request in [GET_HELLO, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc"] {
+        let mut client = server.connect().await;
+        client.send(request).await;
+        let (closed, text) = client.closed().await;
+        assert!(closed < PROMPT, "{closed:?}");
+        check_envelope(&text, 400, "BAD_REQUEST");
+    }
+    // What is nothing at all is closed, and so is a handshake that is none.
+    for garbage in ["\u{1}\u{2}\u{3}", "hello", "\u{16}\u{3}\u{1}\u{0}\u{5}hello", "\u{16}aaaaaaaaaaaaaaaaaaaaaaaa"] {
+        let mut client = server.connect().await;
+        client.send(garbage).await;
+        let (closed, text) = client.closed().await;
+        assert!(closed < PROMPT, "{garbage:?}: {closed:?}");
+        assert!(!text.contains("HTTP"), "{garbage:?}: {text}");
+    }
+    within(&server, &authority, BOTH, &[]).await.expect("others go on");
+}
+
+#[tokio::test]
+async fn slow_handshake_is_cut_off() {
+    let (authority, certificate) = certified();
+    let server = start_with(Limits { header_timeout: SHORT, ..LIMITS }, Some(certificate)).await;
+    // Nothing; the first byte and no more; and a byte now and then.
+    let mut silent = server.connect().await;
+    check_around(silent.closed().await.0, SHORT);
+    let mut begun = server.connect().await;
+    begun.send("\u{16}").await;
+    check_around(begun.closed().await.0, SHORT);
+    let client = server.connect().await;
+    check_around(client.dribble("\u{16}\u{3}\u{1}\u{1}\u{0}").await.0, SHORT);
+    // The handshake and the head have one limit together.
+    let mut stream = within(&server, &authority, BOTH, &[]).await.expect("a handshake");
+    let since = Instant::now();
+    stream.write_all(b"GET /hello HTTP/1.1\r\nX: ").await.expect("sent");
+    check_envelope(&rest_within(&mut stream).await, 408, "REQUEST_TIMEOUT");
+    assert!(since.elapsed() < SHORT * 2, "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn handshakes_have_their_place_among_the_connections() {
+    let (authority, certificate) = certified();
+    let limits = Limits { header_timeout: SHORT, connections_max: 2, ..LIMITS };
+    let server = start_with(limits, Some(certificate)).await;
+    let since = Instant::now();
+    let _silent = [server.connect().await, server.connect().await];
+    sleep(Duration::from_millis(50)).await;
+    let mut stream = within(&server, &authority, BOTH, &[]).await.expect("a handshake, once there is room");
+    assert!(since.elapsed() > SHORT / 2, "{:?}", since.elapsed());
+    assert_eq!(answer_within(&mut stream, GET_HELLO).await.body, "hello");
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_cut_within_tls_too() {
+    let (authority, certificate) = certified();
+    let server = start_with(Limits { write_timeout: SHORT, ..LIMITS }, Some(certificate)).await;
+    let mut stream = within(&server, &authority, BOTH, &[]).await.expect("a handshake");
+    stream.write_all(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+    let since = Instant::now();
+    while !server.flood.dropped.load(SeqCst) {
+        assert!(since.elapsed() < SHORT * 10, "not cut");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(since.elapsed() > SHORT - Duration::from_millis(20), "{:?}", since.elapsed());
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.expect_err("an answer that was cut must not seem complete");
+}
+
+#[tokio::test]
+async fn idle_tls_connection_is_told_of_the_end() {
+    let (authority, certificate) = certified();
+    let server = start_with(Limits { idle_timeout: SHORT, ..LIMITS }, Some(certificate)).await;
+    let mut stream = within(&server, &authority, BOTH, &[]).await.expect("a handshake");
+    assert_eq!(answer_within(&mut stream, GET_HELLO).await.body, "hello");
+    let since = Instant::now();
+    assert_eq!(rest_within(&mut stream).await, "");
+    check_around(since.elapsed(), SHORT);
+}
+
+#[tokio::test]
+async fn shutdown_finishes_what_is_under_way_within_tls() {
+    let (authority, certificate) = certified();
+    let server = start_with(LIMITS, Some(certificate)).await;
+    let mut silent = server.connect().await;
+    let mut idle = within(&server, &authority, BOTH, &[]).await.expect("a handshake");
+    answer_within(&mut idle, GET_HELLO).await;
+    let mut busy = within(&server, &authority, BOTH, &[]).await.expect("a handshake");
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+    sleep(Duration::from_millis(100)).await;
+    let (_, served) = server.stop();
+    assert!(silent.closed().await.0 < PROMPT, "a handshake that never came is not waited for");
+    assert_eq!(rest_within(&mut idle).await, "");
+    assert!(rest_within(&mut busy).await.ends_with("slow"));
+    drop((idle, busy));
+    let served = timeout(PROMPT * 5, served).await.expect("nothing was left to do");
+    assert_eq!(served.expect("no panic"), Served { cut: 0 });
+}
+
 // The harness.
 
 struct Harness {
@@ -559,6 +775,7 @@ fn router(flood: Arc<Flood>) -> Router {
     Router::new()
         .route("/hello", get(|| async { "hello" }))
         .route("/peer", get(|Extension(Peer(peer)): Extension<Peer>| async move { peer.to_string() }))
+        .route("/tls", get(|tls: Option<Extension<Tls>>| async move { if tls.is_some() { "tls" } else { "plain" } }))
         .route("/echo", post(|body: Bytes| async { body }))
         .route("/ignore", post(|| async { "ignored" }))
         .route("/slow", get(slow).post(move |_: Bytes| slow()))

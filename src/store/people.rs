@@ -96,20 +96,19 @@ pub struct Audited {
     pub entry: AuditEntry,
 }
 
-/// Until when things have to have happened to be forgotten.
+/// What shall be forgotten: all that happened at or before these times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Prune {
-    /// Sessions created before.
+    /// By when a session was created,
     pub sessions_created: Time,
-    /// Sessions last seen before.
+    /// or last seen,
     pub sessions_seen: Time,
-    /// Sessions created before of which a code is due.
+    /// or created, if its code is still due.
     pub sessions_due: Time,
-    /// Links that were over before.
+    /// By when a link is over.
     pub links: Time,
-    /// Addresses from which nobody signed in since.
+    /// By when somebody last signed in from an address.
     pub sources: Time,
-    /// Entries of the audit trail before.
     pub audit: Time,
 }
 

@@ -4,6 +4,7 @@
 // What was measured is part of a test's answer.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod authority;
 mod fixture;
 mod harness;
 mod process;
@@ -29,3 +30,4 @@ mod replica;
 mod soak;
 mod store;
 mod sync;
+mod tls;

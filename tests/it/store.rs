@@ -6,8 +6,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rollcall::domain::change::{Edit, GENESIS};
-use rollcall::domain::{AccountId, EntityChange, Logged, NumberChange, PartnerKey, Record, State, Verb};
+use rollcall::domain::{
+    AccountId, EntityChange, Logged, NumberChange, PartnerKey, Record, Role, State, User, UserId, Verb,
+};
 use rollcall::service::{Replica, replica};
+use rollcall::store::people::{
+    AuditEntry, PeopleReads, PeopleWrites, Prune, StoredLink, StoredSession, StoredUser, Totp,
+};
 use rollcall::store::{
     Abort, Answered, Document, Draft, Entry, Holding, Load, Loaded, Location, Open, Past, Store, StoreError, StoredJob,
     Target, Transaction, Walk,
@@ -64,6 +69,12 @@ store_suite!(sqlite(super::Database::new()):
     documents_are_kept_beside_the_log,
     a_lease_has_one_holder,
     an_accounts_last_loss_is_remembered,
+    people_are_as_they_were_put,
+    secrets_of_people_are_used_up_once,
+    people_are_written_whole_or_not_at_all,
+    a_write_to_people_is_alone,
+    the_audit_trail_is_read_backwards,
+    what_is_over_is_forgotten,
 );
 
 fn log(store: &dyn Store, key: PartnerKey) -> Vec<Logged> {
@@ -1479,4 +1490,289 @@ fn an_accounts_last_loss_is_remembered(database: Database) {
     // It was over before it was taken away.
     change(90, Some(ends(50)), None);
     assert_eq!((lost("MA_1"), lost("MA_2")), (Some(50), Some(30)));
+}
+
+// People.
+
+fn id(text: &str) -> UserId {
+    text.parse().expect("an id")
+}
+
+fn person(name: &str, role: Role, partner: Option<PartnerKey>) -> StoredUser {
+    let user = User {
+        id: id(&format!("us_{name}")),
+        email: format!("{name}@x.org").into(),
+        name: name.into(),
+        role,
+        partner,
+        zone: "UTC".into(),
+        created_at: time(NOW),
+        disabled_at: None,
+        two_factor: false,
+        password_set: false,
+        last_signed_in_at: None,
+    };
+    StoredUser { user, password: None, totp: None, totp_offer: None }
+}
+
+fn session(token: u8, user: &str, seconds: i64) -> StoredSession {
+    let at = time(NOW + seconds);
+    let from = "2001:db8::1".parse().expect("an address");
+    StoredSession { digest: [token; 32], user: id(user), created_at: at, seen_at: at, from, code_due: false }
+}
+
+fn audited(what: &str, partner: Option<PartnerKey>, seconds: i64) -> AuditEntry {
+    AuditEntry {
+        at: time(NOW + seconds),
+        partner,
+        who: "command:tester".into(),
+        what: what.into(),
+        about: None,
+        refused: None,
+        from: None,
+        request_id: None,
+    }
+}
+
+/// Writes that must be accepted.
+fn meet(store: &dyn Store, mut body: impl FnMut(&mut dyn PeopleWrites) -> Result<(), StoreError>) {
+    store.people_write(&mut |people| Ok(body(people)?)).expect("written");
+}
+
+/// What is read as of one moment.
+fn seen<T>(store: &dyn Store, mut body: impl FnMut(&mut dyn PeopleReads) -> Result<T, StoreError>) -> T {
+    let mut seen = None;
+    store
+        .people_read(&mut |people| {
+            seen = Some(body(people)?);
+            Ok(())
+        })
+        .expect("read");
+    seen.expect("it ran")
+}
+
+fn people_are_as_they_were_put(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let mut full = person("b", Role::Owner, Some(key));
+    full.user.disabled_at = Some(time(NOW + 1));
+    full.user.last_signed_in_at = Some(time(NOW + 2));
+    (full.user.two_factor, full.user.password_set) = (true, true);
+    full.password = Some("$argon2id$…".to_owned());
+    full.totp = Some(Totp { secret: vec![0, 1, 255], step: -7 });
+    full.totp_offer = Some(vec![9]);
+    let bare = person("a", Role::Administrator, None);
+    meet(&*store, |people| {
+        people.put_user(&full)?;
+        people.put_user(&bare)
+    });
+    let beside = database.open();
+    for expected in [&full, &bare] {
+        let by_id = seen(&*beside, |people| people.user(&expected.user.id)).expect("there");
+        let by_email = seen(&*beside, |people| people.user_by_email(&expected.user.email)).expect("there");
+        assert_eq!((&by_id.user, by_id.partner_suspended), (expected, false));
+        assert_eq!(by_id, by_email);
+    }
+    assert_eq!(seen(&*store, |people| people.user(&id("us_none"))), None);
+    assert_eq!(seen(&*store, |people| people.user_by_email("none@x.org")), None);
+    let names = |partner| -> Vec<String> {
+        seen(&*store, |people| people.users(partner)).iter().map(|user| user.name.to_string()).collect()
+    };
+    assert_eq!(
+        (names(None), names(Some(key)), names(Some(PartnerKey(99)))),
+        (vec!["a".to_owned(), "b".to_owned()], vec!["b".to_owned()], vec![])
+    );
+    // Changed, and back to bare.
+    let plain =
+        StoredUser { user: User { name: "B".into(), ..person("b", Role::Viewer, Some(key)).user }, ..bare.clone() };
+    meet(&*store, |people| people.put_user(&plain));
+    assert_eq!(seen(&*store, |people| people.user(&plain.user.id)).expect("there").user, plain);
+    // An address is one person's, and a partner is there.
+    let twin = StoredUser { user: User { id: id("us_twin"), ..bare.user.clone() }, ..bare.clone() };
+    let lost = person("lost", Role::Owner, Some(PartnerKey(99)));
+    for wrong in [&twin, &lost] {
+        assert!(matches!(store.people_write(&mut |people| Ok(people.put_user(wrong)?)), Err(Abort::Store(_))));
+    }
+    assert_eq!(names(None).len(), 2);
+    assert_eq!((head(&*store, key), differences(&*store)), (1, vec![]), "the log has nothing of it");
+}
+
+fn secrets_of_people_are_used_up_once(database: Database) {
+    let store = database.open();
+    let (a, b) = (id("us_a"), id("us_b"));
+    let link = |token: u8, user: &UserId| StoredLink {
+        digest: [token; 32],
+        user: user.clone(),
+        created_at: time(NOW),
+        expires_at: time(NOW + 10),
+    };
+    let from = "192.0.2.1".parse().expect("an address");
+    meet(&*store, |people| {
+        people.put_user(&person("a", Role::Administrator, None))?;
+        people.put_user(&person("b", Role::Administrator, None))?;
+        for (token, user, at) in [(1, "us_a", 0), (2, "us_a", 5), (3, "us_b", 0)] {
+            people.put_session(&session(token, user, at))?;
+        }
+        people.put_session(&StoredSession { code_due: true, ..session(4, "us_a", 1) })?;
+        people.put_link(&link(1, &a))?;
+        people.put_link(&link(2, &b))?;
+        people.put_recovery_codes(&a, &[[1; 32], [2; 32]])?;
+        people.put_source(&a, from, time(NOW + 5))?;
+        people.put_source(&a, from, time(NOW + 1))
+    });
+    let (found, whose) = seen(&*store, |people| people.session(&[2; 32])).expect("there");
+    assert_eq!((found, whose.user), (session(2, "us_a", 5), person("a", Role::Administrator, None)));
+    let of = |user: &UserId| -> Vec<u8> {
+        seen(&*store, |people| people.sessions(user)).iter().map(|session| session.digest[0]).collect()
+    };
+    assert_eq!((of(&a), of(&b)), (vec![2, 4, 1], vec![3]));
+    assert!(seen(&*store, |people| people.session(&[4; 32])).expect("there").0.code_due);
+    let (found, whose) = seen(&*store, |people| people.link(&[1; 32])).expect("there");
+    assert_eq!((found, whose.user.user.id), (link(1, &a), a.clone()));
+    assert_eq!(seen(&*store, |people| people.source(&a, from)), Some(time(NOW + 5)), "moves forward only");
+    assert_eq!(seen(&*store, |people| people.source(&b, from)), None);
+    meet(&*store, |people| {
+        people.seen(&[2; 32], time(NOW + 60))?;
+        people.seen(&[2; 32], time(NOW + 30))?;
+        people.seen(&[99; 32], time(NOW))?;
+        assert!(people.take_recovery_code(&a, &[1; 32])?);
+        assert!(!people.take_recovery_code(&a, &[1; 32])? && !people.take_recovery_code(&b, &[2; 32])?);
+        assert_eq!(people.recovery_codes(&a)?, 1);
+        people.put_recovery_codes(&a, &[[7; 32]])?;
+        assert!(!people.take_recovery_code(&a, &[2; 32])?, "replaced");
+        assert!(people.end_session(&[1; 32])? && !people.end_session(&[1; 32])?);
+        assert_eq!(people.end_sessions(&a, Some(&[2; 32]))?, 1);
+        people.end_links(&a)
+    });
+    assert_eq!(seen(&*store, |people| people.session(&[2; 32])).expect("kept").0.seen_at, time(NOW + 60));
+    assert_eq!((of(&a), of(&b)), (vec![2], vec![3]));
+    assert_eq!(seen(&*store, |people| people.link(&[1; 32])), None);
+    assert!(seen(&*store, |people| people.link(&[2; 32])).is_some(), "another's");
+    meet(&*store, |people| people.end_sessions(&a, None).map(|_| ()));
+    assert_eq!(of(&a), [0_u8; 0]);
+}
+
+fn people_are_written_whole_or_not_at_all(database: Database) {
+    let store = database.open();
+    let refused = store.people_write(&mut |people| {
+        people.put_user(&person("a", Role::Administrator, None))?;
+        people.put_audit(&audited("x", None, 0))?;
+        Err(Abort::Refused)
+    });
+    assert!(matches!(refused, Err(Abort::Refused)));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        store.people_write(&mut |people| {
+            people.put_user(&person("a", Role::Administrator, None))?;
+            std::panic::resume_unwind(Box::new("a defect in a draft"))
+        })
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(seen(&*store, |people| Ok((people.users(None)?.len(), people.audit(None, None, 9)?.len()))), (0, 0));
+    meet(&*store, |people| people.put_user(&person("a", Role::Administrator, None)));
+    drop(store);
+    assert_eq!(seen(&*database.open(), |people| people.users(None)).len(), 1, "after reopening");
+}
+
+/// Each looks whether there is anybody, and only then makes somebody.
+fn a_write_to_people_is_alone(database: Database) {
+    database.open();
+    let barrier = Barrier::new(8);
+    let made: usize = thread::scope(|scope| {
+        let (database, barrier) = (&database, &barrier);
+        let one = |at: usize| {
+            move || {
+                let store = database.open();
+                barrier.wait();
+                let made = store.people_write(&mut |people| match people.users(None)?.is_empty() {
+                    true => Ok(people.put_user(&person(&format!("a{at}"), Role::Administrator, None))?),
+                    false => Err(Abort::Refused),
+                });
+                usize::from(made.is_ok())
+            }
+        };
+        let tries: Vec<_> = (0..8).map(|at| scope.spawn(one(at))).collect();
+        tries.into_iter().map(|one| one.join().expect("ended")).sum()
+    });
+    assert_eq!((made, seen(&*database.open(), |people| people.users(None)).len()), (1, 1));
+}
+
+fn the_audit_trail_is_read_backwards(database: Database) {
+    let store = database.open();
+    let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+    let full = AuditEntry {
+        about: Some("us_a".into()),
+        refused: Some("wrong".into()),
+        from: Some("2001:db8::1".parse().expect("an address")),
+        request_id: Some("req_1".into()),
+        ..audited("full", Some(one), 3)
+    };
+    meet(&*store, |people| {
+        people.put_audit(&audited("a", Some(one), 0))?;
+        people.put_audit(&audited("b", Some(two), 1))?;
+        people.put_audit(&audited("c", None, 2))?;
+        people.put_audit(&full)
+    });
+    let list = |partner, before, limit| seen(&*store, |people| people.audit(partner, before, limit));
+    let words = |partner, before, limit| -> Vec<String> {
+        list(partner, before, limit).iter().map(|audited| audited.entry.what.to_string()).collect()
+    };
+    assert_eq!(words(None, None, 9), ["full", "c", "b", "a"]);
+    assert_eq!(words(Some(one), None, 9), ["full", "a"]);
+    assert_eq!(words(None, None, 1), ["full"]);
+    assert_eq!(list(Some(one), None, 1)[0].entry, full);
+    let first = list(None, None, 1)[0].id;
+    assert_eq!(words(None, Some(first), 2), ["c", "b"]);
+    assert_eq!(words(Some(one), Some(first), 9), ["a"]);
+}
+
+fn what_is_over_is_forgotten(database: Database) {
+    let store = database.open();
+    let a = id("us_a");
+    let address = |at: u8| std::net::IpAddr::from([192, 0, 2, at]);
+    meet(&*store, |people| {
+        people.put_user(&person("a", Role::Administrator, None))?;
+        for token in 1..=4 {
+            people.put_session(&session(token, "us_a", 0))?;
+            let (created_at, expires_at) = (time(NOW), time(NOW + i64::from(token)));
+            people.put_link(&StoredLink { digest: [token; 32], user: a.clone(), created_at, expires_at })?;
+            people.put_source(&a, address(token), time(NOW + i64::from(token)))?;
+        }
+        people.put_session(&StoredSession { code_due: true, ..session(5, "us_a", 0) })?;
+        people.seen(&[4; 32], time(NOW + 100))?;
+        for second in 0..2_500 {
+            people.put_audit(&audited("x", None, second))?;
+        }
+        Ok(())
+    });
+    let never = time(NOW - 1);
+    let prune = Prune {
+        sessions_created: never,
+        sessions_seen: never,
+        sessions_due: never,
+        links: never,
+        sources: never,
+        audit: never,
+    };
+    let left = || {
+        seen(&*store, |people| {
+            let sessions: Vec<u8> = people.sessions(&a)?.iter().map(|session| session.digest[0]).collect();
+            let mut links = Vec::new();
+            let mut sources = Vec::new();
+            for token in 1..=4 {
+                links.extend(people.link(&[token; 32])?.map(|_| token));
+                sources.extend(people.source(&a, address(token))?.map(|_| token));
+            }
+            Ok((sessions, links, sources, people.audit(None, None, 9_999)?.len()))
+        })
+    };
+    let all = (vec![1, 2, 3, 4, 5], vec![1, 2, 3, 4], vec![1, 2, 3, 4], 2_500);
+    store.people_prune(&prune).expect("forgotten");
+    assert_eq!(left(), all);
+    let (links, sources, audit) = (time(NOW + 2), time(NOW + 3), time(NOW + 2_400));
+    store.people_prune(&Prune { sessions_due: time(NOW), links, sources, audit, ..prune }).expect("forgotten");
+    assert_eq!(left(), (vec![1, 2, 3, 4], vec![3, 4], vec![4], 99));
+    store.people_prune(&Prune { sessions_seen: time(NOW + 99), ..prune }).expect("forgotten");
+    assert_eq!(left().0, [4]);
+    store.people_prune(&Prune { sessions_created: time(NOW), ..prune }).expect("forgotten");
+    assert_eq!(left().0, [0_u8; 0]);
 }

@@ -304,23 +304,23 @@ pub(super) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<
     let limit = STEP as i64;
     gone += connection
         .prepare_cached(
-            "DELETE FROM session WHERE sha256 IN (SELECT sha256 FROM session WHERE created_at < ?1 OR seen_at < ?2 \
-             OR (code_due = 1 AND created_at < ?3) LIMIT ?4)",
+            "DELETE FROM session WHERE sha256 IN (SELECT sha256 FROM session WHERE created_at <= ?1 OR seen_at <= ?2 \
+             OR (code_due = 1 AND created_at <= ?3) LIMIT ?4)",
         )?
         .execute(params![sessions_created.seconds(), sessions_seen.seconds(), sessions_due.seconds(), limit])?;
     gone += connection
         .prepare_cached(
-            "DELETE FROM set_up_link WHERE sha256 IN (SELECT sha256 FROM set_up_link WHERE expires_at < ?1 LIMIT ?2)",
+            "DELETE FROM set_up_link WHERE sha256 IN (SELECT sha256 FROM set_up_link WHERE expires_at <= ?1 LIMIT ?2)",
         )?
         .execute([links.seconds(), limit])?;
     gone += connection
         .prepare_cached(
             "DELETE FROM sign_in_source WHERE (user, address) IN \
-             (SELECT user, address FROM sign_in_source WHERE at < ?1 LIMIT ?2)",
+             (SELECT user, address FROM sign_in_source WHERE at <= ?1 LIMIT ?2)",
         )?
         .execute([sources.seconds(), limit])?;
     gone += connection
-        .prepare_cached("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 LIMIT ?2)")?
+        .prepare_cached("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at <= ?1 LIMIT ?2)")?
         .execute([audit.seconds(), limit])?;
     Ok(gone)
 }
