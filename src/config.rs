@@ -195,7 +195,11 @@ impl Http {
 
 impl Console {
     /// Where browsers find a server that listens on `address`.
-    pub fn base(&self, address: SocketAddr, tls: bool) -> String {
+    pub fn base(&self, mut address: SocketAddr, tls: bool) -> String {
+        // Listening everywhere is no place to go to.
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
         match self.url.0.as_str() {
             "" => format!("{}://{address}", if tls { "https" } else { "http" }),
             url => url.to_owned(),

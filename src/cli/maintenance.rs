@@ -126,6 +126,7 @@ impl ConfigCommand {
         match self {
             ConfigCommand::Check => {
                 let config = global.settings()?;
+                config.http.tls()?;
                 if global.json {
                     output::json(&json!({ "valid": true, "database": config.database.to_string() }))?;
                 } else {

@@ -458,7 +458,7 @@ fn entry_schema(more: &[(&'static str, Value)]) -> Vec<(&'static str, Value)> {
         ),
         ("at", json!({ "type": "string", "format": "date-time" })),
         ("verb", json!({ "enum": verbs })),
-        ("actor", json!({ "type": "string", "description": "key:ID or command:USER." })),
+        ("actor", json!({ "type": "string", "description": "key:ID, user:ID or command:USER." })),
         ("request_id", json!({ "type": ["string", "null"] })),
     ];
     all.extend_from_slice(more);

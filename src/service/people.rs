@@ -420,7 +420,10 @@ impl People {
         }
         let hash = standing.as_ref().and_then(|standing| standing.user.password.as_deref());
         let line = if known { password::Standing::Known } else { password::Standing::Stranger };
-        let right = self.inner.hasher.verify(password, hash, line).inspect_err(|_| throttle.forgive(&attempt))?;
+        let right = self.inner.hasher.verify(password, hash, line).map_err(|password::Full| {
+            throttle.forgive(&attempt);
+            self.throttled(entry(), 1)
+        })?;
         let reason = match &standing {
             None => Some("unknown"),
             Some(standing) if standing.user.password.is_none() => Some("no password yet"),
