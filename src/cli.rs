@@ -15,6 +15,7 @@ mod import;
 mod invoice;
 mod job;
 mod key;
+mod mail;
 mod maintenance;
 mod number;
 mod output;
@@ -22,6 +23,7 @@ mod paper;
 mod partner;
 mod past;
 mod route;
+mod schedule;
 pub mod serve;
 mod sync;
 mod upstream;
@@ -38,6 +40,7 @@ use crate::config::{Config, ConfigError};
 use crate::domain::{Actor, PartnerId};
 use crate::http::server::CertificateError;
 use crate::intake::CallsError;
+use crate::mail::MailError;
 use crate::service::import::ImportError;
 use crate::service::mirror::MirrorError;
 use crate::service::people::PeopleError;
@@ -109,6 +112,12 @@ enum Command {
     Check(check::Check),
     /// Keep a partner as another server's inventory is
     Sync(sync::Sync),
+    /// Have the checks run by themselves, and people told what they find
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
+    /// Try the mail server of the settings
+    #[command(subcommand)]
+    Mail(mail::Mail),
     /// Read an inventory from a CSV, NDJSON or JSON file
     Import(import::Import),
     /// Write a partner's inventory to stdout
@@ -166,6 +175,8 @@ pub enum CliError {
         #[source]
         source: StoreError,
     },
+    #[error("the mail settings are not usable")]
+    Mail(#[source] MailError),
     #[error(transparent)]
     Service(#[from] ServiceError),
     #[error(transparent)]
@@ -289,6 +300,8 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::User(command) => command.run(&global),
         Command::Check(command) => command.run(&global),
         Command::Sync(command) => command.run(&global),
+        Command::Schedule(command) => command.run(&global),
+        Command::Mail(command) => command.run(&global),
         Command::Import(command) => command.run(&global),
         Command::Export(command) => command.run(&global),
         Command::Costs(command) => command.run(&global),

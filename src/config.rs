@@ -2,7 +2,7 @@
 //! of the operator's, and flags on top. Checked once, at start.
 //!
 //! Invariant: a key that is unknown or of the wrong type is refused with its
-//! file and line. Deliberately absent: secrets; there are none in settings.
+//! file and line. Deliberately absent: secrets; settings name the files that have them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::domain::{Country, action};
+use crate::mail::{self, Tls};
 use crate::store::Location;
 
 /// The defaults, each with its explanation.
@@ -175,6 +176,16 @@ settings! {
             per_partner: AtLeast<1>,
             batch_rows: AtLeast<1>,
         }
+        mail: Mail / MailPartial {
+            host: String,
+            port: u16,
+            tls: Tls,
+            user: String,
+            password_file: PathBuf,
+            from: String,
+            ca_file: PathBuf,
+            timeout_ms: Millis<1>,
+        }
         log: Log / LogPartial {
             filter: LogFilter,
             format: LogFormat,
@@ -210,6 +221,15 @@ impl Console {
 impl Quarantine {
     pub fn policy(&self) -> action::Quarantine {
         action::Quarantine { default_days: self.days, countries: self.countries.clone() }
+    }
+}
+
+impl Mail {
+    /// Where letters go; `None` if there is no mail server.
+    pub fn settings(&self) -> Option<mail::Settings> {
+        let Mail { host, port, tls, user, password_file, from, ca_file, timeout_ms } = self.clone();
+        let timeout = timeout_ms.into();
+        (!host.is_empty()).then_some(mail::Settings { host, port, tls, user, password_file, from, ca_file, timeout })
     }
 }
 

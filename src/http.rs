@@ -20,6 +20,7 @@ mod ops;
 mod partner;
 mod past;
 mod query;
+pub mod schedules;
 pub mod server;
 mod stream;
 
@@ -282,6 +283,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/manage/jobs/{id}/run", post(jobs::run).fallback(post_only))
         .route("/api/v1/manage/jobs/{id}/cancel", post(jobs::cancel).fallback(post_only))
         .route("/api/v1/manage/jobs/{id}/undo", post(jobs::undo).fallback(post_only))
+        .route("/api/v1/manage/schedules", get(schedules::list).post(schedules::create).fallback(get_or_post))
+        .route("/api/v1/manage/schedules/preview", get(schedules::next).fallback(method_not_allowed))
+        .route(
+            "/api/v1/manage/schedules/{id}",
+            get(schedules::one).patch(schedules::edit).delete(schedules::remove).fallback(get_patch_or_delete),
+        )
+        .route("/api/v1/manage/schedules/{id}/run", post(schedules::run).fallback(post_only))
         .route("/openapi.json", get(ops::openapi).fallback(method_not_allowed))
         .route("/docs", get(docs::page).fallback(method_not_allowed))
         .route("/docs/style.css", get(docs::style).fallback(method_not_allowed))
@@ -303,6 +311,10 @@ async fn post_only() -> ApiError {
 
 async fn get_or_post() -> ApiError {
     ApiError::method_not_allowed("GET, HEAD, POST")
+}
+
+async fn get_patch_or_delete() -> ApiError {
+    ApiError::method_not_allowed("GET, HEAD, PATCH, DELETE")
 }
 
 async fn patch_only() -> ApiError {

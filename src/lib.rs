@@ -2,8 +2,9 @@
 //! costs and when it expires.
 //!
 //! The modules in reading order. Each knows only those before it in
-//! `domain ← {inventory, store, intake, billing} ← checks ← service ← {http, cli}` and
-//! `domain ← {inventory, billing} ← wire ← {http, client}`; ARCHITECTURE.md draws the picture.
+//! `domain ← {inventory, store, intake, billing} ← checks ← service ← {http, cli}`,
+//! `domain ← {schedule, mail} ← service` and
+//! `domain ← {inventory, billing} ← wire ← {alert, http, client}`; ARCHITECTURE.md draws the picture.
 
 pub mod domain;
 
@@ -20,6 +21,12 @@ pub mod wire;
 pub mod client;
 
 pub mod checks;
+
+pub mod schedule;
+
+pub mod mail;
+
+pub mod alert;
 
 pub mod service;
 

@@ -22,6 +22,7 @@ pub mod numbers;
 pub mod past;
 pub mod people;
 pub mod replica;
+pub mod schedules;
 pub mod token;
 pub mod undo;
 pub mod verify;
@@ -186,6 +187,10 @@ pub enum Shown {
         created: bool,
     },
     Acknowledgement(Acknowledgement),
+    Schedule {
+        view: Box<schedules::View>,
+        created: bool,
+    },
 }
 
 /// One number after a verb.

@@ -16,9 +16,11 @@ use super::{CliError, Global, Outcome};
 use crate::config::{Config, LogFormat};
 use crate::console;
 use crate::http::server::Certificate;
+use crate::domain::Time;
 use crate::http::{self, App};
-use crate::service::Replica;
+use crate::mail::Mailer;
 use crate::service::jobs::runner::{self, Runner};
+use crate::service::{Replica, schedules};
 use crate::store::{self, Open, StoreError};
 
 #[derive(clap::Args)]
@@ -102,6 +104,7 @@ pub fn serve(
         Some((cert, key)) => Some(Arc::new(Certificate::load(cert, key)?)),
         None => None,
     };
+    let mailer = config.mail.settings().map(|mail| Mailer::open(&mail)).transpose().map_err(CliError::Mail)?;
     let store = store::open(&config.database, Open::Create)?;
     let Some(lock) = store.serve_lock()? else {
         return Err(CliError::Other(format!("another server is using {} already", config.database)));
@@ -134,6 +137,7 @@ pub fn serve(
     let settings =
         runner::Settings { workers: config.jobs.workers.into(), per_partner: config.jobs.per_partner.into() };
     let runner = Runner::start(&app.service, settings);
+    let alerts = schedules::runner::Runner::start(&app.service, mailer, Arc::new(Time::now));
     let background = Background::start(app.clone(), config.follow.interval_ms.into());
     let served = runtime.block_on(async {
         // Before anybody hears that it serves: from then on, a signal is a request.
@@ -158,6 +162,7 @@ pub fn serve(
         Ok::<_, CliError>(http::serve(router, listener, config, tls, shutdown).await)
     });
     runner.stop();
+    alerts.stop();
     background.stop();
     app.people.flush();
     let flushed = replica.flush_key_uses();

@@ -85,9 +85,27 @@ pub struct Schedule {
     /// What is looked for; everything, if there is nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Arc<str>>,
+    /// How far ahead expiries are seen, in seconds.
+    pub within: i64,
+    pub report: Report,
+    /// Whether what is new is told between runs as well.
+    pub alerts: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off: Option<Off>,
 }
+
+/// When a run is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Report {
+    /// If anything is found.
+    #[default]
+    Findings,
+    /// Also if nothing is: a sign of life.
+    Always,
+}
+
+super::number::words!(Report: Findings "findings", Always "always");
 
 /// The inventory elsewhere that this one is a copy of.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]

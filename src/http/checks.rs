@@ -16,6 +16,7 @@ use super::manage::Write;
 use super::partner::{self, Format};
 use super::query::{PER_PAGE_DEFAULT, bounded, page_of, per_page_of};
 use super::{App, peer};
+use crate::alert;
 use crate::checks::{self, Check, Options};
 use crate::domain::field::code;
 use crate::domain::{AccountId, FieldError, Scope, Time};
@@ -102,26 +103,13 @@ pub fn span(text: &str) -> Option<i64> {
     count.checked_mul(unit).filter(|&seconds| seconds <= 3_650 * 86_400)
 }
 
-/// A finding as everybody shows it.
+/// A finding as everybody shows it, and who has seen it.
 pub fn shown(seen: &Seen) -> Value {
-    let Seen { id, finding, acknowledged } = seen;
-    let mut evidence: serde_json::Map<String, Value> =
-        finding.evidence.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    if let Some(one) = acknowledged {
-        let seen = json!({ "by": one.by, "at": one.at, "note": one.note, "until": one.until });
-        evidence.insert("acknowledged".to_owned(), seen);
+    let mut shown = alert::finding(&seen.id, &seen.finding);
+    if let Some(one) = &seen.acknowledged {
+        shown["evidence"]["acknowledged"] = json!({ "by": one.by, "at": one.at, "note": one.note, "until": one.until });
     }
-    json!({
-        "id": id,
-        "check": finding.check.as_str(),
-        "severity": finding.check.severity().as_str(),
-        "account_auth_id": finding.account,
-        "number": finding.number,
-        "since": finding.since,
-        "meaning": finding.check.meaning(),
-        "action": finding.check.action(),
-        "evidence": evidence,
-    })
+    shown
 }
 
 /// How many findings each check has, over all partners. Kept for a while:

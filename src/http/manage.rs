@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::body::{self, Fields};
 use super::error::ApiError;
-use super::{App, RequestId, jobs, partner, peer};
+use super::{App, RequestId, jobs, partner, peer, schedules};
 use crate::domain::action::{Assignment, Price};
 use crate::domain::field::code;
 use crate::domain::{
@@ -410,6 +410,10 @@ pub(super) fn render(shown: &Shown) -> Rendered {
                 "id": one.finding, "note": one.note, "until": one.until, "by": one.by, "at": one.at,
             }),
         ),
+        Shown::Schedule { view, created } => {
+            status = if *created { StatusCode::CREATED } else { StatusCode::OK };
+            json(&mut body, &schedules::shown(view, false));
+        }
         Shown::Undone(Undone { of, version, undone, refused, rows }) => json(
             &mut body,
             &serde_json::json!({

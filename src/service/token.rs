@@ -72,6 +72,14 @@ pub fn recovery_code() -> String {
     let text = random::<16>();
     let groups: Vec<&str> = [0, 4, 8, 12].iter().map(|&at| &text[at..at + 4]).collect();
     groups.join("-")
+/// A fresh name for a schedule.
+pub fn schedule_id() -> String {
+    format!("sc_{}", random::<12>())
+}
+
+/// A fresh name for who takes a lease.
+pub fn holder() -> String {
+    random::<16>()
 }
 
 /// A fresh name for a request: 48 random bits in hexadecimal.

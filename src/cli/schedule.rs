@@ -1,0 +1,299 @@
+//! `rollcall schedule create | list | show | edit | remove | run | next`
+
+use std::sync::Arc;
+
+use clap::{ArgAction, Subcommand};
+use serde_json::{Value, json};
+
+use super::check::parse_span;
+use super::{CliError, Global, OfPartner, Outcome, mail, output, parse_name};
+use crate::domain::setting::Report;
+use crate::domain::{PartnerKey, Time};
+use crate::http::schedules::{delivery, next_runs, shown};
+use crate::schedule::{UTC, WEEKLY};
+use crate::service::schedules::{Delivery, Sending, Step, View, Wanted, preview, runner};
+use crate::service::{self, Service, Shown};
+use crate::store::Open;
+
+#[derive(Subcommand)]
+pub enum Schedule {
+    /// Have the checks run by themselves: weekly, unless told otherwise
+    Create {
+        #[command(flatten)]
+        of: OfPartner,
+        #[arg(long, value_parser = parse_name)]
+        name: Arc<str>,
+        #[command(flatten)]
+        choice: Choice,
+    },
+    /// List a partner's schedules
+    List {
+        #[command(flatten)]
+        of: OfPartner,
+    },
+    /// Show one, with its next three runs and how its last letters went
+    Show {
+        #[command(flatten)]
+        of: OfPartner,
+        #[arg(value_name = "SCHEDULE")]
+        id: String,
+    },
+    /// Change one, switch it off and on
+    Edit {
+        #[command(flatten)]
+        of: OfPartner,
+        #[arg(value_name = "SCHEDULE")]
+        id: String,
+        #[arg(long, value_parser = parse_name)]
+        name: Option<Arc<str>>,
+        #[command(flatten)]
+        choice: Choice,
+        /// Write to nobody
+        #[arg(long, conflicts_with = "to")]
+        to_nobody: bool,
+        /// Look for everything
+        #[arg(long, conflicts_with = "checks")]
+        all_checks: bool,
+        /// Let it rest
+        #[arg(long)]
+        off: bool,
+        /// Let it run again
+        #[arg(long, conflicts_with = "off")]
+        on: bool,
+    },
+    /// End one for good
+    Remove {
+        #[command(flatten)]
+        of: OfPartner,
+        #[arg(value_name = "SCHEDULE")]
+        id: String,
+    },
+    /// Look and send the report now, from this process
+    Run {
+        #[command(flatten)]
+        of: OfPartner,
+        #[arg(value_name = "SCHEDULE")]
+        id: String,
+    },
+    /// When a cron expression would run next
+    Next {
+        #[arg(default_value = WEEKLY)]
+        cron: String,
+        #[arg(long, default_value = UTC)]
+        zone: String,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct Choice {
+    /// Minute, hour, day of the month, month, day of the week; Mondays at nine if not given
+    #[arg(long, value_name = "FIELDS")]
+    cron: Option<String>,
+    /// The zone of these, such as Europe/Berlin; UTC if not given
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Who is written to; may be given more than once
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    to: Vec<String>,
+    /// Look for this only; may be given more than once
+    #[arg(long = "check", value_name = "CHECK", value_delimiter = ',')]
+    checks: Vec<String>,
+    /// How far ahead expiries are seen; 14d if not given
+    #[arg(long, value_parser = parse_span, value_name = "SPAN")]
+    within: Option<i64>,
+    /// Whether a report is sent if nothing is found: findings, always
+    #[arg(long, value_parser = parse_report, value_name = "findings|always")]
+    report: Option<Report>,
+    /// Whether what is new is told between reports
+    #[arg(long, value_name = "true|false", action = ArgAction::Set)]
+    alerts: Option<bool>,
+}
+
+fn parse_report(text: &str) -> Result<Report, String> {
+    Report::parse(text).ok_or_else(|| "must be findings or always".to_owned())
+}
+
+impl Choice {
+    fn wanted(self, name: Option<Arc<str>>) -> Wanted {
+        let given = |list: Vec<String>| (!list.is_empty()).then_some(list);
+        let Choice { cron, zone, to, checks, within, report, alerts } = self;
+        Wanted { name, cron, zone, recipients: given(to), checks: given(checks), within, report, alerts, off: None }
+    }
+}
+
+impl Schedule {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let open = |of: &OfPartner| -> Result<(Service, PartnerKey), CliError> {
+            let service = global.service(Open::Existing)?;
+            let key = service.partner_key(&of.partner)?;
+            Ok((service, key))
+        };
+        match self {
+            Schedule::Create { of, name, choice } => {
+                let (service, key) = open(&of)?;
+                let view = view(service.schedule_create(key, &choice.wanted(Some(name)))?)?;
+                print(global, &view, "created")?;
+                let mail = global.settings()?.mail;
+                if !view.schedule.recipients.is_empty() && mail.host.is_empty() {
+                    output::note("no mail server is set up yet, so nothing can be sent; see [mail] in the settings");
+                }
+            }
+            Schedule::List { of } => {
+                let (service, key) = open(&of)?;
+                let all = service.schedules(key, Time::now())?;
+                if global.json {
+                    let rows: Vec<Value> = all.iter().map(|view| shown(view, false)).collect();
+                    output::json(&json!({ "data": rows }))?;
+                } else if all.is_empty() {
+                    output::note("there are no schedules; create one with `rollcall schedule create`");
+                } else {
+                    let row = |view: &View| {
+                        let schedule = &view.schedule;
+                        let next = view.next_runs.first().map_or("off".to_owned(), |(_, local)| local.clone());
+                        let to = schedule.recipients.len().to_string();
+                        let (name, cron, zone) = (&schedule.name, &schedule.cron, &schedule.zone);
+                        vec![view.id.to_string(), name.to_string(), cron.to_string(), zone.to_string(), next, to]
+                    };
+                    let rows: Vec<_> = all.iter().map(row).collect();
+                    output::table(&["ID", "NAME", "CRON", "ZONE", "NEXT RUN", "RECIPIENTS"], &rows)?;
+                }
+            }
+            Schedule::Show { of, id } => {
+                let (service, key) = open(&of)?;
+                let view = service.schedule(key, &id, Time::now())?;
+                if global.json {
+                    output::json(&shown(&view, true))?;
+                } else {
+                    print(global, &view, "is")?;
+                    view.runs.iter().try_for_each(letters)?;
+                }
+            }
+            Schedule::Edit { of, id, name, choice, to_nobody, all_checks, off, on } => {
+                let mut wanted = choice.wanted(name);
+                if to_nobody {
+                    wanted.recipients = Some(Vec::new());
+                }
+                if all_checks {
+                    wanted.checks = Some(Vec::new());
+                }
+                wanted.off = (off || on).then_some(off);
+                if wanted == Wanted::default() {
+                    return Err(CliError::Usage("say what shall be different".to_owned()));
+                }
+                let (service, key) = open(&of)?;
+                print(global, &view(service.schedule_edit(key, &id, &wanted)?)?, "is now")?;
+            }
+            Schedule::Remove { of, id } => {
+                let (service, key) = open(&of)?;
+                let view = view(service.schedule_remove(key, &id)?)?;
+                match global.json {
+                    true => output::json(&shown(&view, false))?,
+                    false => output::line(&format!("removed schedule {} ({})", view.id, view.schedule.name))?,
+                }
+            }
+            Schedule::Run { of, id } => {
+                let (service, key) = open(&of)?;
+                return run(global, &service, key, &id);
+            }
+            Schedule::Next { cron, zone } => {
+                let (plan, runs) = preview(&cron, &zone, Time::now())?;
+                if global.json {
+                    output::json(&json!({ "cron": cron, "zone": plan.zone(), "next_runs": next_runs(&runs) }))?;
+                } else {
+                    for (at, local) in runs {
+                        output::line(&format!("{local}  {at}"))?;
+                    }
+                }
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn view(outcome: service::Outcome) -> Result<View, CliError> {
+    match outcome {
+        service::Outcome::Done { shown: Shown::Schedule { view, .. }, .. } => Ok(*view),
+        _ => Err(CliError::Other("the schedule was not shown".to_owned())),
+    }
+}
+
+fn print(global: &Global, view: &View, verb: &str) -> Result<(), CliError> {
+    if global.json {
+        return output::json(&shown(view, false));
+    }
+    let schedule = &view.schedule;
+    output::line(&format!("schedule {} {verb} {:?}: {} in {}", view.id, schedule.name, schedule.cron, schedule.zone))?;
+    let list = |all: &[Arc<str>], none: &str| match all.is_empty() {
+        true => none.to_owned(),
+        false => all.join(", "),
+    };
+    output::line(&format!("  looks for  {}", list(&schedule.checks, "everything")))?;
+    output::line(&format!("  writes to  {}", list(&schedule.recipients, "nobody")))?;
+    if let Some(off) = &schedule.off {
+        output::line(&format!("  off since  {}: {}", off.at, off.reason))?;
+    }
+    for (at, (moment, local)) in view.next_runs.iter().enumerate() {
+        output::line(&format!("  {}  {local}  ({moment})", if at == 0 { "next runs" } else { "         " }))?;
+    }
+    if let Some(ran) = view.state.as_ref().and_then(|state| state.last.as_ref()) {
+        let told = if ran.told { "told" } else { "nothing to tell" };
+        let text = format!("{} ({}): {} findings, {} new, {told}", ran.at, ran.why, ran.findings, ran.news);
+        output::line(&format!("  last run   {text}"))?;
+    }
+    Ok(())
+}
+
+/// How the letters of a run went.
+fn letters(delivery: &Delivery) -> Result<(), CliError> {
+    output::line(&format!("letters of {} ({}):", delivery.ran.at, delivery.ran.why))?;
+    let row = |one: &crate::service::schedules::Recipient| {
+        let next = one.next.map(|next| format!("again at {next}"));
+        let error = one.error.clone().unwrap_or_default();
+        vec![format!("  {}", one.to), one.state.to_string(), next.unwrap_or_default(), error]
+    };
+    let rows: Vec<_> = delivery.recipients.iter().map(row).collect();
+    output::table(&["  TO", "STATE", "NEXT", "WHY"], &rows)
+}
+
+/// Makes the report and sends its letters; what cannot be sent now is left to
+/// a server.
+fn run(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result<Outcome, CliError> {
+    let mailer = mail::open(global)?;
+    let mut tries = 0;
+    let (ran, delivery_id) = loop {
+        match service.schedule_step(key, id, Time::now(), true)? {
+            Step::Told { ran, delivery } => break (Some(ran), delivery),
+            Step::Quiet => break (None, None),
+            Step::Idle => return Err(service::ServiceError::Unknown { what: "schedule", id: id.to_owned() }.into()),
+            Step::Elsewhere if tries < 10 => {
+                tries += 1;
+                std::thread::sleep(std::time::Duration::from_millis(300));
+            }
+            Step::Elsewhere => return Err(CliError::Other(format!("somebody else is running schedule {id}"))),
+        }
+    };
+    let Some(ran) = ran else {
+        output::note("the partner is suspended, so nobody is told");
+        return Ok(Outcome::Done);
+    };
+    let mut sent = None;
+    if let Some(delivery_id) = &delivery_id {
+        runner::letters_of(service, mailer.as_ref(), key, delivery_id, Time::now())?;
+        sent = service.delivery(key, delivery_id)?;
+    }
+    let complete = sent.iter().flat_map(|sent| &sent.recipients).all(|one| one.state == Sending::Sent);
+    match (&sent, global.json) {
+        (Some(sent), true) => output::json(&delivery(sent))?,
+        (None, true) => {
+            output::json(&json!({ "at": ran.at, "findings": ran.findings, "new": ran.news, "recipients": [] }))?
+        }
+        (sent, false) => {
+            output::line(&format!("{} findings, {} of them new", ran.findings, ran.news))?;
+            match sent {
+                Some(sent) => letters(sent)?,
+                None => output::note("it writes to nobody; give it recipients with `rollcall schedule edit --to`"),
+            }
+        }
+    }
+    Ok(if complete { Outcome::Done } else { Outcome::Differs })
+}

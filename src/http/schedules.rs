@@ -1,0 +1,216 @@
+//! Schedules over HTTP: chosen, looked at, asked for a report now.
+//!
+//! The command line shows schedules as this does ([`shown`]).
+//! Deliberately absent: what is checked of a schedule (`service::schedules`).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use http::{Request, Response};
+use serde_json::{Value, json};
+
+use super::body::{Fields, Json};
+use super::checks::span;
+use super::error::ApiError;
+use super::manage::{self, Answer, PathOf, Write, id_of};
+use super::query::{ListQuery, Takes};
+use super::{App, partner, peer};
+use crate::alert;
+use crate::domain::field::code;
+use crate::domain::setting::Report;
+use crate::domain::{FieldError, PartnerKey, Scope, Time};
+use crate::schedule::{UTC, WEEKLY};
+use crate::service::schedules::{Delivery, Ran, Recipient, View, Wanted, preview};
+use crate::service::{Rendered, Service, ServiceError};
+
+/// POST /api/v1/manage/schedules
+pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let wanted = read(&mut fields);
+    if wanted.name.is_none() {
+        fields.needed("name");
+    }
+    fields.finish()?;
+    Write::run(key, service, move |service, key| service.schedule_create(key, &wanted)).await
+}
+
+/// PATCH /api/v1/manage/schedules/{id}
+pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let wanted = Wanted { off: fields.flag("off"), ..read(&mut fields) };
+    if wanted == Wanted::default() {
+        fields.needed_one_of("name", "another field");
+    }
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.schedule_edit(key, &id, &wanted)).await
+}
+
+/// DELETE /api/v1/manage/schedules/{id}
+pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.schedule_remove(key, &id)).await
+}
+
+/// POST /api/v1/manage/schedules/{id}/run
+pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.schedule_ask(key, &id)).await
+}
+
+/// GET /api/v1/manage/schedules
+pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+    let key = enter(&app, &request)?;
+    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let (skip, limit) = (query.skip(), query.per_page as usize);
+    let all = ask(&app, move |service| service.schedules(key, Time::now())).await?;
+    let data: Vec<Value> = all.iter().skip(skip as usize).take(limit).map(|view| shown(view, false)).collect();
+    let meta = json!({ "total": all.len(), "page": query.page, "per_page": query.per_page });
+    Ok(answer(&json!({ "data": data, "meta": meta })))
+}
+
+/// GET /api/v1/manage/schedules/{id}
+pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let key = enter(&app, &request)?;
+    partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let id: String = id_of(path)?;
+    let view = ask(&app, move |service| service.schedule(key, &id, Time::now())).await?;
+    Ok(answer(&json!({ "data": shown(&view, true) })))
+}
+
+/// GET /api/v1/manage/schedules/preview
+pub(super) async fn next(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+    enter(&app, &request)?;
+    let (mut cron, mut zone) = (None, None);
+    let mut errors = Vec::new();
+    for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
+        let place = match &*name {
+            "cron" => &mut cron,
+            "zone" => &mut zone,
+            _ => {
+                let message = "is not a parameter; known are cron, zone";
+                errors.push(FieldError::new(&name, code::UNKNOWN, message, &value));
+                continue;
+            }
+        };
+        if place.replace(value.into_owned()).is_some() {
+            errors.push(FieldError::missing(&name, code::REPEATED, "must be given once"));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::validation(errors));
+    }
+    let (cron, zone) = (cron.unwrap_or_else(|| WEEKLY.to_owned()), zone.unwrap_or_else(|| UTC.to_owned()));
+    let (plan, runs) = preview(&cron, &zone, Time::now())?;
+    Ok(answer(&json!({ "data": { "cron": cron, "zone": plan.zone(), "next_runs": next_runs(&runs) } })))
+}
+
+fn enter(app: &App, request: &Request<Body>) -> Result<PartnerKey, ApiError> {
+    Ok(app.enter(request.headers(), peer(request.extensions()), Scope::Manage)?.snapshot.key)
+}
+
+/// Reads from the database, away from the threads that serve others.
+async fn ask<T: Send + 'static>(
+    app: &App,
+    question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let service = app.service.clone();
+    let answer = tokio::task::spawn_blocking(move || question(&service)).await;
+    Ok(answer.map_err(|_| ApiError::internal("a look at schedules panicked".to_owned()))??)
+}
+
+fn answer(body: &Value) -> Response<Body> {
+    manage::respond(Rendered { status: 200, etag: None, body: body.to_string().into_bytes() })
+}
+
+/// What a body says of a schedule.
+fn read(fields: &mut Fields) -> Wanted {
+    let within = fields.text("within");
+    let seconds = within.as_deref().and_then(span);
+    if let (Some(text), None) = (&within, seconds) {
+        fields.error("within", code::INVALID, "must be a span of time such as 14d or 36h", Some(text));
+    }
+    Wanted {
+        name: fields.person_name("name"),
+        cron: fields.text("cron"),
+        zone: fields.text("zone"),
+        recipients: texts(fields, "recipients"),
+        checks: texts(fields, "checks"),
+        within: seconds,
+        report: fields.read_word("report", Report::parse, "must be findings or always"),
+        alerts: fields.flag("alerts"),
+        off: None,
+    }
+}
+
+fn texts(fields: &mut Fields, name: &'static str) -> Option<Vec<String>> {
+    let wrong = |other: &Json| format!("must be a list of text, and has {other}");
+    let read = match fields.take(name)? {
+        Json::List(list) => list
+            .into_iter()
+            .map(|value| match value {
+                Json::Text(text) => Ok(text),
+                other => Err(wrong(&other)),
+            })
+            .collect(),
+        _ => Err("must be a list of text".to_owned()),
+    };
+    read.map_err(|message| fields.error(name, code::INVALID, message, None)).ok()
+}
+
+/// A schedule as everybody shows it; with its last runs where it is looked at
+/// alone.
+pub fn shown(view: &View, alone: bool) -> Value {
+    let View { id, created_at, removed_at, schedule, next_runs, state, runs } = view;
+    let off = schedule.off.as_ref().map(|off| json!({ "at": off.at, "reason": off.reason }));
+    let mut value = json!({
+        "id": id,
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "zone": schedule.zone,
+        "recipients": schedule.recipients,
+        "checks": schedule.checks,
+        "within": alert::span(schedule.within),
+        "report": schedule.report.as_str(),
+        "alerts": schedule.alerts,
+        "off": off,
+        "created_at": created_at,
+        "removed_at": removed_at,
+        "next_runs": self::next_runs(next_runs),
+        "looked_at": state.as_ref().and_then(|state| state.looked_at),
+        "asked_by": state.as_ref().and_then(|state| state.asked_by.as_ref()),
+        "last_run": state.as_ref().and_then(|state| state.last.as_ref()).map(ran),
+    });
+    if alone {
+        value["runs"] = runs.iter().map(delivery).collect();
+    }
+    value
+}
+
+/// Moments, each with what the zone's clocks show then.
+pub fn next_runs(runs: &[(Time, String)]) -> Value {
+    runs.iter().map(|(at, local)| json!({ "at": at, "local": local })).collect()
+}
+
+fn ran(ran: &Ran) -> Value {
+    let Ran { at, why, findings, news, told } = ran;
+    json!({ "at": at, "why": why.as_str(), "findings": findings, "new": news, "told": told })
+}
+
+/// The letters of a run, and how they went.
+pub fn delivery(delivery: &Delivery) -> Value {
+    let recipient = |one: &Recipient| {
+        let Recipient { to, state, attempts, at, next, error } = one;
+        json!({
+            "to": to, "state": state.as_str(), "attempts": attempts, "tried_at": at, "next_at": next, "error": error,
+        })
+    };
+    let mut value = ran(&delivery.ran);
+    value["recipients"] = delivery.recipients.iter().map(recipient).collect();
+    value
+}

@@ -1,0 +1,997 @@
+//! Schedules: when the checks are run without anybody asking, and who hears of
+//! what they find.
+//!
+//! What is chosen is a setting, so it is in the log. How far it has come is
+//! beside the log, in documents:
+//!
+//! | kind | id | is |
+//! |---|---|---|
+//! | `schedule` | the schedule's | its next run and its last; due when there is something to do |
+//! | `told` | the schedule's | which findings it has told, and how near they were |
+//! | `mail` | the run's | who gets its letter, and how that went; due at the next attempt |
+//! | `digest` | the run's | the letter, until everybody has it or never will |
+//!
+//! What always holds:
+//! - A run, what it makes known as told, and its letters are one transaction,
+//!   done only if the schedule's document is still the one that was looked at.
+//!   So a run happens once, however many processes find it due, and one that
+//!   breaks off has not happened. A lease keeps them from working it out twice.
+//! - A run that was missed is made up for once, as soon as somebody looks; the
+//!   next one is the first after that.
+//! - A letter is sent at least once: how it went is written after it was taken,
+//!   so a crash just between the two sends it again, under the same Message-ID.
+//!   What is written as sent is not sent again.
+//!
+//! Deliberately absent: the clock (it is an argument), threads
+//! ([`runner`]), SMTP (`mail`), how things are put (`alert`).
+
+pub mod runner;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tracing::{debug, info, warn};
+
+use super::checks::{Seen, findings};
+use super::{Outcome, Service, ServiceError, Shown, corrupt, replica, token};
+use crate::alert::{Content, Digest, Item, News, Why};
+use crate::checks::{self, Check, Finding, Options, Severity};
+use crate::domain::change::Edit;
+use crate::domain::entity::hex_digest;
+use crate::domain::field::code;
+use crate::domain::setting::{Off, Report, Schedule};
+use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb};
+use crate::inventory::Snapshot;
+use crate::mail::{self, Failure, Letter, Mailer};
+use crate::schedule::{self, Plan};
+use crate::store::{Document, Load, Target, Transaction, Walk};
+
+/// The most schedules of a partner.
+pub const SCHEDULES_MAX: usize = 50;
+/// The most recipients of a schedule.
+pub const RECIPIENTS_MAX: usize = 20;
+/// How far ahead a schedule can look, in seconds.
+pub const WITHIN_SECONDS_MAX: i64 = 3_650 * 86_400;
+/// An expiring number is told again when it ends within so many days.
+const NEARER_DAYS: [i64; 3] = [14, 7, 1];
+/// How many of the next runs are shown.
+pub const NEXT_RUNS: usize = 3;
+/// How many runs that sent letters are kept for each schedule.
+const RUNS_KEPT: usize = 20;
+/// How long who works out a run may take before another may.
+const RUN_LEASE_SECONDS: i64 = 120;
+/// How long after each attempt a letter is tried again; the last goes on.
+const RETRY_SECONDS: [i64; 5] = [60, 300, 1_800, 7_200, 14_400];
+/// After so long, a letter is given up.
+const GIVE_UP_SECONDS: i64 = 86_400;
+
+const SCHEDULE: &str = "schedule";
+const TOLD: &str = "told";
+const MAIL: &str = "mail";
+const DIGEST: &str = "digest";
+
+/// What shall be different about a schedule, or what a new one shall be.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    pub name: Option<Arc<str>>,
+    pub cron: Option<String>,
+    pub zone: Option<String>,
+    pub recipients: Option<Vec<String>>,
+    pub checks: Option<Vec<String>>,
+    /// In seconds.
+    pub within: Option<i64>,
+    pub report: Option<Report>,
+    pub alerts: Option<bool>,
+    pub off: Option<bool>,
+}
+
+/// How far a schedule has come.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// The next report; `None` while it is switched off.
+    pub next: Option<Time>,
+    /// When it last looked.
+    pub looked_at: Option<Time>,
+    /// When it last told all that was new, or found that nothing was.
+    pub daily_at: Time,
+    /// Who asked for a report that is not made yet.
+    pub asked_by: Option<Arc<str>>,
+    pub last: Option<Ran>,
+}
+
+/// One run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ran {
+    pub at: Time,
+    pub why: Why,
+    /// How many findings were open.
+    pub findings: u64,
+    /// How many of them had not been told.
+    pub news: u64,
+    /// Whether anybody was told.
+    pub told: bool,
+}
+
+/// The letters of one run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Delivery {
+    pub schedule: Arc<str>,
+    pub ran: Ran,
+    pub recipients: Vec<Recipient>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recipient {
+    pub to: Arc<str>,
+    pub state: Sending,
+    pub attempts: u32,
+    /// When it was last tried.
+    pub at: Option<Time>,
+    /// When it is tried again.
+    pub next: Option<Time>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sending {
+    Waiting,
+    Sent,
+    Failed,
+}
+
+crate::domain::number::words!(Sending: Waiting "waiting", Sent "sent", Failed "failed");
+
+impl Delivery {
+    /// When somebody has to look at it.
+    fn due(&self) -> Option<Time> {
+        self.recipients.iter().filter(|one| one.state == Sending::Waiting).filter_map(|one| one.next).min()
+    }
+}
+
+/// A schedule with all that showing it needs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct View {
+    pub id: Arc<str>,
+    pub created_at: Time,
+    pub removed_at: Option<Time>,
+    pub schedule: Schedule,
+    /// The next runs, each with what its zone's clocks show.
+    pub next_runs: Vec<(Time, String)>,
+    pub state: Option<State>,
+    /// The last runs that sent letters, newest first; only where one schedule
+    /// is looked at.
+    pub runs: Vec<Delivery>,
+}
+
+/// How a look at a schedule ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Nothing was due.
+    Idle,
+    /// Somebody else is at it, or it was changed meanwhile.
+    Elsewhere,
+    /// It looked; nobody had to be told.
+    Quiet,
+    /// It told. The letters are under this id, if there are any.
+    Told { ran: Ran, delivery: Option<String> },
+}
+
+/// How an attempt to send a letter ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Attempt {
+    Idle,
+    Elsewhere,
+    Sent,
+    Later,
+    Failed,
+}
+
+/// The next runs of what somebody is about to choose.
+pub fn preview(cron: &str, zone: &str, now: Time) -> Result<(Plan, Vec<(Time, String)>), ServiceError> {
+    let plan = Plan::parse(cron, zone).map_err(ServiceError::Invalid)?;
+    let runs = upcoming(&plan, now);
+    Ok((plan, runs))
+}
+
+fn upcoming(plan: &Plan, now: Time) -> Vec<(Time, String)> {
+    plan.upcoming(now, NEXT_RUNS).into_iter().map(|run| (run, plan.local(run))).collect()
+}
+
+/// A partner's schedules, oldest first.
+fn live(snapshot: &Snapshot) -> Vec<&Setting> {
+    let mut all: Vec<&Setting> = snapshot
+        .settings
+        .sorted()
+        .filter(|setting| setting.removed_at.is_none() && setting.schedule().is_some())
+        .collect();
+    all.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    all
+}
+
+fn unknown(id: &str) -> ServiceError {
+    ServiceError::Unknown { what: "schedule", id: id.to_owned() }
+}
+
+impl Wanted {
+    /// A schedule with these changes, all of it checked.
+    fn over(&self, before: &Schedule, by: &str, now: Time) -> Result<(Schedule, Plan), ServiceError> {
+        let mut errors = Vec::new();
+        let mut after = before.clone();
+        if let Some(name) = &self.name {
+            after.name = name.clone();
+        }
+        let cron = self.cron.as_deref().map_or(&*before.cron, str::trim);
+        let zone = self.zone.as_deref().map_or(&*before.zone, str::trim);
+        let plan = Plan::parse(cron, zone).map_err(|wrong| errors.extend(wrong)).ok();
+        after.cron = cron.into();
+        if let Some(plan) = &plan {
+            after.zone = plan.zone().clone();
+        }
+        if let Some(recipients) = &self.recipients {
+            after.recipients = addresses(recipients, &mut errors);
+        }
+        if let Some(checks) = &self.checks {
+            after.checks = Vec::new();
+            for (at, word) in checks.iter().enumerate() {
+                match Check::parse(word) {
+                    Some(check) if after.checks.iter().any(|have| **have == *check.as_str()) => {}
+                    Some(check) => after.checks.push(check.as_str().into()),
+                    None => {
+                        let all: Vec<&str> = Check::ALL.iter().map(|check| check.as_str()).collect();
+                        let message = format!("must be one of {}", all.join(", "));
+                        errors.push(FieldError::new(&format!("checks[{at}]"), code::INVALID, message, word));
+                    }
+                }
+            }
+        }
+        if let Some(within) = self.within {
+            if !(60..=WITHIN_SECONDS_MAX).contains(&within) {
+                let message = "must be from 1m to 3650d";
+                errors.push(FieldError::missing("within", code::OUT_OF_RANGE, message));
+            }
+            after.within = within;
+        }
+        after.report = self.report.unwrap_or(after.report);
+        after.alerts = self.alerts.unwrap_or(after.alerts);
+        after.off = match (self.off, after.off) {
+            (Some(true), None) => Some(Off { at: now, reason: format!("switched off by {by}").into() }),
+            (Some(false), _) => None,
+            (Some(true) | None, off) => off,
+        };
+        match plan {
+            Some(plan) if errors.is_empty() => Ok((after, plan)),
+            _ => Err(ServiceError::Invalid(errors)),
+        }
+    }
+}
+
+/// Addresses, each there once however it is written.
+fn addresses(texts: &[String], errors: &mut Vec<FieldError>) -> Vec<Arc<str>> {
+    let mut all: Vec<Arc<str>> = Vec::new();
+    for (at, text) in texts.iter().enumerate() {
+        match mail::address(text) {
+            Ok(address) if all.iter().any(|have| have.to_lowercase() == address.to_lowercase()) => {}
+            Ok(address) => all.push(address.into()),
+            Err(message) => {
+                errors.push(FieldError::new(&format!("recipients[{at}]"), code::INVALID, message, text));
+            }
+        }
+    }
+    if all.len() > RECIPIENTS_MAX {
+        let message = format!("must be at most {RECIPIENTS_MAX}; take the address of a list");
+        errors.push(FieldError::missing("recipients", code::TOO_LONG, message));
+    }
+    all
+}
+
+impl State {
+    fn new(schedule: &Schedule, plan: &Plan, now: Time) -> State {
+        let next = schedule.off.is_none().then(|| plan.next(now)).flatten();
+        State { next, looked_at: None, daily_at: now, asked_by: None, last: None }
+    }
+
+    /// When somebody has to look.
+    fn due(&self, schedule: &Schedule, plan: &Plan, now: Time) -> Option<Time> {
+        if self.asked_by.is_some() {
+            return Some(now);
+        }
+        if schedule.off.is_some() {
+            return None;
+        }
+        let look = schedule.alerts.then(|| plan.hourly(now).next(now)).flatten();
+        self.next.into_iter().chain(look).min()
+    }
+
+    fn document(&self, id: &str, due: Option<Time>) -> Document {
+        document(id, due, self)
+    }
+
+    fn read(document: &Document) -> Result<State, ServiceError> {
+        read(document, "a schedule's state")
+    }
+}
+
+fn document(id: &str, due: Option<Time>, body: &impl Serialize) -> Document {
+    let body = serde_json::to_string(body).expect("plain values serialise");
+    Document { id: id.to_owned(), due, body }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(document: &Document, what: &str) -> Result<T, ServiceError> {
+    serde_json::from_str(&document.body).map_err(|error| corrupt(format!("{what} ({error})")))
+}
+
+/// Which findings were told, and how near they were: by the first twelve digits
+/// of their ids, which are 48 bits, so two of a million are alike once in
+/// hundreds of runs of a million new ones each.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Told(BTreeMap<u64, u8>);
+
+impl Told {
+    fn name(id: &str) -> u64 {
+        id.get(3..15).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
+    }
+
+    fn read(body: &str) -> Told {
+        let line = |line: &str| {
+            let (name, stage) = line.split_at_checked(12)?;
+            Some((u64::from_str_radix(name, 16).ok()?, stage.parse().ok()?))
+        };
+        Told(body.lines().filter_map(line).collect())
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().map(|(name, stage)| format!("{name:012x}{stage}\n")).collect()
+    }
+}
+
+/// How near a finding is: 1, and for a number that expires, one more for each
+/// of the days before its end that has come since it was within the window.
+fn stage(finding: &Finding, within: i64, now: Time) -> (u8, Option<i64>) {
+    let (Check::Expiring, Some(end)) = (finding.check, finding.since) else { return (1, None) };
+    let left = end.seconds() - now.seconds();
+    let come = NEARER_DAYS.iter().filter(|&&days| days * 86_400 < within && left <= days * 86_400);
+    let nearest = come.clone().min().copied();
+    (1 + come.count() as u8, nearest)
+}
+
+/// Whether people should hear of it within the hour: calls fail, or will within
+/// a day.
+fn urgent(finding: &Finding, now: Time) -> bool {
+    let soon = |end: Time| end.seconds() - now.seconds() <= 86_400;
+    finding.check.severity() == Severity::Critical
+        || (finding.check == Check::Expiring && finding.since.is_some_and(soon))
+}
+
+impl Service {
+    pub fn schedule_create(&self, key: PartnerKey, wanted: &Wanted) -> Result<Outcome, ServiceError> {
+        let snapshot = self.entities(key)?;
+        self.manage(key, Verb::ScheduleCreate, |transaction| {
+            // Two at once may both pass; it is a limit of good manners.
+            if live(&snapshot).len() >= SCHEDULES_MAX {
+                return Err(ServiceError::Refused(format!("a partner has at most {SCHEDULES_MAX} schedules")));
+            }
+            let now = transaction.at();
+            let start = Schedule {
+                name: "".into(),
+                cron: schedule::WEEKLY.into(),
+                zone: schedule::UTC.into(),
+                recipients: Vec::new(),
+                checks: Vec::new(),
+                within: checks::WITHIN_SECONDS,
+                report: Report::Findings,
+                alerts: true,
+                off: None,
+            };
+            let (schedule, plan) = wanted.over(&start, &self.actor.to_string(), now)?;
+            let id: Arc<str> = token::schedule_id().into();
+            let state = State::new(&schedule, &plan, now);
+            let due = state.due(&schedule, &plan, now);
+            let choice = Choice::Schedule(schedule);
+            let setting = Setting { id: id.clone(), created_at: now, removed_at: None, choice };
+            transaction.put_entity(EntityChange::Setting(Edit::created(setting.clone())))?;
+            transaction.put_document(SCHEDULE, &state.document(&id, due))?;
+            shown(&setting, Some(state), now, true)
+        })
+    }
+
+    pub fn schedule_edit(&self, key: PartnerKey, id: &str, wanted: &Wanted) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::ScheduleEdit, |transaction| {
+            let now = transaction.at();
+            let (setting, before) = setting_of(transaction, id)?;
+            let (after, plan) = wanted.over(&before, &self.actor.to_string(), now)?;
+            let state = state_of(transaction, id)?;
+            if after == before {
+                return shown(&setting, state, now, false);
+            }
+            let mut state = state.unwrap_or_else(|| State::new(&after, &plan, now));
+            if (&after.cron, &after.zone, &after.off) != (&before.cron, &before.zone, &before.off) {
+                state = State { next: State::new(&after, &plan, now).next, ..state };
+            }
+            let due = state.due(&after, &plan, now);
+            let edited = Setting { choice: Choice::Schedule(after), ..setting.clone() };
+            transaction.put_entity(EntityChange::Setting(Edit { before: Some(setting), after: edited.clone() }))?;
+            transaction.put_document(SCHEDULE, &state.document(id, due))?;
+            shown(&edited, Some(state), now, false)
+        })
+    }
+
+    /// Ends a schedule for good, and with it the letters that still wait.
+    pub fn schedule_remove(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+        let deliveries = self.deliveries(key, id, usize::MAX)?;
+        self.manage(key, Verb::ScheduleRemove, |transaction| {
+            let now = transaction.at();
+            let (setting, _) = setting_of(transaction, id)?;
+            let removed = Setting { removed_at: Some(now), ..setting.clone() };
+            transaction.put_entity(EntityChange::Setting(Edit { before: Some(setting), after: removed.clone() }))?;
+            for kind in [SCHEDULE, TOLD] {
+                transaction.drop_document(kind, id)?;
+            }
+            for (delivery, _) in &deliveries {
+                transaction.drop_document(MAIL, delivery)?;
+                transaction.drop_document(DIGEST, delivery)?;
+            }
+            shown(&removed, None, now, false)
+        })
+    }
+
+    /// Asks for a report now; whoever runs schedules makes it.
+    pub fn schedule_ask(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::ScheduleEdit, |transaction| {
+            let now = transaction.at();
+            let (setting, schedule) = setting_of(transaction, id)?;
+            let plan = Plan::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
+            let state = state_of(transaction, id)?.unwrap_or_else(|| State::new(&schedule, &plan, now));
+            let state = State { asked_by: Some(self.actor.to_string().into()), ..state };
+            transaction.put_document(SCHEDULE, &state.document(id, Some(now)))?;
+            shown(&setting, Some(state), now, false)
+        })
+    }
+
+    /// A partner's schedules, oldest first.
+    pub fn schedules(&self, key: PartnerKey, now: Time) -> Result<Vec<View>, ServiceError> {
+        let snapshot = self.entities(key)?;
+        let view = |setting: &Setting| {
+            let document = self.store.document(key, SCHEDULE, &setting.id)?;
+            view(setting, document.as_ref().map(State::read).transpose()?, now)
+        };
+        live(&snapshot).into_iter().map(view).collect()
+    }
+
+    pub fn schedule(&self, key: PartnerKey, id: &str, now: Time) -> Result<View, ServiceError> {
+        let mut all = self.schedules(key, now)?;
+        let at = all.iter().position(|view| &*view.id == id).ok_or_else(|| unknown(id))?;
+        let runs = self.deliveries(key, id, NEXT_RUNS.max(5))?.into_iter().map(|(_, delivery)| delivery).collect();
+        Ok(View { runs, ..all.swap_remove(at) })
+    }
+
+    /// The letters of one run.
+    pub fn delivery(&self, key: PartnerKey, id: &str) -> Result<Option<Delivery>, ServiceError> {
+        let document = self.store.document(key, MAIL, id)?;
+        document.as_ref().map(|document| read(document, "a run's letters")).transpose()
+    }
+
+    /// The runs of a schedule that sent letters, newest first.
+    fn deliveries(&self, key: PartnerKey, id: &str, limit: usize) -> Result<Vec<(String, Delivery)>, ServiceError> {
+        let mut all = Vec::new();
+        // Ids are the schedule's, a dot and digits; a colon comes after digits.
+        let mut before = format!("{id}.:");
+        while all.len() < limit {
+            let page = self.store.documents(key, MAIL, Walk::Down { before: Some(&before) }, 100)?;
+            let own = page.iter().take_while(|document| document.id.starts_with(&format!("{id}.")));
+            let mut count = 0;
+            for document in own {
+                count += 1;
+                all.push((document.id.clone(), read(document, "a run's letters")?));
+            }
+            if count < 100 {
+                break;
+            }
+            before.clone_from(&page[99].id);
+        }
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    /// A partner without its numbers.
+    fn entities(&self, key: PartnerKey) -> Result<Arc<Snapshot>, ServiceError> {
+        self.partner_snapshot(key, false)
+    }
+
+    fn partner_snapshot(&self, key: PartnerKey, numbers: bool) -> Result<Arc<Snapshot>, ServiceError> {
+        if let Some(replica) = &self.replica {
+            replica.follow();
+            if let Some(snapshot) = replica.snapshot(key) {
+                return Ok(snapshot);
+            }
+        }
+        let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers })?;
+        loaded.remove(&key).map(Arc::new).ok_or_else(|| corrupt(format!("there is no partner {key}")))
+    }
+
+    /// Makes a schedule's run, if it is due at `now` or asked for, and leaves its
+    /// letters to be sent.
+    pub fn schedule_step(&self, key: PartnerKey, id: &str, now: Time, asked: bool) -> Result<Step, ServiceError> {
+        let lease = format!("schedule:{key}:{id}");
+        let holder = token::holder();
+        if !self.store.lease(&lease, &holder, RUN_LEASE_SECONDS)? {
+            return Ok(Step::Elsewhere);
+        }
+        let step = self.schedule_step_held(key, id, now, asked);
+        if let Err(error) = self.store.end_lease(&lease, &holder) {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot give back the lease of schedule {id}; it ends by time"
+            );
+        }
+        step
+    }
+
+    fn schedule_step_held(&self, key: PartnerKey, id: &str, now: Time, asked: bool) -> Result<Step, ServiceError> {
+        let found = self.store.document(key, SCHEDULE, id)?;
+        let Some(document) = found.filter(|document| asked || document.due.is_some_and(|due| due <= now)) else {
+            return Ok(Step::Idle);
+        };
+        let snapshot = self.partner_snapshot(key, true)?;
+        let setting = snapshot.settings.get(id).filter(|setting| setting.removed_at.is_none());
+        let Some((setting, schedule)) = setting.and_then(|setting| Some((setting, setting.schedule()?))) else {
+            // This node has not heard of it, or has heard of its end before the
+            // document went.
+            return Ok(Step::Elsewhere);
+        };
+        let plan = Plan::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
+        let state = State::read(&document)?;
+        let run = self.look(&snapshot, setting, schedule, &plan, &state, now, asked)?;
+        if run.delivery.is_some() && self.store.document(key, MAIL, &run.delivery_id)?.is_some() {
+            // There was a run in this very second.
+            return Ok(Step::Elsewhere);
+        }
+        if let Some(event) = &run.event {
+            // Before it is written down, so that it is told at least once.
+            announce(key, event);
+        }
+        let outdated = match &run.delivery {
+            Some(_) => {
+                self.deliveries(key, id, usize::MAX)?.into_iter().skip(RUNS_KEPT - 1).map(|(id, _)| id).collect()
+            }
+            None => Vec::new(),
+        };
+        let written = self.write(Target::Partner(key), Verb::ScheduleEdit, |transaction| {
+            let same = transaction.document(SCHEDULE, id)?.as_ref() == Some(&document)
+                && transaction.setting(id)?.as_ref() == Some(setting);
+            if !same {
+                return Ok(false);
+            }
+            transaction.put_document(SCHEDULE, &run.state.document(id, run.state.due(schedule, &plan, now)))?;
+            if let Some(told) = &run.told {
+                transaction.put_document(TOLD, &Document { id: id.to_owned(), due: None, body: told.text() })?;
+            }
+            if let Some((delivery, content)) = &run.delivery {
+                let body = self::document(&run.delivery_id, delivery.due(), delivery);
+                transaction.put_document(MAIL, &body)?;
+                transaction.put_document(DIGEST, &self::document(&run.delivery_id, None, content))?;
+            }
+            for old in &outdated {
+                transaction.drop_document(MAIL, old)?;
+                transaction.drop_document(DIGEST, old)?;
+            }
+            Ok(true)
+        })?;
+        if !written.value {
+            return Ok(Step::Elsewhere);
+        }
+        let Some(ran) = run.ran else { return Ok(Step::Quiet) };
+        let Ran { why, findings, news, told, .. } = ran.clone();
+        metrics::counter!("rollcall_schedule_runs_total", "why" => why.as_str()).increment(1);
+        let letters = run.delivery.as_ref().map_or(0, |(delivery, _)| delivery.recipients.len());
+        info!(
+            partner.key = %key, schedule = %id, findings, news, letters,
+            "schedule {id}: {why} of {findings} findings, {news} of them new, in {letters} letters"
+        );
+        match told {
+            true => Ok(Step::Told { ran, delivery: run.delivery.map(|_| run.delivery_id) }),
+            false => Ok(Step::Quiet),
+        }
+    }
+
+    /// Works out what a run has to say; changes nothing.
+    #[allow(clippy::too_many_arguments)] // They are what it looks at, and nothing else.
+    fn look(
+        &self,
+        snapshot: &Snapshot,
+        setting: &Setting,
+        schedule: &Schedule,
+        plan: &Plan,
+        state: &State,
+        now: Time,
+        asked: bool,
+    ) -> Result<Run, ServiceError> {
+        let id = &setting.id;
+        let asked = asked || state.asked_by.is_some();
+        let report = schedule.off.is_none() && state.next.is_some_and(|next| next <= now);
+        let daily = plan.daily(state.daily_at).next(state.daily_at).is_some_and(|look| look <= now);
+        let why = match (asked, report) {
+            (true, _) => Why::Asked,
+            (false, true) => Why::Report,
+            (false, false) => Why::Alert,
+        };
+        let next = match schedule.off.is_some() {
+            true => None,
+            false if report => plan.next(now),
+            false => state.next,
+        };
+        let mut after =
+            State { next, looked_at: Some(now), daily_at: state.daily_at, asked_by: None, last: state.last.clone() };
+        let quiet =
+            |state| Run { state, ran: None, told: None, delivery: None, delivery_id: String::new(), event: None };
+        // Its keys open nothing, and nobody is told of it either.
+        let told_at_all = why != Why::Alert || (schedule.alerts && schedule.off.is_none());
+        if snapshot.partner.suspended_at.is_some() || !told_at_all {
+            return Ok(quiet(after));
+        }
+
+        let checks: Vec<Check> = schedule.checks.iter().filter_map(|word| Check::parse(word)).collect();
+        let options = Options { checks: checks.clone(), within: schedule.within, ..Options::default() };
+        let seen = findings(snapshot, &options, Some(false), now);
+        let before =
+            self.store.document(snapshot.key, TOLD, id)?.map(|told| Told::read(&told.body)).unwrap_or_default();
+        let mut open: BTreeMap<Check, u64> = checks::counts(seen.iter().map(|seen| &seen.finding));
+        open.retain(|check, _| checks.is_empty() || checks.contains(check));
+
+        let mut pressing = false;
+        let mut all = Told::default();
+        let mut still = Told::default();
+        let mut items = Vec::with_capacity(seen.len());
+        for Seen { id, finding, .. } in seen {
+            let (stage, days) = stage(&finding, schedule.within, now);
+            let name = Told::name(&id);
+            let news = match before.0.get(&name) {
+                None => News::New,
+                Some(&told) if told < stage => days.map_or(News::New, |days| News::Nearer { days }),
+                Some(_) => News::Known,
+            };
+            pressing |= news != News::Known && urgent(&finding, now);
+            all.0.insert(name, stage);
+            if let Some(&told) = before.0.get(&name) {
+                still.0.insert(name, told);
+            }
+            items.push(Item { finding, id, news });
+        }
+        let findings = items.len() as u64;
+        if why == Why::Alert {
+            items.retain(|item| item.news != News::Known);
+        }
+        let tell = match why {
+            Why::Asked => true,
+            Why::Report => !items.is_empty() || schedule.report == Report::Always,
+            Why::Alert => !items.is_empty() && (daily || pressing),
+        };
+        // What is no longer there is forgotten, so that it is new if it comes back.
+        let told = if tell { all } else { still };
+        if report || daily {
+            after.daily_at = now;
+        }
+        if !tell && why == Why::Alert {
+            return Ok(Run { told: (told != before).then_some(told), ..quiet(after) });
+        }
+
+        let digest = Digest {
+            snapshot,
+            schedule_id: id,
+            schedule: &schedule.name,
+            plan,
+            at: now,
+            next,
+            why,
+            within: schedule.within,
+            open,
+            items,
+        };
+        let ran = Ran { at: now, why, findings, news: digest.news(), told: tell };
+        after.last = Some(ran.clone());
+        let recipient = |to: &Arc<str>| Recipient {
+            to: to.clone(),
+            state: Sending::Waiting,
+            attempts: 0,
+            at: None,
+            next: Some(now),
+            error: None,
+        };
+        let recipients: Vec<Recipient> = schedule.recipients.iter().map(recipient).collect();
+        let delivery = (tell && !recipients.is_empty())
+            .then(|| (Delivery { schedule: id.clone(), ran: ran.clone(), recipients }, digest.content()));
+        Ok(Run {
+            state: after,
+            event: tell.then(|| digest.event()),
+            ran: Some(ran),
+            told: (told != before).then_some(told),
+            delivery,
+            delivery_id: format!("{id}.{:012}", now.seconds()),
+        })
+    }
+
+    /// Sends one of a run's letters, if one is due.
+    pub fn mail_step(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        now: Time,
+        mailer: Option<&Mailer>,
+    ) -> Result<Attempt, ServiceError> {
+        let lease = format!("mail:{key}:{id}");
+        let holder = token::holder();
+        let seconds = mailer.map_or(0, Mailer::patience_seconds) + 60;
+        if !self.store.lease(&lease, &holder, seconds)? {
+            return Ok(Attempt::Elsewhere);
+        }
+        let attempt = self.mail_step_held(key, id, now, mailer);
+        if let Err(error) = self.store.end_lease(&lease, &holder) {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot give back the lease of letters {id}; it ends by time"
+            );
+        }
+        attempt
+    }
+
+    fn mail_step_held(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        now: Time,
+        mailer: Option<&Mailer>,
+    ) -> Result<Attempt, ServiceError> {
+        let due = |one: &&Recipient| one.state == Sending::Waiting && one.next.is_none_or(|next| next <= now);
+        let Some(delivery) = self.delivery(key, id)? else { return Ok(Attempt::Idle) };
+        let Some(recipient) = delivery.recipients.iter().find(due) else { return Ok(Attempt::Idle) };
+        let to = &recipient.to;
+        let snapshot = self.entities(key)?;
+        let schedule = snapshot.settings.get(&delivery.schedule).and_then(Setting::schedule);
+        let content = self.store.document(key, DIGEST, id)?;
+        let content: Option<Content> = content.as_ref().map(|content| read(content, "a letter")).transpose()?;
+        let result = match (mailer, content) {
+            _ if schedule.is_none_or(|schedule| !schedule.recipients.contains(to)) => {
+                Err(Failure::Never("it is no longer a recipient".to_owned()))
+            }
+            (None, _) => Err(Failure::Never("no mail server is set up here; see [mail] in the settings".to_owned())),
+            (_, None) => Err(Failure::Never("the letter is gone".to_owned())),
+            (Some(mailer), Some(Content { subject, text, html, csv })) => {
+                let name = &hex_digest::text(&<[u8; 32]>::from(Sha256::digest(to.to_lowercase().as_bytes())))[..12];
+                let letter = Letter {
+                    to,
+                    subject: &subject,
+                    text: &text,
+                    html: Some(&html),
+                    csv: csv.as_deref().map(|csv| ("findings.csv", csv)),
+                    id: &format!("{id}.{name}"),
+                };
+                mailer.send(&letter, &mut |step| debug!(delivery = %id, "{step}"))
+            }
+        };
+        if let Err(failure) = &result {
+            // Addresses are nobody's business who reads logs.
+            let why = failure.to_string().replace(&**to, "the recipient");
+            warn!(partner.key = %key, delivery = %id, cause = why, "a letter of {id} was not sent: {why}");
+        }
+        let attempt = self.mail_written(key, id, to, now, &result)?;
+        let word = match attempt {
+            Attempt::Sent => "sent",
+            Attempt::Later => "later",
+            Attempt::Idle | Attempt::Elsewhere | Attempt::Failed => "failed",
+        };
+        metrics::counter!("rollcall_mails_total", "result" => word).increment(1);
+        Ok(attempt)
+    }
+
+    /// Writes down how an attempt went. A letter that was taken and is not
+    /// written down would be sent again, so this is tried more than once.
+    fn mail_written(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        to: &Arc<str>,
+        now: Time,
+        result: &Result<(), Failure>,
+    ) -> Result<Attempt, ServiceError> {
+        let mut tries = 0;
+        loop {
+            let written = self.write(Target::Partner(key), Verb::ScheduleEdit, |transaction| {
+                let Some(document) = transaction.document(MAIL, id)? else { return Ok(Attempt::Idle) };
+                let mut delivery: Delivery = read(&document, "a run's letters")?;
+                let began = delivery.ran.at;
+                let mut attempt = Attempt::Idle;
+                for one in delivery.recipients.iter_mut().filter(|one| one.state == Sending::Waiting) {
+                    // If the server could not be used, then for nobody.
+                    let whole = matches!(result, Err(Failure::Server { .. }));
+                    if one.to == *to {
+                        attempt = one.note(result, began, now);
+                    } else if whole && one.next.is_none_or(|next| next <= now) {
+                        one.note(result, began, now);
+                    }
+                }
+                let due = delivery.due();
+                transaction.put_document(MAIL, &document_of(&document.id, due, &delivery))?;
+                if due.is_none() {
+                    transaction.drop_document(DIGEST, id)?;
+                }
+                Ok(attempt)
+            });
+            match written {
+                Err(ServiceError::Store(error)) if tries < 3 => {
+                    tries += 1;
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot write down how letter {id} went; trying again"
+                    );
+                    std::thread::sleep(std::time::Duration::from_millis(200 << tries));
+                }
+                written => return Ok(written?.value),
+            }
+        }
+    }
+
+    /// Makes the state of schedules that have none, such as those of a log that
+    /// was brought here without what is beside it.
+    fn schedules_settle(&self, now: Time) -> Result<(), ServiceError> {
+        let Some(replica) = &self.replica else { return Ok(()) };
+        for node in replica.nodes() {
+            for setting in live(&node.snapshot()) {
+                if self.store.document(node.key, SCHEDULE, &setting.id)?.is_some() {
+                    continue;
+                }
+                self.write(Target::Partner(node.key), Verb::ScheduleEdit, |transaction| {
+                    let (_, schedule) = setting_of(transaction, &setting.id)?;
+                    let plan = Plan::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
+                    if transaction.document(SCHEDULE, &setting.id)?.is_none() {
+                        let state = State::new(&schedule, &plan, now);
+                        let due = state.due(&schedule, &plan, now);
+                        transaction.put_document(SCHEDULE, &state.document(&setting.id, due))?;
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+use self::document as document_of;
+
+/// What a look at a schedule leaves.
+struct Run {
+    state: State,
+    ran: Option<Ran>,
+    /// Only if it has changed.
+    told: Option<Told>,
+    delivery: Option<(Delivery, Content)>,
+    delivery_id: String,
+    event: Option<Value>,
+}
+
+impl Recipient {
+    fn note(&mut self, result: &Result<(), Failure>, began: Time, now: Time) -> Attempt {
+        self.attempts += 1;
+        (self.at, self.next) = (Some(now), None);
+        let (why, forever) = match result {
+            Ok(()) => {
+                (self.state, self.error) = (Sending::Sent, None);
+                return Attempt::Sent;
+            }
+            Err(Failure::Never(why)) => (why.clone(), true),
+            Err(Failure::Later(why)) => (why.clone(), false),
+            Err(Failure::Server { what, .. }) => ((*what).to_owned(), false),
+        };
+        let wait = RETRY_SECONDS[(self.attempts as usize - 1).min(RETRY_SECONDS.len() - 1)];
+        let next = now.plus(wait);
+        if forever || next > began.plus(GIVE_UP_SECONDS) {
+            let given_up = if forever { "" } else { "given up after a day: " };
+            (self.state, self.error) = (Sending::Failed, Some(format!("{given_up}{why}")));
+            return Attempt::Failed;
+        }
+        (self.next, self.error) = (Some(next), Some(why));
+        Attempt::Later
+    }
+}
+
+/// Tells the partner's webhooks. This is the seam: what queues events for them
+/// is to be called here, as `announce(key, "alert", event)`.
+fn announce(key: PartnerKey, event: &Value) {
+    debug!(partner.key = %key, "an alert of {} findings for webhooks", event["total"]);
+}
+
+fn setting_of(transaction: &mut dyn Transaction, id: &str) -> Result<(Setting, Schedule), ServiceError> {
+    let setting = transaction.setting(id)?.filter(|setting| setting.removed_at.is_none());
+    let setting = setting.ok_or_else(|| unknown(id))?;
+    let schedule = setting.schedule().cloned().ok_or_else(|| unknown(id))?;
+    Ok((setting, schedule))
+}
+
+fn state_of(transaction: &mut dyn Transaction, id: &str) -> Result<Option<State>, ServiceError> {
+    transaction.document(SCHEDULE, id)?.as_ref().map(State::read).transpose()
+}
+
+fn view(setting: &Setting, state: Option<State>, now: Time) -> Result<View, ServiceError> {
+    let schedule = setting.schedule().ok_or_else(|| unknown(&setting.id))?.clone();
+    let runs = schedule.off.is_none() && setting.removed_at.is_none();
+    let plan = Plan::parse(&schedule.cron, &schedule.zone).ok().filter(|_| runs);
+    let next_runs = plan.map(|plan| upcoming(&plan, now)).unwrap_or_default();
+    let Setting { id, created_at, removed_at, .. } = setting.clone();
+    Ok(View { id, created_at, removed_at, schedule, next_runs, state, runs: Vec::new() })
+}
+
+fn shown(setting: &Setting, state: Option<State>, now: Time, created: bool) -> Result<Shown, ServiceError> {
+    Ok(Shown::Schedule { view: Box::new(view(setting, state, now)?), created })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(seconds: i64) -> Time {
+        Time::new(seconds).expect("a time")
+    }
+
+    #[test]
+    fn an_expiring_number_comes_nearer_in_steps() {
+        let now = time(1_770_000_000);
+        let (second, day) = (1, 86_400);
+        let stage = |left: i64, within: i64| {
+            let (number, account, evidence) = (None, None, Vec::new());
+            stage(
+                &Finding { check: Check::Expiring, account, number, since: Some(now.plus(left)), evidence },
+                within,
+                now,
+            )
+        };
+        assert_eq!(stage(14 * day, 14 * day), (1, None));
+        assert_eq!(stage(7 * day + second, 14 * day), (1, None));
+        assert_eq!(stage(7 * day, 14 * day), (2, Some(7)));
+        assert_eq!(stage(day + second, 14 * day), (2, Some(7)));
+        assert_eq!(stage(day, 14 * day), (3, Some(1)));
+        assert_eq!(stage(14 * day, 30 * day), (2, Some(14)));
+        assert_eq!(stage(3 * day, 3 * day), (1, None));
+    }
+
+    #[test]
+    fn what_was_told_is_written_and_read() {
+        let told =
+            Told([(Told::name("fi_0c9d1f8e2b7a65430c9d"), 1), (Told::name("fi_ffffffffffffffffffff"), 3)].into());
+        assert_eq!(told.text(), "0c9d1f8e2b7a1\nffffffffffff3\n");
+        assert_eq!(Told::read(&told.text()), told);
+        assert_eq!(Told::read("nonsense\n"), Told::default());
+    }
+
+    #[test]
+    fn letters_are_tried_again_for_a_day() {
+        let began = time(1_770_000_000);
+        let mut now = began;
+        let to = "desk@example.net".into();
+        let mut one = Recipient { to, state: Sending::Waiting, attempts: 0, at: None, next: Some(now), error: None };
+        let mut waits = Vec::new();
+        while one.note(&Err(Failure::Later("busy".to_owned())), began, now) == Attempt::Later {
+            let next = one.next.expect("a next attempt");
+            waits.push(next.seconds() - now.seconds());
+            now = next;
+        }
+        assert_eq!(waits[..5], [60, 300, 1_800, 7_200, 14_400]);
+        assert!(now <= began.plus(GIVE_UP_SECONDS) && one.state == Sending::Failed);
+        assert_eq!(one.error.as_deref(), Some("given up after a day: busy"));
+    }
+
+    #[test]
+    fn recipients_are_there_once() {
+        let mut errors = Vec::new();
+        let texts = ["Desk@example.net", " desk@EXAMPLE.net", "b@example.net"].map(str::to_owned);
+        assert_eq!(addresses(&texts, &mut errors).len(), 2);
+        assert!(errors.is_empty());
+        addresses(&["x".to_owned()], &mut errors);
+        let many: Vec<String> = (0..21).map(|at| format!("{at}@example.net")).collect();
+        addresses(&many, &mut errors);
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["recipients[0]", "recipients"]);
+    }
+}

@@ -1,0 +1,251 @@
+//! The threads that look after schedules: one makes runs, some send letters.
+//!
+//! Both find what is due in the store, so commands beside the server and other
+//! nodes need not tell. Sending is apart from looking: a slow mail server
+//! delays letters and no look. Partners take turns at sending, letter by
+//! letter.
+//! Deliberately absent: any state that matters after a crash, and what is done
+//! (`schedules`).
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tracing::{error, warn};
+
+use super::{Attempt, MAIL, SCHEDULE, Step};
+use crate::domain::{PartnerKey, Time};
+use crate::mail::Mailer;
+use crate::service::{Service, ServiceError};
+
+/// How often the store is asked what is due.
+const POLL: Duration = Duration::from_secs(1);
+/// How long what could not be done rests, unless its document says longer.
+const REST: Duration = Duration::from_secs(5);
+/// How many due documents are looked at together.
+const PAGE: usize = 1_000;
+/// How many letters are sent at a time.
+const SENDERS: usize = 2;
+/// How long the end of a server waits for letters that are on their way.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Whose clock it is: the system's, or a test's.
+pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// Makes every run that is due at `now`; returns how many schedules told
+/// something. What fails is logged, and left for later.
+pub fn runs_due(service: &Service, now: Time, rests: &mut Rests) -> Result<usize, ServiceError> {
+    let mut told = 0;
+    for (key, document) in service.store().due(SCHEDULE, now, PAGE)? {
+        let id = document.id;
+        if rests.rests(key, &id) {
+            continue;
+        }
+        match catch_unwind(AssertUnwindSafe(|| service.schedule_step(key, &id, now, false))) {
+            Ok(Ok(Step::Told { .. })) => told += 1,
+            Ok(Ok(Step::Quiet)) => {}
+            Ok(Ok(Step::Idle | Step::Elsewhere)) => rests.rest(key, &id, POLL),
+            Ok(Err(error)) => {
+                let cause = &error as &dyn std::error::Error;
+                warn!(partner.key = %key, schedule = %id, error = cause, "schedule {id} cannot run; trying again");
+                rests.rest(key, &id, REST);
+            }
+            Err(_) => {
+                error!(partner.key = %key, schedule = %id, "schedule {id} panicked; it rests for an hour");
+                rests.rest(key, &id, Duration::from_secs(3_600));
+            }
+        }
+    }
+    Ok(told)
+}
+
+/// Sends every letter that is due at `now`, one after the other, and returns
+/// how many were taken. For who has no threads: commands, and tests.
+pub fn letters_due(service: &Service, mailer: Option<&Mailer>, now: Time) -> Result<usize, ServiceError> {
+    let mut sent = 0;
+    for (key, document) in service.store().due(MAIL, now, PAGE)? {
+        sent += letters_of(service, mailer, key, &document.id, now)?;
+    }
+    Ok(sent)
+}
+
+/// The same for one run.
+pub fn letters_of(
+    service: &Service,
+    mailer: Option<&Mailer>,
+    key: PartnerKey,
+    id: &str,
+    now: Time,
+) -> Result<usize, ServiceError> {
+    let mut sent = 0;
+    loop {
+        match service.mail_step(key, id, now, mailer)? {
+            Attempt::Sent => sent += 1,
+            Attempt::Later | Attempt::Failed => {}
+            Attempt::Idle | Attempt::Elsewhere => return Ok(sent),
+        }
+    }
+}
+
+/// What is not to be tried again at once, in this process.
+#[derive(Default)]
+pub struct Rests(HashMap<(PartnerKey, String), Instant>);
+
+impl Rests {
+    fn rest(&mut self, key: PartnerKey, id: &str, wait: Duration) {
+        self.0.retain(|_, until| *until > Instant::now());
+        self.0.insert((key, id.to_owned()), Instant::now() + wait);
+    }
+
+    fn rests(&self, key: PartnerKey, id: &str) -> bool {
+        self.0.get(&(key, id.to_owned())).is_some_and(|until| *until > Instant::now())
+    }
+}
+
+/// What the threads share.
+struct Shared {
+    service: Service,
+    mailer: Option<Mailer>,
+    clock: Clock,
+    board: Mutex<Board>,
+    woken: Condvar,
+}
+
+#[derive(Default)]
+struct Board {
+    stop: bool,
+    /// Whose letters somebody is at.
+    busy: HashSet<(PartnerKey, String)>,
+    rests: Rests,
+    /// Counts letters, to know whose turn was when.
+    turn: u64,
+    partners: HashMap<PartnerKey, u64>,
+}
+
+/// The threads, until [`Runner::stop`].
+pub struct Runner {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Runner {
+    pub fn start(service: &Service, mailer: Option<Mailer>, clock: Clock) -> Runner {
+        let (board, woken) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { service: service.clone(), mailer, clock, board, woken });
+        let spawn = |work: fn(&Shared)| {
+            let shared = shared.clone();
+            std::thread::spawn(move || work(&shared))
+        };
+        let threads = std::iter::once(spawn(make_runs)).chain((0..SENDERS).map(|_| spawn(send_letters)));
+        Runner { threads: threads.collect(), shared: shared.clone() }
+    }
+
+    /// Lets what is being done end, if it does soon. A letter that is on its
+    /// way for longer is left to its lease; whoever comes next sends it again.
+    pub fn stop(self) {
+        self.shared.board.lock().stop = true;
+        self.shared.woken.notify_all();
+        let asked = Instant::now();
+        for thread in self.threads {
+            while !thread.is_finished() && asked.elapsed() < LAST_WAIT {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if !thread.is_finished() {
+                warn!("the mail server is slow; leaving a letter that is on its way");
+            } else if thread.join().is_err() {
+                error!("a thread that looked after schedules panicked");
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Waits for a while; whether to go on.
+    fn pause(&self) -> bool {
+        let mut board = self.board.lock();
+        if !board.stop {
+            self.woken.wait_for(&mut board, POLL);
+        }
+        !board.stop
+    }
+
+    /// The letters whose turn it is: those of the partner that has waited
+    /// longest, and of those, the longest due.
+    fn next(&self) -> Result<Option<(PartnerKey, String)>, ServiceError> {
+        let due = self.service.store().due(MAIL, (self.clock)(), PAGE)?;
+        let mut board = self.board.lock();
+        let free = due
+            .into_iter()
+            .map(|(key, document)| (key, document.id))
+            .filter(|(key, id)| !board.rests.rests(*key, id) && !board.busy.contains(&(*key, id.clone())));
+        // The first of those that waited alike is the longest due.
+        let Some((key, id)) = free.min_by_key(|(key, _)| board.partners.get(key).copied().unwrap_or_default()) else {
+            return Ok(None);
+        };
+        board.turn += 1;
+        let turn = board.turn;
+        board.partners.insert(key, turn);
+        board.busy.insert((key, id.clone()));
+        Ok(Some((key, id)))
+    }
+}
+
+fn make_runs(shared: &Shared) {
+    let mut rests = Rests::default();
+    let mut settled = false;
+    loop {
+        let now = (shared.clock)();
+        if !settled {
+            match shared.service.schedules_settle(now) {
+                Ok(()) => settled = true,
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "cannot look for schedules; trying again");
+                }
+            }
+        }
+        if let Err(error) = runs_due(&shared.service, now, &mut rests) {
+            warn!(error = &error as &dyn std::error::Error, "cannot look for schedules; trying again");
+        }
+        if !shared.pause() {
+            return;
+        }
+    }
+}
+
+fn send_letters(shared: &Shared) {
+    loop {
+        let next = shared.next().unwrap_or_else(|error| {
+            warn!(error = &error as &dyn std::error::Error, "cannot look for letters; trying again");
+            None
+        });
+        let Some((key, id)) = next else {
+            if !shared.pause() {
+                return;
+            }
+            continue;
+        };
+        let (now, mailer) = ((shared.clock)(), shared.mailer.as_ref());
+        let attempt = catch_unwind(AssertUnwindSafe(|| shared.service.mail_step(key, &id, now, mailer)));
+        let mut board = shared.board.lock();
+        board.busy.remove(&(key, id.clone()));
+        match attempt {
+            Ok(Ok(Attempt::Sent | Attempt::Later | Attempt::Failed)) => {}
+            Ok(Ok(Attempt::Idle | Attempt::Elsewhere)) => board.rests.rest(key, &id, POLL),
+            Ok(Err(error)) => {
+                let cause = &error as &dyn std::error::Error;
+                warn!(partner.key = %key, delivery = %id, error = cause, "letters {id} cannot be sent; trying again");
+                board.rests.rest(key, &id, REST);
+            }
+            Err(_) => {
+                error!(partner.key = %key, delivery = %id, "sending letters {id} panicked; they rest for an hour");
+                board.rests.rest(key, &id, Duration::from_secs(3_600));
+            }
+        }
+        if board.stop {
+            return;
+        }
+    }
+}
