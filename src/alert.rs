@@ -131,7 +131,7 @@ fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -230,6 +230,10 @@ impl Digest<'_> {
                 .map(|(check, number)| self.headline(*check, *number))
                 .collect();
             lines.push(format!("Open in all: {}.", open.join(", ")));
+        }
+        if self.items.len() > TABLE_ROWS_MAX {
+            let rows = count(TABLE_ROWS_MAX as u64);
+            lines.push(format!("The table has the first {rows} of {}.", count(self.items.len() as u64)));
         }
         lines.push(format!("Times are those of {}. What somebody has acknowledged is left out.", self.plan.zone()));
         lines

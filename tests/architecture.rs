@@ -61,11 +61,20 @@ fn layers_know_only_those_before_them() {
         ("intake", &["domain", "intake"]),
         ("billing", &["domain", "billing"]),
         ("checks", &["domain", "inventory", "checks"]),
+        ("schedule", &["domain", "schedule"]),
+        ("mail", &["mail"]),
+        ("alert", &["domain", "inventory", "checks", "schedule", "mail", "wire", "alert"]),
         ("wire", &["domain", "inventory", "billing", "wire"]),
         ("client", &["domain", "wire", "client"]),
-        ("service", &["domain", "inventory", "store", "intake", "billing", "checks", "service"]),
-        ("config", &["domain", "store", "config"]),
-        ("http", &["domain", "inventory", "billing", "checks", "wire", "service", "config", "http"]),
+        (
+            "service",
+            &["domain", "inventory", "store", "intake", "billing", "checks", "schedule", "mail", "alert", "service"],
+        ),
+        ("config", &["domain", "store", "mail", "config"]),
+        (
+            "http",
+            &["domain", "inventory", "billing", "checks", "schedule", "alert", "wire", "service", "config", "http"],
+        ),
         ("demo", &["domain", "intake", "service", "demo"]),
     ];
     let mut checked = 0;

@@ -127,6 +127,7 @@ impl ConfigCommand {
             ConfigCommand::Check => {
                 let config = global.settings()?;
                 config.http.tls()?;
+                super::mail::open(global)?;
                 if global.json {
                     output::json(&json!({ "valid": true, "database": config.database.to_string() }))?;
                 } else {

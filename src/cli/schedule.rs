@@ -1,6 +1,7 @@
 //! `rollcall schedule create | list | show | edit | remove | run | next`
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Subcommand};
 use serde_json::{Value, json};
@@ -14,6 +15,9 @@ use crate::schedule::{UTC, WEEKLY};
 use crate::service::schedules::{Delivery, Sending, Step, View, Wanted, preview, runner};
 use crate::service::{self, Service, Shown};
 use crate::store::Open;
+
+/// How long a command waits for letters that a server is sending.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Subcommand)]
 pub enum Schedule {
@@ -267,7 +271,7 @@ fn run(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result<
             Step::Idle => return Err(service::ServiceError::Unknown { what: "schedule", id: id.to_owned() }.into()),
             Step::Elsewhere if tries < 10 => {
                 tries += 1;
-                std::thread::sleep(std::time::Duration::from_millis(300));
+                std::thread::sleep(Duration::from_millis(300));
             }
             Step::Elsewhere => return Err(CliError::Other(format!("somebody else is running schedule {id}"))),
         }
@@ -278,8 +282,22 @@ fn run(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result<
     };
     let mut sent = None;
     if let Some(delivery_id) = &delivery_id {
-        runner::letters_of(service, mailer.as_ref(), key, delivery_id, Time::now())?;
-        sent = service.delivery(key, delivery_id)?;
+        if mailer.is_none() {
+            output::note("these settings name no mail server; the letters are left to a server that has one");
+        }
+        let asked = Instant::now();
+        loop {
+            if mailer.is_some() {
+                runner::letters_of(service, mailer.as_ref(), key, delivery_id, Time::now())?;
+            }
+            sent = service.delivery(key, delivery_id)?;
+            // A server beside this may be at one of them.
+            let untried = sent.iter().flat_map(|sent| &sent.recipients).any(|one| one.attempts == 0);
+            if !untried || mailer.is_none() || asked.elapsed() > PATIENCE {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
     let complete = sent.iter().flat_map(|sent| &sent.recipients).all(|one| one.state == Sending::Sent);
     match (&sent, global.json) {

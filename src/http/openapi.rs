@@ -7,6 +7,7 @@
 mod checks;
 mod jobs;
 mod manage;
+mod schedules;
 
 use serde_json::{Map, Value, json};
 
@@ -31,10 +32,11 @@ pub(super) fn document() -> Value {
         paths.extend(checks::paths());
         paths.extend(manage::paths());
         paths.extend(jobs::paths());
+        paths.extend(schedules::paths());
     }
     document["components"]["schemas"]["Finding"] = checks::schema();
     document["components"]["schemas"]["ManagedNumber"] = manage::schema();
-    for (name, schema) in jobs::schemas() {
+    for (name, schema) in jobs::schemas().into_iter().chain(schedules::schemas()) {
         document["components"]["schemas"][name] = schema;
     }
     document
@@ -57,6 +59,7 @@ fn described() -> Value {
             { "name": "Checks", "description": "What is wrong: the Number Management Guide as answers." },
             { "name": "Management", "description": "The verbs on numbers, accounts, applications and trunks, for keys with the scope `manage`. A write that is answered is durable." },
             { "name": "Jobs", "description": "One verb on many numbers: previewed, run in batches, stopped, undone. For keys with the scope `manage`." },
+            { "name": "Schedules", "description": "When the checks run by themselves, and who hears of what they find. For keys with the scope `manage`." },
             { "name": "Operations", "description": "For those who run the server. No credentials, no tenant's data." },
         ],
         "paths": {

@@ -153,7 +153,7 @@ fn wants(cron: &str, local: DateTime) -> bool {
         text.split(',').any(|part| match (part, part.split_once('-'), part.strip_prefix("*/")) {
             ("*", _, _) => true,
             (_, Some((a, b)), _) => (a.parse().expect("digits")..=b.parse().expect("digits")).contains(&value),
-            (_, _, Some(step)) => (value - min) % step.parse::<u32>().expect("digits") == 0,
+            (_, _, Some(step)) => (value - min).is_multiple_of(step.parse().expect("digits")),
             (one, None, None) => one.parse() == Ok(value),
         })
     };

@@ -552,12 +552,17 @@ impl Service {
         }
         if let Some(event) = &run.event {
             // Before it is written down, so that it is told at least once.
-            announce(key, event);
+            self.announce_alert(key, event);
         }
-        let outdated = match &run.delivery {
-            Some(_) => {
-                self.deliveries(key, id, usize::MAX)?.into_iter().skip(RUNS_KEPT - 1).map(|(id, _)| id).collect()
-            }
+        // Those that still wait are kept however old they are.
+        let outdated: Vec<String> = match &run.delivery {
+            Some(_) => self
+                .deliveries(key, id, usize::MAX)?
+                .into_iter()
+                .skip(RUNS_KEPT - 1)
+                .filter(|(_, delivery)| delivery.due().is_none())
+                .map(|(id, _)| id)
+                .collect(),
             None => Vec::new(),
         };
         let written = self.write(Target::Partner(key), Verb::ScheduleEdit, |transaction| {
@@ -757,7 +762,11 @@ impl Service {
             _ if schedule.is_none_or(|schedule| !schedule.recipients.contains(to)) => {
                 Err(Failure::Never("it is no longer a recipient".to_owned()))
             }
-            (None, _) => Err(Failure::Never("no mail server is set up here; see [mail] in the settings".to_owned())),
+            // Somebody may set one up within the day.
+            (None, _) => {
+                let what = "no mail server is set up here";
+                Err(Failure::Server { what, why: "see [mail] in the settings".to_owned() })
+            }
             (_, None) => Err(Failure::Never("the letter is gone".to_owned())),
             (Some(mailer), Some(Content { subject, text, html, csv })) => {
                 let name = &hex_digest::text(&<[u8; 32]>::from(Sha256::digest(to.to_lowercase().as_bytes())))[..12];
@@ -781,7 +790,9 @@ impl Service {
         let word = match attempt {
             Attempt::Sent => "sent",
             Attempt::Later => "later",
-            Attempt::Idle | Attempt::Elsewhere | Attempt::Failed => "failed",
+            Attempt::Failed => "failed",
+            // The schedule was removed meanwhile.
+            Attempt::Idle | Attempt::Elsewhere => return Ok(attempt),
         };
         metrics::counter!("rollcall_mails_total", "result" => word).increment(1);
         Ok(attempt)
@@ -832,6 +843,12 @@ impl Service {
                 written => return Ok(written?.value),
             }
         }
+    }
+
+    /// Tells the partner's webhooks. This is the seam: what queues events for
+    /// them is to be called here, as `self.announce(key, "alert", event)`.
+    fn announce_alert(&self, key: PartnerKey, event: &Value) {
+        debug!(partner.key = %key, "an alert of {} findings for webhooks", event["total"]);
     }
 
     /// Makes the state of schedules that have none, such as those of a log that
@@ -895,12 +912,6 @@ impl Recipient {
         (self.next, self.error) = (Some(next), Some(why));
         Attempt::Later
     }
-}
-
-/// Tells the partner's webhooks. This is the seam: what queues events for them
-/// is to be called here, as `announce(key, "alert", event)`.
-fn announce(key: PartnerKey, event: &Value) {
-    debug!(partner.key = %key, "an alert of {} findings for webhooks", event["total"]);
 }
 
 fn setting_of(transaction: &mut dyn Transaction, id: &str) -> Result<(Setting, Schedule), ServiceError> {

@@ -8,7 +8,9 @@ mod authority;
 mod fixture;
 mod harness;
 mod process;
+mod smtp;
 
+mod alerts;
 mod api;
 mod beside;
 mod checks;
