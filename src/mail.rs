@@ -20,6 +20,7 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Attachment, Mailbox, Message, MultiPart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{Certificate, SmtpConnection, TlsParameters};
+use lettre::transport::smtp::commands::Noop;
 use lettre::transport::smtp::extension::ClientId;
 
 /// The longest address, in bytes (RFC 5321's path, without its brackets).
@@ -233,6 +234,11 @@ impl Mailer {
                 return Err(Failure::Server { what, why: format!("{place} did not name it in its answer to EHLO") });
             }
             connection.starttls(&self.parameters, &hello).map_err(unusable)?;
+            if !self.in_step(&mut connection) {
+                connection.abort();
+                let what = "something was put between us and the mail server, so nothing was sent to it";
+                return Err(Failure::Server { what, why: format!("{place}: answers came before they were asked for") });
+            }
         }
         match self.tls {
             Tls::StartTls | Tls::Tls => told("the connection is encrypted, and the certificate is trusted"),
@@ -247,6 +253,23 @@ impl Mailer {
             told(&format!("signed in as {user}"));
         }
         Ok(connection)
+    }
+
+    /// Whether what the server answers is what it was asked. Somebody on the way
+    /// can put answers behind its "go ahead", still open; they wait in memory
+    /// and would be read as those of the encrypted line, so that a letter that
+    /// was refused looks taken.
+    fn in_step(&self, connection: &mut SmtpConnection) -> bool {
+        // What was put there is there at once; nobody else has anything to say.
+        let waited = connection.set_timeout(Some(Duration::from_millis(1)));
+        let early = connection.read_response();
+        let silent = early.is_err_and(|error| error.status().is_none() && !error.is_response());
+        if waited.and_then(|()| connection.set_timeout(Some(self.timeout))).is_err() || !silent {
+            return false;
+        }
+        // One answer put there was read as the one to EHLO, whose own, of many
+        // lines, then comes to this.
+        connection.command(Noop).map_or(true, |response| response.message().count() < 2)
     }
 
     /// The letter as it goes over the line.

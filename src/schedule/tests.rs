@@ -1,3 +1,6 @@
+//! Runs of real zones around their changes of clocks, and every minute of some
+//! days against the walk.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -192,6 +192,37 @@ fn an_offer_of_tls_that_was_taken_out_ends_it() {
 }
 
 #[test]
+fn answers_put_before_the_encrypted_ones_end_it() {
+    for injected in 1..4 {
+        let manners = Manners { injected, ..Manners::default() };
+        let (receiver, _) = check_unusable(manners, |text| text, "between us and the mail server");
+        for line in receiver.lines(true) {
+            assert!(["EHLO", "NOOP", "QUIT"].iter().any(|verb| line.starts_with(verb)), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_was_missed_is_made_up_for_at_the_start() {
+    let receiver = Receiver::start(Manners::default());
+    let database = Database::sample();
+    let config = settings(&database, &receiver, |text| text);
+    let create = ["schedule", "create", "--partner", "PA_ONE", "--name", "Weekly", "--to", DESK, "--alerts", "false"];
+    database.run(&[&create[..], &["--config", &config]].concat()).done();
+    // As it is after weeks without a server.
+    let raw = rusqlite::Connection::open(database.path()).expect("the database opens");
+    let missed = "UPDATE document SET due = 1767258000, body = json_set(body, '$.next', '2026-01-01T09:00:00Z')";
+    assert_eq!(raw.execute(&format!("{missed} WHERE kind = 'schedule'"), []).expect("written"), 1);
+    drop(raw);
+    let mut server = Server::start(database, &["--config", &config]);
+    let letter = Part::parse(&receiver.wait(1)[0].data);
+    assert!(letter.leaf("text/plain").contains("This is the report"), "{letter:?}");
+    server.kill_and_start(&["--config", &config]);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(receiver.taken().len(), 1);
+}
+
+#[test]
 fn a_wrong_password_is_told_to_whoever_runs_the_server() {
     let wrong = |text: String| text.replace(USER, "somebody");
     let (_, log) = check_unusable(Manners::default(), wrong, "sign in");

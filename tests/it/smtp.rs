@@ -21,6 +21,8 @@ pub const PASSWORD: &str = "correct horse";
 pub struct Manners {
     /// Offers no STARTTLS, as one whose offer somebody took out.
     pub stripped: bool,
+    /// So many answers are put behind its word to begin with TLS.
+    pub injected: usize,
     /// Speaks TLS from the first byte.
     pub wrapped: bool,
     /// Takes connections and never says a word.
@@ -190,7 +192,8 @@ impl Talk {
                     line.say("250 SMTPUTF8")?;
                 }
                 "STARTTLS" => {
-                    line.say("220 go ahead")?;
+                    let injected = "\r\n250 AUTH PLAIN".repeat(manners.injected);
+                    line.say(&format!("220 go ahead{injected}"))?;
                     line = line.seal(self.config.clone())?;
                     self.encrypted = true;
                 }
