@@ -3,8 +3,8 @@
 //!
 //! The modules in reading order. Each knows only those before it in
 //! `domain ← {inventory, store, intake, billing} ← checks ← service ← {http, cli}`,
-//! `domain ← {schedule, mail} ← service` and
-//! `domain ← {inventory, billing} ← wire ← {alert, http, client}`; ARCHITECTURE.md draws the picture.
+//! `domain ← {inventory, billing} ← wire ← {alert, http, client}` and
+//! `{checks, schedule, mail} ← alert ← service`; ARCHITECTURE.md draws the picture.
 
 pub mod domain;
 

@@ -61,6 +61,11 @@ const NEARER_DAYS: [i64; 3] = [14, 7, 1];
 pub const NEXT_RUNS: usize = 3;
 /// How many runs that sent letters are kept for each schedule.
 const RUNS_KEPT: usize = 20;
+/// How many of them are shown.
+const RUNS_SHOWN: usize = 5;
+/// How long after a report that was asked for another may be, in seconds: who
+/// may ask shall not be able to fill other people's mailboxes.
+const ASK_SECONDS: i64 = 60;
 /// How long who works out a run may take before another may.
 const RUN_LEASE_SECONDS: i64 = 120;
 /// How long after each attempt a letter is tried again; the last goes on.
@@ -298,7 +303,8 @@ impl State {
     /// When somebody has to look.
     fn due(&self, schedule: &Schedule, plan: &Plan, now: Time) -> Option<Time> {
         if self.asked_by.is_some() {
-            return Some(now);
+            let asked = self.last.as_ref().filter(|last| last.why == Why::Asked);
+            return Some(asked.map_or(now, |last| last.at.plus(ASK_SECONDS).max(now)));
         }
         if schedule.off.is_some() {
             return None;
@@ -308,7 +314,7 @@ impl State {
     }
 
     fn document(&self, id: &str, due: Option<Time>) -> Document {
-        document(id, due, self)
+        written(id, due, self)
     }
 
     fn read(document: &Document) -> Result<State, ServiceError> {
@@ -316,7 +322,7 @@ impl State {
     }
 }
 
-fn document(id: &str, due: Option<Time>, body: &impl Serialize) -> Document {
+fn written(id: &str, due: Option<Time>, body: &impl Serialize) -> Document {
     let body = serde_json::to_string(body).expect("plain values serialise");
     Document { id: id.to_owned(), due, body }
 }
@@ -447,7 +453,8 @@ impl Service {
             let plan = Plan::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
             let state = state_of(transaction, id)?.unwrap_or_else(|| State::new(&schedule, &plan, now));
             let state = State { asked_by: Some(self.actor.to_string().into()), ..state };
-            transaction.put_document(SCHEDULE, &state.document(id, Some(now)))?;
+            let due = state.due(&schedule, &plan, now);
+            transaction.put_document(SCHEDULE, &state.document(id, due))?;
             shown(&setting, Some(state), now, false)
         })
     }
@@ -465,7 +472,7 @@ impl Service {
     pub fn schedule(&self, key: PartnerKey, id: &str, now: Time) -> Result<View, ServiceError> {
         let mut all = self.schedules(key, now)?;
         let at = all.iter().position(|view| &*view.id == id).ok_or_else(|| unknown(id))?;
-        let runs = self.deliveries(key, id, NEXT_RUNS.max(5))?.into_iter().map(|(_, delivery)| delivery).collect();
+        let runs = self.deliveries(key, id, RUNS_SHOWN)?.into_iter().map(|(_, delivery)| delivery).collect();
         Ok(View { runs, ..all.swap_remove(at) })
     }
 
@@ -545,7 +552,9 @@ impl Service {
         };
         let plan = Plan::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
         let state = State::read(&document)?;
-        let run = self.look(&snapshot, setting, schedule, &plan, &state, now, asked)?;
+        let asked = asked || state.asked_by.is_some();
+        let look = Look { snapshot: &snapshot, setting, schedule, plan: &plan, state: &state, now, asked };
+        let run = self.look(&look)?;
         if run.delivery.is_some() && self.store.document(key, MAIL, &run.delivery_id)?.is_some() {
             // There was a run in this very second.
             return Ok(Step::Elsewhere);
@@ -565,7 +574,7 @@ impl Service {
                 .collect(),
             None => Vec::new(),
         };
-        let written = self.write(Target::Partner(key), Verb::ScheduleEdit, |transaction| {
+        let done = self.write(Target::Partner(key), Verb::ScheduleEdit, |transaction| {
             let same = transaction.document(SCHEDULE, id)?.as_ref() == Some(&document)
                 && transaction.setting(id)?.as_ref() == Some(setting);
             if !same {
@@ -576,9 +585,9 @@ impl Service {
                 transaction.put_document(TOLD, &Document { id: id.to_owned(), due: None, body: told.text() })?;
             }
             if let Some((delivery, content)) = &run.delivery {
-                let body = self::document(&run.delivery_id, delivery.due(), delivery);
+                let body = written(&run.delivery_id, delivery.due(), delivery);
                 transaction.put_document(MAIL, &body)?;
-                transaction.put_document(DIGEST, &self::document(&run.delivery_id, None, content))?;
+                transaction.put_document(DIGEST, &written(&run.delivery_id, None, content))?;
             }
             for old in &outdated {
                 transaction.drop_document(MAIL, old)?;
@@ -586,7 +595,7 @@ impl Service {
             }
             Ok(true)
         })?;
-        if !written.value {
+        if !done.value {
             return Ok(Step::Elsewhere);
         }
         let Some(ran) = run.ran else { return Ok(Step::Quiet) };
@@ -604,19 +613,9 @@ impl Service {
     }
 
     /// Works out what a run has to say; changes nothing.
-    #[allow(clippy::too_many_arguments)] // They are what it looks at, and nothing else.
-    fn look(
-        &self,
-        snapshot: &Snapshot,
-        setting: &Setting,
-        schedule: &Schedule,
-        plan: &Plan,
-        state: &State,
-        now: Time,
-        asked: bool,
-    ) -> Result<Run, ServiceError> {
+    fn look(&self, look: &Look<'_>) -> Result<Run, ServiceError> {
+        let &Look { snapshot, setting, schedule, plan, state, now, asked } = look;
         let id = &setting.id;
-        let asked = asked || state.asked_by.is_some();
         let report = schedule.off.is_none() && state.next.is_some_and(|next| next <= now);
         let daily = plan.daily(state.daily_at).next(state.daily_at).is_some_and(|look| look <= now);
         let why = match (asked, report) {
@@ -810,7 +809,7 @@ impl Service {
     ) -> Result<Attempt, ServiceError> {
         let mut tries = 0;
         loop {
-            let written = self.write(Target::Partner(key), Verb::ScheduleEdit, |transaction| {
+            let noted = self.write(Target::Partner(key), Verb::ScheduleEdit, |transaction| {
                 let Some(document) = transaction.document(MAIL, id)? else { return Ok(Attempt::Idle) };
                 let mut delivery: Delivery = read(&document, "a run's letters")?;
                 let began = delivery.ran.at;
@@ -825,13 +824,13 @@ impl Service {
                     }
                 }
                 let due = delivery.due();
-                transaction.put_document(MAIL, &document_of(&document.id, due, &delivery))?;
+                transaction.put_document(MAIL, &written(&document.id, due, &delivery))?;
                 if due.is_none() {
                     transaction.drop_document(DIGEST, id)?;
                 }
                 Ok(attempt)
             });
-            match written {
+            match noted {
                 Err(ServiceError::Store(error)) if tries < 3 => {
                     tries += 1;
                     warn!(
@@ -840,7 +839,7 @@ impl Service {
                     );
                     std::thread::sleep(std::time::Duration::from_millis(200 << tries));
                 }
-                written => return Ok(written?.value),
+                noted => return Ok(noted?.value),
             }
         }
     }
@@ -876,9 +875,19 @@ impl Service {
     }
 }
 
-use self::document as document_of;
+/// What a look at a schedule looks at.
+struct Look<'a> {
+    snapshot: &'a Snapshot,
+    setting: &'a Setting,
+    schedule: &'a Schedule,
+    plan: &'a Plan,
+    state: &'a State,
+    now: Time,
+    /// Whether somebody asked for a report.
+    asked: bool,
+}
 
-/// What a look at a schedule leaves.
+/// What it leaves.
 struct Run {
     state: State,
     ran: Option<Ran>,

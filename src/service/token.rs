@@ -72,6 +72,8 @@ pub fn recovery_code() -> String {
     let text = random::<16>();
     let groups: Vec<&str> = [0, 4, 8, 12].iter().map(|&at| &text[at..at + 4]).collect();
     groups.join("-")
+}
+
 /// A fresh name for a schedule.
 pub fn schedule_id() -> String {
     format!("sc_{}", random::<12>())

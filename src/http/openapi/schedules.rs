@@ -46,7 +46,7 @@ pub fn paths() -> Vec<(String, Value)> {
     let run = write(
         "schedule_run",
         "Ask for the report now",
-        "It is made and sent at once, also if nothing is found; the next report stays where it is.",
+        "It is made and sent at once, also if nothing is found, but not twice within a minute; the next report stays where it is.",
         (body(&[]), json!({})),
         ("200", sample(false)),
         vec![id(), idempotency_key()],
