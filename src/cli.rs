@@ -28,6 +28,7 @@ pub mod serve;
 mod sync;
 mod upstream;
 mod user;
+mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ use crate::mail::MailError;
 use crate::service::import::ImportError;
 use crate::service::mirror::MirrorError;
 use crate::service::people::PeopleError;
+use crate::service::webhooks::Hooks;
 use crate::service::{Service, ServiceError};
 use crate::store::{self, Location, Open, StoreError};
 
@@ -108,6 +110,9 @@ enum Command {
     /// Create, list, disable and enable who may sign in
     #[command(subcommand)]
     User(user::User),
+    /// Create, list, change, rotate and try the addresses that are told what happens
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// Look for what is wrong: customers without numbers, expiries, calls with nowhere to go
     Check(check::Check),
     /// Keep a partner as another server's inventory is
@@ -298,6 +303,7 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Changes(command) => command.run(&global),
         Command::Key(command) => command.run(&global),
         Command::User(command) => command.run(&global),
+        Command::Webhook(command) => command.run(&global),
         Command::Check(command) => command.run(&global),
         Command::Sync(command) => command.run(&global),
         Command::Schedule(command) => command.run(&global),
@@ -342,7 +348,8 @@ impl Global {
         let store = store::open(&settings.database, open)?;
         Ok(Service::new(store, Actor::command())
             .quarantine(settings.quarantine.policy())
-            .batch_rows(settings.jobs.batch_rows.into()))
+            .batch_rows(settings.jobs.batch_rows.into())
+            .hooks(Hooks::new(crate::http::webhooks::settings(&settings))))
     }
 }
 

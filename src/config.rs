@@ -186,6 +186,15 @@ settings! {
             ca_file: PathBuf,
             timeout_ms: Millis<1>,
         }
+        webhooks: Webhooks / WebhooksPartial {
+            allow_networks: Vec<IpNet>,
+            ca_file: PathBuf,
+            timeout_ms: Millis<100>,
+            at_once: AtLeast<2>,
+            per_partner: AtLeast<1>,
+            keep: AtLeast<1>,
+            keep_days: AtLeast<1>,
+        }
         log: Log / LogPartial {
             filter: LogFilter,
             format: LogFormat,

@@ -23,6 +23,7 @@ mod query;
 pub mod schedules;
 pub mod server;
 mod stream;
+pub mod webhooks;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -93,6 +94,7 @@ impl App {
         let service = service::Service::new(replica.store().clone(), Actor::command())
             .quarantine(config.quarantine.policy())
             .batch_rows(config.jobs.batch_rows.into())
+            .hooks(service::webhooks::Hooks::new(webhooks::settings(config)))
             .replica(replica.clone());
         App {
             replica,
@@ -290,6 +292,15 @@ pub fn router(app: Arc<App>) -> Router {
             get(schedules::one).patch(schedules::edit).delete(schedules::remove).fallback(get_patch_or_delete),
         )
         .route("/api/v1/manage/schedules/{id}/run", post(schedules::run).fallback(post_only))
+        .route("/api/v1/manage/webhooks", get(webhooks::list).post(webhooks::create).fallback(get_or_post))
+        .route(
+            "/api/v1/manage/webhooks/{id}",
+            get(webhooks::one).patch(webhooks::edit).delete(webhooks::remove).fallback(get_patch_or_delete),
+        )
+        .route("/api/v1/manage/webhooks/{id}/rotate", post(webhooks::rotate).fallback(post_only))
+        .route("/api/v1/manage/webhooks/{id}/test", post(webhooks::test).fallback(post_only))
+        .route("/api/v1/manage/webhooks/{id}/deliveries", get(webhooks::deliveries).fallback(method_not_allowed))
+        .route("/api/v1/manage/webhooks/{id}/deliveries/{delivery}/resend", post(webhooks::resend).fallback(post_only))
         .route("/openapi.json", get(ops::openapi).fallback(method_not_allowed))
         .route("/docs", get(docs::page).fallback(method_not_allowed))
         .route("/docs/style.css", get(docs::style).fallback(method_not_allowed))

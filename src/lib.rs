@@ -2,9 +2,9 @@
 //! costs and when it expires.
 //!
 //! The modules in reading order. Each knows only those before it in
-//! `domain ← {inventory, store, intake, billing} ← checks ← service ← {http, cli}`,
-//! `domain ← {inventory, billing} ← wire ← {alert, http, client}` and
-//! `{checks, schedule, mail} ← alert ← service`; ARCHITECTURE.md draws the picture.
+//! `domain ← {inventory, store, intake, billing} ← checks ← service ← http ← console ← cli`,
+//! `domain ← {inventory, billing} ← wire ← {alert, service, http, client}` and
+//! `{checks, schedule, mail} ← alert ← service`, `outbound ← service`; ARCHITECTURE.md draws the picture.
 
 pub mod domain;
 
@@ -19,6 +19,8 @@ pub mod billing;
 pub mod wire;
 
 pub mod client;
+
+pub mod outbound;
 
 pub mod checks;
 

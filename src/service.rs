@@ -26,6 +26,7 @@ pub mod schedules;
 pub mod token;
 pub mod undo;
 pub mod verify;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -81,6 +82,12 @@ pub enum ServiceError {
     Last { number: E164, account: AccountId, since: Time },
     #[error("{0}")]
     Refused(String),
+    /// As many go on as may.
+    #[error("too many {0}")]
+    TooMany(&'static str),
+    /// A setting is not what the client last saw.
+    #[error("{what} {id} has changed since")]
+    Outdated { what: &'static str, id: String },
     /// A job's state does not allow what was asked.
     #[error("job {id} is {state}: {hint}")]
     Job { id: String, state: jobs::JobState, hint: &'static str },
@@ -191,6 +198,8 @@ pub enum Shown {
         view: Box<schedules::View>,
         created: bool,
     },
+    Webhook(Box<webhooks::ShownWebhook>),
+    Delivery(Box<webhooks::ShownDelivery>),
 }
 
 /// One number after a verb.
@@ -249,6 +258,7 @@ pub struct Service {
     quarantine: Arc<Quarantine>,
     /// Where workers hear of jobs.
     board: Arc<jobs::runner::Board>,
+    hooks: Arc<webhooks::Hooks>,
     actor: Actor,
     request_id: Option<String>,
     retry: Option<Retry>,
@@ -260,7 +270,8 @@ impl Service {
     pub fn new(store: Arc<dyn Store>, actor: Actor) -> Service {
         let quarantine = Arc::new(Quarantine { default_days: 90, ..Quarantine::default() });
         let board = Arc::new(jobs::runner::Board::new(jobs::runner::BATCH_ROWS));
-        Service { store, replica: None, quarantine, board, actor, request_id: None, retry: None, dry_run: false }
+        let hooks = Arc::new(webhooks::Hooks::new(webhooks::Settings::default()));
+        Service { store, replica: None, quarantine, board, hooks, actor, request_id: None, retry: None, dry_run: false }
     }
 
     pub fn quarantine(self, quarantine: Quarantine) -> Service {
@@ -300,12 +311,22 @@ impl Service {
         &self,
         target: Target,
         verb: Verb,
+        draft: impl FnMut(&mut dyn Transaction) -> Result<T, ServiceError> + Send,
+    ) -> Result<Done<T>, ServiceError> {
+        self.write_as(target, self.entry(verb), draft)
+    }
+
+    /// The same under an entry of the caller's making.
+    fn write_as<T: Send>(
+        &self,
+        target: Target,
+        entry: Entry,
         mut draft: impl FnMut(&mut dyn Transaction) -> Result<T, ServiceError> + Send,
     ) -> Result<Done<T>, ServiceError> {
         let mut decided = None;
         let result = self.store.write(
             target.clone(),
-            self.entry(verb),
+            entry,
             Box::new(|transaction| match draft(transaction) {
                 Ok(value) => {
                     decided = Some(Ok(value));

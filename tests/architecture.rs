@@ -66,14 +66,22 @@ fn layers_know_only_those_before_them() {
         ("alert", &["domain", "inventory", "checks", "schedule", "mail", "wire", "alert"]),
         ("wire", &["domain", "inventory", "billing", "wire"]),
         ("client", &["domain", "wire", "client"]),
+        ("outbound", &["outbound"]),
         (
             "service",
-            &["domain", "inventory", "store", "intake", "billing", "checks", "schedule", "mail", "alert", "service"],
+            &[
+                "domain", "inventory", "store", "intake", "billing", "wire", "outbound", "checks", "schedule", "mail",
+                "alert", "service",
+            ],
         ),
         ("config", &["domain", "store", "mail", "config"]),
         (
             "http",
             &["domain", "inventory", "billing", "checks", "schedule", "alert", "wire", "service", "config", "http"],
+        ),
+        (
+            "console",
+            &["domain", "inventory", "billing", "checks", "intake", "wire", "service", "http", "console"],
         ),
         ("demo", &["domain", "intake", "service", "demo"]),
     ];

@@ -302,6 +302,9 @@ pub(super) fn print(global: &Global, outcome: service::Outcome, dry_run: bool) -
         Shown::Trunk { trunk, .. } => {
             output::line(&format!("trunk {} ({}){}", trunk.id, trunk.name, archived(trunk.archived_at)))?;
         }
+        Shown::Webhook(_) | Shown::Delivery(_) => {
+            return Err(CliError::Other("a webhook came of a verb on one number".to_owned()));
+        }
         Shown::Job { .. } => return Err(CliError::Other("a job came of a verb on one number".to_owned())),
         Shown::Acknowledgement(one) => output::json(one)?,
         Shown::Schedule { view, .. } => output::json(&crate::http::schedules::shown(view, false))?,

@@ -21,6 +21,7 @@ use crate::http::{self, App};
 use crate::mail::Mailer;
 use crate::service::jobs::runner::{self, Runner};
 use crate::service::{Replica, schedules};
+use crate::service::webhooks::runner::Runner as Webhooks;
 use crate::store::{self, Open, StoreError};
 
 #[derive(clap::Args)]
@@ -120,6 +121,7 @@ pub fn serve(
         .set_buckets(&[0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5])
         .ok()
         .and_then(|builder| builder.install_recorder().ok());
+    app.service.webhooks_ready().map_err(|error| CliError::Other(error.to_string()))?;
     let app = Arc::new(app);
     match app.people.everybody(None) {
         Ok(users) if users.is_empty() => {
@@ -138,6 +140,7 @@ pub fn serve(
         runner::Settings { workers: config.jobs.workers.into(), per_partner: config.jobs.per_partner.into() };
     let runner = Runner::start(&app.service, settings);
     let alerts = schedules::runner::Runner::start(&app.service, mailer, Arc::new(Time::now));
+    let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into());
     let background = Background::start(app.clone(), config.follow.interval_ms.into());
     let served = runtime.block_on(async {
         // Before anybody hears that it serves: from then on, a signal is a request.
@@ -161,6 +164,7 @@ pub fn serve(
         let shutdown = app.ending(stop_signal(signals, tls.clone(), &background.broken));
         Ok::<_, CliError>(http::serve(router, listener, config, tls, shutdown).await)
     });
+    webhooks.stop();
     runner.stop();
     alerts.stop();
     background.stop();

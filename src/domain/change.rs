@@ -53,6 +53,8 @@ pub enum Actor {
     /// Somebody who signed in. The log holds the id alone, so the address is
     /// empty in what was read from it.
     User { id: UserId, email: Arc<str> },
+    /// Nobody asked: the server did it by itself.
+    Server,
 }
 
 impl Actor {
@@ -63,6 +65,9 @@ impl Actor {
     }
 
     pub fn parse(text: &str) -> Option<Actor> {
+        if text == "server" {
+            return Some(Actor::Server);
+        }
         match text.split_once(':')? {
             ("command", user) => Some(Actor::Command { user: user.to_owned() }),
             ("key", id) => Some(Actor::Key { id: KeyId::stored(id) }),
@@ -78,6 +83,7 @@ impl fmt::Display for Actor {
             Actor::Command { user } => write!(f, "command:{user}"),
             Actor::Key { id } => write!(f, "key:{id}"),
             Actor::User { id, .. } => write!(f, "user:{id}"),
+            Actor::Server => f.write_str("server"),
         }
     }
 }

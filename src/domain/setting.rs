@@ -55,6 +55,7 @@ impl Choice {
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Webhook {
     pub name: Arc<str>,
+    /// An https address, as it was given.
     pub url: Arc<str>,
     /// The kinds of events it wants; all, if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -62,6 +63,16 @@ pub struct Webhook {
     /// Set while nothing is sent to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off: Option<Off>,
+    /// When its secret was last replaced; the secret itself is not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_at: Option<Time>,
+}
+
+impl Webhook {
+    /// Whether it wants events of this kind.
+    pub fn wants(&self, event: &str) -> bool {
+        self.events.is_empty() || self.events.iter().any(|wanted| &**wanted == event)
+    }
 }
 
 /// Since when, and why, something is switched off.

@@ -15,6 +15,9 @@ use crate::service::{Conflict, ServiceError, Stale, StoreError};
 
 use crate::wire;
 
+/// When to come back where others are still at it: the longest that one takes.
+const TOO_MANY_RETRY_S: u64 = 15;
+
 /// An error answer, before it has its request id.
 ///
 /// As a response it is an empty body with itself as an extension; `Edge`
@@ -216,6 +219,16 @@ impl From<ServiceError> for ApiError {
                 ApiError::conflict(message, json!({ "job": id, "state": state, "hint": hint }))
             }
             ServiceError::Refused(_) => ApiError::conflict(message, json!({})),
+            ServiceError::TooMany(_) => {
+                let mut error = ApiError::rate_limit(TOO_MANY_RETRY_S);
+                error.0.message = message;
+                error
+            }
+            ServiceError::Outdated { what, id } => {
+                let mut error = ApiError::new(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message);
+                error.0.details = Some(json!({ "kind": what, "id": id }));
+                error
+            }
             ServiceError::NotUndone { version, rows } => {
                 let rows = manage::refused_rows(&rows);
                 ApiError::conflict(message, json!({ "version": version, "rows": rows }))

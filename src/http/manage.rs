@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::body::{self, Fields};
 use super::error::ApiError;
-use super::{App, RequestId, jobs, partner, peer, schedules};
+use super::{App, RequestId, jobs, partner, peer, schedules, webhooks};
 use crate::domain::action::{Assignment, Price};
 use crate::domain::field::code;
 use crate::domain::{
@@ -413,6 +413,15 @@ pub(super) fn render(shown: &Shown) -> Rendered {
         Shown::Schedule { view, created } => {
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             json(&mut body, &schedules::shown(view, false));
+        }
+        Shown::Webhook(shown) => {
+            status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
+            etag = shown.setting.removed_at.is_none().then(|| webhooks::etag(shown));
+            json(&mut body, &webhooks::shown(shown));
+        }
+        Shown::Delivery(shown) => {
+            status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
+            json(&mut body, &webhooks::delivery(shown));
         }
         Shown::Undone(Undone { of, version, undone, refused, rows }) => json(
             &mut body,

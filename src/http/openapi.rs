@@ -8,6 +8,7 @@ mod checks;
 mod jobs;
 mod manage;
 mod schedules;
+mod webhooks;
 
 use serde_json::{Map, Value, json};
 
@@ -33,10 +34,12 @@ pub(super) fn document() -> Value {
         paths.extend(manage::paths());
         paths.extend(jobs::paths());
         paths.extend(schedules::paths());
+        paths.extend(webhooks::paths());
     }
     document["components"]["schemas"]["Finding"] = checks::schema();
     document["components"]["schemas"]["ManagedNumber"] = manage::schema();
-    for (name, schema) in jobs::schemas().into_iter().chain(schedules::schemas()) {
+    let others = schedules::schemas().into_iter().chain(webhooks::schemas());
+    for (name, schema) in jobs::schemas().into_iter().chain(others) {
         document["components"]["schemas"][name] = schema;
     }
     document
@@ -60,6 +63,7 @@ fn described() -> Value {
             { "name": "Management", "description": "The verbs on numbers, accounts, applications and trunks, for keys with the scope `manage`. A write that is answered is durable." },
             { "name": "Jobs", "description": "One verb on many numbers: previewed, run in batches, stopped, undone. For keys with the scope `manage`." },
             { "name": "Schedules", "description": "When the checks run by themselves, and who hears of what they find. For keys with the scope `manage`." },
+            { "name": "Webhooks", "description": "Addresses that are told what happens, and what became of telling them. For keys with the scope `manage`." },
             { "name": "Operations", "description": "For those who run the server. No credentials, no tenant's data." },
         ],
         "paths": {

@@ -84,6 +84,23 @@ pub fn holder() -> String {
     random::<16>()
 }
 
+/// A fresh name for a webhook.
+pub fn webhook_id() -> String {
+    format!("wh_{}", random::<12>())
+}
+
+/// A fresh name for an event that is about no change.
+pub fn event_id() -> String {
+    format!("evt_{}", random::<26>())
+}
+
+/// Random bytes for a secret.
+pub fn bytes<const BYTES: usize>() -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
+    fill(&mut bytes);
+    bytes
+}
+
 /// A fresh name for a request: 48 random bits in hexadecimal.
 pub fn request_id() -> String {
     const BYTES: usize = 6;

@@ -595,9 +595,9 @@ fn the_documented_examples_work_in_their_order() {
     let document: Value = server.get("/openapi.json").check(200).json();
     let paths = document["paths"].as_object().expect("paths");
     let mut tried = 0;
-    for (path, operations) in paths.iter().filter(|(path, _)| {
-        path.starts_with("/api/v1/manage/") && !path.contains("/jobs") && !path.contains("/schedules")
-    }) {
+    // Those have tests of their own.
+    let own = |path: &str| ["/jobs", "/schedules", "/webhooks"].iter().any(|own| path.contains(own));
+    for (path, operations) in paths.iter().filter(|(path, _)| path.starts_with("/api/v1/manage/") && !own(path)) {
         for (method, operation) in operations.as_object().expect("operations") {
             let mut target = path.clone();
             for parameter in operation["parameters"].as_array().into_iter().flatten().filter(|one| one["in"] == "path")
@@ -646,7 +646,7 @@ fn the_description_can_be_read_as_a_page() {
     let policy = page.header("content-security-policy").expect("a policy");
     assert!(policy.starts_with("default-src 'none'; style-src 'self'"), "{policy}");
     let html = page.text();
-    for part in ["<script", "style=", "http://", "https://", "onclick"] {
+    for part in ["<script", "style=", "src=\"http", "href=\"http", "url(", "onclick"] {
         assert!(!html.contains(part), "the page has {part}");
     }
     let document: Value = server.get("/openapi.json").check(200).json();

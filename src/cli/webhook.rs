@@ -1,0 +1,307 @@
+//! `rollcall webhook create | list | show | edit | remove | rotate | test |
+//! deliveries | resend`
+//!
+//! A running server delivers; what is created and queued here it finds by
+//! itself. A test delivery is sent from here, the way the server sends.
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name};
+use crate::domain::PartnerKey;
+use crate::http::webhooks as http;
+use crate::service::numbers::Expected;
+use crate::service::webhooks::{DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges};
+use crate::service::{self, Service, ServiceError, Shown};
+use crate::store::Open;
+
+#[derive(Subcommand)]
+pub enum Webhook {
+    /// Create a webhook; its secret is shown once
+    Create {
+        #[command(flatten)]
+        of: OfPartner,
+        /// What it is for
+        #[arg(long, value_parser = parse_name)]
+        name: Arc<str>,
+        /// Where events are sent, such as https://example.com/hook
+        #[arg(long)]
+        url: Arc<str>,
+        /// A kind of event that it wants; may be repeated. Without, all of them
+        #[arg(long = "event", value_name = "KIND")]
+        events: Vec<Arc<str>>,
+    },
+    /// List a partner's webhooks, and how they are
+    List {
+        #[command(flatten)]
+        of: OfPartner,
+    },
+    /// Show one webhook
+    Show(One),
+    /// Change a webhook, or switch it off or on
+    Edit {
+        #[command(flatten)]
+        one: One,
+        #[arg(long, value_parser = parse_name)]
+        name: Option<Arc<str>>,
+        #[arg(long)]
+        url: Option<Arc<str>>,
+        /// A kind of event that it wants, instead of those it has; may be repeated
+        #[arg(long = "event", value_name = "KIND", conflicts_with = "all_events")]
+        events: Vec<Arc<str>>,
+        /// It wants all kinds of events
+        #[arg(long)]
+        all_events: bool,
+        /// Send to it again
+        #[arg(long, conflicts_with = "off")]
+        on: bool,
+        /// Send nothing to it
+        #[arg(long)]
+        off: bool,
+    },
+    /// Remove a webhook, its secret and its deliveries
+    Remove {
+        #[command(flatten)]
+        one: One,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give a webhook a new secret; the old one signs as well for a day
+    Rotate(One),
+    /// Send a test event now, and say how that went
+    Test(One),
+    /// List a webhook's deliveries, newest first
+    Deliveries {
+        #[command(flatten)]
+        one: One,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Queue a delivery's event again, under the same id
+    Resend {
+        #[command(flatten)]
+        one: One,
+        /// The delivery's id, as `webhook deliveries` shows it
+        #[arg(value_name = "DELIVERY_ID")]
+        delivery: String,
+    },
+}
+
+#[derive(Args)]
+pub struct One {
+    /// The webhook's id, as `webhook list` shows it
+    #[arg(value_name = "WEBHOOK_ID")]
+    id: String,
+    #[command(flatten)]
+    of: OfPartner,
+}
+
+impl One {
+    fn open(&self, global: &Global) -> Result<(Service, PartnerKey), CliError> {
+        open(global, &self.of)
+    }
+}
+
+fn open(global: &Global, of: &OfPartner) -> Result<(Service, PartnerKey), CliError> {
+    let service = global.service(Open::Existing)?;
+    let key = service.partner_key(&of.partner)?;
+    Ok((service, key))
+}
+
+impl Webhook {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        match self {
+            Webhook::Create { of, name, url, events } => {
+                let (service, key) = open(global, &of)?;
+                let new = NewWebhook { name, url, events };
+                print_made(global, &webhook(usage(service.webhook_create(key, &new)))?)?;
+            }
+            Webhook::List { of } => {
+                let (service, key) = open(global, &of)?;
+                list(global, &service.webhooks(key)?)?;
+            }
+            Webhook::Show(one) => {
+                let (service, key) = one.open(global)?;
+                print(global, &service.webhook(key, &one.id)?)?;
+            }
+            Webhook::Edit { one, name, url, events, all_events, on, off } => {
+                let (service, key) = one.open(global)?;
+                let events = (all_events || !events.is_empty()).then_some(events);
+                let enabled = (on || off).then_some(on);
+                let changes = WebhookChanges { name, url, events, enabled };
+                if changes == WebhookChanges::default() {
+                    return Err(CliError::Usage("say what shall be different".to_owned()));
+                }
+                let edited = usage(service.webhook_edit(key, &one.id, &changes, &Expected::Anything));
+                print(global, &webhook(edited)?)?;
+            }
+            Webhook::Remove { one, yes } => {
+                let (service, key) = one.open(global)?;
+                let shown = service.webhook(key, &one.id)?;
+                confirm(&format!("remove webhook {} ({})", one.id, shown.webhook.name), yes)?;
+                let removed = webhook(Ok(service.webhook_remove(key, &one.id, &Expected::Anything)?))?;
+                match global.json {
+                    true => output::json(&http::shown(&removed))?,
+                    false => output::line(&format!("removed webhook {} ({})", one.id, removed.webhook.name))?,
+                }
+            }
+            Webhook::Rotate(one) => {
+                let (service, key) = one.open(global)?;
+                print_made(global, &webhook(Ok(service.webhook_rotate(key, &one.id)?))?)?;
+            }
+            Webhook::Test(one) => {
+                let (service, key) = one.open(global)?;
+                let shown = delivery(service.webhook_test(key, &one.id)?)?;
+                print_delivery(global, &shown)?;
+                let good = shown.delivery.state == DeliveryState::Delivered;
+                return Ok(if good { Outcome::Done } else { Outcome::Differs });
+            }
+            Webhook::Deliveries { one, limit } => {
+                let (service, key) = one.open(global)?;
+                deliveries(global, &service, key, &one.id, limit)?;
+            }
+            Webhook::Resend { one, delivery: id } => {
+                let (service, key) = one.open(global)?;
+                print_delivery(global, &delivery(service.webhook_resend(key, &one.id, &id)?)?)?;
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// What was typed wrong is a matter of usage.
+fn usage(result: Result<service::Outcome, ServiceError>) -> Result<service::Outcome, CliError> {
+    result.map_err(|error| match error {
+        ServiceError::Invalid(_) => CliError::Usage(error.to_string()),
+        other => other.into(),
+    })
+}
+
+fn webhook(outcome: Result<service::Outcome, CliError>) -> Result<ShownWebhook, CliError> {
+    match outcome? {
+        service::Outcome::Done { shown: Shown::Webhook(shown), .. } => Ok(*shown),
+        _ => Err(CliError::Other("the webhook was not shown".to_owned())),
+    }
+}
+
+fn delivery(outcome: service::Outcome) -> Result<ShownDelivery, CliError> {
+    match outcome {
+        service::Outcome::Done { shown: Shown::Delivery(shown), .. } => Ok(*shown),
+        _ => Err(CliError::Other("the delivery was not shown".to_owned())),
+    }
+}
+
+/// With the secret, this once.
+fn print_made(global: &Global, shown: &ShownWebhook) -> Result<(), CliError> {
+    if global.json {
+        return output::json(&http::shown(shown));
+    }
+    let secret = shown.secret.as_ref().map(|secret| secret.reveal()).unwrap_or_default();
+    output::line(&format!("webhook: {}\nsecret:  {secret}", shown.setting.id))?;
+    output::note("keep the secret now: it will not be shown again");
+    Ok(())
+}
+
+fn status(shown: &ShownWebhook) -> String {
+    match (&shown.webhook.off, shown.health.failing_since) {
+        (Some(off), _) => format!("off since {}: {}", off.at, off.reason),
+        (None, Some(since)) => format!("failing since {since}"),
+        (None, None) => "on".to_owned(),
+    }
+}
+
+fn print(global: &Global, shown: &ShownWebhook) -> Result<(), CliError> {
+    if global.json {
+        return output::json(&http::shown(shown));
+    }
+    let ShownWebhook { setting, webhook, health, .. } = shown;
+    output::line(&format!("webhook {} ({}) is {}", setting.id, webhook.name, status(shown)))?;
+    let time = |time: Option<crate::domain::Time>| time.map(|time| time.to_string());
+    let events = (!webhook.events.is_empty()).then(|| webhook.events.join(", "));
+    let missed = health.missed.map(|(after, through)| format!("changes {} to {through}", after + 1));
+    for (name, value) in [
+        ("url", Some(webhook.url.to_string())),
+        ("events", Some(events.unwrap_or_else(|| "all".to_owned()))),
+        ("created", Some(setting.created_at.to_string())),
+        ("secret replaced", time(webhook.rotated_at)),
+        ("waiting", Some(health.pending.to_string())),
+        ("next attempt", time(health.next_attempt_at)),
+        ("last success", time(health.last_success_at)),
+        ("last failure", time(health.last_failure_at)),
+        ("last error", health.last_error.clone()),
+        ("missed", missed),
+    ] {
+        if let Some(value) = value {
+            output::line(&format!("  {name:<16} {value}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn list(global: &Global, all: &[ShownWebhook]) -> Result<(), CliError> {
+    if global.json {
+        let data: Vec<_> = all.iter().map(http::shown).collect();
+        return output::json(&json!({ "data": data }));
+    }
+    if all.is_empty() {
+        output::note("there are no webhooks; create one with `rollcall webhook create`");
+        return Ok(());
+    }
+    let row = |shown: &ShownWebhook| {
+        let last = shown.health.last_success_at.map_or_else(|| "never".to_owned(), |time| time.to_string());
+        vec![
+            shown.setting.id.to_string(),
+            shown.webhook.name.to_string(),
+            shown.webhook.url.to_string(),
+            shown.health.pending.to_string(),
+            last,
+            status(shown),
+        ]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    output::table(&["WEBHOOK", "NAME", "URL", "WAITING", "LAST SUCCESS", "STATUS"], &rows)
+}
+
+fn outcome(shown: &ShownDelivery) -> String {
+    let Some(last) = shown.delivery.attempts.last() else { return "not tried yet".to_owned() };
+    let answer = last.status.map(|status| format!("answered {status}"));
+    format!("{} after {} ms", last.error.clone().or(answer).unwrap_or_default(), last.took_ms)
+}
+
+fn print_delivery(global: &Global, shown: &ShownDelivery) -> Result<(), CliError> {
+    if global.json {
+        return output::json(&http::delivery(shown));
+    }
+    let ShownDelivery { id, delivery, .. } = shown;
+    let state = delivery.state;
+    output::line(&format!("delivery {id} of {} ({}) is {state}: {}", delivery.event, delivery.kind, outcome(shown)))
+}
+
+fn deliveries(global: &Global, service: &Service, key: PartnerKey, id: &str, limit: usize) -> Result<(), CliError> {
+    let (list, total) = service.webhook_deliveries(key, id, 0, limit)?;
+    if global.json {
+        let data: Vec<_> = list.iter().map(http::delivery).collect();
+        return output::json(&json!({ "data": data, "meta": { "total": total } }));
+    }
+    if list.is_empty() {
+        output::note("there are no deliveries");
+        return Ok(());
+    }
+    let row = |shown: &ShownDelivery| {
+        let delivery = &shown.delivery;
+        vec![
+            shown.id.clone(),
+            delivery.event.clone(),
+            delivery.kind.clone(),
+            delivery.state.to_string(),
+            delivery.attempts.len().to_string(),
+            outcome(shown),
+        ]
+    };
+    let rows: Vec<_> = list.iter().map(row).collect();
+    output::table(&["DELIVERY", "EVENT", "KIND", "STATE", "ATTEMPTS", "LAST"], &rows)
+}

@@ -1,0 +1,236 @@
+//! Webhooks over HTTP: made, looked at, changed, rotated, tried, and what
+//! became of their deliveries.
+//!
+//! Invariant: a secret is in the answers to creation and rotation, and in no
+//! other. Deliberately absent: what is sent, when and how
+//! (`service::webhooks`).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use http::Request;
+use serde_json::{Value, json};
+
+use super::body::{Fields, Json};
+use super::error::ApiError;
+use super::manage::{self, Answer, PathOf, UNREAD, Write, id_of};
+use super::query::{ListQuery, Takes};
+use super::{App, partner, peer};
+use crate::config::Config;
+use crate::domain::field::code;
+use crate::domain::{PartnerKey, Scope};
+use crate::service::webhooks::{
+    Attempt, Health, NewWebhook, Settings, ShownDelivery, ShownWebhook, WebhookChanges, tag,
+};
+use crate::service::{Rendered, Service, ServiceError};
+
+/// What the settings say of webhooks.
+pub fn settings(config: &Config) -> Settings {
+    let webhooks = &config.webhooks;
+    Settings {
+        allow_networks: webhooks.allow_networks.clone(),
+        authorities: Some(webhooks.ca_file.clone()).filter(|path| !path.as_os_str().is_empty()),
+        timeout: webhooks.timeout_ms.into(),
+        per_partner: webhooks.per_partner.into(),
+        keep: usize::from(webhooks.keep) as u64,
+        keep_days: usize::from(webhooks.keep_days) as i64,
+    }
+}
+
+/// GET /api/v1/manage/webhooks
+pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+    let key = enter(&app, &request)?;
+    partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let all = ask(&app, move |service| service.webhooks(key)).await?;
+    let data: Vec<Value> = all.iter().map(shown).collect();
+    let body = json!({ "data": data, "meta": { "total": data.len() } });
+    Ok(answer(body, None))
+}
+
+/// POST /api/v1/manage/webhooks
+pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let (name, url) = (fields.person_name("name"), fields.text("url"));
+    let events = events(&mut fields).unwrap_or_default();
+    if name.is_none() {
+        fields.needed("name");
+    }
+    if url.is_none() {
+        fields.needed("url");
+    }
+    fields.finish()?;
+    let (name, url) = name.zip(url).ok_or_else(|| ApiError::internal(UNREAD.to_owned()))?;
+    let new = NewWebhook { name, url: url.into(), events };
+    Write::run(key, service, move |service, key| service.webhook_create(key, &new)).await
+}
+
+/// GET /api/v1/manage/webhooks/{id}
+pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let key = enter(&app, &request)?;
+    partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let id: String = id_of(path)?;
+    let webhook = ask(&app, move |service| service.webhook(key, &id)).await?;
+    Ok(answer(json!({ "data": shown(&webhook) }), Some(etag(&webhook))))
+}
+
+/// PATCH /api/v1/manage/webhooks/{id}
+pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, mut fields, expected } = Write::read(&app, request).await?;
+    let changes = WebhookChanges {
+        name: fields.person_name("name"),
+        url: fields.text("url").map(Into::into),
+        events: events(&mut fields),
+        enabled: fields.flag("enabled"),
+    };
+    if changes == WebhookChanges::default() {
+        fields.needed_one_of("name", "url, events or enabled");
+    }
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.webhook_edit(key, &id, &changes, &expected)).await
+}
+
+/// DELETE /api/v1/manage/webhooks/{id}
+pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, fields, expected } = Write::read(&app, request).await?;
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.webhook_remove(key, &id, &expected)).await
+}
+
+/// POST /api/v1/manage/webhooks/{id}/rotate
+pub(super) async fn rotate(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.webhook_rotate(key, &id)).await
+}
+
+/// POST /api/v1/manage/webhooks/{id}/test
+pub(super) async fn test(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.webhook_test(key, &id)).await
+}
+
+/// GET /api/v1/manage/webhooks/{id}/deliveries
+pub(super) async fn deliveries(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let key = enter(&app, &request)?;
+    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let id: String = id_of(path)?;
+    let (skip, limit) = (query.skip(), query.per_page as usize);
+    let (list, total) = ask(&app, move |service| service.webhook_deliveries(key, &id, skip, limit)).await?;
+    let data: Vec<Value> = list.iter().map(delivery).collect();
+    let meta = json!({ "total": total, "page": query.page, "per_page": query.per_page });
+    Ok(answer(json!({ "data": data, "meta": meta }), None))
+}
+
+/// POST /api/v1/manage/webhooks/{id}/deliveries/{delivery}/resend
+pub(super) async fn resend(
+    State(app): State<Arc<App>>,
+    path: PathOf<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    fields.finish()?;
+    let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
+    Write::run(key, service, move |service, key| service.webhook_resend(key, &id, &delivery)).await
+}
+
+fn enter(app: &App, request: &Request<Body>) -> Result<PartnerKey, ApiError> {
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Manage)?;
+    Ok(access.snapshot.key)
+}
+
+/// Reads from the database, away from the threads that serve others.
+async fn ask<T: Send + 'static>(
+    app: &App,
+    question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let service = app.service.clone();
+    let answer = tokio::task::spawn_blocking(move || question(&service)).await;
+    Ok(answer.map_err(|_| ApiError::internal("a look at webhooks panicked".to_owned()))??)
+}
+
+fn answer(body: Value, etag: Option<String>) -> http::Response<Body> {
+    manage::respond(Rendered { status: 200, etag, body: body.to_string().into_bytes() })
+}
+
+/// The kinds of events; `None` if nothing was said, or something wrong.
+fn events(fields: &mut Fields) -> Option<Vec<Arc<str>>> {
+    let list = match fields.take("events")? {
+        Json::List(list) => list,
+        _ => {
+            fields.error("events", code::INVALID, "must be a list of kinds of events; empty, it is all of them", None);
+            return None;
+        }
+    };
+    let mut events = Vec::new();
+    for (at, one) in list.into_iter().enumerate() {
+        match one {
+            Json::Text(text) => events.push(text.into()),
+            _ => fields.error(&format!("events[{at}]"), code::INVALID, "must be text", None),
+        }
+    }
+    Some(events)
+}
+
+/// The version that `If-Match` names is the setting's own.
+pub(super) fn etag(shown: &ShownWebhook) -> String {
+    format!("\"{}-webhook\"", tag(&shown.setting))
+}
+
+/// A webhook as everybody shows it.
+pub fn shown(shown: &ShownWebhook) -> Value {
+    let ShownWebhook { setting, webhook, health, secret, created: _ } = shown;
+    if let Some(removed_at) = setting.removed_at {
+        return json!({ "id": setting.id, "name": webhook.name, "removed_at": removed_at });
+    }
+    let Health { pending, failing_since, next_attempt_at, last_success_at, last_failure_at, last_error, missed } =
+        health;
+    let mut value = json!({
+        "id": setting.id,
+        "name": webhook.name,
+        "url": webhook.url,
+        "events": webhook.events,
+        "enabled": webhook.off.is_none(),
+        "off": webhook.off,
+        "created_at": setting.created_at,
+        "rotated_at": webhook.rotated_at,
+        "health": {
+            "pending": pending,
+            "failing_since": failing_since,
+            "next_attempt_at": next_attempt_at,
+            "last_success_at": last_success_at,
+            "last_failure_at": last_failure_at,
+            "last_error": last_error,
+            "missed": missed.map(|(after, through)| json!({ "after": after, "through": through })),
+        },
+    });
+    if let Some(secret) = secret {
+        value["secret"] = json!(secret.reveal());
+    }
+    value
+}
+
+/// A delivery as everybody shows it.
+pub fn delivery(shown: &ShownDelivery) -> Value {
+    let ShownDelivery { id, delivery, created: _ } = shown;
+    let attempt = |attempt: &Attempt| {
+        let Attempt { at, status, took_ms, error, answer } = attempt;
+        json!({ "at": at, "status": status, "took_ms": took_ms, "error": error, "answer": answer })
+    };
+    json!({
+        "id": id,
+        "event_id": delivery.event,
+        "type": delivery.kind,
+        "at": delivery.at,
+        "version": delivery.version,
+        "state": delivery.state.as_str(),
+        "resend_of": delivery.resend_of,
+        "created_at": delivery.created_at,
+        "attempts": delivery.attempts.iter().map(attempt).collect::<Vec<_>>(),
+    })
+}

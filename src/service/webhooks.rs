@@ -1,0 +1,858 @@
+//! Webhooks: addresses that are told what happens, and what became of telling
+//! them.
+//!
+//! A webhook is a setting, in the log like everything that is chosen. Beside
+//! the log are its secrets, its head (how far it has come, what it waits for)
+//! and its deliveries. The log is the queue: a change becomes a delivery when
+//! it is first attempted ([`deliver`]), so an outage of days during a million
+//! changes keeps one delivery. Only what is in no log, such as an alert or a
+//! resend, is queued as a delivery of its own.
+//!
+//! Invariants: deliveries are in the order of their ids, which is the order in
+//! which they are sent; how an attempt ended is written after it, so an event
+//! arrives at least once; an event that is announced is queued with all
+//! webhooks that want it, or with none.
+//! Deliberately absent: connections (`outbound`), whose turn it is
+//! ([`runner`]), the secret anywhere but in its document and in the answer
+//! that makes it.
+
+pub mod deliver;
+pub mod event;
+pub mod runner;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use parking_lot::{Condvar, Mutex};
+use sha2::{Digest, Sha256};
+
+use self::event::{Envelope, Secret, Secrets};
+use super::numbers::Expected;
+use super::{Outcome, Service, ServiceError, Shown, replica, token};
+use crate::domain::change::Edit;
+use crate::domain::field::code;
+use crate::domain::number::words;
+use crate::domain::setting::{Off, Webhook};
+use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb};
+use crate::inventory::Snapshot;
+use crate::outbound::Outbound;
+use crate::store::{Document, Load, Target, Transaction, Walk};
+
+/// Heads: the state of each webhook. `due` says when it is to be looked at.
+const HEAD: &str = "webhook";
+const SECRET: &str = "webhook_secret";
+
+/// How long a secret that was replaced goes on being used, in seconds.
+pub const ROTATION_SECONDS: i64 = 24 * 3_600;
+/// How many changes a webhook that was off is told of when it is on again.
+pub const CATCH_UP_MAX: u64 = 10_000;
+/// How many events that are about no change may wait, for each webhook.
+const QUEUE_MAX: usize = 1_000;
+/// The longest data of an event that is announced.
+const DATA_BYTES_MAX: usize = 128 * 1_024;
+/// Up to where waiting changes are counted by whether they are wanted.
+const PENDING_EXACT: usize = 1_000;
+/// How many test deliveries of one partner, and of all, are made at a time.
+const TESTS_OF_ONE: usize = 2;
+const TESTS_OF_ALL: usize = 16;
+
+/// What an operator can choose about webhooks.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Networks that may be reached although they are not public.
+    pub allow_networks: Vec<IpNet>,
+    /// Certificates that are trusted besides the usual ones.
+    pub authorities: Option<PathBuf>,
+    pub timeout: Duration,
+    /// How many webhooks a partner may have.
+    pub per_partner: usize,
+    /// How many deliveries of a webhook are kept, and for how many days.
+    pub keep: u64,
+    pub keep_days: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            allow_networks: Vec::new(),
+            authorities: None,
+            timeout: Duration::from_secs(15),
+            per_partner: 50,
+            keep: 1_000,
+            keep_days: 30,
+        }
+    }
+}
+
+pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// What webhooks need of a process.
+pub struct Hooks {
+    pub outbound: Outbound,
+    clock: Clock,
+    per_partner: usize,
+    keep: u64,
+    keep_days: i64,
+    /// Rung when there may be something to deliver.
+    bell: Bell,
+    /// Test deliveries in progress.
+    tests: Mutex<HashMap<PartnerKey, usize>>,
+}
+
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock() = true;
+        self.heard.notify_all();
+    }
+
+    /// Waits until it is rung, at most for so long.
+    fn wait(&self, longest: Duration) {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            self.heard.wait_for(&mut rung, longest);
+        }
+        *rung = false;
+    }
+}
+
+impl Hooks {
+    pub fn new(settings: Settings) -> Hooks {
+        let Settings { allow_networks, authorities, timeout, per_partner, keep, keep_days } = settings;
+        Hooks {
+            outbound: Outbound::new(allow_networks, authorities, timeout),
+            clock: Arc::new(Time::now),
+            per_partner,
+            keep,
+            keep_days,
+            bell: Bell::default(),
+            tests: Mutex::default(),
+        }
+    }
+
+    /// The same by another clock: what waits, waits by it.
+    pub fn clock(self, clock: Clock) -> Hooks {
+        Hooks { clock, ..self }
+    }
+
+    fn now(&self) -> Time {
+        (self.clock)()
+    }
+
+    /// A place for a test delivery, which somebody waits for.
+    fn test(&self, key: PartnerKey) -> Result<Testing<'_>, ServiceError> {
+        let mut tests = self.tests.lock();
+        if tests.get(&key).copied().unwrap_or_default() >= TESTS_OF_ONE || tests.values().sum::<usize>() >= TESTS_OF_ALL
+        {
+            return Err(ServiceError::TooMany("test deliveries at once; wait for those that go on"));
+        }
+        *tests.entry(key).or_default() += 1;
+        Ok(Testing { hooks: self, key })
+    }
+}
+
+struct Testing<'a> {
+    hooks: &'a Hooks,
+    key: PartnerKey,
+}
+
+impl Drop for Testing<'_> {
+    fn drop(&mut self) {
+        let mut tests = self.hooks.tests.lock();
+        if let Some(count) = tests.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                tests.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// How far a webhook has come, and how it is.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+struct Head {
+    /// All changes up to this version are settled.
+    cursor: u64,
+    /// Deliveries that wait and are about no change after the cursor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    queued: Vec<String>,
+    /// Counts the deliveries that are about no change after the cursor.
+    #[serde(default)]
+    next: u64,
+    /// How many deliveries are kept.
+    #[serde(default)]
+    stored: u64,
+    /// The delivery that failed and is tried again before any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    front: Option<String>,
+    /// How many of its retries there were.
+    #[serde(default)]
+    step: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failing_since: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_success_at: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_failure_at: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    /// Changes that it was not told of, after the first and up to the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    missed: Option<(u64, u64)>,
+    /// When it is to be looked at; kept as the document's own.
+    #[serde(skip)]
+    due: Option<Time>,
+}
+
+impl Head {
+    fn new(cursor: u64) -> Head {
+        let (queued, next, stored, front, step) = Default::default();
+        let (failing_since, last_success_at, last_failure_at, last_error, missed, due) = Default::default();
+        Head {
+            cursor,
+            queued,
+            next,
+            stored,
+            front,
+            step,
+            failing_since,
+            last_success_at,
+            last_failure_at,
+            last_error,
+            missed,
+            due,
+        }
+    }
+
+    fn read(document: &Document) -> Result<Head, ServiceError> {
+        let wrong = |error| super::corrupt(format!("the state of webhook {}: {error}", document.id));
+        let head: Head = serde_json::from_str(&document.body).map_err(wrong)?;
+        Ok(Head { due: document.due, ..head })
+    }
+
+    fn of(transaction: &mut dyn Transaction, id: &str) -> Result<Option<Head>, ServiceError> {
+        transaction.document(HEAD, id)?.map(|document| Head::read(&document)).transpose()
+    }
+
+    fn put(&self, transaction: &mut dyn Transaction, id: &str) -> Result<(), ServiceError> {
+        let body = serde_json::to_string(self).expect("a head serialises");
+        transaction.put_document(HEAD, &Document { id: id.to_owned(), due: self.due, body })?;
+        Ok(())
+    }
+
+    /// What waits is tried at once, and by the whole table again.
+    fn kick(&mut self, now: Time) {
+        (self.due, self.step) = (Some(now), 0);
+    }
+
+    /// Puts a delivery into its place after `version`, and returns its id.
+    fn add(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        webhook: &str,
+        version: u64,
+        delivery: &Delivery,
+    ) -> Result<String, ServiceError> {
+        let id = format!("{}-{:08x}", change_delivery(version), self.next);
+        self.next += 1;
+        self.stored += 1;
+        if delivery.state == DeliveryState::Pending {
+            self.queued.push(id.clone());
+        }
+        delivery.put(transaction, webhook, &id)?;
+        Ok(id)
+    }
+}
+
+/// The id of the delivery of a change: ids are in the order of sending.
+fn change_delivery(version: u64) -> String {
+    format!("dl_{version:016x}")
+}
+
+/// The kind of the documents that are a webhook's deliveries.
+fn deliveries_of(webhook: &str) -> String {
+    format!("delivery:{webhook}")
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryState {
+    Pending,
+    Delivered,
+    /// Given up, after the last retry.
+    Failed,
+    /// Given up before: it is not wanted any more, or too many wait.
+    Dropped,
+}
+
+words!(DeliveryState: Pending "pending", Delivered "delivered", Failed "failed", Dropped "dropped");
+
+/// Where an event's data come from.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    /// The log, at this version.
+    Change(u64),
+    /// Here, as JSON.
+    Data(String),
+}
+
+/// One event on its way to one webhook.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Delivery {
+    /// The event's id, under which the receiver knows it.
+    pub event: String,
+    pub kind: String,
+    pub at: Time,
+    pub version: u64,
+    pub state: DeliveryState,
+    source: Source,
+    /// The delivery that this one repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resend_of: Option<String>,
+    pub created_at: Time,
+    /// The latest ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+}
+
+/// How telling it went.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Attempt {
+    pub at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    pub took_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The beginning of the answer, as text that is safe to show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}
+
+impl Delivery {
+    fn read(document: &Document) -> Result<Delivery, ServiceError> {
+        let wrong = |error| super::corrupt(format!("delivery {}: {error}", document.id));
+        serde_json::from_str(&document.body).map_err(wrong)
+    }
+
+    fn of(transaction: &mut dyn Transaction, webhook: &str, id: &str) -> Result<Option<Delivery>, ServiceError> {
+        transaction.document(&deliveries_of(webhook), id)?.map(|document| Delivery::read(&document)).transpose()
+    }
+
+    fn put(&self, transaction: &mut dyn Transaction, webhook: &str, id: &str) -> Result<(), ServiceError> {
+        let body = serde_json::to_string(self).expect("a delivery serialises");
+        transaction.put_document(&deliveries_of(webhook), &Document { id: id.to_owned(), due: None, body })?;
+        Ok(())
+    }
+}
+
+/// What a new webhook shall be.
+#[derive(Clone, Debug)]
+pub struct NewWebhook {
+    pub name: Arc<str>,
+    pub url: Arc<str>,
+    /// All kinds, if there are none.
+    pub events: Vec<Arc<str>>,
+}
+
+/// What shall be different about a webhook.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WebhookChanges {
+    pub name: Option<Arc<str>>,
+    pub url: Option<Arc<str>>,
+    pub events: Option<Vec<Arc<str>>>,
+    pub enabled: Option<bool>,
+}
+
+/// How a webhook is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Health {
+    /// How many events wait: exact up to a thousand changes, beyond that with
+    /// those that it does not want.
+    pub pending: u64,
+    pub failing_since: Option<Time>,
+    pub next_attempt_at: Option<Time>,
+    pub last_success_at: Option<Time>,
+    pub last_failure_at: Option<Time>,
+    pub last_error: Option<String>,
+    /// Changes that it was not told of, after the first and up to the second.
+    pub missed: Option<(u64, u64)>,
+}
+
+/// A webhook as it is shown.
+#[derive(Clone, Debug)]
+pub struct ShownWebhook {
+    pub setting: Setting,
+    pub webhook: Webhook,
+    pub health: Health,
+    /// Only where it was just made.
+    pub secret: Option<Secret>,
+    pub created: bool,
+}
+
+/// A delivery as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShownDelivery {
+    pub id: String,
+    pub delivery: Delivery,
+    pub created: bool,
+}
+
+/// An event that is about no change.
+struct Announced {
+    id: String,
+    kind: String,
+    at: Time,
+    data: String,
+}
+
+/// What stands for a webhook in an `If-Match`: it changes with the setting.
+pub fn tag(setting: &Setting) -> u64 {
+    let text = serde_json::to_string(setting).expect("a setting serialises");
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    digest[..8].iter().fold(0, |tag, &byte| tag << 8 | u64::from(byte))
+}
+
+fn unknown(id: &str) -> ServiceError {
+    ServiceError::Unknown { what: "webhook", id: id.to_owned() }
+}
+
+/// A webhook that is there, inside a transaction.
+fn find(transaction: &mut dyn Transaction, id: &str) -> Result<(Setting, Webhook), ServiceError> {
+    let setting = transaction.setting(id)?.filter(|setting| setting.removed_at.is_none());
+    let setting = setting.ok_or_else(|| unknown(id))?;
+    let webhook = setting.webhook().cloned().ok_or_else(|| unknown(id))?;
+    Ok((setting, webhook))
+}
+
+fn put_setting(transaction: &mut dyn Transaction, before: &Setting, after: &Setting) -> Result<(), ServiceError> {
+    let edit = Edit { before: Some(before.clone()), after: after.clone() };
+    Ok(transaction.put_entity(EntityChange::Setting(edit))?)
+}
+
+impl Service {
+    /// The same verbs with another way to reach webhooks.
+    pub fn hooks(self, hooks: Hooks) -> Service {
+        Service { hooks: Arc::new(hooks), ..self }
+    }
+
+    /// Says at start what would keep every delivery from being made.
+    pub fn webhooks_ready(&self) -> Result<(), crate::outbound::OutboundError> {
+        self.hooks.outbound.ready()
+    }
+
+    /// A partner's settings and version: this node's, or read anew.
+    fn settings(&self, key: PartnerKey) -> Result<Arc<Snapshot>, ServiceError> {
+        let known = self.replica.as_ref().and_then(|replica| replica.snapshot(key));
+        if let Some(snapshot) = known {
+            return Ok(snapshot);
+        }
+        let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers: false })?;
+        loaded.remove(&key).map(Arc::new).ok_or_else(|| super::corrupt(format!("partner {key} is gone")))
+    }
+
+    fn head(&self, key: PartnerKey, id: &str) -> Result<Option<Head>, ServiceError> {
+        self.store.document(key, HEAD, id)?.map(|document| Head::read(&document)).transpose()
+    }
+
+    fn secrets(&self, key: PartnerKey, id: &str) -> Result<Option<Secrets>, ServiceError> {
+        let Some(document) = self.store.document(key, SECRET, id)? else { return Ok(None) };
+        // Not with the parser's words: they may have the text in them.
+        let secrets = serde_json::from_str(&document.body);
+        secrets.map(Some).map_err(|_| super::corrupt(format!("the secret of webhook {id}")))
+    }
+
+    /// What is wrong with an address and a choice of events.
+    fn check_webhook(&self, url: Option<&str>, events: Option<&[Arc<str>]>) -> Result<(), ServiceError> {
+        let mut errors = Vec::new();
+        if let Some(url) = url
+            && let Err(wrong) = self.hooks.outbound.check(url)
+        {
+            errors.push(FieldError::new("url", code::INVALID, wrong, url));
+        }
+        for (at, kind) in events.unwrap_or_default().iter().enumerate() {
+            let field = format!("events[{at}]");
+            if !event::known(kind) {
+                let message = "is not a kind of event; the documentation lists them";
+                errors.push(FieldError::new(&field, code::UNKNOWN, message, kind));
+            } else if events.unwrap_or_default()[..at].contains(kind) {
+                errors.push(FieldError::new(&field, code::REPEATED, "is there already", kind));
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(errors)) }
+    }
+
+    /// Creates a webhook. It is told of what happens from now on. The secret
+    /// in the answer is the only copy that is shown.
+    pub fn webhook_create(&self, key: PartnerKey, new: &NewWebhook) -> Result<Outcome, ServiceError> {
+        self.check_webhook(Some(&new.url), Some(&new.events))?;
+        let snapshot = self.settings(key)?;
+        let live = snapshot.settings.iter().filter(|one| one.removed_at.is_none() && one.webhook().is_some()).count();
+        if live >= self.hooks.per_partner {
+            let max = self.hooks.per_partner;
+            return Err(ServiceError::Refused(format!(
+                "this partner has {max} webhooks already, and may have no more"
+            )));
+        }
+        let (id, secret) = (token::webhook_id(), Secret::generate());
+        let outcome = self.manage(key, Verb::WebhookCreate, |transaction| {
+            let NewWebhook { name, url, events } = new.clone();
+            let webhook = Webhook { name, url, events, off: None, rotated_at: None };
+            let created_at = transaction.at();
+            let choice = Choice::Webhook(webhook.clone());
+            let setting = Setting { id: id.as_str().into(), created_at, removed_at: None, choice };
+            transaction.put_entity(EntityChange::Setting(Edit::created(setting.clone())))?;
+            put_secrets(transaction, &id, &Secrets { current: secret.clone(), previous: None })?;
+            let head = Head::new(transaction.version());
+            head.put(transaction, &id)?;
+            let (health, secret) = (health(&head, 0), Some(secret.clone()));
+            Ok(Shown::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret, created: true })))
+        })?;
+        self.hooks.bell.ring();
+        Ok(outcome)
+    }
+
+    /// The partner's webhooks, oldest first.
+    pub fn webhooks(&self, key: PartnerKey) -> Result<Vec<ShownWebhook>, ServiceError> {
+        let snapshot = self.settings(key)?;
+        let live = snapshot.settings.iter().filter(|setting| setting.removed_at.is_none());
+        let mut live: Vec<&Setting> = live.filter(|setting| setting.webhook().is_some()).collect();
+        live.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        live.into_iter().map(|setting| self.show(&snapshot, setting)).collect()
+    }
+
+    pub fn webhook(&self, key: PartnerKey, id: &str) -> Result<ShownWebhook, ServiceError> {
+        let snapshot = self.settings(key)?;
+        let setting = snapshot.settings.get(id).filter(|setting| setting.removed_at.is_none());
+        self.show(&snapshot, setting.ok_or_else(|| unknown(id))?)
+    }
+
+    fn show(&self, snapshot: &Snapshot, setting: &Setting) -> Result<ShownWebhook, ServiceError> {
+        let webhook = setting.webhook().cloned().ok_or_else(|| unknown(&setting.id))?;
+        let head = self.head(snapshot.key, &setting.id)?.unwrap_or_else(|| Head::new(snapshot.version));
+        let pending = self.pending(snapshot, &webhook, &head)?;
+        let health = health(&head, pending);
+        Ok(ShownWebhook { setting: setting.clone(), webhook, health, secret: None, created: false })
+    }
+
+    /// How many events wait for a webhook.
+    fn pending(&self, snapshot: &Snapshot, webhook: &Webhook, head: &Head) -> Result<u64, ServiceError> {
+        let mut pending = head.queued.len() as u64;
+        if head.cursor >= snapshot.version {
+            return Ok(pending);
+        }
+        if webhook.events.is_empty() {
+            return Ok(pending + snapshot.version - head.cursor);
+        }
+        let list = self.store.list(snapshot.key, head.cursor, PENDING_EXACT, 0, 0)?;
+        let wanted = list.iter().filter(|change| change.version <= snapshot.version);
+        pending += wanted.filter(|change| webhook.wants(change.entry.verb.as_str())).count() as u64;
+        if let Some(last) = list.last().filter(|_| list.len() == PENDING_EXACT) {
+            pending += snapshot.version.saturating_sub(last.version);
+        }
+        Ok(pending)
+    }
+
+    /// Changes a webhook. Switched on again, or sent elsewhere, it is tried at
+    /// once; what it missed while it was off it is told of, within bounds.
+    pub fn webhook_edit(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        changes: &WebhookChanges,
+        expected: &Expected,
+    ) -> Result<Outcome, ServiceError> {
+        self.check_webhook(changes.url.as_deref(), changes.events.as_deref())?;
+        let pending = self.webhook(key, id)?.health.pending;
+        let now = self.hooks.now();
+        let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
+            let (before, was) = find(transaction, id)?;
+            check_expected(&before, expected)?;
+            let WebhookChanges { name, url, events, enabled } = changes.clone();
+            let off = match enabled {
+                None => was.off.clone(),
+                Some(true) => None,
+                Some(false) => {
+                    was.off.clone().or(Some(Off { at: transaction.at(), reason: "switched off on request".into() }))
+                }
+            };
+            let webhook = Webhook {
+                name: name.unwrap_or_else(|| was.name.clone()),
+                url: url.unwrap_or_else(|| was.url.clone()),
+                events: events.unwrap_or_else(|| was.events.clone()),
+                off,
+                rotated_at: was.rotated_at,
+            };
+            let setting = Setting { choice: Choice::Webhook(webhook.clone()), ..before.clone() };
+            let version = transaction.version();
+            let mut head = Head::of(transaction, id)?.unwrap_or_else(|| Head::new(version));
+            if setting != before {
+                let head_before = head.clone();
+                if was.off.is_some() && webhook.off.is_none() {
+                    let from = head.cursor.max((version - 1).saturating_sub(CATCH_UP_MAX));
+                    if from > head.cursor {
+                        head.missed = Some((head.cursor, from));
+                        head.cursor = from;
+                    }
+                    head.failing_since = None;
+                    head.kick(now);
+                } else if webhook.off.is_some() {
+                    head.due = None;
+                } else if was.url != webhook.url {
+                    head.failing_since = None;
+                    head.kick(now);
+                }
+                if head != head_before {
+                    head.put(transaction, id)?;
+                }
+                put_setting(transaction, &before, &setting)?;
+            }
+            let health = health(&head, pending);
+            Ok(Shown::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret: None, created: false })))
+        })?;
+        self.hooks.bell.ring();
+        Ok(outcome)
+    }
+
+    /// Removes a webhook with its secrets and deliveries. The log keeps that
+    /// it was there.
+    pub fn webhook_remove(&self, key: PartnerKey, id: &str, expected: &Expected) -> Result<Outcome, ServiceError> {
+        let kind = deliveries_of(id);
+        let mut kept: Vec<String> = Vec::new();
+        loop {
+            let walk = Walk::Up { after: kept.last().map(String::as_str) };
+            let more = self.store.documents(key, &kind, walk, deliver::PRUNE_STEP)?;
+            let last = more.len() < deliver::PRUNE_STEP;
+            kept.extend(more.into_iter().map(|document| document.id));
+            if last {
+                break;
+            }
+        }
+        self.manage(key, Verb::WebhookRemove, |transaction| {
+            let (before, webhook) = find(transaction, id)?;
+            check_expected(&before, expected)?;
+            let setting = Setting { removed_at: Some(transaction.at()), ..before.clone() };
+            put_setting(transaction, &before, &setting)?;
+            transaction.drop_document(SECRET, id)?;
+            transaction.drop_document(HEAD, id)?;
+            for delivery in &kept {
+                transaction.drop_document(&kind, delivery)?;
+            }
+            let health = health(&Head::new(0), 0);
+            Ok(Shown::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret: None, created: false })))
+        })
+    }
+
+    /// Gives a webhook a new secret. Events are signed with the old one as
+    /// well for a day.
+    pub fn webhook_rotate(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+        let pending = self.webhook(key, id)?.health.pending;
+        let until = self.hooks.now().plus(ROTATION_SECONDS);
+        let secret = Secret::generate();
+        self.manage(key, Verb::WebhookEdit, |transaction| {
+            let (before, was) = find(transaction, id)?;
+            let document = transaction.document(SECRET, id)?;
+            let old = document.and_then(|document| serde_json::from_str::<Secrets>(&document.body).ok());
+            let previous = old.map(|old| (old.current, until));
+            put_secrets(transaction, id, &Secrets { current: secret.clone(), previous })?;
+            let webhook = Webhook { rotated_at: Some(transaction.at()), ..was };
+            let setting = Setting { choice: Choice::Webhook(webhook.clone()), ..before.clone() };
+            if setting != before {
+                put_setting(transaction, &before, &setting)?;
+            }
+            let version = transaction.version();
+            let head = Head::of(transaction, id)?.unwrap_or_else(|| Head::new(version));
+            let (health, secret) = (health(&head, pending), Some(secret.clone()));
+            Ok(Shown::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret, created: false })))
+        })
+    }
+
+    /// Sends a test event now, past whatever waits, and says how that went.
+    /// A success lets what waits be tried at once.
+    pub fn webhook_test(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+        let _place = self.hooks.test(key)?;
+        let snapshot = self.settings(key)?;
+        let shown = self.webhook(key, id)?;
+        let secrets = self.secrets(key, id)?.ok_or_else(|| unknown(id))?;
+        let (event, at) = (token::event_id(), self.hooks.now());
+        let data = serde_json::json!({ "webhook_id": id, "name": shown.webhook.name }).to_string();
+        let envelope = Envelope {
+            id: &event,
+            kind: event::TEST,
+            at,
+            partner: &snapshot.partner.auth_id,
+            version: snapshot.version,
+        };
+        let body = envelope.body(&data);
+        let (attempt, delivered) = self.attempt(&shown.webhook.url, &secrets, &event, &body);
+        deliver::count("test");
+        let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
+            find(transaction, id)?;
+            let mut head = Head::of(transaction, id)?.ok_or_else(|| unknown(id))?;
+            let delivery = Delivery {
+                event: event.clone(),
+                kind: event::TEST.to_owned(),
+                at,
+                version: snapshot.version,
+                state: if delivered { DeliveryState::Delivered } else { DeliveryState::Failed },
+                source: Source::Data(data.clone()),
+                resend_of: None,
+                created_at: at,
+                attempts: vec![attempt.clone()],
+            };
+            let version = transaction.version() - 1;
+            let place = head.add(transaction, id, version, &delivery)?;
+            if delivered && head.due.is_some() {
+                head.kick(self.hooks.now());
+            }
+            head.put(transaction, id)?;
+            Ok(Shown::Delivery(Box::new(ShownDelivery { id: place, delivery, created: true })))
+        })?;
+        self.hooks.bell.ring();
+        Ok(outcome)
+    }
+
+    /// A webhook's deliveries, the one that was or will be sent last first, and
+    /// how many there are.
+    pub fn webhook_deliveries(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        skip: u64,
+        limit: usize,
+    ) -> Result<(Vec<ShownDelivery>, u64), ServiceError> {
+        self.webhook(key, id)?;
+        let total = self.head(key, id)?.map_or(0, |head| head.stored);
+        let (skip, kind) = (skip.min(total) as usize, deliveries_of(id));
+        let list = self.store.documents(key, &kind, Walk::Down { before: None }, skip + limit)?;
+        let show = |document: &Document| {
+            let delivery = Delivery::read(document)?;
+            Ok(ShownDelivery { id: document.id.clone(), delivery, created: false })
+        };
+        Ok((list.iter().skip(skip).map(show).collect::<Result<_, ServiceError>>()?, total))
+    }
+
+    /// Queues an event again, under the same id, behind what waits.
+    pub fn webhook_resend(&self, key: PartnerKey, id: &str, delivery: &str) -> Result<Outcome, ServiceError> {
+        let now = self.hooks.now();
+        let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
+            let (_, webhook) = find(transaction, id)?;
+            let missing = || ServiceError::Unknown { what: "delivery", id: delivery.to_owned() };
+            let again = Delivery::of(transaction, id, delivery)?.ok_or_else(missing)?;
+            let refuse = |why: &str| Err(ServiceError::Refused(why.to_owned()));
+            if again.state == DeliveryState::Pending {
+                return refuse("this delivery waits to be sent as it is");
+            }
+            if webhook.off.is_some() {
+                return refuse("this webhook is switched off; switch it on first");
+            }
+            let mut head = Head::of(transaction, id)?.ok_or_else(|| unknown(id))?;
+            if head.queued.len() >= QUEUE_MAX {
+                return refuse("too many deliveries wait already");
+            }
+            let resend_of = Some(delivery.to_owned());
+            let (state, attempts) = (DeliveryState::Pending, Vec::new());
+            let again = Delivery { state, attempts, resend_of, created_at: now, ..again };
+            let version = transaction.version() - 1;
+            let place = head.add(transaction, id, version, &again)?;
+            head.kick(now);
+            head.put(transaction, id)?;
+            Ok(Shown::Delivery(Box::new(ShownDelivery { id: place, delivery: again, created: true })))
+        })?;
+        self.hooks.bell.ring();
+        Ok(outcome)
+    }
+
+    /// Tells the partner's webhooks of something that is in no log: queued
+    /// with each that wants it, once for each call, durable on return. While a
+    /// webhook is off it is not told.
+    pub fn announce(&self, key: PartnerKey, kind: &str, data: serde_json::Value) -> Result<(), ServiceError> {
+        let data = data.to_string();
+        if !event::known(kind) || data.len() > DATA_BYTES_MAX {
+            return Err(ServiceError::Refused(format!("the event {kind} of {} bytes cannot be announced", data.len())));
+        }
+        let ids = webhook_ids(&*self.settings(key)?);
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let event = Announced { id: token::event_id(), kind: kind.to_owned(), at: self.hooks.now(), data };
+        self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
+            let version = transaction.version() - 1;
+            enqueue(transaction, &ids, version, &event)
+        })?;
+        self.hooks.bell.ring();
+        Ok(())
+    }
+}
+
+fn webhook_ids(snapshot: &Snapshot) -> Vec<Arc<str>> {
+    let live = snapshot.settings.sorted().filter(|setting| setting.removed_at.is_none());
+    live.filter(|setting| setting.webhook().is_some()).map(|setting| setting.id.clone()).collect()
+}
+
+/// Queues an event, after `version`, with each of these webhooks that wants it.
+fn enqueue(
+    transaction: &mut dyn Transaction,
+    ids: &[Arc<str>],
+    version: u64,
+    event: &Announced,
+) -> Result<(), ServiceError> {
+    for id in ids {
+        let Ok((_, webhook)) = find(transaction, id) else { continue };
+        if webhook.off.is_some() || !webhook.wants(&event.kind) {
+            continue;
+        }
+        let Some(mut head) = Head::of(transaction, id)? else { continue };
+        let room = head.queued.len() < QUEUE_MAX;
+        let delivery = Delivery {
+            event: event.id.clone(),
+            kind: event.kind.clone(),
+            at: event.at,
+            version,
+            state: if room { DeliveryState::Pending } else { DeliveryState::Dropped },
+            source: Source::Data(event.data.clone()),
+            resend_of: None,
+            created_at: event.at,
+            attempts: Vec::new(),
+        };
+        head.add(transaction, id, version, &delivery)?;
+        // What waits for a retry goes on waiting.
+        head.due = head.due.or(Some(event.at));
+        head.put(transaction, id)?;
+    }
+    Ok(())
+}
+
+fn put_secrets(transaction: &mut dyn Transaction, id: &str, secrets: &Secrets) -> Result<(), ServiceError> {
+    let body = serde_json::to_string(secrets).expect("secrets serialise");
+    Ok(transaction.put_document(SECRET, &Document { id: id.to_owned(), due: None, body })?)
+}
+
+fn check_expected(setting: &Setting, expected: &Expected) -> Result<(), ServiceError> {
+    match expected {
+        Expected::Anything => Ok(()),
+        Expected::Versions(tags) if tags.contains(&tag(setting)) => Ok(()),
+        Expected::Versions(_) => Err(ServiceError::Outdated { what: "webhook", id: setting.id.to_string() }),
+    }
+}
+
+fn health(head: &Head, pending: u64) -> Health {
+    Health {
+        pending,
+        failing_since: head.failing_since,
+        next_attempt_at: head.due,
+        last_success_at: head.last_success_at,
+        last_failure_at: head.last_failure_at,
+        last_error: head.last_error.clone(),
+        missed: head.missed,
+    }
+}

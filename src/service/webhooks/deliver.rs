@@ -1,0 +1,467 @@
+//! One step of one webhook: the event that is next is found, sent, and how it
+//! went is written down.
+//!
+//! An event is tried, and then again 5 s, 5 min, 30 min, 2 h, 5 h, 10 h and
+//! 10 h after the attempt before; then it has failed, and the next one is
+//! tried. A webhook with nothing but failures for five days is switched off,
+//! and so is one that answers 410.
+//! Invariants: the next event is tried only after this one was delivered or
+//! given up; all that an attempt changes is one transaction, made after it.
+//! Deliberately absent: threads, waiting ([`super::runner`]).
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::event::{self, Envelope, SHOWN_MAX, Secrets};
+use super::{
+    Announced, Attempt, Delivery, DeliveryState, HEAD, Head, Source, change_delivery, deliveries_of, enqueue, find,
+    put_setting, webhook_ids,
+};
+use crate::domain::setting::{Off, Webhook};
+use crate::domain::{Actor, Choice, PartnerKey, Setting, Time, Verb};
+use crate::inventory::Snapshot;
+use crate::service::{Service, ServiceError, corrupt, token};
+use crate::store::{Entry, Listed, Target, Walk};
+
+/// How long after a failed attempt the next one is made, in seconds.
+pub const RETRIES: [i64; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
+/// After how many seconds of nothing but failures a webhook is switched off.
+pub const GIVE_UP_SECONDS: i64 = 5 * 86_400;
+/// Without an attempt for so many seconds, it is not known to have failed all
+/// that time: longer than any retry waits.
+const UNTRIED_SECONDS: i64 = 12 * 3_600;
+/// How much of an answer is kept for people, in bytes.
+const ANSWER_BYTES: usize = 500;
+/// How many attempts of a delivery are kept.
+const ATTEMPTS_KEPT: usize = 16;
+/// How many changes are looked through at a time for one that is wanted.
+const SCAN: usize = 128;
+/// How many changes that are not wanted are passed before that is written.
+const PASSED_MAX: u64 = 256;
+/// How many deliveries are let go of at a time.
+pub(super) const PRUNE_STEP: usize = 256;
+/// How many more than wanted are kept before the oldest go.
+const PRUNE_SLACK: u64 = 64;
+
+/// What is next for a webhook.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Perhaps more, at once.
+    Again,
+    /// Nothing until something happens.
+    Idle,
+    /// A retry.
+    Wait(Time),
+    /// It is off, or no longer there.
+    Gone,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Worked {
+    pub next: Next,
+    /// The version up to which there is nothing to tell.
+    pub cursor: u64,
+    pub failing: bool,
+}
+
+/// The event that is next.
+struct Front {
+    /// The id of its delivery.
+    place: String,
+    delivery: Delivery,
+    /// Whether the delivery is written already.
+    stored: bool,
+    /// It is about the change after the cursor.
+    change: Option<u64>,
+}
+
+impl Service {
+    /// Does what is due for one webhook: at most one attempt. Changes up to
+    /// `passed` are known not to be wanted.
+    pub fn webhook_step(&self, key: PartnerKey, id: &str, passed: u64) -> Result<Worked, ServiceError> {
+        let snapshot = self.settings(key)?;
+        let now = self.hooks.now();
+        let gone = Worked { next: Next::Gone, cursor: passed, failing: false };
+        let setting = snapshot.settings.get(id).filter(|setting| setting.removed_at.is_none());
+        let Some(webhook) = setting.and_then(Setting::webhook).filter(|webhook| webhook.off.is_none()) else {
+            return Ok(gone);
+        };
+        let Some(head) = self.head(key, id)? else { return Ok(gone) };
+        let failing = head.failing_since.is_some();
+        if let Some(due) = head.due.filter(|&due| due > now) {
+            return Ok(Worked { next: Next::Wait(due), cursor: head.cursor, failing });
+        }
+        let (front, passed) = self.front(&snapshot, id, webhook, &head, passed)?;
+        let Some(front) = front else {
+            if head.due.is_some() || passed >= head.cursor + PASSED_MAX {
+                self.webhook_pass(key, id, passed)?;
+            }
+            return Ok(Worked { next: Next::Idle, cursor: passed, failing: false });
+        };
+        if !webhook.wants(&front.delivery.kind) {
+            // It was, when it was first tried.
+            self.webhook_drop(key, id, front)?;
+            return Ok(Worked { next: Next::Again, cursor: passed, failing });
+        }
+        let Some(secrets) = self.secrets(key, id)? else { return Ok(gone) };
+        let body = self.body(&snapshot, &front.delivery)?;
+        let (attempt, delivered) = self.attempt(&webhook.url, &secrets, &front.delivery.event, &body);
+        self.webhook_record(&snapshot, id, front, attempt, delivered)
+    }
+
+    /// The first event that is not settled, and the version up to which no
+    /// change is wanted before it.
+    fn front(
+        &self,
+        snapshot: &Snapshot,
+        id: &str,
+        webhook: &Webhook,
+        head: &Head,
+        passed: u64,
+    ) -> Result<(Option<Front>, u64), ServiceError> {
+        let key = snapshot.key;
+        let stored = |place: &str| {
+            let found = self.store.document(key, &deliveries_of(id), place)?;
+            found.map(|document| Delivery::read(&document)).transpose()
+        };
+        let mut passed = passed.max(head.cursor);
+        if let Some(place) = head.front.clone() {
+            let delivery =
+                stored(&place)?.ok_or_else(|| corrupt(format!("webhook {id} lacks its delivery {place}")))?;
+            let change = (!head.queued.contains(&place)).then_some(delivery.version);
+            return Ok((Some(Front { place, delivery, stored: true, change }), head.cursor));
+        }
+        let waiting = head.queued.first();
+        let change = loop {
+            if passed >= snapshot.version {
+                break None;
+            }
+            let limit = if webhook.events.is_empty() { 1 } else { SCAN };
+            let list = self.store.list(key, passed, limit, 0, 0)?;
+            let last = list.last().map(|change| change.version);
+            let found = list
+                .into_iter()
+                .find(|change| change.version <= snapshot.version && webhook.wants(change.entry.verb.as_str()));
+            match (found, last) {
+                (Some(change), _) => {
+                    passed = change.version - 1;
+                    break Some(change);
+                }
+                (None, Some(last)) => passed = last.min(snapshot.version),
+                (None, None) => break None,
+            }
+        };
+        if let Some(change) = change {
+            let place = change_delivery(change.version);
+            if waiting.is_none_or(|waiting| place < *waiting) {
+                let known: Option<Delivery> = stored(&place)?;
+                let (stored, version) = (known.is_some(), change.version);
+                let delivery = known.unwrap_or_else(|| about(snapshot, &change, self.hooks.now()));
+                return Ok((Some(Front { place, delivery, stored, change: Some(version) }), passed));
+            }
+        }
+        let Some(place) = waiting.cloned() else { return Ok((None, passed)) };
+        let delivery = stored(&place)?.ok_or_else(|| corrupt(format!("webhook {id} lacks its delivery {place}")))?;
+        Ok((Some(Front { place, delivery, stored: true, change: None }), passed))
+    }
+
+    /// An event as it is sent.
+    fn body(&self, snapshot: &Snapshot, delivery: &Delivery) -> Result<Vec<u8>, ServiceError> {
+        let Delivery { event: id, kind, at, version, source, .. } = delivery;
+        let envelope = Envelope { id, kind, at: *at, partner: &snapshot.partner.auth_id, version: *version };
+        match source {
+            Source::Data(data) => Ok(envelope.body(data)),
+            Source::Change(version) => {
+                let listed = self.store.list(snapshot.key, version - 1, 1, 0, SHOWN_MAX)?.pop();
+                let listed = listed.filter(|listed| listed.version == *version);
+                let listed = listed.ok_or_else(|| corrupt(format!("version {version} is not in the log")))?;
+                Ok(envelope.change(&listed))
+            }
+        }
+    }
+
+    /// Sends an event once; whether it was taken.
+    pub(super) fn attempt(&self, url: &str, secrets: &Secrets, event: &str, body: &[u8]) -> (Attempt, bool) {
+        let headers = secrets.headers(event, self.hooks.now(), body);
+        let reply = self.hooks.outbound.post(url, &headers, body);
+        let delivered = reply.status.is_some_and(|status| (200..300).contains(&status));
+        let error = match reply.status {
+            Some(status @ 300..400) => Some(format!("it answered {status}; redirects are not followed")),
+            Some(status) if !delivered => Some(format!("it answered {status}")),
+            Some(_) | None => reply.error,
+        };
+        let attempt = Attempt {
+            at: self.hooks.now(),
+            status: reply.status,
+            took_ms: reply.took.as_millis() as u64,
+            error,
+            answer: Some(safe_text(&reply.body)).filter(|text| !text.is_empty()),
+        };
+        (attempt, delivered)
+    }
+
+    /// Writes down that nothing up to a version is wanted.
+    fn webhook_pass(&self, key: PartnerKey, id: &str, version: u64) -> Result<(), ServiceError> {
+        self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
+            let Some(mut head) = Head::of(transaction, id)? else { return Ok(()) };
+            // Something may have been queued meanwhile.
+            if head.queued.is_empty() {
+                head.due = None;
+            }
+            head.cursor = head.cursor.max(version);
+            head.put(transaction, id)
+        })?;
+        Ok(())
+    }
+
+    /// Gives up an event that is not wanted any more.
+    fn webhook_drop(&self, key: PartnerKey, id: &str, front: Front) -> Result<(), ServiceError> {
+        let now = self.hooks.now();
+        self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
+            let Some(mut head) = Head::of(transaction, id)? else { return Ok(()) };
+            if front.stored {
+                let state = DeliveryState::Dropped;
+                Delivery { state, ..front.delivery.clone() }.put(transaction, id, &front.place)?;
+            }
+            head.settle(&front, now);
+            head.put(transaction, id)
+        })?;
+        count("dropped");
+        Ok(())
+    }
+
+    /// Writes down how an attempt went, and what follows from it.
+    fn webhook_record(
+        &self,
+        snapshot: &Snapshot,
+        id: &str,
+        front: Front,
+        attempt: Attempt,
+        delivered: bool,
+    ) -> Result<Worked, ServiceError> {
+        let (key, now) = (snapshot.key, attempt.at);
+        let others: Vec<Arc<str>> = webhook_ids(snapshot).into_iter().filter(|other| **other != *id).collect();
+        let notice = token::event_id();
+        let entry = Entry { at: now, actor: Actor::Server, request_id: None, verb: Verb::WebhookEdit };
+        let done = self.write_as(Target::Partner(key), entry, |transaction| {
+            let Some(mut head) = Head::of(transaction, id)? else { return Ok(Ended::gone(front.change)) };
+            let known = Delivery::of(transaction, id, &front.place)?;
+            if known.as_ref().is_some_and(|known| known.state != DeliveryState::Pending) {
+                return Ok(Ended::new(&head, "again", Next::Again)); // Another node was at it as well.
+            }
+            let mut delivery = known.clone().unwrap_or_else(|| front.delivery.clone());
+            delivery.attempts.push(attempt.clone());
+            let surplus = delivery.attempts.len().saturating_sub(ATTEMPTS_KEPT);
+            delivery.attempts.drain(..surplus);
+            head.stored += u64::from(known.is_none());
+            let (mut ended, mut off, mut why) = ("delivered", None, String::new());
+            if delivered {
+                delivery.state = DeliveryState::Delivered;
+                head.settle(&front, now);
+                (head.last_success_at, head.failing_since, head.last_error) = (Some(now), None, None);
+            } else {
+                let tried = head.last_failure_at.is_some_and(|last| now.seconds() - last.seconds() <= UNTRIED_SECONDS);
+                let since = head.failing_since.filter(|_| tried).unwrap_or(now);
+                let error = attempt.error.clone().unwrap_or_default();
+                (head.last_failure_at, head.last_error) = (Some(now), Some(error.clone()));
+                head.failing_since = Some(since);
+                let end = since.plus(GIVE_UP_SECONDS);
+                if attempt.status == Some(410) {
+                    off = Some("it answered 410 Gone".to_owned());
+                } else if now >= end {
+                    off = Some(format!("nothing but failures since {since}; the last one: {error}"));
+                } else if let Some(wait) = RETRIES.get(head.step) {
+                    ended = "retried";
+                    head.step += 1;
+                    head.front = Some(front.place.clone());
+                    head.due = Some(now.plus(*wait).min(end));
+                } else {
+                    ended = "failed";
+                    delivery.state = DeliveryState::Failed;
+                    head.settle(&front, now);
+                }
+            }
+            let mut next = head.due.filter(|&due| due > now).map_or(Next::Again, Next::Wait);
+            // Removed or switched off while we waited for the answer: it stays
+            // that way.
+            let live = find(transaction, id).ok().filter(|(_, webhook)| webhook.off.is_none());
+            if let Some(reason) = off {
+                ended = "off";
+                // Switched on again, it goes on with this one.
+                (head.front, head.due, head.step, next) = (Some(front.place.clone()), None, 0, Next::Gone);
+                why = reason.clone();
+                if let Some((before, was)) = live {
+                    let reason: Arc<str> = reason.into();
+                    let webhook = Webhook { off: Some(Off { at: now, reason: reason.clone() }), ..was };
+                    let after = Setting { choice: Choice::Webhook(webhook.clone()), ..before.clone() };
+                    let version = transaction.version();
+                    put_setting(transaction, &before, &after)?;
+                    let data = serde_json::json!({
+                        "webhook_id": id, "name": webhook.name, "url": webhook.url, "at": now, "reason": reason,
+                    });
+                    let event =
+                        Announced { id: notice.clone(), kind: event::OFF.to_owned(), at: now, data: data.to_string() };
+                    enqueue(transaction, &others, version, &event)?;
+                }
+            } else if live.is_none() {
+                (head.due, next) = (None, Next::Gone);
+            }
+            delivery.put(transaction, id, &front.place)?;
+            head.put(transaction, id)?;
+            Ok(Ended { why, ..Ended::new(&head, ended, next) })
+        })?;
+        let Ended { outcome, next, cursor, failing, stored, why } = done.value;
+        if done.version.is_some() {
+            if let Some(replica) = &self.replica {
+                replica.follow();
+            }
+            metrics::counter!("rollcall_webhooks_switched_off_total").increment(1);
+            warn!(partner.key = %key, webhook = %id, why, "webhook {id} was switched off: {why}");
+        } else {
+            info!(partner.key = %key, webhook = %id, delivery = %front.place, outcome, "webhook {id}: {outcome}");
+        }
+        count(outcome);
+        if stored > self.hooks.keep + PRUNE_SLACK {
+            self.webhook_prune(key, id)?;
+        }
+        Ok(Worked { next, cursor, failing })
+    }
+
+    /// Lets go of deliveries that are too many or too old, and of all that is
+    /// left of a webhook that was removed.
+    pub fn webhook_prune(&self, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
+        let kind = deliveries_of(id);
+        let oldest = self.hooks.now().plus(-self.hooks.keep_days * 86_400);
+        loop {
+            let head = self.head(key, id)?;
+            let list = self.store.documents(key, &kind, Walk::Up { after: None }, PRUNE_STEP)?;
+            let mut surplus = head.map(|head| head.stored.saturating_sub(self.hooks.keep));
+            let mut let_go = Vec::new();
+            for document in &list {
+                let delivery = Delivery::read(document)?;
+                let waits = delivery.state == DeliveryState::Pending;
+                let last = delivery.attempts.last().map_or(delivery.created_at, |attempt| attempt.at);
+                match &mut surplus {
+                    None => let_go.push(&document.id),
+                    Some(_) if waits => {}
+                    Some(surplus) if *surplus > 0 || last < oldest => {
+                        *surplus = surplus.saturating_sub(1);
+                        let_go.push(&document.id);
+                    }
+                    Some(_) => {}
+                }
+            }
+            if let_go.is_empty() {
+                return Ok(());
+            }
+            self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
+                let mut head = Head::of(transaction, id)?;
+                for place in &let_go {
+                    if transaction.document(&kind, place)?.is_some() {
+                        transaction.drop_document(&kind, place)?;
+                        if let Some(head) = &mut head {
+                            head.stored = head.stored.saturating_sub(1);
+                        }
+                    }
+                }
+                head.map_or(Ok(()), |head| head.put(transaction, id))
+            })?;
+        }
+    }
+
+    /// The webhooks whose heads are due, of all partners.
+    pub(super) fn webhooks_due(&self) -> Result<Vec<(PartnerKey, String)>, ServiceError> {
+        const MAX: usize = 10_000;
+        let due = self.store.due(HEAD, self.hooks.now(), MAX)?;
+        Ok(due.into_iter().map(|(key, document)| (key, document.id)).collect())
+    }
+}
+
+impl Head {
+    /// An event is done with.
+    fn settle(&mut self, front: &Front, now: Time) {
+        match front.change {
+            Some(version) => self.cursor = self.cursor.max(version),
+            None => self.queued.retain(|place| *place != front.place),
+        }
+        (self.front, self.step) = (None, 0);
+        // So that whoever looks for what is due finds the rest.
+        self.due = self.queued.first().map(|_| now);
+    }
+}
+
+/// What recording an attempt came to.
+struct Ended {
+    outcome: &'static str,
+    next: Next,
+    cursor: u64,
+    failing: bool,
+    stored: u64,
+    /// Why it was switched off.
+    why: String,
+}
+
+impl Ended {
+    fn new(head: &Head, outcome: &'static str, next: Next) -> Ended {
+        let (cursor, failing, stored) = (head.cursor, head.failing_since.is_some(), head.stored);
+        Ended { outcome, next, cursor, failing, stored, why: String::new() }
+    }
+
+    /// The webhook was removed meanwhile.
+    fn gone(change: Option<u64>) -> Ended {
+        let cursor = change.unwrap_or_default();
+        Ended { outcome: "gone", next: Next::Gone, cursor, failing: false, stored: 0, why: String::new() }
+    }
+}
+
+/// The delivery of a change that was not tried yet.
+fn about(snapshot: &Snapshot, change: &Listed, now: Time) -> Delivery {
+    Delivery {
+        event: event::change_id(&snapshot.partner.auth_id, change.version, change.entry.at),
+        kind: change.entry.verb.to_string(),
+        at: change.entry.at,
+        version: change.version,
+        state: DeliveryState::Pending,
+        source: Source::Change(change.version),
+        resend_of: None,
+        created_at: now,
+        attempts: Vec::new(),
+    }
+}
+
+pub(super) fn count(outcome: &'static str) {
+    metrics::counter!("rollcall_webhook_deliveries_total", "outcome" => outcome).increment(1);
+}
+
+/// The beginning of what a stranger wrote, on one line, without what changes
+/// how text is shown.
+fn safe_text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(ANSWER_BYTES)]);
+    let invisible =
+        |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let safe = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().filter(|&c| !invisible(c)).map(safe).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_write_is_made_safe() {
+        assert_eq!(safe_text(b"ok\r\n\x1b[31mred\0"), "ok   [31mred");
+        assert_eq!(safe_text("a\u{202e}b\u{200b}c".as_bytes()), "abc");
+        assert_eq!(safe_text(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+        assert_eq!(safe_text(&vec![b'x'; 70_000]).len(), 500);
+        assert_eq!(safe_text(b"  \n "), "");
+    }
+
+    #[test]
+    fn the_table_of_retries_lasts_about_28_hours() {
+        let total: i64 = RETRIES.iter().sum();
+        assert_eq!(total, 27 * 3_600 + 35 * 60 + 5);
+        assert!(RETRIES.iter().all(|&wait| wait < UNTRIED_SECONDS));
+    }
+}

@@ -1,0 +1,414 @@
+//! Whose turn it is: the webhooks of all partners, each in its own order.
+//!
+//! A webhook that has something to be told gets a thread for its turn; one
+//! that waits for a retry has none. Of the places for threads a partner takes
+//! another only while more are free than it has, and so do the webhooks that
+//! fail, all together: so neither a partner with many receivers that hang nor
+//! a day on which many fail keeps the others from being told.
+//!
+//! Of several nodes one delivers, which has the lease; when it ends, another
+//! has it within 20 seconds.
+//! Invariant: a webhook has one turn at a time.
+//! Deliberately absent: what a turn does (`deliver`), and any state that
+//! matters after a crash.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tracing::{error, info, warn};
+
+use super::deliver::{Next, Worked};
+use crate::domain::{PartnerKey, Time};
+use crate::service::{Replica, Service, ServiceError, token};
+
+/// How often to look for changes, and how often to ask the store for what is
+/// due: retries, and what commands beside the server queued.
+const TICK: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(500);
+/// For how long the lease is taken, and how often it is prolonged.
+const LEASE_SECONDS: i64 = 20;
+const RENEW: Duration = Duration::from_secs(6);
+/// How long a node that is not sure of its lease goes on beginning attempts:
+/// one that began before ends before another node begins.
+const SURE: Duration = Duration::from_secs(12);
+/// How long a turn may be while others wait.
+const TURN: Duration = Duration::from_secs(5);
+/// How often deliveries that are too old are looked for.
+const PRUNE: Duration = Duration::from_secs(3_600);
+/// How long a webhook waits after the store failed, at first and at most.
+const TROUBLE_MIN: Duration = Duration::from_millis(500);
+const TROUBLE_MAX: Duration = Duration::from_secs(30);
+/// How long to wait at the end for attempts that are being made. What is not
+/// written down by then is made again after the next start.
+const STOP: Duration = Duration::from_secs(2);
+
+type Id = (PartnerKey, Arc<str>);
+
+/// The threads that deliver, until [`Runner::stop`].
+pub struct Runner {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+struct Shared {
+    service: Service,
+    replica: Arc<Replica>,
+    places: usize,
+    holder: String,
+    stop: AtomicBool,
+    /// When this node last knew that it has the lease.
+    leased: Mutex<Option<Instant>>,
+    turns: Mutex<Turns>,
+}
+
+/// The webhooks as this process knows them.
+#[derive(Default)]
+struct Turns {
+    known: HashMap<Id, Known>,
+    /// Counts the turns.
+    turn: u64,
+}
+
+struct Known {
+    busy: bool,
+    /// Its last attempt failed.
+    failing: bool,
+    /// The partner's version, and the one up to which there is nothing to tell.
+    version: u64,
+    cursor: u64,
+    wait: Option<Time>,
+    /// Looked at even if nothing seems to be there.
+    rung: bool,
+    turn: u64,
+    trouble: Option<(Instant, Duration)>,
+}
+
+impl Default for Known {
+    fn default() -> Known {
+        let (busy, failing, rung) = (false, false, true);
+        Known { busy, failing, version: 0, cursor: 0, wait: None, rung, turn: 0, trouble: None }
+    }
+}
+
+impl Known {
+    fn ready(&self, now: Time, instant: Instant) -> bool {
+        let waits = match self.wait {
+            Some(until) => until > now && !self.rung,
+            None => self.version <= self.cursor && !self.rung,
+        };
+        !self.busy && !waits && self.trouble.is_none_or(|(again, _)| again <= instant)
+    }
+}
+
+impl Turns {
+    /// Takes over which webhooks there are, and how far their partners have come.
+    fn learn(&mut self, live: Vec<(Id, u64)>) {
+        let ids: HashSet<&Id> = live.iter().map(|(id, _)| id).collect();
+        self.known.retain(|id, known| known.busy || ids.contains(id));
+        for (id, version) in live {
+            self.known.entry(id).or_default().version = version;
+        }
+    }
+
+    /// Whose turn is next, if there is a place: those that do not fail first,
+    /// then the partner with the fewest turns now, then who waited longest.
+    fn take(&mut self, places: usize, now: Time) -> Option<(Id, u64)> {
+        let mut of_partner: HashMap<PartnerKey, usize> = HashMap::new();
+        let (mut busy, mut failing) = (0, 0);
+        for ((key, _), known) in self.known.iter().filter(|(_, known)| known.busy) {
+            *of_partner.entry(*key).or_default() += 1;
+            busy += 1;
+            failing += usize::from(known.failing);
+        }
+        let free = places.saturating_sub(busy);
+        let (of, instant) = (|id: &Id| of_partner.get(&id.0).copied().unwrap_or_default(), Instant::now());
+        let may = |id: &Id, known: &Known| of(id) < free && (!known.failing || failing < free);
+        let ready = self.known.iter_mut().filter(|(id, known)| known.ready(now, instant) && may(id, known));
+        let (id, known) = ready.min_by_key(|(id, known)| (known.failing, of(id), known.turn, (*id).clone()))?;
+        self.turn += 1;
+        (known.busy, known.rung, known.turn) = (true, false, self.turn);
+        Some((id.clone(), known.cursor))
+    }
+
+    fn end(&mut self, id: &Id, ended: Result<Worked, ()>) {
+        let Some(known) = self.known.get_mut(id) else { return };
+        known.busy = false;
+        match ended {
+            Ok(Worked { next, cursor, failing }) => {
+                (known.cursor, known.failing, known.trouble, known.wait) = (cursor, failing, None, None);
+                match next {
+                    Next::Again => known.rung = true,
+                    Next::Wait(until) => known.wait = Some(until),
+                    Next::Idle => {}
+                    // The settings say so as well, in a moment.
+                    Next::Gone => known.cursor = known.version,
+                }
+            }
+            Err(()) => {
+                let wait = known.trouble.map_or(TROUBLE_MIN, |(_, wait)| (wait * 2).min(TROUBLE_MAX));
+                (known.rung, known.trouble) = (true, Some((Instant::now() + wait, wait)));
+            }
+        }
+    }
+
+    fn ring(&mut self, due: Vec<(PartnerKey, String)>) {
+        for (key, id) in due {
+            if let Some(known) = self.known.get_mut(&(key, id.as_str().into())) {
+                known.rung = true;
+            }
+        }
+    }
+}
+
+impl Runner {
+    /// At most `places` webhooks are told something at a time. `replica` is
+    /// this node's: no one is told of what its lists do not show yet.
+    pub fn start(service: &Service, replica: Arc<Replica>, places: usize) -> Runner {
+        let shared = Arc::new(Shared {
+            service: service.clone(),
+            replica,
+            places,
+            holder: token::request_id(),
+            stop: AtomicBool::new(false),
+            leased: Mutex::new(None),
+            turns: Mutex::default(),
+        });
+        let own = shared.clone();
+        Runner { shared, thread: std::thread::spawn(move || own.run()) }
+    }
+
+    /// Begins no more attempts, and waits a little for those that go on.
+    pub fn stop(self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.service.hooks.bell.ring();
+        if self.thread.join().is_err() {
+            error!("the thread that looks after webhooks panicked");
+        }
+        let asked = Instant::now();
+        while self.shared.turns.lock().known.values().any(|known| known.busy) && asked.elapsed() < STOP {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.shared.leased.lock().is_some()
+            && let Err(error) = self.shared.service.store().end_lease("webhooks", &self.shared.holder)
+        {
+            warn!(error = &error as &dyn std::error::Error, "cannot give back the lease of webhooks");
+        }
+    }
+}
+
+impl Shared {
+    fn run(self: Arc<Shared>) {
+        let bell = &self.service.hooks.bell;
+        let (mut renewed, mut polled, mut pruned) = (None::<Instant>, None::<Instant>, None::<Instant>);
+        let over = |last: Option<Instant>, span: Duration| last.is_none_or(|last| last.elapsed() >= span);
+        while !self.stop.load(Ordering::SeqCst) {
+            let live = self.live();
+            let anything = !live.is_empty();
+            self.turns.lock().learn(live);
+            if anything && over(renewed, if self.sure() { RENEW } else { Duration::from_secs(1) }) {
+                renewed = Some(Instant::now());
+                self.lease();
+            }
+            if anything && self.sure() {
+                if over(polled, POLL) {
+                    polled = Some(Instant::now());
+                    match self.service.webhooks_due() {
+                        Ok(due) => self.turns.lock().ring(due),
+                        Err(error) => {
+                            warn!(error = &error as &dyn std::error::Error, "cannot look for due webhooks");
+                        }
+                    }
+                }
+                if over(pruned, PRUNE) {
+                    pruned = Some(Instant::now());
+                    self.prune();
+                }
+                self.begin_turns();
+            }
+            bell.wait(if anything { TICK } else { POLL });
+        }
+    }
+
+    /// The webhooks that are on, of partners that are, each with its partner's
+    /// version.
+    fn live(&self) -> Vec<(Id, u64)> {
+        let mut live = Vec::new();
+        for node in self.replica.nodes() {
+            let snapshot = node.snapshot();
+            if snapshot.settings.is_empty() || snapshot.partner.suspended_at.is_some() {
+                continue;
+            }
+            let on = snapshot.settings.iter().filter(|setting| {
+                setting.removed_at.is_none() && setting.webhook().is_some_and(|webhook| webhook.off.is_none())
+            });
+            live.extend(on.map(|setting| ((node.key, setting.id.clone()), snapshot.version)));
+        }
+        live
+    }
+
+    /// Whether this node may begin an attempt.
+    fn sure(&self) -> bool {
+        !self.stop.load(Ordering::SeqCst) && self.leased.lock().is_some_and(|at| at.elapsed() < SURE)
+    }
+
+    fn lease(&self) {
+        let asked = Instant::now();
+        let held = match self.service.store().lease("webhooks", &self.holder, LEASE_SECONDS) {
+            Ok(held) => held,
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "cannot prolong the lease of webhooks");
+                return;
+            }
+        };
+        let before = std::mem::replace(&mut *self.leased.lock(), held.then_some(asked));
+        match (before.is_some(), held) {
+            (false, true) => info!("this node delivers to webhooks"),
+            (true, false) => warn!("another node delivers to webhooks"),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn prune(&self) {
+        for node in self.replica.nodes() {
+            let snapshot = node.snapshot();
+            // Also those that were removed: a delivery may have been under way.
+            for setting in snapshot.settings.iter().filter(|setting| setting.webhook().is_some()) {
+                if let Err(error) = self.service.webhook_prune(node.key, &setting.id) {
+                    warn!(error = &error as &dyn std::error::Error, webhook = %setting.id, "cannot prune deliveries");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn begin_turns(self: &Arc<Shared>) {
+        let now = self.service.hooks.now();
+        let mut turns = self.turns.lock();
+        while let Some((id, cursor)) = turns.take(self.places, now) {
+            let (shared, own) = (self.clone(), id.clone());
+            let thread = std::thread::Builder::new().name("webhook".to_owned());
+            let started = thread.spawn(move || {
+                let ended = shared.turn(&own, cursor);
+                shared.turns.lock().end(&own, ended);
+                shared.service.hooks.bell.ring();
+            });
+            if let Err(error) = started {
+                warn!(error = &error as &dyn std::error::Error, "cannot start a thread for a webhook");
+                turns.end(&id, Err(()));
+                break;
+            }
+        }
+        let waiting = turns.known.values().map(|known| known.version.saturating_sub(known.cursor));
+        metrics::gauge!("rollcall_webhook_pending").set(waiting.sum::<u64>() as f64);
+        metrics::gauge!("rollcall_webhooks_failing")
+            .set(turns.known.values().filter(|known| known.failing).count() as f64);
+    }
+
+    /// Tells one webhook what there is, for a while.
+    fn turn(&self, id: &Id, mut cursor: u64) -> Result<Worked, ()> {
+        let began = Instant::now();
+        loop {
+            let step = || self.service.webhook_step(id.0, &id.1, cursor);
+            let worked = match catch_unwind(AssertUnwindSafe(step)) {
+                Ok(Ok(worked)) => worked,
+                Ok(Err(error)) => {
+                    log(id, &error);
+                    return Err(());
+                }
+                Err(_) => {
+                    error!(partner.key = %id.0, webhook = %id.1, "a delivery panicked");
+                    return Err(());
+                }
+            };
+            cursor = worked.cursor;
+            if worked.next != Next::Again || began.elapsed() >= TURN || !self.sure() {
+                return Ok(worked);
+            }
+        }
+    }
+}
+
+fn log(id: &Id, error: &ServiceError) {
+    let (key, webhook) = id;
+    let error = error as &dyn std::error::Error;
+    warn!(partner.key = %key, webhook = %webhook, error, "webhook {webhook} waits for the database");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACES: usize = 32;
+
+    fn now() -> Time {
+        Time::new(1_770_000_000).expect("a time")
+    }
+
+    fn id(partner: i64, webhook: usize) -> Id {
+        (PartnerKey(partner), format!("wh_{webhook:03}").into())
+    }
+
+    fn turns(partners: &[(i64, usize)]) -> Turns {
+        let mut turns = Turns::default();
+        let all = partners.iter().flat_map(|&(partner, count)| (0..count).map(move |at| (id(partner, at), 7)));
+        turns.learn(all.collect());
+        turns
+    }
+
+    fn taken(turns: &mut Turns) -> Vec<i64> {
+        std::iter::from_fn(|| turns.take(PLACES, now())).map(|((key, _), _)| key.0).collect()
+    }
+
+    #[test]
+    fn receivers_that_hang_leave_places_for_other_partners() {
+        // Of a hundred receivers of one partner, all hanging, half the places.
+        let mut turns = turns(&[(1, 100)]);
+        assert_eq!(taken(&mut turns).len(), PLACES / 2);
+        let more = (0..100).map(|at| (id(2, at), 7)).chain((0..100).map(|at| (id(1, at), 7)));
+        turns.learn(more.chain((0..3).map(|at| (id(3, at), 7))).collect());
+        let second = taken(&mut turns);
+        assert!(!second.contains(&1), "{second:?}");
+        assert!(second.contains(&2) && second.iter().filter(|&&key| key == 3).count() == 3, "{second:?}");
+        // And still there is room for somebody new.
+        let all = (0..100).flat_map(|at| [(id(1, at), 7), (id(2, at), 7), (id(4, at), 7)]);
+        turns.learn(all.chain((0..3).map(|at| (id(3, at), 7))).collect());
+        assert!(taken(&mut turns).contains(&4));
+    }
+
+    #[test]
+    fn those_that_fail_come_last_and_take_no_more_than_half() {
+        let mut turns = turns(&[(1, 20), (2, 20), (3, 20), (4, 1)]);
+        for ((key, _), known) in &mut turns.known {
+            known.failing = key.0 != 4;
+        }
+        let order = taken(&mut turns);
+        assert_eq!(order[0], 4);
+        assert!(order.len() <= PLACES / 2 + 1, "{order:?}");
+    }
+
+    #[test]
+    fn a_turn_is_taken_once_and_again_when_there_is_more() {
+        let mut turns = turns(&[(1, 1)]);
+        let one = id(1, 0);
+        assert_eq!(turns.take(PLACES, now()), Some((one.clone(), 0)));
+        assert_eq!(turns.take(PLACES, now()), None);
+        let ended = |next, cursor| Ok(Worked { next, cursor, failing: false });
+        turns.end(&one, ended(Next::Idle, 7));
+        assert_eq!(turns.take(PLACES, now()), None);
+        turns.learn(vec![(one.clone(), 8)]);
+        assert_eq!(turns.take(PLACES, now()), Some((one.clone(), 7)));
+        turns.end(&one, ended(Next::Wait(now().plus(5)), 7));
+        assert_eq!(turns.take(PLACES, now().plus(4)), None);
+        assert!(turns.take(PLACES, now().plus(5)).is_some());
+        turns.end(&one, ended(Next::Wait(now().plus(300)), 7));
+        turns.ring(vec![(one.0, one.1.to_string())]);
+        assert!(turns.take(PLACES, now()).is_some(), "somebody said so");
+        turns.end(&one, Err(()));
+        assert_eq!(turns.take(PLACES, now()), None, "the store failed a moment ago");
+    }
+}
