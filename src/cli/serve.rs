@@ -141,6 +141,8 @@ pub fn serve(
     let runner = Runner::start(&app.service, settings);
     let alerts = schedules::runner::Runner::start(&app.service, mailer, Arc::new(Time::now));
     let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into());
+    // One server has this database, so what a killed one left is this one's.
+    let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into(), "server");
     let background = Background::start(app.clone(), config.follow.interval_ms.into());
     let served = runtime.block_on(async {
         // Before anybody hears that it serves: from then on, a signal is a request.

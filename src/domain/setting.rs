@@ -66,6 +66,13 @@ pub struct Webhook {
     /// When its secret was last replaced; the secret itself is not here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotated_at: Option<Time>,
+    /// How often it was, so that each time is a change.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rotations: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Webhook {

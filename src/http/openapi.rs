@@ -153,7 +153,7 @@ fn described() -> Value {
                     ("numbers", json!({ "type": "array", "items": { "$ref": "#/components/schemas/NumberChange" } })),
                 ])),
                 "EntityChange": object(&[
-                    ("kind", json!({ "enum": ["partner", "account", "application", "trunk", "key"] })),
+                    ("kind", json!({ "enum": ["partner", "account", "application", "trunk", "key", "acknowledgement", "webhook", "schedule", "mirror"] })),
                     ("id", json!({ "type": "string" })),
                     ("before", json!({ "type": ["object", "null"], "description": "null where it was created." })),
                     ("after", json!({ "type": "object" })),

@@ -506,7 +506,7 @@ impl Service {
         let (id, secret) = (token::webhook_id(), Secret::generate());
         let outcome = self.manage(key, Verb::WebhookCreate, |transaction| {
             let NewWebhook { name, url, events } = new.clone();
-            let webhook = Webhook { name, url, events, off: None, rotated_at: None };
+            let webhook = Webhook { name, url, events, off: None, rotated_at: None, rotations: 0 };
             let created_at = transaction.at();
             let choice = Choice::Webhook(webhook.clone());
             let setting = Setting { id: id.as_str().into(), created_at, removed_at: None, choice };
@@ -572,6 +572,7 @@ impl Service {
         expected: &Expected,
     ) -> Result<Outcome, ServiceError> {
         self.check_webhook(changes.url.as_deref(), changes.events.as_deref())?;
+        let seen = self.settings(key)?.version;
         let pending = self.webhook(key, id)?.health.pending;
         let now = self.hooks.now();
         let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
@@ -591,6 +592,7 @@ impl Service {
                 events: events.unwrap_or_else(|| was.events.clone()),
                 off,
                 rotated_at: was.rotated_at,
+                rotations: was.rotations,
             };
             let setting = Setting { choice: Choice::Webhook(webhook.clone()), ..before.clone() };
             let version = transaction.version();
@@ -610,6 +612,10 @@ impl Service {
                 } else if was.url != webhook.url {
                     head.failing_since = None;
                     head.kick(now);
+                }
+                // Another choice is about what comes, and about what waits.
+                if was.events != webhook.events && pending == 0 {
+                    head.cursor = head.cursor.max(seen);
                 }
                 if head != head_before {
                     head.put(transaction, id)?;
@@ -664,11 +670,10 @@ impl Service {
             let old = document.and_then(|document| serde_json::from_str::<Secrets>(&document.body).ok());
             let previous = old.map(|old| (old.current, until));
             put_secrets(transaction, id, &Secrets { current: secret.clone(), previous })?;
-            let webhook = Webhook { rotated_at: Some(transaction.at()), ..was };
+            let (rotated_at, rotations) = (Some(transaction.at()), was.rotations + 1);
+            let webhook = Webhook { rotated_at, rotations, ..was };
             let setting = Setting { choice: Choice::Webhook(webhook.clone()), ..before.clone() };
-            if setting != before {
-                put_setting(transaction, &before, &setting)?;
-            }
+            put_setting(transaction, &before, &setting)?;
             let version = transaction.version();
             let head = Head::of(transaction, id)?.unwrap_or_else(|| Head::new(version));
             let (health, secret) = (health(&head, pending), Some(secret.clone()));

@@ -33,3 +33,4 @@ mod soak;
 mod store;
 mod sync;
 mod tls;
+mod webhooks;

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::event::{self, Envelope, SHOWN_MAX, Secrets};
 use super::{
@@ -88,6 +88,9 @@ impl Service {
         let Some(webhook) = setting.and_then(Setting::webhook).filter(|webhook| webhook.off.is_none()) else {
             return Ok(gone);
         };
+        if snapshot.partner.suspended_at.is_some() {
+            return Ok(gone);
+        }
         let Some(head) = self.head(key, id)? else { return Ok(gone) };
         let failing = head.failing_since.is_some();
         if let Some(due) = head.due.filter(|&due| due > now) {
@@ -162,7 +165,11 @@ impl Service {
                 return Ok((Some(Front { place, delivery, stored, change: Some(version) }), passed));
             }
         }
-        let Some(place) = waiting.cloned() else { return Ok((None, passed)) };
+        // One that belongs behind a change that this node has not heard of yet
+        // waits for it.
+        let Some(place) = waiting.filter(|place| **place < change_delivery(snapshot.version + 1)).cloned() else {
+            return Ok((None, passed));
+        };
         let delivery = stored(&place)?.ok_or_else(|| corrupt(format!("webhook {id} lacks its delivery {place}")))?;
         Ok((Some(Front { place, delivery, stored: true, change: None }), passed))
     }
@@ -319,6 +326,8 @@ impl Service {
             }
             metrics::counter!("rollcall_webhooks_switched_off_total").increment(1);
             warn!(partner.key = %key, webhook = %id, why, "webhook {id} was switched off: {why}");
+        } else if delivered {
+            debug!(partner.key = %key, webhook = %id, delivery = %front.place, "webhook {id}: delivered");
         } else {
             info!(partner.key = %key, webhook = %id, delivery = %front.place, outcome, "webhook {id}: {outcome}");
         }

@@ -7,7 +7,7 @@
 //! a day on which many fail keeps the others from being told.
 //!
 //! Of several nodes one delivers, which has the lease; when it ends, another
-//! has it within 20 seconds.
+//! has it within 28 seconds.
 //! Invariant: a webhook has one turn at a time.
 //! Deliberately absent: what a turn does (`deliver`), and any state that
 //! matters after a crash.
@@ -24,17 +24,17 @@ use tracing::{error, info, warn};
 
 use super::deliver::{Next, Worked};
 use crate::domain::{PartnerKey, Time};
-use crate::service::{Replica, Service, ServiceError, token};
+use crate::service::{Replica, Service, ServiceError};
 
 /// How often to look for changes, and how often to ask the store for what is
 /// due: retries, and what commands beside the server queued.
 const TICK: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(500);
 /// For how long the lease is taken, and how often it is prolonged.
-const LEASE_SECONDS: i64 = 20;
-const RENEW: Duration = Duration::from_secs(6);
-/// How long a node that is not sure of its lease goes on beginning attempts:
-/// one that began before ends before another node begins.
+const LEASE_SECONDS: i64 = 28;
+const RENEW: Duration = Duration::from_secs(5);
+/// How long after that a node goes on beginning attempts: of 15 seconds each,
+/// they end before another node has the lease.
 const SURE: Duration = Duration::from_secs(12);
 /// How long a turn may be while others wait.
 const TURN: Duration = Duration::from_secs(5);
@@ -167,13 +167,14 @@ impl Turns {
 
 impl Runner {
     /// At most `places` webhooks are told something at a time. `replica` is
-    /// this node's: no one is told of what its lists do not show yet.
-    pub fn start(service: &Service, replica: Arc<Replica>, places: usize) -> Runner {
+    /// this node's: no one is told of what its lists do not show yet. `holder`
+    /// names the node; one that comes back under its name has its lease back.
+    pub fn start(service: &Service, replica: Arc<Replica>, places: usize, holder: &str) -> Runner {
         let shared = Arc::new(Shared {
             service: service.clone(),
             replica,
             places,
-            holder: token::request_id(),
+            holder: holder.to_owned(),
             stop: AtomicBool::new(false),
             leased: Mutex::new(None),
             turns: Mutex::default(),

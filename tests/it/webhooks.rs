@@ -1,0 +1,1175 @@
+//! Webhooks against real https receivers: what arrives, in which order, signed
+//! by whom; and what happens when a receiver hangs, sends us elsewhere, never
+//! stops talking, or fails for days.
+//!
+//! A receiver is a thread with a certificate of an authority that is made here.
+//! Days pass by a clock that the test moves; the attempts are real ones.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rollcall::domain::{Actor, PartnerKey, Time};
+use rollcall::service::numbers::Expected;
+use rollcall::service::webhooks::deliver::{GIVE_UP_SECONDS, Next, RETRIES, Worked};
+use rollcall::service::webhooks::runner::Runner;
+use rollcall::service::webhooks::{DeliveryState, Hooks, NewWebhook, Settings, ShownWebhook, WebhookChanges};
+use rollcall::service::{Outcome, Replica, Service, ServiceError, Shown};
+use rollcall::store::{self, Location, Open};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Database, Key, ONE, Request, Server, TWO, keys};
+
+const WEBHOOKS: &str = "/api/v1/manage/webhooks";
+/// An available number of `ONE`.
+const FREE: &str = "+442079460105";
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+// Receivers.
+
+/// An authority, and a certificate of it for this machine.
+struct Authority {
+    pem: String,
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
+    let own = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&own).expect("a certificate").pem();
+    let issuer = Issuer::new(params, own);
+    let key = KeyPair::generate().expect("a key");
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let leaf = CertificateParams::new(names).expect("names").signed_by(&key, &issuer).expect("a certificate");
+    Authority { pem, certificate: leaf.der().clone(), key: key.serialize_der() }
+});
+
+/// What a receiver does with a request once it has read it.
+#[derive(Clone, PartialEq, Debug)]
+enum Manner {
+    Status(u16),
+    /// Keeps the connection and says nothing.
+    Hang,
+    /// Does not even shake hands.
+    Mute,
+    Redirect(String),
+    /// An answer without an end.
+    Endless,
+    /// A head that comes byte by byte.
+    Dribble,
+    /// Closes without an answer.
+    Close,
+    Say(String),
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+struct Got {
+    id: String,
+    timestamp: i64,
+    signatures: Vec<String>,
+    headers: String,
+    body: Vec<u8>,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+
+    fn version(&self) -> u64 {
+        self.json()["version"].as_u64().expect("a version")
+    }
+
+    /// What this secret signs, as Standard Webhooks says.
+    fn signed_by(&self, secret: &str) -> bool {
+        let key = BASE64.decode(secret.strip_prefix("whsec_").expect("a secret")).expect("base64");
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).expect("a key");
+        mac.update(format!("{}.{}.", self.id, self.timestamp).as_bytes());
+        mac.update(&self.body);
+        let signature = format!("v1,{}", BASE64.encode(mac.finalize().into_bytes()));
+        self.signatures.contains(&signature)
+    }
+}
+
+struct Receiver {
+    address: SocketAddr,
+    got: Arc<Mutex<Vec<Got>>>,
+    manner: Arc<Mutex<Manner>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Receiver {
+    fn new(manner: Manner) -> Receiver {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (got, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let receiver = Receiver { address, got, manner: Arc::new(Mutex::new(manner)), stop };
+        let key = PrivateKeyDer::try_from(AUTHORITY.key.clone()).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("versions").with_no_client_auth();
+        let config = Arc::new(config.with_single_cert(vec![AUTHORITY.certificate.clone()], key).expect("usable"));
+        let (got, manner, stop) = (receiver.got.clone(), receiver.manner.clone(), receiver.stop.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (config, got, manner, stop) = (config.clone(), got.clone(), manner.clone(), stop.clone());
+                // What the other side does to the connection is not ours to judge.
+                std::thread::spawn(move || drop(receive(stream, config, &got, &manner, &stop)));
+            }
+        });
+        receiver
+    }
+
+    fn url(&self) -> String {
+        format!("https://{}/hook?secret=no", self.address)
+    }
+
+    fn set(&self, manner: Manner) {
+        *self.manner.lock().expect("a manner") = manner;
+    }
+
+    fn got(&self) -> Vec<Got> {
+        self.got.lock().expect("requests").clone()
+    }
+
+    /// The versions of the changes that it was told of.
+    fn versions(&self) -> Vec<u64> {
+        self.got().iter().map(Got::version).collect()
+    }
+
+    fn kinds(&self) -> Vec<String> {
+        self.got().iter().map(|got| got.json()["type"].as_str().expect("a type").to_owned()).collect()
+    }
+
+    /// Waits until so many requests arrived.
+    #[track_caller]
+    fn wait(&self, count: usize) -> Vec<Got> {
+        wait("requests", || (self.got().len() >= count).then(|| self.got()))
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+#[track_caller]
+fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < PATIENCE, "{what} did not come in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn receive(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    got: &Mutex<Vec<Got>>,
+    manner: &Mutex<Manner>,
+    stop: &AtomicBool,
+) -> std::io::Result<()> {
+    let hang = || {
+        while !stop.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    if *manner.lock().expect("a manner") == Manner::Mute {
+        hang();
+        return Ok(());
+    }
+    let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, stream);
+    let mut raw = Vec::new();
+    let end = loop {
+        if let Some(end) = raw.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end;
+        }
+        let mut part = [0; 4_096];
+        match stream.read(&mut part)? {
+            0 => return Ok(()),
+            read => raw.extend_from_slice(&part[..read]),
+        }
+    };
+    let headers = String::from_utf8_lossy(&raw[..end]).to_ascii_lowercase();
+    let original = String::from_utf8_lossy(&raw[..end]).into_owned();
+    let header = |name: &str| {
+        let line = original.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}: ")));
+        line.map(|line| line[name.len() + 2..].to_owned()).unwrap_or_default()
+    };
+    let length: usize = header("content-length").parse().unwrap_or_default();
+    let mut body = raw[end + 4..].to_vec();
+    while body.len() < length {
+        let mut part = [0; 4_096];
+        match stream.read(&mut part)? {
+            0 => return Ok(()),
+            read => body.extend_from_slice(&part[..read]),
+        }
+    }
+    got.lock().expect("requests").push(Got {
+        id: header("webhook-id"),
+        timestamp: header("webhook-timestamp").parse().unwrap_or_default(),
+        signatures: header("webhook-signature").split(' ').map(str::to_owned).collect(),
+        headers,
+        body,
+    });
+    let manner = manner.lock().expect("a manner").clone();
+    match manner {
+        Manner::Status(204) => stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?,
+        Manner::Status(status) => {
+            stream.write_all(format!("HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n\r\nok").as_bytes())?;
+        }
+        Manner::Say(text) => {
+            let length = text.len();
+            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}").as_bytes())?;
+        }
+        Manner::Hang | Manner::Mute => hang(),
+        Manner::Redirect(to) => {
+            stream
+                .write_all(format!("HTTP/1.1 307 There\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
+        }
+        Manner::Endless => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")?;
+            while !stop.load(Ordering::SeqCst) {
+                stream.write_all(&[b'x'; 16_384])?;
+            }
+        }
+        Manner::Dribble => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+            for at in 0.. {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                stream.write_all(format!("X-{at}: 1\r\n").as_bytes())?;
+                stream.flush()?;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Manner::Close => return Ok(()),
+    }
+    stream.conn.send_close_notify();
+    stream.flush()
+}
+
+// The real server.
+
+/// A server whose webhooks may be on this machine.
+struct Managed {
+    server: Server,
+    key: Key,
+    config: String,
+}
+
+impl Managed {
+    fn sample(settings: &str) -> Managed {
+        Managed::allowing("[\"127.0.0.0/8\", \"::1/128\"]", settings)
+    }
+
+    fn allowing(networks: &str, settings: &str) -> Managed {
+        let database = Database::sample();
+        let key = database.key("PA_ONE", &["--scope", "manage"]);
+        let authority = database.write("authority.pem", &AUTHORITY.pem);
+        let config = database.write(
+            "webhooks.toml",
+            &format!("[webhooks]\nallow_networks = {networks}\nca_file = {authority:?}\n{settings}"),
+        );
+        let config = config.to_str().expect("a path").to_owned();
+        Managed { server: Server::start(database, &["--config", &config]), key, config }
+    }
+
+    fn request(&self, method: &str, path: &str) -> Request<'_> {
+        self.server.request(method, path).auth(&self.key)
+    }
+
+    fn post(&self, path: &str, body: Value) -> Answer {
+        self.request("POST", path).json(&body).send()
+    }
+
+    fn patch(&self, id: &str, body: Value) -> Value {
+        self.request("PATCH", &format!("{WEBHOOKS}/{id}")).json(&body).check(200).json()["data"].clone()
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.request("GET", path).send()
+    }
+
+    /// A webhook's id and secret.
+    #[track_caller]
+    fn hook(&self, url: &str, events: &[&str]) -> (String, String) {
+        let made = self.post(WEBHOOKS, json!({ "name": "Hook", "url": url, "events": events })).check(201).json();
+        let text = |name: &str| made["data"][name].as_str().expect("a text").to_owned();
+        (text("id"), text("secret"))
+    }
+
+    fn webhook(&self, id: &str) -> Value {
+        self.get(&format!("{WEBHOOKS}/{id}")).check(200).json()["data"].clone()
+    }
+
+    fn deliveries(&self, id: &str) -> Vec<Value> {
+        let list = self.get(&format!("{WEBHOOKS}/{id}/deliveries?per_page=100")).check(200).json();
+        list["data"].as_array().expect("a list").clone()
+    }
+
+    /// Changes a number twice so many times.
+    fn change(&self, times: usize) {
+        for at in 0..times {
+            let tags = json!({ "add": [format!("t{at}")] });
+            self.post(&format!("/api/v1/manage/numbers/{FREE}/tags"), tags).check(200);
+            let tags = json!({ "remove": [format!("t{at}")] });
+            self.post(&format!("/api/v1/manage/numbers/{FREE}/tags"), tags).check(200);
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> crate::harness::Ran {
+        let all = [&["webhook"], args, &["--partner", "PA_ONE", "--config", &self.config]].concat();
+        self.server.database.run(&all)
+    }
+}
+
+#[track_caller]
+fn check_order(versions: &[u64]) {
+    assert!(versions.windows(2).all(|two| two[0] <= two[1]), "in order: {versions:?}");
+}
+
+#[test]
+fn events_arrive_in_order_and_signed_under_both_secrets_during_a_rotation() {
+    let managed = Managed::sample("");
+    let receiver = Receiver::new(Manner::Status(200));
+    // By name, so that the look-up and the certificate's name are in it.
+    let url = format!("https://localhost:{}/hook", receiver.address.port());
+    let (id, secret) = managed.hook(&url, &[]);
+    assert!(secret.starts_with("whsec_"), "{secret}");
+    managed.change(3);
+    let got = receiver.wait(6);
+    for event in &got {
+        assert!(event.signed_by(&secret), "{event:?}");
+        assert_eq!(event.signatures.len(), 1);
+        assert!(event.headers.starts_with("post /hook http/1.1"), "{}", event.headers);
+        assert!(event.headers.contains(&format!("host: localhost:{}", receiver.address.port())));
+        assert!(event.headers.contains("content-type: application/json"));
+        assert!((event.timestamp - Time::now().seconds()).abs() < 300, "{event:?}");
+        let body = event.json();
+        assert_eq!(keys(&body), ["id", "type", "at", "partner_auth_id", "version", "data"]);
+        assert_eq!((&body["id"], &body["type"]), (&json!(event.id), &json!("tag")));
+        assert_eq!(body["partner_auth_id"], "PA_ONE");
+        // The data are those of the changes, byte for byte.
+        let version = event.version();
+        let changes = managed.get(&format!("/api/v1/partner/changes?after={}&per_page=1", version - 1)).check(200);
+        assert_eq!(changes.json()["data"][0].to_string(), body["data"].to_string());
+    }
+    let first = got[0].version();
+    assert_eq!(receiver.versions(), (first..first + 6).collect::<Vec<_>>());
+    let mut ids: Vec<String> = got.iter().map(|got| got.id.clone()).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 6, "each event has its own id");
+
+    let rotated = managed.post(&format!("{WEBHOOKS}/{id}/rotate"), json!({})).check(200).json()["data"].clone();
+    let second = rotated["secret"].as_str().expect("a secret").to_owned();
+    assert_ne!(second, secret);
+    managed.change(1);
+    for event in &receiver.wait(9)[6..] {
+        // The rotation is a change like any other.
+        assert!(event.signed_by(&secret) && event.signed_by(&second), "{event:?}");
+        assert_eq!(event.signatures.len(), 2);
+    }
+    assert_eq!(receiver.kinds()[6..], ["webhook_edit", "tag", "tag"]);
+    let third = managed.post(&format!("{WEBHOOKS}/{id}/rotate"), json!({})).check(200).json()["data"].clone();
+    let third = third["secret"].as_str().expect("a secret").to_owned();
+    let last = receiver.wait(10)[9].clone();
+    assert!(last.signed_by(&second) && last.signed_by(&third) && !last.signed_by(&secret));
+    check_order(&receiver.versions());
+
+    // No secret is anywhere but in the answers that made it.
+    let shown = [
+        managed.get(WEBHOOKS).check(200).text().to_owned(),
+        managed.webhook(&id).to_string(),
+        format!("{:?}", managed.deliveries(&id)),
+        managed.get("/api/v1/partner/changes?per_page=100").check(200).text().to_owned(),
+        managed.command(&["show", &id, "--json"]).done().stdout,
+        managed.command(&["list"]).done().stdout,
+        managed.server.log(),
+    ];
+    for (at, text) in shown.iter().enumerate() {
+        for secret in [&secret, &second, &third] {
+            assert!(!text.contains(&secret[6..]), "a secret is shown, in place {at}");
+        }
+        assert!(!text.contains("whsec_"), "a secret is shown, in place {at}");
+    }
+    let health = managed.webhook(&id)["health"].clone();
+    assert_eq!((&health["pending"], &health["failing_since"]), (&json!(0), &Value::Null));
+    let metrics = managed.server.get("/metrics").check(200);
+    let counted = "rollcall_webhook_deliveries_total{outcome=\"delivered\"} 10\n";
+    assert!(metrics.text().contains(counted), "{}", metrics.text());
+    assert!(metrics.text().contains("rollcall_webhook_pending 0\n"), "{}", metrics.text());
+}
+
+#[test]
+fn receivers_that_hang_delay_nobody_else() {
+    let managed = Managed::sample("timeout_ms = 4000\n");
+    let hanging: Vec<Receiver> =
+        [Manner::Hang, Manner::Mute, Manner::Dribble, Manner::Hang].map(Receiver::new).into_iter().collect();
+    let ids: Vec<String> = hanging.iter().map(|receiver| managed.hook(&receiver.url(), &["tag"]).0).collect();
+    let good = Receiver::new(Manner::Status(204));
+    managed.hook(&good.url(), &["tag"]);
+    let started = Instant::now();
+    managed.change(3);
+    good.wait(6);
+    // Not one of those that hang has come to its first end yet, on any machine
+    // that is not much too slow; what matters is what they say afterwards.
+    let took = started.elapsed();
+    if took < Duration::from_secs(4) {
+        for id in &ids {
+            assert_eq!(managed.webhook(id)["health"]["last_failure_at"], Value::Null, "{took:?}");
+        }
+    }
+    for id in &ids {
+        let failed = wait("a failure", || {
+            let webhook = managed.webhook(id);
+            (!webhook["health"]["failing_since"].is_null()).then_some(webhook)
+        });
+        assert_eq!(failed["health"]["last_error"], "no answer in time", "{failed}");
+        assert_eq!(failed["health"]["pending"], 6);
+        let deliveries = managed.deliveries(id);
+        assert_eq!(deliveries.len(), 1, "what waits stays in the log: {deliveries:?}");
+        let took = deliveries[0]["attempts"][0]["took_ms"].as_u64().expect("a time");
+        assert!((3_900..20_000).contains(&took), "{took} ms");
+    }
+    // The server stops in time although they hang; the harness looks.
+}
+
+#[test]
+fn redirects_and_endless_bodies_lead_nowhere() {
+    let managed = Managed::sample("");
+    let inside = Receiver::new(Manner::Status(200));
+    let (to_inside, to_plain) = (inside.url(), "http://127.0.0.1:1/".to_owned());
+    for to in [to_inside, to_plain, "https://169.254.169.254/latest/meta-data".to_owned()] {
+        let receiver = Receiver::new(Manner::Redirect(to));
+        let (id, _) = managed.hook(&receiver.url(), &["tag"]);
+        let tested = managed.post(&format!("{WEBHOOKS}/{id}/test"), json!({})).check(201).json()["data"].clone();
+        assert_eq!(tested["state"], "failed");
+        assert_eq!(tested["attempts"][0]["status"], 307);
+        assert_eq!(tested["attempts"][0]["error"], "it answered 307; redirects are not followed");
+        assert_eq!(receiver.got().len(), 1);
+    }
+    assert_eq!(inside.got().len(), 0, "nobody was sent there");
+
+    let endless = Receiver::new(Manner::Endless);
+    let (id, _) = managed.hook(&endless.url(), &["tag"]);
+    let started = Instant::now();
+    let tested = managed.post(&format!("{WEBHOOKS}/{id}/test"), json!({})).check(201).json()["data"].clone();
+    assert!(started.elapsed() < Duration::from_secs(14), "{:?}", started.elapsed());
+    assert_eq!((&tested["state"], &tested["attempts"][0]["status"]), (&json!("delivered"), &json!(200)));
+    assert_eq!(tested["attempts"][0]["answer"], "x".repeat(500));
+
+    let rude = Receiver::new(Manner::Say("fine\r\n\u{1b}[31m<script>\u{202e}evil\u{0}".to_owned()));
+    let (id, _) = managed.hook(&rude.url(), &["tag"]);
+    let tested = managed.post(&format!("{WEBHOOKS}/{id}/test"), json!({})).check(201).json()["data"].clone();
+    assert_eq!(tested["attempts"][0]["answer"], "fine   [31m<script>evil");
+
+    let closing = Receiver::new(Manner::Close);
+    let (id, _) = managed.hook(&closing.url(), &["tag"]);
+    let tested = managed.post(&format!("{WEBHOOKS}/{id}/test"), json!({})).check(201).json()["data"].clone();
+    assert_eq!(tested["state"], "failed");
+    assert_eq!(tested["attempts"][0]["status"], Value::Null);
+}
+
+#[test]
+fn private_addresses_are_refused() {
+    let managed = Managed::allowing("[]", "");
+    for (url, part) in [
+        ("http://example.com/hook", "https"),
+        ("https://user:password@example.com/", "user"),
+        ("https://example.com/#x", "fragment"),
+        ("https://127.0.0.1/", "private"),
+        ("https://10.0.0.1/", "private"),
+        ("https://192.168.1.1:8443/", "private"),
+        ("https://169.254.169.254/latest", "private"),
+        ("https://100.64.0.1/", "private"),
+        ("https://0.0.0.0/", "private"),
+        ("https://224.0.0.1/", "private"),
+        ("https://203.0.113.7/", "private"),
+        ("https://[::1]/", "private"),
+        ("https://[::]/", "private"),
+        ("https://[::ffff:127.0.0.1]/", "private"),
+        ("https://[64:ff9b::7f00:1]/", "private"),
+        ("https://[fd00::1]/", "private"),
+        ("https://[fe80::1]/", "private"),
+        ("https://2130706433/", "name a host"),
+        ("https://0x7f.1/", "name a host"),
+        ("https://127.1/", "name a host"),
+    ] {
+        let answer = managed.post(WEBHOOKS, json!({ "name": "Hook", "url": url })).check(422);
+        assert_eq!(answer.fields(), ["url INVALID"], "{url}");
+        assert!(answer.text().contains(part), "{url}: {}", answer.text());
+        let ran = managed.command(&["create", "--name", "Hook", "--url", url]).check(2);
+        assert!(ran.stderr.contains(part), "{url}: {}", ran.stderr);
+    }
+    // A name is looked up when it is used.
+    let receiver = Receiver::new(Manner::Status(200));
+    let (id, _) = managed.hook(&format!("https://localhost:{}/", receiver.address.port()), &["tag"]);
+    let tested = managed.post(&format!("{WEBHOOKS}/{id}/test"), json!({})).check(201).json()["data"].clone();
+    assert_eq!(tested["state"], "failed");
+    let error = tested["attempts"][0]["error"].as_str().expect("an error");
+    assert!(error.starts_with("refused: the address is private"), "{error}");
+    assert!(!error.contains("127.0.0.1") && !error.contains("::1"), "{error}");
+    assert_eq!(receiver.got().len(), 0);
+    let edit = managed.request("PATCH", &format!("{WEBHOOKS}/{id}")).json(&json!({ "url": "https://10.0.0.1/" }));
+    assert_eq!(edit.check(422).fields(), ["url INVALID"]);
+}
+
+#[test]
+fn a_stranger_with_the_wrong_certificate_is_not_told() {
+    let database = Database::sample();
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    let config = database.write("webhooks.toml", "[webhooks]\nallow_networks = [\"127.0.0.0/8\"]\n");
+    let config = config.to_str().expect("a path").to_owned();
+    let managed = Managed { server: Server::start(database, &["--config", &config]), key, config };
+    let receiver = Receiver::new(Manner::Status(200));
+    let (id, _) = managed.hook(&receiver.url(), &["tag"]);
+    let tested = managed.post(&format!("{WEBHOOKS}/{id}/test"), json!({})).check(201).json()["data"].clone();
+    assert_eq!((&tested["state"], &tested["attempts"][0]["status"]), (&json!("failed"), &Value::Null));
+    let error = tested["attempts"][0]["error"].as_str().expect("an error").to_owned();
+    assert!(error.contains("certificate"), "{error}");
+    assert_eq!(receiver.got().len(), 0);
+}
+
+#[test]
+fn requests_are_strict_conditional_and_done_once() {
+    let managed = Managed::sample("per_partner = 3\n");
+    let check = |body: Value, expected: &[&str]| {
+        assert_eq!(managed.post(WEBHOOKS, body.clone()).check(422).fields(), expected, "{body}");
+    };
+    let url = "https://example.com/hook";
+    check(json!({}), &["name MISSING", "url MISSING"]);
+    check(json!({ "name": "A", "url": url, "secret": "x" }), &["secret UNKNOWN"]);
+    check(json!({ "name": "", "url": 7 }), &["name INVALID", "url INVALID"]);
+    check(json!({ "name": "A", "url": url, "events": "tag" }), &["events INVALID"]);
+    check(json!({ "name": "A", "url": url, "events": ["tag", 7] }), &["events[1] INVALID"]);
+    check(
+        json!({ "name": "A", "url": url, "events": ["tag", "nonsense", "tag"] }),
+        &["events[1] UNKNOWN", "events[2] REPEATED"],
+    );
+    // Once, whoever asks again, and with the same secret.
+    let body = json!({ "name": "A", "url": url, "events": ["alert", "webhook.off", "assign"] });
+    let once = || managed.request("POST", WEBHOOKS).header("Idempotency-Key", "k1").json(&body).check(201);
+    let (first, second) = (once(), once());
+    assert_eq!(first.text(), second.text());
+    assert_eq!(first.header("etag"), second.header("etag"));
+    let made = first.json()["data"].clone();
+    let id = made["id"].as_str().expect("an id").to_owned();
+    assert_eq!(managed.get(WEBHOOKS).check(200).json()["meta"]["total"], 1);
+    let path = format!("{WEBHOOKS}/{id}");
+    let read = managed.get(&path).check(200);
+    let tag = read.header("etag").expect("a tag").to_owned();
+    assert_eq!(first.header("etag"), Some(tag.as_str()));
+    let edit = |tag: &str, name: &str| {
+        managed.request("PATCH", &path).header("If-Match", tag).json(&json!({ "name": name })).send()
+    };
+    edit("\"1-webhook\"", "B").check(412);
+    let edited = edit(&tag, "B").check(200);
+    assert_eq!(edited.json()["data"]["name"], "B");
+    assert_ne!(edited.header("etag"), Some(tag.as_str()));
+    edit(&tag, "C").check(412);
+    managed.request("DELETE", &path).header("If-Match", &tag).check(412);
+    assert_eq!(managed.request("PATCH", &path).json(&json!({})).check(422).fields(), ["name MISSING"]);
+    // Setting what is so writes nothing.
+    let version = |managed: &Managed| {
+        managed.get("/api/v1/partner/changes?per_page=1").check(200).json()["meta"]["version"].as_u64()
+    };
+    let before = version(&managed);
+    managed.patch(&id, json!({ "name": "B", "enabled": true }));
+    assert_eq!(version(&managed), before);
+    // No more than a partner may have.
+    managed.hook(url, &[]);
+    managed.hook(url, &[]);
+    let refused = managed.post(WEBHOOKS, json!({ "name": "D", "url": url })).check(409);
+    assert!(refused.text().contains("3 webhooks already"), "{}", refused.text());
+    let removed = managed.request("DELETE", &path).check(200).json()["data"].clone();
+    assert_eq!(keys(&removed), ["id", "name", "removed_at"]);
+    managed.request("DELETE", &path).check(404);
+    managed.hook(url, &[]);
+    for method in ["PUT", "POST"] {
+        let answer = managed.request(method, &path).check(405);
+        assert_eq!(answer.header("allow"), Some("GET, HEAD, PATCH, DELETE"));
+    }
+}
+
+#[test]
+fn tenants_stay_apart() {
+    let managed = Managed::sample("");
+    let receiver = Receiver::new(Manner::Status(200));
+    let (id, _) = managed.hook(&receiver.url(), &[]);
+    managed.change(1);
+    receiver.wait(2);
+    let delivery = wait("a delivery", || {
+        let first = managed.deliveries(&id).into_iter().find(|one| one["state"] == "delivered")?;
+        Some(first["id"].as_str()?.to_owned())
+    });
+    let other = managed.server.database.key("PA_TWO", &["--scope", "manage"]);
+    wait("the key", || (managed.server.get(WEBHOOKS).auth(&other).send().status == 200).then_some(()));
+    let paths = |id: &str, delivery: &str| {
+        vec![
+            ("GET", format!("{WEBHOOKS}/{id}")),
+            ("PATCH", format!("{WEBHOOKS}/{id}")),
+            ("DELETE", format!("{WEBHOOKS}/{id}")),
+            ("POST", format!("{WEBHOOKS}/{id}/rotate")),
+            ("POST", format!("{WEBHOOKS}/{id}/test")),
+            ("GET", format!("{WEBHOOKS}/{id}/deliveries")),
+            ("POST", format!("{WEBHOOKS}/{id}/deliveries/{delivery}/resend")),
+        ]
+    };
+    let foreign = paths(&id, &delivery);
+    for ((method, foreign), (_, unknown)) in foreign.iter().zip(paths("wh_000000000000", "dl_0")) {
+        let send = |path: &str, key: &Key| {
+            let request = managed.server.request(method, path).auth(key);
+            match *method {
+                "GET" => request,
+                "PATCH" => request.json(&json!({ "name": "Mine" })),
+                _ => request.json(&json!({})),
+            }
+        };
+        let (foreign_answer, unknown_answer) =
+            (send(foreign, &other).check(404).masked(), send(&unknown, &other).check(404).masked());
+        assert_eq!(foreign_answer, unknown_answer, "{method} {foreign}");
+        send(foreign, &ONE).check(403);
+        send(foreign, &TWO).check(403);
+        managed.server.request(method, foreign).check(401);
+    }
+    let list = managed.server.get(WEBHOOKS).auth(&other).check(200);
+    assert_eq!(list.json(), json!({ "data": [], "meta": { "total": 0 } }));
+    assert_eq!(managed.webhook(&id)["name"], "Hook");
+    // What happens to the other partner is not told.
+    let before = receiver.got().len();
+    managed
+        .server
+        .request("POST", "/api/v1/manage/accounts")
+        .auth(&other)
+        .json(&json!({
+            "account_auth_id": "MA_77", "name": "Night",
+        }))
+        .check(201);
+    managed.change(1);
+    let got = receiver.wait(before + 2);
+    assert!(got.iter().all(|got| got.json()["partner_auth_id"] == "PA_ONE"));
+    let more = managed.post("/api/v1/manage/accounts", json!({ "account_auth_id": "MA_7", "name": "Day" }));
+    more.check(201);
+    assert_eq!(receiver.wait(before + 3).len(), before + 3);
+}
+
+#[test]
+fn events_can_be_chosen_resent_and_tried() {
+    let managed = Managed::sample("");
+    let receiver = Receiver::new(Manner::Status(500));
+    let (id, secret) = managed.hook(&receiver.url(), &["account_create"]);
+    let account = |at: usize| {
+        let body = json!({ "account_auth_id": format!("MA_9{at}"), "name": "Nine" });
+        managed.post("/api/v1/manage/accounts", body).check(201);
+    };
+    managed.change(2);
+    account(1);
+    managed.change(2);
+    account(2);
+    let first = receiver.wait(1)[0].clone();
+    assert_eq!(first.json()["type"], "account_create");
+    let failing = wait("a failure", || {
+        let webhook = managed.webhook(&id);
+        (!webhook["health"]["failing_since"].is_null()).then_some(webhook)
+    });
+    assert_eq!(failing["health"]["pending"], 2, "{failing}");
+    assert_eq!(failing["health"]["last_error"], "it answered 500");
+    let front = managed.deliveries(&id);
+    let place = front[0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!((front.len(), &front[0]["state"]), (1, &json!("pending")));
+    let waits = managed.post(&format!("{WEBHOOKS}/{id}/deliveries/{place}/resend"), json!({})).check(409);
+    assert!(waits.text().contains("waits"), "{}", waits.text());
+    // A test goes past what waits; when it is well, what waits goes at once.
+    let tested = managed.post(&format!("{WEBHOOKS}/{id}/test"), json!({})).check(201).json()["data"].clone();
+    assert_eq!((&tested["type"], &tested["state"]), (&json!("webhook.test"), &json!("failed")));
+    receiver.set(Manner::Status(200));
+    let tested = managed.post(&format!("{WEBHOOKS}/{id}/test"), json!({})).check(201).json()["data"].clone();
+    assert_eq!(tested["state"], "delivered");
+    wait("both accounts", || {
+        let created = receiver.got().into_iter().filter(|got| got.json()["type"] == "account_create");
+        let mut ids: Vec<String> = created.map(|got| got.json()["data"]["entities"][0]["id"].to_string()).collect();
+        ids.dedup();
+        (ids == ["\"MA_91\"", "\"MA_92\""]).then_some(())
+    });
+    // By the command, the way the server sends.
+    let count = receiver.got().len();
+    let by_command = managed.command(&["test", &id]).done().stdout;
+    assert!(by_command.contains("is delivered: answered 200"), "{by_command}");
+    let test = receiver.wait(count + 1)[count].clone();
+    assert!(test.signed_by(&secret));
+    assert_eq!(test.json()["type"], "webhook.test");
+    assert_eq!(keys(&test.json()["data"]), ["webhook_id", "name"]);
+
+    let settled = wait("all settled", || {
+        let all = managed.deliveries(&id);
+        all.iter().all(|one| one["state"] != "pending").then_some(all)
+    });
+    let delivered = settled.iter().find(|one| one["id"] == json!(place)).expect("the first");
+    assert_eq!(delivered["state"], "delivered");
+    assert!(delivered["attempts"].as_array().is_some_and(|attempts| attempts.len() >= 2), "{delivered}");
+    let count = receiver.got().len();
+    let again = managed.post(&format!("{WEBHOOKS}/{id}/deliveries/{place}/resend"), json!({})).check(201);
+    let again = again.json()["data"].clone();
+    assert_eq!((&again["state"], &again["resend_of"]), (&json!("pending"), &json!(place)));
+    let repeated = receiver.wait(count + 1)[count].clone();
+    assert_eq!((&repeated.id, &repeated.body), (&first.id, &first.body), "the same event, to the byte");
+    // And from beside the server, which finds it.
+    let listed = managed.command(&["deliveries", &id, "--json"]).done().json();
+    assert!(listed["data"].as_array().is_some_and(|all| all.len() >= 4), "{listed}");
+    managed.command(&["resend", &id, &place]).done();
+    let repeated = receiver.wait(count + 2)[count + 1].clone();
+    assert_eq!(repeated.id, first.id);
+
+    // Off, it is told nothing; on again, what it missed.
+    managed.patch(&id, json!({ "enabled": false }));
+    let off = managed.webhook(&id);
+    assert_eq!((&off["enabled"], &off["off"]["reason"]), (&json!(false), &json!("switched off on request")));
+    let refused = managed.post(&format!("{WEBHOOKS}/{id}/deliveries/{place}/resend"), json!({})).check(409);
+    assert!(refused.text().contains("switched off"), "{}", refused.text());
+    account(3);
+    let shown = managed.command(&["show", &id]).done().stdout;
+    assert!(shown.contains("is off since") && shown.contains("waiting          1"), "{shown}");
+    let count = receiver.got().len();
+    managed.command(&["edit", &id, "--on"]).done();
+    let missed = receiver.wait(count + 1)[count].clone();
+    assert_eq!(missed.json()["data"]["entities"][0]["id"], "MA_93");
+    let asked = managed.command(&["remove", &id]).check(2);
+    assert!(asked.stderr.contains("--yes"), "{}", asked.stderr);
+    managed.command(&["remove", &id, "--yes"]).done();
+    wait("its end", || (managed.get(&format!("{WEBHOOKS}/{id}")).status == 404).then_some(()));
+}
+
+#[test]
+fn what_says_that_it_is_gone_is_switched_off_and_the_others_hear_of_it() {
+    let managed = Managed::sample("");
+    let (gone, other) = (Receiver::new(Manner::Status(410)), Receiver::new(Manner::Status(200)));
+    let (id, _) = managed.hook(&gone.url(), &["tag"]);
+    managed.hook(&other.url(), &["webhook.off", "webhook_edit"]);
+    managed.change(1);
+    let got = other.wait(2);
+    assert_eq!(other.kinds(), ["webhook_edit", "webhook.off"]);
+    assert_eq!(got[0].json()["data"]["actor"], "server");
+    let data = got[1].json()["data"].clone();
+    assert_eq!((&data["webhook_id"], &data["reason"]), (&json!(id), &json!("it answered 410 Gone")));
+    assert_eq!(got[1].version(), got[0].version());
+    let off = managed.webhook(&id);
+    assert_eq!((&off["enabled"], &off["off"]["reason"]), (&json!(false), &json!("it answered 410 Gone")));
+    assert_eq!(gone.got().len(), 1);
+    let log = wait("the log", || Some(managed.server.log()).filter(|log| log.contains("was switched off")));
+    assert!(!log.contains("secret=no") && !log.contains(&gone.url()), "addresses may be secret: {log}");
+    let metrics = managed.server.get("/metrics").check(200).text().to_owned();
+    assert!(metrics.contains("rollcall_webhooks_switched_off_total 1"), "{metrics}");
+    // Switched on again, it goes on with the event that it refused.
+    gone.set(Manner::Status(200));
+    managed.patch(&id, json!({ "enabled": true }));
+    let all = gone.wait(3);
+    assert_eq!(all[0].id, all[1].id);
+    check_order(&gone.versions());
+}
+
+#[test]
+fn a_server_that_is_killed_while_it_sends_sends_again() {
+    let mut managed = Managed::sample("");
+    let receiver = Receiver::new(Manner::Hang);
+    managed.hook(&receiver.url(), &["tag"]);
+    managed.change(2);
+    // The first event has arrived, and was not answered.
+    let first = receiver.wait(1)[0].clone();
+    receiver.set(Manner::Status(200));
+    let config = managed.config.clone();
+    managed.server.kill_and_start(&["--config", &config]);
+    managed.change(1);
+    let got = receiver.wait(7);
+    assert_eq!((&got[0].id, &got[1].id), (&first.id, &first.id), "at least once");
+    assert_eq!(got[0].body, got[1].body);
+    let from = first.version();
+    assert_eq!(receiver.versions()[1..], (from..from + 6).collect::<Vec<_>>(), "in order, and all of them");
+}
+
+#[test]
+fn the_documented_examples_are_what_is_answered() {
+    let managed = Managed::sample("");
+    let receiver = Receiver::new(Manner::Status(204));
+    let document: Value = managed.get("/openapi.json").check(200).json();
+    let shape = |value: &Value| {
+        fn shape(value: &Value) -> String {
+            match value {
+                Value::Object(entries) => {
+                    let entry = |(key, value): (&String, &Value)| format!("{key}:{}", shape(value));
+                    format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(","))
+                }
+                Value::Array(list) => list.first().map(shape).unwrap_or_default(),
+                _ => String::new(),
+            }
+        }
+        shape(value)
+    };
+    let check = |path: &str, method: &str, answer: &Answer| {
+        let documented = &document["paths"][path][method]["responses"][answer.status.to_string()]["content"]["application/json"]
+            ["example"];
+        // What is an object in one and null in the other is said in the schema.
+        let (documented, real) = (shape(documented), shape(&answer.json()));
+        assert_eq!(documented, real, "{method} {path}");
+    };
+    let one = format!("{WEBHOOKS}/{{id}}");
+    let create = document["paths"][WEBHOOKS]["post"]["requestBody"]["content"]["application/json"]["example"].clone();
+    let made = managed.post(WEBHOOKS, create).check(201);
+    check(WEBHOOKS, "post", &made);
+    check(WEBHOOKS, "get", &managed.get(WEBHOOKS).check(200));
+    let id = made.json()["data"]["id"].as_str().expect("an id").to_owned();
+    let path = format!("{WEBHOOKS}/{id}");
+    check(&one, "get", &managed.get(&path).check(200));
+    let edit = document["paths"][&one]["patch"]["requestBody"]["content"]["application/json"]["example"].clone();
+    check(&one, "patch", &managed.request("PATCH", &path).json(&edit).check(200));
+    let rotate = managed.post(&format!("{path}/rotate"), json!({})).check(200);
+    check(&format!("{one}/rotate"), "post", &rotate);
+    managed.patch(&id, json!({ "url": receiver.url(), "events": [] }));
+    receiver.wait(1);
+    let tested = managed.post(&format!("{path}/test"), json!({})).check(201);
+    check(&format!("{one}/test"), "post", &tested);
+    let deliveries = managed.get(&format!("{path}/deliveries?page=1&per_page=1")).check(200);
+    check(&format!("{one}/deliveries"), "get", &deliveries);
+    assert_eq!(deliveries.json()["data"].as_array().map(Vec::len), Some(1));
+    let place = tested.json()["data"]["id"].as_str().expect("an id").to_owned();
+    let resent = managed.post(&format!("{path}/deliveries/{place}/resend"), json!({})).check(201);
+    let resend = format!("{one}/deliveries/{{delivery}}/resend");
+    check(&resend, "post", &resent);
+    check(&one, "delete", &managed.request("DELETE", &path).check(200));
+}
+
+// The library, by a clock that the test moves.
+
+const START: i64 = 2_000_000_000;
+
+struct Rig {
+    service: Service,
+    replica: Arc<Replica>,
+    key: PartnerKey,
+    clock: Arc<AtomicI64>,
+    accounts: std::cell::Cell<usize>,
+    _directory: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new(settings: Settings) -> Rig {
+        let directory = tempfile::tempdir().expect("a folder");
+        let authority = directory.path().join("authority.pem");
+        std::fs::write(&authority, &AUTHORITY.pem).expect("written");
+        let clock = Arc::new(AtomicI64::new(START));
+        let (service, replica) = open(&directory.path().join("rollcall.db"), &authority, settings, &clock);
+        service.partner_create("PA_1".parse().expect("an id"), "One".into()).expect("created");
+        replica.follow();
+        let key = replica.nodes()[0].key;
+        Rig { service, replica, key, clock, accounts: std::cell::Cell::new(0), _directory: directory }
+    }
+
+    fn hook(&self, receiver: &Receiver, events: &[&str]) -> String {
+        let events = events.iter().map(|&event| event.into()).collect();
+        let new = NewWebhook { name: "Hook".into(), url: receiver.url().into(), events };
+        match self.service.webhook_create(self.key, &new).expect("created") {
+            Outcome::Done { shown: Shown::Webhook(shown), .. } => shown.setting.id.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A change.
+    fn change(&self) {
+        let at = self.accounts.replace(self.accounts.get() + 1);
+        let id = format!("MA_{at}").parse().expect("an id");
+        self.service.account_new(self.key, &id, &"Name".into()).expect("created");
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.load(Ordering::SeqCst)
+    }
+
+    fn set(&self, now: i64) {
+        self.clock.store(now, Ordering::SeqCst);
+    }
+
+    /// Does what is due for one webhook.
+    fn work(&self, id: &str) -> Next {
+        loop {
+            let Worked { next, .. } = self.service.webhook_step(self.key, id, 0).expect("a step");
+            if next != Next::Again {
+                return next;
+            }
+        }
+    }
+
+    fn shown(&self, id: &str) -> ShownWebhook {
+        self.service.webhook(self.key, id).expect("a webhook")
+    }
+}
+
+fn open(path: &Path, authority: &Path, settings: Settings, clock: &Arc<AtomicI64>) -> (Service, Arc<Replica>) {
+    let store = store::open(&Location::Sqlite(path.to_owned()), Open::Create).expect("a database");
+    let replica = Arc::new(Replica::load(store.clone()).expect("loaded"));
+    let settings = Settings {
+        allow_networks: vec!["127.0.0.0/8".parse().expect("a network")],
+        authorities: Some(authority.to_owned()),
+        ..settings
+    };
+    let clock = clock.clone();
+    let now = move || Time::new(clock.load(Ordering::SeqCst)).expect("a time");
+    let hooks = Hooks::new(settings).clock(Arc::new(now));
+    let service = Service::new(store, Actor::Command { user: "tester".to_owned() });
+    (service.replica(replica.clone()).hooks(hooks), replica)
+}
+
+fn wait_of(next: Next) -> i64 {
+    match next {
+        Next::Wait(until) => until.seconds(),
+        other => panic!("it waits, and not: {other:?}"),
+    }
+}
+
+#[test]
+fn a_receiver_that_fails_for_days_is_tried_by_the_table_and_then_switched_off() {
+    let rig = Rig::new(Settings::default());
+    let (failing, good) = (Receiver::new(Manner::Status(503)), Receiver::new(Manner::Status(200)));
+    let (bad, well) = (rig.hook(&failing, &["account_create"]), rig.hook(&good, &[]));
+    for _ in 0..6 {
+        rig.change();
+    }
+    let (mut attempts, mut changes) = (Vec::new(), 6);
+    let mut next = rig.work(&bad);
+    loop {
+        attempts.push(rig.now());
+        assert_eq!(failing.got().len(), attempts.len(), "one attempt at a time");
+        // The other one is told of everything at once.
+        rig.change();
+        changes += 1;
+        assert_eq!(rig.work(&well), Next::Idle);
+        assert_eq!(good.kinds().iter().filter(|kind| *kind == "account_create").count(), changes);
+        if next == Next::Gone {
+            break;
+        }
+        let until = wait_of(next);
+        // Not a second earlier.
+        rig.set(until - 1);
+        assert_eq!(rig.work(&bad), next);
+        assert_eq!(failing.got().len(), attempts.len());
+        assert_eq!(rig.shown(&bad).health.failing_since.map(Time::seconds), Some(START));
+        rig.set(until);
+        next = loop {
+            // After the last retry the next event is tried in the same moment.
+            let before = failing.got().len();
+            let Worked { next, .. } = rig.service.webhook_step(rig.key, &bad, 0).expect("a step");
+            if next != Next::Again {
+                break next;
+            }
+            assert_eq!(failing.got().len(), before + 1);
+            attempts.push(rig.now());
+        };
+    }
+    // The table, event by event, until five days are over.
+    let mut expected = Vec::new();
+    let mut at = START;
+    'days: loop {
+        expected.push(at);
+        for wait in RETRIES {
+            at = (at + wait).min(START + GIVE_UP_SECONDS);
+            expected.push(at);
+            if at == START + GIVE_UP_SECONDS {
+                break 'days;
+            }
+        }
+    }
+    assert_eq!(attempts, expected);
+    let told: Vec<i64> = failing.got().iter().map(|got| got.timestamp).collect();
+    assert_eq!(told, expected, "the timestamps are the attempts'");
+    let mut ids: Vec<String> = failing.got().into_iter().map(|got| got.id).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 5, "in order: four were given up, the fifth was being tried");
+    assert_eq!(failing.got()[..8].iter().filter(|got| got.id == ids[0]).count(), 8);
+
+    // Switched off, by the server, in the log, and the other one knows.
+    let off = rig.shown(&bad).webhook.off.expect("off");
+    assert_eq!(off.at.seconds(), START + GIVE_UP_SECONDS);
+    assert!(off.reason.starts_with("nothing but failures since"), "{}", off.reason);
+    let kinds = good.kinds();
+    assert_eq!(kinds[kinds.len() - 3..], ["webhook_edit", "webhook.off", "account_create"]);
+    let log = rig.service.store().log(rig.key, 0, 1_000).expect("a log");
+    let edit = log.iter().find(|logged| logged.change.verb.as_str() == "webhook_edit").expect("an edit");
+    assert_eq!(edit.change.actor, Actor::Server);
+    let (list, _) = rig.service.webhook_deliveries(rig.key, &bad, 0, 100).expect("deliveries");
+    let states: Vec<DeliveryState> = list.iter().map(|one| one.delivery.state).collect();
+    use DeliveryState::{Failed, Pending};
+    assert_eq!(states, [Pending, Failed, Failed, Failed, Failed], "an outage keeps few deliveries");
+
+    // On again, it goes on where it stopped.
+    failing.set(Manner::Status(200));
+    let before = failing.got().len();
+    let on = WebhookChanges { enabled: Some(true), ..WebhookChanges::default() };
+    rig.service.webhook_edit(rig.key, &bad, &on, &Expected::Anything).expect("switched on");
+    assert_eq!(rig.work(&bad), Next::Idle);
+    let after: Vec<String> = failing.got()[before..].iter().map(|got| got.id.clone()).collect();
+    assert_eq!(after[0], ids[4]);
+    assert_eq!(after.len(), changes - 4, "all but those that were given up");
+    check_order(&failing.versions());
+    assert_eq!(rig.shown(&bad).health.failing_since, None);
+}
+
+#[test]
+fn silence_is_not_failure() {
+    let rig = Rig::new(Settings::default());
+    let receiver = Receiver::new(Manner::Status(500));
+    let id = rig.hook(&receiver, &["account_create"]);
+    rig.change();
+    let mut next = rig.work(&id);
+    for _ in RETRIES {
+        rig.set(wait_of(next));
+        next = rig.work(&id);
+    }
+    assert_eq!(next, Next::Idle, "the only event was given up");
+    // Weeks later another one fails: it gets its retries.
+    rig.set(rig.now() + 30 * 86_400);
+    rig.change();
+    let until = wait_of(rig.work(&id));
+    assert_eq!(until, rig.now() + RETRIES[0]);
+    assert_eq!(rig.shown(&id).health.failing_since.map(Time::seconds), Some(rig.now()));
+    receiver.set(Manner::Status(200));
+    rig.set(until);
+    assert_eq!(rig.work(&id), Next::Idle);
+}
+
+#[test]
+fn what_is_announced_is_queued_once_with_each_that_wants_it() {
+    let rig = Rig::new(Settings::default());
+    let receivers = [(); 4].map(|()| Receiver::new(Manner::Status(200)));
+    let all = rig.hook(&receivers[0], &[]);
+    let alerts = rig.hook(&receivers[1], &["alert"]);
+    let others = rig.hook(&receivers[2], &["assign"]);
+    let off = rig.hook(&receivers[3], &["alert"]);
+    let changes = WebhookChanges { enabled: Some(false), ..WebhookChanges::default() };
+    rig.service.webhook_edit(rig.key, &off, &changes, &Expected::Anything).expect("switched off");
+    let version = rig.replica.snapshot(rig.key).expect("a partner").version;
+    rig.change();
+    rig.service.announce(rig.key, "alert", json!({ "findings": 3 })).expect("queued");
+    rig.change();
+    for id in [&all, &alerts, &others] {
+        assert_eq!(rig.work(id), Next::Idle, "{id}");
+    }
+    assert_eq!(rig.work(&off), Next::Gone);
+    // Among the changes in the order in which it happened.
+    let kinds = receivers[0].kinds();
+    assert_eq!(kinds[kinds.len() - 3..], ["account_create", "alert", "account_create"]);
+    check_order(&receivers[0].versions());
+    let got = receivers[1].got();
+    assert_eq!(got.len(), 1);
+    let body = got[0].json();
+    assert_eq!((&body["data"], &body["version"]), (&json!({ "findings": 3 }), &json!(version + 1)));
+    let same = receivers[0].got().into_iter().find(|got| got.json()["type"] == "alert").expect("an alert");
+    assert_eq!((&same.id, &same.body), (&got[0].id, &got[0].body));
+    assert_eq!((receivers[2].got().len(), receivers[3].got().len()), (0, 0));
+    let refused = rig.service.announce(rig.key, "nonsense", json!({}));
+    assert!(matches!(refused, Err(ServiceError::Refused(_))), "{refused:?}");
+    // The partner's version is not touched by what is kept beside the log.
+    assert_eq!(rig.service.store().log(rig.key, version + 2, 10).expect("a log").len(), 0);
+}
+
+#[test]
+fn a_choice_that_changes_lets_go_of_what_was_being_tried() {
+    let rig = Rig::new(Settings::default());
+    let receiver = Receiver::new(Manner::Status(500));
+    let id = rig.hook(&receiver, &[]);
+    rig.change();
+    wait_of(rig.work(&id));
+    let changes = WebhookChanges { events: Some(vec!["alert".into()]), ..WebhookChanges::default() };
+    rig.service.webhook_edit(rig.key, &id, &changes, &Expected::Anything).expect("edited");
+    rig.set(rig.now() + RETRIES[0]);
+    assert_eq!(rig.work(&id), Next::Idle);
+    assert_eq!(receiver.got().len(), 1);
+    let (list, total) = rig.service.webhook_deliveries(rig.key, &id, 0, 10).expect("deliveries");
+    assert_eq!((total, list[0].delivery.state), (1, DeliveryState::Dropped));
+    assert_eq!(rig.shown(&id).health.pending, 0);
+}
+
+#[test]
+fn deliveries_are_pruned_by_number_and_by_age() {
+    let rig = Rig::new(Settings { keep: 20, keep_days: 30, ..Settings::default() });
+    let receiver = Receiver::new(Manner::Status(200));
+    let id = rig.hook(&receiver, &["account_create"]);
+    for _ in 0..120 {
+        rig.change();
+    }
+    assert_eq!(rig.work(&id), Next::Idle);
+    let (list, total) = rig.service.webhook_deliveries(rig.key, &id, 0, 1_000).expect("deliveries");
+    assert_eq!(list.len() as u64, total);
+    assert!((20..=20 + 64).contains(&total), "{total}");
+    let newest = receiver.got().last().expect("an event").id.clone();
+    assert_eq!(list[0].delivery.event, newest, "the newest are kept, and come first");
+    rig.service.webhook_prune(rig.key, &id).expect("pruned");
+    assert_eq!(rig.service.webhook_deliveries(rig.key, &id, 0, 1_000).expect("deliveries").1, 20);
+    rig.set(rig.now() + 31 * 86_400);
+    rig.change();
+    assert_eq!(rig.work(&id), Next::Idle);
+    rig.service.webhook_prune(rig.key, &id).expect("pruned");
+    let (list, total) = rig.service.webhook_deliveries(rig.key, &id, 0, 1_000).expect("deliveries");
+    assert_eq!((list.len(), total), (1, 1));
+    // Of one that is removed nothing stays.
+    rig.service.webhook_remove(rig.key, &id, &Expected::Anything).expect("removed");
+    let kind = format!("delivery:{id}");
+    let left = |kind: &str, id: &str| rig.service.store().document(rig.key, kind, id).expect("a look");
+    assert_eq!(left("webhook", &id), None);
+    assert_eq!(left("webhook_secret", &id), None);
+    let walk = rollcall::store::Walk::Up { after: None };
+    assert_eq!(rig.service.store().documents(rig.key, &kind, walk, 10).expect("a look"), []);
+}
+
+#[test]
+fn one_of_two_nodes_delivers_and_the_other_takes_over() {
+    let rig = Rig::new(Settings::default());
+    let receiver = Receiver::new(Manner::Status(200));
+    let directory = rig._directory.path();
+    let (authority, database) = (directory.join("authority.pem"), directory.join("rollcall.db"));
+    let (second, other) = open(&database, &authority, Settings::default(), &rig.clock);
+    rig.hook(&receiver, &["account_create"]);
+    other.follow();
+    let first = Runner::start(&rig.service, rig.replica.clone(), 4, "first");
+    rig.change();
+    receiver.wait(1);
+    let taking = Runner::start(&second, other.clone(), 4, "second");
+    for _ in 0..5 {
+        rig.change();
+        other.follow();
+    }
+    receiver.wait(6);
+    // It gives the lease back, so nobody has to wait for its end.
+    first.stop();
+    for _ in 0..5 {
+        rig.change();
+        other.follow();
+    }
+    let got = receiver.wait(11);
+    taking.stop();
+    let mut ids: Vec<&String> = got.iter().map(|got| &got.id).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 11, "each once, in order");
+    check_order(&receiver.versions());
+}
