@@ -194,6 +194,7 @@ settings! {
             per_partner: AtLeast<1>,
             keep: AtLeast<1>,
             keep_days: AtLeast<1>,
+            catch_up: u64,
         }
         log: Log / LogPartial {
             filter: LogFilter,

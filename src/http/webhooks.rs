@@ -35,6 +35,7 @@ pub fn settings(config: &Config) -> Settings {
         per_partner: webhooks.per_partner.into(),
         keep: usize::from(webhooks.keep) as u64,
         keep_days: usize::from(webhooks.keep_days) as i64,
+        catch_up: webhooks.catch_up,
     }
 }
 

@@ -47,8 +47,6 @@ const SECRET: &str = "webhook_secret";
 
 /// How long a secret that was replaced goes on being used, in seconds.
 pub const ROTATION_SECONDS: i64 = 24 * 3_600;
-/// How many changes a webhook that was off is told of when it is on again.
-pub const CATCH_UP_MAX: u64 = 10_000;
 /// How many events that are about no change may wait, for each webhook.
 const QUEUE_MAX: usize = 1_000;
 /// The longest data of an event that is announced.
@@ -72,6 +70,8 @@ pub struct Settings {
     /// How many deliveries of a webhook are kept, and for how many days.
     pub keep: u64,
     pub keep_days: i64,
+    /// How many changes a webhook that was off is told of when it is on again.
+    pub catch_up: u64,
 }
 
 impl Default for Settings {
@@ -83,6 +83,7 @@ impl Default for Settings {
             per_partner: 50,
             keep: 1_000,
             keep_days: 30,
+            catch_up: 10_000,
         }
     }
 }
@@ -96,6 +97,7 @@ pub struct Hooks {
     per_partner: usize,
     keep: u64,
     keep_days: i64,
+    catch_up: u64,
     /// Rung when there may be something to deliver.
     bell: Bell,
     /// Test deliveries in progress.
@@ -126,13 +128,14 @@ impl Bell {
 
 impl Hooks {
     pub fn new(settings: Settings) -> Hooks {
-        let Settings { allow_networks, authorities, timeout, per_partner, keep, keep_days } = settings;
+        let Settings { allow_networks, authorities, timeout, per_partner, keep, keep_days, catch_up } = settings;
         Hooks {
             outbound: Outbound::new(allow_networks, authorities, timeout),
             clock: Arc::new(Time::now),
             per_partner,
             keep,
             keep_days,
+            catch_up,
             bell: Bell::default(),
             tests: Mutex::default(),
         }
@@ -600,7 +603,7 @@ impl Service {
             if setting != before {
                 let head_before = head.clone();
                 if was.off.is_some() && webhook.off.is_none() {
-                    let from = head.cursor.max((version - 1).saturating_sub(CATCH_UP_MAX));
+                    let from = head.cursor.max((version - 1).saturating_sub(self.hooks.catch_up));
                     if from > head.cursor {
                         head.missed = Some((head.cursor, from));
                         head.cursor = from;

@@ -1173,3 +1173,82 @@ fn one_of_two_nodes_delivers_and_the_other_takes_over() {
     assert_eq!(ids.len(), 11, "each once, in order");
     check_order(&receiver.versions());
 }
+
+#[test]
+fn what_was_missed_is_told_within_bounds() {
+    let rig = Rig::new(Settings { catch_up: 3, ..Settings::default() });
+    let receiver = Receiver::new(Manner::Status(200));
+    let id = rig.hook(&receiver, &["account_create"]);
+    let enabled = |enabled| {
+        let changes = WebhookChanges { enabled: Some(enabled), ..WebhookChanges::default() };
+        rig.service.webhook_edit(rig.key, &id, &changes, &Expected::Anything).expect("edited");
+    };
+    rig.change();
+    assert_eq!(rig.work(&id), Next::Idle);
+    let told = receiver.versions()[0];
+    enabled(false);
+    (0..7).for_each(|_| rig.change());
+    assert_eq!(rig.work(&id), Next::Gone);
+    let last = rig.replica.snapshot(rig.key).expect("a partner").version;
+    enabled(true);
+    assert_eq!(rig.work(&id), Next::Idle);
+    assert_eq!(receiver.versions(), [told, last - 2, last - 1, last]);
+    assert_eq!(rig.shown(&id).health.missed, Some((told, last - 3)));
+}
+
+#[test]
+fn many_receivers_of_one_partner_that_hang_leave_room_for_another() {
+    let rig = Rig::new(Settings { timeout: Duration::from_secs(5), ..Settings::default() });
+    let hanging = Receiver::new(Manner::Hang);
+    let hooks: Vec<String> = (0..8).map(|_| rig.hook(&hanging, &["account_create"])).collect();
+    rig.service.partner_create("PA_2".parse().expect("an id"), "Two".into()).expect("created");
+    rig.replica.follow();
+    let other = rig.replica.nodes()[1].key;
+    let good = Receiver::new(Manner::Status(200));
+    let new = NewWebhook { name: "Good".into(), url: good.url().into(), events: Vec::new() };
+    rig.service.webhook_create(other, &new).expect("created");
+    rig.change();
+    let runner = Runner::start(&rig.service, rig.replica.clone(), 4, "node");
+    hanging.wait(2);
+    let started = Instant::now();
+    for at in 0..10 {
+        let id = format!("MA_{at}").parse().expect("an id");
+        rig.service.account_new(other, &id, &"Name".into()).expect("created");
+    }
+    good.wait(10);
+    // Where the machine is not much too slow, none of the others had ended.
+    if started.elapsed() < Duration::from_secs(3) {
+        let failed = hooks.iter().filter(|id| rig.shown(id).health.last_failure_at.is_some()).count();
+        assert_eq!(failed, 0);
+    }
+    check_order(&good.versions());
+    runner.stop();
+}
+
+#[test]
+fn proxies_of_the_environment_are_not_asked() {
+    let database = Database::sample();
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    let authority = database.write("authority.pem", &AUTHORITY.pem);
+    let settings = format!("[webhooks]\nallow_networks = [\"127.0.0.0/8\"]\nca_file = {authority:?}\n");
+    let config = database.write("webhooks.toml", &settings).to_str().expect("a path").to_owned();
+    let mut command = database.command(&["serve", "--listen", "127.0.0.1:0", "--config", &config]);
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY"] {
+        command.env(name, "http://127.0.0.1:9");
+    }
+    let managed = Managed { server: Server::start_as(database, command), key, config };
+    let receiver = Receiver::new(Manner::Status(200));
+    managed.hook(&receiver.url(), &["tag"]);
+    managed.change(1);
+    receiver.wait(2);
+}
+
+#[test]
+fn a_file_of_authorities_that_is_none_is_told_at_start() {
+    let database = Database::sample();
+    let file = database.write("none.pem", "nothing\n");
+    let config = database.write("webhooks.toml", &format!("[webhooks]\nca_file = {file:?}\n"));
+    let ran =
+        database.run(&["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().expect("a path")]).check(1);
+    assert!(ran.stderr.contains("none.pem"), "{}", ran.stderr);
+}

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::manage::{body, idempotency_key, text};
 use super::{headers, list_of, object, one_of, parameters, path_parameter, responses};
 use crate::http::query::Takes;
+use crate::service::webhooks::DeliveryState;
 use crate::service::webhooks::event::kinds;
-use crate::service::webhooks::{CATCH_UP_MAX, DeliveryState};
 
 const ID: &str = "wh_7q2m4x9c1d5k";
 const DELIVERY: &str = "dl_0000000000000011";
@@ -46,9 +46,7 @@ pub fn paths() -> Vec<(String, Value)> {
         (
             "webhook_edit",
             "Change a webhook, switch it off or on",
-            &format!(
-                "What is left out stays as it is. Switched on again it is told of what it missed, but of no more than the last {CATCH_UP_MAX} changes; `health.missed` says which it was not told of. A new address is tried at once."
-            ),
+            "What is left out stays as it is. Switched on again it is told of what it missed, but of no more than the last 10,000 changes, or as many as the operator has set; `health.missed` says which it was not told of. A new address is tried at once.",
         ),
         vec![id(), if_match(), idempotency_key()],
         (
