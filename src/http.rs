@@ -132,6 +132,7 @@ impl App {
     pub async fn ending(&self, asked: impl Future<Output = ()>) {
         asked.await;
         self.streams.close();
+        self.service.webhooks_close();
     }
 
     /// Opens a partner's inventory to a request, or says why not.

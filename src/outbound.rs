@@ -36,6 +36,8 @@ pub const ANSWER_BYTES_MAX: u64 = 64 * 1_024;
 pub const URL_BYTES_MAX: usize = 2_000;
 /// How long the rest of an answer is waited for once its status is known.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How much is written at a time.
+const PIECE_BYTES: usize = 8 * 1_024;
 /// How many addresses of a name are looked at. One that has more is refused,
 /// because the others were not checked.
 const ADDRESSES_MAX: usize = 16;
@@ -131,6 +133,9 @@ impl Outbound {
         let target = Target::parse(url).map_err(|wrong| format!("the address {wrong}"))?;
         let addresses = self.resolve(&target, deadline)?;
         let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err("no answer in time".to_owned());
+        }
         let config = ureq::Agent::config_builder()
             .proxy(None)
             .https_only(true)
@@ -140,6 +145,8 @@ impl Outbound {
             .timeout_global(Some(left))
             .timeout_recv_body(Some(BODY_TIMEOUT))
             .max_idle_connections(0)
+            // A piece at a time, since the time left is asked for with each.
+            .output_buffer_size(PIECE_BYTES)
             .user_agent(concat!("rollcall/", env!("CARGO_PKG_VERSION")))
             .build();
         let connector = ().chain(TcpConnector::default()).chain(Tls { config: self.tls()?, deadline });

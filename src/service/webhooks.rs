@@ -23,6 +23,7 @@ pub mod runner;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -102,6 +103,8 @@ pub struct Hooks {
     bell: Bell,
     /// Test deliveries in progress.
     tests: Mutex<HashMap<PartnerKey, usize>>,
+    /// Set when the server ends: nobody waits for a test any more.
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -138,6 +141,7 @@ impl Hooks {
             catch_up,
             bell: Bell::default(),
             tests: Mutex::default(),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -453,6 +457,11 @@ impl Service {
         self.hooks.outbound.ready()
     }
 
+    /// Lets go of whoever waits for a test delivery: the server ends.
+    pub fn webhooks_close(&self) {
+        self.hooks.closed.store(true, Ordering::Relaxed);
+    }
+
     /// A partner's settings and version: this node's, or read anew.
     fn settings(&self, key: PartnerKey) -> Result<Arc<Snapshot>, ServiceError> {
         let known = self.replica.as_ref().and_then(|replica| replica.snapshot(key));
@@ -701,7 +710,7 @@ impl Service {
             version: snapshot.version,
         };
         let body = envelope.body(&data);
-        let (attempt, delivered) = self.attempt(&shown.webhook.url, &secrets, &event, &body);
+        let (attempt, delivered) = self.attempt_apart(&shown.webhook.url, &secrets, &event, &body)?;
         deliver::count("test");
         let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
             find(transaction, id)?;

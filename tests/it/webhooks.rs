@@ -64,6 +64,8 @@ enum Manner {
     Hang,
     /// Does not even shake hands.
     Mute,
+    /// Shakes hands byte by byte, without an end.
+    Tremble,
     Redirect(String),
     /// An answer without an end.
     Endless,
@@ -199,6 +201,15 @@ fn receive(
         hang();
         return Ok(());
     }
+    if *manner.lock().expect("a manner") == Manner::Tremble {
+        let mut stream = stream;
+        stream.write_all(&[22, 3, 3, 64, 0])?;
+        while !stop.load(Ordering::SeqCst) {
+            stream.write_all(&[2])?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        return Ok(());
+    }
     let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
     let mut stream = StreamOwned::new(connection, stream);
     let mut raw = Vec::new();
@@ -244,7 +255,7 @@ fn receive(
             let length = text.len();
             stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}").as_bytes())?;
         }
-        Manner::Hang | Manner::Mute => hang(),
+        Manner::Hang | Manner::Mute | Manner::Tremble => hang(),
         Manner::Redirect(to) => {
             stream
                 .write_all(format!("HTTP/1.1 307 There\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
@@ -428,7 +439,7 @@ fn events_arrive_in_order_and_signed_under_both_secrets_during_a_rotation() {
 fn receivers_that_hang_delay_nobody_else() {
     let managed = Managed::sample("timeout_ms = 4000\n");
     let hanging: Vec<Receiver> =
-        [Manner::Hang, Manner::Mute, Manner::Dribble, Manner::Hang].map(Receiver::new).into_iter().collect();
+        [Manner::Hang, Manner::Mute, Manner::Dribble, Manner::Tremble].map(Receiver::new).into_iter().collect();
     let ids: Vec<String> = hanging.iter().map(|receiver| managed.hook(&receiver.url(), &["tag"]).0).collect();
     let good = Receiver::new(Manner::Status(204));
     managed.hook(&good.url(), &["tag"]);
@@ -456,6 +467,29 @@ fn receivers_that_hang_delay_nobody_else() {
         assert!((3_900..20_000).contains(&took), "{took} ms");
     }
     // The server stops in time although they hang; the harness looks.
+}
+
+#[test]
+fn tests_are_few_at_a_time_and_end_with_the_server() {
+    let mut managed = Managed::sample("");
+    let receiver = Receiver::new(Manner::Hang);
+    let (id, _) = managed.hook(&receiver.url(), &["tag"]);
+    let path = format!("{WEBHOOKS}/{id}/test");
+    std::thread::scope(|scope| {
+        let managed = &managed;
+        let test = || managed.post(&path, json!({})).status;
+        let going = [scope.spawn(test), scope.spawn(test)];
+        receiver.wait(2);
+        let refused = managed.post(&path, json!({})).check(429);
+        assert_eq!((refused.code().as_str(), refused.header("retry-after")), ("RATE_LIMIT_EXCEEDED", Some("15")));
+        // Others have places of their own, and the rest goes on.
+        managed.get(WEBHOOKS).check(200);
+        managed.server.signal("TERM");
+        for test in going {
+            assert_eq!(test.join().expect("answered"), 503);
+        }
+    });
+    assert_eq!(managed.server.wait(), Some(0), "it ends in time");
 }
 
 #[test]
@@ -1251,4 +1285,23 @@ fn a_file_of_authorities_that_is_none_is_told_at_start() {
     let ran =
         database.run(&["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().expect("a path")]).check(1);
     assert!(ran.stderr.contains("none.pem"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_page_about_webhooks_says_what_holds() {
+    let page = include_str!("../../docs/webhooks.md");
+    for kind in rollcall::service::webhooks::event::kinds() {
+        assert!(page.contains(&format!("`{kind}`")), "{kind}");
+    }
+    let span = |seconds: i64| match seconds {
+        seconds if seconds < 60 => format!("{seconds} s"),
+        seconds if seconds < 3_600 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3_600),
+    };
+    for (at, wait) in RETRIES.into_iter().enumerate() {
+        assert!(page.contains(&format!("| {} | {} |", at + 2, span(wait))), "attempt {}", at + 2);
+    }
+    let settings = Settings::default();
+    assert!(page.contains(&format!("the newest {},000", settings.keep / 1_000)));
+    assert!(page.contains(&format!("last {},000 changes", settings.catch_up / 1_000)));
 }

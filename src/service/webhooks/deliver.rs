@@ -10,6 +10,9 @@
 //! Deliberately absent: threads, waiting ([`super::runner`]).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
@@ -103,7 +106,8 @@ impl Service {
             }
             return Ok(Worked { next: Next::Idle, cursor: passed, failing: false });
         };
-        if !webhook.wants(&front.delivery.kind) {
+        let asked_for = front.delivery.resend_of.is_some();
+        if !asked_for && !webhook.wants(&front.delivery.kind) {
             // It was, when it was first tried.
             self.webhook_drop(key, id, front)?;
             return Ok(Worked { next: Next::Again, cursor: passed, failing });
@@ -207,6 +211,34 @@ impl Service {
             answer: Some(safe_text(&reply.body)).filter(|text| !text.is_empty()),
         };
         (attempt, delivered)
+    }
+
+    /// The same for somebody who waits, and who need not wait for it at the end
+    /// of the server.
+    pub(super) fn attempt_apart(
+        &self,
+        url: &str,
+        secrets: &Secrets,
+        event: &str,
+        body: &[u8],
+    ) -> Result<(Attempt, bool), ServiceError> {
+        const LOOK: Duration = Duration::from_millis(100);
+        let (give, taken) = mpsc::sync_channel(1);
+        let (service, secrets, body) = (self.clone(), secrets.clone(), body.to_vec());
+        let (url, event) = (url.to_owned(), event.to_owned());
+        std::thread::spawn(move || {
+            // Nobody may be waiting any more.
+            let _ = give.send(service.attempt(&url, &secrets, &event, &body));
+        });
+        loop {
+            match taken.recv_timeout(LOOK) {
+                Ok(ended) => return Ok(ended),
+                Err(RecvTimeoutError::Timeout) if !self.hooks.closed.load(Ordering::Relaxed) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    return Err(ServiceError::Abandoned);
+                }
+            }
+        }
     }
 
     /// Writes down that nothing up to a version is wanted.
