@@ -5,7 +5,7 @@
 //! reads like the verbs that would have done the same. Deliberately absent:
 //! stable wording; programs compare `before` and `after`.
 
-use super::{EntityChange, NumberChange, Record, State, Time};
+use super::{EntityChange, NumberChange, Record, Setting, State, Time};
 
 /// What happened to a number at a time.
 pub fn number(change: &NumberChange, at: Time) -> String {
@@ -83,7 +83,7 @@ pub fn entity(change: &EntityChange) -> String {
             let (kind, id) = (edit.after.choice.kind(), &edit.after.id);
             match (&edit.before, edit.after.removed_at) {
                 (None, _) => format!("{kind} {id} created"),
-                (Some(_), None) => format!("{kind} {id} changed"),
+                (Some(before), None) => format!("{kind} {id} {}", turned(before, &edit.after)),
                 (Some(_), Some(_)) => format!("{kind} {id} removed"),
             }
         }
@@ -91,6 +91,17 @@ pub fn entity(change: &EntityChange) -> String {
             let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
             said(("key", id), both, |one| &one.name, |one| one.revoked_at.is_some(), ("revoked", "restored"))
         }
+    }
+}
+
+/// What a change of a setting was, where a word says it.
+fn turned(before: &Setting, after: &Setting) -> String {
+    let (Some(before), Some(after)) = (before.webhook(), after.webhook()) else { return "changed".to_owned() };
+    match (&before.off, &after.off) {
+        (None, Some(off)) => format!("switched off: {}", off.reason),
+        (Some(_), None) => "switched on".to_owned(),
+        (_, _) if before.rotations != after.rotations => "got a new secret".to_owned(),
+        (_, _) => "changed".to_owned(),
     }
 }
 

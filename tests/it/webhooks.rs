@@ -427,12 +427,19 @@ fn events_arrive_in_order_and_signed_under_both_secrets_during_a_rotation() {
         }
         assert!(!text.contains("whsec_"), "a secret is shown, in place {at}");
     }
-    let health = managed.webhook(&id)["health"].clone();
-    assert_eq!((&health["pending"], &health["failing_since"]), (&json!(0), &Value::Null));
-    let metrics = managed.server.get("/metrics").check(200);
-    let counted = "rollcall_webhook_deliveries_total{outcome=\"delivered\"} 10\n";
-    assert!(metrics.text().contains(counted), "{}", metrics.text());
-    assert!(metrics.text().contains("rollcall_webhook_pending 0\n"), "{}", metrics.text());
+    // What is counted is counted after it happened.
+    let health = wait("the end", || {
+        let health = managed.webhook(&id)["health"].clone();
+        (health["pending"] == 0).then_some(health)
+    });
+    assert_eq!(health["failing_since"], Value::Null);
+    wait("the metrics", || {
+        let metrics = managed.server.get("/metrics").check(200);
+        let counted = "rollcall_webhook_deliveries_total{outcome=\"delivered\"} 10\n";
+        (metrics.text().contains(counted) && metrics.text().contains("rollcall_webhook_pending 0\n")).then_some(())
+    });
+    let said = managed.server.database.run(&["changes", "--partner", "PA_ONE"]).done().stdout;
+    assert!(said.contains(&format!("webhook {id} got a new secret")), "{said}");
 }
 
 #[test]
@@ -815,8 +822,10 @@ fn what_says_that_it_is_gone_is_switched_off_and_the_others_hear_of_it() {
     assert_eq!(gone.got().len(), 1);
     let log = wait("the log", || Some(managed.server.log()).filter(|log| log.contains("was switched off")));
     assert!(!log.contains("secret=no") && !log.contains(&gone.url()), "addresses may be secret: {log}");
-    let metrics = managed.server.get("/metrics").check(200).text().to_owned();
-    assert!(metrics.contains("rollcall_webhooks_switched_off_total 1"), "{metrics}");
+    wait("the metric", || {
+        let metrics = managed.server.get("/metrics").check(200);
+        metrics.text().contains("rollcall_webhooks_switched_off_total 1\n").then_some(())
+    });
     // Switched on again, it goes on with the event that it refused.
     gone.set(Manner::Status(200));
     managed.patch(&id, json!({ "enabled": true }));
