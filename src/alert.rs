@@ -15,7 +15,7 @@ use crate::domain::{AccountId, Time};
 use crate::inventory::Snapshot;
 use crate::mail::one_line;
 use crate::schedule::Plan;
-use crate::wire::html::{escape, put};
+use crate::wire::html::{escape, put, thousands};
 
 /// How many findings of one check are listed in a letter.
 pub const LISTED_MAX: usize = 50;
@@ -126,27 +126,14 @@ fn span_words(seconds: i64) -> String {
     if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
 }
 
-/// `1,234`
-fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 impl Digest<'_> {
     /// `12 numbers expire within 14 days`
     fn headline(&self, check: Check, number: u64) -> String {
         let one = number == 1;
-        let numbers = format!("{} {}", count(number), if one { "number" } else { "numbers" });
+        let numbers = format!("{} {}", thousands(number), if one { "number" } else { "numbers" });
         match check {
             Check::NoActiveNumber => {
-                format!("{} {} without an active number", count(number), if one { "customer" } else { "customers" })
+                format!("{} {} without an active number", thousands(number), if one { "customer" } else { "customers" })
             }
             Check::Expired => format!("{numbers} expired"),
             Check::Unrouted => format!("{numbers} with nowhere to go"),
@@ -154,6 +141,8 @@ impl Digest<'_> {
                 format!("{numbers} {} within {}", if one { "expires" } else { "expire" }, span_words(self.within))
             }
             Check::Suspended => format!("{numbers} suspended for long"),
+            Check::Vanished => format!("{numbers} gone upstream"),
+            Check::Appeared => format!("{numbers} new upstream"),
         }
     }
 
@@ -232,8 +221,8 @@ impl Digest<'_> {
             lines.push(format!("Open in all: {}.", open.join(", ")));
         }
         if self.items.len() > TABLE_ROWS_MAX {
-            let rows = count(TABLE_ROWS_MAX as u64);
-            lines.push(format!("The table has the first {rows} of {}.", count(self.items.len() as u64)));
+            let rows = thousands(TABLE_ROWS_MAX as u64);
+            lines.push(format!("The table has the first {rows} of {}.", thousands(self.items.len() as u64)));
         }
         lines.push(format!("Times are those of {}. What somebody has acknowledged is left out.", self.plan.zone()));
         lines
@@ -278,7 +267,7 @@ impl Digest<'_> {
         match (self.why, news) {
             (Why::Alert, _) | (_, 0) => self.headline(check, all),
             (_, news) if news == all => format!("{}, new", self.headline(check, all)),
-            (_, news) => format!("{}, {} of them new", self.headline(check, all), count(news)),
+            (_, news) => format!("{}, {} of them new", self.headline(check, all), thousands(news)),
         }
     }
 
@@ -311,7 +300,7 @@ impl Digest<'_> {
             }
             if items.len() > LISTED_MAX {
                 let (command, path) = self.elsewhere(check);
-                let more = count((items.len() - LISTED_MAX) as u64);
+                let more = thousands((items.len() - LISTED_MAX) as u64);
                 put(&mut out, format_args!("  … and {more} more. All of them: {command}\n  or GET {path}\n"));
             }
         }
@@ -387,7 +376,7 @@ impl Digest<'_> {
                     &mut out,
                     format_args!(
                         "<p>… and {} more. All of them: <code>{}</code> or <code>GET {}</code></p>\n",
-                        count((items.len() - LISTED_MAX) as u64),
+                        thousands((items.len() - LISTED_MAX) as u64),
                         escape(&command),
                         escape(&path),
                     ),

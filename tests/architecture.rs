@@ -70,8 +70,18 @@ fn layers_know_only_those_before_them() {
         (
             "service",
             &[
-                "domain", "inventory", "store", "intake", "billing", "wire", "outbound", "checks", "schedule", "mail",
-                "alert", "service",
+                "domain",
+                "inventory",
+                "store",
+                "intake",
+                "billing",
+                "wire",
+                "outbound",
+                "checks",
+                "schedule",
+                "mail",
+                "alert",
+                "service",
             ],
         ),
         ("config", &["domain", "store", "mail", "config"]),
@@ -79,10 +89,7 @@ fn layers_know_only_those_before_them() {
             "http",
             &["domain", "inventory", "billing", "checks", "schedule", "alert", "wire", "service", "config", "http"],
         ),
-        (
-            "console",
-            &["domain", "inventory", "billing", "checks", "intake", "wire", "service", "http", "console"],
-        ),
+        ("console", &["domain", "inventory", "billing", "checks", "intake", "wire", "service", "http", "console"]),
         ("demo", &["domain", "intake", "service", "demo"]),
     ];
     let mut checked = 0;

@@ -20,8 +20,8 @@ use crate::http::server::Certificate;
 use crate::http::{self, App};
 use crate::mail::Mailer;
 use crate::service::jobs::runner::{self, Runner};
-use crate::service::{Replica, schedules};
 use crate::service::webhooks::runner::Runner as Webhooks;
+use crate::service::{Replica, schedules};
 use crate::store::{self, Open, StoreError};
 
 #[derive(clap::Args)]
@@ -140,7 +140,6 @@ pub fn serve(
         runner::Settings { workers: config.jobs.workers.into(), per_partner: config.jobs.per_partner.into() };
     let runner = Runner::start(&app.service, settings);
     let alerts = schedules::runner::Runner::start(&app.service, mailer, Arc::new(Time::now));
-    let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into());
     // One server has this database, so what a killed one left is this one's.
     let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into(), "server");
     let background = Background::start(app.clone(), config.follow.interval_ms.into());

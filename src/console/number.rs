@@ -165,6 +165,7 @@ pub fn who(visit: &Visit, actor: &Actor) -> String {
             let name = visit.snapshot.keys.get(id.as_str()).map(|key| key.name.to_string());
             name.map_or_else(|| format!("the key {id}"), |name| format!("the key {name}"))
         }
+        Actor::Server => "the server itself".to_owned(),
         Actor::User { id, .. } if id == &visit.user().id => "you".to_owned(),
         Actor::User { id, .. } => {
             let name = visit.console.user_name(id);

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use crate::domain::{E164, Money, Time};
 use crate::wire::html::escape;
 
+pub use crate::wire::html::thousands;
+
 /// The moment of a page, for a reader in a zone.
 pub struct Clock {
     pub now: Time,
@@ -109,19 +111,6 @@ pub fn span(seconds: u64) -> String {
 /// `1,234 numbers`.
 pub fn count(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(count), if count == 1 { one } else { many })
-}
-
-/// `1,234,567`.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// `500.00 INR`, with the thousands apart.

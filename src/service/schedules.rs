@@ -561,7 +561,7 @@ impl Service {
         }
         if let Some(event) = &run.event {
             // Before it is written down, so that it is told at least once.
-            self.announce_alert(key, event);
+            self.announce(key, "alert", event.clone())?;
         }
         // Those that still wait are kept however old they are.
         let outdated: Vec<String> = match &run.delivery {
@@ -842,12 +842,6 @@ impl Service {
                 noted => return Ok(noted?.value),
             }
         }
-    }
-
-    /// Tells the partner's webhooks. This is the seam: what queues events for
-    /// them is to be called here, as `self.announce(key, "alert", event)`.
-    fn announce_alert(&self, key: PartnerKey, event: &Value) {
-        debug!(partner.key = %key, "an alert of {} findings for webhooks", event["total"]);
     }
 
     /// Makes the state of schedules that have none, such as those of a log that

@@ -1,4 +1,4 @@
-//! Text in HTML. It gets in through [`escape`] only, so what people call things
+//! Text for people, in HTML and elsewhere. It gets in through [`escape`] only, so what people call things
 //! cannot become markup.
 
 use std::fmt;
@@ -20,4 +20,17 @@ pub fn escape(text: &str) -> String {
         }
     }
     html
+}
+
+/// `1,234,567`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }

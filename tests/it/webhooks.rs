@@ -643,7 +643,11 @@ fn requests_are_strict_conditional_and_done_once() {
     assert_eq!(version(&managed), before);
     // No more than a partner may have.
     managed.hook(url, &[]);
-    managed.hook(url, &[]);
+    let last = || {
+        let body = json!({ "name": "C", "url": url });
+        managed.request("POST", WEBHOOKS).header("Idempotency-Key", "k2").json(&body).check(201).text().to_owned()
+    };
+    assert_eq!(last(), last(), "a retry of the last one that fits");
     let refused = managed.post(WEBHOOKS, json!({ "name": "D", "url": url })).check(409);
     assert!(refused.text().contains("3 webhooks already"), "{}", refused.text());
     let removed = managed.request("DELETE", &path).check(200).json()["data"].clone();

@@ -231,6 +231,7 @@ impl Shared {
                 }
                 self.begin_turns();
             }
+            self.measure();
             bell.wait(if anything { TICK } else { POLL });
         }
     }
@@ -304,10 +305,14 @@ impl Shared {
                 break;
             }
         }
+    }
+
+    fn measure(&self) {
+        let turns = self.turns.lock();
         let waiting = turns.known.values().map(|known| known.version.saturating_sub(known.cursor));
+        let failing = turns.known.values().filter(|known| known.failing).count();
         metrics::gauge!("rollcall_webhook_pending").set(waiting.sum::<u64>() as f64);
-        metrics::gauge!("rollcall_webhooks_failing")
-            .set(turns.known.values().filter(|known| known.failing).count() as f64);
+        metrics::gauge!("rollcall_webhooks_failing").set(failing as f64);
     }
 
     /// Tells one webhook what there is, for a while.
