@@ -219,8 +219,10 @@ const SEEN_SECONDS: i64 = 60;
 /// process may go unnoticed here.
 const CACHED: Duration = Duration::from_secs(2);
 const CACHED_MAX: usize = 10_000;
-/// The most sessions of one kind that somebody has; the oldest ends.
+/// The most sessions that somebody has; the oldest ends.
 const SESSIONS_MAX: usize = 50;
+/// The most that wait for a code, of one address.
+const WAITING_MAX: usize = 5;
 /// The longest token or link that is looked up.
 const TOKEN_BYTES_MAX: usize = 200;
 const RECOVERY_CODES: usize = 10;
@@ -256,16 +258,14 @@ struct Inner {
 
 /// What a token opened a moment ago.
 struct Cached {
+    id: Arc<str>,
     session: StoredSession,
     user: Arc<User>,
     read: Instant,
 }
 
-/// Somebody who may not come in, and why: for the audit trail.
-type Reason = &'static str;
-
-/// Whether somebody may be signed in at all.
-fn barred(standing: &Standing) -> Option<Reason> {
+/// Why somebody may not be signed in at all, in the words of the audit trail.
+fn barred(standing: &Standing) -> Option<&'static str> {
     if standing.user.user.disabled_at.is_some() {
         return Some("disabled");
     }
@@ -470,9 +470,13 @@ impl People {
             people.put_user(&stored)?;
             people.put_source(&id, owner(from), now)?;
         }
-        // Counted by kind, so that who has only the password ends no session.
-        let kind = people.sessions(&id)?.into_iter().filter(|session| session.code_due == needs_code);
-        for old in kind.skip(SESSIONS_MAX - 1) {
+        // Who has only the password ends no session, and nobody else's wait
+        // for a code.
+        let alike = |session: &StoredSession| {
+            session.code_due == needs_code && (!needs_code || owner(session.from) == owner(from))
+        };
+        let most = if needs_code { WAITING_MAX } else { SESSIONS_MAX };
+        for old in people.sessions(&id)?.into_iter().filter(alike).skip(most - 1) {
             people.end_session(&old.digest)?;
         }
         let token = token::secret();
@@ -583,7 +587,8 @@ impl People {
         if session.code_due || barred(&standing).is_some() {
             return Ok(None);
         }
-        let mut cached = Cached { session, user: Arc::new(standing.user.user), read: Instant::now() };
+        let (id, user) = (session_id(&digest), Arc::new(standing.user.user));
+        let mut cached = Cached { id, session, user, read: Instant::now() };
         let opened = self.open(&mut cached);
         let mut cache = self.inner.cache.lock();
         if opened.is_some() && self.inner.endings.load(Ordering::SeqCst) == endings {
@@ -609,8 +614,7 @@ impl People {
         }
         let created_at = cached.session.created_at;
         let recent = now < created_at.plus(RECENT_SECONDS);
-        let id = session_id(&cached.session.digest);
-        Some(Session { id, user: cached.user.clone(), created_at, recent })
+        Some(Session { id: cached.id.clone(), user: cached.user.clone(), created_at, recent })
     }
 
     pub fn sign_out(&self, token: &str) -> Result<(), PeopleError> {
