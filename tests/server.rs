@@ -644,7 +644,7 @@ async fn http_in_the_clear_is_refused_on_a_tls_port() {
         client.send(request).await;
         let (closed, text) = client.closed().await;
         assert!(closed < PROMPT, "{closed:?}");
-        check_envelope(&text, 400, "BAD_REQUEST");
+        check_envelope(&text, 426, "BAD_REQUEST");
     }
     // What is nothing at all is closed, and so is a handshake that is none.
     for garbage in ["\u{1}\u{2}\u{3}", "hello", "\u{16}\u{3}\u{1}\u{0}\u{5}hello", "\u{16}aaaaaaaaaaaaaaaaaaaaaaaa"] {
@@ -788,7 +788,7 @@ fn router(flood: Arc<Flood>) -> Router {
 
 fn refusal(status: StatusCode) -> Response<Bytes> {
     let code = match status.as_u16() {
-        400 => "BAD_REQUEST",
+        400 | 426 => "BAD_REQUEST",
         408 => "REQUEST_TIMEOUT",
         414 | 431 => "TOO_LARGE",
         500 => "INTERNAL",

@@ -134,6 +134,7 @@ impl ApiError {
                 ApiError::new(status, "REQUEST_TIMEOUT", "the request did not arrive in time")
             }
             StatusCode::SERVICE_UNAVAILABLE => ApiError::unavailable("too many connections from this address"),
+            StatusCode::UPGRADE_REQUIRED => ApiError::bad_request("this port speaks TLS; ask it by https"),
             StatusCode::INTERNAL_SERVER_ERROR => ApiError::internal("a handler panicked".to_owned()),
             _ => ApiError::bad_request("this is not a well-formed HTTP request"),
         }

@@ -47,6 +47,8 @@ use tokio::{
 use tower_service::Service;
 use tracing::{debug, info, warn};
 
+pub use certificate::{Certificate, CertificateError};
+
 /// How long a peer may keep us waiting, and how much of us it may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -69,10 +71,8 @@ pub struct Limits {
     pub shutdown_grace: Duration,
 }
 
-pub use certificate::{Certificate, CertificateError};
-
 /// The answer to what the service never gets to answer: its status (400, 408,
-/// 414, 431, 500 or 503) in, the envelope and its headers out. `content-length`
+/// 414, 431, 500 or 503; 426 for HTTP in the clear where TLS is spoken) in, the envelope and its headers out. `content-length`
 /// and `connection` are added here.
 pub type Refusal = fn(StatusCode) -> Response<Bytes>;
 

@@ -132,6 +132,11 @@ fn clients_that_trust_the_authority_are_answered() {
     };
     let body = asked(&agent(&authority.pem())).expect("answered");
     assert!(body.contains("\"total\":12"), "{body}");
+    let mut clear = TcpStream::connect(server.address).expect("accepted");
+    clear.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    clear.read_to_string(&mut answer).expect("an answer, and the end");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("ask it by https"), "{answer}");
     let stranger = Authority::new();
     let error = asked(&agent(&stranger.pem())).expect_err("not trusted").to_string();
     assert!(error.contains("certificate"), "{error}");

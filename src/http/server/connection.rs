@@ -172,7 +172,7 @@ async fn secure(stream: TcpStream, peer: Peer, server: &Server, mut stopped: wat
             // is no HTTP either gets none.
             let http = first[0].is_ascii_uppercase();
             debug!(peer = %peer.0, http, "{} does not speak TLS", peer.0);
-            let end = if http { End::Refused(StatusCode::BAD_REQUEST) } else { End::Quiet };
+            let end = if http { End::Refused(StatusCode::UPGRADE_REQUIRED) } else { End::Quiet };
             close(Stream::Plain(stream), end, peer, server).await;
             return None;
         }
