@@ -153,7 +153,6 @@ pub fn serve(
             .local_addr()
             .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
         let scheme = if tls.is_some() { "https" } else { "http" };
-        info!(%address, "listening on {scheme}://{address}");
         if tls.is_none() && !address.ip().is_loopback() && config.http.trusted_proxies.is_empty() {
             warn!(
                 %address,
@@ -161,6 +160,7 @@ pub fn serve(
                  can sign in to the console; give --tls-cert and --tls-key, or name your proxy in http.trusted_proxies"
             );
         }
+        info!(%address, "listening on {scheme}://{address}");
         ready(address)?;
         let shutdown = app.ending(stop_signal(signals, tls.clone(), &background.broken));
         Ok::<_, CliError>(http::serve(router, listener, config, tls, shutdown).await)
