@@ -7,6 +7,8 @@
 //! that does not exist; what people call things is text, never markup.
 //! Deliberately absent: rules about numbers, SQL, anything from another site.
 
+mod bulk;
+mod customers;
 mod gate;
 mod keys;
 pub mod line;
@@ -98,8 +100,14 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/settings", get(settings::page))
         .route("/console/p/{partner}/settings/quarantine", post(settings::quarantine))
         .route("/console/p/{partner}/numbers", get(numbers::list))
+        .route("/console/p/{partner}/numbers/bulk", get(bulk::back).post(bulk::form))
+        .route("/console/p/{partner}/numbers/bulk/preview", get(bulk::back).post(bulk::preview))
         .route("/console/p/{partner}/numbers/{number}", get(number::page))
         .route("/console/p/{partner}/numbers/{number}/{verb}", post(number::act))
+        .route("/console/p/{partner}/customers", get(customers::list))
+        .route("/console/p/{partner}/customers/new", form(get(customers::new_form).post(customers::create)))
+        .route("/console/p/{partner}/customers/{id}", get(customers::page))
+        .route("/console/p/{partner}/customers/{id}/{verb}", post(customers::act))
         .route(
             "/console/style.css",
             get(async || asset(include_str!("console/assets/style.css"), "text/css; charset=utf-8")),

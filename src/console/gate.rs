@@ -226,6 +226,13 @@ impl Form {
         Ok(Form(form_urlencoded::parse(&bytes).into_owned().collect()))
     }
 
+    /// The same form with one field that the address says rather than it.
+    pub fn with(mut self, name: &str, value: &str) -> Form {
+        self.0.retain(|(key, _)| key != name);
+        self.0.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// What a field says, without the spaces around it; empty if it is not there.
     pub fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.trim())

@@ -241,7 +241,7 @@ fn fields(visit: &Visit, verb: &str, row: NumberRef<'_>) -> String {
         amount: cost.map_or(String::new(), |cost| cost.to_string()),
         currency: cost.map_or(String::new(), |cost| cost.currency.code().to_owned()),
         last,
-        many: false,
+        ..VerbFields::default()
     };
     fields.render().unwrap_or_default()
 }

@@ -10,34 +10,19 @@ use std::sync::Arc;
 use askama::Template;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use http::Request;
+use http::{Request, StatusCode};
 
 use super::gate::{Visit, query_value, segment};
 use super::line::{self, Line, Problem, TERMS, Term};
 use super::overview::TABS;
-use super::page::{Answer, Frame, html};
-use super::{Console, show};
+use super::page::{Answer, Frame, html_as};
+use super::{Console, show, verbs};
 use crate::domain::{State as Stored, Status, Time};
 use crate::inventory::{NumberRef, Order, SortKey, Window};
 use crate::wire::html::escape;
 
 /// How many rows a page has.
 pub const ROWS: u64 = 50;
-
-/// The verbs that can be done to many, by their names in the address.
-pub const VERBS: [(&str, &str); 11] = [
-    ("route", "Route"),
-    ("assign", "Assign"),
-    ("renew", "Renew"),
-    ("suspend", "Suspend"),
-    ("resume", "Resume"),
-    ("release", "Release"),
-    ("reserve", "Reserve"),
-    ("unreserve", "End the reservation"),
-    ("tag", "Tag"),
-    ("cost", "Set the cost"),
-    ("retire", "Retire"),
-];
 
 struct Tab {
     name: &'static str,
@@ -76,7 +61,7 @@ struct Numbers<'a> {
     page: u64,
     pages: u64,
     heads: Vec<Head>,
-    verbs: &'a [(&'a str, &'a str)],
+    verbs: &'a [verbs::Shown],
     rows: String,
 }
 
@@ -92,9 +77,15 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
             _ => {}
         }
     }
+    let frame = visit.frame("Numbers", "numbers").with(visit.notice(query));
+    shown(visit, &q, page, frame, StatusCode::OK).await
+}
+
+/// The page of a filter line.
+pub async fn shown(visit: Visit, q: &str, page: u64, frame: Frame, status: StatusCode) -> Answer {
     let now = visit.clock.now;
-    let line = Line::read(&q, now, &visit.clock.zone);
-    let (kept, snapshot) = (console.clone(), visit.snapshot.clone());
+    let line = Line::read(q, now, &visit.clock.zone);
+    let (kept, snapshot) = (visit.console.clone(), visit.snapshot.clone());
     // A whole inventory is looked over where nothing is kept of it.
     let tally = super::sign_in::blocking(move || kept.tally(&snapshot, now)).await?;
     let tabs = TABS.iter().zip(tally.tabs).map(|(&(name, text), count)| Tab {
@@ -103,25 +94,24 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         query: query_value(text),
         current: text == q,
     });
-    let notice = visit.notice(query);
     let mut shown = Numbers {
-        frame: visit.frame("Numbers", "numbers").with(notice),
+        frame,
         tabs: tabs.collect(),
         views: Vec::new(),
-        query: query_value(&q),
-        q: &q,
+        query: query_value(q),
+        q,
         terms: TERMS,
         problems: line.problems,
         found: String::new(),
         total: 0,
         page,
         pages: 0,
-        heads: heads(&q, line.order),
-        verbs: &VERBS,
+        heads: heads(q, line.order),
+        verbs: verbs::ALL,
         rows: String::new(),
     };
     if !shown.problems.is_empty() {
-        return html(&shown);
+        return html_as(status, &shown);
     }
     let skip = (page - 1).saturating_mul(ROWS);
     let window = Window::Page { skip, rows: ROWS as usize };
@@ -134,7 +124,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         writer.row(*row);
     }
     shown.rows = writer.out;
-    html(&shown)
+    html_as(status, &shown)
 }
 
 fn heads(q: &str, order: Order) -> Vec<Head> {

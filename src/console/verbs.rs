@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::gate::{Form, Visit};
 use super::show::Clock;
-use crate::domain::action::{self, Action};
+use crate::domain::action::{self, Action, Assignment};
 use crate::domain::{FieldError, State, Time, Verb};
 use crate::http::body::Fields;
 use crate::http::manage;
@@ -66,6 +66,11 @@ pub fn reason(verb: Verb, state: State) -> Option<&'static str> {
 
 /// The action that a form asks for, or what is wrong with it.
 pub fn read(name: &str, form: &Form, clock: &Clock) -> Result<Action, Vec<FieldError>> {
+    read_sent(name, form, clock).map(|(action, _)| action)
+}
+
+/// The same, and the parameters as the API would have been sent them.
+pub fn read_sent(name: &str, form: &Form, clock: &Clock) -> Result<(Action, String), Vec<FieldError>> {
     let mut body: Map<String, Value> = Map::new();
     let mut errors = Vec::new();
     let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
@@ -104,8 +109,16 @@ pub fn read(name: &str, form: &Form, clock: &Clock) -> Result<Action, Vec<FieldE
     let action = manage::action(name, &mut fields).flatten();
     errors.extend(fields.complete());
     match action {
-        Some(action) if errors.is_empty() => Ok(action),
+        Some(action) if errors.is_empty() => Ok((action, text)),
         _ => Err(errors),
+    }
+}
+
+/// The assignment that a form asks for.
+pub fn assign(form: &Form, clock: &Clock) -> Result<Assignment, Vec<FieldError>> {
+    match read("assign", form, clock)? {
+        Action::Assign(to) => Ok(to),
+        _ => Err(Vec::new()),
     }
 }
 
@@ -173,11 +186,12 @@ impl Choices {
 }
 
 /// The fields of a verb, filled in with what was typed or what is.
-#[derive(Template)]
+#[derive(Template, Default)]
 #[template(path = "verb.html")]
 pub struct VerbFields<'a> {
     /// Apart from other forms on the page.
     pub prefix: &'a str,
+    /// Or `first`: an assignment to a customer who is known.
     pub verb: &'a str,
     pub account: String,
     pub application: String,
@@ -185,8 +199,33 @@ pub struct VerbFields<'a> {
     pub expires: String,
     pub amount: String,
     pub currency: String,
+    pub until: String,
+    pub add: String,
+    pub remove: String,
     /// Whether an account's last active number is about to be taken.
     pub last: bool,
     /// Whether the verb may be about many numbers.
     pub many: bool,
+}
+
+impl<'a> VerbFields<'a> {
+    /// As they were typed, to be mended.
+    pub fn typed(verb: &'a str, form: &Form, many: bool) -> VerbFields<'a> {
+        let get = |name| form.get(name).to_owned();
+        VerbFields {
+            prefix: verb,
+            verb,
+            account: get("account_auth_id"),
+            application: get("application_id"),
+            trunk: get("trunk_id"),
+            expires: get("expires_at"),
+            amount: get("monthly_cost"),
+            currency: get("currency"),
+            until: get("until"),
+            add: get("add"),
+            remove: get("remove"),
+            last: false,
+            many,
+        }
+    }
 }

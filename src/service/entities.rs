@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::desk::Desk;
 use super::{Done, Outcome, Service, ServiceError, Shown};
+use crate::domain::action::Assignment;
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::{
-    Account, AccountId, Action, Application, ApplicationId, EntityChange, FieldError, PartnerId, PartnerKey, State,
-    Time, Trunk, TrunkId, Verb,
+    Account, AccountId, Action, Application, ApplicationId, E164, EntityChange, FieldError, PartnerId, PartnerKey,
+    State, Time, Trunk, TrunkId, Verb,
 };
 use crate::store::{Holding, Target, Transaction};
 
@@ -59,10 +60,50 @@ impl Service {
         })
     }
 
+    /// Creates an account that has a number from the start: both, or neither.
+    pub fn account_open(
+        &self,
+        key: PartnerKey,
+        id: &AccountId,
+        name: &Arc<str>,
+        number: E164,
+        to: &Assignment,
+    ) -> Result<Outcome, ServiceError> {
+        let action = Action::Assign(Assignment { account: id.clone(), ..to.clone() });
+        let done = self.manage(key, Verb::AccountCreate, |transaction| {
+            let account = create_account(transaction, id, name)?;
+            let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+            let (before, _) = desk.find(number)?;
+            desk.act(number, &before, &action)?;
+            desk.flush()?;
+            Ok(Shown::Account { account, created: true })
+        });
+        match done {
+            Err(ServiceError::Conflict(conflict)) => Err(self.explain(key, *conflict)?),
+            done => done,
+        }
+    }
+
     /// Renames an account, archives it, or brings it back. The numbers of an
     /// archived account are released: they go into quarantine, and what was
     /// reserved for it is available again.
     pub fn account_edit(&self, key: PartnerKey, id: &AccountId, changes: &Changes) -> Result<Outcome, ServiceError> {
+        self.edit_account(key, id, changes, None)
+    }
+
+    /// Archives an account for who was told that it releases so many numbers;
+    /// refused if that has become another count.
+    pub fn account_archive(&self, key: PartnerKey, id: &AccountId, releases: u64) -> Result<Outcome, ServiceError> {
+        self.edit_account(key, id, &Changes { archived: Some(true), name: None }, Some(releases))
+    }
+
+    fn edit_account(
+        &self,
+        key: PartnerKey,
+        id: &AccountId,
+        changes: &Changes,
+        releases: Option<u64>,
+    ) -> Result<Outcome, ServiceError> {
         self.manage(key, Verb::AccountEdit, |transaction| {
             let now = transaction.at();
             let unknown = || ServiceError::Unknown { what: "account", id: id.to_string() };
@@ -78,14 +119,23 @@ impl Service {
                 let numbers = transaction.numbers_of(id)?;
                 let holdings = transaction.numbers(&numbers)?;
                 let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+                let mut released = 0;
                 for (number, holding) in numbers.into_iter().zip(holdings) {
                     let Holding::Ours { record, .. } = holding else { continue };
                     let action = match record.as_of(now).state {
-                        State::Active | State::Suspended => Action::Release { confirm_last: true },
+                        State::Active | State::Suspended => {
+                            released += 1;
+                            Action::Release { confirm_last: true }
+                        }
                         State::Reserved => Action::Unreserve,
                         State::Available | State::Quarantined | State::Retired => continue,
                     };
                     desk.act(number, &record, &action)?;
+                }
+                if releases.is_some_and(|releases| releases != released) {
+                    let why =
+                        format!("it has {released} numbers now, so nothing was done; look again, and archive it then");
+                    return Err(ServiceError::Refused(why));
                 }
                 desk.flush()?;
             }

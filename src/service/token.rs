@@ -52,6 +52,11 @@ pub fn key_id() -> String {
     format!("key_{}", random::<12>())
 }
 
+/// A fresh name for an account, where nobody gives it one.
+pub fn account_id() -> String {
+    format!("MA_{}", random::<12>())
+}
+
 /// A fresh name for a job.
 pub fn job_id() -> String {
     format!("job_{}", random::<12>())
