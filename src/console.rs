@@ -9,6 +9,7 @@
 
 mod bulk;
 mod customers;
+mod export;
 mod gate;
 mod keys;
 pub mod line;
@@ -102,6 +103,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/numbers", get(numbers::list))
         .route("/console/p/{partner}/numbers/bulk", get(bulk::back).post(bulk::form))
         .route("/console/p/{partner}/numbers/bulk/preview", get(bulk::back).post(bulk::preview))
+        .route("/console/p/{partner}/numbers/export", get(export::csv))
         .route("/console/p/{partner}/numbers/{number}", get(number::page))
         .route("/console/p/{partner}/numbers/{number}/{verb}", post(number::act))
         .route("/console/p/{partner}/customers", get(customers::list))

@@ -6,6 +6,9 @@
 //! ([`Export`]). Text becomes domain types here, and what could mean two things
 //! is refused with what to write instead.
 //!
+//! A CSV that was made for spreadsheets says so by its numbers, `'+91…`; its
+//! rows are read without the apostrophes that keep cells from being formulas.
+//!
 //! Always holds: memory is bounded whatever the file (a record has at most
 //! [`RECORD_BYTES_MAX`] bytes, a file at most [`COLUMNS_MAX`] columns), so a
 //! hostile file costs time only; a bad row never hides the rows after it.

@@ -39,7 +39,7 @@ pub mod html;
 pub mod past;
 pub mod record;
 
-use crate::domain::{Dialect, E164, Money, Status, Tags, Time, e164, time};
+use crate::domain::{Dialect, E164, Money, Status, Tags, Time, e164, spreadsheet, time};
 use crate::inventory::{Kind, NumberRef, Snapshot};
 
 /// One field of a row.
@@ -364,6 +364,10 @@ pub enum Form {
     Json,
     /// A line of CSV (RFC 4180); what is absent is an empty cell.
     Csv,
+    /// The same for spreadsheets, which take cells for formulas: those have an
+    /// apostrophe before them. Numbers begin with `+`, so every row's has one,
+    /// and by that an import knows to take away the others.
+    Spreadsheet,
 }
 
 impl Form {
@@ -375,24 +379,25 @@ impl Form {
                 out.extend_from_slice(column.name().as_bytes());
                 out.extend_from_slice(b"\":");
             }
-            Form::Csv if first => {}
-            Form::Csv => out.push(b','),
+            Form::Csv | Form::Spreadsheet if first => {}
+            Form::Csv | Form::Spreadsheet => out.push(b','),
         }
     }
 
     fn end(self) -> &'static [u8] {
         match self {
             Form::Json => b"}",
-            Form::Csv => b"\r\n",
+            Form::Csv | Form::Spreadsheet => b"\r\n",
         }
     }
 
     fn value(self, out: &mut Vec<u8>, value: &Value<'_>) {
         match (self, value) {
             (Form::Json, Value::Null) => out.extend_from_slice(b"null"),
-            (Form::Csv, Value::Null) => {}
+            (Form::Csv | Form::Spreadsheet, Value::Null) => {}
             (Form::Json, Value::Text(text)) => json_text(out, text),
             (Form::Csv, Value::Text(text)) => csv_text(out, text),
+            (Form::Spreadsheet, Value::Text(text)) => csv_protected(out, text),
             (_, Value::Money(money)) => money_text(out, *money),
             (Form::Json, Value::Tags(tags)) => {
                 out.push(b'[');
@@ -405,11 +410,12 @@ impl Form {
                 out.push(b']');
             }
             (Form::Csv, Value::Tags(tags)) => csv_text(out, &tags.iter().collect::<Vec<_>>().join(";")),
+            (Form::Spreadsheet, Value::Tags(tags)) => csv_protected(out, &tags.iter().collect::<Vec<_>>().join(";")),
             (_, Value::Flag(flag)) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
             (Form::Json, Value::Capabilities) => {
                 out.extend_from_slice(br#"{"voice":true,"sms":false,"mms":false,"fax":false}"#);
             }
-            (Form::Csv, Value::Capabilities) => out.extend_from_slice(b"voice"),
+            (Form::Csv | Form::Spreadsheet, Value::Capabilities) => out.extend_from_slice(b"voice"),
             (_, Value::Word(word)) => self.plain(out, word.as_bytes()),
             (_, Value::Code(code)) => self.plain(out, code),
             (_, Value::Number(number)) => self.plain(out, number.ascii(&mut [0; e164::TEXT_MAX])),
@@ -426,7 +432,11 @@ impl Form {
                 out.extend_from_slice(text);
                 out.push(b'"');
             }
-            Form::Csv => out.extend_from_slice(text),
+            Form::Spreadsheet if text.starts_with(b"+") => {
+                out.push(b'\'');
+                out.extend_from_slice(text);
+            }
+            Form::Csv | Form::Spreadsheet => out.extend_from_slice(text),
         }
     }
 }
@@ -613,6 +623,13 @@ pub fn csv_text(out: &mut Vec<u8>, text: &str) {
         out.push(byte);
     }
     out.push(b'"');
+}
+
+fn csv_protected(out: &mut Vec<u8>, text: &str) {
+    match spreadsheet::is_formula(text) {
+        true => csv_text(out, &format!("'{text}")),
+        false => csv_text(out, text),
+    }
 }
 
 /// The end of a list answer: `],"meta":{…}}`.

@@ -11,6 +11,7 @@ use super::rows::{Rows, Takes};
 use super::source::Text;
 use super::value::Raw;
 use super::{COLUMNS_MAX, Export, Extract, Field, Format, Header, IntakeError, Item, Options, number};
+use crate::domain::spreadsheet;
 
 /// Where a cell is in its record, quotes and all.
 #[derive(Clone, Copy, Debug)]
@@ -221,6 +222,7 @@ pub(super) fn read(
     text.consume(len);
 
     let wanted: Vec<(usize, Takes)> = (0..names.len()).filter_map(|at| Some((at, rows.takes(at)?))).collect();
+    let number = (0..names.len()).find(|&at| rows.role(at).field() == Some(Field::Number));
     let separator = match delimiter {
         b'\t' => "a tab",
         b';' => "a semicolon",
@@ -236,8 +238,12 @@ pub(super) fn read(
         }
         rows.begin(line);
         let item = if spans.len() == names.len() {
+            // A number with an apostrophe is from a file that was made for
+            // spreadsheets, where other cells may have one that is not theirs.
+            let protected = number.is_some_and(|at| unquote(spans[at].of(record), &mut scratch).starts_with("'+"));
             for &(at, takes) in &wanted {
                 let cell = unquote(spans[at].of(record), &mut scratch);
+                let cell = if protected { spreadsheet::unprotected(cell) } else { cell };
                 rows.cell(takes, Raw::Text(cell), cell);
             }
             rows.finish()

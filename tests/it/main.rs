@@ -16,6 +16,7 @@ mod beside;
 mod checks;
 mod cli;
 mod client;
+mod console_export;
 mod costs;
 mod crash;
 mod dialect;

@@ -1,0 +1,112 @@
+//! The rows of a filter line as CSV: all of them, in its order, as one moment
+//! has them.
+//!
+//! The columns are those of `rollcall export`, so that importing the file makes
+//! the same inventory. Made for a spreadsheet, it begins with a byte order mark
+//! and protects what would be taken for formulas.
+//! Invariant: a line that is not understood has no rows.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Request, Response};
+use http_body::Frame;
+
+use super::Console;
+use super::gate::Visit;
+use super::line::Line;
+use super::page::{Answer, Trouble, guard};
+use crate::inventory::{Snapshot, Walk};
+use crate::wire::{self, Form, Writer};
+
+/// How many rows a chunk has.
+const CHUNK_ROWS: usize = 256;
+
+/// GET /console/p/{partner}/numbers/export
+pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let (mut q, mut form) = (String::new(), Form::Csv);
+    for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
+        match (&*name, &*value) {
+            ("q", _) => q = value.trim().to_owned(),
+            ("for", "spreadsheet") => form = Form::Spreadsheet,
+            _ => {}
+        }
+    }
+    let line = Line::read(&q, visit.clock.now, &visit.clock.zone);
+    if let Some(problem) = line.problems.first() {
+        let why =
+            format!("A part of the filter is not understood, so there is no file: {} {}.", problem.word, problem.hint);
+        return Err(Trouble::Bad(why));
+    }
+    let walk = visit.snapshot.walk(line.filter, line.order, None, visit.clock.now);
+    let rows = Rows { snapshot: visit.snapshot.clone(), walk, form, begun: false };
+    let mut response = Response::new(Body::new(rows));
+    let headers = response.headers_mut();
+    guard(headers);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+    let name = file_name(visit.snapshot.partner.auth_id.as_str(), &visit.clock.iso_day(visit.clock.now), form);
+    let name = format!("attachment; filename=\"{name}\"");
+    let name = HeaderValue::try_from(name).map_err(|_| Trouble::Internal("a file without a name".into()))?;
+    headers.insert(header::CONTENT_DISPOSITION, name);
+    Ok(response)
+}
+
+/// `PA_1-2026-11-23.csv`. Ids are any text, file names are not.
+fn file_name(partner: &str, day: &str, form: Form) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
+    let partner: String = partner.chars().map(plain).collect();
+    let kind = if form == Form::Spreadsheet { "-spreadsheet" } else { "" };
+    format!("{partner}-{day}{kind}.csv")
+}
+
+/// The file, made as it is read; it holds its snapshot.
+struct Rows {
+    snapshot: Arc<Snapshot>,
+    walk: Walk,
+    form: Form,
+    begun: bool,
+}
+
+impl http_body::Body for Rows {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let rows = self.get_mut();
+        let mut out = Vec::with_capacity(CHUNK_ROWS * wire::ROW_BYTES);
+        if !rows.begun {
+            if rows.form == Form::Spreadsheet {
+                // Or else it is read in whatever encoding the machine has.
+                out.extend_from_slice("\u{feff}".as_bytes());
+            }
+            wire::csv_header(&mut out, wire::EXPORT);
+            rows.begun = true;
+        }
+        let next = if rows.walk.done() { Vec::new() } else { rows.walk.next(&rows.snapshot, CHUNK_ROWS) };
+        let mut writer = Writer::new(&rows.snapshot, rows.form, wire::EXPORT);
+        next.into_iter().for_each(|row| writer.row(&mut out, row));
+        Poll::Ready(if out.is_empty() { None } else { Some(Ok(Frame::data(out.into()))) })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.begun && self.walk.done()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_plain() {
+        assert_eq!(file_name("PA_1", "2026-11-23", Form::Csv), "PA_1-2026-11-23.csv");
+        assert_eq!(file_name("a\"b\r\n;é", "2026-11-23", Form::Spreadsheet), "a_b____-2026-11-23-spreadsheet.csv");
+    }
+}
