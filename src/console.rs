@@ -23,6 +23,10 @@ mod settings;
 mod show;
 mod sign_in;
 mod users;
+mod routes;
+mod show;
+mod sign_in;
+mod stock;
 mod verbs;
 
 use std::collections::HashMap;
@@ -101,6 +105,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/settings", get(settings::page))
         .route("/console/p/{partner}/settings/quarantine", post(settings::quarantine))
         .route("/console/p/{partner}/numbers", get(numbers::list))
+        .route("/console/p/{partner}/numbers/new", form(get(stock::form).post(stock::add)))
         .route("/console/p/{partner}/numbers/bulk", get(bulk::back).post(bulk::form))
         .route("/console/p/{partner}/numbers/bulk/preview", get(bulk::back).post(bulk::preview))
         .route("/console/p/{partner}/numbers/export", get(export::csv))
@@ -110,6 +115,14 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/customers/new", form(get(customers::new_form).post(customers::create)))
         .route("/console/p/{partner}/customers/{id}", get(customers::page))
         .route("/console/p/{partner}/customers/{id}/{verb}", post(customers::act))
+        .route("/console/p/{partner}/applications", get(routes::applications))
+        .route("/console/p/{partner}/applications/new", form(get(routes::new_form).post(routes::create)))
+        .route("/console/p/{partner}/applications/{id}", get(routes::application))
+        .route("/console/p/{partner}/applications/{id}/{verb}", post(routes::act))
+        .route("/console/p/{partner}/trunks", get(routes::trunks))
+        .route("/console/p/{partner}/trunks/new", form(get(routes::new_form).post(routes::create)))
+        .route("/console/p/{partner}/trunks/{id}", get(routes::trunk))
+        .route("/console/p/{partner}/trunks/{id}/{verb}", post(routes::act))
         .route(
             "/console/style.css",
             get(async || asset(include_str!("console/assets/style.css"), "text/css; charset=utf-8")),

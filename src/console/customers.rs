@@ -251,8 +251,8 @@ fn pick(visit: &Visit, form: &Form, must: bool) -> Result<(String, Option<String
     let told = part.map(|_| match total {
         0 => format!("No free number has {typed} in it. Type other digits, or add numbers to stock first."),
         _ => {
-            let have = show::count(total, "free number has", "free numbers have");
-            format!("{have} {typed} in it; choose one below. Nothing was done yet.")
+            let have = show::count(total, "free number has these digits", "free numbers have these digits");
+            format!("{have}; choose one below. Nothing was done yet.")
         }
     });
     let total = show::count(total, "free number", "free numbers");

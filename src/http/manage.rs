@@ -84,7 +84,13 @@ impl Write {
 
 /// POST /api/v1/manage/numbers
 pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    let stock = read_stock(fields).map_err(ApiError::validation)?;
+    Write::run(key, service, move |service, key| service.stock(key, &stock)).await
+}
+
+/// The numbers that a body brings into stock, or all that is wrong with it.
+pub(crate) fn read_stock(mut fields: Fields) -> Result<Stock, Vec<FieldError>> {
     let first: Option<E164> = fields.word("number");
     let last: Option<E164> = fields.word_if("number_end");
     let cost = cost(&mut fields);
@@ -106,10 +112,13 @@ pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> Answe
             fields.error("number_end", code::OUT_OF_RANGE, message, Some(&text));
         }
     }
-    fields.finish()?;
-    let (Some(first), Some(cost)) = (first, cost) else { return Err(ApiError::internal(UNREAD.to_owned())) };
-    let stock = Stock { first, last: last.unwrap_or(first), cost, number_type, country, region, tags };
-    Write::run(key, service, move |service, key| service.stock(key, &stock)).await
+    let errors = fields.complete();
+    match (first, cost) {
+        (Some(first), Some(cost)) if errors.is_empty() => {
+            Ok(Stock { first, last: last.unwrap_or(first), cost, number_type, country, region, tags })
+        }
+        _ => Err(errors),
+    }
 }
 
 /// POST /api/v1/manage/numbers/{e164}/{verb}

@@ -1,0 +1,419 @@
+//! Applications and trunks: what numbers route to, and what they arrive on.
+//!
+//! Both are the same to people: a name, perhaps the one customer they are for,
+//! and the numbers that they have. So they have the same pages, and a [`Kind`].
+//! Invariant: what is archived keeps its numbers and takes no new ones.
+//! Deliberately absent: routing itself, which is a verb of numbers.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{Request, StatusCode};
+
+use super::customers::Asked;
+use super::gate::{Form, Needs, Visit, query_value, segment};
+use super::line::quoted;
+use super::page::{Answer, Frame, Trouble, done, html, html_as, mendable};
+use super::sign_in::blocking;
+use super::verbs::{self, Choices};
+use super::{Console, numbers, show};
+use crate::domain::{AccountId, ApplicationId, Time, TrunkId, entity};
+use crate::inventory::{Filter, Order, Snapshot, Window};
+use crate::service::entities::Changes;
+use crate::service::{Outcome, Service, ServiceError};
+
+/// How many numbers a page of one shows.
+const NUMBERS_MAX: usize = 50;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Application,
+    Trunk,
+}
+
+impl Kind {
+    /// In addresses.
+    fn path(self) -> &'static str {
+        match self {
+            Kind::Application => "applications",
+            Kind::Trunk => "trunks",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Kind::Application => "Applications",
+            Kind::Trunk => "Trunks",
+        }
+    }
+
+    fn one(self) -> &'static str {
+        match self {
+            Kind::Application => "application",
+            Kind::Trunk => "trunk",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Kind::Application => "An application is where calls go: a number that routes to none hangs up at once.",
+            Kind::Trunk => "A trunk is what calls to a number arrive on.",
+        }
+    }
+
+    /// The kind whose page an address names.
+    fn of(request: &Request<Body>) -> Kind {
+        if request.uri().path().split('/').nth(4) == Some("trunks") { Kind::Trunk } else { Kind::Application }
+    }
+
+    fn line(self, id: &str) -> String {
+        format!("{}:{}", self.one(), quoted(id))
+    }
+
+    fn filter(self, id: &str) -> Filter {
+        match self {
+            Kind::Application => Filter { application: Some(id.into()), ..Filter::default() },
+            Kind::Trunk => Filter { trunk: Some(id.into()), ..Filter::default() },
+        }
+    }
+
+    fn all(self, snapshot: &Snapshot) -> Vec<One> {
+        match self {
+            Kind::Application => snapshot
+                .applications
+                .iter()
+                .map(|one| One {
+                    id: one.id.to_string(),
+                    name: one.name.clone(),
+                    owner: one.account.clone(),
+                    created_at: one.created_at,
+                    archived_at: one.archived_at,
+                })
+                .collect(),
+            Kind::Trunk => snapshot
+                .trunks
+                .iter()
+                .map(|one| One {
+                    id: one.id.to_string(),
+                    name: one.name.clone(),
+                    owner: one.account.clone(),
+                    created_at: one.created_at,
+                    archived_at: one.archived_at,
+                })
+                .collect(),
+        }
+    }
+
+    fn find(self, snapshot: &Snapshot, id: &str) -> Option<One> {
+        // Few are asked for one by one, so going through all of them will do.
+        self.all(snapshot).into_iter().find(|one| one.id == id)
+    }
+
+    fn new(
+        self,
+        service: &Service,
+        key: crate::domain::PartnerKey,
+        id: &str,
+        name: &Arc<str>,
+        owner: Option<&AccountId>,
+    ) -> Result<Outcome, ServiceError> {
+        match self {
+            Kind::Application => service.application_new(key, &ApplicationId::stored(id), name, owner),
+            Kind::Trunk => service.trunk_new(key, &TrunkId::stored(id), name, owner),
+        }
+    }
+
+    fn edit(
+        self,
+        service: &Service,
+        key: crate::domain::PartnerKey,
+        id: &str,
+        changes: &Changes,
+    ) -> Result<Outcome, ServiceError> {
+        match self {
+            Kind::Application => service.application_edit(key, &ApplicationId::stored(id), changes),
+            Kind::Trunk => service.trunk_edit(key, &TrunkId::stored(id), changes),
+        }
+    }
+}
+
+/// An application or a trunk.
+struct One {
+    id: String,
+    name: Arc<str>,
+    owner: Option<AccountId>,
+    created_at: Time,
+    archived_at: Option<Time>,
+}
+
+/// The customer that something is for, by name and address.
+struct Owner {
+    name: String,
+    path: String,
+}
+
+impl Owner {
+    fn of(visit: &Visit, id: &AccountId) -> Owner {
+        let known = visit.snapshot.accounts.get(id.as_str());
+        Owner { name: known.map_or_else(|| id.to_string(), |one| one.name.to_string()), path: segment(id.as_str()) }
+    }
+}
+
+struct Row {
+    id: String,
+    path: String,
+    name: String,
+    owner: Option<Owner>,
+    numbers: String,
+    query: String,
+}
+
+#[derive(Template)]
+#[template(path = "routes.html")]
+struct List<'a> {
+    frame: Frame,
+    kind: Kind,
+    q: &'a str,
+    query: String,
+    archived: bool,
+    live_count: String,
+    archived_count: String,
+    none: bool,
+    found: String,
+    rows: Vec<Row>,
+    page: usize,
+    pages: usize,
+}
+
+/// GET /console/p/{partner}/applications
+pub async fn applications(console: State<Arc<Console>>, partner: Path<String>, request: Request<Body>) -> Answer {
+    list(Kind::Application, console, partner, request).await
+}
+
+/// GET /console/p/{partner}/trunks
+pub async fn trunks(console: State<Arc<Console>>, partner: Path<String>, request: Request<Body>) -> Answer {
+    list(Kind::Trunk, console, partner, request).await
+}
+
+async fn list(
+    kind: Kind,
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let asked = Asked::read(&request);
+    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let frame = visit.frame(kind.title(), kind.path()).with(notice);
+    let all = kind.all(&visit.snapshot);
+    let archived = all.iter().filter(|one| one.archived_at.is_some()).count();
+    let live = all.len() - archived;
+    let mut found: Vec<One> = all
+        .into_iter()
+        .filter(|one| one.archived_at.is_some() == asked.archived && asked.finds(&one.id, &one.name))
+        .collect();
+    let total = found.len() as u64;
+    let pages = asked.page(&mut found, |one| (one.name.to_lowercase(), one.id.clone()));
+    let (snapshot, now) = (visit.snapshot.clone(), visit.clock.now);
+    // A trunk's numbers are counted by looking over the inventory.
+    let counted = blocking(move || {
+        let none = Window::Page { skip: 0, rows: 0 };
+        let count = |one: One| {
+            let numbers = snapshot.select(&kind.filter(&one.id), Order::default(), none, now).total;
+            (one, numbers)
+        };
+        found.into_iter().map(count).collect::<Vec<_>>()
+    })
+    .await?;
+    let rows = counted.into_iter().map(|(one, numbers)| Row {
+        path: segment(&one.id),
+        query: query_value(&kind.line(&one.id)),
+        id: one.id,
+        name: one.name.to_string(),
+        owner: one.owner.map(|owner| Owner::of(&visit, &owner)),
+        numbers: show::thousands(numbers),
+    });
+    html(&List {
+        kind,
+        q: &asked.q,
+        query: query_value(&asked.q),
+        archived: asked.archived,
+        live_count: show::thousands(live as u64),
+        archived_count: if archived > 0 { show::thousands(archived as u64) } else { String::new() },
+        none: live + archived == 0,
+        found: show::count(total, kind.one(), kind.path()),
+        rows: rows.collect(),
+        page: asked.page.min(pages),
+        pages,
+        frame,
+    })
+}
+
+#[derive(Template)]
+#[template(path = "route_new.html")]
+struct New<'a> {
+    frame: Frame,
+    kind: Kind,
+    form: &'a Form,
+    choices: String,
+}
+
+/// GET /console/p/{partner}/applications/new, and of trunks
+pub async fn new_form(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    visit.need(Needs::Manager)?;
+    new_page(&visit, Kind::of(&request), &Form::default(), None, StatusCode::OK)
+}
+
+/// POST /console/p/{partner}/applications/new, and of trunks
+pub async fn create(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    let kind = Kind::of(&request);
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
+    let (id, name, owner) = match read(&form) {
+        Ok(read) => read,
+        Err(error) => return new_page(&visit, kind, &form, Some(error), StatusCode::UNPROCESSABLE_ENTITY),
+    };
+    let to = format!("{}/{}/{}", visit.base, kind.path(), segment(&id));
+    let what = format!("{}.create", kind.one());
+    let made = visit.act(what, move |service, key| kind.new(service, key, &id, &name, owner.as_ref())).await;
+    match made {
+        Ok(Outcome::Done { version, .. }) => done(&to, version),
+        Ok(Outcome::Again(_)) => done(&to, None),
+        Err(error) => {
+            let error = match error {
+                ServiceError::Invalid(errors) => verbs::told(&errors),
+                ServiceError::Exists { what, id } => format!("id: there is already a {what} {id}"),
+                other => mendable(other)?,
+            };
+            new_page(&visit, kind, &form, Some(error), StatusCode::CONFLICT)
+        }
+    }
+}
+
+/// Id, name, and the customer that it is for.
+fn read(form: &Form) -> Result<(String, Arc<str>, Option<AccountId>), String> {
+    // Application and trunk ids have the rules of all ids.
+    let id = form.get("id").parse::<ApplicationId>().map_err(|error| format!("id: {error}"))?;
+    let name = if form.get("name").is_empty() { form.get("id") } else { form.get("name") };
+    let name = entity::name(name)
+        .ok_or_else(|| format!("name: must be 1 to {} characters on one line", entity::NAME_CHARS_MAX))?;
+    let owner = form.given("account_auth_id").map(str::parse::<AccountId>).transpose();
+    Ok((id.to_string(), name, owner.map_err(|error| format!("customer: {error}"))?))
+}
+
+fn new_page(visit: &Visit, kind: Kind, form: &Form, error: Option<String>, status: StatusCode) -> Answer {
+    let mut frame = visit.frame(&format!("New {}", kind.one()), kind.path());
+    frame.error = error;
+    let choices = Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))?;
+    html_as(status, &New { frame, kind, form, choices })
+}
+
+#[derive(Template)]
+#[template(path = "route.html")]
+struct Route {
+    frame: Frame,
+    kind: Kind,
+    id: String,
+    path: String,
+    name: String,
+    owner: Option<Owner>,
+    created: String,
+    archived: Option<String>,
+    numbers: u64,
+    numbers_text: String,
+    query: String,
+    rows: String,
+    open: &'static str,
+}
+
+/// GET /console/p/{partner}/applications/{id}
+pub async fn application(console: State<Arc<Console>>, path: Path<(String, String)>, request: Request<Body>) -> Answer {
+    page(Kind::Application, console, path, request).await
+}
+
+/// GET /console/p/{partner}/trunks/{id}
+pub async fn trunk(console: State<Arc<Console>>, path: Path<(String, String)>, request: Request<Body>) -> Answer {
+    page(Kind::Trunk, console, path, request).await
+}
+
+async fn page(
+    kind: Kind,
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let frame = visit.frame("", kind.path()).with(notice);
+    route(&visit, kind, &id, frame, "", StatusCode::OK)
+}
+
+fn route(visit: &Visit, kind: Kind, id: &str, mut frame: Frame, open: &'static str, status: StatusCode) -> Answer {
+    let snapshot = visit.console.app.replica.snapshot(visit.snapshot.key).unwrap_or_else(|| visit.snapshot.clone());
+    let one = kind.find(&snapshot, id).ok_or(Trouble::NotFound)?;
+    let window = Window::Page { skip: 0, rows: NUMBERS_MAX };
+    let found = snapshot.select(&kind.filter(id), Order::default(), window, visit.clock.now);
+    let mut writer = numbers::Writer::new(visit, false);
+    found.rows.iter().for_each(|row| writer.row(*row));
+    let rows = writer.out;
+    frame.title = one.name.to_string();
+    let page = Route {
+        frame,
+        kind,
+        path: segment(id),
+        name: one.name.to_string(),
+        owner: one.owner.as_ref().map(|owner| Owner::of(visit, owner)),
+        created: visit.clock.day(one.created_at),
+        archived: one.archived_at.map(|at| visit.clock.day(at)),
+        numbers: found.total,
+        numbers_text: show::count(found.total, "number", "numbers"),
+        query: query_value(&kind.line(id)),
+        rows,
+        open,
+        id: one.id,
+    };
+    html_as(status, &page)
+}
+
+/// POST /console/p/{partner}/applications/{id}/{verb}, and of trunks: rename,
+/// archive or restore.
+pub async fn act(
+    State(console): State<Arc<Console>>,
+    Path((partner, id, verb)): Path<(String, String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let kind = Kind::of(&request);
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
+    kind.find(&visit.snapshot, &id).ok_or(Trouble::NotFound)?;
+    let changes = match &*verb {
+        "rename" => entity::name(form.get("name")).map(|name| Changes { name: Some(name), archived: None }),
+        "archive" => Some(Changes { name: None, archived: Some(true) }),
+        "restore" => Some(Changes { name: None, archived: Some(false) }),
+        _ => return Err(Trouble::NotFound),
+    };
+    let to = format!("{}/{}/{}", visit.base, kind.path(), segment(&id));
+    let Some(changes) = changes else {
+        let error = format!("name: must be 1 to {} characters on one line", entity::NAME_CHARS_MAX);
+        let frame = visit.frame("", kind.path()).failed(error);
+        return route(&visit, kind, &id, frame, "rename", StatusCode::UNPROCESSABLE_ENTITY);
+    };
+    let (asked, what) = (id.clone(), format!("{}.{verb}", kind.one()));
+    match visit.act(what, move |service, key| kind.edit(service, key, &asked, &changes)).await {
+        Ok(Outcome::Done { version, .. }) => done(&to, version),
+        Ok(Outcome::Again(_)) => done(&to, None),
+        Err(error) => {
+            let frame = visit.frame("", kind.path()).failed(mendable(error)?);
+            route(&visit, kind, &id, frame, "", StatusCode::CONFLICT)
+        }
+    }
+}
