@@ -108,6 +108,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/numbers/new", form(get(stock::form).post(stock::add)))
         .route("/console/p/{partner}/numbers/bulk", get(bulk::back).post(bulk::form))
         .route("/console/p/{partner}/numbers/bulk/preview", get(bulk::back).post(bulk::preview))
+        .route("/console/p/{partner}/numbers/views/{verb}", post(numbers::views))
         .route("/console/p/{partner}/numbers/export", get(export::csv))
         .route("/console/p/{partner}/numbers/{number}", get(number::page))
         .route("/console/p/{partner}/numbers/{number}/{verb}", post(number::act))

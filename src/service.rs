@@ -27,6 +27,7 @@ pub mod token;
 pub mod undo;
 pub mod verify;
 pub mod webhooks;
+pub mod views;
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ use super::page::{Answer, Frame, Trouble, done, html, html_as, mendable};
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, numbers, show};
-use crate::checks::Options;
+use crate::checks::{Check, Options};
 use crate::domain::action::Assignment;
 use crate::domain::{Account, AccountId, Action, Currency, E164, Money, State as Stored, entity};
 use crate::inventory::{Counts, Filter, Order, Pattern, Window};
@@ -36,9 +36,9 @@ use crate::service::{Outcome, ServiceError, token};
 pub const ROWS: usize = 100;
 /// How many free numbers a form offers.
 const OFFERED_MAX: usize = 50;
-/// How many numbers, and how many findings, a customer's page shows.
+/// How many numbers a customer's page shows, and how many of each finding.
 const NUMBERS_MAX: usize = 50;
-const FINDINGS_MAX: usize = 20;
+const FINDINGS_MAX: usize = 6;
 
 struct Row {
     id: String,
@@ -379,14 +379,33 @@ fn new_page(visit: &Visit, form: &Form, error: Option<String>, status: StatusCod
     html_as(status, &page)
 }
 
+/// What a check finds, said once for all that it is about.
 struct Finding {
     severity: &'static str,
+    id: &'static str,
     name: String,
     meaning: &'static str,
     action: &'static str,
-    /// The number that it is about, as it is written and in the address.
-    number: Option<(String, String)>,
-    since: String,
+    /// The first of its numbers, as they are written and in the address.
+    numbers: Vec<(String, String)>,
+    /// How many more there are; empty if none.
+    more: String,
+}
+
+impl Finding {
+    fn of(visit: &Visit, check: Check, numbers: &[E164]) -> Finding {
+        let named = numbers.iter().take(FINDINGS_MAX);
+        let more = numbers.len().saturating_sub(FINDINGS_MAX) as u64;
+        Finding {
+            severity: check.severity().as_str(),
+            id: check.as_str(),
+            name: check_name(check),
+            meaning: check.meaning(),
+            action: check.action(),
+            numbers: named.map(|one| (visit.console.spaces.readable(*one), one.to_string())).collect(),
+            more: if more > 0 { show::thousands(more) } else { String::new() },
+        }
+    }
 }
 
 #[derive(Template)]
@@ -406,7 +425,6 @@ struct Customer {
     releases_text: String,
     amounts: Vec<String>,
     findings: Vec<Finding>,
-    more_findings: String,
     query: String,
     numbers: u64,
     numbers_text: String,
@@ -456,18 +474,10 @@ async fn customer(
     let mut writer = numbers::Writer::new(&visit, false);
     held.rows.iter().for_each(|row| writer.row(*row));
     let rows = writer.out;
-    let shown = found.iter().take(FINDINGS_MAX).map(|seen| {
-        let (check, number) = (seen.finding.check, seen.finding.number);
-        Finding {
-            severity: check.severity().as_str(),
-            name: check_name(check),
-            meaning: check.meaning(),
-            action: check.action(),
-            number: number.map(|number| (visit.console.spaces.readable(number), number.to_string())),
-            since: seen.finding.since.map_or(String::new(), |since| visit.clock.day(since)),
-        }
-    });
-    let more = found.len().saturating_sub(FINDINGS_MAX);
+    let mut by_check: BTreeMap<Check, Vec<E164>> = BTreeMap::new();
+    for seen in &found {
+        by_check.entry(seen.finding.check).or_default().extend(seen.finding.number);
+    }
     frame.title = account.name.to_string();
     let (pick, told) = pick(&visit, form, true)?;
     frame.error = frame.error.take().or(told);
@@ -484,8 +494,7 @@ async fn customer(
         releases,
         releases_text: show::count(releases, "number", "numbers"),
         amounts: amounts(&rental),
-        findings: shown.collect(),
-        more_findings: if more > 0 { show::thousands(more as u64) } else { String::new() },
+        findings: by_check.iter().map(|(&check, numbers)| Finding::of(&visit, check, numbers)).collect(),
         query: query_value(&line_of(id)),
         numbers: held.total,
         numbers_text: show::count(held.total, "number", "numbers"),

@@ -12,13 +12,14 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::gate::{Visit, query_value, segment};
+use super::gate::{Needs, Visit, query_value, segment};
 use super::line::{self, Line, Problem, TERMS, Term};
 use super::overview::TABS;
-use super::page::{Answer, Frame, html_as};
+use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
 use super::{Console, show, verbs};
 use crate::domain::{State as Stored, Status, Time};
 use crate::inventory::{NumberRef, Order, SortKey, Window};
+use crate::service::ServiceError;
 use crate::wire::html::escape;
 
 /// How many rows a page has.
@@ -51,6 +52,8 @@ struct Numbers<'a> {
     frame: Frame,
     tabs: Vec<Tab>,
     views: Vec<View>,
+    /// Whether the line is one that no view has.
+    saves: bool,
     /// The filter line as it is typed, and as it stands in an address.
     q: &'a str,
     query: String,
@@ -86,8 +89,14 @@ pub async fn shown(visit: Visit, q: &str, page: u64, frame: Frame, status: Statu
     let now = visit.clock.now;
     let line = Line::read(q, now, &visit.clock.zone);
     let (kept, snapshot) = (visit.console.clone(), visit.snapshot.clone());
-    // A whole inventory is looked over where nothing is kept of it.
-    let tally = super::sign_in::blocking(move || kept.tally(&snapshot, now)).await?;
+    // A whole inventory is looked over where nothing is kept of it. Views are
+    // a convenience: without the database, the page is shown without them.
+    let look = move || (kept.tally(&snapshot, now), kept.app.service.views(snapshot.key).unwrap_or_default());
+    let (tally, views) = super::sign_in::blocking(look).await?;
+    let views: Vec<View> = views
+        .into_iter()
+        .map(|view| View { query: query_value(&view.line), current: view.line == q, name: view.name })
+        .collect();
     let tabs = TABS.iter().zip(tally.tabs).map(|(&(name, text), count)| Tab {
         name,
         count: show::thousands(count),
@@ -97,7 +106,11 @@ pub async fn shown(visit: Visit, q: &str, page: u64, frame: Frame, status: Statu
     let mut shown = Numbers {
         frame,
         tabs: tabs.collect(),
-        views: Vec::new(),
+        saves: !q.is_empty()
+            && line.problems.is_empty()
+            && !views.iter().any(|view| view.current)
+            && !TABS.iter().any(|(_, text)| *text == q),
+        views,
         query: query_value(q),
         q,
         terms: TERMS,
@@ -125,6 +138,31 @@ pub async fn shown(visit: Visit, q: &str, page: u64, frame: Frame, status: Statu
     }
     shown.rows = writer.out;
     html_as(status, &shown)
+}
+
+/// POST /console/p/{partner}/numbers/views/{verb}: save, or remove.
+pub async fn views(
+    State(console): State<Arc<Console>>,
+    Path((partner, verb)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
+    let (name, line) = (form.get("name").to_owned(), form.get("q").to_owned());
+    let done = match &*verb {
+        "save" if Line::read(&line, visit.clock.now, &visit.clock.zone).problems.is_empty() => {
+            visit.act("view.save", move |service, key| service.view_save(key, &name, &line)).await
+        }
+        "save" => Err(ServiceError::Refused("a part of the filter is not understood, so it cannot be saved".into())),
+        "remove" => visit.act("view.remove", move |service, key| service.view_remove(key, &name)).await,
+        _ => return Err(Trouble::NotFound),
+    };
+    match done {
+        Ok(()) => redirect(&format!("{}/numbers?q={}", visit.base, query_value(form.get("q")))),
+        Err(error) => {
+            let frame = visit.frame("Numbers", "numbers").failed(mendable(error)?);
+            shown(visit, form.get("q"), 1, frame, StatusCode::UNPROCESSABLE_ENTITY).await
+        }
+    }
 }
 
 fn heads(q: &str, order: Order) -> Vec<Head> {

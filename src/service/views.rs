@@ -1,0 +1,79 @@
+//! Views that a partner's people have saved: filter lines by name, shared by
+//! all of them.
+//!
+//! Kept beside the log as one document, because a view changes nothing that
+//! anybody bills or routes by. Deliberately absent: what a line means.
+
+use super::{Service, ServiceError, corrupt};
+use crate::domain::{PartnerKey, Time, Verb};
+use crate::store::{Document, Target};
+
+/// The most views of a partner.
+pub const VIEWS_MAX: usize = 20;
+/// The most characters of a view's name.
+pub const NAME_CHARS_MAX: usize = 40;
+
+const KIND: &str = "view";
+const ID: &str = "all";
+
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct View {
+    pub name: String,
+    pub line: String,
+    /// Who saved it, as the log would name them.
+    pub by: String,
+    pub at: Time,
+}
+
+fn read(document: Option<Document>) -> Result<Vec<View>, ServiceError> {
+    let Some(document) = document else { return Ok(Vec::new()) };
+    serde_json::from_str(&document.body).map_err(|error| corrupt(format!("views: {error}")))
+}
+
+impl Service {
+    /// A partner's views, by name.
+    pub fn views(&self, key: PartnerKey) -> Result<Vec<View>, ServiceError> {
+        read(self.store.document(key, KIND, ID)?)
+    }
+
+    /// Saves a view, in the place of another of its name.
+    pub fn view_save(&self, key: PartnerKey, name: &str, line: &str) -> Result<(), ServiceError> {
+        let fits = !name.is_empty() && name.chars().count() <= NAME_CHARS_MAX && !name.chars().any(char::is_control);
+        if !fits {
+            return Err(ServiceError::Refused(format!("a view's name has 1 to {NAME_CHARS_MAX} characters")));
+        }
+        let new = |at| View { name: name.to_owned(), line: line.to_owned(), by: self.actor.to_string(), at };
+        self.edit_views(key, |views, at| {
+            views.retain(|view| view.name != name);
+            if views.len() >= VIEWS_MAX {
+                return Err(ServiceError::Refused(format!("there are {VIEWS_MAX} views already; remove one first")));
+            }
+            views.push(new(at));
+            views.sort_by_cached_key(|view| view.name.to_lowercase());
+            Ok(())
+        })
+    }
+
+    /// Removes a view. One that is not there is removed already.
+    pub fn view_remove(&self, key: PartnerKey, name: &str) -> Result<(), ServiceError> {
+        self.edit_views(key, |views, _| {
+            views.retain(|view| view.name != name);
+            Ok(())
+        })
+    }
+
+    fn edit_views(
+        &self,
+        key: PartnerKey,
+        edit: impl Fn(&mut Vec<View>, Time) -> Result<(), ServiceError> + Sync,
+    ) -> Result<(), ServiceError> {
+        // The entry is for the log, which has nothing of this.
+        self.write(Target::Partner(key), Verb::Undo, |transaction| {
+            let mut views = read(transaction.document(KIND, ID)?)?;
+            edit(&mut views, transaction.at())?;
+            let body = serde_json::to_string(&views).map_err(|error| corrupt(format!("views: {error}")))?;
+            Ok(transaction.put_document(KIND, &Document { id: ID.to_owned(), due: None, body })?)
+        })
+        .map(drop)
+    }
+}
