@@ -244,7 +244,7 @@ fn pick(visit: &Visit, form: &Form, must: bool) -> Result<(String, Option<String
     };
     let (offered, _) = free(visit, None, "");
     let (matches, total) = match &part {
-        Some(pattern) => free(visit, Some(pattern.clone()), form.get("pick")),
+        Some(pattern) => free(visit, Some(*pattern), form.get("pick")),
         None => (Vec::new(), 0),
     };
     let typed = form.get("number");
@@ -262,8 +262,7 @@ fn pick(visit: &Visit, form: &Form, must: bool) -> Result<(String, Option<String
 
 /// The fields of an assignment but for whose and which number.
 fn route_fields(form: &Form) -> Result<String, Trouble> {
-    let fields = VerbFields { verb: "first", ..VerbFields::typed("first", form, false) };
-    fields.render().map_err(|error| Trouble::Internal(error.to_string()))
+    VerbFields::typed("first", form, false).render().map_err(|error| Trouble::Internal(error.to_string()))
 }
 
 fn choices(visit: &Visit) -> Result<String, Trouble> {

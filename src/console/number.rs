@@ -232,7 +232,6 @@ fn fields(visit: &Visit, verb: &str, row: NumberRef<'_>) -> String {
             row.snapshot().select(&filter, Order::default(), window, visit.clock.now).total == 1
         });
     let fields = VerbFields {
-        prefix: verb,
         verb,
         account: row.reserved_for().map_or(String::new(), |account| account.auth_id.to_string()),
         application: row.application().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),

@@ -111,7 +111,7 @@ impl Kind {
         self.all(snapshot).into_iter().find(|one| one.id == id)
     }
 
-    fn new(
+    fn create(
         self,
         service: &Service,
         key: crate::domain::PartnerKey,
@@ -285,7 +285,7 @@ pub async fn create(
     };
     let to = format!("{}/{}/{}", visit.base, kind.path(), segment(&id));
     let what = format!("{}.create", kind.one());
-    let made = visit.act(what, move |service, key| kind.new(service, key, &id, &name, owner.as_ref())).await;
+    let made = visit.act(what, move |service, key| kind.create(service, key, &id, &name, owner.as_ref())).await;
     match made {
         Ok(Outcome::Done { version, .. }) => done(&to, version),
         Ok(Outcome::Again(_)) => done(&to, None),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::gate::{Form, Visit};
 use super::show::Clock;
 use crate::domain::action::{self, Action, Assignment};
+use crate::domain::field::code;
 use crate::domain::{FieldError, State, Time, Verb};
 use crate::http::body::Fields;
 use crate::http::manage;
@@ -75,11 +76,18 @@ pub fn read_sent(name: &str, form: &Form, clock: &Clock) -> Result<(Action, Stri
     let mut errors = Vec::new();
     let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
     for field in ["account_auth_id", "application_id", "trunk_id", "currency"] {
+        let cleared = form.has(&format!("clear_{field}"));
         match form.given(field) {
+            Some(value) if cleared => {
+                errors.push(FieldError::new(field, code::CONFLICT, "cannot be cleared and set; do one of them", value));
+            }
             // A name is offered with its id in front.
             Some(value) => drop(put(field, value.split_whitespace().next().unwrap_or_default().into())),
-            // An empty route clears; elsewhere, empty is nothing said.
-            None if name == "route" && form.has(field) => drop(put(field, Value::Null)),
+            // An empty route clears, unless the form says that it leaves what
+            // is there; elsewhere, empty is nothing said.
+            None if name == "route" && form.has(field) && (cleared || !form.has("leave")) => {
+                drop(put(field, Value::Null));
+            }
             None => {}
         }
     }
@@ -141,7 +149,8 @@ pub fn told(errors: &[FieldError]) -> String {
         "expires_at" | "until" => "last day".to_owned(),
         field => field.replace('_', " "),
     };
-    let lines: Vec<String> = errors.iter().map(|error| format!("{}: {}", name(error), error.message)).collect();
+    let said = |message: &str| message.replace("application_id", "application").replace("trunk_id", "trunk");
+    let lines: Vec<String> = errors.iter().map(|error| format!("{}: {}", name(error), said(&error.message))).collect();
     if lines.is_empty() { "the form could not be read; load the page again".to_owned() } else { lines.join("; ") }
 }
 
@@ -189,8 +198,6 @@ impl Choices {
 #[derive(Template, Default)]
 #[template(path = "verb.html")]
 pub struct VerbFields<'a> {
-    /// Apart from other forms on the page.
-    pub prefix: &'a str,
     /// Or `first`: an assignment to a customer who is known.
     pub verb: &'a str,
     pub account: String,
@@ -202,6 +209,8 @@ pub struct VerbFields<'a> {
     pub until: String,
     pub add: String,
     pub remove: String,
+    pub clear_application: bool,
+    pub clear_trunk: bool,
     /// Whether an account's last active number is about to be taken.
     pub last: bool,
     /// Whether the verb may be about many numbers.
@@ -213,7 +222,6 @@ impl<'a> VerbFields<'a> {
     pub fn typed(verb: &'a str, form: &Form, many: bool) -> VerbFields<'a> {
         let get = |name| form.get(name).to_owned();
         VerbFields {
-            prefix: verb,
             verb,
             account: get("account_auth_id"),
             application: get("application_id"),
@@ -224,8 +232,36 @@ impl<'a> VerbFields<'a> {
             until: get("until"),
             add: get("add"),
             remove: get("remove"),
+            clear_application: form.has("clear_application_id"),
+            clear_trunk: form.has("clear_trunk_id"),
             last: false,
             many,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ApplicationId;
+
+    #[test]
+    fn an_empty_route_clears_one_number_and_leaves_many() {
+        let clock = Clock::new(Time::now(), "UTC");
+        let route = |fields: &[(&str, &str)]| {
+            let form = fields.iter().fold(Form::default(), |form, (name, value)| form.with(name, value));
+            read("route", &form, &clock).map_err(|errors| told(&errors))
+        };
+        let app = |text: &str| Some(Some(text.parse::<ApplicationId>().expect("an id")));
+        let one = route(&[("application_id", "app_1"), ("trunk_id", "")]);
+        assert_eq!(one, Ok(Action::Route { application: app("app_1"), trunk: Some(None) }));
+        let many = [("application_id", "app_1"), ("trunk_id", ""), ("leave", "1")];
+        assert_eq!(route(&many), Ok(Action::Route { application: app("app_1"), trunk: None }));
+        let cleared = [&many[..], &[("clear_trunk_id", "1")]].concat();
+        assert_eq!(route(&cleared), Ok(Action::Route { application: app("app_1"), trunk: Some(None) }));
+        let both = [&many[..], &[("clear_application_id", "1")]].concat();
+        assert!(route(&both).expect_err("refused").contains("cleared and set"));
+        let nothing = [("application_id", ""), ("trunk_id", ""), ("leave", "1")];
+        assert_eq!(route(&nothing), Err("application: or trunk is needed".to_owned()));
     }
 }

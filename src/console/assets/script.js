@@ -177,6 +177,8 @@ function begin() {
   at = -1;
   count();
   clearTimeout(again);
+  const tab = $("nav.tabs [aria-current]");
+  if (tab) tab.closest("ul").scrollLeft = tab.offsetLeft - tab.closest("ul").offsetLeft - 16;
   const live = $("[data-refresh]");
   if (live) again = setTimeout(() => swap(location.href), Number(live.dataset.refresh) || 1000);
 }
