@@ -132,9 +132,9 @@ impl Service {
                     };
                     desk.act(number, &record, &action)?;
                 }
-                if releases.is_some_and(|releases| releases != released) {
+                if let Some(told) = releases.filter(|&told| told != released) {
                     let why =
-                        format!("it has {released} numbers now, so nothing was done; look again, and archive it then");
+                        format!("its numbers are no longer {told}, it has {released} now; nothing was done, so look again and archive it then");
                     return Err(ServiceError::Refused(why));
                 }
                 desk.flush()?;

@@ -17,6 +17,7 @@ mod checks;
 mod cli;
 mod client;
 mod console_export;
+mod console_verbs;
 mod costs;
 mod crash;
 mod dialect;
