@@ -10,8 +10,11 @@
 mod bulk;
 mod customers;
 mod export;
+mod changes;
+mod download;
 mod gate;
 mod keys;
+mod jobs;
 pub mod line;
 mod me;
 mod number;
@@ -124,6 +127,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/trunks/new", form(get(routes::new_form).post(routes::create)))
         .route("/console/p/{partner}/trunks/{id}", get(routes::trunk))
         .route("/console/p/{partner}/trunks/{id}/{verb}", post(routes::act))
+        .route("/console/p/{partner}/jobs", get(jobs::list))
+        .route("/console/p/{partner}/jobs/{id}", get(jobs::page))
+        .route("/console/p/{partner}/jobs/{id}/rows.csv", get(jobs::rows_csv))
+        .route("/console/p/{partner}/jobs/{id}/{step}", post(jobs::step))
+        .route("/console/p/{partner}/changes", get(changes::list))
+        .route("/console/p/{partner}/changes/{version}", get(changes::page))
+        .route("/console/p/{partner}/changes/{version}/undo", post(changes::undo))
         .route(
             "/console/style.css",
             get(async || asset(include_str!("console/assets/style.css"), "text/css; charset=utf-8")),

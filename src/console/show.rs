@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
-use crate::domain::{E164, Money, Time};
+use crate::domain::{Currency, E164, Money, Time};
 use crate::wire::html::escape;
 
 pub use crate::wire::html::thousands;
@@ -74,6 +74,22 @@ impl Clock {
         html
     }
 
+    /// Text with the times in it as the reader's clock has them.
+    pub fn told(&self, text: &str) -> String {
+        let mut html = String::with_capacity(text.len() + 90);
+        for word in text.split_inclusive(' ') {
+            let bare = word.trim_end_matches([' ', ',', ';', ':', '.', ')']);
+            match bare.parse::<Time>() {
+                Ok(time) if bare.ends_with('Z') => {
+                    html.push_str(&self.time(time));
+                    html.push_str(&word[bare.len()..]);
+                }
+                Ok(_) | Err(_) => html.push_str(&escape(word)),
+            }
+        }
+        html
+    }
+
     /// `in 5 days`, `3 hours ago`.
     pub fn distance(&self, time: Time) -> String {
         let seconds = time.seconds() - self.now.seconds();
@@ -121,6 +137,17 @@ pub fn money(money: Money) -> String {
     let whole = whole.parse().map_or_else(|_| whole.to_owned(), thousands);
     let rest = rest.map_or(String::new(), |rest| format!(".{rest}"));
     format!("{sign}{whole}{rest} {}", money.currency.code())
+}
+
+/// `+500.00 INR` or `−500.00 INR`: what a month costs more or less, of each
+/// currency; empty if nothing.
+pub fn differences<'a>(costs: impl IntoIterator<Item = (&'a Currency, &'a i64)>) -> String {
+    let one = |(&currency, &minor): (&Currency, &i64)| {
+        // The one amount without an opposite is beyond any that can be stored.
+        let amount = money(Money { minor: minor.saturating_abs(), currency });
+        format!("{}{amount}", if minor < 0 { "−" } else { "+" })
+    };
+    costs.into_iter().filter(|(_, minor)| **minor != 0).map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Where the spaces of readable numbers are, by their first digits: numbers of
@@ -209,6 +236,7 @@ mod tests {
             clock.time(at),
             "<time datetime=\"2026-12-31T20:00:05Z\" title=\"2026-12-31 20:00:05 UTC\">1 Jan 2027 01:30</time>"
         );
+        assert_eq!(clock.told("<b> since 2026-12-31T20:00:05Z: no"), format!("&lt;b&gt; since {}: no", clock.time(at)));
         assert_eq!(clock.distance(at), "in 38 days");
         assert_eq!(clock.distance(now.plus(-7_200)), "2 hours ago");
         assert_eq!(Clock::new(now, "nowhere").day(now), Clock::new(now, "UTC").day(now));
@@ -219,6 +247,9 @@ mod tests {
         let money_of = |minor, currency: &str| money(Money { minor, currency: currency.parse().expect("one") });
         assert_eq!(money_of(123_456_789, "INR"), "1,234,567.89 INR");
         assert_eq!(money_of(-1_500, "JPY"), "−1,500 JPY");
+        let of = |code: &str, minor| (code.parse().expect("a currency"), minor);
+        let costs: std::collections::BTreeMap<Currency, i64> = [of("INR", 50_000), of("JPY", -7), of("USD", 0)].into();
+        assert_eq!(differences(&costs), "+500.00 INR, −7 JPY");
         assert_eq!((thousands(0), thousands(999), thousands(1_000)), ("0".into(), "999".into(), "1,000".into()));
         assert_eq!(count(1, "number", "numbers"), "1 number");
     }

@@ -109,7 +109,8 @@ impl Service {
     }
 }
 
-fn undoable(verb: Verb) -> bool {
+/// Whether a change of this kind can be undone at all.
+pub fn undoable(verb: Verb) -> bool {
     match verb {
         Verb::PartnerCreate
         | Verb::PartnerSuspend

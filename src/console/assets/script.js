@@ -12,7 +12,7 @@ let loading = null;
 async function swap(url, options = {}) {
   loading?.abort();
   loading = new AbortController();
-  document.documentElement.classList.add("busy");
+  if (!options.quiet) document.documentElement.classList.add("busy");
   try {
     const response = await fetch(url, { ...options, signal: loading.signal, headers: { Accept: "text/html" } });
     const text = await response.text();
@@ -24,6 +24,7 @@ async function swap(url, options = {}) {
     }
     const typed = document.activeElement?.id === "q" ? document.activeElement : null;
     const [value, at] = typed ? [typed.value, typed.selectionStart] : [null, 0];
+    const focused = document.activeElement?.id;
     const opened = $$("details[open]").map((one) => $("summary", one)?.textContent);
     $("main").replaceChildren(...main.childNodes);
     $$("details").forEach((one) => { one.open = one.open || opened.includes($("summary", one)?.textContent); });
@@ -33,13 +34,18 @@ async function swap(url, options = {}) {
       $("#q").value = value;
       $("#q").focus();
       $("#q").setSelectionRange(at, at);
+    } else if (options.quiet && focused) {
+      document.getElementById(focused)?.focus({ preventScroll: true });
     } else if (options.focus) {
       ($("#error") || $(".notice") || $("main")).focus?.();
     }
     begin();
     return response;
   } catch (error) {
-    if (error.name !== "AbortError") location.assign(url);
+    if (error.name === "AbortError") return false;
+    // A server that is being restarted is asked again.
+    if (options.quiet) again = setTimeout(refresh, 2000);
+    else location.assign(url);
     return false;
   } finally {
     document.documentElement.classList.remove("busy");
@@ -173,6 +179,7 @@ function say(text) {
 
 // What is going on is looked at again until it has ended.
 let again = 0;
+const refresh = () => swap(location.href, { quiet: true });
 function begin() {
   at = -1;
   count();
@@ -180,6 +187,6 @@ function begin() {
   const tab = $("nav.tabs [aria-current]");
   if (tab) tab.closest("ul").scrollLeft = tab.offsetLeft - tab.closest("ul").offsetLeft - 16;
   const live = $("[data-refresh]");
-  if (live) again = setTimeout(() => swap(location.href), Number(live.dataset.refresh) || 1000);
+  if (live) again = setTimeout(refresh, Number(live.dataset.refresh) || 1000);
 }
 begin();

@@ -1,0 +1,546 @@
+//! Jobs: bulk work as it is previewed, done, looked back at and undone.
+//!
+//! A running job's page loads itself again until it has ended, with a script
+//! or without.
+//! Deliberately absent: creating jobs out of numbers that somebody selected
+//! (the page of bulk verbs does), and what a job does (`service::jobs`).
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{Request, StatusCode};
+use serde_json::{Map, Value};
+
+use super::gate::{Needs, Visit, segment};
+use super::number::who;
+use super::page::{Answer, Frame, Trouble, html, html_as, mendable, redirect};
+use super::sign_in::blocking;
+use super::{Console, download, show, verbs};
+use crate::domain::action::Assignment;
+use crate::domain::{Action, Actor, ApplicationId, TrunkId};
+use crate::http::jobs::verb as verb_name;
+use crate::service::jobs::{Job, JobRow, JobState, RowResult, Tally, Task};
+use crate::service::{Outcome, ServiceError, Shown};
+use crate::wire::csv_text;
+use crate::wire::html::escape;
+
+/// How many jobs, and how many rows of one, a page has.
+const ROWS: u64 = 50;
+/// How many rows are read at a time for a download.
+const DOWNLOAD_ROWS: usize = 10_000;
+
+struct Listed {
+    id: String,
+    what: String,
+    mark: String,
+    by: String,
+    at: String,
+}
+
+#[derive(Template)]
+#[template(path = "jobs.html")]
+struct Jobs {
+    frame: Frame,
+    jobs: Vec<Listed>,
+    total: u64,
+    page: u64,
+    pages: u64,
+}
+
+/// How many rows ended in a way, and the address that shows them.
+struct Tab {
+    name: &'static str,
+    count: String,
+    result: &'static str,
+    current: bool,
+}
+
+struct Row {
+    number: String,
+    readable: String,
+    result: &'static str,
+    class: &'static str,
+    reason: String,
+    cost: String,
+    version: Option<u64>,
+}
+
+struct Progress {
+    done: u64,
+    total: u64,
+    text: String,
+}
+
+#[derive(Template)]
+#[template(path = "job.html")]
+struct JobPage {
+    frame: Frame,
+    id: String,
+    what: String,
+    mark: String,
+    /// What it is at, in a sentence.
+    stands: String,
+    facts: Vec<(&'static str, String)>,
+    progress: Option<Progress>,
+    /// Whether the page should be looked at again.
+    live: bool,
+    tabs: Vec<Tab>,
+    result: &'static str,
+    rows: Vec<Row>,
+    total: u64,
+    page: u64,
+    pages: u64,
+    /// What Run would do; nothing where it cannot be run.
+    run: Option<String>,
+    cancel: bool,
+    undo: bool,
+    failed: u64,
+}
+
+/// GET /console/p/{partner}/jobs
+pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let query = request.uri().query().unwrap_or_default();
+    let page = page_of(query);
+    let (service, key) = (console.app.service.clone(), visit.snapshot.key);
+    let (jobs, total) = blocking(move || service.jobs(key, (page - 1).saturating_mul(ROWS), ROWS as usize)).await??;
+    let listed = jobs.iter().map(|job| Listed {
+        id: job.id.clone(),
+        what: what(job),
+        mark: mark(job),
+        by: by(&visit, job),
+        at: visit.clock.time(job.created_at),
+    });
+    html(&Jobs {
+        frame: visit.frame("Jobs", "jobs").with(visit.notice(query)),
+        jobs: listed.collect(),
+        total,
+        page,
+        pages: total.div_ceil(ROWS),
+    })
+}
+
+/// GET /console/p/{partner}/jobs/{id}
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let query = request.uri().query().unwrap_or_default();
+    let notice = visit.notice(query);
+    let frame = visit.frame("", "jobs").with(notice);
+    show_job(&visit, id, query, frame, StatusCode::OK).await
+}
+
+/// POST /console/p/{partner}/jobs/{id}/{step}: run, cancel or undo.
+pub async fn step(
+    State(console): State<Arc<Console>>,
+    Path((partner, id, step)): Path<(String, String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, _) = Visit::post(&console, request, &partner, Needs::Manager).await?;
+    let job = id.clone();
+    let outcome = match step.as_str() {
+        "run" => visit.act("job.run", move |service, key| service.job_run(key, &job)).await,
+        "cancel" => visit.act("job.cancel", move |service, key| service.job_cancel(key, &job)).await,
+        // It says first what it would put back.
+        "undo" => visit.act("job.undo", move |service, key| service.job_undo(key, &job, true)).await,
+        _ => return Err(Trouble::NotFound),
+    };
+    match outcome {
+        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => redirect(&address(&visit, &job.id)),
+        Ok(Outcome::Done { .. } | Outcome::Again(_)) => redirect(&address(&visit, &id)),
+        Err(error @ ServiceError::Unknown { .. }) => Err(error.into()),
+        Err(ServiceError::Job { hint, .. }) => {
+            let frame = visit.frame("", "jobs").failed(format!("That cannot be done: {hint}."));
+            show_job(&visit, id, "", frame, StatusCode::CONFLICT).await
+        }
+        Err(error) => {
+            let frame = visit.frame("", "jobs").failed(mendable(error)?);
+            show_job(&visit, id, "", frame, StatusCode::CONFLICT).await
+        }
+    }
+}
+
+/// GET /console/p/{partner}/jobs/{id}/rows.csv
+pub async fn rows_csv(
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let wanted = result_of(request.uri().query().unwrap_or_default());
+    let (service, key) = (console.app.service.clone(), visit.snapshot.key);
+    let (found, job) = (service.clone(), id.clone());
+    // Before the answer begins, or nobody could say that it is not there.
+    blocking(move || found.job(key, &job)).await??;
+    let suffix = wanted.map_or(String::new(), |result| format!("-{result}"));
+    download::file(&format!("{id}{suffix}.csv"), "text/csv; charset=utf-8; header=present", move |out| {
+        out.write_all(b"number,result,reason,version\r\n")?;
+        let mut skip = 0;
+        loop {
+            // Whatever is wanted: the place of a row is known, that of a wanted one is not.
+            let read = service.job_rows(key, &id, None, skip, DOWNLOAD_ROWS);
+            let (rows, _) = read.map_err(|error| io::Error::other(error.to_string()))?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            skip += rows.len() as u64;
+            for row in rows.iter().filter(|row| wanted.is_none_or(|wanted| row.result == wanted)) {
+                out.write_all(&csv_row(row))?;
+            }
+        }
+    })
+}
+
+fn csv_row(row: &JobRow) -> Vec<u8> {
+    let mut line = format!("{},{},", row.number, row.result).into_bytes();
+    csv_text(&mut line, row.reason.as_deref().unwrap_or_default());
+    line.push(b',');
+    line.extend(row.version.map_or(String::new(), |version| version.to_string()).into_bytes());
+    line.extend(b"\r\n");
+    line
+}
+
+fn address(visit: &Visit, id: &str) -> String {
+    format!("{}/jobs/{}", visit.base, segment(id))
+}
+
+/// Which page a query asks for, from 1.
+pub fn page_of(query: &str) -> u64 {
+    let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "page");
+    found.and_then(|(_, value)| value.parse().ok()).unwrap_or(1).max(1)
+}
+
+fn result_of(query: &str) -> Option<RowResult> {
+    let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "result");
+    found.and_then(|(_, value)| RowResult::parse(&value))
+}
+
+async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, status: StatusCode) -> Answer {
+    let (wanted, page) = (result_of(query), page_of(query));
+    let (service, key) = (visit.console.app.service.clone(), visit.snapshot.key);
+    let looked = blocking(move || {
+        let job = service.job(key, &id)?;
+        let (rows, total) = service.job_rows(key, &id, wanted, (page - 1).saturating_mul(ROWS), ROWS as usize)?;
+        let trouble = service.job_trouble(&id);
+        Ok::<_, ServiceError>((job, rows, total, trouble))
+    });
+    let (job, rows, total, trouble) = looked.await??;
+    let live = job.state.open();
+    let done = job.tally.rows();
+    let what = what(&job);
+    frame.title = match job.state {
+        JobState::Running => format!("{} % · {what}", (done * 100).checked_div(job.total).unwrap_or(100)),
+        _ => what.clone(),
+    };
+    let previewed = job.state == JobState::Previewed;
+    let changes = job.preview.as_ref().filter(|_| previewed).map(|tally| tally.changed);
+    let shown = JobPage {
+        mark: mark(&job),
+        stands: stands(visit, &job, trouble.as_deref()),
+        facts: facts(visit, &job),
+        progress: live.then(|| Progress { done, total: job.total, text: progress(&job) }),
+        live,
+        tabs: tabs(&job, wanted),
+        result: wanted.map_or("", RowResult::as_str),
+        rows: rows.iter().map(|row| shown_row(visit, row)).collect(),
+        total,
+        page,
+        pages: total.div_ceil(ROWS),
+        run: changes.filter(|changed| *changed > 0).map(|changed| {
+            let title = verbs::find(verb_name(&job.task)).map_or("Undo", |verb| verb.title);
+            format!("{title}: change {}", show::count(changed, "number", "numbers"))
+        }),
+        cancel: previewed || live,
+        undo: matches!(job.state, JobState::Done | JobState::Cancelled | JobState::Failed) && job.tally.changed > 0,
+        failed: if previewed { 0 } else { job.tally.failed },
+        id: job.id,
+        what,
+        frame,
+    };
+    html_as(status, &shown)
+}
+
+/// `Assign 1,234 numbers`.
+fn what(job: &Job) -> String {
+    let numbers = show::count(job.total, "number", "numbers");
+    match &job.task {
+        Task::Undo(_) => format!("Undo for {numbers}"),
+        Task::Act(_) => {
+            let title = verbs::find(verb_name(&job.task)).map_or("Change", |verb| verb.title);
+            let joint = if matches!(verb_name(&job.task), "cost" | "unreserve") { " of" } else { "" };
+            format!("{title}{joint} {numbers}")
+        }
+    }
+}
+
+fn mark(job: &Job) -> String {
+    let (class, text) = match job.state {
+        JobState::Previewed => ("info", "waits for you"),
+        JobState::Queued => ("plain", "queued"),
+        JobState::Running => ("info", "running"),
+        JobState::Done if job.tally.failed > 0 => {
+            let failed = show::thousands(job.tally.failed);
+            return format!("<span class=\"mark warning\">done, {failed} failed</span>");
+        }
+        JobState::Done => ("good", "done"),
+        JobState::Cancelled => ("warning", "cancelled"),
+        JobState::Failed => ("critical", "stopped by a fault"),
+    };
+    format!("<span class=\"mark {class}\">{text}</span>")
+}
+
+fn by(visit: &Visit, job: &Job) -> String {
+    Actor::parse(&job.by).map_or_else(|| job.by.clone(), |actor| who(visit, &actor))
+}
+
+/// What a job is at, and what can be done about it.
+fn stands(visit: &Visit, job: &Job, trouble: Option<&str>) -> String {
+    let Tally { changed, unchanged, failed, .. } = &job.tally;
+    let (changed, unchanged, failed) =
+        (show::thousands(*changed), show::thousands(*unchanged), show::thousands(*failed));
+    let so_far = format!("{changed} changed, {unchanged} unchanged, {failed} failed");
+    match (job.state, &job.preview, trouble) {
+        (JobState::Previewed, Some(preview), _) if preview.changed == 0 => {
+            "Nothing has been changed, and nothing would be: below is why.".to_owned()
+        }
+        (JobState::Previewed, _, _) => {
+            "Nothing has been changed yet. This is what would happen; each number is decided anew when it runs."
+                .to_owned()
+        }
+        (JobState::Queued, _, None) => "It begins as soon as it is its turn.".to_owned(),
+        (JobState::Queued | JobState::Running, _, Some(trouble)) => {
+            format!("It waits for the database, and goes on by itself: {trouble}.")
+        }
+        (JobState::Running, _, None) => format!("So far {so_far}. You can leave this page; it goes on."),
+        (JobState::Done, _, _) => format!("{so_far}."),
+        (JobState::Cancelled, _, _) if job.tally.rows() == 0 => {
+            "It was cancelled before anything was changed.".to_owned()
+        }
+        (JobState::Cancelled, _, _) => {
+            let when = job.ended_at.map_or(String::new(), |at| format!(" {}", visit.clock.distance(at)));
+            format!("It was cancelled{when}. What was done until then stays done: {so_far}.")
+        }
+        (JobState::Failed, _, _) => {
+            let why = job.error.as_deref().unwrap_or("the log of the server says why");
+            format!("It could not go on: {why}. What was done until then stays done: {so_far}.")
+        }
+    }
+}
+
+fn progress(job: &Job) -> String {
+    let done = job.tally.rows();
+    let mut text = format!("{} of {}", show::thousands(done), show::count(job.total, "number", "numbers"));
+    if let Some(rate) = job.rate() {
+        let _ = write!(text, ", {} a second", show::thousands(rate.round() as u64));
+    }
+    if let Some(seconds) = job.seconds_left() {
+        let _ = write!(text, ", about {} left", show::span(seconds));
+    }
+    text
+}
+
+fn tabs(job: &Job, wanted: Option<RowResult>) -> Vec<Tab> {
+    let tab = |name, result: Option<RowResult>, count| Tab {
+        name,
+        count: show::thousands(count),
+        result: result.map_or("", RowResult::as_str),
+        current: wanted == result,
+    };
+    let all = tab("All", None, job.total);
+    match (&job.preview, job.state) {
+        (Some(preview), JobState::Previewed) => vec![
+            all,
+            tab("Would change", Some(RowResult::WouldChange), preview.changed),
+            tab("Unchanged", Some(RowResult::Unchanged), preview.unchanged),
+            tab("Would fail", Some(RowResult::WouldFail), preview.failed),
+        ],
+        _ => {
+            let Tally { changed, unchanged, failed, .. } = job.tally;
+            let pending = job.total.saturating_sub(job.tally.rows());
+            let mut tabs = vec![
+                all,
+                tab("Changed", Some(RowResult::Changed), changed),
+                tab("Unchanged", Some(RowResult::Unchanged), unchanged),
+                tab("Failed", Some(RowResult::Failed), failed),
+            ];
+            if pending > 0 {
+                tabs.push(tab("Not done", Some(RowResult::Pending), pending));
+            }
+            tabs
+        }
+    }
+}
+
+fn shown_row(visit: &Visit, row: &JobRow) -> Row {
+    let (class, result) = match row.result {
+        RowResult::Changed => ("good", "changed"),
+        RowResult::WouldChange => ("info", "would change"),
+        RowResult::Unchanged => ("plain", "unchanged"),
+        RowResult::Failed => ("critical", "failed"),
+        RowResult::WouldFail => ("critical", "would fail"),
+        RowResult::Pending => ("plain", "not done"),
+    };
+    Row {
+        number: row.number.to_string(),
+        readable: visit.console.spaces.readable(row.number),
+        result,
+        class,
+        reason: row.reason.as_deref().map_or(String::new(), |reason| told(visit, reason)),
+        cost: show::differences(&row.cost),
+        version: row.version,
+    }
+}
+
+/// A reason with its times and people as this reader knows them.
+pub fn told(visit: &Visit, reason: &str) -> String {
+    let mut text = String::new();
+    for word in reason.split_inclusive(' ') {
+        let bare = word.trim_end_matches([' ', ',', ';', '.']);
+        match Actor::parse(bare) {
+            Some(actor) => {
+                text.push_str(&who(visit, &actor));
+                text.push_str(&word[bare.len()..]);
+            }
+            None => text.push_str(word),
+        }
+    }
+    visit.clock.told(&text)
+}
+
+/// What is known of a job, as terms and HTML.
+fn facts(visit: &Visit, job: &Job) -> Vec<(&'static str, String)> {
+    let clock = &visit.clock;
+    let mut facts = Vec::new();
+    let (named, tally) = match &job.preview {
+        Some(preview) if job.state == JobState::Previewed => ("Would cost a month", preview),
+        _ => ("Costs a month", &job.tally),
+    };
+    let costs = show::differences(&tally.cost);
+    facts.push((named, if costs.is_empty() { "as before".to_owned() } else { escape(&costs) }));
+    match &job.task {
+        Task::Act(action) => parameters(visit, action, &mut facts),
+        Task::Undo(of) => {
+            let link = show::link(&address(visit, of), of);
+            facts.push(("Undoes", format!("what {link} did, where nobody has changed it since")));
+        }
+    }
+    if let Some(filter) = &job.filter {
+        facts.push(("About", format!("{}, as they were when it was made", filtered(filter))));
+    }
+    facts.push(("Made", format!("{} by {}", clock.time(job.created_at), escape(&by(visit, job)))));
+    if let Some(at) = job.started_at {
+        facts.push(("Begun", clock.time(at)));
+    }
+    if let Some(at) = job.ended_at {
+        facts.push(("Ended", clock.time(at)));
+    }
+    facts.push(("Id", format!("<code>{}</code>", escape(&job.id))));
+    facts
+}
+
+/// What a verb was given, in words.
+fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, String)>) {
+    let (clock, snapshot, base) = (&visit.clock, &visit.snapshot, &visit.base);
+    let entity = |kind: &str, id: &str, name: Option<&str>| {
+        let link = show::link(&format!("{base}/{kind}/{}", segment(id)), name.unwrap_or(id));
+        format!("{link} <small>{}</small>", escape(id))
+    };
+    let account = |id: &str| entity("customers", id, snapshot.accounts.get(id).map(|one| &*one.name));
+    let application = |id: &ApplicationId| {
+        entity("applications", id.as_str(), snapshot.applications.get(id.as_str()).map(|one| &*one.name))
+    };
+    let trunk = |id: &TrunkId| entity("trunks", id.as_str(), snapshot.trunks.get(id.as_str()).map(|one| &*one.name));
+    match action {
+        Action::Assign(Assignment { account: id, application: app, trunk: on, expires_at, cost }) => {
+            facts.push(("Customer", account(id.as_str())));
+            facts.extend(app.as_ref().map(|id| ("Application", application(id))));
+            facts.extend(on.as_ref().map(|id| ("Trunk", trunk(id))));
+            facts.push(("Ends", expires_at.map_or_else(|| "never".to_owned(), |at| clock.time(at))));
+            if let Some(price) = cost {
+                let amount = price.amount.as_deref().unwrap_or("what it costs now");
+                let currency = price.currency.map_or(String::new(), |currency| format!(" {}", currency.code()));
+                facts.push(("Monthly cost", escape(&format!("{amount}{currency}"))));
+            }
+        }
+        Action::Release { confirm_last } => {
+            let last = if *confirm_last { "is released too" } else { "is left with its customer" };
+            facts.push(("A customer's last active number", last.to_owned()));
+        }
+        Action::Route { application: app, trunk: on } => {
+            let none = || "none from then on".to_owned();
+            facts.extend(app.as_ref().map(|id| ("Application", id.as_ref().map_or_else(none, application))));
+            facts.extend(on.as_ref().map(|id| ("Trunk", id.as_ref().map_or_else(none, trunk))));
+        }
+        Action::Renew { expires_at } => {
+            facts.push(("Ends", expires_at.map_or_else(|| "never".to_owned(), |at| clock.time(at))));
+        }
+        Action::Reserve { account: id, until } => {
+            facts.push(("Customer", account(id.as_str())));
+            facts.push(("Until", clock.time(*until)));
+        }
+        Action::Tag { add, remove } => {
+            for (name, tags) in [("Tags to add", add), ("Tags to take away", remove)] {
+                let tags: Vec<&str> = tags.iter().collect();
+                if !tags.is_empty() {
+                    facts.push((name, escape(&tags.join(", "))));
+                }
+            }
+        }
+        Action::Cost(money) => facts.push(("Monthly cost", escape(&show::money(*money)))),
+        Action::Suspend | Action::Resume | Action::Unreserve | Action::Retire => {}
+    }
+}
+
+/// A filter as it was sent, in words.
+fn filtered(filter: &str) -> String {
+    let said: Map<String, Value> = serde_json::from_str(filter).unwrap_or_default();
+    if said.is_empty() {
+        return "all numbers".to_owned();
+    }
+    let one = |(name, value): (&String, &Value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("<code>{}: {}</code>", escape(name), escape(&value))
+    };
+    format!("numbers with {}", said.iter().map(one).collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_says_which_rows() {
+        assert_eq!((page_of(""), page_of("page=3"), page_of("page=0"), page_of("page=x")), (1, 3, 1, 1));
+        assert_eq!(result_of("page=2&result=would_fail"), Some(RowResult::WouldFail));
+        assert_eq!(result_of("result=nonsense"), None);
+    }
+
+    #[test]
+    fn filters_are_words_and_never_markup() {
+        assert_eq!(filtered("{}"), "all numbers");
+        assert_eq!(
+            filtered(r#"{"tag":"<b>","routed":false}"#),
+            "numbers with <code>tag: &lt;b&gt;</code> <code>routed: false</code>"
+        );
+    }
+
+    #[test]
+    fn a_row_is_a_line_of_csv() {
+        let row = JobRow {
+            number: "+912271264217".parse().expect("a number"),
+            result: RowResult::Failed,
+            reason: Some("is held, \"by somebody\"".to_owned()),
+            cost: Default::default(),
+            version: None,
+        };
+        let line = String::from_utf8(csv_row(&row)).expect("text");
+        assert_eq!(line, "+912271264217,failed,\"is held, \"\"by somebody\"\"\",\r\n");
+    }
+}
