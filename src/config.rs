@@ -163,6 +163,7 @@ settings! {
             url: ConsoleUrl,
             session_idle_minutes: AtLeast<1>,
             session_hours: AtLeast<1>,
+            import_bytes_max: AtLeast<1_024>,
         }
         follow: Follow / FollowPartial {
             interval_ms: Millis<1>,
@@ -264,6 +265,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The folder of the files that people give the console to import: beside
+    /// the database, which it is then backed up and thrown away with.
+    pub fn imports(&self) -> PathBuf {
+        let Location::Sqlite(path) = &self.database;
+        let mut folder = path.clone().into_os_string();
+        folder.push("-imports");
+        folder.into()
+    }
+
     /// The defaults, with what a file says laid over them.
     pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
         let mut config = Config::default();

@@ -14,6 +14,7 @@ mod changes;
 mod download;
 mod gate;
 mod keys;
+mod imports;
 mod jobs;
 pub mod line;
 mod me;
@@ -131,6 +132,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/jobs/{id}", get(jobs::page))
         .route("/console/p/{partner}/jobs/{id}/rows.csv", get(jobs::rows_csv))
         .route("/console/p/{partner}/jobs/{id}/{step}", post(jobs::step))
+        .route("/console/p/{partner}/import", get(imports::start).post(imports::give))
+        .route("/console/p/{partner}/import/sample.csv", get(imports::sample))
+        .route("/console/p/{partner}/import/{id}", get(imports::page))
+        .route("/console/p/{partner}/import/{id}/rejects.csv", get(imports::rejects))
+        .route("/console/p/{partner}/import/{id}/{step}", post(imports::step))
         .route("/console/p/{partner}/changes", get(changes::list))
         .route("/console/p/{partner}/changes/{version}", get(changes::page))
         .route("/console/p/{partner}/changes/{version}/undo", post(changes::undo))

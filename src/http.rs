@@ -49,6 +49,7 @@ use crate::config::Config;
 use crate::domain::{Actor, Scope, Time};
 use crate::service::access::{Access, Denied};
 use crate::service::people::{self, People};
+use crate::service::uploads::Uploads;
 use crate::service::{self, Replica, token};
 use budget::{Budgets, TOLD, quota};
 use error::ApiError;
@@ -70,6 +71,8 @@ pub struct App {
     pub service: service::Service,
     /// Who signs in to the console.
     pub people: People,
+    /// The files that people give the console to import.
+    pub uploads: Uploads,
     pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
     costs: costs::Desk,
     trusted_proxies: Vec<IpNet>,
@@ -100,6 +103,7 @@ impl App {
             replica,
             service,
             people,
+            uploads: Uploads::new(config.imports(), usize::from(config.console.import_bytes_max) as u64),
             metrics: None,
             costs: costs::Desk::default(),
             trusted_proxies: config.http.trusted_proxies.clone(),
@@ -116,6 +120,7 @@ impl App {
     /// their memory would only grow.
     pub fn forget_quiet(&self) {
         self.replica.forget_pasts();
+        self.uploads.forget_due(&self.service);
         if let Err(error) = self.people.forget() {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget sessions that are over");
         }

@@ -21,6 +21,7 @@ mod export;
 mod field;
 mod json;
 mod number;
+mod peek;
 mod rows;
 mod source;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use encoding_rs::Encoding;
 pub use self::calls::{CallsError, CallsRead, Pagination, read_calls};
 pub use self::export::Export;
 pub use self::field::{BadMapping, Field, Mapping};
+pub use self::peek::{Peeked, PeekedColumn, PeekedRow, bare_numbers, guess, peek};
 use self::rows::Rows;
 use self::source::Text;
 use crate::domain::{
@@ -181,7 +183,7 @@ pub struct Row {
 }
 
 /// One thing that is wrong with a row.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct RowError {
     pub line: u64,
     /// The column as the file calls it; empty if the whole row is wrong.

@@ -25,6 +25,7 @@ pub mod replica;
 pub mod schedules;
 pub mod token;
 pub mod undo;
+pub mod uploads;
 pub mod verify;
 pub mod webhooks;
 pub mod views;

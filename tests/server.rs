@@ -219,6 +219,28 @@ async fn dribbled_body_is_answered_408() {
 }
 
 #[tokio::test]
+async fn body_that_keeps_coming_is_not_cut() {
+    let server = start(Limits { body_timeout: SHORT, ..LIMITS }).await;
+    let mut client = server.connect().await;
+    let half = "a".repeat(10_000);
+    client.send(&format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n{half}")).await;
+    sleep(SHORT + PROMPT).await;
+    client.send(&half).await;
+    assert_eq!(client.answer().await.body.len(), 20_000);
+}
+
+#[tokio::test]
+async fn body_that_came_and_then_stops_is_answered_408() {
+    let server = start(Limits { body_timeout: SHORT, ..LIMITS }).await;
+    let mut client = server.connect().await;
+    let half = "a".repeat(10_000);
+    let since = Instant::now();
+    client.send(&format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n{half}")).await;
+    check_envelope(&client.closed().await.1, 408, "REQUEST_TIMEOUT");
+    check_around(since.elapsed(), SHORT + Duration::from_secs(1));
+}
+
+#[tokio::test]
 async fn dribbled_chunked_body_is_answered_408() {
     let server = start(Limits { body_timeout: SHORT, ..LIMITS }).await;
     let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n";

@@ -168,6 +168,7 @@ pub fn serve(
     webhooks.stop();
     runner.stop();
     alerts.stop();
+    app.uploads.stop();
     background.stop();
     app.people.flush();
     let flushed = replica.flush_key_uses();

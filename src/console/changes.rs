@@ -160,11 +160,24 @@ fn verb_name(verb: Verb) -> String {
     match verb {
         Verb::Tag => "Tag".to_owned(),
         Verb::Stock => "Into stock".to_owned(),
+        Verb::Acknowledge => "Finding acknowledged".to_owned(),
         other => {
             if let Some(shown) = verbs::find(other.as_str()) {
                 return shown.title.to_owned();
             }
-            let text = other.as_str().replace('_', " ");
+            let done = |verb| match verb {
+                "create" => "created",
+                "edit" => "changed",
+                "suspend" => "suspended",
+                "resume" => "resumed",
+                "revoke" => "revoked",
+                "remove" => "removed",
+                verb => verb,
+            };
+            let text = match other.as_str().split_once('_') {
+                Some((what, verb)) => format!("{what} {}", done(verb)),
+                None => other.as_str().to_owned(),
+            };
             let mut chars = text.chars();
             chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
         }
@@ -296,9 +309,12 @@ fn summed(visit: &Visit, listed: &Listed) -> String {
             total => format!("{}, the first of them {said}", show::count(total, "number", "numbers")),
         });
     }
-    parts.extend(listed.entities.iter().take(ENTITIES).map(|entity| escape(&summary::entity(entity))));
-    if let Some(more @ 1..) = listed.entities.len().checked_sub(ENTITIES) {
-        parts.push(format!("{} more", show::thousands(more as u64)));
+    let entities = &listed.entities;
+    let shown = if parts.is_empty() || entities.len() <= ENTITIES { ENTITIES } else { 0 };
+    parts.extend(entities.iter().take(shown).map(|entity| escape(&summary::entity(entity))));
+    if let Some(more @ 1..) = entities.len().checked_sub(shown) {
+        let besides = if shown == 0 { "customers, applications and trunks" } else { "more" };
+        parts.push(format!("{} {besides}", show::thousands(more as u64)));
     }
     if parts.is_empty() { "nothing that shows".to_owned() } else { parts.join("; ") }
 }
@@ -539,7 +555,7 @@ mod tests {
 
     #[test]
     fn verbs_are_words() {
-        assert_eq!(verb_name(Verb::AccountCreate), "Account create");
+        assert_eq!(verb_name(Verb::AccountCreate), "Account created");
         assert_eq!(verb_name(Verb::Assign), "Assign");
     }
 }

@@ -91,7 +91,6 @@ struct JobPage {
     tabs: Vec<Tab>,
     result: &'static str,
     rows: Vec<Row>,
-    total: u64,
     page: u64,
     pages: u64,
     /// What Run would do; nothing where it cannot be run.
@@ -250,7 +249,6 @@ async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, stat
         tabs: tabs(&job, wanted),
         result: wanted.map_or("", RowResult::as_str),
         rows: rows.iter().map(|row| shown_row(visit, row)).collect(),
-        total,
         page,
         pages: total.div_ceil(ROWS),
         run: changes.filter(|changed| *changed > 0).map(|changed| {
@@ -282,7 +280,7 @@ fn what(job: &Job) -> String {
 
 fn mark(job: &Job) -> String {
     let (class, text) = match job.state {
-        JobState::Previewed => ("info", "waits for you"),
+        JobState::Previewed => ("info", "waits to be run"),
         JobState::Queued => ("plain", "queued"),
         JobState::Running => ("info", "running"),
         JobState::Done if job.tally.failed > 0 => {

@@ -44,7 +44,7 @@ macro_rules! words {
         impl $name {
             pub const ALL: &[$name] = &[$($name::$variant),+];
 
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word),+ }
             }
 

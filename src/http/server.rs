@@ -55,7 +55,8 @@ pub struct Limits {
     /// From the first byte of a head to its last; for the first request of a
     /// connection, from the accept.
     pub header_timeout: Duration,
-    /// From the end of the head to the end of the body.
+    /// From the end of the head to the end of the body; a second more for every
+    /// 8 kB of it that have arrived.
     pub body_timeout: Duration,
     /// From an answer to the first byte of the next request.
     pub idle_timeout: Duration,

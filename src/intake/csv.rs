@@ -7,6 +7,7 @@
 use std::ops::ControlFlow;
 
 use super::field;
+use super::peek::{self, PeekedRow};
 use super::rows::{Rows, Takes};
 use super::source::Text;
 use super::value::Raw;
@@ -259,6 +260,34 @@ pub(super) fn read(
         }
     }
     Ok(())
+}
+
+/// The header and the first rows, as they stand; rows end where they cannot be
+/// told apart.
+pub(super) fn peek(
+    text: &mut Text<'_>,
+    options: &Options,
+    rows_max: usize,
+) -> Result<(Format, Vec<String>, Vec<PeekedRow>), IntakeError> {
+    let mut spans = Vec::new();
+    let Dialect { delimiter, len, names } = read_header(text, options, &mut spans)?;
+    text.consume(len);
+    let mut rows = Vec::new();
+    let mut scratch = String::new();
+    while rows.len() < rows_max
+        && let Ok(Some(len)) = next(text, delimiter, &mut spans)
+    {
+        let line = text.line();
+        let Ok(record) = text.text(len) else { break };
+        if !blank(record, delimiter) {
+            let cell = |span: &Span| peek::shortened(unquote(span.of(record), &mut scratch));
+            let mut cells: Vec<String> = spans.iter().take(names.len()).map(cell).collect();
+            cells.resize(names.len(), String::new());
+            rows.push(PeekedRow { line, cells });
+        }
+        text.consume(len);
+    }
+    Ok((Format::Csv { delimiter }, names, rows))
 }
 
 /// Whether a record says nothing: spreadsheets leave lines of delimiters.

@@ -28,6 +28,8 @@ use super::{Service, ServiceError, desk};
 
 /// How many row errors a report shows.
 pub const ERRORS_MAX: usize = 100;
+/// Of how many rows at the beginning a report says what becomes of each.
+pub const FIRST_MAX: usize = 20;
 /// About how much memory the rows of one batch may take, in bytes. A file that
 /// needs more is read again, batch by batch, inside the transaction.
 const BATCH_BYTES_MAX: usize = 512 << 20;
@@ -76,7 +78,28 @@ pub struct ImportReport {
     /// Where the rejected rows are, sorted.
     #[serde(skip)]
     pub rejected_lines: Vec<u64>,
+    /// What becomes of the numbers of the first rows, by line.
+    #[serde(skip)]
+    pub first: BTreeMap<u64, RowFate>,
+    /// What held numbers cost more a month, or less, in minor units.
+    #[serde(skip)]
+    pub cost: BTreeMap<Currency, i64>,
+    /// The version that it made.
+    #[serde(skip)]
+    pub version: Option<u64>,
 }
+
+/// How many numbers of one row end how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct RowFate {
+    pub imported: u64,
+    pub updated: u64,
+    pub unchanged: u64,
+    pub rejected: u64,
+}
+
+/// Kept with an import, in its transaction, by whoever asked for it.
+pub type Note<'a> = &'a (dyn Fn(&mut dyn Transaction, &ImportReport) -> Result<(), StoreError> + Sync);
 
 /// How far an import is.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +145,18 @@ impl Service {
         options: &ImportOptions,
         watch: &Watch<'_>,
     ) -> Result<ImportReport, ImportError> {
+        self.import_noting(partner, source, options, watch, &|_, _| Ok(()))
+    }
+
+    /// The same; if it is written, so is what `note` puts, or neither.
+    pub fn import_noting(
+        &self,
+        partner: &PartnerId,
+        source: Source<'_>,
+        options: &ImportOptions,
+        watch: &Watch<'_>,
+        note: Note<'_>,
+    ) -> Result<ImportReport, ImportError> {
         let key = self.partner_key(partner)?;
         let mut file = File { source, options, watch, columns: Vec::new() };
         let mut tally = Tally::default();
@@ -144,19 +179,24 @@ impl Service {
         let entry = self.entry(Verb::Import);
         let at = entry.at;
 
-        let mut outcome: Option<Result<(Tally, bool), ImportError>> = None;
+        let mut outcome: Option<Result<ImportReport, ImportError>> = None;
         let result = self.store.write(
             Target::Partner(key),
             entry,
             Box::new(|transaction| {
                 let mut run = Run::new(transaction, &file, at, probe, tally.clone());
                 let done = if fits { run.batch(&mut batch) } else { run.file() };
-                let tally = run.tally;
+                let Run { tally, wrote, .. } = run;
                 let refused = aborts && tally.rejected > 0;
                 let keep = !probe && !refused;
+                let version = (keep && wrote).then(|| transaction.version());
                 match done {
                     Ok(()) => {
-                        outcome = Some(Ok((tally, keep)));
+                        let report = tally.report(keep, version);
+                        if keep {
+                            note(transaction, &report).map_err(Abort::Store)?;
+                        }
+                        outcome = Some(Ok(report));
                         if keep { Ok(()) } else { Err(Abort::Refused) }
                     }
                     Err(ImportError::Service(ServiceError::Store(error))) => Err(Abort::Store(error)),
@@ -170,9 +210,7 @@ impl Service {
         if let Err(Abort::Store(error)) = result {
             return Err(error.into());
         }
-        let cancelled = || Err(ImportError::Cancelled);
-        let (tally, written) = outcome.unwrap_or_else(cancelled)?;
-        Ok(tally.report(written))
+        outcome.unwrap_or(Err(ImportError::Cancelled))
     }
 }
 
@@ -202,6 +240,10 @@ impl File<'_> {
                 return ControlFlow::Break(());
             }
             tally.rows += 1;
+            if tally.first.len() < FIRST_MAX {
+                let (Item::Bad { line, .. } | Item::Row(intake::Row { line, .. })) = &item;
+                tally.first.insert(*line, RowFate::default());
+            }
             match item {
                 Item::Bad { line, numbers, errors } => tally.reject(line, numbers, errors),
                 Item::Row(row) => {
@@ -252,6 +294,8 @@ struct Tally {
     errors: BTreeMap<(u64, u64), RowError>,
     found: u64,
     rejected_lines: BTreeSet<u64>,
+    first: BTreeMap<u64, RowFate>,
+    cost: BTreeMap<Currency, i64>,
     unknown: Vec<String>,
     export: Option<Export>,
     columns: Vec<(String, Field)>,
@@ -260,6 +304,7 @@ struct Tally {
 impl Tally {
     fn reject(&mut self, line: u64, numbers: u64, errors: Vec<RowError>) {
         self.rejected += numbers;
+        self.fate(line, |fate| fate.rejected += numbers);
         // One error says enough of a block whose numbers all have the same fault.
         if !self.rejected_lines.insert(line) {
             return;
@@ -273,7 +318,25 @@ impl Tally {
         }
     }
 
-    fn report(self, written: bool) -> ImportReport {
+    /// Notes what becomes of a row, if it is one of the first.
+    fn fate(&mut self, line: u64, note: impl FnOnce(&mut RowFate)) {
+        if let Some(fate) = self.first.get_mut(&line) {
+            note(fate);
+        }
+    }
+
+    /// Adds what a number costs more than before.
+    fn cost(&mut self, before: Option<&Record>, after: Option<&Record>) {
+        for (record, sign) in [(before, -1), (after, 1)] {
+            // Only a number that an account holds is paid for.
+            if let Some(paid) = record.filter(|record| record.state.held()).and_then(|record| record.cost) {
+                let sum = self.cost.entry(paid.currency).or_default();
+                *sum = sum.saturating_add(sign * paid.minor);
+            }
+        }
+    }
+
+    fn report(self, written: bool, version: Option<u64>) -> ImportReport {
         ImportReport {
             rows: self.rows,
             imported: self.imported,
@@ -286,6 +349,9 @@ impl Tally {
             unknown: self.unknown,
             export: self.export.map(|export| export.to_string()),
             rejected_lines: self.rejected_lines.into_iter().collect(),
+            first: self.first,
+            cost: self.cost,
+            version,
         }
     }
 }
@@ -372,6 +438,8 @@ struct Run<'a, 't> {
     at: Time,
     /// Look, but write nothing.
     probe: bool,
+    /// Whether anything was put.
+    wrote: bool,
     tally: Tally,
     accounts: HashMap<AccountId, Named<Account>>,
     applications: HashMap<ApplicationId, Named<Application>>,
@@ -385,7 +453,8 @@ struct Run<'a, 't> {
 impl<'a, 't> Run<'a, 't> {
     fn new(transaction: &'t mut dyn Transaction, file: &'a File<'a>, at: Time, probe: bool, tally: Tally) -> Self {
         let (accounts, applications, trunks, vouched) = Default::default();
-        Run { transaction, file, at, probe, tally, accounts, applications, trunks, vouched, done: 0 }
+        let wrote = false;
+        Run { transaction, file, at, probe, wrote, tally, accounts, applications, trunks, vouched, done: 0 }
     }
 
     /// Reads the file again, a batch at a time, for files too large to keep.
@@ -462,20 +531,32 @@ impl<'a, 't> Run<'a, 't> {
                 match self.settle(number, current.as_ref(), row.said, &said[row.said as usize])? {
                     Err(refusal) => self.refused(row.line, refusal),
                     Ok(record) => {
+                        let tally = &mut self.tally;
                         match &current {
-                            None => self.tally.imported += 1,
-                            Some(current) if *current == record => self.tally.unchanged += 1,
-                            Some(_) => self.tally.updated += 1,
+                            None => {
+                                tally.imported += 1;
+                                tally.fate(row.line, |fate| fate.imported += 1);
+                            }
+                            Some(current) if *current == record => {
+                                tally.unchanged += 1;
+                                tally.fate(row.line, |fate| fate.unchanged += 1);
+                            }
+                            Some(_) => {
+                                tally.updated += 1;
+                                tally.fate(row.line, |fate| fate.updated += 1);
+                            }
                         }
                         current = Some(record);
                     }
                 }
             }
             if current != before {
+                self.tally.cost(before.as_ref(), current.as_ref());
                 changes.push(NumberChange { number, before, after: current });
             }
         }
         if !self.probe && !changes.is_empty() {
+            self.wrote = true;
             self.transaction.put_numbers(&changes)?;
         }
         Ok(())
@@ -653,6 +734,7 @@ impl<'a, 't> Run<'a, 't> {
             },
         };
         if before.as_ref() != Some(&after) && !self.probe {
+            self.wrote = true;
             self.transaction.put_entity(EntityChange::Account(Edit { before, after: after.clone() }))?;
         }
         self.accounts.insert(id.clone(), Named { entity: after, named: name.is_some() });
@@ -684,6 +766,7 @@ impl<'a, 't> Run<'a, 't> {
             },
         };
         if before.as_ref() != Some(&after) && !self.probe {
+            self.wrote = true;
             self.transaction.put_entity(EntityChange::Application(Edit { before, after: after.clone() }))?;
         }
         self.applications.insert(id.clone(), Named { entity: after, named: name.is_some() });
@@ -706,6 +789,7 @@ impl<'a, 't> Run<'a, 't> {
             let name = id.as_str().into();
             let trunk = Trunk { id: id.clone(), name, account: None, created_at: self.at, archived_at: None };
             if !self.probe {
+                self.wrote = true;
                 self.transaction.put_entity(EntityChange::Trunk(Edit::created(trunk.clone())))?;
             }
             known = Some(trunk);

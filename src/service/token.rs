@@ -106,6 +106,11 @@ pub fn bytes<const BYTES: usize>() -> [u8; BYTES] {
     bytes
 }
 
+/// A fresh name for a file to be imported. Later ones sort after earlier ones.
+pub fn import_id(now: crate::domain::Time) -> String {
+    format!("import_{:09x}{}", now.seconds().max(0), random::<6>())
+}
+
 /// A fresh name for a request: 48 random bits in hexadecimal.
 pub fn request_id() -> String {
     const BYTES: usize = 6;

@@ -348,6 +348,10 @@ enum Wait {
     Service,
 }
 
+/// How much of a body gives it a second more. A large file on a slow line is
+/// not cut while it comes; what dribbles is, as if it did not.
+const BODY_BYTES_PER_SECOND: u64 = 8 * 1024;
+
 /// When each wait began.
 struct Deadlines {
     limits: Limits,
@@ -379,7 +383,8 @@ impl Deadlines {
             if self.body.0 != request {
                 self.body = (request, now);
             }
-            (self.body.1 + self.limits.body_timeout, Overdue::Body)
+            let earned = Duration::from_secs(progress.body_bytes() / BODY_BYTES_PER_SECOND);
+            (self.body.1 + self.limits.body_timeout + earned, Overdue::Body)
         });
         match (deadline, body) {
             (Some(deadline), Some(body)) if body.0 < deadline.0 => Some(body),

@@ -61,6 +61,8 @@ pub(super) struct Progress {
     requests: AtomicU64,
     /// The request whose body has not arrived completely, or 0.
     body_of: AtomicU64,
+    /// How much of that body has been taken, in bytes.
+    body_bytes: AtomicU64,
     body_late: AtomicBool,
     /// The last request that was answered without its body having been read.
     body_unread_of: AtomicU64,
@@ -90,6 +92,11 @@ impl Progress {
     /// The request whose body we wait for.
     pub(super) fn body_of(&self) -> Option<u64> {
         Some(self.body_of.load(Relaxed)).filter(|request| *request != 0)
+    }
+
+    /// How many bytes of that body have arrived.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.body_bytes.load(Relaxed)
     }
 
     pub(super) fn body_is_late(&self) -> bool {
@@ -128,6 +135,7 @@ impl Progress {
             return Body::empty();
         }
         self.body_of.store(request, Relaxed);
+        self.body_bytes.store(0, Relaxed);
         Body::new(RequestBody { body, request, complete: false, progress: Arc::clone(self) })
     }
 
@@ -390,6 +398,12 @@ impl http_body::Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+            && self.progress.body_of() == Some(self.request)
+        {
+            self.progress.body_bytes.fetch_add(data.len() as u64, Relaxed);
+        }
         if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
             self.complete = true;
             self.progress.body_end(self.request);

@@ -1,0 +1,822 @@
+//! Import: a file or pasted text in, what it would do, and then the import.
+//!
+//! A file goes to disk as it arrives, so that its size costs no memory. What
+//! is done with it goes on in the background ([`Uploads`]); its page loads
+//! itself again until that has ended, with a script or without.
+//! Invariant: a form with a file is believed no more than another; where it
+//! comes from and who sent it is asked before its body is read.
+//! Deliberately absent: reading rows, and what becomes of them.
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, Write as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use multer::Multipart;
+use tokio::sync::mpsc;
+
+use super::gate::{Form, Needs, Visit, from_ours, segment};
+use super::number::who;
+use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
+use super::sign_in::blocking;
+use super::verbs::told;
+use super::{Console, download, show};
+use crate::domain::{Actor, Currency, Money};
+use crate::intake::{Field, Peeked};
+use crate::service::ServiceError;
+use crate::service::import::{FIRST_MAX, Progress, RowFate};
+use crate::service::uploads::{Choices, Found, Incoming, KEPT_SECONDS, Now, Stage, Upload, Uploads};
+use crate::wire::html::escape;
+
+/// For how long an answer waits for a check, so that a small file shows what
+/// was found at once.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// What is read of a file that is too large, as a multiple of what is allowed:
+/// a browser shows an answer only after it has sent everything.
+const DRAINED: u64 = 16;
+/// The most bytes of a field that is no file.
+const FIELD_BYTES_MAX: usize = 10_000;
+/// How many chunks of a file wait to be written.
+const CHUNKS: usize = 8;
+
+const SAMPLE: &str = "\
+number,account_auth_id,account_name,application_id,trunk_id,monthly_cost,currency,expires_at,tags\n\
++912271264217,MA_48149cf4,Example Customer,app_abc123,trunk_xyz,500.00,INR,2027-12-31,support\n\
++912271264218,MA_48149cf4,Example Customer,app_abc123,trunk_xyz,500.00,INR,,\n\
++912271264219,,,,,,,,\n";
+
+struct Recent {
+    id: String,
+    name: String,
+    mark: &'static str,
+    at: String,
+    by: String,
+}
+
+#[derive(Template)]
+#[template(path = "import.html")]
+struct Start {
+    frame: Frame,
+    size: String,
+    text: String,
+    recent: Vec<Recent>,
+}
+
+struct Figure {
+    name: &'static str,
+    count: String,
+}
+
+struct Cost {
+    currency: String,
+    now: String,
+    then: String,
+    difference: String,
+}
+
+struct ColumnRow {
+    name: String,
+    samples: String,
+    /// What it is read as, as the select has it.
+    value: &'static str,
+    /// Whether somebody said so, or it was guessed.
+    told: bool,
+}
+
+struct FirstRow {
+    line: u64,
+    class: &'static str,
+    fate: String,
+    cells: Vec<String>,
+}
+
+struct Fault {
+    line: u64,
+    column: String,
+    value: String,
+    message: String,
+}
+
+struct Bar {
+    /// In percent, where it is known.
+    value: Option<u64>,
+    text: String,
+}
+
+#[derive(Template)]
+#[template(path = "upload.html")]
+struct UploadPage {
+    frame: Frame,
+    id: String,
+    mark: &'static str,
+    stands: String,
+    trouble: String,
+    live: Option<Bar>,
+    cancelled: bool,
+    figures: Vec<Figure>,
+    costs: Vec<Cost>,
+    warnings: String,
+    /// What the button of the import says; empty where there is none.
+    run: String,
+    /// Whether it leaves out what is rejected, though it was not asked to.
+    skip: bool,
+    version: Option<u64>,
+    /// Whether it can be said anew how it is to be read.
+    mendable: bool,
+    unit: &'static str,
+    read_as: String,
+    columns: Vec<ColumnRow>,
+    fields: &'static [(&'static str, &'static str)],
+    choices: Choices,
+    currencies: Vec<String>,
+    heads: Vec<String>,
+    first: Vec<FirstRow>,
+    faults: Vec<Fault>,
+    more_faults: u64,
+    rejects: bool,
+    facts: Vec<(&'static str, String)>,
+}
+
+/// What a column can be, for people.
+const FIELDS: &[(&str, &str)] = &[
+    ("-", "not read"),
+    (Field::Number.as_str(), "number"),
+    (Field::NumberEnd.as_str(), "last number of a block"),
+    (Field::AccountAuthId.as_str(), "customer's id"),
+    (Field::AccountName.as_str(), "customer's name"),
+    (Field::ApplicationId.as_str(), "application's id"),
+    (Field::ApplicationName.as_str(), "application's name"),
+    (Field::TrunkId.as_str(), "trunk's id"),
+    (Field::MonthlyCost.as_str(), "monthly cost"),
+    (Field::Currency.as_str(), "currency"),
+    (Field::AssignedAt.as_str(), "assigned on"),
+    (Field::ExpiresAt.as_str(), "ends on"),
+    (Field::Status.as_str(), "status: active or suspended"),
+    (Field::Blocked.as_str(), "blocked: yes or no"),
+    (Field::State.as_str(), "state"),
+    (Field::NumberType.as_str(), "type: local, tollfree or mobile"),
+    (Field::Country.as_str(), "country"),
+    (Field::Region.as_str(), "region"),
+    (Field::Tags.as_str(), "tags"),
+    (Field::QuarantineEndsAt.as_str(), "quarantine ends on"),
+    (Field::ReservedUntil.as_str(), "reserved until"),
+    (Field::ReservedFor.as_str(), "reserved for (customer's id)"),
+    (Field::Since.as_str(), "in its state since"),
+];
+
+/// GET /console/p/{partner}/import
+pub async fn start(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    visit.need(Needs::Manager)?;
+    let frame = visit.frame("Import", "import").with(visit.notice(request.uri().query().unwrap_or_default()));
+    show_start(&visit, frame, String::new(), StatusCode::OK).await
+}
+
+/// GET /console/p/{partner}/import/sample.csv
+pub async fn sample(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    Visit::enter(&console, &request, &partner)?;
+    download::file("sample.csv", "text/csv; charset=utf-8; header=present", |out| out.write_all(SAMPLE.as_bytes()))
+}
+
+async fn show_start(visit: &Visit, frame: Frame, text: String, status: StatusCode) -> Answer {
+    let (uploads, service, key) =
+        (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
+    let found = blocking(move || {
+        let all = uploads.list(&service, key)?;
+        Ok::<_, ServiceError>(all.into_iter().map(|one| (uploads.busy(&one.id), one)).collect::<Vec<_>>())
+    });
+    let recent = found.await??.into_iter().map(|(busy, upload)| Recent {
+        mark: mark(upload.stage, busy),
+        at: visit.clock.time(upload.created_at),
+        by: by(visit, &upload),
+        id: upload.id,
+        name: upload.name,
+    });
+    let recent = recent.collect();
+    let size = size(visit.console.app.uploads.bytes_max());
+    html_as(status, &Start { frame, size, text, recent })
+}
+
+/// POST /console/p/{partner}/import
+pub async fn give(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    from_ours(request.headers())?;
+    visit.need(Needs::Manager)?;
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let uploads = console.app.uploads.clone();
+    let given = match multer::parse_boundary(kind) {
+        Ok(boundary) => receive(&uploads, request.into_body(), boundary).await?,
+        Err(_) => {
+            let form = Form::read(request).await?;
+            paste(&uploads, form.raw("text").to_owned()).await?
+        }
+    };
+    let (incoming, name) = match given {
+        Given::File(incoming, name) => (incoming, name),
+        Given::Refused(why, status) => {
+            let frame = visit.frame("Import", "import").failed(why);
+            return show_start(&visit, frame, String::new(), status).await;
+        }
+    };
+    let auth_id = visit.snapshot.partner.auth_id.clone();
+    let keeper = uploads.clone();
+    let kept =
+        visit.act("import.give", move |service, key| keeper.keep(service, (key, &auth_id), incoming, &name)).await;
+    match kept {
+        Ok(upload) => {
+            settle(&uploads, &upload.id).await;
+            redirect(&address(&visit, &upload.id))
+        }
+        Err(error) => {
+            let frame = visit.frame("Import", "import").failed(mendable(error)?);
+            show_start(&visit, frame, String::new(), StatusCode::CONFLICT).await
+        }
+    }
+}
+
+/// What a form brought.
+enum Given {
+    File(Incoming, String),
+    Refused(String, StatusCode),
+}
+
+async fn paste(uploads: &Uploads, text: String) -> Result<Given, Trouble> {
+    if text.trim().is_empty() {
+        return Ok(nothing_given());
+    }
+    let uploads = uploads.clone();
+    let written = blocking(move || {
+        let mut incoming = uploads.receive()?;
+        incoming.write_all(text.as_bytes())?;
+        Ok::<_, std::io::Error>(incoming)
+    });
+    Ok(Given::File(written.await?.map_err(no_place)?, PASTED.to_owned()))
+}
+
+const PASTED: &str = "pasted text";
+
+fn nothing_given() -> Given {
+    let why = "There was nothing in the form: choose a file, or paste the rows.";
+    Given::Refused(why.to_owned(), StatusCode::UNPROCESSABLE_ENTITY)
+}
+
+fn no_place(error: std::io::Error) -> Trouble {
+    Trouble::Internal(format!("a file to be imported cannot be kept: {error}"))
+}
+
+/// Takes the file, or the pasted text, of a form as it arrives.
+async fn receive(uploads: &Uploads, body: Body, boundary: String) -> Result<Given, Trouble> {
+    let broken = |error: multer::Error| Trouble::Bad(format!("the file did not arrive: {error}"));
+    let bytes_max = uploads.bytes_max();
+    let mut multipart = Multipart::new(body.into_data_stream(), boundary);
+    let mut found: Option<(Incoming, String)> = None;
+    while let Some(mut field) = multipart.next_field().await.map_err(broken)? {
+        let name = match field.name() {
+            Some("file") => {
+                let name = field.file_name().unwrap_or("a file");
+                // Some send the whole path.
+                name.rsplit(['/', '\\']).next().unwrap_or(name).to_owned()
+            }
+            Some("text") => PASTED.to_owned(),
+            _ => {
+                let mut read = 0;
+                while let Some(chunk) = field.chunk().await.map_err(broken)? {
+                    read += chunk.len();
+                    if read > FIELD_BYTES_MAX {
+                        return Err(Trouble::Bad("the form has a field that is too long".into()));
+                    }
+                }
+                continue;
+            }
+        };
+        let place = uploads.clone();
+        let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS);
+        let writer = tokio::task::spawn_blocking(move || {
+            let mut incoming = place.receive()?;
+            while let Some(chunk) = receiver.blocking_recv() {
+                incoming.write_all(&chunk)?;
+            }
+            incoming.flush()?;
+            Ok::<_, std::io::Error>(incoming)
+        });
+        let mut read: u64 = 0;
+        while let Some(chunk) = field.chunk().await.map_err(broken)? {
+            read += chunk.len() as u64;
+            if read > bytes_max.saturating_mul(DRAINED) {
+                break;
+            }
+            // A writer that has failed says why below.
+            if read <= bytes_max {
+                let _ = sender.send(chunk).await;
+            }
+        }
+        drop(sender);
+        let written = writer.await.map_err(|_| Trouble::Internal("keeping a file panicked".into()))?;
+        let incoming = written.map_err(no_place)?;
+        if read > bytes_max {
+            let why = format!(
+                "The file is larger than {}. Pack it with gzip, split it, or import it on the server: \
+                 rollcall import FILE --partner …",
+                size(bytes_max)
+            );
+            return Ok(Given::Refused(why, StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        match (incoming.bytes, &found) {
+            // Browsers send a field that was left empty too.
+            (0, _) => {}
+            (_, None) => found = Some((incoming, name)),
+            (_, Some(_)) => {
+                let why = "There was a file and pasted text as well; give one of them.";
+                return Ok(Given::Refused(why.to_owned(), StatusCode::UNPROCESSABLE_ENTITY));
+            }
+        }
+    }
+    Ok(found.map_or_else(nothing_given, |(incoming, name)| Given::File(incoming, name)))
+}
+
+/// Waits a little for what was begun.
+async fn settle(uploads: &Uploads, id: &str) {
+    let began = Instant::now();
+    while uploads.busy(id) && began.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// GET /console/p/{partner}/import/{id}
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    visit.need(Needs::Manager)?;
+    let frame = visit.frame("", "import").with(visit.notice(request.uri().query().unwrap_or_default()));
+    show_upload(&visit, id, frame, None, StatusCode::OK).await
+}
+
+/// GET /console/p/{partner}/import/{id}/rejects.csv: as the file is, so that
+/// it can be corrected and given again.
+pub async fn rejects(
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    visit.need(Needs::Manager)?;
+    let (uploads, service, key) =
+        (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
+    let found = blocking(move || {
+        let (upload, _) = uploads.get(&service, key, &id)?;
+        let file = uploads.rejects(&upload).ok();
+        Ok::<_, ServiceError>((upload, file))
+    });
+    let (upload, file) = found.await??;
+    let mut file = file.ok_or(Trouble::NotFound)?;
+    let stem = upload.name.rsplit_once('.').map_or(upload.name.as_str(), |(stem, _)| stem);
+    download::file(&format!("rejected-{stem}.csv"), "text/csv; charset=utf-8", move |out| {
+        std::io::copy(&mut BufReader::with_capacity(64 << 10, &mut file), out).map(drop)
+    })
+}
+
+/// POST /console/p/{partner}/import/{id}/{step}: check, run, cancel or discard.
+pub async fn step(
+    State(console): State<Arc<Console>>,
+    Path((partner, id, step)): Path<(String, String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
+    let uploads = console.app.uploads.clone();
+    let (worker, auth_id, upload) = (uploads.clone(), visit.snapshot.partner.auth_id.clone(), id.clone());
+    let mut said = None;
+    let done = match step.as_str() {
+        "check" => {
+            let choices = read_choices(&visit, &id, &form).await?;
+            said = Some(choices.clone());
+            visit
+                .act("import.check", move |service, key| worker.check(service, (key, &auth_id), &upload, choices))
+                .await
+        }
+        "run" => {
+            let skip = form.has("skip");
+            visit.act("import.run", move |service, key| worker.run(service, (key, &auth_id), &upload, skip)).await
+        }
+        "cancel" => visit.act("import.cancel", move |service, key| worker.cancel(service, key, &upload)).await,
+        "discard" => {
+            let discarded =
+                visit.act("import.discard", move |service, key| worker.discard(service, key, &upload)).await;
+            if discarded.is_ok() {
+                return redirect(&format!("{}/import", visit.base));
+            }
+            discarded
+        }
+        _ => return Err(Trouble::NotFound),
+    };
+    match done {
+        Ok(()) => {
+            settle(&uploads, &id).await;
+            redirect(&address(&visit, &id))
+        }
+        Err(error @ ServiceError::Unknown { .. }) => Err(error.into()),
+        Err(error) => {
+            let (text, status) = match error {
+                ServiceError::Invalid(errors) => (told(&errors), StatusCode::UNPROCESSABLE_ENTITY),
+                other => (mendable(other)?, StatusCode::CONFLICT),
+            };
+            let frame = visit.frame("", "import").failed(text);
+            show_upload(&visit, id, frame, said, status).await
+        }
+    }
+}
+
+/// What a form says of how an upload is to be read. A column is mapped only if
+/// it is to be something else than it would be by itself: a product's column
+/// is then still read in the product's words.
+async fn read_choices(visit: &Visit, id: &str, form: &Form) -> Result<Choices, Trouble> {
+    let mut choices = Choices {
+        mappings: Vec::new(),
+        digits: form.get("digits").to_owned(),
+        country: form.get("country").to_owned(),
+        encoding: form.get("encoding").to_owned(),
+        currency: form.get("currency").to_owned(),
+        monthly_cost: form.get("monthly_cost").to_owned(),
+        skip: form.get("on_error") == "skip",
+        move_held: form.has("move_held"),
+        guessed: false,
+    };
+    let (uploads, service, key) =
+        (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
+    let (id, bare) = (id.to_owned(), Choices { encoding: choices.encoding.clone(), ..Choices::default() });
+    let itself = blocking(move || {
+        let (upload, _) = uploads.get(&service, key, &id)?;
+        Ok::<_, ServiceError>(uploads.peek(&Upload { choices: bare, ..upload }, FIRST_MAX).ok())
+    });
+    let itself = itself.await??;
+    for (column, value) in form.all("column").zip(form.all("field")) {
+        let own = itself.iter().flat_map(|peeked| &peeked.columns).find(|own| own.name == column);
+        let by_itself = own.map_or("-", |own| own.field.map_or("-", Field::as_str));
+        let known = own.is_some_and(|own| own.known);
+        // Not read and never heard of is how it is by itself.
+        if value != by_itself || (value == "-" && !known && own.is_none()) {
+            choices.mappings.push(format!("{column}={value}"));
+        }
+    }
+    Ok(choices)
+}
+
+async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<Choices>, status: StatusCode) -> Answer {
+    let (uploads, service, key) =
+        (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
+    let looked = blocking(move || {
+        let (upload, now) = uploads.get(&service, key, &id)?;
+        let peeked = match now {
+            Some(_) => None,
+            None => uploads.peek(&upload, FIRST_MAX).ok(),
+        };
+        let rejects = now.is_none() && uploads.rejects(&upload).is_ok();
+        Ok::<_, ServiceError>((upload, now, peeked, rejects))
+    });
+    let (upload, now, peeked, rejects) = looked.await??;
+    let done = upload.stage == Stage::Imported;
+    let found = upload.found.as_ref().filter(|_| now.is_none());
+    frame.title = match &now {
+        Some(_) => format!("Working · {}", upload.name),
+        None => format!("Import of {}", upload.name),
+    };
+    let mut page = UploadPage {
+        mark: mark(upload.stage, now.is_some()),
+        stands: stands(&upload, now.is_some()),
+        trouble: upload.error.clone().filter(|_| now.is_none() && !done).unwrap_or_default(),
+        cancelled: now.is_some_and(|now| now.cancelled),
+        live: now.map(|now| bar(&upload, now)),
+        figures: Vec::new(),
+        costs: Vec::new(),
+        warnings: String::new(),
+        run: String::new(),
+        skip: false,
+        version: None,
+        mendable: now.is_none() && !done,
+        unit: peeked.as_ref().map_or("line", |peeked| peeked.format.unit()),
+        read_as: peeked.as_ref().map_or(String::new(), read_as),
+        columns: Vec::new(),
+        fields: FIELDS,
+        choices: said.unwrap_or_else(|| upload.choices.clone()),
+        currencies: currencies(visit),
+        heads: Vec::new(),
+        first: Vec::new(),
+        faults: Vec::new(),
+        more_faults: 0,
+        rejects: rejects && found.is_some_and(|found| found.rejected_rows > 0),
+        facts: facts(visit, &upload),
+        id: upload.id.clone(),
+        frame,
+    };
+    if let Some(found) = found {
+        page.put(visit, &upload, found);
+    }
+    if let Some(peeked) = peeked.filter(|_| !done) {
+        page.peek(&upload, found, &peeked);
+    }
+    html_as(status, &page)
+}
+
+impl UploadPage {
+    /// What was found or done.
+    fn put(&mut self, visit: &Visit, upload: &Upload, found: &Found) {
+        let done = upload.stage == Stage::Imported;
+        let figure = |name, count| Figure { name, count: show::thousands(count) };
+        self.figures = match done {
+            true => vec![
+                figure("imported", found.imported),
+                figure("updated", found.updated),
+                figure("unchanged", found.unchanged),
+                figure("rejected", found.rejected),
+            ],
+            false => vec![
+                figure("would be imported", found.imported),
+                figure("would be updated", found.updated),
+                figure("unchanged", found.unchanged),
+                figure("rejected", found.rejected),
+            ],
+        };
+        if !done {
+            self.costs = costs(visit, &found.cost);
+            let news = match (found.imported, found.updated) {
+                (0, 0) => String::new(),
+                (new, 0) => format!("Import {}", show::count(new, "number", "numbers")),
+                (0, old) => format!("Update {}", show::count(old, "number", "numbers")),
+                (new, old) => format!("Import {} and update {}", show::thousands(new), show::thousands(old)),
+            };
+            self.skip = found.rejected > 0 && !upload.choices.skip;
+            let nothing = news.is_empty() || upload.stage == Stage::Unusable;
+            self.run = match (nothing, found.rejected) {
+                (true, _) => String::new(),
+                (false, 0) => news,
+                (false, rejected) => format!("{news}, leave out {} rejected", show::thousands(rejected)),
+            };
+        }
+        if found.warnings > 0 {
+            self.warnings = format!(
+                "{} not valid by the numbering plan. Regulators allocate ahead of it, so this is no reason to reject.",
+                show::count(found.warnings, "number is", "numbers are")
+            );
+        }
+        self.version = found.version.filter(|_| done);
+        self.faults = found
+            .errors
+            .iter()
+            .map(|error| Fault {
+                line: error.line,
+                column: error.column.clone(),
+                value: error.value.clone(),
+                message: visit.clock.told(&error.message),
+            })
+            .collect();
+        let mut lines: Vec<u64> = found.errors.iter().map(|error| error.line).collect();
+        lines.dedup();
+        self.more_faults = found.rejected_rows.saturating_sub(lines.len() as u64);
+    }
+
+    /// The beginning of the file.
+    fn peek(&mut self, upload: &Upload, found: Option<&Found>, peeked: &Peeked) {
+        let mapped = |name: &str| {
+            let begin = format!("{name}=");
+            upload.choices.mappings.iter().any(|mapping| mapping.starts_with(&begin))
+        };
+        let columns = peeked.columns.iter().enumerate().filter(|(_, column)| !column.name.is_empty());
+        self.columns = columns
+            .map(|(at, column)| {
+                let mut samples: Vec<&str> = Vec::new();
+                for row in &peeked.rows {
+                    let cell = row.cells.get(at).map_or("", |cell| cell.trim());
+                    if !cell.is_empty() && !samples.contains(&cell) && samples.len() < 3 {
+                        samples.push(cell);
+                    }
+                }
+                ColumnRow {
+                    name: column.name.clone(),
+                    samples: samples.join(" · "),
+                    value: column.field.map_or("-", Field::as_str),
+                    told: column.field.is_some() && mapped(&column.name),
+                }
+            })
+            .collect();
+        let read: Vec<usize> = (0..peeked.columns.len()).filter(|&at| peeked.columns[at].field.is_some()).collect();
+        self.heads = read.iter().map(|&at| peeked.columns[at].name.clone()).collect();
+        let fate = |line: &u64| found.and_then(|found| found.first.get(line)).copied();
+        self.first = peeked
+            .rows
+            .iter()
+            .map(|row| {
+                let (class, fate) = fate(&row.line).map_or(("plain", "not checked".to_owned()), verdict);
+                let cell = |&at: &usize| row.cells.get(at).cloned().unwrap_or_default();
+                FirstRow { line: row.line, class, fate, cells: read.iter().map(cell).collect() }
+            })
+            .collect();
+    }
+}
+
+/// What becomes of a row, in a word where it is of one number.
+fn verdict(fate: RowFate) -> (&'static str, String) {
+    let RowFate { imported, updated, unchanged, rejected } = fate;
+    let class = match fate {
+        _ if rejected > 0 => "critical",
+        _ if imported + updated > 0 => "good",
+        _ => "plain",
+    };
+    let parts = [(imported, "new"), (updated, "updated"), (unchanged, "unchanged"), (rejected, "rejected")];
+    let given: Vec<&(u64, &str)> = parts.iter().filter(|(count, _)| *count > 0).collect();
+    let text = match given[..] {
+        [] => "customer only".to_owned(),
+        [(1, word)] => (*word).to_owned(),
+        _ => given
+            .iter()
+            .map(|(count, word)| format!("{} {word}", show::thousands(*count)))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    (class, text)
+}
+
+fn mark(stage: Stage, busy: bool) -> &'static str {
+    match (stage, busy) {
+        (Stage::Checking, true) => "<span class=\"mark info\">being checked</span>",
+        (Stage::Importing, true) => "<span class=\"mark info\">being imported</span>",
+        (Stage::Checking | Stage::Importing, false) => "<span class=\"mark warning\">interrupted</span>",
+        (Stage::Checked, _) => "<span class=\"mark info\">checked, not imported</span>",
+        (Stage::Unusable, _) => "<span class=\"mark critical\">cannot be read yet</span>",
+        (Stage::Imported, _) => "<span class=\"mark good\">imported</span>",
+    }
+}
+
+fn stands(upload: &Upload, busy: bool) -> String {
+    let rows = upload.found.as_ref().map(|found| show::count(found.rows, "row", "rows")).unwrap_or_default();
+    let text = match (upload.stage, busy) {
+        (Stage::Checking, true) => "It is compared with the inventory; nothing is written.",
+        (Stage::Importing, true) => "All of it becomes one change. You can leave this page; it goes on.",
+        (Stage::Checking, false) => {
+            "The server was stopped before the check had ended. Nothing was written; check it again."
+        }
+        (Stage::Importing, false) => {
+            "The server was stopped before the import had ended. Nothing of it was written; it can be run again."
+        }
+        (Stage::Checked, _) => return format!("{rows}. Nothing has been written yet; this is what would happen."),
+        (Stage::Unusable, _) => "Nothing has been written. Say below what its columns mean, or give another file.",
+        (Stage::Imported, _) => return format!("{rows}, imported as one change."),
+    };
+    text.to_owned()
+}
+
+fn bar(upload: &Upload, now: Now) -> Bar {
+    let elapsed = show::span(now.elapsed.as_secs());
+    let percent = |done: u64, all: u64| (done.min(all) * 100).checked_div(all);
+    match now.progress {
+        _ if now.cancelled => Bar { value: None, text: "It is being stopped.".to_owned() },
+        None => Bar { value: None, text: format!("Waiting for its turn, since {elapsed}.") },
+        Some(Progress::Reading { bytes }) => Bar {
+            value: percent(bytes, upload.bytes),
+            text: format!(
+                "Step 1 of 2: reading, {} of {}, since {elapsed}.",
+                size(bytes.min(upload.bytes)),
+                size(upload.bytes)
+            ),
+        },
+        Some(Progress::Writing { numbers, total }) => {
+            let (done, all) = (show::thousands(numbers), show::count(total, "number", "numbers"));
+            Bar {
+                value: percent(numbers, total),
+                text: format!("Step 2 of 2: {done} of {all} compared, since {elapsed}."),
+            }
+        }
+    }
+}
+
+fn read_as(peeked: &Peeked) -> String {
+    match peeked.export {
+        Some(export) => format!("Read as {}, an export of {export}.", peeked.format),
+        None => format!("Read as {}.", peeked.format),
+    }
+}
+
+fn by(visit: &Visit, upload: &Upload) -> String {
+    Actor::parse(&upload.by).map_or_else(|| upload.by.clone(), |actor| who(visit, &actor))
+}
+
+fn facts(visit: &Visit, upload: &Upload) -> Vec<(&'static str, String)> {
+    let clock = &visit.clock;
+    let mut facts = vec![
+        ("File", format!("{}, {}", escape(&upload.name), size(upload.bytes))),
+        ("Given", format!("{} by {}", clock.time(upload.created_at), escape(&by(visit, upload)))),
+        ("Kept until", clock.time(upload.created_at.plus(KEPT_SECONDS))),
+    ];
+    if upload.headed {
+        facts.push(("Columns", "none are named, so its lines are taken as numbers".to_owned()));
+    }
+    facts
+}
+
+/// The rental now and after, of the currencies that differ.
+fn costs(visit: &Visit, cost: &BTreeMap<Currency, i64>) -> Vec<Cost> {
+    let mut now: BTreeMap<Currency, i64> = BTreeMap::new();
+    for (&currency, &(_, minor)) in visit.snapshot.rental().iter().flatten() {
+        let sum = now.entry(currency).or_default();
+        *sum = sum.saturating_add(minor);
+    }
+    let one = |(&currency, &difference): (&Currency, &i64)| {
+        let before = now.get(&currency).copied().unwrap_or_default();
+        let amount = |minor| show::money(Money { minor, currency });
+        Cost {
+            currency: currency.code().to_owned(),
+            now: amount(before),
+            then: amount(before.saturating_add(difference)),
+            difference: show::differences([(&currency, &difference)]),
+        }
+    };
+    cost.iter().map(one).collect()
+}
+
+fn currencies(visit: &Visit) -> Vec<String> {
+    let mut currencies: Vec<String> =
+        visit.snapshot.rental().iter().flatten().map(|(currency, _)| currency.code().to_owned()).collect();
+    currencies.sort_unstable();
+    currencies.dedup();
+    currencies
+}
+
+/// `64 MB`.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => show::count(bytes, "byte", "bytes"),
+        1_024..1_048_576 => format!("{} kB", bytes.div_ceil(1_024)),
+        _ => format!("{} MB", bytes.div_ceil(1_048_576)),
+    }
+}
+
+fn address(visit: &Visit, id: &str) -> String {
+    format!("{}/import/{}", visit.base, segment(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fate_is_a_word_or_counts() {
+        let fate = |imported, updated, unchanged, rejected| verdict(RowFate { imported, updated, unchanged, rejected });
+        assert_eq!(fate(1, 0, 0, 0), ("good", "new".to_owned()));
+        assert_eq!(fate(0, 0, 1, 0), ("plain", "unchanged".to_owned()));
+        assert_eq!(fate(9_999, 0, 0, 1), ("critical", "9,999 new, 1 rejected".to_owned()));
+        assert_eq!(fate(0, 0, 0, 0), ("plain", "customer only".to_owned()));
+    }
+
+    #[test]
+    fn every_field_can_be_chosen() {
+        for field in Field::ALL {
+            assert!(FIELDS.iter().any(|(value, _)| *value == field.as_str()), "{field}");
+        }
+        assert_eq!(FIELDS.len(), Field::ALL.len() + 1);
+    }
+
+    #[test]
+    fn sizes_are_round() {
+        let sizes = [0, 1_000, 1_025, 64 << 20].map(size);
+        assert_eq!(sizes, ["0 bytes", "1,000 bytes", "2 kB", "64 MB"]);
+    }
+
+    #[tokio::test]
+    async fn a_form_brings_a_file_or_text_and_not_too_much() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let uploads = Uploads::new(folder.path().join("files"), 1_000);
+        let give = async |parts: &[(&str, &str, &str)]| {
+            let part = |(name, file, text): &(&str, &str, &str)| {
+                let file = if file.is_empty() { String::new() } else { format!("; filename=\"{file}\"") };
+                format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{text}\r\n")
+            };
+            let body: String = parts.iter().map(part).collect();
+            match receive(&uploads, Body::from(format!("{body}--b--\r\n")), "b".into()).await {
+                Ok(Given::File(incoming, name)) => format!("{name}: {}", incoming.bytes),
+                Ok(Given::Refused(_, status)) => status.as_str().to_owned(),
+                Err(trouble) => format!("{trouble:?}"),
+            }
+        };
+        assert_eq!(give(&[("file", "C:\\a.csv", "number\n")]).await, "a.csv: 7");
+        assert_eq!(give(&[("file", "", ""), ("text", "", "number")]).await, "pasted text: 6");
+        assert_eq!(give(&[("file", "a", "1"), ("text", "", "2")]).await, "422");
+        assert_eq!(give(&[("file", "", ""), ("text", "", "")]).await, "422");
+        assert_eq!(give(&[("file", "a", &"1".repeat(1_001))]).await, "413");
+        assert!(give(&[("other", "", &"1".repeat(20_000))]).await.contains("too long"));
+        let cut =
+            receive(&uploads, Body::from("--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n1"), "b".into());
+        assert!(matches!(cut.await, Err(Trouble::Bad(_))));
+        let left = std::fs::read_dir(folder.path().join("files")).expect("a folder").count();
+        assert_eq!(left, 0, "what is not kept goes");
+    }
+}

@@ -1,0 +1,864 @@
+//! Files that people give the server to import: kept, checked, imported, and
+//! let go of after a day.
+//!
+//! A file lies in a folder beside the database; what is known of it is a
+//! document. A check is a dry run, so it says what the import would do. Both
+//! go on in a thread of their own, so neither a reload nor whoever closes the
+//! page ends them.
+//!
+//! Invariants: an import is one transaction, and the document that says it is
+//! done is part of it; so after a restart it is done, or nothing of it is, and
+//! the document knows which. How far one is, is known in memory alone: the
+//! transaction has the database while it goes on.
+//! Deliberately absent: reading files (`intake`), what becomes of rows
+//! (`import`), the page.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use tempfile::NamedTempFile;
+use tracing::{error, warn};
+
+use super::import::{ImportError, ImportOptions, ImportReport, OnError, Progress, RowFate, Watch};
+use super::{Service, ServiceError, token};
+use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, plan};
+use crate::intake::{self, IntakeError, Mapping, Peeked, RowError};
+use crate::store::{Document, StoreError, Target, Transaction, Walk};
+
+/// The kind of the documents.
+const KIND: &str = "import";
+/// How long a file is kept, in seconds.
+pub const KEPT_SECONDS: i64 = 24 * 3_600;
+/// How many files of one partner are kept; the oldest goes first.
+const KEPT_MAX: usize = 20;
+/// How much longer a file may lie that no document knows of.
+const STRAY: Duration = Duration::from_secs(48 * 3_600);
+/// How much of a file shows whether it is bare numbers.
+const HEAD_BYTES: u64 = 4 << 10;
+
+/// What is to be read how, as people said it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Choices {
+    /// `COLUMN=FIELD`, or `COLUMN=-`.
+    pub mappings: Vec<String>,
+    /// Whether nobody has said these yet.
+    #[serde(default)]
+    pub guessed: bool,
+    /// What digits without `+` are: empty to refuse them, `plus` if they lack
+    /// only that, `national` if they are of `country`.
+    pub digits: String,
+    pub country: String,
+    pub encoding: String,
+    pub currency: String,
+    pub monthly_cost: String,
+    /// Leave out what is rejected, and write the rest.
+    pub skip: bool,
+    pub move_held: bool,
+}
+
+impl Choices {
+    /// As the importer takes them, or what is wrong with them.
+    pub fn options(&self, dry_run: bool) -> Result<ImportOptions, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let mut wrong = |field: &str, message: &str, value: &str| {
+            errors.push(FieldError::new(field, "INVALID", message, value));
+        };
+        let mappings: Vec<Mapping> = self.mappings.iter().filter_map(|text| text.parse().ok()).collect();
+        let country = match (self.digits.as_str(), self.country.trim()) {
+            ("national", code) => {
+                let country = code.to_ascii_uppercase().parse().ok();
+                if country.is_none() {
+                    wrong("country", "is two letters, such as IN", code);
+                }
+                country
+            }
+            _ => None,
+        };
+        let encoding = match self.encoding.trim() {
+            "" => None,
+            name => {
+                let found = encoding_rs::Encoding::for_label_no_replacement(name.as_bytes());
+                if found.is_none() {
+                    wrong("encoding", "is not known; windows-1252 and utf-16le are examples", name);
+                }
+                found
+            }
+        };
+        let currency: Option<Currency> = match self.currency.trim() {
+            "" => None,
+            code => {
+                let found = code.to_ascii_uppercase().parse().ok();
+                if found.is_none() {
+                    wrong("currency", "is three letters, such as INR", code);
+                }
+                found
+            }
+        };
+        let monthly_cost = match (self.monthly_cost.trim(), currency) {
+            ("", _) => None,
+            (amount, None) => {
+                wrong("monthly_cost", "needs a currency", amount);
+                None
+            }
+            (amount, Some(currency)) => {
+                if let Err(error) = Money::parse(amount, currency) {
+                    wrong("monthly_cost", &error.to_string(), amount);
+                }
+                Some(amount.into())
+            }
+        };
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(ImportOptions {
+            intake: intake::Options {
+                mappings,
+                default_country: country,
+                assume_plus: self.digits == "plus",
+                currency,
+                encoding,
+                national: plan::national,
+            },
+            monthly_cost,
+            on_error: if self.skip { OnError::Skip } else { OnError::Abort },
+            move_held: self.move_held,
+            dry_run,
+        })
+    }
+}
+
+/// Where an upload is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Being checked, or the check was interrupted.
+    Checking,
+    /// [`Upload::found`] says what an import would do.
+    Checked,
+    /// It cannot be read as it is; [`Upload::error`] says why.
+    Unusable,
+    /// Being imported, or that was interrupted and nothing was written.
+    Importing,
+    Imported,
+}
+
+/// What a check found, or an import did.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Found {
+    pub rows: u64,
+    pub imported: u64,
+    pub updated: u64,
+    pub unchanged: u64,
+    pub rejected: u64,
+    pub warnings: u64,
+    pub rejected_rows: u64,
+    /// The first ones, by line.
+    pub errors: Vec<RowError>,
+    pub first: BTreeMap<u64, RowFate>,
+    pub cost: BTreeMap<Currency, i64>,
+    pub version: Option<u64>,
+}
+
+impl Found {
+    fn of(report: &ImportReport, headed: bool) -> Found {
+        let shift = u64::from(headed);
+        let error = |error: &RowError| RowError {
+            line: error.line.saturating_sub(shift),
+            message: in_words(&error.message),
+            ..error.clone()
+        };
+        Found {
+            rows: report.rows,
+            imported: report.imported,
+            updated: report.updated,
+            unchanged: report.unchanged,
+            rejected: report.rejected,
+            warnings: report.warnings,
+            rejected_rows: report.rejected_lines.len() as u64,
+            errors: report.errors.iter().map(error).collect(),
+            first: report.first.iter().map(|(line, fate)| (line.saturating_sub(shift), *fate)).collect(),
+            cost: report
+                .cost
+                .iter()
+                .filter(|(_, minor)| **minor != 0)
+                .map(|(&currency, &minor)| (currency, minor))
+                .collect(),
+            version: report.version,
+        }
+    }
+}
+
+/// One file, and what became of it.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Upload {
+    pub id: String,
+    /// What its owner calls it.
+    pub name: String,
+    pub bytes: u64,
+    pub by: String,
+    pub created_at: Time,
+    /// A line that names the column was put before its numbers.
+    pub headed: bool,
+    pub choices: Choices,
+    pub stage: Stage,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Upload {
+    fn document(&self) -> Document {
+        let body = serde_json::to_string(self).expect("an upload serialises");
+        Document { id: self.id.clone(), due: Some(self.created_at.plus(KEPT_SECONDS)), body }
+    }
+
+    fn read(document: &Document) -> Result<Upload, ServiceError> {
+        serde_json::from_str(&document.body).map_err(|error| super::corrupt(format!("import {}: {error}", document.id)))
+    }
+}
+
+/// Something that goes on now.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub progress: Option<Progress>,
+    pub elapsed: Duration,
+    pub cancelled: bool,
+}
+
+struct Live {
+    progress: Mutex<Option<Progress>>,
+    cancel: AtomicBool,
+    began: Instant,
+}
+
+/// The files of all partners. Cheap to clone.
+#[derive(Clone)]
+pub struct Uploads {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    folder: PathBuf,
+    bytes_max: u64,
+    live: Mutex<HashMap<String, Arc<Live>>>,
+    stopped: AtomicBool,
+}
+
+/// A file on its way in; it goes if it is not kept.
+pub struct Incoming {
+    file: NamedTempFile,
+    pub bytes: u64,
+}
+
+impl Write for Incoming {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Uploads {
+    /// `folder` is made once there is something to keep.
+    pub fn new(folder: PathBuf, bytes_max: u64) -> Uploads {
+        let (live, stopped) = Default::default();
+        Uploads { inner: Arc::new(Inner { folder, bytes_max, live, stopped }) }
+    }
+
+    pub fn bytes_max(&self) -> u64 {
+        self.inner.bytes_max
+    }
+
+    /// A place for a file that comes in. Only this user can read it.
+    pub fn receive(&self) -> io::Result<Incoming> {
+        let folder = &self.inner.folder;
+        fs::create_dir_all(folder)?;
+        #[cfg(unix)]
+        fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        Ok(Incoming { file: tempfile::Builder::new().prefix("receiving-").tempfile_in(folder)?, bytes: 0 })
+    }
+
+    /// Keeps a file that has come in, and begins to check it.
+    pub fn keep(
+        &self,
+        service: &Service,
+        (key, partner): (PartnerKey, &PartnerId),
+        mut incoming: Incoming,
+        name: &str,
+    ) -> Result<Upload, ServiceError> {
+        let mut head = Vec::new();
+        incoming.file.rewind().map_err(StoreError::Io)?;
+        (&mut incoming.file).take(HEAD_BYTES).read_to_end(&mut head).map_err(StoreError::Io)?;
+        let headed = intake::bare_numbers(&String::from_utf8_lossy(&head));
+        if headed {
+            let mut with = self.receive().map_err(StoreError::Io)?;
+            incoming.file.rewind().map_err(StoreError::Io)?;
+            with.write_all(b"number\n").map_err(StoreError::Io)?;
+            io::copy(&mut incoming.file, &mut with).map_err(StoreError::Io)?;
+            incoming = with;
+        }
+        let now = Time::now();
+        let mut upload = Upload {
+            id: token::import_id(now),
+            name: name.chars().filter(|c| !c.is_control()).take(200).collect(),
+            bytes: incoming.bytes,
+            by: service.actor.to_string(),
+            created_at: now,
+            headed,
+            choices: Choices::default(),
+            stage: Stage::Checking,
+            found: None,
+            error: None,
+        };
+        incoming.file.as_file().sync_all().map_err(StoreError::Io)?;
+        let path = self.path(&upload.id);
+        incoming.file.persist(&path).map_err(|error| StoreError::Io(error.error))?;
+        // Nothing known to us, but known to people: shown, so that it can be corrected.
+        if let Ok(peeked) = self.peek(&upload, 1) {
+            let guesses = intake::guess(&peeked).into_iter();
+            upload.choices.guessed = true;
+            upload.choices.mappings = guesses.map(|(column, field)| format!("{column}={field}")).collect();
+        }
+        let mut all = self.list(service, key)?;
+        let live = self.inner.live.lock().keys().cloned().collect::<Vec<_>>();
+        all.retain(|kept| !live.contains(&kept.id));
+        for old in all.iter().skip(KEPT_MAX - 1) {
+            self.forget(service, key, &old.id)?;
+        }
+        self.begin(service, key, partner, upload.clone())?;
+        Ok(upload)
+    }
+
+    /// A partner's uploads, newest first.
+    pub fn list(&self, service: &Service, key: PartnerKey) -> Result<Vec<Upload>, ServiceError> {
+        let documents = service.store.documents(key, KIND, Walk::Down { before: None }, KEPT_MAX * 2)?;
+        documents.iter().map(Upload::read).collect()
+    }
+
+    /// An upload, and what goes on with it now.
+    pub fn get(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(Upload, Option<Now>), ServiceError> {
+        // In this order: what ends in between has been written down by then.
+        let live = self.inner.live.lock().get(id).cloned();
+        let document = service.store.document(key, KIND, id)?.ok_or_else(|| unknown(id))?;
+        let now = live.map(|live| Now {
+            progress: *live.progress.lock(),
+            elapsed: live.began.elapsed(),
+            cancelled: live.cancel.load(Ordering::Relaxed),
+        });
+        Ok((Upload::read(&document)?, now))
+    }
+
+    /// Whether something goes on with an upload.
+    pub fn busy(&self, id: &str) -> bool {
+        self.inner.live.lock().contains_key(id)
+    }
+
+    /// The beginning of an upload that was found by [`Uploads::get`].
+    pub fn peek(&self, upload: &Upload, rows: usize) -> Result<Peeked, ImportError> {
+        let encoding = encoding_rs::Encoding::for_label_no_replacement(upload.choices.encoding.trim().as_bytes());
+        let mappings = upload.choices.mappings.iter().filter_map(|text| text.parse().ok()).collect();
+        let options = intake::Options { mappings, encoding, ..intake::Options::default() };
+        let file = File::open(self.path(&upload.id)).map_err(ImportError::Open)?;
+        let mut peeked = intake::peek(file, &options, rows)?;
+        peeked.rows.iter_mut().for_each(|row| row.line = row.line.saturating_sub(upload.headed.into()));
+        Ok(peeked)
+    }
+
+    /// The rejected rows of an upload that was found by [`Uploads::get`], as a
+    /// file that can be corrected and given again.
+    pub fn rejects(&self, upload: &Upload) -> io::Result<File> {
+        File::open(self.rejects_path(&upload.id))
+    }
+
+    /// Checks an upload anew.
+    pub fn check(
+        &self,
+        service: &Service,
+        (key, partner): (PartnerKey, &PartnerId),
+        id: &str,
+        choices: Choices,
+    ) -> Result<(), ServiceError> {
+        choices.options(true).map_err(ServiceError::Invalid)?;
+        let upload = self.idle(service, key, id)?;
+        self.begin(service, key, partner, Upload { choices, stage: Stage::Checking, ..upload })
+    }
+
+    /// Imports what was checked; with `skip`, without what is rejected.
+    pub fn run(
+        &self,
+        service: &Service,
+        (key, partner): (PartnerKey, &PartnerId),
+        id: &str,
+        skip: bool,
+    ) -> Result<(), ServiceError> {
+        let mut upload = self.idle(service, key, id)?;
+        if upload.found.is_none() {
+            return Err(ServiceError::Refused("it has not been checked yet; check it first".to_owned()));
+        }
+        upload.choices.skip |= skip;
+        self.begin(service, key, partner, Upload { stage: Stage::Importing, error: None, ..upload })
+    }
+
+    /// Stops what goes on with an upload; of an import, nothing is then written.
+    pub fn cancel(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
+        self.get(service, key, id)?;
+        if let Some(live) = self.inner.live.lock().get(id) {
+            live.cancel.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Lets go of an upload. What was imported stays.
+    pub fn discard(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
+        let (_, now) = self.get(service, key, id)?;
+        if now.is_some() {
+            return Err(busy());
+        }
+        self.forget(service, key, id)
+    }
+
+    /// Lets go of what is over a day old, and of files nobody knows of.
+    pub fn forget_due(&self, service: &Service) {
+        const AT_ONCE: usize = 100;
+        match service.store.due(KIND, Time::now(), AT_ONCE) {
+            Ok(due) => {
+                for (key, document) in due.into_iter().filter(|(_, document)| !self.busy(&document.id)) {
+                    if let Err(error) = self.forget(service, key, &document.id) {
+                        warn!(%error, "cannot let go of import {}", document.id);
+                    }
+                }
+            }
+            Err(error) => warn!(%error, "cannot look for imports to let go of"),
+        }
+        let Ok(entries) = fs::read_dir(&self.inner.folder) else { return };
+        for entry in entries.flatten() {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+            if age.is_some_and(|age| age > STRAY) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Stops what goes on, at the end of the server; it can be begun again.
+    pub fn stop(&self) {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        self.inner.stopped.store(true, Ordering::SeqCst);
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            let live = self.inner.live.lock();
+            if live.is_empty() {
+                return;
+            }
+            live.values().for_each(|live| live.cancel.store(true, Ordering::Relaxed));
+            drop(live);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.inner.folder.join(id)
+    }
+
+    fn rejects_path(&self, id: &str) -> PathBuf {
+        self.inner.folder.join(format!("{id}.rejected"))
+    }
+
+    /// An upload that nothing goes on with and that was not imported yet.
+    fn idle(&self, service: &Service, key: PartnerKey, id: &str) -> Result<Upload, ServiceError> {
+        let (upload, now) = self.get(service, key, id)?;
+        if now.is_some() {
+            return Err(busy());
+        }
+        if upload.stage == Stage::Imported {
+            return Err(ServiceError::Refused(
+                "it has been imported already; give the file again to do more".to_owned(),
+            ));
+        }
+        Ok(upload)
+    }
+
+    fn forget(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
+        service.write(Target::Partner(key), Verb::Import, |transaction| Ok(transaction.drop_document(KIND, id)?))?;
+        for path in [self.path(id), self.rejects_path(id)] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    warn!(%error, "cannot remove {}", path.display());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what is begun, and does it.
+    fn begin(
+        &self,
+        service: &Service,
+        key: PartnerKey,
+        partner: &PartnerId,
+        upload: Upload,
+    ) -> Result<(), ServiceError> {
+        let (progress, cancel) = Default::default();
+        let live = Arc::new(Live { progress, cancel, began: Instant::now() });
+        {
+            let mut all = self.inner.live.lock();
+            if self.inner.stopped.load(Ordering::SeqCst) {
+                return Err(ServiceError::Refused("the server is about to stop; try again in a moment".to_owned()));
+            }
+            if all.contains_key(&upload.id) {
+                return Err(busy());
+            }
+            all.insert(upload.id.clone(), live.clone());
+        }
+        let end = Ending { uploads: self.clone(), id: upload.id.clone() };
+        put(service, key, &upload)?;
+        let (uploads, partner) = (self.clone(), partner.clone());
+        let service = service.asked(service.actor.clone(), Some(upload.id.clone()), None);
+        std::thread::spawn(move || {
+            let id = upload.id.clone();
+            let work = || uploads.work(&service, key, &partner, upload, &live);
+            match catch_unwind(AssertUnwindSafe(work)) {
+                Ok(Ok(())) => {}
+                // Its document says what was begun; the page offers it again.
+                Ok(Err(error)) => error!(%error, "cannot write down how import {id} went"),
+                Err(_) => error!("import {id} panicked"),
+            }
+            drop(end);
+        });
+        Ok(())
+    }
+
+    fn work(
+        &self,
+        service: &Service,
+        key: PartnerKey,
+        partner: &PartnerId,
+        upload: Upload,
+        live: &Live,
+    ) -> Result<(), ServiceError> {
+        let checks = upload.stage == Stage::Checking;
+        let options = match upload.choices.options(checks) {
+            Ok(options) => options,
+            Err(errors) => {
+                let error = Some(super::describe(&errors));
+                return put(service, key, &Upload { stage: Stage::Unusable, error, ..upload });
+            }
+        };
+        let path = self.path(&upload.id);
+        let source = || Ok(Box::new(BufReader::with_capacity(256 << 10, File::open(&path)?)) as Box<dyn Read>);
+        let progress = |progress: Progress| *live.progress.lock() = Some(progress);
+        let watch = Watch { progress: &progress, cancel: &live.cancel };
+        // Made in the transaction, so that it is there if what it tells is.
+        let note = |transaction: &mut dyn Transaction, report: &ImportReport| {
+            let found = Some(Found::of(report, upload.headed));
+            let done = Upload { stage: Stage::Imported, found, error: None, ..upload.clone() };
+            transaction.put_document(KIND, &done.document())
+        };
+        let report = service.import_noting(partner, &source, &options, &watch, &note);
+        if let Ok(report) = &report {
+            self.extract(&upload.id, &options, report);
+        }
+        match report {
+            Ok(report) if report.written => {
+                if let Some(replica) = &service.replica {
+                    replica.follow();
+                }
+                Ok(())
+            }
+            Ok(report) => {
+                // Between the check and the import, somebody was quicker.
+                let error = (!checks).then(|| {
+                    format!("nothing was written, because {} numbers are rejected now; see below", report.rejected)
+                });
+                let found = Some(Found::of(&report, upload.headed));
+                put(service, key, &Upload { stage: Stage::Checked, found, error, ..upload })
+            }
+            Err(error) => {
+                let stage = match (&error, &upload.found) {
+                    (ImportError::Intake(_), _) | (_, None) => Stage::Unusable,
+                    (_, Some(_)) => Stage::Checked,
+                };
+                let found = upload.found.clone().filter(|_| stage == Stage::Checked);
+                put(service, key, &Upload { stage, found, error: Some(fault(&error)), ..upload })
+            }
+        }
+    }
+
+    /// Writes down the rejected rows. The import does not hang on it.
+    fn extract(&self, id: &str, options: &ImportOptions, report: &ImportReport) {
+        let write = || -> io::Result<()> {
+            let to = self.rejects_path(id);
+            if report.rejected_lines.is_empty() {
+                return match fs::remove_file(&to) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                };
+            }
+            let mut out = io::BufWriter::new(self.receive()?);
+            let file = BufReader::new(File::open(self.path(id))?);
+            intake::extract(file, &options.intake, &report.rejected_lines, &mut out).map_err(io::Error::other)?;
+            let whole = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+            whole.file.persist(&to).map_err(|error| error.error)?;
+            Ok(())
+        };
+        if let Err(error) = write() {
+            warn!(%error, "cannot keep the rejected rows of import {id}");
+        }
+    }
+}
+
+/// Says that an upload is at rest, however its work ended.
+struct Ending {
+    uploads: Uploads,
+    id: String,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.uploads.inner.live.lock().remove(&self.id);
+    }
+}
+
+fn put(service: &Service, key: PartnerKey, upload: &Upload) -> Result<(), ServiceError> {
+    let document = upload.document();
+    service.write(Target::Partner(key), Verb::Import, |transaction| Ok(transaction.put_document(KIND, &document)?))?;
+    Ok(())
+}
+
+fn unknown(id: &str) -> ServiceError {
+    ServiceError::Unknown { what: "import", id: id.to_owned() }
+}
+
+fn busy() -> ServiceError {
+    ServiceError::Refused("it is being worked on; wait until that has ended, or cancel it".to_owned())
+}
+
+/// Why a file cannot be used, for who has a page and no flags.
+fn fault(error: &ImportError) -> String {
+    match error {
+        ImportError::Intake(IntakeError::NoNumberColumn { headless: false, .. }) => {
+            "no column is read as the number; choose below which one it is".to_owned()
+        }
+        ImportError::Intake(IntakeError::ColumnTwice { field, first, second }) => {
+            format!(
+                "the columns “{first}” and “{second}” are both read as {field}; choose something else for one of them"
+            )
+        }
+        ImportError::Intake(IntakeError::ExportTwo { exports: [one, other] }) => {
+            format!("the columns could be those of a {one} export or of a {other} one; choose below what they are")
+        }
+        error => {
+            let mut text = in_words(&error.to_string());
+            let mut cause = std::error::Error::source(error);
+            while let Some(inner) = cause {
+                text.push_str(": ");
+                text.push_str(&inner.to_string());
+                cause = inner.source();
+            }
+            text
+        }
+    }
+}
+
+/// A message of the importer without the flags of the command.
+fn in_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 9] = [
+        ("give --move to", "allow held numbers to be moved, to"),
+        ("in its row or as --monthly-cost and --currency", "in its row or among the options"),
+        ("here or as --currency", "in its row or among the options"),
+        (
+            "say what the digits are: --assume-plus if they are international, --default-country if they are national",
+            "say among the options what the digits are",
+        ),
+        ("such as --encoding windows-1252", "such as windows-1252, among the options"),
+        ("name it with --encoding utf-16le", "name utf-16le as its encoding, among the options"),
+        ("ignore one of them with --map", "do not read one of them"),
+        ("give --default-country or --assume-plus", "choose one of them"),
+        ("name it with --map COLUMN=number, where", "choose it below;"),
+    ];
+    WORDS.iter().fold(message.to_owned(), |text, (flag, words)| text.replace(flag, words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Actor;
+    use crate::store::{self, Location, Open};
+
+    struct Fixture {
+        folder: tempfile::TempDir,
+        service: Service,
+        uploads: Uploads,
+        key: PartnerKey,
+        partner: PartnerId,
+    }
+
+    impl Fixture {
+        fn new() -> Fixture {
+            let folder = tempfile::tempdir().expect("a folder");
+            let location = Location::Sqlite(folder.path().join("a.db"));
+            let service = Service::new(store::open(&location, Open::Create).expect("a store"), Actor::command());
+            let partner: PartnerId = "PA_1".parse().expect("an id");
+            service.partner_create(partner.clone(), "One".into()).expect("created");
+            let key = service.partner_key(&partner).expect("known");
+            let uploads = Uploads::new(folder.path().join("files"), 1 << 20);
+            Fixture { folder, service, uploads, key, partner }
+        }
+
+        fn give(&self, text: &str) -> String {
+            let mut incoming = self.uploads.receive().expect("a place");
+            incoming.write_all(text.as_bytes()).expect("written");
+            let upload = self.uploads.keep(&self.service, (self.key, &self.partner), incoming, "a.csv").expect("kept");
+            upload.id
+        }
+
+        /// An upload once nothing goes on with it.
+        fn rest(&self, id: &str) -> Upload {
+            for _ in 0..1_000 {
+                if !self.uploads.busy(id) {
+                    return self.uploads.get(&self.service, self.key, id).expect("there").0;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            panic!("{id} does not end");
+        }
+
+        fn run(&self, id: &str, skip: bool) -> Upload {
+            self.uploads.run(&self.service, (self.key, &self.partner), id, skip).expect("begun");
+            self.rest(id)
+        }
+
+        fn numbers(&self) -> usize {
+            self.service.snapshot(&self.partner, true).expect("loaded").len()
+        }
+    }
+
+    const FILE: &str = "Phone,Customer id,Price,Currency\n\
+        +912271264217,MA_1,500,INR\n\
+        +912271264218,MA_1,,\n\
+        not one,MA_1,500,INR\n";
+
+    #[test]
+    fn a_file_is_checked_corrected_and_imported() {
+        let fixture = Fixture::new();
+        let id = fixture.give(FILE);
+        let upload = fixture.rest(&id);
+        assert_eq!(upload.stage, Stage::Checked);
+        assert_eq!(upload.choices.mappings, ["Phone=number", "Customer id=account_auth_id", "Price=monthly_cost"]);
+        let found = upload.found.expect("checked");
+        assert_eq!((found.rows, found.imported, found.rejected, found.rejected_rows), (3, 1, 2, 2));
+        assert_eq!(found.first[&2], RowFate { imported: 1, ..RowFate::default() });
+        assert_eq!(found.first[&4], RowFate { rejected: 1, ..RowFate::default() });
+        assert!(!found.errors.iter().any(|error| error.message.contains("--")), "{:?}", found.errors);
+        assert_eq!(fixture.numbers(), 0);
+
+        let choices = Choices { currency: "inr".into(), monthly_cost: "10".into(), ..upload.choices };
+        fixture.uploads.check(&fixture.service, (fixture.key, &fixture.partner), &id, choices).expect("begun");
+        let found = fixture.rest(&id).found.expect("checked");
+        assert_eq!((found.imported, found.rejected), (2, 1));
+        let inr: Currency = "INR".parse().expect("a currency");
+        assert_eq!(found.cost, BTreeMap::from([(inr, 51_000)]));
+
+        // As a whole, it is refused, and nothing is written.
+        let upload = fixture.run(&id, false);
+        assert_eq!((upload.stage, fixture.numbers()), (Stage::Checked, 0));
+        assert!(upload.error.is_some_and(|error| error.contains("nothing was written")));
+
+        let upload = fixture.run(&id, true);
+        assert_eq!((upload.stage, fixture.numbers()), (Stage::Imported, 2));
+        let version = upload.found.as_ref().and_then(|found| found.version);
+        let log = fixture.service.store.log(fixture.key, 1, 10).expect("read");
+        assert_eq!(version, Some(log[0].change.version));
+        assert_eq!(log[0].change.request_id.as_deref(), Some(id.as_str()));
+        let mut rejects = String::new();
+        fixture.uploads.rejects(&upload).expect("kept").read_to_string(&mut rejects).expect("text");
+        assert_eq!(rejects, "Phone,Customer id,Price,Currency\nnot one,MA_1,500,INR\n");
+        let again = fixture.uploads.run(&fixture.service, (fixture.key, &fixture.partner), &id, true);
+        assert!(matches!(again, Err(ServiceError::Refused(_))));
+    }
+
+    #[test]
+    fn bare_numbers_need_no_line_that_names_them() {
+        let fixture = Fixture::new();
+        let id = fixture.give("+912271264217\nnonsense\n");
+        let upload = fixture.rest(&id);
+        assert!(upload.headed);
+        let found = upload.found.clone().expect("checked");
+        assert_eq!((found.imported, found.rejected), (1, 1));
+        assert_eq!(found.errors[0].line, 2, "as its owner counts them");
+        assert_eq!(fixture.uploads.peek(&upload, 5).expect("readable").rows[0].line, 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_what_to_do_and_can_be_corrected() {
+        let fixture = Fixture::new();
+        let id = fixture.give("what,who\n+912271264217,x\n");
+        let upload = fixture.rest(&id);
+        assert_eq!(upload.stage, Stage::Unusable);
+        assert_eq!(upload.error.as_deref(), Some("no column is read as the number; choose below which one it is"));
+        let choices = Choices { mappings: vec!["what=number".into()], ..Choices::default() };
+        fixture.uploads.check(&fixture.service, (fixture.key, &fixture.partner), &id, choices).expect("begun");
+        let upload = fixture.rest(&id);
+        assert_eq!((upload.stage, upload.error), (Stage::Checked, None));
+
+        let wrong = Choices {
+            currency: "rupees".into(),
+            monthly_cost: "1".into(),
+            digits: "national".into(),
+            ..Choices::default()
+        };
+        let errors = wrong.options(true).expect_err("refused");
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["country", "currency", "monthly_cost"]);
+    }
+
+    #[test]
+    fn a_restart_leaves_it_done_or_not_at_all() {
+        let fixture = Fixture::new();
+        let id = fixture.give("number\n+912271264217\n");
+        let upload = fixture.rest(&id);
+        // As a server that ended in the middle leaves it.
+        put(&fixture.service, fixture.key, &Upload { stage: Stage::Importing, ..upload }).expect("written");
+        let after = Fixture { uploads: Uploads::new(fixture.folder.path().join("files"), 1 << 20), ..fixture };
+        let (upload, now) = after.uploads.get(&after.service, after.key, &id).expect("there");
+        assert!(now.is_none() && upload.stage == Stage::Importing);
+        assert_eq!(after.run(&id, false).stage, Stage::Imported);
+        assert_eq!(after.numbers(), 1);
+    }
+
+    #[test]
+    fn others_files_are_unknown_and_old_ones_go() {
+        let fixture = Fixture::new();
+        let id = fixture.give("number\n+912271264217\n");
+        fixture.rest(&id);
+        let other: PartnerId = "PA_2".parse().expect("an id");
+        fixture.service.partner_create(other.clone(), "Two".into()).expect("created");
+        let key = fixture.service.partner_key(&other).expect("known");
+        let unknown = |result: Result<(), ServiceError>| assert!(matches!(result, Err(ServiceError::Unknown { .. })));
+        unknown(fixture.uploads.get(&fixture.service, key, &id).map(drop));
+        unknown(fixture.uploads.run(&fixture.service, (key, &other), &id, false));
+        unknown(fixture.uploads.discard(&fixture.service, key, &id));
+        for _ in 0..KEPT_MAX {
+            let id = fixture.give("number\n+912271264217\n");
+            fixture.rest(&id);
+        }
+        assert!(fixture.uploads.list(&fixture.service, fixture.key).expect("read").len() <= KEPT_MAX);
+        let kept = fixture.uploads.list(&fixture.service, fixture.key).expect("read");
+        fixture.uploads.discard(&fixture.service, fixture.key, &kept[0].id).expect("let go of");
+        assert!(!fixture.uploads.path(&kept[0].id).exists());
+        unknown(fixture.uploads.get(&fixture.service, fixture.key, &kept[0].id).map(drop));
+    }
+}
