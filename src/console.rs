@@ -8,14 +8,14 @@
 //! Deliberately absent: rules about numbers, SQL, anything from another site.
 
 mod bulk;
-mod customers;
-mod export;
 mod changes;
+mod customers;
 mod download;
+mod export;
 mod gate;
-mod keys;
 mod imports;
 mod jobs;
+mod keys;
 pub mod line;
 mod me;
 mod number;
@@ -23,14 +23,12 @@ mod numbers;
 mod overview;
 mod page;
 mod platform;
+mod routes;
 mod settings;
 mod show;
 mod sign_in;
-mod users;
-mod routes;
-mod show;
-mod sign_in;
 mod stock;
+mod users;
 mod verbs;
 
 use std::collections::HashMap;

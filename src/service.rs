@@ -27,8 +27,8 @@ pub mod token;
 pub mod undo;
 pub mod uploads;
 pub mod verify;
-pub mod webhooks;
 pub mod views;
+pub mod webhooks;
 
 use std::sync::Arc;
 

@@ -113,6 +113,7 @@ struct Bar {
 struct UploadPage {
     frame: Frame,
     id: String,
+    name: String,
     mark: &'static str,
     stands: String,
     trouble: String,
@@ -517,6 +518,7 @@ async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<C
         rejects: rejects && found.is_some_and(|found| found.rejected_rows > 0),
         facts: facts(visit, &upload),
         id: upload.id.clone(),
+        name: upload.name.clone(),
         frame,
     };
     if let Some(found) = found {
@@ -680,11 +682,11 @@ fn bar(upload: &Upload, now: Now) -> Bar {
     let percent = |done: u64, all: u64| (done.min(all) * 100).checked_div(all);
     match now.progress {
         _ if now.cancelled => Bar { value: None, text: "It is being stopped.".to_owned() },
-        None => Bar { value: None, text: format!("Waiting for its turn, since {elapsed}.") },
+        None => Bar { value: None, text: format!("Waiting for its turn, for {elapsed}.") },
         Some(Progress::Reading { bytes }) => Bar {
             value: percent(bytes, upload.bytes),
             text: format!(
-                "Step 1 of 2: reading, {} of {}, since {elapsed}.",
+                "Step 1 of 2: reading, {} of {}, for {elapsed}.",
                 size(bytes.min(upload.bytes)),
                 size(upload.bytes)
             ),
@@ -693,7 +695,7 @@ fn bar(upload: &Upload, now: Now) -> Bar {
             let (done, all) = (show::thousands(numbers), show::count(total, "number", "numbers"));
             Bar {
                 value: percent(numbers, total),
-                text: format!("Step 2 of 2: {done} of {all} compared, since {elapsed}."),
+                text: format!("Step 2 of 2: {done} of {all} compared, for {elapsed}."),
             }
         }
     }

@@ -53,14 +53,6 @@ impl Clock {
         self.local(time).text(&mut [0; 20])[..10].to_owned()
     }
 
-    pub fn day_if(&self, time: Option<Time>) -> String {
-        time.map_or_else(|| NONE.to_owned(), |time| self.day(time))
-    }
-
-    pub fn time_if(&self, time: Option<Time>) -> String {
-        time.map_or_else(|| NONE.to_owned(), |time| self.time(time))
-    }
-
     fn element(&self, time: Time, exact: bool) -> String {
         let mut html = String::with_capacity(90);
         let (mut utc, mut local) = ([0; 20], [0; 20]);
@@ -96,7 +88,7 @@ impl Clock {
         let text = span(seconds.unsigned_abs());
         match seconds {
             -44..=44 => "now".to_owned(),
-            0.. => format!("in {text}"),
+            45.. => format!("in {text}"),
             _ => format!("{text} ago"),
         }
     }

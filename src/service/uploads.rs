@@ -649,6 +649,7 @@ fn busy() -> ServiceError {
 /// Why a file cannot be used, for who has a page and no flags.
 fn fault(error: &ImportError) -> String {
     match error {
+        ImportError::Cancelled => "it was stopped, and nothing was written".to_owned(),
         ImportError::Intake(IntakeError::NoNumberColumn { headless: false, .. }) => {
             "no column is read as the number; choose below which one it is".to_owned()
         }

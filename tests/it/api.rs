@@ -1180,7 +1180,6 @@ fn the_foreign_and_the_unknown_are_not_told_apart() {
         "/api/v1/partner/numbers/+91227126510%38x",
         "/api/v1/partner",
         "/api/v2/partner/numbers",
-        "/",
         "/nothing/here",
         "/nothing<script>",
         "/%00",
