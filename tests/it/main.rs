@@ -18,6 +18,7 @@ mod cli;
 mod client;
 mod console_export;
 mod console_verbs;
+mod console_import;
 mod costs;
 mod crash;
 mod dialect;

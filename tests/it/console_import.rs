@@ -1,0 +1,207 @@
+//! The console's import, jobs and changes over the real server: as a browser
+//! without a script sends them, and as others try to.
+
+use std::time::Duration;
+
+use crate::harness::{Answer, Database, Server};
+
+const PASSWORD: &str = "a few words nobody guesses";
+const HOST: &str = "rollcall.test";
+/// How long something small may take on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+const IMPORT: &str = "/console/p/PA_ONE/import";
+
+/// Somebody with a browser.
+struct Browser {
+    cookie: String,
+}
+
+impl Browser {
+    /// Somebody new at a partner, signed in.
+    fn sign_up(server: &Server, partner: &str, role: &str) -> Browser {
+        let email = format!("{role}@{partner}.example").to_lowercase();
+        let create = ["user", "create", "--partner", partner, "--role", role, "--email", &email];
+        let made = server.database.run(&create).done().stdout;
+        let link = made.lines().last().expect("a link");
+        let path = &link[link.find("/console").expect("a path")..];
+        let nobody = Browser { cookie: String::new() };
+        let form = format!("email={}&password={}&again={1}", email, PASSWORD.replace(' ', "+"));
+        let answer = nobody.post(server, path, &form).check(303);
+        let cookie = answer.header("set-cookie").expect("a session");
+        Browser { cookie: cookie.split(';').next().expect("a pair").to_owned() }
+    }
+
+    fn get(&self, server: &Server, path: &str) -> Answer {
+        self.send(server, "GET", path, "", "")
+    }
+
+    fn post(&self, server: &Server, path: &str, form: &str) -> Answer {
+        let ours = format!("Origin: http://{HOST}\r\nContent-Type: application/x-www-form-urlencoded\r\n");
+        self.send(server, "POST", path, &ours, form)
+    }
+
+    /// Gives a file, from a page of ours or not.
+    fn give(&self, server: &Server, path: &str, text: &str, origin: &str) -> Answer {
+        let head = format!("Origin: {origin}\r\nContent-Type: multipart/form-data; boundary=b\r\n");
+        let body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a <b>.csv\"\r\n\r\n{text}\r\n\
+             --b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n\r\n--b--\r\n"
+        );
+        self.send(server, "POST", path, &head, &body)
+    }
+
+    fn send(&self, server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let (cookie, length) = (&self.cookie, body.len());
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nCookie: {cookie}\r\n{headers}\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        let answer = server.send(method, text.as_bytes());
+        assert!(!answer.text().contains("<b>.csv"), "what people call things is text: {answer:?}");
+        answer
+    }
+
+    /// Gives a file, and its page once it is checked.
+    fn upload(&self, server: &Server, text: &str) -> String {
+        let answer = self.give(server, IMPORT, text, &format!("http://{HOST}")).check(303);
+        let page = answer.header("location").expect("its page").to_owned();
+        self.settled(server, &page);
+        page
+    }
+
+    /// A page once nothing goes on there.
+    fn settled(&self, server: &Server, page: &str) -> String {
+        server.within(SOON, |server| !self.get(server, page).check(200).text().contains("data-refresh"));
+        self.get(server, page).text().to_owned()
+    }
+}
+
+const ROWS: &str = "Phone,Customer id,Price,Currency\n\
+    +912271990001,MA_NEW,500,INR\n\
+    +912271990002,MA_NEW,,\n\
+    nonsense,MA_NEW,500,INR\n";
+
+#[test]
+fn a_file_becomes_numbers_and_is_undone() {
+    let server = Server::start(Database::sample(), &[]);
+    let manager = Browser::sign_up(&server, "PA_ONE", "manager");
+    let page = manager.upload(&server, ROWS);
+    let text = manager.settled(&server, &page);
+    for part in ["checked, not imported", "Import 1 number, leave out 2 rejected", "a &#60;b&#62;.csv"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    assert!(!server.database.export("PA_ONE").contains("+912271990001"), "nothing is written yet");
+
+    // What is missing is said, and it is checked anew.
+    let form = "column=Phone&field=number&column=Customer+id&field=account_auth_id&column=Price&field=monthly_cost\
+                &column=Currency&field=currency&monthly_cost=10&currency=INR";
+    manager.post(&server, &format!("{page}/check"), form).check(303);
+    let text = manager.settled(&server, &page);
+    assert!(text.contains("Import 2 numbers, leave out 1 rejected"), "{text}");
+    let text = manager.post(&server, &format!("{page}/check"), "currency=rupees");
+    assert!(text.check(422).text().contains("is three letters"));
+
+    manager.post(&server, &format!("{page}/run"), "skip=1").check(303);
+    let text = manager.settled(&server, &page);
+    assert!(text.contains("imported as one change"), "{text}");
+    assert!(server.database.export("PA_ONE").contains("+912271990002"));
+    let rejects = manager.get(&server, &format!("{page}/rejects.csv")).check(200);
+    assert_eq!(rejects.text(), "Phone,Customer id,Price,Currency\nnonsense,MA_NEW,500,INR\n");
+    manager.post(&server, &format!("{page}/run"), "").check(409);
+
+    let undo = text.split("action=\"").find_map(|rest| rest.split_once("/undo\"").map(|(path, _)| path));
+    let change = undo.expect("an undo").to_owned();
+    let told = manager.get(&server, &change).check(200);
+    assert!(told.text().contains("+91 22 7199 0001") && told.text().contains("came into stock"), "{told:?}");
+    assert!(manager.get(&server, "/console/p/PA_ONE/changes?verb=import").check(200).text().contains(&change));
+    let done = manager.post(&server, &format!("{change}/undo"), "").check(303);
+    assert!(done.header("location").is_some_and(|to| to.contains("?done=")), "{done:?}");
+    assert!(!server.database.export("PA_ONE").contains("+912271990001"));
+    let again = manager.post(&server, &format!("{change}/undo"), "").check(409);
+    assert!(again.text().contains("by you (undo)"), "{again:?}");
+}
+
+#[test]
+fn others_do_not_import() {
+    let server = Server::start(Database::sample(), &[]);
+    let manager = Browser::sign_up(&server, "PA_ONE", "manager");
+    let page = manager.upload(&server, ROWS);
+    let ours = format!("http://{HOST}");
+    for origin in ["http://evil.example", "null"] {
+        manager.give(&server, IMPORT, ROWS, origin).check(403);
+    }
+    manager
+        .send(&server, "POST", &format!("{page}/run"), "Content-Type: application/x-www-form-urlencoded\r\n", "")
+        .check(403);
+    let viewer = Browser::sign_up(&server, "PA_ONE", "viewer");
+    viewer.give(&server, IMPORT, ROWS, &ours).check(403);
+    viewer.get(&server, &page).check(403);
+    viewer.post(&server, &format!("{page}/run"), "").check(403);
+    viewer.post(&server, "/console/p/PA_ONE/changes/1/undo", "").check(403);
+    // Another partner's file is as one that never was.
+    let stranger = Browser::sign_up(&server, "PA_TWO", "owner");
+    stranger.get(&server, &page).check(404);
+    let moved = page.replace("PA_ONE", "PA_TWO");
+    for path in [moved.clone(), format!("{moved}/rejects.csv"), "/console/p/PA_TWO/import/import_x".to_owned()] {
+        stranger.get(&server, &path).check(404);
+    }
+    stranger.post(&server, &format!("{moved}/run"), "").check(404);
+    stranger.post(&server, &format!("{page}/run"), "").check(404);
+    let nobody = Browser { cookie: String::new() };
+    nobody.give(&server, IMPORT, ROWS, &ours).check(303);
+    assert!(!server.database.export("PA_ONE").contains("+912271990001"));
+}
+
+#[test]
+fn a_file_outlives_the_server() {
+    let mut server = Server::start(Database::sample(), &[]);
+    let manager = Browser::sign_up(&server, "PA_ONE", "manager");
+    let page = manager.upload(&server, "+442079460188\n");
+    server.kill_and_start(&[]);
+    assert!(manager.get(&server, &page).check(200).text().contains("Import 1 number"));
+    manager.post(&server, &format!("{page}/run"), "").check(303);
+    assert!(manager.settled(&server, &page).contains("imported as one change"));
+    server.kill_and_start(&[]);
+    assert!(manager.get(&server, &page).check(200).text().contains("imported as one change"));
+    assert!(server.database.export("PA_ONE").contains("+442079460188"));
+}
+
+#[test]
+fn what_is_too_large_is_refused_and_not_kept() {
+    let database = Database::sample();
+    let file = database.write("small.toml", "[console]\nimport_bytes_max = 1024\n");
+    let server = Server::start(database, &["--config", file.to_str().expect("UTF-8")]);
+    let manager = Browser::sign_up(&server, "PA_ONE", "manager");
+    let long = "+442079460188\n".repeat(100);
+    let answer = manager.give(&server, IMPORT, &long, &format!("http://{HOST}")).check(413);
+    assert!(answer.text().contains("larger than 1 kB"), "{answer:?}");
+    assert!(!answer.text().contains("The last day"), "{answer:?}");
+}
+
+#[test]
+fn a_previewed_job_is_run_and_undone() {
+    let server = Server::start(Database::sample(), &[]);
+    let manager = Browser::sign_up(&server, "PA_ONE", "manager");
+    let create = ["job", "create", "--partner", "PA_ONE", "--verb", "suspend", "--all", "--preview", "--json"];
+    let job = server.database.run(&create).done().json();
+    let page = format!("/console/p/PA_ONE/jobs/{}", job["id"].as_str().expect("an id"));
+    let text = manager.get(&server, &page).check(200).text().to_owned();
+    assert!(text.contains("Nothing has been changed yet") && text.contains("Would fail"), "{text}");
+    let failing = manager.get(&server, &format!("{page}?result=would_fail")).check(200);
+    assert!(failing.text().contains("is available since"), "{failing:?}");
+    manager.post(&server, &format!("{page}/run"), "").check(303);
+    let text = manager.settled(&server, &page);
+    assert!(text.contains("failed</span>"), "{text}");
+    let rows = manager.get(&server, &format!("{page}/rows.csv?result=failed")).check(200);
+    assert!(
+        rows.text().starts_with("number,result,reason,version\r\n") && rows.text().contains(",failed,"),
+        "{rows:?}"
+    );
+    manager.post(&server, &format!("{page}/cancel"), "").check(409);
+    let undo = manager.post(&server, &format!("{page}/undo"), "").check(303);
+    let undo = undo.header("location").expect("the undo's page").to_owned();
+    assert!(manager.get(&server, &undo).check(200).text().contains("Undo: change"));
+    manager.post(&server, &format!("{undo}/run"), "").check(303);
+    manager.settled(&server, &undo);
+    assert!(manager.get(&server, "/console/p/PA_ONE/jobs").check(200).text().contains("Undo for"));
+}
