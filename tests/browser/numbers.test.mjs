@@ -86,7 +86,7 @@ test("two people at one number: the second is told, and does not overwrite", asy
   await notice(two, "tagged late");
 });
 
-test("unrouted numbers are routed in bulk: preview, cancel half-way, undo", async () => {
+test("unrouted numbers are routed in bulk, with a preview, and it is undone", async () => {
   const page = await signedIn(server, "manager");
   await page.goto(`${BASE}/numbers`);
   await page.locator("nav.tabs a", { hasText: "Unrouted" }).click();
@@ -114,12 +114,42 @@ test("unrouted numbers are routed in bulk: preview, cancel half-way, undo", asyn
   assert.match(left, /^0 /);
   await page.goto(`${BASE}/jobs`);
   await accessible(page, "the list of jobs");
-  await page.locator("table.rows th a").first().click();
+  await page.locator("table.rows tbody th a").first().click();
   await page.locator("#undo").click();
   await page.locator("#run").click();
   await page.locator("h1 .mark", { hasText: "done" }).waitFor({ timeout: 60_000 });
   await page.goto(`${BASE}/numbers?q=status:active+no:application`);
   assert.equal(Number((await page.locator("#found b").textContent()).split(" ")[0]), found);
+});
+
+test("a long job is watched, stopped half-way, and what it did is undone", async () => {
+  const page = await signedIn(server, "manager");
+  await page.goto(`${BASE}/numbers?q=no:account+22713`);
+  await page.locator("#found b", { hasText: "20,000 numbers" }).waitFor();
+  await page.getByLabel(/on every page/).check();
+  await page.getByLabel("Verb").selectOption("tags");
+  await page.getByRole("button", { name: "Go on" }).click();
+  await page.getByLabel("Add").fill("campaign");
+  await page.getByRole("button", { name: "Show what would happen" }).click();
+  await page.locator("#run").click();
+  await page.locator("progress").waitFor();
+  await page.locator("#progress", { hasText: /[1-9][\d,]* of 20,000|[1-9]/ }).waitFor();
+  await picture(page, "job-running");
+  await page.reload();
+  await page.locator("#cancel").click();
+  await page.locator("h1 .mark", { hasText: "cancelled" }).waitFor();
+  const tagged = async () => {
+    await page.goto(`${BASE}/numbers?q=tag:campaign`);
+    return Number((await page.locator("#found b").textContent()).split(" ")[0].replaceAll(",", ""));
+  };
+  const done = await tagged();
+  assert.ok(done > 0 && done < 20_000, `${done}`);
+  await page.goto(`${BASE}/jobs`);
+  await page.locator("table.rows tbody th a").first().click();
+  await page.locator("#undo").click();
+  await page.locator("#run").click();
+  await page.locator("h1 .mark", { hasText: "done" }).waitFor({ timeout: 90_000 });
+  assert.equal(await tagged(), 0);
 });
 
 test("rows are selected one by one, from one to another, and all", async () => {
@@ -217,7 +247,7 @@ test("all of it without a script", async () => {
   await page.goto(`${BASE}/numbers`);
   await page.locator("#q").fill("2712642030");
   await page.getByRole("button", { name: "Show" }).click();
-  await page.locator("table.rows th a").first().click();
+  await page.locator("table.rows tbody th a").first().click();
   await verb(page, "suspend");
   await state(page, "suspended");
   await page.locator(".notice").getByRole("button", { name: "Undo" }).click();
