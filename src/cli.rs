@@ -19,7 +19,6 @@ mod mail;
 mod maintenance;
 mod number;
 mod output;
-mod paper;
 mod partner;
 mod past;
 mod route;

@@ -12,6 +12,8 @@ mod changes;
 mod customers;
 mod download;
 mod export;
+mod checks;
+mod costs;
 mod gate;
 mod imports;
 mod jobs;
@@ -138,6 +140,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/changes", get(changes::list))
         .route("/console/p/{partner}/changes/{version}", get(changes::page))
         .route("/console/p/{partner}/changes/{version}/undo", post(changes::undo))
+        .route("/console/p/{partner}/checks", get(checks::list))
+        .route("/console/p/{partner}/checks/{id}/acknowledge", post(checks::acknowledge))
+        .route("/console/p/{partner}/costs", get(costs::page))
+        .route("/console/p/{partner}/costs.csv", get(costs::csv))
+        .route("/console/p/{partner}/costs/invoice", get(costs::invoice))
+        .route(costs::PAPER, get(async || asset(costs::style(), "text/css; charset=utf-8")))
         .route(
             "/console/style.css",
             get(async || asset(include_str!("console/assets/style.css"), "text/css; charset=utf-8")),

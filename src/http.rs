@@ -10,7 +10,7 @@
 pub mod body;
 mod budget;
 pub mod checks;
-mod costs;
+pub mod costs;
 mod docs;
 pub mod error;
 pub mod jobs;
@@ -75,6 +75,8 @@ pub struct App {
     pub uploads: Uploads,
     pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
     costs: costs::Desk,
+    /// Whether letters can be sent at all.
+    pub mail: bool,
     trusted_proxies: Vec<IpNet>,
     /// Requests of each key; `None` is no limit.
     budgets: Option<Budgets>,
@@ -106,6 +108,7 @@ impl App {
             uploads: Uploads::new(config.imports(), usize::from(config.console.import_bytes_max) as u64),
             metrics: None,
             costs: costs::Desk::default(),
+            mail: config.mail.settings().is_some(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             budgets: Budgets::new(limits.requests_per_second, limits.requests_burst),
             failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),

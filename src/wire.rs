@@ -36,6 +36,7 @@ use std::sync::OnceLock;
 
 pub mod costs;
 pub mod html;
+pub mod paper;
 pub mod past;
 pub mod record;
 

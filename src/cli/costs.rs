@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 
 use super::output;
-use super::paper;
 use super::{CliError, Global, OfPartner, Outcome};
 use crate::billing::{Bill, Month, Proration};
 use crate::domain::{AccountId, PartnerId, PartnerKey, Time};
@@ -13,6 +12,7 @@ use crate::service::{Service, ServiceError};
 use crate::store::Open;
 use crate::wire::costs::{Text, Writer};
 use crate::wire::html::{escape, put};
+use crate::wire::paper;
 
 #[derive(clap::Args)]
 pub struct Costs {
@@ -126,7 +126,7 @@ fn table(bill: &Bill, groups: &[usize]) -> Result<Outcome, CliError> {
 fn html(bill: &Bill, groups: &[usize], partner: &str) -> Result<Outcome, CliError> {
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut text = String::new();
-    paper::begin(&mut text, &format!("Number costs {} - {partner}", bill.month));
+    paper::begin(&mut text, &format!("Number costs {} - {partner}", bill.month), paper::Style::Within);
     put(
         &mut text,
         format_args!(

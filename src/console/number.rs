@@ -64,7 +64,11 @@ pub async fn page(
     let number: E164 = number.parse().map_err(|_| Trouble::NotFound)?;
     let notice = visit.notice(request.uri().query().unwrap_or_default());
     let frame = visit.frame("", "numbers").with(notice);
-    show_number(visit, number, frame, None, StatusCode::OK).await
+    // A finding leads to the verb that mends it.
+    let asked = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+        .find(|(name, _)| name == "do")
+        .and_then(|(_, verb)| verbs::find(&verb));
+    show_number(visit, number, frame, asked.map(|verb| verb.name), StatusCode::OK).await
 }
 
 /// POST /console/p/{partner}/numbers/{number}/{verb}

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
+use crate::billing::Sum;
 use crate::domain::{Currency, E164, Money, Time};
 use crate::wire::html::escape;
 
@@ -98,7 +99,7 @@ impl Clock {
 pub const NONE: &str = "<span class=\"none\">none</span>";
 
 /// `23 Nov 2026` of a time's text.
-fn plain_day(text: &str) -> String {
+pub fn plain_day(text: &str) -> String {
     let month = text[5..7].parse::<usize>().ok().and_then(|month| MONTHS.get(month.wrapping_sub(1)));
     format!("{} {} {}", text[8..10].trim_start_matches('0'), month.unwrap_or(&"?"), &text[..4])
 }
@@ -123,12 +124,20 @@ pub fn count(count: u64, one: &str, many: &str) -> String {
 
 /// `500.00 INR`, with the thousands apart.
 pub fn money(money: Money) -> String {
-    let text = money.to_string();
-    let (sign, text) = text.strip_prefix('-').map_or(("", text.as_str()), |text| ("−", text));
+    amount(&money.to_string(), money.currency)
+}
+
+/// The same of a sum, which may be more than an amount can be.
+pub fn sum(sum: Sum) -> String {
+    amount(&sum.to_string(), sum.currency)
+}
+
+fn amount(text: &str, currency: Currency) -> String {
+    let (sign, text) = text.strip_prefix('-').map_or(("", text), |text| ("−", text));
     let (whole, rest) = text.split_once('.').map_or((text, None), |(whole, rest)| (whole, Some(rest)));
     let whole = whole.parse().map_or_else(|_| whole.to_owned(), thousands);
     let rest = rest.map_or(String::new(), |rest| format!(".{rest}"));
-    format!("{sign}{whole}{rest} {}", money.currency.code())
+    format!("{sign}{whole}{rest} {}", currency.code())
 }
 
 /// `+500.00 INR` or `−500.00 INR`: what a month costs more or less, of each

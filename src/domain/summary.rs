@@ -78,7 +78,10 @@ pub fn entity(change: &EntityChange) -> String {
             let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
             said(("trunk", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED)
         }
-        EntityChange::Acknowledgement(edit) => format!("finding {} acknowledged", edit.after.finding),
+        EntityChange::Acknowledgement(edit) => match edit.after.holds(edit.after.at) {
+            true => format!("finding {} acknowledged", edit.after.finding),
+            false => format!("finding {} is open again", edit.after.finding),
+        },
         EntityChange::Setting(edit) => {
             let (kind, id) = (edit.after.choice.kind(), &edit.after.id);
             match (&edit.before, edit.after.removed_at) {

@@ -27,7 +27,7 @@ use crate::billing::{Bill, Day, Month, Proration};
 use crate::domain::change::Digest;
 use crate::domain::{PartnerKey, Scope, Time};
 use crate::inventory::Snapshot;
-use crate::service;
+use crate::service::{self, ServiceError};
 use crate::wire::costs::{Text, Writer};
 
 /// How many bills are worked out at the same time.
@@ -60,22 +60,14 @@ pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Resul
     let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
     let query = CostsQuery::parse(request.uri().query().unwrap_or_default())?;
     let now = Time::now();
-    let span = service::billing::span(query.month, now)?;
     let snapshot = access.snapshot;
-    let question = Question {
-        partner: snapshot.key,
-        version: snapshot.version,
-        head: snapshot.head,
-        month: query.month,
-        proration: query.proration,
-        through: Day::of(span.until.plus(-1)),
-    };
+    let question = Question::new(&snapshot, query.month, query.proration, now)?;
     let format = Format::negotiate(request.headers());
     let tag = entity_tag(&snapshot, format, question.through);
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
-    let bill = bill(&app, question, now).await?;
+    let bill = bill(&app, question, now).await.map_err(ApiError::internal)??;
     let wanted = |place: &usize| query.account.as_deref().is_none_or(|id| bill.groups[*place].account.as_str() == id);
     let groups: Vec<usize> = (0..bill.groups.len()).filter(wanted).collect();
     let text = match format {
@@ -83,13 +75,39 @@ pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Resul
         Format::Csv => Text::Csv,
         Format::Ndjson => Text::Ndjson,
     };
-    let body = Lines { writer: Writer::new(text, groups), bill };
-    Ok(answer(StatusCode::OK, Body::new(body), tag, Some(format)))
+    Ok(answer(StatusCode::OK, body(bill, groups, text), tag, Some(format)))
 }
 
-async fn bill(app: &Arc<App>, question: Question, now: Time) -> Result<Arc<Bill>, ApiError> {
-    let failed = |error: &dyn std::error::Error| ApiError::internal(error.to_string());
-    let turn = app.costs.turns.clone().acquire_owned().await.map_err(|error| failed(&error))?;
+/// What an inventory cost in a month, worked out in turn with everybody else's;
+/// the outer error is what broke inside.
+pub async fn month(
+    app: &Arc<App>,
+    snapshot: &Snapshot,
+    month: Month,
+    proration: Proration,
+    now: Time,
+) -> Result<Result<Arc<Bill>, ServiceError>, String> {
+    match Question::new(snapshot, month, proration, now) {
+        Ok(question) => bill(app, question, now).await,
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// Groups of a bill, by their places, as a body.
+pub fn body(bill: Arc<Bill>, groups: Vec<usize>, text: Text) -> Body {
+    Body::new(Lines { writer: Writer::new(text, groups), bill })
+}
+
+impl Question {
+    fn new(snapshot: &Snapshot, month: Month, proration: Proration, now: Time) -> Result<Question, ServiceError> {
+        let span = service::billing::span(month, now)?;
+        let (partner, version, head) = (snapshot.key, snapshot.version, snapshot.head);
+        Ok(Question { partner, version, head, month, proration, through: Day::of(span.until.plus(-1)) })
+    }
+}
+
+async fn bill(app: &Arc<App>, question: Question, now: Time) -> Result<Result<Arc<Bill>, ServiceError>, String> {
+    let turn = app.costs.turns.clone().acquire_owned().await.map_err(|error| error.to_string())?;
     let app = app.clone();
     let work = move || {
         // It ends with the work, also where nobody waits for that any more.
@@ -101,9 +119,9 @@ async fn bill(app: &Arc<App>, question: Question, now: Time) -> Result<Arc<Bill>
         let Question { partner, version, month, proration, .. } = question;
         let bill = Arc::new(app.service.bill(partner, version, month, proration, now)?);
         *app.costs.last.lock() = Some((question, bill.clone()));
-        Ok::<_, ApiError>(bill)
+        Ok(bill)
     };
-    tokio::task::spawn_blocking(work).await.map_err(|error| failed(&error))?
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
 /// The log up to its last change, the last day counted, the format, and the

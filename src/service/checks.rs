@@ -67,4 +67,21 @@ impl Service {
             Ok(Shown::Acknowledgement(after))
         })
     }
+
+    /// Ends an acknowledgement: the finding waits for somebody again.
+    pub fn acknowledge_end(&self, key: PartnerKey, finding: &str) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::Acknowledge, |transaction| {
+            let at = transaction.at();
+            let unknown = || ServiceError::Unknown { what: "acknowledgement", id: finding.to_owned() };
+            let before = transaction.acknowledgement(finding)?.ok_or_else(unknown)?;
+            if !before.holds(at) {
+                return Ok(Shown::Acknowledgement(before));
+            }
+            let by = self.actor.to_string().into();
+            let after = Acknowledgement { until: Some(at), by, at, ..before.clone() };
+            let edit = Edit { before: Some(before), after: after.clone() };
+            transaction.put_entity(EntityChange::Acknowledgement(edit))?;
+            Ok(Shown::Acknowledgement(after))
+        })
+    }
 }

@@ -7,11 +7,11 @@ use std::io::{self, Write};
 
 use super::Found;
 use crate::billing::{Bill, Calls, Invoice, Stated, Sum};
-use crate::cli::paper;
 use crate::domain::{Currency, E164};
 use crate::wire::costs::{self, json_account, json_line};
 use crate::wire::csv_text;
 use crate::wire::html::{escape, put};
+use crate::wire::paper;
 
 const COLUMNS: &[&str] = &[
     "account_auth_id",
@@ -158,7 +158,7 @@ pub fn html(found: &Found, invoices: &[Invoice], out: &mut dyn Write) -> io::Res
     let Some(first) = invoices.first() else { return Ok(()) };
     let Bill { month, through, proration, .. } = found.bill;
     let mut text = String::new();
-    paper::begin(&mut text, &format!("Invoice {month} - {}", first.name));
+    paper::begin(&mut text, &format!("Invoice {month} - {}", first.name), paper::Style::Within);
     let (name, id, partner) = (escape(&first.name), escape(first.account.as_str()), escape(&found.partner));
     put(
         &mut text,

@@ -1,5 +1,5 @@
-//! Pages to be printed: HTML in one file, with nothing that it would have to
-//! fetch or run.
+//! Pages to be printed: a file with nothing that it would have to fetch or
+//! run, or the same page of a server, which sends the style apart.
 //!
 //! Invariant: text gets in through [`escape`] only. Deliberately absent:
 //! scripts, fonts, anything from elsewhere.
@@ -7,7 +7,8 @@
 use crate::billing::{Line, Sum};
 use crate::wire::html::{escape, put};
 
-const STYLE: &str = "\
+/// How a page looks, on a screen and on paper.
+pub const STYLE: &str = "\
 body{font:11pt/1.45 system-ui,sans-serif;color:#111;background:#fff;max-width:54rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.15rem;margin:2rem 0 .25rem}h3{font-size:1rem;margin:1.25rem 0 .25rem}\
 p{margin:.25rem 0}.about{color:#555}\
@@ -16,30 +17,44 @@ th,td{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid #ddd;v
 th{border-bottom:1px solid #111;font-weight:600}\
 .n{text-align:right;font-variant-numeric:tabular-nums;padding-right:0;padding-left:.6rem;white-space:nowrap}\
 tfoot td{border-bottom:0;border-top:1px solid #111;font-weight:600}\
-@media print{body{margin:0;max-width:none;font-size:9.5pt}thead{display:table-header-group}tr{break-inside:avoid}\
+\
+.scroll{overflow-x:auto}.scroll:focus-visible{outline:3px solid #0b5cad;outline-offset:2px}a{color:#0b5cad}.screen{background:#f4f6f8;padding:.5rem .75rem;border-radius:6px}\
+@media print{.screen{display:none}.scroll{overflow:visible}body{margin:0;max-width:none;font-size:9.5pt}thead{display:table-header-group}tr{break-inside:avoid}\
 .account+.account{break-before:page}@page{margin:18mm}}";
 
+/// Where a page has its style from.
+#[derive(Clone, Copy)]
+pub enum Style<'a> {
+    Within,
+    /// A server's page: its security policy allows no style within.
+    At(&'a str),
+}
+
 /// A page up to where its content begins.
-pub fn begin(out: &mut String, title: &str) {
+pub fn begin(out: &mut String, title: &str, style: Style<'_>) {
     put(
         out,
         format_args!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n<style>{STYLE}</style>\n\
-             </head>\n<body>\n",
+             <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n",
             escape(title)
         ),
     );
+    match style {
+        Style::Within => put(out, format_args!("<style>{STYLE}</style>\n")),
+        Style::At(address) => put(out, format_args!("<link rel=\"stylesheet\" href=\"{}\">\n", escape(address))),
+    }
+    out.push_str("</head>\n<body>\n<main>\n");
 }
 
 pub fn end(out: &mut String) {
-    out.push_str("</body>\n</html>\n");
+    out.push_str("</main>\n</body>\n</html>\n");
 }
 
 /// The table of a rental, up to its first line.
 pub fn lines_begin(out: &mut String) {
     out.push_str(
-        "<table>\n<thead><tr><th>Number<th>From<th>Until<th class=\"n\">Days<th class=\"n\">Monthly rate\
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Number rental\">\n<table>\n<thead><tr><th>Number<th>From<th>Until<th class=\"n\">Days<th class=\"n\">Monthly rate\
          <th class=\"n\">Amount</thead>\n<tbody>\n",
     );
 }
@@ -61,7 +76,7 @@ pub fn lines_end(out: &mut String, label: &str, total: &Sum) {
     put(
         out,
         format_args!(
-            "<tfoot><tr><td colspan=\"5\">{}<td class=\"n\">{total} {currency}</tfoot>\n</table>\n",
+            "<tfoot><tr><td colspan=\"5\">{}<td class=\"n\">{total} {currency}</tfoot>\n</table>\n</div>\n",
             escape(label)
         ),
     );

@@ -1,0 +1,478 @@
+//! What the checks find: by check, with the way to the verb that mends it, and
+//! what somebody has seen and set aside.
+//!
+//! Findings are worked out for each page, since they move with time; every
+//! count is that of the list behind its link.
+//! Invariant: a finding that is not this partner's is answered as one that does
+//! not exist. Deliberately absent: what is found (`checks`), and who is told of
+//! it (`schedules`, `webhooks`).
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{Request, StatusCode};
+
+use super::gate::{Form, Needs, Visit, query_value, segment};
+use super::line::quoted;
+use super::number::who;
+use super::overview::check_name;
+use super::page::{Answer, Frame, Notice, Trouble, html_as, mendable, redirect};
+use super::sign_in::blocking;
+use super::{Console, keys, show, verbs};
+use crate::checks::{Check, Finding, Options, counts};
+use crate::domain::{AccountId, Actor, Time};
+use crate::service::checks::{NOTE_CHARS_MAX, Seen, findings};
+use crate::wire::html::escape;
+
+/// How many findings a page has.
+const ROWS: usize = 50;
+/// For how long after it a page says what was done, in seconds.
+const SAID_SECONDS: i64 = 300;
+/// How many customers are offered by name; of more, the id can be typed.
+const OFFERED_MAX: usize = 500;
+
+/// Which findings are looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Asked {
+    check: Option<Check>,
+    account: Option<AccountId>,
+    acknowledged: bool,
+    page: usize,
+    /// What was just acknowledged, or taken back.
+    seen: Option<String>,
+}
+
+impl Asked {
+    /// What is not understood is passed over: links of ours say nothing else.
+    fn read(query: &str) -> Asked {
+        let mut asked = Asked { page: 1, ..Asked::default() };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let value = value.trim();
+            match &*name {
+                "check" => asked.check = Check::parse(value),
+                // It is offered with its name behind it.
+                "account" => {
+                    asked.account = value.split_whitespace().next().map(AccountId::stored);
+                }
+                "acknowledged" => asked.acknowledged = value == "true",
+                "page" => asked.page = value.parse().unwrap_or(1).max(1),
+                "seen" => asked.seen = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        asked
+    }
+
+    /// The same as a query, without its page.
+    fn query(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(check) = self.check {
+            parts.push(format!("check={check}"));
+        }
+        if let Some(account) = &self.account {
+            parts.push(format!("account={}", query_value(account.as_str())));
+        }
+        if self.acknowledged {
+            parts.push("acknowledged=true".to_owned());
+        }
+        parts.join("&")
+    }
+
+    fn wants(&self, seen: &Seen) -> bool {
+        seen.acknowledged.is_some() == self.acknowledged && self.check.is_none_or(|check| seen.finding.check == check)
+    }
+}
+
+struct Tab {
+    name: String,
+    count: String,
+    severity: &'static str,
+    query: String,
+    current: bool,
+}
+
+/// Something that mends a finding, by its page.
+struct Way {
+    name: &'static str,
+    href: String,
+}
+
+/// Who set a finding aside.
+struct Aside {
+    by: String,
+    at: String,
+    until: String,
+    note: String,
+}
+
+struct Row {
+    id: String,
+    /// What it is about, for those who hear the page.
+    name: String,
+    subject: String,
+    customer: String,
+    since: String,
+    ways: Vec<Way>,
+    aside: Option<Aside>,
+    open: bool,
+}
+
+/// The findings of one check on this page.
+struct Group {
+    id: &'static str,
+    name: String,
+    severity: &'static str,
+    count: String,
+    meaning: &'static str,
+    action: &'static str,
+    query: String,
+    /// The same numbers as a list, for verbs that are done to many.
+    numbers: Option<String>,
+    /// What the column of times says.
+    when: &'static str,
+    rows: Vec<Row>,
+}
+
+/// What was typed into a form that was refused.
+#[derive(Default)]
+struct Typed {
+    id: String,
+    until: String,
+    day: String,
+    note: String,
+}
+
+#[derive(Template)]
+#[template(path = "checks.html")]
+struct Checks {
+    frame: Frame,
+    part: &'static str,
+    tabs: Vec<Tab>,
+    acknowledged: bool,
+    filtered: bool,
+    account: String,
+    account_name: String,
+    customers: String,
+    total: u64,
+    found: String,
+    groups: Vec<Group>,
+    query: String,
+    page: usize,
+    pages: usize,
+    typed: Typed,
+    tomorrow: String,
+}
+
+/// GET /console/p/{partner}/checks
+pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let asked = Asked::read(request.uri().query().unwrap_or_default());
+    let frame = visit.frame("Checks", "checks").with(said(&visit, &asked));
+    render(&visit, frame, &asked, Typed::default(), StatusCode::OK).await
+}
+
+/// POST /console/p/{partner}/checks/{id}/acknowledge
+pub async fn acknowledge(
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let asked = Asked::read(request.uri().query().unwrap_or_default());
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
+    let frame = visit.frame("Checks", "checks");
+    if !there(&visit, &id).await? {
+        let gone = "That finding is not there: somebody may have dealt with it meanwhile. Nothing was noted.";
+        return render(&visit, frame.failed(gone), &asked, Typed::default(), StatusCode::NOT_FOUND).await;
+    }
+    let back = form.has("back");
+    let choice = match back {
+        true => Ok((None, None)),
+        false => read(&form, &visit),
+    };
+    let failed = |error: String| {
+        let [until, day, note] = ["until", "day", "note"].map(|name| form.get(name).to_owned());
+        (visit.frame("Checks", "checks").failed(error), Typed { id: id.clone(), until, day, note })
+    };
+    let (note, until) = match choice {
+        Ok(choice) => choice,
+        Err(error) => {
+            let (frame, typed) = failed(error);
+            return render(&visit, frame, &asked, typed, StatusCode::UNPROCESSABLE_ENTITY).await;
+        }
+    };
+    let about = id.clone();
+    let verb = move |service: &crate::service::Service, key| match back {
+        true => service.acknowledge_end(key, &about),
+        false => service.acknowledge(key, &about, note.as_ref(), until),
+    };
+    match visit.act("finding.acknowledge", verb).await {
+        Ok(_) => {
+            keys::follow(&console).await?;
+            let query = asked.query();
+            let glue = if query.is_empty() { "" } else { "&" };
+            redirect(&format!("{}/checks?{query}{glue}seen={}", visit.base, query_value(&id)))
+        }
+        Err(error) => {
+            let (frame, typed) = failed(mendable(error)?);
+            render(&visit, frame, &asked, typed, StatusCode::UNPROCESSABLE_ENTITY).await
+        }
+    }
+}
+
+/// Whether this partner has, or had, such a finding.
+async fn there(visit: &Visit, id: &str) -> Result<bool, Trouble> {
+    if visit.snapshot.acknowledgements.get(id).is_some() {
+        return Ok(true);
+    }
+    let (snapshot, now, id) = (visit.snapshot.clone(), visit.clock.now, id.to_owned());
+    blocking(move || findings(&snapshot, &Options::default(), None, now).iter().any(|seen| seen.id == id)).await
+}
+
+/// A note, and until when a finding is set aside.
+type Choice = (Option<Arc<str>>, Option<Time>);
+
+fn read(form: &Form, visit: &Visit) -> Result<Choice, String> {
+    let now = visit.clock.now;
+    let until = match (form.get("until"), form.given("day")) {
+        // Who names a day means it, whatever the list above it says.
+        (_, Some(day)) => {
+            let end = verbs::last_second(day, &visit.clock).ok_or("the day is one such as 2027-03-01")?;
+            if end <= now {
+                return Err("that day is over; choose a later one".to_owned());
+            }
+            Some(end)
+        }
+        ("1d", None) => Some(now.plus(86_400)),
+        ("7d", None) => Some(now.plus(7 * 86_400)),
+        ("good", None) => None,
+        ("day", None) => return Err("say until which day, such as 2027-03-01".to_owned()),
+        _ => return Err("say for how long: a day, a week, until a day, or for good".to_owned()),
+    };
+    let note = form.given("note");
+    if note.is_some_and(|note| note.chars().count() > NOTE_CHARS_MAX || note.chars().any(char::is_control)) {
+        return Err(format!("a note is one line of at most {NOTE_CHARS_MAX} characters"));
+    }
+    Ok((note.map(Into::into), until))
+}
+
+/// What was just done here by whoever looks.
+fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
+    let one = visit.snapshot.acknowledgements.get(asked.seen.as_deref()?)?;
+    let mine = *one.by == *format!("user:{}", visit.user().id);
+    if !mine || visit.clock.now.seconds() - one.at.seconds() > SAID_SECONDS {
+        return None;
+    }
+    let text = match (one.holds(visit.clock.now), one.until) {
+        (true, Some(until)) => {
+            format!("Acknowledged. It comes back after {}, if it is still so.", visit.clock.plain_day(until))
+        }
+        (true, None) => "Acknowledged for good; it is under Acknowledged.".to_owned(),
+        (false, _) => "It is open again.".to_owned(),
+    };
+    Some(Notice { text, undo: None })
+}
+
+async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status: StatusCode) -> Answer {
+    let (snapshot, now) = (visit.console.app.replica.snapshot(visit.snapshot.key), visit.clock.now);
+    // As it is now: something may just have been acknowledged.
+    let snapshot = snapshot.unwrap_or_else(|| visit.snapshot.clone());
+    let options = Options { account: asked.account.clone(), ..Options::default() };
+    let found = blocking(move || findings(&snapshot, &options, None, now)).await?;
+    let tabs = tabs(&found, asked);
+    let shown: Vec<&Seen> = found.iter().filter(|seen| asked.wants(seen)).collect();
+    let of_check = counts(shown.iter().map(|seen| &seen.finding));
+    let pages = shown.len().div_ceil(ROWS).max(1);
+    let page = asked.page.min(pages);
+    let window = &shown[(page - 1) * ROWS..shown.len().min(page * ROWS)];
+    let groups = window.chunk_by(|a, b| a.finding.check == b.finding.check).map(|rows| {
+        let check = rows[0].finding.check;
+        Group {
+            id: check.as_str(),
+            name: check_name(check),
+            severity: check.severity().as_str(),
+            count: show::thousands(of_check.get(&check).copied().unwrap_or_default()),
+            meaning: check.meaning(),
+            action: check.action(),
+            query: Asked { check: Some(check), ..asked.clone() }.query(),
+            numbers: as_numbers(check, asked.account.as_ref()).filter(|_| !asked.acknowledged),
+            when: if check == Check::Expiring { "Ends" } else { "Since" },
+            rows: rows.iter().map(|seen| row(visit, seen, &typed)).collect(),
+        }
+    });
+    let account = asked.account.as_ref();
+    let known = account.and_then(|id| visit.snapshot.accounts.get(id.as_str()));
+    let page = Checks {
+        part: "findings",
+        tabs,
+        acknowledged: asked.acknowledged,
+        filtered: asked.check.is_some() || account.is_some(),
+        account: account.map_or(String::new(), ToString::to_string),
+        account_name: known.map_or_else(|| account.map_or(String::new(), ToString::to_string), |one| one.name.to_string()),
+        customers: customers(visit),
+        total: shown.len() as u64,
+        found: show::count(shown.len() as u64, "finding", "findings"),
+        groups: groups.collect(),
+        query: asked.query(),
+        page,
+        pages,
+        tomorrow: visit.clock.iso_day(now.plus(86_400)),
+        typed,
+        frame,
+    };
+    html_as(status, &page)
+}
+
+/// The open findings by check, and those that somebody has seen.
+fn tabs(found: &[Seen], asked: &Asked) -> Vec<Tab> {
+    let open = || found.iter().filter(|seen| seen.acknowledged.is_none());
+    let of_check = counts(open().map(|seen| &seen.finding));
+    let all = Asked { check: None, acknowledged: false, ..asked.clone() };
+    let mut tabs = vec![Tab {
+        name: "All open".to_owned(),
+        count: show::thousands(open().count() as u64),
+        severity: "",
+        query: all.query(),
+        current: asked.check.is_none() && !asked.acknowledged,
+    }];
+    for (check, count) in of_check {
+        let current = asked.check == Some(check) && !asked.acknowledged;
+        // What is not there needs no tab, unless one looks at it.
+        if count > 0 || current {
+            let query = Asked { check: Some(check), ..all.clone() }.query();
+            let count = show::thousands(count);
+            tabs.push(Tab { name: check_name(check), count, severity: check.severity().as_str(), query, current });
+        }
+    }
+    tabs.push(Tab {
+        name: "Acknowledged".to_owned(),
+        count: show::thousands(found.iter().filter(|seen| seen.acknowledged.is_some()).count() as u64),
+        severity: "",
+        query: Asked { acknowledged: true, ..all }.query(),
+        current: asked.acknowledged,
+    });
+    tabs
+}
+
+/// The filter line that finds the same numbers, where there is one.
+fn as_numbers(check: Check, account: Option<&AccountId>) -> Option<String> {
+    let line = match check {
+        Check::Expired => "expired:yes",
+        Check::Unrouted => "status:active no:application",
+        Check::Expiring => "status:active expires:<14d sort:expires",
+        Check::NoActiveNumber | Check::Vanished | Check::Suspended | Check::Appeared => return None,
+    };
+    let of = account.map_or("has:account".to_owned(), |id| format!("account:{}", quoted(id.as_str())));
+    Some(query_value(&format!("{of} {line}")))
+}
+
+fn row(visit: &Visit, seen: &Seen, typed: &Typed) -> Row {
+    let Seen { id, finding, acknowledged } = seen;
+    let clock = &visit.clock;
+    let customer = finding.account.as_ref().map(|account| {
+        let id = account.as_str();
+        let known = visit.snapshot.accounts.get(id);
+        let name = known.map_or_else(|| id.to_owned(), |one| one.name.to_string());
+        (format!("<a href=\"{}/customers/{}\" title=\"{}\">{}</a>", visit.base, segment(id), escape(id), escape(&name)), name)
+    });
+    let evidence = |name: &str| finding.evidence.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+    let (mut name, subject) = match finding.number {
+        Some(number) => {
+            let readable = visit.console.spaces.readable(number);
+            let link = format!("<a href=\"{}/numbers/{number}\" data-copy=\"{number}\">{readable}</a>", visit.base);
+            (readable, link)
+        }
+        None => (String::new(), String::new()),
+    };
+    // More numbers than a mirror's setting can name.
+    let many = evidence("numbers").and_then(|count| count.parse().ok());
+    let subject = match (finding.check, many) {
+        (Check::Vanished | Check::Appeared, Some(count)) => {
+            name = show::count(count, "number", "numbers");
+            format!("{name}, too many to name")
+        }
+        _ => subject,
+    };
+    let (customer, customer_name) = customer.unwrap_or_else(|| (show::NONE.to_owned(), String::new()));
+    if name.is_empty() {
+        name = customer_name;
+    }
+    let aside = acknowledged.as_ref().map(|one| Aside {
+        by: Actor::parse(&one.by).map_or_else(|| one.by.to_string(), |actor| who(visit, &actor)),
+        at: clock.time(one.at),
+        until: one.until.map_or_else(|| "for good".to_owned(), |until| format!("until {}", clock.time(until))),
+        note: one.note.as_deref().unwrap_or_default().to_owned(),
+    });
+    let since = finding.since.map_or_else(
+        || show::NONE.to_owned(),
+        |at| format!("{} <small>{}</small>", clock.time(at), clock.distance(at)),
+    );
+    Row {
+        name,
+        subject,
+        customer,
+        since,
+        ways: if visit.role().manages() { ways(visit, finding) } else { Vec::new() },
+        aside,
+        open: typed.id == *id,
+        id: id.clone(),
+    }
+}
+
+/// The verbs that mend a finding, where they are done.
+fn ways(visit: &Visit, finding: &Finding) -> Vec<Way> {
+    let base = &visit.base;
+    let verb = |number: crate::domain::E164, name: &'static str, verb: &str| Way {
+        name,
+        href: format!("{base}/numbers/{number}?do={verb}#do-{verb}"),
+    };
+    match (finding.check, finding.number, &finding.account) {
+        (Check::NoActiveNumber, _, Some(account)) => vec![
+            Way { name: "Assign a number", href: format!("{base}/numbers?q=state%3Aavailable") },
+            Way { name: "See the customer", href: format!("{base}/customers/{}", segment(account.as_str())) },
+        ],
+        (Check::Expired | Check::Expiring, Some(number), _) => {
+            vec![verb(number, "Renew", "renew"), verb(number, "Release", "release")]
+        }
+        (Check::Unrouted, Some(number), _) => vec![verb(number, "Route", "route")],
+        (Check::Suspended, Some(number), _) => {
+            vec![verb(number, "Resume", "resume"), verb(number, "Release", "release")]
+        }
+        (Check::Vanished | Check::Appeared, Some(number), _) => {
+            vec![Way { name: "See what happened", href: format!("{base}/numbers/{number}#past") }]
+        }
+        (_, None, _) | (Check::NoActiveNumber, Some(_), None) => Vec::new(),
+    }
+}
+
+/// Customers to choose from by name.
+pub fn customers(visit: &Visit) -> String {
+    let live = visit.snapshot.accounts.sorted().filter(|one| one.archived_at.is_none()).take(OFFERED_MAX);
+    let option = |one: &crate::domain::Account| {
+        format!("<option value=\"{}\">{}</option>", escape(one.auth_id.as_str()), escape(&one.name))
+    };
+    format!("<datalist id=\"customers\">{}</datalist>", live.map(option).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_the_same_after_a_form() {
+        for (query, expected) in [
+            ("", ""),
+            ("check=expired&page=3", "check=expired"),
+            ("check=nonsense&account=MA_1+Umbrella", "account=MA_1"),
+            ("account=&acknowledged=true", "acknowledged=true"),
+            ("account=%22%26x&check=unrouted", "check=unrouted&account=%22%26x"),
+        ] {
+            let asked = Asked::read(query);
+            assert_eq!(asked.query(), expected, "{query}");
+            assert_eq!(Asked::read(&asked.query()).query(), expected, "{query}");
+        }
+        assert_eq!(Asked::read("page=0").page, 1);
+        assert_eq!(Asked::read("page=x").page, 1);
+    }
+}

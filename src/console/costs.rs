@@ -1,0 +1,457 @@
+//! What a month's rental comes to: by customer and currency, as a file, and as
+//! an invoice to print.
+//!
+//! Bills are worked out from the log, in turn with those that the API is asked
+//! for. Invariants: an amount has its currency, and amounts of different
+//! currencies are never added; a figure links to the lines that it sums.
+//! Deliberately absent: calls. They are no part of the inventory; the command
+//! `rollcall invoice` reads their records beside it.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Request, Response, StatusCode};
+
+use super::checks::customers;
+use super::gate::{Visit, query_value, segment};
+use super::page::{Answer, Frame, Trouble, guard, html_as};
+use super::{Console, show};
+use crate::billing::{Bill, Day, Group, Line, Month, Proration, Sum};
+use crate::domain::AccountId;
+use crate::http::costs;
+use crate::wire::costs::Text;
+use crate::wire::html::{escape, put};
+use crate::wire::paper;
+
+/// How many groups a page has.
+const GROUPS: usize = 50;
+/// How many lines are shown of each group of a customer; a file has them all.
+const LINES: usize = 200;
+/// How many lines of an invoice are sent at a time.
+const CHUNK_LINES: usize = 256;
+/// Where the style of printed pages is.
+pub const PAPER: &str = "/console/paper.css";
+
+/// Which rental is looked at.
+struct Asked {
+    month: Month,
+    account: Option<AccountId>,
+    proration: Proration,
+    page: usize,
+    /// What was not a month.
+    mistyped: Option<String>,
+}
+
+impl Asked {
+    fn read(visit: &Visit, query: &str) -> Asked {
+        let month = Month::of(Day::of(visit.clock.now));
+        let mut asked = Asked { month, account: None, proration: Proration::default(), page: 1, mistyped: None };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let value = value.trim();
+            match &*name {
+                "month" if value.is_empty() => {}
+                "month" => match value.parse() {
+                    Ok(month) => asked.month = month,
+                    Err(_) => asked.mistyped = Some(value.chars().take(40).collect()),
+                },
+                "account" => asked.account = value.split_whitespace().next().map(AccountId::stored),
+                "proration" => asked.proration = Proration::parse(value).unwrap_or_default(),
+                "page" => asked.page = value.parse().unwrap_or(1).max(1),
+                _ => {}
+            }
+        }
+        asked
+    }
+
+    fn query(&self, month: Month, account: Option<&str>) -> String {
+        let mut query = format!("month={month}");
+        if let Some(account) = account {
+            query.push_str("&account=");
+            query.push_str(&query_value(account));
+        }
+        if self.proration != Proration::default() {
+            query.push_str(&format!("&proration={}", self.proration));
+        }
+        query
+    }
+
+    /// The bill, or `None` where the month has not begun.
+    async fn bill(&self, visit: &Visit) -> Result<Option<Arc<Bill>>, Trouble> {
+        let now = visit.clock.now;
+        if self.month.span(now).is_none() {
+            return Ok(None);
+        }
+        let bill = costs::month(&visit.console.app, &visit.snapshot, self.month, self.proration, now).await;
+        Ok(Some(bill.map_err(Trouble::Internal)??))
+    }
+
+    fn wanted(&self, bill: &Bill) -> Vec<usize> {
+        let own = |place: &usize| self.account.as_ref().is_none_or(|id| bill.groups[*place].account == *id);
+        (0..bill.groups.len()).filter(own).collect()
+    }
+}
+
+struct Total {
+    amount: String,
+    customers: String,
+    currency: String,
+}
+
+struct Row {
+    name: String,
+    id: String,
+    numbers: String,
+    amount: String,
+    query: String,
+    anchor: String,
+}
+
+struct Shown {
+    number: String,
+    plain: String,
+    from: String,
+    until: String,
+    days: i32,
+    rate: String,
+    amount: String,
+}
+
+/// One customer's lines in one currency.
+struct Detail {
+    anchor: String,
+    currency: String,
+    total: String,
+    count: String,
+    lines: Vec<Shown>,
+    more: bool,
+}
+
+#[derive(Template)]
+#[template(path = "costs.html")]
+struct Costs {
+    frame: Frame,
+    month: String,
+    month_name: String,
+    proration: &'static str,
+    rule: &'static str,
+    account: String,
+    account_name: String,
+    account_path: String,
+    customers: String,
+    previous: Option<(String, String)>,
+    next: Option<(String, String)>,
+    /// The same without the customer, and as it is.
+    whole: String,
+    query: String,
+    this_month: String,
+    future: bool,
+    through: Option<String>,
+    since: String,
+    totals: Vec<Total>,
+    rows: Vec<Row>,
+    details: Vec<Detail>,
+    groups: u64,
+    page: usize,
+    pages: usize,
+}
+
+/// GET /console/p/{partner}/costs
+pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default());
+    let mut frame = visit.frame("Costs", "costs");
+    let mut status = StatusCode::OK;
+    if let Some(text) = &asked.mistyped {
+        let said = format!("“{text}” is not a month such as 2026-02; this is {} instead", name_of(asked.month));
+        (frame, status) = (frame.failed(said), StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let bill = asked.bill(&visit).await?;
+    let groups = bill.as_ref().map_or(Vec::new(), |bill| asked.wanted(bill));
+    let pages = groups.len().div_ceil(GROUPS).max(1);
+    let number = asked.page.min(pages);
+    let window = &groups[(number - 1) * GROUPS..groups.len().min(number * GROUPS)];
+    let current = Month::of(Day::of(visit.clock.now));
+    let account = asked.account.as_ref().map(AccountId::as_str);
+    let known = account.and_then(|id| visit.snapshot.accounts.get(id));
+    let step = |month: Month| (asked.query(month, account), name_of(month));
+    let before = asked.month.first().plus(-1);
+    let page = Costs {
+        frame,
+        month: asked.month.to_string(),
+        month_name: name_of(asked.month),
+        proration: asked.proration.as_str(),
+        rule: paper::rule(asked.proration),
+        account: account.unwrap_or_default().to_owned(),
+        account_name: known.map_or_else(|| account.unwrap_or_default().to_owned(), |one| one.name.to_string()),
+        account_path: known.map_or(String::new(), |one| segment(one.auth_id.as_str())),
+        customers: customers(&visit),
+        // Nothing is older than telephones that computers keep.
+        previous: (before.start().seconds() > 0).then(|| step(Month::of(before))),
+        next: (asked.month < current).then(|| step(Month::of(asked.month.end()))),
+        whole: asked.query(asked.month, None),
+        query: asked.query(asked.month, account),
+        this_month: asked.query(current, account),
+        future: bill.is_none(),
+        through: bill.as_ref().filter(|bill| bill.through.plus(1) < bill.month.end()).map(|bill| day(bill.through)),
+        since: visit.clock.plain_day(visit.snapshot.partner.created_at),
+        totals: bill.as_ref().map_or(Vec::new(), |bill| totals(bill, &groups)),
+        rows: match (&bill, account) {
+            (Some(bill), None) => window.iter().map(|&place| row(&asked, &bill.groups[place])).collect(),
+            _ => Vec::new(),
+        },
+        details: match (&bill, account) {
+            (Some(bill), Some(_)) => window.iter().map(|&place| detail(&visit, bill, place)).collect(),
+            _ => Vec::new(),
+        },
+        groups: groups.len() as u64,
+        page: number,
+        pages,
+    };
+    html_as(status, &page)
+}
+
+/// GET /console/p/{partner}/costs.csv
+pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default());
+    let bill = asked.strict(&visit).await?;
+    let groups = asked.wanted(&bill);
+    let mut response = Response::new(costs::body(bill, groups, Text::Csv));
+    let headers = response.headers_mut();
+    guard(headers);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
+    let name = format!("attachment; filename=\"costs-{}.csv\"", asked.month);
+    let name = HeaderValue::try_from(name).map_err(|error| Trouble::Internal(error.to_string()))?;
+    headers.insert(header::CONTENT_DISPOSITION, name);
+    Ok(response)
+}
+
+/// GET /console/p/{partner}/costs/invoice
+pub async fn invoice(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default());
+    if asked.account.is_none() {
+        return Err(Trouble::Bad("an invoice is for one customer; choose one under Costs".into()));
+    }
+    let bill = asked.strict(&visit).await?;
+    let groups = asked.wanted(&bill);
+    if groups.is_empty() {
+        // Another partner's customer, an unknown one, and one that held nothing.
+        return Err(Trouble::NotFound);
+    }
+    let back = format!("{}/costs?{}", visit.base, asked.query(asked.month, asked.account.as_ref().map(AccountId::as_str)));
+    let text = sheet(bill, groups, visit.snapshot.partner.name.clone(), back);
+    let mut response = Response::new(Body::new(Pieces(text)));
+    guard(response.headers_mut());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    Ok(response)
+}
+
+impl Asked {
+    /// The bill of a file, which has no place for an explanation.
+    async fn strict(&self, visit: &Visit) -> Result<Arc<Bill>, Trouble> {
+        if let Some(text) = &self.mistyped {
+            return Err(Trouble::Bad(format!("“{text}” is not a month such as 2026-02")));
+        }
+        let future = || Trouble::Bad(format!("{} has not begun yet, so nothing is owed for it", name_of(self.month)));
+        self.bill(visit).await?.ok_or_else(future)
+    }
+}
+
+/// An invoice, a piece at a time: it may have a million lines.
+fn sheet(
+    bill: Arc<Bill>,
+    groups: Vec<usize>,
+    partner: Arc<str>,
+    back: String,
+) -> impl Iterator<Item = String> + Send + Unpin {
+    let (first, month, through) = (&bill.groups[groups[0]], bill.month, bill.through);
+    let mut head = String::new();
+    let style = format!("{PAPER}?{}", crate::BUILD);
+    paper::begin(&mut head, &format!("Invoice {month} - {}", first.name), paper::Style::At(&style));
+    let (name, id) = (escape(&first.name), escape(first.account.as_str()));
+    put(
+        &mut head,
+        format_args!(
+            "<p class=\"screen\"><a href=\"{}\">Back to the costs</a>. Your browser's Print makes paper or a PDF of \
+             this, without this line. It is the rental; calls are on what <code>rollcall invoice</code> makes.\n\
+             <h1>Invoice {month}</h1>\n<p>From: {}\n<p>To: {name} <span class=\"about\">({id})</span>\n\
+             <p class=\"about\">{} Days are those of UTC, counted up to {through}.\n",
+            escape(&back),
+            escape(&partner),
+            paper::rule(bill.proration)
+        ),
+    );
+    let body = groups.into_iter().flat_map(move |place| {
+        let lines = bill.groups[place].lines.clone();
+        let (starts, bill) = (lines.clone().step_by(CHUNK_LINES), bill.clone());
+        let mut starts: Vec<usize> = starts.collect();
+        // A group without lines has a heading and a total all the same.
+        if starts.is_empty() {
+            starts.push(lines.start);
+        }
+        starts.into_iter().map(move |start| {
+            let mut text = String::with_capacity(CHUNK_LINES * 160);
+            let group = &bill.groups[place];
+            if start == lines.start {
+                let currency = group.total.currency;
+                put(&mut text, format_args!("<section class=\"account\">\n<h2>Number rental in {currency}</h2>\n"));
+                paper::lines_begin(&mut text);
+            }
+            let end = lines.end.min(start + CHUNK_LINES);
+            for line in &bill.lines[start..end] {
+                paper::line(&mut text, line);
+            }
+            if end == lines.end {
+                paper::lines_end(&mut text, "Total", &group.total);
+                text.push_str("</section>\n");
+            }
+            text
+        })
+    });
+    let mut foot = String::new();
+    paper::end(&mut foot);
+    Box::new(std::iter::once(head).chain(body).chain(std::iter::once(foot)))
+}
+
+/// Text as a body, made as the client reads.
+struct Pieces<I>(I);
+
+impl<I: Iterator<Item = String> + Send + Unpin> http_body::Body for Pieces<I> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.get_mut().0.next().map(|text| Ok(http_body::Frame::data(text.into()))))
+    }
+}
+
+/// GET /console/paper.css
+pub fn style() -> &'static str {
+    paper::STYLE
+}
+
+/// `February 2026`.
+fn name_of(month: Month) -> String {
+    const NAMES: [&str; 12] = [
+        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "December",
+    ];
+    let text = month.to_string();
+    let name = text[5..].parse::<usize>().ok().and_then(|month| NAMES.get(month.wrapping_sub(1)));
+    format!("{} {}", name.unwrap_or(&"?"), &text[..4])
+}
+
+/// `23 Nov 2026`: days of a bill are those of UTC, whoever reads.
+fn day(day: Day) -> String {
+    show::plain_day(&day.to_string())
+}
+
+fn totals(bill: &Bill, groups: &[usize]) -> Vec<Total> {
+    let own = || groups.iter().map(|&place| &bill.groups[place]);
+    let total = |sum: Sum| {
+        let customers = own().filter(|group| group.total.currency == sum.currency).count() as u64;
+        Total {
+            amount: show::sum(sum),
+            customers: show::count(customers, "customer", "customers"),
+            currency: sum.currency.code().to_owned(),
+        }
+    };
+    Bill::totals(own()).into_iter().map(total).collect()
+}
+
+fn row(asked: &Asked, group: &Group) -> Row {
+    Row {
+        name: group.name.to_string(),
+        id: group.account.to_string(),
+        numbers: show::thousands(group.lines.len() as u64),
+        amount: show::sum(group.total),
+        query: asked.query(asked.month, Some(group.account.as_str())),
+        anchor: format!("in-{}", group.total.currency.code()),
+    }
+}
+
+fn detail(visit: &Visit, bill: &Bill, place: usize) -> Detail {
+    let group = &bill.groups[place];
+    let shown = |line: &Line| Shown {
+        number: visit.console.spaces.readable(line.number),
+        plain: line.number.to_string(),
+        from: day(line.from),
+        until: day(line.until()),
+        days: line.days(),
+        rate: show::money(line.rate),
+        amount: show::money(line.amount),
+    };
+    Detail {
+        anchor: format!("in-{}", group.total.currency.code()),
+        currency: group.total.currency.code().to_owned(),
+        total: show::sum(group.total),
+        count: show::count(group.lines.len() as u64, "line", "lines"),
+        lines: bill.lines[group.lines.clone()].iter().take(LINES).map(shown).collect(),
+        more: group.lines.len() > LINES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::billing::Ledger;
+    use crate::domain::{E164, Money, NumberType, Record, State, Tags, Time};
+
+    fn bill(count: u64) -> Arc<Bill> {
+        let at: Time = "2026-03-01T00:00:00Z".parse().expect("a time");
+        let month: Month = "2026-03".parse().expect("a month");
+        let mut ledger = Ledger::new(month.whole());
+        let record = Record {
+            state: State::Active,
+            account: Some("MA_<1>".parse().expect("an id")),
+            application: None,
+            trunk: None,
+            number_type: NumberType::Local,
+            country: None,
+            region: None,
+            cost: Some(Money { minor: 1_250, currency: "KWD".parse().expect("a currency") }),
+            assigned_at: Some(at),
+            expires_at: None,
+            since: at,
+            until: None,
+            tags: Tags::default(),
+        };
+        ledger.numbers(at, E164::new(442_079_460_000).expect("a number"), count, Some(&record));
+        Arc::new(Bill::of(month, Proration::Full, &ledger.finish()))
+    }
+
+    #[test]
+    fn an_invoice_has_every_line_once_and_its_total() {
+        for count in [1, CHUNK_LINES as u64, CHUNK_LINES as u64 + 1, 1_000] {
+            let text: String = sheet(bill(count), vec![0], "Partner & Sons".into(), "/x?a=1&b=2".into()).collect();
+            assert_eq!(text.matches("<tr><td>+").count() as u64, count);
+            assert_eq!(text.matches("<table>").count(), 1);
+            let total = format!("{}.{:03} KWD", count * 1_250 / 1_000, count * 1_250 % 1_000);
+            assert!(text.contains(&total), "{total}");
+            assert!(text.contains("Partner &amp; Sons") && text.contains("MA_&lt;1&gt;") && !text.contains("MA_<1>"));
+            assert!(!text.contains("style=") && !text.contains("<style") && !text.contains("<script"));
+            assert!(text.ends_with("</html>\n"));
+        }
+    }
+
+    #[test]
+    fn months_have_names() {
+        assert_eq!(name_of("2026-02".parse().expect("a month")), "February 2026");
+        assert_eq!(name_of("1999-12".parse().expect("a month")), "December 1999");
+    }
+}
