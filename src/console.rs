@@ -32,6 +32,7 @@ mod sign_in;
 mod stock;
 mod users;
 mod verbs;
+mod webhooks;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -142,6 +143,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/changes/{version}/undo", post(changes::undo))
         .route("/console/p/{partner}/checks", get(checks::list))
         .route("/console/p/{partner}/checks/{id}/acknowledge", post(checks::acknowledge))
+        .route("/console/p/{partner}/checks/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/console/p/{partner}/checks/webhooks/{id}", get(webhooks::page))
+        .route("/console/p/{partner}/checks/webhooks/{id}/{verb}", post(webhooks::act))
         .route("/console/p/{partner}/costs", get(costs::page))
         .route("/console/p/{partner}/costs.csv", get(costs::csv))
         .route("/console/p/{partner}/costs/invoice", get(costs::invoice))

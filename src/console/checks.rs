@@ -428,10 +428,9 @@ fn ways(visit: &Visit, finding: &Finding) -> Vec<Way> {
         href: format!("{base}/numbers/{number}?do={verb}#do-{verb}"),
     };
     match (finding.check, finding.number, &finding.account) {
-        (Check::NoActiveNumber, _, Some(account)) => vec![
-            Way { name: "Assign a number", href: format!("{base}/numbers?q=state%3Aavailable") },
-            Way { name: "See the customer", href: format!("{base}/customers/{}", segment(account.as_str())) },
-        ],
+        (Check::NoActiveNumber, _, Some(_)) => {
+            vec![Way { name: "Assign a number", href: format!("{base}/numbers?q=state%3Aavailable") }]
+        }
         (Check::Expired | Check::Expiring, Some(number), _) => {
             vec![verb(number, "Renew", "renew"), verb(number, "Release", "release")]
         }

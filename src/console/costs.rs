@@ -24,14 +24,14 @@ use super::gate::{Visit, query_value, segment};
 use super::page::{Answer, Frame, Trouble, guard, html_as};
 use super::{Console, show};
 use crate::billing::{Bill, Day, Group, Line, Month, Proration, Sum};
-use crate::domain::AccountId;
+use crate::domain::{AccountId, Currency};
 use crate::http::costs;
 use crate::wire::costs::Text;
 use crate::wire::html::{escape, put};
 use crate::wire::paper;
 
-/// How many groups a page has.
-const GROUPS: usize = 50;
+/// How many customers a page has.
+const ROWS: usize = 50;
 /// How many lines are shown of each group of a customer; a file has them all.
 const LINES: usize = 200;
 /// How many lines of an invoice are sent at a time.
@@ -44,6 +44,7 @@ struct Asked {
     month: Month,
     account: Option<AccountId>,
     proration: Proration,
+    currency: Option<Currency>,
     page: usize,
     /// What was not a month.
     mistyped: Option<String>,
@@ -52,7 +53,8 @@ struct Asked {
 impl Asked {
     fn read(visit: &Visit, query: &str) -> Asked {
         let month = Month::of(Day::of(visit.clock.now));
-        let mut asked = Asked { month, account: None, proration: Proration::default(), page: 1, mistyped: None };
+        let (account, proration, currency, mistyped) = Default::default();
+        let mut asked = Asked { month, account, proration, currency, page: 1, mistyped };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
@@ -63,6 +65,7 @@ impl Asked {
                 },
                 "account" => asked.account = value.split_whitespace().next().map(AccountId::stored),
                 "proration" => asked.proration = Proration::parse(value).unwrap_or_default(),
+                "currency" => asked.currency = value.parse().ok(),
                 "page" => asked.page = value.parse().unwrap_or(1).max(1),
                 _ => {}
             }
@@ -70,6 +73,7 @@ impl Asked {
         asked
     }
 
+    /// The same way of counting in an address, of all currencies.
     fn query(&self, month: Month, account: Option<&str>) -> String {
         let mut query = format!("month={month}");
         if let Some(account) = account {
@@ -93,7 +97,10 @@ impl Asked {
     }
 
     fn wanted(&self, bill: &Bill) -> Vec<usize> {
-        let own = |place: &usize| self.account.as_ref().is_none_or(|id| bill.groups[*place].account == *id);
+        let own = |place: &usize| {
+            let Group { account, total, .. } = &bill.groups[*place];
+            self.account.as_ref().is_none_or(|id| account == id) && self.currency.is_none_or(|one| total.currency == one)
+        };
         (0..bill.groups.len()).filter(own).collect()
     }
 }
@@ -101,15 +108,21 @@ impl Asked {
 struct Total {
     amount: String,
     customers: String,
-    currency: String,
+    /// The address of what it sums.
+    query: String,
 }
 
+/// One customer, with a sum for each currency.
 struct Row {
     name: String,
     id: String,
-    numbers: String,
-    amount: String,
     query: String,
+    sums: Vec<Part>,
+}
+
+struct Part {
+    lines: String,
+    amount: String,
     anchor: String,
 }
 
@@ -147,8 +160,10 @@ struct Costs {
     customers: String,
     previous: Option<(String, String)>,
     next: Option<(String, String)>,
-    /// The same without the customer, and as it is.
+    currency: String,
+    /// The same without the customer; of all currencies; as it is.
     whole: String,
+    every: String,
     query: String,
     this_month: String,
     future: bool,
@@ -174,9 +189,11 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     }
     let bill = asked.bill(&visit).await?;
     let groups = bill.as_ref().map_or(Vec::new(), |bill| asked.wanted(bill));
-    let pages = groups.len().div_ceil(GROUPS).max(1);
+    let name = |place: &usize| bill.as_ref().map(|bill| &bill.groups[*place].account);
+    let of_customer: Vec<&[usize]> = groups.chunk_by(|a, b| name(a) == name(b)).collect();
+    let pages = of_customer.len().div_ceil(ROWS).max(1);
     let number = asked.page.min(pages);
-    let window = &groups[(number - 1) * GROUPS..groups.len().min(number * GROUPS)];
+    let window = &of_customer[(number - 1) * ROWS..of_customer.len().min(number * ROWS)];
     let current = Month::of(Day::of(visit.clock.now));
     let account = asked.account.as_ref().map(AccountId::as_str);
     let known = account.and_then(|id| visit.snapshot.accounts.get(id));
@@ -196,18 +213,20 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         previous: (before.start().seconds() > 0).then(|| step(Month::of(before))),
         next: (asked.month < current).then(|| step(Month::of(asked.month.end()))),
         whole: asked.query(asked.month, None),
-        query: asked.query(asked.month, account),
+        every: asked.query(asked.month, account),
+        query: format!("{}{}", asked.query(asked.month, account), of_currency(asked.currency)),
+        currency: asked.currency.map_or(String::new(), |currency| currency.code().to_owned()),
         this_month: asked.query(current, account),
         future: bill.is_none(),
         through: bill.as_ref().filter(|bill| bill.through.plus(1) < bill.month.end()).map(|bill| day(bill.through)),
         since: visit.clock.plain_day(visit.snapshot.partner.created_at),
-        totals: bill.as_ref().map_or(Vec::new(), |bill| totals(bill, &groups)),
+        totals: bill.as_ref().map_or(Vec::new(), |bill| totals(&asked, bill, &groups)),
         rows: match (&bill, account) {
-            (Some(bill), None) => window.iter().map(|&place| row(&asked, &bill.groups[place])).collect(),
+            (Some(bill), None) => window.iter().map(|of| row(&asked, bill, of)).collect(),
             _ => Vec::new(),
         },
         details: match (&bill, account) {
-            (Some(bill), Some(_)) => window.iter().map(|&place| detail(&visit, bill, place)).collect(),
+            (Some(bill), Some(_)) => groups.iter().map(|&place| detail(&visit, bill, place)).collect(),
             _ => Vec::new(),
         },
         groups: groups.len() as u64,
@@ -244,6 +263,8 @@ pub async fn invoice(
     if asked.account.is_none() {
         return Err(Trouble::Bad("an invoice is for one customer; choose one under Costs".into()));
     }
+    // An invoice says all that its customer owes.
+    let asked = Asked { currency: None, ..asked };
     let bill = asked.strict(&visit).await?;
     let groups = asked.wanted(&bill);
     if groups.is_empty() {
@@ -361,27 +382,43 @@ fn day(day: Day) -> String {
     show::plain_day(&day.to_string())
 }
 
-fn totals(bill: &Bill, groups: &[usize]) -> Vec<Total> {
+fn of_currency(currency: Option<Currency>) -> String {
+    currency.map_or(String::new(), |currency| format!("&currency={}", currency.code()))
+}
+
+fn totals(asked: &Asked, bill: &Bill, groups: &[usize]) -> Vec<Total> {
     let own = || groups.iter().map(|&place| &bill.groups[place]);
     let total = |sum: Sum| {
         let customers = own().filter(|group| group.total.currency == sum.currency).count() as u64;
         Total {
             amount: show::sum(sum),
             customers: show::count(customers, "customer", "customers"),
-            currency: sum.currency.code().to_owned(),
+            query: format!(
+                "{}{}",
+                asked.query(asked.month, asked.account.as_ref().map(AccountId::as_str)),
+                of_currency(Some(sum.currency))
+            ),
         }
     };
     Bill::totals(own()).into_iter().map(total).collect()
 }
 
-fn row(asked: &Asked, group: &Group) -> Row {
+/// What one customer owes; `groups` are theirs, and at least one.
+fn row(asked: &Asked, bill: &Bill, groups: &[usize]) -> Row {
+    let part = |&place: &usize| {
+        let group = &bill.groups[place];
+        Part {
+            lines: show::thousands(group.lines.len() as u64),
+            amount: show::sum(group.total),
+            anchor: format!("in-{}", group.total.currency.code()),
+        }
+    };
+    let first = &bill.groups[groups[0]];
     Row {
-        name: group.name.to_string(),
-        id: group.account.to_string(),
-        numbers: show::thousands(group.lines.len() as u64),
-        amount: show::sum(group.total),
-        query: asked.query(asked.month, Some(group.account.as_str())),
-        anchor: format!("in-{}", group.total.currency.code()),
+        name: first.name.to_string(),
+        id: first.account.to_string(),
+        query: asked.query(asked.month, Some(first.account.as_str())),
+        sums: groups.iter().map(part).collect(),
     }
 }
 

@@ -1,0 +1,476 @@
+//! A partner's webhooks: made, changed, tried, and what became of telling them.
+//!
+//! Owners only, to look as well: an address may have a secret in it, and an
+//! answer may say what is behind it. A signing secret is on the page that made
+//! it, and nowhere else; what a receiver answered is shown as text.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{Request, StatusCode};
+
+use super::gate::{Form, Needs, Visit, query_value, segment};
+use super::page::{Answer, Frame, Notice, Trouble, html_as, mendable, redirect};
+use super::sign_in::blocking;
+use super::{Console, keys, show};
+use crate::domain::{FieldError, Time, entity};
+use crate::service::numbers::Expected;
+use crate::service::webhooks::event::{kinds, known};
+use crate::service::webhooks::{
+    Attempt, DeliveryState, Health, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges, tag,
+};
+use crate::service::{Outcome, ServiceError, Shown};
+
+/// How many deliveries a page has.
+const ROWS: u64 = 25;
+/// For how long after it a page says how a test ended, in seconds.
+const SAID_SECONDS: i64 = 120;
+
+struct Row {
+    id: String,
+    name: String,
+    url: String,
+    events: String,
+    health: String,
+    pending: String,
+    on: bool,
+}
+
+/// A secret that was just made.
+struct Made {
+    name: String,
+    id: String,
+    secret: String,
+    /// Whether it takes the place of another.
+    rotated: bool,
+}
+
+struct Kind {
+    name: &'static str,
+    wanted: bool,
+}
+
+/// The fields of a form, as they were typed or as they are.
+struct Fields {
+    name: String,
+    url: String,
+    kinds: Vec<Kind>,
+    some: bool,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    fn new(name: &str, url: &str, wants: impl Fn(&str) -> bool) -> Fields {
+        let kinds: Vec<Kind> = kinds().map(|name| Kind { name, wanted: wants(name) }).collect();
+        let some = kinds.iter().any(|kind| kind.wanted);
+        Fields { name: name.to_owned(), url: url.to_owned(), kinds, some, errors: Vec::new() }
+    }
+
+    fn typed(form: &Form, errors: Vec<FieldError>) -> Fields {
+        let wants = |kind: &str| form.all("events").any(|wanted| wanted == kind);
+        Fields { errors, ..Fields::new(form.get("name"), form.get("url"), wants) }
+    }
+
+    /// What is wrong with a field.
+    fn wrong(&self, field: &str) -> Option<&str> {
+        self.errors.iter().find(|error| error.field == field).map(|error| error.message.as_str())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "webhooks.html")]
+struct Webhooks {
+    frame: Frame,
+    part: &'static str,
+    rows: Vec<Row>,
+    made: Option<Made>,
+    fields: Fields,
+}
+
+struct Try {
+    at: String,
+    ended: String,
+    answer: String,
+}
+
+struct Delivery {
+    id: String,
+    kind: String,
+    event: String,
+    at: String,
+    state: &'static str,
+    mark: &'static str,
+    /// The change that it tells.
+    version: Option<u64>,
+    again_of: bool,
+    tries: Vec<Try>,
+    resend: bool,
+}
+
+#[derive(Template)]
+#[template(path = "webhook.html")]
+struct Webhook {
+    frame: Frame,
+    part: &'static str,
+    id: String,
+    name: String,
+    on: bool,
+    facts: Vec<(&'static str, String)>,
+    tag: u64,
+    made: Option<Made>,
+    fields: Fields,
+    deliveries: Vec<Delivery>,
+    total: String,
+    page: u64,
+    pages: u64,
+}
+
+/// GET /console/p/{partner}/checks/webhooks
+pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    visit.need(Needs::Owner)?;
+    let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
+    let frame = visit.frame("Webhooks", "checks").with(notice);
+    render_list(&visit, frame, None, Fields::new("", "", |_| false)).await
+}
+
+/// POST /console/p/{partner}/checks/webhooks
+pub async fn create(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
+    let made = match read(&form) {
+        Ok((name, url, events)) => {
+            let new = NewWebhook { name, url, events };
+            visit.act("webhook.create", move |service, key| service.webhook_create(key, &new)).await
+        }
+        Err(errors) => Err(ServiceError::Invalid(errors)),
+    };
+    match made {
+        Ok(outcome) => {
+            keys::follow(&console).await?;
+            let made = secret_of(outcome, false);
+            render_list(&visit, visit.frame("Webhooks", "checks"), made, Fields::new("", "", |_| false)).await
+        }
+        Err(error) => {
+            let (text, errors) = told(error)?;
+            let frame = visit.frame("Webhooks", "checks").failed(text);
+            render_list(&visit, frame, None, Fields::typed(&form, errors)).await
+        }
+    }
+}
+
+/// GET /console/p/{partner}/checks/webhooks/{id}
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    visit.need(Needs::Owner)?;
+    let query = request.uri().query().unwrap_or_default();
+    let notice = plain(visit.notice(query));
+    let frame = visit.frame("", "checks").with(notice);
+    render(&visit, &id, frame, Looked { query, ..Looked::default() }).await
+}
+
+/// POST /console/p/{partner}/checks/webhooks/{id}/{verb}
+pub async fn act(
+    State(console): State<Arc<Console>>,
+    Path((partner, id, verb)): Path<(String, String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
+    let expected = match form.get("version").parse() {
+        Ok(tag) => Expected::Versions(vec![tag]),
+        Err(_) => Expected::Anything,
+    };
+    let about = id.clone();
+    let page = format!("{}/checks/webhooks/{}", visit.base, segment(&id));
+    let done = match verb.as_str() {
+        "edit" => match read(&form) {
+            Ok((name, url, events)) => {
+                let (name, url, events) = (Some(name), Some(url), Some(events));
+                let changes = WebhookChanges { name, url, events, enabled: None };
+                let edit = move |service: &crate::service::Service, key| {
+                    service.webhook_edit(key, &about, &changes, &expected)
+                };
+                visit.act("webhook.edit", edit).await
+            }
+            Err(errors) => Err(ServiceError::Invalid(errors)),
+        },
+        "on" | "off" => {
+            let changes = WebhookChanges { enabled: Some(verb == "on"), ..WebhookChanges::default() };
+            let switch = move |service: &crate::service::Service, key| {
+                service.webhook_edit(key, &about, &changes, &Expected::Anything)
+            };
+            visit.act("webhook.edit", switch).await
+        }
+        "rotate" => visit.act("webhook.rotate", move |service, key| service.webhook_rotate(key, &about)).await,
+        "test" => visit.act("webhook.test", move |service, key| service.webhook_test(key, &about)).await,
+        "resend" => {
+            let delivery = form.get("delivery").to_owned();
+            visit.act("webhook.resend", move |service, key| service.webhook_resend(key, &about, &delivery)).await
+        }
+        "remove" => {
+            let remove = move |service: &crate::service::Service, key| {
+                service.webhook_remove(key, &about, &Expected::Anything)
+            };
+            visit.act("webhook.remove", remove).await
+        }
+        _ => return Err(Trouble::NotFound),
+    };
+    let outcome = match done {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let (text, errors) = told(error)?;
+            let fields = (verb == "edit").then(|| Fields::typed(&form, errors));
+            let frame = visit.frame("", "checks").failed(text);
+            return render(&visit, &id, frame, Looked { fields, ..Looked::default() }).await;
+        }
+    };
+    keys::follow(&console).await?;
+    match (verb.as_str(), outcome) {
+        ("rotate", outcome) => {
+            let made = secret_of(outcome, true);
+            render(&visit, &id, visit.frame("", "checks"), Looked { made, ..Looked::default() }).await
+        }
+        (_, Outcome::Done { shown: Shown::Delivery(delivery), .. }) => {
+            redirect(&format!("{page}?delivery={}", query_value(&delivery.id)))
+        }
+        ("remove", Outcome::Done { version, .. }) => {
+            super::page::done(&format!("{}/checks/webhooks", visit.base), version)
+        }
+        (_, Outcome::Done { version, .. }) => super::page::done(&page, version),
+        (_, Outcome::Again(_)) => redirect(&page),
+    }
+}
+
+/// A webhook's change is not undone: it says what to do on its own page.
+fn plain(notice: Option<Notice>) -> Option<Notice> {
+    notice.map(|notice| Notice { undo: None, ..notice })
+}
+
+fn secret_of(outcome: Outcome, rotated: bool) -> Option<Made> {
+    let Outcome::Done { shown: Shown::Webhook(shown), .. } = outcome else { return None };
+    let secret = shown.secret.as_ref()?.reveal().to_owned();
+    Some(Made { name: shown.webhook.name.to_string(), id: shown.setting.id.to_string(), secret, rotated })
+}
+
+/// What can be mended, in words and by field.
+fn told(error: ServiceError) -> Result<(String, Vec<FieldError>), Trouble> {
+    match error {
+        ServiceError::Invalid(errors) => Ok(("Nothing was saved; see what is marked below.".to_owned(), errors)),
+        ServiceError::Unknown { .. } => Err(Trouble::NotFound),
+        ServiceError::Outdated { .. } => {
+            let text = "Somebody changed this webhook while you looked at it, so nothing was saved. Load the page \
+                        again to see how it is now.";
+            Ok((text.to_owned(), Vec::new()))
+        }
+        other => Ok((mendable(other)?, Vec::new())),
+    }
+}
+
+type Wanted = (Arc<str>, Arc<str>, Vec<Arc<str>>);
+
+fn read(form: &Form) -> Result<Wanted, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let name = entity::name(form.get("name"));
+    if name.is_none() {
+        errors.push(FieldError::missing("name", "INVALID", "say in at most 200 characters who is told"));
+    }
+    let url = form.get("url");
+    if url.is_empty() {
+        errors.push(FieldError::missing("url", "MISSING", "is needed: an https address of yours"));
+    }
+    let events: Vec<Arc<str>> = form.all("events").filter(|kind| known(kind)).map(Into::into).collect();
+    match name {
+        Some(name) if errors.is_empty() => Ok((name, url.into(), events)),
+        _ => Err(errors),
+    }
+}
+
+async fn render_list(visit: &Visit, frame: Frame, made: Option<Made>, fields: Fields) -> Answer {
+    let (service, key) = (visit.service(), visit.snapshot.key);
+    let all = blocking(move || service.webhooks(key)).await??;
+    let row = |shown: &ShownWebhook| Row {
+        id: shown.setting.id.to_string(),
+        name: shown.webhook.name.to_string(),
+        url: shown.webhook.url.to_string(),
+        events: match shown.webhook.events.len() {
+            0 => "everything".to_owned(),
+            1 => shown.webhook.events[0].to_string(),
+            more => format!("{more} kinds"),
+        },
+        health: health(visit, shown),
+        pending: show::thousands(shown.health.pending),
+        on: shown.webhook.off.is_none(),
+    };
+    let rows = all.iter().map(row).collect();
+    let status = if frame.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    html_as(status, &Webhooks { frame, part: "webhooks", rows, made, fields })
+}
+
+/// How it is, as a mark and a few words.
+fn health(visit: &Visit, shown: &ShownWebhook) -> String {
+    let clock = &visit.clock;
+    match (&shown.webhook.off, shown.health.failing_since, shown.health.last_success_at) {
+        (Some(off), _, _) => format!("<span class=\"mark plain\">off</span> since {}", clock.time(off.at)),
+        (None, Some(since), _) => {
+            format!("<span class=\"mark critical\">failing</span> since {}", clock.time(since))
+        }
+        (None, None, Some(at)) => format!("<span class=\"mark good\">works</span> last {}", clock.time(at)),
+        (None, None, None) => "<span class=\"mark info\">nothing sent yet</span>".to_owned(),
+    }
+}
+
+fn facts(visit: &Visit, shown: &ShownWebhook) -> Vec<(&'static str, String)> {
+    use crate::wire::html::escape;
+    let clock = &visit.clock;
+    let Health { pending, next_attempt_at, last_success_at, last_failure_at, last_error, missed, .. } = &shown.health;
+    let events: Vec<&str> = shown.webhook.events.iter().map(|kind| &**kind).collect();
+    let mut facts = vec![
+        ("Address", format!("<code>{}</code>", escape(&shown.webhook.url))),
+        ("Hears of", if events.is_empty() { "everything".to_owned() } else { escape(&events.join(", ")) }),
+        ("Health", health(visit, shown)),
+    ];
+    if let Some(off) = &shown.webhook.off {
+        facts.push(("Why it is off", escape(&off.reason)));
+    }
+    let waiting = match (pending, next_attempt_at) {
+        (0, _) => "nothing".to_owned(),
+        (_, Some(at)) => {
+            format!("{}; tried next {}", show::count(*pending, "event", "events"), clock.time(*at))
+        }
+        (_, None) => show::count(*pending, "event", "events"),
+    };
+    facts.push(("Waits", waiting));
+    facts.push(("Last taken", clock.time_if(*last_success_at)));
+    if let Some(at) = last_failure_at {
+        let error = last_error.as_deref().unwrap_or("no reason was kept");
+        facts.push(("Last failure", format!("{}: {}", clock.time(*at), escape(error))));
+    }
+    if let Some((after, through)) = missed {
+        let count = show::count(through - after, "change", "changes");
+        let href = format!("{}/changes?after={after}", visit.base);
+        facts.push((
+            "Not told of",
+            format!("{count} while it was off, <a href=\"{href}\">after version {after}</a> up to {through}"),
+        ));
+    }
+    facts.push(("Made", clock.time(shown.setting.created_at)));
+    if let Some(at) = shown.webhook.rotated_at {
+        facts.push(("Secret replaced", clock.time(at)));
+    }
+    facts
+}
+
+/// What a look at one webhook is about, beside the webhook.
+#[derive(Default)]
+struct Looked<'a> {
+    query: &'a str,
+    made: Option<Made>,
+    fields: Option<Fields>,
+}
+
+async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -> Answer {
+    let (mut page, mut wanted) = (1_u64, None);
+    for (name, value) in form_urlencoded::parse(looked.query.as_bytes()) {
+        match &*name {
+            "page" => page = value.parse().unwrap_or(1).clamp(1, 1_000_000),
+            "delivery" => wanted = Some(value.into_owned()),
+            _ => {}
+        }
+    }
+    let (service, key, about) = (visit.service(), visit.snapshot.key, id.to_owned());
+    let look = move || {
+        let shown = service.webhook(key, &about)?;
+        let (list, total) = service.webhook_deliveries(key, &about, (page - 1) * ROWS, ROWS as usize)?;
+        Ok::<_, ServiceError>((shown, list, total))
+    };
+    let (shown, list, total) = blocking(look).await??;
+    if let Some(sent) = wanted.and_then(|id| list.iter().find(|one| one.id == id)) {
+        frame = ended(frame, visit.clock.now, sent);
+    }
+    let failed = frame.error.is_some() && (looked.fields.is_some() || looked.query.is_empty());
+    frame.title = shown.webhook.name.to_string();
+    let page = Webhook {
+        part: "webhooks",
+        id: id.to_owned(),
+        name: shown.webhook.name.to_string(),
+        on: shown.webhook.off.is_none(),
+        facts: facts(visit, &shown),
+        tag: tag(&shown.setting),
+        made: looked.made,
+        fields: looked.fields.unwrap_or_else(|| {
+            let webhook = &shown.webhook;
+            Fields::new(&webhook.name, &webhook.url, |kind| webhook.events.iter().any(|wanted| **wanted == *kind))
+        }),
+        deliveries: list.iter().map(|one| delivery(visit, one, shown.webhook.off.is_none())).collect(),
+        total: show::count(total, "delivery", "deliveries"),
+        page,
+        pages: total.div_ceil(ROWS),
+        frame,
+    };
+    html_as(if failed { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }, &page)
+}
+
+/// Says how what was just sent went.
+fn ended(frame: Frame, now: Time, sent: &ShownDelivery) -> Frame {
+    if now.seconds() - sent.delivery.created_at.seconds() > SAID_SECONDS {
+        return frame;
+    }
+    let last = sent.delivery.attempts.last().map(told_of).unwrap_or_default();
+    let say = |text: String| Some(Notice { text, undo: None });
+    match sent.delivery.state {
+        DeliveryState::Delivered => frame.with(say(format!("It was taken: {last}."))),
+        DeliveryState::Pending if sent.delivery.attempts.is_empty() => {
+            frame.with(say("It is sent again, behind what waits; load the page again to see how it went.".to_owned()))
+        }
+        DeliveryState::Pending => frame.failed(format!("It was not taken, and is tried again: {last}.")),
+        DeliveryState::Failed => frame.failed(format!("It was not taken: {last}.")),
+        DeliveryState::Dropped => frame.failed("It was dropped without being sent."),
+    }
+}
+
+/// `answered 200 after 41 ms`.
+fn told_of(attempt: &Attempt) -> String {
+    let took = attempt.took_ms;
+    match (attempt.status, &attempt.error) {
+        (Some(status), None) => format!("answered {status} after {took} ms"),
+        (Some(status), Some(error)) => format!("answered {status} after {took} ms; {error}"),
+        (None, Some(error)) => format!("{error}, after {took} ms"),
+        (None, None) => format!("no answer after {took} ms"),
+    }
+}
+
+fn delivery(visit: &Visit, shown: &ShownDelivery, on: bool) -> Delivery {
+    let one = &shown.delivery;
+    let tries = one.attempts.iter().rev().map(|attempt| Try {
+        at: visit.clock.time(attempt.at),
+        ended: told_of(attempt),
+        answer: attempt.answer.clone().unwrap_or_default(),
+    });
+    Delivery {
+        id: shown.id.clone(),
+        kind: one.kind.clone(),
+        event: one.event.clone(),
+        at: visit.clock.time(one.at),
+        state: one.state.as_str(),
+        mark: match one.state {
+            DeliveryState::Pending => "info",
+            DeliveryState::Delivered => "good",
+            DeliveryState::Failed => "critical",
+            DeliveryState::Dropped => "plain",
+        },
+        // An event that is no change has the version before it.
+        version: (!one.kind.contains('.') && one.kind != "alert").then_some(one.version),
+        again_of: one.resend_of.is_some(),
+        tries: tries.collect(),
+        resend: on && one.state != DeliveryState::Pending,
+    }
+}
