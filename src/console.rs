@@ -26,6 +26,7 @@ mod overview;
 mod page;
 mod platform;
 mod routes;
+mod schedules;
 mod settings;
 mod show;
 mod sign_in;
@@ -143,6 +144,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/changes/{version}/undo", post(changes::undo))
         .route("/console/p/{partner}/checks", get(checks::list))
         .route("/console/p/{partner}/checks/{id}/acknowledge", post(checks::acknowledge))
+        .route("/console/p/{partner}/checks/schedules", get(schedules::list).post(schedules::create))
+        .route("/console/p/{partner}/checks/schedules/new", get(schedules::form))
+        .route("/console/p/{partner}/checks/schedules/{id}", get(schedules::page))
+        .route("/console/p/{partner}/checks/schedules/{id}/{verb}", post(schedules::act))
         .route("/console/p/{partner}/checks/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/console/p/{partner}/checks/webhooks/{id}", get(webhooks::page))
         .route("/console/p/{partner}/checks/webhooks/{id}/{verb}", post(webhooks::act))

@@ -1,0 +1,577 @@
+//! Schedules: when the checks are run by themselves, who hears of it, and how
+//! the last letters went.
+//!
+//! Everybody may look; owners change. The usual rhythms are chosen by day and
+//! time, all others are cron's five fields.
+//! Deliberately absent: what a schedule may be (`service::schedules`), and
+//! sending.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{Request, StatusCode};
+
+use super::gate::{Form, Needs, Visit, segment};
+use super::overview::check_name;
+use super::page::{Answer, Frame, Notice, Trouble, done, html_as, mendable};
+use super::sign_in::blocking;
+use super::{Console, keys, show};
+use crate::checks::Check;
+use crate::domain::setting::Report;
+use crate::domain::{FieldError, Time, entity};
+use crate::http::checks::span;
+use crate::service::schedules::{Delivery, RECIPIENTS_MAX, Ran, Sending, View, Wanted, preview};
+use crate::service::{Outcome, ServiceError};
+use crate::wire::html::escape;
+
+/// When a new schedule runs, if nothing else is said.
+const TIME: &str = "09:00";
+/// What stands for cron's fields in the list of rhythms.
+const CRON: &str = "cron";
+
+/// The rhythms that are chosen by name, with cron's day of the month and day of
+/// the week.
+const RHYTHMS: [(&str, &str, &str, &str); 10] = [
+    ("mon", "Every Monday", "*", "1"),
+    ("tue", "Every Tuesday", "*", "2"),
+    ("wed", "Every Wednesday", "*", "3"),
+    ("thu", "Every Thursday", "*", "4"),
+    ("fri", "Every Friday", "*", "5"),
+    ("sat", "Every Saturday", "*", "6"),
+    ("sun", "Every Sunday", "*", "0"),
+    ("workdays", "Monday to Friday", "*", "1-5"),
+    ("daily", "Every day", "*", "*"),
+    ("monthly", "The first of each month", "1", "*"),
+];
+
+struct Row {
+    id: String,
+    name: String,
+    words: String,
+    cron: String,
+    zone: String,
+    next: Vec<String>,
+    last: String,
+    recipients: u64,
+    on: bool,
+}
+
+#[derive(Template)]
+#[template(path = "schedules.html")]
+struct Schedules {
+    frame: Frame,
+    part: &'static str,
+    rows: Vec<Row>,
+    mail: bool,
+}
+
+struct Pick {
+    value: &'static str,
+    name: String,
+    picked: bool,
+}
+
+/// The fields of a form, as they were typed or as they are.
+#[derive(Default)]
+struct Fields {
+    name: String,
+    rhythm: String,
+    time: String,
+    cron: String,
+    zone: String,
+    recipients: String,
+    checks: Vec<String>,
+    within: String,
+    always: bool,
+    alerts: bool,
+    errors: Vec<FieldError>,
+    /// The next runs, where they were asked for.
+    next: Vec<String>,
+}
+
+impl Fields {
+    fn new(visit: &Visit) -> Fields {
+        let zone = visit.clock.zone.iana_name().unwrap_or("UTC").to_owned();
+        let (rhythm, time, within) = ("mon".to_owned(), TIME.to_owned(), "14d".to_owned());
+        Fields { rhythm, time, zone, within, alerts: true, cron: "0 9 * * 1".to_owned(), ..Fields::default() }
+    }
+
+    fn of(view: &View) -> Fields {
+        let schedule = &view.schedule;
+        let simple = Simple::read(&schedule.cron);
+        let list = |all: &[Arc<str>], glue: &str| all.iter().map(|one| &**one).collect::<Vec<_>>().join(glue);
+        Fields {
+            name: schedule.name.to_string(),
+            rhythm: simple.map_or(CRON, |simple| RHYTHMS[simple.rhythm].0).to_owned(),
+            time: simple.map_or(TIME.to_owned(), |simple| simple.time()),
+            cron: schedule.cron.to_string(),
+            zone: schedule.zone.to_string(),
+            recipients: list(&schedule.recipients, "\n"),
+            checks: schedule.checks.iter().map(ToString::to_string).collect(),
+            within: within(schedule.within),
+            always: schedule.report == Report::Always,
+            alerts: schedule.alerts,
+            ..Fields::default()
+        }
+    }
+
+    fn typed(form: &Form) -> Fields {
+        Fields {
+            name: form.get("name").to_owned(),
+            rhythm: form.get("rhythm").to_owned(),
+            time: form.get("time").to_owned(),
+            cron: form.get("cron").to_owned(),
+            zone: form.get("zone").to_owned(),
+            recipients: form.raw("recipients").to_owned(),
+            checks: form.all("checks").map(str::to_owned).collect(),
+            within: form.get("within").to_owned(),
+            always: form.get("report") == "always",
+            alerts: form.has("alerts"),
+            ..Fields::default()
+        }
+    }
+
+    /// What is wrong with a field, or with what it lists.
+    fn wrong(&self, field: &str) -> Option<String> {
+        let of = |error: &FieldError| match error.field.strip_prefix(field)? {
+            "" => Some(error.message.clone()),
+            // One of a list: named by what it says, since empty lines are passed over.
+            one if one.starts_with('[') => {
+                Some(format!("{} {}", error.value.as_deref().unwrap_or_default(), error.message))
+            }
+            _ => None,
+        };
+        let all: Vec<String> = self.errors.iter().filter_map(of).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    fn rhythms(&self) -> Vec<Pick> {
+        let named = RHYTHMS.iter().map(|&(value, name, ..)| (value, name)).chain([(CRON, "As cron's fields below say")]);
+        named.map(|(value, name)| Pick { value, name: name.to_owned(), picked: value == self.rhythm }).collect()
+    }
+
+    fn all_checks(&self) -> Vec<Pick> {
+        let pick = |check: &Check| {
+            let value = check.as_str();
+            Pick { value, name: check_name(*check), picked: self.checks.iter().any(|one| one == value) }
+        };
+        Check::ALL.iter().map(pick).collect()
+    }
+}
+
+struct Letter {
+    at: String,
+    why: &'static str,
+    findings: String,
+    to: Vec<(String, &'static str, &'static str, String)>,
+}
+
+#[derive(Template)]
+#[template(path = "schedule.html")]
+struct Schedule {
+    frame: Frame,
+    part: &'static str,
+    /// `None` where it is being made.
+    id: Option<String>,
+    name: String,
+    facts: Vec<(&'static str, String)>,
+    on: bool,
+    asked: bool,
+    letters: Vec<Letter>,
+    fields: Fields,
+    open: bool,
+    zones: String,
+    mail: bool,
+    recipients_max: usize,
+}
+
+/// GET /console/p/{partner}/checks/schedules
+pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
+    let frame = visit.frame("Schedules", "checks").with(notice);
+    let (service, key, now) = (visit.service(), visit.snapshot.key, visit.clock.now);
+    let all = blocking(move || service.schedules(key, now)).await??;
+    let row = |view: &View| Row {
+        id: view.id.to_string(),
+        name: view.schedule.name.to_string(),
+        words: in_words(&view.schedule.cron).unwrap_or_default(),
+        cron: view.schedule.cron.to_string(),
+        zone: view.schedule.zone.to_string(),
+        next: view.next_runs.iter().map(|run| local(run)).collect(),
+        last: last_of(&visit, view),
+        recipients: view.schedule.recipients.len() as u64,
+        on: view.schedule.off.is_none(),
+    };
+    let rows = all.iter().map(row).collect();
+    html_as(StatusCode::OK, &Schedules { frame, part: "schedules", rows, mail: console.app.mail })
+}
+
+/// GET /console/p/{partner}/checks/schedules/new
+pub async fn form(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    visit.need(Needs::Owner)?;
+    let fields = Fields::new(&visit);
+    render_new(&visit, visit.frame("A new schedule", "checks"), fields)
+}
+
+/// POST /console/p/{partner}/checks/schedules
+pub async fn create(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
+    let frame = || visit.frame("A new schedule", "checks");
+    if form.has("preview") {
+        return render_new(&visit, frame(), previewed(&form, visit.clock.now));
+    }
+    let made = match read(&form) {
+        Ok(wanted) => visit.act("schedule.create", move |service, key| service.schedule_create(key, &wanted)).await,
+        Err(errors) => Err(ServiceError::Invalid(errors)),
+    };
+    match made {
+        Ok(outcome) => {
+            keys::follow(&console).await?;
+            done(&format!("{}/checks/schedules", visit.base), version_of(&outcome))
+        }
+        Err(error) => {
+            let (text, errors) = told(error)?;
+            render_new(&visit, frame().failed(text), Fields { errors, ..Fields::typed(&form) })
+        }
+    }
+}
+
+/// GET /console/p/{partner}/checks/schedules/{id}
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
+    let frame = visit.frame("", "checks").with(notice);
+    render(&visit, &id, frame, None).await
+}
+
+/// POST /console/p/{partner}/checks/schedules/{id}/{verb}
+pub async fn act(
+    State(console): State<Arc<Console>>,
+    Path((partner, id, verb)): Path<(String, String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
+    if verb == "edit" && form.has("preview") {
+        let fields = previewed(&form, visit.clock.now);
+        return render(&visit, &id, visit.frame("", "checks"), Some(fields)).await;
+    }
+    let about = id.clone();
+    let outcome = match verb.as_str() {
+        "edit" => match read(&form) {
+            Ok(wanted) => {
+                visit.act("schedule.edit", move |service, key| service.schedule_edit(key, &about, &wanted)).await
+            }
+            Err(errors) => Err(ServiceError::Invalid(errors)),
+        },
+        "on" | "off" => {
+            let wanted = Wanted { off: Some(verb == "off"), ..Wanted::default() };
+            visit.act("schedule.edit", move |service, key| service.schedule_edit(key, &about, &wanted)).await
+        }
+        "run" => visit.act("schedule.run", move |service, key| service.schedule_ask(key, &about)).await,
+        "remove" => visit.act("schedule.remove", move |service, key| service.schedule_remove(key, &about)).await,
+        _ => return Err(Trouble::NotFound),
+    };
+    match outcome {
+        Ok(outcome) => {
+            keys::follow(&console).await?;
+            let list = format!("{}/checks/schedules", visit.base);
+            let to = if verb == "remove" { list } else { format!("{list}/{}", segment(&id)) };
+            done(&to, version_of(&outcome))
+        }
+        Err(error) => {
+            let (text, errors) = told(error)?;
+            let fields = (verb == "edit").then(|| Fields { errors, ..Fields::typed(&form) });
+            render(&visit, &id, visit.frame("", "checks").failed(text), fields).await
+        }
+    }
+}
+
+/// A schedule's change is not undone: it is made again on its own page.
+fn plain(notice: Option<Notice>) -> Option<Notice> {
+    notice.map(|notice| Notice { undo: None, ..notice })
+}
+
+fn version_of(outcome: &Outcome) -> Option<u64> {
+    match outcome {
+        Outcome::Done { version, .. } => *version,
+        Outcome::Again(_) => None,
+    }
+}
+
+/// What can be mended, in words and by field.
+fn told(error: ServiceError) -> Result<(String, Vec<FieldError>), Trouble> {
+    match error {
+        ServiceError::Invalid(errors) => Ok(("Nothing was saved; see what is marked below.".to_owned(), errors)),
+        ServiceError::Unknown { .. } => Err(Trouble::NotFound),
+        other => Ok((mendable(other)?, Vec::new())),
+    }
+}
+
+/// What a form asks for. Whether it can be had, the verb says.
+fn read(form: &Form) -> Result<Wanted, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut wrong = |field: &str, message: &str| errors.push(FieldError::missing(field, "INVALID", message));
+    let name = entity::name(form.get("name"));
+    if name.is_none() {
+        wrong("name", "say in at most 200 characters what it is for");
+    }
+    let cron = cron_of(form);
+    if cron.is_none() {
+        wrong("time", "is a time of day such as 09:00");
+    }
+    let seconds = span(form.get("within"));
+    if seconds.is_none() {
+        wrong("within", "is a span of time such as 14d or 36h");
+    }
+    let lines = form.raw("recipients").lines().map(str::trim);
+    let recipients: Vec<String> = lines.filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(Wanted {
+        name,
+        cron,
+        zone: Some(form.get("zone").to_owned()),
+        recipients: Some(recipients),
+        checks: Some(form.all("checks").map(str::to_owned).collect()),
+        within: seconds,
+        report: Report::parse(form.get("report")),
+        alerts: Some(form.has("alerts")),
+        off: None,
+    })
+}
+
+/// Cron's fields for what was chosen.
+fn cron_of(form: &Form) -> Option<String> {
+    let Some(&(_, _, day, weekday)) = RHYTHMS.iter().find(|(value, ..)| *value == form.get("rhythm")) else {
+        return Some(form.get("cron").to_owned());
+    };
+    let (hour, minute) = form.get("time").split_once(':')?;
+    let number = |text: &str, end: u8| text.parse::<u8>().ok().filter(|&number| text.len() <= 2 && number < end);
+    Some(format!("{} {} {day} * {weekday}", number(minute, 60)?, number(hour, 24)?))
+}
+
+/// The form again, with the next runs of what it says.
+fn previewed(form: &Form, now: Time) -> Fields {
+    let mut fields = Fields::typed(form);
+    match cron_of(form).map(|cron| preview(&cron, form.get("zone"), now)) {
+        Some(Ok((_, runs))) => fields.next = runs.iter().map(|run| local(run)).collect(),
+        Some(Err(ServiceError::Invalid(errors))) => fields.errors = errors,
+        Some(Err(_)) => {}
+        None => fields.errors.push(FieldError::missing("time", "INVALID", "is a time of day such as 09:00")),
+    }
+    fields
+}
+
+/// A run on the clocks of its zone, with UTC where one points at it.
+fn local((at, text): &(Time, String)) -> String {
+    format!("<time datetime=\"{at}\" title=\"{at}\">{}</time>", escape(text))
+}
+
+/// A span as the form takes it.
+fn within(seconds: i64) -> String {
+    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let fits = units.iter().find(|(unit, _)| seconds % unit == 0);
+    fits.map_or_else(|| format!("{seconds}s"), |(unit, letter)| format!("{}{letter}", seconds / unit))
+}
+
+/// A rhythm that has a name, and its time of day.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Simple {
+    rhythm: usize,
+    hour: u8,
+    minute: u8,
+}
+
+impl Simple {
+    fn read(cron: &str) -> Option<Simple> {
+        let fields: Vec<&str> = cron.split_ascii_whitespace().collect();
+        let [minute, hour, day, "*", weekday] = fields[..] else { return None };
+        let weekday = match weekday.to_ascii_uppercase().as_str() {
+            "MON" => "1".to_owned(),
+            "TUE" => "2".to_owned(),
+            "WED" => "3".to_owned(),
+            "THU" => "4".to_owned(),
+            "FRI" => "5".to_owned(),
+            "SAT" => "6".to_owned(),
+            "SUN" | "7" => "0".to_owned(),
+            "MON-FRI" => "1-5".to_owned(),
+            other => other.to_owned(),
+        };
+        let rhythm = RHYTHMS.iter().position(|(_, _, on, week)| (*on, *week) == (day, weekday.as_str()))?;
+        let number = |text: &str, end: u8| text.parse::<u8>().ok().filter(|&number| number < end);
+        Some(Simple { rhythm, hour: number(hour, 24)?, minute: number(minute, 60)? })
+    }
+
+    fn time(self) -> String {
+        format!("{:02}:{:02}", self.hour, self.minute)
+    }
+}
+
+/// `Every Monday at 09:00`, where it is as simple as that.
+fn in_words(cron: &str) -> Option<String> {
+    let simple = Simple::read(cron)?;
+    Some(format!("{} at {}", RHYTHMS[simple.rhythm].1, simple.time()))
+}
+
+/// How the last run ended.
+fn last_of(visit: &Visit, view: &View) -> String {
+    let Some(Ran { at, findings, news, told, .. }) = view.state.as_ref().and_then(|state| state.last.as_ref()) else {
+        return show::NONE.to_owned();
+    };
+    let findings = show::count(*findings, "finding", "findings");
+    let told = if *told { "told" } else { "nobody had to be told" };
+    format!("{}<br><small>{findings}, {} new; {told}</small>", visit.clock.time(*at), show::thousands(*news))
+}
+
+fn facts(visit: &Visit, view: &View) -> Vec<(&'static str, String)> {
+    let schedule = &view.schedule;
+    let clock = &visit.clock;
+    let mut facts = Vec::new();
+    let cron = format!("<code>{}</code>", escape(&schedule.cron));
+    let runs = in_words(&schedule.cron).map_or_else(|| cron.clone(), |words| format!("{words} <small>{cron}</small>"));
+    facts.push(("Runs", runs));
+    facts.push(("Zone", escape(&schedule.zone)));
+    facts.push(match &schedule.off {
+        Some(off) => ("Off", format!("since {}", clock.time(off.at))),
+        None => ("Next", view.next_runs.iter().map(local).collect::<Vec<_>>().join("<br>")),
+    });
+    facts.push(("Last run", last_of(visit, view)));
+    let names = schedule.checks.iter().filter_map(|word| Check::parse(word)).map(check_name);
+    let names: Vec<String> = names.collect();
+    facts.push(("Looks for", if names.is_empty() { "everything".to_owned() } else { names.join(", ") }));
+    facts.push(("Sees ahead", within(schedule.within)));
+    let report = match schedule.report {
+        Report::Findings => "if anything is found",
+        Report::Always => "always, also if nothing is found",
+    };
+    facts.push(("Reports", report.to_owned()));
+    facts.push(("Between reports", if schedule.alerts { "alerts of what is new" } else { "silent" }.to_owned()));
+    let to: Vec<String> = schedule.recipients.iter().map(|to| escape(to)).collect();
+    facts.push(("Recipients", if to.is_empty() { "nobody; webhooks are told" .to_owned() } else { to.join("<br>") }));
+    facts
+}
+
+fn letter(visit: &Visit, delivery: &Delivery) -> Letter {
+    let to = delivery.recipients.iter().map(|one| {
+        let mark = match one.state {
+            Sending::Waiting => "info",
+            Sending::Sent => "good",
+            Sending::Failed => "critical",
+        };
+        let mut text = one.error.clone().unwrap_or_default();
+        if let (Sending::Waiting, Some(next)) = (one.state, one.next) {
+            let next = visit.clock.distance(next);
+            text = if text.is_empty() { format!("to be sent {next}") } else { format!("{text}; again {next}") };
+        }
+        (one.to.to_string(), one.state.as_str(), mark, text)
+    });
+    Letter {
+        at: visit.clock.time(delivery.ran.at),
+        why: delivery.ran.why.as_str(),
+        findings: show::count(delivery.ran.findings, "finding", "findings"),
+        to: to.collect(),
+    }
+}
+
+fn zones() -> String {
+    let option = |zone: jiff::tz::TimeZoneName<'_>| format!("<option value=\"{}\">", escape(zone.as_str()));
+    format!("<datalist id=\"zones\">{}</datalist>", jiff::tz::TimeZoneDatabase::bundled().available().map(option).collect::<String>())
+}
+
+fn render_new(visit: &Visit, frame: Frame, fields: Fields) -> Answer {
+    let wrong = frame.error.is_some() || !fields.errors.is_empty();
+    let page = Schedule {
+        part: "schedules",
+        id: None,
+        name: String::new(),
+        facts: Vec::new(),
+        on: true,
+        asked: false,
+        letters: Vec::new(),
+        fields,
+        open: true,
+        zones: zones(),
+        mail: visit.console.app.mail,
+        recipients_max: RECIPIENTS_MAX,
+        frame,
+    };
+    html_as(if wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }, &page)
+}
+
+async fn render(visit: &Visit, id: &str, mut frame: Frame, fields: Option<Fields>) -> Answer {
+    let (service, key, now, about) = (visit.service(), visit.snapshot.key, visit.clock.now, id.to_owned());
+    let view = blocking(move || service.schedule(key, &about, now)).await??;
+    frame.title = view.schedule.name.to_string();
+    let owns = visit.role().owns();
+    let wrong = frame.error.is_some() || fields.as_ref().is_some_and(|fields| !fields.errors.is_empty());
+    let page = Schedule {
+        part: "schedules",
+        id: Some(id.to_owned()),
+        name: view.schedule.name.to_string(),
+        facts: facts(visit, &view),
+        on: view.schedule.off.is_none(),
+        asked: view.state.as_ref().is_some_and(|state| state.asked_by.is_some()),
+        letters: view.runs.iter().map(|run| letter(visit, run)).collect(),
+        open: fields.is_some(),
+        fields: fields.unwrap_or_else(|| Fields::of(&view)),
+        zones: if owns { zones() } else { String::new() },
+        mail: visit.console.app.mail,
+        recipients_max: RECIPIENTS_MAX,
+        frame,
+    };
+    html_as(if wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }, &page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn simple_rhythms_have_words() {
+        for (cron, words) in [
+            ("0 9 * * 1", Some("Every Monday at 09:00")),
+            ("30 8 * * MON-FRI", Some("Monday to Friday at 08:30")),
+            ("5 0 * * *", Some("Every day at 00:05")),
+            ("0 7 1 * *", Some("The first of each month at 07:00")),
+            ("0 9 * * SUN", Some("Every Sunday at 09:00")),
+            ("0 9 * * 7", Some("Every Sunday at 09:00")),
+            ("*/15 * * * *", None),
+            ("0 9 * 2 1", None),
+            ("0 9 1 * 1", None),
+            ("0 9,17 * * 1", None),
+            ("@weekly", None),
+            ("", None),
+        ] {
+            assert_eq!(in_words(cron).as_deref(), words, "{cron}");
+        }
+    }
+
+    #[test]
+    fn a_rhythm_that_is_chosen_is_the_one_that_is_shown() {
+        for (value, name, day, weekday) in RHYTHMS {
+            let simple = Simple::read(&format!("5 17 {day} * {weekday}")).expect(value);
+            assert_eq!((RHYTHMS[simple.rhythm].1, simple.time().as_str()), (name, "17:05"));
+        }
+    }
+
+    #[test]
+    fn spans_are_read_as_they_are_written() {
+        for text in ["14d", "36h", "90m", "61s"] {
+            assert_eq!(span(text).map(within).as_deref(), Some(text));
+        }
+        assert_eq!(span("48h").map(within).as_deref(), Some("2d"));
+    }
+}
