@@ -9,11 +9,11 @@
 
 mod bulk;
 mod changes;
+mod checks;
+mod costs;
 mod customers;
 mod download;
 mod export;
-mod checks;
-mod costs;
 mod gate;
 mod imports;
 mod jobs;

@@ -309,7 +309,8 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
         acknowledged: asked.acknowledged,
         filtered: asked.check.is_some() || account.is_some(),
         account: account.map_or(String::new(), ToString::to_string),
-        account_name: known.map_or_else(|| account.map_or(String::new(), ToString::to_string), |one| one.name.to_string()),
+        account_name: known
+            .map_or_else(|| account.map_or(String::new(), ToString::to_string), |one| one.name.to_string()),
         customers: customers(visit),
         total: shown.len() as u64,
         found: show::count(shown.len() as u64, "finding", "findings"),
@@ -374,7 +375,16 @@ fn row(visit: &Visit, seen: &Seen, typed: &Typed) -> Row {
         let id = account.as_str();
         let known = visit.snapshot.accounts.get(id);
         let name = known.map_or_else(|| id.to_owned(), |one| one.name.to_string());
-        (format!("<a href=\"{}/customers/{}\" title=\"{}\">{}</a>", visit.base, segment(id), escape(id), escape(&name)), name)
+        (
+            format!(
+                "<a href=\"{}/customers/{}\" title=\"{}\">{}</a>",
+                visit.base,
+                segment(id),
+                escape(id),
+                escape(&name)
+            ),
+            name,
+        )
     });
     let evidence = |name: &str| finding.evidence.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
     let (mut name, subject) = match finding.number {

@@ -99,7 +99,8 @@ impl Asked {
     fn wanted(&self, bill: &Bill) -> Vec<usize> {
         let own = |place: &usize| {
             let Group { account, total, .. } = &bill.groups[*place];
-            self.account.as_ref().is_none_or(|id| account == id) && self.currency.is_none_or(|one| total.currency == one)
+            self.account.as_ref().is_none_or(|id| account == id)
+                && self.currency.is_none_or(|one| total.currency == one)
         };
         (0..bill.groups.len()).filter(own).collect()
     }
@@ -271,7 +272,8 @@ pub async fn invoice(
         // Another partner's customer, an unknown one, and one that held nothing.
         return Err(Trouble::NotFound);
     }
-    let back = format!("{}/costs?{}", visit.base, asked.query(asked.month, asked.account.as_ref().map(AccountId::as_str)));
+    let back =
+        format!("{}/costs?{}", visit.base, asked.query(asked.month, asked.account.as_ref().map(AccountId::as_str)));
     let text = sheet(bill, groups, visit.snapshot.partner.name.clone(), back);
     let mut response = Response::new(Body::new(Pieces(text)));
     guard(response.headers_mut());
@@ -369,7 +371,17 @@ pub fn style() -> &'static str {
 /// `February 2026`.
 fn name_of(month: Month) -> String {
     const NAMES: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     let text = month.to_string();

@@ -148,7 +148,8 @@ impl Fields {
     }
 
     fn rhythms(&self) -> Vec<Pick> {
-        let named = RHYTHMS.iter().map(|&(value, name, ..)| (value, name)).chain([(CRON, "As cron's fields below say")]);
+        let named =
+            RHYTHMS.iter().map(|&(value, name, ..)| (value, name)).chain([(CRON, "As cron's fields below say")]);
         named.map(|(value, name)| Pick { value, name: name.to_owned(), picked: value == self.rhythm }).collect()
     }
 
@@ -460,7 +461,7 @@ fn facts(visit: &Visit, view: &View) -> Vec<(&'static str, String)> {
     facts.push(("Reports", report.to_owned()));
     facts.push(("Between reports", if schedule.alerts { "alerts of what is new" } else { "silent" }.to_owned()));
     let to: Vec<String> = schedule.recipients.iter().map(|to| escape(to)).collect();
-    facts.push(("Recipients", if to.is_empty() { "nobody; webhooks are told" .to_owned() } else { to.join("<br>") }));
+    facts.push(("Recipients", if to.is_empty() { "nobody; webhooks are told".to_owned() } else { to.join("<br>") }));
     facts
 }
 
@@ -488,7 +489,10 @@ fn letter(visit: &Visit, delivery: &Delivery) -> Letter {
 
 fn zones() -> String {
     let option = |zone: jiff::tz::TimeZoneName<'_>| format!("<option value=\"{}\">", escape(zone.as_str()));
-    format!("<datalist id=\"zones\">{}</datalist>", jiff::tz::TimeZoneDatabase::bundled().available().map(option).collect::<String>())
+    format!(
+        "<datalist id=\"zones\">{}</datalist>",
+        jiff::tz::TimeZoneDatabase::bundled().available().map(option).collect::<String>()
+    )
 }
 
 fn render_new(visit: &Visit, frame: Frame, fields: Fields) -> Answer {

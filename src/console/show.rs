@@ -49,6 +49,10 @@ impl Clock {
         plain_day(self.local(time).text(&mut [0; 20]))
     }
 
+    pub fn time_if(&self, time: Option<Time>) -> String {
+        time.map_or_else(|| NONE.to_owned(), |time| self.time(time))
+    }
+
     /// `2026-11-23`, as date fields have it.
     pub fn iso_day(&self, time: Time) -> String {
         self.local(time).text(&mut [0; 20])[..10].to_owned()

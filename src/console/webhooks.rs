@@ -217,9 +217,8 @@ pub async fn act(
             visit.act("webhook.resend", move |service, key| service.webhook_resend(key, &about, &delivery)).await
         }
         "remove" => {
-            let remove = move |service: &crate::service::Service, key| {
-                service.webhook_remove(key, &about, &Expected::Anything)
-            };
+            let remove =
+                move |service: &crate::service::Service, key| service.webhook_remove(key, &about, &Expected::Anything);
             visit.act("webhook.remove", remove).await
         }
         _ => return Err(Trouble::NotFound),
