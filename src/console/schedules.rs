@@ -201,7 +201,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         words: in_words(&view.schedule.cron).unwrap_or_default(),
         cron: view.schedule.cron.to_string(),
         zone: view.schedule.zone.to_string(),
-        next: view.next_runs.iter().map(|run| local(run)).collect(),
+        next: view.next_runs.iter().map(local).collect(),
         last: last_of(&visit, view),
         recipients: view.schedule.recipients.len() as u64,
         on: view.schedule.off.is_none(),
@@ -368,7 +368,7 @@ fn cron_of(form: &Form) -> Option<String> {
 fn previewed(form: &Form, now: Time) -> Fields {
     let mut fields = Fields::typed(form);
     match cron_of(form).map(|cron| preview(&cron, form.get("zone"), now)) {
-        Some(Ok((_, runs))) => fields.next = runs.iter().map(|run| local(run)).collect(),
+        Some(Ok((_, runs))) => fields.next = runs.iter().map(local).collect(),
         Some(Err(ServiceError::Invalid(errors))) => fields.errors = errors,
         Some(Err(_)) => {}
         None => fields.errors.push(FieldError::missing("time", "INVALID", "is a time of day such as 09:00")),
@@ -376,9 +376,15 @@ fn previewed(form: &Form, now: Time) -> Fields {
     fields
 }
 
-/// A run on the clocks of its zone, with UTC where one points at it.
+/// `Tue 24 Nov 2026 08:30`: a run on the clocks of its zone, with UTC where one
+/// points at it.
 fn local((at, text): &(Time, String)) -> String {
-    format!("<time datetime=\"{at}\" title=\"{at}\">{}</time>", escape(text))
+    let clocks = text.get(..10).zip(text.get(11..16)).and_then(|(date, clock)| {
+        let weekday = date.parse::<jiff::civil::Date>().ok()?.strftime("%a").to_string();
+        Some(format!("{weekday} {} {clock}", show::plain_day(date)))
+    });
+    let (utc, clocks) = (at.to_string(), clocks.unwrap_or_else(|| text.clone()));
+    format!("<time datetime=\"{utc}\" title=\"{utc}\">{}</time>", escape(&clocks))
 }
 
 /// A span as the form takes it.
@@ -569,6 +575,15 @@ mod tests {
             let simple = Simple::read(&format!("5 17 {day} * {weekday}")).expect(value);
             assert_eq!((RHYTHMS[simple.rhythm].1, simple.time().as_str()), (name, "17:05"));
         }
+    }
+
+    #[test]
+    fn runs_are_shown_on_the_clocks_of_their_zone() {
+        let at: Time = "2026-11-24T07:30:00Z".parse().expect("a time");
+        assert_eq!(
+            local(&(at, "2026-11-24T08:30:00+01:00".to_owned())),
+            "<time datetime=\"2026-11-24T07:30:00Z\" title=\"2026-11-24T07:30:00Z\">Tue 24 Nov 2026 08:30</time>"
+        );
     }
 
     #[test]

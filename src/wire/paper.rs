@@ -18,7 +18,7 @@ th{border-bottom:1px solid #111;font-weight:600}\
 .n{text-align:right;font-variant-numeric:tabular-nums;padding-right:0;padding-left:.6rem;white-space:nowrap}\
 tfoot td{border-bottom:0;border-top:1px solid #111;font-weight:600}\
 \
-.scroll{overflow-x:auto}.scroll:focus-visible{outline:3px solid #0b5cad;outline-offset:2px}a{color:#0b5cad}.screen{background:#f4f6f8;padding:.5rem .75rem;border-radius:6px}\
+.scroll{overflow-x:auto}.scroll td{white-space:nowrap}.scroll:focus-visible{outline:3px solid #0b5cad;outline-offset:2px}a{color:#0b5cad}.screen{background:#f4f6f8;padding:.5rem .75rem;border-radius:6px}\
 @media print{.screen{display:none}.scroll{overflow:visible}body{margin:0;max-width:none;font-size:9.5pt}thead{display:table-header-group}tr{break-inside:avoid}\
 .account+.account{break-before:page}@page{margin:18mm}}";
 

@@ -175,10 +175,10 @@ test("a webhook's secret is shown once, and a test says how it went", async () =
   assert.ok(!(await page.content()).includes(secret), "once");
   await page.getByRole("button", { name: "Send a test" }).click();
   await page.getByRole("alert").getByText("It was not taken").waitFor({ timeout: 20_000 });
-  await page.locator("table").getByText("webhook.test").waitFor();
+  await page.getByRole("rowheader", { name: /^webhook.test/ }).waitFor();
   const path = new URL(page.url()).pathname;
   await page.getByRole("button", { name: /Send again/ }).click();
-  await page.locator("table").getByText("again").waitFor();
+  await page.locator("th small", { hasText: "again" }).waitFor();
   await fit(page, path, "webhook");
   await page.goto(path);
   await page.getByText("Replace the secret").click();
