@@ -343,7 +343,7 @@ fn facts(visit: &Visit, shown: &ShownWebhook) -> Vec<(&'static str, String)> {
     let waiting = match (pending, next_attempt_at) {
         (0, _) => "nothing".to_owned(),
         (_, Some(at)) => {
-            format!("{}; tried next {}", show::count(*pending, "event", "events"), clock.time(*at))
+            format!("{}; tried next: {}", show::count(*pending, "event", "events"), clock.distance(*at))
         }
         (_, None) => show::count(*pending, "event", "events"),
     };

@@ -188,5 +188,8 @@ function begin() {
   if (tab) tab.closest("ul").scrollLeft = tab.offsetLeft - tab.closest("ul").offsetLeft - 16;
   const live = $("[data-refresh]");
   if (live) again = setTimeout(refresh, Number(live.dataset.refresh) || 1000);
+  // What somebody is typing is not taken from under their hands.
+  const look = () => ($("main :is(input, select, textarea):focus") ? begin() : swap(location.href));
+  if (live) again = setTimeout(look, Number(live.dataset.refresh) || 1000);
 }
 begin();
