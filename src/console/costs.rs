@@ -302,7 +302,11 @@ fn sheet(
     let (first, month, through) = (&bill.groups[groups[0]], bill.month, bill.through);
     let mut head = String::new();
     let style = format!("{PAPER}?{}", crate::BUILD);
-    paper::begin(&mut head, &format!("Invoice {month} - {}", first.name), paper::Style::At(&style));
+    paper::begin(
+        &mut head,
+        &format!("Invoice {month} - {}", first.name),
+        paper::Style::At { style: &style, icon: "/console/icon.svg" },
+    );
     let (name, id) = (escape(&first.name), escape(first.account.as_str()));
     put(
         &mut head,

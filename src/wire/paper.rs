@@ -27,7 +27,10 @@ tfoot td{border-bottom:0;border-top:1px solid #111;font-weight:600}\
 pub enum Style<'a> {
     Within,
     /// A server's page: its security policy allows no style within.
-    At(&'a str),
+    At {
+        style: &'a str,
+        icon: &'a str,
+    },
 }
 
 /// A page up to where its content begins.
@@ -42,7 +45,14 @@ pub fn begin(out: &mut String, title: &str, style: Style<'_>) {
     );
     match style {
         Style::Within => put(out, format_args!("<style>{STYLE}</style>\n")),
-        Style::At(address) => put(out, format_args!("<link rel=\"stylesheet\" href=\"{}\">\n", escape(address))),
+        Style::At { style, icon } => put(
+            out,
+            format_args!(
+                "<link rel=\"stylesheet\" href=\"{}\">\n<link rel=\"icon\" href=\"{}\" type=\"image/svg+xml\">\n",
+                escape(style),
+                escape(icon)
+            ),
+        ),
     }
     out.push_str("</head>\n<body>\n<main>\n");
 }
