@@ -33,9 +33,11 @@ use http_body_util::BodyExt;
 use rollcall::cli::serve;
 use rollcall::config::Config;
 use rollcall::demo;
+use rollcall::domain::user::Role;
 use rollcall::domain::{Actor, PartnerId, Scope, Time};
 use rollcall::http::App;
 use rollcall::inventory::Snapshot;
+use rollcall::service::people::{self, By, NewUser, People};
 use rollcall::service::{NewKey, Service};
 use rollcall::store::{self, Location, Open};
 use tower_service::Service as _;
@@ -135,6 +137,23 @@ fn measure(seconds: f64) {
         line(question.name, median(turns.iter().map(|turn| turn[at].cpu_us)), "µs CPU", None, None);
     }
 
+    println!("\nthe console's page of 50 rows against the API's");
+    let json = Question::new("JSON", &format!("{global}?per_page=50"), &key);
+    let cookie = sign_in(&database);
+    let target = format!("/console/p/{}/numbers", key.auth_id);
+    let head =
+        format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nCookie: rollcall={cookie}\r\n\r\n");
+    let html = Question { name: "HTML", head };
+    let body = server.body(&html);
+    assert!(body.windows(10).any(|part| part == b"data-copy="), "the console's page has no rows");
+    println!("  {} bytes of HTML", body.len());
+    let turns = server.turns(&[json, html], CONNECTIONS, seconds);
+    line("JSON", median(turns.iter().map(|turn| turn[0].cpu_us)), "µs CPU", None, None);
+    line("HTML", median(turns.iter().map(|turn| turn[1].cpu_us)), "µs CPU", None, None);
+    // At most 5 times, which is at least a fifth.
+    let ratio = median(turns.iter().map(|turn| turn[0].cpu_us / turn[1].cpu_us));
+    line("JSON ÷ HTML", ratio, "", Some(0.2), Some(0.4));
+
     println!("\nan account's page of 20 rows");
     for connections in [1, 8] {
         let turns = server.turns(&[constant(0), page(0)], connections, seconds);
@@ -169,6 +188,22 @@ fn make(database: &Path) -> (Key, Snapshot) {
     let (_, token) = service.key_create(&partner, new).expect("a key").value;
     let key = Key { auth_id: partner.to_string(), auth_token: token.reveal().to_owned() };
     (key, service.snapshot(&partner, true).expect("a snapshot"))
+}
+
+/// Somebody of the platform, signed in: their session's token.
+fn sign_in(database: &Path) -> String {
+    let store = store::open(&Location::Sqlite(database.to_owned()), Open::Existing).expect("a database");
+    let people = People::new(store, people::Settings::default());
+    let new = NewUser {
+        email: "bench@example.com".to_owned(),
+        name: None,
+        role: Role::Administrator,
+        partner: None,
+        zone: Some("Asia/Kolkata".to_owned()),
+    };
+    let (_, link) = people.user_create(By::Command, new).expect("a user");
+    let link = link.rsplit('/').next().expect("a token");
+    people.set_up(link, "nine patient lighthouses", std::net::Ipv4Addr::LOCALHOST.into()).expect("signed in").token
 }
 
 /// The child process.
@@ -326,7 +361,7 @@ fn server(database: &Path, questions: &[String]) {
     config.limits.requests_per_second = 10_000_000;
     config.limits.requests_burst = 10_000_000;
     let routes = |app: Arc<App>| {
-        let router = rollcall::http::router(app);
+        let router = serve::routes(app);
         let targets = questions[2..].iter().enumerate();
         targets.fold(router, |router, (at, target)| {
             let (headers, body) = record(router.clone(), &questions[0], &questions[1], target);

@@ -179,7 +179,8 @@ function say(text) {
 
 // What is going on is looked at again until it has ended.
 let again = 0;
-const refresh = () => swap(location.href, { quiet: true });
+// What somebody is typing is not taken from under their hands.
+const refresh = () => ($("main :is(input:not([type=checkbox]), select, textarea):focus") ? begin() : swap(location.href, { quiet: true }));
 function begin() {
   at = -1;
   count();
@@ -188,8 +189,5 @@ function begin() {
   if (tab) tab.closest("ul").scrollLeft = tab.offsetLeft - tab.closest("ul").offsetLeft - 16;
   const live = $("[data-refresh]");
   if (live) again = setTimeout(refresh, Number(live.dataset.refresh) || 1000);
-  // What somebody is typing is not taken from under their hands.
-  const look = () => ($("main :is(input, select, textarea):focus") ? begin() : swap(location.href));
-  if (live) again = setTimeout(look, Number(live.dataset.refresh) || 1000);
 }
 begin();
