@@ -87,7 +87,12 @@ impl Line {
                 continue;
             };
             let value = value.trim_matches('"');
-            let kind = if matches!(name, "no" | "has") { format!("has:{value}") } else { name.to_owned() };
+            let kind = match (name, value.chars().next()) {
+                ("no" | "has", _) => format!("has:{value}"),
+                // From when and until when are two filters.
+                ("expires" | "assigned", Some(side @ ('<' | '>'))) => format!("{name}:{side}"),
+                _ => name.to_owned(),
+            };
             let result = if value.is_empty() {
                 Err("say what behind the colon".to_owned())
             } else if seen.contains(&kind) {
@@ -147,12 +152,12 @@ impl Line {
             "expires" => match bound(value, zone)? {
                 // What has expired does not expire within 14 days.
                 (Side::Less, Bound::Span(seconds)) => {
-                    self.filter.expires_after = Some(now);
+                    self.filter.expires_after = self.filter.expires_after.max(Some(now));
                     self.filter.expires_before = Some(now.plus(seconds + 1));
                     Ok(())
                 }
                 (Side::More, Bound::Span(seconds)) => {
-                    self.filter.expires_after = Some(now.plus(seconds));
+                    self.filter.expires_after = self.filter.expires_after.max(Some(now.plus(seconds)));
                     Ok(())
                 }
                 (Side::Less, Bound::Day(day)) => {
@@ -160,7 +165,7 @@ impl Line {
                     Ok(())
                 }
                 (Side::More, Bound::Day(day)) => {
-                    self.filter.expires_after = Some(day.last);
+                    self.filter.expires_after = self.filter.expires_after.max(Some(day.last));
                     Ok(())
                 }
             },
@@ -322,6 +327,13 @@ mod tests {
             &[("expires_after", "2026-11-23T12:00:00Z"), ("expires_before", "2026-12-07T12:00:01Z")],
             |_| {},
         );
+        for text in ["expires:>7d expires:<14d", "expires:<14d expires:>7d"] {
+            check(
+                text,
+                &[("expires_after", "2026-11-30T12:00:00Z"), ("expires_before", "2026-12-07T12:00:01Z")],
+                |_| {},
+            );
+        }
         check("expires:>2027-03-01", &[("expires_after", "2027-03-01T23:59:59Z")], |_| {});
         check("assigned:<30d", &[("assigned_after", "2026-10-24T12:00:00Z")], |_| {});
         check("sort:-expires", &[("sort", "-expires_at")], |_| {});
@@ -335,6 +347,7 @@ mod tests {
             ("-account:MA_1", "-account:MA_1", "turned round"),
             ("account:", "account:", "behind the colon"),
             ("status:active status:suspended", "status:suspended", "twice"),
+            ("expires:<14d expires:<7d", "expires:<7d", "twice"),
             ("no:application has:application", "has:application", "twice"),
             ("expires:14d", "expires:14d", "< or >"),
             ("state:retired", "state:retired", "one of available"),

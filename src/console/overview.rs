@@ -188,13 +188,12 @@ fn attention(check: Check, count: u64) -> Attention {
     }
 }
 
-/// A week from `at` weeks ahead; its line has days, so its rows may be some
-/// more than are counted to the second.
+/// A week from `at` weeks ahead, and the line that finds the same numbers.
 fn week(visit: &Visit, at: i64, count: u64) -> Week {
     let begin = visit.clock.now.plus(at * WEEK_SECONDS);
     let line = match at {
         0 => "has:account expires:<7d".to_owned(),
-        _ => format!("has:account expires:<{}d sort:-expires", (at + 1) * 7),
+        _ => format!("has:account expires:>{}d expires:<{}d", at * 7, (at + 1) * 7),
     };
     Week { name: visit.clock.day(begin), count: show::thousands(count), query: query_value(&line) }
 }
