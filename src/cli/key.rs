@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
-use crate::domain::{self, Dialect, KeyId, Scope, Time};
+use crate::domain::{self, Dialect, KeyId, Scope, Time, entity};
 use crate::service::NewKey;
 use crate::store::Open;
 
@@ -69,13 +69,8 @@ fn parse_dialect(text: &str) -> Result<Dialect, String> {
     Dialect::parse(text.trim()).ok_or_else(|| "must be data or items".to_owned())
 }
 
-/// A network, or one address as the network of itself.
 fn parse_network(text: &str) -> Result<IpNet, String> {
-    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
-    text.parse::<IpNet>()
-        .map(|network| network.trunc())
-        .or_else(|_| address())
-        .map_err(|_| "must be a network such as 192.0.2.0/24".to_owned())
+    entity::network(text).ok_or_else(|| "must be a network such as 192.0.2.0/24".to_owned())
 }
 
 impl Key {

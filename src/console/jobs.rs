@@ -502,6 +502,13 @@ fn filtered(filter: &str) -> String {
     if said.is_empty() {
         return "all numbers".to_owned();
     }
+    // As the numbers page has it.
+    if let Some(line) = said.get("line").and_then(Value::as_str) {
+        return match line {
+            "" => "all numbers".to_owned(),
+            line => format!("what the filter <code>{}</code> finds", escape(line)),
+        };
+    }
     let one = |(name, value): (&String, &Value)| {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         format!("<code>{}: {}</code>", escape(name), escape(&value))
@@ -523,6 +530,7 @@ mod tests {
     #[test]
     fn filters_are_words_and_never_markup() {
         assert_eq!(filtered("{}"), "all numbers");
+        assert_eq!(filtered(r#"{"line":"tag:<b>"}"#), "what the filter <code>tag:&lt;b&gt;</code> finds");
         assert_eq!(
             filtered(r#"{"tag":"<b>","routed":false}"#),
             "numbers with <code>tag: &lt;b&gt;</code> <code>routed: false</code>"

@@ -9,7 +9,6 @@ use askama::Template;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
-use ipnet::IpNet;
 
 use super::gate::{Form, Needs, Visit};
 use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
@@ -156,11 +155,8 @@ fn read(visit: &Visit, form: &Form) -> Result<NewKey, String> {
         return Err("the last day is over; choose a later one".to_owned());
     }
     let words = form.get("networks").split([',', ' ']).filter(|word| !word.is_empty());
-    let networks = words.map(|word| {
-        let network = word.parse::<IpNet>().map(|network| network.trunc());
-        let network = network.or_else(|_| word.parse::<std::net::IpAddr>().map(IpNet::from));
-        network.map_err(|_| format!("{word} is no network such as 192.0.2.0/24"))
-    });
+    let networks =
+        words.map(|word| entity::network(word).ok_or_else(|| format!("{word} is no network such as 192.0.2.0/24")));
     Ok(NewKey { name, scopes: vec![scope], expires_at, networks: networks.collect::<Result<_, _>>()?, dialect })
 }
 
