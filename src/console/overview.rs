@@ -19,7 +19,7 @@ use super::{Console, show};
 use crate::checks::{Check, Options, counts};
 use crate::domain::{Currency, Money, Time};
 use crate::inventory::{Order, Snapshot, Window};
-use crate::service::checks::findings;
+use crate::service::checks::{Seen, findings};
 use crate::wire::html::escape;
 
 /// The views that everybody has, each with its filter line.
@@ -36,6 +36,8 @@ const WEEKS: i64 = 13;
 const WEEK_SECONDS: i64 = 7 * 86_400;
 /// For how long counts are shown again: time moves them too.
 const KEPT_SECONDS: i64 = 10;
+/// How many findings the first page has.
+const FIRST_MAX: usize = 5;
 /// How many customers the first page names.
 const RENTAL_MAX: usize = 20;
 
@@ -47,6 +49,8 @@ pub struct Tally {
     /// How many numbers end in each of the next weeks.
     weeks: [u64; WEEKS as usize],
     checks: BTreeMap<Check, u64>,
+    /// The first findings, the worst first.
+    first: Vec<Seen>,
     /// Numbers and amount of each account, in the order of accounts.
     rental: Vec<BTreeMap<Currency, (u64, i64)>>,
 }
@@ -73,6 +77,7 @@ impl Tally {
             tabs: TABS.map(|(_, text)| total(&Line::read(text, now, &jiff::tz::TimeZone::UTC))),
             weeks: std::array::from_fn(week),
             checks: counts(found.iter().map(|seen| &seen.finding)),
+            first: found.into_iter().take(FIRST_MAX).collect(),
             rental: snapshot.rental(),
         }
     }
@@ -99,6 +104,15 @@ struct Attention {
     count: String,
     meaning: &'static str,
     action: &'static str,
+}
+
+/// One finding, to be dealt with or set aside.
+struct First {
+    id: String,
+    name: String,
+    severity: &'static str,
+    about: String,
+    href: String,
 }
 
 struct Week {
@@ -131,6 +145,7 @@ struct Overview {
     tally: Shown,
     figures: Vec<Figure>,
     attention: Vec<Attention>,
+    first: Vec<First>,
     chart: String,
     weeks: Vec<Week>,
     rental: Vec<Rent>,
@@ -162,6 +177,7 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
             .filter(|(_, count)| **count > 0)
             .map(|(&check, &count)| attention(check, count))
             .collect(),
+        first: tally.first.iter().map(|seen| first(&visit, seen)).collect(),
         chart: chart(&visit, &tally.weeks),
         weeks,
         rental,
@@ -175,6 +191,21 @@ pub fn check_name(check: Check) -> String {
     let text = check.as_str().replace('_', " ");
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn first(visit: &Visit, seen: &Seen) -> First {
+    let finding = &seen.finding;
+    let account = finding.account.as_ref();
+    let customer = account.and_then(|id| visit.snapshot.accounts.get(id.as_str())).map(|one| one.name.to_string());
+    let (about, href) = match finding.number {
+        Some(number) => (visit.console.spaces.readable(number), format!("{}/numbers/{number}", visit.base)),
+        None => {
+            let path = account.map_or(String::new(), |id| segment(id.as_str()));
+            (customer.unwrap_or_default(), format!("{}/customers/{path}", visit.base))
+        }
+    };
+    let (name, severity) = (check_name(finding.check), finding.check.severity().as_str());
+    First { id: seen.id.clone(), name, severity, about, href }
 }
 
 fn attention(check: Check, count: u64) -> Attention {

@@ -174,3 +174,14 @@ test("over TLS, with the cookie that nobody else can set", async () => {
     await secure.stop();
   }
 });
+
+test("a finding is set aside from the first page", async () => {
+  const page = await signedIn(server, "manager");
+  await page.goto(BASE);
+  const count = async () => Number(await page.locator("tr", { hasText: "Unrouted" }).locator("td.number").first().textContent());
+  const before = await count();
+  await page.getByRole("button", { name: /Set aside for a day.*Unrouted/ }).first().click();
+  await page.waitForURL("**/checks?seen=*");
+  await page.goto(BASE);
+  assert.equal(await count(), before - 1);
+});
