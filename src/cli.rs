@@ -62,8 +62,8 @@ struct Cli {
 
 #[derive(Clone, clap::Args)]
 pub struct Global {
-    /// Where everything is kept, such as sqlite:rollcall.db
-    #[arg(long, global = true, env = "ROLLCALL_DATABASE", value_name = "sqlite:PATH")]
+    /// Where everything is kept, such as sqlite:rollcall.db or postgres://rollcall@db.example/rollcall
+    #[arg(long, global = true, env = "ROLLCALL_DATABASE", value_name = "sqlite:PATH|postgres://…")]
     database: Option<Location>,
     /// A file of settings; `rollcall config defaults` prints all of them
     #[arg(long, global = true, env = "ROLLCALL_CONFIG", value_name = "FILE")]
@@ -173,9 +173,9 @@ pub enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The store's errors say what happened; this says to which database.
-    #[error("the database {}", path.display())]
+    #[error("the database {}", shown(database))]
     Database {
-        path: PathBuf,
+        database: Location,
         #[source]
         source: StoreError,
     },
@@ -215,6 +215,14 @@ pub enum CliError {
     Other(String),
 }
 
+/// A file by its path; anything else as it was named.
+fn shown(database: &Location) -> String {
+    match database {
+        Location::Sqlite(path) => path.display().to_string(),
+        Location::Postgres(address) => address.to_string(),
+    }
+}
+
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> CliError {
         CliError::Service(error.into())
@@ -242,7 +250,6 @@ impl From<MirrorError> for CliError {
 impl CliError {
     /// Names the database, if that is what failed and its error does not.
     fn of(self, database: Location) -> CliError {
-        let Location::Sqlite(path) = database;
         match self {
             CliError::Service(ServiceError::Store(source))
             | CliError::Import(ImportError::Service(ServiceError::Store(source))) => match source {
@@ -251,13 +258,18 @@ impl CliError {
                 | StoreError::Unopened { .. }
                 | StoreError::Foreign { .. }
                 | StoreError::Newer { .. }
+                | StoreError::Unsupported { .. }
                 | StoreError::Backup { .. } => CliError::Service(source.into()),
                 StoreError::Busy
                 | StoreError::Full
                 | StoreError::Sqlite(_)
+                | StoreError::Postgres(_)
                 | StoreError::Io(_)
                 | StoreError::Corrupt { .. }
-                | StoreError::Stopped { .. } => CliError::Database { path, source },
+                | StoreError::Unreachable { .. }
+                | StoreError::ReadOnly { .. }
+                | StoreError::Unknown { .. }
+                | StoreError::Stopped { .. } => CliError::Database { database, source },
             },
             error => error,
         }

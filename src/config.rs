@@ -164,6 +164,7 @@ settings! {
             session_idle_minutes: AtLeast<1>,
             session_hours: AtLeast<1>,
             import_bytes_max: AtLeast<1_024>,
+            imports_folder: PathBuf,
         }
         follow: Follow / FollowPartial {
             interval_ms: Millis<1>,
@@ -265,13 +266,21 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The folder of the files that people give the console to import: beside
-    /// the database, which it is then backed up and thrown away with.
+    /// The folder of the files that people give the console to import: where
+    /// none is set, beside the database file, which it is then backed up and
+    /// thrown away with.
     pub fn imports(&self) -> PathBuf {
-        let Location::Sqlite(path) = &self.database;
-        let mut folder = path.clone().into_os_string();
-        folder.push("-imports");
-        folder.into()
+        if !self.console.imports_folder.as_os_str().is_empty() {
+            return self.console.imports_folder.clone();
+        }
+        match &self.database {
+            Location::Sqlite(path) => {
+                let mut folder = path.clone().into_os_string();
+                folder.push("-imports");
+                folder.into()
+            }
+            Location::Postgres(_) => "rollcall-imports".into(),
+        }
     }
 
     /// The defaults, with what a file says laid over them.
@@ -319,7 +328,7 @@ mod tests {
     fn what_is_wrong_is_named_with_its_line() {
         check_refused("# x\n[limits]\nrequests_per_secnd = 7\n", &["line 3", "requests_per_secnd", "unknown"]);
         check_refused("[limits]\nrequests_per_second = \"many\"\n", &["line 2", "requests_per_second", "many"]);
-        check_refused("database = \"mysql:x\"\n", &["line 1", "mysql:x", "sqlite:"]);
+        check_refused("database = \"mysql:x\"\n", &["line 1", "mysql:x", "sqlite:", "postgres://"]);
         check_refused("[http]\nlisten = \"nowhere\"\n", &["line 2", "listen", "nowhere"]);
         check_refused("[console]\nurl = \"numbers.example\"\n", &["line 2", "url", "numbers.example"]);
         check_refused("[console]\nsession_hours = 0\n", &["line 2", "session_hours"]);

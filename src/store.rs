@@ -12,6 +12,7 @@
 
 pub mod log;
 pub mod people;
+pub mod postgres;
 pub mod sqlite;
 
 use std::path::{Path, PathBuf};
@@ -43,10 +44,12 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{} is not a Rollcall database", path.display())]
-    Foreign { path: PathBuf },
-    #[error("the database {} is at schema {found}, newer than this program knows ({known}); use a newer rollcall", path.display())]
-    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("{database} is not a Rollcall database")]
+    Foreign { database: String },
+    #[error(
+        "the database {database} is at schema {found}, newer than this program knows ({known}); use a newer rollcall"
+    )]
+    Newer { database: String, found: i64, known: i64 },
     #[error("another writer has held the database for too long; try again")]
     Busy,
     #[error("the disk that holds the database is full")]
@@ -60,6 +63,29 @@ pub enum StoreError {
     /// `reason` is how the engine put it.
     #[error("the database writer has stopped after a failed write ({reason}); restart the program")]
     Stopped { reason: Arc<str> },
+    /// No connection, or none that answers in time; nothing was written.
+    #[error("the database does not answer ({reason})")]
+    Unreachable { reason: Arc<str> },
+    /// The engine answers and takes no writes: a standby, or an operator's wish.
+    #[error("the database takes no writes at the moment ({reason})")]
+    ReadOnly { reason: Arc<str> },
+    /// The connection ended within a commit, or the commit is not on as many
+    /// machines as it has to be.
+    #[error("whether the change was made is not known ({reason}); look before you make it again")]
+    Unknown { reason: Arc<str> },
+    #[error("the database failed")]
+    Postgres(#[source] Box<tokio_postgres::Error>),
+    #[error("{what}")]
+    Unsupported { what: &'static str },
+}
+
+impl StoreError {
+    /// Whether it can pass without anybody's doing: the same may be asked
+    /// again.
+    pub fn passing(&self) -> bool {
+        use StoreError::*;
+        matches!(self, Busy | Full | Stopped { .. } | Unreachable { .. } | ReadOnly { .. } | Unknown { .. })
+    }
 }
 
 /// Why a write was not done.
@@ -397,10 +423,12 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError>;
 }
 
-/// Where the database is: `sqlite:PATH`.
+/// Where the database is: `sqlite:PATH`, or a `postgres://` URI as libpq has
+/// them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Location {
     Sqlite(PathBuf),
+    Postgres(Box<postgres::Address>),
 }
 
 impl std::str::FromStr for Location {
@@ -409,7 +437,11 @@ impl std::str::FromStr for Location {
     fn from_str(text: &str) -> Result<Location, String> {
         match text.split_once(':') {
             Some(("sqlite", path)) if !path.is_empty() => Ok(Location::Sqlite(path.into())),
-            _ => Err(format!("{text:?} is not a database; write sqlite:PATH, such as sqlite:rollcall.db")),
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+                Ok(Location::Postgres(Box::new(text.parse()?)))
+            }
+            // It may have a password, so it is not said again.
+            _ => Err("this is not a database; write sqlite:PATH or postgres://USER@HOST/DATABASE".to_owned()),
         }
     }
 }
@@ -418,6 +450,7 @@ impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Location::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Location::Postgres(address) => write!(f, "{address}"),
         }
     }
 }
@@ -432,5 +465,6 @@ pub enum Open {
 pub fn open(location: &Location, open: Open) -> Result<Arc<dyn Store>, StoreError> {
     match location {
         Location::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, open)?)),
+        Location::Postgres(_) => Err(StoreError::Unsupported { what: "PostgreSQL is not supported" }),
     }
 }

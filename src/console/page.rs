@@ -10,8 +10,8 @@ use http::{Response, StatusCode};
 use super::gate::{Person, Visit};
 use super::{PREFIX, show};
 use crate::domain::summary;
+use crate::service::ServiceError;
 use crate::service::people::PeopleError;
-use crate::service::{ServiceError, StoreError};
 
 /// No script, style or picture but ours; nobody may frame a page.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -184,9 +184,7 @@ impl From<PeopleError> for Trouble {
     fn from(error: PeopleError) -> Trouble {
         match error {
             PeopleError::Unknown => Trouble::NotFound,
-            PeopleError::Store(StoreError::Busy | StoreError::Full | StoreError::Stopped { .. }) => {
-                Trouble::Unavailable
-            }
+            PeopleError::Store(error) if error.passing() => Trouble::Unavailable,
             PeopleError::Forbidden(why) => Trouble::Forbidden(why.to_owned()),
             other => Trouble::Internal(other.to_string()),
         }
@@ -197,8 +195,8 @@ impl From<ServiceError> for Trouble {
     fn from(error: ServiceError) -> Trouble {
         match error {
             ServiceError::Unknown { .. } | ServiceError::NoPartner { .. } => Trouble::NotFound,
-            ServiceError::Store(StoreError::Busy | StoreError::Full | StoreError::Stopped { .. })
-            | ServiceError::Behind => Trouble::Unavailable,
+            ServiceError::Behind => Trouble::Unavailable,
+            ServiceError::Store(error) if error.passing() => Trouble::Unavailable,
             ServiceError::Store(error) => Trouble::Internal(error.to_string()),
             other => Trouble::Bad(other.to_string()),
         }

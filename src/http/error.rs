@@ -241,9 +241,13 @@ impl From<ServiceError> for ApiError {
             ServiceError::Behind => ApiError::unavailable("this node has not caught up yet"),
             ServiceError::Abandoned => ApiError::unavailable("the answer was not waited for"),
             ServiceError::Store(StoreError::Busy) => ApiError::unavailable("another writer has the database"),
-            ServiceError::Store(StoreError::Stopped { .. }) => {
-                ApiError::unavailable("the database does not take writes")
-            }
+            ServiceError::Store(
+                StoreError::Stopped { .. } | StoreError::Unreachable { .. } | StoreError::ReadOnly { .. },
+            ) => ApiError::unavailable("the database does not take writes at the moment; reads are answered"),
+            ServiceError::Store(StoreError::Unknown { .. }) => ApiError::unavailable(
+                "whether this was done is not known: the database went away while it was being written; \
+                 asking again with the same Idempotency-Key is safe",
+            ),
             ServiceError::Store(StoreError::Full) => {
                 let mut error =
                     ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "there is no room to store this");

@@ -189,7 +189,7 @@ impl SqliteStore {
         }
         let writer = prepare(path).and_then(Writer::new).map_err(|error| match error {
             StoreError::Sqlite(source) => match source.sqlite_error_code() {
-                Some(ErrorCode::NotADatabase) => StoreError::Foreign { path: path.to_owned() },
+                Some(ErrorCode::NotADatabase) => StoreError::Foreign { database: path.display().to_string() },
                 Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
                     StoreError::Unopened { path: path.to_owned(), source }
                 }
@@ -504,11 +504,11 @@ fn schema(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let application: i64 = transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application != APPLICATION_ID && tables > 0 {
-        return Err(StoreError::Foreign { path: path.to_owned() });
+        return Err(StoreError::Foreign { database: path.display().to_string() });
     }
     let known = MIGRATIONS.len() as i64;
     if found > known {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+        return Err(StoreError::Newer { database: path.display().to_string(), found, known });
     }
     Ok(found)
 }
@@ -520,7 +520,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let found: i64 = lock.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = MIGRATIONS.len() as i64;
     if found > known {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+        return Err(StoreError::Newer { database: path.display().to_string(), found, known });
     }
     for migration in &MIGRATIONS[found as usize..] {
         lock.execute_batch(migration)?;

@@ -247,13 +247,10 @@ fn work(service: &Service, per_partner: usize) {
                 }
                 Ended::Step(step)
             }
-            Ok(Err(ServiceError::Store(
-                error @ (StoreError::Busy
-                | StoreError::Full
-                | StoreError::Sqlite(_)
-                | StoreError::Io(_)
-                | StoreError::Stopped { .. }),
-            ))) => {
+            Ok(Err(ServiceError::Store(error)))
+                if error.passing()
+                    || matches!(error, StoreError::Sqlite(_) | StoreError::Postgres(_) | StoreError::Io(_)) =>
+            {
                 warn!(
                     partner.key = %turn.key, job = %turn.id, error = &error as &dyn std::error::Error,
                     "job {} waits for the database", turn.id
