@@ -261,6 +261,7 @@ impl CliError {
                 | StoreError::Unsupported { .. }
                 | StoreError::Backup { .. } => CliError::Service(source.into()),
                 StoreError::Busy
+                | StoreError::Again { .. }
                 | StoreError::Full
                 | StoreError::Sqlite(_)
                 | StoreError::Postgres(_)

@@ -10,9 +10,12 @@
 //! not block go through `service`. Deliberately absent: listing. Every list is
 //! answered by `inventory`.
 
+mod group;
+mod history;
 pub mod log;
 pub mod people;
 pub mod postgres;
+mod rows;
 pub mod sqlite;
 
 use std::path::{Path, PathBuf};
@@ -73,6 +76,10 @@ pub enum StoreError {
     /// machines as it has to be.
     #[error("whether the change was made is not known ({reason}); look before you make it again")]
     Unknown { reason: Arc<str> },
+    /// What the draft had read is no longer so, or two writers waited for each
+    /// other; nothing was written.
+    #[error("another write came between ({reason}); try again")]
+    Again { reason: Arc<str> },
     #[error("the database failed")]
     Postgres(#[source] Box<tokio_postgres::Error>),
     #[error("{what}")]
@@ -84,7 +91,10 @@ impl StoreError {
     /// again.
     pub fn passing(&self) -> bool {
         use StoreError::*;
-        matches!(self, Busy | Full | Stopped { .. } | Unreachable { .. } | ReadOnly { .. } | Unknown { .. })
+        matches!(
+            self,
+            Busy | Full | Again { .. } | Stopped { .. } | Unreachable { .. } | ReadOnly { .. } | Unknown { .. }
+        )
     }
 }
 

@@ -11,35 +11,36 @@
 //! next process has the write-ahead log, and begins by writing all of it into
 //! the file once more.
 
+mod cells;
 mod documents;
-mod history;
 mod jobs;
 mod people;
-mod rows;
+mod shelf;
 mod transaction;
 
-use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, params};
 
+use self::cells::Images;
 use self::people::SqlitePeople;
-use self::rows::*;
-use self::transaction::{SqliteTransaction, Written};
+use self::shelf::{SqliteShelf, version_at};
+use self::transaction::SqliteTransaction;
+use super::group::{Engine, Failure, Groups, Written};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
+use super::rows::*;
 use super::{
     Abort, Batch, BatchRow, Document, Draft, Entry, Head, Listed, Load, Loaded, Open, Past, Replayed, Store,
-    StoreError, StoredJob, Target, Walk, log,
+    StoreError, StoredJob, Target, Walk, history,
 };
 use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
 
@@ -57,10 +58,6 @@ const MIGRATIONS: &[&str] = &[
 const BUSY: Duration = Duration::from_secs(30);
 /// How long a write outside the log waits for another.
 const BUSY_ASIDE: Duration = Duration::from_millis(500);
-/// The most writes that share one sync; bounds how long the first one waits.
-const GROUP_MAX: usize = 100;
-/// How long a written but uncommitted member waits before it commits itself.
-const GROUP_WAIT: Duration = Duration::from_millis(2);
 /// How many pages the write-ahead log has before it is moved into the file.
 const CHECKPOINT_PAGES: c_int = 1_000;
 /// How many connections are kept for reads that wait for nothing.
@@ -71,11 +68,7 @@ const BATCH_ROWS: usize = 4_096;
 
 pub struct SqliteStore {
     path: PathBuf,
-    /// Writers that wait for the connection.
-    queued: AtomicUsize,
-    writer: Mutex<Writer>,
-    outcomes: Mutex<Outcomes>,
-    committed: Condvar,
+    writers: Groups<Writer>,
     follower: Mutex<Follower>,
     /// Connections that are not reading just now.
     readers: Mutex<Vec<Connection>>,
@@ -85,30 +78,8 @@ struct Writer {
     connection: Connection,
     /// How many pages the write-ahead log had at the last commit.
     log_pages: Arc<AtomicI32>,
-    /// The group that the next write joins, counted from 1.
-    group: u64,
-    /// How many writes of the open transaction wait for its commit. The
-    /// transaction is open exactly when this is not 0.
-    members: usize,
     /// Why no more writes are taken, once that is so.
     stopped: Option<Arc<str>>,
-}
-
-/// How groups ended. The newest few failures are remembered until their
-/// members have read them.
-#[derive(Default)]
-struct Outcomes {
-    /// Groups up to this one have ended.
-    ended: u64,
-    failed: BTreeMap<u64, Failure>,
-}
-
-/// Why a whole group was not committed.
-#[derive(Clone)]
-enum Failure {
-    Full,
-    Busy,
-    Stopped { reason: Arc<str> },
 }
 
 struct Follower {
@@ -142,7 +113,7 @@ impl Writer {
             pages.store(log_pages, Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Writer { connection, log_pages, group: 1, members: 0, stopped: None })
+        Ok(Writer { connection, log_pages, stopped: None })
     }
 
     /// Takes no more writes, after what may have been a failed sync.
@@ -155,9 +126,62 @@ impl Writer {
         self.stopped = Some(reason.clone());
         reason
     }
+}
+
+impl Engine for Writer {
+    fn refuses(&self) -> Option<StoreError> {
+        self.stopped.clone().map(|reason| StoreError::Stopped { reason })
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+    }
+
+    fn rollback(&mut self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch("ROLLBACK")?)
+    }
+
+    fn savepoint(&mut self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch("SAVEPOINT draft")?)
+    }
+
+    fn keep(&mut self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch("RELEASE draft")?)
+    }
+
+    fn undo(&mut self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch("ROLLBACK TO draft; RELEASE draft")?)
+    }
+
+    /// As the engine does when the disk is full.
+    fn lost(&mut self, draft: Option<&Abort>) -> Option<Failure> {
+        if !self.connection.is_autocommit() {
+            return None;
+        }
+        Some(match draft {
+            Some(Abort::Store(StoreError::Full)) => Failure::Full,
+            Some(Abort::Store(StoreError::Busy)) => Failure::Busy,
+            _ => {
+                let reason: Arc<str> = "the database gave up a transaction".into();
+                self.stopped = Some(reason.clone());
+                Failure::Stopped { reason }
+            }
+        })
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        let Err(error) = self.connection.execute_batch("COMMIT") else { return Ok(()) };
+        // Whatever is left of the transaction must not leak into the next.
+        let rolled_back = self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
+        Err(match StoreError::from(error) {
+            StoreError::Full if rolled_back => Failure::Full,
+            StoreError::Busy if rolled_back => Failure::Busy,
+            error => Failure::Stopped { reason: self.stop("a commit", &error) },
+        })
+    }
 
     /// Moves the write-ahead log into the file once it has grown.
-    fn checkpoint(&mut self) {
+    fn rest(&mut self) {
         if self.stopped.is_some() || self.log_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
             return;
         }
@@ -200,150 +224,18 @@ impl SqliteStore {
         let follower = Follower { connection: connect(path)?, data_version: -1 };
         Ok(SqliteStore {
             path: path.to_owned(),
-            queued: AtomicUsize::new(0),
-            writer: Mutex::new(writer),
-            outcomes: Mutex::default(),
-            committed: Condvar::new(),
+            writers: Groups::new(writer),
             follower: Mutex::new(follower),
             readers: Mutex::default(),
         })
-    }
-
-    fn lock_writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
-        self.queued.fetch_add(1, Ordering::SeqCst);
-        let writer = self.writer.try_lock_for(BUSY);
-        self.queued.fetch_sub(1, Ordering::SeqCst);
-        let writer = writer.ok_or(StoreError::Busy)?;
-        match &writer.stopped {
-            Some(reason) => Err(StoreError::Stopped { reason: reason.clone() }),
-            None => Ok(writer),
-        }
-    }
-
-    /// Runs one write as a member of the open group, or the first of a new one,
-    /// and returns once that is durable.
-    fn member(&self, work: impl FnOnce(&Connection) -> Result<Written, Abort>) -> Result<Option<u64>, Abort> {
-        let mut writer = self.lock_writer()?;
-        if writer.members == 0 {
-            writer.connection.execute_batch("BEGIN IMMEDIATE")?;
-        }
-        writer.connection.execute_batch("SAVEPOINT draft")?;
-        let result = catch_unwind(AssertUnwindSafe(|| work(&writer.connection)));
-        let keep = matches!(result, Ok(Ok(Written { anything: true, .. })));
-        let group = writer.group;
-        let mut ended = Ok(());
-        // Even a draft that changed nothing may have been decided by what a
-        // neighbour wrote, which is not durable yet.
-        let joins = writer.members > 0;
-        if writer.connection.is_autocommit() {
-            // The engine gave up the whole transaction, as it does when the
-            // disk is full; the other members' writes are gone with it.
-            let failure = match &result {
-                Ok(Err(Abort::Store(StoreError::Full))) => Failure::Full,
-                Ok(Err(Abort::Store(StoreError::Busy))) => Failure::Busy,
-                _ => {
-                    let reason: Arc<str> = "the database gave up a transaction".into();
-                    writer.stopped = Some(reason.clone());
-                    Failure::Stopped { reason }
-                }
-            };
-            self.end_group(&mut writer, Some(failure));
-        } else {
-            let end = if keep { "RELEASE draft" } else { "ROLLBACK TO draft; RELEASE draft" };
-            ended = writer.connection.execute_batch(end);
-            if keep && ended.is_ok() {
-                writer.members += 1;
-            } else if writer.members == 0 {
-                writer.connection.execute_batch("ROLLBACK")?;
-            }
-        }
-        // Whoever is queued joins the group; the last one in line commits for
-        // all.
-        if self.queued.load(Ordering::SeqCst) == 0 || writer.members >= GROUP_MAX {
-            self.commit(&mut writer);
-        }
-        drop(writer);
-        let written = result.unwrap_or_else(|panic| resume_unwind(panic))?;
-        ended?;
-        if written.anything || joins {
-            self.wait(group)?;
-        }
-        Ok(written.version)
-    }
-
-    /// Ends the open group, if there is one, and tells its members.
-    fn commit(&self, writer: &mut Writer) {
-        if writer.members == 0 {
-            return;
-        }
-        let result = writer.connection.execute_batch("COMMIT");
-        let failure = match result {
-            Ok(()) => None,
-            Err(error) => {
-                // Whatever is left of the transaction must not leak into the next.
-                let rolled_back =
-                    writer.connection.is_autocommit() || writer.connection.execute_batch("ROLLBACK").is_ok();
-                Some(match StoreError::from(error) {
-                    StoreError::Full if rolled_back => Failure::Full,
-                    StoreError::Busy if rolled_back => Failure::Busy,
-                    error => Failure::Stopped { reason: writer.stop("a commit", &error) },
-                })
-            }
-        };
-        self.end_group(writer, failure);
-        // After everybody was told: it takes time, and they need not wait.
-        writer.checkpoint();
-    }
-
-    /// Tells the members of the group how it ended, and begins the next.
-    fn end_group(&self, writer: &mut Writer, failure: Option<Failure>) {
-        let mut outcomes = self.outcomes.lock();
-        outcomes.ended = writer.group;
-        if let Some(failure) = failure {
-            outcomes.failed.insert(writer.group, failure);
-            if outcomes.failed.len() > 1_000 {
-                outcomes.failed.pop_first();
-            }
-        }
-        writer.group += 1;
-        writer.members = 0;
-        self.committed.notify_all();
-    }
-
-    /// Waits until a group has ended, and commits it if nobody else does.
-    fn wait(&self, group: u64) -> Result<(), StoreError> {
-        loop {
-            let mut outcomes = self.outcomes.lock();
-            if outcomes.ended < group {
-                self.committed.wait_for(&mut outcomes, GROUP_WAIT);
-            }
-            if outcomes.ended >= group {
-                return match outcomes.failed.get(&group) {
-                    None => Ok(()),
-                    Some(Failure::Full) => Err(StoreError::Full),
-                    Some(Failure::Busy) => Err(StoreError::Busy),
-                    Some(Failure::Stopped { reason }) => Err(StoreError::Stopped { reason: reason.clone() }),
-                };
-            }
-            drop(outcomes);
-            // The one who was expected to commit may have given up waiting.
-            if let Some(mut writer) = self.writer.try_lock()
-                && writer.group == group
-            {
-                self.commit(&mut writer);
-            }
-        }
     }
 
     /// Writes and commits what is outside the log and not worth waiting for:
     /// it is offered again. Whoever calls has a log to follow, or is asked to
     /// end.
     fn aside<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let mut writer = self.writer.try_lock_for(BUSY_ASIDE).ok_or(StoreError::Busy)?;
-        self.commit(&mut writer);
-        if let Some(reason) = &writer.stopped {
-            return Err(StoreError::Stopped { reason: reason.clone() });
-        }
+        let mut open = self.writers.alone(BUSY_ASIDE)?;
+        let writer = &mut open.engine;
         writer.connection.busy_timeout(BUSY_ASIDE)?;
         let begun = writer.connection.execute_batch("BEGIN IMMEDIATE");
         writer.connection.busy_timeout(BUSY)?;
@@ -355,7 +247,7 @@ impl SqliteStore {
         }
         let committed = committed.map_err(StoreError::from);
         match &committed {
-            Ok(_) => writer.checkpoint(),
+            Ok(_) => writer.rest(),
             Err(error @ StoreError::Sqlite(_)) => {
                 writer.stop("a commit", error);
             }
@@ -387,6 +279,15 @@ impl SqliteStore {
         }
         result
     }
+
+    /// The same of one partner's log.
+    fn shelf<T>(
+        &self,
+        key: PartnerKey,
+        work: impl FnOnce(&SqliteShelf<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.read(|connection| work(&SqliteShelf { connection, key }))
+    }
 }
 
 impl Drop for SqliteStore {
@@ -394,7 +295,7 @@ impl Drop for SqliteStore {
     /// engine would move the rest of it into the file and delete it, and what
     /// it moved before may be what was not synced.
     fn drop(&mut self) {
-        let writer = self.writer.get_mut();
+        let writer = self.writers.get_mut();
         if writer.stopped.is_none() {
             return;
         }
@@ -542,11 +443,11 @@ impl PeopleStore for SqliteStore {
     }
 
     fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
-        let put = |connection: &Connection| {
-            draft(&mut SqlitePeople(connection))?;
+        let put = |writer: &mut Writer| {
+            draft(&mut SqlitePeople(&writer.connection))?;
             Ok(Written { version: None, anything: true })
         };
-        self.member(put).map(|_| ())
+        self.writers.member(put).map(|_| ())
     }
 
     fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
@@ -646,19 +547,19 @@ impl Store for SqliteStore {
     }
 
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.read(|connection| history::log(connection, key, after, limit))
+        self.shelf(key, |shelf| history::log(shelf, key, after, limit))
     }
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
-        self.member(move |connection| {
-            let mut transaction = SqliteTransaction::begin(connection, &target, entry)?;
+        self.writers.member(|writer| {
+            let mut transaction = SqliteTransaction::begin(&writer.connection, &target, entry.clone())?;
             draft(&mut transaction)?;
             Ok(transaction.finish()?)
         })
     }
 
     fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {
-        self.read(|connection| history::history(connection, key, number))
+        self.shelf(key, |shelf| history::history(shelf, number))
     }
 
     fn list(
@@ -669,7 +570,7 @@ impl Store for SqliteStore {
         skip: u64,
         numbers: usize,
     ) -> Result<Vec<Listed>, StoreError> {
-        self.read(|connection| history::list(connection, key, after, limit, skip, numbers))
+        self.shelf(key, |shelf| history::list(shelf, after, limit, skip, numbers))
     }
 
     fn replay(
@@ -678,11 +579,11 @@ impl Store for SqliteStore {
         through: u64,
         take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.read(|connection| history::replay(connection, key, through, take))
+        self.shelf(key, |shelf| history::replay(shelf, through, take))
     }
 
     fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
-        self.read(|connection| history::version_at(connection, key, time))
+        self.read(|connection| version_at(connection, key, time))
     }
 
     fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError> {
@@ -747,7 +648,7 @@ impl Store for SqliteStore {
         let mut rows = statement.query([])?;
         let mut uses = Vec::new();
         while let Some(row) = rows.next()? {
-            uses.push((PartnerKey(row.get(0)?), KeyId::stored(text(row, 1)?), time_of(row.get(2)?)?));
+            uses.push((PartnerKey(row.get(0)?), KeyId::stored(row.text(1)?), time_of(row.get(2)?)?));
         }
         Ok(uses)
     }

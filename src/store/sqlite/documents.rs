@@ -1,17 +1,11 @@
 //! Documents and leases: what is kept beside the log for those who work in the
 //! background.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
-use super::rows::*;
 use crate::domain::{PartnerKey, Time};
+use crate::store::rows::*;
 use crate::store::{Document, StoreError, Walk};
-
-const DOCUMENT: &str = "id, due, body";
-
-fn read(row: &Row<'_>, at: usize) -> Result<Document, StoreError> {
-    Ok(Document { id: row.get(at)?, due: time_if(row.get(at + 1)?)?, body: row.get(at + 2)? })
-}
 
 pub(super) fn get(
     connection: &Connection,
@@ -22,7 +16,7 @@ pub(super) fn get(
     let sql = format!("SELECT {DOCUMENT} FROM document WHERE partner = ?1 AND kind = ?2 AND id = ?3");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params![partner.0, kind, id])?;
-    rows.next()?.map(|row| read(row, 0)).transpose()
+    rows.next()?.map(|row| read_document(row, 0)).transpose()
 }
 
 pub(super) fn list(
@@ -42,7 +36,7 @@ pub(super) fn list(
     let mut rows = statement.query(params![partner.0, kind, bound, whole(limit as u64)])?;
     let mut documents = Vec::new();
     while let Some(row) = rows.next()? {
-        documents.push(read(row, 0)?);
+        documents.push(read_document(row, 0)?);
     }
     Ok(documents)
 }
@@ -62,7 +56,7 @@ pub(super) fn due(
     let mut rows = statement.query(params![kind, now.seconds(), whole(limit as u64)])?;
     let mut documents = Vec::new();
     while let Some(row) = rows.next()? {
-        documents.push((PartnerKey(row.get(0)?), read(row, 1)?));
+        documents.push((PartnerKey(row.get(0)?), read_document(row, 1)?));
     }
     Ok(documents)
 }

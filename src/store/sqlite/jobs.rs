@@ -1,9 +1,9 @@
 //! What is kept beside the log: answers for retries, and jobs.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::rows::*;
 use crate::domain::{PartnerKey, Time};
+use crate::store::rows::*;
 use crate::store::{Answered, StoreError, StoredJob};
 
 /// How many answers are let go of in one transaction.
@@ -48,17 +48,6 @@ pub(super) fn forget(connection: &Connection, before: Time) -> rusqlite::Result<
     connection
         .prepare_cached("DELETE FROM answered WHERE rowid IN (SELECT rowid FROM answered WHERE at < ?1 LIMIT ?2)")?
         .execute(params![before.seconds(), FORGET])
-}
-
-const JOB: &str = "id, created_at, open, body";
-
-fn read_job(row: &Row<'_>, at: usize) -> Result<StoredJob, StoreError> {
-    Ok(StoredJob {
-        id: row.get(at)?,
-        created_at: time_of(row.get(at + 1)?)?,
-        open: row.get(at + 2)?,
-        body: row.get(at + 3)?,
-    })
 }
 
 pub(super) fn job(connection: &Connection, partner: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError> {

@@ -4,84 +4,18 @@ use std::net::IpAddr;
 
 use rusqlite::{Connection, Params, Row, params};
 
-use super::rows::*;
-use crate::domain::{PartnerKey, Role, Time, User, UserId};
+use crate::domain::{PartnerKey, Time, User, UserId};
 use crate::store::StoreError;
 use crate::store::people::{
     AuditEntry, Audited, Digest, PeopleReads, PeopleWrites, Prune, Standing, StoredLink, StoredSession, StoredUser,
-    Totp,
 };
+use crate::store::rows::*;
 
 /// How much is forgotten in one transaction.
 const STEP: usize = 1_000;
 
-const USER: &str = "u.id, u.email, u.name, u.role, u.partner, u.zone, u.created_at, u.disabled_at, \
-                    u.last_signed_in_at, u.password, u.totp_secret, u.totp_step, u.totp_offer";
-/// Whose `suspended_at` is what it takes to tell a [`Standing`].
-const PARTNER_OF: &str = "LEFT JOIN partner p ON p.partner = u.partner";
-const SESSION: &str = "s.sha256, s.user, s.created_at, s.seen_at, s.address, s.code_due";
-
 /// A connection, inside a transaction of its caller's.
 pub(super) struct SqlitePeople<'c>(pub(super) &'c Connection);
-
-fn read_user(row: &Row<'_>, at: usize) -> Result<StoredUser, StoreError> {
-    let role = text(row, at + 3)?;
-    let password: Option<String> = row.get(at + 9)?;
-    let secret: Option<Vec<u8>> = row.get(at + 10)?;
-    let step: Option<i64> = row.get(at + 11)?;
-    let totp = secret.zip(step).map(|(secret, step)| Totp { secret, step });
-    let user = User {
-        id: UserId::stored(text(row, at)?),
-        email: text(row, at + 1)?.into(),
-        name: text(row, at + 2)?.into(),
-        role: Role::parse(role).ok_or_else(|| corrupt(format!("the role {role:?} of a user")))?,
-        partner: row.get::<_, Option<i64>>(at + 4)?.map(PartnerKey),
-        zone: text(row, at + 5)?.into(),
-        created_at: time_of(row.get(at + 6)?)?,
-        disabled_at: time_if(row.get(at + 7)?)?,
-        two_factor: totp.is_some(),
-        password_set: password.is_some(),
-        last_signed_in_at: time_if(row.get(at + 8)?)?,
-    };
-    Ok(StoredUser { user, password, totp, totp_offer: row.get(at + 12)? })
-}
-
-/// From the columns of `USER` and then the partner's `suspended_at`.
-fn read_standing(row: &Row<'_>, at: usize) -> Result<Standing, StoreError> {
-    let suspended: Option<i64> = row.get(at + 13)?;
-    Ok(Standing { user: read_user(row, at)?, partner_suspended: suspended.is_some() })
-}
-
-fn read_session(row: &Row<'_>, at: usize) -> Result<StoredSession, StoreError> {
-    Ok(StoredSession {
-        digest: row.get(at)?,
-        user: UserId::stored(text(row, at + 1)?),
-        created_at: time_of(row.get(at + 2)?)?,
-        seen_at: time_of(row.get(at + 3)?)?,
-        from: address(text(row, at + 4)?)?,
-        code_due: row.get(at + 5)?,
-    })
-}
-
-fn address(text: &str) -> Result<IpAddr, StoreError> {
-    text.parse().map_err(|_| corrupt(format!("the address {text:?}")))
-}
-
-fn read_audited(row: &Row<'_>) -> Result<Audited, StoreError> {
-    Ok(Audited {
-        id: row.get::<_, i64>(0)? as u64,
-        entry: AuditEntry {
-            at: time_of(row.get(1)?)?,
-            partner: row.get::<_, Option<i64>>(2)?.map(PartnerKey),
-            who: text(row, 3)?.into(),
-            what: text(row, 4)?.into(),
-            about: text_if(row, 5)?.map(Into::into),
-            refused: text_if(row, 6)?.map(Into::into),
-            from: text_if(row, 7)?.map(address).transpose()?,
-            request_id: text_if(row, 8)?.map(Into::into),
-        },
-    })
-}
 
 impl SqlitePeople<'_> {
     fn one<T>(
@@ -147,28 +81,20 @@ impl PeopleReads for SqlitePeople<'_> {
 
     fn link(&mut self, digest: &Digest) -> Result<Option<(StoredLink, Standing)>, StoreError> {
         let sql = format!(
-            "SELECT l.sha256, l.user, l.created_at, l.expires_at, {USER}, p.suspended_at FROM set_up_link l \
+            "SELECT {LINK}, {USER}, p.suspended_at FROM set_up_link l \
              JOIN app_user u ON u.id = l.user {PARTNER_OF} WHERE l.sha256 = ?1"
         );
-        self.one(&sql, [digest], |row| {
-            let link = StoredLink {
-                digest: row.get(0)?,
-                user: UserId::stored(text(row, 1)?),
-                created_at: time_of(row.get(2)?)?,
-                expires_at: time_of(row.get(3)?)?,
-            };
-            Ok((link, read_standing(row, 4)?))
-        })
+        self.one(&sql, [digest], |row| Ok((read_link(row, 0)?, read_standing(row, 4)?)))
     }
 
     fn source(&mut self, user: &UserId, from: IpAddr) -> Result<Option<Time>, StoreError> {
         let sql = "SELECT at FROM sign_in_source WHERE user = ?1 AND address = ?2";
-        self.one(sql, params![user.as_str(), from.to_string()], |row| time_of(row.get(0)?))
+        self.one(sql, params![user.as_str(), from.to_string()], |row| time_of(row.int(0)?))
     }
 
     fn recovery_codes(&mut self, user: &UserId) -> Result<u64, StoreError> {
         let sql = "SELECT count(*) FROM recovery_code WHERE user = ?1";
-        let count = self.one(sql, [user.as_str()], |row| Ok(row.get::<_, i64>(0)? as u64))?;
+        let count = self.one(sql, [user.as_str()], |row| Ok(row.int(0)? as u64))?;
         Ok(count.unwrap_or_default())
     }
 
@@ -182,10 +108,10 @@ impl PeopleReads for SqlitePeople<'_> {
         // Told apart here, so that each has its index.
         let of = if partner.is_some() { "partner = ?1 AND" } else { "?1 IS NULL AND" };
         let sql = format!(
-            "SELECT id, at, partner, who, what, about, refused, address, request_id FROM audit \
+            "SELECT {AUDITED} FROM audit \
              WHERE {of} id < ?2 ORDER BY id DESC LIMIT ?3"
         );
-        self.all(&sql, params![partner.map(|key| key.0), before, limit], read_audited)
+        self.all(&sql, params![partner.map(|key| key.0), before, limit], |row| read_audited(row))
     }
 }
 

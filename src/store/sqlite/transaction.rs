@@ -5,27 +5,20 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::rows::*;
-use super::{documents, jobs, log};
+use super::{documents, jobs};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
     NumberChange, Partner, PartnerId, PartnerKey, Setting, State, Time, Trunk, TrunkId,
 };
-use crate::store::log::Chain;
+use crate::store::group::Written;
+use crate::store::log::{self, Chain};
+use crate::store::rows::*;
 use crate::store::{Abort, Answered, Document, Entry, Head, Holding, StoreError, StoredJob, Target, Transaction};
 
 /// From how many wanted numbers in one group of 10,000 a range scan beats
 /// looking each up.
 const SCAN_FROM: usize = 64;
-
-/// What a draft left to commit.
-pub(super) struct Written {
-    /// The version it made, if it put anything into the log.
-    pub version: Option<u64>,
-    /// Whether it put anything at all.
-    pub anything: bool,
-}
 
 /// One write, inside its savepoint.
 pub(super) struct SqliteTransaction<'c> {
@@ -55,10 +48,10 @@ impl<'c> SqliteTransaction<'c> {
                         "SELECT partner, version, head, at FROM partner LEFT JOIN change USING (partner, version) \
                          WHERE partner = ?1",
                     )?
-                    .query_row([key.0], |row| Ok((read_head(row)?, row.get(3)?)))
+                    .query_row([key.0], |row| Ok(read_head(row).and_then(|head| Ok((head, time_if(row.int_if(3)?)?)))))
                     .optional()?;
-                let (head, last) = found.ok_or_else(|| corrupt(format!("partner {key} is gone")))?;
-                entry.at = entry.at.max(time_if(last)?.unwrap_or(entry.at));
+                let (head, last) = found.ok_or_else(|| corrupt(format!("partner {key} is gone")))??;
+                entry.at = entry.at.max(last.unwrap_or(entry.at));
                 (None, head)
             }
             Target::New(auth_id) => {

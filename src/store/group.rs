@@ -1,0 +1,258 @@
+//! Concurrent writes that become durable together.
+//!
+//! Writers take turns on one transaction; each runs in a savepoint of its own,
+//! and the last one in line commits for all, so one sync serves a group. There
+//! is no thread for it: drafts run on their callers' threads and may borrow
+//! from them.
+//!
+//! Invariants: nobody is told of a write before it is durable, and who has read
+//! what a neighbour wrote waits for the neighbour. What fails takes its whole
+//! group with it or nobody else.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::{Abort, StoreError};
+
+/// How long a writer waits for its turn.
+const TURN: Duration = Duration::from_secs(30);
+/// The most writes that share one sync; bounds how long the first one waits.
+const GROUP_MAX: usize = 100;
+/// How long a written but uncommitted member waits before it commits itself.
+const GROUP_WAIT: Duration = Duration::from_millis(2);
+/// How often a draft is run again because another writer came between.
+const ATTEMPTS: usize = 10;
+
+/// What a draft left to commit.
+pub(super) struct Written {
+    /// The version it made, if it put anything into the log.
+    pub version: Option<u64>,
+    /// Whether it put anything at all.
+    pub anything: bool,
+}
+
+/// Why a whole group was not committed, or may not have been.
+#[derive(Clone)]
+pub(super) enum Failure {
+    Full,
+    Busy,
+    Stopped { reason: Arc<str> },
+    Unreachable { reason: Arc<str> },
+    ReadOnly { reason: Arc<str> },
+    Unknown { reason: Arc<str> },
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> StoreError {
+        match failure {
+            Failure::Full => StoreError::Full,
+            Failure::Busy => StoreError::Busy,
+            Failure::Stopped { reason } => StoreError::Stopped { reason },
+            Failure::Unreachable { reason } => StoreError::Unreachable { reason },
+            Failure::ReadOnly { reason } => StoreError::ReadOnly { reason },
+            Failure::Unknown { reason } => StoreError::Unknown { reason },
+        }
+    }
+}
+
+/// A connection that writes, as a group needs it.
+pub(super) trait Engine {
+    /// Why it takes no writes at all, once that is so.
+    fn refuses(&self) -> Option<StoreError> {
+        None
+    }
+    fn begin(&mut self) -> Result<(), StoreError>;
+    fn rollback(&mut self) -> Result<(), StoreError>;
+    fn savepoint(&mut self) -> Result<(), StoreError>;
+    /// Ends the savepoint, with what was done since.
+    fn keep(&mut self) -> Result<(), StoreError>;
+    /// Ends the savepoint, without.
+    fn undo(&mut self) -> Result<(), StoreError>;
+    /// Whether the engine gave up the whole transaction, given how the last
+    /// draft ended.
+    fn lost(&mut self, draft: Option<&Abort>) -> Option<Failure>;
+    fn commit(&mut self) -> Result<(), Failure>;
+    /// What is to be done after a commit that nobody needs to wait for.
+    fn rest(&mut self) {}
+}
+
+pub(super) struct Groups<E> {
+    /// Writers that wait for their turn.
+    queued: AtomicUsize,
+    open: Mutex<Open<E>>,
+    outcomes: Mutex<Outcomes>,
+    committed: Condvar,
+}
+
+pub(super) struct Open<E> {
+    pub engine: E,
+    /// The group that the next write joins, counted from 1.
+    group: u64,
+    /// How many writes of the open transaction wait for its commit. The
+    /// transaction is open exactly when this is not 0.
+    members: usize,
+}
+
+/// How groups ended. The newest few failures are remembered until their
+/// members have read them.
+#[derive(Default)]
+struct Outcomes {
+    /// Groups up to this one have ended.
+    ended: u64,
+    failed: BTreeMap<u64, Failure>,
+}
+
+impl<E: Engine> Groups<E> {
+    pub fn new(engine: E) -> Groups<E> {
+        Groups {
+            queued: AtomicUsize::new(0),
+            open: Mutex::new(Open { engine, group: 1, members: 0 }),
+            outcomes: Mutex::default(),
+            committed: Condvar::new(),
+        }
+    }
+
+    fn turn(&self) -> Result<MutexGuard<'_, Open<E>>, StoreError> {
+        self.queued.fetch_add(1, Ordering::SeqCst);
+        let open = self.open.try_lock_for(TURN);
+        self.queued.fetch_sub(1, Ordering::SeqCst);
+        let open = open.ok_or(StoreError::Busy)?;
+        open.engine.refuses().map_or(Ok(open), Err)
+    }
+
+    /// The engine with no group open, for what is worth no long wait.
+    pub fn alone(&self, patience: Duration) -> Result<MutexGuard<'_, Open<E>>, StoreError> {
+        let mut open = self.open.try_lock_for(patience).ok_or(StoreError::Busy)?;
+        self.commit(&mut open);
+        open.engine.refuses().map_or(Ok(open), Err)
+    }
+
+    /// The engine itself, of who has these groups alone.
+    pub fn get_mut(&mut self) -> &mut E {
+        &mut self.open.get_mut().engine
+    }
+
+    /// Runs one write as a member of the open group, or the first of a new one,
+    /// and returns once that is durable.
+    pub fn member(&self, mut work: impl FnMut(&mut E) -> Result<Written, Abort>) -> Result<Option<u64>, Abort> {
+        let mut open = self.turn()?;
+        let mut attempt = 1;
+        let Attempt { group, joined, result, ended } = loop {
+            let tried = self.attempt(&mut open, &mut work)?;
+            let again = matches!(tried.result, Ok(Err(Abort::Store(StoreError::Again { .. }))));
+            if !again || tried.ended.is_err() || attempt == ATTEMPTS {
+                break tried;
+            }
+            attempt += 1;
+        };
+        // Whoever is queued joins the group; the last one in line commits for
+        // all.
+        if self.queued.load(Ordering::SeqCst) == 0 || open.members >= GROUP_MAX {
+            self.commit(&mut open);
+        }
+        drop(open);
+        let written = result.unwrap_or_else(|panic| resume_unwind(panic))?;
+        ended?;
+        if written.anything || joined {
+            self.wait(group)?;
+        }
+        Ok(written.version)
+    }
+
+    fn attempt(
+        &self,
+        open: &mut Open<E>,
+        work: &mut impl FnMut(&mut E) -> Result<Written, Abort>,
+    ) -> Result<Attempt, StoreError> {
+        // Even a draft that changed nothing may have been decided by what a
+        // neighbour wrote, which is not durable yet.
+        let (group, joined) = (open.group, open.members > 0);
+        let begun = if joined { open.engine.savepoint() } else { open.engine.begin() };
+        let result = match begun {
+            Ok(()) => catch_unwind(AssertUnwindSafe(|| work(&mut open.engine))),
+            Err(error) if joined => Ok(Err(error.into())),
+            Err(error) => return Err(error),
+        };
+        let abort = match &result {
+            Ok(Err(abort)) => Some(abort),
+            Ok(Ok(_)) | Err(_) => None,
+        };
+        let mut ended = Ok(());
+        if let Some(failure) = open.engine.lost(abort) {
+            // The other members' writes are gone with it.
+            self.end(open, Some(failure));
+        } else if matches!(result, Ok(Ok(Written { anything: true, .. }))) {
+            if joined {
+                ended = open.engine.keep();
+            }
+            if ended.is_ok() {
+                open.members += 1;
+            }
+        } else {
+            ended = if joined { open.engine.undo() } else { open.engine.rollback() };
+        }
+        Ok(Attempt { group, joined, result, ended })
+    }
+
+    /// Ends the open group, if there is one, and tells its members.
+    fn commit(&self, open: &mut Open<E>) {
+        if open.members == 0 {
+            return;
+        }
+        let failure = open.engine.commit().err();
+        self.end(open, failure);
+        // After everybody was told: it takes time, and they need not wait.
+        open.engine.rest();
+    }
+
+    /// Tells the members of the group how it ended, and begins the next.
+    fn end(&self, open: &mut Open<E>, failure: Option<Failure>) {
+        let mut outcomes = self.outcomes.lock();
+        outcomes.ended = open.group;
+        if let Some(failure) = failure {
+            outcomes.failed.insert(open.group, failure);
+            if outcomes.failed.len() > 1_000 {
+                outcomes.failed.pop_first();
+            }
+        }
+        open.group += 1;
+        open.members = 0;
+        self.committed.notify_all();
+    }
+
+    /// Waits until a group has ended, and commits it if nobody else does.
+    fn wait(&self, group: u64) -> Result<(), StoreError> {
+        loop {
+            let mut outcomes = self.outcomes.lock();
+            if outcomes.ended < group {
+                self.committed.wait_for(&mut outcomes, GROUP_WAIT);
+            }
+            if outcomes.ended >= group {
+                return outcomes.failed.get(&group).map_or(Ok(()), |failure| Err(failure.clone().into()));
+            }
+            drop(outcomes);
+            // The one who was expected to commit may have given up waiting.
+            if let Some(mut open) = self.open.try_lock()
+                && open.group == group
+            {
+                self.commit(&mut open);
+            }
+        }
+    }
+}
+
+/// How one run of a draft ended.
+struct Attempt {
+    /// The group that it was run in.
+    group: u64,
+    /// Whether others had written in it before.
+    joined: bool,
+    result: std::thread::Result<Result<Written, Abort>>,
+    /// Whether its savepoint or transaction could be ended.
+    ended: Result<(), StoreError>,
+}

@@ -1,0 +1,203 @@
+//! The log, read back: whole for followers, in small pieces for people.
+//!
+//! What is in the log never changes, so what one look has found still holds at
+//! the next. An engine says how entries and their parts are fetched
+//! ([`Shelf`]); what they say is made out here.
+
+use super::log::{self, Chain, Skimmed};
+use super::rows::corrupt;
+use super::{Entry, Listed, Past, Replayed, StoreError};
+use crate::domain::change::Digest;
+use crate::domain::{Change, E164, Logged, NumberChange, PartnerKey};
+
+/// How many entries a replay fetches at a time.
+const PAGE: usize = 256;
+
+/// An entry of the log without what it did to numbers.
+pub(super) struct Bare {
+    pub version: u64,
+    pub entry: Entry,
+    pub entities: String,
+    pub previous: Digest,
+}
+
+/// One partner's log as an engine has it.
+pub(super) trait Shelf {
+    /// The entries after a version up to another, oldest first, at most
+    /// `limit`.
+    fn entries(&self, after: u64, through: u64, limit: usize) -> Result<Vec<Bare>, StoreError>;
+    /// The parts of some versions, in their order: version, subject and body.
+    fn parts(&self, after: u64, through: u64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError>;
+    /// The parts of one version, in any order: part, subject and body.
+    fn parts_of(&self, version: u64, take: Take<'_, (i64, i64)>) -> Result<(), StoreError>;
+    /// Which parts one version has, in any order: part and subject.
+    fn places(&self, version: u64) -> Result<Vec<(i64, i64)>, StoreError>;
+    fn body(&self, version: u64, part: i64) -> Result<Option<String>, StoreError>;
+    /// All parts of a subject, in any order: version, part and body.
+    fn subject(&self, subject: i64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError>;
+}
+
+/// Is given the body of each part, with its place.
+pub(super) type Take<'a, P> = &'a mut dyn FnMut(P, &str) -> Result<(), StoreError>;
+
+pub(super) fn log(shelf: &impl Shelf, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+    let entries = shelf.entries(after, u64::MAX, limit)?;
+    let Some(last) = entries.last() else { return Ok(Vec::new()) };
+    let mut read: Vec<(Chain, Vec<NumberChange>)> = entries.iter().map(|_| Default::default()).collect();
+    shelf.parts(after, last.version, &mut |(version, subject), body| {
+        let at = entries.binary_search_by_key(&version, |entry| entry.version);
+        let at = at.map_err(|_| corrupt(format!("version {version} in the log has parts, and no entry")))?;
+        let (chain, numbers) = &mut read[at];
+        chain.part(subject, body);
+        log::decode(body, numbers)
+    })?;
+    let logged = |(Bare { version, entry, entities, previous }, (chain, mut numbers)): (Bare, (Chain, Vec<_>))| {
+        log::merge(&mut numbers);
+        let digest = chain.finish(key, version, &entry, &entities, &previous);
+        let entities = log::decode_entities(&entities)?;
+        let Entry { at, actor, request_id, verb } = entry;
+        let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
+        Ok(Logged { change, previous, digest })
+    };
+    entries.into_iter().zip(read).map(logged).collect()
+}
+
+pub(super) fn history(shelf: &impl Shelf, number: E164) -> Result<Vec<Past>, StoreError> {
+    let mut found: Vec<(u64, i64, NumberChange)> = Vec::new();
+    for subject in log::subjects(number) {
+        shelf.subject(subject, &mut |(version, part), body| {
+            if let Some(change) = Skimmed::read(body)?.find(number)? {
+                found.push((version, part, change));
+            }
+            Ok(())
+        })?;
+    }
+    found.sort_by_key(|(version, part, _)| (*version, *part));
+    let mut past = Vec::new();
+    for same in found.chunk_by(|a, b| a.0 == b.0) {
+        let version = same[0].0;
+        let mut change = same[0].2.clone();
+        change.after.clone_from(&same[same.len() - 1].2.after);
+        let bare = shelf.entries(version - 1, version, 1)?.pop();
+        let bare = bare.ok_or_else(|| corrupt(format!("version {version} in the log has parts, and no entry")))?;
+        past.push(Past { version, entry: bare.entry, change });
+    }
+    Ok(past)
+}
+
+pub(super) fn list(
+    shelf: &impl Shelf,
+    after: u64,
+    limit: usize,
+    skip: u64,
+    numbers: usize,
+) -> Result<Vec<Listed>, StoreError> {
+    let entries = shelf.entries(after, u64::MAX, limit)?;
+    let listed = |Bare { version, entry, entities, .. }: Bare| {
+        let (numbers, total) = window(shelf, version, skip, numbers)?;
+        Ok(Listed { version, entry, entities: log::decode_entities(&entities)?, numbers, total })
+    };
+    entries.into_iter().map(listed).collect()
+}
+
+/// Hands over one group of 10,000 at a time, so a change of a million numbers
+/// takes no more memory than one of them.
+pub(super) fn replay(
+    shelf: &impl Shelf,
+    through: u64,
+    take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut after = 0;
+    loop {
+        let entries = shelf.entries(after, through, PAGE)?;
+        let Some(last) = entries.last() else { return Ok(()) };
+        after = last.version;
+        for Bare { version, entry, entities, .. } in &entries {
+            take(entry, Replayed::Entities(&log::decode_entities(entities)?))?;
+            replay_numbers(shelf, *version, &mut |replayed| take(entry, replayed))?;
+        }
+    }
+}
+
+fn replay_numbers(
+    shelf: &impl Shelf,
+    version: u64,
+    take: &mut dyn FnMut(Replayed<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let places = shelf.places(version)?;
+    let mut places: Vec<(u64, i64)> = places.into_iter().map(|(part, subject)| (log::group(subject), part)).collect();
+    // Parts of a large change come in batches, each in order.
+    places.sort_unstable();
+    for group in places.chunk_by(|a, b| a.0 == b.0) {
+        if let [(_, part)] = group {
+            let body = body(shelf, version, *part)?;
+            log::runs(&body, |first, count, after| take(Replayed::Numbers { first, count, after }))?;
+            continue;
+        }
+        // In several parts, a number may have been put twice.
+        let mut numbers = Vec::new();
+        for (_, part) in group {
+            log::decode(&body(shelf, version, *part)?, &mut numbers)?;
+        }
+        log::merge(&mut numbers);
+        for change in &numbers {
+            take(Replayed::Numbers { first: change.number, count: 1, after: change.after.as_ref() })?;
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of a change from the one at `skip` on, at most `limit`, and how
+/// many there are in all.
+fn window(shelf: &impl Shelf, version: u64, skip: u64, limit: usize) -> Result<(Vec<NumberChange>, u64), StoreError> {
+    // Of which group each part is, which it is, and how many numbers it has.
+    let mut sizes: Vec<(u64, i64, u64)> = Vec::new();
+    shelf.parts_of(version, &mut |(part, _), body| {
+        let skimmed = Skimmed::read(body)?;
+        sizes.push((skimmed.group(), part, skimmed.count()));
+        Ok(())
+    })?;
+    // Parts of a large change come in batches, each in order.
+    sizes.sort_unstable();
+    let (mut shown, mut total) = (Vec::new(), 0);
+    for group in sizes.chunk_by(|a, b| a.0 == b.0) {
+        let skip = skip.saturating_sub(total);
+        let room = limit - shown.len();
+        let count = match group {
+            [(_, _, count)] => *count,
+            // In several parts, a number may have been put twice.
+            parts => distinct(shelf, version, parts)?,
+        };
+        if skip < count && room > 0 {
+            match group {
+                [(_, part, _)] => Skimmed::read(&body(shelf, version, *part)?)?.window(skip, room, &mut shown)?,
+                parts => {
+                    let mut numbers = Vec::new();
+                    for (_, part, count) in parts {
+                        let body = body(shelf, version, *part)?;
+                        Skimmed::read(&body)?.window(0, *count as usize, &mut numbers)?;
+                    }
+                    log::merge(&mut numbers);
+                    shown.extend(numbers.into_iter().skip(skip as usize).take(room));
+                }
+            }
+        }
+        total += count;
+    }
+    Ok((shown, total))
+}
+
+/// How many numbers several parts have together.
+fn distinct(shelf: &impl Shelf, version: u64, parts: &[(u64, i64, u64)]) -> Result<u64, StoreError> {
+    let mut digits: Vec<u64> = Vec::new();
+    for (_, part, _) in parts {
+        digits.extend(Skimmed::read(&body(shelf, version, *part)?)?.digits());
+    }
+    digits.sort_unstable();
+    digits.dedup();
+    Ok(digits.len() as u64)
+}
+
+fn body(shelf: &impl Shelf, version: u64, part: i64) -> Result<String, StoreError> {
+    shelf.body(version, part)?.ok_or_else(|| corrupt(format!("part {part} of version {version} is gone")))
+}

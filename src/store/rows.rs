@@ -1,0 +1,353 @@
+//! How each kind of row is read, checked on its way in, whatever engine it
+//! comes from.
+//!
+//! A row that this program would not have written is `StoreError::Corrupt`,
+//! never a panic and never a guess.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::domain::change::Digest;
+use crate::domain::{
+    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Currency, Dates, Dialect, E164, Key, KeyId,
+    Money, NumberType, Partner, PartnerId, PartnerKey, Record, Role, Scope, Setting, State, Tags, Time, Trunk, TrunkId,
+    User, UserId, Verb,
+};
+use crate::store::people::{AuditEntry, Audited, Standing, StoredLink, StoredSession, StoredUser, Totp};
+use crate::store::{Document, Entry, Head, StoreError, StoredJob};
+
+/// One row of an engine's answer, by column.
+pub(super) trait Cells {
+    fn text_if(&self, at: usize) -> Result<Option<&str>, StoreError>;
+    fn int_if(&self, at: usize) -> Result<Option<i64>, StoreError>;
+    fn bytes_if(&self, at: usize) -> Result<Option<&[u8]>, StoreError>;
+
+    fn text(&self, at: usize) -> Result<&str, StoreError> {
+        self.text_if(at)?.ok_or_else(|| null(at))
+    }
+
+    fn int(&self, at: usize) -> Result<i64, StoreError> {
+        self.int_if(at)?.ok_or_else(|| null(at))
+    }
+}
+
+fn null(at: usize) -> StoreError {
+    corrupt(format!("a null in column {at}"))
+}
+
+/// SHA-256, or what is as long.
+pub(super) fn digest(row: &impl Cells, at: usize) -> Result<Digest, StoreError> {
+    let bytes = row.bytes_if(at)?.ok_or_else(|| null(at))?;
+    bytes.try_into().map_err(|_| corrupt(format!("{} bytes for a digest", bytes.len())))
+}
+
+// The columns of each kind of row, in the order in which `read_…` takes them.
+pub(super) const PARTNER: &str = "auth_id, name, created_at, suspended_at";
+pub(super) const ACCOUNT: &str = "auth_id, name, created_at, archived_at";
+pub(super) const ROUTE: &str = "id, name, account, created_at, archived_at";
+pub(super) const KEY: &str = "id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at, dialect";
+pub(super) const ACKNOWLEDGEMENT: &str = "finding, note, until, by, at";
+pub(super) const RECORD: &str = "state, account, application, trunk, number_type, country, region, cost, currency, assigned_at, \
+                      expires_at, since, until, tags";
+
+/// From the columns `partner, version, head`.
+pub(super) fn read_head(row: &impl Cells) -> Result<Head, StoreError> {
+    Ok(Head { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest: digest(row, 2)? })
+}
+
+pub(super) const ENTRY: &str = "at, actor, request_id, verb";
+
+pub(super) fn read_entry(row: &impl Cells, at: usize) -> Result<Entry, StoreError> {
+    let (actor, verb) = (row.text(at + 1)?, row.text(at + 3)?);
+    Ok(Entry {
+        at: time_of(row.int(at)?)?,
+        actor: Actor::parse(actor).ok_or_else(|| corrupt(format!("actor {actor:?}")))?,
+        request_id: row.text_if(at + 2)?.map(str::to_owned),
+        verb: Verb::parse(verb).ok_or_else(|| corrupt(format!("verb {verb:?}")))?,
+    })
+}
+
+pub(super) fn read_partner(row: &impl Cells, at: usize) -> Result<Partner, StoreError> {
+    Ok(Partner {
+        auth_id: PartnerId::stored(row.text(at)?),
+        name: row.text(at + 1)?.into(),
+        created_at: time_of(row.int(at + 2)?)?,
+        suspended_at: time_if(row.int_if(at + 3)?)?,
+    })
+}
+
+pub(super) fn read_account(row: &impl Cells, at: usize) -> Result<Account, StoreError> {
+    Ok(Account {
+        auth_id: AccountId::stored(row.text(at)?),
+        name: row.text(at + 1)?.into(),
+        created_at: time_of(row.int(at + 2)?)?,
+        archived_at: time_if(row.int_if(at + 3)?)?,
+    })
+}
+
+pub(super) fn read_application(row: &impl Cells, at: usize) -> Result<Application, StoreError> {
+    Ok(Application {
+        id: ApplicationId::stored(row.text(at)?),
+        name: row.text(at + 1)?.into(),
+        account: row.text_if(at + 2)?.map(AccountId::stored),
+        created_at: time_of(row.int(at + 3)?)?,
+        archived_at: time_if(row.int_if(at + 4)?)?,
+    })
+}
+
+pub(super) fn read_trunk(row: &impl Cells, at: usize) -> Result<Trunk, StoreError> {
+    Ok(Trunk {
+        id: TrunkId::stored(row.text(at)?),
+        name: row.text(at + 1)?.into(),
+        account: row.text_if(at + 2)?.map(AccountId::stored),
+        created_at: time_of(row.int(at + 3)?)?,
+        archived_at: time_if(row.int_if(at + 4)?)?,
+    })
+}
+
+pub(super) fn read_acknowledgement(row: &impl Cells, at: usize) -> Result<Acknowledgement, StoreError> {
+    Ok(Acknowledgement {
+        finding: row.text(at)?.into(),
+        note: row.text_if(at + 1)?.map(Into::into),
+        until: time_if(row.int_if(at + 2)?)?,
+        by: row.text(at + 3)?.into(),
+        at: time_of(row.int(at + 4)?)?,
+    })
+}
+
+pub(super) fn read_setting(row: &impl Cells, at: usize) -> Result<Setting, StoreError> {
+    let body = row.text(at)?;
+    serde_json::from_str(body).map_err(|error| corrupt(format!("a setting ({error})")))
+}
+
+pub(super) fn read_key(row: &impl Cells, at: usize) -> Result<Key, StoreError> {
+    fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, StoreError> {
+        let parts = text.split(',').filter(|part| !part.is_empty());
+        parts.map(|part| one(part).ok_or_else(|| corrupt(format!("{part:?} in a key")))).collect()
+    }
+    let dialect = row.text(at + 8)?;
+    Ok(Key {
+        id: KeyId::stored(row.text(at)?),
+        name: row.text(at + 1)?.into(),
+        token_sha256: digest(row, at + 2)?,
+        scopes: list(row.text(at + 3)?, Scope::parse)?,
+        networks: list(row.text(at + 4)?, |network| network.parse().ok())?,
+        created_at: time_of(row.int(at + 5)?)?,
+        expires_at: time_if(row.int_if(at + 6)?)?,
+        revoked_at: time_if(row.int_if(at + 7)?)?,
+        dialect: Dialect::parse(dialect).ok_or_else(|| corrupt(format!("dialect {dialect:?}")))?,
+    })
+}
+
+/// The last value of each repeating column. Neighbouring numbers mostly share
+/// them, and sharing one allocation is cheaper than making another.
+#[derive(Default)]
+pub(super) struct Seen {
+    account: Option<AccountId>,
+    application: Option<ApplicationId>,
+    trunk: Option<TrunkId>,
+    region: Option<Arc<str>>,
+    currency: Option<Currency>,
+}
+
+impl Seen {
+    /// `slot` if it has this text, else what `make` makes of it, kept there.
+    fn share<T: Clone>(
+        slot: &mut Option<T>,
+        text: Option<&str>,
+        get: fn(&T) -> &str,
+        make: fn(&str) -> T,
+    ) -> Option<T> {
+        let text = text?;
+        match slot {
+            Some(value) if get(value) == text => {}
+            _ => *slot = Some(make(text)),
+        }
+        slot.clone()
+    }
+}
+
+/// The dates of a record whose columns begin at `at`.
+pub(super) fn read_dates(row: &impl Cells, at: usize) -> Result<Dates, StoreError> {
+    Ok(Dates {
+        assigned_at: time_if(row.int_if(at + 9)?)?,
+        expires_at: time_if(row.int_if(at + 10)?)?,
+        since: time_of(row.int(at + 11)?)?,
+        until: time_if(row.int_if(at + 12)?)?,
+    })
+}
+
+pub(super) fn read_record(row: &impl Cells, at: usize, seen: &mut Seen) -> Result<Record, StoreError> {
+    let state = row.text(at)?;
+    let number_type = row.text(at + 4)?;
+    let cost = match (row.int_if(at + 7)?, row.text_if(at + 8)?) {
+        (Some(minor), Some(code)) => {
+            let currency = match seen.currency {
+                Some(currency) if currency.code() == code => currency,
+                _ => code.parse().map_err(|_| corrupt(format!("currency {code:?}")))?,
+            };
+            seen.currency = Some(currency);
+            Some(Money { minor, currency })
+        }
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => return Err(corrupt("half an amount of money".to_owned())),
+    };
+    let country = match row.text_if(at + 5)? {
+        Some(code) => Some(code.parse().map_err(|_| corrupt(format!("country {code:?}")))?),
+        None => None,
+    };
+    let tags = match row.text_if(at + 13)? {
+        Some(tags) => serde_json::from_str(tags).map_err(|_| corrupt(format!("tags {tags:?}")))?,
+        None => Tags::default(),
+    };
+    let Dates { assigned_at, expires_at, since, until } = read_dates(row, at)?;
+    Ok(Record {
+        state: State::parse(state)
+            .filter(|state| *state != State::Retired)
+            .ok_or_else(|| corrupt(format!("state {state:?}")))?,
+        account: Seen::share(&mut seen.account, row.text_if(at + 1)?, AccountId::as_str, AccountId::stored),
+        application: Seen::share(
+            &mut seen.application,
+            row.text_if(at + 2)?,
+            ApplicationId::as_str,
+            ApplicationId::stored,
+        ),
+        trunk: Seen::share(&mut seen.trunk, row.text_if(at + 3)?, TrunkId::as_str, TrunkId::stored),
+        number_type: NumberType::parse(number_type).ok_or_else(|| corrupt(format!("number type {number_type:?}")))?,
+        country,
+        region: Seen::share(&mut seen.region, row.text_if(at + 6)?, |region| region, |text| text.into()),
+        cost,
+        assigned_at,
+        expires_at,
+        since,
+        until,
+        tags,
+    })
+}
+
+pub(super) const JOB: &str = "id, created_at, open, body";
+pub(super) const DOCUMENT: &str = "id, due, body";
+
+pub(super) fn read_job(row: &impl Cells, at: usize) -> Result<StoredJob, StoreError> {
+    Ok(StoredJob {
+        id: row.text(at)?.to_owned(),
+        created_at: time_of(row.int(at + 1)?)?,
+        open: row.int(at + 2)? != 0,
+        body: row.text(at + 3)?.to_owned(),
+    })
+}
+
+pub(super) fn read_document(row: &impl Cells, at: usize) -> Result<Document, StoreError> {
+    Ok(Document {
+        id: row.text(at)?.to_owned(),
+        due: time_if(row.int_if(at + 1)?)?,
+        body: row.text(at + 2)?.to_owned(),
+    })
+}
+
+// People and what happened to them.
+
+pub(super) const USER: &str = "u.id, u.email, u.name, u.role, u.partner, u.zone, u.created_at, u.disabled_at, \
+                    u.last_signed_in_at, u.password, u.totp_secret, u.totp_step, u.totp_offer";
+/// Whose `suspended_at` is what it takes to tell a [`Standing`].
+pub(super) const PARTNER_OF: &str = "LEFT JOIN partner p ON p.partner = u.partner";
+pub(super) const SESSION: &str = "s.sha256, s.user, s.created_at, s.seen_at, s.address, s.code_due";
+
+pub(super) const LINK: &str = "l.sha256, l.user, l.created_at, l.expires_at";
+pub(super) const AUDITED: &str = "id, at, partner, who, what, about, refused, address, request_id";
+
+pub(super) fn read_user(row: &impl Cells, at: usize) -> Result<StoredUser, StoreError> {
+    let role = row.text(at + 3)?;
+    let password = row.text_if(at + 9)?.map(str::to_owned);
+    let secret = row.bytes_if(at + 10)?.map(<[u8]>::to_vec);
+    let step = row.int_if(at + 11)?;
+    let totp = secret.zip(step).map(|(secret, step)| Totp { secret, step });
+    let user = User {
+        id: UserId::stored(row.text(at)?),
+        email: row.text(at + 1)?.into(),
+        name: row.text(at + 2)?.into(),
+        role: Role::parse(role).ok_or_else(|| corrupt(format!("the role {role:?} of a user")))?,
+        partner: row.int_if(at + 4)?.map(PartnerKey),
+        zone: row.text(at + 5)?.into(),
+        created_at: time_of(row.int(at + 6)?)?,
+        disabled_at: time_if(row.int_if(at + 7)?)?,
+        two_factor: totp.is_some(),
+        password_set: password.is_some(),
+        last_signed_in_at: time_if(row.int_if(at + 8)?)?,
+    };
+    Ok(StoredUser { user, password, totp, totp_offer: row.bytes_if(at + 12)?.map(<[u8]>::to_vec) })
+}
+
+/// From the columns of `USER` and then the partner's `suspended_at`.
+pub(super) fn read_standing(row: &impl Cells, at: usize) -> Result<Standing, StoreError> {
+    let suspended = row.int_if(at + 13)?;
+    Ok(Standing { user: read_user(row, at)?, partner_suspended: suspended.is_some() })
+}
+
+pub(super) fn read_session(row: &impl Cells, at: usize) -> Result<StoredSession, StoreError> {
+    Ok(StoredSession {
+        digest: digest(row, at)?,
+        user: UserId::stored(row.text(at + 1)?),
+        created_at: time_of(row.int(at + 2)?)?,
+        seen_at: time_of(row.int(at + 3)?)?,
+        from: address(row.text(at + 4)?)?,
+        code_due: row.int(at + 5)? != 0,
+    })
+}
+
+pub(super) fn address(text: &str) -> Result<IpAddr, StoreError> {
+    text.parse().map_err(|_| corrupt(format!("the address {text:?}")))
+}
+
+pub(super) fn read_audited(row: &impl Cells) -> Result<Audited, StoreError> {
+    Ok(Audited {
+        id: row.int(0)? as u64,
+        entry: AuditEntry {
+            at: time_of(row.int(1)?)?,
+            partner: row.int_if(2)?.map(PartnerKey),
+            who: row.text(3)?.into(),
+            what: row.text(4)?.into(),
+            about: row.text_if(5)?.map(Into::into),
+            refused: row.text_if(6)?.map(Into::into),
+            from: row.text_if(7)?.map(address).transpose()?,
+            request_id: row.text_if(8)?.map(Into::into),
+        },
+    })
+}
+
+/// From the columns `sha256, user, created_at, expires_at`.
+pub(super) fn read_link(row: &impl Cells, at: usize) -> Result<StoredLink, StoreError> {
+    Ok(StoredLink {
+        digest: digest(row, at)?,
+        user: UserId::stored(row.text(at + 1)?),
+        created_at: time_of(row.int(at + 2)?)?,
+        expires_at: time_of(row.int(at + 3)?)?,
+    })
+}
+
+pub(super) fn corrupt(what: String) -> StoreError {
+    StoreError::Corrupt { what }
+}
+
+pub(super) fn number_of(digits: i64) -> Result<E164, StoreError> {
+    let number = u64::try_from(digits).ok().and_then(E164::new);
+    number.ok_or_else(|| corrupt(format!("number {digits}")))
+}
+
+pub(super) fn time_of(seconds: i64) -> Result<Time, StoreError> {
+    Time::new(seconds).ok_or_else(|| corrupt(format!("time {seconds}")))
+}
+
+pub(super) fn time_if(seconds: Option<i64>) -> Result<Option<Time>, StoreError> {
+    seconds.map(time_of).transpose()
+}
+
+pub(super) fn seconds(time: Option<Time>) -> Option<i64> {
+    time.map(Time::seconds)
+}
+
+/// A count or a place as the engine takes it; what is beyond its numbers is
+/// beyond every row.
+pub(super) fn whole(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
