@@ -316,6 +316,15 @@ pub struct Head {
     pub digest: Digest,
 }
 
+/// Which database this is: the cluster of machines, and how many times another
+/// of them took over. What is lower than before, or another system, may have
+/// another past.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Incarnation {
+    pub system: u64,
+    pub timeline: u32,
+}
+
 /// What [`Store::replay`] hands over of one entry of the log.
 pub enum Replayed<'a> {
     Entities(&'a [EntityChange]),
@@ -336,6 +345,12 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// the last call that returned something, unless `always`. Cheap enough to
     /// ask often.
     fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError>;
+
+    /// Which database [`Store::heads`] last spoke of; `None` where there is but
+    /// one.
+    fn incarnation(&self) -> Option<Incarnation> {
+        None
+    }
 
     /// A partner's log after a version, oldest first, at most `limit` entries.
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
@@ -475,6 +490,6 @@ pub enum Open {
 pub fn open(location: &Location, open: Open) -> Result<Arc<dyn Store>, StoreError> {
     match location {
         Location::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, open)?)),
-        Location::Postgres(_) => Err(StoreError::Unsupported { what: "PostgreSQL is not supported" }),
+        Location::Postgres(address) => Ok(Arc::new(postgres::PgStore::open((**address).clone(), open)?)),
     }
 }

@@ -1,5 +1,335 @@
-//! The store of several nodes: a PostgreSQL database.
+//! The store of several nodes: a PostgreSQL database, any number of processes.
+//!
+//! Every write locks its partner's row first, so a partner's writes are in one
+//! order on all nodes and its versions have no gaps; different partners never
+//! wait for each other, but where both are after the same number. Concurrent
+//! writes of one process to one partner are committed in groups. Followers ask
+//! the primary, and only it.
+//!
+//! Invariants: a write is acknowledged when its commit is durable as the server
+//! is set up to make it, with a synchronous standby on that as well; a commit
+//! of which that is not known is `StoreError::Unknown` and never "done".
+//! Deliberately absent: listening for notifications, which would halve the
+//! rate of commits to save some milliseconds; reading from standbys; backups,
+//! which PostgreSQL does better.
 
 mod address;
+mod beside;
+mod cells;
+mod connect;
+mod core;
+mod load;
+mod people;
+mod schema;
+mod shelf;
+mod transaction;
+mod trouble;
 
-pub use address::Address;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use self::address::Address;
+
+use self::beside::Beside;
+use self::core::{Core, rows};
+use self::people::PgPeople;
+use self::shelf::{PgShelf, version_at};
+use self::transaction::Lane;
+use super::group::Groups;
+use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
+use super::rows::*;
+use super::{
+    Abort, Document, Draft, Entry, Head, Incarnation, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
+    StoredJob, Target, Walk, history,
+};
+use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
+
+/// How long the database may take to say where its logs end, before it counts
+/// as gone.
+const PULSE: Duration = Duration::from_millis(1_000);
+/// How often a write to people is run again because another came between.
+const ATTEMPTS: usize = 10;
+/// "Roll", "peop": writes to people are one after another.
+const PEOPLE_LOCK: i64 = 0x526f_6c6c_7065_6f70;
+
+pub struct PgStore {
+    core: Arc<Core>,
+    /// The writers of each partner that was written to.
+    lanes: Mutex<HashMap<PartnerKey, Arc<Groups<Lane>>>>,
+    follower: Mutex<Follower>,
+}
+
+#[derive(Default)]
+struct Follower {
+    link: Option<deadpool::managed::Object<connect::Dialer>>,
+    /// As it was last told.
+    heads: Option<Vec<Head>>,
+    incarnation: Option<Incarnation>,
+}
+
+impl PgStore {
+    pub fn open(address: Address, open: Open) -> Result<PgStore, StoreError> {
+        let core = Arc::new(Core::new(address)?);
+        schema::prepare(&core, open)?;
+        Ok(PgStore { core, lanes: Mutex::default(), follower: Mutex::default() })
+    }
+
+    fn lane(&self, key: PartnerKey) -> Arc<Groups<Lane>> {
+        let make = || Arc::new(Groups::new(Lane::new(self.core.clone(), Target::Partner(key))));
+        self.lanes.lock().entry(key).or_insert_with(make).clone()
+    }
+
+    fn beside<T>(&self, work: impl FnOnce(Beside<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.core.read(|link| work(Beside { core: &self.core, link }))
+    }
+
+    fn shelf<T>(
+        &self,
+        key: PartnerKey,
+        work: impl FnOnce(&PgShelf<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.core.read(|link| work(&PgShelf { core: &self.core, link, key }))
+    }
+
+    /// One write to people, alone over all processes.
+    fn people_once(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
+        let core = &*self.core;
+        let mut link = core.writer()?;
+        link.torn = true;
+        link.warned();
+        core.batch(&link, "BEGIN ISOLATION LEVEL READ COMMITTED")?;
+        let locked = core.rows(&link, "SELECT pg_advisory_xact_lock($1)", &[&PEOPLE_LOCK]).map(|_| ());
+        let result = locked.map_err(Abort::from).and_then(|()| draft(&mut PgPeople { core, link: &link }));
+        let ended = core.batch(&link, if result.is_ok() { "COMMIT" } else { "ROLLBACK" });
+        link.torn = ended.is_err();
+        result?;
+        ended.map_err(|error| StoreError::from(trouble::commit_failure(error)))?;
+        match link.warned() {
+            true => Err(StoreError::Unknown { reason: "the database warned while it committed".into() }.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl PeopleStore for PgStore {
+    fn people_read(&self, look: PeopleLook<'_>) -> Result<(), StoreError> {
+        let core = &*self.core;
+        core.read(|link| {
+            // What is read belongs together.
+            core.batch(link, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+            look(&mut PgPeople { core, link })?;
+            core.batch(link, "COMMIT")
+        })
+    }
+
+    fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
+        for _ in 1..ATTEMPTS {
+            match self.people_once(draft) {
+                Err(Abort::Store(StoreError::Again { .. })) => {}
+                result => return result,
+            }
+        }
+        self.people_once(draft)
+    }
+
+    fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
+        // In steps, so that writers wait for no more than one of them.
+        while self.core.aside(|link| people::prune(&self.core, link, prune))? > 0 {}
+        Ok(())
+    }
+}
+
+impl Store for PgStore {
+    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        load::load(&self.core, what, take)
+    }
+
+    fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError> {
+        let follower = &mut *self.follower.lock();
+        let mut link = follower.link.take();
+        let (link, found) = self.core.pulse(PULSE, async {
+            let link = match link.take().filter(|link| !link.client.is_closed()) {
+                Some(link) => link,
+                None => self.core.reader_now().await?,
+            };
+            let found = rows(&link, "SELECT partner, version, head FROM partner ORDER BY partner", &[]).await?;
+            Ok((link, found))
+        })?;
+        follower.incarnation = Some(link.incarnation);
+        follower.link = Some(link);
+        let heads: Vec<Head> = found.iter().map(read_head).collect::<Result<_, _>>()?;
+        if !always && follower.heads.as_ref() == Some(&heads) {
+            return Ok(None);
+        }
+        follower.heads = Some(heads.clone());
+        Ok(Some(heads))
+    }
+
+    fn incarnation(&self) -> Option<Incarnation> {
+        self.follower.lock().incarnation
+    }
+
+    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        self.shelf(key, |shelf| history::log(shelf, key, after, limit))
+    }
+
+    fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+        let write = |lane: &mut Lane| lane.write(entry.clone(), &mut draft);
+        match &target {
+            Target::Partner(key) => self.lane(*key).member(write),
+            Target::New(_) => Groups::new(Lane::new(self.core.clone(), target)).member(write),
+        }
+    }
+
+    fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {
+        self.shelf(key, |shelf| history::history(shelf, number))
+    }
+
+    fn list(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        limit: usize,
+        skip: u64,
+        numbers: usize,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.shelf(key, |shelf| history::list(shelf, after, limit, skip, numbers))
+    }
+
+    fn replay(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.shelf(key, |shelf| history::replay(shelf, through, take))
+    }
+
+    fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
+        self.core.read(|link| version_at(&self.core, link, key, time))
+    }
+
+    fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError> {
+        self.beside(|beside| beside.jobs(key, skip, limit))
+    }
+
+    fn job(&self, key: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError> {
+        self.beside(|beside| beside.job(key, id))
+    }
+
+    fn job_batches(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        self.beside(|beside| beside.batches(key, id, from, limit))
+    }
+
+    fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
+        self.beside(|beside| beside.open_jobs())
+    }
+
+    fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
+        self.beside(|beside| beside.document(key, kind, id))
+    }
+
+    fn documents(
+        &self,
+        key: PartnerKey,
+        kind: &str,
+        walk: Walk<'_>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.beside(|beside| beside.documents(key, kind, walk, limit))
+    }
+
+    fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError> {
+        self.beside(|beside| beside.due(kind, now, limit))
+    }
+
+    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError> {
+        self.core.aside(|link| Beside { core: &self.core, link }.lease(name, holder, seconds))
+    }
+
+    fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        self.core.aside(|link| Beside { core: &self.core, link }.end_lease(name, holder))
+    }
+
+    fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
+        // In steps, so that writers wait for no more than one of them.
+        while self.core.aside(|link| Beside { core: &self.core, link }.forget(before))? > 0 {}
+        Ok(())
+    }
+
+    fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError> {
+        let sql = "SELECT partner, id, last_used_at FROM api_key WHERE last_used_at IS NOT NULL ORDER BY partner, id";
+        let uses = self.core.read(|link| self.core.rows(link, sql, &[]))?;
+        let used = |row: &tokio_postgres::Row| {
+            Ok((PartnerKey(row.int(0)?), KeyId::stored(row.text(1)?), time_of(row.int(2)?)?))
+        };
+        uses.iter().map(used).collect()
+    }
+
+    fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
+        let partners: Vec<i64> = uses.iter().map(|(partner, _, _)| partner.0).collect();
+        let ids: Vec<&str> = uses.iter().map(|(_, id, _)| id.as_str()).collect();
+        let times: Vec<i64> = uses.iter().map(|(_, _, time)| time.seconds()).collect();
+        let sql = "UPDATE api_key SET last_used_at = greatest(last_used_at, t.at) \
+                   FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS t (partner, id, at) \
+                   WHERE api_key.partner = t.partner AND api_key.id = t.id";
+        self.core.aside(|link| self.core.execute(link, sql, &[&partners, &ids, &times])).map(|_| ())
+    }
+
+    fn backup(&self, _: &Path) -> Result<(), StoreError> {
+        let what = "a PostgreSQL database is backed up by pg_dump or pg_basebackup; docs/operations.md says how";
+        Err(StoreError::Unsupported { what })
+    }
+
+    fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        let mut wrong = Vec::new();
+        // What a replay from the first entry to the head would not meet.
+        for (what, sql) in [
+            (
+                "log entries are beyond their partner's version",
+                "SELECT count(*) FROM change LEFT JOIN partner USING (partner) \
+                 WHERE change.version > coalesce(partner.version, 0)",
+            ),
+            (
+                "parts of the log belong to no entry",
+                "SELECT count(*) FROM change_part LEFT JOIN change USING (partner, version) WHERE change.verb IS NULL",
+            ),
+            (
+                "batches belong to no job",
+                "SELECT count(*) FROM job_batch LEFT JOIN job ON job.partner = job_batch.partner AND id = job \
+                 WHERE id IS NULL",
+            ),
+            (
+                "numbers belong to no partner",
+                "SELECT count(*) FROM number LEFT JOIN partner USING (partner) WHERE auth_id IS NULL",
+            ),
+            (
+                "numbers are not held by the partner that has them, or held by one that has them not",
+                "SELECT count(*) FROM number FULL JOIN holder USING (partner, number) \
+                 WHERE state IS NULL OR holder.number IS NULL",
+            ),
+        ] {
+            let rows = self.core.read(|link| self.core.rows(link, sql, &[]))?;
+            let count = rows.first().map_or(Ok(0), |row| row.int(0))?;
+            if count > 0 {
+                wrong.push(format!("{count} {what}"));
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// As many as want to.
+    fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {
+        Ok(Some(Box::new(())))
+    }
+}

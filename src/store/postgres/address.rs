@@ -52,6 +52,11 @@ pub struct Address {
     pub(super) ssl_root_cert: Option<PathBuf>,
     /// As `.pgpass`: `host:port:database:user:password` lines.
     pub(super) passfile: Option<PathBuf>,
+    /// A file with the password and nothing else; comes before a passfile.
+    pub password_file: Option<PathBuf>,
+    /// How many connections write at a time, and how many read.
+    pub writers: usize,
+    pub readers: usize,
 }
 
 /// How long a server may take to answer a connection.
@@ -131,6 +136,9 @@ impl FromStr for Address {
             ssl_mode,
             ssl_root_cert: root.map(PathBuf::from),
             passfile: passfile.map(PathBuf::from),
+            password_file: None,
+            writers: 8,
+            readers: 4,
         })
     }
 }

@@ -1,0 +1,369 @@
+//! Connections to the primary, of whichever servers were named.
+//!
+//! Always: a connection is with a server that is not a standby, commits of it
+//! are at least on that server's disk when they return, and a transaction that
+//! we forget ends by itself. The password is read anew for each connection, so
+//! it can be changed under way.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use deadpool_postgres::ClientWrapper;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_postgres::config::{Host, SslMode as DriverSslMode};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{AsyncMessage, Config, Connection, NoTls, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::address::{Address, SslMode};
+use super::trouble::{reason, trouble};
+use crate::store::{Incarnation, StoreError};
+
+/// What every connection is set to, whatever the server's defaults are.
+///
+/// A node that was cut off holds its partners' locks until the server notices,
+/// so it shall notice soon; `synchronous_commit = off` would acknowledge what a
+/// crash forgets, while stricter choices than `on` stay.
+const SETTINGS: &str = "\
+    SET idle_in_transaction_session_timeout = '15s';
+    SET lock_timeout = '30s';
+    SET statement_timeout = 0;
+    SET client_min_messages = warning;
+    SET tcp_keepalives_idle = 5;
+    SET tcp_keepalives_interval = 2;
+    SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = '10s';
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';";
+
+/// One connection.
+pub(super) struct Link {
+    pub client: ClientWrapper,
+    /// Whether the server has warned of something.
+    warned: Arc<AtomicBool>,
+    /// Which server, and after how many takeovers.
+    pub incarnation: Incarnation,
+    /// It may be in the middle of something and must not be used again.
+    pub torn: bool,
+}
+
+impl Link {
+    /// Whether the server has warned since this was last asked.
+    pub fn warned(&self) -> bool {
+        self.warned.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// Makes connections for a pool.
+pub(super) struct Dialer {
+    address: Address,
+    tls: Option<MakeRustlsConnect>,
+    /// The server that was the primary when last asked.
+    last: AtomicUsize,
+}
+
+impl Dialer {
+    pub fn new(address: Address) -> Result<Dialer, StoreError> {
+        let tls = match address.ssl_mode {
+            SslMode::Disable => None,
+            _ => Some(MakeRustlsConnect::new(tls(&address)?)),
+        };
+        Ok(Dialer { address, tls, last: AtomicUsize::new(0) })
+    }
+
+    async fn dial(&self, server: &Config) -> Result<Link, StoreError> {
+        let mut server = server.clone();
+        if let Some(password) = password(&self.address, &server)? {
+            server.password(password);
+        }
+        let result = match &self.tls {
+            Some(tls) if self.address.ssl_mode != SslMode::Allow => link(&server, tls.clone()).await,
+            _ => link(&server, NoTls).await,
+        };
+        match (result, &self.tls) {
+            // The server answered, and does not want us like this.
+            (Err(StoreError::Postgres(error)), Some(tls)) if self.address.ssl_mode == SslMode::Allow => {
+                let first = StoreError::Postgres(error);
+                link(server.ssl_mode(DriverSslMode::Require), tls.clone()).await.map_err(|_| first)
+            }
+            (result, _) => result,
+        }
+    }
+}
+
+impl Manager for Dialer {
+    type Type = Link;
+    type Error = StoreError;
+
+    async fn create(&self) -> Result<Link, StoreError> {
+        let servers = &self.address.servers;
+        let first = self.last.load(Ordering::Relaxed);
+        let mut why = None;
+        for at in (0..servers.len()).map(|at| (first + at) % servers.len()) {
+            match self.dial(&servers[at]).await {
+                Ok(link) => {
+                    self.last.store(at, Ordering::Relaxed);
+                    return Ok(link);
+                }
+                // The one that was the primary has the more telling reason.
+                Err(error) => why = why.or(Some(error)),
+            }
+        }
+        Err(why.unwrap_or_else(|| StoreError::Unreachable { reason: "no server is named".into() }))
+    }
+
+    async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<StoreError> {
+        match link.torn || link.client.is_closed() {
+            true => Err(RecycleError::message("torn")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Connects, and makes sure that this is a primary.
+async fn link<T>(server: &Config, tls: T) -> Result<Link, StoreError>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
+    let (client, connection) = server.connect(tls).await.map_err(|error| match error.code() {
+        Some(_) => trouble(error),
+        None => StoreError::Unreachable { reason: reason(&error).into() },
+    })?;
+    let warned = Arc::new(AtomicBool::new(false));
+    let task = tokio::spawn(listen(connection, warned.clone()));
+    client.batch_execute(SETTINGS).await.map_err(trouble)?;
+    let row = client
+        .query_one(
+            "SELECT pg_is_in_recovery(), system_identifier, CASE WHEN pg_is_in_recovery() THEN NULL \
+             ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END FROM pg_control_system()",
+            &[],
+        )
+        .await
+        .map_err(trouble)?;
+    let timeline: Option<&str> = row.get(2);
+    let Some(timeline) = timeline else {
+        return Err(StoreError::Unreachable { reason: "no server is the primary; this one is a standby".into() });
+    };
+    let incarnation = Incarnation {
+        system: row.get::<_, i64>(1) as u64,
+        timeline: u32::from_str_radix(timeline, 16).unwrap_or_default(),
+    };
+    warned.store(false, Ordering::SeqCst);
+    Ok(Link { client: ClientWrapper::new(client, task), warned, incarnation, torn: false })
+}
+
+/// Runs a connection to its end, and notes warnings.
+async fn listen<S, T>(mut connection: Connection<S, T>, warned: Arc<AtomicBool>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    while let Some(message) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+        match message {
+            Ok(AsyncMessage::Notice(notice)) => {
+                tracing::warn!(notice = notice.message(), "the database warns: {}", notice.message());
+                warned.store(true, Ordering::SeqCst);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a connection to the database ended");
+                return;
+            }
+        }
+    }
+}
+
+/// The password for a server, from where there is one: the URI, the file of the
+/// settings, libpq's password file.
+fn password(address: &Address, server: &Config) -> Result<Option<String>, StoreError> {
+    if server.get_password().is_some() {
+        return Ok(None);
+    }
+    if let Some(path) = &address.password_file {
+        let text = std::fs::read_to_string(path).map_err(|source| unreadable(path, &source))?;
+        return Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()));
+    }
+    let named = address.passfile.clone().or_else(|| std::env::var_os("PGPASSFILE").map(PathBuf::from));
+    let path = match &named {
+        Some(path) => path.clone(),
+        None => match std::env::home_dir() {
+            Some(home) => home.join(".pgpass"),
+            None => return Ok(None),
+        },
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            private(&path)?;
+            Ok(text.lines().find_map(|line| passfile_line(line, server)))
+        }
+        Err(_) if named.is_none() => Ok(None),
+        Err(source) => Err(unreadable(&path, &source)),
+    }
+}
+
+fn unreadable(path: &Path, source: &std::io::Error) -> StoreError {
+    StoreError::Unreachable { reason: format!("the password file {} cannot be read: {source}", path.display()).into() }
+}
+
+/// As libpq, which takes no password from a file that others can read.
+fn private(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::PermissionsExt;
+    let open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
+    match open {
+        true => Err(StoreError::Unreachable {
+            reason: format!("the password file {} can be read by others; chmod it to 0600", path.display()).into(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// The password of a line `host:port:database:user:password`, if the rest fits.
+fn passfile_line(line: &str, server: &Config) -> Option<String> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let mut fields = vec![String::new()];
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => fields.last_mut()?.extend(letters.next()),
+            ':' if fields.len() < 5 => fields.push(String::new()),
+            other => fields.last_mut()?.push(other),
+        }
+    }
+    let [host, port, database, user, password] = &fields[..] else { return None };
+    let server_host = match server.get_hosts() {
+        [Host::Tcp(name)] => name.clone(),
+        _ => "localhost".to_owned(),
+    };
+    let server_port = server.get_ports().first().copied().unwrap_or(5432).to_string();
+    let server_user = server.get_user()?;
+    let server_database = server.get_dbname().unwrap_or(server_user);
+    let fits = |field: &str, is: &str| field == "*" || field == is;
+    let all = fits(host, &server_host)
+        && fits(port, &server_port)
+        && fits(database, server_database)
+        && fits(user, server_user);
+    all.then(|| password.clone())
+}
+
+/// What a certificate has to show, by `sslmode`.
+fn tls(address: &Address) -> Result<ClientConfig, StoreError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&error))?;
+    // As libpq: `require` with a root certificate is `verify-ca`.
+    let mode = match (address.ssl_mode, &address.ssl_root_cert) {
+        (SslMode::Require, Some(_)) => SslMode::VerifyCa,
+        (mode, _) => mode,
+    };
+    let verifier: Arc<dyn ServerCertVerifier> = match mode {
+        SslMode::Disable | SslMode::Allow | SslMode::Prefer | SslMode::Require => {
+            Arc::new(Trust { provider, authority: None })
+        }
+        SslMode::VerifyCa | SslMode::VerifyFull => {
+            let mut roots = RootCertStore::empty();
+            match &address.ssl_root_cert {
+                Some(path) if path != Path::new("system") => {
+                    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unusable(&error))?;
+                    for certificate in certificates {
+                        let certificate = certificate.map_err(|error| unusable(&error))?;
+                        roots.add(certificate).map_err(|error| unusable(&error))?;
+                    }
+                }
+                _ => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            }
+            let authority = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+            let authority = authority.map_err(|error| unusable(&error))?;
+            match mode {
+                SslMode::VerifyFull => authority,
+                _ => Arc::new(Trust { provider, authority: Some(authority) }),
+            }
+        }
+    };
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+fn unusable(error: &dyn std::error::Error) -> StoreError {
+    StoreError::Unreachable { reason: format!("the certificates of sslrootcert cannot be used: {error}").into() }
+}
+
+/// Takes whoever speaks, or whoever an authority vouches for, by whatever name.
+#[derive(Debug)]
+struct Trust {
+    provider: Arc<CryptoProvider>,
+    authority: Option<Arc<WebPkiServerVerifier>>,
+}
+
+impl ServerCertVerifier for Trust {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
+        match authority.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_file_is_read_as_libpq_reads_it() {
+        let address: Address = "postgres://me@db.example:5433/rollcall".parse().expect("an address");
+        let server = &address.servers[0];
+        for (line, expected) in [
+            ("db.example:5433:rollcall:me:a:b\\\\c", Some("a:b\\c")),
+            ("*:*:*:*:any", Some("any")),
+            ("db.example:5432:*:me:no", None),
+            ("*:*:*:you:no", None),
+            ("# *:*:*:*:no", None),
+            ("", None),
+        ] {
+            assert_eq!(passfile_line(line, server).as_deref(), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The engine room: a runtime for the connections, and callers that wait.
+//!
+//! The store is blocking, the driver is not. Connections live on a runtime of
+//! their own; whoever asks parks their thread until the answer is there, so
+//! futures may borrow, and it makes no difference whether the thread belongs to
+//! another runtime.
+//!
+//! Once the pulse has found that the database does not answer, whatever waits
+//! for it is told so at once, and so is whoever asks next, until it answers
+//! again. Nobody waits for a machine that is known to be gone.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool::managed::{Hook, Object, Pool, PoolError, Timeouts};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::address::Address;
+use super::connect::{Dialer, Link};
+use super::trouble::trouble;
+use crate::store::StoreError;
+
+/// How long a write waits for a connection while others have them all.
+const WRITER_WAIT: Duration = Duration::from_secs(30);
+/// The same of a read.
+const READER_WAIT: Duration = Duration::from_secs(10);
+/// How long making a connection may take, over all servers that are named.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// What a statement is given.
+pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+pub(super) struct Core {
+    pub address: Address,
+    /// None once it is being dropped.
+    runtime: Option<Runtime>,
+    writers: Pool<Dialer>,
+    readers: Pool<Dialer>,
+    /// Why the database is known not to answer.
+    gone: watch::Sender<Option<Arc<str>>>,
+}
+
+impl Core {
+    pub fn new(address: Address) -> Result<Core, StoreError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("postgres")
+            .enable_all()
+            .build()
+            .map_err(StoreError::Io)?;
+        let pool = |size: usize, wait: Duration| {
+            let timeouts =
+                Timeouts { wait: Some(wait), create: Some(CONNECT_WAIT), recycle: Some(Duration::from_secs(1)) };
+            let pool = Pool::builder(Dialer::new(address.clone())?).max_size(size).timeouts(timeouts);
+            // One that was torn counts as free until it is asked for.
+            let pool = pool.post_recycle(Hook::sync_fn(|_, _| Ok(()))).runtime(deadpool::Runtime::Tokio1);
+            pool.build().map_err(|error| StoreError::Unreachable { reason: error.to_string().into() })
+        };
+        Ok(Core {
+            writers: pool(address.writers, WRITER_WAIT)?,
+            readers: pool(address.readers, READER_WAIT)?,
+            address,
+            runtime: Some(runtime),
+            gone: watch::Sender::new(None),
+        })
+    }
+
+    /// Waits for what the database says.
+    pub fn run<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let gone = self.gone.subscribe();
+        self.block_on(async {
+            let work = pin!(work);
+            let gone = pin!(until_gone(gone));
+            match futures_util::future::select(work, gone).await {
+                futures_util::future::Either::Left((result, _)) => result,
+                futures_util::future::Either::Right((error, _)) => Err(error),
+            }
+        })
+    }
+
+    /// The same for the pulse, which finds out whether the database answers:
+    /// within `patience`, or it does not.
+    pub fn pulse<T>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let result = self.block_on(async {
+            let late = |_| StoreError::Unreachable { reason: format!("no answer within {patience:?}").into() };
+            tokio::time::timeout(patience, work).await.map_err(late)?
+        });
+        let gone = match &result {
+            Err(StoreError::Unreachable { reason }) => Some(reason.clone()),
+            _ => None,
+        };
+        self.gone.send_if_modified(|known| {
+            let differs = known.is_some() != gone.is_some();
+            *known = gone;
+            differs
+        });
+        result
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        let runtime = self.runtime.as_ref().expect("nobody asks a core that is being dropped");
+        let _entered = runtime.enter();
+        pollster::block_on(work)
+    }
+
+    pub fn writer(&self) -> Result<Object<Dialer>, StoreError> {
+        self.run(async { self.writers.get().await.map_err(pool_trouble) })
+    }
+
+    pub fn reader(&self) -> Result<Object<Dialer>, StoreError> {
+        self.run(self.reader_now())
+    }
+
+    pub async fn reader_now(&self) -> Result<Object<Dialer>, StoreError> {
+        self.readers.get().await.map_err(pool_trouble)
+    }
+
+    /// A short read, on a connection that is kept for the next one.
+    pub fn read<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut link = self.reader()?;
+        let result = work(&link);
+        link.torn = result.is_err();
+        result
+    }
+
+    /// The rows that a statement finds, or what it returns.
+    pub fn rows(&self, link: &Link, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+        self.run(rows(link, sql, params))
+    }
+
+    /// How many rows a statement changed.
+    pub fn execute(&self, link: &Link, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
+        self.run(execute(link, sql, params))
+    }
+
+    /// Several statements without parameters, or one that ends a transaction.
+    pub fn batch(&self, link: &Link, sql: &str) -> Result<(), StoreError> {
+        self.run(async { link.client.batch_execute(sql).await.map_err(trouble) })
+    }
+
+    /// A write outside the log, in a transaction of its own.
+    pub fn aside<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut link = self.writer()?;
+        link.torn = true;
+        let begun = self.batch(&link, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'");
+        let result = begun.and_then(|()| work(&link));
+        let ended = match &result {
+            Ok(_) => self.batch(&link, "COMMIT"),
+            Err(_) => self.batch(&link, "ROLLBACK"),
+        };
+        link.torn = ended.is_err();
+        let value = result?;
+        ended.map(|()| value)
+    }
+}
+
+impl Drop for Core {
+    /// Without waiting: it may be dropped within another runtime.
+    fn drop(&mut self) {
+        self.writers.close();
+        self.readers.close();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn until_gone(mut gone: watch::Receiver<Option<Arc<str>>>) -> StoreError {
+    let reason = match gone.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone(),
+        Err(_) => None,
+    };
+    StoreError::Unreachable { reason: reason.unwrap_or_else(|| "it is being closed".into()) }
+}
+
+pub(super) async fn rows(link: &Link, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+    let statement = link.client.prepare_cached(sql).await.map_err(trouble)?;
+    link.client.query(&statement, params).await.map_err(trouble)
+}
+
+pub(super) async fn execute(link: &Link, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
+    let statement = link.client.prepare_cached(sql).await.map_err(trouble)?;
+    link.client.execute(&statement, params).await.map_err(trouble)
+}
+
+fn pool_trouble(error: PoolError<StoreError>) -> StoreError {
+    match error {
+        PoolError::Backend(error) => error,
+        PoolError::Timeout(deadpool::managed::TimeoutType::Wait) => StoreError::Busy,
+        error => StoreError::Unreachable { reason: error.to_string().into() },
+    }
+}

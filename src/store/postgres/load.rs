@@ -1,0 +1,364 @@
+//! Everything there is, as of one moment: entities by statements, numbers by
+//! `COPY` over several connections.
+//!
+//! The connections share one snapshot. The numbers are cut into ranges of about
+//! a hundred thousand; connections take them in turn, each at most one range
+//! ahead, so they arrive in order and memory stays bounded however many there
+//! are.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use bytes::Bytes;
+use deadpool::managed::Object;
+use futures_util::TryStreamExt;
+
+use super::connect::{Dialer, Link};
+use super::core::Core;
+use super::trouble::trouble;
+use crate::domain::{Dates, PartnerKey};
+use crate::store::rows::*;
+use crate::store::{Batch, BatchRow, Load, Loaded, StoreError};
+
+/// How many numbers are handed over at a time: enough that their images are
+/// few, few enough that they stay in the processor's cache until they are
+/// taken.
+const BATCH_ROWS: usize = 4_096;
+/// How many pages of the table make a range; each has about sixty rows.
+const RANGE_PAGES: i64 = 1_600;
+/// How many connections read numbers.
+const CONNECTIONS: usize = 3;
+/// How many batches a connection may be ahead: about a range.
+const AHEAD: usize = 32;
+
+type Take<'a> = &'a mut dyn FnMut(Loaded) -> Result<(), StoreError>;
+
+pub(super) fn load(core: &Core, what: Load, take: Take<'_>) -> Result<(), StoreError> {
+    let mut link = core.reader()?;
+    link.torn = true;
+    core.batch(&link, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    entities(core, &link, what, take)?;
+    if what.numbers {
+        numbers(core, &link, what.only, take)?;
+    }
+    core.batch(&link, "COMMIT")?;
+    link.torn = false;
+    Ok(())
+}
+
+fn entities(core: &Core, link: &Link, what: Load, take: Take<'_>) -> Result<(), StoreError> {
+    let only = what.only.map(|key| key.0);
+    let filter = "WHERE $1::bigint IS NULL OR partner = $1";
+    let select = |sql: String| core.rows(link, &sql, &[&only]);
+    for row in select(format!("SELECT partner, version, head, {PARTNER} FROM partner {filter} ORDER BY partner"))? {
+        take(Loaded::Partner { head: read_head(&row)?, partner: read_partner(&row, 3)? })?;
+    }
+    for row in select(format!("SELECT partner, lost_at, {ACCOUNT} FROM account {filter} ORDER BY partner, auth_id"))? {
+        take(Loaded::Account(PartnerKey(row.int(0)?), read_account(&row, 2)?, time_if(row.int_if(1)?)?))?;
+    }
+    for row in select(format!("SELECT partner, {ROUTE} FROM application {filter} ORDER BY partner, id"))? {
+        take(Loaded::Application(PartnerKey(row.int(0)?), read_application(&row, 1)?))?;
+    }
+    for row in select(format!("SELECT partner, {ROUTE} FROM trunk {filter} ORDER BY partner, id"))? {
+        take(Loaded::Trunk(PartnerKey(row.int(0)?), read_trunk(&row, 1)?))?;
+    }
+    for row in select(format!("SELECT partner, {KEY} FROM api_key {filter} ORDER BY partner, id"))? {
+        take(Loaded::Key(PartnerKey(row.int(0)?), read_key(&row, 1)?))?;
+    }
+    for row in
+        select(format!("SELECT partner, {ACKNOWLEDGEMENT} FROM acknowledgement {filter} ORDER BY partner, finding"))?
+    {
+        take(Loaded::Acknowledgement(PartnerKey(row.int(0)?), read_acknowledgement(&row, 1)?))?;
+    }
+    for row in select(format!("SELECT partner, body FROM setting {filter} ORDER BY partner, id"))? {
+        take(Loaded::Setting(PartnerKey(row.int(0)?), read_setting(&row, 1)?))?;
+    }
+    Ok(())
+}
+
+/// A partner and a number: a place in the order of the table's key.
+type Place = (i64, i64);
+
+/// What a connection has read.
+enum Piece {
+    Batch(Batch),
+    /// The range has been read to its end.
+    End,
+    Failed(StoreError),
+}
+
+fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -> Result<(), StoreError> {
+    let cuts = cuts(core, link, only)?;
+    let ranges: Vec<(Option<Place>, Option<Place>)> = std::iter::once(None)
+        .chain(cuts.iter().copied().map(Some))
+        .zip(cuts.iter().copied().map(Some).chain([None]))
+        .collect();
+    let snapshot = core.rows(link, "SELECT pg_export_snapshot()", &[])?;
+    let snapshot = snapshot.first().map_or(Ok(""), |row| row.text(0))?.to_owned();
+    // The one that exports it may not read more than one range at a time
+    // either, so it only waits.
+    let mut links: Vec<Object<Dialer>> = Vec::new();
+    for _ in 0..CONNECTIONS.min(ranges.len()) {
+        match core.reader() {
+            Ok(link) => links.push(link),
+            // Fewer are slower, and enough.
+            Err(_) if !links.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    std::thread::scope(|scope| {
+        let count = links.len();
+        let mut taken: Vec<Receiver<Piece>> = Vec::new();
+        for (at, mut link) in links.into_iter().enumerate() {
+            let (give, receiver) = sync_channel(AHEAD);
+            taken.push(receiver);
+            let (ranges, snapshot) = (&ranges, snapshot.as_str());
+            scope.spawn(move || {
+                link.torn = true;
+                let mine = ranges.iter().skip(at).step_by(count);
+                match read(core, &link, snapshot, only, mine, &give) {
+                    Ok(()) => link.torn = false,
+                    // Nobody may listen any more.
+                    Err(error) => drop(give.send(Piece::Failed(error))),
+                }
+            });
+        }
+        for at in 0..ranges.len() {
+            loop {
+                match taken[at % count].recv() {
+                    Ok(Piece::Batch(batch)) => take(Loaded::Numbers(batch))?,
+                    Ok(Piece::End) => break,
+                    Ok(Piece::Failed(error)) => return Err(error),
+                    Err(_) => return Err(corrupt("numbers that were not read to their end".to_owned())),
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Where the table is cut into ranges of about the same size: looked up in a
+/// sample of its pages, so they are near enough and cost little.
+fn cuts(core: &Core, link: &Link, only: Option<PartnerKey>) -> Result<Vec<Place>, StoreError> {
+    let pages = core.rows(link, "SELECT pg_relation_size('number') / 8192", &[])?;
+    let ranges = pages.first().map_or(Ok(0), |row| row.int(0))? / RANGE_PAGES;
+    if ranges < 2 {
+        return Ok(Vec::new());
+    }
+    // Four pages for each range.
+    let percent = 100.0 * 4.0 / RANGE_PAGES as f64;
+    let sql = format!(
+        "SELECT partner, number FROM number TABLESAMPLE SYSTEM ({percent}) \
+         WHERE $1::bigint IS NULL OR partner = $1 ORDER BY partner, number"
+    );
+    let sample = core.rows(link, &sql, &[&only.map(|key| key.0)])?;
+    let places = (1..ranges as usize).filter_map(|at| sample.get(sample.len() * at / ranges as usize));
+    let mut cuts: Vec<Place> = places.map(|row| Ok((row.int(0)?, row.int(1)?))).collect::<Result<_, StoreError>>()?;
+    cuts.dedup();
+    Ok(cuts)
+}
+
+/// Reads some ranges in the snapshot that another connection keeps.
+fn read<'r>(
+    core: &Core,
+    link: &Link,
+    snapshot: &str,
+    only: Option<PartnerKey>,
+    ranges: impl Iterator<Item = &'r (Option<Place>, Option<Place>)>,
+    give: &SyncSender<Piece>,
+) -> Result<(), StoreError> {
+    // By the key, however little is known of the table: to sort all of it for
+    // each range would cost the square.
+    core.batch(
+        link,
+        &format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'; \
+             SET LOCAL enable_seqscan = off"
+        ),
+    )?;
+    let mut images = Images::default();
+    for (from, to) in ranges {
+        let mut conditions: Vec<String> = only.iter().map(|key| format!("partner = {}", key.0)).collect();
+        conditions.extend(from.map(|(partner, number)| format!("(partner, number) >= ({partner}, {number})")));
+        conditions.extend(to.map(|(partner, number)| format!("(partner, number) < ({partner}, {number})")));
+        let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+        // What many rows say alike comes last, in one piece.
+        let sql = format!(
+            "COPY (SELECT number, version, assigned_at, expires_at, since, until, partner, state, account, application, \
+             trunk, number_type, country, region, cost, currency, tags FROM number {filter} ORDER BY partner, number) \
+             TO STDOUT (FORMAT binary)"
+        );
+        let mut batch = Batch::default();
+        core.run(async {
+            let mut rows = pin!(link.client.copy_out(&sql).await.map_err(trouble)?);
+            let mut begun = false;
+            while let Some(message) = rows.try_next().await.map_err(trouble)? {
+                let tuple = match begun {
+                    true => message,
+                    false => after_header(message)?,
+                };
+                begun = true;
+                if !images.tuple(&tuple, &mut batch)? {
+                    continue;
+                }
+                if batch.rows.len() == BATCH_ROWS {
+                    images.clear();
+                    give.send(Piece::Batch(std::mem::take(&mut batch))).map_err(|_| unheard())?;
+                }
+            }
+            Ok(())
+        })?;
+        images.clear();
+        give.send(Piece::Batch(batch)).map_err(|_| unheard())?;
+        give.send(Piece::End).map_err(|_| unheard())?;
+    }
+    core.batch(link, "COMMIT")
+}
+
+fn unheard() -> StoreError {
+    corrupt("nobody takes what is read".to_owned())
+}
+
+/// The first message without what comes before its tuple: a signature of 11
+/// bytes, flags, and the length of an extension.
+///
+/// <https://www.postgresql.org/docs/current/sql-copy.html> (Binary Format)
+fn after_header(message: Bytes) -> Result<Bytes, StoreError> {
+    if message.len() < 19 || &message[..11] != b"PGCOPY\n\xff\r\n\0" {
+        return Err(corrupt("what was copied does not begin as it should".to_owned()));
+    }
+    let extension = u32::from_be_bytes(message[15..19].try_into().expect("four bytes")) as usize;
+    let after = 19 + extension;
+    match after <= message.len() {
+        true => Ok(message.slice(after..)),
+        false => Err(corrupt("what was copied ends in its header".to_owned())),
+    }
+}
+
+/// Which of the images of a batch a row has, told by the bytes of its columns:
+/// they are compared before anything is made of them.
+#[derive(Default)]
+struct Images {
+    seen: Seen,
+    places: HashMap<Vec<u8>, u32>,
+    /// The row before, which is mostly alike; no bytes if there is none.
+    last: (Vec<u8>, u32),
+}
+
+impl Images {
+    /// Adds a row; whether there was one, and not the end of all.
+    fn tuple(&mut self, tuple: &[u8], batch: &mut Batch) -> Result<bool, StoreError> {
+        let mut fields = Fields { rest: tuple };
+        match fields.count()? {
+            -1 => return Ok(false),
+            17 => {}
+            count => return Err(corrupt(format!("a row of {count} columns"))),
+        }
+        let number = number_of(fields.int()?.ok_or_else(torn)?)?;
+        let version = fields.int()?.ok_or_else(torn)? as u64;
+        let dates = Dates {
+            assigned_at: time_if(fields.int()?)?,
+            expires_at: time_if(fields.int()?)?,
+            since: time_of(fields.int()?.ok_or_else(torn)?)?,
+            until: time_if(fields.int()?)?,
+        };
+        let image = self.image(fields, dates, batch)?;
+        batch.rows.push(BatchRow { number, version, image, dates });
+        Ok(true)
+    }
+
+    fn image(&mut self, mut fields: Fields<'_>, dates: Dates, batch: &mut Batch) -> Result<u32, StoreError> {
+        let bytes = fields.rest;
+        if self.last.0 == bytes {
+            return Ok(self.last.1);
+        }
+        let place = match self.places.get(bytes) {
+            Some(place) => *place,
+            None => {
+                let partner = PartnerKey(fields.int()?.ok_or_else(torn)?);
+                let mut cells = [None; 14];
+                for at in [0, 1, 2, 3, 4, 5, 6, 7, 8, 13] {
+                    cells[at] = fields.next()?;
+                }
+                let record = read_record(&Tuple { cells, dates }, 0, &mut self.seen)?;
+                let place = batch.images.len() as u32;
+                batch.images.push((partner, record));
+                self.places.insert(bytes.to_vec(), place);
+                place
+            }
+        };
+        self.last.0.clear();
+        self.last.0.extend_from_slice(bytes);
+        self.last.1 = place;
+        Ok(place)
+    }
+
+    /// The next batch has images of its own.
+    fn clear(&mut self) {
+        self.places.clear();
+        self.last.0.clear();
+    }
+}
+
+fn torn() -> StoreError {
+    corrupt("a row that ends in the middle, or lacks what it must have".to_owned())
+}
+
+/// The columns of a copied row, one after another.
+struct Fields<'t> {
+    rest: &'t [u8],
+}
+
+impl<'t> Fields<'t> {
+    fn count(&mut self) -> Result<i16, StoreError> {
+        let (count, rest) = self.rest.split_first_chunk().ok_or_else(torn)?;
+        self.rest = rest;
+        Ok(i16::from_be_bytes(*count))
+    }
+
+    fn next(&mut self) -> Result<Option<&'t [u8]>, StoreError> {
+        let (length, rest) = self.rest.split_first_chunk().ok_or_else(torn)?;
+        self.rest = rest;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else { return Ok(None) };
+        let (cell, rest) = self.rest.split_at_checked(length).ok_or_else(torn)?;
+        self.rest = rest;
+        Ok(Some(cell))
+    }
+
+    fn int(&mut self) -> Result<Option<i64>, StoreError> {
+        let int = |cell: &[u8]| cell.try_into().map(i64::from_be_bytes).map_err(|_| torn());
+        self.next()?.map(int).transpose()
+    }
+}
+
+/// A copied row, in the order of [`RECORD`].
+struct Tuple<'t> {
+    cells: [Option<&'t [u8]>; 14],
+    dates: Dates,
+}
+
+impl Cells for Tuple<'_> {
+    fn text_if(&self, at: usize) -> Result<Option<&str>, StoreError> {
+        let text = |cell| std::str::from_utf8(cell).map_err(|_| corrupt(format!("column {at} is not text")));
+        self.cells[at].map(text).transpose()
+    }
+
+    fn int_if(&self, at: usize) -> Result<Option<i64>, StoreError> {
+        let Dates { assigned_at, expires_at, since, until } = self.dates;
+        match at {
+            9 => Ok(seconds(assigned_at)),
+            10 => Ok(seconds(expires_at)),
+            11 => Ok(Some(since.seconds())),
+            12 => Ok(seconds(until)),
+            _ => {
+                let int = |cell: &[u8]| cell.try_into().map(i64::from_be_bytes).map_err(|_| torn());
+                self.cells[at].map(int).transpose()
+            }
+        }
+    }
+
+    fn bytes_if(&self, at: usize) -> Result<Option<&[u8]>, StoreError> {
+        Ok(self.cells[at])
+    }
+}

@@ -1,0 +1,260 @@
+//! People: rows of their own tables, none of them in a log.
+//!
+//! The column `user` is always qualified or quoted: alone it is the database's
+//! word for whoever is connected.
+
+use std::net::IpAddr;
+
+use tokio_postgres::Row;
+
+use super::connect::Link;
+use super::core::{Core, Params};
+use crate::domain::{PartnerKey, Time, User, UserId};
+use crate::store::StoreError;
+use crate::store::people::{
+    AuditEntry, Audited, Digest, PeopleReads, PeopleWrites, Prune, Standing, StoredLink, StoredSession, StoredUser,
+};
+use crate::store::rows::*;
+
+/// How much is forgotten in one transaction.
+const STEP: i64 = 1_000;
+
+/// A connection, inside a transaction of its caller's.
+pub(super) struct PgPeople<'c> {
+    pub core: &'c Core,
+    pub link: &'c Link,
+}
+
+impl PgPeople<'_> {
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        read: impl Fn(&Row) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        self.core.rows(self.link, sql, params)?.first().map(read).transpose()
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        read: impl Fn(&Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.core.rows(self.link, sql, params)?.iter().map(read).collect()
+    }
+
+    /// How many rows it changed.
+    fn put(&self, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
+        self.core.execute(self.link, sql, params)
+    }
+}
+
+impl PeopleReads for PgPeople<'_> {
+    fn user(&mut self, id: &UserId) -> Result<Option<Standing>, StoreError> {
+        let sql = format!("SELECT {USER}, p.suspended_at FROM app_user u {PARTNER_OF} WHERE u.id = $1");
+        self.one(&sql, &[&id.as_str()], |row| read_standing(row, 0))
+    }
+
+    fn user_by_email(&mut self, email: &str) -> Result<Option<Standing>, StoreError> {
+        let sql = format!("SELECT {USER}, p.suspended_at FROM app_user u {PARTNER_OF} WHERE u.email = $1");
+        self.one(&sql, &[&email], |row| read_standing(row, 0))
+    }
+
+    fn users(&mut self, partner: Option<PartnerKey>) -> Result<Vec<User>, StoreError> {
+        let sql = format!("SELECT {USER} FROM app_user u WHERE $1::bigint IS NULL OR u.partner = $1 ORDER BY u.email");
+        self.all(&sql, &[&partner.map(|key| key.0)], |row| Ok(read_user(row, 0)?.user))
+    }
+
+    fn session(&mut self, digest: &Digest) -> Result<Option<(StoredSession, Standing)>, StoreError> {
+        let sql = format!(
+            "SELECT {SESSION}, {USER}, p.suspended_at FROM session s JOIN app_user u ON u.id = s.user {PARTNER_OF} \
+             WHERE s.sha256 = $1"
+        );
+        self.one(&sql, &[&&digest[..]], |row| Ok((read_session(row, 0)?, read_standing(row, 6)?)))
+    }
+
+    fn sessions(&mut self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
+        let sql = format!("SELECT {SESSION} FROM session s WHERE s.user = $1 ORDER BY s.created_at DESC, s.sha256");
+        self.all(&sql, &[&user.as_str()], |row| read_session(row, 0))
+    }
+
+    fn link(&mut self, digest: &Digest) -> Result<Option<(StoredLink, Standing)>, StoreError> {
+        let sql = format!(
+            "SELECT {LINK}, {USER}, p.suspended_at FROM set_up_link l \
+             JOIN app_user u ON u.id = l.user {PARTNER_OF} WHERE l.sha256 = $1"
+        );
+        self.one(&sql, &[&&digest[..]], |row| Ok((read_link(row, 0)?, read_standing(row, 4)?)))
+    }
+
+    fn source(&mut self, user: &UserId, from: IpAddr) -> Result<Option<Time>, StoreError> {
+        let sql = "SELECT at FROM sign_in_source s WHERE s.user = $1 AND address = $2";
+        self.one(sql, &[&user.as_str(), &from.to_string()], |row| time_of(row.int(0)?))
+    }
+
+    fn recovery_codes(&mut self, user: &UserId) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM recovery_code c WHERE c.user = $1";
+        let count = self.one(sql, &[&user.as_str()], |row| Ok(row.int(0)? as u64))?;
+        Ok(count.unwrap_or_default())
+    }
+
+    fn audit(
+        &mut self,
+        partner: Option<PartnerKey>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Audited>, StoreError> {
+        let (before, limit) = (before.map_or(i64::MAX, whole), whole(limit as u64));
+        // Told apart here, so that each has its index.
+        let of = if partner.is_some() { "partner = $1 AND" } else { "$1::bigint IS NULL AND" };
+        let sql = format!("SELECT {AUDITED} FROM audit WHERE {of} id < $2 ORDER BY id DESC LIMIT $3");
+        self.all(&sql, &[&partner.map(|key| key.0), &before, &limit], read_audited)
+    }
+}
+
+impl PeopleWrites for PgPeople<'_> {
+    fn put_user(&mut self, stored: &StoredUser) -> Result<(), StoreError> {
+        let StoredUser { user, password, totp, totp_offer } = stored;
+        self.put(
+            "INSERT INTO app_user (id, email, name, role, partner, zone, created_at, disabled_at, last_signed_in_at, \
+             password, totp_secret, totp_step, totp_offer) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+             $13) ON CONFLICT (id) DO UPDATE SET email = $2, name = $3, role = $4, partner = $5, zone = $6, \
+             disabled_at = $8, last_signed_in_at = $9, password = $10, totp_secret = $11, totp_step = $12, \
+             totp_offer = $13",
+            &[
+                &user.id.as_str(),
+                &&*user.email,
+                &&*user.name,
+                &user.role.as_str(),
+                &user.partner.map(|key| key.0),
+                &&*user.zone,
+                &user.created_at.seconds(),
+                &seconds(user.disabled_at),
+                &seconds(user.last_signed_in_at),
+                password,
+                &totp.as_ref().map(|totp| &totp.secret),
+                &totp.as_ref().map(|totp| totp.step),
+                totp_offer,
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn put_session(&mut self, session: &StoredSession) -> Result<(), StoreError> {
+        let StoredSession { digest, user, created_at, seen_at, from, code_due } = session;
+        self.put(
+            "INSERT INTO session (sha256, \"user\", created_at, seen_at, address, code_due) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            &[
+                &&digest[..],
+                &user.as_str(),
+                &created_at.seconds(),
+                &seen_at.seconds(),
+                &from.to_string(),
+                &i64::from(*code_due),
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn seen(&mut self, digest: &Digest, at: Time) -> Result<(), StoreError> {
+        let sql = "UPDATE session SET seen_at = greatest(seen_at, $2) WHERE sha256 = $1";
+        self.put(sql, &[&&digest[..], &at.seconds()])?;
+        Ok(())
+    }
+
+    fn end_session(&mut self, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(self.put("DELETE FROM session WHERE sha256 = $1", &[&&digest[..]])? == 1)
+    }
+
+    fn end_sessions(&mut self, user: &UserId, but: Option<&Digest>) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM session s WHERE s.user = $1 AND ($2::bytea IS NULL OR sha256 != $2)";
+        self.put(sql, &[&user.as_str(), &but.map(|digest| &digest[..])])
+    }
+
+    fn put_link(&mut self, link: &StoredLink) -> Result<(), StoreError> {
+        let StoredLink { digest, user, created_at, expires_at } = link;
+        self.put(
+            "INSERT INTO set_up_link (sha256, \"user\", created_at, expires_at) VALUES ($1, $2, $3, $4)",
+            &[&&digest[..], &user.as_str(), &created_at.seconds(), &expires_at.seconds()],
+        )?;
+        Ok(())
+    }
+
+    fn end_links(&mut self, user: &UserId) -> Result<(), StoreError> {
+        self.put("DELETE FROM set_up_link l WHERE l.user = $1", &[&user.as_str()])?;
+        Ok(())
+    }
+
+    fn put_source(&mut self, user: &UserId, from: IpAddr, at: Time) -> Result<(), StoreError> {
+        self.put(
+            "INSERT INTO sign_in_source (\"user\", address, at) VALUES ($1, $2, $3) \
+             ON CONFLICT (\"user\", address) DO UPDATE SET at = greatest(sign_in_source.at, $3)",
+            &[&user.as_str(), &from.to_string(), &at.seconds()],
+        )?;
+        Ok(())
+    }
+
+    fn put_recovery_codes(&mut self, user: &UserId, codes: &[Digest]) -> Result<(), StoreError> {
+        self.put("DELETE FROM recovery_code c WHERE c.user = $1", &[&user.as_str()])?;
+        for code in codes {
+            let sql = "INSERT INTO recovery_code (\"user\", sha256) VALUES ($1, $2)";
+            self.put(sql, &[&user.as_str(), &&code[..]])?;
+        }
+        Ok(())
+    }
+
+    fn take_recovery_code(&mut self, user: &UserId, code: &Digest) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM recovery_code c WHERE c.user = $1 AND sha256 = $2";
+        Ok(self.put(sql, &[&user.as_str(), &&code[..]])? == 1)
+    }
+
+    fn put_audit(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
+        let AuditEntry { at, partner, who, what, about, refused, from, request_id } = entry;
+        self.put(
+            "INSERT INTO audit (at, partner, who, what, about, refused, address, request_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            &[
+                &at.seconds(),
+                &partner.map(|key| key.0),
+                &&**who,
+                &&**what,
+                &about.as_deref(),
+                &refused.as_deref(),
+                &from.map(|from| from.to_string()),
+                &request_id.as_deref(),
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+/// Forgets a step of what is over; how many rows that were.
+pub(super) fn prune(core: &Core, link: &Link, prune: &Prune) -> Result<u64, StoreError> {
+    let Prune { sessions_created, sessions_seen, sessions_due, links, sources, audit } = prune;
+    // Those that somebody is about to use or to end are left for the next time.
+    let mut gone = core.execute(
+        link,
+        "DELETE FROM session WHERE sha256 IN (SELECT sha256 FROM session WHERE created_at <= $1 OR seen_at <= $2 \
+         OR (code_due = 1 AND created_at <= $3) LIMIT $4 FOR UPDATE SKIP LOCKED)",
+        &[&sessions_created.seconds(), &sessions_seen.seconds(), &sessions_due.seconds(), &STEP],
+    )?;
+    gone += core.execute(
+        link,
+        "DELETE FROM set_up_link WHERE sha256 IN \
+         (SELECT sha256 FROM set_up_link WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        &[&links.seconds(), &STEP],
+    )?;
+    gone += core.execute(
+        link,
+        "DELETE FROM sign_in_source WHERE (\"user\", address) IN \
+         (SELECT s.user, address FROM sign_in_source s WHERE at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        &[&sources.seconds(), &STEP],
+    )?;
+    gone += core.execute(
+        link,
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        &[&audit.seconds(), &STEP],
+    )?;
+    Ok(gone)
+}

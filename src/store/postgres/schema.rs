@@ -1,0 +1,83 @@
+//! The tables, and how they come to be what this program expects.
+//!
+//! A migration is done by whoever opens the database first, under a lock that
+//! others wait for and that does not wait long itself. Nodes are upgraded one
+//! after another, so a schema may be newer than a program: migrations first
+//! only add what older programs do not mind (expand), and take away what those
+//! need in a later release (contract). `rollcall_schema` says which release of
+//! the schema there is, and which is the oldest that a program has to know.
+
+use super::core::Core;
+use crate::store::rows::{Cells, corrupt};
+use crate::store::{Open, StoreError};
+
+/// Each with the schema that a program has to know at least once it is done.
+const MIGRATIONS: &[(&str, i64)] = &[(include_str!("../../../migrations/postgres/0001_initial.sql"), 1)];
+
+/// "Roll", "sche".
+const LOCK: i64 = 0x526f_6c6c_7363_6865;
+
+/// Makes sure that the database is ours and at a schema that this program
+/// knows.
+pub(super) fn prepare(core: &Core, open: Open) -> Result<(), StoreError> {
+    let known = MIGRATIONS.len() as i64;
+    match found(core)? {
+        Some((found, needs)) if needs > known => {
+            Err(StoreError::Newer { database: core.address.to_string(), found, known })
+        }
+        Some((found, _)) if found >= known => Ok(()),
+        None if open == Open::Existing => Err(StoreError::Missing { path: core.address.to_string().into() }),
+        Some(_) | None => migrate(core),
+    }
+}
+
+/// The database's schema, and the oldest that a program has to know.
+fn found(core: &Core) -> Result<Option<(i64, i64)>, StoreError> {
+    core.read(|link| {
+        let there = core.rows(link, "SELECT to_regclass('rollcall_schema') IS NOT NULL", &[])?;
+        if !there.first().is_some_and(|row| row.get(0)) {
+            return Ok(None);
+        }
+        let rows = core.rows(link, "SELECT version, needs FROM rollcall_schema", &[])?;
+        let row = rows.first().ok_or_else(|| corrupt("rollcall_schema is empty".to_owned()))?;
+        Ok(Some((row.int(0)?, row.int(1)?)))
+    })
+}
+
+/// Brings the database to this program's schema, in one transaction.
+fn migrate(core: &Core) -> Result<(), StoreError> {
+    let mut link = core.writer()?;
+    link.torn = true;
+    core.batch(
+        &link,
+        &format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '10s'; SELECT pg_advisory_xact_lock({LOCK})"
+        ),
+    )?;
+    let tables = "SELECT to_regclass('rollcall_schema') IS NOT NULL, to_regclass('partner') IS NOT NULL \
+                  OR to_regclass('number') IS NOT NULL OR to_regclass('account') IS NOT NULL";
+    let rows = core.rows(&link, tables, &[])?;
+    let (ours, others) = rows.first().map_or((false, false), |row| (row.get(0), row.get(1)));
+    let mut begun = 0;
+    match (ours, others) {
+        // Another process may have been here since.
+        (true, _) => {
+            let rows = core.rows(&link, "SELECT version FROM rollcall_schema", &[])?;
+            begun = rows.first().ok_or_else(|| corrupt("rollcall_schema is empty".to_owned()))?.int(0)?;
+        }
+        (false, true) => return Err(StoreError::Foreign { database: core.address.to_string() }),
+        (false, false) => core.batch(
+            &link,
+            "CREATE TABLE rollcall_schema (one BIGINT PRIMARY KEY CHECK (one = 1), version BIGINT NOT NULL, \
+             needs BIGINT NOT NULL); INSERT INTO rollcall_schema VALUES (1, 0, 0)",
+        )?,
+    }
+    for (at, (migration, needs)) in MIGRATIONS.iter().enumerate().skip(begun as usize) {
+        core.batch(&link, migration)?;
+        let sql = format!("UPDATE rollcall_schema SET version = {}, needs = {needs}", at + 1);
+        core.batch(&link, &sql)?;
+    }
+    core.batch(&link, "COMMIT")?;
+    link.torn = false;
+    Ok(())
+}

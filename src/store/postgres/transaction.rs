@@ -1,0 +1,696 @@
+//! One write: a partner's transaction as a group has it, and the reads and
+//! writes of a draft inside it.
+//!
+//! A partner's row is locked first, so whatever is read after that stays as it
+//! is until the commit, on all nodes; versions are in commit order for the same
+//! reason. Statements that need nothing of each other's results are sent
+//! together and cost one way there and back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use deadpool::managed::Object;
+use futures_util::future::{try_join_all, try_join3};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::beside::Beside;
+use super::connect::{Dialer, Link};
+use super::core::{Core, Params, rows};
+use super::trouble::{commit_failure, trouble};
+use crate::domain::change::{Edit, GENESIS};
+use crate::domain::{
+    Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
+    NumberChange, Partner, PartnerId, PartnerKey, Record, Setting, State, Time, Trunk, TrunkId,
+};
+use crate::store::group::{Engine, Failure, Written};
+use crate::store::log::{self, Chain};
+use crate::store::rows::*;
+use crate::store::{Abort, Answered, Document, Entry, Head, Holding, StoreError, StoredJob, Target, Transaction};
+
+/// How many numbers are asked for or written in one statement.
+const STEP: usize = 5_000;
+
+/// A partner's writers, of whom a group at a time has a session.
+pub(super) struct Lane {
+    core: Arc<Core>,
+    target: Target,
+    session: Option<Session>,
+}
+
+/// An open transaction.
+pub(super) struct Session {
+    link: Object<Dialer>,
+    /// The partner's, with what the group has written so far.
+    head: Head,
+    /// When the change at its head was logged.
+    last: Option<Time>,
+    /// Why nothing more can be done in it.
+    lost: Option<Failure>,
+}
+
+impl Lane {
+    pub fn new(core: Arc<Core>, target: Target) -> Lane {
+        Lane { core, target, session: None }
+    }
+
+    /// Runs a draft, and moves the partner on if it put anything.
+    pub fn write(
+        &mut self,
+        entry: Entry,
+        draft: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
+    ) -> Result<Written, Abort> {
+        let Some(session) = &mut self.session else {
+            return Err(StoreError::Unreachable { reason: "the transaction has ended".into() }.into());
+        };
+        let mut transaction = PgTransaction::begin(&self.core, session, &self.target, entry)?;
+        draft(&mut transaction)?;
+        let (written, head, at) = transaction.finish()?;
+        if written.version.is_some() {
+            (session.head, session.last) = (head, Some(at));
+        }
+        Ok(written)
+    }
+
+    /// Runs a statement that ends something; if it fails, so has all.
+    fn end(&mut self, sql: &str) -> Result<(), StoreError> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let result = self.core.batch(&session.link, sql);
+        if let Err(error) = &result {
+            session.lost = Some(Failure::Unreachable { reason: error.to_string().into() });
+        }
+        result
+    }
+}
+
+impl Engine for Lane {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        let mut link = self.core.writer()?;
+        // Until it has ended: whatever happens, nobody gets it in the middle.
+        link.torn = true;
+        // It may have warned of something before.
+        link.warned();
+        const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+        let (head, last) = match &self.target {
+            Target::New(_) => {
+                self.core.batch(&link, BEGIN)?;
+                (Head { key: PartnerKey(0), version: 0, digest: GENESIS }, None)
+            }
+            Target::Partner(key) => {
+                let lock = "SELECT partner, version, head FROM partner WHERE partner = $1 FOR NO KEY UPDATE";
+                // A statement sees what was committed before it began, so the
+                // entry is looked for after the lock was got.
+                let last = "SELECT change.at FROM partner JOIN change USING (partner, version) WHERE partner = $1";
+                let client = &link.client;
+                let (found, last) = self.core.run(async {
+                    let lock = client.prepare_cached(lock).await.map_err(trouble)?;
+                    let last = client.prepare_cached(last).await.map_err(trouble)?;
+                    let params: Params<'_> = &[&key.0];
+                    let begin = client.batch_execute(BEGIN);
+                    let (lock, last) = (client.query_opt(&lock, params), client.query_opt(&last, params));
+                    let ((), found, last) = try_join3(begin, lock, last).await.map_err(trouble)?;
+                    Ok((found, last))
+                })?;
+                let head = found.as_ref().map(read_head).transpose()?;
+                let last = last.as_ref().map(|row| time_of(row.int(0)?)).transpose()?;
+                (head.ok_or_else(|| corrupt(format!("partner {key} is gone")))?, last)
+            }
+        };
+        self.session = Some(Session { link, head, last, lost: None });
+        Ok(())
+    }
+
+    fn rollback(&mut self) -> Result<(), StoreError> {
+        self.end("ROLLBACK")?;
+        if let Some(mut session) = self.session.take() {
+            session.link.torn = false;
+        }
+        Ok(())
+    }
+
+    fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.end("SAVEPOINT draft")
+    }
+
+    fn keep(&mut self) -> Result<(), StoreError> {
+        self.end("RELEASE draft")
+    }
+
+    fn undo(&mut self) -> Result<(), StoreError> {
+        self.end("ROLLBACK TO draft; RELEASE draft")
+    }
+
+    fn lost(&mut self, draft: Option<&Abort>) -> Option<Failure> {
+        let session = self.session.as_mut()?;
+        if let Some(Abort::Store(StoreError::Unreachable { reason })) = draft {
+            session.lost.get_or_insert(Failure::Unreachable { reason: reason.clone() });
+        }
+        if session.link.client.is_closed() {
+            session.lost.get_or_insert(Failure::Unreachable { reason: "the connection was lost".into() });
+        }
+        let lost = session.lost.clone();
+        if lost.is_some() {
+            // Dropped while torn: the connection is closed, and with it what
+            // was begun.
+            self.session = None;
+        }
+        lost
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        let Some(mut session) = self.session.take() else {
+            return Err(Failure::Unreachable { reason: "the transaction has ended".into() });
+        };
+        if let Some(failure) = session.lost {
+            return Err(failure);
+        }
+        self.core.batch(&session.link, "COMMIT").map_err(commit_failure)?;
+        session.link.torn = false;
+        // A wait for a standby that was given up is told as a warning; the
+        // commit is on one machine then, and may be on no other.
+        match session.link.warned() {
+            true => Err(Failure::Unknown { reason: "the database warned while it committed".into() }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A draft's view of its session.
+struct PgTransaction<'s> {
+    core: &'s Core,
+    session: &'s Session,
+    /// Its time is that of the partner's last change, if a clock went back.
+    entry: Entry,
+    /// The partner's name while it is being created.
+    creating: Option<PartnerId>,
+    head: Head,
+    chain: Chain,
+    parts: i64,
+    entities: Vec<EntityChange>,
+    /// Whether anything was put beside the log.
+    beside: bool,
+}
+
+/// A statement that changes exactly so many rows, or that many at most.
+struct Put<'a> {
+    sql: &'a str,
+    params: Vec<&'a (dyn ToSql + Sync)>,
+    rows: Option<u64>,
+}
+
+/// Number changes, each column in an array of its own, as one statement takes
+/// them.
+#[derive(Default)]
+struct Columns<'a> {
+    number: Vec<i64>,
+    assigned_at: Vec<Option<i64>>,
+    expires_at: Vec<Option<i64>>,
+    since: Vec<i64>,
+    until: Vec<Option<i64>>,
+    cost: Vec<Option<i64>>,
+    state: Vec<&'a str>,
+    account: Vec<Option<&'a str>>,
+    application: Vec<Option<&'a str>>,
+    trunk: Vec<Option<&'a str>>,
+    number_type: Vec<&'a str>,
+    country: Vec<Option<&'a str>>,
+    region: Vec<Option<&'a str>>,
+    currency: Vec<Option<&'a str>>,
+    tags: Vec<Option<String>>,
+}
+
+impl<'a> Columns<'a> {
+    fn push(&mut self, number: E164, record: &'a Record) {
+        self.number.push(number.digits() as i64);
+        self.assigned_at.push(seconds(record.assigned_at));
+        self.expires_at.push(seconds(record.expires_at));
+        self.since.push(record.since.seconds());
+        self.until.push(seconds(record.until));
+        self.cost.push(record.cost.map(|cost| cost.minor));
+        self.state.push(record.state.as_str());
+        self.account.push(record.account.as_ref().map(AccountId::as_str));
+        self.application.push(record.application.as_ref().map(ApplicationId::as_str));
+        self.trunk.push(record.trunk.as_ref().map(TrunkId::as_str));
+        self.number_type.push(record.number_type.as_str());
+        self.country.push(record.country.as_ref().map(Country::code));
+        self.region.push(record.region.as_deref());
+        self.currency.push(record.cost.as_ref().map(|cost| cost.currency.code()));
+        let tags = || serde_json::to_string(&record.tags).expect("tags serialise");
+        self.tags.push((!record.tags.is_empty()).then(tags));
+    }
+
+    /// As `$3` and on.
+    fn params(&self) -> [&(dyn ToSql + Sync); 15] {
+        [
+            &self.number,
+            &self.assigned_at,
+            &self.expires_at,
+            &self.since,
+            &self.until,
+            &self.cost,
+            &self.state,
+            &self.account,
+            &self.application,
+            &self.trunk,
+            &self.number_type,
+            &self.country,
+            &self.region,
+            &self.currency,
+            &self.tags,
+        ]
+    }
+}
+
+/// The rows of [`Columns::params`].
+macro_rules! unnested {
+    () => {
+        "unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], \
+         $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[]) \
+         AS t (number, assigned_at, expires_at, since, until, cost, state, account, application, trunk, number_type, \
+         country, region, currency, tags)"
+    };
+}
+
+const HOLD: &str = "INSERT INTO holder (partner, number) SELECT $1, unnest($2::bigint[])";
+const INSERT: &str = concat!(
+    "INSERT INTO number (partner, version, number, assigned_at, expires_at, since, until, cost, state, account, \
+     application, trunk, number_type, country, region, currency, tags) SELECT $1, $2, t.* FROM ",
+    unnested!()
+);
+const UPDATE: &str = concat!(
+    "UPDATE number SET version = $2, assigned_at = t.assigned_at, expires_at = t.expires_at, since = t.since, \
+     until = t.until, cost = t.cost, state = t.state, account = t.account, application = t.application, \
+     trunk = t.trunk, number_type = t.number_type, country = t.country, region = t.region, currency = t.currency, \
+     tags = t.tags FROM ",
+    unnested!(),
+    " WHERE number.partner = $1 AND number.number = t.number"
+);
+const DELETE: &str = "DELETE FROM number WHERE partner = $1 AND number = ANY ($2::bigint[])";
+const LET_GO: &str = "DELETE FROM holder WHERE partner = $1 AND number = ANY ($2::bigint[])";
+const PARTS: &str = "INSERT INTO change_part (partner, version, part, subject, body) \
+                     SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[])";
+
+impl<'s> PgTransaction<'s> {
+    fn begin(
+        core: &'s Core,
+        session: &'s Session,
+        target: &Target,
+        mut entry: Entry,
+    ) -> Result<PgTransaction<'s>, Abort> {
+        let creating = match target {
+            Target::Partner(_) => None,
+            Target::New(auth_id) => {
+                let sql = "SELECT 1 FROM partner WHERE auth_id = $1";
+                if !core.rows(&session.link, sql, &[&auth_id.as_str()])?.is_empty() {
+                    return Err(Abort::Refused);
+                }
+                Some(auth_id.clone())
+            }
+        };
+        entry.at = entry.at.max(session.last.unwrap_or(entry.at));
+        Ok(PgTransaction {
+            core,
+            session,
+            entry,
+            creating,
+            head: session.head,
+            chain: Chain::new(),
+            parts: 0,
+            entities: Vec::new(),
+            beside: false,
+        })
+    }
+
+    /// Writes the log entry, if anything was put, and moves the partner on.
+    fn finish(self) -> Result<(Written, Head, Time), StoreError> {
+        let at = self.entry.at;
+        if self.parts == 0 && self.entities.is_empty() {
+            return Ok((Written { version: None, anything: self.beside }, self.head, at));
+        }
+        let version = self.version();
+        let (key, entry) = (self.head.key, &self.entry);
+        let entities = log::encode_entities(&self.entities);
+        let digest = self.chain.finish(key, version, entry, &entities, &self.head.digest);
+        let (stored, at_seconds, actor) = (version as i64, at.seconds(), entry.actor.to_string());
+        let (verb, previous, next) = (entry.verb.as_str(), &self.head.digest[..], &digest[..]);
+        let put = [
+            Put {
+                sql: "INSERT INTO change (partner, version, at, actor, request_id, verb, entities, previous) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                params: vec![&key.0, &stored, &at_seconds, &actor, &entry.request_id, &verb, &entities, &previous],
+                rows: Some(1),
+            },
+            Put {
+                sql: "UPDATE partner SET version = $2, head = $3 WHERE partner = $1",
+                params: vec![&key.0, &stored, &next],
+                rows: Some(1),
+            },
+        ];
+        puts(self.core, &self.session.link, &put)?;
+        let head = Head { key, version, digest };
+        Ok((Written { version: Some(version), anything: true }, head, at))
+    }
+
+    fn link(&self) -> &'s Link {
+        &self.session.link
+    }
+
+    fn beside(&self) -> Beside<'s> {
+        Beside { core: self.core, link: &self.session.link }
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        id: &str,
+        read: impl Fn(&Row) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let rows = self.core.rows(self.link(), sql, &[&self.head.key.0, &id])?;
+        rows.first().map(read).transpose()
+    }
+
+    fn execute(&self, sql: &str, params: Params<'_>) -> Result<(), StoreError> {
+        self.core.execute(self.link(), sql, params).map(|_| ())
+    }
+
+    fn put_route(
+        &self,
+        table: &str,
+        id: &str,
+        name: &str,
+        account: &Option<AccountId>,
+        created_at: Time,
+        archived_at: Option<Time>,
+    ) -> Result<(), StoreError> {
+        let account = account.as_ref().map(AccountId::as_str);
+        let sql = format!(
+            "INSERT INTO {table} (partner, id, name, account, created_at, archived_at) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (partner, id) DO UPDATE SET name = $3, account = $4, archived_at = $6"
+        );
+        let key = self.head.key.0;
+        self.execute(&sql, &[&key, &id, &name, &account, &created_at.seconds(), &seconds(archived_at)])
+    }
+
+    /// Writes rows and log of some changes, sorted, each number once.
+    fn put_some(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
+        let (key, version) = (self.head.key.0, self.version() as i64);
+        let (mut come, mut stay, mut go) = (Columns::default(), Columns::default(), Vec::new());
+        for change in changes {
+            match (&change.before, &change.after) {
+                (None, Some(record)) => come.push(change.number, record),
+                (Some(_), Some(record)) => stay.push(change.number, record),
+                (Some(_), None) => go.push(change.number.digits() as i64),
+                (None, None) => {}
+            }
+        }
+        let mut losses: BTreeMap<&str, i64> = BTreeMap::new();
+        for (account, at) in changes.iter().filter_map(|change| change.loss(self.entry.at)) {
+            let last = losses.entry(account.as_str()).or_insert(at.seconds());
+            *last = at.seconds().max(*last);
+        }
+        let (losers, lost_at): (Vec<&str>, Vec<i64>) = losses.into_iter().unzip();
+        let (mut parts, mut subjects, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+        for part in log::encode(changes) {
+            self.chain.part(part.subject, &part.body);
+            parts.push(self.parts);
+            subjects.push(part.subject);
+            bodies.push(part.body);
+            self.parts += 1;
+        }
+        let head: [&(dyn ToSql + Sync); 2] = [&key, &version];
+        let mut put = Vec::new();
+        // Numbers in order, so that two partners after the same numbers wait
+        // for each other rather than for ever.
+        if !come.number.is_empty() {
+            let rows = Some(come.number.len() as u64);
+            put.push(Put { sql: HOLD, params: vec![&key, &come.number], rows });
+            put.push(Put { sql: INSERT, params: head.into_iter().chain(come.params()).collect(), rows });
+        }
+        if !stay.number.is_empty() {
+            let rows = Some(stay.number.len() as u64);
+            put.push(Put { sql: UPDATE, params: head.into_iter().chain(stay.params()).collect(), rows });
+        }
+        if !go.is_empty() {
+            let rows = Some(go.len() as u64);
+            put.push(Put { sql: DELETE, params: vec![&key, &go], rows });
+            put.push(Put { sql: LET_GO, params: vec![&key, &go], rows });
+        }
+        if !losers.is_empty() {
+            let sql = "UPDATE account SET lost_at = greatest(lost_at, t.at) FROM unnest($2::text[], $3::bigint[]) \
+                       AS t (auth_id, at) WHERE partner = $1 AND account.auth_id = t.auth_id";
+            put.push(Put { sql, params: vec![&key, &losers, &lost_at], rows: None });
+        }
+        put.push(Put { sql: PARTS, params: vec![&key, &version, &parts, &subjects, &bodies], rows: None });
+        puts(self.core, self.link(), &put)
+    }
+}
+
+/// Sends statements together, and checks what each has changed.
+fn puts(core: &Core, link: &Link, put: &[Put<'_>]) -> Result<(), StoreError> {
+    let changed = core.run(async {
+        let mut statements = Vec::with_capacity(put.len());
+        for one in put {
+            statements.push(link.client.prepare_cached(one.sql).await.map_err(trouble)?);
+        }
+        // They are sent in the order in which they are first polled: this one.
+        let sent = put.iter().zip(&statements).map(|(one, statement)| link.client.execute(statement, &one.params));
+        try_join_all(sent).await.map_err(trouble)
+    })?;
+    for (one, changed) in put.iter().zip(changed) {
+        if one.rows.is_some_and(|rows| rows != changed) {
+            return Err(corrupt("numbers changed under a write lock".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+impl Transaction for PgTransaction<'_> {
+    fn version(&self) -> u64 {
+        self.head.version + 1
+    }
+
+    fn at(&self) -> Time {
+        self.entry.at
+    }
+
+    fn partner(&mut self) -> Result<Option<Partner>, StoreError> {
+        if self.creating.is_some() {
+            return Ok(None);
+        }
+        let sql = format!("SELECT {PARTNER} FROM partner WHERE partner = $1");
+        let rows = self.core.rows(self.link(), &sql, &[&self.head.key.0])?;
+        rows.first().map(|row| read_partner(row, 0)).transpose()
+    }
+
+    fn account(&mut self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+        let sql = format!("SELECT {ACCOUNT} FROM account WHERE partner = $1 AND auth_id = $2");
+        self.one(&sql, id.as_str(), |row| read_account(row, 0))
+    }
+
+    fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
+        let sql = format!("SELECT {ROUTE} FROM application WHERE partner = $1 AND id = $2");
+        self.one(&sql, id.as_str(), |row| read_application(row, 0))
+    }
+
+    fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, StoreError> {
+        let sql = format!("SELECT {ROUTE} FROM trunk WHERE partner = $1 AND id = $2");
+        self.one(&sql, id.as_str(), |row| read_trunk(row, 0))
+    }
+
+    fn key(&mut self, id: &KeyId) -> Result<Option<Key>, StoreError> {
+        let sql = format!("SELECT {KEY} FROM api_key WHERE partner = $1 AND id = $2");
+        self.one(&sql, id.as_str(), |row| read_key(row, 0))
+    }
+
+    fn acknowledgement(&mut self, finding: &str) -> Result<Option<Acknowledgement>, StoreError> {
+        let sql = format!("SELECT {ACKNOWLEDGEMENT} FROM acknowledgement WHERE partner = $1 AND finding = $2");
+        self.one(&sql, finding, |row| read_acknowledgement(row, 0))
+    }
+
+    fn setting(&mut self, id: &str) -> Result<Option<Setting>, StoreError> {
+        self.one("SELECT body FROM setting WHERE partner = $1 AND id = $2", id, |row| read_setting(row, 0))
+    }
+
+    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError> {
+        let sql = format!(
+            "SELECT holder.number, holder.partner, version, {RECORD} FROM holder LEFT JOIN number \
+             ON number.partner = $1 AND number.number = holder.number AND holder.partner = $1 \
+             WHERE holder.number = ANY ($2::bigint[]) ORDER BY holder.number"
+        );
+        let key = self.head.key.0;
+        let mut seen = Seen::default();
+        let mut out = Vec::with_capacity(wanted.len());
+        for some in wanted.chunks(STEP) {
+            let digits: Vec<i64> = some.iter().map(|number| number.digits() as i64).collect();
+            let found = self.core.run(rows(self.link(), &sql, &[&key, &digits]))?;
+            let mut next = found.iter().peekable();
+            for number in &digits {
+                out.push(match next.next_if(|row| matches!(row.int(0), Ok(found) if found == *number)) {
+                    None => Holding::Free,
+                    Some(row) if row.int(1)? != key => Holding::Foreign,
+                    Some(row) => Holding::Ours { version: row.int(2)? as u64, record: read_record(row, 3, &mut seen)? },
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError> {
+        let key = self.head.key.0;
+        match &change {
+            EntityChange::Partner(Edit { before: None, after }) => {
+                let sql = "INSERT INTO partner (auth_id, name, created_at, suspended_at, version, head) \
+                           VALUES ($1, $2, $3, $4, 0, $5) RETURNING partner";
+                let params: Params<'_> = &[
+                    &after.auth_id.as_str(),
+                    &&*after.name,
+                    &after.created_at.seconds(),
+                    &seconds(after.suspended_at),
+                    &&GENESIS[..],
+                ];
+                let rows = self.core.rows(self.link(), sql, params)?;
+                let row = rows.first().ok_or_else(|| corrupt("a partner without a key".to_owned()))?;
+                self.head.key = PartnerKey(row.int(0)?);
+            }
+            EntityChange::Partner(Edit { after, .. }) => {
+                let sql = "UPDATE partner SET name = $2, suspended_at = $3 WHERE partner = $1";
+                self.execute(sql, &[&key, &&*after.name, &seconds(after.suspended_at)])?;
+            }
+            EntityChange::Account(Edit { after, .. }) => self.execute(
+                "INSERT INTO account (partner, auth_id, name, created_at, archived_at) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (partner, auth_id) DO UPDATE SET name = $3, created_at = $4, archived_at = $5",
+                &[
+                    &key,
+                    &after.auth_id.as_str(),
+                    &&*after.name,
+                    &after.created_at.seconds(),
+                    &seconds(after.archived_at),
+                ],
+            )?,
+            EntityChange::Application(Edit {
+                after: Application { id, name, account, created_at, archived_at },
+                ..
+            }) => self.put_route("application", id.as_str(), name, account, *created_at, *archived_at)?,
+            EntityChange::Trunk(Edit { after: Trunk { id, name, account, created_at, archived_at }, .. }) => {
+                self.put_route("trunk", id.as_str(), name, account, *created_at, *archived_at)?;
+            }
+            EntityChange::Acknowledgement(Edit { after, .. }) => self.execute(
+                "INSERT INTO acknowledgement (partner, finding, note, until, by, at) VALUES ($1, $2, $3, $4, $5, $6) \
+                 ON CONFLICT (partner, finding) DO UPDATE SET note = $3, until = $4, by = $5, at = $6",
+                &[
+                    &key,
+                    &&*after.finding,
+                    &after.note.as_deref(),
+                    &seconds(after.until),
+                    &&*after.by,
+                    &after.at.seconds(),
+                ],
+            )?,
+            EntityChange::Setting(Edit { after, .. }) => {
+                let body = serde_json::to_string(after).expect("a setting serialises");
+                self.execute(
+                    "INSERT INTO setting (partner, id, body) VALUES ($1, $2, $3) \
+                     ON CONFLICT (partner, id) DO UPDATE SET body = $3",
+                    &[&key, &&*after.id, &body],
+                )?;
+            }
+            EntityChange::Key(Edit { after, .. }) => {
+                let scopes: Vec<&str> = after.scopes.iter().map(|scope| scope.as_str()).collect();
+                let networks: Vec<String> = after.networks.iter().map(ToString::to_string).collect();
+                self.execute(
+                    "INSERT INTO api_key (partner, id, name, token_sha256, scopes, networks, created_at, expires_at, \
+                     revoked_at, dialect) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (partner, id) \
+                     DO UPDATE SET name = $3, scopes = $5, networks = $6, expires_at = $8, revoked_at = $9, dialect = $10",
+                    &[
+                        &key,
+                        &after.id.as_str(),
+                        &&*after.name,
+                        &&after.token_sha256[..],
+                        &scopes.join(","),
+                        &networks.join(","),
+                        &after.created_at.seconds(),
+                        &seconds(after.expires_at),
+                        &seconds(after.revoked_at),
+                        &after.dialect.as_str(),
+                    ],
+                )?;
+            }
+        }
+        self.entities.push(change);
+        Ok(())
+    }
+
+    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
+        // Cut between groups of 10,000, so that each is one part of the log.
+        let mut rest = changes;
+        while rest.len() > STEP {
+            let group = |change: &NumberChange| change.number.digits() / 10_000;
+            let last = group(&rest[STEP - 1]);
+            let end = STEP + rest[STEP..].iter().take_while(|change| group(change) == last).count();
+            let (some, left) = rest.split_at(end);
+            self.put_some(some)?;
+            rest = left;
+        }
+        if !rest.is_empty() {
+            self.put_some(rest)?;
+        }
+        Ok(())
+    }
+
+    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM number WHERE partner = $1 AND account = $2 AND state = $3 AND number <> $4 \
+                   AND (expires_at IS NULL OR expires_at > $5) LIMIT 1";
+        let (key, active) = (self.head.key.0, State::Active.as_str());
+        let params: Params<'_> = &[&key, &account.as_str(), &active, &(but.digits() as i64), &now.seconds()];
+        Ok(!self.core.rows(self.link(), sql, params)?.is_empty())
+    }
+
+    fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError> {
+        let sql = "SELECT number FROM number WHERE partner = $1 AND account = $2 AND state = ANY ($3::text[]) \
+                   ORDER BY number";
+        let states = [State::Active, State::Suspended, State::Reserved].map(|state| state.as_str());
+        let rows = self.core.rows(self.link(), sql, &[&self.head.key.0, &account.as_str(), &&states[..]])?;
+        rows.iter().map(|row| number_of(row.int(0)?)).collect()
+    }
+
+    fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {
+        self.beside().answered(self.head.key, key, since)
+    }
+
+    fn put_answered(&mut self, key: &str, answered: &Answered) -> Result<(), StoreError> {
+        self.beside = true;
+        self.beside().put_answered(self.head.key, key, self.entry.at, answered)
+    }
+
+    fn job(&mut self, id: &str) -> Result<Option<StoredJob>, StoreError> {
+        self.beside().job(self.head.key, id)
+    }
+
+    fn put_job(&mut self, job: &StoredJob) -> Result<(), StoreError> {
+        self.beside = true;
+        self.beside().put_job(self.head.key, job)
+    }
+
+    fn job_batch(&mut self, job: &str, batch: u64) -> Result<Option<String>, StoreError> {
+        self.beside().batch(self.head.key, job, batch)
+    }
+
+    fn put_job_batch(&mut self, job: &str, batch: u64, body: &str) -> Result<(), StoreError> {
+        self.beside = true;
+        self.beside().put_batch(self.head.key, job, batch, body)
+    }
+
+    fn document(&mut self, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
+        self.beside().document(self.head.key, kind, id)
+    }
+
+    fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError> {
+        self.beside = true;
+        self.beside().put_document(self.head.key, kind, document)
+    }
+
+    fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError> {
+        self.beside = true;
+        self.beside().drop_document(self.head.key, kind, id)
+    }
+}
