@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod authority;
+mod cluster;
 mod fixture;
 mod harness;
 mod process;
