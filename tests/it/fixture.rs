@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cluster::{self, Cluster};
+
 use rollcall::domain::change::Edit;
 use rollcall::domain::{
     Account, Actor, Application, E164, EntityChange, Money, NumberChange, NumberType, Partner, PartnerKey, Record,
@@ -13,11 +15,69 @@ use rollcall::store::{Draft, Entry, Location, Open, Store, Target};
 /// A database of its own, deleted on drop.
 pub struct Database {
     directory: tempfile::TempDir,
+    /// Its name, if it is one of PostgreSQL's.
+    postgres: Option<String>,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let (Some(name), Some(cluster)) = (&self.postgres, Cluster::shared()) {
+            cluster.forget(name);
+        }
+    }
 }
 
 impl Database {
     pub fn new() -> Database {
-        Database { directory: tempfile::tempdir().expect("a directory") }
+        Database { directory: tempfile::tempdir().expect("a directory"), postgres: None }
+    }
+
+    /// In the tests' PostgreSQL server; `None` where it is not installed.
+    pub fn postgres() -> Option<Database> {
+        let address = Cluster::shared()?.database();
+        Some(Database::named(cluster::database_name(&address)))
+    }
+
+    fn named(name: &str) -> Database {
+        Database { directory: tempfile::tempdir().expect("a directory"), postgres: Some(name.to_owned()) }
+    }
+
+    pub fn location(&self) -> Location {
+        match (&self.postgres, Cluster::shared()) {
+            (Some(name), Some(cluster)) => cluster.address(name).parse().expect("an address"),
+            _ => Location::Sqlite(self.path()),
+        }
+    }
+
+    /// A copy of it, with something done to it behind our back. Nobody may
+    /// have it open.
+    pub fn tampered(&self, statement: &str) -> (Database, Arc<dyn Store>) {
+        let (Some(name), Some(cluster)) = (&self.postgres, Cluster::shared()) else {
+            let copy = Database::new();
+            self.open().backup(&copy.path()).expect("a backup");
+            let raw = copy.raw();
+            raw.pragma_update(None, "foreign_keys", "OFF").expect("set");
+            raw.execute_batch(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+            assert!(raw.changes() > 0, "changes nothing: {statement}");
+            drop(raw);
+            let store = open(&copy.path(), Open::Existing);
+            return (copy, store);
+        };
+        // Connections that were just closed may still be going.
+        cluster.psql(
+            "postgres",
+            &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
+        );
+        let copy = cluster.fresh(&format!("TEMPLATE {name} STRATEGY file_copy"));
+        let copy = Database::named(&copy);
+        let statement = statement
+            .replace("zeroblob(32)", "decode(repeat('00', 32), 'hex')")
+            .replace("randomblob(32)", "sha256('any')");
+        let changed = format!("WITH changed AS ({statement} RETURNING 1) SELECT count(*) FROM changed");
+        let changed = cluster.psql(copy.postgres.as_deref().unwrap_or_default(), &changed);
+        assert_ne!(changed, "0", "changes nothing: {statement}");
+        let store = copy.open();
+        (copy, store)
     }
 
     pub fn path(&self) -> PathBuf {
@@ -30,7 +90,7 @@ impl Database {
 
     /// One more handle on it, as another process would have.
     pub fn open(&self) -> Arc<dyn Store> {
-        open(&self.path(), Open::Create)
+        rollcall::store::open(&self.location(), Open::Create).expect("the database opens")
     }
 
     /// The file itself, past the store.
