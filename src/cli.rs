@@ -17,6 +17,7 @@ mod job;
 mod key;
 mod mail;
 mod maintenance;
+mod migrate;
 mod number;
 mod output;
 mod partner;
@@ -134,6 +135,8 @@ enum Command {
     Verify(maintenance::Verify),
     /// Write a consistent copy of the database, while others use it
     Backup(maintenance::Backup),
+    /// Copy a database into PostgreSQL, for several servers
+    Migrate(migrate::Migrate),
     /// Check or print the settings
     #[command(subcommand)]
     Config(maintenance::ConfigCommand),
@@ -326,6 +329,7 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Invoice(command) => command.run(&global),
         Command::Verify(command) => command.run(&global),
         Command::Backup(command) => command.run(&global),
+        Command::Migrate(command) => command.run(&global),
         Command::Config(command) => command.run(&global),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -351,13 +355,13 @@ impl Global {
     }
 
     fn store(&self, open: Open) -> Result<Arc<dyn store::Store>, CliError> {
-        Ok(store::open(&self.settings()?.database, open)?)
+        Ok(store::open(&self.settings()?.location(), open)?)
     }
 
     /// The verbs, over the database that the flags name.
     fn service(&self, open: Open) -> Result<Service, CliError> {
         let settings = self.settings()?;
-        let store = store::open(&settings.database, open)?;
+        let store = store::open(&settings.location(), open)?;
         Ok(Service::new(store, Actor::command())
             .quarantine(settings.quarantine.policy())
             .batch_rows(settings.jobs.batch_rows.into())

@@ -166,6 +166,11 @@ settings! {
             import_bytes_max: AtLeast<1_024>,
             imports_folder: PathBuf,
         }
+        postgres: Postgres / PostgresPartial {
+            password_file: PathBuf,
+            writers: AtLeast<1>,
+            readers: AtLeast<3>,
+        }
         follow: Follow / FollowPartial {
             interval_ms: Millis<1>,
         }
@@ -281,6 +286,21 @@ impl Config {
             }
             Location::Postgres(_) => "rollcall-imports".into(),
         }
+    }
+
+    /// The database, with what the settings say of how it is spoken to.
+    pub fn location(&self) -> Location {
+        self.complete(self.database.clone())
+    }
+
+    /// The same of another.
+    pub fn complete(&self, mut location: Location) -> Location {
+        if let Location::Postgres(address) = &mut location {
+            let Postgres { password_file, writers, readers } = &self.postgres;
+            address.password_file = Some(password_file.clone()).filter(|path| !path.as_os_str().is_empty());
+            (address.writers, address.readers) = ((*writers).into(), (*readers).into());
+        }
+        location
     }
 
     /// The defaults, with what a file says laid over them.

@@ -13,6 +13,7 @@
 mod group;
 mod history;
 pub mod log;
+pub mod migrate;
 pub mod people;
 pub mod postgres;
 mod rows;

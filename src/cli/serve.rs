@@ -106,7 +106,7 @@ pub fn serve(
         None => None,
     };
     let mailer = config.mail.settings().map(|mail| Mailer::open(&mail)).transpose().map_err(CliError::Mail)?;
-    let store = store::open(&config.database, Open::Create)?;
+    let store = store::open(&config.location(), Open::Create)?;
     let Some(lock) = store.serve_lock()? else {
         return Err(CliError::Other(format!("another server is using {} already", config.database)));
     };

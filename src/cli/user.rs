@@ -92,7 +92,7 @@ impl User {
             User::Create { platform_admin: true, .. } => Open::Create,
             _ => Open::Existing,
         };
-        let store = store::open(&settings.database, open)?;
+        let store = store::open(&settings.location(), open)?;
         let service = Service::new(store.clone(), Actor::command());
         let people = People::new(store, Settings::default());
         let base = || -> Result<String, CliError> {

@@ -17,7 +17,7 @@ mod address;
 mod beside;
 mod cells;
 mod connect;
-mod core;
+pub(super) mod core;
 mod load;
 mod people;
 mod schema;
@@ -33,6 +33,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::address::Address;
+pub(super) use self::trouble::trouble;
 
 use self::beside::Beside;
 use self::core::{Core, rows};
@@ -73,9 +74,26 @@ struct Follower {
 
 impl PgStore {
     pub fn open(address: Address, open: Open) -> Result<PgStore, StoreError> {
+        let store = PgStore::open_to_fill(address, open)?;
+        let copy = "SELECT to_regclass('rollcall_copy') IS NOT NULL";
+        let rows = store.core.read(|link| store.core.rows(link, copy, &[]))?;
+        match rows.first().is_some_and(|row| row.get(0)) {
+            true => Err(StoreError::Unsupported {
+                what: "a copy into this database has not come to its end; go on with `rollcall migrate`",
+            }),
+            false => Ok(store),
+        }
+    }
+
+    /// The same of a database into which another is being copied.
+    pub(super) fn open_to_fill(address: Address, open: Open) -> Result<PgStore, StoreError> {
         let core = Arc::new(Core::new(address)?);
         schema::prepare(&core, open)?;
         Ok(PgStore { core, lanes: Mutex::default(), follower: Mutex::default() })
+    }
+
+    pub(super) fn core(&self) -> &Core {
+        &self.core
     }
 
     fn lane(&self, key: PartnerKey) -> Arc<Groups<Lane>> {

@@ -258,7 +258,7 @@ impl SqliteStore {
 
     /// A connection that reads tables once, from end to end: what it keeps in
     /// its cache it never meets again, and the memory stays with the process.
-    fn reader(&self) -> Result<Connection, StoreError> {
+    pub(super) fn reader(&self) -> Result<Connection, StoreError> {
         let connection = connect(&self.path)?;
         connection.pragma_update(None, "cache_size", -2_048)?;
         Ok(connection)

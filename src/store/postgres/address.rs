@@ -138,7 +138,7 @@ impl FromStr for Address {
             passfile: passfile.map(PathBuf::from),
             password_file: None,
             writers: 8,
-            readers: 4,
+            readers: 5,
         })
     }
 }

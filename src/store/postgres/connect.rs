@@ -43,7 +43,7 @@ const SETTINGS: &str = "\
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';";
 
 /// One connection.
-pub(super) struct Link {
+pub(in crate::store) struct Link {
     pub client: ClientWrapper,
     /// Whether the server has warned of something.
     warned: Arc<AtomicBool>,
@@ -61,7 +61,7 @@ impl Link {
 }
 
 /// Makes connections for a pool.
-pub(super) struct Dialer {
+pub(in crate::store) struct Dialer {
     address: Address,
     tls: Option<MakeRustlsConnect>,
     /// The server that was the primary when last asked.

@@ -33,9 +33,9 @@ const READER_WAIT: Duration = Duration::from_secs(10);
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
 /// What a statement is given.
-pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+pub(in crate::store) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-pub(super) struct Core {
+pub(in crate::store) struct Core {
     pub address: Address,
     /// None once it is being dropped.
     runtime: Option<Runtime>,
@@ -182,12 +182,12 @@ async fn until_gone(mut gone: watch::Receiver<Option<Arc<str>>>) -> StoreError {
     StoreError::Unreachable { reason: reason.unwrap_or_else(|| "it is being closed".into()) }
 }
 
-pub(super) async fn rows(link: &Link, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+pub(in crate::store) async fn rows(link: &Link, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
     let statement = link.client.prepare_cached(sql).await.map_err(trouble)?;
     link.client.query(&statement, params).await.map_err(trouble)
 }
 
-pub(super) async fn execute(link: &Link, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
+pub(in crate::store) async fn execute(link: &Link, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
     let statement = link.client.prepare_cached(sql).await.map_err(trouble)?;
     link.client.execute(&statement, params).await.map_err(trouble)
 }

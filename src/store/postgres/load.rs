@@ -11,10 +11,9 @@ use std::pin::pin;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::Bytes;
-use deadpool::managed::Object;
 use futures_util::TryStreamExt;
 
-use super::connect::{Dialer, Link};
+use super::connect::Link;
 use super::core::Core;
 use super::trouble::trouble;
 use crate::domain::{Dates, PartnerKey};
@@ -96,19 +95,10 @@ fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -
         .collect();
     let snapshot = core.rows(link, "SELECT pg_export_snapshot()", &[])?;
     let snapshot = snapshot.first().map_or(Ok(""), |row| row.text(0))?.to_owned();
-    // The one that exports it may not read more than one range at a time
-    // either, so it only waits.
-    let mut links: Vec<Object<Dialer>> = Vec::new();
-    for _ in 0..CONNECTIONS.min(ranges.len()) {
-        match core.reader() {
-            Ok(link) => links.push(link),
-            // Fewer are slower, and enough.
-            Err(_) if !links.is_empty() => break,
-            Err(error) => return Err(error),
-        }
-    }
+    // One more keeps the snapshot, and one follows.
+    let count = CONNECTIONS.min(core.address.readers.saturating_sub(2)).clamp(1, ranges.len());
+    let links = (0..count).map(|_| core.reader()).collect::<Result<Vec<_>, _>>()?;
     std::thread::scope(|scope| {
-        let count = links.len();
         let mut taken: Vec<Receiver<Piece>> = Vec::new();
         for (at, mut link) in links.into_iter().enumerate() {
             let (give, receiver) = sync_channel(AHEAD);

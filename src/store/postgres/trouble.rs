@@ -28,7 +28,7 @@ pub(super) fn reason(error: &Error) -> String {
 /// What went wrong with a statement, as the store tells it.
 ///
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-pub(super) fn trouble(error: Error) -> StoreError {
+pub(in crate::store) fn trouble(error: Error) -> StoreError {
     let Some(state) = error.code() else {
         let io = error.source().is_some_and(|cause| cause.is::<std::io::Error>());
         return match io || error.is_closed() {

@@ -1,0 +1,76 @@
+//! `rollcall migrate`: from one machine's database to that of several.
+
+use serde_json::json;
+
+use super::output::{self, Bar};
+use super::{CliError, Global, Outcome};
+use crate::service::verify;
+use crate::store::migrate::{Ended, migrate};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{self, Location, Open, Store};
+
+/// Copy a database into PostgreSQL and compare both; go on if it was cut off
+#[derive(clap::Args)]
+pub struct Migrate {
+    /// What to copy; no server may be running on it
+    #[arg(long, value_name = "sqlite:PATH")]
+    from: Location,
+    /// Where to: an empty database, or one in which this was begun
+    #[arg(long, value_name = "postgres://…")]
+    to: Location,
+}
+
+impl Migrate {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let settings = global.settings()?;
+        let (from, to) = (self.from, settings.complete(self.to));
+        let (Location::Sqlite(path), Location::Postgres(address)) = (&from, &to) else {
+            return Err(CliError::Usage("migrate goes from sqlite:PATH to postgres://…".to_owned()));
+        };
+        let source = SqliteStore::open(path, Open::Existing)?;
+        // What a server writes meanwhile would stay behind.
+        let Some(lock) = source.serve_lock()? else {
+            return Err(CliError::Other(format!("a server is using {from}; stop it first")));
+        };
+        let interrupted = output::interrupt()?;
+        let bar = Bar::new(None, "rows");
+        let ended = migrate(&source, address, &mut |table, rows, total| bar.set(table, rows, Some(total)), &|| {
+            interrupted.load(std::sync::atomic::Ordering::SeqCst)
+        })?;
+        bar.finish();
+        let Ended::Whole { rows } = ended else {
+            return Err(CliError::Other("stopped; the same command goes on from there".to_owned()));
+        };
+        let bar = Bar::new(None, "changes");
+        let target = store::open(&to, Open::Existing)?;
+        let report = verify::verify(&*target, &mut |changes| bar.set("replaying the log", changes, None))?;
+        let mut differences = report.differences.clone();
+        if verify::digests(&source)? != report.digests {
+            differences.push(format!("the inventories in {from} and {to} differ"));
+        }
+        bar.finish();
+        drop(lock);
+        if global.json {
+            let (partners, numbers, changes) = (report.partners, report.numbers, report.changes);
+            output::json(&json!({
+                "rows": rows, "partners": partners, "numbers": numbers, "changes": changes, "differences": differences,
+            }))?;
+        } else {
+            for difference in &differences {
+                output::line(difference)?;
+            }
+            output::line(&format!(
+                "copied {rows} rows: {} partners, {} numbers, {} changes: {}",
+                report.partners,
+                report.numbers,
+                report.changes,
+                if differences.is_empty() {
+                    "all agree".to_owned()
+                } else {
+                    format!("{} differences", differences.len())
+                }
+            ))?;
+        }
+        Ok(if differences.is_empty() { Outcome::Done } else { Outcome::Differs })
+    }
+}
