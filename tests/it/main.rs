@@ -29,6 +29,7 @@ mod inventory;
 mod jobs;
 mod kill;
 mod manage;
+mod migrate;
 mod model;
 mod past;
 mod people;
