@@ -15,17 +15,14 @@
 
 mod shared;
 
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write as _};
-use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use shared::{ACCOUNTS, Random, aimed, heading, record, reported, skipped};
+use shared::server::{self, Server};
+use shared::{ACCOUNTS, Random, aimed, heading, reported, skipped};
 
 const NUMBERS: usize = 1_000_000;
 const CLIENTS: u64 = 8;
@@ -104,14 +101,19 @@ fn main() {
         return skipped("PostgreSQL", "it is not installed");
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let ours = ours(folder.path());
+    // One file for both.
+    let file = folder.path().join("numbers.csv");
+    std::fs::write(&file, server::csv(NUMBERS)).expect("written");
+    let database = format!("sqlite:{}", folder.path().join("rollcall.db").display());
+    let token = server::fill(&database, &file);
+    let ours = Server::start(&database);
     let cluster = match Cluster::start(&programs, folder.path()) {
         Ok(cluster) => cluster,
         Err(why) => return skipped("PostgreSQL", &why),
     };
     for question in &QUESTIONS {
         let theirs = cluster.ask(question.sql);
-        let ours = ours.ask(question.path);
+        let ours = server::ask(&[&ours], &token, CLIENTS, SPAN_S, question.path);
         reported(&format!("{}, PostgreSQL", question.what), theirs, "/s");
         reported(&format!("{}, Rollcall", question.what), ours, "/s");
         let what = format!("{}: Rollcall ÷ PostgreSQL", question.what);
@@ -254,124 +256,3 @@ impl Drop for Cluster {
 
 /// Who owns what nobody owns.
 const NOBODY: u32 = 65_534;
-
-// ---- Rollcall
-
-struct Server {
-    child: Child,
-    address: String,
-    token: String,
-}
-
-/// Writes the file for both, imports it, and serves it.
-fn ours(folder: &Path) -> Server {
-    let file = folder.join("numbers.csv");
-    let mut text = "number,account_auth_id,account_name,application_id,application_name,status,number_type,country,\
-                    region,monthly_cost,currency,assigned_at,expires_at\n"
-        .to_owned();
-    let mut random = Random(3);
-    for (digits, holder) in shared::blocks(NUMBERS) {
-        let record = record(holder, &mut random);
-        let (application, menu) = match record.application {
-            Some(id) => (id.to_string(), format!("Menu {holder}")),
-            None => Default::default(),
-        };
-        let expires_at = record.expires_at.map(|time| time.to_string()).unwrap_or_default();
-        let (state, number_type, account) = (record.state, record.number_type, shared::account_id(holder));
-        let assigned_at = record.assigned_at.expect("held");
-        writeln!(
-            text,
-            "+{digits},{account},Customer {holder},{application},{menu},{state},{number_type},IN,Mumbai,500.00,INR,\
-             {assigned_at},{expires_at}"
-        )
-        .expect("memory");
-    }
-    std::fs::write(&file, text).expect("written");
-    let database = format!("sqlite:{}", folder.join("rollcall.db").display());
-    let command = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
-        command.args(arguments).env("ROLLCALL_DATABASE", &database).env_remove("ROLLCALL_CONFIG");
-        command
-    };
-    let run = |arguments: &[&str]| must(&mut command(arguments)).expect("the command works").stdout;
-    run(&["partner", "create", "--auth-id", "PA_1", "--name", "P"]);
-    run(&["import", file.to_str().expect("UTF-8"), "--partner", "PA_1"]);
-    let key = run(&["key", "create", "--partner", "PA_1", "--name", "bench", "--json"]);
-    let key: serde_json::Value = serde_json::from_slice(&key).expect("JSON");
-    let token = key["auth_token"].as_str().expect("a token").to_owned();
-
-    let mut serve = command(&["serve", "--listen", "127.0.0.1:0", "--rate-limit", "0"]);
-    serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = serve.spawn().expect("the program runs");
-    let mut log = BufReader::new(child.stderr.take().expect("piped"));
-    let mut line = String::new();
-    let address = loop {
-        line.clear();
-        assert!(log.read_line(&mut line).expect("a log") > 0, "the server did not start");
-        if let Some((_, address)) = line.split_once("listening on http://") {
-            break address.split_whitespace().next().unwrap_or_default().to_owned();
-        }
-    };
-    // Whatever else it has to say must not block it.
-    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    Server { child, address, token }
-}
-
-impl Server {
-    /// How many answers a second it gives, on a connection for each client.
-    fn ask(&self, path: fn(&mut Random) -> String) -> f64 {
-        let answers = AtomicU64::new(0);
-        let begun = Instant::now();
-        std::thread::scope(|scope| {
-            for client in 0..CLIENTS {
-                let answers = &answers;
-                scope.spawn(move || {
-                    let mut random = Random(client);
-                    let mut stream = TcpStream::connect(&self.address).expect("a connection");
-                    stream.set_nodelay(true).expect("a socket");
-                    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
-                    let mut buffer = Vec::new();
-                    while begun.elapsed() < Duration::from_secs(SPAN_S) {
-                        let request = format!(
-                            "GET {} HTTP/1.1\r\nHost: bench\r\nX-Auth-ID: PA_1\r\nX-Auth-Token: {}\r\n\r\n",
-                            path(&mut random),
-                            self.token
-                        );
-                        stream.write_all(request.as_bytes()).expect("a server");
-                        answer(&mut stream, &mut buffer);
-                        answers.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        answers.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Reads one answer, which has to be a list.
-fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) {
-    buffer.clear();
-    let mut whole = None;
-    while whole.is_none_or(|whole| buffer.len() < whole) {
-        let before = buffer.len();
-        buffer.resize(before + 16_384, 0);
-        let read = stream.read(&mut buffer[before..]).expect("an answer");
-        assert!(read > 0, "the server hung up");
-        buffer.truncate(before + read);
-        if whole.is_none()
-            && let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n")
-        {
-            let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
-            assert!(head.starts_with("http/1.1 200"), "{head}");
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
-            whole = Some(end + 4 + length.parse::<usize>().expect("a length"));
-        }
-    }
-}

@@ -112,7 +112,9 @@ fn layers_know_only_those_before_them() {
 #[test]
 fn only_the_store_names_a_database_library() {
     for (file, text) in files() {
-        assert!(layer(&file) == "store" || !text.contains("rusqlite"), "src/{file} names rusqlite");
+        for library in ["rusqlite", "tokio_postgres", "deadpool"] {
+            assert!(layer(&file) == "store" || !text.contains(library), "src/{file} names {library}");
+        }
     }
 }
 

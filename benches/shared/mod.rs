@@ -14,6 +14,8 @@
 // Each benchmark uses a part of this.
 #![allow(dead_code)]
 
+pub mod server;
+
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -168,17 +168,23 @@ impl Store for PgStore {
 
     fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError> {
         let follower = &mut *self.follower.lock();
-        let mut link = follower.link.take();
-        let (link, found) = self.core.pulse(PULSE, async {
-            let link = match link.take().filter(|link| !link.client.is_closed()) {
-                Some(link) => link,
-                None => self.core.reader_now().await?,
+        let kept = &mut follower.link;
+        let found = self.core.pulse(PULSE, async {
+            let link = match kept.take().filter(|link| !link.client.is_closed()) {
+                Some(link) => kept.insert(link),
+                None => kept.insert(self.core.reader_now().await?),
             };
-            let found = rows(&link, "SELECT partner, version, head FROM partner ORDER BY partner", &[]).await?;
-            Ok((link, found))
-        })?;
-        follower.incarnation = Some(link.incarnation);
-        follower.link = Some(link);
+            // Unless it answers, nobody else shall have it.
+            link.torn = true;
+            let found = rows(link, "SELECT partner, version, head FROM partner ORDER BY partner", &[]).await?;
+            link.torn = false;
+            Ok((link.incarnation, found))
+        });
+        if found.is_err() {
+            follower.link = None;
+        }
+        let (incarnation, found) = found?;
+        follower.incarnation = Some(incarnation);
         let heads: Vec<Head> = found.iter().map(read_head).collect::<Result<_, _>>()?;
         if !always && follower.heads.as_ref() == Some(&heads) {
             return Ok(None);

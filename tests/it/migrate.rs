@@ -97,7 +97,8 @@ fn a_copy_of_another_moment_is_refused() {
     let mut command = database.command(&["migrate", "--from", "sqlite:nowhere.db", "--to", &address]);
     assert!(!command.output().expect("it runs").status.success());
     migrate(&database, &address).done();
-    cluster.psql(&name, "DELETE FROM audit; CREATE TABLE rollcall_copy (name TEXT PRIMARY KEY, rows BIGINT, heads TEXT)");
+    cluster
+        .psql(&name, "DELETE FROM audit; CREATE TABLE rollcall_copy (name TEXT PRIMARY KEY, rows BIGINT, heads TEXT)");
     cluster.psql(&name, "INSERT INTO rollcall_copy VALUES ('', 0, '1:1:AA')");
     let refused = migrate(&database, &address).check(1);
     assert!(refused.stderr.contains("the source has changed"), "{}", refused.stderr);

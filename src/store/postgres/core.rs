@@ -149,7 +149,7 @@ impl Core {
 
     /// A write outside the log, in a transaction of its own.
     pub fn aside<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut link = self.writer()?;
+        let mut link = self.reader()?;
         link.torn = true;
         let begun = self.batch(&link, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'");
         let result = begun.and_then(|()| work(&link));
