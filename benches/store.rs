@@ -440,6 +440,14 @@ impl Store for Paced {
         self.store.integrity()
     }
 
+    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.store.leaseholder(name)
+    }
+
+    fn shared(&self) -> bool {
+        self.store.shared()
+    }
+
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {
         self.store.serve_lock()
     }

@@ -178,13 +178,6 @@ impl Mailer {
         Ok(Mailer { host, port, tls, parameters, credentials, from: sender, timeout })
     }
 
-    /// The most seconds that sending takes: every wait at its longest.
-    pub fn patience_seconds(&self) -> i64 {
-        // The steps of a conversation, with room for a server's several addresses.
-        const WAITS: u64 = 20;
-        (self.timeout.as_secs() + 1).saturating_mul(WAITS) as i64
-    }
-
     /// Hands a letter over. `told` hears how it goes, step by step.
     pub fn send(&self, letter: &Letter<'_>, told: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let message = self.message(letter).map_err(Failure::Never)?;

@@ -91,6 +91,11 @@ impl Outbound {
         Outbound { lookup, ..self }
     }
 
+    /// The longest that sending takes.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Whether it can be used: says at start what is wrong with its file.
     pub fn ready(&self) -> Result<(), OutboundError> {
         let path = self.authorities.clone().unwrap_or_default();

@@ -17,6 +17,7 @@ mod desk;
 pub mod entities;
 pub mod import;
 pub mod jobs;
+pub mod lease;
 pub mod mirror;
 pub mod numbers;
 pub mod past;
@@ -261,6 +262,7 @@ pub struct Service {
     /// Where workers hear of jobs.
     board: Arc<jobs::runner::Board>,
     hooks: Arc<webhooks::Hooks>,
+    leases: lease::Leases,
     actor: Actor,
     request_id: Option<String>,
     retry: Option<Retry>,
@@ -273,7 +275,9 @@ impl Service {
         let quarantine = Arc::new(Quarantine { default_days: 90, ..Quarantine::default() });
         let board = Arc::new(jobs::runner::Board::new(jobs::runner::BATCH_ROWS));
         let hooks = Arc::new(webhooks::Hooks::new(webhooks::Settings::default()));
-        Service { store, replica: None, quarantine, board, hooks, actor, request_id: None, retry: None, dry_run: false }
+        let leases = lease::Leases::of_server(store.clone());
+        let (replica, request_id, retry) = Default::default();
+        Service { store, replica, quarantine, board, hooks, leases, actor, request_id, retry, dry_run: false }
     }
 
     pub fn quarantine(self, quarantine: Quarantine) -> Service {
@@ -288,6 +292,17 @@ impl Service {
     /// The verbs of a node that has an index: a write is in it when it returns.
     pub fn replica(self, replica: Arc<Replica>) -> Service {
         Service { replica: Some(replica), ..self }
+    }
+
+    /// The verbs of a process under this name.
+    pub fn leases(self, leases: lease::Leases) -> Service {
+        Service { leases, ..self }
+    }
+
+    /// How this process is called among the servers on its database, if there
+    /// may be several.
+    pub fn node(&self) -> Option<&str> {
+        self.leases.node()
     }
 
     /// The same verbs, tried and not done: each answers as if it had been.

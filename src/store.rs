@@ -430,6 +430,8 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError>;
     /// Gives a lease back before its time.
     fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
+    /// Who has a lease now, if anybody.
+    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError>;
 
     /// Lets go of answers kept before `before`.
     fn forget_answered(&self, before: Time) -> Result<(), StoreError>;
@@ -443,6 +445,10 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
 
     /// What the engine itself finds wrong with its files.
     fn integrity(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Whether several servers may be on this database at once, and so have to
+    /// agree on who does what.
+    fn shared(&self) -> bool;
 
     /// Takes the place of the one server on this database, until dropped.
     /// `None` if another has it.

@@ -130,6 +130,9 @@ pub fn serve(
         Ok(_) => {}
         Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot tell who may sign in"),
     }
+    if let Some(node) = app.service.node() {
+        info!(node, "this node is {node}");
+    }
     let router = routes(app.clone());
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -140,8 +143,7 @@ pub fn serve(
         runner::Settings { workers: config.jobs.workers.into(), per_partner: config.jobs.per_partner.into() };
     let runner = Runner::start(&app.service, settings);
     let alerts = schedules::runner::Runner::start(&app.service, mailer, Arc::new(Time::now));
-    // One server has this database, so what a killed one left is this one's.
-    let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into(), "server");
+    let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into());
     let background = Background::start(app.clone(), config.follow.interval_ms.into());
     let served = runtime.block_on(async {
         // Before anybody hears that it serves: from then on, a signal is a request.

@@ -66,8 +66,6 @@ const RUNS_SHOWN: usize = 5;
 /// How long after a report that was asked for another may be, in seconds: who
 /// may ask shall not be able to fill other people's mailboxes.
 const ASK_SECONDS: i64 = 60;
-/// How long who works out a run may take before another may.
-const RUN_LEASE_SECONDS: i64 = 120;
 /// How long after each attempt a letter is tried again; the last goes on.
 const RETRY_SECONDS: [i64; 5] = [60, 300, 1_800, 7_200, 14_400];
 /// After so long, a letter is given up.
@@ -523,19 +521,10 @@ impl Service {
     /// Makes a schedule's run, if it is due at `now` or asked for, and leaves its
     /// letters to be sent.
     pub fn schedule_step(&self, key: PartnerKey, id: &str, now: Time, asked: bool) -> Result<Step, ServiceError> {
-        let lease = format!("schedule:{key}:{id}");
-        let holder = token::holder();
-        if !self.store.lease(&lease, &holder, RUN_LEASE_SECONDS)? {
-            return Ok(Step::Elsewhere);
+        match self.leases.claim(&format!("schedule:{key}:{id}"))? {
+            Some(_claim) => self.schedule_step_held(key, id, now, asked),
+            None => Ok(Step::Elsewhere),
         }
-        let step = self.schedule_step_held(key, id, now, asked);
-        if let Err(error) = self.store.end_lease(&lease, &holder) {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot give back the lease of schedule {id}; it ends by time"
-            );
-        }
-        step
     }
 
     fn schedule_step_held(&self, key: PartnerKey, id: &str, now: Time, asked: bool) -> Result<Step, ServiceError> {
@@ -726,20 +715,10 @@ impl Service {
         now: Time,
         mailer: Option<&Mailer>,
     ) -> Result<Attempt, ServiceError> {
-        let lease = format!("mail:{key}:{id}");
-        let holder = token::holder();
-        let seconds = mailer.map_or(0, Mailer::patience_seconds) + 60;
-        if !self.store.lease(&lease, &holder, seconds)? {
-            return Ok(Attempt::Elsewhere);
+        match self.leases.claim(&format!("mail:{key}:{id}"))? {
+            Some(_claim) => self.mail_step_held(key, id, now, mailer),
+            None => Ok(Attempt::Elsewhere),
         }
-        let attempt = self.mail_step_held(key, id, now, mailer);
-        if let Err(error) = self.store.end_lease(&lease, &holder) {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot give back the lease of letters {id}; it ends by time"
-            );
-        }
-        attempt
     }
 
     fn mail_step_held(

@@ -285,6 +285,10 @@ impl Store for PgStore {
         self.core.aside(|link| Beside { core: &self.core, link }.end_lease(name, holder))
     }
 
+    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.beside(|beside| beside.leaseholder(name))
+    }
+
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
         // In steps, so that writers wait for no more than one of them.
         while self.core.aside(|link| Beside { core: &self.core, link }.forget(before))? > 0 {}
@@ -350,6 +354,10 @@ impl Store for PgStore {
             }
         }
         Ok(wrong)
+    }
+
+    fn shared(&self) -> bool {
+        true
     }
 
     /// As many as want to.

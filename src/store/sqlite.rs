@@ -635,6 +635,10 @@ impl Store for SqliteStore {
         self.aside(|connection| documents::end_lease(connection, name, holder))
     }
 
+    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.read(|connection| Ok(documents::leaseholder(connection, name, Time::now())?))
+    }
+
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
         // In steps, so that writers wait for no more than one of them.
         while self.aside(|connection| jobs::forget(connection, before))? > 0 {}
@@ -706,6 +710,10 @@ impl Store for SqliteStore {
             }
         }
         Ok(wrong)
+    }
+
+    fn shared(&self) -> bool {
+        false
     }
 
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {

@@ -1274,7 +1274,7 @@ fn many_receivers_of_one_partner_that_hang_leave_room_for_another() {
     let new = NewWebhook { name: "Good".into(), url: good.url().into(), events: Vec::new() };
     rig.service.webhook_create(other, &new).expect("created");
     rig.change();
-    let runner = Runner::start(&rig.service, rig.replica.clone(), 4, "node");
+    let runner = Runner::start(&rig.service, rig.replica.clone(), 4);
     hanging.wait(2);
     let started = Instant::now();
     for at in 0..10 {

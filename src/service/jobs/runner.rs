@@ -6,13 +6,15 @@
 //! first. Between two batches nobody holds the database.
 //!
 //! Open jobs are found in the store: those of before a restart, those created
-//! here (the [`Board`] is rung), and those that commands created beside the
-//! server (the store is asked now and then).
+//! here (the [`Board`] is rung), and those that commands and other nodes
+//! created (the store is asked now and then). Of several nodes one does jobs,
+//! which has the lease; so turns are those of all jobs there are.
 //! Deliberately absent: what a batch does (`jobs`), and any state that matters
 //! after a crash.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,7 @@ use tracing::{error, info, warn};
 
 use super::Step;
 use crate::domain::PartnerKey;
+use crate::service::lease::{self, Lease};
 use crate::service::{Service, ServiceError};
 use crate::store::{StoreError, StoredJob};
 
@@ -116,11 +119,15 @@ impl Board {
     }
 
     /// Waits for a turn; `None` when there will be no more.
-    fn next(&self, service: &Service, per_partner: usize) -> Option<Turn> {
+    fn next(&self, service: &Service, lease: &Lease, per_partner: usize) -> Option<Turn> {
         let mut turns = self.turns.lock();
         loop {
             if turns.stop {
                 return None;
+            }
+            if !lease.held() {
+                self.rung.wait_for(&mut turns, POLL);
+                continue;
             }
             if std::mem::take(&mut turns.rung) || turns.asked.elapsed() >= POLL {
                 turns.asked = Instant::now();
@@ -219,14 +226,18 @@ pub struct Runner {
 
 impl Runner {
     pub fn start(service: &Service, settings: Settings) -> Runner {
+        // Given back when the last thread has ended.
+        let lease = Arc::new(service.leases.keep("jobs", lease::SPAN));
         let worker = |_| {
-            let service = service.clone();
-            std::thread::spawn(move || work(&service, settings.per_partner))
+            let (service, lease) = (service.clone(), lease.clone());
+            std::thread::spawn(move || work(&service, &lease, settings.per_partner))
         };
-        Runner { service: service.clone(), threads: (0..settings.workers).map(worker).collect() }
+        let threads = (0..settings.workers).map(worker).collect();
+        Runner { service: service.clone(), threads }
     }
 
-    /// Lets the batches in work end; what is left is done after the next start.
+    /// Lets the batches in work end; what is left is another node's, or is done
+    /// after the next start.
     pub fn stop(self) {
         self.service.board.stop();
         for thread in self.threads {
@@ -237,9 +248,9 @@ impl Runner {
     }
 }
 
-fn work(service: &Service, per_partner: usize) {
+fn work(service: &Service, lease: &Lease, per_partner: usize) {
     let board = &service.board;
-    while let Some(turn) = board.next(service, per_partner) {
+    while let Some(turn) = board.next(service, lease, per_partner) {
         let ended = match catch_unwind(AssertUnwindSafe(|| service.job_step(turn.key, &turn.id, turn.since))) {
             Ok(Ok(step)) => {
                 if step == Step::Over {

@@ -1,9 +1,9 @@
 //! The threads that look after schedules: one makes runs, some send letters.
 //!
 //! Both find what is due in the store, so commands beside the server and other
-//! nodes need not tell. Sending is apart from looking: a slow mail server
-//! delays letters and no look. Partners take turns at sending, letter by
-//! letter.
+//! nodes need not tell. Of several nodes one looks and sends, which has the
+//! lease. Sending is apart from looking: a slow mail server delays letters and
+//! no look. Partners take turns at sending, letter by letter.
 //! Deliberately absent: any state that matters after a crash, and what is done
 //! (`schedules`).
 
@@ -19,6 +19,7 @@ use tracing::{error, warn};
 use super::{Attempt, MAIL, SCHEDULE, Step};
 use crate::domain::{PartnerKey, Time};
 use crate::mail::Mailer;
+use crate::service::lease::{self, Lease};
 use crate::service::{Service, ServiceError};
 
 /// How often the store is asked what is due.
@@ -110,6 +111,7 @@ struct Shared {
     service: Service,
     mailer: Option<Mailer>,
     clock: Clock,
+    lease: Lease,
     board: Mutex<Board>,
     woken: Condvar,
 }
@@ -134,7 +136,8 @@ pub struct Runner {
 impl Runner {
     pub fn start(service: &Service, mailer: Option<Mailer>, clock: Clock) -> Runner {
         let (board, woken) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { service: service.clone(), mailer, clock, board, woken });
+        let lease = service.leases.keep("schedules", lease::SPAN);
+        let shared = Arc::new(Shared { service: service.clone(), mailer, clock, lease, board, woken });
         let spawn = |work: fn(&Shared)| {
             let shared = shared.clone();
             std::thread::spawn(move || work(&shared))
@@ -175,6 +178,9 @@ impl Shared {
     /// The letters whose turn it is: those of the partner that has waited
     /// longest, and of those, the longest due.
     fn next(&self) -> Result<Option<(PartnerKey, String)>, ServiceError> {
+        if !self.lease.held() {
+            return Ok(None);
+        }
         let due = self.service.store().due(MAIL, (self.clock)(), PAGE)?;
         let mut board = self.board.lock();
         let free = due
@@ -198,6 +204,12 @@ fn make_runs(shared: &Shared) {
     let mut settled = false;
     loop {
         let now = (shared.clock)();
+        if !shared.lease.held() {
+            match shared.pause() {
+                true => continue,
+                false => return,
+            }
+        }
         if !settled {
             match shared.service.schedules_settle(now) {
                 Ok(()) => settled = true,

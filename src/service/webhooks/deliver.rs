@@ -260,6 +260,9 @@ impl Service {
         let now = self.hooks.now();
         self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
             let Some(mut head) = Head::of(transaction, id)? else { return Ok(()) };
+            if !head.waits(&front) {
+                return Ok(()); // Another node was at it as well.
+            }
             if front.stored {
                 let state = DeliveryState::Dropped;
                 Delivery { state, ..front.delivery.clone() }.put(transaction, id, &front.place)?;
@@ -287,7 +290,8 @@ impl Service {
         let done = self.write_as(Target::Partner(key), entry, |transaction| {
             let Some(mut head) = Head::of(transaction, id)? else { return Ok(Ended::gone(front.change)) };
             let known = Delivery::of(transaction, id, &front.place)?;
-            if known.as_ref().is_some_and(|known| known.state != DeliveryState::Pending) {
+            let tried = known.as_ref().is_some_and(|known| known.attempts.last() != front.delivery.attempts.last());
+            if !head.waits(&front) || (tried && !delivered) {
                 return Ok(Ended::new(&head, "again", Next::Again)); // Another node was at it as well.
             }
             let mut delivery = known.clone().unwrap_or_else(|| front.delivery.clone());
@@ -421,6 +425,12 @@ impl Service {
 }
 
 impl Head {
+    /// Whether an event is still to be told.
+    fn waits(&self, front: &Front) -> bool {
+        let queued = || self.queued.contains(&front.place);
+        self.front.as_ref() == Some(&front.place) || front.change.map_or_else(queued, |version| version > self.cursor)
+    }
+
     /// An event is done with.
     fn settle(&mut self, front: &Front, now: Time) {
         match front.change {

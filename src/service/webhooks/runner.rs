@@ -6,9 +6,12 @@
 //! fail, all together: so neither a partner with many receivers that hang nor
 //! a day on which many fail keeps the others from being told.
 //!
-//! Of several nodes one delivers, which has the lease; when it ends, another
-//! has it within 28 seconds.
-//! Invariant: a webhook has one turn at a time.
+//! Of several nodes one delivers, which has the lease; when it dies, another
+//! has it as soon as an attempt would have ended, within 30 seconds where
+//! attempts take 15.
+//! Invariant: a webhook has one turn at a time, and of the turns of two nodes
+//! one has ended. Only a node that was stopped in the middle of an attempt may
+//! make it when others have made it: the receiver knows it by its id.
 //! Deliberately absent: what a turn does (`deliver`), and any state that
 //! matters after a crash.
 
@@ -20,22 +23,17 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::deliver::{Next, Worked};
 use crate::domain::{PartnerKey, Time};
+use crate::service::lease::Lease;
 use crate::service::{Replica, Service, ServiceError};
 
 /// How often to look for changes, and how often to ask the store for what is
 /// due: retries, and what commands beside the server queued.
 const TICK: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(500);
-/// For how long the lease is taken, and how often it is prolonged.
-const LEASE_SECONDS: i64 = 28;
-const RENEW: Duration = Duration::from_secs(5);
-/// How long after that a node goes on beginning attempts: of 15 seconds each,
-/// they end before another node has the lease.
-const SURE: Duration = Duration::from_secs(12);
 /// How long a turn may be while others wait.
 const TURN: Duration = Duration::from_secs(5);
 /// How often deliveries that are too old are looked for.
@@ -59,10 +57,8 @@ struct Shared {
     service: Service,
     replica: Arc<Replica>,
     places: usize,
-    holder: String,
+    lease: Lease,
     stop: AtomicBool,
-    /// When this node last knew that it has the lease.
-    leased: Mutex<Option<Instant>>,
     turns: Mutex<Turns>,
 }
 
@@ -111,8 +107,17 @@ impl Turns {
         let ids: HashSet<&Id> = live.iter().map(|(id, _)| id).collect();
         self.known.retain(|id, known| known.busy || ids.contains(id));
         for (id, version) in live {
-            self.known.entry(id).or_default().version = version;
+            let known = self.known.entry(id).or_default();
+            known.version = version;
+            // A log that was set back has other changes at these versions.
+            known.cursor = known.cursor.min(version);
         }
+    }
+
+    /// Lets go of what was known of webhooks that another node has had since.
+    fn forget(&mut self) {
+        self.known.retain(|_, known| known.busy);
+        self.known.values_mut().for_each(|known| known.rung = true);
     }
 
     /// Whose turn is next, if there is a place: those that do not fail first,
@@ -167,18 +172,11 @@ impl Turns {
 
 impl Runner {
     /// At most `places` webhooks are told something at a time. `replica` is
-    /// this node's: no one is told of what its lists do not show yet. `holder`
-    /// names the node; one that comes back under its name has its lease back.
-    pub fn start(service: &Service, replica: Arc<Replica>, places: usize, holder: &str) -> Runner {
-        let shared = Arc::new(Shared {
-            service: service.clone(),
-            replica,
-            places,
-            holder: holder.to_owned(),
-            stop: AtomicBool::new(false),
-            leased: Mutex::new(None),
-            turns: Mutex::default(),
-        });
+    /// this node's: no one is told of what its lists do not show yet.
+    pub fn start(service: &Service, replica: Arc<Replica>, places: usize) -> Runner {
+        let lease = service.leases.keep("webhooks", service.hooks.outbound.timeout());
+        let (service, stop, turns) = (service.clone(), AtomicBool::new(false), Mutex::default());
+        let shared = Arc::new(Shared { service, replica, places, lease, stop, turns });
         let own = shared.clone();
         Runner { shared, thread: std::thread::spawn(move || own.run()) }
     }
@@ -194,26 +192,25 @@ impl Runner {
         while self.shared.turns.lock().known.values().any(|known| known.busy) && asked.elapsed() < STOP {
             std::thread::sleep(Duration::from_millis(5));
         }
-        if self.shared.leased.lock().is_some()
-            && let Err(error) = self.shared.service.store().end_lease("webhooks", &self.shared.holder)
-        {
-            warn!(error = &error as &dyn std::error::Error, "cannot give back the lease of webhooks");
-        }
+        // The lease is given back with the last turn, or runs out: no other node
+        // begins while an attempt goes on here.
     }
 }
 
 impl Shared {
     fn run(self: Arc<Shared>) {
         let bell = &self.service.hooks.bell;
-        let (mut renewed, mut polled, mut pruned) = (None::<Instant>, None::<Instant>, None::<Instant>);
+        let (mut term, mut polled, mut pruned) = (None, None::<Instant>, None::<Instant>);
         let over = |last: Option<Instant>, span: Duration| last.is_none_or(|last| last.elapsed() >= span);
         while !self.stop.load(Ordering::SeqCst) {
             let live = self.live();
             let anything = !live.is_empty();
             self.turns.lock().learn(live);
-            if anything && over(renewed, if self.sure() { RENEW } else { Duration::from_secs(1) }) {
-                renewed = Some(Instant::now());
-                self.lease();
+            let now = self.lease.term();
+            if now.is_some() && now != term {
+                term = now;
+                self.turns.lock().forget();
+                continue;
             }
             if anything && self.sure() {
                 if over(polled, POLL) {
@@ -255,24 +252,7 @@ impl Shared {
 
     /// Whether this node may begin an attempt.
     fn sure(&self) -> bool {
-        !self.stop.load(Ordering::SeqCst) && self.leased.lock().is_some_and(|at| at.elapsed() < SURE)
-    }
-
-    fn lease(&self) {
-        let asked = Instant::now();
-        let held = match self.service.store().lease("webhooks", &self.holder, LEASE_SECONDS) {
-            Ok(held) => held,
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "cannot prolong the lease of webhooks");
-                return;
-            }
-        };
-        let before = std::mem::replace(&mut *self.leased.lock(), held.then_some(asked));
-        match (before.is_some(), held) {
-            (false, true) => info!("this node delivers to webhooks"),
-            (true, false) => warn!("another node delivers to webhooks"),
-            (true, true) | (false, false) => {}
-        }
+        !self.stop.load(Ordering::SeqCst) && self.lease.held()
     }
 
     fn prune(&self) {

@@ -185,6 +185,12 @@ impl Beside<'_> {
         Ok(taken == 1)
     }
 
+    pub fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT holder FROM lease WHERE name = $1 AND until > clock_timestamp()";
+        let rows = self.core.rows(self.link, sql, &[&name])?;
+        rows.first().map(|row| Ok(row.text(0)?.to_owned())).transpose()
+    }
+
     pub fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
         self.core.execute(self.link, "DELETE FROM lease WHERE name = $1 AND holder = $2", &[&name, &holder])?;
         Ok(())

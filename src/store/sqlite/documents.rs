@@ -1,7 +1,7 @@
 //! Documents and leases: what is kept beside the log for those who work in the
 //! background.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::{PartnerKey, Time};
 use crate::store::rows::*;
@@ -104,4 +104,9 @@ pub(super) fn lease(
 pub(super) fn end_lease(connection: &Connection, name: &str, holder: &str) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM lease WHERE name = ?1 AND holder = ?2")?.execute(params![name, holder])?;
     Ok(())
+}
+
+pub(super) fn leaseholder(connection: &Connection, name: &str, now: Time) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection.prepare_cached("SELECT holder FROM lease WHERE name = ?1 AND until > ?2")?;
+    statement.query_row(params![name, now.seconds()], |row| row.get(0)).optional()
 }

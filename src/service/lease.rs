@@ -1,0 +1,220 @@
+//! Work that is one process's at a time.
+//!
+//! Of the servers on one database each asks for the leases of background work
+//! ([`Leases::keep`]). Who gets one does the work and prolongs it; when that
+//! process dies, another has it once the lease has run out. What is begun once
+//! and has an end, such as a letter, is claimed until then ([`Leases::claim`]).
+//!
+//! Invariants: what is begun while a lease is held and takes no longer than its
+//! span ends before anybody else has it; a lease that nobody prolongs ends
+//! within [`SURE`], its span and a second.
+//! A process that is stopped in the middle and goes on later does not know what
+//! it missed. So leases save work and keep order, and what is written is
+//! conditional on what was looked at all the same.
+//! Deliberately absent: what the work is.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tracing::{info, warn};
+
+use super::token;
+use crate::store::{Store, StoreError};
+
+/// For how long who has a lease goes on beginning work without prolonging it.
+const SURE: Duration = Duration::from_secs(9);
+/// How often who does not have it asks for it.
+const ASK: Duration = Duration::from_secs(2);
+/// How long a piece of work takes that waits for nobody but the database.
+pub const SPAN: Duration = Duration::from_secs(5);
+
+/// Under which name a process takes leases, and for how long.
+#[derive(Clone)]
+pub struct Leases {
+    store: Arc<dyn Store>,
+    /// `None` for the only server there can be: all work is its own.
+    node: Option<Arc<str>>,
+    sure: Duration,
+}
+
+impl Leases {
+    /// Those of a server, under a name that no other process has.
+    pub fn of_server(store: Arc<dyn Store>) -> Leases {
+        let node = store.shared().then(|| name().into());
+        Leases { store, node, sure: SURE }
+    }
+
+    /// Those of a process that is one of several on any database.
+    pub fn of_process(store: Arc<dyn Store>) -> Leases {
+        Leases::named(store, &name(), SURE)
+    }
+
+    pub fn named(store: Arc<dyn Store>, node: &str, sure: Duration) -> Leases {
+        Leases { store, node: Some(node.into()), sure }
+    }
+
+    /// The name of this process among others.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+
+    /// Stands for a piece of work from now on. `span` is the longest time that
+    /// anything takes that is begun while the lease is held.
+    pub fn keep(&self, work: &str, span: Duration) -> Lease {
+        let Some(node) = &self.node else { return Lease { kept: None } };
+        let shared = self.share(work, node, span, true);
+        // Here, so that who is alone need not wait for the thread.
+        shared.ask_or_warn();
+        Lease::kept(shared)
+    }
+
+    /// Claims a piece of work until the lease is dropped; `None` if another
+    /// process, or this one, is at it. Once lost it stays lost.
+    pub fn claim(&self, work: &str) -> Result<Option<Lease>, StoreError> {
+        let shared = self.share(work, &name(), SPAN, false);
+        Ok(shared.ask()?.then(|| Lease::kept(shared)))
+    }
+
+    fn share(&self, work: &str, holder: &str, span: Duration, standing: bool) -> Arc<Shared> {
+        let (store, work, holder) = (self.store.clone(), work.to_owned(), holder.to_owned());
+        let state = State { got: None, term: 0, ended: false };
+        let (state, woken) = (Mutex::new(state), Condvar::new());
+        Arc::new(Shared { store, work, holder, sure: self.sure, span, standing, state, woken })
+    }
+}
+
+/// The machine as it calls itself.
+pub fn host() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let host = read.unwrap_or_default().trim().to_owned();
+    if host.is_empty() { "node".to_owned() } else { host }
+}
+
+/// A name that no other process has, and none of this one's past.
+fn name() -> String {
+    format!("{}-{}-{}", host(), std::process::id(), token::holder())
+}
+
+/// A lease, had or hoped for. Dropped, it is given back.
+pub struct Lease {
+    kept: Option<Kept>,
+}
+
+struct Kept {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    work: String,
+    holder: String,
+    sure: Duration,
+    span: Duration,
+    /// Whether it is asked for again once it was lost.
+    standing: bool,
+    state: Mutex<State>,
+    woken: Condvar,
+}
+
+struct State {
+    /// When it was asked for and got, the last time.
+    got: Option<Instant>,
+    /// Counts how often it was got from somebody else, perhaps.
+    term: u64,
+    ended: bool,
+}
+
+impl Lease {
+    fn kept(shared: Arc<Shared>) -> Lease {
+        let own = shared.clone();
+        let thread = Some(std::thread::spawn(move || own.keep()));
+        Lease { kept: Some(Kept { shared, thread }) }
+    }
+
+    /// Whether a piece of work may be begun.
+    pub fn held(&self) -> bool {
+        self.term().is_some()
+    }
+
+    /// The same; it is another term when somebody else may have done some of
+    /// the work in between.
+    pub fn term(&self) -> Option<u64> {
+        let Some(kept) = &self.kept else { return Some(0) };
+        let state = kept.shared.state.lock();
+        state.got.filter(|got| got.elapsed() < kept.shared.sure).map(|_| state.term)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let Shared { store, work, holder, state, woken, .. } = &*self.shared;
+        state.lock().ended = true;
+        woken.notify_all();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            warn!(work, "a thread that kept a lease panicked");
+        }
+        if state.lock().got.is_some()
+            && let Err(error) = store.end_lease(work, holder)
+        {
+            let error = &error as &dyn std::error::Error;
+            warn!(error, work, "cannot give back the lease of {work}; it ends by time");
+        }
+    }
+}
+
+impl Shared {
+    fn keep(&self) {
+        loop {
+            let mut state = self.state.lock();
+            let prolong = self.sure / 3;
+            let wait = match state.got {
+                Some(got) if got.elapsed() < prolong => prolong - got.elapsed(),
+                Some(_) | None => ASK.min(prolong),
+            };
+            if !state.ended {
+                self.woken.wait_for(&mut state, wait);
+            }
+            if state.ended {
+                return;
+            }
+            drop(state);
+            self.ask_or_warn();
+            if !self.standing && self.state.lock().got.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn ask_or_warn(&self) {
+        if let Err(error) = self.ask() {
+            let (work, error) = (&self.work, &error as &dyn std::error::Error);
+            warn!(error, work, "cannot ask for the lease of {work}; trying again");
+        }
+    }
+
+    /// Takes or prolongs it; whether it is had.
+    fn ask(&self) -> Result<bool, StoreError> {
+        let before = self.state.lock().got;
+        let (asked, length) = (Instant::now(), self.sure + self.span);
+        // The engine counts whole seconds, and the first of them has begun.
+        let seconds = length.as_secs_f64().ceil() as i64 + 1;
+        let held = self.store.lease(&self.work, &self.holder, seconds)?;
+        // Later than that, somebody else may have come and gone.
+        let unbroken = before.is_some_and(|got| got.elapsed() < length);
+        let held = held && (unbroken || before.is_none() || self.standing);
+        let mut state = self.state.lock();
+        state.got = held.then_some(asked);
+        state.term += u64::from(held && !unbroken);
+        drop(state);
+        let work = &self.work;
+        match (before.is_some(), held) {
+            (false, true) if self.standing => info!(work, "this node does {work}"),
+            (true, false) => warn!(work, "another node does {work}"),
+            (false | true, _) => {}
+        }
+        Ok(held)
+    }
+}
