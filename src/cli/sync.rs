@@ -3,6 +3,10 @@
 //! One look at another server's inventory, or one after the other. Whatever
 //! goes wrong there changes nothing here: a single look then fails, and looks
 //! that repeat are tried again, later each time.
+//!
+//! One process at a time mirrors into a partner: a single look beside another
+//! one fails, and of those that repeat one looks and the others stand by, on
+//! whatever machines they are, until it ends or dies.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +22,7 @@ use super::{CliError, Global, OfPartner, Outcome, output};
 use crate::domain::{Currency, Money, Time};
 use crate::http::checks::span;
 use crate::service::import::{Progress, Watch};
+use crate::service::lease::{self, Lease, Leases};
 use crate::service::mirror::{MirrorError, Options, REFUSED_MAX, Report};
 use crate::service::{Service, ServiceError};
 use crate::store::Open;
@@ -91,10 +96,23 @@ impl Sync {
             )),
             error => error.into(),
         })?;
+        let leases = Leases::of_process(service.store().clone());
+        let work = format!("sync:{}", self.of.partner);
         match self.every {
-            Some(every) => self.repeat(global, every, &service, &options, cancel),
+            Some(every) => {
+                let lease = leases.keep(&work, lease::SPAN);
+                self.repeat(global, every, &service, &options, cancel, &lease)
+            }
             None => {
-                let report = self.look(&service, &options, cancel)?;
+                let Some(lease) = leases.claim(&work)? else {
+                    let holder = service.store().leaseholder(&work)?.unwrap_or_else(|| "another process".to_owned());
+                    return Err(CliError::Other(format!(
+                        "{holder} is mirroring into partner {} already; nothing was changed. Wait until that has \
+                         ended; if it was killed, it counts as ended within 20 seconds",
+                        self.of.partner
+                    )));
+                };
+                let report = self.look(&service, &options, cancel, &lease)?;
                 for refused in &report.errors {
                     output::note(&format!("{}: {}", refused.number, refused.reason));
                 }
@@ -128,8 +146,19 @@ impl Sync {
         })
     }
 
-    fn look(&self, service: &Service, options: &Options, cancel: &AtomicBool) -> Result<Report, CliError> {
+    fn look(
+        &self,
+        service: &Service,
+        options: &Options,
+        cancel: &AtomicBool,
+        lease: &Lease,
+    ) -> Result<Report, CliError> {
+        let term = lease.term();
         let look = self.upstream()?.look(cancel)?;
+        if term.is_none() || lease.term() != term {
+            // What it said may be older than what is here by now.
+            return Err(CliError::Other("another process has mirrored meanwhile, perhaps".to_owned()));
+        }
         let bar = Bar::new(Some(0), "numbers");
         let progress = |progress: Progress| match progress {
             Progress::Reading { .. } => {}
@@ -153,11 +182,24 @@ impl Sync {
         service: &Service,
         options: &Options,
         cancel: &AtomicBool,
+        lease: &Lease,
     ) -> Result<Outcome, CliError> {
         let first = every.min(WAIT_FIRST);
         let mut failed = first;
+        let mut standing_by = false;
         loop {
-            let wait = match self.look(service, options, cancel) {
+            if !lease.held() {
+                if !std::mem::replace(&mut standing_by, true) {
+                    output::note(&format!("{}: another process mirrors into it; standing by", self.of.partner));
+                }
+                if cancel.load(Ordering::Relaxed) {
+                    return Ok(Outcome::Done);
+                }
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+            standing_by = false;
+            let wait = match self.look(service, options, cancel, lease) {
                 Ok(report) => {
                     self.show(global, &report)?;
                     failed = first;

@@ -2,13 +2,15 @@
 //! of what is told when, driven by a clock of the test's.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use rollcall::checks::Check;
 use rollcall::domain::change::Edit;
 use rollcall::domain::{Acknowledgement, Actor, EntityChange, NumberChange, PartnerId, PartnerKey, Record, Time, Verb};
 use rollcall::mail::{Mailer, Settings, Tls};
-use rollcall::service::schedules::runner::{Rests, letters_due, runs_due};
+use rollcall::service::lease::Leases;
+use rollcall::service::schedules::runner::{Rests, Runner, letters_due, runs_due};
 use rollcall::service::schedules::{Delivery, Sending, View, Wanted};
 use rollcall::service::{Outcome, Replica, Service, ServiceError, Shown};
 use rollcall::store::{Store, Target, Walk};
@@ -729,6 +731,81 @@ fn two_nodes_make_each_run_once() {
         }
     });
     assert_eq!(world.told().len(), RUNS as usize, "{:?}", world.whys());
+}
+
+#[test]
+fn one_of_two_nodes_looks_and_sends_and_the_other_takes_over() {
+    let receiver = Receiver::start(Manners::default());
+    let world = World::new();
+    world.put(33_100_000_001, None, Some(unrouted()));
+    let always = Some(rollcall::domain::setting::Report::Always);
+    let half_hours = Some("*/30 * * * *".to_owned());
+    world.schedule(&Wanted { cron: half_hours, report: always, alerts: Some(false), ..Wanted::default() });
+    let begin = world.begin.seconds().div_euclid(1_800) * 1_800;
+    let clock = Arc::new(AtomicI64::new(begin));
+    // The second's clock is a second ahead, so runs tell whose they are.
+    let node = |name: &str, ahead: i64| {
+        let store = world.database.open();
+        let leases = Leases::named(store.clone(), name, Duration::from_secs(1));
+        let service = service(&store).leases(leases);
+        let clock = clock.clone();
+        let now = move || fixture::time(clock.load(Ordering::SeqCst) + ahead);
+        Runner::start(&service, Some(mailer(&receiver, &world)), Arc::new(now))
+    };
+    let runs = || {
+        let up = Walk::Up { after: None };
+        let all = world.store.documents(world.key, "mail", up, 1_000).expect("documents");
+        let delivery = |document: &rollcall::store::Document| serde_json::from_str(&document.body).expect("a delivery");
+        let mut all: Vec<Delivery> = all.iter().map(delivery).collect();
+        all.sort_by_key(|delivery| delivery.ran.at);
+        all
+    };
+    let sent = |delivery: &Delivery| delivery.recipients.iter().all(|one| one.state == Sending::Sent);
+    let run = |count: i64| {
+        clock.store(begin + count * 1_800 + 60, Ordering::SeqCst);
+        let asked = Instant::now();
+        while runs().len() < count as usize || !runs().iter().all(sent) {
+            assert!(asked.elapsed() < Duration::from_secs(30), "run {count} is not made: {:?}", runs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    // One that died has it until its time is over.
+    assert!(world.store.lease("schedules", "dead", 3).expect("a lease"));
+    let died = Instant::now();
+    let first = node("first", 0);
+    run(1);
+    assert!((1..20).contains(&died.elapsed().as_secs()), "{:?}", died.elapsed());
+    let second = node("second", 1);
+    (2..=4).for_each(&run);
+    first.stop();
+    (5..=7).for_each(&run);
+    second.stop();
+    let whose: Vec<i64> = runs().iter().map(|delivery| delivery.ran.at.seconds() % 2).collect();
+    assert_eq!(whose, [0, 0, 0, 0, 1, 1, 1], "each run once");
+    assert_eq!(receiver.taken().len(), 7, "each letter once");
+}
+
+#[test]
+fn who_died_while_looking_or_sending_holds_nobody_up_for_long() {
+    let receiver = Receiver::start(Manners::default());
+    let world = World::new();
+    let mailer = mailer(&receiver, &world);
+    let id = world.schedule(&yearly());
+    world.put(33_100_000_001, None, Some(unrouted()));
+    let now = world.begin.plus(2 * HOUR);
+    let leased = |what: &str| {
+        // As long as one that was claimed lasts, but for the waiting.
+        assert!(world.store.lease(what, "dead", 1).expect("a lease"));
+    };
+    leased(&format!("schedule:{}:{id}", world.key));
+    assert_eq!(world.look(now), 0);
+    std::thread::sleep(Duration::from_millis(2_100));
+    assert_eq!(world.look(now), 1);
+    let run = world.store.documents(world.key, "mail", Walk::Up { after: None }, 10).expect("read").remove(0).id;
+    leased(&format!("mail:{}:{run}", world.key));
+    assert_eq!(letters_due(&world.service, Some(&mailer), now).expect("nothing"), 0);
+    std::thread::sleep(Duration::from_millis(2_100));
+    assert_eq!(letters_due(&world.service, Some(&mailer), now).expect("sent"), 1);
 }
 
 fn mailer(receiver: &Receiver, world: &World) -> Mailer {

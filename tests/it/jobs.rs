@@ -2,11 +2,20 @@
 //! interrupted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rollcall::domain::action::Quarantine;
+use rollcall::domain::{Action, Actor};
+use rollcall::inventory::Filter;
+use rollcall::service::jobs::runner::{Runner, Settings};
+use rollcall::service::jobs::{JobState, NewJob, Step, Wanted};
+use rollcall::service::lease::Leases;
+use rollcall::service::{Outcome, Replica, Service, Shown};
 use rollcall::store::{Location, Open, Store};
 use serde_json::{Value, json};
 
+use crate::fixture;
 use crate::harness::{Answer, Database, Key, Request, Server, keys};
 
 const JOBS: &str = "/api/v1/manage/jobs";
@@ -746,4 +755,121 @@ fn commands_do_jobs_with_and_without_a_server() {
     assert_eq!(server.database.run(&args(&["list", "--json"])).done().json()["data"].as_array().map(Vec::len), Some(4));
     let refused = server.database.run(&args(&["cancel", id])).check(1);
     assert!(refused.stderr.contains("it has ended"), "{}", refused.stderr);
+}
+
+/// A node of several on one database, with its jobs done by a runner. The days
+/// of its quarantine show in what it did.
+fn node(database: &fixture::Database, name: &str, days: u32) -> (Service, Runner) {
+    let store = database.open();
+    let replica = Arc::new(Replica::load(store.clone()).expect("loaded"));
+    let leases = Leases::named(store.clone(), name, Duration::from_secs(1));
+    let quarantine = Quarantine { default_days: days, ..Quarantine::default() };
+    let service = Service::new(store, Actor::command()).batch_rows(10).quarantine(quarantine);
+    let service = service.replica(replica).leases(leases);
+    let runner = Runner::start(&service, Settings { workers: 2, per_partner: 2 });
+    (service, runner)
+}
+
+#[test]
+fn one_of_two_nodes_does_jobs_and_the_other_takes_over() {
+    const ROWS: u64 = 2_000;
+    let database = fixture::Database::new();
+    let store = database.open();
+    let key = fixture::new_partner(&*store, "PA_ONE");
+    fixture::put_account(&*store, key, "MA_1");
+    let numbers: Vec<_> = (0..ROWS).map(|at| fixture::created(33_100_000_000 + at, fixture::held("MA_1"))).collect();
+    fixture::put(&*store, key, &numbers);
+
+    // One that died in the middle has the lease until its time is over.
+    let dead = Service::new(database.open(), Actor::command()).batch_rows(10);
+    let dead = dead.quarantine(Quarantine { default_days: 3, ..Quarantine::default() });
+    let wanted = Wanted::Filter(Filter::default(), "{}".to_owned());
+    let action = Action::Release { confirm_last: true };
+    let new = NewJob { action, params: "{}".to_owned(), wanted, preview: false };
+    let id = match dead.job_create(key, &new) {
+        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => job.id,
+        other => panic!("not created: {other:?}"),
+    };
+    (0..3).for_each(|_| assert_eq!(dead.job_step(key, &id, Instant::now()).expect("a step"), Step::More));
+    assert!(store.lease("jobs", "dead", 3).expect("a lease"));
+    let died = Instant::now();
+    let done = || dead.job(key, &id).expect("a job").tally.rows();
+    let (_first, one) = node(&database, "first", 1);
+    let (second, two) = node(&database, "second", 2);
+    let whose = || store.leaseholder("jobs").expect("asked");
+    while whose().as_deref() == Some("dead") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let began = died.elapsed();
+    let wait = |rows: u64| {
+        while done() < rows {
+            assert!(died.elapsed() < SOON * 2, "{} rows by {:?}", done(), whose());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    wait(31);
+    assert!(Duration::from_secs(1) < began && died.elapsed() < SOON, "{began:?}, {:?}", died.elapsed());
+    // It ends in the middle as well, and says so; progress is seen from anywhere.
+    let (ending, other) = match whose().as_deref() {
+        Some("first") => ((one, 1), (two, 2)),
+        Some("second") => ((two, 2), (one, 1)),
+        whose => panic!("{whose:?}"),
+    };
+    wait(100);
+    ending.0.stop();
+    let between = second.job(key, &id).expect("a job").tally.rows();
+    wait(ROWS);
+    other.0.stop();
+
+    let job = second.job(key, &id).expect("a job");
+    assert_eq!((job.state, job.tally.changed), (JobState::Done, ROWS));
+    let (rows, _) = logged(&*store, &id);
+    assert_eq!(rows.len() as u64, ROWS);
+    assert!(rows.values().all(|&times| times == 1), "each row once");
+    let days: Vec<i64> = store
+        .log(key, 0, 10_000)
+        .expect("the log")
+        .iter()
+        .filter(|logged| logged.change.request_id.as_deref() == Some(&*id))
+        .flat_map(|logged| logged.change.numbers.iter().filter_map(|change| change.after.as_ref()))
+        .map(|record| (record.until.expect("a quarantine").seconds() - record.since.seconds()) / 86_400)
+        .collect();
+    let runs: Vec<i64> = days.chunk_by(|one, two| one == two).map(|run| run[0]).collect();
+    let taken_over = [3, ending.1, other.1];
+    assert!(runs == taken_over || (between == ROWS && runs == taken_over[..2]), "{runs:?}");
+    assert!(between < ROWS, "it was not stopped in the middle");
+}
+
+#[test]
+fn a_job_is_run_and_cancelled_from_any_node() {
+    let database = fixture::Database::new();
+    let store = database.open();
+    let key = fixture::new_partner(&*store, "PA_ONE");
+    fixture::put_account(&*store, key, "MA_1");
+    let numbers: Vec<_> = (0..3_000).map(|at| fixture::created(33_100_000_000 + at, fixture::held("MA_1"))).collect();
+    fixture::put(&*store, key, &numbers);
+    let (_doing, one) = node(&database, "doing", 1);
+    let (asking, two) = node(&database, "asking", 2);
+    assert_eq!(store.leaseholder("jobs").expect("asked").as_deref(), Some("doing"));
+    let wanted = Wanted::Filter(Filter::default(), "{}".to_owned());
+    let new = NewJob { action: Action::Suspend, params: "{}".to_owned(), wanted, preview: true };
+    let id = match asking.job_create(key, &new) {
+        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => job.id,
+        other => panic!("not created: {other:?}"),
+    };
+    asking.job_run(key, &id).expect("it may run");
+    let asked = Instant::now();
+    let job = || asking.job(key, &id).expect("a job");
+    while job().tally.rows() == 0 {
+        assert!(asked.elapsed() < SOON, "nobody does it");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    asking.job_cancel(key, &id).expect("it may end");
+    let done = job().tally.rows();
+    assert_eq!(job().state, JobState::Cancelled);
+    assert!(done < 3_000, "it was over before");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(job().tally.rows(), done, "not a row more");
+    one.stop();
+    two.stop();
 }

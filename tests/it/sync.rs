@@ -600,6 +600,52 @@ fn an_interrupted_look_writes_nothing() {
     assert_eq!((mirror.version(), mirror.snapshot().len()), (1, 0));
 }
 
+#[test]
+fn one_process_at_a_time_mirrors_into_a_partner() {
+    let odd = Odd::new(|_, target| match target.contains("page=2&") {
+        true => answer("429 Too Many Requests", "Retry-After: 50\r\n", ""),
+        false => plain(&some(300), target),
+    });
+    let good = Odd::new(|_, target| plain(&some(200), target));
+    let mirror = Mirror::new();
+    let mut child = mirror.begin(&odd.url(), &odd_key(), &[]);
+    wait_for(|| odd.asked().iter().any(|asked| asked.contains("page=2&")));
+    let second = mirror.sync(&good.url(), &odd_key(), &[]).check(1);
+    assert!(second.stderr.contains("is mirroring into partner PA_M already"), "{}", second.stderr);
+    assert!(good.asked().is_empty(), "it did not even ask");
+    crate::process::signal(&child, "INT");
+    assert_eq!(crate::process::ended(&mut child, Duration::from_secs(20)), Some(1));
+    // One that ended, however it did, is in nobody's way.
+    assert_eq!(mirror.look(&good.url(), &odd_key(), &[])["came"], 200);
+    // One that was killed is for as long as its lease lasts.
+    assert!(mirror.store().lease("sync:PA_M", "the-dead-one", 2).expect("a lease"));
+    let refused = mirror.sync(&good.url(), &odd_key(), &[]).check(1);
+    assert!(refused.stderr.contains("the-dead-one"), "{}", refused.stderr);
+    wait_for(|| mirror.sync(&good.url(), &odd_key(), &[]).code == 0);
+}
+
+#[test]
+fn of_two_that_mirror_again_and_again_the_second_takes_over() {
+    let (one, two) = (Odd::new(|_, target| plain(&some(300), target)), Odd::new(|_, target| plain(&some(300), target)));
+    let mirror = Mirror::new();
+    let switch = ["--every", "1s", "--switch", "--json"];
+    let mut first = mirror.begin(&one.url(), &odd_key(), &switch);
+    wait_for(|| one.asked().len() >= 6);
+    let mut second = mirror.begin(&two.url(), &odd_key(), &switch);
+    let asked = one.asked().len();
+    wait_for(|| one.asked().len() >= asked + 9);
+    assert!(two.asked().is_empty(), "it stands by");
+    crate::process::signal(&first, "KILL");
+    first.wait().expect("it ended");
+    let killed = Instant::now();
+    while two.asked().is_empty() {
+        assert!(killed.elapsed() < Duration::from_secs(30), "nobody takes over");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    crate::process::signal(&second, "TERM");
+    assert_eq!(crate::process::ended(&mut second, Duration::from_secs(20)), Some(0));
+}
+
 #[track_caller]
 fn wait_for(wanted: impl Fn() -> bool) {
     let started = Instant::now();

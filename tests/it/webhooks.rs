@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rollcall::domain::{Actor, PartnerKey, Time};
+use rollcall::service::lease::Leases;
 use rollcall::service::numbers::Expected;
 use rollcall::service::webhooks::deliver::{GIVE_UP_SECONDS, Next, RETRIES, Worked};
 use rollcall::service::webhooks::runner::Runner;
@@ -1208,36 +1209,111 @@ fn deliveries_are_pruned_by_number_and_by_age() {
     assert_eq!(rig.service.store().documents(rig.key, &kind, walk, 10).expect("a look"), []);
 }
 
+/// A node of several: its leases are short, and its clock is ahead of the
+/// rig's, so that receivers see who it is.
+fn node(rig: &Rig, name: &str, ahead: i64) -> (Service, Arc<Replica>) {
+    let directory = rig._directory.path();
+    let clock = Arc::new(AtomicI64::new(START + ahead));
+    // Attempts fail within a second, so that leases are short.
+    let settings = Settings { timeout: Duration::from_secs(1), ..Settings::default() };
+    let (service, replica) =
+        open(&directory.join("rollcall.db"), &directory.join("authority.pem"), settings, &clock);
+    let leases = Leases::named(service.store().clone(), name, Duration::from_secs(1));
+    (service.leases(leases), replica)
+}
+
 #[test]
 fn one_of_two_nodes_delivers_and_the_other_takes_over() {
+    const AHEAD: i64 = 1_000;
     let rig = Rig::new(Settings::default());
     let receiver = Receiver::new(Manner::Status(200));
-    let directory = rig._directory.path();
-    let (authority, database) = (directory.join("authority.pem"), directory.join("rollcall.db"));
-    let (second, other) = open(&database, &authority, Settings::default(), &rig.clock);
-    rig.hook(&receiver, &["account_create"]);
-    other.follow();
-    let first = Runner::start(&rig.service, rig.replica.clone(), 4, "first");
-    rig.change();
+    let (first, one) = node(&rig, "first", 0);
+    let (second, two) = node(&rig, "second", AHEAD);
+    let id = rig.hook(&receiver, &["account_create"]);
+    let changes = |count: usize| {
+        for _ in 0..count {
+            rig.change();
+            one.follow();
+            two.follow();
+        }
+    };
+    let by_second = |from: usize| receiver.got()[from..].iter().map(|got| got.timestamp >= START + AHEAD).collect::<Vec<_>>();
+
+    // One that died has it until its time is over.
+    assert!(rig.service.store().lease("webhooks", "dead", 3).expect("a lease"));
+    let died = Instant::now();
+    changes(1);
+    let delivering = Runner::start(&first, one.clone(), 4);
     receiver.wait(1);
-    let taking = Runner::start(&second, other.clone(), 4, "second");
-    for _ in 0..5 {
-        rig.change();
-        other.follow();
-    }
+    assert!((1..20).contains(&died.elapsed().as_secs()), "{:?}", died.elapsed());
+
+    let waiting = Runner::start(&second, two.clone(), 4);
+    changes(5);
     receiver.wait(6);
-    // It gives the lease back, so nobody has to wait for its end.
-    first.stop();
-    for _ in 0..5 {
-        rig.change();
-        other.follow();
-    }
-    let got = receiver.wait(11);
-    taking.stop();
+    assert_eq!(by_second(0), [false; 6]);
+
+    // It waits for a retry when the other one gets the lease.
+    receiver.set(Manner::Status(503));
+    changes(1);
+    receiver.wait(7);
+    wait("the failure", || rig.shown(&id).health.failing_since);
+    receiver.set(Manner::Status(200));
+    first.store().end_lease("webhooks", "first").expect("ended");
+    assert!(second.store().lease("webhooks", "second", 5).expect("a lease"));
+    receiver.wait(8);
+    changes(2);
+    receiver.wait(10);
+    assert_eq!(by_second(7), [true; 3]);
+
+    // It gives the lease back, so nobody has to wait for its end; and the first
+    // does not wait for what it waited for before.
+    waiting.stop();
+    changes(3);
+    let got = receiver.wait(13);
+    assert_eq!(by_second(10), [false; 3]);
+    delivering.stop();
     let mut ids: Vec<&String> = got.iter().map(|got| &got.id).collect();
     ids.dedup();
-    assert_eq!(ids.len(), 11, "each once, in order");
+    assert_eq!((ids.len(), got.len()), (12, 13), "each in order, and the one that failed again");
     check_order(&receiver.versions());
+}
+
+#[test]
+fn an_attempt_that_ends_after_anothers_changes_nothing() {
+    let rig = Rig::new(Settings::default());
+    let receiver = Receiver::new(Manner::Hang);
+    let (slow, replica) = node(&rig, "slow", 0);
+    let id = rig.hook(&receiver, &["account_create"]);
+    let during = |what: &dyn Fn()| {
+        replica.follow();
+        receiver.set(Manner::Hang);
+        let before = receiver.got().len();
+        std::thread::scope(|scope| {
+            let attempt = scope.spawn(|| slow.webhook_step(rig.key, &id, 0).expect("a step"));
+            receiver.wait(before + 1);
+            what();
+            attempt.join().expect("it ended");
+        });
+    };
+    // It was delivered, and the next one as well.
+    rig.change();
+    during(&|| {
+        receiver.set(Manner::Status(200));
+        rig.change();
+        assert_eq!(rig.work(&id), Next::Idle);
+    });
+    let health = rig.shown(&id).health;
+    assert_eq!((health.pending, health.failing_since, health.next_attempt_at), (0, None, None));
+    let (deliveries, _) = rig.service.webhook_deliveries(rig.key, &id, 0, 10).expect("deliveries");
+    let told: Vec<_> = deliveries.iter().map(|shown| (shown.delivery.state, shown.delivery.attempts.len())).collect();
+    assert_eq!(told, [(DeliveryState::Delivered, 1); 2]);
+    // It failed, and is tried again as after one attempt.
+    rig.change();
+    during(&|| {
+        receiver.set(Manner::Status(503));
+        assert_eq!(wait_of(rig.work(&id)), START + RETRIES[0]);
+    });
+    assert_eq!(rig.shown(&id).health.next_attempt_at.map(Time::seconds), Some(START + RETRIES[0]));
 }
 
 #[test]
