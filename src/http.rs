@@ -119,11 +119,15 @@ impl App {
     }
 
     /// Lets go of what the limiters remember of keys and addresses that have
-    /// been quiet, and of pasts that nobody asks for; called now and then, or
-    /// their memory would only grow.
+    /// been quiet, of pasts that nobody asks for, and of what the store keeps
+    /// for a time; called now and then, or all of it would only grow. Every node
+    /// does so: what one has forgotten, another one finds nothing of.
     pub fn forget_quiet(&self) {
         self.replica.forget_pasts();
         self.uploads.forget_due(&self.service);
+        if let Err(error) = self.service.forget_answered() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget answers that nobody retries");
+        }
         if let Err(error) = self.people.forget() {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget sessions that are over");
         }

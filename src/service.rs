@@ -414,6 +414,12 @@ impl Service {
         })
     }
 
+    /// Lets go of answers that no retry gets any more; an hour later, since
+    /// nodes' clocks are not alike.
+    pub fn forget_answered(&self) -> Result<(), StoreError> {
+        self.store.forget_answered(Time::now().plus(-RETRY_SECONDS - 3_600))
+    }
+
     /// All partners, in the order in which they were created.
     pub fn partners(&self) -> Result<Vec<(PartnerKey, u64, Partner)>, ServiceError> {
         let mut partners = Vec::new();

@@ -118,7 +118,8 @@ struct UploadPage {
     stands: String,
     trouble: String,
     live: Option<Bar>,
-    cancelled: bool,
+    /// Whether it cannot be cancelled here, or has been.
+    fixed: bool,
     figures: Vec<Figure>,
     costs: Vec<Cost>,
     warnings: String,
@@ -377,11 +378,11 @@ pub async fn rejects(
         (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
     let found = blocking(move || {
         let (upload, _) = uploads.get(&service, key, &id)?;
-        let file = uploads.rejects(&upload).ok();
+        let file = uploads.rejects(&upload).map_err(|_| uploads.absent(&upload));
         Ok::<_, ServiceError>((upload, file))
     });
     let (upload, file) = found.await??;
-    let mut file = file.ok_or(Trouble::NotFound)?;
+    let mut file = file.map_err(|absent| absent.map_or(Trouble::NotFound, Trouble::Bad))?;
     let stem = upload.name.rsplit_once('.').map_or(upload.name.as_str(), |(stem, _)| stem);
     download::file(&format!("rejected-{stem}.csv"), "text/csv; charset=utf-8", move |out| {
         std::io::copy(&mut BufReader::with_capacity(64 << 10, &mut file), out).map(drop)
@@ -483,10 +484,12 @@ async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<C
             None => uploads.peek(&upload, FIRST_MAX).ok(),
         };
         let rejects = now.is_none() && uploads.rejects(&upload).is_ok();
-        Ok::<_, ServiceError>((upload, now, peeked, rejects))
+        let absent = uploads.absent(&upload);
+        Ok::<_, ServiceError>((upload, now, peeked, rejects, absent))
     });
-    let (upload, now, peeked, rejects) = looked.await??;
+    let (upload, now, peeked, rejects, absent) = looked.await??;
     let done = upload.stage == Stage::Imported;
+    let readable = absent.is_none();
     let found = upload.found.as_ref().filter(|_| now.is_none());
     frame.title = match &now {
         Some(_) => format!("Working · {}", upload.name),
@@ -495,8 +498,8 @@ async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<C
     let mut page = UploadPage {
         mark: mark(upload.stage, now.is_some()),
         stands: stands(&upload, now.is_some()),
-        trouble: upload.error.clone().filter(|_| now.is_none() && !done).unwrap_or_default(),
-        cancelled: now.is_some_and(|now| now.cancelled),
+        trouble: absent.or(upload.error.clone()).filter(|_| now.is_none() && !done).unwrap_or_default(),
+        fixed: now.is_some_and(|now| now.cancelled || now.elsewhere),
         live: now.map(|now| bar(&upload, now)),
         figures: Vec::new(),
         costs: Vec::new(),
@@ -523,6 +526,9 @@ async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<C
     };
     if let Some(found) = found {
         page.put(visit, &upload, found);
+    }
+    if !readable {
+        page.run.clear();
     }
     if let Some(peeked) = peeked.filter(|_| !done) {
         page.peek(&upload, found, &peeked);
@@ -681,6 +687,7 @@ fn bar(upload: &Upload, now: Now) -> Bar {
     let elapsed = show::span(now.elapsed.as_secs());
     let percent = |done: u64, all: u64| (done.min(all) * 100).checked_div(all);
     match now.progress {
+        _ if now.elsewhere => Bar { value: None, text: "Another node is at it.".to_owned() },
         _ if now.cancelled => Bar { value: None, text: "It is being stopped.".to_owned() },
         None => Bar { value: None, text: format!("Waiting for its turn, for {elapsed}.") },
         Some(Progress::Reading { bytes }) => Bar {

@@ -99,7 +99,7 @@ pub struct RowFate {
 }
 
 /// Kept with an import, in its transaction, by whoever asked for it.
-pub type Note<'a> = &'a (dyn Fn(&mut dyn Transaction, &ImportReport) -> Result<(), StoreError> + Sync);
+pub type Note<'a> = &'a (dyn Fn(&mut dyn Transaction, &ImportReport) -> Result<(), ServiceError> + Sync);
 
 /// How far an import is.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +148,8 @@ impl Service {
         self.import_noting(partner, source, options, watch, &|_, _| Ok(()))
     }
 
-    /// The same; if it is written, so is what `note` puts, or neither.
+    /// The same; if it is written, so is what `note` puts, or neither. What
+    /// `note` refuses is not written.
     pub fn import_noting(
         &self,
         partner: &PartnerId,
@@ -190,12 +191,10 @@ impl Service {
                 let refused = aborts && tally.rejected > 0;
                 let keep = !probe && !refused;
                 let version = (keep && wrote).then(|| transaction.version());
+                let report = tally.report(keep, version);
+                let done = done.and_then(|()| if keep { Ok(note(transaction, &report)?) } else { Ok(()) });
                 match done {
                     Ok(()) => {
-                        let report = tally.report(keep, version);
-                        if keep {
-                            note(transaction, &report).map_err(Abort::Store)?;
-                        }
                         outcome = Some(Ok(report));
                         if keep { Ok(()) } else { Err(Abort::Refused) }
                     }

@@ -87,7 +87,8 @@ impl Leases {
 
 /// The machine as it calls itself.
 pub fn host() -> String {
-    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let read =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
     let host = read.unwrap_or_default().trim().to_owned();
     if host.is_empty() { "node".to_owned() } else { host }
 }

@@ -10,6 +10,10 @@
 //! done is part of it; so after a restart it is done, or nothing of it is, and
 //! the document knows which. How far one is, is known in memory alone: the
 //! transaction has the database while it goes on.
+//! Of several nodes each knows all documents, and the files in its own folder;
+//! if that is shared, any of them can go on with a file. A lease keeps two from
+//! being at one file, and what the transaction finds in its document decides:
+//! what was imported, or let go of, is not imported again.
 //! Deliberately absent: reading files (`intake`), what becomes of rows
 //! (`import`), the page.
 
@@ -27,6 +31,7 @@ use tempfile::NamedTempFile;
 use tracing::{error, warn};
 
 use super::import::{ImportError, ImportOptions, ImportReport, OnError, Progress, RowFate, Watch};
+use super::lease::{self, Lease};
 use super::{Service, ServiceError, token};
 use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, plan};
 use crate::intake::{self, IntakeError, Mapping, Peeked, RowError};
@@ -204,6 +209,9 @@ pub struct Upload {
     pub bytes: u64,
     pub by: String,
     pub created_at: Time,
+    /// The machine that it was given to.
+    #[serde(default)]
+    pub host: String,
     /// A line that names the column was put before its numbers.
     pub headed: bool,
     pub choices: Choices,
@@ -228,6 +236,8 @@ impl Upload {
 /// Something that goes on now.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
+    /// On another node, so nothing else is known.
+    pub elsewhere: bool,
     pub progress: Option<Progress>,
     pub elapsed: Duration,
     pub cancelled: bool,
@@ -316,6 +326,7 @@ impl Uploads {
             bytes: incoming.bytes,
             by: service.actor.to_string(),
             created_at: now,
+            host: lease::host(),
             headed,
             choices: Choices::default(),
             stage: Stage::Checking,
@@ -331,11 +342,8 @@ impl Uploads {
             upload.choices.guessed = true;
             upload.choices.mappings = guesses.map(|(column, field)| format!("{column}={field}")).collect();
         }
-        let mut all = self.list(service, key)?;
-        let live = self.inner.live.lock().keys().cloned().collect::<Vec<_>>();
-        all.retain(|kept| !live.contains(&kept.id));
-        for old in all.iter().skip(KEPT_MAX - 1) {
-            self.forget(service, key, &old.id)?;
+        for old in self.list(service, key)?.iter().skip(KEPT_MAX - 1) {
+            self.forget_idle(service, key, &old.id)?;
         }
         self.begin(service, key, partner, upload.clone())?;
         Ok(upload)
@@ -353,14 +361,37 @@ impl Uploads {
         let live = self.inner.live.lock().get(id).cloned();
         let document = service.store.document(key, KIND, id)?.ok_or_else(|| unknown(id))?;
         let now = live.map(|live| Now {
+            elsewhere: false,
             progress: *live.progress.lock(),
             elapsed: live.began.elapsed(),
             cancelled: live.cancel.load(Ordering::Relaxed),
         });
+        let now = match now {
+            None if self.leased(service, id)? => {
+                Some(Now { elsewhere: true, progress: None, elapsed: Duration::ZERO, cancelled: false })
+            }
+            now => now,
+        };
         Ok((Upload::read(&document)?, now))
     }
 
-    /// Whether something goes on with an upload.
+    /// Whether a node is at an upload, perhaps this one.
+    fn leased(&self, service: &Service, id: &str) -> Result<bool, ServiceError> {
+        Ok(service.node().is_some() && service.store.leaseholder(&lease_of(id))?.is_some())
+    }
+
+    /// Why this node cannot read an upload's file, if it cannot.
+    pub fn absent(&self, upload: &Upload) -> Option<String> {
+        (!self.path(&upload.id).exists()).then(|| {
+            let host = &upload.host;
+            format!(
+                "the file was given to another node, {host}, and this one does not have it; open this page there, or \
+                 give the file again (nodes that share the folder console.imports_folder can all go on with a file)"
+            )
+        })
+    }
+
+    /// Whether something goes on with an upload on this node.
     pub fn busy(&self, id: &str) -> bool {
         self.inner.live.lock().contains_key(id)
     }
@@ -413,7 +444,11 @@ impl Uploads {
 
     /// Stops what goes on with an upload; of an import, nothing is then written.
     pub fn cancel(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
-        self.get(service, key, id)?;
+        let (upload, now) = self.get(service, key, id)?;
+        if now.is_some_and(|now| now.elsewhere) {
+            let why = format!("another node is at it, and can cancel it; the file was given to {}", upload.host);
+            return Err(ServiceError::Refused(why));
+        }
         if let Some(live) = self.inner.live.lock().get(id) {
             live.cancel.store(true, Ordering::Relaxed);
         }
@@ -429,13 +464,14 @@ impl Uploads {
         self.forget(service, key, id)
     }
 
-    /// Lets go of what is over a day old, and of files nobody knows of.
+    /// Lets go of what is over a day old, and of files nobody knows of. The
+    /// file of what another node lets go of is one of those, later.
     pub fn forget_due(&self, service: &Service) {
         const AT_ONCE: usize = 100;
         match service.store.due(KIND, Time::now(), AT_ONCE) {
             Ok(due) => {
-                for (key, document) in due.into_iter().filter(|(_, document)| !self.busy(&document.id)) {
-                    if let Err(error) = self.forget(service, key, &document.id) {
+                for (key, document) in due {
+                    if let Err(error) = self.forget_idle(service, key, &document.id) {
                         warn!(%error, "cannot let go of import {}", document.id);
                     }
                 }
@@ -483,11 +519,13 @@ impl Uploads {
             return Err(busy());
         }
         if upload.stage == Stage::Imported {
-            return Err(ServiceError::Refused(
-                "it has been imported already; give the file again to do more".to_owned(),
-            ));
+            return Err(imported());
         }
-        Ok(upload)
+        self.absent(&upload).map_or(Ok(upload), |why| Err(ServiceError::Refused(why)))
+    }
+
+    fn forget_idle(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
+        if self.busy(id) || self.leased(service, id)? { Ok(()) } else { self.forget(service, key, id) }
     }
 
     fn forget(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
@@ -523,8 +561,17 @@ impl Uploads {
             }
             all.insert(upload.id.clone(), live.clone());
         }
-        let end = Ending { uploads: self.clone(), id: upload.id.clone() };
-        put(service, key, &upload)?;
+        let mut end = Ending { uploads: self.clone(), id: upload.id.clone(), _claim: None };
+        if service.node().is_some() {
+            end._claim = Some(service.leases.claim(&lease_of(&upload.id))?.ok_or_else(busy)?);
+        }
+        let document = upload.document();
+        service.write(Target::Partner(key), Verb::Import, |transaction| {
+            match transaction.document(KIND, &upload.id)?.as_ref().map(Upload::read).transpose()? {
+                Some(Upload { stage: Stage::Imported, .. }) => Err(imported()),
+                Some(_) | None => Ok(transaction.put_document(KIND, &document)?),
+            }
+        })?;
         let (uploads, partner) = (self.clone(), partner.clone());
         let service = service.asked(service.actor.clone(), Some(upload.id.clone()), None);
         std::thread::spawn(move || {
@@ -554,7 +601,7 @@ impl Uploads {
             Ok(options) => options,
             Err(errors) => {
                 let error = Some(super::describe(&errors));
-                return put(service, key, &Upload { stage: Stage::Unusable, error, ..upload });
+                return self.ended(service, key, &Upload { stage: Stage::Unusable, error, ..upload });
             }
         };
         let path = self.path(&upload.id);
@@ -564,8 +611,7 @@ impl Uploads {
         // Made in the transaction, so that it is there if what it tells is.
         let note = |transaction: &mut dyn Transaction, report: &ImportReport| {
             let found = Some(Found::of(report, upload.headed));
-            let done = Upload { stage: Stage::Imported, found, error: None, ..upload.clone() };
-            transaction.put_document(KIND, &done.document())
+            put(transaction, &Upload { stage: Stage::Imported, found, error: None, ..upload.clone() })
         };
         let report = service.import_noting(partner, &source, &options, &watch, &note);
         if let Ok(report) = &report {
@@ -584,7 +630,7 @@ impl Uploads {
                     format!("nothing was written, because {} numbers are rejected now; see below", report.rejected)
                 });
                 let found = Some(Found::of(&report, upload.headed));
-                put(service, key, &Upload { stage: Stage::Checked, found, error, ..upload })
+                self.ended(service, key, &Upload { stage: Stage::Checked, found, error, ..upload })
             }
             Err(error) => {
                 let stage = match (&error, &upload.found) {
@@ -592,8 +638,16 @@ impl Uploads {
                     (_, Some(_)) => Stage::Checked,
                 };
                 let found = upload.found.clone().filter(|_| stage == Stage::Checked);
-                put(service, key, &Upload { stage, found, error: Some(fault(&error)), ..upload })
+                self.ended(service, key, &Upload { stage, found, error: Some(fault(&error)), ..upload })
             }
+        }
+    }
+
+    /// Writes down how it went. What another node did meanwhile stands.
+    fn ended(&self, service: &Service, key: PartnerKey, upload: &Upload) -> Result<(), ServiceError> {
+        match service.write(Target::Partner(key), Verb::Import, |transaction| put(transaction, upload)) {
+            Ok(_) | Err(ServiceError::Refused(_) | ServiceError::Unknown { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -624,6 +678,8 @@ impl Uploads {
 struct Ending {
     uploads: Uploads,
     id: String,
+    /// Given back when it is at rest.
+    _claim: Option<Lease>,
 }
 
 impl Drop for Ending {
@@ -632,10 +688,25 @@ impl Drop for Ending {
     }
 }
 
-fn put(service: &Service, key: PartnerKey, upload: &Upload) -> Result<(), ServiceError> {
-    let document = upload.document();
-    service.write(Target::Partner(key), Verb::Import, |transaction| Ok(transaction.put_document(KIND, &document)?))?;
-    Ok(())
+/// Writes down how it goes with an upload that is worked on, unless it was let
+/// go of or has been imported.
+fn put(transaction: &mut dyn Transaction, upload: &Upload) -> Result<(), ServiceError> {
+    let now = transaction.document(KIND, &upload.id)?.ok_or_else(|| unknown(&upload.id))?;
+    match Upload::read(&now)?.stage {
+        Stage::Imported => Err(imported()),
+        Stage::Checking | Stage::Checked | Stage::Unusable | Stage::Importing => {
+            Ok(transaction.put_document(KIND, &upload.document())?)
+        }
+    }
+}
+
+/// The lease of whoever is at an upload.
+fn lease_of(id: &str) -> String {
+    format!("import:{id}")
+}
+
+fn imported() -> ServiceError {
+    ServiceError::Refused("it has been imported already; give the file again to do more".to_owned())
 }
 
 fn unknown(id: &str) -> ServiceError {
@@ -832,12 +903,79 @@ mod tests {
         let id = fixture.give("number\n+912271264217\n");
         let upload = fixture.rest(&id);
         // As a server that ended in the middle leaves it.
-        put(&fixture.service, fixture.key, &Upload { stage: Stage::Importing, ..upload }).expect("written");
+        let left = Upload { stage: Stage::Importing, ..upload };
+        fixture.uploads.ended(&fixture.service, fixture.key, &left).expect("written");
         let after = Fixture { uploads: Uploads::new(fixture.folder.path().join("files"), 1 << 20), ..fixture };
         let (upload, now) = after.uploads.get(&after.service, after.key, &id).expect("there");
         assert!(now.is_none() && upload.stage == Stage::Importing);
         assert_eq!(after.run(&id, false).stage, Stage::Imported);
         assert_eq!(after.numbers(), 1);
+    }
+
+    /// Another node on the same database, with a folder of its own or the same.
+    fn node(fixture: &Fixture, name: &str, folder: &str) -> (Service, Uploads) {
+        let service = Service::new(fixture.service.store.clone(), Actor::command());
+        let leases = lease::Leases::named(service.store.clone(), name, Duration::from_secs(1));
+        (service.leases(leases), Uploads::new(fixture.folder.path().join(folder), 1 << 20))
+    }
+
+    fn refused(result: Result<(), ServiceError>, part: &str) {
+        match result {
+            Err(ServiceError::Refused(why)) if why.contains(part) => {}
+            other => panic!("not refused for {part}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_node_without_the_file_says_who_has_it() {
+        let fixture = Fixture::new();
+        let id = fixture.give(FILE);
+        let upload = fixture.rest(&id);
+        let (service, uploads) = node(&fixture, "other", "elsewhere");
+        let of = (fixture.key, &fixture.partner);
+        assert!(uploads.absent(&upload).is_some_and(|why| why.contains(&upload.host)));
+        refused(uploads.run(&service, of, &id, true), "was given to another node");
+        refused(uploads.check(&service, of, &id, upload.choices.clone()), "was given to another node");
+        assert_eq!(fixture.rest(&id).stage, Stage::Checked);
+        // What is let go of there goes here in time.
+        uploads.discard(&service, fixture.key, &id).expect("let go of");
+        assert!(fixture.uploads.list(&fixture.service, fixture.key).expect("read").is_empty());
+    }
+
+    #[test]
+    fn what_another_node_is_at_is_left_alone() {
+        let fixture = Fixture::new();
+        let id = fixture.give(FILE);
+        let upload = fixture.rest(&id);
+        let (service, uploads) = node(&fixture, "other", "files");
+        let (of, store) = ((fixture.key, &fixture.partner), &fixture.service.store);
+        assert!(store.lease(&lease_of(&id), "somebody", 60).expect("a lease"));
+        let (_, now) = uploads.get(&service, fixture.key, &id).expect("there");
+        assert!(now.is_some_and(|now| now.elsewhere));
+        refused(uploads.run(&service, of, &id, true), "is being worked on");
+        refused(uploads.discard(&service, fixture.key, &id), "is being worked on");
+        refused(uploads.cancel(&service, fixture.key, &id), "another node is at it");
+        uploads.forget_idle(&service, fixture.key, &id).expect("left");
+        assert!(uploads.path(&id).exists() && uploads.get(&service, fixture.key, &id).is_ok());
+
+        // One that was stopped for so long that its lease has gone does nothing
+        // to what another one has done.
+        store.end_lease(&lease_of(&id), "somebody").expect("ended");
+        uploads.run(&service, of, &id, true).expect("begun");
+        while uploads.busy(&id) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!((fixture.rest(&id).stage, fixture.numbers()), (Stage::Imported, 1));
+        assert_eq!(store.leaseholder(&lease_of(&id)).expect("asked"), None, "given back");
+        let version = store.heads(true).expect("heads").expect("asked for")[0].version;
+        for stage in [Stage::Importing, Stage::Checking] {
+            let (progress, cancel) = Default::default();
+            let late = Upload { stage, choices: Choices { skip: true, ..upload.choices.clone() }, ..upload.clone() };
+            let live = Live { progress, cancel, began: Instant::now() };
+            fixture.uploads.work(&fixture.service, fixture.key, &fixture.partner, late, &live).expect("nothing");
+            assert_eq!(fixture.rest(&id).stage, Stage::Imported);
+        }
+        assert_eq!(store.heads(true).expect("heads").expect("asked for")[0].version, version);
     }
 
     #[test]

@@ -1216,8 +1216,7 @@ fn node(rig: &Rig, name: &str, ahead: i64) -> (Service, Arc<Replica>) {
     let clock = Arc::new(AtomicI64::new(START + ahead));
     // Attempts fail within a second, so that leases are short.
     let settings = Settings { timeout: Duration::from_secs(1), ..Settings::default() };
-    let (service, replica) =
-        open(&directory.join("rollcall.db"), &directory.join("authority.pem"), settings, &clock);
+    let (service, replica) = open(&directory.join("rollcall.db"), &directory.join("authority.pem"), settings, &clock);
     let leases = Leases::named(service.store().clone(), name, Duration::from_secs(1));
     (service.leases(leases), replica)
 }
@@ -1237,7 +1236,8 @@ fn one_of_two_nodes_delivers_and_the_other_takes_over() {
             two.follow();
         }
     };
-    let by_second = |from: usize| receiver.got()[from..].iter().map(|got| got.timestamp >= START + AHEAD).collect::<Vec<_>>();
+    let by_second =
+        |from: usize| receiver.got()[from..].iter().map(|got| got.timestamp >= START + AHEAD).collect::<Vec<_>>();
 
     // One that died has it until its time is over.
     assert!(rig.service.store().lease("webhooks", "dead", 3).expect("a lease"));
