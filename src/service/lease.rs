@@ -219,3 +219,71 @@ impl Shared {
         Ok(held)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{self, Location, Open};
+
+    const SHORT: Duration = Duration::from_secs(1);
+
+    fn soon(what: &str, wanted: impl Fn() -> bool) {
+        let asked = Instant::now();
+        while !wanted() {
+            assert!(asked.elapsed() < Duration::from_secs(20), "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_lease_is_prolonged_given_back_and_lost() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store::open(&Location::Sqlite(folder.path().join("a.db")), Open::Create).expect("a store");
+        let node = |name| Leases::named(store.clone(), name, SHORT);
+        let (one, two) = (node("one").keep("work", SHORT), node("two").keep("work", SHORT));
+        assert!(one.held() && !two.held());
+        // Longer than it would last by itself.
+        let asked = Instant::now();
+        while asked.elapsed() < SHORT * 5 {
+            assert!(!two.held());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let term = one.term();
+        assert!(term.is_some());
+        // Taken away, it is another term when it comes back.
+        store.end_lease("work", "one").expect("ended");
+        assert!(store.lease("work", "two", 5).expect("a lease"));
+        soon("it is noticed", || !one.held() && two.held());
+        drop(two);
+        soon("it comes back", || one.held());
+        assert_ne!(one.term(), term);
+    }
+
+    #[test]
+    fn a_claim_is_one_processs_until_it_is_dropped_or_lost() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store::open(&Location::Sqlite(folder.path().join("a.db")), Open::Create).expect("a store");
+        let leases = Leases::named(store.clone(), "node", SHORT);
+        let claim = |what| leases.claim(what).expect("asked");
+        let first = claim("letter").expect("free");
+        assert!(claim("letter").is_none() && claim("another letter").is_some());
+        drop(first);
+        let lost = claim("letter").expect("free again");
+        let holder = store.leaseholder("letter").expect("asked").expect("somebody");
+        store.end_lease("letter", &holder).expect("ended");
+        assert!(store.lease("letter", "thief", 60).expect("a lease"));
+        soon("it is noticed", || !lost.held());
+        store.end_lease("letter", "thief").expect("ended");
+        std::thread::sleep(SHORT);
+        assert!(!lost.held(), "once lost it stays lost");
+    }
+
+    #[test]
+    fn the_only_server_there_can_be_has_all_work() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store::open(&Location::Sqlite(folder.path().join("a.db")), Open::Create).expect("a store");
+        let leases = Leases::of_server(store.clone());
+        assert!(leases.node().is_none() && leases.keep("work", SPAN).held());
+        assert_eq!(store.leaseholder("work").expect("asked"), None);
+    }
+}

@@ -561,9 +561,9 @@ impl Uploads {
             }
             all.insert(upload.id.clone(), live.clone());
         }
-        let mut end = Ending { uploads: self.clone(), id: upload.id.clone(), _claim: None };
+        let mut end = Ending { uploads: self.clone(), id: upload.id.clone(), claim: None };
         if service.node().is_some() {
-            end._claim = Some(service.leases.claim(&lease_of(&upload.id))?.ok_or_else(busy)?);
+            end.claim = Some(service.leases.claim(&lease_of(&upload.id))?.ok_or_else(busy)?);
         }
         let document = upload.document();
         service.write(Target::Partner(key), Verb::Import, |transaction| {
@@ -678,12 +678,13 @@ impl Uploads {
 struct Ending {
     uploads: Uploads,
     id: String,
-    /// Given back when it is at rest.
-    _claim: Option<Lease>,
+    claim: Option<Lease>,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        // First, or it would seem to be another node's.
+        self.claim = None;
         self.uploads.inner.live.lock().remove(&self.id);
     }
 }

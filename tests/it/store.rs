@@ -1457,11 +1457,14 @@ fn a_lease_has_one_holder(database: Database) {
     assert!(lease(&*store, "a", 60));
     assert!(!lease(&*beside, "b", 60));
     assert!(lease(&*store, "a", 60), "prolonged");
+    let holder = |name| beside.leaseholder(name).expect("answers");
+    assert_eq!((holder("work").as_deref(), holder("no work")), (Some("a"), None));
     assert!(store.lease("other work", "b", 60).expect("answers"));
     beside.end_lease("work", "b").expect("done");
     assert!(!lease(&*beside, "b", 60), "only its holder ends it");
     store.end_lease("work", "a").expect("done");
     assert!(lease(&*beside, "b", 0));
+    assert_eq!(beside.leaseholder("work").expect("answers"), None);
     assert!(lease(&*store, "a", 60), "one that is over is anybody's");
 }
 
