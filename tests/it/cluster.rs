@@ -43,6 +43,7 @@ wal_keep_size = 128MB
 wal_receiver_timeout = 5s
 wal_sender_timeout = 5s
 wal_retrieve_retry_interval = 100ms
+recovery_init_sync_method = syncfs
 log_line_prefix = '%m [%p] %a '
 log_timezone = UTC
 ";
