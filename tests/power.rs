@@ -15,6 +15,9 @@
 //! the whole process.
 
 #[allow(dead_code, reason = "shared with the other tests, which need more of it")]
+#[path = "it/cluster.rs"]
+mod cluster;
+#[allow(dead_code, reason = "shared with the other tests, which need more of it")]
 #[path = "it/fixture.rs"]
 mod fixture;
 

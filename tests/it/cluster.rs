@@ -211,8 +211,6 @@ fn free_port() -> u16 {
 /// How a server is asked to stop.
 #[derive(Clone, Copy, Debug)]
 pub enum Stop {
-    /// When the last client has gone.
-    Smart,
     /// Clients are cut off.
     Fast,
     /// Without a checkpoint.
@@ -278,14 +276,17 @@ impl Cluster {
         addresses(&[self], database)
     }
 
-    /// The same over its socket.
-    pub fn socket_address(&self, database: &str) -> String {
-        format!("postgres://postgres@/{database}?host={}&port={}", self.folder.display(), self.port)
-    }
-
     /// A fresh and empty database's address.
     pub fn database(&self) -> String {
         self.address(&self.fresh("TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'"))
+    }
+
+    /// A database as another is now, and its name. Whoever is connected to the
+    /// other is cut off.
+    pub fn copy(&self, database: &str) -> String {
+        let others = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
+        self.psql("postgres", &others);
+        self.fresh(&format!("TEMPLATE {database}"))
     }
 
     /// The name of a fresh database; `how` is what follows in its making.
@@ -365,7 +366,6 @@ impl Cluster {
     /// Ends it, and returns when none of its processes is left.
     pub fn stop(&self, how: Stop) {
         self.end(match how {
-            Stop::Smart => "TERM",
             Stop::Fast => "INT",
             Stop::Immediate => "QUIT",
         });

@@ -187,7 +187,7 @@ fn time(text: &str) -> Time {
 
 impl Past {
     fn new() -> Past {
-        let database = fixture::Database::new();
+        let database = fixture::Database::chosen();
         let store = database.open();
         let key = fixture::new_partner(&*store, "PA_PAST");
         for account in ["MA_1", "MA_2", "MA_<b>"] {
@@ -218,7 +218,7 @@ impl Past {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
         command.args(args).args(["--partner", "PA_PAST"]).env_remove("ROLLCALL_CONFIG");
-        command.env("ROLLCALL_DATABASE", format!("sqlite:{}", self.database.path().display()));
+        command.env("ROLLCALL_DATABASE", self.database.address());
         command
     }
 

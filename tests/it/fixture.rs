@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cluster::{self, Cluster};
+use super::harness;
 
 use rollcall::domain::change::Edit;
 use rollcall::domain::{
@@ -38,15 +39,50 @@ impl Database {
         Some(Database::named(cluster::database_name(&address)))
     }
 
+    /// On the engine that this run of the tests is on.
+    pub fn chosen() -> Database {
+        match harness::on_postgres() {
+            Some(cluster) => Database::named(cluster::database_name(&cluster.database())),
+            None => Database::new(),
+        }
+    }
+
     fn named(name: &str) -> Database {
         Database { directory: tempfile::tempdir().expect("a directory"), postgres: Some(name.to_owned()) }
     }
 
-    pub fn location(&self) -> Location {
+    /// As `--database` takes it.
+    pub fn address(&self) -> String {
         match (&self.postgres, Cluster::shared()) {
-            (Some(name), Some(cluster)) => cluster.address(name).parse().expect("an address"),
-            _ => Location::Sqlite(self.path()),
+            (Some(name), Some(cluster)) => cluster.address(name),
+            _ => format!("sqlite:{}", self.path().display()),
         }
+    }
+
+    pub fn location(&self) -> Location {
+        self.address().parse().expect("a location")
+    }
+
+    /// The one value that a query returns, past the store.
+    pub fn value(&self, query: &str) -> String {
+        if let (Some(name), Some(cluster)) = (&self.postgres, Cluster::shared()) {
+            return cluster.psql(name, query);
+        }
+        let value = self.raw().query_row(query, [], |row| row.get(0)).expect("a row");
+        match value {
+            rusqlite::types::Value::Text(text) => text,
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            other => panic!("{query}: {other:?}"),
+        }
+    }
+
+    /// Everything that is in it, as its files or its dump say it.
+    pub fn bytes(&self) -> Vec<u8> {
+        if let (Some(name), Some(cluster)) = (&self.postgres, Cluster::shared()) {
+            return cluster.client("pg_dump").args(["-d", name]).output().expect("pg_dump").stdout;
+        }
+        self.raw().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("checkpointed");
+        std::fs::read(self.path()).expect("the file")
     }
 
     /// A copy of it, with something done to it behind our back. Nobody may

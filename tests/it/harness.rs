@@ -15,6 +15,10 @@
 //! - When a [`Server`] goes, its index, the rows and the log agree, and it
 //!   stops on SIGTERM with exit code 0 within ten seconds.
 //! - Processes are ended by their id.
+//!
+//! With `ROLLCALL_TEST_ENGINE=postgres` databases are PostgreSQL's, each a fresh
+//! one in a server of the tests' own ([`Cluster::shared`]), and the tests are
+//! the same.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +27,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use rollcall::store::{self, Location, Open, Store};
 use serde_json::Value;
+
+use super::cluster::{self, Cluster};
 
 pub const CUSTOMER: &str = "/api/v1/partner/accounts/MA_1/numbers";
 pub const GLOBAL: &str = "/api/v1/partner/numbers";
@@ -81,10 +88,35 @@ number,account_auth_id,account_name,application_id,application_name,trunk_id,sta
 +912271264221-+912271264363,MA_99ab12c3,Acme Outbound,app_def456,Outbound,trunk_xyz,active,500.00,INR,2026-01-15T09:00:00Z,
 ";
 
+/// Whether the tests of this run are on PostgreSQL. Read here and nowhere else.
+pub fn on_postgres() -> Option<&'static Cluster> {
+    match std::env::var("ROLLCALL_TEST_ENGINE").as_deref() {
+        Ok("postgres") => Some(Cluster::shared().expect("PostgreSQL is installed")),
+        Ok("sqlite") | Err(_) => None,
+        Ok(other) => panic!("ROLLCALL_TEST_ENGINE is sqlite or postgres, not {other}"),
+    }
+}
+
+/// For tests about what only SQLite has: its file.
+pub fn no_file() -> bool {
+    let no_file = on_postgres().is_some();
+    if no_file {
+        cluster::skipped("it is about SQLite's file");
+    }
+    no_file
+}
+
 type Markers = Vec<(String, Vec<String>)>;
 
+/// What copies are made of.
+enum Original {
+    File(Vec<u8>),
+    /// A database's name.
+    Template(String),
+}
+
 struct Sample {
-    file: Vec<u8>,
+    original: Original,
     keys: Vec<Key>,
     markers: Markers,
 }
@@ -104,9 +136,15 @@ static SAMPLE: LazyLock<Sample> = LazyLock::new(|| {
         let report = database.import(auth_id, rows);
         assert_eq!(report["rejected"], 0, "{report}");
     }
-    let file = std::fs::read(database.path()).expect("the sample database");
     let markers = database.markers.lock().expect("the markers").clone();
-    Sample { file, keys, markers }
+    let original = match &database.place {
+        At::File(path) => Original::File(std::fs::read(path).expect("the sample database")),
+        At::Postgres { address, .. } => {
+            let sample = cluster::database_name(address);
+            Original::Template(on_postgres().expect("chosen").copy(sample))
+        }
+    };
+    Sample { original, keys, markers }
 });
 
 /// Credentials, as `rollcall key create --json` gave them.
@@ -117,31 +155,87 @@ pub struct Key {
     pub key_id: String,
 }
 
-/// A database file in a folder of its own, and commands on it.
+/// Where a database is.
+enum At {
+    File(PathBuf),
+    Postgres {
+        address: String,
+        /// Where it is removed in the end; `None` goes with its server.
+        from: Option<&'static Cluster>,
+    },
+}
+
+/// A database of its own, a folder beside it, and commands on it.
 pub struct Database {
     directory: tempfile::TempDir,
-    path: PathBuf,
+    place: At,
     markers: Mutex<Markers>,
 }
 
 impl Database {
+    fn at(place: impl FnOnce(&Path) -> At) -> Database {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let place = place(directory.path());
+        Database { directory, place, markers: Mutex::default() }
+    }
+
     /// A place for a database; `partner` makes it.
     pub fn empty() -> Database {
-        let directory = tempfile::tempdir().expect("a temporary folder");
-        let path = directory.path().join("rollcall.db");
-        Database { directory, path, markers: Mutex::default() }
+        match on_postgres() {
+            None => Database::at(|folder| At::File(folder.join("rollcall.db"))),
+            Some(cluster) => Database::at(|_| At::Postgres { address: cluster.database(), from: Some(cluster) }),
+        }
+    }
+
+    /// The database that a URI names, which goes with its server.
+    pub fn on(address: &str) -> Database {
+        Database::at(|_| At::Postgres { address: address.to_owned(), from: None })
+    }
+
+    /// A fresh one in a server of the test's own.
+    pub fn empty_on(cluster: &Cluster) -> Database {
+        Database::on(&cluster.database())
     }
 
     /// The sample inventory of `ONE`, `TWO` and `SEED`.
     pub fn sample() -> Database {
-        let database = Database::empty();
-        std::fs::write(&database.path, &SAMPLE.file).expect("a copy of the sample");
+        let database = match (&SAMPLE.original, on_postgres()) {
+            (Original::Template(name), Some(cluster)) => {
+                let address = cluster.address(&cluster.copy(name));
+                Database::at(|_| At::Postgres { address, from: Some(cluster) })
+            }
+            (Original::Template(_), None) => unreachable!("the engine stays what it is"),
+            (Original::File(file), _) => {
+                let database = Database::empty();
+                std::fs::write(database.path(), file).expect("a copy of the sample");
+                database
+            }
+        };
         *database.markers.lock().expect("the markers") = SAMPLE.markers.clone();
         database
     }
 
+    /// SQLite's file. Tests that ask begin with [`no_file`].
+    #[track_caller]
     pub fn path(&self) -> &Path {
-        &self.path
+        match &self.place {
+            At::File(path) => path,
+            At::Postgres { address, .. } => panic!("{address} is no file"),
+        }
+    }
+
+    /// As `--database` takes it.
+    pub fn address(&self) -> String {
+        match &self.place {
+            At::File(path) => format!("sqlite:{}", path.display()),
+            At::Postgres { address, .. } => address.clone(),
+        }
+    }
+
+    /// The same database through the library, as another process has it.
+    pub fn store(&self) -> Arc<dyn Store> {
+        let location: Location = self.address().parse().expect("a location");
+        store::open(&location, Open::Create).expect("the database opens")
     }
 
     /// A file beside the database.
@@ -163,7 +257,7 @@ impl Database {
         for name in ["ROLLCALL_CONFIG", "RUST_LOG", "NO_COLOR"] {
             command.env_remove(name);
         }
-        command.env("ROLLCALL_DATABASE", format!("sqlite:{}", self.path.display()));
+        command.env("ROLLCALL_DATABASE", self.address());
         command
     }
 
@@ -216,6 +310,16 @@ impl Database {
     }
 }
 
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let At::Postgres { address, from: Some(cluster) } = &self.place
+            && !std::thread::panicking()
+        {
+            cluster.forget(cluster::database_name(address));
+        }
+    }
+}
+
 /// A command that has ended.
 #[derive(Debug)]
 pub struct Ran {
@@ -263,7 +367,7 @@ impl Ran {
 
 /// `rollcall serve` on a free port. See the top of this file for its end.
 pub struct Server {
-    pub database: Database,
+    pub database: Arc<Database>,
     address: SocketAddr,
     process: Child,
     log: Arc<Mutex<String>>,
@@ -317,23 +421,24 @@ impl Server {
     }
 
     /// Serves a database, with further flags such as `--rate-limit`.
-    pub fn start(database: Database, flags: &[&str]) -> Server {
+    pub fn start(database: impl Into<Arc<Database>>, flags: &[&str]) -> Server {
+        let database = database.into();
         let mut command = database.command(&["serve", "--listen", "127.0.0.1:0"]);
         command.args(flags);
         Server::start_as(database, command)
     }
 
     /// The same with a command made by the test, for another environment.
-    pub fn start_as(database: Database, command: Command) -> Server {
-        Server::spawn(database, command, true)
+    pub fn start_as(database: impl Into<Arc<Database>>, command: Command) -> Server {
+        Server::spawn(database.into(), command, true)
     }
 
     /// The same, but once it listens nobody reads its log: the pipe is closed.
     pub fn start_unread(database: Database, command: Command) -> Server {
-        Server::spawn(database, command, false)
+        Server::spawn(database.into(), command, false)
     }
 
-    fn spawn(database: Database, command: Command, read_log: bool) -> Server {
+    fn spawn(database: Arc<Database>, command: Command, read_log: bool) -> Server {
         let Running { address, process, log, reader } = Running::begin(command, read_log);
         Server { database, address, process, log, reader: Some(reader) }
     }

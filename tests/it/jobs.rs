@@ -148,8 +148,7 @@ impl Managed {
     }
 
     fn store(&self) -> std::sync::Arc<dyn Store> {
-        let location = Location::Sqlite(self.server.database.path().to_owned());
-        rollcall::store::open(&location, Open::Existing).expect("the database")
+        self.server.database.store()
     }
 }
 

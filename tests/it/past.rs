@@ -17,7 +17,7 @@ use rollcall::domain::{
 use rollcall::inventory::flat::Flat;
 use rollcall::inventory::{Filter, Order, Snapshot, Window};
 use rollcall::service::Replica;
-use rollcall::store::{Entry, Open, Store, Target};
+use rollcall::store::{Entry, Store, Target};
 use serde_json::{Value, json};
 
 use crate::fixture::{self, NOW, held, new_partner, number, stock, time};
@@ -660,7 +660,7 @@ struct Timed {
 impl Timed {
     fn new() -> Timed {
         let database = Database::empty();
-        let store = fixture::open(database.path(), Open::Create);
+        let store = database.store();
         let partner = new_partner(&*store, "PA_1");
         Timed { database, store, partner }
     }
