@@ -224,6 +224,15 @@ pub enum Replication {
     Asynchronous,
 }
 
+/// Whether the tests of this run are on PostgreSQL. Read here and nowhere else.
+pub fn on_postgres() -> Option<&'static Cluster> {
+    match std::env::var("ROLLCALL_TEST_ENGINE").as_deref() {
+        Ok("postgres") => Some(Cluster::shared().expect("PostgreSQL is installed")),
+        Ok("sqlite") | Err(_) => None,
+        Ok(other) => panic!("ROLLCALL_TEST_ENGINE is sqlite or postgres, not {other}"),
+    }
+}
+
 /// One server; what PostgreSQL calls a cluster, of databases. Where it is
 /// stays the same when it is ended, started and made anew.
 pub struct Cluster {

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cluster::{self, Cluster};
-use super::harness;
 
 use rollcall::domain::change::Edit;
 use rollcall::domain::{
@@ -41,7 +40,7 @@ impl Database {
 
     /// On the engine that this run of the tests is on.
     pub fn chosen() -> Database {
-        match harness::on_postgres() {
+        match cluster::on_postgres() {
             Some(cluster) => Database::named(cluster::database_name(&cluster.database())),
             None => Database::new(),
         }

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use rollcall::store::{self, Location, Open, Store};
 use serde_json::Value;
 
-use super::cluster::{self, Cluster};
+use super::cluster::{self, Cluster, on_postgres};
 
 pub const CUSTOMER: &str = "/api/v1/partner/accounts/MA_1/numbers";
 pub const GLOBAL: &str = "/api/v1/partner/numbers";
@@ -87,15 +87,6 @@ number,account_auth_id,account_name,application_id,application_name,trunk_id,sta
 +912271264220,MA_48149cf4,Credresolve,,,,active,500.00,INR,2026-02-01T10:00:00Z,
 +912271264221-+912271264363,MA_99ab12c3,Acme Outbound,app_def456,Outbound,trunk_xyz,active,500.00,INR,2026-01-15T09:00:00Z,
 ";
-
-/// Whether the tests of this run are on PostgreSQL. Read here and nowhere else.
-pub fn on_postgres() -> Option<&'static Cluster> {
-    match std::env::var("ROLLCALL_TEST_ENGINE").as_deref() {
-        Ok("postgres") => Some(Cluster::shared().expect("PostgreSQL is installed")),
-        Ok("sqlite") | Err(_) => None,
-        Ok(other) => panic!("ROLLCALL_TEST_ENGINE is sqlite or postgres, not {other}"),
-    }
-}
 
 /// For tests about what only SQLite has: its file.
 pub fn no_file() -> bool {

@@ -12,7 +12,7 @@ use rollcall::service::jobs::runner::{Runner, Settings};
 use rollcall::service::jobs::{JobState, NewJob, Step, Wanted};
 use rollcall::service::lease::Leases;
 use rollcall::service::{Outcome, Replica, Service, Shown};
-use rollcall::store::{Location, Open, Store};
+use rollcall::store::Store;
 use serde_json::{Value, json};
 
 use crate::fixture;
