@@ -76,7 +76,7 @@ const TABLES: [Table; 21] = [
 /// between steps.
 ///
 /// # Errors
-/// `Unsupported` if the target has something else in it, or what was begun in
+/// `Unsupported` if the target has another inventory, or what was begun in
 /// it was begun from another state of the source; the store's errors.
 pub fn migrate(
     source: &SqliteStore,
@@ -89,7 +89,9 @@ pub fn migrate(
     let moment = connection.unchecked_transaction()?;
     let heads = heads(&moment)?;
     let target = PgStore::open_to_fill(target.clone(), Open::Create)?;
-    begin(&target, &heads)?;
+    if !begin(&target, &heads)? {
+        return Ok(Ended::Whole { rows: 0 });
+    }
     let count = |table: &Table| -> Result<u64, StoreError> {
         let name = table.source.unwrap_or(table.name);
         Ok(moment.query_row(&format!("SELECT count(*) FROM {name}"), [], |row| row.get::<_, i64>(0))? as u64)
@@ -138,9 +140,8 @@ pub fn migrate(
 /// How a copy ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ended {
-    Whole {
-        rows: u64,
-    },
+    /// All is there; so many rows, or none if it was there before.
+    Whole { rows: u64 },
     /// Between two steps; the next call goes on there.
     Stopped,
 }
@@ -152,8 +153,8 @@ fn heads(source: &rusqlite::Connection) -> Result<String, StoreError> {
     Ok(source.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// Notes what is being copied, or finds it noted.
-fn begin(target: &PgStore, heads: &str) -> Result<(), StoreError> {
+/// Notes what is being copied, or finds it noted; false if all of it is there.
+fn begin(target: &PgStore, heads: &str) -> Result<bool, StoreError> {
     let core = target.core();
     let mut link = core.writer()?;
     link.torn = true;
@@ -169,15 +170,21 @@ fn begin(target: &PgStore, heads: &str) -> Result<(), StoreError> {
             return Err(StoreError::Unsupported { what });
         }
         None => {
-            if !core.rows(&link, "SELECT 1 FROM partner UNION ALL SELECT 1 FROM app_user LIMIT 1", &[])?.is_empty() {
-                return Err(StoreError::Unsupported { what: "the target database has something in it already" });
+            let there = "SELECT string_agg(partner || ':' || version || ':' || upper(encode(head, 'hex')), ' ' \
+                         ORDER BY partner) FROM partner";
+            let there = core.rows(&link, there, &[])?;
+            match there.first().map_or(Ok(None), |row| row.text_if(0))? {
+                None => {}
+                // Cut off after the last step.
+                Some(there) if there == heads => return Ok(false),
+                Some(_) => return Err(StoreError::Unsupported { what: "the target database has another inventory" }),
             }
             core.execute(&link, "INSERT INTO rollcall_copy VALUES ('', 0, $1)", &[&heads])?;
         }
     }
     core.batch(&link, "COMMIT")?;
     link.torn = false;
-    Ok(())
+    Ok(true)
 }
 
 /// How many rows of a table are there.
