@@ -288,9 +288,11 @@ impl Shared {
     }
 
     fn measure(&self) {
-        let turns = self.turns.lock();
-        let waiting = turns.known.values().map(|known| known.version.saturating_sub(known.cursor));
-        let failing = turns.known.values().filter(|known| known.failing).count();
+        let (turns, held) = (self.turns.lock(), self.lease.held());
+        // Another node knows how far it has come, and says so.
+        let own = || turns.known.values().filter(|_| held);
+        let waiting = own().map(|known| known.version.saturating_sub(known.cursor));
+        let failing = own().filter(|known| known.failing).count();
         metrics::gauge!("rollcall_webhook_pending").set(waiting.sum::<u64>() as f64);
         metrics::gauge!("rollcall_webhooks_failing").set(failing as f64);
     }
