@@ -79,7 +79,7 @@ impl Leases {
 
     fn share(&self, work: &str, holder: &str, span: Duration, standing: bool) -> Arc<Shared> {
         let (store, work, holder) = (self.store.clone(), work.to_owned(), holder.to_owned());
-        let state = State { got: None, term: 0, ended: false };
+        let state = State { got: None, term: 0, failed: false, ended: false };
         let (state, woken) = (Mutex::new(state), Condvar::new());
         Arc::new(Shared { store, work, holder, sure: self.sure, span, standing, state, woken })
     }
@@ -125,6 +125,8 @@ struct State {
     got: Option<Instant>,
     /// Counts how often it was got from somebody else, perhaps.
     term: u64,
+    /// The store did not answer the last time; that is said once.
+    failed: bool,
     ended: bool,
 }
 
@@ -171,10 +173,8 @@ impl Shared {
         loop {
             let mut state = self.state.lock();
             let prolong = self.sure / 3;
-            let wait = match state.got {
-                Some(got) if got.elapsed() < prolong => prolong - got.elapsed(),
-                Some(_) | None => ASK.min(prolong),
-            };
+            let fresh = state.got.map(|got| prolong.saturating_sub(got.elapsed()));
+            let wait = fresh.filter(|left| !left.is_zero()).unwrap_or(ASK.min(prolong));
             if !state.ended {
                 self.woken.wait_for(&mut state, wait);
             }
@@ -190,9 +190,11 @@ impl Shared {
     }
 
     fn ask_or_warn(&self) {
-        if let Err(error) = self.ask() {
+        let asked = self.ask();
+        let failed_before = std::mem::replace(&mut self.state.lock().failed, asked.is_err());
+        if let (Err(error), false) = (asked, failed_before) {
             let (work, error) = (&self.work, &error as &dyn std::error::Error);
-            warn!(error, work, "cannot ask for the lease of {work}; trying again");
+            warn!(error, work, "cannot ask for the lease of {work}; trying until somebody answers");
         }
     }
 
