@@ -1,5 +1,7 @@
 //! `rollcall serve`: the server, from the open database to the last answer.
 
+mod notify;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use self::notify::{Heart, Notify};
 use super::{CliError, Global, Outcome};
 use crate::config::{Config, LogFormat};
 use crate::console;
@@ -101,6 +104,7 @@ pub fn serve(
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
 ) -> Result<Outcome, CliError> {
     let started = Instant::now();
+    let notify = Notify::from_environment();
     let tls = match config.http.tls()? {
         Some((cert, key)) => Some(Arc::new(Certificate::load(cert, key)?)),
         None => None,
@@ -145,6 +149,9 @@ pub fn serve(
     let alerts = schedules::runner::Runner::start(&app.service, mailer, Arc::new(Time::now));
     let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into());
     let background = Background::start(app.clone(), config.follow.interval_ms.into());
+    let (follower, held) = (background.thread.clone(), replica.clone());
+    let alive = move || !follower.is_finished();
+    let heart = Heart::start(notify.clone(), runtime.handle().clone(), alive, move || status(&held));
     let served = runtime.block_on(async {
         // Before anybody hears that it serves: from then on, a signal is a request.
         let signals = Signals::catch(hangup);
@@ -164,13 +171,19 @@ pub fn serve(
         }
         info!(%address, "listening on {scheme}://{address}");
         ready(address)?;
-        let shutdown = app.ending(stop_signal(signals, tls.clone(), &background.broken));
+        notify.ready(&status(&replica));
+        let asked = stop_signal(signals, tls.clone(), &background.broken);
+        let shutdown = app.ending(async {
+            asked.await;
+            notify.stopping();
+        });
         Ok::<_, CliError>(http::serve(router, listener, config, tls, shutdown).await)
     });
     webhooks.stop();
     runner.stop();
     alerts.stop();
     app.uploads.stop();
+    heart.stop();
     background.stop();
     app.people.flush();
     let flushed = replica.flush_key_uses();
@@ -184,6 +197,17 @@ pub fn serve(
     }
     info!(cut = served.cut, "stopped; {} requests were cut", served.cut);
     Ok(Outcome::Done)
+}
+
+/// What this node is about, in a line for whoever looks at the service.
+fn status(replica: &Replica) -> String {
+    let nodes = replica.nodes();
+    let numbers: usize = nodes.iter().map(|node| node.snapshot().len()).sum();
+    let serving = format!("{numbers} numbers of {} partners", nodes.len());
+    match replica.freshness() {
+        (true, _) => serving,
+        (false, age) => format!("{serving}; no word from the database for {} s", age.as_secs()),
+    }
 }
 
 /// How many connections wait to be accepted; the kernel has a limit of its own.
@@ -251,7 +275,7 @@ async fn stop_signal(signals: io::Result<Signals>, tls: Option<Arc<Certificate>>
 struct Background {
     stop: Arc<AtomicBool>,
     broken: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<()>,
+    thread: Arc<std::thread::JoinHandle<()>>,
 }
 
 impl Background {
@@ -277,7 +301,7 @@ impl Background {
                 std::thread::sleep(interval);
             }
         });
-        Background { stop, broken, thread }
+        Background { stop, broken, thread: Arc::new(thread) }
     }
 
     fn stop(&self) {

@@ -37,5 +37,6 @@ mod replica;
 mod soak;
 mod store;
 mod sync;
+mod systemd;
 mod tls;
 mod webhooks;
