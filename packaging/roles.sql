@@ -25,8 +25,9 @@ INSERT INTO allowed VALUES
     -- The log: what was done stays as it was written.
     ('change', 'SELECT, INSERT'),
     ('change_part', 'SELECT, INSERT'),
-    -- Entries are let go of after 400 days.
-    ('audit', 'SELECT, INSERT, DELETE'),
+    -- Entries are let go of after 400 days; deleting locks them first, which
+    -- takes the right to update something.
+    ('audit', 'SELECT, INSERT, DELETE, UPDATE (id)'),
     -- What is, and is never deleted: numbers and the log refer to it.
     ('partner', 'SELECT, INSERT, UPDATE'),
     ('account', 'SELECT, INSERT, UPDATE'),
@@ -45,16 +46,17 @@ INSERT INTO allowed VALUES
     ('answered', 'SELECT, INSERT, UPDATE, DELETE'),
     ('lease', 'SELECT, INSERT, UPDATE, DELETE'),
     ('session', 'SELECT, INSERT, UPDATE, DELETE'),
-    ('set_up_link', 'SELECT, INSERT, DELETE'),
+    ('set_up_link', 'SELECT, INSERT, UPDATE, DELETE'),
     ('recovery_code', 'SELECT, INSERT, DELETE'),
     ('sign_in_source', 'SELECT, INSERT, UPDATE, DELETE'),
     -- At which schema the tables are.
-    ('schema_migration', 'SELECT');
+    ('rollcall_schema', 'SELECT');
 
 SELECT format('REVOKE ALL ON TABLE public.%I FROM rollcall', tablename),
        format('GRANT %s ON TABLE public.%I TO rollcall', rights, tablename)
 FROM pg_tables JOIN allowed ON name = tablename WHERE schemaname = 'public' \gexec
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO rollcall;
+-- With SELECT, as pg_dump needs it.
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO rollcall;
 
 COMMIT;
 

@@ -36,18 +36,20 @@ fn layer(file: &str) -> &str {
 
 #[test]
 fn the_paths_that_the_documents_name_exist() {
-    for document in ["ARCHITECTURE.md", "README.md"] {
+    for document in ["ARCHITECTURE.md", "README.md", "docs/operations.md"] {
         let text = fs::read_to_string(root().join(document)).expect("text");
+        let beside = root().join(document).parent().expect("a folder").to_owned();
         let quoted = text.split('`').skip(1).step_by(2);
         let linked = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        let known = ["src/", "tests/", "scripts/", "migrations/", "rollcall.", "openapi."];
-        let named: Vec<&str> = quoted
+        let known = ["src/", "tests/", "scripts/", "migrations/", "packaging/", "rollcall.default", "openapi."];
+        let named: Vec<PathBuf> = quoted
             .filter(|quoted| known.iter().any(|known| quoted.starts_with(known)) && !quoted.contains(' '))
-            .chain(linked)
+            .map(|quoted| root().join(quoted))
+            .chain(linked.filter(|linked| !linked.starts_with("http")).map(|linked| beside.join(linked)))
             .collect();
         assert!(named.len() > 3, "{document} names {named:?}");
         for path in named {
-            assert!(root().join(path).exists(), "{document} names {path}");
+            assert!(path.exists(), "{document} names {}", path.display());
         }
     }
 }
@@ -136,4 +138,46 @@ fn the_state_table_is_one_table() {
         count += 1;
     }
     assert_eq!(count, 13);
+}
+
+/// What of `text` begins so, as far as a name goes.
+fn names<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
+    let name = |at: usize| text[at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().expect("a name");
+    text.match_indices(prefix).map(|(at, _)| name(at)).collect()
+}
+
+/// Metrics that rules may ask for before the code has them.
+const COMING: &[&str] = &["rollcall_lag_changes", "rollcall_poisoned_rows", "rollcall_version", "rollcall_writable"];
+
+#[test]
+fn alerts_are_about_metrics_that_there_are_and_the_documents_explain_them() {
+    let rules = fs::read_to_string(root().join("packaging/alerts.yml")).expect("text");
+    let backup = fs::read_to_string(root().join("packaging/backup")).expect("text");
+    let document = fs::read_to_string(root().join("docs/operations.md")).expect("text");
+    let code: String = files().into_iter().map(|(_, text)| text).collect();
+    let metrics = names(&rules, "rollcall_");
+    assert!(metrics.len() > 15, "{metrics:?}");
+    for metric in metrics {
+        let metric = metric.strip_suffix("_bucket").unwrap_or(metric);
+        let there = code.contains(&format!("!(\"{metric}\"")) || backup.contains(&format!("'{metric} "));
+        assert!(there || COMING.contains(&metric), "packaging/alerts.yml asks for {metric}");
+    }
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(document.contains(&format!("`{alert}`")), "docs/operations.md lacks {alert}");
+    }
+}
+
+#[test]
+fn every_table_has_its_rights() {
+    let schema = fs::read_to_string(root().join("src/store/postgres/schema.rs")).expect("text");
+    let rights = fs::read_to_string(root().join("packaging/roles.sql")).expect("text");
+    let mut text = schema;
+    for migration in fs::read_dir(root().join("migrations/postgres")).expect("a folder") {
+        text.push_str(&fs::read_to_string(migration.expect("an entry").path()).expect("text"));
+    }
+    let tables: Vec<&str> = text.split("CREATE TABLE ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+    assert!(tables.len() > 20, "{tables:?}");
+    for table in tables {
+        assert!(rights.contains(&format!("('{table}', ")), "packaging/roles.sql lacks {table}");
+    }
 }

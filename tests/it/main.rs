@@ -34,6 +34,7 @@ mod model;
 mod past;
 mod people;
 mod replica;
+mod roles;
 mod soak;
 mod store;
 mod sync;
