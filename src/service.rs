@@ -319,6 +319,11 @@ impl Service {
         &self.store
     }
 
+    /// The version of a partner that readers of this node have.
+    pub fn version(&self, key: PartnerKey) -> Option<u64> {
+        Some(self.replica.as_ref()?.snapshot(key)?.version)
+    }
+
     fn entry(&self, verb: Verb) -> Entry {
         Entry { at: Time::now(), actor: self.actor.clone(), request_id: self.request_id.clone(), verb }
     }
@@ -422,19 +427,35 @@ impl Service {
 
     /// All partners, in the order in which they were created.
     pub fn partners(&self) -> Result<Vec<(PartnerKey, u64, Partner)>, ServiceError> {
-        let mut partners = Vec::new();
+        let (partners, unknown) = self.partners_known()?;
+        unknown.map_or(Ok(partners), |what| Err(corrupt(what)))
+    }
+
+    /// The partners that can be understood, and what is wrong with another.
+    fn partners_known(&self) -> Result<(Vec<(PartnerKey, u64, Partner)>, Option<String>), ServiceError> {
+        let (mut partners, mut unknown) = (Vec::<(PartnerKey, u64, Partner)>::new(), None);
         self.store.load(Load { only: None, numbers: false }, &mut |loaded| {
-            if let Loaded::Partner { head, partner } = loaded {
-                partners.push((head.key, head.version, partner));
+            match loaded {
+                Loaded::Partner { head, partner } => partners.push((head.key, head.version, partner)),
+                // Partners come first, so it is one, or belongs to one that is unknown.
+                Loaded::Poison { key, what } if partners.iter().all(|(known, ..)| Some(*known) != key) => {
+                    unknown.get_or_insert(what);
+                }
+                _ => {}
             }
             Ok(())
         })?;
-        Ok(partners)
+        Ok((partners, unknown))
     }
 
     pub fn partner_key(&self, auth_id: &PartnerId) -> Result<PartnerKey, ServiceError> {
-        let found = self.partners()?.into_iter().find(|(_, _, partner)| partner.auth_id == *auth_id);
-        found.map(|(key, _, _)| key).ok_or_else(|| ServiceError::NoPartner { partner: auth_id.clone() })
+        let (partners, unknown) = self.partners_known()?;
+        match (partners.into_iter().find(|(_, _, partner)| partner.auth_id == *auth_id), unknown) {
+            (Some((key, _, _)), _) => Ok(key),
+            // It may be this one.
+            (None, Some(what)) => Err(corrupt(what)),
+            (None, None) => Err(ServiceError::NoPartner { partner: auth_id.clone() }),
+        }
     }
 
     /// One partner as the store has it now; without `numbers`, its entities.

@@ -278,6 +278,13 @@ pub enum Loaded {
     Acknowledgement(PartnerKey, Acknowledgement),
     Setting(PartnerKey, Setting),
     Numbers(Batch),
+    /// In the place of a row that cannot be understood: whose it is, if that
+    /// much can be told, and what is wrong with it. Everything else is handed
+    /// over as if it were not there.
+    Poison {
+        key: Option<PartnerKey>,
+        what: String,
+    },
 }
 
 /// Some numbers as they are stored. What many of them say alike is said once,
@@ -309,21 +316,24 @@ impl Batch {
     }
 }
 
+/// Which database answers, of those that may stand under one address. Versions
+/// and digests tell two of them apart once they differ; this does before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Incarnation {
+    /// The cluster of databases, named when it was made. Another one is
+    /// another database, restored or put in the place of the first.
+    pub system: u64,
+    /// How often another machine of the cluster took over. It only grows: a
+    /// lower one is a machine that was left behind.
+    pub timeline: u32,
+}
+
 /// A partner's place in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
     pub key: PartnerKey,
     pub version: u64,
     pub digest: Digest,
-}
-
-/// Which database this is: the cluster of machines, and how many times another
-/// of them took over. What is lower than before, or another system, may have
-/// another past.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Incarnation {
-    pub system: u64,
-    pub timeline: u32,
 }
 
 /// What [`Store::replay`] hands over of one entry of the log.
@@ -339,7 +349,8 @@ pub enum Replayed<'a> {
 }
 
 pub trait Store: people::PeopleStore + Send + Sync + 'static {
-    /// What there is, as of one moment.
+    /// What there is, as of one moment: partners first. A row that cannot be
+    /// understood is handed over as [`Loaded::Poison`] and is no failure.
     fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError>;
 
     /// Where every partner's log ends; `None` if nothing was committed since
@@ -347,13 +358,20 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// ask often.
     fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError>;
 
-    /// Which database [`Store::heads`] last spoke of; `None` where there is but
-    /// one.
+    /// The database that answered last, as [`Store::heads`] found it; `None`
+    /// where there is nothing to tell databases apart by. Asks nobody.
     fn incarnation(&self) -> Option<Incarnation> {
         None
     }
 
+    /// Whether the database takes writes, as far as this process has seen. Asks
+    /// nobody.
+    fn writable(&self) -> bool {
+        true
+    }
+
     /// A partner's log after a version, oldest first, at most `limit` entries.
+    /// One that cannot be understood is `StoreError::Corrupt`.
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
 
     /// Runs a write and returns the version it made, once that is durable;

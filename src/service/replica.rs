@@ -4,45 +4,79 @@
 //! own commits and everybody else's come by the same path. Readers take a
 //! snapshot and never wait. When the log does not fit what is held (a gap, a
 //! broken chain, a version that went back), the partner is loaded afresh
-//! beside the one that serves, then swapped.
+//! beside the one that serves, then swapped; when another database answers
+//! than before, all of them are.
+//!
+//! What cannot be understood hurts nobody else: a row is left out, a partner
+//! whose log cannot be read stays as it was, both are told and tried again at
+//! a pace that costs little, and everything else goes on. Only a database that
+//! does not answer ends a round.
+//!
+//! Invariant: a [`Node`] is of one id for as long as it is. A partner that
+//! comes back under another's place gets a node of its own, so whoever holds
+//! one never finds another tenant in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use crate::domain::change::GENESIS;
 use crate::domain::{KeyId, PartnerId, PartnerKey, Time};
-use crate::inventory::{Image, Loader, Snapshot};
+use crate::inventory::{Image, Loader, Misfit, Snapshot};
 use crate::service::past::Pasts;
-use crate::store::{Batch, BatchRow, Head, Load, Loaded, Store, StoreError};
+use crate::store::{Batch, BatchRow, Head, Incarnation, Load, Loaded, Store, StoreError};
 
 /// How many log entries are read at a time.
 const LOG_PAGE: usize = 256;
 /// How many batches of rows may wait to be indexed while more are read.
 const BATCHES_AHEAD: usize = 8;
+/// How many rows that were left out are told of; the others are counted.
+const TOLD_MAX: usize = 20;
+/// How soon a partner that is not as the database has it is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// And how many times longer than the attempt took, so that trying costs a
+/// hundredth of a core, however large the partner is.
+const AGAIN_TIMES: u32 = 100;
 
-/// One partner on this node.
+/// One partner on this node, under one id.
 pub struct Node {
     pub key: PartnerKey,
+    auth_id: PartnerId,
     current: ArcSwap<Snapshot>,
     /// The version of `current`, once readers can have it.
     published: watch::Sender<u64>,
     /// When each key was last used, in seconds; written to the store now and
     /// then by [`Replica::flush_key_uses`].
     uses: ArcSwap<HashMap<KeyId, AtomicI64>>,
+    /// Since when its log cannot be followed, in seconds; 0 while it can.
+    stuck_since: AtomicI64,
 }
 
 impl Node {
     fn new(snapshot: Snapshot) -> Node {
         let uses = ArcSwap::from_pointee(HashMap::new());
         let published = watch::Sender::new(snapshot.version);
-        Node { key: snapshot.key, current: ArcSwap::from_pointee(snapshot), published, uses }
+        Node {
+            key: snapshot.key,
+            auth_id: snapshot.partner.auth_id.clone(),
+            current: ArcSwap::from_pointee(snapshot),
+            published,
+            uses,
+            stuck_since: AtomicI64::new(0),
+        }
+    }
+
+    /// How long ago its log could last be followed, if it cannot be any more.
+    pub fn stuck_for(&self) -> Option<Duration> {
+        let since_seconds = self.stuck_since.load(Ordering::Relaxed);
+        (since_seconds > 0).then(|| since(since_seconds))
     }
 
     /// The partner as it is now. Costs a reference count.
@@ -53,6 +87,13 @@ impl Node {
     /// Wakes whenever another version can be read.
     pub fn published(&self) -> watch::Receiver<u64> {
         self.published.subscribe()
+    }
+
+    /// Empties it: whoever still holds it, such as a stream, finds no key in it.
+    fn retire(&self) {
+        let partner = (*self.snapshot().partner).clone();
+        self.current.store(Arc::new(Snapshot::empty(self.key, 0, GENESIS, partner)));
+        self.published.send_replace(0);
     }
 
     pub(super) fn used(&self, key: &KeyId, now: Time) {
@@ -85,6 +126,12 @@ pub struct Replica {
     heard_at: AtomicI64,
     /// Whether the last attempt to follow succeeded.
     following: AtomicBool,
+    /// Where the logs ended when that was last heard.
+    heads: ArcSwap<Vec<Head>>,
+    /// How much was not understood: rows, and partners' logs.
+    poisoned: AtomicU64,
+    /// How often partners went, or had their place taken by others.
+    renewals: AtomicU64,
 }
 
 /// What only the following thread touches.
@@ -92,14 +139,149 @@ pub struct Replica {
 struct Follower {
     /// Whether the last attempt left something undone.
     behind: bool,
+    /// The database that answered last.
+    incarnation: Option<Incarnation>,
+    /// When to load everything, where what is held is another database's.
+    another: Option<Instant>,
+    /// Partners that are not as the database has them.
+    troubles: HashMap<PartnerKey, Trouble>,
+    /// Rows that were left out and belong to no partner.
+    strays: u64,
     /// Snapshots that were replaced. They are freed here, when no reader has
     /// them any more, so that readers do not pay for it.
     replaced: Vec<Arc<Snapshot>>,
 }
 
-/// Every partner's snapshot as the store has it now. One thread reads rows
-/// while this one puts what was read into the index.
+/// A partner that is not as the database has it.
+struct Trouble {
+    /// What was left out when it was last loaded.
+    poison: Poison,
+    /// Whether its log cannot be followed any further.
+    stuck: bool,
+    /// When it is tried again.
+    again: Instant,
+}
+
+impl Follower {
+    fn due(&self) -> bool {
+        let now = Instant::now();
+        self.troubles.values().any(|trouble| trouble.again <= now)
+    }
+
+    /// How much was not understood.
+    fn poisoned(&self) -> u64 {
+        let troubles = self.troubles.values();
+        self.strays + troubles.map(|trouble| trouble.poison.rows + u64::from(trouble.stuck)).sum::<u64>()
+    }
+
+    /// Leaves a partner as it is served.
+    fn hold(&mut self, key: PartnerKey, node: Option<&Arc<Node>>, why: &str, again: Instant) {
+        let trouble =
+            self.troubles.entry(key).or_insert_with(|| Trouble { poison: Poison::default(), stuck: false, again });
+        trouble.again = again;
+        if !std::mem::replace(&mut trouble.stuck, true) {
+            error!(partner.key = %key, why, "partner {key} stays as it is, because it cannot be followed: {why}");
+            if let Some(node) = node {
+                node.stuck_since.store(Time::now().seconds(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The partner can be followed, again or still.
+    fn free(&mut self, key: PartnerKey, node: Option<&Arc<Node>>) {
+        let Some(trouble) = self.troubles.get_mut(&key) else { return };
+        if std::mem::take(&mut trouble.stuck) {
+            info!(partner.key = %key, "partner {key} can be followed again");
+            if let Some(node) = node {
+                node.stuck_since.store(0, Ordering::Relaxed);
+            }
+        }
+        if trouble.poison.rows == 0 {
+            self.troubles.remove(&key);
+        }
+    }
+
+    /// Notes what was left out of a partner; whether that is not what was left
+    /// out before.
+    fn left_out(&mut self, key: PartnerKey, poison: Poison, again: Instant) -> bool {
+        let trouble = self.troubles.get_mut(&key);
+        let news = trouble.as_ref().map_or(poison.rows > 0, |trouble| trouble.poison != poison);
+        if news && poison.rows == 0 {
+            info!(partner.key = %key, "all rows of partner {key} can be understood again");
+        } else if news {
+            poison.tell();
+        }
+        match trouble {
+            Some(trouble) => (trouble.poison, trouble.again) = (poison, again),
+            None if poison.rows > 0 => {
+                self.troubles.insert(key, Trouble { poison, stuck: false, again });
+            }
+            None => {}
+        }
+        news
+    }
+}
+
+/// How much of what was committed is on this node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The sum of all partners' versions.
+    pub version: u64,
+    /// How many changes are known to be committed and are not applied.
+    pub lag: u64,
+    /// Rows that were left out because they cannot be understood, and partners
+    /// whose log cannot be followed.
+    pub poisoned: u64,
+    pub writable: bool,
+}
+
+/// Rows that could not be understood.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Poison {
+    pub rows: u64,
+    /// The first of them, in words.
+    pub first: Vec<String>,
+}
+
+impl Poison {
+    fn add(&mut self, what: impl FnOnce() -> String) {
+        self.rows += 1;
+        if self.first.len() < TOLD_MAX {
+            self.first.push(what());
+        }
+    }
+
+    fn tell(&self) {
+        for what in &self.first {
+            error!(what, "a row of the database cannot be understood and is left out: {what}");
+        }
+        let more = self.rows - self.first.len() as u64;
+        if more > 0 {
+            error!(rows = more, "{more} more rows cannot be understood and are left out");
+        }
+    }
+}
+
+/// What could be loaded of what there is.
+pub struct Salvaged {
+    pub snapshots: HashMap<PartnerKey, Snapshot>,
+    /// What was left out, by whose it is; without a key, nobody knows.
+    pub poison: HashMap<Option<PartnerKey>, Poison>,
+}
+
+/// Every partner's snapshot as the store has it now. A row that cannot be
+/// understood is a failure.
 pub fn load(store: &dyn Store, what: Load) -> Result<HashMap<PartnerKey, Snapshot>, StoreError> {
+    let Salvaged { snapshots, poison } = salvage(store, what)?;
+    match poison.into_values().flat_map(|poison| poison.first).next() {
+        Some(what) => Err(StoreError::Corrupt { what }),
+        None => Ok(snapshots),
+    }
+}
+
+/// The same without the rows that cannot be understood. One thread reads rows
+/// while this one puts what was read into the index.
+pub fn salvage(store: &dyn Store, what: Load) -> Result<Salvaged, StoreError> {
     let (give, taken) = mpsc::sync_channel(BATCHES_AHEAD);
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
@@ -113,7 +295,9 @@ pub fn load(store: &dyn Store, what: Load) -> Result<HashMap<PartnerKey, Snapsho
         let read = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
         indexed?;
         read?;
-        Ok(loading.loaders.into_iter().map(|loader| (loader.snapshot.key, loader.finish())).collect())
+        let Loading { loaders, poison, .. } = loading;
+        let snapshots = loaders.into_iter().map(|loader| (loader.snapshot.key, loader.finish())).collect();
+        Ok(Salvaged { snapshots, poison })
     })
 }
 
@@ -122,6 +306,7 @@ pub fn load(store: &dyn Store, what: Load) -> Result<HashMap<PartnerKey, Snapsho
 struct Loading {
     loaders: Vec<Loader>,
     places: HashMap<PartnerKey, usize>,
+    poison: HashMap<Option<PartnerKey>, Poison>,
 }
 
 impl Loading {
@@ -131,68 +316,93 @@ impl Loading {
                 self.places.insert(head.key, self.loaders.len());
                 self.loaders.push(Loader::new(Snapshot::empty(head.key, head.version, head.digest, partner)));
             }
-            Loaded::Account(key, account, lost_at) => {
-                let snapshot = self.snapshot(key)?;
+            Loaded::Account(key, account, lost_at) => self.put(key, |snapshot| {
                 if let Some(at) = lost_at {
                     Arc::make_mut(&mut snapshot.lost).insert(account.auth_id.clone(), at);
                 }
                 Arc::make_mut(&mut snapshot.accounts).put(account);
-            }
+            }),
             Loaded::Application(key, application) => {
-                Arc::make_mut(&mut self.snapshot(key)?.applications).put(application);
+                self.put(key, |snapshot| Arc::make_mut(&mut snapshot.applications).put(application));
             }
-            Loaded::Trunk(key, trunk) => Arc::make_mut(&mut self.snapshot(key)?.trunks).put(trunk),
-            Loaded::Key(partner, key) => Arc::make_mut(&mut self.snapshot(partner)?.keys).put(key),
-            Loaded::Acknowledgement(key, one) => Arc::make_mut(&mut self.snapshot(key)?.acknowledgements).put(one),
-            Loaded::Setting(key, setting) => Arc::make_mut(&mut self.snapshot(key)?.settings).put(setting),
+            Loaded::Trunk(key, trunk) => self.put(key, |snapshot| Arc::make_mut(&mut snapshot.trunks).put(trunk)),
+            Loaded::Key(of, key) => self.put(of, |snapshot| Arc::make_mut(&mut snapshot.keys).put(key)),
+            Loaded::Acknowledgement(key, one) => {
+                self.put(key, |snapshot| Arc::make_mut(&mut snapshot.acknowledgements).put(one));
+            }
+            Loaded::Setting(key, setting) => {
+                self.put(key, |snapshot| Arc::make_mut(&mut snapshot.settings).put(setting))
+            }
             Loaded::Numbers(batch) => self.numbers(&batch)?,
+            Loaded::Poison { key, what } => self.poison.entry(key).or_default().add(|| what),
         }
         Ok(())
     }
 
-    fn place(&self, key: PartnerKey) -> Result<usize, StoreError> {
-        let missing = || StoreError::Corrupt { what: format!("a row of partner {key}, which does not exist") };
-        self.places.get(&key).copied().ok_or_else(missing)
-    }
-
-    fn snapshot(&mut self, key: PartnerKey) -> Result<&mut Snapshot, StoreError> {
-        let place = self.place(key)?;
-        Ok(&mut self.loaders[place].snapshot)
+    fn put(&mut self, key: PartnerKey, put: impl FnOnce(&mut Snapshot)) {
+        match self.places.get(&key) {
+            Some(&place) => put(&mut self.loaders[place].snapshot),
+            None => self
+                .poison
+                .entry(Some(key))
+                .or_default()
+                .add(|| format!("a row of partner {key}, which does not exist")),
+        }
     }
 
     fn numbers(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let misfit = |misfit| StoreError::Corrupt { what: format!("{misfit}") };
-        let mut images: Vec<Option<(usize, Image)>> = vec![None; batch.images.len()];
+        let misfit = |misfit: Misfit| StoreError::Corrupt { what: misfit.to_string() };
+        // Where numbers with each image go; or why they go nowhere.
+        let mut images: Vec<Option<Result<(usize, Image), String>>> = vec![None; batch.images.len()];
         for &BatchRow { number, version, image, dates } in &batch.rows {
+            let (key, record) = &batch.images[image as usize];
             let known = &mut images[image as usize];
-            let (place, image) = match *known {
-                Some(known) => known,
-                None => {
-                    let (key, record) = &batch.images[image as usize];
-                    let place = self.place(*key)?;
-                    *known.insert((place, self.loaders[place].image(number, record).map_err(misfit)?))
+            if known.is_none() {
+                *known = Some(match self.places.get(key) {
+                    None => Err(format!("is of partner {key}, which does not exist")),
+                    Some(&place) => match self.loaders[place].image(number, record) {
+                        Ok(image) => Ok((place, image)),
+                        Err(Misfit::Dangling { what, id, .. }) => {
+                            Err(format!("refers to {what} {id}, which does not exist"))
+                        }
+                        Err(other) => return Err(misfit(other)),
+                    },
+                });
+            }
+            match known {
+                Some(Ok((place, image))) => {
+                    self.loaders[*place].place(number, version, *image, dates).map_err(misfit)?
                 }
-            };
-            self.loaders[place].place(number, version, image, dates).map_err(misfit)?;
+                Some(Err(why)) => self.poison.entry(Some(*key)).or_default().add(|| format!("number {number} {why}")),
+                None => {}
+            }
         }
         Ok(())
     }
 }
 
 impl Replica {
+    /// All that can be understood of what the store has; the rest is told.
     pub fn load(store: Arc<dyn Store>) -> Result<Replica, StoreError> {
-        let nodes = load(&*store, Load { only: None, numbers: true })?
-            .into_values()
-            .map(|snapshot| (snapshot.partner.auth_id.clone(), Arc::new(Node::new(snapshot))))
-            .collect::<Nodes>();
-        Ok(Replica {
+        let began = Instant::now();
+        let salvaged = salvage(&*store, Load { only: None, numbers: true })?;
+        let follower = Follower { incarnation: store.incarnation(), ..Follower::default() };
+        let replica = Replica {
             store,
-            nodes: ArcSwap::from_pointee(nodes),
-            follower: Mutex::default(),
+            nodes: ArcSwap::default(),
+            follower: Mutex::new(follower),
             pasts: Pasts::default(),
             heard_at: AtomicI64::new(Time::now().seconds()),
             following: AtomicBool::new(true),
-        })
+            heads: ArcSwap::default(),
+            poisoned: AtomicU64::new(0),
+            renewals: AtomicU64::new(0),
+        };
+        let mut follower = replica.follower.lock();
+        replica.renew(&mut follower, salvaged, again(began));
+        replica.poisoned.store(follower.poisoned(), Ordering::Relaxed);
+        drop(follower);
+        Ok(replica)
     }
 
     pub fn node(&self, auth_id: &str) -> Option<Arc<Node>> {
@@ -217,8 +427,26 @@ impl Replica {
 
     /// Whether the last look at the store succeeded, and how long ago one did.
     pub fn freshness(&self) -> (bool, Duration) {
-        let age = Time::now().seconds() - self.heard_at.load(Ordering::Relaxed);
-        (self.following.load(Ordering::Relaxed), Duration::from_secs(age.max(0) as u64))
+        (self.following.load(Ordering::Relaxed), since(self.heard_at.load(Ordering::Relaxed)))
+    }
+
+    /// How much of what was committed is here.
+    pub fn progress(&self) -> Progress {
+        let applied: HashMap<PartnerKey, u64> =
+            self.nodes.load().values().map(|node| (node.key, node.snapshot().version)).collect();
+        let heads = self.heads.load();
+        let behind = |head: &Head| head.version.saturating_sub(applied.get(&head.key).copied().unwrap_or(0));
+        Progress {
+            version: applied.values().sum(),
+            lag: heads.iter().map(behind).sum(),
+            poisoned: self.poisoned.load(Ordering::Relaxed),
+            writable: self.following.load(Ordering::Relaxed) && self.store.writable(),
+        }
+    }
+
+    /// Grows before a partner is gone, or under another id.
+    pub fn renewals(&self) -> u64 {
+        self.renewals.load(Ordering::SeqCst)
     }
 
     /// Applies what was committed since the last call, by anyone. A store that
@@ -226,7 +454,9 @@ impl Replica {
     pub fn follow(&self) {
         let mut follower = self.follower.lock();
         follower.replaced.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        match self.catch_up(&mut follower) {
+        let caught_up = self.catch_up(&mut follower);
+        self.poisoned.store(follower.poisoned(), Ordering::Relaxed);
+        match caught_up {
             Ok(()) => {
                 self.heard_at.store(Time::now().seconds(), Ordering::Relaxed);
                 if !self.following.swap(true, Ordering::Relaxed) {
@@ -245,32 +475,195 @@ impl Replica {
     }
 
     fn catch_up(&self, follower: &mut Follower) -> Result<(), StoreError> {
-        let Some(heads) = self.store.heads(follower.behind)? else { return Ok(()) };
+        let heads = self.store.heads(follower.behind || follower.due())?;
+        if let Some(heads) = &heads {
+            self.heads.store(Arc::new(heads.clone()));
+        }
+        self.recognise(follower);
+        if let Some(due) = follower.another {
+            follower.behind = true;
+            let began = Instant::now();
+            if began < due {
+                return Err(StoreError::Corrupt { what: "another database could not be loaded".to_owned() });
+            }
+            let salvaged = salvage(&*self.store, Load { only: None, numbers: true });
+            let again = again(began);
+            if let Err(StoreError::Corrupt { .. }) = salvaged {
+                follower.another = Some(again);
+            }
+            self.renew(follower, salvaged?, again);
+            follower.another = None;
+            return Ok(());
+        }
+        let Some(heads) = heads else { return Ok(()) };
         follower.behind = true;
         let nodes: HashMap<PartnerKey, Arc<Node>> = self.nodes().into_iter().map(|node| (node.key, node)).collect();
-        for head in heads {
+        let mut fresh = Vec::new();
+        for &head in &heads {
             let node = nodes.get(&head.key);
-            let current = node.map(|node| node.snapshot());
-            if current.as_ref().is_some_and(|current| (current.version, current.head) == (head.version, head.digest)) {
-                continue;
-            }
-            let next = match self.advanced(head, current) {
-                Ok(next) => Some(next),
-                Err(Setback::Store(error)) => return Err(error),
-                Err(Setback::Log(reason)) => {
-                    error!(partner.key = %head.key, reason, "the log does not fit the index; loading the partner afresh");
-                    metrics::counter!("rollcall_resyncs_total").increment(1);
-                    // What was made by going back from the old log is not its past.
-                    self.pasts.forget(head.key);
-                    load(&*self.store, Load { only: Some(head.key), numbers: true })?.remove(&head.key)
-                }
-            };
-            if let Some(next) = next {
-                self.publish(follower, node, next);
+            if let Some(snapshot) = self.reached(follower, head, node)? {
+                fresh.extend(publish(follower, node, snapshot));
             }
         }
+        let there: HashSet<PartnerKey> = heads.iter().map(|head| head.key).collect();
+        self.settle(follower, fresh, |key| there.contains(&key));
+        // Rows of a partner that is not there are nobody's.
+        let nobodys = follower.troubles.extract_if(|key, _| !there.contains(key));
+        follower.strays += nobodys.map(|(_, trouble)| trouble.poison.rows).sum::<u64>();
         follower.behind = false;
         Ok(())
+    }
+
+    /// Notes which database it was that answered.
+    fn recognise(&self, follower: &mut Follower) {
+        let Some(now) = self.store.incarnation() else { return };
+        let Some(before) = follower.incarnation.replace(now) else { return };
+        if now.system != before.system || now.timeline < before.timeline {
+            error!(?before, ?now, "another database answers than before; loading all partners afresh");
+            metrics::counter!("rollcall_resyncs_total").increment(1);
+            follower.another = Some(Instant::now());
+        } else if now.timeline > before.timeline {
+            info!(timeline = now.timeline, "following a new primary");
+        }
+    }
+
+    /// The partner as the database has it, if that is to be served from now on.
+    /// An error is the connection's, not this partner's.
+    fn reached(
+        &self,
+        follower: &mut Follower,
+        head: Head,
+        node: Option<&Arc<Node>>,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let key = head.key;
+        let began = Instant::now();
+        let current = node.map(|node| node.snapshot());
+        let same =
+            current.as_ref().is_some_and(|current| (current.version, current.head) == (head.version, head.digest));
+        if same {
+            follower.free(key, node);
+        }
+        let trouble = follower.troubles.get(&key);
+        let (due, stuck) = trouble.map_or((true, false), |trouble| (trouble.again <= began, trouble.stuck));
+        match (same, trouble.is_some()) {
+            (true, false) => return Ok(None),
+            (true, true) if !due => return Ok(None),
+            (true, true) => return self.reloaded(follower, key, node),
+            (false, _) if stuck && !due => return Ok(None),
+            (false, _) => {}
+        }
+        match self.advanced(head, current) {
+            Ok(next) => {
+                follower.free(key, node);
+                Ok(Some(next))
+            }
+            Err(Setback::Store(StoreError::Corrupt { what })) => {
+                follower.hold(key, node, &what, again(began));
+                Ok(None)
+            }
+            Err(Setback::Store(error)) => Err(error),
+            Err(Setback::Log(reason)) => {
+                // It was loaded a moment ago, and is not whole.
+                if let Some(trouble) = trouble.filter(|_| !due) {
+                    let again = trouble.again;
+                    follower.hold(key, node, &reason, again);
+                    return Ok(None);
+                }
+                if !stuck {
+                    error!(partner.key = %key, reason, "the log does not fit the index; loading the partner afresh");
+                }
+                metrics::counter!("rollcall_resyncs_total").increment(1);
+                // What was made by going back from the old log is not its past.
+                self.pasts.forget(key);
+                self.reloaded(follower, key, node)
+            }
+        }
+    }
+
+    /// The partner loaded anew, if that is not what there is already.
+    fn reloaded(
+        &self,
+        follower: &mut Follower,
+        key: PartnerKey,
+        node: Option<&Arc<Node>>,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let began = Instant::now();
+        let salvaged = salvage(&*self.store, Load { only: Some(key), numbers: true });
+        let again = again(began);
+        let (mut snapshots, poison) = match salvaged {
+            Ok(Salvaged { snapshots, poison }) => (snapshots, poison),
+            Err(StoreError::Corrupt { what }) => {
+                follower.hold(key, node, &what, again);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let poison = poison.into_values().next().unwrap_or_default();
+        let news = follower.left_out(key, poison, again);
+        let Some(snapshot) = snapshots.remove(&key) else {
+            if follower.troubles.contains_key(&key) {
+                follower.hold(key, node, "the partner itself cannot be understood", again);
+            }
+            return Ok(None);
+        };
+        follower.free(key, node);
+        let known = node.map(|node| node.snapshot()).is_some_and(|current| {
+            (current.version, current.head, current.len()) == (snapshot.version, snapshot.head, snapshot.len())
+        });
+        Ok(Some(snapshot).filter(|_| news || !known))
+    }
+
+    /// Serves what was loaded of all partners, and nothing else.
+    fn renew(&self, follower: &mut Follower, salvaged: Salvaged, again: Instant) {
+        let Salvaged { snapshots, poison } = salvaged;
+        follower.strays = 0;
+        follower.troubles.clear();
+        for (key, poison) in poison {
+            match key {
+                Some(key) => {
+                    follower.left_out(key, poison, again);
+                }
+                None => {
+                    poison.tell();
+                    follower.strays += poison.rows;
+                }
+            }
+        }
+        let nodes: HashMap<PartnerKey, Arc<Node>> = self.nodes().into_iter().map(|node| (node.key, node)).collect();
+        let there: HashSet<PartnerKey> = snapshots.keys().copied().collect();
+        let mut fresh = Vec::new();
+        for (key, snapshot) in snapshots {
+            self.pasts.forget(key);
+            fresh.extend(publish(follower, nodes.get(&key), snapshot));
+        }
+        self.settle(follower, fresh, |key| there.contains(&key));
+    }
+
+    /// Lets go of partners that are not there any more, and takes in those that
+    /// need a node of their own, at one moment.
+    fn settle(&self, follower: &mut Follower, fresh: Vec<Snapshot>, there: impl Fn(PartnerKey) -> bool) {
+        let before = self.nodes.load_full();
+        if fresh.is_empty() && before.values().all(|node| there(node.key)) {
+            return;
+        }
+        let mut nodes = Nodes::clone(&before);
+        nodes.retain(|auth_id, node| {
+            if !there(node.key) {
+                error!(partner.key = %node.key, "the database has no partner {auth_id} any more; it is not served");
+                metrics::counter!("rollcall_resyncs_total").increment(1);
+                self.pasts.forget(node.key);
+                follower.troubles.remove(&node.key);
+            }
+            there(node.key) && fresh.iter().all(|snapshot| snapshot.key != node.key)
+        });
+        for snapshot in fresh {
+            nodes.insert(snapshot.partner.auth_id.clone(), Arc::new(Node::new(snapshot)));
+        }
+        let stays = |node: &Arc<Node>| nodes.get(&node.auth_id).is_some_and(|now| Arc::ptr_eq(now, node));
+        let retired: Vec<Arc<Node>> = before.values().filter(|node| !stays(node)).cloned().collect();
+        self.renewals.fetch_add(retired.len() as u64, Ordering::SeqCst);
+        self.nodes.store(Arc::new(nodes));
+        retired.iter().for_each(|node| node.retire());
     }
 
     /// The partner brought to its head, by the log.
@@ -301,24 +694,6 @@ impl Replica {
         }
     }
 
-    fn publish(&self, follower: &mut Follower, node: Option<&Arc<Node>>, snapshot: Snapshot) {
-        match node {
-            Some(node) => {
-                let version = snapshot.version;
-                follower.replaced.push(node.current.swap(Arc::new(snapshot)));
-                node.published.send_replace(version);
-            }
-            None => {
-                let node = Arc::new(Node::new(snapshot));
-                self.nodes.rcu(|nodes| {
-                    let mut nodes = Nodes::clone(nodes);
-                    nodes.insert(node.snapshot().partner.auth_id.clone(), node.clone());
-                    nodes
-                });
-            }
-        }
-    }
-
     /// Writes down when keys were last used.
     pub fn flush_key_uses(&self) -> Result<(), StoreError> {
         let mut uses = Vec::new();
@@ -342,6 +717,28 @@ impl Replica {
             }
         })
     }
+}
+
+/// Gives a partner's readers its next snapshot; gives it back where it has to
+/// have a node of its own.
+fn publish(follower: &mut Follower, node: Option<&Arc<Node>>, snapshot: Snapshot) -> Option<Snapshot> {
+    let Some(node) = node.filter(|node| node.auth_id == snapshot.partner.auth_id) else { return Some(snapshot) };
+    let version = snapshot.version;
+    follower.replaced.push(node.current.swap(Arc::new(snapshot)));
+    node.stuck_since.store(0, Ordering::Relaxed);
+    node.published.send_replace(version);
+    None
+}
+
+/// When to try again what was begun then and has just ended.
+fn again(began: Instant) -> Instant {
+    let took = began.elapsed();
+    began + took + AGAIN.max(took * AGAIN_TIMES)
+}
+
+/// How long ago that was, in seconds since the epoch.
+fn since(seconds: i64) -> Duration {
+    Duration::from_secs((Time::now().seconds() - seconds).max(0) as u64)
 }
 
 /// Why a partner could not be brought to its head.

@@ -8,7 +8,7 @@ use crate::domain::{PartnerKey, Time};
 use crate::inventory::Snapshot;
 use crate::store::{Load, Store, StoreError};
 
-use super::replica;
+use super::replica::{self, Poison, Salvaged};
 
 /// What was looked at, and what does not agree.
 #[derive(Debug, Default, serde::Serialize)]
@@ -29,7 +29,14 @@ pub fn verify(store: &dyn Store, progress: &mut dyn FnMut(u64)) -> Result<Report
     let mut report = Report { differences: store.integrity()?, ..Report::default() };
     // A server may be writing: the rows are one moment, and the log is
     // replayed to the versions of that moment.
-    let snapshots = replica::load(store, Load { only: None, numbers: true })?;
+    let Salvaged { snapshots, poison } = replica::salvage(store, Load { only: None, numbers: true })?;
+    for Poison { rows, first } in poison.into_values() {
+        let more = rows - first.len() as u64;
+        report.differences.extend(first.into_iter().map(|what| format!("a row cannot be understood: {what}")));
+        if more > 0 {
+            report.differences.push(format!("{more} more rows cannot be understood"));
+        }
+    }
     let mut keys: Vec<&PartnerKey> = snapshots.keys().collect();
     keys.sort();
     for key in keys {
@@ -45,9 +52,10 @@ pub fn verify(store: &dyn Store, progress: &mut dyn FnMut(u64)) -> Result<Report
     Ok(report)
 }
 
-/// The version and the digest of every partner's rows as they are now.
+/// The version and the digest of every partner's rows as they are now, and as
+/// a server has them: without those that cannot be understood.
 pub fn digests(store: &dyn Store) -> Result<HashMap<PartnerKey, (u64, String)>, StoreError> {
-    let snapshots = replica::load(store, Load { only: None, numbers: true })?;
+    let Salvaged { snapshots, .. } = replica::salvage(store, Load { only: None, numbers: true })?;
     let digest = |snapshot: Snapshot| (snapshot.version, hex_digest::text(&snapshot.digest()));
     Ok(snapshots.into_iter().map(|(key, snapshot)| (key, digest(snapshot))).collect())
 }

@@ -125,6 +125,12 @@ impl<E: Engine> Groups<E> {
         open.engine.refuses().map_or(Ok(open), Err)
     }
 
+    /// Whether it takes writes, as far as is known. Who has it just now is
+    /// writing.
+    pub fn willing(&self) -> bool {
+        self.open.try_lock().is_none_or(|open| open.engine.refuses().is_none())
+    }
+
     /// The engine with no group open, for what is worth no long wait.
     pub fn alone(&self, patience: Duration) -> Result<MutexGuard<'_, Open<E>>, StoreError> {
         let mut open = self.open.try_lock_for(patience).ok_or(StoreError::Busy)?;

@@ -57,6 +57,10 @@ const ATTEMPTS: usize = 10;
 /// "Roll", "peop": writes to people are one after another.
 const PEOPLE_LOCK: i64 = 0x526f_6c6c_7065_6f70;
 
+/// Where the logs end, and whether writes are taken at all.
+const HEADS: &str = "SELECT partner, version, head, (current_setting('transaction_read_only') = 'on')::int::bigint \
+                     FROM partner ORDER BY partner";
+
 pub struct PgStore {
     core: Arc<Core>,
     /// The writers of each partner that was written to.
@@ -176,7 +180,7 @@ impl Store for PgStore {
             };
             // Unless it answers, nobody else shall have it.
             link.torn = true;
-            let found = rows(link, "SELECT partner, version, head FROM partner ORDER BY partner", &[]).await?;
+            let found = rows(link, HEADS, &[]).await?;
             link.torn = false;
             Ok((link.incarnation, found))
         });
@@ -185,7 +189,14 @@ impl Store for PgStore {
         }
         let (incarnation, found) = found?;
         follower.incarnation = Some(incarnation);
-        let heads: Vec<Head> = found.iter().map(read_head).collect::<Result<_, _>>()?;
+        self.core.note_read_only(found.first().is_some_and(|row| matches!(row.int(3), Ok(1))));
+        // What is no digest is that of no entry, so the partner is loaded, and
+        // what is wrong with it is said there.
+        let head = |row: &tokio_postgres::Row| {
+            let digest = digest(row, 2).unwrap_or_default();
+            Ok(Head { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest })
+        };
+        let heads: Vec<Head> = found.iter().map(head).collect::<Result<_, StoreError>>()?;
         if !always && follower.heads.as_ref() == Some(&heads) {
             return Ok(None);
         }
@@ -195,6 +206,10 @@ impl Store for PgStore {
 
     fn incarnation(&self) -> Option<Incarnation> {
         self.follower.lock().incarnation
+    }
+
+    fn writable(&self) -> bool {
+        self.core.writable()
     }
 
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {

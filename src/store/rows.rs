@@ -14,7 +14,7 @@ use crate::domain::{
     User, UserId, Verb,
 };
 use crate::store::people::{AuditEntry, Audited, Standing, StoredLink, StoredSession, StoredUser, Totp};
-use crate::store::{Document, Entry, Head, StoreError, StoredJob};
+use crate::store::{Document, Entry, Head, Loaded, StoreError, StoredJob};
 
 /// One row of an engine's answer, by column.
 pub(super) trait Cells {
@@ -53,6 +53,62 @@ pub(super) const RECORD: &str = "state, account, application, trunk, number_type
 /// From the columns `partner, version, head`.
 pub(super) fn read_head(row: &impl Cells) -> Result<Head, StoreError> {
     Ok(Head { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest: digest(row, 2)? })
+}
+
+/// A table of partners or of what they have besides numbers.
+pub(super) struct Entity {
+    pub table: &'static str,
+    /// What a row is called within its partner.
+    pub name: &'static str,
+    /// That name and more, in the order in which `read_entity` takes them
+    /// after the partner.
+    pub columns: &'static str,
+}
+
+const fn entity(table: &'static str, name: &'static str, columns: &'static str) -> Entity {
+    Entity { table, name, columns }
+}
+
+/// In the order in which they are loaded.
+pub(super) const ENTITIES: [Entity; 7] = [
+    entity("partner", "partner", "auth_id, name, created_at, suspended_at, version, head"),
+    entity("account", "auth_id", "auth_id, name, created_at, archived_at, lost_at"),
+    entity("application", "id", ROUTE),
+    entity("trunk", "id", ROUTE),
+    entity("api_key", "id", KEY),
+    entity("acknowledgement", "finding", ACKNOWLEDGEMENT),
+    entity("setting", "id", "id, body"),
+];
+
+/// From the partner and the columns of one of [`ENTITIES`].
+pub(super) fn read_entity(table: &str, row: &impl Cells) -> Result<Loaded, StoreError> {
+    let key = PartnerKey(row.int(0)?);
+    Ok(match table {
+        "partner" => {
+            let head = Head { key, version: row.int(5)? as u64, digest: digest(row, 6)? };
+            Loaded::Partner { head, partner: read_partner(row, 1)? }
+        }
+        "account" => Loaded::Account(key, read_account(row, 1)?, time_if(row.int_if(5)?)?),
+        "application" => Loaded::Application(key, read_application(row, 1)?),
+        "trunk" => Loaded::Trunk(key, read_trunk(row, 1)?),
+        "api_key" => Loaded::Key(key, read_key(row, 1)?),
+        "acknowledgement" => Loaded::Acknowledgement(key, read_acknowledgement(row, 1)?),
+        "setting" => Loaded::Setting(key, read_setting(row, 2)?),
+        other => return Err(corrupt(format!("{other} is no table of entities"))),
+    })
+}
+
+/// What is handed over in the place of a row that was not understood; `at` is
+/// the column of its partner, and what it is called is beside that. Any other
+/// error stays one.
+pub(super) fn poison(error: StoreError, table: &str, row: &impl Cells, at: usize) -> Result<Loaded, StoreError> {
+    let StoreError::Corrupt { what } = error else { return Err(error) };
+    let name = match (row.text_if(1 - at), row.int_if(1 - at)) {
+        (Ok(Some(name)), _) => name.to_owned(),
+        (_, Ok(Some(number))) => number.to_string(),
+        _ => "without a name".to_owned(),
+    };
+    Ok(Loaded::Poison { key: row.int(at).ok().map(PartnerKey), what: format!("{table} {name}: {what}") })
 }
 
 pub(super) const ENTRY: &str = "at, actor, request_id, verb";

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, params};
+use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, params};
 
 use self::cells::Images;
 use self::people::SqlitePeople;
@@ -39,8 +39,8 @@ use super::group::{Engine, Failure, Groups, Written};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::{
-    Abort, Batch, BatchRow, Document, Draft, Entry, Head, Listed, Load, Loaded, Open, Past, Replayed, Store,
-    StoreError, StoredJob, Target, Walk, history,
+    Abort, Batch, Document, Draft, Entry, Head, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
+    StoredJob, Target, Walk, history,
 };
 use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
 
@@ -92,7 +92,15 @@ impl From<rusqlite::Error> for StoreError {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
             Some(ErrorCode::DiskFull) => StoreError::Full,
-            _ => StoreError::Sqlite(error),
+            Some(_) => StoreError::Sqlite(error),
+            None => match error {
+                // The engine is well; what it has is not what we put there.
+                Error::FromSqlConversionFailure(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::InvalidColumnType(..)
+                | Error::Utf8Error(..) => corrupt(error.to_string()),
+                _ => StoreError::Sqlite(error),
+            },
         }
     }
 }
@@ -463,50 +471,13 @@ impl Store for SqliteStore {
         let transaction = connection.transaction()?;
         let only = what.only.map(|key| key.0);
         let filter = "WHERE ?1 IS NULL OR partner = ?1";
-
-        let mut statement = transaction
-            .prepare(&format!("SELECT partner, version, head, {PARTNER} FROM partner {filter} ORDER BY partner"))?;
-        let mut rows = statement.query([only])?;
-        while let Some(row) = rows.next()? {
-            let partner = read_partner(row, 3)?;
-            take(Loaded::Partner { head: read_head(row)?, partner })?;
-        }
-        let mut statement = transaction
-            .prepare(&format!("SELECT partner, lost_at, {ACCOUNT} FROM account {filter} ORDER BY partner, auth_id"))?;
-        let mut rows = statement.query([only])?;
-        while let Some(row) = rows.next()? {
-            take(Loaded::Account(PartnerKey(row.get(0)?), read_account(row, 2)?, time_if(row.get(1)?)?))?;
-        }
-        let mut statement =
-            transaction.prepare(&format!("SELECT partner, {ROUTE} FROM application {filter} ORDER BY partner, id"))?;
-        let mut rows = statement.query([only])?;
-        while let Some(row) = rows.next()? {
-            take(Loaded::Application(PartnerKey(row.get(0)?), read_application(row, 1)?))?;
-        }
-        let mut statement =
-            transaction.prepare(&format!("SELECT partner, {ROUTE} FROM trunk {filter} ORDER BY partner, id"))?;
-        let mut rows = statement.query([only])?;
-        while let Some(row) = rows.next()? {
-            take(Loaded::Trunk(PartnerKey(row.get(0)?), read_trunk(row, 1)?))?;
-        }
-        let mut statement =
-            transaction.prepare(&format!("SELECT partner, {KEY} FROM api_key {filter} ORDER BY partner, id"))?;
-        let mut rows = statement.query([only])?;
-        while let Some(row) = rows.next()? {
-            take(Loaded::Key(PartnerKey(row.get(0)?), read_key(row, 1)?))?;
-        }
-        let mut statement = transaction.prepare(&format!(
-            "SELECT partner, {ACKNOWLEDGEMENT} FROM acknowledgement {filter} ORDER BY partner, finding"
-        ))?;
-        let mut rows = statement.query([only])?;
-        while let Some(row) = rows.next()? {
-            take(Loaded::Acknowledgement(PartnerKey(row.get(0)?), read_acknowledgement(row, 1)?))?;
-        }
-        let mut statement =
-            transaction.prepare(&format!("SELECT partner, body FROM setting {filter} ORDER BY partner, id"))?;
-        let mut rows = statement.query([only])?;
-        while let Some(row) = rows.next()? {
-            take(Loaded::Setting(PartnerKey(row.get(0)?), read_setting(row, 1)?))?;
+        for Entity { table, name, columns } in ENTITIES {
+            let mut statement = transaction
+                .prepare(&format!("SELECT partner, {columns} FROM {table} {filter} ORDER BY partner, {name}"))?;
+            let mut rows = statement.query([only])?;
+            while let Some(row) = rows.next()? {
+                take(read_entity(table, row).or_else(|error| poison(error, table, row, 0))?)?;
+            }
         }
         if !what.numbers {
             return Ok(());
@@ -517,9 +488,10 @@ impl Store for SqliteStore {
         let mut images = Images::default();
         let mut batch = Batch::default();
         while let Some(row) = rows.next()? {
-            let image = images.place(row, &mut batch)?;
-            let (number, version) = (number_of(row.get(0)?)?, row.get::<_, i64>(2)? as u64);
-            batch.rows.push(BatchRow { number, version, image, dates: read_dates(row, 3)? });
+            match images.number(row, &mut batch) {
+                Ok(number) => batch.rows.push(number),
+                Err(error) => take(poison(error, "number", row, 1)?)?,
+            }
             if batch.rows.len() == BATCH_ROWS {
                 take(Loaded::Numbers(std::mem::take(&mut batch)))?;
                 images.clear();
@@ -539,11 +511,18 @@ impl Store for SqliteStore {
             let mut statement = follower.connection.prepare_cached("SELECT partner, version, head FROM partner")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                heads.push(read_head(row)?);
+                // What is no digest is that of no entry, so the partner is
+                // loaded, and what is wrong with it is said there.
+                let digest = digest(row, 2).unwrap_or_default();
+                heads.push(Head { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest });
             }
         }
         follower.data_version = data_version;
         Ok(Some(heads))
+    }
+
+    fn writable(&self) -> bool {
+        self.writers.willing()
     }
 
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {

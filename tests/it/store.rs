@@ -467,6 +467,7 @@ fn load_returns_everything_in_order(database: Database) {
                         let line = |(key, number, version, _)| format!("{key} {number} {version}");
                         seen.extend(batch.records().map(line));
                     }
+                    Loaded::Poison { what, .. } => panic!("a row is not understood: {what}"),
                 }
                 Ok(())
             })

@@ -12,6 +12,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool::managed::{Hook, Object, Pool, PoolError, Timeouts};
@@ -43,6 +44,8 @@ pub(in crate::store) struct Core {
     readers: Pool<Dialer>,
     /// Why the database is known not to answer.
     gone: watch::Sender<Option<Arc<str>>>,
+    /// Whether it was last known to take no writes.
+    read_only: AtomicBool,
 }
 
 impl Core {
@@ -67,6 +70,7 @@ impl Core {
             address,
             runtime: Some(runtime),
             gone: watch::Sender::new(None),
+            read_only: AtomicBool::new(false),
         })
     }
 
@@ -104,6 +108,15 @@ impl Core {
             differs
         });
         result
+    }
+
+    /// Notes whether the database takes writes.
+    pub(in crate::store) fn note_read_only(&self, read_only: bool) {
+        self.read_only.store(read_only, Ordering::Relaxed);
+    }
+
+    pub(in crate::store) fn writable(&self) -> bool {
+        self.gone.borrow().is_none() && !self.read_only.load(Ordering::Relaxed)
     }
 
     fn block_on<T>(&self, work: impl Future<Output = T>) -> T {

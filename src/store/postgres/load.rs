@@ -49,29 +49,11 @@ pub(super) fn load(core: &Core, what: Load, take: Take<'_>) -> Result<(), StoreE
 fn entities(core: &Core, link: &Link, what: Load, take: Take<'_>) -> Result<(), StoreError> {
     let only = what.only.map(|key| key.0);
     let filter = "WHERE $1::bigint IS NULL OR partner = $1";
-    let select = |sql: String| core.rows(link, &sql, &[&only]);
-    for row in select(format!("SELECT partner, version, head, {PARTNER} FROM partner {filter} ORDER BY partner"))? {
-        take(Loaded::Partner { head: read_head(&row)?, partner: read_partner(&row, 3)? })?;
-    }
-    for row in select(format!("SELECT partner, lost_at, {ACCOUNT} FROM account {filter} ORDER BY partner, auth_id"))? {
-        take(Loaded::Account(PartnerKey(row.int(0)?), read_account(&row, 2)?, time_if(row.int_if(1)?)?))?;
-    }
-    for row in select(format!("SELECT partner, {ROUTE} FROM application {filter} ORDER BY partner, id"))? {
-        take(Loaded::Application(PartnerKey(row.int(0)?), read_application(&row, 1)?))?;
-    }
-    for row in select(format!("SELECT partner, {ROUTE} FROM trunk {filter} ORDER BY partner, id"))? {
-        take(Loaded::Trunk(PartnerKey(row.int(0)?), read_trunk(&row, 1)?))?;
-    }
-    for row in select(format!("SELECT partner, {KEY} FROM api_key {filter} ORDER BY partner, id"))? {
-        take(Loaded::Key(PartnerKey(row.int(0)?), read_key(&row, 1)?))?;
-    }
-    for row in
-        select(format!("SELECT partner, {ACKNOWLEDGEMENT} FROM acknowledgement {filter} ORDER BY partner, finding"))?
-    {
-        take(Loaded::Acknowledgement(PartnerKey(row.int(0)?), read_acknowledgement(&row, 1)?))?;
-    }
-    for row in select(format!("SELECT partner, body FROM setting {filter} ORDER BY partner, id"))? {
-        take(Loaded::Setting(PartnerKey(row.int(0)?), read_setting(&row, 1)?))?;
+    for Entity { table, name, columns } in ENTITIES {
+        let sql = format!("SELECT partner, {columns} FROM {table} {filter} ORDER BY partner, {name}");
+        for row in core.rows(link, &sql, &[&only])? {
+            take(read_entity(table, &row).or_else(|error| poison(error, table, &row, 0))?)?;
+        }
     }
     Ok(())
 }
@@ -82,6 +64,8 @@ type Place = (i64, i64);
 /// What a connection has read.
 enum Piece {
     Batch(Batch),
+    /// A row that was not understood.
+    Poison(Loaded),
     /// The range has been read to its end.
     End,
     Failed(StoreError),
@@ -118,6 +102,7 @@ fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -
             loop {
                 match taken[at % count].recv() {
                     Ok(Piece::Batch(batch)) => take(Loaded::Numbers(batch))?,
+                    Ok(Piece::Poison(poison)) => take(poison)?,
                     Ok(Piece::End) => break,
                     Ok(Piece::Failed(error)) => return Err(error),
                     Err(_) => return Err(corrupt("numbers that were not read to their end".to_owned())),
@@ -175,7 +160,7 @@ fn read<'r>(
         let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
         // What many rows say alike comes last, in one piece.
         let sql = format!(
-            "COPY (SELECT number, version, assigned_at, expires_at, since, until, partner, state, account, application, \
+            "COPY (SELECT partner, number, version, assigned_at, expires_at, since, until, state, account, application, \
              trunk, number_type, country, region, cost, currency, tags FROM number {filter} ORDER BY partner, number) \
              TO STDOUT (FORMAT binary)"
         );
@@ -189,8 +174,8 @@ fn read<'r>(
                     false => after_header(message)?,
                 };
                 begun = true;
-                if !images.tuple(&tuple, &mut batch)? {
-                    continue;
+                if let Err(poison) = images.tuple(&tuple, &mut batch) {
+                    give.send(Piece::Poison(poison)).map_err(|_| unheard())?;
                 }
                 if batch.rows.len() == BATCH_ROWS {
                     images.clear();
@@ -230,6 +215,8 @@ fn after_header(message: Bytes) -> Result<Bytes, StoreError> {
 /// they are compared before anything is made of them.
 #[derive(Default)]
 struct Images {
+    /// Whose rows these are: they come partner by partner.
+    partner: Option<PartnerKey>,
     seen: Seen,
     places: HashMap<Vec<u8>, u32>,
     /// The row before, which is mostly alike; no bytes if there is none.
@@ -237,15 +224,38 @@ struct Images {
 }
 
 impl Images {
-    /// Adds a row; whether there was one, and not the end of all.
-    fn tuple(&mut self, tuple: &[u8], batch: &mut Batch) -> Result<bool, StoreError> {
+    /// Adds a row, if this is not the end of all; else what is handed over in
+    /// its place.
+    fn tuple(&mut self, tuple: &[u8], batch: &mut Batch) -> Result<(), Loaded> {
+        let mut name = (None, None);
+        match self.read(tuple, batch, &mut name) {
+            Ok(Some(row)) => batch.rows.push(row),
+            Ok(None) => {}
+            Err(error) => {
+                let (number, key) = name;
+                let number = number.map_or("without a name".to_owned(), |number: i64| number.to_string());
+                return Err(Loaded::Poison { key, what: format!("number {number}: {error}") });
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes number and partner before anything can be wrong with the rest.
+    fn read(
+        &mut self,
+        tuple: &[u8],
+        batch: &mut Batch,
+        name: &mut (Option<i64>, Option<PartnerKey>),
+    ) -> Result<Option<BatchRow>, StoreError> {
         let mut fields = Fields { rest: tuple };
         match fields.count()? {
-            -1 => return Ok(false),
+            -1 => return Ok(None),
             17 => {}
             count => return Err(corrupt(format!("a row of {count} columns"))),
         }
-        let number = number_of(fields.int()?.ok_or_else(torn)?)?;
+        name.1 = fields.int()?.map(PartnerKey);
+        name.0 = fields.int()?;
+        let number = number_of(name.0.ok_or_else(torn)?)?;
         let version = fields.int()?.ok_or_else(torn)? as u64;
         let dates = Dates {
             assigned_at: time_if(fields.int()?)?,
@@ -253,20 +263,29 @@ impl Images {
             since: time_of(fields.int()?.ok_or_else(torn)?)?,
             until: time_if(fields.int()?)?,
         };
-        let image = self.image(fields, dates, batch)?;
-        batch.rows.push(BatchRow { number, version, image, dates });
-        Ok(true)
+        let partner = name.1.ok_or_else(torn)?;
+        let image = self.image(partner, fields, dates, batch)?;
+        Ok(Some(BatchRow { number, version, image, dates }))
     }
 
-    fn image(&mut self, mut fields: Fields<'_>, dates: Dates, batch: &mut Batch) -> Result<u32, StoreError> {
+    fn image(
+        &mut self,
+        partner: PartnerKey,
+        mut fields: Fields<'_>,
+        dates: Dates,
+        batch: &mut Batch,
+    ) -> Result<u32, StoreError> {
         let bytes = fields.rest;
+        if self.partner != Some(partner) {
+            self.clear();
+            self.partner = Some(partner);
+        }
         if self.last.0 == bytes {
             return Ok(self.last.1);
         }
         let place = match self.places.get(bytes) {
             Some(place) => *place,
             None => {
-                let partner = PartnerKey(fields.int()?.ok_or_else(torn)?);
                 let mut cells = [None; 14];
                 for at in [0, 1, 2, 3, 4, 5, 6, 7, 8, 13] {
                     cells[at] = fields.next()?;

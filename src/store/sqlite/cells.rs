@@ -6,8 +6,8 @@ use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
 use crate::domain::PartnerKey;
-use crate::store::rows::{Cells, Seen, corrupt, read_record};
-use crate::store::{Batch, StoreError};
+use crate::store::rows::{Cells, Seen, corrupt, number_of, read_dates, read_record};
+use crate::store::{Batch, BatchRow, StoreError};
 
 impl Cells for Row<'_> {
     fn text_if(&self, at: usize) -> Result<Option<&str>, StoreError> {
@@ -42,7 +42,16 @@ pub(super) struct Images {
 
 impl Images {
     /// From the columns `number, partner, version` and those of [`RECORD`].
-    pub(super) fn place(&mut self, row: &Row<'_>, batch: &mut Batch) -> Result<u32, StoreError> {
+    ///
+    /// [`RECORD`]: crate::store::rows::RECORD
+    pub(super) fn number(&mut self, row: &Row<'_>, batch: &mut Batch) -> Result<BatchRow, StoreError> {
+        let image = self.place(row, batch)?;
+        let (number, version) = (number_of(row.int(0)?)?, row.int(2)? as u64);
+        Ok(BatchRow { number, version, image, dates: read_dates(row, 3)? })
+    }
+
+    /// From the columns `number, partner, version` and those of [`RECORD`].
+    fn place(&mut self, row: &Row<'_>, batch: &mut Batch) -> Result<u32, StoreError> {
         self.bytes.clear();
         // How much of the row before it has been equal to; none once it differs.
         let mut same = Some(0);
