@@ -173,6 +173,8 @@ settings! {
         }
         follow: Follow / FollowPartial {
             interval_ms: Millis<1>,
+            wait_max_ms: Millis,
+            stale_keys_max: u64,
         }
         quarantine: Quarantine / QuarantinePartial {
             days: u32,

@@ -165,6 +165,7 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/console/icon.svg", get(async || asset(include_str!("console/assets/icon.svg"), "image/svg+xml")))
         .route("/console/{*rest}", get(nothing))
+        .route_layer(axum::middleware::from_fn_with_state(console.clone(), gate::caught_up))
         .with_state(console)
 }
 

@@ -23,13 +23,14 @@ mod query;
 pub mod schedules;
 pub mod server;
 mod stream;
+mod told;
 pub mod webhooks;
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -43,23 +44,33 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tower_service::Service;
 
 use crate::config::Config;
 use crate::domain::{Actor, Scope, Time};
 use crate::service::access::{Access, Denied};
-use crate::service::people::{self, People};
+use crate::service::people::{self, People, PeopleError};
+use crate::service::replica::Node;
 use crate::service::uploads::Uploads;
 use crate::service::{self, Replica, token};
-use budget::{Budgets, TOLD, quota};
+use budget::{Budgets, quota};
 use error::ApiError;
 use server::{Certificate, Limits, Peer, Served, Server};
+use told::{TOLD, Told};
 
 pub const X_AUTH_ID: HeaderName = HeaderName::from_static("x-auth-id");
 pub const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The version that an answer must at least be made from.
+const INVENTORY_VERSION_AT_LEAST: HeaderName = HeaderName::from_static("inventory-version-at-least");
+
+/// From when on it is told how old an answer is although the database answers:
+/// looking has become slow. Two looks, where they are farther apart.
+const AGE_TOLD: Duration = Duration::from_secs(2);
 
 /// The longest path and query, in bytes.
 const URI_BYTES_MAX: usize = 8_000;
@@ -78,6 +89,14 @@ pub struct App {
     /// Whether letters can be sent at all.
     pub mail: bool,
     trusted_proxies: Vec<IpNet>,
+    /// How long a request waits for the version it names.
+    wait_max: Duration,
+    /// For how long what is known of keys and people is trusted without the
+    /// database; `None` is for ever.
+    stale_max: Option<Duration>,
+    age_told: Duration,
+    /// The renewals that `people` knows of.
+    renewals: AtomicU64,
     /// Requests of each key; `None` is no limit.
     budgets: Option<Budgets>,
     /// Failed authentications of each address; `None` is no limit.
@@ -110,6 +129,10 @@ impl App {
             costs: costs::Desk::default(),
             mail: config.mail.settings().is_some(),
             trusted_proxies: config.http.trusted_proxies.clone(),
+            wait_max: config.follow.wait_max_ms.into(),
+            stale_max: Some(config.follow.stale_keys_max).filter(|&max| max > 0).map(Duration::from_secs),
+            age_told: AGE_TOLD.max(2 * Duration::from(config.follow.interval_ms)),
+            renewals: AtomicU64::new(0),
             budgets: Budgets::new(limits.requests_per_second, limits.requests_burst),
             failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
             past: past::Reads::default(),
@@ -147,23 +170,50 @@ impl App {
         self.service.webhooks_close();
     }
 
-    /// Opens a partner's inventory to a request, or says why not.
-    fn enter(&self, headers: &HeaderMap, peer: IpAddr, wanted: Scope) -> Result<Access, ApiError> {
+    /// Opens a partner's inventory to a question, or says why not. A question
+    /// that names a version waits for it, and is then let in anew, because its
+    /// key may have been revoked meanwhile.
+    async fn enter(&self, headers: &HeaderMap, peer: IpAddr, wanted: Scope) -> Result<Access, ApiError> {
+        let access = self.admit(headers, peer, wanted)?;
+        let least = query::version_header(headers, &INVENTORY_VERSION_AT_LEAST, "Inventory-Version-At-Least")?;
+        let Some(least) = least.filter(|&least| access.snapshot.version < least) else { return Ok(access) };
+        let published = access.node.published();
+        // Whoever waits keeps no old version in memory.
+        drop(access);
+        self.caught_up(published, least).await;
+        let access = self.authenticate(headers, peer, wanted)?;
+        match access.snapshot.version {
+            version if version >= least => Ok(access),
+            version => Err(ApiError::unavailable(&format!(
+                "this node has version {version} of the inventory and not {least} yet; ask again, or another node"
+            ))),
+        }
+    }
+
+    /// Waits until a version can be read, for as long as that may take.
+    pub(crate) async fn caught_up(&self, mut published: watch::Receiver<u64>, least: u64) {
+        // In time or not, and if the partner has gone: whoever waits looks again.
+        let _ = tokio::time::timeout(self.wait_max, published.wait_for(|&version| version >= least)).await;
+    }
+
+    /// Lets a request in, and takes it from its key's budget.
+    fn admit(&self, headers: &HeaderMap, peer: IpAddr, wanted: Scope) -> Result<Access, ApiError> {
+        let access = self.authenticate(headers, peer, wanted)?;
+        if let Some(budgets) = &self.budgets {
+            budgets.take(&(access.snapshot.key, access.key.clone()))?;
+        }
+        Ok(access)
+    }
+
+    fn authenticate(&self, headers: &HeaderMap, peer: IpAddr, wanted: Scope) -> Result<Access, ApiError> {
+        self.trusted().map_err(|why| ApiError::unavailable(&why))?;
         let auth_id = only(headers, &X_AUTH_ID)?.and_then(|id| std::str::from_utf8(id.as_bytes()).ok());
-        let auth_token = only(headers, &X_AUTH_TOKEN)?;
+        let auth_id = auth_id.unwrap_or_default();
+        let auth_token = only(headers, &X_AUTH_TOKEN)?.map_or(&b""[..], HeaderValue::as_bytes);
         let address = self.client(headers, peer);
-        let result = self.replica.authenticate(
-            auth_id.unwrap_or_default(),
-            auth_token.map_or(b"", HeaderValue::as_bytes),
-            address,
-            wanted,
-            Time::now(),
-        );
-        match result {
+        match self.replica.authenticate(auth_id, auth_token, address, wanted, Time::now()) {
             Ok(access) => {
-                if let Some(budgets) = &self.budgets {
-                    budgets.take(&(access.snapshot.key, access.key.clone()))?;
-                }
+                self.tell(&access.node, access.snapshot.version);
                 Ok(access)
             }
             Err(Denied::Credentials) => {
@@ -171,10 +221,52 @@ impl App {
                 check(&self.failures, &address)?;
                 Err(ApiError::credentials())
             }
-            Err(Denied::Suspended) => Err(ApiError::suspended()),
+            // From elsewhere it may be anybody.
             Err(Denied::Network) => Err(ApiError::forbidden("this key may not be used from this network")),
-            Err(Denied::Scope) => Err(ApiError::forbidden("this key lacks the scope that this needs")),
+            Err(denied @ (Denied::Suspended | Denied::Scope)) => {
+                if let Some(node) = self.replica.node(auth_id) {
+                    self.tell(&node, node.snapshot().version);
+                }
+                Err(match denied {
+                    Denied::Suspended => ApiError::suspended(),
+                    _ => ApiError::forbidden("this key lacks the scope that this needs"),
+                })
+            }
         }
+    }
+
+    /// Notes for the answer which version it is of, and how old that is where
+    /// following is interrupted.
+    fn tell(&self, node: &Node, version: u64) {
+        let (following, age) = self.replica.freshness();
+        let age = Some(age).filter(|&age| !following || age > self.age_told);
+        told::version(version);
+        told::age(age.max(node.stuck_for()));
+    }
+
+    /// Whether what is known of keys and people may still be believed, or why
+    /// not: revoking happens in the database.
+    pub(crate) fn trusted(&self) -> Result<(), String> {
+        let Some(max) = self.stale_max else { return Ok(()) };
+        let (_, age) = self.replica.freshness();
+        if age <= max {
+            return Ok(());
+        }
+        let (age, max) = (age.as_secs(), max.as_secs());
+        Err(format!(
+            "this node has not heard from its database for {age} seconds, and trusts what it knows of keys for {max}"
+        ))
+    }
+
+    /// Whose session this is. After partners changed places, nothing that was
+    /// known before is taken for granted; who asks looks the partner up first.
+    pub(crate) fn session(&self, token: &str) -> Result<Option<people::Session>, PeopleError> {
+        let renewals = self.replica.renewals();
+        if self.renewals.load(Ordering::SeqCst) != renewals {
+            self.people.forget_cached();
+            self.renewals.store(renewals, Ordering::SeqCst);
+        }
+        self.people.session(token)
     }
 
     /// How private the way is that a request came. A cookie that opens
@@ -436,17 +528,14 @@ impl Service<Request<Body>> for Edge {
             } else if let Ok(id) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert(X_REQUEST_ID, id);
             }
-            // What is not there is answered alike, to whoever asks.
-            if let Some(told) = TOLD.with(Cell::take).filter(|_| response.status() != StatusCode::NOT_FOUND) {
-                told.put(response.headers_mut());
-            }
+            TOLD.with(|told| told.put(response.status(), response.headers_mut()));
             response.headers_mut().entry(header::SERVER).or_insert(HeaderValue::from_static("rollcall"));
             measures.note(response.status(), started.elapsed());
             let status = response.status().as_u16();
             tracing::debug!(request.id = %id, status, "answered {status}");
             Ok(response)
         };
-        Box::pin(TOLD.scope(Cell::new(None), answer))
+        Box::pin(TOLD.scope(Told::default(), answer))
     }
 }
 

@@ -10,8 +10,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::{RawPathParams, State};
+use axum::middleware::Next;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 
 use super::page::{Frame, Notice, Trouble};
@@ -22,6 +24,7 @@ use crate::domain::{Actor, Time};
 use crate::http::{RequestId, Secure, peer};
 use crate::inventory::Snapshot;
 use crate::service::people::{AuditEntry, Session};
+use crate::service::replica::Node;
 use crate::service::{Service, ServiceError};
 
 /// The longest form, in bytes: a pasted file of some ten thousand numbers.
@@ -46,6 +49,7 @@ pub struct Person {
 /// Somebody who looks at a partner that they may see.
 pub struct Visit {
     pub person: Person,
+    pub node: Arc<Node>,
     pub snapshot: Arc<Snapshot>,
     /// Where the partner's pages begin: `/console/p/PA_X`.
     pub base: String,
@@ -65,8 +69,9 @@ impl Person {
         let back = request.uri().path_and_query().map_or("/", |uri| uri.as_str());
         let away =
             || Trouble::SignIn { back: if request.method() == Method::GET { back.to_owned() } else { String::new() } };
+        console.app.trusted().map_err(Trouble::Stale)?;
         let token = cookie(&console.app, request).ok_or_else(away)?;
-        let session = console.app.people.session(&token)?.ok_or_else(away)?;
+        let session = console.app.session(&token)?.ok_or_else(away)?;
         let request_id = request.extensions().get::<RequestId>().map(|id| id.0.to_string());
         let address = console.app.client(request.headers(), peer(request.extensions()));
         let clock = Clock::new(Time::now(), &session.user.zone);
@@ -122,8 +127,10 @@ impl Person {
 impl Visit {
     /// Whoever is signed in, at a partner that they may see.
     pub fn enter(console: &Arc<Console>, request: &Request<Body>, partner: &str) -> Result<Visit, Trouble> {
+        // Looked up first: who somebody is must not be older than what it opens.
+        let node = console.app.replica.node(partner);
         let person = Person::enter(console, request)?;
-        let node = console.app.replica.node(partner).ok_or(Trouble::NotFound)?;
+        let node = node.ok_or(Trouble::NotFound)?;
         let own = match person.role() {
             Role::Administrator => true,
             Role::Owner | Role::Manager | Role::Viewer => person.user().partner == Some(node.key),
@@ -138,7 +145,7 @@ impl Visit {
             ));
         }
         let base = format!("{PREFIX}/p/{}", segment(partner));
-        Ok(Visit { person, snapshot, base })
+        Ok(Visit { person, node, snapshot, base })
     }
 
     /// The same for a form that changes something, and what it says.
@@ -174,9 +181,7 @@ impl Visit {
 
     /// What the change that a form made did, to be said on the page after it.
     pub fn notice(&self, query: &str) -> Option<Notice> {
-        let (_, version) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "done")?;
-        let version: u64 = version.parse().ok()?;
-        Notice::of(self, version)
+        Notice::of(self, made(query)?)
     }
 
     /// Does a verb away from the threads that serve others, and notes what was
@@ -195,6 +200,31 @@ impl Visit {
         }
         done
     }
+}
+
+/// The version that a form made, as [`super::page::done`] hands it on.
+pub fn made(query: &str) -> Option<u64> {
+    let (_, version) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "done")?;
+    version.parse().ok()
+}
+
+/// Holds the page after a form until it can show what the form made, which may
+/// have been on another node. Only whoever may see the page is waited with.
+pub async fn caught_up(
+    State(console): State<Arc<Console>>,
+    params: RawPathParams,
+    request: Request<Body>,
+    next: Next,
+) -> Response<Body> {
+    let partner = params.iter().find(|(name, _)| *name == "partner").map(|(_, partner)| partner);
+    let made = made(request.uri().query().unwrap_or_default());
+    if let (Some(partner), Some(version), &Method::GET) = (partner, made, request.method()) {
+        let behind = |visit: Visit| (visit.snapshot.version < version).then(|| visit.node.published());
+        if let Some(published) = Visit::enter(&console, &request, partner).ok().and_then(behind) {
+            console.app.caught_up(published, version).await;
+        }
+    }
+    next.run(request).await
 }
 
 /// What somebody has to be to do something.

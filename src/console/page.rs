@@ -177,6 +177,8 @@ pub enum Trouble {
     Bad(String),
     /// The database does not answer; reading goes on.
     Unavailable,
+    /// It has not answered for so long that nobody is let in any more.
+    Stale(String),
     Internal(String),
 }
 
@@ -244,6 +246,7 @@ impl IntoResponse for Trouble {
                 "The database does not answer",
                 "Nothing was changed. Try again in a few seconds; what was loaded before can still be looked at.",
             ),
+            Trouble::Stale(why) => (StatusCode::SERVICE_UNAVAILABLE, "The database does not answer", why.as_str()),
             Trouble::Internal(cause) => {
                 tracing::error!(cause, "a page of the console failed");
                 (
@@ -254,6 +257,10 @@ impl IntoResponse for Trouble {
             }
         };
         let page = TroublePage { title, text, build: crate::BUILD };
-        html_as(status, &page).unwrap_or_else(|_| Response::new(Body::from(text.to_owned())))
+        let mut response = html_as(status, &page).unwrap_or_else(|_| Response::new(Body::from(text.to_owned())));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }

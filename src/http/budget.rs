@@ -6,7 +6,6 @@
 //! a client can slow down before it is refused.
 //! Deliberately absent: limits across nodes. Each counts its own.
 
-use std::cell::Cell;
 use std::num::NonZeroU32;
 
 use governor::clock::{Clock, DefaultClock};
@@ -16,6 +15,7 @@ use governor::{Quota, RateLimiter};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::ApiError;
+use super::told;
 use crate::domain::{KeyId, PartnerKey};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -37,15 +37,9 @@ pub struct Budgets {
     policy: HeaderValue,
 }
 
-tokio::task_local! {
-    /// What the answer under way tells about its key's budget. Known where the
-    /// key is, in the handler; told where answers leave.
-    pub static TOLD: Cell<Option<Told>>;
-}
-
 /// What is left of a budget.
 #[derive(Clone)]
-pub struct Told {
+pub struct Budget {
     policy: HeaderValue,
     left: u32,
     /// Seconds until the budget is whole again.
@@ -66,18 +60,18 @@ impl Budgets {
         // To a hundredth of the burst: precise enough to slow down by, and two
         // answers in a row are mostly alike to the byte.
         let step = (self.burst / 100).max(1);
-        let told = |left: u32| Told {
+        let budget = |left: u32| Budget {
             policy: self.policy.clone(),
             left: left / step * step,
             whole_in_s: (self.burst - left.min(self.burst)).div_ceil(self.rate),
         };
         match self.limiter.check_key(key) {
             Ok(state) => {
-                tell(told(state.remaining_burst_capacity()));
+                told::budget(budget(state.remaining_burst_capacity()));
                 Ok(())
             }
             Err(early) => {
-                tell(told(0));
+                told::budget(budget(0));
                 let wait = early.wait_time_from(DefaultClock::default().now());
                 Err(ApiError::rate_limit(wait.as_secs() + 1))
             }
@@ -90,14 +84,9 @@ impl Budgets {
     }
 }
 
-fn tell(told: Told) {
-    // A stream is answered long after its request; nobody listens then.
-    let _ = TOLD.try_with(|cell| cell.set(Some(told)));
-}
-
-impl Told {
+impl Budget {
     pub fn put(self, headers: &mut HeaderMap) {
-        let Told { policy, left, whole_in_s } = self;
+        let Budget { policy, left, whole_in_s } = self;
         if let Ok(value) = HeaderValue::try_from(format!("\"requests\";r={left};t={whole_in_s}")) {
             headers.insert(RATE_LIMIT, value);
             headers.insert(RATE_LIMIT_POLICY, policy);

@@ -146,7 +146,7 @@ async fn find(snapshot: Arc<Snapshot>, asked: Asked) -> Result<Vec<Seen>, ApiErr
 
 /// GET /api/v1/partner/checks
 pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let asked = Asked::parse(request.uri().query().unwrap_or_default(), true)?;
     let (page, per_page) = (asked.page, asked.per_page);
     let all = find(access.snapshot, asked).await?;
@@ -159,7 +159,7 @@ pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result
 
 /// GET /api/v1/partner/checks/summary
 pub async fn summary(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let asked = Asked::parse(request.uri().query().unwrap_or_default(), false)?;
     let all = find(access.snapshot, asked).await?;
     let counts = checks::counts(all.iter().map(|seen| &seen.finding));

@@ -57,7 +57,7 @@ impl Default for Desk {
 }
 
 pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let query = CostsQuery::parse(request.uri().query().unwrap_or_default())?;
     let now = Time::now();
     let snapshot = access.snapshot;

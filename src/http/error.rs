@@ -240,12 +240,13 @@ impl From<ServiceError> for ApiError {
             }
             ServiceError::Behind => ApiError::unavailable("this node has not caught up yet"),
             ServiceError::Abandoned => ApiError::unavailable("the answer was not waited for"),
-            ServiceError::Store(StoreError::Busy | StoreError::Again { .. }) => {
-                ApiError::unavailable("another writer has the database")
+            ServiceError::Store(StoreError::Busy | StoreError::Again { .. }) => ApiError::unavailable("another writer has the database"),
+            ServiceError::Store(StoreError::Stopped { .. } | StoreError::ReadOnly { .. }) => {
+                ApiError::unavailable("the database does not take writes at the moment; reads are answered")
             }
-            ServiceError::Store(
-                StoreError::Stopped { .. } | StoreError::Unreachable { .. } | StoreError::ReadOnly { .. },
-            ) => ApiError::unavailable("the database does not take writes at the moment; reads are answered"),
+            ServiceError::Store(StoreError::Unreachable { .. }) => ApiError::unavailable(
+                "the database does not answer at the moment; the inventory as it is can be read, and nothing changed",
+            ),
             ServiceError::Store(StoreError::Unknown { .. }) => ApiError::unavailable(
                 "whether this was done is not known: the database went away while it was being written; \
                  asking again with the same Idempotency-Key is safe",

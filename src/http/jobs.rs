@@ -20,7 +20,7 @@ use super::manage::{self, Answer, PathOf, Write, id_of};
 use super::query::{ListQuery, Takes};
 use super::{App, partner, peer};
 use crate::domain::field::code;
-use crate::domain::{Money, PartnerKey, Scope, Time, Verb};
+use crate::domain::{Money, Scope, Time, Verb};
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError};
 use crate::service::jobs::batch::Costs;
 use crate::service::jobs::{Job, JobRow, LIST_MAX, NewJob, Tally, Task, Wanted};
@@ -61,7 +61,7 @@ pub(super) async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, requ
 
 /// GET /api/v1/manage/jobs
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let key = enter(&app, &request)?;
+    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
     let (skip, limit) = (query.skip(), query.per_page as usize);
     let (jobs, total) = ask(&app, move |service| service.jobs(key, skip, limit)).await?;
@@ -78,7 +78,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 /// GET /api/v1/manage/jobs/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let key = enter(&app, &request)?;
+    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
     let id: String = id_of(path)?;
     let job = ask(&app, move |service| service.job(key, &id)).await?;
@@ -90,7 +90,7 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
 
 /// GET /api/v1/manage/jobs/{id}/rows
 pub(super) async fn rows(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let key = enter(&app, &request)?;
+    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::JobRows)?;
     let id: String = id_of(path)?;
     let (result, skip, limit) = (query.result, query.skip(), query.per_page as usize);
@@ -104,11 +104,6 @@ pub(super) async fn rows(State(app): State<Arc<App>>, path: PathOf<String>, requ
     }
     wire::json_meta(&mut body, total, query.page, query.per_page);
     Ok(answer(body))
-}
-
-fn enter(app: &App, request: &Request<Body>) -> Result<PartnerKey, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Manage)?;
-    Ok(access.snapshot.key)
 }
 
 /// Reads from the database, away from the threads that serve others.

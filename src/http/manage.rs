@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::body::{self, Fields};
 use super::error::ApiError;
-use super::{App, RequestId, jobs, partner, peer, schedules, webhooks};
+use super::{App, RequestId, jobs, partner, peer, schedules, told, webhooks};
 use crate::domain::action::{Assignment, Price};
 use crate::domain::field::code;
 use crate::domain::{
@@ -49,7 +49,8 @@ pub(super) struct Write {
 impl Write {
     /// Lets a request in and reads it.
     pub async fn read(app: &App, request: Request<Body>) -> Result<Write, ApiError> {
-        let access = app.enter(request.headers(), peer(request.extensions()), Scope::Manage)?;
+        // It waits for no version: a write looks at what the database has.
+        let access = app.admit(request.headers(), peer(request.extensions()), Scope::Manage)?;
         partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
         let (head, body) = request.into_parts();
         let expected = expected(&head.headers);
@@ -74,9 +75,23 @@ impl Write {
         service: Service,
         verb: impl FnOnce(&Service, PartnerKey) -> Result<Outcome, ServiceError> + Send + 'static,
     ) -> Answer {
-        let outcome = tokio::task::spawn_blocking(move || verb(&service, key)).await;
-        match outcome.map_err(|_| ApiError::internal("a verb panicked".to_owned()))?? {
-            Outcome::Done { shown, .. } => Ok(respond(render(&shown))),
+        let asked = tokio::task::spawn_blocking(move || {
+            let outcome = verb(&service, key);
+            (outcome, service.version(key))
+        });
+        let (outcome, current) = asked.await.map_err(|_| ApiError::internal("a verb panicked".to_owned()))?;
+        // What a reader must have to see what this looked at, at least.
+        if let Some(version) = current {
+            told::version(version);
+        }
+        match outcome? {
+            Outcome::Done { shown, version } => {
+                // And what it made, exactly.
+                if let Some(version) = version {
+                    told::version(version);
+                }
+                Ok(respond(render(&shown)))
+            }
             Outcome::Again(rendered) => Ok(respond(rendered)),
         }
     }

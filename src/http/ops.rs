@@ -13,6 +13,7 @@ use serde_json::json;
 use super::error::ApiError;
 use super::{App, peer};
 use crate::domain::entity::hex_digest;
+use crate::service::replica::Progress;
 
 fn text(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
@@ -31,11 +32,16 @@ pub async fn livez() -> Response<Body> {
 /// database is degraded, not unready: what it has is better than nothing.
 pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
     let (following, age) = app.replica.freshness();
+    let Progress { version, lag, poisoned, writable } = app.replica.progress();
     let body = json!({
         "status": if following { "ok" } else { "degraded" },
         "degraded": !following,
+        "role": if writable { "writer" } else { "reader" },
+        "version": version,
+        "lag": lag,
         "age_seconds": age.as_secs(),
-        "writable": following,
+        "poisoned": poisoned,
+        "writable": writable,
         "build": crate::BUILD,
     });
     text(StatusCode::OK, "application/json", body.to_string())
@@ -54,6 +60,13 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response<Body>, ApiE
     metrics::gauge!("rollcall_numbers").set(numbers as f64);
     metrics::gauge!("rollcall_following").set(if following { 1.0 } else { 0.0 });
     metrics::gauge!("rollcall_age_seconds").set(age.as_secs_f64());
+    let Progress { version, lag, poisoned, writable } = app.replica.progress();
+    metrics::gauge!("rollcall_version").set(version as f64);
+    metrics::gauge!("rollcall_lag_changes").set(lag as f64);
+    metrics::gauge!("rollcall_poisoned_rows").set(poisoned as f64);
+    metrics::gauge!("rollcall_writable").set(if writable { 1.0 } else { 0.0 });
+    // Told as 0 before the first.
+    metrics::counter!("rollcall_resyncs_total").increment(0);
     let Some(handle) = &app.metrics else { return Err(ApiError::not_found()) };
     handle.run_upkeep();
     Ok(text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", handle.render()))

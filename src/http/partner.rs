@@ -98,7 +98,7 @@ pub async fn customer(
     account: Result<Path<String>, axum::extract::rejection::PathRejection>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let known = account.ok().and_then(|Path(id)| access.snapshot.accounts.get(&id));
     let account = known.ok_or_else(ApiError::not_found)?.auth_id.clone();
     let dialect = access.dialect;
@@ -112,7 +112,7 @@ pub async fn customer(
 
 /// GET /api/v1/partner/numbers
 pub async fn global(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let dialect = access.dialect;
     let query = ListQuery::parse_in(request.uri().query().unwrap_or_default(), Takes::Global, dialect)?;
     let owner = access.snapshot.partner.auth_id.clone();
@@ -169,7 +169,7 @@ pub async fn number(
     number: Result<Path<String>, axum::extract::rejection::PathRejection>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let now = Time::now();
     let number = number.ok().and_then(|Path(text)| text.parse::<E164>().ok());
     let row = number.and_then(|number| access.snapshot.get(number, now)).ok_or_else(ApiError::not_found)?;
@@ -188,7 +188,7 @@ pub async fn number(
 /// GET /api/v1/partner/accounts
 pub async fn accounts(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     use std::io::Write;
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
     let now = Time::now();
     let snapshot = &access.snapshot;

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use super::error::ApiError;
 use super::partner::{Format, answer, entity_tag, unchanged};
 use super::query::{self, ChangesQuery, ListQuery, Takes};
-use super::{App, peer, stream};
+use super::{App, peer, stream, told};
 use crate::domain::field::code;
 use crate::domain::{E164, EntityChange, FieldError, Scope, Time};
 use crate::inventory::Snapshot;
@@ -85,7 +85,9 @@ pub(super) async fn inventory(
     let replica = app.replica.clone();
     let waiting = Waiting(Arc::new(AtomicBool::new(true)));
     let wanted = waiting.0.clone();
-    ask(&app.past.rebuilds, move || replica.as_of(current, time, &wanted)).await
+    let past = ask(&app.past.rebuilds, move || replica.as_of(current, time, &wanted)).await?;
+    told::version(past.version);
+    Ok(past)
 }
 
 /// Whoever waits for an answer; when that is dropped, nobody does. It takes as
@@ -107,7 +109,7 @@ pub(super) fn tag(present: &HeaderValue, time: Time) -> HeaderValue {
 
 /// GET /api/v1/partner/numbers/{e164}/history
 pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, request: Request<Body>) -> Answer {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let number = number.ok().and_then(|Path(text)| text.parse::<E164>().ok()).ok_or_else(ApiError::not_found)?;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
     let snapshot = access.snapshot;
@@ -137,7 +139,7 @@ pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, reques
 /// GET /api/v1/partner/changes, as a page or as a stream
 pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
     use std::io::Write;
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let query = ChangesQuery::parse(request.uri().query().unwrap_or_default())?;
     if stream::wanted(request.headers()) {
         let (field, after) = match stream::last_event_id(request.headers())? {
@@ -173,7 +175,7 @@ pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Ans
 /// GET /api/v1/partner/changes/{version}: one change, with all that it changed
 /// in pages.
 pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, request: Request<Body>) -> Answer {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read)?;
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let version = version.ok().and_then(|Path(text)| query::version("version", &text).ok());
     let after = version.and_then(|version| version.checked_sub(1)).ok_or_else(ApiError::not_found)?;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
@@ -213,6 +215,7 @@ async fn reached(app: &Arc<App>, snapshot: Arc<Snapshot>, field: &str, after: u6
         Ok(replica.node(snapshot.partner.auth_id.as_str()).map_or(snapshot, |node| node.snapshot()))
     };
     let snapshot = app.past.read(follow).await?;
+    told::version(snapshot.version);
     if after <= snapshot.version {
         return Ok(snapshot);
     }

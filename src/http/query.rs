@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 
+use http::HeaderMap;
+use http::header::HeaderName;
+
 use crate::billing::{BadMonth, Month, Proration};
 use crate::domain::field::code;
 use crate::domain::time::BadTime;
@@ -327,6 +330,19 @@ impl ChangesQuery {
 pub fn version(field: &str, text: &str) -> Result<u64, FieldError> {
     let wrong = || FieldError::new(field, code::INVALID, "must be the version of a change, a whole number", text);
     bounded(text, 0, u64::MAX).ok_or_else(wrong)
+}
+
+/// The version that a header names, if it is there; `field` is how people write
+/// the header.
+pub fn version_header(headers: &HeaderMap, name: &HeaderName, field: &str) -> Result<Option<u64>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let read = match values.next() {
+        Some(_) => Err(FieldError::new(field, code::REPEATED, "must be given once", text)),
+        None => version(field, text),
+    };
+    read.map(Some).map_err(|error| ApiError::validation(vec![error]))
 }
 
 /// A time that is not to come.

@@ -19,7 +19,7 @@ use super::{App, partner, peer};
 use crate::alert;
 use crate::domain::field::code;
 use crate::domain::setting::Report;
-use crate::domain::{FieldError, PartnerKey, Scope, Time};
+use crate::domain::{FieldError, Scope, Time};
 use crate::schedule::{UTC, WEEKLY};
 use crate::service::schedules::{Delivery, Ran, Recipient, View, Wanted, preview};
 use crate::service::{Rendered, Service, ServiceError};
@@ -65,7 +65,7 @@ pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, reque
 
 /// GET /api/v1/manage/schedules
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let key = enter(&app, &request)?;
+    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
     let (skip, limit) = (query.skip(), query.per_page as usize);
     let all = ask(&app, move |service| service.schedules(key, Time::now())).await?;
@@ -76,7 +76,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 /// GET /api/v1/manage/schedules/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let key = enter(&app, &request)?;
+    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
     let id: String = id_of(path)?;
     let view = ask(&app, move |service| service.schedule(key, &id, Time::now())).await?;
@@ -85,7 +85,7 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
 
 /// GET /api/v1/manage/schedules/preview
 pub(super) async fn next(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    enter(&app, &request)?;
+    app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?;
     let (mut cron, mut zone) = (None, None);
     let mut errors = Vec::new();
     for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
@@ -108,10 +108,6 @@ pub(super) async fn next(State(app): State<Arc<App>>, request: Request<Body>) ->
     let (cron, zone) = (cron.unwrap_or_else(|| WEEKLY.to_owned()), zone.unwrap_or_else(|| UTC.to_owned()));
     let (plan, runs) = preview(&cron, &zone, Time::now())?;
     Ok(answer(&json!({ "data": { "cron": cron, "zone": plan.zone(), "next_runs": next_runs(&runs) } })))
-}
-
-fn enter(app: &App, request: &Request<Body>) -> Result<PartnerKey, ApiError> {
-    Ok(app.enter(request.headers(), peer(request.extensions()), Scope::Manage)?.snapshot.key)
 }
 
 /// Reads from the database, away from the threads that serve others.

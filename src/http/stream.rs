@@ -34,8 +34,7 @@ use tracing::warn;
 
 use super::error::ApiError;
 use super::{App, partner, past, query};
-use crate::domain::field::code;
-use crate::domain::{FieldError, Key, KeyId, PartnerKey, Scope, Time};
+use crate::domain::{Key, KeyId, PartnerKey, Scope, Time};
 use crate::inventory::Snapshot;
 use crate::service::access::Access;
 use crate::service::replica::Node;
@@ -117,23 +116,12 @@ pub(super) fn wanted(headers: &HeaderMap) -> bool {
 
 /// The last change that the client got, if it says so.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
-    let mut values = headers.get_all(LAST_EVENT_ID).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
-    if values.next().is_some() {
-        let error = FieldError::new("Last-Event-ID", code::REPEATED, "must be given once", text);
-        return Err(ApiError::validation(vec![error]));
-    }
-    match query::version("Last-Event-ID", text) {
-        Ok(version) => Ok(Some(version)),
-        Err(error) => Err(ApiError::validation(vec![error])),
-    }
+    query::version_header(headers, &LAST_EVENT_ID, "Last-Event-ID")
 }
 
 /// All changes after a version, and those to come.
 pub(super) fn answer(app: &Arc<App>, access: Access, after: u64) -> Result<Response<Body>, ApiError> {
-    let Access { snapshot, key, .. } = access;
-    let node = app.replica.node(snapshot.partner.auth_id.as_str()).ok_or_else(ApiError::credentials)?;
+    let Access { node, snapshot, key, .. } = access;
     let max = app.streams.per_key_max;
     let place = app.streams.enter(snapshot.key, &key);
     let place = place.ok_or_else(|| ApiError::streams(max, HEARTBEAT.as_secs()))?;

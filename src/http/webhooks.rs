@@ -18,8 +18,8 @@ use super::manage::{self, Answer, PathOf, UNREAD, Write, id_of};
 use super::query::{ListQuery, Takes};
 use super::{App, partner, peer};
 use crate::config::Config;
+use crate::domain::Scope;
 use crate::domain::field::code;
-use crate::domain::{PartnerKey, Scope};
 use crate::service::webhooks::{
     Attempt, Health, NewWebhook, Settings, ShownDelivery, ShownWebhook, WebhookChanges, tag,
 };
@@ -41,7 +41,7 @@ pub fn settings(config: &Config) -> Settings {
 
 /// GET /api/v1/manage/webhooks
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let key = enter(&app, &request)?;
+    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
     let all = ask(&app, move |service| service.webhooks(key)).await?;
     let data: Vec<Value> = all.iter().map(shown).collect();
@@ -68,7 +68,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 
 /// GET /api/v1/manage/webhooks/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let key = enter(&app, &request)?;
+    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
     let id: String = id_of(path)?;
     let webhook = ask(&app, move |service| service.webhook(key, &id)).await?;
@@ -118,7 +118,7 @@ pub(super) async fn test(State(app): State<Arc<App>>, path: PathOf<String>, requ
 
 /// GET /api/v1/manage/webhooks/{id}/deliveries
 pub(super) async fn deliveries(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let key = enter(&app, &request)?;
+    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
     let id: String = id_of(path)?;
     let (skip, limit) = (query.skip(), query.per_page as usize);
@@ -138,11 +138,6 @@ pub(super) async fn resend(
     fields.finish()?;
     let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
     Write::run(key, service, move |service, key| service.webhook_resend(key, &id, &delivery)).await
-}
-
-fn enter(app: &App, request: &Request<Body>) -> Result<PartnerKey, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Manage)?;
-    Ok(access.snapshot.key)
 }
 
 /// Reads from the database, away from the threads that serve others.

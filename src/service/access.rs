@@ -9,13 +9,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::Replica;
+use super::replica::{Node, Replica};
 use super::token;
 use crate::domain::{Dialect, Key, KeyId, Scope, Time};
 use crate::inventory::Snapshot;
 
 /// What valid credentials open: one partner, as of one version.
 pub struct Access {
+    pub node: Arc<Node>,
     pub snapshot: Arc<Snapshot>,
     pub key: KeyId,
     pub scopes: Vec<Scope>,
@@ -81,7 +82,7 @@ impl Replica {
             return Err(Denied::Scope);
         }
         node.used(&key.id, now);
-        let (snapshot, dialect) = (snapshot.clone(), key.dialect);
-        Ok(Access { snapshot, key: key.id.clone(), scopes: key.scopes.clone(), dialect })
+        let (key, scopes, dialect) = (key.id.clone(), key.scopes.clone(), key.dialect);
+        Ok(Access { node: node.clone(), snapshot: snapshot.clone(), key, scopes, dialect })
     }
 }

@@ -573,17 +573,24 @@ impl People {
     /// What a token opens: nothing while the code is due, or if it is over.
     pub fn session(&self, token: &str) -> Result<Option<Session>, PeopleError> {
         let Some(digest) = digest(token) else { return Ok(None) };
+        if let Some(cached) = self.inner.cache.lock().get_mut(&digest)
+            && cached.read.elapsed() < CACHED
         {
-            let mut cache = self.inner.cache.lock();
-            if let Some(cached) = cache.get_mut(&digest)
-                && cached.read.elapsed() < CACHED
-            {
-                return Ok(self.open(cached));
-            }
-            cache.remove(&digest);
+            return Ok(self.open(cached));
         }
         let endings = self.inner.endings.load(Ordering::SeqCst);
-        let Some((session, standing)) = self.read(|people| people.session(&digest))? else { return Ok(None) };
+        let found = self.read(|people| people.session(&digest));
+        let mut cache = self.inner.cache.lock();
+        if let (Err(PeopleError::Store(error)), Some(cached)) = (&found, cache.get_mut(&digest))
+            && error.passing()
+        {
+            // As with keys: what is known stays good while nobody can be asked.
+            cached.read = Instant::now();
+            return Ok(self.open(cached));
+        }
+        cache.remove(&digest);
+        drop(cache);
+        let Some((session, standing)) = found? else { return Ok(None) };
         if session.code_due || barred(&standing).is_some() {
             return Ok(None);
         }
@@ -600,6 +607,12 @@ impl People {
             }
         }
         Ok(opened)
+    }
+
+    /// Asks for every session anew.
+    pub fn forget_cached(&self) {
+        self.inner.endings.fetch_add(1, Ordering::SeqCst);
+        self.inner.cache.lock().clear();
     }
 
     /// A session that is not over; it is kept alive.

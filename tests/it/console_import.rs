@@ -12,13 +12,13 @@ const SOON: Duration = Duration::from_secs(20);
 const IMPORT: &str = "/console/p/PA_ONE/import";
 
 /// Somebody with a browser.
-struct Browser {
+pub struct Browser {
     cookie: String,
 }
 
 impl Browser {
     /// Somebody new at a partner, signed in.
-    fn sign_up(server: &Server, partner: &str, role: &str) -> Browser {
+    pub fn sign_up(server: &Server, partner: &str, role: &str) -> Browser {
         let email = format!("{role}@{partner}.example").to_lowercase();
         let create = ["user", "create", "--partner", partner, "--role", role, "--email", &email];
         let made = server.database.run(&create).done().stdout;
@@ -31,7 +31,7 @@ impl Browser {
         Browser { cookie: cookie.split(';').next().expect("a pair").to_owned() }
     }
 
-    fn get(&self, server: &Server, path: &str) -> Answer {
+    pub fn get(&self, server: &Server, path: &str) -> Answer {
         self.send(server, "GET", path, "", "")
     }
 

@@ -722,6 +722,12 @@ impl Answer {
             let tag = self.header("etag").expect("an entity tag");
             assert!(tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"'), "entity tag {tag}");
         }
+        match self.header("inventory-version") {
+            Some(version) => {
+                assert!(version.parse::<u64>().is_ok() && (partner || managed), "{method} {target} {self:?}")
+            }
+            None => assert!(!(partner || managed) || self.status >= 400, "no version: {method} {target} {self:?}"),
+        }
         if self.status >= 400 {
             assert_eq!(self.header("content-type"), Some("application/json"), "{method} {target}");
             assert_eq!(self.header("etag"), None, "{method} {target}");

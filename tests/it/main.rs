@@ -23,6 +23,7 @@ mod console_verbs;
 mod costs;
 mod crash;
 mod dialect;
+mod follow;
 mod import;
 mod index;
 mod inventory;

@@ -1,0 +1,64 @@
+//! What an answer to a tenant tells in headers besides what it was asked: the
+//! version of the inventory it was made from, how old that is where this node
+//! cannot vouch for it, and what is left of its key's budget.
+//!
+//! Known where the tenant is, in the handler; told in one place, where answers
+//! leave, so that errors tell it as well. Nothing is told to strangers.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+
+use super::budget::Budget;
+
+/// The version of a partner's inventory, on every answer to it.
+pub const INVENTORY_VERSION: HeaderName = HeaderName::from_static("inventory-version");
+
+tokio::task_local! {
+    /// What the answer under way tells.
+    pub static TOLD: Told;
+}
+
+#[derive(Default)]
+pub struct Told {
+    version: Cell<Option<u64>>,
+    age: Cell<Option<Duration>>,
+    budget: Cell<Option<Budget>>,
+}
+
+/// The answer is made from this version, or made it.
+pub fn version(version: u64) {
+    tell(|told| told.version.set(Some(version)));
+}
+
+/// For how long nothing has been heard that could be newer; `None` if that is
+/// not worth saying.
+pub fn age(age: Option<Duration>) {
+    tell(|told| told.age.set(age));
+}
+
+pub fn budget(budget: Budget) {
+    tell(|told| told.budget.set(Some(budget)));
+}
+
+fn tell(what: impl FnOnce(&Told)) {
+    // A stream is answered long after its request; nobody listens then.
+    let _ = TOLD.try_with(what);
+}
+
+impl Told {
+    pub fn put(&self, status: StatusCode, headers: &mut HeaderMap) {
+        if let Some(version) = self.version.get() {
+            headers.insert(INVENTORY_VERSION, HeaderValue::from(version));
+        }
+        if let Some(age) = self.age.get() {
+            headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+        }
+        // What is not there costs nothing that is told, whoever asks.
+        if let Some(budget) = self.budget.take().filter(|_| status != StatusCode::NOT_FOUND) {
+            budget.put(headers);
+        }
+    }
+}
