@@ -240,7 +240,9 @@ impl From<ServiceError> for ApiError {
             }
             ServiceError::Behind => ApiError::unavailable("this node has not caught up yet"),
             ServiceError::Abandoned => ApiError::unavailable("the answer was not waited for"),
-            ServiceError::Store(StoreError::Busy | StoreError::Again { .. }) => ApiError::unavailable("another writer has the database"),
+            ServiceError::Store(StoreError::Busy | StoreError::Again { .. }) => {
+                ApiError::unavailable("another writer has the database")
+            }
             ServiceError::Store(StoreError::Stopped { .. } | StoreError::ReadOnly { .. }) => {
                 ApiError::unavailable("the database does not take writes at the moment; reads are answered")
             }

@@ -142,6 +142,12 @@ impl Store for Far {
     fn end_lease(&self, name: &str, holder: &str) -> Stored<()> {
         self.asked()?.end_lease(name, holder)
     }
+    fn leaseholder(&self, name: &str) -> Stored<Option<String>> {
+        self.asked()?.leaseholder(name)
+    }
+    fn shared(&self) -> bool {
+        self.store.shared()
+    }
     fn forget_answered(&self, before: Time) -> Stored<()> {
         self.asked()?.forget_answered(before)
     }

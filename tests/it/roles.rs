@@ -4,8 +4,8 @@
 use std::process::Command;
 
 use rollcall::domain::Time;
-use rollcall::store::people::{PeopleStore, Prune};
-use rollcall::store::{self, Open, Store};
+use rollcall::store::people::Prune;
+use rollcall::store::{self, Open};
 
 use crate::cluster::Cluster;
 use crate::harness::run;
