@@ -222,7 +222,7 @@ fn put(target: &PgStore, table: &Table, text: Vec<u8>, done: u64, step: u64) -> 
     Ok(())
 }
 
-/// Keys go on after the highest, statistics are made, and the database is
+/// Places in the trail go on after the last, statistics are made, and the database is
 /// whole.
 fn finish(target: &PgStore) -> Result<(), StoreError> {
     let core = target.core();
@@ -231,7 +231,6 @@ fn finish(target: &PgStore) -> Result<(), StoreError> {
     core.batch(
         &link,
         "BEGIN; \
-         SELECT setval(pg_get_serial_sequence('partner', 'partner'), max(partner)) FROM partner; \
          SELECT setval(pg_get_serial_sequence('audit', 'id'), max(id)) FROM audit; \
          DROP TABLE rollcall_copy; COMMIT; ANALYZE",
     )?;

@@ -31,6 +31,10 @@ use crate::store::{Abort, Answered, Document, Entry, Head, Holding, StoreError, 
 /// How many numbers are asked for or written in one statement.
 const STEP: usize = 5_000;
 
+/// How many partners can be created between two takeovers without meeting keys
+/// of the next.
+const KEYS_A_TIMELINE: i64 = 1_000_000;
+
 /// A partner's writers, of whom a group at a time has a session.
 pub(super) struct Lane {
     core: Arc<Core>,
@@ -539,14 +543,21 @@ impl Transaction for PgTransaction<'_> {
         let key = self.head.key.0;
         match &change {
             EntityChange::Partner(Edit { before: None, after }) => {
-                let sql = "INSERT INTO partner (auth_id, name, created_at, suspended_at, version, head) \
-                           VALUES ($1, $2, $3, $4, 0, $5) RETURNING partner";
+                // After a takeover that forgot partners, theirs are not given
+                // to others: nodes may still ask by them. Of two who take the
+                // same, one is run again.
+                let timeline = i64::from(self.link().incarnation.timeline);
+                let first = (timeline - 1).max(0) * KEYS_A_TIMELINE + 1;
+                let sql = "INSERT INTO partner (partner, auth_id, name, created_at, suspended_at, version, head) \
+                           SELECT greatest(coalesce(max(partner), 0) + 1, $6), $1, $2, $3, $4, 0, $5 FROM partner \
+                           RETURNING partner";
                 let params: Params<'_> = &[
                     &after.auth_id.as_str(),
                     &&*after.name,
                     &after.created_at.seconds(),
                     &seconds(after.suspended_at),
                     &&GENESIS[..],
+                    &first,
                 ];
                 let rows = self.core.rows(self.link(), sql, params)?;
                 let row = rows.first().ok_or_else(|| corrupt("a partner without a key".to_owned()))?;
