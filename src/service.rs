@@ -253,6 +253,9 @@ pub struct NewKey {
     pub dialect: Dialect,
 }
 
+/// Partners with their places and versions.
+pub type Partners = Vec<(PartnerKey, u64, Partner)>;
+
 #[derive(Clone)]
 pub struct Service {
     store: Arc<dyn Store>,
@@ -426,14 +429,14 @@ impl Service {
     }
 
     /// All partners, in the order in which they were created.
-    pub fn partners(&self) -> Result<Vec<(PartnerKey, u64, Partner)>, ServiceError> {
+    pub fn partners(&self) -> Result<Partners, ServiceError> {
         let (partners, unknown) = self.partners_known()?;
         unknown.map_or(Ok(partners), |what| Err(corrupt(what)))
     }
 
     /// The partners that can be understood, and what is wrong with another.
-    fn partners_known(&self) -> Result<(Vec<(PartnerKey, u64, Partner)>, Option<String>), ServiceError> {
-        let (mut partners, mut unknown) = (Vec::<(PartnerKey, u64, Partner)>::new(), None);
+    fn partners_known(&self) -> Result<(Partners, Option<String>), ServiceError> {
+        let (mut partners, mut unknown) = (Partners::new(), None);
         self.store.load(Load { only: None, numbers: false }, &mut |loaded| {
             match loaded {
                 Loaded::Partner { head, partner } => partners.push((head.key, head.version, partner)),

@@ -42,7 +42,31 @@ pub(super) fn document() -> Value {
     for (name, schema) in jobs::schemas().into_iter().chain(others) {
         document["components"]["schemas"][name] = schema;
     }
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (method, operation) in paths.flat_map(|(_, methods)| methods.as_object_mut().into_iter().flatten()) {
+        if operation["security"].is_null() {
+            of_a_node(method, operation);
+        }
+    }
     document
+}
+
+/// What holds of every operation on a partner's inventory, because a node
+/// answers it.
+fn of_a_node(method: &str, operation: &mut Value) {
+    operation["responses"]["503"] = json!({ "$ref": "#/components/responses/503" });
+    if method != "get" {
+        return;
+    }
+    let least = json!({
+        "name": "Inventory-Version-At-Least", "in": "header",
+        "description": "The `Inventory-Version` of an answer, from whichever node: this one is made from that version or a later one. It is waited for a set time (2 seconds, if nobody changed it); then 503.",
+        "schema": { "type": "integer", "minimum": 0 },
+    });
+    match operation["parameters"].as_array_mut() {
+        Some(parameters) => parameters.push(least),
+        None => operation["parameters"] = json!([least]),
+    }
 }
 
 fn described() -> Value {
@@ -123,7 +147,10 @@ fn described() -> Value {
             "/api/v1/partner/costs": { "get": costs() },
             "/livez": { "get": operation("livez", "Whether the process answers", "application/json", json!({ "status": "ok" })) },
             "/readyz": { "get": operation("readyz", "Whether the index is loaded, and how fresh it is", "application/json",
-                json!({ "status": "ok", "degraded": false, "age_seconds": 0, "writable": true, "build": "0.1.0" })) },
+                json!({
+                    "status": "ok", "degraded": false, "role": "writer", "version": 4711, "lag": 0, "age_seconds": 0,
+                    "poisoned": 0, "writable": true, "build": "0.1.0",
+                })) },
             "/metrics": { "get": operation("metrics", "Metrics in the Prometheus text format", "text/plain", json!("rollcall_numbers 25000\n")) },
             "/openapi.json": { "get": operation("openapi", "This description", "application/json", json!({})) },
         },
@@ -552,7 +579,7 @@ fn responses(errors: &[&str], ok: Value) -> Value {
 /// Every error that operations share, by its status.
 fn shared_responses() -> Value {
     let mut all = Map::new();
-    for status in ["400", "401", "403", "404", "409", "412", "422", "429"] {
+    for status in ["400", "401", "403", "404", "409", "412", "422", "429", "503"] {
         let (about, code, message) = match status {
             "400" => (
                 "Not JSON, a key twice, nested too deep; or a header sent twice.",
@@ -578,6 +605,11 @@ fn shared_responses() -> Value {
                 "The partner is suspended, or the key may not do this.",
                 "FORBIDDEN",
                 "this key lacks the scope that this needs",
+            ),
+            "503" => (
+                "This node cannot do it now: it does not have the version that was named, or its database does not answer or takes no writes. `Retry-After` says when to come back.",
+                "UNAVAILABLE",
+                "this node has version 7 of the inventory and not 9 yet; ask again, or another node",
             ),
             "404" => ("There is no such thing in this partner's inventory.", "NOT_FOUND", "there is nothing here"),
             "422" => (
@@ -613,6 +645,8 @@ fn headers(links: bool) -> Value {
     let mut headers = json!({
         "ETag": text("Changes whenever the answer could."),
         "X-Request-Id": text("Names this request in the log."),
+        "Inventory-Version": text("The version of the inventory that this was made from; of a write, the one that shows it."),
+        "Age": text("Where the node does not hear from its database: how many seconds ago it last did."),
         "RateLimit": text("How many requests the key has left (r), and in how many seconds all of them again (t)."),
         "RateLimit-Policy": text("How many requests the key may have at once (q), which it has again after w seconds."),
     });

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rollcall::config::Config;
 use rollcall::console;
+use rollcall::domain::change::Edit;
 use rollcall::domain::user::Role;
-use rollcall::domain::{Dialect, E164, KeyId, Logged, NumberChange, PartnerKey, Scope, Time, Verb};
+use rollcall::domain::{Dialect, E164, EntityChange, KeyId, Logged, NumberChange, PartnerKey, Scope, Time, Verb};
 use rollcall::http::{self, App};
 use rollcall::service::people::{By, NewUser};
 use rollcall::service::replica::Replica;
@@ -384,23 +385,23 @@ fn rows_that_cannot_be_understood_are_left_out_and_told() {
             5,
         ),
     ];
-    for (statement, left_out, named, held) in rows {
+    for (statement, left_out, named, has) in rows {
         let database = Database::new();
         let store = database.open();
         let keys = [new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2")];
         put_account(&*store, keys[0], "MA_1");
         let entities = draft(|transaction| {
-            let application = rollcall::domain::change::Edit::created(application("app_1", None));
-            transaction.put_entity(rollcall::domain::EntityChange::Application(application))?;
-            let trunk = rollcall::domain::change::Edit::created(trunk("trunk_1", None));
-            Ok(transaction.put_entity(rollcall::domain::EntityChange::Trunk(trunk))?)
+            let application = Edit::created(application("app_1", None));
+            transaction.put_entity(EntityChange::Application(application))?;
+            let trunk = Edit::created(trunk("trunk_1", None));
+            Ok(transaction.put_entity(EntityChange::Trunk(trunk))?)
         });
         store.write(Target::Partner(keys[0]), entry(Verb::Import), entities).expect("written");
         make_key(&verbs(&store), "PA_1", &[Scope::Read]);
         let numbers = [
             created(911_000_001, stock("a")),
-            created(911_000_002, held_by_one()),
-            created(911_000_003, held_by_one()),
+            created(911_000_002, held("MA_1")),
+            created(911_000_003, held("MA_1")),
             created(911_000_004, stock("a")),
             created(911_000_005, stock("a")),
         ];
@@ -410,7 +411,7 @@ fn rows_that_cannot_be_understood_are_left_out_and_told() {
 
         let replica = Replica::load(database.open()).unwrap_or_else(|error| panic!("{statement}: {error}"));
         assert_eq!(replica.progress().poisoned, left_out, "{statement}");
-        assert_eq!(replica.node("PA_1").expect("there").snapshot().len(), held, "{statement}");
+        assert_eq!(replica.node("PA_1").expect("there").snapshot().len(), has, "{statement}");
         assert_eq!(replica.node("PA_2").expect("there").snapshot().len(), 1, "{statement}");
         replica.follow();
         assert!(replica.freshness().0 && replica.progress().poisoned == left_out, "{statement}");
@@ -422,10 +423,6 @@ fn rows_that_cannot_be_understood_are_left_out_and_told() {
         assert!(matches!(exported, Err(ServiceError::Store(StoreError::Corrupt { .. }))) != whole, "{statement}");
         assert!(verbs(&store).snapshot(&"PA_2".parse().expect("an id"), true).is_ok());
     }
-}
-
-fn held_by_one() -> rollcall::domain::Record {
-    held("MA_1")
 }
 
 #[test]
@@ -519,7 +516,7 @@ struct Away {
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     threads: Vec<std::thread::JoinHandle<()>>,
     stopped: Arc<AtomicBool>,
-    _database: Database,
+    database: Database,
 }
 
 struct Got {
@@ -577,7 +574,7 @@ impl Away {
         });
         let address = told.recv().expect("an address");
         let threads = vec![serving, following];
-        Away { far, app, replica, address, token, cookie, stop: Some(stop), threads, stopped, _database: database }
+        Away { far, app, replica, address, token, cookie, stop: Some(stop), threads, stopped, database }
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Got {
@@ -765,11 +762,15 @@ fn whose_partner_cannot_be_followed_is_told_how_old_it_is() {
     let key = server.replica.node("PA_1").expect("there").key;
     put(&*server.far.store, key, &[created(911_000_003, stock("a"))]);
     server.until("it has it", |server| server.ready()["version"] == 5);
-    let store = server._database.open();
+    let store = server.database.open();
     {
         // Written and spoiled before anybody looks.
-        let raw = server._database.raw();
-        raw.execute_batch("CREATE TRIGGER spoil AFTER INSERT ON change BEGIN UPDATE change SET verb = 'odd' WHERE version = NEW.version AND partner = NEW.partner; END").expect("made");
+        let raw = server.database.raw();
+        raw.execute_batch(
+            "CREATE TRIGGER spoil AFTER INSERT ON change BEGIN UPDATE change SET verb = 'odd' \
+             WHERE version = NEW.version AND partner = NEW.partner; END",
+        )
+        .expect("made");
         put(&*store, key, &[created(911_000_004, stock("a"))]);
         raw.execute_batch("DROP TRIGGER spoil").expect("dropped");
     }
