@@ -17,6 +17,7 @@ use super::line::{Line, quoted};
 use super::page::{Answer, Frame, html};
 use super::{Console, show};
 use crate::checks::{Check, Options, counts};
+use crate::domain::change::Digest;
 use crate::domain::{Currency, Money, Time};
 use crate::inventory::{Order, Snapshot, Window};
 use crate::service::checks::{Seen, findings};
@@ -44,6 +45,7 @@ const RENTAL_MAX: usize = 20;
 /// What is counted over a whole inventory.
 pub struct Tally {
     version: u64,
+    head: Digest,
     at: Time,
     pub tabs: [u64; TABS.len()],
     /// How many numbers end in each of the next weeks.
@@ -73,6 +75,7 @@ impl Tally {
         let found = findings(snapshot, &options, Some(false), now);
         Tally {
             version: snapshot.version,
+            head: snapshot.head,
             at: now,
             tabs: TABS.map(|(_, text)| total(&Line::read(text, now, &jiff::tz::TimeZone::UTC))),
             weeks: std::array::from_fn(week),
@@ -87,7 +90,8 @@ impl Tally {
     }
 
     pub fn is_of(&self, snapshot: &Snapshot, now: Time) -> bool {
-        self.version == snapshot.version && (0..KEPT_SECONDS).contains(&(now.seconds() - self.at.seconds()))
+        (self.version, self.head) == (snapshot.version, snapshot.head)
+            && (0..KEPT_SECONDS).contains(&(now.seconds() - self.at.seconds()))
     }
 }
 

@@ -127,7 +127,12 @@ impl Pasts {
     /// The snapshot at a version, or else the least later one that is at hand.
     fn nearest(&self, key: PartnerKey, version: u64, current: Arc<Snapshot>) -> Arc<Snapshot> {
         let mut kept = self.0.lock();
-        let fits = |snapshot: &Snapshot| snapshot.key == key && (version..current.version).contains(&snapshot.version);
+        // One may have been begun before the key became another partner's.
+        let whose = &current.partner.auth_id;
+        let fits = |snapshot: &Snapshot| {
+            (snapshot.key, &snapshot.partner.auth_id) == (key, whose)
+                && (version..current.version).contains(&snapshot.version)
+        };
         let found = kept.iter_mut().filter(|kept| fits(&kept.snapshot)).min_by_key(|kept| kept.snapshot.version);
         match found {
             Some(kept) => {

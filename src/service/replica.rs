@@ -251,6 +251,13 @@ impl Poison {
         }
     }
 
+    fn and(mut self, more: Poison) -> Poison {
+        self.rows += more.rows;
+        self.first.extend(more.first);
+        self.first.truncate(TOLD_MAX);
+        self
+    }
+
     fn tell(&self) {
         for what in &self.first {
             error!(what, "a row of the database cannot be understood and is left out: {what}");
@@ -488,7 +495,7 @@ impl Replica {
             }
             let salvaged = salvage(&*self.store, Load { only: None, numbers: true });
             let again = again(began);
-            if let Err(StoreError::Corrupt { .. }) = salvaged {
+            if matches!(salvaged, Err(StoreError::Corrupt { .. })) {
                 follower.another = Some(again);
             }
             self.renew(follower, salvaged?, again);
@@ -598,7 +605,8 @@ impl Replica {
             }
             Err(error) => return Err(error),
         };
-        let poison = poison.into_values().next().unwrap_or_default();
+        // It was asked for alone, so all that was left out is its own.
+        let poison = poison.into_values().reduce(Poison::and).unwrap_or_default();
         let news = follower.left_out(key, poison, again);
         let Some(snapshot) = snapshots.remove(&key) else {
             if follower.troubles.contains_key(&key) {
