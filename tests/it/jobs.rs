@@ -15,8 +15,8 @@ use rollcall::service::{Outcome, Replica, Service, Shown};
 use rollcall::store::Store;
 use serde_json::{Value, json};
 
-use crate::fixture;
 use crate::harness::{Answer, Database, Key, Request, Server, keys};
+use crate::{cluster, fixture};
 
 const JOBS: &str = "/api/v1/manage/jobs";
 const NUMBERS: &str = "/api/v1/manage/numbers";
@@ -572,6 +572,8 @@ fn a_killed_server_goes_on_with_its_job_and_does_each_row_once() {
     let mut managed = managed;
     let file = managed.server.database.file("rollcall.toml").to_str().expect("UTF-8").to_owned();
     let mut kills = 0;
+    // Where there may be other servers, the next one waits for the lease.
+    let most = if cluster::on_postgres().is_some() { 2 } else { 5 };
     let begin = Instant::now();
     loop {
         let now = managed.job(&json!(id));
@@ -579,7 +581,7 @@ fn a_killed_server_goes_on_with_its_job_and_does_each_row_once() {
             break;
         }
         assert!(begin.elapsed() < Duration::from_secs(60), "{now}");
-        if kills < 5 && now["done"].as_u64() >= Some(kills * 3_000 + 500) {
+        if kills < most && now["done"].as_u64() >= Some(kills * 3_000 + 500) {
             kills += 1;
             managed.server.kill_and_start(&["--config", &file, "--rate-limit", "0"]);
         }
@@ -845,7 +847,7 @@ fn a_job_is_run_and_cancelled_from_any_node() {
     let store = database.open();
     let key = fixture::new_partner(&*store, "PA_ONE");
     fixture::put_account(&*store, key, "MA_1");
-    let numbers: Vec<_> = (0..3_000).map(|at| fixture::created(33_100_000_000 + at, fixture::held("MA_1"))).collect();
+    let numbers: Vec<_> = (0..30_000).map(|at| fixture::created(33_100_000_000 + at, fixture::held("MA_1"))).collect();
     fixture::put(&*store, key, &numbers);
     let (_doing, one) = node(&database, "doing", 1);
     let (asking, two) = node(&database, "asking", 2);
@@ -866,7 +868,7 @@ fn a_job_is_run_and_cancelled_from_any_node() {
     asking.job_cancel(key, &id).expect("it may end");
     let done = job().tally.rows();
     assert_eq!(job().state, JobState::Cancelled);
-    assert!(done < 3_000, "it was over before");
+    assert!(done < 30_000, "it was over before");
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(job().tally.rows(), done, "not a row more");
     one.stop();
