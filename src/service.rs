@@ -414,7 +414,10 @@ impl Service {
         }
         let done = done?;
         if let Some(replica) = &self.replica {
-            replica.follow();
+            match done.version {
+                Some(version) => replica.reach(key, version),
+                None => replica.follow(),
+            }
         }
         Ok(match done.value {
             Decided::Now(shown) => Outcome::Done { shown, version: done.version },

@@ -112,8 +112,8 @@ impl Key {
                     let (token, id) = (token.reveal(), &new.id);
                     output::line(&format!("X-Auth-ID:    {}\nX-Auth-Token: {token}\nkey id:       {id}", of.partner))?;
                     output::note(&format!(
-                        "keep the token now; the key {key} ends in {} seconds at the latest",
-                        overlap
+                        "keep the token now; the key {key} ends at {} at the latest",
+                        Time::now().plus(overlap)
                     ));
                 }
             }

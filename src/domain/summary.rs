@@ -83,11 +83,13 @@ pub fn entity(change: &EntityChange) -> String {
             false => format!("finding {} is open again", edit.after.finding),
         },
         EntityChange::Setting(edit) => {
-            let (kind, id) = (edit.after.choice.kind(), &edit.after.id);
+            let (kind, id) = (edit.after.choice.kind(), &*edit.after.id);
+            // What a partner has one of at most is called by its kind.
+            let what = if id == kind { kind.to_owned() } else { format!("{kind} {id}") };
             match (&edit.before, edit.after.removed_at) {
-                (None, _) => format!("{kind} {id} created"),
-                (Some(before), None) => format!("{kind} {id} {}", turned(before, &edit.after)),
-                (Some(_), Some(_)) => format!("{kind} {id} removed"),
+                (None, _) => format!("{what} created"),
+                (Some(before), None) => format!("{what} {}", turned(before, &edit.after)),
+                (Some(_), Some(_)) => format!("{what} removed"),
             }
         }
         EntityChange::Key(edit) => {

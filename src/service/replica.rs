@@ -459,9 +459,25 @@ impl Replica {
     /// Applies what was committed since the last call, by anyone. A store that
     /// fails leaves everything as it was; the next call catches up.
     pub fn follow(&self) {
+        self.follow_with(&mut self.follower.lock());
+    }
+
+    /// The same unless a partner has come to a version by now: of many who wrote
+    /// together, one asks the store.
+    pub fn reach(&self, key: PartnerKey, version: u64) {
+        let there = || self.snapshot(key).is_some_and(|snapshot| snapshot.version >= version);
+        if there() {
+            return;
+        }
         let mut follower = self.follower.lock();
+        if !there() {
+            self.follow_with(&mut follower);
+        }
+    }
+
+    fn follow_with(&self, follower: &mut Follower) {
         follower.replaced.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        let caught_up = self.catch_up(&mut follower);
+        let caught_up = self.catch_up(follower);
         self.poisoned.store(follower.poisoned(), Ordering::Relaxed);
         match caught_up {
             Ok(()) => {
