@@ -35,7 +35,13 @@ impl Authority {
     /// Writes a new certificate for this machine, and the authority's after
     /// it, with a name that can be found in it.
     pub fn issue(&self, name: &str) {
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).expect("names");
+        self.issue_for(name, &["127.0.0.1", "localhost"]);
+    }
+
+    /// The same for others.
+    pub fn issue_for(&self, name: &str, hosts: &[&str]) {
+        let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).expect("names");
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");

@@ -176,7 +176,7 @@ pub fn place(kind: &str) -> PathBuf {
     folder
 }
 
-fn owned(folder: &Path) {
+pub fn owned(folder: &Path) {
     if let Some((user, group)) = user() {
         std::os::unix::fs::chown(folder, Some(user), Some(group)).expect("its owner");
     }

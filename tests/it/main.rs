@@ -34,6 +34,7 @@ mod migrate;
 mod model;
 mod past;
 mod people;
+mod postgres;
 mod replica;
 mod roles;
 mod soak;
