@@ -27,7 +27,7 @@ const BOSS: &str = "boss@example.org";
 // By HTTP, SMTP and command.
 
 /// Settings that name the receiver, as `change` has them.
-fn settings(database: &Database, receiver: &Receiver, change: impl FnOnce(String) -> String) -> String {
+pub fn settings(database: &Database, receiver: &Receiver, change: impl FnOnce(String) -> String) -> String {
     let password = database.write("password", &format!("{PASSWORD}\n"));
     let ca = database.write("ca.pem", &receiver.pem);
     let text = format!(

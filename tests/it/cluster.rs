@@ -431,6 +431,12 @@ impl Cluster {
         self.psql("postgres", "SELECT pg_reload_conf()");
     }
 
+    /// Listens at one more address; restarts for it.
+    pub fn listen(&self, address: &str) {
+        self.psql("postgres", &format!("ALTER SYSTEM SET listen_addresses = '127.0.0.1,{address}'"));
+        self.restart(Stop::Fast);
+    }
+
     /// Whether new transactions may write; those of open connections too.
     pub fn read_only(&self, wanted: bool) {
         self.set("default_transaction_read_only", wanted.then_some("on"));

@@ -31,6 +31,7 @@ use rollcall::store::{self, Location, Open, Store};
 use serde_json::Value;
 
 use super::cluster::{self, Cluster, on_postgres};
+use super::network::Namespace;
 
 pub const CUSTOMER: &str = "/api/v1/partner/accounts/MA_1/numbers";
 pub const GLOBAL: &str = "/api/v1/partner/numbers";
@@ -181,11 +182,6 @@ impl Database {
     /// The database that a URI names, which goes with its server.
     pub fn on(address: &str) -> Database {
         Database::at(|_| At::Postgres { address: address.to_owned(), from: None })
-    }
-
-    /// A fresh one in a server of the test's own.
-    pub fn empty_on(cluster: &Cluster) -> Database {
-        Database::on(&cluster.database())
     }
 
     /// The sample inventory of `ONE`, `TWO` and `SEED`.
@@ -363,6 +359,8 @@ pub struct Server {
     process: Child,
     log: Arc<Mutex<String>>,
     reader: Option<std::thread::JoinHandle<()>>,
+    /// Where it runs, if that is not this machine.
+    within: Option<Arc<Namespace>>,
 }
 
 /// A process that listens, and whoever reads its log.
@@ -431,7 +429,18 @@ impl Server {
 
     fn spawn(database: Arc<Database>, command: Command, read_log: bool) -> Server {
         let Running { address, process, log, reader } = Running::begin(command, read_log);
-        Server { database, address, process, log, reader: Some(reader) }
+        Server { database, address, process, log, reader: Some(reader), within: None }
+    }
+
+    /// Serves from a namespace; its clients are on this machine.
+    pub fn start_within(database: impl Into<Arc<Database>>, within: Arc<Namespace>, flags: &[&str]) -> Server {
+        let database = database.into();
+        let mut command = database.command(&["serve", "--listen", "0.0.0.0:0"]);
+        command.args(flags);
+        let mut server = Server::spawn(database, within.within(&command), true);
+        server.address.set_ip(within.clients().parse().expect("an address"));
+        server.within = Some(within);
+        server
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -491,6 +500,12 @@ impl Server {
         self.wait()
     }
 
+    /// Ends it with SIGKILL, and for good.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("our own child");
+        self.process.wait().expect("its end");
+    }
+
     /// Ends it with SIGKILL, and goes on with another on the same database.
     pub fn kill_and_start(&mut self, flags: &[&str]) {
         self.process.kill().expect("our own child");
@@ -523,7 +538,14 @@ impl Drop for Server {
             return;
         }
         if self.process.try_wait().expect("the server is ours").is_none() {
-            let agrees = self.database.run(&["verify", "--url", &self.url()]);
+            // Digests are told to the same machine only.
+            let agrees = match &self.within {
+                None => self.database.run(&["verify", "--url", &self.url()]),
+                Some(within) => {
+                    let url = format!("http://127.0.0.1:{}", self.address.port());
+                    run(within.within(&self.database.command(&["verify", "--url", &url])), "")
+                }
+            };
             let code = self.stop();
             if code.is_none() {
                 let _ = self.process.kill();

@@ -497,7 +497,7 @@ fn a_job_is_its_partners_alone() {
 
 /// What the log says a job did: how often each number was changed, and the
 /// versions that changed any.
-fn logged(store: &dyn Store, job: &str) -> (BTreeMap<u64, u64>, Vec<u64>) {
+pub fn logged(store: &dyn Store, job: &str) -> (BTreeMap<u64, u64>, Vec<u64>) {
     let key = store.heads(true).expect("heads").expect("asked for always")[0].key;
     let (mut numbers, mut versions) = (BTreeMap::new(), Vec::new());
     for logged in store.log(key, 0, 1_000_000).expect("the log") {

@@ -8,6 +8,7 @@ mod authority;
 mod cluster;
 mod fixture;
 mod harness;
+mod network;
 mod process;
 mod smtp;
 
@@ -32,6 +33,7 @@ mod kill;
 mod manage;
 mod migrate;
 mod model;
+mod nodes;
 mod past;
 mod people;
 mod postgres;

@@ -349,7 +349,7 @@ impl std::fmt::Display for Times {
 }
 
 /// Random numbers, by xorshift; the seed is printed, so that a failure tells it.
-pub struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     pub fn new() -> Random {

@@ -39,13 +39,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 // Receivers.
 
 /// An authority, and a certificate of it for this machine.
-struct Authority {
-    pem: String,
+pub struct Authority {
+    pub pem: String,
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
 }
 
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
+pub static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     let own = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -59,7 +59,7 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
 
 /// What a receiver does with a request once it has read it.
 #[derive(Clone, PartialEq, Debug)]
-enum Manner {
+pub enum Manner {
     Status(u16),
     /// Keeps the connection and says nothing.
     Hang,
@@ -79,7 +79,7 @@ enum Manner {
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-struct Got {
+pub struct Got {
     id: String,
     timestamp: i64,
     signatures: Vec<String>,
@@ -107,7 +107,7 @@ impl Got {
     }
 }
 
-struct Receiver {
+pub struct Receiver {
     address: SocketAddr,
     got: Arc<Mutex<Vec<Got>>>,
     manner: Arc<Mutex<Manner>>,
@@ -115,7 +115,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn new(manner: Manner) -> Receiver {
+    pub fn new(manner: Manner) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let (got, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
@@ -139,11 +139,11 @@ impl Receiver {
         receiver
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("https://{}/hook?secret=no", self.address)
     }
 
-    fn set(&self, manner: Manner) {
+    pub fn set(&self, manner: Manner) {
         *self.manner.lock().expect("a manner") = manner;
     }
 
@@ -152,7 +152,7 @@ impl Receiver {
     }
 
     /// The versions of the changes that it was told of.
-    fn versions(&self) -> Vec<u64> {
+    pub fn versions(&self) -> Vec<u64> {
         self.got().iter().map(Got::version).collect()
     }
 
