@@ -14,7 +14,7 @@
 //! A binary of its own: the disk takes the place of SQLite's file system for
 //! the whole process.
 
-#[allow(dead_code, reason = "shared with the other tests, which need more of it")]
+#[allow(dead_code, clippy::print_stderr, reason = "shared with the other tests, which need more of it")]
 #[path = "it/cluster.rs"]
 mod cluster;
 #[allow(dead_code, reason = "shared with the other tests, which need more of it")]

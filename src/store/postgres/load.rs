@@ -174,7 +174,7 @@ fn read<'r>(
                     false => after_header(message)?,
                 };
                 begun = true;
-                if let Err(poison) = images.tuple(&tuple, &mut batch) {
+                if let Some(poison) = images.tuple(&tuple, &mut batch) {
                     give.send(Piece::Poison(poison)).map_err(|_| unheard())?;
                 }
                 if batch.rows.len() == BATCH_ROWS {
@@ -224,20 +224,25 @@ struct Images {
 }
 
 impl Images {
-    /// Adds a row, if this is not the end of all; else what is handed over in
-    /// its place.
-    fn tuple(&mut self, tuple: &[u8], batch: &mut Batch) -> Result<(), Loaded> {
+    /// Adds a row, if this is not the end of all; what is handed over in its
+    /// place, if it was not understood.
+    fn tuple(&mut self, tuple: &[u8], batch: &mut Batch) -> Option<Loaded> {
         let mut name = (None, None);
         match self.read(tuple, batch, &mut name) {
-            Ok(Some(row)) => batch.rows.push(row),
-            Ok(None) => {}
+            Ok(row) => {
+                batch.rows.extend(row);
+                None
+            }
             Err(error) => {
                 let (number, key) = name;
                 let number = number.map_or("without a name".to_owned(), |number: i64| number.to_string());
-                return Err(Loaded::Poison { key, what: format!("number {number}: {error}") });
+                let why = match error {
+                    StoreError::Corrupt { what } => what,
+                    error => error.to_string(),
+                };
+                Some(Loaded::Poison { key, what: format!("number {number}: {why}") })
             }
         }
-        Ok(())
     }
 
     /// Notes number and partner before anything can be wrong with the rest.

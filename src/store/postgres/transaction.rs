@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deadpool::managed::Object;
-use futures_util::future::{try_join_all, try_join3};
+use futures_util::future::{join_all, join3};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -112,8 +112,9 @@ impl Engine for Lane {
                     let params: Params<'_> = &[&key.0];
                     let begin = client.batch_execute(BEGIN);
                     let (lock, last) = (client.query_opt(&lock, params), client.query_opt(&last, params));
-                    let ((), found, last) = try_join3(begin, lock, last).await.map_err(trouble)?;
-                    Ok((found, last))
+                    let (begun, found, last) = join3(begin, lock, last).await;
+                    begun.map_err(trouble)?;
+                    Ok((found.map_err(trouble)?, last.map_err(trouble)?))
                 })?;
                 let head = found.as_ref().map(read_head).transpose()?;
                 let last = last.as_ref().map(|row| time_of(row.int(0)?)).transpose()?;
@@ -458,7 +459,10 @@ fn puts(core: &Core, link: &Link, put: &[Put<'_>]) -> Result<(), StoreError> {
         }
         // They are sent in the order in which they are first polled: this one.
         let sent = put.iter().zip(&statements).map(|(one, statement)| link.client.execute(statement, &one.params));
-        try_join_all(sent).await.map_err(trouble)
+        // All of them, so that the error is that of the first that failed: those
+        // after it only say that something had.
+        let ended = join_all(sent).await;
+        ended.into_iter().collect::<Result<Vec<u64>, _>>().map_err(trouble)
     })?;
     for (one, changed) in put.iter().zip(changed) {
         if one.rows.is_some_and(|rows| rows != changed) {
