@@ -149,7 +149,7 @@ pub fn serve(
     let alerts = schedules::runner::Runner::start(&app.service, mailer, Arc::new(Time::now));
     let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into());
     let background = Background::start(app.clone(), config.follow.interval_ms.into());
-    let (follower, held) = (background.thread.clone(), replica.clone());
+    let (follower, held) = (background.follower.clone(), replica.clone());
     let alive = move || !follower.is_finished();
     let heart = Heart::start(notify.clone(), runtime.handle().clone(), alive, move || status(&held));
     let served = runtime.block_on(async {
@@ -270,43 +270,53 @@ async fn stop_signal(signals: io::Result<Signals>, tls: Option<Arc<Certificate>>
     }
 }
 
-/// What a server does beside answering, on a thread of its own: following the
-/// log, and once a minute writing down key use and forgetting quiet clients.
+/// What a server does beside answering: on one thread it follows the log, on
+/// another it writes down key use and forgets quiet clients once a minute. They
+/// are two because the first is also how the server knows that its database
+/// answers, and must not wait for it.
 struct Background {
     stop: Arc<AtomicBool>,
     broken: Arc<AtomicBool>,
-    thread: Arc<std::thread::JoinHandle<()>>,
+    follower: Arc<std::thread::JoinHandle<()>>,
+    housekeeper: std::thread::JoinHandle<()>,
 }
 
 impl Background {
     fn start(app: Arc<App>, interval: Duration) -> Background {
         let stop = Arc::new(AtomicBool::new(false));
         let broken = Arc::new(AtomicBool::new(false));
-        let (stopped, broke) = (stop.clone(), broken.clone());
-        let thread = std::thread::spawn(move || {
-            let mut minute = Instant::now();
+        let (stopped, replica) = (stop.clone(), app.replica.clone());
+        let follower = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                app.replica.follow();
-                if minute.elapsed() >= Duration::from_secs(60) {
-                    minute = Instant::now();
-                    app.forget_quiet();
-                    match app.replica.flush_key_uses() {
-                        Ok(()) => {}
-                        Err(StoreError::Stopped { .. }) => broke.store(true, Ordering::SeqCst),
-                        Err(error) => {
-                            warn!(error = &error as &dyn std::error::Error, "cannot write when keys were last used");
-                        }
-                    }
-                }
+                replica.follow();
                 std::thread::sleep(interval);
             }
         });
-        Background { stop, broken, thread: Arc::new(thread) }
+        let (stopped, broke) = (stop.clone(), broken.clone());
+        let housekeeper = std::thread::spawn(move || {
+            let mut minute = Instant::now();
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(50));
+                if minute.elapsed() < Duration::from_secs(60) {
+                    continue;
+                }
+                minute = Instant::now();
+                app.forget_quiet();
+                match app.replica.flush_key_uses() {
+                    Ok(()) => {}
+                    Err(StoreError::Stopped { .. }) => broke.store(true, Ordering::SeqCst),
+                    Err(error) => {
+                        warn!(error = &error as &dyn std::error::Error, "cannot write when keys were last used");
+                    }
+                }
+            }
+        });
+        Background { stop, broken, follower: Arc::new(follower), housekeeper }
     }
 
     fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        while !self.thread.is_finished() {
+        while !(self.follower.is_finished() && self.housekeeper.is_finished()) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
