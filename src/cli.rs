@@ -64,8 +64,10 @@ struct Cli {
 #[derive(Clone, clap::Args)]
 pub struct Global {
     /// Where everything is kept, such as sqlite:rollcall.db or postgres://rollcall@db.example/rollcall
-    #[arg(long, global = true, env = "ROLLCALL_DATABASE", value_name = "sqlite:PATH|postgres://…")]
-    database: Option<Location>,
+    // Read by us: it may have a password, and what cannot be read is shown.
+    #[arg(long, global = true, env = "ROLLCALL_DATABASE", hide_env_values = true)]
+    #[arg(value_name = "sqlite:PATH|postgres://…")]
+    database: Option<String>,
     /// A file of settings; `rollcall config defaults` prints all of them
     #[arg(long, global = true, env = "ROLLCALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -218,6 +220,11 @@ pub enum CliError {
     Other(String),
 }
 
+/// Where a database is, as somebody typed it.
+fn location(text: &str) -> Result<Location, CliError> {
+    text.parse().map_err(CliError::Usage)
+}
+
 /// A file by its path; anything else as it was named.
 fn shown(database: &Location) -> String {
     match database {
@@ -349,7 +356,7 @@ impl Global {
     fn settings(&self) -> Result<Config, CliError> {
         let mut config = Config::load(self.config.as_deref())?;
         if let Some(database) = &self.database {
-            config.database = database.clone();
+            config.database = location(database)?;
         }
         Ok(config)
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::output::{self, Bar};
-use super::{CliError, Global, Outcome};
+use super::{CliError, Global, Outcome, location};
 use crate::service::verify;
 use crate::store::migrate::{Ended, migrate};
 use crate::store::sqlite::SqliteStore;
@@ -14,16 +14,16 @@ use crate::store::{self, Location, Open, Store};
 pub struct Migrate {
     /// What to copy; no server may be running on it
     #[arg(long, value_name = "sqlite:PATH")]
-    from: Location,
+    from: String,
     /// Where to: an empty database, or one in which this was begun
     #[arg(long, value_name = "postgres://…")]
-    to: Location,
+    to: String,
 }
 
 impl Migrate {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let settings = global.settings()?;
-        let (from, to) = (self.from, settings.complete(self.to));
+        let (from, to) = (location(&self.from)?, settings.complete(location(&self.to)?));
         let (Location::Sqlite(path), Location::Postgres(address)) = (&from, &to) else {
             return Err(CliError::Usage("migrate goes from sqlite:PATH to postgres://…".to_owned()));
         };

@@ -154,6 +154,11 @@ impl<E: Engine> Groups<E> {
             if !again || tried.ended.is_err() || attempt == ATTEMPTS {
                 break tried;
             }
+            // What others of this group have written may be what whoever came
+            // between waits for.
+            if tried.joined {
+                self.commit(&mut open);
+            }
             attempt += 1;
         };
         // Whoever is queued joins the group; the last one in line commits for

@@ -16,8 +16,11 @@ use super::rows::{Cells, corrupt};
 use super::sqlite::SqliteStore;
 use super::{Open, StoreError};
 
-/// How many rows are one step.
+/// How many rows are one step, and how many bytes about.
 const STEP: usize = 20_000;
+const STEP_BYTES: usize = 32 << 20;
+/// The first of the tables that change without the log.
+const BESIDE: &str = "answered";
 
 /// A table as both engines have it; rows are read in the order of `key`.
 struct Table {
@@ -117,6 +120,7 @@ pub fn migrate(
             }
             let (mut text, mut step) = (Vec::new(), 0);
             while step < STEP
+                && text.len() < STEP_BYTES
                 && let Some(row) = rows.next()?
             {
                 for at in 0..columns {
@@ -164,7 +168,14 @@ fn begin(target: &PgStore, heads: &str) -> Result<bool, StoreError> {
     )?;
     let noted = core.rows(&link, "SELECT heads FROM rollcall_copy WHERE name = ''", &[])?;
     match noted.first() {
-        Some(row) if row.text(0)? == heads => {}
+        Some(row) if row.text(0)? == heads => {
+            // What is beside the log may have changed since, and nothing tells.
+            let beside = TABLES.iter().skip_while(|table| table.name != BESIDE);
+            for table in beside.collect::<Vec<_>>().into_iter().rev() {
+                core.execute(&link, &format!("DELETE FROM {}", table.name), &[])?;
+                core.execute(&link, "DELETE FROM rollcall_copy WHERE name = $1", &[&table.name])?;
+            }
+        }
         Some(_) => {
             let what = "the source has changed since this copy was begun; begin again with an empty database";
             return Err(StoreError::Unsupported { what });
@@ -174,7 +185,13 @@ fn begin(target: &PgStore, heads: &str) -> Result<bool, StoreError> {
                          ORDER BY partner) FROM partner";
             let there = core.rows(&link, there, &[])?;
             match there.first().map_or(Ok(None), |row| row.text_if(0))? {
-                None => {}
+                None => {
+                    let some = TABLES.map(|table| format!("EXISTS (SELECT 1 FROM {})", table.name)).join(" OR ");
+                    let some = core.rows(&link, &format!("SELECT {some}"), &[])?;
+                    if some.first().is_some_and(|row| row.get(0)) {
+                        return Err(StoreError::Unsupported { what: "the target database is not empty" });
+                    }
+                }
                 // Cut off after the last step.
                 Some(there) if there == heads => return Ok(false),
                 Some(_) => return Err(StoreError::Unsupported { what: "the target database has another inventory" }),

@@ -36,7 +36,7 @@ pub use self::address::Address;
 pub(super) use self::trouble::trouble;
 
 use self::beside::Beside;
-use self::core::{Core, rows};
+use self::core::{COMMIT, Core, Held, rows};
 use self::people::PgPeople;
 use self::shelf::{PgShelf, version_at};
 use self::transaction::Lane;
@@ -52,6 +52,8 @@ use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
 /// How long the database may take to say where its logs end, before it counts
 /// as gone.
 const PULSE: Duration = Duration::from_millis(1_000);
+/// How long a write to people waits for others of this process.
+const TURN: Duration = Duration::from_secs(30);
 /// How often a write to people is run again because another came between.
 const ATTEMPTS: usize = 10;
 /// "Roll", "peop": writes to people are one after another.
@@ -66,11 +68,15 @@ pub struct PgStore {
     /// The writers of each partner that was written to.
     lanes: Mutex<HashMap<PartnerKey, Arc<Groups<Lane>>>>,
     follower: Mutex<Follower>,
+    /// Of those who write to people, one has a connection.
+    people: Mutex<()>,
 }
 
 #[derive(Default)]
 struct Follower {
-    link: Option<deadpool::managed::Object<connect::Dialer>>,
+    /// Whether this process follows at all.
+    asked: bool,
+    link: Option<Held>,
     /// As it was last told.
     heads: Option<Vec<Head>>,
     incarnation: Option<Incarnation>,
@@ -93,7 +99,7 @@ impl PgStore {
     pub(super) fn open_to_fill(address: Address, open: Open) -> Result<PgStore, StoreError> {
         let core = Arc::new(Core::new(address)?);
         schema::prepare(&core, open)?;
-        Ok(PgStore { core, lanes: Mutex::default(), follower: Mutex::default() })
+        Ok(PgStore { core, lanes: Mutex::default(), follower: Mutex::default(), people: Mutex::default() })
     }
 
     pub(super) fn core(&self) -> &Core {
@@ -120,13 +126,14 @@ impl PgStore {
     /// One write to people, alone over all processes.
     fn people_once(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
         let core = &*self.core;
+        let _turn = self.people.try_lock_for(TURN).ok_or(StoreError::Busy)?;
         let mut link = core.writer()?;
         link.torn = true;
         link.warned();
         core.batch(&link, "BEGIN ISOLATION LEVEL READ COMMITTED")?;
         let locked = core.rows(&link, "SELECT pg_advisory_xact_lock($1)", &[&PEOPLE_LOCK]).map(|_| ());
         let result = locked.map_err(Abort::from).and_then(|()| draft(&mut PgPeople { core, link: &link }));
-        let ended = core.batch(&link, if result.is_ok() { "COMMIT" } else { "ROLLBACK" });
+        let ended = core.batch(&link, if result.is_ok() { COMMIT } else { "ROLLBACK" });
         link.torn = ended.is_err();
         result?;
         ended.map_err(|error| StoreError::from(trouble::commit_failure(error)))?;
@@ -172,6 +179,9 @@ impl Store for PgStore {
 
     fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError> {
         let follower = &mut *self.follower.lock();
+        if !std::mem::replace(&mut follower.asked, true) {
+            self.core.start_pulse();
+        }
         let kept = &mut follower.link;
         let found = self.core.pulse(PULSE, async {
             let link = match kept.take().filter(|link| !link.client.is_closed()) {
@@ -189,6 +199,7 @@ impl Store for PgStore {
         }
         let (incarnation, found) = found?;
         follower.incarnation = Some(incarnation);
+        *self.core.known.incarnation.lock() = Some(incarnation);
         self.core.note_read_only(found.first().is_some_and(|row| matches!(row.int(3), Ok(1))));
         // What is no digest is that of no entry, so the partner is loaded, and
         // what is wrong with it is said there.

@@ -208,7 +208,8 @@ fn only(config: &Config, host: &Host, port: u16) -> Config {
 /// The URI up to its query, without a password between user and host.
 fn without_password(base: &str) -> String {
     let Some((scheme, rest)) = base.split_once("://") else { return base.to_owned() };
-    let Some((user, hosts)) = rest.rsplit_once('@') else { return base.to_owned() };
+    // A password with a question mark in it ends the part that is looked at.
+    let Some((user, hosts)) = rest.rsplit_once('@') else { return format!("{scheme}://…") };
     let user = user.split_once(':').map_or(user, |(user, _)| user);
     format!("{scheme}://{user}@{hosts}")
 }

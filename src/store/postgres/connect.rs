@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
+use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -29,10 +30,12 @@ use crate::store::{Incarnation, StoreError};
 /// What every connection is set to, whatever the server's defaults are.
 ///
 /// A node that was cut off holds its partners' locks until the server notices,
-/// so it shall notice soon; `synchronous_commit = off` would acknowledge what a
+/// by its keepalives within some ten seconds; one that hangs, until its idle
+/// transaction is ended.
+/// `synchronous_commit = off` would acknowledge what a
 /// crash forgets, while stricter choices than `on` stay.
 const SETTINGS: &str = "\
-    SET idle_in_transaction_session_timeout = '15s';
+    SET idle_in_transaction_session_timeout = '60s';
     SET lock_timeout = '30s';
     SET statement_timeout = 0;
     SET client_min_messages = warning;
@@ -60,21 +63,29 @@ impl Link {
     }
 }
 
+/// Which server is the primary, as far as this process knows.
+#[derive(Default)]
+pub(in crate::store) struct Known {
+    /// Its place among the servers that were named.
+    place: AtomicUsize,
+    /// What the follower last heard from.
+    pub incarnation: Mutex<Option<Incarnation>>,
+}
+
 /// Makes connections for a pool.
 pub(in crate::store) struct Dialer {
     address: Address,
     tls: Option<MakeRustlsConnect>,
-    /// The server that was the primary when last asked.
-    last: AtomicUsize,
+    known: Arc<Known>,
 }
 
 impl Dialer {
-    pub fn new(address: Address) -> Result<Dialer, StoreError> {
+    pub fn new(address: Address, known: Arc<Known>) -> Result<Dialer, StoreError> {
         let tls = match address.ssl_mode {
             SslMode::Disable => None,
             _ => Some(MakeRustlsConnect::new(tls(&address)?)),
         };
-        Ok(Dialer { address, tls, last: AtomicUsize::new(0) })
+        Ok(Dialer { address, tls, known })
     }
 
     async fn dial(&self, server: &Config) -> Result<Link, StoreError> {
@@ -103,12 +114,12 @@ impl Manager for Dialer {
 
     async fn create(&self) -> Result<Link, StoreError> {
         let servers = &self.address.servers;
-        let first = self.last.load(Ordering::Relaxed);
+        let first = self.known.place.load(Ordering::Relaxed);
         let mut why = None;
         for at in (0..servers.len()).map(|at| (first + at) % servers.len()) {
             match self.dial(&servers[at]).await {
                 Ok(link) => {
-                    self.last.store(at, Ordering::Relaxed);
+                    self.known.place.store(at, Ordering::Relaxed);
                     return Ok(link);
                 }
                 // The one that was the primary has the more telling reason.
@@ -119,7 +130,10 @@ impl Manager for Dialer {
     }
 
     async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<StoreError> {
-        match link.torn || link.client.is_closed() {
+        // One to a primary that was left behind, and does not know it, must not
+        // be written to.
+        let left = self.known.incarnation.lock().is_some_and(|known| known != link.incarnation);
+        match left || link.torn || link.client.is_closed() {
             true => Err(RecycleError::message("torn")),
             false => Ok(()),
         }

@@ -15,14 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool::managed::{Hook, Object, Pool, PoolError, Timeouts};
+use deadpool::managed::{Manager, Object, Pool, PoolError, Timeouts};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::address::Address;
-use super::connect::{Dialer, Link};
+use super::connect::{Dialer, Known, Link};
 use super::trouble::trouble;
 use crate::store::StoreError;
 
@@ -33,6 +33,14 @@ const READER_WAIT: Duration = Duration::from_secs(10);
 /// How long making a connection may take, over all servers that are named.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
+/// How often it is asked whether the database answers, and how soon it has to.
+const PULSE: Duration = Duration::from_millis(500);
+const PULSE_PATIENCE: Duration = Duration::from_millis(1_000);
+
+/// Ends a transaction, if nothing in it has failed: alone, `COMMIT` takes a
+/// failed one back and says nothing of it.
+pub(in crate::store) const COMMIT: &str = "SELECT 1; COMMIT";
+
 /// What a statement is given.
 pub(in crate::store) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -40,8 +48,9 @@ pub(in crate::store) struct Core {
     pub address: Address,
     /// None once it is being dropped.
     runtime: Option<Runtime>,
-    writers: Pool<Dialer>,
-    readers: Pool<Dialer>,
+    writers: Pool<Dialer, Held>,
+    readers: Pool<Dialer, Held>,
+    pub known: Arc<Known>,
     /// Why the database is known not to answer.
     gone: watch::Sender<Option<Arc<str>>>,
     /// Whether it was last known to take no writes.
@@ -56,17 +65,21 @@ impl Core {
             .enable_all()
             .build()
             .map_err(StoreError::Io)?;
+        let known = Arc::new(Known::default());
         let pool = |size: usize, wait: Duration| {
             let timeouts =
                 Timeouts { wait: Some(wait), create: Some(CONNECT_WAIT), recycle: Some(Duration::from_secs(1)) };
-            let pool = Pool::builder(Dialer::new(address.clone())?).max_size(size).timeouts(timeouts);
-            // One that was torn counts as free until it is asked for.
-            let pool = pool.post_recycle(Hook::sync_fn(|_, _| Ok(()))).runtime(deadpool::Runtime::Tokio1);
-            pool.build().map_err(|error| StoreError::Unreachable { reason: error.to_string().into() })
+            let pool = Pool::<Dialer, Held>::builder(Dialer::new(address.clone(), known.clone())?)
+                .max_size(size)
+                .timeouts(timeouts);
+            pool.runtime(deadpool::Runtime::Tokio1)
+                .build()
+                .map_err(|error| StoreError::Unreachable { reason: error.to_string().into() })
         };
         Ok(Core {
             writers: pool(address.writers, WRITER_WAIT)?,
             readers: pool(address.readers, READER_WAIT)?,
+            known,
             address,
             runtime: Some(runtime),
             gone: watch::Sender::new(None),
@@ -119,27 +132,70 @@ impl Core {
         self.gone.borrow().is_none() && !self.read_only.load(Ordering::Relaxed)
     }
 
+    /// From now on, asks whether the database answers, however long the
+    /// follower is at something else; that it does again is the follower's to
+    /// find.
+    pub(in crate::store) fn start_pulse(self: &Arc<Core>) {
+        let core = Arc::downgrade(self);
+        let Some(runtime) = &self.runtime else { return };
+        runtime.spawn(async move {
+            let mut link: Option<Link> = None;
+            loop {
+                tokio::time::sleep(PULSE).await;
+                let Some(core) = core.upgrade() else { return };
+                let asked = tokio::time::timeout(PULSE_PATIENCE, core.beat(link.take())).await;
+                let reason: Arc<str> = match asked {
+                    Ok(Ok(kept)) => {
+                        link = Some(kept);
+                        continue;
+                    }
+                    // It answers, and has its reasons.
+                    Ok(Err(StoreError::Unreachable { reason })) => reason,
+                    Ok(Err(_)) => continue,
+                    Err(_) => format!("no answer within {PULSE_PATIENCE:?}").into(),
+                };
+                core.gone.send_if_modified(|gone| gone.replace(reason).is_none());
+            }
+        });
+    }
+
+    async fn beat(&self, link: Option<Link>) -> Result<Link, StoreError> {
+        let link = match link.filter(|link| !link.client.is_closed()) {
+            Some(link) => link,
+            None => Dialer::new(self.address.clone(), self.known.clone())?.create().await?,
+        };
+        link.client.batch_execute("SELECT 1").await.map_err(trouble)?;
+        Ok(link)
+    }
+
     fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         let runtime = self.runtime.as_ref().expect("nobody asks a core that is being dropped");
         let _entered = runtime.enter();
         pollster::block_on(work)
     }
 
-    pub fn writer(&self) -> Result<Object<Dialer>, StoreError> {
+    pub fn writer(&self) -> Result<Held, StoreError> {
         self.run(async { self.writers.get().await.map_err(pool_trouble) })
     }
 
-    pub fn reader(&self) -> Result<Object<Dialer>, StoreError> {
+    pub fn reader(&self) -> Result<Held, StoreError> {
         self.run(self.reader_now())
     }
 
-    pub async fn reader_now(&self) -> Result<Object<Dialer>, StoreError> {
+    /// One that nobody has just now; for who can do without.
+    pub fn spare_reader(&self) -> Option<Held> {
+        let timeouts = Timeouts { wait: Some(Duration::ZERO), ..self.readers.timeouts() };
+        self.run(async { self.readers.timeout_get(&timeouts).await.map_err(pool_trouble) }).ok()
+    }
+
+    pub async fn reader_now(&self) -> Result<Held, StoreError> {
         self.readers.get().await.map_err(pool_trouble)
     }
 
     /// A short read, on a connection that is kept for the next one.
     pub fn read<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut link = self.reader()?;
+        link.torn = true;
         let result = work(&link);
         link.torn = result.is_err();
         result
@@ -167,12 +223,44 @@ impl Core {
         let begun = self.batch(&link, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'");
         let result = begun.and_then(|()| work(&link));
         let ended = match &result {
-            Ok(_) => self.batch(&link, "COMMIT"),
+            Ok(_) => self.batch(&link, COMMIT),
             Err(_) => self.batch(&link, "ROLLBACK"),
         };
         link.torn = ended.is_err();
         let value = result?;
         ended.map(|()| value)
+    }
+}
+
+/// A connection of a pool's. One that is torn is closed when it is let go, and
+/// what it was in the middle of ends with it.
+pub(in crate::store) struct Held(Option<Object<Dialer>>);
+
+impl From<Object<Dialer>> for Held {
+    fn from(object: Object<Dialer>) -> Held {
+        Held(Some(object))
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        self.0.as_ref().expect("held until it is dropped")
+    }
+}
+
+impl std::ops::DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Link {
+        self.0.as_mut().expect("held until it is dropped")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take().filter(|link| link.torn) {
+            drop(Object::take(object));
+        }
     }
 }
 

@@ -36,7 +36,11 @@ type Take<'a> = &'a mut dyn FnMut(Loaded) -> Result<(), StoreError>;
 pub(super) fn load(core: &Core, what: Load, take: Take<'_>) -> Result<(), StoreError> {
     let mut link = core.reader()?;
     link.torn = true;
-    core.batch(&link, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    // It keeps the snapshot while others read, however long they do.
+    core.batch(
+        &link,
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0",
+    )?;
     entities(core, &link, what, take)?;
     if what.numbers {
         numbers(core, &link, what.only, take)?;
@@ -79,9 +83,11 @@ fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -
         .collect();
     let snapshot = core.rows(link, "SELECT pg_export_snapshot()", &[])?;
     let snapshot = snapshot.first().map_or(Ok(""), |row| row.text(0))?.to_owned();
-    // One more keeps the snapshot, and one follows.
-    let count = CONNECTIONS.min(core.address.readers.saturating_sub(2)).clamp(1, ranges.len());
-    let links = (0..count).map(|_| core.reader()).collect::<Result<Vec<_>, _>>()?;
+    // One more keeps the snapshot, one follows, and one is left for requests.
+    let count = CONNECTIONS.min(core.address.readers.saturating_sub(3)).clamp(1, ranges.len());
+    let mut links = vec![core.reader()?];
+    links.extend((1..count).map_while(|_| core.spare_reader()));
+    let count = links.len();
     std::thread::scope(|scope| {
         let mut taken: Vec<Receiver<Piece>> = Vec::new();
         for (at, mut link) in links.into_iter().enumerate() {
@@ -149,7 +155,7 @@ fn read<'r>(
         link,
         &format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'; \
-             SET LOCAL enable_seqscan = off"
+             SET LOCAL enable_seqscan = off; SET LOCAL idle_in_transaction_session_timeout = 0"
         ),
     )?;
     let mut images = Images::default();

@@ -62,8 +62,13 @@ fn migrate(core: &Core) -> Result<(), StoreError> {
     match (ours, others) {
         // Another process may have been here since.
         (true, _) => {
-            let rows = core.rows(&link, "SELECT version FROM rollcall_schema", &[])?;
-            begun = rows.first().ok_or_else(|| corrupt("rollcall_schema is empty".to_owned()))?.int(0)?;
+            let rows = core.rows(&link, "SELECT version, needs FROM rollcall_schema", &[])?;
+            let row = rows.first().ok_or_else(|| corrupt("rollcall_schema is empty".to_owned()))?;
+            let (found, needs, known) = (row.int(0)?, row.int(1)?, MIGRATIONS.len() as i64);
+            if needs > known {
+                return Err(StoreError::Newer { database: core.address.to_string(), found, known });
+            }
+            begun = found;
         }
         (false, true) => return Err(StoreError::Foreign { database: core.address.to_string() }),
         (false, false) => core.batch(

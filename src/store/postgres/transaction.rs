@@ -9,14 +9,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deadpool::managed::Object;
 use futures_util::future::{join_all, join3};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::beside::Beside;
-use super::connect::{Dialer, Link};
-use super::core::{Core, Params, rows};
+use super::connect::Link;
+use super::core::{COMMIT, Core, Held, Params, rows};
 use super::trouble::{commit_failure, trouble};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::{
@@ -44,7 +43,7 @@ pub(super) struct Lane {
 
 /// An open transaction.
 pub(super) struct Session {
-    link: Object<Dialer>,
+    link: Held,
     /// The partner's, with what the group has written so far.
     head: Head,
     /// When the change at its head was logged.
@@ -126,10 +125,9 @@ impl Engine for Lane {
     }
 
     fn rollback(&mut self) -> Result<(), StoreError> {
-        self.end("ROLLBACK")?;
-        if let Some(mut session) = self.session.take() {
-            session.link.torn = false;
-        }
+        let Some(mut session) = self.session.take() else { return Ok(()) };
+        self.core.batch(&session.link, "ROLLBACK")?;
+        session.link.torn = false;
         Ok(())
     }
 
@@ -169,7 +167,7 @@ impl Engine for Lane {
         if let Some(failure) = session.lost {
             return Err(failure);
         }
-        self.core.batch(&session.link, "COMMIT").map_err(commit_failure)?;
+        self.core.batch(&session.link, COMMIT).map_err(commit_failure)?;
         session.link.torn = false;
         // A wait for a standby that was given up is told as a warning; the
         // commit is on one machine then, and may be on no other.
