@@ -1,7 +1,6 @@
 //! Several nodes over one PostgreSQL: `cargo bench --bench nodes`.
 //!
-//! What a request costs on one node, two and three, each with clients of its
-//! own; and a start, against `psql` copying the same table into a file. Nodes,
+//! What a request costs on one node, two and three, under the same load; and a start, against `psql` copying the same table into a file. Nodes,
 //! clients and database share one machine, so what is compared is processor
 //! time, of the nodes alone, and not answers a second.
 //!

@@ -103,28 +103,35 @@ impl Drop for Server {
     }
 }
 
-/// How many answers a second servers give to so many clients each, on a
-/// connection for each client.
+/// How many answers a second clients get, each with a connection to every
+/// server and asking them in turn: as many requests at a time, however many
+/// servers there are.
 pub fn ask(servers: &[&Server], token: &str, clients: u64, seconds: u64, path: fn(&mut Random) -> String) -> f64 {
     let answers = AtomicU64::new(0);
     let begun = Instant::now();
     std::thread::scope(|scope| {
-        for (server, client) in servers.iter().flat_map(|server| (0..clients).map(move |client| (server, client))) {
+        for client in 0..clients {
             let answers = &answers;
             scope.spawn(move || {
                 let mut random = Random(client);
-                let mut stream = TcpStream::connect(&server.address).expect("a connection");
-                stream.set_nodelay(true).expect("a socket");
-                stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+                let connect = |server: &&Server| {
+                    let stream = TcpStream::connect(&server.address).expect("a connection");
+                    stream.set_nodelay(true).expect("a socket");
+                    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+                    stream
+                };
+                let mut streams: Vec<TcpStream> = servers.iter().map(connect).collect();
                 let mut buffer = Vec::new();
                 while begun.elapsed() < Duration::from_secs(seconds) {
-                    let request = format!(
-                        "GET {} HTTP/1.1\r\nHost: bench\r\nX-Auth-ID: PA_1\r\nX-Auth-Token: {token}\r\n\r\n",
-                        path(&mut random),
-                    );
-                    stream.write_all(request.as_bytes()).expect("a server");
-                    answer(&mut stream, &mut buffer);
-                    answers.fetch_add(1, Ordering::Relaxed);
+                    for stream in &mut streams {
+                        let request = format!(
+                            "GET {} HTTP/1.1\r\nHost: bench\r\nX-Auth-ID: PA_1\r\nX-Auth-Token: {token}\r\n\r\n",
+                            path(&mut random),
+                        );
+                        stream.write_all(request.as_bytes()).expect("a server");
+                        answer(stream, &mut buffer);
+                        answers.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             });
         }
