@@ -5,10 +5,12 @@
 //! answers by digits (`numbers`), a table of places by digits (`places`), and
 //! the library `rlibphonenumber` for what the first leaves open and for parsing.
 //!
-//! Invariant: `lookup` answers as the library does, save for the rules below.
+//! Invariant: `lookup` answers as the library does, save for the rules below; only
+//! a number that the plan ties to a place has one.
 //! Deliberately absent: I/O, and any refusal. Regulators allocate ahead of the
 //! metadata, so an invalid number is an answer like another.
 
+mod doubt;
 mod numbers;
 mod places;
 
@@ -16,6 +18,8 @@ use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNum
 
 use self::numbers::Answer;
 use super::NumberType;
+
+pub use self::doubt::{Doubt, Scan, doubt};
 
 /// What the numbering plan says of a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,26 +36,29 @@ pub struct Plan {
 /// What the numbering plan says of a number, given as its E.164 digits.
 pub fn lookup(number: u64) -> Plan {
     let digits = Digits::new(number);
-    let Answer { mut number_type, country, valid } = numbers::find(&digits).unwrap_or_else(|| ask_library(number));
+    let answer = numbers::find(&digits).unwrap_or_else(|| ask_library(number));
+    let Answer { mut number_type, country, geographic, valid } = answer;
     // India's 1600 and 1601 are for calls by banks and authorities. The metadata
     // files them under mobile, but no handset has one.
     if digits.start_with(&[9, 1, 1, 6, 0, 0]) || digits.start_with(&[9, 1, 1, 6, 0, 1]) {
         number_type = NumberType::Local;
     }
-    let region = match number_type {
-        // A mobile number keeps its place: the table has mobile ranges only where
-        // the plan ties them to one, like China's cities.
-        NumberType::Local | NumberType::Mobile => places::place(&digits),
-        // Reached from the whole country, whatever its digits resemble.
-        NumberType::Tollfree => None,
-    };
+    // Other numbers are reached from the whole country, whatever place their
+    // digits resemble.
+    let region = if geographic { place(number) } else { None };
     Plan { number_type, country, region, valid }
 }
 
 /// The place of a number, given as its E.164 digits: the name of the longest
 /// prefix that the table has for it.
 pub fn place(number: u64) -> Option<&'static str> {
-    places::place(&Digits::new(number))
+    let digits = Digits::new(number);
+    // An Argentine mobile number has a 9 before the area code of its place.
+    if digits.start_with(&[5, 4, 9]) {
+        let rest = 10_u64.pow(digits.count as u32 - 3);
+        return places::place(&Digits::new(54 * rest + number % rest));
+    }
+    places::place(&digits)
 }
 
 /// Reads a number as a country writes its own, like "020 7946 0000" in GB, and
@@ -128,11 +135,12 @@ fn ask_library(number: u64) -> Answer {
     // From text, because that is what finds the calling code and keeps the zeros
     // at the start of an Italian number.
     let Ok(parsed) = PHONE_NUMBER_UTIL.parse(format!("+{number}"), None) else {
-        return Answer { number_type: NumberType::Local, country: None, valid: false };
+        return Answer { number_type: NumberType::Local, country: None, geographic: false, valid: false };
     };
     Answer {
         number_type: number_type(&parsed),
         country: country(&parsed),
+        geographic: PHONE_NUMBER_UTIL.is_number_geographical(&parsed),
         valid: PHONE_NUMBER_UTIL.is_valid_number(&parsed),
     }
 }

@@ -783,7 +783,7 @@ mod tests {
         fn new() -> Fixture {
             let folder = tempfile::tempdir().expect("a folder");
             let location = Location::Sqlite(folder.path().join("a.db"));
-            let service = Service::new(store::open(&location, Open::Create).expect("a store"), Actor::command());
+            let service = Service::new(store::open(&location, Open::Create).expect("a store"), Actor::Server);
             let partner: PartnerId = "PA_1".parse().expect("an id");
             service.partner_create(partner.clone(), "One".into()).expect("created");
             let key = service.partner_key(&partner).expect("known");
@@ -915,7 +915,7 @@ mod tests {
 
     /// Another node on the same database, with a folder of its own or the same.
     fn node(fixture: &Fixture, name: &str, folder: &str) -> (Service, Uploads) {
-        let service = Service::new(fixture.service.store.clone(), Actor::command());
+        let service = Service::new(fixture.service.store.clone(), Actor::Server);
         let leases = lease::Leases::named(service.store.clone(), name, Duration::from_secs(1));
         (service.leases(leases), Uploads::new(fixture.folder.path().join(folder), 1 << 20))
     }
