@@ -273,9 +273,8 @@ fn archived_route(row: NumberRef<'_>) -> Finding {
 
 /// What is stored is probably not what was meant.
 fn doubtful_number(row: NumberRef<'_>) -> Option<Finding> {
-    let digits = row.number().digits();
-    let meant = plan::doubt(digits)?.meant(digits);
-    Some(Finding::of(Check::DoubtfulNumber, row, row.assigned_at()).shown_by(("probably_meant", meant)))
+    let meant = plan::doubt(row.number())?;
+    Some(Finding::of(Check::DoubtfulNumber, row, row.assigned_at()).shown_by(("probably_meant", meant.to_string())))
 }
 
 /// What came into a mirror, or went from it, not long ago and is still so.

@@ -302,8 +302,11 @@ impl Leaf {
     /// The rows whose number is probably not what was meant (`plan::doubt`).
     pub(super) fn doubtful(&self, scan: &mut Scan) -> &[u16] {
         self.doubtful.get_or_init(|| {
-            let rows = 0..self.len;
-            rows.filter(|&row| scan.doubtful(self.number(usize::from(row)))).collect()
+            let mut doubtful = |row: &u16| {
+                let number = E164::new(self.number(usize::from(*row))).expect("what came in as a number");
+                scan.doubt(number).is_some()
+            };
+            (0..self.len).filter(|row| doubtful(row)).collect()
         })
     }
 

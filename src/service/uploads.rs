@@ -33,7 +33,7 @@ use tracing::{error, warn};
 use super::import::{ImportError, ImportOptions, ImportReport, OnError, Progress, RowFate, Watch};
 use super::lease::{self, Lease};
 use super::{Service, ServiceError, token};
-use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, plan};
+use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb};
 use crate::intake::{self, IntakeError, Mapping, Peeked, RowError};
 use crate::store::{Document, StoreError, Target, Transaction, Walk};
 
@@ -129,7 +129,6 @@ impl Choices {
                 assume_plus: self.digits == "plus",
                 currency,
                 encoding,
-                national: plan::national,
             },
             monthly_cost,
             on_error: if self.skip { OnError::Skip } else { OnError::Abort },

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rollcall::checks::Check;
 use rollcall::domain::change::Edit;
-use rollcall::domain::{Acknowledgement, Actor, EntityChange, NumberChange, PartnerId, PartnerKey, Record, Time, Verb};
+use rollcall::domain::{Acknowledgement, EntityChange, NumberChange, PartnerId, PartnerKey, Record, Time, Verb};
 use rollcall::mail::{Mailer, Settings, Tls};
 use rollcall::service::lease::Leases;
 use rollcall::service::schedules::runner::{Rests, Runner, letters_due, runs_due};

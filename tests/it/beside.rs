@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rollcall::domain::{Account, Actor, EntityChange, Time, Verb, change::Edit};
+use rollcall::domain::{Account, EntityChange, Time, Verb, change::Edit};
 use rollcall::store::{Entry, Target};
 
 use crate::process::{Asking, Client, PARTNER, Place, Ran, Server, Times, command, ended, run, signal};

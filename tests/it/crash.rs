@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rollcall::domain::{Actor, E164, EntityChange, Logged, PartnerId, Scope, Time, Verb};
+use rollcall::domain::{E164, EntityChange, Logged, PartnerId, Scope, Time, Verb};
 use rollcall::inventory::Snapshot;
 use rollcall::service::import::{ImportOptions, OnError, Watch};
 use rollcall::service::{NewKey, Service, ServiceError};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rollcall::domain::action::Quarantine;
-use rollcall::domain::{Action, Actor};
+use rollcall::domain::Action;
 use rollcall::inventory::Filter;
 use rollcall::service::jobs::runner::{Runner, Settings};
 use rollcall::service::jobs::{JobState, NewJob, Step, Wanted};

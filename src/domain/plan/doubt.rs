@@ -7,41 +7,43 @@
 //! Invariant: a number that the plan finds valid as it stands is not doubtful.
 //! Deliberately absent: refusals. These numbers are stored already.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber};
 
 use super::numbers::Walk;
-use super::{E164_DIGITS_MAX, E164_DIGITS_MIN};
+use super::{E164_DIGITS_MAX, E164_DIGITS_MIN, Judgement, Misspelling, judge, valid};
+use crate::domain::E164;
 
 /// Why a stored number is doubtful.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Doubt {
-    /// The plan reads it as another number: `+4402079460958` as `+442079460958`.
-    Rewritten { meant: u64 },
-    /// It begins with a number, and ends with the last digits of a later one:
-    /// `+91227126421799` is `+912271264217-99` without its dash.
-    Block { first: u64, end_digits: u32 },
+    Misspelt(Misspelling),
+    Block { first: E164, last: E164 },
 }
 
-impl Doubt {
-    /// What was probably meant, as people write it.
-    pub fn meant(self, number: u64) -> String {
+/// What was probably meant, as people write it.
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Doubt::Rewritten { meant } => format!("+{meant}"),
-            Doubt::Block { first, end_digits } => {
-                let end = number % 10_u64.pow(end_digits);
-                format!("+{first}-{end:0width$}", width = end_digits as usize)
-            }
+            Doubt::Misspelt(misspelling) => write!(f, "{}", misspelling.meant),
+            Doubt::Block { first, last } => write!(f, "{first}-{last}"),
         }
     }
 }
 
-/// Whether a stored number, given as its E.164 digits, is doubtful, and why.
-pub fn doubt(number: u64) -> Option<Doubt> {
+/// Whether a stored number is doubtful, and why.
+pub fn doubt(number: E164) -> Option<Doubt> {
+    Scan::default().doubt(number)
+}
+
+/// The block that the digits of an invalid number may be, with its two ends run
+/// together: `+912271264200` and `99` as `+91227126420099`.
+pub fn glued_block(number: E164) -> Option<(E164, E164)> {
     let mut scan = Scan::default();
-    scan.walk.to(number);
-    scan.doubt()
+    scan.walk.to(number.digits());
+    scan.block()
 }
 
 /// Numbers that are asked about one after the other, ascending for speed.
@@ -51,73 +53,42 @@ pub struct Scan {
 }
 
 impl Scan {
-    pub fn doubtful(&mut self, number: u64) -> bool {
-        self.walk.to(number);
-        self.doubt().is_some()
-    }
-
-    fn doubt(&self) -> Option<Doubt> {
-        let number = self.walk.number();
-        match self.walk.answer(self.walk.digits()) {
-            Some(answer) if answer.valid => None,
-            Some(_) => self.block(),
-            None => match library(number) {
-                Reading::Valid => None,
-                Reading::Rewritten { meant } => Some(Doubt::Rewritten { meant }),
-                Reading::Invalid => self.block(),
-            },
+    pub fn doubt(&mut self, number: E164) -> Option<Doubt> {
+        self.walk.to(number.digits());
+        if self.walk.answer(self.walk.digits()).is_some_and(|answer| answer.valid) {
+            return None;
+        }
+        match judge(number) {
+            Judgement::Valid => None,
+            Judgement::Misspelt(misspelling) => Some(Doubt::Misspelt(misspelling)),
+            Judgement::Invalid => self.block().map(|(first, last)| Doubt::Block { first, last }),
         }
     }
 
-    /// The number as the two ends of a block. The second end replaces as many
-    /// digits of the first, and is larger.
-    fn block(&self) -> Option<Doubt> {
+    /// The second end of a block replaces as many digits of the first, and makes
+    /// a larger number. The first is a number of the plan; where the digits are
+    /// more than any of its numbers has, it may also be one that the plan does
+    /// not know yet.
+    fn block(&self) -> Option<(E164, E164)> {
         let (number, digits) = (self.walk.number(), self.walk.digits());
         let too_long = LENGTHS.of(number, digits) == Length::TooLong;
-        let is_end = |end_digits: usize| {
-            let power = 10_u64.pow(end_digits as u32);
-            let (first, end) = (number / power, number % power);
-            let first_digits = digits - end_digits;
-            let known = || match self.walk.answer(first_digits) {
-                Some(answer) if answer.valid => true,
-                Some(_) => too_long && LENGTHS.of(first, first_digits) == Length::Possible,
-                None => library(first) == Reading::Valid,
-            };
-            (end > first % power && known()).then_some(Doubt::Block { first, end_digits: end_digits as u32 })
+        let known = |first: u64, first_digits: usize| match self.walk.answer(first_digits) {
+            Some(answer) if answer.valid => true,
+            Some(_) => too_long && LENGTHS.of(first, first_digits) == Length::Possible,
+            None => valid(first),
         };
         let end_digits_max = digits.saturating_sub(E164_DIGITS_MIN).min(END_DIGITS_MAX);
-        (1..=end_digits_max).find_map(is_end)
+        (1..=end_digits_max).find_map(|end_digits| {
+            let power = 10_u64.pow(end_digits as u32);
+            let (first, end) = (number / power, number % power);
+            let last = first - first % power + end;
+            (last > first && known(first, digits - end_digits)).then_some((E164::new(first)?, E164::new(last)?))
+        })
     }
 }
 
 /// A block has at most a million numbers, and its end as many digits.
 const END_DIGITS_MAX: usize = 6;
-
-/// How the library reads a number where its digits alone do not say.
-#[derive(PartialEq, Eq)]
-enum Reading {
-    Valid,
-    Invalid,
-    Rewritten { meant: u64 },
-}
-
-fn library(number: u64) -> Reading {
-    let text = format!("+{number}");
-    let Ok(parsed) = PHONE_NUMBER_UTIL.parse(&text, None) else { return Reading::Invalid };
-    let national = parsed.get_national_significant_number();
-    let read = format!("+{}{national}", parsed.country_code);
-    let valid = PHONE_NUMBER_UTIL.is_valid_number(&parsed);
-    if read == text {
-        return if valid { Reading::Valid } else { Reading::Invalid };
-    }
-    // No number of a country that dials zero inside begins with it, whether the
-    // plan knows the rest or not.
-    let zero = text.strip_prefix(&format!("+{}0", parsed.country_code)).is_some_and(|rest| rest.ends_with(&national));
-    match read[1..].parse() {
-        Ok(meant) if valid || zero => Reading::Rewritten { meant },
-        _ => Reading::Invalid,
-    }
-}
 
 static LENGTHS: LazyLock<Lengths> = LazyLock::new(Lengths::new);
 
@@ -173,20 +144,20 @@ mod tests {
     #[test]
     fn what_is_stored_and_was_not_meant() {
         for (number, meant) in [
-            // The zero that is dialled inside the country.
+            // The zero that is dialled inside the country, and a lost mobile digit.
             (4402079460958, Some("+442079460958")),
             (9102271264217, Some("+912271264217")),
             (490305550001, Some("+49305550001")),
             (330142687614, Some("+33142687614")),
-            (4401632960000, Some("+441632960000")),
             (610412345678, Some("+61412345678")),
+            (551181234567, Some("+5511981234567")),
             // Both ends of a block.
-            (44163296000099, Some("+441632960000-99")),
-            (91227126421799, Some("+912271264217-99")),
-            (912271264217220, Some("+912271264217-220")),
-            (3314268700099, Some("+33142687000-99")),
-            (3314268800409, Some("+33142688004-09")),
-            (121255501234, Some("+12125550123-4")),
+            (44163296000099, Some("+441632960000-+441632960099")),
+            (91227126421799, Some("+912271264217-+912271264299")),
+            (912271264217220, Some("+912271264217-+912271264220")),
+            (3314268700099, Some("+33142687000-+33142687099")),
+            (3314268800409, Some("+33142688004-+33142688009")),
+            (121255501234, Some("+12125550123-+12125550124")),
             // The second end is not the larger one.
             (44163299999911, None),
             (91227126421711, None),
@@ -208,7 +179,8 @@ mod tests {
             (999123456789, None),
             (1234567, None),
         ] {
-            assert_eq!(doubt(number).map(|doubt| doubt.meant(number)).as_deref(), meant, "number: {number}");
+            let found = doubt(E164::new(number).expect("a number")).map(|doubt| doubt.to_string());
+            assert_eq!(found.as_deref(), meant, "number: {number}");
         }
     }
 
@@ -221,7 +193,8 @@ mod tests {
         numbers.sort_unstable();
         let mut scan = Scan::default();
         for &number in numbers.iter().chain(numbers.iter().rev().step_by(97)) {
-            assert_eq!(scan.doubtful(number), doubt(number).is_some(), "number: {number}");
+            let number = E164::new(number).expect("a number");
+            assert_eq!(scan.doubt(number), doubt(number), "number: {number}");
         }
     }
 
@@ -230,10 +203,8 @@ mod tests {
         for region in PHONE_NUMBER_UTIL.get_supported_regions() {
             let Ok(example) = PHONE_NUMBER_UTIL.get_example_number(region) else { continue };
             let text = format!("{}{}", example.country_code, example.get_national_significant_number());
-            let number = text.parse().expect("digits");
-            assert_eq!(doubt(number), None, "number: {number}");
-            let answer = super::super::numbers::find(&super::super::Digits::new(number));
-            assert!(answer.is_none_or(|answer| answer.valid), "number: {number}");
+            let number: u64 = text.parse().expect("digits");
+            assert_eq!(doubt(E164::new(number).expect("a number")), None, "number: {number}");
         }
     }
 }
