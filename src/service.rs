@@ -32,6 +32,7 @@ pub mod views;
 pub mod webhooks;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -51,6 +52,8 @@ pub use token::Token;
 
 /// How long an answer is kept for retries, in seconds.
 pub const RETRY_SECONDS: i64 = 24 * 3_600;
+/// How long a reader waits until this node shows what it read beside the log.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// Why a verb was not done.
 #[derive(Debug, thiserror::Error)]
@@ -327,6 +330,31 @@ impl Service {
         Some(self.replica.as_ref()?.snapshot(key)?.version)
     }
 
+    /// Reads what is kept beside the log, such as jobs and documents, and lets
+    /// this node's snapshot come to the version that the read may tell of. So
+    /// nothing that is read here is ahead of the lists. Every reader that shows
+    /// people what is beside the log comes through here; background work, which
+    /// shows nothing, need not.
+    fn beside<T>(
+        &self,
+        key: PartnerKey,
+        read: impl FnOnce(&dyn Store) -> Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
+        let found = read(&*self.store)?;
+        self.catch_up(key)?;
+        Ok(found)
+    }
+
+    /// Lets this node's snapshot come to what the database has now.
+    fn catch_up(&self, key: PartnerKey) -> Result<(), ServiceError> {
+        let Some(replica) = &self.replica else { return Ok(()) };
+        let version = self.store.version(key)?;
+        match replica.reach_within(key, version, CATCH_UP) {
+            true => Ok(()),
+            false => Err(ServiceError::Behind),
+        }
+    }
+
     fn entry(&self, verb: Verb) -> Entry {
         Entry { at: Time::now(), actor: self.actor.clone(), request_id: self.request_id.clone(), verb }
     }
@@ -410,9 +438,19 @@ impl Service {
             Ok(Decided::Now(shown))
         });
         if let (Err(ServiceError::DryRun), Some(shown)) = (&done, tried) {
+            self.catch_up(key)?;
             return Ok(Outcome::Done { shown, version: None });
         }
-        let done = done?;
+        let done = match done {
+            Ok(done) => done,
+            Err(error @ ServiceError::Store(_)) => return Err(error),
+            // A refusal says how things stand in the database, which may be news
+            // to this node. It is the answer even where the node is behind.
+            Err(refusal) => {
+                let _ = self.catch_up(key);
+                return Err(refusal);
+            }
+        };
         if let Some(replica) = &self.replica {
             match done.version {
                 Some(version) => replica.reach(key, version),
