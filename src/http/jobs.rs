@@ -22,9 +22,9 @@ use super::{App, partner, peer};
 use crate::domain::field::code;
 use crate::domain::{Money, Scope, Time, Verb};
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError};
+use crate::service::Rendered;
 use crate::service::jobs::batch::Costs;
 use crate::service::jobs::{Job, JobRow, LIST_MAX, NewJob, Tally, Task, Wanted};
-use crate::service::Rendered;
 use crate::wire;
 
 /// POST /api/v1/manage/jobs

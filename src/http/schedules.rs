@@ -21,8 +21,8 @@ use crate::domain::field::code;
 use crate::domain::setting::Report;
 use crate::domain::{FieldError, Scope, Time};
 use crate::schedule::{UTC, WEEKLY};
-use crate::service::schedules::{Delivery, Ran, Recipient, View, Wanted, preview};
 use crate::service::Rendered;
+use crate::service::schedules::{Delivery, Ran, Recipient, View, Wanted, preview};
 
 /// POST /api/v1/manage/schedules
 pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {

@@ -20,10 +20,10 @@ use super::{App, partner, peer};
 use crate::config::Config;
 use crate::domain::Scope;
 use crate::domain::field::code;
+use crate::service::Rendered;
 use crate::service::webhooks::{
     Attempt, Health, NewWebhook, Settings, ShownDelivery, ShownWebhook, WebhookChanges, tag,
 };
-use crate::service::Rendered;
 
 /// What the settings say of webhooks.
 pub fn settings(config: &Config) -> Settings {
@@ -122,7 +122,8 @@ pub(super) async fn deliveries(State(app): State<Arc<App>>, path: PathOf<String>
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
     let id: String = id_of(path)?;
     let (skip, limit) = (query.skip(), query.per_page as usize);
-    let (list, total) = manage::ask(&app, key, move |service| service.webhook_deliveries(key, &id, skip, limit)).await?;
+    let (list, total) =
+        manage::ask(&app, key, move |service| service.webhook_deliveries(key, &id, skip, limit)).await?;
     let data: Vec<Value> = list.iter().map(delivery).collect();
     let meta = json!({ "total": total, "page": query.page, "per_page": query.per_page });
     Ok(answer(json!({ "data": data, "meta": meta }), None))

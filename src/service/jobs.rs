@@ -728,8 +728,7 @@ fn rows(
         let Some(&(last, _)) = batches.last() else { break };
         for (_, text) in &batches {
             let brief = Brief::read(text)?;
-            let fits =
-                |ending| wanted.is_none_or(|wanted| RowResult::of(job.state, brief.is_done(), ending) == wanted);
+            let fits = |ending| wanted.is_none_or(|wanted| RowResult::of(job.state, brief.is_done(), ending) == wanted);
             let count = brief.count(fits);
             if skip >= count {
                 skip -= count;

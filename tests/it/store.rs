@@ -14,8 +14,8 @@ use rollcall::store::people::{
     AuditEntry, PeopleReads, PeopleWrites, Prune, StoredLink, StoredSession, StoredUser, Totp,
 };
 use rollcall::store::{
-    Abort, Answered, Document, Draft, Entry, Holding, Leased, Load, Loaded, Location, Open, Past, Store, StoreError, StoredJob,
-    Target, Transaction, Walk,
+    Abort, Answered, Document, Draft, Entry, Holding, Leased, Load, Loaded, Location, Open, Past, Store, StoreError,
+    StoredJob, Target, Transaction, Walk,
 };
 
 use super::fixture::*;

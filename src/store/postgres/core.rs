@@ -228,11 +228,7 @@ impl Core {
         self.aside_after("BEGIN ISOLATION LEVEL READ COMMITTED", work)
     }
 
-    fn aside_after<T>(
-        &self,
-        begin: &str,
-        work: impl FnOnce(&Link) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    fn aside_after<T>(&self, begin: &str, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut link = self.reader()?;
         link.torn = true;
         let begun = self.batch(&link, begin);
