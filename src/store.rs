@@ -167,10 +167,13 @@ pub trait Transaction {
     /// again in one transaction is one change in the log, from the first
     /// `before` to the last `after`.
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError>;
-    /// Whether the account has a number in state active other than `but` that
-    /// has not expired at `now`. Reads until it finds one: ask who knows better
-    /// first.
-    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, StoreError>;
+    /// How many numbers of the account are active and have not expired at `now`,
+    /// counted up to `enough` or a little further. From counts that are kept
+    /// with the numbers: it reads `enough` rows at most.
+    fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError>;
+    /// Whether the account holds a number, or one is reserved for it at `now`.
+    /// From the same counts.
+    fn has_numbers(&mut self, account: &AccountId, now: Time) -> Result<bool, StoreError>;
     /// The numbers that the account holds or that are reserved for it, in
     /// order. Reads them all.
     fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError>;

@@ -63,7 +63,7 @@ impl Service {
             let mut refused: BTreeMap<E164, Reason> = BTreeMap::new();
             let made = transaction.version();
             let entities = undo_entities(transaction, &change)?;
-            let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+            let mut desk = Desk::new(transaction, key, &self.quarantine);
             let mut undone = 0;
             for step in change.numbers.chunks(super::desk::STEP) {
                 let numbers: Vec<E164> = step.iter().map(|change| change.number).collect();
@@ -227,7 +227,7 @@ fn undo_entities(transaction: &mut dyn Transaction, change: &Change) -> Result<b
             if let EntityChange::Account(edit) = &put
                 && edit.before.as_ref().is_some_and(|before| before.archived_at.is_none())
                 && edit.after.archived_at.is_some()
-                && !transaction.numbers_of(&edit.after.auth_id)?.is_empty()
+                && transaction.has_numbers(&edit.after.auth_id, now)?
             {
                 let id = &edit.after.auth_id;
                 return Err(ServiceError::Refused(format!("account {id} has numbers; release them first")));

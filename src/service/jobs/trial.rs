@@ -107,9 +107,12 @@ impl Transaction for Trial {
         Ok(())
     }
 
-    /// `but` is one of the active ones: nobody asks otherwise.
-    fn has_other_active(&mut self, account: &AccountId, _: E164, _: Time) -> Result<bool, StoreError> {
-        Ok(*self.active(account) > 1)
+    fn active_numbers(&mut self, account: &AccountId, _: Time, _: u64) -> Result<u64, StoreError> {
+        Ok((*self.active(account)).max(0) as u64)
+    }
+
+    fn has_numbers(&mut self, _: &AccountId, _: Time) -> Result<bool, StoreError> {
+        only_tries()
     }
 
     fn numbers_of(&mut self, _: &AccountId) -> Result<Vec<E164>, StoreError> {

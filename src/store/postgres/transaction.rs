@@ -650,11 +650,22 @@ impl Transaction for PgTransaction<'_> {
         Ok(())
     }
 
-    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 FROM number WHERE partner = $1 AND account = $2 AND state = $3 AND number <> $4 \
-                   AND (expires_at IS NULL OR expires_at > $5) LIMIT 1";
-        let (key, active) = (self.head.key.0, State::Active.as_str());
-        let params: Params<'_> = &[&key, &account.as_str(), &active, &(but.digits() as i64), &now.seconds()];
+    fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError> {
+        let sql = "SELECT numbers FROM account_numbers WHERE partner = $1 AND account = $2 AND state = $3 \
+                   AND ends > $4 ORDER BY ends DESC LIMIT $5";
+        let active = State::Active.as_str();
+        let limit = i64::try_from(enough).unwrap_or(i64::MAX);
+        let params: Params<'_> = &[&self.head.key.0, &account.as_str(), &active, &now.seconds(), &limit];
+        let rows = self.core.rows(self.link(), sql, params)?;
+        rows.iter().try_fold(0, |counted, row| Ok(counted + row.int(0)?.max(0) as u64))
+    }
+
+    fn has_numbers(&mut self, account: &AccountId, now: Time) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM account_numbers WHERE partner = $1 AND account = $2 AND numbers > 0 \
+                   AND (state = ANY ($3::text[]) OR state = $4 AND ends > $5) LIMIT 1";
+        let held = [State::Active, State::Suspended].map(|state| state.as_str());
+        let reserved = State::Reserved.as_str();
+        let params: Params<'_> = &[&self.head.key.0, &account.as_str(), &&held[..], &reserved, &now.seconds()];
         Ok(!self.core.rows(self.link(), sql, params)?.is_empty())
     }
 
