@@ -19,6 +19,7 @@ pub mod postgres;
 mod rows;
 pub mod sqlite;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -177,6 +178,9 @@ pub trait Transaction {
     /// The numbers that the account holds or that are reserved for it, in
     /// order. Reads them all.
     fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError>;
+    /// To which applications and trunks numbers of the partner route. Reads all
+    /// of the partner's numbers.
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError>;
     /// What was answered under an idempotency key at or after `since`.
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError>;
     /// Keeps the answer to this write under its idempotency key, in the place
@@ -193,6 +197,13 @@ pub trait Transaction {
     fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError>;
     /// Forgets a document, if it is there.
     fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError>;
+}
+
+/// To what numbers of a partner route.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RoutesInUse {
+    pub applications: BTreeSet<ApplicationId>,
+    pub trunks: BTreeSet<TrunkId>,
 }
 
 /// The answer to an accepted write, kept with it so that a retry gets it again.

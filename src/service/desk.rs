@@ -11,11 +11,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::rules::{self, EntityCache, Fault, Subject, Violation};
-use super::{Conflict, ServiceError, ShownNumber, StoreError};
-use crate::domain::action::{self, Assignment, Quarantine, Refusal};
+use super::{Conflict, ServiceError, ShownNumber, StoreError, Unusable};
+use crate::domain::action::{self, Assignment, Quarantine, Refusal, Transfer};
 use crate::domain::{
-    Account, AccountId, Action, Application, ApplicationId, E164, NumberChange, PartnerKey, Record, Setting, State,
-    Status, Time, Trunk, TrunkId, number, setting,
+    Account, AccountId, Action, Application, ApplicationId, E164, FieldError, NumberChange, PartnerKey, Record,
+    Setting, State, Status, Time, Trunk, TrunkId, number, setting,
 };
 use crate::inventory::Snapshot;
 use crate::store::{Holding, Transaction};
@@ -62,6 +62,11 @@ impl<'t> Desk<'t> {
             Action::Route { application, trunk } => {
                 (None, application.as_ref().and_then(Option::as_ref), trunk.as_ref().and_then(Option::as_ref))
             }
+            Action::Transfer(to) => (
+                Some(&to.account),
+                to.application.as_ref().and_then(Option::as_ref),
+                to.trunk.as_ref().and_then(Option::as_ref),
+            ),
             Action::Reserve { account, .. } => (Some(account), None, None),
             Action::Release { .. }
             | Action::Suspend
@@ -98,6 +103,11 @@ impl<'t> Desk<'t> {
                 }
                 action
             }
+            Action::Transfer(to) => {
+                self.check_account(&to.account)?;
+                self.check_known(to)?;
+                action
+            }
             Action::Reserve { account, .. } => {
                 self.check_account(account)?;
                 action
@@ -124,19 +134,38 @@ impl<'t> Desk<'t> {
         if after == current {
             return Ok(current);
         }
-        let broken = self.entities.judge(self.transaction, Some(&current), &after)?;
+        let broken = self.judge(Some(&current), &after)?;
         if !broken.is_empty() {
-            return Err(ServiceError::Invalid(broken.iter().map(Violation::field_error).collect()));
+            let errors: Vec<FieldError> = broken.iter().map(Violation::field_error).collect();
+            return Err(match action {
+                Action::Transfer(to) => ServiceError::Unusable(Box::new(Unusable {
+                    number,
+                    account: to.account.clone(),
+                    why: broken.iter().map(ToString::to_string).collect(),
+                    errors,
+                })),
+                _ => ServiceError::Invalid(errors),
+            });
         }
-        if let (Action::Release { confirm_last: false }, Some(account)) = (action, current.holder()) {
+        let confirmed = match action {
+            Action::Release { confirm_last } | Action::Transfer(Transfer { confirm_last, .. }) => *confirm_last,
+            _ => true,
+        };
+        if let (false, Some(account)) = (confirmed, current.holder()) {
             let active = number::status(current.state, current.expires_at, now) == Status::Active;
             if active && !self.active.at_least(2, account, self.transaction)? {
-                return Err(ServiceError::Last { number, account: account.clone(), since: current.since });
+                let (verb, account) = (action.verb(), account.clone());
+                return Err(ServiceError::Last { number, account, since: current.since, verb });
             }
         }
         let stored = (after.state != State::Retired).then(|| after.clone());
         self.put(NumberChange { number, before: Some(before.clone()), after: stored });
         Ok(after)
+    }
+
+    /// Which rules a number would break by becoming `after`.
+    pub fn judge(&mut self, before: Option<&Record>, after: &Record) -> Result<Vec<Violation>, ServiceError> {
+        Ok(self.entities.judge(self.transaction, before, after)?)
     }
 
     /// Notes a change, each number's once.
@@ -204,6 +233,21 @@ impl<'t> Desk<'t> {
             None => to.trunk = self.fitting_trunk(current.trunk.as_ref(), &to.account)?,
         }
         Ok(to)
+    }
+
+    /// Refuses a transfer to a route that the partner does not have.
+    fn check_known(&mut self, to: &Transfer) -> Result<(), ServiceError> {
+        if let Some(Some(id)) = &to.application
+            && self.entities.application(self.transaction, id)?.is_none()
+        {
+            return refused(Err(unknown(Subject::Application, id.as_str())));
+        }
+        if let Some(Some(id)) = &to.trunk
+            && self.entities.trunk(self.transaction, id)?.is_none()
+        {
+            return refused(Err(unknown(Subject::Trunk, id.as_str())));
+        }
+        Ok(())
     }
 
     fn fitting_application(

@@ -560,7 +560,7 @@ impl Service {
                         edit.ok_or_else(|| super::corrupt(format!("version {version} did not change {number}")))?;
                     match put_back(desk, edit, holding, *version)? {
                         Ok(()) => changed(edit.after.as_ref(), edit.before.as_ref()),
-                        Err(Reason::Other(reason)) => failed(reason.to_owned()),
+                        Err(Reason::Other(reason)) => failed(reason),
                         Err(Reason::Changed) => failed(match held {
                             Some(held) => self.changed_since(key, held, &mut authors)?,
                             None => "changed since".to_owned(),
@@ -726,9 +726,12 @@ fn reason(refusal: &ServiceError) -> String {
             format!("is {} since {}: {}", conflict.state, conflict.since, conflict.hint)
         }
         ServiceError::Last { account, .. } => {
-            format!("is the last active number of account {account}; confirm_last releases it too")
+            format!("is the last active number of account {account}; confirm_last takes it too")
         }
         ServiceError::Invalid(errors) => describe(errors),
+        ServiceError::Unusable(unusable) => {
+            format!("account {} cannot use its route: {}", unusable.account, unusable.why.join(" and "))
+        }
         other => other.to_string(),
     }
 }

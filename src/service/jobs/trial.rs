@@ -14,7 +14,7 @@ use crate::domain::{
     Partner, Record, Setting, Status, Time, Trunk, TrunkId, number,
 };
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::store::{Answered, Document, Holding, StoreError, StoredJob, Transaction};
+use crate::store::{Answered, Document, Holding, RoutesInUse, StoreError, StoredJob, Transaction};
 
 pub struct Trial {
     snapshot: Arc<Snapshot>,
@@ -116,6 +116,10 @@ impl Transaction for Trial {
     }
 
     fn numbers_of(&mut self, _: &AccountId) -> Result<Vec<E164>, StoreError> {
+        only_tries()
+    }
+
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError> {
         only_tries()
     }
 

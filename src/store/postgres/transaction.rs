@@ -25,7 +25,9 @@ use crate::domain::{
 use crate::store::group::{Engine, Failure, Written};
 use crate::store::log::{self, Chain};
 use crate::store::rows::*;
-use crate::store::{Abort, Answered, Document, Entry, Head, Holding, StoreError, StoredJob, Target, Transaction};
+use crate::store::{
+    Abort, Answered, Document, Entry, Head, Holding, RoutesInUse, StoreError, StoredJob, Target, Transaction,
+};
 
 /// How many numbers are asked for or written in one statement.
 const STEP: usize = 5_000;
@@ -675,6 +677,16 @@ impl Transaction for PgTransaction<'_> {
         let states = [State::Active, State::Suspended, State::Reserved].map(|state| state.as_str());
         let rows = self.core.rows(self.link(), sql, &[&self.head.key.0, &account.as_str(), &&states[..]])?;
         rows.iter().map(|row| number_of(row.int(0)?)).collect()
+    }
+
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError> {
+        let sql = "SELECT DISTINCT application, trunk FROM number WHERE partner = $1";
+        let mut used = RoutesInUse::default();
+        for row in self.core.rows(self.link(), sql, &[&self.head.key.0])? {
+            used.applications.extend(row.text_if(0)?.map(ApplicationId::stored));
+            used.trunks.extend(row.text_if(1)?.map(TrunkId::stored));
+        }
+        Ok(used)
     }
 
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {

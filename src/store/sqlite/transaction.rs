@@ -14,7 +14,9 @@ use crate::domain::{
 use crate::store::group::Written;
 use crate::store::log::{self, Chain};
 use crate::store::rows::*;
-use crate::store::{Abort, Answered, Document, Entry, Head, Holding, StoreError, StoredJob, Target, Transaction};
+use crate::store::{
+    Abort, Answered, Document, Entry, Head, Holding, RoutesInUse, StoreError, StoredJob, Target, Transaction,
+};
 
 /// From how many wanted numbers in one group of 10,000 a range scan beats
 /// looking each up.
@@ -431,6 +433,18 @@ impl Transaction for SqliteTransaction<'_> {
             numbers.push(number_of(row.get(0)?)?);
         }
         Ok(numbers)
+    }
+
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError> {
+        let mut used = RoutesInUse::default();
+        let mut statement =
+            self.connection.prepare_cached("SELECT DISTINCT application, trunk FROM number WHERE partner = ?1")?;
+        let mut rows = statement.query([self.head.key.0])?;
+        while let Some(row) = rows.next()? {
+            used.applications.extend(row.text_if(0)?.map(ApplicationId::stored));
+            used.trunks.extend(row.text_if(1)?.map(TrunkId::stored));
+        }
+        Ok(used)
     }
 
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {
