@@ -23,6 +23,7 @@ pub mod numbers;
 pub mod past;
 pub mod people;
 pub mod replica;
+mod rules;
 pub mod schedules;
 pub mod token;
 pub mod undo;
@@ -83,9 +84,12 @@ pub enum ServiceError {
     /// Its account would have no active number left.
     #[error(
         "number {number} is the last active number of account {account}; \
-         release it with confirm_last=true if the account shall have none"
+         {verb} it with confirm_last=true if the account shall have none"
     )]
-    Last { number: E164, account: AccountId, since: Time },
+    Last { number: E164, account: AccountId, since: Time, verb: Verb },
+    /// A transfer would keep or set a route that the new account may not use.
+    #[error("{0}")]
+    Unusable(Box<Unusable>),
     #[error("{0}")]
     Refused(String),
     /// As many go on as may.
@@ -98,8 +102,8 @@ pub enum ServiceError {
     #[error("job {id} is {state}: {hint}")]
     Job { id: String, state: jobs::JobState, hint: &'static str },
     /// Not one of its numbers could be put back.
-    #[error("version {version} cannot be undone: all that it did has been changed since")]
-    NotUndone { version: u64, rows: Vec<undo::Refused> },
+    #[error("version {version} cannot be undone: {}", not_undone(.stays))]
+    NotUndone { version: u64, rows: Vec<undo::Refused>, stays: Vec<String> },
     #[error("this was a dry run")]
     DryRun,
     #[error("the idempotency key was used for another request")]
@@ -116,6 +120,13 @@ pub enum ServiceError {
 fn describe(errors: &[FieldError]) -> String {
     let lines: Vec<String> = errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
     lines.join("; ")
+}
+
+fn not_undone(stays: &[String]) -> String {
+    match stays {
+        [] => "all that it did has been changed since".to_owned(),
+        stays => stays.join("; "),
+    }
 }
 
 /// A number's state does not allow what was asked.
@@ -136,6 +147,29 @@ impl std::fmt::Display for Conflict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Conflict { number, state, since, hint, .. } = self;
         write!(f, "number {number} is {state} since {since}: {hint}")
+    }
+}
+
+/// What the new account of a number may not use, and what to do about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unusable {
+    pub number: E164,
+    pub account: AccountId,
+    /// A sentence for each: `application app_1 belongs to account MA_1`.
+    pub why: Vec<String>,
+    /// The same by field.
+    pub errors: Vec<FieldError>,
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Unusable { number, account, why, errors } = self;
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        let (why, fields) = (why.join(" and "), fields.join(" and "));
+        write!(
+            f,
+            "account {account} cannot use the route of number {number}: {why}; give another {fields}, or null for none"
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{CliError, Global, OfPartner, Outcome, confirm, output};
-use crate::domain::action::{Action, Assignment, Price};
+use crate::domain::action::{Action, Assignment, Price, Transfer};
 use crate::domain::{
     AccountId, ApplicationId, Country, Currency, E164, Money, NumberType, Status, Tags, Time, TrunkId, number,
 };
@@ -63,6 +63,27 @@ pub enum Number {
         monthly_cost: Option<String>,
         #[arg(long)]
         currency: Option<Currency>,
+    },
+    /// Move a number to another account, with its status, price and expiry
+    Transfer {
+        #[command(flatten)]
+        of: Of,
+        /// The account that gets it
+        #[arg(long, value_name = "MA_Y")]
+        account: AccountId,
+        /// Where it routes to from now on; without, where it does now
+        #[arg(long)]
+        application: Option<ApplicationId>,
+        /// It routes nowhere from now on
+        #[arg(long, conflicts_with = "application")]
+        no_application: bool,
+        #[arg(long)]
+        trunk: Option<TrunkId>,
+        #[arg(long, conflicts_with = "trunk")]
+        no_trunk: bool,
+        /// Also if the account that gives it then has no active number left
+        #[arg(long)]
+        confirm_last: bool,
     },
     /// Take a number back from its account; it is then in quarantine
     Release {
@@ -209,6 +230,11 @@ impl Number {
                 let cost = priced.then_some(Price { amount: monthly_cost, currency });
                 (of, Action::Assign(Assignment { account, application, trunk, expires_at, cost }))
             }
+            Number::Transfer { of, account, application, no_application, trunk, no_trunk, confirm_last } => {
+                let application = application.map(Some).or(no_application.then_some(None));
+                let trunk = trunk.map(Some).or(no_trunk.then_some(None));
+                (of, Action::Transfer(Transfer { account, application, trunk, confirm_last }))
+            }
             Number::Release { of, confirm_last, yes } => {
                 confirm(&format!("release {}", of.number), yes || of.dry_run)?;
                 (of, Action::Release { confirm_last })
@@ -314,13 +340,16 @@ pub(super) fn print(global: &Global, outcome: service::Outcome, dry_run: bool) -
             if global.json {
                 output::json(&json!({
                     "undid": undone.of, "version": undone.version, "undone": undone.undone,
-                    "refused": undone.refused, "rows": rows,
+                    "refused": undone.refused, "rows": rows, "stays": undone.stays,
                 }))?;
             } else {
                 output::line(&format!(
                     "version {} is undone for {} numbers; {} were left as they are",
                     undone.of, undone.undone, undone.refused
                 ))?;
+                for reason in &undone.stays {
+                    output::line(reason)?;
+                }
                 for row in &undone.rows {
                     output::line(&format!("{}  {}", row.number, row.reason))?;
                 }

@@ -38,6 +38,7 @@ macro_rules! verbs {
 
 verbs! {
     "assign" "Assign" Assign false "A customer gets the number, and pays for it from today.";
+    "transfer" "Transfer" Transfer false "Another customer gets the number, with its status, its cost and its expiry, and pays for it from today.";
     "route" "Route" Route false "Calls go to this application, and come in on this trunk.";
     "renew" "Renew" Renew false "The number ends later, or never.";
     "suspend" "Suspend" Suspend false "Calls are refused until it is resumed; rental goes on.";
@@ -85,6 +86,7 @@ pub fn read_sent(name: &str, form: &Form, clock: &Clock) -> Result<(Action, Stri
             Some(value) => drop(put(field, value.split_whitespace().next().unwrap_or_default().into())),
             // An empty route clears, unless the form says that it leaves what
             // is there; elsewhere, empty is nothing said.
+            None if name == "transfer" && cleared => drop(put(field, Value::Null)),
             None if name == "route" && form.has(field) && (cleared || !form.has("leave")) => {
                 drop(put(field, Value::Null));
             }
