@@ -20,6 +20,7 @@ mod beside;
 mod due;
 mod filter;
 pub mod flat;
+pub mod names;
 mod pattern;
 mod rows;
 mod select;
