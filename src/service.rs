@@ -32,6 +32,7 @@ pub mod verify;
 pub mod views;
 pub mod webhooks;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -305,6 +306,8 @@ pub struct Service {
     leases: lease::Leases,
     actor: Actor,
     request_id: Option<String>,
+    /// Where the request came from, for the audit trail.
+    from: Option<IpAddr>,
     retry: Option<Retry>,
     /// Say what would happen, and do nothing.
     dry_run: bool,
@@ -316,8 +319,8 @@ impl Service {
         let board = Arc::new(jobs::runner::Board::new(jobs::runner::BATCH_ROWS));
         let hooks = Arc::new(webhooks::Hooks::new(webhooks::Settings::default()));
         let leases = lease::Leases::of_server(store.clone());
-        let (replica, request_id, retry) = Default::default();
-        Service { store, replica, quarantine, board, hooks, leases, actor, request_id, retry, dry_run: false }
+        let (replica, request_id, from, retry) = Default::default();
+        Service { store, replica, quarantine, board, hooks, leases, actor, request_id, from, retry, dry_run: false }
     }
 
     pub fn quarantine(self, quarantine: Quarantine) -> Service {
@@ -355,6 +358,16 @@ impl Service {
         Service { actor, request_id, retry, ..self.clone() }
     }
 
+    /// The same verbs, asked for from an address.
+    pub fn asked_from(self, from: IpAddr) -> Service {
+        Service { from: Some(from), ..self }
+    }
+
+    /// Who asks for these verbs.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
@@ -390,7 +403,8 @@ impl Service {
     }
 
     fn entry(&self, verb: Verb) -> Entry {
-        Entry { at: Time::now(), actor: self.actor.clone(), request_id: self.request_id.clone(), verb }
+        let (actor, request_id) = (self.actor.clone(), self.request_id.clone());
+        Entry { at: Time::now(), actor, request_id, verb, from: self.from }
     }
 
     /// Runs one write and hands out what it decided.
@@ -567,22 +581,23 @@ impl Service {
         })
     }
 
-    /// Notes in the audit trail that a key was made or ended, or why not. It is
-    /// done or refused by now, whatever becomes of the note.
-    fn audit_key<T>(&self, key: PartnerKey, what: &str, about: &str, done: &Result<Done<T>, ServiceError>) {
+    /// Notes in the audit trail why credentials were not changed; that they were
+    /// is noted by the store, with the change. The console notes its own refusals.
+    fn audit_refusal<T>(&self, key: PartnerKey, what: &str, about: &KeyId, done: &Result<Done<T>, ServiceError>) {
+        let (Err(error), Actor::Command { .. } | Actor::Key { .. } | Actor::Server) = (done, &self.actor) else { return };
         let entry = AuditEntry {
             at: Time::now(),
             partner: Some(key),
             who: self.actor.to_string().into(),
             what: what.into(),
-            about: Some(about.into()),
-            refused: done.as_ref().err().map(|error| error.to_string().into()),
-            from: None,
+            about: Some(about.as_str().into()),
+            refused: Some(error.to_string().into()),
+            from: self.from,
             request_id: self.request_id.as_deref().map(Into::into),
         };
         let noted = self.store.people_write(&mut |people| Ok(people.put_audit(&entry)?));
         if let Err(Abort::Store(error)) = noted {
-            tracing::error!(error = &error as &dyn std::error::Error, what, about, "not written to the audit trail");
+            tracing::error!(error = &error as &dyn std::error::Error, what, %about, "not written to the audit trail");
         }
     }
 
@@ -605,7 +620,7 @@ impl Service {
             transaction.put_entity(EntityChange::Key(Edit::created(key.clone())))?;
             Ok(())
         });
-        self.audit_key(partner, "key.create", key.id.as_str(), &done);
+        self.audit_refusal(partner, "key.create", &key.id, &done);
         let version = done?.version;
         Ok(Done { value: (key, token), version })
     }
@@ -618,9 +633,9 @@ impl Service {
         id: &KeyId,
         overlap: i64,
     ) -> Result<Done<(Key, Token)>, ServiceError> {
-        let target = Target::Partner(self.partner_key(partner)?);
+        let of = self.partner_key(partner)?;
         let token = Token::generate();
-        let done = self.write(target, Verb::KeyCreate, |transaction| {
+        let done = self.write(Target::Partner(of), Verb::KeyCreate, |transaction| {
             let now = transaction.at();
             let before = transaction
                 .key(id)?
@@ -636,7 +651,9 @@ impl Service {
             transaction.put_entity(EntityChange::Key(Edit { before: Some(before), after: ending }))?;
             transaction.put_entity(EntityChange::Key(Edit::created(new.clone())))?;
             Ok(new)
-        })?;
+        });
+        self.audit_refusal(of, "key.rotate", id, &done);
+        let done = done?;
         Ok(Done { value: (done.value, token), version: done.version })
     }
 
@@ -679,7 +696,7 @@ impl Service {
             transaction.put_entity(EntityChange::Key(Edit { before: Some(before), after: after.clone() }))?;
             Ok(after)
         });
-        self.audit_key(of, "key.revoke", id.as_str(), &done);
+        self.audit_refusal(of, "key.revoke", id, &done);
         done
     }
 }

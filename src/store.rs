@@ -20,6 +20,7 @@ mod rows;
 pub mod sqlite;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -130,6 +131,9 @@ pub struct Entry {
     pub actor: Actor,
     pub request_id: Option<String>,
     pub verb: Verb,
+    /// Where the request came from: for the audit trail alone, so it is not in
+    /// what is read from the log.
+    pub from: Option<IpAddr>,
 }
 
 /// Who has a number.
@@ -146,7 +150,8 @@ pub enum Holding {
 /// The reads and writes of one write transaction, all within one partner.
 ///
 /// What is put is written at once as rows and log, under the version that the
-/// transaction will have; all of it happens, or nothing.
+/// transaction will have; all of it happens, or nothing. A change to credentials
+/// is in the audit trail with it ([`people::audit_of`]).
 pub trait Transaction {
     /// The version that this write makes, if it changes anything.
     fn version(&self) -> u64;
@@ -452,7 +457,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         {
             version = change.version;
             let Change { at, actor, request_id, verb, .. } = change;
-            let entry = Entry { at, actor, request_id, verb };
+            let entry = Entry { at, actor, request_id, verb, from: None };
             take(&entry, Replayed::Entities(&change.entities))?;
             for NumberChange { number, after, .. } in &change.numbers {
                 take(&entry, Replayed::Numbers { first: *number, count: 1, after: after.as_ref() })?;

@@ -506,7 +506,7 @@ mod tests {
 
     fn listed(version: u64) -> Listed {
         let at = Time::new(1_770_000_000).expect("a time");
-        let entry = Entry { at, actor: Actor::command(), request_id: None, verb: Verb::Assign };
+        let entry = Entry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None };
         Listed { version, entry, entities: Vec::new(), numbers: Vec::new(), total: 0 }
     }
 

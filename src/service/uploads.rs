@@ -33,7 +33,7 @@ use tracing::{error, warn};
 use super::import::{ImportError, ImportOptions, ImportReport, OnError, Progress, RowFate, Watch};
 use super::lease::{self, Lease};
 use super::{Service, ServiceError, token};
-use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, plan};
+use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb};
 use crate::intake::{self, IntakeError, Mapping, Peeked, RowError};
 use crate::store::{Document, StoreError, Target, Transaction, Walk};
 
@@ -129,7 +129,6 @@ impl Choices {
                 assume_plus: self.digits == "plus",
                 currency,
                 encoding,
-                national: plan::national,
             },
             monthly_cost,
             on_error: if self.skip { OnError::Skip } else { OnError::Abort },
@@ -785,7 +784,7 @@ mod tests {
         fn new() -> Fixture {
             let folder = tempfile::tempdir().expect("a folder");
             let location = Location::Sqlite(folder.path().join("a.db"));
-            let service = Service::new(store::open(&location, Open::Create).expect("a store"), Actor::command());
+            let service = Service::new(store::open(&location, Open::Create).expect("a store"), Actor::Server);
             let partner: PartnerId = "PA_1".parse().expect("an id");
             service.partner_create(partner.clone(), "One".into()).expect("created");
             let key = service.partner_key(&partner).expect("known");
@@ -917,7 +916,7 @@ mod tests {
 
     /// Another node on the same database, with a folder of its own or the same.
     fn node(fixture: &Fixture, name: &str, folder: &str) -> (Service, Uploads) {
-        let service = Service::new(fixture.service.store.clone(), Actor::command());
+        let service = Service::new(fixture.service.store.clone(), Actor::Server);
         let leases = lease::Leases::named(service.store.clone(), name, Duration::from_secs(1));
         (service.leases(leases), Uploads::new(fixture.folder.path().join(folder), 1 << 20))
     }

@@ -1181,6 +1181,7 @@ fn a_numbers_history_is_what_the_log_says_of_it(database: Database) {
                     actor: change.actor.clone(),
                     request_id: change.request_id.clone(),
                     verb: change.verb,
+                    from: None,
                 };
                 let number = change.numbers.iter().find(|change| change.number.digits() == digits)?;
                 Some(Past { version: change.version, entry, change: number.clone() })
