@@ -42,6 +42,8 @@ use crate::config::{Config, ConfigError};
 use crate::domain::PartnerId;
 use crate::http::server::CertificateError;
 use crate::intake::CallsError;
+use crate::inventory::Snapshot;
+use crate::inventory::names::Misnamed;
 use crate::mail::MailError;
 use crate::service::import::ImportError;
 use crate::service::mirror::MirrorError;
@@ -201,6 +203,9 @@ pub enum CliError {
     Mirror(MirrorError),
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
+    /// An option names no customer, application or trunk, or several.
+    #[error(transparent)]
+    Misnamed(#[from] Misnamed),
     #[error("the call records in {}", path.display())]
     Calls {
         path: PathBuf,
@@ -368,6 +373,11 @@ impl Global {
 
     fn store(&self, open: Open) -> Result<Arc<dyn store::Store>, CliError> {
         Ok(store::open(&self.settings()?.location(), open)?)
+    }
+
+    /// What options may name: a partner's customers, applications and trunks.
+    fn names(&self, of: &OfPartner) -> Result<Snapshot, CliError> {
+        Ok(self.service(Open::Existing)?.snapshot(&of.partner, false)?)
     }
 
     /// The verbs, over the database that the flags name.

@@ -20,6 +20,7 @@ mod beside;
 mod due;
 mod filter;
 pub mod flat;
+pub mod names;
 mod pattern;
 mod rows;
 mod select;
@@ -602,14 +603,38 @@ impl Snapshot {
 
     /// How many numbers each account holds, in the order of `accounts`.
     pub fn counts(&self, now: Time) -> Vec<Counts> {
-        let mut counts = vec![Counts::default(); self.accounts.places()];
+        let holder = |profile: &Profile| if profile.state.held() { profile.account } else { Index::NONE };
+        self.counts_by(&self.accounts, holder, now)
+    }
+
+    /// How many numbers route to each application, in the order of
+    /// `applications`. Numbers in stock may have one too and count as suspended,
+    /// as in the lists.
+    pub fn application_counts(&self, now: Time) -> Vec<Counts> {
+        self.counts_by(&self.applications, |profile| profile.application, now)
+    }
+
+    /// How many numbers are on each trunk, in the order of `trunks`.
+    pub fn trunk_counts(&self, now: Time) -> Vec<Counts> {
+        self.counts_by(&self.trunks, |profile| profile.trunk, now)
+    }
+
+    /// Counts the numbers of each entity of `table`, in its order; `entity` says
+    /// which one a number counts for.
+    fn counts_by<T: table::Entry>(
+        &self,
+        table: &Table<T>,
+        entity: impl Fn(&Profile) -> Index,
+        now: Time,
+    ) -> Vec<Counts> {
+        let mut counts = vec![Counts::default(); table.places()];
         for leaf in self.rows.leaves() {
             // Only where an expiry has passed do single rows matter.
             let passed = |&end: &i64| end != rows::NEVER && end <= now.seconds();
             let by_row = leaf.expires_at.values().iter().any(passed);
             let mut count = |at: i64, expires_at: Option<Time>, rows: u64| {
                 let profile = self.profile(Index::at(at as usize));
-                if let (true, Some(at)) = (profile.state.held(), profile.account.get()) {
+                if let Some(at) = entity(profile).get() {
                     match number::status(profile.state, expires_at, now) {
                         Status::Active => counts[at].active += rows,
                         Status::Suspended => counts[at].suspended += rows,
@@ -623,7 +648,7 @@ impl Snapshot {
                 profiles.for_each(|(&at, &rows)| count(at, None, u64::from(rows)));
             }
         }
-        self.accounts.taken(counts)
+        table.taken(counts)
     }
 
     /// What held numbers cost a month: per account, in the order of `accounts`,

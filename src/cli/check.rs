@@ -12,7 +12,7 @@ use serde_json::json;
 use super::upstream::Upstream;
 use super::{CliError, Global, Outcome, output};
 use crate::checks::{Check as Kind, Options};
-use crate::domain::{AccountId, PartnerId, Time};
+use crate::domain::{PartnerId, Time};
 use crate::http::checks::{shown, span};
 use crate::inventory::Snapshot;
 use crate::service::checks::{Seen, findings};
@@ -40,9 +40,9 @@ pub struct Check {
     /// Look for this only; may be given more than once
     #[arg(long = "check", value_parser = parse_check, value_name = "CHECK")]
     checks: Vec<Kind>,
-    /// Only what is about this account
-    #[arg(long, value_name = "MA_Y")]
-    account: Option<AccountId>,
+    /// Only what is about this customer, by id or by name
+    #[arg(long, value_name = "ID|NAME")]
+    account: Option<String>,
     /// How far ahead expiries are seen
     #[arg(long, value_parser = parse_span, default_value = "14d", value_name = "SPAN")]
     within: i64,
@@ -79,7 +79,7 @@ impl Check {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let mut options = Options {
             checks: self.checks.clone(),
-            account: self.account.clone(),
+            account: None,
             within: self.within,
             suspended_for: self.suspended_for,
         };
@@ -93,6 +93,7 @@ impl Check {
             (None, Some(url)) => self.ask(url, &mut options)?,
             (None, None) => return Err(CliError::Usage("give --partner PA_X or --url URL".to_owned())),
         };
+        options.account = self.account.as_ref().map(|text| snapshot.customer(text)).transpose()?;
         let mut found = findings(&snapshot, &options, (!self.all).then_some(false), at);
         if self.url.is_some() {
             // Asked for with no span at all: all that are, since whenever.

@@ -96,6 +96,8 @@ pub enum Verb {
     /// Numbers come into stock.
     Stock,
     Assign,
+    /// A held number moves to another account.
+    Transfer,
     Release,
     Suspend,
     Resume,
@@ -129,7 +131,7 @@ pub enum Verb {
 super::number::words!(Verb:
     PartnerCreate "partner_create", PartnerSuspend "partner_suspend", PartnerResume "partner_resume",
     AccountCreate "account_create", KeyCreate "key_create", KeyRevoke "key_revoke", Import "import",
-    Stock "stock", Assign "assign", Release "release", Suspend "suspend", Resume "resume", Route "route",
+    Stock "stock", Assign "assign", Transfer "transfer", Release "release", Suspend "suspend", Resume "resume", Route "route",
     Renew "renew", Reserve "reserve", Unreserve "unreserve", Retire "retire", Tag "tag", Cost "cost",
     AccountEdit "account_edit", ApplicationCreate "application_create", ApplicationEdit "application_edit",
     TrunkCreate "trunk_create", TrunkEdit "trunk_edit", Undo "undo", Acknowledge "acknowledge",

@@ -350,15 +350,17 @@ impl Uploads {
 
     /// A partner's uploads, newest first.
     pub fn list(&self, service: &Service, key: PartnerKey) -> Result<Vec<Upload>, ServiceError> {
-        let documents = service.store.documents(key, KIND, Walk::Down { before: None }, KEPT_MAX * 2)?;
-        documents.iter().map(Upload::read).collect()
+        service.beside(key, |store| {
+            let documents = store.documents(key, KIND, Walk::Down { before: None }, KEPT_MAX * 2)?;
+            documents.iter().map(Upload::read).collect()
+        })
     }
 
     /// An upload, and what goes on with it now.
     pub fn get(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(Upload, Option<Now>), ServiceError> {
         // In this order: what ends in between has been written down by then.
         let live = self.inner.live.lock().get(id).cloned();
-        let document = service.store.document(key, KIND, id)?.ok_or_else(|| unknown(id))?;
+        let document = service.beside(key, |store| store.document(key, KIND, id)?.ok_or_else(|| unknown(id)))?;
         let now = live.map(|live| Now {
             elsewhere: false,
             progress: *live.progress.lock(),
@@ -949,7 +951,7 @@ mod tests {
         let upload = fixture.rest(&id);
         let (service, uploads) = node(&fixture, "other", "files");
         let (of, store) = ((fixture.key, &fixture.partner), &fixture.service.store);
-        assert!(store.lease(&lease_of(&id), "somebody", 60).expect("a lease"));
+        assert!(store.lease(&lease_of(&id), "somebody", 60).expect("a lease").held());
         let (_, now) = uploads.get(&service, fixture.key, &id).expect("there");
         assert!(now.is_some_and(|now| now.elsewhere));
         refused(uploads.run(&service, of, &id, true), "is being worked on");

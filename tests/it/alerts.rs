@@ -770,7 +770,7 @@ fn one_of_two_nodes_looks_and_sends_and_the_other_takes_over() {
         }
     };
     // One that died has it until its time is over.
-    assert!(world.store.lease("schedules", "dead", 3).expect("a lease"));
+    assert!(world.store.lease("schedules", "dead", 3).expect("a lease").held());
     let died = Instant::now();
     let first = node("first", 0);
     run(1);
@@ -795,7 +795,7 @@ fn who_died_while_looking_or_sending_holds_nobody_up_for_long() {
     let now = world.begin.plus(2 * HOUR);
     let leased = |what: &str| {
         // As long as one that was claimed lasts, but for the waiting.
-        assert!(world.store.lease(what, "dead", 1).expect("a lease"));
+        assert!(world.store.lease(what, "dead", 1).expect("a lease").held());
     };
     leased(&format!("schedule:{}:{id}", world.key));
     assert_eq!(world.look(now), 0);

@@ -364,7 +364,7 @@ fn a_read_only_disk_is_said() {
         mount.status().is_ok_and(|status| status.success())
     };
     if !mount("size=8m,mode=700") {
-        println!("skipped: mounting is not permitted here");
+        crate::cluster::skipped("mounting is not permitted here");
         return;
     }
     let _mounted = Mounted(folder.path());
@@ -399,7 +399,7 @@ fn a_database_that_may_not_be_read_is_named() {
     let closed = std::fs::Permissions::from_mode(0o000);
     std::fs::set_permissions(&place.database, closed).expect("our own file");
     if std::fs::File::open(&place.database).is_ok() {
-        println!("skipped: this user may read everything");
+        crate::cluster::skipped("this user may read everything");
         return;
     }
     let name = place.database.to_str().expect("UTF-8");

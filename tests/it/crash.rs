@@ -504,7 +504,7 @@ fn check_says_full(ran: &crate::process::Ran) {
 #[test]
 fn a_full_disk_is_said_and_survived() {
     let Some(small) = Small::mount() else {
-        println!("skipped: mounting a small file system is not permitted here");
+        crate::cluster::skipped("mounting a small file system is not permitted here");
         return;
     };
     let place = Place::within(small.path());
@@ -594,7 +594,7 @@ fn a_key_is_synced_before_it_is_printed() {
     strace.envs(key.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let traced = strace.stdin(Stdio::null()).output();
     let Some(traced) = traced.ok().filter(|output| output.status.success()) else {
-        println!("skipped: there is no strace here, or it may not trace");
+        crate::cluster::skipped("there is no strace here, or it may not trace");
         return;
     };
     let printed = String::from_utf8(traced.stdout).expect("UTF-8");
