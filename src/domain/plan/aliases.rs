@@ -15,7 +15,7 @@ const PLACES: [&[&str]; 20] = [
     &["Pune, Maharashtra", "Pune", "Poona"],
     &["Gurgaon, Haryana", "Gurgaon", "Gurugram"],
     &["Hyderabad", "Hyderabad, Telangana"],
-    &["Ahmedabad, Gujarat", "Ahmedabad"],
+    &["Ahmedabad Local, Gujarat", "Ahmedabad", "Ahmedabad, Gujarat"],
     &["Vadodara, Gujarat", "Vadodara", "Baroda, Gujarat"],
     &["Mysore, Karnataka", "Mysore", "Mysuru"],
     &["Mangalore, Karnataka", "Mangalore", "Mangaluru"],
@@ -52,6 +52,15 @@ mod tests {
             ("", vec![""]),
         ] {
             assert_eq!(names_of(region).collect::<Vec<_>>(), expected, "{region:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_name_is_that_of_the_numbering_data() {
+        let known: std::collections::HashSet<&str> =
+            super::super::places::all().into_iter().map(|(_, name)| name).collect();
+        for names in PLACES {
+            assert!(known.contains(names[0]), "{names:?}");
         }
     }
 
