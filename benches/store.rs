@@ -525,7 +525,7 @@ fn resident(folder: &Path, what: &str, numbers: &[(u64, u64)], least: f64, aim: 
     let store = database(&path);
     let write = |verb, draft: Draft<'_>| {
         let actor = Actor::Command { user: "bench".to_owned() };
-        let entry = Entry { at: now(), actor, request_id: None, verb };
+        let entry = Entry { at: now(), actor, request_id: None, verb, from: None };
         store.write(Target::Partner(PartnerKey(1)), entry, draft).expect("written");
     };
     let entities = |transaction: &mut dyn store::Transaction| {

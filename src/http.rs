@@ -117,7 +117,7 @@ impl App {
             ..people::Settings::default()
         };
         let people = People::new(replica.store().clone(), sessions);
-        let service = service::Service::new(replica.store().clone(), Actor::command())
+        let service = service::Service::new(replica.store().clone(), Actor::Server)
             .quarantine(config.quarantine.policy())
             .batch_rows(config.jobs.batch_rows.into())
             .hooks(service::webhooks::Hooks::new(webhooks::settings(config)))

@@ -20,6 +20,7 @@ mod beside;
 mod due;
 mod filter;
 pub mod flat;
+pub mod names;
 mod pattern;
 mod rows;
 mod select;
@@ -33,6 +34,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
+use crate::domain::plan::Scan;
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, Country, Currency, Dates, E164, EntityChange, Key, Logged, Money,
     NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status, Tags, Time, Trunk, number,
@@ -563,6 +565,35 @@ impl Snapshot {
     /// All rows in number order.
     pub fn iter(&self, now: Time) -> impl Iterator<Item = NumberRef<'_>> {
         self.rows.leaves().flat_map(move |leaf| (0..leaf.len()).map(move |row| self.show(leaf.row(row), now)))
+    }
+
+    /// The rows whose number is probably not what was meant (`plan::doubt`), in
+    /// number order. Each leaf is gone through once and remembers them.
+    pub fn doubtful(&self, now: Time) -> impl Iterator<Item = NumberRef<'_>> {
+        let mut scan = Scan::default();
+        self.rows.leaves().flat_map(move |leaf| {
+            let rows = leaf.doubtful(&mut scan).iter();
+            rows.map(move |&row| self.show(leaf.row(usize::from(row)), now))
+        })
+    }
+
+    /// The held rows whose application or trunk is archived, in number order.
+    pub fn routed_to_archived(&self, now: Time) -> Vec<NumberRef<'_>> {
+        let archived: Vec<bool> = self.profiles.iter().map(|(_, profile)| self.is_archived(profile)).collect();
+        let mut found = Vec::new();
+        for leaf in self.rows.leaves() {
+            if leaf.profiles.values().iter().any(|&at| archived[at as usize]) {
+                let rows = (0..leaf.len()).filter(|&row| archived[leaf.profiles.value(row) as usize]);
+                found.extend(rows.map(|row| self.show(leaf.row(row), now)));
+            }
+        }
+        found
+    }
+
+    fn is_archived(&self, profile: &Profile) -> bool {
+        let application = self.applications.at(profile.application).and_then(|one| one.archived_at);
+        let trunk = self.trunks.at(profile.trunk).and_then(|one| one.archived_at);
+        profile.state.held() && application.or(trunk).is_some()
     }
 
     /// When an account last lost an active number; `None` if it never did.

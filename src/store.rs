@@ -19,6 +19,8 @@ pub mod postgres;
 mod rows;
 pub mod sqlite;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -129,6 +131,9 @@ pub struct Entry {
     pub actor: Actor,
     pub request_id: Option<String>,
     pub verb: Verb,
+    /// Where the request came from: for the audit trail alone, so it is not in
+    /// what is read from the log.
+    pub from: Option<IpAddr>,
 }
 
 /// Who has a number.
@@ -145,7 +150,8 @@ pub enum Holding {
 /// The reads and writes of one write transaction, all within one partner.
 ///
 /// What is put is written at once as rows and log, under the version that the
-/// transaction will have; all of it happens, or nothing.
+/// transaction will have; all of it happens, or nothing. A change to credentials
+/// is in the audit trail with it ([`people::audit_of`]).
 pub trait Transaction {
     /// The version that this write makes, if it changes anything.
     fn version(&self) -> u64;
@@ -168,13 +174,19 @@ pub trait Transaction {
     /// again in one transaction is one change in the log, from the first
     /// `before` to the last `after`.
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError>;
-    /// Whether the account has a number in state active other than `but` that
-    /// has not expired at `now`. Reads until it finds one: ask who knows better
-    /// first.
-    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, StoreError>;
+    /// How many numbers of the account are active and have not expired at `now`,
+    /// counted up to `enough` or a little further. From counts that are kept
+    /// with the numbers: it reads `enough` rows at most.
+    fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError>;
+    /// Whether the account holds a number, or one is reserved for it at `now`.
+    /// From the same counts.
+    fn has_numbers(&mut self, account: &AccountId, now: Time) -> Result<bool, StoreError>;
     /// The numbers that the account holds or that are reserved for it, in
     /// order. Reads them all.
     fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError>;
+    /// To which applications and trunks numbers of the partner route. Reads all
+    /// of the partner's numbers.
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError>;
     /// What was answered under an idempotency key at or after `since`.
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError>;
     /// Keeps the answer to this write under its idempotency key, in the place
@@ -191,6 +203,13 @@ pub trait Transaction {
     fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError>;
     /// Forgets a document, if it is there.
     fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError>;
+}
+
+/// To what numbers of a partner route.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RoutesInUse {
+    pub applications: BTreeSet<ApplicationId>,
+    pub trunks: BTreeSet<TrunkId>,
 }
 
 /// The answer to an accepted write, kept with it so that a retry gets it again.
@@ -438,7 +457,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         {
             version = change.version;
             let Change { at, actor, request_id, verb, .. } = change;
-            let entry = Entry { at, actor, request_id, verb };
+            let entry = Entry { at, actor, request_id, verb, from: None };
             take(&entry, Replayed::Entities(&change.entities))?;
             for NumberChange { number, after, .. } in &change.numbers {
                 take(&entry, Replayed::Numbers { first: *number, count: 1, after: after.as_ref() })?;

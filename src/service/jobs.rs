@@ -266,7 +266,7 @@ impl Service {
     pub fn job_create(&self, key: PartnerKey, new: &NewJob) -> Result<Outcome, ServiceError> {
         let snapshot = self.view(key)?;
         let mut trial = Trial::new(snapshot.clone(), Time::now());
-        let mut desk = Desk::new(&mut trial, key, &self.quarantine, None);
+        let mut desk = Desk::new(&mut trial, key, &self.quarantine);
         desk.check(&new.action).map_err(of_params)?;
         let filter = match &new.wanted {
             Wanted::List(_) => None,
@@ -311,7 +311,7 @@ impl Service {
             return Err(undone.refuse("it changed nothing, so there is nothing to undo"));
         }
         let mut trial = Trial::new(self.view(key)?, Time::now());
-        let mut desk = Desk::new(&mut trial, key, &self.quarantine, None);
+        let mut desk = Desk::new(&mut trial, key, &self.quarantine);
         let mut making = Making::new(self, Task::Undo(id.to_owned()), "{}".to_owned(), None, preview);
         for at in 0..undone.next {
             let Some((_, text)) = self.store.job_batches(key, id, at, 1)?.pop() else { break };
@@ -444,7 +444,6 @@ impl Service {
         }
         let actor = Actor::parse(&job.by).ok_or_else(|| super::corrupt(format!("job {id} was created by nobody")))?;
         let worker = self.asked(actor, Some(id.to_owned()), None);
-        let hints = self.hints(key);
         let done = worker.write(Target::Partner(key), job.task.verb(), |transaction| {
             let mut now = Job::read(&transaction.job(id)?.ok_or_else(|| unknown(id))?)?;
             if !now.state.open() {
@@ -468,7 +467,7 @@ impl Service {
                     (Task::Undo(_), Some((version, edits))) => Work::Undo { version: *version, edits },
                     (Task::Undo(_), None) => return Err(super::corrupt(format!("job {id} undoes nothing"))),
                 };
-                let mut desk = Desk::new(transaction, key, &self.quarantine, hints.clone());
+                let mut desk = Desk::new(transaction, key, &self.quarantine);
                 let verdicts = self.decide(&mut desk, key, &work, &batch.numbers())?;
                 desk.flush()?;
                 let before = now.tally.changed;
@@ -524,7 +523,7 @@ impl Service {
                         edit.ok_or_else(|| super::corrupt(format!("version {version} did not change {number}")))?;
                     match put_back(desk, edit, holding, *version)? {
                         Ok(()) => changed(edit.after.as_ref(), edit.before.as_ref()),
-                        Err(Reason::Other(reason)) => failed(reason.to_owned()),
+                        Err(Reason::Other(reason)) => failed(reason),
                         Err(Reason::Changed) => failed(match held {
                             Some(held) => self.changed_since(key, held, &mut authors)?,
                             None => "changed since".to_owned(),
@@ -566,7 +565,7 @@ impl Service {
         if let Some(replica) = &self.replica {
             replica.follow();
         }
-        if let Some(snapshot) = self.hints(key) {
+        if let Some(snapshot) = self.replica.as_ref().and_then(|replica| replica.snapshot(key)) {
             return Ok(snapshot);
         }
         let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers: true })?;
@@ -690,9 +689,12 @@ fn reason(refusal: &ServiceError) -> String {
             format!("is {} since {}: {}", conflict.state, conflict.since, conflict.hint)
         }
         ServiceError::Last { account, .. } => {
-            format!("is the last active number of account {account}; confirm_last releases it too")
+            format!("is the last active number of account {account}; confirm_last takes it too")
         }
         ServiceError::Invalid(errors) => describe(errors),
+        ServiceError::Unusable(unusable) => {
+            format!("account {} cannot use its route: {}", unusable.account, unusable.why.join(" and "))
+        }
         other => other.to_string(),
     }
 }

@@ -378,6 +378,14 @@ impl Store for PgStore {
                 "SELECT count(*) FROM number FULL JOIN holder USING (partner, number) \
                  WHERE state IS NULL OR holder.number IS NULL",
             ),
+            (
+                "counts of accounts' numbers are not as the numbers say",
+                "SELECT count(*) FROM (SELECT partner, account, state, \
+                 coalesce(expires_at, until, 9223372036854775807) AS ends, count(*) AS numbers FROM number \
+                 WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
+                 FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
+                 WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",
+            ),
         ] {
             let rows = self.core.read(|link| self.core.rows(link, sql, &[]))?;
             let count = rows.first().map_or(Ok(0), |row| row.int(0))?;

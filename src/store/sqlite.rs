@@ -53,6 +53,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0004_checks.sql"),
     include_str!("../../migrations/sqlite/0005_settings.sql"),
     include_str!("../../migrations/sqlite/0006_people.sql"),
+    include_str!("../../migrations/sqlite/0007_account_numbers.sql"),
 ];
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
@@ -699,6 +700,14 @@ impl Store for SqliteStore {
             (
                 "numbers belong to no partner",
                 "SELECT count(*) FROM number LEFT JOIN partner USING (partner) WHERE partner.auth_id IS NULL",
+            ),
+            (
+                "counts of accounts' numbers are not as the numbers say",
+                "SELECT count(*) FROM (SELECT partner, account, state, \
+                 coalesce(expires_at, until, 9223372036854775807) AS ends, count(*) AS numbers FROM number \
+                 WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
+                 FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
+                 WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",
             ),
         ] {
             let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;

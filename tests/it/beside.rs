@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rollcall::domain::{Account, Actor, EntityChange, Time, Verb, change::Edit};
+use rollcall::domain::{Account, EntityChange, Time, Verb, change::Edit};
 use rollcall::store::{Entry, Target};
 
 use crate::process::{Asking, Client, PARTNER, Place, Ran, Server, Times, command, ended, run, signal};
@@ -168,7 +168,13 @@ fn a_writer_that_does_not_end_holds_up_writers_only() {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let key = place.snapshot().key;
-            let entry = Entry { at: Time::now(), actor: Actor::command(), request_id: None, verb: Verb::AccountCreate };
+            let entry = Entry {
+                at: Time::now(),
+                actor: crate::fixture::operator(),
+                request_id: None,
+                verb: Verb::AccountCreate,
+                from: None,
+            };
             let draft = Box::new(|transaction: &mut dyn rollcall::store::Transaction| {
                 let id = "MA_late".parse().expect("an id");
                 let account = Account { auth_id: id, name: "late".into(), created_at: Time::now(), archived_at: None };

@@ -550,7 +550,7 @@ impl Away {
         let app = Arc::new(App::new(replica.clone(), &config));
         let email = "m@x.org".to_owned();
         let new = NewUser { email, name: None, role: Role::Owner, partner: Some(key), zone: None };
-        let (_, link) = app.people.user_create(By::Command, new).expect("created");
+        let (_, link) = app.people.user_create(By::Command(&operator()), new).expect("created");
         let link = link.rsplit('/').next().expect("a secret");
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let signed = app.people.set_up(link, "a few words nobody guesses", here).expect("set up");

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rollcall::domain::Action;
 use rollcall::domain::action::Quarantine;
-use rollcall::domain::{Action, Actor};
 use rollcall::inventory::Filter;
 use rollcall::service::jobs::runner::{Runner, Settings};
 use rollcall::service::jobs::{JobState, NewJob, Step, Wanted};
@@ -765,7 +765,7 @@ fn node(database: &fixture::Database, name: &str, days: u32) -> (Service, Runner
     let replica = Arc::new(Replica::load(store.clone()).expect("loaded"));
     let leases = Leases::named(store.clone(), name, Duration::from_secs(1));
     let quarantine = Quarantine { default_days: days, ..Quarantine::default() };
-    let service = Service::new(store, Actor::command()).batch_rows(10).quarantine(quarantine);
+    let service = Service::new(store, fixture::operator()).batch_rows(10).quarantine(quarantine);
     let service = service.replica(replica).leases(leases);
     let runner = Runner::start(&service, Settings { workers: 2, per_partner: 2 });
     (service, runner)
@@ -782,7 +782,7 @@ fn one_of_two_nodes_does_jobs_and_the_other_takes_over() {
     fixture::put(&*store, key, &numbers);
 
     // One that died in the middle has the lease until its time is over.
-    let dead = Service::new(database.open(), Actor::command()).batch_rows(10);
+    let dead = Service::new(database.open(), fixture::operator()).batch_rows(10);
     let dead = dead.quarantine(Quarantine { default_days: 3, ..Quarantine::default() });
     let wanted = Wanted::Filter(Filter::default(), "{}".to_owned());
     let action = Action::Release { confirm_last: true };
