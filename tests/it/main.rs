@@ -45,3 +45,4 @@ mod sync;
 mod systemd;
 mod tls;
 mod webhooks;
+mod writers;
