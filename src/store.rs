@@ -20,8 +20,10 @@ mod rows;
 pub mod sqlite;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::domain::change::Digest;
 use crate::domain::{
@@ -129,6 +131,9 @@ pub struct Entry {
     pub actor: Actor,
     pub request_id: Option<String>,
     pub verb: Verb,
+    /// Where the request came from: for the audit trail alone, so it is not in
+    /// what is read from the log.
+    pub from: Option<IpAddr>,
 }
 
 /// Who has a number.
@@ -145,7 +150,8 @@ pub enum Holding {
 /// The reads and writes of one write transaction, all within one partner.
 ///
 /// What is put is written at once as rows and log, under the version that the
-/// transaction will have; all of it happens, or nothing.
+/// transaction will have; all of it happens, or nothing. A change to credentials
+/// is in the audit trail with it ([`people::audit_of`]).
 pub trait Transaction {
     /// The version that this write makes, if it changes anything.
     fn version(&self) -> u64;
@@ -342,6 +348,27 @@ pub struct Incarnation {
     pub timeline: u32,
 }
 
+/// How a request for a lease ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leased {
+    /// Another holder has it.
+    Refused,
+    /// The holder did not have it before. The lease lasts from `at`.
+    Acquired { at: Instant },
+    /// The holder had it, and no other holder has had it in between, even if
+    /// it had run out.
+    Renewed { at: Instant },
+}
+
+impl Leased {
+    pub fn held(self) -> bool {
+        match self {
+            Leased::Refused => false,
+            Leased::Acquired { .. } | Leased::Renewed { .. } => true,
+        }
+    }
+}
+
 /// A partner's place in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
@@ -384,6 +411,11 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         true
     }
 
+    /// The version that a partner has now; 0 if there is no such partner. What
+    /// an earlier read of this process found beside the log was written with
+    /// this version or an older one.
+    fn version(&self, key: PartnerKey) -> Result<u64, StoreError>;
+
     /// A partner's log after a version, oldest first, at most `limit` entries.
     /// One that cannot be understood is `StoreError::Corrupt`.
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
@@ -425,7 +457,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         {
             version = change.version;
             let Change { at, actor, request_id, verb, .. } = change;
-            let entry = Entry { at, actor, request_id, verb };
+            let entry = Entry { at, actor, request_id, verb, from: None };
             take(&entry, Replayed::Entities(&change.entities))?;
             for NumberChange { number, after, .. } in &change.numbers {
                 take(&entry, Replayed::Numbers { first: *number, count: 1, after: after.as_ref() })?;
@@ -456,11 +488,12 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// due first, at most `limit`.
     fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError>;
 
-    /// Takes a lease for so many seconds, or prolongs it for who holds it.
-    /// Whether `holder` has it now. Times are the engine's own, so processes
-    /// with different clocks agree.
-    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError>;
-    /// Gives a lease back before its time.
+    /// Acquires a lease for so many seconds, or renews it for its holder.
+    /// Times are the engine's own, so processes with different clocks agree.
+    /// Waits for other writers as [`Store::write`] does.
+    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError>;
+    /// Gives a lease back before its time. Waits for other writers as
+    /// [`Store::write`] does.
     fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
     /// Who has a lease now, if anybody.
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError>;

@@ -15,7 +15,7 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 use serde_json::{Map, Value};
 
-use super::gate::{Needs, Visit, segment};
+use super::gate::{Needs, Visit};
 use super::number::who;
 use super::page::{Answer, Frame, Trouble, html, html_as, mendable, redirect};
 use super::sign_in::blocking;
@@ -207,7 +207,7 @@ fn csv_row(row: &JobRow) -> Vec<u8> {
 }
 
 fn address(visit: &Visit, id: &str) -> String {
-    format!("{}/jobs/{}", visit.base, segment(id))
+    visit.href("jobs", id)
 }
 
 /// Which page a query asks for, from 1.
@@ -445,9 +445,9 @@ fn facts(visit: &Visit, job: &Job) -> Vec<(&'static str, String)> {
 
 /// What a verb was given, in words.
 fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, String)>) {
-    let (clock, snapshot, base) = (&visit.clock, &visit.snapshot, &visit.base);
+    let (clock, snapshot) = (&visit.clock, &visit.snapshot);
     let entity = |kind: &str, id: &str, name: Option<&str>| {
-        let link = show::link(&format!("{base}/{kind}/{}", segment(id)), name.unwrap_or(id));
+        let link = show::link(&visit.href(kind, id), name.unwrap_or(id));
         format!("{link} <small>{}</small>", escape(id))
     };
     let account = |id: &str| entity("customers", id, snapshot.accounts.get(id).map(|one| &*one.name));
@@ -460,7 +460,7 @@ fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, Str
             facts.push(("Customer", account(id.as_str())));
             facts.extend(app.as_ref().map(|id| ("Application", application(id))));
             facts.extend(on.as_ref().map(|id| ("Trunk", trunk(id))));
-            facts.push(("Ends", expires_at.map_or_else(|| "never".to_owned(), |at| clock.time(at))));
+            facts.push(("Expires", expires_at.map_or_else(|| show::AUTO_RENEWS.to_owned(), |at| clock.time(at))));
             if let Some(price) = cost {
                 let amount = price.amount.as_deref().unwrap_or("what it costs now");
                 let currency = price.currency.map_or(String::new(), |currency| format!(" {}", currency.code()));
@@ -487,7 +487,7 @@ fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, Str
             facts.extend(on.as_ref().map(|id| ("Trunk", id.as_ref().map_or_else(none, trunk))));
         }
         Action::Renew { expires_at } => {
-            facts.push(("Ends", expires_at.map_or_else(|| "never".to_owned(), |at| clock.time(at))));
+            facts.push(("Expires", expires_at.map_or_else(|| show::AUTO_RENEWS.to_owned(), |at| clock.time(at))));
         }
         Action::Reserve { account: id, until } => {
             facts.push(("Customer", account(id.as_str())));

@@ -97,6 +97,25 @@ impl Write {
     }
 }
 
+/// Reads what is kept beside the log, away from the threads that serve others.
+pub(super) async fn ask<T: Send + 'static>(
+    app: &App,
+    key: PartnerKey,
+    question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let service = app.service.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let answer = question(&service);
+        (answer, service.version(key))
+    });
+    let (answer, current) = asked.await.map_err(|_| ApiError::internal("a read beside the log panicked".to_owned()))?;
+    // The version that a node must have to show as much.
+    if let Some(version) = current {
+        told::version(version);
+    }
+    Ok(answer?)
+}
+
 /// POST /api/v1/manage/numbers
 pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;

@@ -29,12 +29,14 @@ use super::{Outcome, Service, ServiceError, Shown, describe, replica, token};
 use crate::domain::number::words;
 use crate::domain::{Action, Actor, E164, FieldError, NumberChange, PartnerKey, Record, Time, Verb};
 use crate::inventory::{Filter, Order, Snapshot};
-use crate::store::{Holding, Load, StoredJob, Target};
+use crate::store::{Holding, Load, Store, StoredJob, Target};
 
 /// The most numbers that a job takes as a list.
 pub const LIST_MAX: usize = 10_000;
 /// How many batches are read at a time when rows are looked for.
 const SCAN: usize = 32;
+/// How many rows are taken at least at a time from a filter.
+const WALK_ROWS: usize = 2_000;
 /// How many authors a batch of refused rows looks up.
 const AUTHORS_MAX: usize = 100;
 
@@ -283,10 +285,16 @@ impl Service {
             }
             Wanted::Filter(filter, _) => {
                 let mut walk = snapshot.walk(filter.clone(), Order::default(), None, Time::now());
+                // Each step of a walk finds its place anew, so several small
+                // batches are taken from one.
+                let batch = self.board.batch_rows;
+                let step = batch * WALK_ROWS.div_ceil(batch);
                 while !walk.done() {
-                    let rows = walk.next(&snapshot, self.board.batch_rows);
+                    let rows = walk.next(&snapshot, step);
                     let numbers: Vec<E164> = rows.iter().map(|row| row.number()).collect();
-                    making.add(&mut desk, &numbers, &work, None)?;
+                    for numbers in numbers.chunks(batch) {
+                        making.add(&mut desk, numbers, &work, None)?;
+                    }
                 }
             }
         }
@@ -295,7 +303,7 @@ impl Service {
 
     /// Creates a job that puts back what another one did.
     pub fn job_undo(&self, key: PartnerKey, id: &str, preview: bool) -> Result<Outcome, ServiceError> {
-        let undone = self.job(key, id)?;
+        let undone = stored(&*self.store, key, id)?;
         if !undone.state.ended() {
             return Err(undone.refuse("only a job that has ended can be undone; cancel it first"));
         }
@@ -392,13 +400,15 @@ impl Service {
     }
 
     pub fn job(&self, key: PartnerKey, id: &str) -> Result<Job, ServiceError> {
-        Job::read(&self.store.job(key, id)?.ok_or_else(|| unknown(id))?)
+        self.beside(key, |store| stored(store, key, id))
     }
 
     /// The partner's jobs, newest first, and how many there are.
     pub fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<Job>, u64), ServiceError> {
-        let (stored, total) = self.store.jobs(key, skip, limit)?;
-        Ok((stored.iter().map(Job::read).collect::<Result<_, _>>()?, total))
+        self.beside(key, |store| {
+            let (stored, total) = store.jobs(key, skip, limit)?;
+            Ok((stored.iter().map(Job::read).collect::<Result<_, _>>()?, total))
+        })
     }
 
     /// Why a job waits on this node, where it does.
@@ -415,60 +425,13 @@ impl Service {
         skip: u64,
         limit: usize,
     ) -> Result<(Vec<JobRow>, u64), ServiceError> {
-        let job = self.job(key, id)?;
-        let total = job.rows_with(wanted);
-        let (mut rows, mut skip) = (Vec::new(), skip);
-        let mut at = match wanted {
-            // Batches have the same size, so the right one is known.
-            None if job.task.undoes().is_none() => {
-                let first = skip / job.batch_rows;
-                skip %= job.batch_rows;
-                first
-            }
-            Some(RowResult::Pending) => job.next,
-            _ => 0,
-        };
-        while skip < total && rows.len() < limit && at < job.batches {
-            let batches = self.store.job_batches(key, id, at, SCAN)?;
-            let Some(&(last, _)) = batches.last() else { break };
-            for (_, text) in &batches {
-                let brief = Brief::read(text)?;
-                let fits =
-                    |ending| wanted.is_none_or(|wanted| RowResult::of(job.state, brief.is_done(), ending) == wanted);
-                let count = brief.count(fits);
-                if skip >= count {
-                    skip -= count;
-                    continue;
-                }
-                let batch = Batch::read(text)?;
-                let done = batch.done.is_some();
-                let found = batch.rows().into_iter().map(|(number, verdict)| {
-                    let result = RowResult::of(job.state, done, verdict.map(|verdict| verdict.ending));
-                    let said = verdict.filter(|_| result != RowResult::Pending);
-                    JobRow {
-                        number,
-                        result,
-                        reason: said.and_then(|verdict| verdict.reason.clone()),
-                        cost: said.map(|verdict| verdict.cost.clone()).unwrap_or_default(),
-                        version: batch.version.filter(|_| result == RowResult::Changed),
-                    }
-                });
-                let fitting = found.filter(|row| wanted.is_none_or(|wanted| row.result == wanted));
-                rows.extend(fitting.skip(skip as usize).take(limit - rows.len()));
-                skip = 0;
-                if rows.len() == limit {
-                    break;
-                }
-            }
-            at = last + 1;
-        }
-        Ok((rows, total))
+        self.beside(key, |store| rows(store, key, id, wanted, skip, limit))
     }
 
     /// Does a job's next batch, whoever else may be at it. The time that it
     /// took is counted from `since`.
     pub fn job_step(&self, key: PartnerKey, id: &str, since: Instant) -> Result<Step, ServiceError> {
-        let job = self.job(key, id)?;
+        let job = stored(&*self.store, key, id)?;
         if !job.state.open() {
             return Ok(Step::Over);
         }
@@ -734,6 +697,68 @@ fn reason(refusal: &ServiceError) -> String {
         }
         other => other.to_string(),
     }
+}
+
+fn stored(store: &dyn Store, key: PartnerKey, id: &str) -> Result<Job, ServiceError> {
+    Job::read(&store.job(key, id)?.ok_or_else(|| unknown(id))?)
+}
+
+/// Rows of a job as they are stored.
+fn rows(
+    store: &dyn Store,
+    key: PartnerKey,
+    id: &str,
+    wanted: Option<RowResult>,
+    skip: u64,
+    limit: usize,
+) -> Result<(Vec<JobRow>, u64), ServiceError> {
+    let job = stored(store, key, id)?;
+    let total = job.rows_with(wanted);
+    let (mut rows, mut skip) = (Vec::new(), skip);
+    let mut at = match wanted {
+        // Batches have the same size, so the right one is known.
+        None if job.task.undoes().is_none() => {
+            let first = skip / job.batch_rows;
+            skip %= job.batch_rows;
+            first
+        }
+        Some(RowResult::Pending) => job.next,
+        _ => 0,
+    };
+    while skip < total && rows.len() < limit && at < job.batches {
+        let batches = store.job_batches(key, id, at, SCAN)?;
+        let Some(&(last, _)) = batches.last() else { break };
+        for (_, text) in &batches {
+            let brief = Brief::read(text)?;
+            let fits = |ending| wanted.is_none_or(|wanted| RowResult::of(job.state, brief.is_done(), ending) == wanted);
+            let count = brief.count(fits);
+            if skip >= count {
+                skip -= count;
+                continue;
+            }
+            let batch = Batch::read(text)?;
+            let done = batch.done.is_some();
+            let found = batch.rows().into_iter().map(|(number, verdict)| {
+                let result = RowResult::of(job.state, done, verdict.map(|verdict| verdict.ending));
+                let said = verdict.filter(|_| result != RowResult::Pending);
+                JobRow {
+                    number,
+                    result,
+                    reason: said.and_then(|verdict| verdict.reason.clone()),
+                    cost: said.map(|verdict| verdict.cost.clone()).unwrap_or_default(),
+                    version: batch.version.filter(|_| result == RowResult::Changed),
+                }
+            });
+            let fitting = found.filter(|row| wanted.is_none_or(|wanted| row.result == wanted));
+            rows.extend(fitting.skip(skip as usize).take(limit - rows.len()));
+            skip = 0;
+            if rows.len() == limit {
+                break;
+            }
+        }
+        at = last + 1;
+    }
+    Ok((rows, total))
 }
 
 fn unknown(id: &str) -> ServiceError {

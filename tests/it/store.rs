@@ -14,8 +14,8 @@ use rollcall::store::people::{
     AuditEntry, PeopleReads, PeopleWrites, Prune, StoredLink, StoredSession, StoredUser, Totp,
 };
 use rollcall::store::{
-    Abort, Answered, Document, Draft, Entry, Holding, Load, Loaded, Location, Open, Past, Store, StoreError, StoredJob,
-    Target, Transaction, Walk,
+    Abort, Answered, Document, Draft, Entry, Holding, Leased, Load, Loaded, Location, Open, Past, Store, StoreError,
+    StoredJob, Target, Transaction, Walk,
 };
 
 use super::fixture::*;
@@ -1181,6 +1181,7 @@ fn a_numbers_history_is_what_the_log_says_of_it(database: Database) {
                     actor: change.actor.clone(),
                     request_id: change.request_id.clone(),
                     verb: change.verb,
+                    from: None,
                 };
                 let number = change.numbers.iter().find(|change| change.number.digits() == digits)?;
                 Some(Past { version: change.version, entry, change: number.clone() })
@@ -1485,18 +1486,22 @@ fn documents_are_kept_beside_the_log(database: Database) {
 fn a_lease_has_one_holder(database: Database) {
     let (store, beside) = (database.open(), database.open());
     let lease = |store: &dyn Store, holder, seconds| store.lease("work", holder, seconds).expect("answers");
-    assert!(lease(&*store, "a", 60));
-    assert!(!lease(&*beside, "b", 60));
-    assert!(lease(&*store, "a", 60), "prolonged");
+    let acquired = |answer| matches!(answer, Leased::Acquired { .. });
+    let renewed = |answer| matches!(answer, Leased::Renewed { .. });
+    assert!(acquired(lease(&*store, "a", 60)));
+    assert_eq!(lease(&*beside, "b", 60), Leased::Refused);
+    assert!(renewed(lease(&*store, "a", 60)));
     let holder = |name| beside.leaseholder(name).expect("answers");
     assert_eq!((holder("work").as_deref(), holder("no work")), (Some("a"), None));
-    assert!(store.lease("other work", "b", 60).expect("answers"));
+    assert!(acquired(store.lease("other work", "b", 60).expect("answers")));
     beside.end_lease("work", "b").expect("done");
-    assert!(!lease(&*beside, "b", 60), "only its holder ends it");
+    assert_eq!(lease(&*beside, "b", 60), Leased::Refused, "only its holder ends it");
     store.end_lease("work", "a").expect("done");
-    assert!(lease(&*beside, "b", 0));
+    assert!(acquired(lease(&*beside, "b", 0)));
     assert_eq!(beside.leaseholder("work").expect("answers"), None);
-    assert!(lease(&*store, "a", 60), "one that is over is anybody's");
+    assert!(renewed(lease(&*beside, "b", 0)), "one that is over and that nobody else had in between");
+    assert!(acquired(lease(&*store, "a", 60)), "one that is over is anybody's");
+    assert_eq!(lease(&*beside, "b", 60), Leased::Refused);
 }
 
 fn an_accounts_last_loss_is_remembered(database: Database) {

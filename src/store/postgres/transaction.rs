@@ -16,6 +16,7 @@ use tokio_postgres::types::ToSql;
 use super::beside::Beside;
 use super::connect::Link;
 use super::core::{COMMIT, Core, Held, Params, rows};
+use super::people::PgPeople;
 use super::trouble::{commit_failure, trouble};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::{
@@ -24,6 +25,7 @@ use crate::domain::{
 };
 use crate::store::group::{Engine, Failure, Written};
 use crate::store::log::{self, Chain};
+use crate::store::people::{PeopleWrites, audit_of};
 use crate::store::rows::*;
 use crate::store::{
     Abort, Answered, Document, Entry, Head, Holding, RoutesInUse, StoreError, StoredJob, Target, Transaction,
@@ -352,6 +354,9 @@ impl<'s> PgTransaction<'s> {
             },
         ];
         puts(self.core, &self.session.link, &put)?;
+        if let Some(audit) = audit_of(key, entry, &self.entities) {
+            PgPeople { core: self.core, link: &self.session.link }.put_audit(&audit)?;
+        }
         let head = Head { key, version, digest };
         Ok((Written { version: Some(version), anything: true }, head, at))
     }

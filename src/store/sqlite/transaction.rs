@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::people::SqlitePeople;
 use super::{documents, jobs};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::{
@@ -13,6 +14,7 @@ use crate::domain::{
 };
 use crate::store::group::Written;
 use crate::store::log::{self, Chain};
+use crate::store::people::{PeopleWrites, audit_of};
 use crate::store::rows::*;
 use crate::store::{
     Abort, Answered, Document, Entry, Head, Holding, RoutesInUse, StoreError, StoredJob, Target, Transaction,
@@ -105,6 +107,9 @@ impl<'c> SqliteTransaction<'c> {
         self.connection
             .prepare_cached("UPDATE partner SET version = ?2, head = ?3 WHERE partner = ?1")?
             .execute(params![key.0, version as i64, digest])?;
+        if let Some(audit) = audit_of(key, entry, &self.entities) {
+            SqlitePeople(self.connection).put_audit(&audit)?;
+        }
         Ok(Written { version: Some(version), anything: true })
     }
 
