@@ -319,7 +319,7 @@ impl Uploads {
             incoming = with;
         }
         let now = Time::now();
-        let mut upload = Upload {
+        let upload = Upload {
             id: token::import_id(now),
             name: name.chars().filter(|c| !c.is_control()).take(200).collect(),
             bytes: incoming.bytes,
@@ -335,12 +335,6 @@ impl Uploads {
         incoming.file.as_file().sync_all().map_err(StoreError::Io)?;
         let path = self.path(&upload.id);
         incoming.file.persist(&path).map_err(|error| StoreError::Io(error.error))?;
-        // Nothing known to us, but known to people: shown, so that it can be corrected.
-        if let Ok(peeked) = self.peek(&upload, 1) {
-            let guesses = intake::guess(&peeked).into_iter();
-            upload.choices.guessed = true;
-            upload.choices.mappings = guesses.map(|(column, field)| format!("{column}={field}")).collect();
-        }
         for old in self.list(service, key)?.iter().skip(KEPT_MAX - 1) {
             self.forget_idle(service, key, &old.id)?;
         }
