@@ -46,3 +46,4 @@ mod sync;
 mod systemd;
 mod tls;
 mod webhooks;
+mod writers;
