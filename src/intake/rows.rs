@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::export::{self, Bare};
+use super::export;
 use super::field::{self, Resolved, Role};
 use super::value::{self, Fault, Raw};
 use super::{
-    COLUMN_BYTES_MAX, COLUMNS_MAX, Cell, Export, Field, Fields, Format, Header, IntakeError, Item, Numbers, Options,
-    Row, RowError, Summary, number,
+    COLUMN_BYTES_MAX, COLUMNS_MAX, Caution, Cell, Export, Field, Fields, Format, Header, IntakeError, Item, Numbers,
+    Options, Row, RowError, Summary, number,
 };
+use crate::domain::spelling::Bare;
 use crate::domain::{E164, State};
 
 /// How much of a wrong value is repeated back, in characters.
@@ -74,6 +75,7 @@ pub(super) struct Rows<'a> {
     number: Option<(E164, E164)>,
     number_end: Option<(E164, E164)>,
     errors: Vec<RowError>,
+    cautions: Vec<Caution>,
 }
 
 impl<'a> Rows<'a> {
@@ -95,6 +97,7 @@ impl<'a> Rows<'a> {
             number: None,
             number_end: None,
             errors: Vec::new(),
+            cautions: Vec::new(),
         }
     }
 
@@ -182,6 +185,7 @@ impl<'a> Rows<'a> {
         self.number = None;
         self.number_end = None;
         self.errors.clear();
+        self.cautions.clear();
     }
 
     /// The column of a JSON row's key, if it is to be read. `guess` is where
@@ -407,7 +411,8 @@ impl<'a> Rows<'a> {
                     }
                     self.changed = false;
                 }
-                Item::Row(Row { line: self.line, numbers, fields: Arc::clone(&self.shared) })
+                let cautions = std::mem::take(&mut self.cautions);
+                Item::Row(Row { line: self.line, numbers, fields: Arc::clone(&self.shared), cautions })
             }
             Some(Numbers::None) | None => self.bad(1),
             Some(numbers) => self.bad(numbers.count()),
