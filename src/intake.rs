@@ -193,6 +193,17 @@ pub struct RowError {
     pub message: String,
 }
 
+/// Something doubtful about a row that can be imported all the same.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Caution {
+    pub line: u64,
+    /// The column as the file calls it.
+    pub column: String,
+    /// The cell, or the beginning of it.
+    pub value: String,
+    pub reason: String,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Item {
     Row(Row),

@@ -37,6 +37,7 @@ use crate::store::{Abort, Holding, Load, StoreError, Target, Transaction};
 
 pub use self::report::{
     CAUTIONS_MAX, ChangedNumber, ERRORS_MAX, EntityNews, FIRST_MAX, FieldChange, ImportReport, Losses, Moved, RowFate,
+    losses_told,
 };
 
 /// About how much memory the rows of one batch may take, in bytes. A file that
@@ -583,30 +584,21 @@ impl<'a, 't> Run<'a, 't> {
         // the route of a number that comes from stock.
         let kept = current.filter(|_| from == to || (from.is_some() && to.is_some()));
         let routed = current.filter(|_| from == to || to.is_some());
-        // What is derived is derived once.
-        let derived = match current {
-            None => Some(plan::lookup(number.digits())),
-            Some(_) => None,
+        // What the number itself says is asked once, when it comes in.
+        let (number_type, country, region) = match current {
+            Some(current) => (current.number_type, current.country, current.region.clone()),
+            None => {
+                let plan = plan::lookup(number.digits());
+                (plan.number_type, plan.country.and_then(Country::new), plan.region.map(Arc::from))
+            }
         };
         let mut record = Record {
             state: place.state,
             application: chosen(&fields.application, routed.and_then(|routed| routed.application.as_ref())),
             trunk: chosen(&fields.trunk, routed.and_then(|routed| routed.trunk.as_ref())),
-            number_type: match (&fields.number_type, current, derived) {
-                (Cell::Value(given), ..) => *given,
-                (_, Some(current), _) => current.number_type,
-                (_, None, derived) => derived.map(|derived| derived.number_type).unwrap_or_default(),
-            },
-            country: match (&fields.country, current) {
-                (Cell::Value(given), _) => Some(*given),
-                (_, Some(current)) => current.country,
-                (_, None) => derived.and_then(|derived| derived.country).and_then(Country::new),
-            },
-            region: match (&fields.region, current) {
-                (Cell::Value(given), _) => Some(given.clone()),
-                (_, Some(current)) => current.region.clone(),
-                (_, None) => derived.and_then(|derived| derived.region).map(Arc::from),
-            },
+            number_type: fields.number_type.value().copied().unwrap_or(number_type),
+            country: fields.country.value().copied().or(country),
+            region: fields.region.value().cloned().or(region),
             cost,
             assigned_at: match (&fields.assigned_at, to) {
                 (_, None) => None,
@@ -789,8 +781,9 @@ impl<'a, 't> Run<'a, 't> {
 impl<T: Clone> Entry<T> {
     /// What there was and the name to give, where that is anything new.
     fn news(&mut self, name: Option<&Arc<str>>, name_of: fn(&T) -> &Arc<str>) -> Option<(Option<T>, Option<Arc<str>>)> {
-        let first = !std::mem::replace(&mut self.named, self.named || name.is_some());
-        let name = name.filter(|name| first && self.entity.as_ref().is_none_or(|entity| name_of(entity) != *name));
+        let name = name.filter(|_| !self.named);
+        self.named |= name.is_some();
+        let name = name.filter(|name| self.entity.as_ref().is_none_or(|entity| name_of(entity) != *name));
         (self.entity.is_none() || name.is_some()).then(|| (self.entity.clone(), name.cloned()))
     }
 }

@@ -87,7 +87,8 @@ pub(super) fn settle_place(
     };
     let (state, account, until) = match (wanted, state) {
         (Some(account), state) => {
-            let kept = current.filter(|current| current.holder() == Some(account)).map(|current| current.state);
+            // A number that moves keeps its status.
+            let kept = current.filter(|current| current.holder().is_some()).map(|current| current.state);
             let said = match (fields.blocked.value(), fields.status.value()) {
                 (Some(true), _) | (_, Some(Status::Suspended)) => Some(State::Suspended),
                 (_, Some(Status::Active)) => Some(State::Active),
@@ -116,8 +117,9 @@ pub(super) fn settle_place(
             None => (State::Available, None, None),
         },
     };
-    let kept =
-        current.filter(|current| (current.state, &current.account) == (state, &account)).map(|current| current.since);
+    let moves = holder.is_some() && state.held();
+    let stays = |current: &&Record| current.state == state && (moves || current.account == account);
+    let kept = current.filter(stays).map(|current| current.since);
     let since = fields.since.value().copied().or(kept).unwrap_or(at);
     Ok(Place { state, account, since, until })
 }

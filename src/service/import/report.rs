@@ -6,7 +6,7 @@
 //! Invariants: every figure is exact; every list is bounded, and holds the
 //! first of its kind in the order of the file; a number costs a constant
 //! amount of work.
-//! Deliberately absent: wording for a terminal or a page.
+//! Deliberately absent: how a terminal or a page lays it out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::{Currency, E164, Money, NumberChange, Record, Status, Time, number};
 use crate::intake::{Caution, Export, Field, RowError};
+use crate::wire::html::thousands;
 
 /// How many row errors a report shows.
 pub const ERRORS_MAX: usize = 100;
@@ -133,6 +134,32 @@ impl Losses {
     }
 }
 
+/// What numbers lose, as sentences: what would happen, or what did.
+pub fn losses_told(losses: &Losses, route_active: u64, done: bool) -> Vec<String> {
+    let numbers = |count: u64| match count {
+        1 => "1 number".to_owned(),
+        count => format!("{} numbers", thousands(count)),
+    };
+    let verb = |now: &'static str, past: &'static str| if done { past } else { now };
+    let route = match (losses.route, route_active) {
+        (all, 0) => numbers(all),
+        (1, 1) => "1 live number".to_owned(),
+        (all, live) if all == live => format!("{} live numbers", thousands(all)),
+        (all, live) => format!("{}, {} of them live", numbers(all), thousands(live)),
+    };
+    let sentences = [
+        (losses.route, format!("{} the routing of {route}", verb("clears", "cleared"))),
+        (losses.trunk, format!("{} the trunk of {}", verb("clears", "cleared"), numbers(losses.trunk))),
+        (
+            losses.expiry,
+            format!("{} the expiry of {}, which then auto-renew", verb("clears", "cleared"), numbers(losses.expiry)),
+        ),
+        (losses.account, format!("{} {} from the customer", verb("takes", "took"), numbers(losses.account))),
+        (losses.tags, format!("{} tags from {}", verb("removes", "removed"), numbers(losses.tags))),
+    ];
+    sentences.into_iter().filter(|(count, _)| *count > 0).map(|(_, sentence)| sentence).collect()
+}
+
 /// What numbers cost more a month, and less, in minor units.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Moved {
@@ -176,6 +203,35 @@ pub struct FieldChange {
     pub after: Option<String>,
     /// Whether the number loses it, or a part of it.
     pub lost: bool,
+}
+
+impl FieldChange {
+    /// What people call the field.
+    pub fn label(&self) -> &str {
+        match Field::parse(&self.field) {
+            Some(Field::State) => "state",
+            Some(Field::AccountAuthId) => "customer",
+            Some(Field::ApplicationId) => "application",
+            Some(Field::TrunkId) => "trunk",
+            Some(Field::MonthlyCost) => "monthly cost",
+            Some(Field::AssignedAt) => "assigned",
+            Some(Field::ExpiresAt) => "expires",
+            Some(Field::NumberType) => "type",
+            Some(Field::QuarantineEndsAt) => "quarantine ends",
+            Some(Field::ReservedUntil) => "reserved until",
+            Some(Field::Since) => "in its state since",
+            _ => &self.field,
+        }
+    }
+
+    /// What people call it that there is none.
+    pub fn nothing(&self) -> &'static str {
+        match Field::parse(&self.field) {
+            Some(Field::ApplicationId) => "unrouted",
+            Some(Field::ExpiresAt) => "auto-renews",
+            _ => "none",
+        }
+    }
 }
 
 /// A customer, an application or a trunk that a file creates or renames.

@@ -161,7 +161,7 @@ impl<'a> Vet<'a> {
                 New::Doubtful(why) => {
                     verdict.doubts.push(Doubt { field, value: id.to_owned(), reason: why.to_string() });
                 }
-                New::Refused(why) => verdict.refusals.push(refuse(field.as_str(), id, &*why)),
+                New::Refused(why) => verdict.refusals.push(refuse(field, id, &*why)),
             }
         }
         if let (Some(id), Some(name)) = (fields.account.value(), fields.account_name.value())
