@@ -166,10 +166,7 @@ fn reads(replica: &Arc<Replica>, something: impl FnOnce()) -> Reads {
 }
 
 fn import(service: &Service, file: &Path, rows: usize) {
-    let options = ImportOptions {
-        intake: intake::Options { national: plan::national, ..intake::Options::default() },
-        ..ImportOptions::default()
-    };
+    let options = ImportOptions::default();
     let watch = Watch { progress: &|_| {}, cancel: &AtomicBool::new(false) };
     let partner = "PA_1".parse().expect("an id");
     let report = service.import(&partner, &|| Ok(Box::new(File::open(file)?)), &options, &watch).expect("imported");

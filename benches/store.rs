@@ -143,10 +143,7 @@ fn remove(path: &Path) {
 }
 
 fn import(store: &Arc<dyn Store>, file: &Path) {
-    let options = ImportOptions {
-        intake: intake::Options { national: plan::national, ..intake::Options::default() },
-        ..ImportOptions::default()
-    };
+    let options = ImportOptions::default();
     let watch = Watch { progress: &|_| {}, cancel: &AtomicBool::new(false) };
     let partner = PARTNER.parse().expect("an id");
     let report = service(store).import(&partner, &|| Ok(Box::new(File::open(file)?)), &options, &watch);

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use super::output::{self, Bar};
 use super::{CliError, Global, OfPartner, Outcome};
-use crate::domain::{Country, Currency, Money, plan};
+use crate::domain::{Country, Currency, Money};
 use crate::intake::{self, Caution, Mapping};
 use crate::service::import::{
     ChangedNumber, ERRORS_MAX, EntityNews, FieldChange, ImportOptions, ImportReport, OnError, Progress, Watch,
@@ -89,7 +89,6 @@ impl Import {
                 assume_plus: self.assume_plus,
                 currency: self.currency,
                 encoding: self.encoding,
-                national: plan::national,
             },
             monthly_cost: self.monthly_cost.as_deref().map(Into::into),
             on_error: match self.on_error {
@@ -224,7 +223,11 @@ fn describe(report: &ImportReport, dry_run: bool) -> Result<(), CliError> {
     }
     for (&currency, moved) in &report.money {
         let amount = |minor| format!("{} {}", Money { minor, currency }, currency.code());
-        text.push_str(&format!("\nheld numbers cost {} more and {} less a month", amount(moved.up), amount(moved.down)));
+        text.push_str(&format!(
+            "\nheld numbers cost {} more and {} less a month",
+            amount(moved.up),
+            amount(moved.down)
+        ));
     }
     for entity in &report.entities {
         text.push_str(&format!("\n{}", told(entity, report.written)));

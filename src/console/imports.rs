@@ -496,9 +496,7 @@ pub async fn step(
                 .act("import.check", move |service, key| worker.check(service, (key, &auth_id), &upload, choices))
                 .await
         }
-        "run" => {
-            visit.act("import.run", move |service, key| worker.run(service, (key, &auth_id), &upload)).await
-        }
+        "run" => visit.act("import.run", move |service, key| worker.run(service, (key, &auth_id), &upload)).await,
         "cancel" => visit.act("import.cancel", move |service, key| worker.cancel(service, key, &upload)).await,
         "discard" => {
             let discarded =

@@ -27,9 +27,10 @@ use self::vet::{Doubt, Known, Vet};
 use super::rules::{self, Fault, Referents, Subject, Violation};
 use super::{Service, ServiceError, desk, replica};
 use crate::domain::change::Edit;
+use crate::domain::plan::{self, Judgement};
 use crate::domain::{
     Account, AccountId, Application, ApplicationId, Country, E164, EntityChange, NumberChange, PartnerId, Record, Tags,
-    Time, Trunk, TrunkId, Verb, plan,
+    Time, Trunk, TrunkId, Verb,
 };
 use crate::intake::{self, Caution, Cell, Field, Fields, Header, IntakeError, Item, Numbers, RowError};
 use crate::inventory::names::Named;
@@ -272,13 +273,18 @@ impl File<'_> {
         let (fields, verdict) = vet.fields(&row.fields);
         let doubt = vet::numbers(row.numbers);
         let row = intake::Row { fields, ..row };
-        if verdict.refusals.is_empty() && verdict.doubts.is_empty() && doubt.is_none() {
+        if verdict.refusals.is_empty() && verdict.doubts.is_empty() && doubt.is_none() && row.cautions.is_empty() {
             return Some(row);
         }
         let line = row.line;
-        let cautions = verdict.doubts.iter().cloned().chain(doubt).map(|Doubt { field, value, reason }| {
-            Caution { line, column: column_of(columns, field), value: shortened(&value), reason }
+        let from_file = row.cautions.iter().filter(|caution| !self.known.has_id(&caution.value)).cloned();
+        let cautions = verdict.doubts.iter().cloned().chain(doubt).map(|Doubt { field, value, reason }| Caution {
+            line,
+            column: column_of(columns, field),
+            value: shortened(&value),
+            reason,
         });
+        let cautions = from_file.chain(cautions);
         let mut errors: Vec<RowError> =
             verdict.refusals.iter().map(|refusal| refusal.clone().error(line, columns)).collect();
         if self.options.strict {
@@ -589,6 +595,11 @@ impl<'a, 't> Run<'a, 't> {
             Some(current) => (current.number_type, current.country, current.region.clone()),
             None => {
                 let plan = plan::lookup(number.digits());
+                if !plan.valid
+                    && let Judgement::Misspelt(misspelling) = plan::judge(number)
+                {
+                    return Ok(Err(vec![refuse(Field::Number, number, misspelling.to_string())]));
+                }
                 (plan.number_type, plan.country.and_then(Country::new), plan.region.map(Arc::from))
             }
         };

@@ -36,7 +36,7 @@ use super::import::{
 };
 use super::lease::{self, Lease};
 use super::{Service, ServiceError, token};
-use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, plan};
+use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb};
 use crate::intake::{self, Caution, IntakeError, Mapping, Peeked, RowError};
 use crate::store::{Document, StoreError, Target, Transaction, Walk};
 
@@ -141,7 +141,6 @@ impl Choices {
                 assume_plus: self.digits == "plus",
                 currency,
                 encoding,
-                national: plan::national,
             },
             monthly_cost,
             on_error: if self.skip { OnError::Skip } else { OnError::Abort },
@@ -199,11 +198,8 @@ pub struct Found {
 impl Found {
     fn of(report: &ImportReport, headed: bool) -> Found {
         let line = |line: u64| line.saturating_sub(u64::from(headed));
-        let error = |error: &RowError| RowError {
-            line: line(error.line),
-            message: in_words(&error.message),
-            ..error.clone()
-        };
+        let error =
+            |error: &RowError| RowError { line: line(error.line), message: in_words(&error.message), ..error.clone() };
         let caution = |caution: &Caution| Caution { line: line(caution.line), ..caution.clone() };
         let changed = |changed: &ChangedNumber| ChangedNumber { line: line(changed.line), ..changed.clone() };
         Found {
@@ -690,7 +686,9 @@ impl Uploads {
                 // Since the check, what is stored has changed.
                 let error = (!checks).then(|| match report.refused {
                     true => "nothing was written, because the file has columns that are not read; see below".to_owned(),
-                    false => format!("nothing was written, because {} numbers are rejected; see below", report.rejected),
+                    false => {
+                        format!("nothing was written, because {} numbers are rejected; see below", report.rejected)
+                    }
                 });
                 let found = Some(Found::of(&report, upload.headed));
                 self.ended(service, key, &Upload { stage: Stage::Checked, found, error, ..upload })

@@ -22,8 +22,12 @@ fn check(number: u64, number_type: NumberType, country: &str, region: Option<&st
 
 #[track_caller]
 fn check_national(text: &str, country: &str, expected: Option<u64>) {
-    let country = country.as_bytes().try_into().unwrap();
-    assert_eq!(national(text, country), expected, "text: {text:?}");
+    let found = country.parse().map_or(National::No, |country| national(text, country));
+    let found = match found {
+        National::Is(number) => Some(number.digits()),
+        National::Meant(_) | National::No => None,
+    };
+    assert_eq!(found, expected, "text: {text:?}");
 }
 
 #[test]
@@ -127,7 +131,52 @@ fn texts_that_are_not_national_numbers() {
     check_national("123", "GB", None);
     check_national("020 7946 0000 0000 0000", "GB", None);
     check_national("020 7946 0000", "ZZ", None);
-    check_national("020 7946 0000", "0\u{0}", None);
+    check_national("44 (0)20 7946 0000", "GB", None);
+    check_national("0020 7946 0000", "GB", None);
+}
+
+#[track_caller]
+fn check_judgement(number: u64, expected: &str) {
+    let judged = match judge(E164::new(number).unwrap()) {
+        Judgement::Valid => "valid".to_owned(),
+        Judgement::Misspelt(misspelling) => misspelling.to_string(),
+        Judgement::Invalid => "invalid".to_owned(),
+    };
+    assert_eq!(judged, expected, "number: {number}");
+}
+
+#[test]
+fn digits_are_judged_as_they_stand() {
+    check_judgement(442079460958, "valid");
+    check_judgement(390612345678, "valid");
+    check_judgement(541123456789, "valid");
+    check_judgement(5491123456789, "valid");
+    check_judgement(9991234567, "invalid");
+    check_judgement(4402079460958, "has a trunk zero; did you mean +442079460958?");
+    check_judgement(9102271264217, "has a trunk zero; did you mean +912271264217?");
+    check_judgement(49030901820, "has a trunk zero; did you mean +4930901820?");
+    check_judgement(330142687614, "has a trunk zero; did you mean +33142687614?");
+    // Spain has no trunk zero, and people write one.
+    check_judgement(340911234567, "has a trunk zero; did you mean +34911234567?");
+    check_judgement(784951234567, "has a trunk prefix; did you mean +74951234567?");
+    check_judgement(112125550123, "has a trunk prefix; did you mean +12125550123?");
+    check_judgement(36061234567, "has a trunk prefix; did you mean +361234567?");
+    check_judgement(5215512345678, "has a missing or needless mobile digit; did you mean +525512345678?");
+    check_judgement(54111523456789, "has a missing or needless mobile digit; did you mean +5491123456789?");
+    check_judgement(549111523456789, "has a missing or needless mobile digit; did you mean +5491123456789?");
+    check_judgement(551181234567, "has a missing or needless mobile digit; did you mean +5511981234567?");
+}
+
+#[test]
+fn glued_blocks_are_found() {
+    let check = |number: u64, expected: Option<(u64, u64)>| {
+        let found = glued_block(E164::new(number).unwrap());
+        assert_eq!(found.map(|(first, last)| (first.digits(), last.digits())), expected, "number: {number}");
+    };
+    check(91227126420099, Some((912271264200, 912271264299)));
+    check(3314268700099, Some((33142687000, 33142687099)));
+    check(9991234567, None);
+    check(91227126429900, None);
 }
 
 /// Repeatable: no clock and no seed from outside.

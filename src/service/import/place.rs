@@ -42,7 +42,8 @@ pub(super) fn settle_place(
     let state = fields.state.value().copied();
     let wanted = match (&fields.account, state) {
         (Cell::Value(account), Some(state)) if !state.held() => {
-            return Err(refuse(Field::State,
+            return Err(refuse(
+                Field::State,
                 state,
                 format!("a number that account {account} holds is active or suspended"),
             ));
@@ -51,9 +52,9 @@ pub(super) fn settle_place(
         (Cell::Empty, Some(state)) if state.held() => {
             return Err(refuse(Field::AccountAuthId, "", format!("a number that is {state} needs an account")));
         }
-        (Cell::Absent, Some(state)) if state.held() => {
-            Some(holder.ok_or_else(|| refuse(Field::State, state, format!("a number that is {state} needs an account")))?)
-        }
+        (Cell::Absent, Some(state)) if state.held() => Some(
+            holder.ok_or_else(|| refuse(Field::State, state, format!("a number that is {state} needs an account")))?,
+        ),
         (Cell::Absent, None) => holder,
         (Cell::Empty | Cell::Absent, _) => None,
     };
@@ -64,13 +65,15 @@ pub(super) fn settle_place(
         let until = current.until.map(|until| format!(" until {until}")).unwrap_or_default();
         match current.state.at(current.until, at) {
             State::Quarantined => {
-                return Err(refuse(Field::Number,
+                return Err(refuse(
+                    Field::Number,
                     number,
                     format!("the number is in quarantine{until}; give --move to assign it now"),
                 ));
             }
             State::Reserved if current.account.as_ref() != Some(wanted) => {
-                return Err(refuse(Field::Number,
+                return Err(refuse(
+                    Field::Number,
                     number,
                     format!("the number is reserved for another account{until}; give --move to assign it now"),
                 ));
@@ -148,7 +151,8 @@ pub(super) fn settle_cost(
             Money::parse(amount, currency).map_err(|error| refuse(Field::MonthlyCost, amount, error.to_string()))?,
         ),
         (Some(amount), None) => {
-            return Err(refuse(Field::Currency,
+            return Err(refuse(
+                Field::Currency,
                 "",
                 format!("the monthly_cost {amount} needs a currency, here or as --currency"),
             ));
@@ -161,7 +165,8 @@ pub(super) fn settle_cost(
         (None, _) => stored,
     };
     if held && cost.is_none() {
-        let message = "an assigned number needs a monthly_cost and a currency, in its row or as --monthly-cost and --currency";
+        let message =
+            "an assigned number needs a monthly_cost and a currency, in its row or as --monthly-cost and --currency";
         return Err(refuse(Field::MonthlyCost, "", message));
     }
     Ok(cost)

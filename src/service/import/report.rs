@@ -269,7 +269,8 @@ pub(super) struct Tally {
     cautions: Vec<Caution>,
     cautions_total: u64,
     rejected_lines: BTreeSet<u64>,
-    caution_lines: Vec<u64>,
+    /// Where cautions are, and how many.
+    caution_lines: Vec<(u64, u64)>,
     first: BTreeMap<u64, RowFate>,
     losses: Losses,
     losses_route_active: u64,
@@ -321,8 +322,9 @@ impl Tally {
     pub fn caution(&mut self, cautions: Vec<Caution>) {
         for caution in cautions {
             self.cautions_total += 1;
-            if self.caution_lines.last() != Some(&caution.line) {
-                self.caution_lines.push(caution.line);
+            match self.caution_lines.last_mut() {
+                Some((line, count)) if *line == caution.line => *count += 1,
+                _ => self.caution_lines.push((caution.line, 1)),
             }
             if self.cautions.len() < CAUTIONS_MAX {
                 self.cautions.push(caution);
@@ -407,7 +409,8 @@ impl Tally {
     }
 
     /// The report, with things called as `naming` does.
-    pub fn report<N: Naming>(self, naming: &mut N) -> Result<ImportReport, N::Error> {
+    pub fn report<N: Naming>(mut self, naming: &mut N) -> Result<ImportReport, N::Error> {
+        self.forget_rejected();
         let mut shown = self.changed.0;
         shown.extend(self.lost.0);
         let changed = shown.into_iter().map(|((line, first), one)| {
@@ -439,10 +442,30 @@ impl Tally {
             unknown: self.unknown,
             export: self.export.map(|export| export.to_string()),
             rejected_lines: self.rejected_lines.into_iter().collect(),
-            caution_lines: self.caution_lines,
+            caution_lines: self.caution_lines.into_iter().map(|(line, _)| line).collect(),
             first: self.first,
             version: None,
         })
+    }
+}
+
+impl Tally {
+    /// A row that was rejected after all has errors, and needs no caution.
+    fn forget_rejected(&mut self) {
+        let rejected = &self.rejected_lines;
+        if rejected.is_empty() {
+            return;
+        }
+        let total = &mut self.cautions_total;
+        self.caution_lines.retain(|(line, count)| {
+            let gone = rejected.contains(line);
+            *total -= if gone { *count } else { 0 };
+            !gone
+        });
+        let lines = &self.caution_lines;
+        let of_row = |caution: &Caution| lines.binary_search_by_key(&caution.line, |(line, _)| *line).is_ok();
+        // What is said of the file as a whole has no value.
+        self.cautions.retain(|caution| caution.value.is_empty() || of_row(caution));
     }
 }
 

@@ -16,7 +16,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Refusal, refuse};
-use crate::domain::{E164, plan};
+use crate::domain::E164;
+use crate::domain::plan::{self, Judgement};
 use crate::intake::{Cell, Field, Fields, Numbers};
 use crate::inventory::Snapshot;
 use crate::inventory::names::{ByName, Named};
@@ -63,6 +64,11 @@ impl Known {
             Named::Application => snapshot.applications.get(id).is_some(),
             Named::Trunk => snapshot.trunks.get(id).is_some(),
         }
+    }
+
+    /// Whether anything has this id.
+    pub fn has_id(&self, id: &str) -> bool {
+        KINDS.into_iter().any(|kind| self.has(kind, id))
     }
 
     /// What the partner's customer of this id is called.
@@ -180,7 +186,8 @@ impl<'a> Vet<'a> {
             return seen.clone();
         }
         let folded = folded(id);
-        let by_case = |other: &str| New::Doubtful(format!("differs from {other} by case only; write one of them").into());
+        let by_case =
+            |other: &str| New::Doubtful(format!("differs from {other} by case only; write one of them").into());
         let in_file = self.spellings[at].get(&folded);
         let found = match self.known.by_name[at].mistaken(kind, id) {
             Some(why) => New::Refused(why.into()),
@@ -190,7 +197,9 @@ impl<'a> Vet<'a> {
                 (None, None, Some(named)) => {
                     let Entity { id, name } = &named[0];
                     let kind = kind.one();
-                    New::Doubtful(format!("differs from {name}, the name of {kind} {id}, by case only; write its id").into())
+                    New::Doubtful(
+                        format!("differs from {name}, the name of {kind} {id}, by case only; write its id").into(),
+                    )
                 }
                 (None, None, None) => New::Good,
             },
@@ -225,14 +234,15 @@ impl<'a> Vet<'a> {
     }
 }
 
-/// What the numbering plan does not know of a row's numbers.
+/// What the numbering plan does not know of a row's numbers. That a new number
+/// must not be misspelt is the import's business, which knows what is new.
 pub(super) fn numbers(numbers: Numbers) -> Option<Doubt> {
     let Numbers::Block { first, last } = numbers else { return None };
     let invalid = |digits: &u64| !plan::lookup(*digits).valid;
     let mut wrong = (first.digits()..=last.digits()).filter(invalid);
     let found = E164::new(wrong.next()?)?;
     let more = wrong.count() as u64;
-    let reason = match (more, numbers.count()) {
+    let mut reason = match (more, numbers.count()) {
         (0, 1) => "is not valid by the numbering plan".to_owned(),
         (0, count) => format!("is not valid by the numbering plan; the other {} of the block are", count - 1),
         (more, count) if more + 1 == count => {
@@ -240,6 +250,11 @@ pub(super) fn numbers(numbers: Numbers) -> Option<Doubt> {
         }
         (more, count) => format!("is not valid by the numbering plan, like {more} more of the block's {count} numbers"),
     };
+    if let Judgement::Misspelt(misspelling) = plan::judge(found) {
+        reason = misspelling.to_string();
+    } else if let Some((first, last)) = plan::glued_block(found) {
+        reason.push_str(&format!("; probably a block, which is written {first}..{last}"));
+    }
     Some(Doubt { field: Field::Number, value: found.to_string(), reason })
 }
 
