@@ -853,10 +853,14 @@ mod tests {
         }
 
         fn give(&self, text: &str) -> String {
+            self.give_as(text, Choices::default())
+        }
+
+        fn give_as(&self, text: &str, choices: Choices) -> String {
             let mut incoming = self.uploads.receive().expect("a place");
             incoming.write_all(text.as_bytes()).expect("written");
-            let upload = self.uploads.keep(&self.service, (self.key, &self.partner), incoming, "a.csv").expect("kept");
-            upload.id
+            let upload = self.uploads.keep(&self.service, (self.key, &self.partner), incoming, "a.csv", choices);
+            upload.expect("kept").id
         }
 
         /// An upload once nothing goes on with it.
@@ -870,8 +874,13 @@ mod tests {
             panic!("{id} does not end");
         }
 
-        fn run(&self, id: &str, skip: bool) -> Upload {
-            self.uploads.run(&self.service, (self.key, &self.partner), id, skip).expect("begun");
+        fn check(&self, id: &str, choices: Choices) -> Upload {
+            self.uploads.check(&self.service, (self.key, &self.partner), id, choices).expect("begun");
+            self.rest(id)
+        }
+
+        fn run(&self, id: &str) -> Upload {
+            self.uploads.run(&self.service, (self.key, &self.partner), id).expect("begun");
             self.rest(id)
         }
 
@@ -900,27 +909,27 @@ mod tests {
         assert_eq!(fixture.numbers(), 0);
 
         let choices = Choices { currency: "inr".into(), monthly_cost: "10".into(), ..upload.choices };
-        fixture.uploads.check(&fixture.service, (fixture.key, &fixture.partner), &id, choices).expect("begun");
-        let found = fixture.rest(&id).found.expect("checked");
+        let found = fixture.check(&id, choices.clone()).found.expect("checked");
         assert_eq!((found.imported, found.rejected), (2, 1));
         let inr: Currency = "INR".parse().expect("a currency");
-        assert_eq!(found.cost, BTreeMap::from([(inr, 51_000)]));
+        assert_eq!(found.money, BTreeMap::from([(inr, Moved { up: 51_000, down: 0 })]));
 
         // As a whole, it is refused, and nothing is written.
-        let upload = fixture.run(&id, false);
+        let upload = fixture.run(&id);
         assert_eq!((upload.stage, fixture.numbers()), (Stage::Checked, 0));
         assert!(upload.error.is_some_and(|error| error.contains("nothing was written")));
 
-        let upload = fixture.run(&id, true);
+        fixture.check(&id, Choices { skip: true, ..choices });
+        let upload = fixture.run(&id);
         assert_eq!((upload.stage, fixture.numbers()), (Stage::Imported, 2));
         let version = upload.found.as_ref().and_then(|found| found.version);
         let log = fixture.service.store.log(fixture.key, 1, 10).expect("read");
         assert_eq!(version, Some(log[0].change.version));
         assert_eq!(log[0].change.request_id.as_deref(), Some(id.as_str()));
         let mut rejects = String::new();
-        fixture.uploads.rejects(&upload).expect("kept").read_to_string(&mut rejects).expect("text");
+        fixture.uploads.rows(&upload, Rows::Rejected).expect("kept").read_to_string(&mut rejects).expect("text");
         assert_eq!(rejects, "Phone,Customer id,Price,Currency\nnot one,MA_1,500,INR\n");
-        let again = fixture.uploads.run(&fixture.service, (fixture.key, &fixture.partner), &id, true);
+        let again = fixture.uploads.run(&fixture.service, (fixture.key, &fixture.partner), &id);
         assert!(matches!(again, Err(ServiceError::Refused(_))));
     }
 
@@ -970,7 +979,7 @@ mod tests {
         let after = Fixture { uploads: Uploads::new(fixture.folder.path().join("files"), 1 << 20), ..fixture };
         let (upload, now) = after.uploads.get(&after.service, after.key, &id).expect("there");
         assert!(now.is_none() && upload.stage == Stage::Importing);
-        assert_eq!(after.run(&id, false).stage, Stage::Imported);
+        assert_eq!(after.run(&id).stage, Stage::Imported);
         assert_eq!(after.numbers(), 1);
     }
 
@@ -996,7 +1005,7 @@ mod tests {
         let (service, uploads) = node(&fixture, "other", "elsewhere");
         let of = (fixture.key, &fixture.partner);
         assert!(uploads.absent(&upload).is_some_and(|why| why.contains(&upload.host)));
-        refused(uploads.run(&service, of, &id, true), "was given to another node");
+        refused(uploads.run(&service, of, &id), "was given to another node");
         refused(uploads.check(&service, of, &id, upload.choices.clone()), "was given to another node");
         assert_eq!(fixture.rest(&id).stage, Stage::Checked);
         // What is let go of there goes here in time.
@@ -1007,14 +1016,14 @@ mod tests {
     #[test]
     fn what_another_node_is_at_is_left_alone() {
         let fixture = Fixture::new();
-        let id = fixture.give(FILE);
+        let id = fixture.give_as(FILE, Choices { skip: true, ..Choices::default() });
         let upload = fixture.rest(&id);
         let (service, uploads) = node(&fixture, "other", "files");
         let (of, store) = ((fixture.key, &fixture.partner), &fixture.service.store);
         assert!(store.lease(&lease_of(&id), "somebody", 60).expect("a lease"));
         let (_, now) = uploads.get(&service, fixture.key, &id).expect("there");
         assert!(now.is_some_and(|now| now.elsewhere));
-        refused(uploads.run(&service, of, &id, true), "is being worked on");
+        refused(uploads.run(&service, of, &id), "is being worked on");
         refused(uploads.discard(&service, fixture.key, &id), "is being worked on");
         refused(uploads.cancel(&service, fixture.key, &id), "another node is at it");
         uploads.forget_idle(&service, fixture.key, &id).expect("left");
@@ -1023,7 +1032,7 @@ mod tests {
         // One that was stopped for so long that its lease has gone does nothing
         // to what another one has done.
         store.end_lease(&lease_of(&id), "somebody").expect("ended");
-        uploads.run(&service, of, &id, true).expect("begun");
+        uploads.run(&service, of, &id).expect("begun");
         while uploads.busy(&id) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -1050,7 +1059,7 @@ mod tests {
         let key = fixture.service.partner_key(&other).expect("known");
         let unknown = |result: Result<(), ServiceError>| assert!(matches!(result, Err(ServiceError::Unknown { .. })));
         unknown(fixture.uploads.get(&fixture.service, key, &id).map(drop));
-        unknown(fixture.uploads.run(&fixture.service, (key, &other), &id, false));
+        unknown(fixture.uploads.run(&fixture.service, (key, &other), &id));
         unknown(fixture.uploads.discard(&fixture.service, key, &id));
         for _ in 0..KEPT_MAX {
             let id = fixture.give("number\n+912271264217\n");

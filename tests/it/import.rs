@@ -9,7 +9,7 @@ use rollcall::inventory::{NumberRef, Snapshot};
 use rollcall::service::Service;
 use rollcall::service::import::{ImportError, ImportOptions, ImportReport, OnError, Watch};
 use rollcall::store::{Store, Target};
-use rollcall::{intake, wire};
+use rollcall::wire;
 
 use super::fixture::*;
 
