@@ -16,8 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rollcall::domain::action::Action;
-use rollcall::domain::{Actor, PartnerKey, Time, plan};
-use rollcall::intake;
+use rollcall::domain::{Actor, PartnerKey, Time};
 use rollcall::inventory::{Filter, Order, Window};
 use rollcall::service::import::{ImportOptions, Watch};
 use rollcall::service::jobs::runner::{Runner, Settings};

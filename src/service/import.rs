@@ -26,11 +26,12 @@ use self::report::{Naming, Tally};
 use self::vet::{Doubt, Known, Vet};
 use super::rules::{self, Fault, Referents, Subject, Violation};
 use super::{Service, ServiceError, desk, replica};
+use crate::domain::action::Transfer;
 use crate::domain::change::Edit;
 use crate::domain::plan::{self, Judgement};
 use crate::domain::{
-    Account, AccountId, Application, ApplicationId, Country, E164, EntityChange, NumberChange, PartnerId, Record, Tags,
-    Time, Trunk, TrunkId, Verb,
+    Account, AccountId, Application, ApplicationId, Country, E164, EntityChange, NumberChange, PartnerId, Record,
+    Status, Tags, Time, Trunk, TrunkId, Verb, number,
 };
 use crate::intake::{self, Caution, Cell, Field, Fields, Header, IntakeError, Item, Numbers, RowError};
 use crate::inventory::names::Named;
@@ -178,6 +179,7 @@ impl Service {
                 let mut run = Run::new(transaction, &file, at, probe, tally.clone());
                 let mut done = || {
                     if fits { run.batch(&mut batch) } else { run.file() }?;
+                    run.last_active()?;
                     let tally = std::mem::take(&mut run.tally);
                     let written = !probe && !refused(&tally);
                     let report = tally.report(&mut run)?;
@@ -450,7 +452,16 @@ struct Run<'a, 't> {
     trunks: HashMap<TrunkId, Entry<Trunk>>,
     /// By what rows say: what has been done about it once and for all.
     said: Vec<Said>,
+    active: HashMap<AccountId, Active>,
     done: u64,
+}
+
+/// What becomes of an account's active numbers.
+#[derive(Clone, Copy, Default)]
+struct Active {
+    gained: i64,
+    /// The first that goes to another account or into stock, and its line.
+    taken: Option<(u64, E164)>,
 }
 
 /// What is known of rows that say the same.
@@ -464,9 +475,9 @@ struct Said {
 
 impl<'a, 't> Run<'a, 't> {
     fn new(transaction: &'t mut dyn Transaction, file: &'a File<'a>, at: Time, probe: bool, tally: Tally) -> Self {
-        let (accounts, applications, trunks, said) = Default::default();
+        let (accounts, applications, trunks, said, active) = Default::default();
         let wrote = false;
-        Run { transaction, file, at, probe, wrote, tally, accounts, applications, trunks, said, done: 0 }
+        Run { transaction, file, at, probe, wrote, tally, accounts, applications, trunks, said, active, done: 0 }
     }
 
     /// Reads the file again, a batch at a time, for files too large to keep.
@@ -551,12 +562,58 @@ impl<'a, 't> Run<'a, 't> {
             if current != before {
                 let change = NumberChange { number, before, after: current };
                 self.tally.cost(&change);
+                self.count_active(same[0].line, &change);
                 changes.push(change);
             }
         }
         if !self.probe && !changes.is_empty() {
             self.wrote = true;
             self.transaction.put_numbers(&changes)?;
+        }
+        Ok(())
+    }
+
+    /// Counts how many active numbers accounts get and lose.
+    fn count_active(&mut self, line: u64, change: &NumberChange) {
+        let active = |record: &Option<Record>| {
+            let record = record.as_ref()?;
+            let active = number::status(record.state, record.expires_at, self.at) == Status::Active;
+            record.holder().filter(|_| active).cloned()
+        };
+        let (before, after) = (active(&change.before), active(&change.after));
+        if before == after {
+            return;
+        }
+        let left = change.before.as_ref().and_then(Record::holder) != change.after.as_ref().and_then(Record::holder);
+        if let Some(account) = before {
+            let active = self.active.entry(account).or_default();
+            active.gained -= 1;
+            active.taken = active.taken.or(left.then_some((line, change.number)));
+        }
+        if let Some(account) = after {
+            self.active.entry(account).or_default().gained += 1;
+        }
+    }
+
+    /// Cautions about accounts whose last active number goes elsewhere.
+    fn last_active(&mut self) -> Result<(), ImportError> {
+        let mut cautions = Vec::new();
+        let active: Vec<(AccountId, Active)> = std::mem::take(&mut self.active).into_iter().collect();
+        for (account, Active { gained, taken }) in active {
+            let Some((line, number)) = taken.filter(|_| gained < 0) else { continue };
+            // As stored: with what this import did, if it writes.
+            let lost = if self.probe { gained.unsigned_abs() } else { 0 };
+            if self.transaction.active_numbers(&account, self.at, lost + 1)? > lost {
+                continue;
+            }
+            let called = Naming::account(self, &account)?;
+            let column = column_of(&self.file.columns, Field::AccountAuthId);
+            let reason = format!("customer {called} is left without an active number");
+            cautions.push(Caution { line, column, value: number.to_string(), reason });
+        }
+        match self.file.options.strict && !cautions.is_empty() {
+            true => self.tally.refuse(cautions.into_iter().map(refused_caution).collect()),
+            false => self.tally.caution_late(cautions),
         }
         Ok(())
     }
@@ -585,11 +642,17 @@ impl<'a, 't> Run<'a, 't> {
             Err(refusal) => return Ok(Err(vec![refusal])),
         };
         let (from, to) = (current.and_then(Record::holder), place.holder());
-        let stays = current.filter(|_| from == to);
         // A move is a transfer: what the file does not say goes along. So does
         // the route of a number that comes from stock.
-        let kept = current.filter(|_| from == to || (from.is_some() && to.is_some()));
-        let routed = current.filter(|_| from == to || to.is_some());
+        let moved = match (current, from, to) {
+            (Some(current), Some(from), Some(to)) if from != to => {
+                let to = Transfer { account: to.clone(), application: None, trunk: None, confirm_last: true };
+                Some(to.moved(current, self.at))
+            }
+            _ => None,
+        };
+        let kept = moved.as_ref().or(current.filter(|_| from == to));
+        let routed = kept.or(current.filter(|_| to.is_some()));
         // What the number itself says is asked once, when it comes in.
         let (number_type, country, region) = match current {
             Some(current) => (current.number_type, current.country, current.region.clone()),
@@ -615,7 +678,7 @@ impl<'a, 't> Run<'a, 't> {
                 (_, None) => None,
                 (Cell::Value(time), Some(_)) => Some(*time),
                 (Cell::Absent | Cell::Empty, Some(_)) => {
-                    Some(stays.and_then(|stays| stays.assigned_at).unwrap_or(self.at))
+                    Some(kept.and_then(|kept| kept.assigned_at).unwrap_or(self.at))
                 }
             },
             expires_at: chosen(&fields.expires_at, kept.and_then(|kept| kept.expires_at.as_ref())),

@@ -332,6 +332,20 @@ impl Tally {
         }
     }
 
+    /// Records what turned out to be doubtful once all rows were compared.
+    pub fn caution_late(&mut self, cautions: Vec<Caution>) {
+        for caution in cautions {
+            self.cautions_total += 1;
+            match self.caution_lines.binary_search_by_key(&caution.line, |(line, _)| *line) {
+                Ok(at) => self.caution_lines[at].1 += 1,
+                Err(at) => self.caution_lines.insert(at, (caution.line, 1)),
+            }
+            let at = self.cautions.partition_point(|other| other.line <= caution.line);
+            self.cautions.insert(at, caution);
+            self.cautions.truncate(CAUTIONS_MAX);
+        }
+    }
+
     /// Records what is doubtful about the file, before all that rows have.
     pub fn caution_first(&mut self, cautions: Vec<Caution>) {
         self.cautions_total += cautions.len() as u64;
