@@ -39,7 +39,7 @@ use crate::domain::{
 };
 
 pub use beside::Beside;
-pub use filter::{Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after};
+pub use filter::{Among, Closed, Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after, several};
 pub use pattern::{Pattern, SEARCH_CHARS_MAX};
 pub use table::Table;
 

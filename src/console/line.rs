@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::domain::{State, Time};
-use crate::inventory::{Filter, Order};
+use crate::inventory::{Filter, Order, several};
 
 /// The most characters that are read.
 pub const CHARS_MAX: usize = 500;
@@ -129,10 +129,11 @@ impl Line {
             "country" => self.set("country", &value.to_ascii_uppercase()),
             "region" | "tag" => self.set(name, value),
             "type" => self.set("number_type", value),
-            "status" => {
+            "status" if negated => {
                 let value = two("active", "suspended")?;
                 self.set("status", &value)
             }
+            "status" => self.set("status", value),
             "no" | "has" => {
                 let wanted = if (name == "has") == negated { "false" } else { "true" };
                 match value {
@@ -142,11 +143,11 @@ impl Line {
                 }
             }
             "state" => {
-                self.filter.state =
-                    Some(State::parse(value).filter(|state| *state != State::Retired).ok_or_else(|| {
-                        let all: Vec<&str> = State::STORED.iter().map(|state| state.as_str()).collect();
-                        format!("is one of {}", all.join(", "))
-                    })?);
+                let all: Vec<&str> = State::STORED.iter().map(|state| state.as_str()).collect();
+                let message = format!("is one of {}", all.join(", "));
+                let stored = |word: &str| State::parse(word).filter(|state| *state != State::Retired);
+                let states = several(name, value, &message, stored).map_err(|error| error.message)?;
+                self.filter.state = states.into_iter().collect();
                 Ok(())
             }
             "expires" => match bound(value, zone)? {
@@ -321,7 +322,12 @@ mod tests {
         );
         check("has:account -has:application", &[("assigned", "true"), ("routed", "false")], |_| {});
         check("region:\"New Delhi\" country:in", &[("region", "New Delhi"), ("country", "IN")], |_| {});
-        check("state:quarantined", &[], |filter| filter.state = Some(State::Quarantined));
+        check("state:quarantined", &[], |filter| filter.state = State::Quarantined.into());
+        check("state:available,reserved", &[], |filter| {
+            filter.state = [State::Available, State::Reserved].into_iter().collect();
+        });
+        check("type:local,mobile country:in,fr", &[("number_type", "local,mobile"), ("country", "IN,FR")], |_| {});
+        check("status:active,suspended", &[], |_| {});
         check(
             "expires:<14d",
             &[("expires_after", "2026-11-23T12:00:00Z"), ("expires_before", "2026-12-07T12:00:01Z")],
@@ -351,6 +357,9 @@ mod tests {
             ("no:application has:application", "has:application", "twice"),
             ("expires:14d", "expires:14d", "< or >"),
             ("state:retired", "state:retired", "one of available"),
+            ("state:active,retired", "state:active,retired", "one of available"),
+            ("type:local,", "type:local,", "empty value"),
+            ("type:local,local", "type:local,local", "twice"),
             ("country:India", "country:India", "two"),
         ] {
             let problems = read(text).problems;

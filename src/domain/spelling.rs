@@ -59,10 +59,12 @@ pub fn read(text: &str, bare: Bare) -> Result<(E164, E164), BadSpelling> {
         return Ok((number, number));
     }
     let text = tidied(text);
-    if scientific(&text) {
+    // A bracket may stand before the plus.
+    let text = text.strip_prefix('(').filter(|rest| rest.starts_with('+')).unwrap_or(&text);
+    if scientific(text) {
         return Err(SCIENTIFIC);
     }
-    if let Some((head, tail)) = divided(&text) {
+    if let Some((head, tail)) = divided(text) {
         return block(head, tail, bare);
     }
     if let Some(plus) = text.rfind('+').filter(|&plus| plus > 0) {
@@ -70,8 +72,8 @@ pub fn read(text: &str, bare: Bare) -> Result<(E164, E164), BadSpelling> {
         return block(head, &text[plus..], bare);
     }
     match text.rfind(['-', '/']) {
-        Some(at) => number_or_block(&text, at, bare),
-        None => single(&text, bare).map(|number| (number, number)),
+        Some(at) => number_or_block(text, at, bare),
+        None => single(text, bare).map(|number| (number, number)),
     }
 }
 
@@ -210,7 +212,7 @@ fn block(head: &str, tail: &str, bare: Bare) -> Result<(E164, E164), BadSpelling
         return Ok((first, single(tail, bare)?));
     }
     let count = digits(tail);
-    if count == 0 || !tail.chars().all(|c| c.is_ascii_digit() || separates(c)) {
+    if count == 0 || tail.contains("..") || !tail.chars().all(|c| c.is_ascii_digit() || separates(c)) {
         return Err(FORM);
     }
     if count >= digits(head) {
@@ -263,9 +265,7 @@ fn single(text: &str, bare: Bare) -> Result<E164, BadSpelling> {
     if decimal(text) {
         return Err(DECIMAL);
     }
-    // A bracket may stand before the plus.
-    let bracketed = text.strip_prefix('(').filter(|rest| rest.starts_with('+'));
-    let (plus, rest) = match bracketed.unwrap_or(text).strip_prefix('+') {
+    let (plus, rest) = match text.strip_prefix('+') {
         Some(rest) => (true, rest),
         None => (false, text),
     };
@@ -438,7 +438,7 @@ mod tests {
             "could be the number +999123456789 or the block +9991234567 to +9991234589, and the plan",
         );
         check("+1234567-7654321", "could be the number +12345677654321 or the block +1234567 to +7654321");
-        check("+91-1234567890", "could be the number +911234567890 or a block, and the plan has neither");
+        check("+999-1234567", "could be the number +9991234567 or a block, and the plan has neither");
         check("+44-02079460958", "has a trunk zero; did you mean +442079460958?");
         check("+4402079460900-99", "has a trunk zero; did you mean +442079460900..99?");
         check("+33142687099-00", "is a block whose end 00 is not larger");
