@@ -20,6 +20,7 @@ mod beside;
 mod due;
 mod filter;
 pub mod flat;
+pub mod names;
 mod pattern;
 mod rows;
 mod select;
@@ -534,6 +535,16 @@ impl Snapshot {
     /// readers see. Together with the version it names one state of the view.
     pub fn epoch(&self, now: Time) -> Option<Time> {
         self.due.last(now)
+    }
+
+    /// Whether a number is or was in this region.
+    pub fn has_region(&self, name: &str) -> bool {
+        self.regions.find(&name.into()).is_some()
+    }
+
+    /// Whether a number has or had this tag.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|(_, tags)| tags.contains(tag))
     }
 
     pub fn get(&self, number: E164, now: Time) -> Option<NumberRef<'_>> {

@@ -23,6 +23,7 @@ pub mod numbers;
 pub mod past;
 pub mod people;
 pub mod replica;
+mod rules;
 pub mod schedules;
 pub mod token;
 pub mod undo;

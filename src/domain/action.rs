@@ -79,6 +79,19 @@ pub struct Assignment {
     pub cost: Option<Price>,
 }
 
+/// A number that moves from the account that holds it to another.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Transfer {
+    pub account: AccountId,
+    /// What is `None` stays as it is; `Some(None)` clears it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub application: Option<Option<ApplicationId>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub trunk: Option<Option<TrunkId>>,
+    /// Also if the giver then has no active number left.
+    pub confirm_last: bool,
+}
+
 /// An amount whose currency may be the number's own.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Price {
@@ -253,6 +266,20 @@ impl Assignment {
             && (self.trunk.is_none() || self.trunk == record.trunk)
             && (self.expires_at.is_none() || self.expires_at == record.expires_at)
             && cost == record.cost)
+    }
+}
+
+impl Transfer {
+    /// A held number as its new account has it: assigned now, with the state,
+    /// the price and the expiry that it had.
+    pub fn moved(&self, record: &Record, now: Time) -> Record {
+        Record {
+            account: Some(self.account.clone()),
+            application: self.application.clone().unwrap_or_else(|| record.application.clone()),
+            trunk: self.trunk.clone().unwrap_or_else(|| record.trunk.clone()),
+            assigned_at: Some(now),
+            ..record.clone()
+        }
     }
 }
 

@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(amount("1.250").as_deref(), Ok("1.25"));
         assert_eq!(amount("1200").as_deref(), Ok("1200"));
         assert!(amount("1,000").is_err());
-        let time = |text| time(text).map(|time| time.to_string()).ok();
+        let time = |text| time(text, &TimeZone::UTC).map(|time| time.to_string()).ok();
         assert_eq!(time("Tue, 20 Aug 2024 15:09:59 +0000").as_deref(), Some("2024-08-20T15:09:59Z"));
         assert_eq!(time("Tue, 20 Aug 2024 20:39:59 +0530").as_deref(), Some("2024-08-20T15:09:59Z"));
         assert_eq!(time("2024-08-20").as_deref(), Some("2024-08-20T00:00:00Z"));

@@ -9,15 +9,14 @@
 //! nothing older; the index only ever proposes where to look.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
 use std::sync::Arc;
 
-use super::{Conflict, ServiceError, ShownNumber, StoreError};
+use super::rules::{self, EntityCache, Fault, Subject, Violation};
+use super::{Conflict, ServiceError, ShownNumber};
 use crate::domain::action::{self, Assignment, Quarantine, Refusal};
-use crate::domain::field::code;
 use crate::domain::{
-    Account, AccountId, Action, Application, ApplicationId, E164, FieldError, NumberChange, PartnerKey, Record,
-    Setting, State, Status, Time, Trunk, TrunkId, number, setting,
+    Account, AccountId, Action, Application, ApplicationId, E164, NumberChange, PartnerKey, Record, Setting, State,
+    Status, Time, Trunk, TrunkId, number, setting,
 };
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::store::{Holding, Transaction};
@@ -33,9 +32,7 @@ pub(super) struct Desk<'t> {
     own: Option<Option<Quarantine>>,
     /// The index, perhaps a little behind: it proposes numbers to look at.
     hints: Option<Arc<Snapshot>>,
-    accounts: HashMap<AccountId, Option<Account>>,
-    applications: HashMap<ApplicationId, Option<Application>>,
-    trunks: HashMap<TrunkId, Option<Trunk>>,
+    entities: EntityCache,
     /// An active number of each account, seen in this transaction.
     witnesses: HashMap<AccountId, E164>,
     pending: BTreeMap<E164, NumberChange>,
@@ -48,9 +45,8 @@ impl<'t> Desk<'t> {
         quarantine: &'t Quarantine,
         hints: Option<Arc<Snapshot>>,
     ) -> Desk<'t> {
-        let (accounts, applications, trunks) = Default::default();
-        let (witnesses, pending) = Default::default();
-        Desk { transaction, key, quarantine, own: None, hints, accounts, applications, trunks, witnesses, pending }
+        let (entities, witnesses, pending) = Default::default();
+        Desk { transaction, key, quarantine, own: None, hints, entities, witnesses, pending }
     }
 
     pub fn key(&self) -> PartnerKey {
@@ -137,6 +133,10 @@ impl<'t> Desk<'t> {
         if after == current {
             return Ok(current);
         }
+        let broken = self.entities.judge(self.transaction, Some(&current), &after)?;
+        if !broken.is_empty() {
+            return Err(ServiceError::Invalid(broken.iter().map(Violation::field_error).collect()));
+        }
         if let (Action::Release { confirm_last: false }, Some(account)) = (action, current.holder()) {
             let active = number::status(current.state, current.expires_at, now) == Status::Active;
             if active && !self.has_other_active(&account.clone(), number, now)? {
@@ -191,65 +191,70 @@ impl<'t> Desk<'t> {
     }
 
     pub fn account(&mut self, id: &AccountId) -> Result<Option<Account>, ServiceError> {
-        known(&mut self.accounts, id, || self.transaction.account(id))
+        Ok(self.entities.account(self.transaction, id)?.cloned())
     }
 
     fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, ServiceError> {
-        known(&mut self.applications, id, || self.transaction.application(id))
+        Ok(self.entities.application(self.transaction, id)?.cloned())
     }
 
     fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, ServiceError> {
-        known(&mut self.trunks, id, || self.transaction.trunk(id))
+        Ok(self.entities.trunk(self.transaction, id)?.cloned())
     }
 
     /// An assignment with what it leaves to the number filled in.
     fn check_assignment(&mut self, to: &Assignment, current: &Record) -> Result<Assignment, ServiceError> {
         self.check_account(&to.account)?;
         let mut to = to.clone();
+        // What the number came with goes with it, if the account may have it.
         match &to.application {
             Some(id) => self.check_application(&id.clone(), Some(&to.account))?,
-            // What the number came with goes with it, if the account may have it.
-            None => {
-                if let Some(id) = &current.application {
-                    let owner = self.application(id)?.and_then(|application| application.account);
-                    to.application = current.application.clone().filter(|_| fits(&owner, &to.account));
-                }
-            }
+            None => to.application = self.fitting_application(current.application.as_ref(), &to.account)?,
         }
         match &to.trunk {
             Some(id) => self.check_trunk(&id.clone(), Some(&to.account))?,
-            None => {
-                if let Some(id) = &current.trunk {
-                    let owner = self.trunk(id)?.and_then(|trunk| trunk.account);
-                    to.trunk = current.trunk.clone().filter(|_| fits(&owner, &to.account));
-                }
-            }
+            None => to.trunk = self.fitting_trunk(current.trunk.as_ref(), &to.account)?,
         }
         Ok(to)
     }
 
-    fn check_account(&mut self, id: &AccountId) -> Result<(), ServiceError> {
-        match self.account(id)? {
-            None => Err(unknown("account_auth_id", id.as_str())),
-            Some(account) if account.archived_at.is_some() => Err(archived("account_auth_id", id.as_str())),
-            Some(_) => Ok(()),
-        }
+    fn fitting_application(
+        &mut self,
+        id: Option<&ApplicationId>,
+        account: &AccountId,
+    ) -> Result<Option<ApplicationId>, ServiceError> {
+        let Some(id) = id else { return Ok(None) };
+        let fits = |it: &Application| rules::check_application(it, Some(account)).is_ok();
+        Ok(self.entities.application(self.transaction, id)?.filter(|it| fits(it)).map(|it| it.id.clone()))
     }
 
+    fn fitting_trunk(&mut self, id: Option<&TrunkId>, account: &AccountId) -> Result<Option<TrunkId>, ServiceError> {
+        let Some(id) = id else { return Ok(None) };
+        let fits = |it: &Trunk| rules::check_trunk(it, Some(account)).is_ok();
+        Ok(self.entities.trunk(self.transaction, id)?.filter(|it| fits(it)).map(|it| it.id.clone()))
+    }
+
+    fn check_account(&mut self, id: &AccountId) -> Result<(), ServiceError> {
+        let account = self.entities.account(self.transaction, id)?;
+        refused(account.map_or_else(|| Err(unknown(Subject::Account, id.as_str())), rules::check_account))
+    }
+
+    /// The holder is `None` for a number that nobody holds; it is refused for
+    /// its state.
     fn check_application(&mut self, id: &ApplicationId, holder: Option<&AccountId>) -> Result<(), ServiceError> {
-        match self.application(id)? {
-            None => Err(unknown("application_id", id.as_str())),
-            Some(application) if application.archived_at.is_some() => Err(archived("application_id", id.as_str())),
-            Some(application) => check_owner("application_id", id.as_str(), &application.account, holder),
-        }
+        let application = self.entities.application(self.transaction, id)?;
+        refused(match application {
+            None => Err(unknown(Subject::Application, id.as_str())),
+            Some(it) => rules::check_application(it, holder.or(it.account.as_ref())),
+        })
     }
 
     fn check_trunk(&mut self, id: &TrunkId, holder: Option<&AccountId>) -> Result<(), ServiceError> {
-        match self.trunk(id)? {
-            None => Err(unknown("trunk_id", id.as_str())),
-            Some(trunk) if trunk.archived_at.is_some() => Err(archived("trunk_id", id.as_str())),
-            Some(trunk) => check_owner("trunk_id", id.as_str(), &trunk.account, holder),
-        }
+        let trunk = self.entities.trunk(self.transaction, id)?;
+        refused(match trunk {
+            None => Err(unknown(Subject::Trunk, id.as_str())),
+            Some(it) => rules::check_trunk(it, holder.or(it.account.as_ref())),
+        })
     }
 
     /// Whether an account has an active number other than this one.
@@ -287,20 +292,6 @@ impl<'t> Desk<'t> {
     }
 }
 
-/// What was found under an id before, or is now.
-fn known<I: Clone + Eq + Hash, T: Clone>(
-    kept: &mut HashMap<I, Option<T>>,
-    id: &I,
-    ask: impl FnOnce() -> Result<Option<T>, StoreError>,
-) -> Result<Option<T>, ServiceError> {
-    if let Some(found) = kept.get(id) {
-        return Ok(found.clone());
-    }
-    let found = ask()?;
-    kept.insert(id.clone(), found.clone());
-    Ok(found)
-}
-
 /// How many of these, sorted by number, are written together: about [`STEP`],
 /// up to where a group of 10,000 ends, so that a group's changes stay together
 /// in the log.
@@ -311,29 +302,12 @@ pub(super) fn step<T>(all: &[T], number: impl Fn(&T) -> E164) -> usize {
     end + all[end..].partition_point(|one| group(one) == last)
 }
 
-fn fits(owner: &Option<AccountId>, account: &AccountId) -> bool {
-    owner.as_ref().is_none_or(|owner| owner == account)
+fn unknown(subject: Subject, id: &str) -> Violation {
+    Violation { subject, id: id.to_owned(), fault: Fault::Unknown }
 }
 
-/// The words for what the partner does not have, whether it exists or not.
-fn unknown(field: &str, id: &str) -> ServiceError {
-    ServiceError::Invalid(vec![FieldError::new(field, code::UNKNOWN, "is not one of yours", id)])
-}
-
-fn archived(field: &str, id: &str) -> ServiceError {
-    ServiceError::Invalid(vec![FieldError::new(field, code::CONFLICT, "is archived", id)])
-}
-
-fn check_owner(
-    field: &str,
-    id: &str,
-    owner: &Option<AccountId>,
-    holder: Option<&AccountId>,
-) -> Result<(), ServiceError> {
-    if owner.is_none() || holder.is_none() || owner.as_ref() == holder {
-        return Ok(()); // A number without holder is refused for its state.
-    }
-    Err(ServiceError::Invalid(vec![FieldError::new(field, code::CONFLICT, "belongs to another account", id)]))
+fn refused(verdict: Result<(), Violation>) -> Result<(), ServiceError> {
+    verdict.map_err(|violation| ServiceError::Invalid(vec![violation.field_error()]))
 }
 
 fn conflict(number: E164, current: &Record, action: &Action) -> ServiceError {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::desk::Desk;
+use super::rules::{self, Fault, Subject, Violation};
 use super::{Done, Outcome, Service, ServiceError, Shown};
 use crate::domain::action::Assignment;
 use crate::domain::change::Edit;
@@ -252,10 +253,9 @@ fn create_account(transaction: &mut dyn Transaction, id: &AccountId, name: &Arc<
 /// The account that a new application or trunk shall belong to.
 fn check_owner(transaction: &mut dyn Transaction, account: Option<&AccountId>) -> Result<(), ServiceError> {
     let Some(id) = account else { return Ok(()) };
-    let (code, message) = match transaction.account(id)? {
-        None => (code::UNKNOWN, "is not one of yours"),
-        Some(account) if account.archived_at.is_some() => (code::CONFLICT, "is archived"),
-        Some(_) => return Ok(()),
+    let verdict = match transaction.account(id)? {
+        None => Err(Violation { subject: Subject::Account, id: id.to_string(), fault: Fault::Unknown }),
+        Some(account) => rules::check_account(&account),
     };
-    Err(ServiceError::Invalid(vec![FieldError::new("account_auth_id", code, message, id.as_str())]))
+    verdict.map_err(|violation| ServiceError::Invalid(vec![violation.field_error()]))
 }

@@ -25,13 +25,15 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use super::import::{Progress, Watch};
+use super::rules::EntityCache;
 use super::{Service, ServiceError, desk};
 use crate::checks::MOVED_SECONDS;
 use crate::domain::change::Edit;
+use crate::domain::plan::{self, Judgement};
 use crate::domain::setting::{Moved, Run, Unnamed, Way};
 use crate::domain::{
     Account, AccountId, ApplicationId, Choice, E164, EntityChange, Mirror, Money, NumberChange, PartnerId, Record,
-    Setting, Time, TrunkId, Verb,
+    Setting, Time, TrunkId, Verb, id,
 };
 use crate::inventory::Snapshot;
 use crate::store::{Document, Holding, Target, Transaction};
@@ -91,7 +93,7 @@ pub struct Report {
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Refused {
     pub number: E164,
-    pub reason: &'static str,
+    pub reason: String,
 }
 
 impl Report {
@@ -286,6 +288,7 @@ struct Writing<'a, 't> {
     options: &'a Options,
     watch: &'a Watch<'a>,
     at: Time,
+    entities: EntityCache,
     report: Report,
     /// What looks at this original said before, if there were any.
     mirror: Option<Mirror>,
@@ -315,8 +318,8 @@ impl<'a, 't> Writing<'a, 't> {
             errors: Vec::new(),
             version: None,
         };
-        let (came, went) = Default::default();
-        Writing { transaction, look, options, watch, at, report, mirror: None, came, went }
+        let (entities, came, went) = Default::default();
+        Writing { transaction, look, options, watch, at, entities, report, mirror: None, came, went }
     }
 
     fn all(mut self, differences: &Differences) -> Result<Report, ServiceError> {
@@ -350,6 +353,9 @@ impl<'a, 't> Writing<'a, 't> {
         let at = self.at;
         for id in &differences.accounts {
             let before = self.transaction.account(id)?;
+            if refused(before.is_none(), id.as_str()) {
+                continue;
+            }
             let after = match (self.look.accounts.get(id), &before) {
                 (Some(told), before) => told.settle(id, before.as_ref(), at),
                 (None, Some(gone)) => {
@@ -366,6 +372,9 @@ impl<'a, 't> Writing<'a, 't> {
         for id in &differences.applications {
             let before = self.transaction.application(id)?;
             let Some(told) = self.look.applications.get(id) else { continue };
+            if refused(before.is_none(), id.as_str()) {
+                continue;
+            }
             let after = told.application(id, before.as_ref(), at);
             if before.as_ref() != Some(&after) {
                 self.put(EntityChange::Application(Edit { before, after }))?;
@@ -374,6 +383,9 @@ impl<'a, 't> Writing<'a, 't> {
         for id in &differences.trunks {
             let before = self.transaction.trunk(id)?;
             let Some(told) = self.look.trunks.get(id) else { continue };
+            if refused(before.is_none(), id.as_str()) {
+                continue;
+            }
             let after = told.trunk(id, before.as_ref(), at);
             if before.as_ref() != Some(&after) {
                 self.put(EntityChange::Trunk(Edit { before, after }))?;
@@ -398,7 +410,9 @@ impl<'a, 't> Writing<'a, 't> {
                 Holding::Free => None,
                 Holding::Ours { record, .. } => Some(record),
                 Holding::Foreign => {
-                    self.refuse(number, row.map(|_| Refusal::Taken));
+                    if row.is_some() {
+                        self.refuse(number, Refusal::Taken.reason());
+                    }
                     continue;
                 }
             };
@@ -410,14 +424,32 @@ impl<'a, 't> Writing<'a, 't> {
                 }
                 continue;
             };
+            if before.is_none()
+                && let Judgement::Misspelt(misspelling) = plan::judge(number)
+            {
+                self.refuse(number, misspelling.to_string());
+                continue;
+            }
             let current = before.as_ref().map(|before| before.as_of(self.at));
             let after = match self.look.settle(row, current.as_ref(), self.options.cost, self.at) {
                 Ok(after) => after,
                 Err(refusal) => {
-                    self.refuse(number, Some(refusal));
+                    self.refuse(number, refusal.reason());
                     continue;
                 }
             };
+            // Upstream's accounts and routes are in use, as `entities` wrote
+            // them, unless another writer archived one since the comparison.
+            let broken = self.entities.judge(self.transaction, current.as_ref(), &after)?;
+            if !broken.is_empty() {
+                let reasons: Vec<String> = broken.iter().map(ToString::to_string).collect();
+                self.refuse(number, reasons.join("; "));
+                continue;
+            }
+            if let Some(reason) = self.bad_id(&after)? {
+                self.refuse(number, reason);
+                continue;
+            }
             match &current {
                 None => {
                     self.report.came += 1;
@@ -434,6 +466,28 @@ impl<'a, 't> Writing<'a, 't> {
         Ok(())
     }
 
+    /// What is wrong with an id that a number names and that [`Writing::entities`]
+    /// therefore did not create.
+    fn bad_id(&mut self, record: &Record) -> Result<Option<String>, ServiceError> {
+        let known = &mut self.entities;
+        for id in record.account.iter().filter(|id| id::check_new(id.as_str()).is_err()) {
+            if known.account(self.transaction, id)?.is_none() {
+                return Ok(reason("account", id.as_str()));
+            }
+        }
+        for id in record.application.iter().filter(|id| id::check_new(id.as_str()).is_err()) {
+            if known.application(self.transaction, id)?.is_none() {
+                return Ok(reason("application", id.as_str()));
+            }
+        }
+        for id in record.trunk.iter().filter(|id| id::check_new(id.as_str()).is_err()) {
+            if known.trunk(self.transaction, id)?.is_none() {
+                return Ok(reason("trunk", id.as_str()));
+            }
+        }
+        Ok(None)
+    }
+
     fn note(&mut self, way: Way, number: E164, record: &Record) {
         // Against no look before, nothing has moved.
         if self.mirror.is_some() {
@@ -442,11 +496,10 @@ impl<'a, 't> Writing<'a, 't> {
         }
     }
 
-    fn refuse(&mut self, number: E164, refusal: Option<Refusal>) {
-        let Some(refusal) = refusal else { return };
+    fn refuse(&mut self, number: E164, reason: impl Into<String>) {
         self.report.refused += 1;
         if self.report.errors.len() < REFUSED_MAX {
-            self.report.errors.push(Refused { number, reason: refusal.reason() });
+            self.report.errors.push(Refused { number, reason: reason.into() });
         }
     }
 
@@ -467,6 +520,16 @@ impl<'a, 't> Writing<'a, 't> {
         };
         Ok(self.transaction.put_entity(EntityChange::Setting(Edit { before, after }))?)
     }
+}
+
+/// Whether what is new cannot have this id. The numbers that name it are then
+/// refused, one by one.
+fn refused(new: bool, id: &str) -> bool {
+    new && id::check_new(id).is_err()
+}
+
+fn reason(what: &str, id: &str) -> Option<String> {
+    id::check_new(id).err().map(|error| format!("{what} {id:?} {error}"))
 }
 
 type Holders = [(E164, Option<AccountId>)];

@@ -30,11 +30,14 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 use tracing::{error, warn};
 
-use super::import::{ImportError, ImportOptions, ImportReport, OnError, Progress, RowFate, Watch};
+use super::import::{
+    ChangedNumber, EntityNews, ImportError, ImportOptions, ImportReport, Losses, Moved, OnError, Progress, RowFate,
+    Watch,
+};
 use super::lease::{self, Lease};
 use super::{Service, ServiceError, token};
 use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb};
-use crate::intake::{self, IntakeError, Mapping, Peeked, RowError};
+use crate::intake::{self, Caution, IntakeError, Mapping, Peeked, RowError};
 use crate::store::{Document, StoreError, Target, Transaction, Walk};
 
 /// The kind of the documents.
@@ -63,9 +66,18 @@ pub struct Choices {
     pub encoding: String,
     pub currency: String,
     pub monthly_cost: String,
+    /// The zone of days and times that name none; UTC if it is empty.
+    #[serde(default)]
+    pub zone: String,
     /// Leave out what is rejected, and write the rest.
     pub skip: bool,
     pub move_held: bool,
+    /// Empty cells leave what is stored.
+    #[serde(default)]
+    pub keep_empty: bool,
+    /// What would be a caution is rejected.
+    #[serde(default)]
+    pub strict: bool,
 }
 
 impl Choices {
@@ -134,6 +146,8 @@ impl Choices {
             monthly_cost,
             on_error: if self.skip { OnError::Skip } else { OnError::Abort },
             move_held: self.move_held,
+            keep_empty: self.keep_empty,
+            strict: self.strict,
             dry_run,
         })
     }
@@ -156,48 +170,73 @@ pub enum Stage {
 
 /// What a check found, or an import did.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Found {
     pub rows: u64,
     pub imported: u64,
     pub updated: u64,
     pub unchanged: u64,
     pub rejected: u64,
-    pub warnings: u64,
     pub rejected_rows: u64,
+    /// The whole file is refused, whatever its rows.
+    pub refused: bool,
     /// The first ones, by line.
     pub errors: Vec<RowError>,
+    /// The first ones, and how many there are.
+    pub cautions: Vec<Caution>,
+    pub cautions_total: u64,
+    pub caution_rows: u64,
+    pub losses: Losses,
+    pub losses_route_active: u64,
+    pub money: BTreeMap<Currency, Moved>,
+    pub changed: Vec<ChangedNumber>,
+    pub entities: Vec<EntityNews>,
+    pub entities_total: u64,
     pub first: BTreeMap<u64, RowFate>,
-    pub cost: BTreeMap<Currency, i64>,
     pub version: Option<u64>,
 }
 
 impl Found {
     fn of(report: &ImportReport, headed: bool) -> Found {
-        let shift = u64::from(headed);
-        let error = |error: &RowError| RowError {
-            line: error.line.saturating_sub(shift),
-            message: in_words(&error.message),
-            ..error.clone()
-        };
+        let line = |line: u64| line.saturating_sub(u64::from(headed));
+        let error =
+            |error: &RowError| RowError { line: line(error.line), message: in_words(&error.message), ..error.clone() };
+        let caution = |caution: &Caution| Caution { line: line(caution.line), ..caution.clone() };
+        let changed = |changed: &ChangedNumber| ChangedNumber { line: line(changed.line), ..changed.clone() };
         Found {
             rows: report.rows,
             imported: report.imported,
             updated: report.updated,
             unchanged: report.unchanged,
             rejected: report.rejected,
-            warnings: report.warnings,
             rejected_rows: report.rejected_lines.len() as u64,
+            refused: report.refused,
             errors: report.errors.iter().map(error).collect(),
-            first: report.first.iter().map(|(line, fate)| (line.saturating_sub(shift), *fate)).collect(),
-            cost: report
-                .cost
-                .iter()
-                .filter(|(_, minor)| **minor != 0)
-                .map(|(&currency, &minor)| (currency, minor))
-                .collect(),
+            cautions: bounded(report.cautions.iter().map(caution)),
+            cautions_total: report.cautions_total,
+            caution_rows: report.caution_lines.len() as u64,
+            losses: report.losses,
+            losses_route_active: report.losses_route_active,
+            money: report.money.clone(),
+            changed: bounded(report.changed.iter().map(changed)),
+            entities: report.entities.clone(),
+            entities_total: report.entities_total,
+            first: report.first.iter().map(|(at, fate)| (line(*at), *fate)).collect(),
             version: report.version,
         }
     }
+}
+
+/// As much of a list as a document may keep.
+fn bounded<T: serde::Serialize>(all: impl Iterator<Item = T>) -> Vec<T> {
+    const LIST_BYTES_MAX: usize = 256 << 10;
+    let mut left = LIST_BYTES_MAX;
+    let fits = |one: &T| {
+        let bytes = serde_json::to_string(one).map_or(LIST_BYTES_MAX, |text| text.len());
+        left = left.saturating_sub(bytes);
+        left > 0
+    };
+    all.take_while(fits).collect()
 }
 
 /// One file, and what became of it.
@@ -230,6 +269,24 @@ impl Upload {
 
     fn read(document: &Document) -> Result<Upload, ServiceError> {
         serde_json::from_str(&document.body).map_err(|error| super::corrupt(format!("import {}: {error}", document.id)))
+    }
+}
+
+/// Which rows of a file are kept by themselves, to be corrected and given again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rows {
+    Rejected,
+    Cautioned,
+}
+
+impl Rows {
+    pub const ALL: [Rows; 2] = [Rows::Rejected, Rows::Cautioned];
+
+    fn extension(self) -> &'static str {
+        match self {
+            Rows::Rejected => "rejected",
+            Rows::Cautioned => "cautions",
+        }
     }
 }
 
@@ -307,7 +364,9 @@ impl Uploads {
         (key, partner): (PartnerKey, &PartnerId),
         mut incoming: Incoming,
         name: &str,
+        choices: Choices,
     ) -> Result<Upload, ServiceError> {
+        choices.options(true).map_err(ServiceError::Invalid)?;
         let mut head = Vec::new();
         incoming.file.rewind().map_err(StoreError::Io)?;
         (&mut incoming.file).take(HEAD_BYTES).read_to_end(&mut head).map_err(StoreError::Io)?;
@@ -328,7 +387,7 @@ impl Uploads {
             created_at: now,
             host: lease::host(),
             headed,
-            choices: Choices::default(),
+            choices,
             stage: Stage::Checking,
             found: None,
             error: None,
@@ -407,10 +466,10 @@ impl Uploads {
         Ok(peeked)
     }
 
-    /// The rejected rows of an upload that was found by [`Uploads::get`], as a
-    /// file that can be corrected and given again.
-    pub fn rejects(&self, upload: &Upload) -> io::Result<File> {
-        File::open(self.rejects_path(&upload.id))
+    /// Some rows of an upload that was found by [`Uploads::get`], as a file
+    /// that can be corrected and given again.
+    pub fn rows(&self, upload: &Upload, rows: Rows) -> io::Result<File> {
+        File::open(self.rows_path(&upload.id, rows))
     }
 
     /// Checks an upload anew.
@@ -426,19 +485,17 @@ impl Uploads {
         self.begin(service, key, partner, Upload { choices, stage: Stage::Checking, ..upload })
     }
 
-    /// Imports what was checked; with `skip`, without what is rejected.
+    /// Imports what was checked, as it was checked.
     pub fn run(
         &self,
         service: &Service,
         (key, partner): (PartnerKey, &PartnerId),
         id: &str,
-        skip: bool,
     ) -> Result<(), ServiceError> {
-        let mut upload = self.idle(service, key, id)?;
+        let upload = self.idle(service, key, id)?;
         if upload.found.is_none() {
             return Err(ServiceError::Refused("it has not been checked yet; check it first".to_owned()));
         }
-        upload.choices.skip |= skip;
         self.begin(service, key, partner, Upload { stage: Stage::Importing, error: None, ..upload })
     }
 
@@ -508,8 +565,8 @@ impl Uploads {
         self.inner.folder.join(id)
     }
 
-    fn rejects_path(&self, id: &str) -> PathBuf {
-        self.inner.folder.join(format!("{id}.rejected"))
+    fn rows_path(&self, id: &str, rows: Rows) -> PathBuf {
+        self.inner.folder.join(format!("{id}.{}", rows.extension()))
     }
 
     /// An upload that nothing goes on with and that was not imported yet.
@@ -530,7 +587,8 @@ impl Uploads {
 
     fn forget(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
         service.write(Target::Partner(key), Verb::Import, |transaction| Ok(transaction.drop_document(KIND, id)?))?;
-        for path in [self.path(id), self.rejects_path(id)] {
+        let kept = Rows::ALL.map(|rows| self.rows_path(id, rows));
+        for path in kept.into_iter().chain([self.path(id)]) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     warn!(%error, "cannot remove {}", path.display());
@@ -615,7 +673,8 @@ impl Uploads {
         };
         let report = service.import_noting(partner, &source, &options, &watch, &note);
         if let Ok(report) = &report {
-            self.extract(&upload.id, &options, report);
+            self.extract(&upload.id, &options, Rows::Rejected, &report.rejected_lines);
+            self.extract(&upload.id, &options, Rows::Cautioned, &report.caution_lines);
         }
         match report {
             Ok(report) if report.written => {
@@ -625,9 +684,12 @@ impl Uploads {
                 Ok(())
             }
             Ok(report) => {
-                // Between the check and the import, somebody was quicker.
-                let error = (!checks).then(|| {
-                    format!("nothing was written, because {} numbers are rejected now; see below", report.rejected)
+                // Since the check, what is stored has changed.
+                let error = (!checks).then(|| match report.refused {
+                    true => "nothing was written, because the file has columns that are not read; see below".to_owned(),
+                    false => {
+                        format!("nothing was written, because {} numbers are rejected; see below", report.rejected)
+                    }
                 });
                 let found = Some(Found::of(&report, upload.headed));
                 self.ended(service, key, &Upload { stage: Stage::Checked, found, error, ..upload })
@@ -651,11 +713,11 @@ impl Uploads {
         }
     }
 
-    /// Writes down the rejected rows. The import does not hang on it.
-    fn extract(&self, id: &str, options: &ImportOptions, report: &ImportReport) {
+    /// Writes down some of the rows. The import does not hang on it.
+    fn extract(&self, id: &str, options: &ImportOptions, rows: Rows, lines: &[u64]) {
         let write = || -> io::Result<()> {
-            let to = self.rejects_path(id);
-            if report.rejected_lines.is_empty() {
+            let to = self.rows_path(id, rows);
+            if lines.is_empty() {
                 return match fs::remove_file(&to) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                     _ => Ok(()),
@@ -663,13 +725,13 @@ impl Uploads {
             }
             let mut out = io::BufWriter::new(self.receive()?);
             let file = BufReader::new(File::open(self.path(id))?);
-            intake::extract(file, &options.intake, &report.rejected_lines, &mut out).map_err(io::Error::other)?;
+            intake::extract(file, &options.intake, lines, &mut out).map_err(io::Error::other)?;
             let whole = out.into_inner().map_err(io::IntoInnerError::into_error)?;
             whole.file.persist(&to).map_err(|error| error.error)?;
             Ok(())
         };
         if let Err(error) = write() {
-            warn!(%error, "cannot keep the rejected rows of import {id}");
+            warn!(%error, "cannot keep the {} rows of import {id}", rows.extension());
         }
     }
 }

@@ -14,13 +14,7 @@ use rollcall::{intake, wire};
 use super::fixture::*;
 
 fn options() -> ImportOptions {
-    ImportOptions {
-        intake: intake::Options::default(),
-        monthly_cost: None,
-        on_error: OnError::Abort,
-        move_held: false,
-        dry_run: false,
-    }
+    ImportOptions::default()
 }
 
 fn skip() -> ImportOptions {
