@@ -90,15 +90,16 @@ impl Invoices {
     fn work_out(&self, global: &Global) -> Result<Found, CliError> {
         let service = global.service(Open::Existing)?;
         let (key, version, name) = partner(&service, &self.of.partner)?;
-        let Billed { month, account_auth_id, proration } = &self.billed;
+        let account = self.billed.account(global, &self.of)?;
+        let Billed { month, proration, .. } = &self.billed;
         let span = service::billing::span(*month, Time::now())?;
         let holdings = service.holdings(key, version, span)?;
         let bill = Bill::of(*month, *proration, &holdings);
         let mut usage = Usage::new(&holdings, month.whole());
         let read = self.read(&mut |call| usage.add(call))?;
         let (mut invoices, tally) = usage.finish(&bill, &holdings);
-        if let Some(only) = account_auth_id {
-            invoices.retain(|invoice| invoice.account == *only);
+        if let Some(only) = account {
+            invoices.retain(|invoice| invoice.account == only);
         }
         let stated = read.stated.zip(read.summed).map(|(last, summed)| Stated::new(last, summed, &tally));
         Ok(Found { partner: name.to_string(), bill, invoices, tally, read, stated })

@@ -18,6 +18,8 @@ use crate::domain::spelling::{self, Bare};
 use crate::domain::{E164, PartnerKey, Time, Verb};
 use crate::http::body::{Fields, Json};
 use crate::http::jobs::{self, read};
+use crate::inventory::Snapshot;
+use crate::inventory::names::Named;
 use crate::service::jobs::batch::Costs;
 use crate::service::jobs::{self as service_jobs, JobState, LIST_MAX, RowResult, Step};
 use crate::service::{self, Replica, Service, Shown};
@@ -76,10 +78,11 @@ pub struct One {
 pub struct Create {
     #[command(flatten)]
     of: OfPartner,
-    /// assign, release, suspend, resume, route, renew, reserve, unreserve, retire, tags or cost
+    /// assign, transfer, release, suspend, resume, route, renew, reserve, unreserve, retire, tags or cost
     #[arg(long)]
     verb: String,
-    /// The verb's parameters, such as account_auth_id=MA_1 or application_id=null
+    /// The verb's parameters, such as account_auth_id=MA_1 or application_id=null; customers, applications and trunks
+    /// by id or by name
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_pair)]
     params: Vec<(String, String)>,
     /// Which numbers, by the API's filters, such as assigned=false; several must all fit
@@ -156,8 +159,9 @@ impl Job {
 
 impl Create {
     fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let names = global.names(&self.of)?;
         let listed = self.numbers_file.as_deref().map(listed).transpose()?;
-        let new = Fields::parse(self.body(listed.as_deref()).to_string().as_bytes())
+        let new = Fields::parse(self.body(&names, listed.as_deref())?.to_string().as_bytes())
             .and_then(read)
             .map_err(|error| CliError::Usage(error.lines().join("\n")))?;
         let (service, key) = open(global, &self.of, true)?;
@@ -182,9 +186,10 @@ impl Create {
     }
 
     /// What the API would be sent.
-    fn body(&self, listed: Option<&[Listed]>) -> Json {
+    fn body(&self, names: &Snapshot, listed: Option<&[Listed]>) -> Result<Json, CliError> {
         let text = |text: &str| Json::Text(text.to_owned());
-        let params = self.params.iter().map(|(name, value)| (name.clone(), param(name, value))).collect();
+        let param = |(name, value): &(String, String)| Ok((name.clone(), param(name, &named(names, name, value)?)));
+        let params = self.params.iter().map(param).collect::<Result<_, CliError>>()?;
         let mut body = vec![("verb".to_owned(), text(&self.verb)), ("params".to_owned(), Json::Object(params))];
         if let Some(listed) = listed {
             let numbers = listed.iter().map(|listed| text(&listed.number.to_string()));
@@ -192,12 +197,13 @@ impl Create {
         } else {
             let flag = |name: &str| matches!(name, "assigned" | "routed");
             let value = |(name, value): &(String, String)| match value.parse::<bool>() {
-                Ok(value) if flag(name) => (name.clone(), Json::Bool(value)),
-                _ => (name.clone(), text(value)),
+                Ok(value) if flag(name) => Ok((name.clone(), Json::Bool(value))),
+                _ => Ok((name.clone(), text(&named(names, name, value)?))),
             };
-            body.push(("filter".to_owned(), Json::Object(self.filter.iter().map(value).collect())));
+            let filter = self.filter.iter().map(value).collect::<Result<_, CliError>>()?;
+            body.push(("filter".to_owned(), Json::Object(filter)));
         }
-        Json::Object(body)
+        Ok(Json::Object(body))
     }
 }
 
@@ -289,6 +295,20 @@ fn refused(mut problems: Vec<String>) -> Result<(), CliError> {
         problems.push(format!("and {more} more"));
     }
     Err(CliError::Usage(problems.join("\n")))
+}
+
+/// A value, or the id of the customer, application or trunk that it names.
+fn named(names: &Snapshot, name: &str, value: &str) -> Result<String, CliError> {
+    let what = match name {
+        "account_auth_id" => Named::Customer,
+        "application_id" => Named::Application,
+        "trunk_id" => Named::Trunk,
+        _ => return Ok(value.to_owned()),
+    };
+    if matches!(value, "" | "null") {
+        return Ok(value.to_owned());
+    }
+    Ok(names.find_named(what, value)?)
 }
 
 /// A parameter as JSON has it: by its name, since all of them are typed as text.

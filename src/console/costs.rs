@@ -20,7 +20,7 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 
 use super::checks::customers;
-use super::gate::{Visit, query_value, segment};
+use super::gate::{Visit, query_value};
 use super::page::{Answer, Frame, Trouble, guard, html_as};
 use super::{Console, show};
 use crate::billing::{Bill, Day, Group, Line, Month, Proration, Sum};
@@ -43,6 +43,8 @@ pub const PAPER: &str = "/console/paper.css";
 struct Asked {
     month: Month,
     account: Option<AccountId>,
+    /// What was typed for a customer, and why it names none.
+    misnamed: Option<(String, String)>,
     proration: Proration,
     currency: Option<Currency>,
     page: usize,
@@ -53,8 +55,8 @@ struct Asked {
 impl Asked {
     fn read(visit: &Visit, query: &str) -> Asked {
         let month = Month::of(Day::of(visit.clock.now));
-        let (account, proration, currency, mistyped) = Default::default();
-        let mut asked = Asked { month, account, proration, currency, page: 1, mistyped };
+        let (account, misnamed, proration, currency, mistyped) = Default::default();
+        let mut asked = Asked { month, account, misnamed, proration, currency, page: 1, mistyped };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
@@ -63,7 +65,11 @@ impl Asked {
                     Ok(month) => asked.month = month,
                     Err(_) => asked.mistyped = Some(value.chars().take(40).collect()),
                 },
-                "account" => asked.account = value.split_whitespace().next().map(AccountId::stored),
+                "account" if value.is_empty() => {}
+                "account" => match visit.snapshot.customer(value) {
+                    Ok(id) => asked.account = Some(id),
+                    Err(error) => asked.misnamed = Some((value.to_owned(), error.to_string())),
+                },
                 "proration" => asked.proration = Proration::parse(value).unwrap_or_default(),
                 "currency" => asked.currency = value.parse().ok(),
                 "page" => asked.page = value.parse().unwrap_or(1).max(1),
@@ -155,9 +161,11 @@ struct Costs {
     month_name: String,
     proration: &'static str,
     rule: &'static str,
+    /// Whether what was typed for a customer names none.
+    misnamed: bool,
     account: String,
     account_name: String,
-    account_path: String,
+    account_href: String,
     customers: String,
     previous: Option<(String, String)>,
     next: Option<(String, String)>,
@@ -188,7 +196,13 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         let said = format!("“{text}” is not a month such as 2026-02; this is {} instead", name_of(asked.month));
         (frame, status) = (frame.failed(said), StatusCode::UNPROCESSABLE_ENTITY);
     }
-    let bill = asked.bill(&visit).await?;
+    if let Some((_, why)) = &asked.misnamed {
+        (frame, status) = (frame.failed(why), StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let bill = match asked.misnamed {
+        Some(_) => None,
+        None => asked.bill(&visit).await?,
+    };
     let groups = bill.as_ref().map_or(Vec::new(), |bill| asked.wanted(bill));
     let name = |place: &usize| bill.as_ref().map(|bill| &bill.groups[*place].account);
     let of_customer: Vec<&[usize]> = groups.chunk_by(|a, b| name(a) == name(b)).collect();
@@ -206,9 +220,13 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         month_name: name_of(asked.month),
         proration: asked.proration.as_str(),
         rule: paper::rule(asked.proration),
-        account: account.unwrap_or_default().to_owned(),
+        misnamed: asked.misnamed.is_some(),
+        account: match &asked.misnamed {
+            Some((typed, _)) => typed.clone(),
+            None => account.unwrap_or_default().to_owned(),
+        },
         account_name: known.map_or_else(|| account.unwrap_or_default().to_owned(), |one| one.name.to_string()),
-        account_path: known.map_or(String::new(), |one| segment(one.auth_id.as_str())),
+        account_href: known.map_or(String::new(), |one| visit.href("customers", one.auth_id.as_str())),
         customers: customers(&visit),
         // Nothing is older than telephones that computers keep.
         previous: (before.start().seconds() > 0).then(|| step(Month::of(before))),
@@ -218,7 +236,7 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         query: format!("{}{}", asked.query(asked.month, account), of_currency(asked.currency)),
         currency: asked.currency.map_or(String::new(), |currency| currency.code().to_owned()),
         this_month: asked.query(current, account),
-        future: bill.is_none(),
+        future: bill.is_none() && asked.misnamed.is_none(),
         through: bill.as_ref().filter(|bill| bill.through.plus(1) < bill.month.end()).map(|bill| day(bill.through)),
         since: visit.clock.plain_day(visit.snapshot.partner.created_at),
         totals: bill.as_ref().map_or(Vec::new(), |bill| totals(&asked, bill, &groups)),
@@ -261,7 +279,7 @@ pub async fn invoice(
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     let asked = Asked::read(&visit, request.uri().query().unwrap_or_default());
-    if asked.account.is_none() {
+    if asked.account.is_none() && asked.misnamed.is_none() {
         return Err(Trouble::Bad("an invoice is for one customer; choose one under Costs".into()));
     }
     // An invoice says all that its customer owes.
@@ -286,6 +304,9 @@ impl Asked {
     async fn strict(&self, visit: &Visit) -> Result<Arc<Bill>, Trouble> {
         if let Some(text) = &self.mistyped {
             return Err(Trouble::Bad(format!("“{text}” is not a month such as 2026-02")));
+        }
+        if let Some((_, why)) = &self.misnamed {
+            return Err(Trouble::Bad(why.clone()));
         }
         let future = || Trouble::Bad(format!("{} has not begun yet, so nothing is owed for it", name_of(self.month)));
         self.bill(visit).await?.ok_or_else(future)

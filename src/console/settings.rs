@@ -9,10 +9,12 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
 use super::Console;
+use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
-use super::page::{Answer, Frame, done, html_as, mendable};
+use super::page::{Answer, Frame, done, html_as};
 use crate::domain::action::Quarantine;
-use crate::domain::{Country, Setting, setting};
+use crate::domain::field::code;
+use crate::domain::{Country, FieldError, Setting, setting};
 
 /// The longest quarantine, in days.
 const DAYS_MAX: u32 = 3_650;
@@ -25,6 +27,7 @@ struct Settings {
     countries: String,
     chosen: bool,
     default: String,
+    wrongs: Wrongs,
 }
 
 /// GET /console/p/{partner}/settings
@@ -36,7 +39,7 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         notice.undo = None;
     }
     let frame = visit.frame("Settings", "settings").with(notice);
-    render(&visit, frame, None)
+    render(&visit, frame, None, Wrongs::default())
 }
 
 /// POST /console/p/{partner}/settings/quarantine
@@ -49,10 +52,7 @@ pub async fn quarantine(
     let chosen = match (form.has("reset"), read(&form)) {
         (true, _) => None,
         (false, Ok(chosen)) => Some(chosen),
-        (false, Err(error)) => {
-            let frame = visit.frame("Settings", "settings").failed(error);
-            return render(&visit, frame, Some(&form));
-        }
+        (false, Err(errors)) => return refused(&visit, &form, Refusal::of(errors)),
     };
     let act = visit.act("settings.quarantine", move |service, key| service.quarantine_choose(key, chosen.as_ref()));
     match act.await {
@@ -60,29 +60,43 @@ pub async fn quarantine(
             super::keys::follow(&console).await?;
             done(&format!("{}/settings", visit.base), changed.version)
         }
-        Err(error) => {
-            let frame = visit.frame("Settings", "settings").failed(mendable(error)?);
-            render(&visit, frame, Some(&form))
-        }
+        Err(error) => refused(&visit, &form, Refusal::from_verb(error)?),
     }
 }
 
-fn read(form: &Form) -> Result<Quarantine, String> {
+fn refused(visit: &Visit, form: &Form, refusal: Refusal) -> Answer {
+    let frame = visit.frame("Settings", "settings").failed(refusal.text);
+    render(visit, frame, Some(form), refusal.wrongs)
+}
+
+fn read(form: &Form) -> Result<Quarantine, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut wrong = |field: &str, message: String, value: &str| {
+        errors.push(FieldError::new(field, code::INVALID, message, value));
+    };
     let days = |text: &str| text.parse::<u32>().ok().filter(|&days| days <= DAYS_MAX);
-    let default_days = days(form.get("days")).ok_or(format!("days is a whole number up to {DAYS_MAX}"))?;
+    let default_days = days(form.get("days"));
+    if default_days.is_none() {
+        wrong("days", format!("must be a whole number up to {DAYS_MAX}"), form.get("days"));
+    }
     let mut countries: BTreeMap<Country, u32> = BTreeMap::new();
     for word in form.get("countries").split([',', ' ']).filter(|word| !word.is_empty()) {
         let pair = word.split_once('=').and_then(|(country, text)| {
             let country: Country = country.trim().to_ascii_uppercase().parse().ok()?;
             Some((country, days(text.trim())?))
         });
-        let (country, days) = pair.ok_or(format!("{word} is not a country and its days, such as IN=180"))?;
-        countries.insert(country, days);
+        match pair {
+            Some((country, days)) => drop(countries.insert(country, days)),
+            None => wrong("countries", format!("{word} is not a country and its days, such as IN=180"), word),
+        }
     }
-    Ok(Quarantine { default_days, countries })
+    match default_days {
+        Some(default_days) if errors.is_empty() => Ok(Quarantine { default_days, countries }),
+        _ => Err(errors),
+    }
 }
 
-fn render(visit: &Visit, frame: Frame, form: Option<&Form>) -> Answer {
+fn render(visit: &Visit, frame: Frame, form: Option<&Form>, wrongs: Wrongs) -> Answer {
     let chosen = visit.snapshot.settings.get(setting::QUARANTINE).and_then(Setting::quarantine);
     let server = visit.console.app.service.quarantine_default();
     let now = chosen.unwrap_or(server);
@@ -102,6 +116,7 @@ fn render(visit: &Visit, frame: Frame, form: Option<&Form>) -> Answer {
         countries: form.map_or_else(|| list(now), |form| form.get("countries").to_owned()),
         chosen: chosen.is_some(),
         default,
+        wrongs,
     };
     html_as(status, &page)
 }

@@ -7,10 +7,12 @@
 //!
 //! Invariants: `lookup` answers as the library does, save for the rules below;
 //! a number is valid only if its own digits are. The library drops a trunk zero
-//! before it judges, so an answer of its about other digits is none about these.
+//! before it judges, so an answer of its about other digits is none about these. Only a
+//! number that the plan ties to a place has one.
 //! Deliberately absent: I/O, and any refusal. Regulators allocate ahead of the
 //! metadata, so an invalid number is an answer like another.
 
+mod doubt;
 mod numbers;
 mod places;
 
@@ -22,6 +24,8 @@ use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNum
 
 use self::numbers::Answer;
 use super::{Country, E164, NumberType};
+
+pub use self::doubt::{Doubt, Scan, doubt, glued_block};
 
 /// What the numbering plan says of a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,41 +174,32 @@ fn number_of(parts: &[&[u8]]) -> Option<E164> {
     if digits.len() > E164_DIGITS_MAX { None } else { E164::new(value(&digits)) }
 }
 
-/// A block that digits may be, glued together: `+912271264200` and `99` as
-/// `+91227126420099`. Asked of numbers that are not valid.
-pub fn glued_block(number: E164) -> Option<(E164, E164)> {
-    (1..=4).rev().find_map(|count| {
-        let power = 10_u64.pow(count);
-        let (first, end) = (number.digits() / power, number.digits() % power);
-        let last = E164::new(first / power * power + end)?;
-        let first = E164::new(first)?;
-        (first < last && valid(first.digits()) && valid(last.digits())).then_some((first, last))
-    })
-}
-
 /// What the numbering plan says of a number, given as its E.164 digits.
 pub fn lookup(number: u64) -> Plan {
     let digits = Digits::new(number);
-    let Answer { mut number_type, country, valid } = numbers::find(&digits).unwrap_or_else(|| ask_library(number));
+    let answer = numbers::find(&digits).unwrap_or_else(|| ask_library(number));
+    let Answer { mut number_type, country, geographic, valid } = answer;
     // India's 1600 and 1601 are for calls by banks and authorities. The metadata
     // files them under mobile, but no handset has one.
     if digits.start_with(&[9, 1, 1, 6, 0, 0]) || digits.start_with(&[9, 1, 1, 6, 0, 1]) {
         number_type = NumberType::Local;
     }
-    let region = match number_type {
-        // A mobile number keeps its place: the table has mobile ranges only where
-        // the plan ties them to one, like China's cities.
-        NumberType::Local | NumberType::Mobile => places::place(&digits),
-        // Reached from the whole country, whatever its digits resemble.
-        NumberType::Tollfree => None,
-    };
+    // Other numbers are reached from the whole country, whatever place their
+    // digits resemble.
+    let region = if geographic { place(number) } else { None };
     Plan { number_type, country, region, valid }
 }
 
 /// The place of a number, given as its E.164 digits: the name of the longest
 /// prefix that the table has for it.
 pub fn place(number: u64) -> Option<&'static str> {
-    places::place(&Digits::new(number))
+    let digits = Digits::new(number);
+    // An Argentine mobile number has a 9 before the area code of its place.
+    if digits.start_with(&[5, 4, 9]) {
+        let rest = 10_u64.pow(digits.count as u32 - 3);
+        return places::place(&Digits::new(54 * rest + number % rest));
+    }
+    places::place(&digits)
 }
 
 /// Reads a number as a country writes its own, like "020 7946 0000" in GB, and
@@ -314,13 +309,15 @@ fn ask_library(number: u64) -> Answer {
     // From text, because that is what finds the calling code and keeps the zeros
     // at the start of an Italian number.
     let Ok(parsed) = PHONE_NUMBER_UTIL.parse(format!("+{number}"), None) else {
-        return Answer { number_type: NumberType::Local, country: None, valid: false };
+        return Answer { number_type: NumberType::Local, country: None, geographic: false, valid: false };
     };
+    // The library may have judged other digits than these.
+    let own = international(&parsed) == Some(number);
     Answer {
         number_type: number_type(&parsed),
         country: country(&parsed),
-        // The library may have judged other digits than these.
-        valid: PHONE_NUMBER_UTIL.is_valid_number(&parsed) && international(&parsed) == Some(number),
+        geographic: own && PHONE_NUMBER_UTIL.is_number_geographical(&parsed),
+        valid: own && PHONE_NUMBER_UTIL.is_valid_number(&parsed),
     }
 }
 

@@ -206,7 +206,7 @@ impl Snapshot {
 }
 
 /// What is most like a text, best first; nothing that is archived.
-fn suggested(all: &[Entity<'_>], text: &str) -> Vec<Candidate> {
+pub fn suggested(all: &[Entity<'_>], text: &str) -> Vec<Candidate> {
     let typed = Typed::new(text);
     let mut ranked: Vec<(Likeness, &Entity<'_>)> =
         all.iter().filter(|one| !one.archived).filter_map(|one| Some((typed.likeness(one)?, one))).collect();
@@ -306,6 +306,33 @@ impl ByName {
                 format!("is the name of {} {}; write the id of one of them: {listed}", several.len(), what.many())
             }
         })
+    }
+}
+
+#[cfg(test)]
+impl Snapshot {
+    /// A partner with nothing but these customers and applications.
+    pub fn of_names(customers: &[(&str, &str)], applications: &[(&str, &str)]) -> Snapshot {
+        use std::sync::Arc;
+
+        use crate::domain::change::GENESIS;
+        use crate::domain::{Account, Application, Partner, PartnerKey, Time};
+
+        let created_at = Time::new(0).expect("a time");
+        let auth_id = "PA_1".parse().expect("an id");
+        let partner = Partner { auth_id, name: "Partner".into(), created_at, suspended_at: None };
+        let mut snapshot = Snapshot::empty(PartnerKey(1), 1, GENESIS, partner);
+        for &(id, name) in customers {
+            let auth_id = id.parse().expect("an id");
+            let account = Account { auth_id, name: name.into(), created_at, archived_at: None };
+            Arc::make_mut(&mut snapshot.accounts).put(account);
+        }
+        for &(id, name) in applications {
+            let id = id.parse().expect("an id");
+            let application = Application { id, name: name.into(), account: None, created_at, archived_at: None };
+            Arc::make_mut(&mut snapshot.applications).put(application);
+        }
+        snapshot
     }
 }
 

@@ -5,20 +5,19 @@
 //! thousand rows ask for their account once; what it decided is written in
 //! number order when it is [flushed](Desk::flush).
 //!
-//! Invariants: what is decided rests on what the transaction sees, and on
-//! nothing older; the index only ever proposes where to look.
+//! Invariant: what is decided rests on what the transaction sees, and on
+//! nothing older.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use super::rules::{self, EntityCache, Fault, Subject, Violation};
-use super::{Conflict, ServiceError, ShownNumber};
-use crate::domain::action::{self, Assignment, Quarantine, Refusal};
+use super::{Conflict, ServiceError, ShownNumber, StoreError, Unusable};
+use crate::domain::action::{self, Assignment, Quarantine, Refusal, Transfer};
 use crate::domain::{
-    Account, AccountId, Action, Application, ApplicationId, E164, NumberChange, PartnerKey, Record, Setting, State,
-    Status, Time, Trunk, TrunkId, number, setting,
+    Account, AccountId, Action, Application, ApplicationId, E164, FieldError, NumberChange, PartnerKey, Record,
+    Setting, State, Status, Time, Trunk, TrunkId, number, setting,
 };
-use crate::inventory::{Filter, Order, Snapshot, Window};
+use crate::inventory::Snapshot;
 use crate::store::{Holding, Transaction};
 
 /// How many numbers are written at a time, about.
@@ -30,23 +29,15 @@ pub(super) struct Desk<'t> {
     quarantine: &'t Quarantine,
     /// What the partner has chosen instead, once it was looked for.
     own: Option<Option<Quarantine>>,
-    /// The index, perhaps a little behind: it proposes numbers to look at.
-    hints: Option<Arc<Snapshot>>,
     entities: EntityCache,
-    /// An active number of each account, seen in this transaction.
-    witnesses: HashMap<AccountId, E164>,
+    active: ActiveNumbers,
     pending: BTreeMap<E164, NumberChange>,
 }
 
 impl<'t> Desk<'t> {
-    pub fn new(
-        transaction: &'t mut dyn Transaction,
-        key: PartnerKey,
-        quarantine: &'t Quarantine,
-        hints: Option<Arc<Snapshot>>,
-    ) -> Desk<'t> {
-        let (entities, witnesses, pending) = Default::default();
-        Desk { transaction, key, quarantine, own: None, hints, entities, witnesses, pending }
+    pub fn new(transaction: &'t mut dyn Transaction, key: PartnerKey, quarantine: &'t Quarantine) -> Desk<'t> {
+        let (entities, active, pending) = Default::default();
+        Desk { transaction, key, quarantine, own: None, entities, active, pending }
     }
 
     pub fn key(&self) -> PartnerKey {
@@ -71,6 +62,11 @@ impl<'t> Desk<'t> {
             Action::Route { application, trunk } => {
                 (None, application.as_ref().and_then(Option::as_ref), trunk.as_ref().and_then(Option::as_ref))
             }
+            Action::Transfer(to) => (
+                Some(&to.account),
+                to.application.as_ref().and_then(Option::as_ref),
+                to.trunk.as_ref().and_then(Option::as_ref),
+            ),
             Action::Reserve { account, .. } => (Some(account), None, None),
             Action::Release { .. }
             | Action::Suspend
@@ -107,6 +103,11 @@ impl<'t> Desk<'t> {
                 }
                 action
             }
+            Action::Transfer(to) => {
+                self.check_account(&to.account)?;
+                self.check_known(to)?;
+                action
+            }
             Action::Reserve { account, .. } => {
                 self.check_account(account)?;
                 action
@@ -133,14 +134,28 @@ impl<'t> Desk<'t> {
         if after == current {
             return Ok(current);
         }
-        let broken = self.entities.judge(self.transaction, Some(&current), &after)?;
+        let broken = self.judge(Some(&current), &after)?;
         if !broken.is_empty() {
-            return Err(ServiceError::Invalid(broken.iter().map(Violation::field_error).collect()));
+            let errors: Vec<FieldError> = broken.iter().map(Violation::field_error).collect();
+            return Err(match action {
+                Action::Transfer(to) => ServiceError::Unusable(Box::new(Unusable {
+                    number,
+                    account: to.account.clone(),
+                    why: broken.iter().map(ToString::to_string).collect(),
+                    errors,
+                })),
+                _ => ServiceError::Invalid(errors),
+            });
         }
-        if let (Action::Release { confirm_last: false }, Some(account)) = (action, current.holder()) {
+        let confirmed = match action {
+            Action::Release { confirm_last } | Action::Transfer(Transfer { confirm_last, .. }) => *confirm_last,
+            _ => true,
+        };
+        if let (false, Some(account)) = (confirmed, current.holder()) {
             let active = number::status(current.state, current.expires_at, now) == Status::Active;
-            if active && !self.has_other_active(&account.clone(), number, now)? {
-                return Err(ServiceError::Last { number, account: account.clone(), since: current.since });
+            if active && !self.active.at_least(2, account, self.transaction)? {
+                let (verb, account) = (action.verb(), account.clone());
+                return Err(ServiceError::Last { number, account, since: current.since, verb });
             }
         }
         let stored = (after.state != State::Retired).then(|| after.clone());
@@ -148,19 +163,21 @@ impl<'t> Desk<'t> {
         Ok(after)
     }
 
+    /// Which rules a number would break by becoming `after`.
+    pub fn judge(&mut self, before: Option<&Record>, after: &Record) -> Result<Vec<Violation>, ServiceError> {
+        Ok(self.entities.judge(self.transaction, before, after)?)
+    }
+
     /// Notes a change, each number's once.
     pub fn put(&mut self, change: NumberChange) {
-        if let Some(account) = change.before.as_ref().and_then(Record::holder)
-            && self.witnesses.get(account) == Some(&change.number)
-        {
-            self.witnesses.remove(account);
-        }
+        self.active.put(&change, self.transaction.at());
         self.pending.insert(change.number, change);
     }
 
     /// Writes what was decided, in number order.
     pub fn flush(&mut self) -> Result<(), ServiceError> {
         let pending: Vec<NumberChange> = std::mem::take(&mut self.pending).into_values().collect();
+        self.active = ActiveNumbers::default();
         let mut left = &pending[..];
         while !left.is_empty() {
             let (now, later) = left.split_at(step(left, |change| change.number));
@@ -218,6 +235,21 @@ impl<'t> Desk<'t> {
         Ok(to)
     }
 
+    /// Refuses a transfer to a route that the partner does not have.
+    fn check_known(&mut self, to: &Transfer) -> Result<(), ServiceError> {
+        if let Some(Some(id)) = &to.application
+            && self.entities.application(self.transaction, id)?.is_none()
+        {
+            return refused(Err(unknown(Subject::Application, id.as_str())));
+        }
+        if let Some(Some(id)) = &to.trunk
+            && self.entities.trunk(self.transaction, id)?.is_none()
+        {
+            return refused(Err(unknown(Subject::Trunk, id.as_str())));
+        }
+        Ok(())
+    }
+
     fn fitting_application(
         &mut self,
         id: Option<&ApplicationId>,
@@ -256,39 +288,42 @@ impl<'t> Desk<'t> {
             Some(it) => rules::check_trunk(it, holder.or(it.account.as_ref())),
         })
     }
+}
 
-    /// Whether an account has an active number other than this one.
-    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, ServiceError> {
-        if self.witnesses.get(account).is_some_and(|witness| *witness != but) {
-            return Ok(true);
-        }
-        for candidate in self.candidates(account, now) {
-            if candidate == but || self.pending.contains_key(&candidate) {
-                continue;
-            }
-            if let Ok((record, _)) = self.find(candidate)
-                && record.holder() == Some(account)
+/// How many active numbers accounts have, with what is not written yet.
+#[derive(Default)]
+struct ActiveNumbers {
+    /// As stored: the count, and how far it was counted.
+    stored: HashMap<AccountId, (u64, u64)>,
+    /// What the changes that are not written yet add or take.
+    pending: HashMap<AccountId, i64>,
+}
+
+impl ActiveNumbers {
+    fn put(&mut self, change: &NumberChange, now: Time) {
+        for (record, step) in [(&change.before, -1), (&change.after, 1)] {
+            if let Some(record) = record
                 && number::status(record.state, record.expires_at, now) == Status::Active
+                && let Some(account) = record.holder()
             {
-                self.witnesses.insert(account.clone(), candidate);
-                return Ok(true);
+                *self.pending.entry(account.clone()).or_default() += step;
             }
         }
-        // Nothing near the ends of what the index knows: look at everything.
-        self.flush()?;
-        Ok(self.transaction.has_other_active(account, but, now)?)
     }
 
-    /// Active numbers of an account, from both ends, as far as the index knows.
-    fn candidates(&self, account: &AccountId, now: Time) -> Vec<E164> {
-        const EACH: usize = 4;
-        let Some(hints) = &self.hints else { return Vec::new() };
-        let filter =
-            Filter { account: Some(account.as_str().into()), status: Some(Status::Active), ..Filter::default() };
-        let page = |skip| hints.select(&filter, Order::default(), Window::Page { skip, rows: EACH }, now);
-        let first = page(0);
-        let last = page(first.total.saturating_sub(EACH as u64));
-        first.rows.iter().chain(&last.rows).map(|row| row.number()).collect()
+    /// Whether the account has so many. Counted as far as it takes, and each
+    /// time twice as far, so that many questions cost what one count does.
+    fn at_least(&mut self, wanted: u64, account: &AccountId, from: &mut dyn Transaction) -> Result<bool, StoreError> {
+        let pending = self.pending.get(account).copied().unwrap_or_default();
+        let needed = wanted.saturating_add_signed(-pending);
+        let (mut counted, mut reach) = self.stored.get(account).copied().unwrap_or_default();
+        // Less than how far it was counted: that is all there are.
+        if counted < needed && counted >= reach {
+            reach = needed.max(reach * 2);
+            counted = from.active_numbers(account, from.at(), reach)?;
+            self.stored.insert(account.clone(), (counted, reach));
+        }
+        Ok(counted >= needed)
     }
 }
 

@@ -76,7 +76,7 @@ impl Service {
         let action = Action::Assign(Assignment { account: id.clone(), ..to.clone() });
         let done = self.manage(key, Verb::AccountCreate, |transaction| {
             let account = create_account(transaction, id, name)?;
-            let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+            let mut desk = Desk::new(transaction, key, &self.quarantine);
             let (before, _) = desk.find(number)?;
             desk.act(number, &before, &action)?;
             desk.flush()?;
@@ -119,10 +119,12 @@ impl Service {
             }
             transaction
                 .put_entity(EntityChange::Account(Edit { before: Some(before.clone()), after: after.clone() }))?;
-            if before.archived_at.is_none() && after.archived_at.is_some() {
-                let numbers = transaction.numbers_of(id)?;
+            let archives = before.archived_at.is_none() && after.archived_at.is_some();
+            if archives {
+                let has = transaction.has_numbers(id, now)?;
+                let numbers = if has { transaction.numbers_of(id)? } else { Vec::new() };
                 let holdings = transaction.numbers(&numbers)?;
-                let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+                let mut desk = Desk::new(transaction, key, &self.quarantine);
                 let mut released = 0;
                 for (number, holding) in numbers.into_iter().zip(holdings) {
                     let Holding::Ours { record, .. } = holding else { continue };

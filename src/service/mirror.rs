@@ -336,6 +336,7 @@ impl<'a, 't> Writing<'a, 't> {
             let total = differences.numbers.len() as u64;
             (self.watch.progress)(Progress::Writing { numbers: total - left.len() as u64, total });
         }
+        self.gone(differences)?;
         self.setting()?;
         let said = json!({ "looked_at": self.at, "numbers": self.report.numbers, "refused": self.report.refused });
         let document = Document { id: MIRROR.to_owned(), due: None, body: said.to_string() };
@@ -356,15 +357,8 @@ impl<'a, 't> Writing<'a, 't> {
             if refused(before.is_none(), id.as_str()) {
                 continue;
             }
-            let after = match (self.look.accounts.get(id), &before) {
-                (Some(told), before) => told.settle(id, before.as_ref(), at),
-                (None, Some(gone)) => {
-                    let mut gone = gone.clone();
-                    gone.archived_at.get_or_insert(at);
-                    gone
-                }
-                (None, None) => continue,
-            };
+            let Some(told) = self.look.accounts.get(id) else { continue };
+            let after = told.settle(id, before.as_ref(), at);
             if before.as_ref() != Some(&after) {
                 self.put(EntityChange::Account(Edit { before, after }))?;
             }
@@ -389,6 +383,19 @@ impl<'a, 't> Writing<'a, 't> {
             let after = told.trunk(id, before.as_ref(), at);
             if before.as_ref() != Some(&after) {
                 self.put(EntityChange::Trunk(Edit { before, after }))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Archives accounts that upstream has no longer. One whose numbers could
+    /// not be taken from it keeps them, so it stays.
+    fn gone(&mut self, differences: &Differences) -> Result<(), ServiceError> {
+        for id in differences.accounts.iter().filter(|id| !self.look.accounts.contains_key(*id)) {
+            let Some(before) = self.transaction.account(id)? else { continue };
+            if before.archived_at.is_none() && !self.transaction.has_numbers(id, self.at)? {
+                let after = Account { archived_at: Some(self.at), ..before.clone() };
+                self.put(EntityChange::Account(Edit { before: Some(before), after }))?;
             }
         }
         Ok(())

@@ -410,15 +410,17 @@ impl Uploads {
 
     /// A partner's uploads, newest first.
     pub fn list(&self, service: &Service, key: PartnerKey) -> Result<Vec<Upload>, ServiceError> {
-        let documents = service.store.documents(key, KIND, Walk::Down { before: None }, KEPT_MAX * 2)?;
-        documents.iter().map(Upload::read).collect()
+        service.beside(key, |store| {
+            let documents = store.documents(key, KIND, Walk::Down { before: None }, KEPT_MAX * 2)?;
+            documents.iter().map(Upload::read).collect()
+        })
     }
 
     /// An upload, and what goes on with it now.
     pub fn get(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(Upload, Option<Now>), ServiceError> {
         // In this order: what ends in between has been written down by then.
         let live = self.inner.live.lock().get(id).cloned();
-        let document = service.store.document(key, KIND, id)?.ok_or_else(|| unknown(id))?;
+        let document = service.beside(key, |store| store.document(key, KIND, id)?.ok_or_else(|| unknown(id)))?;
         let now = live.map(|live| Now {
             elsewhere: false,
             progress: *live.progress.lock(),
@@ -845,7 +847,7 @@ mod tests {
         fn new() -> Fixture {
             let folder = tempfile::tempdir().expect("a folder");
             let location = Location::Sqlite(folder.path().join("a.db"));
-            let service = Service::new(store::open(&location, Open::Create).expect("a store"), Actor::command());
+            let service = Service::new(store::open(&location, Open::Create).expect("a store"), Actor::Server);
             let partner: PartnerId = "PA_1".parse().expect("an id");
             service.partner_create(partner.clone(), "One".into()).expect("created");
             let key = service.partner_key(&partner).expect("known");
@@ -854,10 +856,14 @@ mod tests {
         }
 
         fn give(&self, text: &str) -> String {
+            self.give_as(text, Choices::default())
+        }
+
+        fn give_as(&self, text: &str, choices: Choices) -> String {
             let mut incoming = self.uploads.receive().expect("a place");
             incoming.write_all(text.as_bytes()).expect("written");
-            let upload = self.uploads.keep(&self.service, (self.key, &self.partner), incoming, "a.csv").expect("kept");
-            upload.id
+            let upload = self.uploads.keep(&self.service, (self.key, &self.partner), incoming, "a.csv", choices);
+            upload.expect("kept").id
         }
 
         /// An upload once nothing goes on with it.
@@ -871,8 +877,13 @@ mod tests {
             panic!("{id} does not end");
         }
 
-        fn run(&self, id: &str, skip: bool) -> Upload {
-            self.uploads.run(&self.service, (self.key, &self.partner), id, skip).expect("begun");
+        fn check(&self, id: &str, choices: Choices) -> Upload {
+            self.uploads.check(&self.service, (self.key, &self.partner), id, choices).expect("begun");
+            self.rest(id)
+        }
+
+        fn run(&self, id: &str) -> Upload {
+            self.uploads.run(&self.service, (self.key, &self.partner), id).expect("begun");
             self.rest(id)
         }
 
@@ -901,27 +912,27 @@ mod tests {
         assert_eq!(fixture.numbers(), 0);
 
         let choices = Choices { currency: "inr".into(), monthly_cost: "10".into(), ..upload.choices };
-        fixture.uploads.check(&fixture.service, (fixture.key, &fixture.partner), &id, choices).expect("begun");
-        let found = fixture.rest(&id).found.expect("checked");
+        let found = fixture.check(&id, choices.clone()).found.expect("checked");
         assert_eq!((found.imported, found.rejected), (2, 1));
         let inr: Currency = "INR".parse().expect("a currency");
-        assert_eq!(found.cost, BTreeMap::from([(inr, 51_000)]));
+        assert_eq!(found.money, BTreeMap::from([(inr, Moved { up: 51_000, down: 0 })]));
 
         // As a whole, it is refused, and nothing is written.
-        let upload = fixture.run(&id, false);
+        let upload = fixture.run(&id);
         assert_eq!((upload.stage, fixture.numbers()), (Stage::Checked, 0));
         assert!(upload.error.is_some_and(|error| error.contains("nothing was written")));
 
-        let upload = fixture.run(&id, true);
+        fixture.check(&id, Choices { skip: true, ..choices });
+        let upload = fixture.run(&id);
         assert_eq!((upload.stage, fixture.numbers()), (Stage::Imported, 2));
         let version = upload.found.as_ref().and_then(|found| found.version);
         let log = fixture.service.store.log(fixture.key, 1, 10).expect("read");
         assert_eq!(version, Some(log[0].change.version));
         assert_eq!(log[0].change.request_id.as_deref(), Some(id.as_str()));
         let mut rejects = String::new();
-        fixture.uploads.rejects(&upload).expect("kept").read_to_string(&mut rejects).expect("text");
+        fixture.uploads.rows(&upload, Rows::Rejected).expect("kept").read_to_string(&mut rejects).expect("text");
         assert_eq!(rejects, "Phone,Customer id,Price,Currency\nnot one,MA_1,500,INR\n");
-        let again = fixture.uploads.run(&fixture.service, (fixture.key, &fixture.partner), &id, true);
+        let again = fixture.uploads.run(&fixture.service, (fixture.key, &fixture.partner), &id);
         assert!(matches!(again, Err(ServiceError::Refused(_))));
     }
 
@@ -971,13 +982,13 @@ mod tests {
         let after = Fixture { uploads: Uploads::new(fixture.folder.path().join("files"), 1 << 20), ..fixture };
         let (upload, now) = after.uploads.get(&after.service, after.key, &id).expect("there");
         assert!(now.is_none() && upload.stage == Stage::Importing);
-        assert_eq!(after.run(&id, false).stage, Stage::Imported);
+        assert_eq!(after.run(&id).stage, Stage::Imported);
         assert_eq!(after.numbers(), 1);
     }
 
     /// Another node on the same database, with a folder of its own or the same.
     fn node(fixture: &Fixture, name: &str, folder: &str) -> (Service, Uploads) {
-        let service = Service::new(fixture.service.store.clone(), Actor::command());
+        let service = Service::new(fixture.service.store.clone(), Actor::Server);
         let leases = lease::Leases::named(service.store.clone(), name, Duration::from_secs(1));
         (service.leases(leases), Uploads::new(fixture.folder.path().join(folder), 1 << 20))
     }
@@ -997,7 +1008,7 @@ mod tests {
         let (service, uploads) = node(&fixture, "other", "elsewhere");
         let of = (fixture.key, &fixture.partner);
         assert!(uploads.absent(&upload).is_some_and(|why| why.contains(&upload.host)));
-        refused(uploads.run(&service, of, &id, true), "was given to another node");
+        refused(uploads.run(&service, of, &id), "was given to another node");
         refused(uploads.check(&service, of, &id, upload.choices.clone()), "was given to another node");
         assert_eq!(fixture.rest(&id).stage, Stage::Checked);
         // What is let go of there goes here in time.
@@ -1008,14 +1019,14 @@ mod tests {
     #[test]
     fn what_another_node_is_at_is_left_alone() {
         let fixture = Fixture::new();
-        let id = fixture.give(FILE);
+        let id = fixture.give_as(FILE, Choices { skip: true, ..Choices::default() });
         let upload = fixture.rest(&id);
         let (service, uploads) = node(&fixture, "other", "files");
         let (of, store) = ((fixture.key, &fixture.partner), &fixture.service.store);
-        assert!(store.lease(&lease_of(&id), "somebody", 60).expect("a lease"));
+        assert!(store.lease(&lease_of(&id), "somebody", 60).expect("a lease").held());
         let (_, now) = uploads.get(&service, fixture.key, &id).expect("there");
         assert!(now.is_some_and(|now| now.elsewhere));
-        refused(uploads.run(&service, of, &id, true), "is being worked on");
+        refused(uploads.run(&service, of, &id), "is being worked on");
         refused(uploads.discard(&service, fixture.key, &id), "is being worked on");
         refused(uploads.cancel(&service, fixture.key, &id), "another node is at it");
         uploads.forget_idle(&service, fixture.key, &id).expect("left");
@@ -1024,7 +1035,7 @@ mod tests {
         // One that was stopped for so long that its lease has gone does nothing
         // to what another one has done.
         store.end_lease(&lease_of(&id), "somebody").expect("ended");
-        uploads.run(&service, of, &id, true).expect("begun");
+        uploads.run(&service, of, &id).expect("begun");
         while uploads.busy(&id) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -1051,7 +1062,7 @@ mod tests {
         let key = fixture.service.partner_key(&other).expect("known");
         let unknown = |result: Result<(), ServiceError>| assert!(matches!(result, Err(ServiceError::Unknown { .. })));
         unknown(fixture.uploads.get(&fixture.service, key, &id).map(drop));
-        unknown(fixture.uploads.run(&fixture.service, (key, &other), &id, false));
+        unknown(fixture.uploads.run(&fixture.service, (key, &other), &id));
         unknown(fixture.uploads.discard(&fixture.service, key, &id));
         for _ in 0..KEPT_MAX {
             let id = fixture.give("number\n+912271264217\n");

@@ -8,8 +8,8 @@ use rollcall::domain::{Time, Verb};
 use rollcall::inventory::{NumberRef, Snapshot};
 use rollcall::service::Service;
 use rollcall::service::import::{ImportOptions, ImportReport, Watch};
+use rollcall::wire;
 use rollcall::wire::Form;
-use rollcall::{intake, wire};
 
 use super::fixture::*;
 
