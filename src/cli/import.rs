@@ -41,6 +41,9 @@ pub struct Import {
     /// The encoding of a file that is not UTF-8, such as windows-1252
     #[arg(long, value_name = "NAME", value_parser = parse_encoding)]
     encoding: Option<&'static encoding_rs::Encoding>,
+    /// Whose days the days are that have no time, such as Asia/Kolkata
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = parse_zone)]
+    zone: jiff::tz::TimeZone,
     /// What to do when rows are rejected: write nothing, or write the rest
     #[arg(long, value_enum, default_value = "abort")]
     on_error: OnErrorFlag,
@@ -72,6 +75,11 @@ fn parse_encoding(name: &str) -> Result<&'static encoding_rs::Encoding, String> 
         .ok_or_else(|| "is not an encoding that is known; windows-1252 and utf-16le are examples".to_owned())
 }
 
+fn parse_zone(name: &str) -> Result<jiff::tz::TimeZone, String> {
+    let zone = crate::domain::user::zone(name).and_then(|name| jiff::tz::TimeZone::get(&name).ok());
+    zone.ok_or_else(|| "is not a zone that is known; Asia/Kolkata and UTC are examples".to_owned())
+}
+
 impl Import {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         if let (Some(amount), Some(currency)) = (&self.monthly_cost, self.currency) {
@@ -89,6 +97,7 @@ impl Import {
                 assume_plus: self.assume_plus,
                 currency: self.currency,
                 encoding: self.encoding,
+                zone: self.zone,
             },
             monthly_cost: self.monthly_cost.as_deref().map(Into::into),
             on_error: match self.on_error {

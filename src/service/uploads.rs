@@ -141,6 +141,7 @@ impl Choices {
                 assume_plus: self.digits == "plus",
                 currency,
                 encoding,
+                zone: jiff::tz::TimeZone::UTC,
             },
             monthly_cost,
             on_error: if self.skip { OnError::Skip } else { OnError::Abort },

@@ -35,7 +35,7 @@ impl Browser {
         self.send(server, "GET", path, "", "")
     }
 
-    fn post(&self, server: &Server, path: &str, form: &str) -> Answer {
+    pub fn post(&self, server: &Server, path: &str, form: &str) -> Answer {
         let ours = format!("Origin: http://{HOST}\r\nContent-Type: application/x-www-form-urlencoded\r\n");
         self.send(server, "POST", path, &ours, form)
     }
@@ -61,6 +61,16 @@ impl Browser {
         answer
     }
 
+    /// Pastes a text, and its page once it is checked.
+    pub fn paste(&self, server: &Server, text: &str) -> String {
+        let head = format!("Origin: http://{HOST}\r\nContent-Type: multipart/form-data; boundary=b\r\n");
+        let body = format!("--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n{text}\r\n--b--\r\n");
+        let answer = self.send(server, "POST", &IMPORT.replace("PA_ONE", "PA_D"), &head, &body).check(303);
+        let page = answer.header("location").expect("its page").to_owned();
+        self.settled(server, &page);
+        page
+    }
+
     /// Gives a file, and its page once it is checked.
     fn upload(&self, server: &Server, text: &str) -> String {
         let answer = self.give(server, IMPORT, text, &format!("http://{HOST}")).check(303);
@@ -70,7 +80,7 @@ impl Browser {
     }
 
     /// A page once nothing goes on there.
-    fn settled(&self, server: &Server, page: &str) -> String {
+    pub fn settled(&self, server: &Server, page: &str) -> String {
         server.within(SOON, |server| !self.get(server, page).check(200).text().contains("data-refresh"));
         self.get(server, page).text().to_owned()
     }

@@ -1,8 +1,8 @@
 //! What is doubtful about a row, before it is compared with the inventory.
 //!
 //! A row that names a customer, an application or a trunk which the partner
-//! does not have creates it. So a new id that is the name of another one is
-//! refused, and one that differs from another by upper and lower case alone is
+//! does not have creates it. So a new id that no new thing can have, such as a
+//! word for nothing, and one that is the name of another one are refused, and one that differs from another by upper and lower case alone is
 //! a caution, be the other one stored or in the file. A number that the
 //! numbering plan does not know is a caution too.
 //!
@@ -16,8 +16,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Refusal, refuse};
-use crate::domain::E164;
 use crate::domain::plan::{self, Judgement};
+use crate::domain::{E164, id, nothing};
 use crate::intake::{Cell, Field, Fields, Numbers};
 use crate::inventory::Snapshot;
 use crate::inventory::names::{ByName, Named};
@@ -69,6 +69,21 @@ impl Known {
     /// Whether anything has this id.
     pub fn has_id(&self, id: &str) -> bool {
         KINDS.into_iter().any(|kind| self.has(kind, id))
+    }
+
+    /// Whether a text of this field is in the inventory.
+    fn says(&self, field: Field, text: &str) -> bool {
+        let named = |kind: Named| {
+            let same = self.names[place(kind)].get(&folded(text));
+            same.is_some_and(|same| same.iter().any(|one| *one.name == *text))
+        };
+        match (field, &self.snapshot) {
+            (Field::AccountName, _) => named(Named::Customer),
+            (Field::ApplicationName, _) => named(Named::Application),
+            (Field::Region, Some(snapshot)) => snapshot.has_region(text),
+            (Field::Tags, Some(snapshot)) => snapshot.has_tag(text),
+            _ => false,
+        }
     }
 
     /// What the partner's customer of this id is called.
@@ -162,12 +177,28 @@ impl<'a> Vet<'a> {
         ];
         for (kind, field, id) in ids {
             let Some(id) = id.filter(|id| !self.known.has(kind, id)) else { continue };
+            if let Err(error) = id::check_new(id) {
+                verdict.refusals.push(refuse(field, id, error.to_string()));
+                continue;
+            }
             match self.id(kind, id) {
                 New::Good => {}
                 New::Doubtful(why) => {
                     verdict.doubts.push(Doubt { field, value: id.to_owned(), reason: why.to_string() });
                 }
                 New::Refused(why) => verdict.refusals.push(refuse(field, id, &*why)),
+            }
+        }
+        let said = [
+            (Field::AccountName, fields.account_name.value()),
+            (Field::ApplicationName, fields.application_name.value()),
+            (Field::Region, fields.region.value()),
+        ];
+        let said = said.into_iter().filter_map(|(field, text)| Some((field, &**text?)));
+        let tags = fields.tags.value().into_iter().flat_map(|tags| tags.iter()).map(|tag| (Field::Tags, tag));
+        for (field, text) in said.chain(tags) {
+            if nothing::certain(text) && !self.known.says(field, text) {
+                verdict.refusals.push(refuse(field, text, nothing::REFUSED));
             }
         }
         if let (Some(id), Some(name)) = (fields.account.value(), fields.account_name.value())
