@@ -38,7 +38,7 @@ use jiff::tz::TimeZone;
 pub use self::calls::{CallsError, CallsRead, Pagination, read_calls};
 pub use self::export::Export;
 pub use self::field::{BadMapping, Field, Mapping};
-pub use self::peek::{Peeked, PeekedColumn, PeekedRow, bare_numbers, guess, peek};
+pub use self::peek::{Peeked, PeekedColumn, PeekedRow, bare_numbers, peek};
 use self::rows::Rows;
 use self::source::Text;
 use crate::domain::{
@@ -314,6 +314,10 @@ pub enum IntakeError {
     LineEnds,
     #[error("columns {first:?} and {second:?} both say {field}; ignore one of them with --map '{second}=-'")]
     ColumnTwice { field: Field, first: String, second: String },
+    #[error(
+        "column {column:?} begins a block, and no column ends it; name the end with --map COLUMN=number_end, or say with --map '{column}=number' that each is one number"
+    )]
+    BlockEndless { column: String },
     #[error("the file has more than {COLUMNS_MAX} columns; leave out those that are not needed")]
     ColumnsMany,
     #[error("line {line} has a column name of more than {COLUMN_BYTES_MAX} bytes; shorten it")]

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 use tracing::{error, warn};
@@ -36,7 +37,7 @@ use super::import::{
 };
 use super::lease::{self, Lease};
 use super::{Service, ServiceError, token};
-use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb};
+use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, user};
 use crate::intake::{self, Caution, IntakeError, Mapping, Peeked, RowError};
 use crate::store::{Document, StoreError, Target, Transaction, Walk};
 
@@ -108,6 +109,16 @@ impl Choices {
                 found
             }
         };
+        let zone = match self.zone.trim() {
+            "" => TimeZone::UTC,
+            name => {
+                let found = user::zone(name).and_then(|name| TimeZone::get(&name).ok());
+                if found.is_none() {
+                    wrong("zone", "is not known; Asia/Kolkata and UTC are examples", name);
+                }
+                found.unwrap_or(TimeZone::UTC)
+            }
+        };
         let currency: Option<Currency> = match self.currency.trim() {
             "" => None,
             code => {
@@ -141,7 +152,7 @@ impl Choices {
                 assume_plus: self.digits == "plus",
                 currency,
                 encoding,
-                zone: jiff::tz::TimeZone::UTC,
+                zone,
             },
             monthly_cost,
             on_error: if self.skip { OnError::Skip } else { OnError::Abort },
@@ -379,7 +390,7 @@ impl Uploads {
             incoming = with;
         }
         let now = Time::now();
-        let mut upload = Upload {
+        let upload = Upload {
             id: token::import_id(now),
             name: name.chars().filter(|c| !c.is_control()).take(200).collect(),
             bytes: incoming.bytes,
@@ -395,12 +406,6 @@ impl Uploads {
         incoming.file.as_file().sync_all().map_err(StoreError::Io)?;
         let path = self.path(&upload.id);
         incoming.file.persist(&path).map_err(|error| StoreError::Io(error.error))?;
-        // Nothing known to us, but known to people: shown, so that it can be corrected.
-        if let Ok(peeked) = self.peek(&upload, 1) {
-            let guesses = intake::guess(&peeked).into_iter();
-            upload.choices.guessed = true;
-            upload.choices.mappings = guesses.map(|(column, field)| format!("{column}={field}")).collect();
-        }
         for old in self.list(service, key)?.iter().skip(KEPT_MAX - 1) {
             self.forget_idle(service, key, &old.id)?;
         }

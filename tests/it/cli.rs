@@ -253,9 +253,8 @@ fn an_import_says_what_is_doubtful_and_what_is_lost() {
     let file = "number,account_auth_id,application_id,monthly_cost,currency,colour\n\
                 +442079460201,MA_1,,3.00,GBP,red\n\
                 +9991234567,ma_1,,2.00,GBP,red\n";
-    let import = |flags: &[&str]| {
-        database.run_with(&[&["import", "-", "--partner", "PA_X", "--dry-run"], flags].concat(), file)
-    };
+    let import =
+        |flags: &[&str]| database.run_with(&[&["import", "-", "--partner", "PA_X", "--dry-run"], flags].concat(), file);
     let report = import(&["--json"]).done().json();
     assert_eq!(report["losses"], json!({ "route": 1, "trunk": 0, "expiry": 0, "account": 0, "tags": 0 }));
     assert_eq!((&report["cautions_total"], &report["warnings"]), (&json!(3), &json!(3)));

@@ -236,7 +236,12 @@ fn others_do_not_import() {
     let stranger = Browser::sign_up(&server, "PA_TWO", "owner");
     stranger.get(&server, &page).check(404);
     let moved = page.replace("PA_ONE", "PA_TWO");
-    for path in [moved.clone(), format!("{moved}/rejects.csv"), format!("{moved}/cautions.csv"), "/console/p/PA_TWO/import/import_x".to_owned()] {
+    for path in [
+        moved.clone(),
+        format!("{moved}/rejects.csv"),
+        format!("{moved}/cautions.csv"),
+        "/console/p/PA_TWO/import/import_x".to_owned(),
+    ] {
         stranger.get(&server, &path).check(404);
     }
     stranger.post(&server, &format!("{moved}/run"), "").check(404);

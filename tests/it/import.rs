@@ -829,7 +829,13 @@ fn changes_are_shown_before_and_after_by_name() {
             one.changes.iter().map(move |change| {
                 let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
                 let (before, after) = (value(&change.before), value(&change.after));
-                format!("{} {} {} {before} -> {after}{}", one.line, one.number, change.field, if change.lost { " lost" } else { "" })
+                format!(
+                    "{} {} {} {before} -> {after}{}",
+                    one.line,
+                    one.number,
+                    change.field,
+                    if change.lost { " lost" } else { "" }
+                )
             })
         })
         .collect();
@@ -898,12 +904,16 @@ fn archived_customers_and_routes_get_no_numbers() {
         let draft = draft(|transaction| {
             let at = Some(time(NOW));
             let change = match what {
-                "MA_2" => EntityChange::Account(Edit::created(rollcall::domain::Account { archived_at: at, ..account(what) })),
+                "MA_2" => {
+                    EntityChange::Account(Edit::created(rollcall::domain::Account { archived_at: at, ..account(what) }))
+                }
                 "app_2" => EntityChange::Application(Edit::created(rollcall::domain::Application {
                     archived_at: at,
                     ..application(what, None)
                 })),
-                _ => EntityChange::Trunk(Edit::created(rollcall::domain::Trunk { archived_at: at, ..trunk(what, None) })),
+                _ => {
+                    EntityChange::Trunk(Edit::created(rollcall::domain::Trunk { archived_at: at, ..trunk(what, None) }))
+                }
             };
             Ok(transaction.put_entity(change)?)
         });
@@ -944,10 +954,12 @@ fn a_column_of_ids_takes_ids_only() {
         assert_eq!((&*report.errors[0].column, &*report.errors[0].message), (column, message));
     }
     // An exact id wins, though it is a name as well.
-    let desk = Desk::with("number,account_auth_id,account_name,monthly_cost,currency
+    let desk = Desk::with(
+        "number,account_auth_id,account_name,monthly_cost,currency
 +912271264217,Globex,Other,5,INR
 +912271264218,MA_2,Globex,5,INR
-");
+",
+    );
     let report = desk.import("number,account_auth_id,monthly_cost,currency\n+912271264219,Globex,5,INR\n", &options());
     check(&report, [1, 1, 0, 0, 0]);
 }

@@ -2,9 +2,10 @@
 //!
 //! A row that names a customer, an application or a trunk which the partner
 //! does not have creates it. So a new id that no new thing can have, such as a
-//! word for nothing, and one that is the name of another one are refused, and one that differs from another by upper and lower case alone is
-//! a caution, be the other one stored or in the file. A number that the
-//! numbering plan does not know is a caution too.
+//! word for nothing, and one that is the name of another one are refused. One
+//! that differs from another by upper and lower case alone is a caution, be the
+//! other one stored or in the file. A number that the numbering plan does not
+//! know is a caution too.
 //!
 //! Invariants: rows are judged in the order of the file, so reading it twice
 //! judges alike; a row is one caution for each thing that is doubtful about
