@@ -25,6 +25,7 @@ mod console_verbs;
 mod costs;
 mod crash;
 mod dialect;
+mod door;
 mod files;
 mod follow;
 mod import;
