@@ -19,6 +19,7 @@ mod mail;
 mod maintenance;
 mod migrate;
 mod number;
+mod operator;
 mod output;
 mod partner;
 mod past;
@@ -38,7 +39,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client::ClientError;
 use crate::config::{Config, ConfigError};
-use crate::domain::{Actor, PartnerId};
+use crate::domain::PartnerId;
 use crate::http::server::CertificateError;
 use crate::intake::CallsError;
 use crate::inventory::Snapshot;
@@ -379,7 +380,7 @@ impl Global {
     fn service(&self, open: Open) -> Result<Service, CliError> {
         let settings = self.settings()?;
         let store = store::open(&settings.location(), open)?;
-        Ok(Service::new(store, Actor::command())
+        Ok(Service::new(store, operator::actor(&settings.location()))
             .quarantine(settings.quarantine.policy())
             .batch_rows(settings.jobs.batch_rows.into())
             .hooks(Hooks::new(crate::http::webhooks::settings(&settings))))

@@ -135,17 +135,18 @@ impl Check {
             return Err(CliError::Usage("--url needs --auth-id PA_X and --token-file FILE".to_owned()));
         };
         let tells = |check: Kind| match check {
-            Kind::Vanished | Kind::Appeared => false,
+            // What is archived is not told either.
+            Kind::Vanished | Kind::Appeared | Kind::ArchivedRoute => false,
             // Who is suspended is told, and not since when.
             Kind::Suspended => self.suspended_for == 0,
-            Kind::NoActiveNumber | Kind::Expired | Kind::Unrouted | Kind::Expiring => true,
+            Kind::NoActiveNumber | Kind::Expired | Kind::Unrouted | Kind::Expiring | Kind::DoubtfulNumber => true,
         };
         let asked = if options.checks.is_empty() { Kind::ALL.to_vec() } else { options.checks.clone() };
         let (seen, unseen): (Vec<Kind>, Vec<Kind>) = asked.into_iter().partition(|&check| tells(check));
         if seen.is_empty() {
             return Err(CliError::Usage(
-                "the Partner API tells neither what came and went nor since when a number is suspended; \
-                 --suspended-for 0s finds all that are suspended now"
+                "the Partner API tells neither what came and went, nor what is archived, nor since when a number is \
+                 suspended; --suspended-for 0s finds all that are suspended now"
                     .to_owned(),
             ));
         }

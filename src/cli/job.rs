@@ -76,7 +76,7 @@ pub struct One {
 pub struct Create {
     #[command(flatten)]
     of: OfPartner,
-    /// assign, release, suspend, resume, route, renew, reserve, unreserve, retire, tags or cost
+    /// assign, transfer, release, suspend, resume, route, renew, reserve, unreserve, retire, tags or cost
     #[arg(long)]
     verb: String,
     /// The verb's parameters, such as account_auth_id=MA_1 or application_id=null; customers, applications and trunks

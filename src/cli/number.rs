@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{CliError, Global, OfPartner, Outcome, confirm, output};
-use crate::domain::action::{Action, Assignment, Price};
+use crate::domain::action::{Action, Assignment, Price, Transfer};
 use crate::domain::{Country, Currency, E164, Money, NumberType, Status, Tags, Time, number};
 use crate::inventory::NumberRef;
 use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
@@ -64,6 +64,27 @@ pub enum Number {
         monthly_cost: Option<String>,
         #[arg(long)]
         currency: Option<Currency>,
+    },
+    /// Move a number to another account, with its status, price and expiry
+    Transfer {
+        #[command(flatten)]
+        of: Of,
+        /// The customer that gets it: its name or id
+        #[arg(long, value_name = "MA_Y")]
+        account: String,
+        /// The application that it routes to from now on, by name or id; without, it keeps its own
+        #[arg(long)]
+        application: Option<String>,
+        /// Clear its application
+        #[arg(long, conflicts_with = "application")]
+        no_application: bool,
+        #[arg(long)]
+        trunk: Option<String>,
+        #[arg(long, conflicts_with = "trunk")]
+        no_trunk: bool,
+        /// Also if the account that gives it then has no active number left
+        #[arg(long)]
+        confirm_last: bool,
     },
     /// Take a number back from its account; it is then in quarantine
     Release {
@@ -217,6 +238,15 @@ impl Number {
                 let trunk = trunk.map(|text| names.trunk(&text)).transpose()?;
                 (of, Action::Assign(Assignment { account, application, trunk, expires_at, cost }))
             }
+            Number::Transfer { of, account, application, no_application, trunk, no_trunk, confirm_last } => {
+                let names = global.names(&of.partner)?;
+                let account = names.customer(&account)?;
+                let application = application.map(|text| names.application(&text)).transpose()?;
+                let application = application.map(Some).or(no_application.then_some(None));
+                let trunk = trunk.map(|text| names.trunk(&text)).transpose()?;
+                let trunk = trunk.map(Some).or(no_trunk.then_some(None));
+                (of, Action::Transfer(Transfer { account, application, trunk, confirm_last }))
+            }
             Number::Release { of, confirm_last, yes } => {
                 confirm(&format!("release {}", of.number), yes || of.dry_run)?;
                 (of, Action::Release { confirm_last })
@@ -328,13 +358,16 @@ pub(super) fn print(global: &Global, outcome: service::Outcome, dry_run: bool) -
             if global.json {
                 output::json(&json!({
                     "undid": undone.of, "version": undone.version, "undone": undone.undone,
-                    "refused": undone.refused, "rows": rows,
+                    "refused": undone.refused, "rows": rows, "stays": undone.stays,
                 }))?;
             } else {
                 output::line(&format!(
                     "version {} is undone for {} numbers; {} were left as they are",
                     undone.of, undone.undone, undone.refused
                 ))?;
+                for reason in &undone.stays {
+                    output::line(reason)?;
+                }
                 for row in &undone.rows {
                     output::line(&format!("{}  {}", row.number, row.reason))?;
                 }

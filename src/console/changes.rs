@@ -355,13 +355,15 @@ pub async fn undo(
     let version: u64 = version.parse().map_err(|_| Trouble::NotFound)?;
     let outcome = visit.act("change.undo", move |service, key| service.undo(key, version)).await;
     match outcome {
-        Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) if undone.refused > 0 => {
-            let Undone { version: made, undone, refused, rows, .. } = undone;
-            let frame = visit.frame("", "changes").failed(format!(
-                "{} as before; {} left as they are, because somebody changed them since. The table says who.",
-                show::count(undone, "number is", "numbers are"),
-                show::thousands(refused),
-            ));
+        Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) if undone.refused > 0 || !undone.stays.is_empty() => {
+            let Undone { version: made, undone, refused, rows, stays, .. } = undone;
+            let mut said = vec![format!("{} as before", show::count(undone, "number is", "numbers are"))];
+            if refused > 0 {
+                let left = show::thousands(refused);
+                said.push(format!("{left} left as they are, for the reasons in the table"));
+            }
+            said.extend(stays);
+            let frame = visit.frame("", "changes").failed(format!("{}.", said.join("; ")));
             // This node has the new version, and the visit's snapshot has not.
             let visit = Visit { snapshot: visit.newest(), ..visit };
             show_change(&visit, made, 1, frame, Left { rows, count: refused }, StatusCode::OK).await
@@ -372,9 +374,12 @@ pub async fn undo(
             done(to.as_deref().unwrap_or(&own), Some(undone.version))
         }
         Ok(Outcome::Done { .. } | Outcome::Again(_)) => done(&format!("{}/changes/{version}", visit.base), None),
-        Err(ServiceError::NotUndone { rows, .. }) => {
-            let text = "Nothing was put back: all that this change did has been changed since. The table says by whom.";
-            let frame = visit.frame("", "changes").failed(text);
+        Err(ServiceError::NotUndone { rows, stays, .. }) => {
+            let text = match &stays[..] {
+                [] => "all that this change did has been changed since. The table says by whom".to_owned(),
+                stays => stays.join("; "),
+            };
+            let frame = visit.frame("", "changes").failed(format!("Nothing was put back: {text}."));
             let count = rows.len() as u64;
             show_change(&visit, version, 1, frame, Left { rows, count }, StatusCode::CONFLICT).await
         }
@@ -501,7 +506,7 @@ mod tests {
 
     fn listed(version: u64) -> Listed {
         let at = Time::new(1_770_000_000).expect("a time");
-        let entry = Entry { at, actor: Actor::command(), request_id: None, verb: Verb::Assign };
+        let entry = Entry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None };
         Listed { version, entry, entities: Vec::new(), numbers: Vec::new(), total: 0 }
     }
 

@@ -393,8 +393,13 @@ fn as_numbers(check: Check, account: Option<&AccountId>) -> Option<String> {
     let line = match check {
         Check::Expired => "expired:yes",
         Check::Unrouted => "status:active no:application",
-        Check::Expiring => "status:active expires:<14d sort:expires",
-        Check::NoActiveNumber | Check::Vanished | Check::Suspended | Check::Appeared => return None,
+        Check::Expiring => "expires:<14d sort:expires",
+        Check::NoActiveNumber
+        | Check::Vanished
+        | Check::ArchivedRoute
+        | Check::DoubtfulNumber
+        | Check::Suspended
+        | Check::Appeared => return None,
     };
     let of = account.map_or("has:account".to_owned(), |id| format!("account:{}", quoted(id.as_str())));
     Some(query_value(&format!("{of} {line}")))
@@ -467,7 +472,9 @@ fn ways(visit: &Visit, finding: &Finding) -> Vec<Way> {
         (Check::Expired | Check::Expiring, Some(number), _) => {
             vec![verb(number, "Renew", "renew"), verb(number, "Release", "release")]
         }
-        (Check::Unrouted, Some(number), _) => vec![verb(number, "Route", "route")],
+        (Check::Unrouted | Check::ArchivedRoute, Some(number), _) => vec![verb(number, "Route", "route")],
+        (Check::DoubtfulNumber, Some(number), Some(_)) => vec![verb(number, "Release", "release")],
+        (Check::DoubtfulNumber, Some(number), None) => vec![verb(number, "Retire", "retire")],
         (Check::Suspended, Some(number), _) => {
             vec![verb(number, "Resume", "resume"), verb(number, "Release", "release")]
         }

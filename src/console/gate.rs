@@ -101,7 +101,7 @@ impl Person {
     pub fn service(&self) -> Service {
         let User { id, email, .. } = &**self.user();
         let actor = Actor::User { id: id.clone(), email: email.clone() };
-        self.console.app.service.asked(actor, self.request_id.clone(), None)
+        self.console.app.service.asked(actor, self.request_id.clone(), None).asked_from(self.address)
     }
 
     /// A page that is about no partner.

@@ -20,7 +20,7 @@ use super::number::who;
 use super::page::{Answer, Frame, Trouble, html, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::{Console, download, show, verbs};
-use crate::domain::action::Assignment;
+use crate::domain::action::{Assignment, Transfer};
 use crate::domain::{Action, Actor, ApplicationId, TrunkId};
 use crate::http::jobs::verb as verb_name;
 use crate::service::jobs::{Job, JobRow, JobState, RowResult, Tally, Task};
@@ -466,6 +466,16 @@ fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, Str
                 let currency = price.currency.map_or(String::new(), |currency| format!(" {}", currency.code()));
                 facts.push(("Monthly cost", escape(&format!("{amount}{currency}"))));
             }
+        }
+        Action::Transfer(Transfer { account: id, application: app, trunk: on, confirm_last }) => {
+            facts.push(("To customer", account(id.as_str())));
+            let none = || "none from then on".to_owned();
+            let kept = || "as it is".to_owned();
+            let app = app.as_ref().map_or_else(kept, |id| id.as_ref().map_or_else(none, application));
+            let on = on.as_ref().map_or_else(kept, |id| id.as_ref().map_or_else(none, trunk));
+            facts.extend([("Application", app), ("Trunk", on)]);
+            let last = if *confirm_last { "is transferred too" } else { "is left with its customer" };
+            facts.push(("A customer's last active number", last.to_owned()));
         }
         Action::Release { confirm_last } => {
             let last = if *confirm_last { "is released too" } else { "is left with its customer" };

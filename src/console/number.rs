@@ -249,8 +249,8 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
     let expires = row.expires_at().filter(|_| verb == "renew");
     let cost = row.cost().filter(|_| verb == "cost");
     let route = verb == "route";
-    // Only a release asks what else the account has.
-    let last = verb == "release"
+    // Who loses a number is asked whether it may be the last.
+    let last = matches!(verb, "release" | "transfer")
         && row.status() == Status::Active
         && row.account().is_some_and(|account| {
             let account = Some(account.auth_id.as_str().into());

@@ -30,7 +30,7 @@ pub const TABS: [(&str, &str); 7] = [
     ("Active", "status:active"),
     ("Suspended", "state:suspended"),
     ("Unrouted", "status:active no:application"),
-    ("Expiring", "status:active expires:<14d"),
+    ("Expiring", "has:account expires:<14d"),
     ("Unassigned", "no:account"),
     ("Quarantined", "state:quarantined"),
 ];

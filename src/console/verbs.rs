@@ -42,6 +42,7 @@ macro_rules! verbs {
 
 verbs! {
     "assign" "Assign" Assign false "A customer gets the number, and pays for it from today.";
+    "transfer" "Transfer" Transfer false "Another customer gets the number, with its status, its cost and its expiry, and pays for it from today.";
     "route" "Route" Route false "Calls go to this application, and come in on this trunk.";
     "renew" "Renew" Renew false "The number expires on another day, or auto-renews from now on.";
     "suspend" "Suspend" Suspend false "Calls are refused until it is resumed; rental goes on.";
@@ -111,6 +112,7 @@ fn said(name: &str, form: &Form, clock: &Clock, snapshot: &Snapshot) -> (Map<Str
             },
             // An empty route clears, unless the form says that it leaves what
             // is there; elsewhere, empty is nothing said.
+            None if name == "transfer" && cleared => drop(put(field, Value::Null)),
             None if name == "route" && form.has(field) && (cleared || !form.has("leave")) => {
                 drop(put(field, Value::Null));
             }

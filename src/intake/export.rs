@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::field::{self, Field, Mapping};
 use super::value::{self, Fault};
+use crate::domain::spelling::Bare;
 use crate::domain::{Country, NumberType, Status, Time};
 
 /// A product whose export is known.
@@ -269,17 +270,6 @@ impl Export {
             Export::Vobiz | Export::Twilio | Export::Telnyx | Export::Didww | Export::PortaBilling => Bare::Unknown,
         }
     }
-}
-
-/// What digits without a `+` are where the caller says nothing of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Bare {
-    /// Could be anything, so they are refused.
-    Unknown,
-    /// Whole international numbers.
-    International,
-    /// Ten digits of the North American plan, whose code is 1.
-    NorthAmerican,
 }
 
 /// An id, or a URI whose last part it is: `/v1/Account/MA…/Application/123/`.

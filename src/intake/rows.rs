@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::export::{self, Bare};
+use super::export;
 use super::field::{self, Role};
 use super::value::{self, Fault, Raw};
 use super::{
-    COLUMN_BYTES_MAX, COLUMNS_MAX, Cell, Export, Field, Fields, Format, Header, IntakeError, Item, Numbers, Options,
-    Row, RowError, Summary, number,
+    COLUMN_BYTES_MAX, COLUMNS_MAX, Caution, Cell, Export, Field, Fields, Format, Header, IntakeError, Item, Numbers,
+    Options, Row, RowError, Summary, number,
 };
 use crate::domain::E164;
+use crate::domain::spelling::Bare;
 
 /// How much of a wrong value is repeated back, in characters.
 const VALUE_CHARS_MAX: usize = 64;
@@ -72,6 +73,7 @@ pub(super) struct Rows<'a> {
     number: Option<(E164, E164)>,
     number_end: Option<(E164, E164)>,
     errors: Vec<RowError>,
+    cautions: Vec<Caution>,
 }
 
 impl<'a> Rows<'a> {
@@ -92,6 +94,7 @@ impl<'a> Rows<'a> {
             number: None,
             number_end: None,
             errors: Vec::new(),
+            cautions: Vec::new(),
         }
     }
 
@@ -162,6 +165,7 @@ impl<'a> Rows<'a> {
         self.number = None;
         self.number_end = None;
         self.errors.clear();
+        self.cautions.clear();
     }
 
     /// The column of a JSON row's key, if it is to be read. `guess` is where
@@ -367,7 +371,8 @@ impl<'a> Rows<'a> {
                     }
                     self.changed = false;
                 }
-                Item::Row(Row { line: self.line, numbers, fields: Arc::clone(&self.shared) })
+                let cautions = std::mem::take(&mut self.cautions);
+                Item::Row(Row { line: self.line, numbers, fields: Arc::clone(&self.shared), cautions })
             }
             Some(Numbers::None) | None => self.bad(1),
             Some(numbers) => self.bad(numbers.count()),

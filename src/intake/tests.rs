@@ -44,7 +44,7 @@ fn lines(bytes: &[u8], options: &Options) -> Vec<String> {
 
 fn show(item: &Item) -> Vec<String> {
     match item {
-        Item::Row(Row { line, numbers, fields }) => {
+        Item::Row(Row { line, numbers, fields, cautions }) => {
             let numbers = match numbers {
                 Numbers::None => "no number".to_owned(),
                 Numbers::Block { first, last } if first == last => first.to_string(),
@@ -52,7 +52,11 @@ fn show(item: &Item) -> Vec<String> {
             };
             let said = written(fields);
             let said = said.iter().filter_map(|(field, text)| Some(format!(" {field}={}", text.as_ref()?)));
-            vec![format!("{line}: {numbers}{}", said.collect::<String>())]
+            let cautions = cautions.iter().map(|caution| {
+                assert_eq!(caution.line, *line);
+                format!(" caution {}={:?} {}", caution.column, caution.value, caution.reason)
+            });
+            vec![format!("{line}: {numbers}{}{}", said.collect::<String>(), cautions.collect::<String>())]
         }
         Item::Bad { line, numbers, errors } => {
             assert!(!errors.is_empty(), "a bad row says why");
@@ -1215,16 +1219,8 @@ fn the_regulators_own_file_is_read_with_its_encoding_and_country() {
     let error = read_all(file, &mapped(&mappings[..2])).result.expect_err("not UTF-8");
     assert!(matches!(error, IntakeError::NotUtf8 { line: 1 }), "{error}");
 
-    let national = |text: &str, _: [u8; 2]| match text.strip_prefix('0') {
-        Some(digits) if digits.len() == 9 => format!("33{digits}").parse().ok(),
-        _ => None,
-    };
-    let options = Options {
-        encoding: Some(encoding_rs::WINDOWS_1252),
-        default_country: "FR".parse().ok(),
-        national,
-        ..mapped(&mappings)
-    };
+    let options =
+        Options { encoding: Some(encoding_rs::WINDOWS_1252), default_country: "FR".parse().ok(), ..mapped(&mappings) };
     let outcome = read_all(data("fr_arcep_majnum.csv").expect("it was there"), &options);
     assert_eq!(outcome.header.expect("a header").unknown, ["Date_Attribution"]);
     assert_eq!(outcome.result.expect("readable").rows, 19_096);
