@@ -204,11 +204,7 @@ pub fn run(snapshot: &Snapshot, options: &Options, now: Time) -> Vec<Finding> {
     }
     if options.wants(Check::Expiring) {
         let end = now.plus(options.within);
-        let filter = Filter {
-            expires_after: Some(now),
-            expires_before: Some(end.plus(1)),
-            ..of_account.clone()
-        };
+        let filter = Filter { expires_after: Some(now), expires_before: Some(end.plus(1)), ..of_account.clone() };
         walk(snapshot, filter, now, |row| findings.push(Finding::of(Check::Expiring, row, row.expires_at())));
     }
     let of_wanted = |row: &NumberRef<'_>| {

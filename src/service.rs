@@ -584,7 +584,9 @@ impl Service {
     /// Notes in the audit trail why credentials were not changed; that they were
     /// is noted by the store, with the change. The console notes its own refusals.
     fn audit_refusal<T>(&self, key: PartnerKey, what: &str, about: &KeyId, done: &Result<Done<T>, ServiceError>) {
-        let (Err(error), Actor::Command { .. } | Actor::Key { .. } | Actor::Server) = (done, &self.actor) else { return };
+        let (Err(error), Actor::Command { .. } | Actor::Key { .. } | Actor::Server) = (done, &self.actor) else {
+            return;
+        };
         let entry = AuditEntry {
             at: Time::now(),
             partner: Some(key),

@@ -173,7 +173,12 @@ fn logins(service: &Service, path: &Path) -> Result<Vec<Login>, CliError> {
                     None => {
                         let partner = (role != Role::Administrator).then_some(first);
                         let email = email.clone();
-                        people.user_create(By::Command(service.actor()), NewUser { email, name: None, role, partner, zone: None })?.1
+                        people
+                            .user_create(
+                                By::Command(service.actor()),
+                                NewUser { email, name: None, role, partner, zone: None },
+                            )?
+                            .1
                     }
                 };
                 let password = token::recovery_code();

@@ -168,7 +168,13 @@ fn a_writer_that_does_not_end_holds_up_writers_only() {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let key = place.snapshot().key;
-            let entry = Entry { at: Time::now(), actor: crate::fixture::operator(), request_id: None, verb: Verb::AccountCreate, from: None };
+            let entry = Entry {
+                at: Time::now(),
+                actor: crate::fixture::operator(),
+                request_id: None,
+                verb: Verb::AccountCreate,
+                from: None,
+            };
             let draft = Box::new(|transaction: &mut dyn rollcall::store::Transaction| {
                 let id = "MA_late".parse().expect("an id");
                 let account = Account { auth_id: id, name: "late".into(), created_at: Time::now(), archived_at: None };

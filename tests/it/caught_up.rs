@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rollcall::domain::number::Tags;
-use rollcall::domain::{Action, Actor, E164, NumberChange, PartnerId, PartnerKey, Record, Verb};
+use rollcall::domain::{Action, E164, NumberChange, PartnerId, PartnerKey, Record, Verb};
 use rollcall::service::jobs::{NewJob, Step, Wanted};
 use rollcall::service::numbers::Expected;
 use rollcall::service::uploads::Uploads;
@@ -52,10 +52,10 @@ impl World {
         let key = fixture::new_partner(&*store, "PA_1");
         fixture::put_account(&*store, key, "MA_1");
         fixture::put(&*store, key, &[fixture::created(NUMBER, fixture::held("MA_1"))]);
-        let writer = Service::new(store, Actor::command());
+        let writer = Service::new(store, fixture::operator());
         let store = database.open();
         let replica = Arc::new(Replica::load(store.clone()).expect("loaded"));
-        let node = Service::new(store, Actor::command()).replica(replica);
+        let node = Service::new(store, fixture::operator()).replica(replica);
         let partner: PartnerId = "PA_1".parse().expect("an id");
 
         let wanted = Wanted::List(vec![number()]);

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use rollcall::billing::{Day, Month};
+use rollcall::domain::Time;
 use serde_json::json;
 
 use super::harness::{Database, Key, Server};
@@ -135,8 +137,7 @@ impl World {
         let mut rows = BTreeMap::new();
         for record in reader.records() {
             let record = record.expect("a record");
-            let row: BTreeMap<String, String> =
-                head.iter().cloned().zip(record.iter().map(str::to_owned)).collect();
+            let row: BTreeMap<String, String> = head.iter().cloned().zip(record.iter().map(str::to_owned)).collect();
             if !row["number"].is_empty() {
                 rows.insert(row["number"].clone(), row);
             }
@@ -299,10 +300,9 @@ fn one_id(world: &World, pages: &Pages<'_>, at: usize, id: &str) {
     let saved = attributes(&views, "href").into_iter().find(|href| href.ends_with(&encoded(&line)));
     assert!(pages.page(&saved.expect("the view is a tab")).contains("<b>4 numbers</b>"));
     let unrouted = format!("{line} no:application");
-    for (verb, line, field) in [
-        ("route", &*unrouted, ("application_id", id)),
-        ("tags", &*line, ("add", &*format!("tag-{at}"))),
-    ] {
+    for (verb, line, field) in
+        [("route", &*unrouted, ("application_id", id)), ("tags", &*line, ("add", &*format!("tag-{at}")))]
+    {
         let fields = [("verb", verb), ("q", line), ("all", "1"), ("leave", "1"), field];
         let (job, _) = pages.done("/numbers/bulk/preview", &fields);
         run_job(pages, &job);
@@ -346,6 +346,7 @@ fn crawl(world: &World, pages: &Pages<'_>) {
     let mut due: Vec<String> = vec![pages.base.clone()];
     let mut seen: BTreeSet<String> = due.iter().cloned().collect();
     let mut met: BTreeSet<(String, String)> = BTreeSet::new();
+    let this_month = format!("month={}", Month::of(Day::of(Time::now())));
     while let Some(path) = due.pop() {
         let answer = pages.get(&path);
         assert_eq!(answer.status, 200, "GET {path}: {}", said(&String::from_utf8_lossy(&answer.body)));
@@ -365,8 +366,10 @@ fn crawl(world: &World, pages: &Pages<'_>) {
         }
         for href in attributes(html, "href") {
             let href = href.split('#').next().unwrap_or_default();
-            let sorts = href.contains("sort%3A") || href.contains("/changes/") || href.contains("proration");
-            if href.starts_with(&pages.base) && !sorts && !href.contains("before=") {
+            // Each page has links to other months, orders and moments of itself.
+            let month = href.contains("month=") && !href.contains(&this_month);
+            let again = month || ["sort%3A", "/changes/", "before="].iter().any(|part| href.contains(part));
+            if href.starts_with(&pages.base) && !again {
                 let href = as_browsers_do(href);
                 if seen.insert(href.clone()) {
                     due.push(href);

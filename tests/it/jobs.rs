@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rollcall::domain::action::Quarantine;
 use rollcall::domain::Action;
+use rollcall::domain::action::Quarantine;
 use rollcall::inventory::Filter;
 use rollcall::service::jobs::runner::{Runner, Settings};
 use rollcall::service::jobs::{JobState, NewJob, Step, Wanted};

@@ -748,7 +748,10 @@ fn nobody_raises_themselves_or_leaves_nobody() {
         check_refused(change(by_whom, &owner, edit(|e| e.disabled = Some(true))), "last owner");
     }
     let disable = edit(|e| e.disabled = Some(true));
-    check_refused(people.user_edit(By::Command(&fixture::operator()), &admin.id, disable.clone()), "last administrator");
+    check_refused(
+        people.user_edit(By::Command(&fixture::operator()), &admin.id, disable.clone()),
+        "last administrator",
+    );
     // An owner who never chose a password is none to leave it to.
     let (second, second_link) = world.made("second@x.org", Role::Owner, Some(world.one));
     check_refused(change(&owner, &owner, role(Role::Viewer)), "last owner");
@@ -780,7 +783,9 @@ fn everybody_has_a_name_and_a_zone_of_their_own() {
     assert_eq!(&*world.people.session(&token).expect("read").expect("open").user.name, "Ana");
     let new =
         NewUser { email: "no".to_owned(), name: Some(String::new()), role: Role::Viewer, partner: None, zone: None };
-    let Err(PeopleError::Invalid(errors)) = world.people.user_create(By::Command(&fixture::operator()), new) else { panic!("not refused") };
+    let Err(PeopleError::Invalid(errors)) = world.people.user_create(By::Command(&fixture::operator()), new) else {
+        panic!("not refused")
+    };
     assert_eq!(errors.iter().map(|error| &*error.field).collect::<Vec<_>>(), ["name", "email", "partner"]);
 }
 
