@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::export;
-use super::field::{self, Role};
+use super::field::{self, Resolved, Role};
 use super::value::{self, Fault, Raw};
 use super::{
     COLUMN_BYTES_MAX, COLUMNS_MAX, Caution, Cell, Export, Field, Fields, Format, Header, IntakeError, Item, Numbers,
     Options, Row, RowError, Summary, number,
 };
-use crate::domain::E164;
 use crate::domain::spelling::Bare;
+use crate::domain::{E164, State, nothing};
 
 /// How much of a wrong value is repeated back, in characters.
 const VALUE_CHARS_MAX: usize = 64;
@@ -47,14 +47,33 @@ struct Slot {
     text: String,
     words: Option<Export>,
     good: bool,
+    /// Whether the cell may be a word for nothing.
+    doubtful: bool,
     /// Whether the field's value is other than absent.
     present: bool,
+}
+
+/// Whether a field's cells are names that people chose.
+fn names(field: Field) -> bool {
+    matches!(
+        field,
+        Field::AccountAuthId
+            | Field::AccountName
+            | Field::ApplicationId
+            | Field::ApplicationName
+            | Field::TrunkId
+            | Field::ReservedFor
+            | Field::Region
+            | Field::Tags
+    )
 }
 
 pub(super) struct Rows<'a> {
     options: &'a Options,
     /// Whose export it is, once the names of the columns have been seen.
     export: Option<Option<Export>>,
+    /// What the columns are that were there from the beginning.
+    roles: HashMap<String, Role>,
     columns: Vec<Column>,
     by_name: HashMap<String, usize>,
     /// By field.
@@ -81,6 +100,7 @@ impl<'a> Rows<'a> {
         Rows {
             options,
             export: None,
+            roles: HashMap::new(),
             columns: Vec::new(),
             by_name: HashMap::new(),
             slots: std::array::from_fn(|_| Slot::default()),
@@ -111,11 +131,28 @@ impl<'a> Rows<'a> {
         self.export.is_some()
     }
 
-    /// Finds out whose export the file is, by the names of its columns.
-    pub fn recognise<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<(), IntakeError> {
-        let export = Export::of(names, &self.options.mappings);
-        self.export = Some(export.map_err(|exports| IntakeError::ExportTwo { exports })?);
+    /// Finds out whose export the file is and what its columns are, by the names
+    /// of all of them.
+    pub fn recognise(&mut self, names: &[&str]) -> Result<(), IntakeError> {
+        let mappings = &self.options.mappings;
+        let export =
+            Export::of(names.iter().copied(), mappings).map_err(|exports| IntakeError::ExportTwo { exports })?;
+        self.export = Some(export);
+        let Resolved { roles, endless } = field::resolve(names, mappings, export);
+        if let Some(at) = endless {
+            return Err(IntakeError::BlockEndless { column: names[at].to_owned() });
+        }
+        self.roles = names.iter().map(|&name| name.to_owned()).zip(roles).collect();
         Ok(())
+    }
+
+    /// What a column is, also one that the beginning of the file did not have.
+    fn role_of(&self, name: &str) -> Role {
+        if let Some(&role) = self.roles.get(name) {
+            return role;
+        }
+        let held = |field: Field| self.columns.iter().any(|column| column.role.field() == Some(field));
+        field::role_of_late(name, &self.options.mappings, self.export.flatten(), held)
     }
 
     pub fn column_add(&mut self, name: &str, line: u64) -> Result<usize, IntakeError> {
@@ -125,7 +162,7 @@ impl<'a> Rows<'a> {
         if name.len() > COLUMN_BYTES_MAX {
             return Err(IntakeError::ColumnLong { line });
         }
-        let role = field::role(name, &self.options.mappings, self.export.flatten());
+        let role = self.role_of(name);
         self.columns.push(Column { name: name.to_owned(), role, row: 0 });
         Ok(self.columns.len() - 1)
     }
@@ -215,7 +252,12 @@ impl<'a> Rows<'a> {
                 let place = if takes.field == Field::Number { &mut self.number } else { &mut self.number_end };
                 outcome.map(|number| *place = number)
             }
-            _ if slot.good && slot.text == text && slot.words == takes.words => return,
+            _ if slot.good && slot.text == text && slot.words == takes.words => {
+                if slot.doubtful {
+                    self.doubt(takes.column, text);
+                }
+                return;
+            }
             field => {
                 slot.text.clear();
                 slot.text.push_str(text);
@@ -226,7 +268,12 @@ impl<'a> Rows<'a> {
                     Some(export) => self.set_exported(field, raw, export),
                     None => self.set(field, raw),
                 };
-                self.slots[field as usize].good = outcome.is_ok();
+                let slot = &mut self.slots[field as usize];
+                slot.good = outcome.is_ok();
+                slot.doubtful = slot.good && names(field) && nothing::perhaps(slot.text.trim());
+                if slot.doubtful {
+                    self.doubt(takes.column, text);
+                }
                 outcome
             }
         };
@@ -239,9 +286,18 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Takes a cell that cannot be used, whatever its column means.
+    pub fn refuse(&mut self, takes: Takes, value: &str, fault: &Fault) {
+        let slot = &mut self.slots[takes.field as usize];
+        slot.row = self.row;
+        slot.column = takes.column;
+        slot.good = false;
+        self.fail(takes.column, value, fault);
+    }
+
     /// As [`Rows::set`], in the words of a product.
     fn set_exported(&mut self, field: Field, raw: Raw<'_>, export: Export) -> Result<(), Fault> {
-        let fields = &mut self.fields;
+        let (fields, zone) = (&mut self.fields, &self.options.zone);
         match field {
             Field::AccountAuthId => {
                 fields.account =
@@ -252,8 +308,14 @@ impl<'a> Rows<'a> {
             }
             Field::Status => fields.status = value::cell(raw, |text| export::status(text, export))?,
             Field::MonthlyCost => fields.cost = value::cell(raw, export::amount)?,
-            Field::AssignedAt => fields.assigned_at = value::cell(raw, export::time)?,
-            Field::ExpiresAt => fields.expires_at = value::cell(raw, export::time)?,
+            Field::AssignedAt => fields.assigned_at = value::cell(raw, |text| export::time(text, zone))?,
+            Field::ExpiresAt => fields.expires_at = value::cell(raw, |text| export::time(text, zone))?,
+            Field::State => {
+                self.no_number = false;
+                let state = value::cell(raw, |text| export::state(text, export))?;
+                self.set_state(state);
+            }
+            Field::Region => fields.region = value::cell(raw, |text| export::region(text, export))?,
             Field::Country => {
                 let country = value::cell(raw, |text| Ok(export::country(text)))?;
                 fields.country = country.flatten();
@@ -269,7 +331,7 @@ impl<'a> Rows<'a> {
 
     /// Parses a cell into its field. A fault leaves the field as it was.
     fn set(&mut self, field: Field, raw: Raw<'_>) -> Result<(), Fault> {
-        let fields = &mut self.fields;
+        let (fields, zone) = (&mut self.fields, &self.options.zone);
         match field {
             Field::Number | Field::NumberEnd => {}
             Field::AccountAuthId => fields.account = value::cell(raw, value::typed)?,
@@ -282,27 +344,32 @@ impl<'a> Rows<'a> {
             Field::State => {
                 self.no_number = false;
                 let state = value::cell(raw, value::state)?;
-                self.no_number = state == Cell::Value(None);
-                fields.state = match state {
-                    Cell::Absent | Cell::Value(None) => Cell::Absent,
-                    Cell::Empty => Cell::Empty,
-                    Cell::Value(Some(state)) => Cell::Value(state),
-                };
+                self.set_state(state);
             }
             Field::MonthlyCost => fields.cost = value::cell(raw, value::amount)?,
             Field::Currency => fields.currency = value::cell(raw, value::typed)?,
-            Field::AssignedAt => fields.assigned_at = value::cell(raw, value::time)?,
-            Field::ExpiresAt => fields.expires_at = value::cell(raw, value::time)?,
+            Field::AssignedAt => fields.assigned_at = value::cell(raw, |text| value::past(text, zone))?,
+            Field::ExpiresAt => fields.expires_at = value::cell(raw, |text| value::time(text, zone))?,
             Field::NumberType => fields.number_type = value::cell(raw, value::number_type)?,
             Field::Country => fields.country = value::cell(raw, value::typed)?,
             Field::Region => fields.region = value::cell(raw, value::region)?,
             Field::Tags => fields.tags = value::tags(raw)?,
-            Field::QuarantineEndsAt => fields.quarantine_ends_at = value::cell(raw, value::time)?,
-            Field::ReservedUntil => fields.reserved_until = value::cell(raw, value::time)?,
+            Field::QuarantineEndsAt => fields.quarantine_ends_at = value::cell(raw, |text| value::past(text, zone))?,
+            Field::ReservedUntil => fields.reserved_until = value::cell(raw, |text| value::past(text, zone))?,
             Field::ReservedFor => fields.reserved_for = value::cell(raw, value::typed)?,
-            Field::Since => fields.since = value::cell(raw, value::time)?,
+            Field::Since => fields.since = value::cell(raw, |text| value::past(text, zone))?,
         }
         Ok(())
+    }
+
+    /// Takes a state; none is that of an account without numbers.
+    fn set_state(&mut self, state: Cell<Option<State>>) {
+        self.no_number = state == Cell::Value(None);
+        self.fields.state = match state {
+            Cell::Absent | Cell::Value(None) => Cell::Absent,
+            Cell::Empty => Cell::Empty,
+            Cell::Value(Some(state)) => Cell::Value(state),
+        };
     }
 
     /// Forgets a field that the rows before had and this one has not.
@@ -334,6 +401,16 @@ impl<'a> Rows<'a> {
             Field::ReservedFor => fields.reserved_for = Cell::Absent,
             Field::Since => fields.since = Cell::Absent,
         }
+    }
+
+    /// Says of a name that it may be a word for nothing.
+    fn doubt(&mut self, column: usize, value: &str) {
+        self.cautions.push(Caution {
+            line: self.line,
+            column: self.columns[column].name.clone(),
+            value: value.to_owned(),
+            reason: nothing::DOUBTFUL.to_owned(),
+        });
     }
 
     fn fail(&mut self, column: usize, value: &str, fault: &Fault) {
