@@ -626,7 +626,9 @@ pub fn csv_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-fn csv_protected(out: &mut Vec<u8>, text: &str) {
+/// The same in a file that people open in a spreadsheet: what that would take
+/// for a formula has an apostrophe before it.
+pub fn csv_protected(out: &mut Vec<u8>, text: &str) {
     match spreadsheet::is_formula(text) {
         true => csv_text(out, &format!("'{text}")),
         false => csv_text(out, text),
