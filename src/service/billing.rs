@@ -5,9 +5,11 @@
 //! to tell that an account has had a number since last year. Costs 30 to 50 ns
 //! for each number that an entry names in a block, some microseconds for each
 //! that it names alone, and memory as [`crate::billing::holdings`] says.
-//! Deliberately absent: writing. A bill is worked out, never stored.
+//! A bill is worked out, never stored. What is written is the partner's choice
+//! of a zone and a rule, which is a setting in the log: the server has no
+//! default of its own for it, since a change of that would change sent bills.
 
-use super::{Done, Service, ServiceError, Target, corrupt};
+use super::{Outcome, Service, ServiceError, Shown, corrupt};
 use crate::billing::{Bill, Calendar, Holdings, Ledger, Month, Period, Proration, Span};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
@@ -55,12 +57,12 @@ impl Service {
 
     /// Chooses the zone and the rule of a partner's bills from the next month
     /// on. A choice that does not count yet is replaced.
-    pub fn billing_choose(&self, key: PartnerKey, wish: &Wish) -> Result<Done<BillingView>, ServiceError> {
+    pub fn billing_choose(&self, key: PartnerKey, wish: &Wish) -> Result<Outcome, ServiceError> {
         let zone = wish.zone.as_deref().map(Zone::find).transpose().map_err(|problem| {
             let text = wish.zone.clone().unwrap_or_default();
             ServiceError::Invalid(vec![FieldError::new("zone", code::INVALID, problem, &text)])
         })?;
-        self.write(Target::Partner(key), Verb::SettingsEdit, |transaction| {
+        self.manage(key, Verb::SettingsEdit, |transaction| {
             let now = transaction.at();
             let before = transaction.setting(BILLING)?;
             let had = before.as_ref().and_then(Setting::billing).cloned().unwrap_or_default();
@@ -73,19 +75,21 @@ impl Service {
                 after_expiry: wish.after_expiry.unwrap_or(chosen.after_expiry),
             };
             if (&choice.zone, choice.after_expiry) == (chosen.zone.name(), chosen.after_expiry) {
-                return Ok(view);
+                return Ok(Shown::Billing(Box::new(view)));
             }
             // What does not count yet will never have counted.
             let mut choices: Vec<BillingChoice> =
                 had.choices.into_iter().filter(|one| calendar.month(one.chosen_at) < view.current.month).collect();
-            choices.push(choice);
+            if (&choice.zone, choice.after_expiry) != (view.current.zone.name(), view.current.after_expiry) {
+                choices.push(choice);
+            }
             let billing = Billing { choices };
             let calendar = Calendar::new(Some(&billing)).map_err(|error| corrupt(error.to_string()))?;
             let created_at = before.as_ref().map_or(now, |setting| setting.created_at);
             let choice = Choice::Billing(billing);
             let after = Setting { id: BILLING.into(), created_at, removed_at: None, choice };
             transaction.put_entity(EntityChange::Setting(Edit { before, after }))?;
-            Ok(BillingView::of(&calendar, now))
+            Ok(Shown::Billing(Box::new(BillingView::of(&calendar, now))))
         })
     }
 

@@ -8,7 +8,7 @@
 use std::io::Write;
 use std::ops::Range;
 
-use super::{csv_protected, csv_text, json_text};
+use super::{csv_report, csv_text, json_text};
 use crate::billing::{Bill, Group, Line, Period, Sum};
 
 /// The columns of a line in CSV.
@@ -93,7 +93,7 @@ impl Writer {
                         out.push(b'}');
                     }
                     Text::Csv => csv_line(out, group, line, csv_text),
-                    Text::Spreadsheet => csv_line(out, group, line, csv_protected),
+                    Text::Spreadsheet => csv_line(out, group, line, csv_report),
                     Text::Ndjson => {
                         out.push(b'{');
                         json_account(out, group.account.as_str(), &group.name);

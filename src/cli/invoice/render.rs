@@ -10,7 +10,7 @@ use super::Found;
 use crate::billing::{Calls, Invoice, Line, Stated, Sum};
 use crate::domain::{Currency, E164};
 use crate::wire::costs::{self, json_account, json_expired, json_line, json_rules};
-use crate::wire::csv_protected;
+use crate::wire::csv_report;
 use crate::wire::html::{escape, put};
 use crate::wire::paper;
 
@@ -43,9 +43,9 @@ pub fn csv(found: &Found, out: &mut dyn Write) -> io::Result<()> {
     for invoice in &found.invoices {
         let currency = invoice.total.currency;
         let mut head = Vec::new();
-        csv_protected(&mut head, invoice.account.as_str());
+        csv_report(&mut head, invoice.account.as_str());
         head.push(b',');
-        csv_protected(&mut head, &invoice.name);
+        csv_report(&mut head, &invoice.name);
         head.extend_from_slice(format!(",{currency}").as_bytes());
         text.extend_from_slice(&head);
         writeln!(text, ",total,,,,,,,,,{},,{status}\r", invoice.total)?;
