@@ -458,8 +458,11 @@ mod tests {
 
     #[test]
     fn a_zone_that_is_not_known_is_said() {
-        let choice =
-            BillingChoice { chosen_at: time("2026-01-01T00:00:00Z"), zone: "Berlin".into(), after_expiry: AfterExpiry::Stop };
+        let choice = BillingChoice {
+            chosen_at: time("2026-01-01T00:00:00Z"),
+            zone: "Berlin".into(),
+            after_expiry: AfterExpiry::Stop,
+        };
         let error = Calendar::new(Some(&Billing { choices: vec![choice] })).expect_err("no such zone");
         assert!(error.to_string().contains("Europe/Berlin"), "{error}");
     }

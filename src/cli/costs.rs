@@ -122,11 +122,7 @@ fn table(bill: &Bill, groups: &[usize]) -> Result<Outcome, CliError> {
     }
     let zone = &bill.period.zone;
     if bill.draft {
-        output::note(&format!(
-            "draft: {} has not ended in {zone}; counted up to {}",
-            bill.month(),
-            bill.through
-        ));
+        output::note(&format!("draft: {} has not ended in {zone}; counted up to {}", bill.month(), bill.through));
     } else if !zone.is_utc() {
         output::note(&format!("days are those of {zone}"));
     }

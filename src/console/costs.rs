@@ -513,7 +513,8 @@ mod tests {
         assert!(last.contains("<h1>Invoice 2026-03</h1>") && !last.contains("raft"), "{last}");
         let draft = sheet_of(bill(2, at("2026-03-31T23:59:59Z")));
         assert!(draft.contains("<h1>Draft invoice 2026-03</h1>") && draft.contains("<title>Draft invoice"), "{draft}");
-        for part in ["2026-03 has not ended", "Date: 2026-11-29 (UTC)", "Period: 2026-03-01 to 2026-03-31, days of UTC"] {
+        for part in ["2026-03 has not ended", "Date: 2026-11-29 (UTC)", "Period: 2026-03-01 to 2026-03-31, days of UTC"]
+        {
             assert!(draft.contains(part), "{part} in {draft}");
         }
         let (total, line) = (draft.find("<strong>2.500</strong>"), draft.find("+442079460000"));

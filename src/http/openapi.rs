@@ -311,10 +311,13 @@ fn costs_schema() -> Value {
         ("days", json!({ "type": "integer", "description": "How many there are from the first to the last." })),
         ("rate", amount("Rental a month.")),
         ("amount", amount("What is charged, with the currency's own decimals.")),
-        ("expired_on", json!({
-            "type": ["string", "null"], "format": "date",
-            "description": "The day on which the number expired, if days after that are charged.",
-        })),
+        (
+            "expired_on",
+            json!({
+                "type": ["string", "null"], "format": "date",
+                "description": "The day on which the number expired, if days after that are charged.",
+            }),
+        ),
     ]);
     let time = |about: &str| json!({ "type": "string", "format": "date-time", "description": about });
     let group = object(&[
@@ -335,7 +338,10 @@ fn costs_schema() -> Value {
         ("zone", text("The IANA name of the zone whose days these are.")),
         ("begins_at", time("The first moment of the month, where the month before ended.")),
         ("ends_at", time("The moment after its last.")),
-        ("draft", json!({ "type": "boolean", "description": "Whether the month has not ended, so that the bill may change." })),
+        (
+            "draft",
+            json!({ "type": "boolean", "description": "Whether the month has not ended, so that the bill may change." }),
+        ),
         ("totals", list(object(&[("currency", text("ISO 4217.")), ("amount", amount("On all pages."))]))),
     ]);
     object(&[("data", list(group)), ("meta", meta)])

@@ -520,7 +520,11 @@ mod tests {
             (r#""billsec":61"#, r#""billsec":-1"#, "billsec \"-1\" must be whole seconds"),
             (r#""billsec":61"#, r#""billsec":30.5"#, "billsec \"30.5\" must be whole seconds"),
             (r#""mos":4.5"#, r#""cost":1"#, "it has cost twice"),
-            (r#""cost":0.3,"streaming_cost":0,"total_cost":0.3"#, r#""total_cost":null"#, "no total_cost, and lasted 61 s"),
+            (
+                r#""cost":0.3,"streaming_cost":0,"total_cost":0.3"#,
+                r#""total_cost":null"#,
+                "no total_cost, and lasted 61 s",
+            ),
             ("}", "", "line 2: "),
         ] {
             let said = problem(from, to);

@@ -249,7 +249,16 @@ mod tests {
     fn pieces_make_no_difference() {
         let bill = bill();
         let page = |page, per_page| Text::Json { page, per_page };
-        for text in [page(1, 20), page(2, 1), page(2, 2), page(9, 9), page(u64::MAX, 100), Text::Csv, Text::Spreadsheet, Text::Ndjson] {
+        for text in [
+            page(1, 20),
+            page(2, 1),
+            page(2, 2),
+            page(9, 9),
+            page(u64::MAX, 100),
+            Text::Csv,
+            Text::Spreadsheet,
+            Text::Ndjson,
+        ] {
             for groups in [&[0, 1, 2][..], &[1], &[0, 2], &[]] {
                 let whole = written(&bill, text, groups, 1_000);
                 for lines in 1..6 {

@@ -129,7 +129,12 @@ fn json_calls(out: &mut Vec<u8>, Calls { calls, seconds, cost }: &Calls) -> io::
 /// What was read, and how it compares with what the platform says of it.
 fn meta(found: &Found, out: &mut Vec<u8>) -> io::Result<()> {
     let Found { bill, tally, made_on, .. } = found;
-    write!(out, "{{\"meta\":{{\"date\":\"{made_on}\",\"month\":\"{}\",\"through\":\"{}\",", bill.month(), bill.through)?;
+    write!(
+        out,
+        "{{\"meta\":{{\"date\":\"{made_on}\",\"month\":\"{}\",\"through\":\"{}\",",
+        bill.month(),
+        bill.through
+    )?;
     json_rules(out, bill);
     out.extend_from_slice(b",\"totals\":");
     let mut totals: Vec<Sum> = Vec::new();
@@ -173,9 +178,7 @@ pub fn html(found: &Found, invoices: &[Invoice], out: &mut dyn Write) -> io::Res
     let (name, id, partner) = (escape(&first.name), escape(first.account.as_str()), escape(&found.partner));
     put(
         &mut text,
-        format_args!(
-            "<h1>{title}</h1>\n<p>From: {partner}\n<p>To: {name} <span class=\"about\">({id})</span>\n"
-        ),
+        format_args!("<h1>{title}</h1>\n<p>From: {partner}\n<p>To: {name} <span class=\"about\">({id})</span>\n"),
     );
     paper::about(&mut text, &found.bill, found.made_on);
     paper::totals(&mut text, &["Rental", "Calls", "Total"], &invoices.iter().map(parts).collect::<Vec<_>>());

@@ -30,8 +30,7 @@ pub fn paths() -> Vec<(String, Value)> {
         "parameters": [],
         "responses": responses(&["401", "403", "422", "429"], answer(example(Value::Null))),
     });
-    let next =
-        period("2026-03", ("2026-03-01T00:00:00Z", "2026-03-31T18:30:00Z"), "Asia/Kolkata", AfterExpiry::Stop);
+    let next = period("2026-03", ("2026-03-01T00:00:00Z", "2026-03-31T18:30:00Z"), "Asia/Kolkata", AfterExpiry::Stop);
     let mut answers = Map::new();
     answers.insert("200".to_owned(), answer(example(next)));
     if let Value::Object(errors) = responses(&["400", "401", "403", "409", "422", "429"], Value::Null) {
