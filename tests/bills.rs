@@ -22,7 +22,7 @@ use rollcall::domain::{E164, Money, NumberType, Record, State, Tags, Time};
 const FIRST: (i16, i8) = (2011, 1);
 const MONTHS: usize = 30;
 const NUMBERS: u64 = 60;
-const SEEDS: u64 = 14;
+const SEEDS: u64 = 8;
 const HOUR: i64 = 3_600;
 
 /// Zones with daylight saving at midnight, a minute past it and by half an
