@@ -28,7 +28,7 @@ use rollcall::service::numbers::Expected;
 use rollcall::service::{Outcome, Replica, Service};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    self, Abort, Document, Draft, Entry, Head, Listed, Load, Loaded, Location, Open, Past, Store, StoreError,
+    self, Abort, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Location, Open, Past, Store, StoreError,
     StoredJob, Target, Walk,
 };
 
@@ -345,6 +345,10 @@ impl Store for Paced {
         self.store.load(what, take)
     }
 
+    fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
+        self.store.version(key)
+    }
+
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
         self.store.log(key, after, limit)
     }
@@ -412,7 +416,7 @@ impl Store for Paced {
         self.store.due(kind, now, limit)
     }
 
-    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError> {
+    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {
         self.store.lease(name, holder, seconds)
     }
 
@@ -521,7 +525,7 @@ fn resident(folder: &Path, what: &str, numbers: &[(u64, u64)], least: f64, aim: 
     let store = database(&path);
     let write = |verb, draft: Draft<'_>| {
         let actor = Actor::Command { user: "bench".to_owned() };
-        let entry = Entry { at: now(), actor, request_id: None, verb };
+        let entry = Entry { at: now(), actor, request_id: None, verb, from: None };
         store.write(Target::Partner(PartnerKey(1)), entry, draft).expect("written");
     };
     let entities = |transaction: &mut dyn store::Transaction| {

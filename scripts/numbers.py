@@ -16,8 +16,8 @@ library would take a national prefix off the number the answer is to ask it.
 The file is one zlib stream of 16-bit little-endian words:
 
     number of answers
-    per answer: the two letters of the country or 0; the type as T, M or L;
-        and 1 if valid, or 0, or 2 for "ask the library"
+    per answer: the two letters of the country or 0; the type as T, M or L, or as
+        P or G for a mobile or local number of a place; and 1 if valid, or 0, or 2 for "ask the library"
     number of nodes
     per node: the answer for a number that ends there, then for each digit what
         follows: n for the answer n, or number of answers + n for the node n
@@ -31,6 +31,7 @@ import zlib
 
 import phonenumbers
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
+from phonenumbers.phonenumberutil import _GEO_MOBILE_COUNTRIES
 
 VERSION = "9.0.42"
 DIGITS_MIN = 7
@@ -38,7 +39,8 @@ DIGITS_MAX = 15
 OUTPUT = pathlib.Path(__file__).parent.parent / "src/domain/plan/numbers.bin"
 
 # The kinds that go before fixed line and mobile, in the library's order, and
-# what they are here: toll-free, mobile, or local.
+# what they are here: toll-free, mobile, or local. Fixed lines are local numbers
+# of a place, "G"; mobile numbers are of one, "P", in a few countries.
 KINDS = [
     ("premium_rate", "L"),
     ("toll_free", "T"),
@@ -203,6 +205,7 @@ class CallingCode:
     """What the metadata says of the numbers of one calling code."""
 
     def __init__(self, code, regions):
+        self.code = code
         self.regions = regions
         self.metadata = [
             PhoneMetadata.metadata_for_region_or_calling_code(code, region)
@@ -270,9 +273,9 @@ class CallingCode:
             if getattr(self.metadata[index], kind) and matches(kind):
                 return letter
         if self.metadata[index].fixed_line and matches("fixed_line"):
-            return "L"
+            return "G"
         if self.metadata[index].mobile and matches("mobile"):
-            return "M"
+            return "P" if self.code in _GEO_MOBILE_COUNTRIES else "M"
         return None
 
 

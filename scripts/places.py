@@ -4,7 +4,8 @@
     pip install phonenumbers==9.0.43
     python3 scripts/places.py
 
-The data is the geocoding table of the package, in English. The file is one
+The data is the geocoding table of the package, in English where it has English.
+The file is one
 zlib stream; inside it, numbers are LEB128 varints:
 
     bytes of names, then the names in UTF-8, each ended by a newline
@@ -61,14 +62,20 @@ def encode(places: dict[str, str]) -> bytes:
     return b"".join(out)
 
 
+def in_english_area(prefix: str) -> bool:
+    return any("en" in GEOCODE_DATA.get(prefix[:length], {}) for length in range(1, len(prefix)))
+
+
 def main() -> None:
     if phonenumbers.__version__ != VERSION:
         raise SystemExit(f"phonenumbers {VERSION} is needed, not {phonenumbers.__version__}")
-    # A few hundred places have no English name: the local one, which the package
-    # lists first, is better than the name of the larger area around them.
+    # A few hundred prefixes have no English name. Within an area that has one
+    # (3589 is Helsinki, 35891 is Helsingfors alone) that is the place; elsewhere
+    # the local name is better than none.
     places = {
         prefix: names.get("en") or next(iter(names.values()))
         for prefix, names in GEOCODE_DATA.items()
+        if "en" in names or not in_english_area(prefix)
     }
     assert max(map(len, places)) == LENGTH_MAX
     assert not any("\n" in name for name in places.values())

@@ -140,6 +140,8 @@ impl Digest<'_> {
             Check::Expiring => {
                 format!("{numbers} {} within {}", if one { "expires" } else { "expire" }, span_words(self.within))
             }
+            Check::ArchivedRoute => format!("{numbers} routed to what is archived"),
+            Check::DoubtfulNumber => format!("{numbers} probably stored wrongly"),
             Check::Suspended => format!("{numbers} suspended for long"),
             Check::Vanished => format!("{numbers} gone upstream"),
             Check::Appeared => format!("{numbers} new upstream"),

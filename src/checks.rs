@@ -2,7 +2,7 @@
 //! specification as functions from a snapshot to findings.
 //!
 //! A check asks the index, so it costs what its findings cost and not what the
-//! inventory has. A finding says what it is about; what that means for callers
+//! inventory has; what depends on each number is found once and remembered. A finding says what it is about; what that means for callers
 //! and what to do is said by its check, once.
 //!
 //! Invariants: the same inventory at the same moment has the same findings, in
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::entity::hex_digest;
 use crate::domain::number::words;
 use crate::domain::setting::Way;
-use crate::domain::{AccountId, E164, Setting, State, Status, Time};
+use crate::domain::{AccountId, E164, Setting, State, Status, Time, plan};
 use crate::inventory::{Filter, NumberRef, Order, Snapshot};
 
 /// How far ahead expiries are seen if nothing is said: the guide's two weeks.
@@ -40,6 +40,8 @@ pub enum Check {
     /// In a mirrored inventory, against the look before.
     Vanished,
     Expiring,
+    ArchivedRoute,
+    DoubtfulNumber,
     Suspended,
     /// As `Vanished`.
     Appeared,
@@ -47,7 +49,8 @@ pub enum Check {
 
 words!(Check:
     NoActiveNumber "no_active_number", Expired "expired", Unrouted "unrouted", Vanished "vanished",
-    Expiring "expiring", Suspended "suspended", Appeared "appeared"
+    Expiring "expiring", ArchivedRoute "archived_route", DoubtfulNumber "doubtful_number",
+    Suspended "suspended", Appeared "appeared"
 );
 
 /// How bad a finding is for callers.
@@ -66,7 +69,7 @@ impl Check {
     pub fn severity(self) -> Severity {
         match self {
             Check::NoActiveNumber | Check::Expired | Check::Unrouted | Check::Vanished => Severity::Critical,
-            Check::Expiring => Severity::Warning,
+            Check::Expiring | Check::ArchivedRoute | Check::DoubtfulNumber => Severity::Warning,
             Check::Suspended | Check::Appeared => Severity::Info,
         }
     }
@@ -78,7 +81,11 @@ impl Check {
             Check::Expired => "calls to this number are refused, and its rental is still owed",
             Check::Unrouted => "calls to this number hang up at once: they have nowhere to go",
             Check::Vanished => "calls to this number no longer arrive: it has left the inventory upstream",
-            Check::Expiring => "calls to this number will be refused from the moment it expires",
+            Check::Expiring => "from the moment it expires, calls to this number are refused",
+            Check::ArchivedRoute => "calls to this number still reach an application or a trunk that is archived",
+            Check::DoubtfulNumber => {
+                "calls to this number probably never arrive: it looks like another number or a block, stored wrongly"
+            }
             Check::Suspended => "calls to this number are refused, and have been for long",
             Check::Appeared => "calls to this number arrive here now: it has come into the inventory upstream",
         }
@@ -92,6 +99,10 @@ impl Check {
             Check::Unrouted => "route the number to an application",
             Check::Vanished => "ask upstream why the number went, and tell the customer",
             Check::Expiring => "renew the number, or tell the customer that it ends",
+            Check::ArchivedRoute => "route the number to an application and a trunk in use, or bring them back",
+            Check::DoubtfulNumber => {
+                "compare the number with the order; add the number that was meant, and release and retire this one"
+            }
             Check::Suspended => "resume the number, or release it",
             Check::Appeared => "see that it was ordered, and is on the next bill",
         }
@@ -193,13 +204,18 @@ pub fn run(snapshot: &Snapshot, options: &Options, now: Time) -> Vec<Finding> {
     }
     if options.wants(Check::Expiring) {
         let end = now.plus(options.within);
-        let filter = Filter {
-            status: Some(Status::Active),
-            expires_after: Some(now),
-            expires_before: Some(end.plus(1)),
-            ..of_account.clone()
-        };
+        let filter = Filter { expires_after: Some(now), expires_before: Some(end.plus(1)), ..of_account.clone() };
         walk(snapshot, filter, now, |row| findings.push(Finding::of(Check::Expiring, row, row.expires_at())));
+    }
+    let of_wanted = |row: &NumberRef<'_>| {
+        let account = row.account().map(|account| &account.auth_id);
+        options.account.is_none() || options.account.as_ref() == account
+    };
+    if options.wants(Check::ArchivedRoute) {
+        findings.extend(snapshot.routed_to_archived(now).into_iter().filter(of_wanted).map(archived_route));
+    }
+    if options.wants(Check::DoubtfulNumber) {
+        findings.extend(snapshot.doubtful(now).filter(of_wanted).filter_map(doubtful_number));
     }
     if options.wants(Check::Suspended) {
         let latest = now.plus(-options.suspended_for);
@@ -236,6 +252,25 @@ fn walk(snapshot: &Snapshot, filter: Filter, now: Time, mut take: impl FnMut(Num
             return;
         }
     }
+}
+
+/// Calls still reach what is archived. Since when: the earlier of the two, if
+/// both are.
+fn archived_route(row: NumberRef<'_>) -> Finding {
+    let application = row.application().and_then(|one| Some(("application", one.archived_at?)));
+    let trunk = row.trunk().and_then(|one| Some(("trunk", one.archived_at?)));
+    let archived: Vec<(&str, Time)> = application.into_iter().chain(trunk).collect();
+    let since = archived.iter().map(|&(_, at)| at).min();
+    let names: Vec<&str> = archived.iter().map(|&(name, _)| name).collect();
+    let mut finding = Finding::of(Check::ArchivedRoute, row, since);
+    finding.evidence.extend(row.trunk().map(|trunk| ("trunk_id", trunk.id.to_string())));
+    finding.shown_by(("archived", names.join(", ")))
+}
+
+/// What is stored is probably not what was meant.
+fn doubtful_number(row: NumberRef<'_>) -> Option<Finding> {
+    let meant = plan::doubt(row.number())?;
+    Some(Finding::of(Check::DoubtfulNumber, row, row.assigned_at()).shown_by(("probably_meant", meant.to_string())))
 }
 
 /// What came into a mirror, or went from it, not long ago and is still so.

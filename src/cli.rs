@@ -19,6 +19,7 @@ mod mail;
 mod maintenance;
 mod migrate;
 mod number;
+mod operator;
 mod output;
 mod partner;
 mod past;
@@ -38,9 +39,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client::ClientError;
 use crate::config::{Config, ConfigError};
-use crate::domain::{Actor, PartnerId};
+use crate::domain::PartnerId;
 use crate::http::server::CertificateError;
 use crate::intake::CallsError;
+use crate::inventory::Snapshot;
+use crate::inventory::names::Misnamed;
 use crate::mail::MailError;
 use crate::service::import::ImportError;
 use crate::service::mirror::MirrorError;
@@ -200,6 +203,9 @@ pub enum CliError {
     Mirror(MirrorError),
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
+    /// An option names no customer, application or trunk, or several.
+    #[error(transparent)]
+    Misnamed(#[from] Misnamed),
     #[error("the call records in {}", path.display())]
     Calls {
         path: PathBuf,
@@ -365,11 +371,16 @@ impl Global {
         Ok(store::open(&self.settings()?.location(), open)?)
     }
 
+    /// What options may name: a partner's customers, applications and trunks.
+    fn names(&self, of: &OfPartner) -> Result<Snapshot, CliError> {
+        Ok(self.service(Open::Existing)?.snapshot(&of.partner, false)?)
+    }
+
     /// The verbs, over the database that the flags name.
     fn service(&self, open: Open) -> Result<Service, CliError> {
         let settings = self.settings()?;
         let store = store::open(&settings.location(), open)?;
-        Ok(Service::new(store, Actor::command())
+        Ok(Service::new(store, operator::actor(&settings.location()))
             .quarantine(settings.quarantine.policy())
             .batch_rows(settings.jobs.batch_rows.into())
             .hooks(Hooks::new(crate::http::webhooks::settings(&settings))))

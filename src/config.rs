@@ -81,6 +81,31 @@ impl<'de> Deserialize<'de> for ConsoleUrl {
     }
 }
 
+/// Where a web page comes from: scheme, host and port, as a browser sends it in
+/// `Origin`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin(String);
+
+impl Origin {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Origin, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:[]".contains(c);
+        if !rest.is_empty() && rest.chars().all(plain) {
+            return Ok(Origin(text));
+        }
+        let form =
+            "an origin as browsers send it, such as \"https://app.example\": scheme, host in lower case, and port";
+        Err(serde::de::Error::custom(format!("{text:?} must be {form}")))
+    }
+}
+
 /// What is logged, as `tracing_subscriber::EnvFilter` reads it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogFilter(String);
@@ -151,6 +176,7 @@ settings! {
             header_bytes_max: AtLeast<1_024>,
             shutdown_grace_ms: Millis,
             trusted_proxies: Vec<IpNet>,
+            cors_origins: Vec<Origin>,
         }
         limits: Limits / LimitsPartial {
             requests_per_second: u32,

@@ -14,6 +14,7 @@ mod costs;
 mod customers;
 mod download;
 mod export;
+mod form;
 mod gate;
 mod imports;
 mod jobs;
@@ -111,24 +112,20 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/settings", get(settings::page))
         .route("/console/p/{partner}/settings/quarantine", post(settings::quarantine))
         .route("/console/p/{partner}/settings/billing", post(settings::billing))
-        .route("/console/p/{partner}/numbers", get(numbers::list))
-        .route("/console/p/{partner}/numbers/new", form(get(stock::form).post(stock::add)))
+        .route("/console/p/{partner}/numbers", form(get(numbers::list).post(stock::add)))
         .route("/console/p/{partner}/numbers/bulk", get(bulk::back).post(bulk::form))
         .route("/console/p/{partner}/numbers/bulk/preview", get(bulk::back).post(bulk::preview))
         .route("/console/p/{partner}/numbers/views/{verb}", post(numbers::views))
         .route("/console/p/{partner}/numbers/export", get(export::csv))
         .route("/console/p/{partner}/numbers/{number}", get(number::page))
         .route("/console/p/{partner}/numbers/{number}/{verb}", post(number::act))
-        .route("/console/p/{partner}/customers", get(customers::list))
-        .route("/console/p/{partner}/customers/new", form(get(customers::new_form).post(customers::create)))
+        .route("/console/p/{partner}/customers", form(get(customers::list).post(customers::create)))
         .route("/console/p/{partner}/customers/{id}", get(customers::page))
         .route("/console/p/{partner}/customers/{id}/{verb}", post(customers::act))
-        .route("/console/p/{partner}/applications", get(routes::applications))
-        .route("/console/p/{partner}/applications/new", form(get(routes::new_form).post(routes::create)))
+        .route("/console/p/{partner}/applications", form(get(routes::applications).post(routes::create)))
         .route("/console/p/{partner}/applications/{id}", get(routes::application))
         .route("/console/p/{partner}/applications/{id}/{verb}", post(routes::act))
-        .route("/console/p/{partner}/trunks", get(routes::trunks))
-        .route("/console/p/{partner}/trunks/new", form(get(routes::new_form).post(routes::create)))
+        .route("/console/p/{partner}/trunks", form(get(routes::trunks).post(routes::create)))
         .route("/console/p/{partner}/trunks/{id}", get(routes::trunk))
         .route("/console/p/{partner}/trunks/{id}/{verb}", post(routes::act))
         .route("/console/p/{partner}/jobs", get(jobs::list))
@@ -146,7 +143,6 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/checks", get(checks::list))
         .route("/console/p/{partner}/checks/{id}/acknowledge", post(checks::acknowledge))
         .route("/console/p/{partner}/checks/schedules", get(schedules::list).post(schedules::create))
-        .route("/console/p/{partner}/checks/schedules/new", get(schedules::form))
         .route("/console/p/{partner}/checks/schedules/{id}", get(schedules::page))
         .route("/console/p/{partner}/checks/schedules/{id}/{verb}", post(schedules::act))
         .route("/console/p/{partner}/checks/webhooks", get(webhooks::list).post(webhooks::create))

@@ -18,6 +18,7 @@ pub mod money;
 pub mod number;
 pub mod plan;
 pub mod setting;
+pub mod spelling;
 pub mod spreadsheet;
 pub mod summary;
 pub mod time;

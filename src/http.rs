@@ -10,8 +10,10 @@
 pub mod body;
 mod budget;
 pub mod checks;
+mod cors;
 pub mod costs;
 mod docs;
+mod entities;
 pub mod error;
 pub mod jobs;
 pub(crate) mod manage;
@@ -48,7 +50,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::domain::{Actor, Scope, Time};
 use crate::service::access::{Access, Denied};
 use crate::service::people::{self, People, PeopleError};
@@ -116,7 +118,7 @@ impl App {
             ..people::Settings::default()
         };
         let people = People::new(replica.store().clone(), sessions);
-        let service = service::Service::new(replica.store().clone(), Actor::command())
+        let service = service::Service::new(replica.store().clone(), Actor::Server)
             .quarantine(config.quarantine.policy())
             .batch_rows(config.jobs.batch_rows.into())
             .hooks(service::webhooks::Hooks::new(webhooks::settings(config)))
@@ -362,16 +364,18 @@ fn check<K: std::hash::Hash + Eq + Clone>(
 /// Every route of the server.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route(
-            "/api/v1/partner/accounts/{customer_auth_id}/numbers",
-            get(partner::customer).fallback(method_not_allowed),
-        )
+        .route("/api/v1/partner/accounts/{id}/numbers", get(partner::customer).fallback(method_not_allowed))
         .route("/api/v1/partner/numbers", get(partner::global).fallback(method_not_allowed))
         .route("/api/v1/partner/numbers/{e164}", get(partner::number).fallback(method_not_allowed))
         .route("/api/v1/partner/numbers/{e164}/history", get(past::history).fallback(method_not_allowed))
         .route("/api/v1/partner/changes", get(past::changes).fallback(method_not_allowed))
         .route("/api/v1/partner/changes/{version}", get(past::change).fallback(method_not_allowed))
-        .route("/api/v1/partner/accounts", get(partner::accounts).fallback(method_not_allowed))
+        .route("/api/v1/partner/accounts", get(entities::accounts).fallback(method_not_allowed))
+        .route("/api/v1/partner/accounts/{id}", get(entities::account).fallback(method_not_allowed))
+        .route("/api/v1/partner/applications", get(entities::applications).fallback(method_not_allowed))
+        .route("/api/v1/partner/applications/{id}", get(entities::application).fallback(method_not_allowed))
+        .route("/api/v1/partner/trunks", get(entities::trunks).fallback(method_not_allowed))
+        .route("/api/v1/partner/trunks/{id}", get(entities::trunk).fallback(method_not_allowed))
         .route("/api/v1/partner/checks", get(checks::list).fallback(method_not_allowed))
         .route("/api/v1/partner/checks/summary", get(checks::summary).fallback(method_not_allowed))
         .route("/api/v1/manage/checks/{id}/acknowledge", post(checks::acknowledge).fallback(post_only))
@@ -459,7 +463,8 @@ pub async fn serve(
         header_bytes_max: http.header_bytes_max.into(),
         shutdown_grace: http.shutdown_grace_ms.into(),
     };
-    let service = Edge { router, measures: Arc::new(Measures::register()) };
+    let origins = http.cors_origins.as_slice().into();
+    let service = Edge { router, measures: Arc::new(Measures::register()), origins };
     Server { limits, refusal, tls }.serve(listener, service, shutdown).await
 }
 
@@ -473,6 +478,8 @@ fn refusal(status: StatusCode) -> Response<Bytes> {
 struct Edge {
     router: Router,
     measures: Arc<Measures>,
+    /// Whose web pages may call the API.
+    origins: Arc<[Origin]>,
 }
 
 /// What is counted of requests. Looked up once: a look-up hashes names.
@@ -516,10 +523,14 @@ impl Service<Request<Body>> for Edge {
         }
         let mut router = self.router.clone();
         let measures = self.measures.clone();
+        let origin = cors::allowed(&self.origins, &request);
+        let preflight = origin.as_ref().and_then(|_| cors::preflight(&request));
         let answer = async move {
             let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
             let mut response = if uri_bytes > URI_BYTES_MAX {
                 axum::response::IntoResponse::into_response(ApiError::refusal(StatusCode::URI_TOO_LONG))
+            } else if let Some(preflight) = preflight {
+                preflight
             } else {
                 Service::call(&mut router, request).await?
             };
@@ -532,6 +543,9 @@ impl Service<Request<Body>> for Edge {
                 response.headers_mut().insert(X_REQUEST_ID, id);
             }
             TOLD.with(|told| told.put(response.status(), response.headers_mut()));
+            if let Some(origin) = origin {
+                cors::put(origin, response.headers_mut());
+            }
             response.headers_mut().entry(header::SERVER).or_insert(HeaderValue::from_static("rollcall"));
             measures.note(response.status(), started.elapsed());
             let status = response.status().as_u16();

@@ -12,8 +12,7 @@
 //! Always holds: memory is bounded whatever the file (a record has at most
 //! [`RECORD_BYTES_MAX`] bytes, a file at most [`COLUMNS_MAX`] columns), so a
 //! hostile file costs time only; a bad row never hides the rows after it.
-//! Deliberately absent: the store, and anything derived from a numbering plan
-//! (reading national digits is the caller's, see [`Options::national`]).
+//! Deliberately absent: the store, and so whether what a row names is there.
 
 mod calls;
 mod csv;
@@ -38,7 +37,7 @@ use encoding_rs::Encoding;
 pub use self::calls::{BadCall, CallsError, CallsRead, Pagination, TakeCall, read_calls};
 pub use self::export::Export;
 pub use self::field::{BadMapping, Field, Mapping};
-pub use self::peek::{Peeked, PeekedColumn, PeekedRow, bare_numbers, guess, peek};
+pub use self::peek::{Peeked, PeekedColumn, PeekedRow, bare_numbers, peek};
 use self::rows::Rows;
 use self::source::Text;
 use crate::domain::{
@@ -79,20 +78,11 @@ pub struct Options {
     pub currency: Option<Currency>,
     /// The encoding of text that is not UTF-8; a byte order mark overrides it.
     pub encoding: Option<&'static Encoding>,
-    /// The international digits of a national number, by the numbering plan.
-    pub national: fn(&str, [u8; 2]) -> Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            mappings: Vec::new(),
-            default_country: None,
-            assume_plus: false,
-            currency: None,
-            encoding: None,
-            national: |_, _| None,
-        }
+        Options { mappings: Vec::new(), default_country: None, assume_plus: false, currency: None, encoding: None }
     }
 }
 
@@ -180,6 +170,20 @@ pub struct Row {
     pub line: u64,
     pub numbers: Numbers,
     pub fields: Arc<Fields>,
+    /// What was read and may not have been meant. Mostly nothing.
+    pub cautions: Vec<Caution>,
+}
+
+/// Something that was read, and that somebody should look at before the row is
+/// stored. Not an error.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Caution {
+    pub line: u64,
+    /// The column as the file calls it.
+    pub column: String,
+    /// The cell, or the beginning of it.
+    pub value: String,
+    pub reason: String,
 }
 
 /// One thing that is wrong with a row.
@@ -300,6 +304,10 @@ pub enum IntakeError {
     LineEnds,
     #[error("columns {first:?} and {second:?} both say {field}; ignore one of them with --map '{second}=-'")]
     ColumnTwice { field: Field, first: String, second: String },
+    #[error(
+        "column {column:?} begins a block, and no column ends it; name the end with --map COLUMN=number_end, or say with --map '{column}=number' that each is one number"
+    )]
+    BlockEndless { column: String },
     #[error("the file has more than {COLUMNS_MAX} columns; leave out those that are not needed")]
     ColumnsMany,
     #[error("line {line} has a column name of more than {COLUMN_BYTES_MAX} bytes; shorten it")]

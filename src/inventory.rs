@@ -20,6 +20,7 @@ mod beside;
 mod due;
 mod filter;
 pub mod flat;
+pub mod names;
 mod pattern;
 mod rows;
 mod select;
@@ -33,6 +34,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
+use crate::domain::plan::Scan;
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, Country, Currency, Dates, E164, EntityChange, Key, Logged, Money,
     NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status, Tags, Time, Trunk, number,
@@ -565,6 +567,35 @@ impl Snapshot {
         self.rows.leaves().flat_map(move |leaf| (0..leaf.len()).map(move |row| self.show(leaf.row(row), now)))
     }
 
+    /// The rows whose number is probably not what was meant (`plan::doubt`), in
+    /// number order. Each leaf is gone through once and remembers them.
+    pub fn doubtful(&self, now: Time) -> impl Iterator<Item = NumberRef<'_>> {
+        let mut scan = Scan::default();
+        self.rows.leaves().flat_map(move |leaf| {
+            let rows = leaf.doubtful(&mut scan).iter();
+            rows.map(move |&row| self.show(leaf.row(usize::from(row)), now))
+        })
+    }
+
+    /// The held rows whose application or trunk is archived, in number order.
+    pub fn routed_to_archived(&self, now: Time) -> Vec<NumberRef<'_>> {
+        let archived: Vec<bool> = self.profiles.iter().map(|(_, profile)| self.is_archived(profile)).collect();
+        let mut found = Vec::new();
+        for leaf in self.rows.leaves() {
+            if leaf.profiles.values().iter().any(|&at| archived[at as usize]) {
+                let rows = (0..leaf.len()).filter(|&row| archived[leaf.profiles.value(row) as usize]);
+                found.extend(rows.map(|row| self.show(leaf.row(row), now)));
+            }
+        }
+        found
+    }
+
+    fn is_archived(&self, profile: &Profile) -> bool {
+        let application = self.applications.at(profile.application).and_then(|one| one.archived_at);
+        let trunk = self.trunks.at(profile.trunk).and_then(|one| one.archived_at);
+        profile.state.held() && application.or(trunk).is_some()
+    }
+
     /// When an account last lost an active number; `None` if it never did.
     pub fn lost_at(&self, account: &AccountId) -> Option<Time> {
         self.lost.get(account).copied()
@@ -572,14 +603,38 @@ impl Snapshot {
 
     /// How many numbers each account holds, in the order of `accounts`.
     pub fn counts(&self, now: Time) -> Vec<Counts> {
-        let mut counts = vec![Counts::default(); self.accounts.places()];
+        let holder = |profile: &Profile| if profile.state.held() { profile.account } else { Index::NONE };
+        self.counts_by(&self.accounts, holder, now)
+    }
+
+    /// How many numbers route to each application, in the order of
+    /// `applications`. Numbers in stock may have one too and count as suspended,
+    /// as in the lists.
+    pub fn application_counts(&self, now: Time) -> Vec<Counts> {
+        self.counts_by(&self.applications, |profile| profile.application, now)
+    }
+
+    /// How many numbers are on each trunk, in the order of `trunks`.
+    pub fn trunk_counts(&self, now: Time) -> Vec<Counts> {
+        self.counts_by(&self.trunks, |profile| profile.trunk, now)
+    }
+
+    /// Counts the numbers of each entity of `table`, in its order; `entity` says
+    /// which one a number counts for.
+    fn counts_by<T: table::Entry>(
+        &self,
+        table: &Table<T>,
+        entity: impl Fn(&Profile) -> Index,
+        now: Time,
+    ) -> Vec<Counts> {
+        let mut counts = vec![Counts::default(); table.places()];
         for leaf in self.rows.leaves() {
             // Only where an expiry has passed do single rows matter.
             let passed = |&end: &i64| end != rows::NEVER && end <= now.seconds();
             let by_row = leaf.expires_at.values().iter().any(passed);
             let mut count = |at: i64, expires_at: Option<Time>, rows: u64| {
                 let profile = self.profile(Index::at(at as usize));
-                if let (true, Some(at)) = (profile.state.held(), profile.account.get()) {
+                if let Some(at) = entity(profile).get() {
                     match number::status(profile.state, expires_at, now) {
                         Status::Active => counts[at].active += rows,
                         Status::Suspended => counts[at].suspended += rows,
@@ -593,7 +648,7 @@ impl Snapshot {
                 profiles.for_each(|(&at, &rows)| count(at, None, u64::from(rows)));
             }
         }
-        self.accounts.taken(counts)
+        table.taken(counts)
     }
 
     /// What held numbers cost a month: per account, in the order of `accounts`,

@@ -23,6 +23,7 @@ pub mod numbers;
 pub mod past;
 pub mod people;
 pub mod replica;
+mod rules;
 pub mod schedules;
 pub mod token;
 pub mod undo;
@@ -31,7 +32,9 @@ pub mod verify;
 pub mod views;
 pub mod webhooks;
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -51,6 +54,8 @@ pub use token::Token;
 
 /// How long an answer is kept for retries, in seconds.
 pub const RETRY_SECONDS: i64 = 24 * 3_600;
+/// How long a reader waits until this node shows what it read beside the log.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// Why a verb was not done.
 #[derive(Debug, thiserror::Error)]
@@ -80,9 +85,12 @@ pub enum ServiceError {
     /// Its account would have no active number left.
     #[error(
         "number {number} is the last active number of account {account}; \
-         release it with confirm_last=true if the account shall have none"
+         {verb} it with confirm_last=true if the account shall have none"
     )]
-    Last { number: E164, account: AccountId, since: Time },
+    Last { number: E164, account: AccountId, since: Time, verb: Verb },
+    /// A transfer would keep or set a route that the new account may not use.
+    #[error("{0}")]
+    Unusable(Box<Unusable>),
     #[error("{0}")]
     Refused(String),
     /// As many go on as may.
@@ -95,8 +103,8 @@ pub enum ServiceError {
     #[error("job {id} is {state}: {hint}")]
     Job { id: String, state: jobs::JobState, hint: &'static str },
     /// Not one of its numbers could be put back.
-    #[error("version {version} cannot be undone: all that it did has been changed since")]
-    NotUndone { version: u64, rows: Vec<undo::Refused> },
+    #[error("version {version} cannot be undone: {}", not_undone(.stays))]
+    NotUndone { version: u64, rows: Vec<undo::Refused>, stays: Vec<String> },
     #[error("this was a dry run")]
     DryRun,
     #[error("the idempotency key was used for another request")]
@@ -113,6 +121,13 @@ pub enum ServiceError {
 fn describe(errors: &[FieldError]) -> String {
     let lines: Vec<String> = errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
     lines.join("; ")
+}
+
+fn not_undone(stays: &[String]) -> String {
+    match stays {
+        [] => "all that it did has been changed since".to_owned(),
+        stays => stays.join("; "),
+    }
 }
 
 /// A number's state does not allow what was asked.
@@ -133,6 +148,29 @@ impl std::fmt::Display for Conflict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Conflict { number, state, since, hint, .. } = self;
         write!(f, "number {number} is {state} since {since}: {hint}")
+    }
+}
+
+/// What the new account of a number may not use, and what to do about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unusable {
+    pub number: E164,
+    pub account: AccountId,
+    /// A sentence for each: `application app_1 belongs to account MA_1`.
+    pub why: Vec<String>,
+    /// The same by field.
+    pub errors: Vec<FieldError>,
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Unusable { number, account, why, errors } = self;
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        let (why, fields) = (why.join(" and "), fields.join(" and "));
+        write!(
+            f,
+            "account {account} cannot use the route of number {number}: {why}; give another {fields}, or null for none"
+        )
     }
 }
 
@@ -269,6 +307,8 @@ pub struct Service {
     leases: lease::Leases,
     actor: Actor,
     request_id: Option<String>,
+    /// Where the request came from, for the audit trail.
+    from: Option<IpAddr>,
     retry: Option<Retry>,
     /// Say what would happen, and do nothing.
     dry_run: bool,
@@ -280,8 +320,8 @@ impl Service {
         let board = Arc::new(jobs::runner::Board::new(jobs::runner::BATCH_ROWS));
         let hooks = Arc::new(webhooks::Hooks::new(webhooks::Settings::default()));
         let leases = lease::Leases::of_server(store.clone());
-        let (replica, request_id, retry) = Default::default();
-        Service { store, replica, quarantine, board, hooks, leases, actor, request_id, retry, dry_run: false }
+        let (replica, request_id, from, retry) = Default::default();
+        Service { store, replica, quarantine, board, hooks, leases, actor, request_id, from, retry, dry_run: false }
     }
 
     pub fn quarantine(self, quarantine: Quarantine) -> Service {
@@ -319,6 +359,16 @@ impl Service {
         Service { actor, request_id, retry, ..self.clone() }
     }
 
+    /// The same verbs, asked for from an address.
+    pub fn asked_from(self, from: IpAddr) -> Service {
+        Service { from: Some(from), ..self }
+    }
+
+    /// Who asks for these verbs.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
@@ -328,8 +378,34 @@ impl Service {
         Some(self.replica.as_ref()?.snapshot(key)?.version)
     }
 
+    /// Reads what is kept beside the log, such as jobs and documents, and lets
+    /// this node's snapshot come to the version that the read may tell of. So
+    /// nothing that is read here is ahead of the lists. Every reader that shows
+    /// people what is beside the log comes through here; background work, which
+    /// shows nothing, need not.
+    fn beside<T>(
+        &self,
+        key: PartnerKey,
+        read: impl FnOnce(&dyn Store) -> Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
+        let found = read(&*self.store)?;
+        self.catch_up(key)?;
+        Ok(found)
+    }
+
+    /// Lets this node's snapshot come to what the database has now.
+    fn catch_up(&self, key: PartnerKey) -> Result<(), ServiceError> {
+        let Some(replica) = &self.replica else { return Ok(()) };
+        let version = self.store.version(key)?;
+        match replica.reach_within(key, version, CATCH_UP) {
+            true => Ok(()),
+            false => Err(ServiceError::Behind),
+        }
+    }
+
     fn entry(&self, verb: Verb) -> Entry {
-        Entry { at: Time::now(), actor: self.actor.clone(), request_id: self.request_id.clone(), verb }
+        let (actor, request_id) = (self.actor.clone(), self.request_id.clone());
+        Entry { at: Time::now(), actor, request_id, verb, from: self.from }
     }
 
     /// Runs one write and hands out what it decided.
@@ -411,9 +487,19 @@ impl Service {
             Ok(Decided::Now(shown))
         });
         if let (Err(ServiceError::DryRun), Some(shown)) = (&done, tried) {
+            self.catch_up(key)?;
             return Ok(Outcome::Done { shown, version: None });
         }
-        let done = done?;
+        let done = match done {
+            Ok(done) => done,
+            Err(error @ ServiceError::Store(_)) => return Err(error),
+            // A refusal says how things stand in the database, which may be news
+            // to this node. It is the answer even where the node is behind.
+            Err(refusal) => {
+                let _ = self.catch_up(key);
+                return Err(refusal);
+            }
+        };
         if let Some(replica) = &self.replica {
             match done.version {
                 Some(version) => replica.reach(key, version),
@@ -496,22 +582,25 @@ impl Service {
         })
     }
 
-    /// Notes in the audit trail that a key was made or ended, or why not. It is
-    /// done or refused by now, whatever becomes of the note.
-    fn audit_key<T>(&self, key: PartnerKey, what: &str, about: &str, done: &Result<Done<T>, ServiceError>) {
+    /// Notes in the audit trail why credentials were not changed; that they were
+    /// is noted by the store, with the change. The console notes its own refusals.
+    fn audit_refusal<T>(&self, key: PartnerKey, what: &str, about: &KeyId, done: &Result<Done<T>, ServiceError>) {
+        let (Err(error), Actor::Command { .. } | Actor::Key { .. } | Actor::Server) = (done, &self.actor) else {
+            return;
+        };
         let entry = AuditEntry {
             at: Time::now(),
             partner: Some(key),
             who: self.actor.to_string().into(),
             what: what.into(),
-            about: Some(about.into()),
-            refused: done.as_ref().err().map(|error| error.to_string().into()),
-            from: None,
+            about: Some(about.as_str().into()),
+            refused: Some(error.to_string().into()),
+            from: self.from,
             request_id: self.request_id.as_deref().map(Into::into),
         };
         let noted = self.store.people_write(&mut |people| Ok(people.put_audit(&entry)?));
         if let Err(Abort::Store(error)) = noted {
-            tracing::error!(error = &error as &dyn std::error::Error, what, about, "not written to the audit trail");
+            tracing::error!(error = &error as &dyn std::error::Error, what, %about, "not written to the audit trail");
         }
     }
 
@@ -534,7 +623,7 @@ impl Service {
             transaction.put_entity(EntityChange::Key(Edit::created(key.clone())))?;
             Ok(())
         });
-        self.audit_key(partner, "key.create", key.id.as_str(), &done);
+        self.audit_refusal(partner, "key.create", &key.id, &done);
         let version = done?.version;
         Ok(Done { value: (key, token), version })
     }
@@ -547,9 +636,9 @@ impl Service {
         id: &KeyId,
         overlap: i64,
     ) -> Result<Done<(Key, Token)>, ServiceError> {
-        let target = Target::Partner(self.partner_key(partner)?);
+        let of = self.partner_key(partner)?;
         let token = Token::generate();
-        let done = self.write(target, Verb::KeyCreate, |transaction| {
+        let done = self.write(Target::Partner(of), Verb::KeyCreate, |transaction| {
             let now = transaction.at();
             let before = transaction
                 .key(id)?
@@ -565,7 +654,9 @@ impl Service {
             transaction.put_entity(EntityChange::Key(Edit { before: Some(before), after: ending }))?;
             transaction.put_entity(EntityChange::Key(Edit::created(new.clone())))?;
             Ok(new)
-        })?;
+        });
+        self.audit_refusal(of, "key.rotate", id, &done);
+        let done = done?;
         Ok(Done { value: (done.value, token), version: done.version })
     }
 
@@ -608,7 +699,7 @@ impl Service {
             transaction.put_entity(EntityChange::Key(Edit { before: Some(before), after: after.clone() }))?;
             Ok(after)
         });
-        self.audit_key(of, "key.revoke", id.as_str(), &done);
+        self.audit_refusal(of, "key.revoke", id, &done);
         done
     }
 }

@@ -19,8 +19,11 @@ pub mod postgres;
 mod rows;
 pub mod sqlite;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::domain::change::Digest;
 use crate::domain::{
@@ -128,6 +131,9 @@ pub struct Entry {
     pub actor: Actor,
     pub request_id: Option<String>,
     pub verb: Verb,
+    /// Where the request came from: for the audit trail alone, so it is not in
+    /// what is read from the log.
+    pub from: Option<IpAddr>,
 }
 
 /// Who has a number.
@@ -144,7 +150,8 @@ pub enum Holding {
 /// The reads and writes of one write transaction, all within one partner.
 ///
 /// What is put is written at once as rows and log, under the version that the
-/// transaction will have; all of it happens, or nothing.
+/// transaction will have; all of it happens, or nothing. A change to credentials
+/// is in the audit trail with it ([`people::audit_of`]).
 pub trait Transaction {
     /// The version that this write makes, if it changes anything.
     fn version(&self) -> u64;
@@ -167,13 +174,19 @@ pub trait Transaction {
     /// again in one transaction is one change in the log, from the first
     /// `before` to the last `after`.
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError>;
-    /// Whether the account has a number in state active other than `but` that
-    /// has not expired at `now`. Reads until it finds one: ask who knows better
-    /// first.
-    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, StoreError>;
+    /// How many numbers of the account are active and have not expired at `now`,
+    /// counted up to `enough` or a little further. From counts that are kept
+    /// with the numbers: it reads `enough` rows at most.
+    fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError>;
+    /// Whether the account holds a number, or one is reserved for it at `now`.
+    /// From the same counts.
+    fn has_numbers(&mut self, account: &AccountId, now: Time) -> Result<bool, StoreError>;
     /// The numbers that the account holds or that are reserved for it, in
     /// order. Reads them all.
     fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError>;
+    /// To which applications and trunks numbers of the partner route. Reads all
+    /// of the partner's numbers.
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError>;
     /// What was answered under an idempotency key at or after `since`.
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError>;
     /// Keeps the answer to this write under its idempotency key, in the place
@@ -190,6 +203,13 @@ pub trait Transaction {
     fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError>;
     /// Forgets a document, if it is there.
     fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError>;
+}
+
+/// To what numbers of a partner route.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RoutesInUse {
+    pub applications: BTreeSet<ApplicationId>,
+    pub trunks: BTreeSet<TrunkId>,
 }
 
 /// The answer to an accepted write, kept with it so that a retry gets it again.
@@ -328,6 +348,27 @@ pub struct Incarnation {
     pub timeline: u32,
 }
 
+/// How a request for a lease ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leased {
+    /// Another holder has it.
+    Refused,
+    /// The holder did not have it before. The lease lasts from `at`.
+    Acquired { at: Instant },
+    /// The holder had it, and no other holder has had it in between, even if
+    /// it had run out.
+    Renewed { at: Instant },
+}
+
+impl Leased {
+    pub fn held(self) -> bool {
+        match self {
+            Leased::Refused => false,
+            Leased::Acquired { .. } | Leased::Renewed { .. } => true,
+        }
+    }
+}
+
 /// A partner's place in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
@@ -370,6 +411,11 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         true
     }
 
+    /// The version that a partner has now; 0 if there is no such partner. What
+    /// an earlier read of this process found beside the log was written with
+    /// this version or an older one.
+    fn version(&self, key: PartnerKey) -> Result<u64, StoreError>;
+
     /// A partner's log after a version, oldest first, at most `limit` entries.
     /// One that cannot be understood is `StoreError::Corrupt`.
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
@@ -411,7 +457,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         {
             version = change.version;
             let Change { at, actor, request_id, verb, .. } = change;
-            let entry = Entry { at, actor, request_id, verb };
+            let entry = Entry { at, actor, request_id, verb, from: None };
             take(&entry, Replayed::Entities(&change.entities))?;
             for NumberChange { number, after, .. } in &change.numbers {
                 take(&entry, Replayed::Numbers { first: *number, count: 1, after: after.as_ref() })?;
@@ -442,11 +488,12 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// due first, at most `limit`.
     fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError>;
 
-    /// Takes a lease for so many seconds, or prolongs it for who holds it.
-    /// Whether `holder` has it now. Times are the engine's own, so processes
-    /// with different clocks agree.
-    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError>;
-    /// Gives a lease back before its time.
+    /// Acquires a lease for so many seconds, or renews it for its holder.
+    /// Times are the engine's own, so processes with different clocks agree.
+    /// Waits for other writers as [`Store::write`] does.
+    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError>;
+    /// Gives a lease back before its time. Waits for other writers as
+    /// [`Store::write`] does.
     fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
     /// Who has a lease now, if anybody.
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError>;

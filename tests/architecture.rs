@@ -120,6 +120,19 @@ fn only_the_store_names_a_database_library() {
     }
 }
 
+/// The service lets its node catch up with what such a read tells of.
+#[test]
+fn pages_read_what_is_beside_the_log_through_the_service() {
+    for (file, text) in files().iter().filter(|(file, _)| ["http", "console"].contains(&layer(file))) {
+        for read in ["job", "jobs", "job_batches", "document", "documents", "due"] {
+            for store in ["store()", ".store"] {
+                let call = format!("{store}.{read}(");
+                assert!(!text.contains(&call), "{file} has {call}, which may be ahead of the lists");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_module_says_what_it_is_for() {
     for (file, text) in files() {

@@ -28,8 +28,9 @@ pub enum Account {
     Rename {
         #[command(flatten)]
         of: OfPartner,
-        #[arg(long, value_name = "MA_Y")]
-        auth_id: AccountId,
+        /// The customer, by id or by name
+        #[arg(long, value_name = "ID|NAME")]
+        auth_id: String,
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
     },
@@ -37,8 +38,9 @@ pub enum Account {
     Archive {
         #[command(flatten)]
         of: OfPartner,
-        #[arg(long, value_name = "MA_Y")]
-        auth_id: AccountId,
+        /// The customer, by id or by name
+        #[arg(long, value_name = "ID|NAME")]
+        auth_id: String,
         /// Say what would happen, and do nothing
         #[arg(long)]
         dry_run: bool,
@@ -50,8 +52,9 @@ pub enum Account {
     Restore {
         #[command(flatten)]
         of: OfPartner,
-        #[arg(long, value_name = "MA_Y")]
-        auth_id: AccountId,
+        /// The customer, by id or by name
+        #[arg(long, value_name = "ID|NAME")]
+        auth_id: String,
     },
     /// List a partner's accounts with their numbers
     List {
@@ -82,7 +85,8 @@ impl Account {
                 return edit(global, &of, &auth_id, &changes, false);
             }
             Account::Archive { of, auth_id, dry_run, yes } => {
-                confirm(&format!("archive account {auth_id} and release all of its numbers"), yes || dry_run)?;
+                let id = global.names(&of)?.customer(&auth_id)?;
+                confirm(&format!("archive account {id} and release all of its numbers"), yes || dry_run)?;
                 let changes = Changes { name: None, archived: Some(true) };
                 return edit(global, &of, &auth_id, &changes, dry_run);
             }
@@ -129,14 +133,9 @@ impl Account {
     }
 }
 
-fn edit(
-    global: &Global,
-    of: &OfPartner,
-    id: &AccountId,
-    changes: &Changes,
-    dry_run: bool,
-) -> Result<Outcome, CliError> {
+fn edit(global: &Global, of: &OfPartner, account: &str, changes: &Changes, dry_run: bool) -> Result<Outcome, CliError> {
+    let id = global.names(of)?.customer(account)?;
     let service = global.service(Open::Existing)?.dry_run(dry_run);
     let key = service.partner_key(&of.partner)?;
-    print(global, service.account_edit(key, id, changes)?, dry_run)
+    print(global, service.account_edit(key, &id, changes)?, dry_run)
 }

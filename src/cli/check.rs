@@ -12,7 +12,7 @@ use serde_json::json;
 use super::upstream::Upstream;
 use super::{CliError, Global, Outcome, output};
 use crate::checks::{Check as Kind, Options};
-use crate::domain::{AccountId, PartnerId, Time};
+use crate::domain::{PartnerId, Time};
 use crate::http::checks::{shown, span};
 use crate::inventory::Snapshot;
 use crate::service::checks::{Seen, findings};
@@ -40,9 +40,9 @@ pub struct Check {
     /// Look for this only; may be given more than once
     #[arg(long = "check", value_parser = parse_check, value_name = "CHECK")]
     checks: Vec<Kind>,
-    /// Only what is about this account
-    #[arg(long, value_name = "MA_Y")]
-    account: Option<AccountId>,
+    /// Only what is about this customer, by id or by name
+    #[arg(long, value_name = "ID|NAME")]
+    account: Option<String>,
     /// How far ahead expiries are seen
     #[arg(long, value_parser = parse_span, default_value = "14d", value_name = "SPAN")]
     within: i64,
@@ -79,7 +79,7 @@ impl Check {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let mut options = Options {
             checks: self.checks.clone(),
-            account: self.account.clone(),
+            account: None,
             within: self.within,
             suspended_for: self.suspended_for,
         };
@@ -93,6 +93,7 @@ impl Check {
             (None, Some(url)) => self.ask(url, &mut options)?,
             (None, None) => return Err(CliError::Usage("give --partner PA_X or --url URL".to_owned())),
         };
+        options.account = self.account.as_ref().map(|text| snapshot.customer(text)).transpose()?;
         let mut found = findings(&snapshot, &options, (!self.all).then_some(false), at);
         if self.url.is_some() {
             // Asked for with no span at all: all that are, since whenever.
@@ -134,17 +135,18 @@ impl Check {
             return Err(CliError::Usage("--url needs --auth-id PA_X and --token-file FILE".to_owned()));
         };
         let tells = |check: Kind| match check {
-            Kind::Vanished | Kind::Appeared => false,
+            // What is archived is not told either.
+            Kind::Vanished | Kind::Appeared | Kind::ArchivedRoute => false,
             // Who is suspended is told, and not since when.
             Kind::Suspended => self.suspended_for == 0,
-            Kind::NoActiveNumber | Kind::Expired | Kind::Unrouted | Kind::Expiring => true,
+            Kind::NoActiveNumber | Kind::Expired | Kind::Unrouted | Kind::Expiring | Kind::DoubtfulNumber => true,
         };
         let asked = if options.checks.is_empty() { Kind::ALL.to_vec() } else { options.checks.clone() };
         let (seen, unseen): (Vec<Kind>, Vec<Kind>) = asked.into_iter().partition(|&check| tells(check));
         if seen.is_empty() {
             return Err(CliError::Usage(
-                "the Partner API tells neither what came and went nor since when a number is suspended; \
-                 --suspended-for 0s finds all that are suspended now"
+                "the Partner API tells neither what came and went, nor what is archived, nor since when a number is \
+                 suspended; --suspended-for 0s finds all that are suspended now"
                     .to_owned(),
             ));
         }

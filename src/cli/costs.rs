@@ -30,12 +30,20 @@ pub struct Billed {
     /// The month in the partner's billing zone; one that has not ended is counted up to today
     #[arg(long, value_name = "YYYY-MM")]
     pub month: Month,
-    /// Only this account's
-    #[arg(long, value_name = "MA_X", visible_alias = "account")]
-    pub account_auth_id: Option<AccountId>,
+    /// Only this customer's, by id or by name
+    #[arg(long, value_name = "ID|NAME", visible_alias = "account")]
+    account_auth_id: Option<String>,
     /// full: rental months that begin in the month, whole; days: by the days held
     #[arg(long, value_parser = parse_proration, default_value = "full", value_name = "full|days")]
     pub proration: Proration,
+}
+
+impl Billed {
+    /// The customer that is asked for, if one is.
+    pub fn account(&self, global: &Global, of: &OfPartner) -> Result<Option<AccountId>, CliError> {
+        let Some(text) = &self.account_auth_id else { return Ok(None) };
+        Ok(Some(global.names(of)?.customer(text)?))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,10 +72,11 @@ impl Costs {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
         let (key, version, name) = partner(&service, &self.of.partner)?;
-        let Billed { month, account_auth_id, proration } = self.billed;
+        let account = self.billed.account(global, &self.of)?;
+        let Billed { month, proration, .. } = self.billed;
         let (calendar, now) = (service.billing_calendar(key)?, Time::now());
         let bill = service.bill(key, version, &calendar, month, proration, now)?;
-        let wanted = |place: &usize| account_auth_id.as_ref().is_none_or(|id| bill.groups[*place].account == *id);
+        let wanted = |place: &usize| account.as_ref().is_none_or(|id| bill.groups[*place].account == *id);
         let groups: Vec<usize> = (0..bill.groups.len()).filter(wanted).collect();
         let format = if global.json { Format::Json } else { self.format };
         let text = match format {

@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::output::{self, Bar};
 use super::serve::{self, Hangup};
-use super::{CliError, Global, Outcome};
+use super::{CliError, Global, Outcome, operator};
 use crate::config::LogFilter;
 use crate::demo;
-use crate::domain::{Actor, Dialect, PartnerId, Role, Scope, Time};
+use crate::domain::{Dialect, PartnerId, Role, Scope, Time};
 use crate::service::import::Progress;
 use crate::service::people::{By, LINK_PATH, NewUser, People, Settings};
 use crate::service::{NewKey, Service, token};
@@ -72,7 +72,8 @@ impl Demo {
                 }
             }
         }
-        let service = Service::new(store::open(&config.database, Open::Create)?, Actor::command());
+        let store = store::open(&config.database, Open::Create)?;
+        let service = Service::new(store, operator::actor(&config.database));
         let made = self.populate(&service)?;
         let credentials = credentials(&service, &self.dir.join(CREDENTIALS))?;
         let logins = logins(&service, &self.dir.join(LOGINS))?;
@@ -168,11 +169,16 @@ fn logins(service: &Service, path: &Path) -> Result<Vec<Login>, CliError> {
             (Some(user), Some(password)) if user.password_set => password.clone(),
             _ => {
                 let path = match found {
-                    Some(user) => people.user_link(By::Command, &user.id)?,
+                    Some(user) => people.user_link(By::Command(service.actor()), &user.id)?,
                     None => {
                         let partner = (role != Role::Administrator).then_some(first);
                         let email = email.clone();
-                        people.user_create(By::Command, NewUser { email, name: None, role, partner, zone: None })?.1
+                        people
+                            .user_create(
+                                By::Command(service.actor()),
+                                NewUser { email, name: None, role, partner, zone: None },
+                            )?
+                            .1
                     }
                 };
                 let password = token::recovery_code();

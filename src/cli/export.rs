@@ -7,6 +7,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, ValueEnum};
 use super::output;
 use super::{CliError, Global, OfPartner, Outcome};
 use crate::domain::Time;
+use crate::inventory::names::Named;
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError, Snapshot};
 use crate::store::Open;
 use crate::wire;
@@ -43,7 +44,13 @@ impl clap::Args for Filters {
             let flag = parameter.name.replace('_', "-");
             let arg = Arg::new(parameter.name).long(flag.clone()).help(parameter.about).value_name(parameter.example);
             let arg = arg.help_heading("Filters").allow_hyphen_values(parameter.name == "sort");
-            if flag == parameter.name { arg } else { arg.alias(parameter.name) }
+            let arg = if flag == parameter.name { arg } else { arg.alias(parameter.name) };
+            match parameter.name {
+                "account_auth_id" => arg.visible_alias("account").value_name("ID|NAME"),
+                "application_id" => arg.visible_alias("application").value_name("ID|NAME"),
+                "trunk_id" => arg.visible_alias("trunk").value_name("ID|NAME"),
+                _ => arg,
+            }
         });
         command.args(filters)
     }
@@ -80,13 +87,14 @@ impl FromArgMatches for Filters {
 impl Export {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let snapshot = global.service(Open::Existing)?.snapshot(&self.of.partner, true)?;
+        let filter = named(self.filters.filter, &snapshot)?;
         let now = Time::now();
         let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
         let mut line = Vec::with_capacity(wire::ROW_BYTES * 2);
         if self.format == Format::Csv {
             wire::csv_header(&mut line, wire::EXPORT);
         }
-        let mut walk = snapshot.walk(self.filters.filter, self.filters.order, None, now);
+        let mut walk = snapshot.walk(filter, self.filters.order, None, now);
         let mut writer = match self.format {
             Format::Csv => wire::Writer::new(&snapshot, wire::Form::Csv, wire::EXPORT),
             Format::Ndjson => wire::Writer::new(&snapshot, wire::Form::Json, wire::EXPORT),
@@ -107,6 +115,18 @@ impl Export {
         out.write_all(&line).and_then(|()| out.flush()).map_err(output::closed)?;
         Ok(Outcome::Done)
     }
+}
+
+/// The filter with the ids of what it names: a person who asks for a customer
+/// that is not there is not answered with an empty file.
+fn named(filter: Filter, snapshot: &Snapshot) -> Result<Filter, CliError> {
+    let find = |what, text: Option<Box<str>>| text.map(|text| snapshot.find_named(what, &text)).transpose();
+    Ok(Filter {
+        account: find(Named::Customer, filter.account)?.map(Into::into),
+        application: find(Named::Application, filter.application)?.map(Into::into),
+        trunk: find(Named::Trunk, filter.trunk)?.map(Into::into),
+        ..filter
+    })
 }
 
 /// Accounts that hold nothing have a row of their own, or they would be lost.

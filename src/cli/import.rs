@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use super::output::{self, Bar};
 use super::{CliError, Global, OfPartner, Outcome};
-use crate::domain::{Country, Currency, plan};
+use crate::domain::{Country, Currency};
 use crate::intake::{self, Mapping};
 use crate::service::import::{ERRORS_MAX, ImportOptions, ImportReport, OnError, Progress, Watch};
 use crate::store::Open;
@@ -80,7 +80,6 @@ impl Import {
                 assume_plus: self.assume_plus,
                 currency: self.currency,
                 encoding: self.encoding,
-                national: plan::national,
             },
             monthly_cost: self.monthly_cost.as_deref().map(Into::into),
             on_error: match self.on_error {

@@ -103,7 +103,8 @@ impl Invoices {
     fn work_out(&self, global: &Global) -> Result<Found, CliError> {
         let service = global.service(Open::Existing)?;
         let (key, version, name) = partner(&service, &self.of.partner)?;
-        let Billed { month, account_auth_id, proration } = &self.billed;
+        let account = self.billed.account(global, &self.of)?;
+        let Billed { month, proration, .. } = &self.billed;
         let (calendar, now) = (service.billing_calendar(key)?, Time::now());
         let period = calendar.period(*month);
         let holdings = service.holdings(key, version, &calendar, service::billing::span(&period, now)?)?;
@@ -118,8 +119,8 @@ impl Invoices {
             )));
         }
         let (mut invoices, tally) = usage.finish(&bill, &holdings);
-        if let Some(only) = account_auth_id {
-            invoices.retain(|invoice| invoice.account == *only);
+        if let Some(only) = account {
+            invoices.retain(|invoice| invoice.account == only);
         }
         let stated = read.stated.zip(read.summed).map(|(last, summed)| Stated::new(last, summed, &tally));
         let made_on = period.date(now);

@@ -16,6 +16,8 @@ use crate::domain::PartnerKey;
 use crate::domain::Verb;
 use crate::http::body::{Fields, Json};
 use crate::http::jobs::{self, read};
+use crate::inventory::Snapshot;
+use crate::inventory::names::Named;
 use crate::service::jobs::batch::Costs;
 use crate::service::jobs::{self as service_jobs, JobState, RowResult, Step};
 use crate::service::{self, Replica, Service, Shown};
@@ -74,10 +76,11 @@ pub struct One {
 pub struct Create {
     #[command(flatten)]
     of: OfPartner,
-    /// assign, release, suspend, resume, route, renew, reserve, unreserve, retire, tags or cost
+    /// assign, transfer, release, suspend, resume, route, renew, reserve, unreserve, retire, tags or cost
     #[arg(long)]
     verb: String,
-    /// The verb's parameters, such as account_auth_id=MA_1 or application_id=null
+    /// The verb's parameters, such as account_auth_id=MA_1 or application_id=null; customers, applications and trunks
+    /// by id or by name
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_pair)]
     params: Vec<(String, String)>,
     /// Which numbers, by the API's filters, such as assigned=false; several must all fit
@@ -154,7 +157,8 @@ impl Job {
 
 impl Create {
     fn run(self, global: &Global) -> Result<Outcome, CliError> {
-        let new = Fields::parse(self.body()?.to_string().as_bytes())
+        let names = global.names(&self.of)?;
+        let new = Fields::parse(self.body(&names)?.to_string().as_bytes())
             .and_then(read)
             .map_err(|error| CliError::Usage(error.lines().join("\n")))?;
         let (service, key) = open(global, &self.of, true)?;
@@ -178,9 +182,10 @@ impl Create {
     }
 
     /// What the API would be sent.
-    fn body(&self) -> Result<Json, CliError> {
+    fn body(&self, names: &Snapshot) -> Result<Json, CliError> {
         let text = |text: &str| Json::Text(text.to_owned());
-        let params = self.params.iter().map(|(name, value)| (name.clone(), param(name, value))).collect();
+        let param = |(name, value): &(String, String)| Ok((name.clone(), param(name, &named(names, name, value)?)));
+        let params = self.params.iter().map(param).collect::<Result<_, CliError>>()?;
         let mut body = vec![("verb".to_owned(), text(&self.verb)), ("params".to_owned(), Json::Object(params))];
         if let Some(path) = &self.numbers_file {
             let failed = |source| CliError::Io { what: format!("cannot read {}", path.display()), source };
@@ -190,13 +195,28 @@ impl Create {
         } else {
             let flag = |name: &str| matches!(name, "assigned" | "routed");
             let value = |(name, value): &(String, String)| match value.parse::<bool>() {
-                Ok(value) if flag(name) => (name.clone(), Json::Bool(value)),
-                _ => (name.clone(), text(value)),
+                Ok(value) if flag(name) => Ok((name.clone(), Json::Bool(value))),
+                _ => Ok((name.clone(), text(&named(names, name, value)?))),
             };
-            body.push(("filter".to_owned(), Json::Object(self.filter.iter().map(value).collect())));
+            let filter = self.filter.iter().map(value).collect::<Result<_, CliError>>()?;
+            body.push(("filter".to_owned(), Json::Object(filter)));
         }
         Ok(Json::Object(body))
     }
+}
+
+/// A value, or the id of the customer, application or trunk that it names.
+fn named(names: &Snapshot, name: &str, value: &str) -> Result<String, CliError> {
+    let what = match name {
+        "account_auth_id" => Named::Customer,
+        "application_id" => Named::Application,
+        "trunk_id" => Named::Trunk,
+        _ => return Ok(value.to_owned()),
+    };
+    if matches!(value, "" | "null") {
+        return Ok(value.to_owned());
+    }
+    Ok(names.find_named(what, value)?)
 }
 
 /// A parameter as JSON has it: by its name, since all of them are typed as text.

@@ -6,10 +6,8 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{CliError, Global, OfPartner, Outcome, confirm, output};
-use crate::domain::action::{Action, Assignment, Price};
-use crate::domain::{
-    AccountId, ApplicationId, Country, Currency, E164, Money, NumberType, Status, Tags, Time, TrunkId, number,
-};
+use crate::domain::action::{Action, Assignment, Price, Transfer};
+use crate::domain::{Country, Currency, E164, Money, NumberType, Status, Tags, Time, number};
 use crate::inventory::NumberRef;
 use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
 use crate::service::{self, ServiceError, Shown};
@@ -49,12 +47,15 @@ pub enum Number {
     Assign {
         #[command(flatten)]
         of: Of,
-        #[arg(long, value_name = "MA_Y")]
-        account: AccountId,
-        #[arg(long)]
-        application: Option<ApplicationId>,
-        #[arg(long)]
-        trunk: Option<TrunkId>,
+        /// The customer, by id or by name
+        #[arg(long, value_name = "ID|NAME")]
+        account: String,
+        /// Where its calls go, by id or by name
+        #[arg(long, value_name = "ID|NAME")]
+        application: Option<String>,
+        /// The trunk that its calls come in on, by id or by name
+        #[arg(long, value_name = "ID|NAME")]
+        trunk: Option<String>,
         /// When it expires; without, it renews itself
         #[arg(long, value_name = "TIME")]
         expires_at: Option<Time>,
@@ -63,6 +64,27 @@ pub enum Number {
         monthly_cost: Option<String>,
         #[arg(long)]
         currency: Option<Currency>,
+    },
+    /// Move a number to another account, with its status, price and expiry
+    Transfer {
+        #[command(flatten)]
+        of: Of,
+        /// The customer that gets it: its name or id
+        #[arg(long, value_name = "MA_Y")]
+        account: String,
+        /// The application that it routes to from now on, by name or id; without, it keeps its own
+        #[arg(long)]
+        application: Option<String>,
+        /// Clear its application
+        #[arg(long, conflicts_with = "application")]
+        no_application: bool,
+        #[arg(long)]
+        trunk: Option<String>,
+        #[arg(long, conflicts_with = "trunk")]
+        no_trunk: bool,
+        /// Also if the account that gives it then has no active number left
+        #[arg(long)]
+        confirm_last: bool,
     },
     /// Take a number back from its account; it is then in quarantine
     Release {
@@ -90,12 +112,14 @@ pub enum Number {
     Route {
         #[command(flatten)]
         of: Of,
-        #[arg(long, group = "what")]
-        application: Option<ApplicationId>,
+        /// Where its calls go, by id or by name
+        #[arg(long, group = "what", value_name = "ID|NAME")]
+        application: Option<String>,
         #[arg(long, group = "what", conflicts_with = "application")]
         no_application: bool,
-        #[arg(long, group = "what")]
-        trunk: Option<TrunkId>,
+        /// The trunk that its calls come in on, by id or by name
+        #[arg(long, group = "what", value_name = "ID|NAME")]
+        trunk: Option<String>,
         #[arg(long, group = "what", conflicts_with = "trunk")]
         no_trunk: bool,
     },
@@ -114,8 +138,9 @@ pub enum Number {
     Reserve {
         #[command(flatten)]
         of: Of,
-        #[arg(long, value_name = "MA_Y")]
-        account: AccountId,
+        /// The customer, by id or by name
+        #[arg(long, value_name = "ID|NAME")]
+        account: String,
         #[arg(long, value_name = "TIME")]
         until: Time,
     },
@@ -207,7 +232,20 @@ impl Number {
             Number::Assign { of, account, application, trunk, expires_at, monthly_cost, currency } => {
                 let priced = monthly_cost.is_some() || currency.is_some();
                 let cost = priced.then_some(Price { amount: monthly_cost, currency });
+                let names = global.names(&of.partner)?;
+                let account = names.customer(&account)?;
+                let application = application.map(|text| names.application(&text)).transpose()?;
+                let trunk = trunk.map(|text| names.trunk(&text)).transpose()?;
                 (of, Action::Assign(Assignment { account, application, trunk, expires_at, cost }))
+            }
+            Number::Transfer { of, account, application, no_application, trunk, no_trunk, confirm_last } => {
+                let names = global.names(&of.partner)?;
+                let account = names.customer(&account)?;
+                let application = application.map(|text| names.application(&text)).transpose()?;
+                let application = application.map(Some).or(no_application.then_some(None));
+                let trunk = trunk.map(|text| names.trunk(&text)).transpose()?;
+                let trunk = trunk.map(Some).or(no_trunk.then_some(None));
+                (of, Action::Transfer(Transfer { account, application, trunk, confirm_last }))
             }
             Number::Release { of, confirm_last, yes } => {
                 confirm(&format!("release {}", of.number), yes || of.dry_run)?;
@@ -216,12 +254,18 @@ impl Number {
             Number::Suspend { of } => (of, Action::Suspend),
             Number::Resume { of } => (of, Action::Resume),
             Number::Route { of, application, no_application, trunk, no_trunk } => {
+                let names = global.names(&of.partner)?;
+                let application = application.map(|text| names.application(&text)).transpose()?;
+                let trunk = trunk.map(|text| names.trunk(&text)).transpose()?;
                 let application = application.map(Some).or(no_application.then_some(None));
                 let trunk = trunk.map(Some).or(no_trunk.then_some(None));
                 (of, Action::Route { application, trunk })
             }
             Number::Renew { of, expires_at, never: _ } => (of, Action::Renew { expires_at }),
-            Number::Reserve { of, account, until } => (of, Action::Reserve { account, until }),
+            Number::Reserve { of, account, until } => {
+                let account = global.names(&of.partner)?.customer(&account)?;
+                (of, Action::Reserve { account, until })
+            }
             Number::Unreserve { of } => (of, Action::Unreserve),
             Number::Retire { of, yes } => {
                 confirm(&format!("retire {} for good", of.number), yes || of.dry_run)?;
@@ -315,13 +359,16 @@ pub(super) fn print(global: &Global, outcome: service::Outcome, dry_run: bool) -
             if global.json {
                 output::json(&json!({
                     "undid": undone.of, "version": undone.version, "undone": undone.undone,
-                    "refused": undone.refused, "rows": rows,
+                    "refused": undone.refused, "rows": rows, "stays": undone.stays,
                 }))?;
             } else {
                 output::line(&format!(
                     "version {} is undone for {} numbers; {} were left as they are",
                     undone.of, undone.undone, undone.refused
                 ))?;
+                for reason in &undone.stays {
+                    output::line(reason)?;
+                }
                 for row in &undone.rows {
                     output::line(&format!("{}  {}", row.number, row.reason))?;
                 }

@@ -21,11 +21,11 @@ pub enum Application {
         of: OfPartner,
     },
     /// Give an application another name
-    Rename(Rename<ApplicationId>),
+    Rename(Rename),
     /// Take no new numbers; those it has stay
-    Archive(One<ApplicationId>),
+    Archive(One),
     /// Take new numbers again
-    Restore(One<ApplicationId>),
+    Restore(One),
 }
 
 #[derive(Subcommand)]
@@ -38,16 +38,18 @@ pub enum Trunk {
         of: OfPartner,
     },
     /// Give a trunk another name
-    Rename(Rename<TrunkId>),
+    Rename(Rename),
     /// Take no new numbers; those it has stay
-    Archive(One<TrunkId>),
+    Archive(One),
     /// Take new numbers again
-    Restore(One<TrunkId>),
+    Restore(One),
 }
 
 #[derive(Args)]
-pub struct One<T: Id> {
-    id: T,
+pub struct One {
+    /// Its id, or its name
+    #[arg(value_name = "ID|NAME")]
+    id: String,
     #[command(flatten)]
     of: OfPartner,
 }
@@ -59,14 +61,16 @@ pub struct New<T: Id> {
     of: OfPartner,
     #[arg(long, value_parser = parse_name)]
     name: Arc<str>,
-    /// The account it belongs to; without one it serves all of the partner's
-    #[arg(long, value_name = "MA_Y")]
-    account: Option<AccountId>,
+    /// The customer it belongs to, by id or by name; without one it serves all of the partner's
+    #[arg(long, value_name = "ID|NAME")]
+    account: Option<String>,
 }
 
 #[derive(Args)]
-pub struct Rename<T: Id> {
-    id: T,
+pub struct Rename {
+    /// Its id, or the name that it has
+    #[arg(value_name = "ID|NAME")]
+    id: String,
     #[command(flatten)]
     of: OfPartner,
     #[arg(long, value_parser = parse_name)]
@@ -77,6 +81,12 @@ pub struct Rename<T: Id> {
 pub trait Id: std::str::FromStr<Err = crate::domain::id::BadId> + Clone + Send + Sync + 'static {}
 impl Id for ApplicationId {}
 impl Id for TrunkId {}
+
+/// The customer that something new shall belong to.
+fn owner(global: &Global, of: &OfPartner, account: Option<&str>) -> Result<Option<AccountId>, CliError> {
+    let Some(text) = account else { return Ok(None) };
+    Ok(Some(global.names(of)?.customer(text)?))
+}
 
 fn archive(archived: bool) -> Changes {
     Changes { name: None, archived: Some(archived) }
@@ -89,12 +99,14 @@ fn name(name: Arc<str>) -> Changes {
 impl Application {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
-        let edit = |id: &ApplicationId, of: &OfPartner, changes: &Changes| {
+        let edit = |text: &str, of: &OfPartner, changes: &Changes| {
+            let id = global.names(of)?.application(text)?;
             let key = service.partner_key(&of.partner)?;
-            print(global, service.application_edit(key, id, changes)?, false)
+            print(global, service.application_edit(key, &id, changes)?, false)
         };
         match self {
             Application::Create(New { id, of, name, account }) => {
+                let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
                 print(global, service.application_new(key, &id, &name, account.as_ref())?, false)
             }
@@ -117,12 +129,14 @@ impl Application {
 impl Trunk {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
-        let edit = |id: &TrunkId, of: &OfPartner, changes: &Changes| {
+        let edit = |text: &str, of: &OfPartner, changes: &Changes| {
+            let id = global.names(of)?.trunk(text)?;
             let key = service.partner_key(&of.partner)?;
-            print(global, service.trunk_edit(key, id, changes)?, false)
+            print(global, service.trunk_edit(key, &id, changes)?, false)
         };
         match self {
             Trunk::Create(New { id, of, name, account }) => {
+                let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
                 print(global, service.trunk_new(key, &id, &name, account.as_ref())?, false)
             }

@@ -153,9 +153,9 @@ impl Sync {
         cancel: &AtomicBool,
         lease: &Lease,
     ) -> Result<Report, CliError> {
-        let term = lease.term();
+        let term = lease.confirm()?;
         let look = self.upstream()?.look(cancel)?;
-        if term.is_none() || lease.term() != term {
+        if term.is_none() || lease.confirm()? != term {
             // What it said may be older than what is here by now.
             return Err(CliError::Other("another process has mirrored meanwhile, perhaps".to_owned()));
         }
@@ -188,7 +188,8 @@ impl Sync {
         let mut failed = first;
         let mut standing_by = false;
         loop {
-            if !lease.held() {
+            // Without an answer of the database there is no upstream to ask yet.
+            if !lease.confirm().is_ok_and(|term| term.is_some()) {
                 if !std::mem::replace(&mut standing_by, true) {
                     output::note(&format!("{}: another process mirrors into it; standing by", self.of.partner));
                 }

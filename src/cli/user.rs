@@ -5,8 +5,8 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{CliError, Global, Outcome, output, parse_name};
-use crate::domain::{self, Actor, PartnerId, PartnerKey, Role};
+use super::{CliError, Global, Outcome, operator, output, parse_name};
+use crate::domain::{self, PartnerId, PartnerKey, Role};
 use crate::service::Service;
 use crate::service::people::{By, NewUser, People, Settings, UserEdit};
 use crate::store::{self, Open};
@@ -93,7 +93,8 @@ impl User {
             _ => Open::Existing,
         };
         let store = store::open(&settings.location(), open)?;
-        let service = Service::new(store.clone(), Actor::command());
+        let service = Service::new(store.clone(), operator::actor(&settings.location()));
+        let by = By::Command(service.actor());
         let people = People::new(store, Settings::default());
         let base = || -> Result<String, CliError> {
             Ok(settings.console.base(settings.http.listen, settings.http.tls()?.is_some()))
@@ -112,7 +113,7 @@ impl User {
                     partner: key,
                     zone: Some(zone),
                 };
-                let (user, path) = people.user_create(By::Command, new)?;
+                let (user, path) = people.user_create(by, new)?;
                 let link = format!("{}{path}", base()?);
                 if global.json {
                     let mut shown = shown(&user, partner.as_ref());
@@ -161,7 +162,7 @@ impl User {
             }
             User::Role { who, role } => {
                 let edit = UserEdit { role: Some(role), ..UserEdit::default() };
-                let user = people.user_edit(By::Command, &who.find(&people)?.id, edit)?;
+                let user = people.user_edit(by, &who.find(&people)?.id, edit)?;
                 report(global, &service, &user, &format!("{} is now {}", user.email, user.role))?;
             }
             User::Disable(who) => disable(global, &service, &people, &who, true)?,
@@ -169,9 +170,9 @@ impl User {
             User::Link { who, without_second_factor } => {
                 let user = who.find(&people)?;
                 if without_second_factor {
-                    people.user_totp_remove(By::Command, &user.id)?;
+                    people.user_totp_remove(by, &user.id)?;
                 }
-                let link = format!("{}{}", base()?, people.user_link(By::Command, &user.id)?);
+                let link = format!("{}{}", base()?, people.user_link(by, &user.id)?);
                 if global.json {
                     output::json(&json!({ "id": user.id, "email": user.email, "link": link }))?;
                 } else {
@@ -185,7 +186,7 @@ impl User {
 
 fn disable(global: &Global, service: &Service, people: &People, who: &Who, disabled: bool) -> Result<(), CliError> {
     let edit = UserEdit { disabled: Some(disabled), ..UserEdit::default() };
-    let user = people.user_edit(By::Command, &who.find(people)?.id, edit)?;
+    let user = people.user_edit(By::Command(service.actor()), &who.find(people)?.id, edit)?;
     let done = if disabled { "disabled" } else { "enabled" };
     report(global, service, &user, &format!("{done} {}", user.email))
 }

@@ -12,9 +12,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::gate::{Form, Needs, Visit, query_value, segment};
+use super::form::{Refusal, Wrongs};
+use super::gate::{Form, Needs, Visit, query_value};
 use super::line::Line;
-use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
+use super::page::{Answer, Frame, Trouble, html_as, redirect};
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, numbers, show};
 use crate::domain::E164;
@@ -80,9 +81,9 @@ pub async fn preview(
         Ok(selected) => selected,
         Err(error) => return nothing(visit, &form, error).await,
     };
-    let (action, params) = match verbs::read_sent(verb.name, &form, &visit.clock) {
+    let (action, params) = match verbs::read_sent(verb.name, &form, &visit.clock, &visit.snapshot) {
         Ok(read) => read,
-        Err(errors) => return page(visit, verb, &form, selected, Some(verbs::told(&errors))),
+        Err(errors) => return page(visit, verb, &form, selected, Some(Refusal::of(errors))),
     };
     let wanted = match &selected {
         Selected::List(numbers) => Wanted::List(numbers.clone()),
@@ -95,28 +96,23 @@ pub async fn preview(
     let new = NewJob { action, params, wanted, preview: true };
     let made = visit.act(format!("job.{}", verb.name), move |service, key| service.job_create(key, &new)).await;
     match made {
-        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => {
-            redirect(&format!("{}/jobs/{}", visit.base, segment(&job.id)))
-        }
+        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => redirect(&visit.href("jobs", &job.id)),
         Ok(_) => redirect(&format!("{}/jobs", visit.base)),
         Err(ServiceError::Invalid(mut errors)) => {
             for error in &mut errors {
                 // A job's errors name the place in the API's body.
                 error.field = error.field.trim_start_matches("params.").to_owned();
             }
-            page(visit, verb, &form, selected, Some(verbs::told(&errors)))
+            page(visit, verb, &form, selected, Some(Refusal::of(errors)))
         }
-        Err(error) => {
-            let error = mendable(error)?;
-            page(visit, verb, &form, selected, Some(error))
-        }
+        Err(error) => page(visit, verb, &form, selected, Some(Refusal::from_verb(error)?)),
     }
 }
 
 /// What the form selects, or what there is to do about it.
 fn selected(visit: &Visit, form: &Form) -> Result<Selected, String> {
     if form.has("all") {
-        let line = Line::read(form.get("q"), visit.clock.now, &visit.clock.zone);
+        let line = Line::read(form.get("q"), &visit.snapshot, &visit.clock);
         let problems: Vec<String> =
             line.problems.iter().map(|problem| format!("{} {}", problem.word, problem.hint)).collect();
         return match problems.is_empty() {
@@ -150,7 +146,13 @@ async fn nothing(visit: Visit, form: &Form, error: String) -> Answer {
     numbers::shown(visit, form.get("q"), page, frame, StatusCode::UNPROCESSABLE_ENTITY).await
 }
 
-fn page(visit: Visit, verb: &'static verbs::Shown, form: &Form, selected: Selected, error: Option<String>) -> Answer {
+fn page(
+    visit: Visit,
+    verb: &'static verbs::Shown,
+    form: &Form,
+    selected: Selected,
+    refusal: Option<Refusal>,
+) -> Answer {
     let readable = |number: &E164| visit.console.spaces.readable(*number);
     let all = matches!(selected, Selected::Line(_));
     let (total, named, list) = match selected {
@@ -164,10 +166,11 @@ fn page(visit: Visit, verb: &'static verbs::Shown, form: &Form, selected: Select
     };
     let count = show::count(total, "number", "numbers");
     let before = form.get("all").parse().ok().filter(|&before: &u64| all && before != total);
-    let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = if refusal.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let mut frame = visit.frame(&title(verb, &count), "numbers");
+    let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
-    let fields = VerbFields::typed(verb.name, form, true);
+    let fields = VerbFields::typed(verb.name, form, &visit.clock, &wrongs, true);
     let broken = |error: askama::Error| Trouble::Internal(error.to_string());
     let more = total - named.len() as u64;
     html_as(

@@ -15,7 +15,8 @@ use axum::extract::{Path, State};
 use http::header::{self, HeaderMap};
 use http::{Request, StatusCode};
 
-use super::gate::{Needs, Visit, query_value, segment};
+use super::form::{first_moment, midnight};
+use super::gate::{Needs, Visit, query_value};
 use super::jobs::{page_of, told};
 use super::number::who;
 use super::page::{Answer, Frame, Trouble, done, html, html_as, mendable};
@@ -62,6 +63,8 @@ struct Changes {
     verbs: Vec<Choice>,
     actors: Vec<Choice>,
     day: String,
+    /// Of which moment a day is, as its label says it.
+    midnight: String,
     filtered: bool,
     /// What was looked through, where not all of it is shown.
     looked: String,
@@ -216,8 +219,9 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         "" => None,
         day => {
             let date: Option<jiff::civil::Date> = day.parse().ok();
-            let last = |date: jiff::civil::Date| verbs::last_second(&date.to_string(), &visit.clock);
-            let span = date.and_then(|date| Some((last(date.yesterday().ok()?)?, last(date)?)));
+            // The last second before a day, and the last of it.
+            let before = |date| Some(first_moment(date, &visit.clock)?.plus(-1));
+            let span = date.and_then(|date| Some((before(date)?, before(date.tomorrow().ok()?)?)));
             if span.is_none() {
                 frame = frame.failed("That is not a day; 2026-11-23 is one. All days are shown.");
             }
@@ -277,6 +281,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         verbs: std::iter::once(choice("", "All", current)).chain(all).collect(),
         actors,
         day: wanted.day.clone(),
+        midnight: midnight(&visit.clock),
         filtered,
         looked,
         query: wanted.query(),
@@ -350,15 +355,17 @@ pub async fn undo(
     let version: u64 = version.parse().map_err(|_| Trouble::NotFound)?;
     let outcome = visit.act("change.undo", move |service, key| service.undo(key, version)).await;
     match outcome {
-        Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) if undone.refused > 0 => {
-            let Undone { version: made, undone, refused, rows, .. } = undone;
-            let frame = visit.frame("", "changes").failed(format!(
-                "{} as before; {} left as they are, because somebody changed them since. The table says who.",
-                show::count(undone, "number is", "numbers are"),
-                show::thousands(refused),
-            ));
+        Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) if undone.refused > 0 || !undone.stays.is_empty() => {
+            let Undone { version: made, undone, refused, rows, stays, .. } = undone;
+            let mut said = vec![format!("{} as before", show::count(undone, "number is", "numbers are"))];
+            if refused > 0 {
+                let left = show::thousands(refused);
+                said.push(format!("{left} left as they are, for the reasons in the table"));
+            }
+            said.extend(stays);
+            let frame = visit.frame("", "changes").failed(format!("{}.", said.join("; ")));
             // This node has the new version, and the visit's snapshot has not.
-            let visit = Visit { snapshot: newest(&visit), ..visit };
+            let visit = Visit { snapshot: visit.newest(), ..visit };
             show_change(&visit, made, 1, frame, Left { rows, count: refused }, StatusCode::OK).await
         }
         Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) => {
@@ -367,9 +374,12 @@ pub async fn undo(
             done(to.as_deref().unwrap_or(&own), Some(undone.version))
         }
         Ok(Outcome::Done { .. } | Outcome::Again(_)) => done(&format!("{}/changes/{version}", visit.base), None),
-        Err(ServiceError::NotUndone { rows, .. }) => {
-            let text = "Nothing was put back: all that this change did has been changed since. The table says by whom.";
-            let frame = visit.frame("", "changes").failed(text);
+        Err(ServiceError::NotUndone { rows, stays, .. }) => {
+            let text = match &stays[..] {
+                [] => "all that this change did has been changed since. The table says by whom".to_owned(),
+                stays => stays.join("; "),
+            };
+            let frame = visit.frame("", "changes").failed(format!("Nothing was put back: {text}."));
             let count = rows.len() as u64;
             show_change(&visit, version, 1, frame, Left { rows, count }, StatusCode::CONFLICT).await
         }
@@ -379,10 +389,6 @@ pub async fn undo(
             show_change(&visit, version, 1, frame, Left::default(), StatusCode::CONFLICT).await
         }
     }
-}
-
-fn newest(visit: &Visit) -> Arc<crate::inventory::Snapshot> {
-    visit.console.app.replica.snapshot(visit.snapshot.key).unwrap_or_else(|| visit.snapshot.clone())
 }
 
 /// The path and query of the page that a form stood on, if it was one of ours,
@@ -430,10 +436,10 @@ async fn show_change(
     ];
     match listed.entry.request_id.as_deref() {
         Some(id) if id.starts_with("job_") => {
-            facts.push(("Part of", show::link(&format!("{}/jobs/{}", visit.base, segment(id)), id)));
+            facts.push(("Part of", show::link(&visit.href("jobs", id), id)));
         }
         Some(id) if id.starts_with("import_") => {
-            facts.push(("Part of", show::link(&format!("{}/import/{}", visit.base, segment(id)), id)));
+            facts.push(("Part of", show::link(&visit.href("import", id), id)));
         }
         Some(id) => facts.push(("Request", format!("<code>{}</code>", escape(id)))),
         None => {}
@@ -483,7 +489,7 @@ fn words(visit: &Visit, record: &Record) -> String {
     words.extend(record.application.as_ref().map(|id| escape(&format!("to {id}"))));
     words.extend(record.trunk.as_ref().map(|id| escape(&format!("on {id}"))));
     words.extend(record.cost.map(|cost| escape(&show::money(cost))));
-    words.extend(record.expires_at.map(|at| format!("ends {}", clock.time(at))));
+    words.extend(record.expires_at.map(|at| format!("expires {}", clock.time(at))));
     words.extend(record.until.map(|at| format!("until {}", clock.time(at))));
     let tags: Vec<&str> = record.tags.iter().collect();
     if !tags.is_empty() {
@@ -500,7 +506,7 @@ mod tests {
 
     fn listed(version: u64) -> Listed {
         let at = Time::new(1_770_000_000).expect("a time");
-        let entry = Entry { at, actor: Actor::command(), request_id: None, verb: Verb::Assign };
+        let entry = Entry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None };
         Listed { version, entry, entities: Vec::new(), numbers: Vec::new(), total: 0 }
     }
 

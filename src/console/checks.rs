@@ -14,15 +14,17 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::gate::{Form, Needs, Visit, query_value, segment};
+use super::form::{self, Refusal, Wrongs};
+use super::gate::{Form, Needs, Visit, query_value};
 use super::line::quoted;
 use super::number::who;
 use super::overview::check_name;
-use super::page::{Answer, Frame, Notice, Trouble, html_as, mendable, redirect};
+use super::page::{Answer, Frame, Notice, Trouble, html_as, redirect};
 use super::sign_in::blocking;
-use super::{Console, keys, show, verbs};
+use super::{Console, keys, show};
 use crate::checks::{Check, Finding, Options, counts};
-use crate::domain::{AccountId, Actor, Time};
+use crate::domain::{AccountId, Actor, FieldError, Time};
+use crate::inventory::Snapshot;
 use crate::service::checks::{NOTE_CHARS_MAX, Seen, findings};
 use crate::wire::html::escape;
 
@@ -38,6 +40,8 @@ const OFFERED_MAX: usize = 500;
 struct Asked {
     check: Option<Check>,
     account: Option<AccountId>,
+    /// What was typed for a customer, and why it names none.
+    misnamed: Option<(String, String)>,
     acknowledged: bool,
     page: usize,
     /// What was just acknowledged, or taken back.
@@ -46,16 +50,18 @@ struct Asked {
 
 impl Asked {
     /// What is not understood is passed over: links of ours say nothing else.
-    fn read(query: &str) -> Asked {
+    /// But for the customer, whom people type: there, no findings are shown.
+    fn read(query: &str, snapshot: &Snapshot) -> Asked {
         let mut asked = Asked { page: 1, ..Asked::default() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
                 "check" => asked.check = Check::parse(value),
-                // It is offered with its name behind it.
-                "account" => {
-                    asked.account = value.split_whitespace().next().map(AccountId::stored);
-                }
+                "account" if value.is_empty() => {}
+                "account" => match snapshot.customer(value) {
+                    Ok(id) => asked.account = Some(id),
+                    Err(error) => asked.misnamed = Some((value.to_owned(), error.to_string())),
+                },
                 "acknowledged" => asked.acknowledged = value == "true",
                 "page" => asked.page = value.parse().unwrap_or(1).max(1),
                 "seen" => asked.seen = Some(value.to_owned()),
@@ -73,6 +79,8 @@ impl Asked {
         }
         if let Some(account) = &self.account {
             parts.push(format!("account={}", query_value(account.as_str())));
+        } else if let Some((typed, _)) = &self.misnamed {
+            parts.push(format!("account={}", query_value(typed)));
         }
         if self.acknowledged {
             parts.push("acknowledged=true".to_owned());
@@ -142,6 +150,7 @@ struct Typed {
     until: String,
     day: String,
     note: String,
+    wrongs: Wrongs,
 }
 
 #[derive(Template)]
@@ -152,7 +161,11 @@ struct Checks {
     tabs: Vec<Tab>,
     acknowledged: bool,
     filtered: bool,
+    /// Whether what was typed for a customer names none.
+    misnamed: bool,
     account: String,
+    /// Of which moment days are, as their labels say it.
+    midnight: String,
     account_name: String,
     customers: String,
     total: u64,
@@ -168,9 +181,15 @@ struct Checks {
 /// GET /console/p/{partner}/checks
 pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let asked = Asked::read(request.uri().query().unwrap_or_default());
+    let asked = Asked::read(request.uri().query().unwrap_or_default(), &visit.snapshot);
     let frame = visit.frame("Checks", "checks").with(said(&visit, &asked));
-    render(&visit, frame, &asked, Typed::default(), StatusCode::OK).await
+    match &asked.misnamed {
+        None => render(&visit, frame, &asked, Typed::default(), StatusCode::OK).await,
+        Some((_, why)) => {
+            let frame = frame.failed(why);
+            render(&visit, frame, &asked, Typed::default(), StatusCode::UNPROCESSABLE_ENTITY).await
+        }
+    }
 }
 
 /// POST /console/p/{partner}/checks/{id}/acknowledge
@@ -179,8 +198,9 @@ pub async fn acknowledge(
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Answer {
-    let asked = Asked::read(request.uri().query().unwrap_or_default());
+    let query = request.uri().query().unwrap_or_default().to_owned();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
+    let asked = Asked::read(&query, &visit.snapshot);
     let frame = visit.frame("Checks", "checks");
     if !there(&visit, &id).await? {
         let gone = "That finding is not there: somebody may have dealt with it meanwhile. Nothing was noted.";
@@ -191,14 +211,15 @@ pub async fn acknowledge(
         true => Ok((None, None)),
         false => read(&form, &visit),
     };
-    let failed = |error: String| {
+    let failed = |refusal: Refusal| {
         let [until, day, note] = ["until", "day", "note"].map(|name| form.get(name).to_owned());
-        (visit.frame("Checks", "checks").failed(error), Typed { id: id.clone(), until, day, note })
+        let Refusal { text, wrongs } = refusal;
+        (visit.frame("Checks", "checks").failed(text), Typed { id: id.clone(), until, day, note, wrongs })
     };
     let (note, until) = match choice {
         Ok(choice) => choice,
         Err(error) => {
-            let (frame, typed) = failed(error);
+            let (frame, typed) = failed(Refusal::of(vec![error]));
             return render(&visit, frame, &asked, typed, StatusCode::UNPROCESSABLE_ENTITY).await;
         }
     };
@@ -215,7 +236,7 @@ pub async fn acknowledge(
             redirect(&format!("{}/checks?{query}{glue}seen={}", visit.base, query_value(&id)))
         }
         Err(error) => {
-            let (frame, typed) = failed(mendable(error)?);
+            let (frame, typed) = failed(Refusal::from_verb(error)?);
             render(&visit, frame, &asked, typed, StatusCode::UNPROCESSABLE_ENTITY).await
         }
     }
@@ -233,26 +254,30 @@ async fn there(visit: &Visit, id: &str) -> Result<bool, Trouble> {
 /// A note, and until when a finding is set aside.
 type Choice = (Option<Arc<str>>, Option<Time>);
 
-fn read(form: &Form, visit: &Visit) -> Result<Choice, String> {
+fn read(form: &Form, visit: &Visit) -> Result<Choice, FieldError> {
     let now = visit.clock.now;
+    let wrong = |field: &str, sentence: &str| FieldError::missing(field, form::SENTENCE, sentence);
     let until = match (form.get("until"), form.given("day")) {
         // Who names a day means it, whatever the list above it says.
         (_, Some(day)) => {
-            let end = verbs::last_second(day, &visit.clock).ok_or("the day is one such as 2027-03-01")?;
+            let end = form::moment(day, &visit.clock).map_err(|bad| match bad {
+                form::BadDay::NotADay => wrong("day", "The day must be one such as 2027-03-01"),
+                form::BadDay::Never => wrong("day", "Choose “for good” to acknowledge without an end"),
+            })?;
             if end <= now {
-                return Err("that day is over; choose a later one".to_owned());
+                return Err(wrong("day", "That day has begun already; choose a later one"));
             }
             Some(end)
         }
         ("1d", None) => Some(now.plus(86_400)),
         ("7d", None) => Some(now.plus(7 * 86_400)),
         ("good", None) => None,
-        ("day", None) => return Err("say until which day, such as 2027-03-01".to_owned()),
-        _ => return Err("say for how long: a day, a week, until a day, or for good".to_owned()),
+        ("day", None) => return Err(wrong("day", "Choose a day such as 2027-03-01")),
+        _ => return Err(wrong("until", "Choose for how long: a day, a week, until a day, or for good")),
     };
     let note = form.given("note");
     if note.is_some_and(|note| note.chars().count() > NOTE_CHARS_MAX || note.chars().any(char::is_control)) {
-        return Err(format!("a note is one line of at most {NOTE_CHARS_MAX} characters"));
+        return Err(wrong("note", &format!("A note is one line of at most {NOTE_CHARS_MAX} characters")));
     }
     Ok((note.map(Into::into), until))
 }
@@ -266,7 +291,7 @@ fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
     }
     let text = match (one.holds(visit.clock.now), one.until) {
         (true, Some(until)) => {
-            format!("Acknowledged. It comes back after {}, if it is still so.", visit.clock.plain_day(until))
+            format!("Acknowledged. It comes back on {}, if it is still so.", visit.clock.plain_time(until))
         }
         (true, None) => "Acknowledged for good; it is under Acknowledged.".to_owned(),
         (false, _) => "It is open again.".to_owned(),
@@ -275,11 +300,13 @@ fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
 }
 
 async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status: StatusCode) -> Answer {
-    let (snapshot, now) = (visit.console.app.replica.snapshot(visit.snapshot.key), visit.clock.now);
     // As it is now: something may just have been acknowledged.
-    let snapshot = snapshot.unwrap_or_else(|| visit.snapshot.clone());
+    let (snapshot, now) = (visit.newest(), visit.clock.now);
     let options = Options { account: asked.account.clone(), ..Options::default() };
-    let found = blocking(move || findings(&snapshot, &options, None, now)).await?;
+    let found = match asked.misnamed {
+        Some(_) => Vec::new(),
+        None => blocking(move || findings(&snapshot, &options, None, now)).await?,
+    };
     let tabs = tabs(&found, asked);
     let shown: Vec<&Seen> = found.iter().filter(|seen| asked.wants(seen)).collect();
     let of_check = counts(shown.iter().map(|seen| &seen.finding));
@@ -297,7 +324,7 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
             action: check.action(),
             query: Asked { check: Some(check), ..asked.clone() }.query(),
             numbers: as_numbers(check, asked.account.as_ref()).filter(|_| !asked.acknowledged),
-            when: if check == Check::Expiring { "Ends" } else { "Since" },
+            when: if check == Check::Expiring { "Expires" } else { "Since" },
             rows: rows.iter().map(|seen| row(visit, seen, &typed)).collect(),
         }
     });
@@ -308,7 +335,12 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
         tabs,
         acknowledged: asked.acknowledged,
         filtered: asked.check.is_some() || account.is_some(),
-        account: account.map_or(String::new(), ToString::to_string),
+        misnamed: asked.misnamed.is_some(),
+        account: match &asked.misnamed {
+            Some((typed, _)) => typed.clone(),
+            None => account.map_or(String::new(), ToString::to_string),
+        },
+        midnight: form::midnight(&visit.clock),
         account_name: known
             .map_or_else(|| account.map_or(String::new(), ToString::to_string), |one| one.name.to_string()),
         customers: customers(visit),
@@ -361,8 +393,13 @@ fn as_numbers(check: Check, account: Option<&AccountId>) -> Option<String> {
     let line = match check {
         Check::Expired => "expired:yes",
         Check::Unrouted => "status:active no:application",
-        Check::Expiring => "status:active expires:<14d sort:expires",
-        Check::NoActiveNumber | Check::Vanished | Check::Suspended | Check::Appeared => return None,
+        Check::Expiring => "expires:<14d sort:expires",
+        Check::NoActiveNumber
+        | Check::Vanished
+        | Check::ArchivedRoute
+        | Check::DoubtfulNumber
+        | Check::Suspended
+        | Check::Appeared => return None,
     };
     let of = account.map_or("has:account".to_owned(), |id| format!("account:{}", quoted(id.as_str())));
     Some(query_value(&format!("{of} {line}")))
@@ -375,16 +412,7 @@ fn row(visit: &Visit, seen: &Seen, typed: &Typed) -> Row {
         let id = account.as_str();
         let known = visit.snapshot.accounts.get(id);
         let name = known.map_or_else(|| id.to_owned(), |one| one.name.to_string());
-        (
-            format!(
-                "<a href=\"{}/customers/{}\" title=\"{}\">{}</a>",
-                visit.base,
-                segment(id),
-                escape(id),
-                escape(&name)
-            ),
-            name,
-        )
+        (format!("<a href=\"{}\" title=\"{}\">{}</a>", visit.href("customers", id), escape(id), escape(&name)), name)
     });
     let evidence = |name: &str| finding.evidence.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
     let (mut name, subject) = match finding.number {
@@ -444,7 +472,9 @@ fn ways(visit: &Visit, finding: &Finding) -> Vec<Way> {
         (Check::Expired | Check::Expiring, Some(number), _) => {
             vec![verb(number, "Renew", "renew"), verb(number, "Release", "release")]
         }
-        (Check::Unrouted, Some(number), _) => vec![verb(number, "Route", "route")],
+        (Check::Unrouted | Check::ArchivedRoute, Some(number), _) => vec![verb(number, "Route", "route")],
+        (Check::DoubtfulNumber, Some(number), Some(_)) => vec![verb(number, "Release", "release")],
+        (Check::DoubtfulNumber, Some(number), None) => vec![verb(number, "Retire", "retire")],
         (Check::Suspended, Some(number), _) => {
             vec![verb(number, "Resume", "resume"), verb(number, "Release", "release")]
         }
@@ -470,18 +500,25 @@ mod tests {
 
     #[test]
     fn a_list_is_the_same_after_a_form() {
+        let customers = [("MA_1", "Umbrella"), ("MA", "Mango"), ("MA 1", "Other"), ("\"&x", "Odd")];
+        let snapshot = Snapshot::of_names(&customers, &[]);
+        let read = |query: &str| Asked::read(query, &snapshot);
         for (query, expected) in [
             ("", ""),
             ("check=expired&page=3", "check=expired"),
-            ("check=nonsense&account=MA_1+Umbrella", "account=MA_1"),
+            ("check=nonsense&account=Umbrella", "account=MA_1"),
+            ("account=MA+1", "account=MA+1"),
+            ("account=Nobody", "account=Nobody"),
             ("account=&acknowledged=true", "acknowledged=true"),
             ("account=%22%26x&check=unrouted", "check=unrouted&account=%22%26x"),
         ] {
-            let asked = Asked::read(query);
+            let asked = read(query);
             assert_eq!(asked.query(), expected, "{query}");
-            assert_eq!(Asked::read(&asked.query()).query(), expected, "{query}");
+            assert_eq!(read(&asked.query()).query(), expected, "{query}");
         }
-        assert_eq!(Asked::read("page=0").page, 1);
-        assert_eq!(Asked::read("page=x").page, 1);
+        assert_eq!(read("account=Nobody").account, None);
+        assert_eq!(read("account=MA+1").account, Some(AccountId::stored("MA 1")));
+        assert_eq!(read("page=0").page, 1);
+        assert_eq!(read("page=x").page, 1);
     }
 }

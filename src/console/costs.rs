@@ -20,7 +20,7 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 
 use super::checks::customers;
-use super::gate::{Visit, query_value, segment};
+use super::gate::{Visit, query_value};
 use super::page::{Answer, Frame, Trouble, guard, html_as};
 use super::{Console, show};
 use crate::billing::{Bill, Calendar, Day, Group, Line, Month, Proration, Sum};
@@ -45,6 +45,8 @@ struct Asked {
     calendar: Calendar,
     month: Month,
     account: Option<AccountId>,
+    /// What was typed for a customer, and why it names none.
+    misnamed: Option<(String, String)>,
     proration: Proration,
     currency: Option<Currency>,
     page: usize,
@@ -56,8 +58,8 @@ impl Asked {
     fn read(visit: &Visit, query: &str) -> Result<Asked, Trouble> {
         let calendar = service::billing::calendar(&visit.snapshot)?;
         let month = calendar.month(visit.clock.now);
-        let (account, proration, currency, mistyped) = Default::default();
-        let mut asked = Asked { calendar, month, account, proration, currency, page: 1, mistyped };
+        let (account, misnamed, proration, currency, mistyped) = Default::default();
+        let mut asked = Asked { calendar, month, account, misnamed, proration, currency, page: 1, mistyped };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
@@ -66,7 +68,11 @@ impl Asked {
                     Ok(month) => asked.month = month,
                     Err(_) => asked.mistyped = Some(value.chars().take(40).collect()),
                 },
-                "account" => asked.account = value.split_whitespace().next().map(AccountId::stored),
+                "account" if value.is_empty() => {}
+                "account" => match visit.snapshot.customer(value) {
+                    Ok(id) => asked.account = Some(id),
+                    Err(error) => asked.misnamed = Some((value.to_owned(), error.to_string())),
+                },
                 "proration" => asked.proration = Proration::parse(value).unwrap_or_default(),
                 "currency" => asked.currency = value.parse().ok(),
                 "page" => asked.page = value.parse().unwrap_or(1).max(1),
@@ -160,9 +166,11 @@ struct Costs {
     proration: &'static str,
     rule: String,
     zone: String,
+    /// Whether what was typed for a customer names none.
+    misnamed: bool,
     account: String,
     account_name: String,
-    account_path: String,
+    account_href: String,
     customers: String,
     previous: Option<(String, String)>,
     next: Option<(String, String)>,
@@ -193,7 +201,13 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         let said = format!("“{text}” is not a month such as 2026-02; this is {} instead", name_of(asked.month));
         (frame, status) = (frame.failed(said), StatusCode::UNPROCESSABLE_ENTITY);
     }
-    let bill = asked.bill(&visit).await?;
+    if let Some((_, why)) = &asked.misnamed {
+        (frame, status) = (frame.failed(why), StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let bill = match asked.misnamed {
+        Some(_) => None,
+        None => asked.bill(&visit).await?,
+    };
     let groups = bill.as_ref().map_or(Vec::new(), |bill| asked.wanted(bill));
     let name = |place: &usize| bill.as_ref().map(|bill| &bill.groups[*place].account);
     let of_customer: Vec<&[usize]> = groups.chunk_by(|a, b| name(a) == name(b)).collect();
@@ -213,9 +227,13 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         proration: asked.proration.as_str(),
         rule: bill.as_ref().map_or_else(String::new, |bill| paper::rule(bill)),
         zone: period.zone.to_string(),
-        account: account.unwrap_or_default().to_owned(),
+        misnamed: asked.misnamed.is_some(),
+        account: match &asked.misnamed {
+            Some((typed, _)) => typed.clone(),
+            None => account.unwrap_or_default().to_owned(),
+        },
         account_name: known.map_or_else(|| account.unwrap_or_default().to_owned(), |one| one.name.to_string()),
-        account_path: known.map_or(String::new(), |one| segment(one.auth_id.as_str())),
+        account_href: known.map_or(String::new(), |one| visit.href("customers", one.auth_id.as_str())),
         customers: customers(&visit),
         // Nothing is older than telephones that computers keep.
         previous: (period.begins.seconds() > 0).then(|| step(asked.month.previous())),
@@ -225,7 +243,7 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         query: format!("{}{}", asked.query(asked.month, account), of_currency(asked.currency)),
         currency: asked.currency.map_or(String::new(), |currency| currency.code().to_owned()),
         this_month: asked.query(current, account),
-        future: bill.is_none(),
+        future: bill.is_none() && asked.misnamed.is_none(),
         through: draft.map(|bill| day(bill.through)),
         since: visit.clock.plain_day(visit.snapshot.partner.created_at),
         totals: bill.as_ref().map_or(Vec::new(), |bill| totals(&asked, bill, &groups)),
@@ -268,7 +286,7 @@ pub async fn invoice(
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     let asked = Asked::read(&visit, request.uri().query().unwrap_or_default())?;
-    if asked.account.is_none() {
+    if asked.account.is_none() && asked.misnamed.is_none() {
         return Err(Trouble::Bad("an invoice is for one customer; choose one under Costs".into()));
     }
     // An invoice says all that its customer owes.
@@ -294,6 +312,9 @@ impl Asked {
     async fn strict(&self, visit: &Visit) -> Result<Arc<Bill>, Trouble> {
         if let Some(text) = &self.mistyped {
             return Err(Trouble::Bad(format!("“{text}” is not a month such as 2026-02")));
+        }
+        if let Some((_, why)) = &self.misnamed {
+            return Err(Trouble::Bad(why.clone()));
         }
         let future = || Trouble::Bad(format!("{} has not begun yet, so nothing is owed for it", name_of(self.month)));
         self.bill(visit).await?.ok_or_else(future)

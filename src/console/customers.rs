@@ -16,16 +16,18 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::gate::{Form, Needs, Visit, query_value, segment};
+use super::form::{self, Refusal, Wrongs};
+use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
 use super::overview::check_name;
-use super::page::{Answer, Frame, Trouble, done, html, html_as, mendable};
+use super::page::{Answer, Frame, Trouble, done, html, html_as};
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, numbers, show};
 use crate::checks::{Check, Options};
 use crate::domain::action::Assignment;
-use crate::domain::{Account, AccountId, Action, Currency, E164, Money, State as Stored, entity};
+use crate::domain::field::code;
+use crate::domain::{Account, AccountId, Action, Currency, E164, FieldError, Money, State as Stored, entity};
 use crate::inventory::{Counts, Filter, Order, Pattern, Window};
 use crate::service::checks::findings;
 use crate::service::entities::Changes;
@@ -42,7 +44,7 @@ const FINDINGS_MAX: usize = 6;
 
 struct Row {
     id: String,
-    path: String,
+    href: String,
     name: String,
     active: String,
     suspended: String,
@@ -110,9 +112,12 @@ impl Asked {
     }
 }
 
-/// GET /console/p/{partner}/customers
+/// GET /console/p/{partner}/customers, and ?new for the form
 pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
+    if asks_for_new(&request) {
+        return new_form(&visit, &request);
+    }
     let asked = Asked::read(&request);
     let frame = visit.frame("Customers", "customers").with(visit.notice(request.uri().query().unwrap_or_default()));
     let (snapshot, now) = (visit.snapshot.clone(), visit.clock.now);
@@ -148,7 +153,7 @@ fn row(visit: &Visit, account: &Account, counts: Counts, rental: &BTreeMap<Curre
     let id = account.auth_id.as_str();
     Row {
         id: id.to_owned(),
-        path: segment(id),
+        href: visit.href("customers", id),
         name: account.name.to_string(),
         active: show::thousands(counts.active),
         suspended: if counts.suspended > 0 { show::thousands(counts.suspended) } else { String::new() },
@@ -188,6 +193,7 @@ struct Pick<'a> {
     /// How many there are in all.
     total: String,
     must: bool,
+    wrongs: &'a Wrongs,
 }
 
 /// What was typed where a form asks for a number.
@@ -237,7 +243,7 @@ fn free(visit: &Visit, search: Option<Pattern>, chosen: &str) -> (Vec<Free>, u64
 }
 
 /// The part of a form that asks for a number; `must` it be given.
-fn pick(visit: &Visit, form: &Form, must: bool) -> Result<(String, Option<String>), Trouble> {
+fn pick(visit: &Visit, form: &Form, wrongs: &Wrongs, must: bool) -> Result<(String, Option<String>), Trouble> {
     let part = match Picked::read(form) {
         Picked::Part(pattern) => Some(pattern),
         Picked::Nothing | Picked::Number(_) => None,
@@ -256,13 +262,14 @@ fn pick(visit: &Visit, form: &Form, must: bool) -> Result<(String, Option<String
         }
     });
     let total = show::count(total, "free number", "free numbers");
-    let html = Pick { typed, offered, matches, total, must }.render();
+    let html = Pick { typed, offered, matches, total, must, wrongs }.render();
     Ok((html.map_err(|error| Trouble::Internal(error.to_string()))?, told))
 }
 
 /// The fields of an assignment but for whose and which number.
-fn route_fields(form: &Form) -> Result<String, Trouble> {
-    VerbFields::typed("first", form, false).render().map_err(|error| Trouble::Internal(error.to_string()))
+fn route_fields(visit: &Visit, form: &Form, wrongs: &Wrongs) -> Result<String, Trouble> {
+    let fields = VerbFields::typed("first", form, &visit.clock, wrongs, false);
+    fields.render().map_err(|error| Trouble::Internal(error.to_string()))
 }
 
 fn choices(visit: &Visit) -> Result<String, Trouble> {
@@ -278,50 +285,46 @@ struct NewCustomer<'a> {
     pick: String,
     fields: String,
     choices: String,
+    wrongs: Wrongs,
 }
 
-/// GET /console/p/{partner}/customers/new
-pub async fn new_form(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> Answer {
-    let visit = Visit::enter(&console, &request, &partner)?;
+fn new_form(visit: &Visit, request: &Request<Body>) -> Answer {
     visit.need(Needs::Manager)?;
     let query = request.uri().query().unwrap_or_default();
     let number = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "number");
     let form = Form::default().with("number", &number.map_or(String::new(), |(_, number)| number.into_owned()));
-    new_page(&visit, &form, None, StatusCode::OK)
+    new_page(visit, &form, None, StatusCode::OK)
 }
 
-/// POST /console/p/{partner}/customers/new
+/// POST /console/p/{partner}/customers
 pub async fn create(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
 ) -> Answer {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
-    let wrong = |error: String| new_page(&visit, &form, Some(error), StatusCode::UNPROCESSABLE_ENTITY);
+    let wrong = |refusal: Refusal| new_page(&visit, &form, Some(refusal), StatusCode::UNPROCESSABLE_ENTITY);
     let Some(name) = entity::name(form.get("name")) else {
-        return wrong(format!("name: must be 1 to {} characters on one line", entity::NAME_CHARS_MAX));
+        return wrong(Refusal::of(vec![bad_name()]));
     };
     let id = form.given("id").map_or_else(token::account_id, str::to_owned);
     let id: AccountId = match id.parse() {
         Ok(id) => id,
-        Err(error) => return wrong(format!("id: {error}")),
+        Err(error) => return wrong(Refusal::of(vec![FieldError::new("id", code::INVALID, error.to_string(), &id)])),
     };
     let first = match Picked::read(&form) {
         Picked::Part(_) => return new_page(&visit, &form, None, StatusCode::UNPROCESSABLE_ENTITY),
         Picked::Nothing => {
             let about = ["application_id", "trunk_id", "expires_at", "monthly_cost", "currency"];
             if about.iter().any(|field| form.given(field).is_some()) {
-                return wrong("number: choose one, or leave application, trunk, last day and cost empty".to_owned());
+                let message = "choose one, or leave application, trunk, expiry and cost empty";
+                return wrong(Refusal::of(vec![FieldError::missing("number", code::MISSING, message)]));
             }
             None
         }
         Picked::Number(number) => match assignment(&visit, &form, &id) {
             Ok(to) => Some((number, to)),
-            Err(error) => return wrong(error),
+            Err(error) => return wrong(Refusal::of(error)),
         },
     };
     let account = id.clone();
@@ -330,50 +333,55 @@ pub async fn create(
         None => service.account_new(key, &account, &name),
     });
     match made.await {
-        Ok(Outcome::Done { version, .. }) => {
-            done(&format!("{}/customers/{}", visit.base, segment(id.as_str())), version)
-        }
-        Ok(Outcome::Again(_)) => done(&format!("{}/customers/{}", visit.base, segment(id.as_str())), None),
+        Ok(Outcome::Done { version, .. }) => done(&visit.href("customers", id.as_str()), version),
+        Ok(Outcome::Again(_)) => done(&visit.href("customers", id.as_str()), None),
         Err(error) => {
-            let error = refused(error)?;
-            new_page(&visit, &form, Some(format!("{error}. Nothing was done.")), StatusCode::CONFLICT)
+            let mut refusal = refused(error)?;
+            refusal.text.push_str(". Nothing was done.");
+            new_page(&visit, &form, Some(refusal), StatusCode::CONFLICT)
         }
     }
 }
 
 /// What the form says of a number's assignment.
-fn assignment(visit: &Visit, form: &Form, id: &AccountId) -> Result<Assignment, String> {
-    let mut sent = Form::default().with("account_auth_id", id.as_str());
+fn assignment(visit: &Visit, form: &Form, id: &AccountId) -> Result<Assignment, Vec<FieldError>> {
+    let mut sent = Form::default();
     for field in ["application_id", "trunk_id", "expires_at", "monthly_cost", "currency"] {
         sent = sent.with(field, form.get(field));
     }
-    match verbs::assign(&sent, &visit.clock) {
-        Ok(to) => Ok(Assignment { account: id.clone(), ..to }),
-        Err(errors) => Err(verbs::told(&errors)),
-    }
+    verbs::first(&sent, id, &visit.clock, &visit.snapshot)
+}
+
+pub fn bad_name() -> FieldError {
+    let message = format!("must be 1 to {} characters on one line", entity::NAME_CHARS_MAX);
+    FieldError::missing("name", code::INVALID, message)
 }
 
 /// A refusal by the names that people know fields by.
-fn refused(error: ServiceError) -> Result<String, Trouble> {
+fn refused(error: ServiceError) -> Result<Refusal, Trouble> {
+    let one = |field: &str, message: String, value: &str| {
+        Ok(Refusal::of(vec![FieldError::new(field, code::CONFLICT, message, value)]))
+    };
     match error {
-        ServiceError::Invalid(errors) => Ok(verbs::told(&errors)),
-        ServiceError::Unknown { what: "number", id } => Ok(format!("number: {id} is not in the inventory")),
-        ServiceError::Exists { id, .. } => Ok(format!("id: there is already a customer {id}")),
-        other => mendable(other),
+        ServiceError::Unknown { what: "number", id } => one("number", format!("{id} is not in the inventory"), &id),
+        ServiceError::Exists { id, .. } => one("id", format!("there is already a customer {id}"), &id),
+        other => Refusal::from_verb(other),
     }
 }
 
-fn new_page(visit: &Visit, form: &Form, error: Option<String>, status: StatusCode) -> Answer {
+fn new_page(visit: &Visit, form: &Form, refusal: Option<Refusal>, status: StatusCode) -> Answer {
     let mut frame = visit.frame("New customer", "customers");
-    let (pick, told) = pick(visit, form, false)?;
+    let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
+    let (pick, told) = pick(visit, form, &wrongs, false)?;
     frame.error = error.or(told);
     let page = NewCustomer {
         frame,
         name: form.get("name"),
         id: form.get("id"),
         pick,
-        fields: route_fields(form)?,
+        fields: route_fields(visit, form, &wrongs)?,
         choices: choices(visit)?,
+        wrongs,
     };
     html_as(status, &page)
 }
@@ -412,8 +420,14 @@ impl Finding {
 struct Customer {
     frame: Frame,
     id: String,
-    path: String,
+    /// Its own address.
+    href: String,
+    /// Its id as it stands in an address.
+    account: String,
     name: String,
+    /// As it was typed where it shall have another.
+    new_name: String,
+    wrongs: Wrongs,
     created: String,
     archived: Option<String>,
     active: String,
@@ -444,19 +458,19 @@ pub async fn page(
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = visit.notice(request.uri().query().unwrap_or_default());
     let frame = visit.frame("", "customers").with(notice);
-    customer(visit, &id, &Form::default(), frame, "", StatusCode::OK).await
+    customer(visit, &id, &Form::default(), frame, Open::default(), StatusCode::OK).await
 }
 
-async fn customer(
-    visit: Visit,
-    id: &str,
-    form: &Form,
-    mut frame: Frame,
-    open: &'static str,
-    status: StatusCode,
-) -> Answer {
-    // As it is now: what was refused may have been so for what came since.
-    let snapshot = visit.console.app.replica.snapshot(visit.snapshot.key).unwrap_or_else(|| visit.snapshot.clone());
+/// The form that is open on a customer's page, since something is to be mended
+/// in it.
+#[derive(Default)]
+struct Open {
+    verb: &'static str,
+    wrongs: Wrongs,
+}
+
+async fn customer(visit: Visit, id: &str, form: &Form, mut frame: Frame, open: Open, status: StatusCode) -> Answer {
+    let snapshot = visit.newest();
     let account = snapshot.accounts.get(id).ok_or(Trouble::NotFound)?.clone();
     let now = visit.clock.now;
     let (asked, of) = (snapshot.clone(), account.auth_id.clone());
@@ -478,13 +492,15 @@ async fn customer(
         by_check.entry(seen.finding.check).or_default().extend(seen.finding.number);
     }
     frame.title = account.name.to_string();
-    let (pick, told) = pick(&visit, form, true)?;
+    let (pick, told) = pick(&visit, form, &open.wrongs, true)?;
     frame.error = frame.error.take().or(told);
     let releases = counts.active + counts.suspended;
     let page = Customer {
         id: id.to_owned(),
-        path: segment(id),
+        href: visit.href("customers", id),
+        account: query_value(id),
         name: account.name.to_string(),
+        new_name: if open.verb == "rename" { form.get("name").to_owned() } else { account.name.to_string() },
         created: visit.clock.day(account.created_at),
         archived: account.archived_at.map(|at| visit.clock.day(at)),
         active: show::thousands(counts.active),
@@ -499,9 +515,10 @@ async fn customer(
         numbers_text: show::count(held.total, "number", "numbers"),
         rows,
         pick,
-        fields: route_fields(form)?,
+        fields: route_fields(&visit, form, &open.wrongs)?,
         choices: choices(&visit)?,
-        open,
+        open: open.verb,
+        wrongs: open.wrongs,
         frame,
     };
     html_as(status, &page)
@@ -527,16 +544,15 @@ pub async fn act(
     request: Request<Body>,
 ) -> Answer {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
-    let account: AccountId = id.parse().map_err(|_| Trouble::NotFound)?;
-    visit.snapshot.accounts.get(account.as_str()).ok_or(Trouble::NotFound)?;
-    let open = match &*verb {
+    let account = visit.snapshot.accounts.get(&id).ok_or(Trouble::NotFound)?.auth_id.clone();
+    let verb = match &*verb {
         "rename" => "rename",
         "archive" => "archive",
         "restore" => "restore",
         "assign" => "assign",
         _ => return Err(Trouble::NotFound),
     };
-    let made = match wanted(&form, open) {
+    let made = match wanted(&form, verb) {
         Ok(Wanted::Edit(changes)) => {
             visit.act("account.edit", move |service, key| service.account_edit(key, &account, &changes)).await
         }
@@ -551,21 +567,27 @@ pub async fn act(
                 };
                 visit.act("number.assign", does).await
             }
-            Err(error) => Err(ServiceError::Refused(error)),
+            Err(errors) => Err(ServiceError::Invalid(errors)),
         },
         Ok(Wanted::Choose) => {
             let frame = visit.frame("", "customers");
+            let open = Open { verb, wrongs: Wrongs::default() };
             return customer(visit, &id, &form, frame, open, StatusCode::UNPROCESSABLE_ENTITY).await;
         }
-        Err(error) => Err(ServiceError::Refused(error)),
+        Err(error) => Err(ServiceError::Invalid(vec![error])),
     };
-    let to = format!("{}/customers/{}", visit.base, segment(&id));
+    let to = visit.href("customers", &id);
     match made {
         Ok(Outcome::Done { version, .. }) => done(&to, version),
         Ok(Outcome::Again(_)) => done(&to, None),
         Err(error) => {
-            let frame = visit.frame("", "customers").failed(refused(error)?);
-            customer(visit, &id, &form, frame, open, StatusCode::CONFLICT).await
+            let status = match error {
+                ServiceError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                _ => StatusCode::CONFLICT,
+            };
+            let refusal = refused(error)?;
+            let frame = visit.frame("", "customers").failed(refusal.text);
+            customer(visit, &id, &form, frame, Open { verb, wrongs: refusal.wrongs }, status).await
         }
     }
 }
@@ -580,22 +602,25 @@ enum Wanted {
     Choose,
 }
 
-fn wanted(form: &Form, verb: &str) -> Result<Wanted, String> {
+fn wanted(form: &Form, verb: &str) -> Result<Wanted, FieldError> {
     match verb {
         "rename" => {
-            let name = entity::name(form.get("name"))
-                .ok_or_else(|| format!("name: must be 1 to {} characters on one line", entity::NAME_CHARS_MAX))?;
+            let name = entity::name(form.get("name")).ok_or_else(bad_name)?;
             Ok(Wanted::Edit(Changes { name: Some(name), ..Changes::default() }))
         }
         "restore" => Ok(Wanted::Edit(Changes { archived: Some(false), ..Changes::default() })),
         "archive" => {
             let releases = form.get("releases").parse();
-            releases.map(Wanted::Archive).map_err(|_| "the form is not whole; load the page again".to_owned())
+            let broken =
+                |_| FieldError::missing("releases", form::SENTENCE, "The form is not whole; load the page again");
+            releases.map(Wanted::Archive).map_err(broken)
         }
         _ => match Picked::read(form) {
             Picked::Number(number) => Ok(Wanted::Assign(number)),
             Picked::Part(_) => Ok(Wanted::Choose),
-            Picked::Nothing => Err("number: choose one, or type some of its digits".to_owned()),
+            Picked::Nothing => {
+                Err(FieldError::missing("number", code::MISSING, "choose one, or type some of its digits"))
+            }
         },
     }
 }

@@ -39,7 +39,7 @@ pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String
             _ => {}
         }
     }
-    let line = Line::read(&q, visit.clock.now, &visit.clock.zone);
+    let line = Line::read(&q, &visit.snapshot, &visit.clock);
     if let Some(problem) = line.problems.first() {
         let why =
             format!("A part of the filter is not understood, so there is no file: {} {}.", problem.word, problem.hint);

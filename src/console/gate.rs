@@ -101,7 +101,7 @@ impl Person {
     pub fn service(&self) -> Service {
         let User { id, email, .. } = &**self.user();
         let actor = Actor::User { id: id.clone(), email: email.clone() };
-        self.console.app.service.asked(actor, self.request_id.clone(), None)
+        self.console.app.service.asked(actor, self.request_id.clone(), None).asked_from(self.address)
     }
 
     /// A page that is about no partner.
@@ -177,6 +177,23 @@ impl Visit {
 
     pub fn frame(&self, title: &str, section: &'static str) -> Frame {
         Frame::new(self, Some(self), title, section)
+    }
+
+    /// The address of the page of something, by its kind and its id, whatever
+    /// characters the id has.
+    pub fn href(&self, kind: &str, id: &str) -> String {
+        match id {
+            // Browsers take these two for folders, however they are encoded. No
+            // new id is so; an old one is found in its list.
+            "." | ".." => format!("{}/{kind}?q={id}", self.base),
+            _ => format!("{}/{kind}/{}", self.base, segment(id)),
+        }
+    }
+
+    /// The partner as it is now: a verb that was refused may have been so for
+    /// what came since the page was asked for.
+    pub fn newest(&self) -> Arc<Snapshot> {
+        self.console.app.replica.snapshot(self.snapshot.key).unwrap_or_else(|| self.snapshot.clone())
     }
 
     /// What the change that a form made did, to be said on the page after it.
@@ -342,6 +359,13 @@ pub fn segment(text: &str) -> String {
         }
     }
     path
+}
+
+/// Whether an address asks for the form for something new: `?new`. An id may be
+/// the word `new`, so no path is.
+pub fn asks_for_new(request: &Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "new")
 }
 
 /// Text as a value in a query.

@@ -15,12 +15,12 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 use serde_json::{Map, Value};
 
-use super::gate::{Needs, Visit, segment};
+use super::gate::{Needs, Visit};
 use super::number::who;
 use super::page::{Answer, Frame, Trouble, html, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::{Console, download, show, verbs};
-use crate::domain::action::Assignment;
+use crate::domain::action::{Assignment, Transfer};
 use crate::domain::{Action, Actor, ApplicationId, TrunkId};
 use crate::http::jobs::verb as verb_name;
 use crate::service::jobs::{Job, JobRow, JobState, RowResult, Tally, Task};
@@ -207,7 +207,7 @@ fn csv_row(row: &JobRow) -> Vec<u8> {
 }
 
 fn address(visit: &Visit, id: &str) -> String {
-    format!("{}/jobs/{}", visit.base, segment(id))
+    visit.href("jobs", id)
 }
 
 /// Which page a query asks for, from 1.
@@ -445,9 +445,9 @@ fn facts(visit: &Visit, job: &Job) -> Vec<(&'static str, String)> {
 
 /// What a verb was given, in words.
 fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, String)>) {
-    let (clock, snapshot, base) = (&visit.clock, &visit.snapshot, &visit.base);
+    let (clock, snapshot) = (&visit.clock, &visit.snapshot);
     let entity = |kind: &str, id: &str, name: Option<&str>| {
-        let link = show::link(&format!("{base}/{kind}/{}", segment(id)), name.unwrap_or(id));
+        let link = show::link(&visit.href(kind, id), name.unwrap_or(id));
         format!("{link} <small>{}</small>", escape(id))
     };
     let account = |id: &str| entity("customers", id, snapshot.accounts.get(id).map(|one| &*one.name));
@@ -460,12 +460,22 @@ fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, Str
             facts.push(("Customer", account(id.as_str())));
             facts.extend(app.as_ref().map(|id| ("Application", application(id))));
             facts.extend(on.as_ref().map(|id| ("Trunk", trunk(id))));
-            facts.push(("Ends", expires_at.map_or_else(|| "never".to_owned(), |at| clock.time(at))));
+            facts.push(("Expires", expires_at.map_or_else(|| show::AUTO_RENEWS.to_owned(), |at| clock.time(at))));
             if let Some(price) = cost {
                 let amount = price.amount.as_deref().unwrap_or("what it costs now");
                 let currency = price.currency.map_or(String::new(), |currency| format!(" {}", currency.code()));
                 facts.push(("Monthly cost", escape(&format!("{amount}{currency}"))));
             }
+        }
+        Action::Transfer(Transfer { account: id, application: app, trunk: on, confirm_last }) => {
+            facts.push(("To customer", account(id.as_str())));
+            let none = || "none from then on".to_owned();
+            let kept = || "as it is".to_owned();
+            let app = app.as_ref().map_or_else(kept, |id| id.as_ref().map_or_else(none, application));
+            let on = on.as_ref().map_or_else(kept, |id| id.as_ref().map_or_else(none, trunk));
+            facts.extend([("Application", app), ("Trunk", on)]);
+            let last = if *confirm_last { "is transferred too" } else { "is left with its customer" };
+            facts.push(("A customer's last active number", last.to_owned()));
         }
         Action::Release { confirm_last } => {
             let last = if *confirm_last { "is released too" } else { "is left with its customer" };
@@ -477,7 +487,7 @@ fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, Str
             facts.extend(on.as_ref().map(|id| ("Trunk", id.as_ref().map_or_else(none, trunk))));
         }
         Action::Renew { expires_at } => {
-            facts.push(("Ends", expires_at.map_or_else(|| "never".to_owned(), |at| clock.time(at))));
+            facts.push(("Expires", expires_at.map_or_else(|| show::AUTO_RENEWS.to_owned(), |at| clock.time(at))));
         }
         Action::Reserve { account: id, until } => {
             facts.push(("Customer", account(id.as_str())));

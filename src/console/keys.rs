@@ -10,11 +10,13 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::Console;
+use super::form::{self, Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
 use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
-use super::{Console, verbs};
-use crate::domain::{Dialect, Key, KeyId, Scope, Time, entity};
+use crate::domain::field::code;
+use crate::domain::{Dialect, FieldError, Key, KeyId, Scope, Time, entity};
 use crate::service::{NewKey, ServiceError, Token};
 use crate::wire::html::escape;
 
@@ -45,7 +47,11 @@ struct Keys<'a> {
     frame: Frame,
     keys: Vec<Row>,
     made: Option<Made>,
-    name: &'a str,
+    /// What was typed where a key was refused.
+    form: &'a Form,
+    wrongs: &'a Wrongs,
+    /// Of which moment days are, as their labels say it.
+    midnight: String,
 }
 
 /// GET /console/p/{partner}/keys
@@ -58,7 +64,14 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     if let Some(notice) = &mut frame.notice {
         notice.undo = None;
     }
-    render(visit, frame, None, "").await
+    render(visit, frame, None, Typed::default()).await
+}
+
+/// What was typed into the form, and what is wrong with it.
+#[derive(Default)]
+struct Typed {
+    form: Form,
+    wrongs: Wrongs,
 }
 
 /// POST /console/p/{partner}/keys
@@ -70,14 +83,15 @@ pub async fn create(
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let new = match read(&visit, &form) {
         Ok(new) => new,
-        Err(error) => {
-            let frame = visit.frame("Keys", "keys").failed(error);
-            return render(visit, frame, None, form.get("name")).await;
+        Err(errors) => {
+            let Refusal { text, wrongs } = Refusal::of(errors);
+            let frame = visit.frame("Keys", "keys").failed(text);
+            return render(visit, frame, None, Typed { form, wrongs }).await;
         }
     };
     let id = visit.snapshot.partner.auth_id.clone();
     let made = visit.act("key.create", move |service, _| service.key_create(&id, new)).await;
-    finish(&console, visit, made.map(|done| (done.value, None))).await
+    finish(&console, visit, made.map(|done| (done.value, None)), form).await
 }
 
 /// POST /console/p/{partner}/keys/{id}/rotate
@@ -91,7 +105,7 @@ pub async fn rotate(
     let partner = visit.snapshot.partner.auth_id.clone();
     let made = visit.act("key.rotate", move |service, _| service.key_rotate(&partner, &id, OVERLAP)).await;
     let until = visit.clock.time(visit.clock.now.plus(OVERLAP));
-    finish(&console, visit, made.map(|done| (done.value, Some(until)))).await
+    finish(&console, visit, made.map(|done| (done.value, Some(until))), Form::default()).await
 }
 
 /// POST /console/p/{partner}/keys/{id}/revoke
@@ -111,28 +125,31 @@ pub async fn revoke(
         Err(ServiceError::NoKey { .. }) => Err(Trouble::NotFound),
         Err(error) => {
             let frame = visit.frame("Keys", "keys").failed(mendable(error)?);
-            render(visit, frame, None, "").await
+            render(visit, frame, None, Typed::default()).await
         }
     }
 }
 
-/// The page with a token that was made, once.
+/// The page with a token that was made, once; or with what was typed into
+/// `form`, if none was.
 async fn finish(
     console: &Arc<Console>,
     visit: Visit,
     made: Result<((Key, Token), Option<String>), ServiceError>,
+    form: Form,
 ) -> Answer {
     match made {
         Ok(((key, token), until)) => {
             follow(console).await?;
             let made = Made { name: key.name.to_string(), token: token.reveal().to_owned(), until };
             let frame = visit.frame("Keys", "keys");
-            render(visit, frame, Some(made), "").await
+            render(visit, frame, Some(made), Typed::default()).await
         }
         Err(ServiceError::NoKey { .. }) => Err(Trouble::NotFound),
         Err(error) => {
-            let frame = visit.frame("Keys", "keys").failed(mendable(error)?);
-            render(visit, frame, None, "").await
+            let Refusal { text, wrongs } = Refusal::from_verb(error)?;
+            let frame = visit.frame("Keys", "keys").failed(text);
+            render(visit, frame, None, Typed { form, wrongs }).await
         }
     }
 }
@@ -143,31 +160,59 @@ pub async fn follow(console: &Arc<Console>) -> Result<(), Trouble> {
     blocking(move || replica.follow()).await
 }
 
-fn read(visit: &Visit, form: &Form) -> Result<NewKey, String> {
-    let name = entity::name(form.get("name")).ok_or("say in at most 200 characters what the key is for")?;
-    let scope = Scope::parse(form.get("scope")).ok_or("say what the key may do")?;
-    let dialect = Dialect::parse(form.get("dialect")).unwrap_or_default();
-    let expires_at = match form.given("expires") {
-        Some(day) => Some(verbs::last_second(day, &visit.clock).ok_or("the last day is a day such as 2027-03-01")?),
-        None => None,
+fn read(visit: &Visit, form: &Form) -> Result<NewKey, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut wrong = |field: &str, message: &str, value: &str| {
+        errors.push(FieldError::new(field, code::INVALID, message, value));
     };
-    if expires_at.is_some_and(|end| end <= visit.clock.now) {
-        return Err("the last day is over; choose a later one".to_owned());
+    let name = entity::name(form.get("name"));
+    if name.is_none() {
+        wrong("name", "must be 1 to 200 characters that say what the key is for", form.get("name"));
     }
+    let scope = Scope::parse(form.get("scope"));
+    if scope.is_none() {
+        wrong("scope", "must be read or manage", form.get("scope"));
+    }
+    let dialect = Dialect::parse(form.get("dialect")).unwrap_or_default();
+    let expires_at = form.given("expires").and_then(|day| match form::moment(day, &visit.clock) {
+        Ok(end) if end > visit.clock.now => Some(end),
+        Ok(_) => {
+            wrong("expires", "must be a later day: this one has begun already", day);
+            None
+        }
+        Err(form::BadDay::Never) => {
+            wrong("expires", "must be a day before 9999-12-31; leave it empty for a key without expiry", day);
+            None
+        }
+        Err(bad @ form::BadDay::NotADay) => {
+            wrong("expires", bad.message(), day);
+            None
+        }
+    });
     let words = form.get("networks").split([',', ' ']).filter(|word| !word.is_empty());
-    let networks =
-        words.map(|word| entity::network(word).ok_or_else(|| format!("{word} is no network such as 192.0.2.0/24")));
-    Ok(NewKey { name, scopes: vec![scope], expires_at, networks: networks.collect::<Result<_, _>>()?, dialect })
+    let mut networks = Vec::new();
+    for word in words {
+        match entity::network(word) {
+            Some(network) => networks.push(network),
+            None => wrong("networks", &format!("{word} is no network such as 192.0.2.0/24"), word),
+        }
+    }
+    match (name, scope) {
+        (Some(name), Some(scope)) if errors.is_empty() => {
+            Ok(NewKey { name, scopes: vec![scope], expires_at, networks, dialect })
+        }
+        _ => Err(errors),
+    }
 }
 
-async fn render(visit: Visit, frame: Frame, made: Option<Made>, name: &str) -> Answer {
+async fn render(visit: Visit, frame: Frame, made: Option<Made>, typed: Typed) -> Answer {
     let store = visit.console.app.replica.store().clone();
     let key = visit.snapshot.key;
     let uses = blocking(move || store.key_uses()).await?.map_err(ServiceError::from)?;
     let uses: HashMap<KeyId, Time> =
         uses.into_iter().filter(|(partner, _, _)| *partner == key).map(|(_, id, at)| (id, at)).collect();
     // As it is after what was just done.
-    let snapshot = visit.console.app.replica.snapshot(key).unwrap_or_else(|| visit.snapshot.clone());
+    let snapshot = visit.newest();
     let clock = &visit.clock;
     let mut keys: Vec<&Key> = snapshot.keys.iter().collect();
     // Those that open something first, newest first.
@@ -199,5 +244,6 @@ async fn render(visit: Visit, frame: Frame, made: Option<Made>, name: &str) -> A
     });
     let keys = rows.collect();
     let status = if frame.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    html_as(status, &Keys { frame, keys, made, name })
+    let (form, wrongs) = (&typed.form, &typed.wrongs);
+    html_as(status, &Keys { frame, keys, made, form, wrongs, midnight: form::midnight(clock) })
 }

@@ -1,20 +1,28 @@
 //! The filter line of the numbers page: one line of text that says which rows
 //! are wanted, in the address, in links and in saved views.
 //!
-//! A line is words apart: digits are part of the number, and `name:value` is a
-//! filter, with quotation marks around a value that has spaces. What is not
-//! understood is said, and no rows are shown: a filter that is passed over
-//! shows rows that nobody asked for.
+//! A line is words apart: digits are part of the number, the tabs' own words
+//! (`unrouted`) say what the tabs do, and `name:value` is a filter. A value
+//! that has spaces or quotation marks stands within quotation marks, in which
+//! `\"` is a quotation mark and `\\` a backslash. Customers, applications and
+//! trunks are given by id or by name. What is not understood is said, and no
+//! rows are shown: a filter that is passed over shows rows that nobody asked
+//! for.
 //! Invariants: the same line at the same moment is the same filter; a line that
-//! is read and written down again says the same.
+//! is read and written down again says the same; every id can be written.
 //! Deliberately absent: reading rows.
 
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
+use super::form::first_moment;
+use super::overview::TABS;
+use super::show::Clock;
 use crate::domain::{State, Time};
-use crate::inventory::{Filter, Order};
+use crate::inventory::names::{Candidate, Misnamed, Named, suggested};
+use crate::inventory::{Filter, Order, Pattern, Snapshot};
 
+/// How many customers, applications and trunks are suggested for bare words.
+const BARE_MAX: usize = 6;
 /// The most characters that are read.
 pub const CHARS_MAX: usize = 500;
 
@@ -28,10 +36,21 @@ pub struct Line {
 }
 
 /// A word that is not understood, and what would be.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Problem {
     pub word: String,
     pub hint: String,
+    /// Lines that may be meant.
+    pub instead: Vec<Instead>,
+}
+
+/// A line with another word in the place of one that is not understood.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Instead {
+    pub line: String,
+    /// The word, and what is called so.
+    pub word: String,
+    pub name: String,
 }
 
 /// What a word can be, for the help beside the line.
@@ -42,9 +61,10 @@ pub struct Term {
 
 pub const TERMS: &[Term] = &[
     Term { example: "2271", about: "these digits are part of the number; +91 begins it" },
-    Term { example: "account:MA_48149cf4", about: "held by this customer" },
-    Term { example: "application:app_abc123", about: "routed to this application" },
-    Term { example: "trunk:trunk_xyz", about: "arrives on this trunk" },
+    Term { example: "account:MA_48149cf4", about: "held by this customer; account:\"Globex Inc\" by name" },
+    Term { example: "application:app_abc123", about: "routed to this application, by id or by name" },
+    Term { example: "trunk:trunk_xyz", about: "arrives on this trunk, by id or by name" },
+    Term { example: "unrouted", about: "what the tab of that name shows; so do active, suspended, expiring…" },
     Term { example: "no:application", about: "active or not, with nowhere to go; has:application is the rest" },
     Term { example: "no:account", about: "held by nobody; has:account is the rest" },
     Term { example: "status:active", about: "calls get through; -status:active is the rest" },
@@ -52,8 +72,8 @@ pub const TERMS: &[Term] = &[
         example: "state:quarantined",
         about: "available, reserved, active, suspended or quarantined, whatever has expired",
     },
-    Term { example: "expires:<14d", about: "ends within 14 days; >14d later, <2027-03-01 before a day" },
-    Term { example: "assigned:<30d", about: "assigned less than 30 days ago; >2026-01-31 after a day" },
+    Term { example: "expires:<14d", about: "expires within 14 days; >14d later, <2027-03-01 before 00:00 of that day" },
+    Term { example: "assigned:<30d", about: "assigned less than 30 days ago; >2026-01-31 after 00:00 of that day" },
     Term { example: "country:IN", about: "of this country" },
     Term { example: "region:\"New Delhi\"", about: "of this region, exactly" },
     Term { example: "type:tollfree", about: "local, tollfree or mobile" },
@@ -62,83 +82,141 @@ pub const TERMS: &[Term] = &[
 ];
 
 impl Line {
-    /// Reads a line at `now`; days are those of `zone`.
-    pub fn read(text: &str, now: Time, zone: &TimeZone) -> Line {
+    /// Reads a line at the clock's moment; days are those of its zone.
+    pub fn read(text: &str, snapshot: &Snapshot, clock: &Clock) -> Line {
         let mut line = Line::default();
         if text.chars().count() > CHARS_MAX {
             let hint = format!("a line has at most {CHARS_MAX} characters");
-            line.problems.push(Problem { word: text.chars().take(20).collect(), hint });
+            line.problem(text.chars().take(20).collect::<String>(), hint);
             return line;
         }
-        let mut search = String::new();
         let mut seen: Vec<String> = Vec::new();
+        let mut bare: Vec<Word> = Vec::new();
         for word in words(text) {
-            let (negated, rest) = match word.strip_prefix('-') {
-                // `-2271` is a number with a dash, `-status:active` is not.
-                Some(rest) if rest.contains(':') => (true, rest),
-                _ => (false, word.as_str()),
-            };
-            let Some((name, value)) = rest.split_once(':') else {
-                // The space is kept: numbers are written with spaces.
-                if !search.is_empty() {
-                    search.push(' ');
-                }
-                search.push_str(rest);
+            if let Some(fault) = word.fault {
+                line.problem(word.text, fault);
                 continue;
-            };
-            let value = value.trim_matches('"');
-            let kind = match (name, value.chars().next()) {
-                ("no" | "has", _) => format!("has:{value}"),
-                // From when and until when are two filters.
-                ("expires" | "assigned", Some(side @ ('<' | '>'))) => format!("{name}:{side}"),
-                _ => name.to_owned(),
-            };
-            let result = if value.is_empty() {
-                Err("say what behind the colon".to_owned())
-            } else if seen.contains(&kind) {
-                Err("is said twice; one of them is enough".to_owned())
-            } else {
-                line.term(name, value, negated, now, zone)
-            };
-            seen.push(kind);
-            if let Err(hint) = result {
-                line.problems.push(Problem { word, hint });
+            }
+            match &word.name {
+                None => match tab(&word.value) {
+                    Some(terms) => {
+                        for term in words(terms) {
+                            line.word(&term, &word.text, &mut seen, snapshot, clock);
+                        }
+                    }
+                    None => bare.push(word),
+                },
+                Some(_) => line.word(&word, &word.text, &mut seen, snapshot, clock),
             }
         }
-        if !search.is_empty()
-            && let Err(hint) = line.set("search", &search)
-        {
-            line.problems.push(Problem { word: search, hint });
+        line.bare(&bare, text, snapshot);
+        for problem in &mut line.problems {
+            problem.instead.iter_mut().for_each(|one| one.line = replaced(text, &problem.word, &one.word));
         }
         line
     }
 
-    fn term(&mut self, name: &str, value: &str, negated: bool, now: Time, zone: &TimeZone) -> Result<(), String> {
+    fn problem(&mut self, word: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem { word: word.into(), hint: hint.into(), instead: Vec::new() });
+    }
+
+    /// One `name:value`; `typed` is the word that it was typed as.
+    fn word(&mut self, word: &Word, typed: &str, seen: &mut Vec<String>, snapshot: &Snapshot, clock: &Clock) {
+        let Some(name) = word.name.as_deref() else { return };
+        let value = &*word.value;
+        let kind = match (name, value.chars().next()) {
+            ("no" | "has", _) => format!("has:{value}"),
+            ("app", _) => "application".to_owned(),
+            ("customer", _) => "account".to_owned(),
+            // From when and until when are two filters.
+            ("expires" | "assigned", Some(side @ ('<' | '>'))) => format!("{name}:{side}"),
+            _ => name.to_owned(),
+        };
+        let result = if value.is_empty() {
+            Err(Refused::hint("say what behind the colon"))
+        } else if seen.contains(&kind) {
+            Err(Refused::hint("is said twice; one of them is enough"))
+        } else {
+            self.term(name, value, word.negated, snapshot, clock)
+        };
+        seen.push(kind);
+        if let Err(Refused { hint, near }) = result {
+            let name = if name == "app" { "application" } else { name };
+            let instead = near.into_iter().map(|one| Instead::of(name, one)).collect();
+            self.problems.push(Problem { word: typed.to_owned(), hint, instead });
+        }
+    }
+
+    /// The words without a name: digits, or nothing that numbers have.
+    fn bare(&mut self, words: &[Word], text: &str, snapshot: &Snapshot) {
+        if words.is_empty() {
+            return;
+        }
+        // The space is kept: numbers are written with spaces.
+        let search = words.iter().map(|word| &*word.value).collect::<Vec<_>>().join(" ");
+        if Pattern::parse(&search) != Some(Pattern::Nothing) {
+            if let Err(hint) = self.set("search", &search) {
+                self.problem(search, hint);
+            }
+            return;
+        }
+        // A name may have digits in it; else they are still a part of the number.
+        let all: Vec<&Word> = words.iter().collect();
+        let named = || all.iter().copied().filter(|word| Pattern::parse(&word.value) == Some(Pattern::Nothing));
+        let (meant, instead) = match near(&all, snapshot) {
+            instead if instead.is_empty() => {
+                let named: Vec<&Word> = named().collect();
+                let instead = near(&named, snapshot);
+                (named, instead)
+            }
+            instead => (all.clone(), instead),
+        };
+        let hint = match instead.is_empty() {
+            true => "is in no number, and no customer, application or trunk has a similar name or id; the help shows \
+                     what a filter can say"
+                .to_owned(),
+            false => "is in no number.".to_owned(),
+        };
+        // As it stands in the line, if its words are next to each other there.
+        let typed = meant.iter().map(|word| &*word.text).collect::<Vec<_>>().join(" ");
+        let word = if text.contains(&typed) { typed } else { search };
+        self.problems.push(Problem { word, hint, instead });
+    }
+
+    fn term(
+        &mut self,
+        name: &str,
+        value: &str,
+        negated: bool,
+        snapshot: &Snapshot,
+        clock: &Clock,
+    ) -> Result<(), Refused> {
+        let now = clock.now;
         let two = |yes: &str, no: &str| match (value == yes, value == no) {
             (true, _) => Ok(if negated { no } else { yes }.to_owned()),
             (_, true) => Ok(if negated { yes } else { no }.to_owned()),
             _ => Err(format!("is {yes} or {no}")),
         };
         if negated && !matches!(name, "status" | "no" | "has") {
-            return Err("only status, no and has can be turned round with -".to_owned());
+            return Err(Refused::hint("only status, no and has can be turned round with -"));
         }
         match name {
-            "account" => self.set("account_auth_id", value),
-            "application" | "app" => self.set("application_id", value),
-            "trunk" => self.set("trunk_id", value),
-            "country" => self.set("country", &value.to_ascii_uppercase()),
-            "region" | "tag" => self.set(name, value),
-            "type" => self.set("number_type", value),
+            "account" | "customer" => Ok(self.set("account_auth_id", &snapshot.find_named(Named::Customer, value)?)?),
+            "application" | "app" => Ok(self.set("application_id", &snapshot.find_named(Named::Application, value)?)?),
+            "trunk" => Ok(self.set("trunk_id", &snapshot.find_named(Named::Trunk, value)?)?),
+            "country" => Ok(self.set("country", &value.to_ascii_uppercase())?),
+            "region" | "tag" => Ok(self.set(name, value)?),
+            "type" => Ok(self.set("number_type", value)?),
             "status" => {
                 let value = two("active", "suspended")?;
-                self.set("status", &value)
+                Ok(self.set("status", &value)?)
             }
             "no" | "has" => {
                 let wanted = if (name == "has") == negated { "false" } else { "true" };
                 match value {
-                    "application" | "app" | "route" => self.set("routed", wanted),
-                    "account" => self.set("assigned", wanted),
-                    _ => Err("is application or account".to_owned()),
+                    "application" | "app" | "route" => Ok(self.set("routed", wanted)?),
+                    "account" | "customer" => Ok(self.set("assigned", wanted)?),
+                    _ => Err(Refused::hint("is application or account")),
                 }
             }
             "state" => {
@@ -149,7 +227,7 @@ impl Line {
                     })?);
                 Ok(())
             }
-            "expires" => match bound(value, zone)? {
+            "expires" => match bound(value, clock)? {
                 // What has expired does not expire within 14 days.
                 (Side::Less, Bound::Span(seconds)) => {
                     self.filter.expires_after = self.filter.expires_after.max(Some(now));
@@ -160,25 +238,25 @@ impl Line {
                     self.filter.expires_after = self.filter.expires_after.max(Some(now.plus(seconds)));
                     Ok(())
                 }
-                (Side::Less, Bound::Day(day)) => {
-                    self.filter.expires_before = Some(day.first);
+                (Side::Less, Bound::Day(first)) => {
+                    self.filter.expires_before = Some(first);
                     Ok(())
                 }
-                (Side::More, Bound::Day(day)) => {
-                    self.filter.expires_after = self.filter.expires_after.max(Some(day.last));
+                (Side::More, Bound::Day(first)) => {
+                    self.filter.expires_after = self.filter.expires_after.max(Some(first));
                     Ok(())
                 }
             },
             "expired" => {
                 self.filter.expires_before = Some(now.plus(1));
-                two("yes", "yes").map(drop).map_err(|_| "is yes".to_owned())
+                two("yes", "yes").map(drop).map_err(|_| Refused::hint("is yes"))
             }
             "assigned" => {
-                match bound(value, zone)? {
+                match bound(value, clock)? {
                     (Side::Less, Bound::Span(seconds)) => self.filter.assigned_after = Some(now.plus(-seconds)),
                     (Side::More, Bound::Span(seconds)) => self.filter.assigned_before = Some(now.plus(-seconds)),
-                    (Side::Less, Bound::Day(day)) => self.filter.assigned_before = Some(day.first),
-                    (Side::More, Bound::Day(day)) => self.filter.assigned_after = Some(day.last),
+                    (Side::Less, Bound::Day(first)) => self.filter.assigned_before = Some(first),
+                    (Side::More, Bound::Day(first)) => self.filter.assigned_after = Some(first),
                 }
                 Ok(())
             }
@@ -189,11 +267,11 @@ impl Line {
                     "assigned" => "assigned_at",
                     "expires" => "expires_at",
                     "cost" => "monthly_cost",
-                    _ => return Err("is number, assigned, expires or cost, with - for the last first".to_owned()),
+                    _ => return Err(Refused::hint("is number, assigned, expires or cost, with - for the last first")),
                 };
-                self.set("sort", &format!("{minus}{key}"))
+                Ok(self.set("sort", &format!("{minus}{key}"))?)
             }
-            _ => Err("is not known; the help shows what is".to_owned()),
+            _ => Err(Refused::hint("is not known; the help shows what is")),
         }
     }
 
@@ -206,44 +284,141 @@ impl Line {
     }
 }
 
-/// The words of a line; quotation marks keep spaces within one.
-fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut quoted = false;
-    for c in text.chars() {
-        match c {
-            '"' => {
-                quoted = !quoted;
-                word.push(c);
-            }
-            c if c.is_whitespace() && !quoted => {
-                if !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-            }
-            c => word.push(c),
-        }
+/// Why a term is refused, and what may be meant.
+struct Refused {
+    hint: String,
+    near: Vec<Candidate>,
+}
+
+impl Refused {
+    fn hint(text: &str) -> Refused {
+        Refused::from(text.to_owned())
     }
-    if !word.is_empty() {
+}
+
+impl From<String> for Refused {
+    fn from(hint: String) -> Refused {
+        Refused { hint, near: Vec::new() }
+    }
+}
+
+impl From<Misnamed> for Refused {
+    fn from(error: Misnamed) -> Refused {
+        Refused { hint: error.to_string(), near: error.candidates().to_vec() }
+    }
+}
+
+impl Instead {
+    /// The line as it stands in an address.
+    pub fn query(&self) -> String {
+        super::gate::query_value(&self.line)
+    }
+
+    /// `name:ID` of a candidate; the line is put in when all words are known.
+    fn of(name: &str, one: Candidate) -> Instead {
+        Instead { line: String::new(), word: format!("{name}:{}", quoted(&one.id)), name: one.name }
+    }
+}
+
+/// The customers, applications and trunks that words may name.
+fn near(words: &[&Word], snapshot: &Snapshot) -> Vec<Instead> {
+    let text = words.iter().map(|word| &*word.value).collect::<Vec<_>>().join(" ");
+    let kinds = [("account", Named::Customer), ("application", Named::Application), ("trunk", Named::Trunk)];
+    let of =
+        |(name, what)| suggested(&snapshot.entities(what), &text).into_iter().map(move |one| Instead::of(name, one));
+    kinds.into_iter().flat_map(of).take(BARE_MAX).collect()
+}
+
+/// The line of the tab that is called so.
+fn tab(word: &str) -> Option<&'static str> {
+    let own = [("available", "state:available"), ("reserved", "state:reserved"), ("expired", "expired:yes")];
+    let tabs = TABS.iter().filter(|(_, line)| !line.is_empty());
+    let mut all = tabs.chain(&own).filter(|(name, _)| name.eq_ignore_ascii_case(word));
+    all.next().map(|(_, line)| *line)
+}
+
+/// A word of a line.
+#[derive(Debug, PartialEq, Eq)]
+struct Word {
+    /// As it stands in the line.
+    text: String,
+    /// What stands before the colon.
+    name: Option<String>,
+    negated: bool,
+    value: String,
+    /// What is wrong with its quotation marks.
+    fault: Option<&'static str>,
+}
+
+/// The words of a line. A quotation mark behind the colon, or at the beginning
+/// of a word, keeps what follows together up to the next one.
+fn words(text: &str) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (word, length) = word(rest);
         words.push(word);
+        rest = rest[length..].trim_start();
     }
     words
 }
 
+/// The first word of a text that begins with one, and its length in bytes.
+fn word(text: &str) -> (Word, usize) {
+    let end = text.find(char::is_whitespace).unwrap_or(text.len());
+    // `-2271` is a number with a dash, `-status:active` is not.
+    let colon = text[..end].find(':').filter(|_| !text.starts_with('"'));
+    let negated = colon.is_some() && text.starts_with('-');
+    let name = colon.map(|at| text[usize::from(negated)..at].to_owned());
+    let begin = colon.map_or(0, |at| at + 1);
+    let made = |length: usize, value: String, fault| {
+        (Word { text: text[..length].to_owned(), name: name.clone(), negated, value, fault }, length)
+    };
+    let Some(inner) = text[begin..].strip_prefix('"') else {
+        return made(end, text[begin..end].to_owned(), None);
+    };
+    let mut value = String::new();
+    let mut chars = inner.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => {
+                let length = begin + 1 + at + 1;
+                let glued = text[length..].chars().next().is_some_and(|next| !next.is_whitespace());
+                let whole = text[length..].find(char::is_whitespace).map_or(text.len(), |more| length + more);
+                let fault = "needs a space behind the closing quotation mark; within a value, write \\\" for one";
+                return if glued { made(whole, value, Some(fault)) } else { made(length, value, None) };
+            }
+            '\\' => value.extend(chars.next().map(|(_, next)| next)),
+            c => value.push(c),
+        }
+    }
+    made(text.len(), value, Some("needs a closing quotation mark"))
+}
+
 /// A value as it stands in a line.
 pub fn quoted(value: &str) -> String {
-    if value.contains(char::is_whitespace) { format!("\"{value}\"") } else { value.to_owned() }
+    match value.is_empty() || value.contains(|c: char| c.is_whitespace() || c == '"') {
+        true => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
+        false => value.to_owned(),
+    }
 }
 
 /// A line with one more filter, in the place of another of its name.
 pub fn with(text: &str, name: &str, value: &str) -> String {
-    let begin = format!("{name}:");
-    let mut kept: Vec<String> = words(text).into_iter().filter(|word| !word.starts_with(&begin)).collect();
+    let kept = words(text).into_iter().filter(|word| word.negated || word.name.as_deref() != Some(name));
+    let mut kept: Vec<String> = kept.map(|word| word.text).collect();
     if !value.is_empty() {
-        kept.push(format!("{begin}{}", quoted(value)));
+        kept.push(format!("{name}:{}", quoted(value)));
     }
     kept.join(" ")
+}
+
+/// A line with another word in the place of one.
+fn replaced(text: &str, word: &str, by: &str) -> String {
+    match text.find(word) {
+        Some(at) => format!("{}{by}{}", &text[..at], &text[at + word.len()..]),
+        None => by.to_owned(),
+    }
 }
 
 enum Side {
@@ -253,16 +428,11 @@ enum Side {
 
 enum Bound {
     Span(i64),
-    Day(Day),
+    /// The first moment of a day.
+    Day(Time),
 }
 
-/// A day as the first second of it and the last one.
-struct Day {
-    first: Time,
-    last: Time,
-}
-
-fn bound(value: &str, zone: &TimeZone) -> Result<(Side, Bound), String> {
+fn bound(value: &str, clock: &Clock) -> Result<(Side, Bound), String> {
     let hint = || "is < or > and a span such as 14d or a day such as 2027-03-01".to_owned();
     let (side, rest) = match (value.strip_prefix('<'), value.strip_prefix('>')) {
         (Some(rest), _) => (Side::Less, rest),
@@ -273,15 +443,7 @@ fn bound(value: &str, zone: &TimeZone) -> Result<(Side, Bound), String> {
         return Ok((side, Bound::Span(seconds)));
     }
     let date: Date = rest.parse().map_err(|_| hint())?;
-    let begin = |date: Date| {
-        let begin = date.to_zoned(zone.clone()).ok()?;
-        Time::new(begin.timestamp().as_second())
-    };
-    let next = date.tomorrow().ok().and_then(begin);
-    match (begin(date), next) {
-        (Some(first), Some(next)) => Ok((side, Bound::Day(Day { first, last: next.plus(-1) }))),
-        _ => Err(hint()),
-    }
+    Ok((side, Bound::Day(first_moment(date, clock).ok_or_else(hint)?)))
 }
 
 #[cfg(test)]
@@ -293,8 +455,28 @@ mod tests {
         "2026-11-23T12:00:00Z".parse().expect("a time")
     }
 
+    fn snapshot() -> Snapshot {
+        let customers = [
+            ("MA", "Mango GmbH"),
+            ("MA 1", "Other AG"),
+            ("MA_1", "Globex Field Services"),
+            ("say \"hi\"", "Quoted"),
+            ("a\\b", "Backslash"),
+            ("a\\ b\"", "Both"),
+            ("-x", "Dash"),
+            ("a:b", "Colon"),
+            ("new", "New"),
+        ];
+        let applications = [("app_1", "Main IVR"), ("app_2", "Main IVR"), ("x y", "Support")];
+        Snapshot::of_names(&customers, &applications)
+    }
+
+    fn read_in(text: &str, zone: &str) -> Line {
+        Line::read(text, &snapshot(), &Clock::new(now(), zone))
+    }
+
     fn read(text: &str) -> Line {
-        Line::read(text, now(), &TimeZone::UTC)
+        read_in(text, "UTC")
     }
 
     #[track_caller]
@@ -334,7 +516,10 @@ mod tests {
                 |_| {},
             );
         }
-        check("expires:>2027-03-01", &[("expires_after", "2027-03-01T23:59:59Z")], |_| {});
+        check("expires:>2027-03-01", &[("expires_after", "2027-03-01T00:00:00Z")], |_| {});
+        check("suspended 2271", &[("search", "2271")], |filter| filter.state = Some(State::Suspended));
+        check("Unrouted", &[("status", "active"), ("routed", "false")], |_| {});
+        check("available", &[], |filter| filter.state = Some(State::Available));
         check("assigned:<30d", &[("assigned_after", "2026-10-24T12:00:00Z")], |_| {});
         check("sort:-expires", &[("sort", "-expires_at")], |_| {});
     }
@@ -352,6 +537,15 @@ mod tests {
             ("expires:14d", "expires:14d", "< or >"),
             ("state:retired", "state:retired", "one of available"),
             ("country:India", "country:India", "two"),
+            ("active status:active", "status:active", "twice"),
+            ("account:\"MA 1", "account:\"MA 1", "closing"),
+            ("account:\"MA\"1", "account:\"MA\"1", "behind the closing"),
+            ("account:Globex", "account:Globex", "Did you mean Globex Field Services (MA_1)?"),
+            ("app:\"Main IVR\"", "app:\"Main IVR\"", "Main IVR is the name of 2 applications: app_1, app_2"),
+            ("trunk:t", "trunk:t", "Trunk t not found."),
+            ("Globex", "Globex", "is in no number"),
+            ("22 Main IVR", "22 Main IVR", "is in no number"),
+            ("Stark", "Stark", "no customer, application or trunk"),
         ] {
             let problems = read(text).problems;
             assert_eq!(problems.len(), 1, "{text}: {problems:?}");
@@ -364,8 +558,7 @@ mod tests {
 
     #[test]
     fn days_are_those_of_the_zone() {
-        let zone = TimeZone::get("Asia/Kolkata").expect("a zone");
-        let line = Line::read("expires:<2027-03-01", now(), &zone);
+        let line = read_in("expires:<2027-03-01", "Asia/Kolkata");
         assert_eq!(line.filter.expires_before.map(|at| at.to_string()).as_deref(), Some("2027-02-28T18:30:00Z"));
     }
 
@@ -375,5 +568,34 @@ mod tests {
         assert_eq!(with("region:\"New Delhi\"", "region", ""), "");
         assert_eq!(with("", "region", "New Delhi"), "region:\"New Delhi\"");
         assert_eq!(read("status:active").filter.status, Some(Status::Active));
+    }
+
+    #[test]
+    fn every_id_can_be_written_in_a_line() {
+        let snapshot = snapshot();
+        for account in snapshot.accounts.iter() {
+            let id = account.auth_id.as_str();
+            let text = format!("22 account:{} sort:cost", quoted(id));
+            let line = read(&text);
+            assert_eq!((line.problems.len(), line.filter.account.as_deref()), (0, Some(id)), "{text}");
+            assert_eq!(with(&text, "sort", ""), format!("22 account:{}", quoted(id)));
+            assert_eq!(with("", "account", id), format!("account:{}", quoted(id)));
+        }
+        check("account:\"Other AG\"", &[("account_auth_id", "MA 1")], |_| {});
+        check("customer:MA", &[("account_auth_id", "MA")], |_| {});
+    }
+
+    #[test]
+    fn what_may_be_meant_is_a_line_to_follow() {
+        let lines = |text: &str| {
+            let problems = read(text).problems;
+            problems.into_iter().flat_map(|problem| problem.instead).map(|one| one.line).collect::<Vec<_>>()
+        };
+        assert_eq!(lines("22 Globex sort:cost"), ["22 account:MA_1 sort:cost"]);
+        assert_eq!(lines("account:Other 22"), ["account:\"MA 1\" 22"]);
+        assert_eq!(lines("Main IVR"), ["application:app_1", "application:app_2"]);
+        for line in lines("Globex").iter().chain(&lines("account:Other")) {
+            assert_eq!(read(line).problems, [], "{line}");
+        }
     }
 }

@@ -8,9 +8,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::gate::{Needs, Visit, query_value, segment};
+use super::form::{self, Refusal, Wrongs};
+use super::gate::{Form, Needs, Visit, query_value};
 use super::numbers::mark;
-use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
+use super::page::{Answer, Frame, Trouble, done, html_as};
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, show};
@@ -68,7 +69,15 @@ pub async fn page(
     let asked = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
         .find(|(name, _)| name == "do")
         .and_then(|(_, verb)| verbs::find(&verb));
-    show_number(visit, number, frame, asked.map(|verb| verb.name), StatusCode::OK).await
+    let open = asked.map(|verb| Open { verb: verb.name, typed: None });
+    show_number(visit, number, frame, open, StatusCode::OK).await
+}
+
+/// The form that is open on a number's page.
+struct Open<'a> {
+    verb: &'static str,
+    /// What was typed into it, if it was refused, and what is wrong with that.
+    typed: Option<(&'a Form, &'a Wrongs)>,
 }
 
 /// POST /console/p/{partner}/numbers/{number}/{verb}
@@ -80,11 +89,11 @@ pub async fn act(
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let number: E164 = number.parse().map_err(|_| Trouble::NotFound)?;
     let verb = verbs::find(&verb).ok_or(Trouble::NotFound)?;
-    let action = match verbs::read(verb.name, &form, &visit.clock) {
+    let action = match verbs::read(verb.name, &form, &visit.clock, &visit.snapshot) {
         Ok(action) => action,
         Err(errors) => {
-            let frame = visit.frame("", "numbers").failed(verbs::told(&errors));
-            return show_number(visit, number, frame, Some(verb.name), StatusCode::UNPROCESSABLE_ENTITY).await;
+            let refusal = Refusal::of(errors);
+            return refused(visit, number, verb.name, &form, refusal, StatusCode::UNPROCESSABLE_ENTITY).await;
         }
     };
     let expected = match form.get("version").parse() {
@@ -97,35 +106,47 @@ pub async fn act(
         Ok(Outcome::Done { version, .. }) => done(&format!("{}/numbers/{number}", visit.base), version),
         Ok(Outcome::Again(_)) => done(&format!("{}/numbers/{number}", visit.base), None),
         Err(error) => {
-            let text = match error {
+            let refusal = match error {
                 ServiceError::Stale(stale) => {
                     let by = stale.by.as_ref().map_or(String::new(), |by| format!(" by {}", who(&visit, by)));
-                    format!(
+                    Refusal::whole(format!(
                         "Somebody changed this number{by} while you looked at it, so nothing was done. \
                          Below is how it is now; do it again if you still want to."
-                    )
+                    ))
                 }
-                other => mendable(other)?,
+                other => Refusal::from_verb(other)?,
             };
-            let frame = visit.frame("", "numbers").failed(text);
-            show_number(visit, number, frame, Some(verb.name), StatusCode::CONFLICT).await
+            refused(visit, number, verb.name, &form, refusal, StatusCode::CONFLICT).await
         }
     }
+}
+
+/// The number's page with a form that was refused.
+async fn refused(
+    visit: Visit,
+    number: E164,
+    verb: &'static str,
+    form: &Form,
+    refusal: Refusal,
+    status: StatusCode,
+) -> Answer {
+    let frame = visit.frame("", "numbers").failed(refusal.text);
+    let open = Open { verb, typed: Some((form, &refusal.wrongs)) };
+    show_number(visit, number, frame, Some(open), status).await
 }
 
 async fn show_number(
     visit: Visit,
     number: E164,
     mut frame: Frame,
-    open: Option<&'static str>,
+    open: Option<Open<'_>>,
     status: StatusCode,
 ) -> Answer {
     let (replica, snapshot) = (visit.console.app.replica.clone(), visit.snapshot.clone());
     let past = blocking(move || replica.history(&snapshot, number)).await??;
     let readable = visit.console.spaces.readable(number);
     frame.title = readable.clone();
-    // As it is now: a verb that was refused may have been so for what came since.
-    let snapshot = visit.console.app.replica.snapshot(visit.snapshot.key).unwrap_or_else(|| visit.snapshot.clone());
+    let snapshot = visit.newest();
     let row = snapshot.get(number, visit.clock.now);
     if row.is_none() && past.is_empty() {
         return Err(Trouble::NotFound);
@@ -137,8 +158,8 @@ async fn show_number(
         about: verb.about,
         grave: verb.grave,
         reason: verbs::reason(verb.verb, state),
-        fields: row.map_or(String::new(), |row| fields(&visit, verb.name, row)),
-        open: open == Some(verb.name),
+        fields: row.map_or(String::new(), |row| fields(&visit, verb.name, row, open.as_ref())),
+        open: open.as_ref().is_some_and(|open| open.verb == verb.name),
     });
     let clock = &visit.clock;
     let events = past.iter().rev().take(EVENTS_MAX).map(|past| Event {
@@ -182,7 +203,7 @@ fn facts(visit: &Visit, row: NumberRef<'_>) -> Vec<(&'static str, String)> {
     let clock = &visit.clock;
     let base = &visit.base;
     let entity = |kind: &str, id: &str, name: &str| {
-        format!("{} <small>{}</small>", show::link(&format!("{base}/{kind}/{}", segment(id)), name), escape(id))
+        format!("{} <small>{}</small>", show::link(&visit.href(kind, id), name), escape(id))
     };
     let none = || show::NONE.to_owned();
     let mut facts = Vec::new();
@@ -198,14 +219,15 @@ fn facts(visit: &Visit, row: NumberRef<'_>) -> Vec<(&'static str, String)> {
         facts.push(("Reserved for", entity("customers", account.auth_id.as_str(), &account.name)));
     }
     if let Some(until) = row.until() {
-        facts.push(("Until", when(until)));
+        facts.push((if row.state() == Stored::Reserved { "Reserved until" } else { "Until" }, when(until)));
     }
     let application = row.application().map(|one| entity("applications", one.id.as_str(), &one.name));
     facts.push(("Application", application.unwrap_or_else(none)));
     facts.push(("Trunk", row.trunk().map(|one| entity("trunks", one.id.as_str(), &one.name)).unwrap_or_else(none)));
     facts.push(("Monthly cost", row.cost().map_or_else(none, |cost| escape(&show::money(cost)))));
     facts.push(("Assigned", row.assigned_at().map_or_else(none, when)));
-    facts.push(("Ends", row.expires_at().map_or_else(|| "never".to_owned(), when)));
+    let expires = || if row.account().is_some() { show::AUTO_RENEWS.to_owned() } else { none() };
+    facts.push(("Expires", row.expires_at().map_or_else(expires, when)));
     facts.push(("Type", row.number_type().to_string()));
     facts.push(("Country", row.country().map_or_else(none, |country| country.code().to_owned())));
     facts.push(("Region", row.region().map_or_else(none, escape)));
@@ -221,13 +243,14 @@ fn facts(visit: &Visit, row: NumberRef<'_>) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// The fields of a verb's form, with what the number has now.
-fn fields(visit: &Visit, verb: &str, row: NumberRef<'_>) -> String {
+/// The fields of a verb's form, with what was typed or what the number has now.
+fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&Open<'_>>) -> String {
+    let clock = &visit.clock;
     let expires = row.expires_at().filter(|_| verb == "renew");
     let cost = row.cost().filter(|_| verb == "cost");
     let route = verb == "route";
-    // Only a release asks what else the account has.
-    let last = verb == "release"
+    // Who loses a number is asked whether it may be the last.
+    let last = matches!(verb, "release" | "transfer")
         && row.status() == Status::Active
         && row.account().is_some_and(|account| {
             let account = Some(account.auth_id.as_str().into());
@@ -235,12 +258,20 @@ fn fields(visit: &Visit, verb: &str, row: NumberRef<'_>) -> String {
             let window = Window::Page { skip: 0, rows: 0 };
             row.snapshot().select(&filter, Order::default(), window, visit.clock.now).total == 1
         });
+    let now = expires.filter(|time| form::day_of(*time, clock).is_none());
+    let now = now.map_or(String::new(), |time| clock.time(time));
+    if let Some((form, wrongs)) = open.filter(|open| open.verb == verb).and_then(|open| open.typed) {
+        let typed = VerbFields { last, now, ..VerbFields::typed(verb, form, clock, wrongs, false) };
+        return typed.render().unwrap_or_default();
+    }
     let fields = VerbFields {
         verb,
+        midnight: form::midnight(clock),
+        now,
         account: row.reserved_for().map_or(String::new(), |account| account.auth_id.to_string()),
         application: row.application().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
         trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
-        expires: expires.map_or(String::new(), |time| visit.clock.iso_day(time)),
+        expires: expires.and_then(|time| form::day_of(time, clock)).unwrap_or_default(),
         amount: cost.map_or(String::new(), |cost| cost.to_string()),
         currency: cost.map_or(String::new(), |cost| cost.currency.code().to_owned()),
         last,

@@ -12,11 +12,11 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::gate::{Needs, Visit, query_value, segment};
+use super::gate::{Needs, Visit, asks_for_new, query_value};
 use super::line::{self, Line, Problem, TERMS, Term};
 use super::overview::TABS;
 use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
-use super::{Console, show, verbs};
+use super::{Console, show, stock, verbs};
 use crate::domain::{State as Stored, Status, Time};
 use crate::inventory::{NumberRef, Order, SortKey, Window};
 use crate::service::ServiceError;
@@ -68,9 +68,12 @@ struct Numbers<'a> {
     rows: String,
 }
 
-/// GET /console/p/{partner}/numbers
+/// GET /console/p/{partner}/numbers, and ?new for the form
 pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
+    if asks_for_new(&request) {
+        return stock::form(&visit);
+    }
     let query = request.uri().query().unwrap_or_default();
     let (mut q, mut page) = (String::new(), 1);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -87,7 +90,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
 /// The page of a filter line.
 pub async fn shown(visit: Visit, q: &str, page: u64, frame: Frame, status: StatusCode) -> Answer {
     let now = visit.clock.now;
-    let line = Line::read(q, now, &visit.clock.zone);
+    let line = Line::read(q, &visit.snapshot, &visit.clock);
     let (kept, snapshot) = (visit.console.clone(), visit.snapshot.clone());
     // A whole inventory is looked over where nothing is kept of it. Views are
     // a convenience: without the database, the page is shown without them.
@@ -149,7 +152,7 @@ pub async fn views(
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let (name, line) = (form.get("name").to_owned(), form.get("q").to_owned());
     let done = match &*verb {
-        "save" if Line::read(&line, visit.clock.now, &visit.clock.zone).problems.is_empty() => {
+        "save" if Line::read(&line, &visit.snapshot, &visit.clock).problems.is_empty() => {
             visit.act("view.save", move |service, key| service.view_save(key, &name, &line)).await
         }
         "save" => Err(ServiceError::Refused("a part of the filter is not understood, so it cannot be saved".into())),
@@ -184,9 +187,9 @@ fn heads(q: &str, order: Order) -> Vec<Head> {
         head("Customer", "", None, false),
         head("Application", "", None, false),
         head("Trunk", "", None, false),
-        head("Place", "", None, false),
-        head("A month", "cost", Some(SortKey::MonthlyCost), true),
-        head("Ends", "expires", Some(SortKey::ExpiresAt), false),
+        head("Region", "", None, false),
+        head("Monthly cost", "cost", Some(SortKey::MonthlyCost), true),
+        head("Expires", "expires", Some(SortKey::ExpiresAt), false),
     ]
 }
 
@@ -258,7 +261,12 @@ impl<'v> Writer<'v> {
                 let day = self.days.entry(time).or_insert_with(|| clock.day(time));
                 self.out.push_str(day);
             }
-            None => self.out.push_str("<span class=\"none\">never</span>"),
+            None if row.account().is_some() => {
+                for part in ["<span class=\"none\">", show::AUTO_RENEWS, "</span>"] {
+                    self.out.push_str(part);
+                }
+            }
+            None => self.out.push_str(show::NONE),
         }
         self.out.push('\n');
     }
@@ -267,8 +275,8 @@ impl<'v> Writer<'v> {
         let Some((id, name)) = to else { return self.out.push_str(show::NONE) };
         // One snapshot, so what is at one address is one name.
         let html = self.links.entry((kind, id.as_ptr())).or_insert_with(|| {
-            let (id, path) = (escape(id), segment(id));
-            format!("<a href=\"{}/{kind}/{path}\" title=\"{id}\">{}</a>", self.visit.base, escape(name))
+            let href = self.visit.href(kind, id);
+            format!("<a href=\"{href}\" title=\"{}\">{}</a>", escape(id), escape(name))
         });
         self.out.push_str(html);
     }

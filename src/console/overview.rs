@@ -12,9 +12,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::Request;
 
-use super::gate::{Visit, query_value, segment};
+use super::gate::{Visit, query_value};
 use super::line::{Line, quoted};
 use super::page::{Answer, Frame, html};
+use super::show::Clock;
 use super::{Console, show};
 use crate::checks::{Check, Options, counts};
 use crate::domain::change::Digest;
@@ -29,7 +30,7 @@ pub const TABS: [(&str, &str); 7] = [
     ("Active", "status:active"),
     ("Suspended", "state:suspended"),
     ("Unrouted", "status:active no:application"),
-    ("Expiring", "status:active expires:<14d"),
+    ("Expiring", "has:account expires:<14d"),
     ("Unassigned", "no:account"),
     ("Quarantined", "state:quarantined"),
 ];
@@ -73,11 +74,13 @@ impl Tally {
         };
         let options = Options::default();
         let found = findings(snapshot, &options, Some(false), now);
+        // No tab has a day in it.
+        let clock = Clock::new(now, "UTC");
         Tally {
             version: snapshot.version,
             head: snapshot.head,
             at: now,
-            tabs: TABS.map(|(_, text)| total(&Line::read(text, now, &jiff::tz::TimeZone::UTC))),
+            tabs: TABS.map(|(_, text)| total(&Line::read(text, snapshot, &clock))),
             weeks: std::array::from_fn(week),
             checks: counts(found.iter().map(|seen| &seen.finding)),
             first: found.into_iter().take(FIRST_MAX).collect(),
@@ -127,7 +130,7 @@ struct Week {
 
 struct Rent {
     name: String,
-    path: String,
+    href: String,
     query: String,
     numbers: String,
     amount: String,
@@ -204,8 +207,8 @@ fn first(visit: &Visit, seen: &Seen) -> First {
     let (about, href) = match finding.number {
         Some(number) => (visit.console.spaces.readable(number), format!("{}/numbers/{number}", visit.base)),
         None => {
-            let path = account.map_or(String::new(), |id| segment(id.as_str()));
-            (customer.unwrap_or_default(), format!("{}/customers/{path}", visit.base))
+            let href = account.map_or(String::new(), |id| visit.href("customers", id.as_str()));
+            (customer.unwrap_or_default(), href)
         }
     };
     let (name, severity) = (check_name(finding.check), finding.check.severity().as_str());
@@ -287,7 +290,7 @@ fn rental(visit: &Visit, tally: &Tally) -> (Vec<Rent>, Vec<Sum>, usize) {
     let more = rows.len().saturating_sub(RENTAL_MAX);
     let rents = rows.into_iter().take(RENTAL_MAX).map(|(account, currency, numbers, minor)| Rent {
         name: account.name.to_string(),
-        path: segment(account.auth_id.as_str()),
+        href: visit.href("customers", account.auth_id.as_str()),
         query: query_value(&format!("account:{}", quoted(account.auth_id.as_str()))),
         numbers: show::thousands(numbers),
         amount: show::money(Money { minor, currency }),

@@ -8,7 +8,7 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::gate::{Person, Visit};
-use super::{PREFIX, show};
+use super::{PREFIX, show, verbs};
 use crate::domain::summary;
 use crate::service::ServiceError;
 use crate::service::people::PeopleError;
@@ -209,10 +209,7 @@ impl From<ServiceError> for Trouble {
 /// that they can mend.
 pub fn mendable(error: ServiceError) -> Result<String, Trouble> {
     match error {
-        ServiceError::Invalid(errors) => {
-            let lines: Vec<String> = errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
-            Ok(lines.join("; "))
-        }
+        ServiceError::Invalid(errors) => Ok(verbs::told(&errors)),
         ServiceError::Store(_) | ServiceError::Behind => Err(error.into()),
         other => Ok(other.to_string()),
     }

@@ -57,10 +57,7 @@ pub async fn create(State(console): State<Arc<Console>>, request: Request<Body>)
         made
     });
     match made.await? {
-        Ok(_) => {
-            person.audit(None, "partner.create", None);
-            redirect(&format!("{PREFIX}/p/{path}"))
-        }
+        Ok(_) => redirect(&format!("{PREFIX}/p/{path}")),
         Err(error) => {
             person.audit(None, "partner.create", Some(&error.to_string()));
             render(person, Some(mendable(error)?), &form).await

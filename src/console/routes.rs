@@ -12,14 +12,17 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::customers::Asked;
-use super::gate::{Form, Needs, Visit, query_value, segment};
+use super::customers::{Asked, bad_name};
+use super::form::{Refusal, Wrongs};
+use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
-use super::page::{Answer, Frame, Trouble, done, html, html_as, mendable};
+use super::page::{Answer, Frame, Trouble, done, html, html_as};
 use super::sign_in::blocking;
 use super::verbs::{self, Choices};
 use super::{Console, numbers, show};
-use crate::domain::{AccountId, ApplicationId, Time, TrunkId, entity};
+use crate::domain::field::code;
+use crate::domain::{AccountId, ApplicationId, FieldError, Time, TrunkId, entity};
+use crate::inventory::names::Named;
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::service::entities::Changes;
 use crate::service::{Outcome, Service, ServiceError};
@@ -151,19 +154,20 @@ struct One {
 /// The customer that something is for, by name and address.
 struct Owner {
     name: String,
-    path: String,
+    href: String,
 }
 
 impl Owner {
     fn of(visit: &Visit, id: &AccountId) -> Owner {
         let known = visit.snapshot.accounts.get(id.as_str());
-        Owner { name: known.map_or_else(|| id.to_string(), |one| one.name.to_string()), path: segment(id.as_str()) }
+        let name = known.map_or_else(|| id.to_string(), |one| one.name.to_string());
+        Owner { name, href: visit.href("customers", id.as_str()) }
     }
 }
 
 struct Row {
     id: String,
-    path: String,
+    href: String,
     name: String,
     owner: Option<Owner>,
     numbers: String,
@@ -204,6 +208,10 @@ async fn list(
     request: Request<Body>,
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
+    if asks_for_new(&request) {
+        visit.need(Needs::Manager)?;
+        return new_page(&visit, kind, &Form::default(), None, StatusCode::OK);
+    }
     let asked = Asked::read(&request);
     let notice = visit.notice(request.uri().query().unwrap_or_default());
     let frame = visit.frame(kind.title(), kind.path()).with(notice);
@@ -228,7 +236,7 @@ async fn list(
     })
     .await?;
     let rows = counted.into_iter().map(|(one, numbers)| Row {
-        path: segment(&one.id),
+        href: visit.href(kind.path(), &one.id),
         query: query_value(&kind.line(&one.id)),
         id: one.id,
         name: one.name.to_string(),
@@ -258,20 +266,10 @@ struct New<'a> {
     kind: Kind,
     form: &'a Form,
     choices: String,
+    wrongs: Wrongs,
 }
 
-/// GET /console/p/{partner}/applications/new, and of trunks
-pub async fn new_form(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> Answer {
-    let visit = Visit::enter(&console, &request, &partner)?;
-    visit.need(Needs::Manager)?;
-    new_page(&visit, Kind::of(&request), &Form::default(), None, StatusCode::OK)
-}
-
-/// POST /console/p/{partner}/applications/new, and of trunks
+/// POST /console/p/{partner}/applications, and of trunks
 pub async fn create(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
@@ -279,43 +277,57 @@ pub async fn create(
 ) -> Answer {
     let kind = Kind::of(&request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
-    let (id, name, owner) = match read(&form) {
+    let (id, name, owner) = match read(&form, &visit.snapshot) {
         Ok(read) => read,
-        Err(error) => return new_page(&visit, kind, &form, Some(error), StatusCode::UNPROCESSABLE_ENTITY),
+        Err(errors) => {
+            let refusal = Some(Refusal::of(errors));
+            return new_page(&visit, kind, &form, refusal, StatusCode::UNPROCESSABLE_ENTITY);
+        }
     };
-    let to = format!("{}/{}/{}", visit.base, kind.path(), segment(&id));
+    let to = visit.href(kind.path(), &id);
     let what = format!("{}.create", kind.one());
     let made = visit.act(what, move |service, key| kind.create(service, key, &id, &name, owner.as_ref())).await;
     match made {
         Ok(Outcome::Done { version, .. }) => done(&to, version),
         Ok(Outcome::Again(_)) => done(&to, None),
         Err(error) => {
-            let error = match error {
-                ServiceError::Invalid(errors) => verbs::told(&errors),
-                ServiceError::Exists { what, id } => format!("id: there is already a {what} {id}"),
-                other => mendable(other)?,
+            let refusal = match error {
+                ServiceError::Exists { what, id } => {
+                    let message = format!("there is already a {what} {id}");
+                    Refusal::of(vec![FieldError::new("id", code::CONFLICT, message, &id)])
+                }
+                other => Refusal::from_verb(other)?,
             };
-            new_page(&visit, kind, &form, Some(error), StatusCode::CONFLICT)
+            new_page(&visit, kind, &form, Some(refusal), StatusCode::CONFLICT)
         }
     }
 }
 
 /// Id, name, and the customer that it is for.
-fn read(form: &Form) -> Result<(String, Arc<str>, Option<AccountId>), String> {
+fn read(form: &Form, snapshot: &Snapshot) -> Result<(String, Arc<str>, Option<AccountId>), Vec<FieldError>> {
+    let mut errors = Vec::new();
     // Application and trunk ids have the rules of all ids.
-    let id = form.get("id").parse::<ApplicationId>().map_err(|error| format!("id: {error}"))?;
+    let id = form.get("id").parse::<ApplicationId>().map_err(|error| {
+        errors.push(FieldError::new("id", code::INVALID, error.to_string(), form.get("id")));
+    });
     let name = if form.get("name").is_empty() { form.get("id") } else { form.get("name") };
-    let name = entity::name(name)
-        .ok_or_else(|| format!("name: must be 1 to {} characters on one line", entity::NAME_CHARS_MAX))?;
-    let owner = form.given("account_auth_id").map(str::parse::<AccountId>).transpose();
-    Ok((id.to_string(), name, owner.map_err(|error| format!("customer: {error}"))?))
+    let name = entity::name(name).ok_or_else(|| errors.push(bad_name()));
+    let owner = form.given("account_auth_id").map(|text| {
+        let field = "account_auth_id";
+        verbs::named(field, text, Named::Customer, snapshot).map_err(|error| errors.push(error))
+    });
+    match (id, name, owner.transpose()) {
+        (Ok(id), Ok(name), Ok(owner)) => Ok((id.to_string(), name, owner.map(|id| AccountId::stored(&id)))),
+        _ => Err(errors),
+    }
 }
 
-fn new_page(visit: &Visit, kind: Kind, form: &Form, error: Option<String>, status: StatusCode) -> Answer {
+fn new_page(visit: &Visit, kind: Kind, form: &Form, refusal: Option<Refusal>, status: StatusCode) -> Answer {
     let mut frame = visit.frame(&format!("New {}", kind.one()), kind.path());
+    let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
     let choices = Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))?;
-    html_as(status, &New { frame, kind, form, choices })
+    html_as(status, &New { frame, kind, form, choices, wrongs })
 }
 
 #[derive(Template)]
@@ -324,8 +336,12 @@ struct Route {
     frame: Frame,
     kind: Kind,
     id: String,
-    path: String,
+    /// Its own address.
+    href: String,
     name: String,
+    /// As it was typed where it shall have another.
+    new_name: String,
+    wrongs: Wrongs,
     owner: Option<Owner>,
     created: String,
     archived: Option<String>,
@@ -355,11 +371,19 @@ async fn page(
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = visit.notice(request.uri().query().unwrap_or_default());
     let frame = visit.frame("", kind.path()).with(notice);
-    route(&visit, kind, &id, frame, "", StatusCode::OK)
+    route(&visit, kind, &id, frame, None, StatusCode::OK)
 }
 
-fn route(visit: &Visit, kind: Kind, id: &str, mut frame: Frame, open: &'static str, status: StatusCode) -> Answer {
-    let snapshot = visit.console.app.replica.snapshot(visit.snapshot.key).unwrap_or_else(|| visit.snapshot.clone());
+/// The page; `typed` is a name that was refused, and why.
+fn route(
+    visit: &Visit,
+    kind: Kind,
+    id: &str,
+    mut frame: Frame,
+    typed: Option<(&str, Wrongs)>,
+    status: StatusCode,
+) -> Answer {
+    let snapshot = visit.newest();
     let one = kind.find(&snapshot, id).ok_or(Trouble::NotFound)?;
     let window = Window::Page { skip: 0, rows: NUMBERS_MAX };
     let found = snapshot.select(&kind.filter(id), Order::default(), window, visit.clock.now);
@@ -367,10 +391,14 @@ fn route(visit: &Visit, kind: Kind, id: &str, mut frame: Frame, open: &'static s
     found.rows.iter().for_each(|row| writer.row(*row));
     let rows = writer.out;
     frame.title = one.name.to_string();
+    let open = if typed.is_some() { "rename" } else { "" };
+    let (new_name, wrongs) = typed.unwrap_or_else(|| (&one.name, Wrongs::default()));
     let page = Route {
         frame,
         kind,
-        path: segment(id),
+        href: visit.href(kind.path(), id),
+        new_name: new_name.to_owned(),
+        wrongs,
         name: one.name.to_string(),
         owner: one.owner.as_ref().map(|owner| Owner::of(visit, owner)),
         created: visit.clock.day(one.created_at),
@@ -401,19 +429,22 @@ pub async fn act(
         "restore" => Some(Changes { name: None, archived: Some(false) }),
         _ => return Err(Trouble::NotFound),
     };
-    let to = format!("{}/{}/{}", visit.base, kind.path(), segment(&id));
+    let to = visit.href(kind.path(), &id);
     let Some(changes) = changes else {
-        let error = format!("name: must be 1 to {} characters on one line", entity::NAME_CHARS_MAX);
-        let frame = visit.frame("", kind.path()).failed(error);
-        return route(&visit, kind, &id, frame, "rename", StatusCode::UNPROCESSABLE_ENTITY);
+        let refusal = Refusal::of(vec![bad_name()]);
+        let frame = visit.frame("", kind.path()).failed(refusal.text);
+        let typed = Some((form.get("name"), refusal.wrongs));
+        return route(&visit, kind, &id, frame, typed, StatusCode::UNPROCESSABLE_ENTITY);
     };
     let (asked, what) = (id.clone(), format!("{}.{verb}", kind.one()));
     match visit.act(what, move |service, key| kind.edit(service, key, &asked, &changes)).await {
         Ok(Outcome::Done { version, .. }) => done(&to, version),
         Ok(Outcome::Again(_)) => done(&to, None),
         Err(error) => {
-            let frame = visit.frame("", kind.path()).failed(mendable(error)?);
-            route(&visit, kind, &id, frame, "", StatusCode::CONFLICT)
+            let refusal = Refusal::from_verb(error)?;
+            let frame = visit.frame("", kind.path()).failed(refusal.text);
+            let typed = (verb == "rename").then(|| (form.get("name"), refusal.wrongs));
+            route(&visit, kind, &id, frame, typed, StatusCode::CONFLICT)
         }
     }
 }

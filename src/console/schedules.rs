@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::gate::{Form, Needs, Visit, segment};
+use super::gate::{Form, Needs, Visit, asks_for_new};
 use super::overview::check_name;
 use super::page::{Answer, Frame, Notice, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
@@ -188,9 +188,14 @@ struct Schedule {
     recipients_max: usize,
 }
 
-/// GET /console/p/{partner}/checks/schedules
+/// GET /console/p/{partner}/checks/schedules, and ?new for the form
 pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
+    if asks_for_new(&request) {
+        visit.need(Needs::Owner)?;
+        let fields = Fields::new(&visit);
+        return render_new(&visit, visit.frame("New schedule", "checks"), fields);
+    }
     let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
     let frame = visit.frame("Schedules", "checks").with(notice);
     let (service, key, now) = (visit.service(), visit.snapshot.key, visit.clock.now);
@@ -210,14 +215,6 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     html_as(StatusCode::OK, &Schedules { frame, part: "schedules", rows, mail: console.app.mail })
 }
 
-/// GET /console/p/{partner}/checks/schedules/new
-pub async fn form(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
-    let visit = Visit::enter(&console, &request, &partner)?;
-    visit.need(Needs::Owner)?;
-    let fields = Fields::new(&visit);
-    render_new(&visit, visit.frame("A new schedule", "checks"), fields)
-}
-
 /// POST /console/p/{partner}/checks/schedules
 pub async fn create(
     State(console): State<Arc<Console>>,
@@ -225,7 +222,7 @@ pub async fn create(
     request: Request<Body>,
 ) -> Answer {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
-    let frame = || visit.frame("A new schedule", "checks");
+    let frame = || visit.frame("New schedule", "checks");
     if form.has("preview") {
         return render_new(&visit, frame(), previewed(&form, visit.clock.now));
     }
@@ -288,7 +285,7 @@ pub async fn act(
         Ok(outcome) => {
             keys::follow(&console).await?;
             let list = format!("{}/checks/schedules", visit.base);
-            let to = if verb == "remove" { list } else { format!("{list}/{}", segment(&id)) };
+            let to = if verb == "remove" { list } else { visit.href("checks/schedules", &id) };
             done(&to, version_of(&outcome))
         }
         Err(error) => {

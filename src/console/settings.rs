@@ -9,13 +9,15 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
 use super::Console;
+use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
-use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
+use super::page::{Answer, Frame, Trouble, done, html_as};
 use super::schedules::zones;
 use crate::billing::Period;
 use crate::domain::action::Quarantine;
+use crate::domain::field::code;
 use crate::domain::setting::AfterExpiry;
-use crate::domain::{Country, Setting, setting};
+use crate::domain::{Country, FieldError, Setting, setting};
 use crate::service::Outcome;
 use crate::service::billing::{BillingView, Wish, calendar};
 
@@ -32,6 +34,7 @@ struct Settings {
     default: String,
     billing: BillingForm,
     zones: String,
+    wrongs: Wrongs,
 }
 
 /// The zone and the rule of bills, as they are or as they were typed.
@@ -52,7 +55,7 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         notice.undo = None;
     }
     let frame = visit.frame("Settings", "settings").with(notice);
-    render(&visit, frame, None)
+    render(&visit, frame, None, Wrongs::default())
 }
 
 /// POST /console/p/{partner}/settings/quarantine
@@ -65,10 +68,7 @@ pub async fn quarantine(
     let chosen = match (form.has("reset"), read(&form)) {
         (true, _) => None,
         (false, Ok(chosen)) => Some(chosen),
-        (false, Err(error)) => {
-            let frame = visit.frame("Settings", "settings").failed(error);
-            return render(&visit, frame, Some(&form));
-        }
+        (false, Err(errors)) => return refused(&visit, &form, Refusal::of(errors)),
     };
     let act = visit.act("settings.quarantine", move |service, key| service.quarantine_choose(key, chosen.as_ref()));
     match act.await {
@@ -76,10 +76,7 @@ pub async fn quarantine(
             super::keys::follow(&console).await?;
             done(&format!("{}/settings", visit.base), changed.version)
         }
-        Err(error) => {
-            let frame = visit.frame("Settings", "settings").failed(mendable(error)?);
-            render(&visit, frame, Some(&form))
-        }
+        Err(error) => refused(&visit, &form, Refusal::from_verb(error)?),
     }
 }
 
@@ -90,10 +87,11 @@ pub async fn billing(
     request: Request<Body>,
 ) -> Answer {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
-    let wish = Wish {
-        zone: Some(form.get("zone").trim().to_owned()),
-        after_expiry: AfterExpiry::parse(form.get("after_expiry")),
-    };
+    let after_expiry = AfterExpiry::parse(form.get("after_expiry"));
+    if after_expiry.is_none() {
+        return refused(&visit, &form, Refusal::field("after_expiry", "choose whether expired numbers are charged"));
+    }
+    let wish = Wish { zone: Some(form.get("zone").trim().to_owned()), after_expiry };
     let act = visit.act("settings.billing", move |service, key| service.billing_choose(key, &wish));
     match act.await {
         Ok(outcome) => {
@@ -104,10 +102,7 @@ pub async fn billing(
             };
             done(&format!("{}/settings", visit.base), version)
         }
-        Err(error) => {
-            let frame = visit.frame("Settings", "settings").failed(mendable(error)?);
-            render(&visit, frame, Some(&form))
-        }
+        Err(error) => refused(&visit, &form, Refusal::from_verb(error)?),
     }
 }
 
@@ -131,22 +126,39 @@ fn billing_form(visit: &Visit, form: Option<&Form>) -> Result<BillingForm, Troub
     })
 }
 
-fn read(form: &Form) -> Result<Quarantine, String> {
+fn refused(visit: &Visit, form: &Form, refusal: Refusal) -> Answer {
+    let frame = visit.frame("Settings", "settings").failed(refusal.text);
+    render(visit, frame, Some(form), refusal.wrongs)
+}
+
+fn read(form: &Form) -> Result<Quarantine, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut wrong = |field: &str, message: String, value: &str| {
+        errors.push(FieldError::new(field, code::INVALID, message, value));
+    };
     let days = |text: &str| text.parse::<u32>().ok().filter(|&days| days <= DAYS_MAX);
-    let default_days = days(form.get("days")).ok_or(format!("days is a whole number up to {DAYS_MAX}"))?;
+    let default_days = days(form.get("days"));
+    if default_days.is_none() {
+        wrong("days", format!("must be a whole number up to {DAYS_MAX}"), form.get("days"));
+    }
     let mut countries: BTreeMap<Country, u32> = BTreeMap::new();
     for word in form.get("countries").split([',', ' ']).filter(|word| !word.is_empty()) {
         let pair = word.split_once('=').and_then(|(country, text)| {
             let country: Country = country.trim().to_ascii_uppercase().parse().ok()?;
             Some((country, days(text.trim())?))
         });
-        let (country, days) = pair.ok_or(format!("{word} is not a country and its days, such as IN=180"))?;
-        countries.insert(country, days);
+        match pair {
+            Some((country, days)) => drop(countries.insert(country, days)),
+            None => wrong("countries", format!("{word} is not a country and its days, such as IN=180"), word),
+        }
     }
-    Ok(Quarantine { default_days, countries })
+    match default_days {
+        Some(default_days) if errors.is_empty() => Ok(Quarantine { default_days, countries }),
+        _ => Err(errors),
+    }
 }
 
-fn render(visit: &Visit, frame: Frame, form: Option<&Form>) -> Answer {
+fn render(visit: &Visit, frame: Frame, form: Option<&Form>, wrongs: Wrongs) -> Answer {
     let billing = billing_form(visit, form)?;
     let form = form.filter(|form| form.has("days"));
     let chosen = visit.snapshot.settings.get(setting::QUARANTINE).and_then(Setting::quarantine);
@@ -170,6 +182,7 @@ fn render(visit: &Visit, frame: Frame, form: Option<&Form>) -> Answer {
         default,
         billing,
         zones: zones(),
+        wrongs,
     };
     html_as(status, &page)
 }

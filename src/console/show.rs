@@ -49,6 +49,13 @@ impl Clock {
         plain_day(self.local(time).text(&mut [0; 20]))
     }
 
+    /// `23 Nov 2026 17:30`, as text.
+    pub fn plain_time(&self, time: Time) -> String {
+        let mut text = [0; 20];
+        let text = self.local(time).text(&mut text);
+        format!("{} {}", plain_day(text), &text[11..16])
+    }
+
     pub fn time_if(&self, time: Option<Time>) -> String {
         time.map_or_else(|| NONE.to_owned(), |time| self.time(time))
     }
@@ -98,6 +105,9 @@ impl Clock {
         }
     }
 }
+
+/// What stands where a number has no expiry.
+pub const AUTO_RENEWS: &str = "Auto-renews";
 
 /// What stands where nothing is.
 pub const NONE: &str = "<span class=\"none\">none</span>";

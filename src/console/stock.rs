@@ -12,8 +12,9 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 use serde_json::{Map, Value};
 
+use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
-use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
+use super::page::{Answer, Frame, Trouble, done, html_as};
 use super::verbs::{self, Choices};
 use super::{Console, show};
 use crate::domain::{E164, FieldError};
@@ -29,21 +30,21 @@ struct Page<'a> {
     form: &'a Form,
     most: String,
     choices: String,
+    wrongs: Wrongs,
 }
 
-/// GET /console/p/{partner}/numbers/new
-pub async fn form(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
-    let visit = Visit::enter(&console, &request, &partner)?;
+/// GET /console/p/{partner}/numbers?new
+pub fn form(visit: &Visit) -> Answer {
     visit.need(Needs::Manager)?;
-    page(&visit, &Form::default(), None, StatusCode::OK)
+    page(visit, &Form::default(), None, StatusCode::OK)
 }
 
-/// POST /console/p/{partner}/numbers/new
+/// POST /console/p/{partner}/numbers
 pub async fn add(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let stock = match read(&form) {
         Ok(stock) => stock,
-        Err(errors) => return page(&visit, &form, Some(told(errors)), StatusCode::UNPROCESSABLE_ENTITY),
+        Err(errors) => return page(&visit, &form, Some(refusal(errors)), StatusCode::UNPROCESSABLE_ENTITY),
     };
     let (first, last) = (stock.first, stock.last);
     match visit.act("number.stock", move |service, key| service.stock(key, &stock)).await {
@@ -54,27 +55,32 @@ pub async fn add(State(console): State<Arc<Console>>, Path(partner): Path<String
         Ok(Outcome::Again(_)) => done(&format!("{}/numbers", visit.base), None),
         Err(error) => {
             let readable = |number: E164| visit.console.spaces.readable(number);
-            let error = match error {
-                ServiceError::Conflict(conflict) => format!(
-                    "{} is in the inventory already, and is {}. None of the numbers was added.",
-                    readable(conflict.number),
-                    conflict.state
+            let refusal = match error {
+                ServiceError::Conflict(conflict) => Refusal::field(
+                    "number",
+                    format!(
+                        "{} is in the inventory already, and is {}. None of the numbers was added.",
+                        readable(conflict.number),
+                        conflict.state
+                    ),
                 ),
                 ServiceError::Taken { number } => {
-                    format!("{} is not free. None of the numbers was added.", readable(number))
+                    let text = format!("{} is not free. None of the numbers was added.", readable(number));
+                    Refusal::field("number", text)
                 }
-                other => mendable(other)?,
+                other => Refusal::from_verb(other)?,
             };
-            page(&visit, &form, Some(error), StatusCode::CONFLICT)
+            page(&visit, &form, Some(refusal), StatusCode::CONFLICT)
         }
     }
 }
 
-fn page(visit: &Visit, form: &Form, error: Option<String>, status: StatusCode) -> Answer {
+fn page(visit: &Visit, form: &Form, refusal: Option<Refusal>, status: StatusCode) -> Answer {
     let mut frame = visit.frame("Add to stock", "numbers");
+    let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
     let choices = Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))?;
-    html_as(status, &Page { frame, form, most: show::thousands(BLOCK_MAX), choices })
+    html_as(status, &Page { frame, form, most: show::thousands(BLOCK_MAX), choices, wrongs })
 }
 
 /// What the form asks for.
@@ -107,16 +113,17 @@ fn read(form: &Form) -> Result<Stock, Vec<FieldError>> {
     manage::read_stock(fields)
 }
 
-/// The errors by the names that the form's fields have.
-fn told(mut errors: Vec<FieldError>) -> String {
-    for error in &mut errors {
+/// What is wrong, with the names that the form's fields have for people.
+fn refusal(errors: Vec<FieldError>) -> Refusal {
+    let mut named = errors.clone();
+    for error in &mut named {
         match error.field.as_str() {
             "number" => error.field = "first number".to_owned(),
             "number_end" => error.field = "last number".to_owned(),
             _ => {}
         }
     }
-    verbs::told(&errors)
+    Refusal { text: verbs::told(&named), wrongs: Wrongs(errors) }
 }
 
 /// The filter line of the digits that a block's numbers begin with.
@@ -145,7 +152,7 @@ mod tests {
         let block = block.expect("a block");
         assert_eq!(block.last.digits() - block.first.digits(), 99);
         assert_eq!(block.tags.iter().count(), 2);
-        let refused = |fields: &[(&str, &str)]| told(with(fields).expect_err("refused"));
+        let refused = |fields: &[(&str, &str)]| refusal(with(fields).expect_err("refused")).text;
         assert!(refused(&[]).contains("first number"));
         assert!(refused(&[("number", "+912271264200"), ("number_end", "+91227126429")]).contains("last number"));
         assert!(refused(&[("number", "22 7126 4217")]).contains("first number"));

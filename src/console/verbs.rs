@@ -1,18 +1,22 @@
 //! The verbs as forms: what each needs, and what it asks for.
 //!
 //! A form says what the management API's body would, so it is read by the same
-//! code; only times are days of the reader's zone.
+//! code; only times are days of the reader's zone, and customers, applications
+//! and trunks may be given by name (`inventory::names`).
 
 use askama::Template;
 use serde_json::{Map, Value};
 
+use super::form::{self, Wrongs};
 use super::gate::{Form, Visit};
 use super::show::Clock;
 use crate::domain::action::{self, Action, Assignment};
 use crate::domain::field::code;
-use crate::domain::{FieldError, State, Time, Verb};
+use crate::domain::{AccountId, FieldError, State, Verb};
 use crate::http::body::Fields;
 use crate::http::manage;
+use crate::inventory::Snapshot;
+use crate::inventory::names::Named;
 
 /// How many customers, applications and trunks are offered by name; of more,
 /// the id can be typed.
@@ -38,12 +42,13 @@ macro_rules! verbs {
 
 verbs! {
     "assign" "Assign" Assign false "A customer gets the number, and pays for it from today.";
+    "transfer" "Transfer" Transfer false "Another customer gets the number, with its status, its cost and its expiry, and pays for it from today.";
     "route" "Route" Route false "Calls go to this application, and come in on this trunk.";
-    "renew" "Renew" Renew false "The number ends later, or never.";
+    "renew" "Renew" Renew false "The number expires on another day, or auto-renews from now on.";
     "suspend" "Suspend" Suspend false "Calls are refused until it is resumed; rental goes on.";
     "resume" "Resume" Resume false "Calls get through again.";
     "release" "Release" Release true "The customer gives the number back. It is kept from reuse for a while, and can be undone in that time.";
-    "reserve" "Reserve" Reserve false "Kept for a customer until a day.";
+    "reserve" "Reserve" Reserve false "The number is kept for a customer until a day.";
     "unreserve" "End the reservation" Unreserve false "The number is available to all again.";
     "tags" "Tag" Tag false "Words of your own, to find numbers by.";
     "cost" "Set the cost" Cost false "What the number costs a month, from today.";
@@ -65,42 +70,80 @@ pub fn reason(verb: Verb, state: State) -> Option<&'static str> {
     })
 }
 
+/// The fields that name something, and what.
+pub const NAMING: [(&str, Named); 3] =
+    [("account_auth_id", Named::Customer), ("application_id", Named::Application), ("trunk_id", Named::Trunk)];
+
+/// The id of what a field names by its id or its name.
+pub fn named(field: &str, text: &str, what: Named, snapshot: &Snapshot) -> Result<String, FieldError> {
+    snapshot.find_named(what, text).map_err(|error| FieldError::new(field, form::SENTENCE, error.to_string(), text))
+}
+
 /// The action that a form asks for, or what is wrong with it.
-pub fn read(name: &str, form: &Form, clock: &Clock) -> Result<Action, Vec<FieldError>> {
-    read_sent(name, form, clock).map(|(action, _)| action)
+pub fn read(name: &str, form: &Form, clock: &Clock, snapshot: &Snapshot) -> Result<Action, Vec<FieldError>> {
+    read_sent(name, form, clock, snapshot).map(|(action, _)| action)
 }
 
 /// The same, and the parameters as the API would have been sent them.
-pub fn read_sent(name: &str, form: &Form, clock: &Clock) -> Result<(Action, String), Vec<FieldError>> {
+pub fn read_sent(
+    name: &str,
+    form: &Form,
+    clock: &Clock,
+    snapshot: &Snapshot,
+) -> Result<(Action, String), Vec<FieldError>> {
+    let (body, errors) = said(name, form, clock, snapshot);
+    action_of(name, body, errors)
+}
+
+/// What a form says, as the API's body has it, and what of it is wrong.
+fn said(name: &str, form: &Form, clock: &Clock, snapshot: &Snapshot) -> (Map<String, Value>, Vec<FieldError>) {
     let mut body: Map<String, Value> = Map::new();
     let mut errors = Vec::new();
     let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
-    for field in ["account_auth_id", "application_id", "trunk_id", "currency"] {
+    for (field, what) in NAMING {
         let cleared = form.has(&format!("clear_{field}"));
         match form.given(field) {
             Some(value) if cleared => {
                 errors.push(FieldError::new(field, code::CONFLICT, "cannot be cleared and set; do one of them", value));
             }
-            // A name is offered with its id in front.
-            Some(value) => drop(put(field, value.split_whitespace().next().unwrap_or_default().into())),
+            Some(value) => match named(field, value, what, snapshot) {
+                Ok(id) => drop(put(field, id.into())),
+                Err(error) => errors.push(error),
+            },
             // An empty route clears, unless the form says that it leaves what
             // is there; elsewhere, empty is nothing said.
+            None if name == "transfer" && cleared => drop(put(field, Value::Null)),
             None if name == "route" && form.has(field) && (cleared || !form.has("leave")) => {
                 drop(put(field, Value::Null));
             }
             None => {}
         }
     }
+    if let Some(currency) = form.given("currency") {
+        put("currency", currency.to_ascii_uppercase().into());
+    }
     if let Some(amount) = form.given("monthly_cost") {
         // As a number if it is one, so that its digits are taken as they are.
         let number = serde_json::from_str::<Value>(amount).ok().filter(Value::is_number);
         put("monthly_cost", number.unwrap_or_else(|| amount.into()));
     }
+    let auto_renews = name == "renew" && form.has("auto_renew");
     for field in ["expires_at", "until"] {
-        match form.given(field).map(|day| (day, last_second(day, clock))) {
-            Some((_, Some(time))) => drop(put(field, time.to_string().into())),
-            Some((day, None)) => errors.push(FieldError::new(field, "INVALID", "is a day such as 2027-03-01", day)),
-            None if name == "renew" && field == "expires_at" => drop(put(field, Value::Null)),
+        let renews = name == "renew" && field == "expires_at";
+        match form.given(field) {
+            Some(day) if renews && auto_renews => {
+                let message = "cannot be a day where Auto-renew is ticked; choose one of them";
+                errors.push(FieldError::new(field, code::CONFLICT, message, day));
+            }
+            Some(day) => match form::moment(day, clock) {
+                Ok(time) => drop(put(field, time.to_string().into())),
+                Err(bad) => errors.push(FieldError::new(field, code::INVALID, bad.message(), day)),
+            },
+            None if auto_renews && renews => drop(put(field, Value::Null)),
+            None if renews => {
+                let message = "needs a day; tick Auto-renew for a number without expiry";
+                errors.push(FieldError::missing(field, code::MISSING, message));
+            }
             None => {}
         }
     }
@@ -112,32 +155,40 @@ pub fn read_sent(name: &str, form: &Form, clock: &Clock) -> Result<(Action, Stri
     if form.given("confirm_last").is_some() {
         put("confirm_last", true.into());
     }
+    (body, errors)
+}
+
+/// The action that a body asks for, unless something of it is wrong already.
+fn action_of(
+    name: &str,
+    body: Map<String, Value>,
+    mut errors: Vec<FieldError>,
+) -> Result<(Action, String), Vec<FieldError>> {
     let text = Value::Object(body).to_string();
     let mut fields = Fields::parse(text.as_bytes()).map_err(|_| Vec::new())?;
     let action = manage::action(name, &mut fields).flatten();
-    errors.extend(fields.complete());
+    // What is wrong already is not in the body, and is not missing either.
+    let known: Vec<String> = errors.iter().map(|error| error.field.clone()).collect();
+    errors.extend(fields.complete().into_iter().filter(|error| !known.contains(&error.field)));
     match action {
         Some(action) if errors.is_empty() => Ok((action, text)),
         _ => Err(errors),
     }
 }
 
-/// The assignment that a form asks for.
-pub fn assign(form: &Form, clock: &Clock) -> Result<Assignment, Vec<FieldError>> {
-    match read("assign", form, clock)? {
-        Action::Assign(to) => Ok(to),
+/// The assignment to a customer who is known, perhaps not yet in the inventory.
+pub fn first(
+    form: &Form,
+    account: &AccountId,
+    clock: &Clock,
+    snapshot: &Snapshot,
+) -> Result<Assignment, Vec<FieldError>> {
+    let (mut body, errors) = said("first", form, clock, snapshot);
+    body.insert("account_auth_id".to_owned(), account.as_str().into());
+    match action_of("assign", body, errors)? {
+        (Action::Assign(to), _) => Ok(to),
         _ => Err(Vec::new()),
     }
-}
-
-/// The end of a day in the reader's zone; an exact time is taken as it is.
-pub fn last_second(text: &str, clock: &Clock) -> Option<Time> {
-    if let Ok(time) = text.parse::<Time>() {
-        return Some(time);
-    }
-    let date: jiff::civil::Date = text.parse().ok()?;
-    let next = date.tomorrow().ok()?.to_zoned(clock.zone.clone()).ok()?;
-    Time::new(next.timestamp().as_second() - 1)
 }
 
 /// A field's errors in one sentence.
@@ -146,11 +197,16 @@ pub fn told(errors: &[FieldError]) -> String {
         "account_auth_id" => "customer".to_owned(),
         "application_id" => "application".to_owned(),
         "trunk_id" => "trunk".to_owned(),
-        "expires_at" | "until" => "last day".to_owned(),
+        "expires_at" | "expires" => "expires on".to_owned(),
+        "until" => "reserved until".to_owned(),
         field => field.replace('_', " "),
     };
     let said = |message: &str| message.replace("application_id", "application").replace("trunk_id", "trunk");
-    let lines: Vec<String> = errors.iter().map(|error| format!("{}: {}", name(error), said(&error.message))).collect();
+    let line = |error: &FieldError| match error.code {
+        form::SENTENCE => error.message.clone(),
+        _ => format!("{}: {}", name(error), said(&error.message)),
+    };
+    let lines: Vec<String> = errors.iter().map(line).collect();
     if lines.is_empty() { "the form could not be read; load the page again".to_owned() } else { lines.join("; ") }
 }
 
@@ -200,10 +256,16 @@ impl Choices {
 pub struct VerbFields<'a> {
     /// Or `first`: an assignment to a customer who is known.
     pub verb: &'a str,
+    /// Of which moment days are, as their labels say it.
+    pub midnight: String,
+    pub wrongs: Wrongs,
     pub account: String,
     pub application: String,
     pub trunk: String,
     pub expires: String,
+    pub auto_renew: bool,
+    /// When the number expires now, where a day cannot say it.
+    pub now: String,
     pub amount: String,
     pub currency: String,
     pub until: String,
@@ -213,16 +275,22 @@ pub struct VerbFields<'a> {
     pub clear_trunk: bool,
     /// Whether an account's last active number is about to be taken.
     pub last: bool,
+    /// Whether that was said to be meant.
+    pub confirmed: bool,
     /// Whether the verb may be about many numbers.
     pub many: bool,
 }
 
 impl<'a> VerbFields<'a> {
     /// As they were typed, to be mended.
-    pub fn typed(verb: &'a str, form: &Form, many: bool) -> VerbFields<'a> {
+    pub fn typed(verb: &'a str, form: &Form, clock: &Clock, wrongs: &Wrongs, many: bool) -> VerbFields<'a> {
         let get = |name| form.get(name).to_owned();
         VerbFields {
             verb,
+            midnight: form::midnight(clock),
+            wrongs: wrongs.clone(),
+            auto_renew: form.has("auto_renew"),
+            now: String::new(),
             account: get("account_auth_id"),
             application: get("application_id"),
             trunk: get("trunk_id"),
@@ -235,6 +303,7 @@ impl<'a> VerbFields<'a> {
             clear_application: form.has("clear_application_id"),
             clear_trunk: form.has("clear_trunk_id"),
             last: false,
+            confirmed: form.has("confirm_last"),
             many,
         }
     }
@@ -243,16 +312,24 @@ impl<'a> VerbFields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ApplicationId;
+    use crate::domain::{ApplicationId, Time};
+
+    fn said(verb: &str, fields: &[(&str, &str)], zone: &str) -> Result<Action, String> {
+        let clock = Clock::new(Time::now(), zone);
+        let form = fields.iter().fold(Form::default(), |form, (name, value)| form.with(name, value));
+        let customers =
+            [("MA", "Mango GmbH"), ("MA 1", "Other AG"), ("MA_3", "MA"), ("MA_4", "Twin"), ("MA_5", "Twin")];
+        let snapshot = Snapshot::of_names(&customers, &[("app_1", "Main IVR"), ("x y", "Support")]);
+        read(verb, &form, &clock, &snapshot).map_err(|errors| told(&errors))
+    }
+
+    fn app(text: &str) -> Option<Option<ApplicationId>> {
+        Some(Some(text.parse::<ApplicationId>().expect("an id")))
+    }
 
     #[test]
     fn an_empty_route_clears_one_number_and_leaves_many() {
-        let clock = Clock::new(Time::now(), "UTC");
-        let route = |fields: &[(&str, &str)]| {
-            let form = fields.iter().fold(Form::default(), |form, (name, value)| form.with(name, value));
-            read("route", &form, &clock).map_err(|errors| told(&errors))
-        };
-        let app = |text: &str| Some(Some(text.parse::<ApplicationId>().expect("an id")));
+        let route = |fields: &[(&str, &str)]| said("route", fields, "UTC");
         let one = route(&[("application_id", "app_1"), ("trunk_id", "")]);
         assert_eq!(one, Ok(Action::Route { application: app("app_1"), trunk: Some(None) }));
         let many = [("application_id", "app_1"), ("trunk_id", ""), ("leave", "1")];
@@ -263,5 +340,43 @@ mod tests {
         assert!(route(&both).expect_err("refused").contains("cleared and set"));
         let nothing = [("application_id", ""), ("trunk_id", ""), ("leave", "1")];
         assert_eq!(route(&nothing), Err("application: or trunk is needed".to_owned()));
+    }
+
+    #[test]
+    fn ids_are_whole_and_names_are_exact() {
+        let assigned = |customer: &str| match said("assign", &[("account_auth_id", customer)], "UTC") {
+            Ok(Action::Assign(to)) => Ok(to.account.to_string()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        };
+        assert_eq!(assigned("MA 1").as_deref(), Ok("MA 1"));
+        // An id before a name.
+        assert_eq!(assigned("MA").as_deref(), Ok("MA"));
+        assert_eq!(assigned("Other AG").as_deref(), Ok("MA 1"));
+        assert_eq!(assigned("Mango"), Err("Customer Mango not found. Did you mean Mango GmbH (MA)?".to_owned()));
+        assert_eq!(
+            assigned("Twin"),
+            Err("Twin is the name of 2 customers: MA_4, MA_5; choose one by its id".to_owned())
+        );
+        let route = said("route", &[("application_id", "x y"), ("leave", "1")], "UTC");
+        assert_eq!(route, Ok(Action::Route { application: app("x y"), trunk: None }));
+        let route = said("route", &[("application_id", "Main IVR"), ("leave", "1")], "UTC");
+        assert_eq!(route, Ok(Action::Route { application: app("app_1"), trunk: None }));
+    }
+
+    #[test]
+    fn a_renewal_says_its_day_or_that_there_is_none() {
+        let renew = |fields: &[(&str, &str)]| match said("renew", fields, "Asia/Kolkata") {
+            Ok(Action::Renew { expires_at }) => Ok(expires_at.map(|at| at.to_string())),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        };
+        assert_eq!(renew(&[("expires_at", "2031-03-01")]), Ok(Some("2031-02-28T18:30:00Z".to_owned())));
+        assert_eq!(renew(&[("auto_renew", "1"), ("expires_at", "")]), Ok(None));
+        assert!(renew(&[("expires_at", "")]).expect_err("refused").contains("tick Auto-renew"));
+        assert!(renew(&[]).expect_err("refused").contains("tick Auto-renew"));
+        let both = renew(&[("auto_renew", "1"), ("expires_at", "2031-03-01")]);
+        assert!(both.expect_err("refused").contains("choose one"));
+        assert!(renew(&[("expires_at", "9999-12-31")]).expect_err("refused").contains("auto-renews"));
     }
 }

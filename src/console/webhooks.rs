@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::gate::{Form, Needs, Visit, query_value, segment};
+use super::gate::{Form, Needs, Visit, query_value};
 use super::page::{Answer, Frame, Notice, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::{Console, keys, show};
@@ -190,7 +190,7 @@ pub async fn act(
         Err(_) => Expected::Anything,
     };
     let about = id.clone();
-    let page = format!("{}/checks/webhooks/{}", visit.base, segment(&id));
+    let page = visit.href("checks/webhooks", &id);
     let done = match verb.as_str() {
         "edit" => match read(&form) {
             Ok((name, url, events)) => {

@@ -29,7 +29,7 @@ impl Demo {
     fn empty() -> Demo {
         let directory = tempfile::tempdir().expect("a directory");
         let store = SqliteStore::open(&directory.path().join("demo.db"), Open::Create).expect("a store");
-        let service = Service::new(Arc::new(store), Actor::command());
+        let service = Service::new(Arc::new(store), Actor::Server);
         Demo { service, _directory: directory }
     }
 

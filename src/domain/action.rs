@@ -7,6 +7,7 @@
 //! | verb        | available | reserved     | active  | suspended | quarantined | retired |
 //! |-------------|-----------|--------------|---------|-----------|-------------|---------|
 //! | `assign`    | yes       | same account | same²   | –         | –           | –       |
+//! | `transfer`  | –         | –            | other¹³ | other³    | –           | –       |
 //! | `release`   | –         | –            | yes¹    | yes       | already     | –       |
 //! | `suspend`   | –         | –            | yes     | already   | –           | –       |
 //! | `resume`    | –         | –            | already | yes       | –           | –       |
@@ -20,7 +21,8 @@
 //!
 //! "Already" and whatever else would set what is so succeed and change nothing;
 //! `–` is a conflict. ¹ The account's last active number needs `confirm_last`.
-//! ² Assigning a number again, as it is, to the account that has it.
+//! ² Assigning a number again, as it is, to the account that has it. ³ To
+//! another account; to the one that holds it, as it is, is "already".
 //!
 //! Invariants: an action that changes the state sets `since`; one that does not
 //! leaves it. A state that ended by time (a reservation, a quarantine) is
@@ -38,6 +40,7 @@ use super::{AccountId, ApplicationId, Country, Currency, FieldError, Money, Reco
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     Assign(Assignment),
+    Transfer(Transfer),
     Release {
         /// Also if the account then has no active number left.
         confirm_last: bool,
@@ -79,6 +82,19 @@ pub struct Assignment {
     pub cost: Option<Price>,
 }
 
+/// A number that moves from the account that holds it to another.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Transfer {
+    pub account: AccountId,
+    /// What is `None` stays as it is; `Some(None)` clears it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub application: Option<Option<ApplicationId>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub trunk: Option<Option<TrunkId>>,
+    /// Also if the giver then has no active number left.
+    pub confirm_last: bool,
+}
+
 /// An amount whose currency may be the number's own.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Price {
@@ -116,6 +132,7 @@ impl Action {
     pub fn verb(&self) -> Verb {
         match self {
             Action::Assign(_) => Verb::Assign,
+            Action::Transfer(_) => Verb::Transfer,
             Action::Release { .. } => Verb::Release,
             Action::Suspend => Verb::Suspend,
             Action::Resume => Verb::Resume,
@@ -143,6 +160,12 @@ impl Action {
             (Action::Assign(to), Reserved) if record.account.as_ref() == Some(&to.account) => to.assign(&record, now),
             (Action::Assign(to), Active) if to.holds(&record)? => Ok(record),
             (Action::Assign(_), _) => Err(Refusal::State),
+
+            (Action::Transfer(to), Active | Suspended) if record.account.as_ref() != Some(&to.account) => {
+                Ok(to.moved(&record, now))
+            }
+            (Action::Transfer(to), Active | Suspended) if to.holds(&record) => Ok(record),
+            (Action::Transfer(_), _) => Err(Refusal::State),
 
             (Action::Release { .. }, Active | Suspended) => Ok(Record {
                 account: None,
@@ -256,6 +279,26 @@ impl Assignment {
     }
 }
 
+impl Transfer {
+    /// Whether the number of that account has the route that is asked for.
+    fn holds(&self, record: &Record) -> bool {
+        self.application.as_ref().is_none_or(|wanted| *wanted == record.application)
+            && self.trunk.as_ref().is_none_or(|wanted| *wanted == record.trunk)
+    }
+
+    /// A held number as its new account has it: assigned now, with the state,
+    /// the price and the expiry that it had.
+    pub fn moved(&self, record: &Record, now: Time) -> Record {
+        Record {
+            account: Some(self.account.clone()),
+            application: self.application.clone().unwrap_or_else(|| record.application.clone()),
+            trunk: self.trunk.clone().unwrap_or_else(|| record.trunk.clone()),
+            assigned_at: Some(now),
+            ..record.clone()
+        }
+    }
+}
+
 impl Price {
     /// The amount in its currency, or in that of what the number costs now.
     pub fn resolve(&self, current: Option<Money>) -> Result<Money, Refusal> {
@@ -301,7 +344,7 @@ pub fn offered(verb: Verb, state: State) -> bool {
     use State::{Active, Available, Quarantined, Reserved, Suspended};
     match verb {
         Verb::Assign | Verb::Reserve => matches!(state, Available | Reserved),
-        Verb::Release | Verb::Route | Verb::Renew => matches!(state, Active | Suspended),
+        Verb::Transfer | Verb::Release | Verb::Route | Verb::Renew => matches!(state, Active | Suspended),
         Verb::Suspend => state == Active,
         Verb::Resume => state == Suspended,
         Verb::Unreserve => state == Reserved,
@@ -316,7 +359,8 @@ pub fn hint(verb: Verb, state: State) -> &'static str {
     use State::{Active, Available, Quarantined, Reserved, Retired, Suspended};
     match (verb, state) {
         (_, Retired) => "bring it into stock again first",
-        (Verb::Assign, Active | Suspended) => "release it first",
+        (Verb::Assign, Active | Suspended) => "release it first, or transfer it",
+        (Verb::Transfer, Active | Suspended) => "the account holds it already; set its route instead",
         (Verb::Assign, Quarantined) => "wait for the end of its quarantine, or undo the release",
         (Verb::Assign | Verb::Reserve, Reserved) => "it is reserved for another account; unreserve it first",
         (Verb::Reserve, _) => "only an available number can be reserved",
@@ -368,6 +412,11 @@ mod tests {
         Action::Reserve { account: account.parse().expect("an id"), until: now().plus(2_000) }
     }
 
+    fn transfer(account: &str) -> Action {
+        let account = account.parse().expect("an id");
+        Action::Transfer(Transfer { account, application: None, trunk: None, confirm_last: true })
+    }
+
     /// The action of a row of the table, for the account that has the number
     /// and for another.
     fn actions(verb: &str) -> [Action; 2] {
@@ -375,6 +424,7 @@ mod tests {
         match verb {
             "assign" => [assign("MA_1"), assign("MA_2")],
             "reserve" => [reserve("MA_1"), reserve("MA_2")],
+            "transfer" => [transfer("MA_1"), transfer("MA_2")],
             "release" => both(Action::Release { confirm_last: true }),
             "suspend" => both(Action::Suspend),
             "resume" => both(Action::Resume),
@@ -403,13 +453,17 @@ mod tests {
                 let outcomes = actions(verb).map(|action| action.apply(&before, now(), &quarantine));
                 let refused = Err(Refusal::State);
                 let what = format!("{verb} in state {state}: {cell}");
-                match cell.trim_end_matches(['¹', '²']) {
+                match cell.trim_end_matches(['¹', '²', '³', ' ']) {
                     "yes" => outcomes.iter().for_each(|outcome| assert_ne!(outcome.as_ref(), Ok(&before), "{what}")),
                     "already" => outcomes.iter().for_each(|outcome| assert_eq!(outcome, &Ok(before.clone()), "{what}")),
                     "–" => outcomes.iter().for_each(|outcome| assert_eq!(outcome, &refused, "{what}")),
                     "same account" => {
                         assert!(outcomes[0].as_ref().is_ok_and(|after| *after != before), "{what}");
                         assert_eq!(outcomes[1], refused, "{what}");
+                    }
+                    "other" => {
+                        assert_eq!(outcomes[0], Ok(before.clone()), "{what}");
+                        assert!(outcomes[1].as_ref().is_ok_and(|after| *after != before), "{what}");
                     }
                     "same" => assert_eq!(outcomes, [Ok(before), refused], "{what}"),
                     other => panic!("{other:?} in {line}"),
@@ -418,12 +472,12 @@ mod tests {
                     let moved = after.state != state;
                     assert_eq!(after.since, if moved { now() } else { record(state).since }, "{what}");
                 }
-                let offered = cell.starts_with("yes") || cell.starts_with("same account");
+                let offered = ["yes", "same account", "other"].iter().any(|word| cell.starts_with(word));
                 assert_eq!(super::offered(actions(verb)[0].verb(), state), offered, "{what}");
                 cells += 1;
             }
         }
-        assert_eq!(cells, 11 * State::ALL.len());
+        assert_eq!(cells, 12 * State::ALL.len());
     }
 
     #[test]
@@ -435,6 +489,43 @@ mod tests {
             let still = Record { until: Some(now().plus(1)), ..record(state) };
             assert_eq!(assign("MA_2").apply(&still, now(), &Quarantine::default()), Err(Refusal::State), "{state}");
         }
+    }
+
+    #[test]
+    fn a_transfer_keeps_all_but_holder_and_route() {
+        let app = |id: &str| Some(id.parse::<ApplicationId>().expect("an id"));
+        let trunk = |id: &str| Some(id.parse::<TrunkId>().expect("an id"));
+        for state in [State::Active, State::Suspended] {
+            let ends = Some(now().plus(-1)); // An expired number moves as it is.
+            let before = Record { expires_at: ends, trunk: trunk("trunk_1"), ..record(state) };
+            let cases = [
+                (None, None, app("app_1"), trunk("trunk_1")),
+                (Some(None), None, None, trunk("trunk_1")),
+                (Some(app("app_2")), Some(None), app("app_2"), None),
+            ];
+            for (application, on, routed, expected) in cases {
+                let account: AccountId = "MA_2".parse().expect("an id");
+                let to = Transfer { account: account.clone(), application, trunk: on, confirm_last: false };
+                let after = Action::Transfer(to.clone()).apply(&before, now(), &Quarantine::default());
+                let expected = Record {
+                    account: Some(account),
+                    application: routed,
+                    trunk: expected,
+                    assigned_at: Some(now()),
+                    ..before.clone()
+                };
+                assert_eq!(after, Ok(expected), "{to:?}");
+            }
+        }
+        // To its holder with another route: that is no transfer.
+        let to = Transfer {
+            account: "MA_1".parse().expect("an id"),
+            application: Some(None),
+            trunk: None,
+            confirm_last: true,
+        };
+        let refused = Action::Transfer(to).apply(&record(State::Active), now(), &Quarantine::default());
+        assert_eq!(refused, Err(Refusal::State));
     }
 
     #[test]

@@ -46,7 +46,8 @@ pub struct Logged {
 /// Who did it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Actor {
-    /// A command on the server's machine, by the named user of that machine.
+    /// A command on the server's machine: the user of that machine who ran it,
+    /// and who logged in, if that was somebody else (`cli::operator`).
     Command { user: String },
     /// A request to the management API, under one of the partner's keys.
     Key { id: KeyId },
@@ -58,12 +59,6 @@ pub enum Actor {
 }
 
 impl Actor {
-    /// This process, run by hand.
-    pub fn command() -> Actor {
-        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-        Actor::Command { user: user.unwrap_or_else(|_| "unknown".to_owned()) }
-    }
-
     pub fn parse(text: &str) -> Option<Actor> {
         if text == "server" {
             return Some(Actor::Server);
@@ -101,6 +96,8 @@ pub enum Verb {
     /// Numbers come into stock.
     Stock,
     Assign,
+    /// A held number moves to another account.
+    Transfer,
     Release,
     Suspend,
     Resume,
@@ -134,7 +131,7 @@ pub enum Verb {
 super::number::words!(Verb:
     PartnerCreate "partner_create", PartnerSuspend "partner_suspend", PartnerResume "partner_resume",
     AccountCreate "account_create", KeyCreate "key_create", KeyRevoke "key_revoke", Import "import",
-    Stock "stock", Assign "assign", Release "release", Suspend "suspend", Resume "resume", Route "route",
+    Stock "stock", Assign "assign", Transfer "transfer", Release "release", Suspend "suspend", Resume "resume", Route "route",
     Renew "renew", Reserve "reserve", Unreserve "unreserve", Retire "retire", Tag "tag", Cost "cost",
     AccountEdit "account_edit", ApplicationCreate "application_create", ApplicationEdit "application_edit",
     TrunkCreate "trunk_create", TrunkEdit "trunk_edit", Undo "undo", Acknowledge "acknowledge",

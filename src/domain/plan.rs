@@ -5,17 +5,27 @@
 //! answers by digits (`numbers`), a table of places by digits (`places`), and
 //! the library `rlibphonenumber` for what the first leaves open and for parsing.
 //!
-//! Invariant: `lookup` answers as the library does, save for the rules below.
+//! Invariants: `lookup` answers as the library does, save for the rules below;
+//! a number is valid only if its own digits are. The library drops a trunk zero
+//! before it judges, so an answer of its about other digits is none about these. Only a
+//! number that the plan ties to a place has one.
 //! Deliberately absent: I/O, and any refusal. Regulators allocate ahead of the
 //! metadata, so an invalid number is an answer like another.
 
+mod doubt;
 mod numbers;
 mod places;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::LazyLock;
 
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
 
 use self::numbers::Answer;
-use super::NumberType;
+use super::{Country, E164, NumberType};
+
+pub use self::doubt::{Doubt, Scan, doubt, glued_block};
 
 /// What the numbering plan says of a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,55 +36,226 @@ pub struct Plan {
     pub country: Option<[u8; 2]>,
     /// The name of the place, in English wherever it has an English name.
     pub region: Option<&'static str>,
+    /// Whether these very digits are a number of the plan.
     pub valid: bool,
+}
+
+/// Whether digits are a number, as they are or only if some are changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judgement {
+    Valid,
+    /// Not valid, and one known mistake away from a number that is.
+    Misspelt(Misspelling),
+    /// Not valid. It may have been allocated since the metadata was published.
+    Invalid,
+}
+
+/// A number that is not valid, and the valid one that was probably meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Misspelling {
+    pub meant: E164,
+    mistake: Mistake,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mistake {
+    /// The 0 that is dialled before the area code within the country.
+    TrunkZero,
+    /// Other digits that are dialled there.
+    TrunkPrefix,
+    /// A digit that mobile numbers have, or had, between code and number.
+    MobileDigit,
+}
+
+/// What is wrong with the number, and what was probably meant.
+impl fmt::Display for Misspelling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wrong = match self.mistake {
+            Mistake::TrunkZero => "has a trunk zero",
+            Mistake::TrunkPrefix => "has a trunk prefix",
+            Mistake::MobileDigit => "has a missing or needless mobile digit",
+        };
+        write!(f, "{wrong}; did you mean {}?", self.meant)
+    }
+}
+
+/// Whether the digits of a number are valid as they stand, or only as others.
+pub fn judge(number: E164) -> Judgement {
+    let digits = Digits::new(number.digits());
+    let found = numbers::find(&digits);
+    match found {
+        Some(Answer { valid: true, .. }) => return Judgement::Valid,
+        None if ask_library(number.digits()).valid => return Judgement::Valid,
+        Some(Answer { valid: false, .. }) | None => {}
+    }
+    let rewritten = match found {
+        None => rewritten(number),
+        Some(_) => None,
+    };
+    match rewritten.or_else(|| misspelt(&digits)) {
+        Some(misspelling) => Judgement::Misspelt(misspelling),
+        None => Judgement::Invalid,
+    }
+}
+
+/// The number that the library makes of these digits, if it is another one and
+/// valid.
+fn rewritten(number: E164) -> Option<Misspelling> {
+    let parsed = PHONE_NUMBER_UTIL.parse(number.to_string(), None).ok()?;
+    let code = u64::try_from(parsed.country_code).ok()?;
+    let meant = E164::new(international(&parsed)?)?;
+    if meant == number || !valid(meant.digits()) {
+        return None;
+    }
+    let (before, after) = (number.digits().to_string(), meant.digits().to_string());
+    let code = code.to_string();
+    let dropped = before.strip_prefix(&code)?.strip_suffix(after.strip_prefix(&code)?);
+    let mistake = match (dropped, &code[..]) {
+        (Some("0"), _) => Mistake::TrunkZero,
+        (None, _) | (Some("1"), "52") => Mistake::MobileDigit,
+        (Some(_), _) => Mistake::TrunkPrefix,
+    };
+    Some(Misspelling { meant, mistake })
+}
+
+/// The same for mistakes that the library lets stand: a trunk zero where the
+/// country has none, and mobile digits that came or went with a reform.
+fn misspelt(digits: &Digits) -> Option<Misspelling> {
+    let code = calling_code(digits)?;
+    let (code, national) = digits.as_slice().split_at(code);
+    let with = |parts: [&[u8]; 2], mistake: Mistake| {
+        let number = number_of(&[code, parts[0], parts[1]])?;
+        valid(number.digits()).then_some(Misspelling { meant: number, mistake })
+    };
+    if let [0, rest @ ..] = national {
+        return with([rest, &[]], Mistake::TrunkZero);
+    }
+    match (code, national.len()) {
+        // Brazil put a 9 before its mobile numbers, behind the area code.
+        ([5, 5], 10) => {
+            let (area, rest) = national.split_at(2);
+            let number = number_of(&[code, area, &[9], rest])?;
+            let plan = lookup(number.digits());
+            (plan.valid && plan.number_type == NumberType::Mobile)
+                .then_some(Misspelling { meant: number, mistake: Mistake::MobileDigit })
+        }
+        // Mexico had a 1 before them, for calls from abroad.
+        ([5, 2], 11) if national[0] == 1 => with([&national[1..], &[]], Mistake::MobileDigit),
+        // Argentina has a 9 before them for calls from abroad, and a 15 behind
+        // the area code within the country.
+        ([5, 4], 10) => with([&[9], national], Mistake::MobileDigit),
+        ([5, 4], 12 | 13) => (2..=5)
+            .filter(|&at| national.get(at..at + 2) == Some(&[1, 5]))
+            .find_map(|at| with([&national[..at], &national[at + 2..]], Mistake::MobileDigit)),
+        _ => None,
+    }
+}
+
+/// Whether these digits are a number of the plan.
+fn valid(number: u64) -> bool {
+    numbers::find(&Digits::new(number)).unwrap_or_else(|| ask_library(number)).valid
+}
+
+/// How many digits at the start are the calling code.
+fn calling_code(digits: &Digits) -> Option<usize> {
+    static CODES: LazyLock<HashSet<u64>> = LazyLock::new(|| {
+        PHONE_NUMBER_UTIL.get_supported_calling_codes().filter_map(|code| u64::try_from(code).ok()).collect()
+    });
+    (1..=3).find(|&count| digits.as_slice().get(..count).is_some_and(|code| CODES.contains(&value(code))))
+}
+
+fn value(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |value, &digit| value * 10 + u64::from(digit))
+}
+
+/// The number whose digits are these, one part after the other.
+fn number_of(parts: &[&[u8]]) -> Option<E164> {
+    let digits = parts.concat();
+    if digits.len() > E164_DIGITS_MAX { None } else { E164::new(value(&digits)) }
 }
 
 /// What the numbering plan says of a number, given as its E.164 digits.
 pub fn lookup(number: u64) -> Plan {
     let digits = Digits::new(number);
-    let Answer { mut number_type, country, valid } = numbers::find(&digits).unwrap_or_else(|| ask_library(number));
+    let answer = numbers::find(&digits).unwrap_or_else(|| ask_library(number));
+    let Answer { mut number_type, country, geographic, valid } = answer;
     // India's 1600 and 1601 are for calls by banks and authorities. The metadata
     // files them under mobile, but no handset has one.
     if digits.start_with(&[9, 1, 1, 6, 0, 0]) || digits.start_with(&[9, 1, 1, 6, 0, 1]) {
         number_type = NumberType::Local;
     }
-    let region = match number_type {
-        // A mobile number keeps its place: the table has mobile ranges only where
-        // the plan ties them to one, like China's cities.
-        NumberType::Local | NumberType::Mobile => places::place(&digits),
-        // Reached from the whole country, whatever its digits resemble.
-        NumberType::Tollfree => None,
-    };
+    // Other numbers are reached from the whole country, whatever place their
+    // digits resemble.
+    let region = if geographic { place(number) } else { None };
     Plan { number_type, country, region, valid }
 }
 
 /// The place of a number, given as its E.164 digits: the name of the longest
 /// prefix that the table has for it.
 pub fn place(number: u64) -> Option<&'static str> {
-    places::place(&Digits::new(number))
+    let digits = Digits::new(number);
+    // An Argentine mobile number has a 9 before the area code of its place.
+    if digits.start_with(&[5, 4, 9]) {
+        let rest = 10_u64.pow(digits.count as u32 - 3);
+        return places::place(&Digits::new(54 * rest + number % rest));
+    }
+    places::place(&digits)
 }
 
 /// Reads a number as a country writes its own, like "020 7946 0000" in GB, and
-/// returns its E.164 digits.
+/// says its international form.
 ///
-/// None if the text cannot be such a number: wrong in length, a local number
+/// It is none if the text cannot be such a number: wrong in length, a local number
 /// without its area, or one of another calling code. The own calling code is
 /// understood where the rest cannot be a number otherwise ("91 98765 43210").
 /// Letters are refused: a number here is never a word, so they are a mistake.
-pub fn national(text: &str, country: [u8; 2]) -> Option<u64> {
+pub fn national(text: &str, country: Country) -> National {
     if !text.chars().all(|char| char.is_ascii_digit() || is_separator(char)) {
-        return None;
+        return National::No;
     }
-    let country: Region = std::str::from_utf8(&country).ok()?.parse().ok()?;
-    // The library knows fewer spaces than people use.
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    let number = PHONE_NUMBER_UTIL.parse(&digits, Some(country)).ok()?;
+    read_national(&digits, country).unwrap_or(National::No)
+}
+
+/// What the digits of a text are as a number of a country.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum National {
+    Is(E164),
+    /// Only with other digits than the country writes its number with.
+    Meant(E164),
+    No,
+}
+
+fn read_national(digits: &str, country: Country) -> Option<National> {
+    let region: Region = country.code().parse().ok()?;
+    let parsed = PHONE_NUMBER_UTIL.parse(digits, Some(region)).ok()?;
     // The prefix for calls abroad may have led to another calling code.
-    let same_code = PHONE_NUMBER_UTIL.get_country_code_for_region(country) == Some(number.country_code);
-    let complete = PHONE_NUMBER_UTIL.is_possible_number_with_reason(&number) == Ok(NumberLengthType::IsPossible);
-    if !same_code || !complete {
-        return None;
+    let same_code = PHONE_NUMBER_UTIL.get_country_code_for_region(region) == Some(parsed.country_code);
+    let complete = PHONE_NUMBER_UTIL.is_possible_number_with_reason(&parsed) == Ok(NumberLengthType::IsPossible);
+    let number = E164::new(international(&parsed)?).filter(|_| same_code && complete)?;
+    let significant = parsed.get_national_significant_number();
+    let dropped = digits.strip_suffix(&*significant);
+    let spelt = dropped.is_some_and(|dropped| is_prefix(dropped, &parsed.country_code.to_string()))
+        || PHONE_NUMBER_UTIL
+            .format(&parsed, PhoneNumberFormat::National)
+            .chars()
+            .filter(char::is_ascii_digit)
+            .eq(digits.chars());
+    Some(if spelt { National::Is(number) } else { National::Meant(number) })
+}
+
+/// Whether digits that the library dropped are dialled before a number within
+/// its country, or are the calling code, perhaps behind the prefix for calls
+/// abroad: one of these, and not a trunk zero behind the calling code.
+fn is_prefix(dropped: &str, code: &str) -> bool {
+    match dropped.strip_suffix(code) {
+        Some(abroad) => abroad.is_empty() || abroad.len() >= 2,
+        None => !dropped.contains(code),
     }
+}
+
+/// The E.164 digits of a parsed number, if they are as many as may be.
+fn international(number: &PhoneNumber) -> Option<u64> {
     let digits = format!("{}{}", number.country_code, number.get_national_significant_number());
     let is_e164 = (E164_DIGITS_MIN..=E164_DIGITS_MAX).contains(&digits.len());
     digits.parse().ok().filter(|_| is_e164)
@@ -128,12 +309,15 @@ fn ask_library(number: u64) -> Answer {
     // From text, because that is what finds the calling code and keeps the zeros
     // at the start of an Italian number.
     let Ok(parsed) = PHONE_NUMBER_UTIL.parse(format!("+{number}"), None) else {
-        return Answer { number_type: NumberType::Local, country: None, valid: false };
+        return Answer { number_type: NumberType::Local, country: None, geographic: false, valid: false };
     };
+    // The library may have judged other digits than these.
+    let own = international(&parsed) == Some(number);
     Answer {
         number_type: number_type(&parsed),
         country: country(&parsed),
-        valid: PHONE_NUMBER_UTIL.is_valid_number(&parsed),
+        geographic: own && PHONE_NUMBER_UTIL.is_number_geographical(&parsed),
+        valid: own && PHONE_NUMBER_UTIL.is_valid_number(&parsed),
     }
 }
 

@@ -19,10 +19,26 @@ pub fn unprotected(cell: &str) -> &str {
     cell.strip_prefix('\'').filter(|text| is_formula(text)).unwrap_or(cell)
 }
 
+/// The text of a cell that says it as a formula, `="0123"`. Other formulas are
+/// none, also those that have a quote in their text.
+pub fn quoted(cell: &str) -> Option<&str> {
+    let text = cell.strip_prefix("=\"")?.strip_suffix('"')?;
+    (!text.contains('"')).then_some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_formula_may_be_a_text() {
+        assert_eq!(quoted("=\"+912271264217\""), Some("+912271264217"));
+        assert_eq!(quoted("=\"\""), Some(""));
+        for cell in ["=\"", "=+1", "\"a\"", "=\"a\"&\"b\"", "'=\"a\"", "= \"a\""] {
+            assert_eq!(quoted(cell), None, "{cell}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{X_REQUEST_ID, manage, partner};
 use crate::domain::field::code;
 use crate::domain::{FieldError, State};
-use crate::service::{Conflict, ServiceError, Stale, StoreError};
+use crate::service::{Conflict, ServiceError, Stale, StoreError, Unusable};
 
 use crate::wire;
 
@@ -191,7 +191,11 @@ impl From<ServiceError> for ApiError {
                 });
                 ApiError::conflict(message, details)
             }
-            ServiceError::Last { number, account, since } => {
+            ServiceError::Unusable(unusable) => {
+                let Unusable { number, account, why: _, errors } = *unusable;
+                ApiError::conflict(message, json!({ "number": number, "account_auth_id": account, "errors": errors }))
+            }
+            ServiceError::Last { number, account, since, verb: _ } => {
                 let details = json!({
                     "number": number, "state": State::Active, "since": since, "account_auth_id": account,
                     "needs": "confirm_last",
@@ -230,9 +234,9 @@ impl From<ServiceError> for ApiError {
                 error.0.details = Some(json!({ "kind": what, "id": id }));
                 error
             }
-            ServiceError::NotUndone { version, rows } => {
+            ServiceError::NotUndone { version, rows, stays } => {
                 let rows = manage::refused_rows(&rows);
-                ApiError::conflict(message, json!({ "version": version, "rows": rows }))
+                ApiError::conflict(message, json!({ "version": version, "rows": rows, "stays": stays }))
             }
             ServiceError::KeyReused => {
                 let message = "was used for another request; take a new one";

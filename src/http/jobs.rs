@@ -22,9 +22,9 @@ use super::{App, partner, peer};
 use crate::domain::field::code;
 use crate::domain::{Money, Scope, Time, Verb};
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError};
+use crate::service::Rendered;
 use crate::service::jobs::batch::Costs;
 use crate::service::jobs::{Job, JobRow, LIST_MAX, NewJob, Tally, Task, Wanted};
-use crate::service::{Rendered, Service, ServiceError};
 use crate::wire;
 
 /// POST /api/v1/manage/jobs
@@ -64,7 +64,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
     let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
     let (skip, limit) = (query.skip(), query.per_page as usize);
-    let (jobs, total) = ask(&app, move |service| service.jobs(key, skip, limit)).await?;
+    let (jobs, total) = manage::ask(&app, key, move |service| service.jobs(key, skip, limit)).await?;
     let mut body = b"{\"data\":[".to_vec();
     for (at, job) in jobs.iter().enumerate() {
         if at > 0 {
@@ -81,7 +81,7 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
     let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
     let id: String = id_of(path)?;
-    let job = ask(&app, move |service| service.job(key, &id)).await?;
+    let job = manage::ask(&app, key, move |service| service.job(key, &id)).await?;
     let mut body = b"{\"data\":".to_vec();
     json(&mut body, &job, app.service.job_trouble(&job.id).as_deref());
     body.push(b'}');
@@ -94,7 +94,7 @@ pub(super) async fn rows(State(app): State<Arc<App>>, path: PathOf<String>, requ
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::JobRows)?;
     let id: String = id_of(path)?;
     let (result, skip, limit) = (query.result, query.skip(), query.per_page as usize);
-    let (rows, total) = ask(&app, move |service| service.job_rows(key, &id, result, skip, limit)).await?;
+    let (rows, total) = manage::ask(&app, key, move |service| service.job_rows(key, &id, result, skip, limit)).await?;
     let mut body = b"{\"data\":[".to_vec();
     for (at, row) in rows.iter().enumerate() {
         if at > 0 {
@@ -104,16 +104,6 @@ pub(super) async fn rows(State(app): State<Arc<App>>, path: PathOf<String>, requ
     }
     wire::json_meta(&mut body, total, query.page, query.per_page);
     Ok(answer(body))
-}
-
-/// Reads from the database, away from the threads that serve others.
-async fn ask<T: Send + 'static>(
-    app: &App,
-    question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let service = app.service.clone();
-    let answer = tokio::task::spawn_blocking(move || question(&service)).await;
-    Ok(answer.map_err(|_| ApiError::internal("a look at jobs panicked".to_owned()))??)
 }
 
 fn answer(body: Vec<u8>) -> Response<Body> {

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::body::{self, Fields};
 use super::error::ApiError;
 use super::{App, RequestId, jobs, partner, peer, schedules, settings, told, webhooks};
-use crate::domain::action::{Assignment, Price};
+use crate::domain::action::{Assignment, Price, Transfer};
 use crate::domain::field::code;
 use crate::domain::{
     Account, Action, Actor, Application, Country, E164, FieldError, Money, NumberType, PartnerKey, Scope, Time, Trunk,
@@ -97,6 +97,25 @@ impl Write {
     }
 }
 
+/// Reads what is kept beside the log, away from the threads that serve others.
+pub(super) async fn ask<T: Send + 'static>(
+    app: &App,
+    key: PartnerKey,
+    question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let service = app.service.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let answer = question(&service);
+        (answer, service.version(key))
+    });
+    let (answer, current) = asked.await.map_err(|_| ApiError::internal("a read beside the log panicked".to_owned()))?;
+    // The version that a node must have to show as much.
+    if let Some(version) = current {
+        told::version(version);
+    }
+    Ok(answer?)
+}
+
 /// POST /api/v1/manage/numbers
 pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
@@ -150,8 +169,20 @@ pub async fn act(State(app): State<Arc<App>>, path: PathOf<(String, String)>, re
 pub(super) const UNREAD: &str = "a field without an error was not read";
 
 /// What can be done to a number, by the names in paths and jobs.
-pub(crate) const VERBS: [&str; 11] =
-    ["assign", "release", "suspend", "resume", "route", "renew", "reserve", "unreserve", "retire", "tags", "cost"];
+pub(crate) const VERBS: [&str; 12] = [
+    "assign",
+    "transfer",
+    "release",
+    "suspend",
+    "resume",
+    "route",
+    "renew",
+    "reserve",
+    "unreserve",
+    "retire",
+    "tags",
+    "cost",
+];
 
 /// The action that a verb and its fields ask for. `None` if there is no such
 /// verb; `Some(None)` if a field is wrong, which the fields then know.
@@ -168,6 +199,15 @@ pub(crate) fn action(verb: &str, fields: &mut Fields) -> Option<Option<Action>> 
             let (amount, currency) = (fields.amount("monthly_cost"), fields.currency());
             let cost = (amount.is_some() || currency.is_some()).then_some(Price { amount, currency });
             account.map(|account| Action::Assign(Assignment { account, application, trunk, expires_at, cost }))
+        }
+        "transfer" => {
+            let account = fields.word("account_auth_id");
+            if account.is_none() {
+                fields.needed("account_auth_id");
+            }
+            let (application, trunk) = (fields.word_or_null("application_id"), fields.word_or_null("trunk_id"));
+            let confirm_last = fields.flag("confirm_last").unwrap_or(false);
+            account.map(|account| Action::Transfer(Transfer { account, application, trunk, confirm_last }))
         }
         "release" => Some(Action::Release { confirm_last: fields.flag("confirm_last").unwrap_or(false) }),
         "suspend" => Some(Action::Suspend),
@@ -448,10 +488,11 @@ pub(super) fn render(shown: &Shown) -> Rendered {
             status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
             json(&mut body, &webhooks::delivery(shown));
         }
-        Shown::Undone(Undone { of, version, undone, refused, rows }) => json(
+        Shown::Undone(Undone { of, version, undone, refused, rows, stays }) => json(
             &mut body,
             &serde_json::json!({
                 "undid": of, "version": version, "undone": undone, "refused": refused, "rows": refused_rows(rows),
+                "stays": stays,
             }),
         ),
     }

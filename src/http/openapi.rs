@@ -5,6 +5,7 @@
 //! compares with this.
 
 mod checks;
+mod entities;
 mod jobs;
 mod manage;
 mod schedules;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::past::INLINE_MAX;
 use super::query::{CostsQuery, PER_PAGE_DEFAULT, PER_PAGE_MAX, Takes};
 use crate::billing::Proration;
+use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::{State, Verb};
 use crate::inventory::PARAMETERS;
 use crate::wire::past::COLUMNS as PAST_COLUMNS;
@@ -93,7 +95,7 @@ fn described() -> Value {
             { "name": "Operations", "description": "For those who run the server. No credentials, no tenant's data." },
         ],
         "paths": {
-            "/api/v1/partner/accounts/{customer_auth_id}/numbers": { "get": list_of_numbers(
+            "/api/v1/partner/accounts/{id}/numbers": { "get": list_of_numbers(
                 "customer_numbers",
                 "All phone numbers of one customer account",
                 Takes::Customer,
@@ -124,28 +126,12 @@ fn described() -> Value {
             "/api/v1/partner/numbers/{e164}/history": { "get": history() },
             "/api/v1/partner/changes": { "get": changes() },
             "/api/v1/partner/changes/{version}": { "get": one_change() },
-            "/api/v1/partner/accounts": { "get": {
-                "operationId": "accounts",
-                "tags": ["Phone numbers"],
-                "summary": "The partner's customer accounts, each with its counts of numbers by status",
-                "parameters": parameters(Takes::Paging),
-                "responses": responses(&["401", "403", "422", "429"], json!({
-                    "description": "A page of accounts, in the order of their ids.",
-                    "headers": headers(false),
-                    "content": { "application/json": {
-                        "schema": list_of("Account"),
-                        "example": {
-                            "data": [{
-                                "account_auth_id": "MA_48149cf4",
-                                "account_name": "Credresolve",
-                                "created_at": "2026-01-05T08:00:00Z",
-                                "numbers": { "total": 3, "active": 2, "suspended": 1 },
-                            }],
-                            "meta": { "total": 1, "page": 1, "per_page": 20 },
-                        },
-                    } },
-                })),
-            } },
+            "/api/v1/partner/accounts": { "get": entities::accounts() },
+            "/api/v1/partner/accounts/{id}": { "get": entities::account() },
+            "/api/v1/partner/applications": { "get": entities::applications() },
+            "/api/v1/partner/applications/{id}": { "get": entities::application() },
+            "/api/v1/partner/trunks": { "get": entities::trunks() },
+            "/api/v1/partner/trunks/{id}": { "get": entities::trunk() },
             "/api/v1/partner/costs": { "get": costs() },
             "/livez": { "get": operation("livez", "Whether the process answers", "application/json", json!({ "status": "ok" })) },
             "/readyz": { "get": operation("readyz", "Whether the index is loaded, and how fresh it is", "application/json",
@@ -168,7 +154,10 @@ fn described() -> Value {
                 "Item": row_schema(wire::ITEMS),
                 "ItemPage": item_page(),
                 "SingleNumber": row_schema(wire::SINGLE),
-                "Account": account(),
+                "Account": entities::account_schema(),
+                "AccountItem": entities::account_item_schema(),
+                "Application": entities::application_schema(),
+                "Trunk": entities::trunk_schema(),
                 "PastNumber": past_number(),
                 "HistoryEntry": object(&entry_schema(&[
                     ("summary", json!({ "type": "string", "description": "In words, for people; the wording may change." })),
@@ -351,7 +340,7 @@ fn list_of_numbers(id: &str, summary: &str, takes: Takes, schema: &str, columns:
     let mut all = parameters(takes);
     let mut errors = vec!["401", "403", "422", "429"];
     if takes == Takes::Customer {
-        all.insert(0, path_parameter("customer_auth_id", "The customer account.", "MA_48149cf4"));
+        all.insert(0, path_parameter("id", "The customer account.", "MA_48149cf4"));
         errors.insert(2, "404");
     }
     let header: Vec<&str> = columns.iter().map(|column| column.name()).collect();
@@ -395,6 +384,10 @@ fn parameters(takes: Takes) -> Vec<Value> {
         "per_page" => json!({
             "name": name, "in": "query", "description": "Rows on a page.",
             "schema": { "type": "integer", "minimum": 1, "maximum": PER_PAGE_MAX, "default": PER_PAGE_DEFAULT },
+        }),
+        "search" if takes == Takes::Entities => json!({
+            "name": name, "in": "query", "description": "Part of the name or of the id, in any case.",
+            "schema": { "type": "string", "maxLength": NAME_CHARS_MAX }, "example": "app",
         }),
         "after" => json!({
             "name": name, "in": "query",
@@ -726,19 +719,6 @@ fn object(properties: &[(&str, Value)]) -> Value {
     let properties: Map<String, Value> =
         properties.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
     json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
-}
-
-fn account() -> Value {
-    let counts = ["total", "active", "suspended"].map(|name| (name, json!({ "type": "integer" })));
-    let mut account = object(&[
-        ("account_auth_id", json!({ "type": "string" })),
-        ("account_name", json!({ "type": "string" })),
-        ("created_at", json!({ "type": "string", "format": "date-time" })),
-        ("numbers", object(&counts)),
-    ]);
-    account["properties"]["archived_at"] =
-        json!({ "type": "string", "format": "date-time", "description": "Only of an account that is archived." });
-    account
 }
 
 fn row_schema(columns: &[Column]) -> Value {

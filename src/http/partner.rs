@@ -1,5 +1,5 @@
 //! The Partner API: the two endpoints of the specification, in the dialect of
-//! the key that asks, and two more in their style, which have one shape only.
+//! the key, and one number on its own, which has one shape only.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -185,47 +185,6 @@ pub async fn number(
     Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
 }
 
-/// GET /api/v1/partner/accounts
-pub async fn accounts(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    use std::io::Write;
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
-    let now = Time::now();
-    let snapshot = &access.snapshot;
-    let tag = entity_tag(snapshot, Format::Json, now);
-    if unchanged(request.headers(), &tag) {
-        return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
-    }
-    let mut accounts: Vec<_> = snapshot.accounts.iter().zip(snapshot.counts(now)).collect();
-    accounts.sort_by(|(a, _), (b, _)| a.auth_id.cmp(&b.auth_id));
-    let total = accounts.len() as u64;
-    let skip = (query.page - 1).saturating_mul(query.per_page).min(total);
-    let mut out = b"{\"data\":[".to_vec();
-    for (at, (account, counts)) in accounts.iter().skip(skip as usize).take(query.per_page as usize).enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(b"{\"account_auth_id\":");
-        wire::json_text(&mut out, account.auth_id.as_str());
-        out.extend_from_slice(b",\"account_name\":");
-        wire::json_text(&mut out, &account.name);
-        let (active, suspended) = (counts.active, counts.suspended);
-        let numbers = active + suspended;
-        write!(
-            out,
-            ",\"created_at\":\"{}\",\"numbers\":{{\"total\":{numbers},\"active\":{active},\"suspended\":{suspended}}}",
-            account.created_at
-        )
-        .expect("writing to memory");
-        if let Some(archived_at) = account.archived_at {
-            write!(out, ",\"archived_at\":\"{archived_at}\"").expect("writing to memory");
-        }
-        out.push(b'}');
-    }
-    wire::json_meta(&mut out, total, query.page, query.per_page);
-    Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
-}
-
 pub(super) fn refuse_parameters(query: &str) -> Result<(), ApiError> {
     use crate::domain::FieldError;
     use crate::domain::field::code;
@@ -243,7 +202,7 @@ pub(super) fn entity_tag(snapshot: &Snapshot, format: Format, now: Time) -> Head
 }
 
 /// The same of an answer that another dialect has in another shape.
-fn list_tag(snapshot: &Snapshot, format: Format, dialect: Dialect, now: Time) -> HeaderValue {
+pub(super) fn list_tag(snapshot: &Snapshot, format: Format, dialect: Dialect, now: Time) -> HeaderValue {
     let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
     let epoch = snapshot.epoch(now).map_or(0, Time::seconds);
     // By hand: `format!` takes longer than looking up the page.

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use crate::billing::{BadMonth, Month, Proration};
+use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::field::code;
 use crate::domain::time::BadTime;
 use crate::domain::{Dialect, E164, FieldError, Time};
@@ -35,6 +36,8 @@ pub struct ListQuery {
     pub per_page: u64,
     /// Which rows of a job.
     pub result: Option<RowResult>,
+    /// Part of an entity's name or id, in lower case.
+    pub search: Option<String>,
     /// The parameters that links keep, as they stand in them, each with an
     /// `&` behind it: all but paging, as they were sent.
     kept: String,
@@ -50,6 +53,8 @@ pub enum Takes {
     Customer,
     /// Nothing.
     Paging,
+    /// Part of a name or an id.
+    Entities,
     /// Which rows of a job.
     JobRows,
 }
@@ -61,9 +66,13 @@ impl Takes {
         let own = filters.filter(move |name| self.takes(name));
         let walks: &[&str] = match self {
             Takes::Global | Takes::Customer => &["after", "as_of"],
-            Takes::Paging | Takes::JobRows => &[],
+            Takes::Paging | Takes::Entities | Takes::JobRows => &[],
         };
-        let result = (self == Takes::JobRows).then_some("result");
+        let result = match self {
+            Takes::JobRows => Some("result"),
+            Takes::Entities => Some("search"),
+            Takes::Global | Takes::Customer | Takes::Paging => None,
+        };
         ["page", "per_page"].into_iter().chain(result).chain(walks.iter().copied()).chain(own)
     }
 
@@ -71,7 +80,7 @@ impl Takes {
         match self {
             Takes::Global => true,
             Takes::Customer => name != "account_auth_id",
-            Takes::Paging | Takes::JobRows => false,
+            Takes::Paging | Takes::Entities | Takes::JobRows => false,
         }
     }
 }
@@ -92,6 +101,7 @@ impl ListQuery {
             page: 1,
             per_page: PER_PAGE_DEFAULT,
             result: None,
+            search: None,
             kept: String::new(),
             sized: false,
         };
@@ -131,6 +141,10 @@ impl ListQuery {
                         let message = format!("must be one of {}", known.join(", "));
                         errors.push(FieldError::new("result", code::INVALID, message, &value));
                     }
+                },
+                "search" if takes == Takes::Entities => match entity_search(&value) {
+                    Ok(search) => list.search = search,
+                    Err(error) => errors.push(error),
                 },
                 "after" if matches!(takes, Takes::Global | Takes::Customer) => {
                     if !value.is_empty() {
@@ -284,6 +298,15 @@ impl ListQuery {
             links.extend_from_slice(part.as_bytes());
         }
     }
+}
+
+/// Part of an entity's name or id, in lower case; empty is no filter.
+fn entity_search(text: &str) -> Result<Option<String>, FieldError> {
+    if text.chars().count() > NAME_CHARS_MAX {
+        let message = format!("must have at most {NAME_CHARS_MAX} characters");
+        return Err(FieldError::new("search", code::TOO_LONG, message, text));
+    }
+    Ok(Some(text.trim().to_lowercase()).filter(|search| !search.is_empty()))
 }
 
 /// Which changes are asked for, and how many at once.

@@ -21,8 +21,8 @@ use crate::domain::field::code;
 use crate::domain::setting::Report;
 use crate::domain::{FieldError, Scope, Time};
 use crate::schedule::{UTC, WEEKLY};
+use crate::service::Rendered;
 use crate::service::schedules::{Delivery, Ran, Recipient, View, Wanted, preview};
-use crate::service::{Rendered, Service, ServiceError};
 
 /// POST /api/v1/manage/schedules
 pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
@@ -68,7 +68,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
     let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
     let (skip, limit) = (query.skip(), query.per_page as usize);
-    let all = ask(&app, move |service| service.schedules(key, Time::now())).await?;
+    let all = manage::ask(&app, key, move |service| service.schedules(key, Time::now())).await?;
     let data: Vec<Value> = all.iter().skip(skip as usize).take(limit).map(|view| shown(view, false)).collect();
     let meta = json!({ "total": all.len(), "page": query.page, "per_page": query.per_page });
     Ok(answer(&json!({ "data": data, "meta": meta })))
@@ -79,7 +79,7 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
     let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
     let id: String = id_of(path)?;
-    let view = ask(&app, move |service| service.schedule(key, &id, Time::now())).await?;
+    let view = manage::ask(&app, key, move |service| service.schedule(key, &id, Time::now())).await?;
     Ok(answer(&json!({ "data": shown(&view, true) })))
 }
 
@@ -108,16 +108,6 @@ pub(super) async fn next(State(app): State<Arc<App>>, request: Request<Body>) ->
     let (cron, zone) = (cron.unwrap_or_else(|| WEEKLY.to_owned()), zone.unwrap_or_else(|| UTC.to_owned()));
     let (plan, runs) = preview(&cron, &zone, Time::now())?;
     Ok(answer(&json!({ "data": { "cron": cron, "zone": plan.zone(), "next_runs": next_runs(&runs) } })))
-}
-
-/// Reads from the database, away from the threads that serve others.
-async fn ask<T: Send + 'static>(
-    app: &App,
-    question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let service = app.service.clone();
-    let answer = tokio::task::spawn_blocking(move || question(&service)).await;
-    Ok(answer.map_err(|_| ApiError::internal("a look at schedules panicked".to_owned()))??)
 }
 
 fn answer(body: &Value) -> Response<Body> {

@@ -20,10 +20,10 @@ use super::{App, partner, peer};
 use crate::config::Config;
 use crate::domain::Scope;
 use crate::domain::field::code;
+use crate::service::Rendered;
 use crate::service::webhooks::{
     Attempt, Health, NewWebhook, Settings, ShownDelivery, ShownWebhook, WebhookChanges, tag,
 };
-use crate::service::{Rendered, Service, ServiceError};
 
 /// What the settings say of webhooks.
 pub fn settings(config: &Config) -> Settings {
@@ -43,7 +43,7 @@ pub fn settings(config: &Config) -> Settings {
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
     let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
-    let all = ask(&app, move |service| service.webhooks(key)).await?;
+    let all = manage::ask(&app, key, move |service| service.webhooks(key)).await?;
     let data: Vec<Value> = all.iter().map(shown).collect();
     let body = json!({ "data": data, "meta": { "total": data.len() } });
     Ok(answer(body, None))
@@ -71,7 +71,7 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
     let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
     partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
     let id: String = id_of(path)?;
-    let webhook = ask(&app, move |service| service.webhook(key, &id)).await?;
+    let webhook = manage::ask(&app, key, move |service| service.webhook(key, &id)).await?;
     Ok(answer(json!({ "data": shown(&webhook) }), Some(etag(&webhook))))
 }
 
@@ -122,7 +122,8 @@ pub(super) async fn deliveries(State(app): State<Arc<App>>, path: PathOf<String>
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
     let id: String = id_of(path)?;
     let (skip, limit) = (query.skip(), query.per_page as usize);
-    let (list, total) = ask(&app, move |service| service.webhook_deliveries(key, &id, skip, limit)).await?;
+    let (list, total) =
+        manage::ask(&app, key, move |service| service.webhook_deliveries(key, &id, skip, limit)).await?;
     let data: Vec<Value> = list.iter().map(delivery).collect();
     let meta = json!({ "total": total, "page": query.page, "per_page": query.per_page });
     Ok(answer(json!({ "data": data, "meta": meta }), None))
@@ -138,16 +139,6 @@ pub(super) async fn resend(
     fields.finish()?;
     let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
     Write::run(key, service, move |service, key| service.webhook_resend(key, &id, &delivery)).await
-}
-
-/// Reads from the database, away from the threads that serve others.
-async fn ask<T: Send + 'static>(
-    app: &App,
-    question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let service = app.service.clone();
-    let answer = tokio::task::spawn_blocking(move || question(&service)).await;
-    Ok(answer.map_err(|_| ApiError::internal("a look at webhooks panicked".to_owned()))??)
 }
 
 fn answer(body: Value, etag: Option<String>) -> http::Response<Body> {

@@ -127,6 +127,13 @@ pub(super) fn unquote<'a>(cell: &'a str, scratch: &'a mut String) -> &'a str {
     scratch
 }
 
+/// As [`unquote`], and without the formula in which programs put text so that
+/// spreadsheets keep its digits: `="0123"`.
+fn cell_of<'a>(cell: &'a str, scratch: &'a mut String) -> &'a str {
+    let cell = unquote(cell, scratch);
+    spreadsheet::quoted(cell).unwrap_or(cell)
+}
+
 /// The next record: its length in bytes. None at the end.
 pub(super) fn next(text: &mut Text<'_>, delimiter: u8, spans: &mut Vec<Span>) -> Result<Option<usize>, IntakeError> {
     match text.scan(|bytes, last| split(bytes, last, delimiter, spans))? {
@@ -144,21 +151,47 @@ pub(super) fn line_len(bytes: &[u8], last: bool) -> Option<usize> {
 /// The header: how long it is, what it names, and what divides its cells.
 struct Dialect {
     delimiter: u8,
+    /// Whether a line before the header says so.
+    said: bool,
     len: usize,
     names: Vec<String>,
+}
+
+/// What divides the cells, if the line says so for spreadsheets: `sep=;`. It may
+/// be in quotes, and have the cells of a table without anything in them.
+fn separator(line: &str) -> Option<u8> {
+    let line = line.trim_matches(['\r', '\n', '"']);
+    let (said, rest) = (line.get(..4)?, line.get(4..)?);
+    if !said.eq_ignore_ascii_case("sep=") {
+        return None;
+    }
+    let rest = rest.replace("\\t", "\t");
+    let delimiter = *rest.as_bytes().first()?;
+    let divides = delimiter == b'\t' || delimiter == b' ' || delimiter.is_ascii_punctuation() && delimiter != b'"';
+    (divides && rest.bytes().all(|byte| byte == delimiter)).then_some(delimiter)
 }
 
 /// Reads the header by the delimiter under which it makes most sense: most
 /// columns that we know, then most columns.
 fn read_header(text: &mut Text<'_>, options: &Options, spans: &mut Vec<Span>) -> Result<Dialect, IntakeError> {
-    while let Some(len) = text.scan(line_len)?
-        && text.text(len)?.trim().is_empty()
-    {
+    let mut said = None;
+    while let Some(len) = text.scan(line_len)? {
+        let line = text.text(len)?;
+        if !line.trim().is_empty() {
+            if said.is_some() {
+                break;
+            }
+            said = separator(line);
+            if said.is_none() {
+                break;
+            }
+        }
         text.consume(len);
     }
     let mut best: Option<((usize, usize), Dialect)> = None;
     let mut failure = IntakeError::Empty;
-    for delimiter in [b',', b';', b'\t'] {
+    let usual = [b',', b';', b'\t'];
+    for delimiter in said.map_or(usual.to_vec(), |said| vec![said]) {
         let len = match next(text, delimiter, spans) {
             Ok(Some(len)) => len,
             Ok(None) => return Err(IntakeError::Empty),
@@ -171,27 +204,33 @@ fn read_header(text: &mut Text<'_>, options: &Options, spans: &mut Vec<Span>) ->
         };
         let record = text.text(len)?;
         let mut scratch = String::new();
-        let name = |span: &Span| unquote(span.of(record), &mut scratch).trim().to_owned();
+        let name = |span: &Span| cell_of(span.of(record), &mut scratch).trim().to_owned();
         let names: Vec<String> = spans.iter().take(COLUMNS_MAX + 1).map(name).collect();
-        let export = Export::of(names.iter().map(String::as_str), &options.mappings).ok().flatten();
-        let known = names.iter().filter(|name| field::role(name, &options.mappings, export).field().is_some()).count();
+        let known = known(&names, options);
         let rank = (known, names.len());
         if best.as_ref().is_none_or(|(best, _)| rank > *best) {
-            best = Some((rank, Dialect { delimiter, len, names }));
+            best = Some((rank, Dialect { delimiter, said: said.is_some(), len, names }));
         }
     }
     best.map(|(_, dialect)| dialect).ok_or(failure)
 }
 
+/// How many of these columns would be read.
+fn known(names: &[String], options: &Options) -> usize {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let export = Export::of(names.iter().copied(), &options.mappings).ok().flatten();
+    field::resolve(&names, &options.mappings, export).roles.iter().filter(|role| role.field().is_some()).count()
+}
+
 /// Resolves the header's names and refuses what rows could not be read by.
-fn check_header(text: &Text<'_>, names: &[String], rows: &mut Rows<'_>) -> Result<(), IntakeError> {
-    rows.recognise(names.iter().map(String::as_str))?;
+pub(super) fn check_header(line: u64, names: &[String], rows: &mut Rows<'_>) -> Result<(), IntakeError> {
+    rows.recognise(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     let mut holders: [Option<&str>; Field::COUNT] = [None; Field::COUNT];
     for name in names {
         if name.replace("\r\n", "").contains('\r') {
             return Err(IntakeError::LineEnds);
         }
-        let at = rows.column_add(name, text.line())?;
+        let at = rows.column_add(name, line)?;
         if let Some(field) = rows.role(at).field() {
             if let Some(first) = holders[field as usize] {
                 return Err(IntakeError::ColumnTwice { field, first: first.to_owned(), second: name.clone() });
@@ -217,8 +256,8 @@ pub(super) fn read(
     row: &mut dyn FnMut(Item) -> ControlFlow<()>,
 ) -> Result<(), IntakeError> {
     let mut spans = Vec::new();
-    let Dialect { delimiter, len, names } = read_header(text, rows.options(), &mut spans)?;
-    check_header(text, &names, rows)?;
+    let Dialect { delimiter, len, names, .. } = read_header(text, rows.options(), &mut spans)?;
+    check_header(text.line(), &names, rows)?;
     header(&rows.header(Format::Csv { delimiter }));
     text.consume(len);
 
@@ -243,7 +282,7 @@ pub(super) fn read(
             // spreadsheets, where other cells may have one that is not theirs.
             let protected = number.is_some_and(|at| unquote(spans[at].of(record), &mut scratch).starts_with("'+"));
             for &(at, takes) in &wanted {
-                let cell = unquote(spans[at].of(record), &mut scratch);
+                let cell = cell_of(spans[at].of(record), &mut scratch);
                 let cell = if protected { spreadsheet::unprotected(cell) } else { cell };
                 rows.cell(takes, Raw::Text(cell), cell);
             }
@@ -270,7 +309,7 @@ pub(super) fn peek(
     rows_max: usize,
 ) -> Result<(Format, Vec<String>, Vec<PeekedRow>), IntakeError> {
     let mut spans = Vec::new();
-    let Dialect { delimiter, len, names } = read_header(text, options, &mut spans)?;
+    let Dialect { delimiter, len, names, .. } = read_header(text, options, &mut spans)?;
     text.consume(len);
     let mut rows = Vec::new();
     let mut scratch = String::new();
@@ -280,7 +319,7 @@ pub(super) fn peek(
         let line = text.line();
         let Ok(record) = text.text(len) else { break };
         if !blank(record, delimiter) {
-            let cell = |span: &Span| peek::shortened(unquote(span.of(record), &mut scratch));
+            let cell = |span: &Span| peek::shortened(cell_of(span.of(record), &mut scratch));
             let mut cells: Vec<String> = spans.iter().take(names.len()).map(cell).collect();
             cells.resize(names.len(), String::new());
             rows.push(PeekedRow { line, cells });
@@ -297,7 +336,10 @@ pub(super) fn blank(record: &str, delimiter: u8) -> bool {
 
 pub(super) fn extract(text: &mut Text<'_>, options: &Options, out: &mut Extract<'_>) -> Result<(), IntakeError> {
     let mut spans = Vec::new();
-    let Dialect { delimiter, len, .. } = read_header(text, options, &mut spans)?;
+    let Dialect { delimiter, said, len, .. } = read_header(text, options, &mut spans)?;
+    if said {
+        out.write(&[b"sep=", &[delimiter][..], b"\n"].concat())?;
+    }
     out.write_line(text.text(len)?.as_bytes())?;
     text.consume(len);
     while !out.done()
@@ -338,6 +380,27 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &[&[&str]]) {
         assert_eq!(records(text.as_bytes(), b',').expect("closed quotes"), expected, "input: {text:?}");
+    }
+
+    #[test]
+    fn a_line_may_say_what_divides_cells() {
+        for (line, expected) in [
+            ("sep=;\r\n", Some(b';')),
+            ("SEP=,", Some(b',')),
+            ("sep=\t\n", Some(b'\t')),
+            ("sep=\\t", Some(b'\t')),
+            ("sep=|", Some(b'|')),
+            ("\"sep=;\"\n", Some(b';')),
+            ("sep=;;;;\n", Some(b';')),
+            ("sep=", None),
+            ("sep=a", None),
+            ("sep=;a", None),
+            ("sep;number", None),
+            ("se", None),
+            ("é=;", None),
+        ] {
+            assert_eq!(separator(line), expected, "{line:?}");
+        }
     }
 
     #[test]

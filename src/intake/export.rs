@@ -2,9 +2,10 @@
 //!
 //! A product's words mean in its export what its public documentation says, and
 //! nothing anywhere else: `number` without a `+` is a whole international number
-//! in a Plivo export, and refused in any other file. A file is a product's if it
-//! has the product's column of numbers and one that tells it apart. Columns that
-//! a mapping names say nothing of the product, and are read as the mapping says.
+//! in a Plivo export, and refused in most other files. A file is a product's if
+//! it has the product's column of numbers, and one column that only the product
+//! has or two that are usual in its exports. Columns that a mapping names say
+//! nothing of the product, and are read as the mapping says.
 //!
 //! Always holds: a file that could be two products' is refused.
 //! Deliberately absent: dates and times without a zone (no product's are
@@ -16,7 +17,8 @@ use std::sync::Arc;
 
 use super::field::{self, Field, Mapping};
 use super::value::{self, Fault};
-use crate::domain::{Country, NumberType, Status, Time};
+use crate::domain::spelling::Bare;
+use crate::domain::{Country, NumberType, State, Status, Time};
 
 /// A product whose export is known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -28,6 +30,11 @@ pub enum Export {
     Didww,
     Bandwidth,
     PortaBilling,
+    Kazoo,
+    Vonage,
+    FreePbx,
+    Astpp,
+    Teams,
 }
 
 impl fmt::Display for Export {
@@ -40,6 +47,11 @@ impl fmt::Display for Export {
             Export::Didww => "DIDWW",
             Export::Bandwidth => "Bandwidth",
             Export::PortaBilling => "PortaBilling",
+            Export::Kazoo => "Kazoo",
+            Export::Vonage => "Vonage",
+            Export::FreePbx => "FreePBX",
+            Export::Astpp => "ASTPP",
+            Export::Teams => "Microsoft Teams",
         })
     }
 }
@@ -57,147 +69,170 @@ use Is::{Field as F, Ignored as No};
 /// How an export is recognised and read.
 struct Product {
     export: Export,
-    /// Its column of numbers.
-    number: &'static str,
-    /// One of these tells it from other files; for `all`, each of them has to
-    /// be there.
-    telling: &'static [&'static str],
-    all: bool,
-    /// Columns that it does not have: a file with one of them is not its.
-    foreign: &'static [&'static str],
+    /// Its column of numbers, by each of its names.
+    number: &'static [&'static str],
+    /// Columns that only this product has: one of them is enough.
+    own: &'static [&'static str],
+    /// Columns that others could have as well: two of them are enough.
+    common: &'static [&'static str],
     /// What its columns are, where it is not what they are to us.
     columns: &'static [(&'static str, Is)],
 }
 
-/// In lower case, as names are compared.
+/// Names are written as they are compared, see [`field::folded`].
 const PRODUCTS: &[Product] = &[
     // Also the second dialect of our own API.
     Product {
         export: Export::Vobiz,
-        number: "e164",
-        telling: &["auth_id", "account_id", "monthly_fee", "trunk_group_id", "purchased_at"],
-        all: false,
-        foreign: &[],
+        number: &["e164"],
+        own: &["authid", "trunkgroupid", "aadhaarverified"],
+        common: &[
+            "accountid",
+            "monthlyfee",
+            "purchasedat",
+            "isblocked",
+            "setupfee",
+            "nextbillingdate",
+            "lastbillingdate",
+        ],
         columns: &[
             ("e164", F(Field::Number)),
-            ("auth_id", F(Field::AccountAuthId)),
-            ("account_id", F(Field::AccountAuthId)),
-            ("monthly_fee", F(Field::MonthlyCost)),
-            ("trunk_group_id", F(Field::TrunkId)),
-            ("purchased_at", F(Field::AssignedAt)),
+            ("authid", F(Field::AccountAuthId)),
+            ("accountid", F(Field::AccountAuthId)),
+            ("monthlyfee", F(Field::MonthlyCost)),
+            ("trunkgroupid", F(Field::TrunkId)),
+            ("purchasedat", F(Field::AssignedAt)),
             // A number renews itself while its rental is paid, so the date of
             // the next bill is no expiry.
-            ("next_billing_date", No),
-            ("last_billing_date", No),
+            ("nextbillingdate", No),
+            ("lastbillingdate", No),
             ("id", No),
             ("capabilities", No),
-            ("setup_fee", No),
-            ("voice_enabled", No),
-            ("created_at", No),
-            ("updated_at", No),
+            ("setupfee", No),
+            ("voiceenabled", No),
+            ("createdat", No),
+            ("updatedat", No),
             ("source", No),
             ("provider", No),
-            ("provider_ref", No),
-            ("is_trial_number", No),
-            ("minimum_commitment_months", No),
-            ("aadhaar_verification_required", No),
-            ("aadhaar_verified", No),
+            ("providerref", No),
+            ("istrialnumber", No),
+            ("minimumcommitmentmonths", No),
+            ("aadhaarverificationrequired", No),
+            ("aadhaarverified", No),
         ],
     },
     Product {
         export: Export::Plivo,
-        number: "number",
-        telling: &["sub_account", "added_on", "monthly_rental_rate", "renewal_date"],
-        all: false,
-        foreign: &[],
+        number: &["number"],
+        own: &["monthlyrentalrate", "tendlccampaignid"],
+        common: &["subaccount", "addedon", "application", "renewaldate", "voicerate", "smsrate", "resourceuri"],
         columns: &[
-            ("sub_account", F(Field::AccountAuthId)),
+            ("subaccount", F(Field::AccountAuthId)),
             ("application", F(Field::ApplicationId)),
-            ("monthly_rental_rate", F(Field::MonthlyCost)),
-            ("added_on", F(Field::AssignedAt)),
+            ("monthlyrentalrate", F(Field::MonthlyCost)),
+            ("addedon", F(Field::AssignedAt)),
             // The day of the next bill: a rental renews itself.
-            ("renewal_date", No),
+            ("renewaldate", No),
             ("alias", No),
             ("carrier", No),
-            ("resource_uri", No),
-            ("voice_enabled", No),
-            ("voice_rate", No),
-            ("sms_enabled", No),
-            ("sms_rate", No),
-            ("mms_enabled", No),
-            ("mms_rate", No),
+            ("resourceuri", No),
+            ("voiceenabled", No),
+            ("voicerate", No),
+            ("smsenabled", No),
+            ("smsrate", No),
+            ("mmsenabled", No),
+            ("mmsrate", No),
             ("cnam", No),
-            ("cnam_lookup", No),
-            ("tendlc_campaign_id", No),
-            ("tendlc_registration_status", No),
-            ("toll_free_sms_verification", No),
+            ("cnamlookup", No),
+            ("tendlccampaignid", No),
+            ("tendlcregistrationstatus", No),
+            ("tollfreesmsverification", No),
         ],
     },
     Product {
         export: Export::Twilio,
-        number: "phone_number",
-        telling: &["account_sid", "friendly_name", "date_created"],
-        all: false,
-        foreign: &[],
+        number: &["phonenumber"],
+        own: &["accountsid", "voiceapplicationsid", "trunksid"],
+        common: &["sid", "friendlyname", "datecreated", "dateupdated"],
         columns: &[
-            ("phone_number", F(Field::Number)),
-            ("account_sid", F(Field::AccountAuthId)),
-            ("date_created", F(Field::AssignedAt)),
-            ("voice_application_sid", F(Field::ApplicationId)),
-            ("trunk_sid", F(Field::TrunkId)),
+            ("phonenumber", F(Field::Number)),
+            ("accountsid", F(Field::AccountAuthId)),
+            ("datecreated", F(Field::AssignedAt)),
+            ("voiceapplicationsid", F(Field::ApplicationId)),
+            ("trunksid", F(Field::TrunkId)),
             // What people call the number, at first the number itself. It is
             // neither an application nor an account; --map makes it a tag.
-            ("friendly_name", No),
+            ("friendlyname", No),
             ("sid", No),
-            ("date_updated", No),
+            ("dateupdated", No),
             ("capabilities", No),
             ("uri", No),
             ("beta", No),
             ("origin", No),
-            ("api_version", No),
+            ("apiversion", No),
         ],
     },
     Product {
         export: Export::Telnyx,
-        number: "phone_number",
-        telling: &["connection_id", "connection_name", "purchased_at"],
-        all: false,
-        foreign: &[],
+        number: &["phonenumber"],
+        own: &["connectionid", "connectionname", "messagingprofileid", "t38faxgatewayenabled"],
+        common: &["purchasedat", "recordtype", "countryisoalpha2", "billinggroupid", "customerreference"],
         columns: &[
-            ("phone_number", F(Field::Number)),
+            ("phonenumber", F(Field::Number)),
             // Where calls to the number go.
-            ("connection_id", F(Field::ApplicationId)),
-            ("connection_name", F(Field::ApplicationName)),
-            ("purchased_at", F(Field::AssignedAt)),
+            ("connectionid", F(Field::ApplicationId)),
+            ("connectionname", F(Field::ApplicationName)),
+            ("purchasedat", F(Field::AssignedAt)),
+            ("countryisoalpha2", F(Field::Country)),
+            ("phonenumbertype", F(Field::NumberType)),
             ("id", No),
-            ("record_type", No),
-            ("created_at", No),
-            ("updated_at", No),
+            ("recordtype", No),
+            ("createdat", No),
+            ("updatedat", No),
+            ("externalpin", No),
+            ("customerreference", No),
+            ("billinggroupid", No),
+            ("messagingprofileid", No),
+            ("messagingprofilename", No),
+            ("emergencyenabled", No),
+            ("emergencyaddressid", No),
+            ("emergencystatus", No),
+            ("callforwardingenabled", No),
+            ("callrecordingenabled", No),
+            ("calleridnameenabled", No),
+            ("cnamlistingenabled", No),
+            ("t38faxgatewayenabled", No),
+            ("hdvoiceenabled", No),
+            ("inboundcallscreening", No),
+            ("deletionlockenabled", No),
+            ("sourcetype", No),
         ],
     },
     Product {
         export: Export::Didww,
-        number: "number",
-        telling: &["expires_at", "created_at"],
-        all: true,
-        foreign: &["account_auth_id", "application_id", "trunk_id", "monthly_cost", "assigned_at"],
+        number: &["number"],
+        own: &["awaitingregistration", "dedicatedchannelscount", "channelsincludedcount", "billingcyclescount"],
+        common: &["blocked", "capacitylimit", "terminated", "pendingremoval"],
         columns: &[
-            ("created_at", F(Field::AssignedAt)),
+            ("createdat", F(Field::AssignedAt)),
             ("blocked", F(Field::Blocked)),
             ("id", No),
             ("description", No),
-            ("capacity_limit", No),
-            ("billing_cycles_count", No),
-            ("channels_included_count", No),
-            ("dedicated_channels_count", No),
+            ("capacitylimit", No),
+            ("billingcyclescount", No),
+            ("channelsincludedcount", No),
+            ("dedicatedchannelscount", No),
+            ("awaitingregistration", No),
+            ("pendingremoval", No),
+            ("terminated", No),
+            ("emergencyenabled", No),
         ],
     },
     Product {
         export: Export::Bandwidth,
-        number: "fullnumber",
-        telling: &["accountid", "city", "ratecenter", "lata", "tier"],
-        all: false,
-        foreign: &[],
+        number: &["fullnumber"],
+        own: &["ratecenter", "lata", "vendorid"],
+        common: &["accountid", "city", "state", "tier", "vendorname", "lastmodified"],
         columns: &[
             ("fullnumber", F(Field::Number)),
             ("accountid", F(Field::AccountAuthId)),
@@ -211,13 +246,161 @@ const PRODUCTS: &[Product] = &[
             ("lastmodified", No),
         ],
     },
+    // The header before and since its new interface.
     Product {
         export: Export::PortaBilling,
-        number: "did number",
-        telling: &["did number"],
-        all: false,
-        foreign: &[],
-        columns: &[("did number", F(Field::Number)), ("recurring cost", F(Field::MonthlyCost))],
+        number: &["didnumber", "number"],
+        own: &["didvendorbatch", "vendorbatch", "periodicfee", "recurringcost"],
+        common: &["activationfee", "activationcost", "freeofcharge", "releaseddate", "releasedate"],
+        columns: &[
+            ("didnumber", F(Field::Number)),
+            ("recurringcost", F(Field::MonthlyCost)),
+            ("periodicfee", F(Field::MonthlyCost)),
+            ("area", F(Field::Region)),
+            ("didvendorbatch", No),
+            ("vendorbatch", No),
+            ("activationfee", No),
+            ("activationcost", No),
+            ("description", No),
+            ("releaseddate", No),
+            ("releasedate", No),
+            ("freeofcharge", No),
+            ("free", No),
+        ],
+    },
+    Product {
+        export: Export::Kazoo,
+        number: &["e164"],
+        own: &["carriermodule", "previouslyassignedto"],
+        common: &["usedby", "portedin", "portin", "cnaminbound", "cnamoutbound"],
+        columns: &[
+            ("e164", F(Field::Number)),
+            ("accountid", F(Field::AccountAuthId)),
+            // Who had it, what uses it (a kind of callflow) and who carries it.
+            ("previouslyassignedto", No),
+            ("usedby", No),
+            ("carriermodule", No),
+            ("created", No),
+            ("modified", No),
+            ("portin", No),
+            ("portedin", No),
+            ("cnaminbound", No),
+            ("cnamoutbound", No),
+            ("e911locality", No),
+            ("e911name", No),
+            ("e911region", No),
+            ("e911streetaddress", No),
+            ("e911extendedaddress", No),
+            ("e911postalcode", No),
+            ("prependenabled", No),
+            ("prependname", No),
+            ("prependnumber", No),
+            ("ringbackearly", No),
+            ("ringbacktransfer", No),
+            ("forceoutbound", No),
+            ("failovere164", No),
+            ("failoversip", No),
+        ],
+    },
+    Product {
+        export: Export::Vonage,
+        number: &["msisdn"],
+        own: &["mohttpurl", "voicecallbacktype", "messagescallbacktype"],
+        common: &["features", "appid", "type"],
+        columns: &[
+            ("msisdn", F(Field::Number)),
+            ("appid", F(Field::ApplicationId)),
+            ("type", F(Field::NumberType)),
+            ("features", No),
+            ("mohttpurl", No),
+            ("messagescallbacktype", No),
+            ("messagescallbackvalue", No),
+            ("voicecallbacktype", No),
+            ("voicecallbackvalue", No),
+        ],
+    },
+    // The DIDs of its bulk handler.
+    Product {
+        export: Export::FreePbx,
+        number: &["extension"],
+        own: &["cidnum", "privacyman", "pmmaxretries"],
+        common: &["destination", "alertinfo", "mohclass", "grppre", "pricid"],
+        columns: &[
+            ("extension", F(Field::Number)),
+            // A place in the exchange's dial plan, such as ext-local,100,1.
+            ("destination", No),
+            ("description", No),
+            ("cidnum", No),
+            ("privacyman", No),
+            ("alertinfo", No),
+            ("ringing", No),
+            ("fanswer", No),
+            ("mohclass", No),
+            ("grppre", No),
+            ("delayanswer", No),
+            ("pricid", No),
+            ("pmmaxretries", No),
+            ("pmminlength", No),
+            ("reversal", No),
+            ("rvolume", No),
+            ("callrecording", No),
+            ("indicationzone", No),
+        ],
+    },
+    Product {
+        export: Export::Astpp,
+        number: &["did"],
+        own: &["initialincrement"],
+        common: &["calltype", "increment"],
+        columns: &[
+            ("did", F(Field::Number)),
+            ("account", F(Field::AccountAuthId)),
+            ("initialincrement", No),
+            ("increment", No),
+            ("calltype", No),
+            ("destination", No),
+        ],
+    },
+    // The numbers of a tenant, by either of its two commands.
+    Product {
+        export: Export::Teams,
+        number: &["telephonenumber"],
+        own: &["assignedpstntargetid", "pstnassignmentstatus", "pstnpartnerid", "civicaddressid"],
+        common: &["activationstate", "assignmentstatus", "operatorid", "targetid", "acquiredcapabilities"],
+        columns: &[
+            ("telephonenumber", F(Field::Number)),
+            ("isocountrycode", F(Field::Country)),
+            ("city", F(Field::Region)),
+            ("placename", F(Field::Region)),
+            // Who provides the number, and which user or resource has it.
+            ("numbertype", No),
+            ("operatorid", No),
+            ("activationstate", No),
+            ("assignedpstntargetid", No),
+            ("targetid", No),
+            ("targettype", No),
+            ("assignmentcategory", No),
+            ("assignmentstatus", No),
+            ("pstnassignmentstatus", No),
+            ("capability", No),
+            ("acquiredcapabilities", No),
+            ("availablecapabilities", No),
+            ("civicaddressid", No),
+            ("isosubdivision", No),
+            ("isosubdivisioncode", No),
+            ("locationid", No),
+            ("locationupdatesupported", No),
+            ("networksiteid", No),
+            ("portinorderstatus", No),
+            ("pstnpartnerid", No),
+            ("pstnpartnername", No),
+            ("partnername", No),
+            ("numbersource", No),
+            ("acquisitiondate", No),
+            ("reversenumberlookup", No),
+            ("routingoptions", No),
+            ("tag", No),
+        ],
     },
 ];
 
@@ -234,11 +417,9 @@ impl Export {
             .collect();
         let has = |wanted: &str| names.iter().any(|name| name == wanted);
         let is_of = |product: &&Product| {
-            let told = match product.all {
-                true => product.telling.iter().all(|name| has(name)),
-                false => product.telling.iter().any(|name| has(name)),
-            };
-            has(product.number) && told && !product.foreign.iter().any(|name| has(name))
+            let has_number = product.number.iter().any(|name| has(name));
+            let common = product.common.iter().filter(|name| has(name)).count();
+            has_number && (product.own.iter().any(|name| has(name)) || common >= 2)
         };
         let mut found = PRODUCTS.iter().filter(is_of).map(|product| product.export);
         match (found.next(), found.next()) {
@@ -264,22 +445,18 @@ impl Export {
     /// What digits without a `+` are.
     pub(super) fn bare(self) -> Bare {
         match self {
-            Export::Plivo => Bare::International,
+            Export::Plivo | Export::Didww | Export::Vonage => Bare::International,
             Export::Bandwidth => Bare::NorthAmerican,
-            Export::Vobiz | Export::Twilio | Export::Telnyx | Export::Didww | Export::PortaBilling => Bare::Unknown,
+            Export::Vobiz
+            | Export::Twilio
+            | Export::Telnyx
+            | Export::PortaBilling
+            | Export::Kazoo
+            | Export::FreePbx
+            | Export::Astpp
+            | Export::Teams => Bare::Unknown,
         }
     }
-}
-
-/// What digits without a `+` are where the caller says nothing of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Bare {
-    /// Could be anything, so they are refused.
-    Unknown,
-    /// Whole international numbers.
-    International,
-    /// Ten digits of the North American plan, whose code is 1.
-    NorthAmerican,
 }
 
 /// An id, or a URI whose last part it is: `/v1/Account/MA…/Application/123/`.
@@ -327,8 +504,8 @@ pub(super) fn status(text: &str, export: Export) -> Result<Status, Fault> {
     let word = text.to_ascii_lowercase();
     match (export, word.as_str()) {
         (_, "active") => Ok(Status::Active),
-        (_, "suspended") | (Export::Vobiz, "blocked") => Ok(Status::Suspended),
-        (Export::Twilio, "in-use") | (Export::Bandwidth, "inservice") => Ok(Status::Active),
+        (_, "suspended") | (Export::Vobiz, "blocked") | (Export::Astpp, "inactive") => Ok(Status::Suspended),
+        (Export::Twilio, "in-use") | (Export::Bandwidth, "inservice" | "in_service") => Ok(Status::Active),
         _ => Err(Fault::Text(format!(
             "is nothing that a number which is here and works has as its status with {export}; leave the row out, or ignore \
              the column with --map"
@@ -336,15 +513,45 @@ pub(super) fn status(text: &str, export: Export) -> Result<Status, Fault> {
     }
 }
 
+/// A state in the product's words; none is an account without numbers.
+pub(super) fn state(text: &str, export: Export) -> Result<Option<State>, Fault> {
+    let word = text.to_ascii_lowercase();
+    match (export, word.as_str()) {
+        (Export::Kazoo, "in_service") => Ok(Some(State::Active)),
+        (Export::Kazoo, "aging") => Ok(Some(State::Quarantined)),
+        (Export::Kazoo, "available" | "reserved") => value::state(text),
+        (Export::Kazoo, _) => Err(Fault::Text(format!(
+            "is no state of a number that is here, with {export}; leave the row out, or ignore the column with --map"
+        ))),
+        _ => value::state(text),
+    }
+}
+
+/// A place; Plivo writes the country behind it in capitals, `Mumbai, INDIA`.
+pub(super) fn region(text: &str, export: Export) -> Result<Arc<str>, Fault> {
+    let place = match (export, text.rsplit_once(", ")) {
+        (Export::Plivo, Some((place, country)))
+            // Shorter ones are states of the United States.
+            if !place.trim().is_empty() && country.len() > 3 && !country.contains(|c: char| c.is_lowercase()) =>
+        {
+            place.trim()
+        }
+        _ => text,
+    };
+    value::region(place)
+}
+
 /// A country's code; products also write names, which the number tells anyway.
 pub(super) fn country(text: &str) -> Option<Country> {
     text.parse().ok()
 }
 
-/// A kind of number in a word that is also ours; the number tells the others.
+/// A kind of number in a word that we have too; the number tells the others.
 pub(super) fn number_type(text: &str) -> Option<NumberType> {
-    match text.to_ascii_lowercase().as_str() {
-        "fixed" => Some(NumberType::Local),
+    match field::folded(text).as_str() {
+        "fixed" | "landline" => Some(NumberType::Local),
+        "landlinetollfree" => Some(NumberType::Tollfree),
+        "mobilelvn" => Some(NumberType::Mobile),
         word => NumberType::parse(word),
     }
 }
@@ -361,21 +568,42 @@ mod tests {
         check("e164,account_id,monthly_fee", Ok(Some(Export::Vobiz)));
         check("E164 , Auth_Id", Ok(Some(Export::Vobiz)));
         check("number,sub_account,application", Ok(Some(Export::Plivo)));
-        check("phone_number,friendly_name", Ok(Some(Export::Twilio)));
+        check("phone_number,sid,friendly_name", Ok(Some(Export::Twilio)));
         check("phone_number,connection_id", Ok(Some(Export::Telnyx)));
-        check("number,expires_at,created_at", Ok(Some(Export::Didww)));
+        check("number,blocked,capacity_limit,expires_at,created_at", Ok(Some(Export::Didww)));
         check("FullNumber,City,AccountId", Ok(Some(Export::Bandwidth)));
         check("DID Number,Recurring Cost", Ok(Some(Export::PortaBilling)));
+        check("Number,DID vendor batch,Activation fee,Periodic fee,Country", Ok(Some(Export::PortaBilling)));
+        check("e164,account_id,state,used_by,carrier_module", Ok(Some(Export::Kazoo)));
+        check("country,msisdn,type,features", Ok(Some(Export::Vonage)));
+        check("cidnum,extension,destination", Ok(Some(Export::FreePbx)));
+        check("DID,Country,Account,Initial Increment", Ok(Some(Export::Astpp)));
+        check("TelephoneNumber,PstnAssignmentStatus", Ok(Some(Export::Teams)));
         // Ours, or anybody's.
-        check("number,account_auth_id,expires_at,created_at", Ok(None));
-        check("number,expires_at", Ok(None));
-        check("number,application", Ok(None));
-        check("phone_number,status", Ok(None));
-        check("e164,name", Ok(None));
-        check("added_on,monthly_rental_rate", Ok(None));
+        for header in [
+            "number,account_auth_id,expires_at,created_at",
+            "number,expires_at,created_at",
+            "number,application",
+            "Number,Sub Account",
+            "Number,Added On",
+            "Number,Renewal Date",
+            "phone_number,status",
+            "Phone Number,Friendly Name",
+            "phone_number,purchased_at",
+            "e164,account_id",
+            "e164,name",
+            "Full Number,City",
+            "DID Number,Extension Matched",
+            "msisdn,country",
+            "extension,destination",
+            "did,account",
+            "added_on,monthly_rental_rate",
+        ] {
+            check(header, Ok(None));
+        }
         // Two at once.
         check("phone_number,account_sid,connection_id", Err([Export::Twilio, Export::Telnyx]));
-        check("number,added_on,created_at,expires_at", Err([Export::Plivo, Export::Didww]));
+        check("number,monthly_rental_rate,awaiting_registration", Err([Export::Plivo, Export::Didww]));
     }
 
     #[test]
@@ -386,13 +614,42 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_in_lower_case_and_name_each_column_once() {
+    fn names_are_written_as_they_are_compared_and_each_column_once() {
         for product in PRODUCTS {
-            for (at, (name, _)) in product.columns.iter().enumerate() {
+            let columns = product.columns.iter().map(|(name, _)| name);
+            for name in columns.chain(product.number).chain(product.own).chain(product.common) {
                 assert_eq!(*name, field::folded(name));
+            }
+            for (at, (name, _)) in product.columns.iter().enumerate() {
                 assert!(!product.columns[..at].iter().any(|(other, _)| other == name), "{} {name}", product.export);
             }
         }
+    }
+
+    #[test]
+    fn places_and_kinds_as_products_write_them() {
+        let region = |text, export| region(text, export).map(|place| place.to_string()).unwrap_or_default();
+        assert_eq!(region("Mumbai, INDIA", Export::Plivo), "Mumbai");
+        assert_eq!(region("San Jose, California, UNITED STATES", Export::Plivo), "San Jose, California");
+        assert_eq!(region("Mumbai", Export::Plivo), "Mumbai");
+        assert_eq!(region("Springfield, Illinois", Export::Plivo), "Springfield, Illinois");
+        assert_eq!(region("Mumbai, INDIA", Export::Telnyx), "Mumbai, INDIA");
+        for (text, expected) in [
+            ("fixed", Some(NumberType::Local)),
+            ("mobile-lvn", Some(NumberType::Mobile)),
+            ("landline-toll-free", Some(NumberType::Tollfree)),
+            ("toll_free", Some(NumberType::Tollfree)),
+            ("Local", Some(NumberType::Local)),
+            ("national", None),
+        ] {
+            assert_eq!(number_type(text), expected, "{text}");
+        }
+        let state = |text| state(text, Export::Kazoo).map_err(|fault| fault.to_string());
+        assert_eq!(state("in_service"), Ok(Some(State::Active)));
+        assert_eq!(state("Available"), Ok(Some(State::Available)));
+        assert!(
+            state("port_in").is_err_and(|fault| fault.starts_with("is no state of a number that is here, with Kazoo"))
+        );
     }
 
     #[test]

@@ -1,4 +1,16 @@
 //! What a column can mean, and which column of a file means it.
+//!
+//! The command line and the console read columns by the same rule, [`resolve`].
+//! A column's own name decides, never its cells: a mapping first, then the
+//! columns of the product whose export the file is, then our names, then other
+//! names of the trade. Case and separators do not matter.
+//!
+//! Always holds: of two columns that could be the same field, one that names it
+//! exactly wins over one that names it loosely (`customer_id` over `customer`);
+//! two that name it equally well are for the reader to refuse. The two ends of a
+//! block are both read, or the file is refused.
+//! Deliberately absent: words that mean too much to be one field (`name`,
+//! `type`, `country code`). Such a column is not read, and listed as unread.
 
 use std::str::FromStr;
 
@@ -60,15 +72,6 @@ words!(Field:
 impl Field {
     /// How many there are; `field as usize` is below.
     pub(super) const COUNT: usize = Field::ALL.len();
-
-    /// The field that a column of this name has without being told.
-    fn of_column(folded: &str) -> Option<Field> {
-        match folded {
-            "start" => Some(Field::Number),
-            "end" => Some(Field::NumberEnd),
-            name => Field::parse(name),
-        }
-    }
 }
 
 /// `COLUMN=FIELD`, or `COLUMN=-` for a column that is to be ignored.
@@ -108,9 +111,12 @@ impl FromStr for Mapping {
     }
 }
 
-/// A column's name as names are compared: without case and spaces around it.
+/// A column's name as names are compared: its letters and digits, in lower
+/// case, so that `Phone Number`, `phone_number` and `phoneNumber` are one. A name
+/// without letters or digits is compared as it is.
 pub(super) fn folded(name: &str) -> String {
-    name.trim().to_lowercase()
+    let folded: String = name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    if folded.is_empty() { name.trim().to_lowercase() } else { folded }
 }
 
 pub(super) fn check_mappings(mappings: &[Mapping]) -> Result<(), IntakeError> {
@@ -143,19 +149,325 @@ impl Role {
     }
 }
 
-pub(super) fn role(name: &str, mappings: &[Mapping], export: Option<Export>) -> Role {
-    let name = folded(name);
-    if let Some(mapping) = mappings.iter().find(|mapping| folded(&mapping.column) == name) {
-        return mapping.field.map_or(Role::Ignored, Role::Field);
+/// How well a name says which field it is. The better one comes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Weight {
+    /// A mapping, a product's column, or our own name.
+    Exact,
+    /// Another name for nothing but this field.
+    Plain,
+    /// A word that means the field only where no other column says it.
+    Loose,
+}
+
+/// What other people call a field, as names are compared.
+const SYNONYMS: &[(Field, Weight, &[&str])] = &[
+    (Field::Number, Weight::Exact, &["start"]),
+    (Field::NumberEnd, Weight::Exact, &["end"]),
+    (
+        Field::Number,
+        Weight::Plain,
+        &[
+            "numbers",
+            "phonenumber",
+            "phonenumbers",
+            "phonenumbere164",
+            "telephonenumber",
+            "telephonenumbers",
+            "telnumber",
+            "did",
+            "dids",
+            "didnumber",
+            "didnumbers",
+            "didddi",
+            "didnumberddi",
+            "dide164",
+            "ddi",
+            "ddis",
+            "ddinumber",
+            "msisdn",
+            "e164",
+            "e164number",
+            "numbere164",
+            "tn",
+            "tns",
+            "virtualnumber",
+            "inboundnumber",
+            "directnumber",
+            "rangestart",
+            "startnumber",
+            "firstnumber",
+            "fromnumber",
+            "numberstart",
+            "numberfrom",
+            "blockstart",
+            "didstart",
+            "startdid",
+        ],
+    ),
+    (
+        Field::Number,
+        Weight::Loose,
+        &[
+            "phone",
+            "phoneno",
+            "telephone",
+            "telephoneno",
+            "tel",
+            "telno",
+            "fullnumber",
+            "destinationnumber",
+            "callednumber",
+            "dnis",
+        ],
+    ),
+    (
+        Field::NumberEnd,
+        Weight::Plain,
+        &[
+            "rangeend",
+            "endnumber",
+            "lastnumber",
+            "tonumber",
+            "numberto",
+            "blockend",
+            "didend",
+            "enddid",
+            "rangeto",
+            "endrange",
+            "endofrange",
+        ],
+    ),
+    (
+        Field::AccountAuthId,
+        Weight::Plain,
+        &[
+            "accountid",
+            "authid",
+            "accountsid",
+            "accountnumber",
+            "accountcode",
+            "customerid",
+            "customerauthid",
+            "customeraccountid",
+            "customernumber",
+            "customerno",
+            "customercode",
+            "clientid",
+            "subaccountid",
+            "tenantid",
+        ],
+    ),
+    (
+        Field::AccountAuthId,
+        Weight::Loose,
+        &["account", "customer", "customeraccount", "client", "subaccount", "tenant"],
+    ),
+    (Field::AccountName, Weight::Plain, &["customername", "clientname", "companyname", "tenantname", "subaccountname"]),
+    (Field::AccountName, Weight::Loose, &["company", "organization", "organisation"]),
+    (Field::ApplicationId, Weight::Plain, &["appid"]),
+    (Field::ApplicationId, Weight::Loose, &["application", "app"]),
+    (Field::ApplicationName, Weight::Plain, &["appname"]),
+    (Field::TrunkId, Weight::Plain, &["siptrunkid", "trunkgroupid"]),
+    (Field::TrunkId, Weight::Loose, &["trunk", "siptrunk", "trunkgroup"]),
+    (
+        Field::MonthlyCost,
+        Weight::Plain,
+        &[
+            "monthlyfee",
+            "monthlyprice",
+            "monthlyrate",
+            "monthlycharge",
+            "monthlyrental",
+            "monthlyrentalrate",
+            "monthlyrecurringcost",
+            "monthlyrecurringcharge",
+            "mrc",
+            "costpermonth",
+            "pricepermonth",
+        ],
+    ),
+    (Field::MonthlyCost, Weight::Loose, &["cost", "price", "monthly", "rental", "recurringcost", "recurringcharge"]),
+    (Field::Currency, Weight::Plain, &["currencycode", "ccy"]),
+    (
+        Field::AssignedAt,
+        Weight::Plain,
+        &[
+            "assigned",
+            "assignedon",
+            "assigneddate",
+            "dateassigned",
+            "assignmentdate",
+            "activated",
+            "activatedat",
+            "activatedon",
+            "activationdate",
+        ],
+    ),
+    (Field::AssignedAt, Weight::Loose, &["startdate", "purchasedat", "purchasedate"]),
+    (
+        Field::ExpiresAt,
+        Weight::Plain,
+        &[
+            "expires",
+            "expireson",
+            "expiry",
+            "expirydate",
+            "expiration",
+            "expirationdate",
+            "expiresdate",
+            "dateexpires",
+            "validuntil",
+            "validto",
+        ],
+    ),
+    (Field::ExpiresAt, Weight::Loose, &["enddate"]),
+    (Field::NumberType, Weight::Plain, &["phonenumbertype", "didtype"]),
+    (
+        Field::Country,
+        Weight::Plain,
+        &["isocountry", "isocountrycode", "countryiso", "countryisocode", "countryisoalpha2"],
+    ),
+    (Field::Region, Weight::Loose, &["city", "area", "location", "locality", "place", "town", "ratecenter"]),
+    (Field::Tags, Weight::Plain, &["tag", "labels"]),
+    (Field::Tags, Weight::Loose, &["label"]),
+];
+
+/// The names of a block's first and last number. The words of `from` and `to`
+/// mean nothing else only as a pair, or after a mapping.
+const BLOCKS: &[(&str, &str)] = &[
+    ("start", "end"),
+    ("from", "to"),
+    ("first", "last"),
+    ("begin", "end"),
+    ("rangestart", "rangeend"),
+    ("rangefrom", "rangeto"),
+    ("startnumber", "endnumber"),
+    ("firstnumber", "lastnumber"),
+    ("fromnumber", "tonumber"),
+    ("numberfrom", "numberto"),
+    ("numberstart", "numberend"),
+    ("blockstart", "blockend"),
+    ("didstart", "didend"),
+    ("startdid", "enddid"),
+    ("didfrom", "didto"),
+    ("startrange", "endrange"),
+    ("startofrange", "endofrange"),
+];
+
+/// The field of a name that is no mapping's and no product's.
+fn meaning(folded: &str) -> Option<(Field, Weight)> {
+    let own = |field: &&Field| field.as_str().bytes().filter(|&byte| byte != b'_').eq(folded.bytes());
+    if let Some(&field) = Field::ALL.iter().find(own) {
+        return Some((field, Weight::Exact));
     }
-    let ours = Field::of_column(&name);
+    let known = SYNONYMS.iter().find(|(_, _, names)| names.contains(&folded))?;
+    Some((known.0, known.1))
+}
+
+/// Whether a name alone says that a column has numbers.
+pub(super) fn is_number(name: &str) -> bool {
+    meaning(&folded(name)).is_some_and(|(field, _)| field == Field::Number)
+}
+
+/// What a column is by its name alone, and how well the name says so.
+fn candidate(folded: &str, mappings: &[Mapping], export: Option<Export>) -> (Role, Weight) {
+    if let Some(mapping) = mappings.iter().find(|mapping| self::folded(&mapping.column) == folded) {
+        return (mapping.field.map_or(Role::Ignored, Role::Field), Weight::Exact);
+    }
+    let meaning = meaning(folded);
     let Some(export) = export else {
-        return ours.map_or(Role::Unknown, Role::Field);
+        return meaning.map_or((Role::Unknown, Weight::Loose), |(field, weight)| (Role::Field(field), weight));
     };
-    match export.column(&name) {
-        Some(None) => Role::Ignored,
-        Some(Some(field)) => Role::Exported(field, export),
-        None => ours.map_or(Role::Unknown, |field| Role::Exported(field, export)),
+    match (export.column(folded), meaning) {
+        (Some(None), _) => (Role::Ignored, Weight::Exact),
+        (Some(Some(field)), _) => (Role::Exported(field, export), Weight::Exact),
+        // In an export only our own names are understood beside the product's.
+        (None, Some((field, Weight::Exact))) => (Role::Exported(field, export), Weight::Exact),
+        (None, _) => (Role::Unknown, Weight::Loose),
+    }
+}
+
+/// What the columns of a file are, in their order.
+pub(super) struct Resolved {
+    pub roles: Vec<Role>,
+    /// The column that begins a block where no column ends it.
+    pub endless: Option<usize>,
+}
+
+/// Decides what each column of a file is, given the names of all of them.
+pub(super) fn resolve(names: &[&str], mappings: &[Mapping], export: Option<Export>) -> Resolved {
+    let folded: Vec<String> = names.iter().map(|name| folded(name)).collect();
+    let candidates: Vec<(Role, Weight)> = folded.iter().map(|name| candidate(name, mappings, export)).collect();
+    // A column that a mapping takes away still says that looser names are not it.
+    let by_itself: Vec<(Role, Weight)> = folded.iter().map(|name| candidate(name, &[], export)).collect();
+    let best = |field: Field| {
+        let saying = candidates.iter().chain(&by_itself).filter(|(role, _)| role.field() == Some(field));
+        saying.map(|(_, weight)| *weight).min()
+    };
+    let mut roles: Vec<Role> = candidates
+        .iter()
+        .map(|&(role, weight)| match role.field() {
+            Some(field) if best(field).is_some_and(|best| best < weight) => Role::Unknown,
+            _ => role,
+        })
+        .collect();
+    resolve_block(&folded, &mut roles, mappings);
+    let endless = endless(&folded, &roles, mappings);
+    Resolved { roles, endless }
+}
+
+/// Whether a mapping names the column.
+fn is_mapped(column: &str, mappings: &[Mapping]) -> bool {
+    mappings.iter().any(|mapping| folded(&mapping.column) == column)
+}
+
+/// Finds the ends of a block among columns that say nothing alone.
+fn resolve_block(folded: &[String], roles: &mut [Role], mappings: &[Mapping]) {
+    let at = |name: &str| folded.iter().position(|column| column == name);
+    let free = |at: usize, roles: &[Role]| roles[at] == Role::Unknown && !is_mapped(&folded[at], mappings);
+    let holds = |field: Field, roles: &[Role]| roles.iter().position(|role| role.field() == Some(field));
+    for (first, last) in BLOCKS {
+        let (first, Some(last)) = (at(first), at(last)) else { continue };
+        let number = holds(Field::Number, roles);
+        if let Some(first) = first
+            && number.is_none()
+            && free(first, roles)
+            && (free(last, roles) || roles[last].field() == Some(Field::NumberEnd))
+        {
+            roles[first] = Role::Field(Field::Number);
+        }
+        let number = holds(Field::Number, roles);
+        // Beside a number, `from` and `to` are something else than its block.
+        let belongs = number.is_some() && (first.is_none() || first == number);
+        if belongs && free(last, roles) && holds(Field::NumberEnd, roles).is_none() {
+            roles[last] = Role::Field(Field::NumberEnd);
+        }
+    }
+}
+
+/// The column of numbers, if its name begins a block that no column ends.
+fn endless(folded: &[String], roles: &[Role], mappings: &[Mapping]) -> Option<usize> {
+    let number = roles.iter().position(|role| role.field() == Some(Field::Number))?;
+    let begins = BLOCKS.iter().any(|(first, _)| *first == folded[number]);
+    // An end that a mapping ignores is a decision.
+    let ended = roles.iter().any(|role| role.field() == Some(Field::NumberEnd))
+        || BLOCKS.iter().any(|(_, last)| folded.iter().any(|name| name == last) && is_mapped(last, mappings));
+    (begins && !ended && !is_mapped(&folded[number], mappings)).then_some(number)
+}
+
+/// What a JSON key is that the first row did not have; `held` are the fields of
+/// the keys so far.
+pub(super) fn role_of_late(
+    name: &str,
+    mappings: &[Mapping],
+    export: Option<Export>,
+    held: impl Fn(Field) -> bool,
+) -> Role {
+    let (role, weight) = candidate(&folded(name), mappings, export);
+    match role.field() {
+        Some(field) if weight == Weight::Loose && held(field) => Role::Unknown,
+        _ => role,
     }
 }
 
@@ -188,35 +500,143 @@ mod tests {
         assert!(message.ends_with("reserved_for, since"), "{message}");
     }
 
+    fn roles(header: &str, mappings: &[&str], export: Option<Export>) -> Vec<Role> {
+        let mappings: Vec<Mapping> = mappings.iter().map(|text| text.parse().expect("a mapping")).collect();
+        let names: Vec<&str> = header.split(',').collect();
+        resolve(&names, &mappings, export).roles
+    }
+
+    /// The fields of a header's columns; `-` is not read.
+    #[track_caller]
+    fn check(header: &str, mappings: &[&str], expected: &str) {
+        let field = |role: Role| role.field().map_or("-", Field::as_str);
+        let found: Vec<&str> = roles(header, mappings, None).into_iter().map(field).collect();
+        assert_eq!(found.join(","), expected, "header: {header}");
+    }
+
     #[test]
-    fn columns_are_known_by_name_alias_or_mapping() {
-        let mappings = ["Operator=account_auth_id", "region=-"].map(|text| text.parse().expect("a mapping"));
-        for (name, expected) in [
-            ("number", Role::Field(Field::Number)),
-            (" Number ", Role::Field(Field::Number)),
-            ("START", Role::Field(Field::Number)),
-            ("end", Role::Field(Field::NumberEnd)),
-            ("operator ", Role::Field(Field::AccountAuthId)),
-            ("Region", Role::Ignored),
-            ("phone", Role::Unknown),
-            ("", Role::Unknown),
+    fn case_and_separators_do_not_matter() {
+        for name in [
+            "number",
+            " Number ",
+            "phone_number",
+            "Phone Number",
+            "phoneNumber",
+            "PHONE-NUMBER",
+            "Phone\u{a0}number",
+            "Phone.Number",
+            "DID",
+            "ddi",
+            "TN",
+            "MSISDN",
+            "E.164",
+            "Destination Number",
+            "destination_number",
+            "tel. no.",
         ] {
-            assert_eq!(role(name, &mappings, None), expected, "column: {name:?}");
+            check(name, &[], "number");
+        }
+        for (name, field) in [
+            ("Account Auth ID", "account_auth_id"),
+            ("customerId", "account_auth_id"),
+            ("Customer", "account_auth_id"),
+            ("Customer Name", "account_name"),
+            ("Application", "application_id"),
+            ("application-name", "application_name"),
+            ("Monthly-Cost", "monthly_cost"),
+            ("Monthly Cost", "monthly_cost"),
+            ("monthlyFee", "monthly_cost"),
+            ("MRC", "monthly_cost"),
+            ("Expires At", "expires_at"),
+            ("expiresAt", "expires_at"),
+            ("Valid until", "expires_at"),
+            ("Quarantine Ends At", "quarantine_ends_at"),
+            ("Number End", "number_end"),
+            ("Labels", "tags"),
+            ("City", "region"),
+        ] {
+            check(&format!("number,{name}"), &[], &format!("number,{field}"));
+        }
+        for name in ["", "#", "colour", "name", "type", "country code", "description", "notes", "owner", "extension"] {
+            check(&format!("number,{name}"), &[], "number,-");
         }
     }
 
     #[test]
-    fn columns_of_an_export_are_known_by_its_names_and_ours() {
-        let mappings = ["alias=tags".parse().expect("a mapping")];
-        for (name, expected) in [
-            ("Number", Role::Exported(Field::Number, Export::Plivo)),
-            ("sub_account", Role::Exported(Field::AccountAuthId, Export::Plivo)),
-            ("currency", Role::Exported(Field::Currency, Export::Plivo)),
-            ("renewal_date", Role::Ignored),
-            ("alias", Role::Field(Field::Tags)),
-            ("colour", Role::Unknown),
+    fn a_name_that_says_it_exactly_wins() {
+        check("number,phone,did", &[], "number,-,-");
+        check("DID,Destination Number", &[], "number,-");
+        check("did,phone number", &[], "number,number");
+        check("number,customer,customer_id", &[], "number,-,account_auth_id");
+        check("number,customer,customer name", &[], "number,account_auth_id,account_name");
+        check("number,price,monthly price", &[], "number,-,monthly_cost");
+        check("number,phone", &["phone=number", "number=-"], "-,number");
+        check("number,operator ,Region", &["Operator=account_auth_id", "region=-"], "number,account_auth_id,-");
+        check("number,#,*", &["#=tags"], "number,tags,-");
+    }
+
+    #[test]
+    fn a_block_is_read_by_both_of_its_ends() {
+        for header in [
+            "START,end",
+            "from,to",
+            "From,To",
+            "First,Last",
+            "range start,range end",
+            "Start Number,End Number",
+            "number,number_end",
+            "number,to",
+            "did,last number",
+            "begin,end",
         ] {
-            assert_eq!(role(name, &mappings, Some(Export::Plivo)), expected, "column: {name:?}");
+            check(header, &[], "number,number_end");
+        }
+        check("to,from", &[], "number_end,number");
+        check("from,to", &["from=number"], "number,number_end");
+        check("from,to", &["to=number_end"], "number,number_end");
+        check("from,to", &["from=number", "to=-"], "number,-");
+        // Beside a number they are something else.
+        check("number,first,last", &[], "number,-,-");
+        check("number,from,to", &[], "number,-,-");
+        check("from,name", &[], "-,-");
+        let endless = |header: &str, mappings: &[&str]| {
+            let mappings: Vec<Mapping> = mappings.iter().map(|text| text.parse().expect("a mapping")).collect();
+            resolve(&header.split(',').collect::<Vec<_>>(), &mappings, None).endless
+        };
+        assert_eq!(endless("region,range start,range finish", &[]), Some(1));
+        assert_eq!(endless("start,finish", &[]), Some(0));
+        assert_eq!(endless("start,finish", &["finish=number_end"]), None);
+        assert_eq!(endless("start,finish", &["start=number"]), None);
+        assert_eq!(endless("start,end", &["end=-"]), None);
+        assert_eq!(endless("number,finish", &[]), None);
+    }
+
+    #[test]
+    fn columns_of_an_export_are_known_by_its_names_and_ours() {
+        let found =
+            roles("Number,sub_account,currency,renewal_date,alias,colour,city", &["alias=tags"], Some(Export::Plivo));
+        let exported = |field| Role::Exported(field, Export::Plivo);
+        assert_eq!(
+            found,
+            [
+                exported(Field::Number),
+                exported(Field::AccountAuthId),
+                exported(Field::Currency),
+                Role::Ignored,
+                Role::Field(Field::Tags),
+                Role::Unknown,
+                Role::Unknown,
+            ]
+        );
+    }
+
+    #[test]
+    fn synonyms_are_written_as_they_are_compared_and_name_one_field() {
+        let mut seen = std::collections::HashSet::new();
+        for name in SYNONYMS.iter().flat_map(|(_, _, names)| *names) {
+            assert_eq!(*name, folded(name));
+            assert!(seen.insert(*name), "{name} is there twice");
+            assert!(!Field::ALL.iter().any(|field| folded(field.as_str()) == *name), "{name} is ours");
         }
     }
 

@@ -3,9 +3,12 @@
 //!
 //! A document is taken apart by a scanner that only finds where values end, so
 //! that one row at a time is in memory; `serde_json` then judges each row.
+//!
+//! Rows may be one level down: in an answer, under a key that is usual for rows
+//! or in its only array of objects, perhaps within one more object; in a row, in
+//! its `attributes` (JSON:API). Deliberately absent: any other nesting.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -13,47 +16,138 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::csv::line_len;
+use super::field::{self, folded};
 use super::rows::Rows;
 use super::source::Text;
 use super::value::Raw;
-use super::{DEPTH_MAX, Extract, Format, Header, IntakeError, Item};
+use super::{DEPTH_MAX, Extract, Format, HEAD_BYTES, Header, IntakeError, Item};
 
-/// Under which keys answers have their rows: the Partner API's in its two
-/// dialects, Plivo's and Twilio's.
-const ROWS: [&str; 4] = ["data", "items", "objects", "incoming_phone_numbers"];
+/// Under which keys answers have their rows, whatever these are: the Partner
+/// API's in its two dialects, and those of other products.
+const ROWS: [&str; 10] = [
+    "data",
+    "items",
+    "objects",
+    "incomingphonenumbers",
+    "numbers",
+    "phonenumbers",
+    "telephonenumbers",
+    "dids",
+    "results",
+    "records",
+];
 
-/// Whether a text that begins with `{` is an answer: its outermost object has a
-/// key of [`ROWS`] that holds an array. Looks at the beginning only, so it must
-/// bear text that is cut off, or no JSON at all.
-pub(super) fn holds_rows(head: &[u8]) -> bool {
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while at < head.len() {
-        match head[at] {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    return false;
-                }
-            }
-            b'"' => {
-                let Some(len) = string_len(&head[at..]) else {
-                    return false;
-                };
-                let after: Vec<u8> =
-                    head[at + len..].iter().copied().filter(|byte| !byte.is_ascii_whitespace()).take(2).collect();
-                let key = &head[at + 1..at + len - 1];
-                if depth == 1 && ROWS.iter().any(|name| name.as_bytes() == key) && after == b":[" {
-                    return true;
-                }
-                at += len - 1;
-            }
-            _ => {}
-        }
-        at += 1;
+/// Under which keys answers have another object, with the rows in it.
+const WRAPPERS: [&str; 6] = ["data", "result", "results", "response", "body", "embedded"];
+
+/// Arrays of objects in answers that are never the rows.
+const BESIDE: [&str; 5] = ["included", "errors", "links", "meta", "warnings"];
+
+/// Members of a row beside its `attributes` that say nothing of the number, by
+/// the conventions of JSON:API.
+const ENVELOPE: [&str; 5] = ["id", "type", "links", "meta", "relationships"];
+
+/// What a member of an answer is, by its key and the beginning of its value.
+enum Member {
+    /// The array of rows. `sure` if the key says so, not only the value.
+    Rows {
+        sure: bool,
+    },
+    /// An object that holds the rows.
+    Wrapper,
+    /// The only row.
+    Row,
+    Beside,
+}
+
+fn member_of(key: &str, value: &[u8], outermost: bool) -> Member {
+    let key = folded(key);
+    let known = |keys: &[&str]| keys.contains(&key.as_str());
+    match value.first() {
+        Some(b'[') if known(&ROWS) => Member::Rows { sure: true },
+        Some(b'[') if !known(&BESIDE) && first_byte(&value[1..]) == Some(b'{') => Member::Rows { sure: false },
+        Some(b'{') if outermost && known(&WRAPPERS) && holds(value, false) => Member::Wrapper,
+        Some(b'{') if outermost && key == "data" && is_row(value) => Member::Row,
+        _ => Member::Beside,
     }
-    false
+}
+
+fn first_byte(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// Whether a text that begins with `{` is an answer with rows, and no row itself.
+/// Looks at the beginning only, so it must bear text that is cut off, or no JSON
+/// at all.
+pub(super) fn holds_rows(head: &[u8]) -> bool {
+    holds(head, true)
+}
+
+fn holds(head: &[u8], outermost: bool) -> bool {
+    let mut found = false;
+    for (key, value) in (Members { bytes: head, at: 0 }) {
+        match member_of(key, value, outermost) {
+            Member::Rows { sure: true } if matches!(key, "data" | "items") => return true,
+            Member::Rows { .. } | Member::Wrapper | Member::Row => found = true,
+            Member::Beside if names_a_number(key, value) => return false,
+            Member::Beside => {}
+        }
+    }
+    found
+}
+
+/// Whether an object is a row: it has a number, or attributes that may have one.
+fn is_row(head: &[u8]) -> bool {
+    Members { bytes: head, at: 0 }.any(|(key, value)| is_attributes(key, value) || names_a_number(key, value))
+}
+
+fn names_a_number(key: &str, value: &[u8]) -> bool {
+    let scalar = value.first().is_some_and(|&byte| byte == b'"' || byte.is_ascii_digit());
+    scalar && field::is_number(key)
+}
+
+fn is_attributes(key: &str, value: &[u8]) -> bool {
+    key == "attributes" && value.first() == Some(&b'{')
+}
+
+/// The members of the object at the start, as far as it goes: each key, as it is
+/// written, and the text from its value on.
+struct Members<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (&'a str, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let bytes = self.bytes;
+        let skip = |at: usize| {
+            at + bytes.get(at..).map_or(0, |rest| rest.iter().take_while(|b| b" \t\r\n".contains(b)).count())
+        };
+        let opens = if self.at == 0 { b'{' } else { b',' };
+        let at = skip(self.at);
+        if bytes.get(at) != Some(&opens) {
+            return None;
+        }
+        let at = skip(at + 1);
+        if bytes.get(at) != Some(&b'"') {
+            return None;
+        }
+        let len = string_len(&bytes[at..])?;
+        let key = std::str::from_utf8(&bytes[at + 1..at + len - 1]).ok()?;
+        let at = skip(at + len);
+        if bytes.get(at) != Some(&b':') {
+            return None;
+        }
+        let value = bytes.get(skip(at + 1)..)?;
+        self.at = match value_len(value, false) {
+            Some(Value::Ends(len)) => bytes.len() - value.len() + len,
+            // Cut off, or too deep: there is nothing behind it to be seen.
+            Some(Value::TooDeep) | None => bytes.len(),
+        };
+        Some((key, value))
+    }
 }
 
 /// The length of the string at the start, quotes included, if it ends.
@@ -128,7 +222,7 @@ enum Failure {
 fn row_cells(text: &str, rows: &mut Rows<'_>) -> Result<(), Failure> {
     let mut failure = None;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let object = Object { rows, failure: &mut failure };
+    let object = Object { rows, failure: &mut failure, guess: &mut 0, enveloped: is_enveloped(text) };
     let outcome = (&mut deserializer).deserialize_map(object).and_then(|()| deserializer.end());
     match (failure, outcome) {
         (Some(error), _) => Err(Failure::File(error)),
@@ -152,23 +246,43 @@ pub(super) fn problem(error: &serde_json::Error) -> String {
     }
 }
 
-/// The keys of a row, if it is an object.
-fn keys_of(text: &str) -> Option<Vec<String>> {
-    let row: HashMap<String, IgnoredAny> = serde_json::from_str(text).ok()?;
-    Some(row.into_keys().collect())
+/// The members of a row, those of its `attributes` among them, if it is an object.
+pub(super) fn members(text: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let mut row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+    match row.remove("attributes") {
+        Some(serde_json::Value::Object(attributes)) => {
+            row.retain(|key, _| !ENVELOPE.contains(&key.as_str()));
+            row.extend(attributes);
+        }
+        Some(other) => {
+            row.insert("attributes".to_owned(), other);
+        }
+        None => {}
+    }
+    Some(row)
 }
 
-/// Finds out by the first row whose export the file is.
+/// Finds out by the first row whose export the file is, and what its keys are.
 fn recognise(text: &str, rows: &mut Rows<'_>) -> Result<(), IntakeError> {
-    match keys_of(text) {
-        Some(keys) => rows.recognise(keys.iter().map(String::as_str)),
+    match members(text) {
+        Some(row) => rows.recognise(&row.keys().map(String::as_str).collect::<Vec<_>>()),
         None => Ok(()),
     }
+}
+
+/// Whether a row is in an envelope: it has an object of attributes.
+fn is_enveloped(text: &str) -> bool {
+    text.contains("\"attributes\"")
+        && Members { bytes: text.as_bytes(), at: 0 }.any(|(key, value)| is_attributes(key, value))
 }
 
 struct Object<'r, 'a> {
     rows: &'r mut Rows<'a>,
     failure: &'r mut Option<IntakeError>,
+    /// Where the next key's column is, if this row is like the row before.
+    guess: &'r mut usize,
+    /// Whether the members that matter are in the member `attributes`.
+    enveloped: bool,
 }
 
 #[derive(serde::Deserialize)]
@@ -181,18 +295,27 @@ impl<'de> Visitor<'de> for Object<'_, '_> {
         f.write_str("an object")
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
-        let mut guess = 0;
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<(), M::Error> {
         while let Some(Key(key)) = map.next_key()? {
             let value: &RawValue = map.next_value()?;
-            let (column, takes) = match self.rows.key(&key, guess) {
+            if self.enveloped && ENVELOPE.contains(&&*key) {
+                continue;
+            }
+            if self.enveloped && is_attributes(&key, value.get().as_bytes()) {
+                let Object { rows, failure, guess, .. } = &mut self;
+                let inner = Object { rows, failure, guess, enveloped: false };
+                let mut deserializer = serde_json::Deserializer::from_str(value.get());
+                (&mut deserializer).deserialize_map(inner).map_err(serde::de::Error::custom)?;
+                continue;
+            }
+            let (column, takes) = match self.rows.key(&key, *self.guess) {
                 Ok(found) => found,
                 Err(error) => {
                     *self.failure = Some(error);
                     return Err(serde::de::Error::custom("the file cannot be used"));
                 }
             };
-            guess = column + 1;
+            *self.guess = column + 1;
             let Some(takes) = takes else {
                 continue;
             };
@@ -294,86 +417,100 @@ pub(super) fn read_documents(
 /// Documents one after the other, as a stream of the elements of their arrays.
 pub(super) struct Documents<'t, 'a> {
     pub text: &'t mut Text<'a>,
-    place: Place,
+    /// What the text is in, the innermost last. Nothing between documents.
+    places: Vec<Place>,
     /// Told the members of an answer that are not its data: key and value.
     aside: &'t mut dyn FnMut(&str, &str),
 }
 
-#[derive(Clone, Copy)]
 enum Place {
-    Between,
-    /// In an object. `first`: nothing was read of it; `data`: its data were.
-    Object {
-        first: bool,
-        data: bool,
-    },
-    /// In an array of rows. `within`: it is an object's `data`.
-    Array {
-        first: bool,
-        within: bool,
-    },
+    /// In an object. `first`: nothing was read of it.
+    Object { first: bool, rows: Option<RowsKey> },
+    /// In an array of rows.
+    Array { first: bool },
+}
+
+/// Under which key an object had its rows.
+#[derive(Clone)]
+struct RowsKey {
+    key: String,
+    sure: bool,
 }
 
 impl<'t, 'a> Documents<'t, 'a> {
     pub fn new(text: &'t mut Text<'a>, aside: &'t mut dyn FnMut(&str, &str)) -> Documents<'t, 'a> {
-        Documents { text, place: Place::Between, aside }
+        Documents { text, places: Vec::new(), aside }
     }
 
     /// The length of the next element, which is at the start of the text.
     pub fn next_element(&mut self) -> Result<Option<usize>, IntakeError> {
         loop {
             let byte = self.text.skip_space()?;
-            match (self.place, byte) {
-                (Place::Between, None) => return Ok(None),
-                (Place::Between, Some(b'[')) => self.enter(Place::Array { first: true, within: false }),
-                (Place::Between, Some(b'{')) => self.enter(Place::Object { first: true, data: false }),
-                (Place::Between, Some(_)) => {
+            match (self.places.last_mut(), byte) {
+                (None, None) => return Ok(None),
+                (None, Some(b'[')) => self.enter(Place::Array { first: true }),
+                (None, Some(b'{')) => self.enter(Place::Object { first: true, rows: None }),
+                (None, Some(_)) => {
                     return Err(self.syntax("expected the end, or another answer or array".to_owned()));
                 }
 
-                (Place::Array { within, .. }, Some(b']')) => {
-                    self.enter(if within { Place::Object { first: false, data: true } } else { Place::Between });
-                }
-                (Place::Array { first: true, within }, Some(_)) => {
-                    self.place = Place::Array { first: false, within };
+                (Some(Place::Array { .. }), Some(b']')) => self.leave(),
+                (Some(Place::Array { first: first @ true }), Some(_)) => {
+                    *first = false;
                     return self.value().map(Some);
                 }
-                (Place::Array { first: false, .. }, Some(b',')) => {
+                (Some(Place::Array { first: false }), Some(b',')) => {
                     self.text.consume(1);
                     self.text.skip_space()?;
                     return self.value().map(Some);
                 }
-                (Place::Array { .. }, Some(_)) => return Err(self.syntax("expected `,` or `]`".to_owned())),
-                (Place::Array { .. }, None) => {
+                (Some(Place::Array { .. }), Some(_)) => return Err(self.syntax("expected `,` or `]`".to_owned())),
+                (Some(Place::Array { .. }), None) => {
                     return Err(self.syntax("the array is not closed; is the file complete?".to_owned()));
                 }
 
-                (Place::Object { data: false, .. }, Some(b'}')) => {
-                    return Err(self.syntax("the answer has no array \"data\" or \"items\"".to_owned()));
+                (Some(Place::Object { rows: None, .. }), Some(b'}')) => {
+                    return Err(
+                        self.syntax("the answer has no array of rows, such as \"data\" or \"items\"".to_owned())
+                    );
                 }
-                (Place::Object { data: true, .. }, Some(b'}')) => self.enter(Place::Between),
-                (Place::Object { first: true, data }, Some(_)) => self.member(data)?,
-                (Place::Object { first: false, data }, Some(b',')) => {
+                (Some(Place::Object { rows: Some(_), .. }), Some(b'}')) => self.leave(),
+                (Some(Place::Object { first: first @ true, .. }), Some(_)) => {
+                    *first = false;
+                    if let Some(len) = self.member()? {
+                        return Ok(Some(len));
+                    }
+                }
+                (Some(Place::Object { first: false, .. }), Some(b',')) => {
                     self.text.consume(1);
                     self.text.skip_space()?;
-                    self.member(data)?;
+                    if let Some(len) = self.member()? {
+                        return Ok(Some(len));
+                    }
                 }
-                (Place::Object { .. }, Some(_)) => return Err(self.syntax("expected `,` or `}`".to_owned())),
-                (Place::Object { .. }, None) => {
+                (Some(Place::Object { .. }), Some(_)) => return Err(self.syntax("expected `,` or `}`".to_owned())),
+                (Some(Place::Object { .. }), None) => {
                     return Err(self.syntax("the object is not closed; is the file complete?".to_owned()));
                 }
             }
         }
     }
 
-    /// Moves past the byte that leads to `place`.
+    /// Moves past the byte that opens a place.
     fn enter(&mut self, place: Place) {
         self.text.consume(1);
-        self.place = place;
+        self.places.push(place);
     }
 
-    /// Moves past a member of an answer, or into its data.
-    fn member(&mut self, data: bool) -> Result<(), IntakeError> {
+    /// Moves past the byte that closes the innermost place.
+    fn leave(&mut self) {
+        self.text.consume(1);
+        self.places.pop();
+    }
+
+    /// Moves past a member of an answer, or into its rows. The length of the row
+    /// at the start of the text, if the member is the only one.
+    fn member(&mut self) -> Result<Option<usize>, IntakeError> {
         let len = self.value()?;
         let key: Result<String, _> = serde_json::from_str(self.text.text(len)?);
         let Ok(key) = key else {
@@ -384,24 +521,48 @@ impl<'t, 'a> Documents<'t, 'a> {
             return Err(self.syntax("expected `:`".to_owned()));
         }
         self.text.consume(1);
-        let byte = self.text.skip_space()?;
-        if ROWS.contains(&key.as_str()) {
-            if data {
-                return Err(self.syntax(format!("the answer has rows twice, again under {key:?}")));
-            }
-            if byte != Some(b'[') {
+        self.text.skip_space()?;
+        let outermost = self.places.len() == 1;
+        let member = member_of(&key, self.text.head(HEAD_BYTES)?, outermost);
+        let sure = match member {
+            Member::Beside if key == "data" || key == "items" => {
                 return Err(self.syntax(format!("{key:?} must be an array of rows")));
             }
-            self.enter(Place::Array { first: true, within: true });
-            return Ok(());
+            Member::Beside => return self.beside(&key).map(|()| None),
+            Member::Rows { sure } => sure,
+            Member::Wrapper | Member::Row => true,
+        };
+        if let Some(Place::Object { rows, .. }) = self.places.last_mut() {
+            match rows {
+                Some(before) if before.sure && !sure => return self.beside(&key).map(|()| None),
+                Some(before) => {
+                    let problem = match before.key == key {
+                        true => format!("the answer has rows twice, again under {key:?}"),
+                        false => {
+                            format!("the answer has rows under {:?} and under {key:?}; keep one of them", before.key)
+                        }
+                    };
+                    return Err(self.syntax(problem));
+                }
+                None => *rows = Some(RowsKey { key, sure }),
+            }
         }
+        match member {
+            Member::Rows { .. } => self.enter(Place::Array { first: true }),
+            Member::Wrapper => self.enter(Place::Object { first: true, rows: None }),
+            Member::Row | Member::Beside => return self.value().map(Some),
+        }
+        Ok(None)
+    }
+
+    /// Moves past the value of a member that has no rows.
+    fn beside(&mut self, key: &str) -> Result<(), IntakeError> {
         let len = self.value()?;
         if let Err(error) = serde_json::from_str::<IgnoredAny>(self.text.text(len)?) {
             return Err(self.syntax_at(error.line(), error.column(), problem(&error)));
         }
-        (self.aside)(&key, self.text.text(len)?);
+        (self.aside)(key, self.text.text(len)?);
         self.text.consume(len);
-        self.place = Place::Object { first: false, data };
         Ok(())
     }
 

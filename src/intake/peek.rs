@@ -1,16 +1,14 @@
 //! The beginning of a file as it stands, for people who say what its columns
 //! mean: names, the first cells, and what each column would be read as.
 //!
-//! Bears what [`super::read`] refuses, such as a file without a column of
-//! numbers, so that there is something to correct. A guess at a column that
-//! is nobody's known name is for showing: a reader is given it as a mapping
-//! once somebody has seen it.
+//! Columns are what [`super::read`] takes them for. Bears what it refuses, such
+//! as a file without a column of numbers, so that there is something to correct.
 //! Deliberately absent: whether cells can be read.
 
 use std::io::Read;
 
-use super::field;
-use super::json::Documents;
+use super::field::{self, Role};
+use super::json::{self, Documents};
 use super::source::Text;
 use super::{COLUMNS_MAX, Export, Field, Format, IntakeError, Options, Shape, csv, detect, number};
 
@@ -85,12 +83,12 @@ pub fn peek(input: impl Read, options: &Options, rows_max: usize) -> Result<Peek
             (Format::Json, names, rows)
         }
     };
-    let export = Export::of(names.iter().map(String::as_str), &options.mappings).ok().flatten();
-    let column = |name: &String| {
-        let role = field::role(name, &options.mappings, export);
-        PeekedColumn { name: name.clone(), field: role.field(), known: role != field::Role::Unknown }
-    };
-    Ok(Peeked { format, export, columns: names.iter().map(column).collect(), rows })
+    let texts: Vec<&str> = names.iter().map(String::as_str).collect();
+    let export = Export::of(texts.iter().copied(), &options.mappings).ok().flatten();
+    let roles = field::resolve(&texts, &options.mappings, export).roles;
+    let column =
+        |(name, role): (String, Role)| PeekedColumn { name, field: role.field(), known: role != Role::Unknown };
+    Ok(Peeked { format, export, columns: names.into_iter().zip(roles).map(column).collect(), rows })
 }
 
 /// Objects as rows under the keys of all of them, in the order in which they
@@ -99,7 +97,7 @@ fn objects(records: Vec<(u64, String)>) -> (Vec<String>, Vec<PeekedRow>) {
     let mut names: Vec<String> = Vec::new();
     let mut rows = Vec::new();
     for (line, record) in records {
-        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&record).unwrap_or_default();
+        let object = json::members(&record).unwrap_or_default();
         let mut cells = vec![String::new(); names.len()];
         for (key, value) in &object {
             let at = names.iter().position(|name| name == key).unwrap_or_else(|| {
@@ -128,95 +126,6 @@ pub(super) fn shortened(cell: &str) -> String {
         Some((end, _)) => format!("{}…", &cell[..end]),
         None => cell.to_owned(),
     }
-}
-
-/// How people call what we know under another name.
-const SYNONYMS: &[(Field, &[&str])] = &[
-    (
-        Field::Number,
-        &[
-            "phone",
-            "phone number",
-            "phonenumber",
-            "telephone",
-            "telephone number",
-            "tel",
-            "did",
-            "did number",
-            "ddi",
-            "msisdn",
-            "e164",
-            "e 164",
-            "tn",
-            "numbers",
-            "virtual number",
-        ],
-    ),
-    (
-        Field::AccountAuthId,
-        &[
-            "account",
-            "account id",
-            "auth id",
-            "customer id",
-            "customer auth id",
-            "client id",
-            "customer account",
-            "sub account",
-            "subaccount",
-            "tenant",
-            "tenant id",
-        ],
-    ),
-    (Field::AccountName, &["account name", "customer name", "client name", "company", "company name"]),
-    (Field::ApplicationId, &["application", "app", "app id"]),
-    (Field::ApplicationName, &["application name", "app name"]),
-    (Field::TrunkId, &["trunk", "trunk group", "trunk group id", "sip trunk"]),
-    (
-        Field::MonthlyCost,
-        &[
-            "cost",
-            "price",
-            "monthly",
-            "monthly price",
-            "monthly fee",
-            "monthly rate",
-            "mrc",
-            "rental",
-            "monthly rental",
-        ],
-    ),
-    (Field::Currency, &["currency code", "ccy"]),
-    (Field::AssignedAt, &["assigned", "assigned on", "activated", "activated at", "activation date", "start date"]),
-    (
-        Field::ExpiresAt,
-        &["expires", "expires on", "expiry", "expiry date", "expiration", "expiration date", "end date", "valid until"],
-    ),
-    (Field::NumberType, &["type", "number type"]),
-    (Field::Country, &["country code", "iso country"]),
-    (Field::Region, &["city", "area", "location"]),
-    (Field::Tags, &["tag", "labels", "label"]),
-];
-
-/// What columns that are nothing known might mean, by what people call such
-/// things. No field is guessed that another column has.
-pub fn guess(peeked: &Peeked) -> Vec<(String, Field)> {
-    let mut taken: Vec<Field> = peeked.columns.iter().filter_map(|column| column.field).collect();
-    let mut guesses = Vec::new();
-    if peeked.export.is_some() {
-        return guesses;
-    }
-    for column in peeked.columns.iter().filter(|column| !column.known) {
-        let name: String =
-            column.name.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect();
-        let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
-        let found = SYNONYMS.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(field, _)| *field);
-        if let Some(field) = found.filter(|field| !taken.contains(field)) {
-            taken.push(field);
-            guesses.push((column.name.clone(), field));
-        }
-    }
-    guesses
 }
 
 #[cfg(test)]
@@ -251,18 +160,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_column_of_numbers_is_shown_and_guessed_at() {
-        let peeked = of("Phone Number,Customer-ID,Price,Colour,DID\n1,2,3,4,5\n");
-        assert!(peeked.columns.iter().all(|column| column.field.is_none() && !column.known));
-        let guesses = guess(&peeked);
-        let names: Vec<(&str, Field)> = guesses.iter().map(|(name, field)| (name.as_str(), *field)).collect();
-        assert_eq!(
-            names,
-            [("Phone Number", Field::Number), ("Customer-ID", Field::AccountAuthId), ("Price", Field::MonthlyCost)]
+    fn a_file_without_a_column_of_numbers_is_shown() {
+        let peeked = of("Nummer,Customer-ID,Price,Colour\n1,2,3,4\n");
+        let expected = [
+            ("Nummer", None),
+            ("Customer-ID", Some(Field::AccountAuthId)),
+            ("Price", Some(Field::MonthlyCost)),
+            ("Colour", None),
+        ];
+        assert_eq!(columns(&peeked), expected);
+        assert_eq!(peeked.columns.iter().map(|column| column.known).collect::<Vec<_>>(), [false, true, true, false]);
+        let peeked = of(
+            "{\"data\":[{\"id\":\"1\",\"type\":\"dids\",\"attributes\":{\"number\":\"912271264217\",\"capacity_limit\":2}}]}",
         );
-        // The column that says so itself is the number.
-        assert_eq!(guess(&of("number,phone\n1,2\n")), []);
-        assert_eq!(guess(&of("number,sub_account,city\n1,2,3\n")), [], "an export is known by its own names");
+        assert_eq!(columns(&peeked), [("number", Some(Field::Number)), ("capacity_limit", None)]);
+        assert_eq!(peeked.rows[0].cells, ["912271264217", "2"]);
     }
 
     #[test]

@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::export::{self, Bare};
-use super::field::{self, Role};
+use super::export;
+use super::field::{self, Resolved, Role};
 use super::value::{self, Fault, Raw};
 use super::{
-    COLUMN_BYTES_MAX, COLUMNS_MAX, Cell, Export, Field, Fields, Format, Header, IntakeError, Item, Numbers, Options,
-    Row, RowError, Summary, number,
+    COLUMN_BYTES_MAX, COLUMNS_MAX, Caution, Cell, Export, Field, Fields, Format, Header, IntakeError, Item, Numbers,
+    Options, Row, RowError, Summary, number,
 };
-use crate::domain::E164;
+use crate::domain::spelling::Bare;
+use crate::domain::{E164, State};
 
 /// How much of a wrong value is repeated back, in characters.
 const VALUE_CHARS_MAX: usize = 64;
@@ -54,6 +55,8 @@ pub(super) struct Rows<'a> {
     options: &'a Options,
     /// Whose export it is, once the names of the columns have been seen.
     export: Option<Option<Export>>,
+    /// What the columns are that were there from the beginning.
+    roles: HashMap<String, Role>,
     columns: Vec<Column>,
     by_name: HashMap<String, usize>,
     /// By field.
@@ -72,6 +75,7 @@ pub(super) struct Rows<'a> {
     number: Option<(E164, E164)>,
     number_end: Option<(E164, E164)>,
     errors: Vec<RowError>,
+    cautions: Vec<Caution>,
 }
 
 impl<'a> Rows<'a> {
@@ -79,6 +83,7 @@ impl<'a> Rows<'a> {
         Rows {
             options,
             export: None,
+            roles: HashMap::new(),
             columns: Vec::new(),
             by_name: HashMap::new(),
             slots: std::array::from_fn(|_| Slot::default()),
@@ -92,6 +97,7 @@ impl<'a> Rows<'a> {
             number: None,
             number_end: None,
             errors: Vec::new(),
+            cautions: Vec::new(),
         }
     }
 
@@ -108,11 +114,28 @@ impl<'a> Rows<'a> {
         self.export.is_some()
     }
 
-    /// Finds out whose export the file is, by the names of its columns.
-    pub fn recognise<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<(), IntakeError> {
-        let export = Export::of(names, &self.options.mappings);
-        self.export = Some(export.map_err(|exports| IntakeError::ExportTwo { exports })?);
+    /// Finds out whose export the file is and what its columns are, by the names
+    /// of all of them.
+    pub fn recognise(&mut self, names: &[&str]) -> Result<(), IntakeError> {
+        let mappings = &self.options.mappings;
+        let export =
+            Export::of(names.iter().copied(), mappings).map_err(|exports| IntakeError::ExportTwo { exports })?;
+        self.export = Some(export);
+        let Resolved { roles, endless } = field::resolve(names, mappings, export);
+        if let Some(at) = endless {
+            return Err(IntakeError::BlockEndless { column: names[at].to_owned() });
+        }
+        self.roles = names.iter().map(|&name| name.to_owned()).zip(roles).collect();
         Ok(())
+    }
+
+    /// What a column is, also one that the beginning of the file did not have.
+    fn role_of(&self, name: &str) -> Role {
+        if let Some(&role) = self.roles.get(name) {
+            return role;
+        }
+        let held = |field: Field| self.columns.iter().any(|column| column.role.field() == Some(field));
+        field::role_of_late(name, &self.options.mappings, self.export.flatten(), held)
     }
 
     pub fn column_add(&mut self, name: &str, line: u64) -> Result<usize, IntakeError> {
@@ -122,7 +145,7 @@ impl<'a> Rows<'a> {
         if name.len() > COLUMN_BYTES_MAX {
             return Err(IntakeError::ColumnLong { line });
         }
-        let role = field::role(name, &self.options.mappings, self.export.flatten());
+        let role = self.role_of(name);
         self.columns.push(Column { name: name.to_owned(), role, row: 0 });
         Ok(self.columns.len() - 1)
     }
@@ -162,6 +185,7 @@ impl<'a> Rows<'a> {
         self.number = None;
         self.number_end = None;
         self.errors.clear();
+        self.cautions.clear();
     }
 
     /// The column of a JSON row's key, if it is to be read. `guess` is where
@@ -250,6 +274,12 @@ impl<'a> Rows<'a> {
             Field::MonthlyCost => fields.cost = value::cell(raw, export::amount)?,
             Field::AssignedAt => fields.assigned_at = value::cell(raw, export::time)?,
             Field::ExpiresAt => fields.expires_at = value::cell(raw, export::time)?,
+            Field::State => {
+                self.no_number = false;
+                let state = value::cell(raw, |text| export::state(text, export))?;
+                self.set_state(state);
+            }
+            Field::Region => fields.region = value::cell(raw, |text| export::region(text, export))?,
             Field::Country => {
                 let country = value::cell(raw, |text| Ok(export::country(text)))?;
                 fields.country = country.flatten();
@@ -278,12 +308,7 @@ impl<'a> Rows<'a> {
             Field::State => {
                 self.no_number = false;
                 let state = value::cell(raw, value::state)?;
-                self.no_number = state == Cell::Value(None);
-                fields.state = match state {
-                    Cell::Absent | Cell::Value(None) => Cell::Absent,
-                    Cell::Empty => Cell::Empty,
-                    Cell::Value(Some(state)) => Cell::Value(state),
-                };
+                self.set_state(state);
             }
             Field::MonthlyCost => fields.cost = value::cell(raw, value::amount)?,
             Field::Currency => fields.currency = value::cell(raw, value::typed)?,
@@ -299,6 +324,16 @@ impl<'a> Rows<'a> {
             Field::Since => fields.since = value::cell(raw, value::time)?,
         }
         Ok(())
+    }
+
+    /// Takes a state; none is that of an account without numbers.
+    fn set_state(&mut self, state: Cell<Option<State>>) {
+        self.no_number = state == Cell::Value(None);
+        self.fields.state = match state {
+            Cell::Absent | Cell::Value(None) => Cell::Absent,
+            Cell::Empty => Cell::Empty,
+            Cell::Value(Some(state)) => Cell::Value(state),
+        };
     }
 
     /// Forgets a field that the rows before had and this one has not.
@@ -367,7 +402,8 @@ impl<'a> Rows<'a> {
                     }
                     self.changed = false;
                 }
-                Item::Row(Row { line: self.line, numbers, fields: Arc::clone(&self.shared) })
+                let cautions = std::mem::take(&mut self.cautions);
+                Item::Row(Row { line: self.line, numbers, fields: Arc::clone(&self.shared), cautions })
             }
             Some(Numbers::None) | None => self.bad(1),
             Some(numbers) => self.bad(numbers.count()),

@@ -44,7 +44,7 @@ fn lines(bytes: &[u8], options: &Options) -> Vec<String> {
 
 fn show(item: &Item) -> Vec<String> {
     match item {
-        Item::Row(Row { line, numbers, fields }) => {
+        Item::Row(Row { line, numbers, fields, cautions }) => {
             let numbers = match numbers {
                 Numbers::None => "no number".to_owned(),
                 Numbers::Block { first, last } if first == last => first.to_string(),
@@ -52,7 +52,11 @@ fn show(item: &Item) -> Vec<String> {
             };
             let said = written(fields);
             let said = said.iter().filter_map(|(field, text)| Some(format!(" {field}={}", text.as_ref()?)));
-            vec![format!("{line}: {numbers}{}", said.collect::<String>())]
+            let cautions = cautions.iter().map(|caution| {
+                assert_eq!(caution.line, *line);
+                format!(" caution {}={:?} {}", caution.column, caution.value, caution.reason)
+            });
+            vec![format!("{line}: {numbers}{}{}", said.collect::<String>(), cautions.collect::<String>())]
         }
         Item::Bad { line, numbers, errors } => {
             assert!(!errors.is_empty(), "a bad row says why");
@@ -361,9 +365,9 @@ fn a_plivo_export_is_read() {
          442079460123,desk,,2023-02-15,,Plivo,\"London, UNITED KINGDOM\",fixed,1.50000,2023-05-15\n",
         &[
             "2: +17609915566 account_auth_id=SAYY application_id=29986316244302815 monthly_cost=0.8 \
-             assigned_at=2023-02-14T00:00:00Z number_type=local region=California, UNITED STATES",
+             assigned_at=2023-02-14T00:00:00Z number_type=local region=California",
             "3: +442079460123 account_auth_id= application_id= monthly_cost=1.5 \
-             assigned_at=2023-02-15T00:00:00Z number_type=local region=London, UNITED KINGDOM",
+             assigned_at=2023-02-15T00:00:00Z number_type=local region=London",
         ],
     );
     check_export(
@@ -413,7 +417,7 @@ fn a_twilio_export_is_read() {
     );
     check_export(
         Export::Twilio,
-        "phone_number,date_created\n+15105647903,\"Mon, 30 Jul 2015 23:19:04 +0000\"\n",
+        "phone_number,sid,date_created\n+15105647903,PN01,\"Mon, 30 Jul 2015 23:19:04 +0000\"\n",
         &[
             "2: bad x1 date_created=\"Mon, 30 Jul 2015 23:19:04 +0000\" must be a day, such as 2026-02-01, or a time, such as \
            2026-02-01T10:00:00Z",
@@ -441,10 +445,10 @@ fn a_telnyx_export_is_read() {
 fn a_didww_export_is_read() {
     check_export(
         Export::Didww,
-        "number,description,blocked,expires_at,created_at\n+16091609123,,true,2019-01-27T10:00:04.755Z,2018-12-27T09:59:53.123Z\n",
+        "number,description,blocked,capacity_limit,expires_at,created_at\n16091609123,,true,2,2019-01-27T10:00:04.755Z,2018-12-27T09:59:53.123Z\n",
         &["2: +16091609123 is_blocked=true assigned_at=2018-12-27T09:59:53Z expires_at=2019-01-27T10:00:04Z"],
     );
-    // Nothing says that its numbers are without a plus.
+    // These columns are not the product's own.
     let found = lines(b"number,expires_at,created_at\n16091609123,,\n", &Options::default());
     assert!(found[0].contains("has no +"), "{found:?}");
 }
@@ -478,9 +482,11 @@ fn a_portabilling_export_is_read() {
 #[test]
 fn what_is_nobodys_export_is_not_guessed() {
     check("number\n17609915566\n", &["2: bad x1 number=\"17609915566\" has no +"]);
-    check("number,application\n17609915566,/v1/Application/1/\n", &["2: bad x1 number=\"17609915566\" has no +"]);
-    check("FullNumber\n2025550123\n", &["unusable: no column is called number"]);
-    check("phone_number\n+15105647903\n", &["unusable: no column is called number"]);
+    check("number,application\n17609915566,app_1\n", &["2: bad x1 number=\"17609915566\" has no +"]);
+    check("FullNumber\n2025550123\n", &["2: bad x1 FullNumber=\"2025550123\" has no +"]);
+    check("Number,Sub Account\n17609915566,SA1\n", &["2: bad x1 Number=\"17609915566\" has no +"]);
+    check("Number,Added On\n17609915566,2021-08-05\n", &["2: bad x1 Number=\"17609915566\" has no +"]);
+    check("phone_number\n+15105647903\n", &["2: +15105647903"]);
     check(
         "phone_number,account_sid,connection_id\n+15105647903,AC1,7\n",
         &["unusable: the columns could be those of a Twilio export or of a Telnyx one; ignore what tells one of them"],
@@ -496,16 +502,16 @@ fn what_is_nobodys_export_is_not_guessed() {
         &["unusable: columns \"auth_id\" and \"account_id\" both say account_auth_id"],
     );
     check(
-        "number,sub_account,account_auth_id\n17609915566,SA1,MA_1\n",
+        "number,sub_account,application,account_auth_id\n17609915566,SA1,,MA_1\n",
         &["unusable: columns \"sub_account\" and \"account_auth_id\" both say account_auth_id"],
     );
     // The first row of JSON tells for all.
     check(
-        "{\"number\":\"17609915566\",\"added_on\":\"2021-08-05\"}\n{\"number\":\"17609915567\"}\n",
-        &["1: +17609915566 assigned_at=2021-08-05T00:00:00Z", "2: +17609915567"],
+        "{\"number\":\"17609915566\",\"monthly_rental_rate\":\"0.80000\"}\n{\"number\":\"17609915567\"}\n",
+        &["1: +17609915566 monthly_cost=0.8", "2: +17609915567"],
     );
     check(
-        "{\"number\":\"+17609915566\"}\n{\"number\":\"17609915567\",\"added_on\":\"2021-08-05\"}\n",
+        "{\"number\":\"+17609915566\"}\n{\"number\":\"17609915567\",\"monthly_rental_rate\":\"0.80000\"}\n",
         &["1: +17609915566", "2: bad x1 number=\"17609915567\" has no +"],
     );
 }
@@ -536,9 +542,9 @@ fn columns_are_reported() {
 #[test]
 fn a_header_must_name_the_numbers_and_each_field_once() {
     check(
-        "phone,status\n",
+        "fon,status\n",
         &[
-            "unusable: no column is called number; name it with --map COLUMN=number, where the columns are \"phone\", \"status\"",
+            "unusable: no column is called number; name it with --map COLUMN=number, where the columns are \"fon\", \"status\"",
         ],
     );
     check("+912271264217,active\n", &["unusable: the first line looks like a row"]);
@@ -745,7 +751,7 @@ fn broken_json_is_refused_by_line_and_column() {
         ("{\"data\":[{}],\"meta\":{\"total\" 3}}", "column 30: expected `:`"),
         ("{\"data\":[],\"data\":[]}", "the answer has rows twice, again under \"data\""),
         ("{\"data\":[]", "the object is not closed"),
-        ("[]{\"meta\":{}}", "the answer has no array \"data\""),
+        ("[]{\"meta\":{}}", "the answer has no array of rows, such as \"data\""),
         ("[]{\"data\":{}}", "\"data\" must be an array of rows"),
     ] {
         let found = lines(text.as_bytes(), &Options::default());
@@ -1215,16 +1221,8 @@ fn the_regulators_own_file_is_read_with_its_encoding_and_country() {
     let error = read_all(file, &mapped(&mappings[..2])).result.expect_err("not UTF-8");
     assert!(matches!(error, IntakeError::NotUtf8 { line: 1 }), "{error}");
 
-    let national = |text: &str, _: [u8; 2]| match text.strip_prefix('0') {
-        Some(digits) if digits.len() == 9 => format!("33{digits}").parse().ok(),
-        _ => None,
-    };
-    let options = Options {
-        encoding: Some(encoding_rs::WINDOWS_1252),
-        default_country: "FR".parse().ok(),
-        national,
-        ..mapped(&mappings)
-    };
+    let options =
+        Options { encoding: Some(encoding_rs::WINDOWS_1252), default_country: "FR".parse().ok(), ..mapped(&mappings) };
     let outcome = read_all(data("fr_arcep_majnum.csv").expect("it was there"), &options);
     assert_eq!(outcome.header.expect("a header").unknown, ["Date_Attribution"]);
     assert_eq!(outcome.result.expect("readable").rows, 19_096);

@@ -44,6 +44,12 @@ pub(super) enum Fault {
     Text(String),
 }
 
+impl Fault {
+    pub fn of(error: &impl fmt::Display) -> Fault {
+        Fault::Text(error.to_string())
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

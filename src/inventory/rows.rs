@@ -14,9 +14,10 @@
 //! and no chunk is empty.
 //! Deliberately absent: what the ids stand for.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::table::Index;
+use crate::domain::plan::Scan;
 use crate::domain::{Country, E164, Money, NumberType, State, Time};
 
 /// How many rows a leaf has at the most.
@@ -207,6 +208,8 @@ pub(super) struct Leaf {
     pub expires_at: Column,
     since: Column,
     pub until: Column,
+    /// Which of its rows have a doubtful number, found at the first question.
+    doubtful: OnceLock<Box<[u16]>>,
 }
 
 fn cell(time: Option<Time>) -> i64 {
@@ -242,6 +245,7 @@ impl Leaf {
             expires_at: Column::of(rows.iter().map(|row| cell(row.expires_at))),
             since: Column::of(rows.iter().map(|row| row.since.seconds())),
             until: Column::of(rows.iter().map(|row| cell(row.until))),
+            doubtful: OnceLock::new(),
         }
     }
 
@@ -293,6 +297,17 @@ impl Leaf {
             since: Time::new(self.since.value(row)).expect("what came in as a time"),
             until: time(self.until.value(row)),
         }
+    }
+
+    /// The rows whose number is probably not what was meant (`plan::doubt`).
+    pub(super) fn doubtful(&self, scan: &mut Scan) -> &[u16] {
+        self.doubtful.get_or_init(|| {
+            let mut doubtful = |row: &u16| {
+                let number = E164::new(self.number(usize::from(*row))).expect("what came in as a number");
+                scan.doubt(number).is_some()
+            };
+            (0..self.len).filter(|row| doubtful(row)).collect()
+        })
     }
 
     fn bytes(&self) -> usize {

@@ -5,21 +5,19 @@
 //! thousand rows ask for their account once; what it decided is written in
 //! number order when it is [flushed](Desk::flush).
 //!
-//! Invariants: what is decided rests on what the transaction sees, and on
-//! nothing older; the index only ever proposes where to look.
+//! Invariant: what is decided rests on what the transaction sees, and on
+//! nothing older.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
-use std::sync::Arc;
 
-use super::{Conflict, ServiceError, ShownNumber, StoreError};
-use crate::domain::action::{self, Assignment, Quarantine, Refusal};
-use crate::domain::field::code;
+use super::rules::{self, EntityCache, Fault, Subject, Violation};
+use super::{Conflict, ServiceError, ShownNumber, StoreError, Unusable};
+use crate::domain::action::{self, Assignment, Quarantine, Refusal, Transfer};
 use crate::domain::{
     Account, AccountId, Action, Application, ApplicationId, E164, FieldError, NumberChange, PartnerKey, Record,
     Setting, State, Status, Time, Trunk, TrunkId, number, setting,
 };
-use crate::inventory::{Filter, Order, Snapshot, Window};
+use crate::inventory::Snapshot;
 use crate::store::{Holding, Transaction};
 
 /// How many numbers are written at a time, about.
@@ -31,26 +29,15 @@ pub(super) struct Desk<'t> {
     quarantine: &'t Quarantine,
     /// What the partner has chosen instead, once it was looked for.
     own: Option<Option<Quarantine>>,
-    /// The index, perhaps a little behind: it proposes numbers to look at.
-    hints: Option<Arc<Snapshot>>,
-    accounts: HashMap<AccountId, Option<Account>>,
-    applications: HashMap<ApplicationId, Option<Application>>,
-    trunks: HashMap<TrunkId, Option<Trunk>>,
-    /// An active number of each account, seen in this transaction.
-    witnesses: HashMap<AccountId, E164>,
+    entities: EntityCache,
+    active: ActiveNumbers,
     pending: BTreeMap<E164, NumberChange>,
 }
 
 impl<'t> Desk<'t> {
-    pub fn new(
-        transaction: &'t mut dyn Transaction,
-        key: PartnerKey,
-        quarantine: &'t Quarantine,
-        hints: Option<Arc<Snapshot>>,
-    ) -> Desk<'t> {
-        let (accounts, applications, trunks) = Default::default();
-        let (witnesses, pending) = Default::default();
-        Desk { transaction, key, quarantine, own: None, hints, accounts, applications, trunks, witnesses, pending }
+    pub fn new(transaction: &'t mut dyn Transaction, key: PartnerKey, quarantine: &'t Quarantine) -> Desk<'t> {
+        let (entities, active, pending) = Default::default();
+        Desk { transaction, key, quarantine, own: None, entities, active, pending }
     }
 
     pub fn key(&self) -> PartnerKey {
@@ -75,6 +62,11 @@ impl<'t> Desk<'t> {
             Action::Route { application, trunk } => {
                 (None, application.as_ref().and_then(Option::as_ref), trunk.as_ref().and_then(Option::as_ref))
             }
+            Action::Transfer(to) => (
+                Some(&to.account),
+                to.application.as_ref().and_then(Option::as_ref),
+                to.trunk.as_ref().and_then(Option::as_ref),
+            ),
             Action::Reserve { account, .. } => (Some(account), None, None),
             Action::Release { .. }
             | Action::Suspend
@@ -111,6 +103,11 @@ impl<'t> Desk<'t> {
                 }
                 action
             }
+            Action::Transfer(to) => {
+                self.check_account(&to.account)?;
+                self.check_known(to)?;
+                action
+            }
             Action::Reserve { account, .. } => {
                 self.check_account(account)?;
                 action
@@ -137,10 +134,28 @@ impl<'t> Desk<'t> {
         if after == current {
             return Ok(current);
         }
-        if let (Action::Release { confirm_last: false }, Some(account)) = (action, current.holder()) {
+        let broken = self.judge(Some(&current), &after)?;
+        if !broken.is_empty() {
+            let errors: Vec<FieldError> = broken.iter().map(Violation::field_error).collect();
+            return Err(match action {
+                Action::Transfer(to) => ServiceError::Unusable(Box::new(Unusable {
+                    number,
+                    account: to.account.clone(),
+                    why: broken.iter().map(ToString::to_string).collect(),
+                    errors,
+                })),
+                _ => ServiceError::Invalid(errors),
+            });
+        }
+        let confirmed = match action {
+            Action::Release { confirm_last } | Action::Transfer(Transfer { confirm_last, .. }) => *confirm_last,
+            _ => true,
+        };
+        if let (false, Some(account)) = (confirmed, current.holder()) {
             let active = number::status(current.state, current.expires_at, now) == Status::Active;
-            if active && !self.has_other_active(&account.clone(), number, now)? {
-                return Err(ServiceError::Last { number, account: account.clone(), since: current.since });
+            if active && !self.active.at_least(2, account, self.transaction)? {
+                let (verb, account) = (action.verb(), account.clone());
+                return Err(ServiceError::Last { number, account, since: current.since, verb });
             }
         }
         let stored = (after.state != State::Retired).then(|| after.clone());
@@ -148,19 +163,21 @@ impl<'t> Desk<'t> {
         Ok(after)
     }
 
+    /// Which rules a number would break by becoming `after`.
+    pub fn judge(&mut self, before: Option<&Record>, after: &Record) -> Result<Vec<Violation>, ServiceError> {
+        Ok(self.entities.judge(self.transaction, before, after)?)
+    }
+
     /// Notes a change, each number's once.
     pub fn put(&mut self, change: NumberChange) {
-        if let Some(account) = change.before.as_ref().and_then(Record::holder)
-            && self.witnesses.get(account) == Some(&change.number)
-        {
-            self.witnesses.remove(account);
-        }
+        self.active.put(&change, self.transaction.at());
         self.pending.insert(change.number, change);
     }
 
     /// Writes what was decided, in number order.
     pub fn flush(&mut self) -> Result<(), ServiceError> {
         let pending: Vec<NumberChange> = std::mem::take(&mut self.pending).into_values().collect();
+        self.active = ActiveNumbers::default();
         let mut left = &pending[..];
         while !left.is_empty() {
             let (now, later) = left.split_at(step(left, |change| change.number));
@@ -191,114 +208,123 @@ impl<'t> Desk<'t> {
     }
 
     pub fn account(&mut self, id: &AccountId) -> Result<Option<Account>, ServiceError> {
-        known(&mut self.accounts, id, || self.transaction.account(id))
+        Ok(self.entities.account(self.transaction, id)?.cloned())
     }
 
     fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, ServiceError> {
-        known(&mut self.applications, id, || self.transaction.application(id))
+        Ok(self.entities.application(self.transaction, id)?.cloned())
     }
 
     fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, ServiceError> {
-        known(&mut self.trunks, id, || self.transaction.trunk(id))
+        Ok(self.entities.trunk(self.transaction, id)?.cloned())
     }
 
     /// An assignment with what it leaves to the number filled in.
     fn check_assignment(&mut self, to: &Assignment, current: &Record) -> Result<Assignment, ServiceError> {
         self.check_account(&to.account)?;
         let mut to = to.clone();
+        // What the number came with goes with it, if the account may have it.
         match &to.application {
             Some(id) => self.check_application(&id.clone(), Some(&to.account))?,
-            // What the number came with goes with it, if the account may have it.
-            None => {
-                if let Some(id) = &current.application {
-                    let owner = self.application(id)?.and_then(|application| application.account);
-                    to.application = current.application.clone().filter(|_| fits(&owner, &to.account));
-                }
-            }
+            None => to.application = self.fitting_application(current.application.as_ref(), &to.account)?,
         }
         match &to.trunk {
             Some(id) => self.check_trunk(&id.clone(), Some(&to.account))?,
-            None => {
-                if let Some(id) = &current.trunk {
-                    let owner = self.trunk(id)?.and_then(|trunk| trunk.account);
-                    to.trunk = current.trunk.clone().filter(|_| fits(&owner, &to.account));
-                }
-            }
+            None => to.trunk = self.fitting_trunk(current.trunk.as_ref(), &to.account)?,
         }
         Ok(to)
     }
 
-    fn check_account(&mut self, id: &AccountId) -> Result<(), ServiceError> {
-        match self.account(id)? {
-            None => Err(unknown("account_auth_id", id.as_str())),
-            Some(account) if account.archived_at.is_some() => Err(archived("account_auth_id", id.as_str())),
-            Some(_) => Ok(()),
+    /// Refuses a transfer to a route that the partner does not have.
+    fn check_known(&mut self, to: &Transfer) -> Result<(), ServiceError> {
+        if let Some(Some(id)) = &to.application
+            && self.entities.application(self.transaction, id)?.is_none()
+        {
+            return refused(Err(unknown(Subject::Application, id.as_str())));
         }
+        if let Some(Some(id)) = &to.trunk
+            && self.entities.trunk(self.transaction, id)?.is_none()
+        {
+            return refused(Err(unknown(Subject::Trunk, id.as_str())));
+        }
+        Ok(())
     }
 
+    fn fitting_application(
+        &mut self,
+        id: Option<&ApplicationId>,
+        account: &AccountId,
+    ) -> Result<Option<ApplicationId>, ServiceError> {
+        let Some(id) = id else { return Ok(None) };
+        let fits = |it: &Application| rules::check_application(it, Some(account)).is_ok();
+        Ok(self.entities.application(self.transaction, id)?.filter(|it| fits(it)).map(|it| it.id.clone()))
+    }
+
+    fn fitting_trunk(&mut self, id: Option<&TrunkId>, account: &AccountId) -> Result<Option<TrunkId>, ServiceError> {
+        let Some(id) = id else { return Ok(None) };
+        let fits = |it: &Trunk| rules::check_trunk(it, Some(account)).is_ok();
+        Ok(self.entities.trunk(self.transaction, id)?.filter(|it| fits(it)).map(|it| it.id.clone()))
+    }
+
+    fn check_account(&mut self, id: &AccountId) -> Result<(), ServiceError> {
+        let account = self.entities.account(self.transaction, id)?;
+        refused(account.map_or_else(|| Err(unknown(Subject::Account, id.as_str())), rules::check_account))
+    }
+
+    /// The holder is `None` for a number that nobody holds; it is refused for
+    /// its state.
     fn check_application(&mut self, id: &ApplicationId, holder: Option<&AccountId>) -> Result<(), ServiceError> {
-        match self.application(id)? {
-            None => Err(unknown("application_id", id.as_str())),
-            Some(application) if application.archived_at.is_some() => Err(archived("application_id", id.as_str())),
-            Some(application) => check_owner("application_id", id.as_str(), &application.account, holder),
-        }
+        let application = self.entities.application(self.transaction, id)?;
+        refused(match application {
+            None => Err(unknown(Subject::Application, id.as_str())),
+            Some(it) => rules::check_application(it, holder.or(it.account.as_ref())),
+        })
     }
 
     fn check_trunk(&mut self, id: &TrunkId, holder: Option<&AccountId>) -> Result<(), ServiceError> {
-        match self.trunk(id)? {
-            None => Err(unknown("trunk_id", id.as_str())),
-            Some(trunk) if trunk.archived_at.is_some() => Err(archived("trunk_id", id.as_str())),
-            Some(trunk) => check_owner("trunk_id", id.as_str(), &trunk.account, holder),
-        }
-    }
-
-    /// Whether an account has an active number other than this one.
-    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, ServiceError> {
-        if self.witnesses.get(account).is_some_and(|witness| *witness != but) {
-            return Ok(true);
-        }
-        for candidate in self.candidates(account, now) {
-            if candidate == but || self.pending.contains_key(&candidate) {
-                continue;
-            }
-            if let Ok((record, _)) = self.find(candidate)
-                && record.holder() == Some(account)
-                && number::status(record.state, record.expires_at, now) == Status::Active
-            {
-                self.witnesses.insert(account.clone(), candidate);
-                return Ok(true);
-            }
-        }
-        // Nothing near the ends of what the index knows: look at everything.
-        self.flush()?;
-        Ok(self.transaction.has_other_active(account, but, now)?)
-    }
-
-    /// Active numbers of an account, from both ends, as far as the index knows.
-    fn candidates(&self, account: &AccountId, now: Time) -> Vec<E164> {
-        const EACH: usize = 4;
-        let Some(hints) = &self.hints else { return Vec::new() };
-        let filter =
-            Filter { account: Some(account.as_str().into()), status: Some(Status::Active), ..Filter::default() };
-        let page = |skip| hints.select(&filter, Order::default(), Window::Page { skip, rows: EACH }, now);
-        let first = page(0);
-        let last = page(first.total.saturating_sub(EACH as u64));
-        first.rows.iter().chain(&last.rows).map(|row| row.number()).collect()
+        let trunk = self.entities.trunk(self.transaction, id)?;
+        refused(match trunk {
+            None => Err(unknown(Subject::Trunk, id.as_str())),
+            Some(it) => rules::check_trunk(it, holder.or(it.account.as_ref())),
+        })
     }
 }
 
-/// What was found under an id before, or is now.
-fn known<I: Clone + Eq + Hash, T: Clone>(
-    kept: &mut HashMap<I, Option<T>>,
-    id: &I,
-    ask: impl FnOnce() -> Result<Option<T>, StoreError>,
-) -> Result<Option<T>, ServiceError> {
-    if let Some(found) = kept.get(id) {
-        return Ok(found.clone());
+/// How many active numbers accounts have, with what is not written yet.
+#[derive(Default)]
+struct ActiveNumbers {
+    /// As stored: the count, and how far it was counted.
+    stored: HashMap<AccountId, (u64, u64)>,
+    /// What the changes that are not written yet add or take.
+    pending: HashMap<AccountId, i64>,
+}
+
+impl ActiveNumbers {
+    fn put(&mut self, change: &NumberChange, now: Time) {
+        for (record, step) in [(&change.before, -1), (&change.after, 1)] {
+            if let Some(record) = record
+                && number::status(record.state, record.expires_at, now) == Status::Active
+                && let Some(account) = record.holder()
+            {
+                *self.pending.entry(account.clone()).or_default() += step;
+            }
+        }
     }
-    let found = ask()?;
-    kept.insert(id.clone(), found.clone());
-    Ok(found)
+
+    /// Whether the account has so many. Counted as far as it takes, and each
+    /// time twice as far, so that many questions cost what one count does.
+    fn at_least(&mut self, wanted: u64, account: &AccountId, from: &mut dyn Transaction) -> Result<bool, StoreError> {
+        let pending = self.pending.get(account).copied().unwrap_or_default();
+        let needed = wanted.saturating_add_signed(-pending);
+        let (mut counted, mut reach) = self.stored.get(account).copied().unwrap_or_default();
+        // Less than how far it was counted: that is all there are.
+        if counted < needed && counted >= reach {
+            reach = needed.max(reach * 2);
+            counted = from.active_numbers(account, from.at(), reach)?;
+            self.stored.insert(account.clone(), (counted, reach));
+        }
+        Ok(counted >= needed)
+    }
 }
 
 /// How many of these, sorted by number, are written together: about [`STEP`],
@@ -311,29 +337,12 @@ pub(super) fn step<T>(all: &[T], number: impl Fn(&T) -> E164) -> usize {
     end + all[end..].partition_point(|one| group(one) == last)
 }
 
-fn fits(owner: &Option<AccountId>, account: &AccountId) -> bool {
-    owner.as_ref().is_none_or(|owner| owner == account)
+fn unknown(subject: Subject, id: &str) -> Violation {
+    Violation { subject, id: id.to_owned(), fault: Fault::Unknown }
 }
 
-/// The words for what the partner does not have, whether it exists or not.
-fn unknown(field: &str, id: &str) -> ServiceError {
-    ServiceError::Invalid(vec![FieldError::new(field, code::UNKNOWN, "is not one of yours", id)])
-}
-
-fn archived(field: &str, id: &str) -> ServiceError {
-    ServiceError::Invalid(vec![FieldError::new(field, code::CONFLICT, "is archived", id)])
-}
-
-fn check_owner(
-    field: &str,
-    id: &str,
-    owner: &Option<AccountId>,
-    holder: Option<&AccountId>,
-) -> Result<(), ServiceError> {
-    if owner.is_none() || holder.is_none() || owner.as_ref() == holder {
-        return Ok(()); // A number without holder is refused for its state.
-    }
-    Err(ServiceError::Invalid(vec![FieldError::new(field, code::CONFLICT, "belongs to another account", id)]))
+fn refused(verdict: Result<(), Violation>) -> Result<(), ServiceError> {
+    verdict.map_err(|violation| ServiceError::Invalid(vec![violation.field_error()]))
 }
 
 fn conflict(number: E164, current: &Record, action: &Action) -> ServiceError {

@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use super::desk::Desk;
+use super::rules::{self, Fault, Subject, Violation};
 use super::{Done, Outcome, Service, ServiceError, Shown};
 use crate::domain::action::Assignment;
 use crate::domain::change::Edit;
-use crate::domain::field::code;
 use crate::domain::{
-    Account, AccountId, Action, Application, ApplicationId, E164, EntityChange, FieldError, PartnerId, PartnerKey,
-    State, Time, Trunk, TrunkId, Verb,
+    Account, AccountId, Action, Application, ApplicationId, E164, EntityChange, PartnerId, PartnerKey, State, Time,
+    Trunk, TrunkId, Verb,
 };
 use crate::store::{Holding, Target, Transaction};
 
@@ -72,7 +72,7 @@ impl Service {
         let action = Action::Assign(Assignment { account: id.clone(), ..to.clone() });
         let done = self.manage(key, Verb::AccountCreate, |transaction| {
             let account = create_account(transaction, id, name)?;
-            let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+            let mut desk = Desk::new(transaction, key, &self.quarantine);
             let (before, _) = desk.find(number)?;
             desk.act(number, &before, &action)?;
             desk.flush()?;
@@ -115,10 +115,12 @@ impl Service {
             }
             transaction
                 .put_entity(EntityChange::Account(Edit { before: Some(before.clone()), after: after.clone() }))?;
-            if before.archived_at.is_none() && after.archived_at.is_some() {
-                let numbers = transaction.numbers_of(id)?;
+            let archives = before.archived_at.is_none() && after.archived_at.is_some();
+            if archives {
+                let has = transaction.has_numbers(id, now)?;
+                let numbers = if has { transaction.numbers_of(id)? } else { Vec::new() };
                 let holdings = transaction.numbers(&numbers)?;
-                let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+                let mut desk = Desk::new(transaction, key, &self.quarantine);
                 let mut released = 0;
                 for (number, holding) in numbers.into_iter().zip(holdings) {
                     let Holding::Ours { record, .. } = holding else { continue };
@@ -227,10 +229,9 @@ fn create_account(transaction: &mut dyn Transaction, id: &AccountId, name: &Arc<
 /// The account that a new application or trunk shall belong to.
 fn check_owner(transaction: &mut dyn Transaction, account: Option<&AccountId>) -> Result<(), ServiceError> {
     let Some(id) = account else { return Ok(()) };
-    let (code, message) = match transaction.account(id)? {
-        None => (code::UNKNOWN, "is not one of yours"),
-        Some(account) if account.archived_at.is_some() => (code::CONFLICT, "is archived"),
-        Some(_) => return Ok(()),
+    let verdict = match transaction.account(id)? {
+        None => Err(Violation { subject: Subject::Account, id: id.to_string(), fault: Fault::Unknown }),
+        Some(account) => rules::check_account(&account),
     };
-    Err(ServiceError::Invalid(vec![FieldError::new("account_auth_id", code, message, id.as_str())]))
+    verdict.map_err(|violation| ServiceError::Invalid(vec![violation.field_error()]))
 }

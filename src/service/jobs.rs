@@ -29,12 +29,14 @@ use super::{Outcome, Service, ServiceError, Shown, describe, replica, token};
 use crate::domain::number::words;
 use crate::domain::{Action, Actor, E164, FieldError, NumberChange, PartnerKey, Record, Time, Verb};
 use crate::inventory::{Filter, Order, Snapshot};
-use crate::store::{Holding, Load, StoredJob, Target};
+use crate::store::{Holding, Load, Store, StoredJob, Target};
 
 /// The most numbers that a job takes as a list.
 pub const LIST_MAX: usize = 10_000;
 /// How many batches are read at a time when rows are looked for.
 const SCAN: usize = 32;
+/// How many rows are taken at least at a time from a filter.
+const WALK_ROWS: usize = 2_000;
 /// How many authors a batch of refused rows looks up.
 const AUTHORS_MAX: usize = 100;
 
@@ -264,7 +266,7 @@ impl Service {
     pub fn job_create(&self, key: PartnerKey, new: &NewJob) -> Result<Outcome, ServiceError> {
         let snapshot = self.view(key)?;
         let mut trial = Trial::new(snapshot.clone(), Time::now());
-        let mut desk = Desk::new(&mut trial, key, &self.quarantine, None);
+        let mut desk = Desk::new(&mut trial, key, &self.quarantine);
         desk.check(&new.action).map_err(of_params)?;
         let filter = match &new.wanted {
             Wanted::List(_) => None,
@@ -283,10 +285,16 @@ impl Service {
             }
             Wanted::Filter(filter, _) => {
                 let mut walk = snapshot.walk(filter.clone(), Order::default(), None, Time::now());
+                // Each step of a walk finds its place anew, so several small
+                // batches are taken from one.
+                let batch = self.board.batch_rows;
+                let step = batch * WALK_ROWS.div_ceil(batch);
                 while !walk.done() {
-                    let rows = walk.next(&snapshot, self.board.batch_rows);
+                    let rows = walk.next(&snapshot, step);
                     let numbers: Vec<E164> = rows.iter().map(|row| row.number()).collect();
-                    making.add(&mut desk, &numbers, &work, None)?;
+                    for numbers in numbers.chunks(batch) {
+                        making.add(&mut desk, numbers, &work, None)?;
+                    }
                 }
             }
         }
@@ -295,7 +303,7 @@ impl Service {
 
     /// Creates a job that puts back what another one did.
     pub fn job_undo(&self, key: PartnerKey, id: &str, preview: bool) -> Result<Outcome, ServiceError> {
-        let undone = self.job(key, id)?;
+        let undone = stored(&*self.store, key, id)?;
         if !undone.state.ended() {
             return Err(undone.refuse("only a job that has ended can be undone; cancel it first"));
         }
@@ -303,7 +311,7 @@ impl Service {
             return Err(undone.refuse("it changed nothing, so there is nothing to undo"));
         }
         let mut trial = Trial::new(self.view(key)?, Time::now());
-        let mut desk = Desk::new(&mut trial, key, &self.quarantine, None);
+        let mut desk = Desk::new(&mut trial, key, &self.quarantine);
         let mut making = Making::new(self, Task::Undo(id.to_owned()), "{}".to_owned(), None, preview);
         for at in 0..undone.next {
             let Some((_, text)) = self.store.job_batches(key, id, at, 1)?.pop() else { break };
@@ -392,13 +400,15 @@ impl Service {
     }
 
     pub fn job(&self, key: PartnerKey, id: &str) -> Result<Job, ServiceError> {
-        Job::read(&self.store.job(key, id)?.ok_or_else(|| unknown(id))?)
+        self.beside(key, |store| stored(store, key, id))
     }
 
     /// The partner's jobs, newest first, and how many there are.
     pub fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<Job>, u64), ServiceError> {
-        let (stored, total) = self.store.jobs(key, skip, limit)?;
-        Ok((stored.iter().map(Job::read).collect::<Result<_, _>>()?, total))
+        self.beside(key, |store| {
+            let (stored, total) = store.jobs(key, skip, limit)?;
+            Ok((stored.iter().map(Job::read).collect::<Result<_, _>>()?, total))
+        })
     }
 
     /// Why a job waits on this node, where it does.
@@ -415,60 +425,13 @@ impl Service {
         skip: u64,
         limit: usize,
     ) -> Result<(Vec<JobRow>, u64), ServiceError> {
-        let job = self.job(key, id)?;
-        let total = job.rows_with(wanted);
-        let (mut rows, mut skip) = (Vec::new(), skip);
-        let mut at = match wanted {
-            // Batches have the same size, so the right one is known.
-            None if job.task.undoes().is_none() => {
-                let first = skip / job.batch_rows;
-                skip %= job.batch_rows;
-                first
-            }
-            Some(RowResult::Pending) => job.next,
-            _ => 0,
-        };
-        while skip < total && rows.len() < limit && at < job.batches {
-            let batches = self.store.job_batches(key, id, at, SCAN)?;
-            let Some(&(last, _)) = batches.last() else { break };
-            for (_, text) in &batches {
-                let brief = Brief::read(text)?;
-                let fits =
-                    |ending| wanted.is_none_or(|wanted| RowResult::of(job.state, brief.is_done(), ending) == wanted);
-                let count = brief.count(fits);
-                if skip >= count {
-                    skip -= count;
-                    continue;
-                }
-                let batch = Batch::read(text)?;
-                let done = batch.done.is_some();
-                let found = batch.rows().into_iter().map(|(number, verdict)| {
-                    let result = RowResult::of(job.state, done, verdict.map(|verdict| verdict.ending));
-                    let said = verdict.filter(|_| result != RowResult::Pending);
-                    JobRow {
-                        number,
-                        result,
-                        reason: said.and_then(|verdict| verdict.reason.clone()),
-                        cost: said.map(|verdict| verdict.cost.clone()).unwrap_or_default(),
-                        version: batch.version.filter(|_| result == RowResult::Changed),
-                    }
-                });
-                let fitting = found.filter(|row| wanted.is_none_or(|wanted| row.result == wanted));
-                rows.extend(fitting.skip(skip as usize).take(limit - rows.len()));
-                skip = 0;
-                if rows.len() == limit {
-                    break;
-                }
-            }
-            at = last + 1;
-        }
-        Ok((rows, total))
+        self.beside(key, |store| rows(store, key, id, wanted, skip, limit))
     }
 
     /// Does a job's next batch, whoever else may be at it. The time that it
     /// took is counted from `since`.
     pub fn job_step(&self, key: PartnerKey, id: &str, since: Instant) -> Result<Step, ServiceError> {
-        let job = self.job(key, id)?;
+        let job = stored(&*self.store, key, id)?;
         if !job.state.open() {
             return Ok(Step::Over);
         }
@@ -481,7 +444,6 @@ impl Service {
         }
         let actor = Actor::parse(&job.by).ok_or_else(|| super::corrupt(format!("job {id} was created by nobody")))?;
         let worker = self.asked(actor, Some(id.to_owned()), None);
-        let hints = self.hints(key);
         let done = worker.write(Target::Partner(key), job.task.verb(), |transaction| {
             let mut now = Job::read(&transaction.job(id)?.ok_or_else(|| unknown(id))?)?;
             if !now.state.open() {
@@ -505,7 +467,7 @@ impl Service {
                     (Task::Undo(_), Some((version, edits))) => Work::Undo { version: *version, edits },
                     (Task::Undo(_), None) => return Err(super::corrupt(format!("job {id} undoes nothing"))),
                 };
-                let mut desk = Desk::new(transaction, key, &self.quarantine, hints.clone());
+                let mut desk = Desk::new(transaction, key, &self.quarantine);
                 let verdicts = self.decide(&mut desk, key, &work, &batch.numbers())?;
                 desk.flush()?;
                 let before = now.tally.changed;
@@ -561,7 +523,7 @@ impl Service {
                         edit.ok_or_else(|| super::corrupt(format!("version {version} did not change {number}")))?;
                     match put_back(desk, edit, holding, *version)? {
                         Ok(()) => changed(edit.after.as_ref(), edit.before.as_ref()),
-                        Err(Reason::Other(reason)) => failed(reason.to_owned()),
+                        Err(Reason::Other(reason)) => failed(reason),
                         Err(Reason::Changed) => failed(match held {
                             Some(held) => self.changed_since(key, held, &mut authors)?,
                             None => "changed since".to_owned(),
@@ -603,7 +565,7 @@ impl Service {
         if let Some(replica) = &self.replica {
             replica.follow();
         }
-        if let Some(snapshot) = self.hints(key) {
+        if let Some(snapshot) = self.replica.as_ref().and_then(|replica| replica.snapshot(key)) {
             return Ok(snapshot);
         }
         let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers: true })?;
@@ -727,11 +689,76 @@ fn reason(refusal: &ServiceError) -> String {
             format!("is {} since {}: {}", conflict.state, conflict.since, conflict.hint)
         }
         ServiceError::Last { account, .. } => {
-            format!("is the last active number of account {account}; confirm_last releases it too")
+            format!("is the last active number of account {account}; confirm_last takes it too")
         }
         ServiceError::Invalid(errors) => describe(errors),
+        ServiceError::Unusable(unusable) => {
+            format!("account {} cannot use its route: {}", unusable.account, unusable.why.join(" and "))
+        }
         other => other.to_string(),
     }
+}
+
+fn stored(store: &dyn Store, key: PartnerKey, id: &str) -> Result<Job, ServiceError> {
+    Job::read(&store.job(key, id)?.ok_or_else(|| unknown(id))?)
+}
+
+/// Rows of a job as they are stored.
+fn rows(
+    store: &dyn Store,
+    key: PartnerKey,
+    id: &str,
+    wanted: Option<RowResult>,
+    skip: u64,
+    limit: usize,
+) -> Result<(Vec<JobRow>, u64), ServiceError> {
+    let job = stored(store, key, id)?;
+    let total = job.rows_with(wanted);
+    let (mut rows, mut skip) = (Vec::new(), skip);
+    let mut at = match wanted {
+        // Batches have the same size, so the right one is known.
+        None if job.task.undoes().is_none() => {
+            let first = skip / job.batch_rows;
+            skip %= job.batch_rows;
+            first
+        }
+        Some(RowResult::Pending) => job.next,
+        _ => 0,
+    };
+    while skip < total && rows.len() < limit && at < job.batches {
+        let batches = store.job_batches(key, id, at, SCAN)?;
+        let Some(&(last, _)) = batches.last() else { break };
+        for (_, text) in &batches {
+            let brief = Brief::read(text)?;
+            let fits = |ending| wanted.is_none_or(|wanted| RowResult::of(job.state, brief.is_done(), ending) == wanted);
+            let count = brief.count(fits);
+            if skip >= count {
+                skip -= count;
+                continue;
+            }
+            let batch = Batch::read(text)?;
+            let done = batch.done.is_some();
+            let found = batch.rows().into_iter().map(|(number, verdict)| {
+                let result = RowResult::of(job.state, done, verdict.map(|verdict| verdict.ending));
+                let said = verdict.filter(|_| result != RowResult::Pending);
+                JobRow {
+                    number,
+                    result,
+                    reason: said.and_then(|verdict| verdict.reason.clone()),
+                    cost: said.map(|verdict| verdict.cost.clone()).unwrap_or_default(),
+                    version: batch.version.filter(|_| result == RowResult::Changed),
+                }
+            });
+            let fitting = found.filter(|row| wanted.is_none_or(|wanted| row.result == wanted));
+            rows.extend(fitting.skip(skip as usize).take(limit - rows.len()));
+            skip = 0;
+            if rows.len() == limit {
+                break;
+            }
+        }
+        at = last + 1;
+    }
+    Ok((rows, total))
 }
 
 fn unknown(id: &str) -> ServiceError {

@@ -7,7 +7,9 @@
 //!
 //! Invariants: what is begun while a lease is held and takes no longer than its
 //! span ends before anybody else has it; a lease that nobody prolongs ends
-//! within [`SURE`], its span and a second.
+//! within [`SURE`], its span and a second; claiming, renewing and giving back
+//! wait for other writers as any write does, since a lease that was not given
+//! back refuses the next process.
 //! A process that is stopped in the middle and goes on later does not know what
 //! it missed. So leases save work and keep order, and what is written is
 //! conditional on what was looked at all the same.
@@ -21,12 +23,14 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{info, warn};
 
 use super::token;
-use crate::store::{Store, StoreError};
+use crate::store::{Leased, Store, StoreError};
 
 /// For how long who has a lease goes on beginning work without prolonging it.
 const SURE: Duration = Duration::from_secs(9);
 /// How often who does not have it asks for it.
 const ASK: Duration = Duration::from_secs(2);
+/// How much longer than asked for the engine's whole seconds make a lease.
+const ROUNDING: Duration = Duration::from_secs(2);
 /// How long a piece of work takes that waits for nobody but the database.
 pub const SPAN: Duration = Duration::from_secs(5);
 
@@ -121,9 +125,9 @@ struct Shared {
 }
 
 struct State {
-    /// When it was asked for and got, the last time.
+    /// From when it lasts, while it is held.
     got: Option<Instant>,
-    /// Counts how often it was got from somebody else, perhaps.
+    /// Counts how often it was acquired, perhaps from another holder.
     term: u64,
     /// The store did not answer the last time; that is said once.
     failed: bool,
@@ -149,19 +153,32 @@ impl Lease {
         let state = kept.shared.state.lock();
         state.got.filter(|got| got.elapsed() < kept.shared.sure).map(|_| state.term)
     }
+
+    /// The same, but asks the store where the last answer is too old. A renewal
+    /// waits for other writers, so a lease may still be held although it was
+    /// not renewed in time.
+    pub fn confirm(&self) -> Result<Option<u64>, StoreError> {
+        let term = self.term();
+        match &self.kept {
+            Some(kept) if term.is_none() && kept.shared.state.lock().got.is_some() => {
+                kept.shared.ask()?;
+                Ok(self.term())
+            }
+            Some(_) | None => Ok(term),
+        }
+    }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let Shared { store, work, holder, state, woken, .. } = &*self.shared;
+        let Shared { store, work, holder, sure, span, state, woken, .. } = &*self.shared;
         state.lock().ended = true;
         woken.notify_all();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             warn!(work, "a thread that kept a lease panicked");
         }
-        if state.lock().got.is_some()
-            && let Err(error) = store.end_lease(work, holder)
-        {
+        let lasts = state.lock().got.is_some_and(|got| got.elapsed() <= *sure + *span + ROUNDING);
+        if lasts && let Err(error) = store.end_lease(work, holder) {
             let error = &error as &dyn std::error::Error;
             warn!(error, work, "cannot give back the lease of {work}; it ends by time");
         }
@@ -198,19 +215,24 @@ impl Shared {
         }
     }
 
-    /// Takes or prolongs it; whether it is had.
+    /// Acquires or renews the lease; whether it is held.
     fn ask(&self) -> Result<bool, StoreError> {
-        let before = self.state.lock().got;
-        let (asked, length) = (Instant::now(), self.sure + self.span);
         // The engine counts whole seconds, and the first of them has begun.
-        let seconds = length.as_secs_f64().ceil() as i64 + 1;
-        let held = self.store.lease(&self.work, &self.holder, seconds)?;
-        // Later than that, somebody else may have come and gone.
-        let unbroken = before.is_some_and(|got| got.elapsed() < length);
-        let held = held && (unbroken || before.is_none() || self.standing);
+        let seconds = (self.sure + self.span).as_secs_f64().ceil() as i64 + 1;
+        let answer = self.store.lease(&self.work, &self.holder, seconds)?;
         let mut state = self.state.lock();
-        state.got = held.then_some(asked);
-        state.term += u64::from(held && !unbroken);
+        let before = state.got;
+        state.got = match answer {
+            // Two answers may arrive in either order.
+            Leased::Renewed { at } => before.max(Some(at)),
+            Leased::Acquired { at } if self.standing || state.term == 0 => {
+                state.term += 1;
+                Some(at)
+            }
+            // Another process may have done the work: a claim is not made twice.
+            Leased::Acquired { .. } | Leased::Refused => None,
+        };
+        let held = state.got.is_some();
         drop(state);
         let work = &self.work;
         match (before.is_some(), held) {
@@ -254,7 +276,7 @@ mod tests {
         assert!(term.is_some());
         // Taken away, it is another term when it comes back.
         store.end_lease("work", "one").expect("ended");
-        assert!(store.lease("work", "two", 5).expect("a lease"));
+        assert!(store.lease("work", "two", 5).expect("a lease").held());
         soon("it is noticed", || !one.held() && two.held());
         drop(two);
         soon("it comes back", || one.held());
@@ -273,7 +295,7 @@ mod tests {
         let lost = claim("letter").expect("free again");
         let holder = store.leaseholder("letter").expect("asked").expect("somebody");
         store.end_lease("letter", &holder).expect("ended");
-        assert!(store.lease("letter", "thief", 60).expect("a lease"));
+        assert!(store.lease("letter", "thief", 60).expect("a lease").held());
         soon("it is noticed", || !lost.held());
         store.end_lease("letter", "thief").expect("ended");
         std::thread::sleep(SHORT);

@@ -25,6 +25,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use super::import::{Progress, Watch};
+use super::rules::EntityCache;
 use super::{Service, ServiceError, desk};
 use crate::checks::MOVED_SECONDS;
 use crate::domain::change::Edit;
@@ -91,7 +92,7 @@ pub struct Report {
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Refused {
     pub number: E164,
-    pub reason: &'static str,
+    pub reason: String,
 }
 
 impl Report {
@@ -286,6 +287,7 @@ struct Writing<'a, 't> {
     options: &'a Options,
     watch: &'a Watch<'a>,
     at: Time,
+    entities: EntityCache,
     report: Report,
     /// What looks at this original said before, if there were any.
     mirror: Option<Mirror>,
@@ -315,8 +317,8 @@ impl<'a, 't> Writing<'a, 't> {
             errors: Vec::new(),
             version: None,
         };
-        let (came, went) = Default::default();
-        Writing { transaction, look, options, watch, at, report, mirror: None, came, went }
+        let (entities, came, went) = Default::default();
+        Writing { transaction, look, options, watch, at, entities, report, mirror: None, came, went }
     }
 
     fn all(mut self, differences: &Differences) -> Result<Report, ServiceError> {
@@ -333,6 +335,7 @@ impl<'a, 't> Writing<'a, 't> {
             let total = differences.numbers.len() as u64;
             (self.watch.progress)(Progress::Writing { numbers: total - left.len() as u64, total });
         }
+        self.gone(differences)?;
         self.setting()?;
         let said = json!({ "looked_at": self.at, "numbers": self.report.numbers, "refused": self.report.refused });
         let document = Document { id: MIRROR.to_owned(), due: None, body: said.to_string() };
@@ -350,15 +353,8 @@ impl<'a, 't> Writing<'a, 't> {
         let at = self.at;
         for id in &differences.accounts {
             let before = self.transaction.account(id)?;
-            let after = match (self.look.accounts.get(id), &before) {
-                (Some(told), before) => told.settle(id, before.as_ref(), at),
-                (None, Some(gone)) => {
-                    let mut gone = gone.clone();
-                    gone.archived_at.get_or_insert(at);
-                    gone
-                }
-                (None, None) => continue,
-            };
+            let Some(told) = self.look.accounts.get(id) else { continue };
+            let after = told.settle(id, before.as_ref(), at);
             if before.as_ref() != Some(&after) {
                 self.put(EntityChange::Account(Edit { before, after }))?;
             }
@@ -382,6 +378,19 @@ impl<'a, 't> Writing<'a, 't> {
         Ok(())
     }
 
+    /// Archives accounts that upstream has no longer. One whose numbers could
+    /// not be taken from it keeps them, so it stays.
+    fn gone(&mut self, differences: &Differences) -> Result<(), ServiceError> {
+        for id in differences.accounts.iter().filter(|id| !self.look.accounts.contains_key(*id)) {
+            let Some(before) = self.transaction.account(id)? else { continue };
+            if before.archived_at.is_none() && !self.transaction.has_numbers(id, self.at)? {
+                let after = Account { archived_at: Some(self.at), ..before.clone() };
+                self.put(EntityChange::Account(Edit { before: Some(before), after }))?;
+            }
+        }
+        Ok(())
+    }
+
     fn put(&mut self, change: EntityChange) -> Result<(), ServiceError> {
         self.report.entities += 1;
         Ok(self.transaction.put_entity(change)?)
@@ -398,7 +407,9 @@ impl<'a, 't> Writing<'a, 't> {
                 Holding::Free => None,
                 Holding::Ours { record, .. } => Some(record),
                 Holding::Foreign => {
-                    self.refuse(number, row.map(|_| Refusal::Taken));
+                    if row.is_some() {
+                        self.refuse(number, Refusal::Taken.reason());
+                    }
                     continue;
                 }
             };
@@ -414,10 +425,18 @@ impl<'a, 't> Writing<'a, 't> {
             let after = match self.look.settle(row, current.as_ref(), self.options.cost, self.at) {
                 Ok(after) => after,
                 Err(refusal) => {
-                    self.refuse(number, Some(refusal));
+                    self.refuse(number, refusal.reason());
                     continue;
                 }
             };
+            // Upstream's accounts and routes are in use, as `entities` wrote
+            // them, unless another writer archived one since the comparison.
+            let broken = self.entities.judge(self.transaction, current.as_ref(), &after)?;
+            if !broken.is_empty() {
+                let reasons: Vec<String> = broken.iter().map(ToString::to_string).collect();
+                self.refuse(number, reasons.join("; "));
+                continue;
+            }
             match &current {
                 None => {
                     self.report.came += 1;
@@ -442,11 +461,10 @@ impl<'a, 't> Writing<'a, 't> {
         }
     }
 
-    fn refuse(&mut self, number: E164, refusal: Option<Refusal>) {
-        let Some(refusal) = refusal else { return };
+    fn refuse(&mut self, number: E164, reason: impl Into<String>) {
         self.report.refused += 1;
         if self.report.errors.len() < REFUSED_MAX {
-            self.report.errors.push(Refused { number, reason: refusal.reason() });
+            self.report.errors.push(Refused { number, reason: reason.into() });
         }
     }
 

@@ -43,11 +43,8 @@ impl Service {
         action: &Action,
         expected: &Expected,
     ) -> Result<Outcome, ServiceError> {
-        // Only a release asks what else the account has.
-        let releases = matches!(action, Action::Release { confirm_last: false });
-        let hints = if releases { self.hints(key) } else { None };
         let done = self.manage(key, action.verb(), |transaction| {
-            let mut desk = Desk::new(transaction, key, &self.quarantine, hints.clone());
+            let mut desk = Desk::new(transaction, key, &self.quarantine);
             let (before, version) = desk.find(number)?;
             if let Expected::Versions(versions) = expected
                 && !versions.contains(&version)
@@ -76,7 +73,7 @@ impl Service {
     pub fn stock(&self, key: PartnerKey, stock: &Stock) -> Result<Outcome, ServiceError> {
         let numbers: Vec<E164> = (stock.first.digits()..=stock.last.digits()).filter_map(E164::new).collect();
         let done = self.manage(key, Verb::Stock, |transaction| {
-            let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+            let mut desk = Desk::new(transaction, key, &self.quarantine);
             let at = desk.transaction.at();
             for (&number, holding) in numbers.iter().zip(desk.transaction.numbers(&numbers)?) {
                 match holding {
@@ -105,11 +102,6 @@ impl Service {
             Err(ServiceError::Conflict(conflict)) => Err(self.explain(key, *conflict)?),
             done => done,
         }
-    }
-
-    /// The partner's snapshot on this node, where there is one.
-    pub(super) fn hints(&self, key: PartnerKey) -> Option<Arc<crate::inventory::Snapshot>> {
-        self.replica.as_ref()?.snapshot(key)
     }
 
     /// Adds who brought the number into its state.
@@ -153,7 +145,7 @@ impl Service {
         }
         let record = Record { state: State::Retired, since, account: None, until: None, ..before.clone() };
         self.manage(key, Verb::Retire, |transaction| {
-            let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+            let mut desk = Desk::new(transaction, key, &self.quarantine);
             Ok(Shown::Number(Box::new(desk.show(number, last.version, &record)?)))
         })
     }

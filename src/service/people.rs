@@ -145,8 +145,8 @@ pub struct TotpOffer {
 /// Who asks for something to be done to people.
 #[derive(Clone, Copy)]
 pub enum By<'a> {
-    /// A command on the server's machine: may do all.
-    Command,
+    /// A command on the server's machine, and who ran it: may do all.
+    Command(&'a Actor),
     User {
         user: &'a User,
         from: Option<IpAddr>,

@@ -465,13 +465,29 @@ impl Replica {
     /// The same unless a partner has come to a version by now: of many who wrote
     /// together, one asks the store.
     pub fn reach(&self, key: PartnerKey, version: u64) {
-        let there = || self.snapshot(key).is_some_and(|snapshot| snapshot.version >= version);
-        if there() {
-            return;
+        if !self.has_reached(key, version) {
+            self.reach_with(key, version, &mut self.follower.lock());
         }
-        let mut follower = self.follower.lock();
-        if !there() {
-            self.follow_with(&mut follower);
+    }
+
+    /// The same, but waits for other threads that follow for at most `patience`.
+    /// Whether the partner is at the version, or after it.
+    pub fn reach_within(&self, key: PartnerKey, version: u64, patience: Duration) -> bool {
+        if !self.has_reached(key, version)
+            && let Some(mut follower) = self.follower.try_lock_for(patience)
+        {
+            self.reach_with(key, version, &mut follower);
+        }
+        self.has_reached(key, version)
+    }
+
+    fn has_reached(&self, key: PartnerKey, version: u64) -> bool {
+        self.snapshot(key).map_or(0, |snapshot| snapshot.version) >= version
+    }
+
+    fn reach_with(&self, key: PartnerKey, version: u64, follower: &mut Follower) {
+        if !self.has_reached(key, version) {
+            self.follow_with(follower);
         }
     }
 

@@ -460,17 +460,20 @@ impl Service {
     /// A partner's schedules, oldest first.
     pub fn schedules(&self, key: PartnerKey, now: Time) -> Result<Vec<View>, ServiceError> {
         let snapshot = self.entities(key)?;
-        let view = |setting: &Setting| {
-            let document = self.store.document(key, SCHEDULE, &setting.id)?;
-            view(setting, document.as_ref().map(State::read).transpose()?, now)
-        };
-        live(&snapshot).into_iter().map(view).collect()
+        self.beside(key, |store| {
+            let view = |setting: &Setting| {
+                let document = store.document(key, SCHEDULE, &setting.id)?;
+                view(setting, document.as_ref().map(State::read).transpose()?, now)
+            };
+            live(&snapshot).into_iter().map(view).collect()
+        })
     }
 
     pub fn schedule(&self, key: PartnerKey, id: &str, now: Time) -> Result<View, ServiceError> {
         let mut all = self.schedules(key, now)?;
         let at = all.iter().position(|view| &*view.id == id).ok_or_else(|| unknown(id))?;
-        let runs = self.deliveries(key, id, RUNS_SHOWN)?.into_iter().map(|(_, delivery)| delivery).collect();
+        let runs = self.beside(key, |_| self.deliveries(key, id, RUNS_SHOWN))?;
+        let runs = runs.into_iter().map(|(_, delivery)| delivery).collect();
         Ok(View { runs, ..all.swap_remove(at) })
     }
 

@@ -4,16 +4,23 @@
 //! It restores the image from before, to the letter: account, routing, status
 //! and expiry. It decides number by number: one that somebody changed since
 //! stays as it is, with the reason.
+//!
+//! What was done last is undone first. A customer that was created with its
+//! first number loses the number and is archived then; an archived customer is
+//! brought back before it gets its numbers again. What would be archived and is
+//! in use by something later stays, with the reason.
 //! Deliberately absent: undoing what happened to partners and keys. A revoked
 //! key must stay dead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::desk::Desk;
 use super::{Outcome, Service, ServiceError, Shown};
 use crate::domain::change::Edit;
-use crate::domain::{Actor, Change, E164, EntityChange, NumberChange, PartnerKey, Record, State, Time, Verb};
-use crate::store::{Holding, Transaction};
+use crate::domain::{
+    Account, Actor, Application, Change, E164, EntityChange, NumberChange, PartnerKey, State, Time, Trunk, Verb,
+};
+use crate::store::{Holding, RoutesInUse, Transaction};
 
 /// How many refused numbers an answer names.
 pub const REFUSED_MAX: usize = 100;
@@ -30,6 +37,9 @@ pub struct Undone {
     pub refused: u64,
     /// The first refused ones.
     pub rows: Vec<Refused>,
+    /// Accounts, applications and trunks that stay as they are, and why: a
+    /// sentence for each.
+    pub stays: Vec<String>,
 }
 
 /// One number that an undo left as it is.
@@ -46,7 +56,7 @@ pub struct Refused {
 pub(super) enum Reason {
     /// Another version has changed it since.
     Changed,
-    Other(&'static str),
+    Other(String),
 }
 
 impl Service {
@@ -62,8 +72,13 @@ impl Service {
         self.manage(key, Verb::Undo, |transaction| {
             let mut refused: BTreeMap<E164, Reason> = BTreeMap::new();
             let made = transaction.version();
-            let entities = undo_entities(transaction, &change)?;
-            let mut desk = Desk::new(transaction, key, &self.quarantine, None);
+            let entities = EntityEdits::of(transaction, &change)?;
+            let EntityEdits { restored, archived, mut stays } = entities;
+            let mut any = !restored.is_empty();
+            for edit in restored {
+                transaction.put_entity(edit)?;
+            }
+            let mut desk = Desk::new(transaction, key, &self.quarantine);
             let mut undone = 0;
             for step in change.numbers.chunks(super::desk::STEP) {
                 let numbers: Vec<E164> = step.iter().map(|change| change.number).collect();
@@ -78,12 +93,13 @@ impl Service {
                 }
                 desk.flush()?;
             }
+            any |= archive(transaction, archived, &mut stays)?;
             let count = refused.len() as u64;
             let rows = self.explain_refused(key, refused)?;
-            if undone == 0 && !entities {
-                return Err(ServiceError::NotUndone { version, rows });
+            if undone == 0 && !any {
+                return Err(ServiceError::NotUndone { version, rows, stays });
             }
-            Ok(Shown::Undone(Undone { of: version, version: made, undone, refused: count, rows }))
+            Ok(Shown::Undone(Undone { of: version, version: made, undone, refused: count, rows, stays }))
         })
     }
 
@@ -91,12 +107,12 @@ impl Service {
     fn explain_refused(&self, key: PartnerKey, refused: BTreeMap<E164, Reason>) -> Result<Vec<Refused>, ServiceError> {
         let mut rows = Vec::new();
         for (number, reason) in refused.into_iter().take(REFUSED_MAX) {
-            let last = match reason {
+            let last = match &reason {
                 Reason::Changed => self.store().history(key, number)?.pop(),
                 Reason::Other(_) => None,
             };
             let reason = match (reason, &last) {
-                (Reason::Other(reason), _) => reason.to_owned(),
+                (Reason::Other(reason), _) => reason,
                 (Reason::Changed, Some(last)) => {
                     format!("changed since, by {} ({}) at version {}", last.entry.actor, last.entry.verb, last.version)
                 }
@@ -130,6 +146,7 @@ pub fn undoable(verb: Verb) -> bool {
         | Verb::Import
         | Verb::Stock
         | Verb::Assign
+        | Verb::Transfer
         | Verb::Release
         | Verb::Suspend
         | Verb::Resume
@@ -160,89 +177,168 @@ pub(super) fn put_back(
     let current = match (&edit.after, holding) {
         (Some(_), Holding::Ours { record, version: at }) if at == version => Some(record),
         (None, Holding::Free) => None,
-        (None, Holding::Foreign) => return Ok(Err(Reason::Other("the number is no longer free"))),
+        (None, Holding::Foreign) => return Ok(Err(Reason::Other("the number is no longer free".to_owned()))),
         (_, _) => return Ok(Err(Reason::Changed)),
     };
     if let Some(record) = &current
         && record.state == State::Quarantined
         && record.as_of(now).state == State::Available
     {
-        return Ok(Err(Reason::Other("its quarantine has ended")));
+        return Ok(Err(Reason::Other("its quarantine has ended".to_owned())));
     }
-    if let Some(before) = &edit.before
-        && let Some(reason) = dangling(desk, before)?
-    {
-        return Ok(Err(Reason::Other(reason)));
+    if let Some(before) = &edit.before {
+        let broken = desk.judge(current.as_ref(), before)?;
+        if !broken.is_empty() {
+            let reasons: Vec<String> = broken.iter().map(ToString::to_string).collect();
+            return Ok(Err(Reason::Other(reasons.join("; "))));
+        }
     }
     desk.put(NumberChange { number: edit.number, before: current, after: edit.before.clone() });
     Ok(Ok(()))
 }
 
-/// Why a record cannot be restored, if what it refers to has gone.
-fn dangling(desk: &mut Desk<'_>, record: &Record) -> Result<Option<&'static str>, ServiceError> {
-    let Some(id) = &record.account else { return Ok(None) };
-    let archived = desk.account(id)?.is_none_or(|account| account.archived_at.is_some());
-    Ok(archived.then_some("its account is archived"))
+/// What an undo does to accounts, applications and trunks.
+struct EntityEdits {
+    /// Done before the numbers: names, and what comes back from the archive.
+    restored: Vec<EntityChange>,
+    /// Done after them: what goes into the archive, the last created first.
+    archived: Vec<EntityChange>,
+    /// What stays, and why.
+    stays: Vec<String>,
 }
 
-/// Puts accounts, applications and trunks back that are as the change left
-/// them; one that it created stays, archived if that was all it did. Returns
-/// whether any is different now.
-fn undo_entities(transaction: &mut dyn Transaction, change: &Change) -> Result<bool, ServiceError> {
-    let now = transaction.at();
-    let created = matches!(change.verb, Verb::AccountCreate | Verb::ApplicationCreate | Verb::TrunkCreate);
+impl EntityEdits {
+    /// Nothing is ever deleted, so what a change created goes into the archive.
+    fn of(transaction: &mut dyn Transaction, change: &Change) -> Result<EntityEdits, ServiceError> {
+        let at = transaction.at();
+        let (restored, archived, stays) = Default::default();
+        let mut edits = EntityEdits { restored, archived, stays };
+        for entity in whole_edits(&change.entities).iter().rev() {
+            match entity {
+                EntityChange::Account(edit) => {
+                    let id = &edit.after.auth_id;
+                    let current = transaction.account(id)?;
+                    let undone = Account { archived_at: Some(at), ..edit.after.clone() };
+                    let ends = |account: &Account| account.archived_at.is_some();
+                    edits.add(("account", id.as_str()), edit, current, undone, ends, EntityChange::Account);
+                }
+                EntityChange::Application(edit) => {
+                    let id = &edit.after.id;
+                    let current = transaction.application(id)?;
+                    let undone = Application { archived_at: Some(at), ..edit.after.clone() };
+                    let ends = |application: &Application| application.archived_at.is_some();
+                    edits.add(("application", id.as_str()), edit, current, undone, ends, EntityChange::Application);
+                }
+                EntityChange::Trunk(edit) => {
+                    let id = &edit.after.id;
+                    let current = transaction.trunk(id)?;
+                    let undone = Trunk { archived_at: Some(at), ..edit.after.clone() };
+                    let ends = |trunk: &Trunk| trunk.archived_at.is_some();
+                    edits.add(("trunk", id.as_str()), edit, current, undone, ends, EntityChange::Trunk);
+                }
+                EntityChange::Partner(_)
+                | EntityChange::Key(_)
+                | EntityChange::Acknowledgement(_)
+                | EntityChange::Setting(_) => {}
+            }
+        }
+        Ok(edits)
+    }
+
+    /// `archived` is what an entity becomes that the change created.
+    fn add<T: Clone + PartialEq>(
+        &mut self,
+        (kind, id): (&str, &str),
+        edit: &Edit<T>,
+        current: Option<T>,
+        archived: T,
+        ends: impl Fn(&T) -> bool,
+        put: impl Fn(Edit<T>) -> EntityChange,
+    ) {
+        let Some(current) = current.filter(|current| *current == edit.after) else {
+            self.stays.push(format!("{kind} {id} stays: it was changed since"));
+            return;
+        };
+        let after = edit.before.clone().unwrap_or(archived);
+        let into = if ends(&after) && !ends(&current) { &mut self.archived } else { &mut self.restored };
+        into.push(put(Edit { before: Some(current), after }));
+    }
+}
+
+/// What a change did to each account, application and trunk in all: one that it
+/// created and then named is one edit.
+fn whole_edits(entities: &[EntityChange]) -> Vec<EntityChange> {
+    let mut whole: Vec<EntityChange> = Vec::new();
+    let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+    for entity in entities {
+        let place = match entity {
+            EntityChange::Account(edit) => ("account", edit.after.auth_id.as_str()),
+            EntityChange::Application(edit) => ("application", edit.after.id.as_str()),
+            EntityChange::Trunk(edit) => ("trunk", edit.after.id.as_str()),
+            EntityChange::Partner(_)
+            | EntityChange::Key(_)
+            | EntityChange::Acknowledgement(_)
+            | EntityChange::Setting(_) => continue,
+        };
+        let at = *places.entry(place).or_insert(whole.len());
+        match (whole.get_mut(at), entity) {
+            (Some(EntityChange::Account(first)), EntityChange::Account(edit)) => first.after = edit.after.clone(),
+            (Some(EntityChange::Application(first)), EntityChange::Application(edit)) => {
+                first.after = edit.after.clone();
+            }
+            (Some(EntityChange::Trunk(first)), EntityChange::Trunk(edit)) => first.after = edit.after.clone(),
+            (_, entity) => whole.push(entity.clone()),
+        }
+    }
+    whole
+}
+
+/// Archives what no number uses, and says of the rest why it stays. Returns
+/// whether anything was archived.
+fn archive(
+    transaction: &mut dyn Transaction,
+    edits: Vec<EntityChange>,
+    stays: &mut Vec<String>,
+) -> Result<bool, ServiceError> {
+    let at = transaction.at();
+    let mut used = None;
     let mut any = false;
-    for entity in change.entities.iter().rev() {
-        let put = match entity {
-            EntityChange::Account(edit) => transaction
-                .account(&edit.after.auth_id)?
-                .filter(|current| *current == edit.after)
-                .zip(restored(edit, created, |mut account| {
-                    account.archived_at = Some(now);
-                    account
-                }))
-                .map(|(current, after)| EntityChange::Account(Edit { before: Some(current), after })),
-            EntityChange::Application(edit) => transaction
-                .application(&edit.after.id)?
-                .filter(|current| *current == edit.after)
-                .zip(restored(edit, created, |mut application| {
-                    application.archived_at = Some(now);
-                    application
-                }))
-                .map(|(current, after)| EntityChange::Application(Edit { before: Some(current), after })),
-            EntityChange::Trunk(edit) => transaction
-                .trunk(&edit.after.id)?
-                .filter(|current| *current == edit.after)
-                .zip(restored(edit, created, |mut trunk| {
-                    trunk.archived_at = Some(now);
-                    trunk
-                }))
-                .map(|(current, after)| EntityChange::Trunk(Edit { before: Some(current), after })),
+    for edit in edits {
+        let reason = match &edit {
+            EntityChange::Account(Edit { after, .. }) => transaction
+                .has_numbers(&after.auth_id, at)?
+                .then(|| format!("account {} stays: it has numbers; release them first", after.auth_id)),
+            EntityChange::Application(Edit { after, .. }) => routes(&mut used, transaction)?
+                .applications
+                .contains(&after.id)
+                .then(|| format!("application {} stays: numbers route to it", after.id)),
+            EntityChange::Trunk(Edit { after, .. }) => routes(&mut used, transaction)?
+                .trunks
+                .contains(&after.id)
+                .then(|| format!("trunk {} stays: numbers are on it", after.id)),
             EntityChange::Partner(_)
             | EntityChange::Key(_)
             | EntityChange::Acknowledgement(_)
             | EntityChange::Setting(_) => None,
         };
-        if let Some(put) = put {
-            if let EntityChange::Account(edit) = &put
-                && edit.before.as_ref().is_some_and(|before| before.archived_at.is_none())
-                && edit.after.archived_at.is_some()
-                && !transaction.numbers_of(&edit.after.auth_id)?.is_empty()
-            {
-                let id = &edit.after.auth_id;
-                return Err(ServiceError::Refused(format!("account {id} has numbers; release them first")));
+        match reason {
+            Some(reason) => stays.push(reason),
+            None => {
+                transaction.put_entity(edit)?;
+                any = true;
             }
-            transaction.put_entity(put)?;
-            any = true;
         }
     }
     Ok(any)
 }
 
-/// What an undone edit leaves.
-fn restored<T: Clone>(edit: &Edit<T>, created: bool, archive: impl FnOnce(T) -> T) -> Option<T> {
-    match &edit.before {
-        Some(before) => Some(before.clone()),
-        None => created.then(|| archive(edit.after.clone())),
+/// Read once, and only if it is asked for.
+fn routes<'a>(
+    used: &'a mut Option<RoutesInUse>,
+    transaction: &mut dyn Transaction,
+) -> Result<&'a RoutesInUse, ServiceError> {
+    if used.is_none() {
+        *used = Some(transaction.routes_in_use()?);
     }
+    Ok(used.get_or_insert_default())
 }

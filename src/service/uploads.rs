@@ -33,7 +33,7 @@ use tracing::{error, warn};
 use super::import::{ImportError, ImportOptions, ImportReport, OnError, Progress, RowFate, Watch};
 use super::lease::{self, Lease};
 use super::{Service, ServiceError, token};
-use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, plan};
+use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb};
 use crate::intake::{self, IntakeError, Mapping, Peeked, RowError};
 use crate::store::{Document, StoreError, Target, Transaction, Walk};
 
@@ -129,7 +129,6 @@ impl Choices {
                 assume_plus: self.digits == "plus",
                 currency,
                 encoding,
-                national: plan::national,
             },
             monthly_cost,
             on_error: if self.skip { OnError::Skip } else { OnError::Abort },
@@ -320,7 +319,7 @@ impl Uploads {
             incoming = with;
         }
         let now = Time::now();
-        let mut upload = Upload {
+        let upload = Upload {
             id: token::import_id(now),
             name: name.chars().filter(|c| !c.is_control()).take(200).collect(),
             bytes: incoming.bytes,
@@ -336,12 +335,6 @@ impl Uploads {
         incoming.file.as_file().sync_all().map_err(StoreError::Io)?;
         let path = self.path(&upload.id);
         incoming.file.persist(&path).map_err(|error| StoreError::Io(error.error))?;
-        // Nothing known to us, but known to people: shown, so that it can be corrected.
-        if let Ok(peeked) = self.peek(&upload, 1) {
-            let guesses = intake::guess(&peeked).into_iter();
-            upload.choices.guessed = true;
-            upload.choices.mappings = guesses.map(|(column, field)| format!("{column}={field}")).collect();
-        }
         for old in self.list(service, key)?.iter().skip(KEPT_MAX - 1) {
             self.forget_idle(service, key, &old.id)?;
         }
@@ -351,15 +344,17 @@ impl Uploads {
 
     /// A partner's uploads, newest first.
     pub fn list(&self, service: &Service, key: PartnerKey) -> Result<Vec<Upload>, ServiceError> {
-        let documents = service.store.documents(key, KIND, Walk::Down { before: None }, KEPT_MAX * 2)?;
-        documents.iter().map(Upload::read).collect()
+        service.beside(key, |store| {
+            let documents = store.documents(key, KIND, Walk::Down { before: None }, KEPT_MAX * 2)?;
+            documents.iter().map(Upload::read).collect()
+        })
     }
 
     /// An upload, and what goes on with it now.
     pub fn get(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(Upload, Option<Now>), ServiceError> {
         // In this order: what ends in between has been written down by then.
         let live = self.inner.live.lock().get(id).cloned();
-        let document = service.store.document(key, KIND, id)?.ok_or_else(|| unknown(id))?;
+        let document = service.beside(key, |store| store.document(key, KIND, id)?.ok_or_else(|| unknown(id)))?;
         let now = live.map(|live| Now {
             elsewhere: false,
             progress: *live.progress.lock(),
@@ -783,7 +778,7 @@ mod tests {
         fn new() -> Fixture {
             let folder = tempfile::tempdir().expect("a folder");
             let location = Location::Sqlite(folder.path().join("a.db"));
-            let service = Service::new(store::open(&location, Open::Create).expect("a store"), Actor::command());
+            let service = Service::new(store::open(&location, Open::Create).expect("a store"), Actor::Server);
             let partner: PartnerId = "PA_1".parse().expect("an id");
             service.partner_create(partner.clone(), "One".into()).expect("created");
             let key = service.partner_key(&partner).expect("known");
@@ -915,7 +910,7 @@ mod tests {
 
     /// Another node on the same database, with a folder of its own or the same.
     fn node(fixture: &Fixture, name: &str, folder: &str) -> (Service, Uploads) {
-        let service = Service::new(fixture.service.store.clone(), Actor::command());
+        let service = Service::new(fixture.service.store.clone(), Actor::Server);
         let leases = lease::Leases::named(service.store.clone(), name, Duration::from_secs(1));
         (service.leases(leases), Uploads::new(fixture.folder.path().join(folder), 1 << 20))
     }
@@ -950,7 +945,7 @@ mod tests {
         let upload = fixture.rest(&id);
         let (service, uploads) = node(&fixture, "other", "files");
         let (of, store) = ((fixture.key, &fixture.partner), &fixture.service.store);
-        assert!(store.lease(&lease_of(&id), "somebody", 60).expect("a lease"));
+        assert!(store.lease(&lease_of(&id), "somebody", 60).expect("a lease").held());
         let (_, now) = uploads.get(&service, fixture.key, &id).expect("there");
         assert!(now.is_some_and(|now| now.elsewhere));
         refused(uploads.run(&service, of, &id, true), "is being worked on");

@@ -31,7 +31,8 @@ fn read(document: Option<Document>) -> Result<Vec<View>, ServiceError> {
 }
 
 impl Service {
-    /// A partner's views, by name.
+    /// A partner's views, by name. A view tells nothing of the log, so no reader
+    /// waits for this node to catch up.
     pub fn views(&self, key: PartnerKey) -> Result<Vec<View>, ServiceError> {
         read(self.store.document(key, KIND, ID)?)
     }

@@ -540,13 +540,14 @@ impl Service {
         let live = snapshot.settings.iter().filter(|setting| setting.removed_at.is_none());
         let mut live: Vec<&Setting> = live.filter(|setting| setting.webhook().is_some()).collect();
         live.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        live.into_iter().map(|setting| self.show(&snapshot, setting)).collect()
+        self.beside(key, |_| live.into_iter().map(|setting| self.show(&snapshot, setting)).collect())
     }
 
     pub fn webhook(&self, key: PartnerKey, id: &str) -> Result<ShownWebhook, ServiceError> {
         let snapshot = self.settings(key)?;
         let setting = snapshot.settings.get(id).filter(|setting| setting.removed_at.is_none());
-        self.show(&snapshot, setting.ok_or_else(|| unknown(id))?)
+        let setting = setting.ok_or_else(|| unknown(id))?;
+        self.beside(key, |_| self.show(&snapshot, setting))
     }
 
     fn show(&self, snapshot: &Snapshot, setting: &Setting) -> Result<ShownWebhook, ServiceError> {
@@ -751,9 +752,12 @@ impl Service {
         limit: usize,
     ) -> Result<(Vec<ShownDelivery>, u64), ServiceError> {
         self.webhook(key, id)?;
-        let total = self.head(key, id)?.map_or(0, |head| head.stored);
-        let (skip, kind) = (skip.min(total) as usize, deliveries_of(id));
-        let list = self.store.documents(key, &kind, Walk::Down { before: None }, skip + limit)?;
+        let kind = deliveries_of(id);
+        let (total, skip, list) = self.beside(key, |store| {
+            let total = self.head(key, id)?.map_or(0, |head| head.stored);
+            let skip = skip.min(total) as usize;
+            Ok((total, skip, store.documents(key, &kind, Walk::Down { before: None }, skip + limit)?))
+        })?;
         let show = |document: &Document| {
             let delivery = Delivery::read(document)?;
             Ok(ShownDelivery { id: document.id.clone(), delivery, created: false })

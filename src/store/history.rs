@@ -55,7 +55,7 @@ pub(super) fn log(shelf: &impl Shelf, key: PartnerKey, after: u64, limit: usize)
         log::merge(&mut numbers);
         let digest = chain.finish(key, version, &entry, &entities, &previous);
         let entities = log::decode_entities(&entities)?;
-        let Entry { at, actor, request_id, verb } = entry;
+        let Entry { at, actor, request_id, verb, from: _ } = entry;
         let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
         Ok(Logged { change, previous, digest })
     };

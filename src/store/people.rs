@@ -14,8 +14,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Abort, StoreError};
-use crate::domain::{PartnerKey, Time, User, UserId};
+use super::{Abort, Entry, StoreError};
+use crate::domain::change::Edit;
+use crate::domain::{EntityChange, PartnerKey, Setting, Time, User, UserId};
 
 /// SHA-256 of a secret.
 pub type Digest = [u8; 32];
@@ -94,6 +95,71 @@ pub struct AuditEntry {
 pub struct Audited {
     pub id: u64,
     pub entry: AuditEntry,
+}
+
+/// The audit entry of a write to a partner's log that changes credentials: keys,
+/// the secrets of webhooks, or whether the partner's keys open anything. Each
+/// store writes it in the transaction of the change, whichever verb made it.
+pub(super) fn audit_of(partner: PartnerKey, entry: &Entry, entities: &[EntityChange]) -> Option<AuditEntry> {
+    let (what, about) = credentials(entities)?;
+    Some(AuditEntry {
+        at: entry.at,
+        partner: Some(partner),
+        who: entry.actor.to_string().into(),
+        what: what.into(),
+        about: Some(about.into()),
+        refused: None,
+        from: entry.from,
+        request_id: entry.request_id.as_deref().map(Into::into),
+    })
+}
+
+/// What was done to credentials, and to which. A key that is rotated is one
+/// deed, though two keys change.
+fn credentials(entities: &[EntityChange]) -> Option<(&'static str, String)> {
+    match entities {
+        [EntityChange::Key(Edit { before: Some(old), .. }), EntityChange::Key(Edit { before: None, after: new })] => {
+            Some(("key.rotate", format!("{} to {}", old.id, new.id)))
+        }
+        entities => entities.iter().find_map(credential),
+    }
+}
+
+fn credential(entity: &EntityChange) -> Option<(&'static str, String)> {
+    match entity {
+        EntityChange::Partner(Edit { before, after }) => {
+            let was_suspended = before.as_ref().map(|before| before.suspended_at.is_some());
+            let what = match (was_suspended, after.suspended_at.is_some()) {
+                (None, _) => "partner.create",
+                (Some(false), true) => "partner.suspend",
+                (Some(true), false) => "partner.resume",
+                (Some(true), true) | (Some(false), false) => return None,
+            };
+            Some((what, after.auth_id.to_string()))
+        }
+        EntityChange::Key(Edit { before, after }) => {
+            let what = match before {
+                None => "key.create",
+                Some(before) if before.revoked_at != after.revoked_at => "key.revoke",
+                Some(_) => "key.edit",
+            };
+            Some((what, after.id.to_string()))
+        }
+        EntityChange::Setting(Edit { before, after }) => {
+            let (webhook, before) = (after.webhook()?, before.as_ref().and_then(Setting::webhook));
+            let what = match before {
+                None => "webhook.create",
+                Some(_) if after.removed_at.is_some() => "webhook.remove",
+                Some(before) if before.rotations != webhook.rotations => "webhook.rotate",
+                Some(_) => return None,
+            };
+            Some((what, after.id.to_string()))
+        }
+        EntityChange::Account(_)
+        | EntityChange::Application(_)
+        | EntityChange::Trunk(_)
+        | EntityChange::Acknowledgement(_) => None,
+    }
 }
 
 /// What shall be forgotten: all that happened at or before these times.

@@ -44,8 +44,8 @@ use super::group::Groups;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::{
-    Abort, Document, Draft, Entry, Head, Incarnation, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
-    StoredJob, Target, Walk, history,
+    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, Open, Past, Replayed, Store,
+    StoreError, StoredJob, Target, Walk, history,
 };
 use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
 
@@ -167,7 +167,7 @@ impl PeopleStore for PgStore {
 
     fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
         // In steps, so that writers wait for no more than one of them.
-        while self.core.aside(|link| people::prune(&self.core, link, prune))? > 0 {}
+        while self.core.housekeep(|link| people::prune(&self.core, link, prune))? > 0 {}
         Ok(())
     }
 }
@@ -221,6 +221,12 @@ impl Store for PgStore {
 
     fn writable(&self) -> bool {
         self.core.writable()
+    }
+
+    fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
+        let sql = "SELECT version FROM partner WHERE partner = $1";
+        let rows = self.core.read(|link| self.core.rows(link, sql, &[&key.0]))?;
+        Ok(rows.first().map(|row| row.int(0)).transpose()?.unwrap_or(0) as u64)
     }
 
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
@@ -303,7 +309,7 @@ impl Store for PgStore {
         self.beside(|beside| beside.due(kind, now, limit))
     }
 
-    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError> {
+    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {
         self.core.aside(|link| Beside { core: &self.core, link }.lease(name, holder, seconds))
     }
 
@@ -317,7 +323,7 @@ impl Store for PgStore {
 
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
         // In steps, so that writers wait for no more than one of them.
-        while self.core.aside(|link| Beside { core: &self.core, link }.forget(before))? > 0 {}
+        while self.core.housekeep(|link| Beside { core: &self.core, link }.forget(before))? > 0 {}
         Ok(())
     }
 
@@ -337,7 +343,7 @@ impl Store for PgStore {
         let sql = "UPDATE api_key SET last_used_at = greatest(last_used_at, t.at) \
                    FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS t (partner, id, at) \
                    WHERE api_key.partner = t.partner AND api_key.id = t.id";
-        self.core.aside(|link| self.core.execute(link, sql, &[&partners, &ids, &times])).map(|_| ())
+        self.core.housekeep(|link| self.core.execute(link, sql, &[&partners, &ids, &times])).map(|_| ())
     }
 
     fn backup(&self, _: &Path) -> Result<(), StoreError> {
@@ -371,6 +377,14 @@ impl Store for PgStore {
                 "numbers are not held by the partner that has them, or held by one that has them not",
                 "SELECT count(*) FROM number FULL JOIN holder USING (partner, number) \
                  WHERE state IS NULL OR holder.number IS NULL",
+            ),
+            (
+                "counts of accounts' numbers are not as the numbers say",
+                "SELECT count(*) FROM (SELECT partner, account, state, \
+                 coalesce(expires_at, until, 9223372036854775807) AS ends, count(*) AS numbers FROM number \
+                 WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
+                 FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
+                 WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",
             ),
         ] {
             let rows = self.core.read(|link| self.core.rows(link, sql, &[]))?;

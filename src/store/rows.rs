@@ -120,6 +120,7 @@ pub(super) fn read_entry(row: &impl Cells, at: usize) -> Result<Entry, StoreErro
         actor: Actor::parse(actor).ok_or_else(|| corrupt(format!("actor {actor:?}")))?,
         request_id: row.text_if(at + 2)?.map(str::to_owned),
         verb: Verb::parse(verb).ok_or_else(|| corrupt(format!("verb {verb:?}")))?,
+        from: None,
     })
 }
 

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, params};
+use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, params};
 
 use self::cells::Images;
 use self::people::SqlitePeople;
@@ -39,7 +39,7 @@ use super::group::{Engine, Failure, Groups, Written};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::{
-    Abort, Batch, Document, Draft, Entry, Head, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
+    Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
     StoredJob, Target, Walk, history,
 };
 use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
@@ -53,11 +53,14 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0004_checks.sql"),
     include_str!("../../migrations/sqlite/0005_settings.sql"),
     include_str!("../../migrations/sqlite/0006_people.sql"),
+    include_str!("../../migrations/sqlite/0007_account_numbers.sql"),
 ];
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
-/// How long a write outside the log waits for another.
-const BUSY_ASIDE: Duration = Duration::from_millis(500);
+/// How long housekeeping waits for a writer. Nothing depends on it: what was
+/// not done is done the next time. Anything else waits for [`BUSY`], since an
+/// import in another process holds the database for seconds.
+const BUSY_HOUSEKEEPING: Duration = Duration::from_millis(500);
 /// How many pages the write-ahead log has before it is moved into the file.
 const CHECKPOINT_PAGES: c_int = 1_000;
 /// How many connections are kept for reads that wait for nothing.
@@ -238,13 +241,22 @@ impl SqliteStore {
         })
     }
 
-    /// Writes and commits what is outside the log and not worth waiting for:
-    /// it is offered again. Whoever calls has a log to follow, or is asked to
-    /// end.
-    fn aside<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let mut open = self.writers.alone(BUSY_ASIDE)?;
+    /// Runs housekeeping: a small write outside the log that gives way to
+    /// writers and is tried again later.
+    fn housekeep<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.aside(BUSY_HOUSEKEEPING, work)
+    }
+
+    /// Runs and commits a write outside the log, in a transaction of its own,
+    /// after waiting for other writers for at most `patience`.
+    fn aside<T>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut open = self.writers.alone(patience)?;
         let writer = &mut open.engine;
-        writer.connection.busy_timeout(BUSY_ASIDE)?;
+        writer.connection.busy_timeout(patience)?;
         let begun = writer.connection.execute_batch("BEGIN IMMEDIATE");
         writer.connection.busy_timeout(BUSY)?;
         begun?;
@@ -460,7 +472,7 @@ impl PeopleStore for SqliteStore {
 
     fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
         // In steps, so that writers wait for no more than one of them.
-        while self.aside(|connection| people::prune(connection, prune))? > 0 {}
+        while self.housekeep(|connection| people::prune(connection, prune))? > 0 {}
         Ok(())
     }
 }
@@ -523,6 +535,14 @@ impl Store for SqliteStore {
 
     fn writable(&self) -> bool {
         self.writers.willing()
+    }
+
+    fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT version FROM partner WHERE partner = ?1")?;
+            let version: Option<i64> = statement.query_row([key.0], |row| row.get(0)).optional()?;
+            Ok(version.unwrap_or(0) as u64)
+        })
     }
 
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
@@ -605,13 +625,12 @@ impl Store for SqliteStore {
         self.read(|connection| documents::due(connection, kind, now, limit))
     }
 
-    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError> {
-        let now = Time::now();
-        self.aside(|connection| documents::lease(connection, name, holder, now, now.plus(seconds)))
+    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {
+        self.aside(BUSY, |connection| documents::lease(connection, name, holder, seconds))
     }
 
     fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
-        self.aside(|connection| documents::end_lease(connection, name, holder))
+        self.aside(BUSY, |connection| documents::end_lease(connection, name, holder))
     }
 
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
@@ -620,7 +639,7 @@ impl Store for SqliteStore {
 
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
         // In steps, so that writers wait for no more than one of them.
-        while self.aside(|connection| jobs::forget(connection, before))? > 0 {}
+        while self.housekeep(|connection| jobs::forget(connection, before))? > 0 {}
         Ok(())
     }
 
@@ -637,7 +656,7 @@ impl Store for SqliteStore {
     }
 
     fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
-        self.aside(|connection| put_key_uses(connection, uses))
+        self.housekeep(|connection| put_key_uses(connection, uses))
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
@@ -681,6 +700,14 @@ impl Store for SqliteStore {
             (
                 "numbers belong to no partner",
                 "SELECT count(*) FROM number LEFT JOIN partner USING (partner) WHERE partner.auth_id IS NULL",
+            ),
+            (
+                "counts of accounts' numbers are not as the numbers say",
+                "SELECT count(*) FROM (SELECT partner, account, state, \
+                 coalesce(expires_at, until, 9223372036854775807) AS ends, count(*) AS numbers FROM number \
+                 WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
+                 FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
+                 WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",
             ),
         ] {
             let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;

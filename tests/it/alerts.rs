@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rollcall::checks::Check;
 use rollcall::domain::change::Edit;
-use rollcall::domain::{Acknowledgement, Actor, EntityChange, NumberChange, PartnerId, PartnerKey, Record, Time, Verb};
+use rollcall::domain::{Acknowledgement, EntityChange, NumberChange, PartnerId, PartnerKey, Record, Time, Verb};
 use rollcall::mail::{Mailer, Settings, Tls};
 use rollcall::service::lease::Leases;
 use rollcall::service::schedules::runner::{Rests, Runner, letters_due, runs_due};
@@ -525,7 +525,7 @@ impl World {
 
 fn service(store: &Arc<dyn Store>) -> Service {
     let replica = Arc::new(Replica::load(store.clone()).expect("loaded"));
-    Service::new(store.clone(), Actor::command()).replica(replica)
+    Service::new(store.clone(), fixture::operator()).replica(replica)
 }
 
 #[track_caller]
@@ -770,7 +770,7 @@ fn one_of_two_nodes_looks_and_sends_and_the_other_takes_over() {
         }
     };
     // One that died has it until its time is over.
-    assert!(world.store.lease("schedules", "dead", 3).expect("a lease"));
+    assert!(world.store.lease("schedules", "dead", 3).expect("a lease").held());
     let died = Instant::now();
     let first = node("first", 0);
     run(1);
@@ -795,7 +795,7 @@ fn who_died_while_looking_or_sending_holds_nobody_up_for_long() {
     let now = world.begin.plus(2 * HOUR);
     let leased = |what: &str| {
         // As long as one that was claimed lasts, but for the waiting.
-        assert!(world.store.lease(what, "dead", 1).expect("a lease"));
+        assert!(world.store.lease(what, "dead", 1).expect("a lease").held());
     };
     leased(&format!("schedule:{}:{id}", world.key));
     assert_eq!(world.look(now), 0);
@@ -914,7 +914,7 @@ fn names_are_text_wherever_they_are_shown() {
     let receiver = Receiver::start(Manners::default());
     let database = fixture::Database::new();
     let store = database.open();
-    let service = Service::new(store.clone(), Actor::command());
+    let service = Service::new(store.clone(), fixture::operator());
     let partner: PartnerId = "PA_X".parse().expect("an id");
     let name = "Büro <script>alert(1)</script> & Söhne\u{202e}";
     service.partner_create(partner.clone(), name.into()).expect("created");

@@ -661,7 +661,7 @@ fn an_unknown_parameter_is_refused_with_the_known_ones() {
     let known = "page, per_page, after, as_of, search, application_id, status, number_type, country, region, trunk_id, \
         routed, assigned, expires_before, expires_after, assigned_before, assigned_after, tag, sort";
     let with_account = known.replace("routed,", "account_auth_id, routed,");
-    for (path, known) in [(CUSTOMER, known), (GLOBAL, &with_account), (ACCOUNTS, "page, per_page")] {
+    for (path, known) in [(CUSTOMER, known), (GLOBAL, &with_account), (ACCOUNTS, "page, per_page, search")] {
         for name in ["limit", "Page", "PAGE", "pages", "offset", "%00", "per_page%20", "%FF"] {
             let answer = server.get(&format!("{path}?{name}=1")).auth(&ONE).check(422);
             let message = answer.json()["error"]["details"]["errors"][0]["message"].as_str().map(str::to_owned);
@@ -1162,8 +1162,12 @@ fn the_foreign_and_the_unknown_are_not_told_apart() {
         "/api/v1/partner/accounts//numbers",
         "/api/v1/partner/accounts/MA_1/numbers/",
         "/api/v1/partner/accounts/ma_1/numbers",
-        "/api/v1/partner/accounts/MA_1",
+        "/api/v1/partner/accounts/MA_Secundus",
+        "/api/v1/partner/accounts/ma_1",
+        "/api/v1/partner/accounts/%FF%FE",
         "/api/v1/partner/accounts/",
+        "/api/v1/partner/applications/app_none",
+        "/api/v1/partner/trunks/%2E%2E",
         "//api/v1/partner/numbers",
         "/api//v1/partner/numbers",
         "/api/v1/partner/numbers/",
@@ -1641,4 +1645,91 @@ fn the_description_names_exactly_what_is_refused_and_taken() {
         let message = format!("known are {}", names.join(", "));
         assert!(answer.text().contains(&message), "{message} in {}", answer.text());
     }
+}
+
+/// Each list beside numbers, with the fields of its ids and names.
+const ENTITIES: [(&str, &str, &str); 3] = [
+    ("/api/v1/partner/accounts", "account_auth_id", "account_name"),
+    ("/api/v1/partner/applications", "application_id", "application_name"),
+    ("/api/v1/partner/trunks", "trunk_id", "trunk_name"),
+];
+
+#[test]
+fn lists_beside_numbers_count_as_the_lists_of_numbers_do() {
+    let server = Server::sample();
+    for (list, id, name) in ENTITIES {
+        let body = server.get(list).auth(&ONE).check(200).json();
+        let rows = body["data"].as_array().expect("rows");
+        assert!(!rows.is_empty(), "{list}");
+        assert_eq!(body["meta"]["total"], rows.len(), "{list}");
+        for row in rows {
+            let key = row[id].as_str().expect("an id");
+            let single = server.get(&format!("{list}/{key}")).auth(&ONE).check(200).json();
+            assert_eq!(single["data"], *row, "{list}/{key}");
+            for (count, status) in [("total", ""), ("active", "&status=active"), ("suspended", "&status=suspended")] {
+                let numbers = server.get(&format!("{GLOBAL}?{id}={key}{status}")).auth(&ONE).check(200).json();
+                assert_eq!(row["numbers"][count], numbers["meta"]["total"], "{list}/{key} {count}");
+            }
+            // Part of the id or of the name, in any case, finds it.
+            for text in [key.to_uppercase(), row[name].as_str().expect("a name").to_lowercase()] {
+                let search: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+                let found = server.get(&format!("{list}?search={search}")).auth(&ONE).check(200).json();
+                let found = found["data"].as_array().expect("rows");
+                assert!(found.iter().any(|one| one[id] == row[id]), "{list}?search={search}");
+            }
+        }
+        let none = server.get(&format!("{list}?search=zzzz")).auth(&ONE).check(200).json();
+        assert_eq!(none["meta"]["total"], 0);
+        server.get(&format!("{list}?search={}", "x".repeat(201))).auth(&ONE).check(422);
+        server.get(&format!("{list}?sort=number")).auth(&ONE).check(422);
+        server.get(&format!("{list}/none")).auth(&ONE).check(404);
+        // Another partner's is as unknown as none.
+        let theirs = server.get(list).auth(&TWO).check(200).json();
+        for row in theirs["data"].as_array().expect("rows") {
+            let key = row[id].as_str().expect("an id");
+            if !rows.iter().any(|own| own[id] == row[id]) {
+                server.get(&format!("{list}/{key}")).auth(&ONE).check(404);
+            }
+        }
+    }
+}
+
+#[test]
+fn only_listed_origins_may_call_the_api() {
+    let mut config = tempfile::NamedTempFile::new().expect("a temporary file");
+    config.write_all(b"[http]\ncors_origins = [\"https://app.example\"]\n").expect("written");
+    let server = Server::start(Database::sample(), &["--config", config.path().to_str().expect("text")]);
+    // As a browser sends it: what the harness checks of every answer holds for requests without an origin.
+    let ask = |method: &str, target: &str, origin: &str, more: &str| {
+        let head = "HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+        server.send(method, format!("{method} {target} {head}Origin: {origin}\r\n{more}\r\n").as_bytes())
+    };
+    let preflight =
+        |origin: &str, target: &str| ask("OPTIONS", target, origin, "Access-Control-Request-Method: GET\r\n");
+    let allowed = preflight("https://app.example", GLOBAL);
+    assert_eq!((allowed.status, allowed.header("access-control-allow-origin")), (204, Some("https://app.example")));
+    assert!(allowed.header("access-control-allow-headers").is_some_and(|names| names.contains("X-Auth-Token")));
+    for (origin, target) in [
+        ("https://other.example", GLOBAL),
+        ("http://app.example", GLOBAL),
+        ("https://app.example.other", GLOBAL),
+        ("null", GLOBAL),
+        ("https://app.example", "/console"),
+        ("https://app.example", "/metrics"),
+    ] {
+        let answer = preflight(origin, target);
+        assert_ne!(answer.status, 204, "{origin} {target}");
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{origin} {target}");
+    }
+    // Errors are readable too, and a cache keeps origins apart.
+    let credentials = format!("X-Auth-ID: {}\r\nX-Auth-Token: {}\r\n", ONE.auth_id, ONE.auth_token);
+    for (credentials, status) in [(&*credentials, 200), ("", 401)] {
+        let answer = ask("GET", GLOBAL, "https://app.example", credentials);
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+        assert!(answer.headers("vary").iter().any(|names| names.contains("origin")), "{:?}", answer.headers("vary"));
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
+    }
+    let plain = server.get(GLOBAL).auth(&ONE).check(200);
+    assert_eq!(plain.header("access-control-allow-origin"), None);
 }

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rollcall::domain::{Account, Actor, EntityChange, Time, Verb, change::Edit};
+use rollcall::domain::{Account, EntityChange, Time, Verb, change::Edit};
 use rollcall::store::{Entry, Target};
 
 use crate::process::{Asking, Client, PARTNER, Place, Ran, Server, Times, command, ended, run, signal};
@@ -168,7 +168,13 @@ fn a_writer_that_does_not_end_holds_up_writers_only() {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let key = place.snapshot().key;
-            let entry = Entry { at: Time::now(), actor: Actor::command(), request_id: None, verb: Verb::AccountCreate };
+            let entry = Entry {
+                at: Time::now(),
+                actor: crate::fixture::operator(),
+                request_id: None,
+                verb: Verb::AccountCreate,
+                from: None,
+            };
             let draft = Box::new(|transaction: &mut dyn rollcall::store::Transaction| {
                 let id = "MA_late".parse().expect("an id");
                 let account = Account { auth_id: id, name: "late".into(), created_at: Time::now(), archived_at: None };
@@ -358,7 +364,7 @@ fn a_read_only_disk_is_said() {
         mount.status().is_ok_and(|status| status.success())
     };
     if !mount("size=8m,mode=700") {
-        println!("skipped: mounting is not permitted here");
+        crate::cluster::skipped("mounting is not permitted here");
         return;
     }
     let _mounted = Mounted(folder.path());
@@ -393,7 +399,7 @@ fn a_database_that_may_not_be_read_is_named() {
     let closed = std::fs::Permissions::from_mode(0o000);
     std::fs::set_permissions(&place.database, closed).expect("our own file");
     if std::fs::File::open(&place.database).is_ok() {
-        println!("skipped: this user may read everything");
+        crate::cluster::skipped("this user may read everything");
         return;
     }
     let name = place.database.to_str().expect("UTF-8");

@@ -76,10 +76,16 @@ pub fn programs() -> Option<&'static Path> {
     PROGRAMS.as_deref()
 }
 
-/// Says that a test is not run, and why.
+/// Says that a test is not run, and why. `scripts/test` repeats it at its end,
+/// from the file that `ROLLCALL_TEST_SKIPS` names.
 pub fn skipped(why: &str) {
     let thread = std::thread::current();
-    eprintln!("{} is skipped: {why}", thread.name().unwrap_or("this"));
+    let line = format!("{}: {why}\n", thread.name().unwrap_or("a test"));
+    eprint!("skipped: {line}");
+    let Some(list) = std::env::var_os("ROLLCALL_TEST_SKIPS") else { return };
+    let mut list = std::fs::File::options().append(true).create(true).open(list).expect("the list of skipped tests");
+    // In one write, since other tests append to it.
+    list.write_all(line.as_bytes()).expect("noted");
 }
 
 /// The user whose servers they are; `None` is ourselves.

@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rollcall::domain::{Actor, E164, EntityChange, Logged, PartnerId, Scope, Time, Verb};
+use rollcall::domain::{E164, EntityChange, Logged, PartnerId, Scope, Time, Verb};
 use rollcall::inventory::Snapshot;
 use rollcall::service::import::{ImportOptions, OnError, Watch};
 use rollcall::service::{NewKey, Service, ServiceError};
@@ -252,7 +252,7 @@ fn acknowledged_writes_survive_the_writer() {
     for round in 0..rounds {
         let place = pair.place(round);
         let other: PartnerId = OTHER.parse().expect("an id");
-        let service = Service::new(place.store(), Actor::command());
+        let service = Service::new(place.store(), crate::fixture::operator());
         let before = [partner(), other].map(|id| service.snapshot(&id, true).expect("a partner"));
 
         let mut child = Command::new(std::env::current_exe().expect("the path of this test"))
@@ -306,7 +306,7 @@ fn acknowledged_writes_survive_the_writer() {
 fn writing_child() {
     let (Some(database), Ok(round)) = (std::env::var_os(DATABASE), std::env::var(ROUND)) else { return };
     let store = store::open(&Location::Sqlite(PathBuf::from(database)), Open::Existing).expect("a database");
-    let service = Service::new(store, Actor::command());
+    let service = Service::new(store, crate::fixture::operator());
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let (service, round) = (service.clone(), round.parse::<u64>().expect("a round"));
@@ -504,7 +504,7 @@ fn check_says_full(ran: &crate::process::Ran) {
 #[test]
 fn a_full_disk_is_said_and_survived() {
     let Some(small) = Small::mount() else {
-        println!("skipped: mounting a small file system is not permitted here");
+        crate::cluster::skipped("mounting a small file system is not permitted here");
         return;
     };
     let place = Place::within(small.path());
@@ -519,7 +519,7 @@ fn a_full_disk_is_said_and_survived() {
     });
 
     // No room for anything, seen by commands and by one process that lives on.
-    let service = Service::new(place.store(), Actor::command());
+    let service = Service::new(place.store(), crate::fixture::operator());
     let create = |id: &str| service.account_create(&partner(), id.parse().expect("an id"), id.into());
     let filler = small.fill();
     let (mut full, mut made) = (0, Vec::new());
@@ -594,7 +594,7 @@ fn a_key_is_synced_before_it_is_printed() {
     strace.envs(key.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let traced = strace.stdin(Stdio::null()).output();
     let Some(traced) = traced.ok().filter(|output| output.status.success()) else {
-        println!("skipped: there is no strace here, or it may not trace");
+        crate::cluster::skipped("there is no strace here, or it may not trace");
         return;
     };
     let printed = String::from_utf8(traced.stdout).expect("UTF-8");

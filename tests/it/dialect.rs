@@ -237,11 +237,25 @@ fn the_dialects_are_never_mixed() {
         }
     }
     // What is Rollcall's own has one shape, and errors have the platform's.
-    for path in ["/api/v1/partner/accounts", "/api/v1/partner/numbers/+912271265108"] {
+    for path in ["/api/v1/partner/applications", "/api/v1/partner/trunks", "/api/v1/partner/numbers/+912271265108"] {
         let [ours, theirs] = [&ONE, &key].map(|key| server.get(path).auth(key).check(200));
         assert_eq!(ours.text(), theirs.text(), "{path}");
     }
     assert_eq!(server.get("/api/v1/partner/accounts/MA_none/numbers").auth(&key).check(404).code(), "NOT_FOUND");
+}
+
+#[test]
+fn accounts_have_the_envelope_and_the_keys_that_the_sdks_read() {
+    let (server, key) = sample();
+    let answer = server.get("/api/v1/partner/accounts?page=2&per_page=3&search=ma_").auth(&key).check(200).json();
+    assert_eq!(keys(&answer), ["accounts", "total", "page", "size"]);
+    assert_eq!((&answer["total"], &answer["page"], &answer["size"]), (&4.into(), &2.into(), &3.into()));
+    let row = &answer["accounts"][0];
+    assert_eq!(keys(row), ["name", "id", "auth_id", "is_active", "created_at", "partner_id"]);
+    assert_eq!(
+        (&row["auth_id"], &row["is_active"], &row["partner_id"]),
+        (&"MA_4".into(), &true.into(), &"PA_ONE".into())
+    );
 }
 
 #[test]

@@ -214,8 +214,13 @@ pub fn held(account: &str) -> Record {
     }
 }
 
+/// Who runs the commands of a test that runs none.
+pub fn operator() -> Actor {
+    Actor::Command { user: "tester".to_owned() }
+}
+
 pub fn entry(verb: Verb) -> Entry {
-    Entry { at: time(NOW), actor: Actor::Command { user: "tester".to_owned() }, request_id: None, verb }
+    Entry { at: time(NOW), actor: operator(), request_id: None, verb, from: None }
 }
 
 pub fn created(digits: u64, record: Record) -> NumberChange {

@@ -19,7 +19,7 @@ use rollcall::service::replica::Replica;
 use rollcall::service::{NewKey, Service, ServiceError, Token};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    Abort, Document, Draft, Entry, Head, Incarnation, Listed, Load, Loaded, Past, Replayed, Store, StoreError,
+    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, Past, Replayed, Store, StoreError,
     StoredJob, Target, Walk,
 };
 use serde_json::{Value, json};
@@ -93,6 +93,9 @@ impl Store for Far {
     fn incarnation(&self) -> Option<Incarnation> {
         *self.incarnation.lock()
     }
+    fn version(&self, key: PartnerKey) -> Stored<u64> {
+        self.asked()?.version(key)
+    }
     fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Stored<Vec<Logged>> {
         self.asked()?.log(key, after, limit)
     }
@@ -137,7 +140,7 @@ impl Store for Far {
     fn due(&self, kind: &str, now: Time, limit: usize) -> Stored<Vec<(PartnerKey, Document)>> {
         self.asked()?.due(kind, now, limit)
     }
-    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Stored<bool> {
+    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Stored<Leased> {
         self.asked()?.lease(name, holder, seconds)
     }
     fn end_lease(&self, name: &str, holder: &str) -> Stored<()> {
@@ -547,7 +550,7 @@ impl Away {
         let app = Arc::new(App::new(replica.clone(), &config));
         let email = "m@x.org".to_owned();
         let new = NewUser { email, name: None, role: Role::Owner, partner: Some(key), zone: None };
-        let (_, link) = app.people.user_create(By::Command, new).expect("created");
+        let (_, link) = app.people.user_create(By::Command(&operator()), new).expect("created");
         let link = link.rsplit('/').next().expect("a secret");
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let signed = app.people.set_up(link, "a few words nobody guesses", here).expect("set up");

@@ -561,7 +561,7 @@ fn regulator_blocks_become_an_inventory() {
     let folder = std::env::var("ROLLCALL_DATA").unwrap_or_else(|_| "../shared/data".to_owned());
     let path = std::path::Path::new(&folder).join("blocks_fr_arcep.csv.gz");
     let Ok(file) = std::fs::File::open(&path) else {
-        eprintln!("skipped: there is no {}", path.display());
+        crate::cluster::skipped(&format!("there is no {}", path.display()));
         return;
     };
     let mut text = String::new();

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rollcall::domain::Action;
 use rollcall::domain::action::Quarantine;
-use rollcall::domain::{Action, Actor};
 use rollcall::inventory::Filter;
 use rollcall::service::jobs::runner::{Runner, Settings};
 use rollcall::service::jobs::{JobState, NewJob, Step, Wanted};
@@ -765,7 +765,7 @@ fn node(database: &fixture::Database, name: &str, days: u32) -> (Service, Runner
     let replica = Arc::new(Replica::load(store.clone()).expect("loaded"));
     let leases = Leases::named(store.clone(), name, Duration::from_secs(1));
     let quarantine = Quarantine { default_days: days, ..Quarantine::default() };
-    let service = Service::new(store, Actor::command()).batch_rows(10).quarantine(quarantine);
+    let service = Service::new(store, fixture::operator()).batch_rows(10).quarantine(quarantine);
     let service = service.replica(replica).leases(leases);
     let runner = Runner::start(&service, Settings { workers: 2, per_partner: 2 });
     (service, runner)
@@ -782,7 +782,7 @@ fn one_of_two_nodes_does_jobs_and_the_other_takes_over() {
     fixture::put(&*store, key, &numbers);
 
     // One that died in the middle has the lease until its time is over.
-    let dead = Service::new(database.open(), Actor::command()).batch_rows(10);
+    let dead = Service::new(database.open(), fixture::operator()).batch_rows(10);
     let dead = dead.quarantine(Quarantine { default_days: 3, ..Quarantine::default() });
     let wanted = Wanted::Filter(Filter::default(), "{}".to_owned());
     let action = Action::Release { confirm_last: true };
@@ -792,7 +792,7 @@ fn one_of_two_nodes_does_jobs_and_the_other_takes_over() {
         other => panic!("not created: {other:?}"),
     };
     (0..3).for_each(|_| assert_eq!(dead.job_step(key, &id, Instant::now()).expect("a step"), Step::More));
-    assert!(store.lease("jobs", "dead", 3).expect("a lease"));
+    assert!(store.lease("jobs", "dead", 3).expect("a lease").held());
     let died = Instant::now();
     let done = || dead.job(key, &id).expect("a job").tally.rows();
     let (_first, one) = node(&database, "first", 1);
@@ -873,4 +873,31 @@ fn a_job_is_run_and_cancelled_from_any_node() {
     assert_eq!(job().tally.rows(), done, "not a row more");
     one.stop();
     two.stop();
+}
+
+#[test]
+fn a_job_that_is_done_is_in_the_lists_of_its_node() {
+    let managed = Managed::sample();
+    let numbers = json!(["+912271265108", "+919820000111"]);
+    for round in 0..12 {
+        let (verb, status) = if round % 2 == 0 { ("suspend", "suspended") } else { ("resume", "active") };
+        let id = managed.create(json!({ "verb": verb, "numbers": numbers }))["id"].clone();
+        let begin = Instant::now();
+        // Asked without a pause, so that the first answer that says so is seen.
+        let answer = loop {
+            let answer = managed.get(&format!("{JOBS}/{}", text(&id))).check(200);
+            if answer.json()["data"]["state"] == "done" {
+                break answer;
+            }
+            assert!(begin.elapsed() < SOON, "still {}", answer.text());
+        };
+        let listed = managed.get("/api/v1/partner/numbers?search=%2B91").check(200).json();
+        let rows = listed["data"].as_array().expect("rows");
+        let statuses = rows.iter().filter(|row| numbers.as_array().expect("numbers").contains(&row["number"]));
+        assert!(statuses.clone().all(|row| row["status"] == status), "round {round}: {listed}");
+        // The header names a version at which every node shows as much.
+        let made = managed.rows(&id, "changed").iter().filter_map(|row| row["version"].as_u64()).max();
+        let named = answer.header("inventory-version").and_then(|version| version.parse::<u64>().ok());
+        assert!(made.is_some() && named >= made, "{named:?} {made:?}");
+    }
 }

@@ -15,6 +15,7 @@ mod smtp;
 mod alerts;
 mod api;
 mod beside;
+mod caught_up;
 mod checks;
 mod cli;
 mod client;

@@ -91,7 +91,7 @@ impl World {
 
     fn made(&self, email: &str, role: Role, partner: Option<PartnerKey>) -> (User, String) {
         let new = NewUser { email: email.to_owned(), name: None, role, partner, zone: None };
-        let (user, path) = self.people.user_create(By::Command, new).expect("created");
+        let (user, path) = self.people.user_create(By::Command(&fixture::operator()), new).expect("created");
         (user, link(&path))
     }
 
@@ -215,7 +215,7 @@ fn whoever_is_not_let_in_hears_one_text() {
     let gone = world.user("gone@x.org", Role::Viewer, Some(world.one));
     world.made("new@x.org", Role::Viewer, Some(world.one));
     let edit = UserEdit { disabled: Some(true), ..UserEdit::default() };
-    world.people.user_edit(By::Command, &gone.id, edit).expect("disabled");
+    world.people.user_edit(By::Command(&fixture::operator()), &gone.id, edit).expect("disabled");
     for (email, password) in [
         ("owner@x.org", WRONG),
         ("owner@x.org", ""),
@@ -243,7 +243,7 @@ fn real_hashes_take_as_long_for_nobody_and_two_at_a_time() {
     let people = People::new(world.store.clone(), Settings { hashing: Hashing::default(), ..settings(&world.clock) });
     let new =
         NewUser { email: "a@x.org".to_owned(), name: None, role: Role::Owner, partner: Some(world.one), zone: None };
-    let (_, path) = people.user_create(By::Command, new).expect("created");
+    let (_, path) = people.user_create(By::Command(&fixture::operator()), new).expect("created");
     people.set_up(&link(&path), PASSWORD, home()).expect("set up");
     let stored: String = world.database.value("SELECT password FROM app_user");
     assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
@@ -346,7 +346,7 @@ fn what_ends_a_session_is_immediate_here_and_soon_elsewhere() {
 fn a_changed_password_ends_all_other_sessions_and_links() {
     let world = World::new();
     let user = world.user("a@x.org", Role::Owner, Some(world.one));
-    let reset = link(&world.people.user_link(By::Command, &user.id).expect("a link"));
+    let reset = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
     let (kept, other) = (world.sign_in("a@x.org").token, world.sign_in("a@x.org").token);
     let change = |old: &str, new: &str| world.people.change_password(&user.id, old, new, &kept);
     check_refused(change(WRONG, OTHER), SAME_TEXT);
@@ -408,7 +408,7 @@ fn the_people_of_a_suspended_partner_stay_out() {
     let (_, link) = world.made("new@x.org", Role::Viewer, Some(world.one));
     world.user("admin@x.org", Role::Administrator, None);
     let token = world.sign_in("a@x.org").token;
-    let service = Service::new(world.store.clone(), Actor::command());
+    let service = Service::new(world.store.clone(), fixture::operator());
     service.partner_suspend(&"PA_1".parse().expect("an id"), true).expect("suspended");
     check_refused(world.people.sign_in("a@x.org", PASSWORD, home()), SAME_TEXT);
     check_refused(world.people.set_up(&link, PASSWORD, home()), "not valid");
@@ -521,7 +521,7 @@ fn a_reset_password_does_not_take_the_second_factor_off() {
     let world = World::new();
     let user = world.user("a@x.org", Role::Owner, Some(world.one));
     let (secret, _) = world.second_factor(&user.id);
-    let reset = link(&world.people.user_link(By::Command, &user.id).expect("a link"));
+    let reset = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
     let begun = world.people.set_up(&reset, OTHER, home()).expect("set up");
     assert!(begun.needs_code && !world.opens(&begun.token));
     world.people.confirm_code(&begun.token, &world.code(&secret), home()).expect("confirmed");
@@ -546,8 +546,8 @@ fn a_link_is_good_for_a_day_and_once_even_in_a_race() {
         tries.into_iter().map(|one| one.join().expect("ended")).filter(|won| *won).count()
     });
     assert_eq!(won, 1);
-    let old = link(&world.people.user_link(By::Command, &user.id).expect("a link"));
-    let new = link(&world.people.user_link(By::Command, &user.id).expect("a link"));
+    let old = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
+    let new = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
     check_refused(world.people.set_up(&old, PASSWORD, home()), "not valid");
     world.later(24 * 3_600 - 1);
     world.people.link_user(&new).expect("still good");
@@ -557,7 +557,7 @@ fn a_link_is_good_for_a_day_and_once_even_in_a_race() {
     // One is used: the password before and all sessions are over.
     let token = [PASSWORD, OTHER].iter().find_map(|one| world.people.sign_in("a@x.org", one, home()).ok());
     let token = token.expect("one of them won").token;
-    let reset = link(&world.people.user_link(By::Command, &user.id).expect("a link"));
+    let reset = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
     assert!(world.opens(&token), "not before it is used");
     world.people.set_up(&reset, "a third password", home()).expect("set up");
     assert!(!world.opens(&token));
@@ -569,7 +569,7 @@ fn the_database_holds_no_secret_that_opens_anything() {
     let user = world.user("a@x.org", Role::Owner, Some(world.one));
     let (_, codes) = world.second_factor(&user.id);
     let token = world.sign_in("a@x.org").token;
-    let link = link(&world.people.user_link(By::Command, &user.id).expect("a link"));
+    let link = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
     world.people.flush();
     let bytes = world.database.bytes();
     let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
@@ -748,7 +748,10 @@ fn nobody_raises_themselves_or_leaves_nobody() {
         check_refused(change(by_whom, &owner, edit(|e| e.disabled = Some(true))), "last owner");
     }
     let disable = edit(|e| e.disabled = Some(true));
-    check_refused(people.user_edit(By::Command, &admin.id, disable.clone()), "last administrator");
+    check_refused(
+        people.user_edit(By::Command(&fixture::operator()), &admin.id, disable.clone()),
+        "last administrator",
+    );
     // An owner who never chose a password is none to leave it to.
     let (second, second_link) = world.made("second@x.org", Role::Owner, Some(world.one));
     check_refused(change(&owner, &owner, role(Role::Viewer)), "last owner");
@@ -780,7 +783,9 @@ fn everybody_has_a_name_and_a_zone_of_their_own() {
     assert_eq!(&*world.people.session(&token).expect("read").expect("open").user.name, "Ana");
     let new =
         NewUser { email: "no".to_owned(), name: Some(String::new()), role: Role::Viewer, partner: None, zone: None };
-    let Err(PeopleError::Invalid(errors)) = world.people.user_create(By::Command, new) else { panic!("not refused") };
+    let Err(PeopleError::Invalid(errors)) = world.people.user_create(By::Command(&fixture::operator()), new) else {
+        panic!("not refused")
+    };
     assert_eq!(errors.iter().map(|error| &*error.field).collect::<Vec<_>>(), ["name", "email", "partner"]);
 }
 

@@ -89,7 +89,7 @@ impl Place {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        let actor = rollcall::domain::Actor::command();
+        let actor = crate::fixture::operator();
         Service::new(self.store(), actor).snapshot(&partner(), true).expect("a partner")
     }
 

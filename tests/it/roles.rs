@@ -58,7 +58,7 @@ fn a_node_needs_no_more_rights_than_it_is_given() {
         Prune { sessions_created: now, sessions_seen: now, sessions_due: now, links: now, sources: now, audit: now };
     store.people_prune(&all).expect("old sessions, links and entries may go");
     store.forget_answered(now).expect("old answers may go");
-    assert!(store.lease("test", "me", 5).expect("a lease"));
+    assert!(store.lease("test", "me", 5).expect("a lease").held());
     store.end_lease("test", "me").expect("given back");
     assert_eq!(store.due("none", past, 1).expect("documents").len(), 0);
     // And pg_dump, as packaging/backup calls it.

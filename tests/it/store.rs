@@ -14,8 +14,8 @@ use rollcall::store::people::{
     AuditEntry, PeopleReads, PeopleWrites, Prune, StoredLink, StoredSession, StoredUser, Totp,
 };
 use rollcall::store::{
-    Abort, Answered, Document, Draft, Entry, Holding, Load, Loaded, Location, Open, Past, Store, StoreError, StoredJob,
-    Target, Transaction, Walk,
+    Abort, Answered, Document, Draft, Entry, Holding, Leased, Load, Loaded, Location, Open, Past, Store, StoreError,
+    StoredJob, Target, Transaction, Walk,
 };
 
 use super::fixture::*;
@@ -72,7 +72,7 @@ every_engine!(
     a_refused_draft_keeps_no_answer_and_no_job,
     an_answer_is_found_until_it_is_old,
     who_read_an_answer_waits_until_it_is_durable,
-    an_accounts_other_active_numbers,
+    an_accounts_active_numbers_are_counted,
     an_accounts_numbers,
     a_numbers_history_is_what_the_log_says_of_it,
     changes_are_listed_in_pieces,
@@ -1026,7 +1026,7 @@ fn who_read_an_answer_waits_until_it_is_durable(database: Database) {
     }
 }
 
-fn an_accounts_other_active_numbers(database: Database) {
+fn an_accounts_active_numbers_are_counted(database: Database) {
     let store = database.open();
     let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
     for account in ["MA_1", "MA_2", "MA_3"] {
@@ -1045,23 +1045,53 @@ fn an_accounts_other_active_numbers(database: Database) {
     ];
     put(&*store, one, &one_has);
     put(&*store, two, &[created(911_000_006, held("MA_1")), created(911_000_007, held("MA_3"))]);
-    let other = |account: &str, but: u64, now: i64| {
+    let active = |account: &str, now: i64, enough: u64| {
         let account = account.parse().expect("an id");
-        look(&*store, one, |transaction| transaction.has_other_active(&account, number(but), time(NOW + now)))
+        look(&*store, one, |transaction| transaction.active_numbers(&account, time(NOW + now), enough))
     };
-    assert!(other("MA_1", 911_000_009, 0));
-    assert!(!other("MA_1", 911_000_001, 0), "no other; what another partner's account of that name has is not it");
-    assert!(other("MA_2", 911_000_003, 9));
-    assert!(!other("MA_2", 911_000_003, 10), "expired from that instant");
-    assert!(!other("MA_2", 911_000_004, 0), "suspended is not active");
-    assert!(!other("MA_3", 911_000_009, 0), "reserved is not active");
-    assert!(!other("MA_4", 911_000_009, 0));
+    let has = |account: &str, now: i64| {
+        let account = account.parse().expect("an id");
+        look(&*store, one, |transaction| transaction.has_numbers(&account, time(NOW + now)))
+    };
+    assert_eq!(active("MA_1", 0, 9), 1, "what another partner's account of that name has is not counted");
+    assert_eq!(active("MA_2", 9, 9), 1, "suspended is not active");
+    assert_eq!(active("MA_2", 10, 9), 0, "expired from that instant");
+    assert_eq!(active("MA_3", 0, 9), 0, "reserved is not active");
+    assert_eq!(active("MA_4", 0, 9), 0);
+    let found = [("MA_1", 0), ("MA_2", 99), ("MA_3", 98), ("MA_3", 99), ("MA_4", 0)].map(|(id, now)| has(id, now));
+    assert_eq!(found, [true, true, true, false, false], "an expired number is held, a reservation ends");
     let body = draft(|transaction| {
         transaction.put_numbers(&[created(911_000_008, held("MA_1"))])?;
-        assert!(transaction.has_other_active(&"MA_1".parse().expect("an id"), number(911_000_001), time(NOW))?);
+        assert_eq!(transaction.active_numbers(&"MA_1".parse().expect("an id"), time(NOW), 9)?, 2);
         Err(Abort::Refused)
     });
     assert!(store.write(Target::Partner(one), entry(Verb::Import), body).is_err());
+    assert_eq!(active("MA_1", 0, 9), 1, "as before");
+
+    // Many ends: it counts as far as is asked, and every kind of change counts.
+    let ends = |at: i64| Record { expires_at: Some(time(NOW + 100 + at)), ..held("MA_4") };
+    let many: Vec<NumberChange> = (0..50).map(|at| created(922_000_000 + at as u64, ends(at))).collect();
+    put(&*store, one, &many);
+    assert_eq!((active("MA_4", 0, 2), active("MA_4", 0, 500), active("MA_4", 120, 500)), (2, 50, 29));
+    let changed: Vec<NumberChange> = many
+        .into_iter()
+        .enumerate()
+        .map(|(at, change)| {
+            let after = match at % 5 {
+                0 => None,
+                1 => Some(Record { state: State::Suspended, ..ends(at as i64) }),
+                2 => Some(held("MA_1")),
+                3 => Some(Record { expires_at: None, ..ends(0) }),
+                _ => Some(Record { region: Some("Elsewhere".into()), ..ends(at as i64) }),
+            };
+            NumberChange { before: change.after, after, ..change }
+        })
+        .collect();
+    put(&*store, one, &changed);
+    assert_eq!((active("MA_4", 0, 500), active("MA_1", 0, 500)), (20, 11));
+    assert_eq!(store.integrity().expect("reads"), [] as [&str; 0], "the counts are as the numbers say");
+    database.value("UPDATE account_numbers SET numbers = numbers + 1 WHERE account = 'MA_1' RETURNING numbers");
+    assert!(store.integrity().expect("reads").join(" ").contains("counts of accounts' numbers"));
 }
 
 fn an_accounts_numbers(database: Database) {
@@ -1151,6 +1181,7 @@ fn a_numbers_history_is_what_the_log_says_of_it(database: Database) {
                     actor: change.actor.clone(),
                     request_id: change.request_id.clone(),
                     verb: change.verb,
+                    from: None,
                 };
                 let number = change.numbers.iter().find(|change| change.number.digits() == digits)?;
                 Some(Past { version: change.version, entry, change: number.clone() })
@@ -1455,18 +1486,22 @@ fn documents_are_kept_beside_the_log(database: Database) {
 fn a_lease_has_one_holder(database: Database) {
     let (store, beside) = (database.open(), database.open());
     let lease = |store: &dyn Store, holder, seconds| store.lease("work", holder, seconds).expect("answers");
-    assert!(lease(&*store, "a", 60));
-    assert!(!lease(&*beside, "b", 60));
-    assert!(lease(&*store, "a", 60), "prolonged");
+    let acquired = |answer| matches!(answer, Leased::Acquired { .. });
+    let renewed = |answer| matches!(answer, Leased::Renewed { .. });
+    assert!(acquired(lease(&*store, "a", 60)));
+    assert_eq!(lease(&*beside, "b", 60), Leased::Refused);
+    assert!(renewed(lease(&*store, "a", 60)));
     let holder = |name| beside.leaseholder(name).expect("answers");
     assert_eq!((holder("work").as_deref(), holder("no work")), (Some("a"), None));
-    assert!(store.lease("other work", "b", 60).expect("answers"));
+    assert!(acquired(store.lease("other work", "b", 60).expect("answers")));
     beside.end_lease("work", "b").expect("done");
-    assert!(!lease(&*beside, "b", 60), "only its holder ends it");
+    assert_eq!(lease(&*beside, "b", 60), Leased::Refused, "only its holder ends it");
     store.end_lease("work", "a").expect("done");
-    assert!(lease(&*beside, "b", 0));
+    assert!(acquired(lease(&*beside, "b", 0)));
     assert_eq!(beside.leaseholder("work").expect("answers"), None);
-    assert!(lease(&*store, "a", 60), "one that is over is anybody's");
+    assert!(renewed(lease(&*beside, "b", 0)), "one that is over and that nobody else had in between");
+    assert!(acquired(lease(&*store, "a", 60)), "one that is over is anybody's");
+    assert_eq!(lease(&*beside, "b", 60), Leased::Refused);
 }
 
 fn an_accounts_last_loss_is_remembered(database: Database) {

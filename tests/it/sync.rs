@@ -6,12 +6,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rollcall::domain::{Change, PartnerKey, State, Verb};
 use rollcall::inventory::Snapshot;
+use rollcall::service::lease::Leases;
 use rollcall::service::mirror::{MIRROR, mirror_of};
 use rollcall::service::replica;
 use rollcall::store::{Load, Open, Store};
@@ -449,6 +450,64 @@ fn a_writer_beside_it_loses_nothing() {
     assert_eq!(mirror.served(), theirs);
 }
 
+/// Holds the database as a long import does, for `held`, once it has it; what
+/// is done meanwhile is handed out.
+fn beside_a_writer<T>(mirror: &Mirror, held: Duration, work: impl FnOnce() -> T) -> T {
+    let writer = rusqlite::Connection::open(mirror.database.path()).expect("the database");
+    writer.busy_timeout(Duration::from_secs(30)).expect("set");
+    writer.execute_batch("BEGIN IMMEDIATE").expect("nobody writes");
+    std::thread::scope(|scope| {
+        let holding = scope.spawn(move || {
+            std::thread::sleep(held);
+            writer.execute_batch("COMMIT").expect("committed");
+        });
+        let done = work();
+        holding.join().expect("it holds");
+        done
+    })
+}
+
+#[test]
+fn a_lease_waits_for_a_writer_as_writers_do() {
+    const HELD: Duration = Duration::from_secs(3);
+    let good = Odd::new(|_, target| plain(&some(200), target));
+    let mirror = Mirror::new();
+    // Claimed: the run waits.
+    let report = beside_a_writer(&mirror, HELD, || mirror.look(&good.url(), &odd_key(), &[]));
+    assert_eq!(report["came"], 200);
+    // Renewed and given back: nobody else is refused after it.
+    let store = mirror.store();
+    let leases = Leases::named(store.clone(), "node", Duration::from_secs(2));
+    let lease = leases.claim("sync:PA_M").expect("asked").expect("free");
+    let term = lease.term();
+    beside_a_writer(&mirror, HELD, || assert_eq!(lease.confirm().expect("asked"), term, "it was lost"));
+    beside_a_writer(&mirror, HELD, move || drop(lease));
+    assert_eq!(store.leaseholder("sync:PA_M").expect("asked"), None);
+    assert_eq!(mirror.look(&good.url(), &odd_key(), &[])["version"], Value::Null);
+}
+
+#[test]
+fn long_imports_beside_it_refuse_no_run() {
+    let (server, key) = upstream(ROWS, &[]);
+    let mirror = Mirror::new();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for cost in 1..=4 {
+                let rows = format!("number,monthly_cost,currency\n+33145000000-+33145007999,{cost},EUR\n");
+                mirror.database.import("PA_M", &rows);
+            }
+            over.store(true, Ordering::SeqCst);
+        });
+        while !over.load(Ordering::SeqCst) {
+            mirror.look(&server.url(), &key, &["--allow-drop"]);
+        }
+    });
+    mirror.look(&server.url(), &key, &["--allow-drop"]);
+    let theirs = rows(&server, &key);
+    assert_eq!(mirror.served(), theirs);
+}
+
 // Upstream fails.
 
 fn odd_key() -> Key {
@@ -618,7 +677,7 @@ fn one_process_at_a_time_mirrors_into_a_partner() {
     // One that ended, however it did, is in nobody's way.
     assert_eq!(mirror.look(&good.url(), &odd_key(), &[])["came"], 200);
     // One that was killed is for as long as its lease lasts.
-    assert!(mirror.store().lease("sync:PA_M", "the-dead-one", 2).expect("a lease"));
+    assert!(mirror.store().lease("sync:PA_M", "the-dead-one", 2).expect("a lease").held());
     let refused = mirror.sync(&good.url(), &odd_key(), &[]).check(1);
     assert!(refused.stderr.contains("the-dead-one"), "{}", refused.stderr);
     wait_for(|| mirror.sync(&good.url(), &odd_key(), &[]).code == 0);

@@ -1240,7 +1240,7 @@ fn one_of_two_nodes_delivers_and_the_other_takes_over() {
         |from: usize| receiver.got()[from..].iter().map(|got| got.timestamp >= START + AHEAD).collect::<Vec<_>>();
 
     // One that died has it until its time is over.
-    assert!(rig.service.store().lease("webhooks", "dead", 3).expect("a lease"));
+    assert!(rig.service.store().lease("webhooks", "dead", 3).expect("a lease").held());
     let died = Instant::now();
     changes(1);
     let delivering = Runner::start(&first, one.clone(), 4);
@@ -1259,7 +1259,7 @@ fn one_of_two_nodes_delivers_and_the_other_takes_over() {
     wait("the failure", || rig.shown(&id).health.failing_since);
     receiver.set(Manner::Status(200));
     first.store().end_lease("webhooks", "first").expect("ended");
-    assert!(second.store().lease("webhooks", "second", 5).expect("a lease"));
+    assert!(second.store().lease("webhooks", "second", 5).expect("a lease").held());
     receiver.wait(8);
     changes(2);
     receiver.wait(10);

@@ -12,7 +12,7 @@
 use std::io::Read;
 use std::sync::LazyLock;
 
-use super::Digits;
+use super::{Digits, E164_DIGITS_MAX};
 use crate::domain::NumberType;
 
 static NUMBERS: LazyLock<Numbers> =
@@ -23,25 +23,80 @@ static NUMBERS: LazyLock<Numbers> =
 pub struct Answer {
     pub number_type: NumberType,
     pub country: Option<[u8; 2]>,
+    /// Whether it is valid and belongs to a place: a fixed line, or a mobile
+    /// number where the plan ties those to places.
+    pub geographic: bool,
     pub valid: bool,
 }
 
 /// The answer for a number, or `None` where only the library can tell.
 pub fn find(digits: &Digits) -> Option<Answer> {
     let numbers = &*NUMBERS;
-    let first_node = numbers.answers.len();
-    let mut target = first_node;
-    for &digit in digits.as_slice() {
-        match target.checked_sub(first_node) {
-            Some(node) => target = usize::from(numbers.nodes[node].next[usize::from(digit)]),
-            None => break,
-        }
-    }
-    if let Some(node) = target.checked_sub(first_node) {
-        target = usize::from(numbers.nodes[node].here);
-    }
-    numbers.answers[target]
+    let step = |target, &digit: &u8| numbers.after(target, usize::from(digit));
+    numbers.answer(digits.as_slice().iter().fold(numbers.start(), step))
 }
+
+/// The way of a number through the automaton, kept for the next number: of two
+/// that begin alike, only what differs is read.
+pub struct Walk {
+    number: u64,
+    digits: usize,
+    /// Where the first digits lead: none of them, one, two…
+    targets: [u16; E164_DIGITS_MAX + 1],
+}
+
+impl Default for Walk {
+    fn default() -> Walk {
+        Walk { number: 0, digits: 0, targets: [NUMBERS.start(); E164_DIGITS_MAX + 1] }
+    }
+}
+
+impl Walk {
+    /// Goes to a number of at most 15 digits.
+    pub fn to(&mut self, number: u64) {
+        let digits = number.checked_ilog10().map_or(0, |power| power as usize + 1);
+        debug_assert!(digits <= E164_DIGITS_MAX, "{number} is no E.164 number");
+        let alike = if digits == self.digits { digits - digits_apart(number, self.number) } else { 0 };
+        for place in alike..digits {
+            let digit = number / POWERS[digits - 1 - place] % 10;
+            self.targets[place + 1] = NUMBERS.after(self.targets[place], digit as usize);
+        }
+        (self.number, self.digits) = (number, digits);
+    }
+
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// How many digits the number has.
+    pub fn digits(&self) -> usize {
+        self.digits
+    }
+
+    /// The answer for the number's first `digits` digits, as [`find`] gives it.
+    pub fn answer(&self, digits: usize) -> Option<Answer> {
+        NUMBERS.answer(self.targets[digits])
+    }
+}
+
+/// How many of the last digits of two numbers of one length differ.
+fn digits_apart(mut a: u64, mut b: u64) -> usize {
+    let mut apart = 0;
+    while a != b {
+        (a, b, apart) = (a / 10, b / 10, apart + 1);
+    }
+    apart
+}
+
+const POWERS: [u64; E164_DIGITS_MAX] = {
+    let mut powers = [1; E164_DIGITS_MAX];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
 
 /// Targets below the number of answers are answers, the others are nodes.
 struct Numbers {
@@ -57,6 +112,24 @@ struct Node {
 }
 
 impl Numbers {
+    fn start(&self) -> u16 {
+        self.answers.len() as u16
+    }
+
+    fn node(&self, target: u16) -> Option<&Node> {
+        usize::from(target).checked_sub(self.answers.len()).map(|node| &self.nodes[node])
+    }
+
+    /// Where a digit leads; an answer stays, whatever follows.
+    fn after(&self, target: u16, digit: usize) -> u16 {
+        self.node(target).map_or(target, |node| node.next[digit])
+    }
+
+    fn answer(&self, target: u16) -> Option<Answer> {
+        let answer = self.node(target).map_or(target, |node| node.here);
+        self.answers[usize::from(answer)]
+    }
+
     fn unpack(packed: &[u8]) -> std::io::Result<Numbers> {
         let mut bytes = Vec::new();
         flate2::read::ZlibDecoder::new(packed).read_to_end(&mut bytes)?;
@@ -67,14 +140,16 @@ impl Numbers {
         let mut answers = Vec::new();
         for _ in 0..take()? {
             let [country, letter, state] = [take()?, take()?, take()?];
-            let number_type = match u8::try_from(letter) {
-                Ok(b'L') => NumberType::Local,
-                Ok(b'T') => NumberType::Tollfree,
-                Ok(b'M') => NumberType::Mobile,
+            let (number_type, geographic) = match u8::try_from(letter) {
+                Ok(b'L') => (NumberType::Local, false),
+                Ok(b'G') => (NumberType::Local, true),
+                Ok(b'T') => (NumberType::Tollfree, false),
+                Ok(b'M') => (NumberType::Mobile, false),
+                Ok(b'P') => (NumberType::Mobile, true),
                 _ => return Err(std::io::Error::other("no such number type")),
             };
             let country = (country != 0).then(|| country.to_le_bytes());
-            answers.push((state != 2).then_some(Answer { number_type, country, valid: state == 1 }));
+            answers.push((state != 2).then_some(Answer { number_type, country, geographic, valid: state == 1 }));
         }
         let mut nodes = Vec::new();
         for _ in 0..take()? {

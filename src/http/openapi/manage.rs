@@ -61,6 +61,18 @@ pub fn paths() -> Vec<(String, Value)> {
             json!({ "account_auth_id": "MA_48149cf4", "application_id": "app_abc123", "expires_at": "2098-01-01T00:00:00Z" }),
         ),
         (
+            "transfer",
+            "Move a number to another account",
+            "Status, price and expiry stay; `assigned_at` becomes now. What is left out of the route stays, null clears it. A route that the new account may not use is 409. The giver's last active number needs `confirm_last`.",
+            vec![
+                ("account_auth_id", text("The account that gets it."), true),
+                ("application_id", text_or_null("What it routes to from now on."), false),
+                ("trunk_id", text_or_null("What calls arrive on from now on."), false),
+                ("confirm_last", json!({ "type": "boolean", "default": false }), false),
+            ],
+            json!({ "account_auth_id": "MA_99ab12c3", "confirm_last": true }),
+        ),
+        (
             "route",
             "Set or clear where a number routes to and arrives on",
             "What is left out stays as it is; null clears it. An application or trunk of another account is 422.",
@@ -173,7 +185,7 @@ pub fn paths() -> Vec<(String, Value)> {
     let mut undo = write(
         "undo",
         "Undo a change",
-        "Puts back account, routing, status and expiry as they were. A number that somebody changed since stays as it is, with the reason; if that goes for all of them it is 409. Nothing undoes what happened to keys and partners.",
+        "Puts back account, routing, status and expiry as they were, what was done last first; an account, application or trunk that the change created is archived. A number that somebody changed since stays as it is, with the reason; if that goes for all of them it is 409. `stays` says which accounts, applications and trunks stay as they are, and why: one that something later uses is not archived. Nothing undoes what happened to keys and partners.",
         body(&[]),
         json!({}),
         "200",
@@ -181,7 +193,7 @@ pub fn paths() -> Vec<(String, Value)> {
     undo["parameters"] = json!([path_parameter("version", "The version to undo.", "2"), idempotency_key()]);
     undo["responses"]["200"]["content"]["application/json"] = json!({
         "schema": {},
-        "example": { "data": { "undid": 2, "version": 3, "undone": 1, "refused": 0, "rows": [] } },
+        "example": { "data": { "undid": 2, "version": 3, "undone": 1, "refused": 0, "rows": [], "stays": [] } },
     });
     paths.push((manage("changes/{version}/undo"), json!({ "post": undo })));
     paths

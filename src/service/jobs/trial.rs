@@ -14,7 +14,7 @@ use crate::domain::{
     Partner, Record, Setting, Status, Time, Trunk, TrunkId, number,
 };
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::store::{Answered, Document, Holding, StoreError, StoredJob, Transaction};
+use crate::store::{Answered, Document, Holding, RoutesInUse, StoreError, StoredJob, Transaction};
 
 pub struct Trial {
     snapshot: Arc<Snapshot>,
@@ -107,12 +107,19 @@ impl Transaction for Trial {
         Ok(())
     }
 
-    /// `but` is one of the active ones: nobody asks otherwise.
-    fn has_other_active(&mut self, account: &AccountId, _: E164, _: Time) -> Result<bool, StoreError> {
-        Ok(*self.active(account) > 1)
+    fn active_numbers(&mut self, account: &AccountId, _: Time, _: u64) -> Result<u64, StoreError> {
+        Ok((*self.active(account)).max(0) as u64)
+    }
+
+    fn has_numbers(&mut self, _: &AccountId, _: Time) -> Result<bool, StoreError> {
+        only_tries()
     }
 
     fn numbers_of(&mut self, _: &AccountId) -> Result<Vec<E164>, StoreError> {
+        only_tries()
+    }
+
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError> {
         only_tries()
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::{AuditEntry, By, LINK_PATH, LINK_SECONDS, NewUser, People, PeopleError, UserEdit, actor};
 use crate::domain::field::code;
-use crate::domain::{Actor, FieldError, PartnerKey, Role, User, UserId, entity, user};
+use crate::domain::{FieldError, PartnerKey, Role, User, UserId, entity, user};
 use crate::service::token;
 use crate::store::people::{PeopleWrites, StoredLink, StoredUser};
 
@@ -23,7 +23,7 @@ impl By<'_> {
     /// An entry of this one's, about somebody.
     fn entry(&self, people: &People, what: &str, about: &str, partner: Option<PartnerKey>) -> AuditEntry {
         let (who, from, request_id) = match self {
-            By::Command => (Actor::command(), None, None),
+            By::Command(actor) => ((*actor).clone(), None, None),
             By::User { user, from, request_id } => (actor(user), *from, *request_id),
         };
         AuditEntry {
@@ -41,7 +41,7 @@ impl By<'_> {
     /// Of whose partner a refusal is told; that of who asks.
     fn partner(&self) -> Option<PartnerKey> {
         match self {
-            By::Command => None,
+            By::Command(_) => None,
             By::User { user, .. } => user.partner,
         }
     }
@@ -56,7 +56,7 @@ enum Asker {
 impl Asker {
     fn of(by: By<'_>, people: &mut dyn PeopleWrites) -> Result<Asker, PeopleError> {
         match by {
-            By::Command => Ok(Asker::Machine),
+            By::Command(_) => Ok(Asker::Machine),
             By::User { user, .. } => match people.user(&user.id)? {
                 Some(now) if super::barred(&now).is_none() => Ok(Asker::User(now.user.user)),
                 Some(_) | None => Err(OWNERS_ONLY),

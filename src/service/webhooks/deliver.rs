@@ -286,7 +286,7 @@ impl Service {
         let (key, now) = (snapshot.key, attempt.at);
         let others: Vec<Arc<str>> = webhook_ids(snapshot).into_iter().filter(|other| **other != *id).collect();
         let notice = token::event_id();
-        let entry = Entry { at: now, actor: Actor::Server, request_id: None, verb: Verb::WebhookEdit };
+        let entry = Entry { at: now, actor: Actor::Server, request_id: None, verb: Verb::WebhookEdit, from: None };
         let done = self.write_as(Target::Partner(key), entry, |transaction| {
             let Some(mut head) = Head::of(transaction, id)? else { return Ok(Ended::gone(front.change)) };
             let known = Delivery::of(transaction, id, &front.place)?;

@@ -1,10 +1,12 @@
 //! What is kept beside the log: answers for retries, jobs, documents, leases.
 
+use std::time::Instant;
+
 use super::connect::Link;
 use super::core::Core;
 use crate::domain::{PartnerKey, Time};
 use crate::store::rows::*;
-use crate::store::{Answered, Document, StoreError, StoredJob, Walk};
+use crate::store::{Answered, Document, Leased, StoreError, StoredJob, Walk};
 
 /// How many answers are let go of in one transaction.
 const FORGET: i64 = 1_000;
@@ -173,16 +175,26 @@ impl Beside<'_> {
         Ok(())
     }
 
-    /// Takes or prolongs a lease, or leaves it with whoever has it.
-    pub fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<bool, StoreError> {
-        let taken = self.core.execute(
+    /// Acquires or renews a lease, or leaves it with its holder.
+    pub fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {
+        // Before the statements, so that the lease lasts at least from then.
+        let (at, seconds) = (Instant::now(), seconds as f64);
+        let renewed = self.core.execute(
+            self.link,
+            "UPDATE lease SET until = clock_timestamp() + make_interval(secs => $3) WHERE name = $1 AND holder = $2",
+            &[&name, &holder, &seconds],
+        )?;
+        if renewed > 0 {
+            return Ok(Leased::Renewed { at });
+        }
+        let acquired = self.core.execute(
             self.link,
             "INSERT INTO lease (name, holder, until) VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) \
              ON CONFLICT (name) DO UPDATE SET holder = $2, until = clock_timestamp() + make_interval(secs => $3) \
-             WHERE lease.holder = $2 OR lease.until <= clock_timestamp()",
-            &[&name, &holder, &(seconds as f64)],
+             WHERE lease.until <= clock_timestamp()",
+            &[&name, &holder, &seconds],
         )?;
-        Ok(taken == 1)
+        Ok(if acquired > 0 { Leased::Acquired { at } } else { Leased::Refused })
     }
 
     pub fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {

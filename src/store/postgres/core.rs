@@ -216,11 +216,22 @@ impl Core {
         self.run(async { link.client.batch_execute(sql).await.map_err(trouble) })
     }
 
-    /// A write outside the log, in a transaction of its own.
+    /// Runs housekeeping: a small write outside the log that gives way to
+    /// writers and is tried again later.
+    pub fn housekeep<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.aside_after("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'", work)
+    }
+
+    /// Runs a write outside the log, in a transaction of its own, which waits
+    /// for other writers as any write does.
     pub fn aside<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.aside_after("BEGIN ISOLATION LEVEL READ COMMITTED", work)
+    }
+
+    fn aside_after<T>(&self, begin: &str, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut link = self.reader()?;
         link.torn = true;
-        let begun = self.batch(&link, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'");
+        let begun = self.batch(&link, begin);
         let result = begun.and_then(|()| work(&link));
         let ended = match &result {
             Ok(_) => self.batch(&link, COMMIT),

@@ -12,7 +12,10 @@ use crate::store::rows::{Cells, corrupt};
 use crate::store::{Open, StoreError};
 
 /// Each with the schema that a program has to know at least once it is done.
-const MIGRATIONS: &[(&str, i64)] = &[(include_str!("../../../migrations/postgres/0001_initial.sql"), 1)];
+const MIGRATIONS: &[(&str, i64)] = &[
+    (include_str!("../../../migrations/postgres/0001_initial.sql"), 1),
+    (include_str!("../../../migrations/postgres/0002_account_numbers.sql"), 1),
+];
 
 /// "Roll", "sche".
 const LOCK: i64 = 0x526f_6c6c_7363_6865;

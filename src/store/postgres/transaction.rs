@@ -16,6 +16,7 @@ use tokio_postgres::types::ToSql;
 use super::beside::Beside;
 use super::connect::Link;
 use super::core::{COMMIT, Core, Held, Params, rows};
+use super::people::PgPeople;
 use super::trouble::{commit_failure, trouble};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::{
@@ -24,8 +25,11 @@ use crate::domain::{
 };
 use crate::store::group::{Engine, Failure, Written};
 use crate::store::log::{self, Chain};
+use crate::store::people::{PeopleWrites, audit_of};
 use crate::store::rows::*;
-use crate::store::{Abort, Answered, Document, Entry, Head, Holding, StoreError, StoredJob, Target, Transaction};
+use crate::store::{
+    Abort, Answered, Document, Entry, Head, Holding, RoutesInUse, StoreError, StoredJob, Target, Transaction,
+};
 
 /// How many numbers are asked for or written in one statement.
 const STEP: usize = 5_000;
@@ -350,6 +354,9 @@ impl<'s> PgTransaction<'s> {
             },
         ];
         puts(self.core, &self.session.link, &put)?;
+        if let Some(audit) = audit_of(key, entry, &self.entities) {
+            PgPeople { core: self.core, link: &self.session.link }.put_audit(&audit)?;
+        }
         let head = Head { key, version, digest };
         Ok((Written { version: Some(version), anything: true }, head, at))
     }
@@ -650,11 +657,22 @@ impl Transaction for PgTransaction<'_> {
         Ok(())
     }
 
-    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 FROM number WHERE partner = $1 AND account = $2 AND state = $3 AND number <> $4 \
-                   AND (expires_at IS NULL OR expires_at > $5) LIMIT 1";
-        let (key, active) = (self.head.key.0, State::Active.as_str());
-        let params: Params<'_> = &[&key, &account.as_str(), &active, &(but.digits() as i64), &now.seconds()];
+    fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError> {
+        let sql = "SELECT numbers FROM account_numbers WHERE partner = $1 AND account = $2 AND state = $3 \
+                   AND ends > $4 ORDER BY ends DESC LIMIT $5";
+        let active = State::Active.as_str();
+        let limit = i64::try_from(enough).unwrap_or(i64::MAX);
+        let params: Params<'_> = &[&self.head.key.0, &account.as_str(), &active, &now.seconds(), &limit];
+        let rows = self.core.rows(self.link(), sql, params)?;
+        rows.iter().try_fold(0, |counted, row| Ok(counted + row.int(0)?.max(0) as u64))
+    }
+
+    fn has_numbers(&mut self, account: &AccountId, now: Time) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM account_numbers WHERE partner = $1 AND account = $2 AND numbers > 0 \
+                   AND (state = ANY ($3::text[]) OR state = $4 AND ends > $5) LIMIT 1";
+        let held = [State::Active, State::Suspended].map(|state| state.as_str());
+        let reserved = State::Reserved.as_str();
+        let params: Params<'_> = &[&self.head.key.0, &account.as_str(), &&held[..], &reserved, &now.seconds()];
         Ok(!self.core.rows(self.link(), sql, params)?.is_empty())
     }
 
@@ -664,6 +682,16 @@ impl Transaction for PgTransaction<'_> {
         let states = [State::Active, State::Suspended, State::Reserved].map(|state| state.as_str());
         let rows = self.core.rows(self.link(), sql, &[&self.head.key.0, &account.as_str(), &&states[..]])?;
         rows.iter().map(|row| number_of(row.int(0)?)).collect()
+    }
+
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError> {
+        let sql = "SELECT DISTINCT application, trunk FROM number WHERE partner = $1";
+        let mut used = RoutesInUse::default();
+        for row in self.core.rows(self.link(), sql, &[&self.head.key.0])? {
+            used.applications.extend(row.text_if(0)?.map(ApplicationId::stored));
+            used.trunks.extend(row.text_if(1)?.map(TrunkId::stored));
+        }
+        Ok(used)
     }
 
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {

@@ -1,11 +1,13 @@
 //! Documents and leases: what is kept beside the log for those who work in the
 //! background.
 
+use std::time::Instant;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::{PartnerKey, Time};
 use crate::store::rows::*;
-use crate::store::{Document, StoreError, Walk};
+use crate::store::{Document, Leased, StoreError, Walk};
 
 pub(super) fn get(
     connection: &Connection,
@@ -84,21 +86,24 @@ pub(super) fn drop(connection: &Connection, partner: PartnerKey, kind: &str, id:
     Ok(())
 }
 
-/// Takes or prolongs a lease, or leaves it with whoever has it.
-pub(super) fn lease(
-    connection: &Connection,
-    name: &str,
-    holder: &str,
-    now: Time,
-    until: Time,
-) -> rusqlite::Result<bool> {
-    let taken = connection
+/// Acquires or renews a lease, or leaves it with its holder. The clock is read
+/// here, after the wait for other writers.
+pub(super) fn lease(connection: &Connection, name: &str, holder: &str, seconds: i64) -> rusqlite::Result<Leased> {
+    let (at, now) = (Instant::now(), Time::now());
+    let until = now.plus(seconds).seconds();
+    let renewed = connection
+        .prepare_cached("UPDATE lease SET until = ?3 WHERE name = ?1 AND holder = ?2")?
+        .execute(params![name, holder, until])?;
+    if renewed > 0 {
+        return Ok(Leased::Renewed { at });
+    }
+    let acquired = connection
         .prepare_cached(
-            "INSERT INTO lease (name, holder, until) VALUES (?1, ?2, ?4) ON CONFLICT (name) \
-             DO UPDATE SET holder = ?2, until = ?4 WHERE holder = ?2 OR until <= ?3",
+            "INSERT INTO lease (name, holder, until) VALUES (?1, ?2, ?3) ON CONFLICT (name) \
+             DO UPDATE SET holder = ?2, until = ?3 WHERE until <= ?4",
         )?
-        .execute(params![name, holder, now.seconds(), until.seconds()])?;
-    Ok(taken == 1)
+        .execute(params![name, holder, until, now.seconds()])?;
+    Ok(if acquired > 0 { Leased::Acquired { at } } else { Leased::Refused })
 }
 
 pub(super) fn end_lease(connection: &Connection, name: &str, holder: &str) -> rusqlite::Result<()> {

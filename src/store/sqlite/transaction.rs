@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::people::SqlitePeople;
 use super::{documents, jobs};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::{
@@ -13,8 +14,11 @@ use crate::domain::{
 };
 use crate::store::group::Written;
 use crate::store::log::{self, Chain};
+use crate::store::people::{PeopleWrites, audit_of};
 use crate::store::rows::*;
-use crate::store::{Abort, Answered, Document, Entry, Head, Holding, StoreError, StoredJob, Target, Transaction};
+use crate::store::{
+    Abort, Answered, Document, Entry, Head, Holding, RoutesInUse, StoreError, StoredJob, Target, Transaction,
+};
 
 /// From how many wanted numbers in one group of 10,000 a range scan beats
 /// looking each up.
@@ -103,6 +107,9 @@ impl<'c> SqliteTransaction<'c> {
         self.connection
             .prepare_cached("UPDATE partner SET version = ?2, head = ?3 WHERE partner = ?1")?
             .execute(params![key.0, version as i64, digest])?;
+        if let Some(audit) = audit_of(key, entry, &self.entities) {
+            SqlitePeople(self.connection).put_audit(&audit)?;
+        }
         Ok(Written { version: Some(version), anything: true })
     }
 
@@ -376,6 +383,7 @@ impl Transaction for SqliteTransaction<'_> {
             }
         }
         self.put_losses(changes)?;
+        self.put_counts(changes)?;
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO change_part (partner, version, part, subject, body) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
@@ -387,18 +395,31 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn has_other_active(&mut self, account: &AccountId, but: E164, now: Time) -> Result<bool, StoreError> {
+    fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT 1 FROM number WHERE partner = ?1 AND account = ?2 AND state = ?3 AND number <> ?4 \
-             AND (expires_at IS NULL OR expires_at > ?5) LIMIT 1",
+            "SELECT numbers FROM account_numbers WHERE partner = ?1 AND account = ?2 AND state = ?3 AND ends > ?4 \
+             ORDER BY ends DESC",
         )?;
-        Ok(statement.exists(params![
-            self.head.key.0,
-            account.as_str(),
-            State::Active.as_str(),
-            but.digits() as i64,
-            now.seconds(),
-        ])?)
+        let mut rows =
+            statement.query(params![self.head.key.0, account.as_str(), State::Active.as_str(), now.seconds()])?;
+        let mut counted = 0;
+        while counted < enough
+            && let Some(row) = rows.next()?
+        {
+            counted += row.get::<_, i64>(0)?.max(0) as u64;
+        }
+        Ok(counted)
+    }
+
+    fn has_numbers(&mut self, account: &AccountId, now: Time) -> Result<bool, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT 1 FROM account_numbers WHERE partner = ?1 AND account = ?2 AND numbers > 0 \
+             AND (state IN (?3, ?4) OR state = ?5 AND ends > ?6)",
+        )?;
+        let [active, suspended, reserved] =
+            [State::Active, State::Suspended, State::Reserved].map(|state| state.as_str());
+        let found = params![self.head.key.0, account.as_str(), active, suspended, reserved, now.seconds()];
+        Ok(statement.exists(found)?)
     }
 
     fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError> {
@@ -417,6 +438,18 @@ impl Transaction for SqliteTransaction<'_> {
             numbers.push(number_of(row.get(0)?)?);
         }
         Ok(numbers)
+    }
+
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError> {
+        let mut used = RoutesInUse::default();
+        let mut statement =
+            self.connection.prepare_cached("SELECT DISTINCT application, trunk FROM number WHERE partner = ?1")?;
+        let mut rows = statement.query([self.head.key.0])?;
+        while let Some(row) = rows.next()? {
+            used.applications.extend(row.text_if(0)?.map(ApplicationId::stored));
+            used.trunks.extend(row.text_if(1)?.map(TrunkId::stored));
+        }
+        Ok(used)
     }
 
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {
@@ -474,6 +507,36 @@ impl SqliteTransaction<'_> {
         )?;
         for (account, at) in losses {
             statement.execute(params![self.head.key.0, account.as_str(), at.seconds()])?;
+        }
+        Ok(())
+    }
+
+    /// Moves the counts of accounts' numbers on.
+    fn put_counts(&self, changes: &[NumberChange]) -> Result<(), StoreError> {
+        let mut steps: BTreeMap<(&str, &str, i64), i64> = BTreeMap::new();
+        for change in changes {
+            for (record, step) in [(&change.before, -1), (&change.after, 1)] {
+                if let Some(record) = record
+                    && let Some(account) = &record.account
+                {
+                    let ends = record.expires_at.or(record.until).map_or(i64::MAX, Time::seconds);
+                    *steps.entry((account.as_str(), record.state.as_str(), ends)).or_default() += step;
+                }
+            }
+        }
+        let mut add = self.connection.prepare_cached(
+            "INSERT INTO account_numbers (partner, account, state, ends, numbers) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT DO UPDATE SET numbers = numbers + ?5",
+        )?;
+        let mut forget = self.connection.prepare_cached(
+            "DELETE FROM account_numbers WHERE partner = ?1 AND account = ?2 AND state = ?3 AND ends = ?4 \
+             AND numbers = 0",
+        )?;
+        for ((account, state, ends), step) in steps.into_iter().filter(|(_, step)| *step != 0) {
+            add.execute(params![self.head.key.0, account, state, ends, step])?;
+            if step < 0 {
+                forget.execute(params![self.head.key.0, account, state, ends])?;
+            }
         }
         Ok(())
     }

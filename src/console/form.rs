@@ -1,0 +1,193 @@
+//! A form that was refused, and the days that forms take.
+//!
+//! All forms follow one pattern: a refused form comes back with what was typed,
+//! says above it what is wrong, and marks each field that is. [`Wrongs`] is
+//! what marks; a field's template asks it for attributes and for a sentence.
+//! Invariant: a day without a time is its first moment in the reader's zone.
+//! Deliberately absent: what may be said in a field (the rules are the verbs').
+
+use jiff::civil::Date;
+
+use super::page::{Trouble, mendable};
+use super::show::Clock;
+use super::verbs;
+use crate::domain::{FieldError, Time};
+use crate::service::ServiceError;
+use crate::wire::html::escape;
+
+/// The code of an error whose message is a sentence of its own.
+pub const SENTENCE: &str = "SENTENCE";
+
+/// What is wrong with a form, above it and field by field.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    pub text: String,
+    pub wrongs: Wrongs,
+}
+
+impl Refusal {
+    pub fn of(errors: Vec<FieldError>) -> Refusal {
+        Refusal { text: verbs::told(&errors), wrongs: Wrongs(errors) }
+    }
+
+    /// One field, and a sentence that says what is wrong with it.
+    pub fn field(field: &str, sentence: impl Into<String>) -> Refusal {
+        Refusal::of(vec![FieldError::missing(field, SENTENCE, sentence)])
+    }
+
+    /// What no single field is to blame for.
+    pub fn whole(text: impl Into<String>) -> Refusal {
+        Refusal { text: text.into(), wrongs: Wrongs::default() }
+    }
+
+    /// A verb's refusal, or trouble where there is nothing to be mended.
+    pub fn from_verb(error: ServiceError) -> Result<Refusal, Trouble> {
+        match error {
+            ServiceError::Invalid(errors) => Ok(Refusal::of(errors)),
+            other => Ok(Refusal::whole(mendable(other)?)),
+        }
+    }
+}
+
+/// The fields of a form that are wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wrongs(pub Vec<FieldError>);
+
+impl Wrongs {
+    /// What is wrong with a field, or with one of what it lists.
+    pub fn said(&self, field: &str) -> Option<String> {
+        let of = |error: &FieldError| match error.field.strip_prefix(field)? {
+            "" => Some(error.message.clone()),
+            // Named by what it says, since empty lines of a list are passed over.
+            one if one.starts_with('[') => {
+                Some(format!("{} {}", error.value.as_deref().unwrap_or_default(), error.message))
+            }
+            _ => None,
+        };
+        let all: Vec<String> = self.0.iter().filter_map(of).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// The attributes of a field that is wrong; empty for any other.
+    pub fn mark(&self, field: &str) -> String {
+        match self.said(field) {
+            Some(_) => format!(" aria-invalid=\"true\" aria-describedby=\"wrong-{field}\""),
+            None => String::new(),
+        }
+    }
+
+    /// What stands below a field that is wrong; empty for any other.
+    pub fn note(&self, field: &str) -> String {
+        self.said(field)
+            .map(|said| format!("<p class=\"wrong\" id=\"wrong-{field}\">{}</p>", escape(&said)))
+            .unwrap_or_default()
+    }
+}
+
+/// Why a text is no day of a form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadDay {
+    NotADay,
+    /// The end of the calendar, which other systems write for "never".
+    Never,
+}
+
+impl BadDay {
+    pub fn message(self) -> &'static str {
+        match self {
+            BadDay::NotADay => "must be a day such as 2027-03-01",
+            BadDay::Never => {
+                "is what other systems write for no expiry; leave the day empty and the number auto-renews"
+            }
+        }
+    }
+}
+
+/// The first moment of a day in the reader's zone; an exact time is taken as it
+/// is.
+pub fn moment(text: &str, clock: &Clock) -> Result<Time, BadDay> {
+    // `Time` and `Date` have years of four digits, so this is the last day.
+    if text.starts_with("9999-12-31") {
+        return Err(BadDay::Never);
+    }
+    if let Ok(time) = text.parse::<Time>() {
+        return Ok(time);
+    }
+    let date: Date = text.parse().map_err(|_| BadDay::NotADay)?;
+    first_moment(date, clock).ok_or(BadDay::NotADay)
+}
+
+/// The first moment of a day in the reader's zone.
+pub fn first_moment(date: Date, clock: &Clock) -> Option<Time> {
+    let first = date.to_zoned(clock.zone.clone()).ok()?.start_of_day().ok()?;
+    Time::new(first.timestamp().as_second())
+}
+
+/// The day that a date field shows for a moment: only for the first moment of
+/// a day, since the field would make any other moment an earlier one.
+pub fn day_of(time: Time, clock: &Clock) -> Option<String> {
+    let day = clock.iso_day(time);
+    (moment(&day, clock) == Ok(time)).then_some(day)
+}
+
+/// Of which moment a date field is, to stand in its label: `00:00
+/// Asia/Kolkata`.
+pub fn midnight(clock: &Clock) -> String {
+    format!("00:00 {}", clock.zone.iana_name().unwrap_or("UTC"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock(zone: &str) -> Clock {
+        Clock::new("2026-11-23T12:00:00Z".parse().expect("a time"), zone)
+    }
+
+    #[test]
+    fn a_day_is_its_first_moment_in_the_zone_of_the_reader() {
+        for (text, zone, expected) in [
+            ("2027-03-01", "UTC", Ok("2027-03-01T00:00:00Z")),
+            ("2027-03-01", "Asia/Kolkata", Ok("2027-02-28T18:30:00Z")),
+            ("2027-03-01", "America/New_York", Ok("2027-03-01T05:00:00Z")),
+            // Clocks went from 00:00 to 01:00 that night.
+            ("2018-11-04", "America/Sao_Paulo", Ok("2018-11-04T03:00:00Z")),
+            // As they are.
+            ("2027-03-01T10:00:00Z", "Asia/Kolkata", Ok("2027-03-01T10:00:00Z")),
+            ("2027-03-01T10:00:00+05:30", "UTC", Ok("2027-03-01T04:30:00Z")),
+            ("9999-12-30", "UTC", Ok("9999-12-30T00:00:00Z")),
+            ("9999-12-31", "UTC", Err(BadDay::Never)),
+            ("9999-12-31", "Asia/Kolkata", Err(BadDay::Never)),
+            ("9999-12-31T23:59:59Z", "UTC", Err(BadDay::Never)),
+            ("2027-02-29", "UTC", Err(BadDay::NotADay)),
+            ("1 March 2027", "UTC", Err(BadDay::NotADay)),
+            ("tomorrow", "UTC", Err(BadDay::NotADay)),
+        ] {
+            let found = moment(text, &clock(zone)).map(|time| time.to_string());
+            assert_eq!(found.as_deref(), expected.as_ref().map(|text| *text), "{text} in {zone}");
+        }
+    }
+
+    #[test]
+    fn a_date_field_shows_no_moment_that_it_would_make_another() {
+        let day = |text: &str, zone: &str| day_of(text.parse().expect("a time"), &clock(zone));
+        assert_eq!(day("2027-02-28T18:30:00Z", "Asia/Kolkata").as_deref(), Some("2027-03-01"));
+        assert_eq!(day("2027-02-28T18:29:59Z", "Asia/Kolkata"), None);
+        assert_eq!(day("2027-02-28T18:30:00Z", "UTC"), None);
+        assert_eq!(midnight(&clock("Asia/Kolkata")), "00:00 Asia/Kolkata");
+        assert_eq!(midnight(&clock("nowhere")), "00:00 UTC");
+    }
+
+    #[test]
+    fn fields_that_are_wrong_are_marked_and_no_others() {
+        let errors = vec![
+            FieldError::new("name", "INVALID", "is <b>", "x"),
+            FieldError::new("recipients[1]", "INVALID", "is no address", "a@"),
+        ];
+        let wrongs = Refusal::of(errors).wrongs;
+        assert_eq!(wrongs.mark("name"), " aria-invalid=\"true\" aria-describedby=\"wrong-name\"");
+        assert_eq!(wrongs.note("name"), "<p class=\"wrong\" id=\"wrong-name\">is &lt;b&gt;</p>");
+        assert_eq!(wrongs.said("recipients").as_deref(), Some("a@ is no address"));
+        assert_eq!((wrongs.mark("nam"), wrongs.note("zone")), (String::new(), String::new()));
+    }
+}

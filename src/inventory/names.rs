@@ -1,0 +1,417 @@
+//! Which customer, application or trunk a person means.
+//!
+//! A person may name one by its id or by its name. An exact id wins; else the
+//! name must be that of exactly one that is not archived; else the answer is a
+//! refusal with candidates. Nothing is ever guessed: a text that is only
+//! similar is suggested, and never taken.
+//! Invariants: the same snapshot and text give the same answer; another
+//! partner's entities are in no answer, since a snapshot has none.
+//! Deliberately absent: the API's filters, which are exact ids.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::fmt;
+
+use super::Snapshot;
+use crate::domain::{AccountId, ApplicationId, TrunkId};
+
+/// The most candidates of a refusal.
+const SUGGESTED_MAX: usize = 5;
+/// The most ids that are listed of those that share a name.
+const SHARED_MAX: usize = 10;
+/// The most characters of a text that a refusal repeats.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// The kinds of what people name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Named {
+    Customer,
+    Application,
+    Trunk,
+}
+
+impl Named {
+    /// `customer`, at the beginning of a sentence.
+    fn title(self) -> &'static str {
+        match self {
+            Named::Customer => "Customer",
+            Named::Application => "Application",
+            Named::Trunk => "Trunk",
+        }
+    }
+
+    pub fn one(self) -> &'static str {
+        match self {
+            Named::Customer => "customer",
+            Named::Application => "application",
+            Named::Trunk => "trunk",
+        }
+    }
+
+    fn any(self) -> &'static str {
+        match self {
+            Named::Customer => "a customer",
+            Named::Application => "an application",
+            Named::Trunk => "a trunk",
+        }
+    }
+
+    pub fn many(self) -> &'static str {
+        match self {
+            Named::Customer => "customers",
+            Named::Application => "applications",
+            Named::Trunk => "trunks",
+        }
+    }
+}
+
+/// One customer, application or trunk as it is named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entity<'a> {
+    pub id: &'a str,
+    pub name: &'a str,
+    pub archived: bool,
+}
+
+/// An entity that may be meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    pub id: String,
+    pub name: String,
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name == self.id {
+            true => f.write_str(&self.id),
+            false => write!(f, "{} ({})", self.name, self.id),
+        }
+    }
+}
+
+/// Why a text names nothing, as a sentence for the person who typed it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Misnamed {
+    #[error("{} {} not found. {}", .what.title(), shown(.text), advice(*.what, .near))]
+    Unknown { what: Named, text: String, near: Vec<Candidate> },
+    /// Its name, but archived: those are named by their id only.
+    #[error("{} {} not found. The archived {} {} has that name; choose it by its id", .what.title(), shown(.text), .what.one(), .id)]
+    Archived { what: Named, text: String, id: String },
+    #[error("{} is the name of {total} {}: {}; choose one by its id", shown(.text), .what.many(), listed(.ids, *.total))]
+    Shared { what: Named, text: String, ids: Vec<String>, total: usize },
+}
+
+impl Misnamed {
+    /// What may be meant, best first.
+    pub fn candidates(&self) -> &[Candidate] {
+        match self {
+            Misnamed::Unknown { near, .. } => near,
+            Misnamed::Archived { .. } | Misnamed::Shared { .. } => &[],
+        }
+    }
+}
+
+/// A text that somebody typed, fit to be repeated.
+fn shown(text: &str) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(SHOWN_CHARS_MAX)
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if text.chars().count() > SHOWN_CHARS_MAX {
+        shown.push('…');
+    }
+    shown
+}
+
+fn advice(what: Named, near: &[Candidate]) -> String {
+    let Some((last, rest)) = near.split_last() else {
+        return format!("No {} has a similar name or id", what.one());
+    };
+    let rest: Vec<String> = rest.iter().map(ToString::to_string).collect();
+    match rest.is_empty() {
+        true => format!("Did you mean {last}?"),
+        false => format!("Did you mean {} or {last}?", rest.join(", ")),
+    }
+}
+
+fn listed(ids: &[String], total: usize) -> String {
+    let more = total.saturating_sub(ids.len());
+    let list = ids.join(", ");
+    if more > 0 { format!("{list} and {more} more") } else { list }
+}
+
+impl Snapshot {
+    pub fn customer(&self, text: &str) -> Result<AccountId, Misnamed> {
+        self.find_named(Named::Customer, text).map(|id| AccountId::stored(&id))
+    }
+
+    pub fn application(&self, text: &str) -> Result<ApplicationId, Misnamed> {
+        self.find_named(Named::Application, text).map(|id| ApplicationId::stored(&id))
+    }
+
+    pub fn trunk(&self, text: &str) -> Result<TrunkId, Misnamed> {
+        self.find_named(Named::Trunk, text).map(|id| TrunkId::stored(&id))
+    }
+
+    /// The id of what a person named by its id or its name.
+    pub fn find_named(&self, what: Named, text: &str) -> Result<String, Misnamed> {
+        let known = match what {
+            Named::Customer => self.accounts.get(text).is_some(),
+            Named::Application => self.applications.get(text).is_some(),
+            Named::Trunk => self.trunks.get(text).is_some(),
+        };
+        if known {
+            return Ok(text.to_owned());
+        }
+        let all = self.entities(what);
+        let (live, archived): (Vec<&Entity<'_>>, Vec<&Entity<'_>>) =
+            all.iter().filter(|one| one.name == text).partition(|one| !one.archived);
+        let text = text.to_owned();
+        match (&live[..], &archived[..]) {
+            ([one], _) => Ok(one.id.to_owned()),
+            ([], [one]) => Err(Misnamed::Archived { what, text, id: one.id.to_owned() }),
+            ([], _) => {
+                let near = suggested(&all, &text);
+                Err(Misnamed::Unknown { what, text, near })
+            }
+            (several, _) => {
+                let ids = several.iter().take(SHARED_MAX).map(|one| one.id.to_owned()).collect();
+                Err(Misnamed::Shared { what, text, ids, total: several.len() })
+            }
+        }
+    }
+
+    /// All of a kind, in the order of their ids.
+    pub fn entities(&self, what: Named) -> Vec<Entity<'_>> {
+        fn entity<'a>(id: &'a str, name: &'a str, archived: bool) -> Entity<'a> {
+            Entity { id, name, archived }
+        }
+        match what {
+            Named::Customer => self
+                .accounts
+                .sorted()
+                .map(|one| entity(one.auth_id.as_str(), &one.name, one.archived_at.is_some()))
+                .collect(),
+            Named::Application => self
+                .applications
+                .sorted()
+                .map(|one| entity(one.id.as_str(), &one.name, one.archived_at.is_some()))
+                .collect(),
+            Named::Trunk => {
+                self.trunks.sorted().map(|one| entity(one.id.as_str(), &one.name, one.archived_at.is_some())).collect()
+            }
+        }
+    }
+}
+
+/// What is most like a text, best first; nothing that is archived.
+pub fn suggested(all: &[Entity<'_>], text: &str) -> Vec<Candidate> {
+    let typed = Typed::new(text);
+    let mut ranked: Vec<(Likeness, &Entity<'_>)> =
+        all.iter().filter(|one| !one.archived).filter_map(|one| Some((typed.likeness(one)?, one))).collect();
+    // The rest of the order is that of ids.
+    ranked.sort_by_key(|(likeness, _)| *likeness);
+    let misspelt = |likeness: Likeness| matches!(likeness, Likeness::Misspelt(_));
+    if ranked.first().is_some_and(|(best, _)| !misspelt(*best)) {
+        // Ids are like each other: only where nothing else fits are they suggested.
+        ranked.retain(|(likeness, _)| !misspelt(*likeness));
+    }
+    let candidate = |(_, one): &(Likeness, &Entity<'_>)| Candidate { id: one.id.to_owned(), name: one.name.to_owned() };
+    ranked.iter().take(SUGGESTED_MAX).map(candidate).collect()
+}
+
+/// How much an entity is like a text; less is more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Likeness {
+    /// All but upper and lower case.
+    Same,
+    Begins,
+    /// Every word of the text occurs in it.
+    Has,
+    /// The whole of it occurs in the text; the longest first.
+    Within(Reverse<usize>),
+    /// So many letters differ.
+    Misspelt(usize),
+}
+
+/// A text in the forms that are compared.
+struct Typed {
+    folded: String,
+    chars: usize,
+}
+
+impl Typed {
+    fn new(text: &str) -> Typed {
+        let folded = text.trim().to_lowercase();
+        Typed { chars: folded.chars().count(), folded }
+    }
+
+    fn likeness(&self, one: &Entity<'_>) -> Option<Likeness> {
+        let texts = [one.name.to_lowercase(), one.id.to_lowercase()];
+        texts.iter().filter_map(|text| self.to(text)).min()
+    }
+
+    fn to(&self, other: &str) -> Option<Likeness> {
+        if self.folded.is_empty() {
+            return None;
+        }
+        if other == self.folded {
+            return Some(Likeness::Same);
+        }
+        if other.starts_with(&self.folded) {
+            return Some(Likeness::Begins);
+        }
+        if self.folded.split_whitespace().all(|word| other.contains(word)) {
+            return Some(Likeness::Has);
+        }
+        let chars = other.chars().count();
+        // One or two letters occur in everything.
+        if chars > 2 && self.folded.contains(other) {
+            return Some(Likeness::Within(Reverse(chars)));
+        }
+        let most = (self.chars.max(chars) / 4).clamp(1, 3);
+        if self.chars.abs_diff(chars) > most || self.chars < 3 {
+            return None;
+        }
+        let distance = strsim::osa_distance(&self.folded, other);
+        (distance <= most).then_some(Likeness::Misspelt(distance))
+    }
+}
+
+/// The ids that have each name, for columns that take ids only: a cell that is
+/// a name is refused with the id that was probably meant.
+#[derive(Default, Debug)]
+pub struct ByName(HashMap<Box<str>, Vec<Box<str>>>);
+
+impl ByName {
+    /// Archived ones as well: their name is no id either.
+    pub fn new<'a>(all: impl IntoIterator<Item = Entity<'a>>) -> ByName {
+        let mut ids: HashMap<Box<str>, Vec<Box<str>>> = HashMap::new();
+        for one in all {
+            ids.entry(one.name.into()).or_default().push(one.id.into());
+        }
+        ByName(ids)
+    }
+
+    /// The refusal of a text that is no id, if it is a name: "is the name of a
+    /// customer; write its id, MA_1".
+    pub fn mistaken(&self, what: Named, text: &str) -> Option<String> {
+        let ids = self.0.get(text)?;
+        Some(match &ids[..] {
+            [id] => format!("is the name of {}; write its id, {id}", what.any()),
+            several => {
+                let ids: Vec<String> = several.iter().take(SHARED_MAX).map(|id| id.to_string()).collect();
+                let listed = listed(&ids, several.len());
+                format!("is the name of {} {}; write the id of one of them: {listed}", several.len(), what.many())
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+impl Snapshot {
+    /// A partner with nothing but these customers and applications.
+    pub fn of_names(customers: &[(&str, &str)], applications: &[(&str, &str)]) -> Snapshot {
+        use std::sync::Arc;
+
+        use crate::domain::change::GENESIS;
+        use crate::domain::{Account, Application, Partner, PartnerKey, Time};
+
+        let created_at = Time::new(0).expect("a time");
+        let auth_id = "PA_1".parse().expect("an id");
+        let partner = Partner { auth_id, name: "Partner".into(), created_at, suspended_at: None };
+        let mut snapshot = Snapshot::empty(PartnerKey(1), 1, GENESIS, partner);
+        for &(id, name) in customers {
+            let auth_id = id.parse().expect("an id");
+            let account = Account { auth_id, name: name.into(), created_at, archived_at: None };
+            Arc::make_mut(&mut snapshot.accounts).put(account);
+        }
+        for &(id, name) in applications {
+            let id = id.parse().expect("an id");
+            let application = Application { id, name: name.into(), account: None, created_at, archived_at: None };
+            Arc::make_mut(&mut snapshot.applications).put(application);
+        }
+        snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suggest(all: &[(&str, &str)], text: &str) -> String {
+        let all: Vec<Entity<'_>> = all.iter().map(|&(id, name)| Entity { id, name, archived: false }).collect();
+        let near = suggested(&all, text);
+        near.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn what_is_like_a_text_is_suggested_best_first() {
+        let all = [
+            ("MA_1", "Globex Field Services"),
+            ("MA_2", "Initech"),
+            ("MA_3", "Initech"),
+            ("MA 4", "New Globex"),
+            ("MA_5", "Umbrella GmbH"),
+        ];
+        for (text, expected) in [
+            ("Globex", "Globex Field Services (MA_1); New Globex (MA 4)"),
+            ("globex services", "Globex Field Services (MA_1)"),
+            ("MA 4 New Globex", "New Globex (MA 4)"),
+            ("Globex Field Services (MA_1)", "Globex Field Services (MA_1)"),
+            ("umbrela gmbh", "Umbrella GmbH (MA_5)"),
+            ("initehc", "Initech (MA_2); Initech (MA_3)"),
+            ("ma_5", "Umbrella GmbH (MA_5)"),
+            ("Stark", ""),
+            ("x", "Globex Field Services (MA_1); New Globex (MA 4)"),
+            ("", ""),
+        ] {
+            assert_eq!(suggest(&all, text), expected, "{text:?}");
+        }
+        let many: Vec<(String, String)> = (0..20).map(|at| (format!("MA_{at:02}"), format!("Acme {at}"))).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|(id, name)| (id.as_str(), name.as_str())).collect();
+        assert_eq!(suggest(&many, "acme").matches("; ").count(), SUGGESTED_MAX - 1);
+    }
+
+    #[test]
+    fn refusals_are_sentences() {
+        let candidate = |id: &str, name: &str| Candidate { id: id.to_owned(), name: name.to_owned() };
+        let unknown = |text: &str, near: &[Candidate]| {
+            Misnamed::Unknown { what: Named::Customer, text: text.to_owned(), near: near.to_vec() }.to_string()
+        };
+        let globex = candidate("MA_180a2bd6", "Globex Field Services");
+        assert_eq!(
+            unknown("Globex", std::slice::from_ref(&globex)),
+            "Customer Globex not found. Did you mean Globex Field Services (MA_180a2bd6)?"
+        );
+        assert_eq!(
+            unknown("Globex", &[globex.clone(), candidate("MA_2", "MA_2"), globex]),
+            "Customer Globex not found. Did you mean Globex Field Services (MA_180a2bd6), MA_2 or Globex Field \
+             Services (MA_180a2bd6)?"
+        );
+        assert_eq!(unknown("a\u{1b}[2J", &[]), "Customer a\u{fffd}[2J not found. No customer has a similar name or id");
+        assert!(unknown(&"x".repeat(200), &[]).chars().count() < 150);
+        let ids: Vec<String> = (1..=2).map(|at| format!("app_{at}")).collect();
+        let shared = |ids: &[String], total| {
+            Misnamed::Shared { what: Named::Application, text: "Main IVR".into(), ids: ids.to_vec(), total }.to_string()
+        };
+        assert_eq!(shared(&ids, 2), "Main IVR is the name of 2 applications: app_1, app_2; choose one by its id");
+        assert!(shared(&ids, 12).contains("app_2 and 10 more;"));
+    }
+
+    #[test]
+    fn a_name_in_a_column_of_ids_is_answered_with_the_id() {
+        let entity = |id, name| Entity { id, name, archived: false };
+        let all = [entity("app_1", "Main IVR"), entity("app_2", "Main IVR"), entity("app_3", "Support")];
+        let names = ByName::new(all);
+        let of = |text| names.mistaken(Named::Application, text);
+        assert_eq!(of("Support").as_deref(), Some("is the name of an application; write its id, app_3"));
+        assert_eq!(
+            of("Main IVR").as_deref(),
+            Some("is the name of 2 applications; write the id of one of them: app_1, app_2")
+        );
+        assert_eq!(of("support"), None);
+        assert_eq!(of("app_1"), None);
+    }
+}
