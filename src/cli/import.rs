@@ -196,17 +196,16 @@ fn describe(report: &ImportReport, dry_run: bool) -> Result<(), CliError> {
         (false, true) => "were",
         (false, false) => "would have been",
     };
-    let mut text = format!(
+    output::line(&format!(
         "{} rows: {} numbers {verb} imported, {} updated, {} unchanged, {} rejected",
         report.rows, report.imported, report.updated, report.unchanged, report.rejected
-    );
+    ))?;
     if report.warnings > 0 {
-        text.push_str(&format!(
-            "\n{} numbers are not valid by the numbering plan; regulators allocate ahead of it",
+        output::line(&format!(
+            "{} numbers are not valid by the numbering plan; regulators allocate ahead of it",
             report.warnings
-        ));
+        ))?;
     }
-    output::line(&text)?;
     if !report.written && !dry_run {
         output::note("nothing was written; correct the rows, or write the rest with --on-error skip");
     }

@@ -160,7 +160,7 @@ impl Create {
         let names = global.names(&self.of)?;
         let new = Fields::parse(self.body(&names)?.to_string().as_bytes())
             .and_then(read)
-            .map_err(|error| CliError::Usage(error.lines().join("\n")))?;
+            .map_err(|error| CliError::Usage(error.lines().join("; ")))?;
         let (service, key) = open(global, &self.of, true)?;
         // What is hard to take back is looked at first.
         let ask = destructive(new.action.verb()) && !self.yes && !self.preview;
