@@ -172,7 +172,7 @@ fn what_it_does_is_shown_before_it_does_it() {
     let html = manager.settled(&server, &page);
     let text = seen(&html);
     for part in [
-        "Clears the routing of 1 live number.",
+        "Clears routing of 1 live number.",
         "3 cautions",
         "colour is not read: say what it means, or ignore it",
         "4 number +9991234567 is not valid by the numbering plan",
@@ -199,7 +199,7 @@ fn what_it_does_is_shown_before_it_does_it() {
     // Empty cells that keep, and strictness.
     manager.post(&server, &format!("{page}/check"), "column=colour&field=-&keep_empty=1").check(303);
     let text = seen(&manager.settled(&server, &page));
-    assert!(!text.contains("Clears the routing"), "{text}");
+    assert!(!text.contains("Clears routing"), "{text}");
     manager.post(&server, &format!("{page}/check"), "strict=1").check(303);
     let html = manager.settled(&server, &page);
     assert!(seen(&html).contains("Nothing is imported while columns are not read"), "{html}");
@@ -210,7 +210,7 @@ fn what_it_does_is_shown_before_it_does_it() {
     manager.settled(&server, &page);
     manager.post(&server, &format!("{page}/run"), "").check(303);
     let text = seen(&manager.settled(&server, &page));
-    for part in ["imported as one change", "Cleared the routing of 1 live number.", "3 cautions", "What it changed"] {
+    for part in ["imported as one change", "Cleared routing of 1 live number.", "3 cautions", "What it changed"] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
 }
