@@ -523,9 +523,9 @@ mod tests {
             );
         }
         check("expires:>2027-03-01", &[("expires_after", "2027-03-01T00:00:00Z")], |_| {});
-        check("suspended 2271", &[("search", "2271")], |filter| filter.state = Some(State::Suspended));
+        check("suspended 2271", &[("search", "2271")], |filter| filter.state = State::Suspended.into());
         check("Unrouted", &[("status", "active"), ("routed", "false")], |_| {});
-        check("available", &[], |filter| filter.state = Some(State::Available));
+        check("available", &[], |filter| filter.state = State::Available.into());
         check("assigned:<30d", &[("assigned_after", "2026-10-24T12:00:00Z")], |_| {});
         check("sort:-expires", &[("sort", "-expires_at")], |_| {});
     }

@@ -61,10 +61,13 @@ impl Browser {
         answer
     }
 
-    /// Pastes a text, and its page once it is checked.
+    /// Pastes a text of which what is rejected is left out, and its page once it
+    /// is checked.
     pub fn paste(&self, server: &Server, text: &str) -> String {
         let head = format!("Origin: http://{HOST}\r\nContent-Type: multipart/form-data; boundary=b\r\n");
-        let body = format!("--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n{text}\r\n--b--\r\n");
+        let body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"on_error\"\r\n\r\nskip\r\n--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n{text}\r\n--b--\r\n"
+        );
         let answer = self.send(server, "POST", &IMPORT.replace("PA_ONE", "PA_D"), &head, &body).check(303);
         let page = answer.header("location").expect("its page").to_owned();
         self.settled(server, &page);
