@@ -306,7 +306,11 @@ pub fn run() -> Outcome {
         // `rollcall export | head` is not a failure.
         Err(CliError::Closed) => Outcome::Done,
         Err(error) => {
-            output::error(&error);
+            match &error {
+                // The settings are the reader's own, and their errors point into them.
+                CliError::Config(_) => output::notes(&format!("error: {}", output::reasons(&error))),
+                error => output::error(error),
+            }
             match error {
                 CliError::Usage(_) => Outcome::Usage,
                 _ => Outcome::Failed,

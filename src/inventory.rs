@@ -34,7 +34,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
-use crate::domain::plan::Scan;
+use crate::domain::plan::{self, Scan};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, Country, Currency, Dates, E164, EntityChange, Key, Logged, Money,
     NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status, Tags, Time, Trunk, number,
@@ -475,6 +475,11 @@ impl Snapshot {
         let expiry = row.expires_at.filter(|_| state == State::Active);
         let end = row.until.filter(|_| matches!(state, State::Reserved | State::Quarantined));
         expiry.into_iter().chain(end).for_each(|time| self.due.note(time, step));
+    }
+
+    /// The regions of numbers that are names of one place.
+    fn regions_of(&self, name: &str) -> Vec<Index> {
+        plan::names_of(name).filter_map(|name| self.regions.find(&name.into())).collect()
     }
 
     fn profile(&self, at: Index) -> &Profile {

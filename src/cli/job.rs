@@ -163,7 +163,7 @@ impl Create {
         let listed = self.numbers_file.as_deref().map(listed).transpose()?;
         let new = Fields::parse(self.body(&names, listed.as_deref())?.to_string().as_bytes())
             .and_then(read)
-            .map_err(|error| CliError::Usage(error.lines().join("\n")))?;
+            .map_err(|error| CliError::Usage(error.lines().join("; ")))?;
         let (service, key) = open(global, &self.of, true)?;
         check_spelling(&service, &self.of, listed.as_deref().unwrap_or_default())?;
         // What is hard to take back is looked at first.

@@ -286,6 +286,15 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Takes a cell that cannot be used, whatever its column means.
+    pub fn refuse(&mut self, takes: Takes, value: &str, fault: &Fault) {
+        let slot = &mut self.slots[takes.field as usize];
+        slot.row = self.row;
+        slot.column = takes.column;
+        slot.good = false;
+        self.fail(takes.column, value, fault);
+    }
+
     /// As [`Rows::set`], in the words of a product.
     fn set_exported(&mut self, field: Field, raw: Raw<'_>, export: Export) -> Result<(), Fault> {
         let (fields, zone) = (&mut self.fields, &self.options.zone);

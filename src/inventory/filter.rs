@@ -208,7 +208,7 @@ parameters! {
     "status", "active or suspended. An expired number is suspended. Several values: active,suspended.", "active";
     "number_type", "local, tollfree or mobile. Several values: local,mobile.", "local";
     "country", "Two-letter country code. Several values: IN,FR.", "IN";
-    "region", "The region, exactly.", "Mumbai";
+    "region", "The region, exactly, or another name of the same place: Delhi finds New Delhi.", "Mumbai";
     "trunk_id", "Numbers on this trunk.", "trunk_xyz";
     "account_auth_id", "Numbers held by this account.", "MA_48149cf4";
     "routed", "true: application_id is not null; false: it is null.", "false";

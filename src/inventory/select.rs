@@ -41,7 +41,8 @@ struct Question<'a, 'f> {
     account: Option<Index>,
     application: Option<Index>,
     trunk: Option<Index>,
-    region: Option<Index>,
+    /// One for each name of the wanted place that a number has.
+    regions: Option<Vec<Index>>,
     tagged: Option<Vec<Index>>,
     digits: Option<Digits>,
 }
@@ -62,7 +63,7 @@ impl<'a, 'f> Question<'a, 'f> {
             account: look_up(&filter.account, |id| snapshot.accounts.find(id))?,
             application: look_up(&filter.application, |id| snapshot.applications.find(id))?,
             trunk: look_up(&filter.trunk, |id| snapshot.trunks.find(id))?,
-            region: look_up(&filter.region, |name| snapshot.regions.find(&name.into()))?,
+            regions: filter.region.as_deref().map(|name| snapshot.regions_of(name)),
             tagged: filter.tag.as_ref().map(|tag| {
                 let sets = snapshot.tags.iter().filter(|(_, tags)| tags.contains(tag));
                 sets.map(|(index, _)| index).collect()
@@ -78,7 +79,7 @@ impl<'a, 'f> Question<'a, 'f> {
     fn asks_rows(&self) -> bool {
         let filter = self.filter;
         self.trunk.is_some()
-            || self.region.is_some()
+            || self.regions.is_some()
             || self.tagged.is_some()
             || filter.status.is_some()
             || !filter.number_type.is_all()
@@ -109,7 +110,7 @@ impl<'a, 'f> Question<'a, 'f> {
         let fits = self.account.is_none_or(|wanted| held && wanted == profile.account)
             && is(self.application, profile.application)
             && is(self.trunk, profile.trunk)
-            && is(self.region, profile.region)
+            && self.regions.as_ref().is_none_or(|regions| regions.contains(&profile.region))
             && filter.number_type.lets(Some(profile.number_type))
             && filter.country.lets(profile.country)
             && is(filter.assigned, held)
