@@ -134,7 +134,6 @@ struct FirstRow {
 }
 
 struct Fault {
-    /// Empty where it is about the whole file.
     line: String,
     column: String,
     value: String,
@@ -687,7 +686,7 @@ impl UploadPage {
         let shown: u64 = found.changed.iter().map(|changed| changed.numbers).sum();
         self.more_changed = found.updated.saturating_sub(shown);
         let fault = |line: u64, column: &str, value: &str, message: &str| Fault {
-            line: if value.is_empty() && line <= 1 { String::new() } else { line.to_string() },
+            line: line.to_string(),
             column: column.to_owned(),
             value: value.to_owned(),
             message: visit.clock.told(message),

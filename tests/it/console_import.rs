@@ -61,10 +61,13 @@ impl Browser {
         answer
     }
 
-    /// Pastes a text, and its page once it is checked.
+    /// Pastes a text of which what is rejected is left out, and its page once it
+    /// is checked.
     pub fn paste(&self, server: &Server, text: &str) -> String {
         let head = format!("Origin: http://{HOST}\r\nContent-Type: multipart/form-data; boundary=b\r\n");
-        let body = format!("--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n{text}\r\n--b--\r\n");
+        let body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"on_error\"\r\n\r\nskip\r\n--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n{text}\r\n--b--\r\n"
+        );
         let answer = self.send(server, "POST", &IMPORT.replace("PA_ONE", "PA_D"), &head, &body).check(303);
         let page = answer.header("location").expect("its page").to_owned();
         self.settled(server, &page);
@@ -172,7 +175,7 @@ fn what_it_does_is_shown_before_it_does_it() {
     let html = manager.settled(&server, &page);
     let text = seen(&html);
     for part in [
-        "Clears the routing of 1 live number.",
+        "Clears routing of 1 live number.",
         "3 cautions",
         "colour is not read: say what it means, or ignore it",
         "4 number +9991234567 is not valid by the numbering plan",
@@ -199,7 +202,7 @@ fn what_it_does_is_shown_before_it_does_it() {
     // Empty cells that keep, and strictness.
     manager.post(&server, &format!("{page}/check"), "column=colour&field=-&keep_empty=1").check(303);
     let text = seen(&manager.settled(&server, &page));
-    assert!(!text.contains("Clears the routing"), "{text}");
+    assert!(!text.contains("Clears routing"), "{text}");
     manager.post(&server, &format!("{page}/check"), "strict=1").check(303);
     let html = manager.settled(&server, &page);
     assert!(seen(&html).contains("Nothing is imported while columns are not read"), "{html}");
@@ -210,7 +213,7 @@ fn what_it_does_is_shown_before_it_does_it() {
     manager.settled(&server, &page);
     manager.post(&server, &format!("{page}/run"), "").check(303);
     let text = seen(&manager.settled(&server, &page));
-    for part in ["imported as one change", "Cleared the routing of 1 live number.", "3 cautions", "What it changed"] {
+    for part in ["imported as one change", "Cleared routing of 1 live number.", "3 cautions", "What it changed"] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
 }
