@@ -35,6 +35,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
+use jiff::tz::TimeZone;
 
 pub use self::calls::{CallsError, CallsRead, Pagination, read_calls};
 pub use self::export::Export;
@@ -86,11 +87,20 @@ pub struct Options {
     pub currency: Option<Currency>,
     /// The encoding of text that is not UTF-8; a byte order mark overrides it.
     pub encoding: Option<&'static Encoding>,
+    /// Whose days the days are that have no time.
+    pub zone: TimeZone,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { mappings: Vec::new(), default_country: None, assume_plus: false, currency: None, encoding: None }
+        Options {
+            mappings: Vec::new(),
+            default_country: None,
+            assume_plus: false,
+            currency: None,
+            encoding: None,
+            zone: TimeZone::UTC,
+        }
     }
 }
 
@@ -410,7 +420,7 @@ pub fn extract(input: impl Read, options: &Options, lines: &[u64], out: &mut dyn
         Input::Workbook(mut book) => {
             // The byte order mark is for options that name an encoding.
             out.write("\u{feff}".as_bytes())?;
-            sheet::extract(&mut book, &mut out)?;
+            sheet::extract(&mut book, &options.zone, &mut out)?;
             return out.out.flush().map_err(|source| IntakeError::Write { source });
         }
     };

@@ -1,6 +1,6 @@
 //! `rollcall costs --partner PA_X --month 2026-02 [--format table|csv|json|html]`
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::ValueEnum;
 
@@ -85,7 +85,7 @@ impl Costs {
             // All of it on one page.
             Format::Json => Text::Json { page: 1, per_page: groups.len().max(1) as u64 },
         };
-        let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let mut out = output::stdout();
         let mut writer = Writer::new(text, groups);
         let mut piece = Vec::new();
         while !writer.done() {
@@ -106,8 +106,10 @@ fn table(bill: &Bill, groups: &[usize]) -> Result<Outcome, CliError> {
     for (at, &place) in groups.iter().enumerate() {
         let group = &bill.groups[place];
         let currency = group.total.currency;
-        let gap = if at > 0 { "\n" } else { "" };
-        output::line(&format!("{gap}{} {} ({currency})", group.account, group.name))?;
+        if at > 0 {
+            output::line("")?;
+        }
+        output::line(&format!("{} {} ({currency})", group.account, group.name))?;
         let lines = bill.lines[group.lines.clone()].iter();
         let row = |line: &crate::billing::Line| {
             vec![
@@ -133,7 +135,7 @@ fn table(bill: &Bill, groups: &[usize]) -> Result<Outcome, CliError> {
 }
 
 fn html(bill: &Bill, groups: &[usize], partner: &str) -> Result<Outcome, CliError> {
-    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut out = output::stdout();
     let mut text = String::new();
     paper::begin(&mut text, &format!("Number costs {} - {partner}", bill.month), paper::Style::Within);
     put(

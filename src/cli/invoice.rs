@@ -79,7 +79,7 @@ impl Invoices {
             Some(folder) => self.write(folder, &found)?,
             None => {
                 let json = global.json || self.format == Some(Format::Json);
-                let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+                let mut out = output::stdout();
                 let written = if json { render::json(&found, &mut out) } else { render::csv(&found, &mut out) };
                 written.and_then(|()| out.flush()).map_err(output::closed)?;
             }

@@ -343,6 +343,26 @@ mod tests {
     }
 
     #[test]
+    fn a_transfer_keeps_the_route_that_it_does_not_name() {
+        let transfer = |fields: &[(&str, &str)]| {
+            let to = [("account_auth_id", "Mango GmbH"), ("application_id", ""), ("trunk_id", "")];
+            match said("transfer", &[fields, &to].concat(), "UTC") {
+                Ok(Action::Transfer(to)) => Ok((to.account.to_string(), to.application, to.trunk, to.confirm_last)),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error),
+            }
+        };
+        let mango = || "MA".to_owned();
+        assert_eq!(transfer(&[]), Ok((mango(), None, None, false)));
+        assert_eq!(transfer(&[("clear_application_id", "1")]), Ok((mango(), Some(None), None, false)));
+        assert_eq!(transfer(&[("confirm_last", "1")]), Ok((mango(), None, None, true)));
+        let named = said("transfer", &[("account_auth_id", "MA"), ("application_id", "Main IVR")], "UTC");
+        assert!(matches!(named, Ok(Action::Transfer(to)) if to.application == app("app_1")));
+        let both = [("account_auth_id", "MA"), ("application_id", "app_1"), ("clear_application_id", "1")];
+        assert!(said("transfer", &both, "UTC").expect_err("refused").contains("cleared and set"));
+    }
+
+    #[test]
     fn ids_are_whole_and_names_are_exact() {
         let assigned = |customer: &str| match said("assign", &[("account_auth_id", customer)], "UTC") {
             Ok(Action::Assign(to)) => Ok(to.account.to_string()),

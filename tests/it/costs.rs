@@ -161,6 +161,10 @@ fn verbs_and_undo_show_in_the_costs_of_this_month() {
     assert_eq!(today(&server, &key, number), None, "given back on the same day");
     undo(&released);
     assert_eq!(today(&server, &key, number), held("MA_1", "8.0"));
+    let transferred = verb("transfer", json!({ "account_auth_id": "MA_2" }));
+    assert_eq!(today(&server, &key, number), held("MA_2", "8.0"), "the day is that of who has it at its end");
+    undo(&transferred);
+    assert_eq!(today(&server, &key, number), held("MA_1", "8.0"));
     assert_ne!(assigned, released);
 
     // The tag changes with the log, and not without it.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use rollcall::domain::{E164, EntityChange, Logged, PartnerId, Scope, Time, Verb};
 use rollcall::inventory::Snapshot;
-use rollcall::service::import::{ImportOptions, OnError, Watch};
+use rollcall::service::import::{ImportOptions, Watch};
 use rollcall::service::{NewKey, Service, ServiceError};
 use rollcall::store::{self, Location, Open, Store, StoreError};
 
@@ -346,13 +346,7 @@ fn write_something(service: &Service, round: u64, writer: usize, turn: u64) -> (
         2 => {
             let number = format!("+33145{:06}", round * 10_000 + turn);
             let file = format!("number\n{number}\n");
-            let options = ImportOptions {
-                intake: Default::default(),
-                monthly_cost: None,
-                on_error: OnError::Abort,
-                move_held: false,
-                dry_run: false,
-            };
+            let options = ImportOptions::default();
             let cancel = Default::default();
             let watch = Watch { progress: &|_| (), cancel: &cancel };
             let source = || Ok(Box::new(std::io::Cursor::new(file.clone())) as Box<dyn Read>);

@@ -355,6 +355,7 @@ fn an_undo_restores_exactly_and_can_be_undone() {
             "assign",
             json!({ "account_auth_id": "MA_2", "expires_at": "2098-01-01T00:00:00Z", "monthly_cost": 3, "currency": "EUR" }),
         ),
+        ("transfer", json!({ "account_auth_id": "MA_2", "trunk_id": null, "confirm_last": true })),
         ("suspend", json!({})),
         ("resume", json!({})),
         ("route", json!({ "application_id": "app_2", "trunk_id": null })),

@@ -138,6 +138,7 @@ fn setting_what_is_already_so_writes_nothing() {
         ("renew", json!({ "expires_at": null })),
         ("cost", json!({ "monthly_cost": 10, "currency": "NZD" })),
         ("assign", json!({ "account_auth_id": "MA_1" })),
+        ("transfer", json!({ "account_auth_id": "MA_1" })),
     ] {
         let again = data(managed.verb(HELD, verb, body));
         assert_eq!(version(&again), version(&first), "{verb} changed nothing");
@@ -156,6 +157,7 @@ fn every_verb_in_every_state() {
     let rows = [
         // verb, then available, reserved (for MA_2), active, suspended, quarantined, retired
         ("assign", [200, 409, 409, 409, 409, 409]),
+        ("transfer", [409, 409, 200, 200, 409, 409]),
         ("release", [409, 409, 200, 200, 200, 409]),
         ("suspend", [409, 409, 200, 200, 409, 409]),
         ("resume", [409, 409, 200, 200, 409, 409]),
@@ -188,7 +190,7 @@ fn every_verb_in_every_state() {
                 managed.verb(&number, step, body.clone()).check(200);
             }
             let body = match verb {
-                "assign" => to("MA_1"),
+                "assign" | "transfer" => to("MA_1"),
                 "route" => json!({ "application_id": "app_1" }),
                 "renew" => json!({ "expires_at": LATER }),
                 "reserve" => json!({ "account_auth_id": "MA_1", "until": LATER }),
@@ -254,6 +256,114 @@ fn the_last_active_number_needs_to_be_confirmed() {
     }
     conflict(managed.verb("+912271265108", "release", json!({})));
     data(managed.verb("+912271265110", "release", json!({})));
+}
+
+#[test]
+fn a_transfer_moves_a_number_with_all_that_it_has() {
+    let managed = Managed::sample();
+    let number = "+12025550102";
+    let before = managed.number(number);
+    let moved = data(managed.verb(number, "transfer", json!({ "account_auth_id": "MA_2" })));
+    assert_eq!((&moved["account_auth_id"], &moved["account_name"]), (&json!("MA_2"), &json!("Primus Two")));
+    assert_ne!(moved["assigned_at"], before["assigned_at"], "assigned to this account now");
+    for field in
+        ["status", "application_id", "trunk_id", "monthly_cost", "currency", "expires_at", "number_type", "region"]
+    {
+        assert_eq!(moved[field], before[field], "{field}");
+    }
+    let history = managed.get(&format!("/api/v1/partner/numbers/{number}/history")).check(200).text().to_owned();
+    assert!(history.contains("moved from MA_1 to MA_2") && history.contains(r#""verb":"transfer""#), "{history}");
+    let again = data(managed.verb(number, "transfer", json!({ "account_auth_id": "MA_2" })));
+    assert_eq!(again["version"], moved["version"], "it is there already");
+    let elsewhere = json!({ "account_auth_id": "MA_2", "application_id": null });
+    let details = conflict(managed.verb(number, "transfer", elsewhere));
+    assert_eq!(details["hint"], "the account holds it already; set its route instead");
+    let cleared = data(managed.verb(number, "transfer", json!({ "account_auth_id": "MA_1", "application_id": null })));
+    assert_eq!((&cleared["application_id"], &cleared["trunk_id"]), (&Value::Null, &before["trunk_id"]));
+    let routed = json!({ "account_auth_id": "MA_2", "application_id": "app_2", "trunk_id": null });
+    let routed = data(managed.verb(number, "transfer", routed));
+    assert_eq!((&routed["application_id"], &routed["trunk_id"]), (&json!("app_2"), &Value::Null));
+
+    // Suspended and expired numbers move as they are.
+    for number in ["+912271265109", "+912271265110"] {
+        let before = managed.number(number);
+        let moved = data(managed.verb(number, "transfer", json!({ "account_auth_id": "MA_3" })));
+        assert_eq!((&moved["state"], &moved["expires_at"]), (&before["state"], &before["expires_at"]), "{number}");
+    }
+    // Undone, it is as it was; that as well.
+    let version = &routed["version"];
+    data(managed.post(&format!("/api/v1/manage/changes/{version}/undo"), json!({})).send());
+    assert_eq!(managed.number(number)["account_auth_id"], "MA_1");
+    managed.server.database.verify(Some(&managed.server.url()));
+}
+
+/// The fields that a 409 says the new account may not use.
+fn unusable(answer: &Answer) -> String {
+    let details = &answer.json()["error"]["details"];
+    let errors = details["errors"].as_array().expect("a list of errors");
+    let fields: Vec<&str> = errors.iter().filter_map(|error| error["field"].as_str()).collect();
+    fields.join(" ")
+}
+
+#[test]
+fn a_transfer_is_refused_with_both_routes_and_the_last_number() {
+    let managed = Managed::sample();
+    let database = &managed.server.database;
+    let number = "+912271265108";
+    for what in ["application", "trunk"] {
+        let id = format!("{what}_own");
+        database.run(&[what, "create", &id, "--partner", "PA_ONE", "--name", "Own", "--account", "MA_1"]).done();
+    }
+    let own = json!({ "application_id": "application_own", "trunk_id": "trunk_own" });
+    data(managed.verb(number, "route", own.clone()));
+    let mut given = own;
+    given["account_auth_id"] = json!("MA_2");
+    for body in [json!({ "account_auth_id": "MA_2" }), given] {
+        let answer = managed.verb(number, "transfer", body.clone()).check(409);
+        assert_eq!(
+            (answer.code(), unusable(&answer)),
+            ("CONFLICT".to_owned(), "application_id trunk_id".to_owned()),
+            "{body}"
+        );
+        for part in ["application_own", "trunk_own", "MA_1", "MA_2", number] {
+            assert!(answer.text().contains(part), "{part}: {}", answer.text());
+        }
+    }
+    let half = json!({ "account_auth_id": "MA_2", "trunk_id": null });
+    assert_eq!(unusable(&managed.verb(number, "transfer", half).check(409)), "application_id");
+    assert_eq!(managed.number(number)["account_auth_id"], "MA_1", "nothing was done");
+    let clear = json!({ "account_auth_id": "MA_2", "application_id": null, "trunk_id": null });
+    assert_eq!(data(managed.verb(number, "transfer", clear))["account_auth_id"], "MA_2");
+
+    for (body, expected) in [
+        (json!({}), "account_auth_id MISSING"),
+        (json!({ "account_auth_id": "MA_none" }), "account_auth_id UNKNOWN"),
+        (json!({ "account_auth_id": "MA_Secundus" }), "account_auth_id UNKNOWN"),
+        (json!({ "account_auth_id": "MA_2", "application_id": "app_Secundus" }), "application_id UNKNOWN"),
+        (json!({ "account_auth_id": "MA_2", "trunk_id": "trunk_none" }), "trunk_id UNKNOWN"),
+        (json!({ "account_auth_id": "MA_2", "expires_at": null }), "expires_at UNKNOWN"),
+    ] {
+        assert_eq!(managed.verb(HELD, "transfer", body.clone()).check(422).fields(), [expected], "{body}");
+    }
+    // Archived: it gets no numbers, whoever has the number now.
+    data(managed.patch("/api/v1/manage/accounts/MA_4", json!({ "archived": true })));
+    let archived = managed.verb(HELD, "transfer", json!({ "account_auth_id": "MA_4" })).check(422);
+    assert_eq!(archived.fields(), ["account_auth_id CONFLICT"]);
+    data(managed.patch("/api/v1/manage/applications/app_1", json!({ "archived": true })));
+    let kept = managed.verb("+12025550102", "transfer", json!({ "account_auth_id": "MA_2" })).check(409);
+    assert_eq!(unusable(&kept), "application_id");
+
+    let last = "+883510000012112";
+    let answer = managed.verb(last, "transfer", json!({ "account_auth_id": "MA_1" })).check(409);
+    assert_eq!(answer.json()["error"]["details"]["needs"], "confirm_last");
+    assert!(answer.text().contains("transfer it with confirm_last=true"), "{}", answer.text());
+    let ran = |flags: &[&str]| {
+        database.run(&[&["number", "transfer", last, "--partner", "PA_ONE", "--account", "MA_1"], flags].concat())
+    };
+    assert!(ran(&[]).check(1).stderr.contains("confirm_last"), "as the API says");
+    let moved = ran(&["--confirm-last", "--no-application", "--json"]).done().json();
+    assert_eq!((&moved["account_auth_id"], &moved["application_id"]), (&json!("MA_1"), &Value::Null));
+    database.verify(Some(&managed.server.url()));
 }
 
 #[test]

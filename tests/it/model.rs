@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
-use rollcall::domain::action::{Action, Assignment, Quarantine};
+use rollcall::domain::action::{Action, Assignment, Quarantine, Transfer};
 use rollcall::domain::{Actor, E164, Record, Tags, Time, Verb};
 use rollcall::inventory::Snapshot;
 use rollcall::service::numbers::Expected;
@@ -32,9 +32,13 @@ fn any_step() -> impl Strategy<Value = Step> {
         let account = account(at);
         Action::Assign(Assignment { account, application: None, trunk: None, expires_at: None, cost: None })
     };
+    let transfer = move |at: u8| {
+        Action::Transfer(Transfer { account: account(at), application: None, trunk: None, confirm_last: true })
+    };
     let reserve = move |at: u8| Action::Reserve { account: account(at), until: Time::now().plus(1_000_000) };
     let action = prop_oneof![
         3 => (0..2_u8).prop_map(assign),
+        2 => (0..2_u8).prop_map(transfer),
         2 => Just(Action::Release { confirm_last: true }),
         1 => Just(Action::Suspend),
         1 => Just(Action::Resume),

@@ -292,6 +292,38 @@ fn what_upstream_says_of_an_account_holds() {
     assert_eq!(mirror.served(), theirs);
 }
 
+/// An archived account or application gets no numbers. Upstream's word says
+/// that they are not archived, so they are brought back with the numbers.
+#[test]
+fn what_is_archived_here_and_in_use_upstream_is_in_use() {
+    let (server, key) = upstream(ROWS, &[]);
+    let mirror = Mirror::new();
+    mirror.look(&server.url(), &key, &[]);
+    let before = mirror.snapshot();
+    let application = before.applications.sorted().next().expect("one").id.to_string();
+    for args in [
+        &["account", "archive", "--auth-id", "MA_1", "--partner", "PA_M", "--yes"][..],
+        &["application", "archive", &application, "--partner", "PA_M"],
+    ] {
+        mirror.database.run(args).done();
+    }
+    let archived = mirror.snapshot();
+    assert!(archived.accounts.get("MA_1").expect("it").archived_at.is_some());
+    assert!(archived.applications.get(&application).expect("it").archived_at.is_some());
+    let report = mirror.look(&server.url(), &key, &[]);
+    assert_eq!(report["refused"], 0, "{report}");
+    let after = mirror.snapshot();
+    assert_eq!(after.accounts.get("MA_1").expect("it").archived_at, None);
+    assert_eq!(after.applications.get(&application).expect("it").archived_at, None);
+    assert_eq!(after.len(), before.len());
+    let holders = |snapshot: &Snapshot| {
+        let rows = snapshot.iter(fixture::time(fixture::NOW));
+        rows.map(|row| row.account().map(|account| account.auth_id.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(holders(&after), holders(&before));
+    assert_eq!(fixture::differences(&*mirror.store()), [] as [&str; 0]);
+}
+
 #[test]
 fn what_vanished_and_what_appeared_is_found_until_somebody_has_seen_it() {
     let (server, key) = upstream(ROWS, &[]);
