@@ -420,7 +420,7 @@ pub fn extract(input: impl Read, options: &Options, lines: &[u64], out: &mut dyn
         Input::Workbook(mut book) => {
             // The byte order mark is for options that name an encoding.
             out.write("\u{feff}".as_bytes())?;
-            sheet::extract(&mut book, &mut out)?;
+            sheet::extract(&mut book, &options.zone, &mut out)?;
             return out.out.flush().map_err(|source| IntakeError::Write { source });
         }
     };

@@ -397,7 +397,7 @@ impl Form {
             (Form::Json, Value::Null) => out.extend_from_slice(b"null"),
             (Form::Csv | Form::Spreadsheet, Value::Null) => {}
             (Form::Json, Value::Text(text)) => json_text(out, text),
-            (Form::Csv, Value::Text(text)) => csv_text(out, text),
+            (Form::Csv, Value::Text(text)) => csv_read_back(out, text),
             (Form::Spreadsheet, Value::Text(text)) => csv_protected(out, text),
             (_, Value::Money(money)) => money_text(out, *money),
             (Form::Json, Value::Tags(tags)) => {
@@ -410,7 +410,7 @@ impl Form {
                 }
                 out.push(b']');
             }
-            (Form::Csv, Value::Tags(tags)) => csv_text(out, &tags.iter().collect::<Vec<_>>().join(";")),
+            (Form::Csv, Value::Tags(tags)) => csv_read_back(out, &tags.iter().collect::<Vec<_>>().join(";")),
             (Form::Spreadsheet, Value::Tags(tags)) => csv_protected(out, &tags.iter().collect::<Vec<_>>().join(";")),
             (_, Value::Flag(flag)) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
             (Form::Json, Value::Capabilities) => {
@@ -607,6 +607,15 @@ pub fn json_text(out: &mut Vec<u8>, text: &str) {
     }
     out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// A CSV cell that an import reads as this text, also where the text looks like
+/// a formula that says another.
+pub fn csv_read_back(out: &mut Vec<u8>, text: &str) {
+    match spreadsheet::quoted(text) {
+        Some(_) => csv_text(out, &spreadsheet::as_quoted(text)),
+        None => csv_text(out, text),
+    }
 }
 
 /// A CSV cell, quoted where it must be.

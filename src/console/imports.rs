@@ -122,7 +122,7 @@ struct ColumnRow {
     samples: String,
     /// What it is read as, as the select has it.
     value: &'static str,
-    /// Whether somebody said so, or it was guessed.
+    /// Whether the reader said so.
     told: bool,
 }
 
@@ -549,7 +549,6 @@ fn said<'f>(field: impl Fn(&str) -> &'f str) -> Choices {
         move_held: !field("move_held").is_empty(),
         keep_empty: !field("keep_empty").is_empty(),
         strict: !field("strict").is_empty(),
-        guessed: false,
     }
 }
 

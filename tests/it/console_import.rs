@@ -61,6 +61,19 @@ impl Browser {
         answer
     }
 
+    /// Gives a file that is no text.
+    fn give_bytes(&self, server: &Server, name: &str, bytes: &[u8]) -> Answer {
+        let cookie = &self.cookie;
+        let before = format!("--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n");
+        let body = [before.as_bytes(), bytes, b"\r\n--b--\r\n"].concat();
+        let head = format!(
+            "POST {IMPORT} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nCookie: {cookie}\r\nOrigin: http://{HOST}\r\n\
+             Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        server.send("POST", &[head.as_bytes(), &body].concat())
+    }
+
     /// Pastes a text of which what is rejected is left out, and its page once it
     /// is checked.
     pub fn paste(&self, server: &Server, text: &str) -> String {
@@ -216,6 +229,25 @@ fn what_it_does_is_shown_before_it_does_it() {
     for part in ["imported as one change", "Cleared routing of 1 live number.", "3 cautions", "What it changed"] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
+}
+
+#[test]
+fn a_spreadsheet_is_given_as_it_is() {
+    let server = Server::start(Database::sample(), &[]);
+    let manager = Browser::sign_up(&server, "PA_ONE", "manager");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files/inventory.xlsx");
+    let answer = manager.give_bytes(&server, "inventory.xlsx", &std::fs::read(file).expect("the file")).check(303);
+    let page = answer.header("location").expect("its page").to_owned();
+    let text = manager.settled(&server, &page);
+    for part in ["Read as XLSX", "Customer Name", "is an error of the spreadsheet", "+442079460129"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    manager.post(&server, &format!("{page}/run"), "skip=1").check(303);
+    let text = manager.settled(&server, &page);
+    assert!(text.contains("imported as one change"), "{text}");
+    assert!(server.database.export("PA_ONE").contains("+442079460129,MA_7,Müller & Söhne"));
+    let rejects = manager.get(&server, &format!("{page}/rejects.csv")).check(200);
+    assert!(rejects.text().contains("+442079460131,MA_7"), "{rejects:?}");
 }
 
 #[test]
