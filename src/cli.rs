@@ -39,7 +39,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client::ClientError;
 use crate::config::{Config, ConfigError};
-use crate::domain::PartnerId;
+use crate::domain::{E164, PartnerId, spelling};
 use crate::http::server::CertificateError;
 use crate::intake::CallsError;
 use crate::inventory::Snapshot;
@@ -306,7 +306,11 @@ pub fn run() -> Outcome {
         // `rollcall export | head` is not a failure.
         Err(CliError::Closed) => Outcome::Done,
         Err(error) => {
-            output::error(&error);
+            match &error {
+                // The settings are the reader's own, and their errors point into them.
+                CliError::Config(_) => output::notes(&format!("error: {}", output::reasons(&error))),
+                error => output::error(error),
+            }
             match error {
                 CliError::Usage(_) => Outcome::Usage,
                 _ => Outcome::Failed,
@@ -412,6 +416,11 @@ fn confirm(what: &str, yes: bool) -> Result<(), CliError> {
         true => Ok(()),
         false => Err(CliError::Other("nothing was done".to_owned())),
     }
+}
+
+/// A number that is there, in any spelling.
+fn parse_number(text: &str) -> Result<E164, String> {
+    spelling::one(text).map_err(|error| error.to_string())
 }
 
 /// A name as people give it.

@@ -205,7 +205,7 @@ impl Client {
     /// Nothing is asked yet.
     pub fn new(url: &str, auth_id: &str, auth_token: &str, patience: Patience) -> Result<Client, ClientError> {
         let base = url.trim_end_matches('/');
-        let bad = || ClientError::Url { url: url.to_owned() };
+        let bad = || ClientError::Url { url: without_password(url) };
         let uri: http::Uri = base.parse().map_err(|_| bad())?;
         let named = uri.authority().is_some_and(|name| !name.as_str().contains('@'));
         if !matches!(uri.scheme_str(), Some("http" | "https")) || !named || base.contains(['?', '#']) {
@@ -553,6 +553,17 @@ fn segment(id: &str) -> String {
     out
 }
 
+/// An address as an error may repeat it: without who signs in there, and cut
+/// before what could be a token in its query.
+fn without_password(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let scheme = url[..end].find("://").map_or(0, |at| at + 3);
+    match url[scheme..end].rfind('@') {
+        Some(at) => format!("{}…{}", shown(&url[..scheme]), shown(&url[scheme + at..end])),
+        None => shown(&url[..end]),
+    }
+}
+
 /// What a server said, as far as it is fit to be repeated.
 fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 200;
@@ -575,6 +586,12 @@ mod tests {
         for url in ["", "example.com", "ftp://example.com", "/api", "https://", "http://a/?b=c", "http://me:secret@a/"]
         {
             check(url, false);
+        }
+        for url in
+            ["http://me:secret@a/", "http://secret@a/", "me:secret@a", "http://a/?token=secret", "http://x:p@secret@a"]
+        {
+            let error = Client::new(url, "PA_1", "token", Patience::default()).expect_err(url).to_string();
+            assert!(!error.contains("secret"), "{url}: {error}");
         }
         assert!(Client::new("http://a", "PA 1", "token", Patience::default()).is_err());
         let client = Client::new("http://a", "PA_1", "rollcall_secret", Patience::default()).expect("good");

@@ -1,8 +1,8 @@
 //! Whatever file people have, as typed rows.
 //!
 //! CSV with `,` `;` or tab, NDJSON, the Partner API's own JSON answer in either
-//! dialect or a bare JSON array, and gzip of each: told apart by their content,
-//! read as a stream. The exports of some products are known by their columns
+//! dialect or a bare JSON array, gzip of each, and spreadsheets: told apart by
+//! their content, read as a stream. The exports of some products are known by their columns
 //! ([`Export`]). Text becomes domain types here, and what could mean two things
 //! is refused with what to write instead.
 //!
@@ -22,10 +22,12 @@ mod json;
 mod number;
 mod peek;
 mod rows;
+mod sheet;
 mod source;
 #[cfg(test)]
 mod tests;
 mod value;
+mod xlsx;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -33,13 +35,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
+use jiff::tz::TimeZone;
 
-pub use self::calls::{CallsError, CallsRead, Pagination, read_calls};
+pub use self::calls::{BadCall, CallsError, CallsRead, Pagination, TakeCall, read_calls};
 pub use self::export::Export;
 pub use self::field::{BadMapping, Field, Mapping};
 pub use self::peek::{Peeked, PeekedColumn, PeekedRow, bare_numbers, peek};
 use self::rows::Rows;
-use self::source::Text;
+use self::source::{Input, Text};
 use crate::domain::{
     AccountId, ApplicationId, Country, Currency, E164, NumberType, State, Status, Tags, Time, TrunkId,
 };
@@ -55,6 +58,12 @@ pub const COLUMN_BYTES_MAX: usize = 256;
 
 /// The most numbers one block can stand for.
 pub const BLOCK_NUMBERS_MAX: u64 = 10_000_000;
+
+/// The most bytes a spreadsheet can have as it is given, and its first sheet
+/// unpacked; and the most rows, which are what spreadsheet programs allow.
+pub const SHEET_PACKED_BYTES_MAX: u64 = 64 << 20;
+pub const SHEET_BYTES_MAX: u64 = 1 << 30;
+pub const SHEET_ROWS_MAX: u64 = 1_048_576;
 
 /// The deepest a JSON row can be nested.
 pub const DEPTH_MAX: usize = 64;
@@ -78,11 +87,20 @@ pub struct Options {
     pub currency: Option<Currency>,
     /// The encoding of text that is not UTF-8; a byte order mark overrides it.
     pub encoding: Option<&'static Encoding>,
+    /// Whose days the days are that have no time.
+    pub zone: TimeZone,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { mappings: Vec::new(), default_country: None, assume_plus: false, currency: None, encoding: None }
+        Options {
+            mappings: Vec::new(),
+            default_country: None,
+            assume_plus: false,
+            currency: None,
+            encoding: None,
+            zone: TimeZone::UTC,
+        }
     }
 }
 
@@ -218,16 +236,19 @@ pub enum Format {
     /// The Partner API's answer or one of its like, several of them one after the
     /// other, or an array.
     Json,
+    /// The first sheet of a spreadsheet.
+    Sheet,
 }
 
 impl Format {
     /// What `line` counts, from 1: lines of the file (the one on which the
-    /// record begins), or elements of JSON's arrays, whose answers are often
-    /// one single line.
+    /// record begins), rows of a sheet, or elements of JSON's arrays, whose
+    /// answers are often one single line.
     pub fn unit(self) -> &'static str {
         match self {
             Format::Csv { .. } | Format::Ndjson => "line",
             Format::Json => "element",
+            Format::Sheet => "row",
         }
     }
 }
@@ -240,6 +261,7 @@ impl fmt::Display for Format {
             Format::Csv { .. } => "CSV",
             Format::Ndjson => "NDJSON",
             Format::Json => "JSON",
+            Format::Sheet => "XLSX",
         })
     }
 }
@@ -290,6 +312,15 @@ pub enum IntakeError {
     },
     #[error("the file is {kind}; {advice}")]
     Foreign { kind: &'static str, advice: &'static str },
+    #[error("the spreadsheet cannot be read: {problem}; save it again as .xlsx, or its sheet as CSV")]
+    Sheet { problem: &'static str },
+    #[error(
+        "the spreadsheet has more than {} MB, more than {} MB unpacked, or a cell of more than {} MB; leave out what is not needed, or save its sheet as CSV",
+        SHEET_PACKED_BYTES_MAX >> 20, SHEET_BYTES_MAX >> 20, RECORD_BYTES_MAX >> 20
+    )]
+    SheetLarge,
+    #[error("the first sheet, {name:?}, is hidden; show it, or put the sheet that is meant before it")]
+    SheetHidden { name: String },
     #[error(
         "line {line} is not UTF-8 text; save the file as UTF-8, or name its encoding, such as --encoding windows-1252"
     )]
@@ -362,8 +393,14 @@ pub fn read(
         return Err(IntakeError::BothDigits);
     }
     field::check_mappings(&options.mappings)?;
-    let mut text = Text::open(input, options.encoding)?;
     let mut rows = Rows::new(options);
+    let mut text = match Input::open(input, options.encoding)? {
+        Input::Text(text) => text,
+        Input::Workbook(mut book) => {
+            sheet::read(&mut book, &mut rows, header, row)?;
+            return Ok(rows.summary(book.bytes()));
+        }
+    };
     match detect(&mut text)? {
         Shape::Csv => csv::read(&mut text, &mut rows, header, row)?,
         Shape::Ndjson => json::read_lines(&mut text, &mut rows, header, row)?,
@@ -374,11 +411,19 @@ pub fn read(
 
 /// Copies the rows at these places, as [`Row::line`] counts them and sorted,
 /// into a file that the same options read once it is corrected: CSV with its
-/// header, otherwise NDJSON. Always UTF-8, with a byte order mark if the file
+/// header, also of a spreadsheet, otherwise NDJSON. Always UTF-8, with a byte order mark if the file
 /// was not, so that a named encoding does no harm.
 pub fn extract(input: impl Read, options: &Options, lines: &[u64], out: &mut dyn Write) -> Result<(), IntakeError> {
-    let mut text = Text::open(input, options.encoding)?;
     let mut out = Extract { wanted: lines.iter().copied().peekable(), out };
+    let mut text = match Input::open(input, options.encoding)? {
+        Input::Text(text) => text,
+        Input::Workbook(mut book) => {
+            // The byte order mark is for options that name an encoding.
+            out.write("\u{feff}".as_bytes())?;
+            sheet::extract(&mut book, &mut out)?;
+            return out.out.flush().map_err(|source| IntakeError::Write { source });
+        }
+    };
     if text.marked() {
         out.write("\u{feff}".as_bytes())?;
     }

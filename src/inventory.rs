@@ -34,14 +34,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
-use crate::domain::plan::Scan;
+use crate::domain::plan::{self, Scan};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, Country, Currency, Dates, E164, EntityChange, Key, Logged, Money,
     NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status, Tags, Time, Trunk, number,
 };
 
 pub use beside::Beside;
-pub use filter::{Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after};
+pub use filter::{Among, Closed, Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after, several};
 pub use pattern::{Pattern, SEARCH_CHARS_MAX};
 pub use table::Table;
 
@@ -477,6 +477,11 @@ impl Snapshot {
         expiry.into_iter().chain(end).for_each(|time| self.due.note(time, step));
     }
 
+    /// The regions of numbers that are names of one place.
+    fn regions_of(&self, name: &str) -> Vec<Index> {
+        plan::names_of(name).filter_map(|name| self.regions.find(&name.into())).collect()
+    }
+
     fn profile(&self, at: Index) -> &Profile {
         self.profiles.at(at).expect("a row's profile exists")
     }
@@ -536,6 +541,16 @@ impl Snapshot {
     /// readers see. Together with the version it names one state of the view.
     pub fn epoch(&self, now: Time) -> Option<Time> {
         self.due.last(now)
+    }
+
+    /// Whether a number is or was in this region.
+    pub fn has_region(&self, name: &str) -> bool {
+        self.regions.find(&name.into()).is_some()
+    }
+
+    /// Whether a number has or had this tag.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|(_, tags)| tags.contains(tag))
     }
 
     pub fn get(&self, number: E164, now: Time) -> Option<NumberRef<'_>> {

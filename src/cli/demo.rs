@@ -90,7 +90,7 @@ impl Demo {
             } else {
                 welcome(&url, &self.dir, made, &credentials, &logins)
             };
-            output::print(text.as_bytes())
+            output::styled(&text)
         })
     }
 

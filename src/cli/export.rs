@@ -1,6 +1,6 @@
 //! `rollcall export --partner PA_X [filters] [--format csv|ndjson]`
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches, ValueEnum};
 
@@ -89,7 +89,7 @@ impl Export {
         let snapshot = global.service(Open::Existing)?.snapshot(&self.of.partner, true)?;
         let filter = named(self.filters.filter, &snapshot)?;
         let now = Time::now();
-        let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let mut out = output::stdout();
         let mut line = Vec::with_capacity(wire::ROW_BYTES * 2);
         if self.format == Format::Csv {
             wire::csv_header(&mut line, wire::EXPORT);

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
-use crate::domain::{self, Dialect, KeyId, Scope, Time, entity};
-use crate::service::NewKey;
+use crate::domain::{self, Dialect, KeyId, PartnerId, Scope, Time, entity};
+use crate::service::{NewKey, Token};
 use crate::store::Open;
 
 #[derive(Subcommand)]
@@ -73,6 +73,12 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
     entity::network(text).ok_or_else(|| "must be a network such as 192.0.2.0/24".to_owned())
 }
 
+fn credentials(partner: &PartnerId, token: &Token, id: &KeyId) -> Result<(), CliError> {
+    output::line(&format!("X-Auth-ID:    {partner}"))?;
+    output::line(&format!("X-Auth-Token: {}", token.reveal()))?;
+    output::line(&format!("key id:       {id}"))
+}
+
 impl Key {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
@@ -92,13 +98,7 @@ impl Key {
                         "key_id": key.id,
                     }))?;
                 } else {
-                    let text = format!(
-                        "X-Auth-ID:    {}\nX-Auth-Token: {}\nkey id:       {}",
-                        of.partner,
-                        token.reveal(),
-                        key.id
-                    );
-                    output::line(&text)?;
+                    credentials(&of.partner, &token, &key.id)?;
                     output::note("keep the token now: it is not stored and will not be shown again");
                 }
             }
@@ -109,8 +109,7 @@ impl Key {
                         "auth_id": of.partner, "auth_token": token.reveal(), "key_id": new.id, "replaces": key,
                     }))?;
                 } else {
-                    let (token, id) = (token.reveal(), &new.id);
-                    output::line(&format!("X-Auth-ID:    {}\nX-Auth-Token: {token}\nkey id:       {id}", of.partner))?;
+                    credentials(&of.partner, &token, &new.id)?;
                     output::note(&format!(
                         "keep the token now; the key {key} ends at {} at the latest",
                         Time::now().plus(overlap)

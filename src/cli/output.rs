@@ -1,6 +1,13 @@
 //! Printing: results on stdout, everything else on stderr, and no panic when
 //! the reader of either has gone.
+//!
+//! Invariant: a terminal obeys nothing that came from outside. Names, ids and
+//! values may have been stored before control characters were refused, or come
+//! from a file or another server, so all text is written with its control
+//! characters as escapes (`\u001b`, as JSON has them); in what is one line or
+//! one cell of a table, line ends too.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -9,19 +16,121 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::CliError;
 
-/// Writes a result.
+/// Writes a result, which may have many lines.
 pub fn print(bytes: &[u8]) -> Result<(), CliError> {
-    let mut out = io::stdout().lock();
+    let mut out = Plain::new(io::stdout().lock());
     out.write_all(bytes).and_then(|()| out.flush()).map_err(closed)
 }
 
+/// For results that are written piece by piece.
+pub fn stdout() -> impl Write {
+    io::BufWriter::with_capacity(1 << 16, Plain::new(io::stdout().lock()))
+}
+
+/// Writes text of our own that has codes for the terminal.
+pub fn styled(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(closed)
+}
+
+/// Writes one line.
 pub fn line(text: &str) -> Result<(), CliError> {
-    print(format!("{text}\n").as_bytes())
+    print(format!("{}\n", plain(text)).as_bytes())
 }
 
 pub fn json(value: &impl serde::Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(|error| CliError::Other(error.to_string()))?;
     line(&text)
+}
+
+/// Text as one line that a terminal only shows.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        match char {
+            '\n' => plain.push_str("\\n"),
+            '\r' => plain.push_str("\\r"),
+            '\t' => plain.push_str("\\t"),
+            char if odd(char) => plain.push_str(&format!("\\u{:04x}", u32::from(char))),
+            char => plain.push(char),
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// What moves a terminal's cursor or turns text round.
+fn odd(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Passes text on with its control characters as escapes, all but line ends and
+/// tabs.
+struct Plain<W> {
+    out: W,
+    /// Whether the last byte began a character that may be a control character.
+    begun: bool,
+}
+
+/// The first byte, in UTF-8, of control characters beyond ASCII.
+const HIGH: u8 = 0xc2;
+
+impl<W: Write> Plain<W> {
+    fn new(out: W) -> Plain<W> {
+        Plain { out, begun: false }
+    }
+}
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let low = |byte: u8| (byte < 0x20 && !matches!(byte, b'\n' | b'\r' | b'\t')) || byte == 0x7f;
+        if !self.begun && !bytes.iter().any(|&byte| low(byte) || byte == HIGH) {
+            self.out.write_all(bytes)?;
+            return Ok(bytes.len());
+        }
+        for &byte in bytes {
+            match (self.begun, byte) {
+                (true, 0x80..=0x9f) => write!(self.out, "\\u{byte:04x}")?,
+                (true, byte) => self.out.write_all(&[HIGH, byte])?,
+                (false, HIGH) => {}
+                (false, byte) if low(byte) => write!(self.out, "\\u{byte:04x}")?,
+                (false, byte) => self.out.write_all(&[byte])?,
+            }
+            self.begun = !self.begun && byte == HIGH;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Where the log goes: each event is one line, whatever is in it.
+pub struct LogLines {
+    /// Whether the line has a terminal's codes for colours, as the logger makes
+    /// them; it escapes those in values.
+    pub colours: bool,
+}
+
+impl Write for LogLines {
+    /// The logger writes each event with one call.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let body = text.trim_end_matches('\n');
+        let line = match self.colours {
+            true => body.split('\x1b').map(plain).collect::<Vec<_>>().join("\x1b"),
+            false => plain(body).into_owned(),
+        };
+        io::stderr().lock().write_all(format!("{line}\n").as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Why a write to stdout failed.
@@ -32,15 +141,20 @@ pub fn closed(error: io::Error) -> CliError {
     }
 }
 
-/// Says something to the person, beside the result.
+/// Says something to the person, beside the result, on one line.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", plain(text));
+}
+
+/// The same on as many lines as the text has.
+pub fn notes(text: &str) {
+    text.lines().for_each(note);
 }
 
 /// Asks something, leaving the cursor behind the question.
 pub fn prompt(text: &str) {
     let mut err = io::stderr();
-    let _ = write!(err, "{text}").and_then(|()| err.flush());
+    let _ = write!(err, "{}", plain(text)).and_then(|()| err.flush());
 }
 
 /// Says what went wrong, and why, down to the first cause.
@@ -61,14 +175,15 @@ pub fn reasons(error: &dyn Error) -> String {
 
 /// Rows under headings, in columns as wide as they need to be.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {
+    let rows: Vec<Vec<Cow<'_, str>>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let width = |at: usize| {
         let cells = rows.iter().map(|row| row[at].chars().count());
         cells.chain([headings[at].chars().count()]).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let mut text = String::new();
-    let headings = headings.iter().map(|heading| (*heading).to_owned()).collect();
-    for row in std::iter::once(&headings).chain(rows) {
+    let headings = headings.iter().map(|&heading| heading.into()).collect();
+    for row in std::iter::once(&headings).chain(&rows) {
         let mut written = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             written.push_str(&format!("{cell:width$}  "));
@@ -135,4 +250,37 @@ pub fn interrupt() -> Result<&'static std::sync::atomic::AtomicBool, CliError> {
     })
     .map_err(|error| CliError::Other(format!("cannot listen for Ctrl-C: {error}")))?;
     Ok(&INTERRUPTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_obeys_nothing_from_outside() {
+        for (text, line) in [
+            ("Acme GmbH", "Acme GmbH"),
+            ("Zürich 東京 \u{a0}", "Zürich 東京 \u{a0}"),
+            ("a\nb\x1b[31m", "a\\nb\\u001b[31m"),
+            ("a\rb\tc\x07\x7f", "a\\rb\\tc\\u0007\\u007f"),
+            ("\u{9b}2J \u{85}", "\\u009b2J \\u0085"),
+            ("\u{202e}txt.exe", "\\u202etxt.exe"),
+        ] {
+            assert_eq!(plain(text), line, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_escaped_wherever_it_is_cut() {
+        let text = "id,name\r\n1,\"a\x1b[2J\u{9b}é\u{a0}\tb\"\r\n";
+        let expected = "id,name\r\n1,\"a\\u001b[2J\\u009bé\u{a0}\tb\"\r\n";
+        for cut in 0..=text.len() {
+            let mut out = Vec::new();
+            let mut plain = Plain::new(&mut out);
+            for piece in [&text.as_bytes()[..cut], &text.as_bytes()[cut..]] {
+                plain.write_all(piece).expect("written");
+            }
+            assert_eq!(String::from_utf8_lossy(&out), expected, "cut at {cut}");
+        }
+    }
 }

@@ -68,7 +68,8 @@ pub fn log_to_stderr(config: &Config) {
         .or_else(|_| EnvFilter::try_new(config.log.filter.as_str()))
         .unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colours);
+    let lines = move || super::output::LogLines { colours };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_ansi(colours);
     // Whoever read the log may have gone. Complaining of that to the same
     // stderr would panic, in whatever thread had something to say.
     let log = log.log_internal_errors(false);

@@ -201,7 +201,8 @@ fn print_made(global: &Global, shown: &ShownWebhook) -> Result<(), CliError> {
         return output::json(&http::shown(shown));
     }
     let secret = shown.secret.as_ref().map(|secret| secret.reveal()).unwrap_or_default();
-    output::line(&format!("webhook: {}\nsecret:  {secret}", shown.setting.id))?;
+    output::line(&format!("webhook: {}", shown.setting.id))?;
+    output::line(&format!("secret:  {secret}"))?;
     output::note("keep the secret now: it will not be shown again");
     Ok(())
 }

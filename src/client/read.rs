@@ -70,7 +70,7 @@ pub(super) fn page<T: Listed>(body: &str) -> Result<Page<T>, String> {
         return Err("it is not a list in JSON: it is no object".to_owned());
     }
     let envelope: Envelope<'_> =
-        serde_json::from_str(body).map_err(|error| format!("it is not a list in JSON: {error}"))?;
+        serde_json::from_str(body).map_err(|error| format!("it is not a list in JSON: {:.200}", error.to_string()))?;
     let Envelope { data, items, accounts, meta, total, page } = envelope;
     let (kind, rows, total, number) = match (data, items, accounts) {
         (Some(rows), None, None) => {
@@ -102,6 +102,17 @@ pub(super) fn error_message(body: &str) -> Option<String> {
     }
 }
 
+/// A value as an error quotes it: its beginning, if it is long.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// How much of a value an error quotes.
+const QUOTED_CHARS_MAX: usize = 40;
+
 /// The fields of a row by their names.
 pub(super) struct Cells<'a>(HashMap<String, &'a RawValue>);
 
@@ -120,7 +131,7 @@ impl Cells<'_> {
 
     fn parsed<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, String> {
         let text = self.text(name)?;
-        text.map(|text| text.parse().map_err(|error| format!("{name} {text:?} {error}"))).transpose()
+        text.map(|text| text.parse().map_err(|error| format!("{name} {} {error}", shown(&text)))).transpose()
     }
 
     fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, String> {
@@ -154,6 +165,9 @@ impl Cells<'_> {
     fn tags(&self, name: &str) -> Result<Option<Tags>, String> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         let labels: Vec<String> = serde_json::from_str(raw).map_err(|_| format!("{name} must be a list of texts"))?;
+        if let Some(odd) = labels.iter().find(|label| label.chars().any(char::is_control)) {
+            return Err(format!("{name} has {}, which is no plain text", shown(odd)));
+        }
         Ok(Some(Tags::new(labels)))
     }
 }
@@ -175,7 +189,8 @@ impl Listed for Number {
         .map(C::name);
         let text = cells.text(C::NumberType.name())?;
         let kind_of = |text: String| {
-            NumberType::parse(&text).ok_or_else(|| format!("number_type {text:?} must be local, tollfree or mobile"))
+            NumberType::parse(&text)
+                .ok_or_else(|| format!("number_type {} must be local, tollfree or mobile", shown(&text)))
         };
         Ok(Number {
             number: cells.required(number, cells.parsed(number)?)?,
@@ -204,7 +219,7 @@ fn status(cells: &Cells<'_>, kind: Kind) -> Result<Status, String> {
         (_, "active") => Status::Active,
         (_, "suspended") => Status::Suspended,
         (Kind::Items, "blocked" | "pending_purchase" | "pending_release" | "released") => Status::Suspended,
-        _ => return Err(format!("status {text:?} is not one that is known")),
+        _ => return Err(format!("status {} is not one that is known", shown(&text))),
     };
     let blocked = cells.flag(C::IsBlocked.name())?.unwrap_or(false);
     Ok(if blocked { Status::Suspended } else { said })
@@ -296,6 +311,24 @@ mod tests {
         check("data", r#"{"e164":"+912271264217","status":"active"}"#, "number is missing");
         check("items", r#"{"e164":"+912271264217","status":"active","is_blocked":"no"}"#, "is_blocked");
         check("data", "7", "row 1: is no object");
+        check(
+            "items",
+            r#"{"e164":"+912271264217","status":"active","tags":["a\u001b[31m"]}"#,
+            "tags has \"a\\u{1b}[31m\"",
+        );
+        let long = "9".repeat(5_000_000);
+        for row in [
+            format!(r#"{{"number":"{long}","status":"active"}}"#),
+            format!(r#"{{"number":"+912271264217","status":"{long}"}}"#),
+            format!(r#"{{"number":"+912271264217","status":"active","number_type":"{long}"}}"#),
+            format!(r#"{{"number":"+912271264217","status":"active","country":"{long}"}}"#),
+            format!(r#"{{"number":"+912271264217","status":"active","tags":["{long}\n"]}}"#),
+        ] {
+            let problem = number(&row, "data").expect_err("too long");
+            assert!(problem.len() < 200, "{} bytes", problem.len());
+        }
+        let total = page::<Number>(&format!(r#"{{"data":[],"meta":{{"total":"{long}"}}}}"#));
+        assert!(total.err().is_some_and(|problem| problem.len() < 300));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! Deliberately absent: I/O, and any refusal. Regulators allocate ahead of the
 //! metadata, so an invalid number is an answer like another.
 
+mod aliases;
 mod doubt;
 mod numbers;
 mod places;
@@ -25,6 +26,7 @@ use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNum
 use self::numbers::Answer;
 use super::{Country, E164, NumberType};
 
+pub use self::aliases::names_of;
 pub use self::doubt::{Doubt, Scan, doubt, glued_block};
 
 /// What the numbering plan says of a number.

@@ -9,8 +9,8 @@ use std::io::Read;
 
 use super::field::{self, Role};
 use super::json::{self, Documents};
-use super::source::Text;
-use super::{COLUMNS_MAX, Export, Field, Format, IntakeError, Options, Shape, csv, detect, number};
+use super::source::{Input, Text};
+use super::{COLUMNS_MAX, Export, Field, Format, IntakeError, Options, Shape, csv, detect, number, sheet};
 
 /// The most characters that are kept of a cell.
 const CELL_CHARS_MAX: usize = 80;
@@ -51,8 +51,27 @@ pub fn bare_numbers(text: &str) -> bool {
 
 /// Reads the names of the columns and the first rows.
 pub fn peek(input: impl Read, options: &Options, rows_max: usize) -> Result<Peeked, IntakeError> {
-    let mut text = Text::open(input, options.encoding)?;
-    let (format, names, rows) = match detect(&mut text)? {
+    let (format, names, rows) = match Input::open(input, options.encoding)? {
+        Input::Text(text) => peek_text(text, options, rows_max)?,
+        Input::Workbook(mut book) => {
+            let (names, rows) = sheet::peek(&mut book, rows_max)?;
+            (Format::Sheet, names, rows)
+        }
+    };
+    let texts: Vec<&str> = names.iter().map(String::as_str).collect();
+    let export = Export::of(texts.iter().copied(), &options.mappings).ok().flatten();
+    let roles = field::resolve(&texts, &options.mappings, export).roles;
+    let column =
+        |(name, role): (String, Role)| PeekedColumn { name, field: role.field(), known: role != Role::Unknown };
+    Ok(Peeked { format, export, columns: names.into_iter().zip(roles).map(column).collect(), rows })
+}
+
+fn peek_text(
+    mut text: Text<'_>,
+    options: &Options,
+    rows_max: usize,
+) -> Result<(Format, Vec<String>, Vec<PeekedRow>), IntakeError> {
+    Ok(match detect(&mut text)? {
         Shape::Csv => csv::peek(&mut text, options, rows_max)?,
         Shape::Ndjson => {
             let mut records = Vec::new();
@@ -82,13 +101,7 @@ pub fn peek(input: impl Read, options: &Options, rows_max: usize) -> Result<Peek
             let (names, rows) = objects(records);
             (Format::Json, names, rows)
         }
-    };
-    let texts: Vec<&str> = names.iter().map(String::as_str).collect();
-    let export = Export::of(texts.iter().copied(), &options.mappings).ok().flatten();
-    let roles = field::resolve(&texts, &options.mappings, export).roles;
-    let column =
-        |(name, role): (String, Role)| PeekedColumn { name, field: role.field(), known: role != Role::Unknown };
-    Ok(Peeked { format, export, columns: names.into_iter().zip(roles).map(column).collect(), rows })
+    })
 }
 
 /// Objects as rows under the keys of all of them, in the order in which they

@@ -9,10 +9,53 @@ use encoding_rs::{Encoding, UTF_8};
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use flate2::bufread::MultiGzDecoder;
 
+use super::xlsx::Workbook;
 use super::{IntakeError, RECORD_BYTES_MAX};
 
 /// How much is read at a time.
 const WINDOW_BYTES: usize = 256 << 10;
+
+/// A file, by what its first bytes say.
+pub(super) enum Input<'a> {
+    Text(Text<'a>),
+    Workbook(Box<Workbook>),
+}
+
+impl<'a> Input<'a> {
+    pub fn open(input: impl Read + 'a, encoding: Option<&'static Encoding>) -> Result<Input<'a>, IntakeError> {
+        let unpacked = Unpacked::open(input)?;
+        if unpacked.head.starts_with(ZIP) {
+            return Workbook::open(unpacked.head.chain(unpacked.source)).map(|book| Input::Workbook(Box::new(book)));
+        }
+        Text::of(unpacked, encoding).map(Input::Text)
+    }
+}
+
+/// How every archive begins that is no empty one.
+const ZIP: &[u8] = b"PK\x03\x04";
+
+/// A file without its gzip, and its first bytes.
+struct Unpacked<'a> {
+    source: Box<dyn Read + 'a>,
+    head: Head,
+    gzip: bool,
+    bytes: Rc<Cell<u64>>,
+}
+
+impl<'a> Unpacked<'a> {
+    fn open(input: impl Read + 'a) -> Result<Unpacked<'a>, IntakeError> {
+        let bytes = Rc::new(Cell::new(0));
+        let mut source: Box<dyn Read + 'a> = Box::new(Counted { input, bytes: Rc::clone(&bytes) });
+        let head = peek(&mut source).map_err(|source| IntakeError::Read { source })?;
+        let gzip = head.starts_with(&[0x1f, 0x8b]);
+        let mut source: Box<dyn Read + 'a> = Box::new(head.chain(source));
+        if gzip {
+            source = Box::new(MultiGzDecoder::new(BufReader::with_capacity(WINDOW_BYTES, source)));
+        }
+        let head = peek(&mut source).map_err(|source| unpack_error(gzip, source))?;
+        Ok(Unpacked { source, head, gzip, bytes })
+    }
+}
 
 /// The text of a file from the first byte not yet consumed.
 pub(super) struct Text<'a> {
@@ -31,19 +74,13 @@ pub(super) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// Opens a file that has to be text.
     pub fn open(input: impl Read + 'a, encoding: Option<&'static Encoding>) -> Result<Text<'a>, IntakeError> {
-        let bytes = Rc::new(Cell::new(0));
-        let mut source: Box<dyn Read + 'a> = Box::new(Counted { input, bytes: Rc::clone(&bytes) });
-        let read_error = |source| IntakeError::Read { source };
+        Text::of(Unpacked::open(input)?, encoding)
+    }
 
-        let head = peek(&mut source).map_err(read_error)?;
-        let gzip = head.starts_with(&[0x1f, 0x8b]);
-        let mut source: Box<dyn Read + 'a> = Box::new(head.chain(source));
-        if gzip {
-            source = Box::new(MultiGzDecoder::new(BufReader::with_capacity(WINDOW_BYTES, source)));
-        }
-
-        let head = peek(&mut source).map_err(|source| unpack_error(gzip, source))?;
+    fn of(unpacked: Unpacked<'a>, encoding: Option<&'static Encoding>) -> Result<Text<'a>, IntakeError> {
+        let Unpacked { source, head, gzip, bytes } = unpacked;
         refuse_foreign(&head)?;
         let with_mark = head.starts_with(b"\xef\xbb\xbf");
         let utf16 = head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff");
@@ -57,7 +94,7 @@ impl<'a> Text<'a> {
                     .encoding(decoded)
                     .strip_bom(true)
                     .build_with_buffer(source, vec![0; WINDOW_BYTES])
-                    .map_err(read_error)?,
+                    .map_err(|source| IntakeError::Read { source })?,
             );
         }
         Ok(Text {
@@ -209,8 +246,13 @@ fn unpack_error(gzip: bool, source: io::Error) -> IntakeError {
 /// Files that people take for text, and what to do about each.
 fn refuse_foreign(head: &Head) -> Result<(), IntakeError> {
     let foreign: &[(&[u8], &str, &str)] = &[
-        (b"PK\x03\x04", "a zip archive or a spreadsheet", "save the sheet as CSV, or unpack the archive first"),
-        (b"\xd0\xcf\x11\xe0", "an old spreadsheet", "save the sheet as CSV"),
+        (ZIP, "a zip archive or a spreadsheet", "save the sheet as CSV, or unpack the archive first"),
+        (b"PK\x05\x06", "an empty zip archive", "pack what is meant again"),
+        (
+            b"\xd0\xcf\x11\xe0",
+            "an old spreadsheet (.xls), or one with a password",
+            "save the sheet as .xlsx without a password, or as CSV",
+        ),
         (b"\x28\xb5\x2f\xfd", "packed with zstd", "unpack it first, or pack it with gzip"),
         (b"\xfd7zXZ", "packed with xz", "unpack it first, or pack it with gzip"),
         (b"BZh", "packed with bzip2", "unpack it first, or pack it with gzip"),

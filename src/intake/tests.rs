@@ -293,7 +293,11 @@ fn text_is_utf8_or_of_a_named_encoding() {
 #[test]
 fn other_files_are_named() {
     for (bytes, expected) in [
-        (&b"PK\x03\x04rest of it"[..], "a spreadsheet; save the sheet as CSV"),
+        (&b"PK\x03\x04rest of it"[..], "a spreadsheet, and damaged or cut off; fetch or save it again"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            "an old spreadsheet (.xls), or one with a password; save the sheet as .xlsx",
+        ),
         (b"\x28\xb5\x2f\xfdrest", "packed with zstd"),
         (b"\xfd7zXZ\0rest", "packed with xz"),
         (b"%PDF-1.7", "a PDF"),
@@ -514,6 +518,314 @@ fn what_is_nobodys_export_is_not_guessed() {
         "{\"number\":\"+17609915566\"}\n{\"number\":\"17609915567\",\"monthly_rental_rate\":\"0.80000\"}\n",
         &["1: +17609915566", "2: bad x1 number=\"17609915567\" has no +"],
     );
+}
+
+// Rows one level down.
+
+#[test]
+fn rows_one_level_down_are_found() {
+    let row = r#"{"number":"+912271264217","account_auth_id":"MA_1"}"#;
+    let one: &[&str] = &["1: +912271264217 account_auth_id=MA_1"];
+    for text in [
+        format!(r#"{{"numbers":[{row}]}}"#),
+        format!(r#"{{"count":1,"numbers":[{row}],"links":[{{"rel":"self"}}]}}"#),
+        format!(r#"{{"phone_numbers":[{row}],"page_count":1}}"#),
+        format!(r#"{{"PhoneNumbers":[{row}]}}"#),
+        format!("{{\n \"anything\" : [ {row} ],\n \"total\": 1 }}"),
+        format!(r#"{{"errors":[{{"code":1}}],"anything":[{row}]}}"#),
+        format!(r#"{{"included":[{{"id":1}}],"data":[{row}]}}"#),
+        format!(r#"{{"response":{{"numbers":[{row}]}},"status":"ok"}}"#),
+        format!(r#"{{"data":{{"total":1,"items":[{row}]}}}}"#),
+        format!(r#"{{"_embedded":{{"numbers":[{row}]}},"_links":{{}}}}"#),
+        format!(r#"{{"data":{row}}}"#),
+        format!(r#"{{"data":[{{"id":"1","type":"dids","attributes":{row},"links":{{}}}}]}}"#),
+        format!(r#"{{"data":{{"id":"1","type":"dids","attributes":{row}}}}}"#),
+        format!(r#"[{{"id":"1","type":"dids","attributes":{row}}}]"#),
+        format!(r#"{{"id":"1","type":"dids","attributes":{row}}}"#),
+        r#"{"attributes":{"number":"+912271264217"},"account_auth_id":"MA_1"}"#.to_owned(),
+        // A row that has rows is a row.
+        r#"{"number":"+912271264217","features":[{"a":1}],"account_auth_id":"MA_1"}"#.to_owned(),
+        r#"{"features":[{"a":1}],"account_auth_id":"MA_1","number":"+912271264217"}"#.to_owned(),
+    ] {
+        check(&text, one);
+    }
+    check(r#"{"numbers":[],"count":0}"#, &[]);
+    check(
+        &format!(r#"{{"one":[{row}],"other":[{row}]}}"#),
+        &[
+            r#"unusable: not JSON at line 1, column 70: the answer has rows under "one" and under "other"; keep one of them"#,
+        ],
+    );
+    check(
+        &format!(r#"{{"data":[{{"id":"1","attributes":{row},"number":"+1"}}]}}"#),
+        &["1: bad x1 number=\"\" is there twice in the row"],
+    );
+    // What is extracted is read again.
+    let answer = format!(r#"{{"numbers":[{{"id":"1","attributes":{row}}}]}}"#);
+    let mut out = Vec::new();
+    extract(answer.as_bytes(), &Options::default(), &[1], &mut out).expect("extracted");
+    assert_eq!(lines(&out, &Options::default()), one);
+}
+
+#[test]
+fn a_separator_line_and_formulas_of_text_are_understood() {
+    let one: &[&str] = &["3: +912271264217 account_auth_id=00123"];
+    for text in [
+        "sep=;\nnumber;account_auth_id\n+912271264217;00123\n",
+        "\u{feff}sep=;\r\nnumber;account_auth_id\r\n+912271264217;00123\r\n",
+        "sep=,\nnumber,account_auth_id\n=\"+912271264217\",=\"00123\"\n",
+        "sep=\t\nnumber\taccount_auth_id\n+912271264217\t00123\n",
+        "\"sep=|\"\nnumber|account_auth_id\n\"=\"\"+912271264217\"\"\"|\"=\"\"00123\"\"\"\n",
+    ] {
+        check(text, one);
+        let utf16: Vec<u8> = std::iter::once(0xfeff)
+            .chain(text.trim_start_matches('\u{feff}').encode_utf16())
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        assert_eq!(lines(&utf16, &Options::default()), one, "UTF-16 of {text}");
+    }
+    check("=\"Number\",x\n=\"+912271264217\",\n", &["2: +912271264217"]);
+    check("number,tags\n=+912271264217,\n", &["2: bad x1 number=\"=+912271264217\""]);
+    let packed = gzip(&[b"sep=|\nnumber|tags\n+912271264217|a\n+1|b\n"]);
+    let mut out = Vec::new();
+    extract(&packed[..], &Options::default(), &[4], &mut out).expect("extracted");
+    assert_eq!(String::from_utf8_lossy(&out), "sep=|\nnumber|tags\n+1|b\n");
+}
+
+// Spreadsheets.
+
+/// The parts of a workbook whose first sheet has this XML between its rows' tags.
+fn workbook(sheet: &str) -> Vec<(&'static str, String)> {
+    let office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+    vec![
+        (
+            "_rels/.rels",
+            format!("<Relationships><Relationship Id=\"rId1\" Type=\"{office}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"),
+        ),
+        (
+            "xl/workbook.xml",
+            "<workbook><workbookPr/><sheets><sheet name=\"A\" sheetId=\"1\" r:id=\"rId7\"/>\
+             <sheet name=\"B\" sheetId=\"2\" r:id=\"rId8\"/></sheets></workbook>"
+                .to_owned(),
+        ),
+        (
+            "xl/_rels/workbook.xml.rels",
+            format!(
+                "<Relationships><Relationship Id=\"rId8\" Type=\"{office}/worksheet\" Target=\"worksheets/sheet1.xml\"/>\
+                 <Relationship Id=\"rId7\" Type=\"{office}/worksheet\" Target=\"worksheets/sheet9.xml\"/></Relationships>"
+            ),
+        ),
+        (
+            "xl/styles.xml",
+            "<styleSheet><numFmts><numFmt numFmtId=\"164\" formatCode=\"yyyy\\-mm\\-dd\"/>\
+             <numFmt numFmtId=\"165\" formatCode=\"0.0E+00\"/><numFmt numFmtId=\"166\" formatCode=\"[h]:mm\"/></numFmts>\
+             <cellStyleXfs><xf numFmtId=\"14\"/></cellStyleXfs>\
+             <cellXfs><xf numFmtId=\"0\"/><xf numFmtId=\"164\"/><xf numFmtId=\"22\"/><xf numFmtId=\"165\"/>\
+             <xf numFmtId=\"166\"/></cellXfs></styleSheet>"
+                .to_owned(),
+        ),
+        (
+            "xl/sharedStrings.xml",
+            "<sst uniqueCount=\"99999999999\"><si><t>number</t></si><si/><si><r><t>+91227</t></r><r><t>1264217</t></r>\
+             <rPh><t>x</t></rPh></si><si><t xml:space=\"preserve\"> A &amp; B&#33;</t></si></sst>"
+                .to_owned(),
+        ),
+        ("xl/worksheets/sheet9.xml", format!("<worksheet><dimension ref=\"Z9:A1\"/><sheetData>{sheet}</sheetData></worksheet>")),
+        ("xl/worksheets/sheet1.xml", "<worksheet><sheetData/></worksheet>".to_owned()),
+    ]
+}
+
+fn packed(parts: &[(&str, String)]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+    for (name, text) in parts {
+        writer.start_file(*name, zip::write::SimpleFileOptions::default()).expect("memory");
+        writer.write_all(text.as_bytes()).expect("memory");
+    }
+    writer.finish().expect("memory").into_inner()
+}
+
+/// A row of cells; each is its attributes and what is in it.
+fn sheet_row(number: u64, cells: &[(&str, &str)]) -> String {
+    let cell = |(attributes, within): &(&str, &str)| format!("<c {attributes}>{within}</c>");
+    format!("<row r=\"{number}\">{}</row>", cells.iter().map(cell).collect::<String>())
+}
+
+const SHEET_HEADER: &str = "<row r=\"2\"><c r=\"B2\" t=\"s\"><v>0</v></c><c r=\"C2\" t=\"inlineStr\"><is><t>account auth id</t></is></c>\
+    <c t=\"str\"><v>monthly_cost</v></c><c r=\"E2\" t=\"inlineStr\"><is><t>expires at</t></is></c>\
+    <c r=\"F2\" t=\"inlineStr\"><is><t>Is blocked</t></is></c></row>";
+
+#[track_caller]
+fn check_sheet(rows: &str, expected: &[&str]) {
+    let options = Options { assume_plus: true, ..Options::default() };
+    let found = lines(&packed(&workbook(&format!("{SHEET_HEADER}{rows}"))), &options);
+    let fits =
+        found.len() == expected.len() && found.iter().zip(expected).all(|(found, start)| found.starts_with(start));
+    assert!(fits, "input: {rows}\nexpected: {expected:#?}\nfound: {found:#?}");
+}
+
+#[test]
+fn cells_of_a_sheet_are_what_their_program_says() {
+    let cell = |column: char, attributes: &str, within: &str| -> String {
+        sheet_row(5, &[("r=\"B5\" t=\"s\"", "<v>2</v>"), (&format!("r=\"{column}5\" {attributes}"), within)])
+    };
+    let number = |attributes: &str, within: &str| sheet_row(5, &[(&format!("r=\"B5\" {attributes}"), within)]);
+    for (rows, expected) in [
+        (number("t=\"s\"", "<v>2</v>"), "5: +912271264217 account_auth_id= "),
+        (number("", "<v>912271264217</v>"), "5: +912271264217"),
+        (number("t=\"n\"", "<v>9.12271264217E11</v>"), "5: +912271264217"),
+        (number("", "<v>912271264217.5</v>"), "5: bad x1 number=\"912271264217.5\" is a decimal number"),
+        (number("s=\"3\"", "<v>912271264217</v>"), "5: bad x1 number=\"9.12271264217E11\" is in scientific notation"),
+        (number("t=\"str\"", "<f>A1</f><v>+912271264217</v>"), "5: +912271264217"),
+        (number("", "<f>A1</f>"), "5: bad x1 number=\"\" is a formula without a result"),
+        (number("t=\"e\"", "<v>#REF!</v>"), "5: bad x1 number=\"#REF!\" is an error of the spreadsheet"),
+        (number("t=\"inlineStr\"", "<is><t>9.12271E+11</t></is>"), "5: bad x1 number=\"9.12271E+11\" is in scientific"),
+        (cell('C', "t=\"s\"", "<v>3</v>"), "5: +912271264217 account_auth_id=A & B! "),
+        (cell('C', "", "<v>123</v>"), "5: +912271264217 account_auth_id=123 "),
+        (
+            cell('C', "", "<v>20577609616603585</v>"),
+            "5: bad x1 account auth id=\"2.0577609616603584E16\" is a number of more than 15",
+        ),
+        (cell('C', "", "<f>B1</f>"), "5: bad x1 account auth id=\"\" is a formula without a result"),
+        (cell('C', "t=\"str\"", "<f>B1</f><v></v>"), "5: +912271264217 account_auth_id= "),
+        (
+            cell('D', "", "<v>0.30000000000000004</v>"),
+            "5: +912271264217 account_auth_id= is_blocked= monthly_cost=0.3 ",
+        ),
+        (cell('D', "", "<v>1e-9</v>"), "5: +912271264217 account_auth_id= is_blocked= monthly_cost=0.000000001 "),
+        (
+            cell('E', "s=\"1\"", "<v>46054</v>"),
+            "5: +912271264217 account_auth_id= is_blocked= monthly_cost= expires_at=2026-02-01T00:00:00Z",
+        ),
+        (
+            cell('E', "s=\"2\"", "<v>46054.416666666664</v>"),
+            "5: +912271264217 account_auth_id= is_blocked= monthly_cost= expires_at=2026-02-01T10:00:00Z",
+        ),
+        (cell('E', "", "<v>46054</v>"), "5: bad x1 expires at=\"46054\" is a bare number"),
+        (cell('E', "s=\"4\"", "<v>1.5</v>"), "5: bad x1 expires at=\"1.5\" "),
+        (cell('F', "t=\"b\"", "<v>1</v>"), "5: +912271264217 account_auth_id= is_blocked=true "),
+        (cell('C', "t=\"b\"", "<v>0</v>"), "5: bad x1 account auth id=\"FALSE\" must be text"),
+        (cell('G', "", "<v>1</v>"), "5: bad x1 =\"1\" has a cell in column G, to which the header gives no name"),
+    ] {
+        check_sheet(&rows, &[expected]);
+    }
+}
+
+#[test]
+fn rows_of_a_sheet_are_those_of_the_sheet() {
+    let row = |at: u64| sheet_row(at, &[(&format!("r=\"B{at}\" t=\"s\""), "<v>2</v>")]);
+    let blank = sheet_row(4, &[("r=\"B4\" s=\"1\"", ""), ("r=\"XFD4\" s=\"1\"", "")]);
+    check_sheet(&format!("<row r=\"3\"/>{blank}{}{}", row(7), row(1_048_576)), &["7: +91", "1048576: +91"]);
+    check_sheet("", &[]);
+    check_sheet(&row(1), &["unusable: the spreadsheet cannot be read: its rows are not in order"]);
+    check_sheet(&row(1_048_577), &["unusable: the spreadsheet cannot be read: it has more rows"]);
+    check_sheet(
+        "<row r=\"5\"><c r=\"B5\" t=\"s\"><v>9</v></c></row>",
+        &["unusable: the spreadsheet cannot be read: a cell has a text"],
+    );
+    check_sheet(
+        "<row r=\"5\"><c r=\"ZZZZ5\"><v>9</v></c></row>",
+        &["unusable: the spreadsheet cannot be read: a cell is at a place"],
+    );
+    check_sheet("<row r=\"5\"><c r=\"ZZ5\"><v>9</v></c></row>", &["5: bad x1 =\"9\" has a cell in column ZZ"]);
+    check_sheet("<row r=\"5\"><c r=\"XFD5\"><v>9</v></c></row>", &["unusable: the file has more than 1000 columns"]);
+    check_sheet("<row r=\"5\"><c r=\"B5\"><v>1</v>", &["unusable: the spreadsheet cannot be read: "]);
+    let empty = lines(&packed(&workbook("")), &Options::default());
+    assert!(empty[0].starts_with("unusable: the file is empty"), "{empty:?}");
+}
+
+#[test]
+fn what_a_merged_cell_covers_is_refused_where_it_is_read() {
+    let text = |at: u64| {
+        sheet_row(at, &[(&format!("r=\"B{at}\" t=\"inlineStr\""), &format!("<is><t>+91227126421{at}</t></is>"))])
+    };
+    let mut parts = workbook("");
+    parts[5].1 = format!(
+        "<worksheet><sheetData>{SHEET_HEADER}{}{}{}</sheetData><mergeCells count=\"2\"><mergeCell ref=\"C5:C6\"/>\
+         <mergeCell ref=\"H5:H7\"/></mergeCells></worksheet>",
+        text(5),
+        text(6),
+        text(7)
+    );
+    let found = lines(&packed(&parts), &Options::default());
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("5: +912271264215"), "{found:?}");
+    assert!(found[1].starts_with("6: bad x1 account auth id=\"\" is part of a merged cell"), "{found:?}");
+    assert!(found[2].starts_with("7: +912271264217"), "{found:?}");
+}
+
+#[test]
+fn a_workbook_is_told_from_other_archives() {
+    let check = |parts: &[(&str, String)], expected: &str| {
+        let found = lines(&packed(parts), &Options::default());
+        assert!(found[0].contains(expected), "{expected}: {found:?}");
+    };
+    let text = |name: &'static str, text: &str| (name, text.to_owned());
+    check(&[text("numbers.csv", "number\n")], "the file is a zip archive; unpack it first");
+    check(&[text("mimetype", "application/vnd.oasis.opendocument.spreadsheet")], "(.ods); save the sheet as .xlsx");
+    check(&[text("[Content_Types].xml", ""), text("xl/workbook.bin", "")], "a binary spreadsheet (.xlsb)");
+    check(&[text("[Content_Types].xml", ""), text("word/document.xml", "")], "a document without a sheet");
+    let mut hidden = workbook("");
+    hidden[1].1 = hidden[1].1.replacen("r:id", "state=\"hidden\" r:id", 1);
+    check(&hidden, "the first sheet, \"A\", is hidden");
+    // Without the parts that a workbook need not have.
+    let mut plain = workbook(&format!(
+        "{SHEET_HEADER}{}",
+        sheet_row(3, &[("r=\"B3\" t=\"inlineStr\"", "<is><t>+912271264217</t></is>")])
+    ));
+    plain[5].1 = plain[5]
+        .1
+        .replace("<c r=\"B2\" t=\"s\"><v>0</v></c>", "<c r=\"B2\" t=\"inlineStr\"><is><t>number</t></is></c>");
+    plain.drain(3..5);
+    plain.remove(0);
+    check(&plain, "3: +912271264217");
+    check(&plain[..2], "its first sheet is nowhere in the file");
+}
+
+#[test]
+fn a_bomb_of_a_workbook_costs_time_only() {
+    let mut parts = workbook("");
+    let long = "9".repeat(RECORD_BYTES_MAX + (64 << 10));
+    parts[5].1 = format!(
+        "<worksheet><sheetData>{SHEET_HEADER}<row r=\"3\"><c r=\"B3\" t=\"inlineStr\"><is><t>{long}</t></is></c></row></sheetData></worksheet>"
+    );
+    let found = lines(&packed(&parts), &Options::default());
+    assert!(found[0].contains("a cell of more than 1 MB"), "{found:?}");
+    parts[5].1 = format!(
+        "<worksheet><sheetData>{SHEET_HEADER}<row r=\"3\">{}</row></sheetData></worksheet>",
+        format!("<c t=\"inlineStr\"><is><t>{}</t></is></c>", "9".repeat(600 << 10)).repeat(2)
+    );
+    let found = lines(&packed(&parts), &Options::default());
+    assert!(found[0].contains("the row at line 3 is longer"), "{found:?}");
+    parts[5].1 = format!("<worksheet><!--{}--><sheetData/></worksheet>", "<".repeat(RECORD_BYTES_MAX * 2));
+    let found = lines(&packed(&parts), &Options::default());
+    assert!(found[0].contains("a cell of more than 1 MB"), "{found:?}");
+    let mut styles = workbook("");
+    styles[3].1 = format!("<styleSheet><cellXfs>{}</cellXfs></styleSheet>", "<xf/>".repeat(4 << 20));
+    let found = lines(&packed(&styles), &Options::default());
+    assert!(found[0].contains("unpacked"), "{found:?}");
+}
+
+#[test]
+fn damaged_workbooks_never_panic() {
+    let row = sheet_row(3, &[("r=\"B3\" t=\"s\"", "<v>2</v>"), ("r=\"E3\" s=\"1\"", "<v>46054</v>")]);
+    let parts = workbook(&format!("{SHEET_HEADER}{row}"));
+    let whole = packed(&parts);
+    for at in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        lines(&bytes, &Options::default());
+        lines(&whole[..at], &Options::default());
+    }
+    // The archive whole, and its parts damaged.
+    for part in 0..parts.len() {
+        for at in (0..parts[part].1.len()).step_by(5) {
+            let mut parts = parts.clone();
+            let mut text = parts[part].1.clone().into_bytes();
+            text[at] = b"<>\"/9Z& "[at % 8];
+            parts[part].1 = String::from_utf8_lossy(&text).into_owned();
+            lines(&packed(&parts), &Options::default());
+        }
+    }
 }
 
 // Headers.

@@ -111,7 +111,7 @@ struct Wanted<'a> {
     account: Option<Index>,
     application: Option<Index>,
     trunk: Option<Index>,
-    region: Option<Index>,
+    regions: Option<Vec<Index>>,
     /// The sets of tags that have the wanted one.
     tagged: Option<Vec<Index>>,
 }
@@ -132,7 +132,7 @@ impl<'a> Wanted<'a> {
             account: look_up(&filter.account, |id| snapshot.accounts.find(id))?,
             application: look_up(&filter.application, |id| snapshot.applications.find(id))?,
             trunk: look_up(&filter.trunk, |id| snapshot.trunks.find(id))?,
-            region: look_up(&filter.region, |name| snapshot.regions.find(&name.into()))?,
+            regions: filter.region.as_deref().map(|name| snapshot.regions_of(name)),
             tagged: filter.tag.as_ref().map(|tag| {
                 let sets = snapshot.tags.iter().filter(|(_, tags)| tags.contains(tag));
                 sets.map(|(index, _)| index).collect()
@@ -155,12 +155,12 @@ impl<'a> Wanted<'a> {
         self.account.is_none_or(|wanted| held && wanted == row.account)
             && is(self.application, row.application)
             && is(self.trunk, row.trunk)
-            && is(self.region, row.region)
-            && is(filter.number_type, row.number_type)
-            && filter.country.is_none_or(|wanted| row.country == Some(wanted))
+            && self.regions.as_ref().is_none_or(|regions| regions.contains(&row.region))
+            && filter.number_type.lets(Some(row.number_type))
+            && filter.country.lets(row.country)
             && is(filter.assigned, held)
             && is(filter.routed, row.application != Index::NONE)
-            && is(filter.state, row.state.at(row.until, self.now))
+            && filter.state.lets(Some(row.state.at(row.until, self.now)))
             && filter.status.is_none_or(|wanted: Status| wanted == number::status(row.state, row.expires_at, self.now))
             && before(filter.expires_before, row.expires_at)
             && after(filter.expires_after, row.expires_at)

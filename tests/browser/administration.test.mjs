@@ -1,11 +1,11 @@
 // Import, keys, users, and all of it over TLS.
-import { after, before, test } from "node:test";
+import { after, before } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Server, accessible, closeBrowser, open, picture, signedIn } from "./harness.mjs";
+import { Server, accessible, closeBrowser, open, picture, signedIn, test } from "./harness.mjs";
 
 const BASE = "/console/p/PA_ONE";
 let server;

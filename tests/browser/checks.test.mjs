@@ -1,7 +1,7 @@
 // What the checks find, who is told of it, and what a month costs.
-import { after, before, test } from "node:test";
+import { after, before } from "node:test";
 import assert from "node:assert/strict";
-import { Server, accessible, closeBrowser, open, picture, signedIn } from "./harness.mjs";
+import { Server, accessible, closeBrowser, open, picture, signedIn, test } from "./harness.mjs";
 
 const BASE = "/console/p/PA_ONE";
 let server;

@@ -4,6 +4,7 @@ import { spawn, execFileSync } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { existsSync, mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { test as nodeTest } from "node:test";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import assert from "node:assert/strict";
@@ -16,6 +17,9 @@ const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/
 export const artefacts = join(import.meta.dirname, "artefacts");
 
 export const PASSWORD = "seven green umbrellas";
+
+/// A test with a limit of its own: a file of many is not one that hangs.
+export const test = (name, body) => nodeTest(name, { timeout: 240_000 }, body);
 
 /// Numbers for two partners: PA_ONE's are seen by these tests, PA_TWO's never.
 export function sample() {

@@ -1,8 +1,8 @@
 // Every flow with the keyboard alone: nothing is clicked, and nothing is
 // focused but by Tab.
-import { after, before, test } from "node:test";
+import { after, before } from "node:test";
 import assert from "node:assert/strict";
-import { PASSWORD, Server, closeBrowser, open, signedIn } from "./harness.mjs";
+import { PASSWORD, Server, closeBrowser, open, signedIn, test } from "./harness.mjs";
 
 const BASE = "/console/p/PA_ONE";
 let server;

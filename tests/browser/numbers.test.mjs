@@ -1,8 +1,8 @@
 // A number's life and bulk work, as people do them.
-import { after, before, test } from "node:test";
+import { after, before } from "node:test";
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { Server, accessible, closeBrowser, open, picture, signedIn } from "./harness.mjs";
+import { Server, accessible, closeBrowser, open, picture, signedIn, test } from "./harness.mjs";
 
 const BASE = "/console/p/PA_ONE";
 let server;

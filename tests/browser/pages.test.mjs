@@ -1,7 +1,7 @@
 // What must hold on every page (640 px is 1280 at twice the size).
-import { after, before, test } from "node:test";
+import { after, before } from "node:test";
 import assert from "node:assert/strict";
-import { Server, accessible, closeBrowser, picture, signedIn } from "./harness.mjs";
+import { Server, accessible, closeBrowser, picture, signedIn, test } from "./harness.mjs";
 
 const BASE = "/console/p/PA_ONE";
 let server;

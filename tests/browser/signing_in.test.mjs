@@ -1,7 +1,7 @@
 // Who gets in, how, and what they are offered.
-import { after, before, test } from "node:test";
+import { after, before } from "node:test";
 import assert from "node:assert/strict";
-import { PASSWORD, Server, accessible, closeBrowser, open, picture, signedIn, totp } from "./harness.mjs";
+import { PASSWORD, Server, accessible, closeBrowser, open, picture, signedIn, test, totp } from "./harness.mjs";
 
 let server;
 before(async () => { server = await Server.start(); });

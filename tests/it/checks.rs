@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use rollcall::checks::{self, Check, Options};
 use rollcall::domain::{State, Time};
-use rollcall::service::replica;
+use rollcall::service::{Service, replica};
 use rollcall::store::Load;
 use serde_json::{Value, json};
 
@@ -48,7 +48,8 @@ fn the_sample_has_its_faults_and_no_others() {
     assert_eq!(again.status, 304);
     let summary = server.get(SUMMARY).auth(&ONE).check(200).json();
     let counts = json!({
-        "no_active_number": 1, "expired": 1, "unrouted": 2, "vanished": 0, "expiring": 0, "suspended": 0, "appeared": 0,
+        "no_active_number": 1, "expired": 1, "unrouted": 2, "vanished": 0, "expiring": 0,
+        "archived_route": 0, "doubtful_number": 0, "suspended": 0, "appeared": 0,
     });
     assert_eq!(summary, json!({ "data": counts, "meta": { "total": 4 } }));
     let metrics = server.get("/metrics").check(200);
@@ -107,6 +108,90 @@ fn expiries_are_seen_ahead_and_suspensions_after_a_while() {
     assert!(csv.starts_with("id,check,severity,account_auth_id,number,since,meaning,action\r\n"), "{csv}");
     check(&["--check", "expired"]).check(0);
     server.database.run(&["check", "--partner", "PA_NONE"]).check(1);
+}
+
+/// Wherever it is shown, there are as many.
+#[test]
+fn suspended_numbers_that_end_are_counted_alike_everywhere() {
+    let database = Database::sample();
+    let rows = format!(
+        "number,account_auth_id,application_id,state,monthly_cost,currency,expires_at\n\
+         +4930100001,MA_3,app_3,active,1,EUR,{soon}\n\
+         +4930100002,MA_3,app_3,suspended,1,EUR,{soon}\n\
+         +4930100003,MA_3,app_3,suspended,1,EUR,{later}\n\
+         +4930100004,,,available,1,EUR,\n",
+        soon = ahead(6),
+        later = ahead(30)
+    );
+    assert_eq!(database.import("PA_ONE", &rows)["rejected"], 0);
+    let server = Server::start(database, &[]);
+    let expected = ["expiring MA_3 +4930100001", "expiring MA_3 +4930100002"];
+    assert_eq!(found(&server.get(&format!("{CHECKS}?check=expiring")).auth(&ONE).check(200)), expected);
+    assert_eq!(server.get(SUMMARY).auth(&ONE).check(200).json()["data"]["expiring"], 2);
+    let filter = format!("assigned=true&expires_after={}&expires_before={}", ahead(0), ahead(14));
+    let listed = server.get(&format!("/api/v1/partner/numbers?{filter}")).auth(&ONE).check(200).json();
+    assert_eq!(listed["meta"]["total"], 2);
+    assert!(server.get("/metrics").check(200).text().contains("rollcall_findings{check=\"expiring\"} 2"));
+    let here = server.database.run(&["check", "--partner", "PA_ONE", "--check", "expiring", "--json"]).check(3).json();
+    assert_eq!(here["meta"]["total"], 2);
+    let token = server.database.write("token", &ONE.auth_token);
+    let token = token.to_str().expect("a path");
+    let url = ["check", "--url", &server.url(), "--auth-id", "PA_ONE", "--token-file", token, "--json"];
+    let there = server.database.run(&[&url[..], &["--check", "expiring"]].concat()).check(3).json();
+    assert_eq!(there["meta"]["total"], 2);
+}
+
+#[test]
+fn what_routes_to_the_archived_and_what_looks_stored_wrongly_is_found() {
+    let database = Database::sample();
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    {
+        // As they were stored before such numbers were refused.
+        let store = database.store();
+        let partner = Service::new(store.clone(), fixture::operator()).partner_key(&"PA_ONE".parse().expect("an id"));
+        let wrong = [4_402_079_460_958, 44_163_296_000_099, 91_227_126_421_799];
+        let stored = wrong.map(|digits| fixture::created(digits, fixture::stock("old")));
+        fixture::put(&*store, partner.expect("a partner"), &stored);
+    }
+    let server = Server::start(database, &[]);
+    let doubtful = |query: &str| {
+        let answer = server.get(&format!("{CHECKS}?check=doubtful_number{query}")).auth(&key).check(200);
+        let meant = |row: &Value| row["evidence"]["probably_meant"].as_str().expect("text").to_owned();
+        let meant: Vec<String> = answer.json()["data"].as_array().expect("a list").iter().map(meant).collect();
+        (found(&answer), meant)
+    };
+    let (rows, meant) = doubtful("");
+    assert_eq!(
+        rows,
+        ["doubtful_number - +4402079460958", "doubtful_number - +44163296000099", "doubtful_number - +91227126421799"]
+    );
+    assert_eq!(meant, ["+442079460958", "+441632960000-+441632960099", "+912271264217-+912271264299"]);
+    assert_eq!(doubtful("&account_auth_id=MA_1").0, [""; 0]);
+
+    let patch = |path: &str, archived: bool| {
+        let body = json!({ "archived": archived });
+        server.request("PATCH", &format!("/api/v1/manage/{path}")).auth(&key).json(&body).check(200)
+    };
+    let archived = || found(&server.get(&format!("{CHECKS}?check=archived_route")).auth(&key).check(200));
+    let routed = |query: &str| {
+        let rows = server.get(&format!("/api/v1/partner/numbers?assigned=true&{query}")).auth(&key).check(200).json();
+        let text = |row: &Value, name: &str| row[name].as_str().expect("text").to_owned();
+        let row = |row: &Value| format!("archived_route {} {}", text(row, "account_auth_id"), text(row, "number"));
+        rows["data"].as_array().expect("rows").iter().map(row).collect::<Vec<_>>()
+    };
+    assert_eq!(archived(), [""; 0]);
+    let expected = routed("application_id=app_1");
+    assert!(!expected.is_empty());
+    patch("applications/app_1", true);
+    assert_eq!(archived(), expected);
+    let first = server.get(&format!("{CHECKS}?check=archived_route")).auth(&key).check(200).json()["data"][0].clone();
+    assert_eq!((&first["severity"], &first["evidence"]["archived"]), (&json!("warning"), &json!("application")));
+    patch("applications/app_1", false);
+    assert_eq!(archived(), [""; 0]);
+    let ran = server.database.run(&["check", "--partner", "PA_ONE", "--check", "doubtful_number"]).check(3);
+    assert!(ran.stdout.contains("doubtful_number (3): ") && ran.stdout.contains("+4402079460958"), "{}", ran.stdout);
+    let metrics = server.get("/metrics").check(200);
+    assert!(metrics.text().contains("rollcall_findings{check=\"archived_route\"}"), "{}", metrics.text());
 }
 
 #[test]
@@ -316,8 +401,8 @@ proptest! {
             if active(record) && record.application.is_none() {
                 add(Check::Unrouted);
             }
-            // The last second of the window is part of it.
-            if active(record) && record.expires_at.is_some_and(|end| end.seconds() - now.seconds() <= within * 86_400) {
+            // The last second of the window is part of it; suspended or not.
+            if record.expires_at.is_some_and(|end| end > now && end.seconds() - now.seconds() <= within * 86_400) {
                 add(Check::Expiring);
             }
             if record.state == State::Suspended && now.seconds() - record.since.seconds() >= 30 * 86_400 {

@@ -970,6 +970,156 @@ fn commands_work_beside_a_server_and_keys_are_audited() {
     assert!(list.iter().all(|audited| audited.entry.who.starts_with("command:")));
 }
 
+/// Every command that changes credentials or people, each with what the trail
+/// says of it: one entry, and none where nothing changed.
+#[test]
+fn commands_that_change_credentials_leave_one_entry_each() {
+    let database = harness::Database::empty();
+    let people = || People::new(database.store(), Settings::default());
+    let entries = || {
+        let list = people().audit_list(None, None, 1_000).expect("read");
+        list.into_iter().rev().map(|audited| audited.entry).collect::<Vec<AuditEntry>>()
+    };
+    let mut seen = 0;
+    let mut check = |args: &[&str], expected: &[&str]| {
+        let ran = database.run(args).done();
+        let all = entries();
+        let new: Vec<&str> = all[seen..].iter().map(|entry| &*entry.what).collect();
+        assert_eq!(new, expected, "{args:?}");
+        for entry in &all[seen..] {
+            assert!(entry.who.starts_with("command:") && entry.refused.is_none(), "{entry:?}");
+            assert!(entry.about.is_some(), "{entry:?}");
+        }
+        seen = all.len();
+        ran
+    };
+    check(&["partner", "create", "--auth-id", "PA_1", "--name", "One"], &["partner.create"]);
+    let of = ["--partner", "PA_1"];
+    let key = check(&[&["key", "create", "--name", "k", "--json"][..], &of].concat(), &["key.create"]).json();
+    let id = key["key_id"].as_str().expect("an id").to_owned();
+    let new = check(&[&["key", "rotate", &id, "--json"][..], &of].concat(), &["key.rotate"]).json();
+    let new = new["key_id"].as_str().expect("an id").to_owned();
+    assert_eq!(entries().last().and_then(|entry| entry.about.clone()).as_deref(), Some(&*format!("{id} to {new}")));
+    check(&[&["key", "revoke", &new][..], &of].concat(), &["key.revoke"]);
+    check(&[&["key", "revoke", &new][..], &of].concat(), &[]);
+    check(&[&["key", "list"][..], &of].concat(), &[]);
+    check(&["partner", "suspend", "PA_1"], &["partner.suspend"]);
+    check(&["partner", "suspend", "PA_1"], &[]);
+    check(&["partner", "resume", "PA_1"], &["partner.resume"]);
+    check(&["partner", "list"], &[]);
+    check(&["user", "create", "--platform-admin", "--email", "a@x.org"], &["user.create"]);
+    let owner = ["user", "create", "--role", "owner", "--email"];
+    check(&[&owner[..], &["o@x.org"], &of].concat(), &["user.create"]);
+    check(&[&owner[..], &["p@x.org"], &of].concat(), &["user.create"]);
+    check(&["user", "role", "o@x.org", "viewer"], &["user.role.viewer"]);
+    check(&["user", "role", "o@x.org", "viewer"], &[]);
+    check(&["user", "link", "o@x.org"], &["user.link"]);
+    check(&["user", "link", "o@x.org", "--without-second-factor"], &["user.link"]);
+    check(&["user", "disable", "o@x.org"], &["user.disable"]);
+    check(&["user", "enable", "o@x.org"], &["user.enable"]);
+    check(&["user", "list"], &[]);
+    let create = ["webhook", "create", "--url", "https://hooks.example.com/x", "--name", "w", "--json"];
+    let hook = check(&[&create[..], &of].concat(), &["webhook.create"]).json();
+    let hook = hook["data"]["id"].as_str().or(hook["id"].as_str()).expect("an id").to_owned();
+    check(&[&["webhook", "rotate", &hook][..], &of].concat(), &["webhook.rotate"]);
+    check(&[&["webhook", "remove", &hook, "--yes"][..], &of].concat(), &["webhook.remove"]);
+    check(&["account", "create", "--auth-id", "MA_1", "--name", "A", "--partner", "PA_1"], &[]);
+    // Rows and trail agree on who it was.
+    let changes = database.run(&[&["changes", "--json"][..], &of].concat()).done().json();
+    let actor = changes["data"][0]["actor"].as_str().expect("an actor").to_owned();
+    assert!(entries().iter().all(|entry| *entry.who == *actor), "{actor}");
+}
+
+/// A user of the machine is who the kernel says, whatever the environment does.
+#[test]
+fn who_ran_a_command_is_the_kernels_word() {
+    let database = harness::Database::empty();
+    database.partner("PA_1", "One", &[]);
+    let text = |program: &str, args: &[&str]| {
+        let output = std::process::Command::new(program).args(args).output().expect(program).stdout;
+        String::from_utf8(output).expect("text").trim().to_owned()
+    };
+    let (uid, name) = (text("id", &["-u"]), text("id", &["-un"]));
+    let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
+    let logged_in = ![&*uid, "4294967295", ""].contains(&login.trim());
+    let mut accounts = 0;
+    let mut actor = |environment: &[(&str, &str)]| {
+        accounts += 1;
+        let id = format!("MA_{accounts}");
+        let mut command =
+            database.command(&["account", "create", "--partner", "PA_1", "--auth-id", &id, "--name", "A"]);
+        for name in ["USER", "LOGNAME", "SUDO_UID", "SUDO_USER"] {
+            command.env_remove(name);
+        }
+        command.envs(environment.iter().copied());
+        harness::run(command, "").done();
+        let list = database.run(&["changes", "--partner", "PA_1", "--json"]).done().json();
+        let newest = list["data"].as_array().and_then(|list| {
+            list.iter().max_by_key(|change| change["version"].as_u64()).map(|change| change["actor"].clone())
+        });
+        newest.and_then(|actor| actor.as_str().map(str::to_owned)).expect("an actor")
+    };
+    let own = format!("command:{name}");
+    let lies = [("USER", "mallory"), ("LOGNAME", "mallory"), ("SUDO_USER", "mallory")];
+    for environment in [&[][..], &lies, &[("USER", "")], &[("USER", "a\nb\x1b[31m")], &[("SUDO_UID", "1; rm -rf")]] {
+        let actor = actor(environment);
+        assert!(
+            actor == own || (logged_in && actor.starts_with(&format!("{own} (login "))),
+            "{environment:?}: {actor}"
+        );
+    }
+    // A claim, and told from what is known. The database is this user's.
+    if !logged_in && !harness::no_file() {
+        assert_eq!(actor(&[("SUDO_UID", "4000000000")]), format!("{own} (sudo claims uid:4000000000)"));
+        assert_eq!(actor(&[("SUDO_UID", &uid)]), own);
+    }
+}
+
+/// What was stored before it was refused is shown and never obeyed.
+#[test]
+fn nothing_stored_moves_the_terminal() {
+    if harness::no_file() {
+        return;
+    }
+    let database = harness::Database::sample();
+    let raw = rusqlite::Connection::open(database.file("rollcall.db")).expect("opens");
+    let odd = "a\u{1b}[2J\nb\u{9b}31m\rc\u{7f}";
+    raw.execute("UPDATE account SET name = ?1", [odd]).expect("changed");
+    raw.execute("UPDATE application SET name = ?1", [odd]).expect("changed");
+    raw.execute("UPDATE partner SET name = ?1", [odd]).expect("changed");
+    raw.execute("UPDATE number SET region = ?1", [odd]).expect("changed");
+    raw.execute("UPDATE change SET actor = ?1 WHERE verb = 'account_create'", [format!("command:{odd}")])
+        .expect("changed");
+    drop(raw);
+    let of = ["--partner", "PA_ONE"];
+    for args in [
+        &["partner", "list"][..],
+        &["account", "list"],
+        &["application", "list"],
+        &["changes"],
+        &["check", "--all"],
+        &["check", "--all", "--format", "csv"],
+        &["export"],
+        &["export", "--format", "ndjson"],
+        &["costs", "--month", "2026-02"],
+        &["costs", "--month", "2026-02", "--format", "csv"],
+        &["history", "+912271265108"],
+        &["account", "list", "--json"],
+        &["changes", "--json"],
+    ] {
+        let of = if args[0] == "partner" { &[][..] } else { &of };
+        let ran = database.run(&[args, of].concat());
+        for text in [&ran.stdout, &ran.stderr] {
+            let odd = text.chars().find(|&c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+            assert_eq!(odd, None, "{args:?}: {text}");
+        }
+        assert!(ran.code == 0 || args[0] == "check", "{args:?}: {}", ran.stderr);
+    }
+    // A value with a line end makes no line of its own.
+    let list = database.run(&[&["account", "list"][..], &of].concat()).done().stdout;
+    assert!(list.lines().all(|line| !line.starts_with('b')), "{list}");
+}
+
 /// What the demo prints can be used, and is printed again.
 #[test]
 fn the_demo_has_a_login_for_each_role() {

@@ -87,8 +87,8 @@ impl Scan {
     }
 }
 
-/// A block has at most a million numbers, and its end as many digits.
-const END_DIGITS_MAX: usize = 6;
+/// A block that is written short has at most ten thousand numbers.
+const END_DIGITS_MAX: usize = 4;
 
 static LENGTHS: LazyLock<Lengths> = LazyLock::new(Lengths::new);
 
