@@ -129,7 +129,7 @@ test("a schedule is made, previewed, changed, run and removed", async () => {
   await page.locator("ol.timeline").getByText("desk@example.net").waitFor({ timeout: 15_000 });
   const path = new URL(page.url()).pathname;
   await fit(page, path, "schedule");
-  await fit(page, `${BASE}/checks/schedules/new`, "schedule-new");
+  await fit(page, `${BASE}/checks/schedules?new`, "schedule-new");
   await page.goto(path);
   await page.getByRole("button", { name: "Switch off" }).click();
   await page.getByRole("button", { name: "Switch on" }).waitFor();
@@ -138,7 +138,7 @@ test("a schedule is made, previewed, changed, run and removed", async () => {
   await viewer.goto(path);
   await viewer.getByText("desk@example.net").first().waitFor();
   assert.equal(await viewer.locator("main form").count(), 0, "a viewer is offered nothing");
-  assert.equal((await viewer.goto(`${BASE}/checks/schedules/new`)).status(), 403);
+  assert.equal((await viewer.goto(`${BASE}/checks/schedules?new`)).status(), 403);
   assert.equal((await forge(viewer, `${path}/remove`)).status(), 403);
   await viewer.context().close();
 
