@@ -62,12 +62,12 @@ test("a finding is set aside with a note, and taken back", async () => {
   await row.getByLabel("For how long").selectOption("day");
   await row.getByLabel("Note").fill("the customer leaves <b>anyway</b>");
   await row.getByRole("button", { name: /Acknowledge/ }).click();
-  await page.getByRole("alert").getByText("say until which day").waitFor();
+  await page.getByRole("alert").getByText("Choose a day such as").waitFor();
   assert.equal(await row.getByLabel("Note").inputValue(), "the customer leaves <b>anyway</b>", "what was typed stays");
   const day = new Date(Date.now() + 3 * 86_400_000).toISOString().slice(0, 10);
   await row.getByLabel(/^Until \(/).fill(day);
   await row.getByRole("button", { name: /Acknowledge/ }).click();
-  await page.getByRole("status").getByText("Acknowledged. It comes back after").waitFor();
+  await page.getByRole("status").getByText("Acknowledged. It comes back on").waitFor();
   await page.getByRole("status").getByText(`${found - 1} finding`).waitFor();
   assert.match(page.url(), /check=expiring/, "the list is the same");
   await page.getByRole("link", { name: /^Acknowledged/ }).click();
@@ -85,7 +85,7 @@ test("a finding is set aside with a note, and taken back", async () => {
   await plain.goto(list);
   await plain.locator("table.findings summary").first().click();
   await plain.locator("table.findings tbody tr").first().getByRole("button", { name: /Acknowledge/ }).click();
-  await plain.getByText("Acknowledged. It comes back after").waitFor();
+  await plain.getByText("Acknowledged. It comes back on").waitFor();
   await plain.context().close();
   assert.equal((await forge(page, `${BASE}/checks/fi_00000000000000000000/acknowledge`, { until: "good" })).status(), 404);
   assert.equal((await page.context().request.get(`${BASE}/checks/fi_00000000000000000000/acknowledge`)).status(), 405);
