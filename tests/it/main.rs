@@ -23,6 +23,7 @@ mod client;
 mod console_export;
 mod console_ids;
 mod console_import;
+mod console_names;
 mod console_verbs;
 mod costs;
 mod crash;
