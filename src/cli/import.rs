@@ -65,7 +65,7 @@ pub struct Import {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum OnErrorFlag {
+pub enum OnErrorFlag {
     Abort,
     Skip,
 }
