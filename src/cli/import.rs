@@ -64,7 +64,7 @@ pub struct Import {
     rejects: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnErrorFlag {
     Abort,
     Skip,
