@@ -1,6 +1,6 @@
 //! `rollcall costs --partner PA_X --month 2026-02 [--format table|csv|json|html]`
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::ValueEnum;
 
