@@ -16,10 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rollcall::domain::action::Action;
-use rollcall::domain::{Actor, PartnerKey, Time, plan};
-use rollcall::intake;
+use rollcall::domain::{Actor, PartnerKey, Time};
 use rollcall::inventory::{Filter, Order, Window};
-use rollcall::service::import::{ImportOptions, OnError, Watch};
+use rollcall::service::import::{ImportOptions, Watch};
 use rollcall::service::jobs::runner::{Runner, Settings};
 use rollcall::service::jobs::{Job, JobState, NewJob, Step, Wanted};
 use rollcall::service::{Outcome, Replica, Service, Shown};
@@ -166,13 +165,7 @@ fn reads(replica: &Arc<Replica>, something: impl FnOnce()) -> Reads {
 }
 
 fn import(service: &Service, file: &Path, rows: usize) {
-    let options = ImportOptions {
-        intake: intake::Options { national: plan::national, ..intake::Options::default() },
-        monthly_cost: None,
-        on_error: OnError::Abort,
-        move_held: false,
-        dry_run: false,
-    };
+    let options = ImportOptions::default();
     let watch = Watch { progress: &|_| {}, cancel: &AtomicBool::new(false) };
     let partner = "PA_1".parse().expect("an id");
     let report = service.import(&partner, &|| Ok(Box::new(File::open(file)?)), &options, &watch).expect("imported");

@@ -20,10 +20,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rollcall::domain::action::{Action, Assignment, Quarantine};
 use rollcall::domain::change::Edit;
-use rollcall::domain::{Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerKey, Time, Verb, plan};
-use rollcall::intake;
+use rollcall::domain::{Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerKey, Time, Verb};
 use rollcall::inventory::Window;
-use rollcall::service::import::{ImportOptions, OnError, Watch};
+use rollcall::service::import::{ImportOptions, Watch};
 use rollcall::service::numbers::Expected;
 use rollcall::service::{Outcome, Replica, Service};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
@@ -143,13 +142,7 @@ fn remove(path: &Path) {
 }
 
 fn import(store: &Arc<dyn Store>, file: &Path) {
-    let options = ImportOptions {
-        intake: intake::Options { national: plan::national, ..intake::Options::default() },
-        monthly_cost: None,
-        on_error: OnError::Abort,
-        move_held: false,
-        dry_run: false,
-    };
+    let options = ImportOptions::default();
     let watch = Watch { progress: &|_| {}, cancel: &AtomicBool::new(false) };
     let partner = PARTNER.parse().expect("an id");
     let report = service(store).import(&partner, &|| Ok(Box::new(File::open(file)?)), &options, &watch);

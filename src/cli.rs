@@ -39,7 +39,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client::ClientError;
 use crate::config::{Config, ConfigError};
-use crate::domain::PartnerId;
+use crate::domain::{E164, PartnerId, spelling};
 use crate::http::server::CertificateError;
 use crate::intake::CallsError;
 use crate::inventory::Snapshot;
@@ -416,6 +416,11 @@ fn confirm(what: &str, yes: bool) -> Result<(), CliError> {
         true => Ok(()),
         false => Err(CliError::Other("nothing was done".to_owned())),
     }
+}
+
+/// A number that is there, in any spelling.
+fn parse_number(text: &str) -> Result<E164, String> {
+    spelling::one(text).map_err(|error| error.to_string())
 }
 
 /// A name as people give it.

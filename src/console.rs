@@ -136,6 +136,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/import/sample.csv", get(imports::sample))
         .route("/console/p/{partner}/import/{id}", get(imports::page))
         .route("/console/p/{partner}/import/{id}/rejects.csv", get(imports::rejects))
+        .route("/console/p/{partner}/import/{id}/cautions.csv", get(imports::cautions))
         .route("/console/p/{partner}/import/{id}/{step}", post(imports::step))
         .route("/console/p/{partner}/changes", get(changes::list))
         .route("/console/p/{partner}/changes/{version}", get(changes::page))

@@ -19,8 +19,8 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicBool;
 
 use crate::domain::{PartnerId, Time};
-use crate::intake::{self, RowError};
-use crate::service::import::{ImportError, ImportOptions, ImportReport, OnError, Progress, Watch};
+use crate::intake::RowError;
+use crate::service::import::{ImportError, ImportOptions, ImportReport, Progress, Watch};
 use crate::service::{Service, ServiceError};
 
 use stream::Stream;
@@ -93,13 +93,7 @@ pub fn populate(
             }
             Err(error) => return Err(error.into()),
         }
-        let options = ImportOptions {
-            intake: intake::Options::default(),
-            monthly_cost: None,
-            on_error: OnError::Abort,
-            move_held: false,
-            dry_run: false,
-        };
+        let options = ImportOptions::default();
         let source = || Ok(Box::new(Stream::new(profile, numbers, now)) as Box<dyn std::io::Read>);
         let report = service.import(&partner, &source, &options, &Watch { progress, cancel })?;
         if let Some(first) = report.errors.first() {

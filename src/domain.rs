@@ -15,6 +15,7 @@ pub mod entity;
 pub mod field;
 pub mod id;
 pub mod money;
+pub mod nothing;
 pub mod number;
 pub mod plan;
 pub mod setting;

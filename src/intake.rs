@@ -35,6 +35,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
+use jiff::tz::TimeZone;
 
 pub use self::calls::{BadCall, CallsError, CallsRead, Pagination, TakeCall, read_calls};
 pub use self::export::Export;
@@ -86,11 +87,20 @@ pub struct Options {
     pub currency: Option<Currency>,
     /// The encoding of text that is not UTF-8; a byte order mark overrides it.
     pub encoding: Option<&'static Encoding>,
+    /// Whose days the days are that have no time.
+    pub zone: TimeZone,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { mappings: Vec::new(), default_country: None, assume_plus: false, currency: None, encoding: None }
+        Options {
+            mappings: Vec::new(),
+            default_country: None,
+            assume_plus: false,
+            currency: None,
+            encoding: None,
+            zone: TimeZone::UTC,
+        }
     }
 }
 

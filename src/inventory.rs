@@ -41,7 +41,7 @@ use crate::domain::{
 };
 
 pub use beside::Beside;
-pub use filter::{Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after};
+pub use filter::{Among, Closed, Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after, several};
 pub use pattern::{Pattern, SEARCH_CHARS_MAX};
 pub use table::Table;
 
@@ -541,6 +541,16 @@ impl Snapshot {
     /// readers see. Together with the version it names one state of the view.
     pub fn epoch(&self, now: Time) -> Option<Time> {
         self.due.last(now)
+    }
+
+    /// Whether a number is or was in this region.
+    pub fn has_region(&self, name: &str) -> bool {
+        self.regions.find(&name.into()).is_some()
+    }
+
+    /// Whether a number has or had this tag.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|(_, tags)| tags.contains(tag))
     }
 
     pub fn get(&self, number: E164, now: Time) -> Option<NumberRef<'_>> {

@@ -559,6 +559,7 @@ impl Service {
     }
 
     pub fn partner_create(&self, auth_id: PartnerId, name: Arc<str>) -> Result<Done<Partner>, ServiceError> {
+        entities::check_new("auth_id", auth_id.as_str(), &name)?;
         let partner = Partner { auth_id: auth_id.clone(), name, created_at: Time::now(), suspended_at: None };
         self.write(Target::New(auth_id), Verb::PartnerCreate, |transaction| {
             transaction.put_entity(EntityChange::Partner(Edit::created(partner.clone())))?;

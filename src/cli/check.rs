@@ -207,7 +207,11 @@ fn table(found: &[Seen]) -> Result<(), CliError> {
         let rows: Vec<Vec<String>> = same
             .iter()
             .map(|seen| {
-                let [_, _, account, number, since, ..] = cells(seen);
+                let [_, _, account, mut number, since, ..] = cells(seen);
+                let meant = seen.finding.evidence.iter().find(|(name, _)| *name == "probably_meant");
+                if let Some((_, meant)) = meant {
+                    number.push_str(&format!(" (probably {meant})"));
+                }
                 vec!["  ".to_owned() + &account, number, since, seen.id.clone()]
             })
             .collect();

@@ -8,9 +8,12 @@ use clap::ValueEnum;
 
 use super::output::{self, Bar};
 use super::{CliError, Global, OfPartner, Outcome};
-use crate::domain::{Country, Currency};
-use crate::intake::{self, Mapping};
-use crate::service::import::{ERRORS_MAX, ImportOptions, ImportReport, OnError, Progress, Watch};
+use crate::domain::{Country, Currency, Money};
+use crate::intake::{self, Caution, Mapping};
+use crate::service::import::{
+    ChangedNumber, ERRORS_MAX, EntityNews, FieldChange, ImportOptions, ImportReport, OnError, Progress, Watch,
+    losses_told,
+};
 use crate::store::Open;
 
 #[derive(clap::Args)]
@@ -38,12 +41,21 @@ pub struct Import {
     /// The encoding of a file that is not UTF-8, such as windows-1252
     #[arg(long, value_name = "NAME", value_parser = parse_encoding)]
     encoding: Option<&'static encoding_rs::Encoding>,
+    /// Whose days the days are that have no time, such as Asia/Kolkata
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = parse_zone)]
+    zone: jiff::tz::TimeZone,
     /// What to do when rows are rejected: write nothing, or write the rest
     #[arg(long, value_enum, default_value = "abort")]
     on_error: OnErrorFlag,
-    /// Let held numbers move between accounts of the partner
+    /// Let held numbers move between accounts of the partner, with their route, trunk, expiry and price
     #[arg(long = "move")]
     move_held: bool,
+    /// Let empty cells leave what is stored; without this they clear it
+    #[arg(long)]
+    keep_empty: bool,
+    /// Reject rows that would only get a caution, and files with columns that are not read
+    #[arg(long)]
+    strict: bool,
     /// Report what would happen, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -52,8 +64,8 @@ pub struct Import {
     rejects: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnErrorFlag {
+#[derive(Clone, Copy, ValueEnum)]
+enum OnErrorFlag {
     Abort,
     Skip,
 }
@@ -61,6 +73,11 @@ pub enum OnErrorFlag {
 fn parse_encoding(name: &str) -> Result<&'static encoding_rs::Encoding, String> {
     encoding_rs::Encoding::for_label_no_replacement(name.as_bytes())
         .ok_or_else(|| "is not an encoding that is known; windows-1252 and utf-16le are examples".to_owned())
+}
+
+fn parse_zone(name: &str) -> Result<jiff::tz::TimeZone, String> {
+    let zone = crate::domain::user::zone(name).and_then(|name| jiff::tz::TimeZone::get(&name).ok());
+    zone.ok_or_else(|| "is not a zone that is known; Asia/Kolkata and UTC are examples".to_owned())
 }
 
 impl Import {
@@ -80,6 +97,7 @@ impl Import {
                 assume_plus: self.assume_plus,
                 currency: self.currency,
                 encoding: self.encoding,
+                zone: self.zone,
             },
             monthly_cost: self.monthly_cost.as_deref().map(Into::into),
             on_error: match self.on_error {
@@ -87,6 +105,8 @@ impl Import {
                 OnErrorFlag::Skip => OnError::Skip,
             },
             move_held: self.move_held,
+            keep_empty: self.keep_empty,
+            strict: self.strict,
             dry_run: self.dry_run,
         };
         let reading = Bar::new(Some(input.bytes), "bytes");
@@ -122,7 +142,7 @@ impl Import {
                 "column {column:?} was not read: name it with --map '{column}=FIELD', or ignore it with --map '{column}=-'"
             ));
         }
-        Ok(if report.rejected > 0 { Outcome::Differs } else { Outcome::Done })
+        Ok(if report.rejected > 0 || report.refused { Outcome::Differs } else { Outcome::Done })
     }
 }
 
@@ -178,18 +198,22 @@ fn write_rejects(
     Ok(())
 }
 
+/// The result on stdout; what is wrong or doubtful with the file on stderr.
 fn describe(report: &ImportReport, dry_run: bool) -> Result<(), CliError> {
     for error in &report.errors {
-        let place = match &*error.column {
-            "" => format!("line {}", error.line),
-            column => format!("line {}, {column}", error.line),
-        };
-        let value = if error.value.is_empty() { String::new() } else { format!(" {:?}", error.value) };
-        output::note(&format!("{place}:{value} {}", error.message));
+        output::note(&placed(error.line, &error.column, &error.value, &error.message));
     }
     let rejected_rows = report.rejected_lines.len();
     if rejected_rows > ERRORS_MAX {
         output::note(&format!("… and {} more rows", rejected_rows - ERRORS_MAX));
+    }
+    for caution in &report.cautions {
+        let Caution { line, column, value, reason } = caution;
+        output::note(&format!("caution: {}", placed(*line, column, value, reason)));
+    }
+    let more = report.cautions_total - report.cautions.len() as u64;
+    if more > 0 {
+        output::note(&format!("… and {more} more cautions"));
     }
     let verb = match (dry_run, report.written) {
         (true, _) => "would be",
@@ -200,14 +224,68 @@ fn describe(report: &ImportReport, dry_run: bool) -> Result<(), CliError> {
         "{} rows: {} numbers {verb} imported, {} updated, {} unchanged, {} rejected",
         report.rows, report.imported, report.updated, report.unchanged, report.rejected
     ))?;
-    if report.warnings > 0 {
-        output::line(&format!(
-            "{} numbers are not valid by the numbering plan; regulators allocate ahead of it",
-            report.warnings
-        ))?;
+    if report.cautions_total > 0 {
+        output::line(&format!("{} cautions; --strict refuses them", report.cautions_total))?;
+    }
+    for loss in losses_told(&report.losses, report.losses_route_active, report.written) {
+        output::line(&loss)?;
+    }
+    for (&currency, moved) in &report.money {
+        let amount = |minor| format!("{} {}", Money { minor, currency }, currency.code());
+        let (up, down) = (amount(moved.up), amount(moved.down));
+        output::line(&format!("held numbers cost {up} more and {down} less a month"))?;
+    }
+    for entity in &report.entities {
+        output::line(&told(entity, report.written))?;
+    }
+    if report.entities_total > report.entities.len() as u64 {
+        output::line(&format!("… and {} more", report.entities_total - report.entities.len() as u64))?;
+    }
+    if !report.written {
+        changes(report)?;
     }
     if !report.written && !dry_run {
-        output::note("nothing was written; correct the rows, or write the rest with --on-error skip");
+        output::note(match report.refused {
+            true => "nothing was written; say what the columns mean with --map, or leave --strict out",
+            false => "nothing was written; correct the rows, or write the rest with --on-error skip",
+        });
+    }
+    Ok(())
+}
+
+/// `line 3, number: "+44…" is no number`.
+fn placed(line: u64, column: &str, value: &str, message: &str) -> String {
+    let place = if column.is_empty() { format!("line {line}") } else { format!("line {line}, {column}") };
+    let value = if value.is_empty() { String::new() } else { format!(" {value:?}") };
+    format!("{place}:{value} {message}")
+}
+
+fn told(entity: &EntityNews, done: bool) -> String {
+    let EntityNews { kind, id, name, before } = entity;
+    let called = if name == id { id.clone() } else { format!("{id} ({name})") };
+    match (before, done) {
+        (None, false) => format!("creates {kind} {called}"),
+        (None, true) => format!("created {kind} {called}"),
+        (Some(before), false) => format!("renames {kind} {id} from {before} to {name}"),
+        (Some(before), true) => format!("renamed {kind} {id} from {before} to {name}"),
+    }
+}
+
+/// Numbers that were there, before and after.
+fn changes(report: &ImportReport) -> Result<(), CliError> {
+    for ChangedNumber { line, number, numbers, changes } in &report.changed {
+        let more = if *numbers > 1 { format!(" and {} more", numbers - 1) } else { String::new() };
+        let one = |change: &FieldChange| {
+            let value = |value: &Option<String>| value.clone().unwrap_or_else(|| change.nothing().to_owned());
+            let lost = if change.lost { " (lost)" } else { "" };
+            format!("{} {} -> {}{lost}", change.label(), value(&change.before), value(&change.after))
+        };
+        let told: Vec<String> = changes.iter().map(one).collect();
+        output::line(&format!("line {line}, {number}{more}: {}", told.join("; ")))?;
+    }
+    let shown: u64 = report.changed.iter().map(|changed| changed.numbers).sum();
+    if report.updated > shown {
+        output::line(&format!("… and {} more updated numbers", report.updated - shown))?;
     }
     Ok(())
 }

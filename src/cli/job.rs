@@ -3,7 +3,8 @@
 //! Whoever creates or runs a job here does it here, whether a server is there
 //! or not; a server that finds it takes part, and each row is done once.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -12,14 +13,15 @@ use clap::{Args, Subcommand};
 
 use super::output::{self, Bar};
 use super::{CliError, Global, OfPartner, Outcome, confirm};
-use crate::domain::PartnerKey;
-use crate::domain::Verb;
+use crate::domain::plan::{self, Judgement, Misspelling};
+use crate::domain::spelling::{self, Bare};
+use crate::domain::{E164, PartnerKey, Time, Verb};
 use crate::http::body::{Fields, Json};
 use crate::http::jobs::{self, read};
 use crate::inventory::Snapshot;
 use crate::inventory::names::Named;
 use crate::service::jobs::batch::Costs;
-use crate::service::jobs::{self as service_jobs, JobState, RowResult, Step};
+use crate::service::jobs::{self as service_jobs, JobState, LIST_MAX, RowResult, Step};
 use crate::service::{self, Replica, Service, Shown};
 use crate::store::Open;
 
@@ -86,7 +88,7 @@ pub struct Create {
     /// Which numbers, by the API's filters, such as assigned=false; several must all fit
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair, group = "numbers", num_args = 1)]
     filter: Vec<(String, String)>,
-    /// A file with a number on each line
+    /// A file with a number, or a block such as +912271264200..299, on each line
     #[arg(long, value_name = "FILE", group = "numbers")]
     numbers_file: Option<PathBuf>,
     /// All numbers of the partner
@@ -158,10 +160,12 @@ impl Job {
 impl Create {
     fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let names = global.names(&self.of)?;
-        let new = Fields::parse(self.body(&names)?.to_string().as_bytes())
+        let listed = self.numbers_file.as_deref().map(listed).transpose()?;
+        let new = Fields::parse(self.body(&names, listed.as_deref())?.to_string().as_bytes())
             .and_then(read)
             .map_err(|error| CliError::Usage(error.lines().join("; ")))?;
         let (service, key) = open(global, &self.of, true)?;
+        check_spelling(&service, &self.of, listed.as_deref().unwrap_or_default())?;
         // What is hard to take back is looked at first.
         let ask = destructive(new.action.verb()) && !self.yes && !self.preview;
         let new = service_jobs::NewJob { preview: self.preview || ask, ..new };
@@ -182,16 +186,14 @@ impl Create {
     }
 
     /// What the API would be sent.
-    fn body(&self, names: &Snapshot) -> Result<Json, CliError> {
+    fn body(&self, names: &Snapshot, listed: Option<&[Listed]>) -> Result<Json, CliError> {
         let text = |text: &str| Json::Text(text.to_owned());
         let param = |(name, value): &(String, String)| Ok((name.clone(), param(name, &named(names, name, value)?)));
         let params = self.params.iter().map(param).collect::<Result<_, CliError>>()?;
         let mut body = vec![("verb".to_owned(), text(&self.verb)), ("params".to_owned(), Json::Object(params))];
-        if let Some(path) = &self.numbers_file {
-            let failed = |source| CliError::Io { what: format!("cannot read {}", path.display()), source };
-            let file = std::fs::read_to_string(path).map_err(failed)?;
-            let lines = file.lines().map(str::trim).filter(|line| !line.is_empty());
-            body.push(("numbers".to_owned(), Json::List(lines.map(text).collect())));
+        if let Some(listed) = listed {
+            let numbers = listed.iter().map(|listed| text(&listed.number.to_string()));
+            body.push(("numbers".to_owned(), Json::List(numbers.collect())));
         } else {
             let flag = |name: &str| matches!(name, "assigned" | "routed");
             let value = |(name, value): &(String, String)| match value.parse::<bool>() {
@@ -203,6 +205,96 @@ impl Create {
         }
         Ok(Json::Object(body))
     }
+}
+
+/// A number of a file, and the line that names it.
+struct Listed {
+    line: usize,
+    text: Arc<str>,
+    number: E164,
+}
+
+/// How many wrong lines of a file are named.
+const LINES_MAX: usize = 100;
+
+/// The numbers of a file with a number or a block on each line. All that is
+/// wrong with it is said at once.
+fn listed(path: &Path) -> Result<Vec<Listed>, CliError> {
+    let failed = |source| CliError::Io { what: format!("cannot read {}", path.display()), source };
+    let file = std::fs::read_to_string(path).map_err(failed)?;
+    let mut listed: Vec<Listed> = Vec::new();
+    let mut lines: HashMap<E164, usize> = HashMap::new();
+    let mut problems = Vec::new();
+    for (at, line) in file.lines().enumerate() {
+        let text = line.trim_matches(|c: char| c.is_whitespace() || spelling::invisible(c));
+        if text.is_empty() {
+            continue;
+        }
+        let line = at + 1;
+        let (first, last) = match spelling::read(text, Bare::International) {
+            Ok((first, last)) if last >= first => (first.digits(), last.digits()),
+            Ok((first, last)) => {
+                problems.push(wrong(line, text, &format!("is no block: {first} is after {last}")));
+                continue;
+            }
+            Err(problem) => {
+                problems.push(wrong(line, text, &problem.to_string()));
+                continue;
+            }
+        };
+        if last - first >= LIST_MAX as u64 || listed.len() as u64 + (last - first) >= LIST_MAX as u64 {
+            problems.push(wrong(
+                line,
+                text,
+                &format!("is more than the {LIST_MAX} numbers that a list can have; take a filter"),
+            ));
+            break;
+        }
+        let text: Arc<str> = text.into();
+        for number in (first..=last).filter_map(E164::new) {
+            match lines.insert(number, line) {
+                Some(other) => problems.push(wrong(line, &text, &format!("names {number}, which line {other} has"))),
+                None => listed.push(Listed { line, text: text.clone(), number }),
+            }
+        }
+    }
+    refused(problems)?;
+    Ok(listed)
+}
+
+/// Refuses numbers that the plan has only with other digits, unless they are
+/// there: what is stored can be worked on.
+fn check_spelling(service: &Service, of: &OfPartner, listed: &[Listed]) -> Result<(), CliError> {
+    let misspelt: Vec<(&Listed, Misspelling)> = listed
+        .iter()
+        .filter_map(|listed| match plan::judge(listed.number) {
+            Judgement::Misspelt(misspelling) => Some((listed, misspelling)),
+            Judgement::Valid | Judgement::Invalid => None,
+        })
+        .collect();
+    if misspelt.is_empty() {
+        return Ok(());
+    }
+    let (snapshot, now) = (service.snapshot(&of.partner, true)?, Time::now());
+    let unknown = misspelt.into_iter().filter(|(listed, _)| snapshot.get(listed.number, now).is_none());
+    refused(unknown.map(|(listed, misspelling)| wrong(listed.line, &listed.text, &misspelling.to_string())).collect())
+}
+
+fn wrong(line: usize, text: &str, reason: &str) -> String {
+    let shown: String = text.chars().take(64).collect();
+    format!("line {line}: {shown} {reason}")
+}
+
+fn refused(mut problems: Vec<String>) -> Result<(), CliError> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    if problems.len() > LINES_MAX {
+        let more = problems.len() - LINES_MAX;
+        problems.truncate(LINES_MAX);
+        problems.push(format!("and {more} more"));
+    }
+    Err(CliError::Usage(problems.join("\n")))
 }
 
 /// A value, or the id of the customer, application or trunk that it names.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{CliError, Global, OfPartner, Outcome, confirm, output};
 use crate::domain::action::{Action, Assignment, Price, Transfer};
+use crate::domain::spelling::{self, Bare};
 use crate::domain::{Country, Currency, E164, Money, NumberType, Status, Tags, Time, number};
 use crate::inventory::NumberRef;
 use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
@@ -18,10 +19,16 @@ use crate::wire;
 pub enum Number {
     /// Bring a number, or a block of them, into stock
     Add {
+        /// In E.164, such as +912271264217; or a block, such as +912271264200..299
+        #[arg(value_name = "NUMBER", value_parser = parse_block)]
+        block: (E164, E164),
         #[command(flatten)]
-        of: Of,
+        partner: OfPartner,
+        /// Say what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
         /// The last number of the block
-        #[arg(long, value_name = "NUMBER")]
+        #[arg(long, value_name = "NUMBER", value_parser = super::parse_number)]
         to: Option<E164>,
         #[command(flatten)]
         price: Needed,
@@ -39,6 +46,7 @@ pub enum Number {
     /// Show everything about a number
     Show {
         /// In E.164, such as +912271264217
+        #[arg(value_parser = super::parse_number)]
         number: E164,
         #[command(flatten)]
         partner: OfPartner,
@@ -180,6 +188,7 @@ pub enum Number {
 #[derive(Args)]
 pub struct Of {
     /// In E.164, such as +912271264217
+    #[arg(value_parser = super::parse_number)]
     number: E164,
     #[command(flatten)]
     partner: OfPartner,
@@ -204,6 +213,11 @@ impl Needed {
     }
 }
 
+/// Numbers that come into stock: what could be national is refused.
+fn parse_block(text: &str) -> Result<(E164, E164), String> {
+    spelling::read(text, Bare::Unknown).map_err(|error| error.to_string())
+}
+
 fn parse_tag(text: &str) -> Result<String, String> {
     let max = number::TAG_CHARS_MAX;
     number::tag(text).ok_or_else(|| format!("must be 1 to {max} characters without control characters, ; and |"))
@@ -216,17 +230,23 @@ fn parse_type(text: &str) -> Result<NumberType, String> {
 impl Number {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let (of, action) = match self {
-            Number::Add { of, to, price, number_type, country, region, tags } => {
-                let last = to.unwrap_or(of.number);
-                if last < of.number || last.digits() - of.number.digits() >= BLOCK_MAX {
-                    let message = format!("--to must be at most {BLOCK_MAX} numbers after {}", of.number);
+            Number::Add { block: (first, last), partner, dry_run, to, price, number_type, country, region, tags } => {
+                let last = match to {
+                    Some(_) if first != last => {
+                        return Err(CliError::Usage(format!("{first} to {last} is a block already; leave out --to")));
+                    }
+                    to => to.unwrap_or(last),
+                };
+                if last < first || last.digits() - first.digits() >= BLOCK_MAX {
+                    let message =
+                        format!("the block must end at most {BLOCK_MAX} numbers after {first}, not at {last}");
                     return Err(CliError::Usage(message));
                 }
-                let (first, cost, tags) = (of.number, price.money()?, Tags::new(tags));
+                let (cost, tags) = (price.money()?, Tags::new(tags));
                 let stock = Stock { first, last, cost, number_type, country, region, tags };
-                let service = global.service(Open::Existing)?.dry_run(of.dry_run);
-                let key = service.partner_key(&of.partner.partner)?;
-                return print(global, service.stock(key, &stock)?, of.dry_run);
+                let service = global.service(Open::Existing)?.dry_run(dry_run);
+                let key = service.partner_key(&partner.partner)?;
+                return print(global, service.stock(key, &stock)?, dry_run);
             }
             Number::Show { number, partner } => return show(global, number, &partner),
             Number::Assign { of, account, application, trunk, expires_at, monthly_cost, currency } => {

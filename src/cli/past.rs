@@ -14,6 +14,7 @@ const NUMBERS_MAX: usize = 100;
 #[derive(clap::Args)]
 pub struct History {
     /// The number in E.164, such as +912271264217
+    #[arg(value_parser = super::parse_number)]
     number: E164,
     #[command(flatten)]
     of: OfPartner,

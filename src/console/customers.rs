@@ -224,7 +224,7 @@ impl Picked {
 
 /// Free numbers, the first of those that have the digits, and how many there are.
 fn free(visit: &Visit, search: Option<Pattern>, chosen: &str) -> (Vec<Free>, u64) {
-    let filter = Filter { search, state: Some(Stored::Available), ..Filter::default() };
+    let filter = Filter { search, state: Stored::Available.into(), ..Filter::default() };
     let window = Window::Page { skip: 0, rows: OFFERED_MAX };
     let found = visit.snapshot.select(&filter, Order::default(), window, visit.clock.now);
     let only = found.total == 1;
@@ -526,7 +526,7 @@ async fn customer(visit: Visit, id: &str, form: &Form, mut frame: Frame, open: O
 
 /// How many numbers are kept for an account.
 fn reserved_for(snapshot: &crate::inventory::Snapshot, id: &AccountId, now: crate::domain::Time) -> u64 {
-    let filter = Filter { state: Some(Stored::Reserved), ..Filter::default() };
+    let filter = Filter { state: Stored::Reserved.into(), ..Filter::default() };
     let mut walk = snapshot.walk(filter, Order::default(), None, now);
     let mut count = 0;
     while !walk.done() {

@@ -7,7 +7,7 @@
 //! comes from and who sent it is asked before its body is read.
 //! Deliberately absent: reading rows, and what becomes of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,11 +26,13 @@ use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::verbs::told;
 use super::{Console, download, show};
-use crate::domain::{Actor, Currency, Money};
+use crate::domain::{Actor, Currency, E164, Money};
 use crate::intake::{Field, Peeked};
 use crate::service::ServiceError;
-use crate::service::import::{FIRST_MAX, Progress, RowFate};
-use crate::service::uploads::{Choices, Found, Incoming, KEPT_SECONDS, Now, Stage, Upload, Uploads};
+use crate::service::import::{
+    ChangedNumber, EntityNews, FIRST_MAX, FieldChange, Moved, Progress, RowFate, losses_told,
+};
+use crate::service::uploads::{Choices, Found, Incoming, KEPT_SECONDS, Now, Rows, Stage, Upload, Uploads};
 use crate::wire::html::escape;
 
 /// For how long an answer waits for a check, so that a small file shows what
@@ -43,6 +45,24 @@ const DRAINED: u64 = 16;
 const FIELD_BYTES_MAX: usize = 10_000;
 /// How many chunks of a file wait to be written.
 const CHUNKS: usize = 8;
+
+/// Zones that are offered for days without one; any other can be written.
+const ZONES: &[&str] = &[
+    "UTC",
+    "Asia/Kolkata",
+    "Asia/Dubai",
+    "Asia/Singapore",
+    "Asia/Tokyo",
+    "Australia/Sydney",
+    "Europe/Berlin",
+    "Europe/London",
+    "Europe/Paris",
+    "America/New_York",
+    "America/Chicago",
+    "America/Los_Angeles",
+    "America/Sao_Paulo",
+    "Africa/Johannesburg",
+];
 
 const SAMPLE: &str = "\
 number,account_auth_id,account_name,application_id,trunk_id,monthly_cost,currency,expires_at,tags\n\
@@ -63,7 +83,8 @@ struct Recent {
 struct Start {
     frame: Frame,
     size: String,
-    text: String,
+    choices: Choices,
+    zones: &'static [&'static str],
     recent: Vec<Recent>,
 }
 
@@ -75,8 +96,25 @@ struct Figure {
 struct Cost {
     currency: String,
     now: String,
+    up: String,
+    down: String,
     then: String,
-    difference: String,
+}
+
+/// A number that was there, or several of one row that change alike.
+struct ChangedRow {
+    line: u64,
+    number: String,
+    href: String,
+    more: String,
+    changes: Vec<ChangedField>,
+}
+
+struct ChangedField {
+    label: String,
+    before: String,
+    after: String,
+    lost: bool,
 }
 
 struct ColumnRow {
@@ -96,7 +134,7 @@ struct FirstRow {
 }
 
 struct Fault {
-    line: u64,
+    line: String,
     column: String,
     value: String,
     message: String,
@@ -122,11 +160,22 @@ struct UploadPage {
     fixed: bool,
     figures: Vec<Figure>,
     costs: Vec<Cost>,
-    warnings: String,
+    /// What numbers lose, as sentences.
+    losses: Vec<String>,
+    cautions: Vec<Fault>,
+    cautions_total: String,
+    more_cautions: u64,
+    /// Whether the rows with a caution can be taken along.
+    cautioned: bool,
+    /// Which customers, applications and trunks are new or renamed.
+    entities: Vec<String>,
+    more_entities: u64,
+    changed: Vec<ChangedRow>,
+    more_changed: u64,
     /// What the button of the import says; empty where there is none.
     run: String,
-    /// Whether it leaves out what is rejected, though it was not asked to.
-    skip: bool,
+    /// Why there is none, though something would be imported.
+    held_back: String,
     version: Option<u64>,
     /// Whether it can be said anew how it is to be read.
     mendable: bool,
@@ -135,6 +184,7 @@ struct UploadPage {
     columns: Vec<ColumnRow>,
     fields: &'static [(&'static str, &'static str)],
     choices: Choices,
+    zones: &'static [&'static str],
     currencies: Vec<String>,
     heads: Vec<String>,
     first: Vec<FirstRow>,
@@ -176,7 +226,7 @@ pub async fn start(State(console): State<Arc<Console>>, Path(partner): Path<Stri
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let frame = visit.frame("Import", "import").with(visit.notice(request.uri().query().unwrap_or_default()));
-    show_start(&visit, frame, String::new(), StatusCode::OK).await
+    show_start(&visit, frame, Choices::default(), StatusCode::OK).await
 }
 
 /// GET /console/p/{partner}/import/sample.csv
@@ -189,7 +239,7 @@ pub async fn sample(
     download::file("sample.csv", "text/csv; charset=utf-8; header=present", |out| out.write_all(SAMPLE.as_bytes()))
 }
 
-async fn show_start(visit: &Visit, frame: Frame, text: String, status: StatusCode) -> Answer {
+async fn show_start(visit: &Visit, frame: Frame, choices: Choices, status: StatusCode) -> Answer {
     let (uploads, service, key) =
         (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
     let found = blocking(move || {
@@ -205,7 +255,7 @@ async fn show_start(visit: &Visit, frame: Frame, text: String, status: StatusCod
     });
     let recent = recent.collect();
     let size = size(visit.console.app.uploads.bytes_max());
-    html_as(status, &Start { frame, size, text, recent })
+    html_as(status, &Start { frame, size, choices, zones: ZONES, recent })
 }
 
 /// POST /console/p/{partner}/import
@@ -219,41 +269,56 @@ pub async fn give(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         Ok(boundary) => receive(&uploads, request.into_body(), boundary).await?,
         Err(_) => {
             let form = Form::read(request).await?;
-            paste(&uploads, form.raw("text").to_owned()).await?
+            paste(&uploads, &form).await?
         }
     };
-    let (incoming, name) = match given {
-        Given::File(incoming, name) => (incoming, name),
-        Given::Refused(why, status) => {
+    let Given { file, fields } = given;
+    let choices = said(|name| fields.get(name).map_or("", String::as_str));
+    let (incoming, name) = match file {
+        Ok(file) => file,
+        Err((why, status)) => {
             let frame = visit.frame("Import", "import").failed(why);
-            return show_start(&visit, frame, String::new(), status).await;
+            return show_start(&visit, frame, choices, status).await;
         }
     };
     let auth_id = visit.snapshot.partner.auth_id.clone();
-    let keeper = uploads.clone();
-    let kept =
-        visit.act("import.give", move |service, key| keeper.keep(service, (key, &auth_id), incoming, &name)).await;
+    let (keeper, chosen) = (uploads.clone(), choices.clone());
+    let kept = visit
+        .act("import.give", move |service, key| keeper.keep(service, (key, &auth_id), incoming, &name, chosen))
+        .await;
     match kept {
         Ok(upload) => {
             settle(&uploads, &upload.id).await;
             redirect(&address(&visit, &upload.id))
         }
         Err(error) => {
-            let frame = visit.frame("Import", "import").failed(mendable(error)?);
-            show_start(&visit, frame, String::new(), StatusCode::CONFLICT).await
+            let (text, status) = refusal(error)?;
+            show_start(&visit, visit.frame("Import", "import").failed(text), choices, status).await
         }
     }
 }
 
-/// What a form brought.
-enum Given {
-    File(Incoming, String),
-    Refused(String, StatusCode),
+/// What a form that was refused says, or trouble where nothing can be mended.
+fn refusal(error: ServiceError) -> Result<(String, StatusCode), Trouble> {
+    Ok(match error {
+        ServiceError::Invalid(errors) => (told(&errors), StatusCode::UNPROCESSABLE_ENTITY),
+        other => (mendable(other)?, StatusCode::CONFLICT),
+    })
 }
 
-async fn paste(uploads: &Uploads, text: String) -> Result<Given, Trouble> {
+/// What a form brought: a file with its name, or why there is none, and what
+/// else was said.
+struct Given {
+    file: Result<(Incoming, String), (String, StatusCode)>,
+    fields: HashMap<String, String>,
+}
+
+async fn paste(uploads: &Uploads, form: &Form) -> Result<Given, Trouble> {
+    let text = form.raw("text").to_owned();
+    let named = |name: &&str| ((*name).to_owned(), form.get(name).to_owned());
+    let fields = CHOICES.iter().filter(|name| form.has(name)).map(named).collect();
     if text.trim().is_empty() {
-        return Ok(nothing_given());
+        return Ok(Given { file: Err(nothing_given()), fields });
     }
     let uploads = uploads.clone();
     let written = blocking(move || {
@@ -261,14 +326,14 @@ async fn paste(uploads: &Uploads, text: String) -> Result<Given, Trouble> {
         incoming.write_all(text.as_bytes())?;
         Ok::<_, std::io::Error>(incoming)
     });
-    Ok(Given::File(written.await?.map_err(no_place)?, PASTED.to_owned()))
+    Ok(Given { file: Ok((written.await?.map_err(no_place)?, PASTED.to_owned())), fields })
 }
 
 const PASTED: &str = "pasted text";
 
-fn nothing_given() -> Given {
+fn nothing_given() -> (String, StatusCode) {
     let why = "There was nothing in the form: choose a file, or paste the rows.";
-    Given::Refused(why.to_owned(), StatusCode::UNPROCESSABLE_ENTITY)
+    (why.to_owned(), StatusCode::UNPROCESSABLE_ENTITY)
 }
 
 fn no_place(error: std::io::Error) -> Trouble {
@@ -281,6 +346,7 @@ async fn receive(uploads: &Uploads, body: Body, boundary: String) -> Result<Give
     let bytes_max = uploads.bytes_max();
     let mut multipart = Multipart::new(body.into_data_stream(), boundary);
     let mut found: Option<(Incoming, String)> = None;
+    let mut fields = HashMap::new();
     while let Some(mut field) = multipart.next_field().await.map_err(broken)? {
         let name = match field.name() {
             Some("file") => {
@@ -289,13 +355,17 @@ async fn receive(uploads: &Uploads, body: Body, boundary: String) -> Result<Give
                 name.rsplit(['/', '\\']).next().unwrap_or(name).to_owned()
             }
             Some("text") => PASTED.to_owned(),
-            _ => {
-                let mut read = 0;
+            other => {
+                let chosen = other.and_then(|name| CHOICES.iter().find(|known| **known == name));
+                let mut read = Vec::new();
                 while let Some(chunk) = field.chunk().await.map_err(broken)? {
-                    read += chunk.len();
-                    if read > FIELD_BYTES_MAX {
+                    read.extend_from_slice(&chunk);
+                    if read.len() > FIELD_BYTES_MAX {
                         return Err(Trouble::Bad("the form has a field that is too long".into()));
                     }
+                }
+                if let Some(name) = chosen {
+                    fields.insert((*name).to_owned(), String::from_utf8_lossy(&read).trim().to_owned());
                 }
                 continue;
             }
@@ -330,7 +400,7 @@ async fn receive(uploads: &Uploads, body: Body, boundary: String) -> Result<Give
                  rollcall import FILE --partner …",
                 size(bytes_max)
             );
-            return Ok(Given::Refused(why, StatusCode::PAYLOAD_TOO_LARGE));
+            return Ok(Given { file: Err((why, StatusCode::PAYLOAD_TOO_LARGE)), fields });
         }
         match (incoming.bytes, &found) {
             // Browsers send a field that was left empty too.
@@ -338,11 +408,11 @@ async fn receive(uploads: &Uploads, body: Body, boundary: String) -> Result<Give
             (_, None) => found = Some((incoming, name)),
             (_, Some(_)) => {
                 let why = "There was a file and pasted text as well; give one of them.";
-                return Ok(Given::Refused(why.to_owned(), StatusCode::UNPROCESSABLE_ENTITY));
+                return Ok(Given { file: Err((why.to_owned(), StatusCode::UNPROCESSABLE_ENTITY)), fields });
             }
         }
     }
-    Ok(found.map_or_else(nothing_given, |(incoming, name)| Given::File(incoming, name)))
+    Ok(Given { file: found.ok_or_else(nothing_given), fields })
 }
 
 /// Waits a little for what was begun.
@@ -372,19 +442,37 @@ pub async fn rejects(
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Answer {
+    rows(console, partner, id, request, Rows::Rejected).await
+}
+
+/// GET /console/p/{partner}/import/{id}/cautions.csv: the same of the rows
+/// that have a caution.
+pub async fn cautions(
+    State(console): State<Arc<Console>>,
+    Path((partner, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    rows(console, partner, id, request, Rows::Cautioned).await
+}
+
+async fn rows(console: Arc<Console>, partner: String, id: String, request: Request<Body>, rows: Rows) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let (uploads, service, key) =
         (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
     let found = blocking(move || {
         let (upload, _) = uploads.get(&service, key, &id)?;
-        let file = uploads.rejects(&upload).map_err(|_| uploads.absent(&upload));
+        let file = uploads.rows(&upload, rows).map_err(|_| uploads.absent(&upload));
         Ok::<_, ServiceError>((upload, file))
     });
     let (upload, file) = found.await??;
     let mut file = file.map_err(|absent| absent.map_or(Trouble::NotFound, Trouble::Bad))?;
     let stem = upload.name.rsplit_once('.').map_or(upload.name.as_str(), |(stem, _)| stem);
-    download::file(&format!("rejected-{stem}.csv"), "text/csv; charset=utf-8", move |out| {
+    let which = match rows {
+        Rows::Rejected => "rejected",
+        Rows::Cautioned => "cautions",
+    };
+    download::file(&format!("{which}-{stem}.csv"), "text/csv; charset=utf-8", move |out| {
         std::io::copy(&mut BufReader::with_capacity(64 << 10, &mut file), out).map(drop)
     })
 }
@@ -407,10 +495,7 @@ pub async fn step(
                 .act("import.check", move |service, key| worker.check(service, (key, &auth_id), &upload, choices))
                 .await
         }
-        "run" => {
-            let skip = form.has("skip");
-            visit.act("import.run", move |service, key| worker.run(service, (key, &auth_id), &upload, skip)).await
-        }
+        "run" => visit.act("import.run", move |service, key| worker.run(service, (key, &auth_id), &upload)).await,
         "cancel" => visit.act("import.cancel", move |service, key| worker.cancel(service, key, &upload)).await,
         "discard" => {
             let discarded =
@@ -429,13 +514,42 @@ pub async fn step(
         }
         Err(error @ ServiceError::Unknown { .. }) => Err(error.into()),
         Err(error) => {
-            let (text, status) = match error {
-                ServiceError::Invalid(errors) => (told(&errors), StatusCode::UNPROCESSABLE_ENTITY),
-                other => (mendable(other)?, StatusCode::CONFLICT),
-            };
+            let (text, status) = refusal(error)?;
             let frame = visit.frame("", "import").failed(text);
             show_upload(&visit, id, frame, said, status).await
         }
+    }
+}
+
+/// The fields of forms that say how a file is to be read.
+const CHOICES: [&str; 10] = [
+    "digits",
+    "country",
+    "encoding",
+    "currency",
+    "monthly_cost",
+    "zone",
+    "on_error",
+    "move_held",
+    "keep_empty",
+    "strict",
+];
+
+/// What a form says of how a file is to be read, but for its columns.
+fn said<'f>(field: impl Fn(&str) -> &'f str) -> Choices {
+    Choices {
+        mappings: Vec::new(),
+        digits: field("digits").to_owned(),
+        country: field("country").to_owned(),
+        encoding: field("encoding").to_owned(),
+        currency: field("currency").to_owned(),
+        monthly_cost: field("monthly_cost").to_owned(),
+        zone: field("zone").to_owned(),
+        skip: field("on_error") == "skip",
+        move_held: !field("move_held").is_empty(),
+        keep_empty: !field("keep_empty").is_empty(),
+        strict: !field("strict").is_empty(),
+        guessed: false,
     }
 }
 
@@ -443,17 +557,7 @@ pub async fn step(
 /// it is to be something else than it would be by itself: a product's column
 /// is then still read in the product's words.
 async fn read_choices(visit: &Visit, id: &str, form: &Form) -> Result<Choices, Trouble> {
-    let mut choices = Choices {
-        mappings: Vec::new(),
-        digits: form.get("digits").to_owned(),
-        country: form.get("country").to_owned(),
-        encoding: form.get("encoding").to_owned(),
-        currency: form.get("currency").to_owned(),
-        monthly_cost: form.get("monthly_cost").to_owned(),
-        skip: form.get("on_error") == "skip",
-        move_held: form.has("move_held"),
-        guessed: false,
-    };
+    let mut choices = said(|name| form.get(name));
     let (uploads, service, key) =
         (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
     let (id, bare) = (id.to_owned(), Choices { encoding: choices.encoding.clone(), ..Choices::default() });
@@ -483,11 +587,11 @@ async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<C
             Some(_) => None,
             None => uploads.peek(&upload, FIRST_MAX).ok(),
         };
-        let rejects = now.is_none() && uploads.rejects(&upload).is_ok();
+        let there = Rows::ALL.map(|rows| now.is_none() && uploads.rows(&upload, rows).is_ok());
         let absent = uploads.absent(&upload);
-        Ok::<_, ServiceError>((upload, now, peeked, rejects, absent))
+        Ok::<_, ServiceError>((upload, now, peeked, there, absent))
     });
-    let (upload, now, peeked, rejects, absent) = looked.await??;
+    let (upload, now, peeked, [rejects, cautioned], absent) = looked.await??;
     let done = upload.stage == Stage::Imported;
     let readable = absent.is_none();
     let found = upload.found.as_ref().filter(|_| now.is_none());
@@ -503,9 +607,17 @@ async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<C
         live: now.map(|now| bar(&upload, now)),
         figures: Vec::new(),
         costs: Vec::new(),
-        warnings: String::new(),
+        losses: Vec::new(),
+        cautions: Vec::new(),
+        cautions_total: String::new(),
+        more_cautions: 0,
+        cautioned: cautioned && found.is_some_and(|found| found.caution_rows > 0),
+        entities: Vec::new(),
+        more_entities: 0,
+        changed: Vec::new(),
+        more_changed: 0,
         run: String::new(),
-        skip: false,
+        held_back: String::new(),
         version: None,
         mendable: now.is_none() && !done,
         unit: peeked.as_ref().map_or("line", |peeked| peeked.format.unit()),
@@ -513,6 +625,7 @@ async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<C
         columns: Vec::new(),
         fields: FIELDS,
         choices: said.unwrap_or_else(|| upload.choices.clone()),
+        zones: ZONES,
         currencies: currencies(visit),
         heads: Vec::new(),
         first: Vec::new(),
@@ -529,6 +642,7 @@ async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<C
     }
     if !readable {
         page.run.clear();
+        page.held_back.clear();
     }
     if let Some(peeked) = peeked.filter(|_| !done) {
         page.peek(&upload, found, &peeked);
@@ -556,41 +670,66 @@ impl UploadPage {
             ],
         };
         if !done {
-            self.costs = costs(visit, &found.cost);
-            let news = match (found.imported, found.updated) {
-                (0, 0) => String::new(),
-                (new, 0) => format!("Import {}", show::count(new, "number", "numbers")),
-                (0, old) => format!("Update {}", show::count(old, "number", "numbers")),
-                (new, old) => format!("Import {} and update {}", show::thousands(new), show::thousands(old)),
-            };
-            self.skip = found.rejected > 0 && !upload.choices.skip;
-            let nothing = news.is_empty() || upload.stage == Stage::Unusable;
-            self.run = match (nothing, found.rejected) {
-                (true, _) => String::new(),
-                (false, 0) => news,
-                (false, rejected) => format!("{news}, leave out {} rejected", show::thousands(rejected)),
-            };
+            self.costs = costs(visit, &found.money);
+            self.offer(upload, found);
         }
-        if found.warnings > 0 {
-            self.warnings = format!(
-                "{} not valid by the numbering plan. Regulators allocate ahead of it, so this is no reason to reject.",
-                show::count(found.warnings, "number is", "numbers are")
-            );
-        }
+        let sentence = |text: String| {
+            let mut chars = text.chars();
+            chars.next().map_or(String::new(), |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+        };
+        let losses = losses_told(&found.losses, found.losses_route_active, done);
+        self.losses = losses.into_iter().map(sentence).collect();
         self.version = found.version.filter(|_| done);
-        self.faults = found
-            .errors
-            .iter()
-            .map(|error| Fault {
-                line: error.line,
-                column: error.column.clone(),
-                value: error.value.clone(),
-                message: visit.clock.told(&error.message),
-            })
-            .collect();
+        self.entities = found.entities.iter().map(|entity| entity_told(entity, done)).collect();
+        self.more_entities = found.entities_total.saturating_sub(found.entities.len() as u64);
+        self.changed = found.changed.iter().map(|changed| changed_row(visit, changed)).collect();
+        let shown: u64 = found.changed.iter().map(|changed| changed.numbers).sum();
+        self.more_changed = found.updated.saturating_sub(shown);
+        let fault = |line: u64, column: &str, value: &str, message: &str| Fault {
+            line: line.to_string(),
+            column: column.to_owned(),
+            value: value.to_owned(),
+            message: visit.clock.told(message),
+        };
+        let errors = found.errors.iter();
+        self.faults = errors.map(|error| fault(error.line, &error.column, &error.value, &error.message)).collect();
         let mut lines: Vec<u64> = found.errors.iter().map(|error| error.line).collect();
         lines.dedup();
         self.more_faults = found.rejected_rows.saturating_sub(lines.len() as u64);
+        let cautions = found.cautions.iter();
+        self.cautions = cautions.map(|one| fault(one.line, &one.column, &one.value, &one.reason)).collect();
+        self.cautions_total = show::count(found.cautions_total, "caution", "cautions");
+        self.more_cautions = found.cautions_total.saturating_sub(found.cautions.len() as u64);
+    }
+
+    /// The button of the import, or why there is none.
+    fn offer(&mut self, upload: &Upload, found: &Found) {
+        let news = match (found.imported, found.updated) {
+            (0, 0) => return,
+            (new, 0) => format!("Import {}", show::count(new, "number", "numbers")),
+            (0, old) => format!("Update {}", show::count(old, "number", "numbers")),
+            (new, old) => format!("Import {} and update {}", show::thousands(new), show::thousands(old)),
+        };
+        if upload.stage == Stage::Unusable {
+            return;
+        }
+        let rejected = found.rejected;
+        match rejected {
+            _ if found.refused => {
+                self.held_back = "Nothing is imported while columns are not read: say below what they mean, or do not \
+                                  read them, or allow cautions."
+                    .to_owned();
+            }
+            0 => self.run = news,
+            _ if upload.choices.skip => self.run = format!("{news}, leave out {} rejected", show::thousands(rejected)),
+            _ => {
+                self.held_back = format!(
+                    "Nothing is imported while rows are rejected, and {} rejected. Correct the file and give it \
+                     again, or choose below to leave rejected rows out.",
+                    show::count(rejected, "number is", "numbers are")
+                );
+            }
+        }
     }
 
     /// The beginning of the file.
@@ -733,23 +872,65 @@ fn facts(visit: &Visit, upload: &Upload) -> Vec<(&'static str, String)> {
 }
 
 /// The rental now and after, of the currencies that differ.
-fn costs(visit: &Visit, cost: &BTreeMap<Currency, i64>) -> Vec<Cost> {
+fn costs(visit: &Visit, money: &BTreeMap<Currency, Moved>) -> Vec<Cost> {
     let mut now: BTreeMap<Currency, i64> = BTreeMap::new();
     for (&currency, &(_, minor)) in visit.snapshot.rental().iter().flatten() {
         let sum = now.entry(currency).or_default();
         *sum = sum.saturating_add(minor);
     }
-    let one = |(&currency, &difference): (&Currency, &i64)| {
+    let one = |(&currency, moved): (&Currency, &Moved)| {
         let before = now.get(&currency).copied().unwrap_or_default();
         let amount = |minor| show::money(Money { minor, currency });
         Cost {
             currency: currency.code().to_owned(),
             now: amount(before),
-            then: amount(before.saturating_add(difference)),
-            difference: show::differences([(&currency, &difference)]),
+            up: show::differences([(&currency, &moved.up)]),
+            down: show::differences([(&currency, &moved.down.saturating_neg())]),
+            then: amount(before.saturating_add(moved.net())),
         }
     };
-    cost.iter().map(one).collect()
+    money.iter().filter(|(_, moved)| **moved != Moved::default()).map(one).collect()
+}
+
+fn entity_told(entity: &EntityNews, done: bool) -> String {
+    let kind = match entity.kind.as_str() {
+        "account" => "customer",
+        kind => kind,
+    };
+    let EntityNews { id, name, before, .. } = entity;
+    let called = if name == id { id.clone() } else { format!("{name} ({id})") };
+    match (before, done) {
+        (None, false) => format!("Creates {kind} {called}"),
+        (None, true) => format!("Created {kind} {called}"),
+        (Some(before), false) => format!("Renames {kind} {before} ({id}) to {name}"),
+        (Some(before), true) => format!("Renamed {kind} {before} ({id}) to {name}"),
+    }
+}
+
+fn changed_row(visit: &Visit, changed: &ChangedNumber) -> ChangedRow {
+    let number = changed.number.parse::<E164>().ok();
+    let field = |change: &FieldChange| {
+        let value = |value: &Option<String>| match value {
+            None => format!("<span class=\"none\">{}</span>", change.nothing()),
+            Some(text) => visit.clock.told(text),
+        };
+        ChangedField {
+            label: change.label().to_owned(),
+            before: value(&change.before),
+            after: value(&change.after),
+            lost: change.lost,
+        }
+    };
+    ChangedRow {
+        line: changed.line,
+        number: number.map_or_else(|| changed.number.clone(), |number| visit.console.spaces.readable(number)),
+        href: format!("{}/numbers/{}", visit.base, segment(&changed.number)),
+        more: match changed.numbers {
+            0 | 1 => String::new(),
+            numbers => format!("and {} more", show::thousands(numbers - 1)),
+        },
+        changes: changed.changes.iter().map(field).collect(),
+    }
 }
 
 fn currencies(visit: &Visit) -> Vec<String> {
@@ -811,13 +992,17 @@ mod tests {
             };
             let body: String = parts.iter().map(part).collect();
             match receive(&uploads, Body::from(format!("{body}--b--\r\n")), "b".into()).await {
-                Ok(Given::File(incoming, name)) => format!("{name}: {}", incoming.bytes),
-                Ok(Given::Refused(_, status)) => status.as_str().to_owned(),
+                Ok(Given { file: Ok((incoming, name)), fields }) => {
+                    let zone = fields.get("zone").map_or(String::new(), |zone| format!(" in {zone}"));
+                    format!("{name}: {}{zone}", incoming.bytes)
+                }
+                Ok(Given { file: Err((_, status)), .. }) => status.as_str().to_owned(),
                 Err(trouble) => format!("{trouble:?}"),
             }
         };
         assert_eq!(give(&[("file", "C:\\a.csv", "number\n")]).await, "a.csv: 7");
         assert_eq!(give(&[("file", "", ""), ("text", "", "number")]).await, "pasted text: 6");
+        assert_eq!(give(&[("file", "a", "1"), ("zone", "", " Asia/Kolkata")]).await, "a: 1 in Asia/Kolkata");
         assert_eq!(give(&[("file", "a", "1"), ("text", "", "2")]).await, "422");
         assert_eq!(give(&[("file", "", ""), ("text", "", "")]).await, "422");
         assert_eq!(give(&[("file", "a", &"1".repeat(1_001))]).await, "413");
@@ -825,7 +1010,12 @@ mod tests {
         let cut =
             receive(&uploads, Body::from("--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n1"), "b".into());
         assert!(matches!(cut.await, Err(Trouble::Bad(_))));
-        let left = std::fs::read_dir(folder.path().join("files")).expect("a folder").count();
-        assert_eq!(left, 0, "what is not kept goes");
+        // The thread that writes a file that was cut off ends a little later.
+        let left = || std::fs::read_dir(folder.path().join("files")).expect("a folder").count();
+        let began = Instant::now();
+        while left() > 0 && began.elapsed() < Duration::from_secs(20) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(left(), 0, "what is not kept goes");
     }
 }

@@ -19,7 +19,7 @@ use super::overview::TABS;
 use super::show::Clock;
 use crate::domain::{State, Time};
 use crate::inventory::names::{Candidate, Misnamed, Named, suggested};
-use crate::inventory::{Filter, Order, Pattern, Snapshot};
+use crate::inventory::{Filter, Order, Pattern, Snapshot, several};
 
 /// How many customers, applications and trunks are suggested for bare words.
 const BARE_MAX: usize = 6;
@@ -207,10 +207,11 @@ impl Line {
             "country" => Ok(self.set("country", &value.to_ascii_uppercase())?),
             "region" | "tag" => Ok(self.set(name, value)?),
             "type" => Ok(self.set("number_type", value)?),
-            "status" => {
+            "status" if negated => {
                 let value = two("active", "suspended")?;
                 Ok(self.set("status", &value)?)
             }
+            "status" => Ok(self.set("status", value)?),
             "no" | "has" => {
                 let wanted = if (name == "has") == negated { "false" } else { "true" };
                 match value {
@@ -220,11 +221,11 @@ impl Line {
                 }
             }
             "state" => {
-                self.filter.state =
-                    Some(State::parse(value).filter(|state| *state != State::Retired).ok_or_else(|| {
-                        let all: Vec<&str> = State::STORED.iter().map(|state| state.as_str()).collect();
-                        format!("is one of {}", all.join(", "))
-                    })?);
+                let all: Vec<&str> = State::STORED.iter().map(|state| state.as_str()).collect();
+                let message = format!("is one of {}", all.join(", "));
+                let stored = |word: &str| State::parse(word).filter(|state| *state != State::Retired);
+                let states = several(name, value, &message, stored).map_err(|error| Refused::hint(&error.message))?;
+                self.filter.state = states.into_iter().collect();
                 Ok(())
             }
             "expires" => match bound(value, clock)? {
@@ -503,7 +504,12 @@ mod tests {
         );
         check("has:account -has:application", &[("assigned", "true"), ("routed", "false")], |_| {});
         check("region:\"New Delhi\" country:in", &[("region", "New Delhi"), ("country", "IN")], |_| {});
-        check("state:quarantined", &[], |filter| filter.state = Some(State::Quarantined));
+        check("state:quarantined", &[], |filter| filter.state = State::Quarantined.into());
+        check("state:available,reserved", &[], |filter| {
+            filter.state = [State::Available, State::Reserved].into_iter().collect();
+        });
+        check("type:local,mobile country:in,fr", &[("number_type", "local,mobile"), ("country", "IN,FR")], |_| {});
+        check("status:active,suspended", &[], |_| {});
         check(
             "expires:<14d",
             &[("expires_after", "2026-11-23T12:00:00Z"), ("expires_before", "2026-12-07T12:00:01Z")],
@@ -517,9 +523,9 @@ mod tests {
             );
         }
         check("expires:>2027-03-01", &[("expires_after", "2027-03-01T00:00:00Z")], |_| {});
-        check("suspended 2271", &[("search", "2271")], |filter| filter.state = Some(State::Suspended));
+        check("suspended 2271", &[("search", "2271")], |filter| filter.state = State::Suspended.into());
         check("Unrouted", &[("status", "active"), ("routed", "false")], |_| {});
-        check("available", &[], |filter| filter.state = Some(State::Available));
+        check("available", &[], |filter| filter.state = State::Available.into());
         check("assigned:<30d", &[("assigned_after", "2026-10-24T12:00:00Z")], |_| {});
         check("sort:-expires", &[("sort", "-expires_at")], |_| {});
     }
@@ -536,6 +542,9 @@ mod tests {
             ("no:application has:application", "has:application", "twice"),
             ("expires:14d", "expires:14d", "< or >"),
             ("state:retired", "state:retired", "one of available"),
+            ("state:active,retired", "state:active,retired", "one of available"),
+            ("type:local,", "type:local,", "empty value"),
+            ("type:local,local", "type:local,local", "twice"),
             ("country:India", "country:India", "two"),
             ("active status:active", "status:active", "twice"),
             ("account:\"MA 1", "account:\"MA 1", "closing"),

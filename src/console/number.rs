@@ -15,7 +15,7 @@ use super::page::{Answer, Frame, Trouble, done, html_as};
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, show};
-use crate::domain::{Actor, E164, State as Stored, Status, summary};
+use crate::domain::{Actor, E164, State as Stored, Status, spelling, summary};
 use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::service::numbers::Expected;
 use crate::service::{Outcome, ServiceError};
@@ -62,7 +62,7 @@ pub async fn page(
     request: Request<Body>,
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let number: E164 = number.parse().map_err(|_| Trouble::NotFound)?;
+    let number = spelling::one(&number).map_err(|_| Trouble::NotFound)?;
     let notice = visit.notice(request.uri().query().unwrap_or_default());
     let frame = visit.frame("", "numbers").with(notice);
     // A finding leads to the verb that mends it.
@@ -87,7 +87,7 @@ pub async fn act(
     request: Request<Body>,
 ) -> Answer {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
-    let number: E164 = number.parse().map_err(|_| Trouble::NotFound)?;
+    let number = spelling::one(&number).map_err(|_| Trouble::NotFound)?;
     let verb = verbs::find(&verb).ok_or(Trouble::NotFound)?;
     let action = match verbs::read(verb.name, &form, &visit.clock, &visit.snapshot) {
         Ok(action) => action,

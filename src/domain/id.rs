@@ -3,18 +3,46 @@
 //!
 //! An id is compared byte for byte and never taken apart. Account,
 //! application and trunk ids are unique within one partner only.
+//!
+//! Reading an id asks only what every id has always had, so that what is stored
+//! is found by its own name. What is new has to be more: see [`check_new`].
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::{nothing, spelling};
+
 /// The most bytes an id can have.
 pub const ID_BYTES_MAX: usize = 128;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be 1 to {ID_BYTES_MAX} bytes of text without control characters, spaces around it or '/'")]
-pub struct BadId;
+pub enum BadId {
+    #[error("must be 1 to {ID_BYTES_MAX} bytes of text without control characters, spaces around it or '/'")]
+    Form,
+    #[error("cannot be an id: a browser takes . and .. in an address for another page; choose another id")]
+    Dots,
+    #[error("has a character that nobody sees, U+{:04X}; write the id without it", u32::from(*.0))]
+    Invisible(char),
+    #[error("{}", nothing::REFUSED)]
+    Nothing,
+}
+
+/// Whether text can be the id of something new. What has such an id already
+/// keeps it.
+pub fn check_new(text: &str) -> Result<(), BadId> {
+    if nothing::certain(text) {
+        return Err(BadId::Nothing);
+    }
+    if !well_formed(text) {
+        return Err(BadId::Form);
+    }
+    if matches!(text, "." | "..") {
+        return Err(BadId::Dots);
+    }
+    text.chars().find(|&c| spelling::invisible(c)).map_or(Ok(()), |c| Err(BadId::Invisible(c)))
+}
 
 fn well_formed(text: &str) -> bool {
     !text.is_empty()
@@ -45,7 +73,7 @@ macro_rules! id {
             type Err = BadId;
 
             fn from_str(text: &str) -> Result<$name, BadId> {
-                if well_formed(text) { Ok($name(text.into())) } else { Err(BadId) }
+                if well_formed(text) { Ok($name(text.into())) } else { Err(BadId::Form) }
             }
         }
 
@@ -96,5 +124,41 @@ pub struct PartnerKey(pub i64);
 impl fmt::Display for PartnerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_has_an_id_that_can_be_seen_and_linked_to() {
+        for text in ["MA_1", "new", "a b", "'\"%2F+?#", "é", "...", "0", "NA", "null-1"] {
+            assert_eq!(check_new(text), Ok(()), "{text:?}");
+        }
+        for (text, expected) in [
+            ("", BadId::Form),
+            (" a", BadId::Form),
+            ("a/b", BadId::Form),
+            ("a\tb", BadId::Form),
+            (".", BadId::Dots),
+            ("..", BadId::Dots),
+            ("MA_1\u{200b}", BadId::Invisible('\u{200b}')),
+            ("\u{feff}MA_1", BadId::Invisible('\u{feff}')),
+            ("NULL", BadId::Nothing),
+            ("n/a", BadId::Nothing),
+        ] {
+            assert_eq!(check_new(text), Err(expected), "{text:?}");
+        }
+        assert_eq!(check_new(&"a".repeat(ID_BYTES_MAX + 1)), Err(BadId::Form));
+        let message = BadId::Invisible('\u{200b}').to_string();
+        assert_eq!(message, "has a character that nobody sees, U+200B; write the id without it");
+    }
+
+    #[test]
+    fn what_is_stored_is_found_by_its_name() {
+        for text in [".", "..", "MA_1\u{200b}", "NULL"] {
+            assert!(text.parse::<AccountId>().is_ok(), "{text:?}");
+        }
     }
 }

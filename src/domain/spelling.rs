@@ -59,10 +59,12 @@ pub fn read(text: &str, bare: Bare) -> Result<(E164, E164), BadSpelling> {
         return Ok((number, number));
     }
     let text = tidied(text);
-    if scientific(&text) {
+    // A bracket may stand before the plus.
+    let text = text.strip_prefix('(').filter(|rest| rest.starts_with('+')).unwrap_or(&text);
+    if scientific(text) {
         return Err(SCIENTIFIC);
     }
-    if let Some((head, tail)) = divided(&text) {
+    if let Some((head, tail)) = divided(text) {
         return block(head, tail, bare);
     }
     if let Some(plus) = text.rfind('+').filter(|&plus| plus > 0) {
@@ -70,8 +72,8 @@ pub fn read(text: &str, bare: Bare) -> Result<(E164, E164), BadSpelling> {
         return block(head, &text[plus..], bare);
     }
     match text.rfind(['-', '/']) {
-        Some(at) => number_or_block(&text, at, bare),
-        None => single(&text, bare).map(|number| (number, number)),
+        Some(at) => number_or_block(text, at, bare),
+        None => single(text, bare).map(|number| (number, number)),
     }
 }
 
@@ -210,7 +212,7 @@ fn block(head: &str, tail: &str, bare: Bare) -> Result<(E164, E164), BadSpelling
         return Ok((first, single(tail, bare)?));
     }
     let count = digits(tail);
-    if count == 0 || !tail.chars().all(|c| c.is_ascii_digit() || separates(c)) {
+    if count == 0 || tail.contains("..") || !tail.chars().all(|c| c.is_ascii_digit() || separates(c)) {
         return Err(FORM);
     }
     if count >= digits(head) {
@@ -263,9 +265,7 @@ fn single(text: &str, bare: Bare) -> Result<E164, BadSpelling> {
     if decimal(text) {
         return Err(DECIMAL);
     }
-    // A bracket may stand before the plus.
-    let bracketed = text.strip_prefix('(').filter(|rest| rest.starts_with('+'));
-    let (plus, rest) = match bracketed.unwrap_or(text).strip_prefix('+') {
+    let (plus, rest) = match text.strip_prefix('+') {
         Some(rest) => (true, rest),
         None => (false, text),
     };
@@ -311,6 +311,8 @@ fn north_american(digits: &str) -> Option<E164> {
 
 #[cfg(test)]
 mod tests {
+    use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
+
     use super::*;
 
     #[track_caller]
@@ -438,7 +440,7 @@ mod tests {
             "could be the number +999123456789 or the block +9991234567 to +9991234589, and the plan",
         );
         check("+1234567-7654321", "could be the number +12345677654321 or the block +1234567 to +7654321");
-        check("+91-1234567890", "could be the number +911234567890 or a block, and the plan has neither");
+        check("+999-1234567", "could be the number +9991234567 or a block, and the plan has neither");
         check("+44-02079460958", "has a trunk zero; did you mean +442079460958?");
         check("+4402079460900-99", "has a trunk zero; did you mean +442079460900..99?");
         check("+33142687099-00", "is a block whose end 00 is not larger");
@@ -474,6 +476,128 @@ mod tests {
         check("+9991234500-+9991234599", "+9991234500 to +9991234599");
         check("+999123450000-999123459999", "+999123450000 to +999123459999");
         check("+912271264200-+9122", "must be + and 7 to 15 digits");
+    }
+
+    /// The example numbers of all regions and types, as the library has them.
+    fn examples() -> Vec<PhoneNumber> {
+        let types = [
+            PhoneNumberType::FixedLine,
+            PhoneNumberType::Mobile,
+            PhoneNumberType::TollFree,
+            PhoneNumberType::PremiumRate,
+            PhoneNumberType::SharedCost,
+            PhoneNumberType::VoIP,
+            PhoneNumberType::PersonalNumber,
+            PhoneNumberType::Pager,
+            PhoneNumberType::UAN,
+            PhoneNumberType::VoiceMail,
+        ];
+        let regions: Vec<Region> = PHONE_NUMBER_UTIL.get_supported_regions().collect();
+        let of_regions = regions.iter().flat_map(|&region| {
+            types
+                .iter()
+                .filter_map(move |&kind| PHONE_NUMBER_UTIL.get_example_number_for_type_and_region(region, kind).ok())
+        });
+        let of_none = PHONE_NUMBER_UTIL
+            .get_supported_global_network_calling_codes()
+            .filter_map(|code| PHONE_NUMBER_UTIL.get_example_number_for_non_geo_entity(code).ok());
+        of_regions.chain(of_none).collect()
+    }
+
+    /// A number as people write it, and as they miswrite it.
+    fn spellings(number: &PhoneNumber) -> Vec<String> {
+        let (code, national) = (number.country_code, number.get_national_significant_number());
+        let international = PHONE_NUMBER_UTIL.format(number, PhoneNumberFormat::International).into_owned();
+        let groups = international.split_once(' ').map_or(national.as_str(), |(_, groups)| groups).to_owned();
+        let mut all = vec![
+            format!("+{code}{national}"),
+            international.clone(),
+            international.replace(' ', "-"),
+            international.replace(' ', "."),
+            international.replace(' ', "/"),
+            international.replace([' ', '-'], "\u{a0}"),
+            format!("\u{202a}{}\u{202c}", international.replacen('+', "\u{ff0b}", 1)),
+            format!("(+{code}) {groups}"),
+        ];
+        for prefix in ["0", "1", "8", "06", "01", "02", "9", "15"] {
+            all.push(format!("+{code}{prefix}{national}"));
+            all.push(format!("+{code} ({prefix}){groups}"));
+            all.push(format!("+{code}({prefix}) {}", groups.replace(' ', "-")));
+            all.push(format!("+{code}-{prefix}{}", groups.replace([' ', '-'], "/")));
+        }
+        // A digit that was lost, one that was doubled, and a 9 or a 15 that
+        // came between.
+        for at in 0..national.len() {
+            let (before, after) = national.split_at(at);
+            all.push(format!("+{code}{before}{}", &after[1..]));
+            all.push(format!("+{code} {before}{}{after}", &after[..1]));
+            all.push(format!("+{code} {before} 9{after}"));
+            all.push(format!("+{code} {before} 15 {after}"));
+        }
+        all
+    }
+
+    #[test]
+    fn what_is_stored_has_the_digits_of_its_text() {
+        let (mut tried, mut stored, mut refused, mut wrong) = (0, 0, 0, Vec::new());
+        for example in examples() {
+            for text in spellings(&example) {
+                tried += 1;
+                let numbers = read(&text, Bare::Unknown);
+                let Some((first, last)) = numbers
+                    .ok()
+                    .filter(|(first, _)| matches!(plan::judge(*first), Judgement::Valid | Judgement::Invalid))
+                else {
+                    refused += 1;
+                    continue;
+                };
+                stored += 1;
+                // The library is asked in its own way what the text is.
+                let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+                let is_text = first == last && digits == first.digits().to_string();
+                let is_block = first < last && digits.starts_with(&first.digits().to_string());
+                let other = PHONE_NUMBER_UTIL.parse(&text, None).ok().filter(|number| {
+                    let meant = format!("{}{}", number.country_code, number.get_national_significant_number());
+                    PHONE_NUMBER_UTIL.is_valid_number(number) && meant != digits
+                });
+                if !(is_text && other.is_none() || is_block) {
+                    wrong.push(format!("{text} as {first} to {last}"));
+                }
+            }
+        }
+        println!("{tried} spellings tried: {stored} stored, {refused} refused, {} stored wrong", wrong.len());
+        assert!(tried > 50_000 && stored > 10_000 && refused > 10_000, "{tried} {stored} {refused}");
+        assert_eq!(wrong, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn how_a_country_writes_its_numbers_is_read_as_them() {
+        let (mut tried, mut wrong) = (0, Vec::new());
+        for example in examples() {
+            let Some(region) = PHONE_NUMBER_UTIL.get_region_for_number(&example) else { continue };
+            let Ok(country) = region.as_region_str().parse::<Country>() else { continue };
+            let national = PHONE_NUMBER_UTIL.format(&example, PhoneNumberFormat::National).into_owned();
+            let meant = format!("{}{}", example.country_code, example.get_national_significant_number());
+            for text in
+                [national.clone(), national.replace(' ', ""), format!("{} (0) {national}", example.country_code)]
+            {
+                tried += 1;
+                if let Ok((first, last)) = read(&text, Bare::National(country))
+                    && first == last
+                    && plan::judge(first) == Judgement::Valid
+                    && first.digits().to_string() != meant
+                    && text.starts_with(&national)
+                {
+                    wrong.push(format!("{text} of {country} as {first}"));
+                }
+            }
+            if read(&national, Bare::National(country)).is_err() && !national.contains(['-', '/']) {
+                wrong.push(format!("{national} of {country} refused"));
+            }
+        }
+        println!("{tried} national spellings tried, {} read wrong", wrong.len());
+        assert!(tried > 2_000);
+        assert_eq!(wrong, [] as [&str; 0]);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! A moment in UTC, to the second.
 //!
 //! Every time Rollcall stores or shows is a whole second of UTC, so a moment
-//! is one integer. Deliberately absent: zones and calendars (see `jiff`).
+//! is one integer. A day is its first moment in a zone that the caller names.
+//! Deliberately absent: the rules of zones and calendars (see `jiff`).
 
 use std::fmt;
 use std::str::FromStr;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 /// Seconds since 1970-01-01T00:00:00Z. Invariant: a year of four digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -16,9 +20,24 @@ const MAX: i64 = 253_402_300_799; // 9999-12-31T23:59:59Z
 /// The length of the text of a moment, in bytes.
 pub const TEXT_BYTES: usize = 20;
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be a time such as 2026-02-01T10:00:00Z")]
-pub struct BadTime;
+/// Where the last day begins that a time can be written on. Other products write
+/// it for "never", so it and all that is later is taken from nobody.
+const LAST_DAY: i64 = 253_402_214_400; // 9999-12-31T00:00:00Z
+
+/// Why a text is no time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadTime {
+    #[error("must be a time such as 2026-02-01T10:00:00Z")]
+    Form,
+    #[error("must be a time with its zone, such as 2026-02-01T10:00:00Z or 2026-02-01T15:30:00+05:30")]
+    Zone,
+    #[error("is on a day that does not exist")]
+    Day,
+    #[error("is at a time of day that does not exist")]
+    Clock,
+    #[error("stands for no end; leave it empty (null in JSON), and the number auto-renews")]
+    Never,
+}
 
 impl Time {
     /// The moment this many seconds after the epoch, if its year has four digits.
@@ -49,9 +68,23 @@ impl Time {
 
     /// Midnight UTC at the start of a day, if the day exists.
     pub fn midnight(year: i16, month: i8, day: i8) -> Option<Time> {
-        let date = jiff::civil::Date::new(year, month, day).ok()?;
-        let zoned = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-        Time::new(zoned.timestamp().as_second())
+        let date = Date::new(year, month, day).ok()?;
+        first_moment(date, &TimeZone::UTC)
+    }
+
+    /// The first moment of a day such as `2027-03-01` in a zone. Where the
+    /// clocks skip midnight, the day begins later; where they show it twice,
+    /// with the first.
+    pub fn day(text: &str, zone: &TimeZone) -> Result<Time, BadTime> {
+        if never(text) {
+            return Err(BadTime::Never);
+        }
+        let digits = text.as_bytes();
+        if digits.len() != DAY.len() || !shaped(digits, DAY) {
+            return Err(BadTime::Form);
+        }
+        let date = date(digits).ok_or(BadTime::Day)?;
+        first_moment(date, zone).ok_or(BadTime::Day)
     }
 
     /// `2026-02-01T10:00:00Z`, written into `buffer`.
@@ -94,60 +127,110 @@ impl Time {
     }
 }
 
+const DAY: &[u8] = b"dddd-dd-dd";
+const CLOCK: &[u8] = b"dd:dd:dd";
+
+/// Whether a text has a shape, where `d` is a digit.
+fn shaped(text: &[u8], shape: &[u8]) -> bool {
+    text.len() == shape.len()
+        && text.iter().zip(shape).all(|(byte, shape)| match shape {
+            b'd' => byte.is_ascii_digit(),
+            _ => byte == shape,
+        })
+}
+
+/// Whether a text begins with the last day that can be written, or a later one.
+fn never(text: &str) -> bool {
+    let Some((year, rest)) = text.split_once('-') else { return false };
+    let digits = !year.is_empty() && year.bytes().all(|byte| byte.is_ascii_digit());
+    digits && (year.len() > 4 && !year.starts_with('0') || year == "9999" && rest.starts_with("12-31"))
+}
+
+/// The day of ten bytes of the shape [`DAY`].
+fn date(text: &[u8]) -> Option<Date> {
+    let two = |at: usize| i16::from(text[at] - b'0') * 10 + i16::from(text[at + 1] - b'0');
+    Date::new(two(0) * 100 + two(2), two(5) as i8, two(8) as i8).ok()
+}
+
+fn first_moment(date: Date, zone: &TimeZone) -> Option<Time> {
+    let midnight = date.to_zoned(zone.clone()).ok()?;
+    if midnight.date() != date {
+        // The zone went over the whole day.
+        return None;
+    }
+    let mut first = midnight.timestamp();
+    if midnight.datetime() != date.to_datetime(jiff::civil::Time::midnight()) {
+        // The clocks may have gone over midnight by less than the hour that
+        // midnight was moved by.
+        let jump = zone.preceding(first).next().map(|jump| jump.timestamp());
+        first = jump.filter(|&jump| zone.to_datetime(jump).date() == date).unwrap_or(first);
+    }
+    Time::new(first.as_second())
+}
+
 impl FromStr for Time {
     type Err = BadTime;
 
-    /// RFC 3339: date, `T`, time, then `Z` or an offset. A fraction of a
-    /// second is dropped. Anything less says less than a moment and is refused.
+    /// RFC 3339, and what databases and spreadsheets write of it: a space for
+    /// the `T`, ` UTC` for the `Z`, an offset without its colon or its minutes.
+    /// A fraction of a second is dropped. Anything less says less than a moment
+    /// and is refused.
     fn from_str(text: &str) -> Result<Time, BadTime> {
+        if never(text) {
+            return Err(BadTime::Never);
+        }
         let bytes = text.as_bytes();
-        let shape = b"dddd-dd-ddTdd:dd:dd";
-        if bytes.len() < shape.len() + 1 {
-            return Err(BadTime);
+        let fits = bytes.len() >= 19
+            && shaped(&bytes[..10], DAY)
+            && matches!(bytes[10], b'T' | b't' | b' ')
+            && shaped(&bytes[11..19], CLOCK);
+        if !fits {
+            return Err(BadTime::Form);
         }
-        for (byte, expected) in bytes.iter().zip(shape) {
-            let fits = match expected {
-                b'd' => byte.is_ascii_digit(),
-                _ => byte.eq_ignore_ascii_case(expected),
-            };
-            if !fits {
-                return Err(BadTime);
-            }
-        }
+        let offset = offset_seconds(&bytes[19..])?;
+        let midnight = date(bytes).and_then(|date| first_moment(date, &TimeZone::UTC)).ok_or(BadTime::Day)?;
         let two = |at: usize| i64::from(bytes[at] - b'0') * 10 + i64::from(bytes[at + 1] - b'0');
-        let year = (two(0) * 100 + two(2)) as i16;
-        let midnight = Time::midnight(year, two(5) as i8, two(8) as i8).ok_or(BadTime)?;
         let (hour, minute, second) = (two(11), two(14), two(17));
         if hour > 23 || minute > 59 || second > 59 {
-            return Err(BadTime);
+            return Err(BadTime::Clock);
         }
-        let offset = offset_seconds(&bytes[shape.len()..]).ok_or(BadTime)?;
-        Time::new(midnight.0 + hour * 3_600 + minute * 60 + second - offset).ok_or(BadTime)
+        let seconds = midnight.0 + hour * 3_600 + minute * 60 + second - offset;
+        if seconds >= LAST_DAY {
+            return Err(BadTime::Never);
+        }
+        Time::new(seconds).ok_or(BadTime::Form)
     }
 }
 
-/// The offset in seconds of `[.fraction](Z|±HH:MM)`.
-fn offset_seconds(mut rest: &[u8]) -> Option<i64> {
+/// The offset in seconds of `[.fraction][ ](Z|UTC|GMT|±HH[[:]MM])`.
+fn offset_seconds(mut rest: &[u8]) -> Result<i64, BadTime> {
     if let Some(fraction) = rest.strip_prefix(b".") {
         let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits == 0 {
-            return None;
+            return Err(BadTime::Form);
         }
         rest = &fraction[digits..];
     }
-    match rest {
-        b"Z" | b"z" => Some(0),
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] if [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit()) => {
-            let hours = i64::from(h1 - b'0') * 10 + i64::from(h2 - b'0');
-            let minutes = i64::from(m1 - b'0') * 10 + i64::from(m2 - b'0');
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            let seconds = hours * 3_600 + minutes * 60;
-            Some(if *sign == b'-' { -seconds } else { seconds })
-        }
-        _ => None,
+    rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    if rest.eq_ignore_ascii_case(b"Z") || rest.eq_ignore_ascii_case(b"UTC") || rest.eq_ignore_ascii_case(b"GMT") {
+        return Ok(0);
     }
+    let (sign, digits) = match rest {
+        [b'+', digits @ ..] => (1, digits),
+        [b'-', digits @ ..] => (-1, digits),
+        _ => return Err(BadTime::Zone),
+    };
+    let (hours, minutes) = match digits {
+        [h1, h2] => ([h1, h2], [&b'0', &b'0']),
+        [h1, h2, b':', m1, m2] | [h1, h2, m1, m2] => ([h1, h2], [m1, m2]),
+        _ => return Err(BadTime::Zone),
+    };
+    if !hours.iter().chain(&minutes).all(|byte| byte.is_ascii_digit()) {
+        return Err(BadTime::Zone);
+    }
+    let two = |[tens, ones]: [&u8; 2]| i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+    let (hours, minutes) = (two(hours), two(minutes));
+    if hours > 23 || minutes > 59 { Err(BadTime::Zone) } else { Ok(sign * (hours * 3_600 + minutes * 60)) }
 }
 
 impl fmt::Display for Time {
@@ -175,40 +258,96 @@ mod tests {
     use proptest::prelude::*;
 
     #[track_caller]
-    fn check_parse(text: &str, expected: Option<&str>) {
-        let parsed = text.parse::<Time>().ok().map(|time| time.to_string());
-        assert_eq!(parsed.as_deref(), expected, "input: {text:?}");
+    fn check_parse(text: &str, expected: &str) {
+        let parsed = match text.parse::<Time>() {
+            Ok(time) => time.to_string(),
+            Err(error) => format!("{error:?}"),
+        };
+        assert_eq!(parsed, expected, "input: {text:?}");
     }
 
     #[test]
-    fn rfc_3339_and_nothing_less() {
-        check_parse("2026-02-01T10:00:00Z", Some("2026-02-01T10:00:00Z"));
-        check_parse("2026-02-01t10:00:00z", Some("2026-02-01T10:00:00Z"));
-        check_parse("2026-02-01T10:00:00.999Z", Some("2026-02-01T10:00:00Z"));
-        check_parse("2026-02-01T10:00:00+05:30", Some("2026-02-01T04:30:00Z"));
-        check_parse("2026-02-01T10:00:00-05:00", Some("2026-02-01T15:00:00Z"));
-        for text in [
-            "",
-            "2026-02-01",
-            "2026-02-01T10:00:00",
-            "2026-02-01 10:00:00Z",
-            "2026-02-30T10:00:00Z",
-            "2026-13-01T10:00:00Z",
-            "2026-02-01T24:00:00Z",
-            "2026-02-01T10:00:60Z",
-            "2026-02-01T10:00:00.Z",
-            "2026-02-01T10:00:00+0530",
-            "2026-02-01T10:00:00 05:30",
-            "01/02/2026",
-            "tomorrow",
-        ] {
-            check_parse(text, None);
+    fn a_moment_has_a_zone() {
+        check_parse("2026-02-01T10:00:00Z", "2026-02-01T10:00:00Z");
+        check_parse("2026-02-01t10:00:00z", "2026-02-01T10:00:00Z");
+        check_parse("2026-02-01T10:00:00.999Z", "2026-02-01T10:00:00Z");
+        check_parse("2026-02-01T10:00:00+05:30", "2026-02-01T04:30:00Z");
+        check_parse("2026-02-01T10:00:00-05:00", "2026-02-01T15:00:00Z");
+        check_parse("2026-02-01 10:00:00Z", "2026-02-01T10:00:00Z");
+        check_parse("2026-02-01 10:00:00 UTC", "2026-02-01T10:00:00Z");
+        check_parse("2026-02-01 10:00:00.123456 utc", "2026-02-01T10:00:00Z");
+        check_parse("2026-02-01T10:00:00 GMT", "2026-02-01T10:00:00Z");
+        check_parse("2026-02-01 10:00:00+00", "2026-02-01T10:00:00Z");
+        check_parse("2026-02-01 10:00:00 +0530", "2026-02-01T04:30:00Z");
+        check_parse("2026-02-01 10:00:00 +05:30", "2026-02-01T04:30:00Z");
+        check_parse("2026-02-01T10:00:00-0330", "2026-02-01T13:30:00Z");
+        for text in
+            ["2026-02-01T10:00:00", "2026-02-01 10:00:00", "2026-02-01 10:00:00 IST", "2026-02-01T10:00:00 05:30"]
+        {
+            check_parse(text, "Zone");
         }
+        for text in ["2026-02-01T10:00:00+5:30", "2026-02-01T10:00:00+24", "2026-02-01T10:00:00+"] {
+            check_parse(text, "Zone");
+        }
+        for text in ["", "2026-02-01", "2026-02-01T10:00:00.Z", "01/02/2026", "tomorrow", "2026-02-01_10:00:00Z"] {
+            check_parse(text, "Form");
+        }
+        check_parse("2026-02-30T10:00:00Z", "Day");
+        check_parse("2026-13-01T10:00:00Z", "Day");
+        check_parse("2026-02-01T24:00:00Z", "Clock");
+        check_parse("2026-02-01T10:00:60Z", "Clock");
+    }
+
+    #[test]
+    fn the_last_day_is_never() {
+        for text in [
+            "9999-12-31T00:00:00Z",
+            "9999-12-31T23:59:59.999Z",
+            "9999-12-31 00:00:00",
+            "9999-12-31",
+            "10000-01-01T00:00:00Z",
+            "99999-12-31",
+            "9999-12-30T23:00:00-05:00",
+        ] {
+            check_parse(text, "Never");
+        }
+        check_parse("9999-12-30T23:59:59Z", "9999-12-30T23:59:59Z");
+        assert_eq!(Time::day("9999-12-31", &TimeZone::UTC), Err(BadTime::Never));
+        assert_eq!(
+            Time::day("9999-12-30", &TimeZone::UTC).map(|time| time.to_string()).as_deref(),
+            Ok("9999-12-30T00:00:00Z")
+        );
+    }
+
+    #[test]
+    fn a_day_begins_with_its_first_moment() {
+        let check = |day: &str, zone: &str, expected: &str| {
+            let zone = TimeZone::get(zone).expect("a zone");
+            let found = match Time::day(day, &zone) {
+                Ok(time) => time.to_string(),
+                Err(error) => format!("{error:?}"),
+            };
+            assert_eq!(found, expected, "{day} in {zone:?}");
+        };
+        check("2027-03-01", "UTC", "2027-03-01T00:00:00Z");
+        check("2027-03-01", "Asia/Kolkata", "2027-02-28T18:30:00Z");
+        check("2027-03-01", "America/New_York", "2027-03-01T05:00:00Z");
+        // The clocks go from midnight to one.
+        check("2018-11-04", "America/Sao_Paulo", "2018-11-04T03:00:00Z");
+        check("2024-04-26", "Africa/Cairo", "2024-04-25T22:00:00Z");
+        // From 23:30 to 00:30, over midnight.
+        check("1919-03-31", "America/Toronto", "1919-03-31T04:30:00Z");
+        // Midnight comes twice.
+        check("2024-11-03", "America/Havana", "2024-11-03T04:00:00Z");
+        // The zone went over the date line, and over a day.
+        check("2011-12-30", "Pacific/Apia", "Day");
+        check("2026-02-30", "UTC", "Day");
+        check("2026-2-3", "UTC", "Form");
     }
 
     proptest! {
         #[test]
-        fn prints_what_jiff_prints(seconds in MIN..=MAX) {
+        fn prints_what_jiff_prints(seconds in MIN..=LAST_DAY - 86_400) {
             let time = Time::new(seconds).expect("in range");
             let jiff = jiff::Timestamp::from_second(seconds).expect("in range");
             prop_assert_eq!(time.to_string(), jiff.to_string());

@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use super::error::ApiError;
 use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::field::code;
+use crate::domain::spelling::{self, Bare};
 use crate::domain::{Currency, E164, FieldError, Tags, Time};
 
 /// The longest body, in bytes: ten thousand numbers, each on a line of its own.
@@ -355,6 +356,14 @@ impl Fields {
         }
     }
 
+    /// A number or a block of them, in any spelling that tells which.
+    pub fn block(&mut self, name: &'static str) -> Option<(E164, E164)> {
+        self.read(name, "text such as \"+912271264217\"", |value| match value {
+            Json::Text(text) => Some(spelling::read(text, Bare::Unknown).map_err(|error| error.to_string())),
+            _ => None,
+        })
+    }
+
     /// A list of numbers, each there once; what is wrong is named by its place.
     pub fn numbers(&mut self, name: &'static str, max: usize) -> Option<Vec<E164>> {
         let list = match self.take(name)? {
@@ -381,7 +390,7 @@ impl Fields {
                 self.wrong(&place, "text such as \"+912271264217\"", value);
                 continue;
             };
-            match text.parse::<E164>() {
+            match spelling::one(text) {
                 Err(error) => self.error(&place, code::INVALID, error.to_string(), Some(text)),
                 Ok(number) => {
                     if let Some(first) = places.insert(number, at) {

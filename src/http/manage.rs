@@ -23,6 +23,7 @@ use crate::domain::action::{Assignment, Price, Transfer};
 use crate::domain::field::code;
 use crate::domain::{
     Account, Action, Actor, Application, Country, E164, FieldError, Money, NumberType, PartnerKey, Scope, Time, Trunk,
+    spelling,
 };
 use crate::inventory::NumberRef;
 use crate::service::entities::Changes;
@@ -125,31 +126,41 @@ pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> Answe
 
 /// The numbers that a body brings into stock, or all that is wrong with it.
 pub(crate) fn read_stock(mut fields: Fields) -> Result<Stock, Vec<FieldError>> {
-    let first: Option<E164> = fields.word("number");
-    let last: Option<E164> = fields.word_if("number_end");
+    let block = fields.block("number");
+    let end = fields.block("number_end");
     let cost = cost(&mut fields);
     let number_type = fields.read_word("number_type", NumberType::parse, "must be local, tollfree or mobile");
     let country: Option<Country> = fields.word_if("country");
     let region = fields.name_if("region");
     let tags = fields.tags("tags");
-    if first.is_none() {
+    if block.is_none() {
         fields.needed("number");
     }
-    if let (Some(first), Some(last)) = (first, last) {
+    let block = match (block, end) {
+        (Some((first, last)), None) => Some((first, last, "number")),
+        (Some((first, same)), Some((end, last))) if first == same && end == last => Some((first, last, "number_end")),
+        (Some(_), Some((_, last))) => {
+            let message = "cannot be given beside a block; write the block in one field or in two";
+            fields.error("number_end", code::CONFLICT, message, Some(&last.to_string()));
+            None
+        }
+        (None, _) => None,
+    };
+    if let Some((first, last, field)) = block {
         let digits = |number: E164| number.digits().ilog10();
         let text = last.to_string();
         if last < first || digits(first) != digits(last) {
             let message = "must have as many digits as number and not come before it";
-            fields.error("number_end", code::OUT_OF_RANGE, message, Some(&text));
+            fields.error(field, code::OUT_OF_RANGE, message, Some(&text));
         } else if last.digits() - first.digits() >= BLOCK_MAX {
             let message = format!("must be less than {BLOCK_MAX} numbers after number; take several blocks, or import");
-            fields.error("number_end", code::OUT_OF_RANGE, message, Some(&text));
+            fields.error(field, code::OUT_OF_RANGE, message, Some(&text));
         }
     }
     let errors = fields.complete();
-    match (first, cost) {
-        (Some(first), Some(cost)) if errors.is_empty() => {
-            Ok(Stock { first, last: last.unwrap_or(first), cost, number_type, country, region, tags })
+    match (block, cost) {
+        (Some((first, last, _)), Some(cost)) if errors.is_empty() => {
+            Ok(Stock { first, last, cost, number_type, country, region, tags })
         }
         _ => Err(errors),
     }
@@ -162,7 +173,7 @@ pub async fn act(State(app): State<Arc<App>>, path: PathOf<(String, String)>, re
     let action = action(&verb, &mut fields).ok_or_else(ApiError::not_found)?;
     fields.finish()?;
     let action = action.ok_or_else(|| ApiError::internal(UNREAD.to_owned()))?;
-    let number: E164 = number.parse().map_err(|_| ApiError::not_found())?;
+    let number = spelling::one(&number).map_err(|_| ApiError::not_found())?;
     Write::run(key, service, move |service, key| service.act(key, number, &action, &expected)).await
 }
 

@@ -19,7 +19,7 @@ use super::query::{CostsQuery, PER_PAGE_DEFAULT, PER_PAGE_MAX, Takes};
 use crate::billing::Proration;
 use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::{State, Verb};
-use crate::inventory::PARAMETERS;
+use crate::inventory::{PARAMETERS, SEARCH_CHARS_MAX};
 use crate::wire::past::COLUMNS as PAST_COLUMNS;
 use crate::wire::{self, Column};
 
@@ -375,11 +375,16 @@ fn list_of_numbers(id: &str, summary: &str, takes: Takes, schema: &str, columns:
 }
 
 /// The parameters of a list, paging first.
+/// What a filter is about.
+fn about(name: &str) -> &'static str {
+    PARAMETERS.iter().find(|parameter| parameter.name == name).map_or("", |parameter| parameter.about)
+}
+
 fn parameters(takes: Takes) -> Vec<Value> {
     let describe = |name: &str| match name {
         "page" => json!({
-            "name": name, "in": "query", "description": "Page number, from 1.",
-            "schema": { "type": "integer", "minimum": 1, "default": 1 },
+            "name": name, "in": "query", "description": "Page number, from 1, which is the first.",
+            "schema": { "type": "integer", "minimum": 1, "maximum": u64::MAX },
         }),
         "per_page" => json!({
             "name": name, "in": "query", "description": "Rows on a page.",
@@ -391,8 +396,12 @@ fn parameters(takes: Takes) -> Vec<Value> {
         }),
         "after" => json!({
             "name": name, "in": "query",
-            "description": "Rows after this number, instead of `page`; `Link` has the next one.",
+            "description": "Rows after this number, in place of a `page` other than 1; `Link` has the next one.",
             "schema": { "type": "string" }, "example": "+912271264217",
+        }),
+        "search" => json!({
+            "name": name, "in": "query", "description": about(name),
+            "schema": { "type": "string", "maxLength": SEARCH_CHARS_MAX }, "example": "9122712",
         }),
         "as_of" => json!({
             "name": name, "in": "query",

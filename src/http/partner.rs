@@ -16,7 +16,7 @@ use http_body::Frame;
 use super::error::ApiError;
 use super::query::{ListQuery, Takes};
 use super::{App, past, peer};
-use crate::domain::{Dialect, E164, Scope, Time};
+use crate::domain::{Dialect, Scope, Time, spelling};
 use crate::inventory::{Snapshot, Walk};
 use crate::wire::{self, Form, Shape, Writer};
 
@@ -171,7 +171,7 @@ pub async fn number(
 ) -> Result<Response<Body>, ApiError> {
     let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let now = Time::now();
-    let number = number.ok().and_then(|Path(text)| text.parse::<E164>().ok());
+    let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok());
     let row = number.and_then(|number| access.snapshot.get(number, now)).ok_or_else(ApiError::not_found)?;
     // No parameters: an unknown one is refused as everywhere.
     refuse_parameters(request.uri().query().unwrap_or_default())?;

@@ -21,7 +21,7 @@ use super::partner::{Format, answer, entity_tag, unchanged};
 use super::query::{self, ChangesQuery, ListQuery, Takes};
 use super::{App, peer, stream, told};
 use crate::domain::field::code;
-use crate::domain::{E164, EntityChange, FieldError, Scope, Time};
+use crate::domain::{EntityChange, FieldError, Scope, Time, spelling};
 use crate::inventory::Snapshot;
 use crate::service::ServiceError;
 use crate::service::past::{Entry, Listed, Past};
@@ -110,7 +110,7 @@ pub(super) fn tag(present: &HeaderValue, time: Time) -> HeaderValue {
 /// GET /api/v1/partner/numbers/{e164}/history
 pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, request: Request<Body>) -> Answer {
     let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let number = number.ok().and_then(|Path(text)| text.parse::<E164>().ok()).ok_or_else(ApiError::not_found)?;
+    let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok()).ok_or_else(ApiError::not_found)?;
     let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
     let snapshot = access.snapshot;
     let (replica, of) = (app.replica.clone(), snapshot.clone());

@@ -212,12 +212,13 @@ impl ListQuery {
                 errors.push(conflict("must be a multiple of limit, for rows come in pages"));
             }
             list.page = rows / list.per_page + 1;
-            paged = true;
         }
         if let (Some(after), true) = (list.after, errors.is_empty()) {
             let value = after.to_string();
-            if paged {
-                errors.push(FieldError::new("after", code::CONFLICT, "cannot be given together with page", &value));
+            // Generated clients always send the first page.
+            if list.page != 1 {
+                let message = "cannot be given together with a page other than 1";
+                errors.push(FieldError::new("after", code::CONFLICT, message, &value));
             }
             if !list.order.by_number() {
                 errors.push(FieldError::new("after", code::CONFLICT, "goes with sort=number only", &value));

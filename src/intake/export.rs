@@ -15,6 +15,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use super::field::{self, Field, Mapping};
 use super::value::{self, Fault};
 use crate::domain::spelling::Bare;
@@ -475,21 +477,16 @@ pub(super) fn id_of<'a>(text: &'a str, kinds: &[&str]) -> Result<&'a str, Fault>
 }
 
 /// As [`value::time`], and what products write besides: the form of e-mail
-/// (RFC 2822), and a space where the T belongs. Always with its zone.
-pub(super) fn time(text: &str) -> Result<Time, Fault> {
-    let plain = value::time(text);
-    if plain.is_ok() {
-        return plain;
-    }
-    if let Ok(moment) = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text)
+/// (Twilio's).
+pub(super) fn time(text: &str, zone: &TimeZone) -> Result<Time, Fault> {
+    let plain = value::time(text, zone);
+    if plain.is_err()
+        && let Ok(moment) = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text)
         && let Some(time) = Time::new(moment.as_second())
     {
         return Ok(time);
     }
-    match text.split_once(' ').map(|(day, rest)| format!("{day}T{rest}").parse()) {
-        Some(Ok(time)) => Ok(time),
-        Some(Err(_)) | None => plain,
-    }
+    plain
 }
 
 /// An amount without the zeros that products write behind its decimals:
@@ -668,7 +665,7 @@ mod tests {
         assert_eq!(amount("1.250").as_deref(), Ok("1.25"));
         assert_eq!(amount("1200").as_deref(), Ok("1200"));
         assert!(amount("1,000").is_err());
-        let time = |text| time(text).map(|time| time.to_string()).ok();
+        let time = |text| time(text, &TimeZone::UTC).map(|time| time.to_string()).ok();
         assert_eq!(time("Tue, 20 Aug 2024 15:09:59 +0000").as_deref(), Some("2024-08-20T15:09:59Z"));
         assert_eq!(time("Tue, 20 Aug 2024 20:39:59 +0530").as_deref(), Some("2024-08-20T15:09:59Z"));
         assert_eq!(time("2024-08-20").as_deref(), Some("2024-08-20T00:00:00Z"));

@@ -2,8 +2,8 @@
 
 use super::value::{Fault, Raw};
 use super::{BLOCK_NUMBERS_MAX, Numbers, Options};
-use crate::domain::E164;
 use crate::domain::spelling::{self, Bare};
+use crate::domain::{E164, nothing};
 
 /// What a cell says: nothing, or the first and the last number. `bare` is what
 /// the file's product means by digits without a `+`.
@@ -41,6 +41,9 @@ fn read(text: &str, options: &Options, bare: Bare) -> Result<(E164, E164), Fault
         None => bare,
     };
     spelling::read(text, bare).map_err(|fault| {
+        if nothing::certain(text) {
+            return Fault::Fixed(nothing::REFUSED);
+        }
         let hint = match fault == spelling::NO_PLUS {
             true => ", or say what the digits are: --assume-plus if they are international, --default-country if they are national",
             false => "",
@@ -65,11 +68,12 @@ pub(super) fn block(first: E164, last: E164) -> Result<Numbers, Fault> {
     Ok(numbers)
 }
 
-/// Whether a column's name is rather a number, so that the header is missing.
+/// Whether a column's name is rather a number or a block, so that the header is
+/// missing.
 pub(super) fn looks_like_one(name: &str) -> bool {
-    let name = name.trim_start_matches(|c| matches!(c, '\'' | '+' | '\u{ff0b}') || blank(c));
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
-    digits >= 7 && name.chars().filter_map(spelling::plain).all(|c| c.is_ascii_digit() || spelling::separates(c))
+    let between = |c: char| matches!(c, '\'' | '+' | 't' | 'o' | 'T' | 'O') || spelling::separates(c);
+    digits >= 7 && name.chars().filter_map(spelling::plain).all(|c| c.is_ascii_digit() || between(c))
 }
 
 #[cfg(test)]

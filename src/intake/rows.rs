@@ -15,7 +15,7 @@ use super::{
     Options, Row, RowError, Summary, number,
 };
 use crate::domain::spelling::Bare;
-use crate::domain::{E164, State};
+use crate::domain::{E164, State, nothing};
 
 /// How much of a wrong value is repeated back, in characters.
 const VALUE_CHARS_MAX: usize = 64;
@@ -47,8 +47,25 @@ struct Slot {
     text: String,
     words: Option<Export>,
     good: bool,
+    /// Whether the cell may be a word for nothing.
+    doubtful: bool,
     /// Whether the field's value is other than absent.
     present: bool,
+}
+
+/// Whether a field's cells are names that people chose.
+fn names(field: Field) -> bool {
+    matches!(
+        field,
+        Field::AccountAuthId
+            | Field::AccountName
+            | Field::ApplicationId
+            | Field::ApplicationName
+            | Field::TrunkId
+            | Field::ReservedFor
+            | Field::Region
+            | Field::Tags
+    )
 }
 
 pub(super) struct Rows<'a> {
@@ -235,7 +252,12 @@ impl<'a> Rows<'a> {
                 let place = if takes.field == Field::Number { &mut self.number } else { &mut self.number_end };
                 outcome.map(|number| *place = number)
             }
-            _ if slot.good && slot.text == text && slot.words == takes.words => return,
+            _ if slot.good && slot.text == text && slot.words == takes.words => {
+                if slot.doubtful {
+                    self.doubt(takes.column, text);
+                }
+                return;
+            }
             field => {
                 slot.text.clear();
                 slot.text.push_str(text);
@@ -246,7 +268,12 @@ impl<'a> Rows<'a> {
                     Some(export) => self.set_exported(field, raw, export),
                     None => self.set(field, raw),
                 };
-                self.slots[field as usize].good = outcome.is_ok();
+                let slot = &mut self.slots[field as usize];
+                slot.good = outcome.is_ok();
+                slot.doubtful = slot.good && names(field) && nothing::perhaps(slot.text.trim());
+                if slot.doubtful {
+                    self.doubt(takes.column, text);
+                }
                 outcome
             }
         };
@@ -270,7 +297,7 @@ impl<'a> Rows<'a> {
 
     /// As [`Rows::set`], in the words of a product.
     fn set_exported(&mut self, field: Field, raw: Raw<'_>, export: Export) -> Result<(), Fault> {
-        let fields = &mut self.fields;
+        let (fields, zone) = (&mut self.fields, &self.options.zone);
         match field {
             Field::AccountAuthId => {
                 fields.account =
@@ -281,8 +308,8 @@ impl<'a> Rows<'a> {
             }
             Field::Status => fields.status = value::cell(raw, |text| export::status(text, export))?,
             Field::MonthlyCost => fields.cost = value::cell(raw, export::amount)?,
-            Field::AssignedAt => fields.assigned_at = value::cell(raw, export::time)?,
-            Field::ExpiresAt => fields.expires_at = value::cell(raw, export::time)?,
+            Field::AssignedAt => fields.assigned_at = value::cell(raw, |text| export::time(text, zone))?,
+            Field::ExpiresAt => fields.expires_at = value::cell(raw, |text| export::time(text, zone))?,
             Field::State => {
                 self.no_number = false;
                 let state = value::cell(raw, |text| export::state(text, export))?;
@@ -304,7 +331,7 @@ impl<'a> Rows<'a> {
 
     /// Parses a cell into its field. A fault leaves the field as it was.
     fn set(&mut self, field: Field, raw: Raw<'_>) -> Result<(), Fault> {
-        let fields = &mut self.fields;
+        let (fields, zone) = (&mut self.fields, &self.options.zone);
         match field {
             Field::Number | Field::NumberEnd => {}
             Field::AccountAuthId => fields.account = value::cell(raw, value::typed)?,
@@ -321,16 +348,16 @@ impl<'a> Rows<'a> {
             }
             Field::MonthlyCost => fields.cost = value::cell(raw, value::amount)?,
             Field::Currency => fields.currency = value::cell(raw, value::typed)?,
-            Field::AssignedAt => fields.assigned_at = value::cell(raw, value::time)?,
-            Field::ExpiresAt => fields.expires_at = value::cell(raw, value::time)?,
+            Field::AssignedAt => fields.assigned_at = value::cell(raw, |text| value::past(text, zone))?,
+            Field::ExpiresAt => fields.expires_at = value::cell(raw, |text| value::time(text, zone))?,
             Field::NumberType => fields.number_type = value::cell(raw, value::number_type)?,
             Field::Country => fields.country = value::cell(raw, value::typed)?,
             Field::Region => fields.region = value::cell(raw, value::region)?,
             Field::Tags => fields.tags = value::tags(raw)?,
-            Field::QuarantineEndsAt => fields.quarantine_ends_at = value::cell(raw, value::time)?,
-            Field::ReservedUntil => fields.reserved_until = value::cell(raw, value::time)?,
+            Field::QuarantineEndsAt => fields.quarantine_ends_at = value::cell(raw, |text| value::past(text, zone))?,
+            Field::ReservedUntil => fields.reserved_until = value::cell(raw, |text| value::past(text, zone))?,
             Field::ReservedFor => fields.reserved_for = value::cell(raw, value::typed)?,
-            Field::Since => fields.since = value::cell(raw, value::time)?,
+            Field::Since => fields.since = value::cell(raw, |text| value::past(text, zone))?,
         }
         Ok(())
     }
@@ -374,6 +401,16 @@ impl<'a> Rows<'a> {
             Field::ReservedFor => fields.reserved_for = Cell::Absent,
             Field::Since => fields.since = Cell::Absent,
         }
+    }
+
+    /// Says of a name that it may be a word for nothing.
+    fn doubt(&mut self, column: usize, value: &str) {
+        self.cautions.push(Caution {
+            line: self.line,
+            column: self.columns[column].name.clone(),
+            value: value.to_owned(),
+            reason: nothing::DOUBTFUL.to_owned(),
+        });
     }
 
     fn fail(&mut self, column: usize, value: &str, fault: &Fault) {

@@ -4,10 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use super::{Cell, REGION_CHARS_MAX, TAG_CHARS_MAX, TAGS_MAX};
 use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::money::BadAmount;
-use crate::domain::{Currency, Money, NumberType, State, Status, Tags, Time};
+use crate::domain::time::BadTime;
+use crate::domain::{Currency, Money, NumberType, State, Status, Tags, Time, nothing};
 
 /// A cell as the file has it. CSV knows only text.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +68,10 @@ pub(super) fn cell<T>(raw: Raw<'_>, parse: impl FnOnce(&str) -> Result<T, Fault>
         Raw::Null => Ok(Cell::Empty),
         Raw::Text(text) | Raw::Number(text) => match text.trim() {
             "" => Ok(Cell::Empty),
-            text => parse(text).map(Cell::Value),
+            text => parse(text).map(Cell::Value).map_err(|fault| match nothing::certain(text) {
+                true => Fault::Fixed(nothing::REFUSED),
+                false => fault,
+            }),
         },
         Raw::Bool(_) | Raw::List(_) | Raw::Object | Raw::Broken => Err(raw.not_text()),
     }
@@ -128,34 +134,49 @@ pub(super) fn number_type(text: &str) -> Result<NumberType, Fault> {
     NumberType::parse(&text.to_ascii_lowercase()).ok_or(Fault::Fixed("must be local, tollfree or mobile"))
 }
 
-/// A moment, or a day, which is its midnight UTC.
-pub(super) fn time(text: &str) -> Result<Time, Fault> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    if day_shaped(text.as_bytes()) {
-        let part = |from: usize, to: usize| text[from..to].parse::<i16>().unwrap_or_default();
-        let midnight = Time::midnight(part(0, 4), part(5, 7) as i8, part(8, 10) as i8);
-        return midnight.ok_or(Fault::Fixed("is a day that does not exist"));
-    }
+/// A moment, or a day, which is its first moment in `zone`.
+pub(super) fn time(text: &str, zone: &TimeZone) -> Result<Time, Fault> {
+    let problem = match text.parse() {
+        Ok(time) => return Ok(time),
+        Err(BadTime::Form) => match Time::day(text, zone) {
+            Ok(time) => return Ok(time),
+            Err(BadTime::Day) => return Err(Fault::Fixed("is a day that does not exist")),
+            Err(problem) => problem,
+        },
+        Err(problem) => problem,
+    };
     let digits_and = |others: &str| text.chars().all(|c| c.is_ascii_digit() || others.contains(c));
-    Err(Fault::Fixed(if digits_and(".,") && !text.contains(['.', ',']) {
-        "is a bare number, perhaps a spreadsheet's count of days; write a day as 2026-02-01 or a time as 2026-02-01T10:00:00Z"
-    } else if digits_and("/.- ") {
-        "could be more than one day; write a day as 2026-02-01"
-    } else if text.len() > 10 && text.is_char_boundary(10) && day_shaped(&text.as_bytes()[..10]) {
-        "must be a time with its zone, such as 2026-02-01T10:00:00Z or 2026-02-01T15:30:00+05:30, or a day, such as 2026-02-01"
-    } else {
-        "must be a day, such as 2026-02-01, or a time, such as 2026-02-01T10:00:00Z"
+    let never = || ["9999", "31", "12"].iter().all(|part| text.contains(part));
+    Err(Fault::Fixed(match problem {
+        BadTime::Never => NEVER,
+        BadTime::Form if digits_and("/.- ") && never() => NEVER,
+        BadTime::Day => "is on a day that does not exist",
+        BadTime::Clock => "is at a time of day that does not exist",
+        BadTime::Zone => {
+            "must be a time with its zone, such as 2026-02-01T10:00:00Z or 2026-02-01T15:30:00+05:30, or a day, such as 2026-02-01"
+        }
+        BadTime::Form if digits_and("") => {
+            "is a bare number, perhaps a spreadsheet's count of days; write a day as 2026-02-01 or a time as 2026-02-01T10:00:00Z"
+        }
+        BadTime::Form if digits_and("/.- ") => "could be more than one day; write a day as 2026-02-01",
+        BadTime::Form if text.get(..10).is_some_and(|day| Time::day(day, zone) != Err(BadTime::Form)) => {
+            "must be a time with its zone, such as 2026-02-01T10:00:00Z or 2026-02-01T15:30:00+05:30, or a day, such as 2026-02-01"
+        }
+        BadTime::Form => "must be a day, such as 2026-02-01, or a time, such as 2026-02-01T10:00:00Z",
     }))
 }
 
-fn day_shaped(text: &[u8]) -> bool {
-    text.len() == 10
-        && text.iter().zip(b"dddd-dd-dd").all(|(byte, shape)| match shape {
-            b'd' => byte.is_ascii_digit(),
-            _ => byte == shape,
-        })
+const NEVER: &str = "stands for no end; leave the cell empty, and the number auto-renews";
+
+/// The same of something that is no end: there, a day that stands for none is
+/// one that is not known.
+pub(super) fn past(text: &str, zone: &TimeZone) -> Result<Time, Fault> {
+    time(text, zone).map_err(|fault| match fault {
+        Fault::Fixed(NEVER) => {
+            Fault::Fixed("is later than any time that is kept; leave the cell empty if it is not known")
+        }
+        fault => fault,
+    })
 }
 
 /// A plain amount, as far as can be told without its currency.
@@ -229,7 +250,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check<T: fmt::Display>(parse: fn(&str) -> Result<T, Fault>, text: &str, expected: &str) {
+    fn check<T: fmt::Display>(parse: impl Fn(&str) -> Result<T, Fault>, text: &str, expected: &str) {
         let shown = match parse(text) {
             Ok(value) => value.to_string(),
             Err(fault) => fault.to_string(),
@@ -239,22 +260,62 @@ mod tests {
 
     #[test]
     fn a_time_is_a_moment_or_a_day() {
-        check(time, "2026-02-01T10:00:00Z", "2026-02-01T10:00:00Z");
-        check(time, "2026-02-01T10:00:00+05:30", "2026-02-01T04:30:00Z");
-        check(time, "2026-02-01", "2026-02-01T00:00:00Z");
-        check(time, "2026-02-30", "is a day that does not exist");
-        check(time, "02/03/2026", "could be more than one day");
-        check(time, "2.3.2026", "could be more than one day");
-        check(time, "02-03-2026", "could be more than one day");
-        check(time, "2026/02/01", "could be more than one day");
-        check(time, "1 Feb 2026", "must be a day");
-        check(time, "46054", "is a bare number");
-        check(time, "20260201", "is a bare number");
-        check(time, "1769940000", "is a bare number");
-        check(time, "2026-02-01 10:00:00", "must be a time with its zone");
-        check(time, "2026-02-01T10:00:00", "must be a time with its zone");
-        check(time, "tomorrow", "must be a day");
-        check(time, "2026-02-0é", "must be a day");
+        let check = |text: &str, expected: &str| check(|text| time(text, &TimeZone::UTC), text, expected);
+        check("2026-02-01T10:00:00Z", "2026-02-01T10:00:00Z");
+        check("2026-02-01T10:00:00+05:30", "2026-02-01T04:30:00Z");
+        check("2026-02-01 10:00:00 UTC", "2026-02-01T10:00:00Z");
+        check("2026-02-01 10:00:00+00", "2026-02-01T10:00:00Z");
+        check("2026-02-01 10:00:00 +0530", "2026-02-01T04:30:00Z");
+        check("2026-02-01", "2026-02-01T00:00:00Z");
+        check("2026-02-30", "is a day that does not exist");
+        check("2026-02-30T10:00:00Z", "is on a day that does not exist");
+        check("2026-02-01 25:00:00Z", "is at a time of day that does not exist");
+        for text in [
+            "9999-12-31",
+            "9999-12-31T00:00:00Z",
+            "9999-12-31 23:59:59",
+            "31.12.9999",
+            "12/31/9999",
+            "99991231",
+            "10000-01-01",
+        ] {
+            check(text, "stands for no end; leave the cell empty");
+        }
+        check("02/03/2026", "could be more than one day");
+        check("2.3.2026", "could be more than one day");
+        check("02-03-2026", "could be more than one day");
+        check("2026/02/01", "could be more than one day");
+        check("1 Feb 2026", "must be a day");
+        check("46054", "is a bare number");
+        check("20260201", "is a bare number");
+        check("1769940000", "is a bare number");
+        check("2026-02-01 10:00:00", "must be a time with its zone");
+        check("2026-02-01T10:00:00", "must be a time with its zone");
+        check("2026-02-01 10:00", "must be a time with its zone");
+        check("tomorrow", "must be a day");
+        check("2026-02-0é", "must be a day");
+        let assigned = past("9999-12-31", &TimeZone::UTC).map(|time| time.to_string());
+        assert!(assigned.is_err_and(|fault| fault.to_string().contains("later than any time")));
+    }
+
+    #[test]
+    fn a_day_is_that_of_the_zone() {
+        let zone = TimeZone::get("Asia/Kolkata").expect("a zone");
+        assert_eq!(time("2027-03-01", &zone).map(|time| time.to_string()).as_deref(), Ok("2027-02-28T18:30:00Z"));
+        assert_eq!(
+            time("2027-03-01T00:00:00Z", &zone).map(|time| time.to_string()).as_deref(),
+            Ok("2027-03-01T00:00:00Z")
+        );
+    }
+
+    #[test]
+    fn words_for_nothing_are_refused_with_what_to_do() {
+        for raw in ["NULL", "n/a", "#N/A", "-", "None"] {
+            let fault = cell::<crate::domain::Country>(Raw::Text(raw), typed).expect_err(raw);
+            assert_eq!(fault, Fault::Fixed(nothing::REFUSED), "{raw}");
+            let fault = cell(Raw::Text(raw), |text| time(text, &TimeZone::UTC)).expect_err(raw);
+            assert_eq!(fault, Fault::Fixed(nothing::REFUSED), "{raw}");
+        }
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Which numbers a reader wants, and in what order: the same names in a URL,
 //! on the command line and in every link.
 
+use std::marker::PhantomData;
+
+use crate::domain::country::BadCountry;
 use crate::domain::field::code;
+use crate::domain::time::BadTime;
 use crate::domain::{Country, E164, FieldError, NumberType, State, Status, Time};
 
 use super::{Pattern, SEARCH_CHARS_MAX};
@@ -15,9 +19,10 @@ pub struct Filter {
     pub trunk: Option<Box<str>>,
     pub region: Option<Box<str>>,
     pub tag: Option<Box<str>>,
+    /// Not both: every row has one of them.
     pub status: Option<Status>,
-    pub number_type: Option<NumberType>,
-    pub country: Option<Country>,
+    pub number_type: Among<NumberType>,
+    pub country: Among<Country>,
     /// Whether `application_id` is there.
     pub routed: Option<bool>,
     /// Whether an account holds it.
@@ -28,7 +33,118 @@ pub struct Filter {
     pub assigned_after: Option<Time>,
     /// The stored state, as of now. Nothing that a URL can ask for: the Partner
     /// API knows only the status.
-    pub state: Option<State>,
+    pub state: Among<State>,
+}
+
+/// Some values of a closed set, as bits. None of them is no filter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Among<T> {
+    bits: [u64; AMONG_WORDS],
+    of: PhantomData<T>,
+}
+
+/// Enough for the pairs of letters.
+const AMONG_WORDS: usize = 11;
+
+/// A value of a closed set, by its place there.
+pub trait Closed: Copy {
+    /// Less than 26 times 26.
+    fn ordinal(self) -> usize;
+}
+
+impl Closed for NumberType {
+    fn ordinal(self) -> usize {
+        self as usize
+    }
+}
+
+impl Closed for State {
+    fn ordinal(self) -> usize {
+        self as usize
+    }
+}
+
+impl Closed for Country {
+    fn ordinal(self) -> usize {
+        let [first, second] = self.bytes().map(|letter| usize::from(letter - b'A'));
+        first * 26 + second
+    }
+}
+
+impl<T> Default for Among<T> {
+    fn default() -> Among<T> {
+        Among { bits: [0; AMONG_WORDS], of: PhantomData }
+    }
+}
+
+impl<T: Closed> Among<T> {
+    /// Whether all values are let through.
+    pub fn is_all(&self) -> bool {
+        self.bits == [0; AMONG_WORDS]
+    }
+
+    /// Whether a value is one of these.
+    pub fn contains(&self, value: T) -> bool {
+        let at = value.ordinal();
+        self.bits[at / 64] & (1 << (at % 64)) != 0
+    }
+
+    /// Whether a value, or its absence, is let through.
+    pub fn lets(&self, value: Option<T>) -> bool {
+        self.is_all() || value.is_some_and(|value| self.contains(value))
+    }
+}
+
+impl<T: Closed> FromIterator<T> for Among<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Among<T> {
+        let mut among = Among::default();
+        for value in values {
+            let at = value.ordinal();
+            among.bits[at / 64] |= 1 << (at % 64);
+        }
+        among
+    }
+}
+
+impl<T: Closed> From<T> for Among<T> {
+    fn from(value: T) -> Among<T> {
+        Among::from_iter([value])
+    }
+}
+
+/// The values of a closed set in a text such as `active,suspended`: each one
+/// once. `message` says what they can be.
+pub fn several<T: PartialEq>(
+    name: &str,
+    text: &str,
+    message: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, FieldError> {
+    let many = text.contains(',');
+    let mut values = Vec::new();
+    for word in text.split(',') {
+        let value = parse(word).ok_or_else(|| {
+            let message = match (many, word.is_empty()) {
+                (true, true) => format!("has an empty value; {message}, divided by single commas"),
+                (true, false) => format!("{message}; {word:?} is not"),
+                (false, _) => message.to_owned(),
+            };
+            FieldError::new(name, code::INVALID, message, text)
+        })?;
+        if values.contains(&value) {
+            return Err(FieldError::new(name, code::REPEATED, format!("has {word:?} twice"), text));
+        }
+        values.push(value);
+    }
+    Ok(values)
+}
+
+/// The value that is asked for of two, unless both are.
+fn one_of_two<T: Copy>(values: &[T]) -> Option<T> {
+    match values {
+        [value] => Some(*value),
+        _ => None,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -87,11 +203,11 @@ macro_rules! parameters {
 }
 
 parameters! {
-    "search", "Part of the number; a leading + anchors at the start. Spaces and - . ( ) are dropped.", "9122712";
+    "search", "Part of the number; a leading + anchors at the start. Spaces, dashes, . ( ) and characters that nobody sees are dropped. At most 32 characters.", "9122712";
     "application_id", "Numbers routed to this application.", "app_abc123";
-    "status", "active or suspended. An expired number is suspended.", "active";
-    "number_type", "local, tollfree or mobile.", "local";
-    "country", "Two-letter country code.", "IN";
+    "status", "active or suspended. An expired number is suspended. Several values: active,suspended.", "active";
+    "number_type", "local, tollfree or mobile. Several values: local,mobile.", "local";
+    "country", "Two-letter country code. Several values: IN,FR.", "IN";
     "region", "The region, exactly, or another name of the same place: Delhi finds New Delhi.", "Mumbai";
     "trunk_id", "Numbers on this trunk.", "trunk_xyz";
     "account_auth_id", "Numbers held by this account.", "MA_48149cf4";
@@ -130,11 +246,15 @@ impl Filter {
             return Ok(());
         }
         let invalid = |message: &str| QueryError::Value(FieldError::new(name, code::INVALID, message, value));
-        let time = || value.parse::<Time>().map(Some).map_err(|error| invalid(&error.to_string()));
-        let flag = || match value {
-            "true" => Ok(Some(true)),
-            "false" => Ok(Some(false)),
-            _ => Err(invalid("must be true or false")),
+        let time = || {
+            value.parse::<Time>().map(Some).map_err(|error| match error {
+                BadTime::Never => invalid("must be earlier than 9999-12-31"),
+                error => invalid(&error.to_string()),
+            })
+        };
+        let flag = || {
+            let word = |word: &str| word.parse::<bool>().ok();
+            several(name, value, "must be true or false", word).map_err(QueryError::Value)
         };
         match name {
             "search" => {
@@ -150,16 +270,20 @@ impl Filter {
             "region" => self.region = Some(value.into()),
             "tag" => self.tag = Some(value.into()),
             "status" => {
-                let status = Status::parse(value).ok_or_else(|| invalid("must be active or suspended"))?;
-                self.status = Some(status);
+                let statuses = several(name, value, "must be active or suspended", Status::parse);
+                self.status = one_of_two(&statuses.map_err(QueryError::Value)?);
             }
             "number_type" => {
-                let kind = NumberType::parse(value).ok_or_else(|| invalid("must be local, tollfree or mobile"))?;
-                self.number_type = Some(kind);
+                let types = several(name, value, "must be local, tollfree or mobile", NumberType::parse);
+                self.number_type = types.map_err(QueryError::Value)?.into_iter().collect();
             }
-            "country" => self.country = Some(value.parse::<Country>().map_err(|error| invalid(&error.to_string()))?),
-            "routed" => self.routed = flag()?,
-            "assigned" => self.assigned = flag()?,
+            "country" => {
+                let message = BadCountry.to_string();
+                let countries = several(name, value, &message, |word| word.parse::<Country>().ok());
+                self.country = countries.map_err(QueryError::Value)?.into_iter().collect();
+            }
+            "routed" => self.routed = one_of_two(&flag()?),
+            "assigned" => self.assigned = one_of_two(&flag()?),
             "expires_before" => self.expires_before = time()?,
             "expires_after" => self.expires_after = time()?,
             "assigned_before" => self.assigned_before = time()?,

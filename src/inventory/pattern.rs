@@ -2,6 +2,7 @@
 
 use super::set::Sieve;
 use crate::domain::E164;
+use crate::domain::spelling;
 
 /// The most characters a search can have.
 pub const SEARCH_CHARS_MAX: usize = 32;
@@ -18,19 +19,21 @@ pub enum Pattern {
 impl Pattern {
     /// Reads a search as people type it. `None` means no filter.
     ///
-    /// Spaces and `-.()` are dropped. A leading `+`, or the space that an
-    /// unescaped `+` decodes to in a URL, anchors the digits at the start.
+    /// Spaces, dashes, `.()` and characters that nobody sees are dropped. A
+    /// leading `+`, or the space that an unescaped `+` decodes to in a URL,
+    /// anchors the digits at the start.
     pub fn parse(text: &str) -> Option<Pattern> {
         if text.is_empty() {
             return None;
         }
-        let mut anchored = text.starts_with(' ');
+        let mut anchored = text.trim_start_matches(spelling::invisible).starts_with(' ');
         // A number has one `+`, at its start.
         let mut plus = false;
         let mut value = 0;
         let mut digits = 0;
-        for c in text.chars().filter(|c| !matches!(c, ' ' | '-' | '.' | '(' | ')')) {
+        for c in text.chars().filter_map(spelling::plain) {
             match c {
+                ' ' | '-' | '.' | '(' | ')' => {}
                 '+' if digits == 0 && !plus => (plus, anchored) = (true, true),
                 '0'..='9' if digits < 15 => {
                     value = value * 10 + u64::from(c as u8 - b'0');
@@ -211,6 +214,20 @@ mod tests {
         check("(+91) 22", 912_271_264_217, true);
         check("-91", 912_271_264_217, true);
         check("-+22", 912_271_264_217, false);
+        check("22\u{a0}71", 912_271_264_217, true);
+        check("22\u{2011}71\u{2013}26", 912_271_264_217, true);
+    }
+
+    #[test]
+    fn what_nobody_sees_is_dropped() {
+        check("\u{202a}+912271264217\u{202c}", 912_271_264_217, true);
+        check("\u{202a}+22\u{202c}", 912_271_264_217, false);
+        check("\u{200e} 91", 912_271_264_217, true);
+        check("\u{200e} 22", 912_271_264_217, false);
+        check("9\u{200b}12\u{ad}2\u{feff}71", 912_271_264_217, true);
+        check("\u{ff0b}91", 912_271_264_217, true);
+        check("\u{ff0b}22", 912_271_264_217, false);
+        check("\u{200b}", 912_271_264_217, true);
     }
 
     #[test]
@@ -223,7 +240,8 @@ mod tests {
 
     #[test]
     fn what_cannot_occur_in_a_number_matches_nothing() {
-        for search in ["abc", "%", "9%2", "९१", "9+1", "++91", "+91+", "91_", "1e3", "1234567890123456"] {
+        for search in ["abc", "%", "9%2", "९१", "9+1", "++91", "+91+", "91_", "1e3", "９１", "2/2", "1234567890123456"]
+        {
             check(search, 912_271_264_217, false);
             assert_eq!(Pattern::parse(search), Some(Pattern::Nothing), "search {search:?}");
         }

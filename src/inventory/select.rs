@@ -82,11 +82,11 @@ impl<'a, 'f> Question<'a, 'f> {
             || self.regions.is_some()
             || self.tagged.is_some()
             || filter.status.is_some()
-            || filter.number_type.is_some()
-            || filter.country.is_some()
+            || !filter.number_type.is_all()
+            || !filter.country.is_all()
             || filter.routed.is_some()
             || filter.assigned.is_some()
-            || filter.state.is_some()
+            || !filter.state.is_all()
             || self.asks_dates()
     }
 
@@ -111,8 +111,8 @@ impl<'a, 'f> Question<'a, 'f> {
             && is(self.application, profile.application)
             && is(self.trunk, profile.trunk)
             && self.regions.as_ref().is_none_or(|regions| regions.contains(&profile.region))
-            && is(filter.number_type, profile.number_type)
-            && filter.country.is_none_or(|wanted| profile.country == Some(wanted))
+            && filter.number_type.lets(Some(profile.number_type))
+            && filter.country.lets(profile.country)
             && is(filter.assigned, held)
             && is(filter.routed, profile.application != Index::NONE)
             && self.tagged.as_ref().is_none_or(|sets| sets.contains(&profile.tags));
@@ -125,12 +125,12 @@ impl<'a, 'f> Question<'a, 'f> {
             (Some(Status::Active), true) => UNEXPIRED,
             (Some(Status::Suspended), true) => EXPIRED,
         };
-        let by_state = match (filter.state, profile.state) {
-            (None, _) => ANY,
-            (Some(State::Available), State::Reserved | State::Quarantined) => ENDED,
-            (Some(wanted), have) if wanted != have => NOTHING,
-            (Some(State::Reserved | State::Quarantined), _) => LASTING,
-            (Some(State::Available | State::Active | State::Suspended | State::Retired), _) => ANY,
+        let by_state = match filter.state.is_all() {
+            true => ANY,
+            false => State::ALL
+                .iter()
+                .filter(|&&wanted| filter.state.contains(wanted))
+                .fold(NOTHING, |lets, &wanted| lets | state(wanted, profile.state)),
         };
         by_status & by_state
     }
@@ -240,7 +240,7 @@ impl<'a, 'f> Question<'a, 'f> {
         let asks_assignment = filter.assigned_before.is_some() || filter.assigned_after.is_some();
         let expiry = judge(&leaf.expires_at, asks_expiry, &|at| self.expiry(at), &mut sight.expiries);
         let assignment = judge(&leaf.assigned_at, asks_assignment, &|at| self.assignment(at), &mut sight.assignments);
-        let end = judge(&leaf.until, filter.state.is_some(), &|at| self.end(at), &mut sight.ends);
+        let end = judge(&leaf.until, !filter.state.is_all(), &|at| self.end(at), &mut sight.ends);
         if let (Some(expiry), Some(assignment), Some(end)) = (expiry, assignment, end) {
             // The dates of all rows say the same, so profiles decide.
             let dates = expiry & assignment & end;
@@ -354,6 +354,16 @@ impl<'a, 'f> Question<'a, 'f> {
 /// of each those whose reservation or quarantine lasts or has ended. What
 /// several columns let through is what all of them do.
 type Lets = u8;
+
+/// Which rows in a stored state are in another one as of now.
+fn state(wanted: State, have: State) -> Lets {
+    match (wanted, have) {
+        (State::Available, State::Reserved | State::Quarantined) => ENDED,
+        (wanted, have) if wanted != have => NOTHING,
+        (State::Reserved | State::Quarantined, _) => LASTING,
+        (State::Available | State::Active | State::Suspended | State::Retired, _) => ANY,
+    }
+}
 
 const NOTHING: Lets = 0;
 const ANY: Lets = 0b1111;

@@ -12,9 +12,10 @@ use super::rules::{self, Fault, Subject, Violation};
 use super::{Done, Outcome, Service, ServiceError, Shown};
 use crate::domain::action::Assignment;
 use crate::domain::change::Edit;
+use crate::domain::field::code;
 use crate::domain::{
-    Account, AccountId, Action, Application, ApplicationId, E164, EntityChange, PartnerId, PartnerKey, State, Time,
-    Trunk, TrunkId, Verb,
+    Account, AccountId, Action, Application, ApplicationId, E164, EntityChange, FieldError, PartnerId, PartnerKey,
+    State, Time, Trunk, TrunkId, Verb, id, nothing,
 };
 use crate::store::{Holding, Target, Transaction};
 
@@ -26,8 +27,11 @@ pub struct Changes {
 }
 
 impl Changes {
-    fn name(&self, before: &Arc<str>) -> Arc<str> {
-        self.name.as_ref().unwrap_or(before).clone()
+    fn name(&self, before: &Arc<str>) -> Result<Arc<str>, ServiceError> {
+        match self.name.as_ref().filter(|name| *name != before) {
+            Some(name) => check_name(name).map(|()| name.clone()).map_err(|error| ServiceError::Invalid(vec![error])),
+            None => Ok(before.clone()),
+        }
     }
 
     /// Archiving what is archived keeps its time.
@@ -109,7 +113,7 @@ impl Service {
             let unknown = || ServiceError::Unknown { what: "account", id: id.to_string() };
             let before = transaction.account(id)?.ok_or_else(unknown)?;
             let archived_at = changes.archived_at(before.archived_at, now);
-            let after = Account { name: changes.name(&before.name), archived_at, ..before.clone() };
+            let after = Account { name: changes.name(&before.name)?, archived_at, ..before.clone() };
             if after == before {
                 return Ok(Shown::Account { account: after, created: false });
             }
@@ -156,6 +160,7 @@ impl Service {
             if transaction.application(id)?.is_some() {
                 return Err(ServiceError::Exists { what: "application", id: id.to_string() });
             }
+            check_new("application_id", id.as_str(), name)?;
             check_owner(transaction, account)?;
             let (id, name, account) = (id.clone(), name.clone(), account.cloned());
             let after = Application { id, name, account, created_at: transaction.at(), archived_at: None };
@@ -174,7 +179,7 @@ impl Service {
             let unknown = || ServiceError::Unknown { what: "application", id: id.to_string() };
             let before = transaction.application(id)?.ok_or_else(unknown)?;
             let archived_at = changes.archived_at(before.archived_at, transaction.at());
-            let after = Application { name: changes.name(&before.name), archived_at, ..before.clone() };
+            let after = Application { name: changes.name(&before.name)?, archived_at, ..before.clone() };
             if after != before {
                 let edit = Edit { before: Some(before), after: after.clone() };
                 transaction.put_entity(EntityChange::Application(edit))?;
@@ -194,6 +199,7 @@ impl Service {
             if transaction.trunk(id)?.is_some() {
                 return Err(ServiceError::Exists { what: "trunk", id: id.to_string() });
             }
+            check_new("trunk_id", id.as_str(), name)?;
             check_owner(transaction, account)?;
             let (id, name, account) = (id.clone(), name.clone(), account.cloned());
             let after = Trunk { id, name, account, created_at: transaction.at(), archived_at: None };
@@ -207,7 +213,7 @@ impl Service {
             let unknown = || ServiceError::Unknown { what: "trunk", id: id.to_string() };
             let before = transaction.trunk(id)?.ok_or_else(unknown)?;
             let archived_at = changes.archived_at(before.archived_at, transaction.at());
-            let after = Trunk { name: changes.name(&before.name), archived_at, ..before.clone() };
+            let after = Trunk { name: changes.name(&before.name)?, archived_at, ..before.clone() };
             if after != before {
                 transaction.put_entity(EntityChange::Trunk(Edit { before: Some(before), after: after.clone() }))?;
             }
@@ -216,10 +222,30 @@ impl Service {
     }
 }
 
+/// Refuses ids that nothing new can have, and names that say nothing.
+pub(super) fn check_new(field: &str, id: &str, name: &str) -> Result<(), ServiceError> {
+    let invalid = |field: &str, message: String, value: &str| FieldError::new(field, code::INVALID, message, value);
+    let mut errors = Vec::new();
+    if let Err(error) = id::check_new(id) {
+        errors.push(invalid(field, error.to_string(), id));
+    }
+    errors.extend(check_name(name).err());
+    if errors.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(errors)) }
+}
+
+/// Refuses a word for nothing as a name.
+fn check_name(name: &str) -> Result<(), FieldError> {
+    match nothing::certain(name) {
+        true => Err(FieldError::new("name", code::INVALID, "is a word for nothing; give it a name", name)),
+        false => Ok(()),
+    }
+}
+
 fn create_account(transaction: &mut dyn Transaction, id: &AccountId, name: &Arc<str>) -> Result<Account, ServiceError> {
     if transaction.account(id)?.is_some() {
         return Err(ServiceError::Exists { what: "account", id: id.to_string() });
     }
+    check_new("account_auth_id", id.as_str(), name)?;
     let created_at = transaction.at();
     let account = Account { auth_id: id.clone(), name: name.clone(), created_at, archived_at: None };
     transaction.put_entity(EntityChange::Account(Edit::created(account.clone())))?;

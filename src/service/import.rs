@@ -7,29 +7,41 @@
 //!
 //! Invariants: all or nothing; importing a file twice changes nothing the
 //! second time; memory is bounded whatever the file's size.
-//! Deliberately absent: parsing (`intake`), and any way around a conflict but
-//! `move_held`.
+//! Deliberately absent: parsing (`intake`), who may have what (`rules`), and
+//! any way around a conflict but `move_held`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
+mod place;
+mod report;
+mod vet;
+
+use std::cell::RefCell;
+use std::collections::{HashMap, hash_map};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use self::place::{chosen, settle_cost, settle_place};
+use self::report::{Naming, Tally};
+use self::vet::{Doubt, Known, Vet};
+use super::rules::{self, Fault, Referents, Subject, Violation};
+use super::{Service, ServiceError, desk, replica};
+use crate::domain::action::Transfer;
 use crate::domain::change::Edit;
+use crate::domain::plan::{self, Judgement};
 use crate::domain::{
-    Account, AccountId, Application, ApplicationId, Currency, E164, EntityChange, Money, NumberChange, PartnerId,
-    Record, State, Status, Tags, Time, Trunk, TrunkId, Verb, plan,
+    Account, AccountId, Application, ApplicationId, Country, E164, EntityChange, NumberChange, PartnerId, Record,
+    Status, Tags, Time, Trunk, TrunkId, Verb, number,
 };
-use crate::intake::{self, Cell, Export, Field, Fields, Header, IntakeError, Item, Numbers, RowError};
-use crate::store::{Abort, Holding, StoreError, Target, Transaction};
+use crate::intake::{self, Caution, Cell, Field, Fields, Header, IntakeError, Item, Numbers, RowError};
+use crate::inventory::names::Named;
+use crate::store::{Abort, Holding, Load, StoreError, Target, Transaction};
 
-use super::{Service, ServiceError, desk};
+pub use self::report::{
+    CAUTIONS_MAX, ChangedNumber, ERRORS_MAX, EntityNews, FIRST_MAX, FieldChange, ImportReport, Losses, Moved, RowFate,
+    losses_told,
+};
 
-/// How many row errors a report shows.
-pub const ERRORS_MAX: usize = 100;
-/// Of how many rows at the beginning a report says what becomes of each.
-pub const FIRST_MAX: usize = 20;
 /// About how much memory the rows of one batch may take, in bytes. A file that
 /// needs more is read again, batch by batch, inside the transaction.
 const BATCH_BYTES_MAX: usize = 512 << 20;
@@ -51,51 +63,26 @@ pub struct ImportOptions {
     pub on_error: OnError,
     /// Whether a held number may go to another account of the partner.
     pub move_held: bool,
+    /// Whether an empty cell leaves what is stored, as an absent column does.
+    pub keep_empty: bool,
+    /// Whether what would be a caution rejects its row, and a column that is
+    /// not read the whole file.
+    pub strict: bool,
     pub dry_run: bool,
 }
 
-/// What an import did, or would do. `rows` counts rows of the file, the other
-/// figures count numbers.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct ImportReport {
-    pub rows: u64,
-    pub imported: u64,
-    pub updated: u64,
-    pub unchanged: u64,
-    pub rejected: u64,
-    pub warnings: u64,
-    /// The first errors, in the order of the file.
-    pub errors: Vec<RowError>,
-    /// Whether what is reported was written.
-    #[serde(skip)]
-    pub written: bool,
-    /// Columns that were not read because nothing is known by their name.
-    #[serde(skip)]
-    pub unknown: Vec<String>,
-    /// Whose export the file was read as.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub export: Option<String>,
-    /// Where the rejected rows are, sorted.
-    #[serde(skip)]
-    pub rejected_lines: Vec<u64>,
-    /// What becomes of the numbers of the first rows, by line.
-    #[serde(skip)]
-    pub first: BTreeMap<u64, RowFate>,
-    /// What held numbers cost more a month, or less, in minor units.
-    #[serde(skip)]
-    pub cost: BTreeMap<Currency, i64>,
-    /// The version that it made.
-    #[serde(skip)]
-    pub version: Option<u64>,
-}
-
-/// How many numbers of one row end how.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct RowFate {
-    pub imported: u64,
-    pub updated: u64,
-    pub unchanged: u64,
-    pub rejected: u64,
+impl Default for ImportOptions {
+    fn default() -> ImportOptions {
+        ImportOptions {
+            intake: intake::Options::default(),
+            monthly_cost: None,
+            on_error: OnError::Abort,
+            move_held: false,
+            keep_empty: false,
+            strict: false,
+            dry_run: false,
+        }
+    }
 }
 
 /// Kept with an import, in its transaction, by whoever asked for it.
@@ -159,7 +146,11 @@ impl Service {
         note: Note<'_>,
     ) -> Result<ImportReport, ImportError> {
         let key = self.partner_key(partner)?;
-        let mut file = File { source, options, watch, columns: Vec::new() };
+        // A row of the partner that cannot be understood is the import's
+        // business only if the import comes to need it.
+        let stored = replica::salvage(&*self.store, Load { only: Some(key), numbers: false })?.snapshots.remove(&key);
+        let known = Known::new(stored);
+        let mut file = File { source, options, watch, known: &known, columns: Vec::new() };
         let mut tally = Tally::default();
         let mut batch = Batch::default();
         let mut fits = true;
@@ -174,9 +165,9 @@ impl Service {
             ControlFlow::Continue(())
         })?;
         file.columns = std::mem::take(&mut tally.columns);
-        let aborts = options.on_error == OnError::Abort;
+        let refused = |tally: &Tally| tally.refused || (options.on_error == OnError::Abort && tally.rejected > 0);
         // What will not be committed need not be written to find out.
-        let probe = options.dry_run || (aborts && tally.rejected > 0);
+        let probe = options.dry_run || refused(&tally);
         let entry = self.entry(Verb::Import);
         let at = entry.at;
 
@@ -186,15 +177,22 @@ impl Service {
             entry,
             Box::new(|transaction| {
                 let mut run = Run::new(transaction, &file, at, probe, tally.clone());
-                let done = if fits { run.batch(&mut batch) } else { run.file() };
-                let Run { tally, wrote, .. } = run;
-                let refused = aborts && tally.rejected > 0;
-                let keep = !probe && !refused;
-                let version = (keep && wrote).then(|| transaction.version());
-                let report = tally.report(keep, version);
-                let done = done.and_then(|()| if keep { Ok(note(transaction, &report)?) } else { Ok(()) });
-                match done {
-                    Ok(()) => {
+                let mut done = || {
+                    if fits { run.batch(&mut batch) } else { run.file() }?;
+                    run.last_active()?;
+                    let tally = std::mem::take(&mut run.tally);
+                    let written = !probe && !refused(&tally);
+                    let report = tally.report(&mut run)?;
+                    let version = (written && run.wrote).then(|| run.transaction.version());
+                    let report = ImportReport { written, version, ..report };
+                    if written {
+                        note(run.transaction, &report)?;
+                    }
+                    Ok(report)
+                };
+                match done() {
+                    Ok(report) => {
+                        let keep = report.written;
                         outcome = Some(Ok(report));
                         if keep { Ok(()) } else { Err(Abort::Refused) }
                     }
@@ -218,6 +216,7 @@ struct File<'a> {
     source: Source<'a>,
     options: &'a ImportOptions,
     watch: &'a Watch<'a>,
+    known: &'a Known,
     /// What the file calls its columns; empty for JSON, whose keys are ours.
     columns: Vec<(String, Field)>,
 }
@@ -231,37 +230,111 @@ impl File<'_> {
     ) -> Result<(), ImportError> {
         let input = Counted { inner: (self.source)().map_err(ImportError::Open)?, bytes: 0, watch: self.watch };
         let mut stopped = None;
-        let mut columns = Vec::new();
-        let mut header = |header: &Header| columns = header.columns.clone();
+        let columns = RefCell::new(Vec::new());
+        let mut header = |header: &Header| columns.borrow_mut().clone_from(&header.columns);
+        let mut vet = Vet::new(self.known, self.options.keep_empty);
         let summary = intake::read(input, &self.options.intake, &mut header, &mut |item| {
             if self.watch.cancel.load(Ordering::Relaxed) {
                 stopped = Some(ImportError::Cancelled);
                 return ControlFlow::Break(());
             }
-            tally.rows += 1;
-            if tally.first.len() < FIRST_MAX {
-                let (Item::Bad { line, .. } | Item::Row(intake::Row { line, .. })) = &item;
-                tally.first.insert(*line, RowFate::default());
-            }
-            match item {
-                Item::Bad { line, numbers, errors } => tally.reject(line, numbers, errors),
-                Item::Row(row) => {
-                    if let ControlFlow::Break(error) = good(row) {
-                        stopped = Some(error);
-                        return ControlFlow::Break(());
-                    }
+            let (Item::Bad { line, .. } | Item::Row(intake::Row { line, .. })) = &item;
+            tally.row(*line);
+            let row = match item {
+                Item::Bad { line, numbers, errors } => {
+                    tally.reject(line, numbers, errors);
+                    return ControlFlow::Continue(());
                 }
+                Item::Row(row) => self.vet(row, &mut vet, tally, &columns.borrow()),
+            };
+            if let Some(row) = row
+                && let ControlFlow::Break(error) = good(row)
+            {
+                stopped = Some(error);
+                return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         })?;
-        tally.unknown = summary.unknown;
+        self.unread(tally, summary.unknown, summary.unmapped);
         tally.export = summary.export;
-        tally.columns = columns;
+        tally.columns = columns.into_inner();
         match stopped {
             Some(error) => Err(error),
             None => Ok(()),
         }
     }
+
+    /// Judges a row by itself. One that may go on is returned.
+    fn vet(
+        &self,
+        row: intake::Row,
+        vet: &mut Vet<'_>,
+        tally: &mut Tally,
+        columns: &[(String, Field)],
+    ) -> Option<intake::Row> {
+        let (fields, verdict) = vet.fields(&row.fields);
+        let doubt = vet::numbers(row.numbers);
+        let row = intake::Row { fields, ..row };
+        if verdict.refusals.is_empty() && verdict.doubts.is_empty() && doubt.is_none() && row.cautions.is_empty() {
+            return Some(row);
+        }
+        let line = row.line;
+        let from_file = row.cautions.iter().filter(|caution| !self.known.has_id(&caution.value)).cloned();
+        let cautions = verdict.doubts.iter().cloned().chain(doubt).map(|Doubt { field, value, reason }| Caution {
+            line,
+            column: column_of(columns, field),
+            value: shortened(&value),
+            reason,
+        });
+        let cautions = from_file.chain(cautions);
+        let mut errors: Vec<RowError> =
+            verdict.refusals.iter().map(|refusal| refusal.clone().error(line, columns)).collect();
+        if self.options.strict {
+            errors.extend(cautions.map(refused_caution));
+        } else if errors.is_empty() {
+            tally.caution(cautions.collect());
+        }
+        if errors.is_empty() {
+            return Some(row);
+        }
+        tally.reject(line, row.numbers.count().max(1), errors);
+        None
+    }
+
+    /// Records the columns that are not read, and the mappings without one.
+    fn unread(&self, tally: &mut Tally, unknown: Vec<String>, unmapped: Vec<String>) {
+        let caution = |column: &String, reason: &str| Caution {
+            line: 1,
+            column: column.clone(),
+            value: String::new(),
+            reason: reason.to_owned(),
+        };
+        let unread = unknown.iter().map(|column| caution(column, "is not read: say what it means, or ignore it"));
+        let missing = unmapped.iter().map(|column| caution(column, "is mapped to a field, and no row has it"));
+        let cautions: Vec<Caution> = unread.chain(missing).collect();
+        match self.options.strict && !cautions.is_empty() {
+            true => tally.refuse(cautions.into_iter().map(refused_caution).collect()),
+            false => tally.caution_first(cautions),
+        }
+        tally.unknown = unknown;
+    }
+}
+
+/// A caution of a file that must have none.
+fn refused_caution(caution: Caution) -> RowError {
+    let Caution { line, column, value, reason } = caution;
+    RowError { line, column, value, message: reason }
+}
+
+/// What the file calls a field, or else we do.
+fn column_of(columns: &[(String, Field)], field: Field) -> String {
+    let theirs = columns.iter().find(|(_, known)| *known == field);
+    theirs.map_or_else(|| field.to_string(), |(theirs, _)| theirs.clone())
+}
+
+fn shortened(value: &str) -> String {
+    const VALUE_CHARS_MAX: usize = 64;
+    value.chars().take(VALUE_CHARS_MAX).collect()
 }
 
 /// Tells the watcher how much of the file has been read.
@@ -277,81 +350,6 @@ impl Read for Counted<'_> {
         self.bytes += read as u64;
         (self.watch.progress)(Progress::Reading { bytes: self.bytes });
         Ok(read)
-    }
-}
-
-/// The counts so far.
-#[derive(Clone, Default)]
-struct Tally {
-    rows: u64,
-    imported: u64,
-    updated: u64,
-    unchanged: u64,
-    rejected: u64,
-    warnings: u64,
-    /// The first errors by line, then in the order in which they were found.
-    errors: BTreeMap<(u64, u64), RowError>,
-    found: u64,
-    rejected_lines: BTreeSet<u64>,
-    first: BTreeMap<u64, RowFate>,
-    cost: BTreeMap<Currency, i64>,
-    unknown: Vec<String>,
-    export: Option<Export>,
-    columns: Vec<(String, Field)>,
-}
-
-impl Tally {
-    fn reject(&mut self, line: u64, numbers: u64, errors: Vec<RowError>) {
-        self.rejected += numbers;
-        self.fate(line, |fate| fate.rejected += numbers);
-        // One error says enough of a block whose numbers all have the same fault.
-        if !self.rejected_lines.insert(line) {
-            return;
-        }
-        for error in errors {
-            self.found += 1;
-            self.errors.insert((line, self.found), error);
-        }
-        while self.errors.len() > ERRORS_MAX {
-            self.errors.pop_last();
-        }
-    }
-
-    /// Notes what becomes of a row, if it is one of the first.
-    fn fate(&mut self, line: u64, note: impl FnOnce(&mut RowFate)) {
-        if let Some(fate) = self.first.get_mut(&line) {
-            note(fate);
-        }
-    }
-
-    /// Adds what a number costs more than before.
-    fn cost(&mut self, before: Option<&Record>, after: Option<&Record>) {
-        for (record, sign) in [(before, -1), (after, 1)] {
-            // Only a number that an account holds is paid for.
-            if let Some(paid) = record.filter(|record| record.state.held()).and_then(|record| record.cost) {
-                let sum = self.cost.entry(paid.currency).or_default();
-                *sum = sum.saturating_add(sign * paid.minor);
-            }
-        }
-    }
-
-    fn report(self, written: bool, version: Option<u64>) -> ImportReport {
-        ImportReport {
-            rows: self.rows,
-            imported: self.imported,
-            updated: self.updated,
-            unchanged: self.unchanged,
-            rejected: self.rejected,
-            warnings: self.warnings,
-            errors: self.errors.into_values().collect(),
-            written,
-            unknown: self.unknown,
-            export: self.export.map(|export| export.to_string()),
-            rejected_lines: self.rejected_lines.into_iter().collect(),
-            first: self.first,
-            cost: self.cost,
-            version,
-        }
     }
 }
 
@@ -407,15 +405,23 @@ impl Batch {
     }
 }
 
-/// Why a number of a row is refused: our name of the column, and why.
+/// Why a number of a row is refused: the field, and what is wrong with it.
+#[derive(Clone, Debug)]
 struct Refusal {
-    column: &'static str,
+    field: Field,
     value: String,
     message: String,
 }
 
-fn refuse(column: &'static str, value: impl ToString, message: impl Into<String>) -> Refusal {
-    Refusal { column, value: value.to_string(), message: message.into() }
+fn refuse(field: Field, value: impl ToString, message: impl Into<String>) -> Refusal {
+    Refusal { field, value: value.to_string(), message: message.into() }
+}
+
+impl Refusal {
+    fn error(self, line: u64, columns: &[(String, Field)]) -> RowError {
+        let Refusal { field, value, message } = self;
+        RowError { line, column: column_of(columns, field), value: shortened(&value), message }
+    }
 }
 
 /// The same words whoever holds it, so that they tell nothing of other tenants.
@@ -425,8 +431,9 @@ const TAKEN: &str =
 /// Something the file names, and whether a row has said yet what it is called.
 /// The first accepted row that does is believed, so that importing the file
 /// again changes nothing.
-struct Named<T> {
-    entity: T,
+struct Entry<T> {
+    /// As it is, or as this import makes it.
+    entity: Option<T>,
     named: bool,
 }
 
@@ -440,20 +447,37 @@ struct Run<'a, 't> {
     /// Whether anything was put.
     wrote: bool,
     tally: Tally,
-    accounts: HashMap<AccountId, Named<Account>>,
-    applications: HashMap<ApplicationId, Named<Application>>,
-    trunks: HashMap<TrunkId, Option<Trunk>>,
-    /// By what rows say: whether a number that was not there has been given
-    /// it, so that all it names is known and may be named.
-    vouched: Vec<bool>,
+    accounts: HashMap<AccountId, Entry<Account>>,
+    applications: HashMap<ApplicationId, Entry<Application>>,
+    trunks: HashMap<TrunkId, Entry<Trunk>>,
+    /// By what rows say: what has been done about it once and for all.
+    said: Vec<Said>,
+    active: HashMap<AccountId, Active>,
     done: u64,
+}
+
+/// What becomes of an account's active numbers.
+#[derive(Clone, Copy, Default)]
+struct Active {
+    gained: i64,
+    /// The first that goes to another account or into stock, and its line.
+    taken: Option<(u64, E164)>,
+}
+
+/// What is known of rows that say the same.
+#[derive(Clone, Copy, Default)]
+struct Said {
+    /// A number that was not there has been given it, so that it may be.
+    vouched: bool,
+    /// What it names is there, under the name that it gives.
+    named: bool,
 }
 
 impl<'a, 't> Run<'a, 't> {
     fn new(transaction: &'t mut dyn Transaction, file: &'a File<'a>, at: Time, probe: bool, tally: Tally) -> Self {
-        let (accounts, applications, trunks, vouched) = Default::default();
+        let (accounts, applications, trunks, said, active) = Default::default();
         let wrote = false;
-        Run { transaction, file, at, probe, wrote, tally, accounts, applications, trunks, vouched, done: 0 }
+        Run { transaction, file, at, probe, wrote, tally, accounts, applications, trunks, said, active, done: 0 }
     }
 
     /// Reads the file again, a batch at a time, for files too large to keep.
@@ -477,13 +501,13 @@ impl<'a, 't> Run<'a, 't> {
 
     fn batch(&mut self, batch: &mut Batch) -> Result<(), ImportError> {
         batch.wanted.sort_unstable();
-        self.vouched = vec![false; batch.said.len()];
+        self.said = vec![Said::default(); batch.said.len()];
         for &(line, said) in &batch.accounts {
             let fields = &batch.said[said as usize];
             if let Cell::Value(account) = &fields.account {
                 self.account(account, fields.account_name.value())?;
             } else {
-                self.refused(line, refuse("account_auth_id", "", "a row without a number needs an account"));
+                self.refused(line, vec![refuse(Field::AccountAuthId, "", "a row without a number needs an account")]);
             }
         }
         let total = self.done + batch.wanted.len() as u64;
@@ -513,7 +537,7 @@ impl<'a, 't> Run<'a, 't> {
                 Holding::Ours { record, .. } => Some(record),
                 Holding::Foreign => {
                     for row in same {
-                        self.refused(row.line, refuse("number", number, TAKEN));
+                        self.refused(row.line, vec![refuse(Field::Number, number, TAKEN)]);
                     }
                     continue;
                 }
@@ -524,34 +548,22 @@ impl<'a, 't> Run<'a, 't> {
                 // forth at every import of the file.
                 if row.said != same[0].said {
                     let message = format!("line {} says something else of this number; keep one of them", same[0].line);
-                    self.refused(row.line, refuse("number", number, message));
+                    self.refused(row.line, vec![refuse(Field::Number, number, message)]);
                     continue;
                 }
                 match self.settle(number, current.as_ref(), row.said, &said[row.said as usize])? {
-                    Err(refusal) => self.refused(row.line, refusal),
+                    Err(refusals) => self.refused(row.line, refusals),
                     Ok(record) => {
-                        let tally = &mut self.tally;
-                        match &current {
-                            None => {
-                                tally.imported += 1;
-                                tally.fate(row.line, |fate| fate.imported += 1);
-                            }
-                            Some(current) if *current == record => {
-                                tally.unchanged += 1;
-                                tally.fate(row.line, |fate| fate.unchanged += 1);
-                            }
-                            Some(_) => {
-                                tally.updated += 1;
-                                tally.fate(row.line, |fate| fate.updated += 1);
-                            }
-                        }
+                        self.tally.number(row.line, number, current.as_ref(), &record, self.at);
                         current = Some(record);
                     }
                 }
             }
             if current != before {
-                self.tally.cost(before.as_ref(), current.as_ref());
-                changes.push(NumberChange { number, before, after: current });
+                let change = NumberChange { number, before, after: current };
+                self.tally.cost(&change);
+                self.count_active(same[0].line, &change);
+                changes.push(change);
             }
         }
         if !self.probe && !changes.is_empty() {
@@ -561,11 +573,54 @@ impl<'a, 't> Run<'a, 't> {
         Ok(())
     }
 
-    fn refused(&mut self, line: u64, refusal: Refusal) {
-        let Refusal { column, value, message } = refusal;
-        let theirs = self.file.columns.iter().find(|(_, field)| field.as_str() == column);
-        let column = theirs.map_or(column, |(theirs, _)| theirs).to_owned();
-        self.tally.reject(line, 1, vec![RowError { line, column, value, message }]);
+    /// Counts how many active numbers accounts get and lose.
+    fn count_active(&mut self, line: u64, change: &NumberChange) {
+        let active = |record: &Option<Record>| {
+            let record = record.as_ref()?;
+            let active = number::status(record.state, record.expires_at, self.at) == Status::Active;
+            record.holder().filter(|_| active).cloned()
+        };
+        let (before, after) = (active(&change.before), active(&change.after));
+        if before == after {
+            return;
+        }
+        let left = change.before.as_ref().and_then(Record::holder) != change.after.as_ref().and_then(Record::holder);
+        if let Some(account) = before {
+            let active = self.active.entry(account).or_default();
+            active.gained -= 1;
+            active.taken = active.taken.or(left.then_some((line, change.number)));
+        }
+        if let Some(account) = after {
+            self.active.entry(account).or_default().gained += 1;
+        }
+    }
+
+    /// Cautions about accounts whose last active number goes elsewhere.
+    fn last_active(&mut self) -> Result<(), ImportError> {
+        let mut cautions = Vec::new();
+        let active: Vec<(AccountId, Active)> = std::mem::take(&mut self.active).into_iter().collect();
+        for (account, Active { gained, taken }) in active {
+            let Some((line, number)) = taken.filter(|_| gained < 0) else { continue };
+            // As stored: with what this import did, if it writes.
+            let lost = if self.probe { gained.unsigned_abs() } else { 0 };
+            if self.transaction.active_numbers(&account, self.at, lost + 1)? > lost {
+                continue;
+            }
+            let called = Naming::account(self, &account)?;
+            let column = column_of(&self.file.columns, Field::AccountAuthId);
+            let reason = format!("customer {called} is left without an active number");
+            cautions.push(Caution { line, column, value: number.to_string(), reason });
+        }
+        match self.file.options.strict && !cautions.is_empty() {
+            true => self.tally.refuse(cautions.into_iter().map(refused_caution).collect()),
+            false => self.tally.caution_late(cautions),
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, line: u64, refusals: Vec<Refusal>) {
+        let errors = refusals.into_iter().map(|refusal| refusal.error(line, &self.file.columns)).collect();
+        self.tally.reject(line, 1, errors);
     }
 
     /// What a number becomes by a row, given what it is. `said` is the place of
@@ -576,61 +631,56 @@ impl<'a, 't> Run<'a, 't> {
         current: Option<&Record>,
         said: u32,
         fields: &Fields,
-    ) -> Result<Result<Record, Refusal>, ImportError> {
-        let place = match settle_place(current, fields, self.at, self.file.options.move_held, number) {
+    ) -> Result<Result<Record, Vec<Refusal>>, ImportError> {
+        let options = self.file.options;
+        let place = match settle_place(current, fields, self.at, options.move_held, number) {
             Ok(place) => place,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(refusal) => return Ok(Err(vec![refusal])),
         };
-        let cost = match self.settle_cost(current, fields, place.state.held()) {
+        let cost = match settle_cost(current, fields, place.state.held(), options) {
             Ok(cost) => cost,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(refusal) => return Ok(Err(vec![refusal])),
         };
-        let same_holder = current.is_some_and(|current| current.holder() == place.holder());
-        let kept = current.filter(|_| same_holder);
-        let application = chosen(&fields.application, kept.and_then(|kept| kept.application.as_ref()));
-        let trunk = chosen(&fields.trunk, kept.and_then(|kept| kept.trunk.as_ref()));
-
-        // A row for a number that was not there names only what it says itself.
-        if current.is_some() || !self.vouched[said as usize] {
-            if let Err(refusal) = self.name(fields, &place, application.as_ref(), trunk.as_ref())? {
-                return Ok(Err(refusal));
+        let (from, to) = (current.and_then(Record::holder), place.holder());
+        // A move is a transfer: what the file does not say goes along. So does
+        // the route of a number that comes from stock.
+        let moved = match (current, from, to) {
+            (Some(current), Some(from), Some(to)) if from != to => {
+                let to = Transfer { account: to.clone(), application: None, trunk: None, confirm_last: true };
+                Some(to.moved(current, self.at))
             }
-            self.vouched[said as usize] |= current.is_none();
-        }
-
-        let said = plan::lookup(number.digits());
-        if !said.valid {
-            self.tally.warnings += 1;
-        }
-        let assigned_at = match (&fields.assigned_at, place.state.held()) {
-            (_, false) => None,
-            (Cell::Value(time), true) => Some(*time),
-            (Cell::Absent | Cell::Empty, true) => Some(kept.and_then(|kept| kept.assigned_at).unwrap_or(self.at)),
+            _ => None,
         };
-        let derived_country = || said.country.and_then(crate::domain::Country::new);
-        let derived_region = || said.region.map(Arc::from);
-        Ok(Ok(Record {
+        let kept = moved.as_ref().or(current.filter(|_| from == to));
+        let routed = kept.or(current.filter(|_| to.is_some()));
+        // What the number itself says is asked once, when it comes in.
+        let (number_type, country, region) = match current {
+            Some(current) => (current.number_type, current.country, current.region.clone()),
+            None => {
+                let plan = plan::lookup(number.digits());
+                if !plan.valid
+                    && let Judgement::Misspelt(misspelling) = plan::judge(number)
+                {
+                    return Ok(Err(vec![refuse(Field::Number, number, misspelling.to_string())]));
+                }
+                (plan.number_type, plan.country.and_then(Country::new), plan.region.map(Arc::from))
+            }
+        };
+        let mut record = Record {
             state: place.state,
-            account: place.account,
-            application,
-            trunk,
-            number_type: match (&fields.number_type, current) {
-                (Cell::Value(given), _) => *given,
-                (_, Some(current)) => current.number_type,
-                (_, None) => said.number_type,
-            },
-            country: match (&fields.country, current) {
-                (Cell::Value(given), _) => Some(*given),
-                (_, Some(current)) => current.country,
-                (_, None) => derived_country(),
-            },
-            region: match (&fields.region, current) {
-                (Cell::Value(given), _) => Some(given.clone()),
-                (_, Some(current)) => current.region.clone(),
-                (_, None) => derived_region(),
-            },
+            application: chosen(&fields.application, routed.and_then(|routed| routed.application.as_ref())),
+            trunk: chosen(&fields.trunk, routed.and_then(|routed| routed.trunk.as_ref())),
+            number_type: fields.number_type.value().copied().unwrap_or(number_type),
+            country: fields.country.value().copied().or(country),
+            region: fields.region.value().cloned().or(region),
             cost,
-            assigned_at,
+            assigned_at: match (&fields.assigned_at, to) {
+                (_, None) => None,
+                (Cell::Value(time), Some(_)) => Some(*time),
+                (Cell::Absent | Cell::Empty, Some(_)) => {
+                    Some(kept.and_then(|kept| kept.assigned_at).unwrap_or(self.at))
+                }
+            },
             expires_at: chosen(&fields.expires_at, kept.and_then(|kept| kept.expires_at.as_ref())),
             since: place.since,
             until: place.until,
@@ -639,279 +689,239 @@ impl<'a, 't> Run<'a, 't> {
                 (Cell::Absent, Some(current)) => current.tags.clone(),
                 (Cell::Empty, _) | (Cell::Absent, None) => Tags::default(),
             },
-        }))
+            account: place.account,
+        };
+        // A row for a number that was not there names only what it says itself.
+        if current.is_some() || !self.said[said as usize].vouched {
+            if let Err(refusals) = self.judge(current, &mut record, fields)? {
+                return Ok(Err(refusals));
+            }
+            self.said[said as usize].vouched |= current.is_none();
+        }
+        if !self.said[said as usize].named {
+            self.name(fields, &record)?;
+            self.said[said as usize].named = true;
+        }
+        Ok(Ok(record))
     }
 
-    /// Whether a row may name its application and trunk. If so it is good, and
-    /// what it names is created.
-    fn name(
+    /// Whether a number may become so. A route that comes along from stock
+    /// stays behind where the account may not have it, as with the verb.
+    fn judge(
         &mut self,
+        current: Option<&Record>,
+        record: &mut Record,
         fields: &Fields,
-        place: &Place,
-        application: Option<&ApplicationId>,
-        trunk: Option<&TrunkId>,
-    ) -> Result<Result<(), Refusal>, ImportError> {
-        if let Some(id) = application {
-            let owner = self.look_up_application(id)?.and_then(|application| application.account);
-            if owner.is_some() && owner.as_ref() != place.holder() {
-                return Ok(Err(refuse("application_id", id, "the application belongs to another account")));
+    ) -> Result<Result<(), Vec<Refusal>>, ImportError> {
+        let refers = |it: &Record| (it.holder().cloned(), it.account.clone(), it.application.clone(), it.trunk.clone());
+        if current.is_some_and(|current| refers(current) == refers(record)) {
+            return Ok(Ok(()));
+        }
+        if let Some(id) = &record.account {
+            self.look_up_account(id)?;
+        }
+        if let Some(id) = &record.application {
+            self.look_up_application(id)?;
+        }
+        if let Some(id) = &record.trunk {
+            self.look_up_trunk(id)?;
+        }
+        let referents = Referents {
+            account: record.account.as_ref().and_then(|id| self.accounts.get(id)?.entity.as_ref()),
+            application: record.application.as_ref().and_then(|id| self.applications.get(id)?.entity.as_ref()),
+            trunk: record.trunk.as_ref().and_then(|id| self.trunks.get(id)?.entity.as_ref()),
+        };
+        let violations = rules::judge(current, record, &referents);
+        let from_stock = current.is_some_and(|current| current.holder().is_none());
+        let mut refusals = Vec::new();
+        for violation in violations {
+            match violation.subject {
+                Subject::Application if from_stock && fields.application == Cell::Absent => record.application = None,
+                Subject::Trunk if from_stock && fields.trunk == Cell::Absent => record.trunk = None,
+                Subject::Account | Subject::Application | Subject::Trunk => {
+                    refusals.push(broken(violation, record, fields));
+                }
             }
         }
-        if let Some(id) = trunk {
-            let owner = self.look_up_trunk(id)?.and_then(|trunk| trunk.account);
-            if owner.is_some() && owner.as_ref() != place.holder() {
-                return Ok(Err(refuse("trunk_id", id, "the trunk belongs to another account")));
-            }
-        }
-        if let Some(account) = &place.account {
+        Ok(if refusals.is_empty() { Ok(()) } else { Err(refusals) })
+    }
+
+    /// Creates what a row names and the partner does not have, and gives names.
+    fn name(&mut self, fields: &Fields, record: &Record) -> Result<(), ImportError> {
+        if let Some(account) = &record.account {
             let name = fields.account_name.value().filter(|_| fields.account.value() == Some(account));
             self.account(account, name)?;
         }
-        if let Some(id) = application {
+        if let Some(id) = &record.application {
             let name = fields.application_name.value().filter(|_| fields.application.value() == Some(id));
             self.application(id, name)?;
         }
-        if let Some(id) = trunk {
+        if let Some(id) = &record.trunk {
             self.trunk(id)?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn settle_cost(&self, current: Option<&Record>, fields: &Fields, held: bool) -> Result<Option<Money>, Refusal> {
-        let options = self.file.options;
-        let stored = current.and_then(|current| current.cost);
-        let stored_currency = stored.map(|cost| cost.currency);
-        let flag: Option<Currency> = options.intake.currency;
-        let currency = match &fields.currency {
-            Cell::Value(currency) => Some(*currency),
-            Cell::Absent | Cell::Empty => stored_currency.or(flag),
-        };
-        // The flags are for what neither the row nor the store says.
-        let amount = match &fields.cost {
-            Cell::Value(amount) => Some(amount),
-            Cell::Absent | Cell::Empty => options.monthly_cost.as_ref().filter(|_| stored.is_none()),
-        };
-        let cost = match (amount, currency) {
-            (Some(amount), Some(currency)) => Some(
-                Money::parse(amount, currency).map_err(|error| refuse("monthly_cost", amount, error.to_string()))?,
-            ),
-            (Some(amount), None) => {
-                return Err(refuse(
-                    "currency",
-                    "",
-                    format!("the monthly_cost {amount} needs a currency, here or as --currency"),
-                ));
-            }
-            (None, Some(currency))
-                if fields.currency.value().is_some() && stored_currency.is_some_and(|stored| stored != currency) =>
-            {
-                return Err(refuse("currency", currency, "another currency needs its monthly_cost in the same row"));
-            }
-            (None, _) => stored,
-        };
-        if held && cost.is_none() {
-            let message = "an assigned number needs a monthly_cost and a currency, in its row or as --monthly-cost and --currency";
-            return Err(refuse("monthly_cost", "", message));
+    fn look_up_account(&mut self, id: &AccountId) -> Result<(), ImportError> {
+        if !self.accounts.contains_key(id) {
+            let entity = self.transaction.account(id)?;
+            self.accounts.insert(id.clone(), Entry { entity, named: false });
         }
-        Ok(cost)
+        Ok(())
+    }
+
+    fn look_up_application(&mut self, id: &ApplicationId) -> Result<(), ImportError> {
+        if !self.applications.contains_key(id) {
+            let entity = self.transaction.application(id)?;
+            self.applications.insert(id.clone(), Entry { entity, named: false });
+        }
+        Ok(())
+    }
+
+    fn look_up_trunk(&mut self, id: &TrunkId) -> Result<(), ImportError> {
+        if !self.trunks.contains_key(id) {
+            let entity = self.transaction.trunk(id)?;
+            self.trunks.insert(id.clone(), Entry { entity, named: false });
+        }
+        Ok(())
     }
 
     /// Makes sure that an account exists, and has the name the file gives it.
     fn account(&mut self, id: &AccountId, name: Option<&Arc<str>>) -> Result<(), ImportError> {
-        let before = match self.accounts.get(id) {
-            Some(known) if known.named || name.is_none() => return Ok(()),
-            Some(known) => Some(known.entity.clone()),
-            None => self.transaction.account(id)?,
-        };
+        self.look_up_account(id)?;
+        let Some(entry) = self.accounts.get_mut(id) else { return Ok(()) };
+        let Some((before, name)) = entry.news(name, |account| &account.name) else { return Ok(()) };
         let after = match &before {
-            Some(account) => Account { name: name.unwrap_or(&account.name).clone(), ..account.clone() },
+            Some(account) => Account { name: name.unwrap_or_else(|| account.name.clone()), ..account.clone() },
             None => Account {
                 auth_id: id.clone(),
-                name: name.cloned().unwrap_or_else(|| id.as_str().into()),
+                name: name.unwrap_or_else(|| id.as_str().into()),
                 created_at: self.at,
                 archived_at: None,
             },
         };
-        if before.as_ref() != Some(&after) && !self.probe {
-            self.wrote = true;
-            self.transaction.put_entity(EntityChange::Account(Edit { before, after: after.clone() }))?;
-        }
-        self.accounts.insert(id.clone(), Named { entity: after, named: name.is_some() });
-        Ok(())
-    }
-
-    fn look_up_application(&mut self, id: &ApplicationId) -> Result<Option<Application>, ImportError> {
-        if let Some(known) = self.applications.get(id) {
-            return Ok(Some(known.entity.clone()));
-        }
-        Ok(self.transaction.application(id)?)
+        entry.entity = Some(after.clone());
+        let was = before.as_ref().map(|before| before.name.to_string());
+        self.tally.entity(|| news("account", id.as_str(), &after.name, was));
+        self.put(EntityChange::Account(Edit { before, after }))
     }
 
     /// As [`Run::account`].
     fn application(&mut self, id: &ApplicationId, name: Option<&Arc<str>>) -> Result<(), ImportError> {
-        let before = match self.applications.get(id) {
-            Some(known) if known.named || name.is_none() => return Ok(()),
-            Some(known) => Some(known.entity.clone()),
-            None => self.transaction.application(id)?,
-        };
+        self.look_up_application(id)?;
+        let Some(entry) = self.applications.get_mut(id) else { return Ok(()) };
+        let Some((before, name)) = entry.news(name, |application| &application.name) else { return Ok(()) };
         let after = match &before {
-            Some(application) => Application { name: name.unwrap_or(&application.name).clone(), ..application.clone() },
+            Some(application) => {
+                Application { name: name.unwrap_or_else(|| application.name.clone()), ..application.clone() }
+            }
             None => Application {
                 id: id.clone(),
-                name: name.cloned().unwrap_or_else(|| id.as_str().into()),
+                name: name.unwrap_or_else(|| id.as_str().into()),
                 account: None,
                 created_at: self.at,
                 archived_at: None,
             },
         };
-        if before.as_ref() != Some(&after) && !self.probe {
-            self.wrote = true;
-            self.transaction.put_entity(EntityChange::Application(Edit { before, after: after.clone() }))?;
-        }
-        self.applications.insert(id.clone(), Named { entity: after, named: name.is_some() });
-        Ok(())
+        entry.entity = Some(after.clone());
+        let was = before.as_ref().map(|before| before.name.to_string());
+        self.tally.entity(|| news("application", id.as_str(), &after.name, was));
+        self.put(EntityChange::Application(Edit { before, after }))
     }
 
-    fn look_up_trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, ImportError> {
-        if let Some(known) = self.trunks.get(id) {
-            return Ok(known.clone());
-        }
-        Ok(self.transaction.trunk(id)?)
-    }
-
+    /// As [`Run::account`]; no column names a trunk.
     fn trunk(&mut self, id: &TrunkId) -> Result<(), ImportError> {
-        if self.trunks.contains_key(id) {
+        self.look_up_trunk(id)?;
+        let Some(entry) = self.trunks.get_mut(id) else { return Ok(()) };
+        if entry.entity.is_some() {
             return Ok(());
         }
-        let mut known = self.transaction.trunk(id)?;
-        if known.is_none() {
-            let name = id.as_str().into();
-            let trunk = Trunk { id: id.clone(), name, account: None, created_at: self.at, archived_at: None };
-            if !self.probe {
-                self.wrote = true;
-                self.transaction.put_entity(EntityChange::Trunk(Edit::created(trunk.clone())))?;
-            }
-            known = Some(trunk);
+        let name: Arc<str> = id.as_str().into();
+        let trunk = Trunk { id: id.clone(), name, account: None, created_at: self.at, archived_at: None };
+        entry.entity = Some(trunk.clone());
+        self.tally.entity(|| news("trunk", id.as_str(), id.as_str(), None));
+        self.put(EntityChange::Trunk(Edit::created(trunk)))
+    }
+
+    fn put(&mut self, change: EntityChange) -> Result<(), ImportError> {
+        if !self.probe {
+            self.wrote = true;
+            self.transaction.put_entity(change)?;
         }
-        self.trunks.insert(id.clone(), known);
         Ok(())
     }
 }
 
-/// A field that an absent column keeps and an empty cell clears.
-fn chosen<T: Clone>(cell: &Cell<T>, kept: Option<&T>) -> Option<T> {
-    match cell {
-        Cell::Value(value) => Some(value.clone()),
-        Cell::Empty => None,
-        Cell::Absent => kept.cloned(),
+impl<T: Clone> Entry<T> {
+    /// What there was and the name to give, where that is anything new.
+    fn news(&mut self, name: Option<&Arc<str>>, name_of: fn(&T) -> &Arc<str>) -> Option<(Option<T>, Option<Arc<str>>)> {
+        let name = name.filter(|_| !self.named);
+        self.named |= name.is_some();
+        let name = name.filter(|name| self.entity.as_ref().is_none_or(|entity| name_of(entity) != *name));
+        (self.entity.is_none() || name.is_some()).then(|| (self.entity.clone(), name.cloned()))
     }
 }
 
-/// Which state a number is in, since and until when, and for whom.
-struct Place {
-    state: State,
-    account: Option<AccountId>,
-    since: Time,
-    until: Option<Time>,
+fn news(kind: &str, id: &str, name: &str, before: Option<String>) -> EntityNews {
+    EntityNews { kind: kind.to_owned(), id: id.to_owned(), name: name.to_owned(), before }
 }
 
-impl Place {
-    fn holder(&self) -> Option<&AccountId> {
-        if self.state.held() { self.account.as_ref() } else { None }
+/// A broken rule in the words of a file, with what to write instead.
+fn broken(violation: Violation, record: &Record, fields: &Fields) -> Refusal {
+    let Violation { subject, id, fault } = violation;
+    let (field, given) = match subject {
+        Subject::Account => (Field::AccountAuthId, true),
+        Subject::Application => (Field::ApplicationId, fields.application != Cell::Absent),
+        Subject::Trunk => (Field::TrunkId, fields.trunk != Cell::Absent),
+    };
+    let instead = match given {
+        true => "give another".to_owned(),
+        false => format!("give another in a column {field}, or an empty cell there to clear it"),
+    };
+    let message = match (fault, record.holder()) {
+        (Fault::Archived, _) if subject == Subject::Account => {
+            "is archived and gets no numbers; bring it back first, or give another".to_owned()
+        }
+        (Fault::Archived, _) => format!("is archived; bring it back first, or {instead}"),
+        (Fault::Owned(owner), Some(holder)) => {
+            format!("belongs to account {owner}, so account {holder} may not use it; {instead}")
+        }
+        (Fault::Owned(owner), None) => format!("belongs to account {owner}, which does not hold the number; {instead}"),
+        (Fault::Unknown, _) => "is not one of yours".to_owned(),
+    };
+    refuse(field, id, message)
+}
+
+/// Things are called by their names; by their ids too where others of their
+/// kind have the same name.
+impl Naming for Run<'_, '_> {
+    type Error = ImportError;
+
+    fn account(&mut self, id: &AccountId) -> Result<String, ImportError> {
+        self.look_up_account(id)?;
+        let name = self.accounts.get(id).and_then(|entry| Some(entry.entity.as_ref()?.name.clone()));
+        Ok(self.called(Named::Customer, id.as_str(), name))
+    }
+
+    fn application(&mut self, id: &ApplicationId) -> Result<String, ImportError> {
+        self.look_up_application(id)?;
+        let name = self.applications.get(id).and_then(|entry| Some(entry.entity.as_ref()?.name.clone()));
+        Ok(self.called(Named::Application, id.as_str(), name))
+    }
+
+    fn trunk(&mut self, id: &TrunkId) -> Result<String, ImportError> {
+        self.look_up_trunk(id)?;
+        let name = self.trunks.get(id).and_then(|entry| Some(entry.entity.as_ref()?.name.clone()));
+        Ok(self.called(Named::Trunk, id.as_str(), name))
     }
 }
 
-/// Who shall have the number, and in which state.
-fn settle_place(
-    current: Option<&Record>,
-    fields: &Fields,
-    at: Time,
-    move_held: bool,
-    number: E164,
-) -> Result<Place, Refusal> {
-    let holder = current.and_then(Record::holder);
-    let state = fields.state.value().copied();
-    let wanted = match (&fields.account, state) {
-        (Cell::Value(account), Some(state)) if !state.held() => {
-            return Err(refuse(
-                "state",
-                state,
-                format!("a number that account {account} holds is active or suspended"),
-            ));
-        }
-        (Cell::Value(account), _) => Some(account),
-        (Cell::Empty, Some(state)) if state.held() => {
-            return Err(refuse("account_auth_id", "", format!("a number that is {state} needs an account")));
-        }
-        (Cell::Absent, Some(state)) if state.held() => {
-            Some(holder.ok_or_else(|| refuse("state", state, format!("a number that is {state} needs an account")))?)
-        }
-        (Cell::Absent, None) => holder,
-        (Cell::Empty | Cell::Absent, _) => None,
-    };
-    if holder.is_some() && holder != wanted && !move_held {
-        return Err(refuse("number", number, TAKEN));
-    }
-    if let (Some(current), Some(wanted), None, false) = (current, wanted, holder, move_held) {
-        let until = current.until.map(|until| format!(" until {until}")).unwrap_or_default();
-        match current.state.at(current.until, at) {
-            State::Quarantined => {
-                return Err(refuse(
-                    "number",
-                    number,
-                    format!("the number is in quarantine{until}; give --move to assign it now"),
-                ));
-            }
-            State::Reserved if current.account.as_ref() != Some(wanted) => {
-                return Err(refuse(
-                    "number",
-                    number,
-                    format!("the number is reserved for another account{until}; give --move to assign it now"),
-                ));
-            }
-            State::Reserved | State::Available | State::Active | State::Suspended | State::Retired => {}
+impl Run<'_, '_> {
+    fn called(&self, kind: Named, id: &str, name: Option<Arc<str>>) -> String {
+        match name {
+            Some(name) if self.file.known.shared(kind, id, &name) => format!("{name} ({id})"),
+            Some(name) => name.to_string(),
+            None => id.to_owned(),
         }
     }
-    let ends = |cell: &Cell<Time>, column: &'static str, state: State| {
-        let kept = current.filter(|current| current.state == state).and_then(|current| current.until);
-        cell.value()
-            .copied()
-            .or(kept)
-            .ok_or_else(|| refuse(column, "", format!("a number that is {state} needs its end")))
-    };
-    let (state, account, until) = match (wanted, state) {
-        (Some(account), state) => {
-            let kept = current.filter(|current| current.holder() == Some(account)).map(|current| current.state);
-            let said = match (fields.blocked.value(), fields.status.value()) {
-                (Some(true), _) | (_, Some(Status::Suspended)) => Some(State::Suspended),
-                (_, Some(Status::Active)) => Some(State::Active),
-                (_, None) => None,
-            };
-            (state.or(said).or(kept).unwrap_or(State::Active), Some(account.clone()), None)
-        }
-        (None, Some(State::Quarantined)) => (
-            State::Quarantined,
-            None,
-            Some(ends(&fields.quarantine_ends_at, "quarantine_ends_at", State::Quarantined)?),
-        ),
-        (None, Some(State::Reserved)) => {
-            let kept =
-                current.filter(|current| current.state == State::Reserved).and_then(|current| current.account.as_ref());
-            let account = fields.reserved_for.value().or(kept).cloned();
-            let account =
-                account.ok_or_else(|| refuse("reserved_for", "", "a number that is reserved needs an account"))?;
-            (State::Reserved, Some(account), Some(ends(&fields.reserved_until, "reserved_until", State::Reserved)?))
-        }
-        (None, Some(State::Available | State::Active | State::Suspended | State::Retired)) => {
-            (State::Available, None, None)
-        }
-        (None, None) => match current.filter(|current| !current.state.held()) {
-            Some(current) => (current.state, current.account.clone(), current.until),
-            None => (State::Available, None, None),
-        },
-    };
-    let kept =
-        current.filter(|current| (current.state, &current.account) == (state, &account)).map(|current| current.since);
-    let since = fields.since.value().copied().or(kept).unwrap_or(at);
-    Ok(Place { state, account, since, until })
 }

@@ -29,10 +29,11 @@ use super::rules::EntityCache;
 use super::{Service, ServiceError, desk};
 use crate::checks::MOVED_SECONDS;
 use crate::domain::change::Edit;
+use crate::domain::plan::{self, Judgement};
 use crate::domain::setting::{Moved, Run, Unnamed, Way};
 use crate::domain::{
     Account, AccountId, ApplicationId, Choice, E164, EntityChange, Mirror, Money, NumberChange, PartnerId, Record,
-    Setting, Time, TrunkId, Verb,
+    Setting, Time, TrunkId, Verb, id,
 };
 use crate::inventory::Snapshot;
 use crate::store::{Document, Holding, Target, Transaction};
@@ -353,6 +354,9 @@ impl<'a, 't> Writing<'a, 't> {
         let at = self.at;
         for id in &differences.accounts {
             let before = self.transaction.account(id)?;
+            if refused(before.is_none(), id.as_str()) {
+                continue;
+            }
             let Some(told) = self.look.accounts.get(id) else { continue };
             let after = told.settle(id, before.as_ref(), at);
             if before.as_ref() != Some(&after) {
@@ -362,6 +366,9 @@ impl<'a, 't> Writing<'a, 't> {
         for id in &differences.applications {
             let before = self.transaction.application(id)?;
             let Some(told) = self.look.applications.get(id) else { continue };
+            if refused(before.is_none(), id.as_str()) {
+                continue;
+            }
             let after = told.application(id, before.as_ref(), at);
             if before.as_ref() != Some(&after) {
                 self.put(EntityChange::Application(Edit { before, after }))?;
@@ -370,6 +377,9 @@ impl<'a, 't> Writing<'a, 't> {
         for id in &differences.trunks {
             let before = self.transaction.trunk(id)?;
             let Some(told) = self.look.trunks.get(id) else { continue };
+            if refused(before.is_none(), id.as_str()) {
+                continue;
+            }
             let after = told.trunk(id, before.as_ref(), at);
             if before.as_ref() != Some(&after) {
                 self.put(EntityChange::Trunk(Edit { before, after }))?;
@@ -421,6 +431,12 @@ impl<'a, 't> Writing<'a, 't> {
                 }
                 continue;
             };
+            if before.is_none()
+                && let Judgement::Misspelt(misspelling) = plan::judge(number)
+            {
+                self.refuse(number, misspelling.to_string());
+                continue;
+            }
             let current = before.as_ref().map(|before| before.as_of(self.at));
             let after = match self.look.settle(row, current.as_ref(), self.options.cost, self.at) {
                 Ok(after) => after,
@@ -437,6 +453,10 @@ impl<'a, 't> Writing<'a, 't> {
                 self.refuse(number, reasons.join("; "));
                 continue;
             }
+            if let Some(reason) = self.bad_id(&after)? {
+                self.refuse(number, reason);
+                continue;
+            }
             match &current {
                 None => {
                     self.report.came += 1;
@@ -451,6 +471,28 @@ impl<'a, 't> Writing<'a, 't> {
             self.transaction.put_numbers(&changes)?;
         }
         Ok(())
+    }
+
+    /// What is wrong with an id that a number names and that [`Writing::entities`]
+    /// therefore did not create.
+    fn bad_id(&mut self, record: &Record) -> Result<Option<String>, ServiceError> {
+        let known = &mut self.entities;
+        for id in record.account.iter().filter(|id| id::check_new(id.as_str()).is_err()) {
+            if known.account(self.transaction, id)?.is_none() {
+                return Ok(reason("account", id.as_str()));
+            }
+        }
+        for id in record.application.iter().filter(|id| id::check_new(id.as_str()).is_err()) {
+            if known.application(self.transaction, id)?.is_none() {
+                return Ok(reason("application", id.as_str()));
+            }
+        }
+        for id in record.trunk.iter().filter(|id| id::check_new(id.as_str()).is_err()) {
+            if known.trunk(self.transaction, id)?.is_none() {
+                return Ok(reason("trunk", id.as_str()));
+            }
+        }
+        Ok(None)
     }
 
     fn note(&mut self, way: Way, number: E164, record: &Record) {
@@ -485,6 +527,16 @@ impl<'a, 't> Writing<'a, 't> {
         };
         Ok(self.transaction.put_entity(EntityChange::Setting(Edit { before, after }))?)
     }
+}
+
+/// Whether what is new cannot have this id. The numbers that name it are then
+/// refused, one by one.
+fn refused(new: bool, id: &str) -> bool {
+    new && id::check_new(id).is_err()
+}
+
+fn reason(what: &str, id: &str) -> Option<String> {
+    id::check_new(id).err().map(|error| format!("{what} {id:?} {error}"))
 }
 
 type Holders = [(E164, Option<AccountId>)];

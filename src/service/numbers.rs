@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::desk::Desk;
 use super::{Conflict, Outcome, Service, ServiceError, Shown, ShownNumber, Stale};
 use crate::domain::action;
+use crate::domain::field::code;
+use crate::domain::plan::{self, Judgement};
 use crate::domain::{
-    Action, Country, E164, Money, NumberChange, NumberType, PartnerKey, Record, State, Tags, Time, Verb, plan,
+    Action, Country, E164, FieldError, Money, NumberChange, NumberType, PartnerKey, Record, State, Tags, Time, Verb,
 };
 use crate::store::{Holding, Past};
 
@@ -77,7 +79,7 @@ impl Service {
             let at = desk.transaction.at();
             for (&number, holding) in numbers.iter().zip(desk.transaction.numbers(&numbers)?) {
                 match holding {
-                    Holding::Free => {}
+                    Holding::Free => check_new(number)?,
                     Holding::Foreign => return Err(ServiceError::Taken { number }),
                     Holding::Ours { record, .. } => {
                         let record = record.as_of(at);
@@ -148,6 +150,17 @@ impl Service {
             let mut desk = Desk::new(transaction, key, &self.quarantine);
             Ok(Shown::Number(Box::new(desk.show(number, last.version, &record)?)))
         })
+    }
+}
+
+/// Refuses a number that the plan has only with other digits.
+fn check_new(number: E164) -> Result<(), ServiceError> {
+    match plan::judge(number) {
+        Judgement::Valid | Judgement::Invalid => Ok(()),
+        Judgement::Misspelt(misspelling) => {
+            let (message, value) = (misspelling.to_string(), number.to_string());
+            Err(ServiceError::Invalid(vec![FieldError::new("number", code::INVALID, message, &value)]))
+        }
     }
 }
 

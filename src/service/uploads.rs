@@ -26,15 +26,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 use tracing::{error, warn};
 
-use super::import::{ImportError, ImportOptions, ImportReport, OnError, Progress, RowFate, Watch};
+use super::import::{
+    ChangedNumber, EntityNews, ImportError, ImportOptions, ImportReport, Losses, Moved, OnError, Progress, RowFate,
+    Watch,
+};
 use super::lease::{self, Lease};
 use super::{Service, ServiceError, token};
-use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb};
-use crate::intake::{self, IntakeError, Mapping, Peeked, RowError};
+use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, user};
+use crate::intake::{self, Caution, IntakeError, Mapping, Peeked, RowError};
 use crate::store::{Document, StoreError, Target, Transaction, Walk};
 
 /// The kind of the documents.
@@ -63,9 +67,18 @@ pub struct Choices {
     pub encoding: String,
     pub currency: String,
     pub monthly_cost: String,
+    /// The zone of days and times that name none; UTC if it is empty.
+    #[serde(default)]
+    pub zone: String,
     /// Leave out what is rejected, and write the rest.
     pub skip: bool,
     pub move_held: bool,
+    /// Empty cells leave what is stored.
+    #[serde(default)]
+    pub keep_empty: bool,
+    /// What would be a caution is rejected.
+    #[serde(default)]
+    pub strict: bool,
 }
 
 impl Choices {
@@ -94,6 +107,16 @@ impl Choices {
                     wrong("encoding", "is not known; windows-1252 and utf-16le are examples", name);
                 }
                 found
+            }
+        };
+        let zone = match self.zone.trim() {
+            "" => TimeZone::UTC,
+            name => {
+                let found = user::zone(name).and_then(|name| TimeZone::get(&name).ok());
+                if found.is_none() {
+                    wrong("zone", "is not known; Asia/Kolkata and UTC are examples", name);
+                }
+                found.unwrap_or(TimeZone::UTC)
             }
         };
         let currency: Option<Currency> = match self.currency.trim() {
@@ -129,10 +152,13 @@ impl Choices {
                 assume_plus: self.digits == "plus",
                 currency,
                 encoding,
+                zone,
             },
             monthly_cost,
             on_error: if self.skip { OnError::Skip } else { OnError::Abort },
             move_held: self.move_held,
+            keep_empty: self.keep_empty,
+            strict: self.strict,
             dry_run,
         })
     }
@@ -155,48 +181,73 @@ pub enum Stage {
 
 /// What a check found, or an import did.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Found {
     pub rows: u64,
     pub imported: u64,
     pub updated: u64,
     pub unchanged: u64,
     pub rejected: u64,
-    pub warnings: u64,
     pub rejected_rows: u64,
+    /// The whole file is refused, whatever its rows.
+    pub refused: bool,
     /// The first ones, by line.
     pub errors: Vec<RowError>,
+    /// The first ones, and how many there are.
+    pub cautions: Vec<Caution>,
+    pub cautions_total: u64,
+    pub caution_rows: u64,
+    pub losses: Losses,
+    pub losses_route_active: u64,
+    pub money: BTreeMap<Currency, Moved>,
+    pub changed: Vec<ChangedNumber>,
+    pub entities: Vec<EntityNews>,
+    pub entities_total: u64,
     pub first: BTreeMap<u64, RowFate>,
-    pub cost: BTreeMap<Currency, i64>,
     pub version: Option<u64>,
 }
 
 impl Found {
     fn of(report: &ImportReport, headed: bool) -> Found {
-        let shift = u64::from(headed);
-        let error = |error: &RowError| RowError {
-            line: error.line.saturating_sub(shift),
-            message: in_words(&error.message),
-            ..error.clone()
-        };
+        let line = |line: u64| line.saturating_sub(u64::from(headed));
+        let error =
+            |error: &RowError| RowError { line: line(error.line), message: in_words(&error.message), ..error.clone() };
+        let caution = |caution: &Caution| Caution { line: line(caution.line), ..caution.clone() };
+        let changed = |changed: &ChangedNumber| ChangedNumber { line: line(changed.line), ..changed.clone() };
         Found {
             rows: report.rows,
             imported: report.imported,
             updated: report.updated,
             unchanged: report.unchanged,
             rejected: report.rejected,
-            warnings: report.warnings,
             rejected_rows: report.rejected_lines.len() as u64,
+            refused: report.refused,
             errors: report.errors.iter().map(error).collect(),
-            first: report.first.iter().map(|(line, fate)| (line.saturating_sub(shift), *fate)).collect(),
-            cost: report
-                .cost
-                .iter()
-                .filter(|(_, minor)| **minor != 0)
-                .map(|(&currency, &minor)| (currency, minor))
-                .collect(),
+            cautions: bounded(report.cautions.iter().map(caution)),
+            cautions_total: report.cautions_total,
+            caution_rows: report.caution_lines.len() as u64,
+            losses: report.losses,
+            losses_route_active: report.losses_route_active,
+            money: report.money.clone(),
+            changed: bounded(report.changed.iter().map(changed)),
+            entities: report.entities.clone(),
+            entities_total: report.entities_total,
+            first: report.first.iter().map(|(at, fate)| (line(*at), *fate)).collect(),
             version: report.version,
         }
     }
+}
+
+/// As much of a list as a document may keep.
+fn bounded<T: serde::Serialize>(all: impl Iterator<Item = T>) -> Vec<T> {
+    const LIST_BYTES_MAX: usize = 256 << 10;
+    let mut left = LIST_BYTES_MAX;
+    let fits = |one: &T| {
+        let bytes = serde_json::to_string(one).map_or(LIST_BYTES_MAX, |text| text.len());
+        left = left.saturating_sub(bytes);
+        left > 0
+    };
+    all.take_while(fits).collect()
 }
 
 /// One file, and what became of it.
@@ -229,6 +280,24 @@ impl Upload {
 
     fn read(document: &Document) -> Result<Upload, ServiceError> {
         serde_json::from_str(&document.body).map_err(|error| super::corrupt(format!("import {}: {error}", document.id)))
+    }
+}
+
+/// Which rows of a file are kept by themselves, to be corrected and given again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rows {
+    Rejected,
+    Cautioned,
+}
+
+impl Rows {
+    pub const ALL: [Rows; 2] = [Rows::Rejected, Rows::Cautioned];
+
+    fn extension(self) -> &'static str {
+        match self {
+            Rows::Rejected => "rejected",
+            Rows::Cautioned => "cautions",
+        }
     }
 }
 
@@ -306,7 +375,9 @@ impl Uploads {
         (key, partner): (PartnerKey, &PartnerId),
         mut incoming: Incoming,
         name: &str,
+        choices: Choices,
     ) -> Result<Upload, ServiceError> {
+        choices.options(true).map_err(ServiceError::Invalid)?;
         let mut head = Vec::new();
         incoming.file.rewind().map_err(StoreError::Io)?;
         (&mut incoming.file).take(HEAD_BYTES).read_to_end(&mut head).map_err(StoreError::Io)?;
@@ -327,7 +398,7 @@ impl Uploads {
             created_at: now,
             host: lease::host(),
             headed,
-            choices: Choices::default(),
+            choices,
             stage: Stage::Checking,
             found: None,
             error: None,
@@ -402,10 +473,10 @@ impl Uploads {
         Ok(peeked)
     }
 
-    /// The rejected rows of an upload that was found by [`Uploads::get`], as a
-    /// file that can be corrected and given again.
-    pub fn rejects(&self, upload: &Upload) -> io::Result<File> {
-        File::open(self.rejects_path(&upload.id))
+    /// Some rows of an upload that was found by [`Uploads::get`], as a file
+    /// that can be corrected and given again.
+    pub fn rows(&self, upload: &Upload, rows: Rows) -> io::Result<File> {
+        File::open(self.rows_path(&upload.id, rows))
     }
 
     /// Checks an upload anew.
@@ -421,19 +492,17 @@ impl Uploads {
         self.begin(service, key, partner, Upload { choices, stage: Stage::Checking, ..upload })
     }
 
-    /// Imports what was checked; with `skip`, without what is rejected.
+    /// Imports what was checked, as it was checked.
     pub fn run(
         &self,
         service: &Service,
         (key, partner): (PartnerKey, &PartnerId),
         id: &str,
-        skip: bool,
     ) -> Result<(), ServiceError> {
-        let mut upload = self.idle(service, key, id)?;
+        let upload = self.idle(service, key, id)?;
         if upload.found.is_none() {
             return Err(ServiceError::Refused("it has not been checked yet; check it first".to_owned()));
         }
-        upload.choices.skip |= skip;
         self.begin(service, key, partner, Upload { stage: Stage::Importing, error: None, ..upload })
     }
 
@@ -503,8 +572,8 @@ impl Uploads {
         self.inner.folder.join(id)
     }
 
-    fn rejects_path(&self, id: &str) -> PathBuf {
-        self.inner.folder.join(format!("{id}.rejected"))
+    fn rows_path(&self, id: &str, rows: Rows) -> PathBuf {
+        self.inner.folder.join(format!("{id}.{}", rows.extension()))
     }
 
     /// An upload that nothing goes on with and that was not imported yet.
@@ -525,7 +594,8 @@ impl Uploads {
 
     fn forget(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
         service.write(Target::Partner(key), Verb::Import, |transaction| Ok(transaction.drop_document(KIND, id)?))?;
-        for path in [self.path(id), self.rejects_path(id)] {
+        let kept = Rows::ALL.map(|rows| self.rows_path(id, rows));
+        for path in kept.into_iter().chain([self.path(id)]) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     warn!(%error, "cannot remove {}", path.display());
@@ -610,7 +680,8 @@ impl Uploads {
         };
         let report = service.import_noting(partner, &source, &options, &watch, &note);
         if let Ok(report) = &report {
-            self.extract(&upload.id, &options, report);
+            self.extract(&upload.id, &options, Rows::Rejected, &report.rejected_lines);
+            self.extract(&upload.id, &options, Rows::Cautioned, &report.caution_lines);
         }
         match report {
             Ok(report) if report.written => {
@@ -620,9 +691,12 @@ impl Uploads {
                 Ok(())
             }
             Ok(report) => {
-                // Between the check and the import, somebody was quicker.
-                let error = (!checks).then(|| {
-                    format!("nothing was written, because {} numbers are rejected now; see below", report.rejected)
+                // Since the check, what is stored has changed.
+                let error = (!checks).then(|| match report.refused {
+                    true => "nothing was written, because the file has columns that are not read; see below".to_owned(),
+                    false => {
+                        format!("nothing was written, because {} numbers are rejected; see below", report.rejected)
+                    }
                 });
                 let found = Some(Found::of(&report, upload.headed));
                 self.ended(service, key, &Upload { stage: Stage::Checked, found, error, ..upload })
@@ -646,11 +720,11 @@ impl Uploads {
         }
     }
 
-    /// Writes down the rejected rows. The import does not hang on it.
-    fn extract(&self, id: &str, options: &ImportOptions, report: &ImportReport) {
+    /// Writes down some of the rows. The import does not hang on it.
+    fn extract(&self, id: &str, options: &ImportOptions, rows: Rows, lines: &[u64]) {
         let write = || -> io::Result<()> {
-            let to = self.rejects_path(id);
-            if report.rejected_lines.is_empty() {
+            let to = self.rows_path(id, rows);
+            if lines.is_empty() {
                 return match fs::remove_file(&to) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                     _ => Ok(()),
@@ -658,13 +732,13 @@ impl Uploads {
             }
             let mut out = io::BufWriter::new(self.receive()?);
             let file = BufReader::new(File::open(self.path(id))?);
-            intake::extract(file, &options.intake, &report.rejected_lines, &mut out).map_err(io::Error::other)?;
+            intake::extract(file, &options.intake, lines, &mut out).map_err(io::Error::other)?;
             let whole = out.into_inner().map_err(io::IntoInnerError::into_error)?;
             whole.file.persist(&to).map_err(|error| error.error)?;
             Ok(())
         };
         if let Err(error) = write() {
-            warn!(%error, "cannot keep the rejected rows of import {id}");
+            warn!(%error, "cannot keep the {} rows of import {id}", rows.extension());
         }
     }
 }
@@ -787,10 +861,14 @@ mod tests {
         }
 
         fn give(&self, text: &str) -> String {
+            self.give_as(text, Choices::default())
+        }
+
+        fn give_as(&self, text: &str, choices: Choices) -> String {
             let mut incoming = self.uploads.receive().expect("a place");
             incoming.write_all(text.as_bytes()).expect("written");
-            let upload = self.uploads.keep(&self.service, (self.key, &self.partner), incoming, "a.csv").expect("kept");
-            upload.id
+            let upload = self.uploads.keep(&self.service, (self.key, &self.partner), incoming, "a.csv", choices);
+            upload.expect("kept").id
         }
 
         /// An upload once nothing goes on with it.
@@ -804,8 +882,13 @@ mod tests {
             panic!("{id} does not end");
         }
 
-        fn run(&self, id: &str, skip: bool) -> Upload {
-            self.uploads.run(&self.service, (self.key, &self.partner), id, skip).expect("begun");
+        fn check(&self, id: &str, choices: Choices) -> Upload {
+            self.uploads.check(&self.service, (self.key, &self.partner), id, choices).expect("begun");
+            self.rest(id)
+        }
+
+        fn run(&self, id: &str) -> Upload {
+            self.uploads.run(&self.service, (self.key, &self.partner), id).expect("begun");
             self.rest(id)
         }
 
@@ -834,27 +917,27 @@ mod tests {
         assert_eq!(fixture.numbers(), 0);
 
         let choices = Choices { currency: "inr".into(), monthly_cost: "10".into(), ..upload.choices };
-        fixture.uploads.check(&fixture.service, (fixture.key, &fixture.partner), &id, choices).expect("begun");
-        let found = fixture.rest(&id).found.expect("checked");
+        let found = fixture.check(&id, choices.clone()).found.expect("checked");
         assert_eq!((found.imported, found.rejected), (2, 1));
         let inr: Currency = "INR".parse().expect("a currency");
-        assert_eq!(found.cost, BTreeMap::from([(inr, 51_000)]));
+        assert_eq!(found.money, BTreeMap::from([(inr, Moved { up: 51_000, down: 0 })]));
 
         // As a whole, it is refused, and nothing is written.
-        let upload = fixture.run(&id, false);
+        let upload = fixture.run(&id);
         assert_eq!((upload.stage, fixture.numbers()), (Stage::Checked, 0));
         assert!(upload.error.is_some_and(|error| error.contains("nothing was written")));
 
-        let upload = fixture.run(&id, true);
+        fixture.check(&id, Choices { skip: true, ..choices });
+        let upload = fixture.run(&id);
         assert_eq!((upload.stage, fixture.numbers()), (Stage::Imported, 2));
         let version = upload.found.as_ref().and_then(|found| found.version);
         let log = fixture.service.store.log(fixture.key, 1, 10).expect("read");
         assert_eq!(version, Some(log[0].change.version));
         assert_eq!(log[0].change.request_id.as_deref(), Some(id.as_str()));
         let mut rejects = String::new();
-        fixture.uploads.rejects(&upload).expect("kept").read_to_string(&mut rejects).expect("text");
+        fixture.uploads.rows(&upload, Rows::Rejected).expect("kept").read_to_string(&mut rejects).expect("text");
         assert_eq!(rejects, "Phone,Customer id,Price,Currency\nnot one,MA_1,500,INR\n");
-        let again = fixture.uploads.run(&fixture.service, (fixture.key, &fixture.partner), &id, true);
+        let again = fixture.uploads.run(&fixture.service, (fixture.key, &fixture.partner), &id);
         assert!(matches!(again, Err(ServiceError::Refused(_))));
     }
 
@@ -904,7 +987,7 @@ mod tests {
         let after = Fixture { uploads: Uploads::new(fixture.folder.path().join("files"), 1 << 20), ..fixture };
         let (upload, now) = after.uploads.get(&after.service, after.key, &id).expect("there");
         assert!(now.is_none() && upload.stage == Stage::Importing);
-        assert_eq!(after.run(&id, false).stage, Stage::Imported);
+        assert_eq!(after.run(&id).stage, Stage::Imported);
         assert_eq!(after.numbers(), 1);
     }
 
@@ -930,7 +1013,7 @@ mod tests {
         let (service, uploads) = node(&fixture, "other", "elsewhere");
         let of = (fixture.key, &fixture.partner);
         assert!(uploads.absent(&upload).is_some_and(|why| why.contains(&upload.host)));
-        refused(uploads.run(&service, of, &id, true), "was given to another node");
+        refused(uploads.run(&service, of, &id), "was given to another node");
         refused(uploads.check(&service, of, &id, upload.choices.clone()), "was given to another node");
         assert_eq!(fixture.rest(&id).stage, Stage::Checked);
         // What is let go of there goes here in time.
@@ -941,14 +1024,14 @@ mod tests {
     #[test]
     fn what_another_node_is_at_is_left_alone() {
         let fixture = Fixture::new();
-        let id = fixture.give(FILE);
+        let id = fixture.give_as(FILE, Choices { skip: true, ..Choices::default() });
         let upload = fixture.rest(&id);
         let (service, uploads) = node(&fixture, "other", "files");
         let (of, store) = ((fixture.key, &fixture.partner), &fixture.service.store);
         assert!(store.lease(&lease_of(&id), "somebody", 60).expect("a lease").held());
         let (_, now) = uploads.get(&service, fixture.key, &id).expect("there");
         assert!(now.is_some_and(|now| now.elsewhere));
-        refused(uploads.run(&service, of, &id, true), "is being worked on");
+        refused(uploads.run(&service, of, &id), "is being worked on");
         refused(uploads.discard(&service, fixture.key, &id), "is being worked on");
         refused(uploads.cancel(&service, fixture.key, &id), "another node is at it");
         uploads.forget_idle(&service, fixture.key, &id).expect("left");
@@ -957,7 +1040,7 @@ mod tests {
         // One that was stopped for so long that its lease has gone does nothing
         // to what another one has done.
         store.end_lease(&lease_of(&id), "somebody").expect("ended");
-        uploads.run(&service, of, &id, true).expect("begun");
+        uploads.run(&service, of, &id).expect("begun");
         while uploads.busy(&id) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -984,7 +1067,7 @@ mod tests {
         let key = fixture.service.partner_key(&other).expect("known");
         let unknown = |result: Result<(), ServiceError>| assert!(matches!(result, Err(ServiceError::Unknown { .. })));
         unknown(fixture.uploads.get(&fixture.service, key, &id).map(drop));
-        unknown(fixture.uploads.run(&fixture.service, (key, &other), &id, false));
+        unknown(fixture.uploads.run(&fixture.service, (key, &other), &id));
         unknown(fixture.uploads.discard(&fixture.service, key, &id));
         for _ in 0..KEPT_MAX {
             let id = fixture.give("number\n+912271264217\n");

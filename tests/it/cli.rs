@@ -226,7 +226,7 @@ fn json_has_these_shapes() {
 
     let file = database.write("rows.csv", "number\n+442079460201\n+442079460202-+442079460204\n");
     let report = json(&["import", file.to_str().expect("a path"), "--partner", "PA_X"]);
-    let text = r#"{"rows":2,"imported":4,"updated":0,"unchanged":0,"rejected":0,"warnings":0,"errors":[]}"#;
+    let text = r#"{"rows":2,"imported":4,"updated":0,"unchanged":0,"rejected":0,"warnings":0,"errors":[],"cautions":[],"cautions_total":0,"losses":{"route":0,"trunk":0,"expiry":0,"account":0,"tags":0},"losses_route_active":0,"money":{},"changed":[],"entities":[],"entities_total":0}"#;
     assert_eq!(report.to_string(), text);
     let ran = database.run_with(&["import", "-", "--partner", "PA_X", "--json"], MIXED).check(3);
     let error = &ran.json()["errors"][0];
@@ -241,6 +241,54 @@ fn json_has_these_shapes() {
     assert_eq!(keys(&backup), ["file", "bytes"]);
     assert_eq!(backup["bytes"], std::fs::metadata(database.file("copy.db")).expect("the copy").len());
     assert_eq!(keys(&json(&["config", "check"])), ["valid", "database"]);
+}
+
+#[test]
+fn an_import_says_what_is_doubtful_and_what_is_lost() {
+    let database = Database::empty();
+    database.partner("PA_X", "X", &[]);
+    let stored = "number,account_auth_id,application_id,application_name,monthly_cost,currency\n\
+                  +442079460201,MA_1,app_1,Main IVR,2.50,GBP\n";
+    database.import("PA_X", stored);
+    let file = "number,account_auth_id,application_id,monthly_cost,currency,colour\n\
+                +442079460201,MA_1,,3.00,GBP,red\n\
+                +9991234567,ma_1,,2.00,GBP,red\n";
+    let import =
+        |flags: &[&str]| database.run_with(&[&["import", "-", "--partner", "PA_X", "--dry-run"], flags].concat(), file);
+    let report = import(&["--json"]).done().json();
+    assert_eq!(report["losses"], json!({ "route": 1, "trunk": 0, "expiry": 0, "account": 0, "tags": 0 }));
+    assert_eq!((&report["cautions_total"], &report["warnings"]), (&json!(3), &json!(3)));
+    let cautions = report["cautions"].as_array().expect("a list");
+    assert_eq!(keys(&cautions[1]), ["line", "column", "value", "reason"]);
+    let place = |at: usize| (&cautions[at]["line"], &cautions[at]["column"], &cautions[at]["value"]);
+    assert_eq!(place(0), (&json!(1), &json!("colour"), &json!("")));
+    assert_eq!(place(1), (&json!(3), &json!("account_auth_id"), &json!("ma_1")));
+    assert_eq!(place(2), (&json!(3), &json!("number"), &json!("+9991234567")));
+    assert_eq!(report["money"].to_string(), r#"{"GBP":{"down":0.00,"up":2.50}}"#);
+    let change = &report["changed"][0];
+    assert_eq!((&change["line"], &change["number"]), (&json!(2), &json!("+442079460201")));
+    assert_eq!(
+        change["changes"][0],
+        json!({ "field": "application_id", "before": "Main IVR", "after": null, "lost": true })
+    );
+
+    // In words: the result on stdout, what is doubtful on stderr.
+    let ran = import(&[]).done();
+    for part in ["3 cautions", "clears routing of 1 live number", "application Main IVR -> unrouted (lost)"] {
+        assert!(ran.stdout.contains(part), "{part:?} is not in {}", ran.stdout);
+    }
+    for part in ["caution: line 1, colour: is not read", "caution: line 3, number: \"+9991234567\" is not valid"] {
+        assert!(ran.stderr.contains(part), "{part:?} is not in {}", ran.stderr);
+    }
+    let kept = import(&["--json", "--keep-empty"]).done().json();
+    assert_eq!(kept["losses"]["route"], 0);
+    // Strict: the row is rejected, and the file for its column.
+    let strict = import(&["--json", "--strict"]).check(3).json();
+    assert_eq!((&strict["rejected"], &strict["cautions_total"]), (&json!(1), &json!(0)));
+    let ran = database.run_with(&["import", "-", "--partner", "PA_X", "--strict", "--on-error", "skip"], file).check(3);
+    assert!(ran.stderr.contains("nothing was written; say what the columns mean"), "{}", ran.stderr);
+    let ignored = ["import", "-", "--partner", "PA_X", "--strict", "--on-error", "skip", "--map", "colour=-", "--json"];
+    assert_eq!(database.run_with(&ignored, file).check(3).json()["updated"], 1);
 }
 
 #[test]

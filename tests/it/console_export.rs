@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicBool;
 use rollcall::domain::{Time, Verb};
 use rollcall::inventory::{NumberRef, Snapshot};
 use rollcall::service::Service;
-use rollcall::service::import::{ImportOptions, ImportReport, OnError, Watch};
+use rollcall::service::import::{ImportOptions, ImportReport, Watch};
+use rollcall::wire;
 use rollcall::wire::Form;
-use rollcall::{intake, wire};
 
 use super::fixture::*;
 
@@ -28,13 +28,7 @@ fn desk() -> (Database, Service) {
 fn import(service: &Service, bytes: &[u8]) -> ImportReport {
     let bytes = bytes.to_vec();
     let source = move || Ok(Box::new(Cursor::new(bytes.clone())) as Box<dyn Read>);
-    let options = ImportOptions {
-        intake: intake::Options::default(),
-        monthly_cost: None,
-        on_error: OnError::Abort,
-        move_held: false,
-        dry_run: false,
-    };
+    let options = ImportOptions::default();
     let watch = Watch { progress: &|_| {}, cancel: &AtomicBool::new(false) };
     service.import(&"PA_1".parse().expect("an id"), &source, &options, &watch).expect("a report")
 }

@@ -35,7 +35,7 @@ impl Browser {
         self.send(server, "GET", path, "", "")
     }
 
-    fn post(&self, server: &Server, path: &str, form: &str) -> Answer {
+    pub fn post(&self, server: &Server, path: &str, form: &str) -> Answer {
         let ours = format!("Origin: http://{HOST}\r\nContent-Type: application/x-www-form-urlencoded\r\n");
         self.send(server, "POST", path, &ours, form)
     }
@@ -61,6 +61,19 @@ impl Browser {
         answer
     }
 
+    /// Pastes a text of which what is rejected is left out, and its page once it
+    /// is checked.
+    pub fn paste(&self, server: &Server, text: &str) -> String {
+        let head = format!("Origin: http://{HOST}\r\nContent-Type: multipart/form-data; boundary=b\r\n");
+        let body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"on_error\"\r\n\r\nskip\r\n--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n{text}\r\n--b--\r\n"
+        );
+        let answer = self.send(server, "POST", &IMPORT.replace("PA_ONE", "PA_D"), &head, &body).check(303);
+        let page = answer.header("location").expect("its page").to_owned();
+        self.settled(server, &page);
+        page
+    }
+
     /// Gives a file, and its page once it is checked.
     fn upload(&self, server: &Server, text: &str) -> String {
         let answer = self.give(server, IMPORT, text, &format!("http://{HOST}")).check(303);
@@ -70,7 +83,7 @@ impl Browser {
     }
 
     /// A page once nothing goes on there.
-    fn settled(&self, server: &Server, page: &str) -> String {
+    pub fn settled(&self, server: &Server, page: &str) -> String {
         server.within(SOON, |server| !self.get(server, page).check(200).text().contains("data-refresh"));
         self.get(server, page).text().to_owned()
     }
@@ -87,21 +100,24 @@ fn a_file_becomes_numbers_and_is_undone() {
     let manager = Browser::sign_up(&server, "PA_ONE", "manager");
     let page = manager.upload(&server, ROWS);
     let text = manager.settled(&server, &page);
-    for part in ["checked, not imported", "Import 1 number, leave out 2 rejected", "a &#60;b&#62;.csv"] {
+    for part in ["checked, not imported", "Nothing is imported while rows are rejected", "a &#60;b&#62;.csv"] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
+    assert!(!text.contains("id=\"run\""), "to write nothing was chosen, so there is no button: {text}");
+    manager.post(&server, &format!("{page}/run"), "skip=1").check(303);
+    assert!(manager.settled(&server, &page).contains("nothing was written"));
     assert!(!server.database.export("PA_ONE").contains("+912271990001"), "nothing is written yet");
 
     // What is missing is said, and it is checked anew.
     let form = "column=Phone&field=number&column=Customer+id&field=account_auth_id&column=Price&field=monthly_cost\
-                &column=Currency&field=currency&monthly_cost=10&currency=INR";
+                &column=Currency&field=currency&monthly_cost=10&currency=INR&on_error=skip";
     manager.post(&server, &format!("{page}/check"), form).check(303);
     let text = manager.settled(&server, &page);
     assert!(text.contains("Import 2 numbers, leave out 1 rejected"), "{text}");
     let text = manager.post(&server, &format!("{page}/check"), "currency=rupees");
     assert!(text.check(422).text().contains("is three letters"));
 
-    manager.post(&server, &format!("{page}/run"), "skip=1").check(303);
+    manager.post(&server, &format!("{page}/run"), "").check(303);
     let text = manager.settled(&server, &page);
     assert!(text.contains("imported as one change"), "{text}");
     assert!(server.database.export("PA_ONE").contains("+912271990002"));
@@ -119,6 +135,87 @@ fn a_file_becomes_numbers_and_is_undone() {
     assert!(!server.database.export("PA_ONE").contains("+912271990001"));
     let again = manager.post(&server, &format!("{change}/undo"), "").check(409);
     assert!(again.text().contains("by you (undo)"), "{again:?}");
+}
+
+/// A page as its reader sees it: without its markup, in one line.
+fn seen(html: &str) -> String {
+    let main = html.split_once("<main").map_or(html, |(_, main)| main);
+    let mut text = String::new();
+    let mut inside = true;
+    for c in main.chars() {
+        match c {
+            '<' => inside = true,
+            '>' => {
+                inside = false;
+                text.push(' ');
+            }
+            c if !inside => text.push(c),
+            _ => {}
+        }
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn what_it_does_is_shown_before_it_does_it() {
+    let server = Server::start(Database::sample(), &[]);
+    let manager = Browser::sign_up(&server, "PA_ONE", "manager");
+    let stored = "number,account_auth_id,account_name,application_id,application_name,expires_at,monthly_cost,currency\n\
+                  +912271990001,MA_G,Globex,app_ivr,Main IVR,2030-03-01,500,INR\n\
+                  +912271990002,MA_G,Globex,app_ivr,Main IVR,,500,INR\n";
+    let page = manager.upload(&server, stored);
+    manager.post(&server, &format!("{page}/run"), "").check(303);
+    assert!(seen(&manager.settled(&server, &page)).contains("Created customer Globex (MA_G)"));
+
+    let file = "number,account_auth_id,application_id,expires_at,monthly_cost,currency,colour\n\
+                +912271990001,MA_G,,2031-03-01,400,INR,red\n\
+                +912271990002,MA_G,app_ivr,,500,INR,red\n\
+                +9991234567,ma_g,,,500,INR,red\n";
+    let page = manager.upload(&server, file);
+    let html = manager.settled(&server, &page);
+    let text = seen(&html);
+    for part in [
+        "Clears routing of 1 live number.",
+        "3 cautions",
+        "colour is not read: say what it means, or ignore it",
+        "4 number +9991234567 is not valid by the numbering plan",
+        "4 account_auth_id ma_g differs from MA_G by case only",
+        "application Main IVR → unrouted lost",
+        "expires 1 Mar 2030 00:00 → 1 Mar 2031 00:00",
+        "monthly cost 500.00 INR → 400.00 INR",
+        "+91 22 7199 0001",
+        "Creates customer ma_g",
+        "+500.00 INR",
+        "−100.00 INR",
+        "Import 1 and update 1",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    // What is lost and doubtful stands above the button.
+    let place = |part: &str| html.find(part).unwrap_or_else(|| panic!("{part} is not in {html}"));
+    assert!(place("id=\"losses\"") < place("id=\"run\"") && place("id=\"cautions\"") < place("id=\"run\""));
+    let rows = manager.get(&server, &format!("{page}/cautions.csv")).check(200);
+    let expected = "number,account_auth_id,application_id,expires_at,monthly_cost,currency,colour\n\
+                    +9991234567,ma_g,,,500,INR,red\n";
+    assert_eq!(rows.text(), expected);
+
+    // Empty cells that keep, and strictness.
+    manager.post(&server, &format!("{page}/check"), "column=colour&field=-&keep_empty=1").check(303);
+    let text = seen(&manager.settled(&server, &page));
+    assert!(!text.contains("Clears routing"), "{text}");
+    manager.post(&server, &format!("{page}/check"), "strict=1").check(303);
+    let html = manager.settled(&server, &page);
+    assert!(seen(&html).contains("Nothing is imported while columns are not read"), "{html}");
+    assert!(!html.contains("id=\"run\""));
+
+    // After the run, the same is told in the past.
+    manager.post(&server, &format!("{page}/check"), "").check(303);
+    manager.settled(&server, &page);
+    manager.post(&server, &format!("{page}/run"), "").check(303);
+    let text = seen(&manager.settled(&server, &page));
+    for part in ["imported as one change", "Cleared routing of 1 live number.", "3 cautions", "What it changed"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
 }
 
 #[test]
@@ -142,7 +239,12 @@ fn others_do_not_import() {
     let stranger = Browser::sign_up(&server, "PA_TWO", "owner");
     stranger.get(&server, &page).check(404);
     let moved = page.replace("PA_ONE", "PA_TWO");
-    for path in [moved.clone(), format!("{moved}/rejects.csv"), "/console/p/PA_TWO/import/import_x".to_owned()] {
+    for path in [
+        moved.clone(),
+        format!("{moved}/rejects.csv"),
+        format!("{moved}/cautions.csv"),
+        "/console/p/PA_TWO/import/import_x".to_owned(),
+    ] {
         stranger.get(&server, &path).check(404);
     }
     stranger.post(&server, &format!("{moved}/run"), "").check(404);

@@ -9,18 +9,12 @@ use rollcall::inventory::{NumberRef, Snapshot};
 use rollcall::service::Service;
 use rollcall::service::import::{ImportError, ImportOptions, ImportReport, OnError, Watch};
 use rollcall::store::{Store, Target};
-use rollcall::{intake, wire};
+use rollcall::wire;
 
 use super::fixture::*;
 
 fn options() -> ImportOptions {
-    ImportOptions {
-        intake: intake::Options::default(),
-        monthly_cost: None,
-        on_error: OnError::Abort,
-        move_held: false,
-        dry_run: false,
-    }
+    ImportOptions::default()
 }
 
 fn skip() -> ImportOptions {
@@ -76,6 +70,10 @@ impl Desk {
         let report = self.import_for("PA_1", text.as_bytes(), options).expect("a report");
         assert_eq!(figures(&told), figures(&report), "a dry run tells otherwise");
         assert_eq!(told.errors, report.errors);
+        assert_eq!((&told.cautions, told.cautions_total), (&report.cautions, report.cautions_total));
+        assert_eq!((told.losses, &told.money), (report.losses, &report.money));
+        assert_eq!(told.changed, report.changed);
+        assert_eq!((told.warnings, &told.entities), (told.cautions_total, &report.entities));
         assert_eq!((&told.unknown, &told.rejected_lines), (&report.unknown, &report.rejected_lines));
         if !report.written {
             assert_eq!(self.snapshot().digest(), before, "a refused import wrote");
@@ -211,10 +209,12 @@ fn another_account_needs_move() {
     }
     assert!(desk.snapshot().accounts.get("MA_2").is_none(), "a refused import creates no account");
 
+    let before = desk.record(912_271_264_217);
     check(&desk.import(other, &moving()), [1, 0, 1, 0, 0]);
     let record = desk.record(912_271_264_217);
     assert_eq!(record.account.as_ref().map(|id| id.as_str()), Some("MA_2"));
-    assert_eq!((&record.application, &record.trunk, record.expires_at), (&None, &None, None), "not the old one's");
+    let expected = Record { account: record.account.clone(), assigned_at: record.assigned_at, ..before };
+    assert_eq!(record, expected, "a move is a transfer: all but the account goes along");
     check(&desk.import(other, &moving()), [1, 0, 0, 1, 0]);
     check(&desk.import(none, &moving()), [1, 0, 1, 0, 0]);
     let record = desk.record(912_271_264_217);
@@ -393,8 +393,20 @@ fn an_accounts_application_serves_no_other() {
         assert_eq!(report.errors[0].column, column);
         check(&desk.import(&row(912_271_264_219, "", column, id), &options()), [1, 0, 0, 0, 1]);
     }
-    // Moving a number keeps no application that would then be another's.
-    check(&desk.import("number,account_auth_id\n+912271264218,MA_2\n", &moving()), [1, 0, 1, 0, 0]);
+    // What the new account may not use is said, with both of them; an empty cell clears it.
+    let report = desk.import("number,account_auth_id\n+912271264218,MA_2\n", &moving());
+    check(&report, [1, 0, 0, 0, 1]);
+    let told: Vec<String> =
+        report.errors.iter().map(|error| format!("{} {} {}", error.column, error.value, error.message)).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (told, column, id) in [(&told[0], "application_id", "app_own"), (&told[1], "trunk_id", "trunk_own")] {
+        let begin = format!("{column} {id} belongs to account MA_1, so account MA_2 may not use it; give another");
+        assert!(told.starts_with(&begin), "{told}");
+    }
+    let clears = "number,account_auth_id,application_id,trunk_id\n+912271264218,MA_2,,\n";
+    let report = desk.import(clears, &moving());
+    check(&report, [1, 0, 1, 0, 0]);
+    assert_eq!((report.losses.route, report.losses.trunk), (1, 1));
 }
 
 #[test]
@@ -628,4 +640,337 @@ fn a_products_export_becomes_accounts_and_stock() {
     let blocked = "e164,account_id,status,is_blocked,monthly_fee,currency\n+912271264217,MA_1,active,true,300,INR\n";
     check(&desk.import(blocked, &options), [1, 1, 0, 0, 0]);
     assert_eq!(desk.record(912_271_264_217).state, State::Suspended);
+}
+
+/// Line, column, value and the beginning of the reason of each caution.
+#[track_caller]
+fn cautions(report: &ImportReport, expected: &[(u64, &str, &str, &str)]) {
+    let found: Vec<(u64, &str, &str, &str)> =
+        report.cautions.iter().map(|one| (one.line, &*one.column, &*one.value, &*one.reason)).collect();
+    let fits = found.len() == expected.len()
+        && found.iter().zip(expected).all(|(found, expected)| {
+            (found.0, found.1, found.2) == (expected.0, expected.1, expected.2) && found.3.contains(expected.3)
+        });
+    assert!(fits, "expected {expected:#?}, found {found:#?}");
+    assert_eq!(report.cautions_total, expected.len() as u64);
+}
+
+fn strict() -> ImportOptions {
+    ImportOptions { strict: true, ..skip() }
+}
+
+fn keeping() -> ImportOptions {
+    ImportOptions { keep_empty: true, ..options() }
+}
+
+#[test]
+fn cautions_name_line_column_value_and_reason() {
+    let stored = "number,account_auth_id,account_name,application_id,trunk_id,monthly_cost,currency
++912271264217,MA_1,Globex,app_1,trunk_1,5,INR
+";
+    let row = |digits: &str, cells: &str| format!("{digits},{cells},5,INR\n");
+    let head = "number,account_auth_id,account_name,application_id,trunk_id,monthly_cost,currency\n";
+    // A row, and its one caution: column, value, reason. None: there is none.
+    let cases: &[(String, Option<(&str, &str, &str)>)] = &[
+        (row("+912271264218", "MA_1,Globex,app_1,trunk_1"), None),
+        (row("+912271264218", "MA_9,Other,app_9,trunk_9"), None),
+        (row("+912271264218", "ma_1,One,,"), Some(("account_auth_id", "ma_1", "differs from MA_1 by case only"))),
+        (row("+912271264218", "MA_9,GLOBEX,,"), Some(("account_name", "GLOBEX", "differs from Globex, the name of"))),
+        (row("+912271264218", "globex,,,"), Some(("account_auth_id", "globex", "differs from Globex, the name of"))),
+        (row("+912271264218", "MA_1,,APP_1,"), Some(("application_id", "APP_1", "differs from app_1"))),
+        (row("+912271264218", "MA_1,,,Trunk_1"), Some(("trunk_id", "Trunk_1", "differs from trunk_1"))),
+        (row("+9991234567", ",,,"), Some(("number", "+9991234567", "is not valid by the numbering plan"))),
+        (row("+91227126420099", ",,,"), Some(("number", "+91227126420099", "probably a block, which is written"))),
+        // The name of the same customer in other letters is a new name.
+        (row("+912271264218", "MA_1,GLOBEX,,"), None),
+    ];
+    for (row, expected) in cases {
+        let desk = Desk::with(stored);
+        let text = format!("{head}{row}");
+        let report = desk.import(&text, &options());
+        assert_eq!((report.rejected, report.written), (0, true), "{row}{report:#?}");
+        let expected: Vec<_> = expected.iter().map(|(column, value, reason)| (2, *column, *value, *reason)).collect();
+        cautions(&report, &expected);
+        assert_eq!(report.caution_lines.len(), expected.len());
+
+        // Strict, they are errors; and the rest is written.
+        let desk = Desk::with(stored);
+        let report = desk.import(&text, &strict());
+        let told: Vec<(u64, &str, &str)> =
+            report.errors.iter().map(|error| (error.line, &*error.column, &*error.value)).collect();
+        assert_eq!(told, expected.iter().map(|&(line, column, value, _)| (line, column, value)).collect::<Vec<_>>());
+        assert_eq!((report.rejected, report.cautions_total), (expected.len() as u64, 0));
+        // And what was imported once is doubtful no more, the plan aside.
+        let desk = Desk::with(&text);
+        let again = desk.import(&text, &options());
+        check(&again, [1, 0, 0, 1, 0]);
+    }
+}
+
+#[test]
+fn a_file_is_doubtful_within_itself() {
+    let text = "number,account_auth_id,account_name,monthly_cost,currency
++912271264217,MA_1,Globex,5,INR
++912271264216,ma_1,Other,5,INR
++912271264215,ma_1,Other,5,INR
++912271264214,MA_2,globex,5,INR
+";
+    let desk = Desk::new();
+    let report = desk.import(text, &strict());
+    check(&report, [4, 1, 0, 0, 3]);
+    // By the order of the file, not of the numbers: the first spelling stands.
+    assert_eq!(report.rejected_lines, [3, 4, 5]);
+    let report = Desk::new().import(text, &options());
+    cautions(
+        &report,
+        &[
+            (3, "account_auth_id", "ma_1", "differs from MA_1"),
+            (4, "account_auth_id", "ma_1", "differs from MA_1"),
+            (5, "account_name", "globex", "differs from Globex, the name of customer MA_1"),
+        ],
+    );
+}
+
+#[test]
+fn a_block_is_one_caution_and_a_thousand_are_listed() {
+    let desk = Desk::new();
+    let report = desk.import("number\n+999000000000-+999000009999\n+912271264217\n", &options());
+    check(&report, [2, 10_001, 0, 0, 0]);
+    cautions(&report, &[(2, "number", "+999000000000", "like all 10000 numbers of the block")]);
+
+    let many: String = (0..1_500).map(|at| format!("+9991{at:06}\n")).collect();
+    let report = desk.import(&format!("number,colour\n{}", many.replace('\n', ",red\n")), &options());
+    assert_eq!((report.cautions.len(), report.cautions_total, report.warnings), (1_000, 1_501, 1_501));
+    assert_eq!(&*report.cautions[0].column, "colour", "what concerns the whole file comes first");
+    assert_eq!(report.caution_lines.len(), 1_500);
+    let report = desk.import(&format!("number,colour\n{}", many.replace('\n', ",red\n")), &strict());
+    assert!(report.refused && !report.written && report.errors[0].column == "colour", "{:?}", report.errors[0]);
+}
+
+#[test]
+fn a_column_that_is_not_read_is_a_caution_and_refuses_a_strict_file() {
+    let text = "number,colour\n+912271264217,red\n";
+    let desk = Desk::new();
+    let report = desk.import(text, &strict());
+    assert!(report.refused && !report.written, "{report:#?}");
+    assert_eq!((report.errors[0].line, &*report.errors[0].column), (1, "colour"));
+    let ignored = ImportOptions { strict: true, ..ignoring("colour=-") };
+    let report = desk.import(text, &ignored);
+    assert_eq!((report.written, report.cautions_total), (true, 0));
+    cautions(&desk.import(text, &options()), &[(1, "colour", "", "is not read")]);
+}
+
+fn ignoring(mapping: &str) -> ImportOptions {
+    let mut options = options();
+    options.intake.mappings = vec![mapping.parse().expect("a mapping")];
+    options
+}
+
+#[test]
+fn losses_are_counted_apart_and_shown_with_names() {
+    let head = "number,account_auth_id,application_id,trunk_id,expires_at,tags,monthly_cost,currency";
+    let row = |cells: &str| format!("{head}\n+912271264217,{cells}\n");
+    let full = "MA_1,app_1,trunk_1,2030-01-01T00:00:00Z,b;a,500.00,INR";
+    // What the row says: route, trunk, expiry, account, tags lost; money up, down.
+    let cases: &[(&str, [u64; 5], (i64, i64))] = &[
+        (full, [0; 5], (0, 0)),
+        ("MA_1,,trunk_1,2030-01-01T00:00:00Z,b;a,500.00,INR", [1, 0, 0, 0, 0], (0, 0)),
+        ("MA_1,app_1,,2030-01-01T00:00:00Z,b;a,500.00,INR", [0, 1, 0, 0, 0], (0, 0)),
+        ("MA_1,app_1,trunk_1,,b;a,500.00,INR", [0, 0, 1, 0, 0], (0, 0)),
+        ("MA_1,app_1,trunk_1,2030-01-01T00:00:00Z,b,500.00,INR", [0, 0, 0, 0, 1], (0, 0)),
+        ("MA_1,app_1,trunk_1,2030-01-01T00:00:00Z,,510.00,INR", [0, 0, 0, 0, 1], (1_000, 0)),
+        ("MA_1,app_2,trunk_2,2031-01-01T00:00:00Z,a;b;c,400.00,INR", [0; 5], (0, 10_000)),
+        ("MA_2,,,,,500.00,INR", [1, 1, 1, 0, 1], (0, 0)),
+        (",,,,,,", [1, 1, 1, 1, 1], (0, 50_000)),
+    ];
+    for (cells, expected, (up, down)) in cases {
+        let desk = Desk::with(&row(full));
+        let report = desk.import(&row(cells), &moving());
+        let losses = report.losses;
+        let found = [losses.route, losses.trunk, losses.expiry, losses.account, losses.tags];
+        assert_eq!(&found, expected, "{cells}");
+        let money = report.money.values().next().copied().unwrap_or_default();
+        assert_eq!((money.up, money.down), (*up, *down), "{cells}");
+        let lost: Vec<&str> = report
+            .changed
+            .iter()
+            .flat_map(|one| &one.changes)
+            .filter(|change| change.lost)
+            .map(|change| &*change.field)
+            .collect();
+        assert_eq!(lost.len() as u64, expected.iter().sum::<u64>(), "{cells}: {lost:?}");
+        assert_eq!(report.losses_route_active, expected[0], "{cells}");
+        // With empty cells kept, nothing is ever lost but by another value.
+        let desk = Desk::with(&row(full));
+        let kept = desk.import(&row(cells), &ImportOptions { move_held: true, ..keeping() });
+        let value = u64::from(cells.contains(",b,500"));
+        assert_eq!(kept.losses, rollcall::service::import::Losses { tags: value, ..Default::default() }, "{cells}");
+    }
+}
+
+#[test]
+fn changes_are_shown_before_and_after_by_name() {
+    let text = "number,account_auth_id,account_name,application_id,application_name,monthly_cost,currency
++912271264217,MA_1,Globex,app_1,Main IVR,5,INR
++912271264218,MA_1,Globex,app_2,Main IVR,5,INR
++912271264219,MA_1,Globex,app_3,Sales,5,INR
+";
+    let desk = Desk::with(text);
+    let change = "number,application_id,expires_at
++912271264217,app_3,2030-01-01
++912271264218,app_1,
++912271264219,,
+";
+    let report = desk.import(change, &options());
+    let told: Vec<String> = report
+        .changed
+        .iter()
+        .flat_map(|one| {
+            one.changes.iter().map(move |change| {
+                let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+                let (before, after) = (value(&change.before), value(&change.after));
+                format!(
+                    "{} {} {} {before} -> {after}{}",
+                    one.line,
+                    one.number,
+                    change.field,
+                    if change.lost { " lost" } else { "" }
+                )
+            })
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "2 +912271264217 application_id Main IVR (app_1) -> Sales",
+            "2 +912271264217 expires_at none -> 2030-01-01T00:00:00Z",
+            "3 +912271264218 application_id Main IVR (app_2) -> Main IVR (app_1)",
+            "4 +912271264219 application_id Sales -> none lost",
+        ]
+    );
+    // A block that changes alike is one entry, and the list has an end.
+    let desk = Desk::with("number\n+912271260000-+912271269999\n");
+    let report = desk.import("number,tags\n+912271260000-+912271269999,x\n", &options());
+    assert_eq!((report.changed.len(), report.changed[0].numbers), (1, 10_000));
+    let rows: String = (0..2_000).rev().map(|at| format!("+91227126{at:04},\n")).collect();
+    let report = desk.import(&format!("number,tags\n{rows}"), &options());
+    assert_eq!((report.changed.len(), report.losses.tags), (1_000, 2_000));
+    assert_eq!(report.changed[0].line, 2, "the first of the file, whatever the order of the numbers");
+}
+
+#[test]
+fn a_move_keeps_what_the_file_does_not_say() {
+    let desk = Desk::with(&HELD.replace("tags,region", "tags,region,status").replace("b;a,Pune", "b;a,Pune,suspended"));
+    let before = desk.record(912_271_264_217);
+    let dated = "number,account_auth_id,assigned_at\n+912271264217,MA_2,2025-05-05T05:05:05Z\n";
+    check(&desk.import(dated, &moving()), [1, 0, 1, 0, 0]);
+    let expected =
+        Record { account: "MA_2".parse().ok(), assigned_at: "2025-05-05T05:05:05Z".parse().ok(), ..before.clone() };
+    assert_eq!(desk.record(912_271_264_217), expected);
+    let back = desk.import("number,account_auth_id\n+912271264217,MA_1\n", &moving());
+    assert!(!back.losses.any(), "{back:#?}");
+    let record = desk.record(912_271_264_217);
+    assert_eq!((record.state, record.expires_at, record.cost), (State::Suspended, before.expires_at, before.cost));
+    assert!(record.assigned_at > before.assigned_at.map(|at| at.plus(-1)), "assigned now");
+}
+
+#[test]
+fn the_last_active_number_of_a_customer_is_a_caution() {
+    let text = "number,account_auth_id,account_name,monthly_cost,currency
++912271264217,MA_1,One,5,INR
++912271264218,MA_1,One,5,INR
+";
+    let move_of = |digits: &[u64]| {
+        let rows: String = digits.iter().map(|digits| format!("+{digits},MA_2\n")).collect();
+        format!("number,account_auth_id\n{rows}")
+    };
+    let both = [912_271_264_217, 912_271_264_218];
+    let desk = Desk::with(text);
+    cautions(&desk.import(&move_of(&both[..1]), &moving()), &[]);
+    cautions(
+        &desk.import(&move_of(&both[1..]), &moving()),
+        &[(2, "account_auth_id", "+912271264218", "customer One is left without an active number")],
+    );
+    let desk = Desk::with(text);
+    let report = desk.import(&move_of(&both), &ImportOptions { move_held: true, ..strict() });
+    assert!(report.refused && !report.written, "{report:#?}");
+    let report = desk.import(&move_of(&both), &moving());
+    assert_eq!((report.cautions_total, report.written), (1, true));
+}
+
+#[test]
+fn archived_customers_and_routes_get_no_numbers() {
+    let archive = |desk: &Desk, what: &str| {
+        let draft = draft(|transaction| {
+            let at = Some(time(NOW));
+            let change = match what {
+                "MA_2" => {
+                    EntityChange::Account(Edit::created(rollcall::domain::Account { archived_at: at, ..account(what) }))
+                }
+                "app_2" => EntityChange::Application(Edit::created(rollcall::domain::Application {
+                    archived_at: at,
+                    ..application(what, None)
+                })),
+                _ => {
+                    EntityChange::Trunk(Edit::created(rollcall::domain::Trunk { archived_at: at, ..trunk(what, None) }))
+                }
+            };
+            Ok(transaction.put_entity(change)?)
+        });
+        desk.store().write(Target::Partner(desk.key), entry(Verb::Import), draft).expect("written");
+    };
+    let head = "number,account_auth_id,application_id,trunk_id,monthly_cost,currency";
+    for (what, column, cells) in [
+        ("MA_2", "account_auth_id", "MA_2,app_1,trunk_1"),
+        ("app_2", "application_id", "MA_1,app_2,trunk_1"),
+        ("trunk_2", "trunk_id", "MA_1,app_1,trunk_2"),
+    ] {
+        for number in ["+912271264218", "+912271264217"] {
+            let desk = Desk::with(HELD);
+            archive(&desk, what);
+            let report = desk.import(&format!("{head}\n{number},{cells},5,INR\n"), &moving());
+            check(&report, [1, 0, 0, 0, 1]);
+            let error = &report.errors[0];
+            assert_eq!((&*error.column, &*error.value), (column, what));
+            assert!(error.message.starts_with("is archived"), "{}", error.message);
+        }
+    }
+}
+
+#[test]
+fn a_column_of_ids_takes_ids_only() {
+    let stored = "number,account_auth_id,account_name,application_id,application_name,monthly_cost,currency
++912271264217,MA_1,Globex,app_1,Main IVR,5,INR
++912271264218,MA_1,Globex,app_2,Main IVR,5,INR
+";
+    let head = "number,account_auth_id,application_id,monthly_cost,currency\n";
+    for (cells, column, message) in [
+        ("Globex,app_1", "account_auth_id", "is the name of a customer; write its id, MA_1"),
+        ("MA_1,Main IVR", "application_id", "is the name of 2 applications; write the id of one of them: app_1, app_2"),
+    ] {
+        let desk = Desk::with(stored);
+        let report = desk.import(&format!("{head}+912271264219,{cells},5,INR\n"), &options());
+        check(&report, [1, 0, 0, 0, 1]);
+        assert_eq!((&*report.errors[0].column, &*report.errors[0].message), (column, message));
+    }
+    // An exact id wins, though it is a name as well.
+    let desk = Desk::with(
+        "number,account_auth_id,account_name,monthly_cost,currency
++912271264217,Globex,Other,5,INR
++912271264218,MA_2,Globex,5,INR
+",
+    );
+    let report = desk.import("number,account_auth_id,monthly_cost,currency\n+912271264219,Globex,5,INR\n", &options());
+    check(&report, [1, 1, 0, 0, 0]);
+}
+
+#[test]
+fn a_misspelt_number_is_no_new_number() {
+    for (text, meant) in [("+4402079460958", "+442079460958"), ("+9102271264217", "+912271264217")] {
+        let desk = Desk::new();
+        let report = desk.import(&format!("number\n{text}\n"), &options());
+        check(&report, [1, 0, 0, 0, 1]);
+        assert!(report.errors[0].message.contains(meant), "{:?}", report.errors);
+        assert_eq!(report.cautions_total, 0, "an error needs no caution beside it");
+    }
 }

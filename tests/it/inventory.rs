@@ -172,8 +172,10 @@ fn state(record: &Record, now: Time) -> State {
 /// Section 2 on `search`, by text.
 fn searched(search: &str, digits: u64) -> bool {
     let number = format!("+{digits}");
-    let anchored_by_space = search.starts_with(' ');
-    let mut text: String = search.chars().filter(|c| !" -.()".contains(*c)).collect();
+    let anchored_by_space = search.trim_start_matches(['\u{200b}', '\u{202a}']).starts_with(' ');
+    let dropped = " -.()\u{200b}\u{202a}\u{a0}\u{2011}\u{2013}";
+    let mut text: String =
+        search.chars().filter(|c| !dropped.contains(*c)).map(|c| if c == '\u{ff0b}' { '+' } else { c }).collect();
     if anchored_by_space && !text.starts_with('+') {
         text.insert(0, '+');
     }
@@ -184,24 +186,27 @@ type Setting = (&'static str, String);
 
 fn matches(settings: &[Setting], digits: u64, record: &Record, now: Time) -> bool {
     let moment = |text: &str| text.parse::<Time>().expect("a time");
-    settings.iter().all(|(name, value)| match *name {
-        "search" => searched(value, digits),
-        "application_id" => record.application.as_ref().is_some_and(|id| id.as_str() == value),
-        "trunk_id" => record.trunk.as_ref().is_some_and(|id| id.as_str() == value),
-        "account_auth_id" => holder(record) == Some(value),
-        "region" => record.region.as_deref() == Some(value),
-        "tag" => record.tags.iter().any(|tag| tag == value),
-        "status" => status(record, now) == value,
-        "state" => state(record, now).as_str() == value,
-        "number_type" => record.number_type.as_str() == value,
-        "country" => record.country.is_some_and(|country| country.code() == value),
-        "routed" => record.application.is_some() == (value == "true"),
-        "assigned" => holder(record).is_some() == (value == "true"),
-        "expires_before" => record.expires_at.is_some_and(|time| time < moment(value)),
-        "expires_after" => record.expires_at.is_some_and(|time| time > moment(value)),
-        "assigned_before" => record.assigned_at.is_some_and(|time| time < moment(value)),
-        "assigned_after" => record.assigned_at.is_some_and(|time| time > moment(value)),
-        other => panic!("{other}"),
+    settings.iter().all(|(name, value)| {
+        let any = |is: &dyn Fn(&str) -> bool| value.split(',').any(is);
+        match *name {
+            "search" => searched(value, digits),
+            "application_id" => record.application.as_ref().is_some_and(|id| id.as_str() == value),
+            "trunk_id" => record.trunk.as_ref().is_some_and(|id| id.as_str() == value),
+            "account_auth_id" => holder(record) == Some(value),
+            "region" => record.region.as_deref() == Some(value),
+            "tag" => record.tags.iter().any(|tag| tag == value),
+            "status" => any(&|word| status(record, now) == word),
+            "state" => any(&|word| state(record, now).as_str() == word),
+            "number_type" => any(&|word| record.number_type.as_str() == word),
+            "country" => any(&|word| record.country.is_some_and(|country| country.code() == word)),
+            "routed" => any(&|word| record.application.is_some() == (word == "true")),
+            "assigned" => any(&|word| holder(record).is_some() == (word == "true")),
+            "expires_before" => record.expires_at.is_some_and(|time| time < moment(value)),
+            "expires_after" => record.expires_at.is_some_and(|time| time > moment(value)),
+            "assigned_before" => record.assigned_at.is_some_and(|time| time < moment(value)),
+            "assigned_after" => record.assigned_at.is_some_and(|time| time > moment(value)),
+            other => panic!("{other}"),
+        }
     })
 }
 
@@ -211,6 +216,7 @@ fn any_search() -> impl Strategy<Value = String> {
         2 => "[-(. +]{0,3}[0-9 .()-]{0,6}",
         1 => "[0-9]{12,18}",
         1 => "[+ ]{1,3}[0-9]{1,2}[+a%]?",
+        1 => "[+ \u{ff0b}\u{202a}\u{200b}]{1,2}[0-9\u{200b}\u{2011}\u{a0}]{1,4}\u{202a}?",
         // Part of a number that is likely there, at any place.
         4 => (any_digits(), 0..15_usize, 1..16_usize, prop::sample::select(vec!["", "+", " ", "(", "-"])).prop_map(
             |(digits, from, length, lead)| {
@@ -234,12 +240,13 @@ fn any_setting() -> BoxedStrategy<Setting> {
         1 => words("account_auth_id", &["MA_0", "MA_1", "MA_2", "MA_9", "ma_0"]),
         1 => words("region", &["Mumbai", "mumbai", "Île"]),
         1 => words("tag", &["a", "b", "ab", "c"]),
-        1 => words("status", &["active", "suspended"]),
-        2 => words("state", &["available", "reserved", "active", "suspended", "quarantined"]),
-        1 => words("number_type", &["local", "mobile", "tollfree"]),
-        1 => words("country", &["IN", "FR", "US"]),
-        1 => words("routed", &["true", "false"]),
-        1 => words("assigned", &["true", "false"]),
+        1 => words("status", &["active", "suspended", "suspended,active"]),
+        2 => words("state", &["available", "reserved", "active", "suspended", "quarantined",
+            "available,reserved", "reserved,quarantined", "active,available", "quarantined,suspended,available"]),
+        1 => words("number_type", &["local", "mobile", "tollfree", "mobile,local"]),
+        1 => words("country", &["IN", "FR", "US", "IN,US", "FR,DE"]),
+        1 => words("routed", &["true", "false", "true,false"]),
+        1 => words("assigned", &["true", "false", "false,true"]),
         1 => moment("expires_before"),
         1 => moment("expires_after"),
         1 => moment("assigned_before"),
@@ -279,7 +286,7 @@ fn query(settings: &[Setting], sort: &str) -> (Filter, Order) {
     let (mut filter, mut order) = (Filter::default(), Order::default());
     for (name, value) in settings {
         if *name == "state" {
-            filter.state = Some(State::parse(value).expect("a state"));
+            filter.state = value.split(',').map(|word| State::parse(word).expect("a state")).collect();
             continue;
         }
         filter.set(&mut order, name, value).unwrap_or_else(|error| panic!("{name}={value:?}: {error:?}"));

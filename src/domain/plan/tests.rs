@@ -160,7 +160,7 @@ fn digits_are_judged_as_they_stand() {
     check_judgement(340911234567, "has a trunk zero; did you mean +34911234567?");
     check_judgement(784951234567, "has a trunk prefix; did you mean +74951234567?");
     check_judgement(112125550123, "has a trunk prefix; did you mean +12125550123?");
-    check_judgement(36061234567, "has a trunk prefix; did you mean +361234567?");
+    check_judgement(360612345678, "has a trunk prefix; did you mean +3612345678?");
     check_judgement(5215512345678, "has a missing or needless mobile digit; did you mean +525512345678?");
     check_judgement(54111523456789, "has a missing or needless mobile digit; did you mean +5491123456789?");
     check_judgement(549111523456789, "has a missing or needless mobile digit; did you mean +5491123456789?");

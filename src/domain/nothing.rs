@@ -1,0 +1,103 @@
+//! The words by which databases and spreadsheets say that a cell is empty.
+//!
+//! A word that is taken for an id makes a customer called "NULL", who then holds
+//! every number without one. Deliberately absent: whether something really has
+//! that name, which the inventory knows.
+
+/// What to do about a word for nothing.
+pub const REFUSED: &str = "is a word for nothing; leave the cell empty if nothing is meant";
+
+/// The same of a word that may be a name as well.
+pub const DOUBTFUL: &str = "may be a word for nothing; leave the cell empty if nothing is meant";
+
+/// In lower case.
+const CERTAIN: &[&str] = &[
+    "null",
+    "(null)",
+    "<null>",
+    "[null]",
+    "nil",
+    "(nil)",
+    "<nil>",
+    "nan",
+    "nat",
+    "none",
+    "(none)",
+    "<none>",
+    "[none]",
+    "\\n",
+    "undefined",
+    "n/a",
+    "#n/a",
+    "#n/a n/a",
+    "n.a.",
+    "<na>",
+    "#null!",
+    "#ref!",
+    "#value!",
+    "#name?",
+    "#num!",
+    "#div/0!",
+    "tbd",
+    "(empty)",
+    "<empty>",
+    "(blank)",
+    "-",
+    "--",
+    "---",
+    "\u{2013}",
+    "\u{2014}",
+    "\u{2212}",
+];
+
+const PERHAPS: &[&str] = &["na", "0"];
+
+/// Whether a text says nothing, in any case.
+pub fn certain(text: &str) -> bool {
+    is_one(text, CERTAIN)
+}
+
+/// Whether a text may say nothing.
+pub fn perhaps(text: &str) -> bool {
+    is_one(text, PERHAPS)
+}
+
+fn is_one(text: &str, words: &[&str]) -> bool {
+    // Every cell of a file is asked, and few are as short as these.
+    const BYTES_MAX: usize = 9;
+    text.len() <= BYTES_MAX && words.iter().any(|word| word.eq_ignore_ascii_case(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_known_in_any_case() {
+        for text in [
+            "NULL",
+            "Null",
+            "nil",
+            "NaN",
+            "None",
+            "\\N",
+            "UNDEFINED",
+            "N/A",
+            "#N/A",
+            "#n/a",
+            "tbd",
+            "-",
+            "--",
+            "\u{2014}",
+        ] {
+            assert!(certain(text) && !perhaps(text), "{text}");
+        }
+        for text in ["NA", "na", "0"] {
+            assert!(perhaps(text) && !certain(text), "{text}");
+        }
+        for text in ["", "00", "nullable", "MA_NULL", "Nile", "N/A Ltd", "."] {
+            assert!(!certain(text) && !perhaps(text), "{text}");
+        }
+        assert!(CERTAIN.iter().all(|word| word.len() <= 9));
+    }
+}

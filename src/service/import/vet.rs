@@ -1,0 +1,323 @@
+//! What is doubtful about a row, before it is compared with the inventory.
+//!
+//! A row that names a customer, an application or a trunk which the partner
+//! does not have creates it. So a new id that no new thing can have, such as a
+//! word for nothing, and one that is the name of another one are refused. One
+//! that differs from another by upper and lower case alone is a caution, be the
+//! other one stored or in the file. A number that the numbering plan does not
+//! know is a caution too.
+//!
+//! Invariants: rows are judged in the order of the file, so reading it twice
+//! judges alike; a row is one caution for each thing that is doubtful about
+//! it, however many numbers it has; what is already stored is never doubtful.
+//! Deliberately absent: reading cells (`intake`), and rules on who may have
+//! what (`rules`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Refusal, refuse};
+use crate::domain::plan::{self, Judgement};
+use crate::domain::{E164, id, nothing};
+use crate::intake::{Cell, Field, Fields, Numbers};
+use crate::inventory::Snapshot;
+use crate::inventory::names::{ByName, Named};
+
+/// The kinds of what a row names, in the order of the fields of `Known`.
+const KINDS: [Named; 3] = [Named::Customer, Named::Application, Named::Trunk];
+
+/// What a partner has, by what files call it.
+#[derive(Default)]
+pub(super) struct Known {
+    snapshot: Option<Snapshot>,
+    /// Ids by how they are without upper case, and names alike.
+    ids: [HashMap<String, Vec<Arc<str>>>; 3],
+    names: [HashMap<String, Vec<Entity>>; 3],
+    by_name: [ByName; 3],
+}
+
+#[derive(Clone)]
+struct Entity {
+    id: Arc<str>,
+    name: Arc<str>,
+}
+
+impl Known {
+    pub fn new(snapshot: Option<Snapshot>) -> Known {
+        let Some(snapshot) = snapshot else { return Known::default() };
+        let mut known = Known::default();
+        for (at, kind) in KINDS.into_iter().enumerate() {
+            let all = snapshot.entities(kind);
+            for one in &all {
+                known.ids[at].entry(folded(one.id)).or_default().push(one.id.into());
+                let entity = Entity { id: one.id.into(), name: one.name.into() };
+                known.names[at].entry(folded(one.name)).or_default().push(entity);
+            }
+            known.by_name[at] = ByName::new(all);
+        }
+        Known { snapshot: Some(snapshot), ..known }
+    }
+
+    fn has(&self, kind: Named, id: &str) -> bool {
+        let Some(snapshot) = &self.snapshot else { return false };
+        match kind {
+            Named::Customer => snapshot.accounts.get(id).is_some(),
+            Named::Application => snapshot.applications.get(id).is_some(),
+            Named::Trunk => snapshot.trunks.get(id).is_some(),
+        }
+    }
+
+    /// Whether anything has this id.
+    pub fn has_id(&self, id: &str) -> bool {
+        KINDS.into_iter().any(|kind| self.has(kind, id))
+    }
+
+    /// Whether a text of this field is in the inventory.
+    fn says(&self, field: Field, text: &str) -> bool {
+        let named = |kind: Named| {
+            let same = self.names[place(kind)].get(&folded(text));
+            same.is_some_and(|same| same.iter().any(|one| *one.name == *text))
+        };
+        match (field, &self.snapshot) {
+            (Field::AccountName, _) => named(Named::Customer),
+            (Field::ApplicationName, _) => named(Named::Application),
+            (Field::Region, Some(snapshot)) => snapshot.has_region(text),
+            (Field::Tags, Some(snapshot)) => snapshot.has_tag(text),
+            _ => false,
+        }
+    }
+
+    /// What the partner's customer of this id is called.
+    fn customer_name(&self, id: &str) -> Option<&Arc<str>> {
+        Some(&self.snapshot.as_ref()?.accounts.get(id)?.name)
+    }
+
+    /// Whether another one than `id` is called so.
+    pub fn shared(&self, kind: Named, id: &str, name: &str) -> bool {
+        let same = self.names[place(kind)].get(&folded(name));
+        same.is_some_and(|same| same.iter().any(|one| *one.name == *name && *one.id != *id))
+    }
+}
+
+fn place(kind: Named) -> usize {
+    match kind {
+        Named::Customer => 0,
+        Named::Application => 1,
+        Named::Trunk => 2,
+    }
+}
+
+fn folded(text: &str) -> String {
+    text.to_lowercase()
+}
+
+/// Something doubtful about a cell.
+#[derive(Clone, Debug)]
+pub(super) struct Doubt {
+    pub field: Field,
+    pub value: String,
+    pub reason: String,
+}
+
+/// What is wrong with what a row says, and what is doubtful.
+#[derive(Default, Debug)]
+pub(super) struct Verdict {
+    pub refusals: Vec<Refusal>,
+    pub doubts: Vec<Doubt>,
+}
+
+/// What is known of an id that the partner does not have.
+#[derive(Clone)]
+enum New {
+    Good,
+    Doubtful(Arc<str>),
+    Refused(Arc<str>),
+}
+
+/// The judge of a file's rows.
+pub(super) struct Vet<'a> {
+    known: &'a Known,
+    keep_empty: bool,
+    /// Of each kind, the ids seen so far that are new, and the first spelling
+    /// of each.
+    ids: [HashMap<Arc<str>, New>; 3],
+    spellings: [HashMap<String, Arc<str>>; 3],
+    /// The names of customers seen so far, and the first spelling of each.
+    names: HashMap<(Arc<str>, Arc<str>), Option<Arc<str>>>,
+    name_spellings: HashMap<String, Entity>,
+    /// What the last row said, and what came of it: rows repeat each other.
+    last: Option<(Arc<Fields>, Arc<Fields>, Arc<Verdict>)>,
+}
+
+impl<'a> Vet<'a> {
+    pub fn new(known: &'a Known, keep_empty: bool) -> Vet<'a> {
+        let (ids, spellings, names, name_spellings) = Default::default();
+        Vet { known, keep_empty, ids, spellings, names, name_spellings, last: None }
+    }
+
+    /// What a row says to the import, and the verdict on it.
+    pub fn fields(&mut self, fields: &Arc<Fields>) -> (Arc<Fields>, Arc<Verdict>) {
+        if let Some((given, taken, verdict)) = &self.last
+            && Arc::ptr_eq(given, fields)
+        {
+            return (taken.clone(), verdict.clone());
+        }
+        let taken = if self.keep_empty { Arc::new(kept(fields)) } else { fields.clone() };
+        let verdict = Arc::new(self.judge(&taken));
+        self.last = Some((fields.clone(), taken.clone(), verdict.clone()));
+        (taken, verdict)
+    }
+
+    fn judge(&mut self, fields: &Fields) -> Verdict {
+        let mut verdict = Verdict::default();
+        let ids = [
+            (Named::Customer, Field::AccountAuthId, fields.account.value().map(|id| id.as_str())),
+            (Named::Customer, Field::ReservedFor, fields.reserved_for.value().map(|id| id.as_str())),
+            (Named::Application, Field::ApplicationId, fields.application.value().map(|id| id.as_str())),
+            (Named::Trunk, Field::TrunkId, fields.trunk.value().map(|id| id.as_str())),
+        ];
+        for (kind, field, id) in ids {
+            let Some(id) = id.filter(|id| !self.known.has(kind, id)) else { continue };
+            if let Err(error) = id::check_new(id) {
+                verdict.refusals.push(refuse(field, id, error.to_string()));
+                continue;
+            }
+            match self.id(kind, id) {
+                New::Good => {}
+                New::Doubtful(why) => {
+                    verdict.doubts.push(Doubt { field, value: id.to_owned(), reason: why.to_string() });
+                }
+                New::Refused(why) => verdict.refusals.push(refuse(field, id, &*why)),
+            }
+        }
+        let said = [
+            (Field::AccountName, fields.account_name.value()),
+            (Field::ApplicationName, fields.application_name.value()),
+            (Field::Region, fields.region.value()),
+        ];
+        let said = said.into_iter().filter_map(|(field, text)| Some((field, &**text?)));
+        let tags = fields.tags.value().into_iter().flat_map(|tags| tags.iter()).map(|tag| (Field::Tags, tag));
+        for (field, text) in said.chain(tags) {
+            if nothing::certain(text) && !self.known.says(field, text) {
+                verdict.refusals.push(refuse(field, text, nothing::REFUSED));
+            }
+        }
+        if let (Some(id), Some(name)) = (fields.account.value(), fields.account_name.value())
+            && let Some(why) = self.name(id.as_str(), name)
+        {
+            let value = name.to_string();
+            verdict.doubts.push(Doubt { field: Field::AccountName, value, reason: why.to_string() });
+        }
+        verdict
+    }
+
+    /// An id that the partner does not have.
+    fn id(&mut self, kind: Named, id: &str) -> New {
+        let at = place(kind);
+        if let Some(seen) = self.ids[at].get(id) {
+            return seen.clone();
+        }
+        let folded = folded(id);
+        let by_case =
+            |other: &str| New::Doubtful(format!("differs from {other} by case only; write one of them").into());
+        let in_file = self.spellings[at].get(&folded);
+        let found = match self.known.by_name[at].mistaken(kind, id) {
+            Some(why) => New::Refused(why.into()),
+            None => match (self.known.ids[at].get(&folded), in_file, self.known.names[at].get(&folded)) {
+                (Some(stored), ..) => by_case(&stored[0]),
+                (None, Some(first), _) => by_case(first),
+                (None, None, Some(named)) => {
+                    let Entity { id, name } = &named[0];
+                    let kind = kind.one();
+                    New::Doubtful(
+                        format!("differs from {name}, the name of {kind} {id}, by case only; write its id").into(),
+                    )
+                }
+                (None, None, None) => New::Good,
+            },
+        };
+        let id: Arc<str> = id.into();
+        if !matches!(found, New::Refused(_)) {
+            self.spellings[at].entry(folded).or_insert_with(|| id.clone());
+        }
+        self.ids[at].insert(id, found.clone());
+        found
+    }
+
+    /// Why the name that a row gives to a customer is doubtful, if it is.
+    fn name(&mut self, id: &str, name: &Arc<str>) -> Option<Arc<str>> {
+        if self.known.customer_name(id).is_some_and(|stored| stored == name) {
+            return None;
+        }
+        let key = (Arc::from(id), name.clone());
+        if let Some(seen) = self.names.get(&key) {
+            return seen.clone();
+        }
+        let folded = folded(name);
+        let other = |one: &&Entity| *one.id != *id && one.name != *name;
+        let stored = self.known.names[place(Named::Customer)].get(&folded);
+        let stored = stored.and_then(|all| all.iter().find(other));
+        let found = stored.or(self.name_spellings.get(&folded).filter(other)).map(|Entity { id, name }| {
+            Arc::from(format!("differs from {name}, the name of customer {id}, by case only; write one of them"))
+        });
+        self.name_spellings.entry(folded).or_insert_with(|| Entity { id: id.into(), name: name.clone() });
+        self.names.insert(key, found.clone());
+        found
+    }
+}
+
+/// What the numbering plan does not know of a row's numbers. That a new number
+/// must not be misspelt is the import's business, which knows what is new.
+pub(super) fn numbers(numbers: Numbers) -> Option<Doubt> {
+    let Numbers::Block { first, last } = numbers else { return None };
+    let invalid = |digits: &u64| !plan::lookup(*digits).valid;
+    let mut wrong = (first.digits()..=last.digits()).filter(invalid);
+    let found = E164::new(wrong.next()?)?;
+    let more = wrong.count() as u64;
+    let mut reason = match (more, numbers.count()) {
+        (0, 1) => "is not valid by the numbering plan".to_owned(),
+        (0, count) => format!("is not valid by the numbering plan; the other {} of the block are", count - 1),
+        (more, count) if more + 1 == count => {
+            format!("is not valid by the numbering plan, like all {count} numbers of the block")
+        }
+        (more, count) => format!("is not valid by the numbering plan, like {more} more of the block's {count} numbers"),
+    };
+    if let Judgement::Misspelt(misspelling) = plan::judge(found) {
+        reason = misspelling.to_string();
+    } else if let Some((first, last)) = plan::glued_block(found) {
+        reason.push_str(&format!("; probably a block, which is written {first}..{last}"));
+    }
+    Some(Doubt { field: Field::Number, value: found.to_string(), reason })
+}
+
+/// What a row says if its empty cells say nothing.
+fn kept(fields: &Fields) -> Fields {
+    fn cell<T: Clone>(cell: &Cell<T>) -> Cell<T> {
+        match cell {
+            Cell::Value(value) => Cell::Value(value.clone()),
+            Cell::Empty | Cell::Absent => Cell::Absent,
+        }
+    }
+    Fields {
+        account: cell(&fields.account),
+        account_name: cell(&fields.account_name),
+        application: cell(&fields.application),
+        application_name: cell(&fields.application_name),
+        trunk: cell(&fields.trunk),
+        status: cell(&fields.status),
+        blocked: cell(&fields.blocked),
+        state: cell(&fields.state),
+        cost: cell(&fields.cost),
+        currency: cell(&fields.currency),
+        assigned_at: cell(&fields.assigned_at),
+        expires_at: cell(&fields.expires_at),
+        number_type: cell(&fields.number_type),
+        country: cell(&fields.country),
+        region: cell(&fields.region),
+        tags: cell(&fields.tags),
+        quarantine_ends_at: cell(&fields.quarantine_ends_at),
+        reserved_until: cell(&fields.reserved_until),
+        reserved_for: cell(&fields.reserved_for),
+        since: cell(&fields.since),
+    }
+}
