@@ -538,7 +538,7 @@ mod tests {
         {
             assert!(draft.contains(part), "{part} in {draft}");
         }
-        let (total, line) = (draft.find("<strong>2.500</strong>"), draft.find("+442079460000"));
+        let (total, line) = (draft.find("<strong>2.500 KWD</strong>"), draft.find("+442079460000"));
         assert!(total.expect("a total") < line.expect("a line"), "{draft}");
     }
 

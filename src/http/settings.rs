@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use http::Request;
+use http::header::HeaderValue;
+use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::manage::{self, Answer, Write};
-use super::{App, partner, peer};
+use super::manage::{Answer, Write};
+use super::partner::{self, Format, answer, hex, unchanged};
+use super::{App, peer};
 use crate::billing::Period;
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{Scope, Time};
-use crate::service::Rendered;
+use crate::inventory::Snapshot;
 use crate::service::billing::{BillingView, Wish, calendar};
 
 /// GET /api/v1/partner/settings/billing
@@ -24,8 +26,24 @@ pub(super) async fn billing(State(app): State<Arc<App>>, request: Request<Body>)
     let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
     let view = BillingView::of(&calendar(&access.snapshot)?, Time::now());
-    let body = json!({ "data": shown(&view) }).to_string().into_bytes();
-    Ok(manage::respond(Rendered { status: 200, etag: None, body }))
+    let tag = entity_tag(&access.snapshot, &view);
+    if unchanged(request.headers(), &tag) {
+        return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
+    }
+    let body = json!({ "data": shown(&view) }).to_string();
+    Ok(answer(StatusCode::OK, Body::from(body), tag, Some(Format::Json)))
+}
+
+/// The log up to its last change, the month that goes on, and the program that
+/// wrote it.
+fn entity_tag(snapshot: &Snapshot, view: &BillingView) -> HeaderValue {
+    let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
+    let mut tag = b"\"".to_vec();
+    hex(&mut tag, snapshot.version, 1);
+    tag.push(b'-');
+    hex(&mut tag, head, 16);
+    tag.extend_from_slice(format!("-{}-b-{}\"", view.current.month, crate::BUILD).as_bytes());
+    HeaderValue::from_bytes(&tag).expect("hexadecimal digits, a month and a version")
 }
 
 /// PATCH /api/v1/manage/settings/billing

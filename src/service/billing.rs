@@ -52,7 +52,8 @@ pub fn calendar(snapshot: &Snapshot) -> Result<Calendar, ServiceError> {
 impl Service {
     /// The days and months of a partner, for who has no snapshot at hand.
     pub fn billing_calendar(&self, key: PartnerKey) -> Result<Calendar, ServiceError> {
-        calendar(&*self.entities(key)?)
+        let snapshot = self.entities(key)?;
+        calendar(&snapshot)
     }
 
     /// Chooses the zone and the rule of a partner's bills from the next month

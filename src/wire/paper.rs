@@ -117,19 +117,18 @@ pub fn rule(bill: &Bill) -> String {
 }
 
 /// The amounts of a page, before its lines: one column for each part, the last
-/// of which is the total.
+/// of which is the total, and a row for each currency.
 pub fn totals(out: &mut String, parts: &[&str], rows: &[Vec<Sum>]) {
-    out.push_str("<table>\n<thead><tr><th>Currency");
+    out.push_str("<table>\n<thead><tr>");
     for part in parts {
         put(out, format_args!("<th class=\"n\">{}", escape(part)));
     }
     out.push_str("</thead>\n<tbody>\n");
     for row in rows {
-        let Some(Sum { currency, .. }) = row.first() else { continue };
-        put(out, format_args!("<tr><td>{currency}"));
+        out.push_str("<tr>");
         for (at, sum) in row.iter().enumerate() {
             let (open, close) = if at + 1 == row.len() { ("<strong>", "</strong>") } else { ("", "") };
-            put(out, format_args!("<td class=\"n\">{open}{sum}{close}"));
+            put(out, format_args!("<td class=\"n\">{open}{sum} {}{close}", sum.currency));
         }
         out.push('\n');
     }

@@ -456,7 +456,7 @@ fn a_month_that_goes_on_is_a_draft() {
     for part in ["Draft invoice", "has not ended", "Date: ", "days of UTC"] {
         assert!(page.contains(part), "{part} in {page}");
     }
-    let (total, line) = (page.find("<strong>2.50</strong>"), page.find("+442079460001"));
+    let (total, line) = (page.find("<strong>2.50 EUR</strong>"), page.find("+442079460001"));
     assert!(total.expect("a total") < line.expect("a line"), "{page}");
     let costs = past.costs(month, &[]);
     assert!(costs.stderr.contains("draft"), "{}", costs.stderr);

@@ -12,27 +12,29 @@ pub fn paths() -> Vec<(String, Value)> {
         now["next"] = next;
         json!({ "data": now })
     };
-    let mut head = headers(false);
-    if let Some(head) = head.as_object_mut() {
-        head.remove("ETag");
-    }
-    let answer = |example: Value| {
+    let answer = |example: Value, tagged: bool| {
+        let mut head = headers(false);
+        if let Some(head) = head.as_object_mut().filter(|_| !tagged) {
+            head.remove("ETag");
+        }
         json!({
             "description": "This month's zone and rule, and those of the next month if they differ.",
             "headers": head,
             "content": { "application/json": { "schema": one_of("BillingSetting"), "example": example } },
         })
     };
+    let mut read = responses(&["401", "403", "422", "429"], answer(example(Value::Null), true));
+    read["304"] = json!({ "description": "Not changed since the given `If-None-Match`." });
     let read = json!({
         "operationId": "billing_setting",
         "tags": ["Phone numbers"],
         "summary": "In which zone the partner's bills are, and whether expired numbers are charged",
         "parameters": [],
-        "responses": responses(&["401", "403", "422", "429"], answer(example(Value::Null))),
+        "responses": read,
     });
     let next = period("2026-03", ("2026-03-01T00:00:00Z", "2026-03-31T18:30:00Z"), "Asia/Kolkata", AfterExpiry::Stop);
     let mut answers = Map::new();
-    answers.insert("200".to_owned(), answer(example(next)));
+    answers.insert("200".to_owned(), answer(example(next), false));
     if let Value::Object(errors) = responses(&["400", "401", "403", "409", "422", "429"], Value::Null) {
         answers.extend(errors.into_iter().filter(|(status, _)| status != "200"));
     }
