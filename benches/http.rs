@@ -201,7 +201,7 @@ fn sign_in(database: &Path) -> String {
         partner: None,
         zone: Some("Asia/Kolkata".to_owned()),
     };
-    let (_, link) = people.user_create(By::Command, new).expect("a user");
+    let (_, link) = people.user_create(By::Command(&Actor::Server), new).expect("a user");
     let link = link.rsplit('/').next().expect("a token");
     people.set_up(link, "nine patient lighthouses", std::net::Ipv4Addr::LOCALHOST.into()).expect("signed in").token
 }

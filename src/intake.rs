@@ -37,7 +37,7 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 use jiff::tz::TimeZone;
 
-pub use self::calls::{CallsError, CallsRead, Pagination, read_calls};
+pub use self::calls::{BadCall, CallsError, CallsRead, Pagination, TakeCall, read_calls};
 pub use self::export::Export;
 pub use self::field::{BadMapping, Field, Mapping};
 pub use self::peek::{Peeked, PeekedColumn, PeekedRow, bare_numbers, peek};

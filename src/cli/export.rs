@@ -1,6 +1,6 @@
 //! `rollcall export --partner PA_X [filters] [--format csv|ndjson]`
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches, ValueEnum};
 

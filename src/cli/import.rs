@@ -64,8 +64,8 @@ pub struct Import {
     rejects: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum OnErrorFlag {
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnErrorFlag {
     Abort,
     Skip,
 }

@@ -430,6 +430,10 @@ fn row(visit: &Visit, seen: &Seen, typed: &Typed) -> Row {
             name = show::count(count, "number", "numbers");
             format!("{name}, too many to name")
         }
+        (Check::DoubtfulNumber, _) => {
+            let meant = evidence("probably_meant").map(escape).unwrap_or_default();
+            format!("{subject} <small>probably {meant}</small>")
+        }
         _ => subject,
     };
     let (customer, customer_name) = customer.unwrap_or_else(|| (show::NONE.to_owned(), String::new()));

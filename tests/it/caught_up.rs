@@ -12,7 +12,7 @@ use rollcall::domain::number::Tags;
 use rollcall::domain::{Action, E164, NumberChange, PartnerId, PartnerKey, Record, Verb};
 use rollcall::service::jobs::{NewJob, Step, Wanted};
 use rollcall::service::numbers::Expected;
-use rollcall::service::uploads::Uploads;
+use rollcall::service::uploads::{Choices, Uploads};
 use rollcall::service::webhooks::NewWebhook;
 use rollcall::service::{Outcome, Replica, Service, ServiceError, Shown, schedules};
 use rollcall::store::{Draft, Holding, Target};
@@ -69,7 +69,7 @@ impl World {
         let uploads = Uploads::new(database.file("uploads"), 1 << 20);
         let mut incoming = uploads.receive().expect("a file");
         incoming.write_all(b"number\n+33100000001\n").expect("written");
-        let upload = uploads.keep(&writer, (key, &partner), incoming, "numbers.csv").expect("kept");
+        let upload = uploads.keep(&writer, (key, &partner), incoming, "numbers.csv", Choices::default()).expect("kept");
         let begun = Instant::now();
         while uploads.busy(&upload.id) {
             assert!(begun.elapsed().as_secs() < 60, "the file is still checked");

@@ -9,6 +9,7 @@ mod cluster;
 mod fixture;
 mod harness;
 mod network;
+mod pages;
 mod process;
 mod smtp;
 
@@ -20,6 +21,7 @@ mod checks;
 mod cli;
 mod client;
 mod console_export;
+mod console_ids;
 mod console_import;
 mod console_verbs;
 mod costs;

@@ -1042,8 +1042,12 @@ fn who_ran_a_command_is_the_kernels_word() {
     let (uid, name) = (text("id", &["-u"]), text("id", &["-un"]));
     let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
     let logged_in = ![&*uid, "4294967295", ""].contains(&login.trim());
-    let actor = |environment: &[(&str, &str)]| {
-        let mut command = database.command(&["account", "create", "--partner", "PA_1", "--name", "A", "--json"]);
+    let mut accounts = 0;
+    let mut actor = |environment: &[(&str, &str)]| {
+        accounts += 1;
+        let id = format!("MA_{accounts}");
+        let mut command =
+            database.command(&["account", "create", "--partner", "PA_1", "--auth-id", &id, "--name", "A"]);
         for name in ["USER", "LOGNAME", "SUDO_UID", "SUDO_USER"] {
             command.env_remove(name);
         }
@@ -1097,8 +1101,8 @@ fn nothing_stored_moves_the_terminal() {
         &["check", "--all", "--format", "csv"],
         &["export"],
         &["export", "--format", "ndjson"],
-        &["costs"],
-        &["costs", "--format", "csv"],
+        &["costs", "--month", "2026-02"],
+        &["costs", "--month", "2026-02", "--format", "csv"],
         &["history", "+912271265108"],
         &["account", "list", "--json"],
         &["changes", "--json"],

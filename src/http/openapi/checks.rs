@@ -12,7 +12,7 @@ pub fn paths() -> Vec<(String, Value)> {
     let asked = [
         query("check", "Findings of this check only.", "unrouted"),
         query("account_auth_id", "Only what is about this account.", "MA_48149cf4"),
-        query("within", "How far ahead `expiring` sees; 14d if not given.", "14d"),
+        query("within", "How far ahead `expiring` sees, suspended numbers too; 14d if not given.", "14d"),
         query("suspended_for", "How long a number is suspended before that is a finding; 30d if not given.", "30d"),
         query(
             "acknowledged",
@@ -28,7 +28,7 @@ pub fn paths() -> Vec<(String, Value)> {
         "operationId": "checks",
         "tags": ["Checks"],
         "summary": "What is wrong with the inventory",
-        "description": "Customers without an active number, numbers that have expired or will, numbers with nowhere to route, and long suspended ones; in a mirrored inventory, for 14 days, numbers that left it or came into it upstream. A finding's id names one occurrence.",
+        "description": "Customers without an active number, numbers that have expired or will, numbers with nowhere to route or routed to what is archived, numbers that were probably stored wrongly, and long suspended ones; in a mirrored inventory, for 14 days, numbers that left it or came into it upstream. A finding's id names one occurrence.",
         "parameters": paged,
         "responses": responses(&["401", "403", "422", "429"], json!({
             "description": "A page of findings, by check, account and number.",
