@@ -242,7 +242,9 @@ fn a_spreadsheet_is_given_as_it_is() {
     for part in ["Read as XLSX", "Customer Name", "is an error of the spreadsheet", "+442079460129"] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
-    manager.post(&server, &format!("{page}/run"), "skip=1").check(303);
+    manager.post(&server, &format!("{page}/check"), "on_error=skip").check(303);
+    manager.settled(&server, &page);
+    manager.post(&server, &format!("{page}/run"), "").check(303);
     let text = manager.settled(&server, &page);
     assert!(text.contains("imported as one change"), "{text}");
     assert!(server.database.export("PA_ONE").contains("+442079460129,MA_7,Müller & Söhne"));
