@@ -419,7 +419,7 @@ impl Digest<'_> {
                 if at > 0 {
                     out.push(b',');
                 }
-                crate::wire::csv_text(&mut out, cell);
+                crate::wire::csv_report(&mut out, cell);
             }
             out.extend_from_slice(b"\r\n");
         }

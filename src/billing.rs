@@ -1,10 +1,11 @@
 //! What held numbers cost: from who held what to lines and totals.
 //!
-//! Rental is counted in days of UTC, and a day belongs to whoever holds the
-//! number at its end. So a number counts from the day it is assigned, not on
-//! the day it is given back, and on the day it moves for the new account only:
-//! each day once, and a mistake that is undone on the same day costs nothing.
-//! The same holds of the rate: a day has the rate of its end.
+//! Rental is counted in the days of the partner's zone ([`calendar`]), and a day
+//! belongs to whoever holds the number at its end. So a number counts from the
+//! day it is assigned, not on the day it is given back, and on the day it moves
+//! for the new account only: each day once, and a mistake that is undone on the
+//! same day costs nothing. The same holds of the rate, and of an expiry: a day
+//! has the rate of its end, and is after the expiry if its end is.
 //!
 //! A line is one number with one account at one rate within the month.
 //! - [`Proration::Full`]: rental months run from the day of the month on which
@@ -13,9 +14,14 @@
 //!   one of its days, and nothing if it lies in one that began before.
 //! - [`Proration::Days`]: the rate by the line's days over those of the month.
 //!
+//! Days after the expiry are charged or not, as the partner has chosen for the
+//! month ([`AfterExpiry`]). A line that charges them says when the number
+//! expired.
+//!
 //! Always holds: amounts are whole minor units, rounded half up once for each
 //! line, and a total is the sum of its lines; currencies are never added;
-//! nothing depends on when it is asked, but for a month that is not over.
+//! nothing depends on when it is asked, but for a month that has not ended,
+//! whose bill is a draft.
 //! Deliberately absent: I/O, taxes, discounts, exchange rates.
 
 pub mod calendar;
@@ -29,9 +35,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::domain::number::words;
+use crate::domain::setting::AfterExpiry;
 use crate::domain::{AccountId, Currency, E164, Money, Time};
 
-pub use calendar::{BadMonth, Day, Month};
+pub use calendar::{BadMonth, Calendar, Day, Month, Period};
 pub use holdings::{Holding, Holdings, Ledger, Span};
 pub use usage::{Calls, Invoice, Stated, Tally, Usage};
 
@@ -52,21 +59,14 @@ words!(Proration: Full "full", Days "days");
 pub struct Line {
     pub number: E164,
     pub from: Day,
-    /// The day after the last one.
-    pub end: Day,
+    /// The last day.
+    pub until: Day,
+    /// How many there are.
+    pub days: usize,
     pub rate: Money,
     pub amount: Money,
-}
-
-impl Line {
-    pub fn days(&self) -> i32 {
-        self.end.since(self.from)
-    }
-
-    /// The last day.
-    pub fn until(&self) -> Day {
-        self.end.plus(-1)
-    }
+    /// The day on which the number expired, if days after that are charged.
+    pub expired_on: Option<Day>,
 }
 
 /// A sum of amounts of one currency.
@@ -102,42 +102,30 @@ pub struct Group {
 /// A month's rental of all accounts.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Bill {
-    pub month: Month,
+    pub period: Period,
     /// The last day that is counted: the month's, or today where that is yet
     /// to come.
     pub through: Day,
+    /// Whether the month has not ended, so that the bill may change.
+    pub draft: bool,
     pub proration: Proration,
     /// By account and currency.
     pub groups: Vec<Group>,
     pub lines: Vec<Line>,
 }
 
-impl Month {
-    /// What of the month is to be billed at `now`: all of it once it is over,
-    /// before that the days up to today. `None` before it has begun.
-    pub fn span(self, now: Time) -> Option<Span> {
-        let whole = self.whole();
-        let until = whole.until.min(Day::of(now).plus(1).start());
-        (whole.from < until).then_some(Span { until, ..whole })
-    }
-
-    pub fn whole(self) -> Span {
-        Span { from: self.first().start(), until: self.end().start() }
-    }
-}
-
 impl Bill {
-    /// What the holdings of (a part of) a month cost.
-    pub fn of(month: Month, proration: Proration, holdings: &Holdings) -> Bill {
-        let last = holdings.span.until.plus(-1);
-        let mut bill = Bill { month, through: Day::of(last), proration, groups: Vec::new(), lines: Vec::new() };
+    /// What the holdings of (a part of) a month cost, as it is at `now`.
+    pub fn of(calendar: &Calendar, month: Month, proration: Proration, holdings: &Holdings, now: Time) -> Bill {
+        let period = calendar.period(month);
+        let through = period.day(period.place(holdings.span.until.plus(-1)));
+        let draft = now < period.ends;
+        let mut bill = Bill { period, through, draft, proration, groups: Vec::new(), lines: Vec::new() };
         let of_group = |a: &Holding, b: &Holding| a.account == b.account && a.rate.currency == b.rate.currency;
         for group in holdings.list.chunk_by(of_group) {
             let start = bill.lines.len();
-            for stretch in stretches(group) {
-                let Stretch { number, rate, from, end, .. } = stretch;
-                let amount = Money { minor: charge(&stretch, month, proration), currency: rate.currency };
-                bill.lines.push(Line { number, from, end, rate, amount });
+            for stretch in stretches(group, &bill.period, proration) {
+                bill.lines.push(line(&stretch, &bill.period, proration, calendar));
             }
             let lines = start..bill.lines.len();
             if lines.is_empty() {
@@ -148,6 +136,10 @@ impl Bill {
             bill.groups.push(Group { account, name, total: Sum { minor, currency: group[0].rate.currency }, lines });
         }
         bill
+    }
+
+    pub fn month(&self) -> Month {
+        self.period.month
     }
 
     /// What all of these groups come to, by currency.
@@ -164,44 +156,60 @@ impl Bill {
     }
 }
 
-/// Holdings that follow each other without a day between them, alike.
+/// Holdings that follow each other without a day between them, alike. Days are
+/// places among those of the month.
 #[derive(Clone, Copy)]
 struct Stretch {
     number: E164,
     anchor: u8,
     rate: Money,
-    from: Day,
-    end: Day,
+    from: usize,
+    end: usize,
+    /// When the number expired, if days after that are charged.
+    expired: Option<Time>,
 }
 
 /// An account's holdings as whole days, those that abut alike put together:
 /// what was changed and changed back within a day leaves no trace.
-fn stretches(holdings: &[Holding]) -> Vec<Stretch> {
+fn stretches(holdings: &[Holding], period: &Period, proration: Proration) -> Vec<Stretch> {
     let mut list: Vec<Stretch> = Vec::with_capacity(holdings.len());
-    for &Holding { number, anchor, rate, from, until, .. } in holdings {
-        // The end of the day that a moment is in is the next midnight.
-        let (from, end) = (Day::of(from), Day::of(until));
-        if from >= end {
+    for &Holding { number, anchor, rate, from, until, expired, .. } in holdings {
+        // The end of the day that a moment is in is the next day's beginning.
+        let (from, end) = (period.place(from), period.place(until));
+        if from >= end || (expired.is_some() && period.after_expiry == AfterExpiry::Stop) {
             continue;
         }
+        let expired = expired.filter(|_| match proration {
+            Proration::Full => (from..end).contains(&period.anniversary(anchor)),
+            Proration::Days => true,
+        });
         match list.last_mut() {
             Some(last) if (last.number, last.anchor, last.rate, last.end) == (number, anchor, rate, from) => {
                 last.end = end;
+                last.expired = last.expired.or(expired);
             }
-            _ => list.push(Stretch { number, anchor, rate, from, end }),
+            _ => list.push(Stretch { number, anchor, rate, from, end, expired }),
         }
     }
     list
 }
 
-fn charge(stretch: &Stretch, month: Month, proration: Proration) -> i64 {
+fn line(stretch: &Stretch, period: &Period, proration: Proration, calendar: &Calendar) -> Line {
+    let &Stretch { number, rate, from, end, expired, .. } = stretch;
+    let amount = Money { minor: charge(stretch, period, proration), currency: rate.currency };
+    let (first, until) = (period.day(from), period.day(end - 1));
+    let expired_on = expired.map(|at| calendar.day(at));
+    Line { number, from: first, until, days: end - from, rate, amount, expired_on }
+}
+
+fn charge(stretch: &Stretch, period: &Period, proration: Proration) -> i64 {
     match proration {
         Proration::Full => {
-            let begins = month.anniversary(stretch.anchor);
+            let begins = period.anniversary(stretch.anchor);
             if stretch.from <= begins && begins < stretch.end { stretch.rate.minor } else { 0 }
         }
         Proration::Days => {
-            let (days, all) = (i128::from(stretch.end.since(stretch.from)), i128::from(month.days()));
+            let (days, all) = ((stretch.end - stretch.from) as i128, period.days() as i128);
             let minor = half_up(i128::from(stretch.rate.minor) * days, all);
             // At most the rate, which is one.
             i64::try_from(minor).expect("a part of an amount is an amount")

@@ -111,6 +111,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/p/{partner}/users/{id}", post(users::edit))
         .route("/console/p/{partner}/settings", get(settings::page))
         .route("/console/p/{partner}/settings/quarantine", post(settings::quarantine))
+        .route("/console/p/{partner}/settings/billing", post(settings::billing))
         .route("/console/p/{partner}/numbers", form(get(numbers::list).post(stock::add)))
         .route("/console/p/{partner}/numbers/bulk", get(bulk::back).post(bulk::form))
         .route("/console/p/{partner}/numbers/bulk/preview", get(bulk::back).post(bulk::preview))

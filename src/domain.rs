@@ -24,6 +24,7 @@ pub mod spreadsheet;
 pub mod summary;
 pub mod time;
 pub mod user;
+pub mod zone;
 
 pub use action::Action;
 pub use call::{Call, Direction};
@@ -39,3 +40,4 @@ pub use number::{Dates, NumberType, Record, State, Status, Tags};
 pub use setting::{Choice, Mirror, Setting};
 pub use time::Time;
 pub use user::{Role, User};
+pub use zone::Zone;

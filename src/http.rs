@@ -24,6 +24,7 @@ mod past;
 mod query;
 pub mod schedules;
 pub mod server;
+pub mod settings;
 mod stream;
 mod told;
 pub mod webhooks;
@@ -379,6 +380,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/partner/checks/summary", get(checks::summary).fallback(method_not_allowed))
         .route("/api/v1/manage/checks/{id}/acknowledge", post(checks::acknowledge).fallback(post_only))
         .route("/api/v1/partner/costs", get(costs::costs).fallback(method_not_allowed))
+        .route("/api/v1/partner/settings/billing", get(settings::billing).fallback(method_not_allowed))
+        .route("/api/v1/manage/settings/billing", patch(settings::billing_edit).fallback(patch_only))
         .route("/api/v1/manage/numbers", post(manage::stock).fallback(post_only))
         .route("/api/v1/manage/numbers/{e164}/{verb}", post(manage::act).fallback(post_only))
         .route("/api/v1/manage/accounts", post(manage::account_new).fallback(post_only))

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 use jiff::tz::TimeZone;
 
-pub use self::calls::{CallsError, CallsRead, Pagination, read_calls};
+pub use self::calls::{BadCall, CallsError, CallsRead, Pagination, TakeCall, read_calls};
 pub use self::export::Export;
 pub use self::field::{BadMapping, Field, Mapping};
 pub use self::peek::{Peeked, PeekedColumn, PeekedRow, bare_numbers, peek};
@@ -420,7 +420,7 @@ pub fn extract(input: impl Read, options: &Options, lines: &[u64], out: &mut dyn
         Input::Workbook(mut book) => {
             // The byte order mark is for options that name an encoding.
             out.write("\u{feff}".as_bytes())?;
-            sheet::extract(&mut book, &mut out)?;
+            sheet::extract(&mut book, &options.zone, &mut out)?;
             return out.out.flush().map_err(|source| IntakeError::Write { source });
         }
     };

@@ -20,17 +20,16 @@ use std::sync::Arc;
 
 use croner::parser::{CronParser, Seconds, Year};
 use croner::time::Weekday;
+use jiff::ToSpan;
 use jiff::civil::{Date, DateTime};
-use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
-use jiff::{Timestamp, ToSpan};
 
 use crate::domain::field::code;
-use crate::domain::{FieldError, Time};
+use crate::domain::{FieldError, Time, Zone};
+
+pub use crate::domain::zone::UTC;
 
 /// The guide's rhythm: on Mondays, before people need their numbers.
 pub const WEEKLY: &str = "0 9 * * 1";
-/// The zone where nothing else is said.
-pub const UTC: &str = "UTC";
 /// The longest text of the five fields, in bytes.
 const CRON_BYTES_MAX: usize = 200;
 /// After so many days, days of the month and of the week come again alike.
@@ -114,13 +113,12 @@ fn misread(fields: &[&str], named: bool) -> String {
 #[derive(Clone)]
 pub struct Plan {
     cron: Cron,
-    zone: TimeZone,
-    zone_name: Arc<str>,
+    zone: Zone,
 }
 
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Plan({} {})", self.cron.0.as_str(), self.zone_name)
+        write!(f, "Plan({} {})", self.cron.0.as_str(), self.zone)
     }
 }
 
@@ -128,21 +126,21 @@ impl Plan {
     /// Reads both, and says all that is wrong with either.
     pub fn parse(cron: &str, zone: &str) -> Result<Plan, Vec<FieldError>> {
         let cron = Cron::parse(cron).map_err(|message| FieldError::new("cron", code::INVALID, message, cron));
-        let zone = find_zone(zone).map_err(|message| FieldError::new("zone", code::INVALID, message, zone));
+        let zone = Zone::find(zone).map_err(|message| FieldError::new("zone", code::INVALID, message, zone));
         match (cron, zone) {
-            (Ok(cron), Ok((zone, zone_name))) => Ok(Plan { cron, zone, zone_name }),
+            (Ok(cron), Ok(zone)) => Ok(Plan { cron, zone }),
             (cron, zone) => Err(cron.err().into_iter().chain(zone.err()).collect()),
         }
     }
 
     /// The zone as the tables spell it.
     pub fn zone(&self) -> &Arc<str> {
-        &self.zone_name
+        self.zone.name()
     }
 
     /// The first run after a moment; `None` if it is past the last year there is.
     pub fn next(&self, after: Time) -> Option<Time> {
-        let start = self.civil(after)?;
+        let start = self.zone.civil(after)?;
         let mut date = start.date();
         // What comes before on its day was before; what comes later that day
         // may still be, if that local time had happened already.
@@ -152,7 +150,7 @@ impl Plan {
                 for hour in (hour_from..24).filter(|&hour| self.cron.in_hour(hour)) {
                     let from = if hour == hour_from { minute_from } else { 0 };
                     for minute in (from..60).filter(|&minute| self.cron.in_minute(minute)) {
-                        let at = self.moment(date.at(hour, minute, 0, 0))?;
+                        let at = self.zone.moment(date.at(hour, minute, 0, 0))?;
                         if at > after {
                             return Some(at);
                         }
@@ -183,66 +181,26 @@ impl Plan {
     }
 
     fn next_local(&self, after: Time) -> Option<DateTime> {
-        self.civil(self.next(after)?)
+        self.zone.civil(self.next(after)?)
     }
 
     fn like(&self, cron: &str) -> Plan {
         let cron = parser().parse(cron).map_or_else(|_| self.cron.clone(), Cron);
-        Plan { cron, zone: self.zone.clone(), zone_name: self.zone_name.clone() }
+        Plan { cron, zone: self.zone.clone() }
     }
 
     /// A moment on the zone's clocks: `2026-03-29T09:00:00+02:00`.
     pub fn local(&self, time: Time) -> String {
-        let Ok(moment) = Timestamp::from_second(time.seconds()) else { return time.to_string() };
-        moment.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+        self.zone.local(time)
     }
 
     /// The same for people, to the minute: `2026-03-29 09:00`.
     pub fn clock(&self, time: Time) -> String {
-        match self.civil(time) {
+        match self.zone.civil(time) {
             Some(civil) => civil.strftime("%Y-%m-%d %H:%M").to_string(),
             None => time.to_string(),
         }
     }
-
-    fn civil(&self, time: Time) -> Option<DateTime> {
-        Some(Timestamp::from_second(time.seconds()).ok()?.to_zoned(self.zone.clone()).datetime())
-    }
-
-    /// The moment of a local time, as the top of this file says.
-    fn moment(&self, local: DateTime) -> Option<Time> {
-        let at = |offset: jiff::tz::Offset| offset.to_timestamp(local).ok();
-        let moment = match self.zone.to_ambiguous_timestamp(local).offset() {
-            AmbiguousOffset::Unambiguous { offset } => at(offset)?,
-            AmbiguousOffset::Fold { before, .. } => at(before)?,
-            AmbiguousOffset::Gap { after, .. } => {
-                // Read with the later offset, it is before the change.
-                let changes = self.zone.following(at(after)?);
-                let change = changes.into_iter().find(|change| change.offset() == after)?;
-                change.timestamp()
-            }
-        };
-        Time::new(moment.as_second())
-    }
-}
-
-/// A zone by its IANA name. The names are those of the tables in this program,
-/// so that a machine's own files add no others; their rules are the machine's
-/// if it has them, which may be newer.
-fn find_zone(name: &str) -> Result<(TimeZone, Arc<str>), String> {
-    let tables = TimeZoneDatabase::bundled();
-    let Ok(own) = tables.get(name) else {
-        let wanted = name.trim().to_ascii_lowercase().replace(' ', "_");
-        let alike = |zone: &str| {
-            let zone = zone.to_ascii_lowercase();
-            wanted.len() >= 3 && zone.rsplit('/').next().is_some_and(|city| city == wanted)
-        };
-        let meant = tables.available().map(|zone| zone.to_string()).find(|zone| alike(zone));
-        let example = meant.as_deref().unwrap_or("Europe/Berlin");
-        return Err(format!("is not a time zone; take an IANA name such as {example}"));
-    };
-    let spelled: Arc<str> = own.iana_name().unwrap_or(UTC).into();
-    Ok((TimeZone::get(&spelled).unwrap_or(own), spelled))
 }
 
 #[cfg(test)]

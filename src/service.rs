@@ -239,6 +239,7 @@ pub enum Shown {
         view: Box<schedules::View>,
         created: bool,
     },
+    Billing(Box<billing::BillingView>),
     Webhook(Box<webhooks::ShownWebhook>),
     Delivery(Box<webhooks::ShownDelivery>),
 }

@@ -397,7 +397,7 @@ impl Form {
             (Form::Json, Value::Null) => out.extend_from_slice(b"null"),
             (Form::Csv | Form::Spreadsheet, Value::Null) => {}
             (Form::Json, Value::Text(text)) => json_text(out, text),
-            (Form::Csv, Value::Text(text)) => csv_text(out, text),
+            (Form::Csv, Value::Text(text)) => csv_read_back(out, text),
             (Form::Spreadsheet, Value::Text(text)) => csv_protected(out, text),
             (_, Value::Money(money)) => money_text(out, *money),
             (Form::Json, Value::Tags(tags)) => {
@@ -410,7 +410,7 @@ impl Form {
                 }
                 out.push(b']');
             }
-            (Form::Csv, Value::Tags(tags)) => csv_text(out, &tags.iter().collect::<Vec<_>>().join(";")),
+            (Form::Csv, Value::Tags(tags)) => csv_read_back(out, &tags.iter().collect::<Vec<_>>().join(";")),
             (Form::Spreadsheet, Value::Tags(tags)) => csv_protected(out, &tags.iter().collect::<Vec<_>>().join(";")),
             (_, Value::Flag(flag)) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
             (Form::Json, Value::Capabilities) => {
@@ -609,6 +609,15 @@ pub fn json_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// A CSV cell that an import reads as this text, also where the text looks like
+/// a formula that says another.
+pub fn csv_read_back(out: &mut Vec<u8>, text: &str) {
+    match spreadsheet::quoted(text) {
+        Some(_) => csv_text(out, &spreadsheet::as_quoted(text)),
+        None => csv_text(out, text),
+    }
+}
+
 /// A CSV cell, quoted where it must be.
 pub fn csv_text(out: &mut Vec<u8>, text: &str) {
     let quoted = text.contains([',', ';', '"', '\r', '\n', '\t']) || text.trim() != text;
@@ -630,6 +639,18 @@ fn csv_protected(out: &mut Vec<u8>, text: &str) {
     match spreadsheet::is_formula(text) {
         true => csv_text(out, &format!("'{text}")),
         false => csv_text(out, text),
+    }
+}
+
+/// A cell of a report (costs, invoices, findings, rows of a job), which people
+/// open in a spreadsheet and nobody imports: what that would take for a formula
+/// has an apostrophe before it. A number in E.164 calculates nothing and is
+/// left as it is.
+pub fn csv_report(out: &mut Vec<u8>, text: &str) {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    match !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => csv_text(out, text),
+        false => csv_protected(out, text),
     }
 }
 
@@ -661,6 +682,24 @@ pub fn whole(out: &mut Vec<u8>, mut value: u64) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_report_has_no_formulas() {
+        for (text, expected) in [
+            ("Credresolve", "Credresolve"),
+            ("+912271264217", "+912271264217"),
+            ("=HYPERLINK(\"http://evil\",\"x\")", "\"'=HYPERLINK(\"\"http://evil\"\",\"\"x\"\")\""),
+            ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
+            ("-2", "'-2"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("+", "'+"),
+            ("'=1", "''=1"),
+        ] {
+            let mut out = Vec::new();
+            csv_report(&mut out, text);
+            assert_eq!(String::from_utf8(out).expect("text"), expected);
+        }
+    }
 
     proptest! {
         #[test]

@@ -2,8 +2,8 @@
 //!
 //! Fed the changes of one partner, oldest first, a [`Ledger`] keeps what
 //! touches one [`Span`] and lets go of the rest, so its memory follows the
-//! numbers held and not the length of the log: up to 120 bytes for each number
-//! held at the moment, and 48 for each holding in the span.
+//! numbers held and not the length of the log: up to 200 bytes for each number
+//! held at the moment, and 64 for each holding in the span.
 //!
 //! When a holding begins and ends:
 //! - The first entry that shows an account with a number says since when:
@@ -12,15 +12,21 @@
 //! - All later changes count from the time they were logged: another account,
 //!   another rate, a release, a retirement, an undo. So an import next week
 //!   cannot move what an account paid for last week.
-//! - A suspended or expired number is still held: nobody else can have it.
+//! - A suspended or expired number is still held: nobody else can have it. A
+//!   holding is divided where it expires. What comes after is in the list and
+//!   says so, since its calls are still the holder's.
 //! - A holding that is put back as it was (an undone release, with the
 //!   `assigned_at` it had) before its rental month was over goes on with its
-//!   rental months where they stood. Any other begins one on its first day.
+//!   rental months where they stood. Any other begins one on its first day. The
+//!   same holds of an expired number that is charged again (because it was
+//!   renewed, or because the partner charges expired numbers from now on) after
+//!   time that was not charged.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::calendar::{Day, Month};
+use super::calendar::{Calendar, Day, Month};
+use crate::domain::setting::AfterExpiry;
 use crate::domain::{Account, AccountId, E164, Money, Record, Time};
 
 /// From a moment to the one after its last.
@@ -42,6 +48,8 @@ pub struct Holding {
     pub from: Time,
     /// The moment after its last.
     pub until: Time,
+    /// When the number expired, if all of this came after.
+    pub expired: Option<Time>,
 }
 
 /// All holdings of a span, by account, currency, number and time.
@@ -54,7 +62,8 @@ pub struct Holdings {
 }
 
 /// A log being folded.
-pub struct Ledger {
+pub struct Ledger<'c> {
+    calendar: &'c Calendar,
     span: Span,
     places: HashMap<AccountId, u32>,
     accounts: Vec<(AccountId, Option<Arc<str>>)>,
@@ -65,29 +74,31 @@ pub struct Ledger {
     list: Vec<Holding>,
 }
 
+/// What an entry says of a number that is held.
+#[derive(Clone, Copy)]
+struct Held {
+    account: u32,
+    rate: Money,
+    assigned_at: Time,
+    expires_at: Option<Time>,
+}
+
 /// A number that is held.
 #[derive(Clone, Copy)]
 struct Open {
-    account: u32,
-    anchor: u8,
-    rate: Money,
-    /// Since when at this rate.
+    held: Held,
+    /// The day of this moment is that on which its rental months begin.
+    began: Time,
+    /// Since when nothing is in the list yet.
     from: Time,
-    assigned_at: Time,
+    /// Since when it is not charged, if it was not just before `from`.
+    paused: Option<Time>,
 }
 
-impl Open {
-    /// When the next rental month would begin of a holding that ended then.
-    fn paid_until(&self, end: Time) -> Day {
-        let month = Month::of(Day::of(end));
-        let due = month.anniversary(self.anchor);
-        if due >= Day::of(end) { due } else { Month::of(month.end()).anniversary(self.anchor) }
-    }
-}
-
-impl Ledger {
-    pub fn new(span: Span) -> Ledger {
+impl<'c> Ledger<'c> {
+    pub fn new(calendar: &'c Calendar, span: Span) -> Ledger<'c> {
         Ledger {
+            calendar,
             span,
             places: HashMap::new(),
             accounts: Vec::new(),
@@ -112,60 +123,93 @@ impl Ledger {
     pub fn numbers(&mut self, at: Time, first: E164, count: u64, after: Option<&Record>) {
         let held = after.and_then(|record| {
             let (account, rate) = (record.holder()?, record.cost?);
-            Some((self.place(account), rate, record.assigned_at.unwrap_or(at)))
+            let assigned_at = record.assigned_at.unwrap_or(at);
+            Some(Held { account: self.place(account), rate, assigned_at, expires_at: record.expires_at })
         });
         for number in (first.digits()..first.digits() + count).filter_map(E164::new) {
             self.number(at, number, held);
         }
     }
 
-    fn number(&mut self, at: Time, number: E164, held: Option<(u32, Money, Time)>) {
+    fn number(&mut self, at: Time, number: E164, held: Option<Held>) {
         let before = self.open.get(&number).copied();
-        if let (Some(open), Some((account, rate, assigned_at))) = (before, held)
-            && open.account == account
+        if let (Some(mut open), Some(held)) = (before, held)
+            && open.held.account == held.account
         {
-            let mut from = open.from;
-            if open.rate != rate {
-                self.close(number, open, at);
-                from = from.max(at);
+            if (open.held.rate, open.held.expires_at) != (held.rate, held.expires_at) {
+                self.advance(number, &mut open, at);
             }
             // A date that is corrected moves nothing, but an undo names it.
-            self.open.insert(number, Open { rate, from, assigned_at, ..open });
+            self.open.insert(number, Open { held, ..open });
             return;
         }
-        if let Some(open) = before {
-            self.close(number, open, at);
+        if let Some(mut open) = before {
+            self.advance(number, &mut open, at);
             self.open.remove(&number);
             let ended = self.ended.entry(number).or_default();
-            ended.retain(|(holder, _)| holder.account != open.account);
+            ended.retain(|(holder, _)| holder.held.account != open.held.account);
             ended.push((open, at));
         }
-        if let Some((account, rate, assigned_at)) = held {
-            let open = self.begin(at, number, account, rate, assigned_at);
+        if let Some(held) = held {
+            let open = self.begin(at, number, held);
             self.open.insert(number, open);
         }
     }
 
-    fn begin(&self, at: Time, number: E164, account: u32, rate: Money, assigned_at: Time) -> Open {
+    fn begin(&self, at: Time, number: E164, held: Held) -> Open {
         let ended = self.ended.get(&number).map_or(&[][..], Vec::as_slice);
-        let earliest = match ended.iter().find(|(holder, _)| holder.account == account) {
-            Some((holder, end)) if holder.assigned_at == assigned_at && holder.paid_until(*end) >= Day::of(at) => {
-                return Open { rate, from: holder.from.max(at), ..*holder };
+        let earliest = match ended.iter().find(|(holder, _)| holder.held.account == held.account) {
+            Some((holder, end))
+                if holder.held.assigned_at == held.assigned_at
+                    && self.paid_until(holder.began, holder.paused.unwrap_or(*end)) >= self.calendar.day(at) =>
+            {
+                return Open { held, from: holder.from.max(at), ..*holder };
             }
             // Not the first entry that shows it with this account.
             Some(_) => Some(at),
             None => ended.last().map(|(_, end)| *end),
         };
-        let from = earliest.map_or(assigned_at, |earliest| earliest.max(assigned_at));
-        Open { account, anchor: Day::of(from).of_month(), rate, from, assigned_at }
+        let from = earliest.map_or(held.assigned_at, |earliest| earliest.max(held.assigned_at));
+        Open { held, began: from, from, paused: None }
     }
 
-    /// Notes what of a holding lies in the span, if it ended at this time.
-    fn close(&mut self, number: E164, open: Open, at: Time) {
-        let (from, until) = (open.from.max(self.span.from), at.min(self.span.until));
-        if from < until {
-            let Open { account, anchor, rate, .. } = open;
-            self.list.push(Holding { number, account, anchor, rate, from, until });
+    /// When the next rental month would begin of a holding that was charged
+    /// until `end`.
+    fn paid_until(&self, began: Time, end: Time) -> Day {
+        let anchor = self.calendar.day(began).of_month();
+        let end = self.calendar.day(end);
+        let due = |month: Month| {
+            let period = self.calendar.period(month);
+            period.day(period.anniversary(anchor))
+        };
+        let month = Month::of(end);
+        Some(due(month)).filter(|due| *due >= end).unwrap_or_else(|| due(month.next()))
+    }
+
+    /// Puts into the list what of a holding lies in the span, up to a moment.
+    fn advance(&mut self, number: E164, open: &mut Open, until: Time) {
+        let Held { account, rate, expires_at, .. } = open.held;
+        while open.from < until {
+            let from = open.from;
+            let (after_expiry, next) = self.calendar.after_expiry(from);
+            let expired = expires_at.filter(|end| *end <= from);
+            let end = expires_at.filter(|_| expired.is_none());
+            open.from = [next, end].into_iter().flatten().fold(until, Time::min);
+            match (expired, after_expiry) {
+                (Some(_), AfterExpiry::Stop) => _ = open.paused.get_or_insert(from),
+                (None, _) | (_, AfterExpiry::Charge) => {
+                    if let Some(paused) = open.paused.take()
+                        && self.paid_until(open.began, paused) < self.calendar.day(from)
+                    {
+                        open.began = from;
+                    }
+                }
+            }
+            let (from, until) = (from.max(self.span.from), open.from.min(self.span.until));
+            if from < until {
+                let anchor = self.calendar.day(open.began).of_month();
+                self.list.push(Holding { number, account, anchor, rate, from, until, expired });
+            }
         }
     }
 
@@ -182,8 +226,8 @@ impl Ledger {
     /// What is held still is held to the span's end.
     pub fn finish(mut self) -> Holdings {
         let end = self.span.until;
-        for (number, open) in std::mem::take(&mut self.open) {
-            self.close(number, open, end);
+        for (number, mut open) in std::mem::take(&mut self.open) {
+            self.advance(number, &mut open, end);
         }
         let mut order: Vec<u32> = (0..self.accounts.len() as u32).collect();
         order.sort_by(|&a, &b| self.accounts[a as usize].0.cmp(&self.accounts[b as usize].0));

@@ -58,7 +58,8 @@ fn held(account: &str, rate: Money, assigned_at: Time) -> Record {
 type Event = (Time, E164, Option<Record>);
 
 fn holdings(events: &[Event], span: Span) -> Holdings {
-    let mut ledger = Ledger::new(span);
+    let calendar = Calendar::default();
+    let mut ledger = Ledger::new(&calendar, span);
     for (at, number, after) in events {
         ledger.numbers(*at, *number, 1, after.as_ref());
     }
@@ -66,8 +67,9 @@ fn holdings(events: &[Event], span: Span) -> Holdings {
 }
 
 fn bill(events: &[Event], of: Month, proration: Proration) -> Bill {
-    let span = of.span(time("9998-01-01")).expect("over");
-    let bill = Bill::of(of, proration, &holdings(events, span));
+    let calendar = Calendar::default();
+    let span = calendar.period(of).whole();
+    let bill = Bill::of(&calendar, of, proration, &holdings(events, span), time("9998-01-01"));
     check(&bill);
     bill
 }
@@ -83,14 +85,15 @@ fn check(bill: &Bill) {
         assert_eq!(sum, group.total.minor, "lines add up to totals");
         for line in lines {
             assert!(line.rate.currency == group.total.currency && line.amount.currency == group.total.currency);
-            assert!(bill.month.first() <= line.from && line.from < line.end && line.end <= bill.through.plus(1));
+            assert!(bill.period.day(0) <= line.from && line.from <= line.until && line.until <= bill.through);
             assert!(line.amount.minor <= line.rate.minor);
         }
     }
     assert_eq!(next, bill.lines.len());
     let mut days: Vec<(E164, Day)> = Vec::new();
     for line in &bill.lines {
-        days.extend((0..line.days()).map(|day| (line.number, line.from.plus(day))));
+        let all = (0..).map(|day| line.from.plus(day)).take_while(|day| *day <= line.until);
+        days.extend(all.map(|day| (line.number, day)));
     }
     days.sort();
     assert!(days.windows(2).all(|two| two[0] != two[1]), "a day of a number is on one line");
@@ -102,8 +105,8 @@ fn shown(bill: &Bill) -> Vec<String> {
     for group in &bill.groups {
         for line in &bill.lines[group.lines.clone()] {
             let last = line.number.digits() % 10_000;
-            let (from, until) = (line.from.of_month(), line.until().of_month());
-            out.push(format!("{} {last} {from}-{until} {} {}", group.account, line.days(), line.amount));
+            let (from, until) = (line.from.of_month(), line.until.of_month());
+            out.push(format!("{} {last} {from}-{until} {} {}", group.account, line.days, line.amount));
         }
     }
     out
@@ -225,14 +228,22 @@ fn a_month_that_is_not_over_counts_to_today() {
     let at = time("2026-02-02T10:00:00Z");
     let events = [(at, number(1), Some(held("MA_1", money(2_800, "EUR"), at)))];
     let of = month("2026-02");
-    let span = of.span(time("2026-02-10T13:00:00Z")).expect("begun");
-    let bill = Bill::of(of, Days, &holdings(&events, span));
+    let calendar = Calendar::default();
+    let period = calendar.period(of);
+    let now = time("2026-02-10T13:00:00Z");
+    let bill = Bill::of(&calendar, of, Days, &holdings(&events, period.span(now).expect("begun")), now);
     assert_eq!(
-        (bill.through.to_string().as_str(), shown(&bill)),
-        ("2026-02-10", vec!["MA_1 1 2-10 9 9.00".to_owned()])
+        (bill.through.to_string().as_str(), shown(&bill), bill.draft),
+        ("2026-02-10", vec!["MA_1 1 2-10 9 9.00".to_owned()], true)
     );
-    assert_eq!(of.span(time("2026-01-31T23:59:59Z")), None);
-    assert!(of.span(time("2026-02-01T00:00:00Z")).is_some());
+    assert_eq!(period.span(time("2026-01-31T23:59:59Z")), None);
+    assert!(period.span(time("2026-02-01T00:00:00Z")).is_some());
+    // On its last day it is whole, and a draft; then it is neither.
+    for (now, draft) in [("2026-02-28T23:59:59Z", true), ("2026-03-01T00:00:00Z", false)] {
+        assert_eq!(period.span(time(now)), Some(period.whole()));
+        let bill = Bill::of(&calendar, of, Days, &holdings(&events, period.whole()), time(now));
+        assert_eq!((bill.draft, bill.through.to_string().as_str()), (draft, "2026-02-28"), "{now}");
+    }
 }
 
 #[test]
@@ -243,7 +254,8 @@ fn names_are_those_of_the_month() {
         created_at: time("2026-01-01"),
         archived_at: None,
     };
-    let mut ledger = Ledger::new(month("2026-02").span(time("2027-01-01")).expect("over"));
+    let calendar = Calendar::default();
+    let mut ledger = Ledger::new(&calendar, calendar.period(month("2026-02")).whole());
     for (at, name) in [("2026-01-01", "First"), ("2026-02-28", "Second"), ("2026-03-01", "Third")] {
         ledger.account(time(at), &account(name));
     }
@@ -314,7 +326,7 @@ fn history() -> impl Strategy<Value = Vec<Event>> {
 fn months() -> Vec<Month> {
     let mut months = vec![month("2027-06")];
     while months.len() < 13 {
-        months.push(Month::of(months[months.len() - 1].end()));
+        months.push(months[months.len() - 1].next());
     }
     months
 }
@@ -327,8 +339,8 @@ fn add(daily: &mut Daily, bill: &Bill) {
         for line in &bill.lines[group.lines.clone()] {
             let key = (group.account.to_string(), line.number, line.rate.minor, line.rate.currency);
             let (days, units) = daily.entry(key).or_default();
-            *days += i64::from(line.days());
-            *units += i128::from(line.rate.minor) * i128::from(line.days());
+            *days += line.days as i64;
+            *units += i128::from(line.rate.minor) * line.days as i128;
         }
     }
 }
@@ -344,18 +356,20 @@ proptest! {
             let (mut by_month, mut by_day, mut naive) = (Daily::new(), Daily::new(), Daily::new());
             add(&mut by_month, &bill(&events, of, Days));
             let mut whole: BTreeMap<(AccountId, Currency), i128> = BTreeMap::new();
-            for day in 0..of.days() {
-                let day = of.first().plus(day);
-                let held = holdings(&events, Span { from: day.start(), until: day.plus(1).start() });
-                let days = Bill::of(of, Days, &held);
-                prop_assert!(days.lines.iter().all(|line| line.days() == 1));
+            let calendar = Calendar::default();
+            let period = calendar.period(of);
+            for day in 0..period.days() as i64 {
+                let (start, end) = (period.begins.plus(day * DAY), period.begins.plus((day + 1) * DAY));
+                let held = holdings(&events, Span { from: start, until: end });
+                let days = Bill::of(&calendar, of, Days, &held, end);
+                prop_assert!(days.lines.iter().all(|line| line.days == 1));
                 add(&mut by_day, &days);
-                for group in Bill::of(of, Full, &held).groups {
+                for group in Bill::of(&calendar, of, Full, &held, end).groups {
                     *whole.entry((group.account, group.total.currency)).or_default() += group.total.minor;
                 }
                 // Without any ledger: how each number was at the day's end.
                 for digits in 0..3 {
-                    let last = events.iter().rfind(|(at, of, _)| *of == number(digits) && *at < day.plus(1).start());
+                    let last = events.iter().rfind(|(at, of, _)| *of == number(digits) && *at < end);
                     let Some(record) = last.and_then(|event| event.2.as_ref()) else { continue };
                     let (Some(account), Some(rate)) = (record.holder(), record.cost) else { continue };
                     let key = (account.to_string(), number(digits), rate.minor, rate.currency);
@@ -384,7 +398,7 @@ proptest! {
         ];
         let bill = bill(&events, month("2026-03"), Days);
         let line = bill.lines[0];
-        let exact = i128::from(minor) * i128::from(line.days());
+        let exact = i128::from(minor) * line.days as i128;
         let error = i128::from(line.amount.minor) * 31 - exact;
         prop_assert!(-31 < 2 * error && 2 * error <= 31, "{line:?}");
     }
@@ -402,7 +416,7 @@ proptest! {
             (at(seconds[2]), number(1), Some(free())),
         ];
         let bill = bill(&events, month("2026-03"), Days);
-        let days: i32 = bill.lines.iter().map(Line::days).sum();
-        prop_assert_eq!(days, Day::of(at(seconds[2])).since(Day::of(at(seconds[0]))));
+        let days: usize = bill.lines.iter().map(|line| line.days).sum();
+        prop_assert_eq!(days as i64, seconds[2] / DAY - seconds[0] / DAY);
     }
 }

@@ -212,7 +212,7 @@ impl Stated {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::billing::{Ledger, Month, Proration};
+    use crate::billing::{Calendar, Ledger, Month, Proration};
     use crate::domain::{Direction, Money, NumberType, Record, State, Tags};
 
     fn time(text: &str) -> Time {
@@ -258,14 +258,15 @@ mod tests {
     fn a_call_is_of_who_held_its_number_when_it_began() {
         use Direction::{Inbound, Outbound};
         let month: Month = "2026-03".parse().expect("a month");
-        let span = month.span(time("2026-12-01T00:00:00Z")).expect("over");
-        let mut ledger = Ledger::new(span);
+        let (calendar, now) = (Calendar::default(), time("2026-12-01T00:00:00Z"));
+        let span = calendar.period(month).whole();
+        let mut ledger = Ledger::new(&calendar, span);
         for (account, at) in [("MA_1", "2026-03-05T10:00:00Z"), ("MA_2", "2026-03-05T12:00:00Z")] {
             ledger.numbers(time(at), number(OURS), 1, Some(&held(account, time(at))));
         }
         ledger.numbers(time("2026-03-20T00:00:00Z"), number(OURS), 1, None);
         let holdings = ledger.finish();
-        let bill = Bill::of(month, Proration::Full, &holdings);
+        let bill = Bill::of(&calendar, month, Proration::Full, &holdings, now);
         let mut usage = Usage::new(&holdings, span);
         for call in [
             call(1, "2026-03-05T09:59:59Z", Inbound, "1", "INR"),

@@ -188,10 +188,10 @@ fn cells(seen: &Seen) -> [String; 7] {
 fn csv(found: &[Seen]) -> Result<(), CliError> {
     let mut out = format!("id,{}\r\n", HEADINGS.join(",")).into_bytes();
     for seen in found {
-        crate::wire::csv_text(&mut out, &seen.id);
+        crate::wire::csv_report(&mut out, &seen.id);
         for cell in cells(seen) {
             out.push(b',');
-            crate::wire::csv_text(&mut out, &cell);
+            crate::wire::csv_report(&mut out, &cell);
         }
         out.extend_from_slice(b"\r\n");
     }

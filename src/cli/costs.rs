@@ -27,7 +27,7 @@ pub struct Costs {
 /// Which rental: the same for costs and invoices.
 #[derive(clap::Args)]
 pub struct Billed {
-    /// The month in UTC; one that is not over is counted up to today
+    /// The month in the partner's billing zone; one that has not ended is counted up to today
     #[arg(long, value_name = "YYYY-MM")]
     pub month: Month,
     /// Only this customer's, by id or by name
@@ -74,14 +74,15 @@ impl Costs {
         let (key, version, name) = partner(&service, &self.of.partner)?;
         let account = self.billed.account(global, &self.of)?;
         let Billed { month, proration, .. } = self.billed;
-        let bill = service.bill(key, version, month, proration, Time::now())?;
+        let (calendar, now) = (service.billing_calendar(key)?, Time::now());
+        let bill = service.bill(key, version, &calendar, month, proration, now)?;
         let wanted = |place: &usize| account.as_ref().is_none_or(|id| bill.groups[*place].account == *id);
         let groups: Vec<usize> = (0..bill.groups.len()).filter(wanted).collect();
         let format = if global.json { Format::Json } else { self.format };
         let text = match format {
             Format::Table => return table(&bill, &groups),
-            Format::Html => return html(&bill, &groups, &name),
-            Format::Csv => Text::Csv,
+            Format::Html => return html(&bill, &groups, &name, now),
+            Format::Csv => Text::Spreadsheet,
             // All of it on one page.
             Format::Json => Text::Json { page: 1, per_page: groups.len().max(1) as u64 },
         };
@@ -102,7 +103,7 @@ impl Costs {
 }
 
 fn table(bill: &Bill, groups: &[usize]) -> Result<Outcome, CliError> {
-    let headings = ["number", "from", "until", "days", "rate", "amount"];
+    let headings = ["number", "from", "until", "days", "rate", "amount", ""];
     for (at, &place) in groups.iter().enumerate() {
         let group = &bill.groups[place];
         let currency = group.total.currency;
@@ -115,39 +116,39 @@ fn table(bill: &Bill, groups: &[usize]) -> Result<Outcome, CliError> {
             vec![
                 line.number.to_string(),
                 line.from.to_string(),
-                line.until().to_string(),
-                line.days().to_string(),
+                line.until.to_string(),
+                line.days.to_string(),
                 line.rate.to_string(),
                 line.amount.to_string(),
+                paper::expired(line),
             ]
         };
         let mut rows: Vec<Vec<String>> = lines.map(row).collect();
         let total = format!("{} {currency}", group.total);
-        rows.push(["total", "", "", "", "", &total].map(str::to_owned).to_vec());
+        rows.push(["total", "", "", "", "", &total, ""].map(str::to_owned).to_vec());
         output::table(&headings, &rows)?;
     }
     if groups.is_empty() {
-        output::note(&format!("nobody held a number in {}", bill.month));
-    } else if bill.through.plus(1) < bill.month.end() {
-        output::note(&format!("{} is not over: counted up to {}", bill.month, bill.through));
+        output::note(&format!("nobody held a number in {}", bill.month()));
+    }
+    let zone = &bill.period.zone;
+    if bill.draft {
+        output::note(&format!("draft: {} has not ended in {zone}; counted up to {}", bill.month(), bill.through));
+    } else if !zone.is_utc() {
+        output::note(&format!("days are those of {zone}"));
     }
     Ok(Outcome::Done)
 }
 
-fn html(bill: &Bill, groups: &[usize], partner: &str) -> Result<Outcome, CliError> {
+fn html(bill: &Bill, groups: &[usize], partner: &str, now: Time) -> Result<Outcome, CliError> {
     let mut out = output::stdout();
     let mut text = String::new();
-    paper::begin(&mut text, &format!("Number costs {} - {partner}", bill.month), paper::Style::Within);
-    put(
-        &mut text,
-        format_args!(
-            "<h1>Number costs {}</h1>\n<p>{}\n<p class=\"about\">{} Counted up to {}, in days of UTC.\n",
-            bill.month,
-            escape(partner),
-            paper::rule(bill.proration),
-            bill.through
-        ),
-    );
+    let name = paper::name("Number costs", bill);
+    paper::begin(&mut text, &format!("{name} - {partner}"), paper::Style::Within);
+    put(&mut text, format_args!("<h1>{name}</h1>\n<p>{}\n", escape(partner)));
+    paper::about(&mut text, bill, bill.period.date(now));
+    let totals = Bill::totals(groups.iter().map(|&place| &bill.groups[place]));
+    paper::totals(&mut text, &["Total"], &totals.into_iter().map(|sum| vec![sum]).collect::<Vec<_>>());
     for &place in groups {
         let group = &bill.groups[place];
         put(

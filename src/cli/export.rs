@@ -143,8 +143,8 @@ fn accounts_without_numbers(snapshot: &Snapshot, format: Format, out: &mut Vec<u
                         out.push(b',');
                     }
                     match column {
-                        Column::AccountAuthId => wire::csv_text(out, account.auth_id.as_str()),
-                        Column::AccountName => wire::csv_text(out, &account.name),
+                        Column::AccountAuthId => wire::csv_read_back(out, account.auth_id.as_str()),
+                        Column::AccountName => wire::csv_read_back(out, &account.name),
                         Column::State => out.extend_from_slice(b"no_number"),
                         _ => {}
                     }

@@ -64,8 +64,8 @@ pub struct Import {
     rejects: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum OnErrorFlag {
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnErrorFlag {
     Abort,
     Skip,
 }
@@ -220,30 +220,30 @@ fn describe(report: &ImportReport, dry_run: bool) -> Result<(), CliError> {
         (false, true) => "were",
         (false, false) => "would have been",
     };
-    let mut lines = vec![format!(
+    output::line(&format!(
         "{} rows: {} numbers {verb} imported, {} updated, {} unchanged, {} rejected",
         report.rows, report.imported, report.updated, report.unchanged, report.rejected
-    )];
+    ))?;
     if report.cautions_total > 0 {
-        lines.push(format!("{} cautions; --strict refuses them", report.cautions_total));
+        output::line(&format!("{} cautions; --strict refuses them", report.cautions_total))?;
     }
     for loss in losses_told(&report.losses, report.losses_route_active, report.written) {
-        lines.push(format!("{loss}"));
+        output::line(&loss)?;
     }
     for (&currency, moved) in &report.money {
         let amount = |minor| format!("{} {}", Money { minor, currency }, currency.code());
-        lines.push(format!("held numbers cost {} more and {} less a month", amount(moved.up), amount(moved.down)));
+        let (up, down) = (amount(moved.up), amount(moved.down));
+        output::line(&format!("held numbers cost {up} more and {down} less a month"))?;
     }
     for entity in &report.entities {
-        lines.push(format!("{}", told(entity, report.written)));
+        output::line(&told(entity, report.written))?;
     }
     if report.entities_total > report.entities.len() as u64 {
-        lines.push(format!("… and {} more", report.entities_total - report.entities.len() as u64));
+        output::line(&format!("… and {} more", report.entities_total - report.entities.len() as u64))?;
     }
     if !report.written {
-        changes(&mut lines, report);
+        changes(report)?;
     }
-    lines.iter().try_for_each(|line| output::line(line))?;
     if !report.written && !dry_run {
         output::note(match report.refused {
             true => "nothing was written; say what the columns mean with --map, or leave --strict out",
@@ -272,7 +272,7 @@ fn told(entity: &EntityNews, done: bool) -> String {
 }
 
 /// Numbers that were there, before and after.
-fn changes(lines: &mut Vec<String>, report: &ImportReport) {
+fn changes(report: &ImportReport) -> Result<(), CliError> {
     for ChangedNumber { line, number, numbers, changes } in &report.changed {
         let more = if *numbers > 1 { format!(" and {} more", numbers - 1) } else { String::new() };
         let one = |change: &FieldChange| {
@@ -281,10 +281,11 @@ fn changes(lines: &mut Vec<String>, report: &ImportReport) {
             format!("{} {} -> {}{lost}", change.label(), value(&change.before), value(&change.after))
         };
         let told: Vec<String> = changes.iter().map(one).collect();
-        lines.push(format!("line {line}, {number}{more}: {}", told.join("; ")));
+        output::line(&format!("line {line}, {number}{more}: {}", told.join("; ")))?;
     }
     let shown: u64 = report.changed.iter().map(|changed| changed.numbers).sum();
     if report.updated > shown {
-        lines.push(format!("… and {} more updated numbers", report.updated - shown));
+        output::line(&format!("… and {} more updated numbers", report.updated - shown))?;
     }
+    Ok(())
 }

@@ -1,8 +1,9 @@
 //! `rollcall invoice --partner PA_X --month 2026-02 --cdrs FILE|--cdr-url URL`
 //!
 //! Rental from the log beside calls from the platform's records. The calls are
-//! gone through once and added up; what does not fit (no holder, another sum
-//! than the platform's own) is said, and makes the exit code 3.
+//! gone through once and added up; what does not fit (a record that cannot be
+//! used, no holder, another sum than the platform's own) is said, and makes the
+//! exit code 3.
 
 mod fetch;
 mod render;
@@ -15,13 +16,14 @@ use clap::ValueEnum;
 use sha2::{Digest as _, Sha256};
 
 use super::costs::{Billed, partner};
+use super::import::OnErrorFlag;
 use super::output::{self, Bar};
 use super::upstream::token;
 use super::{CliError, Global, OfPartner, Outcome};
-use crate::billing::{Bill, Invoice, Stated, Tally, Usage};
+use crate::billing::{Bill, Day, Invoice, Stated, Tally, Usage};
 use crate::domain::entity::hex_digest;
-use crate::domain::{AccountId, Call, Time};
-use crate::intake::{self, CallsRead};
+use crate::domain::{AccountId, Call, Time, Zone};
+use crate::intake::{self, BadCall, CallsRead, TakeCall};
 use crate::service;
 use crate::store::Open;
 use fetch::Credentials;
@@ -44,6 +46,12 @@ pub struct Invoices {
     /// A file with the X-Auth-Token for the CDR endpoint
     #[arg(long, value_name = "FILE", requires = "cdr_url")]
     token_file: Option<PathBuf>,
+    /// The zone of call times that name none, such as Asia/Kolkata
+    #[arg(long, value_name = "ZONE", value_parser = Zone::find)]
+    cdr_zone: Option<Zone>,
+    /// What to do when call records cannot be used: make no invoice, or make it without them
+    #[arg(long, value_enum, default_value = "abort")]
+    on_error: OnErrorFlag,
     /// Only this format; HTML is a file for each customer and needs --out
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -59,9 +67,14 @@ enum Format {
     Html,
 }
 
+/// How many records that cannot be used are listed.
+const ERRORS_MAX: u64 = 1_000;
+
 /// All that an invoice run found.
 struct Found {
     partner: String,
+    /// Today, in the zone of the month.
+    made_on: Day,
     bill: Bill,
     invoices: Vec<Invoice>,
     tally: Tally,
@@ -92,35 +105,56 @@ impl Invoices {
         let (key, version, name) = partner(&service, &self.of.partner)?;
         let account = self.billed.account(global, &self.of)?;
         let Billed { month, proration, .. } = &self.billed;
-        let span = service::billing::span(*month, Time::now())?;
-        let holdings = service.holdings(key, version, span)?;
-        let bill = Bill::of(*month, *proration, &holdings);
-        let mut usage = Usage::new(&holdings, month.whole());
+        let (calendar, now) = (service.billing_calendar(key)?, Time::now());
+        let period = calendar.period(*month);
+        let holdings = service.holdings(key, version, &calendar, service::billing::span(&period, now)?)?;
+        let bill = Bill::of(&calendar, *month, *proration, &holdings, now);
+        let mut usage = Usage::new(&holdings, period.whole());
         let read = self.read(&mut |call| usage.add(call))?;
+        if read.rejected > 0 && self.on_error == OnErrorFlag::Abort {
+            return Err(CliError::Other(format!(
+                "{} of {} call records cannot be used, so there is no invoice; correct them, or leave them out with \
+                 --on-error skip",
+                read.rejected, read.records
+            )));
+        }
         let (mut invoices, tally) = usage.finish(&bill, &holdings);
         if let Some(only) = account {
             invoices.retain(|invoice| invoice.account == only);
         }
         let stated = read.stated.zip(read.summed).map(|(last, summed)| Stated::new(last, summed, &tally));
-        Ok(Found { partner: name.to_string(), bill, invoices, tally, read, stated })
+        let made_on = period.date(now);
+        Ok(Found { partner: name.to_string(), made_on, bill, invoices, tally, read, stated })
     }
 
     fn read(&self, take: &mut dyn FnMut(&Call)) -> Result<CallsRead, CliError> {
         let bar = Bar::new(None, "calls");
-        let mut count = 0;
-        let mut counted = |call: &Call| {
+        let (mut count, mut bad) = (0, 0);
+        let counted: TakeCall<'_> = &mut |record: Result<&Call, BadCall>| {
             count += 1;
             if count % 4_096 == 0 {
                 bar.set("reading calls", count, None);
             }
-            take(call);
+            match record {
+                Ok(call) => take(call),
+                Err(error) => {
+                    bad += 1;
+                    if bad <= ERRORS_MAX {
+                        output::note(&error.to_string());
+                    }
+                }
+            }
         };
+        let zone = self.cdr_zone.as_ref();
         let read = match (&self.cdrs, &self.cdr_url) {
-            (Some(file), _) => read_file(file, &mut counted),
-            (None, Some(url)) => fetch::calls(url, &self.credentials()?, &mut counted),
+            (Some(file), _) => read_file(file, zone, counted),
+            (None, Some(url)) => fetch::calls(url, &self.credentials()?, zone, counted),
             (None, None) => Err(CliError::Usage("give --cdrs FILE or --cdr-url URL".to_owned())),
         };
         bar.finish();
+        if bad > ERRORS_MAX {
+            output::note(&format!("… and {} more", bad - ERRORS_MAX));
+        }
         read
     }
 
@@ -139,7 +173,7 @@ impl Invoices {
             move |source| CliError::Io { what, source }
         };
         fs::create_dir_all(folder).map_err(failed(folder))?;
-        let month = found.bill.month;
+        let month = found.bill.month();
         let wants = |format| self.format.is_none_or(|only| only == format);
         let save = |name: &str, write: &dyn Fn(&mut dyn Write) -> io::Result<()>| {
             let path = folder.join(name);
@@ -186,23 +220,34 @@ fn file_name(account: &AccountId) -> String {
     name
 }
 
-fn read_file(path: &Path, take: &mut dyn FnMut(&Call)) -> Result<CallsRead, CliError> {
+fn read_file(path: &Path, zone: Option<&Zone>, take: TakeCall<'_>) -> Result<CallsRead, CliError> {
     let named = |source| CliError::Io { what: format!("cannot read {}", path.display()), source };
     let input: Box<dyn Read> = match path.to_str() {
         Some("-") => Box::new(io::stdin().lock()),
         _ => Box::new(BufReader::with_capacity(1 << 18, File::open(path).map_err(named)?)),
     };
-    intake::read_calls(input, take).map_err(|source| CliError::Calls { path: path.to_owned(), source })
+    intake::read_calls(input, zone, take).map_err(|source| CliError::Calls { path: path.to_owned(), source })
 }
 
 impl Found {
     /// Says on stderr what to look at; whether all is as it should be.
     fn say(&self) -> bool {
         let Found { tally, .. } = self;
+        let month = self.bill.month();
         output::note(&format!(
             "{} call records: {} repeated, {} outside {}",
-            tally.records, tally.repeated, tally.outside, self.bill.month
+            self.read.records, tally.repeated, tally.outside, month
         ));
+        if self.bill.draft {
+            let zone = &self.bill.period.zone;
+            output::note(&format!("draft: {month} has not ended in {zone}; counted up to {}", self.bill.through));
+        }
+        if self.read.rejected > 0 {
+            output::note(&format!("{} call records are on no invoice: they cannot be used", self.read.rejected));
+        }
+        if self.read.free > 0 {
+            output::note(&format!("{} unanswered calls name no currency and cost nothing", self.read.free));
+        }
         for (currency, calls) in &tally.unattributed {
             output::note(&format!(
                 "{} calls ({} {currency}) are on no invoice: no account held their number when they began",
@@ -234,6 +279,6 @@ impl Found {
                 stated.agrees()
             }
         };
-        agrees && !more
+        agrees && !more && self.read.rejected == 0
     }
 }

@@ -372,6 +372,7 @@ pub(super) fn print(global: &Global, outcome: service::Outcome, dry_run: bool) -
         Shown::Job { .. } => return Err(CliError::Other("a job came of a verb on one number".to_owned())),
         Shown::Acknowledgement(one) => output::json(one)?,
         Shown::Schedule { view, .. } => output::json(&crate::http::schedules::shown(view, false))?,
+        Shown::Billing(view) => output::json(&crate::http::settings::shown(view))?,
         Shown::Undone(undone) => {
             let rows: Vec<_> =
                 undone.rows.iter().map(|row| json!({ "number": row.number, "reason": row.reason })).collect();

@@ -1,4 +1,4 @@
-//! `rollcall partner create | list | suspend | resume`
+//! `rollcall partner create | list | suspend | resume | billing`
 
 use std::sync::Arc;
 
@@ -6,7 +6,12 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{CliError, Global, Outcome, output, parse_name};
-use crate::domain::{self, PartnerId};
+use crate::billing::Period;
+use crate::domain::setting::AfterExpiry;
+use crate::domain::{self, PartnerId, Time};
+use crate::http::settings;
+use crate::service::billing::{BillingView, Wish};
+use crate::service::{self, Shown};
 use crate::store::Open;
 
 #[derive(Subcommand)]
@@ -25,6 +30,21 @@ pub enum Partner {
     Suspend(Named),
     /// Resume a suspended partner
     Resume(Named),
+    /// Show the zone of a partner's bills and what becomes of expired numbers, or choose it from the next month on
+    Billing {
+        #[command(flatten)]
+        named: Named,
+        /// The zone whose days and months are billed, such as Asia/Kolkata
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
+        /// charge: an expired number is charged until it is given back; stop: until it expires
+        #[arg(long, value_parser = parse_after_expiry, value_name = "charge|stop")]
+        after_expiry: Option<AfterExpiry>,
+    },
+}
+
+fn parse_after_expiry(text: &str) -> Result<AfterExpiry, String> {
+    AfterExpiry::parse(text).ok_or_else(|| "must be charge or stop".to_owned())
 }
 
 /// A partner, named with or without the flag.
@@ -80,9 +100,44 @@ impl Partner {
                 let done = global.service(Open::Existing)?.partner_suspend(&named.id()?, false)?;
                 report(global, &done.value, "resumed")?;
             }
+            Partner::Billing { named, zone, after_expiry } => {
+                let service = global.service(Open::Existing)?;
+                let key = service.partner_key(&named.id()?)?;
+                let wish = Wish { zone, after_expiry };
+                let view = match wish == Wish::default() {
+                    true => BillingView::of(&service.billing_calendar(key)?, Time::now()),
+                    false => chosen(service.billing_choose(key, &wish)?)?,
+                };
+                billing(global, &view)?;
+            }
         }
         Ok(Outcome::Done)
     }
+}
+
+fn chosen(outcome: service::Outcome) -> Result<BillingView, CliError> {
+    match outcome {
+        service::Outcome::Done { shown: Shown::Billing(view), .. } => Ok(*view),
+        _ => Err(CliError::Other("the billing setting was not shown".to_owned())),
+    }
+}
+
+fn billing(global: &Global, view: &BillingView) -> Result<(), CliError> {
+    if global.json {
+        return output::json(&settings::shown(view));
+    }
+    let said = |period: &Period| {
+        let expired = match period.after_expiry {
+            AfterExpiry::Charge => "expired numbers are charged until they are given back",
+            AfterExpiry::Stop => "numbers are charged until they expire",
+        };
+        format!("{}: months and days of {}; {expired}", period.month, period.zone)
+    };
+    output::line(&said(&view.current))?;
+    if let Some(next) = &view.next {
+        output::line(&format!("{}, from {} on", said(next), next.begins))?;
+    }
+    Ok(())
 }
 
 fn shown(partner: &domain::Partner) -> Value {

@@ -23,9 +23,10 @@ use super::checks::customers;
 use super::gate::{Visit, query_value};
 use super::page::{Answer, Frame, Trouble, guard, html_as};
 use super::{Console, show};
-use crate::billing::{Bill, Day, Group, Line, Month, Proration, Sum};
+use crate::billing::{Bill, Calendar, Day, Group, Line, Month, Proration, Sum};
 use crate::domain::{AccountId, Currency};
 use crate::http::costs;
+use crate::service;
 use crate::wire::costs::Text;
 use crate::wire::html::{escape, put};
 use crate::wire::paper;
@@ -41,6 +42,7 @@ pub const PAPER: &str = "/console/paper.css";
 
 /// Which rental is looked at.
 struct Asked {
+    calendar: Calendar,
     month: Month,
     account: Option<AccountId>,
     /// What was typed for a customer, and why it names none.
@@ -53,10 +55,11 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(visit: &Visit, query: &str) -> Asked {
-        let month = Month::of(Day::of(visit.clock.now));
+    fn read(visit: &Visit, query: &str) -> Result<Asked, Trouble> {
+        let calendar = service::billing::calendar(&visit.snapshot)?;
+        let month = calendar.month(visit.clock.now);
         let (account, misnamed, proration, currency, mistyped) = Default::default();
-        let mut asked = Asked { month, account, misnamed, proration, currency, page: 1, mistyped };
+        let mut asked = Asked { calendar, month, account, misnamed, proration, currency, page: 1, mistyped };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
@@ -76,7 +79,7 @@ impl Asked {
                 _ => {}
             }
         }
-        asked
+        Ok(asked)
     }
 
     /// The same way of counting in an address, of all currencies.
@@ -95,7 +98,7 @@ impl Asked {
     /// The bill, or `None` where the month has not begun.
     async fn bill(&self, visit: &Visit) -> Result<Option<Arc<Bill>>, Trouble> {
         let now = visit.clock.now;
-        if self.month.span(now).is_none() {
+        if self.calendar.period(self.month).span(now).is_none() {
             return Ok(None);
         }
         let bill = costs::month(&visit.console.app, &visit.snapshot, self.month, self.proration, now).await;
@@ -138,9 +141,10 @@ struct Shown {
     plain: String,
     from: String,
     until: String,
-    days: i32,
+    days: usize,
     rate: String,
     amount: String,
+    expired: String,
 }
 
 /// One customer's lines in one currency.
@@ -160,7 +164,8 @@ struct Costs {
     month: String,
     month_name: String,
     proration: &'static str,
-    rule: &'static str,
+    rule: String,
+    zone: String,
     /// Whether what was typed for a customer names none.
     misnamed: bool,
     account: String,
@@ -189,7 +194,7 @@ struct Costs {
 /// GET /console/p/{partner}/costs
 pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default());
+    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default())?;
     let mut frame = visit.frame("Costs", "costs");
     let mut status = StatusCode::OK;
     if let Some(text) = &asked.mistyped {
@@ -209,17 +214,19 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let pages = of_customer.len().div_ceil(ROWS).max(1);
     let number = asked.page.min(pages);
     let window = &of_customer[(number - 1) * ROWS..of_customer.len().min(number * ROWS)];
-    let current = Month::of(Day::of(visit.clock.now));
+    let current = asked.calendar.month(visit.clock.now);
     let account = asked.account.as_ref().map(AccountId::as_str);
     let known = account.and_then(|id| visit.snapshot.accounts.get(id));
     let step = |month: Month| (asked.query(month, account), name_of(month));
-    let before = asked.month.first().plus(-1);
+    let period = asked.calendar.period(asked.month);
+    let draft = bill.as_ref().filter(|bill| bill.draft);
     let page = Costs {
         frame,
         month: asked.month.to_string(),
         month_name: name_of(asked.month),
         proration: asked.proration.as_str(),
-        rule: paper::rule(asked.proration),
+        rule: bill.as_ref().map_or_else(String::new, |bill| paper::rule(bill)),
+        zone: period.zone.to_string(),
         misnamed: asked.misnamed.is_some(),
         account: match &asked.misnamed {
             Some((typed, _)) => typed.clone(),
@@ -229,15 +236,15 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         account_href: known.map_or(String::new(), |one| visit.href("customers", one.auth_id.as_str())),
         customers: customers(&visit),
         // Nothing is older than telephones that computers keep.
-        previous: (before.start().seconds() > 0).then(|| step(Month::of(before))),
-        next: (asked.month < current).then(|| step(Month::of(asked.month.end()))),
+        previous: (period.begins.seconds() > 0).then(|| step(asked.month.previous())),
+        next: (asked.month < current).then(|| step(asked.month.next())),
         whole: asked.query(asked.month, None),
         every: asked.query(asked.month, account),
         query: format!("{}{}", asked.query(asked.month, account), of_currency(asked.currency)),
         currency: asked.currency.map_or(String::new(), |currency| currency.code().to_owned()),
         this_month: asked.query(current, account),
         future: bill.is_none() && asked.misnamed.is_none(),
-        through: bill.as_ref().filter(|bill| bill.through.plus(1) < bill.month.end()).map(|bill| day(bill.through)),
+        through: draft.map(|bill| day(bill.through)),
         since: visit.clock.plain_day(visit.snapshot.partner.created_at),
         totals: bill.as_ref().map_or(Vec::new(), |bill| totals(&asked, bill, &groups)),
         rows: match (&bill, account) {
@@ -258,10 +265,10 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
 /// GET /console/p/{partner}/costs.csv
 pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default());
+    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default())?;
     let bill = asked.strict(&visit).await?;
     let groups = asked.wanted(&bill);
-    let mut response = Response::new(costs::body(bill, groups, Text::Csv));
+    let mut response = Response::new(costs::body(bill, groups, Text::Spreadsheet));
     let headers = response.headers_mut();
     guard(headers);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
@@ -278,7 +285,7 @@ pub async fn invoice(
     request: Request<Body>,
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default());
+    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default())?;
     if asked.account.is_none() && asked.misnamed.is_none() {
         return Err(Trouble::Bad("an invoice is for one customer; choose one under Costs".into()));
     }
@@ -292,7 +299,8 @@ pub async fn invoice(
     }
     let back =
         format!("{}/costs?{}", visit.base, asked.query(asked.month, asked.account.as_ref().map(AccountId::as_str)));
-    let text = sheet(bill, groups, visit.snapshot.partner.name.clone(), back);
+    let made_on = bill.period.date(visit.clock.now);
+    let text = sheet(bill, groups, visit.snapshot.partner.name.clone(), made_on, back);
     let mut response = Response::new(Body::new(Pieces(text)));
     guard(response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -318,14 +326,16 @@ fn sheet(
     bill: Arc<Bill>,
     groups: Vec<usize>,
     partner: Arc<str>,
+    made_on: Day,
     back: String,
 ) -> impl Iterator<Item = String> + Send + Unpin {
-    let (first, month, through) = (&bill.groups[groups[0]], bill.month, bill.through);
+    let first = &bill.groups[groups[0]];
+    let title = paper::name("Invoice", &bill);
     let mut head = String::new();
     let style = format!("{PAPER}?{}", crate::BUILD);
     paper::begin(
         &mut head,
-        &format!("Invoice {month} - {}", first.name),
+        &format!("{title} - {}", first.name),
         paper::Style::At { style: &style, icon: "/console/icon.svg" },
     );
     let (name, id) = (escape(&first.name), escape(first.account.as_str()));
@@ -334,13 +344,14 @@ fn sheet(
         format_args!(
             "<p class=\"screen\"><a href=\"{}\">Back to the costs</a>. Your browser's Print makes paper or a PDF of \
              this, without this line. It is the rental; calls are on what <code>rollcall invoice</code> makes.\n\
-             <h1>Invoice {month}</h1>\n<p>From: {}\n<p>To: {name} <span class=\"about\">({id})</span>\n\
-             <p class=\"about\">{} Days are those of UTC, counted up to {through}.\n",
+             <h1>{title}</h1>\n<p>From: {}\n<p>To: {name} <span class=\"about\">({id})</span>\n",
             escape(&back),
-            escape(&partner),
-            paper::rule(bill.proration)
+            escape(&partner)
         ),
     );
+    paper::about(&mut head, &bill, made_on);
+    let totals: Vec<Vec<Sum>> = groups.iter().map(|&place| vec![bill.groups[place].total]).collect();
+    paper::totals(&mut head, &["Rental"], &totals);
     let body = groups.into_iter().flat_map(move |place| {
         let lines = bill.groups[place].lines.clone();
         let (starts, bill) = (lines.clone().step_by(CHUNK_LINES), bill.clone());
@@ -414,7 +425,7 @@ fn name_of(month: Month) -> String {
     format!("{} {}", name.unwrap_or(&"?"), &text[..4])
 }
 
-/// `23 Nov 2026`: days of a bill are those of UTC, whoever reads.
+/// `23 Nov 2026`: days of a bill are those of its zone, whoever reads.
 fn day(day: Day) -> String {
     show::plain_day(&day.to_string())
 }
@@ -465,10 +476,11 @@ fn detail(visit: &Visit, bill: &Bill, place: usize) -> Detail {
         number: visit.console.spaces.readable(line.number),
         plain: line.number.to_string(),
         from: day(line.from),
-        until: day(line.until()),
-        days: line.days(),
+        until: day(line.until),
+        days: line.days,
         rate: show::money(line.rate),
         amount: show::money(line.amount),
+        expired: line.expired_on.map_or_else(String::new, |on| format!("charged after it expired on {}", day(on))),
     };
     Detail {
         anchor: format!("in-{}", group.total.currency.code()),
@@ -486,10 +498,11 @@ mod tests {
     use crate::billing::Ledger;
     use crate::domain::{E164, Money, NumberType, Record, State, Tags, Time};
 
-    fn bill(count: u64) -> Arc<Bill> {
+    fn bill(count: u64, now: Time) -> Arc<Bill> {
         let at: Time = "2026-03-01T00:00:00Z".parse().expect("a time");
         let month: Month = "2026-03".parse().expect("a month");
-        let mut ledger = Ledger::new(month.whole());
+        let calendar = Calendar::default();
+        let mut ledger = Ledger::new(&calendar, calendar.period(month).whole());
         let record = Record {
             state: State::Active,
             account: Some("MA_<1>".parse().expect("an id")),
@@ -506,15 +519,36 @@ mod tests {
             tags: Tags::default(),
         };
         ledger.numbers(at, E164::new(442_079_460_000).expect("a number"), count, Some(&record));
-        Arc::new(Bill::of(month, Proration::Full, &ledger.finish()))
+        Arc::new(Bill::of(&calendar, month, Proration::Full, &ledger.finish(), now))
+    }
+
+    fn sheet_of(bill: Arc<Bill>) -> String {
+        let made_on = bill.period.date("2026-11-29T12:00:00Z".parse().expect("a time"));
+        sheet(bill, vec![0], "Partner & Sons".into(), made_on, "/x?a=1&b=2".into()).collect()
+    }
+
+    #[test]
+    fn an_invoice_says_what_it_is_before_its_lines() {
+        let at = |text: &str| text.parse().expect("a time");
+        let last = sheet_of(bill(2, at("2026-04-01T00:00:00Z")));
+        assert!(last.contains("<h1>Invoice 2026-03</h1>") && !last.contains("raft"), "{last}");
+        let draft = sheet_of(bill(2, at("2026-03-31T23:59:59Z")));
+        assert!(draft.contains("<h1>Draft invoice 2026-03</h1>") && draft.contains("<title>Draft invoice"), "{draft}");
+        for part in ["2026-03 has not ended", "Date: 2026-11-29 (UTC)", "Period: 2026-03-01 to 2026-03-31, days of UTC"]
+        {
+            assert!(draft.contains(part), "{part} in {draft}");
+        }
+        let (total, line) = (draft.find("<strong>2.500 KWD</strong>"), draft.find("+442079460000"));
+        assert!(total.expect("a total") < line.expect("a line"), "{draft}");
     }
 
     #[test]
     fn an_invoice_has_every_line_once_and_its_total() {
         for count in [1, CHUNK_LINES as u64, CHUNK_LINES as u64 + 1, 1_000] {
-            let text: String = sheet(bill(count), vec![0], "Partner & Sons".into(), "/x?a=1&b=2".into()).collect();
+            let bill = bill(count, "2026-04-01T00:00:00Z".parse().expect("a time"));
+            let text = sheet_of(bill);
             assert_eq!(text.matches("<tr><td>+").count() as u64, count);
-            assert_eq!(text.matches("<table>").count(), 1);
+            assert_eq!(text.matches("<table>").count(), 2);
             let total = format!("{}.{:03} KWD", count * 1_250 / 1_000, count * 1_250 % 1_000);
             assert!(text.contains(&total), "{total}");
             assert!(text.contains("Partner &amp; Sons") && text.contains("MA_&lt;1&gt;") && !text.contains("MA_<1>"));

@@ -122,7 +122,7 @@ struct ColumnRow {
     samples: String,
     /// What it is read as, as the select has it.
     value: &'static str,
-    /// Whether somebody said so, or it was guessed.
+    /// Whether the reader said so.
     told: bool,
 }
 
@@ -134,7 +134,6 @@ struct FirstRow {
 }
 
 struct Fault {
-    /// Empty where it is about the whole file.
     line: String,
     column: String,
     value: String,
@@ -550,7 +549,6 @@ fn said<'f>(field: impl Fn(&str) -> &'f str) -> Choices {
         move_held: !field("move_held").is_empty(),
         keep_empty: !field("keep_empty").is_empty(),
         strict: !field("strict").is_empty(),
-        guessed: false,
     }
 }
 
@@ -687,7 +685,7 @@ impl UploadPage {
         let shown: u64 = found.changed.iter().map(|changed| changed.numbers).sum();
         self.more_changed = found.updated.saturating_sub(shown);
         let fault = |line: u64, column: &str, value: &str, message: &str| Fault {
-            line: if value.is_empty() && line <= 1 { String::new() } else { line.to_string() },
+            line: line.to_string(),
             column: column.to_owned(),
             value: value.to_owned(),
             message: visit.clock.told(message),

@@ -25,7 +25,7 @@ use crate::domain::{Action, Actor, ApplicationId, TrunkId};
 use crate::http::jobs::verb as verb_name;
 use crate::service::jobs::{Job, JobRow, JobState, RowResult, Tally, Task};
 use crate::service::{Outcome, ServiceError, Shown};
-use crate::wire::csv_text;
+use crate::wire::csv_report;
 use crate::wire::html::escape;
 
 /// How many jobs, and how many rows of one, a page has.
@@ -199,7 +199,7 @@ pub async fn rows_csv(
 
 fn csv_row(row: &JobRow) -> Vec<u8> {
     let mut line = format!("{},{},", row.number, row.result).into_bytes();
-    csv_text(&mut line, row.reason.as_deref().unwrap_or_default());
+    csv_report(&mut line, row.reason.as_deref().unwrap_or_default());
     line.push(b',');
     line.extend(row.version.map_or(String::new(), |version| version.to_string()).into_bytes());
     line.extend(b"\r\n");

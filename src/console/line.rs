@@ -451,7 +451,6 @@ fn bound(value: &str, clock: &Clock) -> Result<(Side, Bound), String> {
 mod tests {
     use super::*;
     use crate::domain::Status;
-    use crate::inventory::Among;
 
     fn now() -> Time {
         "2026-11-23T12:00:00Z".parse().expect("a time")
@@ -524,9 +523,9 @@ mod tests {
             );
         }
         check("expires:>2027-03-01", &[("expires_after", "2027-03-01T00:00:00Z")], |_| {});
-        check("suspended 2271", &[("search", "2271")], |filter| filter.state = Among::from_iter([State::Suspended]));
+        check("suspended 2271", &[("search", "2271")], |filter| filter.state = State::Suspended.into());
         check("Unrouted", &[("status", "active"), ("routed", "false")], |_| {});
-        check("available", &[], |filter| filter.state = Among::from_iter([State::Available]));
+        check("available", &[], |filter| filter.state = State::Available.into());
         check("assigned:<30d", &[("assigned_after", "2026-10-24T12:00:00Z")], |_| {});
         check("sort:-expires", &[("sort", "-expires_at")], |_| {});
     }

@@ -490,7 +490,7 @@ fn letter(visit: &Visit, delivery: &Delivery) -> Letter {
     }
 }
 
-fn zones() -> String {
+pub fn zones() -> String {
     let option = |zone: jiff::tz::TimeZoneName<'_>| format!("<option value=\"{}\">", escape(zone.as_str()));
     format!(
         "<datalist id=\"zones\">{}</datalist>",

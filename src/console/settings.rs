@@ -11,10 +11,15 @@ use http::{Request, StatusCode};
 use super::Console;
 use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
-use super::page::{Answer, Frame, done, html_as};
+use super::page::{Answer, Frame, Trouble, done, html_as};
+use super::schedules::zones;
+use crate::billing::Period;
 use crate::domain::action::Quarantine;
 use crate::domain::field::code;
+use crate::domain::setting::AfterExpiry;
 use crate::domain::{Country, FieldError, Setting, setting};
+use crate::service::Outcome;
+use crate::service::billing::{BillingView, Wish, calendar};
 
 /// The longest quarantine, in days.
 const DAYS_MAX: u32 = 3_650;
@@ -27,7 +32,18 @@ struct Settings {
     countries: String,
     chosen: bool,
     default: String,
+    billing: BillingForm,
+    zones: String,
     wrongs: Wrongs,
+}
+
+/// The zone and the rule of bills, as they are or as they were typed.
+struct BillingForm {
+    zone: String,
+    stop: bool,
+    /// What counts this month, and since when another choice will.
+    now: String,
+    next: Option<String>,
 }
 
 /// GET /console/p/{partner}/settings
@@ -64,6 +80,52 @@ pub async fn quarantine(
     }
 }
 
+/// POST /console/p/{partner}/settings/billing
+pub async fn billing(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
+    let after_expiry = AfterExpiry::parse(form.get("after_expiry"));
+    if after_expiry.is_none() {
+        return refused(&visit, &form, Refusal::field("after_expiry", "choose whether expired numbers are charged"));
+    }
+    let wish = Wish { zone: Some(form.get("zone").trim().to_owned()), after_expiry };
+    let act = visit.act("settings.billing", move |service, key| service.billing_choose(key, &wish));
+    match act.await {
+        Ok(outcome) => {
+            super::keys::follow(&console).await?;
+            let version = match outcome {
+                Outcome::Done { version, .. } => version,
+                Outcome::Again(_) => None,
+            };
+            done(&format!("{}/settings", visit.base), version)
+        }
+        Err(error) => refused(&visit, &form, Refusal::from_verb(error)?),
+    }
+}
+
+/// The billing card: what was typed wrongly, or what is chosen.
+fn billing_form(visit: &Visit, form: Option<&Form>) -> Result<BillingForm, Trouble> {
+    let view = BillingView::of(&calendar(&visit.snapshot)?, visit.clock.now);
+    let latest = view.next.as_ref().unwrap_or(&view.current);
+    let typed = form.filter(|form| form.has("zone"));
+    let said = |period: &Period| {
+        let rule = match period.after_expiry {
+            AfterExpiry::Charge => "expired numbers are charged",
+            AfterExpiry::Stop => "expired numbers are not charged",
+        };
+        format!("{}: days of {}, {rule}", period.month, period.zone)
+    };
+    Ok(BillingForm {
+        zone: typed.map_or_else(|| latest.zone.to_string(), |form| form.get("zone").to_owned()),
+        stop: typed.map_or(latest.after_expiry == AfterExpiry::Stop, |form| form.get("after_expiry") == "stop"),
+        now: said(&view.current),
+        next: view.next.as_ref().map(|next| format!("{}; it begins on {}", said(next), next.zone.local(next.begins))),
+    })
+}
+
 fn refused(visit: &Visit, form: &Form, refusal: Refusal) -> Answer {
     let frame = visit.frame("Settings", "settings").failed(refusal.text);
     render(visit, frame, Some(form), refusal.wrongs)
@@ -97,6 +159,8 @@ fn read(form: &Form) -> Result<Quarantine, Vec<FieldError>> {
 }
 
 fn render(visit: &Visit, frame: Frame, form: Option<&Form>, wrongs: Wrongs) -> Answer {
+    let billing = billing_form(visit, form)?;
+    let form = form.filter(|form| form.has("days"));
     let chosen = visit.snapshot.settings.get(setting::QUARANTINE).and_then(Setting::quarantine);
     let server = visit.console.app.service.quarantine_default();
     let now = chosen.unwrap_or(server);
@@ -116,6 +180,8 @@ fn render(visit: &Visit, frame: Frame, form: Option<&Form>, wrongs: Wrongs) -> A
         countries: form.map_or_else(|| list(now), |form| form.get("countries").to_owned()),
         chosen: chosen.is_some(),
         default,
+        billing,
+        zones: zones(),
         wrongs,
     };
     html_as(status, &page)

@@ -1,8 +1,8 @@
 //! An exact decimal number: what calls cost, which is less than a minor unit.
 //!
 //! Whole 10⁻¹⁸ units in one integer, so sums are exact in any order. Never a
-//! float, and never rounded on the way in: more decimals than fit, and
-//! exponents, are refused.
+//! float, and never rounded on the way in: more decimals than fit are refused.
+//! An exponent (`1e-05`, as programs print small numbers) only moves the point.
 
 use std::fmt;
 use std::iter::Sum;
@@ -14,6 +14,8 @@ use super::Currency;
 /// How many decimals there are, and digits before them at the most.
 const DECIMALS: usize = 18;
 const WHOLE_DIGITS_MAX: usize = 12;
+/// The most digits of an exponent.
+const EXPONENT_DIGITS_MAX: usize = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Decimal(i128);
@@ -22,8 +24,6 @@ pub struct Decimal(i128);
 pub enum BadDecimal {
     #[error("must be a plain decimal number, such as 0.0035")]
     Format,
-    #[error("has an exponent; write it as a plain decimal number, such as 0.00001")]
-    Exponent,
     #[error("has more than {DECIMALS} decimals")]
     Decimals,
     #[error("is too large")]
@@ -38,6 +38,13 @@ impl Decimal {
         let unit = 10_i128.pow(DECIMALS as u32 - u32::from(currency.decimals()));
         (2 * self.0 + unit).div_euclid(2 * unit)
     }
+
+    /// The number, if it is whole and not negative.
+    pub fn whole(self) -> Option<u64> {
+        let unit = 10_i128.pow(DECIMALS as u32);
+        let whole = (self.0 % unit == 0).then_some(self.0 / unit)?;
+        u64::try_from(whole).ok()
+    }
 }
 
 impl FromStr for Decimal {
@@ -45,6 +52,10 @@ impl FromStr for Decimal {
 
     fn from_str(text: &str) -> Result<Decimal, BadDecimal> {
         let digits = text.strip_prefix('-').unwrap_or(text);
+        let (digits, point) = match digits.split_once(['e', 'E']) {
+            Some((digits, exponent)) => (digits, exponent_of(exponent)?),
+            None => (digits, 0),
+        };
         let (whole, fraction) = match digits.split_once('.') {
             Some((_, "")) => return Err(BadDecimal::Format),
             Some(parts) => parts,
@@ -52,21 +63,36 @@ impl FromStr for Decimal {
         };
         let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         if whole.is_empty() || !plain(whole) || !plain(fraction) {
-            let exponent = digits.starts_with(|c: char| c.is_ascii_digit()) && digits.contains(['e', 'E']);
-            return Err(if exponent { BadDecimal::Exponent } else { BadDecimal::Format });
+            return Err(BadDecimal::Format);
         }
-        let fraction = fraction.trim_end_matches('0');
-        if fraction.len() > DECIMALS {
-            return Err(BadDecimal::Decimals);
+        let all = [whole, fraction].concat();
+        let significant = all.trim_end_matches('0');
+        let zeros = significant.len() - significant.trim_start_matches('0').len();
+        if significant.len() == zeros {
+            return Ok(Decimal::ZERO);
         }
-        if whole.trim_start_matches('0').len() > WHOLE_DIGITS_MAX {
+        // Where the point is among the digits, and how many are on each side.
+        let point = whole.len() as isize + point;
+        if point - zeros as isize > WHOLE_DIGITS_MAX as isize {
             return Err(BadDecimal::TooLarge);
         }
-        let padding = std::iter::repeat_n(b'0', DECIMALS - fraction.len());
-        let value = whole.bytes().chain(fraction.bytes()).chain(padding);
+        if significant.len() as isize - point > DECIMALS as isize {
+            return Err(BadDecimal::Decimals);
+        }
+        let padding = (DECIMALS as isize + point - significant.len() as isize) as usize;
+        let value = significant.bytes().chain(std::iter::repeat_n(b'0', padding));
         let value = value.fold(0, |value: i128, byte| value * 10 + i128::from(byte - b'0'));
         Ok(Decimal(if text.starts_with('-') { -value } else { value }))
     }
+}
+
+/// By how many places an exponent moves the point.
+fn exponent_of(text: &str) -> Result<isize, BadDecimal> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || digits.len() > EXPONENT_DIGITS_MAX || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BadDecimal::Format);
+    }
+    text.parse().map_err(|_| BadDecimal::Format)
 }
 
 /// Without needless zeros: `0.3`, `12`.
@@ -136,15 +162,34 @@ mod tests {
     }
 
     #[test]
+    fn an_exponent_moves_the_point() {
+        check("1e-05", Ok("0.00001"));
+        check("1E3", Ok("1000"));
+        check("1.5e2", Ok("150"));
+        check("-2.5E-1", Ok("-0.25"));
+        check("0e9999", Ok("0"));
+        check("1e-18", Ok("0.000000000000000001"));
+        check("9.99e+11", Ok("999000000000"));
+        check("0.000001e6", Ok("1"));
+        for (text, whole) in [("30.0", Some(30)), ("3e1", Some(30)), ("0", Some(0)), ("30.5", None), ("-1", None)] {
+            assert_eq!(text.parse::<Decimal>().expect(text).whole(), whole, "{text}");
+        }
+    }
+
+    #[test]
     fn anything_else_is_refused() {
-        for text in ["", ".", ".5", "5.", "+5", " 5", "1,5", "0x1", "--1", "NaN", "٥", "1.2.3", "e5"] {
+        for text in [
+            "", ".", ".5", "5.", "+5", " 5", "1,5", "0x1", "--1", "NaN", "٥", "1.2.3", "e5", "1e", "1e+", "1e1.5",
+            "1e٥", "1e99999", "1e5e5", "1.e5", "1e--5",
+        ] {
             check(text, Err(BadDecimal::Format));
         }
-        for text in ["1e-05", "1E3", "1.5e2"] {
-            check(text, Err(BadDecimal::Exponent));
-        }
         check("0.0000000000000000001", Err(BadDecimal::Decimals));
+        check("1e-19", Err(BadDecimal::Decimals));
+        check("1.5e-18", Err(BadDecimal::Decimals));
         check("1000000000000", Err(BadDecimal::TooLarge));
+        check("1e12", Err(BadDecimal::TooLarge));
+        check("1e9999", Err(BadDecimal::TooLarge));
     }
 
     #[test]

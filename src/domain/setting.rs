@@ -12,8 +12,9 @@ use std::sync::Arc;
 use super::action::Quarantine;
 use super::{AccountId, E164, Time};
 
-/// The id of the one setting of its kind.
+/// The ids of settings that a partner has one of at most.
 pub const QUARANTINE: &str = "quarantine";
+pub const BILLING: &str = "billing";
 
 /// One thing that was chosen.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -37,6 +38,9 @@ pub enum Choice {
     /// For how long the partner's released numbers are kept from reuse; where
     /// it is not chosen, the server's own setting holds.
     Quarantine(Quarantine),
+    /// In whose days and months the partner's bills are, and what of an expired
+    /// number is charged.
+    Billing(Billing),
 }
 
 impl Choice {
@@ -47,9 +51,40 @@ impl Choice {
             Choice::Schedule(_) => "schedule",
             Choice::Mirror(_) => "mirror",
             Choice::Quarantine(_) => "quarantine",
+            Choice::Billing(_) => "billing",
         }
     }
 }
+
+/// What was chosen for bills, oldest first. Each choice counts from the month
+/// after the one in which it was made, so all of them are kept: last year's
+/// bills follow last year's choice. Before the first, the zone is UTC and
+/// expired numbers are charged.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Billing {
+    pub choices: Vec<BillingChoice>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct BillingChoice {
+    pub chosen_at: Time,
+    /// The IANA name of the zone.
+    pub zone: Arc<str>,
+    pub after_expiry: AfterExpiry,
+}
+
+/// What becomes of the rental of a number that has expired and is still held.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AfterExpiry {
+    /// It is charged on, and its lines say so.
+    #[default]
+    Charge,
+    /// It ends with the day before the one on which the number expired.
+    Stop,
+}
+
+super::number::words!(AfterExpiry: Charge "charge", Stop "stop");
 
 /// An address that is told what happens.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -187,28 +222,35 @@ impl Setting {
     pub fn webhook(&self) -> Option<&Webhook> {
         match &self.choice {
             Choice::Webhook(webhook) => Some(webhook),
-            Choice::Schedule(_) | Choice::Mirror(_) | Choice::Quarantine(_) => None,
+            Choice::Schedule(_) | Choice::Mirror(_) | Choice::Quarantine(_) | Choice::Billing(_) => None,
         }
     }
 
     pub fn schedule(&self) -> Option<&Schedule> {
         match &self.choice {
             Choice::Schedule(schedule) => Some(schedule),
-            Choice::Webhook(_) | Choice::Mirror(_) | Choice::Quarantine(_) => None,
+            Choice::Webhook(_) | Choice::Mirror(_) | Choice::Quarantine(_) | Choice::Billing(_) => None,
         }
     }
 
     pub fn mirror(&self) -> Option<&Mirror> {
         match &self.choice {
             Choice::Mirror(mirror) => Some(mirror),
-            Choice::Webhook(_) | Choice::Schedule(_) | Choice::Quarantine(_) => None,
+            Choice::Webhook(_) | Choice::Schedule(_) | Choice::Quarantine(_) | Choice::Billing(_) => None,
         }
     }
 
     pub fn quarantine(&self) -> Option<&Quarantine> {
         match &self.choice {
             Choice::Quarantine(quarantine) => Some(quarantine).filter(|_| self.removed_at.is_none()),
-            Choice::Webhook(_) | Choice::Schedule(_) | Choice::Mirror(_) => None,
+            Choice::Webhook(_) | Choice::Schedule(_) | Choice::Mirror(_) | Choice::Billing(_) => None,
+        }
+    }
+
+    pub fn billing(&self) -> Option<&Billing> {
+        match &self.choice {
+            Choice::Billing(billing) => Some(billing),
+            Choice::Webhook(_) | Choice::Schedule(_) | Choice::Mirror(_) | Choice::Quarantine(_) => None,
         }
     }
 }

@@ -5,6 +5,8 @@
 //! that looked protected before. Deliberately absent: which files are protected
 //! (a file whose numbers begin with `'+` is).
 
+use std::borrow::Cow;
+
 /// What a formula begins with.
 const BEGINS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
@@ -20,10 +22,19 @@ pub fn unprotected(cell: &str) -> &str {
 }
 
 /// The text of a cell that says it as a formula, `="0123"`. Other formulas are
-/// none, also those that have a quote in their text.
-pub fn quoted(cell: &str) -> Option<&str> {
+/// none.
+pub fn quoted(cell: &str) -> Option<Cow<'_, str>> {
     let text = cell.strip_prefix("=\"")?.strip_suffix('"')?;
-    (!text.contains('"')).then_some(text)
+    if !text.contains('"') {
+        return Some(Cow::Borrowed(text));
+    }
+    let plain = text.replace("\"\"", "");
+    (!plain.contains('"')).then(|| Cow::Owned(text.replace("\"\"", "\"")))
+}
+
+/// A text as a formula that says it. Needed for texts that look like one.
+pub fn as_quoted(text: &str) -> String {
+    format!("=\"{}\"", text.replace('"', "\"\""))
 }
 
 #[cfg(test)]
@@ -33,8 +44,10 @@ mod tests {
 
     #[test]
     fn a_formula_may_be_a_text() {
-        assert_eq!(quoted("=\"+912271264217\""), Some("+912271264217"));
-        assert_eq!(quoted("=\"\""), Some(""));
+        assert_eq!(quoted("=\"+912271264217\"").as_deref(), Some("+912271264217"));
+        assert_eq!(quoted("=\"\"").as_deref(), Some(""));
+        assert_eq!(quoted("=\"a \"\"b\"\"\"").as_deref(), Some("a \"b\""));
+        assert_eq!(quoted(&as_quoted("=\"a\"")).as_deref(), Some("=\"a\""));
         for cell in ["=\"", "=+1", "\"a\"", "=\"a\"&\"b\"", "'=\"a\"", "= \"a\""] {
             assert_eq!(quoted(cell), None, "{cell}");
         }

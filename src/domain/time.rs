@@ -143,7 +143,8 @@ fn shaped(text: &[u8], shape: &[u8]) -> bool {
 fn never(text: &str) -> bool {
     let Some((year, rest)) = text.split_once('-') else { return false };
     let digits = !year.is_empty() && year.bytes().all(|byte| byte.is_ascii_digit());
-    digits && (year.len() > 4 && !year.starts_with('0') || year == "9999" && rest.starts_with("12-31"))
+    let dated = rest.len() >= 5 && shaped(&rest.as_bytes()[..5], &DAY[5..]);
+    digits && dated && (year.len() > 4 && !year.starts_with('0') || year == "9999" && rest.starts_with("12-31"))
 }
 
 /// The day of ten bytes of the shape [`DAY`].

@@ -23,7 +23,7 @@ use super::error::ApiError;
 use super::partner::{Format, answer, hex, unchanged};
 use super::query::CostsQuery;
 use super::{App, peer};
-use crate::billing::{Bill, Day, Month, Proration};
+use crate::billing::{Bill, Calendar, Day, Month, Proration};
 use crate::domain::change::Digest;
 use crate::domain::{PartnerKey, Scope, Time};
 use crate::inventory::Snapshot;
@@ -48,6 +48,7 @@ struct Question {
     month: Month,
     proration: Proration,
     through: Day,
+    draft: bool,
 }
 
 impl Default for Desk {
@@ -61,13 +62,14 @@ pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Resul
     let query = CostsQuery::parse(request.uri().query().unwrap_or_default())?;
     let now = Time::now();
     let snapshot = access.snapshot;
-    let question = Question::new(&snapshot, query.month, query.proration, now)?;
+    let calendar = service::billing::calendar(&snapshot)?;
+    let question = Question::new(&snapshot, &calendar, query.month, query.proration, now)?;
     let format = Format::negotiate(request.headers());
-    let tag = entity_tag(&snapshot, format, question.through);
+    let tag = entity_tag(&snapshot, format, &question);
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
-    let bill = bill(&app, question, now).await.map_err(ApiError::internal)??;
+    let bill = bill(&app, question, calendar, now).await.map_err(ApiError::internal)??;
     let wanted = |place: &usize| query.account.as_deref().is_none_or(|id| bill.groups[*place].account.as_str() == id);
     let groups: Vec<usize> = (0..bill.groups.len()).filter(wanted).collect();
     let text = match format {
@@ -87,8 +89,10 @@ pub async fn month(
     proration: Proration,
     now: Time,
 ) -> Result<Result<Arc<Bill>, ServiceError>, String> {
-    match Question::new(snapshot, month, proration, now) {
-        Ok(question) => bill(app, question, now).await,
+    let asked = service::billing::calendar(snapshot)
+        .and_then(|calendar| Ok((Question::new(snapshot, &calendar, month, proration, now)?, calendar)));
+    match asked {
+        Ok((question, calendar)) => bill(app, question, calendar, now).await,
         Err(error) => Ok(Err(error)),
     }
 }
@@ -99,14 +103,27 @@ pub fn body(bill: Arc<Bill>, groups: Vec<usize>, text: Text) -> Body {
 }
 
 impl Question {
-    fn new(snapshot: &Snapshot, month: Month, proration: Proration, now: Time) -> Result<Question, ServiceError> {
-        let span = service::billing::span(month, now)?;
+    fn new(
+        snapshot: &Snapshot,
+        calendar: &Calendar,
+        month: Month,
+        proration: Proration,
+        now: Time,
+    ) -> Result<Question, ServiceError> {
+        let period = calendar.period(month);
+        let span = service::billing::span(&period, now)?;
+        let through = period.day(period.place(span.until.plus(-1)));
         let (partner, version, head) = (snapshot.key, snapshot.version, snapshot.head);
-        Ok(Question { partner, version, head, month, proration, through: Day::of(span.until.plus(-1)) })
+        Ok(Question { partner, version, head, month, proration, through, draft: now < period.ends })
     }
 }
 
-async fn bill(app: &Arc<App>, question: Question, now: Time) -> Result<Result<Arc<Bill>, ServiceError>, String> {
+async fn bill(
+    app: &Arc<App>,
+    question: Question,
+    calendar: Calendar,
+    now: Time,
+) -> Result<Result<Arc<Bill>, ServiceError>, String> {
     let turn = app.costs.turns.clone().acquire_owned().await.map_err(|error| error.to_string())?;
     let app = app.clone();
     let work = move || {
@@ -117,22 +134,23 @@ async fn bill(app: &Arc<App>, question: Question, now: Time) -> Result<Result<Ar
             return Ok(bill);
         }
         let Question { partner, version, month, proration, .. } = question;
-        let bill = Arc::new(app.service.bill(partner, version, month, proration, now)?);
+        let bill = Arc::new(app.service.bill(partner, version, &calendar, month, proration, now)?);
         *app.costs.last.lock() = Some((question, bill.clone()));
         Ok(bill)
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
-/// The log up to its last change, the last day counted, the format, and the
-/// program that wrote it.
-fn entity_tag(snapshot: &Snapshot, format: Format, through: Day) -> HeaderValue {
+/// The log up to its last change, the last day counted and whether more may
+/// come, the format, and the program that wrote it.
+fn entity_tag(snapshot: &Snapshot, format: Format, question: &Question) -> HeaderValue {
     let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
     let mut tag = b"\"".to_vec();
     hex(&mut tag, snapshot.version, 1);
     tag.push(b'-');
     hex(&mut tag, head, 16);
-    tag.extend_from_slice(format!("-{through}-{}-{}\"", format.letter(), crate::BUILD).as_bytes());
+    let (through, draft) = (question.through, if question.draft { "-draft" } else { "" });
+    tag.extend_from_slice(format!("-{through}{draft}-{}-{}\"", format.letter(), crate::BUILD).as_bytes());
     HeaderValue::from_bytes(&tag).expect("hexadecimal digits, a day and a version")
 }
 

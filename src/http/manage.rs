@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::body::{self, Fields};
 use super::error::ApiError;
-use super::{App, RequestId, jobs, partner, peer, schedules, told, webhooks};
+use super::{App, RequestId, jobs, partner, peer, schedules, settings, told, webhooks};
 use crate::domain::action::{Assignment, Price, Transfer};
 use crate::domain::field::code;
 use crate::domain::{
@@ -489,6 +489,7 @@ pub(super) fn render(shown: &Shown) -> Rendered {
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             json(&mut body, &schedules::shown(view, false));
         }
+        Shown::Billing(view) => json(&mut body, &settings::shown(view)),
         Shown::Webhook(shown) => {
             status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
             etag = shown.setting.removed_at.is_none().then(|| webhooks::etag(shown));

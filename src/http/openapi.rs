@@ -9,6 +9,7 @@ mod entities;
 mod jobs;
 mod manage;
 mod schedules;
+mod settings;
 mod webhooks;
 
 use serde_json::{Map, Value, json};
@@ -18,7 +19,7 @@ use super::query::{CostsQuery, PER_PAGE_DEFAULT, PER_PAGE_MAX, Takes};
 use crate::billing::Proration;
 use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::{State, Verb};
-use crate::inventory::PARAMETERS;
+use crate::inventory::{PARAMETERS, SEARCH_CHARS_MAX};
 use crate::wire::past::COLUMNS as PAST_COLUMNS;
 use crate::wire::{self, Column};
 
@@ -37,10 +38,11 @@ pub(super) fn document() -> Value {
         paths.extend(jobs::paths());
         paths.extend(schedules::paths());
         paths.extend(webhooks::paths());
+        paths.extend(settings::paths());
     }
     document["components"]["schemas"]["Finding"] = checks::schema();
     document["components"]["schemas"]["ManagedNumber"] = manage::schema();
-    let others = schedules::schemas().into_iter().chain(webhooks::schemas());
+    let others = schedules::schemas().into_iter().chain(webhooks::schemas()).chain(settings::schemas());
     for (name, schema) in jobs::schemas().into_iter().chain(others) {
         document["components"]["schemas"][name] = schema;
     }
@@ -169,7 +171,7 @@ fn described() -> Value {
                     ("numbers", json!({ "type": "array", "items": { "$ref": "#/components/schemas/NumberChange" } })),
                 ])),
                 "EntityChange": object(&[
-                    ("kind", json!({ "enum": ["partner", "account", "application", "trunk", "key", "acknowledgement", "webhook", "schedule", "mirror"] })),
+                    ("kind", json!({ "enum": ["partner", "account", "application", "trunk", "key", "acknowledgement", "webhook", "schedule", "mirror", "quarantine", "billing"] })),
                     ("id", json!({ "type": "string" })),
                     ("before", json!({ "type": ["object", "null"], "description": "null where it was created." })),
                     ("after", json!({ "type": "object" })),
@@ -210,12 +212,14 @@ fn costs() -> Value {
     let line = json!({
         "number": "+912271264217", "from": "2026-02-01", "until": "2026-02-28", "days": 28, "rate": 500.00, "amount": 500.00,
     });
+    let mut line_shown = line.clone();
+    line_shown["expired_on"] = Value::Null;
     let of_account = |currency_last: bool| {
         let mut row = json!({ "account_auth_id": "MA_48149cf4", "account_name": "Credresolve" });
         if !currency_last {
             row["currency"] = json!("INR");
             row["total"] = json!(500.00);
-            row["lines"] = json!([line]);
+            row["lines"] = json!([line_shown]);
         }
         row
     };
@@ -224,10 +228,11 @@ fn costs() -> Value {
         single[name] = value.clone();
     }
     single["currency"] = json!("INR");
+    single["expired_on"] = Value::Null;
     let parameter = |name: &str| match name {
         "month" => json!({
             "name": name, "in": "query", "required": true,
-            "description": "The month in UTC. One that is not over is counted up to today; one that has not begun is refused.",
+            "description": "The month in the partner's billing zone. One that has not ended is counted up to today, as a draft; one that has not begun is refused.",
             "schema": { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}$" }, "example": "2026-02",
         }),
         "account_auth_id" => json!({
@@ -261,7 +266,9 @@ fn costs() -> Value {
                         "data": [of_account(false)],
                         "meta": {
                             "total": 1, "page": 1, "per_page": 20, "month": "2026-02", "through": "2026-02-28",
-                            "proration": "full", "totals": [{ "currency": "INR", "amount": 500.00 }],
+                            "proration": "full", "after_expiry": "charge", "zone": "UTC",
+                            "begins_at": "2026-02-01T00:00:00Z", "ends_at": "2026-03-01T00:00:00Z", "draft": false,
+                            "totals": [{ "currency": "INR", "amount": 500.00 }],
                         },
                     },
                 },
@@ -275,7 +282,7 @@ fn costs() -> Value {
         "operationId": "costs",
         "tags": ["Phone numbers"],
         "summary": "What held numbers cost in a month",
-        "description": "A day belongs to whoever holds the number at its end, in UTC; suspended and expired numbers are held. Each line is one number with one account at one rate. Lines are rounded half up to the currency's decimals and add up to totals; currencies are never added.",
+        "description": "Days and months are those of the partner's billing zone, and a day belongs to the account that holds the number at its end. Suspended numbers are charged; expired ones as the partner has chosen (`/api/v1/partner/settings/billing`). Each line is one number with one account at one rate. Lines are rounded half up to the currency's decimals and add up to totals; currencies are never added.",
         "parameters": CostsQuery::NAMES.iter().map(|name| parameter(name)).collect::<Vec<_>>(),
         "responses": responses,
     })
@@ -290,10 +297,18 @@ fn costs_schema() -> Value {
         ("number", text("In E.164.")),
         ("from", day("Its first day in this month.")),
         ("until", day("Its last day in this month.")),
-        ("days", json!({ "type": "integer", "description": "From the first to the last." })),
+        ("days", json!({ "type": "integer", "description": "How many there are from the first to the last." })),
         ("rate", amount("Rental a month.")),
         ("amount", amount("What is charged, with the currency's own decimals.")),
+        (
+            "expired_on",
+            json!({
+                "type": ["string", "null"], "format": "date",
+                "description": "The day on which the number expired, if days after that are charged.",
+            }),
+        ),
     ]);
+    let time = |about: &str| json!({ "type": "string", "format": "date-time", "description": about });
     let group = object(&[
         ("account_auth_id", text("The customer.")),
         ("account_name", text("The customer's name at the end of the month.")),
@@ -308,6 +323,14 @@ fn costs_schema() -> Value {
         ("month", text("As asked for.")),
         ("through", day("The last day that is counted.")),
         ("proration", json!({ "enum": Proration::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>() })),
+        ("after_expiry", json!({ "enum": ["charge", "stop"], "description": "What became of expired numbers." })),
+        ("zone", text("The IANA name of the zone whose days these are.")),
+        ("begins_at", time("The first moment of the month, where the month before ended.")),
+        ("ends_at", time("The moment after its last.")),
+        (
+            "draft",
+            json!({ "type": "boolean", "description": "Whether the month has not ended, so that the bill may change." }),
+        ),
         ("totals", list(object(&[("currency", text("ISO 4217.")), ("amount", amount("On all pages."))]))),
     ]);
     object(&[("data", list(group)), ("meta", meta)])
@@ -352,11 +375,16 @@ fn list_of_numbers(id: &str, summary: &str, takes: Takes, schema: &str, columns:
 }
 
 /// The parameters of a list, paging first.
+/// What a filter is about.
+fn about(name: &str) -> &'static str {
+    PARAMETERS.iter().find(|parameter| parameter.name == name).map_or("", |parameter| parameter.about)
+}
+
 fn parameters(takes: Takes) -> Vec<Value> {
     let describe = |name: &str| match name {
         "page" => json!({
-            "name": name, "in": "query", "description": "Page number, from 1.",
-            "schema": { "type": "integer", "minimum": 1, "default": 1 },
+            "name": name, "in": "query", "description": "Page number, from 1, which is the first.",
+            "schema": { "type": "integer", "minimum": 1, "maximum": u64::MAX },
         }),
         "per_page" => json!({
             "name": name, "in": "query", "description": "Rows on a page.",
@@ -368,8 +396,12 @@ fn parameters(takes: Takes) -> Vec<Value> {
         }),
         "after" => json!({
             "name": name, "in": "query",
-            "description": "Rows after this number, instead of `page`; `Link` has the next one.",
+            "description": "Rows after this number, in place of a `page` other than 1; `Link` has the next one.",
             "schema": { "type": "string" }, "example": "+912271264217",
+        }),
+        "search" => json!({
+            "name": name, "in": "query", "description": about(name),
+            "schema": { "type": "string", "maxLength": SEARCH_CHARS_MAX }, "example": "9122712",
         }),
         "as_of" => json!({
             "name": name, "in": "query",

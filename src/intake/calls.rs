@@ -1,9 +1,15 @@
 //! Call records, in the platform's shape or as rows: the answer of its CDR
 //! endpoint (one page, or pages one after the other), NDJSON, CSV, gzip of each.
 //!
-//! A record is taken as it is or not at all, and one that cannot be read ends
-//! the file: an invoice that silently lacks calls is worse than none. Numbers
-//! are compared by their digits, with or without `+`.
+//! A record is taken as it is or not at all. One that cannot be used is handed
+//! over with its line and the reason, and the file goes on: the caller decides
+//! whether there is a bill without it. What breaks the file itself (its columns,
+//! its syntax) ends it: an invoice that silently lacks calls is worse than none.
+//! Numbers are compared by their digits, with or without `+`.
+//!
+//! A call that was not answered costs nothing, so it needs no cost and no
+//! currency. A start without a zone is read on the clocks of the zone that the
+//! caller names, and refused where that is no single moment.
 //! Deliberately absent: what a call has to do with a customer.
 
 use std::borrow::Cow;
@@ -18,7 +24,7 @@ use super::csv::{self, line_len};
 use super::json::{self, Documents};
 use super::source::Text;
 use super::{IntakeError, Shape, detect};
-use crate::domain::{Call, Currency, Decimal, Direction, E164, Time};
+use crate::domain::{Call, Currency, Decimal, Direction, E164, Time, Zone};
 
 /// What is read of a record, by its name in the platform's answer.
 const FIELDS: [&str; 12] = [
@@ -35,14 +41,21 @@ const FIELDS: [&str; 12] = [
     "currency",
     "billsec",
 ];
+/// The place of `billsec` among them.
+const BILLSEC: usize = FIELDS.len() - 1;
 
-/// The values of a record, in the order of [`FIELDS`].
+/// The values of a record, in the order of [`FIELDS`]. One that is there and
+/// says nothing is an empty text.
 type Values<'a> = [Option<Cow<'a, str>>; FIELDS.len()];
 
 /// What a file says of itself, beside its records.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CallsRead {
     pub records: u64,
+    /// Records that cannot be used.
+    pub rejected: u64,
+    /// Unanswered calls without a currency: nothing is to be charged of them.
+    pub free: u64,
     /// Answers of the platform, one after the other.
     pub pages: u64,
     /// What the pages' summaries add up to, and the last of them.
@@ -68,28 +81,62 @@ pub enum CallsError {
     Empty,
     #[error("the file has no column {column}; its first line must name uuid, start_time, currency and total_cost")]
     Column { column: &'static str },
-    #[error("the call record at {unit} {at} cannot be used: {problem}")]
-    Record { unit: &'static str, at: u64, problem: String },
     #[error("the {what} of page {page} cannot be used: {problem}")]
     Beside { what: &'static str, page: u64, problem: String },
 }
 
-/// Hands over every record of a file, in its order.
-pub fn read_calls(input: impl Read, take: &mut dyn FnMut(&Call)) -> Result<CallsRead, CallsError> {
+/// A record that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct BadCall {
+    /// `line 3`, or `record 5 (line 12)` in an answer.
+    pub place: String,
+    pub problem: String,
+}
+
+/// What a reader of records does with each.
+pub type TakeCall<'t> = &'t mut dyn FnMut(Result<&Call, BadCall>);
+
+/// Hands over every record of a file, in its order. A start without a zone is
+/// one of `zone`.
+pub fn read_calls(input: impl Read, zone: Option<&Zone>, take: TakeCall<'_>) -> Result<CallsRead, CallsError> {
     let mut text = Text::open(input, None)?;
     let shape = detect(&mut text).map_err(|error| match error {
         IntakeError::Empty => CallsError::Empty,
         error => error.into(),
     })?;
+    let mut records = Records { zone, take, read: CallsRead::default() };
     match shape {
-        Shape::Csv => read_csv(&mut text, take),
-        Shape::Ndjson => read_lines(&mut text, take),
-        Shape::Json => read_pages(&mut text, take),
+        Shape::Csv => read_csv(&mut text, &mut records)?,
+        Shape::Ndjson => read_lines(&mut text, &mut records)?,
+        Shape::Json => read_pages(&mut text, &mut records)?,
+    }
+    Ok(records.read)
+}
+
+/// Records on their way to the caller.
+struct Records<'r> {
+    zone: Option<&'r Zone>,
+    take: TakeCall<'r>,
+    read: CallsRead,
+}
+
+impl Records<'_> {
+    /// Takes the next record, which is at `place`.
+    fn put(&mut self, values: Result<Values<'_>, String>, place: impl FnOnce(u64) -> String) {
+        self.read.records += 1;
+        match values.and_then(|values| call(&values, self.zone)) {
+            Ok(Some(call)) => (self.take)(Ok(&call)),
+            Ok(None) => self.read.free += 1,
+            Err(problem) => {
+                self.read.rejected += 1;
+                (self.take)(Err(BadCall { place: place(self.read.records), problem }));
+            }
+        }
     }
 }
 
-fn read_pages(text: &mut Text<'_>, take: &mut dyn FnMut(&Call)) -> Result<CallsRead, CallsError> {
-    let mut read = CallsRead::default();
+fn read_pages(text: &mut Text<'_>, records: &mut Records<'_>) -> Result<(), CallsError> {
     let mut fault = None;
     let mut beside = CallsRead::default();
     let mut aside = |key: &str, value: &str| {
@@ -104,21 +151,22 @@ fn read_pages(text: &mut Text<'_>, take: &mut dyn FnMut(&Call)) -> Result<CallsR
     };
     let mut documents = Documents::new(text, &mut aside);
     while let Some(len) = documents.next_element()? {
-        read.records += 1;
+        let line = documents.text.line();
         let record = documents.text.text(len)?;
-        match json_values(record) {
-            Ok(values) => take(&call(&values).map_err(|problem| bad("record", read.records, problem))?),
-            Err(error) if error.classify() == serde_json::error::Category::Data => {
-                return Err(bad("record", read.records, json::problem(&error)));
-            }
+        let values = match json_values(record) {
+            Ok(values) => Ok(values),
+            Err(error) if error.classify() == serde_json::error::Category::Data => Err(json::problem(&error)),
             Err(error) => return Err(documents.syntax_at(error.line(), error.column(), json::problem(&error)).into()),
-        }
+        };
+        records.put(values, |record| format!("record {record} (line {line})"));
         documents.text.consume(len);
     }
     if let Some((what, problem)) = fault {
         return Err(CallsError::Beside { what, page: beside.pages.max(1), problem });
     }
-    Ok(CallsRead { records: read.records, ..beside })
+    let CallsRead { records: count, rejected, free, .. } = records.read;
+    records.read = CallsRead { records: count, rejected, free, ..beside };
+    Ok(())
 }
 
 impl CallsRead {
@@ -147,6 +195,8 @@ impl CallsRead {
     pub fn then(self, next: CallsRead) -> CallsRead {
         CallsRead {
             records: self.records + next.records,
+            rejected: self.rejected + next.rejected,
+            free: self.free + next.free,
             pages: self.pages + next.pages,
             summed: match (self.summed, next.summed) {
                 (Some(one), Some(other)) => Some(one + other),
@@ -158,22 +208,20 @@ impl CallsRead {
     }
 }
 
-fn read_lines(text: &mut Text<'_>, take: &mut dyn FnMut(&Call)) -> Result<CallsRead, CallsError> {
-    let mut read = CallsRead::default();
+fn read_lines(text: &mut Text<'_>, records: &mut Records<'_>) -> Result<(), CallsError> {
     while let Some(len) = text.scan(line_len)? {
+        let line = text.line();
         let record = text.text(len)?.trim();
         if !record.is_empty() {
-            read.records += 1;
             let values = json_values(record).map_err(|error| json::problem(&error));
-            let values = values.map_err(|problem| bad("line", text.line(), problem))?;
-            take(&call(&values).map_err(|problem| bad("line", text.line(), problem))?);
+            records.put(values, |_| format!("line {line}"));
         }
         text.consume(len);
     }
-    Ok(read)
+    Ok(())
 }
 
-fn read_csv(text: &mut Text<'_>, take: &mut dyn FnMut(&Call)) -> Result<CallsRead, CallsError> {
+fn read_csv(text: &mut Text<'_>, records: &mut Records<'_>) -> Result<(), CallsError> {
     let mut spans = Vec::new();
     let mut best: Option<(u8, usize, Vec<Option<usize>>, usize)> = None;
     for delimiter in [b',', b';', b'\t'] {
@@ -201,39 +249,33 @@ fn read_csv(text: &mut Text<'_>, take: &mut dyn FnMut(&Call)) -> Result<CallsRea
         return Err(CallsError::Column { column: "total_cost" });
     }
     text.consume(len);
-    let mut read = CallsRead::default();
     while let Some(len) = csv::next(text, delimiter, &mut spans)? {
         let line = text.line();
         let record = text.text(len)?;
-        if csv::blank(record, delimiter) {
-            text.consume(len);
-            continue;
+        if !csv::blank(record, delimiter) {
+            records.put(csv_values(record, &spans, &fields), |_| format!("line {line}"));
         }
-        read.records += 1;
-        if spans.len() != fields.len() {
-            let problem = format!("it has {} cells where the header has {}", spans.len(), fields.len());
-            return Err(bad("line", line, problem));
-        }
-        let mut values = Values::default();
-        for (span, field) in spans.iter().zip(&fields) {
-            let Some(field) = field else { continue };
-            let cell = span.of(record);
-            let mut scratch = String::new();
-            let value = match cell.contains('"') {
-                true => Cow::Owned(csv::unquote(cell, &mut scratch).to_owned()),
-                false => Cow::Borrowed(cell),
-            };
-            values[*field] = Some(value).filter(|value| !value.trim().is_empty());
-        }
-        let call = call(&values).map_err(|problem| bad("line", line, problem))?;
-        take(&call);
         text.consume(len);
     }
-    Ok(read)
+    Ok(())
 }
 
-fn bad(unit: &'static str, at: u64, problem: String) -> CallsError {
-    CallsError::Record { unit, at, problem }
+fn csv_values<'a>(record: &'a str, spans: &[csv::Span], fields: &[Option<usize>]) -> Result<Values<'a>, String> {
+    if spans.len() != fields.len() {
+        return Err(format!("it has {} cells where the header has {}", spans.len(), fields.len()));
+    }
+    let mut values = Values::default();
+    for (span, field) in spans.iter().zip(fields) {
+        let Some(field) = field else { continue };
+        let cell = span.of(record);
+        let mut scratch = String::new();
+        let value = match cell.contains('"') {
+            true => Cow::Owned(csv::unquote(cell, &mut scratch).to_owned()),
+            false => Cow::Borrowed(cell),
+        };
+        values[*field] = Some(value);
+    }
+    Ok(values)
 }
 
 /// The values of a JSON object.
@@ -268,9 +310,9 @@ impl<'de> Visitor<'de> for Object {
             }
             let value: &RawValue = map.next_value()?;
             values[field] = match value.get() {
-                "null" => None,
+                "null" => Some(Cow::Borrowed("")),
                 _ => match text_of(value) {
-                    Some(text) => Some(text).filter(|text| !text.is_empty()),
+                    Some(text) => Some(text),
                     None => return Err(serde::de::Error::custom(format!("{key} must be text or a number"))),
                 },
             };
@@ -290,34 +332,91 @@ fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-fn call(values: &Values<'_>) -> Result<Call, String> {
-    let [uuid, start, direction, from, to, caller, called, cost, streaming, total, currency, billsec] =
-        values.each_ref().map(|value| value.as_deref().map(str::trim));
+/// A record as a call; `None` if there is nothing to charge, and no currency.
+fn call(values: &Values<'_>, zone: Option<&Zone>) -> Result<Option<Call>, String> {
+    let said = values.each_ref().map(|value| value.as_deref().map(str::trim).filter(|text| !text.is_empty()));
+    let [uuid, start, direction, from, to, caller, called, cost, streaming, total, currency, billsec] = said;
     let needed =
         |name: &str, value: Option<&'_ str>| value.map(str::to_owned).ok_or_else(|| format!("it has no {name}"));
-    let amount = |name: &str, value: Option<&str>| -> Result<Option<Decimal>, String> {
-        value.map(|text| text.parse().map_err(|error| format!("{name} {text:?} {error}"))).transpose()
-    };
-    let start = needed("start_time", start)?;
-    let currency = needed("currency", currency)?;
-    let (cost, streaming) = (amount("cost", cost)?, amount("streaming_cost", streaming)?);
+    let uuid = needed("uuid", uuid)?;
+    let start = start_of(&needed("start_time", start)?, zone)?;
+    let (cost, streaming) = (decimal("cost", cost)?, decimal("streaming_cost", streaming)?);
     let parts = cost.map(|cost| cost + streaming.unwrap_or_default());
-    let total = amount("total_cost", total)?;
-    let seconds = match billsec {
-        None => 0,
-        Some(text) => text.parse().map_err(|_| format!("billsec {text:?} must be whole seconds"))?,
+    let total = decimal("total_cost", total)?;
+    let told = decimal("billsec", billsec)?;
+    let seconds = told.unwrap_or_default().whole();
+    let seconds = seconds.ok_or_else(|| format!("billsec {:?} must be whole seconds", billsec.unwrap_or_default()))?;
+    // A record that has no place for how long a call was does not say that it
+    // was not answered.
+    let answered = seconds > 0 || values[BILLSEC].is_none();
+    let cost = match total.or(parts) {
+        Some(cost) => cost,
+        None if !answered => Decimal::ZERO,
+        None if seconds > 0 => return Err(format!("it has no total_cost, and lasted {seconds} s")),
+        None => return Err("it has no total_cost".to_owned()),
     };
-    Ok(Call {
-        id: id(&needed("uuid", uuid)?),
-        start: start.parse::<Time>().map_err(|error| format!("start_time {start:?} {error}"))?,
+    let Some(currency) = currency.filter(|text| !says_nothing(text)) else {
+        let free = !answered && cost == Decimal::ZERO;
+        return if free { Ok(None) } else { Err("it has no currency".to_owned()) };
+    };
+    Ok(Some(Call {
+        id: id(&uuid),
+        start,
         direction: direction.and_then(|word| Direction::parse(&word.to_ascii_lowercase())),
         from: from.or(caller).and_then(number),
         to: to.or(called).and_then(number),
         seconds,
-        cost: total.or(parts).ok_or("it has no total_cost")?,
+        cost,
         currency: currency.parse::<Currency>().map_err(|error| format!("currency {currency:?} {error}"))?,
         adds_up: total.is_none() || parts.is_none() || total == parts,
-    })
+    }))
+}
+
+/// A number; nothing where the cell says so in the words of a database.
+fn decimal(name: &str, value: Option<&str>) -> Result<Option<Decimal>, String> {
+    let value = value.filter(|text| !says_nothing(text));
+    value.map(|text| text.parse().map_err(|error| format!("{name} {text:?} {error}"))).transpose()
+}
+
+fn says_nothing(text: &str) -> bool {
+    ["null", "none", "nil", "nan", "n/a", "#n/a", "undefined", "\\n", "-"].contains(&&*text.to_ascii_lowercase())
+}
+
+/// When a call began: a time with its zone, however that is written, or one on
+/// the clocks of `zone`.
+fn start_of(text: &str, zone: Option<&Zone>) -> Result<Time, String> {
+    let wrong = |problem: &str| format!("start_time {text:?} {problem}");
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    const SHAPE: &str = "must be a time, such as 2026-02-01T10:00:00Z or 2026-02-01 15:30:00+05:30";
+    let clock = text.get(..19).filter(|clock| matches!(clock.as_bytes()[10], b'T' | b't' | b' '));
+    let (Some(clock), Some(rest)) = (clock, text.get(19..)) else { return Err(wrong(SHAPE)) };
+    let local = format!("{}T{}", &clock[..10], &clock[11..]);
+    // A fraction of a second is dropped.
+    let fraction = rest.strip_prefix('.').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    if let Some(offset) = offset_of(fraction.unwrap_or(rest).trim()) {
+        return format!("{local}{offset}").parse().map_err(|_| wrong(SHAPE));
+    }
+    let whole = fraction.unwrap_or(rest).trim().is_empty() && format!("{local}Z").parse::<Time>().is_ok();
+    let local: jiff::civil::DateTime = local.parse().ok().filter(|_| whole).ok_or_else(|| wrong(SHAPE))?;
+    let zone = zone.ok_or_else(|| wrong("has no zone; name the zone of such times, as in --cdr-zone Asia/Kolkata"))?;
+    zone.exactly(local).map_err(|error| wrong(&format!("{error}; it was read in {zone}")))
+}
+
+/// `Z`, ` UTC`, `+05:30`, `+0530` and `+05`, as a time has them.
+fn offset_of(text: &str) -> Option<String> {
+    if ["z", "utc", "gmt"].contains(&&*text.to_ascii_lowercase()) {
+        return Some("Z".to_owned());
+    }
+    let (sign, rest) = text.strip_prefix(['+', '-']).map(|rest| (&text[..1], rest))?;
+    let digits: String = rest.chars().filter(|c| *c != ':').collect();
+    let shaped = rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') && !rest.ends_with(':');
+    match digits.len() {
+        2 if shaped => Some(format!("{sign}{digits}:00")),
+        4 if shaped => Some(format!("{sign}{}:{}", &digits[..2], &digits[2..])),
+        _ => None,
+    }
 }
 
 /// A number of ours, if it can be one. What else calls come from (national
@@ -359,9 +458,30 @@ mod tests {
     const ROW: &str = r#"{"uuid":"55667788-1234-5678-90ab-cdef12345678","start_time":"2026-03-25T06:59:26.5Z","call_direction":"inbound","from_number":"9876543210","to_number":"+918012345678","cost":0.3,"streaming_cost":0,"total_cost":0.3,"currency":"INR","billsec":61,"mos":4.5}"#;
 
     fn read(text: &str) -> Result<(Vec<Call>, CallsRead), String> {
-        let mut calls = Vec::new();
-        let read = read_calls(text.as_bytes(), &mut |call| calls.push(*call));
-        read.map(|read| (calls, read)).map_err(|error| error.to_string())
+        read_in(None, text).map(|(calls, _, read)| (calls, read))
+    }
+
+    type Found = (Vec<Call>, Vec<String>, CallsRead);
+
+    fn read_in(zone: Option<&str>, text: &str) -> Result<Found, String> {
+        let zone = zone.map(|name| Zone::find(name).expect("a zone"));
+        let (mut calls, mut bad) = (Vec::new(), Vec::new());
+        let take = &mut |record: Result<&Call, BadCall>| match record {
+            Ok(call) => calls.push(*call),
+            Err(error) => bad.push(error.to_string()),
+        };
+        let read = read_calls(text.as_bytes(), zone.as_ref(), take).map_err(|error| error.to_string())?;
+        Ok((calls, bad, read))
+    }
+
+    /// What is said of the row with a part of it replaced; the rows around it
+    /// are read all the same.
+    #[track_caller]
+    fn problem(from: &str, to: &str) -> String {
+        assert!(ROW.contains(from), "{from}");
+        let (calls, bad, read) = read_in(None, &format!("{ROW}\n{}\n{ROW}\n", ROW.replace(from, to))).expect("lines");
+        assert_eq!((calls.len(), read.records, read.rejected), (2, 3, 1), "{to}");
+        bad.concat()
     }
 
     #[test]
@@ -388,29 +508,115 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_charged_ends_the_file() {
-        let with = |from: &str, to: &str| read(&format!("{ROW}\n{}\n", ROW.replace(from, to))).expect_err(to);
+    fn what_cannot_be_charged_is_said_by_line() {
         for (from, to, expected) in [
-            (
-                r#""total_cost":0.3"#,
-                r#""total_cost":3e-1"#,
-                "line 2 cannot be used: total_cost \"3e-1\" has an exponent",
-            ),
-            (r#""total_cost":0.3"#, r#""total_cost":true"#, "total_cost must be text or a number"),
-            (r#""currency":"INR""#, r#""currency":null"#, "it has no currency"),
+            (r#""total_cost":0.3"#, r#""total_cost":3e-19"#, "line 2: total_cost \"3e-19\" has more than 18 decimals"),
+            (r#""total_cost":0.3"#, r#""total_cost":true"#, "line 2: total_cost must be text or a number"),
+            (r#""currency":"INR""#, r#""currency":null"#, "line 2: it has no currency"),
             (r#""currency":"INR""#, r#""currency":"RUPEE""#, "currency \"RUPEE\" must be a currency"),
-            ("2026-03-25T06:59:26.5Z", "2026-03-25 06:59:26", "start_time \"2026-03-25 06:59:26\" must be a time"),
+            ("2026-03-25T06:59:26.5Z", "2026-03-25 06:59:26", "start_time \"2026-03-25 06:59:26\" has no zone"),
+            ("2026-03-25T06:59:26.5Z", "25/03/2026 06:59:26", "start_time \"25/03/2026 06:59:26\" must be a time"),
             (r#""uuid":"55667788-1234-5678-90ab-cdef12345678","#, "", "it has no uuid"),
             (r#""billsec":61"#, r#""billsec":-1"#, "billsec \"-1\" must be whole seconds"),
+            (r#""billsec":61"#, r#""billsec":30.5"#, "billsec \"30.5\" must be whole seconds"),
             (r#""mos":4.5"#, r#""cost":1"#, "it has cost twice"),
+            (
+                r#""cost":0.3,"streaming_cost":0,"total_cost":0.3"#,
+                r#""total_cost":null"#,
+                "no total_cost, and lasted 61 s",
+            ),
+            ("}", "", "line 2: "),
         ] {
-            let error = with(from, to);
-            assert!(error.contains(expected), "{error}, not {expected}");
+            let said = problem(from, to);
+            assert!(said.contains(expected), "{said}, not {expected}");
         }
+        let page = format!("{{\"data\":[\n{ROW},\n{}]}}", ROW.replace("INR", "RUPEE"));
+        let (calls, bad, _) = read_in(None, &page).expect("a page");
+        assert!(calls.len() == 1 && bad.concat().starts_with("record 2 (line 3): currency"), "{bad:?}");
+        let csv = "uuid,start_time,total_cost,currency\nx,2026-03-25T06:59:26Z,1\ny,2026-03-25T06:59:26Z,1,INR\n";
+        let (calls, bad, _) = read_in(None, csv).expect("lines");
+        assert_eq!((calls.len(), &bad[..]), (1, &["line 2: it has 3 cells where the header has 4".to_owned()][..]));
         assert!(read("").expect_err("nothing").contains("empty"));
         assert!(read("uuid,cost\nx,1\n").expect_err("columns").contains("no column start_time"));
         let cut = format!("{{\"data\":[{ROW}");
         assert!(read(&cut).expect_err("cut off").contains("not closed"));
+    }
+
+    #[test]
+    fn numbers_are_read_as_programs_print_them() {
+        for (from, to, cost, seconds) in [
+            (r#""cost":0.3,"streaming_cost":0,"total_cost":0.3"#, r#""total_cost":1e-05"#, "0.00001", 61),
+            (r#""total_cost":0.3"#, r#""total_cost":"3E-1""#, "0.3", 61),
+            (r#""billsec":61"#, r#""billsec":30.0"#, "0.3", 30),
+            (r#""billsec":61"#, r#""billsec":"30.0""#, "0.3", 30),
+            (r#""billsec":61"#, r#""billsec":null"#, "0.3", 0),
+            (r#""streaming_cost":0"#, r#""streaming_cost":null"#, "0.3", 61),
+        ] {
+            let (calls, _) = read(&ROW.replace(from, to)).expect("a row");
+            assert_eq!((calls[0].cost.to_string().as_str(), calls[0].seconds), (cost, seconds), "{to}");
+        }
+    }
+
+    #[test]
+    fn an_unanswered_call_needs_no_cost() {
+        let costs = r#""cost":0.3,"streaming_cost":0,"total_cost":0.3,"currency":"INR","billsec":61"#;
+        for (to, found) in [
+            (r#""cost":null,"total_cost":null,"currency":"INR","billsec":0"#, "1 0 0"),
+            (r#""total_cost":null,"currency":"INR","billsec":null"#, "1 0 0"),
+            (r#""currency":"INR","billsec":"0.0""#, "1 0 0"),
+            (r#""total_cost":"NaN","currency":"INR","billsec":0"#, "1 0 0"),
+            (r#""total_cost":null,"currency":null,"billsec":0"#, "0 1 0"),
+            (r#""total_cost":0,"currency":null,"billsec":0"#, "0 1 0"),
+            (r#""total_cost":null,"currency":"INR""#, "0 0 1"),
+            (r#""total_cost":null,"currency":"INR","billsec":5"#, "0 0 1"),
+            (r#""total_cost":1,"currency":null,"billsec":0"#, "0 0 1"),
+        ] {
+            let (calls, bad, read) = read_in(None, &ROW.replace(costs, to)).expect("a row");
+            assert_eq!(format!("{} {} {}", calls.len(), read.free, bad.len()), found, "{to}: {bad:?}");
+            assert!(calls.iter().all(|call| call.cost == Decimal::ZERO));
+        }
+        let csv = "uuid,start_time,total_cost,currency,billsec\n\
+                   a,2026-03-25T06:59:26Z,,INR,0\nb,2026-03-25T06:59:26Z,,INR,\nc,2026-03-25T06:59:26Z,\\N,\\N,0\n";
+        let (calls, bad, read) = read_in(None, csv).expect("rows");
+        assert_eq!((calls.len(), bad.len(), read.free), (2, 0, 1));
+    }
+
+    #[test]
+    fn a_time_has_a_zone_or_is_given_one() {
+        let start = |zone: Option<&str>, text: &str| {
+            let row = ROW.replace("2026-03-25T06:59:26.5Z", text);
+            let (calls, bad, _) = read_in(zone, &row).expect("a row");
+            calls.first().map_or_else(|| bad.concat(), |call| call.start.to_string())
+        };
+        let (kolkata, berlin) = (Some("Asia/Kolkata"), Some("Europe/Berlin"));
+        for (zone, text, expected) in [
+            (None, "2026-03-25 06:59:26 UTC", "2026-03-25T06:59:26Z"),
+            (None, "2026-03-25 06:59:26+00", "2026-03-25T06:59:26Z"),
+            (None, "2026-03-25T12:29:26.123456 +0530", "2026-03-25T06:59:26Z"),
+            (None, "2026-03-25 12:29:26+05:30", "2026-03-25T06:59:26Z"),
+            (kolkata, "2026-03-25 12:29:26", "2026-03-25T06:59:26Z"),
+            (kolkata, "2026-03-25T12:29:26.999", "2026-03-25T06:59:26Z"),
+            // What has a zone keeps it.
+            (kolkata, "2026-03-25T06:59:26Z", "2026-03-25T06:59:26Z"),
+            (berlin, "2026-10-25 01:59:59", "2026-10-24T23:59:59Z"),
+            (berlin, "2026-10-25 03:00:00", "2026-10-25T02:00:00Z"),
+        ] {
+            assert_eq!(start(zone, text), expected, "{text} in {zone:?}");
+        }
+        for (zone, text, expected) in [
+            (berlin, "2026-10-25 02:30:00", "occurs twice"),
+            (berlin, "2026-03-29 02:30:00", "does not occur"),
+            (kolkata, "2026-02-30 02:30:00", "must be a time"),
+            (kolkata, "2026-03-25 24:00:00", "must be a time"),
+            (kolkata, "2026-03-25 06:59", "must be a time"),
+            (kolkata, "2026-03-25", "must be a time"),
+            (kolkata, "2026-03-25 06:59:26 IST", "must be a time"),
+            (kolkata, "2026-03-25 06:59:26+5", "must be a time"),
+            (kolkata, "2026-03-25 06:59:2é", "must be a time"),
+        ] {
+            let said = start(zone, text);
+            assert!(said.contains(expected) && said.starts_with("line 1: start_time"), "{text}: {said}");
+        }
     }
 
     #[test]

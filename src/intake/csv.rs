@@ -4,6 +4,7 @@
 //! which itself is not used because it neither bounds a record nor knows the
 //! line on which one begins after blank lines.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::field;
@@ -129,9 +130,17 @@ pub(super) fn unquote<'a>(cell: &'a str, scratch: &'a mut String) -> &'a str {
 
 /// As [`unquote`], and without the formula in which programs put text so that
 /// spreadsheets keep its digits: `="0123"`.
-fn cell_of<'a>(cell: &'a str, scratch: &'a mut String) -> &'a str {
-    let cell = unquote(cell, scratch);
-    spreadsheet::quoted(cell).unwrap_or(cell)
+fn cell_of<'a>(cell: &'a str, scratch: &'a mut [String; 2]) -> &'a str {
+    let [unquoted, text] = scratch;
+    let cell = unquote(cell, unquoted);
+    match spreadsheet::quoted(cell) {
+        None => cell,
+        Some(Cow::Borrowed(text)) => text,
+        Some(Cow::Owned(owned)) => {
+            *text = owned;
+            text
+        }
+    }
 }
 
 /// The next record: its length in bytes. None at the end.
@@ -203,7 +212,7 @@ fn read_header(text: &mut Text<'_>, options: &Options, spans: &mut Vec<Span>) ->
             Err(error) => return Err(error),
         };
         let record = text.text(len)?;
-        let mut scratch = String::new();
+        let mut scratch = <[String; 2]>::default();
         let name = |span: &Span| cell_of(span.of(record), &mut scratch).trim().to_owned();
         let names: Vec<String> = spans.iter().take(COLUMNS_MAX + 1).map(name).collect();
         let known = known(&names, options);
@@ -268,7 +277,7 @@ pub(super) fn read(
         b';' => "a semicolon",
         _ => "a comma",
     };
-    let mut scratch = String::new();
+    let mut scratch = <[String; 2]>::default();
     while let Some(len) = next(text, delimiter, &mut spans)? {
         let line = text.line();
         let record = text.text(len)?;
@@ -280,7 +289,7 @@ pub(super) fn read(
         let item = if spans.len() == names.len() {
             // A number with an apostrophe is from a file that was made for
             // spreadsheets, where other cells may have one that is not theirs.
-            let protected = number.is_some_and(|at| unquote(spans[at].of(record), &mut scratch).starts_with("'+"));
+            let protected = number.is_some_and(|at| cell_of(spans[at].of(record), &mut scratch).starts_with("'+"));
             for &(at, takes) in &wanted {
                 let cell = cell_of(spans[at].of(record), &mut scratch);
                 let cell = if protected { spreadsheet::unprotected(cell) } else { cell };
@@ -312,7 +321,7 @@ pub(super) fn peek(
     let Dialect { delimiter, len, names, .. } = read_header(text, options, &mut spans)?;
     text.consume(len);
     let mut rows = Vec::new();
-    let mut scratch = String::new();
+    let mut scratch = <[String; 2]>::default();
     while rows.len() < rows_max
         && let Ok(Some(len)) = next(text, delimiter, &mut spans)
     {

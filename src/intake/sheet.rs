@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use super::csv::check_header;
 use super::peek::{self, PeekedRow};
@@ -92,7 +93,7 @@ fn item(sheet_row: &SheetRow, columns: &Columns, rows: &mut Rows<'_>) -> Item {
             CellKind::Number => rows.cell(takes, Raw::Number(text), text),
             CellKind::Bool(so) => rows.cell(takes, Raw::Bool(*so), text),
             CellKind::Moment(moment) => {
-                let text = time_of(*moment);
+                let text = time_of(*moment, &rows.options().zone);
                 rows.cell(takes, Raw::Text(&text), &text);
             }
             CellKind::Refused(fault) => rows.refuse(takes, text, fault),
@@ -102,8 +103,9 @@ fn item(sheet_row: &SheetRow, columns: &Columns, rows: &mut Rows<'_>) -> Item {
 }
 
 /// A day and a time of a spreadsheet, which knows no zones, as text with one.
-fn time_of(moment: DateTime) -> String {
-    let zoned = moment.to_zoned(jiff::tz::TimeZone::UTC);
+/// Where a clock shows a time twice or never, text without one, to be refused.
+fn time_of(moment: DateTime, zone: &TimeZone) -> String {
+    let zoned = zone.to_ambiguous_zoned(moment).unambiguous();
     let time = zoned.ok().and_then(|zoned| Time::new(zoned.timestamp().as_second()));
     time.map_or_else(|| moment.to_string(), |time| time.to_string())
 }
@@ -132,7 +134,7 @@ pub(super) fn peek(book: &mut Workbook, rows_max: usize) -> Result<(Vec<String>,
 
 /// Writes the header and the rows that are wanted as CSV. A cell that looks empty
 /// and was refused is `#N/A`, so that it is refused again.
-pub(super) fn extract(book: &mut Workbook, out: &mut Extract<'_>) -> Result<(), IntakeError> {
+pub(super) fn extract(book: &mut Workbook, zone: &TimeZone, out: &mut Extract<'_>) -> Result<(), IntakeError> {
     let mut columns = None;
     book.rows(&mut |row| {
         if is_blank(row) {
@@ -143,7 +145,7 @@ pub(super) fn extract(book: &mut Workbook, out: &mut Extract<'_>) -> Result<(), 
         if header || out.wants(row.line) {
             let text = |cell: &SheetCell| match &cell.kind {
                 CellKind::Refused(_) if cell.text.is_empty() => "#N/A".to_owned(),
-                CellKind::Moment(moment) => time_of(*moment),
+                CellKind::Moment(moment) => time_of(*moment, zone),
                 _ => cell.text.clone(),
             };
             let mut cells: Vec<String> = row.cells.iter().map(text).collect();

@@ -3,6 +3,8 @@
 
 use proptest::prelude::*;
 
+use jiff::Timestamp;
+
 use super::*;
 
 fn time(text: &str) -> Time {
@@ -181,12 +183,12 @@ proptest! {
     ) {
         let cron = format!("{minute} {hour} {day} * {week}");
         let plan = plan(&cron, zone);
-        let change = plan.zone.following(time("1995-01-01T00:00:00Z").seconds_stamp()).nth(change % 60);
+        let change = plan.zone.rules().following(time("1995-01-01T00:00:00Z").seconds_stamp()).nth(change % 60);
         let around = change.map_or(1_790_000_000, |change| change.timestamp().as_second());
         let first = (around + offset * 60).div_euclid(60) * 60;
         let after = Time::new(first).expect("a time");
         let minutes = 4 * 1_440;
-        let civil = |second: i64| plan.civil(Time::new(second).expect("a time")).expect("a local time");
+        let civil = |second: i64| plan.zone.civil(Time::new(second).expect("a time")).expect("a local time");
 
         // The moments that are wanted: the first pass of a wanted local minute,
         // or the end of a gap that one was in.

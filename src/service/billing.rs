@@ -5,18 +5,104 @@
 //! to tell that an account has had a number since last year. Costs 30 to 50 ns
 //! for each number that an entry names in a block, some microseconds for each
 //! that it names alone, and memory as [`crate::billing::holdings`] says.
-//! Deliberately absent: writing. A bill is worked out, never stored.
+//! A bill is worked out, never stored. What is written is the partner's choice
+//! of a zone and a rule, which is a setting in the log: the server has no
+//! default of its own for it, since a change of that would change sent bills.
 
-use super::{Service, ServiceError};
-use crate::billing::{Bill, Holdings, Ledger, Month, Proration, Span};
+use super::{Outcome, Service, ServiceError, Shown, corrupt};
+use crate::billing::{Bill, Calendar, Holdings, Ledger, Month, Period, Proration, Span};
+use crate::domain::change::Edit;
 use crate::domain::field::code;
-use crate::domain::{EntityChange, FieldError, PartnerKey, Time};
+use crate::domain::setting::{AfterExpiry, BILLING, Billing, BillingChoice};
+use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb, Zone};
+use crate::inventory::Snapshot;
 use crate::store::Replayed;
 
+/// What somebody asks for; what is not named stays as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wish {
+    pub zone: Option<String>,
+    pub after_expiry: Option<AfterExpiry>,
+}
+
+/// What counts for a partner's bills, and what will.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BillingView {
+    /// The month that is going on.
+    pub current: Period,
+    /// The first month of another choice.
+    pub next: Option<Period>,
+}
+
+impl BillingView {
+    pub fn of(calendar: &Calendar, now: Time) -> BillingView {
+        let current = calendar.period(calendar.month(now));
+        let next = calendar.period(current.month.next());
+        let same = (&current.zone, current.after_expiry) == (&next.zone, next.after_expiry);
+        BillingView { next: (!same).then_some(next), current }
+    }
+}
+
+/// The days and months of an inventory.
+pub fn calendar(snapshot: &Snapshot) -> Result<Calendar, ServiceError> {
+    let billing = snapshot.settings.get(BILLING).and_then(Setting::billing);
+    Calendar::new(billing).map_err(|error| corrupt(error.to_string()))
+}
+
 impl Service {
+    /// The days and months of a partner, for who has no snapshot at hand.
+    pub fn billing_calendar(&self, key: PartnerKey) -> Result<Calendar, ServiceError> {
+        let snapshot = self.entities(key)?;
+        calendar(&snapshot)
+    }
+
+    /// Chooses the zone and the rule of a partner's bills from the next month
+    /// on. A choice that does not count yet is replaced.
+    pub fn billing_choose(&self, key: PartnerKey, wish: &Wish) -> Result<Outcome, ServiceError> {
+        let zone = wish.zone.as_deref().map(Zone::find).transpose().map_err(|problem| {
+            let text = wish.zone.clone().unwrap_or_default();
+            ServiceError::Invalid(vec![FieldError::new("zone", code::INVALID, problem, &text)])
+        })?;
+        self.manage(key, Verb::SettingsEdit, |transaction| {
+            let now = transaction.at();
+            let before = transaction.setting(BILLING)?;
+            let had = before.as_ref().and_then(Setting::billing).cloned().unwrap_or_default();
+            let calendar = Calendar::new(Some(&had)).map_err(|error| corrupt(error.to_string()))?;
+            let view = BillingView::of(&calendar, now);
+            let chosen = view.next.as_ref().unwrap_or(&view.current);
+            let choice = BillingChoice {
+                chosen_at: now,
+                zone: zone.as_ref().unwrap_or(&chosen.zone).name().clone(),
+                after_expiry: wish.after_expiry.unwrap_or(chosen.after_expiry),
+            };
+            if (&choice.zone, choice.after_expiry) == (chosen.zone.name(), chosen.after_expiry) {
+                return Ok(Shown::Billing(Box::new(view)));
+            }
+            // What does not count yet will never have counted.
+            let mut choices: Vec<BillingChoice> =
+                had.choices.into_iter().filter(|one| calendar.month(one.chosen_at) < view.current.month).collect();
+            if (&choice.zone, choice.after_expiry) != (view.current.zone.name(), view.current.after_expiry) {
+                choices.push(choice);
+            }
+            let billing = Billing { choices };
+            let calendar = Calendar::new(Some(&billing)).map_err(|error| corrupt(error.to_string()))?;
+            let created_at = before.as_ref().map_or(now, |setting| setting.created_at);
+            let choice = Choice::Billing(billing);
+            let after = Setting { id: BILLING.into(), created_at, removed_at: None, choice };
+            transaction.put_entity(EntityChange::Setting(Edit { before, after }))?;
+            Ok(Shown::Billing(Box::new(BillingView::of(&calendar, now))))
+        })
+    }
+
     /// Who held what within a span, as the log has it up to a version.
-    pub fn holdings(&self, key: PartnerKey, through: u64, span: Span) -> Result<Holdings, ServiceError> {
-        let mut ledger = Ledger::new(span);
+    pub fn holdings(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        calendar: &Calendar,
+        span: Span,
+    ) -> Result<Holdings, ServiceError> {
+        let mut ledger = Ledger::new(calendar, span);
         self.store().replay(key, through, &mut |entry, replayed| {
             match replayed {
                 Replayed::Entities(entities) => {
@@ -38,19 +124,20 @@ impl Service {
         &self,
         key: PartnerKey,
         through: u64,
+        calendar: &Calendar,
         month: Month,
         proration: Proration,
         now: Time,
     ) -> Result<Bill, ServiceError> {
-        let span = span(month, now)?;
-        Ok(Bill::of(month, proration, &self.holdings(key, through, span)?))
+        let span = span(&calendar.period(month), now)?;
+        Ok(Bill::of(calendar, month, proration, &self.holdings(key, through, calendar, span)?, now))
     }
 }
 
 /// What of a month is to be billed; refused if it has not begun.
-pub fn span(month: Month, now: Time) -> Result<Span, ServiceError> {
-    month.span(now).ok_or_else(|| {
-        let error = FieldError::new("month", code::OUT_OF_RANGE, "has not begun yet", &month.to_string());
+pub fn span(period: &Period, now: Time) -> Result<Span, ServiceError> {
+    period.span(now).ok_or_else(|| {
+        let error = FieldError::new("month", code::OUT_OF_RANGE, "has not begun yet", &period.month.to_string());
         ServiceError::Invalid(vec![error])
     })
 }

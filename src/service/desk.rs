@@ -95,10 +95,11 @@ impl<'t> Desk<'t> {
             }
             Action::Route { application, trunk } => {
                 let holder = current.holder().cloned();
-                if let Some(Some(id)) = application {
+                // What it has already it keeps, also where that was archived since.
+                if let Some(Some(id)) = application.as_ref().filter(|id| **id != current.application) {
                     self.check_application(id, holder.as_ref())?;
                 }
-                if let Some(Some(id)) = trunk {
+                if let Some(Some(id)) = trunk.as_ref().filter(|id| **id != current.trunk) {
                     self.check_trunk(id, holder.as_ref())?;
                 }
                 action

@@ -272,7 +272,7 @@ mod tests {
             assert!(!two.held());
             std::thread::sleep(Duration::from_millis(20));
         }
-        let term = one.term();
+        let term = one.confirm().expect("asked");
         assert!(term.is_some());
         // Taken away, it is another term when it comes back.
         store.end_lease("work", "one").expect("ended");

@@ -506,7 +506,7 @@ impl Service {
     }
 
     /// A partner without its numbers.
-    fn entities(&self, key: PartnerKey) -> Result<Arc<Snapshot>, ServiceError> {
+    pub(super) fn entities(&self, key: PartnerKey) -> Result<Arc<Snapshot>, ServiceError> {
         self.partner_snapshot(key, false)
     }
 

@@ -57,9 +57,6 @@ const HEAD_BYTES: u64 = 4 << 10;
 pub struct Choices {
     /// `COLUMN=FIELD`, or `COLUMN=-`.
     pub mappings: Vec<String>,
-    /// Whether nobody has said these yet.
-    #[serde(default)]
-    pub guessed: bool,
     /// What digits without `+` are: empty to refuse them, `plus` if they lack
     /// only that, `national` if they are of `country`.
     pub digits: String,

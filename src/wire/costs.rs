@@ -8,12 +8,12 @@
 use std::io::Write;
 use std::ops::Range;
 
-use super::{csv_text, json_text};
-use crate::billing::{Bill, Group, Line, Sum};
+use super::{csv_report, csv_text, json_text};
+use crate::billing::{Bill, Group, Line, Period, Sum};
 
 /// The columns of a line in CSV.
 pub const COLUMNS: &[&str] =
-    &["account_auth_id", "account_name", "number", "from", "until", "days", "rate", "amount", "currency"];
+    &["account_auth_id", "account_name", "number", "from", "until", "days", "rate", "amount", "currency", "expired_on"];
 
 /// In which text a bill is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +22,8 @@ pub enum Text {
     Json { page: u64, per_page: u64 },
     /// A line for each line.
     Csv,
+    /// The same for people, who open it in a spreadsheet.
+    Spreadsheet,
     /// An object for each line.
     Ndjson,
 }
@@ -53,7 +55,7 @@ impl Writer {
                 let start = (page - 1).saturating_mul(per_page).min(total);
                 start as usize..start.saturating_add(per_page).min(total) as usize
             }
-            Text::Csv | Text::Ndjson => 0..groups.len(),
+            Text::Csv | Text::Spreadsheet | Text::Ndjson => 0..groups.len(),
         };
         Writer { text, groups, shown, begun: false, ended: false, opened: false, line: 0 }
     }
@@ -67,7 +69,7 @@ impl Writer {
         if !std::mem::replace(&mut self.begun, true) {
             match self.text {
                 Text::Json { .. } => out.extend_from_slice(b"{\"data\":["),
-                Text::Csv => header(out, COLUMNS),
+                Text::Csv | Text::Spreadsheet => header(out, COLUMNS),
                 Text::Ndjson => {}
             }
         }
@@ -87,15 +89,19 @@ impl Writer {
                         }
                         out.push(b'{');
                         json_line(out, line);
+                        json_expired(out, line);
                         out.push(b'}');
                     }
-                    Text::Csv => csv_line(out, group, line),
+                    Text::Csv => csv_line(out, group, line, csv_text),
+                    Text::Spreadsheet => csv_line(out, group, line, csv_report),
                     Text::Ndjson => {
                         out.push(b'{');
                         json_account(out, group.account.as_str(), &group.name);
                         out.push(b',');
                         json_line(out, line);
-                        put(out, format_args!(",\"currency\":\"{}\"}}\n", line.rate.currency));
+                        put(out, format_args!(",\"currency\":\"{}\"", line.rate.currency));
+                        json_expired(out, line);
+                        out.extend_from_slice(b"}\n");
                     }
                 }
                 self.line += 1;
@@ -129,10 +135,8 @@ impl Writer {
     fn meta(&self, bill: &Bill, page: u64, per_page: u64, out: &mut Vec<u8>) {
         let total = self.groups.len();
         put(out, format_args!("],\"meta\":{{\"total\":{total},\"page\":{page},\"per_page\":{per_page},\"month\":\""));
-        put(
-            out,
-            format_args!("{}\",\"through\":\"{}\",\"proration\":\"{}\"", bill.month, bill.through, bill.proration),
-        );
+        put(out, format_args!("{}\",\"through\":\"{}\",", bill.month(), bill.through));
+        json_rules(out, bill);
         out.extend_from_slice(b",\"totals\":");
         sums(out, &Bill::totals(self.groups.iter().map(|&place| &bill.groups[place])));
         out.extend_from_slice(b"}}");
@@ -158,10 +162,24 @@ pub fn json_account(out: &mut Vec<u8>, id: &str, name: &str) {
 
 /// The members of a line.
 pub fn json_line(out: &mut Vec<u8>, line: &Line) {
-    let Line { number, from, rate, amount, .. } = line;
-    let (until, days) = (line.until(), line.days());
+    let Line { number, from, until, days, rate, amount, .. } = line;
     put(out, format_args!("\"number\":\"{number}\",\"from\":\"{from}\",\"until\":\"{until}\",\"days\":{days},"));
     put(out, format_args!("\"rate\":{rate},\"amount\":{amount}"));
+}
+
+/// `,"expired_on":"2026-02-20"`, or null.
+pub fn json_expired(out: &mut Vec<u8>, line: &Line) {
+    match line.expired_on {
+        Some(day) => put(out, format_args!(",\"expired_on\":\"{day}\"")),
+        None => out.extend_from_slice(b",\"expired_on\":null"),
+    }
+}
+
+/// What a bill counts, and which moments are its month's.
+pub fn json_rules(out: &mut Vec<u8>, bill: &Bill) {
+    let Bill { period: Period { zone, after_expiry, begins, ends, .. }, draft, proration, .. } = bill;
+    put(out, format_args!("\"proration\":\"{proration}\",\"after_expiry\":\"{after_expiry}\",\"zone\":\"{zone}\","));
+    put(out, format_args!("\"begins_at\":\"{begins}\",\"ends_at\":\"{ends}\",\"draft\":{draft}"));
 }
 
 /// `[{"currency":"INR","amount":500.00}]`
@@ -174,26 +192,28 @@ pub fn sums(out: &mut Vec<u8>, sums: &[Sum]) {
     out.push(b']');
 }
 
-fn csv_line(out: &mut Vec<u8>, group: &Group, line: &Line) {
-    csv_text(out, group.account.as_str());
+fn csv_line(out: &mut Vec<u8>, group: &Group, line: &Line, cell: fn(&mut Vec<u8>, &str)) {
+    cell(out, group.account.as_str());
     out.push(b',');
-    csv_text(out, &group.name);
-    let Line { number, from, rate, amount, .. } = line;
-    let (until, days, currency) = (line.until(), line.days(), rate.currency);
-    put(out, format_args!(",{number},{from},{until},{days},{rate},{amount},{currency}\r\n"));
+    cell(out, &group.name);
+    let Line { number, from, until, days, rate, amount, expired_on } = line;
+    let expired = expired_on.map_or_else(String::new, |day| day.to_string());
+    let currency = rate.currency;
+    put(out, format_args!(",{number},{from},{until},{days},{rate},{amount},{currency},{expired}\r\n"));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::billing::{Ledger, Month, Proration};
+    use crate::billing::{Calendar, Ledger, Month, Proration};
     use crate::domain::{E164, Money, NumberType, Record, State, Tags, Time};
 
     fn bill() -> Bill {
         let at: Time = "2026-03-01T00:00:00Z".parse().expect("a time");
         let month: Month = "2026-03".parse().expect("a month");
-        let mut ledger = Ledger::new(month.whole());
-        for (account, first, count) in [("MA_1", 1, 3), ("MA \"2\", Ltd", 11, 1), ("MA_3", 21, 4)] {
+        let calendar = Calendar::default();
+        let mut ledger = Ledger::new(&calendar, calendar.period(month).whole());
+        for (account, first, count) in [("MA_1", 1, 3), ("=MA \"2\", Ltd", 11, 1), ("MA_3", 21, 4)] {
             let record = Record {
                 state: State::Active,
                 account: Some(account.parse().expect("an id")),
@@ -211,7 +231,7 @@ mod tests {
             };
             ledger.numbers(at, E164::new(442_079_460_000 + first).expect("a number"), count, Some(&record));
         }
-        Bill::of(month, Proration::Full, &ledger.finish())
+        Bill::of(&calendar, month, Proration::Full, &ledger.finish(), at)
     }
 
     fn written(bill: &Bill, text: Text, groups: &[usize], lines: usize) -> String {
@@ -229,7 +249,16 @@ mod tests {
     fn pieces_make_no_difference() {
         let bill = bill();
         let page = |page, per_page| Text::Json { page, per_page };
-        for text in [page(1, 20), page(2, 1), page(2, 2), page(9, 9), page(u64::MAX, 100), Text::Csv, Text::Ndjson] {
+        for text in [
+            page(1, 20),
+            page(2, 1),
+            page(2, 2),
+            page(9, 9),
+            page(u64::MAX, 100),
+            Text::Csv,
+            Text::Spreadsheet,
+            Text::Ndjson,
+        ] {
             for groups in [&[0, 1, 2][..], &[1], &[0, 2], &[]] {
                 let whole = written(&bill, text, groups, 1_000);
                 for lines in 1..6 {
@@ -242,8 +271,12 @@ mod tests {
             }
         }
         let csv = written(&bill, Text::Csv, &[0], 9);
-        let row =
-            "\"MA \"\"2\"\", Ltd\",\"MA \"\"2\"\", Ltd\",+442079460011,2026-03-01,2026-03-31,31,1.250,1.250,KWD\r\n";
-        assert_eq!(csv, format!("{}\r\n{row}", COLUMNS.join(",")));
+        let row = |before: &str| {
+            let account = format!("\"{before}=MA \"\"2\"\", Ltd\"");
+            let line = "+442079460011,2026-03-01,2026-03-31,31,1.250,1.250,KWD,";
+            format!("{}\r\n{account},{account},{line}\r\n", COLUMNS.join(","))
+        };
+        assert_eq!(csv, row(""));
+        assert_eq!(written(&bill, Text::Spreadsheet, &[0], 9), row("'"));
     }
 }

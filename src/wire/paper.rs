@@ -4,14 +4,15 @@
 //! Invariant: text gets in through [`escape`] only. Deliberately absent:
 //! scripts, fonts, anything from elsewhere.
 
-use crate::billing::{Line, Sum};
+use crate::billing::{Bill, Day, Line, Proration, Sum};
+use crate::domain::setting::AfterExpiry;
 use crate::wire::html::{escape, put};
 
 /// How a page looks, on a screen and on paper.
 pub const STYLE: &str = "\
 body{font:11pt/1.45 system-ui,sans-serif;color:#111;background:#fff;max-width:54rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.15rem;margin:2rem 0 .25rem}h3{font-size:1rem;margin:1.25rem 0 .25rem}\
-p{margin:.25rem 0}.about{color:#555}\
+p{margin:.25rem 0}.about{color:#555}.draft{border:2px solid #111;padding:.5rem .75rem;margin:.75rem 0}\
 table{border-collapse:collapse;width:100%;margin:.5rem 0}\
 th,td{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid #ddd;vertical-align:top}\
 th{border-bottom:1px solid #111;font-weight:600}\
@@ -61,6 +62,79 @@ pub fn end(out: &mut String) {
     out.push_str("</main>\n</body>\n</html>\n");
 }
 
+/// What a page is called: `Invoice 2026-02`, or `Draft invoice 2026-02` while
+/// the month goes on.
+pub fn name(what: &str, bill: &Bill) -> String {
+    match bill.draft {
+        true => format!("Draft {} {}", what.to_lowercase(), bill.month()),
+        false => format!("{what} {}", bill.month()),
+    }
+}
+
+/// Of which day a page is, which days it is about, and by which rule.
+pub fn about(out: &mut String, bill: &Bill, made_on: Day) {
+    let (period, zone) = (&bill.period, escape(bill.period.zone.name()));
+    if bill.draft {
+        put(
+            out,
+            format_args!(
+                "<p class=\"draft\"><strong>Draft.</strong> {} has not ended: this is counted up to {} and may change.\n",
+                bill.month(),
+                bill.through
+            ),
+        );
+    }
+    let last = period.day(period.days() - 1);
+    put(
+        out,
+        format_args!(
+            "<p>Date: {made_on} ({zone})\n<p>Period: {} to {last}, days of {zone}\n<p class=\"about\">{}\n",
+            period.day(0),
+            rule(bill)
+        ),
+    );
+}
+
+/// What a bill counts, for the reader of a page.
+pub fn rule(bill: &Bill) -> String {
+    let mut rule = match bill.proration {
+        Proration::Full => {
+            "A rental month is charged whole in the month in which it begins, on the day of the month on which the \
+             number was assigned."
+        }
+        Proration::Days => "Rental is charged by the days held.",
+    }
+    .to_owned();
+    rule.push_str(match bill.period.after_expiry {
+        AfterExpiry::Charge => " A number that has expired is charged until it is given back.",
+        AfterExpiry::Stop => " A number is not charged from the day on which it expires.",
+    });
+    if bill.period.moved() {
+        let begins = bill.period.begins;
+        rule.push_str(&format!(" The zone is new: the month begins at {begins}, where the last one ended."));
+    }
+    rule
+}
+
+/// The amounts of a page, before its lines: one column for each part, the last
+/// of which is the total, and a row for each currency.
+pub fn totals(out: &mut String, parts: &[&str], rows: &[Vec<Sum>]) {
+    out.push_str("<table>\n<thead><tr>");
+    for part in parts {
+        put(out, format_args!("<th class=\"n\">{}", escape(part)));
+    }
+    out.push_str("</thead>\n<tbody>\n");
+    for row in rows {
+        out.push_str("<tr>");
+        for (at, sum) in row.iter().enumerate() {
+            let (open, close) = if at + 1 == row.len() { ("<strong>", "</strong>") } else { ("", "") };
+            put(out, format_args!("<td class=\"n\">{open}{sum} {}{close}", sum.currency));
+        }
+        out.push('\n');
+    }
+    out.push_str("</tbody>\n</table>\n");
+}
+
 /// The table of a rental, up to its first line.
 pub fn lines_begin(out: &mut String) {
     out.push_str(
@@ -69,13 +143,21 @@ pub fn lines_begin(out: &mut String) {
     );
 }
 
+/// What a line says of an expiry, if days after it are charged.
+pub fn expired(line: &Line) -> String {
+    line.expired_on.map_or_else(String::new, |day| format!("charged after it expired on {day}"))
+}
+
 pub fn line(out: &mut String, line: &Line) {
-    let Line { number, from, rate, amount, .. } = line;
-    let (until, days) = (line.until(), line.days());
+    let Line { number, from, until, days, rate, amount, expired_on } = line;
+    let said = match expired_on {
+        Some(_) => format!("<br><span class=\"about\">{}</span>", expired(line)),
+        None => String::new(),
+    };
     put(
         out,
         format_args!(
-            "<tr><td>{number}<td>{from}<td>{until}<td class=\"n\">{days}<td class=\"n\">{rate}<td class=\"n\">{amount}\n"
+            "<tr><td>{number}{said}<td>{from}<td>{until}<td class=\"n\">{days}<td class=\"n\">{rate}<td class=\"n\">{amount}\n"
         ),
     );
 }
@@ -90,15 +172,4 @@ pub fn lines_end(out: &mut String, label: &str, total: &Sum) {
             escape(label)
         ),
     );
-}
-
-/// What a bill counts, for the reader of a page.
-pub fn rule(proration: crate::billing::Proration) -> &'static str {
-    match proration {
-        crate::billing::Proration::Full => {
-            "A rental month is charged whole in the month in which it begins, on the day of the month on which the \
-             number was assigned."
-        }
-        crate::billing::Proration::Days => "Rental is charged by the days held.",
-    }
 }

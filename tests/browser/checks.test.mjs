@@ -62,12 +62,12 @@ test("a finding is set aside with a note, and taken back", async () => {
   await row.getByLabel("For how long").selectOption("day");
   await row.getByLabel("Note").fill("the customer leaves <b>anyway</b>");
   await row.getByRole("button", { name: /Acknowledge/ }).click();
-  await page.getByRole("alert").getByText("say until which day").waitFor();
+  await page.getByRole("alert").getByText("Choose a day such as").waitFor();
   assert.equal(await row.getByLabel("Note").inputValue(), "the customer leaves <b>anyway</b>", "what was typed stays");
   const day = new Date(Date.now() + 3 * 86_400_000).toISOString().slice(0, 10);
-  await row.getByLabel("Until the end of").fill(day);
+  await row.getByLabel(/^Until \(/).fill(day);
   await row.getByRole("button", { name: /Acknowledge/ }).click();
-  await page.getByRole("status").getByText("Acknowledged. It comes back after").waitFor();
+  await page.getByRole("status").getByText("Acknowledged. It comes back on").waitFor();
   await page.getByRole("status").getByText(`${found - 1} finding`).waitFor();
   assert.match(page.url(), /check=expiring/, "the list is the same");
   await page.getByRole("link", { name: /^Acknowledged/ }).click();
@@ -85,7 +85,7 @@ test("a finding is set aside with a note, and taken back", async () => {
   await plain.goto(list);
   await plain.locator("table.findings summary").first().click();
   await plain.locator("table.findings tbody tr").first().getByRole("button", { name: /Acknowledge/ }).click();
-  await plain.getByText("Acknowledged. It comes back after").waitFor();
+  await plain.getByText("Acknowledged. It comes back on").waitFor();
   await plain.context().close();
   assert.equal((await forge(page, `${BASE}/checks/fi_00000000000000000000/acknowledge`, { until: "good" })).status(), 404);
   assert.equal((await page.context().request.get(`${BASE}/checks/fi_00000000000000000000/acknowledge`)).status(), 405);
@@ -129,7 +129,7 @@ test("a schedule is made, previewed, changed, run and removed", async () => {
   await page.locator("ol.timeline").getByText("desk@example.net").waitFor({ timeout: 15_000 });
   const path = new URL(page.url()).pathname;
   await fit(page, path, "schedule");
-  await fit(page, `${BASE}/checks/schedules/new`, "schedule-new");
+  await fit(page, `${BASE}/checks/schedules?new`, "schedule-new");
   await page.goto(path);
   await page.getByRole("button", { name: "Switch off" }).click();
   await page.getByRole("button", { name: "Switch on" }).waitFor();
@@ -138,7 +138,7 @@ test("a schedule is made, previewed, changed, run and removed", async () => {
   await viewer.goto(path);
   await viewer.getByText("desk@example.net").first().waitFor();
   assert.equal(await viewer.locator("main form").count(), 0, "a viewer is offered nothing");
-  assert.equal((await viewer.goto(`${BASE}/checks/schedules/new`)).status(), 403);
+  assert.equal((await viewer.goto(`${BASE}/checks/schedules?new`)).status(), 403);
   assert.equal((await forge(viewer, `${path}/remove`)).status(), 403);
   await viewer.context().close();
 
@@ -262,7 +262,7 @@ test("who looks is offered no change, and where nothing is wrong the way on", as
   assert.ok(some);
   assert.equal((await forge(page, `${BASE}/checks/fi_00000000000000000000/acknowledge`, { until: "good" })).status(), 403);
   await page.goto(`${BASE}/checks?account=MA_NONE`);
-  await page.getByRole("heading", { name: "Nothing like that is open" }).waitFor();
+  await page.getByRole("heading", { name: "No open findings" }).waitFor();
   assert.deepEqual(page.context().troubles, []);
   const stranger = await open(server);
   assert.equal((await stranger.request.get(`${BASE}/costs.csv`, { maxRedirects: 0 })).status(), 303);

@@ -91,7 +91,7 @@ test("in bulk: selected, previewed, run, undone", async () => {
 
 test("a customer, an import and an acknowledged finding", async () => {
   const page = await signedIn(server, "manager");
-  await page.goto(`${BASE}/customers/new`);
+  await page.goto(`${BASE}/customers?new`);
   await type(page, "input[name=name]", "Keyboard Customer");
   await type(page, "input[name=id]", "MA_KEYS");
   await page.keyboard.press("Enter");

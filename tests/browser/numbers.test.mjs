@@ -36,7 +36,7 @@ test("found by three digits, assigned, routed, suspended, resumed, released, and
   assert.match(number, /\+91 /);
   await accessible(page, "a number's page");
 
-  await verb(page, "assign", { Customer: "MA_2", "Last day": "2031-12-31" });
+  await verb(page, "assign", { Customer: "MA_2", "Expires on": "2031-12-31" });
   await notice(page, "assigned to MA_2");
   await state(page, "active, unrouted");
   await verb(page, "route", { Application: "app_1" });
@@ -108,7 +108,7 @@ test("unrouted numbers are routed in bulk, with a preview, and it is undone", as
   await page.locator("h1 .mark", { hasText: /done|cancelled/ }).waitFor({ timeout: 60_000 });
   await picture(page, "job-done");
   await page.goto(`${BASE}/numbers?q=status:active+no:application`);
-  await page.getByRole("heading", { name: /No number is like that|Numbers/ }).first().waitFor();
+  await page.getByRole("heading", { name: /No numbers match|Numbers/ }).first().waitFor();
   const left = await page.locator("#found b").textContent();
   assert.match(left, /^0 /);
   await page.goto(`${BASE}/jobs`);

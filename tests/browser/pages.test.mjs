@@ -10,10 +10,10 @@ after(async () => { await closeBrowser(); await server.stop(); });
 
 const PAGES = [
   ["", "overview"], ["/numbers", "numbers"], ["/numbers?q=status:active+no:application", "unrouted"],
-  ["/numbers?q=nothing:known", "numbers-problem"], ["/numbers?q=999999999", "numbers-none"], ["/numbers/new", "stock"],
+  ["/numbers?q=nothing:known", "numbers-problem"], ["/numbers?q=999999999", "numbers-none"], ["/numbers?new", "stock"],
   ["/numbers/+9122712642007", "number"], ["/customers", "customers"], ["/customers/MA_1", "customer"],
-  ["/customers/new", "customer-new"], ["/applications", "applications"], ["/applications/app_1", "application"],
-  ["/applications/new", "application-new"], ["/trunks", "trunks"], ["/trunks/trunk_1", "trunk"],
+  ["/customers?new", "customer-new"], ["/applications", "applications"], ["/applications/app_1", "application"],
+  ["/applications?new", "application-new"], ["/trunks", "trunks"], ["/trunks/trunk_1", "trunk"],
   ["/checks", "checks"], ["/checks?check=unrouted", "checks-unrouted"], ["/checks/schedules", "schedules"],
   ["/checks/webhooks", "webhooks"], ["/costs", "costs"], ["/changes", "changes"], ["/changes/2", "change"],
   ["/jobs", "jobs"], ["/import", "import"], ["/keys", "keys"], ["/users", "users"], ["/settings", "settings"],

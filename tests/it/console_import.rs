@@ -61,10 +61,26 @@ impl Browser {
         answer
     }
 
-    /// Pastes a text, and its page once it is checked.
+    /// Gives a file that is no text.
+    fn give_bytes(&self, server: &Server, name: &str, bytes: &[u8]) -> Answer {
+        let cookie = &self.cookie;
+        let before = format!("--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n");
+        let body = [before.as_bytes(), bytes, b"\r\n--b--\r\n"].concat();
+        let head = format!(
+            "POST {IMPORT} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nCookie: {cookie}\r\nOrigin: http://{HOST}\r\n\
+             Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        server.send("POST", &[head.as_bytes(), &body].concat())
+    }
+
+    /// Pastes a text of which what is rejected is left out, and its page once it
+    /// is checked.
     pub fn paste(&self, server: &Server, text: &str) -> String {
         let head = format!("Origin: http://{HOST}\r\nContent-Type: multipart/form-data; boundary=b\r\n");
-        let body = format!("--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n{text}\r\n--b--\r\n");
+        let body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"on_error\"\r\n\r\nskip\r\n--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n{text}\r\n--b--\r\n"
+        );
         let answer = self.send(server, "POST", &IMPORT.replace("PA_ONE", "PA_D"), &head, &body).check(303);
         let page = answer.header("location").expect("its page").to_owned();
         self.settled(server, &page);
@@ -172,7 +188,7 @@ fn what_it_does_is_shown_before_it_does_it() {
     let html = manager.settled(&server, &page);
     let text = seen(&html);
     for part in [
-        "Clears the routing of 1 live number.",
+        "Clears routing of 1 live number.",
         "3 cautions",
         "colour is not read: say what it means, or ignore it",
         "4 number +9991234567 is not valid by the numbering plan",
@@ -199,7 +215,7 @@ fn what_it_does_is_shown_before_it_does_it() {
     // Empty cells that keep, and strictness.
     manager.post(&server, &format!("{page}/check"), "column=colour&field=-&keep_empty=1").check(303);
     let text = seen(&manager.settled(&server, &page));
-    assert!(!text.contains("Clears the routing"), "{text}");
+    assert!(!text.contains("Clears routing"), "{text}");
     manager.post(&server, &format!("{page}/check"), "strict=1").check(303);
     let html = manager.settled(&server, &page);
     assert!(seen(&html).contains("Nothing is imported while columns are not read"), "{html}");
@@ -210,9 +226,28 @@ fn what_it_does_is_shown_before_it_does_it() {
     manager.settled(&server, &page);
     manager.post(&server, &format!("{page}/run"), "").check(303);
     let text = seen(&manager.settled(&server, &page));
-    for part in ["imported as one change", "Cleared the routing of 1 live number.", "3 cautions", "What it changed"] {
+    for part in ["imported as one change", "Cleared routing of 1 live number.", "3 cautions", "What it changed"] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
+}
+
+#[test]
+fn a_spreadsheet_is_given_as_it_is() {
+    let server = Server::start(Database::sample(), &[]);
+    let manager = Browser::sign_up(&server, "PA_ONE", "manager");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files/inventory.xlsx");
+    let answer = manager.give_bytes(&server, "inventory.xlsx", &std::fs::read(file).expect("the file")).check(303);
+    let page = answer.header("location").expect("its page").to_owned();
+    let text = manager.settled(&server, &page);
+    for part in ["Read as XLSX", "Customer Name", "is an error of the spreadsheet", "+442079460129"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    manager.post(&server, &format!("{page}/run"), "skip=1").check(303);
+    let text = manager.settled(&server, &page);
+    assert!(text.contains("imported as one change"), "{text}");
+    assert!(server.database.export("PA_ONE").contains("+442079460129,MA_7,Müller & Söhne"));
+    let rejects = manager.get(&server, &format!("{page}/rejects.csv")).check(200);
+    assert!(rejects.text().contains("+442079460131,MA_7"), "{rejects:?}");
 }
 
 #[test]

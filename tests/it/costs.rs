@@ -7,7 +7,9 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
 
-use rollcall::domain::{E164, NumberChange, PartnerKey, Record, State, Time, Verb};
+use rollcall::domain::change::Edit;
+use rollcall::domain::setting::{AfterExpiry, BILLING, Billing, BillingChoice};
+use rollcall::domain::{Choice, E164, EntityChange, NumberChange, PartnerKey, Record, Setting, State, Time, Verb};
 use rollcall::store::{Entry, Replayed, Store, Target};
 use serde_json::{Value, json};
 
@@ -34,14 +36,15 @@ fn a_month_of_the_specifications_sample() {
     let get = |query: &str| server.get(&format!("{COSTS}?{query}")).auth(&SEED).check(200);
     let answer = get("month=2026-02");
     // Amounts have their currency's decimals, to the byte.
-    let line = r#"{"number":"+912271264217","from":"2026-02-01","until":"2026-02-28","days":28,"rate":500.00,"amount":500.00}"#;
+    let line = r#"{"number":"+912271264217","from":"2026-02-01","until":"2026-02-28","days":28,"rate":500.00,"amount":500.00,"expired_on":null}"#;
     let start = format!(
         r#"{{"data":[{{"account_auth_id":"MA_48149cf4","account_name":"Credresolve","currency":"INR","total":1500.00,"lines":[{line},"#
     );
     assert!(answer.text().starts_with(&start), "{}", answer.text());
     let end = concat!(
         r#"]}],"meta":{"total":2,"page":1,"per_page":20,"month":"2026-02","through":"2026-02-28","proration":"full","#,
-        r#""totals":[{"currency":"INR","amount":73500.00}]}}"#
+        r#""after_expiry":"charge","zone":"UTC","begins_at":"2026-02-01T00:00:00Z","ends_at":"2026-03-01T00:00:00Z","#,
+        r#""draft":false,"totals":[{"currency":"INR","amount":73500.00}]}}"#
     );
     assert!(answer.text().ends_with(end), "{}", answer.text());
     // The others were assigned on January 15: half of January, by the days.
@@ -67,7 +70,7 @@ fn a_month_of_the_specifications_sample() {
     assert_eq!(csv.lines().count(), 148);
     assert_eq!(
         csv.lines().nth(1),
-        Some("MA_48149cf4,Credresolve,+912271264217,2026-02-01,2026-02-28,28,500.00,500.00,INR")
+        Some("MA_48149cf4,Credresolve,+912271264217,2026-02-01,2026-02-28,28,500.00,500.00,INR,")
     );
     let rows: Vec<Value> =
         stream("application/x-ndjson").lines().map(|line| serde_json::from_str(line).expect("a row")).collect();
@@ -215,6 +218,26 @@ impl Past {
         self.store.write(Target::Partner(self.key), entry, write).expect("written");
     }
 
+    /// What the partner chose for its bills, each at its time.
+    fn choose(&self, choices: &[(&str, &str, AfterExpiry)]) {
+        let mut before: Option<Setting> = None;
+        for until in 1..=choices.len() {
+            let choice = |(at, zone, after_expiry): &(&str, &str, AfterExpiry)| BillingChoice {
+                chosen_at: time(at),
+                zone: (*zone).into(),
+                after_expiry: *after_expiry,
+            };
+            let at = time(choices[until - 1].0);
+            let choice = Choice::Billing(Billing { choices: choices[..until].iter().map(choice).collect() });
+            let after = Setting { id: BILLING.into(), created_at: at, removed_at: None, choice };
+            let entry = Entry { at, ..fixture::entry(Verb::SettingsEdit) };
+            let change = EntityChange::Setting(Edit { before: before.clone(), after: after.clone() });
+            let write = fixture::draft(|transaction| Ok(transaction.put_entity(change.clone())?));
+            self.store.write(Target::Partner(self.key), entry, write).expect("written");
+            before = Some(after);
+        }
+    }
+
     fn run(&self, args: &[&str]) -> Ran {
         run(self.command(args), "")
     }
@@ -235,7 +258,7 @@ impl Past {
         let csv = self.costs(month, &[&["--format", "csv"], flags].concat()).stdout;
         let short = |line: &str| {
             let cells: Vec<&str> = line.split(',').collect();
-            [&cells[..1], &cells[2..]].concat().join(" ")
+            [&cells[..1], &cells[2..]].concat().join(" ").trim_end().to_owned()
         };
         csv.lines().skip(1).map(short).collect()
     }
@@ -296,6 +319,189 @@ fn last_march_stays_last_march() {
     assert!(past.lines("2026-03", &[]).contains(&line));
     assert_eq!(past.lines("2026-04", &["--account", "MA_1"]).len(), 1);
     assert_eq!(fixture::differences(&*past.store), Vec::<String>::new());
+}
+
+#[test]
+fn months_and_days_are_those_of_the_partners_zone() {
+    let past = Past::new();
+    past.choose(&[("2026-01-10T00:00:00Z", "Asia/Kolkata", AfterExpiry::Charge)]);
+    // The first of March there, at half past one in the night.
+    past.put("2026-02-28T20:00:00Z", &[(A, None, Some(held("MA_1", "2026-02-28T20:00:00Z", 3_100)))]);
+    assert_eq!(past.lines("2026-02", &[]), Vec::<String>::new());
+    let whole = "MA_1 +442079460001 2026-03-01 2026-03-31 31 31.00 31.00 EUR";
+    assert_eq!(
+        (past.lines("2026-03", &[]), past.lines("2026-03", &["--proration", "days"])),
+        (vec![whole.to_owned()], vec![whole.to_owned()])
+    );
+    let meta = past.costs("2026-03", &["--format", "json"]).json()["meta"].clone();
+    assert_eq!(
+        (&meta["zone"], &meta["begins_at"], &meta["ends_at"], &meta["draft"]),
+        (&json!("Asia/Kolkata"), &json!("2026-02-28T18:30:00Z"), &json!("2026-03-31T18:30:00Z"), &json!(false))
+    );
+    // The month of the change began where the last one of UTC ended.
+    let january = past.costs("2026-01", &["--format", "json"]).json()["meta"].clone();
+    let february = past.costs("2026-02", &["--format", "json"]).json()["meta"].clone();
+    assert_eq!((&january["zone"], &january["ends_at"]), (&json!("UTC"), &json!("2026-02-01T00:00:00Z")));
+    assert_eq!((&february["zone"], &february["begins_at"]), (&json!("Asia/Kolkata"), &json!("2026-02-01T00:00:00Z")));
+    assert_eq!(february["ends_at"], meta["begins_at"]);
+    let html = past.costs("2026-02", &["--format", "html"]).stdout;
+    assert!(html.contains("The zone is new: the month begins at 2026-02-01T00:00:00Z"), "{html}");
+    // A call in the night belongs to the month of the zone as well.
+    let calls = [
+        record(1, "2026-03-31T18:29:59Z", true, A, "1"),
+        record(2, "2026-03-31T18:30:00Z", true, A, "2"),
+        record(3, "2026-02-28T20:00:00Z", true, A, "4"),
+    ];
+    let file = past.file("calls.ndjson", calls.join("\n"));
+    let ran = past.run(&["invoice", "--month", "2026-03", "--cdrs", &file, "--json"]).done();
+    assert_eq!((&ran.json()["data"][0]["calls"]["amount"], &ran.json()["meta"]["outside"]), (&json!(5.0), &json!(1)));
+}
+
+#[test]
+fn what_is_charged_after_an_expiry_says_so_or_stops() {
+    let past = Past::new();
+    let at = "2026-01-05T00:00:00Z";
+    let ends = Record { expires_at: Some(time("2026-02-20T10:00:00Z")), ..held("MA_1", at, 2_800) };
+    past.put(at, &[(A, None, Some(ends))]);
+    past.choose(&[
+        ("2026-03-15T00:00:00Z", "UTC", AfterExpiry::Stop),
+        ("2026-05-31T23:59:59Z", "UTC", AfterExpiry::Charge),
+    ]);
+    let check = |month: &str, full: &[&str], days: &[&str]| {
+        assert_eq!(past.lines(month, &[]), full, "{month}");
+        assert_eq!(past.lines(month, &["--proration", "days"]), days, "{month} by days");
+    };
+    // The rental month of February 5 began before the end; its days did not all.
+    check(
+        "2026-02",
+        &["MA_1 +442079460001 2026-02-01 2026-02-28 28 28.00 28.00 EUR"],
+        &["MA_1 +442079460001 2026-02-01 2026-02-28 28 28.00 28.00 EUR 2026-02-20"],
+    );
+    let march = ["MA_1 +442079460001 2026-03-01 2026-03-31 31 28.00 28.00 EUR 2026-02-20"];
+    check("2026-03", &march, &march);
+    check("2026-04", &[], &[]);
+    check("2026-05", &[], &[]);
+    // Charged again, it begins anew on that day.
+    let june = ["MA_1 +442079460001 2026-06-01 2026-06-30 30 28.00 28.00 EUR 2026-02-20"];
+    check("2026-06", &june, &june);
+    for format in ["table", "html"] {
+        let text = past.costs("2026-03", &["--format", format]).stdout;
+        assert!(text.contains("charged after it expired on 2026-02-20"), "{text}");
+    }
+    // Its calls are its holder's all the same.
+    let file = past.file("calls.ndjson", record(1, "2026-04-10T00:00:00Z", true, A, "1"));
+    let ran = past.run(&["invoice", "--month", "2026-04", "--cdrs", &file, "--json"]).done();
+    let invoice = &ran.json()["data"][0];
+    assert_eq!((&invoice["account_auth_id"], &invoice["total"]), (&json!("MA_1"), &json!(1.0)));
+}
+
+#[test]
+fn a_choice_counts_from_the_next_month_through_every_door() {
+    let database = crate::harness::Database::sample();
+    let key = database.key("PA_SEED", &["--scope", "manage"]);
+    let server = Server::start(database, &[]);
+    let shown = || server.get("/api/v1/partner/settings/billing").auth(&SEED).check(200).json()["data"].clone();
+    let month = &jiff::Timestamp::now().to_string()[..7];
+    let costs = || server.get(&format!("{COSTS}?month={month}")).auth(&SEED).check(200).text().to_owned();
+    let before = costs();
+    assert_eq!(
+        (&shown()["zone"], &shown()["after_expiry"], &shown()["next"]),
+        (&json!("UTC"), &json!("charge"), &json!(null))
+    );
+    let choose = |body: Value| server.request("PATCH", "/api/v1/manage/settings/billing").auth(&key).json(&body).send();
+    for (body, expected) in [
+        (json!({}), "zone MISSING"),
+        (json!({ "zone": "Berlin" }), "zone INVALID"),
+        (json!({ "after_expiry": "never" }), "after_expiry INVALID"),
+        (json!({ "zone": "UTC", "since": "now" }), "since UNKNOWN"),
+    ] {
+        assert_eq!(choose(body.clone()).check(422).fields()[0], expected, "{body}");
+    }
+    let chosen = choose(json!({ "zone": "asia/kolkata", "after_expiry": "stop" })).check(200).json()["data"].clone();
+    assert_eq!(chosen, shown());
+    assert_eq!((&chosen["zone"], &chosen["month"]), (&json!("UTC"), &json!(month)));
+    assert_eq!((&chosen["next"]["zone"], &chosen["next"]["begins_at"]), (&json!("Asia/Kolkata"), &chosen["ends_at"]));
+    assert_eq!(costs(), before, "this month's bill stays as it is");
+    // Only the rule, by the command; the zone stays chosen.
+    let said = server.database.run(&["partner", "billing", "PA_SEED", "--after-expiry", "charge"]).done().stdout;
+    assert!(said.contains("days of Asia/Kolkata") && said.contains("until they are given back"), "{said}");
+    let json = server.database.run(&["partner", "billing", "PA_SEED", "--json"]).done().json();
+    assert_eq!((&json["next"]["zone"], &json["next"]["after_expiry"]), (&json!("Asia/Kolkata"), &json!("charge")));
+    server.database.run(&["partner", "billing", "PA_SEED", "--zone", "Berlin"]).check(1);
+    server.database.run(&["partner", "billing", "PA_SEED", "--after-expiry", "maybe"]).check(2);
+    // Taken back before it counts, it never did.
+    server.database.run(&["partner", "billing", "PA_SEED", "--zone", "UTC"]).done();
+    let json = server.database.run(&["partner", "billing", "PA_SEED", "--json"]).done().json();
+    assert_eq!(json["next"], json!(null));
+}
+
+#[test]
+fn a_month_that_goes_on_is_a_draft() {
+    let past = Past::new();
+    let now = Time::now();
+    let since = now.plus(-1).to_string();
+    past.put(&since, &[(A, None, Some(held("MA_1", &since, 150)))]);
+    let month = &since[..7];
+    let file = past.file("calls.ndjson", record(1, &since, true, A, "1"));
+    let out = past.database.file("drafts");
+    let out = out.to_str().expect("a path");
+    let ran = past.run(&["invoice", "--month", month, "--cdrs", &file, "--out", out]).done();
+    assert!(ran.stderr.contains(&format!("draft: {month} has not ended in UTC")), "{}", ran.stderr);
+    let read = |name: &str| std::fs::read_to_string(format!("{out}/{name}")).expect("a file");
+    assert!(read(&format!("invoices-{month}.csv")).lines().skip(1).all(|line| line.ends_with(",draft")));
+    let json: Value = serde_json::from_str(&read(&format!("invoices-{month}.json"))).expect("JSON");
+    assert_eq!(keys(&json), ["meta", "data", "unattributed"]);
+    assert_eq!((&json["meta"]["draft"], &json["meta"]["zone"]), (&json!(true), &json!("UTC")));
+    let page = read(&format!("invoice-{month}-MA_1.html"));
+    for part in ["Draft invoice", "has not ended", "Date: ", "days of UTC"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    let (total, line) = (page.find("<strong>2.50 EUR</strong>"), page.find("+442079460001"));
+    assert!(total.expect("a total") < line.expect("a line"), "{page}");
+    let costs = past.costs(month, &[]);
+    assert!(costs.stderr.contains("draft"), "{}", costs.stderr);
+}
+
+#[test]
+fn records_that_cannot_be_used_are_listed_and_left_out_where_that_is_asked_for() {
+    let past = with_two_numbers();
+    let mut lines = calls();
+    lines.push(record(9, "2026-03-12T10:00:00Z", true, A, "1").replace("EUR", "Euro"));
+    lines.push(record(10, "2026-03-12 15:30:00", true, A, "2"));
+    lines.push("not JSON".to_owned());
+    lines.push(record(11, "2026-03-12T10:00:00Z", true, A, "null").replace(r#""billsec":61"#, r#""billsec":0"#));
+    let file = past.file("calls.ndjson", lines.join("\n"));
+    let invoice =
+        |more: &[&str]| past.run(&[&["invoice", "--month", "2026-03", "--cdrs", &file, "--json"], more].concat());
+    let refused = invoice(&[]).check(1);
+    for part in ["line 9: currency \"Euro\"", "line 10: start_time", "--cdr-zone", "line 11: ", "3 of 12 call records"]
+    {
+        assert!(refused.stderr.contains(part), "{} lacks {part}", refused.stderr);
+    }
+    assert_eq!(refused.stdout, "");
+    let ran = invoice(&["--on-error", "skip"]).check(3);
+    assert!(ran.stderr.contains("3 call records are on no invoice"), "{}", ran.stderr);
+    assert_eq!((&ran.json()["meta"]["records"], &ran.json()["meta"]["skipped"]), (&json!(12), &json!(3)));
+    let zoned = invoice(&["--on-error", "skip", "--cdr-zone", "Asia/Kolkata"]).check(3);
+    assert_eq!(zoned.json()["meta"]["skipped"], json!(2));
+    let calls_of = |ran: &Ran| ran.json()["data"][0]["calls"]["calls"].clone();
+    assert_eq!((calls_of(&ran), calls_of(&zoned)), (json!(2), json!(3)));
+    invoice(&["--cdr-zone", "Kolkata"]).check(2);
+}
+
+#[test]
+fn reports_have_no_formulas() {
+    let past = Past::new();
+    let name = "=HYPERLINK(\"evil\")";
+    fixture::put_account(&*past.store, past.key, name);
+    past.put("2026-03-01T00:00:00Z", &[(A, None, Some(held(name, "2026-03-01T00:00:00Z", 150)))]);
+    let csv = past.costs("2026-03", &["--format", "csv"]).stdout;
+    assert!(csv.contains("\r\n\"'=HYPERLINK(\"\"evil\"\")\","), "{csv}");
+    let file = past.file("calls.ndjson", record(1, "2026-03-10T00:00:00Z", true, A, "1"));
+    let csv = past.run(&["invoice", "--month", "2026-03", "--cdrs", &file]).done().stdout;
+    assert!(!csv.contains("\n=") && !csv.contains("\"=") && csv.contains("'=HYPERLINK"), "{csv}");
+    let json = past.costs("2026-03", &["--format", "json"]).json();
+    assert_eq!(json["data"][0]["account_auth_id"], json!(name));
 }
 
 #[test]
@@ -428,26 +634,26 @@ fn calls() -> Vec<String> {
 }
 
 const INVOICES: &str = "\
-MA_1 EUR rental +442079460001 2026-03-01 2026-03-19 19 10.00    10.00
-MA_1 EUR number_calls +442079460001     1 61 0.001 
-MA_1 EUR calls      1 61 0.001 0.00
-MA_1 EUR total         10.00
-MA_2 EUR rental +442079460001 2026-03-20 2026-03-31 12 10.00    10.00
-MA_2 EUR number_calls +442079460001     2 122 0.0025 
-MA_2 EUR calls      2 122 0.0025 0.00
-MA_2 EUR total         10.00
-MA_<b> EUR rental +442079460002 2026-03-10 2026-03-31 22 20.00    20.00
-MA_<b> EUR number_calls +442079460002     2 122 0.25 
-MA_<b> EUR calls      2 122 0.25 0.25
-MA_<b> EUR total         20.25
- EUR unattributed      1 61 0.5 
+MA_1,EUR,total,,,,,,,,,10.00,,final
+MA_1,EUR,calls,,,,,,1,61,0.001,0.00,,final
+MA_1,EUR,rental,+442079460001,2026-03-01,2026-03-19,19,10.00,,,,10.00,,final
+MA_1,EUR,number_calls,+442079460001,,,,,1,61,0.001,,,final
+MA_2,EUR,total,,,,,,,,,10.00,,final
+MA_2,EUR,calls,,,,,,2,122,0.0025,0.00,,final
+MA_2,EUR,rental,+442079460001,2026-03-20,2026-03-31,12,10.00,,,,10.00,,final
+MA_2,EUR,number_calls,+442079460001,,,,,2,122,0.0025,,,final
+MA_<b>,EUR,total,,,,,,,,,20.25,,final
+MA_<b>,EUR,calls,,,,,,2,122,0.25,0.25,,final
+MA_<b>,EUR,rental,+442079460002,2026-03-10,2026-03-31,22,20.00,,,,20.00,,final
+MA_<b>,EUR,number_calls,+442079460002,,,,,2,122,0.25,,,final
+,EUR,unattributed,,,,,,1,61,0.5,,,final
 ";
 
 /// The rows of the CSV without the accounts' names.
 fn short(csv: &str) -> String {
     let row = |line: &str| {
         let cells: Vec<&str> = line.trim_end().split(',').collect();
-        [&cells[..1], &cells[2..]].concat().join(" ") + "\n"
+        [&cells[..1], &cells[2..]].concat().join(",") + "\n"
     };
     csv.lines().skip(1).map(row).collect()
 }
@@ -569,8 +775,9 @@ fn records_that_cannot_be_read_make_no_invoice() {
     };
     let good = calls();
     refused("", "empty");
-    refused(&good.join("\n").replace("0.0005", "5e-4"), "line 3 cannot be used: cost \"5e-4\" has an exponent");
-    refused(&page(&good, 1, false, "1.0035").replace("0.5,\"str", "\"x\",\"str"), "record 5 cannot be used");
+    refused(&good.join("\n").replace("0.0005", "\"x\""), "line 3: cost \"x\" must be a plain decimal number");
+    refused(&good.join("\n").replace("0.0005", "\"x\""), "1 of 8 call records cannot be used");
+    refused(&page(&good, 1, false, "1.0035").replace("0.5,\"str", "\"x\",\"str"), "record 5 (line 1): cost \"x\"");
     refused(&page(&good, 1, false, "1.0035")[..900], "not JSON at line 1");
     refused("<html>Bad gateway</html>", "no column uuid");
     past.run(&["invoice", "--month", "2026-03", "--cdrs", "nowhere.json"]).check(1);

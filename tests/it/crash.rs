@@ -24,7 +24,9 @@ use rollcall::service::import::{ImportOptions, Watch};
 use rollcall::service::{NewKey, Service, ServiceError};
 use rollcall::store::{self, Location, Open, Store, StoreError};
 
-use crate::process::{Asking, Client, PARTNER, Place, Random, Server, ended, partner, run, run_and_kill, signal};
+use crate::process::{
+    Asking, Client, PARTNER, Place, Random, Server, ended, partner, run, run_and_kill, signal, wait_for_handler,
+};
 
 /// How many processes a test kills, of all that are killed.
 fn rounds(of_fifty: u64) -> u64 {
@@ -429,12 +431,13 @@ fn ctrl_c_during_an_import_writes_nothing() {
     // Once while reading, once between reading and writing, once while writing.
     let mut interrupted = 0;
     let mut worst = Duration::ZERO;
-    for wait_ms in [100, 400, 800] {
+    for wait_ms in [0, 300, 700] {
         let mut child = place.import(&file).spawn().expect("the program runs");
+        wait_for_handler(&child);
         std::thread::sleep(Duration::from_millis(wait_ms));
         let begin = Instant::now();
         signal(&child, "INT");
-        let code = ended(&mut child, Duration::from_secs(5));
+        let code = ended(&mut child, Duration::from_secs(30));
         worst = worst.max(begin.elapsed());
         let mut said = String::new();
         child.stderr.take().expect("piped").read_to_string(&mut said).expect("UTF-8");

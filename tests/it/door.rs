@@ -4,10 +4,12 @@
 
 use std::fmt::Write as _;
 
+use rollcall::store::Open;
 use serde_json::{Value, json};
 
 use crate::client::{Odd, answer, parameter};
 use crate::console_import::Browser;
+use crate::fixture;
 use crate::harness::{Database, Key, Server};
 
 /// A cell that names numbers, and what it becomes.
@@ -120,7 +122,7 @@ fn reasons(report: &Value, first_line: u64, rows: usize) -> Vec<String> {
         let line = error["line"].as_u64().expect("a line");
         let text = error["message"].as_str().expect("a message");
         let place = &mut found[usize::try_from(line - first_line).expect("a place")];
-        write!(place, "{text}\n").expect("memory");
+        writeln!(place, "{text}").expect("memory");
     }
     found
 }
@@ -167,7 +169,7 @@ fn a_number_is_the_same_in_the_paste_box() {
         let html = reason.replace('?', "");
         assert!(shown.contains(&html), "{reason:?} is not in {shown}");
     }
-    manager.post(&server, &format!("{page}/run"), "skip=1").check(303);
+    manager.post(&server, &format!("{page}/run"), "").check(303);
     manager.settled(&server, &page);
     assert_eq!(stored(&server.database), all_numbers());
 }
@@ -389,14 +391,17 @@ fn a_word_for_nothing_is_refused_in_every_column() {
 #[test]
 fn what_is_stored_already_is_found_shown_and_released() {
     let database = database();
-    // As an older version stored it.
-    let first =
-        import(&database, "old.csv", "number,account_auth_id,monthly_cost,currency\n+442079460958,MA_1,1,EUR\n", &[]);
-    assert_eq!(first["imported"], 1);
-    let raw = rusqlite::Connection::open(database.path()).expect("the file");
-    let older = |statement: &str| raw.execute_batch(statement).expect("done");
-    drop(older);
-    drop(raw);
+    import(&database, "a.csv", "number,account_auth_id,monthly_cost,currency\n+442079460958,MA_1,1,EUR\n", &[]);
+    // As an older version stored them.
+    let store = fixture::open(database.path(), Open::Existing);
+    let partner = store.heads(true).expect("heads").expect("asked for")[0].key;
+    fixture::put_account(&*store, partner, "MA_1\u{200b}");
+    let old = fixture::created(4_402_079_460_959, fixture::held("MA_1\u{200b}"));
+    fixture::put(&*store, partner, &[old]);
+    drop(store);
+    let again = "number,account_auth_id,tags\n+44 (0)20 7946 0959,MA_1\u{200b},old\n";
+    let report = import(&database, "again.csv", again, &[]);
+    assert_eq!((&report["updated"], &report["rejected"]), (&json!(1), &json!(0)), "{report}");
     let key = database.key("PA_D", &["--scope", "manage"]);
     let server = Server::start(database, &[]);
     for spelling in [
@@ -420,9 +425,13 @@ fn what_is_stored_already_is_found_shown_and_released() {
     }
     server.database.run(&["number", "show", "44 20 7946 0958", "--partner", "PA_D"]).done();
     server.database.run(&["history", "+44-20-7946-0958", "--partner", "PA_D"]).done();
+    let of_account = server.get("/api/v1/partner/accounts/MA_1%E2%80%8B/numbers").auth(&key).check(200);
+    assert_eq!(of_account.numbers(), ["+4402079460959"]);
     let body = json!({ "confirm_last": true });
-    let target = "/api/v1/manage/numbers/44%2020%207946%200958/release";
-    server.request("POST", target).auth(&key).json(&body).check(200);
+    for spelling in ["44%2020%207946%200958", "+44%20(0)20%207946%200959"] {
+        let target = format!("/api/v1/manage/numbers/{spelling}/release");
+        server.request("POST", &target).auth(&key).json(&body).check(200);
+    }
 }
 
 #[test]

@@ -337,6 +337,17 @@ fn another_database_is_loaded_from_the_start() {
     assert_eq!(region().as_deref(), Some("Delhi"));
 }
 
+/// Follows until it has tried again what it could not do.
+#[track_caller]
+fn follow_until(replica: &Replica, wanted: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !wanted() {
+        assert!(began.elapsed() < Duration::from_secs(120), "not tried again");
+        std::thread::sleep(Duration::from_millis(20));
+        replica.follow();
+    }
+}
+
 #[test]
 fn a_log_that_cannot_be_read_holds_up_its_partner_alone() {
     let database = Database::new();
@@ -360,9 +371,7 @@ fn a_log_that_cannot_be_read_holds_up_its_partner_alone() {
     tamper(&database, &["UPDATE change SET verb = 'import' WHERE partner = 1 AND version = 3"]);
     replica.follow();
     assert_eq!(version("PA_1"), 1, "not looked at all the time");
-    std::thread::sleep(AGAIN);
-    replica.follow();
-    assert!(replica.node("PA_1").expect("there").stuck_for().is_none());
+    follow_until(&replica, || replica.node("PA_1").expect("there").stuck_for().is_none());
     assert_eq!((replica.progress().poisoned, replica.progress().lag), (0, 0));
     check_fresh(&replica, &*store);
 }
@@ -445,8 +454,7 @@ fn a_partner_that_cannot_be_understood_is_not_taken_for_absent() {
     }
     assert!(differences(&*store).iter().any(|line| line.contains("partner PA_1")));
     // Its log says what it is.
-    std::thread::sleep(AGAIN);
-    replica.follow();
+    follow_until(&replica, || replica.node("PA_1").is_some());
     assert_eq!(replica.node("PA_1").expect("from the log").snapshot().len(), 1);
 }
 
@@ -471,15 +479,19 @@ fn a_change_to_what_was_left_out_is_not_met_with_load_after_load() {
     put(&*store, key, &[change]);
     let loads = far.loads();
     let version = node.snapshot().version;
+    let changed = Instant::now();
     for _ in 0..50 {
         replica.follow();
+        // A slow machine comes to the next attempt within these rounds.
+        if changed.elapsed() > AGAIN / 2 {
+            break;
+        }
+        assert_eq!((far.loads(), node.snapshot().version), (loads, version));
+        assert!(node.stuck_for().is_some());
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!((far.loads(), node.snapshot().version), (loads, version));
-    assert!(node.stuck_for().is_some());
     // The change wrote the row anew, so it can be understood again.
-    std::thread::sleep(AGAIN);
-    replica.follow();
+    follow_until(&replica, || node.stuck_for().is_none());
     assert_eq!(far.loads(), loads + 1);
     assert_eq!((replica.progress().poisoned, node.snapshot().len(), node.stuck_for()), (0, 3, None));
     check_fresh(&replica, &*store);
@@ -496,13 +508,11 @@ fn a_repaired_row_is_taken_in_without_a_restart() {
     tamper(&database, &[&state("lost")]);
     let far = Far::new(database.open());
     let replica = load(&far);
-    std::thread::sleep(AGAIN);
-    replica.follow();
-    assert_eq!((far.loads(), replica.progress().poisoned), (2, 1), "looked at, and still so");
+    follow_until(&replica, || far.loads() == 2);
+    assert_eq!(replica.progress().poisoned, 1, "looked at, and still so");
     tamper(&database, &[&state("available")]);
-    std::thread::sleep(AGAIN);
-    replica.follow();
-    assert_eq!((far.loads(), replica.progress().poisoned), (3, 0));
+    follow_until(&replica, || far.loads() == 3);
+    assert_eq!(replica.progress().poisoned, 0);
     check_fresh(&replica, &*store);
 }
 
@@ -851,6 +861,7 @@ fn waiting_ends_with_503_and_is_for_tenants_only() {
     }
     let twice = server.get(GLOBAL).auth(&ONE).header(AT_LEAST, "1").header(AT_LEAST, "1").check(422);
     assert_eq!(twice.fields(), [format!("{AT_LEAST} REPEATED")]);
+    let server = serve("[follow]\nwait_max_ms = 60000\n");
     let begun = Instant::now();
     for least in [&*far, "x"] {
         let nobody = server.get(GLOBAL).header(AT_LEAST, least).check(401);
@@ -858,7 +869,7 @@ fn waiting_ends_with_503_and_is_for_tenants_only() {
         let wrong = harness::Key { auth_token: TWO.auth_token.clone(), ..ONE.clone() };
         server.get(GLOBAL).auth(&wrong).header(AT_LEAST, least).check(401);
     }
-    assert!(begun.elapsed() < Duration::from_millis(400), "strangers do not wait: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "strangers do not wait: {:?}", begun.elapsed());
 }
 
 #[test]
@@ -914,7 +925,9 @@ fn a_write_says_the_version_that_shows_it() {
 
 #[test]
 fn the_page_after_a_form_waits_for_what_the_form_made() {
-    let server = serve("[follow]\nwait_max_ms = 1500\n");
+    // One that waits longer than anything takes here, and one that hardly does.
+    let server = serve("[follow]\nwait_max_ms = 60000\n");
+    let hasty = serve("[follow]\nwait_max_ms = 300\n");
     let browser = Browser::sign_up(&server, "PA_ONE", "manager");
     let stranger = Browser::sign_up(&server, "PA_TWO", "manager");
     let next = version(&server.get(GLOBAL).auth(&ONE).check(200)) + 1;
@@ -926,15 +939,17 @@ fn the_page_after_a_form_waits_for_what_the_form_made() {
         let answer = waiting.join().expect("answered").check(200);
         assert!(answer.text().contains("/numbers/+447700999999"), "the page shows it: {}", answer.text());
     });
-    let took = |browser: &Browser, path: &str, status: u16| {
+    let took = |server: &Server, browser: &Browser, path: &str, status: u16| {
         let begun = Instant::now();
-        browser.get(&server, path).check(status);
+        browser.get(server, path).check(status);
         begun.elapsed()
     };
     let never = format!("/console/p/PA_ONE/numbers?done={}", next + 100);
-    assert!(took(&browser, &never, 200) >= Duration::from_millis(1_500), "as long as may be, then as it is");
-    assert!(took(&browser, &page, 200) < Duration::from_millis(1_500));
-    assert!(took(&stranger, &never, 404) < Duration::from_millis(1_500), "who may not see it is not told by waiting");
+    assert!(took(&server, &browser, &page, 200) < Duration::from_secs(60));
+    let stranger = took(&server, &stranger, &never, 404);
+    assert!(stranger < Duration::from_secs(60), "a stranger does not learn by waiting: {stranger:?}");
+    let known = Browser::sign_up(&hasty, "PA_ONE", "manager");
+    assert!(took(&hasty, &known, &never, 200) >= Duration::from_millis(300), "as long as may be, then as it is");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod cluster;
 mod fixture;
 mod harness;
 mod network;
+mod pages;
 mod process;
 mod smtp;
 
@@ -20,7 +21,9 @@ mod checks;
 mod cli;
 mod client;
 mod console_export;
+mod console_ids;
 mod console_import;
+mod console_names;
 mod console_verbs;
 mod costs;
 mod crash;

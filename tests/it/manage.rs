@@ -288,7 +288,7 @@ fn a_transfer_moves_a_number_with_all_that_it_has() {
     for number in ["+912271265109", "+912271265110"] {
         let before = managed.number(number);
         let moved = data(managed.verb(number, "transfer", json!({ "account_auth_id": "MA_3" })));
-        assert_eq!((&moved["state"], &moved["expires_at"]), (&before["state"], &before["expires_at"]), "{number}");
+        assert_eq!((&moved["status"], &moved["expires_at"]), (&before["status"], &before["expires_at"]), "{number}");
     }
     // Undone, it is as it was; that as well.
     let version = &routed["version"];

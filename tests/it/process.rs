@@ -164,6 +164,25 @@ pub fn signal(child: &Child, name: &str) {
     assert!(status.expect("a shell").success(), "kill -{name}");
 }
 
+/// Waits until a child handles SIGINT itself: before that, a signal ends it as
+/// the system does.
+pub fn wait_for_handler(child: &Child) {
+    const SIGINT: u64 = 1 << (2 - 1);
+    let caught = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
+        // A child that has ended handles nothing, and is not waited for.
+        mask.is_empty()
+            || status.contains("State:\tZ")
+            || u64::from_str_radix(mask.trim(), 16).unwrap_or(0) & SIGINT != 0
+    };
+    let begin = Instant::now();
+    while !caught() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it does not handle SIGINT");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Waits for a child's end, but not for ever.
 #[track_caller]
 pub fn ended(child: &mut Child, within: Duration) -> Option<i32> {

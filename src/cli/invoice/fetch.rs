@@ -12,8 +12,8 @@ use ureq::Agent;
 use ureq::http::{Response, StatusCode};
 
 use crate::cli::CliError;
-use crate::domain::Call;
-use crate::intake::{self, CallsRead};
+use crate::domain::Zone;
+use crate::intake::{self, CallsRead, TakeCall};
 
 /// The most records the platform puts on a page.
 const PER_PAGE: u64 = 100;
@@ -31,7 +31,12 @@ pub struct Credentials {
 }
 
 /// Hands over the calls of all pages.
-pub fn calls(url: &str, credentials: &Credentials, take: &mut dyn FnMut(&Call)) -> Result<CallsRead, CliError> {
+pub fn calls(
+    url: &str,
+    credentials: &Credentials,
+    zone: Option<&Zone>,
+    take: TakeCall<'_>,
+) -> Result<CallsRead, CliError> {
     let agent: Agent = Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
         .max_redirects(0)
@@ -46,7 +51,7 @@ pub fn calls(url: &str, credentials: &Credentials, take: &mut dyn FnMut(&Call)) 
         let failed = |reason: String| CliError::Other(format!("page {page} of the call records at {url}: {reason}"));
         let body = get(&agent, &target, credentials).map_err(failed)?;
         let limited = body.take(PAGE_BYTES_MAX);
-        let read = intake::read_calls(limited, take).map_err(|error| failed(chain(&error)))?;
+        let read = intake::read_calls(limited, zone, &mut *take).map_err(|error| failed(chain(&error)))?;
         let Some(place) = read.pagination else {
             return Err(failed("the answer has no pagination; is this the platform's CDR endpoint?".to_owned()));
         };

@@ -1,15 +1,16 @@
 //! Invoices as CSV, as JSON, and as pages to print.
 //!
 //! Every amount that adds up is in the column or key `amount` or `total`;
-//! `cost` is what calls cost exactly, before it becomes an amount.
+//! `cost` is what calls cost exactly, before it becomes an amount. Totals come
+//! before the lines that they sum.
 
 use std::io::{self, Write};
 
 use super::Found;
-use crate::billing::{Bill, Calls, Invoice, Stated, Sum};
+use crate::billing::{Calls, Invoice, Line, Stated, Sum};
 use crate::domain::{Currency, E164};
-use crate::wire::costs::{self, json_account, json_line};
-use crate::wire::csv_text;
+use crate::wire::costs::{self, json_account, json_expired, json_line, json_rules};
+use crate::wire::csv_report;
 use crate::wire::html::{escape, put};
 use crate::wire::paper;
 
@@ -27,40 +28,45 @@ const COLUMNS: &[&str] = &[
     "seconds",
     "cost",
     "amount",
+    "expired_on",
+    "status",
 ];
 
-/// One row for each line of the rental, each number's calls, an account's calls
-/// together, and its total; calls of nobody last. The amounts of `rental` and
-/// `calls` add up to that of `total`.
+/// One row for an account's total, one for its calls together, one for each line
+/// of the rental and for each number's calls; calls of nobody last. The amounts
+/// of `rental` and `calls` add up to that of `total`. The status is `draft`
+/// while the month goes on, and `final` after it.
 pub fn csv(found: &Found, out: &mut dyn Write) -> io::Result<()> {
+    let status = if found.bill.draft { "draft" } else { "final" };
     let mut text = Vec::new();
     costs::header(&mut text, COLUMNS);
     for invoice in &found.invoices {
         let currency = invoice.total.currency;
         let mut head = Vec::new();
-        csv_text(&mut head, invoice.account.as_str());
+        csv_report(&mut head, invoice.account.as_str());
         head.push(b',');
-        csv_text(&mut head, &invoice.name);
+        csv_report(&mut head, &invoice.name);
         head.extend_from_slice(format!(",{currency}").as_bytes());
+        text.extend_from_slice(&head);
+        writeln!(text, ",total,,,,,,,,,{},,{status}\r", invoice.total)?;
+        let Calls { calls, seconds, cost } = invoice.used;
+        text.extend_from_slice(&head);
+        writeln!(text, ",calls,,,,,,{calls},{seconds},{cost},{},,{status}\r", invoice.usage)?;
         for line in invoice.lines(&found.bill) {
             text.extend_from_slice(&head);
-            let (until, days) = (line.until(), line.days());
-            writeln!(text, ",rental,{},{},{until},{days},{},,,,{}\r", line.number, line.from, line.rate, line.amount)?;
+            let Line { number, from, until, days, rate, amount, expired_on } = line;
+            let expired = expired_on.map_or_else(String::new, |day| day.to_string());
+            writeln!(text, ",rental,{number},{from},{until},{days},{rate},,,,{amount},{expired},{status}\r")?;
             flush(&mut text, out)?;
         }
         for (number, Calls { calls, seconds, cost }) in &invoice.calls {
             text.extend_from_slice(&head);
-            writeln!(text, ",number_calls,{number},,,,,{calls},{seconds},{cost},\r")?;
+            writeln!(text, ",number_calls,{number},,,,,{calls},{seconds},{cost},,,{status}\r")?;
             flush(&mut text, out)?;
         }
-        let Calls { calls, seconds, cost } = invoice.used;
-        text.extend_from_slice(&head);
-        writeln!(text, ",calls,,,,,,{calls},{seconds},{cost},{}\r", invoice.usage)?;
-        text.extend_from_slice(&head);
-        writeln!(text, ",total,,,,,,,,,{}\r", invoice.total)?;
     }
     for (currency, Calls { calls, seconds, cost }) in &found.tally.unattributed {
-        writeln!(text, ",,{currency},unattributed,,,,,,{calls},{seconds},{cost},\r")?;
+        writeln!(text, ",,{currency},unattributed,,,,,,{calls},{seconds},{cost},,,{status}\r")?;
     }
     out.write_all(&text)
 }
@@ -75,20 +81,23 @@ fn flush(text: &mut Vec<u8>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 pub fn json(found: &Found, out: &mut dyn Write) -> io::Result<()> {
-    let mut text = b"{\"data\":[".to_vec();
+    let mut text = Vec::new();
+    meta(found, &mut text)?;
+    text.extend_from_slice(b",\"data\":[");
     for (at, invoice) in found.invoices.iter().enumerate() {
         text.extend_from_slice(if at > 0 { b",{" } else { b"{" });
         json_account(&mut text, invoice.account.as_str(), &invoice.name);
         let currency = invoice.total.currency;
-        let rental = invoice.rental.as_ref().map_or(Sum { minor: 0, currency }, |group| group.total);
         write!(
             text,
-            ",\"currency\":\"{currency}\",\"total\":{},\"rental\":{{\"amount\":{rental},\"lines\":[",
-            invoice.total
+            ",\"currency\":\"{currency}\",\"total\":{},\"rental\":{{\"amount\":{},\"lines\":[",
+            invoice.total,
+            rental(invoice)
         )?;
         for (at, line) in invoice.lines(&found.bill).iter().enumerate() {
             text.extend_from_slice(if at > 0 { b",{" } else { b"{" });
             json_line(&mut text, line);
+            json_expired(&mut text, line);
             text.push(b'}');
             flush(&mut text, out)?;
         }
@@ -109,8 +118,7 @@ pub fn json(found: &Found, out: &mut dyn Write) -> io::Result<()> {
         json_calls(&mut text, calls)?;
         text.push(b'}');
     }
-    meta(found, &mut text)?;
-    text.extend_from_slice(b"}}\n");
+    text.extend_from_slice(b"]}\n");
     out.write_all(&text)
 }
 
@@ -120,9 +128,15 @@ fn json_calls(out: &mut Vec<u8>, Calls { calls, seconds, cost }: &Calls) -> io::
 
 /// What was read, and how it compares with what the platform says of it.
 fn meta(found: &Found, out: &mut Vec<u8>) -> io::Result<()> {
-    let Found { bill: Bill { month, through, proration, .. }, tally, .. } = found;
-    write!(out, "],\"meta\":{{\"month\":\"{month}\",\"through\":\"{through}\",\"proration\":\"{proration}\",")?;
-    out.extend_from_slice(b"\"totals\":");
+    let Found { bill, tally, made_on, .. } = found;
+    write!(
+        out,
+        "{{\"meta\":{{\"date\":\"{made_on}\",\"month\":\"{}\",\"through\":\"{}\",",
+        bill.month(),
+        bill.through
+    )?;
+    json_rules(out, bill);
+    out.extend_from_slice(b",\"totals\":");
     let mut totals: Vec<Sum> = Vec::new();
     for Invoice { total, .. } in &found.invoices {
         match totals.iter_mut().find(|sum| sum.currency == total.currency) {
@@ -134,40 +148,40 @@ fn meta(found: &Found, out: &mut Vec<u8>) -> io::Result<()> {
     costs::sums(out, &totals);
     write!(
         out,
-        ",\"records\":{},\"repeated\":{},\"outside\":{},\"uneven\":{},\"found\":[",
-        tally.records, tally.repeated, tally.outside, tally.uneven
+        ",\"records\":{},\"skipped\":{},\"repeated\":{},\"outside\":{},\"uneven\":{},\"found\":[",
+        found.read.records, found.read.rejected, tally.repeated, tally.outside, tally.uneven
     )?;
     for (at, (currency, sum)) in tally.all.iter().enumerate() {
         write!(out, "{}{{\"currency\":\"{currency}\",\"cost\":{sum}}}", if at > 0 { "," } else { "" })?;
     }
     out.extend_from_slice(b"],\"summary\":");
     match &found.stated {
-        None => write!(out, "null"),
+        None => write!(out, "null")?,
         Some(Stated { stated, found: None }) => {
-            write!(out, "{{\"total_cost\":{stated},\"difference\":null,\"agrees\":false}}")
+            write!(out, "{{\"total_cost\":{stated},\"difference\":null,\"agrees\":false}}")?;
         }
         Some(all @ Stated { stated, found: Some(found) }) => {
             let difference = *found - *stated;
-            write!(out, "{{\"total_cost\":{stated},\"difference\":{difference},\"agrees\":{}}}", all.agrees())
+            write!(out, "{{\"total_cost\":{stated},\"difference\":{difference},\"agrees\":{}}}", all.agrees())?;
         }
     }
+    out.push(b'}');
+    Ok(())
 }
 
 /// One customer's page: a section for each currency.
 pub fn html(found: &Found, invoices: &[Invoice], out: &mut dyn Write) -> io::Result<()> {
     let Some(first) = invoices.first() else { return Ok(()) };
-    let Bill { month, through, proration, .. } = found.bill;
+    let title = paper::name("Invoice", &found.bill);
     let mut text = String::new();
-    paper::begin(&mut text, &format!("Invoice {month} - {}", first.name), paper::Style::Within);
+    paper::begin(&mut text, &format!("{title} - {}", first.name), paper::Style::Within);
     let (name, id, partner) = (escape(&first.name), escape(first.account.as_str()), escape(&found.partner));
     put(
         &mut text,
-        format_args!(
-            "<h1>Invoice {month}</h1>\n<p>From: {partner}\n<p>To: {name} <span class=\"about\">({id})</span>\n\
-             <p class=\"about\">{} Days are those of UTC, counted up to {through}.\n",
-            paper::rule(proration)
-        ),
+        format_args!("<h1>{title}</h1>\n<p>From: {partner}\n<p>To: {name} <span class=\"about\">({id})</span>\n"),
     );
+    paper::about(&mut text, &found.bill, found.made_on);
+    paper::totals(&mut text, &["Rental", "Calls", "Total"], &invoices.iter().map(parts).collect::<Vec<_>>());
     for invoice in invoices {
         let currency = invoice.total.currency;
         put(&mut text, format_args!("<section class=\"account\">\n<h2>In {currency}</h2>\n"));
@@ -183,16 +197,20 @@ pub fn html(found: &Found, invoices: &[Invoice], out: &mut dyn Write) -> io::Res
         if !invoice.calls.is_empty() {
             calls_table(&mut text, invoice, currency, out)?;
         }
-        put(
-            &mut text,
-            format_args!(
-                "<table><tfoot><tr><td>Total<td class=\"n\">{} {currency}</tfoot></table>\n</section>\n",
-                invoice.total
-            ),
-        );
+        text.push_str("</section>\n");
     }
     paper::end(&mut text);
     out.write_all(text.as_bytes())
+}
+
+/// Rental, calls, and both together.
+fn parts(invoice: &Invoice) -> Vec<Sum> {
+    vec![rental(invoice), invoice.usage, invoice.total]
+}
+
+fn rental(invoice: &Invoice) -> Sum {
+    let none = Sum { minor: 0, currency: invoice.total.currency };
+    invoice.rental.as_ref().map_or(none, |group| group.total)
 }
 
 fn calls_table(text: &mut String, invoice: &Invoice, currency: Currency, out: &mut dyn Write) -> io::Result<()> {

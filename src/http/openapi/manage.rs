@@ -21,8 +21,8 @@ pub fn paths() -> Vec<(String, Value)> {
             "Bring a number, or a block of up to 100,000, into stock",
             "All of the block comes in, or nothing. `number_type`, `country` and `region` come from the numbering plan if not given. A block is answered with `number`, `number_end`, `numbers` and `version`.",
             body(&[
-                ("number", text("The first or only number, in E.164."), true),
-                ("number_end", text_or_null("The last number of the block."), false),
+                ("number", text("The number in E.164, in any spelling with its +; or a block, such as +912271264200..299."), true),
+                ("number_end", text_or_null("The last number of a block whose first is `number`."), false),
                 ("monthly_cost", json!({ "type": "number", "minimum": 0 }), true),
                 ("currency", text("ISO 4217."), true),
                 ("number_type", json!({ "enum": ["local", "tollfree", "mobile", null] }), false),

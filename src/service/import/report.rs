@@ -148,11 +148,16 @@ pub fn losses_told(losses: &Losses, route_active: u64, done: bool) -> Vec<String
         (all, live) => format!("{}, {} of them live", numbers(all), thousands(live)),
     };
     let sentences = [
-        (losses.route, format!("{} the routing of {route}", verb("clears", "cleared"))),
+        (losses.route, format!("{} routing of {route}", verb("clears", "cleared"))),
         (losses.trunk, format!("{} the trunk of {}", verb("clears", "cleared"), numbers(losses.trunk))),
         (
             losses.expiry,
-            format!("{} the expiry of {}, which then auto-renew", verb("clears", "cleared"), numbers(losses.expiry)),
+            format!(
+                "{} the expiry of {}, which then auto-renew{}",
+                verb("clears", "cleared"),
+                numbers(losses.expiry),
+                if losses.expiry == 1 { "s" } else { "" }
+            ),
         ),
         (losses.account, format!("{} {} from the customer", verb("takes", "took"), numbers(losses.account))),
         (losses.tags, format!("{} tags from {}", verb("removes", "removed"), numbers(losses.tags))),

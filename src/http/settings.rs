@@ -1,0 +1,72 @@
+//! What a partner has chosen for its bills, over HTTP: shown to every key,
+//! chosen by keys with the scope `manage`.
+//!
+//! The command line shows it as this does ([`shown`]).
+//! Deliberately absent: from when a choice counts (`billing::calendar`).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use http::header::HeaderValue;
+use http::{Request, StatusCode};
+use serde_json::{Value, json};
+
+use super::manage::{Answer, Write};
+use super::partner::{self, Format, answer, hex, unchanged};
+use super::{App, peer};
+use crate::billing::Period;
+use crate::domain::setting::AfterExpiry;
+use crate::domain::{Scope, Time};
+use crate::inventory::Snapshot;
+use crate::service::billing::{BillingView, Wish, calendar};
+
+/// GET /api/v1/partner/settings/billing
+pub(super) async fn billing(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
+    partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let view = BillingView::of(&calendar(&access.snapshot)?, Time::now());
+    let tag = entity_tag(&access.snapshot, &view);
+    if unchanged(request.headers(), &tag) {
+        return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
+    }
+    let body = json!({ "data": shown(&view) }).to_string();
+    Ok(answer(StatusCode::OK, Body::from(body), tag, Some(Format::Json)))
+}
+
+/// The log up to its last change, the month that goes on, and the program that
+/// wrote it.
+fn entity_tag(snapshot: &Snapshot, view: &BillingView) -> HeaderValue {
+    let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
+    let mut tag = b"\"".to_vec();
+    hex(&mut tag, snapshot.version, 1);
+    tag.push(b'-');
+    hex(&mut tag, head, 16);
+    tag.extend_from_slice(format!("-{}-b-{}\"", view.current.month, crate::BUILD).as_bytes());
+    HeaderValue::from_bytes(&tag).expect("hexadecimal digits, a month and a version")
+}
+
+/// PATCH /api/v1/manage/settings/billing
+pub(super) async fn billing_edit(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let after_expiry = fields.read_word("after_expiry", AfterExpiry::parse, "must be charge or stop");
+    let wish = Wish { zone: fields.text("zone"), after_expiry };
+    if wish == Wish::default() {
+        fields.needed_one_of("zone", "after_expiry");
+    }
+    fields.finish()?;
+    Write::run(key, service, move |service, key| service.billing_choose(key, &wish)).await
+}
+
+/// What counts, and what will.
+pub fn shown(view: &BillingView) -> Value {
+    let of = |period: &Period| {
+        json!({
+            "month": period.month.to_string(), "begins_at": period.begins, "ends_at": period.ends,
+            "zone": period.zone.name(), "after_expiry": period.after_expiry.as_str(),
+        })
+    };
+    let mut shown = of(&view.current);
+    shown["next"] = view.next.as_ref().map_or(Value::Null, of);
+    shown
+}
