@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber};
 
 use super::numbers::Walk;
-use super::{E164_DIGITS_MAX, E164_DIGITS_MIN, Judgement, Misspelling, judge, valid};
+use super::{E164_DIGITS_MAX, E164_DIGITS_MIN, Judgement, Misspelling, Mistake, international, judge, valid};
 use crate::domain::E164;
 
 /// Why a stored number is doubtful.
@@ -61,8 +61,24 @@ impl Scan {
         match judge(number) {
             Judgement::Valid => None,
             Judgement::Misspelt(misspelling) => Some(Doubt::Misspelt(misspelling)),
-            Judgement::Invalid => self.block().map(|(first, last)| Doubt::Block { first, last }),
+            Judgement::Invalid => match self.block() {
+                Some((first, last)) => Some(Doubt::Block { first, last }),
+                None => self.trunk_zero().map(Doubt::Misspelt),
+            },
         }
+    }
+
+    /// A zero that the library drops, before digits that the plan does not know.
+    fn trunk_zero(&self) -> Option<Misspelling> {
+        if self.walk.answer(self.walk.digits()).is_some() {
+            return None;
+        }
+        let number = format!("+{}", self.walk.number());
+        let parsed = PHONE_NUMBER_UTIL.parse(&number, None).ok()?;
+        let meant = E164::new(international(&parsed)?)?;
+        let rest = number.strip_prefix(&format!("+{}0", parsed.country_code))?;
+        let same = meant.to_string().strip_prefix(&format!("+{}", parsed.country_code)) == Some(rest);
+        same.then_some(Misspelling { meant, mistake: Mistake::TrunkZero })
     }
 
     /// The second end of a block replaces as many digits of the first, and makes
@@ -150,6 +166,7 @@ mod tests {
             (490305550001, Some("+49305550001")),
             (330142687614, Some("+33142687614")),
             (610412345678, Some("+61412345678")),
+            (4401632960000, Some("+441632960000")),
             (551181234567, Some("+5511981234567")),
             // Both ends of a block.
             (44163296000099, Some("+441632960000-+441632960099")),
