@@ -131,7 +131,7 @@ enum Command {
     /// Read an inventory from a CSV, NDJSON or JSON file
     Import(import::Import),
     /// Write a partner's inventory to stdout
-    Export(export::Export),
+    Export(Box<export::Export>),
     /// What held numbers cost in a month, by account and currency
     Costs(costs::Costs),
     /// Rental beside call usage: an invoice for each customer

@@ -50,7 +50,7 @@ struct Bulk<'a> {
 enum Selected {
     List(Vec<E164>),
     /// All that the line lets through.
-    Line(Line),
+    Line(Box<Line>),
 }
 
 /// GET /console/p/{partner}/numbers/bulk: a page that was left open too long.
@@ -90,7 +90,7 @@ pub async fn preview(
         // A job says its filter in JSON, and this one is a line.
         Selected::Line(line) => {
             let text = serde_json::json!({ "line": form.get("q") }).to_string();
-            Wanted::Filter(line.filter.clone(), text)
+            Wanted::Filter(Box::new(line.filter.clone()), text)
         }
     };
     let new = NewJob { action, params, wanted, preview: true };
@@ -116,7 +116,7 @@ fn selected(visit: &Visit, form: &Form) -> Result<Selected, String> {
         let problems: Vec<String> =
             line.problems.iter().map(|problem| format!("{} {}", problem.word, problem.hint)).collect();
         return match problems.is_empty() {
-            true => Ok(Selected::Line(line)),
+            true => Ok(Selected::Line(Box::new(line))),
             false => {
                 Err(format!("A part of the filter is not understood, so it selects nothing: {}.", problems.join("; ")))
             }

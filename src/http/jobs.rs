@@ -154,7 +154,7 @@ fn wanted(fields: &mut Fields) -> Option<Wanted> {
     let filter = fields.object("filter").and_then(|inner| filter(fields, inner));
     match (list, numbers, filter) {
         (true, Some(numbers), _) => Some(Wanted::List(numbers)),
-        (false, _, Some(filter)) => Some(Wanted::Filter(filter, text)),
+        (false, _, Some(filter)) => Some(Wanted::Filter(Box::new(filter), text)),
         _ => None,
     }
 }

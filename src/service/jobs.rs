@@ -195,7 +195,7 @@ impl Job {
 pub enum Wanted {
     List(Vec<E164>),
     /// What the filter lets through now; the text is how it was asked for.
-    Filter(Filter, String),
+    Filter(Box<Filter>, String),
 }
 
 /// What a new job shall be.
@@ -284,7 +284,7 @@ impl Service {
                 }
             }
             Wanted::Filter(filter, _) => {
-                let mut walk = snapshot.walk(filter.clone(), Order::default(), None, Time::now());
+                let mut walk = snapshot.walk((**filter).clone(), Order::default(), None, Time::now());
                 // Each step of a walk finds its place anew, so several small
                 // batches are taken from one.
                 let batch = self.board.batch_rows;

@@ -672,7 +672,8 @@ fn cautions_name_line_column_value_and_reason() {
     let row = |digits: &str, cells: &str| format!("{digits},{cells},5,INR\n");
     let head = "number,account_auth_id,account_name,application_id,trunk_id,monthly_cost,currency\n";
     // A row, and its one caution: column, value, reason. None: there is none.
-    let cases: &[(String, Option<(&str, &str, &str)>)] = &[
+    type Expected = Option<(&'static str, &'static str, &'static str)>;
+    let cases: &[(String, Expected)] = &[
         (row("+912271264218", "MA_1,Globex,app_1,trunk_1"), None),
         (row("+912271264218", "MA_9,Other,app_9,trunk_9"), None),
         (row("+912271264218", "ma_1,One,,"), Some(("account_auth_id", "ma_1", "differs from MA_1 by case only"))),

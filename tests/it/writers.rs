@@ -153,7 +153,8 @@ fn what_was_done_last_is_undone_first() {
         let changes = Changes { archived: Some(true), name: None };
         world.service.account_edit(world.key, &id("MA_OLD"), &changes).expect("edited");
     };
-    let cases: [(&str, Step, Step, (u64, u64), &str, &str); 12] = [
+    type Case = (&'static str, Step, Step, (u64, u64), &'static str, &'static str);
+    let cases: [Case; 12] = [
         ("a customer with its first number", open, nothing, (1, 0), "", "MA_NEW"),
         (
             "its number was tagged since",
@@ -289,7 +290,7 @@ fn refused_releases_do_not_hold_the_writer() {
     });
     store.write(Target::Partner(key), entry(Verb::Import), body).expect("written");
     let every = NUMBERS / ACCOUNTS;
-    let record = |at: u64| if at % every == 0 { held(&format!("MA_{}", at / every)) } else { stock("s") };
+    let record = |at: u64| if at.is_multiple_of(every) { held(&format!("MA_{}", at / every)) } else { stock("s") };
     let numbers: Vec<NumberChange> = (0..NUMBERS).map(|at| created(912_200_000_000 + at, record(at))).collect();
     put(&*store, key, &numbers);
 

@@ -30,7 +30,7 @@ const PLACES: [&[&str]; 20] = [
 ];
 
 /// All names of the place that has this name, which may be the only one.
-pub fn names_of<'a>(region: &'a str) -> impl Iterator<Item = &'a str> {
+pub fn names_of(region: &str) -> impl Iterator<Item = &str> {
     let known = PLACES.iter().find(|names| names.contains(&region)).copied();
     let only = known.is_none().then_some(region);
     known.unwrap_or_default().iter().copied().chain(only)

@@ -134,6 +134,9 @@ enum New {
     Refused(Arc<str>),
 }
 
+/// A customer's id and a name of that customer.
+type Name = (Arc<str>, Arc<str>);
+
 /// The judge of a file's rows.
 pub(super) struct Vet<'a> {
     known: &'a Known,
@@ -143,7 +146,7 @@ pub(super) struct Vet<'a> {
     ids: [HashMap<Arc<str>, New>; 3],
     spellings: [HashMap<String, Arc<str>>; 3],
     /// The names of customers seen so far, and the first spelling of each.
-    names: HashMap<(Arc<str>, Arc<str>), Option<Arc<str>>>,
+    names: HashMap<Name, Option<Arc<str>>>,
     name_spellings: HashMap<String, Entity>,
     /// What the last row said, and what came of it: rows repeat each other.
     last: Option<(Arc<Fields>, Arc<Fields>, Arc<Verdict>)>,
