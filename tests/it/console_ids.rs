@@ -346,7 +346,7 @@ fn crawl(world: &World, pages: &Pages<'_>) {
     let mut due: Vec<String> = vec![pages.base.clone()];
     let mut seen: BTreeSet<String> = due.iter().cloned().collect();
     let mut met: BTreeSet<(String, String)> = BTreeSet::new();
-    let this_month = format!("month={}", Month::of(Day::of(Time::now())));
+    let this_month = format!("month={}", Month::of(Day::utc(Time::now())));
     while let Some(path) = due.pop() {
         let answer = pages.get(&path);
         assert_eq!(answer.status, 200, "GET {path}: {}", said(&String::from_utf8_lossy(&answer.body)));
