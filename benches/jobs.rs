@@ -118,7 +118,7 @@ fn served(store: &Arc<dyn Store>, replica: &Arc<Replica>) -> Service {
 }
 
 fn create(service: &Service, action: Action) -> Job {
-    let wanted = Wanted::Filter(Filter::default(), "{}".to_owned());
+    let wanted = Wanted::Filter(Box::default(), "{}".to_owned());
     let new = NewJob { action, params: "{}".to_owned(), wanted, preview: false };
     match service.job_create(KEY, &new) {
         Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => *job,

@@ -255,7 +255,10 @@ fn an_import_says_what_is_doubtful_and_what_is_lost() {
                 +9991234567,ma_1,,2.00,GBP,red\n";
     let import =
         |flags: &[&str]| database.run_with(&[&["import", "-", "--partner", "PA_X", "--dry-run"], flags].concat(), file);
-    let report = import(&["--json"]).done().json();
+    let ran = import(&["--json"]).done();
+    // Money has its currency's own decimals, which a parsed number would lose.
+    assert!(ran.stdout.contains(r#""money":{"GBP":{"down":0.00,"up":2.50}}"#), "{}", ran.stdout);
+    let report = ran.json();
     assert_eq!(report["losses"], json!({ "route": 1, "trunk": 0, "expiry": 0, "account": 0, "tags": 0 }));
     assert_eq!((&report["cautions_total"], &report["warnings"]), (&json!(3), &json!(3)));
     let cautions = report["cautions"].as_array().expect("a list");
@@ -264,7 +267,6 @@ fn an_import_says_what_is_doubtful_and_what_is_lost() {
     assert_eq!(place(0), (&json!(1), &json!("colour"), &json!("")));
     assert_eq!(place(1), (&json!(3), &json!("account_auth_id"), &json!("ma_1")));
     assert_eq!(place(2), (&json!(3), &json!("number"), &json!("+9991234567")));
-    assert_eq!(report["money"].to_string(), r#"{"GBP":{"down":0.00,"up":2.50}}"#);
     let change = &report["changed"][0];
     assert_eq!((&change["line"], &change["number"]), (&json!(2), &json!("+442079460201")));
     assert_eq!(
@@ -651,7 +653,6 @@ fn export_takes_the_filters_of_the_api() {
         (&["--routed", "false", "--assigned", "true"], "routed=false&assigned=true"),
         (&["--tag", "night", "--sort", "-monthly_cost"], "tag=night&sort=-monthly_cost"),
         (&["--region", "Zürich, West"], "region=Z%C3%BCrich,+West"),
-        (&["--trunk-id", "trunk_none"], "trunk_id=trunk_none"),
     ] {
         let args = [&["export", "--partner", "PA_ONE", "--format", "ndjson"], flags].concat();
         let exported = server.database.run(&args).done().stdout;

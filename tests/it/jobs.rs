@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use rollcall::domain::Action;
 use rollcall::domain::action::Quarantine;
-use rollcall::inventory::Filter;
 use rollcall::service::jobs::runner::{Runner, Settings};
 use rollcall::service::jobs::{JobState, NewJob, Step, Wanted};
 use rollcall::service::lease::Leases;
@@ -785,7 +784,7 @@ fn one_of_two_nodes_does_jobs_and_the_other_takes_over() {
     // One that died in the middle has the lease until its time is over.
     let dead = Service::new(database.open(), fixture::operator()).batch_rows(10);
     let dead = dead.quarantine(Quarantine { default_days: 3, ..Quarantine::default() });
-    let wanted = Wanted::Filter(Filter::default(), "{}".to_owned());
+    let wanted = Wanted::Filter(Box::default(), "{}".to_owned());
     let action = Action::Release { confirm_last: true };
     let new = NewJob { action, params: "{}".to_owned(), wanted, preview: false };
     let id = match dead.job_create(key, &new) {
@@ -853,7 +852,7 @@ fn a_job_is_run_and_cancelled_from_any_node() {
     let (_doing, one) = node(&database, "doing", 1);
     let (asking, two) = node(&database, "asking", 2);
     assert_eq!(store.leaseholder("jobs").expect("asked").as_deref(), Some("doing"));
-    let wanted = Wanted::Filter(Filter::default(), "{}".to_owned());
+    let wanted = Wanted::Filter(Box::default(), "{}".to_owned());
     let new = NewJob { action: Action::Suspend, params: "{}".to_owned(), wanted, preview: true };
     let id = match asking.job_create(key, &new) {
         Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => job.id,

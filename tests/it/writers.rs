@@ -295,7 +295,7 @@ fn refused_releases_do_not_hold_the_writer() {
     put(&*store, key, &numbers);
 
     let service = Service::new(store, Actor::Command { user: "tester".to_owned() });
-    let wanted = Wanted::Filter(Filter { assigned: Some(true), ..Filter::default() }, "{}".to_owned());
+    let wanted = Wanted::Filter(Box::new(Filter { assigned: Some(true), ..Filter::default() }), "{}".to_owned());
     let action = Action::Release { confirm_last: false };
     let new = NewJob { action, params: "{}".to_owned(), wanted, preview: false };
     let id = match service.job_create(key, &new) {
