@@ -285,16 +285,14 @@ fn wrong(line: usize, text: &str, reason: &str) -> String {
     format!("line {line}: {shown} {reason}")
 }
 
-fn refused(mut problems: Vec<String>) -> Result<(), CliError> {
+/// Says what is wrong with the lines of a file, each on a line of its own.
+fn refused(problems: Vec<String>) -> Result<(), CliError> {
     if problems.is_empty() {
         return Ok(());
     }
-    if problems.len() > LINES_MAX {
-        let more = problems.len() - LINES_MAX;
-        problems.truncate(LINES_MAX);
-        problems.push(format!("and {more} more"));
-    }
-    Err(CliError::Usage(problems.join("\n")))
+    problems.iter().take(LINES_MAX).for_each(|problem| output::note(problem));
+    let count = problems.len();
+    Err(CliError::Usage(format!("{count} of the file's lines or numbers are refused; correct them, or leave them out")))
 }
 
 /// A value, or the id of the customer, application or trunk that it names.

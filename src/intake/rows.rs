@@ -53,6 +53,14 @@ struct Slot {
     present: bool,
 }
 
+/// What a cell says: JSON's text without its quotes.
+fn said<'a>(raw: Raw<'a>, text: &'a str) -> &'a str {
+    match raw {
+        Raw::Text(said) => said,
+        Raw::Number(_) | Raw::Null | Raw::Bool(_) | Raw::List(_) | Raw::Object | Raw::Broken => text,
+    }
+}
+
 /// Whether a field's cells are names that people chose.
 fn names(field: Field) -> bool {
     matches!(
@@ -254,7 +262,7 @@ impl<'a> Rows<'a> {
             }
             _ if slot.good && slot.text == text && slot.words == takes.words => {
                 if slot.doubtful {
-                    self.doubt(takes.column, text);
+                    self.doubt(takes.column, said(raw, text));
                 }
                 return;
             }
@@ -270,19 +278,15 @@ impl<'a> Rows<'a> {
                 };
                 let slot = &mut self.slots[field as usize];
                 slot.good = outcome.is_ok();
-                slot.doubtful = slot.good && names(field) && nothing::perhaps(slot.text.trim());
+                slot.doubtful = slot.good && names(field) && nothing::perhaps(said(raw, text).trim());
                 if slot.doubtful {
-                    self.doubt(takes.column, text);
+                    self.doubt(takes.column, said(raw, text));
                 }
                 outcome
             }
         };
         if let Err(fault) = outcome {
-            let value = match raw {
-                Raw::Text(text) => text,
-                _ => text,
-            };
-            self.fail(takes.column, value, &fault);
+            self.fail(takes.column, said(raw, text), &fault);
         }
     }
 

@@ -306,7 +306,9 @@ fn after_a_number() {
     ] {
         check_invalid(&server, &format!("after={value}"), &["after INVALID"]);
     }
-    check_invalid(&server, "after=%2B442079460106&page=1", &["after CONFLICT"]);
+    // Generated clients always send the first page.
+    let first = server.get(&format!("{GLOBAL}?page=1&after=%2B442079460106")).auth(&ONE).check(200);
+    assert_eq!(first.json()["meta"]["page"], 1);
     check_invalid(&server, "page=2&after=%2B442079460106", &["after CONFLICT"]);
     for sort in ["-number", "assigned_at", "-assigned_at", "expires_at", "monthly_cost"] {
         check_invalid(&server, &format!("after=%2B442079460106&sort={sort}"), &["after CONFLICT"]);
@@ -617,7 +619,10 @@ fn filters() {
 fn filters_with_values_they_cannot_have() {
     let server = Server::sample();
     for (name, values) in [
-        ("status", &["Active", "expired", "available", "quarantined", "active,suspended", "1", "%20active"][..]),
+        (
+            "status",
+            &["Active", "expired", "available", "quarantined", "active,", "active,%20suspended", "1", "%20active"][..],
+        ),
         ("number_type", &["toll_free", "LOCAL", "fixed"]),
         ("country", &["in", "IND", "ZZ", "I", "91", "%FF%FE"]),
         ("routed", &["1", "yes", "True", "null"]),
@@ -1176,7 +1181,8 @@ fn the_foreign_and_the_unknown_are_not_told_apart() {
         "/api/v1/partner/numbers/+4989100001",
         "/api/v1/partner/numbers/%2B4989100004",
         "/api/v1/partner/numbers/+4989100999",
-        "/api/v1/partner/numbers/912271265108",
+        "/api/v1/partner/numbers/912271265999",
+        "/api/v1/partner/numbers/0912271265108",
         "/api/v1/partner/numbers/+9122",
         "/api/v1/partner/numbers/abc",
         "/api/v1/partner/numbers/%00",

@@ -224,7 +224,7 @@ fn a_number_is_the_same_in_a_file_of_numbers() {
     let said: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("line ")).collect();
     let (spelt, misspelt): (Vec<_>, Vec<_>) = wrong.iter().enumerate().partition(|(_, cell)| {
         // Digits that could be stored are looked for before they are refused.
-        cell.reason().is_some_and(|reason| !reason.contains("did you mean") || cell.text.contains("-09"))
+        cell.reason().is_some_and(|reason| !reason.contains("did you mean") || cell.text.contains('-'))
     });
     assert_eq!(said.len(), spelt.len(), "{}", ran.stderr);
     for ((at, cell), said) in spelt.iter().zip(said) {
@@ -340,8 +340,9 @@ fn an_id_is_the_same_at_every_entrance() {
         let again = import(&database, name, &text, &[]);
         assert!(!again["cautions"].to_string().contains("may be a word"), "{name}: {again}");
     }
-    let server = Server::start(database(), &[]);
-    let key = server.database.key("PA_D", &["--scope", "manage"]);
+    let database = database();
+    let key = database.key("PA_D", &["--scope", "manage"]);
+    let server = Server::start(database, &[]);
     for (id, reason) in IDS {
         let body = json!({ "account_auth_id": id, "name": "Somebody" });
         let answer = server.request("POST", "/api/v1/manage/accounts").auth(&key).json(&body).send();
@@ -350,7 +351,7 @@ fn an_id_is_the_same_at_every_entrance() {
             Some(reason) => assert!(answer.check(422).text().contains(reason), "{id:?}"),
         }
     }
-    let database = database();
+    let database = self::database();
     for (id, reason) in IDS {
         let args = ["account", "create", "--partner", "PA_D", &format!("--auth-id={id}"), "--name", "Somebody"];
         let ran = database.run(&args);

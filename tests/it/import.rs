@@ -461,8 +461,18 @@ fn exported(snapshot: &Snapshot, now: Time) -> Vec<u8> {
 
 #[test]
 fn export_and_import_make_the_same_inventory() {
-    let odd =
-        ["Crédit, \"Inc\"; Sons", "'quoted", "=1+1", "-", "0", "null", "日本", "=\"a  b\"", "\u{feff}mark", "MA_1"];
+    let odd = [
+        "Crédit, \"Inc\"; Sons",
+        "'quoted",
+        "=1+1",
+        "- x",
+        "0",
+        "null and void",
+        "日本",
+        "=\"a  b\"",
+        "\u{feff}mark",
+        "MA_1",
+    ];
     let desk = Desk::new();
     let now = Time::now();
     let past = time(NOW);

@@ -245,7 +245,7 @@ fn what_is_wrong_with_a_job_is_named_with_its_place() {
         &["params.account_auth_id UNKNOWN"],
     );
     check(
-        json!({ "verb": "suspend", "numbers": ["+6837101", "6837102", 7, "+6837101"] }),
+        json!({ "verb": "suspend", "numbers": ["+6837101", "06837102", 7, "+6837101"] }),
         &["numbers[1] INVALID", "numbers[2] INVALID", "numbers[3] REPEATED"],
     );
     check(json!({ "verb": "suspend", "filter": { "colour": "red" } }), &["filter.colour UNKNOWN"]);
