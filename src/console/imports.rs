@@ -27,7 +27,7 @@ use super::sign_in::blocking;
 use super::verbs::told;
 use super::{Console, download, show};
 use crate::domain::{Actor, Currency, E164, Money};
-use crate::intake::{Field, Peeked};
+use crate::intake::{Field, Peeked, PeekedColumn};
 use crate::service::ServiceError;
 use crate::service::import::{
     ChangedNumber, EntityNews, FIRST_MAX, FieldChange, Moved, Progress, RowFate, losses_told,
@@ -196,7 +196,7 @@ struct UploadPage {
 
 /// What a column can be, for people.
 const FIELDS: &[(&str, &str)] = &[
-    ("-", "not read"),
+    ("-", "ignored"),
     (Field::Number.as_str(), "number"),
     (Field::NumberEnd.as_str(), "last number of a block"),
     (Field::AccountAuthId.as_str(), "customer's id"),
@@ -567,10 +567,8 @@ async fn read_choices(visit: &Visit, id: &str, form: &Form) -> Result<Choices, T
     let itself = itself.await??;
     for (column, value) in form.all("column").zip(form.all("field")) {
         let own = itself.iter().flat_map(|peeked| &peeked.columns).find(|own| own.name == column);
-        let by_itself = own.map_or("-", |own| own.field.map_or("-", Field::as_str));
-        let known = own.is_some_and(|own| own.known);
-        // Not read and never heard of is how it is by itself.
-        if value != by_itself || (value == "-" && !known && own.is_none()) {
+        let by_itself = own.map_or("", read_as_itself);
+        if !value.is_empty() && value != by_itself {
             choices.mappings.push(format!("{column}={value}"));
         }
     }
@@ -750,7 +748,7 @@ impl UploadPage {
                 ColumnRow {
                     name: column.name.clone(),
                     samples: samples.join(" · "),
-                    value: column.field.map_or("-", Field::as_str),
+                    value: read_as_itself(column),
                     told: column.field.is_some() && mapped(&column.name),
                 }
             })
@@ -767,6 +765,16 @@ impl UploadPage {
                 FirstRow { line: row.line, class, fate, cells: read.iter().map(cell).collect() }
             })
             .collect();
+    }
+}
+
+/// What a column is read as, in the words of the form: empty for one that is
+/// not understood, so that to ignore it is a decision.
+fn read_as_itself(column: &PeekedColumn) -> &'static str {
+    match column.field {
+        Some(field) => field.as_str(),
+        None if column.known => "-",
+        None => "",
     }
 }
 

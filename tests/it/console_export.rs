@@ -16,7 +16,7 @@ use super::fixture::*;
 /// Names that a spreadsheet would calculate, or that look as if an apostrophe
 /// had been put before them already.
 const NAMES: [&str; 10] =
-    ["=1+1", "+1", "-", "@here", "'=1+1", "''+1", "'quoted", "Crédit, \"Inc\"", "a;=b", "=cmd|' /C calc'!A0"];
+    ["=1+1", "+1", "-1", "@here", "'=1+1", "''+1", "'quoted", "Crédit, \"Inc\"", "a;=b", "=cmd|' /C calc'!A0"];
 
 fn desk() -> (Database, Service) {
     let database = Database::new();

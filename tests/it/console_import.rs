@@ -216,6 +216,7 @@ fn what_it_does_is_shown_before_it_does_it() {
     manager.post(&server, &format!("{page}/check"), "column=colour&field=-&keep_empty=1").check(303);
     let text = seen(&manager.settled(&server, &page));
     assert!(!text.contains("Clears routing"), "{text}");
+    assert!(text.contains("2 cautions") && !text.contains("is not read"), "to ignore a column is a decision: {text}");
     manager.post(&server, &format!("{page}/check"), "strict=1").check(303);
     let html = manager.settled(&server, &page);
     assert!(seen(&html).contains("Nothing is imported while columns are not read"), "{html}");
