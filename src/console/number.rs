@@ -185,7 +185,7 @@ async fn show_number(
 /// Who did something, as people know them.
 pub fn who(visit: &Visit, actor: &Actor) -> String {
     match actor {
-        Actor::Command { user } => format!("a command of {user} on the server"),
+        Actor::Command { user } => format!("{user}, on the command line"),
         Actor::Key { id } => {
             let name = visit.snapshot.keys.get(id.as_str()).map(|key| key.name.to_string());
             name.map_or_else(|| format!("the key {id}"), |name| format!("the key {name}"))

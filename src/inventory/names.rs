@@ -270,12 +270,21 @@ impl Typed {
         if chars > 2 && self.folded.contains(other) {
             return Some(Likeness::Within(Reverse(chars)));
         }
+        // People type one word of a name; a word of theirs is misspelt in it.
+        let words = other.split_whitespace().filter(|word| *word != other);
+        let distances = std::iter::once(other).chain(words).filter_map(|text| self.misspells(text));
+        distances.min().map(Likeness::Misspelt)
+    }
+
+    /// In how many letters the text differs from another one, if that is a slip.
+    fn misspells(&self, other: &str) -> Option<usize> {
+        let chars = other.chars().count();
         let most = (self.chars.max(chars) / 4).clamp(1, 3);
         if self.chars.abs_diff(chars) > most || self.chars < 3 {
             return None;
         }
         let distance = strsim::osa_distance(&self.folded, other);
-        (distance <= most).then_some(Likeness::Misspelt(distance))
+        (distance <= most).then_some(distance)
     }
 }
 
@@ -363,6 +372,8 @@ mod tests {
             ("umbrela gmbh", "Umbrella GmbH (MA_5)"),
             ("initehc", "Initech (MA_2); Initech (MA_3)"),
             ("ma_5", "Umbrella GmbH (MA_5)"),
+            ("Globx", "Globex Field Services (MA_1); New Globex (MA 4)"),
+            ("servces", "Globex Field Services (MA_1)"),
             ("Stark", ""),
             ("x", "Globex Field Services (MA_1); New Globex (MA 4)"),
             ("", ""),
