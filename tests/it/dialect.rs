@@ -270,6 +270,7 @@ fn the_sdks_own_parameters_are_taken() {
     check(GLOBAL, "limit=5&offset=0", [1, 5, 12], 5);
     check(GLOBAL, "offset=10&limit=5", [3, 5, 12], 2);
     check(GLOBAL, "offset=20", [2, 20, 12], 0);
+    check(GLOBAL, "offset=0&after=%2B999999999999999", [1, 20, 12], 0);
     check(GLOBAL, "per_page=4&offset=4", [2, 4, 12], 4);
     check(GLOBAL, "page=2&limit=5", [2, 5, 12], 5);
     check(GLOBAL, "include_subaccounts=true", [1, 20, 12], 12);
@@ -291,7 +292,7 @@ fn the_sdks_own_parameters_are_taken() {
     check("limit=5&offset=3", &["offset CONFLICT"]);
     check("limit=5&per_page=5", &["limit CONFLICT"]);
     check("page=1&offset=0", &["offset CONFLICT"]);
-    check("offset=0&after=%2B442079460106", &["after CONFLICT"]);
+    check("offset=20&after=%2B442079460106", &["after CONFLICT"]);
     check("limit=5&limit=5", &["limit REPEATED"]);
     check("nonsense=1", &["nonsense UNKNOWN"]);
     check("size=5", &["size UNKNOWN"]);

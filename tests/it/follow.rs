@@ -717,9 +717,9 @@ fn a_node_without_its_database_reads_on_says_how_old_that_is_and_refuses_writes(
     assert!(page.status == 200 && page.body.contains("has not heard from its database"), "{}", page.status);
     for (path, form) in [
         ("/console/p/PA_1/numbers/+911000001/assign", "account=MA_1"),
-        ("/console/p/PA_1/customers/new", "id=MA_2&name=Two"),
+        ("/console/p/PA_1/customers", "id=MA_2&name=Two"),
         ("/console/p/PA_1/customers/MA_1/rename", "name=Two"),
-        ("/console/p/PA_1/numbers/new", "number=%2B911000007&monthly_cost=1&currency=INR"),
+        ("/console/p/PA_1/numbers", "number=%2B911000007&monthly_cost=1&currency=INR"),
         ("/console/p/PA_1/numbers/bulk/preview", "verb=retire&n=%2B911000001"),
         ("/console/p/PA_1/numbers/views/save", "name=mine&q="),
         ("/console/p/PA_1/keys", "name=one&scope=read"),

@@ -151,7 +151,7 @@ fn a_life_is_told_and_outlives_the_number() {
     assert_eq!(list(&answer)[0]["before"], Value::Null);
     assert!(list(&answer)[0]["actor"].as_str().is_some_and(|actor| actor.starts_with("command:")), "{answer:?}");
     assert_eq!(list(&server.get(&history(number)).auth(&ONE).check(200)), life, "and the old one stays");
-    for odd in ["442079460150", "abc", "+", "%2B442079460199", "+12345"] {
+    for odd in ["abc", "+", "%2B442079460199", "+12345"] {
         assert_eq!(server.get(&history(odd)).auth(&ONE).check(404).masked(), nothing, "{odd}");
     }
     server.get(&history(number)).check(401);
