@@ -1,7 +1,7 @@
 //! What held numbers cost: from who held what to lines and totals.
 //!
 //! Rental is counted in the days of the partner's zone ([`calendar`]), and a day
-//! belongs to whoever holds the number at its end. So a number counts from the
+//! belongs to the holder of the number at its end. So a number counts from the
 //! day it is assigned, not on the day it is given back, and on the day it moves
 //! for the new account only: each day once, and a mistake that is undone on the
 //! same day costs nothing. The same holds of the rate, and of an expiry: a day

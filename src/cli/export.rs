@@ -117,7 +117,7 @@ impl Export {
     }
 }
 
-/// The filter with the ids of what it names: a person who asks for a customer
+/// The filter with the ids of what it names: a command that names a customer
 /// that is not there is not answered with an empty file.
 fn named(filter: Filter, snapshot: &Snapshot) -> Result<Filter, CliError> {
     let find = |what, text: Option<Box<str>>| text.map(|text| snapshot.find_named(what, &text)).transpose();

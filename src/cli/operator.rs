@@ -2,7 +2,7 @@
 //! that was before `sudo`.
 //!
 //! The real uid is the kernel's word, and so is the login uid, which survives
-//! `su` and `sudo`. `SUDO_UID` is the word of whoever set it: it is added, as a
+//! `su` and `sudo`. Anybody can set `SUDO_UID`: it is added, as a
 //! claim, only where `sudo` is how people come here, which is for root and for
 //! the owner of the database. No other part of the environment counts.
 //!

@@ -425,7 +425,7 @@ fn name_of(month: Month) -> String {
     format!("{} {}", name.unwrap_or(&"?"), &text[..4])
 }
 
-/// `23 Nov 2026`: days of a bill are those of its zone, whoever reads.
+/// `23 Nov 2026`: days of a bill are those of its zone, not of the reader's.
 fn day(day: Day) -> String {
     show::plain_day(&day.to_string())
 }

@@ -222,7 +222,7 @@ fn what_it_does_is_shown_before_it_does_it() {
     assert!(seen(&html).contains("Nothing is imported while columns are not read"), "{html}");
     assert!(!html.contains("id=\"run\""));
 
-    // After the run, the same is told in the past.
+    // After the run, the page says the same in the past tense.
     manager.post(&server, &format!("{page}/check"), "").check(303);
     manager.settled(&server, &page);
     manager.post(&server, &format!("{page}/run"), "").check(303);

@@ -345,7 +345,7 @@ fn a_transfer_is_refused_with_both_routes_and_the_last_number() {
     ] {
         assert_eq!(managed.verb(HELD, "transfer", body.clone()).check(422).fields(), [expected], "{body}");
     }
-    // Archived: it gets no numbers, whoever has the number now.
+    // An archived account gets no numbers from any holder.
     data(managed.patch("/api/v1/manage/accounts/MA_4", json!({ "archived": true })));
     let archived = managed.verb(HELD, "transfer", json!({ "account_auth_id": "MA_4" })).check(422);
     assert_eq!(archived.fields(), ["account_auth_id CONFLICT"]);
