@@ -226,9 +226,13 @@ test("a month's costs have totals, lines, a file and an invoice", async () => {
   assert.match(csv.headers()["content-disposition"], /attachment; filename="costs-\d{4}-\d{2}\.csv"/);
   assert.equal((await csv.text()).trim().split("\r\n").length, 131);
   await page.getByRole("link", { name: "Invoice to print" }).click();
-  await page.getByRole("heading", { name: /^Invoice \d{4}-\d{2}$/ }).waitFor();
-  await page.getByText("65000.00 INR").waitFor();
-  assert.equal(await page.locator("tbody tr").count(), 130);
+  await page.getByRole("heading", { name: /^Draft invoice \d{4}-\d{2}$/ }).waitFor();
+  // The totals stand before the lines.
+  const totals = page.locator("table").first();
+  await totals.getByText("65000.00 INR").waitFor();
+  const lines = page.getByRole("region", { name: "Number rental" });
+  assert.equal(await lines.locator("tbody tr").count(), 130);
+  await lines.locator("tfoot").getByText("65000.00 INR").waitFor();
   const invoice = new URL(page.url());
   await fit(page, invoice.pathname + invoice.search, "invoice");
   await page.emulateMedia({ media: "print" });
@@ -261,7 +265,10 @@ test("who looks is offered no change, and where nothing is wrong the way on", as
   const some = await page.locator("table.findings th a").first().getAttribute("href");
   assert.ok(some);
   assert.equal((await forge(page, `${BASE}/checks/fi_00000000000000000000/acknowledge`, { until: "good" })).status(), 403);
-  await page.goto(`${BASE}/checks?account=MA_NONE`);
+  const unknown = await page.context().request.get(`${BASE}/checks?account=MA_NONE`);
+  assert.equal(unknown.status(), 422);
+  assert.match(await unknown.text(), /Customer MA_NONE not found/);
+  await page.goto(`${BASE}/checks?check=archived_route`);
   await page.getByRole("heading", { name: "No open findings" }).waitFor();
   assert.deepEqual(page.context().troubles, []);
   const stranger = await open(server);
