@@ -36,7 +36,7 @@ test("found by three digits, assigned, routed, suspended, resumed, released, and
   assert.match(number, /\+91 /);
   await accessible(page, "a number's page");
 
-  await verb(page, "assign", { Customer: "MA_2", "Expires on": "2031-12-31" });
+  await verb(page, "assign", { Customer: "MA_2", "Expires on (00:00 UTC)": "2031-12-31" });
   await notice(page, "assigned to MA_2");
   await state(page, "active, unrouted");
   await verb(page, "route", { Application: "app_1" });
