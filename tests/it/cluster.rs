@@ -450,7 +450,7 @@ impl Cluster {
 
     /// Takes every connection that there is, those of `rollcall` too, until
     /// what is returned is dropped.
-    pub fn exhaust(&self) -> Vec<std::net::TcpStream> {
+    pub fn exhaust(&self) -> Taken {
         let mut taken = Vec::new();
         let mut cut = self.session("postgres");
         let rollcall = "FROM pg_stat_activity WHERE application_name LIKE 'rollcall%'";
@@ -468,15 +468,9 @@ impl Cluster {
             }
             assert!(begun.elapsed() < PATIENCE, "rollcall gets its connections back faster than they are taken");
         }
-        // The one that this took, as soon as it is given back.
-        drop(cut);
-        until("the last connection is taken", || {
-            let last = self.connect();
-            let had = last.is_some();
-            taken.extend(last);
-            had
-        });
-        taken
+        // The session keeps its own connection: given back, it could be the
+        // nodes' before this takes it.
+        Taken { _connections: taken, _session: cut }
     }
 
     /// A connection by the protocol's first two messages; `None` if there is
@@ -622,6 +616,12 @@ impl Drop for SmallDisk {
         // Lazily, since a server may still have files open on it.
         let _ = Command::new("umount").arg("-l").arg(&self.folder).status();
     }
+}
+
+/// All connections that a server of PostgreSQL has, until it is dropped.
+pub struct Taken {
+    _connections: Vec<std::net::TcpStream>,
+    _session: Session,
 }
 
 /// One connection of `psql`'s.
