@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use super::page::{Trouble, mendable};
 use super::show::Clock;
 use super::verbs;
-use crate::domain::{FieldError, Time};
+use crate::domain::{FieldError, Time, time};
 use crate::service::ServiceError;
 use crate::wire::html::escape;
 
@@ -119,8 +119,7 @@ pub fn moment(text: &str, clock: &Clock) -> Result<Time, BadDay> {
 
 /// The first moment of a day in the reader's zone.
 pub fn first_moment(date: Date, clock: &Clock) -> Option<Time> {
-    let first = date.to_zoned(clock.zone.clone()).ok()?.start_of_day().ok()?;
-    Time::new(first.timestamp().as_second())
+    time::first_moment(date, &clock.zone)
 }
 
 /// The day that a date field shows for a moment: only for the first moment of

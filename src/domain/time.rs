@@ -153,7 +153,9 @@ fn date(text: &[u8]) -> Option<Date> {
     Date::new(two(0) * 100 + two(2), two(5) as i8, two(8) as i8).ok()
 }
 
-fn first_moment(date: Date, zone: &TimeZone) -> Option<Time> {
+/// The first moment of a day in a zone; `None` if the zone went over the whole
+/// day, or if the moment is out of range.
+pub fn first_moment(date: Date, zone: &TimeZone) -> Option<Time> {
     let midnight = date.to_zoned(zone.clone()).ok()?;
     if midnight.date() != date {
         // The zone went over the whole day.
