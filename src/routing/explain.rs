@@ -95,7 +95,7 @@ fn without_row(settings: &Settings, snapshot: &Snapshot, number: E164, past: &[M
 }
 
 /// The last change after which something about the number is not what it was.
-fn changed<'a, T: PartialEq>(past: &'a [Moment], what: impl Fn(&Record) -> T) -> Option<&'a Moment> {
+fn changed<T: PartialEq>(past: &[Moment], what: impl Fn(&Record) -> T) -> Option<&Moment> {
     past.iter().rev().find(|moment| moment.before.as_ref().map(&what) != moment.after.as_ref().map(&what))
 }
 
