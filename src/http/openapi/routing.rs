@@ -54,19 +54,19 @@ pub(super) fn explain() -> Value {
     (status["ok"], status["stops"]) = (json!(false), json!(true));
     (status["by"], status["remedy"]) = (json!("key:key_2c6f"), json!("resume it"));
     let example = json!({
-        "number": "+912271264218", "code": 480, "reason": "Temporarily Unavailable", "cause": "suspended", "q850": 20,
+        "number": "+912271264217", "code": 480, "reason": "Temporarily Unavailable", "cause": "suspended", "q850": 20,
         "routes": [],
         "steps": [
-            step("held_by", "Acme Outbound (MA_99ab12c3)", json!("2026-01-15T10:30:00Z")),
-            step("partner", "Acme (PA_c9ca0c71)", Value::Null),
+            step("held_by", "Credresolve (MA_48149cf4)", json!("2026-01-15T10:30:00Z")),
+            step("partner", "Acme Telecom (PA_c9ca0c71)", Value::Null),
             step("expires", "auto-renews", Value::Null),
             status,
-            step("application", "app_def456 Main IVR", Value::Null),
+            step("application", "app_abc123 Main IVR", Value::Null),
             step("destinations", "sip:ivr-1.example (10/10), sip:ivr-2.example (20/10)", Value::Null),
         ],
         "inventory_version": 17, "age": 0, "as_of": null,
     });
-    let number = path_parameter("e164", "The number in E.164, its + as it is or as %2B.", "+912271264218");
+    let number = path_parameter("e164", "The number in E.164, its + as it is or as %2B.", "+912271264217");
     json!({
         "operationId": "number_routing",
         "tags": ["The past"],
