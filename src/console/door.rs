@@ -252,10 +252,7 @@ async fn answered(mut waiting: watch::Receiver<Option<Arc<Answer>>>) -> Option<A
 
 /// The page of a refused form becomes a redirect to it.
 async fn kept(console: &Arc<Console>, person: &Person, response: Response<Body>, to: &str) -> Response<Body> {
-    let refused = matches!(
-        response.status(),
-        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::CONFLICT | StatusCode::PAYLOAD_TOO_LARGE
-    );
+    let refused = matches!(response.status(), StatusCode::UNPROCESSABLE_ENTITY | StatusCode::CONFLICT);
     if !refused || response.extensions().get::<Told>().is_some() {
         return response;
     }

@@ -216,7 +216,8 @@ async fn change(place: Place, id: String, form: Form) -> Answer {
         "role" => match Role::parse(form.get("role")) {
             Some(role) => UserEdit { role: Some(role), ..UserEdit::default() },
             None => {
-                return failed(place, Refusal::whole("choose one of owner, manager and viewer"), &Form::default()).await;
+                return failed(place, Refusal::whole("choose one of owner, manager and viewer"), &Form::default())
+                    .await;
             }
         },
         "disable" => UserEdit { disabled: Some(true), ..UserEdit::default() },
