@@ -22,6 +22,7 @@ mod ops;
 mod partner;
 mod past;
 mod query;
+pub mod routing;
 pub mod schedules;
 pub mod server;
 pub mod settings;
@@ -107,6 +108,8 @@ pub struct App {
     /// Failed authentications of each address; `None` is no limit.
     failures: Option<DefaultKeyedRateLimiter<IpAddr>>,
     past: past::Reads,
+    /// What the settings say of answers to calls.
+    pub(crate) routing: crate::routing::Settings,
     streams: Arc<stream::Streams>,
     counted: checks::Counted,
 }
@@ -122,6 +125,7 @@ impl App {
         let people = People::new(replica.store().clone(), sessions);
         let service = service::Service::new(replica.store().clone(), Actor::Server)
             .quarantine(config.quarantine.policy())
+            .destinations(config.destinations())
             .batch_rows(config.jobs.batch_rows.into())
             .hooks(service::webhooks::Hooks::new(webhooks::settings(config)))
             .replica(replica.clone());
@@ -142,6 +146,7 @@ impl App {
             budgets: Budgets::new(limits.requests_per_second, limits.requests_burst),
             failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
             past: past::Reads::default(),
+            routing: config.routing.settings(),
             streams: Arc::new(stream::Streams::new(limits.streams_per_key)),
             counted: checks::Counted::default(),
         }
@@ -384,6 +389,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/partner/numbers", get(partner::global).fallback(method_not_allowed))
         .route("/api/v1/partner/numbers/{e164}", get(partner::number).fallback(method_not_allowed))
         .route("/api/v1/partner/numbers/{e164}/history", get(past::history).fallback(method_not_allowed))
+        .route("/api/v1/partner/numbers/{e164}/routing", get(routing::explain).fallback(method_not_allowed))
         .route("/api/v1/partner/changes", get(past::changes).fallback(method_not_allowed))
         .route("/api/v1/partner/changes/{version}", get(past::change).fallback(method_not_allowed))
         .route("/api/v1/partner/accounts", get(entities::accounts).fallback(method_not_allowed))

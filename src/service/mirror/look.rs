@@ -316,6 +316,9 @@ impl Route {
             account: self.owner(before.and_then(|before| before.account.clone())),
             created_at: before.map_or(at, |before| before.created_at),
             archived_at: None,
+            // The upstream does not know where calls go; what was set here stays.
+            destinations: before.map(|before| before.destinations.clone()).unwrap_or_default(),
+            answer_url: before.and_then(|before| before.answer_url.clone()),
         }
     }
 
@@ -326,6 +329,7 @@ impl Route {
             account: self.owner(before.and_then(|before| before.account.clone())),
             created_at: before.map_or(at, |before| before.created_at),
             archived_at: None,
+            destinations: before.map(|before| before.destinations.clone()).unwrap_or_default(),
         }
     }
 }
