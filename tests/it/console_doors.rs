@@ -319,7 +319,7 @@ fn console_url_is_the_address_that_counts() {
     for (headers, why) in [
         (format!("Host: {host}\r\nOrigin: http://{host}\r\n{through}"), "the proxy's own address"),
         (format!("Host: evil.example\r\nOrigin: https://evil.example\r\n{through}"), "a host that a client named"),
-        (format!("Host: evil.example\r\nOrigin: http://evil.example\r\n"), "the same without a proxy"),
+        ("Host: evil.example\r\nOrigin: http://evil.example\r\n".to_owned(), "the same without a proxy"),
         (
             format!("Host: {host}\r\nX-Forwarded-Host: evil.example\r\nOrigin: https://evil.example\r\n{through}"),
             "X-Forwarded-Host",
