@@ -219,6 +219,17 @@ settings! {
             failed_auth_per_second: u32,
             failed_auth_burst: u32,
             streams_per_key: usize,
+            streams_per_partner: usize,
+            streams_per_address: usize,
+            exports_per_session: usize,
+            exports_per_partner: usize,
+            exports_per_address: usize,
+            downloads_per_session: usize,
+            downloads_per_partner: usize,
+            downloads_per_address: usize,
+            uploads_per_session: usize,
+            uploads_per_partner: usize,
+            uploads_per_address: usize,
         }
         console: Console / ConsolePartial {
             url: ConsoleUrl,

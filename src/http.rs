@@ -21,6 +21,8 @@ pub mod openapi;
 mod ops;
 mod partner;
 mod past;
+pub mod places;
+pub mod pull;
 mod query;
 pub mod routing;
 pub mod schedules;
@@ -28,6 +30,7 @@ pub mod server;
 pub mod settings;
 mod stream;
 mod told;
+pub mod waiting;
 pub mod webhooks;
 
 use std::convert::Infallible;
@@ -58,6 +61,7 @@ use crate::service::people::{self, People, PeopleError};
 use crate::service::replica::Node;
 use crate::service::uploads::Uploads;
 use crate::service::{self, Replica, token};
+use crate::store::waiting::SERVING;
 use budget::{Budgets, quota};
 use error::ApiError;
 use server::{Certificate, Limits, Peer, Served, Server};
@@ -111,6 +115,8 @@ pub struct App {
     /// What the settings say of answers to calls.
     pub(crate) routing: crate::routing::Settings,
     streams: Arc<stream::Streams>,
+    /// How many long answers and uploads there may be at once.
+    pub places: Arc<places::Places>,
     counted: checks::Counted,
 }
 
@@ -147,7 +153,8 @@ impl App {
             failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
             past: past::Reads::default(),
             routing: config.routing.settings(),
-            streams: Arc::new(stream::Streams::new(limits.streams_per_key)),
+            streams: Arc::new(stream::Streams::new()),
+            places: places::Places::new(limits),
             counted: checks::Counted::default(),
         }
     }
@@ -272,12 +279,22 @@ impl App {
     /// Whose session this is. After partners changed places, nothing that was
     /// known before is taken for granted; who asks looks the partner up first.
     pub(crate) fn session(&self, token: &str) -> Result<Option<people::Session>, PeopleError> {
+        self.renew_sessions();
+        self.people.session(token)
+    }
+
+    /// The same if it is in the cache, without waiting.
+    pub(crate) fn session_known(&self, token: &str) -> Option<people::Session> {
+        self.renew_sessions();
+        self.people.session_known(token)
+    }
+
+    fn renew_sessions(&self) {
         let renewals = self.replica.renewals();
         if self.renewals.load(Ordering::SeqCst) != renewals {
             self.people.forget_cached();
             self.renewals.store(renewals, Ordering::SeqCst);
         }
-        self.people.session(token)
     }
 
     /// `console.url`, if it is set: what links begin with.
@@ -579,7 +596,7 @@ impl Service<Request<Body>> for Edge {
             tracing::debug!(request.id = %id, status, "answered {status}");
             Ok(response)
         };
-        Box::pin(TOLD.scope(Told::default(), answer))
+        Box::pin(SERVING.scope((), TOLD.scope(Told::default(), answer)))
     }
 }
 

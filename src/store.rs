@@ -18,6 +18,7 @@ pub mod people;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
+pub mod waiting;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -29,8 +29,10 @@ use super::kept::{Answer, Doing, Turn};
 use super::page::{self, Frame, Told, Trouble, html_as};
 use super::{Console, show};
 use crate::domain::Time;
+use crate::http::waiting;
 use crate::service::people::PeopleError;
 use crate::service::token;
+use crate::store::waiting::SERVING;
 
 /// The field that names the page a form was sent from, so that a second click
 /// is told from a second form.
@@ -165,7 +167,7 @@ async fn enter(
 /// Checks the password again; what is wrong, if it is not right.
 async fn confirm(console: &Arc<Console>, person: &Person, password: String) -> Result<Option<String>, Trouble> {
     let (people, token, user) = (console.app.people.clone(), person.token.clone(), person.user().id.clone());
-    match super::sign_in::blocking(move || people.confirm(&user, &token, &password)).await? {
+    match waiting::work(&waiting::SIGN_INS, move || people.confirm(&user, &token, &password)).await? {
         Ok(()) => Ok(None),
         Err(PeopleError::Refused) => Ok(Some("the password is wrong".to_owned())),
         Err(error @ PeopleError::Throttled { .. }) => Ok(Some(error.to_string())),
@@ -228,7 +230,7 @@ async fn once(
                 let response = kept(&console, &person, response, &to).await;
                 give(doing, response, !refused).await;
             };
-            tokio::spawn(work.in_current_span());
+            tokio::spawn(SERVING.scope((), work).in_current_span());
             waiting
         }
     };

@@ -104,10 +104,10 @@ impl ApiError {
         error
     }
 
-    /// The key has all the change streams that it may have.
-    pub fn streams(max: usize, retry_after_s: u64) -> ApiError {
+    /// The same, for another reason than requests a second.
+    pub fn rate_limit_because(retry_after_s: u64, message: String) -> ApiError {
         let mut error = ApiError::rate_limit(retry_after_s);
-        error.0.message = format!("this key has {max} change streams open already, and may have no more");
+        error.0.message = message;
         error
     }
 

@@ -11,7 +11,7 @@ use http::{Request, Response, StatusCode};
 use serde_json::json;
 
 use super::error::ApiError;
-use super::{App, peer};
+use super::{App, peer, waiting};
 use crate::domain::entity::hex_digest;
 use crate::service::replica::Progress;
 
@@ -52,8 +52,8 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response<Body>, ApiE
     let numbers: usize = nodes.iter().map(|node| node.snapshot().len()).sum();
     let (following, age) = app.replica.freshness();
     let counted = app.clone();
-    let counted = tokio::task::spawn_blocking(move || counted.counted.of(&counted.replica)).await;
-    for (check, count) in counted.map_err(|_| ApiError::internal("a check panicked".to_owned()))? {
+    let counted = waiting::work(&waiting::LOOKS, move || counted.counted.of(&counted.replica)).await?;
+    for (check, count) in counted {
         metrics::gauge!("rollcall_findings", "check" => check.as_str()).set(count as f64);
     }
     metrics::gauge!("rollcall_partners").set(nodes.len() as f64);
@@ -81,14 +81,14 @@ pub async fn digest(State(app): State<Arc<App>>, request: Request<Body>) -> Resu
     if proxied || !peer(request.extensions()).to_canonical().is_loopback() {
         return Err(ApiError::not_found());
     }
-    let digests = tokio::task::spawn_blocking(move || {
+    let digests = waiting::work(&waiting::LOOKS, move || {
         let digest = |node: Arc<crate::service::replica::Node>| {
             let snapshot = node.snapshot();
             json!({ "partner": node.key.0, "version": snapshot.version, "digest": hex_digest::text(&snapshot.digest()) })
         };
         app.replica.nodes().into_iter().map(digest).collect::<Vec<_>>()
     });
-    let digests = digests.await.map_err(|error| ApiError::internal(error.to_string()))?;
+    let digests = digests.await?;
     Ok(text(StatusCode::OK, "application/json", json!({ "data": digests }).to_string()))
 }
 

@@ -38,6 +38,7 @@ use self::transaction::SqliteTransaction;
 use super::group::{Engine, Failure, Groups, Written};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
+use super::waiting::may_wait;
 use super::{
     Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
     StoredJob, Target, Walk, history,
@@ -255,6 +256,7 @@ impl SqliteStore {
         patience: Duration,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        may_wait();
         let mut open = self.writers.alone(patience)?;
         let writer = &mut open.engine;
         writer.connection.busy_timeout(patience)?;
@@ -288,6 +290,7 @@ impl SqliteStore {
     /// A short read, on a connection that is kept for the next one. Never the
     /// follower's, because writers wait for what it reads.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        may_wait();
         let kept = self.readers.lock().pop();
         let connection = match kept {
             Some(connection) => connection,
@@ -551,6 +554,7 @@ impl Store for SqliteStore {
     }
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+        may_wait();
         self.writers.member(|writer| {
             let mut transaction = SqliteTransaction::begin(&writer.connection, &target, entry.clone())?;
             draft(&mut transaction)?;

@@ -25,11 +25,16 @@ use super::address::Address;
 use super::connect::{Dialer, Known, Link};
 use super::trouble::trouble;
 use crate::store::StoreError;
+use crate::store::waiting::may_wait;
 
 /// How long a write waits for a connection while others have them all.
 const WRITER_WAIT: Duration = Duration::from_secs(30);
 /// The same of a read.
-const READER_WAIT: Duration = Duration::from_secs(10);
+const READER_WAIT: Duration = Duration::from_secs(2);
+/// How long a read waits for a lock on a table, which `VACUUM FULL` or an
+/// administrator's `ALTER TABLE` holds. A write outside the log, on the same
+/// connections, waits as long as writes do.
+const READER_LOCK: &str = "SET lock_timeout = '700ms'";
 /// How long making a connection may take, over all servers that are named.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
@@ -66,10 +71,10 @@ impl Core {
             .build()
             .map_err(StoreError::Io)?;
         let known = Arc::new(Known::default());
-        let pool = |size: usize, wait: Duration| {
+        let pool = |size: usize, wait: Duration, settings: &'static str| {
             let timeouts =
                 Timeouts { wait: Some(wait), create: Some(CONNECT_WAIT), recycle: Some(Duration::from_secs(1)) };
-            let pool = Pool::<Dialer, Held>::builder(Dialer::new(address.clone(), known.clone())?)
+            let pool = Pool::<Dialer, Held>::builder(Dialer::new(address.clone(), known.clone())?.with(settings))
                 .max_size(size)
                 .timeouts(timeouts);
             pool.runtime(deadpool::Runtime::Tokio1)
@@ -77,8 +82,8 @@ impl Core {
                 .map_err(|error| StoreError::Unreachable { reason: error.to_string().into() })
         };
         Ok(Core {
-            writers: pool(address.writers, WRITER_WAIT)?,
-            readers: pool(address.readers, READER_WAIT)?,
+            writers: pool(address.writers, WRITER_WAIT, "")?,
+            readers: pool(address.readers, READER_WAIT, READER_LOCK)?,
             known,
             address,
             runtime: Some(runtime),
@@ -169,6 +174,7 @@ impl Core {
     }
 
     fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        may_wait();
         let runtime = self.runtime.as_ref().expect("nobody asks a core that is being dropped");
         let _entered = runtime.enter();
         pollster::block_on(work)
@@ -225,7 +231,7 @@ impl Core {
     /// Runs a write outside the log, in a transaction of its own, which waits
     /// for other writers as any write does.
     pub fn aside<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.aside_after("BEGIN ISOLATION LEVEL READ COMMITTED", work)
+        self.aside_after("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '30s'", work)
     }
 
     fn aside_after<T>(&self, begin: &str, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
