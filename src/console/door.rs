@@ -419,9 +419,11 @@ fn digest(parts: &[&str]) -> [u8; 32] {
 }
 
 /// A page whose forms name it, each in a field; a form with files in its
-/// address, since its body is not read here.
+/// address, since its body is not read here. Signing out twice is signing out,
+/// so a page without another form is the same each time.
 pub fn named(html: String) -> String {
     const POST: &str = "method=\"post\"";
+    const SIGN_OUT: &str = "action=\"/console/sign-out\"";
     if !html.contains(POST) {
         return html;
     }
@@ -432,15 +434,15 @@ pub fn named(html: String) -> String {
         let (before, form) = rest.split_at(at);
         let (tag, after) = form.split_at(form.find('>').map_or(form.len(), |end| end + 1));
         out.push_str(before);
-        if tag.contains(POST) && tag.contains("multipart/form-data") {
+        if !tag.contains(POST) || tag.contains(SIGN_OUT) {
+            out.push_str(tag);
+        } else if tag.contains("multipart/form-data") {
             let action = tag.split_once("action=\"").and_then(|(_, rest)| rest.split_once('"'));
             let action = action.map_or("", |(action, _)| action);
             out.push_str(&tag.replacen(&format!("\"{action}\""), &format!("\"{action}?{ONCE}={name}\""), 1));
-        } else if tag.contains(POST) {
-            out.push_str(tag);
-            out.push_str(&format!("<input type=\"hidden\" name=\"{ONCE}\" value=\"{name}\">"));
         } else {
             out.push_str(tag);
+            out.push_str(&format!("<input type=\"hidden\" name=\"{ONCE}\" value=\"{name}\">"));
         }
         rest = after;
     }
@@ -464,7 +466,9 @@ mod tests {
              action=\"/c?once={name}\" enctype=\"multipart/form-data\">"
         );
         assert_eq!(named, expected);
-        assert_eq!(super::named("<form method=\"get\">".to_owned()), "<form method=\"get\">");
+        for same in ["<form method=\"get\">", "<form method=\"post\" action=\"/console/sign-out\">"] {
+            assert_eq!(super::named(same.to_owned()), same);
+        }
     }
 
     #[test]
