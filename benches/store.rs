@@ -27,8 +27,8 @@ use rollcall::service::numbers::Expected;
 use rollcall::service::{Outcome, Replica, Service};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    self, Abort, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Location, Open, Past, Store, StoreError,
-    StoredJob, Target, Walk,
+    self, Abort, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Location, LogPiece, Open, Past, Store,
+    StoreError, StoredJob, Target, Walk,
 };
 
 use rustix::time::ClockId;
@@ -342,8 +342,14 @@ impl Store for Paced {
         self.store.version(key)
     }
 
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.store.log(key, after, limit)
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.store.follow(key, after, through, take)
     }
 
     fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {

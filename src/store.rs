@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::change::Digest;
+use crate::domain::change::{Digest, GENESIS};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange, Key,
     KeyId, Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, Setting, Time, Trunk, TrunkId, Verb,
@@ -389,6 +389,44 @@ pub enum Replayed<'a> {
     },
 }
 
+/// What [`Store::follow`] hands over: of each entry its beginning, its numbers
+/// in pieces of a few megabytes, its end.
+pub enum LogPiece {
+    Entry {
+        version: u64,
+        entry: Entry,
+        entities: Vec<EntityChange>,
+        /// The digest of the entry before this one.
+        previous: Digest,
+    },
+    /// Sorted within the piece. A number is in one piece of an entry.
+    Numbers(Vec<NumberChange>),
+    End {
+        /// The digest of the entry, computed from what was read.
+        digest: Digest,
+    },
+}
+
+/// [`Store::follow`] for a reader that may end it with an error of its own.
+pub fn follow<E: From<StoreError>>(
+    store: &dyn Store,
+    key: PartnerKey,
+    (after, through): (u64, u64),
+    mut take: impl FnMut(LogPiece) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut ended = None;
+    let followed = store.follow(key, after, through, &mut |piece| {
+        take(piece).map_err(|error| {
+            ended = Some(error);
+            StoreError::Corrupt { what: "the reader of the log ended it".to_owned() }
+        })
+    });
+    match ended {
+        Some(error) => Err(error),
+        None => Ok(followed?),
+    }
+}
+
 pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// What there is, as of one moment: partners first. A row that cannot be
     /// understood is handed over as [`Loaded::Poison`] and is no failure.
@@ -416,9 +454,40 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// this version or an older one.
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError>;
 
-    /// A partner's log after a version, oldest first, at most `limit` entries.
-    /// One that cannot be understood is `StoreError::Corrupt`.
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
+    /// Hands over a partner's log after a version up to another, oldest first,
+    /// in pieces: an entry may change a million numbers. An entry that cannot be
+    /// understood is `StoreError::Corrupt`. An error of `take` ends it.
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// The same, at most `limit` entries, each whole: for those that are known
+    /// to be small, and for tests.
+    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let mut log: Vec<Logged> = Vec::new();
+        self.follow(key, after, after.saturating_add(limit as u64), &mut |piece| {
+            match (piece, log.last_mut()) {
+                (LogPiece::Entry { version, entry, entities, previous }, _) => {
+                    let Entry { at, actor, request_id, verb, from: _ } = entry;
+                    let numbers = Vec::new();
+                    let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
+                    log.push(Logged { change, previous, digest: GENESIS });
+                }
+                (LogPiece::Numbers(numbers), Some(last)) => last.change.numbers.extend(numbers),
+                (LogPiece::End { digest }, Some(last)) => {
+                    last.change.numbers.sort_unstable_by_key(|change| change.number);
+                    last.digest = digest;
+                }
+                (LogPiece::Numbers(_) | LogPiece::End { .. }, None) => {}
+            }
+            Ok(())
+        })?;
+        Ok(log)
+    }
 
     /// Runs a write and returns the version it made, once that is durable;
     /// `None` if it put nothing into the log; what it put beside the log is

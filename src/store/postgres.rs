@@ -44,10 +44,10 @@ use super::group::Groups;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::{
-    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, Open, Past, Replayed, Store,
-    StoreError, StoredJob, Target, Walk, history,
+    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, LogPiece, Open, Past, Replayed,
+    Store, StoreError, StoredJob, Target, Walk, history,
 };
-use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
+use crate::domain::{E164, KeyId, PartnerKey, Time};
 
 /// How long the database may take to say where its logs end, before it counts
 /// as gone.
@@ -229,8 +229,14 @@ impl Store for PgStore {
         Ok(rows.first().map(|row| row.int(0)).transpose()?.unwrap_or(0) as u64)
     }
 
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.shelf(key, |shelf| history::log(shelf, key, after, limit))
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
     }
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {

@@ -39,10 +39,10 @@ use super::group::{Engine, Failure, Groups, Written};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::{
-    Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
-    StoredJob, Target, Walk, history,
+    Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, LogPiece, Open, Past, Replayed, Store,
+    StoreError, StoredJob, Target, Walk, history,
 };
-use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
+use crate::domain::{E164, KeyId, PartnerKey, Time};
 
 /// "Roll" in the file's header: this is a Rollcall database.
 const APPLICATION_ID: i64 = 0x526f_6c6c;
@@ -545,8 +545,14 @@ impl Store for SqliteStore {
         })
     }
 
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.shelf(key, |shelf| history::log(shelf, key, after, limit))
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
     }
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {

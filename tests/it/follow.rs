@@ -12,15 +12,15 @@ use rollcall::config::Config;
 use rollcall::console;
 use rollcall::domain::change::Edit;
 use rollcall::domain::user::Role;
-use rollcall::domain::{Dialect, E164, EntityChange, KeyId, Logged, NumberChange, PartnerKey, Scope, Time, Verb};
+use rollcall::domain::{Dialect, E164, EntityChange, KeyId, NumberChange, PartnerKey, Scope, Time, Verb};
 use rollcall::http::{self, App};
 use rollcall::service::people::{By, NewUser};
 use rollcall::service::replica::Replica;
 use rollcall::service::{NewKey, Service, ServiceError, Token};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, Past, Replayed, Store, StoreError,
-    StoredJob, Target, Walk,
+    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, LogPiece, Past, Replayed, Store,
+    StoreError, StoredJob, Target, Walk,
 };
 use serde_json::{Value, json};
 
@@ -96,8 +96,14 @@ impl Store for Far {
     fn version(&self, key: PartnerKey) -> Stored<u64> {
         self.asked()?.version(key)
     }
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Stored<Vec<Logged>> {
-        self.asked()?.log(key, after, limit)
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Stored<()>,
+    ) -> Stored<()> {
+        self.asked()?.follow(key, after, through, take)
     }
     fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         self.asked()?.write(target, entry, draft)
