@@ -735,6 +735,8 @@ impl Snapshot {
 
     /// SHA-256 over everything in the snapshot, in an order that does not
     /// depend on how it came about. Two nodes that agree have the same.
+    /// Acknowledgements that end and settings that were removed are left out:
+    /// their rows are deleted some time after they are over.
     pub fn digest(&self) -> Digest {
         let mut hash = Sha256::new();
         let mut put = |text: &str| {
@@ -747,8 +749,8 @@ impl Snapshot {
         self.applications.sorted().for_each(|application| put(&json(application)));
         self.trunks.sorted().for_each(|trunk| put(&json(trunk)));
         self.keys.sorted().for_each(|key| put(&json(key)));
-        self.acknowledgements.sorted().for_each(|one| put(&json(one)));
-        self.settings.sorted().for_each(|one| put(&json(one)));
+        self.acknowledgements.sorted().filter(|one| one.until.is_none()).for_each(|one| put(&json(one)));
+        self.settings.sorted().filter(|one| one.removed_at.is_none()).for_each(|one| put(&json(one)));
         for row in self.iter(self.partner.created_at) {
             put(&row.number().to_string());
             put(&row.version().to_string());

@@ -391,6 +391,18 @@ pub enum Replayed<'a> {
     },
 }
 
+/// What is over and is deleted in time. The log keeps what it says of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Over {
+    /// Ended jobs that were created before a time, with their rows. A partner's
+    /// jobs stay while one of its jobs is open: that one may undo an ended one.
+    Jobs { created_before: Time },
+    /// Acknowledgements that ended before a time.
+    Acknowledgements { ended_before: Time },
+    /// Settings of a partner by their ids, which are never used again.
+    Settings { partner: PartnerKey, ids: Vec<String> },
+}
+
 /// What [`Store::follow`] hands over: of each entry its beginning, its numbers
 /// in pieces of a few megabytes, its end.
 pub enum LogPiece {
@@ -450,6 +462,9 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     fn writable(&self) -> bool {
         true
     }
+
+    /// The place of the partner that has an id.
+    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError>;
 
     /// The version that a partner has now; 0 if there is no such partner. What
     /// an earlier read of this process found beside the log was written with
@@ -568,6 +583,10 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
     /// Who has a lease now, if anybody.
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Deletes some of what is over, in one short transaction that gives way to
+    /// writers, and returns how many rows it deleted. Called until that is 0.
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError>;
 
     /// Lets go of answers kept before `before`.
     fn forget_answered(&self, before: Time) -> Result<(), StoreError>;
