@@ -19,7 +19,7 @@ use super::{Replica, ServiceError, corrupt};
 use crate::domain::change::GENESIS;
 use crate::domain::{E164, PartnerKey, Time};
 use crate::inventory::{Misfit, Snapshot};
-use crate::store::{LogPiece, follow};
+use crate::store::{LogPiece, Store, StoreError, follow};
 
 pub use crate::store::{Entry, Listed, Past};
 
@@ -82,56 +82,65 @@ impl Replica {
         if from.version == version {
             return Ok(from);
         }
-        let past = Arc::new(self.back(from, version, wanted)?);
+        let past = back(&**self.store(), from, version, wanted).inspect_err(|error| {
+            if let ServiceError::Store(StoreError::Corrupt { .. }) = error {
+                self.pasts.forget(key);
+            }
+        })?;
+        let past = Arc::new(past);
         self.pasts.keep(past.clone());
         Ok(past)
-    }
-
-    /// A snapshot with the changes after a version taken back, newest first.
-    fn back(&self, from: Arc<Snapshot>, version: u64, wanted: &AtomicBool) -> Result<Snapshot, ServiceError> {
-        let mut past = (*from).clone();
-        drop(from);
-        while past.version > version {
-            if !wanted.load(Ordering::Relaxed) {
-                return Err(ServiceError::Abandoned);
-            }
-            past = self.before(past)?;
-        }
-        Ok(past)
-    }
-
-    /// A snapshot without its last change, which is taken back in pieces: it may
-    /// be as large as the inventory.
-    fn before(&self, last: Snapshot) -> Result<Snapshot, ServiceError> {
-        let (key, version) = (last.key, last.version);
-        let misfits = |misfit: Misfit| {
-            error!(partner.key = %key, %misfit, "the log does not lead back from what is in memory: {misfit}");
-            self.pasts.forget(key);
-            corrupt(misfit.to_string())
-        };
-        let (mut last, mut reverting, mut before) = (Some(last), None, None);
-        follow(&**self.store(), key, (version - 1, version), |piece| {
-            match piece {
-                LogPiece::Entry { version, entry, entities, previous } => {
-                    let revert = last.take().map(|last| last.revert(version, entry.at, entities, previous));
-                    reverting = revert.transpose().map_err(misfits)?;
-                }
-                LogPiece::Numbers(mut numbers) => {
-                    reverting.iter_mut().try_for_each(|one| one.numbers(&mut numbers)).map_err(misfits)?;
-                }
-                LogPiece::End { digest } => {
-                    before = reverting.take().map(|one| one.finish(digest)).transpose().map_err(misfits)?;
-                }
-            }
-            Ok::<(), ServiceError>(())
-        })?;
-        before.ok_or_else(|| corrupt(format!("version {version} of partner {key} is gone")))
     }
 
     /// Lets go of past snapshots that nobody has asked for in a while.
     pub fn forget_pasts(&self) {
         self.pasts.forget_unused(KEPT_FOR);
     }
+}
+
+/// A snapshot with the changes after a version taken back, newest first.
+pub(super) fn back(
+    store: &dyn Store,
+    from: Arc<Snapshot>,
+    version: u64,
+    wanted: &AtomicBool,
+) -> Result<Snapshot, ServiceError> {
+    let mut past = (*from).clone();
+    drop(from);
+    while past.version > version {
+        if !wanted.load(Ordering::Relaxed) {
+            return Err(ServiceError::Abandoned);
+        }
+        past = before(store, past)?;
+    }
+    Ok(past)
+}
+
+/// A snapshot without its last change, which is taken back in pieces: it may be
+/// as large as the inventory.
+fn before(store: &dyn Store, last: Snapshot) -> Result<Snapshot, ServiceError> {
+    let (key, version) = (last.key, last.version);
+    let misfits = |misfit: Misfit| {
+        error!(partner.key = %key, %misfit, "the log does not lead back from what is in memory: {misfit}");
+        corrupt(misfit.to_string())
+    };
+    let (mut last, mut reverting, mut before) = (Some(last), None, None);
+    follow(store, key, (version - 1, version), |piece| {
+        match piece {
+            LogPiece::Entry { version, entry, entities, previous } => {
+                let revert = last.take().map(|last| last.revert(version, entry.at, entities, previous));
+                reverting = revert.transpose().map_err(misfits)?;
+            }
+            LogPiece::Numbers(mut numbers) => {
+                reverting.iter_mut().try_for_each(|one| one.numbers(&mut numbers)).map_err(misfits)?;
+            }
+            LogPiece::End { digest } => {
+                before = reverting.take().map(|one| one.finish(digest)).transpose().map_err(misfits)?;
+            }
+        }
+        Ok::<(), ServiceError>(())
+    })?;
+    before.ok_or_else(|| corrupt(format!("version {version} of partner {key} is gone")))
 }
 
 /// The past snapshots that were asked for last.

@@ -46,6 +46,7 @@ mod people;
 mod postgres;
 mod replica;
 mod roles;
+mod routing;
 mod soak;
 mod store;
 mod sync;
