@@ -257,6 +257,11 @@ settings! {
             per_partner: AtLeast<1>,
             batch_rows: AtLeast<1>,
         }
+        retention: Retention / RetentionPartial {
+            jobs_days: u32,
+            acknowledgements_days: u32,
+            settings_days: u32,
+        }
         mail: Mail / MailPartial {
             host: String,
             port: u16,
@@ -422,6 +427,13 @@ impl<'de> Deserialize<'de> for Location {
 impl Default for Config {
     fn default() -> Config {
         toml::from_str(DEFAULTS).expect("the compiled-in defaults are complete and well formed")
+    }
+}
+
+impl Retention {
+    pub fn settings(&self) -> crate::service::retention::Retention {
+        let Retention { jobs_days, acknowledgements_days, settings_days } = *self;
+        crate::service::retention::Retention { jobs_days, acknowledgements_days, settings_days }
     }
 }
 

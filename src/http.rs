@@ -79,6 +79,8 @@ const INVENTORY_VERSION_AT_LEAST: HeaderName = HeaderName::from_static("inventor
 /// From when on it is told how old an answer is although the database answers:
 /// looking has become slow. Two looks, where they are farther apart.
 const AGE_TOLD: Duration = Duration::from_secs(2);
+/// How often what is over is looked for.
+const DELETE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// The longest path and query, in bytes.
 const URI_BYTES_MAX: usize = 8_000;
@@ -118,6 +120,9 @@ pub struct App {
     /// How many long answers and uploads there may be at once.
     pub places: Arc<places::Places>,
     counted: checks::Counted,
+    retention: service::retention::Retention,
+    /// When what is over was last deleted.
+    deleted_over: parking_lot::Mutex<Option<Instant>>,
 }
 
 impl App {
@@ -156,6 +161,8 @@ impl App {
             streams: Arc::new(stream::Streams::new()),
             places: places::Places::new(limits),
             counted: checks::Counted::default(),
+            retention: config.retention.settings(),
+            deleted_over: parking_lot::Mutex::default(),
         }
     }
 
@@ -169,6 +176,7 @@ impl App {
         if let Err(error) = self.service.forget_answered() {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget answers that nobody retries");
         }
+        self.delete_over();
         if let Err(error) = self.people.forget() {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget sessions that are over");
         }
@@ -177,6 +185,20 @@ impl App {
         }
         if let Some(failures) = &self.failures {
             failures.retain_recent();
+        }
+    }
+
+    /// Deletes what has been over for as long as the settings say, once an hour.
+    fn delete_over(&self) {
+        let mut last = self.deleted_over.lock();
+        if last.is_some_and(|last| last.elapsed() < DELETE_EVERY) {
+            return;
+        }
+        match self.service.delete_over(&self.replica, self.retention, Time::now()) {
+            Ok(()) => *last = Some(Instant::now()),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot delete what is over; trying again");
+            }
         }
     }
 

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::change::Digest;
+use crate::domain::change::{Digest, GENESIS};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange, Key,
     KeyId, Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, Setting, Time, Trunk, TrunkId, Verb,
@@ -392,6 +392,56 @@ pub enum Replayed<'a> {
     },
 }
 
+/// What is over and is deleted in time. The log keeps what it says of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Over {
+    /// Ended jobs that were created before a time, with their rows. A partner's
+    /// jobs stay while one of its jobs is open: that one may undo an ended one.
+    Jobs { created_before: Time },
+    /// Acknowledgements that ended before a time.
+    Acknowledgements { ended_before: Time },
+    /// Settings of a partner by their ids, which are never used again.
+    Settings { partner: PartnerKey, ids: Vec<String> },
+}
+
+/// What [`Store::follow`] hands over: of each entry its beginning, its numbers
+/// in pieces of a few megabytes, its end.
+pub enum LogPiece {
+    Entry {
+        version: u64,
+        entry: Entry,
+        entities: Vec<EntityChange>,
+        /// The digest of the entry before this one.
+        previous: Digest,
+    },
+    /// Sorted within the piece. A number is in one piece of an entry.
+    Numbers(Vec<NumberChange>),
+    End {
+        /// The digest of the entry, computed from what was read.
+        digest: Digest,
+    },
+}
+
+/// [`Store::follow`] for a reader that may end it with an error of its own.
+pub fn follow<E: From<StoreError>>(
+    store: &dyn Store,
+    key: PartnerKey,
+    (after, through): (u64, u64),
+    mut take: impl FnMut(LogPiece) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut ended = None;
+    let followed = store.follow(key, after, through, &mut |piece| {
+        take(piece).map_err(|error| {
+            ended = Some(error);
+            StoreError::Corrupt { what: "the reader of the log ended it".to_owned() }
+        })
+    });
+    match ended {
+        Some(error) => Err(error),
+        None => Ok(followed?),
+    }
+}
+
 pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// What there is, as of one moment: partners first. A row that cannot be
     /// understood is handed over as [`Loaded::Poison`] and is no failure.
@@ -414,14 +464,48 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         true
     }
 
+    /// The place of the partner that has an id.
+    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError>;
+
     /// The version that a partner has now; 0 if there is no such partner. What
     /// an earlier read of this process found beside the log was written with
     /// this version or an older one.
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError>;
 
-    /// A partner's log after a version, oldest first, at most `limit` entries.
-    /// One that cannot be understood is `StoreError::Corrupt`.
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
+    /// Hands over a partner's log after a version up to another, oldest first,
+    /// in pieces: an entry may change a million numbers. An entry that cannot be
+    /// understood is `StoreError::Corrupt`. An error of `take` ends it.
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// The same, at most `limit` entries, each whole: for those that are known
+    /// to be small, and for tests.
+    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let mut log: Vec<Logged> = Vec::new();
+        self.follow(key, after, after.saturating_add(limit as u64), &mut |piece| {
+            match (piece, log.last_mut()) {
+                (LogPiece::Entry { version, entry, entities, previous }, _) => {
+                    let Entry { at, actor, request_id, verb, from: _ } = entry;
+                    let numbers = Vec::new();
+                    let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
+                    log.push(Logged { change, previous, digest: GENESIS });
+                }
+                (LogPiece::Numbers(numbers), Some(last)) => last.change.numbers.extend(numbers),
+                (LogPiece::End { digest }, Some(last)) => {
+                    last.change.numbers.sort_unstable_by_key(|change| change.number);
+                    last.digest = digest;
+                }
+                (LogPiece::Numbers(_) | LogPiece::End { .. }, None) => {}
+            }
+            Ok(())
+        })?;
+        Ok(log)
+    }
 
     /// Runs a write and returns the version it made, once that is durable;
     /// `None` if it put nothing into the log; what it put beside the log is
@@ -500,6 +584,10 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
     /// Who has a lease now, if anybody.
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Deletes some of what is over, in one short transaction that gives way to
+    /// writers, and returns how many rows it deleted. Called until that is 0.
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError>;
 
     /// Lets go of answers kept before `before`.
     fn forget_answered(&self, before: Time) -> Result<(), StoreError>;

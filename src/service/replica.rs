@@ -33,10 +33,8 @@ use crate::inventory::{Image, Loader, Misfit, Snapshot};
 use crate::service::directory::Directory;
 use crate::service::past::Pasts;
 use crate::service::refusals::Refusals;
-use crate::store::{Batch, BatchRow, Head, Incarnation, Load, Loaded, Store, StoreError};
+use crate::store::{self, Batch, BatchRow, Head, Incarnation, Load, Loaded, LogPiece, Store, StoreError};
 
-/// How many log entries are read at a time.
-const LOG_PAGE: usize = 256;
 /// How many batches of rows may wait to be indexed while more are read.
 const BATCHES_AHEAD: usize = 8;
 /// How many rows that were left out are told of; the others are counted.
@@ -345,7 +343,7 @@ impl Loading {
             }
             Loaded::Account(key, account, lost_at) => self.put(key, |snapshot| {
                 if let Some(at) = lost_at {
-                    Arc::make_mut(&mut snapshot.lost).insert(account.auth_id.clone(), at);
+                    snapshot.note_lost(&account.auth_id, at);
                 }
                 Arc::make_mut(&mut snapshot.accounts).put(account);
             }),
@@ -776,29 +774,21 @@ impl Replica {
 
     /// The partner brought to its head, by the log.
     fn advanced(&self, head: Head, current: Option<Arc<Snapshot>>) -> Result<Snapshot, Setback> {
-        let mut snapshot: Option<Snapshot> = current.map(|snapshot| (*snapshot).clone());
-        loop {
-            let version = snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
-            if version >= head.version {
-                // Usually just reached; a log that was set back, or rewritten,
-                // shows here.
-                return match snapshot {
-                    Some(snapshot) if (version, snapshot.head) == (head.version, head.digest) => Ok(snapshot),
-                    _ => Err(Setback::Log(format!("version {version} is not what the log has at {}", head.version))),
-                };
+        let before = current.map(|snapshot| (*snapshot).clone());
+        let version = before.as_ref().map_or(0, |snapshot| snapshot.version);
+        // What was committed since the heads were read has its turn later.
+        let next = replayed(&*self.store, head.key, before, head.version, &mut || ())?;
+        match next {
+            // Usually just reached; a log that was set back, or rewritten,
+            // shows here.
+            Some(next) if (next.version, next.head) == (head.version, head.digest) => Ok(next),
+            Some(next) if version < head.version && next.version < head.version => {
+                Err(Setback::Log(format!("the log ends at {}, before {}", next.version, head.version)))
             }
-            let log = self.store.log(head.key, version, LOG_PAGE).map_err(Setback::Store)?;
-            if log.is_empty() {
-                return Err(Setback::Log(format!("the log ends at {version}, before {}", head.version)));
+            Some(Snapshot { version, .. }) => {
+                Err(Setback::Log(format!("version {version} is not what the log has at {}", head.version)))
             }
-            // What was committed since the heads were read has its turn later.
-            for logged in log.iter().filter(|logged| logged.change.version <= head.version) {
-                let next = match &snapshot {
-                    Some(snapshot) => snapshot.applied(logged),
-                    None => Snapshot::created(logged),
-                };
-                snapshot = Some(next.map_err(|misfit| Setback::Log(misfit.to_string()))?);
-            }
+            None => Err(Setback::Log(format!("the log ends at 0, before {}", head.version))),
         }
     }
 
@@ -839,8 +829,53 @@ fn since(seconds: i64) -> Duration {
 }
 
 /// Why a partner could not be brought to its head.
-enum Setback {
+pub(super) enum Setback {
     Store(StoreError),
     /// What is held and what the log says do not fit.
     Log(String),
+}
+
+impl From<StoreError> for Setback {
+    fn from(error: StoreError) -> Setback {
+        Setback::Store(error)
+    }
+}
+
+impl From<Misfit> for Setback {
+    fn from(misfit: Misfit) -> Setback {
+        Setback::Log(misfit.to_string())
+    }
+}
+
+/// A partner with its log applied up to a version, or up to its end; none where
+/// there is no entry and was no snapshot. `progress` is called at each entry.
+pub(super) fn replayed(
+    store: &dyn Store,
+    key: PartnerKey,
+    mut snapshot: Option<Snapshot>,
+    through: u64,
+    progress: &mut dyn FnMut(),
+) -> Result<Option<Snapshot>, Setback> {
+    let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
+    let mut applying = None;
+    store::follow(store, key, (after, through), |piece| {
+        match piece {
+            LogPiece::Entry { version, entry, entities, previous } => {
+                progress();
+                let before = match snapshot.take() {
+                    Some(before) => before,
+                    None => Snapshot::uncreated(key, &entities)?,
+                };
+                applying = Some(before.apply(version, entry.at, &entities, &previous)?);
+            }
+            LogPiece::Numbers(numbers) => {
+                if let Some(applying) = &mut applying {
+                    applying.numbers(&numbers)?;
+                }
+            }
+            LogPiece::End { digest } => snapshot = applying.take().map(|applying| applying.finish(digest)),
+        }
+        Ok::<(), Setback>(())
+    })?;
+    Ok(snapshot)
 }

@@ -44,10 +44,10 @@ use super::group::Groups;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::{
-    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, Open, Past, Replayed, Store,
-    StoreError, StoredJob, Target, Walk, history,
+    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, LogPiece, Open, Over, Past,
+    Replayed, Store, StoreError, StoredJob, Target, Walk, history,
 };
-use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
+use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
 
 /// How long the database may take to say where its logs end, before it counts
 /// as gone.
@@ -223,14 +223,26 @@ impl Store for PgStore {
         self.core.writable()
     }
 
+    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
+        let sql = "SELECT partner FROM partner WHERE auth_id = $1";
+        let rows = self.core.read(|link| self.core.rows(link, sql, &[&auth_id.as_str()]))?;
+        rows.first().map(|row| Ok(PartnerKey(row.int(0)?))).transpose()
+    }
+
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
         let sql = "SELECT version FROM partner WHERE partner = $1";
         let rows = self.core.read(|link| self.core.rows(link, sql, &[&key.0]))?;
         Ok(rows.first().map(|row| row.int(0)).transpose()?.unwrap_or(0) as u64)
     }
 
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.shelf(key, |shelf| history::log(shelf, key, after, limit))
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
     }
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
@@ -319,6 +331,10 @@ impl Store for PgStore {
 
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.beside(|beside| beside.leaseholder(name))
+    }
+
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
+        self.core.housekeep(|link| Beside { core: &self.core, link }.delete_over(over))
     }
 
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {

@@ -40,10 +40,10 @@ use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::waiting::may_wait;
 use super::{
-    Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
-    StoredJob, Target, Walk, history,
+    Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, LogPiece, Open, Over, Past, Replayed,
+    Store, StoreError, StoredJob, Target, Walk, history,
 };
-use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
+use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
 
 /// "Roll" in the file's header: this is a Rollcall database.
 const APPLICATION_ID: i64 = 0x526f_6c6c;
@@ -541,6 +541,13 @@ impl Store for SqliteStore {
         self.writers.willing()
     }
 
+    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT partner FROM partner WHERE auth_id = ?1")?;
+            Ok(statement.query_row([auth_id.as_str()], |row| row.get(0).map(PartnerKey)).optional()?)
+        })
+    }
+
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached("SELECT version FROM partner WHERE partner = ?1")?;
@@ -549,8 +556,14 @@ impl Store for SqliteStore {
         })
     }
 
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.shelf(key, |shelf| history::log(shelf, key, after, limit))
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
     }
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
@@ -640,6 +653,10 @@ impl Store for SqliteStore {
 
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.read(|connection| Ok(documents::leaseholder(connection, name, Time::now())?))
+    }
+
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
+        self.housekeep(|connection| jobs::delete_over(connection, over)).map(|rows| rows as u64)
     }
 
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {

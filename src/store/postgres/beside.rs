@@ -6,7 +6,7 @@ use super::connect::Link;
 use super::core::Core;
 use crate::domain::{PartnerKey, Time};
 use crate::store::rows::*;
-use crate::store::{Answered, Document, Leased, StoreError, StoredJob, Walk};
+use crate::store::{Answered, Document, Leased, Over, StoreError, StoredJob, Walk};
 
 /// How many answers are let go of in one transaction.
 const FORGET: i64 = 1_000;
@@ -17,7 +17,44 @@ pub(super) struct Beside<'c> {
     pub link: &'c Link,
 }
 
+/// Ended jobs of partners that have no open one. A job's head is JSON, in which
+/// a quoted text has its quotes escaped.
+const ENDED: &str = "SELECT partner, id FROM job WHERE open = 0 AND created_at < $1 \
+                     AND body NOT LIKE '%\"state\":\"previewed\"%' \
+                     AND NOT EXISTS (SELECT 1 FROM job AS busy WHERE busy.open = 1 AND busy.partner = job.partner)";
+
 impl Beside<'_> {
+    /// Deletes some of what is over; how many rows.
+    pub fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
+        match over {
+            Over::Jobs { created_before } => {
+                let batches = format!(
+                    "DELETE FROM job_batch WHERE (partner, job, batch) IN (SELECT job_batch.partner, job, batch \
+                     FROM job_batch JOIN ({ENDED}) AS ended ON ended.partner = job_batch.partner AND ended.id = job \
+                     LIMIT 100)"
+                );
+                let before = created_before.seconds();
+                let deleted = self.core.execute(self.link, &batches, &[&before])?;
+                if deleted > 0 {
+                    return Ok(deleted);
+                }
+                // Those that are left have no rows any more.
+                let jobs = format!("DELETE FROM job WHERE (partner, id) IN ({ENDED} LIMIT 100)");
+                self.core.execute(self.link, &jobs, &[&before])
+            }
+            Over::Acknowledgements { ended_before } => self.core.execute(
+                self.link,
+                "DELETE FROM acknowledgement WHERE (partner, finding) IN \
+                 (SELECT partner, finding FROM acknowledgement WHERE until < $1 LIMIT 1000)",
+                &[&ended_before.seconds()],
+            ),
+            Over::Settings { partner, ids } => {
+                let sql = "DELETE FROM setting WHERE partner = $1 AND id = ANY($2)";
+                self.core.execute(self.link, sql, &[&partner.0, ids])
+            }
+        }
+    }
+
     pub fn answered(&self, partner: PartnerKey, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {
         let sql = "SELECT fingerprint, status, etag, body FROM answered WHERE partner = $1 AND key = $2 AND at >= $3";
         let rows = self.core.rows(self.link, sql, &[&partner.0, &key, &since.seconds()])?;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::{PartnerKey, Time};
 use crate::store::rows::*;
-use crate::store::{Answered, StoreError, StoredJob};
+use crate::store::{Answered, Over, StoreError, StoredJob};
 
 /// How many answers are let go of in one transaction.
 const FORGET: u32 = 1_000;
@@ -41,6 +41,45 @@ pub(super) fn put_answered(
         )?
         .execute(params![partner.0, key, fingerprint, at.seconds(), status, etag, body])?;
     Ok(())
+}
+
+/// How many jobs are deleted in one transaction, and how many batches of their
+/// rows.
+const FORGET_JOBS: u32 = 100;
+/// Ended jobs of partners that have no open one. A job's head is JSON, in which
+/// a quoted text has its quotes escaped.
+const ENDED: &str = "SELECT partner, id FROM job WHERE open = 0 AND created_at < ?1 \
+                     AND body NOT LIKE '%\"state\":\"previewed\"%' \
+                     AND NOT EXISTS (SELECT 1 FROM job AS busy WHERE busy.open = 1 AND busy.partner = job.partner)";
+
+/// Deletes some of what is over; how many rows.
+pub(super) fn delete_over(connection: &Connection, over: &Over) -> rusqlite::Result<usize> {
+    match over {
+        Over::Jobs { created_before } => {
+            let batches = format!(
+                "DELETE FROM job_batch WHERE (partner, job, batch) IN (SELECT job_batch.partner, job, batch \
+                 FROM job_batch JOIN ({ENDED}) AS ended ON ended.partner = job_batch.partner AND ended.id = job LIMIT ?2)"
+            );
+            let before = created_before.seconds();
+            let deleted = connection.prepare_cached(&batches)?.execute(params![before, FORGET_JOBS])?;
+            if deleted > 0 {
+                return Ok(deleted);
+            }
+            // Those that are left have no rows any more.
+            let jobs = format!("DELETE FROM job WHERE (partner, id) IN ({ENDED} LIMIT ?2)");
+            connection.prepare_cached(&jobs)?.execute(params![before, FORGET_JOBS])
+        }
+        Over::Acknowledgements { ended_before } => connection
+            .prepare_cached(
+                "DELETE FROM acknowledgement WHERE (partner, finding) IN \
+                 (SELECT partner, finding FROM acknowledgement WHERE until < ?1 LIMIT ?2)",
+            )?
+            .execute(params![ended_before.seconds(), FORGET]),
+        Over::Settings { partner, ids } => {
+            let mut statement = connection.prepare_cached("DELETE FROM setting WHERE partner = ?1 AND id = ?2")?;
+            ids.iter().map(|id| statement.execute(params![partner.0, id])).sum()
+        }
+    }
 }
 
 /// Lets go of some of the answers kept before `before`; how many.
