@@ -184,6 +184,8 @@ settings! {
             failed_auth_per_second: u32,
             failed_auth_burst: u32,
             streams_per_key: usize,
+            stranger_body_bytes: AtLeast<262_144>,
+            known_body_bytes: AtLeast<16_777_216>,
         }
         console: Console / ConsolePartial {
             url: ConsoleUrl,

@@ -14,13 +14,13 @@ use axum::extract::{RawPathParams, State};
 use axum::middleware::Next;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt, Limited};
 
 use super::page::{Frame, Notice, Trouble};
 use super::show::Clock;
 use super::{Console, PREFIX};
 use crate::domain::user::{Role, User};
 use crate::domain::{Actor, Time};
+use crate::http::bodies::{Allowance, Caller};
 use crate::http::{RequestId, Secure, peer};
 use crate::inventory::Snapshot;
 use crate::service::people::{AuditEntry, Session};
@@ -72,6 +72,7 @@ impl Person {
         console.app.trusted().map_err(Trouble::Stale)?;
         let token = cookie(&console.app, request).ok_or_else(away)?;
         let session = console.app.session(&token)?.ok_or_else(away)?;
+        Allowance::known(request, Caller::User(session.user.id.clone()));
         let request_id = request.extensions().get::<RequestId>().map(|id| id.0.to_string());
         let address = console.app.client(request.headers(), peer(request.extensions()));
         let clock = Clock::new(Time::now(), &session.user.zone);
@@ -265,11 +266,14 @@ impl Needs {
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Reads a form that came from a page of ours.
+    /// Reads a form that came from a page of ours. Without a session it may
+    /// have [`STRANGER_BYTES_MAX`] bytes.
+    ///
+    /// [`STRANGER_BYTES_MAX`]: crate::http::bodies::STRANGER_BYTES_MAX
     pub async fn read(request: Request<Body>) -> Result<Form, Trouble> {
         from_ours(request.headers())?;
-        let body = Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await;
-        let bytes = body.map_err(|_| Trouble::Bad("the form did not arrive, or is too long".into()))?.to_bytes();
+        let (head, body) = request.into_parts();
+        let bytes = Allowance::read(&head.extensions, body, FORM_BYTES_MAX).await?;
         Ok(Form(form_urlencoded::parse(&bytes).into_owned().collect()))
     }
 

@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use super::gate::{Person, Visit};
 use super::{PREFIX, show, verbs};
 use crate::domain::summary;
+use crate::http::bodies::BodyError;
 use crate::service::ServiceError;
 use crate::service::people::PeopleError;
 
@@ -175,11 +176,19 @@ pub enum Trouble {
     },
     Forbidden(String),
     Bad(String),
+    /// The form was not taken in: it is too long, or there is no memory for it.
+    Body(BodyError),
     /// The database does not answer; reading goes on.
     Unavailable,
     /// It has not answered for so long that nobody is let in any more.
     Stale(String),
     Internal(String),
+}
+
+impl From<BodyError> for Trouble {
+    fn from(error: BodyError) -> Trouble {
+        Trouble::Body(error)
+    }
 }
 
 impl From<PeopleError> for Trouble {
@@ -225,6 +234,7 @@ struct TroublePage<'a> {
 
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response<Body> {
+        let body = if let Trouble::Body(error) = &self { error.to_string() } else { String::new() };
         let (status, title, text) = match &self {
             Trouble::SignIn { back } => {
                 let back =
@@ -238,6 +248,7 @@ impl IntoResponse for Trouble {
             ),
             Trouble::Forbidden(why) => (StatusCode::FORBIDDEN, "This is not for you to do", why.as_str()),
             Trouble::Bad(why) => (StatusCode::UNPROCESSABLE_ENTITY, "That did not work", why.as_str()),
+            Trouble::Body(error) => (error.status(), "The form was not taken", body.as_str()),
             Trouble::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The database does not answer",
@@ -255,7 +266,7 @@ impl IntoResponse for Trouble {
         };
         let page = TroublePage { title, text, build: crate::BUILD };
         let mut response = html_as(status, &page).unwrap_or_else(|_| Response::new(Body::from(text.to_owned())));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

@@ -15,9 +15,10 @@ use http_body::Frame;
 
 use super::error::ApiError;
 use super::query::{ListQuery, Takes};
-use super::{App, past, peer};
+use super::{App, past};
 use crate::domain::{Dialect, Scope, Time, spelling};
 use crate::inventory::{Snapshot, Walk};
+use crate::service::access::Access;
 use crate::wire::{self, Form, Shape, Writer};
 
 pub const VARY: HeaderValue = HeaderValue::from_static("X-Auth-ID, X-Auth-Token, Accept");
@@ -98,11 +99,11 @@ pub async fn customer(
     account: Result<Path<String>, axum::extract::rejection::PathRejection>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
+    let read = |access: &Access, query: &str| ListQuery::parse_in(query, Takes::Customer, access.dialect);
+    let (access, mut query) = app.enter(&request, Scope::Read, read).await?;
     let known = account.ok().and_then(|Path(id)| access.snapshot.accounts.get(&id));
     let account = known.ok_or_else(ApiError::not_found)?.auth_id.clone();
     let dialect = access.dialect;
-    let mut query = ListQuery::parse_in(request.uri().query().unwrap_or_default(), Takes::Customer, dialect)?;
     query.filter.account = Some(account.as_str().into());
     let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
     // It may not have existed then.
@@ -112,9 +113,9 @@ pub async fn customer(
 
 /// GET /api/v1/partner/numbers
 pub async fn global(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
+    let read = |access: &Access, query: &str| ListQuery::parse_in(query, Takes::Global, access.dialect);
+    let (access, query) = app.enter(&request, Scope::Read, read).await?;
     let dialect = access.dialect;
-    let query = ListQuery::parse_in(request.uri().query().unwrap_or_default(), Takes::Global, dialect)?;
     let owner = access.snapshot.partner.auth_id.clone();
     let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
     list(snapshot, query, Shape::global(dialect), owner.as_str(), &request)
@@ -169,12 +170,15 @@ pub async fn number(
     number: Result<Path<String>, axum::extract::rejection::PathRejection>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let now = Time::now();
     let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok());
-    let row = number.and_then(|number| access.snapshot.get(number, now)).ok_or_else(ApiError::not_found)?;
-    // No parameters: an unknown one is refused as everywhere.
-    refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let read = |_: &_, query: &str| {
+        // No parameters: an unknown one is refused as everywhere.
+        refuse_parameters(query)?;
+        number.ok_or_else(ApiError::not_found)
+    };
+    let (access, number) = app.enter(&request, Scope::Read, read).await?;
+    let now = Time::now();
+    let row = access.snapshot.get(number, now).ok_or_else(ApiError::not_found)?;
     let tag = HeaderValue::try_from(super::manage::number_tag(row)).expect("digits and a dash");
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
