@@ -233,7 +233,8 @@ mod tests {
         ] {
             let read = read(&pool, &stranger(1), Body::from(vec![b'x'; length]), max);
             assert_eq!(read, expected.map_err(str::to_owned));
-            assert_eq!((pool.taken.lock().bytes, pool.taken.lock().by.len()), (0, 0), "after {length} bytes");
+            let taken = pool.taken.lock();
+            assert_eq!((taken.bytes, taken.by.len()), (0, 0), "after {length} bytes");
         }
     }
 

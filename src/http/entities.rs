@@ -19,6 +19,7 @@ use super::partner::{Format, answer, list_tag, refuse_parameters, unchanged};
 use super::query::{ListQuery, Takes};
 use crate::domain::{Account, Application, Dialect, Scope, Time, Trunk};
 use crate::inventory::{Counts, Snapshot};
+use crate::service::access::Access;
 
 type PathId = Result<Path<String>, axum::extract::rejection::PathRejection>;
 
@@ -174,9 +175,14 @@ async fn list(
 
 /// Answers one entity; an unknown one and another partner's are alike.
 async fn one<T: Listed>(app: &App, id: PathId, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let (access, ()) = app.enter(&request, Scope::Read, |_, query| refuse_parameters(query)).await?;
+    let read = |access: &Access, query: &str| {
+        let id = id.ok().map(|Path(id)| id).ok_or_else(ApiError::not_found)?;
+        let known = T::find(&access.snapshot, &id).is_some();
+        refuse_parameters(query).map_err(|error| if known { error } else { ApiError::not_found() })?;
+        Ok(id)
+    };
+    let (access, id) = app.enter(&request, Scope::Read, read).await?;
     let now = Time::now();
-    let id = id.ok().map(|Path(id)| id).ok_or_else(ApiError::not_found)?;
     let known = T::find(&access.snapshot, &id).ok_or_else(ApiError::not_found)?;
     let tag = list_tag(&access.snapshot, Format::Json, Dialect::Data, now);
     if unchanged(request.headers(), &tag) {

@@ -99,10 +99,15 @@ pub async fn customer(
     account: Result<Path<String>, axum::extract::rejection::PathRejection>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let read = |access: &Access, query: &str| ListQuery::parse_in(query, Takes::Customer, access.dialect);
+    let id = account.ok().map(|Path(id)| id);
+    let known = |access: &Access| id.as_ref().and_then(|id| access.snapshot.accounts.get(id.as_str()).cloned());
+    let read = |access: &Access, query: &str| {
+        let query = ListQuery::parse_in(query, Takes::Customer, access.dialect);
+        // Of a customer that is unknown, nothing is said but that.
+        query.map_err(|error| if known(access).is_some() { error } else { ApiError::not_found() })
+    };
     let (access, mut query) = app.enter(&request, Scope::Read, read).await?;
-    let known = account.ok().and_then(|Path(id)| access.snapshot.accounts.get(&id));
-    let account = known.ok_or_else(ApiError::not_found)?.auth_id.clone();
+    let account = known(&access).ok_or_else(ApiError::not_found)?.auth_id.clone();
     let dialect = access.dialect;
     query.filter.account = Some(account.as_str().into());
     let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
@@ -171,10 +176,12 @@ pub async fn number(
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
     let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok());
-    let read = |_: &_, query: &str| {
+    let read = |access: &Access, query: &str| {
+        let number = number.ok_or_else(ApiError::not_found)?;
+        let known = access.snapshot.get(number, Time::now()).is_some();
         // No parameters: an unknown one is refused as everywhere.
-        refuse_parameters(query)?;
-        number.ok_or_else(ApiError::not_found)
+        refuse_parameters(query).map_err(|error| if known { error } else { ApiError::not_found() })?;
+        Ok(number)
     };
     let (access, number) = app.enter(&request, Scope::Read, read).await?;
     let now = Time::now();

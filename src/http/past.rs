@@ -111,8 +111,8 @@ pub(super) fn tag(present: &HeaderValue, time: Time) -> HeaderValue {
 pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, request: Request<Body>) -> Answer {
     let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok());
     let read = |_: &_, query: &str| {
-        let query = ListQuery::parse(query, Takes::Paging)?;
-        Ok((number.ok_or_else(ApiError::not_found)?, query))
+        let number = number.ok_or_else(ApiError::not_found)?;
+        Ok((number, ListQuery::parse(query, Takes::Paging)?))
     };
     let (access, (number, query)) = app.enter(&request, Scope::Read, read).await?;
     let snapshot = access.snapshot;
@@ -180,8 +180,8 @@ pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, reques
     let version = version.ok().and_then(|Path(text)| query::version("version", &text).ok());
     let after = version.and_then(|version| version.checked_sub(1));
     let read = |_: &_, query: &str| {
-        let query = ListQuery::parse(query, Takes::Paging)?;
-        Ok((after.ok_or_else(ApiError::not_found)?, query))
+        let after = after.ok_or_else(ApiError::not_found)?;
+        Ok((after, ListQuery::parse(query, Takes::Paging)?))
     };
     let (access, (after, query)) = app.enter(&request, Scope::Read, read).await?;
     let snapshot = access.snapshot;
