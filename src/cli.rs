@@ -386,6 +386,7 @@ impl Global {
         let store = store::open(&settings.location(), open)?;
         Ok(Service::new(store, operator::actor(&settings.location()))
             .quarantine(settings.quarantine.policy())
+            .destinations(settings.destinations())
             .batch_rows(settings.jobs.batch_rows.into())
             .hooks(Hooks::new(crate::http::webhooks::settings(&settings))))
     }

@@ -12,8 +12,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::domain::{Country, action};
+use crate::domain::destination::RefusedHost;
+use crate::domain::{Country, action, entity, plan};
 use crate::mail::{self, Tls};
+use crate::routing;
 use crate::store::Location;
 
 /// The defaults, each with its explanation.
@@ -31,6 +33,11 @@ pub enum ConfigError {
     Parse { path: PathBuf, reason: String },
     #[error("TLS takes both a certificate (tls_cert) and its key (tls_key)")]
     HalfTls,
+    #[error(
+        "routing.{face} listens on {listen}, which is not a loopback address; name the networks that may ask in \
+         routing.askers, such as [\"10.0.0.0/8\"]"
+    )]
+    NoAskers { face: &'static str, listen: SocketAddr },
 }
 
 /// A whole number of `MIN` or more. It is checked as it is read, so that what
@@ -67,7 +74,34 @@ impl<const MIN: usize> From<Millis<MIN>> for Duration {
 /// Where browsers find the console: `http://` or `https://`, no `/` at its end;
 /// or empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConsoleUrl(String);
+pub struct ConsoleUrl {
+    text: String,
+    /// Scheme, host and port as a browser sends them in `Origin`.
+    origin: String,
+}
+
+impl ConsoleUrl {
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The address, unless it is empty.
+    pub fn set(&self) -> Option<ConsoleUrl> {
+        (!self.text.is_empty()).then(|| self.clone())
+    }
+}
+
+/// The origin of an address: in lower case, without the scheme's own port.
+fn origin_of(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return String::new() };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    format!("{scheme}://{}", host.strip_suffix(port).unwrap_or(&host))
+}
 
 impl<'de> Deserialize<'de> for ConsoleUrl {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ConsoleUrl, D::Error> {
@@ -75,7 +109,8 @@ impl<'de> Deserialize<'de> for ConsoleUrl {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let fits = |rest: &str| !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control());
         if text.is_empty() || rest.is_some_and(fits) {
-            return Ok(ConsoleUrl(text.trim_end_matches('/').to_owned()));
+            let text = text.trim_end_matches('/').to_owned();
+            return Ok(ConsoleUrl { origin: origin_of(&text), text });
         }
         Err(serde::de::Error::custom(format!("{text:?} must be such as \"https://numbers.example\"")))
     }
@@ -233,6 +268,16 @@ settings! {
             keep_days: AtLeast<1>,
             catch_up: u64,
         }
+        routing: Routing / RoutingPartial {
+            sip: Vec<SocketAddr>,
+            http: Vec<SocketAddr>,
+            askers: Vec<Network>,
+            stale_max_ms: Millis,
+            expired: ExpiredCode,
+            default_country: DefaultCountry,
+            destination_networks: Vec<Network>,
+            refused_destinations: Vec<RefusedHost>,
+        }
         log: Log / LogPartial {
             filter: LogFilter,
             format: LogFormat,
@@ -258,10 +303,81 @@ impl Console {
         if address.ip().is_unspecified() {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
-        match self.url.0.as_str() {
+        match self.url.as_str() {
             "" => format!("{}://{address}", if tls { "https" } else { "http" }),
             url => url.to_owned(),
         }
+    }
+}
+
+impl Routing {
+    /// What the settings say of answers.
+    pub fn settings(&self) -> routing::Settings {
+        routing::Settings {
+            expired_is_gone: self.expired.0 == 410,
+            default_country: self.default_country.0,
+            stale_max: Some(Duration::from(self.stale_max_ms)).filter(|max| !max.is_zero()),
+        }
+    }
+
+    /// The networks that may ask; this machine, if none are named.
+    pub fn askers(&self) -> Vec<IpNet> {
+        match self.askers.is_empty() {
+            true => ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| entity::network(text)).collect(),
+            false => self.askers.iter().map(|network| network.0).collect(),
+        }
+    }
+
+    /// Refuses listeners that anybody could ask.
+    fn check(&self) -> Result<(), ConfigError> {
+        let faces = [("sip", &self.sip), ("http", &self.http)];
+        let mut open = faces.into_iter().flat_map(|(face, all)| all.iter().map(move |&listen| (face, listen)));
+        match open.find(|(_, listen)| self.askers.is_empty() && !listen.ip().to_canonical().is_loopback()) {
+            Some((face, listen)) => Err(ConfigError::NoAskers { face, listen }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A network, or one address as the network of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network(IpNet);
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || serde::de::Error::custom(format!("{text:?} must be a network such as \"10.0.0.0/8\""));
+        entity::network(&text).map(Network).ok_or_else(wrong)
+    }
+}
+
+/// What an expired number is answered with: 480 or 410.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExpiredCode(u16);
+
+impl<'de> Deserialize<'de> for ExpiredCode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ExpiredCode, D::Error> {
+        match i64::deserialize(deserializer)? {
+            480 => Ok(ExpiredCode(480)),
+            410 => Ok(ExpiredCode(410)),
+            other => Err(serde::de::Error::custom(format!("{other} must be 480 or 410"))),
+        }
+    }
+}
+
+/// A country in two letters, or empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DefaultCountry(Option<Country>);
+
+impl<'de> Deserialize<'de> for DefaultCountry {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<DefaultCountry, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(DefaultCountry(None));
+        }
+        let wrong = || serde::de::Error::custom(format!("{text:?} must be the code of a country, such as \"IN\""));
+        let country = text.parse().ok().filter(|&country| plan::has_country(country));
+        country.map(|country| DefaultCountry(Some(country))).ok_or_else(wrong)
     }
 }
 
@@ -318,6 +434,16 @@ impl Config {
         }
     }
 
+    /// Which destinations applications and trunks may name.
+    pub fn destinations(&self) -> routing::Policy {
+        let own = self.routing.sip.iter().chain(&self.routing.http).chain([&self.http.listen]);
+        routing::Policy {
+            allowed: self.routing.destination_networks.iter().map(|network| network.0).collect(),
+            refused: self.routing.refused_destinations.clone(),
+            own: own.copied().collect(),
+        }
+    }
+
     /// The database, with what the settings say of how it is spoken to.
     pub fn location(&self) -> Location {
         self.complete(self.database.clone())
@@ -345,6 +471,7 @@ impl Config {
             })?;
             config.overlay(said);
         }
+        config.routing.check()?;
         Ok(config)
     }
 }
@@ -375,6 +502,36 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_beyond_loopback_needs_askers() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("rollcall.toml");
+        let load = |text: &str| {
+            std::fs::write(&path, format!("[routing]\n{text}\n")).expect("written");
+            Config::load(Some(&path))
+        };
+        for text in [
+            "sip = [\"127.0.0.1:5070\", \"[::1]:5070\"]\nhttp = [\"127.0.0.1:8081\"]",
+            "sip = [\"0.0.0.0:5070\"]\naskers = [\"10.0.0.0/8\"]",
+        ] {
+            load(text).expect("usable");
+        }
+        for (text, listen) in [
+            ("sip = [\"127.0.0.1:5070\", \"0.0.0.0:5070\"]", "routing.sip listens on 0.0.0.0:5070"),
+            ("http = [\"10.0.0.1:8081\"]", "routing.http listens on 10.0.0.1:8081"),
+            ("sip = [\"[::]:5070\"]", "routing.sip listens on [::]:5070"),
+        ] {
+            let error = load(text).expect_err("refused").to_string();
+            assert!(error.contains(listen) && error.contains("routing.askers"), "{error}");
+        }
+        let config = load("expired = 410\nstale_max_ms = 500\ndefault_country = \"IN\"").expect("usable");
+        let settings = config.routing.settings();
+        assert!(settings.expired_is_gone);
+        assert_eq!(settings.stale_max, Some(Duration::from_millis(500)));
+        assert_eq!(settings.default_country.map(|country| country.code().to_owned()).as_deref(), Some("IN"));
+        assert_eq!(Config::default().routing.settings(), routing::Settings::default());
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         check_refused("# x\n[limits]\nrequests_per_secnd = 7\n", &["line 3", "requests_per_secnd", "unknown"]);
         check_refused("[limits]\nrequests_per_second = \"many\"\n", &["line 2", "requests_per_second", "many"]);
@@ -384,5 +541,11 @@ mod tests {
         check_refused("[console]\nsession_hours = 0\n", &["line 2", "session_hours"]);
         check_refused("[htp]\n", &["line 1", "htp"]);
         check_refused("[http]\nconnections_max = 0\n", &["line 2", "connections_max", "0"]);
+        check_refused("[routing]\nexpired = 404\n", &["line 2", "expired", "404", "480 or 410"]);
+        check_refused("[routing]\ndefault_country = \"India\"\n", &["line 2", "default_country", "India"]);
+        check_refused("[routing]\ndefault_country = \"ZZ\"\n", &["line 2", "default_country", "ZZ"]);
+        check_refused("[routing]\naskers = [\"10.0.0.0/33\"]\n", &["line 2", "askers", "10.0.0.0/33"]);
+        check_refused("[routing]\nrefused_destinations = [\"a b\"]\n", &["line 2", "refused_destinations", "a b"]);
+        check_refused("[routing]\nsip = [\"5070\"]\n", &["line 2", "sip", "5070"]);
     }
 }

@@ -23,6 +23,7 @@ mod ops;
 mod partner;
 mod past;
 mod query;
+pub mod routing;
 pub mod schedules;
 pub mod server;
 pub mod settings;
@@ -51,7 +52,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use crate::config::{Config, Origin};
+use crate::config::{Config, ConsoleUrl, Origin};
 use crate::domain::{Actor, Scope, Time};
 use crate::service::access::{Access, Denied};
 use crate::service::people::{self, People, PeopleError};
@@ -93,6 +94,8 @@ pub struct App {
     costs: costs::Desk,
     /// Whether letters can be sent at all.
     pub mail: bool,
+    /// Where browsers find the console, if it is set.
+    console_url: Option<ConsoleUrl>,
     trusted_proxies: Vec<IpNet>,
     /// How long a request waits for the version it names.
     wait_max: Duration,
@@ -107,6 +110,8 @@ pub struct App {
     /// Failed authentications of each address; `None` is no limit.
     failures: Option<DefaultKeyedRateLimiter<IpAddr>>,
     past: past::Reads,
+    /// What the settings say of answers to calls.
+    pub(crate) routing: crate::routing::Settings,
     streams: Arc<stream::Streams>,
     counted: checks::Counted,
 }
@@ -122,6 +127,7 @@ impl App {
         let people = People::new(replica.store().clone(), sessions);
         let service = service::Service::new(replica.store().clone(), Actor::Server)
             .quarantine(config.quarantine.policy())
+            .destinations(config.destinations())
             .batch_rows(config.jobs.batch_rows.into())
             .hooks(service::webhooks::Hooks::new(webhooks::settings(config)))
             .replica(replica.clone());
@@ -133,6 +139,7 @@ impl App {
             metrics: None,
             costs: costs::Desk::default(),
             mail: config.mail.settings().is_some(),
+            console_url: config.console.url.set(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             wait_max: config.follow.wait_max_ms.into(),
             stale_max: Some(config.follow.stale_keys_max).filter(|&max| max > 0).map(Duration::from_secs),
@@ -141,6 +148,7 @@ impl App {
             budgets: Budgets::new(limits.requests_per_second, limits.requests_burst),
             failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
             past: past::Reads::default(),
+            routing: config.routing.settings(),
             streams: Arc::new(stream::Streams::new(limits.streams_per_key)),
             counted: checks::Counted::default(),
         }
@@ -289,6 +297,16 @@ impl App {
         self.people.session(token)
     }
 
+    /// `console.url`, if it is set: what links begin with.
+    pub fn console_url(&self) -> Option<&str> {
+        self.console_url.as_ref().map(ConsoleUrl::as_str)
+    }
+
+    /// Its origin, as browsers send it.
+    pub fn console_origin(&self) -> Option<&str> {
+        self.console_url.as_ref().map(ConsoleUrl::origin)
+    }
+
     /// How private the way is that a request came. A cookie that opens
     /// something is given and taken only if it is not [`Secure::Plain`].
     pub fn secure<B>(&self, request: &Request<B>) -> Secure {
@@ -305,7 +323,10 @@ impl App {
         // The last one is the nearest proxy's own.
         let proto = headers.get_all(X_FORWARDED_PROTO).iter().next_back().map(HeaderValue::as_bytes);
         let proto = proto.and_then(|line| line.rsplit(|byte| *byte == b',').next()).unwrap_or_default();
-        if trusted && proto.trim_ascii().eq_ignore_ascii_case(b"https") {
+        let proto = proto.trim_ascii();
+        // A proxy that does not say how it was reached was reached at `console.url`.
+        let unsaid = proto.is_empty() && self.console_origin().is_some_and(|origin| origin.starts_with("https://"));
+        if trusted && (unsaid || proto.eq_ignore_ascii_case(b"https")) {
             return Secure::TrustedProxy;
         }
         // Behind a proxy that nobody named, everybody comes from this machine.
@@ -389,6 +410,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/partner/numbers", get(partner::global).fallback(method_not_allowed))
         .route("/api/v1/partner/numbers/{e164}", get(partner::number).fallback(method_not_allowed))
         .route("/api/v1/partner/numbers/{e164}/history", get(past::history).fallback(method_not_allowed))
+        .route("/api/v1/partner/numbers/{e164}/routing", get(routing::explain).fallback(method_not_allowed))
         .route("/api/v1/partner/changes", get(past::changes).fallback(method_not_allowed))
         .route("/api/v1/partner/changes/{version}", get(past::change).fallback(method_not_allowed))
         .route("/api/v1/partner/accounts", get(entities::accounts).fallback(method_not_allowed))

@@ -537,6 +537,12 @@ impl Snapshot {
         self.rows.len() == 0
     }
 
+    /// The groups of 10,000 that have numbers here and perhaps not in an earlier
+    /// snapshot.
+    pub fn groups_beyond<'a>(&'a self, before: Option<&'a Snapshot>) -> impl Iterator<Item = u64> + 'a {
+        self.all.groups_beyond(before.map(|before| &before.all))
+    }
+
     /// The last moment, up to `now`, at which the clock alone changed what
     /// readers see. Together with the version it names one state of the view.
     pub fn epoch(&self, now: Time) -> Option<Time> {

@@ -28,6 +28,8 @@ pub mod schedule;
 
 pub mod mail;
 
+pub mod routing;
+
 pub mod alert;
 
 pub mod service;

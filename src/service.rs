@@ -14,6 +14,7 @@ pub mod access;
 pub mod billing;
 pub mod checks;
 mod desk;
+mod directory;
 pub mod entities;
 pub mod import;
 pub mod jobs;
@@ -23,6 +24,7 @@ pub mod numbers;
 pub mod past;
 pub mod people;
 pub mod replica;
+pub mod routing;
 mod rules;
 pub mod schedules;
 pub mod token;
@@ -45,6 +47,7 @@ use crate::domain::{
     KeyId, Partner, PartnerId, PartnerKey, Scope, Setting, State, Time, Trunk, Verb, setting,
 };
 use crate::inventory::{NumberRef, Snapshot};
+use crate::routing::Policy;
 use crate::store::people::AuditEntry;
 use crate::store::{Abort, Answered, Entry, Load, Loaded, Store, Target, Transaction};
 
@@ -301,6 +304,8 @@ pub struct Service {
     /// This node's index, where there is one.
     replica: Option<Arc<Replica>>,
     quarantine: Arc<Quarantine>,
+    /// Which destinations may be named.
+    destinations: Arc<Policy>,
     /// Where workers hear of jobs.
     board: Arc<jobs::runner::Board>,
     hooks: Arc<webhooks::Hooks>,
@@ -320,8 +325,26 @@ impl Service {
         let board = Arc::new(jobs::runner::Board::new(jobs::runner::BATCH_ROWS));
         let hooks = Arc::new(webhooks::Hooks::new(webhooks::Settings::default()));
         let leases = lease::Leases::of_server(store.clone());
-        let (replica, request_id, from, retry) = Default::default();
-        Service { store, replica, quarantine, board, hooks, leases, actor, request_id, from, retry, dry_run: false }
+        let (replica, destinations, request_id, from, retry) = Default::default();
+        Service {
+            store,
+            replica,
+            quarantine,
+            destinations,
+            board,
+            hooks,
+            leases,
+            actor,
+            request_id,
+            from,
+            retry,
+            dry_run: false,
+        }
+    }
+
+    /// Which destinations may be named; without it, public ones.
+    pub fn destinations(self, policy: Policy) -> Service {
+        Service { destinations: Arc::new(policy), ..self }
     }
 
     pub fn quarantine(self, quarantine: Quarantine) -> Service {
@@ -531,7 +554,7 @@ impl Service {
             match loaded {
                 Loaded::Partner { head, partner } => partners.push((head.key, head.version, partner)),
                 // Partners come first, so it is one, or belongs to one that is unknown.
-                Loaded::Poison { key, what } if partners.iter().all(|(known, ..)| Some(*known) != key) => {
+                Loaded::Poison { key, what, .. } if partners.iter().all(|(known, ..)| Some(*known) != key) => {
                     unknown.get_or_insert(what);
                 }
                 _ => {}

@@ -303,6 +303,8 @@ pub enum Loaded {
     /// over as if it were not there.
     Poison {
         key: Option<PartnerKey>,
+        /// The number that the row is of, if it is one's.
+        number: Option<E164>,
         what: String,
     },
 }

@@ -69,6 +69,7 @@ fn layers_know_only_those_before_them() {
         ("wire", &["domain", "inventory", "billing", "wire"]),
         ("client", &["domain", "wire", "client"]),
         ("outbound", &["outbound"]),
+        ("routing", &["domain", "inventory", "outbound", "routing"]),
         (
             "service",
             &[
@@ -79,6 +80,7 @@ fn layers_know_only_those_before_them() {
                 "billing",
                 "wire",
                 "outbound",
+                "routing",
                 "checks",
                 "schedule",
                 "mail",
@@ -86,12 +88,27 @@ fn layers_know_only_those_before_them() {
                 "service",
             ],
         ),
-        ("config", &["domain", "store", "mail", "config"]),
+        ("config", &["domain", "store", "mail", "routing", "config"]),
         (
             "http",
-            &["domain", "inventory", "billing", "checks", "schedule", "alert", "wire", "service", "config", "http"],
+            &[
+                "domain",
+                "inventory",
+                "billing",
+                "checks",
+                "schedule",
+                "alert",
+                "wire",
+                "routing",
+                "service",
+                "config",
+                "http",
+            ],
         ),
-        ("console", &["domain", "inventory", "billing", "checks", "intake", "wire", "service", "http", "console"]),
+        (
+            "console",
+            &["domain", "inventory", "billing", "checks", "intake", "wire", "routing", "service", "http", "console"],
+        ),
         ("demo", &["domain", "intake", "service", "demo"]),
     ];
     let mut checked = 0;

@@ -286,6 +286,8 @@ pub fn application(at: u64) -> Application {
         account: None,
         created_at: now(),
         archived_at: None,
+        destinations: Default::default(),
+        answer_url: None,
     }
 }
 

@@ -81,17 +81,17 @@ impl Account {
                 }
             }
             Account::Rename { of, auth_id, name } => {
-                let changes = Changes { name: Some(name), archived: None };
+                let changes = Changes { name: Some(name), ..Changes::default() };
                 return edit(global, &of, &auth_id, &changes, false);
             }
             Account::Archive { of, auth_id, dry_run, yes } => {
                 let id = global.names(&of)?.customer(&auth_id)?;
                 confirm(&format!("archive account {id} and release all of its numbers"), yes || dry_run)?;
-                let changes = Changes { name: None, archived: Some(true) };
+                let changes = Changes { archived: Some(true), ..Changes::default() };
                 return edit(global, &of, &auth_id, &changes, dry_run);
             }
             Account::Restore { of, auth_id } => {
-                let changes = Changes { name: None, archived: Some(false) };
+                let changes = Changes { archived: Some(false), ..Changes::default() };
                 return edit(global, &of, &auth_id, &changes, false);
             }
             Account::List { of } => {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::number::print;
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
 use crate::domain::{AccountId, ApplicationId, Time, TrunkId};
-use crate::service::entities::Changes;
+use crate::service::entities::{Calls, Changes};
 use crate::store::Open;
 
 #[derive(Subcommand)]
@@ -89,11 +89,11 @@ fn owner(global: &Global, of: &OfPartner, account: Option<&str>) -> Result<Optio
 }
 
 fn archive(archived: bool) -> Changes {
-    Changes { name: None, archived: Some(archived) }
+    Changes { archived: Some(archived), ..Changes::default() }
 }
 
 fn name(name: Arc<str>) -> Changes {
-    Changes { name: Some(name), archived: None }
+    Changes { name: Some(name), ..Changes::default() }
 }
 
 impl Application {
@@ -108,7 +108,7 @@ impl Application {
             Application::Create(New { id, of, name, account }) => {
                 let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
-                print(global, service.application_new(key, &id, &name, account.as_ref())?, false)
+                print(global, service.application_new(key, &id, &name, account.as_ref(), &Calls::default())?, false)
             }
             Application::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
             Application::Archive(One { id, of }) => edit(&id, &of, &archive(true)),
@@ -138,7 +138,7 @@ impl Trunk {
             Trunk::Create(New { id, of, name, account }) => {
                 let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
-                print(global, service.trunk_new(key, &id, &name, account.as_ref())?, false)
+                print(global, service.trunk_new(key, &id, &name, account.as_ref(), &Calls::default())?, false)
             }
             Trunk::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
             Trunk::Archive(One { id, of }) => edit(&id, &of, &archive(true)),

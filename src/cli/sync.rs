@@ -32,7 +32,7 @@ use crate::store::Open;
 const WAIT_FIRST: Duration = Duration::from_secs(30);
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
-/// Exits with 0 if the mirror is as upstream is, 3 if numbers could not be
+/// Exits with 0 if the mirror is as upstream is, 3 if something could not be
 /// taken, 1 if it could not look or would not believe what it saw.
 #[derive(clap::Args)]
 pub struct Sync {
@@ -119,11 +119,18 @@ impl Sync {
                 if report.refused > REFUSED_MAX as u64 {
                     output::note(&format!("… and {} more numbers", report.refused - REFUSED_MAX as u64));
                 }
+                for refused in &report.entity_errors {
+                    output::note(&format!("{} {:?}: {}", refused.kind, refused.id, refused.reason));
+                }
+                if report.refused_entities > REFUSED_MAX as u64 {
+                    let more = report.refused_entities - REFUSED_MAX as u64;
+                    output::note(&format!("… and {more} more accounts, applications and trunks"));
+                }
                 self.show(global, &report)?;
                 if !report.lists_accounts {
                     output::note("upstream has no list of accounts: customers without numbers cannot be seen");
                 }
-                Ok(if report.refused > 0 { Outcome::Differs } else { Outcome::Done })
+                Ok(if report.refused + report.refused_entities > 0 { Outcome::Differs } else { Outcome::Done })
             }
         }
     }
@@ -243,9 +250,16 @@ impl Sync {
                 format!("{came} {come}, {went} {go}, {changed} {change}{others}")
             }
         };
-        let refused = if *refused > 0 { format!("; {refused} cannot be taken") } else { String::new() };
+        let mut unable = String::new();
+        if *refused > 0 {
+            unable.push_str(&format!("; {refused} cannot be taken"));
+        }
+        if report.refused_entities > 0 {
+            unable
+                .push_str(&format!("; {} accounts, applications and trunks cannot be taken", report.refused_entities));
+        }
         let version = report.version.map_or(String::new(), |version| format!("; version {version}"));
-        output::line(&format!("{at} {}: {numbers} numbers upstream: {what}{refused}{version}", self.of.partner))
+        output::line(&format!("{at} {}: {numbers} numbers upstream: {what}{unable}{version}", self.of.partner))
     }
 
     fn show_failure(&self, global: &Global, error: &CliError) -> Result<(), CliError> {

@@ -24,7 +24,7 @@ use crate::domain::field::code;
 use crate::domain::{AccountId, ApplicationId, FieldError, Time, TrunkId, entity};
 use crate::inventory::names::Named;
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::service::entities::Changes;
+use crate::service::entities::{Calls, Changes};
 use crate::service::{Outcome, Service, ServiceError};
 
 /// How many numbers a page of one shows.
@@ -123,8 +123,10 @@ impl Kind {
         owner: Option<&AccountId>,
     ) -> Result<Outcome, ServiceError> {
         match self {
-            Kind::Application => service.application_new(key, &ApplicationId::stored(id), name, owner),
-            Kind::Trunk => service.trunk_new(key, &TrunkId::stored(id), name, owner),
+            Kind::Application => {
+                service.application_new(key, &ApplicationId::stored(id), name, owner, &Calls::default())
+            }
+            Kind::Trunk => service.trunk_new(key, &TrunkId::stored(id), name, owner, &Calls::default()),
         }
     }
 
@@ -424,9 +426,9 @@ pub async fn act(
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     kind.find(&visit.snapshot, &id).ok_or(Trouble::NotFound)?;
     let changes = match &*verb {
-        "rename" => entity::name(form.get("name")).map(|name| Changes { name: Some(name), archived: None }),
-        "archive" => Some(Changes { name: None, archived: Some(true) }),
-        "restore" => Some(Changes { name: None, archived: Some(false) }),
+        "rename" => entity::name(form.get("name")).map(|name| Changes { name: Some(name), ..Changes::default() }),
+        "archive" => Some(Changes { archived: Some(true), ..Changes::default() }),
+        "restore" => Some(Changes { archived: Some(false), ..Changes::default() }),
         _ => return Err(Trouble::NotFound),
     };
     let to = visit.href(kind.path(), &id);

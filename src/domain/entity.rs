@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::number::words;
-use super::{AccountId, ApplicationId, KeyId, PartnerId, Time, TrunkId};
+use super::{AccountId, ApplicationId, Destinations, KeyId, PartnerId, Time, TrunkId};
 
 /// The most characters a name can have.
 pub const NAME_CHARS_MAX: usize = 200;
@@ -56,6 +56,13 @@ pub struct Application {
     pub created_at: Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived_at: Option<Time>,
+    /// Where calls to its numbers go. As with all fields that came later, the
+    /// log has it only where there is one, so older entries keep their bytes.
+    #[serde(default, skip_serializing_if = "Destinations::is_empty")]
+    pub destinations: Destinations,
+    /// An https address that is handed on to readers and never called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_url: Option<Arc<str>>,
 }
 
 /// The SIP trunk that calls to a number arrive on.
@@ -69,6 +76,9 @@ pub struct Trunk {
     pub created_at: Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived_at: Option<Time>,
+    /// Where calls go whose application has no destination.
+    #[serde(default, skip_serializing_if = "Destinations::is_empty")]
+    pub destinations: Destinations,
 }
 
 /// Somebody has seen a finding of the checks and wants no more of it, for now.

@@ -219,6 +219,28 @@ pub fn national(text: &str, country: Country) -> National {
     read_national(&digits, country).unwrap_or(National::No)
 }
 
+/// Whether the plan knows a country and so its national numbers.
+pub fn has_country(country: Country) -> bool {
+    let region: Option<Region> = country.code().parse().ok();
+    region.is_some_and(|region| PHONE_NUMBER_UTIL.get_country_code_for_region(region).is_some())
+}
+
+/// The number that a telephone in a country reaches by dialling some digits:
+/// one of its own if the digits are valid as that, or one abroad behind the
+/// country's prefix for calls abroad.
+pub fn dialled(digits: &str, country: Country) -> Option<E164> {
+    if let Some(National::Is(number)) = read_national(digits, country)
+        && valid(number.digits())
+    {
+        return Some(number);
+    }
+    let region: Region = country.code().parse().ok()?;
+    let parsed = PHONE_NUMBER_UTIL.parse(digits, Some(region)).ok()?;
+    let number = E164::new(international(&parsed)?)?;
+    let abroad = digits.strip_suffix(number.to_string().strip_prefix('+')?);
+    abroad.filter(|prefix| prefix.len() >= 2).map(|_| number)
+}
+
 /// What the digits of a text are as a number of a country.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum National {

@@ -18,10 +18,11 @@ use serde_json::value::RawValue;
 
 use super::bodies::Allowance;
 use super::error::ApiError;
+use crate::domain::destination::{self, DESTINATIONS_MAX};
 use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::field::code;
 use crate::domain::spelling::{self, Bare};
-use crate::domain::{Currency, E164, FieldError, Tags, Time};
+use crate::domain::{Currency, Destination, Destinations, E164, FieldError, SipUri, Tags, Time};
 
 /// The longest body, in bytes: ten thousand numbers, each on a line of its own.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -201,7 +202,7 @@ impl Fields {
         }
     }
 
-    pub fn needed_one_of(&mut self, one: &'static str, other: &'static str) {
+    pub fn needed_one_of(&mut self, one: &str, other: &str) {
         if self.errors.is_empty() {
             self.error(one, code::MISSING, format!("or {other} is needed"), None);
         }
@@ -400,6 +401,80 @@ impl Fields {
         (self.errors.len() == before).then(|| places.into_keys().collect())
     }
 
+    /// A whole list of destinations; what is wrong is named by its place.
+    pub fn destinations(&mut self, name: &'static str) -> Option<Destinations> {
+        let list = match self.take(name)? {
+            Json::List(list) => list,
+            other => {
+                self.wrong(name, "a list of objects such as {\"uri\": \"sip:pbx.example\"}", &other);
+                return None;
+            }
+        };
+        if list.len() > DESTINATIONS_MAX {
+            let message = format!("has {} destinations; at most {DESTINATIONS_MAX} can be given", list.len());
+            self.error(name, code::TOO_LONG, message, None);
+            return None;
+        }
+        let before = self.errors.len();
+        let mut all: Vec<(usize, Destination)> = Vec::new();
+        for (at, value) in list.into_iter().enumerate() {
+            let place = format!("{name}[{at}]");
+            let Json::Object(entries) = value else {
+                self.wrong(&place, "an object such as {\"uri\": \"sip:pbx.example\"}", &value);
+                continue;
+            };
+            let mut one = Fields::of(self.name(&place), entries);
+            let destination = one.destination();
+            match &destination {
+                Some(new) => {
+                    if let Some((first, _)) = all.iter().find(|(_, known)| known.uri == new.uri) {
+                        let message = format!("is there already, as {name}[{first}].uri");
+                        one.error("uri", code::REPEATED, message, Some(new.uri.as_str()));
+                    }
+                }
+                None => one.needed("uri"),
+            }
+            self.adopt(one);
+            all.extend(destination.map(|destination| (at, destination)));
+        }
+        let list = Destinations::new(all.into_iter().map(|(_, destination)| destination).collect()).ok();
+        list.filter(|_| self.errors.len() == before)
+    }
+
+    fn destination(&mut self) -> Option<Destination> {
+        let uri = self.word::<SipUri>("uri");
+        let priority = self.whole("priority", 0);
+        let weight = self.whole("weight", 1);
+        let enabled = self.flag("enabled");
+        let default = Destination::new(uri?);
+        let (priority, weight) = (priority.unwrap_or(default.priority), weight.unwrap_or(default.weight));
+        Some(Destination { priority, weight, enabled: enabled.unwrap_or(default.enabled), ..default })
+    }
+
+    /// A whole number from `min` to 65535.
+    fn whole(&mut self, name: &'static str, min: u16) -> Option<u16> {
+        let value = self.take(name)?;
+        let Json::Number(digits) = &value else {
+            self.wrong(name, "a whole number", &value);
+            return None;
+        };
+        let number = digits.parse::<u16>().ok().filter(|&number| number >= min);
+        if number.is_none() {
+            let message = format!("must be a whole number from {min} to {}", u16::MAX);
+            self.error(name, code::OUT_OF_RANGE, message, Some(digits));
+        }
+        number
+    }
+
+    /// The address of an application's web service; null takes it away.
+    pub fn answer_url(&mut self, name: &'static str) -> Option<Option<std::sync::Arc<str>>> {
+        self.read(name, "text or null", |value| match value {
+            Json::Null => Some(Ok(None)),
+            Json::Text(text) => Some(destination::answer_url(text).map(Some).map_err(str::to_owned)),
+            _ => None,
+        })
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|(key, _)| key == name)
     }
@@ -452,6 +527,38 @@ impl Fields {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_wrong_with_destinations_is_named_by_its_place() {
+        for (list, field) in [
+            (r#"{}"#, "destinations"),
+            (r#"null"#, "destinations"),
+            (r#"["sip:a.example"]"#, "destinations[0]"),
+            (r#"[{"priority": 1}]"#, "destinations[0].uri"),
+            (r#"[{"uri": null}]"#, "destinations[0].uri"),
+            (r#"[{"uri": "sip:a.example"}, {"uri": "sips:b.example"}]"#, "destinations[1].uri"),
+            (r#"[{"uri": "sip:a.example"}, {"uri": "SIP:A.example"}]"#, "destinations[1].uri"),
+            (r#"[{"uri": "sip:a.example", "priority": 65536}]"#, "destinations[0].priority"),
+            (r#"[{"uri": "sip:a.example", "priority": -1}]"#, "destinations[0].priority"),
+            (r#"[{"uri": "sip:a.example", "priority": 1.5}]"#, "destinations[0].priority"),
+            (r#"[{"uri": "sip:a.example", "weight": 0}]"#, "destinations[0].weight"),
+            (r#"[{"uri": "sip:a.example", "weight": "10"}]"#, "destinations[0].weight"),
+            (r#"[{"uri": "sip:a.example", "enabled": 1}]"#, "destinations[0].enabled"),
+            (r#"[{"uri": "sip:a.example", "wieght": 1}]"#, "destinations[0].wieght"),
+            (r#"[{},{},{},{},{},{},{},{},{}]"#, "destinations"),
+        ] {
+            let body = format!(r#"{{"destinations": {list}}}"#);
+            let mut fields = Fields::parse(body.as_bytes()).expect("JSON");
+            assert_eq!(fields.destinations("destinations"), None, "{list}");
+            let errors = fields.complete();
+            assert_eq!(errors.first().map(|error| error.field.as_str()), Some(field), "{list}: {errors:?}");
+        }
+        let body = br#"{"destinations": [{"uri": "sip:a.example"}, {"uri": "sip:b@b.example:5080", "priority": 0, "weight": 65535, "enabled": false}]}"#;
+        let mut fields = Fields::parse(body).expect("JSON");
+        let read = fields.destinations("destinations").expect("a list");
+        assert_eq!(read.to_string(), "sip:a.example (10/10), sip:b@b.example:5080 (0/65535, off)");
+        assert_eq!(fields.complete(), []);
+    }
 
     #[track_caller]
     fn check_refused(body: &str, status: u16, part: &str) {

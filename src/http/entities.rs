@@ -74,7 +74,10 @@ impl Listed for Application {
     }
 
     fn row(&self, counts: Counts) -> Value {
-        let row = json!({ "application_id": self.id, "application_name": self.name, "account_auth_id": self.account });
+        let mut row =
+            json!({ "application_id": self.id, "application_name": self.name, "account_auth_id": self.account });
+        row["destinations"] = json!(self.destinations);
+        row["answer_url"] = json!(self.answer_url);
         completed(row, self.created_at, counts, self.archived_at)
     }
 }
@@ -97,7 +100,8 @@ impl Listed for Trunk {
     }
 
     fn row(&self, counts: Counts) -> Value {
-        let row = json!({ "trunk_id": self.id, "trunk_name": self.name, "account_auth_id": self.account });
+        let mut row = json!({ "trunk_id": self.id, "trunk_name": self.name, "account_auth_id": self.account });
+        row["destinations"] = json!(self.destinations);
         completed(row, self.created_at, counts, self.archived_at)
     }
 }

@@ -27,7 +27,7 @@ use crate::domain::{
     spelling,
 };
 use crate::inventory::NumberRef;
-use crate::service::entities::Changes;
+use crate::service::entities::{Calls, Changes};
 use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
 use crate::service::undo::{Refused, Undone};
 use crate::service::{Outcome, Rendered, Retry, Service, ServiceError, Shown};
@@ -303,7 +303,7 @@ pub async fn account_new(State(app): State<Arc<App>>, request: Request<Body>) ->
 /// PATCH /api/v1/manage/accounts/{id}
 pub async fn account_edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    let changes = changes(fields)?;
+    let changes = changes(fields, &["name", "archived"])?;
     let id = id_of(path)?;
     Write::run(key, service, move |service, key| service.account_edit(key, &id, &changes)).await
 }
@@ -313,6 +313,8 @@ pub async fn application_new(State(app): State<Arc<App>>, request: Request<Body>
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
     let (id, name) = (fields.word("application_id"), fields.person_name("name"));
     let account = fields.word_if("account_auth_id");
+    let destinations = fields.destinations("destinations").unwrap_or_default();
+    let answer_url = fields.answer_url("answer_url").flatten();
     if id.is_none() {
         fields.needed("application_id");
     }
@@ -321,13 +323,15 @@ pub async fn application_new(State(app): State<Arc<App>>, request: Request<Body>
     }
     fields.finish()?;
     let (id, name) = id.zip(name).ok_or_else(|| ApiError::internal(UNREAD.to_owned()))?;
-    Write::run(key, service, move |service, key| service.application_new(key, &id, &name, account.as_ref())).await
+    let calls = Calls { destinations, answer_url };
+    Write::run(key, service, move |service, key| service.application_new(key, &id, &name, account.as_ref(), &calls))
+        .await
 }
 
 /// PATCH /api/v1/manage/applications/{id}
 pub async fn application_edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    let changes = changes(fields)?;
+    let changes = changes(fields, &["name", "archived", "destinations", "answer_url"])?;
     let id = id_of(path)?;
     Write::run(key, service, move |service, key| service.application_edit(key, &id, &changes)).await
 }
@@ -337,6 +341,7 @@ pub async fn trunk_new(State(app): State<Arc<App>>, request: Request<Body>) -> A
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
     let (id, name) = (fields.word("trunk_id"), fields.person_name("name"));
     let account = fields.word_if("account_auth_id");
+    let destinations = fields.destinations("destinations").unwrap_or_default();
     if id.is_none() {
         fields.needed("trunk_id");
     }
@@ -345,13 +350,14 @@ pub async fn trunk_new(State(app): State<Arc<App>>, request: Request<Body>) -> A
     }
     fields.finish()?;
     let (id, name) = id.zip(name).ok_or_else(|| ApiError::internal(UNREAD.to_owned()))?;
-    Write::run(key, service, move |service, key| service.trunk_new(key, &id, &name, account.as_ref())).await
+    let calls = Calls { destinations, answer_url: None };
+    Write::run(key, service, move |service, key| service.trunk_new(key, &id, &name, account.as_ref(), &calls)).await
 }
 
 /// PATCH /api/v1/manage/trunks/{id}
 pub async fn trunk_edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    let changes = changes(fields)?;
+    let changes = changes(fields, &["name", "archived", "destinations"])?;
     let id = id_of(path)?;
     Write::run(key, service, move |service, key| service.trunk_edit(key, &id, &changes)).await
 }
@@ -364,11 +370,18 @@ pub async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, request: Re
     Write::run(key, service, move |service, key| service.undo(key, version)).await
 }
 
-/// What a PATCH asks for.
-fn changes(mut fields: Fields) -> Result<Changes, ApiError> {
-    let changes = Changes { name: fields.person_name("name"), archived: fields.flag("archived") };
-    if changes == Changes::default() {
-        fields.needed_one_of("name", "archived");
+/// What a PATCH asks for, of the fields that its kind of entity has.
+fn changes(mut fields: Fields, takes: &[&str]) -> Result<Changes, ApiError> {
+    let mut changes =
+        Changes { name: fields.person_name("name"), archived: fields.flag("archived"), ..Changes::default() };
+    if takes.contains(&"destinations") {
+        changes.destinations = fields.destinations("destinations");
+    }
+    if takes.contains(&"answer_url") {
+        changes.answer_url = fields.answer_url("answer_url");
+    }
+    if let ([first, others @ ..], true) = (takes, changes == Changes::default()) {
+        fields.needed_one_of(first, &others.join(", "));
     }
     fields.finish()?;
     Ok(changes)
@@ -483,24 +496,25 @@ pub(super) fn render(shown: &Shown) -> Rendered {
             );
         }
         Shown::Application { application, created } => {
-            let Application { id, name, account, created_at, archived_at } = application;
+            let Application { id, name, account, created_at, archived_at, destinations, answer_url } = application;
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             json(
                 &mut body,
                 &serde_json::json!({
                     "application_id": id, "name": name, "account_auth_id": account, "archived": archived_at.is_some(),
-                    "created_at": created_at, "archived_at": archived_at,
+                    "created_at": created_at, "archived_at": archived_at, "destinations": destinations,
+                    "answer_url": answer_url,
                 }),
             );
         }
         Shown::Trunk { trunk, created } => {
-            let Trunk { id, name, account, created_at, archived_at } = trunk;
+            let Trunk { id, name, account, created_at, archived_at, destinations } = trunk;
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             json(
                 &mut body,
                 &serde_json::json!({
                     "trunk_id": id, "name": name, "account_auth_id": account, "archived": archived_at.is_some(),
-                    "created_at": created_at, "archived_at": archived_at,
+                    "created_at": created_at, "archived_at": archived_at, "destinations": destinations,
                 }),
             );
         }

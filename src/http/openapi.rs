@@ -8,6 +8,7 @@ mod checks;
 mod entities;
 mod jobs;
 mod manage;
+mod routing;
 mod schedules;
 mod settings;
 mod webhooks;
@@ -124,6 +125,7 @@ fn described() -> Value {
                 })),
             } },
             "/api/v1/partner/numbers/{e164}/history": { "get": history() },
+            "/api/v1/partner/numbers/{e164}/routing": { "get": routing::explain() },
             "/api/v1/partner/changes": { "get": changes() },
             "/api/v1/partner/changes/{version}": { "get": one_change() },
             "/api/v1/partner/accounts": { "get": entities::accounts() },
@@ -156,6 +158,8 @@ fn described() -> Value {
                 "SingleNumber": row_schema(wire::SINGLE),
                 "Account": entities::account_schema(),
                 "AccountItem": entities::account_item_schema(),
+                "Destination": routing::destination_schema(),
+                "RouteExplanation": routing::explanation_schema(),
                 "Application": entities::application_schema(),
                 "Trunk": entities::trunk_schema(),
                 "PastNumber": past_number(),

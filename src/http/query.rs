@@ -85,6 +85,28 @@ impl Takes {
     }
 }
 
+/// Reads the query string of an answer about one thing at one moment.
+pub fn moment(query: &str) -> Result<Option<Time>, ApiError> {
+    let mut errors = Vec::new();
+    let (mut given, mut time) = (false, None);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "as_of" if given => errors.push(FieldError::new(&name, code::REPEATED, "must be given once", &value)),
+            "as_of" => {
+                given = true;
+                if !value.is_empty() {
+                    match as_of(&value) {
+                        Ok(found) => time = Some(found),
+                        Err(error) => errors.push(error),
+                    }
+                }
+            }
+            name => errors.push(unknown(name, &value, &["as_of"])),
+        }
+    }
+    if errors.is_empty() { Ok(time) } else { Err(ApiError::validation(errors)) }
+}
+
 impl ListQuery {
     /// Reads a query string. All that is wrong with it is reported at once.
     pub fn parse(query: &str, takes: Takes) -> Result<ListQuery, ApiError> {

@@ -338,7 +338,15 @@ impl Snapshot {
         }
         for &(id, name) in applications {
             let id = id.parse().expect("an id");
-            let application = Application { id, name: name.into(), account: None, created_at, archived_at: None };
+            let application = Application {
+                id,
+                name: name.into(),
+                account: None,
+                created_at,
+                archived_at: None,
+                destinations: Default::default(),
+                answer_url: None,
+            };
             Arc::make_mut(&mut snapshot.applications).put(application);
         }
         snapshot

@@ -363,6 +363,33 @@ impl Chunk {
     }
 }
 
+/// The groups of a chunk.
+fn groups_of(chunk: &Chunk) -> Vec<u64> {
+    match chunk {
+        Chunk::Dense { groups, .. } => groups.iter().map(|(group, _)| *group).collect(),
+        Chunk::Sparse(numbers) => {
+            let mut groups: Vec<u64> = numbers.iter().map(|&number| group_of(number)).collect();
+            groups.dedup();
+            groups
+        }
+    }
+}
+
+impl Set {
+    /// The groups of chunks that are not shared with an earlier set: all that
+    /// are new, and some that are not.
+    pub fn groups_beyond<'a>(&'a self, before: Option<&'a Set>) -> impl Iterator<Item = u64> + 'a {
+        let mut old = before.map(|before| before.chunks.iter()).into_iter().flatten().peekable();
+        self.chunks
+            .iter()
+            .filter(move |chunk| {
+                while old.next_if(|old| old.last_group() < chunk.first_group()).is_some() {}
+                old.next_if(|old| Arc::ptr_eq(old, chunk)).is_none()
+            })
+            .flat_map(|chunk| groups_of(chunk))
+    }
+}
+
 /// The numbers of one group, as a walk over sets meets them.
 #[derive(Clone, Copy)]
 pub struct Members<'a>(MembersOf<'a>);

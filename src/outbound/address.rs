@@ -17,7 +17,7 @@ pub fn permitted(address: IpAddr, allow: &[IpNet]) -> bool {
 }
 
 /// The address that is reached in the end: IPv6 has ways to write IPv4.
-fn meant(address: IpAddr) -> IpAddr {
+pub fn meant(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let segments = v6.segments();
     let [.., a, b, c, d] = v6.octets();

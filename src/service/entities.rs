@@ -14,8 +14,8 @@ use crate::domain::action::Assignment;
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::{
-    Account, AccountId, Action, Application, ApplicationId, E164, EntityChange, FieldError, PartnerId, PartnerKey,
-    State, Time, Trunk, TrunkId, Verb, id, nothing,
+    Account, AccountId, Action, Application, ApplicationId, Destination, Destinations, E164, EntityChange, FieldError,
+    PartnerId, PartnerKey, SipUri, State, Time, Trunk, TrunkId, Verb, id, nothing,
 };
 use crate::store::{Holding, Target, Transaction};
 
@@ -24,6 +24,18 @@ use crate::store::{Holding, Target, Transaction};
 pub struct Changes {
     pub name: Option<Arc<str>>,
     pub archived: Option<bool>,
+    /// The whole list. Accounts have none.
+    pub destinations: Option<Destinations>,
+    /// Of applications only; none inside takes it away.
+    pub answer_url: Option<Option<Arc<str>>>,
+}
+
+/// Where the calls of a new application or trunk go.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Calls {
+    pub destinations: Destinations,
+    /// Of applications only.
+    pub answer_url: Option<Arc<str>>,
 }
 
 impl Changes {
@@ -98,7 +110,7 @@ impl Service {
     /// Archives an account for who was told that it releases so many numbers;
     /// refused if that has become another count.
     pub fn account_archive(&self, key: PartnerKey, id: &AccountId, releases: u64) -> Result<Outcome, ServiceError> {
-        self.edit_account(key, id, &Changes { archived: Some(true), name: None }, Some(releases))
+        self.edit_account(key, id, &Changes { archived: Some(true), ..Changes::default() }, Some(releases))
     }
 
     fn edit_account(
@@ -155,6 +167,7 @@ impl Service {
         id: &ApplicationId,
         name: &Arc<str>,
         account: Option<&AccountId>,
+        calls: &Calls,
     ) -> Result<Outcome, ServiceError> {
         self.manage(key, Verb::ApplicationCreate, |transaction| {
             if transaction.application(id)?.is_some() {
@@ -162,8 +175,11 @@ impl Service {
             }
             check_new("application_id", id.as_str(), name)?;
             check_owner(transaction, account)?;
+            let Calls { destinations, answer_url } = calls.clone();
+            self.check_destinations(&Destinations::default(), &destinations)?;
             let (id, name, account) = (id.clone(), name.clone(), account.cloned());
-            let after = Application { id, name, account, created_at: transaction.at(), archived_at: None };
+            let (created_at, archived_at) = (transaction.at(), None);
+            let after = Application { id, name, account, created_at, archived_at, destinations, answer_url };
             transaction.put_entity(EntityChange::Application(Edit::created(after.clone())))?;
             Ok(Shown::Application { application: after, created: true })
         })
@@ -179,7 +195,10 @@ impl Service {
             let unknown = || ServiceError::Unknown { what: "application", id: id.to_string() };
             let before = transaction.application(id)?.ok_or_else(unknown)?;
             let archived_at = changes.archived_at(before.archived_at, transaction.at());
-            let after = Application { name: changes.name(&before.name)?, archived_at, ..before.clone() };
+            let destinations = self.edited(&before.destinations, changes)?;
+            let answer_url = changes.answer_url.clone().unwrap_or_else(|| before.answer_url.clone());
+            let name = changes.name(&before.name)?;
+            let after = Application { name, archived_at, destinations, answer_url, ..before.clone() };
             if after != before {
                 let edit = Edit { before: Some(before), after: after.clone() };
                 transaction.put_entity(EntityChange::Application(edit))?;
@@ -194,6 +213,7 @@ impl Service {
         id: &TrunkId,
         name: &Arc<str>,
         account: Option<&AccountId>,
+        calls: &Calls,
     ) -> Result<Outcome, ServiceError> {
         self.manage(key, Verb::TrunkCreate, |transaction| {
             if transaction.trunk(id)?.is_some() {
@@ -201,8 +221,10 @@ impl Service {
             }
             check_new("trunk_id", id.as_str(), name)?;
             check_owner(transaction, account)?;
+            let destinations = calls.destinations.clone();
+            self.check_destinations(&Destinations::default(), &destinations)?;
             let (id, name, account) = (id.clone(), name.clone(), account.cloned());
-            let after = Trunk { id, name, account, created_at: transaction.at(), archived_at: None };
+            let after = Trunk { id, name, account, created_at: transaction.at(), archived_at: None, destinations };
             transaction.put_entity(EntityChange::Trunk(Edit::created(after.clone())))?;
             Ok(Shown::Trunk { trunk: after, created: true })
         })
@@ -213,11 +235,95 @@ impl Service {
             let unknown = || ServiceError::Unknown { what: "trunk", id: id.to_string() };
             let before = transaction.trunk(id)?.ok_or_else(unknown)?;
             let archived_at = changes.archived_at(before.archived_at, transaction.at());
-            let after = Trunk { name: changes.name(&before.name)?, archived_at, ..before.clone() };
+            let destinations = self.edited(&before.destinations, changes)?;
+            let after = Trunk { name: changes.name(&before.name)?, archived_at, destinations, ..before.clone() };
             if after != before {
                 transaction.put_entity(EntityChange::Trunk(Edit { before: Some(before), after: after.clone() }))?;
             }
             Ok(Shown::Trunk { trunk: after, created: false })
+        })
+    }
+
+    /// The destinations after an edit.
+    fn edited(&self, before: &Destinations, changes: &Changes) -> Result<Destinations, ServiceError> {
+        let Some(after) = &changes.destinations else { return Ok(before.clone()) };
+        self.check_destinations(before, after)?;
+        Ok(after.clone())
+    }
+
+    /// Changes the destinations of an application as they are when it is done,
+    /// so that two people who add one each lose none.
+    pub fn application_destinations(
+        &self,
+        key: PartnerKey,
+        id: &ApplicationId,
+        edit: &DestinationEdit,
+    ) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::ApplicationEdit, |transaction| {
+            let unknown = || ServiceError::Unknown { what: "application", id: id.to_string() };
+            let before = transaction.application(id)?.ok_or_else(unknown)?;
+            let destinations = edit.applied(&before.destinations)?;
+            self.check_destinations(&before.destinations, &destinations)?;
+            let after = Application { destinations, ..before.clone() };
+            if after != before {
+                let edit = Edit { before: Some(before), after: after.clone() };
+                transaction.put_entity(EntityChange::Application(edit))?;
+            }
+            Ok(Shown::Application { application: after, created: false })
+        })
+    }
+
+    /// The same of a trunk.
+    pub fn trunk_destinations(
+        &self,
+        key: PartnerKey,
+        id: &TrunkId,
+        edit: &DestinationEdit,
+    ) -> Result<Outcome, ServiceError> {
+        self.manage(key, Verb::TrunkEdit, |transaction| {
+            let unknown = || ServiceError::Unknown { what: "trunk", id: id.to_string() };
+            let before = transaction.trunk(id)?.ok_or_else(unknown)?;
+            let destinations = edit.applied(&before.destinations)?;
+            self.check_destinations(&before.destinations, &destinations)?;
+            let after = Trunk { destinations, ..before.clone() };
+            if after != before {
+                transaction.put_entity(EntityChange::Trunk(Edit { before: Some(before), after: after.clone() }))?;
+            }
+            Ok(Shown::Trunk { trunk: after, created: false })
+        })
+    }
+}
+
+/// One change to a list of destinations.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DestinationEdit {
+    /// A URI that is there already gets the priority and the weight.
+    Add(Destination),
+    Remove(SipUri),
+    Enable(SipUri, bool),
+}
+
+impl DestinationEdit {
+    fn applied(&self, before: &Destinations) -> Result<Destinations, ServiceError> {
+        let mut all = before.as_slice().to_vec();
+        let uri = match self {
+            DestinationEdit::Add(new) => &new.uri,
+            DestinationEdit::Remove(uri) | DestinationEdit::Enable(uri, _) => uri,
+        };
+        let at = all.iter().position(|one| one.uri == *uri);
+        match (self, at) {
+            (DestinationEdit::Add(new), None) => all.push(new.clone()),
+            (DestinationEdit::Add(new), Some(at)) => all[at] = Destination { enabled: all[at].enabled, ..new.clone() },
+            (DestinationEdit::Remove(_), Some(at)) => drop(all.remove(at)),
+            (DestinationEdit::Enable(_, enabled), Some(at)) => all[at].enabled = *enabled,
+            (DestinationEdit::Remove(_) | DestinationEdit::Enable(..), None) => {
+                let list = if before.is_empty() { "it has none".to_owned() } else { format!("it has {before}") };
+                return Err(ServiceError::Refused(format!("there is no destination {uri}; {list}")));
+            }
+        }
+        Destinations::new(all).map_err(|error| {
+            let error = FieldError::missing("destinations", code::OUT_OF_RANGE, error.to_string());
+            ServiceError::Invalid(vec![error])
         })
     }
 }

@@ -821,6 +821,8 @@ impl<'a, 't> Run<'a, 't> {
                 account: None,
                 created_at: self.at,
                 archived_at: None,
+                destinations: Default::default(),
+                answer_url: None,
             },
         };
         entry.entity = Some(after.clone());
@@ -837,7 +839,8 @@ impl<'a, 't> Run<'a, 't> {
             return Ok(());
         }
         let name: Arc<str> = id.as_str().into();
-        let trunk = Trunk { id: id.clone(), name, account: None, created_at: self.at, archived_at: None };
+        let (account, archived_at, destinations) = Default::default();
+        let trunk = Trunk { id: id.clone(), name, account, created_at: self.at, archived_at, destinations };
         entry.entity = Some(trunk.clone());
         self.tally.entity(|| news("trunk", id.as_str(), id.as_str(), None));
         self.put(EntityChange::Trunk(Edit::created(trunk)))

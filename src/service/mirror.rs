@@ -46,7 +46,7 @@ pub use look::{Look, Reading, Said, Told, ToldAccount};
 pub const MIRROR: &str = "mirror";
 /// How many runs of numbers that came or went a setting names.
 pub const RUNS_MAX: usize = 1_000;
-/// How many refused numbers a report names.
+/// How many refused numbers, and how many refused entities, a report names.
 pub const REFUSED_MAX: usize = 100;
 /// How often a comparison is done again because another writer was faster. The
 /// last one is kept all the same; what it missed has its turn at the next look.
@@ -86,6 +86,10 @@ pub struct Report {
     pub lists_accounts: bool,
     /// The first refused ones.
     pub errors: Vec<Refused>,
+    /// Accounts, applications and trunks of upstream's that cannot be taken.
+    pub refused_entities: u64,
+    /// The first of these.
+    pub entity_errors: Vec<RefusedEntity>,
     /// The version that it made; none if nothing differs.
     pub version: Option<u64>,
 }
@@ -93,6 +97,15 @@ pub struct Report {
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Refused {
     pub number: E164,
+    pub reason: String,
+}
+
+/// An account, application or trunk that cannot be taken.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct RefusedEntity {
+    /// `account`, `application` or `trunk`.
+    pub kind: &'static str,
+    pub id: Arc<str>,
     pub reason: String,
 }
 
@@ -316,6 +329,8 @@ impl<'a, 't> Writing<'a, 't> {
             entities: 0,
             lists_accounts: look.lists_accounts(),
             errors: Vec::new(),
+            refused_entities: 0,
+            entity_errors: Vec::new(),
             version: None,
         };
         let (entities, came, went) = Default::default();
@@ -354,7 +369,7 @@ impl<'a, 't> Writing<'a, 't> {
         let at = self.at;
         for id in &differences.accounts {
             let before = self.transaction.account(id)?;
-            if refused(before.is_none(), id.as_str()) {
+            if self.refuses("account", before.is_none(), id.as_str()) {
                 continue;
             }
             let Some(told) = self.look.accounts.get(id) else { continue };
@@ -366,7 +381,7 @@ impl<'a, 't> Writing<'a, 't> {
         for id in &differences.applications {
             let before = self.transaction.application(id)?;
             let Some(told) = self.look.applications.get(id) else { continue };
-            if refused(before.is_none(), id.as_str()) {
+            if self.refuses("application", before.is_none(), id.as_str()) {
                 continue;
             }
             let after = told.application(id, before.as_ref(), at);
@@ -377,7 +392,7 @@ impl<'a, 't> Writing<'a, 't> {
         for id in &differences.trunks {
             let before = self.transaction.trunk(id)?;
             let Some(told) = self.look.trunks.get(id) else { continue };
-            if refused(before.is_none(), id.as_str()) {
+            if self.refuses("trunk", before.is_none(), id.as_str()) {
                 continue;
             }
             let after = told.trunk(id, before.as_ref(), at);
@@ -399,6 +414,18 @@ impl<'a, 't> Writing<'a, 't> {
             }
         }
         Ok(())
+    }
+
+    /// Whether what is new cannot have this id. It is reported, and so is each
+    /// number that names it.
+    fn refuses(&mut self, kind: &'static str, new: bool, id: &str) -> bool {
+        let Some(reason) = id::check_new(id).err().filter(|_| new) else { return false };
+        self.report.refused_entities += 1;
+        if self.report.entity_errors.len() < REFUSED_MAX {
+            let reason = reason.to_string();
+            self.report.entity_errors.push(RefusedEntity { kind, id: id.into(), reason });
+        }
+        true
     }
 
     fn put(&mut self, change: EntityChange) -> Result<(), ServiceError> {
@@ -527,12 +554,6 @@ impl<'a, 't> Writing<'a, 't> {
         };
         Ok(self.transaction.put_entity(EntityChange::Setting(Edit { before, after }))?)
     }
-}
-
-/// Whether what is new cannot have this id. The numbers that name it are then
-/// refused, one by one.
-fn refused(new: bool, id: &str) -> bool {
-    new && id::check_new(id).is_err()
 }
 
 fn reason(what: &str, id: &str) -> Option<String> {

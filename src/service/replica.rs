@@ -28,8 +28,9 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::domain::change::GENESIS;
-use crate::domain::{KeyId, PartnerId, PartnerKey, Time};
+use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
 use crate::inventory::{Image, Loader, Misfit, Snapshot};
+use crate::service::directory::Directory;
 use crate::service::past::Pasts;
 use crate::store::{Batch, BatchRow, Head, Incarnation, Load, Loaded, Store, StoreError};
 
@@ -84,6 +85,11 @@ impl Node {
         self.current.load_full()
     }
 
+    /// The same without a reference count, for a short look.
+    pub(super) fn current(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
     /// Wakes whenever another version can be read.
     pub fn published(&self) -> watch::Receiver<u64> {
         self.published.subscribe()
@@ -122,8 +128,13 @@ pub struct Replica {
     follower: Mutex<Follower>,
     /// Snapshots of earlier versions that were asked for.
     pub(super) pasts: Pasts,
-    /// When the store last answered, in seconds since the epoch.
-    heard_at: AtomicI64,
+    /// Which partners may have a number.
+    directory: Directory,
+    /// The numbers whose rows were left out.
+    unreadable: ArcSwap<HashSet<E164>>,
+    began: Instant,
+    /// When the store last answered, in milliseconds since `began`.
+    heard_ms: AtomicU64,
     /// Whether the last attempt to follow succeeded.
     following: AtomicBool,
     /// Where the logs ended when that was last heard.
@@ -147,6 +158,8 @@ struct Follower {
     troubles: HashMap<PartnerKey, Trouble>,
     /// Rows that were left out and belong to no partner.
     strays: u64,
+    /// Those of them that are numbers.
+    stray_numbers: HashSet<E164>,
     /// Snapshots that were replaced. They are freed here, when no reader has
     /// them any more, so that readers do not pay for it.
     replaced: Vec<Arc<Snapshot>>,
@@ -241,11 +254,14 @@ pub struct Poison {
     pub rows: u64,
     /// The first of them, in words.
     pub first: Vec<String>,
+    /// All of them that are numbers.
+    pub numbers: HashSet<E164>,
 }
 
 impl Poison {
-    fn add(&mut self, what: impl FnOnce() -> String) {
+    fn add(&mut self, number: Option<E164>, what: impl FnOnce() -> String) {
         self.rows += 1;
+        self.numbers.extend(number);
         if self.first.len() < TOLD_MAX {
             self.first.push(what());
         }
@@ -255,6 +271,7 @@ impl Poison {
         self.rows += more.rows;
         self.first.extend(more.first);
         self.first.truncate(TOLD_MAX);
+        self.numbers.extend(more.numbers);
         self
     }
 
@@ -341,7 +358,7 @@ impl Loading {
                 self.put(key, |snapshot| Arc::make_mut(&mut snapshot.settings).put(setting))
             }
             Loaded::Numbers(batch) => self.numbers(&batch)?,
-            Loaded::Poison { key, what } => self.poison.entry(key).or_default().add(|| what),
+            Loaded::Poison { key, number, what } => self.poison.entry(key).or_default().add(number, || what),
         }
         Ok(())
     }
@@ -353,7 +370,7 @@ impl Loading {
                 .poison
                 .entry(Some(key))
                 .or_default()
-                .add(|| format!("a row of partner {key}, which does not exist")),
+                .add(None, || format!("a row of partner {key}, which does not exist")),
         }
     }
 
@@ -380,7 +397,10 @@ impl Loading {
                 Some(Ok((place, image))) => {
                     self.loaders[*place].place(number, version, *image, dates).map_err(misfit)?
                 }
-                Some(Err(why)) => self.poison.entry(Some(*key)).or_default().add(|| format!("number {number} {why}")),
+                Some(Err(why)) => {
+                    let what = || format!("number {number} {why}");
+                    self.poison.entry(Some(*key)).or_default().add(Some(number), what);
+                }
                 None => {}
             }
         }
@@ -399,7 +419,10 @@ impl Replica {
             nodes: ArcSwap::default(),
             follower: Mutex::new(follower),
             pasts: Pasts::default(),
-            heard_at: AtomicI64::new(Time::now().seconds()),
+            directory: Directory::default(),
+            unreadable: ArcSwap::default(),
+            began,
+            heard_ms: AtomicU64::new(began.elapsed().as_millis() as u64),
             following: AtomicBool::new(true),
             heads: ArcSwap::default(),
             poisoned: AtomicU64::new(0),
@@ -407,7 +430,7 @@ impl Replica {
         };
         let mut follower = replica.follower.lock();
         replica.renew(&mut follower, salvaged, again(began));
-        replica.poisoned.store(follower.poisoned(), Ordering::Relaxed);
+        replica.count_poisoned(&follower);
         drop(follower);
         Ok(replica)
     }
@@ -434,7 +457,29 @@ impl Replica {
 
     /// Whether the last look at the store succeeded, and how long ago one did.
     pub fn freshness(&self) -> (bool, Duration) {
-        (self.following.load(Ordering::Relaxed), since(self.heard_at.load(Ordering::Relaxed)))
+        let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
+        (self.following.load(Ordering::Relaxed), self.began.elapsed().saturating_sub(heard))
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Whether a number's row was left out, because it cannot be understood.
+    pub fn left_out(&self, number: E164) -> bool {
+        self.unreadable.load().contains(&number)
+    }
+
+    /// Tells readers how much was not understood, and of which numbers.
+    fn count_poisoned(&self, follower: &Follower) {
+        self.poisoned.store(follower.poisoned(), Ordering::Relaxed);
+        let of_partners = follower.troubles.values().map(|trouble| &trouble.poison.numbers);
+        let sets: Vec<&HashSet<E164>> = of_partners.chain([&follower.stray_numbers]).collect();
+        let known = self.unreadable.load();
+        let count: usize = sets.iter().map(|numbers| numbers.len()).sum();
+        if count != known.len() || !sets.iter().all(|numbers| numbers.is_subset(&known)) {
+            self.unreadable.store(Arc::new(sets.into_iter().flatten().copied().collect()));
+        }
     }
 
     /// How much of what was committed is here.
@@ -494,10 +539,10 @@ impl Replica {
     fn follow_with(&self, follower: &mut Follower) {
         follower.replaced.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         let caught_up = self.catch_up(follower);
-        self.poisoned.store(follower.poisoned(), Ordering::Relaxed);
+        self.count_poisoned(follower);
         match caught_up {
             Ok(()) => {
-                self.heard_at.store(Time::now().seconds(), Ordering::Relaxed);
+                self.heard_ms.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
                 if !self.following.swap(true, Ordering::Relaxed) {
                     info!("the database answers again; caught up");
                 }
@@ -541,14 +586,16 @@ impl Replica {
         for &head in &heads {
             let node = nodes.get(&head.key);
             if let Some(snapshot) = self.reached(follower, head, node)? {
-                fresh.extend(publish(follower, node, snapshot));
+                fresh.extend(self.publish(follower, node, snapshot));
             }
         }
         let there: HashSet<PartnerKey> = heads.iter().map(|head| head.key).collect();
         self.settle(follower, fresh, |key| there.contains(&key));
         // Rows of a partner that is not there are nobody's.
-        let nobodys = follower.troubles.extract_if(|key, _| !there.contains(key));
-        follower.strays += nobodys.map(|(_, trouble)| trouble.poison.rows).sum::<u64>();
+        for (_, trouble) in follower.troubles.extract_if(|key, _| !there.contains(key)) {
+            follower.strays += trouble.poison.rows;
+            follower.stray_numbers.extend(trouble.poison.numbers);
+        }
         follower.behind = false;
         Ok(())
     }
@@ -564,6 +611,18 @@ impl Replica {
         } else if now.timeline > before.timeline {
             info!(timeline = now.timeline, "following a new primary");
         }
+    }
+
+    /// Gives a partner's readers its next snapshot; gives it back where it has to
+    /// have a node of its own.
+    fn publish(&self, follower: &mut Follower, node: Option<&Arc<Node>>, snapshot: Snapshot) -> Option<Snapshot> {
+        let Some(node) = node.filter(|node| node.auth_id == snapshot.partner.auth_id) else { return Some(snapshot) };
+        let version = snapshot.version;
+        self.directory.list(node, snapshot.groups_beyond(Some(&node.current())));
+        follower.replaced.push(node.current.swap(Arc::new(snapshot)));
+        node.stuck_since.store(0, Ordering::Relaxed);
+        node.published.send_replace(version);
+        None
     }
 
     /// The partner as the database has it, if that is to be served from now on.
@@ -657,6 +716,7 @@ impl Replica {
     fn renew(&self, follower: &mut Follower, salvaged: Salvaged, again: Instant) {
         let Salvaged { snapshots, poison } = salvaged;
         follower.strays = 0;
+        follower.stray_numbers.clear();
         follower.troubles.clear();
         for (key, poison) in poison {
             match key {
@@ -666,6 +726,7 @@ impl Replica {
                 None => {
                     poison.tell();
                     follower.strays += poison.rows;
+                    follower.stray_numbers.extend(poison.numbers);
                 }
             }
         }
@@ -674,7 +735,7 @@ impl Replica {
         let mut fresh = Vec::new();
         for (key, snapshot) in snapshots {
             self.pasts.forget(key);
-            fresh.extend(publish(follower, nodes.get(&key), snapshot));
+            fresh.extend(self.publish(follower, nodes.get(&key), snapshot));
         }
         self.settle(follower, fresh, |key| there.contains(&key));
     }
@@ -697,13 +758,16 @@ impl Replica {
             there(node.key) && fresh.iter().all(|snapshot| snapshot.key != node.key)
         });
         for snapshot in fresh {
-            nodes.insert(snapshot.partner.auth_id.clone(), Arc::new(Node::new(snapshot)));
+            let node = Arc::new(Node::new(snapshot));
+            self.directory.list(&node, node.current().groups_beyond(None));
+            nodes.insert(node.auth_id.clone(), node);
         }
         let stays = |node: &Arc<Node>| nodes.get(&node.auth_id).is_some_and(|now| Arc::ptr_eq(now, node));
         let retired: Vec<Arc<Node>> = before.values().filter(|node| !stays(node)).cloned().collect();
         self.renewals.fetch_add(retired.len() as u64, Ordering::SeqCst);
         self.nodes.store(Arc::new(nodes));
         retired.iter().for_each(|node| node.retire());
+        self.directory.strike(&retired);
     }
 
     /// The partner brought to its head, by the log.
@@ -757,17 +821,6 @@ impl Replica {
             }
         })
     }
-}
-
-/// Gives a partner's readers its next snapshot; gives it back where it has to
-/// have a node of its own.
-fn publish(follower: &mut Follower, node: Option<&Arc<Node>>, snapshot: Snapshot) -> Option<Snapshot> {
-    let Some(node) = node.filter(|node| node.auth_id == snapshot.partner.auth_id) else { return Some(snapshot) };
-    let version = snapshot.version;
-    follower.replaced.push(node.current.swap(Arc::new(snapshot)));
-    node.stuck_since.store(0, Ordering::Relaxed);
-    node.published.send_replace(version);
-    None
 }
 
 /// When to try again what was begun then and has just ended.

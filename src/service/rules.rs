@@ -228,7 +228,9 @@ mod tests {
 
     fn application(owner: Option<&str>, archived: bool) -> Application {
         let archived_at = archived.then(time);
-        Application { id: id("app"), name: "app".into(), account: owner.map(id), created_at: time(), archived_at }
+        let (account, created_at) = (owner.map(id), time());
+        let (destinations, answer_url) = Default::default();
+        Application { id: id("app"), name: "app".into(), account, created_at, archived_at, destinations, answer_url }
     }
 
     fn record(state: State, holder: Option<&str>, application: Option<&str>) -> Record {

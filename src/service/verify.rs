@@ -30,7 +30,7 @@ pub fn verify(store: &dyn Store, progress: &mut dyn FnMut(u64)) -> Result<Report
     // A server may be writing: the rows are one moment, and the log is
     // replayed to the versions of that moment.
     let Salvaged { snapshots, poison } = replica::salvage(store, Load { only: None, numbers: true })?;
-    for Poison { rows, first } in poison.into_values() {
+    for Poison { rows, first, .. } in poison.into_values() {
         let more = rows - first.len() as u64;
         report.differences.extend(first.into_iter().map(|what| format!("a row cannot be understood: {what}")));
         if more > 0 {

@@ -39,8 +39,12 @@ const fn table(name: &'static str, columns: &'static str, key: &'static str) -> 
 const TABLES: [Table; 21] = [
     table("partner", "partner, auth_id, name, created_at, suspended_at, version, head", "partner"),
     table("account", "partner, auth_id, name, created_at, archived_at, lost_at", "partner, auth_id"),
-    table("application", "partner, id, name, account, created_at, archived_at", "partner, id"),
-    table("trunk", "partner, id, name, account, created_at, archived_at", "partner, id"),
+    table(
+        "application",
+        "partner, id, name, account, created_at, archived_at, destinations, answer_url",
+        "partner, id",
+    ),
+    table("trunk", "partner, id, name, account, created_at, archived_at, destinations", "partner, id"),
     table(
         "api_key",
         "partner, id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at, last_used_at, dialect",

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use crate::domain::change::Digest;
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Currency, Dates, Dialect, E164, Key, KeyId,
-    Money, NumberType, Partner, PartnerId, PartnerKey, Record, Role, Scope, Setting, State, Tags, Time, Trunk, TrunkId,
-    User, UserId, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Currency, Dates, Destinations, Dialect,
+    E164, Key, KeyId, Money, NumberType, Partner, PartnerId, PartnerKey, Record, Role, Scope, Setting, State, Tags,
+    Time, Trunk, TrunkId, User, UserId, Verb,
 };
 use crate::store::people::{AuditEntry, Audited, Standing, StoredLink, StoredSession, StoredUser, Totp};
 use crate::store::{Document, Entry, Head, Loaded, StoreError, StoredJob};
@@ -44,7 +44,8 @@ pub(super) fn digest(row: &impl Cells, at: usize) -> Result<Digest, StoreError> 
 // The columns of each kind of row, in the order in which `read_…` takes them.
 pub(super) const PARTNER: &str = "auth_id, name, created_at, suspended_at";
 pub(super) const ACCOUNT: &str = "auth_id, name, created_at, archived_at";
-pub(super) const ROUTE: &str = "id, name, account, created_at, archived_at";
+pub(super) const APPLICATION: &str = "id, name, account, created_at, archived_at, destinations, answer_url";
+pub(super) const TRUNK: &str = "id, name, account, created_at, archived_at, destinations";
 pub(super) const KEY: &str = "id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at, dialect";
 pub(super) const ACKNOWLEDGEMENT: &str = "finding, note, until, by, at";
 pub(super) const RECORD: &str = "state, account, application, trunk, number_type, country, region, cost, currency, assigned_at, \
@@ -73,8 +74,8 @@ const fn entity(table: &'static str, name: &'static str, columns: &'static str) 
 pub(super) const ENTITIES: [Entity; 7] = [
     entity("partner", "partner", "auth_id, name, created_at, suspended_at, version, head"),
     entity("account", "auth_id", "auth_id, name, created_at, archived_at, lost_at"),
-    entity("application", "id", ROUTE),
-    entity("trunk", "id", ROUTE),
+    entity("application", "id", APPLICATION),
+    entity("trunk", "id", TRUNK),
     entity("api_key", "id", KEY),
     entity("acknowledgement", "finding", ACKNOWLEDGEMENT),
     entity("setting", "id", "id, body"),
@@ -103,12 +104,14 @@ pub(super) fn read_entity(table: &str, row: &impl Cells) -> Result<Loaded, Store
 /// error stays one.
 pub(super) fn poison(error: StoreError, table: &str, row: &impl Cells, at: usize) -> Result<Loaded, StoreError> {
     let StoreError::Corrupt { what } = error else { return Err(error) };
+    let digits = row.int_if(1 - at).ok().flatten().filter(|_| table == "number");
+    let number = digits.and_then(|digits| E164::new(u64::try_from(digits).ok()?));
     let name = match (row.text_if(1 - at), row.int_if(1 - at)) {
         (Ok(Some(name)), _) => name.to_owned(),
         (_, Ok(Some(number))) => number.to_string(),
         _ => "without a name".to_owned(),
     };
-    Ok(Loaded::Poison { key: row.int(at).ok().map(PartnerKey), what: format!("{table} {name}: {what}") })
+    Ok(Loaded::Poison { key: row.int(at).ok().map(PartnerKey), number, what: format!("{table} {name}: {what}") })
 }
 
 pub(super) const ENTRY: &str = "at, actor, request_id, verb";
@@ -149,6 +152,8 @@ pub(super) fn read_application(row: &impl Cells, at: usize) -> Result<Applicatio
         account: row.text_if(at + 2)?.map(AccountId::stored),
         created_at: time_of(row.int(at + 3)?)?,
         archived_at: time_if(row.int_if(at + 4)?)?,
+        destinations: read_destinations(row.text_if(at + 5)?)?,
+        answer_url: row.text_if(at + 6)?.map(Into::into),
     })
 }
 
@@ -159,7 +164,56 @@ pub(super) fn read_trunk(row: &impl Cells, at: usize) -> Result<Trunk, StoreErro
         account: row.text_if(at + 2)?.map(AccountId::stored),
         created_at: time_of(row.int(at + 3)?)?,
         archived_at: time_if(row.int_if(at + 4)?)?,
+        destinations: read_destinations(row.text_if(at + 5)?)?,
     })
+}
+
+fn read_destinations(text: Option<&str>) -> Result<Destinations, StoreError> {
+    let Some(text) = text else { return Ok(Destinations::default()) };
+    serde_json::from_str(text).map_err(|error| corrupt(format!("destinations: {error}")))
+}
+
+/// What an application and a trunk are stored as alike.
+pub(super) struct RouteRow<'a> {
+    pub table: &'static str,
+    pub id: &'a str,
+    pub name: &'a str,
+    pub account: Option<&'a str>,
+    pub created_at: i64,
+    pub archived_at: Option<i64>,
+    pub destinations: Option<String>,
+}
+
+impl<'a> From<&'a Application> for RouteRow<'a> {
+    fn from(one: &'a Application) -> RouteRow<'a> {
+        RouteRow {
+            table: "application",
+            id: one.id.as_str(),
+            name: &one.name,
+            account: one.account.as_ref().map(AccountId::as_str),
+            created_at: one.created_at.seconds(),
+            archived_at: one.archived_at.map(Time::seconds),
+            destinations: destinations_text(&one.destinations),
+        }
+    }
+}
+
+impl<'a> From<&'a Trunk> for RouteRow<'a> {
+    fn from(one: &'a Trunk) -> RouteRow<'a> {
+        RouteRow {
+            table: "trunk",
+            id: one.id.as_str(),
+            name: &one.name,
+            account: one.account.as_ref().map(AccountId::as_str),
+            created_at: one.created_at.seconds(),
+            archived_at: one.archived_at.map(Time::seconds),
+            destinations: destinations_text(&one.destinations),
+        }
+    }
+}
+
+fn destinations_text(destinations: &Destinations) -> Option<String> {
+    (!destinations.is_empty()).then(|| serde_json::to_string(destinations).expect("destinations serialise"))
 }
 
 pub(super) fn read_acknowledgement(row: &impl Cells, at: usize) -> Result<Acknowledgement, StoreError> {

@@ -54,6 +54,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0005_settings.sql"),
     include_str!("../../migrations/sqlite/0006_people.sql"),
     include_str!("../../migrations/sqlite/0007_account_numbers.sql"),
+    include_str!("../../migrations/sqlite/0009_destinations.sql"),
 ];
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);

@@ -11,7 +11,8 @@ use std::fmt::Display;
 use super::Column as C;
 use super::{Column, json_text, money_text};
 use crate::domain::{
-    Account, Actor, EntityChange, Key, NumberChange, Partner, Record, Setting, State, Tags, Time, Verb, summary,
+    Account, Actor, Destinations, EntityChange, Key, NumberChange, Partner, Record, Setting, State, Tags, Time, Verb,
+    summary,
 };
 
 /// What every entry of the log says of itself.
@@ -195,11 +196,14 @@ fn entity(out: &mut Vec<u8>, change: &EntityChange) {
         EntityChange::Application(both) => {
             edit(out, ("application", both.after.id.as_str()), both.before.as_ref(), &both.after, |object, one| {
                 route(object, &one.name, one.account.as_ref().map(|id| id.as_str()), one.created_at, one.archived_at);
+                all_destinations(object, &one.destinations);
+                object.text("answer_url", one.answer_url.as_deref());
             });
         }
         EntityChange::Trunk(both) => {
             edit(out, ("trunk", both.after.id.as_str()), both.before.as_ref(), &both.after, |object, one| {
                 route(object, &one.name, one.account.as_ref().map(|id| id.as_str()), one.created_at, one.archived_at);
+                all_destinations(object, &one.destinations);
             });
         }
         EntityChange::Acknowledgement(both) => {
@@ -228,6 +232,11 @@ fn account(object: &mut Object<'_>, account: &Account) {
     object.text("name", Some(&account.name));
     object.time("created_at", Some(account.created_at));
     object.time("archived_at", account.archived_at);
+}
+
+fn all_destinations(object: &mut Object<'_>, destinations: &Destinations) {
+    let list = serde_json::to_vec(destinations).expect("destinations serialise");
+    object.key("destinations").extend_from_slice(&list);
 }
 
 /// An application or a trunk.

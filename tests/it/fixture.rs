@@ -172,6 +172,8 @@ pub fn application(id: &str, account: Option<&str>) -> Application {
         account: account.map(|id| id.parse().expect("an id")),
         created_at: time(NOW),
         archived_at: None,
+        destinations: Default::default(),
+        answer_url: None,
     }
 }
 
@@ -182,6 +184,7 @@ pub fn trunk(id: &str, account: Option<&str>) -> Trunk {
         account: account.map(|id| id.parse().expect("an id")),
         created_at: time(NOW),
         archived_at: None,
+        destinations: Default::default(),
     }
 }
 

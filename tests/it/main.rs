@@ -20,6 +20,7 @@ mod caught_up;
 mod checks;
 mod cli;
 mod client;
+mod console_doors;
 mod console_export;
 mod console_ids;
 mod console_import;

@@ -796,6 +796,56 @@ fn numbers_without_a_cost_need_one() {
     assert_eq!(mirror.look(&odd.url(), &odd_key(), &[])["version"], Value::Null);
 }
 
+/// The Partner API says the same of a free number, a reservation and a
+/// quarantine, so the last two are decided here.
+#[test]
+fn reservations_and_quarantines_made_here_stay() {
+    let odd = Odd::new(|_, target| plain(&some(300), target));
+    let mirror = Mirror::new();
+    mirror.look(&odd.url(), &odd_key(), &[]);
+    mirror.database.run(&["account", "create", "--partner", "PA_M", "--auth-id", "MA_1", "--name", "Ours"]).done();
+    let numbers: Vec<String> =
+        mirror.snapshot().iter(fixture::time(fixture::NOW)).map(|row| row.number().to_string()).collect();
+    mirror
+        .database
+        .run(&[
+            "number",
+            "reserve",
+            "--partner",
+            "PA_M",
+            &numbers[0],
+            "--account",
+            "MA_1",
+            "--until",
+            "2036-01-01T00:00:00Z",
+        ])
+        .done();
+    let before = mirror.snapshot().digest();
+    let report = mirror.look(&odd.url(), &odd_key(), &[]);
+    assert_eq!((&report["changed"], &report["version"]), (&json!(0), &Value::Null), "{report}");
+    assert_eq!(mirror.snapshot().digest(), before);
+}
+
+#[test]
+fn a_listed_customer_whose_id_cannot_be_is_reported() {
+    let listed =
+        r#"{"auth_id":"MA_1","name":"Good"},{"auth_id":"..","name":"Dots"},{"auth_id":"NULL","name":"Nothing"}"#;
+    let odd = Odd::new(move |_, target| match target.starts_with(ACCOUNTS) {
+        true => answer("200 OK", "", &format!("{{\"accounts\":[{listed}],\"total\":3,\"page\":1}}")),
+        false => good(&some(3), target),
+    });
+    let mirror = Mirror::new();
+    let ran = mirror.sync(&odd.url(), &odd_key(), &[]).check(3);
+    assert!(ran.stderr.contains("account \"..\": cannot be an id"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("account \"NULL\""), "{}", ran.stderr);
+    assert!(ran.stdout.contains("2 accounts, applications and trunks cannot be taken"), "{}", ran.stdout);
+    let report = mirror.sync(&odd.url(), &odd_key(), &["--json"]).check(3).json();
+    assert_eq!((&report["refused"], &report["refused_entities"]), (&json!(0), &json!(2)), "{report}");
+    assert_eq!(report["entity_errors"][0]["kind"], "account", "{report}");
+    let snapshot = mirror.snapshot();
+    assert_eq!(snapshot.accounts.iter().map(|account| account.auth_id.as_str()).collect::<Vec<_>>(), ["MA_1"]);
+}
+
 // Through something that leaves out the accounts.
 
 /// A server before the real one that has no list of accounts.

@@ -146,11 +146,11 @@ fn what_was_done_last_is_undone_first() {
     let open: Step = World::open_account;
     let import: Step = World::import;
     let edit = |world: &World, archived: bool| {
-        let changes = Changes { archived: Some(archived), name: None };
+        let changes = Changes { archived: Some(archived), ..Changes::default() };
         world.service.account_edit(world.key, &id("MA_OLD"), &changes).expect("edited");
     };
     let archive: Step = |world| {
-        let changes = Changes { archived: Some(true), name: None };
+        let changes = Changes { archived: Some(true), ..Changes::default() };
         world.service.account_edit(world.key, &id("MA_OLD"), &changes).expect("edited");
     };
     type Case = (&'static str, Step, Step, (u64, u64), &'static str, &'static str);
@@ -177,7 +177,7 @@ fn what_was_done_last_is_undone_first() {
             "its name was changed since",
             open,
             |world| {
-                let changes = Changes { name: Some("Newer".into()), archived: None };
+                let changes = Changes { name: Some("Newer".into()), ..Changes::default() };
                 world.service.account_edit(world.key, &id("MA_NEW"), &changes).expect("renamed");
             },
             (1, 0),
@@ -215,7 +215,8 @@ fn what_was_done_last_is_undone_first() {
         (
             "an application without numbers",
             |world| {
-                let made = world.service.application_new(world.key, &id("app_1"), &"One".into(), None);
+                let made =
+                    world.service.application_new(world.key, &id("app_1"), &"One".into(), None, &Default::default());
                 made.expect("made");
             },
             nothing,
@@ -260,11 +261,11 @@ fn what_was_done_last_is_undone_first() {
 #[test]
 fn an_undo_gives_nothing_to_what_was_archived_since() {
     let world = World::new();
-    world.service.application_new(world.key, &id("app_1"), &"One".into(), None).expect("made");
+    world.service.application_new(world.key, &id("app_1"), &"One".into(), None, &Default::default()).expect("made");
     world.done(HELD, route("app_1"));
     world.done(HELD, release());
     let version = world.version();
-    let changes = Changes { archived: Some(true), name: None };
+    let changes = Changes { archived: Some(true), ..Changes::default() };
     world.service.application_edit(world.key, &id("app_1"), &changes).expect("archived");
     match world.undo(version) {
         Err(ServiceError::NotUndone { rows, .. }) => assert_eq!(rows[0].reason, "application app_1 is archived"),

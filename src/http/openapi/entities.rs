@@ -85,11 +85,14 @@ fn account_sample() -> Value {
 fn application_sample() -> Value {
     sample(json!({
         "application_id": "app_abc123", "application_name": "Main IVR", "account_auth_id": null,
+        "destinations": [], "answer_url": null,
     }))
 }
 
 fn trunk_sample() -> Value {
-    sample(json!({ "trunk_id": "trunk_xyz", "trunk_name": "trunk_xyz", "account_auth_id": null }))
+    sample(json!({
+        "trunk_id": "trunk_xyz", "trunk_name": "trunk_xyz", "account_auth_id": null, "destinations": [],
+    }))
 }
 
 /// A schema whose own keys stand before those that all kinds of entity have.
@@ -116,12 +119,21 @@ pub(super) fn account_schema() -> Value {
 
 pub(super) fn application_schema() -> Value {
     let text = json!({ "type": "string" });
-    schema(&[("application_id", text.clone()), ("application_name", text), owner()])
+    let about = "An https address that is handed on; the server never calls it.";
+    let answer_url = json!({ "type": ["string", "null"], "description": about });
+    schema(&[
+        ("application_id", text.clone()),
+        ("application_name", text),
+        owner(),
+        ("destinations", super::routing::destinations()),
+        ("answer_url", answer_url),
+    ])
 }
 
 pub(super) fn trunk_schema() -> Value {
     let text = json!({ "type": "string" });
-    schema(&[("trunk_id", text.clone()), ("trunk_name", text), owner()])
+    let destinations = ("destinations", super::routing::destinations());
+    schema(&[("trunk_id", text.clone()), ("trunk_name", text), owner(), destinations])
 }
 
 pub(super) fn account_item_schema() -> Value {

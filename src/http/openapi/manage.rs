@@ -5,11 +5,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{headers, object, path_parameter, responses, row_schema, sample};
+use super::{headers, object, path_parameter, responses, routing, row_schema, sample};
 use crate::wire;
 
 /// The number that the examples are about.
 const NUMBER: &str = "+912271264400";
+const ANSWER_URL: &str = "An https address that is handed on to readers; the server never calls it.";
 
 /// The paths, in the order in which the examples work.
 pub fn paths() -> Vec<(String, Value)> {
@@ -141,11 +142,21 @@ pub fn paths() -> Vec<(String, Value)> {
         let mut answer = json!({ id: example_id, "name": "Night desk" });
         if owned {
             answer["account_auth_id"] = json!("MA_48149cf4");
+            fields.push(("destinations", routing::destinations(), false));
+        }
+        if kind == "application" {
+            fields.push(("answer_url", text_or_null(ANSWER_URL), false));
         }
         for (name, value) in
             [("archived", json!(false)), ("created_at", json!("2026-02-01T10:00:00Z")), ("archived_at", Value::Null)]
         {
             answer[name] = value;
+        }
+        if owned {
+            answer["destinations"] = json!([]);
+        }
+        if kind == "application" {
+            answer["answer_url"] = Value::Null;
         }
         let mut create = write(
             &format!("{kind}_create"),
@@ -161,10 +172,21 @@ pub fn paths() -> Vec<(String, Value)> {
             "account" => {
                 "Archiving an account releases its numbers by the rules of `release`; what was reserved for it is available again."
             }
-            _ => "An archived one keeps the numbers that route to it and takes no new ones.",
+            _ => {
+                "An archived one keeps the numbers that route to it and takes no new ones. `destinations` is the whole list: those that are not in it are taken out."
+            }
         };
-        let fields = [("name", text("The new name."), false), ("archived", json!({ "type": "boolean" }), false)];
-        let renamed = json!({ "name": "Day desk" });
+        let mut fields =
+            vec![("name", text("The new name."), false), ("archived", json!({ "type": "boolean" }), false)];
+        let mut renamed = json!({ "name": "Day desk" });
+        if owned {
+            fields.push(("destinations", routing::destinations(), false));
+            renamed["destinations"] = routing::destinations_sample();
+            answer["destinations"] = routing::destinations_sample();
+        }
+        if kind == "application" {
+            fields.push(("answer_url", text_or_null(ANSWER_URL), false));
+        }
         let mut edit = write(
             &format!("{kind}_edit"),
             &format!("Rename, archive or bring back an {kind}").replace("an t", "a t"),

@@ -248,9 +248,10 @@ impl Look {
         };
         let state = match held {
             true => held_state(said.status, expires_at, kept.map(|kept| kept.state), at),
-            false => State::Available,
+            false => unheld_state(kept.map(|kept| kept.state)),
         };
         let stays = kept.filter(|kept| kept.state == state);
+        let reserved_for = stays.filter(|_| !held).and_then(|kept| kept.account.clone());
         let assigned_at = row.assigned_at.or(kept.and_then(|kept| kept.assigned_at)).unwrap_or(at);
         let cost = match held {
             true => said.cost.or(current.and_then(|current| current.cost)).or(cost),
@@ -259,7 +260,7 @@ impl Look {
         let derived = || plan::lookup(row.number.digits()).number_type;
         Record {
             state,
-            account: said.account.clone(),
+            account: said.account.clone().or(reserved_for),
             application: said.application.clone(),
             trunk: said.trunk.clone(),
             number_type: said.number_type.or(current.map(|current| current.number_type)).unwrap_or_else(derived),
@@ -269,7 +270,7 @@ impl Look {
             assigned_at: held.then_some(assigned_at),
             expires_at,
             since: stays.map_or(at, |kept| kept.since),
-            until: None,
+            until: stays.and_then(|kept| kept.until),
             tags: said.tags.clone().or_else(|| current.map(|current| current.tags.clone())).unwrap_or_default(),
         }
     }
@@ -285,6 +286,13 @@ fn held_state(status: Status, expires_at: Option<Time>, kept: Option<State>, at:
         Status::Suspended if expires_at.is_some_and(|end| end <= at.plus(SKEW_SECONDS)) => State::Active,
         Status::Suspended => State::Suspended,
     })
+}
+
+/// The state of a number that no account holds. The Partner API says the same of
+/// a reservation, a quarantine and a free number, so a reservation or a
+/// quarantine that was made here stays.
+fn unheld_state(kept: Option<State>) -> State {
+    kept.filter(|state| matches!(state, State::Reserved | State::Quarantined)).unwrap_or(State::Available)
 }
 
 impl Customer {
@@ -308,6 +316,9 @@ impl Route {
             account: self.owner(before.and_then(|before| before.account.clone())),
             created_at: before.map_or(at, |before| before.created_at),
             archived_at: None,
+            // The upstream does not know where calls go; what was set here stays.
+            destinations: before.map(|before| before.destinations.clone()).unwrap_or_default(),
+            answer_url: before.and_then(|before| before.answer_url.clone()),
         }
     }
 
@@ -318,6 +329,7 @@ impl Route {
             account: self.owner(before.and_then(|before| before.account.clone())),
             created_at: before.map_or(at, |before| before.created_at),
             archived_at: None,
+            destinations: before.map(|before| before.destinations.clone()).unwrap_or_default(),
         }
     }
 }
@@ -325,6 +337,23 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reservations_and_quarantines_stay_and_all_else_that_nobody_holds_is_available() {
+        use State::{Active, Available, Quarantined, Reserved, Retired, Suspended};
+        let cases = [
+            (None, Available),
+            (Some(Available), Available),
+            (Some(Reserved), Reserved),
+            (Some(Quarantined), Quarantined),
+            (Some(Active), Available),
+            (Some(Suspended), Available),
+            (Some(Retired), Available),
+        ];
+        for (kept, expected) in cases {
+            assert_eq!(unheld_state(kept), expected, "{kept:?}");
+        }
+    }
 
     #[test]
     fn what_the_wire_calls_suspended_is_paused_or_has_ended() {

@@ -241,12 +241,13 @@ impl Images {
             }
             Err(error) => {
                 let (number, key) = name;
+                let known = number.and_then(|number: i64| crate::domain::E164::new(u64::try_from(number).ok()?));
                 let number = number.map_or("without a name".to_owned(), |number: i64| number.to_string());
                 let why = match error {
                     StoreError::Corrupt { what } => what,
                     error => error.to_string(),
                 };
-                Some(Loaded::Poison { key, what: format!("number {number}: {why}") })
+                Some(Loaded::Poison { key, number: known, what: format!("number {number}: {why}") })
             }
         }
     }

@@ -383,22 +383,15 @@ impl<'s> PgTransaction<'s> {
         self.core.execute(self.link(), sql, params).map(|_| ())
     }
 
-    fn put_route(
-        &self,
-        table: &str,
-        id: &str,
-        name: &str,
-        account: &Option<AccountId>,
-        created_at: Time,
-        archived_at: Option<Time>,
-    ) -> Result<(), StoreError> {
-        let account = account.as_ref().map(AccountId::as_str);
+    fn put_route(&self, route: RouteRow<'_>) -> Result<(), StoreError> {
+        let RouteRow { table, id, name, account, created_at, archived_at, destinations } = route;
         let sql = format!(
-            "INSERT INTO {table} (partner, id, name, account, created_at, archived_at) VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (partner, id) DO UPDATE SET name = $3, account = $4, archived_at = $6"
+            "INSERT INTO {table} (partner, id, name, account, created_at, archived_at, destinations) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) \
+             ON CONFLICT (partner, id) DO UPDATE SET name = $3, account = $4, archived_at = $6, destinations = $7"
         );
         let key = self.head.key.0;
-        self.execute(&sql, &[&key, &id, &name, &account, &created_at.seconds(), &seconds(archived_at)])
+        self.execute(&sql, &[&key, &id, &name, &account, &created_at, &archived_at, &destinations])
     }
 
     /// Writes rows and log of some changes, sorted, each number once.
@@ -501,12 +494,12 @@ impl Transaction for PgTransaction<'_> {
     }
 
     fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
-        let sql = format!("SELECT {ROUTE} FROM application WHERE partner = $1 AND id = $2");
+        let sql = format!("SELECT {APPLICATION} FROM application WHERE partner = $1 AND id = $2");
         self.one(&sql, id.as_str(), |row| read_application(row, 0))
     }
 
     fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, StoreError> {
-        let sql = format!("SELECT {ROUTE} FROM trunk WHERE partner = $1 AND id = $2");
+        let sql = format!("SELECT {TRUNK} FROM trunk WHERE partner = $1 AND id = $2");
         self.one(&sql, id.as_str(), |row| read_trunk(row, 0))
     }
 
@@ -587,13 +580,14 @@ impl Transaction for PgTransaction<'_> {
                     &seconds(after.archived_at),
                 ],
             )?,
-            EntityChange::Application(Edit {
-                after: Application { id, name, account, created_at, archived_at },
-                ..
-            }) => self.put_route("application", id.as_str(), name, account, *created_at, *archived_at)?,
-            EntityChange::Trunk(Edit { after: Trunk { id, name, account, created_at, archived_at }, .. }) => {
-                self.put_route("trunk", id.as_str(), name, account, *created_at, *archived_at)?;
+            EntityChange::Application(Edit { before, after }) => {
+                self.put_route(after.into())?;
+                if before.as_ref().and_then(|before| before.answer_url.as_ref()) != after.answer_url.as_ref() {
+                    let sql = "UPDATE application SET answer_url = $3 WHERE partner = $1 AND id = $2";
+                    self.execute(sql, &[&key, &after.id.as_str(), &after.answer_url.as_deref()])?;
+                }
             }
+            EntityChange::Trunk(Edit { after, .. }) => self.put_route(after.into())?,
             EntityChange::Acknowledgement(Edit { after, .. }) => self.execute(
                 "INSERT INTO acknowledgement (partner, finding, note, until, by, at) VALUES ($1, $2, $3, $4, $5, $6) \
                  ON CONFLICT (partner, finding) DO UPDATE SET note = $3, until = $4, by = $5, at = $6",

@@ -199,14 +199,14 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
-        let sql = format!("SELECT {ROUTE} FROM application WHERE partner = ?1 AND id = ?2");
+        let sql = format!("SELECT {APPLICATION} FROM application WHERE partner = ?1 AND id = ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params![self.head.key.0, id.as_str()])?;
         rows.next()?.map(|row| read_application(row, 0)).transpose()
     }
 
     fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, StoreError> {
-        let sql = format!("SELECT {ROUTE} FROM trunk WHERE partner = ?1 AND id = ?2");
+        let sql = format!("SELECT {TRUNK} FROM trunk WHERE partner = ?1 AND id = ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params![self.head.key.0, id.as_str()])?;
         rows.next()?.map(|row| read_trunk(row, 0)).transpose()
@@ -273,15 +273,15 @@ impl Transaction for SqliteTransaction<'_> {
                         seconds(after.archived_at)
                     ])?;
             }
-            EntityChange::Application(Edit {
-                after: Application { id, name, account, created_at, archived_at },
-                ..
-            }) => {
-                self.put_route("application", id.as_str(), name, account, *created_at, *archived_at)?;
+            EntityChange::Application(Edit { before, after }) => {
+                self.put_route(after.into())?;
+                if before.as_ref().and_then(|before| before.answer_url.as_ref()) != after.answer_url.as_ref() {
+                    self.connection
+                        .prepare_cached("UPDATE application SET answer_url = ?3 WHERE partner = ?1 AND id = ?2")?
+                        .execute(params![key, after.id.as_str(), after.answer_url.as_deref()])?;
+                }
             }
-            EntityChange::Trunk(Edit { after: Trunk { id, name, account, created_at, archived_at }, .. }) => {
-                self.put_route("trunk", id.as_str(), name, account, *created_at, *archived_at)?;
-            }
+            EntityChange::Trunk(Edit { after, .. }) => self.put_route(after.into())?,
             EntityChange::Acknowledgement(Edit { after, .. }) => {
                 self.connection
                     .prepare_cached(
@@ -541,22 +541,15 @@ impl SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn put_route(
-        &self,
-        table: &str,
-        id: &str,
-        name: &str,
-        account: &Option<AccountId>,
-        created_at: Time,
-        archived_at: Option<Time>,
-    ) -> Result<(), StoreError> {
-        let account = account.as_ref().map(AccountId::as_str);
+    fn put_route(&self, route: RouteRow<'_>) -> Result<(), StoreError> {
+        let RouteRow { table, id, name, account, created_at, archived_at, destinations } = route;
         self.connection
             .prepare_cached(&format!(
-                "INSERT INTO {table} (partner, id, name, account, created_at, archived_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-                 ON CONFLICT (partner, id) DO UPDATE SET name = ?3, account = ?4, archived_at = ?6"
+                "INSERT INTO {table} (partner, id, name, account, created_at, archived_at, destinations) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                 ON CONFLICT (partner, id) DO UPDATE SET name = ?3, account = ?4, archived_at = ?6, destinations = ?7"
             ))?
-            .execute(params![self.head.key.0, id, name, account, created_at.seconds(), seconds(archived_at)])?;
+            .execute(params![self.head.key.0, id, name, account, created_at, archived_at, destinations])?;
         Ok(())
     }
 }

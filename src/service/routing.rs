@@ -1,0 +1,111 @@
+//! What becomes of a call, asked of all partners' snapshots on this node, and
+//! the explanation of one number's calls.
+//!
+//! Invariants: an answer needs no database; a number that this node left out,
+//! because its row could not be understood, is never answered as unknown; an
+//! explanation reads one partner's numbers and log and nothing else.
+//! Deliberately absent: SIP, HTTP, and rules (`routing`).
+
+use std::sync::Arc;
+
+use super::past::Past;
+use super::replica::{Node, Replica};
+use super::{Service, ServiceError};
+use crate::domain::{Destinations, E164, Time};
+use crate::inventory::{Snapshot, set};
+use crate::routing::{self, Answer, Case, Explained, Moment, Settings, called_number};
+
+/// What a caller asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The user part of the Request-URI, as it was sent.
+    pub user: &'a [u8],
+    pub call_id: Option<&'a [u8]>,
+    pub now: Time,
+}
+
+impl Replica {
+    /// Answers a call and hands the answer to `give`. Allocates nothing.
+    pub fn route<T>(&self, settings: &Settings, asked: Asked<'_>, give: impl FnOnce(&Answer<'_>) -> T) -> T {
+        let (_, age) = self.freshness();
+        let without = |case, number| Answer::without(settings, case, number, age);
+        if settings.stale_max.is_some_and(|max| age > max) {
+            return give(&without(Case::NotReady, None));
+        }
+        let Some(number) = called_number(asked.user, settings.default_country) else {
+            return give(&without(Case::NotANumber, None));
+        };
+        let has = |node: &Arc<Node>| {
+            let snapshot = node.current();
+            let here = snapshot.get(number, asked.now).is_some();
+            here.then_some(snapshot)
+        };
+        let Some(snapshot) = self.directory().find(set::group_of(number.digits()), has) else {
+            let case = if self.left_out(number) { Case::RowUnreadable } else { Case::Unknown };
+            return give(&without(case, Some(number)));
+        };
+        match snapshot.get(number, asked.now) {
+            Some(row) => give(&Answer::of(settings, row, asked.call_id, asked.now, age)),
+            None => give(&without(Case::Unknown, Some(number))),
+        }
+    }
+
+    /// Whether calls can be answered.
+    pub fn can_route(&self, settings: &Settings) -> bool {
+        settings.stale_max.is_none_or(|max| self.freshness().1 <= max)
+    }
+
+    /// Why calls to a number of a partner end as they do at a moment; none if
+    /// the partner never had it. `of` is the partner at that moment. Reads the
+    /// log, so it blocks.
+    pub fn explain_route(
+        &self,
+        settings: &Settings,
+        of: &Snapshot,
+        number: E164,
+        now: Time,
+    ) -> Result<Option<Explained>, ServiceError> {
+        let past = self.history(of, number)?;
+        Ok(explained(settings, of, number, now, &past, !self.left_out(number)))
+    }
+}
+
+fn explained(
+    settings: &Settings,
+    of: &Snapshot,
+    number: E164,
+    now: Time,
+    past: &[Past],
+    readable: bool,
+) -> Option<Explained> {
+    let row = of.get(number, now);
+    if row.is_none() && past.is_empty() {
+        return None;
+    }
+    let moment = |past: &Past| {
+        let (before, after) = (past.change.before.clone(), past.change.after.clone());
+        Moment { at: past.entry.at, by: past.entry.actor.clone(), before, after }
+    };
+    let past: Vec<Moment> = past.iter().map(moment).collect();
+    Some(routing::explain(settings, of, (number, row, readable), &past, now))
+}
+
+impl Service {
+    /// The same for a process without an index: `of` was read from the store.
+    pub fn explain_route(
+        &self,
+        settings: &Settings,
+        of: &Snapshot,
+        number: E164,
+        now: Time,
+    ) -> Result<Option<Explained>, ServiceError> {
+        let mut past = self.store().history(of.key, number)?;
+        past.retain(|past| past.version <= of.version);
+        Ok(explained(settings, of, number, now, &past, true))
+    }
+
+    /// Refuses destinations that may not be named.
+    pub(super) fn check_destinations(&self, before: &Destinations, after: &Destinations) -> Result<(), ServiceError> {
+        self.destinations.check_all(before, after).map_err(ServiceError::Invalid)
+    }
+}
