@@ -230,6 +230,8 @@ settings! {
             uploads_per_session: usize,
             uploads_per_partner: usize,
             uploads_per_address: usize,
+            stranger_body_bytes: AtLeast<262_144>,
+            known_body_bytes: AtLeast<16_777_216>,
         }
         console: Console / ConsolePartial {
             url: ConsoleUrl,

@@ -7,6 +7,7 @@
 //! `X-Request-Id`.
 //! Deliberately absent: rules about numbers, SQL, writes.
 
+pub mod bodies;
 pub mod body;
 mod budget;
 pub mod checks;
@@ -62,6 +63,7 @@ use crate::service::replica::Node;
 use crate::service::uploads::Uploads;
 use crate::service::{self, Replica, token};
 use crate::store::waiting::SERVING;
+use bodies::{Allowance, Bodies};
 use budget::{Budgets, quota};
 use error::ApiError;
 use server::{Certificate, Limits, Peer, Served, Server};
@@ -210,23 +212,38 @@ impl App {
         self.service.webhooks_close();
     }
 
-    /// Opens a partner's inventory to a question, or says why not. A question
-    /// that names a version waits for it, and is then let in anew, because its
-    /// key may have been revoked meanwhile.
-    async fn enter(&self, headers: &HeaderMap, peer: IpAddr, wanted: Scope) -> Result<Access, ApiError> {
-        let access = self.admit(headers, peer, wanted)?;
-        let least = query::version_header(headers, &INVENTORY_VERSION_AT_LEAST, "Inventory-Version-At-Least")?;
-        let Some(least) = least.filter(|&least| access.snapshot.version < least) else { return Ok(access) };
-        let published = access.node.published();
-        // Whoever waits keeps no old version in memory.
-        drop(access);
-        self.caught_up(published, least).await;
-        let access = self.authenticate(headers, peer, wanted)?;
-        match access.snapshot.version {
-            version if version >= least => Ok(access),
-            version => Err(ApiError::unavailable(&format!(
-                "this node has version {version} of the inventory and not {least} yet; ask again, or another node"
-            ))),
+    /// Opens a partner's inventory to a question that `read` takes apart, or says
+    /// why not. Only a question that can be answered waits for the version it
+    /// names; it is then let in anew, because its key may have been revoked
+    /// meanwhile. An id may be made by that version, so an unknown one is no
+    /// reason not to wait.
+    fn enter<'a, T: Send + 'a>(
+        &'a self,
+        request: &'a Request<Body>,
+        wanted: Scope,
+        read: impl FnOnce(&Access, &str) -> Result<T, ApiError> + Send + 'a,
+    ) -> impl Future<Output = Result<(Access, T), ApiError>> + Send + 'a {
+        // Not of the request itself, whose body is no other thread's to look at.
+        let (headers, peer) = (request.headers(), peer(request.extensions()));
+        let query = request.uri().query().unwrap_or_default();
+        async move {
+            let access = self.admit(headers, peer, wanted)?;
+            let least = query::version_header(headers, &INVENTORY_VERSION_AT_LEAST, "Inventory-Version-At-Least")?;
+            let question = read(&access, query)?;
+            let Some(least) = least.filter(|&least| access.snapshot.version < least) else {
+                return Ok((access, question));
+            };
+            let published = access.node.published();
+            // A request that waits keeps no old version in memory.
+            drop(access);
+            self.caught_up(published, least).await;
+            let access = self.authenticate(headers, peer, wanted)?;
+            match access.snapshot.version {
+                version if version >= least => Ok((access, question)),
+                version => Err(ApiError::unavailable(&format!(
+                    "this node has version {version} of the inventory and not {least} yet; ask again, or another node"
+                ))),
+            }
         }
     }
 
@@ -369,23 +386,27 @@ impl App {
     /// Anything further left in `X-Forwarded-For` than the first address that
     /// is not a trusted proxy's was written by strangers.
     pub(crate) fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
-        let trusted = |address: &IpAddr| self.trusted_proxies.iter().any(|network| network.contains(address));
-        let peer = peer.to_canonical();
-        if !trusted(&peer) {
-            return peer;
-        }
-        let mut client = peer;
-        for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
-            for hop in line.to_str().unwrap_or_default().rsplit(',') {
-                let Ok(address) = hop.trim().parse::<IpAddr>() else { return client };
-                client = address.to_canonical();
-                if !trusted(&client) {
-                    return client;
-                }
+        client(&self.trusted_proxies, headers, peer)
+    }
+}
+
+fn client(trusted_proxies: &[IpNet], headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+    let trusted = |address: &IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
+    let peer = peer.to_canonical();
+    if !trusted(&peer) {
+        return peer;
+    }
+    let mut client = peer;
+    for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+        for hop in line.to_str().unwrap_or_default().rsplit(',') {
+            let Ok(address) = hop.trim().parse::<IpAddr>() else { return client };
+            client = address.to_canonical();
+            if !trusted(&client) {
+                return client;
             }
         }
-        client
     }
+    client
 }
 
 /// How private the way is that a request came.
@@ -515,7 +536,13 @@ pub async fn serve(
 ) -> Served {
     let http = &config.http;
     let origins = http.cors_origins.as_slice().into();
-    let service = Edge { router, measures: Arc::new(Measures::register()), origins };
+    let service = Edge {
+        router,
+        measures: Arc::new(Measures::register()),
+        origins,
+        bodies: Arc::new(Bodies::new(&config.limits)),
+        trusted_proxies: http.trusted_proxies.as_slice().into(),
+    };
     Server { limits: limits(config), refusal, tls, admitted: None }.serve(listener, service, shutdown).await
 }
 
@@ -546,6 +573,9 @@ struct Edge {
     measures: Arc<Measures>,
     /// Whose web pages may call the API.
     origins: Arc<[Origin]>,
+    /// Memory for request bodies.
+    bodies: Arc<Bodies>,
+    trusted_proxies: Arc<[IpNet]>,
 }
 
 /// What is counted of requests. Looked up once: a look-up hashes names.
@@ -583,9 +613,11 @@ impl Service<Request<Body>> for Edge {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let started = Instant::now();
         let id = token::request_id();
-        // Only what writes needs it: it goes into the log.
+        // Only writes need them: the id goes into the log, and they have bodies.
         if !request.method().is_safe() {
             request.extensions_mut().insert(RequestId(id.as_str().into()));
+            let from = client(&self.trusted_proxies, request.headers(), peer(request.extensions()));
+            request.extensions_mut().insert(Allowance::new(self.bodies.clone(), from));
         }
         let mut router = self.router.clone();
         let measures = self.measures.clone();

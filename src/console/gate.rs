@@ -21,7 +21,6 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
 
 use super::page::{Frame, Notice, Trouble};
@@ -29,6 +28,7 @@ use super::show::Clock;
 use super::{Console, PREFIX};
 use crate::domain::user::{Role, User};
 use crate::domain::{Actor, Time};
+use crate::http::bodies::{Allowance, Caller};
 use crate::http::places::{Kind, Owner, Place, Taken};
 use crate::http::{App, RequestId, Secure, peer, waiting};
 use crate::inventory::Snapshot;
@@ -85,6 +85,7 @@ impl Person {
             None => console.app.session(&token)?,
         };
         let session = session.ok_or_else(away)?;
+        Allowance::known(request, Caller::User(session.user.id.clone()));
         let request_id = request.extensions().get::<RequestId>().map(|id| id.0.to_string());
         let address = console.app.client(request.headers(), peer(request.extensions()));
         let clock = Clock::new(Time::now(), &session.user.zone);
@@ -406,10 +407,12 @@ impl Form {
     }
 }
 
-/// The body of a form, up to [`FORM_BYTES_MAX`].
-pub async fn body(_head: &Parts, body: Body) -> Result<Bytes, Trouble> {
-    let body = Limited::new(body, FORM_BYTES_MAX).collect().await;
-    Ok(body.map_err(|_| Trouble::Bad("the form did not arrive, or is too long".into()))?.to_bytes())
+/// The body of a form, up to [`FORM_BYTES_MAX`]; without a session, up to
+/// [`STRANGER_BYTES_MAX`].
+///
+/// [`STRANGER_BYTES_MAX`]: crate::http::bodies::STRANGER_BYTES_MAX
+pub async fn body(head: &Parts, body: Body) -> Result<Bytes, Trouble> {
+    Ok(Allowance::read(&head.extensions, body, FORM_BYTES_MAX).await?.into())
 }
 
 /// Refuses what another site made a browser send. Browsers say where a request

@@ -13,9 +13,10 @@ use super::error::ApiError;
 use super::places::{Kind, Owner, Place};
 use super::pull::{self, Pulled};
 use super::query::{ListQuery, Takes};
-use super::{App, past, peer};
+use super::{App, past};
 use crate::domain::{Dialect, KeyId, PartnerKey, Scope, Time, spelling};
 use crate::inventory::{Snapshot, Walk};
+use crate::service::access::Access;
 use crate::wire::{self, Form, Shape, Writer};
 
 pub const VARY: HeaderValue = HeaderValue::from_static("X-Auth-ID, X-Auth-Token, Accept");
@@ -96,11 +97,16 @@ pub async fn customer(
     account: Result<Path<String>, axum::extract::rejection::PathRejection>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let known = account.ok().and_then(|Path(id)| access.snapshot.accounts.get(&id));
-    let account = known.ok_or_else(ApiError::not_found)?.auth_id.clone();
+    let id = account.ok().map(|Path(id)| id);
+    let known = |access: &Access| id.as_ref().and_then(|id| access.snapshot.accounts.get(id.as_str()).cloned());
+    let read = |access: &Access, query: &str| {
+        let query = ListQuery::parse_in(query, Takes::Customer, access.dialect);
+        // Of a customer that is unknown, nothing is said but that.
+        query.map_err(|error| if known(access).is_some() { error } else { ApiError::not_found() })
+    };
+    let (access, mut query) = app.enter(&request, Scope::Read, read).await?;
+    let account = known(&access).ok_or_else(ApiError::not_found)?.auth_id.clone();
     let dialect = access.dialect;
-    let mut query = ListQuery::parse_in(request.uri().query().unwrap_or_default(), Takes::Customer, dialect)?;
     query.filter.account = Some(account.as_str().into());
     let place = export_place(&app, &request, access.snapshot.key, access.key)?;
     let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
@@ -111,9 +117,9 @@ pub async fn customer(
 
 /// GET /api/v1/partner/numbers
 pub async fn global(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
+    let read = |access: &Access, query: &str| ListQuery::parse_in(query, Takes::Global, access.dialect);
+    let (access, query) = app.enter(&request, Scope::Read, read).await?;
     let dialect = access.dialect;
-    let query = ListQuery::parse_in(request.uri().query().unwrap_or_default(), Takes::Global, dialect)?;
     let owner = access.snapshot.partner.auth_id.clone();
     let place = export_place(&app, &request, access.snapshot.key, access.key)?;
     let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
@@ -185,12 +191,17 @@ pub async fn number(
     number: Result<Path<String>, axum::extract::rejection::PathRejection>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let now = Time::now();
     let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok());
-    let row = number.and_then(|number| access.snapshot.get(number, now)).ok_or_else(ApiError::not_found)?;
-    // No parameters: an unknown one is refused as everywhere.
-    refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let read = |access: &Access, query: &str| {
+        let number = number.ok_or_else(ApiError::not_found)?;
+        let known = access.snapshot.get(number, Time::now()).is_some();
+        // No parameters: an unknown one is refused as everywhere.
+        refuse_parameters(query).map_err(|error| if known { error } else { ApiError::not_found() })?;
+        Ok(number)
+    };
+    let (access, number) = app.enter(&request, Scope::Read, read).await?;
+    let now = Time::now();
+    let row = access.snapshot.get(number, now).ok_or_else(ApiError::not_found)?;
     let tag = HeaderValue::try_from(super::manage::number_tag(row)).expect("digits and a dash");
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));

@@ -21,7 +21,7 @@ use super::error::ApiError;
 use super::partner::{Format, answer, entity_tag, unchanged};
 use super::query::{self, ChangesQuery, ListQuery, Takes};
 use super::waiting::{self, NotDone};
-use super::{App, peer, stream, told};
+use super::{App, stream, told};
 use crate::domain::field::code;
 use crate::domain::{EntityChange, FieldError, Scope, Time, spelling};
 use crate::inventory::Snapshot;
@@ -114,9 +114,12 @@ pub(super) fn tag(present: &HeaderValue, time: Time) -> HeaderValue {
 
 /// GET /api/v1/partner/numbers/{e164}/history
 pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, request: Request<Body>) -> Answer {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok()).ok_or_else(ApiError::not_found)?;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok());
+    let read = |_: &_, query: &str| {
+        let number = number.ok_or_else(ApiError::not_found)?;
+        Ok((number, ListQuery::parse(query, Takes::Paging)?))
+    };
+    let (access, (number, query)) = app.enter(&request, Scope::Read, read).await?;
     let snapshot = access.snapshot;
     let (replica, of) = (app.replica.clone(), snapshot.clone());
     let past = app.past.read(move || replica.history(&of, number)).await?;
@@ -144,8 +147,7 @@ pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, reques
 /// GET /api/v1/partner/changes, as a page or as a stream
 pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
     use std::io::Write;
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let query = ChangesQuery::parse(request.uri().query().unwrap_or_default())?;
+    let (access, query) = app.enter(&request, Scope::Read, |_, query| ChangesQuery::parse(query)).await?;
     if stream::wanted(request.headers()) {
         let (field, after) = match stream::last_event_id(request.headers())? {
             Some(last) => ("Last-Event-ID", last),
@@ -181,10 +183,13 @@ pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Ans
 /// GET /api/v1/partner/changes/{version}: one change, with all that it changed
 /// in pages.
 pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, request: Request<Body>) -> Answer {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let version = version.ok().and_then(|Path(text)| query::version("version", &text).ok());
-    let after = version.and_then(|version| version.checked_sub(1)).ok_or_else(ApiError::not_found)?;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let after = version.and_then(|version| version.checked_sub(1));
+    let read = |_: &_, query: &str| {
+        let after = after.ok_or_else(ApiError::not_found)?;
+        Ok((after, ListQuery::parse(query, Takes::Paging)?))
+    };
+    let (access, (after, query)) = app.enter(&request, Scope::Read, read).await?;
     let snapshot = access.snapshot;
     let skip = (query.page - 1).saturating_mul(query.per_page);
     let (replica, of, rows) = (app.replica.clone(), snapshot.clone(), query.per_page as usize);
