@@ -26,6 +26,7 @@ mod output;
 mod partner;
 mod past;
 mod route;
+mod routing;
 mod schedule;
 pub mod serve;
 mod sync;

@@ -48,6 +48,7 @@ mod pooler;
 mod postgres;
 mod replica;
 mod roles;
+mod routing;
 mod soak;
 mod store;
 mod sync;
