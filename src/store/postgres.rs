@@ -116,7 +116,7 @@ impl PgStore {
     /// Statements that are a transaction each: a process that is stopped
     /// between two of them locks nothing.
     fn alone<T>(&self, work: impl FnOnce(Beside<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut link = self.core.writer()?;
+        let mut link = self.core.reader()?;
         link.torn = true;
         let result = work(Beside { core: &self.core, link: &link });
         link.torn = result.is_err();
