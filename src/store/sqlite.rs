@@ -431,8 +431,18 @@ fn admit(path: &Path, open: Open) -> Result<Access, StoreError> {
 /// engine asks nothing of the kind and would move it into the file. So the
 /// partners as they are with the log are held against those without it: a log
 /// that belongs here makes versions higher. Beside a server the file alone may
-/// be half written, and then says nothing.
+/// be half written, so one look is not enough.
 fn log_is_foreign(path: &Path) -> bool {
+    const LOOKS: usize = 3;
+    (0..LOOKS).all(|look| {
+        if look > 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        log_looks_foreign(path)
+    })
+}
+
+fn log_looks_foreign(path: &Path) -> bool {
     let log = std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
     let Some(alone) = log.then(|| partners(path, Access::ReadAlone).ok()).flatten() else { return false };
     match partners(path, Access::Read) {

@@ -39,7 +39,7 @@ pub fn restore(backup: &SqliteStore, path: &Path) -> Result<Option<Restored>, St
     };
     let folder = scratch::folder_of(path);
     let place = scratch::make(folder).map_err(|error| no_folder(path, error))?;
-    let copy = place.path().join("whole.db");
+    let copy = place.path().join(scratch::WHOLE);
     backup.backup(&copy)?;
     let kept = put_aside(path).map_err(StoreError::Io)?;
     fs::rename(&copy, path).map_err(StoreError::Io)?;

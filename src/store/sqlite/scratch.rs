@@ -14,13 +14,15 @@ use tempfile::TempDir;
 
 /// The copy while it is written.
 pub(super) const PART: &str = "backup.db";
+/// The copy once it is whole, while a database is restored.
+pub(super) const WHOLE: &str = "whole.db";
 const PREFIX: &str = ".rollcall-backup-";
 /// What `tempfile` puts behind a prefix.
 const RANDOM_CHARS: usize = 6;
 const LOCK: &str = "lock";
 /// The lock before it is held.
 const LOCKING: &str = "locking";
-const NAMES: [&str; 4] = [PART, "backup.db-journal", LOCKING, LOCK];
+const NAMES: [&str; 5] = [PART, WHOLE, "backup.db-journal", LOCKING, LOCK];
 /// How old a folder without a lock is before it counts as left behind: earlier
 /// releases made none.
 const UNLOCKED: Duration = Duration::from_secs(24 * 3_600);
