@@ -467,7 +467,11 @@ fn named(path: &Path, error: StoreError) -> StoreError {
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => StoreError::Foreign { database: path.display().to_string() },
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            StoreError::Unopened { path: path.to_owned(), source }
+            // The system's word is clearer than the engine's.
+            match std::fs::File::open(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => StoreError::Io(error),
+                _ => StoreError::Unopened { path: path.to_owned(), source },
+            }
         }
         Some(ErrorCode::DatabaseCorrupt) if log_is_foreign(path) => {
             StoreError::ForeignLog { path: path.to_owned(), log: beside(path, "-wal") }

@@ -87,7 +87,7 @@ fn a_server_whose_file_is_moved_or_replaced_takes_no_more_writes() {
         }
         assert!(ready.contains("\"writable\":false"), "{ready}");
         let answer = agent
-            .post(server.url("/api/v1/partner/accounts"))
+            .post(server.url("/api/v1/manage/accounts"))
             .header("X-Auth-ID", PARTNER)
             .header("X-Auth-Token", token)
             .header("Content-Type", "application/json")
