@@ -51,6 +51,13 @@ impl<const MIN: usize> From<AtLeast<MIN>> for usize {
     }
 }
 
+impl<const MIN: usize> From<usize> for AtLeast<MIN> {
+    /// The number, or `MIN` where it is less.
+    fn from(number: usize) -> AtLeast<MIN> {
+        AtLeast(number.max(MIN))
+    }
+}
+
 impl<'de, const MIN: usize> Deserialize<'de> for AtLeast<MIN> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match usize::deserialize(deserializer)? {
@@ -440,12 +447,13 @@ impl Retention {
 }
 
 impl Config {
-    /// The folder of the files that people give the console to import: where
-    /// none is set, beside the database file, which it is then backed up and
-    /// thrown away with.
+    /// The folder of the files that people give the console to import. It is
+    /// the program's own: within the folder that is set, or where none is set
+    /// beside the database file, with which it is then backed up and thrown
+    /// away.
     pub fn imports(&self) -> PathBuf {
         if !self.console.imports_folder.as_os_str().is_empty() {
-            return self.console.imports_folder.clone();
+            return self.console.imports_folder.join("rollcall-uploads");
         }
         match &self.database {
             Location::Sqlite(path) => {

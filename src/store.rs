@@ -35,8 +35,36 @@ use crate::domain::{
 /// What can go wrong below the verbs.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("there is no database at {}; create one with `rollcall partner create`", path.display())]
+    #[error(
+        "there is no database at {}; create one with `rollcall partner create` or `rollcall serve --create`",
+        path.display()
+    )]
     Missing { path: PathBuf },
+    #[error(
+        "{} is empty and no database: restore a backup with `rollcall restore`, or make a new one with \
+         `rollcall serve --create`",
+        path.display()
+    )]
+    Empty { path: PathBuf },
+    /// Files beside the database that another user makes keep its owner out.
+    #[error(
+        "the database {} belongs to the user {owner}, and this is {user}; run it as that user: \
+         sudo -u {owner} rollcall …",
+        path.display()
+    )]
+    Owner { path: PathBuf, owner: String, user: String },
+    #[error(
+        "the write-ahead log {} belongs to another database than {}, which is whole without it; move the log to \
+         another folder",
+        log.display(), path.display()
+    )]
+    ForeignLog { path: PathBuf, log: PathBuf },
+    #[error(
+        "the database {} is at schema {found}, and reading it takes {known}; a server of this release brings it up \
+         when it starts",
+        path.display()
+    )]
+    Older { path: PathBuf, found: i64, known: i64 },
     #[error("there is no folder {} to keep the database {} in; create it first", folder.display(), path.display())]
     NoFolder { folder: PathBuf, path: PathBuf },
     /// Even reading needs to write: the files beside it say who reads what.
@@ -69,7 +97,7 @@ pub enum StoreError {
     #[error("the database has a row that cannot be understood: {what}")]
     Corrupt { what: String },
     /// `reason` is how the engine put it.
-    #[error("the database writer has stopped after a failed write ({reason}); restart the program")]
+    #[error("the database writer has stopped ({reason}); restart the program")]
     Stopped { reason: Arc<str> },
     /// No connection, or none that answers in time; nothing was written.
     #[error("the database does not answer ({reason})")]
@@ -643,10 +671,14 @@ impl std::fmt::Display for Location {
     }
 }
 
-/// Whether opening may make a new database.
+/// What opening may do to a database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Open {
+    /// It must be there, and nothing of it is changed, nor written beside it.
+    Read,
+    /// It must be there.
     Existing,
+    /// A new one is made where there is none.
     Create,
 }
 

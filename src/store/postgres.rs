@@ -20,6 +20,7 @@ mod connect;
 pub(super) mod core;
 mod load;
 mod people;
+mod pooler;
 mod schema;
 mod shelf;
 mod transaction;
@@ -98,6 +99,7 @@ impl PgStore {
     /// The same of a database into which another is being copied.
     pub(super) fn open_to_fill(address: Address, open: Open) -> Result<PgStore, StoreError> {
         let core = Arc::new(Core::new(address)?);
+        pooler::refuse(&core)?;
         schema::prepare(&core, open)?;
         Ok(PgStore { core, lanes: Mutex::default(), follower: Mutex::default(), people: Mutex::default() })
     }
@@ -109,6 +111,16 @@ impl PgStore {
     fn lane(&self, key: PartnerKey) -> Arc<Groups<Lane>> {
         let make = || Arc::new(Groups::new(Lane::new(self.core.clone(), Target::Partner(key))));
         self.lanes.lock().entry(key).or_insert_with(make).clone()
+    }
+
+    /// Statements that are a transaction each: a process that is stopped
+    /// between two of them locks nothing.
+    fn alone<T>(&self, work: impl FnOnce(Beside<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut link = self.core.reader()?;
+        link.torn = true;
+        let result = work(Beside { core: &self.core, link: &link });
+        link.torn = result.is_err();
+        result
     }
 
     fn beside<T>(&self, work: impl FnOnce(Beside<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -322,11 +334,11 @@ impl Store for PgStore {
     }
 
     fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {
-        self.core.aside(|link| Beside { core: &self.core, link }.lease(name, holder, seconds))
+        self.alone(|beside| beside.lease(name, holder, seconds))
     }
 
     fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
-        self.core.aside(|link| Beside { core: &self.core, link }.end_lease(name, holder))
+        self.alone(|beside| beside.end_lease(name, holder))
     }
 
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {

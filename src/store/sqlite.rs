@@ -13,13 +13,17 @@
 
 mod cells;
 mod documents;
+mod file;
 mod jobs;
 mod people;
+mod restore;
+mod scratch;
 mod shelf;
 mod transaction;
 
+use std::collections::BTreeMap;
 use std::ffi::c_int;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -32,7 +36,9 @@ use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, params};
 
 use self::cells::Images;
+use self::file::{FileId, ServeLock, beside};
 use self::people::SqlitePeople;
+pub use self::restore::{Restored, restore};
 use self::shelf::{SqliteShelf, version_at};
 use self::transaction::SqliteTransaction;
 use super::group::{Engine, Failure, Groups, Written};
@@ -73,14 +79,29 @@ const BATCH_ROWS: usize = 4_096;
 
 pub struct SqliteStore {
     path: PathBuf,
+    access: Access,
+    file: FileId,
     writers: Groups<Writer>,
     follower: Mutex<Follower>,
     /// Connections that are not reading just now.
     readers: Mutex<Vec<Connection>>,
 }
 
+/// How connections to the file are opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Access {
+    Write,
+    /// Beside processes that may write.
+    Read,
+    /// The file has no write-ahead log, so no process has it open: the engine
+    /// reads it without locks and makes no files beside it.
+    ReadAlone,
+}
+
 struct Writer {
     connection: Connection,
+    path: PathBuf,
+    file: FileId,
     /// How many pages the write-ahead log had at the last commit.
     log_pages: Arc<AtomicI32>,
     /// Why no more writes are taken, once that is so.
@@ -117,7 +138,7 @@ impl From<rusqlite::Error> for Abort {
 }
 
 impl Writer {
-    fn new(mut connection: Connection) -> Result<Writer, StoreError> {
+    fn new(path: &Path, access: Access, mut connection: Connection) -> Result<Writer, StoreError> {
         // In the place of the engine's own hook, which checkpoints within a
         // commit and says nothing if that fails.
         let log_pages = Arc::new(AtomicI32::new(0));
@@ -126,7 +147,19 @@ impl Writer {
             pages.store(log_pages, Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Writer { connection, log_pages, stopped: None })
+        let file = FileId::of(path).map_err(StoreError::Io)?;
+        let stopped = (access != Access::Write).then(|| "it was opened to be read".into());
+        Ok(Writer { connection, path: path.to_owned(), file, log_pages, stopped })
+    }
+
+    /// Takes no more writes once the file has left its path: whoever opens
+    /// the path next would not find them.
+    fn in_place(&mut self) -> Result<(), Failure> {
+        let Some(why) = self.file.moved_from(&self.path) else { return Ok(()) };
+        tracing::error!("{why}; no more writes are taken");
+        let reason: Arc<str> = why.into();
+        self.stopped = Some(reason.clone());
+        Err(Failure::Stopped { reason })
     }
 
     /// Takes no more writes, after what may have been a failed sync.
@@ -143,7 +176,9 @@ impl Writer {
 
 impl Engine for Writer {
     fn refuses(&self) -> Option<StoreError> {
-        self.stopped.clone().map(|reason| StoreError::Stopped { reason })
+        let stopped = self.stopped.clone();
+        let reason = stopped.or_else(|| self.file.moved_from(&self.path).map(Arc::from))?;
+        Some(StoreError::Stopped { reason })
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
@@ -183,6 +218,12 @@ impl Engine for Writer {
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
+        if let Err(failure) = self.in_place() {
+            if let Err(error) = self.connection.execute_batch("ROLLBACK") {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot roll back");
+            }
+            return Err(failure);
+        }
         let Err(error) = self.connection.execute_batch("COMMIT") else { return Ok(()) };
         // Whatever is left of the transaction must not leak into the next.
         let rolled_back = self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
@@ -215,28 +256,16 @@ fn checkpoint(connection: &Connection, mode: CheckpointMode) -> Result<(), Store
 
 impl SqliteStore {
     pub fn open(path: &Path, open: Open) -> Result<SqliteStore, StoreError> {
-        match OpenOptions::new().read(true).open(path).and_then(|file| file.metadata()) {
-            Ok(found) if found.is_dir() => return Err(StoreError::Io(std::io::ErrorKind::IsADirectory.into())),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => match open {
-                Open::Existing => return Err(StoreError::Missing { path: path.to_owned() }),
-                Open::Create => create_private(path).map_err(|error| no_folder(path, error))?,
-            },
-            Err(error) => return Err(StoreError::Io(error)),
-        }
-        let writer = prepare(path).and_then(Writer::new).map_err(|error| match error {
-            StoreError::Sqlite(source) => match source.sqlite_error_code() {
-                Some(ErrorCode::NotADatabase) => StoreError::Foreign { database: path.display().to_string() },
-                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
-                    StoreError::Unopened { path: path.to_owned(), source }
-                }
-                _ => StoreError::Sqlite(source),
-            },
-            error => error,
-        })?;
-        let follower = Follower { connection: connect(path)?, data_version: -1 };
+        let access = admit(path, open)?;
+        let named = |error| named(path, error);
+        let writer =
+            prepare(path, access, open).and_then(|connection| Writer::new(path, access, connection)).map_err(named)?;
+        let follower =
+            Follower { connection: connect(path, access).map_err(|error| named(error.into()))?, data_version: -1 };
         Ok(SqliteStore {
             path: path.to_owned(),
+            access,
+            file: writer.file,
             writers: Groups::new(writer),
             follower: Mutex::new(follower),
             readers: Mutex::default(),
@@ -282,7 +311,10 @@ impl SqliteStore {
     /// A connection that reads tables once, from end to end: what it keeps in
     /// its cache it never meets again, and the memory stays with the process.
     pub(super) fn reader(&self) -> Result<Connection, StoreError> {
-        let connection = connect(&self.path)?;
+        if let Some(why) = self.file.moved_from(&self.path) {
+            return Err(StoreError::Stopped { reason: why.into() });
+        }
+        let connection = connect(&self.path, self.access)?;
         connection.pragma_update(None, "cache_size", -2_048)?;
         Ok(connection)
     }
@@ -317,10 +349,11 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     /// Once stopped, it leaves the write-ahead log to the next process: the
     /// engine would move the rest of it into the file and delete it, and what
-    /// it moved before may be what was not synced.
+    /// it moved before may be what was not synced. Where another file has the
+    /// path, the write-ahead log of that name is that file's.
     fn drop(&mut self) {
         let writer = self.writers.get_mut();
-        if writer.stopped.is_none() {
+        if writer.refuses().is_none() {
             return;
         }
         let others = self.readers.get_mut().iter().chain([&self.follower.get_mut().connection]);
@@ -365,17 +398,128 @@ fn no_folder(path: &Path, error: std::io::Error) -> StoreError {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = connect_bare(path)?;
-    configure(&connection)?;
+/// Whether the file may be opened as asked for, and how. Nothing is opened:
+/// closing a descriptor would give up the locks of another store of this
+/// process.
+fn admit(path: &Path, open: Open) -> Result<Access, StoreError> {
+    let missing = || StoreError::Missing { path: path.to_owned() };
+    let found = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Err(StoreError::Io(std::io::ErrorKind::IsADirectory.into())),
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && open == Open::Create => {
+            create_private(path).map_err(|error| no_folder(path, error))?;
+            return Ok(Access::Write);
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+        Err(error) => return Err(StoreError::Io(error)),
+    };
+    let logged = beside(path, "-wal").exists();
+    if found.len() == 0 && !logged && open != Open::Create {
+        return Err(StoreError::Empty { path: path.to_owned() });
+    }
+    match open {
+        Open::Read if logged => Ok(Access::Read),
+        Open::Read => Ok(Access::ReadAlone),
+        Open::Existing | Open::Create => {
+            file::owned(path, &found)?;
+            match log_is_foreign(path) {
+                true => Err(StoreError::ForeignLog { path: path.to_owned(), log: beside(path, "-wal") }),
+                false => Ok(Access::Write),
+            }
+        }
+    }
+}
+
+/// Whether the write-ahead log beside the file is of another database. The
+/// engine asks nothing of the kind and would move it into the file. So the
+/// partners as they are with the log are held against those without it: a log
+/// that belongs here makes versions higher. Beside a server the file alone may
+/// be half written, so one look is not enough.
+fn log_is_foreign(path: &Path) -> bool {
+    const LOOKS: usize = 3;
+    (0..LOOKS).all(|look| {
+        if look > 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        log_looks_foreign(path)
+    })
+}
+
+fn log_looks_foreign(path: &Path) -> bool {
+    let log = std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    let Some(alone) = log.then(|| partners(path, Access::ReadAlone).ok()).flatten() else { return false };
+    match partners(path, Access::Read) {
+        Ok(with_log) => alone.iter().any(|(key, (name, version))| {
+            with_log.get(key).is_none_or(|(name_now, version_now)| name_now != name || version_now < version)
+        }),
+        Err(error) => error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt),
+    }
+}
+
+/// The id and the version of each partner, by key.
+fn partners(path: &Path, access: Access) -> rusqlite::Result<BTreeMap<i64, (String, i64)>> {
+    let connection = connect_bare(path, access)?;
+    let mut statement = connection.prepare("SELECT partner, auth_id, version FROM partner")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+    rows.collect()
+}
+
+/// Names the file, where the engine's error says no more than that it failed.
+fn named(path: &Path, error: StoreError) -> StoreError {
+    let StoreError::Sqlite(source) = error else { return error };
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::Foreign { database: path.display().to_string() },
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            // The system's word is clearer than the engine's.
+            match std::fs::File::open(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => StoreError::Io(error),
+                _ => StoreError::Unopened { path: path.to_owned(), source },
+            }
+        }
+        Some(ErrorCode::DatabaseCorrupt) if log_is_foreign(path) => {
+            StoreError::ForeignLog { path: path.to_owned(), log: beside(path, "-wal") }
+        }
+        _ => StoreError::Sqlite(source),
+    }
+}
+
+fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let connection = connect_bare(path, access)?;
+    match access {
+        Access::Write => configure(&connection)?,
+        Access::Read | Access::ReadAlone => connection.set_prepared_statement_cache_capacity(64),
+    }
     Ok(connection)
 }
 
-fn connect_bare(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+fn connect_bare(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let connection = match access {
+        Access::Write => {
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
+        }
+        Access::Read => {
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
+        }
+        Access::ReadAlone => {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(unlocked(path), flags)?
+        }
+    };
     connection.busy_timeout(BUSY)?;
     Ok(connection)
+}
+
+/// The URI by which the engine reads a file that nothing writes.
+fn unlocked(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
+            byte => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -398,11 +542,20 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Opens a database, makes sure that it is ours, and brings it to this
 /// program's schema.
-fn prepare(path: &Path) -> Result<Connection, StoreError> {
+fn prepare(path: &Path, access: Access, open: Open) -> Result<Connection, StoreError> {
     // Looked at before anything is set: setting the journal mode writes, and to
     // a file that is not ours nothing is written.
-    let mut connection = connect_bare(path)?;
+    let mut connection = connect_bare(path, access)?;
     let found = schema(&connection, path)?;
+    if found == 0 && open != Open::Create {
+        return Err(StoreError::Empty { path: path.to_owned() });
+    }
+    if access != Access::Write {
+        return match found < MIGRATIONS.len() as i64 {
+            true => Err(StoreError::Older { path: path.to_owned(), found, known: MIGRATIONS.len() as i64 }),
+            false => Ok(connection),
+        };
+    }
     configure(&connection)?;
     // Only then under the write lock, or whoever only reads would have to wait
     // for whoever writes.
@@ -685,12 +838,9 @@ impl Store for SqliteStore {
         let failed = |source| StoreError::Backup { path: to.to_owned(), source };
         // Written beside its name and renamed, so that a file with this name
         // is always a whole backup.
-        let directory = match to.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let scratch = tempfile::Builder::new().prefix(".rollcall-backup-").tempdir_in(directory).map_err(failed)?;
-        let part = scratch.path().join("backup.db");
+        let directory = scratch::folder_of(to);
+        let scratch = scratch::make(directory).map_err(failed)?;
+        let part = scratch.path().join(scratch::PART);
         create_private(&part).map_err(failed)?;
         let name = part.to_str().ok_or_else(|| corrupt(format!("the path {} is not UTF-8", part.display())))?;
         self.reader()?.execute("VACUUM INTO ?1", [name])?;
@@ -745,13 +895,7 @@ impl Store for SqliteStore {
     }
 
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {
-        let mut path = self.path.clone().into_os_string();
-        path.push("-serve");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(StoreError::Io)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(StoreError::Io(error)),
-        }
+        let lock = ServeLock::take(&self.path).map_err(StoreError::Io)?;
+        Ok(lock.map(|lock| Box::new(lock) as Box<dyn Send + Sync>))
     }
 }

@@ -31,11 +31,11 @@ use crate::store::{Incarnation, StoreError};
 ///
 /// A node that was cut off holds its partners' locks until the server notices,
 /// by its keepalives within some ten seconds; one that hangs, until its idle
-/// transaction is ended.
+/// transaction is ended, which is before its leases run out.
 /// `synchronous_commit = off` would acknowledge what a
 /// crash forgets, while stricter choices than `on` stay.
 const SETTINGS: &str = "\
-    SET idle_in_transaction_session_timeout = '60s';
+    SET idle_in_transaction_session_timeout = '20s';
     SET lock_timeout = '30s';
     SET statement_timeout = 0;
     SET client_min_messages = warning;

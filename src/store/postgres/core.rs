@@ -18,8 +18,8 @@ use std::time::Duration;
 use deadpool::managed::{Manager, Object, Pool, PoolError, Timeouts};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, SimpleQueryMessage};
 
 use super::address::Address;
 use super::connect::{Dialer, Known, Link};
@@ -217,6 +217,17 @@ impl Core {
         self.run(execute(link, sql, params))
     }
 
+    /// The first cell that a statement without parameters finds, as text.
+    /// Nothing is prepared for it.
+    pub fn simple(&self, link: &Link, sql: &str) -> Result<String, StoreError> {
+        let found = self.run(async { link.client.simple_query(sql).await.map_err(trouble) })?;
+        let cell = found.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        Ok(cell.unwrap_or_default().to_owned())
+    }
+
     /// Several statements without parameters, or one that ends a transaction.
     pub fn batch(&self, link: &Link, sql: &str) -> Result<(), StoreError> {
         self.run(async { link.client.batch_execute(sql).await.map_err(trouble) })
@@ -226,12 +237,6 @@ impl Core {
     /// writers and is tried again later.
     pub fn housekeep<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.aside_after("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'", work)
-    }
-
-    /// Runs a write outside the log, in a transaction of its own, which waits
-    /// for other writers as any write does.
-    pub fn aside<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.aside_after("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '30s'", work)
     }
 
     fn aside_after<T>(&self, begin: &str, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
