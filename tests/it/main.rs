@@ -50,5 +50,6 @@ mod store;
 mod sync;
 mod systemd;
 mod tls;
+mod unreadable;
 mod webhooks;
 mod writers;
