@@ -24,6 +24,7 @@ mod output;
 mod partner;
 mod past;
 mod route;
+mod routing;
 mod schedule;
 pub mod serve;
 mod sync;

@@ -74,7 +74,34 @@ impl<const MIN: usize> From<Millis<MIN>> for Duration {
 /// Where browsers find the console: `http://` or `https://`, no `/` at its end;
 /// or empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConsoleUrl(String);
+pub struct ConsoleUrl {
+    text: String,
+    /// Scheme, host and port as a browser sends them in `Origin`.
+    origin: String,
+}
+
+impl ConsoleUrl {
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The address, unless it is empty.
+    pub fn set(&self) -> Option<ConsoleUrl> {
+        (!self.text.is_empty()).then(|| self.clone())
+    }
+}
+
+/// The origin of an address: in lower case, without the scheme's own port.
+fn origin_of(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return String::new() };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    format!("{scheme}://{}", host.strip_suffix(port).unwrap_or(&host))
+}
 
 impl<'de> Deserialize<'de> for ConsoleUrl {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ConsoleUrl, D::Error> {
@@ -82,7 +109,8 @@ impl<'de> Deserialize<'de> for ConsoleUrl {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let fits = |rest: &str| !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control());
         if text.is_empty() || rest.is_some_and(fits) {
-            return Ok(ConsoleUrl(text.trim_end_matches('/').to_owned()));
+            let text = text.trim_end_matches('/').to_owned();
+            return Ok(ConsoleUrl { origin: origin_of(&text), text });
         }
         Err(serde::de::Error::custom(format!("{text:?} must be such as \"https://numbers.example\"")))
     }
@@ -273,7 +301,7 @@ impl Console {
         if address.ip().is_unspecified() {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
-        match self.url.0.as_str() {
+        match self.url.as_str() {
             "" => format!("{}://{address}", if tls { "https" } else { "http" }),
             url => url.to_owned(),
         }

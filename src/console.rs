@@ -12,12 +12,14 @@ mod changes;
 mod checks;
 mod costs;
 mod customers;
+mod door;
 mod download;
 mod export;
 mod form;
 mod gate;
 mod imports;
 mod jobs;
+mod kept;
 mod keys;
 pub mod line;
 mod me;
@@ -42,6 +44,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 use http::header::{self, HeaderValue};
@@ -51,6 +54,7 @@ use parking_lot::Mutex;
 use crate::domain::user::Role;
 use crate::domain::{PartnerKey, Time, UserId};
 use crate::http::App;
+pub use door::{Guard, Posted};
 use gate::Person;
 use page::{Answer, Trouble, redirect};
 
@@ -63,6 +67,9 @@ pub struct Console {
     spaces: show::Spaces,
     /// What is counted over a whole inventory, kept until it changes.
     tallies: Mutex<HashMap<PartnerKey, Arc<overview::Tally>>>,
+    /// Refused forms, and the answers to forms that were sent.
+    pages: kept::Pages,
+    answers: kept::Answers,
 }
 
 impl Console {
@@ -84,92 +91,237 @@ impl Console {
 
 /// The pages, to be merged with [`crate::http::router`]'s routes.
 pub fn router(app: Arc<App>) -> Router {
-    let console = Arc::new(Console { app, spaces: show::Spaces::default(), tallies: Mutex::default() });
-    Router::new()
-        .route("/", get(start))
-        .route("/console", get(start))
-        .route("/console/", get(start))
-        .route("/console/sign-in", form(get(sign_in::form).post(sign_in::sign_in)))
-        .route("/console/code", form(get(sign_in::code_form).post(sign_in::code)))
-        .route("/console/sign-out", post(sign_in::sign_out))
-        .route("/console/set-up/{link}", form(get(sign_in::set_up_form).post(sign_in::set_up)))
-        .route("/console/me", get(me::page).post(me::edit))
-        .route("/console/me/password", post(me::password))
-        .route("/console/me/totp/begin", post(me::totp_begin))
-        .route("/console/me/totp", post(me::totp))
-        .route("/console/me/totp/remove", post(me::totp_remove))
-        .route("/console/me/sessions/end", post(me::sessions_end))
-        .route("/console/platform", get(platform::page).post(platform::create))
-        .route("/console/administrators", get(users::administrators).post(users::administrator_create))
-        .route("/console/administrators/{id}", post(users::administrator_edit))
-        .route("/console/platform/{partner}/{verb}", post(platform::suspend))
-        .route("/console/p/{partner}", get(overview::page))
-        .route("/console/p/{partner}/keys", get(keys::list).post(keys::create))
-        .route("/console/p/{partner}/keys/{id}/rotate", post(keys::rotate))
-        .route("/console/p/{partner}/keys/{id}/revoke", post(keys::revoke))
-        .route("/console/p/{partner}/users", get(users::list).post(users::create))
-        .route("/console/p/{partner}/users/{id}", post(users::edit))
-        .route("/console/p/{partner}/settings", get(settings::page))
-        .route("/console/p/{partner}/settings/quarantine", post(settings::quarantine))
-        .route("/console/p/{partner}/settings/billing", post(settings::billing))
-        .route("/console/p/{partner}/numbers", form(get(numbers::list).post(stock::add)))
-        .route("/console/p/{partner}/numbers/bulk", get(bulk::back).post(bulk::form))
-        .route("/console/p/{partner}/numbers/bulk/preview", get(bulk::back).post(bulk::preview))
-        .route("/console/p/{partner}/numbers/views/{verb}", post(numbers::views))
-        .route("/console/p/{partner}/numbers/export", get(export::csv))
-        .route("/console/p/{partner}/numbers/{number}", get(number::page))
-        .route("/console/p/{partner}/numbers/{number}/{verb}", post(number::act))
-        .route("/console/p/{partner}/customers", form(get(customers::list).post(customers::create)))
-        .route("/console/p/{partner}/customers/{id}", get(customers::page))
-        .route("/console/p/{partner}/customers/{id}/{verb}", post(customers::act))
-        .route("/console/p/{partner}/applications", form(get(routes::applications).post(routes::create)))
-        .route("/console/p/{partner}/applications/{id}", get(routes::application))
-        .route("/console/p/{partner}/applications/{id}/{verb}", post(routes::act))
-        .route("/console/p/{partner}/trunks", form(get(routes::trunks).post(routes::create)))
-        .route("/console/p/{partner}/trunks/{id}", get(routes::trunk))
-        .route("/console/p/{partner}/trunks/{id}/{verb}", post(routes::act))
-        .route("/console/p/{partner}/jobs", get(jobs::list))
-        .route("/console/p/{partner}/jobs/{id}", get(jobs::page))
-        .route("/console/p/{partner}/jobs/{id}/rows.csv", get(jobs::rows_csv))
-        .route("/console/p/{partner}/jobs/{id}/{step}", post(jobs::step))
-        .route("/console/p/{partner}/import", get(imports::start).post(imports::give))
-        .route("/console/p/{partner}/import/sample.csv", get(imports::sample))
-        .route("/console/p/{partner}/import/{id}", get(imports::page))
-        .route("/console/p/{partner}/import/{id}/rejects.csv", get(imports::rejects))
-        .route("/console/p/{partner}/import/{id}/cautions.csv", get(imports::cautions))
-        .route("/console/p/{partner}/import/{id}/{step}", post(imports::step))
-        .route("/console/p/{partner}/changes", get(changes::list))
-        .route("/console/p/{partner}/changes/{version}", get(changes::page))
-        .route("/console/p/{partner}/changes/{version}/undo", post(changes::undo))
-        .route("/console/p/{partner}/checks", get(checks::list))
-        .route("/console/p/{partner}/checks/{id}/acknowledge", post(checks::acknowledge))
-        .route("/console/p/{partner}/checks/schedules", get(schedules::list).post(schedules::create))
-        .route("/console/p/{partner}/checks/schedules/{id}", get(schedules::page))
-        .route("/console/p/{partner}/checks/schedules/{id}/{verb}", post(schedules::act))
-        .route("/console/p/{partner}/checks/webhooks", get(webhooks::list).post(webhooks::create))
-        .route("/console/p/{partner}/checks/webhooks/{id}", get(webhooks::page))
-        .route("/console/p/{partner}/checks/webhooks/{id}/{verb}", post(webhooks::act))
-        .route("/console/p/{partner}/costs", get(costs::page))
-        .route("/console/p/{partner}/costs.csv", get(costs::csv))
-        .route("/console/p/{partner}/costs/invoice", get(costs::invoice))
-        .route(costs::PAPER, get(async || asset(costs::style(), "text/css; charset=utf-8")))
-        .route(
-            "/console/style.css",
-            get(async || asset(include_str!("console/assets/style.css"), "text/css; charset=utf-8")),
-        )
-        .route(
-            "/console/script.js",
-            get(async || asset(include_str!("console/assets/script.js"), "text/javascript; charset=utf-8")),
-        )
-        .route("/console/icon.svg", get(async || asset(include_str!("console/assets/icon.svg"), "image/svg+xml")))
-        .route("/console/{*rest}", get(nothing))
-        .route_layer(axum::middleware::from_fn_with_state(console.clone(), gate::caught_up))
+    let console = Arc::new(Console {
+        app,
+        spaces: show::Spaces::default(),
+        tallies: Mutex::default(),
+        pages: kept::Pages::default(),
+        answers: kept::Answers::default(),
+    });
+    let mut router = Router::new();
+    for (path, handler) in looks() {
+        router = router.route(path, handler);
+    }
+    for (posted, handler) in posts() {
+        let door = from_fn_with_state((console.clone(), posted), door::form);
+        router = router.route(posted.path, handler.route_layer(door));
+        if !looks().iter().any(|(path, _)| *path == posted.path) {
+            router = router.route(posted.path, get(door::to_page).with_state(posted));
+        }
+    }
+    router
+        .route_layer(from_fn_with_state(console.clone(), gate::caught_up))
+        .route_layer(from_fn_with_state(console.clone(), door::pages))
         .with_state(console)
 }
 
-/// A page with a form on it.
-fn form(methods: MethodRouter<Arc<Console>>) -> MethodRouter<Arc<Console>> {
-    methods
+type Handler = MethodRouter<Arc<Console>>;
+
+/// Every address that is looked at.
+fn looks() -> Vec<(&'static str, Handler)> {
+    vec![
+        ("/", get(start)),
+        ("/console", get(start)),
+        ("/console/", get(start)),
+        ("/console/sign-in", get(sign_in::form)),
+        ("/console/code", get(sign_in::code_form)),
+        ("/console/set-up/{link}", get(sign_in::set_up_form)),
+        ("/console/me", get(me::page)),
+        ("/console/platform", get(platform::page)),
+        ("/console/administrators", get(users::administrators)),
+        ("/console/p/{partner}", get(overview::page)),
+        ("/console/p/{partner}/keys", get(keys::list)),
+        ("/console/p/{partner}/users", get(users::list)),
+        ("/console/p/{partner}/settings", get(settings::page)),
+        ("/console/p/{partner}/numbers", get(numbers::list)),
+        ("/console/p/{partner}/numbers/bulk", get(bulk::back)),
+        ("/console/p/{partner}/numbers/bulk/preview", get(bulk::back)),
+        ("/console/p/{partner}/numbers/export", get(export::csv)),
+        ("/console/p/{partner}/numbers/{number}", get(number::page)),
+        ("/console/p/{partner}/customers", get(customers::list)),
+        ("/console/p/{partner}/customers/{id}", get(customers::page)),
+        ("/console/p/{partner}/applications", get(routes::applications)),
+        ("/console/p/{partner}/applications/{id}", get(routes::application)),
+        ("/console/p/{partner}/trunks", get(routes::trunks)),
+        ("/console/p/{partner}/trunks/{id}", get(routes::trunk)),
+        ("/console/p/{partner}/jobs", get(jobs::list)),
+        ("/console/p/{partner}/jobs/{id}", get(jobs::page)),
+        ("/console/p/{partner}/jobs/{id}/rows.csv", get(jobs::rows_csv)),
+        ("/console/p/{partner}/import", get(imports::start)),
+        ("/console/p/{partner}/import/sample.csv", get(imports::sample)),
+        ("/console/p/{partner}/import/{id}", get(imports::page)),
+        ("/console/p/{partner}/import/{id}/rejects.csv", get(imports::rejects)),
+        ("/console/p/{partner}/import/{id}/cautions.csv", get(imports::cautions)),
+        ("/console/p/{partner}/changes", get(changes::list)),
+        ("/console/p/{partner}/changes/{version}", get(changes::page)),
+        ("/console/p/{partner}/checks", get(checks::list)),
+        ("/console/p/{partner}/checks/schedules", get(schedules::list)),
+        ("/console/p/{partner}/checks/schedules/{id}", get(schedules::page)),
+        ("/console/p/{partner}/checks/webhooks", get(webhooks::list)),
+        ("/console/p/{partner}/checks/webhooks/{id}", get(webhooks::page)),
+        ("/console/p/{partner}/costs", get(costs::page)),
+        ("/console/p/{partner}/costs.csv", get(costs::csv)),
+        ("/console/p/{partner}/costs/invoice", get(costs::invoice)),
+        (costs::PAPER, get(async || asset(costs::style(), "text/css; charset=utf-8"))),
+        (
+            "/console/style.css",
+            get(async || asset(include_str!("console/assets/style.css"), "text/css; charset=utf-8")),
+        ),
+        (
+            "/console/script.js",
+            get(async || asset(include_str!("console/assets/script.js"), "text/javascript; charset=utf-8")),
+        ),
+        ("/console/icon.svg", get(async || asset(include_str!("console/assets/icon.svg"), "image/svg+xml"))),
+        ("/console/{*rest}", get(nothing)),
+    ]
+}
+
+/// Every address that takes a form, with the page that the form is on and with
+/// its guard.
+fn posts() -> Vec<(Posted, Handler)> {
+    let form = Posted::new;
+    vec![
+        (form("/console/sign-in", "/console/sign-in", Guard::Anybody), post(sign_in::sign_in)),
+        (form("/console/code", "/console/code", Guard::Anybody), post(sign_in::code)),
+        (form("/console/sign-out", "/console", Guard::Anybody), post(sign_in::sign_out)),
+        (form("/console/set-up/{link}", "/console/set-up/{link}", Guard::Anybody), post(sign_in::set_up)),
+        (form("/console/me", "/console/me", Guard::Session), post(me::edit)),
+        // It asks for the password itself.
+        (form("/console/me/password", "/console/me", Guard::Session), post(me::password)),
+        (form("/console/me/totp/begin", "/console/me", Guard::Sensitive), post(me::totp_begin)),
+        (form("/console/me/totp", "/console/me", Guard::Sensitive), post(me::totp)),
+        (form("/console/me/totp/remove", "/console/me", Guard::Sensitive), post(me::totp_remove)),
+        (form("/console/me/sessions/end", "/console/me", Guard::Sensitive), post(me::sessions_end)),
+        (form("/console/platform", "/console/platform", Guard::Sensitive), post(platform::create)),
+        (
+            form("/console/administrators", "/console/administrators", Guard::Sensitive),
+            post(users::administrator_create),
+        ),
+        (
+            form("/console/administrators/{id}", "/console/administrators", Guard::Sensitive),
+            post(users::administrator_edit),
+        ),
+        (form("/console/platform/{partner}/{verb}", "/console/platform", Guard::Sensitive), post(platform::suspend)),
+        (form("/console/p/{partner}/keys", "/console/p/{partner}/keys", Guard::Sensitive), post(keys::create)),
+        (
+            form("/console/p/{partner}/keys/{id}/rotate", "/console/p/{partner}/keys", Guard::Sensitive),
+            post(keys::rotate),
+        ),
+        (
+            form("/console/p/{partner}/keys/{id}/revoke", "/console/p/{partner}/keys", Guard::Sensitive),
+            post(keys::revoke),
+        ),
+        (form("/console/p/{partner}/users", "/console/p/{partner}/users", Guard::Sensitive), post(users::create)),
+        (form("/console/p/{partner}/users/{id}", "/console/p/{partner}/users", Guard::Sensitive), post(users::edit)),
+        (
+            form("/console/p/{partner}/settings/quarantine", "/console/p/{partner}/settings", Guard::Session),
+            post(settings::quarantine),
+        ),
+        (
+            form("/console/p/{partner}/settings/billing", "/console/p/{partner}/settings", Guard::Session),
+            post(settings::billing),
+        ),
+        (form("/console/p/{partner}/numbers", "/console/p/{partner}/numbers?new", Guard::Session), post(stock::add)),
+        (form("/console/p/{partner}/numbers/bulk", "/console/p/{partner}/numbers", Guard::Session), post(bulk::form)),
+        (
+            form("/console/p/{partner}/numbers/bulk/preview", "/console/p/{partner}/numbers", Guard::Session),
+            post(bulk::preview),
+        ),
+        (
+            form("/console/p/{partner}/numbers/views/{verb}", "/console/p/{partner}/numbers", Guard::Session),
+            post(numbers::views),
+        ),
+        (
+            form(
+                "/console/p/{partner}/numbers/{number}/{verb}",
+                "/console/p/{partner}/numbers/{number}",
+                Guard::Session,
+            ),
+            post(number::act),
+        ),
+        (
+            form("/console/p/{partner}/customers", "/console/p/{partner}/customers?new", Guard::Session),
+            post(customers::create),
+        ),
+        (
+            form("/console/p/{partner}/customers/{id}/{verb}", "/console/p/{partner}/customers/{id}", Guard::Session),
+            post(customers::act),
+        ),
+        (
+            form("/console/p/{partner}/applications", "/console/p/{partner}/applications?new", Guard::Session),
+            post(routes::create),
+        ),
+        (
+            form(
+                "/console/p/{partner}/applications/{id}/{verb}",
+                "/console/p/{partner}/applications/{id}",
+                Guard::Session,
+            ),
+            post(routes::act),
+        ),
+        (form("/console/p/{partner}/trunks", "/console/p/{partner}/trunks?new", Guard::Session), post(routes::create)),
+        (
+            form("/console/p/{partner}/trunks/{id}/{verb}", "/console/p/{partner}/trunks/{id}", Guard::Session),
+            post(routes::act),
+        ),
+        (
+            form("/console/p/{partner}/jobs/{id}/{step}", "/console/p/{partner}/jobs/{id}", Guard::Session),
+            post(jobs::step),
+        ),
+        (
+            Posted {
+                files: true,
+                ..form("/console/p/{partner}/import", "/console/p/{partner}/import", Guard::Session)
+            },
+            post(imports::give),
+        ),
+        (
+            form("/console/p/{partner}/import/{id}/{step}", "/console/p/{partner}/import/{id}", Guard::Session),
+            post(imports::step),
+        ),
+        (
+            form(
+                "/console/p/{partner}/changes/{version}/undo",
+                "/console/p/{partner}/changes/{version}",
+                Guard::Session,
+            ),
+            post(changes::undo),
+        ),
+        (
+            form("/console/p/{partner}/checks/{id}/acknowledge", "/console/p/{partner}/checks", Guard::Session),
+            post(checks::acknowledge),
+        ),
+        (
+            form("/console/p/{partner}/checks/schedules", "/console/p/{partner}/checks/schedules", Guard::Session),
+            post(schedules::create),
+        ),
+        (
+            form(
+                "/console/p/{partner}/checks/schedules/{id}/{verb}",
+                "/console/p/{partner}/checks/schedules/{id}",
+                Guard::Session,
+            ),
+            post(schedules::act),
+        ),
+        (
+            form("/console/p/{partner}/checks/webhooks", "/console/p/{partner}/checks/webhooks", Guard::Sensitive),
+            post(webhooks::create),
+        ),
+        (
+            form(
+                "/console/p/{partner}/checks/webhooks/{id}/{verb}",
+                "/console/p/{partner}/checks/webhooks/{id}",
+                Guard::SensitiveVerbs(&["edit", "rotate", "remove"]),
+            ),
+            post(webhooks::act),
+        ),
+    ]
+}
+
+/// The addresses of [`looks`] and the forms of [`posts`], for tests.
+pub fn addresses() -> (Vec<&'static str>, Vec<Posted>) {
+    let looks = looks().into_iter().map(|(path, _)| path).collect();
+    (looks, posts().into_iter().map(|(posted, _)| posted).collect())
 }
 
 async fn nothing() -> Trouble {

@@ -51,7 +51,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use crate::config::{Config, Origin};
+use crate::config::{Config, ConsoleUrl, Origin};
 use crate::domain::{Actor, Scope, Time};
 use crate::service::access::{Access, Denied};
 use crate::service::people::{self, People, PeopleError};
@@ -92,6 +92,8 @@ pub struct App {
     costs: costs::Desk,
     /// Whether letters can be sent at all.
     pub mail: bool,
+    /// Where browsers find the console, if it is set.
+    console_url: Option<ConsoleUrl>,
     trusted_proxies: Vec<IpNet>,
     /// How long a request waits for the version it names.
     wait_max: Duration,
@@ -135,6 +137,7 @@ impl App {
             metrics: None,
             costs: costs::Desk::default(),
             mail: config.mail.settings().is_some(),
+            console_url: config.console.url.set(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             wait_max: config.follow.wait_max_ms.into(),
             stale_max: Some(config.follow.stale_keys_max).filter(|&max| max > 0).map(Duration::from_secs),
@@ -278,6 +281,16 @@ impl App {
         self.people.session(token)
     }
 
+    /// `console.url`, if it is set: what links begin with.
+    pub fn console_url(&self) -> Option<&str> {
+        self.console_url.as_ref().map(ConsoleUrl::as_str)
+    }
+
+    /// Its origin, as browsers send it.
+    pub fn console_origin(&self) -> Option<&str> {
+        self.console_url.as_ref().map(ConsoleUrl::origin)
+    }
+
     /// How private the way is that a request came. A cookie that opens
     /// something is given and taken only if it is not [`Secure::Plain`].
     pub fn secure<B>(&self, request: &Request<B>) -> Secure {
@@ -294,7 +307,10 @@ impl App {
         // The last one is the nearest proxy's own.
         let proto = headers.get_all(X_FORWARDED_PROTO).iter().next_back().map(HeaderValue::as_bytes);
         let proto = proto.and_then(|line| line.rsplit(|byte| *byte == b',').next()).unwrap_or_default();
-        if trusted && proto.trim_ascii().eq_ignore_ascii_case(b"https") {
+        let proto = proto.trim_ascii();
+        // A proxy that does not say how it was reached was reached at `console.url`.
+        let unsaid = proto.is_empty() && self.console_origin().is_some_and(|origin| origin.starts_with("https://"));
+        if trusted && (unsaid || proto.eq_ignore_ascii_case(b"https")) {
             return Secure::TrustedProxy;
         }
         // Behind a proxy that nobody named, everybody comes from this machine.

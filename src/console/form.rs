@@ -13,6 +13,7 @@ use super::show::Clock;
 use super::verbs;
 use crate::domain::{FieldError, Time, time};
 use crate::service::ServiceError;
+use crate::service::people::PeopleError;
 use crate::wire::html::escape;
 
 /// The code of an error whose message is a sentence of its own.
@@ -38,6 +39,21 @@ impl Refusal {
     /// What no single field is to blame for.
     pub fn whole(text: impl Into<String>) -> Refusal {
         Refusal { text: text.into(), wrongs: Wrongs::default() }
+    }
+
+    /// What was refused about people, or trouble where there is nothing to be
+    /// mended. `password` and `code` are the fields that those are typed into.
+    pub fn from_people(error: PeopleError, password: &str, code: &str) -> Result<Refusal, Trouble> {
+        let text = error.to_string();
+        Ok(match error {
+            PeopleError::Invalid(errors) => Refusal::of(errors),
+            PeopleError::Exists => Refusal::field("email", text),
+            PeopleError::Refused => Refusal::field(password, "the password is wrong"),
+            PeopleError::Code => Refusal::field(code, text),
+            PeopleError::WeakPassword(_) => Refusal::field("new", text),
+            PeopleError::Throttled { .. } | PeopleError::Forbidden(_) => Refusal::whole(text),
+            error => return Err(error.into()),
+        })
     }
 
     /// A verb's refusal, or trouble where there is nothing to be mended.

@@ -6,14 +6,16 @@
 //! Deliberately absent: passwords, and how long somebody stays signed in
 //! (`service::people`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
 use axum::middleware::Next;
+use bytes::Bytes;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, Method, Request, Response};
+use http::request::Parts;
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 
 use super::page::{Frame, Notice, Trouble};
@@ -21,7 +23,7 @@ use super::show::Clock;
 use super::{Console, PREFIX};
 use crate::domain::user::{Role, User};
 use crate::domain::{Actor, Time};
-use crate::http::{RequestId, Secure, peer};
+use crate::http::{App, RequestId, Secure, peer};
 use crate::inventory::Snapshot;
 use crate::service::people::{AuditEntry, Session};
 use crate::service::replica::Node;
@@ -269,11 +271,10 @@ impl Needs {
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Reads a form that came from a page of ours.
+    /// Reads a form that came through [`super::door`].
     pub async fn read(request: Request<Body>) -> Result<Form, Trouble> {
-        from_ours(request.headers())?;
-        let body = Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await;
-        let bytes = body.map_err(|_| Trouble::Bad("the form did not arrive, or is too long".into()))?.to_bytes();
+        let (head, sent) = request.into_parts();
+        let bytes = body(&head, sent).await?;
         Ok(Form(form_urlencoded::parse(&bytes).into_owned().collect()))
     }
 
@@ -308,9 +309,20 @@ impl Form {
     }
 }
 
+/// The body of a form, up to [`FORM_BYTES_MAX`].
+pub async fn body(_head: &Parts, body: Body) -> Result<Bytes, Trouble> {
+    let body = Limited::new(body, FORM_BYTES_MAX).collect().await;
+    Ok(body.map_err(|_| Trouble::Bad("the form did not arrive, or is too long".into()))?.to_bytes())
+}
+
 /// Refuses what another site made a browser send. Browsers say where a request
 /// comes from; one that does not is asked for its origin.
-pub fn from_ours(headers: &HeaderMap) -> Result<(), Trouble> {
+///
+/// The origin must be that of `console.url`, whatever `Host` a proxy made of
+/// it. Without that setting it must be the `Host`; with it, that will do only on
+/// the machine itself, by a name that no site can have.
+pub fn from_ours(app: &App, request: &Request<Body>) -> Result<(), Trouble> {
+    let headers = request.headers();
     let refused = || Trouble::Forbidden("this form was not sent by a page of this console; load the page again".into());
     match headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes()) {
         Some(b"same-origin") => {}
@@ -319,17 +331,44 @@ pub fn from_ours(headers: &HeaderMap) -> Result<(), Trouble> {
         None => {}
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().map_err(|_| refused())?;
+    if app.console_origin() == Some(origin) {
+        return Ok(());
+    }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    if origin.is_some() && origin == host { Ok(()) } else { Err(refused()) }
+    let named = origin.split_once("://").map(|(_, host)| host);
+    let here =
+        app.console_origin().is_none() || (app.secure(request) == Secure::Loopback && host.is_some_and(is_loopback));
+    if here && named.is_some() && named == host { Ok(()) } else { Err(refused()) }
+}
+
+/// Whether a `Host` can only be this machine.
+fn is_loopback(host: &str) -> bool {
+    let address = host.parse::<SocketAddr>().map(|address| address.ip());
+    let address = address.or_else(|_| host.trim_matches(['[', ']']).parse::<IpAddr>());
+    address.is_ok_and(|address| address.is_loopback()) || host.split(':').next() == Some("localhost")
 }
 
 /// The session's token, if a cookie has one that may be believed here.
-pub fn cookie(app: &crate::http::App, request: &Request<Body>) -> Option<String> {
+pub fn cookie(app: &App, request: &Request<Body>) -> Option<String> {
     let name = cookie_name(app.secure(request))?;
+    // A browser that reached this machine through a proxy on it may have either.
+    let names = if name == COOKIE_PLAIN { [COOKIE_SECURE, COOKIE_PLAIN] } else { [name, name] };
     let lines = request.headers().get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next()
+    let pairs: Vec<(&str, &str)> = pairs.filter(|(key, _)| names.contains(key)).collect();
+    names.iter().find_map(|name| pairs.iter().find(|(key, _)| key == name)).map(|(_, value)| (*value).to_owned())
+}
+
+/// How private the way is that a form came, for the cookie that it is answered
+/// with: a browser that says that it is at an `https` address is.
+pub fn secure(app: &App, request: &Request<Body>) -> Secure {
+    let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let https = origin.is_some_and(|origin| origin.starts_with("https://")) && app.console_origin() == origin;
+    match app.secure(request) {
+        Secure::Loopback if https => Secure::TrustedProxy,
+        secure => secure,
+    }
 }
 
 /// What the cookie is called; nothing where it could be overheard.

@@ -20,7 +20,7 @@ use http::{Request, StatusCode, header};
 use multer::Multipart;
 use tokio::sync::mpsc;
 
-use super::gate::{Form, Needs, Visit, from_ours, segment};
+use super::gate::{Form, Needs, Visit, segment};
 use super::number::who;
 use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
@@ -261,7 +261,6 @@ async fn show_start(visit: &Visit, frame: Frame, choices: Choices, status: Statu
 /// POST /console/p/{partner}/import
 pub async fn give(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    from_ours(request.headers())?;
     visit.need(Needs::Manager)?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let uploads = console.app.uploads.clone();

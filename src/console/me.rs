@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{Request, StatusCode};
 
+use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Person};
 use super::page::{Answer, Frame, Trouble, html_as, redirect};
 use super::sign_in::blocking;
@@ -66,12 +67,15 @@ struct Me {
     offer: Option<Offer>,
     codes: Vec<String>,
     sessions: Vec<Open>,
+    wrongs: Wrongs,
 }
 
 /// What there is to say besides.
 #[derive(Default)]
 struct Said {
-    error: Option<String>,
+    refusal: Option<Refusal>,
+    /// What was typed where it was refused.
+    typed: Form,
     notice: Option<&'static str>,
     offer: Option<Offer>,
     codes: Vec<String>,
@@ -104,25 +108,25 @@ pub async fn edit(State(console): State<Arc<Console>>, request: Request<Body>) -
         let by = By::User { user: &user, from: Some(from), request_id: None };
         people.user_edit(by, &user.id, edit)
     });
-    finish(&console, person, result.await?.map(drop), "me").await
+    finish(&console, person, form, result.await?.map(drop), "me").await
 }
 
 /// POST /console/me/password
 pub async fn password(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
     let (person, form) = post(&console, request).await?;
     if form.raw("new") != form.raw("again") {
-        let error = Some("the new password was typed in two ways; type the same twice".to_owned());
-        return show(&console, person, Said { error, ..Said::default() }).await;
+        let refusal = Some(Refusal::field("again", "the new password was typed in two ways; type the same twice"));
+        return show(&console, person, Said { refusal, ..Said::default() }).await;
     }
     let (old, new) = (form.raw("old").to_owned(), form.raw("new").to_owned());
     let (people, id, token) = (console.app.people.clone(), person.user().id.clone(), person.token.clone());
     let result = blocking(move || people.change_password(&id, &old, &new, &token)).await?;
-    finish(&console, person, result, "password").await
+    finish(&console, person, form, result, "password").await
 }
 
 /// POST /console/me/totp/begin
 pub async fn totp_begin(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
-    let (person, _) = post(&console, request).await?;
+    let (person, form) = post(&console, request).await?;
     let (people, id) = (console.app.people.clone(), person.user().id.clone());
     match blocking(move || people.totp_begin(&id)).await? {
         Ok(offer) => {
@@ -130,7 +134,7 @@ pub async fn totp_begin(State(console): State<Arc<Console>>, request: Request<Bo
             let offer = Some(Offer { secret_base32: offer.secret_base32, picture });
             show(&console, person, Said { offer, ..Said::default() }).await
         }
-        Err(error) => finish(&console, person, Err(error), "").await,
+        Err(error) => finish(&console, person, form, Err(error), "").await,
     }
 }
 
@@ -144,7 +148,7 @@ pub async fn totp(State(console): State<Arc<Console>>, request: Request<Body>) -
             let person = Person::again(person)?;
             show(&console, person, Said { codes, ..Said::default() }).await
         }
-        Err(error) => finish(&console, person, Err(error), "").await,
+        Err(error) => finish(&console, person, form, Err(error), "").await,
     }
 }
 
@@ -153,15 +157,15 @@ pub async fn totp_remove(State(console): State<Arc<Console>>, request: Request<B
     let (person, form) = post(&console, request).await?;
     let (people, id, code) = (console.app.people.clone(), person.user().id.clone(), form.raw("code").to_owned());
     let result = blocking(move || people.totp_remove(&id, &code)).await?;
-    finish(&console, person, result, "totp").await
+    finish(&console, person, form, result, "totp").await
 }
 
 /// POST /console/me/sessions/end
 pub async fn sessions_end(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
-    let (person, _) = post(&console, request).await?;
+    let (person, form) = post(&console, request).await?;
     let (people, id, token) = (console.app.people.clone(), person.user().id.clone(), person.token.clone());
     let result = blocking(move || people.end_sessions(&id, Some(&token))).await?;
-    finish(&console, person, result, "sessions").await
+    finish(&console, person, form, result, "sessions").await
 }
 
 async fn post(console: &Arc<Console>, request: Request<Body>) -> Result<(Person, Form), Trouble> {
@@ -169,24 +173,19 @@ async fn post(console: &Arc<Console>, request: Request<Body>) -> Result<(Person,
     Ok((person, Form::read(request).await?))
 }
 
-async fn finish(console: &Arc<Console>, person: Person, result: Result<(), PeopleError>, what: &str) -> Answer {
+async fn finish(
+    console: &Arc<Console>,
+    person: Person,
+    typed: Form,
+    result: Result<(), PeopleError>,
+    what: &str,
+) -> Answer {
     match result {
         Ok(()) => redirect(&format!("{PREFIX}/me?done={what}")),
-        Err(
-            error @ (PeopleError::Refused
-            | PeopleError::Code
-            | PeopleError::Throttled { .. }
-            | PeopleError::WeakPassword(_)
-            | PeopleError::Invalid(_)
-            | PeopleError::Forbidden(_)),
-        ) => {
-            let error = match error {
-                PeopleError::Refused => "the password is wrong".to_owned(),
-                other => other.to_string(),
-            };
-            show(console, person, Said { error: Some(error), ..Said::default() }).await
+        Err(error) => {
+            let refusal = Some(Refusal::from_people(error, "old", "code")?);
+            show(console, person, Said { refusal, typed, ..Said::default() }).await
         }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -199,16 +198,21 @@ async fn show(console: &Arc<Console>, person: Person, said: Said) -> Answer {
         since: person.clock.time(one.created_at),
         current: one.id == session,
     });
-    let status = if said.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = if said.refusal.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let mut frame = person.frame("You", "me");
-    frame.error = said.error;
+    let (error, wrongs) =
+        said.refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
+    frame.error = error;
+    let typed =
+        |field: &str, now: &str| if said.typed.has(field) { said.typed.get(field).to_owned() } else { now.to_owned() };
     frame.notice = said.notice.map(|text| super::page::Notice { text: text.to_owned(), undo: None });
     html_as(
         status,
         &Me {
             frame,
-            name: person.user().name.to_string(),
-            zone: person.user().zone.to_string(),
+            name: typed("name", &person.user().name),
+            zone: typed("zone", &person.user().zone),
+            wrongs,
             zones: &ZONES,
             two_factor: person.user().two_factor,
             offer: said.offer,

@@ -8,7 +8,7 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::gate::{Person, Visit};
-use super::{PREFIX, show, verbs};
+use super::{PREFIX, door, show, verbs};
 use crate::domain::summary;
 use crate::service::ServiceError;
 use crate::service::people::PeopleError;
@@ -126,7 +126,7 @@ pub fn html(page: &impl Template) -> Answer {
 }
 
 pub fn html_as(status: StatusCode, page: &impl Template) -> Answer {
-    let text = page.render().map_err(|error| Trouble::Internal(error.to_string()))?;
+    let text = door::named(page.render().map_err(|error| Trouble::Internal(error.to_string()))?);
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     guard(response.headers_mut());
@@ -175,6 +175,8 @@ pub enum Trouble {
     },
     Forbidden(String),
     Bad(String),
+    /// A form in a content type that forms do not have.
+    Kind(String),
     /// The database does not answer; reading goes on.
     Unavailable,
     /// It has not answered for so long that nobody is let in any more.
@@ -215,6 +217,22 @@ pub fn mendable(error: ServiceError) -> Result<String, Trouble> {
     }
 }
 
+/// What went wrong, beside the answer that says it, so that it can be said with
+/// the menu around it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub title: &'static str,
+    pub text: String,
+}
+
+/// The same with the menu of somebody who is signed in.
+#[derive(Template)]
+#[template(path = "trouble_framed.html")]
+pub struct FramedTrouble<'a> {
+    pub frame: Frame,
+    pub text: &'a str,
+}
+
 #[derive(Template)]
 #[template(path = "trouble.html")]
 struct TroublePage<'a> {
@@ -225,6 +243,7 @@ struct TroublePage<'a> {
 
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response<Body> {
+        let unread = if let Trouble::Kind(kind) = &self { no_form(kind) } else { String::new() };
         let (status, title, text) = match &self {
             Trouble::SignIn { back } => {
                 let back =
@@ -238,6 +257,7 @@ impl IntoResponse for Trouble {
             ),
             Trouble::Forbidden(why) => (StatusCode::FORBIDDEN, "This is not for you to do", why.as_str()),
             Trouble::Bad(why) => (StatusCode::UNPROCESSABLE_ENTITY, "That did not work", why.as_str()),
+            Trouble::Kind(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "That is not a form", unread.as_str()),
             Trouble::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The database does not answer",
@@ -258,6 +278,12 @@ impl IntoResponse for Trouble {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        response.extensions_mut().insert(Told { title, text: text.to_owned() });
         response
     }
+}
+
+fn no_form(kind: &str) -> String {
+    let kind = if kind.is_empty() { "no content type".to_owned() } else { format!("the content type {kind}") };
+    format!("The form came with {kind}. Send it as application/x-www-form-urlencoded or multipart/form-data.")
 }

@@ -8,12 +8,14 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Person, segment};
 use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::users::administrator;
 use super::{Console, PREFIX, show};
-use crate::domain::{PartnerId, entity};
+use crate::domain::field::code;
+use crate::domain::{FieldError, PartnerId, entity};
 use crate::service::ServiceError;
 
 struct Row {
@@ -34,6 +36,7 @@ struct Platform<'a> {
     partners: Vec<Row>,
     name: &'a str,
     id: &'a str,
+    wrongs: Wrongs,
 }
 
 /// GET /console/platform
@@ -46,9 +49,9 @@ pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -
 pub async fn create(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
     let person = administrator(&console, &request)?;
     let form = Form::read(request).await?;
-    let (Ok(id), Some(name)) = (form.get("id").parse::<PartnerId>(), entity::name(form.get("name"))) else {
-        let error = "a partner needs a name, and an auth id without spaces".to_owned();
-        return render(person, Some(error), &form).await;
+    let (id, name) = match read(&form) {
+        Ok(read) => read,
+        Err(errors) => return render(person, Some(Refusal::of(errors)), &form).await,
     };
     let (service, replica, path) = (person.service(), console.app.replica.clone(), segment(id.as_str()));
     let made = blocking(move || {
@@ -60,7 +63,7 @@ pub async fn create(State(console): State<Arc<Console>>, request: Request<Body>)
         Ok(_) => redirect(&format!("{PREFIX}/p/{path}")),
         Err(error) => {
             person.audit(None, "partner.create", Some(&error.to_string()));
-            render(person, Some(mendable(error)?), &form).await
+            render(person, Some(refusal(error)?), &form).await
         }
     }
 }
@@ -88,11 +91,36 @@ pub async fn suspend(
     match done.await? {
         Ok(_) => redirect(&format!("{PREFIX}/platform")),
         Err(ServiceError::NoPartner { .. }) => Err(Trouble::NotFound),
-        Err(error) => render(person, Some(mendable(error)?), &Form::default()).await,
+        Err(error) => render(person, Some(Refusal::whole(mendable(error)?)), &Form::default()).await,
     }
 }
 
-async fn render(person: Person, error: Option<String>, form: &Form) -> Answer {
+/// The auth id and the name of a new partner.
+fn read(form: &Form) -> Result<(PartnerId, Arc<str>), Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let id = form.get("id").parse::<PartnerId>();
+    if let Err(error) = &id {
+        errors.push(FieldError::new("id", code::INVALID, error.to_string(), form.get("id")));
+    }
+    let name = entity::name(form.get("name"));
+    if name.is_none() {
+        errors.push(super::customers::bad_name());
+    }
+    match (id, name) {
+        (Ok(id), Some(name)) => Ok((id, name)),
+        _ => Err(errors),
+    }
+}
+
+/// A partner that there is already is a matter of its id.
+fn refusal(error: ServiceError) -> Result<Refusal, Trouble> {
+    match error {
+        error @ ServiceError::Exists { .. } => Ok(Refusal::field("id", error.to_string())),
+        error => Refusal::from_verb(error),
+    }
+}
+
+async fn render(person: Person, refusal: Option<Refusal>, form: &Form) -> Answer {
     let (console, now) = (person.console.clone(), person.clock.now);
     let partners = blocking(move || {
         let row = |node: Arc<crate::service::replica::Node>| {
@@ -117,7 +145,8 @@ async fn render(person: Person, error: Option<String>, form: &Form) -> Answer {
     });
     let partners = partners.await?;
     let mut frame = person.frame("Platform", "platform");
-    let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = if refusal.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
-    html_as(status, &Platform { frame, partners, name: form.get("name"), id: form.get("id") })
+    html_as(status, &Platform { frame, partners, name: form.get("name"), id: form.get("id"), wrongs })
 }

@@ -48,7 +48,7 @@ struct SetUpPage<'a> {
 
 /// Where to go after signing in: a page of ours, or the start page.
 fn back(text: &str) -> &str {
-    let ours = text.starts_with(PREFIX) && !text.contains(['\\', '\r', '\n']);
+    let ours = text.starts_with(PREFIX) && !text.contains(|c: char| c == '\\' || c.is_control() || !c.is_ascii());
     if ours { text } else { PREFIX }
 }
 
@@ -69,7 +69,7 @@ pub async fn form(State(console): State<Arc<Console>>, request: Request<Body>) -
 
 /// POST /console/sign-in
 pub async fn sign_in(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
-    let secure = console.app.secure(&request);
+    let secure = gate::secure(&console.app, &request);
     let from = console.app.client(request.headers(), peer(request.extensions()));
     let form = Form::read(request).await?;
     // Before a password is looked at: it would have come in the clear.
@@ -81,7 +81,7 @@ pub async fn sign_in(State(console): State<Arc<Console>>, request: Request<Body>
     match signed {
         Ok(signed) => enter(secure, signed, to),
         Err(error) => {
-            let (status, error) = told(error)?;
+            let (wait, (status, error)) = (wait_of(&error), told(error)?);
             let page = SignInPage {
                 title: "Sign in",
                 build: crate::BUILD,
@@ -89,14 +89,14 @@ pub async fn sign_in(State(console): State<Arc<Console>>, request: Request<Body>
                 email: form.get("email"),
                 back: to,
             };
-            html_as(status, &page)
+            with_wait(html_as(status, &page)?, wait)
         }
     }
 }
 
 /// POST /console/code
 pub async fn code(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
-    let secure = console.app.secure(&request);
+    let secure = gate::secure(&console.app, &request);
     let from = console.app.client(request.headers(), peer(request.extensions()));
     let token = gate::cookie(&console.app, &request).unwrap_or_default();
     let form = Form::read(request).await?;
@@ -108,8 +108,9 @@ pub async fn code(State(console): State<Arc<Console>>, request: Request<Body>) -
         // The first half of signing in is over, or never was.
         Err(PeopleError::Refused) => redirect(&format!("{PREFIX}/sign-in")),
         Err(error) => {
-            let (status, error) = told(error)?;
-            html_as(status, &CodePage { title: "One more step", build: crate::BUILD, error: Some(error), back: to })
+            let (wait, (status, error)) = (wait_of(&error), told(error)?);
+            let page = CodePage { title: "One more step", build: crate::BUILD, error: Some(error), back: to };
+            with_wait(html_as(status, &page)?, wait)
         }
     }
 }
@@ -122,8 +123,7 @@ pub async fn code_form(request: Request<Body>) -> Answer {
 
 /// POST /console/sign-out
 pub async fn sign_out(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
-    gate::from_ours(request.headers())?;
-    let secure = console.app.secure(&request);
+    let secure = gate::secure(&console.app, &request);
     if let Some(token) = gate::cookie(&console.app, &request) {
         let people = console.app.people.clone();
         blocking(move || people.sign_out(&token)).await??;
@@ -153,7 +153,7 @@ pub async fn set_up_form(State(console): State<Arc<Console>>, Path(link): Path<S
 
 /// POST /console/set-up/{link}
 pub async fn set_up(State(console): State<Arc<Console>>, Path(link): Path<String>, request: Request<Body>) -> Answer {
-    let secure = console.app.secure(&request);
+    let secure = gate::secure(&console.app, &request);
     let from = console.app.client(request.headers(), peer(request.extensions()));
     let form = Form::read(request).await?;
     gate::set_cookie(secure, "x")?;
@@ -169,12 +169,25 @@ pub async fn set_up(State(console): State<Arc<Console>>, Path(link): Path<String
     match result {
         Ok(signed) => enter(secure, signed, PREFIX),
         Err(error) => {
-            let (status, error) = told(error)?;
+            let (wait, (status, error)) = (wait_of(&error), told(error)?);
             let email = user.as_ref().ok().map(|user| &*user.email);
             let title = "Choose a password";
-            html_as(status, &SetUpPage { title, build: crate::BUILD, error: Some(error), email, link: &link })
+            let page = SetUpPage { title, build: crate::BUILD, error: Some(error), email, link: &link };
+            with_wait(html_as(status, &page)?, wait)
         }
     }
+}
+
+/// After how many seconds to try again.
+fn wait_of(error: &PeopleError) -> Option<u64> {
+    if let PeopleError::Throttled { seconds } = error { Some(*seconds) } else { None }
+}
+
+fn with_wait(mut response: http::Response<Body>, wait: Option<u64>) -> Answer {
+    if let Some(seconds) = wait {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    Ok(response)
 }
 
 /// Somebody whose password was right: in, or on to their code.
@@ -214,7 +227,16 @@ mod tests {
     #[test]
     fn the_way_back_leads_to_a_page_of_ours() {
         assert_eq!(back("/console/p/PA_1/numbers?q=22"), "/console/p/PA_1/numbers?q=22");
-        for text in ["", "//evil.example", "https://evil.example", "/api", "/console\\..\\x", "/console\r\nX: y"] {
+        for text in [
+            "",
+            "//evil.example",
+            "https://evil.example",
+            "/api",
+            "/console\\..\\x",
+            "/console\r\nX: y",
+            "/console\u{1}",
+            "/console\u{7f}",
+        ] {
             assert_eq!(back(text), "/console", "{text:?}");
         }
     }

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Person, Visit};
 use super::page::{Answer, Frame, Trouble, html_as, redirect};
 use super::sign_in::blocking;
@@ -60,6 +61,10 @@ struct Users<'a> {
     before: Option<u64>,
     email: &'a str,
     name: &'a str,
+    /// The role that is chosen for a new one.
+    role: &'a str,
+    /// What is wrong with the form for a new one.
+    wrongs: Wrongs,
 }
 
 const ROLES: [&str; 3] = ["owner", "manager", "viewer"];
@@ -72,6 +77,7 @@ struct Place {
     partner: Option<PartnerKey>,
     action: String,
     origin: String,
+    wrongs: Wrongs,
 }
 
 /// GET /console/p/{partner}/users
@@ -127,7 +133,14 @@ fn of_partner(console: &Arc<Console>, request: &Request<Body>, partner: &str) ->
     visit.need(Needs::Owner)?;
     let (frame, key) = (visit.frame("Users", "users"), visit.snapshot.key);
     let action = format!("{}/users", visit.base);
-    Ok(Place { origin: origin(console, request), person: visit.person, frame, partner: Some(key), action })
+    Ok(Place {
+        origin: origin(console, request),
+        person: visit.person,
+        frame,
+        partner: Some(key),
+        action,
+        wrongs: Wrongs::default(),
+    })
 }
 
 fn of_platform(console: &Arc<Console>, request: &Request<Body>) -> Result<Place, Trouble> {
@@ -139,6 +152,7 @@ fn of_platform(console: &Arc<Console>, request: &Request<Body>) -> Result<Place,
         frame,
         partner: None,
         action: format!("{PREFIX}/administrators"),
+        wrongs: Wrongs::default(),
     })
 }
 
@@ -149,9 +163,12 @@ pub fn administrator(console: &Arc<Console>, request: &Request<Body>) -> Result<
     if person.role() == Role::Administrator { Ok(person) } else { Err(Trouble::NotFound) }
 }
 
-/// Where this console is, as the browser knows it.
+/// Where this console is: `console.url`, or the address that the browser asked.
 fn origin(console: &Arc<Console>, request: &Request<Body>) -> String {
     use crate::http::Secure;
+    if let Some(url) = console.app.console_url() {
+        return url.to_owned();
+    }
     let scheme = match console.app.secure(request) {
         Secure::Tls | Secure::TrustedProxy => "https",
         Secure::Loopback | Secure::Plain => "http",
@@ -171,7 +188,10 @@ async fn add(place: Place, form: Form) -> Answer {
         Some(_) => Role::parse(form.get("role")).filter(|role| *role != Role::Administrator),
         None => Some(Role::Administrator),
     };
-    let Some(role) = role else { return failed(place, "choose a role".to_owned(), &form).await };
+    let Some(role) = role else {
+        let refusal = Refusal::field("role", "choose one of owner, manager and viewer");
+        return failed(place, refusal, &form).await;
+    };
     let new = NewUser {
         email: form.get("email").to_owned(),
         name: form.given("name").map(str::to_owned),
@@ -186,14 +206,20 @@ async fn add(place: Place, form: Form) -> Answer {
             let made = Made { email: user.email.to_string(), link };
             render(place, Some(made), None, &Form::default()).await
         }
-        Err(error) => failed(place, told(error)?, &form).await,
+        Err(error) => failed(place, Refusal::from_people(error, "password", "code")?, &form).await,
     }
 }
 
 async fn change(place: Place, id: String, form: Form) -> Answer {
     let id: UserId = id.parse().map_err(|_| Trouble::NotFound)?;
     let edit = match form.get("do") {
-        "role" => UserEdit { role: Role::parse(form.get("role")), ..UserEdit::default() },
+        "role" => match Role::parse(form.get("role")) {
+            Some(role) => UserEdit { role: Some(role), ..UserEdit::default() },
+            None => {
+                return failed(place, Refusal::whole("choose one of owner, manager and viewer"), &Form::default())
+                    .await;
+            }
+        },
         "disable" => UserEdit { disabled: Some(true), ..UserEdit::default() },
         "enable" => UserEdit { disabled: Some(false), ..UserEdit::default() },
         "link" => {
@@ -205,20 +231,20 @@ async fn change(place: Place, id: String, form: Form) -> Answer {
                     let made = Made { email: email.unwrap_or_default(), link: absolute(&place, &link) };
                     render(place, Some(made), None, &Form::default()).await
                 }
-                Err(error) => failed(place, told(error)?, &Form::default()).await,
+                Err(error) => failed(place, unchanged(error)?, &Form::default()).await,
             };
         }
         "totp" => {
             return match with_people(&place, move |people, by| people.user_totp_remove(by, &id)).await? {
                 Ok(()) => redirect(&place.action),
-                Err(error) => failed(place, told(error)?, &Form::default()).await,
+                Err(error) => failed(place, unchanged(error)?, &Form::default()).await,
             };
         }
         _ => return Err(Trouble::Bad("the form does not say what to do".into())),
     };
     match with_people(&place, move |people, by| people.user_edit(by, &id, edit)).await? {
         Ok(_) => redirect(&place.action),
-        Err(error) => failed(place, told(error)?, &Form::default()).await,
+        Err(error) => failed(place, unchanged(error)?, &Form::default()).await,
     }
 }
 
@@ -236,16 +262,14 @@ async fn with_people<T: Send + 'static>(
     .await
 }
 
-/// What whoever sees to people can do something about.
-fn told(error: PeopleError) -> Result<String, Trouble> {
-    match error {
-        PeopleError::Exists | PeopleError::Invalid(_) | PeopleError::Forbidden(_) => Ok(error.to_string()),
-        other => Err(other.into()),
-    }
+/// Why somebody was not changed: none of it is about the form for a new one.
+fn unchanged(error: PeopleError) -> Result<Refusal, Trouble> {
+    Ok(Refusal::whole(Refusal::from_people(error, "password", "code")?.text))
 }
 
-async fn failed(mut place: Place, error: String, form: &Form) -> Answer {
-    place.frame.error = Some(error);
+async fn failed(mut place: Place, refusal: Refusal, form: &Form) -> Answer {
+    place.frame.error = Some(refusal.text);
+    place.wrongs = refusal.wrongs;
     render(place, None, None, form).await
 }
 
@@ -308,6 +332,8 @@ async fn render(place: Place, made: Option<Made>, before: Option<u64>, form: &Fo
         action: place.action,
         email: form.get("email"),
         name: form.get("name"),
+        role: form.given("role").unwrap_or("viewer"),
+        wrongs: place.wrongs,
         frame: place.frame,
     };
     let status = if page.frame.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };

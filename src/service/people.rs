@@ -119,7 +119,7 @@ pub struct Session {
     pub id: Arc<str>,
     pub user: Arc<User>,
     pub created_at: Time,
-    /// Whether signed in within 15 minutes, for what is sensitive.
+    /// Whether the password was given within 15 minutes, for what is sensitive.
     pub recent: bool,
 }
 
@@ -241,6 +241,7 @@ mod what {
     pub const TOTP_ON: &str = "user.totp.on";
     pub const TOTP_OFF: &str = "user.totp.off";
     pub const SESSIONS_END: &str = "user.sessions.end";
+    pub const CONFIRM: &str = "user.confirm";
     pub const RECOVERY: &str = "user.recovery_code";
 }
 
@@ -251,6 +252,9 @@ struct Inner {
     throttle: Throttle,
     scribe: Scribe,
     cache: Mutex<HashMap<Digest, Cached>>,
+    /// When the password was given again within a session. In memory alone:
+    /// another process asks for it once more.
+    confirmed: Mutex<HashMap<Digest, Time>>,
     /// Counts what may have ended a session, so that nobody puts into the cache
     /// what was read before.
     endings: AtomicU64,
@@ -297,6 +301,7 @@ impl People {
                 throttle: Throttle::new(),
                 scribe: Scribe::new(store.clone()),
                 cache: Mutex::default(),
+                confirmed: Mutex::default(),
                 endings: AtomicU64::new(0),
                 store,
                 settings,
@@ -626,7 +631,8 @@ impl People {
             self.inner.scribe.seen(cached.session.digest, now);
         }
         let created_at = cached.session.created_at;
-        let recent = now < created_at.plus(RECENT_SECONDS);
+        let confirmed_at = self.inner.confirmed.lock().get(&cached.session.digest).copied();
+        let recent = now < created_at.max(confirmed_at.unwrap_or(created_at)).plus(RECENT_SECONDS);
         Some(Session { id: cached.id.clone(), user: cached.user.clone(), created_at, recent })
     }
 
@@ -700,19 +706,38 @@ impl People {
         self.read(|people| people.user(user))?.ok_or(PeopleError::Unknown)
     }
 
-    /// Ends all other sessions.
-    pub fn change_password(&self, user: &UserId, old: &str, new: &str, keep_token: &str) -> Result<(), PeopleError> {
-        let standing = self.myself(user)?;
-        let entry = || self.own_entry(what::PASSWORD_CHANGE, &standing, None);
-        let throttle = &self.inner.throttle;
+    /// Checks a password within a session; guesses are counted.
+    fn prove(&self, what: &'static str, standing: &Standing, password: &str) -> Result<(), PeopleError> {
+        let (user, throttle) = (&standing.user.user.id, &self.inner.throttle);
+        let entry = || self.own_entry(what, standing, None);
         throttle.proof(user, self.now()).map_err(|wait| self.throttled(entry(), wait))?;
         let hash = standing.user.password.as_deref();
-        let right = self.inner.hasher.verify(old, hash, password::Standing::Known);
+        let right = self.inner.hasher.verify(password, hash, password::Standing::Known);
         if !right.inspect_err(|_| throttle.forgive_proof(user))? {
             self.refused(entry(), "wrong password");
             return Err(PeopleError::Refused);
         }
         throttle.forgive_proof(user);
+        Ok(())
+    }
+
+    /// Takes the password again within a session, which is recent then.
+    pub fn confirm(&self, user: &UserId, session_token: &str, password: &str) -> Result<(), PeopleError> {
+        let digest = digest(session_token).ok_or(PeopleError::Refused)?;
+        self.prove(what::CONFIRM, &self.myself(user)?, password)?;
+        let now = self.now();
+        let mut confirmed = self.inner.confirmed.lock();
+        confirmed.retain(|_, at| now < at.plus(RECENT_SECONDS));
+        if confirmed.len() < CACHED_MAX {
+            confirmed.insert(digest, now);
+        }
+        Ok(())
+    }
+
+    /// Ends all other sessions.
+    pub fn change_password(&self, user: &UserId, old: &str, new: &str, keep_token: &str) -> Result<(), PeopleError> {
+        let standing = self.myself(user)?;
+        self.prove(what::PASSWORD_CHANGE, &standing, old)?;
         if let Some(weakness) = password::weakness(new, &standing.user.user.email) {
             return Err(PeopleError::WeakPassword(weakness));
         }

@@ -267,7 +267,7 @@ fn one_id(world: &World, pages: &Pages<'_>, at: usize, id: &str) {
         assert!(page.contains("<h1>Another name"), "{to}");
     }
     // The same id again is refused, and the form keeps it.
-    let again = pages.post("/customers", &[("name", "Twice"), ("id", id)]).check(409);
+    let again = pages.refused("/customers", &[("name", "Twice"), ("id", id)]);
     assert!(plain(again.text()).contains(&format!("there is already a customer {id}")), "{}", said(again.text()));
 
     // One number by the form of the number, one by that of the customer, one in bulk.

@@ -40,6 +40,14 @@ impl Browser {
         self.send(server, "POST", path, &ours, form)
     }
 
+    /// Posts a form that must be refused, and gives the page that it leads to.
+    fn refused(&self, server: &Server, path: &str, form: &str) -> Answer {
+        let answer = self.post(server, path, form).check(303);
+        let page = self.get(server, answer.header("location").expect("a way back")).check(200);
+        assert!(page.text().contains("role=\"alert\""), "POST {path} is refused without a word: {page:?}");
+        page
+    }
+
     /// Gives a file, from a page of ours or not.
     fn give(&self, server: &Server, path: &str, text: &str, origin: &str) -> Answer {
         let head = format!("Origin: {origin}\r\nContent-Type: multipart/form-data; boundary=b\r\n");
@@ -127,8 +135,8 @@ fn a_file_becomes_numbers_and_is_undone() {
     manager.post(&server, &format!("{page}/check"), form).check(303);
     let text = manager.settled(&server, &page);
     assert!(text.contains("Import 2 numbers, leave out 1 rejected"), "{text}");
-    let text = manager.post(&server, &format!("{page}/check"), "currency=rupees");
-    assert!(text.check(422).text().contains("is three letters"));
+    let text = manager.refused(&server, &format!("{page}/check"), "currency=rupees");
+    assert!(text.text().contains("is three letters"));
 
     manager.post(&server, &format!("{page}/run"), "").check(303);
     let text = manager.settled(&server, &page);
@@ -136,7 +144,7 @@ fn a_file_becomes_numbers_and_is_undone() {
     assert!(server.database.export("PA_ONE").contains("+912271990002"));
     let rejects = manager.get(&server, &format!("{page}/rejects.csv")).check(200);
     assert_eq!(rejects.text(), "Phone,Customer id,Price,Currency\nnonsense,MA_NEW,500,INR\n");
-    manager.post(&server, &format!("{page}/run"), "").check(409);
+    manager.refused(&server, &format!("{page}/run"), "");
 
     let undo = text.split("action=\"").find_map(|rest| rest.split_once("/undo\"").map(|(path, _)| path));
     let change = undo.expect("an undo").to_owned();
@@ -146,7 +154,7 @@ fn a_file_becomes_numbers_and_is_undone() {
     let done = manager.post(&server, &format!("{change}/undo"), "").check(303);
     assert!(done.header("location").is_some_and(|to| to.contains("?done=")), "{done:?}");
     assert!(!server.database.export("PA_ONE").contains("+912271990001"));
-    let again = manager.post(&server, &format!("{change}/undo"), "").check(409);
+    let again = manager.refused(&server, &format!("{change}/undo"), "");
     assert!(again.text().contains("by you (undo)"), "{again:?}");
 }
 
@@ -334,7 +342,7 @@ fn a_previewed_job_is_run_and_undone() {
         rows.text().starts_with("number,result,reason,version\r\n") && rows.text().contains(",failed,"),
         "{rows:?}"
     );
-    manager.post(&server, &format!("{page}/cancel"), "").check(409);
+    manager.refused(&server, &format!("{page}/cancel"), "");
     let undo = manager.post(&server, &format!("{page}/undo"), "").check(303);
     let undo = undo.header("location").expect("the undo's page").to_owned();
     assert!(manager.get(&server, &undo).check(200).text().contains("Undo: change"));

@@ -74,7 +74,7 @@ fn an_unknown_name_is_never_an_empty_page() {
         let page = plain(&pages.page(&format!("/numbers?q=account:{name}")));
         assert!(page.contains(expected) && !page.contains("0 numbers"), "{page}");
         let bulk = [("verb", "assign"), ("n", "+442079460004"), ("account_auth_id", name)];
-        let answer = pages.post("/numbers/bulk/preview", &bulk).check(422);
+        let answer = pages.refused("/numbers/bulk/preview", &bulk);
         assert_eq!(said(answer.text()), expected);
     }
     let page = plain(&pages.page("/numbers?q=Globex"));
@@ -110,7 +110,7 @@ fn a_refused_form_keeps_what_was_typed_and_marks_what_is_wrong() {
         ("/numbers/bulk/preview", &[("verb", "assign"), ("n", "+442079460004")], "account_auth_id"),
         ("/customers", &[("name", "New"), ("number", "+442079460004"), ("trunk_id", "nowhere")], "trunk_id"),
     ] {
-        let answer = pages.post(path, &[&typed[..], more].concat()).check(422);
+        let answer = pages.refused(path, &[&typed[..], more].concat());
         let html = answer.text();
         for (field, value) in typed.iter().skip(usize::from(path == "/customers")) {
             let kept = html
@@ -129,7 +129,7 @@ fn a_refused_form_keeps_what_was_typed_and_marks_what_is_wrong() {
         ("/settings/quarantine", &[("days", "many"), ("countries", "IN=180")], "days"),
         ("/customers/MA_1/rename", &[("name", "")], "name"),
     ] {
-        let answer = pages.post(path, fields).check(422);
+        let answer = pages.refused(path, fields);
         assert!(answer.text().contains(&format!("id=\"wrong-{wrong}\"")), "{path}: {}", answer.text());
         for (field, value) in fields.iter().filter(|(field, _)| !matches!(*field, "scope")) {
             assert_eq!(value_of(answer.text(), field), *value, "{path} loses {field}");
@@ -159,10 +159,10 @@ fn a_renewal_never_shortens_by_accident() {
     assert_eq!(expiry("+442079460001").as_deref(), Some("2031-02-28T18:30:00Z"));
     // Any other moment cannot be said by a day, so no day is offered.
     assert_eq!(form("+442079460002"), "");
-    renew("+442079460002", &[("expires_at", "")]).check(422);
+    pages.refused("/numbers/+442079460002/renew", &[("expires_at", "")]);
     assert_eq!(expiry("+442079460002").as_deref(), Some("2031-03-01T12:00:00Z"));
     let bulk = [("verb", "renew"), ("n", "+442079460002"), ("expires_at", "")];
-    let refused = pages.post("/numbers/bulk/preview", &bulk).check(422);
+    let refused = pages.refused("/numbers/bulk/preview", &bulk);
     assert!(said(refused.text()).contains("tick Auto-renew"), "{}", said(refused.text()));
     renew("+442079460002", &[("auto_renew", "1")]).check(303);
     assert_eq!(expiry("+442079460002"), None);

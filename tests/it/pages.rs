@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::harness::{Answer, Server};
 
-const PASSWORD: &str = "an owl on the roof";
+pub const PASSWORD: &str = "an owl on the roof";
 
 /// Somebody who is signed in at a partner.
 pub struct Pages<'s> {
@@ -30,6 +30,10 @@ impl<'s> Pages<'s> {
         pages
     }
 
+    pub fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
     /// A page by its address; one that begins with `/` or `?` is below the
     /// partner's unless it is a whole path.
     pub fn get(&self, path: &str) -> Answer {
@@ -50,6 +54,19 @@ impl<'s> Pages<'s> {
         let page = self.get(&to);
         assert_eq!(page.status, 200, "{to} after POST {path} {fields:?}");
         (to, page.text().to_owned())
+    }
+
+    /// Posts a form that must be refused, and gives the page that it leads to,
+    /// which is the same when it is loaded again.
+    #[track_caller]
+    pub fn refused(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let answer = self.post(path, fields);
+        assert_eq!(answer.status, 303, "POST {path} {fields:?}: {}", said(answer.text()));
+        let to = answer.header("location").expect("a way back").to_owned();
+        let page = self.get(&to).check(200);
+        assert!(page.text().contains("role=\"alert\""), "{to} after POST {path} says nothing: {}", page.text());
+        assert_eq!(self.get(&to).check(200).text(), page.text(), "{to} is lost when it is loaded again");
+        page
     }
 
     /// A page that must be there.

@@ -79,6 +79,18 @@ document.addEventListener("submit", (event) => {
   if (text && !window.confirm(text)) event.preventDefault();
 });
 
+// A second click on a button does nothing. The browser reads the button's own
+// value after this event, so it goes out of use a moment later; a page that comes
+// back from the browser's memory has its buttons back.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method !== "post") return;
+  const buttons = [...event.target.elements].filter((one) => one.matches("button:not([type=button])"));
+  setTimeout(() => buttons.forEach((one) => { one.disabled = true; }));
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) $$("form button:disabled").forEach((one) => { one.disabled = false; });
+});
+
 // Tabs, pages and sorted columns change only the main part.
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("nav.tabs a, nav.pages a, thead a");
@@ -180,7 +192,14 @@ function say(text) {
 // What is going on is looked at again until it has ended.
 let again = 0;
 // What somebody is typing is not taken from under their hands.
-const refresh = () => ($("main :is(input:not([type=checkbox]), select, textarea):focus") ? begin() : swap(location.href, { quiet: true }));
+const typing = () => $("main :is(input:not([type=checkbox]):not([type=hidden]), select, textarea):focus");
+// A page that says why a form was refused is looked at again as it is now.
+function now() {
+  const url = new URL(location.href);
+  url.searchParams.delete("said");
+  return url.href;
+}
+const refresh = () => (typing() ? begin() : swap(now(), { quiet: true }));
 function begin() {
   at = -1;
   count();

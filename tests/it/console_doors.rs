@@ -1,0 +1,365 @@
+//! What holds for every address of the console, held against the table of its
+//! routes: GET answers, a refused form comes back, a form is done once, and what
+//! is sensitive asks for the password again.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use rollcall::console::{Guard, Posted, addresses};
+
+use crate::harness::{Answer, Database, Server};
+use crate::pages::{PASSWORD, Pages, plain, said};
+
+/// How long a session may be believed by a server that did not change it.
+const CACHED: Duration = Duration::from_secs(20);
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn database() -> Database {
+    let database = Database::empty();
+    database.partner("PA_D", "Doors", &[]);
+    database.import(
+        "PA_D",
+        "number,account_auth_id,account_name,application_id,application_name,trunk_id,monthly_cost,currency\n\
+         +442079460001,MA_1,One Customer,app_1,Main IVR,trunk_1,1.00,GBP\n\
+         +442079460002-+442079460009,,,,,,1.00,GBP\n",
+    );
+    database
+}
+
+/// An address with things that there are in the place of its parameters.
+fn filled(path: &str) -> String {
+    let id = match path {
+        path if path.contains("/customers/") => "MA_1",
+        path if path.contains("/applications/") => "app_1",
+        path if path.contains("/trunks/") => "trunk_1",
+        _ => "nothing",
+    };
+    path.replace("{partner}", "PA_D")
+        .replace("{number}", "+442079460001")
+        .replace("{version}", "1")
+        .replace("{verb}", if path.contains("numbers/{number}") { "assign" } else { "rename" })
+        .replace("{step}", "run")
+        .replace("{link}", "nothing")
+        .replace("{*rest}", "nothing")
+        .replace("{id}", id)
+}
+
+fn sensitive(posted: &Posted) -> Option<String> {
+    let path = filled(posted.path);
+    match posted.guard {
+        Guard::Anybody | Guard::Session => None,
+        Guard::Sensitive => Some(path),
+        Guard::SensitiveVerbs(verbs) => Some(path.replace("/rename", &format!("/{}", verbs[0]))),
+    }
+}
+
+#[test]
+fn every_address_answers_get() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    let (looks, posts) = addresses();
+    assert!(looks.len() > 30 && posts.len() > 30);
+    for path in looks.iter().copied().chain(posts.iter().map(|posted| posted.path)) {
+        let answer = pages.get(&filled(path));
+        // A bill is of a customer and a month, which this address does not say.
+        let unsaid = path.ends_with("/costs/invoice") && answer.status == 422;
+        assert!(unsaid || matches!(answer.status, 200 | 303 | 404), "GET {path}: {}", answer.status);
+        assert!(answer.status == 303 || !answer.text().is_empty(), "GET {path} is empty");
+        if answer.status == 404 {
+            let alone = path.starts_with("/console/set-up");
+            assert!(alone || answer.text().contains("nav class=\"side\""), "GET {path} loses the menu");
+        }
+    }
+    for posted in posts.iter().filter(|posted| !looks.contains(&posted.path)) {
+        let answer = pages.get(&filled(posted.path)).check(303);
+        let to = answer.header("location").expect("a page");
+        let page = posted.page.split('?').next().expect("a path");
+        assert!(looks.contains(&page), "{} leads to {page}, which is no page", posted.path);
+        assert_eq!(to, filled(posted.page), "GET {}", posted.path);
+    }
+}
+
+#[test]
+fn rubbish_in_a_form_is_a_page_or_the_way_back_to_one() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    let rubbish = [("name", ""), ("id", "a/b"), ("zone", "nowhere"), ("days", "x"), ("role", "king"), ("email", "x")];
+    for posted in addresses().1.iter().filter(|posted| posted.path != "/console/sign-out") {
+        let path = filled(posted.path);
+        let answer = pages.post(&path, &rubbish);
+        assert!(matches!(answer.status, 200 | 303 | 401 | 404 | 422), "POST {path}: {}", answer.status);
+        if answer.status != 303 {
+            assert!(!answer.text().is_empty(), "POST {path} is empty");
+            continue;
+        }
+        let to = answer.header("location").expect("a way").to_owned();
+        let page = pages.get(&to);
+        assert!(matches!(page.status, 200 | 303 | 404), "{to} after POST {path}: {}", page.status);
+    }
+    for (path, field, value) in [
+        ("/users", "email", "x"),
+        ("/console/me", "zone", "nowhere"),
+        ("/settings/quarantine", "days", "x"),
+        ("/applications", "id", "a/b"),
+        ("/trunks", "id", "a/b"),
+    ] {
+        let more = [("role", "manager"), ("name", "Kept")];
+        let answer = pages.refused(path, &[&rubbish[1..4], &more, &[("email", "x"), (field, value)]].concat());
+        let page = plain(answer.text());
+        let field = page.split(&format!("name=\"{field}\"")).nth(1).expect("the field").split('>').next();
+        let field = field.expect("a tag");
+        assert!(field.contains(&format!("value=\"{value}\"")), "{path} loses {field}");
+        assert!(field.contains("aria-invalid=\"true\""), "{path} marks nothing: {field}");
+    }
+    let users = pages.refused("/users", &[("email", "x"), ("role", "manager")]);
+    let form = users.text().split("id=\"new\"").nth(1).expect("the form of a new one");
+    assert!(form.contains("<option selected>manager</option>"), "the role that was chosen is lost: {form}");
+}
+
+fn raw(server: &Server, cookie: &str, path: &str, kind: &str, body: &str) -> Answer {
+    let host = server.address();
+    let kind = if kind.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
+    let text = format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nCookie: {cookie}\r\nOrigin: http://{host}\r\n{kind}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    server.send("POST", text.as_bytes())
+}
+
+#[test]
+fn forms_come_in_the_content_types_of_forms() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    for posted in addresses().1 {
+        let path = filled(posted.path);
+        for kind in ["", "text/plain", "application/json", "image/png", "application/x-www-form-urlencoded2"] {
+            let answer = raw(&server, pages.cookie(), &path, kind, "name=x").check(415);
+            assert!(answer.text().contains("application/x-www-form-urlencoded"), "POST {path} as {kind:?}");
+        }
+    }
+    let kind = "Application/X-WWW-Form-URLencoded; charset=UTF-8";
+    raw(&server, pages.cookie(), "/console/me", kind, "name=Typed+Name&zone=UTC").check(303);
+    assert!(pages.page("/console/me").contains("Typed Name"));
+    let parts = "--b\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nIn Parts\r\n\
+                 --b\r\nContent-Disposition: form-data; name=\"zone\"\r\n\r\nUTC\r\n--b--\r\n";
+    raw(&server, pages.cookie(), "/console/me", "multipart/form-data; boundary=b", parts).check(303);
+    assert!(pages.page("/console/me").contains("In Parts"));
+    raw(&server, pages.cookie(), "/console/me", "multipart/form-data", parts).check(422);
+}
+
+/// The value by which a page's forms name it.
+fn once(html: &str) -> String {
+    let begin = "name=\"once\" value=\"";
+    html.split(begin).nth(1).expect("a form that names its page").split('"').next().expect("its end").to_owned()
+}
+
+#[test]
+fn a_double_click_does_a_thing_once() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    let page = pages.page("/keys");
+    let name = once(&page);
+    let fields = [("once", &*name), ("name", "Twice"), ("scope", "read")];
+    let start = Barrier::new(4);
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let click = || {
+            start.wait();
+            pages.post("/keys", &fields).check(200)
+        };
+        let clicks: Vec<_> = (0..4).map(|_| scope.spawn(click)).collect();
+        clicks.into_iter().map(|click| click.join().expect("an answer")).collect()
+    });
+    let token = |answer: &Answer| {
+        let token = answer.text().split("id=\"token\">").nth(1).expect("a token").split('<').next();
+        token.expect("its end").to_owned()
+    };
+    assert!(answers.iter().all(|answer| token(answer) == token(&answers[0])), "another token for each click");
+    assert_eq!(pages.page("/keys").matches("<th scope=\"row\">Twice<").count(), 1);
+    // Later, the same; with other fields or from another page, another.
+    assert_eq!(token(&pages.post("/keys", &fields).check(200)), token(&answers[0]));
+    pages.post("/keys", &[("once", &*name), ("name", "Other"), ("scope", "read")]).check(200);
+    pages.post("/keys", &[("once", &*once(&pages.page("/keys"))), ("name", "Twice"), ("scope", "read")]).check(200);
+    assert_eq!(pages.page("/keys").matches("<th scope=\"row\">Twice<").count(), 2);
+    assert_eq!(pages.page("/keys").matches("<th scope=\"row\">Other<").count(), 1);
+}
+
+#[test]
+fn a_click_whose_browser_went_away_is_done_and_answered_to_the_next() {
+    use std::io::Write;
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    let name = once(&pages.page("/customers?new"));
+    let body = format!("once={name}&name=Gone+Away&id=MA_GONE");
+    let (host, cookie) = (server.address(), pages.cookie());
+    let mut first = std::net::TcpStream::connect(host).expect("connected");
+    let head = format!(
+        "POST /console/p/PA_D/customers HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\nOrigin: http://{host}\r\n\
+         Content-Type: {FORM}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    first.write_all(head.as_bytes()).expect("sent");
+    drop(first);
+    let second = raw(&server, cookie, "/console/p/PA_D/customers", FORM, &body).check(303);
+    let to = second.header("location").expect("its page");
+    assert!(to.starts_with("/console/p/PA_D/customers/MA_GONE"), "{to}");
+}
+
+#[test]
+fn a_refused_form_may_be_sent_again_as_it_is() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    let name = once(&pages.page("/applications?new"));
+    let fields = [("once", &*name), ("id", "app_9"), ("name", "Later"), ("account_auth_id", "MA_NEW")];
+    pages.refused("/applications", &fields);
+    server.database.import("PA_D", "number,account_auth_id,monthly_cost,currency\n+442079460020,MA_NEW,1.00,GBP\n");
+    let began = Instant::now();
+    while pages.get("/customers/MA_NEW").status != 200 {
+        assert!(began.elapsed() < CACHED, "the import is not seen");
+    }
+    pages.done("/applications", &fields);
+}
+
+/// Makes all sessions old.
+fn age(server: &Server, pages: &Pages<'_>, seconds: i64) {
+    let raw = rusqlite::Connection::open(server.database.path()).expect("the database opens");
+    raw.busy_timeout(CACHED).expect("a limit");
+    raw.execute("UPDATE session SET created_at = created_at - ?1", [seconds]).expect("written");
+    // Sign-ins are trusted for some seconds; the page says how old this one is.
+    let began = Instant::now();
+    loop {
+        let asks = pages.post("/console/me/sessions/end", &[]);
+        if asks.header("location").is_some_and(|to| to.contains("said=")) {
+            return;
+        }
+        assert!(began.elapsed() < CACHED, "an old session is taken for a recent one");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_is_sensitive_asks_for_the_password_again() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    age(&server, &pages, 16 * 60);
+    let posts = addresses().1;
+    let asked: Vec<String> = posts.iter().filter_map(sensitive).collect();
+    for part in
+        ["/keys", "/rotate", "/revoke", "/users", "/administrators", "/platform", "/totp", "/sessions", "/webhooks"]
+    {
+        assert!(asked.iter().any(|path| path.contains(part)), "{part} is not sensitive");
+    }
+    for path in &asked {
+        let fields = [("name", "Kept <b>"), ("scope", "read"), ("email", "new@example.com"), ("role", "owner")];
+        let answer = pages.post(path, &fields).check(303);
+        let to = answer.header("location").expect("a page").to_owned();
+        let page = pages.get(&to).check(200);
+        let html = plain(page.text());
+        assert!(html.contains("name=\"confirm_password\""), "POST {path} asks for no password: {html}");
+        assert!(html.contains(&format!("action=\"{path}\"")), "{path} is not carried on");
+        for (name, value) in fields {
+            assert!(html.contains(&format!("name=\"{name}\" value=\"{value}\"")), "{path} loses {name}");
+        }
+    }
+    assert!(pages.page("/keys").contains("There are no keys yet"), "a key was made");
+    assert!(!pages.page("/users").contains("new@example.com"), "somebody was invited");
+    // What is not sensitive is done.
+    pages.done("/customers/MA_1/rename", &[("name", "Renamed")]);
+
+    let key = [("name", "Made"), ("scope", "read")];
+    for wrong in ["", "wrong password"] {
+        let fields = [&key[..], &[("confirm_password", wrong)]].concat();
+        let page = pages.refused("/keys", &fields);
+        assert!(said(page.text()).contains("the password is wrong"), "{}", said(page.text()));
+        assert!(!page.text().contains(wrong) || wrong.is_empty(), "a password is repeated");
+    }
+    let made = pages.post("/keys", &[&key[..], &[("confirm_password", PASSWORD)]].concat()).check(200);
+    assert!(made.text().contains("id=\"token\""), "the key is made with its fields");
+    // And for some minutes it is not asked for again.
+    pages.post("/keys", &[("name", "Next"), ("scope", "read")]).check(200);
+    let trail = pages.page("/users");
+    assert!(trail.contains("user.confirm") && trail.contains("wrong password"), "{trail}");
+}
+
+#[test]
+fn guesses_of_the_password_that_is_asked_for_again_are_counted() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    age(&server, &pages, 16 * 60);
+    let guess = |password: &str| {
+        let fields = [("name", "x"), ("scope", "read"), ("confirm_password", password)];
+        said(pages.refused("/keys", &fields).text())
+    };
+    let held = (0..7).map(|n| guess(&format!("guess {n}"))).find(|said| said.contains("too many attempts"));
+    assert!(held.is_some(), "seven guesses are not held up");
+    assert!(guess(PASSWORD).contains("too many attempts"), "the right one is told from a wrong one meanwhile");
+}
+
+#[test]
+fn console_url_is_the_address_that_counts() {
+    let database = database();
+    let file = database.write(
+        "url.toml",
+        "[console]\nurl = \"https://Numbers.example:443/\"\n[http]\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
+    );
+    let server = Server::start(database, &["--config", file.to_str().expect("UTF-8")]);
+    let create = ["user", "create", "--email", "a@x.org", "--partner", "PA_D", "--role", "owner", "--json"];
+    let link = server.database.run(&create).done().json()["link"].as_str().expect("a link").to_owned();
+    let path = &link[link.find("/console/").expect("a path")..];
+    let form = format!("password={}&again={0}", PASSWORD.replace(' ', "+"));
+    let send = |headers: &str, path: &str, form: &str| {
+        let text = format!(
+            "POST {path} HTTP/1.1\r\nConnection: close\r\n{headers}Content-Type: {FORM}\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        );
+        server.send("POST", text.as_bytes())
+    };
+    let host = server.address();
+    let through = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n";
+    for (headers, why) in [
+        (format!("Host: {host}\r\nOrigin: http://{host}\r\n{through}"), "the proxy's own address"),
+        (format!("Host: evil.example\r\nOrigin: https://evil.example\r\n{through}"), "a host that a client named"),
+        ("Host: evil.example\r\nOrigin: http://evil.example\r\n".to_owned(), "the same without a proxy"),
+        (
+            format!("Host: {host}\r\nX-Forwarded-Host: evil.example\r\nOrigin: https://evil.example\r\n{through}"),
+            "X-Forwarded-Host",
+        ),
+        (format!("Host: {host}\r\nOrigin: http://numbers.example\r\n{through}"), "another scheme"),
+        (
+            format!("Host: {host}\r\nSec-Fetch-Site: cross-site\r\nOrigin: https://numbers.example\r\n{through}"),
+            "another site",
+        ),
+    ] {
+        assert_eq!(send(&headers, path, &form).status, 403, "{why}");
+    }
+    let rewritten = format!("Host: {host}\r\nOrigin: https://numbers.example\r\nX-Forwarded-For: 192.0.2.7\r\n");
+    let signed = send(&rewritten, path, &form).check(303);
+    let cookie = signed.header("set-cookie").expect("a session").to_owned();
+    assert!(cookie.starts_with("__Host-rollcall=") && cookie.contains("; Secure"), "{cookie}");
+    let pair = cookie.split(';').next().expect("a pair");
+    let invited = send(&format!("{rewritten}Cookie: {pair}\r\n"), "/console/p/PA_D/users", "email=b@x.org&role=viewer")
+        .check(200);
+    assert!(invited.text().contains(">https://Numbers.example:443/console/set-up/"), "{}", invited.text());
+}
+
+#[test]
+fn an_address_to_go_back_to_is_an_address() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    for back in ["/console\u{1}", "/console\u{7f}", "/console\r\nX: y", "/console/\u{e9}", "//evil.example"] {
+        let email = "owner.pa_d@example.com";
+        let answer = pages.post("/console/sign-in", &[("email", email), ("password", PASSWORD), ("back", back)]);
+        assert_eq!(answer.check(303).header("location"), Some("/console"), "{back:?}");
+    }
+    let mut held = None;
+    for _ in 0..40 {
+        let answer = pages.post("/console/sign-in", &[("email", "nobody@example.com"), ("password", "wrong")]);
+        if answer.status == 429 {
+            held = answer.header("retry-after").map(str::to_owned);
+            break;
+        }
+        answer.check(401);
+    }
+    let seconds: u64 = held.expect("a 429 that says when to come again").parse().expect("seconds");
+    assert!((1..=60).contains(&seconds));
+}
