@@ -287,7 +287,6 @@ impl CliError {
                 | StoreError::Unreachable { .. }
                 | StoreError::ReadOnly { .. }
                 | StoreError::Unknown { .. }
-                | StoreError::Disagrees { .. }
                 | StoreError::Stopped { .. } => CliError::Database { database, source },
             },
             error => error,

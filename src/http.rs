@@ -232,7 +232,6 @@ impl App {
                 check(&self.failures, &address)?;
                 Err(ApiError::credentials())
             }
-            Err(Denied::Disagrees) => Err(ApiError::disagrees()),
             // From elsewhere it may be anybody.
             Err(Denied::Network) => Err(ApiError::forbidden("this key may not be used from this network")),
             Err(denied @ (Denied::Suspended | Denied::Scope)) => {

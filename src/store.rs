@@ -87,9 +87,6 @@ pub enum StoreError {
     Again { reason: Arc<str> },
     #[error("the database failed")]
     Postgres(#[source] Box<tokio_postgres::Error>),
-    /// What is stored of the partner is not what was written.
-    #[error("the rows of partner {partner} do not agree with their digest ({why}); run `rollcall verify`")]
-    Disagrees { partner: PartnerKey, why: Arc<str> },
     #[error("{what}")]
     Unsupported { what: &'static str },
 }
@@ -418,8 +415,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         true
     }
 
-    /// What this process knows of unreadable rows, refused partners and the last
-    /// write.
+    /// What this process knows of unreadable rows and of the last write.
     fn health(&self) -> &health::Health;
 
     /// Reads every row of every table but numbers and the log, and counts in

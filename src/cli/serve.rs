@@ -316,7 +316,10 @@ impl Background {
                 if survey <= Instant::now() {
                     let began = Instant::now();
                     if let Err(error) = store.survey() {
-                        warn!(error = &error as &dyn std::error::Error, "cannot look for rows that cannot be understood");
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot look for rows that cannot be understood"
+                        );
                     }
                     survey = Instant::now() + SURVEY.max(began.elapsed() * SURVEY_TIMES);
                 }

@@ -140,10 +140,6 @@ impl Visit {
         if !own {
             return Err(Trouble::NotFound);
         }
-        if console.app.replica.store().health().refusal(node.key).is_some() {
-            let why = "what is stored of this partner is damaged, so it is not served until an operator repairs it";
-            return Err(Trouble::Stale(why.to_owned()));
-        }
         let snapshot = node.snapshot();
         if snapshot.partner.suspended_at.is_some() && person.role() != Role::Administrator {
             return Err(Trouble::Forbidden(

@@ -117,11 +117,6 @@ impl ApiError {
         error
     }
 
-    /// What is stored of the partner is not what was written.
-    pub fn disagrees() -> ApiError {
-        ApiError::unavailable("what is stored of this partner is damaged, so it is not served until an operator repairs it")
-    }
-
     pub fn internal(cause: String) -> ApiError {
         let mut error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error");
         error.0.cause = Some(cause);
@@ -262,7 +257,6 @@ impl From<ServiceError> for ApiError {
                 "whether this was done is not known: the database went away while it was being written; \
                  asking again with the same Idempotency-Key is safe",
             ),
-            ServiceError::Store(StoreError::Disagrees { .. }) => ApiError::disagrees(),
             ServiceError::Store(StoreError::Full) => {
                 let mut error =
                     ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "there is no room to store this");

@@ -34,19 +34,17 @@ pub async fn livez() -> Response<Body> {
 pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
     let (following, age) = app.replica.freshness();
     let Progress { version, lag, poisoned, writable } = app.replica.progress();
-    let refused = app.replica.store().health().refused();
     let unreadable: BTreeMap<&str, u64> =
         app.replica.unreadable_rows().into_iter().filter(|(_, rows)| *rows > 0).collect();
     let body = json!({
-        "status": if following && refused == 0 { "ok" } else { "degraded" },
-        "degraded": !following || refused > 0,
+        "status": if following { "ok" } else { "degraded" },
+        "degraded": !following,
         "role": if writable { "writer" } else { "reader" },
         "version": version,
         "lag": lag,
         "age_seconds": age.as_secs(),
         "poisoned": poisoned,
         "unreadable": unreadable,
-        "refused": refused,
         "writable": writable,
         "build": crate::BUILD,
     });
@@ -70,7 +68,6 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response<Body>, ApiE
     metrics::gauge!("rollcall_version").set(version as f64);
     metrics::gauge!("rollcall_lag_changes").set(lag as f64);
     metrics::gauge!("rollcall_poisoned_rows").set(poisoned as f64);
-    metrics::gauge!("rollcall_refused_partners").set(app.replica.store().health().refused() as f64);
     for (table, rows) in app.replica.unreadable_rows() {
         metrics::gauge!("rollcall_unreadable_rows", "table" => table).set(rows as f64);
     }

@@ -31,8 +31,6 @@ pub enum Denied {
     Credentials,
     /// They are right, but the partner is suspended.
     Suspended,
-    /// They are right, but the partner's rows do not agree with their digest.
-    Disagrees,
     /// They are right, but not from this network.
     Network,
     /// They are right, but the key lacks the scope.
@@ -67,9 +65,6 @@ impl Replica {
         let (Some(node), Some(snapshot), Some(key), true) = (&node, &snapshot, found, bool::from(any)) else {
             return Err(Denied::Credentials);
         };
-        if self.store().health().refusal(node.key).is_some() {
-            return Err(Denied::Disagrees);
-        }
         if snapshot.partner.suspended_at.is_some() {
             return Err(Denied::Suspended);
         }

@@ -364,7 +364,9 @@ impl Loading {
             Loaded::Application(key, application) => {
                 self.put("application", key, |snapshot| Arc::make_mut(&mut snapshot.applications).put(application));
             }
-            Loaded::Trunk(key, trunk) => self.put("trunk", key, |snapshot| Arc::make_mut(&mut snapshot.trunks).put(trunk)),
+            Loaded::Trunk(key, trunk) => {
+                self.put("trunk", key, |snapshot| Arc::make_mut(&mut snapshot.trunks).put(trunk))
+            }
             Loaded::Key(of, key) => self.put("api_key", of, |snapshot| Arc::make_mut(&mut snapshot.keys).put(key)),
             Loaded::Acknowledgement(key, one) => {
                 self.put("acknowledgement", key, |snapshot| Arc::make_mut(&mut snapshot.acknowledgements).put(one));

@@ -1,13 +1,11 @@
 //! What a process knows of the health of its database: rows that cannot be
-//! understood, partners whose rows do not agree with their digest, and how the
-//! last write ended.
+//! understood, and how the last write ended.
 //!
 //! Always: an unreadable row is left out, counted by table, and logged once;
-//! everything else goes on. A partner that is refused here is neither read nor
-//! written by this process until its rows agree again.
+//! everything else goes on.
 //! Deliberately absent: repair. `rollcall verify` names what is wrong.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,9 +13,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
-use super::{Abort, StoreError};
 use super::rows::Cells;
-use crate::domain::PartnerKey;
+use super::{Abort, StoreError};
 
 /// How many unreadable rows of a table are known by name; more are counted.
 const NAMED_MAX: usize = 1_000;
@@ -30,9 +27,6 @@ pub struct Health {
     /// How many rows are known by name, so that reads need no lock while all
     /// is well.
     named: AtomicUsize,
-    refused: Mutex<HashMap<PartnerKey, Arc<str>>>,
-    /// How many those are, so that requests need no lock while there are none.
-    refusals: AtomicUsize,
     /// Why the last write failed, if it was the engine's doing.
     unwritable: Mutex<Option<Arc<str>>>,
 }
@@ -139,39 +133,13 @@ impl Health {
         self.tables.lock().iter().map(|(table, unreadable)| (*table, unreadable.count())).collect()
     }
 
-    /// Refuses partners whose rows do not agree with their digest, each with
-    /// the reason; `judged` says which partners this is about.
-    pub fn refuse(&self, judged: impl Fn(PartnerKey) -> bool, wrong: &HashMap<PartnerKey, String>) {
-        let mut refused = self.refused.lock();
-        refused.retain(|key, _| !judged(*key) || wrong.contains_key(key));
-        for (key, why) in wrong {
-            if refused.insert(*key, why.as_str().into()).is_none() {
-                error!(partner.key = %key, why, "partner {key} is not served: {why}; run `rollcall verify`");
-            }
-        }
-        self.refusals.store(refused.len(), Ordering::SeqCst);
-    }
-
-    /// Why a partner is refused, if it is.
-    pub fn refusal(&self, key: PartnerKey) -> Option<StoreError> {
-        if self.refusals.load(Ordering::SeqCst) == 0 {
-            return None;
-        }
-        self.refused.lock().get(&key).map(|why| StoreError::Disagrees { partner: key, why: why.clone() })
-    }
-
-    /// How many partners are refused.
-    pub fn refused(&self) -> u64 {
-        self.refused.lock().len() as u64
-    }
-
     /// Records how a write ended. A draft's refusal and a wait for other writers
     /// say nothing of the database.
     pub fn wrote(&self, failed: Option<&StoreError>) {
         use StoreError::*;
         let reason: Option<Arc<str>> = match failed {
             None => None,
-            Some(Busy | Again { .. } | Corrupt { .. } | Disagrees { .. } | Unsupported { .. }) => return,
+            Some(Busy | Again { .. } | Corrupt { .. } | Unsupported { .. }) => return,
             Some(error) => Some(error.to_string().into()),
         };
         let before = std::mem::replace(&mut *self.unwritable.lock(), reason.clone());

@@ -47,9 +47,8 @@ use super::health::{Health, Surveyed, row_name};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::{
-    rows,
     Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, Open, Past, Replayed, Store,
-    StoreError, StoredJob, Target, Walk, history,
+    StoreError, StoredJob, Target, Walk, history, rows,
 };
 use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
 

@@ -176,7 +176,12 @@ pub(super) fn read_entity(table: &str, row: &impl Cells) -> Result<Loaded, Store
 /// What is handed over in the place of a row that was not understood; `at` is
 /// the column of its partner, and what it is called is beside that. Any other
 /// error stays one.
-pub(super) fn poison(error: StoreError, table: &'static str, row: &impl Cells, at: usize) -> Result<Loaded, StoreError> {
+pub(super) fn poison(
+    error: StoreError,
+    table: &'static str,
+    row: &impl Cells,
+    at: usize,
+) -> Result<Loaded, StoreError> {
     let StoreError::Corrupt { what } = error else { return Err(error) };
     let digits = row.int_if(1 - at).ok().flatten().filter(|_| table == "number");
     let number = digits.and_then(|digits| E164::new(u64::try_from(digits).ok()?));

@@ -603,8 +603,7 @@ impl Store for SqliteStore {
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         let result = self.writers.member(|writer| {
-            let mut transaction =
-                SqliteTransaction::begin(&writer.connection, &self.health, &target, entry.clone())?;
+            let mut transaction = SqliteTransaction::begin(&writer.connection, &self.health, &target, entry.clone())?;
             draft(&mut transaction)?;
             Ok(transaction.finish()?)
         });

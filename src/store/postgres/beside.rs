@@ -155,7 +155,8 @@ impl Beside<'_> {
             Walk::Up { after } => (after.unwrap_or(""), "id > $3 ORDER BY id"),
             Walk::Down { before } => (before.unwrap_or("\u{10ffff}"), "id < $3 ORDER BY id DESC"),
         };
-        let sql = format!("SELECT {DOCUMENT} FROM document WHERE partner = $1 AND kind = $2 AND {beyond} LIMIT $4 OFFSET $5");
+        let sql =
+            format!("SELECT {DOCUMENT} FROM document WHERE partner = $1 AND kind = $2 AND {beyond} LIMIT $4 OFFSET $5");
         self.page(kind, &sql, &[&partner.0, &kind, &bound], limit, |row| read_document(row, 0))
     }
 

@@ -104,7 +104,6 @@ impl Engine for Lane {
                 (Head { key: PartnerKey(0), version: 0, digest: GENESIS }, None)
             }
             Target::Partner(key) => {
-                self.core.health.refusal(*key).map_or(Ok(()), Err)?;
                 let lock = "SELECT partner, version, head FROM partner WHERE partner = $1 FOR NO KEY UPDATE";
                 // A statement sees what was committed before it began, so the
                 // entry is looked for after the lock was got.

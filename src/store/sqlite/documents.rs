@@ -43,7 +43,11 @@ pub(super) fn list(
     while documents.len() < limit
         && let Some(row) = rows.next()?
     {
-        documents.extend(health.readable("document", || format!("{kind}/{}", row_name(row, &[0])), read_document(row, 0))?);
+        documents.extend(health.readable(
+            "document",
+            || format!("{kind}/{}", row_name(row, &[0])),
+            read_document(row, 0),
+        )?);
     }
     Ok(documents)
 }
@@ -121,6 +125,9 @@ pub(super) fn end_lease(connection: &Connection, name: &str, holder: &str) -> ru
 }
 
 pub(super) fn leaseholder(connection: &Connection, name: &str, now: Time) -> rusqlite::Result<Option<String>> {
-    let mut statement = connection.prepare_cached("SELECT holder FROM lease WHERE name = ?1 AND until > ?2 AND until <= ?3")?;
-    statement.query_row(params![name, now.seconds(), now.plus(LEASE_SECONDS_MAX).seconds()], |row| row.get(0)).optional()
+    let mut statement =
+        connection.prepare_cached("SELECT holder FROM lease WHERE name = ?1 AND until > ?2 AND until <= ?3")?;
+    statement
+        .query_row(params![name, now.seconds(), now.plus(LEASE_SECONDS_MAX).seconds()], |row| row.get(0))
+        .optional()
 }

@@ -50,7 +50,6 @@ impl<'c> SqliteTransaction<'c> {
     ) -> Result<SqliteTransaction<'c>, Abort> {
         let (creating, head) = match target {
             Target::Partner(key) => {
-                health.refusal(*key).map_or(Ok(()), Err)?;
                 let found = connection
                     .prepare_cached(
                         "SELECT partner, version, head, at FROM partner LEFT JOIN change USING (partner, version) \
