@@ -328,6 +328,18 @@ impl PeopleStore for Paced {
 }
 
 impl Store for Paced {
+    fn health(&self) -> &rollcall::store::health::Health {
+        self.store.health()
+    }
+
+    fn survey(&self) -> Result<(), StoreError> {
+        self.store.survey()
+    }
+
+    fn probe(&self) {
+        self.store.probe();
+    }
+
     fn heads(&self, _: bool) -> Result<Option<Vec<Head>>, StoreError> {
         let heads = self.heads.lock();
         let due = (heads.0.elapsed().as_secs_f64() * CHANGES_PER_S) as usize;

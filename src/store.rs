@@ -11,6 +11,7 @@
 //! answered by `inventory`.
 
 mod group;
+pub mod health;
 mod history;
 pub mod log;
 pub mod migrate;
@@ -332,6 +333,7 @@ pub enum Loaded {
     /// over as if it were not there.
     Poison {
         key: Option<PartnerKey>,
+        table: &'static str,
         /// The number that the row is of, if it is one's.
         number: Option<E164>,
         what: String,
@@ -486,14 +488,25 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         None
     }
 
-    /// Whether the database takes writes, as far as this process has seen. Asks
-    /// nobody.
+    /// Whether the database takes writes, as far as this process has seen: the
+    /// last one says so. Asks nobody.
     fn writable(&self) -> bool {
         true
     }
 
     /// The place of the partner that has an id.
     fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError>;
+    /// What this process knows of unreadable rows and of the last write.
+    fn health(&self) -> &health::Health;
+
+    /// Reads every row of every table but numbers and the log, and counts in
+    /// [`Store::health`] those that cannot be understood. Costs what the tables
+    /// are large.
+    fn survey(&self) -> Result<(), StoreError>;
+
+    /// Makes a small write, so that a store whose last write failed finds out
+    /// whether writes succeed again.
+    fn probe(&self);
 
     /// The version that a partner has now; 0 if there is no such partner. What
     /// an earlier read of this process found beside the log was written with

@@ -257,6 +257,15 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// How often a database whose last write failed is asked whether it takes
+/// writes again.
+const PROBE: Duration = Duration::from_secs(1);
+/// How often all tables are looked at for rows that cannot be understood, and
+/// how many times longer than that took at least, so that it costs a hundredth
+/// of a core.
+const SURVEY: Duration = Duration::from_secs(10);
+const SURVEY_TIMES: u32 = 100;
+
 /// The signals that ask the process for something. Until they are caught, they
 /// end it.
 struct Signals {
@@ -330,12 +339,28 @@ impl Background {
         let (stopped, broke) = (stop.clone(), broken.clone());
         let housekeeper = std::thread::spawn(move || {
             let (mut minute, mut tidied) = (Instant::now(), Instant::now());
+            let (mut probed, mut survey) = (Instant::now(), Instant::now());
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(50));
                 // Samples of durations are kept until they are added up.
                 if let Some(metrics) = app.metrics.as_ref().filter(|_| tidied.elapsed() >= Duration::from_secs(5)) {
                     tidied = Instant::now();
                     metrics.run_upkeep();
+                }
+                let store = app.replica.store();
+                if !store.health().writable() && probed.elapsed() >= PROBE {
+                    store.probe();
+                    probed = Instant::now();
+                }
+                if survey <= Instant::now() {
+                    let began = Instant::now();
+                    if let Err(error) = store.survey() {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot look for rows that cannot be understood"
+                        );
+                    }
+                    survey = Instant::now() + SURVEY.max(began.elapsed() * SURVEY_TIMES);
                 }
                 if minute.elapsed() < Duration::from_secs(60) {
                     continue;

@@ -2,6 +2,7 @@
 //!
 //! Nothing here names a tenant or a number.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -33,6 +34,8 @@ pub async fn livez() -> Response<Body> {
 pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
     let (following, age) = app.replica.freshness();
     let Progress { version, lag, poisoned, writable } = app.replica.progress();
+    let unreadable: BTreeMap<&str, u64> =
+        app.replica.unreadable_rows().into_iter().filter(|(_, rows)| *rows > 0).collect();
     let body = json!({
         "status": if following { "ok" } else { "degraded" },
         "degraded": !following,
@@ -41,6 +44,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
         "lag": lag,
         "age_seconds": age.as_secs(),
         "poisoned": poisoned,
+        "unreadable": unreadable,
         "writable": writable,
         "build": crate::BUILD,
     });
@@ -64,6 +68,9 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response<Body>, ApiE
     metrics::gauge!("rollcall_version").set(version as f64);
     metrics::gauge!("rollcall_lag_changes").set(lag as f64);
     metrics::gauge!("rollcall_poisoned_rows").set(poisoned as f64);
+    for (table, rows) in app.replica.unreadable_rows() {
+        metrics::gauge!("rollcall_unreadable_rows", "table" => table).set(rows as f64);
+    }
     metrics::gauge!("rollcall_writable").set(if writable { 1.0 } else { 0.0 });
     // Told as 0 before the first.
     metrics::counter!("rollcall_resyncs_total").increment(0);

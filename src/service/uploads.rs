@@ -430,7 +430,7 @@ impl Uploads {
     pub fn list(&self, service: &Service, key: PartnerKey) -> Result<Vec<Upload>, ServiceError> {
         service.beside(key, |store| {
             let documents = store.documents(key, KIND, Walk::Down { before: None }, KEPT_MAX * 2)?;
-            documents.iter().map(Upload::read).collect()
+            Ok(documents.iter().filter_map(|document| Upload::read(document).ok()).collect())
         })
     }
 

@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, Row, ffi, params};
 
 use self::cells::Images;
 use self::file::{FileId, ServeLock, beside};
@@ -42,6 +42,7 @@ pub use self::restore::{Restored, restore};
 use self::shelf::{SqliteShelf, version_at};
 use self::transaction::SqliteTransaction;
 use super::group::{Engine, Failure, Groups, Written};
+use super::health::{Health, Surveyed, row_name};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::waiting::may_wait;
@@ -69,6 +70,9 @@ const BUSY: Duration = Duration::from_secs(30);
 /// not done is done the next time. Anything else waits for [`BUSY`], since an
 /// import in another process holds the database for seconds.
 const BUSY_HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// A write that leaves nothing behind but a lease that is over.
+const PROBE: &str = "INSERT INTO lease (name, holder, until) VALUES ('probe', '', ?1) ON CONFLICT (name) \
+                     DO UPDATE SET until = ?1";
 /// How many pages the write-ahead log has before it is moved into the file.
 const CHECKPOINT_PAGES: c_int = 1_000;
 /// How many connections are kept for reads that wait for nothing.
@@ -76,6 +80,9 @@ const READERS_MAX: usize = 4;
 /// How many numbers are loaded at a time: enough that their images are few,
 /// few enough that they stay in the processor's cache until they are taken.
 const BATCH_ROWS: usize = 4_096;
+
+/// Whether a row can be understood.
+type Understood<'a> = &'a dyn Fn(&Row<'_>) -> Result<(), StoreError>;
 
 pub struct SqliteStore {
     path: PathBuf,
@@ -85,6 +92,7 @@ pub struct SqliteStore {
     follower: Mutex<Follower>,
     /// Connections that are not reading just now.
     readers: Mutex<Vec<Connection>>,
+    health: Health,
 }
 
 /// How connections to the file are opened.
@@ -113,12 +121,40 @@ struct Follower {
     data_version: i64,
 }
 
+/// What a result code of the engine means to its callers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Trouble {
+    Busy,
+    Full,
+    ReadOnly,
+    Unreachable,
+    Other,
+}
+
+/// <https://www.sqlite.org/rescode.html>
+fn trouble(code: ErrorCode) -> Trouble {
+    match code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => Trouble::Busy,
+        ErrorCode::DiskFull => Trouble::Full,
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Trouble::ReadOnly,
+        // Nothing was read or written: descriptors or memory are used up, or a
+        // file is out of reach.
+        ErrorCode::CannotOpen | ErrorCode::OutOfMemory => Trouble::Unreachable,
+        _ => Trouble::Other,
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> StoreError {
+        let reason = || error.to_string().into();
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
-            Some(ErrorCode::DiskFull) => StoreError::Full,
-            Some(_) => StoreError::Sqlite(error),
+            Some(code) => match trouble(code) {
+                Trouble::Busy => StoreError::Busy,
+                Trouble::Full => StoreError::Full,
+                Trouble::ReadOnly => StoreError::ReadOnly { reason: reason() },
+                Trouble::Unreachable => StoreError::Unreachable { reason: reason() },
+                Trouble::Other => StoreError::Sqlite(error),
+            },
             None => match error {
                 // The engine is well; what it has is not what we put there.
                 Error::FromSqlConversionFailure(..)
@@ -209,6 +245,7 @@ impl Engine for Writer {
         Some(match draft {
             Some(Abort::Store(StoreError::Full)) => Failure::Full,
             Some(Abort::Store(StoreError::Busy)) => Failure::Busy,
+            Some(Abort::Store(StoreError::ReadOnly { reason })) => Failure::ReadOnly { reason: reason.clone() },
             _ => {
                 let reason: Arc<str> = "the database gave up a transaction".into();
                 self.stopped = Some(reason.clone());
@@ -230,6 +267,7 @@ impl Engine for Writer {
         Err(match StoreError::from(error) {
             StoreError::Full if rolled_back => Failure::Full,
             StoreError::Busy if rolled_back => Failure::Busy,
+            StoreError::ReadOnly { reason } if rolled_back => Failure::ReadOnly { reason },
             error => Failure::Stopped { reason: self.stop("a commit", &error) },
         })
     }
@@ -269,6 +307,7 @@ impl SqliteStore {
             writers: Groups::new(writer),
             follower: Mutex::new(follower),
             readers: Mutex::default(),
+            health: Health::default(),
         })
     }
 
@@ -289,8 +328,9 @@ impl SqliteStore {
         let mut open = self.writers.alone(patience)?;
         let writer = &mut open.engine;
         writer.connection.busy_timeout(patience)?;
-        let begun = writer.connection.execute_batch("BEGIN IMMEDIATE");
+        let begun = writer.connection.execute_batch("BEGIN IMMEDIATE").map_err(StoreError::from);
         writer.connection.busy_timeout(BUSY)?;
+        self.health.wrote_unless(begun.as_ref().err());
         begun?;
         let worked = work(&writer.connection);
         let committed = worked.and_then(|value| writer.connection.execute_batch("COMMIT").map(|()| value));
@@ -298,6 +338,7 @@ impl SqliteStore {
             writer.connection.execute_batch("ROLLBACK")?;
         }
         let committed = committed.map_err(StoreError::from);
+        self.health.wrote_unless(committed.as_ref().err());
         match &committed {
             Ok(_) => writer.rest(),
             Err(error @ StoreError::Sqlite(_)) => {
@@ -375,6 +416,17 @@ pub fn create_private(path: &Path) -> std::io::Result<()> {
     match options.open(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
+    }
+}
+
+fn unopened(path: &Path, code: c_int, reason: &str) -> StoreError {
+    // The system's word is clearer than the engine's.
+    match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => StoreError::Io(error),
+        _ => {
+            let source = Error::SqliteFailure(ffi::Error::new(code), Some(reason.to_owned()));
+            StoreError::Unopened { path: path.to_owned(), source }
+        }
     }
 }
 
@@ -466,16 +518,14 @@ fn partners(path: &Path, access: Access) -> rusqlite::Result<BTreeMap<i64, (Stri
 
 /// Names the file, where the engine's error says no more than that it failed.
 fn named(path: &Path, error: StoreError) -> StoreError {
-    let StoreError::Sqlite(source) = error else { return error };
+    let source = match error {
+        StoreError::Sqlite(source) => source,
+        StoreError::ReadOnly { reason } => return unopened(path, ffi::SQLITE_READONLY, &reason),
+        StoreError::Unreachable { reason } => return unopened(path, ffi::SQLITE_CANTOPEN, &reason),
+        error => return error,
+    };
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => StoreError::Foreign { database: path.display().to_string() },
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            // The system's word is clearer than the engine's.
-            match std::fs::File::open(path) {
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => StoreError::Io(error),
-                _ => StoreError::Unopened { path: path.to_owned(), source },
-            }
-        }
         Some(ErrorCode::DatabaseCorrupt) if log_is_foreign(path) => {
             StoreError::ForeignLog { path: path.to_owned(), log: beside(path, "-wal") }
         }
@@ -615,16 +665,18 @@ impl PeopleStore for SqliteStore {
         self.read(|connection| {
             // What is read belongs together.
             let transaction = connection.unchecked_transaction()?;
-            look(&mut SqlitePeople(&transaction))
+            look(&mut SqlitePeople(&transaction, &self.health))
         })
     }
 
     fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
         let put = |writer: &mut Writer| {
-            draft(&mut SqlitePeople(&writer.connection))?;
+            draft(&mut SqlitePeople(&writer.connection, &self.health))?;
             Ok(Written { version: None, anything: true })
         };
-        self.writers.member(put).map(|_| ())
+        let result = self.writers.member(put).map(|_| ());
+        self.health.ended(&result, result.is_ok());
+        result
     }
 
     fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
@@ -691,7 +743,7 @@ impl Store for SqliteStore {
     }
 
     fn writable(&self) -> bool {
-        self.writers.willing()
+        self.writers.willing() && self.health.writable()
     }
 
     fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
@@ -721,11 +773,13 @@ impl Store for SqliteStore {
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         may_wait();
-        self.writers.member(|writer| {
-            let mut transaction = SqliteTransaction::begin(&writer.connection, &target, entry.clone())?;
+        let result = self.writers.member(|writer| {
+            let mut transaction = SqliteTransaction::begin(&writer.connection, &self.health, &target, entry.clone())?;
             draft(&mut transaction)?;
             Ok(transaction.finish()?)
-        })
+        });
+        self.health.ended(&result, matches!(result, Ok(Some(_))));
+        result
     }
 
     fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {
@@ -757,7 +811,7 @@ impl Store for SqliteStore {
     }
 
     fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError> {
-        self.read(|connection| jobs::jobs(connection, key, skip, limit))
+        self.read(|connection| jobs::jobs(connection, &self.health, key, skip, limit))
     }
 
     fn job(&self, key: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError> {
@@ -775,7 +829,7 @@ impl Store for SqliteStore {
     }
 
     fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
-        self.read(jobs::open)
+        self.read(|connection| jobs::open(connection, &self.health))
     }
 
     fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
@@ -789,11 +843,11 @@ impl Store for SqliteStore {
         walk: Walk<'_>,
         limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
-        self.read(|connection| documents::list(connection, key, kind, walk, limit))
+        self.read(|connection| documents::list(connection, &self.health, key, kind, walk, limit))
     }
 
     fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError> {
-        self.read(|connection| documents::due(connection, kind, now, limit))
+        self.read(|connection| documents::due(connection, &self.health, kind, now, limit))
     }
 
     fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {
@@ -825,13 +879,52 @@ impl Store for SqliteStore {
         let mut rows = statement.query([])?;
         let mut uses = Vec::new();
         while let Some(row) = rows.next()? {
-            uses.push((PartnerKey(row.get(0)?), KeyId::stored(row.text(1)?), time_of(row.get(2)?)?));
+            let read = || Ok((PartnerKey(row.int(0)?), KeyId::stored(row.text(1)?), time_of(row.int(2)?)?));
+            uses.extend(self.health.readable("api_key", || row_name(row, &[0, 1]), read())?);
         }
         Ok(uses)
     }
 
     fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
         self.housekeep(|connection| put_key_uses(connection, uses))
+    }
+
+    fn health(&self) -> &Health {
+        &self.health
+    }
+
+    fn survey(&self) -> Result<(), StoreError> {
+        let connection = self.reader()?;
+        let mut found = BTreeMap::new();
+        let mut look = |table: &'static str, sql: String, name: &[usize], read: Understood<'_>| {
+            let surveyed: &mut Surveyed = found.entry(table).or_default();
+            let mut statement = connection.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                match read(row) {
+                    Ok(()) => {}
+                    Err(StoreError::Corrupt { what }) => surveyed.add(row_name(row, name), what),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        for Entity { table, columns, .. } in ENTITIES {
+            let sql = format!("SELECT partner, {columns} FROM {table}");
+            look(table, sql, &[0, 1], &|row| read_entity(table, row).map(|_| ()))?;
+        }
+        for Beside { table, from, columns, name } in BESIDE {
+            let sql = format!("SELECT {columns} FROM {from}");
+            look(table, sql, name, &|row| understood(table, row))?;
+        }
+        self.health.surveyed(found);
+        Ok(())
+    }
+
+    fn probe(&self) {
+        let put = |connection: &Connection| connection.execute(PROBE, [Time::now().seconds()]);
+        let result = self.housekeep(put).map(|_| ()).map_err(Abort::from);
+        self.health.ended(&result, true);
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
@@ -897,5 +990,43 @@ impl Store for SqliteStore {
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {
         let lock = ServeLock::take(&self.path).map_err(StoreError::Io)?;
         Ok(lock.map(|lock| Box::new(lock) as Box<dyn Send + Sync>))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    /// What the engine says, as its callers are answered.
+    #[test]
+    fn result_codes_are_typed_errors() {
+        let kind = |code| match StoreError::from(Error::SqliteFailure(ffi::Error::new(code), None)) {
+            StoreError::Busy => "busy",
+            StoreError::Full => "full",
+            StoreError::ReadOnly { .. } => "read-only",
+            StoreError::Unreachable { .. } => "unreachable",
+            StoreError::Sqlite(_) => "failed",
+            other => panic!("{other:?}"),
+        };
+        for (code, expected) in [
+            (ffi::SQLITE_BUSY, "busy"),
+            (ffi::SQLITE_BUSY_SNAPSHOT, "busy"),
+            (ffi::SQLITE_LOCKED, "busy"),
+            (ffi::SQLITE_PROTOCOL, "busy"),
+            (ffi::SQLITE_FULL, "full"),
+            (ffi::SQLITE_READONLY, "read-only"),
+            (ffi::SQLITE_READONLY_DBMOVED, "read-only"),
+            (ffi::SQLITE_READONLY_DIRECTORY, "read-only"),
+            (ffi::SQLITE_PERM, "read-only"),
+            (ffi::SQLITE_CANTOPEN, "unreachable"),
+            (ffi::SQLITE_NOMEM, "unreachable"),
+            (ffi::SQLITE_IOERR_FSYNC, "failed"),
+            (ffi::SQLITE_CORRUPT, "failed"),
+            (ffi::SQLITE_NOTADB, "failed"),
+        ] {
+            assert_eq!(kind(code), expected, "{code}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use rollcall::http::{self, App};
 use rollcall::service::people::{By, NewUser};
 use rollcall::service::replica::Replica;
 use rollcall::service::{NewKey, Service, ServiceError, Token};
+use rollcall::store::health::Health;
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
     Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, LogPiece, Over, Past, Replayed,
@@ -40,12 +41,13 @@ struct Far {
     away: AtomicBool,
     incarnation: Mutex<Option<Incarnation>>,
     loads: AtomicU64,
+    health: Health,
 }
 
 impl Far {
     fn new(store: Arc<dyn Store>) -> Arc<Far> {
         let (away, loads) = (AtomicBool::new(false), AtomicU64::new(0));
-        Arc::new(Far { store, away, incarnation: Mutex::new(None), loads })
+        Arc::new(Far { store, away, incarnation: Mutex::new(None), loads, health: Health::default() })
     }
 
     fn asked(&self) -> Result<&dyn Store, StoreError> {
@@ -89,6 +91,15 @@ impl Store for Far {
     }
     fn heads(&self, always: bool) -> Stored<Option<Vec<Head>>> {
         self.asked()?.heads(always)
+    }
+    fn health(&self) -> &Health {
+        &self.health
+    }
+    fn survey(&self) -> Stored<()> {
+        self.asked()?.survey()
+    }
+    fn probe(&self) {
+        self.store.probe();
     }
     fn incarnation(&self) -> Option<Incarnation> {
         *self.incarnation.lock()

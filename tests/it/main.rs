@@ -55,5 +55,6 @@ mod store;
 mod sync;
 mod systemd;
 mod tls;
+mod unreadable;
 mod webhooks;
 mod writers;

@@ -25,6 +25,7 @@ use super::address::Address;
 use super::connect::{Dialer, Known, Link};
 use super::trouble::trouble;
 use crate::store::StoreError;
+use crate::store::health::Health;
 use crate::store::waiting::may_wait;
 
 /// How long a write waits for a connection while others have them all.
@@ -60,6 +61,7 @@ pub(in crate::store) struct Core {
     gone: watch::Sender<Option<Arc<str>>>,
     /// Whether it was last known to take no writes.
     read_only: AtomicBool,
+    pub health: Health,
 }
 
 impl Core {
@@ -89,6 +91,7 @@ impl Core {
             runtime: Some(runtime),
             gone: watch::Sender::new(None),
             read_only: AtomicBool::new(false),
+            health: Health::default(),
         })
     }
 
@@ -134,7 +137,7 @@ impl Core {
     }
 
     pub(in crate::store) fn writable(&self) -> bool {
-        self.gone.borrow().is_none() && !self.read_only.load(Ordering::Relaxed)
+        self.gone.borrow().is_none() && !self.read_only.load(Ordering::Relaxed) && self.health.writable()
     }
 
     /// From now on, asks whether the database answers, however long the
@@ -249,6 +252,7 @@ impl Core {
             Err(_) => self.batch(&link, "ROLLBACK"),
         };
         link.torn = ended.is_err();
+        self.health.wrote_unless(result.as_ref().err().or(ended.as_ref().err()));
         let value = result?;
         ended.map(|()| value)
     }

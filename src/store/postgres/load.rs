@@ -249,7 +249,7 @@ impl Images {
                     StoreError::Corrupt { what } => what,
                     error => error.to_string(),
                 };
-                Some(Loaded::Poison { key, number: known, what: format!("number {number}: {why}") })
+                Some(Loaded::Poison { key, table: "number", number: known, what: format!("number {number}: {why}") })
             }
         }
     }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::{PartnerKey, Time};
+use crate::store::health::{Health, row_name};
 use crate::store::rows::*;
 use crate::store::{Answered, Over, StoreError, StoredJob};
 
@@ -110,6 +111,7 @@ pub(super) fn put_job(connection: &Connection, partner: PartnerKey, job: &Stored
 /// Newest first, `limit` after `skip`, and how many there are.
 pub(super) fn jobs(
     connection: &Connection,
+    health: &Health,
     partner: PartnerKey,
     skip: u64,
     limit: usize,
@@ -125,19 +127,20 @@ pub(super) fn jobs(
     let mut rows = statement.query(params![partner.0, whole(skip), whole(limit as u64)])?;
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
-        jobs.push(read_job(row, 0)?);
+        jobs.extend(health.readable("job", || row_name(row, &[0]), read_job(row, 0))?);
     }
     Ok((jobs, total as u64))
 }
 
 /// The open ones of all partners, oldest first.
-pub(super) fn open(connection: &Connection) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
+pub(super) fn open(connection: &Connection, health: &Health) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
     let sql = format!("SELECT partner, {JOB} FROM job WHERE open = 1 ORDER BY created_at, id, partner");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
-        jobs.push((PartnerKey(row.get(0)?), read_job(row, 1)?));
+        let read = row.int(0).and_then(|key| Ok((PartnerKey(key), read_job(row, 1)?)));
+        jobs.extend(health.readable("job", || row_name(row, &[1]), read)?);
     }
     Ok(jobs)
 }
