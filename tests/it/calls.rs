@@ -33,7 +33,8 @@ pub fn place(uris: &[String]) -> Place {
                 +912271260004,MA_1,app_1,\n+912271260005,MA_1,,\n+912271260006,MA_1,app_none,\n\
                 +912271260007,MA_1,app_off,\n+912271260008,MA_1,app_1,\n+912271260009,MA_1,app_1,\n";
     std::fs::write(&file, rows).expect("written");
-    place.must(&["import", file.to_str().expect("UTF-8"), "--partner", PARTNER]);
+    let file = file.to_str().expect("UTF-8");
+    place.must(&["import", file, "--partner", PARTNER, "--monthly-cost", "1", "--currency", "EUR"]);
     place.must(&["number", "suspend", "+912271260004", "--partner", PARTNER]);
     place.must(&["number", "release", "+912271260002", "--partner", PARTNER]);
     let server = place.serve_with(&format!("[routing]\n{SETTINGS}"));
