@@ -32,6 +32,7 @@ use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
 use crate::inventory::{Image, Loader, Misfit, Snapshot};
 use crate::service::directory::Directory;
 use crate::service::past::Pasts;
+use crate::service::refusals::Refusals;
 use crate::store::{self, Batch, BatchRow, Head, Incarnation, Load, Loaded, LogPiece, Store, StoreError};
 
 /// How many batches of rows may wait to be indexed while more are read.
@@ -126,6 +127,8 @@ pub struct Replica {
     follower: Mutex<Follower>,
     /// Snapshots of earlier versions that were asked for.
     pub(super) pasts: Pasts,
+    /// The last calls that were refused.
+    pub refusals: Refusals,
     /// Which partners may have a number.
     directory: Directory,
     /// The numbers whose rows were left out.
@@ -417,6 +420,7 @@ impl Replica {
             nodes: ArcSwap::default(),
             follower: Mutex::new(follower),
             pasts: Pasts::default(),
+            refusals: Refusals::default(),
             directory: Directory::default(),
             unreadable: ArcSwap::default(),
             began,
