@@ -475,7 +475,15 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Served {
     let http = &config.http;
-    let limits = Limits {
+    let origins = http.cors_origins.as_slice().into();
+    let service = Edge { router, measures: Arc::new(Measures::register()), origins };
+    Server { limits: limits(config), refusal, tls, admitted: None }.serve(listener, service, shutdown).await
+}
+
+/// What the settings let a peer take.
+pub(crate) fn limits(config: &Config) -> Limits {
+    let http = &config.http;
+    Limits {
         header_timeout: http.header_timeout_ms.into(),
         body_timeout: http.body_timeout_ms.into(),
         idle_timeout: http.idle_timeout_ms.into(),
@@ -484,14 +492,11 @@ pub async fn serve(
         connections_per_address_max: Some(http.connections_per_address_max).filter(|&max| max > 0),
         header_bytes_max: http.header_bytes_max.into(),
         shutdown_grace: http.shutdown_grace_ms.into(),
-    };
-    let origins = http.cors_origins.as_slice().into();
-    let service = Edge { router, measures: Arc::new(Measures::register()), origins };
-    Server { limits, refusal, tls }.serve(listener, service, shutdown).await
+    }
 }
 
 /// The answer to what never reached a handler.
-fn refusal(status: StatusCode) -> Response<Bytes> {
+pub(crate) fn refusal(status: StatusCode) -> Response<Bytes> {
     ApiError::refusal(status).into_bytes(&token::request_id())
 }
 
