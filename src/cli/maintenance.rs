@@ -174,9 +174,8 @@ impl Restore {
             return Ok(Outcome::Done);
         }
         output::line(&format!("restored {} from {file}: {partners} partners, {numbers} numbers", path.display()))?;
-        match restored.kept {
-            Some(kept) => output::line(&format!("the database that was there is kept as {}", kept.display()))?,
-            None => {}
+        if let Some(kept) = restored.kept {
+            output::line(&format!("the database that was there is kept as {}", kept.display()))?;
         }
         Ok(Outcome::Done)
     }
