@@ -546,7 +546,10 @@ impl Service {
     /// All partners, in the order in which they were created.
     pub fn partners(&self) -> Result<Partners, ServiceError> {
         let (partners, unknown) = self.partners_known()?;
-        unknown.map_or(Ok(partners), |what| Err(corrupt(what)))
+        if let Some(what) = unknown {
+            tracing::warn!(what, "a row of the database cannot be understood and is left out: {what}");
+        }
+        Ok(partners)
     }
 
     /// The partners that can be understood, and what is wrong with another.
