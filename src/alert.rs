@@ -137,6 +137,7 @@ impl Digest<'_> {
             }
             Check::Expired => format!("{numbers} expired"),
             Check::Unrouted => format!("{numbers} with nowhere to go"),
+            Check::NoDestination => format!("{numbers} without a destination"),
             Check::Expiring => {
                 format!("{numbers} {} within {}", if one { "expires" } else { "expire" }, span_words(self.within))
             }

@@ -37,6 +37,7 @@ pub enum Check {
     NoActiveNumber,
     Expired,
     Unrouted,
+    NoDestination,
     /// In a mirrored inventory, against the look before.
     Vanished,
     Expiring,
@@ -48,7 +49,7 @@ pub enum Check {
 }
 
 words!(Check:
-    NoActiveNumber "no_active_number", Expired "expired", Unrouted "unrouted", Vanished "vanished",
+    NoActiveNumber "no_active_number", Expired "expired", Unrouted "unrouted", NoDestination "no_destination", Vanished "vanished",
     Expiring "expiring", ArchivedRoute "archived_route", DoubtfulNumber "doubtful_number",
     Suspended "suspended", Appeared "appeared"
 );
@@ -68,7 +69,9 @@ words!(Severity: Critical "critical", Warning "warning", Info "info");
 impl Check {
     pub fn severity(self) -> Severity {
         match self {
-            Check::NoActiveNumber | Check::Expired | Check::Unrouted | Check::Vanished => Severity::Critical,
+            Check::NoActiveNumber | Check::Expired | Check::Unrouted | Check::NoDestination | Check::Vanished => {
+                Severity::Critical
+            }
             Check::Expiring | Check::ArchivedRoute | Check::DoubtfulNumber => Severity::Warning,
             Check::Suspended | Check::Appeared => Severity::Info,
         }
@@ -80,6 +83,9 @@ impl Check {
             Check::NoActiveNumber => "this customer cannot be called at all",
             Check::Expired => "calls to this number are refused, and its rental is still owed",
             Check::Unrouted => "calls to this number hang up at once: they have nowhere to go",
+            Check::NoDestination => {
+                "calls to this number are refused: neither its application nor its trunk has a destination"
+            }
             Check::Vanished => "calls to this number no longer arrive: it has left the inventory upstream",
             Check::Expiring => "from the moment it expires, calls to this number are refused",
             Check::ArchivedRoute => "calls to this number still reach an application or a trunk that is archived",
@@ -97,6 +103,7 @@ impl Check {
             Check::NoActiveNumber => "assign a number to the customer, or archive the account",
             Check::Expired => "renew the number, or release it",
             Check::Unrouted => "route the number to an application",
+            Check::NoDestination => "give its application a destination, or route the number to another",
             Check::Vanished => "ask upstream why the number went, and tell the customer",
             Check::Expiring => "renew the number, or tell the customer that it ends",
             Check::ArchivedRoute => "route the number to an application and a trunk in use, or bring them back",
@@ -211,6 +218,9 @@ pub fn run(snapshot: &Snapshot, options: &Options, now: Time) -> Vec<Finding> {
         let account = row.account().map(|account| &account.auth_id);
         options.account.is_none() || options.account.as_ref() == account
     };
+    if options.wants(Check::NoDestination) {
+        findings.extend(snapshot.without_destination(now).into_iter().filter(of_wanted).map(no_destination));
+    }
     if options.wants(Check::ArchivedRoute) {
         findings.extend(snapshot.routed_to_archived(now).into_iter().filter(of_wanted).map(archived_route));
     }
@@ -252,6 +262,13 @@ fn walk(snapshot: &Snapshot, filter: Filter, now: Time, mut take: impl FnMut(Num
             return;
         }
     }
+}
+
+/// Calls have an application and nowhere to go.
+fn no_destination(row: NumberRef<'_>) -> Finding {
+    let mut finding = Finding::of(Check::NoDestination, row, row.assigned_at());
+    finding.evidence.extend(row.trunk().map(|trunk| ("trunk_id", trunk.id.to_string())));
+    finding
 }
 
 /// Calls still reach what is archived. Since when: the earlier of the two, if

@@ -7,6 +7,7 @@
 //! Deliberately absent: rules about numbers.
 
 mod account;
+mod call;
 mod check;
 mod costs;
 mod demo;
@@ -24,6 +25,7 @@ mod output;
 mod partner;
 mod past;
 mod route;
+mod routing;
 mod schedule;
 pub mod serve;
 mod sync;
@@ -97,6 +99,9 @@ enum Command {
     /// Create, list, rename and archive what calls to numbers arrive on
     #[command(subcommand)]
     Trunk(route::Trunk),
+    /// Ask a node what becomes of a call
+    #[command(subcommand)]
+    Route(call::Route),
     /// Bring a number into stock, assign it, route it, release it…
     #[command(subcommand)]
     Number(number::Number),
@@ -329,6 +334,7 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Application(command) => command.run(&global),
         Command::Trunk(command) => command.run(&global),
         Command::Number(command) => command.run(&global),
+        Command::Route(command) => command.run(&global),
         Command::Job(command) => command.run(&global),
         Command::Undo(command) => command.run(&global),
         Command::History(command) => command.run(&global),

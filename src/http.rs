@@ -511,16 +511,6 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Served {
     let http = &config.http;
-    let limits = Limits {
-        header_timeout: http.header_timeout_ms.into(),
-        body_timeout: http.body_timeout_ms.into(),
-        idle_timeout: http.idle_timeout_ms.into(),
-        write_timeout: http.write_timeout_ms.into(),
-        connections_max: http.connections_max.into(),
-        connections_per_address_max: Some(http.connections_per_address_max).filter(|&max| max > 0),
-        header_bytes_max: http.header_bytes_max.into(),
-        shutdown_grace: http.shutdown_grace_ms.into(),
-    };
     let origins = http.cors_origins.as_slice().into();
     let service = Edge {
         router,
@@ -532,11 +522,26 @@ pub async fn serve(
             .filter(|&seconds| seconds > 0)
             .and_then(|seconds| HeaderValue::try_from(format!("max-age={seconds}")).ok()),
     };
-    Server { limits, refusal, tls }.serve(listener, service, shutdown).await
+    Server { limits: limits(config), refusal, tls, admitted: None }.serve(listener, service, shutdown).await
+}
+
+/// What the settings let a peer take.
+pub(crate) fn limits(config: &Config) -> Limits {
+    let http = &config.http;
+    Limits {
+        header_timeout: http.header_timeout_ms.into(),
+        body_timeout: http.body_timeout_ms.into(),
+        idle_timeout: http.idle_timeout_ms.into(),
+        write_timeout: http.write_timeout_ms.into(),
+        connections_max: http.connections_max.into(),
+        connections_per_address_max: Some(http.connections_per_address_max).filter(|&max| max > 0),
+        header_bytes_max: http.header_bytes_max.into(),
+        shutdown_grace: http.shutdown_grace_ms.into(),
+    }
 }
 
 /// The answer to what never reached a handler.
-fn refusal(status: StatusCode) -> Response<Bytes> {
+pub(crate) fn refusal(status: StatusCode) -> Response<Bytes> {
     ApiError::refusal(status).into_bytes(&token::request_id())
 }
 

@@ -36,8 +36,9 @@ use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
 use crate::domain::plan::{self, Scan};
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Application, Country, Currency, Dates, E164, EntityChange, Key, Logged, Money,
-    NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status, Tags, Time, Trunk, number,
+    Account, AccountId, Acknowledgement, Application, Country, Currency, Dates, Destinations, E164, EntityChange, Key,
+    Logged, Money, NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status, Tags, Time, Trunk,
+    number,
 };
 
 pub use beside::Beside;
@@ -600,11 +601,38 @@ impl Snapshot {
 
     /// The held rows whose application or trunk is archived, in number order.
     pub fn routed_to_archived(&self, now: Time) -> Vec<NumberRef<'_>> {
-        let archived: Vec<bool> = self.profiles.iter().map(|(_, profile)| self.is_archived(profile)).collect();
+        self.rows_with(|profile| self.is_archived(profile), now)
+    }
+
+    /// The active rows that have an application and whose calls have no
+    /// destination, in number order; none while no application and no trunk has
+    /// one, since calls are then routed elsewhere.
+    pub fn without_destination(&self, now: Time) -> Vec<NumberRef<'_>> {
+        let known = |destinations: &Destinations| !destinations.is_empty();
+        let any = self.applications.iter().any(|one| known(&one.destinations))
+            || self.trunks.iter().any(|one| known(&one.destinations));
+        if !any {
+            return Vec::new();
+        }
+        let lacks = |profile: &Profile| {
+            let application = self.applications.at(profile.application);
+            let trunk = self.trunks.at(profile.trunk);
+            profile.state == State::Active
+                && application.is_some_and(|one| !known(&one.destinations))
+                && !trunk.is_some_and(|one| known(&one.destinations))
+        };
+        let mut found = self.rows_with(lacks, now);
+        found.retain(|row| row.status() == Status::Active);
+        found
+    }
+
+    /// The rows whose profile is wanted, in number order.
+    fn rows_with(&self, wanted: impl Fn(&Profile) -> bool, now: Time) -> Vec<NumberRef<'_>> {
+        let wanted: Vec<bool> = self.profiles.iter().map(|(_, profile)| wanted(profile)).collect();
         let mut found = Vec::new();
         for leaf in self.rows.leaves() {
-            if leaf.profiles.values().iter().any(|&at| archived[at as usize]) {
-                let rows = (0..leaf.len()).filter(|&row| archived[leaf.profiles.value(row) as usize]);
+            if leaf.profiles.values().iter().any(|&at| wanted[at as usize]) {
+                let rows = (0..leaf.len()).filter(|&row| wanted[leaf.profiles.value(row) as usize]);
                 found.extend(rows.map(|row| self.show(leaf.row(row), now)));
             }
         }

@@ -30,6 +30,8 @@ pub mod mail;
 
 pub mod routing;
 
+pub mod sip;
+
 pub mod alert;
 
 pub mod service;
@@ -37,6 +39,8 @@ pub mod service;
 pub mod config;
 
 pub mod http;
+
+pub mod face;
 
 pub mod console;
 

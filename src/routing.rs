@@ -25,7 +25,7 @@ use crate::domain::{Country, Destination, E164, State, Time};
 use crate::inventory::NumberRef;
 
 pub use called::called_number;
-pub use explain::{Explained, Moment, Step, explain};
+pub use explain::{Explained, Moment, Step, day, explain};
 pub use policy::Policy;
 
 /// What becomes of a call.

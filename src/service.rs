@@ -23,6 +23,7 @@ pub mod mirror;
 pub mod numbers;
 pub mod past;
 pub mod people;
+pub mod refusals;
 pub mod replica;
 pub mod routing;
 mod rules;

@@ -110,6 +110,8 @@ fn layers_know_only_those_before_them() {
             &["domain", "inventory", "billing", "checks", "intake", "wire", "routing", "service", "http", "console"],
         ),
         ("demo", &["domain", "intake", "service", "demo"]),
+        ("sip", &["sip"]),
+        ("face", &["domain", "routing", "sip", "service", "config", "http", "face"]),
     ];
     let mut checked = 0;
     for (file, text) in files() {

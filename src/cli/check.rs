@@ -135,8 +135,8 @@ impl Check {
             return Err(CliError::Usage("--url needs --auth-id PA_X and --token-file FILE".to_owned()));
         };
         let tells = |check: Kind| match check {
-            // What is archived is not told either.
-            Kind::Vanished | Kind::Appeared | Kind::ArchivedRoute => false,
+            // What is archived is not told either, nor are destinations.
+            Kind::Vanished | Kind::Appeared | Kind::ArchivedRoute | Kind::NoDestination => false,
             // Who is suspended is told, and not since when.
             Kind::Suspended => self.suspended_for == 0,
             Kind::NoActiveNumber | Kind::Expired | Kind::Unrouted | Kind::Expiring | Kind::DoubtfulNumber => true,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -12,7 +12,7 @@ use serde_json::json;
 use super::output::{self, Bar};
 use super::serve::{self, Hangup};
 use super::{CliError, Global, Outcome, operator};
-use crate::config::LogFilter;
+use crate::config::{LogFilter, Routing};
 use crate::demo;
 use crate::domain::{Dialect, PartnerId, Role, Scope, Time};
 use crate::service::import::Progress;
@@ -36,6 +36,14 @@ pub struct Demo {
     fresh: bool,
 }
 
+/// A number of the demo that calls are routed for.
+const CALLED: &str = "+912271264217";
+/// The first ports that are tried for the faces that answer calls.
+const SIP_PORT: u16 = 5070;
+const ROUTE_PORT: u16 = 8081;
+/// And how many more where those are taken.
+const PORTS_TRIED: u16 = 200;
+
 const DATABASE: &str = "rollcall.db";
 /// The demo's tokens, so that it can print them again. A real server keeps
 /// only their digests.
@@ -52,6 +60,11 @@ impl Demo {
         // Quieter than a server: what is printed below is what matters.
         if config.log.filter.as_str() == "info" {
             config.log.filter = LogFilter::quiet();
+        }
+        for (face, port) in [(&mut config.routing.sip, SIP_PORT), (&mut config.routing.http, ROUTE_PORT)] {
+            if face.is_empty() {
+                face.extend(free_address(port));
+            }
         }
         serve::log_to_stderr(&config);
         let failed = |source| CliError::Io { what: format!("cannot use the folder {}", self.dir.display()), source };
@@ -79,6 +92,7 @@ impl Demo {
         let logins = logins(&service, &self.dir.join(LOGINS))?;
         drop(service);
         let scheme = if config.http.tls()?.is_some() { "https" } else { "http" };
+        let calls = config.routing.clone();
         serve::serve(&config, serve::routes, Hangup::Stop, |address| {
             let url = format!("{scheme}://{address}");
             let text = if global.json {
@@ -86,9 +100,15 @@ impl Demo {
                 let partners: Vec<_> = credentials.iter().map(one).collect();
                 let one = |Login { role, email, password }: &Login| json!({ "role": role, "email": email, "password": password });
                 let logins: Vec<_> = logins.iter().map(one).collect();
-                format!("{}\n", json!({ "url": url, "numbers": made, "partners": partners, "logins": logins }))
+                format!(
+                    "{}\n",
+                    json!({
+                        "url": url, "numbers": made, "partners": partners, "logins": logins,
+                        "sip": calls.sip.first(), "route": calls.http.first(),
+                    })
+                )
             } else {
-                welcome(&url, &self.dir, made, &credentials, &logins)
+                welcome(&url, &self.dir, made, (&credentials, &logins), &calls)
             };
             output::styled(&text)
         })
@@ -114,6 +134,12 @@ impl Demo {
         }
         Ok(have)
     }
+}
+
+/// The next address of this machine that is free for TCP and UDP.
+fn free_address(first: u16) -> Option<SocketAddr> {
+    let free = |address: &SocketAddr| UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok();
+    (first..first.saturating_add(PORTS_TRIED)).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).find(free)
 }
 
 /// A key of each partner: the one made before, or a new one.
@@ -201,7 +227,13 @@ fn logins(service: &Service, path: &Path) -> Result<Vec<Login>, CliError> {
 }
 
 /// Where everything is, and the specification's own commands, filled in.
-fn welcome(url: &str, dir: &Path, numbers: u64, credentials: &BTreeMap<PartnerId, String>, logins: &[Login]) -> String {
+fn welcome(
+    url: &str,
+    dir: &Path,
+    numbers: u64,
+    (credentials, logins): (&BTreeMap<PartnerId, String>, &[Login]),
+    calls: &Routing,
+) -> String {
     let bold = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let heading = |text: &str| if bold { format!("\x1b[1m{text}\x1b[0m\n") } else { format!("{text}\n") };
     let soon = Time::now().plus(14 * 86_400);
@@ -213,6 +245,12 @@ fn welcome(url: &str, dir: &Path, numbers: u64, credentials: &BTreeMap<PartnerId
     put(&format!("  Partner API   {url}/api/v1/partner/numbers"));
     put(&format!("  Description   {url}/openapi.json"));
     put(&format!("  Health        {url}/readyz  {url}/metrics"));
+    for address in &calls.sip {
+        put(&format!("  Calls, SIP    sip:{address} (UDP)"));
+    }
+    for address in &calls.http {
+        put(&format!("  Calls, HTTP   http://{address}/route/{CALLED}"));
+    }
     put("");
     put(&format!("  Console       {url}/console"));
     for Login { role, email, password } in logins {
@@ -245,6 +283,11 @@ fn welcome(url: &str, dir: &Path, numbers: u64, credentials: &BTreeMap<PartnerId
     );
     curl("Numbers that have expired", &format!("/numbers?expires_before={now}&per_page=5"));
     curl("Active numbers with nowhere to route", "/numbers?status=active&routed=false&per_page=5");
+    if let Some(address) = calls.sip.first() {
+        text.push('\n');
+        text.push_str(&heading("# Ask by a SIP INVITE where a call goes"));
+        writeln!(text, "rollcall route test {CALLED} --at {address}").expect("writing to memory");
+    }
     text.push_str("\nServing until Ctrl-C.\n");
     text
 }

@@ -51,6 +51,17 @@ pub enum Number {
         #[command(flatten)]
         partner: OfPartner,
     },
+    /// What becomes of a call to a number, and why
+    Routing {
+        /// In E.164, such as +912271264217
+        #[arg(value_parser = super::parse_number)]
+        number: E164,
+        #[command(flatten)]
+        partner: OfPartner,
+        /// At this moment of the past
+        #[arg(long, value_name = "TIME")]
+        as_of: Option<Time>,
+    },
     /// Give an available number to an account
     Assign {
         #[command(flatten)]
@@ -249,6 +260,9 @@ impl Number {
                 return print(global, service.stock(key, &stock)?, dry_run);
             }
             Number::Show { number, partner } => return show(global, number, &partner),
+            Number::Routing { number, partner, as_of } => {
+                return super::routing::explain(global, number, &partner, as_of);
+            }
             Number::Assign { of, account, application, trunk, expires_at, monthly_cost, currency } => {
                 let priced = monthly_cost.is_some() || currency.is_some();
                 let cost = priced.then_some(Price { amount: monthly_cost, currency });
@@ -361,10 +375,12 @@ pub(super) fn print(global: &Global, outcome: service::Outcome, dry_run: bool) -
         Shown::Application { application, .. } => {
             let archived = archived(application.archived_at);
             output::line(&format!("application {} ({}){archived}", application.id, application.name))?;
+            application.destinations.iter().try_for_each(|one| output::line(&format!("  {one}")))?;
         }
         Shown::Trunk { trunk, .. } if global.json => output::json(trunk)?,
         Shown::Trunk { trunk, .. } => {
             output::line(&format!("trunk {} ({}){}", trunk.id, trunk.name, archived(trunk.archived_at)))?;
+            trunk.destinations.iter().try_for_each(|one| output::line(&format!("  {one}")))?;
         }
         Shown::Webhook(_) | Shown::Delivery(_) => {
             return Err(CliError::Other("a webhook came of a verb on one number".to_owned()));

@@ -6,8 +6,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::number::print;
+use super::routing::Destinations;
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
-use crate::domain::{AccountId, ApplicationId, Time, TrunkId};
+use crate::domain::{self, AccountId, ApplicationId, Time, TrunkId};
 use crate::service::entities::{Calls, Changes};
 use crate::store::Open;
 
@@ -20,6 +21,9 @@ pub enum Application {
         #[command(flatten)]
         of: OfPartner,
     },
+    /// Change where its calls go
+    #[command(subcommand)]
+    Destination(Destinations),
     /// Give an application another name
     Rename(Rename),
     /// Take no new numbers; those it has stay
@@ -37,6 +41,9 @@ pub enum Trunk {
         #[command(flatten)]
         of: OfPartner,
     },
+    /// Change where its calls go
+    #[command(subcommand)]
+    Destination(Destinations),
     /// Give a trunk another name
     Rename(Rename),
     /// Take no new numbers; those it has stay
@@ -110,6 +117,12 @@ impl Application {
                 let key = service.partner_key(&of.partner)?;
                 print(global, service.application_new(key, &id, &name, account.as_ref(), &Calls::default())?, false)
             }
+            Application::Destination(destinations) => {
+                let (text, of, change) = destinations.edit();
+                let id = global.names(&of)?.application(&text)?;
+                let key = service.partner_key(&of.partner)?;
+                print(global, service.application_destinations(key, &id, &change)?, false)
+            }
             Application::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
             Application::Archive(One { id, of }) => edit(&id, &of, &archive(true)),
             Application::Restore(One { id, of }) => edit(&id, &of, &archive(false)),
@@ -119,7 +132,7 @@ impl Application {
                 list(
                     global,
                     "application",
-                    rows.map(|row| (row.id.as_str(), &*row.name, &row.account, row.archived_at)),
+                    rows.map(|row| (row.id.as_str(), &*row.name, &row.account, row.archived_at, &row.destinations)),
                 )
             }
         }
@@ -140,35 +153,53 @@ impl Trunk {
                 let key = service.partner_key(&of.partner)?;
                 print(global, service.trunk_new(key, &id, &name, account.as_ref(), &Calls::default())?, false)
             }
+            Trunk::Destination(destinations) => {
+                let (text, of, change) = destinations.edit();
+                let id = global.names(&of)?.trunk(&text)?;
+                let key = service.partner_key(&of.partner)?;
+                print(global, service.trunk_destinations(key, &id, &change)?, false)
+            }
             Trunk::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
             Trunk::Archive(One { id, of }) => edit(&id, &of, &archive(true)),
             Trunk::Restore(One { id, of }) => edit(&id, &of, &archive(false)),
             Trunk::List { of } => {
                 let snapshot = service.snapshot(&of.partner, false)?;
                 let rows = snapshot.trunks.sorted();
-                list(global, "trunk", rows.map(|row| (row.id.as_str(), &*row.name, &row.account, row.archived_at)))
+                list(
+                    global,
+                    "trunk",
+                    rows.map(|row| (row.id.as_str(), &*row.name, &row.account, row.archived_at, &row.destinations)),
+                )
             }
         }
     }
 }
 
-type Listed<'a> = (&'a str, &'a str, &'a Option<AccountId>, Option<Time>);
+type Listed<'a> = (&'a str, &'a str, &'a Option<AccountId>, Option<Time>, &'a domain::Destinations);
 
 fn list<'a>(global: &Global, what: &str, rows: impl Iterator<Item = Listed<'a>>) -> Result<Outcome, CliError> {
     let rows: Vec<Listed<'_>> = rows.collect();
     if global.json {
         let id = format!("{what}_id");
-        let one = |(row, name, account, archived_at): &Listed<'_>| json!({ &*id: row, "name": name, "account_auth_id": account, "archived_at": archived_at });
+        let one = |(row, name, account, archived_at, destinations): &Listed<'_>| {
+            json!({
+                &*id: row, "name": name, "account_auth_id": account, "archived_at": archived_at,
+                "destinations": destinations,
+            })
+        };
         output::json(&json!({ "data": rows.iter().map(one).collect::<Vec<Value>>() }))?;
     } else if rows.is_empty() {
         output::note(&format!("there is no {what}; create one with `rollcall {what} create`"));
     } else {
-        let row = |(id, name, account, archived_at): &Listed<'_>| {
+        let row = |(id, name, account, archived_at, destinations): &Listed<'_>| {
             let account = account.as_ref().map_or("all", |account| account.as_str()).to_owned();
             let archived = archived_at.map(|at| at.to_string()).unwrap_or_default();
-            vec![(*id).to_owned(), (*name).to_owned(), account, archived]
+            vec![(*id).to_owned(), (*name).to_owned(), account, archived, destinations.to_string()]
         };
-        output::table(&["ID", "NAME", "ACCOUNT", "ARCHIVED"], &rows.iter().map(row).collect::<Vec<_>>())?;
+        output::table(
+            &["ID", "NAME", "ACCOUNT", "ARCHIVED", "DESTINATIONS"],
+            &rows.iter().map(row).collect::<Vec<_>>(),
+        )?;
     }
     Ok(Outcome::Done)
 }

@@ -19,6 +19,7 @@ use super::{CliError, Global, Outcome};
 use crate::config::{Config, LogFormat};
 use crate::console;
 use crate::domain::Time;
+use crate::face::Faces;
 use crate::http::server::Certificate;
 use crate::http::{self, App};
 use crate::mail::Mailer;
@@ -122,8 +123,10 @@ pub fn serve(
     info!(partners, numbers, load_ms, "loaded {numbers} numbers of {partners} partners in {load_ms} ms");
 
     let mut app = App::new(replica.clone(), config);
+    let calls = metrics_exporter_prometheus::Matcher::Full("rollcall_route_seconds".to_owned());
     app.metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
         .set_buckets(&[0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5])
+        .and_then(|builder| builder.set_buckets_for_metric(calls, &CALL_BUCKETS))
         .ok()
         .and_then(|builder| builder.install_recorder().ok());
     app.service.webhooks_ready().map_err(|error| CliError::Other(error.to_string()))?;
@@ -173,22 +176,34 @@ pub fn serve(
         if let Some((_, address)) = &private {
             info!(%address, "listening on http://{address} for /metrics and /digest");
         }
+        let faces = Faces::start(&replica, config)
+            .map_err(|source| CliError::Io { what: "cannot listen for calls".to_owned(), source })?;
         ready(address)?;
         notify.ready(&status(&replica));
         let asked = stop_signal(signals, tls.clone(), &background.broken);
         let shutdown = app.ending(async {
             asked.await;
             notify.stopping();
+            faces.drain();
         });
         let public = http::serve(router, listener, config, tls, shutdown);
-        let Some((listener, _)) = private else { return Ok::<_, CliError>(public.await) };
-        // It answers until the public one has ended.
-        let own = http::private_router(app.clone());
-        let private = http::serve(own, listener, config, None, std::future::pending());
-        tokio::select! {
-            served = public => Ok(served),
-            served = private => Ok(served),
+        let served = match private {
+            None => public.await,
+            // The private one answers until the public one has ended.
+            Some((listener, _)) => {
+                let own = http::private_router(app.clone());
+                tokio::select! {
+                    served = public => served,
+                    served = http::serve(own, listener, config, None, std::future::pending()) => served,
+                }
+            }
+        };
+        // What runs in a terminal has no proxy that looks elsewhere meanwhile.
+        if hangup == Hangup::Reload {
+            faces.drained().await;
         }
+        faces.stop().await;
+        Ok::<_, CliError>(served)
     });
     webhooks.stop();
     runner.stop();
@@ -209,6 +224,10 @@ pub fn serve(
     info!(cut = served.cut, "stopped; {} requests were cut", served.cut);
     Ok(Outcome::Done)
 }
+
+/// Seconds that an answer to a call takes.
+const CALL_BUCKETS: [f64; 10] =
+    [0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_5, 0.005, 0.05];
 
 /// What this node is about, in a line for whoever looks at the service.
 fn status(replica: &Replica) -> String {
@@ -313,9 +332,14 @@ impl Background {
         });
         let (stopped, broke) = (stop.clone(), broken.clone());
         let housekeeper = std::thread::spawn(move || {
-            let mut minute = Instant::now();
+            let (mut minute, mut tidied) = (Instant::now(), Instant::now());
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(50));
+                // Samples of durations are kept until they are added up.
+                if let Some(metrics) = app.metrics.as_ref().filter(|_| tidied.elapsed() >= Duration::from_secs(5)) {
+                    tidied = Instant::now();
+                    metrics.run_upkeep();
+                }
                 if minute.elapsed() < Duration::from_secs(60) {
                     continue;
                 }

@@ -395,6 +395,7 @@ fn as_numbers(check: Check, account: Option<&AccountId>) -> Option<String> {
         Check::Unrouted => "status:active no:application",
         Check::Expiring => "expires:<14d sort:expires",
         Check::NoActiveNumber
+        | Check::NoDestination
         | Check::Vanished
         | Check::ArchivedRoute
         | Check::DoubtfulNumber
@@ -476,7 +477,9 @@ fn ways(visit: &Visit, finding: &Finding) -> Vec<Way> {
         (Check::Expired | Check::Expiring, Some(number), _) => {
             vec![verb(number, "Renew", "renew"), verb(number, "Release", "release")]
         }
-        (Check::Unrouted | Check::ArchivedRoute, Some(number), _) => vec![verb(number, "Route", "route")],
+        (Check::Unrouted | Check::NoDestination | Check::ArchivedRoute, Some(number), _) => {
+            vec![verb(number, "Route", "route")]
+        }
         (Check::DoubtfulNumber, Some(number), Some(_)) => vec![verb(number, "Release", "release")],
         (Check::DoubtfulNumber, Some(number), None) => vec![verb(number, "Retire", "retire")],
         (Check::Suspended, Some(number), _) => {

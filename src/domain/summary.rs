@@ -5,7 +5,7 @@
 //! reads like the verbs that would have done the same. Deliberately absent:
 //! stable wording; programs compare `before` and `after`.
 
-use super::{EntityChange, NumberChange, Record, Setting, State, Time};
+use super::{Application, Destination, Destinations, EntityChange, NumberChange, Record, Setting, State, Time, Trunk};
 
 /// What happened to a number at a time.
 pub fn number(change: &NumberChange, at: Time) -> String {
@@ -44,6 +44,7 @@ pub fn entity(change: &EntityChange) -> String {
         name: fn(&T) -> &str,
         ended: fn(&T) -> bool,
         (end, begin): (&str, &str),
+        more: impl Fn(&T, &T) -> Vec<String>,
     ) -> String {
         let Some(before) = before else { return format!("{kind} {id} created ({})", name(after)) };
         let mut said = Vec::new();
@@ -55,6 +56,7 @@ pub fn entity(change: &EntityChange) -> String {
             (true, false) => said.push(begin.to_owned()),
             (false, false) | (true, true) => {}
         }
+        said.extend(more(before, after));
         if said.is_empty() {
             said.push("changed".to_owned());
         }
@@ -64,19 +66,37 @@ pub fn entity(change: &EntityChange) -> String {
     match change {
         EntityChange::Partner(edit) => {
             let (id, both) = (edit.after.auth_id.as_str(), (edit.before.as_ref(), &edit.after));
-            said(("partner", id), both, |one| &one.name, |one| one.suspended_at.is_some(), ("suspended", "resumed"))
+            said(
+                ("partner", id),
+                both,
+                |one| &one.name,
+                |one| one.suspended_at.is_some(),
+                ("suspended", "resumed"),
+                |_, _| Vec::new(),
+            )
         }
         EntityChange::Account(edit) => {
             let (id, both) = (edit.after.auth_id.as_str(), (edit.before.as_ref(), &edit.after));
-            said(("account", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED)
+            said(("account", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, |_, _| Vec::new())
         }
         EntityChange::Application(edit) => {
             let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
-            said(("application", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED)
+            let more = |before: &Application, after: &Application| {
+                let mut said = destinations(&before.destinations, &after.destinations);
+                if before.answer_url != after.answer_url {
+                    said.push(match &after.answer_url {
+                        Some(url) => format!("answered by {url}"),
+                        None => "no longer has an answer URL".to_owned(),
+                    });
+                }
+                said
+            };
+            said(("application", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, more)
         }
         EntityChange::Trunk(edit) => {
             let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
-            said(("trunk", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED)
+            let more = |before: &Trunk, after: &Trunk| destinations(&before.destinations, &after.destinations);
+            said(("trunk", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, more)
         }
         EntityChange::Acknowledgement(edit) => match edit.after.holds(edit.after.at) {
             true => format!("finding {} acknowledged", edit.after.finding),
@@ -94,9 +114,40 @@ pub fn entity(change: &EntityChange) -> String {
         }
         EntityChange::Key(edit) => {
             let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
-            said(("key", id), both, |one| &one.name, |one| one.revoked_at.is_some(), ("revoked", "restored"))
+            said(
+                ("key", id),
+                both,
+                |one| &one.name,
+                |one| one.revoked_at.is_some(),
+                ("revoked", "restored"),
+                |_, _| Vec::new(),
+            )
         }
     }
+}
+
+/// What a change did to destinations.
+fn destinations(before: &Destinations, after: &Destinations) -> Vec<String> {
+    let mut said = Vec::new();
+    let of = |all: &Destinations, one: &Destination| all.iter().find(|other| other.uri == one.uri).cloned();
+    said.extend(
+        before.iter().filter(|one| of(after, one).is_none()).map(|one| format!("destination {} removed", one.uri)),
+    );
+    for one in after.iter() {
+        match of(before, one) {
+            None => said.push(format!("destination {one} added")),
+            Some(was) if was == *one => {}
+            Some(was) if Destination { enabled: one.enabled, ..was.clone() } == *one => {
+                let switched = if one.enabled { "on" } else { "off" };
+                said.push(format!("destination {} switched {switched}", one.uri));
+            }
+            Some(was) => said.push(format!("destination {was} is now {one}")),
+        }
+    }
+    if said.is_empty() && before != after {
+        said.push("destinations put in another order".to_owned());
+    }
+    said
 }
 
 /// What a change of a setting was, where a word says it.

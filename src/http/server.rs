@@ -38,6 +38,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::server::conn::http1;
+use ipnet::IpNet;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -99,6 +100,9 @@ pub struct Server {
     pub refusal: Refusal,
     /// What is shown to who speaks TLS; without one, HTTP is in the clear.
     pub tls: Option<Arc<Certificate>>,
+    /// The networks of the peers that are served; others are hung up on without
+    /// a byte. `None` serves all.
+    pub admitted: Option<Arc<[IpNet]>>,
 }
 
 impl Server {
@@ -135,6 +139,9 @@ impl Server {
                 }
             };
             pause = Pause::default();
+            if self.admitted.as_ref().is_some_and(|admitted| !contains(admitted, peer.ip())) {
+                continue;
+            }
             let Some(place) = addresses.enter(peer.ip(), per_address_max) else {
                 self.turn_away(&stream, peer);
                 continue;
@@ -193,6 +200,12 @@ async fn accept(listener: &TcpListener, not_before: Option<Instant>) -> io::Resu
         sleep_until(not_before).await;
     }
     listener.accept().await
+}
+
+/// Whether an address is in one of the networks.
+pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// The rest after a failed accept. Without it, a full table of descriptors,

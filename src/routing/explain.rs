@@ -114,7 +114,7 @@ fn held_by(row: NumberRef<'_>, past: &[Moment]) -> Step {
         let text = format!("{} ({})", account.name, account.auth_id);
         return step("held_by", Ok(text), since, moment);
     }
-    let until = row.until().map(|end| format!(" until {}", minute(end))).unwrap_or_default();
+    let until = row.until().map(|end| format!(" until {}", day(end))).unwrap_or_default();
     let wrong = match row.state() {
         State::Reserved => {
             let whom = row.reserved_for().map(|account| format!(" for {} ({})", account.name, account.auth_id));
@@ -152,9 +152,9 @@ fn expires(row: NumberRef<'_>, past: &[Moment], now: Time) -> Step {
     let days = (end.seconds() - now.seconds()).unsigned_abs() / 86_400;
     let days = if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
     match end <= now {
-        false => step("expires", Ok(format!("{}, in {days}", minute(end))), at, moment),
+        false => step("expires", Ok(format!("{}, in {days}", day(end))), at, moment),
         true => {
-            let wrong = (format!("{}, {days} ago", minute(end)), "renew it".to_owned());
+            let wrong = (format!("{}, {days} ago", day(end)), "renew it".to_owned());
             step("expires", Err(wrong), Some(end), moment)
         }
     }
@@ -210,11 +210,15 @@ fn all_destinations(row: NumberRef<'_>) -> Step {
     step("destinations", verdict, None, None)
 }
 
-/// `2027-03-01 00:00 UTC`
-pub(super) fn minute(time: Time) -> String {
+/// `1 Mar 2027`, and the minute where it is not midnight in UTC.
+pub fn day(time: Time) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let text = time.to_string();
-    match text.get(..16) {
-        Some(text) => format!("{} UTC", text.replace('T', " ")),
-        None => text,
+    let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+    let month = part(5, 7).parse::<usize>().ok().and_then(|month| MONTHS.get(month.wrapping_sub(1)));
+    let date = format!("{} {} {}", part(8, 10).trim_start_matches('0'), month.unwrap_or(&""), part(0, 4));
+    match part(11, 16) {
+        "00:00" => date,
+        minute => format!("{date} {minute} UTC"),
     }
 }

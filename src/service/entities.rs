@@ -297,8 +297,13 @@ impl Service {
 /// One change to a list of destinations.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DestinationEdit {
-    /// A URI that is there already gets the priority and the weight.
-    Add(Destination),
+    /// A URI that is there already gets the priority and the weight, where they
+    /// are given.
+    Add {
+        uri: SipUri,
+        priority: Option<u16>,
+        weight: Option<u16>,
+    },
     Remove(SipUri),
     Enable(SipUri, bool),
 }
@@ -307,13 +312,18 @@ impl DestinationEdit {
     fn applied(&self, before: &Destinations) -> Result<Destinations, ServiceError> {
         let mut all = before.as_slice().to_vec();
         let uri = match self {
-            DestinationEdit::Add(new) => &new.uri,
-            DestinationEdit::Remove(uri) | DestinationEdit::Enable(uri, _) => uri,
+            DestinationEdit::Add { uri, .. } | DestinationEdit::Remove(uri) | DestinationEdit::Enable(uri, _) => uri,
         };
         let at = all.iter().position(|one| one.uri == *uri);
         match (self, at) {
-            (DestinationEdit::Add(new), None) => all.push(new.clone()),
-            (DestinationEdit::Add(new), Some(at)) => all[at] = Destination { enabled: all[at].enabled, ..new.clone() },
+            (DestinationEdit::Add { priority, weight, .. }, at) => {
+                let at = at.unwrap_or_else(|| {
+                    all.push(Destination::new(uri.clone()));
+                    all.len() - 1
+                });
+                let one = &mut all[at];
+                (one.priority, one.weight) = (priority.unwrap_or(one.priority), weight.unwrap_or(one.weight));
+            }
             (DestinationEdit::Remove(_), Some(at)) => drop(all.remove(at)),
             (DestinationEdit::Enable(_, enabled), Some(at)) => all[at].enabled = *enabled,
             (DestinationEdit::Remove(_) | DestinationEdit::Enable(..), None) => {

@@ -19,6 +19,7 @@ use super::{Replica, ServiceError, corrupt};
 use crate::domain::change::GENESIS;
 use crate::domain::{E164, PartnerKey, Time};
 use crate::inventory::Snapshot;
+use crate::store::{Store, StoreError};
 
 pub use crate::store::{Entry, Listed, Past};
 
@@ -81,30 +82,13 @@ impl Replica {
         if from.version == version {
             return Ok(from);
         }
-        let past = Arc::new(self.back(from, version, wanted)?);
-        self.pasts.keep(past.clone());
-        Ok(past)
-    }
-
-    /// A snapshot with the changes after a version taken back, newest first.
-    fn back(&self, from: Arc<Snapshot>, version: u64, wanted: &AtomicBool) -> Result<Snapshot, ServiceError> {
-        let key = from.key;
-        let mut past = (*from).clone();
-        drop(from);
-        while past.version > version {
-            if !wanted.load(Ordering::Relaxed) {
-                return Err(ServiceError::Abandoned);
-            }
-            // One at a time: a change may be as large as the inventory, and
-            // asking for each costs little beside taking it back.
-            let logged = self.store().log(key, past.version - 1, 1)?.pop();
-            let logged = logged.ok_or_else(|| corrupt(format!("version {} of partner {key} is gone", past.version)))?;
-            past = past.reverted(logged).map_err(|misfit| {
-                error!(partner.key = %key, %misfit, "the log does not lead back from what is in memory: {misfit}");
+        let past = back(&**self.store(), from, version, wanted).inspect_err(|error| {
+            if let ServiceError::Store(StoreError::Corrupt { .. }) = error {
                 self.pasts.forget(key);
-                corrupt(misfit.to_string())
-            })?;
-        }
+            }
+        })?;
+        let past = Arc::new(past);
+        self.pasts.keep(past.clone());
         Ok(past)
     }
 
@@ -112,6 +96,32 @@ impl Replica {
     pub fn forget_pasts(&self) {
         self.pasts.forget_unused(KEPT_FOR);
     }
+}
+
+/// A snapshot with the changes after a version taken back, newest first.
+pub(super) fn back(
+    store: &dyn Store,
+    from: Arc<Snapshot>,
+    version: u64,
+    wanted: &AtomicBool,
+) -> Result<Snapshot, ServiceError> {
+    let key = from.key;
+    let mut past = (*from).clone();
+    drop(from);
+    while past.version > version {
+        if !wanted.load(Ordering::Relaxed) {
+            return Err(ServiceError::Abandoned);
+        }
+        // One at a time: a change may be as large as the inventory, and
+        // asking for each costs little beside taking it back.
+        let logged = store.log(key, past.version - 1, 1)?.pop();
+        let logged = logged.ok_or_else(|| corrupt(format!("version {} of partner {key} is gone", past.version)))?;
+        past = past.reverted(logged).map_err(|misfit| {
+            error!(partner.key = %key, %misfit, "the log does not lead back from what is in memory: {misfit}");
+            corrupt(misfit.to_string())
+        })?;
+    }
+    Ok(past)
 }
 
 /// The past snapshots that were asked for last.

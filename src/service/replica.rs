@@ -32,6 +32,7 @@ use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
 use crate::inventory::{Image, Loader, Misfit, Snapshot};
 use crate::service::directory::Directory;
 use crate::service::past::Pasts;
+use crate::service::refusals::Refusals;
 use crate::store::{Batch, BatchRow, Head, Incarnation, Load, Loaded, Store, StoreError};
 
 /// How many log entries are read at a time.
@@ -128,6 +129,8 @@ pub struct Replica {
     follower: Mutex<Follower>,
     /// Snapshots of earlier versions that were asked for.
     pub(super) pasts: Pasts,
+    /// The last calls that were refused.
+    pub refusals: Refusals,
     /// Which partners may have a number.
     directory: Directory,
     /// The numbers whose rows were left out.
@@ -419,6 +422,7 @@ impl Replica {
             nodes: ArcSwap::default(),
             follower: Mutex::new(follower),
             pasts: Pasts::default(),
+            refusals: Refusals::default(),
             directory: Directory::default(),
             unreadable: ArcSwap::default(),
             began,

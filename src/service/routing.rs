@@ -7,11 +7,12 @@
 //! Deliberately absent: SIP, HTTP, and rules (`routing`).
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use super::past::Past;
+use super::past::{self, Past};
 use super::replica::{Node, Replica};
 use super::{Service, ServiceError};
-use crate::domain::{Destinations, E164, Time};
+use crate::domain::{Destinations, E164, PartnerId, Time};
 use crate::inventory::{Snapshot, set};
 use crate::routing::{self, Answer, Case, Explained, Moment, Settings, called_number};
 
@@ -91,17 +92,26 @@ fn explained(
 }
 
 impl Service {
-    /// The same for a process without an index: `of` was read from the store.
+    /// The same for a process without an index, now or at a moment of the past.
     pub fn explain_route(
         &self,
         settings: &Settings,
-        of: &Snapshot,
+        partner: &PartnerId,
         number: E164,
-        now: Time,
-    ) -> Result<Option<Explained>, ServiceError> {
+        as_of: Option<Time>,
+    ) -> Result<(Snapshot, Option<Explained>), ServiceError> {
+        let mut of = self.snapshot(partner, true)?;
+        if let Some(time) = as_of {
+            let version = self.store().version_at(of.key, time)?;
+            if version == 0 {
+                return Ok((of, None));
+            }
+            of = past::back(&**self.store(), Arc::new(of), version, &AtomicBool::new(true))?;
+        }
         let mut past = self.store().history(of.key, number)?;
         past.retain(|past| past.version <= of.version);
-        Ok(explained(settings, of, number, now, &past, true))
+        let found = explained(settings, &of, number, as_of.unwrap_or_else(Time::now), &past, true);
+        Ok((of, found))
     }
 
     /// Refuses destinations that may not be named.

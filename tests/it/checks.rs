@@ -49,7 +49,7 @@ fn the_sample_has_its_faults_and_no_others() {
     let summary = server.get(SUMMARY).auth(&ONE).check(200).json();
     let counts = json!({
         "no_active_number": 1, "expired": 1, "unrouted": 2, "vanished": 0, "expiring": 0,
-        "archived_route": 0, "doubtful_number": 0, "suspended": 0, "appeared": 0,
+        "no_destination": 0, "archived_route": 0, "doubtful_number": 0, "suspended": 0, "appeared": 0,
     });
     assert_eq!(summary, json!({ "data": counts, "meta": { "total": 4 } }));
     let metrics = server.get("/metrics").check(200);

@@ -1,0 +1,226 @@
+//! The SIP face: threads that read datagrams from one socket and answer them.
+//!
+//! All threads of a listener share its socket. A proxy sends from one port, so
+//! a socket for each thread (`SO_REUSEPORT`) would put all its calls on one
+//! core; and with one socket a second server on the port is an error at start.
+//! Invariant: a thread allocates nothing while it answers.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use metrics::Counter;
+use sha2::{Digest as _, Sha256};
+use tracing::{debug, warn};
+
+use super::Desk;
+use super::measures::Measures;
+use crate::domain::Time;
+use crate::routing::Order;
+use crate::service::Replica;
+use crate::sip::{self, Answer, Fault, Method, Request, Secret, Silence};
+
+/// How often a thread that waits for a datagram looks whether it should end.
+const LOOK: Duration = Duration::from_millis(100);
+/// What the kernel is asked to keep of datagrams while all threads are busy.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// A machine has seldom more proxies than keep so many threads busy.
+const THREADS_MAX: usize = 8;
+
+pub struct Listener {
+    pub address: SocketAddr,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Listener {
+    pub fn start(desk: &Arc<Desk>, address: SocketAddr) -> io::Result<Listener> {
+        let socket = UdpSocket::bind(address)?;
+        if let Err(error) = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER) {
+            debug!(%error, "cannot have a larger receive buffer");
+        }
+        socket.set_read_timeout(Some(LOOK))?;
+        let address = socket.local_addr()?;
+        let worker = Worker {
+            desk: desk.clone(),
+            socket: Arc::new(socket),
+            secret: deployment_secret(&desk.replica),
+            measures: Arc::new(SipMeasures::register(desk)),
+        };
+        let count = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let start = |_| {
+            let worker = worker.clone();
+            std::thread::Builder::new().name("sip".to_owned()).spawn(move || worker.run())
+        };
+        Ok(Listener { address, threads: (0..count).map(start).collect::<io::Result<_>>()? })
+    }
+
+    pub fn join(self) {
+        for thread in self.threads {
+            // A panic there was logged by its hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What all nodes of a deployment share: a hash of the oldest partner's first
+/// log entry. Without a partner there is no call that two nodes could answer.
+pub fn deployment_secret(replica: &Replica) -> Secret {
+    let mut hash = Sha256::new_with_prefix(b"rollcall: tags of SIP answers");
+    let first = replica.nodes().first().map(|node| node.key);
+    match first.map(|key| replica.store().log(key, 0, 1)) {
+        Some(Ok(entries)) => entries.iter().for_each(|entry| hash.update(entry.digest)),
+        Some(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            warn!(error, "cannot read the first entry of the log; the nodes' SIP answers have different tags");
+        }
+        None => {}
+    }
+    Secret(hash.finalize().into())
+}
+
+#[derive(Clone)]
+struct Worker {
+    desk: Arc<Desk>,
+    socket: Arc<UdpSocket>,
+    secret: Secret,
+    measures: Arc<SipMeasures>,
+}
+
+impl Worker {
+    fn run(self) {
+        let mut datagram = vec![0; sip::DATAGRAM_MAX];
+        let mut answer = Vec::with_capacity(sip::DATAGRAM_MAX + sip::ANSWER_EXTRA_MAX);
+        while !self.desk.stopped.load(Ordering::Relaxed) {
+            match self.socket.recv_from(&mut datagram) {
+                Ok((length, source)) => self.take(&datagram[..length], source, &mut answer),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                    _ => {
+                        debug!(%error, "cannot receive a datagram: {error}");
+                        // Whatever is wrong with the socket must not keep a core busy.
+                        std::thread::sleep(LOOK);
+                    }
+                },
+            }
+        }
+    }
+
+    fn take(&self, datagram: &[u8], source: SocketAddr, out: &mut Vec<u8>) {
+        if !self.desk.admits(source.ip()) {
+            return self.measures.stranger.increment(1);
+        }
+        let began = self.measures.all.timed().then(Instant::now);
+        let request = match sip::read(datagram) {
+            Ok(request) => request,
+            Err(silence) => return self.measures.silent(silence),
+        };
+        self.answer(&request, source, out);
+        let to = sip::destination(&request.top, source, |address| self.desk.admits(address));
+        if let Err(error) = self.socket.send_to(out, to) {
+            debug!(%error, "cannot answer {to}: {error}");
+            self.measures.unsendable.increment(1);
+        }
+        if let Some(began) = began {
+            self.measures.all.took(began.elapsed());
+        }
+    }
+
+    fn answer(&self, request: &Request<'_>, source: SocketAddr, out: &mut Vec<u8>) {
+        let mut plain = |answer: Answer| {
+            self.measures.other(&answer, request.fault);
+            sip::write(out, request, source, &self.secret, &answer, Order::EMPTY.iter());
+        };
+        match (request.fault, request.method) {
+            (Some(fault), _) => plain(fault.into()),
+            (None, Method::Options) if self.desk.ready() => plain(Answer::plain(200, "OK")),
+            (None, Method::Options) => plain(Answer { later: true, ..Answer::plain(503, "Service Unavailable") }),
+            (None, Method::Invite | Method::Other) => {
+                let call_id = Some(request.call_id);
+                self.desk.route(request.uri.user, call_id, Time::now(), request.trial, |routed| {
+                    let line = routed.line;
+                    self.measures.all.call(line.case);
+                    let answer = Answer {
+                        code: line.code,
+                        reason: line.reason,
+                        cause: Some(line.case.as_str()),
+                        q850: line.q850,
+                        later: line.code == 503,
+                    };
+                    sip::write(out, request, source, &self.secret, &answer, routed.routes.iter());
+                });
+            }
+        }
+    }
+}
+
+/// What is counted beside the answers to calls.
+struct SipMeasures {
+    all: Measures,
+    options: Counter,
+    not_ready: Counter,
+    malformed: Counter,
+    method: Counter,
+    scheme: Counter,
+    extension: Counter,
+    version: Counter,
+    stranger: Counter,
+    unsendable: Counter,
+    keep_alive: Counter,
+    response: Counter,
+    ack: Counter,
+    cancel: Counter,
+    not_sip: Counter,
+    no_via: Counter,
+}
+
+impl SipMeasures {
+    fn register(desk: &Desk) -> SipMeasures {
+        let all = Measures::register("sip", &desk.settings);
+        SipMeasures {
+            options: all.other(200, "options"),
+            not_ready: all.other(503, "options"),
+            malformed: all.other(400, "malformed"),
+            method: all.other(405, "method"),
+            scheme: all.other(416, "scheme"),
+            extension: all.other(420, "extension"),
+            version: all.other(505, "version"),
+            stranger: all.dropped("not_an_asker"),
+            unsendable: all.dropped("unsendable"),
+            keep_alive: all.dropped("keep_alive"),
+            response: all.dropped("response"),
+            ack: all.dropped("ack"),
+            cancel: all.dropped("cancel"),
+            not_sip: all.dropped("not_sip"),
+            no_via: all.dropped("no_via"),
+            all,
+        }
+    }
+
+    fn silent(&self, silence: Silence) {
+        let counter = match silence {
+            Silence::KeepAlive => &self.keep_alive,
+            Silence::Response => &self.response,
+            Silence::Ack => &self.ack,
+            Silence::Cancel => &self.cancel,
+            Silence::NotSip => &self.not_sip,
+            Silence::NoVia => &self.no_via,
+        };
+        counter.increment(1);
+    }
+
+    fn other(&self, answer: &Answer, fault: Option<Fault>) {
+        let counter = match fault {
+            Some(Fault::Malformed(_)) => &self.malformed,
+            Some(Fault::Method) => &self.method,
+            Some(Fault::Scheme) => &self.scheme,
+            Some(Fault::Extension) => &self.extension,
+            Some(Fault::Version) => &self.version,
+            None if answer.code == 200 => &self.options,
+            None => &self.not_ready,
+        };
+        counter.increment(1);
+    }
+}
