@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::domain::shown::{quoted, shown, without_secrets};
 use crate::domain::{AccountId, ApplicationId, Country, Dialect, E164, Money, NumberType, Status, Tags, Time, TrunkId};
 use read::{Kind, Listed, Page};
 
@@ -205,7 +206,7 @@ impl Client {
     /// Nothing is asked yet.
     pub fn new(url: &str, auth_id: &str, auth_token: &str, patience: Patience) -> Result<Client, ClientError> {
         let base = url.trim_end_matches('/');
-        let bad = || ClientError::Url { url: without_password(url) };
+        let bad = || ClientError::Url { url: without_secrets(url) };
         let uri: http::Uri = base.parse().map_err(|_| bad())?;
         let named = uri.authority().is_some_and(|name| !name.as_str().contains('@'));
         if !matches!(uri.scheme_str(), Some("http" | "https")) || !named || base.contains(['?', '#']) {
@@ -353,7 +354,7 @@ impl Client {
                     linked = true;
                 }
                 Some(Err(target)) => {
-                    let problem = format!("its Link leads to {target:?}, which is not a page of this list");
+                    let problem = format!("its Link leads to {}, which is not a page of this list", quoted(&target));
                     return Err(ClientError::Unusable { place, status: answer.status, problem });
                 }
                 // A server that names its next pages has no more of them.
@@ -384,7 +385,7 @@ impl Client {
                 Ok(answer) => match answer.status {
                     200 => return Ok(answer),
                     300..=399 => {
-                        let to = answer.location.map_or(String::new(), |to| format!(" to {:?}", shown(&to)));
+                        let to = answer.location.map_or(String::new(), |to| format!(" to {}", quoted(&to)));
                         return Err(ClientError::Redirect { place: place.clone(), status: answer.status, to });
                     }
                     429 | 500 | 502 | 503 | 504 if !last => match answer.retry_after {
@@ -551,23 +552,6 @@ fn segment(id: &str) -> String {
         }
     }
     out
-}
-
-/// An address as an error may repeat it: without who signs in there, and cut
-/// before what could be a token in its query.
-fn without_password(url: &str) -> String {
-    let end = url.find(['?', '#']).unwrap_or(url.len());
-    let scheme = url[..end].find("://").map_or(0, |at| at + 3);
-    match url[scheme..end].rfind('@') {
-        Some(at) => format!("{}…{}", shown(&url[..scheme]), shown(&url[scheme + at..end])),
-        None => shown(&url[..end]),
-    }
-}
-
-/// What a server said, as far as it is fit to be repeated.
-fn shown(text: &str) -> String {
-    const CHARS_MAX: usize = 200;
-    text.chars().filter(|c| !c.is_control()).take(CHARS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::domain::destination::RefusedHost;
+use crate::domain::shown::{hide_secrets, quoted};
 use crate::domain::{Country, action, entity, plan};
 use crate::mail::{self, Tls};
 use crate::routing;
@@ -75,6 +76,21 @@ pub struct Millis<const MIN: usize = 0>(AtLeast<MIN>);
 impl<const MIN: usize> From<Millis<MIN>> for Duration {
     fn from(millis: Millis<MIN>) -> Duration {
         Duration::from_millis(usize::from(millis.0) as u64)
+    }
+}
+
+/// An address to listen on; empty is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MaybeAddress(pub Option<SocketAddr>);
+
+impl<'de> Deserialize<'de> for MaybeAddress {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<MaybeAddress, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(MaybeAddress(None));
+        }
+        let wrong = |_| serde::de::Error::custom(format!("{} must be such as \"127.0.0.1:9090\"", quoted(&text)));
+        text.parse().map(|address| MaybeAddress(Some(address))).map_err(wrong)
     }
 }
 
@@ -207,6 +223,7 @@ settings! {
         [database: Location,]
         http: Http / HttpPartial {
             listen: SocketAddr,
+            private_listen: MaybeAddress,
             tls_cert: PathBuf,
             tls_key: PathBuf,
             header_timeout_ms: Millis,
@@ -219,6 +236,7 @@ settings! {
             shutdown_grace_ms: Millis,
             trusted_proxies: Vec<IpNet>,
             cors_origins: Vec<Origin>,
+            hsts_seconds: u64,
         }
         limits: Limits / LimitsPartial {
             requests_per_second: u32,
@@ -497,7 +515,8 @@ impl Config {
             let text =
                 std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
             let said: Partial = toml::from_str(&text).map_err(|error| {
-                let reason = error.to_string();
+                // It has the line, which may be the address of a database.
+                let reason = hide_secrets(&error.to_string());
                 ConfigError::Parse { path: path.to_owned(), reason: reason.trim_end().to_owned() }
             })?;
             config.overlay(said);

@@ -105,6 +105,8 @@ pub struct App {
     trusted_proxies: Vec<IpNet>,
     /// How long a request waits for the version it names.
     wait_max: Duration,
+    /// Whether `/metrics` and `/digest` have a listener of their own.
+    private: bool,
     /// For how long what is known of keys and people is trusted without the
     /// database; `None` is for ever.
     stale_max: Option<Duration>,
@@ -153,6 +155,7 @@ impl App {
             console_url: config.console.url.set(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             wait_max: config.follow.wait_max_ms.into(),
+            private: config.http.private_listen.0.is_some(),
             stale_max: Some(config.follow.stale_keys_max).filter(|&max| max > 0).map(Duration::from_secs),
             age_told: AGE_TOLD.max(2 * Duration::from(config.follow.interval_ms)),
             renewals: AtomicU64::new(0),
@@ -506,6 +509,18 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// What is not for the public, for a listener of its own.
+pub fn private_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/livez", get(ops::livez).fallback(method_not_allowed))
+        .route("/readyz", get(ops::readyz).fallback(method_not_allowed))
+        .route("/digest", get(ops::digest).fallback(method_not_allowed))
+        .route("/metrics", get(ops::metrics).fallback(method_not_allowed))
+        .fallback(async || ApiError::not_found())
+        .layer(axum::Extension(ops::Private))
+        .with_state(app)
+}
+
 async fn method_not_allowed() -> ApiError {
     ApiError::method_not_allowed("GET, HEAD")
 }
@@ -542,6 +557,9 @@ pub async fn serve(
         origins,
         bodies: Arc::new(Bodies::new(&config.limits)),
         trusted_proxies: http.trusted_proxies.as_slice().into(),
+        hsts: Some(http.hsts_seconds)
+            .filter(|&seconds| seconds > 0)
+            .and_then(|seconds| HeaderValue::try_from(format!("max-age={seconds}")).ok()),
     };
     Server { limits: limits(config), refusal, tls, admitted: None }.serve(listener, service, shutdown).await
 }
@@ -576,6 +594,8 @@ struct Edge {
     /// Memory for request bodies.
     bodies: Arc<Bodies>,
     trusted_proxies: Arc<[IpNet]>,
+    /// What answers over TLS say of it.
+    hsts: Option<HeaderValue>,
 }
 
 /// What is counted of requests. Looked up once: a look-up hashes names.
@@ -619,6 +639,8 @@ impl Service<Request<Body>> for Edge {
             let from = client(&self.trusted_proxies, request.headers(), peer(request.extensions()));
             request.extensions_mut().insert(Allowance::new(self.bodies.clone(), from));
         }
+        let tls = request.extensions().get::<server::Tls>().is_some();
+        let hsts = self.hsts.clone().filter(|_| tls);
         let mut router = self.router.clone();
         let measures = self.measures.clone();
         let origin = cors::allowed(&self.origins, &request);
@@ -643,6 +665,9 @@ impl Service<Request<Body>> for Edge {
             TOLD.with(|told| told.put(response.status(), response.headers_mut()));
             if let Some(origin) = origin {
                 cors::put(origin, response.headers_mut());
+            }
+            if let Some(hsts) = hsts {
+                response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts);
             }
             response.headers_mut().entry(header::SERVER).or_insert(HeaderValue::from_static("rollcall"));
             measures.note(response.status(), started.elapsed());

@@ -177,12 +177,7 @@ pub fn serve(
     let served = runtime.block_on(async {
         // Before anybody hears that it serves: from then on, a signal is a request.
         let signals = Signals::catch(hangup);
-        let listen = config.http.listen;
-        let listener =
-            bind(listen).map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| CliError::Io { what: format!("cannot listen on {listen}"), source })?;
+        let (listener, address) = listen(config.http.listen)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         if tls.is_none() && !address.ip().is_loopback() && config.http.trusted_proxies.is_empty() {
             warn!(
@@ -191,7 +186,14 @@ pub fn serve(
                  can sign in to the console; give --tls-cert and --tls-key, or name your proxy in http.trusted_proxies"
             );
         }
+        let private = match config.http.private_listen.0 {
+            Some(address) => Some(listen(address)?),
+            None => None,
+        };
         info!(%address, "listening on {scheme}://{address}");
+        if let Some((_, address)) = &private {
+            info!(%address, "listening on http://{address} for /metrics and /digest");
+        }
         let faces = Faces::start(&replica, config)
             .map_err(|source| CliError::Io { what: "cannot listen for calls".to_owned(), source })?;
         ready(address)?;
@@ -202,7 +204,18 @@ pub fn serve(
             notify.stopping();
             faces.drain();
         });
-        let served = http::serve(router, listener, config, tls, shutdown).await;
+        let public = http::serve(router, listener, config, tls, shutdown);
+        let served = match private {
+            None => public.await,
+            // The private one answers until the public one has ended.
+            Some((listener, _)) => {
+                let own = http::private_router(app.clone());
+                tokio::select! {
+                    served = public => served,
+                    served = http::serve(own, listener, config, None, std::future::pending()) => served,
+                }
+            }
+        };
         // What runs in a terminal has no proxy that looks elsewhere meanwhile.
         if hangup == Hangup::Reload {
             faces.drained().await;
@@ -249,6 +262,14 @@ fn status(replica: &Replica) -> String {
 /// The usual 128 is too few: a burst beyond it costs everybody else's new
 /// connection a second, which is when the kernel tries again.
 const BACKLOG: u32 = 4_096;
+
+/// A listener, and the address that it got.
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
+    let failed = |source| CliError::Io { what: format!("cannot listen on {address}"), source };
+    let listener = bind(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };

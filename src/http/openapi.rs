@@ -11,6 +11,7 @@ mod manage;
 mod routing;
 mod schedules;
 mod settings;
+mod strict;
 mod webhooks;
 
 use serde_json::{Map, Value, json};
@@ -52,6 +53,7 @@ pub(super) fn document() -> Value {
         if operation["security"].is_null() {
             of_a_node(method, operation);
         }
+        strict::operation(operation);
     }
     document
 }
@@ -66,7 +68,7 @@ fn of_a_node(method: &str, operation: &mut Value) {
     let least = json!({
         "name": "Inventory-Version-At-Least", "in": "header",
         "description": "The `Inventory-Version` of an answer, from whichever node: this one is made from that version or a later one. It is waited for a set time (2 seconds, if nobody changed it); then 503.",
-        "schema": { "type": "integer", "minimum": 0 },
+        "schema": { "type": "integer", "minimum": 0, "maximum": u64::MAX },
     });
     match operation["parameters"].as_array_mut() {
         Some(parameters) => parameters.push(least),

@@ -51,7 +51,28 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
     text(StatusCode::OK, "application/json", body.to_string())
 }
 
-pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response<Body>, ApiError> {
+/// A request extension: it came by the listener that is not public.
+#[derive(Clone, Copy, Debug)]
+pub struct Private;
+
+/// Whether a request comes from this machine itself. A proxy on this machine
+/// speaks for others.
+fn local(request: &Request<Body>) -> bool {
+    let proxied = request.headers().contains_key(super::X_FORWARDED_FOR) || request.headers().contains_key("forwarded");
+    !proxied && peer(request.extensions()).to_canonical().is_loopback()
+}
+
+fn private(request: &Request<Body>) -> bool {
+    request.extensions().get::<Private>().is_some()
+}
+
+/// What is counted. Public, unless there is a listener that is not.
+pub async fn metrics(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    if app.private && !private(&request) && !local(&request) {
+        return Err(ApiError::not_found());
+    }
+    // Its body is nothing to keep while the answer is made.
+    drop(request);
     let nodes = app.replica.nodes();
     let numbers: usize = nodes.iter().map(|node| node.snapshot().len()).sum();
     let (following, age) = app.replica.freshness();
@@ -80,12 +101,10 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response<Body>, ApiE
 }
 
 /// The digest of every partner's index, for `rollcall verify --url` on this
-/// machine; elsewhere there is nothing here. It reads everything, so it is not
+/// machine or by the private listener; elsewhere there is nothing here. It reads everything, so it is not
 /// for strangers.
 pub async fn digest(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    // A proxy on this machine speaks for others.
-    let proxied = request.headers().contains_key(super::X_FORWARDED_FOR) || request.headers().contains_key("forwarded");
-    if proxied || !peer(request.extensions()).to_canonical().is_loopback() {
+    if !private(&request) && !local(&request) {
         return Err(ApiError::not_found());
     }
     let digests = waiting::work(&waiting::LOOKS, move || {

@@ -488,6 +488,13 @@ impl Server {
         }
     }
 
+    /// How much memory it has resident.
+    pub fn rss_bytes(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") * 1_024.0
+    }
+
     /// Sends it a signal, such as `INT`.
     pub fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();

@@ -128,7 +128,11 @@ fn clients_that_trust_the_authority_are_answered() {
     let url = format!("{}{}", server.url(), super::harness::GLOBAL);
     let asked = |agent: &ureq::Agent| {
         let request = agent.get(&url).header("X-Auth-ID", &ONE.auth_id).header("X-Auth-Token", &ONE.auth_token);
-        request.call().map(|mut answer| answer.body_mut().read_to_string().expect("a body"))
+        request.call().map(|mut answer| {
+            let told = answer.headers().get("strict-transport-security").and_then(|value| value.to_str().ok());
+            assert_eq!(told, Some("max-age=31536000"));
+            answer.body_mut().read_to_string().expect("a body")
+        })
     };
     let body = asked(&agent(&authority.pem())).expect("answered");
     assert!(body.contains("\"total\":12"), "{body}");
