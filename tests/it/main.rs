@@ -32,6 +32,7 @@ mod dialect;
 mod door;
 mod files;
 mod follow;
+mod hostile;
 mod import;
 mod index;
 mod inventory;
