@@ -153,6 +153,20 @@ fn pages_read_what_is_beside_the_log_through_the_service() {
 }
 
 #[test]
+fn requests_wait_in_one_place() {
+    let ways = ["spawn_blocking", "block_in_place", "block_on(", "thread::spawn", "pollster"];
+    for (file, text) in files() {
+        if !matches!(layer(&file), "http" | "console") || file == "http/waiting.rs" {
+            continue;
+        }
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for way in ways {
+            assert!(!text.contains(way), "{file} has {way}; work that waits goes through http::waiting");
+        }
+    }
+}
+
+#[test]
 fn every_module_says_what_it_is_for() {
     for (file, text) in files() {
         assert!(text.starts_with("//! "), "src/{file} does not begin with a module comment");

@@ -32,7 +32,6 @@ use crate::domain::Time;
 use crate::http::waiting;
 use crate::service::people::PeopleError;
 use crate::service::token;
-use crate::store::waiting::SERVING;
 
 /// The field that names the page a form was sent from, so that a second click
 /// is told from a second form.
@@ -230,7 +229,7 @@ async fn once(
                 let response = kept(&console, &person, response, &to).await;
                 give(doing, response, !refused).await;
             };
-            tokio::spawn(SERVING.scope((), work).in_current_span());
+            tokio::spawn(waiting::SERVING.scope((), work).in_current_span());
             waiting
         }
     };

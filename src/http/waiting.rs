@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use super::error::ApiError;
 use crate::service::ServiceError;
 use crate::store::StoreError;
+pub use crate::store::waiting::SERVING;
 
 /// A kind of work, with its places.
 pub struct Pool {

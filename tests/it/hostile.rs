@@ -1,18 +1,19 @@
-//! Hostile clients and greedy neighbours, each beside the same work alone.
-//!
-//! A test prints its figure and asserts ten times the limit, on a small load;
-//! with `ROLLCALL_HOSTILE=whole` it runs the whole load and asserts the limit:
+//! Hostile clients and noisy neighbours. Each test prints its figure next to
+//! the same work alone in the same run, and asserts ten times the limit; with
+//! `ROLLCALL_HOSTILE=whole` it has the whole size and asserts the limit itself:
 //! `ROLLCALL_HOSTILE=whole cargo test --release --test it hostile:: -- --nocapture --test-threads=1`
 
+mod locked;
 mod memory;
+mod neighbours;
 mod requests;
 
-/// Whether the whole load runs, and the limits themselves count.
+/// Whether the whole size is wanted.
 pub fn whole() -> bool {
-    std::env::var_os("ROLLCALL_HOSTILE").is_some_and(|value| value == "whole")
+    std::env::var("ROLLCALL_HOSTILE").is_ok_and(|size| size == "whole")
 }
 
-/// What a figure may be.
+/// A limit as this run asserts it.
 pub fn limit(limit: f64) -> f64 {
-    if whole() { limit } else { 10.0 * limit }
+    if whole() { limit } else { limit * 10.0 }
 }
