@@ -20,6 +20,7 @@ pub mod nothing;
 pub mod number;
 pub mod plan;
 pub mod setting;
+pub mod shown;
 pub mod spelling;
 pub mod spreadsheet;
 pub mod summary;

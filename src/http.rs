@@ -7,6 +7,7 @@
 //! `X-Request-Id`.
 //! Deliberately absent: rules about numbers, SQL, writes.
 
+pub mod bodies;
 pub mod body;
 mod budget;
 pub mod checks;
@@ -21,6 +22,8 @@ pub mod openapi;
 mod ops;
 mod partner;
 mod past;
+pub mod places;
+pub mod pull;
 mod query;
 pub mod routing;
 pub mod schedules;
@@ -28,6 +31,7 @@ pub mod server;
 pub mod settings;
 mod stream;
 mod told;
+pub mod waiting;
 pub mod webhooks;
 
 use std::convert::Infallible;
@@ -58,6 +62,8 @@ use crate::service::people::{self, People, PeopleError};
 use crate::service::replica::Node;
 use crate::service::uploads::Uploads;
 use crate::service::{self, Replica, token};
+use crate::store::waiting::SERVING;
+use bodies::{Allowance, Bodies};
 use budget::{Budgets, quota};
 use error::ApiError;
 use server::{Certificate, Limits, Peer, Served, Server};
@@ -75,6 +81,8 @@ const INVENTORY_VERSION_AT_LEAST: HeaderName = HeaderName::from_static("inventor
 /// From when on it is told how old an answer is although the database answers:
 /// looking has become slow. Two looks, where they are farther apart.
 const AGE_TOLD: Duration = Duration::from_secs(2);
+/// How often what is over is looked for.
+const DELETE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// The longest path and query, in bytes.
 const URI_BYTES_MAX: usize = 8_000;
@@ -111,7 +119,12 @@ pub struct App {
     /// What the settings say of answers to calls.
     pub(crate) routing: crate::routing::Settings,
     streams: Arc<stream::Streams>,
+    /// How many long answers and uploads there may be at once.
+    pub places: Arc<places::Places>,
     counted: checks::Counted,
+    retention: service::retention::Retention,
+    /// When what is over was last deleted.
+    deleted_over: parking_lot::Mutex<Option<Instant>>,
 }
 
 impl App {
@@ -147,8 +160,11 @@ impl App {
             failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
             past: past::Reads::default(),
             routing: config.routing.settings(),
-            streams: Arc::new(stream::Streams::new(limits.streams_per_key)),
+            streams: Arc::new(stream::Streams::new()),
+            places: places::Places::new(limits),
             counted: checks::Counted::default(),
+            retention: config.retention.settings(),
+            deleted_over: parking_lot::Mutex::default(),
         }
     }
 
@@ -162,6 +178,7 @@ impl App {
         if let Err(error) = self.service.forget_answered() {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget answers that nobody retries");
         }
+        self.delete_over();
         if let Err(error) = self.people.forget() {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget sessions that are over");
         }
@@ -173,6 +190,20 @@ impl App {
         }
     }
 
+    /// Deletes what has been over for as long as the settings say, once an hour.
+    fn delete_over(&self) {
+        let mut last = self.deleted_over.lock();
+        if last.is_some_and(|last| last.elapsed() < DELETE_EVERY) {
+            return;
+        }
+        match self.service.delete_over(&self.replica, self.retention, Time::now()) {
+            Ok(()) => *last = Some(Instant::now()),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot delete what is over; trying again");
+            }
+        }
+    }
+
     /// Waits for what asks the server to stop, and then ends the answers that
     /// have no end of their own, so that nobody has to wait for them.
     pub async fn ending(&self, asked: impl Future<Output = ()>) {
@@ -181,23 +212,38 @@ impl App {
         self.service.webhooks_close();
     }
 
-    /// Opens a partner's inventory to a question, or says why not. A question
-    /// that names a version waits for it, and is then let in anew, because its
-    /// key may have been revoked meanwhile.
-    async fn enter(&self, headers: &HeaderMap, peer: IpAddr, wanted: Scope) -> Result<Access, ApiError> {
-        let access = self.admit(headers, peer, wanted)?;
-        let least = query::version_header(headers, &INVENTORY_VERSION_AT_LEAST, "Inventory-Version-At-Least")?;
-        let Some(least) = least.filter(|&least| access.snapshot.version < least) else { return Ok(access) };
-        let published = access.node.published();
-        // Whoever waits keeps no old version in memory.
-        drop(access);
-        self.caught_up(published, least).await;
-        let access = self.authenticate(headers, peer, wanted)?;
-        match access.snapshot.version {
-            version if version >= least => Ok(access),
-            version => Err(ApiError::unavailable(&format!(
-                "this node has version {version} of the inventory and not {least} yet; ask again, or another node"
-            ))),
+    /// Opens a partner's inventory to a question that `read` takes apart, or says
+    /// why not. Only a question that can be answered waits for the version it
+    /// names; it is then let in anew, because its key may have been revoked
+    /// meanwhile. An id may be made by that version, so an unknown one is no
+    /// reason not to wait.
+    fn enter<'a, T: Send + 'a>(
+        &'a self,
+        request: &'a Request<Body>,
+        wanted: Scope,
+        read: impl FnOnce(&Access, &str) -> Result<T, ApiError> + Send + 'a,
+    ) -> impl Future<Output = Result<(Access, T), ApiError>> + Send + 'a {
+        // Not of the request itself, whose body is no other thread's to look at.
+        let (headers, peer) = (request.headers(), peer(request.extensions()));
+        let query = request.uri().query().unwrap_or_default();
+        async move {
+            let access = self.admit(headers, peer, wanted)?;
+            let least = query::version_header(headers, &INVENTORY_VERSION_AT_LEAST, "Inventory-Version-At-Least")?;
+            let question = read(&access, query)?;
+            let Some(least) = least.filter(|&least| access.snapshot.version < least) else {
+                return Ok((access, question));
+            };
+            let published = access.node.published();
+            // A request that waits keeps no old version in memory.
+            drop(access);
+            self.caught_up(published, least).await;
+            let access = self.authenticate(headers, peer, wanted)?;
+            match access.snapshot.version {
+                version if version >= least => Ok((access, question)),
+                version => Err(ApiError::unavailable(&format!(
+                    "this node has version {version} of the inventory and not {least} yet; ask again, or another node"
+                ))),
+            }
         }
     }
 
@@ -272,12 +318,22 @@ impl App {
     /// Whose session this is. After partners changed places, nothing that was
     /// known before is taken for granted; who asks looks the partner up first.
     pub(crate) fn session(&self, token: &str) -> Result<Option<people::Session>, PeopleError> {
+        self.renew_sessions();
+        self.people.session(token)
+    }
+
+    /// The same if it is in the cache, without waiting.
+    pub(crate) fn session_known(&self, token: &str) -> Option<people::Session> {
+        self.renew_sessions();
+        self.people.session_known(token)
+    }
+
+    fn renew_sessions(&self) {
         let renewals = self.replica.renewals();
         if self.renewals.load(Ordering::SeqCst) != renewals {
             self.people.forget_cached();
             self.renewals.store(renewals, Ordering::SeqCst);
         }
-        self.people.session(token)
     }
 
     /// `console.url`, if it is set: what links begin with.
@@ -330,23 +386,27 @@ impl App {
     /// Anything further left in `X-Forwarded-For` than the first address that
     /// is not a trusted proxy's was written by strangers.
     pub(crate) fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
-        let trusted = |address: &IpAddr| self.trusted_proxies.iter().any(|network| network.contains(address));
-        let peer = peer.to_canonical();
-        if !trusted(&peer) {
-            return peer;
-        }
-        let mut client = peer;
-        for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
-            for hop in line.to_str().unwrap_or_default().rsplit(',') {
-                let Ok(address) = hop.trim().parse::<IpAddr>() else { return client };
-                client = address.to_canonical();
-                if !trusted(&client) {
-                    return client;
-                }
+        client(&self.trusted_proxies, headers, peer)
+    }
+}
+
+fn client(trusted_proxies: &[IpNet], headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+    let trusted = |address: &IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
+    let peer = peer.to_canonical();
+    if !trusted(&peer) {
+        return peer;
+    }
+    let mut client = peer;
+    for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+        for hop in line.to_str().unwrap_or_default().rsplit(',') {
+            let Ok(address) = hop.trim().parse::<IpAddr>() else { return client };
+            client = address.to_canonical();
+            if !trusted(&client) {
+                return client;
             }
         }
-        client
     }
+    client
 }
 
 /// How private the way is that a request came.
@@ -476,7 +536,13 @@ pub async fn serve(
 ) -> Served {
     let http = &config.http;
     let origins = http.cors_origins.as_slice().into();
-    let service = Edge { router, measures: Arc::new(Measures::register()), origins };
+    let service = Edge {
+        router,
+        measures: Arc::new(Measures::register()),
+        origins,
+        bodies: Arc::new(Bodies::new(&config.limits)),
+        trusted_proxies: http.trusted_proxies.as_slice().into(),
+    };
     Server { limits: limits(config), refusal, tls, admitted: None }.serve(listener, service, shutdown).await
 }
 
@@ -507,6 +573,9 @@ struct Edge {
     measures: Arc<Measures>,
     /// Whose web pages may call the API.
     origins: Arc<[Origin]>,
+    /// Memory for request bodies.
+    bodies: Arc<Bodies>,
+    trusted_proxies: Arc<[IpNet]>,
 }
 
 /// What is counted of requests. Looked up once: a look-up hashes names.
@@ -544,9 +613,11 @@ impl Service<Request<Body>> for Edge {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let started = Instant::now();
         let id = token::request_id();
-        // Only what writes needs it: it goes into the log.
+        // Only writes need them: the id goes into the log, and they have bodies.
         if !request.method().is_safe() {
             request.extensions_mut().insert(RequestId(id.as_str().into()));
+            let from = client(&self.trusted_proxies, request.headers(), peer(request.extensions()));
+            request.extensions_mut().insert(Allowance::new(self.bodies.clone(), from));
         }
         let mut router = self.router.clone();
         let measures = self.measures.clone();
@@ -579,7 +650,7 @@ impl Service<Request<Body>> for Edge {
             tracing::debug!(request.id = %id, status, "answered {status}");
             Ok(response)
         };
-        Box::pin(TOLD.scope(Told::default(), answer))
+        Box::pin(SERVING.scope((), TOLD.scope(Told::default(), answer)))
     }
 }
 

@@ -3,6 +3,9 @@
 //! Times are short and compared generously: a limit must not act before its
 //! time and must act soon after it, also on a busy machine.
 
+// Which line of a table it was is part of a test's answer.
+#![allow(clippy::print_stdout)]
+
 use std::{
     fs::File,
     future::pending,
@@ -24,7 +27,7 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Frame;
 use rollcall::http::server::{Certificate, Limits, Peer, Served, Server, Tls};
 use tokio::{
@@ -303,7 +306,7 @@ async fn slow_reader_exerts_backpressure_and_lives() {
 #[track_caller]
 fn check_envelope(answer: &str, status: u16, code: &str) {
     let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
-    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    assert!(["1.1", "1.0"].iter().any(|version| head.starts_with(&format!("HTTP/{version} {status} "))), "{answer}");
     for expected in [
         "content-type: application/json",
         "x-request-id: req_1",
@@ -361,8 +364,104 @@ async fn ambiguous_length_is_refused() {
     check_refused(&format!("\r\n\r\n{both}"), 400, "BAD_REQUEST").await;
     let two = format!("{head}Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd");
     check_refused(&two, 400, "BAD_REQUEST").await;
-    let not_chunked = format!("{head}Transfer-Encoding: gzip\r\n\r\nabcd");
-    check_refused(&not_chunked, 400, "BAD_REQUEST").await;
+}
+
+/// What two readers could understand in two ways is refused; `\n` stands for
+/// the end of a line.
+#[tokio::test]
+async fn heads_and_bodies_that_are_not_plain_are_refused() {
+    const REFUSED: &[(u16, &str)] = &[
+        // RFC 9112, section 3.2: one host, and a host that can be one.
+        (400, "GET /hello HTTP/1.1\n\n"),
+        (400, "GET /hello HTTP/1.1\nHost: a\nHost: a\n\n"),
+        (400, "GET /hello HTTP/1.1\nHost: a\nhost: b\n\n"),
+        (400, "GET /hello HTTP/1.0\nHost: a\nHost: b\n\n"),
+        (400, "GET /hello HTTP/1.1\nHost: a, b\n\n"),
+        (400, "GET /hello HTTP/1.1\nHost: a b\n\n"),
+        (400, "GET /hello HTTP/1.1\nHost: user@a\n\n"),
+        (400, "GET /hello HTTP/1.1\nHost: a/b\n\n"),
+        (400, "GET http://a/hello HTTP/1.1\n\n"),
+        (400, "POST /echo HTTP/1.1\nContent-Length: 3\n\nabc"),
+        // Section 5: no folded lines, no space before a colon, no empty name.
+        (400, "GET /hello HTTP/1.1\nHost: a\nA: b\n c\n\n"),
+        (400, "GET /hello HTTP/1.1\nHost : a\n\n"),
+        (400, "GET /hello HTTP/1.1\n Host: a\n\n"),
+        (400, "GET /hello HTTP/1.1\nHost: a\n: b\n\n"),
+        (400, "GET /hello HTTP/1.1\nHost: a\nA: b\0c\n\n"),
+        (400, "GET /hello  HTTP/1.1\nHost: a\n\n"),
+        (400, "GET /hello HTTP/1.1 \nHost: a\n\n"),
+        // Section 6.1: chunked, once, in HTTP/1.1, without a length.
+        (501, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: gzip\n\nabcd"),
+        (501, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: gzip, chunked\n\n0\n\n"),
+        (501, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: chunked, chunked\n\n0\n\n"),
+        (501, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: chunked, gzip\n\n0\n\n"),
+        (501, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\nTransfer-Encoding: chunked\n\n0\n\n"),
+        (501, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: identity\n\nabcd"),
+        (501, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: xchunked\n\n0\n\n"),
+        (501, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: \"chunked\"\n\n0\n\n"),
+        (501, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: chunked;q=1\n\n0\n\n"),
+        (501, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding:\n\n0\n\n"),
+        (400, "POST /echo HTTP/1.0\nHost: a\nTransfer-Encoding: chunked\n\n0\n\n"),
+        (400, "POST /echo HTTP/1.0\nHost: a\nTransfer-Encoding: gzip\n\n0\n\n"),
+        (400, "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: gzip\nContent-Length: 3\n\nabc"),
+        // Section 6.2: one length, in digits.
+        (400, "POST /echo HTTP/1.1\nHost: a\nContent-Length: 3\nContent-Length: 3\n\nabc"),
+        (400, "POST /echo HTTP/1.1\nHost: a\nContent-Length: 3, 3\n\nabc"),
+        (400, "POST /echo HTTP/1.1\nHost: a\nContent-Length: +3\n\nabc"),
+        (400, "POST /echo HTTP/1.1\nHost: a\nContent-Length: -3\n\nabc"),
+        (400, "POST /echo HTTP/1.1\nHost: a\nContent-Length: 0x3\n\nabc"),
+        (400, "POST /echo HTTP/1.1\nHost: a\nContent-Length: 3 3\n\nabc"),
+        (400, "POST /echo HTTP/1.1\nHost: a\nContent-Length:\n\nabc"),
+        (413, "POST /echo HTTP/1.1\nHost: a\nContent-Length: 18446744073709551615\n\nabc"),
+        (413, "POST /echo HTTP/1.1\nHost: a\nContent-Length: 99999999999999999999999\n\nabc"),
+    ];
+    for (status, request) in REFUSED {
+        let code = match status {
+            413 => "TOO_LARGE",
+            501 => "NOT_IMPLEMENTED",
+            _ => "BAD_REQUEST",
+        };
+        println!("{status} {request:?}");
+        check_refused(&request.replace('\n', "\r\n"), *status, code).await;
+    }
+}
+
+#[tokio::test]
+async fn chunks_that_are_not_well_formed_end_their_request_and_their_connection() {
+    for chunks in [
+        "g\n",
+        "-1\nabc\n0\n\n",
+        "+3\nabc\n0\n\n",
+        "0x3\nabc\n0\n\n",
+        "fffffffffffffffff\nabc",
+        "3\nabcd\n0\n\n",
+        " \n",
+        "\n",
+    ] {
+        let server = start(LIMITS).await;
+        let head = "POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n";
+        let answer = server.ask(&format!("{head}{chunks}{GET_HELLO}").replace('\n', "\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains("hello"), "{chunks:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn plain_heads_are_taken_as_they_may_be_written() {
+    for (request, expected) in [
+        ("GET /hello HTTP/1.1\nHost:\n\n", "hello"),
+        ("GET /hello HTTP/1.1\nhost: [2001:db8::1]:8080\n\n", "hello"),
+        ("\nGET /hello HTTP/1.1\nHost: a\n\n", "hello"),
+        ("POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: CHUNKED \n\n3;a=b\nabc\n0\n\n", "abc"),
+        ("POST /echo HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n03\nabc\n0\nA: b\n\n", "abc"),
+        // Of two hosts the target's counts.
+        ("GET http://b:8080/host HTTP/1.1\nHost: a\n\n", "b:8080"),
+        ("GET /host HTTP/1.1\nHost: a\n\n", "a"),
+    ] {
+        let server = start(LIMITS).await;
+        let mut client = server.connect().await;
+        client.send(&request.replace('\n', "\r\n")).await;
+        assert_eq!(client.answer().await.body, expected, "{request:?}");
+    }
 }
 
 #[tokio::test]
@@ -798,6 +897,7 @@ fn router(flood: Arc<Flood>) -> Router {
         .route("/hello", get(|| async { "hello" }))
         .route("/peer", get(|Extension(Peer(peer)): Extension<Peer>| async move { peer.to_string() }))
         .route("/tls", get(|tls: Option<Extension<Tls>>| async move { if tls.is_some() { "tls" } else { "plain" } }))
+        .route("/host", get(|headers: HeaderMap| async move { headers[header::HOST].as_bytes().to_vec() }))
         .route("/echo", post(|body: Bytes| async { body }))
         .route("/ignore", post(|| async { "ignored" }))
         .route("/slow", get(slow).post(move |_: Bytes| slow()))
@@ -812,7 +912,8 @@ fn refusal(status: StatusCode) -> Response<Bytes> {
     let code = match status.as_u16() {
         400 | 426 => "BAD_REQUEST",
         408 => "REQUEST_TIMEOUT",
-        414 | 431 => "TOO_LARGE",
+        413 | 414 | 431 => "TOO_LARGE",
+        501 => "NOT_IMPLEMENTED",
         500 => "INTERNAL",
         503 => "UNAVAILABLE",
         _ => panic!("no refusal has the status {status}"),

@@ -11,7 +11,7 @@ use super::form::{self, Wrongs};
 use super::gate::{Form, Visit};
 use super::show::Clock;
 use crate::domain::action::{self, Action, Assignment};
-use crate::domain::field::code;
+use crate::domain::field::{self, code};
 use crate::domain::{AccountId, FieldError, State, Verb};
 use crate::http::body::Fields;
 use crate::http::manage;
@@ -206,8 +206,12 @@ pub fn told(errors: &[FieldError]) -> String {
         form::SENTENCE => error.message.clone(),
         _ => format!("{}: {}", name(error), said(&error.message)),
     };
+    let (errors, more) = field::first(errors.to_vec());
     let lines: Vec<String> = errors.iter().map(line).collect();
-    if lines.is_empty() { "the form could not be read; load the page again".to_owned() } else { lines.join("; ") }
+    match lines.is_empty() {
+        true => "the form could not be read; load the page again".to_owned(),
+        false => lines.join("; ") + &field::and_more(more),
+    }
 }
 
 /// Something to choose, by id and name.

@@ -1,4 +1,9 @@
 //! One thing that is wrong with one named input.
+//!
+//! Invariant: however much is wrong, what is told of it in one answer is bounded
+//! ([`first`]).
+
+use super::shown::shown_to;
 
 /// Which input is wrong, in a stable code, in words, and the value itself.
 ///
@@ -23,8 +28,46 @@ pub mod code {
     pub const MISSING: &str = "MISSING";
 }
 
-/// How much of a wrong value is repeated back, in characters.
+/// How much of a wrong value and of a field's name is repeated back, in
+/// characters.
 const VALUE_CHARS_MAX: usize = 64;
+/// The longest message, in characters.
+const MESSAGE_CHARS_MAX: usize = 1_000;
+/// How many problems of one request are listed, and in how many bytes of JSON.
+const LISTED_MAX: usize = 100;
+const LISTED_BYTES_MAX: usize = 10 << 10;
+/// What stands before the list of what is known, which is given once.
+const KNOWN: &str = "; known are ";
+
+/// The first problems, as they may be told in one answer, and how many more
+/// there are.
+pub fn first(errors: Vec<FieldError>) -> (Vec<FieldError>, usize) {
+    let (mut listed, mut bytes, total) = (Vec::new(), 0, errors.len());
+    let mut said: Vec<String> = Vec::new();
+    for mut error in errors.into_iter().take(LISTED_MAX) {
+        error.field = shown_to(&error.field, VALUE_CHARS_MAX).to_string();
+        if let Some((wrong, known)) = error.message.split_once(KNOWN) {
+            if said.iter().any(|said| said == known) {
+                error.message = wrong.to_owned();
+            } else {
+                said.push(known.to_owned());
+            }
+        }
+        error.message = shown_to(&error.message, MESSAGE_CHARS_MAX).to_string();
+        bytes += serde_json::to_vec(&error).map_or(0, |json| json.len() + 1);
+        if bytes > LISTED_BYTES_MAX {
+            break;
+        }
+        listed.push(error);
+    }
+    let more = total - listed.len();
+    (listed, more)
+}
+
+/// How many problems are not listed, as the end of a sentence.
+pub fn and_more(more: usize) -> String {
+    if more == 0 { String::new() } else { format!("; and {more} more") }
+}
 
 impl FieldError {
     pub fn new(field: &str, code: &'static str, message: impl Into<String>, value: &str) -> FieldError {

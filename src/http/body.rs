@@ -11,11 +11,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use http::header::{self, HeaderMap};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::header;
+use http_body::Body as _;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::bodies::Allowance;
 use super::error::ApiError;
 use crate::domain::destination::{self, DESTINATIONS_MAX};
 use crate::domain::entity::NAME_CHARS_MAX;
@@ -31,24 +32,15 @@ const LIST_ERRORS_MAX: usize = 100;
 const DEPTH_MAX: usize = 8;
 
 /// Reads a body to its end. Nothing at all is an object without keys.
-pub async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<Vec<u8>, ApiError> {
-    let bytes = match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(whole) => whole.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Err(ApiError::too_large(format!("the body is longer than {BODY_BYTES_MAX} bytes")));
-        }
-        Err(_) => return Err(ApiError::bad_request("the body did not arrive")),
-    };
-    if bytes.is_empty() {
-        return Ok(b"{}".to_vec());
-    }
-    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+pub async fn read(head: &http::request::Parts, body: axum::body::Body) -> Result<Vec<u8>, ApiError> {
+    if let Some(kind) = head.headers.get(header::CONTENT_TYPE).filter(|_| !body.is_end_stream()) {
         let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
         if !kind.eq_ignore_ascii_case("application/json") {
             return Err(ApiError::unsupported_media_type());
         }
     }
-    Ok(bytes.into())
+    let bytes = Allowance::read(&head.extensions, body, BODY_BYTES_MAX).await?;
+    Ok(if bytes.is_empty() { b"{}".to_vec() } else { bytes })
 }
 
 /// Any JSON, with numbers as they were written.
@@ -512,10 +504,12 @@ impl Fields {
 
     pub fn complete(mut self) -> Vec<FieldError> {
         let known = self.known.join(", ");
-        for (key, _) in std::mem::take(&mut self.entries) {
-            let message = match known.is_empty() {
-                true => "is not known; there is nothing to give here".to_owned(),
-                false => format!("is not known; known are {known}"),
+        for (at, (key, _)) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            // The list of the known ones is given once.
+            let message = match (at, known.is_empty()) {
+                (0, true) => "is not known; there is nothing to give here".to_owned(),
+                (0, false) => format!("is not known; known are {known}"),
+                (_, _) => "is not known".to_owned(),
             };
             self.error(&key, code::UNKNOWN, message, None);
         }

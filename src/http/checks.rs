@@ -11,11 +11,11 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::App;
 use super::error::ApiError;
 use super::manage::Write;
 use super::partner::{self, Format};
 use super::query::{PER_PAGE_DEFAULT, bounded, page_of, per_page_of};
-use super::{App, peer};
 use crate::alert;
 use crate::checks::{self, Check, Options};
 use crate::domain::field::code;
@@ -141,13 +141,12 @@ impl Counted {
 /// takes a good part of a second.
 async fn find(snapshot: Arc<Snapshot>, asked: Asked) -> Result<Vec<Seen>, ApiError> {
     let look = move || findings(&snapshot, &asked.options, asked.acknowledged, Time::now());
-    tokio::task::spawn_blocking(look).await.map_err(|_| ApiError::internal("a check panicked".to_owned()))
+    Ok(super::waiting::work(&super::waiting::LOOKS, look).await?)
 }
 
 /// GET /api/v1/partner/checks
 pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let asked = Asked::parse(request.uri().query().unwrap_or_default(), true)?;
+    let (access, asked) = app.enter(&request, Scope::Read, |_, query| Asked::parse(query, true)).await?;
     let (page, per_page) = (asked.page, asked.per_page);
     let all = find(access.snapshot, asked).await?;
     let total = all.len() as u64;
@@ -159,8 +158,7 @@ pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result
 
 /// GET /api/v1/partner/checks/summary
 pub async fn summary(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let asked = Asked::parse(request.uri().query().unwrap_or_default(), false)?;
+    let (access, asked) = app.enter(&request, Scope::Read, |_, query| Asked::parse(query, false)).await?;
     let all = find(access.snapshot, asked).await?;
     let counts = checks::counts(all.iter().map(|seen| &seen.finding));
     let data: serde_json::Map<String, Value> =

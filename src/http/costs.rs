@@ -19,10 +19,10 @@ use http_body::Frame;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use super::App;
 use super::error::ApiError;
 use super::partner::{Format, answer, hex, unchanged};
 use super::query::CostsQuery;
-use super::{App, peer};
 use crate::billing::{Bill, Calendar, Day, Month, Proration};
 use crate::domain::change::Digest;
 use crate::domain::{PartnerKey, Scope, Time};
@@ -58,8 +58,7 @@ impl Default for Desk {
 }
 
 pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let query = CostsQuery::parse(request.uri().query().unwrap_or_default())?;
+    let (access, query) = app.enter(&request, Scope::Read, |_, query| CostsQuery::parse(query)).await?;
     let now = Time::now();
     let snapshot = access.snapshot;
     let calendar = service::billing::calendar(&snapshot)?;
@@ -138,7 +137,7 @@ async fn bill(
         *app.costs.last.lock() = Some((question, bill.clone()));
         Ok(bill)
     };
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
+    super::waiting::work(&super::waiting::LOOKS, work).await.map_err(|error| error.to_string())
 }
 
 /// The log up to its last change, the last day counted and whether more may

@@ -13,12 +13,13 @@ use axum::extract::{Path, State};
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::App;
 use super::error::ApiError;
 use super::partner::{Format, answer, list_tag, refuse_parameters, unchanged};
 use super::query::{ListQuery, Takes};
-use super::{App, peer};
 use crate::domain::{Account, Application, Dialect, Scope, Time, Trunk};
 use crate::inventory::{Counts, Snapshot};
+use crate::service::access::Access;
 
 type PathId = Result<Path<String>, axum::extract::rejection::PathRejection>;
 
@@ -164,8 +165,8 @@ async fn list(
     body: fn(&Snapshot, &ListQuery, Time, Dialect) -> Value,
     dialects: bool,
 ) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Entities)?;
+    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::Entities);
+    let (access, query) = app.enter(&request, Scope::Read, read).await?;
     let dialect = if dialects { access.dialect } else { Dialect::Data };
     let now = Time::now();
     let tag = list_tag(&access.snapshot, Format::Json, dialect, now);
@@ -178,11 +179,15 @@ async fn list(
 
 /// Answers one entity; an unknown one and another partner's are alike.
 async fn one<T: Listed>(app: &App, id: PathId, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
+    let read = |access: &Access, query: &str| {
+        let id = id.ok().map(|Path(id)| id).ok_or_else(ApiError::not_found)?;
+        let known = T::find(&access.snapshot, &id).is_some();
+        refuse_parameters(query).map_err(|error| if known { error } else { ApiError::not_found() })?;
+        Ok(id)
+    };
+    let (access, id) = app.enter(&request, Scope::Read, read).await?;
     let now = Time::now();
-    let id = id.ok().map(|Path(id)| id).ok_or_else(ApiError::not_found)?;
     let known = T::find(&access.snapshot, &id).ok_or_else(ApiError::not_found)?;
-    refuse_parameters(request.uri().query().unwrap_or_default())?;
     let tag = list_tag(&access.snapshot, Format::Json, Dialect::Data, now);
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));

@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{X_REQUEST_ID, manage, partner};
-use crate::domain::field::code;
+use crate::domain::field::{self, code};
 use crate::domain::{FieldError, State};
 use crate::service::{Conflict, ServiceError, Stale, StoreError, Unusable};
 
@@ -86,14 +86,20 @@ impl ApiError {
         error
     }
 
-    /// At least one thing is wrong with the parameters.
+    /// At least one thing is wrong with the parameters. The first problems are
+    /// listed; how many more there are is said.
     pub fn validation(errors: Vec<FieldError>) -> ApiError {
+        let (errors, more) = field::first(errors);
         let message = match errors.first() {
-            Some(first) => format!("{} {}", first.field, first.message),
+            Some(first) => format!("{} {}{}", first.field, first.message, field::and_more(more)),
             None => "the request is not valid".to_owned(),
         };
         let mut error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", message);
-        error.0.details = Some(json!({ "errors": errors }));
+        let mut details = json!({ "errors": errors });
+        if more > 0 {
+            details["more"] = json!(more);
+        }
+        error.0.details = Some(details);
         error
     }
 
@@ -104,10 +110,10 @@ impl ApiError {
         error
     }
 
-    /// The key has all the change streams that it may have.
-    pub fn streams(max: usize, retry_after_s: u64) -> ApiError {
+    /// The same, for another reason than requests a second.
+    pub fn rate_limit_because(retry_after_s: u64, message: String) -> ApiError {
         let mut error = ApiError::rate_limit(retry_after_s);
-        error.0.message = format!("this key has {max} change streams open already, and may have no more");
+        error.0.message = message;
         error
     }
 
@@ -130,6 +136,11 @@ impl ApiError {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
                 ApiError::new(status, "TOO_LARGE", "the headers are too large")
             }
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large("the body is too long".to_owned()),
+            StatusCode::NOT_IMPLEMENTED => {
+                let message = "chunked is the only transfer coding that this server takes, and only once";
+                ApiError::new(status, "NOT_IMPLEMENTED", message)
+            }
             StatusCode::REQUEST_TIMEOUT => {
                 ApiError::new(status, "REQUEST_TIMEOUT", "the request did not arrive in time")
             }
@@ -140,12 +151,14 @@ impl ApiError {
         }
     }
 
-    /// All that is wrong, a line each, for who does not read JSON.
+    /// What is listed of what is wrong, a line each, for readers who do not read JSON.
     pub fn lines(&self) -> Vec<String> {
-        let errors = self.0.details.as_ref().and_then(|details| details["errors"].as_array());
+        let Some(details) = &self.0.details else { return vec![self.0.message.clone()] };
+        let Some(errors) = details["errors"].as_array() else { return vec![self.0.message.clone()] };
         let text = |error: &Value, key: &str| error[key].as_str().unwrap_or_default().to_owned();
         let line = |error: &Value| format!("{} {}", text(error, "field"), text(error, "message"));
-        errors.map_or_else(|| vec![self.0.message.clone()], |errors| errors.iter().map(line).collect())
+        let more = details["more"].as_u64().map(|more| format!("and {more} more"));
+        errors.iter().map(line).chain(more).collect()
     }
 
     pub fn cause(&self) -> Option<&str> {
@@ -224,11 +237,7 @@ impl From<ServiceError> for ApiError {
                 ApiError::conflict(message, json!({ "job": id, "state": state, "hint": hint }))
             }
             ServiceError::Refused(_) => ApiError::conflict(message, json!({})),
-            ServiceError::TooMany(_) => {
-                let mut error = ApiError::rate_limit(TOO_MANY_RETRY_S);
-                error.0.message = message;
-                error
-            }
+            ServiceError::TooMany(_) => ApiError::rate_limit_because(TOO_MANY_RETRY_S, message),
             ServiceError::Outdated { what, id } => {
                 let mut error = ApiError::new(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message);
                 error.0.details = Some(json!({ "kind": what, "id": id }));

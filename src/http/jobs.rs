@@ -18,7 +18,7 @@ use super::body::{Fields, Json};
 use super::error::ApiError;
 use super::manage::{self, Answer, PathOf, Write, id_of};
 use super::query::{ListQuery, Takes};
-use super::{App, partner, peer};
+use super::{App, partner};
 use crate::domain::field::code;
 use crate::domain::{Money, Scope, Time, Verb};
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError};
@@ -61,8 +61,9 @@ pub(super) async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, requ
 
 /// GET /api/v1/manage/jobs
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::Paging);
+    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
+    let key = access.snapshot.key;
     let (skip, limit) = (query.skip(), query.per_page as usize);
     let (jobs, total) = manage::ask(&app, key, move |service| service.jobs(key, skip, limit)).await?;
     let mut body = b"{\"data\":[".to_vec();
@@ -78,8 +79,8 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 /// GET /api/v1/manage/jobs/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
-    partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
+    let key = access.snapshot.key;
     let id: String = id_of(path)?;
     let job = manage::ask(&app, key, move |service| service.job(key, &id)).await?;
     let mut body = b"{\"data\":".to_vec();
@@ -90,8 +91,9 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
 
 /// GET /api/v1/manage/jobs/{id}/rows
 pub(super) async fn rows(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::JobRows)?;
+    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::JobRows);
+    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
+    let key = access.snapshot.key;
     let id: String = id_of(path)?;
     let (result, skip, limit) = (query.result, query.skip(), query.per_page as usize);
     let (rows, total) = manage::ask(&app, key, move |service| service.job_rows(key, &id, result, skip, limit)).await?;

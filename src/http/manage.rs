@@ -16,9 +16,10 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
+use super::bodies::{Allowance, Caller};
 use super::body::{self, Fields};
 use super::error::ApiError;
-use super::{App, RequestId, jobs, partner, peer, schedules, settings, told, webhooks};
+use super::{App, RequestId, jobs, partner, peer, query, schedules, settings, told, waiting, webhooks};
 use crate::domain::action::{Assignment, Price, Transfer};
 use crate::domain::field::code;
 use crate::domain::{
@@ -53,10 +54,11 @@ impl Write {
         // It waits for no version: a write looks at what the database has.
         let access = app.admit(request.headers(), peer(request.extensions()), Scope::Manage)?;
         partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+        let expected = expected(request.headers())?;
+        let name = idempotency_key(request.headers())?;
+        Allowance::known(&request, Caller::Partner(access.snapshot.key));
         let (head, body) = request.into_parts();
-        let expected = expected(&head.headers);
-        let name = idempotency_key(&head.headers)?;
-        let body = body::read(&head.headers, body).await?;
+        let body = body::read(&head, body).await?;
         let retry = name.map(|key| {
             let mut hash = Sha256::new();
             for part in [head.method.as_str().as_bytes(), head.uri.path().as_bytes(), &body] {
@@ -76,11 +78,11 @@ impl Write {
         service: Service,
         verb: impl FnOnce(&Service, PartnerKey) -> Result<Outcome, ServiceError> + Send + 'static,
     ) -> Answer {
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = waiting::work(&waiting::WRITES, move || {
             let outcome = verb(&service, key);
             (outcome, service.version(key))
         });
-        let (outcome, current) = asked.await.map_err(|_| ApiError::internal("a verb panicked".to_owned()))?;
+        let (outcome, current) = asked.await?;
         // What a reader must have to see what this looked at, at least.
         if let Some(version) = current {
             told::version(version);
@@ -105,11 +107,11 @@ pub(super) async fn ask<T: Send + 'static>(
     question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let service = app.service.clone();
-    let asked = tokio::task::spawn_blocking(move || {
+    let asked = waiting::work(&waiting::READS, move || {
         let answer = question(&service);
         (answer, service.version(key))
     });
-    let (answer, current) = asked.await.map_err(|_| ApiError::internal("a read beside the log panicked".to_owned()))?;
+    let (answer, current) = asked.await?;
     // The version that a node must have to show as much.
     if let Some(version) = current {
         told::version(version);
@@ -392,20 +394,46 @@ pub(super) fn id_of<T: std::str::FromStr>(path: PathOf<String>) -> Result<T, Api
 
 /// What the client says it knows of the number (RFC 9110: strong comparison).
 /// A number's tag begins with the version that last changed it.
-fn expected(headers: &HeaderMap) -> Expected {
-    let mut lines = headers.get_all(header::IF_MATCH).iter().peekable();
-    if lines.peek().is_none() {
-        return Expected::Anything;
+fn expected(headers: &HeaderMap) -> Result<Expected, ApiError> {
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(Expected::Anything);
     }
     let mut versions = Vec::new();
-    for tag in lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim) {
-        if tag == "*" {
-            return Expected::Anything;
-        }
-        let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).and_then(|tag| tag.split('-').next());
-        versions.extend(version.and_then(|version| version.parse::<u64>().ok()));
+    for line in headers.get_all(header::IF_MATCH) {
+        let tags = line.to_str().ok().and_then(entity_tags).ok_or_else(|| {
+            let message = "must be * or entity tags in quotes, as an ETag has them, with commas between";
+            ApiError::validation(vec![FieldError::missing("If-Match", code::INVALID, message)])
+        })?;
+        let Tags::These(tags) = tags else { return Ok(Expected::Anything) };
+        let version = |tag: &str| query::bounded(tag.split('-').next().unwrap_or_default(), 0, u64::MAX);
+        versions.extend(tags.into_iter().filter_map(version));
     }
-    Expected::Versions(versions)
+    Ok(Expected::Versions(versions))
+}
+
+/// What a line of `If-Match` names.
+enum Tags<'a> {
+    Any,
+    These(Vec<&'a str>),
+}
+
+/// The strong tags of a line, without their quotes; a weak one matches nothing
+/// (RFC 9110, section 13.1.1). `None` if the line is not well formed.
+fn entity_tags(line: &str) -> Option<Tags<'_>> {
+    if line.trim() == "*" {
+        return Some(Tags::Any);
+    }
+    let mut strong = Vec::new();
+    for tag in line.split(',').map(str::trim) {
+        let opaque = tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?;
+        if opaque.contains('"') {
+            return None;
+        }
+        if tag.starts_with('"') {
+            strong.push(opaque);
+        }
+    }
+    Some(Tags::These(strong))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -414,8 +442,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         return Err(ApiError::bad_request("the header Idempotency-Key was sent more than once"));
     };
     let Some(value) = value else { return Ok(None) };
-    match value.to_str() {
-        Ok(key) if !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_CHARS_MAX => Ok(Some(key.to_owned())),
+    let visible = |key: &&str| key.bytes().all(|byte| byte.is_ascii_graphic());
+    match value.to_str().ok().filter(visible) {
+        Some(key) if !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_CHARS_MAX => Ok(Some(key.to_owned())),
         _ => {
             let message = format!("must be 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters");
             Err(ApiError::validation(vec![FieldError::missing("Idempotency-Key", code::INVALID, message)]))

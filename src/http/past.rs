@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -19,7 +20,8 @@ use tokio::sync::Semaphore;
 use super::error::ApiError;
 use super::partner::{Format, answer, entity_tag, unchanged};
 use super::query::{self, ChangesQuery, ListQuery, Takes};
-use super::{App, peer, stream, told};
+use super::waiting::{self, NotDone};
+use super::{App, stream, told};
 use crate::domain::field::code;
 use crate::domain::{EntityChange, FieldError, Scope, Time, spelling};
 use crate::inventory::Snapshot;
@@ -33,6 +35,8 @@ pub(super) const INLINE_MAX: usize = 100;
 
 /// How many questions are put to the database at once.
 const READS: usize = 8;
+/// How long a question waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many past inventories are made at once; each keeps a core busy.
 const REBUILDS: usize = 2;
 
@@ -65,14 +69,15 @@ async fn ask<T: Send + 'static>(
     places: &Arc<Semaphore>,
     question: impl FnOnce() -> Result<T, ServiceError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let place = places.clone().acquire_owned().await.map_err(|error| ApiError::internal(error.to_string()))?;
-    let asked = tokio::task::spawn_blocking(move || {
+    let place = tokio::time::timeout(PATIENCE, places.clone().acquire_owned()).await;
+    let place = place.map_err(|_| NotDone::Busy)?.map_err(|error| ApiError::internal(error.to_string()))?;
+    let asked = waiting::work(&waiting::READS, move || {
         let answer = question();
         // Kept to here, also if whoever asked has gone.
         drop(place);
         answer
     });
-    Ok(asked.await.map_err(|_| ApiError::internal("a question about the past panicked".to_owned()))??)
+    Ok(asked.await??)
 }
 
 /// The inventory at the end of a second, or as it is.
@@ -109,9 +114,12 @@ pub(super) fn tag(present: &HeaderValue, time: Time) -> HeaderValue {
 
 /// GET /api/v1/partner/numbers/{e164}/history
 pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, request: Request<Body>) -> Answer {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok()).ok_or_else(ApiError::not_found)?;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok());
+    let read = |_: &_, query: &str| {
+        let number = number.ok_or_else(ApiError::not_found)?;
+        Ok((number, ListQuery::parse(query, Takes::Paging)?))
+    };
+    let (access, (number, query)) = app.enter(&request, Scope::Read, read).await?;
     let snapshot = access.snapshot;
     let (replica, of) = (app.replica.clone(), snapshot.clone());
     let past = app.past.read(move || replica.history(&of, number)).await?;
@@ -139,15 +147,15 @@ pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, reques
 /// GET /api/v1/partner/changes, as a page or as a stream
 pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
     use std::io::Write;
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    let query = ChangesQuery::parse(request.uri().query().unwrap_or_default())?;
+    let (access, query) = app.enter(&request, Scope::Read, |_, query| ChangesQuery::parse(query)).await?;
     if stream::wanted(request.headers()) {
         let (field, after) = match stream::last_event_id(request.headers())? {
             Some(last) => ("Last-Event-ID", last),
             None => ("after", query.after),
         };
         reached(&app, access.snapshot.clone(), field, after).await?;
-        return stream::answer(&app, access, after);
+        let address = app.client_of(request.extensions(), request.headers());
+        return stream::answer(&app, access, after, address);
     }
     let snapshot = reached(&app, access.snapshot, "after", query.after).await?;
     let tag = entity_tag(&snapshot, Format::Json, Time::now());
@@ -175,10 +183,13 @@ pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Ans
 /// GET /api/v1/partner/changes/{version}: one change, with all that it changed
 /// in pages.
 pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, request: Request<Body>) -> Answer {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let version = version.ok().and_then(|Path(text)| query::version("version", &text).ok());
-    let after = version.and_then(|version| version.checked_sub(1)).ok_or_else(ApiError::not_found)?;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let after = version.and_then(|version| version.checked_sub(1));
+    let read = |_: &_, query: &str| {
+        let after = after.ok_or_else(ApiError::not_found)?;
+        Ok((after, ListQuery::parse(query, Takes::Paging)?))
+    };
+    let (access, (after, query)) = app.enter(&request, Scope::Read, read).await?;
     let snapshot = access.snapshot;
     let skip = (query.page - 1).saturating_mul(query.per_page);
     let (replica, of, rows) = (app.replica.clone(), snapshot.clone(), query.per_page as usize);

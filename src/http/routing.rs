@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::manage::PathOf;
 use super::partner::{Format, answer, unchanged};
-use super::{App, past, peer, query};
+use super::{App, past, query};
 use crate::domain::{Scope, Time, spelling};
 use crate::routing::Explained;
 
@@ -26,10 +26,9 @@ pub async fn explain(
     number: PathOf<String>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
     let number = number.ok().and_then(|axum::extract::Path(text)| spelling::one(&text).ok());
-    let number = number.ok_or_else(ApiError::not_found)?;
-    let as_of = query::moment(request.uri().query().unwrap_or_default())?;
+    let read = |_: &_, query: &str| Ok((number.ok_or_else(ApiError::not_found)?, query::moment(query)?));
+    let (access, (number, as_of)) = app.enter(&request, Scope::Read, read).await?;
     let snapshot = past::inventory(&app, access.snapshot, as_of).await?;
     let now = as_of.unwrap_or_else(Time::now);
     let (replica, settings) = (app.replica.clone(), app.routing);

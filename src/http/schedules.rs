@@ -15,7 +15,7 @@ use super::checks::span;
 use super::error::ApiError;
 use super::manage::{self, Answer, PathOf, Write, id_of};
 use super::query::{ListQuery, Takes};
-use super::{App, partner, peer};
+use super::{App, partner};
 use crate::alert;
 use crate::domain::field::code;
 use crate::domain::setting::Report;
@@ -65,8 +65,9 @@ pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, reque
 
 /// GET /api/v1/manage/schedules
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::Paging);
+    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
+    let key = access.snapshot.key;
     let (skip, limit) = (query.skip(), query.per_page as usize);
     let all = manage::ask(&app, key, move |service| service.schedules(key, Time::now())).await?;
     let data: Vec<Value> = all.iter().skip(skip as usize).take(limit).map(|view| shown(view, false)).collect();
@@ -76,8 +77,8 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 /// GET /api/v1/manage/schedules/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
-    partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
+    let key = access.snapshot.key;
     let id: String = id_of(path)?;
     let view = manage::ask(&app, key, move |service| service.schedule(key, &id, Time::now())).await?;
     Ok(answer(&json!({ "data": shown(&view, true) })))
@@ -85,10 +86,16 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
 
 /// GET /api/v1/manage/schedules/preview
 pub(super) async fn next(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?;
+    let (_, (cron, zone)) = app.enter(&request, Scope::Manage, |_, query| plan(query)).await?;
+    let (plan, runs) = preview(&cron, &zone, Time::now())?;
+    Ok(answer(&json!({ "data": { "cron": cron, "zone": plan.zone(), "next_runs": next_runs(&runs) } })))
+}
+
+/// The cron line and the zone that a query asks about.
+fn plan(query: &str) -> Result<(String, String), ApiError> {
     let (mut cron, mut zone) = (None, None);
     let mut errors = Vec::new();
-    for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let place = match &*name {
             "cron" => &mut cron,
             "zone" => &mut zone,
@@ -105,9 +112,7 @@ pub(super) async fn next(State(app): State<Arc<App>>, request: Request<Body>) ->
     if !errors.is_empty() {
         return Err(ApiError::validation(errors));
     }
-    let (cron, zone) = (cron.unwrap_or_else(|| WEEKLY.to_owned()), zone.unwrap_or_else(|| UTC.to_owned()));
-    let (plan, runs) = preview(&cron, &zone, Time::now())?;
-    Ok(answer(&json!({ "data": { "cron": cron, "zone": plan.zone(), "next_runs": next_runs(&runs) } })))
+    Ok((cron.unwrap_or_else(|| WEEKLY.to_owned()), zone.unwrap_or_else(|| UTC.to_owned())))
 }
 
 fn answer(body: &Value) -> Response<Body> {

@@ -73,9 +73,10 @@ pub struct Limits {
     pub shutdown_grace: Duration,
 }
 
-/// The answer to what the service never gets to answer: its status (400, 408,
-/// 414, 431, 500 or 503; 426 for HTTP in the clear where TLS is spoken) in, the envelope and its headers out. `content-length`
-/// and `connection` are added here.
+/// The answer to a request that the service never gets: its status (400, 408,
+/// 413, 414, 431, 500, 501 or 503; 426 for HTTP in the clear where TLS is spoken)
+/// in, the envelope and its headers out. `content-length` and `connection` are
+/// added here.
 pub type Refusal = fn(StatusCode) -> Response<Bytes>;
 
 /// The address of the peer, a request extension.
@@ -267,7 +268,7 @@ impl Drop for Place {
 }
 
 /// What one peer is taken to own: an IPv4 address, or the /64 of an IPv6 one.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

@@ -12,9 +12,9 @@ use http::header::HeaderValue;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
+use super::App;
 use super::manage::{Answer, Write};
 use super::partner::{self, Format, answer, hex, unchanged};
-use super::{App, peer};
 use crate::billing::Period;
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{Scope, Time};
@@ -23,8 +23,7 @@ use crate::service::billing::{BillingView, Wish, calendar};
 
 /// GET /api/v1/partner/settings/billing
 pub(super) async fn billing(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let access = app.enter(request.headers(), peer(request.extensions()), Scope::Read).await?;
-    partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let (access, ()) = app.enter(&request, Scope::Read, |_, query| partner::refuse_parameters(query)).await?;
     let view = BillingView::of(&calendar(&access.snapshot)?, Time::now());
     let tag = entity_tag(&access.snapshot, &view);
     if unchanged(request.headers(), &tag) {

@@ -16,7 +16,7 @@ use super::body::{Fields, Json};
 use super::error::ApiError;
 use super::manage::{self, Answer, PathOf, UNREAD, Write, id_of};
 use super::query::{ListQuery, Takes};
-use super::{App, partner, peer};
+use super::{App, partner};
 use crate::config::Config;
 use crate::domain::Scope;
 use crate::domain::field::code;
@@ -41,8 +41,8 @@ pub fn settings(config: &Config) -> Settings {
 
 /// GET /api/v1/manage/webhooks
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
-    partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
+    let key = access.snapshot.key;
     let all = manage::ask(&app, key, move |service| service.webhooks(key)).await?;
     let data: Vec<Value> = all.iter().map(shown).collect();
     let body = json!({ "data": data, "meta": { "total": data.len() } });
@@ -68,8 +68,8 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 
 /// GET /api/v1/manage/webhooks/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
-    partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
+    let key = access.snapshot.key;
     let id: String = id_of(path)?;
     let webhook = manage::ask(&app, key, move |service| service.webhook(key, &id)).await?;
     Ok(answer(json!({ "data": shown(&webhook) }), Some(etag(&webhook))))
@@ -118,8 +118,9 @@ pub(super) async fn test(State(app): State<Arc<App>>, path: PathOf<String>, requ
 
 /// GET /api/v1/manage/webhooks/{id}/deliveries
 pub(super) async fn deliveries(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let key = app.enter(request.headers(), peer(request.extensions()), Scope::Manage).await?.snapshot.key;
-    let query = ListQuery::parse(request.uri().query().unwrap_or_default(), Takes::Paging)?;
+    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::Paging);
+    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
+    let key = access.snapshot.key;
     let id: String = id_of(path)?;
     let (skip, limit) = (query.skip(), query.per_page as usize);
     let (list, total) =

@@ -19,7 +19,8 @@ use std::{
 };
 
 use axum::body::Body;
-use http::{Request, Response, StatusCode, header};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -198,18 +199,61 @@ fn admit(
     tls: bool,
     progress: &Arc<Progress>,
 ) -> Result<Request<Body>, StatusCode> {
-    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut request = request.map(|body| progress.request_begin(body));
-    // Two lengths are how requests are smuggled past a proxy. hyper drops the
-    // second from the headers (and closes after the answer), so ask the wire.
-    if chunked && progress.head_names("content-length") {
-        return Err(StatusCode::BAD_REQUEST);
+    judge(&request, &progress.head_values("content-length"))?;
+    // Of two hosts the one in the target counts (RFC 9112, section 3.2.2).
+    let target = request.uri().authority().filter(|_| request.uri().scheme().is_some());
+    if let Some(host) = target.and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        request.headers_mut().insert(header::HOST, host);
     }
     request.extensions_mut().insert(peer);
     if tls {
         request.extensions_mut().insert(Tls);
     }
     Ok(request)
+}
+
+/// Refuses a head that two readers could understand in two ways, which is how
+/// requests are smuggled past a proxy. `lengths` are the values of
+/// `Content-Length` on the wire, since hyper drops all but one from the headers.
+fn judge<B>(request: &Request<B>, lengths: &[Vec<u8>]) -> Result<(), StatusCode> {
+    let headers = request.headers();
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Some(host.as_bytes()),
+        (None, None) if request.version() < Version::HTTP_11 => None,
+        (_, _) => return Err(StatusCode::BAD_REQUEST),
+    };
+    // An empty host is allowed: the target may have no authority.
+    let names_host = |host: &[u8]| host.is_empty() || Authority::try_from(host).is_ok() && !host.contains(&b'@');
+    if !host.is_none_or(names_host) || lengths.len() > 1 {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(_), _) if !lengths.is_empty() => Err(StatusCode::BAD_REQUEST),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(StatusCode::NOT_IMPLEMENTED),
+    }
+}
+
+/// The status of a head that hyper refused as malformed.
+fn malformed(progress: &Progress) -> StatusCode {
+    let (lengths, codings) = (progress.head_values("content-length"), progress.head_values("transfer-encoding"));
+    let digits = |length: &Vec<u8>| !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+    let number = |length: &Vec<u8>| std::str::from_utf8(length).ok().and_then(|length| length.parse::<u64>().ok());
+    match (&lengths[..], &codings[..]) {
+        // hyper takes no length that is over 64 bits, or near it.
+        ([length], []) if digits(length) && number(length).is_none_or(|length| length > u64::MAX - 2) => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
+        ([], [coding, rest @ ..]) if progress.head_is_http_1_1() => match rest {
+            [] if coding.eq_ignore_ascii_case(b"chunked") => StatusCode::BAD_REQUEST,
+            _ => StatusCode::NOT_IMPLEMENTED,
+        },
+        (_, _) => StatusCode::BAD_REQUEST,
+    }
 }
 
 /// The service's answer, or ours if it panics or the body does not come.
@@ -269,6 +313,11 @@ fn failed(err: &hyper::Error, Peer(peer): Peer, progress: &Progress) -> End {
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) if progress.head_is_one_line() => {
             End::Refused(StatusCode::URI_TOO_LONG)
         }
+        Some(StatusCode::BAD_REQUEST) => End::Refused(malformed(progress)),
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => match malformed(progress) {
+            StatusCode::PAYLOAD_TOO_LARGE => End::Refused(StatusCode::PAYLOAD_TOO_LARGE),
+            _ => End::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        },
         Some(status) => End::Refused(status),
         // The preface of HTTP/2 gets no answer from hyper.
         None if err.is_parse() => End::Refused(StatusCode::BAD_REQUEST),
@@ -308,17 +357,20 @@ async fn close(mut stream: Stream, end: End, Peer(peer): Peer, server: &Server) 
     }
 }
 
-/// How long a peer may take to see that we closed.
+/// How long a peer may take to see that we closed, and how much it may send
+/// until then.
 const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 8 << 20;
 
 /// Reads until the peer closes. Closing over unread bytes resets the connection,
 /// and the peer could lose the answer.
 async fn discard(stream: &TcpStream) {
-    while stream.readable().await.is_ok() {
+    let mut left = LINGER_BYTES_MAX;
+    while left > 0 && stream.readable().await.is_ok() {
         let mut bytes = [0; 4096];
         match stream.try_read(&mut bytes) {
             Ok(0) => return,
-            Ok(_) => {}
+            Ok(read) => left = left.saturating_sub(read),
             Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }

@@ -145,16 +145,26 @@ impl Progress {
         AnswerBody { body, progress: self }
     }
 
-    /// Whether the head that was read since the last answer has a header of this
-    /// name on the wire. Of pipelined heads only the first is known.
-    pub(super) fn head_names(&self, name: &str) -> bool {
+    /// The values that the head has on the wire for a header, of the head that
+    /// was read since the last answer. Of pipelined heads only the first is known.
+    pub(super) fn head_values(&self, name: &str) -> Vec<Vec<u8>> {
         // As hyper does, pass over empty lines before the request line.
         let head = self.head();
         let lines = head.trim_ascii_start().split(|byte| *byte == b'\n').skip(1);
-        lines.take_while(|line| !line.trim_ascii().is_empty()).any(|line| {
-            let colon = line.iter().position(|byte| *byte == b':');
-            colon.is_some_and(|colon| line[..colon].eq_ignore_ascii_case(name.as_bytes()))
-        })
+        let lines = lines.take_while(|line| !line.trim_ascii().is_empty());
+        let value = |line: &[u8]| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let named = line[..colon].eq_ignore_ascii_case(name.as_bytes());
+            named.then(|| line[colon + 1..].trim_ascii().to_vec())
+        };
+        lines.filter_map(value).collect()
+    }
+
+    /// Whether the request line of that head says HTTP/1.1.
+    pub(super) fn head_is_http_1_1(&self) -> bool {
+        let head = self.head();
+        let line = head.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
+        line.trim_ascii_end().ends_with(b" HTTP/1.1")
     }
 
     /// Whether what was read is a request line without an end.

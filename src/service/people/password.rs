@@ -1,13 +1,21 @@
 //! Passwords: what they must be, and their hashes.
 //!
 //! A hash takes 19 MiB and tens of milliseconds on purpose, so at most two are
-//! made at a time and few wait. Who is known waits in a line of their own and
-//! goes first: a flood of strangers does not keep anybody out who has signed in
-//! from their address before.
+//! made at a time and few callers wait. Known callers wait in a queue of their
+//! own and go first: a flood of strangers does not lock out a person who has
+//! signed in from their address before.
+//! Invariant: hashing has two threads, and each keeps its working memory, so a
+//! flood of sign-ins costs twice 19 MiB for good and not more. Memory that is
+//! allocated for each hash anew stays with the allocator, once for each thread
+//! that ever hashed.
 //! Deliberately absent: rules of composition. Length is what helps.
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use argon2::password_hash::phc::{Output, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use parking_lot::{Condvar, Mutex};
 
 use super::Hashing;
@@ -164,28 +172,44 @@ pub fn weakness(password: &str, email: &str) -> Option<String> {
 #[derive(Debug)]
 pub struct Full;
 
-/// Who wants something hashed.
+/// Which queue a caller waits in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
     Known,
     Stranger,
 }
 
+/// One hash to be made.
+struct Work {
+    params: Params,
+    algorithm: Algorithm,
+    version: Version,
+    password: Vec<u8>,
+    salt: Vec<u8>,
+    result: SyncSender<Option<Output>>,
+}
+
 #[derive(Default)]
-struct Places {
-    taken: usize,
-    known: usize,
-    strangers: usize,
-    /// The most that were taken at once.
+struct Queues {
+    known: VecDeque<Work>,
+    strangers: VecDeque<Work>,
+    /// How many hashes are being made, and the most that ever were at once.
+    busy: usize,
     peak: usize,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    queues: Mutex<Queues>,
+    news: Condvar,
 }
 
 pub struct Hasher {
-    argon: Argon2<'static>,
-    /// A hash of nothing that anybody knows, for who does not exist.
+    params: Params,
+    /// A hash that no password has, compared with where there is no user.
     nobody: String,
-    places: Mutex<Places>,
-    freed: Condvar,
+    shared: Arc<Shared>,
 }
 
 impl Hasher {
@@ -195,86 +219,154 @@ impl Hasher {
         let (m, t, p) = (params.m_cost(), params.t_cost(), params.p_cost());
         // Made by hand: comparing with it costs what comparing costs.
         let nobody = format!("$argon2id$v=19$m={m},t={t},p={p}${}${}", "A".repeat(22), "A".repeat(43));
-        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        Hasher { argon, nobody, places: Mutex::default(), freed: Condvar::new() }
+        let shared = Arc::new(Shared::default());
+        for _ in 0..AT_A_TIME {
+            let (shared, kept) = (shared.clone(), params.block_count());
+            std::thread::spawn(move || shared.work(kept));
+        }
+        Hasher { params, nobody, shared }
     }
 
     /// A password as it is stored.
     pub fn hash(&self, password: &str) -> Result<String, Full> {
-        let mut salt = [0; 16];
-        token::fill(&mut salt);
-        self.placed(Standing::Known, || {
-            let hash: PasswordHash = self
-                .argon
-                .hash_password_with_salt(password.as_bytes(), &salt)
-                .expect("the parameters were checked, and any bytes can be hashed");
-            hash.to_string()
-        })
+        let mut bytes = [0; 16];
+        token::fill(&mut bytes);
+        let salt = Salt::new(&bytes).expect("16 bytes are a salt");
+        let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
+        let hash =
+            self.queued(Standing::Known, self.params.clone(), (algorithm, version), password.as_bytes(), &salt)?;
+        let params = (&self.params).try_into().expect("the parameters were checked");
+        let version = Some(version.into());
+        Ok(PasswordHash { algorithm: algorithm.ident(), version, params, salt: Some(salt), hash }.to_string())
     }
 
     /// Whether a password is the one that was hashed. Takes as long where
     /// there is none.
     pub fn verify(&self, password: &str, hash: Option<&str>, standing: Standing) -> Result<bool, Full> {
         let start = &password.as_bytes()[..password.len().min(BYTES_MAX)];
-        self.placed(standing, || {
-            let right = self.argon.verify_password(start, hash.unwrap_or(&self.nobody)).is_ok();
-            right && hash.is_some() && password.len() <= BYTES_MAX
-        })
+        let Some(stored) = Stored::read(hash.unwrap_or(&self.nobody)) else { return Ok(false) };
+        let Stored { params, algorithm, version, salt, output } = stored;
+        let found = self.queued(standing, params, (algorithm, version), start, &salt)?;
+        // `Output` compares in constant time.
+        Ok(found == Some(output) && hash.is_some() && password.len() <= BYTES_MAX)
     }
 
     /// How many hashes there were at once, at the most.
     pub fn peak(&self) -> usize {
-        self.places.lock().peak
+        self.shared.queues.lock().peak
     }
 
-    fn placed<T>(&self, standing: Standing, work: impl FnOnce() -> T) -> Result<T, Full> {
-        let place = self.enter(standing)?;
-        let done = work();
-        drop(place);
-        Ok(done)
-    }
-
-    fn enter(&self, standing: Standing) -> Result<Place<'_>, Full> {
-        let mut places = self.places.lock();
-        match standing {
-            Standing::Known => {
-                if places.taken >= AT_A_TIME && places.known >= KNOWN_MAX {
-                    return Err(Full);
-                }
-                places.known += 1;
-                self.freed.wait_while(&mut places, |places| places.taken >= AT_A_TIME);
-                places.known -= 1;
+    fn queued(
+        &self,
+        standing: Standing,
+        params: Params,
+        (algorithm, version): (Algorithm, Version),
+        password: &[u8],
+        salt: &[u8],
+    ) -> Result<Option<Output>, Full> {
+        let (result, made) = sync_channel(1);
+        let work = Work { params, algorithm, version, password: password.to_vec(), salt: salt.to_vec(), result };
+        {
+            let mut queues = self.shared.queues.lock();
+            let (queue, max) = match standing {
+                Standing::Known => (&mut queues.known, KNOWN_MAX),
+                Standing::Stranger => (&mut queues.strangers, STRANGERS_MAX),
+            };
+            if queue.len() >= max {
+                return Err(Full);
             }
-            Standing::Stranger => {
-                if (places.taken >= AT_A_TIME || places.known > 0) && places.strangers >= STRANGERS_MAX {
-                    return Err(Full);
-                }
-                places.strangers += 1;
-                self.freed.wait_while(&mut places, |places| places.taken >= AT_A_TIME || places.known > 0);
-                places.strangers -= 1;
-            }
+            queue.push_back(work);
         }
-        places.taken += 1;
-        places.peak = places.peak.max(places.taken);
-        Ok(Place(self))
+        self.shared.news.notify_one();
+        // A hashing thread ends with its hasher only.
+        Ok(made.recv().unwrap_or_default())
     }
 }
 
-/// One of the places, given back on drop.
-struct Place<'a>(&'a Hasher);
-
-impl Drop for Place<'_> {
+impl Drop for Hasher {
     fn drop(&mut self) {
-        self.0.places.lock().taken -= 1;
-        // All, since who is woken may have to leave it to somebody else.
-        self.0.freed.notify_all();
+        self.shared.queues.lock().closed = true;
+        self.shared.news.notify_all();
+    }
+}
+
+impl Shared {
+    /// A hashing thread: takes work until its hasher is dropped, and keeps
+    /// `kept` blocks of memory.
+    fn work(&self, kept: usize) {
+        let mut memory: Vec<Block> = Vec::new();
+        while let Some(work) = self.next() {
+            let made = work.run(&mut memory);
+            // A hash that was made at a higher cost leaves nothing behind.
+            if memory.len() > kept {
+                memory.truncate(kept);
+                memory.shrink_to_fit();
+            }
+            self.queues.lock().busy -= 1;
+            // The caller may have gone.
+            let _ = work.result.send(made);
+        }
+    }
+
+    fn next(&self) -> Option<Work> {
+        let mut queues = self.queues.lock();
+        loop {
+            if queues.closed {
+                return None;
+            }
+            let next = queues.known.pop_front().or_else(|| queues.strangers.pop_front());
+            if let Some(work) = next {
+                queues.busy += 1;
+                queues.peak = queues.peak.max(queues.busy);
+                return Some(work);
+            }
+            self.news.wait(&mut queues);
+        }
+    }
+}
+
+impl Work {
+    fn run(&self, memory: &mut Vec<Block>) -> Option<Output> {
+        let blocks = self.params.block_count();
+        if memory.len() < blocks {
+            memory.resize(blocks, Block::default());
+        }
+        let length = self.params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+        let argon = Argon2::new(self.algorithm, self.version, self.params.clone());
+        let mut out = [0; Output::MAX_LENGTH];
+        let out = out.get_mut(..length)?;
+        argon.hash_password_into_with_memory(&self.password, &self.salt, out, memory).ok()?;
+        Output::new(out).ok()
+    }
+}
+
+/// A stored hash, taken apart.
+struct Stored {
+    params: Params,
+    algorithm: Algorithm,
+    version: Version,
+    salt: Salt,
+    output: Output,
+}
+
+impl Stored {
+    /// `None` for what is no hash of ours.
+    fn read(text: &str) -> Option<Stored> {
+        let hash = PasswordHash::new(text).ok()?;
+        let version = hash.version.unwrap_or(Version::V0x13.into());
+        Some(Stored {
+            params: Params::try_from(&hash).ok()?,
+            algorithm: Algorithm::try_from(hash.algorithm.as_str()).ok()?,
+            version: Version::try_from(version).ok()?,
+            salt: hash.salt?,
+            output: hash.hash?,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     const CHEAP: Hashing = Hashing { memory_kib: 8, passes: 1, lanes: 1 };
 
@@ -337,26 +429,48 @@ mod tests {
 
     #[test]
     fn two_at_a_time_and_few_wait() {
-        let hasher = Arc::new(Hasher::new(CHEAP));
-        let held: Vec<_> = (0..2).map(|_| hasher.enter(Standing::Stranger).expect("a place")).collect();
+        // Costly, so that the threads are busy while the queues are filled.
+        let hasher = Hasher::new(Hashing { memory_kib: 19 * 1_024, passes: 20, lanes: 1 });
+        let waits = |known: usize, strangers: usize| {
+            let queues = hasher.shared.queues.lock();
+            (queues.busy, queues.known.len(), queues.strangers.len()) == (AT_A_TIME, known, strangers)
+        };
         std::thread::scope(|scope| {
-            let waiting: Vec<_> = (0..STRANGERS_MAX)
-                .map(|_| scope.spawn(|| hasher.verify("x", None, Standing::Stranger).is_ok()))
-                .collect();
-            while hasher.places.lock().strangers < STRANGERS_MAX {
+            let stranger = || scope.spawn(|| hasher.verify("x", None, Standing::Stranger).is_ok());
+            let mut waiting: Vec<_> = (0..AT_A_TIME).map(|_| stranger()).collect();
+            while !waits(0, 0) {
+                std::thread::yield_now();
+            }
+            waiting.extend((0..STRANGERS_MAX).map(|_| stranger()));
+            while !waits(0, STRANGERS_MAX) {
                 std::thread::yield_now();
             }
             assert!(hasher.verify("x", None, Standing::Stranger).is_err(), "one more stranger");
             let known = scope.spawn(|| hasher.verify("x", None, Standing::Known).is_ok());
-            while hasher.places.lock().known < 1 {
-                std::thread::yield_now();
-            }
-            assert_eq!(hasher.places.lock().taken, 2);
-            drop(held);
-            assert!(known.join().expect("ended"), "who is known has a place to wait");
-            assert!(waiting.into_iter().all(|one| one.join().expect("ended")));
+            assert!(known.join().expect("ended"), "a known caller has a place to wait");
+            assert!(!hasher.shared.queues.lock().strangers.is_empty(), "and goes first");
+            // The rest need not be made.
+            hasher.shared.queues.lock().strangers.clear();
+            waiting.into_iter().for_each(|one| assert!(one.join().expect("ended")));
         });
-        assert_eq!(hasher.peak(), 2);
-        assert_eq!(hasher.places.lock().taken, 0);
+        assert_eq!(hasher.peak(), AT_A_TIME);
+    }
+
+    #[test]
+    fn a_costlier_hash_is_read_and_leaves_no_memory_behind() {
+        let costly = Hasher::new(Hashing { memory_kib: 1_024, passes: 1, lanes: 2 });
+        let stored = costly.hash("a good password").expect("a place");
+        let (shared, mut memory) = (Stored::read(&stored).expect("a hash"), Vec::new());
+        let (result, _) = sync_channel(1);
+        let Stored { params, algorithm, version, salt, output } = shared;
+        let work =
+            Work { params, algorithm, version, password: b"a good password".to_vec(), salt: salt.to_vec(), result };
+        assert!(work.run(&mut memory) == Some(output));
+        assert_eq!(memory.len(), 1_024);
+        for broken in
+            ["", "$argon2id$", "$2b$12$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA"]
+        {
+            assert!(!costly.verify("a good password", Some(broken), Standing::Known).expect("a place"), "{broken}");
+        }
     }
 }
