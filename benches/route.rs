@@ -129,7 +129,7 @@ impl World {
         let mut routed = 0;
         let all = shared::best(5, || {
             for invite in &invites {
-                let request = sip::read(invite.as_bytes()).ok().expect("a request");
+                let Ok(request) = sip::read(invite.as_bytes()) else { unreachable!("it is a request") };
                 let asked = Asked { user: request.uri.user, call_id: Some(request.call_id), now: Time::now() };
                 self.replica.route(&settings, asked, |answer| {
                     routed += usize::from(answer.line.code == 302);
@@ -192,7 +192,7 @@ fn requests(at: SocketAddr, world: &World) {
 }
 
 /// Ends a process of ours.
-struct Proxy(Child, tempfile::TempDir);
+struct Proxy(Child);
 
 impl Drop for Proxy {
     fn drop(&mut self) {
@@ -216,7 +216,7 @@ fn kamailio(world: &World) -> Result<f64, String> {
     let mut command = Command::new("kamailio");
     command.arg("-f").arg(&file).args(["-DD", "-E", "-m", "64", "-M", "8", "-Y"]).arg(folder.path());
     command.arg("-P").arg(folder.path().join("pid")).stdout(Stdio::null()).stderr(Stdio::null());
-    let proxy = Proxy(command.spawn().map_err(|error| format!("kamailio: {error}"))?, folder);
+    let proxy = Proxy(command.spawn().map_err(|error| format!("kamailio: {error}"))?);
     let socket = UdpSocket::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     socket.set_read_timeout(Some(Duration::from_millis(200))).map_err(|error| error.to_string())?;
     let begin = Instant::now();

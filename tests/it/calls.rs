@@ -37,6 +37,8 @@ pub fn place(uris: &[String]) -> Place {
     place.must(&["import", file, "--partner", PARTNER, "--monthly-cost", "1", "--currency", "EUR"]);
     place.must(&["number", "suspend", "+912271260004", "--partner", PARTNER]);
     place.must(&["number", "release", "+912271260002", "--yes", "--partner", PARTNER]);
+    // Before the server starts, which would hear of it a moment later.
+    let key = manager(&place);
     let server = place.serve_with(&format!("[routing]\n{SETTINGS}"));
     let on = |uri: &String| json!({ "uri": uri, "priority": 10, "weight": 10, "enabled": true });
     let routed: Vec<Value> =
@@ -55,7 +57,7 @@ pub fn place(uris: &[String]) -> Place {
         let mut answer = agent
             .patch(server.url(&format!("/api/v1/manage/applications/{id}")))
             .header("X-Auth-ID", PARTNER)
-            .header("X-Auth-Token", manager(&place))
+            .header("X-Auth-Token", &key)
             .header("Content-Type", "application/json")
             .send(json!({ "destinations": destinations }).to_string())
             .expect("an answer");
