@@ -377,7 +377,7 @@ fn server(database: &Path, questions: &[String]) {
         println!("{address}");
         Ok(())
     };
-    serve::serve(&config, routes, serve::Hangup::Stop, ready).expect("served");
+    serve::serve(&config, Open::Existing, routes, serve::Hangup::Stop, ready).expect("served");
 }
 
 /// What the router answers to a target.

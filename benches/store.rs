@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rollcall::domain::action::{Action, Assignment, Quarantine};
 use rollcall::domain::change::Edit;
-use rollcall::domain::{Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerKey, Time, Verb};
+use rollcall::domain::{Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerId, PartnerKey, Time, Verb};
 use rollcall::inventory::Window;
 use rollcall::service::import::{ImportOptions, Watch};
 use rollcall::service::numbers::Expected;
 use rollcall::service::{Outcome, Replica, Service};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    self, Abort, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Location, Open, Past, Store, StoreError,
-    StoredJob, Target, Walk,
+    self, Abort, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Location, LogPiece, Open, Over, Past,
+    Store, StoreError, StoredJob, Target, Walk,
 };
 
 use rustix::time::ClockId;
@@ -328,6 +328,18 @@ impl PeopleStore for Paced {
 }
 
 impl Store for Paced {
+    fn health(&self) -> &rollcall::store::health::Health {
+        self.store.health()
+    }
+
+    fn survey(&self) -> Result<(), StoreError> {
+        self.store.survey()
+    }
+
+    fn probe(&self) {
+        self.store.probe();
+    }
+
     fn heads(&self, _: bool) -> Result<Option<Vec<Head>>, StoreError> {
         let heads = self.heads.lock();
         let due = (heads.0.elapsed().as_secs_f64() * CHANGES_PER_S) as usize;
@@ -338,12 +350,26 @@ impl Store for Paced {
         self.store.load(what, take)
     }
 
+    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
+        self.store.partner(auth_id)
+    }
+
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
+        self.store.delete_over(over)
+    }
+
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
         self.store.version(key)
     }
 
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.store.log(key, after, limit)
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.store.follow(key, after, through, take)
     }
 
     fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {

@@ -2,7 +2,8 @@
 //! called, and its result is printed.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done,
-//! 1 failed, 2 usage, 3 rows were rejected or something differs. Secrets come
+//! 1 failed, 2 usage, 3 rows were rejected or something differs, 78 the settings
+//! are not usable. Secrets come
 //! from files or stdin, never from flags.
 //! Deliberately absent: rules about numbers.
 
@@ -16,6 +17,7 @@ mod import;
 mod invoice;
 mod job;
 mod key;
+mod log;
 mod mail;
 mod maintenance;
 mod migrate;
@@ -145,6 +147,8 @@ enum Command {
     Verify(maintenance::Verify),
     /// Write a consistent copy of the database, while others use it
     Backup(maintenance::Backup),
+    /// Put a backup in the place of the database, which is kept aside
+    Restore(maintenance::Restore),
     /// Copy a database into PostgreSQL, for several servers
     Migrate(migrate::Migrate),
     /// Check or print the settings
@@ -165,6 +169,8 @@ pub enum Outcome {
     Usage,
     /// Rows were rejected, or something differs.
     Differs,
+    /// The settings are not usable, so starting again does not help.
+    Settings,
 }
 
 impl From<Outcome> for ExitCode {
@@ -174,6 +180,8 @@ impl From<Outcome> for ExitCode {
             Outcome::Failed => 1,
             Outcome::Usage => 2,
             Outcome::Differs => 3,
+            // EX_CONFIG of sysexits.h, which service managers know.
+            Outcome::Settings => 78,
         })
     }
 }
@@ -185,6 +193,9 @@ pub enum CliError {
     Usage(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A setting names something that is not there or cannot be used.
+    #[error("{0}")]
+    Settings(String),
     /// The store's errors say what happened; this says to which database.
     #[error("the database {}", shown(database))]
     Database {
@@ -269,12 +280,29 @@ impl From<MirrorError> for CliError {
 }
 
 impl CliError {
+    /// Whether the command line, the settings or what happened is at fault.
+    fn outcome(&self) -> Outcome {
+        match self {
+            CliError::Usage(_) => Outcome::Usage,
+            CliError::Config(_)
+            | CliError::Certificate(_)
+            | CliError::Mail(_)
+            | CliError::Settings(_)
+            | CliError::Service(ServiceError::Store(StoreError::NoFolder { .. })) => Outcome::Settings,
+            _ => Outcome::Failed,
+        }
+    }
+
     /// Names the database, if that is what failed and its error does not.
     fn of(self, database: Location) -> CliError {
         match self {
             CliError::Service(ServiceError::Store(source))
             | CliError::Import(ImportError::Service(ServiceError::Store(source))) => match source {
                 StoreError::Missing { .. }
+                | StoreError::Empty { .. }
+                | StoreError::Owner { .. }
+                | StoreError::ForeignLog { .. }
+                | StoreError::Older { .. }
                 | StoreError::NoFolder { .. }
                 | StoreError::Unopened { .. }
                 | StoreError::Foreign { .. }
@@ -306,6 +334,7 @@ pub fn run() -> Outcome {
         Ok(settings) => error.of(settings.database),
         Err(_) => error,
     });
+    log::flush();
     match result {
         Ok(outcome) => outcome,
         // `rollcall export | head` is not a failure.
@@ -316,10 +345,7 @@ pub fn run() -> Outcome {
                 CliError::Config(_) => output::notes(&format!("error: {}", output::reasons(&error))),
                 error => output::error(error),
             }
-            match error {
-                CliError::Usage(_) => Outcome::Usage,
-                _ => Outcome::Failed,
-            }
+            error.outcome()
         }
     }
 }
@@ -352,6 +378,7 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Invoice(command) => command.run(&global),
         Command::Verify(command) => command.run(&global),
         Command::Backup(command) => command.run(&global),
+        Command::Restore(command) => command.run(&global),
         Command::Migrate(command) => command.run(&global),
         Command::Config(command) => command.run(&global),
         Command::Completions { shell } => {

@@ -52,6 +52,13 @@ impl<const MIN: usize> From<AtLeast<MIN>> for usize {
     }
 }
 
+impl<const MIN: usize> From<usize> for AtLeast<MIN> {
+    /// The number, or `MIN` where it is less.
+    fn from(number: usize) -> AtLeast<MIN> {
+        AtLeast(number.max(MIN))
+    }
+}
+
 impl<'de, const MIN: usize> Deserialize<'de> for AtLeast<MIN> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match usize::deserialize(deserializer)? {
@@ -237,6 +244,17 @@ settings! {
             failed_auth_per_second: u32,
             failed_auth_burst: u32,
             streams_per_key: usize,
+            streams_per_partner: usize,
+            streams_per_address: usize,
+            exports_per_session: usize,
+            exports_per_partner: usize,
+            exports_per_address: usize,
+            downloads_per_session: usize,
+            downloads_per_partner: usize,
+            downloads_per_address: usize,
+            uploads_per_session: usize,
+            uploads_per_partner: usize,
+            uploads_per_address: usize,
             stranger_body_bytes: AtLeast<262_144>,
             known_body_bytes: AtLeast<16_777_216>,
         }
@@ -265,6 +283,11 @@ settings! {
             workers: AtLeast<1>,
             per_partner: AtLeast<1>,
             batch_rows: AtLeast<1>,
+        }
+        retention: Retention / RetentionPartial {
+            jobs_days: u32,
+            acknowledgements_days: u32,
+            settings_days: u32,
         }
         mail: Mail / MailPartial {
             host: String,
@@ -434,13 +457,21 @@ impl Default for Config {
     }
 }
 
+impl Retention {
+    pub fn settings(&self) -> crate::service::retention::Retention {
+        let Retention { jobs_days, acknowledgements_days, settings_days } = *self;
+        crate::service::retention::Retention { jobs_days, acknowledgements_days, settings_days }
+    }
+}
+
 impl Config {
-    /// The folder of the files that people give the console to import: where
-    /// none is set, beside the database file, which it is then backed up and
-    /// thrown away with.
+    /// The folder of the files that people give the console to import. It is
+    /// the program's own: within the folder that is set, or where none is set
+    /// beside the database file, with which it is then backed up and thrown
+    /// away.
     pub fn imports(&self) -> PathBuf {
         if !self.console.imports_folder.as_os_str().is_empty() {
-            return self.console.imports_folder.clone();
+            return self.console.imports_folder.join("rollcall-uploads");
         }
         match &self.database {
             Location::Sqlite(path) => {

@@ -44,7 +44,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 use http::header::{self, HeaderValue};
@@ -61,6 +61,9 @@ use page::{Answer, Trouble, redirect};
 /// Where all pages are.
 pub const PREFIX: &str = "/console";
 
+/// How many people's addresses are kept.
+const NAMES_MAX: usize = 10_000;
+
 /// What the pages share.
 pub struct Console {
     pub app: Arc<App>,
@@ -70,12 +73,24 @@ pub struct Console {
     /// Refused forms, and the answers to forms that were sent.
     pages: kept::Pages,
     answers: kept::Answers,
+    strangers: gate::Strangers,
+    /// The addresses of people, which never change.
+    names: Mutex<HashMap<UserId, String>>,
 }
 
 impl Console {
     /// What people call somebody, if they are known.
     fn user_name(&self, id: &UserId) -> Option<String> {
-        self.app.people.find(id).ok().flatten().map(|user| user.email.to_string())
+        if let Some(name) = self.names.lock().get(id) {
+            return Some(name.clone());
+        }
+        let name = self.app.people.find(id).ok().flatten()?.email.to_string();
+        let mut names = self.names.lock();
+        if names.len() >= NAMES_MAX {
+            names.clear();
+        }
+        names.insert(id.clone(), name.clone());
+        Some(name)
     }
 
     /// The counts of a partner as its snapshot has them.
@@ -97,12 +112,20 @@ pub fn router(app: Arc<App>) -> Router {
         tallies: Mutex::default(),
         pages: kept::Pages::default(),
         answers: kept::Answers::default(),
+        strangers: gate::Strangers::default(),
+        names: Mutex::default(),
     });
     let mut router = Router::new();
     for (path, handler) in looks() {
+        let asset = path.contains('.') && !path.contains('{');
+        let handler = if asset { handler } else { handler.route_layer(from_fn(gate::apart)) };
         router = router.route(path, handler);
     }
     for (posted, handler) in posts() {
+        // An upload waits for its client, and a sign-in for a hash, so both choose
+        // themselves where they wait.
+        let apart = !posted.files && posted.guard != Guard::Anybody;
+        let handler = if !apart { handler } else { handler.route_layer(from_fn(gate::apart)) };
         let door = from_fn_with_state((console.clone(), posted), door::form);
         router = router.route(posted.path, handler.route_layer(door));
         if !looks().iter().any(|(path, _)| *path == posted.path) {
@@ -112,6 +135,7 @@ pub fn router(app: Arc<App>) -> Router {
     router
         .route_layer(from_fn_with_state(console.clone(), gate::caught_up))
         .route_layer(from_fn_with_state(console.clone(), door::pages))
+        .route_layer(from_fn_with_state(console.clone(), gate::known))
         .with_state(console)
 }
 

@@ -18,7 +18,7 @@ mod tests;
 use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicBool;
 
-use crate::domain::{PartnerId, Time};
+use crate::domain::{Destination, Destinations, PartnerId, Time};
 use crate::intake::RowError;
 use crate::service::import::{ImportError, ImportOptions, ImportReport, Progress, Watch};
 use crate::service::{Service, ServiceError};
@@ -99,9 +99,27 @@ pub fn populate(
         if let Some(first) = report.errors.first() {
             return Err(DemoError::Rejected { partner, rejected: report.rejected, first: Box::new(first.clone()) });
         }
+        give_destinations(service, &partner)?;
         made.imported.push((partner, report));
     }
     Ok(made)
+}
+
+/// Gives every application two places where its calls go: the second is tried
+/// when the first does not answer.
+fn give_destinations(service: &Service, partner: &PartnerId) -> Result<(), DemoError> {
+    let snapshot = service.snapshot(partner, false)?;
+    let mut all = Vec::new();
+    for application in snapshot.applications.iter() {
+        let mut destinations = Vec::new();
+        for (at, priority) in [(1_u8, 10), (2, 20)] {
+            let uri = format!("sip:ivr-{at}.demo.example").parse();
+            destinations.extend(uri.map(|uri| Destination { priority, ..Destination::new(uri) }));
+        }
+        all.extend(Destinations::new(destinations).map(|list| (application.id.clone(), list)));
+    }
+    service.applications_destinations(snapshot.key, &all)?;
+    Ok(())
 }
 
 /// How many of the numbers each partner has: the first is the larger one.

@@ -22,6 +22,8 @@ pub mod openapi;
 mod ops;
 mod partner;
 mod past;
+pub mod places;
+pub mod pull;
 mod query;
 pub mod routing;
 pub mod schedules;
@@ -29,6 +31,7 @@ pub mod server;
 pub mod settings;
 mod stream;
 mod told;
+pub mod waiting;
 pub mod webhooks;
 
 use std::convert::Infallible;
@@ -59,6 +62,7 @@ use crate::service::people::{self, People, PeopleError};
 use crate::service::replica::Node;
 use crate::service::uploads::Uploads;
 use crate::service::{self, Replica, token};
+use crate::store::waiting::SERVING;
 use bodies::{Allowance, Bodies};
 use budget::{Budgets, quota};
 use error::ApiError;
@@ -77,6 +81,8 @@ const INVENTORY_VERSION_AT_LEAST: HeaderName = HeaderName::from_static("inventor
 /// From when on it is told how old an answer is although the database answers:
 /// looking has become slow. Two looks, where they are farther apart.
 const AGE_TOLD: Duration = Duration::from_secs(2);
+/// How often what is over is looked for.
+const DELETE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// The longest path and query, in bytes.
 const URI_BYTES_MAX: usize = 8_000;
@@ -115,7 +121,12 @@ pub struct App {
     /// What the settings say of answers to calls.
     pub(crate) routing: crate::routing::Settings,
     streams: Arc<stream::Streams>,
+    /// How many long answers and uploads there may be at once.
+    pub places: Arc<places::Places>,
     counted: checks::Counted,
+    retention: service::retention::Retention,
+    /// When what is over was last deleted.
+    deleted_over: parking_lot::Mutex<Option<Instant>>,
 }
 
 impl App {
@@ -152,8 +163,11 @@ impl App {
             failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
             past: past::Reads::default(),
             routing: config.routing.settings(),
-            streams: Arc::new(stream::Streams::new(limits.streams_per_key)),
+            streams: Arc::new(stream::Streams::new()),
+            places: places::Places::new(limits),
             counted: checks::Counted::default(),
+            retention: config.retention.settings(),
+            deleted_over: parking_lot::Mutex::default(),
         }
     }
 
@@ -167,6 +181,7 @@ impl App {
         if let Err(error) = self.service.forget_answered() {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget answers that nobody retries");
         }
+        self.delete_over();
         if let Err(error) = self.people.forget() {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget sessions that are over");
         }
@@ -175,6 +190,20 @@ impl App {
         }
         if let Some(failures) = &self.failures {
             failures.retain_recent();
+        }
+    }
+
+    /// Deletes what has been over for as long as the settings say, once an hour.
+    fn delete_over(&self) {
+        let mut last = self.deleted_over.lock();
+        if last.is_some_and(|last| last.elapsed() < DELETE_EVERY) {
+            return;
+        }
+        match self.service.delete_over(&self.replica, self.retention, Time::now()) {
+            Ok(()) => *last = Some(Instant::now()),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot delete what is over; trying again");
+            }
         }
     }
 
@@ -292,12 +321,22 @@ impl App {
     /// Whose session this is. After partners changed places, nothing that was
     /// known before is taken for granted; who asks looks the partner up first.
     pub(crate) fn session(&self, token: &str) -> Result<Option<people::Session>, PeopleError> {
+        self.renew_sessions();
+        self.people.session(token)
+    }
+
+    /// The same if it is in the cache, without waiting.
+    pub(crate) fn session_known(&self, token: &str) -> Option<people::Session> {
+        self.renew_sessions();
+        self.people.session_known(token)
+    }
+
+    fn renew_sessions(&self) {
         let renewals = self.replica.renewals();
         if self.renewals.load(Ordering::SeqCst) != renewals {
             self.people.forget_cached();
             self.renewals.store(renewals, Ordering::SeqCst);
         }
-        self.people.session(token)
     }
 
     /// `console.url`, if it is set: what links begin with.
@@ -636,7 +675,7 @@ impl Service<Request<Body>> for Edge {
             tracing::debug!(request.id = %id, status, "answered {status}");
             Ok(response)
         };
-        Box::pin(TOLD.scope(Told::default(), answer))
+        Box::pin(SERVING.scope((), TOLD.scope(Told::default(), answer)))
     }
 }
 

@@ -22,6 +22,7 @@ mod filter;
 pub mod flat;
 pub mod names;
 mod pattern;
+mod persistent;
 mod rows;
 mod select;
 pub mod set;
@@ -36,9 +37,9 @@ use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
 use crate::domain::plan::{self, Scan};
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Application, Country, Currency, Dates, Destinations, E164, EntityChange, Key,
-    Logged, Money, NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status, Tags, Time, Trunk,
-    number,
+    Account, AccountId, Acknowledgement, Application, Change, Country, Currency, Dates, Destinations, E164,
+    EntityChange, Key, Logged, Money, NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status,
+    Tags, Time, Trunk, number,
 };
 
 pub use beside::Beside;
@@ -47,6 +48,7 @@ pub use pattern::{Pattern, SEARCH_CHARS_MAX};
 pub use table::Table;
 
 use due::Due;
+use persistent::{Array, Map};
 use rows::{Profile, Row, Rows};
 use set::Set;
 use table::{Index, Interned};
@@ -68,17 +70,18 @@ pub struct Snapshot {
     /// Removed ones as well.
     pub settings: Arc<Table<Setting>>,
     /// When accounts last lost an active number.
-    pub(crate) lost: Arc<HashMap<AccountId, Time>>,
-    regions: Arc<Interned<Arc<str>>>,
-    tags: Arc<Interned<Tags>>,
-    profiles: Arc<Interned<Profile>>,
+    lost: Map<AccountId, Time>,
+    regions: Interned<Arc<str>>,
+    tags: Interned<Tags>,
+    profiles: Interned<Profile>,
     rows: Rows,
     all: Set,
-    /// By index of the account: the numbers it holds. Shorter than `accounts`
-    /// where the last ones hold none.
-    by_account: Arc<Vec<Arc<Set>>>,
-    /// By index of the application: the numbers that route to it.
-    by_application: Arc<Vec<Arc<Set>>>,
+    /// By index of the account: the numbers it holds, if any.
+    by_account: Array<Arc<Set>>,
+    /// By index of the application: the numbers that route to it, if any.
+    by_application: Array<Arc<Set>>,
+    /// The numbers that have each tag.
+    by_tag: Map<Arc<str>, Tagged>,
     due: Due,
     nothing: Arc<Set>,
     pub beside: Beside,
@@ -283,14 +286,15 @@ impl Snapshot {
             keys: Arc::default(),
             acknowledgements: Arc::default(),
             settings: Arc::default(),
-            lost: Arc::default(),
-            regions: Arc::default(),
-            tags: Arc::default(),
-            profiles: Arc::default(),
+            lost: Map::default(),
+            regions: Interned::default(),
+            tags: Interned::default(),
+            profiles: Interned::default(),
             rows: Rows::default(),
             all: Set::default(),
-            by_account: Arc::default(),
-            by_application: Arc::default(),
+            by_account: Array::default(),
+            by_application: Array::default(),
+            by_tag: Map::default(),
             due: Due::default(),
             nothing: Arc::default(),
             beside: Beside::default(),
@@ -318,98 +322,84 @@ impl Snapshot {
     /// The snapshot that a partner's first change makes.
     pub fn created(logged: &Logged) -> Result<Snapshot, Misfit> {
         let change = &logged.change;
-        let partner = change.entities.iter().find_map(|entity| match entity {
+        Snapshot::uncreated(change.partner, &change.entities)?.applied(logged)
+    }
+
+    /// What a partner's first change, which has these entities, is applied to.
+    pub fn uncreated(key: PartnerKey, entities: &[EntityChange]) -> Result<Snapshot, Misfit> {
+        let partner = entities.iter().find_map(|entity| match entity {
             EntityChange::Partner(edit) if edit.before.is_none() => Some(edit.after.clone()),
             _ => None,
         });
-        Snapshot::empty(change.partner, 0, GENESIS, partner.ok_or(Misfit::NotCreated)?).applied(logged)
+        Ok(Snapshot::empty(key, 0, GENESIS, partner.ok_or(Misfit::NotCreated)?))
     }
 
     /// The snapshot after one more change. `self` stays as it is.
     pub fn applied(&self, logged: &Logged) -> Result<Snapshot, Misfit> {
-        let change = &logged.change;
-        if change.version != self.version + 1 {
-            return Err(Misfit::Gap { expected: self.version + 1, found: change.version });
-        }
-        if logged.previous != self.head {
-            return Err(Misfit::Chain { version: change.version });
-        }
-        let mut next = self.clone();
-        next.version = change.version;
-        next.head = logged.digest;
-        for entity in &change.entities {
-            match entity {
-                EntityChange::Partner(edit) => next.partner = Arc::new(edit.after.clone()),
-                EntityChange::Account(edit) => Arc::make_mut(&mut next.accounts).put(edit.after.clone()),
-                EntityChange::Application(edit) => Arc::make_mut(&mut next.applications).put(edit.after.clone()),
-                EntityChange::Trunk(edit) => Arc::make_mut(&mut next.trunks).put(edit.after.clone()),
-                EntityChange::Key(edit) => Arc::make_mut(&mut next.keys).put(edit.after.clone()),
-                EntityChange::Acknowledgement(edit) => {
-                    Arc::make_mut(&mut next.acknowledgements).put(edit.after.clone());
-                }
-                EntityChange::Setting(edit) => Arc::make_mut(&mut next.settings).put(edit.after.clone()),
-            }
-        }
-        let mut losses = change.numbers.iter().filter_map(|edit| edit.loss(change.at)).peekable();
-        if losses.peek().is_some() {
-            let lost = Arc::make_mut(&mut next.lost);
-            for (account, at) in losses {
-                let last = lost.entry(account.clone()).or_insert(at);
-                *last = at.max(*last);
-            }
-        }
-        next.edit(self, &change.numbers, change.at, change.version)?;
-        Ok(next)
+        let Change { version, at, entities, numbers, .. } = &logged.change;
+        let mut applying = self.clone().apply(*version, *at, entities, &logged.previous)?;
+        applying.numbers(numbers)?;
+        Ok(applying.finish(logged.digest))
     }
 
-    /// The snapshot before its last change, of which `head` is the digest. What
-    /// the change created is unknown again. A number that it changed is as it
-    /// was; which version had made it so the log does not say here, so it has
-    /// version 0.
-    pub fn reverted(self, logged: Logged) -> Result<Snapshot, Misfit> {
-        let Logged { mut change, previous, digest } = logged;
-        if change.version != self.version {
-            return Err(Misfit::Gap { expected: self.version, found: change.version });
+    /// Begins one more change, whose numbers come in pieces.
+    pub fn apply(
+        mut self,
+        version: u64,
+        at: Time,
+        entities: &[EntityChange],
+        previous: &Digest,
+    ) -> Result<Applying, Misfit> {
+        if version != self.version + 1 {
+            return Err(Misfit::Gap { expected: self.version + 1, found: version });
         }
-        if digest != self.head {
-            return Err(Misfit::Chain { version: change.version });
+        if *previous != self.head {
+            return Err(Misfit::Chain { version });
         }
-        for edit in &mut change.numbers {
-            std::mem::swap(&mut edit.before, &mut edit.after);
-        }
-        let mut past = self.clone();
-        past.version = change.version - 1;
-        past.head = previous;
-        // Numbers first: what they were may refer to nothing that is forgotten
-        // below, what they are may.
-        past.edit(&self, &change.numbers, change.at, 0)?;
-        // With the last other owner gone, the tables are edited in place.
-        drop(self);
-        for entity in change.entities.into_iter().rev() {
+        self.version = version;
+        for entity in entities {
             match entity {
-                EntityChange::Partner(edit) => {
-                    past.partner = Arc::new(edit.before.ok_or(Misfit::NotCreated)?);
-                }
-                EntityChange::Account(edit) => {
-                    restore(&mut past.accounts, edit.before, edit.after.auth_id.as_str());
-                }
-                EntityChange::Application(edit) => {
-                    restore(&mut past.applications, edit.before, edit.after.id.as_str());
-                }
-                EntityChange::Trunk(edit) => restore(&mut past.trunks, edit.before, edit.after.id.as_str()),
-                EntityChange::Key(edit) => restore(&mut past.keys, edit.before, edit.after.id.as_str()),
+                EntityChange::Partner(edit) => self.partner = Arc::new(edit.after.clone()),
+                EntityChange::Account(edit) => Arc::make_mut(&mut self.accounts).put(edit.after.clone()),
+                EntityChange::Application(edit) => Arc::make_mut(&mut self.applications).put(edit.after.clone()),
+                EntityChange::Trunk(edit) => Arc::make_mut(&mut self.trunks).put(edit.after.clone()),
+                EntityChange::Key(edit) => Arc::make_mut(&mut self.keys).put(edit.after.clone()),
                 EntityChange::Acknowledgement(edit) => {
-                    restore(&mut past.acknowledgements, edit.before, &edit.after.finding);
+                    Arc::make_mut(&mut self.acknowledgements).put(edit.after.clone())
                 }
-                EntityChange::Setting(edit) => restore(&mut past.settings, edit.before, &edit.after.id),
+                EntityChange::Setting(edit) => Arc::make_mut(&mut self.settings).put(edit.after.clone()),
             }
         }
-        Ok(past)
+        Ok(Applying { next: self, at })
+    }
+
+    /// The snapshot before its last change. What the change created is unknown
+    /// again. A number that it changed is as it was; which version had made it
+    /// so the log does not say here, so it has version 0.
+    pub fn reverted(self, logged: Logged) -> Result<Snapshot, Misfit> {
+        let Logged { change: Change { version, at, entities, mut numbers, .. }, previous, digest } = logged;
+        let mut reverting = self.revert(version, at, entities, previous)?;
+        reverting.numbers(&mut numbers)?;
+        reverting.finish(digest)
+    }
+
+    /// Begins to take the last change back, whose numbers come in pieces.
+    pub fn revert(
+        self,
+        version: u64,
+        at: Time,
+        entities: Vec<EntityChange>,
+        previous: Digest,
+    ) -> Result<Reverting, Misfit> {
+        if version != self.version {
+            return Err(Misfit::Gap { expected: self.version, found: version });
+        }
+        Ok(Reverting { past: self, at, entities, previous })
     }
 
     /// Makes numbers that are as their `before` as their `after`, last changed
     /// by `version`.
-    fn edit(&mut self, before: &Snapshot, edits: &[NumberChange], at: Time, version: u64) -> Result<(), Misfit> {
+    fn edit(&mut self, edits: &[NumberChange], at: Time, version: u64) -> Result<(), Misfit> {
         if edits.is_empty() {
             return Ok(());
         }
@@ -417,11 +407,14 @@ impl Snapshot {
         let mut all = Vec::new();
         let mut accounts: BTreeMap<usize, Vec<(u64, bool)>> = BTreeMap::new();
         let mut applications: BTreeMap<usize, Vec<(u64, bool)>> = BTreeMap::new();
-        let mut seeker = before.rows.seeker();
+        let mut tags: BTreeMap<Arc<str>, Vec<(u64, bool)>> = BTreeMap::new();
+        let mut uses: BTreeMap<usize, i64> = BTreeMap::new();
+        let stored = self.rows.clone();
+        let mut seeker = stored.seeker();
         for edit in edits {
             let number = edit.number.digits();
             let old = seeker.find(number).map(|(leaf, row)| leaf.row(row));
-            let held = old.map(|row| before.show(row, at).record());
+            let held = old.map(|row| self.show(row, at).record());
             if held != edit.before {
                 return Err(Misfit::Before { number: edit.number });
             }
@@ -441,25 +434,56 @@ impl Snapshot {
                     came.into_iter().for_each(|at| sets.entry(at).or_default().push((number, true)));
                 }
             }
+            if edit.before.as_ref().map(|record| &record.tags) != edit.after.as_ref().map(|record| &record.tags) {
+                for (record, came) in [(&edit.before, false), (&edit.after, true)] {
+                    let all = record.iter().flat_map(|record| record.tags.shared());
+                    all.for_each(|tag| tags.entry(tag.clone()).or_default().push((number, came)));
+                }
+            }
+            for (row, step) in [(old, -1), (new, 1)] {
+                let profile = row.and_then(|row| row.profile.get());
+                profile.into_iter().for_each(|at| *uses.entry(at).or_default() += step);
+            }
             old.into_iter().for_each(|row| self.note_due(row, -1));
             new.into_iter().for_each(|row| self.note_due(row, 1));
             rows.push((number, new));
         }
-        self.rows = before.rows.edited(&rows);
-        self.all = before.all.edited(&all);
+        self.rows = stored.edited(&rows);
+        self.all = self.all.edited(&all);
         for (all, edits) in [(&mut self.by_account, accounts), (&mut self.by_application, applications)] {
-            if edits.is_empty() {
-                continue;
-            }
-            let all = Arc::make_mut(all);
             for (at, edits) in edits {
-                if all.len() <= at {
-                    all.resize_with(at + 1, Arc::default);
+                let edited = all.get(at).unwrap_or(&self.nothing).edited(&edits);
+                match edited.is_empty() {
+                    true => drop(all.take(at)),
+                    false => all.put(at, Arc::new(edited)),
                 }
-                all[at] = Arc::new(all[at].edited(&edits));
             }
         }
+        for (tag, edits) in tags {
+            let before = self.by_tag.get(&*tag).map(Tagged::numbers).unwrap_or_default();
+            match Tagged::of(before.edited(&edits)) {
+                Some(tagged) => self.by_tag.insert(tag, tagged),
+                None => drop(self.by_tag.remove(&*tag)),
+            }
+        }
+        uses.into_iter().for_each(|(at, step)| self.count_uses(Index::at(at), step));
         Ok(())
+    }
+
+    /// Counts rows that have a profile in or out. A profile without rows is
+    /// given back, and what it alone referred to with it.
+    fn count_uses(&mut self, profile: Index, step: i64) {
+        if let Some(gone) = self.profiles.count(profile, step) {
+            self.regions.count(gone.region, -1);
+            self.tags.count(gone.tags, -1);
+        }
+    }
+
+    /// Notes that an account lost an active number.
+    pub(crate) fn note_lost(&mut self, account: &AccountId, at: Time) {
+        if self.lost.get(account).is_none_or(|last| *last < at) {
+            self.lost.insert(account.clone(), at);
+        }
     }
 
     /// The account that holds a row with this profile, and the application it
@@ -522,11 +546,19 @@ impl Snapshot {
             account: key(&self.accounts, account, number, "account")?,
             application: key(&self.applications, application, number, "application")?,
             trunk: key(&self.trunks, trunk, number, "trunk")?,
-            region: table::intern(&mut self.regions, record.region.as_ref()),
-            tags: table::intern(&mut self.tags, Some(&record.tags).filter(|tags| !tags.is_empty())),
+            region: record.region.as_ref().map_or(Index::NONE, |region| self.regions.intern(region).0),
+            tags: match record.tags.is_empty() {
+                true => Index::NONE,
+                false => self.tags.intern(&record.tags).0,
+            },
             cost: record.cost,
         };
-        Ok(table::intern(&mut self.profiles, Some(&profile)))
+        let (index, new) = self.profiles.intern(&profile);
+        if new {
+            self.regions.count(profile.region, 1);
+            self.tags.count(profile.tags, 1);
+        }
+        Ok(index)
     }
 
     /// How many numbers the partner has.
@@ -550,14 +582,14 @@ impl Snapshot {
         self.due.last(now)
     }
 
-    /// Whether a number is or was in this region.
+    /// Whether a number is in this region.
     pub fn has_region(&self, name: &str) -> bool {
         self.regions.find(&name.into()).is_some()
     }
 
-    /// Whether a number has or had this tag.
+    /// Whether a number has this tag.
     pub fn has_tag(&self, tag: &str) -> bool {
-        self.tags.iter().any(|(_, tags)| tags.contains(tag))
+        self.by_tag.get(tag).is_some()
     }
 
     pub fn get(&self, number: E164, now: Time) -> Option<NumberRef<'_>> {
@@ -628,7 +660,11 @@ impl Snapshot {
 
     /// The rows whose profile is wanted, in number order.
     fn rows_with(&self, wanted: impl Fn(&Profile) -> bool, now: Time) -> Vec<NumberRef<'_>> {
-        let wanted: Vec<bool> = self.profiles.iter().map(|(_, profile)| wanted(profile)).collect();
+        let mut fits = vec![false; self.profiles.places()];
+        for (at, profile) in self.profiles.iter() {
+            fits[at.get().unwrap_or_default()] = wanted(profile);
+        }
+        let wanted = fits;
         let mut found = Vec::new();
         for leaf in self.rows.leaves() {
             if leaf.profiles.values().iter().any(|&at| wanted[at as usize]) {
@@ -719,13 +755,16 @@ impl Snapshot {
 
     /// About how many bytes the numbers take, everything counted but names.
     pub fn bytes(&self) -> usize {
-        let sets = self.by_account.iter().chain(self.by_application.iter()).map(|set| set.bytes());
+        let sets = self.by_account.iter().chain(self.by_application.iter()).map(|(_, set)| set.bytes());
+        let tagged = self.by_tag.values().into_iter().map(Tagged::bytes);
         let profiles = self.profiles.len() * 3 * size_of::<Profile>();
-        self.rows.bytes() + self.all.bytes() + sets.sum::<usize>() + profiles
+        self.rows.bytes() + self.all.bytes() + sets.chain(tagged).sum::<usize>() + profiles
     }
 
     /// SHA-256 over everything in the snapshot, in an order that does not
     /// depend on how it came about. Two nodes that agree have the same.
+    /// Acknowledgements that end and settings that were removed are left out:
+    /// their rows are deleted some time after they are over.
     pub fn digest(&self) -> Digest {
         let mut hash = Sha256::new();
         let mut put = |text: &str| {
@@ -738,8 +777,8 @@ impl Snapshot {
         self.applications.sorted().for_each(|application| put(&json(application)));
         self.trunks.sorted().for_each(|trunk| put(&json(trunk)));
         self.keys.sorted().for_each(|key| put(&json(key)));
-        self.acknowledgements.sorted().for_each(|one| put(&json(one)));
-        self.settings.sorted().for_each(|one| put(&json(one)));
+        self.acknowledgements.sorted().filter(|one| one.until.is_none()).for_each(|one| put(&json(one)));
+        self.settings.sorted().filter(|one| one.removed_at.is_none()).for_each(|one| put(&json(one)));
         for row in self.iter(self.partner.created_at) {
             put(&row.number().to_string());
             put(&row.version().to_string());
@@ -749,8 +788,103 @@ impl Snapshot {
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("domain types serialise")
+/// A snapshot that a change is being applied to.
+pub struct Applying {
+    next: Snapshot,
+    at: Time,
+}
+
+impl Applying {
+    /// Some numbers of the change, sorted, each in one piece.
+    pub fn numbers(&mut self, numbers: &[NumberChange]) -> Result<(), Misfit> {
+        for (account, at) in numbers.iter().filter_map(|edit| edit.loss(self.at)) {
+            self.next.note_lost(account, at);
+        }
+        let version = self.next.version;
+        self.next.edit(numbers, self.at, version)
+    }
+
+    /// The snapshot, once all numbers came; `head` is the digest of the change.
+    pub fn finish(mut self, head: Digest) -> Snapshot {
+        self.next.head = head;
+        self.next
+    }
+}
+
+/// A snapshot whose last change is being taken back.
+pub struct Reverting {
+    past: Snapshot,
+    at: Time,
+    entities: Vec<EntityChange>,
+    previous: Digest,
+}
+
+impl Reverting {
+    /// Some numbers of the change, sorted, each in one piece.
+    pub fn numbers(&mut self, numbers: &mut [NumberChange]) -> Result<(), Misfit> {
+        for edit in numbers.iter_mut() {
+            std::mem::swap(&mut edit.before, &mut edit.after);
+        }
+        self.past.edit(numbers, self.at, 0)
+    }
+
+    /// The snapshot, once all numbers came: what they are now may refer to what
+    /// is forgotten here. `digest` is that of the change.
+    pub fn finish(self, digest: Digest) -> Result<Snapshot, Misfit> {
+        let Reverting { mut past, entities, previous, .. } = self;
+        if digest != past.head {
+            return Err(Misfit::Chain { version: past.version });
+        }
+        past.version -= 1;
+        past.head = previous;
+        for entity in entities.into_iter().rev() {
+            match entity {
+                EntityChange::Partner(edit) => past.partner = Arc::new(edit.before.ok_or(Misfit::NotCreated)?),
+                EntityChange::Account(edit) => restore(&mut past.accounts, edit.before, edit.after.auth_id.as_str()),
+                EntityChange::Application(edit) => restore(&mut past.applications, edit.before, edit.after.id.as_str()),
+                EntityChange::Trunk(edit) => restore(&mut past.trunks, edit.before, edit.after.id.as_str()),
+                EntityChange::Key(edit) => restore(&mut past.keys, edit.before, edit.after.id.as_str()),
+                EntityChange::Acknowledgement(edit) => {
+                    restore(&mut past.acknowledgements, edit.before, &edit.after.finding)
+                }
+                EntityChange::Setting(edit) => restore(&mut past.settings, edit.before, &edit.after.id),
+            }
+        }
+        Ok(past)
+    }
+}
+
+/// The numbers that have a tag. Tags that one number has, such as the order it
+/// came with, take no more than that number.
+#[derive(Clone)]
+enum Tagged {
+    One(u64),
+    Many(Arc<Set>),
+}
+
+impl Tagged {
+    fn of(numbers: Set) -> Option<Tagged> {
+        match numbers.len() {
+            0 => None,
+            1 => numbers.slice(0, 1).first().copied().map(Tagged::One),
+            _ => Some(Tagged::Many(Arc::new(numbers))),
+        }
+    }
+
+    fn numbers(&self) -> Arc<Set> {
+        match self {
+            Tagged::One(number) => Arc::new(Set::of([*number])),
+            Tagged::Many(numbers) => numbers.clone(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let own = size_of::<(u64, Arc<str>, Tagged)>();
+        match self {
+            Tagged::One(_) => own,
+            Tagged::Many(numbers) => own + numbers.bytes(),
+        }
+    }
 }
 
 /// Puts back what an entity was, or nothing if it was not there.
@@ -760,6 +894,10 @@ fn restore<T: table::Entry + Clone>(table: &mut Arc<Table<T>>, before: Option<T>
         Some(before) => table.put(before),
         None => table.forget(id),
     }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("domain types serialise")
 }
 
 /// See [`Snapshot::walk`].
@@ -807,7 +945,36 @@ pub struct Loader {
     all: set::Building,
     by_account: Vec<set::Building>,
     by_application: Vec<set::Building>,
+    by_tag: HashMap<Arc<str>, TagBuilding>,
+    /// By index of the profile: how many rows have it.
+    uses: Vec<i64>,
     last: Option<E164>,
+}
+
+/// The numbers of a tag in the making.
+enum TagBuilding {
+    One(u64),
+    Many(Box<set::Building>),
+}
+
+impl TagBuilding {
+    fn push(&mut self, number: u64) {
+        if let TagBuilding::One(first) = *self {
+            let mut building = Box::new(set::Building::default());
+            building.push(first);
+            *self = TagBuilding::Many(building);
+        }
+        if let TagBuilding::Many(building) = self {
+            building.push(number);
+        }
+    }
+
+    fn finish(self) -> Tagged {
+        match self {
+            TagBuilding::One(number) => Tagged::One(number),
+            TagBuilding::Many(building) => Tagged::Many(Arc::new(building.finish())),
+        }
+    }
 }
 
 impl Loader {
@@ -818,6 +985,8 @@ impl Loader {
             all: set::Building::default(),
             by_account: Vec::new(),
             by_application: Vec::new(),
+            by_tag: HashMap::new(),
+            uses: Vec::new(),
             last: None,
         }
     }
@@ -853,18 +1022,41 @@ impl Loader {
                 sets[at].push(number.digits());
             }
         }
+        if let Some(at) = profile.get() {
+            if self.uses.len() <= at {
+                self.uses.resize(at + 1, 0);
+            }
+            self.uses[at] += 1;
+        }
+        let tags = self.snapshot.tags.at(self.snapshot.profile(profile).tags);
+        for tag in tags.into_iter().flat_map(Tags::shared) {
+            match self.by_tag.get_mut(&**tag) {
+                Some(building) => building.push(number.digits()),
+                None => drop(self.by_tag.insert(tag.clone(), TagBuilding::One(number.digits()))),
+            }
+        }
         Ok(())
     }
 
     pub fn finish(self) -> Snapshot {
-        let sets = |sets: Vec<set::Building>| Arc::new(sets.into_iter().map(|set| Arc::new(set.finish())).collect());
-        Snapshot {
-            rows: self.rows.finish(),
-            all: self.all.finish(),
-            by_account: sets(self.by_account),
-            by_application: sets(self.by_application),
-            beside: Beside::default(),
-            ..self.snapshot
+        fn sets(building: Vec<set::Building>) -> Array<Arc<Set>> {
+            let mut sets = Array::default();
+            let finished = building.into_iter().map(set::Building::finish).enumerate();
+            finished.filter(|(_, set)| !set.is_empty()).for_each(|(at, set)| sets.put(at, Arc::new(set)));
+            sets
         }
+        let mut snapshot = self.snapshot;
+        let places = snapshot.profiles.places();
+        let uses = self.uses.into_iter().chain(std::iter::repeat(0)).take(places);
+        uses.enumerate().for_each(|(at, uses)| snapshot.count_uses(Index::at(at), uses));
+        for (tag, building) in self.by_tag {
+            snapshot.by_tag.insert(tag, building.finish());
+        }
+        snapshot.rows = self.rows.finish();
+        snapshot.all = self.all.finish();
+        snapshot.by_account = sets(self.by_account);
+        snapshot.by_application = sets(self.by_application);
+        snapshot.beside = Beside::default();
+        snapshot
     }
 }

@@ -25,6 +25,7 @@ pub mod past;
 pub mod people;
 pub mod refusals;
 pub mod replica;
+pub mod retention;
 pub mod routing;
 mod rules;
 pub mod schedules;
@@ -545,7 +546,10 @@ impl Service {
     /// All partners, in the order in which they were created.
     pub fn partners(&self) -> Result<Partners, ServiceError> {
         let (partners, unknown) = self.partners_known()?;
-        unknown.map_or(Ok(partners), |what| Err(corrupt(what)))
+        if let Some(what) = unknown {
+            tracing::warn!(what, "a row of the database cannot be understood and is left out: {what}");
+        }
+        Ok(partners)
     }
 
     /// The partners that can be understood, and what is wrong with another.
@@ -565,7 +569,12 @@ impl Service {
         Ok((partners, unknown))
     }
 
+    /// Looks one partner up; only where it is not found are all of them read, to
+    /// say whether one of them cannot be understood.
     pub fn partner_key(&self, auth_id: &PartnerId) -> Result<PartnerKey, ServiceError> {
+        if let Some(key) = self.store.partner(auth_id)? {
+            return Ok(key);
+        }
         let (partners, unknown) = self.partners_known()?;
         match (partners.into_iter().find(|(_, _, partner)| partner.auth_id == *auth_id), unknown) {
             (Some((key, _, _)), _) => Ok(key),

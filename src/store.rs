@@ -11,6 +11,7 @@
 //! answered by `inventory`.
 
 mod group;
+pub mod health;
 mod history;
 pub mod log;
 pub mod migrate;
@@ -18,6 +19,7 @@ pub mod people;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
+pub mod waiting;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -25,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::change::Digest;
+use crate::domain::change::{Digest, GENESIS};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange, Key,
     KeyId, Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, Setting, Time, Trunk, TrunkId, Verb,
@@ -34,8 +36,36 @@ use crate::domain::{
 /// What can go wrong below the verbs.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("there is no database at {}; create one with `rollcall partner create`", path.display())]
+    #[error(
+        "there is no database at {}; create one with `rollcall partner create` or `rollcall serve --create`",
+        path.display()
+    )]
     Missing { path: PathBuf },
+    #[error(
+        "{} is empty and no database: restore a backup with `rollcall restore`, or make a new one with \
+         `rollcall serve --create`",
+        path.display()
+    )]
+    Empty { path: PathBuf },
+    /// Files beside the database that another user makes keep its owner out.
+    #[error(
+        "the database {} belongs to the user {owner}, and this is {user}; run it as that user: \
+         sudo -u {owner} rollcall …",
+        path.display()
+    )]
+    Owner { path: PathBuf, owner: String, user: String },
+    #[error(
+        "the write-ahead log {} belongs to another database than {}, which is whole without it; move the log to \
+         another folder",
+        log.display(), path.display()
+    )]
+    ForeignLog { path: PathBuf, log: PathBuf },
+    #[error(
+        "the database {} is at schema {found}, and reading it takes {known}; a server of this release brings it up \
+         when it starts",
+        path.display()
+    )]
+    Older { path: PathBuf, found: i64, known: i64 },
     #[error("there is no folder {} to keep the database {} in; create it first", folder.display(), path.display())]
     NoFolder { folder: PathBuf, path: PathBuf },
     /// Even reading needs to write: the files beside it say who reads what.
@@ -68,7 +98,7 @@ pub enum StoreError {
     #[error("the database has a row that cannot be understood: {what}")]
     Corrupt { what: String },
     /// `reason` is how the engine put it.
-    #[error("the database writer has stopped after a failed write ({reason}); restart the program")]
+    #[error("the database writer has stopped ({reason}); restart the program")]
     Stopped { reason: Arc<str> },
     /// No connection, or none that answers in time; nothing was written.
     #[error("the database does not answer ({reason})")]
@@ -303,6 +333,7 @@ pub enum Loaded {
     /// over as if it were not there.
     Poison {
         key: Option<PartnerKey>,
+        table: &'static str,
         /// The number that the row is of, if it is one's.
         number: Option<E164>,
         what: String,
@@ -391,6 +422,56 @@ pub enum Replayed<'a> {
     },
 }
 
+/// What is over and is deleted in time. The log keeps what it says of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Over {
+    /// Ended jobs that were created before a time, with their rows. A partner's
+    /// jobs stay while one of its jobs is open: that one may undo an ended one.
+    Jobs { created_before: Time },
+    /// Acknowledgements that ended before a time.
+    Acknowledgements { ended_before: Time },
+    /// Settings of a partner by their ids, which are never used again.
+    Settings { partner: PartnerKey, ids: Vec<String> },
+}
+
+/// What [`Store::follow`] hands over: of each entry its beginning, its numbers
+/// in pieces of a few megabytes, its end.
+pub enum LogPiece {
+    Entry {
+        version: u64,
+        entry: Entry,
+        entities: Vec<EntityChange>,
+        /// The digest of the entry before this one.
+        previous: Digest,
+    },
+    /// Sorted within the piece. A number is in one piece of an entry.
+    Numbers(Vec<NumberChange>),
+    End {
+        /// The digest of the entry, computed from what was read.
+        digest: Digest,
+    },
+}
+
+/// [`Store::follow`] for a reader that may end it with an error of its own.
+pub fn follow<E: From<StoreError>>(
+    store: &dyn Store,
+    key: PartnerKey,
+    (after, through): (u64, u64),
+    mut take: impl FnMut(LogPiece) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut ended = None;
+    let followed = store.follow(key, after, through, &mut |piece| {
+        take(piece).map_err(|error| {
+            ended = Some(error);
+            StoreError::Corrupt { what: "the reader of the log ended it".to_owned() }
+        })
+    });
+    match ended {
+        Some(error) => Err(error),
+        None => Ok(followed?),
+    }
+}
+
 pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// What there is, as of one moment: partners first. A row that cannot be
     /// understood is handed over as [`Loaded::Poison`] and is no failure.
@@ -407,20 +488,65 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         None
     }
 
-    /// Whether the database takes writes, as far as this process has seen. Asks
-    /// nobody.
+    /// Whether the database takes writes, as far as this process has seen: the
+    /// last one says so. Asks nobody.
     fn writable(&self) -> bool {
         true
     }
+
+    /// The place of the partner that has an id.
+    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError>;
+    /// What this process knows of unreadable rows and of the last write.
+    fn health(&self) -> &health::Health;
+
+    /// Reads every row of every table but numbers and the log, and counts in
+    /// [`Store::health`] those that cannot be understood. Costs what the tables
+    /// are large.
+    fn survey(&self) -> Result<(), StoreError>;
+
+    /// Makes a small write, so that a store whose last write failed finds out
+    /// whether writes succeed again.
+    fn probe(&self);
 
     /// The version that a partner has now; 0 if there is no such partner. What
     /// an earlier read of this process found beside the log was written with
     /// this version or an older one.
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError>;
 
-    /// A partner's log after a version, oldest first, at most `limit` entries.
-    /// One that cannot be understood is `StoreError::Corrupt`.
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
+    /// Hands over a partner's log after a version up to another, oldest first,
+    /// in pieces: an entry may change a million numbers. An entry that cannot be
+    /// understood is `StoreError::Corrupt`. An error of `take` ends it.
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// The same, at most `limit` entries, each whole: for those that are known
+    /// to be small, and for tests.
+    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let mut log: Vec<Logged> = Vec::new();
+        self.follow(key, after, after.saturating_add(limit as u64), &mut |piece| {
+            match (piece, log.last_mut()) {
+                (LogPiece::Entry { version, entry, entities, previous }, _) => {
+                    let Entry { at, actor, request_id, verb, from: _ } = entry;
+                    let numbers = Vec::new();
+                    let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
+                    log.push(Logged { change, previous, digest: GENESIS });
+                }
+                (LogPiece::Numbers(numbers), Some(last)) => last.change.numbers.extend(numbers),
+                (LogPiece::End { digest }, Some(last)) => {
+                    last.change.numbers.sort_unstable_by_key(|change| change.number);
+                    last.digest = digest;
+                }
+                (LogPiece::Numbers(_) | LogPiece::End { .. }, None) => {}
+            }
+            Ok(())
+        })?;
+        Ok(log)
+    }
 
     /// Runs a write and returns the version it made, once that is durable;
     /// `None` if it put nothing into the log; what it put beside the log is
@@ -500,6 +626,10 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// Who has a lease now, if anybody.
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError>;
 
+    /// Deletes some of what is over, in one short transaction that gives way to
+    /// writers, and returns how many rows it deleted. Called until that is 0.
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError>;
+
     /// Lets go of answers kept before `before`.
     fn forget_answered(&self, before: Time) -> Result<(), StoreError>;
 
@@ -554,10 +684,14 @@ impl std::fmt::Display for Location {
     }
 }
 
-/// Whether opening may make a new database.
+/// What opening may do to a database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Open {
+    /// It must be there, and nothing of it is changed, nor written beside it.
+    Read,
+    /// It must be there.
     Existing,
+    /// A new one is made where there is none.
     Create,
 }
 

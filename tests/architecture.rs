@@ -210,3 +210,67 @@ fn every_table_has_its_rights() {
         assert!(rights.contains(&format!("('{table}', ")), "packaging/roles.sql lacks {table}");
     }
 }
+
+/// Whether one of an expression's alternatives is allowed in all its parts.
+fn licence_allowed(expression: &str, allowed: &[String]) -> bool {
+    let text = expression.trim().replace('/', " OR ");
+    // Where an operator stands outside of parentheses.
+    let split = |operator: &str| {
+        let mut depth = 0_i32;
+        text.char_indices().find_map(|(at, char)| {
+            depth += i32::from(char == '(') - i32::from(char == ')');
+            (depth == 0 && text[at..].starts_with(operator))
+                .then(|| (text[..at].to_owned(), text[at + operator.len()..].to_owned()))
+        })
+    };
+    if let Some((left, right)) = split(" AND ") {
+        return licence_allowed(&left, allowed) && licence_allowed(&right, allowed);
+    }
+    if let Some((left, right)) = split(" OR ") {
+        return licence_allowed(&left, allowed) || licence_allowed(&right, allowed);
+    }
+    match text.strip_prefix('(').and_then(|text| text.strip_suffix(')')) {
+        Some(inner) => licence_allowed(inner, allowed),
+        None => allowed.iter().any(|name| *name == text),
+    }
+}
+
+#[test]
+fn licences_are_those_that_are_allowed() {
+    let allowed = ["MIT", "Apache-2.0"].map(str::to_owned);
+    for (expression, expected) in [
+        ("MIT", true),
+        ("MIT OR GPL-3.0", true),
+        ("MIT/GPL-3.0", true),
+        ("MIT AND GPL-3.0", false),
+        ("(MIT OR GPL-3.0) AND Apache-2.0", true),
+        ("(MIT OR GPL-3.0) AND BSD-3-Clause", false),
+        ("MPL-2.0", false),
+    ] {
+        assert_eq!(licence_allowed(expression, &allowed), expected, "{expression}");
+    }
+
+    let text = fs::read_to_string(root().join("deny.toml")).expect("deny.toml");
+    let settings: toml::Table = text.parse().expect("TOML");
+    let allowed: Vec<String> = settings["licenses"]["allow"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|name| name.as_str().expect("a name").to_owned())
+        .collect();
+    let mut metadata = std::process::Command::new(env!("CARGO"));
+    metadata.current_dir(root()).args(["metadata", "--locked", "--offline", "--format-version", "1"]);
+    metadata.args(["--filter-platform", "x86_64-unknown-linux-gnu"]);
+    let output = metadata.output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    assert!(packages.len() > 100, "{} packages", packages.len());
+    // Those from elsewhere: our own are nobody's dependency.
+    let dependencies = packages.iter().filter(|package| !package["source"].is_null());
+    let refused: Vec<String> = dependencies
+        .filter(|package| !package["license"].as_str().is_some_and(|text| licence_allowed(text, &allowed)))
+        .map(|package| format!("{}: {}", package["name"], package["license"]))
+        .collect();
+    assert!(refused.is_empty(), "deny.toml does not allow {refused:?}");
+}

@@ -76,6 +76,9 @@ impl Demo {
             if store.serve_lock()?.is_none() {
                 return Err(CliError::Other(format!("a demo is being served from {} already", self.dir.display())));
             }
+            if self.fresh {
+                self.refuse_others(Service::new(store, operator::actor(&config.database)))?;
+            }
         }
         if self.fresh {
             for file in [DATABASE, CREDENTIALS, LOGINS, "rollcall.db-wal", "rollcall.db-shm"] {
@@ -93,7 +96,7 @@ impl Demo {
         drop(service);
         let scheme = if config.http.tls()?.is_some() { "https" } else { "http" };
         let calls = config.routing.clone();
-        serve::serve(&config, serve::routes, Hangup::Stop, |address| {
+        serve::serve(&config, Open::Existing, serve::routes, Hangup::Stop, |address| {
             let url = format!("{scheme}://{address}");
             let text = if global.json {
                 let one = |(partner, token): (&PartnerId, &String)| json!({ "auth_id": partner, "auth_token": token });
@@ -112,6 +115,21 @@ impl Demo {
             };
             output::styled(&text)
         })
+    }
+
+    /// Refuses to throw away a database that no demo made.
+    fn refuse_others(&self, service: Service) -> Result<(), CliError> {
+        let partners = service.partners()?;
+        let demo = demo::partners();
+        let made_here = partners.iter().any(|partner| demo.iter().any(|made| made.auth_id == partner.2.auth_id));
+        match partners.first() {
+            Some(other) if !made_here => Err(CliError::Other(format!(
+                "the database in {} is no demo: it has partner {}; name another folder with --dir",
+                self.dir.display(),
+                other.2.auth_id
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Fills the database, and says how many numbers there are.

@@ -1,4 +1,4 @@
-//! `rollcall verify`, `rollcall backup`, `rollcall config`
+//! `rollcall verify`, `rollcall backup`, `rollcall restore`, `rollcall config`
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use super::output::{self, Bar};
 use super::{CliError, Global, Outcome};
 use crate::config;
 use crate::service::verify::{self, Report};
-use crate::store::{Open, Store};
+use crate::store::sqlite::{SqliteStore, restore};
+use crate::store::{Location, Open, Store};
 
 #[derive(clap::Args)]
 pub struct Verify {
@@ -21,12 +22,15 @@ pub struct Verify {
 
 impl Verify {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
-        let store = global.store(Open::Existing)?;
+        let store = global.store(Open::Read)?;
         let bar = Bar::new(None, "changes");
         let mut report = verify::verify(&*store, &mut |changes| bar.set("replaying the log", changes, None))?;
         bar.finish();
         if let Some(url) = &self.url {
             compare_live(&*store, url.trim_end_matches('/'), &mut report)?;
+        }
+        if report.partners == 0 && report.differences.is_empty() {
+            refuse_empty(&*store, global)?;
         }
         if global.json {
             output::json(&report)?;
@@ -45,6 +49,24 @@ impl Verify {
         }
         Ok(if report.differences.is_empty() { Outcome::Done } else { Outcome::Differs })
     }
+}
+
+/// Refuses a database without partners and people: where one is expected, its
+/// contents are lost.
+fn refuse_empty(store: &dyn Store, global: &Global) -> Result<(), CliError> {
+    let mut people = false;
+    store.people_read(&mut |read| {
+        people = !read.users(None)?.is_empty();
+        Ok(())
+    })?;
+    if people || !store.heads(true)?.unwrap_or_default().is_empty() {
+        return Ok(());
+    }
+    let database = super::shown(&global.settings()?.database);
+    Err(CliError::Other(format!(
+        "the database {database} is empty: it has no partners and no people. If it should have some, restore a backup \
+         with `rollcall restore`"
+    )))
 }
 
 /// Compares a server's index with the rows. Both move while others write, so
@@ -102,12 +124,58 @@ impl Backup {
         if self.file.exists() {
             return Err(CliError::Other(format!("{} exists; a backup does not overwrite", self.file.display())));
         }
+        refuse_empty(&*store, global)?;
         store.backup(&self.file)?;
         let bytes = std::fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
         if global.json {
             output::json(&json!({ "file": self.file, "bytes": bytes }))?;
         } else {
             output::line(&format!("wrote {} ({bytes} bytes)", self.file.display()))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+#[derive(clap::Args)]
+pub struct Restore {
+    /// A file that `rollcall backup` wrote
+    file: PathBuf,
+}
+
+impl Restore {
+    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let location = global.settings()?.location();
+        let Location::Sqlite(path) = &location else {
+            return Err(CliError::Usage(
+                "restore is for a database that is a file; for PostgreSQL use pg_restore".to_owned(),
+            ));
+        };
+        let file = self.file.display().to_string();
+        let named = |error: CliError| error.of(Location::Sqlite(self.file.clone()));
+        let backup = SqliteStore::open(&self.file, Open::Read).map_err(|error| named(error.into()))?;
+        let bar = Bar::new(None, "changes");
+        let mut progress = |changes| bar.set("checking the backup", changes, None);
+        let report = verify::verify(&backup, &mut progress).map_err(|error| named(error.into()))?;
+        bar.finish();
+        if let Some(first) = report.differences.first() {
+            let count = report.differences.len();
+            return Err(CliError::Other(format!(
+                "the backup {file} does not agree with itself ({count} differences; the first: {first}); nothing was \
+                 changed"
+            )));
+        }
+        let Some(restored) = restore(&backup, path)? else {
+            return Err(CliError::Other(format!("a server is using {}; stop it first", path.display())));
+        };
+        let (partners, numbers) = (report.partners, report.numbers);
+        if global.json {
+            let kept = restored.kept;
+            output::json(&json!({ "database": path, "partners": partners, "numbers": numbers, "kept": kept }))?;
+            return Ok(Outcome::Done);
+        }
+        output::line(&format!("restored {} from {file}: {partners} partners, {numbers} numbers", path.display()))?;
+        if let Some(kept) = restored.kept {
+            output::line(&format!("the database that was there is kept as {}", kept.display()))?;
         }
         Ok(Outcome::Done)
     }

@@ -124,12 +124,12 @@ impl Write for LogLines {
             true => body.split('\x1b').map(plain).collect::<Vec<_>>().join("\x1b"),
             false => plain(body).into_owned(),
         };
-        io::stderr().lock().write_all(format!("{line}\n").as_bytes())?;
+        super::log::line(format!("{line}\n").into_bytes());
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

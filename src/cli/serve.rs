@@ -1,5 +1,6 @@
 //! `rollcall serve`: the server, from the open database to the last answer.
 
+mod descriptors;
 mod notify;
 
 use std::io;
@@ -16,7 +17,7 @@ use tracing::{error, info, warn};
 
 use self::notify::{Heart, Notify};
 use super::{CliError, Global, Outcome};
-use crate::config::{Config, LogFormat};
+use crate::config::{AtLeast, Config, LogFormat};
 use crate::console;
 use crate::domain::Time;
 use crate::face::Faces;
@@ -26,7 +27,7 @@ use crate::mail::Mailer;
 use crate::service::jobs::runner::{self, Runner};
 use crate::service::webhooks::runner::Runner as Webhooks;
 use crate::service::{Replica, schedules};
-use crate::store::{self, Open, StoreError};
+use crate::store::{self, Location, Open, StoreError};
 
 #[derive(clap::Args)]
 pub struct Serve {
@@ -39,6 +40,9 @@ pub struct Serve {
     /// The key of the certificate, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Make the database if there is none at its path
+    #[arg(long)]
+    create: bool,
     /// Requests a second for each key; 0 is no limit
     #[arg(long, value_name = "N")]
     rate_limit: Option<u32>,
@@ -58,7 +62,10 @@ impl Serve {
             (config.http.tls_cert, config.http.tls_key) = (cert, key);
         }
         log_to_stderr(&config);
-        serve(&config, routes, Hangup::Reload, |_| Ok(()))
+        // A PostgreSQL database is there or not; only its tables are made.
+        let shared = matches!(config.database, Location::Postgres(_));
+        let open = if self.create || shared { Open::Create } else { Open::Existing };
+        serve(&config, open, routes, Hangup::Reload, |_| Ok(()))
     }
 }
 
@@ -101,18 +108,29 @@ pub enum Hangup {
 /// `ready` hears the address once it listens.
 pub fn serve(
     config: &Config,
+    open: Open,
     routes: impl FnOnce(Arc<App>) -> Router,
     hangup: Hangup,
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
 ) -> Result<Outcome, CliError> {
     let started = Instant::now();
+    let mut config = config.clone();
+    config.http.connections_max = AtLeast::from(descriptors::connections(config.http.connections_max.into()));
+    let config = &config;
     let notify = Notify::from_environment();
     let tls = match config.http.tls()? {
         Some((cert, key)) => Some(Arc::new(Certificate::load(cert, key)?)),
         None => None,
     };
     let mailer = config.mail.settings().map(|mail| Mailer::open(&mail)).transpose().map_err(CliError::Mail)?;
-    let store = store::open(&config.location(), Open::Create)?;
+    let folder = &config.console.imports_folder;
+    if !folder.as_os_str().is_empty() && !folder.is_dir() {
+        let folder = folder.display();
+        return Err(CliError::Settings(format!(
+            "console.imports_folder: there is no folder {folder}; create it first"
+        )));
+    }
+    let store = store::open(&config.location(), open)?;
     let Some(lock) = store.serve_lock()? else {
         return Err(CliError::Other(format!("another server is using {} already", config.database)));
     };
@@ -129,7 +147,7 @@ pub fn serve(
         .and_then(|builder| builder.set_buckets_for_metric(calls, &CALL_BUCKETS))
         .ok()
         .and_then(|builder| builder.install_recorder().ok());
-    app.service.webhooks_ready().map_err(|error| CliError::Other(error.to_string()))?;
+    app.service.webhooks_ready().map_err(|error| CliError::Settings(error.to_string()))?;
     let app = Arc::new(app);
     match app.people.everybody(None) {
         Ok(users) if users.is_empty() => {
@@ -260,6 +278,15 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// How often a database whose last write failed is asked whether it takes
+/// writes again.
+const PROBE: Duration = Duration::from_secs(1);
+/// How often all tables are looked at for rows that cannot be understood, and
+/// how many times longer than that took at least, so that it costs a hundredth
+/// of a core.
+const SURVEY: Duration = Duration::from_secs(10);
+const SURVEY_TIMES: u32 = 100;
+
 /// The signals that ask the process for something. Until they are caught, they
 /// end it.
 struct Signals {
@@ -333,12 +360,28 @@ impl Background {
         let (stopped, broke) = (stop.clone(), broken.clone());
         let housekeeper = std::thread::spawn(move || {
             let (mut minute, mut tidied) = (Instant::now(), Instant::now());
+            let (mut probed, mut survey) = (Instant::now(), Instant::now());
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(50));
                 // Samples of durations are kept until they are added up.
                 if let Some(metrics) = app.metrics.as_ref().filter(|_| tidied.elapsed() >= Duration::from_secs(5)) {
                     tidied = Instant::now();
                     metrics.run_upkeep();
+                }
+                let store = app.replica.store();
+                if !store.health().writable() && probed.elapsed() >= PROBE {
+                    store.probe();
+                    probed = Instant::now();
+                }
+                if survey <= Instant::now() {
+                    let began = Instant::now();
+                    if let Err(error) = store.survey() {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot look for rows that cannot be understood"
+                        );
+                    }
+                    survey = Instant::now() + SURVEY.max(began.elapsed() * SURVEY_TIMES);
                 }
                 if minute.elapsed() < Duration::from_secs(60) {
                     continue;

@@ -198,6 +198,13 @@ fn back<E>(
     while next > low && high - next < LOOKED_AT_MAX {
         let after = next.saturating_sub(STEP).max(low);
         let mut listed = read(after, next - after)?;
+        // Large entries come in shorter lists: those up to `next` are read first.
+        let mut step = next - after;
+        while step > 1 && listed.last().is_some_and(|last| last.version < next) {
+            step /= 2;
+            listed = read(next - step, step)?;
+        }
+        let after = next - step;
         while let Some(one) = listed.pop() {
             next = one.version - 1;
             if take(one).is_break() {

@@ -29,8 +29,10 @@ use super::kept::{Answer, Doing, Turn};
 use super::page::{self, Frame, Told, Trouble, html_as};
 use super::{Console, show};
 use crate::domain::Time;
+use crate::http::waiting;
 use crate::service::people::PeopleError;
 use crate::service::token;
+use crate::store::waiting::SERVING;
 
 /// The field that names the page a form was sent from, so that a second click
 /// is told from a second form.
@@ -165,7 +167,7 @@ async fn enter(
 /// Checks the password again; what is wrong, if it is not right.
 async fn confirm(console: &Arc<Console>, person: &Person, password: String) -> Result<Option<String>, Trouble> {
     let (people, token, user) = (console.app.people.clone(), person.token.clone(), person.user().id.clone());
-    match super::sign_in::blocking(move || people.confirm(&user, &token, &password)).await? {
+    match waiting::work(&waiting::SIGN_INS, move || people.confirm(&user, &token, &password)).await? {
         Ok(()) => Ok(None),
         Err(PeopleError::Refused) => Ok(Some("the password is wrong".to_owned())),
         Err(error @ PeopleError::Throttled { .. }) => Ok(Some(error.to_string())),
@@ -228,7 +230,7 @@ async fn once(
                 let response = kept(&console, &person, response, &to).await;
                 give(doing, response, !refused).await;
             };
-            tokio::spawn(work.in_current_span());
+            tokio::spawn(SERVING.scope((), work).in_current_span());
             waiting
         }
     };
@@ -417,9 +419,11 @@ fn digest(parts: &[&str]) -> [u8; 32] {
 }
 
 /// A page whose forms name it, each in a field; a form with files in its
-/// address, since its body is not read here.
+/// address, since its body is not read here. Signing out twice is signing out,
+/// so a page without another form is the same each time.
 pub fn named(html: String) -> String {
     const POST: &str = "method=\"post\"";
+    const SIGN_OUT: &str = "action=\"/console/sign-out\"";
     if !html.contains(POST) {
         return html;
     }
@@ -430,15 +434,15 @@ pub fn named(html: String) -> String {
         let (before, form) = rest.split_at(at);
         let (tag, after) = form.split_at(form.find('>').map_or(form.len(), |end| end + 1));
         out.push_str(before);
-        if tag.contains(POST) && tag.contains("multipart/form-data") {
+        if !tag.contains(POST) || tag.contains(SIGN_OUT) {
+            out.push_str(tag);
+        } else if tag.contains("multipart/form-data") {
             let action = tag.split_once("action=\"").and_then(|(_, rest)| rest.split_once('"'));
             let action = action.map_or("", |(action, _)| action);
             out.push_str(&tag.replacen(&format!("\"{action}\""), &format!("\"{action}?{ONCE}={name}\""), 1));
-        } else if tag.contains(POST) {
-            out.push_str(tag);
-            out.push_str(&format!("<input type=\"hidden\" name=\"{ONCE}\" value=\"{name}\">"));
         } else {
             out.push_str(tag);
+            out.push_str(&format!("<input type=\"hidden\" name=\"{ONCE}\" value=\"{name}\">"));
         }
         rest = after;
     }
@@ -462,7 +466,9 @@ mod tests {
              action=\"/c?once={name}\" enctype=\"multipart/form-data\">"
         );
         assert_eq!(named, expected);
-        assert_eq!(super::named("<form method=\"get\">".to_owned()), "<form method=\"get\">");
+        for same in ["<form method=\"get\">", "<form method=\"post\" action=\"/console/sign-out\">"] {
+            assert_eq!(super::named(same.to_owned()), same);
+        }
     }
 
     #[test]

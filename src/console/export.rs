@@ -6,22 +6,20 @@
 //! and protects what would be taken for formulas.
 //! Invariant: a line that is not understood has no rows.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Request, Response};
-use http_body::Frame;
 
 use super::Console;
 use super::gate::Visit;
 use super::line::Line;
 use super::page::{Answer, Trouble, guard};
+use crate::http::places::Kind;
+use crate::http::pull::{self, Pulled};
 use crate::inventory::{Snapshot, Walk};
 use crate::wire::{self, Form, Writer};
 
@@ -46,8 +44,9 @@ pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String
         return Err(Trouble::Bad(why));
     }
     let walk = visit.snapshot.walk(line.filter, line.order, None, visit.clock.now);
-    let rows = Rows { snapshot: visit.snapshot.clone(), walk, form, begun: false };
-    let mut response = Response::new(Body::new(rows));
+    let mut rows = Rows { snapshot: visit.snapshot.clone(), walk, form, begun: false };
+    let place = visit.place(Kind::Export)?;
+    let mut response = Response::new(Body::new(Pulled::new(&pull::ROWS, place, Box::new(move || Ok(rows.next())))));
     let headers = response.headers_mut();
     guard(headers);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
@@ -74,12 +73,10 @@ struct Rows {
     begun: bool,
 }
 
-impl http_body::Body for Rows {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let rows = self.get_mut();
+impl Rows {
+    /// The next chunk; `None` at the end.
+    fn next(&mut self) -> Option<Bytes> {
+        let rows = self;
         let mut out = Vec::with_capacity(CHUNK_ROWS * wire::ROW_BYTES);
         if !rows.begun {
             if rows.form == Form::Spreadsheet {
@@ -92,11 +89,7 @@ impl http_body::Body for Rows {
         let next = if rows.walk.done() { Vec::new() } else { rows.walk.next(&rows.snapshot, CHUNK_ROWS) };
         let mut writer = Writer::new(&rows.snapshot, rows.form, wire::EXPORT);
         next.into_iter().for_each(|row| writer.row(&mut out, row));
-        Poll::Ready(if out.is_empty() { None } else { Some(Ok(Frame::data(out.into()))) })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.begun && self.walk.done()
+        (!out.is_empty()).then(|| out.into())
     }
 }
 

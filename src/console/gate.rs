@@ -6,16 +6,22 @@
 //! Deliberately absent: passwords, and how long somebody stays signed in
 //! (`service::people`).
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
 use axum::middleware::Next;
+use axum::response::IntoResponse;
 use bytes::Bytes;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::{Method, Request, Response};
+use parking_lot::Mutex;
 
 use super::page::{Frame, Notice, Trouble};
 use super::show::Clock;
@@ -23,7 +29,8 @@ use super::{Console, PREFIX};
 use crate::domain::user::{Role, User};
 use crate::domain::{Actor, Time};
 use crate::http::bodies::{Allowance, Caller};
-use crate::http::{App, RequestId, Secure, peer};
+use crate::http::places::{Kind, Owner, Place, Taken};
+use crate::http::{App, RequestId, Secure, peer, waiting};
 use crate::inventory::Snapshot;
 use crate::service::people::{AuditEntry, Session};
 use crate::service::replica::Node;
@@ -73,7 +80,11 @@ impl Person {
             || Trouble::SignIn { back: if request.method() == Method::GET { back.to_owned() } else { String::new() } };
         console.app.trusted().map_err(Trouble::Stale)?;
         let token = cookie(&console.app, request).ok_or_else(away)?;
-        let session = console.app.session(&token)?.ok_or_else(away)?;
+        let session = match request.extensions().get::<Known>() {
+            Some(Known(session)) => session.clone(),
+            None => console.app.session(&token)?,
+        };
+        let session = session.ok_or_else(away)?;
         Allowance::known(request, Caller::User(session.user.id.clone()));
         let request_id = request.extensions().get::<RequestId>().map(|id| id.0.to_string());
         let address = console.app.client(request.headers(), peer(request.extensions()));
@@ -204,6 +215,12 @@ impl Visit {
         Notice::of(self, made(query)?)
     }
 
+    /// A place for a long answer or an upload.
+    pub fn place(&self, kind: Kind) -> Result<Place, Taken> {
+        let own = Owner::Session(self.session.id.clone());
+        self.console.app.places.enter(kind, own, self.snapshot.key, self.address)
+    }
+
     /// Does a verb away from the threads that serve others, and notes what was
     /// refused; what was done is in the log.
     pub async fn act<T: Send + 'static>(
@@ -212,9 +229,8 @@ impl Visit {
         verb: impl FnOnce(&Service, crate::domain::PartnerKey) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {
         let (service, key) = (self.service(), self.snapshot.key);
-        let done = tokio::task::spawn_blocking(move || verb(&service, key)).await;
-        let done =
-            done.unwrap_or_else(|_| Err(ServiceError::Refused("something broke inside; it is in the log".into())));
+        let done = waiting::work(&waiting::WRITES, move || verb(&service, key)).await;
+        let done = done.unwrap_or_else(|error| Err(error.into()));
         if let Err(error) = &done {
             self.audit(Some(key), what.as_ref(), Some(&error.to_string()));
         }
@@ -226,6 +242,91 @@ impl Visit {
 pub fn made(query: &str) -> Option<u64> {
     let (_, version) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "done")?;
     version.parse().ok()
+}
+
+/// Whose session a request's cookie names. It is looked up once, before all
+/// else.
+#[derive(Clone)]
+struct Known(Option<Session>);
+
+/// Looks up the session of a request's cookie: in the cache, else on a thread
+/// that may wait. An address that has sent too many unknown cookies is refused.
+pub async fn known(State(console): State<Arc<Console>>, mut request: Request<Body>, next: Next) -> Response<Body> {
+    if let Some(token) = cookie(&console.app, &request) {
+        let address = console.app.client_of(request.extensions(), request.headers());
+        match look_up(&console, address, token).await {
+            Ok(session) => request.extensions_mut().insert(Known(session)),
+            Err(trouble) => return trouble.into_response(),
+        };
+    }
+    next.run(request).await
+}
+
+async fn look_up(console: &Arc<Console>, address: IpAddr, token: String) -> Result<Option<Session>, Trouble> {
+    if let Some(session) = console.app.session_known(&token) {
+        return Ok(Some(session));
+    }
+    console.strangers.check(address)?;
+    let app = console.app.clone();
+    let found = waiting::work(&waiting::SESSIONS, move || app.session(&token)).await??;
+    if found.is_none() {
+        console.strangers.failed(address);
+    }
+    Ok(found)
+}
+
+/// Addresses whose cookies were unknown lately. An address over its quota waits
+/// for a second, and nothing is looked up for it meanwhile.
+pub struct Strangers {
+    failures: DefaultKeyedRateLimiter<IpAddr>,
+    refused: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+/// How many unknown cookies an address may send in a second, and for how long
+/// it is refused then.
+const UNKNOWN_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
+const REFUSED: Duration = Duration::from_secs(1);
+/// How many addresses are remembered.
+const REFUSED_MAX: usize = 10_000;
+
+impl Default for Strangers {
+    fn default() -> Strangers {
+        Strangers { failures: RateLimiter::keyed(Quota::per_second(UNKNOWN_PER_SECOND)), refused: Mutex::default() }
+    }
+}
+
+impl Strangers {
+    fn check(&self, address: IpAddr) -> Result<(), Trouble> {
+        let refused = self.refused.lock().get(&address).is_some_and(|since| since.elapsed() < REFUSED);
+        if !refused {
+            return Ok(());
+        }
+        let text = "this address has sent too many sessions that are unknown; try again in a second";
+        Err(Trouble::TooMany { text: text.to_owned(), seconds: 1 })
+    }
+
+    fn failed(&self, address: IpAddr) {
+        if self.failures.check_key(&address).is_ok() {
+            return;
+        }
+        self.failures.retain_recent();
+        let mut refused = self.refused.lock();
+        if refused.len() >= REFUSED_MAX {
+            refused.retain(|_, since| since.elapsed() < REFUSED);
+        }
+        if refused.len() < REFUSED_MAX {
+            refused.insert(address, Instant::now());
+        }
+    }
+}
+
+/// Runs a handler on a thread that may wait, since pages look at the database.
+/// Forms are whole in memory by then.
+pub async fn apart(request: Request<Body>, next: Next) -> Response<Body> {
+    match waiting::page(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => Trouble::from(error).into_response(),
+    }
 }
 
 /// Holds the page after a form until it can show what the form made, which may

@@ -8,7 +8,7 @@
 //! Deliberately absent: reading rows, and what becomes of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufReader, Write as _};
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,6 @@ use axum::extract::{Path, State};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use multer::Multipart;
-use tokio::sync::mpsc;
 
 use super::gate::{Form, Needs, Visit, segment};
 use super::number::who;
@@ -27,6 +26,8 @@ use super::sign_in::blocking;
 use super::verbs::told;
 use super::{Console, download, show};
 use crate::domain::{Actor, Currency, E164, Money};
+use crate::http::places::Kind;
+use crate::http::waiting;
 use crate::intake::{Field, Peeked, PeekedColumn};
 use crate::service::ServiceError;
 use crate::service::import::{
@@ -43,8 +44,8 @@ const PATIENCE: Duration = Duration::from_millis(700);
 const DRAINED: u64 = 16;
 /// The most bytes of a field that is no file.
 const FIELD_BYTES_MAX: usize = 10_000;
-/// How many chunks of a file wait to be written.
-const CHUNKS: usize = 8;
+/// How much of a file is written, or read, at a time.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Zones that are offered for days without one; any other can be written.
 const ZONES: &[&str] = &[
@@ -235,8 +236,9 @@ pub async fn sample(
     Path(partner): Path<String>,
     request: Request<Body>,
 ) -> Answer {
-    Visit::enter(&console, &request, &partner)?;
-    download::file("sample.csv", "text/csv; charset=utf-8; header=present", |out| out.write_all(SAMPLE.as_bytes()))
+    let place = Visit::enter(&console, &request, &partner)?.place(Kind::Download)?;
+    let mut sample = Some(Bytes::from_static(SAMPLE.as_bytes()));
+    download::file("sample.csv", "text/csv; charset=utf-8; header=present", place, move || Ok(sample.take()))
 }
 
 async fn show_start(visit: &Visit, frame: Frame, choices: Choices, status: StatusCode) -> Answer {
@@ -262,6 +264,8 @@ async fn show_start(visit: &Visit, frame: Frame, choices: Choices, status: Statu
 pub async fn give(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
+    // While it comes in it takes disk, so it is counted from its first byte.
+    let _place = visit.place(Kind::Upload)?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let uploads = console.app.uploads.clone();
     let given = match multer::parse_boundary(kind) {
@@ -277,7 +281,7 @@ pub async fn give(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         Ok(file) => file,
         Err((why, status)) => {
             let frame = visit.frame("Import", "import").failed(why);
-            return show_start(&visit, frame, choices, status).await;
+            return waiting::page(async move { show_start(&visit, frame, choices, status).await }).await?;
         }
     };
     let auth_id = visit.snapshot.partner.auth_id.clone();
@@ -292,7 +296,9 @@ pub async fn give(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         }
         Err(error) => {
             let (text, status) = refusal(error)?;
-            show_start(&visit, visit.frame("Import", "import").failed(text), choices, status).await
+            let page =
+                async move { show_start(&visit, visit.frame("Import", "import").failed(text), choices, status).await };
+            waiting::page(page).await?
         }
     }
 }
@@ -370,29 +376,22 @@ async fn receive(uploads: &Uploads, body: Body, boundary: String) -> Result<Give
             }
         };
         let place = uploads.clone();
-        let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS);
-        let writer = tokio::task::spawn_blocking(move || {
-            let mut incoming = place.receive()?;
-            while let Some(chunk) = receiver.blocking_recv() {
-                incoming.write_all(&chunk)?;
-            }
-            incoming.flush()?;
-            Ok::<_, std::io::Error>(incoming)
-        });
+        let mut incoming = waiting::work(&waiting::UPLOADS, move || place.receive()).await?.map_err(no_place)?;
+        let mut piece = Vec::new();
         let mut read: u64 = 0;
         while let Some(chunk) = field.chunk().await.map_err(broken)? {
             read += chunk.len() as u64;
             if read > bytes_max.saturating_mul(DRAINED) {
                 break;
             }
-            // A writer that has failed says why below.
             if read <= bytes_max {
-                let _ = sender.send(chunk).await;
+                piece.extend_from_slice(&chunk);
+            }
+            if piece.len() >= PIECE_BYTES {
+                incoming = write(incoming, std::mem::take(&mut piece)).await?;
             }
         }
-        drop(sender);
-        let written = writer.await.map_err(|_| Trouble::Internal("keeping a file panicked".into()))?;
-        let incoming = written.map_err(no_place)?;
+        let incoming = write(incoming, piece).await?;
         if read > bytes_max {
             let why = format!(
                 "The file is larger than {}. Pack it with gzip, split it, or import it on the server: \
@@ -412,6 +411,17 @@ async fn receive(uploads: &Uploads, body: Body, boundary: String) -> Result<Give
         }
     }
     Ok(Given { file: found.ok_or_else(nothing_given), fields })
+}
+
+/// Writes a piece of a file that comes in. Between pieces, no thread waits for
+/// the client.
+async fn write(mut incoming: Incoming, piece: Vec<u8>) -> Result<Incoming, Trouble> {
+    let write = move || {
+        incoming.write_all(&piece)?;
+        incoming.flush()?;
+        Ok(incoming)
+    };
+    waiting::work(&waiting::UPLOADS, write).await?.map_err(no_place)
 }
 
 /// Waits a little for what was begun.
@@ -471,8 +481,11 @@ async fn rows(console: Arc<Console>, partner: String, id: String, request: Reque
         Rows::Rejected => "rejected",
         Rows::Cautioned => "cautions",
     };
-    download::file(&format!("{which}-{stem}.csv"), "text/csv; charset=utf-8", move |out| {
-        std::io::copy(&mut BufReader::with_capacity(64 << 10, &mut file), out).map(drop)
+    let place = visit.place(Kind::Download)?;
+    download::file(&format!("{which}-{stem}.csv"), "text/csv; charset=utf-8", place, move || {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
+        Ok((!piece.is_empty()).then(|| piece.into()))
     })
 }
 

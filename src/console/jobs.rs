@@ -12,6 +12,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::body::Body;
 use axum::extract::{Path, State};
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::{Map, Value};
 
@@ -21,10 +22,11 @@ use super::page::{Answer, Frame, Trouble, html, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::{Console, download, show, verbs};
 use crate::domain::action::{Assignment, Transfer};
-use crate::domain::{Action, Actor, ApplicationId, TrunkId};
+use crate::domain::{Action, Actor, ApplicationId, PartnerKey, TrunkId};
 use crate::http::jobs::verb as verb_name;
+use crate::http::places::Kind;
 use crate::service::jobs::{Job, JobRow, JobState, RowResult, Tally, Task};
-use crate::service::{Outcome, ServiceError, Shown};
+use crate::service::{Outcome, Service, ServiceError, Shown};
 use crate::wire::csv_report;
 use crate::wire::html::escape;
 
@@ -179,22 +181,40 @@ pub async fn rows_csv(
     // Before the answer begins, or nobody could say that it is not there.
     blocking(move || found.job(key, &job)).await??;
     let suffix = wanted.map_or(String::new(), |result| format!("-{result}"));
-    download::file(&format!("{id}{suffix}.csv"), "text/csv; charset=utf-8; header=present", move |out| {
-        out.write_all(b"number,result,reason,version\r\n")?;
-        let mut skip = 0;
-        loop {
-            // Whatever is wanted: the place of a row is known, that of a wanted one is not.
-            let read = service.job_rows(key, &id, None, skip, DOWNLOAD_ROWS);
-            let (rows, _) = read.map_err(|error| io::Error::other(error.to_string()))?;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            skip += rows.len() as u64;
-            for row in rows.iter().filter(|row| wanted.is_none_or(|wanted| row.result == wanted)) {
-                out.write_all(&csv_row(row))?;
-            }
-        }
+    let place = visit.place(Kind::Download)?;
+    let mut skip = None;
+    download::file(&format!("{id}{suffix}.csv"), "text/csv; charset=utf-8; header=present", place, move || {
+        let Some(at) = skip else {
+            skip = Some(0);
+            return Ok(Some(Bytes::from_static(b"number,result,reason,version\r\n")));
+        };
+        let read = rows_from(&service, key, &id, wanted, at).map_err(|error| io::Error::other(error.to_string()))?;
+        skip = read.as_ref().map(|(_, next)| *next).or(skip);
+        Ok(read.map(|(rows, _)| rows))
     })
+}
+
+/// The next wanted rows of a job as CSV, and where those after them begin. Rows
+/// are found by their place among all, since that of a wanted one is not known.
+fn rows_from(
+    service: &Service,
+    key: PartnerKey,
+    id: &str,
+    wanted: Option<RowResult>,
+    mut skip: u64,
+) -> Result<Option<(Bytes, u64)>, ServiceError> {
+    let mut out = Vec::new();
+    while out.is_empty() {
+        let (rows, _) = service.job_rows(key, id, None, skip, DOWNLOAD_ROWS)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        skip += rows.len() as u64;
+        for row in rows.iter().filter(|row| wanted.is_none_or(|wanted| row.result == wanted)) {
+            out.extend(csv_row(row));
+        }
+    }
+    Ok(Some((out.into(), skip)))
 }
 
 fn csv_row(row: &JobRow) -> Vec<u8> {

@@ -17,6 +17,7 @@ use super::verbs::{self, Choices, VerbFields};
 use super::{Console, show};
 use crate::domain::{Actor, E164, State as Stored, Status, spelling, summary};
 use crate::inventory::{Filter, NumberRef, Order, Window};
+use crate::routing::{Case, Explained};
 use crate::service::numbers::Expected;
 use crate::service::{Outcome, ServiceError};
 use crate::wire::html::escape;
@@ -53,6 +54,26 @@ struct Number {
     verbs: Vec<ShownVerb>,
     events: Vec<Event>,
     choices: String,
+    calls: Option<Calls>,
+}
+
+/// What becomes of a call to the number.
+struct Calls {
+    code: u16,
+    reason: &'static str,
+    cause: &'static str,
+    routed: bool,
+    routes: Vec<String>,
+    steps: Vec<CallStep>,
+}
+
+struct CallStep {
+    name: String,
+    text: String,
+    /// Since when it is so, and who made it so.
+    aside: String,
+    stops: bool,
+    remedy: Option<String>,
 }
 
 /// GET /console/p/{partner}/numbers/{number}
@@ -143,7 +164,13 @@ async fn show_number(
     status: StatusCode,
 ) -> Answer {
     let (replica, snapshot) = (visit.console.app.replica.clone(), visit.snapshot.clone());
-    let past = blocking(move || replica.history(&snapshot, number)).await??;
+    let (settings, now) = (visit.console.app.routing, visit.clock.now);
+    let (past, explained) = blocking(move || {
+        let past = replica.history(&snapshot, number)?;
+        let explained = replica.explain_route(&settings, &snapshot, number, now)?;
+        Ok::<_, ServiceError>((past, explained))
+    })
+    .await??;
     let readable = visit.console.spaces.readable(number);
     frame.title = readable.clone();
     let snapshot = visit.newest();
@@ -177,9 +204,35 @@ async fn show_number(
         verbs: shown.collect(),
         events: events.collect(),
         choices: Choices::of(&visit).render().map_err(|error| Trouble::Internal(error.to_string()))?,
+        calls: explained.map(|explained| calls(&visit, explained)),
         frame,
     };
     html_as(status, &page)
+}
+
+/// What becomes of a call, with times and names as people know them.
+fn calls(visit: &Visit, explained: Explained) -> Calls {
+    let Explained { line, routes, steps, .. } = explained;
+    let aside = |step: &crate::routing::Step| {
+        let since = step.since.map(|since| format!("since {}", visit.clock.time(since)));
+        let by = step.by.as_deref().and_then(Actor::parse).map(|actor| format!("by {}", escape(&who(visit, &actor))));
+        since.into_iter().chain(by).collect::<Vec<_>>().join(", ")
+    };
+    let step = |step: crate::routing::Step| CallStep {
+        name: step.step.replace('_', " "),
+        aside: aside(&step),
+        text: step.text,
+        stops: step.stops,
+        remedy: step.remedy,
+    };
+    Calls {
+        code: line.code,
+        reason: line.reason,
+        cause: line.case.as_str(),
+        routed: line.case == Case::Routed,
+        routes,
+        steps: steps.into_iter().map(step).collect(),
+    }
 }
 
 /// Who did something, as people know them.

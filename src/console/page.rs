@@ -11,6 +11,8 @@ use super::gate::{Person, Visit};
 use super::{PREFIX, door, show, verbs};
 use crate::domain::summary;
 use crate::http::bodies::BodyError;
+use crate::http::places::{RETRY_SECONDS, Taken};
+use crate::http::waiting::NotDone;
 use crate::service::ServiceError;
 use crate::service::people::PeopleError;
 
@@ -180,11 +182,33 @@ pub enum Trouble {
     Body(BodyError),
     /// A form in a content type that forms do not have.
     Kind(String),
+    /// More at once, or more often, than there may be.
+    TooMany {
+        text: String,
+        seconds: u64,
+    },
+    /// The server has more to do than it can.
+    Busy,
     /// The database does not answer; reading goes on.
     Unavailable,
     /// It has not answered for so long that nobody is let in any more.
     Stale(String),
     Internal(String),
+}
+
+impl From<NotDone> for Trouble {
+    fn from(error: NotDone) -> Trouble {
+        match error {
+            NotDone::Busy => Trouble::Busy,
+            NotDone::Panicked => Trouble::Internal("work on a thread that may wait panicked".into()),
+        }
+    }
+}
+
+impl From<Taken> for Trouble {
+    fn from(taken: Taken) -> Trouble {
+        Trouble::TooMany { text: taken.to_string(), seconds: RETRY_SECONDS }
+    }
 }
 
 impl From<BodyError> for Trouble {
@@ -269,6 +293,12 @@ impl IntoResponse for Trouble {
             Trouble::Bad(why) => (StatusCode::UNPROCESSABLE_ENTITY, "That did not work", why.as_str()),
             Trouble::Body(error) => (error.status(), "The form was not taken", body.as_str()),
             Trouble::Kind(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "That is not a form", unread.as_str()),
+            Trouble::TooMany { text, .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many at once", text.as_str()),
+            Trouble::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The server is busy",
+                "It has more to do than it can. Nothing was changed; try again in a few seconds.",
+            ),
             Trouble::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The database does not answer",
@@ -288,6 +318,9 @@ impl IntoResponse for Trouble {
         let mut response = html_as(status, &page).unwrap_or_else(|_| Response::new(Body::from(text.to_owned())));
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Trouble::TooMany { seconds, .. } = &self {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
         }
         response.extensions_mut().insert(Told { title, text: text.to_owned() });
         response

@@ -21,10 +21,12 @@ use super::sign_in::blocking;
 use super::verbs::{self, Choices};
 use super::{Console, numbers, show};
 use crate::domain::field::code;
-use crate::domain::{AccountId, ApplicationId, FieldError, Time, TrunkId, entity};
+use crate::domain::{
+    AccountId, ApplicationId, Destination, Destinations, FieldError, SipUri, Time, TrunkId, destination, entity,
+};
 use crate::inventory::names::Named;
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::service::entities::{Calls, Changes};
+use crate::service::entities::{Calls, Changes, DestinationEdit};
 use crate::service::{Outcome, Service, ServiceError};
 
 /// How many numbers a page of one shows.
@@ -93,6 +95,8 @@ impl Kind {
                     owner: one.account.clone(),
                     created_at: one.created_at,
                     archived_at: one.archived_at,
+                    destinations: one.destinations.clone(),
+                    answer_url: one.answer_url.clone(),
                 })
                 .collect(),
             Kind::Trunk => snapshot
@@ -104,6 +108,8 @@ impl Kind {
                     owner: one.account.clone(),
                     created_at: one.created_at,
                     archived_at: one.archived_at,
+                    destinations: one.destinations.clone(),
+                    answer_url: None,
                 })
                 .collect(),
         }
@@ -142,6 +148,19 @@ impl Kind {
             Kind::Trunk => service.trunk_edit(key, &TrunkId::stored(id), changes),
         }
     }
+
+    fn edit_destination(
+        self,
+        service: &Service,
+        key: crate::domain::PartnerKey,
+        id: &str,
+        edit: &DestinationEdit,
+    ) -> Result<Outcome, ServiceError> {
+        match self {
+            Kind::Application => service.application_destinations(key, &ApplicationId::stored(id), edit),
+            Kind::Trunk => service.trunk_destinations(key, &TrunkId::stored(id), edit),
+        }
+    }
 }
 
 /// An application or a trunk.
@@ -151,6 +170,9 @@ struct One {
     owner: Option<AccountId>,
     created_at: Time,
     archived_at: Option<Time>,
+    destinations: Destinations,
+    /// Of applications only.
+    answer_url: Option<Arc<str>>,
 }
 
 /// The customer that something is for, by name and address.
@@ -332,6 +354,21 @@ fn new_page(visit: &Visit, kind: Kind, form: &Form, refusal: Option<Refusal>, st
     html_as(status, &New { frame, kind, form, choices, wrongs })
 }
 
+/// The fields of a new destination.
+#[derive(Default)]
+struct TypedDestination {
+    uri: String,
+    priority: String,
+    weight: String,
+}
+
+/// A form of the page that was refused.
+struct Typed<'a> {
+    verb: &'a str,
+    form: &'a Form,
+    wrongs: Wrongs,
+}
+
 #[derive(Template)]
 #[template(path = "route.html")]
 struct Route {
@@ -343,6 +380,11 @@ struct Route {
     name: String,
     /// As it was typed where it shall have another.
     new_name: String,
+    /// In the order in which they are tried.
+    destinations: Vec<Destination>,
+    answer_url: String,
+    /// A destination as it was typed, where it was refused.
+    typed: TypedDestination,
     wrongs: Wrongs,
     owner: Option<Owner>,
     created: String,
@@ -351,7 +393,7 @@ struct Route {
     numbers_text: String,
     query: String,
     rows: String,
-    open: &'static str,
+    open: String,
 }
 
 /// GET /console/p/{partner}/applications/{id}
@@ -376,13 +418,13 @@ async fn page(
     route(&visit, kind, &id, frame, None, StatusCode::OK)
 }
 
-/// The page; `typed` is a name that was refused, and why.
+/// The page; `typed` is a form that was refused, and why.
 fn route(
     visit: &Visit,
     kind: Kind,
     id: &str,
     mut frame: Frame,
-    typed: Option<(&str, Wrongs)>,
+    typed: Option<Typed<'_>>,
     status: StatusCode,
 ) -> Answer {
     let snapshot = visit.newest();
@@ -393,13 +435,29 @@ fn route(
     found.rows.iter().for_each(|row| writer.row(*row));
     let rows = writer.out;
     frame.title = one.name.to_string();
-    let open = if typed.is_some() { "rename" } else { "" };
-    let (new_name, wrongs) = typed.unwrap_or_else(|| (&one.name, Wrongs::default()));
+    let of = |verb: &str| typed.as_ref().filter(|typed| typed.verb == verb).map(|typed| typed.form);
+    let said = |form: Option<&Form>, field: &str| form.map(|form| form.get(field).to_owned());
+    let new_name = said(of("rename"), "name").unwrap_or_else(|| one.name.to_string());
+    let answer_url = said(of("answer-url"), "answer_url")
+        .unwrap_or_else(|| one.answer_url.as_deref().unwrap_or_default().to_owned());
+    let added = of("destination-add");
+    let field = |name: &str, default: u16| said(added, name).unwrap_or_else(|| default.to_string());
+    let typed_destination = TypedDestination {
+        uri: said(added, "uri").unwrap_or_default(),
+        priority: field("priority", destination::PRIORITY),
+        weight: field("weight", destination::WEIGHT),
+    };
+    let mut destinations = one.destinations.as_slice().to_vec();
+    destinations.sort_by_key(|one| (one.priority, std::cmp::Reverse(one.weight)));
+    let (open, wrongs) = typed.map_or_else(Default::default, |typed| (typed.verb.to_owned(), typed.wrongs));
     let page = Route {
         frame,
         kind,
         href: visit.href(kind.path(), id),
-        new_name: new_name.to_owned(),
+        new_name,
+        destinations,
+        answer_url,
+        typed: typed_destination,
         wrongs,
         name: one.name.to_string(),
         owner: one.owner.as_ref().map(|owner| Owner::of(visit, owner)),
@@ -415,8 +473,67 @@ fn route(
     html_as(status, &page)
 }
 
+/// What a form of the page asks for.
+enum Wanted {
+    Edit(Changes),
+    Destination(DestinationEdit),
+}
+
+/// Reads a form of the page; `None` for a verb that there is not.
+fn read_act(kind: Kind, verb: &str, form: &Form) -> Option<Result<Wanted, Vec<FieldError>>> {
+    let edit = |changes| Some(Ok(Wanted::Edit(changes)));
+    let uri = || read_uri(form).map_err(|error| vec![error]);
+    let destination = |edit: Result<DestinationEdit, Vec<FieldError>>| Some(edit.map(Wanted::Destination));
+    match verb {
+        "rename" => Some(match entity::name(form.get("name")) {
+            Some(name) => Ok(Wanted::Edit(Changes { name: Some(name), ..Changes::default() })),
+            None => Err(vec![bad_name()]),
+        }),
+        "archive" => edit(Changes { archived: Some(true), ..Changes::default() }),
+        "restore" => edit(Changes { archived: Some(false), ..Changes::default() }),
+        "answer-url" if kind == Kind::Application => {
+            let url = form.given("answer_url").map(destination::answer_url).transpose();
+            Some(match url {
+                Ok(url) => Ok(Wanted::Edit(Changes { answer_url: Some(url), ..Changes::default() })),
+                Err(message) => {
+                    Err(vec![FieldError::new("answer_url", code::INVALID, message, form.get("answer_url"))])
+                }
+            })
+        }
+        "destination-add" => destination(read_destination(form)),
+        "destination-remove" => destination(uri().map(DestinationEdit::Remove)),
+        "destination-on" => destination(uri().map(|uri| DestinationEdit::Enable(uri, true))),
+        "destination-off" => destination(uri().map(|uri| DestinationEdit::Enable(uri, false))),
+        _ => None,
+    }
+}
+
+fn read_uri(form: &Form) -> Result<SipUri, FieldError> {
+    let text = form.get("uri");
+    text.parse().map_err(|error: destination::BadUri| FieldError::new("uri", code::INVALID, error.to_string(), text))
+}
+
+fn read_destination(form: &Form) -> Result<DestinationEdit, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let uri = read_uri(form).map_err(|error| errors.push(error)).ok();
+    let mut whole = |field: &str, min: u16| {
+        let text = form.given(field)?;
+        let number = text.parse::<u16>().ok().filter(|&number| number >= min);
+        if number.is_none() {
+            let message = format!("must be a whole number from {min} to {}", u16::MAX);
+            errors.push(FieldError::new(field, code::OUT_OF_RANGE, message, text));
+        }
+        number
+    };
+    let (priority, weight) = (whole("priority", 0), whole("weight", 1));
+    match uri {
+        Some(uri) if errors.is_empty() => Ok(DestinationEdit::Add { uri, priority, weight }),
+        _ => Err(errors),
+    }
+}
+
 /// POST /console/p/{partner}/applications/{id}/{verb}, and of trunks: rename,
-/// archive or restore.
+/// archive, restore, and what is done to destinations.
 pub async fn act(
     State(console): State<Arc<Console>>,
     Path((partner, id, verb)): Path<(String, String, String)>,
@@ -425,28 +542,33 @@ pub async fn act(
     let kind = Kind::of(&request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     kind.find(&visit.snapshot, &id).ok_or(Trouble::NotFound)?;
-    let changes = match &*verb {
-        "rename" => entity::name(form.get("name")).map(|name| Changes { name: Some(name), ..Changes::default() }),
-        "archive" => Some(Changes { archived: Some(true), ..Changes::default() }),
-        "restore" => Some(Changes { archived: Some(false), ..Changes::default() }),
-        _ => return Err(Trouble::NotFound),
+    let again = |refusal: Refusal, status| {
+        let frame = visit.frame("", kind.path()).failed(refusal.text);
+        let typed = Typed { verb: &verb, form: &form, wrongs: refusal.wrongs };
+        route(&visit, kind, &id, frame, Some(typed), status)
+    };
+    let wanted = match read_act(kind, &verb, &form).ok_or(Trouble::NotFound)? {
+        Ok(wanted) => wanted,
+        Err(errors) => return again(Refusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY),
     };
     let to = visit.href(kind.path(), &id);
-    let Some(changes) = changes else {
-        let refusal = Refusal::of(vec![bad_name()]);
-        let frame = visit.frame("", kind.path()).failed(refusal.text);
-        let typed = Some((form.get("name"), refusal.wrongs));
-        return route(&visit, kind, &id, frame, typed, StatusCode::UNPROCESSABLE_ENTITY);
-    };
     let (asked, what) = (id.clone(), format!("{}.{verb}", kind.one()));
-    match visit.act(what, move |service, key| kind.edit(service, key, &asked, &changes)).await {
+    let done_now = visit.act(what, move |service, key| match &wanted {
+        Wanted::Edit(changes) => kind.edit(service, key, &asked, changes),
+        Wanted::Destination(edit) => kind.edit_destination(service, key, &asked, edit),
+    });
+    match done_now.await {
         Ok(Outcome::Done { version, .. }) => done(&to, version),
         Ok(Outcome::Again(_)) => done(&to, None),
-        Err(error) => {
-            let refusal = Refusal::from_verb(error)?;
-            let frame = visit.frame("", kind.path()).failed(refusal.text);
-            let typed = (verb == "rename").then(|| (form.get("name"), refusal.wrongs));
-            route(&visit, kind, &id, frame, typed, StatusCode::CONFLICT)
+        Err(ServiceError::Invalid(mut errors)) => {
+            // The form has one destination, not the list.
+            for error in &mut errors {
+                if error.field.starts_with("destinations") {
+                    error.field = "uri".to_owned();
+                }
+            }
+            again(Refusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY)
         }
+        Err(error) => again(Refusal::from_verb(error)?, StatusCode::CONFLICT),
     }
 }

@@ -14,7 +14,7 @@ use http::{Request, StatusCode};
 use super::gate::{self, Form, Person};
 use super::page::{Answer, Trouble, html, html_as, redirect};
 use super::{Console, PREFIX};
-use crate::http::peer;
+use crate::http::{peer, waiting};
 use crate::service::people::{PeopleError, SignIn};
 
 #[derive(Template)]
@@ -76,7 +76,7 @@ pub async fn sign_in(State(console): State<Arc<Console>>, request: Request<Body>
     gate::set_cookie(secure, "x")?;
     let (email, password) = (form.get("email").to_owned(), form.raw("password").to_owned());
     let people = console.app.people.clone();
-    let signed = blocking(move || people.sign_in(&email, &password, from)).await?;
+    let signed = signing(move || people.sign_in(&email, &password, from)).await?;
     let to = back(form.get("back"));
     match signed {
         Ok(signed) => enter(secure, signed, to),
@@ -103,7 +103,7 @@ pub async fn code(State(console): State<Arc<Console>>, request: Request<Body>) -
     let code = form.get("code").to_owned();
     let people = console.app.people.clone();
     let to = back(form.get("back"));
-    match blocking(move || people.confirm_code(&token, &code, from)).await? {
+    match signing(move || people.confirm_code(&token, &code, from)).await? {
         Ok(signed) => enter(secure, signed, to),
         // The first half of signing in is over, or never was.
         Err(PeopleError::Refused) => redirect(&format!("{PREFIX}/sign-in")),
@@ -126,7 +126,7 @@ pub async fn sign_out(State(console): State<Arc<Console>>, request: Request<Body
     let secure = gate::secure(&console.app, &request);
     if let Some(token) = gate::cookie(&console.app, &request) {
         let people = console.app.people.clone();
-        blocking(move || people.sign_out(&token)).await??;
+        signing(move || people.sign_out(&token)).await??;
     }
     with_cookie(redirect(&format!("{PREFIX}/sign-in"))?, &gate::set_cookie(secure, "")?)
 }
@@ -135,7 +135,7 @@ pub async fn sign_out(State(console): State<Arc<Console>>, request: Request<Body
 pub async fn set_up_form(State(console): State<Arc<Console>>, Path(link): Path<String>) -> Answer {
     let people = console.app.people.clone();
     let asked = link.clone();
-    match blocking(move || people.link_user(&asked)).await? {
+    match signing(move || people.link_user(&asked)).await? {
         Ok(user) => html(&SetUpPage {
             title: "Choose a password",
             build: crate::BUILD,
@@ -158,11 +158,11 @@ pub async fn set_up(State(console): State<Arc<Console>>, Path(link): Path<String
     let form = Form::read(request).await?;
     gate::set_cookie(secure, "x")?;
     let (people, asked) = (console.app.people.clone(), link.clone());
-    let user = blocking(move || people.link_user(&asked)).await?;
+    let user = signing(move || people.link_user(&asked)).await?;
     let (password, again) = (form.raw("password").to_owned(), form.raw("again"));
     let result = if password == again {
         let (people, asked) = (console.app.people.clone(), link.clone());
-        blocking(move || people.set_up(&asked, &password, from)).await?
+        signing(move || people.set_up(&asked, &password, from)).await?
     } else {
         Err(PeopleError::WeakPassword("was typed in two ways; type the same twice".to_owned()))
     };
@@ -214,10 +214,14 @@ fn told(error: PeopleError) -> Result<(StatusCode, String), Trouble> {
     }
 }
 
-/// Work that waits for the database or hashes, away from the threads that
-/// serve others.
+/// Work of strangers, which may hash: a flood of it holds up nobody else.
+async fn signing<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+    Ok(waiting::work(&waiting::SIGN_INS, work).await?)
+}
+
+/// A short look at the database, on a thread that may wait.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Trouble::Internal("a page's work panicked".into()))
+    Ok(waiting::work(&waiting::READS, work).await?)
 }
 
 #[cfg(test)]

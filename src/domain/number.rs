@@ -122,6 +122,11 @@ impl Tags {
         self.0.iter().map(|label| &**label)
     }
 
+    /// The same, to be kept elsewhere without a copy of their text.
+    pub fn shared(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter()
+    }
+
     pub fn contains(&self, label: &str) -> bool {
         self.0.iter().any(|have| &**have == label)
     }

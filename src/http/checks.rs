@@ -141,7 +141,7 @@ impl Counted {
 /// takes a good part of a second.
 async fn find(snapshot: Arc<Snapshot>, asked: Asked) -> Result<Vec<Seen>, ApiError> {
     let look = move || findings(&snapshot, &asked.options, asked.acknowledged, Time::now());
-    tokio::task::spawn_blocking(look).await.map_err(|_| ApiError::internal("a check panicked".to_owned()))
+    Ok(super::waiting::work(&super::waiting::LOOKS, look).await?)
 }
 
 /// GET /api/v1/partner/checks

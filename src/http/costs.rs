@@ -137,7 +137,7 @@ async fn bill(
         *app.costs.last.lock() = Some((question, bill.clone()));
         Ok(bill)
     };
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
+    super::waiting::work(&super::waiting::LOOKS, work).await.map_err(|error| error.to_string())
 }
 
 /// The log up to its last change, the last day counted and whether more may

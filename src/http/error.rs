@@ -117,12 +117,6 @@ impl ApiError {
         error
     }
 
-    /// The key has all the change streams that it may have.
-    pub fn streams(max: usize, retry_after_s: u64) -> ApiError {
-        let message = format!("this key has {max} change streams open already, and may have no more");
-        ApiError::rate_limit_because(retry_after_s, message)
-    }
-
     pub fn unavailable(message: &str) -> ApiError {
         let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message);
         error.0.headers.push((header::RETRY_AFTER, HeaderValue::from_static("1")));

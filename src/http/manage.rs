@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::bodies::{Allowance, Caller};
 use super::body::{self, Fields};
 use super::error::ApiError;
-use super::{App, RequestId, jobs, partner, peer, query, schedules, settings, told, webhooks};
+use super::{App, RequestId, jobs, partner, peer, query, schedules, settings, told, waiting, webhooks};
 use crate::domain::action::{Assignment, Price, Transfer};
 use crate::domain::field::code;
 use crate::domain::{
@@ -78,11 +78,11 @@ impl Write {
         service: Service,
         verb: impl FnOnce(&Service, PartnerKey) -> Result<Outcome, ServiceError> + Send + 'static,
     ) -> Answer {
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = waiting::work(&waiting::WRITES, move || {
             let outcome = verb(&service, key);
             (outcome, service.version(key))
         });
-        let (outcome, current) = asked.await.map_err(|_| ApiError::internal("a verb panicked".to_owned()))?;
+        let (outcome, current) = asked.await?;
         // What a reader must have to see what this looked at, at least.
         if let Some(version) = current {
             told::version(version);
@@ -107,11 +107,11 @@ pub(super) async fn ask<T: Send + 'static>(
     question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let service = app.service.clone();
-    let asked = tokio::task::spawn_blocking(move || {
+    let asked = waiting::work(&waiting::READS, move || {
         let answer = question(&service);
         (answer, service.version(key))
     });
-    let (answer, current) = asked.await.map_err(|_| ApiError::internal("a read beside the log panicked".to_owned()))?;
+    let (answer, current) = asked.await?;
     // The version that a node must have to show as much.
     if let Some(version) = current {
         told::version(version);

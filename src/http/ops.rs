@@ -2,6 +2,7 @@
 //!
 //! Nothing here names a tenant or a number.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,7 +12,7 @@ use http::{Request, Response, StatusCode};
 use serde_json::json;
 
 use super::error::ApiError;
-use super::{App, peer};
+use super::{App, peer, waiting};
 use crate::domain::entity::hex_digest;
 use crate::service::replica::Progress;
 
@@ -33,6 +34,8 @@ pub async fn livez() -> Response<Body> {
 pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
     let (following, age) = app.replica.freshness();
     let Progress { version, lag, poisoned, writable } = app.replica.progress();
+    let unreadable: BTreeMap<&str, u64> =
+        app.replica.unreadable_rows().into_iter().filter(|(_, rows)| *rows > 0).collect();
     let body = json!({
         "status": if following { "ok" } else { "degraded" },
         "degraded": !following,
@@ -41,6 +44,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
         "lag": lag,
         "age_seconds": age.as_secs(),
         "poisoned": poisoned,
+        "unreadable": unreadable,
         "writable": writable,
         "build": crate::BUILD,
     });
@@ -73,8 +77,8 @@ pub async fn metrics(State(app): State<Arc<App>>, request: Request<Body>) -> Res
     let numbers: usize = nodes.iter().map(|node| node.snapshot().len()).sum();
     let (following, age) = app.replica.freshness();
     let counted = app.clone();
-    let counted = tokio::task::spawn_blocking(move || counted.counted.of(&counted.replica)).await;
-    for (check, count) in counted.map_err(|_| ApiError::internal("a check panicked".to_owned()))? {
+    let counted = waiting::work(&waiting::LOOKS, move || counted.counted.of(&counted.replica)).await?;
+    for (check, count) in counted {
         metrics::gauge!("rollcall_findings", "check" => check.as_str()).set(count as f64);
     }
     metrics::gauge!("rollcall_partners").set(nodes.len() as f64);
@@ -85,6 +89,9 @@ pub async fn metrics(State(app): State<Arc<App>>, request: Request<Body>) -> Res
     metrics::gauge!("rollcall_version").set(version as f64);
     metrics::gauge!("rollcall_lag_changes").set(lag as f64);
     metrics::gauge!("rollcall_poisoned_rows").set(poisoned as f64);
+    for (table, rows) in app.replica.unreadable_rows() {
+        metrics::gauge!("rollcall_unreadable_rows", "table" => table).set(rows as f64);
+    }
     metrics::gauge!("rollcall_writable").set(if writable { 1.0 } else { 0.0 });
     // Told as 0 before the first.
     metrics::counter!("rollcall_resyncs_total").increment(0);
@@ -100,14 +107,14 @@ pub async fn digest(State(app): State<Arc<App>>, request: Request<Body>) -> Resu
     if !private(&request) && !local(&request) {
         return Err(ApiError::not_found());
     }
-    let digests = tokio::task::spawn_blocking(move || {
+    let digests = waiting::work(&waiting::LOOKS, move || {
         let digest = |node: Arc<crate::service::replica::Node>| {
             let snapshot = node.snapshot();
             json!({ "partner": node.key.0, "version": snapshot.version, "digest": hex_digest::text(&snapshot.digest()) })
         };
         app.replica.nodes().into_iter().map(digest).collect::<Vec<_>>()
     });
-    let digests = digests.await.map_err(|error| ApiError::internal(error.to_string()))?;
+    let digests = digests.await?;
     Ok(text(StatusCode::OK, "application/json", json!({ "data": digests }).to_string()))
 }
 

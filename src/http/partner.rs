@@ -1,22 +1,20 @@
 //! The Partner API: the two endpoints of the specification, in the dialect of
 //! the key, and one number on its own, which has one shape only.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body::Frame;
 
 use super::error::ApiError;
+use super::places::{Kind, Owner, Place};
+use super::pull::{self, Pulled};
 use super::query::{ListQuery, Takes};
 use super::{App, past};
-use crate::domain::{Dialect, Scope, Time, spelling};
+use crate::domain::{Dialect, KeyId, PartnerKey, Scope, Time, spelling};
 use crate::inventory::{Snapshot, Walk};
 use crate::service::access::Access;
 use crate::wire::{self, Form, Shape, Writer};
@@ -110,10 +108,11 @@ pub async fn customer(
     let account = known(&access).ok_or_else(ApiError::not_found)?.auth_id.clone();
     let dialect = access.dialect;
     query.filter.account = Some(account.as_str().into());
+    let place = export_place(&app, &request, access.snapshot.key, access.key)?;
     let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
     // It may not have existed then.
     snapshot.accounts.get(account.as_str()).ok_or_else(ApiError::not_found)?;
-    list(snapshot, query, Shape::customer(dialect), account.as_str(), &request)
+    list(snapshot, query, Shape::customer(dialect), account.as_str(), &request, place)
 }
 
 /// GET /api/v1/partner/numbers
@@ -122,8 +121,23 @@ pub async fn global(State(app): State<Arc<App>>, request: Request<Body>) -> Resu
     let (access, query) = app.enter(&request, Scope::Read, read).await?;
     let dialect = access.dialect;
     let owner = access.snapshot.partner.auth_id.clone();
+    let place = export_place(&app, &request, access.snapshot.key, access.key)?;
     let snapshot = past::inventory(&app, access.snapshot, query.as_of).await?;
-    list(snapshot, query, Shape::global(dialect), owner.as_str(), &request)
+    list(snapshot, query, Shape::global(dialect), owner.as_str(), &request, place)
+}
+
+/// A place for a whole list, if that is what `Accept` prefers.
+fn export_place(
+    app: &App,
+    request: &Request<Body>,
+    partner: PartnerKey,
+    key: KeyId,
+) -> Result<Option<Place>, ApiError> {
+    if Format::negotiate(request.headers()) == Format::Json {
+        return Ok(None);
+    }
+    let address = app.client_of(request.extensions(), request.headers());
+    Ok(Some(app.places.enter(Kind::Export, Owner::Key(partner, key), partner, address)?))
 }
 
 /// Answers a list. `snapshot` is of the time that the query asks about, `owner`
@@ -134,6 +148,7 @@ fn list(
     shape: Shape,
     owner: &str,
     request: &Request<Body>,
+    place: Option<Place>,
 ) -> Result<Response<Body>, ApiError> {
     // What time alone does has happened up to then, and no further.
     let now = query.as_of.unwrap_or_else(Time::now);
@@ -146,8 +161,9 @@ fn list(
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
-    if format != Format::Json {
-        let stream = Rows::new(snapshot, query, shape, format, now);
+    if let Some(place) = place {
+        let mut rows = Rows::new(snapshot, query, shape, format, now);
+        let stream = Pulled::new(&pull::ROWS, place, Box::new(move || Ok(rows.next())));
         return Ok(answer(StatusCode::OK, Body::new(stream), tag, Some(format)));
     }
     let selection = snapshot.select(&query.filter, query.order, query.window(), now);
@@ -263,7 +279,7 @@ pub(super) fn answer(status: StatusCode, body: Body, tag: HeaderValue, format: O
     response
 }
 
-/// A whole filtered result as a body, written a chunk at a time as the client
+/// A whole filtered result, written a chunk at a time as the client
 /// reads. Holds its snapshot, so it is one moment however slow the client is.
 struct Rows {
     snapshot: Arc<Snapshot>,
@@ -281,14 +297,10 @@ impl Rows {
         let walk = snapshot.walk(query.filter, query.order, query.after, now);
         Rows { snapshot, walk, shape, format, begun: false }
     }
-}
 
-impl http_body::Body for Rows {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let rows = self.get_mut();
+    /// The next chunk; `None` at the end.
+    fn next(&mut self) -> Option<Bytes> {
+        let rows = self;
         let mut out = Vec::with_capacity(CHUNK_ROWS * rows.shape.row_bytes());
         if !rows.begun && rows.format == Format::Csv {
             wire::csv_header(&mut out, rows.shape.columns);
@@ -302,10 +314,6 @@ impl http_body::Body for Rows {
                 out.push(b'\n');
             }
         }
-        Poll::Ready(if out.is_empty() { None } else { Some(Ok(Frame::data(out.into()))) })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.begun && self.walk.done()
+        (!out.is_empty()).then(|| out.into())
     }
 }

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 use super::error::ApiError;
 use super::partner::{Format, answer, entity_tag, unchanged};
 use super::query::{self, ChangesQuery, ListQuery, Takes};
+use super::waiting::{self, NotDone};
 use super::{App, stream, told};
 use crate::domain::field::code;
 use crate::domain::{EntityChange, FieldError, Scope, Time, spelling};
@@ -33,6 +35,8 @@ pub(super) const INLINE_MAX: usize = 100;
 
 /// How many questions are put to the database at once.
 const READS: usize = 8;
+/// How long a question waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many past inventories are made at once; each keeps a core busy.
 const REBUILDS: usize = 2;
 
@@ -65,14 +69,15 @@ async fn ask<T: Send + 'static>(
     places: &Arc<Semaphore>,
     question: impl FnOnce() -> Result<T, ServiceError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let place = places.clone().acquire_owned().await.map_err(|error| ApiError::internal(error.to_string()))?;
-    let asked = tokio::task::spawn_blocking(move || {
+    let place = tokio::time::timeout(PATIENCE, places.clone().acquire_owned()).await;
+    let place = place.map_err(|_| NotDone::Busy)?.map_err(|error| ApiError::internal(error.to_string()))?;
+    let asked = waiting::work(&waiting::READS, move || {
         let answer = question();
         // Kept to here, also if whoever asked has gone.
         drop(place);
         answer
     });
-    Ok(asked.await.map_err(|_| ApiError::internal("a question about the past panicked".to_owned()))??)
+    Ok(asked.await??)
 }
 
 /// The inventory at the end of a second, or as it is.
@@ -149,7 +154,8 @@ pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Ans
             None => ("after", query.after),
         };
         reached(&app, access.snapshot.clone(), field, after).await?;
-        return stream::answer(&app, access, after);
+        let address = app.client_of(request.extensions(), request.headers());
+        return stream::answer(&app, access, after, address);
     }
     let snapshot = reached(&app, access.snapshot, "after", query.after).await?;
     let tag = entity_tag(&snapshot, Format::Json, Time::now());

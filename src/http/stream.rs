@@ -14,9 +14,10 @@
 //!
 //! Deliberately absent: filters, and a queue for each stream.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -27,14 +28,14 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::error::ApiError;
+use super::places::{Kind, Owner, Place};
 use super::{App, partner, past, query};
-use crate::domain::{Key, KeyId, PartnerKey, Scope, Time};
+use crate::domain::{Key, KeyId, Scope, Time};
 use crate::inventory::Snapshot;
 use crate::service::access::Access;
 use crate::service::replica::Node;
@@ -53,50 +54,17 @@ const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
 /// The streams of this process.
 pub(super) struct Streams {
-    /// 0 is no limit.
-    per_key_max: usize,
-    open: Mutex<HashMap<(PartnerKey, KeyId), usize>>,
     closing: watch::Sender<bool>,
 }
 
 impl Streams {
-    pub fn new(per_key_max: usize) -> Streams {
-        Streams { per_key_max, open: Mutex::default(), closing: watch::Sender::new(false) }
+    pub fn new() -> Streams {
+        Streams { closing: watch::Sender::new(false) }
     }
 
     /// Ends all of them, and those to come.
     pub fn close(&self) {
         self.closing.send_replace(true);
-    }
-
-    /// `None` if the key has all its places taken.
-    fn enter(self: &Arc<Streams>, partner: PartnerKey, key: &KeyId) -> Option<Place> {
-        let of = (partner, key.clone());
-        let mut open = self.open.lock();
-        let count = open.entry(of.clone()).or_default();
-        if self.per_key_max > 0 && *count >= self.per_key_max {
-            return None;
-        }
-        *count += 1;
-        Some(Place { streams: self.clone(), of })
-    }
-}
-
-/// One stream's place, given back on drop.
-struct Place {
-    streams: Arc<Streams>,
-    of: (PartnerKey, KeyId),
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.streams.open.lock();
-        if let Some(count) = open.get_mut(&self.of) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.of);
-            }
-        }
     }
 }
 
@@ -120,11 +88,10 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError
 }
 
 /// All changes after a version, and those to come.
-pub(super) fn answer(app: &Arc<App>, access: Access, after: u64) -> Result<Response<Body>, ApiError> {
+pub(super) fn answer(app: &Arc<App>, access: Access, after: u64, address: IpAddr) -> Result<Response<Body>, ApiError> {
     let Access { node, snapshot, key, .. } = access;
-    let max = app.streams.per_key_max;
-    let place = app.streams.enter(snapshot.key, &key);
-    let place = place.ok_or_else(|| ApiError::streams(max, HEARTBEAT.as_secs()))?;
+    let own = Owner::Key(snapshot.key, key.clone());
+    let place = app.places.enter(Kind::Stream, own, snapshot.key, address)?;
     let (published, closing) = (node.published(), app.streams.closing.subscribe());
     let ready = VecDeque::from([BEGINNING]);
     let changes = Changes { app: app.clone(), node, key, after, ready, published, closing, _place: place };

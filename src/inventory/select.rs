@@ -2,7 +2,7 @@
 //! one page cut out of it.
 //!
 //! - No filter: the rows know their ranks.
-//! - A search, an account, an application: sets of numbers, intersected group
+//! - A search, an account, an application, a tag: sets of numbers, intersected group
 //!   by group, counted without being written out.
 //! - Anything else: leaf by leaf, by the profiles a leaf counts; single rows
 //!   are looked at only where a date decides.
@@ -13,6 +13,8 @@
 //! exact count, and a batch is written out only where the page cuts it.
 //! Another order than the number's keeps the first rows it has seen, and passes
 //! over leaves that have nothing earlier.
+
+use std::sync::Arc;
 
 use super::pattern::{Digits, Hit};
 use super::rows::{Column, Leaf, NEVER, Profile};
@@ -43,7 +45,8 @@ struct Question<'a, 'f> {
     trunk: Option<Index>,
     /// One for each name of the wanted place that a number has.
     regions: Option<Vec<Index>>,
-    tagged: Option<Vec<Index>>,
+    /// The numbers that have the wanted tag.
+    tagged: Option<Arc<Set>>,
     digits: Option<Digits>,
 }
 
@@ -64,10 +67,10 @@ impl<'a, 'f> Question<'a, 'f> {
             application: look_up(&filter.application, |id| snapshot.applications.find(id))?,
             trunk: look_up(&filter.trunk, |id| snapshot.trunks.find(id))?,
             regions: filter.region.as_deref().map(|name| snapshot.regions_of(name)),
-            tagged: filter.tag.as_ref().map(|tag| {
-                let sets = snapshot.tags.iter().filter(|(_, tags)| tags.contains(tag));
-                sets.map(|(index, _)| index).collect()
-            }),
+            tagged: match &filter.tag {
+                Some(tag) => Some(snapshot.by_tag.get(&**tag)?.numbers()),
+                None => None,
+            },
             digits: match filter.search {
                 None | Some(Pattern::Digits { digits: 0, .. }) => None,
                 Some(pattern) => Some(Digits::of(pattern)?),
@@ -80,7 +83,6 @@ impl<'a, 'f> Question<'a, 'f> {
         let filter = self.filter;
         self.trunk.is_some()
             || self.regions.is_some()
-            || self.tagged.is_some()
             || filter.status.is_some()
             || !filter.number_type.is_all()
             || !filter.country.is_all()
@@ -115,7 +117,7 @@ impl<'a, 'f> Question<'a, 'f> {
             && filter.country.lets(profile.country)
             && is(filter.assigned, held)
             && is(filter.routed, profile.application != Index::NONE)
-            && self.tagged.as_ref().is_none_or(|sets| sets.contains(&profile.tags));
+            && filter.tag.as_ref().is_none_or(|tag| self.has_tag(profile, tag));
         if !fits {
             return NOTHING;
         }
@@ -133,6 +135,10 @@ impl<'a, 'f> Question<'a, 'f> {
                 .fold(NOTHING, |lets, &wanted| lets | state(wanted, profile.state)),
         };
         by_status & by_state
+    }
+
+    fn has_tag(&self, profile: &Profile, tag: &str) -> bool {
+        self.snapshot.tags.at(profile.tags).is_some_and(|tags| tags.contains(tag))
     }
 
     /// What the end of a row's reservation or quarantine decides.
@@ -167,11 +173,11 @@ impl<'a, 'f> Question<'a, 'f> {
     }
 
     /// The sets that what matches must be in.
-    fn sets(&self) -> Vec<&'a Set> {
+    fn sets(&self) -> Vec<&Set> {
         let snapshot = self.snapshot;
         let account = self.account.map(|at| snapshot.account_set(at));
         let application = self.application.map(|at| snapshot.application_set(at));
-        account.into_iter().chain(application).collect()
+        account.into_iter().chain(application).chain(self.tagged.as_deref()).collect()
     }
 
     /// Hands over all that matches, in number order, from above `after`.
@@ -270,7 +276,7 @@ impl<'a, 'f> Question<'a, 'f> {
         sight.list.len()
     }
 
-    fn walk_sets(&self, sets: &[&'a Set], asks_rows: bool, after: Option<u64>, take: &mut Take<'_>) {
+    fn walk_sets(&self, sets: &[&Set], asks_rows: bool, after: Option<u64>, take: &mut Take<'_>) {
         let all = &self.snapshot.all;
         // From the set with the fewest numbers, the others are asked.
         let mut order: Vec<&Set> = if sets.is_empty() { vec![all] } else { sets.to_vec() };
@@ -405,7 +411,7 @@ enum By {
 impl Sight {
     fn new(snapshot: &Snapshot) -> Sight {
         Sight {
-            answers: vec![None; snapshot.profiles.len()],
+            answers: vec![None; snapshot.profiles.places()],
             profiles: Vec::new(),
             expiries: Vec::new(),
             assignments: Vec::new(),

@@ -1,13 +1,14 @@
 //! Small things that numbers refer to, each at a fixed index.
 //!
 //! An index never moves, so rows hold indices instead of ids: four bytes and
-//! no hashing. Entries are added and replaced. Only a snapshot that goes back
-//! in time forgets some; their places stay empty.
+//! no hashing. Entities are added and replaced; only a snapshot that goes back
+//! in time forgets some, and their places stay empty. Values without an id are
+//! given back with their last use.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use super::persistent::{Array, Map};
 use crate::domain::{Account, Acknowledgement, Application, Key, Setting, Trunk};
 
 /// An index into a [`Table`] or [`Interned`], or none.
@@ -71,13 +72,13 @@ impl Entry for Key {
 /// Entities of one kind, found by id or index.
 #[derive(Clone)]
 pub struct Table<T> {
-    entries: Vec<Option<Arc<T>>>,
-    by_id: HashMap<Arc<str>, Index>,
+    entries: Array<Arc<T>>,
+    by_id: Map<Arc<str>, Index>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Table<T> {
-        Table { entries: Vec::new(), by_id: HashMap::new() }
+        Table { entries: Array::default(), by_id: Map::default() }
     }
 }
 
@@ -85,10 +86,11 @@ impl<T: Entry> Table<T> {
     /// Adds an entity, or replaces the one that has its id.
     pub fn put(&mut self, entity: T) {
         match self.by_id.get(entity.id()) {
-            Some(&Index(at)) => self.entries[at as usize] = Some(Arc::new(entity)),
+            Some(&Index(at)) => self.entries.put(at as usize, Arc::new(entity)),
             None => {
-                self.by_id.insert(entity.id().into(), Index::at(self.entries.len()));
-                self.entries.push(Some(Arc::new(entity)));
+                let at = self.entries.places();
+                self.by_id.insert(entity.id().into(), Index::at(at));
+                self.entries.put(at, Arc::new(entity));
             }
         }
     }
@@ -97,7 +99,7 @@ impl<T: Entry> Table<T> {
     /// refer to it.
     pub(super) fn forget(&mut self, id: &str) {
         if let Some(at) = self.by_id.remove(id).and_then(Index::get) {
-            self.entries[at] = None;
+            self.entries.take(at);
         }
     }
 
@@ -110,7 +112,7 @@ impl<T: Entry> Table<T> {
     }
 
     pub(super) fn at(&self, index: Index) -> Option<&T> {
-        self.entries[index.get()?].as_deref()
+        self.entries.get(index.get()?).map(|entity| &**entity)
     }
 
     pub fn len(&self) -> usize {
@@ -118,23 +120,23 @@ impl<T: Entry> Table<T> {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.by_id.len() == 0
     }
 
     /// In the order in which they came, which is that of their indices.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().flatten().map(|entity| &**entity)
+        self.entries.iter().map(|(_, entity)| &**entity)
     }
 
     /// Something for each place in turn, without what is for an empty one.
     pub(super) fn taken<V>(&self, places: Vec<V>) -> Vec<V> {
-        let taken = self.entries.iter().map(Option::is_some);
-        places.into_iter().zip(taken).filter_map(|(value, taken)| taken.then_some(value)).collect()
+        let mut taken = self.entries.iter().map(|(at, _)| at).peekable();
+        places.into_iter().enumerate().filter_map(|(at, value)| taken.next_if_eq(&at).map(|_| value)).collect()
     }
 
     /// How many places there are.
     pub(super) fn places(&self) -> usize {
-        self.entries.len()
+        self.entries.places()
     }
 
     /// In the order of their ids.
@@ -145,47 +147,92 @@ impl<T: Entry> Table<T> {
     }
 }
 
-/// Values without an id, each kept once.
+/// Values without an id, each kept once, as long as something uses it. The
+/// place of one that was given back is another's next.
 #[derive(Clone)]
 pub(super) struct Interned<T> {
-    values: Vec<T>,
-    index: HashMap<T, Index>,
+    slots: Array<Slot<T>>,
+    index: Map<Arc<T>, Index>,
+    /// The place that was given back last, if it was not taken again.
+    free: Index,
+}
+
+#[derive(Clone)]
+enum Slot<T> {
+    Taken {
+        value: Arc<T>,
+        uses: u64,
+    },
+    /// And the one that was given back before it.
+    Free(Index),
 }
 
 impl<T> Default for Interned<T> {
     fn default() -> Interned<T> {
-        Interned { values: Vec::new(), index: HashMap::new() }
+        Interned { slots: Array::default(), index: Map::default(), free: Index::NONE }
     }
 }
 
 impl<T: Clone + Eq + Hash> Interned<T> {
     pub(super) fn at(&self, index: Index) -> Option<&T> {
-        index.get().map(|at| &self.values[at])
+        match self.slots.get(index.get()?)? {
+            Slot::Taken { value, .. } => Some(value),
+            Slot::Free(_) => None,
+        }
     }
 
     pub(super) fn find(&self, value: &T) -> Option<Index> {
         self.index.get(value).copied()
     }
 
+    /// How many values there are.
     pub(super) fn len(&self) -> usize {
-        self.values.len()
+        self.index.len()
+    }
+
+    /// More than the highest index that has a value.
+    pub(super) fn places(&self) -> usize {
+        self.slots.places()
     }
 
     /// The values with their indices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Index, &T)> {
-        self.values.iter().enumerate().map(|(at, value)| (Index::at(at), value))
+        self.slots.iter().filter_map(|(at, slot)| match slot {
+            Slot::Taken { value, .. } => Some((Index::at(at), &**value)),
+            Slot::Free(_) => None,
+        })
     }
-}
 
-/// The index of a value, which is added if it is new; nothing has no index.
-pub(super) fn intern<T: Clone + Eq + Hash>(all: &mut Arc<Interned<T>>, value: Option<&T>) -> Index {
-    let Some(value) = value else { return Index::NONE };
-    if let Some(index) = all.find(value) {
-        return index;
+    /// The index of a value, and whether it is new: then it has no uses yet.
+    pub(super) fn intern(&mut self, value: &T) -> (Index, bool) {
+        if let Some(index) = self.find(value) {
+            return (index, false);
+        }
+        let value = Arc::new(value.clone());
+        let at = match self.free.get().and_then(|at| Some((at, self.slots.get(at)?))) {
+            Some((at, Slot::Free(next))) => {
+                self.free = *next;
+                at
+            }
+            Some((_, Slot::Taken { .. })) | None => self.slots.places(),
+        };
+        self.index.insert(value.clone(), Index::at(at));
+        self.slots.put(at, Slot::Taken { value, uses: 0 });
+        (Index::at(at), true)
     }
-    let all = Arc::make_mut(all);
-    let index = Index::at(all.values.len());
-    all.values.push(value.clone());
-    all.index.insert(value.clone(), index);
-    index
+
+    /// Counts uses in or out. The value, if it has no more and was given back.
+    pub(super) fn count(&mut self, index: Index, step: i64) -> Option<Arc<T>> {
+        let at = index.get()?;
+        let Some(Slot::Taken { value, uses }) = self.slots.get_mut(at) else { return None };
+        *uses = uses.saturating_add_signed(step);
+        if *uses > 0 {
+            return None;
+        }
+        let value = value.clone();
+        self.index.remove(&value);
+        self.slots.put(at, Slot::Free(self.free));
+        self.free = index;
+        Some(value)
+    }
 }

@@ -273,6 +273,25 @@ impl Service {
         })
     }
 
+    /// Gives many applications their destinations, in one change.
+    pub fn applications_destinations(
+        &self,
+        key: PartnerKey,
+        all: &[(ApplicationId, Destinations)],
+    ) -> Result<(), ServiceError> {
+        self.write(Target::Partner(key), Verb::ApplicationEdit, |transaction| {
+            for (id, destinations) in all {
+                let unknown = || ServiceError::Unknown { what: "application", id: id.to_string() };
+                let before = transaction.application(id)?.ok_or_else(unknown)?;
+                self.check_destinations(&before.destinations, destinations)?;
+                let after = Application { destinations: destinations.clone(), ..before.clone() };
+                transaction.put_entity(EntityChange::Application(Edit { before: Some(before), after }))?;
+            }
+            Ok(())
+        })
+        .map(drop)
+    }
+
     /// The same of a trunk.
     pub fn trunk_destinations(
         &self,

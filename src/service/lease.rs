@@ -26,7 +26,7 @@ use super::token;
 use crate::store::{Leased, Store, StoreError};
 
 /// For how long who has a lease goes on beginning work without prolonging it.
-const SURE: Duration = Duration::from_secs(9);
+const SURE: Duration = Duration::from_secs(7);
 /// How often who does not have it asks for it.
 const ASK: Duration = Duration::from_secs(2);
 /// How much longer than asked for the engine's whole seconds make a lease.

@@ -18,8 +18,8 @@ use tracing::error;
 use super::{Replica, ServiceError, corrupt};
 use crate::domain::change::GENESIS;
 use crate::domain::{E164, PartnerKey, Time};
-use crate::inventory::Snapshot;
-use crate::store::{Store, StoreError};
+use crate::inventory::{Misfit, Snapshot};
+use crate::store::{LogPiece, Store, StoreError, follow};
 
 pub use crate::store::{Entry, Listed, Past};
 
@@ -105,23 +105,42 @@ pub(super) fn back(
     version: u64,
     wanted: &AtomicBool,
 ) -> Result<Snapshot, ServiceError> {
-    let key = from.key;
     let mut past = (*from).clone();
     drop(from);
     while past.version > version {
         if !wanted.load(Ordering::Relaxed) {
             return Err(ServiceError::Abandoned);
         }
-        // One at a time: a change may be as large as the inventory, and
-        // asking for each costs little beside taking it back.
-        let logged = store.log(key, past.version - 1, 1)?.pop();
-        let logged = logged.ok_or_else(|| corrupt(format!("version {} of partner {key} is gone", past.version)))?;
-        past = past.reverted(logged).map_err(|misfit| {
-            error!(partner.key = %key, %misfit, "the log does not lead back from what is in memory: {misfit}");
-            corrupt(misfit.to_string())
-        })?;
+        past = before(store, past)?;
     }
     Ok(past)
+}
+
+/// A snapshot without its last change, which is taken back in pieces: it may be
+/// as large as the inventory.
+fn before(store: &dyn Store, last: Snapshot) -> Result<Snapshot, ServiceError> {
+    let (key, version) = (last.key, last.version);
+    let misfits = |misfit: Misfit| {
+        error!(partner.key = %key, %misfit, "the log does not lead back from what is in memory: {misfit}");
+        corrupt(misfit.to_string())
+    };
+    let (mut last, mut reverting, mut before) = (Some(last), None, None);
+    follow(store, key, (version - 1, version), |piece| {
+        match piece {
+            LogPiece::Entry { version, entry, entities, previous } => {
+                let revert = last.take().map(|last| last.revert(version, entry.at, entities, previous));
+                reverting = revert.transpose().map_err(misfits)?;
+            }
+            LogPiece::Numbers(mut numbers) => {
+                reverting.iter_mut().try_for_each(|one| one.numbers(&mut numbers)).map_err(misfits)?;
+            }
+            LogPiece::End { digest } => {
+                before = reverting.take().map(|one| one.finish(digest)).transpose().map_err(misfits)?;
+            }
+        }
+        Ok::<(), ServiceError>(())
+    })?;
+    before.ok_or_else(|| corrupt(format!("version {version} of partner {key} is gone")))
 }
 
 /// The past snapshots that were asked for last.

@@ -16,7 +16,7 @@
 //! comes back under another's place gets a node of its own, so whoever holds
 //! one never finds another tenant in it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -33,10 +33,8 @@ use crate::inventory::{Image, Loader, Misfit, Snapshot};
 use crate::service::directory::Directory;
 use crate::service::past::Pasts;
 use crate::service::refusals::Refusals;
-use crate::store::{Batch, BatchRow, Head, Incarnation, Load, Loaded, Store, StoreError};
+use crate::store::{self, Batch, BatchRow, Head, Incarnation, Load, Loaded, LogPiece, Store, StoreError};
 
-/// How many log entries are read at a time.
-const LOG_PAGE: usize = 256;
 /// How many batches of rows may wait to be indexed while more are read.
 const BATCHES_AHEAD: usize = 8;
 /// How many rows that were left out are told of; the others are counted.
@@ -144,6 +142,8 @@ pub struct Replica {
     heads: ArcSwap<Vec<Head>>,
     /// How much was not understood: rows, and partners' logs.
     poisoned: AtomicU64,
+    /// The rows of that, by table.
+    tables: ArcSwap<BTreeMap<&'static str, u64>>,
     /// How often partners went, or had their place taken by others.
     renewals: AtomicU64,
 }
@@ -160,9 +160,7 @@ struct Follower {
     /// Partners that are not as the database has them.
     troubles: HashMap<PartnerKey, Trouble>,
     /// Rows that were left out and belong to no partner.
-    strays: u64,
-    /// Those of them that are numbers.
-    stray_numbers: HashSet<E164>,
+    strays: Poison,
     /// Snapshots that were replaced. They are freed here, when no reader has
     /// them any more, so that readers do not pay for it.
     replaced: Vec<Arc<Snapshot>>,
@@ -187,7 +185,17 @@ impl Follower {
     /// How much was not understood.
     fn poisoned(&self) -> u64 {
         let troubles = self.troubles.values();
-        self.strays + troubles.map(|trouble| trouble.poison.rows + u64::from(trouble.stuck)).sum::<u64>()
+        self.strays.rows + troubles.map(|trouble| trouble.poison.rows + u64::from(trouble.stuck)).sum::<u64>()
+    }
+
+    /// How many rows of each table were left out of what is served.
+    fn tables(&self) -> BTreeMap<&'static str, u64> {
+        let mut tables = BTreeMap::new();
+        let poisons = self.troubles.values().map(|trouble| &trouble.poison).chain([&self.strays]);
+        for (table, rows) in poisons.flat_map(|poison| &poison.tables) {
+            *tables.entry(*table).or_default() += rows;
+        }
+        tables
     }
 
     /// Leaves a partner as it is served.
@@ -255,6 +263,7 @@ pub struct Progress {
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Poison {
     pub rows: u64,
+    pub tables: BTreeMap<&'static str, u64>,
     /// The first of them, in words.
     pub first: Vec<String>,
     /// All of them that are numbers.
@@ -262,8 +271,9 @@ pub struct Poison {
 }
 
 impl Poison {
-    fn add(&mut self, number: Option<E164>, what: impl FnOnce() -> String) {
+    fn add(&mut self, table: &'static str, number: Option<E164>, what: impl FnOnce() -> String) {
         self.rows += 1;
+        *self.tables.entry(table).or_default() += 1;
         self.numbers.extend(number);
         if self.first.len() < TOLD_MAX {
             self.first.push(what());
@@ -272,6 +282,9 @@ impl Poison {
 
     fn and(mut self, more: Poison) -> Poison {
         self.rows += more.rows;
+        for (table, rows) in more.tables {
+            *self.tables.entry(table).or_default() += rows;
+        }
         self.first.extend(more.first);
         self.first.truncate(TOLD_MAX);
         self.numbers.extend(more.numbers);
@@ -343,37 +356,41 @@ impl Loading {
                 self.places.insert(head.key, self.loaders.len());
                 self.loaders.push(Loader::new(Snapshot::empty(head.key, head.version, head.digest, partner)));
             }
-            Loaded::Account(key, account, lost_at) => self.put(key, |snapshot| {
+            Loaded::Account(key, account, lost_at) => self.put("account", key, |snapshot| {
                 if let Some(at) = lost_at {
-                    Arc::make_mut(&mut snapshot.lost).insert(account.auth_id.clone(), at);
+                    snapshot.note_lost(&account.auth_id, at);
                 }
                 Arc::make_mut(&mut snapshot.accounts).put(account);
             }),
             Loaded::Application(key, application) => {
-                self.put(key, |snapshot| Arc::make_mut(&mut snapshot.applications).put(application));
+                self.put("application", key, |snapshot| Arc::make_mut(&mut snapshot.applications).put(application));
             }
-            Loaded::Trunk(key, trunk) => self.put(key, |snapshot| Arc::make_mut(&mut snapshot.trunks).put(trunk)),
-            Loaded::Key(of, key) => self.put(of, |snapshot| Arc::make_mut(&mut snapshot.keys).put(key)),
+            Loaded::Trunk(key, trunk) => {
+                self.put("trunk", key, |snapshot| Arc::make_mut(&mut snapshot.trunks).put(trunk))
+            }
+            Loaded::Key(of, key) => self.put("api_key", of, |snapshot| Arc::make_mut(&mut snapshot.keys).put(key)),
             Loaded::Acknowledgement(key, one) => {
-                self.put(key, |snapshot| Arc::make_mut(&mut snapshot.acknowledgements).put(one));
+                self.put("acknowledgement", key, |snapshot| Arc::make_mut(&mut snapshot.acknowledgements).put(one));
             }
             Loaded::Setting(key, setting) => {
-                self.put(key, |snapshot| Arc::make_mut(&mut snapshot.settings).put(setting))
+                self.put("setting", key, |snapshot| Arc::make_mut(&mut snapshot.settings).put(setting))
             }
             Loaded::Numbers(batch) => self.numbers(&batch)?,
-            Loaded::Poison { key, number, what } => self.poison.entry(key).or_default().add(number, || what),
+            Loaded::Poison { key, table, number, what } => {
+                self.poison.entry(key).or_default().add(table, number, || what);
+            }
         }
         Ok(())
     }
 
-    fn put(&mut self, key: PartnerKey, put: impl FnOnce(&mut Snapshot)) {
+    fn put(&mut self, table: &'static str, key: PartnerKey, put: impl FnOnce(&mut Snapshot)) {
         match self.places.get(&key) {
             Some(&place) => put(&mut self.loaders[place].snapshot),
             None => self
                 .poison
                 .entry(Some(key))
                 .or_default()
-                .add(None, || format!("a row of partner {key}, which does not exist")),
+                .add(table, None, || format!("a row of partner {key}, which does not exist")),
         }
     }
 
@@ -402,7 +419,7 @@ impl Loading {
                 }
                 Some(Err(why)) => {
                     let what = || format!("number {number} {why}");
-                    self.poison.entry(Some(*key)).or_default().add(Some(number), what);
+                    self.poison.entry(Some(*key)).or_default().add("number", Some(number), what);
                 }
                 None => {}
             }
@@ -430,6 +447,7 @@ impl Replica {
             following: AtomicBool::new(true),
             heads: ArcSwap::default(),
             poisoned: AtomicU64::new(0),
+            tables: ArcSwap::default(),
             renewals: AtomicU64::new(0),
         };
         let mut follower = replica.follower.lock();
@@ -474,11 +492,20 @@ impl Replica {
         self.unreadable.load().contains(&number)
     }
 
+    /// How much was not understood. A row that was left out of what is served
+    /// may have been met by a survey as well; it counts once.
+    fn poisoned(&self) -> u64 {
+        let left_out: u64 = self.tables.load().values().sum();
+        let stuck = self.poisoned.load(Ordering::Relaxed).saturating_sub(left_out);
+        stuck + self.unreadable_rows().values().sum::<u64>()
+    }
+
     /// Tells readers how much was not understood, and of which numbers.
     fn count_poisoned(&self, follower: &Follower) {
         self.poisoned.store(follower.poisoned(), Ordering::Relaxed);
+        self.tables.store(Arc::new(follower.tables()));
         let of_partners = follower.troubles.values().map(|trouble| &trouble.poison.numbers);
-        let sets: Vec<&HashSet<E164>> = of_partners.chain([&follower.stray_numbers]).collect();
+        let sets: Vec<&HashSet<E164>> = of_partners.chain([&follower.strays.numbers]).collect();
         let known = self.unreadable.load();
         let count: usize = sets.iter().map(|numbers| numbers.len()).sum();
         if count != known.len() || !sets.iter().all(|numbers| numbers.is_subset(&known)) {
@@ -495,9 +522,20 @@ impl Replica {
         Progress {
             version: applied.values().sum(),
             lag: heads.iter().map(behind).sum(),
-            poisoned: self.poisoned.load(Ordering::Relaxed),
+            poisoned: self.poisoned(),
             writable: self.following.load(Ordering::Relaxed) && self.store.writable(),
         }
+    }
+
+    /// How many rows of each table cannot be understood: those that were left
+    /// out of what is served, and those that the store has met beside.
+    pub fn unreadable_rows(&self) -> BTreeMap<&'static str, u64> {
+        let mut tables = self.store.health().unreadable();
+        for (table, rows) in self.tables.load().iter() {
+            let count = tables.entry(*table).or_default();
+            *count = (*count).max(*rows);
+        }
+        tables
     }
 
     /// Grows before a partner is gone, or under another id.
@@ -597,8 +635,7 @@ impl Replica {
         self.settle(follower, fresh, |key| there.contains(&key));
         // Rows of a partner that is not there are nobody's.
         for (_, trouble) in follower.troubles.extract_if(|key, _| !there.contains(key)) {
-            follower.strays += trouble.poison.rows;
-            follower.stray_numbers.extend(trouble.poison.numbers);
+            follower.strays = std::mem::take(&mut follower.strays).and(trouble.poison);
         }
         follower.behind = false;
         Ok(())
@@ -719,8 +756,7 @@ impl Replica {
     /// Serves what was loaded of all partners, and nothing else.
     fn renew(&self, follower: &mut Follower, salvaged: Salvaged, again: Instant) {
         let Salvaged { snapshots, poison } = salvaged;
-        follower.strays = 0;
-        follower.stray_numbers.clear();
+        follower.strays = Poison::default();
         follower.troubles.clear();
         for (key, poison) in poison {
             match key {
@@ -729,8 +765,7 @@ impl Replica {
                 }
                 None => {
                     poison.tell();
-                    follower.strays += poison.rows;
-                    follower.stray_numbers.extend(poison.numbers);
+                    follower.strays = std::mem::take(&mut follower.strays).and(poison);
                 }
             }
         }
@@ -776,29 +811,21 @@ impl Replica {
 
     /// The partner brought to its head, by the log.
     fn advanced(&self, head: Head, current: Option<Arc<Snapshot>>) -> Result<Snapshot, Setback> {
-        let mut snapshot: Option<Snapshot> = current.map(|snapshot| (*snapshot).clone());
-        loop {
-            let version = snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
-            if version >= head.version {
-                // Usually just reached; a log that was set back, or rewritten,
-                // shows here.
-                return match snapshot {
-                    Some(snapshot) if (version, snapshot.head) == (head.version, head.digest) => Ok(snapshot),
-                    _ => Err(Setback::Log(format!("version {version} is not what the log has at {}", head.version))),
-                };
+        let before = current.map(|snapshot| (*snapshot).clone());
+        let version = before.as_ref().map_or(0, |snapshot| snapshot.version);
+        // What was committed since the heads were read has its turn later.
+        let next = replayed(&*self.store, head.key, before, head.version, &mut || ())?;
+        match next {
+            // Usually just reached; a log that was set back, or rewritten,
+            // shows here.
+            Some(next) if (next.version, next.head) == (head.version, head.digest) => Ok(next),
+            Some(next) if version < head.version && next.version < head.version => {
+                Err(Setback::Log(format!("the log ends at {}, before {}", next.version, head.version)))
             }
-            let log = self.store.log(head.key, version, LOG_PAGE).map_err(Setback::Store)?;
-            if log.is_empty() {
-                return Err(Setback::Log(format!("the log ends at {version}, before {}", head.version)));
+            Some(Snapshot { version, .. }) => {
+                Err(Setback::Log(format!("version {version} is not what the log has at {}", head.version)))
             }
-            // What was committed since the heads were read has its turn later.
-            for logged in log.iter().filter(|logged| logged.change.version <= head.version) {
-                let next = match &snapshot {
-                    Some(snapshot) => snapshot.applied(logged),
-                    None => Snapshot::created(logged),
-                };
-                snapshot = Some(next.map_err(|misfit| Setback::Log(misfit.to_string()))?);
-            }
+            None => Err(Setback::Log(format!("the log ends at 0, before {}", head.version))),
         }
     }
 
@@ -839,8 +866,53 @@ fn since(seconds: i64) -> Duration {
 }
 
 /// Why a partner could not be brought to its head.
-enum Setback {
+pub(super) enum Setback {
     Store(StoreError),
     /// What is held and what the log says do not fit.
     Log(String),
+}
+
+impl From<StoreError> for Setback {
+    fn from(error: StoreError) -> Setback {
+        Setback::Store(error)
+    }
+}
+
+impl From<Misfit> for Setback {
+    fn from(misfit: Misfit) -> Setback {
+        Setback::Log(misfit.to_string())
+    }
+}
+
+/// A partner with its log applied up to a version, or up to its end; none where
+/// there is no entry and was no snapshot. `progress` is called at each entry.
+pub(super) fn replayed(
+    store: &dyn Store,
+    key: PartnerKey,
+    mut snapshot: Option<Snapshot>,
+    through: u64,
+    progress: &mut dyn FnMut(),
+) -> Result<Option<Snapshot>, Setback> {
+    let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
+    let mut applying = None;
+    store::follow(store, key, (after, through), |piece| {
+        match piece {
+            LogPiece::Entry { version, entry, entities, previous } => {
+                progress();
+                let before = match snapshot.take() {
+                    Some(before) => before,
+                    None => Snapshot::uncreated(key, &entities)?,
+                };
+                applying = Some(before.apply(version, entry.at, &entities, &previous)?);
+            }
+            LogPiece::Numbers(numbers) => {
+                if let Some(applying) = &mut applying {
+                    applying.numbers(&numbers)?;
+                }
+            }
+            LogPiece::End { digest } => snapshot = applying.take().map(|applying| applying.finish(digest)),
+        }
+        Ok::<(), Setback>(())
+    })?;
+    Ok(snapshot)
 }

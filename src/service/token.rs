@@ -108,7 +108,17 @@ pub fn bytes<const BYTES: usize>() -> [u8; BYTES] {
 
 /// A fresh name for a file to be imported. Later ones sort after earlier ones.
 pub fn import_id(now: crate::domain::Time) -> String {
-    format!("import_{:09x}{}", now.seconds().max(0), random::<6>())
+    format!("import_{:09x}{}", now.seconds().max(0), random::<IMPORT_RANDOM_CHARS>())
+}
+
+const IMPORT_RANDOM_CHARS: usize = 6;
+
+/// Whether [`import_id`] can have given this name.
+pub fn is_import_id(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("import_") else { return false };
+    let Some((time, random)) = rest.split_at_checked(9) else { return false };
+    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    time.bytes().all(hex) && random.len() == IMPORT_RANDOM_CHARS && random.bytes().all(|byte| ALPHABET.contains(&byte))
 }
 
 /// A fresh name for a request: 48 random bits in hexadecimal.

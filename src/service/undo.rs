@@ -18,9 +18,9 @@ use super::desk::Desk;
 use super::{Outcome, Service, ServiceError, Shown};
 use crate::domain::change::Edit;
 use crate::domain::{
-    Account, Actor, Application, Change, E164, EntityChange, NumberChange, PartnerKey, State, Time, Trunk, Verb,
+    Account, Actor, Application, E164, EntityChange, NumberChange, PartnerKey, State, Time, Trunk, Verb,
 };
-use crate::store::{Holding, RoutesInUse, Transaction};
+use crate::store::{Holding, LogPiece, RoutesInUse, Transaction, follow};
 
 /// How many refused numbers an answer names.
 pub const REFUSED_MAX: usize = 100;
@@ -64,49 +64,40 @@ impl Service {
     pub fn undo(&self, key: PartnerKey, version: u64) -> Result<Outcome, ServiceError> {
         let unknown = || ServiceError::Unknown { what: "change", id: version.to_string() };
         let before = version.checked_sub(1).ok_or_else(unknown)?;
-        let mut log = self.store().log(key, before, 1)?;
-        let change = log.pop().filter(|logged| logged.change.version == version).ok_or_else(unknown)?.change;
-        if !undoable(change.verb) {
-            return Err(ServiceError::Refused(format!("a {} cannot be undone", change.verb)));
-        }
         self.manage(key, Verb::Undo, |transaction| {
-            let mut refused: BTreeMap<E164, Reason> = BTreeMap::new();
             let made = transaction.version();
-            let entities = EntityEdits::of(transaction, &change)?;
-            let EntityEdits { restored, archived, mut stays } = entities;
-            let mut any = !restored.is_empty();
-            for edit in restored {
-                transaction.put_entity(edit)?;
-            }
-            let mut desk = Desk::new(transaction, key, &self.quarantine);
-            let mut undone = 0;
-            for step in change.numbers.chunks(super::desk::STEP) {
-                let numbers: Vec<E164> = step.iter().map(|change| change.number).collect();
-                let holdings = desk.transaction.numbers(&numbers)?;
-                for (edit, holding) in step.iter().zip(holdings) {
-                    match put_back(&mut desk, edit, holding, version)? {
-                        Ok(()) => undone += 1,
-                        Err(reason) => {
-                            refused.insert(edit.number, reason);
-                        }
+            let mut putting = Putting { version, ..Putting::default() };
+            let mut entities = None;
+            // The log is read again while the transaction is open, so that no
+            // more than a piece of it is in memory.
+            follow(&**self.store(), key, (before, version), |piece| match piece {
+                LogPiece::Entry { entry, entities: edits, .. } => {
+                    if !undoable(entry.verb) {
+                        return Err(ServiceError::Refused(format!("a {} cannot be undone", entry.verb)));
                     }
+                    entities = Some(EntityEdits::begun(transaction, &edits)?);
+                    Ok(())
                 }
-                desk.flush()?;
-            }
+                LogPiece::Numbers(numbers) => {
+                    putting.numbers(&mut Desk::new(transaction, key, &self.quarantine), &numbers)
+                }
+                LogPiece::End { .. } => Ok(()),
+            })?;
+            let EntityEdits { archived, mut stays, mut any, .. } = entities.ok_or_else(unknown)?;
             any |= archive(transaction, archived, &mut stays)?;
-            let count = refused.len() as u64;
-            let rows = self.explain_refused(key, refused)?;
+            let Putting { undone, refused, first, .. } = putting;
+            let rows = self.explain_refused(key, first)?;
             if undone == 0 && !any {
                 return Err(ServiceError::NotUndone { version, rows, stays });
             }
-            Ok(Shown::Undone(Undone { of: version, version: made, undone, refused: count, rows, stays }))
+            Ok(Shown::Undone(Undone { of: version, version: made, undone, refused, rows, stays }))
         })
     }
 
-    /// The first refused numbers, with who changed them since.
+    /// Refused numbers with who changed them since.
     fn explain_refused(&self, key: PartnerKey, refused: BTreeMap<E164, Reason>) -> Result<Vec<Refused>, ServiceError> {
         let mut rows = Vec::new();
-        for (number, reason) in refused.into_iter().take(REFUSED_MAX) {
+        for (number, reason) in refused {
             let last = match &reason {
                 Reason::Changed => self.store().history(key, number)?.pop(),
                 Reason::Other(_) => None,
@@ -122,6 +113,36 @@ impl Service {
             rows.push(Refused { number, reason, by, at: last.map(|last| last.entry.at) });
         }
         Ok(rows)
+    }
+}
+
+/// The numbers of a change while they are put back.
+#[derive(Default)]
+struct Putting {
+    version: u64,
+    undone: u64,
+    refused: u64,
+    /// The first refused ones.
+    first: BTreeMap<E164, Reason>,
+}
+
+impl Putting {
+    fn numbers(&mut self, desk: &mut Desk<'_>, changes: &[NumberChange]) -> Result<(), ServiceError> {
+        let numbers: Vec<E164> = changes.iter().map(|change| change.number).collect();
+        let holdings = desk.transaction.numbers(&numbers)?;
+        for (edit, holding) in changes.iter().zip(holdings) {
+            match put_back(desk, edit, holding, self.version)? {
+                Ok(()) => self.undone += 1,
+                Err(reason) => {
+                    self.refused += 1;
+                    self.first.insert(edit.number, reason);
+                    if self.first.len() > REFUSED_MAX {
+                        self.first.pop_last();
+                    }
+                }
+            }
+        }
+        desk.flush()
     }
 }
 
@@ -201,6 +222,8 @@ pub(super) fn put_back(
 struct EntityEdits {
     /// Done before the numbers: names, and what comes back from the archive.
     restored: Vec<EntityChange>,
+    /// Whether any of these is done.
+    any: bool,
     /// Done after them: what goes into the archive, the last created first.
     archived: Vec<EntityChange>,
     /// What stays, and why.
@@ -209,11 +232,11 @@ struct EntityEdits {
 
 impl EntityEdits {
     /// Nothing is ever deleted, so what a change created goes into the archive.
-    fn of(transaction: &mut dyn Transaction, change: &Change) -> Result<EntityEdits, ServiceError> {
+    fn of(transaction: &mut dyn Transaction, entities: &[EntityChange]) -> Result<EntityEdits, ServiceError> {
         let at = transaction.at();
         let (restored, archived, stays) = Default::default();
-        let mut edits = EntityEdits { restored, archived, stays };
-        for entity in whole_edits(&change.entities).iter().rev() {
+        let mut edits = EntityEdits { restored, any: false, archived, stays };
+        for entity in whole_edits(entities).iter().rev() {
             match entity {
                 EntityChange::Account(edit) => {
                     let id = &edit.after.auth_id;
@@ -241,6 +264,16 @@ impl EntityEdits {
                 | EntityChange::Acknowledgement(_)
                 | EntityChange::Setting(_) => {}
             }
+        }
+        Ok(edits)
+    }
+
+    /// The same, once what comes before the numbers is done.
+    fn begun(transaction: &mut dyn Transaction, entities: &[EntityChange]) -> Result<EntityEdits, ServiceError> {
+        let mut edits = EntityEdits::of(transaction, entities)?;
+        for edit in std::mem::take(&mut edits.restored) {
+            transaction.put_entity(edit)?;
+            edits.any = true;
         }
         Ok(edits)
     }

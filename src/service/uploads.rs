@@ -14,6 +14,7 @@
 //! if that is shared, any of them can go on with a file. A lease keeps two from
 //! being at one file, and what the transaction finds in its document decides:
 //! what was imported, or let go of, is not imported again.
+//! In the folder only files by our own names are removed.
 //! Deliberately absent: reading files (`intake`), what becomes of rows
 //! (`import`), the page.
 
@@ -49,6 +50,10 @@ pub const KEPT_SECONDS: i64 = 24 * 3_600;
 const KEPT_MAX: usize = 20;
 /// How much longer a file may lie that no document knows of.
 const STRAY: Duration = Duration::from_secs(48 * 3_600);
+/// What a file is called while it comes in, and how many random characters
+/// follow.
+const RECEIVING: &str = "receiving-";
+const RECEIVING_CHARS: usize = 6;
 /// How much of a file shows whether it is bare numbers.
 const HEAD_BYTES: u64 = 4 << 10;
 
@@ -298,6 +303,15 @@ impl Rows {
     }
 }
 
+/// Whether a file in the folder has a name that only this program gives.
+fn is_ours(name: &str) -> bool {
+    if let Some(random) = name.strip_prefix(RECEIVING) {
+        return random.len() == RECEIVING_CHARS && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    }
+    let (id, extension) = name.split_once('.').map_or((name, None), |(id, extension)| (id, Some(extension)));
+    token::is_import_id(id) && extension.is_none_or(|text| Rows::ALL.iter().any(|rows| rows.extension() == text))
+}
+
 /// Something that goes on now.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -359,10 +373,12 @@ impl Uploads {
     /// A place for a file that comes in. Only this user can read it.
     pub fn receive(&self) -> io::Result<Incoming> {
         let folder = &self.inner.folder;
-        fs::create_dir_all(folder)?;
+        let mut make = fs::DirBuilder::new();
         #[cfg(unix)]
-        fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        Ok(Incoming { file: tempfile::Builder::new().prefix("receiving-").tempfile_in(folder)?, bytes: 0 })
+        std::os::unix::fs::DirBuilderExt::mode(&mut make, 0o700);
+        make.recursive(true).create(folder)?;
+        let named = tempfile::Builder::new().prefix(RECEIVING).rand_bytes(RECEIVING_CHARS).tempfile_in(folder)?;
+        Ok(Incoming { file: named, bytes: 0 })
     }
 
     /// Keeps a file that has come in, and begins to check it.
@@ -414,7 +430,7 @@ impl Uploads {
     pub fn list(&self, service: &Service, key: PartnerKey) -> Result<Vec<Upload>, ServiceError> {
         service.beside(key, |store| {
             let documents = store.documents(key, KIND, Walk::Down { before: None }, KEPT_MAX * 2)?;
-            documents.iter().map(Upload::read).collect()
+            Ok(documents.iter().filter_map(|document| Upload::read(document).ok()).collect())
         })
     }
 
@@ -541,8 +557,11 @@ impl Uploads {
         }
         let Ok(entries) = fs::read_dir(&self.inner.folder) else { return };
         for entry in entries.flatten() {
+            let ours =
+                entry.file_name().to_str().is_some_and(is_ours) && entry.file_type().is_ok_and(|kind| kind.is_file());
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
-            let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+            let age =
+                modified.ok().filter(|_| ours).and_then(|modified| SystemTime::now().duration_since(modified).ok());
             if age.is_some_and(|age| age > STRAY) {
                 let _ = fs::remove_file(entry.path());
             }
@@ -892,6 +911,51 @@ mod tests {
         fn numbers(&self) -> usize {
             self.service.snapshot(&self.partner, true).expect("loaded").len()
         }
+    }
+
+    #[test]
+    fn only_files_of_our_own_names_go_by_age() {
+        let fixture = Fixture::new();
+        let id = fixture.give("number\n+912271264217\n");
+        fixture.rest(&id);
+        let folder = fixture.folder.path().join("files");
+        let stray = token::import_id(Time::now());
+        let ours =
+            [stray.clone(), format!("{stray}.rejected"), format!("{stray}.cautions"), "receiving-a1B2c3".to_owned()];
+        let theirs = [
+            "contract.pdf".to_owned(),
+            "rollcall-backup.db".to_owned(),
+            "import_notes.txt".to_owned(),
+            "import_2026".to_owned(),
+            format!("{stray}.pdf"),
+            format!("{stray}.rejected.txt"),
+            format!("{stray}x"),
+            "receiving-note".to_owned(),
+            "receiving-a-list-of-mine".to_owned(),
+        ];
+        let old = SystemTime::now() - STRAY - Duration::from_secs(1);
+        for name in ours.iter().chain(&theirs) {
+            let file = File::create(folder.join(name)).expect("made");
+            file.set_modified(old).expect("set");
+        }
+        fs::create_dir(folder.join(token::import_id(Time::now()))).expect("made");
+        fixture.uploads.forget_due(&fixture.service);
+        assert!(ours.iter().all(|name| !folder.join(name).exists()));
+        theirs.iter().for_each(|name| assert!(folder.join(name).exists(), "{name}"));
+        assert!(folder.join(&id).exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_mode_of_a_folder_that_is_there_is_left() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().expect("a folder");
+        let mode = |path: &std::path::Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o775)).expect("set");
+        Uploads::new(place.path().join("made"), 1).receive().expect("a place");
+        assert_eq!((mode(place.path()), mode(&place.path().join("made"))), (0o775, 0o700));
+        Uploads::new(place.path().to_owned(), 1).receive().expect("a place");
+        assert_eq!(mode(place.path()), 0o775);
     }
 
     const FILE: &str = "Phone,Customer id,Price,Currency\n\

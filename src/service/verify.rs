@@ -8,7 +8,7 @@ use crate::domain::{PartnerKey, Time};
 use crate::inventory::Snapshot;
 use crate::store::{Load, Store, StoreError};
 
-use super::replica::{self, Poison, Salvaged};
+use super::replica::{self, Poison, Salvaged, Setback};
 
 /// What was looked at, and what does not agree.
 #[derive(Debug, Default, serde::Serialize)]
@@ -67,38 +67,22 @@ fn replay(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Option<Snapshot>, StoreError> {
     let name = &rows.partner.auth_id;
-    let mut replayed: Option<Snapshot> = None;
-    loop {
-        let version = replayed.as_ref().map_or(0, |snapshot| snapshot.version);
-        if version == rows.version {
-            return Ok(replayed);
+    let changes = &mut report.changes;
+    let replayed = replica::replayed(store, rows.key, None, rows.version, &mut || {
+        *changes += 1;
+        progress(*changes);
+    });
+    let difference = match replayed {
+        Ok(Some(replayed)) if replayed.version == rows.version => return Ok(Some(replayed)),
+        Ok(replayed) => {
+            let ends = replayed.map_or(0, |snapshot| snapshot.version);
+            format!("the log of partner {name} ends at version {ends}, its rows at {}", rows.version)
         }
-        let log = store.log(rows.key, version, 64)?;
-        if log.is_empty() {
-            report
-                .differences
-                .push(format!("the log of partner {name} ends at version {version}, its rows at {}", rows.version));
-            return Ok(None);
-        }
-        for logged in log {
-            if logged.change.version > rows.version {
-                break;
-            }
-            report.changes += 1;
-            progress(report.changes);
-            let next = match &replayed {
-                Some(snapshot) => snapshot.applied(&logged),
-                None => Snapshot::created(&logged),
-            };
-            match next {
-                Ok(next) => replayed = Some(next),
-                Err(misfit) => {
-                    report.differences.push(format!("the log of partner {name} does not replay: {misfit}"));
-                    return Ok(None);
-                }
-            }
-        }
-    }
+        Err(Setback::Log(misfit)) => format!("the log of partner {name} does not replay: {misfit}"),
+        Err(Setback::Store(error)) => return Err(error),
+    };
+    report.differences.push(difference);
+    Ok(None)
 }
 
 /// Says where two snapshots of a partner differ, the first few places.

@@ -167,7 +167,15 @@ impl<E: Engine> Groups<E> {
             self.commit(&mut open);
         }
         drop(open);
-        let written = result.unwrap_or_else(|panic| resume_unwind(panic))?;
+        let written = match result.unwrap_or_else(|panic| resume_unwind(panic)) {
+            Ok(written) => written,
+            // A refusal may rest on what a neighbour wrote as well.
+            Err(Abort::Refused) if joined && ended.is_ok() => {
+                self.wait(group)?;
+                return Err(Abort::Refused);
+            }
+            Err(abort) => return Err(abort),
+        };
         ended?;
         if written.anything || joined {
             self.wait(group)?;

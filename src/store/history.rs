@@ -1,17 +1,26 @@
-//! The log, read back: whole for followers, in small pieces for people.
+//! The log, read back: in order and in pieces for followers, in windows for
+//! people. Memory is bounded by bytes, whatever an entry holds.
 //!
 //! What is in the log never changes, so what one look has found still holds at
 //! the next. An engine says how entries and their parts are fetched
 //! ([`Shelf`]); what they say is made out here.
 
+use std::collections::HashSet;
+
 use super::log::{self, Chain, Skimmed};
 use super::rows::corrupt;
-use super::{Entry, Listed, Past, Replayed, StoreError};
+use super::{Entry, Listed, LogPiece, Past, Replayed, StoreError};
 use crate::domain::change::Digest;
-use crate::domain::{Change, E164, Logged, NumberChange, PartnerKey};
+use crate::domain::{E164, NumberChange, PartnerKey};
 
-/// How many entries a replay fetches at a time.
+/// How many entries are fetched at a time at the most.
 const PAGE: usize = 256;
+/// How many bytes of entities the entries that are fetched at a time have, but
+/// for the last of them.
+pub(super) const ENTRIES_BYTES: usize = 1 << 20;
+/// From how many numbers on a piece is handed over: a few megabytes. It has at
+/// most a group of 10,000 more.
+const PIECE_NUMBERS: usize = 4_096;
 
 /// An entry of the log without what it did to numbers.
 pub(super) struct Bare {
@@ -24,8 +33,11 @@ pub(super) struct Bare {
 /// One partner's log as an engine has it.
 pub(super) trait Shelf {
     /// The entries after a version up to another, oldest first, at most
-    /// `limit`.
+    /// `limit`, and no more once they have [`ENTRIES_BYTES`].
     fn entries(&self, after: u64, through: u64, limit: usize) -> Result<Vec<Bare>, StoreError>;
+    /// The groups of 10,000 that have several parts in one of some versions:
+    /// version and group. There are hardly any.
+    fn split(&self, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError>;
     /// The parts of some versions, in their order: version, subject and body.
     fn parts(&self, after: u64, through: u64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError>;
     /// The parts of one version, in any order: part, subject and body.
@@ -40,26 +52,111 @@ pub(super) trait Shelf {
 /// Is given the body of each part, with its place.
 pub(super) type Take<'a, P> = &'a mut dyn FnMut(P, &str) -> Result<(), StoreError>;
 
-pub(super) fn log(shelf: &impl Shelf, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-    let entries = shelf.entries(after, u64::MAX, limit)?;
-    let Some(last) = entries.last() else { return Ok(Vec::new()) };
-    let mut read: Vec<(Chain, Vec<NumberChange>)> = entries.iter().map(|_| Default::default()).collect();
-    shelf.parts(after, last.version, &mut |(version, subject), body| {
-        let at = entries.binary_search_by_key(&version, |entry| entry.version);
-        let at = at.map_err(|_| corrupt(format!("version {version} in the log has parts, and no entry")))?;
-        let (chain, numbers) = &mut read[at];
-        chain.part(subject, body);
-        log::decode(body, numbers)
-    })?;
-    let logged = |(Bare { version, entry, entities, previous }, (chain, mut numbers)): (Bare, (Chain, Vec<_>))| {
-        log::merge(&mut numbers);
-        let digest = chain.finish(key, version, &entry, &entities, &previous);
-        let entities = log::decode_entities(&entities)?;
-        let Entry { at, actor, request_id, verb, from: _ } = entry;
-        let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
-        Ok(Logged { change, previous, digest })
-    };
-    entries.into_iter().zip(read).map(logged).collect()
+/// Hands over entries after a version up to another, piece by piece.
+pub(super) fn follow(
+    shelf: &impl Shelf,
+    key: PartnerKey,
+    mut after: u64,
+    through: u64,
+    take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    while after < through {
+        let entries = shelf.entries(after, through, PAGE)?;
+        let Some(last) = entries.last().map(|entry| entry.version) else { break };
+        let split = shelf.split(after, last)?.into_iter().collect();
+        let mut reading = Reading { key, split, entries: entries.into_iter(), open: None, take: &mut *take };
+        shelf.parts(after, last, &mut |(version, subject), body| reading.part(version, subject, body))?;
+        reading.finish()?;
+        after = last;
+    }
+    Ok(())
+}
+
+/// Some entries whose parts are coming in.
+struct Reading<'t> {
+    key: PartnerKey,
+    /// The groups that have several parts in a version.
+    split: HashSet<(u64, u64)>,
+    entries: std::vec::IntoIter<Bare>,
+    open: Option<OpenEntry>,
+    take: &'t mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+}
+
+/// The entry whose parts are coming in.
+struct OpenEntry {
+    version: u64,
+    entry: Entry,
+    entities: String,
+    previous: Digest,
+    chain: Chain,
+    /// What comes with the next piece.
+    numbers: Vec<NumberChange>,
+    /// Of groups that have several parts, in each of which a number may be.
+    split: Vec<NumberChange>,
+}
+
+impl Reading<'_> {
+    fn part(&mut self, version: u64, subject: i64, body: &str) -> Result<(), StoreError> {
+        while self.open.as_ref().is_none_or(|open| open.version < version) {
+            self.close()?;
+            if !self.begin()? {
+                break;
+            }
+        }
+        let open = self.open.as_mut().filter(|open| open.version == version);
+        let open = open.ok_or_else(|| corrupt(format!("version {version} in the log has parts, and no entry")))?;
+        open.chain.part(subject, body);
+        if self.split.contains(&(version, log::group(subject))) {
+            return log::decode(body, &mut open.split);
+        }
+        log::decode(body, &mut open.numbers)?;
+        match open.numbers.len() >= PIECE_NUMBERS {
+            true => hand_over(&mut open.numbers, self.take),
+            false => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        self.close()?;
+        while self.begin()? {
+            self.close()?;
+        }
+        Ok(())
+    }
+
+    /// Begins the next entry; whether there is one.
+    fn begin(&mut self) -> Result<bool, StoreError> {
+        let Some(Bare { version, entry, entities, previous }) = self.entries.next() else { return Ok(false) };
+        let (chain, numbers, split) = Default::default();
+        let decoded = log::decode_entities(&entities)?;
+        (self.take)(LogPiece::Entry { version, entry: entry.clone(), entities: decoded, previous })?;
+        self.open = Some(OpenEntry { version, entry, entities, previous, chain, numbers, split });
+        Ok(true)
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let OpenEntry { version, entry, entities, previous, chain, mut numbers, mut split } = open;
+        log::merge(&mut split);
+        hand_over(&mut numbers, self.take)?;
+        for piece in split.chunks(PIECE_NUMBERS) {
+            (self.take)(LogPiece::Numbers(piece.to_vec()))?;
+        }
+        let digest = chain.finish(self.key, version, &entry, &entities, &previous);
+        (self.take)(LogPiece::End { digest })
+    }
+}
+
+fn hand_over(
+    numbers: &mut Vec<NumberChange>,
+    take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    // A large change is written in batches, each in order.
+    log::merge(numbers);
+    take(LogPiece::Numbers(std::mem::take(numbers)))
 }
 
 pub(super) fn history(shelf: &impl Shelf, number: E164) -> Result<Vec<Past>, StoreError> {

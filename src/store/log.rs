@@ -18,7 +18,7 @@ use crate::domain::change::Digest;
 use crate::domain::{E164, EntityChange, NumberChange, PartnerKey, Record};
 
 /// How many numbers share a group: those that differ in the last four digits.
-const GROUP: u64 = 10_000;
+pub const GROUP: u64 = 10_000;
 
 /// First number, count, and the images before and after.
 type Run = (u64, u32, u32, u32);

@@ -20,34 +20,38 @@ mod connect;
 pub(super) mod core;
 mod load;
 mod people;
+mod pooler;
 mod schema;
 mod shelf;
 mod transaction;
 mod trouble;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use parking_lot::Mutex;
 
 pub use self::address::Address;
 pub(super) use self::trouble::trouble;
 
 use self::beside::Beside;
-use self::core::{COMMIT, Core, Held, rows};
+use self::core::{COMMIT, Core, Held, rows as ask};
 use self::people::PgPeople;
 use self::shelf::{PgShelf, version_at};
 use self::transaction::Lane;
 use super::group::Groups;
+use super::health::{Health, Surveyed, row_name};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::{
-    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, Open, Past, Replayed, Store,
-    StoreError, StoredJob, Target, Walk, history,
+    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, LogPiece, Open, Over, Past,
+    Replayed, Store, StoreError, StoredJob, Target, Walk, history, rows,
 };
-use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
+use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
 
 /// How long the database may take to say where its logs end, before it counts
 /// as gone.
@@ -98,6 +102,7 @@ impl PgStore {
     /// The same of a database into which another is being copied.
     pub(super) fn open_to_fill(address: Address, open: Open) -> Result<PgStore, StoreError> {
         let core = Arc::new(Core::new(address)?);
+        pooler::refuse(&core)?;
         schema::prepare(&core, open)?;
         Ok(PgStore { core, lanes: Mutex::default(), follower: Mutex::default(), people: Mutex::default() })
     }
@@ -111,6 +116,16 @@ impl PgStore {
         self.lanes.lock().entry(key).or_insert_with(make).clone()
     }
 
+    /// Statements that are a transaction each: a process that is stopped
+    /// between two of them locks nothing.
+    fn alone<T>(&self, work: impl FnOnce(Beside<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut link = self.core.reader()?;
+        link.torn = true;
+        let result = work(Beside { core: &self.core, link: &link });
+        link.torn = result.is_err();
+        result
+    }
+
     fn beside<T>(&self, work: impl FnOnce(Beside<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.core.read(|link| work(Beside { core: &self.core, link }))
     }
@@ -121,6 +136,31 @@ impl PgStore {
         work: impl FnOnce(&PgShelf<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.core.read(|link| work(&PgShelf { core: &self.core, link, key }))
+    }
+
+    /// The rows of one table that cannot be understood, read one by one.
+    fn surveyed(
+        &self,
+        sql: &str,
+        name: &[usize],
+        read: impl Fn(&tokio_postgres::Row) -> Result<(), StoreError>,
+    ) -> Result<Surveyed, StoreError> {
+        let mut surveyed = Surveyed::default();
+        self.core.read(|link| {
+            self.core.run(async {
+                let none: [&str; 0] = [];
+                let mut rows = pin!(link.client.query_raw(sql, none).await.map_err(trouble)?);
+                while let Some(row) = rows.try_next().await.map_err(trouble)? {
+                    match read(&row) {
+                        Ok(()) => {}
+                        Err(StoreError::Corrupt { what }) => surveyed.add(row_name(&row, name), what),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            })
+        })?;
+        Ok(surveyed)
     }
 
     /// One write to people, alone over all processes.
@@ -156,13 +196,15 @@ impl PeopleStore for PgStore {
     }
 
     fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
+        let mut result = self.people_once(draft);
         for _ in 1..ATTEMPTS {
-            match self.people_once(draft) {
-                Err(Abort::Store(StoreError::Again { .. })) => {}
-                result => return result,
+            if !matches!(result, Err(Abort::Store(StoreError::Again { .. }))) {
+                break;
             }
+            result = self.people_once(draft);
         }
-        self.people_once(draft)
+        self.core.health.ended(&result, true);
+        result
     }
 
     fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
@@ -190,7 +232,7 @@ impl Store for PgStore {
             };
             // Unless it answers, nobody else shall have it.
             link.torn = true;
-            let found = rows(link, HEADS, &[]).await?;
+            let found = ask(link, HEADS, &[]).await?;
             link.torn = false;
             Ok((link.incarnation, found))
         });
@@ -223,22 +265,36 @@ impl Store for PgStore {
         self.core.writable()
     }
 
+    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
+        let sql = "SELECT partner FROM partner WHERE auth_id = $1";
+        let rows = self.core.read(|link| self.core.rows(link, sql, &[&auth_id.as_str()]))?;
+        rows.first().map(|row| Ok(PartnerKey(row.int(0)?))).transpose()
+    }
+
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
         let sql = "SELECT version FROM partner WHERE partner = $1";
         let rows = self.core.read(|link| self.core.rows(link, sql, &[&key.0]))?;
         Ok(rows.first().map(|row| row.int(0)).transpose()?.unwrap_or(0) as u64)
     }
 
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.shelf(key, |shelf| history::log(shelf, key, after, limit))
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
     }
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         let write = |lane: &mut Lane| lane.write(entry.clone(), &mut draft);
-        match &target {
+        let result = match &target {
             Target::Partner(key) => self.lane(*key).member(write),
             Target::New(_) => Groups::new(Lane::new(self.core.clone(), target)).member(write),
-        }
+        };
+        self.core.health.ended(&result, matches!(result, Ok(Some(_))));
+        result
     }
 
     fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {
@@ -310,15 +366,19 @@ impl Store for PgStore {
     }
 
     fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {
-        self.core.aside(|link| Beside { core: &self.core, link }.lease(name, holder, seconds))
+        self.alone(|beside| beside.lease(name, holder, seconds))
     }
 
     fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
-        self.core.aside(|link| Beside { core: &self.core, link }.end_lease(name, holder))
+        self.alone(|beside| beside.end_lease(name, holder))
     }
 
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.beside(|beside| beside.leaseholder(name))
+    }
+
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
+        self.core.housekeep(|link| Beside { core: &self.core, link }.delete_over(over))
     }
 
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
@@ -333,7 +393,11 @@ impl Store for PgStore {
         let used = |row: &tokio_postgres::Row| {
             Ok((PartnerKey(row.int(0)?), KeyId::stored(row.text(1)?), time_of(row.int(2)?)?))
         };
-        uses.iter().map(used).collect()
+        let mut read = Vec::new();
+        for row in &uses {
+            read.extend(self.core.health.readable("api_key", || row_name(row, &[0, 1]), used(row))?);
+        }
+        Ok(read)
     }
 
     fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
@@ -344,6 +408,31 @@ impl Store for PgStore {
                    FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS t (partner, id, at) \
                    WHERE api_key.partner = t.partner AND api_key.id = t.id";
         self.core.housekeep(|link| self.core.execute(link, sql, &[&partners, &ids, &times])).map(|_| ())
+    }
+
+    fn health(&self) -> &Health {
+        &self.core.health
+    }
+
+    fn survey(&self) -> Result<(), StoreError> {
+        let mut found = BTreeMap::new();
+        for Entity { table, columns, .. } in ENTITIES {
+            let sql = format!("SELECT partner, {columns} FROM {table}");
+            found.insert(table, self.surveyed(&sql, &[0, 1], |row| read_entity(table, row).map(|_| ()))?);
+        }
+        for rows::Beside { table, from, columns, name } in rows::BESIDE {
+            let sql = format!("SELECT {columns} FROM {from}");
+            found.insert(table, self.surveyed(&sql, name, |row| rows::understood(table, row))?);
+        }
+        self.core.health.surveyed(found);
+        Ok(())
+    }
+
+    fn probe(&self) {
+        let sql = "INSERT INTO lease (name, holder, until) VALUES ('probe', '', clock_timestamp()) \
+                   ON CONFLICT (name) DO UPDATE SET until = clock_timestamp()";
+        let result = self.core.housekeep(|link| self.core.execute(link, sql, &[])).map_err(Abort::from);
+        self.core.health.ended(&result, true);
     }
 
     fn backup(&self, _: &Path) -> Result<(), StoreError> {

@@ -51,6 +51,10 @@ pub(super) const ACKNOWLEDGEMENT: &str = "finding, note, until, by, at";
 pub(super) const RECORD: &str = "state, account, application, trunk, number_type, country, region, cost, currency, assigned_at, \
                       expires_at, since, until, tags";
 
+/// The longest that a lease lasts. One that ends later was not written by this
+/// program, and keeps nobody from the work.
+pub(super) const LEASE_SECONDS_MAX: i64 = 86_400;
+
 /// From the columns `partner, version, head`.
 pub(super) fn read_head(row: &impl Cells) -> Result<Head, StoreError> {
     Ok(Head { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest: digest(row, 2)? })
@@ -81,6 +85,76 @@ pub(super) const ENTITIES: [Entity; 7] = [
     entity("setting", "id", "id, body"),
 ];
 
+/// A table that is surveyed for rows that cannot be understood, besides
+/// [`ENTITIES`]; a column `user` is quoted, since alone it is PostgreSQL's word
+/// for the role.
+pub(super) struct Beside {
+    pub table: &'static str,
+    /// What it is read from, with the alias that its columns have.
+    pub from: &'static str,
+    pub columns: &'static str,
+    /// The columns that name a row.
+    pub name: &'static [usize],
+}
+
+const fn beside(table: &'static str, from: &'static str, columns: &'static str, name: &'static [usize]) -> Beside {
+    Beside { table, from, columns, name }
+}
+
+/// Numbers and the log are not surveyed: they are read whole by loads and by
+/// `verify`.
+pub(super) const BESIDE: [Beside; 12] = [
+    beside("answered", "answered", "partner, key, at, status, etag, fingerprint", &[0, 1]),
+    beside("job", "job", "id, created_at, open, body", &[0]),
+    beside("job_batch", "job_batch", "partner, job, batch, body", &[0, 1, 2]),
+    beside("document", "document", "id, due, body, kind", &[3, 0]),
+    beside("lease", "lease", "name, holder", &[0]),
+    beside("account_numbers", "account_numbers", "partner, account, state, ends, numbers", &[0, 1, 2, 3]),
+    beside("app_user", "app_user u", USER, &[0]),
+    beside("recovery_code", "recovery_code", "\"user\", sha256", &[0, 1]),
+    beside("session", "session s", SESSION, &[0]),
+    beside("set_up_link", "set_up_link l", LINK, &[0]),
+    beside("sign_in_source", "sign_in_source", "\"user\", address, at", &[0, 1]),
+    beside("audit", "audit", AUDITED, &[0]),
+];
+
+/// Whether this program understands a row of one of [`BESIDE`].
+pub(super) fn understood(table: &str, row: &impl Cells) -> Result<(), StoreError> {
+    match table {
+        "answered" => {
+            (row.int(0)?, row.text(1)?, time_of(row.int(2)?)?, row.text_if(4)?, digest(row, 5)?);
+            let status = row.int(3)?;
+            u16::try_from(status).map(|_| ()).map_err(|_| corrupt(format!("status {status}")))
+        }
+        "job" => read_job(row, 0).and_then(|job| json(&job.body)),
+        "job_batch" => row.int(0).and(row.text(1)).and(row.int(2)).and(row.text(3)).and_then(json),
+        "document" => read_document(row, 0).map(|_| ()),
+        "lease" => row.text(0).and(row.text(1)).map(|_| ()),
+        "account_numbers" => {
+            (row.int(0)?, row.text(1)?, row.int(3)?);
+            let (state, numbers) = (row.text(2)?, row.int(4)?);
+            State::parse(state).ok_or_else(|| corrupt(format!("state {state:?}")))?;
+            if numbers > 0 { Ok(()) } else { Err(corrupt(format!("{numbers} numbers"))) }
+        }
+        "app_user" => read_user(row, 0).map(|_| ()),
+        "recovery_code" => row.text(0).and(digest(row, 1)).map(|_| ()),
+        "session" => read_session(row, 0).map(|_| ()),
+        "set_up_link" => read_link(row, 0).map(|_| ()),
+        "sign_in_source" => {
+            row.text(0)?;
+            address(row.text(1)?)?;
+            time_of(row.int(2)?).map(|_| ())
+        }
+        "audit" => read_audited(row).map(|_| ()),
+        other => Err(corrupt(format!("{other} is not surveyed"))),
+    }
+}
+
+fn json(text: &str) -> Result<(), StoreError> {
+    let parsed = serde_json::from_str::<serde::de::IgnoredAny>(text);
+    parsed.map(|_| ()).map_err(|error| corrupt(format!("its body is no JSON ({error})")))
+}
+
 /// From the partner and the columns of one of [`ENTITIES`].
 pub(super) fn read_entity(table: &str, row: &impl Cells) -> Result<Loaded, StoreError> {
     let key = PartnerKey(row.int(0)?);
@@ -102,7 +176,12 @@ pub(super) fn read_entity(table: &str, row: &impl Cells) -> Result<Loaded, Store
 /// What is handed over in the place of a row that was not understood; `at` is
 /// the column of its partner, and what it is called is beside that. Any other
 /// error stays one.
-pub(super) fn poison(error: StoreError, table: &str, row: &impl Cells, at: usize) -> Result<Loaded, StoreError> {
+pub(super) fn poison(
+    error: StoreError,
+    table: &'static str,
+    row: &impl Cells,
+    at: usize,
+) -> Result<Loaded, StoreError> {
     let StoreError::Corrupt { what } = error else { return Err(error) };
     let digits = row.int_if(1 - at).ok().flatten().filter(|_| table == "number");
     let number = digits.and_then(|digits| E164::new(u64::try_from(digits).ok()?));
@@ -111,7 +190,7 @@ pub(super) fn poison(error: StoreError, table: &str, row: &impl Cells, at: usize
         (_, Ok(Some(number))) => number.to_string(),
         _ => "without a name".to_owned(),
     };
-    Ok(Loaded::Poison { key: row.int(at).ok().map(PartnerKey), number, what: format!("{table} {name}: {what}") })
+    Ok(Loaded::Poison { key: row.int(at).ok().map(PartnerKey), table, number, what: format!("{table} {name}: {what}") })
 }
 
 pub(super) const ENTRY: &str = "at, actor, request_id, verb";

@@ -13,13 +13,17 @@
 
 mod cells;
 mod documents;
+mod file;
 mod jobs;
 mod people;
+mod restore;
+mod scratch;
 mod shelf;
 mod transaction;
 
+use std::collections::BTreeMap;
 use std::ffi::c_int;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -29,20 +33,24 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, Row, ffi, params};
 
 use self::cells::Images;
+use self::file::{FileId, ServeLock, beside};
 use self::people::SqlitePeople;
+pub use self::restore::{Restored, restore};
 use self::shelf::{SqliteShelf, version_at};
 use self::transaction::SqliteTransaction;
 use super::group::{Engine, Failure, Groups, Written};
+use super::health::{Health, Surveyed, row_name};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
+use super::waiting::may_wait;
 use super::{
-    Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Open, Past, Replayed, Store, StoreError,
-    StoredJob, Target, Walk, history,
+    Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, LogPiece, Open, Over, Past, Replayed,
+    Store, StoreError, StoredJob, Target, Walk, history,
 };
-use crate::domain::{E164, KeyId, Logged, PartnerKey, Time};
+use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
 
 /// "Roll" in the file's header: this is a Rollcall database.
 const APPLICATION_ID: i64 = 0x526f_6c6c;
@@ -62,6 +70,9 @@ const BUSY: Duration = Duration::from_secs(30);
 /// not done is done the next time. Anything else waits for [`BUSY`], since an
 /// import in another process holds the database for seconds.
 const BUSY_HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// A write that leaves nothing behind but a lease that is over.
+const PROBE: &str = "INSERT INTO lease (name, holder, until) VALUES ('probe', '', ?1) ON CONFLICT (name) \
+                     DO UPDATE SET until = ?1";
 /// How many pages the write-ahead log has before it is moved into the file.
 const CHECKPOINT_PAGES: c_int = 1_000;
 /// How many connections are kept for reads that wait for nothing.
@@ -70,16 +81,35 @@ const READERS_MAX: usize = 4;
 /// few enough that they stay in the processor's cache until they are taken.
 const BATCH_ROWS: usize = 4_096;
 
+/// Whether a row can be understood.
+type Understood<'a> = &'a dyn Fn(&Row<'_>) -> Result<(), StoreError>;
+
 pub struct SqliteStore {
     path: PathBuf,
+    access: Access,
+    file: FileId,
     writers: Groups<Writer>,
     follower: Mutex<Follower>,
     /// Connections that are not reading just now.
     readers: Mutex<Vec<Connection>>,
+    health: Health,
+}
+
+/// How connections to the file are opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Access {
+    Write,
+    /// Beside processes that may write.
+    Read,
+    /// The file has no write-ahead log, so no process has it open: the engine
+    /// reads it without locks and makes no files beside it.
+    ReadAlone,
 }
 
 struct Writer {
     connection: Connection,
+    path: PathBuf,
+    file: FileId,
     /// How many pages the write-ahead log had at the last commit.
     log_pages: Arc<AtomicI32>,
     /// Why no more writes are taken, once that is so.
@@ -91,12 +121,40 @@ struct Follower {
     data_version: i64,
 }
 
+/// What a result code of the engine means to its callers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Trouble {
+    Busy,
+    Full,
+    ReadOnly,
+    Unreachable,
+    Other,
+}
+
+/// <https://www.sqlite.org/rescode.html>
+fn trouble(code: ErrorCode) -> Trouble {
+    match code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => Trouble::Busy,
+        ErrorCode::DiskFull => Trouble::Full,
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Trouble::ReadOnly,
+        // Nothing was read or written: descriptors or memory are used up, or a
+        // file is out of reach.
+        ErrorCode::CannotOpen | ErrorCode::OutOfMemory => Trouble::Unreachable,
+        _ => Trouble::Other,
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> StoreError {
+        let reason = || error.to_string().into();
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
-            Some(ErrorCode::DiskFull) => StoreError::Full,
-            Some(_) => StoreError::Sqlite(error),
+            Some(code) => match trouble(code) {
+                Trouble::Busy => StoreError::Busy,
+                Trouble::Full => StoreError::Full,
+                Trouble::ReadOnly => StoreError::ReadOnly { reason: reason() },
+                Trouble::Unreachable => StoreError::Unreachable { reason: reason() },
+                Trouble::Other => StoreError::Sqlite(error),
+            },
             None => match error {
                 // The engine is well; what it has is not what we put there.
                 Error::FromSqlConversionFailure(..)
@@ -116,7 +174,7 @@ impl From<rusqlite::Error> for Abort {
 }
 
 impl Writer {
-    fn new(mut connection: Connection) -> Result<Writer, StoreError> {
+    fn new(path: &Path, access: Access, mut connection: Connection) -> Result<Writer, StoreError> {
         // In the place of the engine's own hook, which checkpoints within a
         // commit and says nothing if that fails.
         let log_pages = Arc::new(AtomicI32::new(0));
@@ -125,7 +183,19 @@ impl Writer {
             pages.store(log_pages, Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Writer { connection, log_pages, stopped: None })
+        let file = FileId::of(path).map_err(StoreError::Io)?;
+        let stopped = (access != Access::Write).then(|| "it was opened to be read".into());
+        Ok(Writer { connection, path: path.to_owned(), file, log_pages, stopped })
+    }
+
+    /// Takes no more writes once the file has left its path: whoever opens
+    /// the path next would not find them.
+    fn in_place(&mut self) -> Result<(), Failure> {
+        let Some(why) = self.file.moved_from(&self.path) else { return Ok(()) };
+        tracing::error!("{why}; no more writes are taken");
+        let reason: Arc<str> = why.into();
+        self.stopped = Some(reason.clone());
+        Err(Failure::Stopped { reason })
     }
 
     /// Takes no more writes, after what may have been a failed sync.
@@ -142,7 +212,9 @@ impl Writer {
 
 impl Engine for Writer {
     fn refuses(&self) -> Option<StoreError> {
-        self.stopped.clone().map(|reason| StoreError::Stopped { reason })
+        let stopped = self.stopped.clone();
+        let reason = stopped.or_else(|| self.file.moved_from(&self.path).map(Arc::from))?;
+        Some(StoreError::Stopped { reason })
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
@@ -173,6 +245,7 @@ impl Engine for Writer {
         Some(match draft {
             Some(Abort::Store(StoreError::Full)) => Failure::Full,
             Some(Abort::Store(StoreError::Busy)) => Failure::Busy,
+            Some(Abort::Store(StoreError::ReadOnly { reason })) => Failure::ReadOnly { reason: reason.clone() },
             _ => {
                 let reason: Arc<str> = "the database gave up a transaction".into();
                 self.stopped = Some(reason.clone());
@@ -182,12 +255,19 @@ impl Engine for Writer {
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
+        if let Err(failure) = self.in_place() {
+            if let Err(error) = self.connection.execute_batch("ROLLBACK") {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot roll back");
+            }
+            return Err(failure);
+        }
         let Err(error) = self.connection.execute_batch("COMMIT") else { return Ok(()) };
         // Whatever is left of the transaction must not leak into the next.
         let rolled_back = self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
         Err(match StoreError::from(error) {
             StoreError::Full if rolled_back => Failure::Full,
             StoreError::Busy if rolled_back => Failure::Busy,
+            StoreError::ReadOnly { reason } if rolled_back => Failure::ReadOnly { reason },
             error => Failure::Stopped { reason: self.stop("a commit", &error) },
         })
     }
@@ -214,31 +294,20 @@ fn checkpoint(connection: &Connection, mode: CheckpointMode) -> Result<(), Store
 
 impl SqliteStore {
     pub fn open(path: &Path, open: Open) -> Result<SqliteStore, StoreError> {
-        match OpenOptions::new().read(true).open(path).and_then(|file| file.metadata()) {
-            Ok(found) if found.is_dir() => return Err(StoreError::Io(std::io::ErrorKind::IsADirectory.into())),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => match open {
-                Open::Existing => return Err(StoreError::Missing { path: path.to_owned() }),
-                Open::Create => create_private(path).map_err(|error| no_folder(path, error))?,
-            },
-            Err(error) => return Err(StoreError::Io(error)),
-        }
-        let writer = prepare(path).and_then(Writer::new).map_err(|error| match error {
-            StoreError::Sqlite(source) => match source.sqlite_error_code() {
-                Some(ErrorCode::NotADatabase) => StoreError::Foreign { database: path.display().to_string() },
-                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
-                    StoreError::Unopened { path: path.to_owned(), source }
-                }
-                _ => StoreError::Sqlite(source),
-            },
-            error => error,
-        })?;
-        let follower = Follower { connection: connect(path)?, data_version: -1 };
+        let access = admit(path, open)?;
+        let named = |error| named(path, error);
+        let writer =
+            prepare(path, access, open).and_then(|connection| Writer::new(path, access, connection)).map_err(named)?;
+        let follower =
+            Follower { connection: connect(path, access).map_err(|error| named(error.into()))?, data_version: -1 };
         Ok(SqliteStore {
             path: path.to_owned(),
+            access,
+            file: writer.file,
             writers: Groups::new(writer),
             follower: Mutex::new(follower),
             readers: Mutex::default(),
+            health: Health::default(),
         })
     }
 
@@ -255,11 +324,13 @@ impl SqliteStore {
         patience: Duration,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        may_wait();
         let mut open = self.writers.alone(patience)?;
         let writer = &mut open.engine;
         writer.connection.busy_timeout(patience)?;
-        let begun = writer.connection.execute_batch("BEGIN IMMEDIATE");
+        let begun = writer.connection.execute_batch("BEGIN IMMEDIATE").map_err(StoreError::from);
         writer.connection.busy_timeout(BUSY)?;
+        self.health.wrote_unless(begun.as_ref().err());
         begun?;
         let worked = work(&writer.connection);
         let committed = worked.and_then(|value| writer.connection.execute_batch("COMMIT").map(|()| value));
@@ -267,6 +338,7 @@ impl SqliteStore {
             writer.connection.execute_batch("ROLLBACK")?;
         }
         let committed = committed.map_err(StoreError::from);
+        self.health.wrote_unless(committed.as_ref().err());
         match &committed {
             Ok(_) => writer.rest(),
             Err(error @ StoreError::Sqlite(_)) => {
@@ -280,7 +352,10 @@ impl SqliteStore {
     /// A connection that reads tables once, from end to end: what it keeps in
     /// its cache it never meets again, and the memory stays with the process.
     pub(super) fn reader(&self) -> Result<Connection, StoreError> {
-        let connection = connect(&self.path)?;
+        if let Some(why) = self.file.moved_from(&self.path) {
+            return Err(StoreError::Stopped { reason: why.into() });
+        }
+        let connection = connect(&self.path, self.access)?;
         connection.pragma_update(None, "cache_size", -2_048)?;
         Ok(connection)
     }
@@ -288,6 +363,7 @@ impl SqliteStore {
     /// A short read, on a connection that is kept for the next one. Never the
     /// follower's, because writers wait for what it reads.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        may_wait();
         let kept = self.readers.lock().pop();
         let connection = match kept {
             Some(connection) => connection,
@@ -314,10 +390,11 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     /// Once stopped, it leaves the write-ahead log to the next process: the
     /// engine would move the rest of it into the file and delete it, and what
-    /// it moved before may be what was not synced.
+    /// it moved before may be what was not synced. Where another file has the
+    /// path, the write-ahead log of that name is that file's.
     fn drop(&mut self) {
         let writer = self.writers.get_mut();
-        if writer.stopped.is_none() {
+        if writer.refuses().is_none() {
             return;
         }
         let others = self.readers.get_mut().iter().chain([&self.follower.get_mut().connection]);
@@ -342,6 +419,17 @@ pub fn create_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
+fn unopened(path: &Path, code: c_int, reason: &str) -> StoreError {
+    // The system's word is clearer than the engine's.
+    match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => StoreError::Io(error),
+        _ => {
+            let source = Error::SqliteFailure(ffi::Error::new(code), Some(reason.to_owned()));
+            StoreError::Unopened { path: path.to_owned(), source }
+        }
+    }
+}
+
 fn put_key_uses(connection: &Connection, uses: &[(PartnerKey, KeyId, Time)]) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "UPDATE api_key SET last_used_at = max(coalesce(last_used_at, ?3), ?3) WHERE partner = ?1 AND id = ?2",
@@ -362,17 +450,126 @@ fn no_folder(path: &Path, error: std::io::Error) -> StoreError {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = connect_bare(path)?;
-    configure(&connection)?;
+/// Whether the file may be opened as asked for, and how. Nothing is opened:
+/// closing a descriptor would give up the locks of another store of this
+/// process.
+fn admit(path: &Path, open: Open) -> Result<Access, StoreError> {
+    let missing = || StoreError::Missing { path: path.to_owned() };
+    let found = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Err(StoreError::Io(std::io::ErrorKind::IsADirectory.into())),
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && open == Open::Create => {
+            create_private(path).map_err(|error| no_folder(path, error))?;
+            return Ok(Access::Write);
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+        Err(error) => return Err(StoreError::Io(error)),
+    };
+    let logged = beside(path, "-wal").exists();
+    if found.len() == 0 && !logged && open != Open::Create {
+        return Err(StoreError::Empty { path: path.to_owned() });
+    }
+    match open {
+        Open::Read if logged => Ok(Access::Read),
+        Open::Read => Ok(Access::ReadAlone),
+        Open::Existing | Open::Create => {
+            file::owned(path, &found)?;
+            match log_is_foreign(path) {
+                true => Err(StoreError::ForeignLog { path: path.to_owned(), log: beside(path, "-wal") }),
+                false => Ok(Access::Write),
+            }
+        }
+    }
+}
+
+/// Whether the write-ahead log beside the file is of another database. The
+/// engine asks nothing of the kind and would move it into the file. So the
+/// partners as they are with the log are held against those without it: a log
+/// that belongs here makes versions higher. Beside a server the file alone may
+/// be half written, so one look is not enough.
+fn log_is_foreign(path: &Path) -> bool {
+    const LOOKS: usize = 3;
+    (0..LOOKS).all(|look| {
+        if look > 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        log_looks_foreign(path)
+    })
+}
+
+fn log_looks_foreign(path: &Path) -> bool {
+    let log = std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    let Some(alone) = log.then(|| partners(path, Access::ReadAlone).ok()).flatten() else { return false };
+    match partners(path, Access::Read) {
+        Ok(with_log) => alone.iter().any(|(key, (name, version))| {
+            with_log.get(key).is_none_or(|(name_now, version_now)| name_now != name || version_now < version)
+        }),
+        Err(error) => error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt),
+    }
+}
+
+/// The id and the version of each partner, by key.
+fn partners(path: &Path, access: Access) -> rusqlite::Result<BTreeMap<i64, (String, i64)>> {
+    let connection = connect_bare(path, access)?;
+    let mut statement = connection.prepare("SELECT partner, auth_id, version FROM partner")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+    rows.collect()
+}
+
+/// Names the file, where the engine's error says no more than that it failed.
+fn named(path: &Path, error: StoreError) -> StoreError {
+    let source = match error {
+        StoreError::Sqlite(source) => source,
+        StoreError::ReadOnly { reason } => return unopened(path, ffi::SQLITE_READONLY, &reason),
+        StoreError::Unreachable { reason } => return unopened(path, ffi::SQLITE_CANTOPEN, &reason),
+        error => return error,
+    };
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::Foreign { database: path.display().to_string() },
+        Some(ErrorCode::DatabaseCorrupt) if log_is_foreign(path) => {
+            StoreError::ForeignLog { path: path.to_owned(), log: beside(path, "-wal") }
+        }
+        _ => StoreError::Sqlite(source),
+    }
+}
+
+fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let connection = connect_bare(path, access)?;
+    match access {
+        Access::Write => configure(&connection)?,
+        Access::Read | Access::ReadAlone => connection.set_prepared_statement_cache_capacity(64),
+    }
     Ok(connection)
 }
 
-fn connect_bare(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+fn connect_bare(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let connection = match access {
+        Access::Write => {
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
+        }
+        Access::Read => {
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
+        }
+        Access::ReadAlone => {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(unlocked(path), flags)?
+        }
+    };
     connection.busy_timeout(BUSY)?;
     Ok(connection)
+}
+
+/// The URI by which the engine reads a file that nothing writes.
+fn unlocked(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
+            byte => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -395,11 +592,20 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Opens a database, makes sure that it is ours, and brings it to this
 /// program's schema.
-fn prepare(path: &Path) -> Result<Connection, StoreError> {
+fn prepare(path: &Path, access: Access, open: Open) -> Result<Connection, StoreError> {
     // Looked at before anything is set: setting the journal mode writes, and to
     // a file that is not ours nothing is written.
-    let mut connection = connect_bare(path)?;
+    let mut connection = connect_bare(path, access)?;
     let found = schema(&connection, path)?;
+    if found == 0 && open != Open::Create {
+        return Err(StoreError::Empty { path: path.to_owned() });
+    }
+    if access != Access::Write {
+        return match found < MIGRATIONS.len() as i64 {
+            true => Err(StoreError::Older { path: path.to_owned(), found, known: MIGRATIONS.len() as i64 }),
+            false => Ok(connection),
+        };
+    }
     configure(&connection)?;
     // Only then under the write lock, or whoever only reads would have to wait
     // for whoever writes.
@@ -459,16 +665,18 @@ impl PeopleStore for SqliteStore {
         self.read(|connection| {
             // What is read belongs together.
             let transaction = connection.unchecked_transaction()?;
-            look(&mut SqlitePeople(&transaction))
+            look(&mut SqlitePeople(&transaction, &self.health))
         })
     }
 
     fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
         let put = |writer: &mut Writer| {
-            draft(&mut SqlitePeople(&writer.connection))?;
+            draft(&mut SqlitePeople(&writer.connection, &self.health))?;
             Ok(Written { version: None, anything: true })
         };
-        self.writers.member(put).map(|_| ())
+        let result = self.writers.member(put).map(|_| ());
+        self.health.ended(&result, result.is_ok());
+        result
     }
 
     fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
@@ -535,7 +743,14 @@ impl Store for SqliteStore {
     }
 
     fn writable(&self) -> bool {
-        self.writers.willing()
+        self.writers.willing() && self.health.writable()
+    }
+
+    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT partner FROM partner WHERE auth_id = ?1")?;
+            Ok(statement.query_row([auth_id.as_str()], |row| row.get(0).map(PartnerKey)).optional()?)
+        })
     }
 
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
@@ -546,16 +761,25 @@ impl Store for SqliteStore {
         })
     }
 
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.shelf(key, |shelf| history::log(shelf, key, after, limit))
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
     }
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
-        self.writers.member(|writer| {
-            let mut transaction = SqliteTransaction::begin(&writer.connection, &target, entry.clone())?;
+        may_wait();
+        let result = self.writers.member(|writer| {
+            let mut transaction = SqliteTransaction::begin(&writer.connection, &self.health, &target, entry.clone())?;
             draft(&mut transaction)?;
             Ok(transaction.finish()?)
-        })
+        });
+        self.health.ended(&result, matches!(result, Ok(Some(_))));
+        result
     }
 
     fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {
@@ -587,7 +811,7 @@ impl Store for SqliteStore {
     }
 
     fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError> {
-        self.read(|connection| jobs::jobs(connection, key, skip, limit))
+        self.read(|connection| jobs::jobs(connection, &self.health, key, skip, limit))
     }
 
     fn job(&self, key: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError> {
@@ -605,7 +829,7 @@ impl Store for SqliteStore {
     }
 
     fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
-        self.read(jobs::open)
+        self.read(|connection| jobs::open(connection, &self.health))
     }
 
     fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
@@ -619,11 +843,11 @@ impl Store for SqliteStore {
         walk: Walk<'_>,
         limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
-        self.read(|connection| documents::list(connection, key, kind, walk, limit))
+        self.read(|connection| documents::list(connection, &self.health, key, kind, walk, limit))
     }
 
     fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError> {
-        self.read(|connection| documents::due(connection, kind, now, limit))
+        self.read(|connection| documents::due(connection, &self.health, kind, now, limit))
     }
 
     fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {
@@ -636,6 +860,10 @@ impl Store for SqliteStore {
 
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.read(|connection| Ok(documents::leaseholder(connection, name, Time::now())?))
+    }
+
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
+        self.housekeep(|connection| jobs::delete_over(connection, over)).map(|rows| rows as u64)
     }
 
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
@@ -651,7 +879,8 @@ impl Store for SqliteStore {
         let mut rows = statement.query([])?;
         let mut uses = Vec::new();
         while let Some(row) = rows.next()? {
-            uses.push((PartnerKey(row.get(0)?), KeyId::stored(row.text(1)?), time_of(row.get(2)?)?));
+            let read = || Ok((PartnerKey(row.int(0)?), KeyId::stored(row.text(1)?), time_of(row.int(2)?)?));
+            uses.extend(self.health.readable("api_key", || row_name(row, &[0, 1]), read())?);
         }
         Ok(uses)
     }
@@ -660,16 +889,51 @@ impl Store for SqliteStore {
         self.housekeep(|connection| put_key_uses(connection, uses))
     }
 
+    fn health(&self) -> &Health {
+        &self.health
+    }
+
+    fn survey(&self) -> Result<(), StoreError> {
+        let connection = self.reader()?;
+        let mut found = BTreeMap::new();
+        let mut look = |table: &'static str, sql: String, name: &[usize], read: Understood<'_>| {
+            let surveyed: &mut Surveyed = found.entry(table).or_default();
+            let mut statement = connection.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                match read(row) {
+                    Ok(()) => {}
+                    Err(StoreError::Corrupt { what }) => surveyed.add(row_name(row, name), what),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        for Entity { table, columns, .. } in ENTITIES {
+            let sql = format!("SELECT partner, {columns} FROM {table}");
+            look(table, sql, &[0, 1], &|row| read_entity(table, row).map(|_| ()))?;
+        }
+        for Beside { table, from, columns, name } in BESIDE {
+            let sql = format!("SELECT {columns} FROM {from}");
+            look(table, sql, name, &|row| understood(table, row))?;
+        }
+        self.health.surveyed(found);
+        Ok(())
+    }
+
+    fn probe(&self) {
+        let put = |connection: &Connection| connection.execute(PROBE, [Time::now().seconds()]);
+        let result = self.housekeep(put).map(|_| ()).map_err(Abort::from);
+        self.health.ended(&result, true);
+    }
+
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
         let failed = |source| StoreError::Backup { path: to.to_owned(), source };
         // Written beside its name and renamed, so that a file with this name
         // is always a whole backup.
-        let directory = match to.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let scratch = tempfile::Builder::new().prefix(".rollcall-backup-").tempdir_in(directory).map_err(failed)?;
-        let part = scratch.path().join("backup.db");
+        let directory = scratch::folder_of(to);
+        let scratch = scratch::make(directory).map_err(failed)?;
+        let part = scratch.path().join(scratch::PART);
         create_private(&part).map_err(failed)?;
         let name = part.to_str().ok_or_else(|| corrupt(format!("the path {} is not UTF-8", part.display())))?;
         self.reader()?.execute("VACUUM INTO ?1", [name])?;
@@ -724,13 +988,45 @@ impl Store for SqliteStore {
     }
 
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {
-        let mut path = self.path.clone().into_os_string();
-        path.push("-serve");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(StoreError::Io)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(StoreError::Io(error)),
+        let lock = ServeLock::take(&self.path).map_err(StoreError::Io)?;
+        Ok(lock.map(|lock| Box::new(lock) as Box<dyn Send + Sync>))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    /// What the engine says, as its callers are answered.
+    #[test]
+    fn result_codes_are_typed_errors() {
+        let kind = |code| match StoreError::from(Error::SqliteFailure(ffi::Error::new(code), None)) {
+            StoreError::Busy => "busy",
+            StoreError::Full => "full",
+            StoreError::ReadOnly { .. } => "read-only",
+            StoreError::Unreachable { .. } => "unreachable",
+            StoreError::Sqlite(_) => "failed",
+            other => panic!("{other:?}"),
+        };
+        for (code, expected) in [
+            (ffi::SQLITE_BUSY, "busy"),
+            (ffi::SQLITE_BUSY_SNAPSHOT, "busy"),
+            (ffi::SQLITE_LOCKED, "busy"),
+            (ffi::SQLITE_PROTOCOL, "busy"),
+            (ffi::SQLITE_FULL, "full"),
+            (ffi::SQLITE_READONLY, "read-only"),
+            (ffi::SQLITE_READONLY_DBMOVED, "read-only"),
+            (ffi::SQLITE_READONLY_DIRECTORY, "read-only"),
+            (ffi::SQLITE_PERM, "read-only"),
+            (ffi::SQLITE_CANTOPEN, "unreachable"),
+            (ffi::SQLITE_NOMEM, "unreachable"),
+            (ffi::SQLITE_IOERR_FSYNC, "failed"),
+            (ffi::SQLITE_CORRUPT, "failed"),
+            (ffi::SQLITE_NOTADB, "failed"),
+        ] {
+            assert_eq!(kind(code), expected, "{code}");
         }
     }
 }

@@ -48,6 +48,53 @@ test("a file with bad rows is previewed, corrected and imported; then undone", a
   assert.deepEqual(page.context().troubles, []);
 });
 
+test("a double click on Import imports once, and its page goes on", async () => {
+  const page = await signedIn(server, "manager");
+  await page.goto(`${BASE}/import`);
+  const rows = ["number,monthly_cost,currency", "+912271400000-+912271419999,1.00,INR"].join("\n");
+  await page.getByLabel("Or paste").fill(rows);
+  await page.getByRole("button", { name: "See what it would do" }).click();
+  await page.waitForURL("**/import/*");
+  const run = page.locator("#run");
+  await run.waitFor();
+  await run.dblclick({ delay: 20 });
+  await page.getByRole("button", { name: "Undo the import" }).waitFor({ timeout: 60_000 });
+  assert.ok(!(await page.content()).includes("role=\"alert\""), "the second click was refused");
+  assert.deepEqual(page.context().troubles, []);
+  await page.context().close();
+});
+
+test("a form that was refused can be loaded again, and keeps what was typed", async () => {
+  const page = await signedIn(server, "owner");
+  await page.goto(`${BASE}/users`);
+  const form = page.locator("section:has(#new) form");
+  await form.getByLabel("E-mail").fill("owner@example.com");
+  await form.getByLabel("Name").fill("Somebody Kept");
+  await form.getByLabel("Role").selectOption("manager");
+  await form.getByRole("button").click();
+  await page.getByRole("alert").waitFor();
+  const kept = async () => {
+    assert.equal(await form.getByLabel("E-mail").inputValue(), "owner@example.com");
+    assert.equal(await form.getByLabel("E-mail").getAttribute("aria-invalid"), "true");
+    assert.equal(await form.getByLabel("Name").inputValue(), "Somebody Kept");
+    assert.equal(await form.getByLabel("Role").inputValue(), "manager");
+  };
+  await kept();
+  await accessible(page, "a refused form");
+  await picture(page, "users-refused");
+  const again = await page.reload();
+  assert.equal(again.status(), 200);
+  await page.getByRole("alert").waitFor();
+  await kept();
+  // A page that is gone keeps the way to everything else.
+  await page.goto(`${BASE}/numbers/nothing`);
+  await page.getByRole("navigation", { name: "Sections" }).getByRole("link", { name: "Numbers" }).waitFor();
+  await accessible(page, "trouble with the menu");
+  await picture(page, "trouble");
+  assert.deepEqual(page.context().troubles, []);
+  await page.context().close();
+});
+
 test("a key is created, used, rotated and revoked", async () => {
   const page = await signedIn(server, "owner");
   await page.goto(`${BASE}/keys`);

@@ -75,7 +75,7 @@ export class Server {
     // One row a batch: bulk work lasts long enough to be watched.
     const config = join(this.dir, "rollcall.toml");
     writeFileSync(config, "[jobs]\nbatch_rows = 1\n");
-    const flags = ["serve", "--listen", "127.0.0.1:0", "--config", config];
+    const flags = ["serve", "--create", "--listen", "127.0.0.1:0", "--config", config];
     if (tls) flags.push("--tls-cert", tls.cert, "--tls-key", tls.key);
     const env = { ...process.env, ROLLCALL_DATABASE: this.database, NO_COLOR: "1" };
     this.process = spawn(program, flags, { env, stdio: ["ignore", "ignore", "pipe"] });

@@ -1487,7 +1487,7 @@ fn what_operators_ask() {
     let ready = server.get("/readyz").check(200).json();
     assert_eq!(
         keys(&ready),
-        ["status", "degraded", "role", "version", "lag", "age_seconds", "poisoned", "writable", "build"]
+        ["status", "degraded", "role", "version", "lag", "age_seconds", "poisoned", "unreadable", "writable", "build"]
     );
     assert_eq!((&ready["role"], &ready["lag"], &ready["poisoned"]), (&"writer".into(), &0.into(), &0.into()));
     assert_eq!((&ready["status"], &ready["degraded"]), (&Value::from("ok"), &Value::from(false)));

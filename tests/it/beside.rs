@@ -253,7 +253,12 @@ impl Drop for Release<'_> {
 /// parts, and nothing on stdout.
 #[track_caller]
 fn check_failed(ran: &Ran, parts: &[&str]) {
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    check_ended(ran, 1, parts);
+}
+
+#[track_caller]
+fn check_ended(ran: &Ran, code: i32, parts: &[&str]) {
+    assert_eq!(ran.code, Some(code), "{ran:?}");
     assert!(ran.out.is_empty() && ran.err.contains("error: "), "{ran:?}");
     for part in parts {
         assert!(ran.err.contains(part), "{part:?} is not in: {}", ran.err);
@@ -329,10 +334,11 @@ fn a_path_that_leads_nowhere_is_named_with_what_to_do() {
     let nowhere = place.path("missing").join("rollcall.db");
     let database = format!("sqlite:{}", nowhere.display());
     let nowhere = nowhere.to_str().expect("UTF-8");
-    for arguments in
-        [&["partner", "create", "--auth-id", "PA_C", "--name", "x"] as &[&str], &["serve", "--listen", "127.0.0.1:0"]]
-    {
-        check_failed(&run(command(&database, arguments)), &[nowhere, "folder"]);
+    for arguments in [
+        &["partner", "create", "--auth-id", "PA_C", "--name", "x"] as &[&str],
+        &["serve", "--listen", "127.0.0.1:0", "--create"],
+    ] {
+        check_ended(&run(command(&database, arguments)), 78, &[nowhere, "folder"]);
     }
     check_failed(&run(command(&database, &["partner", "list"])), &[nowhere, "rollcall partner create"]);
 
@@ -347,7 +353,7 @@ fn a_path_that_leads_nowhere_is_named_with_what_to_do() {
     let missing = place.path("missing.csv");
     let missing = missing.to_str().expect("UTF-8");
     check_failed(&place.run(&["import", missing, "--partner", PARTNER]), &[missing, "No such file"]);
-    check_failed(&place.run(&["partner", "list", "--config", missing]), &[missing, "No such file"]);
+    check_ended(&place.run(&["partner", "list", "--config", missing]), 78, &[missing, "No such file"]);
 
     let server = place.serve();
     let second = Place::new();
@@ -374,12 +380,12 @@ fn a_read_only_disk_is_said() {
     let target = place.path("backup.db");
     for arguments in [
         &["key", "create", "--partner", PARTNER, "--name", "x"] as &[&str],
-        &["verify"],
         &["serve", "--listen", "127.0.0.1:0"],
         &["backup", target.to_str().expect("UTF-8")],
     ] {
         check_failed(&place.run(arguments), &[name, "must be able to write it and its folder"]);
     }
+    place.verify(None);
     assert!(mount("remount,rw"), "remounted");
     place.verify(Some(&place.serve()));
 }

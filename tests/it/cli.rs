@@ -73,8 +73,10 @@ fn what_fails_exits_with_1_and_says_so_on_stderr() {
         (&["backup", &here], "exists"),
         (&["verify", "--database", "sqlite:nowhere.db"], "nowhere.db"),
         (&["partner", "list", "--database", "sqlite:nowhere/at/all.db"], "nowhere/at/all.db"),
+        (&["serve", "--database", "sqlite:nowhere.db"], "rollcall serve --create"),
+        (&["backup", "copy.db", "--database", "sqlite:nowhere.db"], "nowhere.db"),
+        (&["restore", "nowhere.db"], "nowhere.db"),
         (&["verify", "--url", "http://127.0.0.1:1"], "127.0.0.1:1"),
-        (&["config", "check", "--config", "nowhere.toml"], "nowhere.toml"),
         (&["serve", "--listen", "192.0.2.1:1"], "192.0.2.1:1"),
     ] {
         let ran = database.run(args).check(1);
@@ -382,7 +384,7 @@ fn wrong_settings_are_named_with_value_file_and_line() {
         let file = database.write("bad.toml", text);
         let file = file.to_str().expect("a path");
         for command in [&["config", "check"][..], &["serve", "--listen", "127.0.0.1:0"], &["partner", "list"]] {
-            let ran = database.run(&[command, &["--config", file]].concat()).check(1);
+            let ran = database.run(&[command, &["--config", file]].concat()).check(78);
             assert_eq!(ran.stdout, "", "{command:?}");
             for part in expected.iter().chain(&["bad.toml"]) {
                 assert!(ran.stderr.contains(part), "{part} in: {}", ran.stderr);

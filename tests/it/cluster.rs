@@ -107,7 +107,12 @@ fn user() -> Option<(u32, u32)> {
 
 /// A program of PostgreSQL's as that user.
 fn program(name: &str) -> Command {
-    let mut command = Command::new(programs().expect("PostgreSQL is installed").join(name));
+    ordinary(&programs().expect("PostgreSQL is installed").join(name))
+}
+
+/// A program as the user whose servers they are.
+pub fn ordinary(program: &Path) -> Command {
+    let mut command = Command::new(program);
     if let Some((user, group)) = user() {
         command.uid(user).gid(group);
     }

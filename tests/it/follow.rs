@@ -12,15 +12,16 @@ use rollcall::config::Config;
 use rollcall::console;
 use rollcall::domain::change::Edit;
 use rollcall::domain::user::Role;
-use rollcall::domain::{Dialect, E164, EntityChange, KeyId, Logged, NumberChange, PartnerKey, Scope, Time, Verb};
+use rollcall::domain::{Dialect, E164, EntityChange, KeyId, NumberChange, PartnerId, PartnerKey, Scope, Time, Verb};
 use rollcall::http::{self, App};
 use rollcall::service::people::{By, NewUser};
 use rollcall::service::replica::Replica;
 use rollcall::service::{NewKey, Service, ServiceError, Token};
+use rollcall::store::health::Health;
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, Past, Replayed, Store, StoreError,
-    StoredJob, Target, Walk,
+    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, LogPiece, Over, Past, Replayed,
+    Store, StoreError, StoredJob, Target, Walk,
 };
 use serde_json::{Value, json};
 
@@ -40,12 +41,13 @@ struct Far {
     away: AtomicBool,
     incarnation: Mutex<Option<Incarnation>>,
     loads: AtomicU64,
+    health: Health,
 }
 
 impl Far {
     fn new(store: Arc<dyn Store>) -> Arc<Far> {
         let (away, loads) = (AtomicBool::new(false), AtomicU64::new(0));
-        Arc::new(Far { store, away, incarnation: Mutex::new(None), loads })
+        Arc::new(Far { store, away, incarnation: Mutex::new(None), loads, health: Health::default() })
     }
 
     fn asked(&self) -> Result<&dyn Store, StoreError> {
@@ -90,14 +92,35 @@ impl Store for Far {
     fn heads(&self, always: bool) -> Stored<Option<Vec<Head>>> {
         self.asked()?.heads(always)
     }
+    fn health(&self) -> &Health {
+        &self.health
+    }
+    fn survey(&self) -> Stored<()> {
+        self.asked()?.survey()
+    }
+    fn probe(&self) {
+        self.store.probe();
+    }
     fn incarnation(&self) -> Option<Incarnation> {
         *self.incarnation.lock()
+    }
+    fn partner(&self, auth_id: &PartnerId) -> Stored<Option<PartnerKey>> {
+        self.asked()?.partner(auth_id)
+    }
+    fn delete_over(&self, over: &Over) -> Stored<u64> {
+        self.asked()?.delete_over(over)
     }
     fn version(&self, key: PartnerKey) -> Stored<u64> {
         self.asked()?.version(key)
     }
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Stored<Vec<Logged>> {
-        self.asked()?.log(key, after, limit)
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Stored<()>,
+    ) -> Stored<()> {
+        self.asked()?.follow(key, after, through, take)
     }
     fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         self.asked()?.write(target, entry, draft)

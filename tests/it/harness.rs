@@ -413,7 +413,7 @@ impl Server {
     /// Serves a database, with further flags such as `--rate-limit`.
     pub fn start(database: impl Into<Arc<Database>>, flags: &[&str]) -> Server {
         let database = database.into();
-        let mut command = database.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut command = database.command(&["serve", "--create", "--listen", "127.0.0.1:0"]);
         command.args(flags);
         Server::start_as(database, command)
     }

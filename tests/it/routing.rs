@@ -17,6 +17,7 @@ use crate::fixture::{
     trunk,
 };
 use crate::harness::{Answer, Database, Key, ONE, Server, TWO, keys};
+use crate::pages::Pages;
 
 const APPLICATION: &str = "/api/v1/manage/applications/app_1";
 const TRUNK: &str = "/api/v1/manage/trunks/trunk_1";
@@ -487,4 +488,45 @@ fn what_has_no_destination_is_logged_as_before() {
     let old = r#"{"id":"app_1","name":"Main","created_at":"2026-01-01T00:00:00Z"}"#;
     let read: Result<rollcall::domain::Application, _> = serde_json::from_str(old);
     assert!(read.is_ok_and(|one| one.destinations.is_empty()));
+}
+
+#[test]
+fn the_console_shows_and_changes_destinations_and_says_what_becomes_of_a_call() {
+    let server = Server::start(Database::sample(), &[]);
+    let pages = Pages::owner(&server, "PA_ONE", "UTC");
+    for (path, uri) in [("/applications/app_1", "sip:ivr-1.example"), ("/trunks/trunk_1", "sip:trunk-1.example")] {
+        let page = pages.page(path);
+        assert!(page.contains("It has none") && page.contains("routes <b>"), "{page}");
+        let add = |uri: &str, priority: &str, weight: &str| {
+            let fields = [("uri", uri), ("priority", priority), ("weight", weight)];
+            pages.done(&format!("{path}/destination-add"), &fields).1
+        };
+        add(uri, "30", "7");
+        let page = add("sip:other.example", "20", "");
+        let at =
+            |text: &str| page.find(&format!("<th scope=\"row\">{text}")).unwrap_or_else(|| panic!("{text}: {page}"));
+        assert!(at("sip:other.example") < at(uri), "in the order in which they are tried: {page}");
+        let (_, page) = pages.done(&format!("{path}/destination-off"), &[("uri", uri)]);
+        assert!(page.contains(&format!("Switch {uri} on")), "{page}");
+        pages.done(&format!("{path}/destination-on"), &[("uri", uri)]);
+        let (_, page) = pages.done(&format!("{path}/destination-remove"), &[("uri", "sip:other.example")]);
+        assert!(!page.contains("<th scope=\"row\">sip:other.example") && page.contains(uri), "{page}");
+        for (uri, priority, part) in [
+            ("sips:pbx.example", "10", "begin with sip:"),
+            ("sip:10.0.0.1", "10", "destination_networks"),
+            ("sip:pbx.example", "65536", "whole number"),
+        ] {
+            let fields = [("uri", uri), ("priority", priority), ("weight", "10")];
+            let page = pages.refused(&format!("{path}/destination-add"), &fields);
+            assert!(page.text().contains(part) && page.text().contains(&format!("value=\"{uri}\"")), "{}", page.text());
+        }
+    }
+    let (_, page) = pages.done("/applications/app_1/answer-url", &[("answer_url", "https://voice.example/a")]);
+    assert!(page.contains("https://voice.example/a"), "{page}");
+    pages.refused("/applications/app_1/answer-url", &[("answer_url", "http://voice.example/a")]);
+    assert_eq!(pages.post("/trunks/trunk_1/answer-url", &[("answer_url", "")]).status, 404);
+    let page = pages.page(&format!("/numbers/{ROUTED}"));
+    assert!(page.contains("302 Moved Temporarily") && page.contains(&format!("sip:{ROUTED}@ivr-1.example")), "{page}");
+    let page = pages.page("/numbers/+912271265109");
+    assert!(page.contains("480 Temporarily Unavailable") && page.contains("<b>stops here</b>: resume it"), "{page}");
 }

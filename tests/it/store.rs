@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use rollcall::domain::change::{Edit, GENESIS};
 use rollcall::domain::{
-    AccountId, EntityChange, Logged, NumberChange, PartnerKey, Record, Role, State, User, UserId, Verb,
+    AccountId, Acknowledgement, Choice, EntityChange, Logged, NumberChange, PartnerKey, Record, Role, Setting, State,
+    User, UserId, Verb, setting::Webhook,
 };
-use rollcall::service::{Replica, replica};
+use rollcall::service::{Replica, replica, verify};
 use rollcall::store::people::{
     AuditEntry, PeopleReads, PeopleWrites, Prune, StoredLink, StoredSession, StoredUser, Totp,
 };
 use rollcall::store::{
-    Abort, Answered, Document, Draft, Entry, Holding, Leased, Load, Loaded, Location, Open, Past, Store, StoreError,
-    StoredJob, Target, Transaction, Walk,
+    Abort, Answered, Document, Draft, Entry, Holding, Leased, Load, Loaded, Location, LogPiece, Open, Over, Past,
+    Store, StoreError, StoredJob, Target, Transaction, Walk,
 };
 
 use super::fixture::*;
@@ -71,6 +72,8 @@ every_engine!(
     an_answer_alone_is_kept,
     a_refused_draft_keeps_no_answer_and_no_job,
     an_answer_is_found_until_it_is_old,
+    what_is_over_is_deleted_and_nothing_else,
+    a_number_is_in_one_piece_of_an_entry,
     who_read_an_answer_waits_until_it_is_durable,
     an_accounts_active_numbers_are_counted,
     an_accounts_numbers,
@@ -978,6 +981,117 @@ fn an_answer_is_found_until_it_is_old(database: Database) {
     assert_eq!(left, [2_499], "what was kept before, and nothing else");
     store.forget_answered(time(NOW + 2_499)).expect("nothing to forget");
     assert!(found("k2499", EVER));
+}
+
+fn what_is_over_is_deleted_and_nothing_else(database: Database) {
+    let store = database.open();
+    let (key, busy) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+    let head = |id: &str, created: i64, state: &str, open: bool| StoredJob {
+        body: format!("{{\"state\":\"{state}\",\"name\":\"\\\"state\\\":\\\"previewed\\\"\"}}"),
+        ..job(id, created, open)
+    };
+    let put = |key, job: StoredJob, batches: u64| {
+        let body = draft(|transaction| {
+            transaction.put_job(&job)?;
+            (0..batches).try_for_each(|at| transaction.put_job_batch(&job.id, at, "[]"))?;
+            Ok(())
+        });
+        write(&*store, key, entry_at(NOW), body);
+    };
+    put(key, head("job_old", 0, "done", false), 250);
+    put(key, head("job_new", 500, "done", false), 2);
+    put(key, head("job_waits", 0, "previewed", false), 1);
+    put(busy, head("job_old", 0, "done", false), 1);
+    put(busy, head("job_open", 0, "running", true), 1);
+    let over = Over::Jobs { created_before: time(NOW + 500) };
+    let mut rounds = 0;
+    while store.delete_over(&over).expect("deletes") > 0 {
+        rounds += 1;
+    }
+    assert!(rounds > 3, "in steps: {rounds}");
+    let left = |key| {
+        let (jobs, total) = store.jobs(key, 0, 10).expect("jobs");
+        assert_eq!(jobs.len() as u64, total);
+        jobs.into_iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    assert_eq!(left(key), ["job_new", "job_waits"]);
+    assert_eq!(left(busy), ["job_open", "job_old"], "an open job may undo an ended one");
+    let batches = |job| store.job_batches(key, job, 0, 1_000).expect("batches").len();
+    assert_eq!((batches("job_old"), batches("job_new"), batches("job_waits")), (0, 2, 1));
+
+    let acknowledgement = |finding: &str, until: Option<i64>| {
+        let until = until.map(|until| time(NOW + until));
+        let after = Acknowledgement { finding: finding.into(), note: None, until, by: "test".into(), at: time(NOW) };
+        EntityChange::Acknowledgement(Edit::created(after))
+    };
+    let webhook = |id: &str, removed: bool| {
+        let off = None;
+        let webhook = Webhook {
+            name: id.into(),
+            url: "https://a.example".into(),
+            events: Vec::new(),
+            off,
+            rotated_at: None,
+            rotations: 0,
+        };
+        let removed_at = removed.then(|| time(NOW));
+        let choice = Choice::Webhook(webhook);
+        EntityChange::Setting(Edit::created(Setting { id: id.into(), created_at: time(NOW), removed_at, choice }))
+    };
+    let body = draft(|transaction| {
+        transaction.put_entity(acknowledgement("over", Some(10)))?;
+        transaction.put_entity(acknowledgement("lasts", Some(900)))?;
+        transaction.put_entity(acknowledgement("for good", None))?;
+        transaction.put_entity(webhook("wh_removed", true))?;
+        transaction.put_entity(webhook("wh_live", false))?;
+        Ok(())
+    });
+    write(&*store, key, entry_at(NOW), body);
+    let before = replica::load(&*store, Load { only: None, numbers: true }).expect("loads")[&key].digest();
+    assert_eq!(store.delete_over(&Over::Acknowledgements { ended_before: time(NOW + 500) }).expect("deletes"), 1);
+    let ids = vec!["wh_removed".to_owned(), "wh_unknown".to_owned()];
+    assert_eq!(store.delete_over(&Over::Settings { partner: key, ids }).expect("deletes"), 1);
+    let after = &replica::load(&*store, Load { only: None, numbers: true }).expect("loads")[&key];
+    let findings: Vec<_> = after.acknowledgements.sorted().map(|one| one.finding.to_string()).collect();
+    assert_eq!(findings, ["for good", "lasts"]);
+    assert_eq!(after.settings.sorted().map(|one| one.id.to_string()).collect::<Vec<_>>(), ["wh_live"]);
+    assert_eq!(after.digest(), before, "what may be deleted is in no digest");
+    let report = verify::verify(&*store, &mut |_| ()).expect("verifies");
+    assert_eq!(report.differences, [] as [String; 0], "and verify goes on to agree");
+}
+
+fn a_number_is_in_one_piece_of_an_entry(database: Database) {
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    // One group comes in two batches, and one number of it twice.
+    let numbers = |digits: std::ops::Range<u64>| -> Vec<NumberChange> {
+        digits.map(|digits| created(digits, stock("a"))).collect()
+    };
+    let mut again = created(911_000_000, stock("b"));
+    again.before = Some(stock("a"));
+    let body = draft(|transaction| {
+        transaction.put_numbers(&numbers(911_000_000..911_009_000))?;
+        transaction.put_numbers(&[std::slice::from_ref(&again), &numbers(911_009_000..911_030_000)].concat())?;
+        Ok(())
+    });
+    let version = write(&*store, key, entry(Verb::Stock), body).expect("a version");
+    let (mut pieces, mut seen) = (Vec::new(), std::collections::BTreeMap::new());
+    store
+        .follow(key, version - 1, version, &mut |piece| {
+            if let LogPiece::Numbers(numbers) = piece {
+                pieces.push(numbers.len());
+                for change in numbers {
+                    assert!(seen.insert(change.number, change.after).is_none(), "{} comes twice", change.number);
+                }
+            }
+            Ok(())
+        })
+        .expect("follows");
+    assert_eq!(seen.len(), 30_000);
+    assert!(pieces.len() > 3 && pieces.iter().all(|&numbers| numbers < 15_000), "{pieces:?}");
+    assert_eq!(seen.values().next(), Some(&Some(stock("b"))), "the last image counts");
+    let [whole] = &store.log(key, version - 1, 1).expect("reads")[..] else { panic!("one entry") };
+    assert!(whole.change.numbers.iter().map(|change| change.number).eq(seen.into_keys()));
 }
 
 /// A draft that puts nothing answers from what it read, so what it read must

@@ -40,7 +40,7 @@ const TURN: Duration = Duration::from_secs(5);
 const PRUNE: Duration = Duration::from_secs(3_600);
 /// How long a webhook waits after the store failed, at first and at most.
 const TROUBLE_MIN: Duration = Duration::from_millis(500);
-const TROUBLE_MAX: Duration = Duration::from_secs(30);
+const TROUBLE_MAX: Duration = Duration::from_secs(4);
 /// How long to wait at the end for attempts that are being made. What is not
 /// written down by then is made again after the next start.
 const STOP: Duration = Duration::from_secs(2);

@@ -2,11 +2,14 @@
 
 use std::time::Instant;
 
+use tokio_postgres::types::ToSql;
+
 use super::connect::Link;
-use super::core::Core;
+use super::core::{Core, Params};
 use crate::domain::{PartnerKey, Time};
+use crate::store::health::row_name;
 use crate::store::rows::*;
-use crate::store::{Answered, Document, Leased, StoreError, StoredJob, Walk};
+use crate::store::{Answered, Document, Leased, Over, StoreError, StoredJob, Walk};
 
 /// How many answers are let go of in one transaction.
 const FORGET: i64 = 1_000;
@@ -17,7 +20,44 @@ pub(super) struct Beside<'c> {
     pub link: &'c Link,
 }
 
+/// Ended jobs of partners that have no open one. A job's head is JSON, in which
+/// a quoted text has its quotes escaped.
+const ENDED: &str = "SELECT partner, id FROM job WHERE open = 0 AND created_at < $1 \
+                     AND body NOT LIKE '%\"state\":\"previewed\"%' \
+                     AND NOT EXISTS (SELECT 1 FROM job AS busy WHERE busy.open = 1 AND busy.partner = job.partner)";
+
 impl Beside<'_> {
+    /// Deletes some of what is over; how many rows.
+    pub fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
+        match over {
+            Over::Jobs { created_before } => {
+                let batches = format!(
+                    "DELETE FROM job_batch WHERE (partner, job, batch) IN (SELECT job_batch.partner, job, batch \
+                     FROM job_batch JOIN ({ENDED}) AS ended ON ended.partner = job_batch.partner AND ended.id = job \
+                     LIMIT 100)"
+                );
+                let before = created_before.seconds();
+                let deleted = self.core.execute(self.link, &batches, &[&before])?;
+                if deleted > 0 {
+                    return Ok(deleted);
+                }
+                // Those that are left have no rows any more.
+                let jobs = format!("DELETE FROM job WHERE (partner, id) IN ({ENDED} LIMIT 100)");
+                self.core.execute(self.link, &jobs, &[&before])
+            }
+            Over::Acknowledgements { ended_before } => self.core.execute(
+                self.link,
+                "DELETE FROM acknowledgement WHERE (partner, finding) IN \
+                 (SELECT partner, finding FROM acknowledgement WHERE until < $1 LIMIT 1000)",
+                &[&ended_before.seconds()],
+            ),
+            Over::Settings { partner, ids } => {
+                let sql = "DELETE FROM setting WHERE partner = $1 AND id = ANY($2)";
+                self.core.execute(self.link, sql, &[&partner.0, ids])
+            }
+        }
+    }
+
     pub fn answered(&self, partner: PartnerKey, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {
         let sql = "SELECT fingerprint, status, etag, body FROM answered WHERE partner = $1 AND key = $2 AND at >= $3";
         let rows = self.core.rows(self.link, sql, &[&partner.0, &key, &since.seconds()])?;
@@ -85,14 +125,23 @@ impl Beside<'_> {
         let rows = self.core.rows(self.link, &sql, &[&partner.0, &whole(skip), &whole(limit as u64)])?;
         let total = rows.first().map_or(Ok(0), |row| row.int(0))?;
         let there = rows.iter().filter(|row| !matches!(row.text_if(1), Ok(None)));
-        Ok((there.map(|row| read_job(row, 1)).collect::<Result<_, _>>()?, total as u64))
+        let mut jobs = Vec::new();
+        for row in there {
+            jobs.extend(self.core.health.readable("job", || row_name(row, &[1]), read_job(row, 1))?);
+        }
+        Ok((jobs, total as u64))
     }
 
     /// The open ones of all partners, oldest first.
     pub fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
         let sql = format!("SELECT partner, {JOB} FROM job WHERE open = 1 ORDER BY created_at, id, partner");
         let rows = self.core.rows(self.link, &sql, &[])?;
-        rows.iter().map(|row| Ok((PartnerKey(row.int(0)?), read_job(row, 1)?))).collect()
+        let mut jobs = Vec::new();
+        for row in &rows {
+            let read = row.int(0).and_then(|key| Ok((PartnerKey(key), read_job(row, 1)?)));
+            jobs.extend(self.core.health.readable("job", || row_name(row, &[1]), read)?);
+        }
+        Ok(jobs)
     }
 
     pub fn batch(&self, partner: PartnerKey, job: &str, batch: u64) -> Result<Option<String>, StoreError> {
@@ -143,19 +192,47 @@ impl Beside<'_> {
             Walk::Up { after } => (after.unwrap_or(""), "id > $3 ORDER BY id"),
             Walk::Down { before } => (before.unwrap_or("\u{10ffff}"), "id < $3 ORDER BY id DESC"),
         };
-        let sql = format!("SELECT {DOCUMENT} FROM document WHERE partner = $1 AND kind = $2 AND {beyond} LIMIT $4");
-        let rows = self.core.rows(self.link, &sql, &[&partner.0, &kind, &bound, &whole(limit as u64)])?;
-        rows.iter().map(|row| read_document(row, 0)).collect()
+        let sql =
+            format!("SELECT {DOCUMENT} FROM document WHERE partner = $1 AND kind = $2 AND {beyond} LIMIT $4 OFFSET $5");
+        self.page(kind, &sql, &[&partner.0, &kind, &bound], limit, |row| read_document(row, 0))
     }
 
     /// Those of all partners that are due, longest first.
     pub fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError> {
         let sql = format!(
             "SELECT partner, {DOCUMENT} FROM document WHERE kind = $1 AND due IS NOT NULL AND due <= $2 \
-             ORDER BY due, partner, id LIMIT $3"
+             ORDER BY due, partner, id LIMIT $3 OFFSET $4"
         );
-        let rows = self.core.rows(self.link, &sql, &[&kind, &now.seconds(), &whole(limit as u64)])?;
-        rows.iter().map(|row| Ok((PartnerKey(row.int(0)?), read_document(row, 1)?))).collect()
+        let read = |row: &tokio_postgres::Row| Ok((PartnerKey(row.int(0)?), read_document(row, 1)?));
+        self.page(kind, &sql, &[&kind, &now.seconds()], limit, read)
+    }
+
+    /// As many documents as are wanted, however many are left out; the last two
+    /// parameters of `sql` are its limit and its offset.
+    fn page<T>(
+        &self,
+        kind: &str,
+        sql: &str,
+        params: Params<'_>,
+        limit: usize,
+        read: impl Fn(&tokio_postgres::Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let (mut documents, mut skip) = (Vec::new(), 0);
+        loop {
+            let wanted = limit - documents.len();
+            let (count, offset) = (whole(wanted as u64), whole(skip));
+            let params: Vec<&(dyn ToSql + Sync)> =
+                params.iter().copied().chain([&count as &(dyn ToSql + Sync), &offset]).collect();
+            let rows = self.core.rows(self.link, sql, &params)?;
+            for row in &rows {
+                let name = || format!("{kind}/{}", row_name(row, &[0, 1]));
+                documents.extend(self.core.health.readable("document", name, read(row))?);
+            }
+            skip += rows.len() as u64;
+            if rows.len() < wanted || documents.len() == limit {
+                return Ok(documents);
+            }
+        }
     }
 
     pub fn put_document(&self, partner: PartnerKey, kind: &str, document: &Document) -> Result<(), StoreError> {
@@ -191,15 +268,17 @@ impl Beside<'_> {
             self.link,
             "INSERT INTO lease (name, holder, until) VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) \
              ON CONFLICT (name) DO UPDATE SET holder = $2, until = clock_timestamp() + make_interval(secs => $3) \
-             WHERE lease.until <= clock_timestamp()",
-            &[&name, &holder, &seconds],
+             WHERE lease.until <= clock_timestamp() \
+             OR lease.until > clock_timestamp() + make_interval(secs => $4)",
+            &[&name, &holder, &seconds, &(LEASE_SECONDS_MAX as f64)],
         )?;
         Ok(if acquired > 0 { Leased::Acquired { at } } else { Leased::Refused })
     }
 
     pub fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT holder FROM lease WHERE name = $1 AND until > clock_timestamp()";
-        let rows = self.core.rows(self.link, sql, &[&name])?;
+        let sql = "SELECT holder FROM lease WHERE name = $1 AND until > clock_timestamp() \
+                   AND until <= clock_timestamp() + make_interval(secs => $2)";
+        let rows = self.core.rows(self.link, sql, &[&name, &(LEASE_SECONDS_MAX as f64)])?;
         rows.first().map(|row| Ok(row.text(0)?.to_owned())).transpose()
     }
 

@@ -31,11 +31,11 @@ use crate::store::{Incarnation, StoreError};
 ///
 /// A node that was cut off holds its partners' locks until the server notices,
 /// by its keepalives within some ten seconds; one that hangs, until its idle
-/// transaction is ended.
+/// transaction is ended, which is before its leases run out.
 /// `synchronous_commit = off` would acknowledge what a
 /// crash forgets, while stricter choices than `on` stay.
 const SETTINGS: &str = "\
-    SET idle_in_transaction_session_timeout = '60s';
+    SET idle_in_transaction_session_timeout = '20s';
     SET lock_timeout = '30s';
     SET statement_timeout = 0;
     SET client_min_messages = warning;
@@ -77,6 +77,8 @@ pub(in crate::store) struct Dialer {
     address: Address,
     tls: Option<MakeRustlsConnect>,
     known: Arc<Known>,
+    /// What its connections are set to besides.
+    settings: &'static str,
 }
 
 impl Dialer {
@@ -85,7 +87,12 @@ impl Dialer {
             SslMode::Disable => None,
             _ => Some(MakeRustlsConnect::new(tls(&address)?)),
         };
-        Ok(Dialer { address, tls, known })
+        Ok(Dialer { address, tls, known, settings: "" })
+    }
+
+    /// The same, whose connections are set to more than [`SETTINGS`].
+    pub fn with(self, settings: &'static str) -> Dialer {
+        Dialer { settings, ..self }
     }
 
     async fn dial(&self, server: &Config) -> Result<Link, StoreError> {
@@ -119,6 +126,7 @@ impl Manager for Dialer {
         for at in (0..servers.len()).map(|at| (first + at) % servers.len()) {
             match self.dial(&servers[at]).await {
                 Ok(link) => {
+                    link.client.batch_execute(self.settings).await.map_err(trouble)?;
                     self.known.place.store(at, Ordering::Relaxed);
                     return Ok(link);
                 }

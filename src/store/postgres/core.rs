@@ -18,18 +18,24 @@ use std::time::Duration;
 use deadpool::managed::{Manager, Object, Pool, PoolError, Timeouts};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, SimpleQueryMessage};
 
 use super::address::Address;
 use super::connect::{Dialer, Known, Link};
 use super::trouble::trouble;
 use crate::store::StoreError;
+use crate::store::health::Health;
+use crate::store::waiting::may_wait;
 
 /// How long a write waits for a connection while others have them all.
 const WRITER_WAIT: Duration = Duration::from_secs(30);
 /// The same of a read.
-const READER_WAIT: Duration = Duration::from_secs(10);
+const READER_WAIT: Duration = Duration::from_secs(2);
+/// How long a read waits for a lock on a table, which `VACUUM FULL` or an
+/// administrator's `ALTER TABLE` holds. A write outside the log, on the same
+/// connections, waits as long as writes do.
+const READER_LOCK: &str = "SET lock_timeout = '700ms'";
 /// How long making a connection may take, over all servers that are named.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
@@ -55,6 +61,7 @@ pub(in crate::store) struct Core {
     gone: watch::Sender<Option<Arc<str>>>,
     /// Whether it was last known to take no writes.
     read_only: AtomicBool,
+    pub health: Health,
 }
 
 impl Core {
@@ -66,10 +73,10 @@ impl Core {
             .build()
             .map_err(StoreError::Io)?;
         let known = Arc::new(Known::default());
-        let pool = |size: usize, wait: Duration| {
+        let pool = |size: usize, wait: Duration, settings: &'static str| {
             let timeouts =
                 Timeouts { wait: Some(wait), create: Some(CONNECT_WAIT), recycle: Some(Duration::from_secs(1)) };
-            let pool = Pool::<Dialer, Held>::builder(Dialer::new(address.clone(), known.clone())?)
+            let pool = Pool::<Dialer, Held>::builder(Dialer::new(address.clone(), known.clone())?.with(settings))
                 .max_size(size)
                 .timeouts(timeouts);
             pool.runtime(deadpool::Runtime::Tokio1)
@@ -77,13 +84,14 @@ impl Core {
                 .map_err(|error| StoreError::Unreachable { reason: error.to_string().into() })
         };
         Ok(Core {
-            writers: pool(address.writers, WRITER_WAIT)?,
-            readers: pool(address.readers, READER_WAIT)?,
+            writers: pool(address.writers, WRITER_WAIT, "")?,
+            readers: pool(address.readers, READER_WAIT, READER_LOCK)?,
             known,
             address,
             runtime: Some(runtime),
             gone: watch::Sender::new(None),
             read_only: AtomicBool::new(false),
+            health: Health::default(),
         })
     }
 
@@ -129,7 +137,7 @@ impl Core {
     }
 
     pub(in crate::store) fn writable(&self) -> bool {
-        self.gone.borrow().is_none() && !self.read_only.load(Ordering::Relaxed)
+        self.gone.borrow().is_none() && !self.read_only.load(Ordering::Relaxed) && self.health.writable()
     }
 
     /// From now on, asks whether the database answers, however long the
@@ -169,6 +177,7 @@ impl Core {
     }
 
     fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        may_wait();
         let runtime = self.runtime.as_ref().expect("nobody asks a core that is being dropped");
         let _entered = runtime.enter();
         pollster::block_on(work)
@@ -211,6 +220,17 @@ impl Core {
         self.run(execute(link, sql, params))
     }
 
+    /// The first cell that a statement without parameters finds, as text.
+    /// Nothing is prepared for it.
+    pub fn simple(&self, link: &Link, sql: &str) -> Result<String, StoreError> {
+        let found = self.run(async { link.client.simple_query(sql).await.map_err(trouble) })?;
+        let cell = found.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        Ok(cell.unwrap_or_default().to_owned())
+    }
+
     /// Several statements without parameters, or one that ends a transaction.
     pub fn batch(&self, link: &Link, sql: &str) -> Result<(), StoreError> {
         self.run(async { link.client.batch_execute(sql).await.map_err(trouble) })
@@ -220,12 +240,6 @@ impl Core {
     /// writers and is tried again later.
     pub fn housekeep<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.aside_after("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'", work)
-    }
-
-    /// Runs a write outside the log, in a transaction of its own, which waits
-    /// for other writers as any write does.
-    pub fn aside<T>(&self, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.aside_after("BEGIN ISOLATION LEVEL READ COMMITTED", work)
     }
 
     fn aside_after<T>(&self, begin: &str, work: impl FnOnce(&Link) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -238,6 +252,7 @@ impl Core {
             Err(_) => self.batch(&link, "ROLLBACK"),
         };
         link.torn = ended.is_err();
+        self.health.wrote_unless(result.as_ref().err().or(ended.as_ref().err()));
         let value = result?;
         ended.map(|()| value)
     }

@@ -39,7 +39,8 @@ pub(super) fn load(core: &Core, what: Load, take: Take<'_>) -> Result<(), StoreE
     // It keeps the snapshot while others read, however long they do.
     core.batch(
         &link,
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0; \
+         SET LOCAL lock_timeout = '30s'",
     )?;
     entities(core, &link, what, take)?;
     if what.numbers {
@@ -155,7 +156,8 @@ fn read<'r>(
         link,
         &format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'; \
-             SET LOCAL enable_seqscan = off; SET LOCAL idle_in_transaction_session_timeout = 0"
+             SET LOCAL enable_seqscan = off; SET LOCAL idle_in_transaction_session_timeout = 0; \
+             SET LOCAL lock_timeout = '30s'"
         ),
     )?;
     let mut images = Images::default();
@@ -247,7 +249,7 @@ impl Images {
                     StoreError::Corrupt { what } => what,
                     error => error.to_string(),
                 };
-                Some(Loaded::Poison { key, number: known, what: format!("number {number}: {why}") })
+                Some(Loaded::Poison { key, table: "number", number: known, what: format!("number {number}: {why}") })
             }
         }
     }

@@ -11,6 +11,7 @@ use super::connect::Link;
 use super::core::{Core, Params};
 use crate::domain::{PartnerKey, Time, User, UserId};
 use crate::store::StoreError;
+use crate::store::health::row_name;
 use crate::store::people::{
     AuditEntry, Audited, Digest, PeopleReads, PeopleWrites, Prune, Standing, StoredLink, StoredSession, StoredUser,
 };
@@ -35,13 +36,33 @@ impl PgPeople<'_> {
         self.core.rows(self.link, sql, params)?.first().map(read).transpose()
     }
 
+    /// The same of what grants something: a row that cannot be understood
+    /// grants nothing.
+    fn granting<T>(
+        &self,
+        table: &'static str,
+        sql: &str,
+        params: Params<'_>,
+        read: impl Fn(&Row) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let read = |row: &Row| self.core.health.readable(table, || row_name(row, &[0]), read(row));
+        Ok(self.one(sql, params, read)?.flatten())
+    }
+
+    /// Every row that can be understood; the others are counted.
+
     fn all<T>(
         &self,
+        table: &'static str,
         sql: &str,
         params: Params<'_>,
         read: impl Fn(&Row) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        self.core.rows(self.link, sql, params)?.iter().map(read).collect()
+        let mut all = Vec::new();
+        for row in &self.core.rows(self.link, sql, params)? {
+            all.extend(self.core.health.readable(table, || row_name(row, &[0]), read(row))?);
+        }
+        Ok(all)
     }
 
     /// How many rows it changed.
@@ -63,7 +84,7 @@ impl PeopleReads for PgPeople<'_> {
 
     fn users(&mut self, partner: Option<PartnerKey>) -> Result<Vec<User>, StoreError> {
         let sql = format!("SELECT {USER} FROM app_user u WHERE $1::bigint IS NULL OR u.partner = $1 ORDER BY u.email");
-        self.all(&sql, &[&partner.map(|key| key.0)], |row| Ok(read_user(row, 0)?.user))
+        self.all("app_user", &sql, &[&partner.map(|key| key.0)], |row| Ok(read_user(row, 0)?.user))
     }
 
     fn session(&mut self, digest: &Digest) -> Result<Option<(StoredSession, Standing)>, StoreError> {
@@ -71,12 +92,12 @@ impl PeopleReads for PgPeople<'_> {
             "SELECT {SESSION}, {USER}, p.suspended_at FROM session s JOIN app_user u ON u.id = s.user {PARTNER_OF} \
              WHERE s.sha256 = $1"
         );
-        self.one(&sql, &[&&digest[..]], |row| Ok((read_session(row, 0)?, read_standing(row, 6)?)))
+        self.granting("session", &sql, &[&&digest[..]], |row| Ok((read_session(row, 0)?, read_standing(row, 6)?)))
     }
 
     fn sessions(&mut self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
         let sql = format!("SELECT {SESSION} FROM session s WHERE s.user = $1 ORDER BY s.created_at DESC, s.sha256");
-        self.all(&sql, &[&user.as_str()], |row| read_session(row, 0))
+        self.all("session", &sql, &[&user.as_str()], |row| read_session(row, 0))
     }
 
     fn link(&mut self, digest: &Digest) -> Result<Option<(StoredLink, Standing)>, StoreError> {
@@ -84,12 +105,12 @@ impl PeopleReads for PgPeople<'_> {
             "SELECT {LINK}, {USER}, p.suspended_at FROM set_up_link l \
              JOIN app_user u ON u.id = l.user {PARTNER_OF} WHERE l.sha256 = $1"
         );
-        self.one(&sql, &[&&digest[..]], |row| Ok((read_link(row, 0)?, read_standing(row, 4)?)))
+        self.granting("set_up_link", &sql, &[&&digest[..]], |row| Ok((read_link(row, 0)?, read_standing(row, 4)?)))
     }
 
     fn source(&mut self, user: &UserId, from: IpAddr) -> Result<Option<Time>, StoreError> {
-        let sql = "SELECT at FROM sign_in_source s WHERE s.user = $1 AND address = $2";
-        self.one(sql, &[&user.as_str(), &from.to_string()], |row| time_of(row.int(0)?))
+        let sql = "SELECT s.user, address, at FROM sign_in_source s WHERE s.user = $1 AND address = $2";
+        self.granting("sign_in_source", sql, &[&user.as_str(), &from.to_string()], |row| time_of(row.int(2)?))
     }
 
     fn recovery_codes(&mut self, user: &UserId) -> Result<u64, StoreError> {
@@ -108,7 +129,7 @@ impl PeopleReads for PgPeople<'_> {
         // Told apart here, so that each has its index.
         let of = if partner.is_some() { "partner = $1 AND" } else { "$1::bigint IS NULL AND" };
         let sql = format!("SELECT {AUDITED} FROM audit WHERE {of} id < $2 ORDER BY id DESC LIMIT $3");
-        self.all(&sql, &[&partner.map(|key| key.0), &before, &limit], read_audited)
+        self.all("audit", &sql, &[&partner.map(|key| key.0), &before, &limit], read_audited)
     }
 }
 

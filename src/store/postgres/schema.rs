@@ -30,7 +30,7 @@ pub(super) fn prepare(core: &Core, open: Open) -> Result<(), StoreError> {
             Err(StoreError::Newer { database: core.address.to_string(), found, known })
         }
         Some((found, _)) if found >= known => Ok(()),
-        None if open == Open::Existing => Err(StoreError::Missing { path: core.address.to_string().into() }),
+        None if open != Open::Create => Err(StoreError::Missing { path: core.address.to_string().into() }),
         Some(_) | None => migrate(core),
     }
 }

@@ -10,8 +10,14 @@ use super::core::{Core, Params};
 use super::trouble::trouble;
 use crate::domain::{PartnerKey, Time};
 use crate::store::StoreError;
-use crate::store::history::{Bare, Shelf, Take};
+use crate::store::history::{Bare, ENTRIES_BYTES, Shelf, Take};
+use crate::store::log::GROUP;
 use crate::store::rows::*;
+
+/// Groups of 10,000 that have several parts in one version: version and group.
+const SPLIT_GROUPS: &str = "SELECT version, CASE WHEN subject < 0 THEN -subject ELSE subject / $4 END AS of \
+                            FROM change_part WHERE partner = $1 AND version > $2 AND version <= $3 \
+                            GROUP BY version, of HAVING count(*) > 1";
 
 /// One partner's log, on a connection of the caller's.
 pub(super) struct PgShelf<'c> {
@@ -28,13 +34,23 @@ impl PgShelf<'_> {
         params: Params<'_>,
         mut take: impl FnMut(&Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.while_wanted(sql, params, |row| take(row).map(|()| true))
+    }
+
+    /// The same until `take` returns that it has enough.
+    fn while_wanted(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        mut take: impl FnMut(&Row) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
         self.core.run(async {
             let client = &self.link.client;
             let statement = client.prepare_cached(sql).await.map_err(trouble)?;
             let mut rows = pin!(client.query_raw(&statement, params.iter().copied()).await.map_err(trouble)?);
-            while let Some(row) = rows.try_next().await.map_err(trouble)? {
-                take(&row)?;
-            }
+            while let Some(row) = rows.try_next().await.map_err(trouble)?
+                && take(&row)?
+            {}
             Ok(())
         })
     }
@@ -46,17 +62,26 @@ impl Shelf for PgShelf<'_> {
             "SELECT version, {ENTRY}, entities, previous FROM change \
              WHERE partner = $1 AND version > $2 AND version <= $3 ORDER BY version LIMIT $4"
         );
-        let rows =
-            self.core.rows(self.link, &sql, &[&self.key.0, &whole(after), &whole(through), &whole(limit as u64)])?;
-        let bare = |row: &Row| {
-            Ok(Bare {
+        let params: Params<'_> = &[&self.key.0, &whole(after), &whole(through), &whole(limit as u64)];
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        self.while_wanted(&sql, params, |row| {
+            let entities = row.text(5)?.to_owned();
+            bytes += entities.len();
+            entries.push(Bare {
                 version: row.int(0)? as u64,
                 entry: read_entry(row, 1)?,
-                entities: row.text(5)?.to_owned(),
+                entities,
                 previous: digest(row, 6)?,
-            })
-        };
-        rows.iter().map(bare).collect()
+            });
+            Ok(bytes < ENTRIES_BYTES)
+        })?;
+        Ok(entries)
+    }
+
+    fn split(&self, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError> {
+        let params: Params<'_> = &[&self.key.0, &whole(after), &whole(through), &(GROUP as i64)];
+        let rows = self.core.rows(self.link, SPLIT_GROUPS, params)?;
+        rows.iter().map(|row| Ok((row.int(0)? as u64, row.int(1)? as u64))).collect()
     }
 
     fn parts(&self, after: u64, through: u64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! What the driver's errors mean to those who asked.
 
 use std::error::Error as _;
+use std::sync::Arc;
 
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
@@ -36,25 +37,30 @@ pub(in crate::store) fn trouble(error: Error) -> StoreError {
             false => StoreError::Postgres(Box::new(error)),
         };
     };
-    let reason = || reason(&error).into();
-    // Class 08: connection exception; 57P: operator intervention.
-    if state.code().starts_with("08") || state.code().starts_with("57P") {
-        return StoreError::Unreachable { reason: reason() };
-    }
-    match *state {
+    let said: Arc<str> = reason(&error).into();
+    told(state, said).unwrap_or_else(|| StoreError::Postgres(Box::new(error)))
+}
+
+/// What a state of the engine means to its callers, where it means anything
+/// but that a statement was wrong.
+fn told(state: &SqlState, reason: Arc<str>) -> Option<StoreError> {
+    // Class 08: connection exception; 53: insufficient resources; 57P: operator
+    // intervention.
+    let unreachable = ["08", "53", "57P"].iter().any(|class| state.code().starts_with(class));
+    Some(match *state {
         SqlState::DISK_FULL => StoreError::Full,
+        _ if unreachable => StoreError::Unreachable { reason },
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => StoreError::Unreachable { reason },
         SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED => StoreError::Busy,
-        SqlState::TOO_MANY_CONNECTIONS
-        | SqlState::OUT_OF_MEMORY
-        | SqlState::INSUFFICIENT_RESOURCES
-        | SqlState::CONFIGURATION_LIMIT_EXCEEDED
-        | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => StoreError::Unreachable { reason: reason() },
-        SqlState::READ_ONLY_SQL_TRANSACTION => StoreError::ReadOnly { reason: reason() },
+        // The transaction took longer than an operator allows.
+        _ if state.code() == "25P04" => StoreError::Busy,
+        SqlState::READ_ONLY_SQL_TRANSACTION => StoreError::ReadOnly { reason },
+        SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN => StoreError::Unknown { reason },
         SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED | SqlState::UNIQUE_VIOLATION => {
-            StoreError::Again { reason: reason() }
+            StoreError::Again { reason }
         }
-        _ => StoreError::Postgres(Box::new(error)),
-    }
+        _ => return None,
+    })
 }
 
 /// What a commit that failed means for those who wait for it.
@@ -66,5 +72,51 @@ pub(super) fn commit_failure(error: StoreError) -> Failure {
         // It was sent, and nobody said what became of it.
         StoreError::Unreachable { reason } => Failure::Unknown { reason },
         error => Failure::Unknown { reason: error.to_string().into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the engine says, as its callers are answered.
+    #[test]
+    fn states_are_typed_errors() {
+        let kind = |code| match told(&SqlState::from_code(code), "it says so".into()) {
+            Some(StoreError::Busy) => "busy",
+            Some(StoreError::Full) => "full",
+            Some(StoreError::ReadOnly { .. }) => "read-only",
+            Some(StoreError::Unreachable { .. }) => "unreachable",
+            Some(StoreError::Again { .. }) => "again",
+            Some(StoreError::Unknown { .. }) => "unknown",
+            None => "failed",
+            other => panic!("{other:?}"),
+        };
+        for (code, expected) in [
+            ("53100", "full"),
+            ("53000", "unreachable"),
+            ("53200", "unreachable"),
+            ("53300", "unreachable"),
+            ("53400", "unreachable"),
+            ("08006", "unreachable"),
+            ("57P01", "unreachable"),
+            ("57P02", "unreachable"),
+            ("57P03", "unreachable"),
+            ("57P05", "unreachable"),
+            ("25P03", "unreachable"),
+            ("25P04", "busy"),
+            ("55P03", "busy"),
+            ("57014", "busy"),
+            ("25006", "read-only"),
+            ("40001", "again"),
+            ("40P01", "again"),
+            ("23505", "again"),
+            ("40003", "unknown"),
+            ("42601", "failed"),
+            ("23503", "failed"),
+            ("XX001", "failed"),
+        ] {
+            assert_eq!(kind(code), expected, "{code}");
+        }
     }
 }

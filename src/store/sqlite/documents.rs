@@ -6,6 +6,7 @@ use std::time::Instant;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::{PartnerKey, Time};
+use crate::store::health::{Health, row_name};
 use crate::store::rows::*;
 use crate::store::{Document, Leased, StoreError, Walk};
 
@@ -23,6 +24,7 @@ pub(super) fn get(
 
 pub(super) fn list(
     connection: &Connection,
+    health: &Health,
     partner: PartnerKey,
     kind: &str,
     walk: Walk<'_>,
@@ -33,12 +35,19 @@ pub(super) fn list(
         Walk::Up { after } => (after.unwrap_or(""), "id > ?3 ORDER BY id"),
         Walk::Down { before } => (before.unwrap_or("\u{10ffff}"), "id < ?3 ORDER BY id DESC"),
     };
-    let sql = format!("SELECT {DOCUMENT} FROM document WHERE partner = ?1 AND kind = ?2 AND {beyond} LIMIT ?4");
+    let sql = format!("SELECT {DOCUMENT} FROM document WHERE partner = ?1 AND kind = ?2 AND {beyond}");
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![partner.0, kind, bound, whole(limit as u64)])?;
+    let mut rows = statement.query(params![partner.0, kind, bound])?;
     let mut documents = Vec::new();
-    while let Some(row) = rows.next()? {
-        documents.push(read_document(row, 0)?);
+    // Not cut off by the engine: rows that are left out must not fill a page.
+    while documents.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        documents.extend(health.readable(
+            "document",
+            || format!("{kind}/{}", row_name(row, &[0])),
+            read_document(row, 0),
+        )?);
     }
     Ok(documents)
 }
@@ -46,19 +55,23 @@ pub(super) fn list(
 /// Those of all partners that are due, longest first.
 pub(super) fn due(
     connection: &Connection,
+    health: &Health,
     kind: &str,
     now: Time,
     limit: usize,
 ) -> Result<Vec<(PartnerKey, Document)>, StoreError> {
     let sql = format!(
         "SELECT partner, {DOCUMENT} FROM document WHERE kind = ?1 AND due IS NOT NULL AND due <= ?2 \
-         ORDER BY due, partner, id LIMIT ?3"
+         ORDER BY due, partner, id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![kind, now.seconds(), whole(limit as u64)])?;
+    let mut rows = statement.query(params![kind, now.seconds()])?;
     let mut documents = Vec::new();
-    while let Some(row) = rows.next()? {
-        documents.push((PartnerKey(row.get(0)?), read_document(row, 1)?));
+    while documents.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let read = row.int(0).and_then(|key| Ok((PartnerKey(key), read_document(row, 1)?)));
+        documents.extend(health.readable("document", || format!("{kind}/{}", row_name(row, &[1])), read)?);
     }
     Ok(documents)
 }
@@ -100,9 +113,9 @@ pub(super) fn lease(connection: &Connection, name: &str, holder: &str, seconds: 
     let acquired = connection
         .prepare_cached(
             "INSERT INTO lease (name, holder, until) VALUES (?1, ?2, ?3) ON CONFLICT (name) \
-             DO UPDATE SET holder = ?2, until = ?3 WHERE until <= ?4",
+             DO UPDATE SET holder = ?2, until = ?3 WHERE until <= ?4 OR until > ?5",
         )?
-        .execute(params![name, holder, until, now.seconds()])?;
+        .execute(params![name, holder, until, now.seconds(), now.plus(LEASE_SECONDS_MAX).seconds()])?;
     Ok(if acquired > 0 { Leased::Acquired { at } } else { Leased::Refused })
 }
 
@@ -112,6 +125,9 @@ pub(super) fn end_lease(connection: &Connection, name: &str, holder: &str) -> ru
 }
 
 pub(super) fn leaseholder(connection: &Connection, name: &str, now: Time) -> rusqlite::Result<Option<String>> {
-    let mut statement = connection.prepare_cached("SELECT holder FROM lease WHERE name = ?1 AND until > ?2")?;
-    statement.query_row(params![name, now.seconds()], |row| row.get(0)).optional()
+    let mut statement =
+        connection.prepare_cached("SELECT holder FROM lease WHERE name = ?1 AND until > ?2 AND until <= ?3")?;
+    statement
+        .query_row(params![name, now.seconds(), now.plus(LEASE_SECONDS_MAX).seconds()], |row| row.get(0))
+        .optional()
 }

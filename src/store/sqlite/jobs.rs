@@ -3,8 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::{PartnerKey, Time};
+use crate::store::health::{Health, row_name};
 use crate::store::rows::*;
-use crate::store::{Answered, StoreError, StoredJob};
+use crate::store::{Answered, Over, StoreError, StoredJob};
 
 /// How many answers are let go of in one transaction.
 const FORGET: u32 = 1_000;
@@ -43,6 +44,45 @@ pub(super) fn put_answered(
     Ok(())
 }
 
+/// How many jobs are deleted in one transaction, and how many batches of their
+/// rows.
+const FORGET_JOBS: u32 = 100;
+/// Ended jobs of partners that have no open one. A job's head is JSON, in which
+/// a quoted text has its quotes escaped.
+const ENDED: &str = "SELECT partner, id FROM job WHERE open = 0 AND created_at < ?1 \
+                     AND body NOT LIKE '%\"state\":\"previewed\"%' \
+                     AND NOT EXISTS (SELECT 1 FROM job AS busy WHERE busy.open = 1 AND busy.partner = job.partner)";
+
+/// Deletes some of what is over; how many rows.
+pub(super) fn delete_over(connection: &Connection, over: &Over) -> rusqlite::Result<usize> {
+    match over {
+        Over::Jobs { created_before } => {
+            let batches = format!(
+                "DELETE FROM job_batch WHERE (partner, job, batch) IN (SELECT job_batch.partner, job, batch \
+                 FROM job_batch JOIN ({ENDED}) AS ended ON ended.partner = job_batch.partner AND ended.id = job LIMIT ?2)"
+            );
+            let before = created_before.seconds();
+            let deleted = connection.prepare_cached(&batches)?.execute(params![before, FORGET_JOBS])?;
+            if deleted > 0 {
+                return Ok(deleted);
+            }
+            // Those that are left have no rows any more.
+            let jobs = format!("DELETE FROM job WHERE (partner, id) IN ({ENDED} LIMIT ?2)");
+            connection.prepare_cached(&jobs)?.execute(params![before, FORGET_JOBS])
+        }
+        Over::Acknowledgements { ended_before } => connection
+            .prepare_cached(
+                "DELETE FROM acknowledgement WHERE (partner, finding) IN \
+                 (SELECT partner, finding FROM acknowledgement WHERE until < ?1 LIMIT ?2)",
+            )?
+            .execute(params![ended_before.seconds(), FORGET]),
+        Over::Settings { partner, ids } => {
+            let mut statement = connection.prepare_cached("DELETE FROM setting WHERE partner = ?1 AND id = ?2")?;
+            ids.iter().map(|id| statement.execute(params![partner.0, id])).sum()
+        }
+    }
+}
+
 /// Lets go of some of the answers kept before `before`; how many.
 pub(super) fn forget(connection: &Connection, before: Time) -> rusqlite::Result<usize> {
     connection
@@ -71,6 +111,7 @@ pub(super) fn put_job(connection: &Connection, partner: PartnerKey, job: &Stored
 /// Newest first, `limit` after `skip`, and how many there are.
 pub(super) fn jobs(
     connection: &Connection,
+    health: &Health,
     partner: PartnerKey,
     skip: u64,
     limit: usize,
@@ -86,19 +127,20 @@ pub(super) fn jobs(
     let mut rows = statement.query(params![partner.0, whole(skip), whole(limit as u64)])?;
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
-        jobs.push(read_job(row, 0)?);
+        jobs.extend(health.readable("job", || row_name(row, &[0]), read_job(row, 0))?);
     }
     Ok((jobs, total as u64))
 }
 
 /// The open ones of all partners, oldest first.
-pub(super) fn open(connection: &Connection) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
+pub(super) fn open(connection: &Connection, health: &Health) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
     let sql = format!("SELECT partner, {JOB} FROM job WHERE open = 1 ORDER BY created_at, id, partner");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
-        jobs.push((PartnerKey(row.get(0)?), read_job(row, 1)?));
+        let read = row.int(0).and_then(|key| Ok((PartnerKey(key), read_job(row, 1)?)));
+        jobs.extend(health.readable("job", || row_name(row, &[1]), read)?);
     }
     Ok(jobs)
 }

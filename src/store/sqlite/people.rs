@@ -6,6 +6,7 @@ use rusqlite::{Connection, Params, Row, params};
 
 use crate::domain::{PartnerKey, Time, User, UserId};
 use crate::store::StoreError;
+use crate::store::health::{Health, row_name};
 use crate::store::people::{
     AuditEntry, Audited, Digest, PeopleReads, PeopleWrites, Prune, Standing, StoredLink, StoredSession, StoredUser,
 };
@@ -14,8 +15,9 @@ use crate::store::rows::*;
 /// How much is forgotten in one transaction.
 const STEP: usize = 1_000;
 
-/// A connection, inside a transaction of its caller's.
-pub(super) struct SqlitePeople<'c>(pub(super) &'c Connection);
+/// A connection, inside a transaction of its caller's; and where unreadable
+/// rows are counted.
+pub(super) struct SqlitePeople<'c>(pub(super) &'c Connection, pub(super) &'c Health);
 
 impl SqlitePeople<'_> {
     fn one<T>(
@@ -29,8 +31,23 @@ impl SqlitePeople<'_> {
         rows.next()?.map(read).transpose()
     }
 
+    /// The same of what grants something: a row that cannot be understood
+    /// grants nothing.
+    fn granting<T>(
+        &self,
+        table: &'static str,
+        sql: &str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let read = |row: &Row<'_>| self.1.readable(table, || row_name(row, &[0]), read(row));
+        Ok(self.one(sql, params, read)?.flatten())
+    }
+
+    /// Every row that can be understood; the others are counted.
     fn all<T>(
         &self,
+        table: &'static str,
         sql: &str,
         params: impl Params,
         read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
@@ -39,7 +56,7 @@ impl SqlitePeople<'_> {
         let mut rows = statement.query(params)?;
         let mut all = Vec::new();
         while let Some(row) = rows.next()? {
-            all.push(read(row)?);
+            all.extend(self.1.readable(table, || row_name(row, &[0]), read(row))?);
         }
         Ok(all)
     }
@@ -63,7 +80,7 @@ impl PeopleReads for SqlitePeople<'_> {
 
     fn users(&mut self, partner: Option<PartnerKey>) -> Result<Vec<User>, StoreError> {
         let sql = format!("SELECT {USER} FROM app_user u WHERE ?1 IS NULL OR u.partner = ?1 ORDER BY u.email");
-        self.all(&sql, [partner.map(|key| key.0)], |row| Ok(read_user(row, 0)?.user))
+        self.all("app_user", &sql, [partner.map(|key| key.0)], |row| Ok(read_user(row, 0)?.user))
     }
 
     fn session(&mut self, digest: &Digest) -> Result<Option<(StoredSession, Standing)>, StoreError> {
@@ -71,12 +88,12 @@ impl PeopleReads for SqlitePeople<'_> {
             "SELECT {SESSION}, {USER}, p.suspended_at FROM session s JOIN app_user u ON u.id = s.user {PARTNER_OF} \
              WHERE s.sha256 = ?1"
         );
-        self.one(&sql, [digest], |row| Ok((read_session(row, 0)?, read_standing(row, 6)?)))
+        self.granting("session", &sql, [digest], |row| Ok((read_session(row, 0)?, read_standing(row, 6)?)))
     }
 
     fn sessions(&mut self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
         let sql = format!("SELECT {SESSION} FROM session s WHERE s.user = ?1 ORDER BY s.created_at DESC, s.sha256");
-        self.all(&sql, [user.as_str()], |row| read_session(row, 0))
+        self.all("session", &sql, [user.as_str()], |row| read_session(row, 0))
     }
 
     fn link(&mut self, digest: &Digest) -> Result<Option<(StoredLink, Standing)>, StoreError> {
@@ -84,12 +101,12 @@ impl PeopleReads for SqlitePeople<'_> {
             "SELECT {LINK}, {USER}, p.suspended_at FROM set_up_link l \
              JOIN app_user u ON u.id = l.user {PARTNER_OF} WHERE l.sha256 = ?1"
         );
-        self.one(&sql, [digest], |row| Ok((read_link(row, 0)?, read_standing(row, 4)?)))
+        self.granting("set_up_link", &sql, [digest], |row| Ok((read_link(row, 0)?, read_standing(row, 4)?)))
     }
 
     fn source(&mut self, user: &UserId, from: IpAddr) -> Result<Option<Time>, StoreError> {
-        let sql = "SELECT at FROM sign_in_source WHERE user = ?1 AND address = ?2";
-        self.one(sql, params![user.as_str(), from.to_string()], |row| time_of(row.int(0)?))
+        let sql = "SELECT user, address, at FROM sign_in_source WHERE user = ?1 AND address = ?2";
+        self.granting("sign_in_source", sql, params![user.as_str(), from.to_string()], |row| time_of(row.int(2)?))
     }
 
     fn recovery_codes(&mut self, user: &UserId) -> Result<u64, StoreError> {
@@ -111,7 +128,7 @@ impl PeopleReads for SqlitePeople<'_> {
             "SELECT {AUDITED} FROM audit \
              WHERE {of} id < ?2 ORDER BY id DESC LIMIT ?3"
         );
-        self.all(&sql, params![partner.map(|key| key.0), before, limit], |row| read_audited(row))
+        self.all("audit", &sql, params![partner.map(|key| key.0), before, limit], |row| read_audited(row))
     }
 }
 

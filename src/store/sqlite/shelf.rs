@@ -4,8 +4,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::{PartnerKey, Time};
 use crate::store::StoreError;
-use crate::store::history::{Bare, Shelf, Take};
+use crate::store::history::{Bare, ENTRIES_BYTES, Shelf, Take};
+use crate::store::log::GROUP;
 use crate::store::rows::*;
+
+/// Groups of 10,000 that have several parts in one version: version and group.
+const SPLIT_GROUPS: &str = "SELECT version, CASE WHEN subject < 0 THEN -subject ELSE subject / ?4 END AS of \
+                            FROM change_part WHERE partner = ?1 AND version > ?2 AND version <= ?3 \
+                            GROUP BY version, of HAVING count(*) > 1";
 
 /// One partner's log, on a connection of the caller's.
 pub(super) struct SqliteShelf<'c> {
@@ -20,16 +26,28 @@ impl Shelf for SqliteShelf<'_> {
              WHERE partner = ?1 AND version > ?2 AND version <= ?3 ORDER BY version LIMIT ?4"
         ))?;
         let mut rows = statement.query(params![self.key.0, whole(after), whole(through), whole(limit as u64)])?;
-        let mut entries = Vec::new();
-        while let Some(row) = rows.next()? {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while bytes < ENTRIES_BYTES
+            && let Some(row) = rows.next()?
+        {
+            let entities = row.text(5)?.to_owned();
+            bytes += entities.len();
             entries.push(Bare {
                 version: row.int(0)? as u64,
                 entry: read_entry(row, 1)?,
-                entities: row.text(5)?.to_owned(),
+                entities,
                 previous: digest(row, 6)?,
             });
         }
         Ok(entries)
+    }
+
+    fn split(&self, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(SPLIT_GROUPS)?;
+        let rows = statement.query_map(params![self.key.0, whole(after), whole(through), GROUP as i64], |row| {
+            Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     fn parts(&self, after: u64, through: u64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ use crate::domain::{
     NumberChange, Partner, PartnerId, PartnerKey, Setting, State, Time, Trunk, TrunkId,
 };
 use crate::store::group::Written;
+use crate::store::health::Health;
 use crate::store::log::{self, Chain};
 use crate::store::people::{PeopleWrites, audit_of};
 use crate::store::rows::*;
@@ -27,6 +28,7 @@ const SCAN_FROM: usize = 64;
 /// One write, inside its savepoint.
 pub(super) struct SqliteTransaction<'c> {
     connection: &'c Connection,
+    health: &'c Health,
     /// Its time is that of the partner's last change, if a clock went back.
     entry: Entry,
     /// The partner's name while it is being created.
@@ -42,6 +44,7 @@ pub(super) struct SqliteTransaction<'c> {
 impl<'c> SqliteTransaction<'c> {
     pub(super) fn begin(
         connection: &'c Connection,
+        health: &'c Health,
         target: &Target,
         mut entry: Entry,
     ) -> Result<SqliteTransaction<'c>, Abort> {
@@ -70,6 +73,7 @@ impl<'c> SqliteTransaction<'c> {
         };
         Ok(SqliteTransaction {
             connection,
+            health,
             entry,
             creating,
             head,
@@ -108,7 +112,7 @@ impl<'c> SqliteTransaction<'c> {
             .prepare_cached("UPDATE partner SET version = ?2, head = ?3 WHERE partner = ?1")?
             .execute(params![key.0, version as i64, digest])?;
         if let Some(audit) = audit_of(key, entry, &self.entities) {
-            SqlitePeople(self.connection).put_audit(&audit)?;
+            SqlitePeople(self.connection, self.health).put_audit(&audit)?;
         }
         Ok(Written { version: Some(version), anything: true })
     }
@@ -161,10 +165,11 @@ impl<'c> SqliteTransaction<'c> {
             }
             let mut rows = statement.query([number.digits() as i64])?;
             let row = rows.next()?;
-            let next = row.map(|row| number_of(row.get(0)?)).transpose()?;
-            *free_below = next.map_or(u64::MAX, E164::digits);
+            // It may be no number at all, of whichever partner.
+            let next = row.map(|row| row.get::<_, i64>(0)).transpose()?;
+            *free_below = next.map_or(u64::MAX, |next| next.unsigned_abs());
             out.push(match row {
-                Some(row) if next == Some(*number) => holding(row, seen)?,
+                Some(row) if *free_below == number.digits() => holding(row, seen)?,
                 Some(_) | None => Holding::Free,
             });
         }

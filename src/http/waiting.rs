@@ -1,0 +1,121 @@
+//! Threads that may wait for a database, a disk or a password's hash.
+//!
+//! What always holds:
+//! - Requests call stores through here and nowhere else: a store asserts it
+//!   (`store::waiting`), and `tests/architecture.rs` forbids other ways.
+//! - Each kind of work has places of its own, so that one kind cannot take the
+//!   threads of another. Their sum is far below the runtime's 512.
+//! - Nothing here waits for a client: forms are read before, and bodies are
+//!   pulled piece by piece (`http::pull`).
+//! - A queue is bounded in time: work that finds no place is refused with a 503
+//!   and `Retry-After`.
+//!
+//! Deliberately absent: what is done there.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+use crate::service::ServiceError;
+use crate::store::StoreError;
+
+/// A kind of work, with its places.
+pub struct Pool {
+    places: Semaphore,
+    patience: Duration,
+}
+
+impl Pool {
+    const fn new(places: usize, patience: Duration) -> Pool {
+        Pool { places: Semaphore::const_new(places), patience }
+    }
+}
+
+/// Session cookies that are not in the cache. Fewer than a store has
+/// connections: made-up cookies cost strangers nothing.
+pub static SESSIONS: Pool = Pool::new(2, Duration::from_millis(500));
+/// Passwords, codes and set-up links.
+pub static SIGN_INS: Pool = Pool::new(16, Duration::from_secs(5));
+/// Short reads.
+pub static READS: Pool = Pool::new(32, Duration::from_secs(2));
+/// Pages of the console.
+pub static PAGES: Pool = Pool::new(32, Duration::from_secs(2));
+/// Writes, which may wait for an import of the same partner.
+pub static WRITES: Pool = Pool::new(64, Duration::from_secs(10));
+/// Pieces of files that come in.
+pub static UPLOADS: Pool = Pool::new(8, Duration::from_secs(30));
+/// Looks at whole inventories: checks, bills, digests.
+pub static LOOKS: Pool = Pool::new(8, Duration::from_secs(30));
+
+/// Why work was not done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotDone {
+    #[error("the server has more to do than it can; try again in a second")]
+    Busy,
+    #[error("something broke inside; it is in the log")]
+    Panicked,
+}
+
+impl From<NotDone> for ApiError {
+    fn from(error: NotDone) -> ApiError {
+        match error {
+            NotDone::Busy => ApiError::unavailable(&error.to_string()),
+            NotDone::Panicked => ApiError::internal("work on a thread that may wait panicked".to_owned()),
+        }
+    }
+}
+
+impl From<NotDone> for ServiceError {
+    fn from(error: NotDone) -> ServiceError {
+        match error {
+            NotDone::Busy => ServiceError::Store(StoreError::Busy),
+            NotDone::Panicked => ServiceError::Refused(error.to_string()),
+        }
+    }
+}
+
+/// Does work on a thread that may wait.
+pub async fn work<T: Send + 'static>(
+    pool: &'static Pool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NotDone> {
+    let place = tokio::time::timeout(pool.patience, pool.places.acquire()).await;
+    let place = place.map_err(|_| NotDone::Busy)?.map_err(|_| NotDone::Busy)?;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        // Kept to here, also if the client has gone meanwhile.
+        drop(place);
+        done
+    });
+    done.await.map_err(|_| NotDone::Panicked)
+}
+
+/// Makes a page on a thread that may wait: its handler may call stores.
+pub async fn page<T: Send + 'static>(page: impl Future<Output = T> + Send + 'static) -> Result<T, NotDone> {
+    let runtime = Handle::current();
+    work(&PAGES, move || runtime.block_on(page)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pool_that_is_full_refuses_and_holds_up_no_other() {
+        static SMALL: Pool = Pool::new(1, Duration::from_millis(20));
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let first = tokio::spawn(work(&SMALL, move || wait.recv()));
+        while SMALL.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(work(&SMALL, || 1).await, Err(NotDone::Busy));
+        assert_eq!(work(&READS, || 1).await, Ok(1));
+        drop(release);
+        first.await.expect("joins").expect("is done").expect_err("the sender is gone");
+        assert_eq!(work(&SMALL, || 2).await, Ok(2));
+        assert_eq!(work(&SMALL, || panic!("on purpose")).await.map(|()| 0), Err(NotDone::Panicked));
+    }
+}
