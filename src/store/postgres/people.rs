@@ -50,7 +50,6 @@ impl PgPeople<'_> {
     }
 
     /// Every row that can be understood; the others are counted.
-
     fn all<T>(
         &self,
         table: &'static str,
