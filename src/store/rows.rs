@@ -122,7 +122,8 @@ pub(super) const BESIDE: [Beside; 12] = [
 pub(super) fn understood(table: &str, row: &impl Cells) -> Result<(), StoreError> {
     match table {
         "answered" => {
-            (row.int(0)?, row.text(1)?, time_of(row.int(2)?)?, row.text_if(4)?, digest(row, 5)?);
+            row.int(0).and(row.text(1)).and(row.text_if(4)).and(digest(row, 5))?;
+            time_of(row.int(2)?)?;
             let status = row.int(3)?;
             u16::try_from(status).map(|_| ()).map_err(|_| corrupt(format!("status {status}")))
         }
@@ -131,7 +132,7 @@ pub(super) fn understood(table: &str, row: &impl Cells) -> Result<(), StoreError
         "document" => read_document(row, 0).map(|_| ()),
         "lease" => row.text(0).and(row.text(1)).map(|_| ()),
         "account_numbers" => {
-            (row.int(0)?, row.text(1)?, row.int(3)?);
+            row.int(0).and(row.text(1)).and(row.int(3))?;
             let (state, numbers) = (row.text(2)?, row.int(4)?);
             State::parse(state).ok_or_else(|| corrupt(format!("state {state:?}")))?;
             if numbers > 0 { Ok(()) } else { Err(corrupt(format!("{numbers} numbers"))) }
