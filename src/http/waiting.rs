@@ -19,9 +19,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
+pub use crate::service::SERVING;
 use crate::service::ServiceError;
-use crate::store::StoreError;
-pub use crate::store::waiting::SERVING;
+use crate::service::StoreError;
 
 /// A kind of work, with its places.
 pub struct Pool {
