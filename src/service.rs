@@ -543,8 +543,15 @@ impl Service {
         self.store.forget_answered(Time::now().plus(-RETRY_SECONDS - 3_600))
     }
 
-    /// All partners, in the order in which they were created.
+    /// All partners, in the order in which they were created. One that cannot be
+    /// understood is a failure.
     pub fn partners(&self) -> Result<Partners, ServiceError> {
+        let (partners, unknown) = self.partners_known()?;
+        unknown.map_or(Ok(partners), |what| Err(corrupt(what)))
+    }
+
+    /// The same for a list, without a partner that cannot be understood.
+    pub fn partners_listed(&self) -> Result<Partners, ServiceError> {
         let (partners, unknown) = self.partners_known()?;
         if let Some(what) = unknown {
             tracing::warn!(what, "a row of the database cannot be understood and is left out: {what}");

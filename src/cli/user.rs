@@ -126,7 +126,7 @@ impl User {
             }
             User::List { partner } => {
                 let only = partner.as_ref().map(|partner| service.partner_key(partner)).transpose()?;
-                let partners = service.partners()?;
+                let partners = service.partners_listed()?;
                 let name = |key: PartnerKey| {
                     let found = partners.iter().find(|(of, _, _)| *of == key);
                     found.map(|(_, _, partner)| partner.auth_id.clone())
@@ -217,7 +217,7 @@ fn report(global: &Global, service: &Service, user: &domain::User, done: &str) -
     if !global.json {
         return output::line(done);
     }
-    let partners = service.partners()?;
+    let partners = service.partners_listed()?;
     let partner = partners.iter().find(|(key, _, _)| Some(*key) == user.partner);
     output::json(&shown(user, partner.map(|(_, _, partner)| &partner.auth_id)))
 }
