@@ -54,6 +54,7 @@ use crate::store::people::AuditEntry;
 use crate::store::{Abort, Answered, Entry, Load, Loaded, Store, Target, Transaction};
 
 pub use crate::store::StoreError;
+pub use crate::store::waiting::SERVING;
 pub use replica::Replica;
 pub use token::Token;
 

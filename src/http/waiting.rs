@@ -19,9 +19,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use crate::service::ServiceError;
-use crate::store::StoreError;
-pub use crate::store::waiting::SERVING;
+pub use crate::service::SERVING;
+use crate::service::{ServiceError, StoreError};
 
 /// A kind of work, with its places.
 pub struct Pool {
