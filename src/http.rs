@@ -57,12 +57,12 @@ use tower_service::Service;
 
 use crate::config::{Config, ConsoleUrl, Origin};
 use crate::domain::{Actor, Scope, Time};
+use crate::service::SERVING;
 use crate::service::access::{Access, Denied};
 use crate::service::people::{self, People, PeopleError};
 use crate::service::replica::Node;
 use crate::service::uploads::Uploads;
 use crate::service::{self, Replica, token};
-use crate::store::waiting::SERVING;
 use bodies::{Allowance, Bodies};
 use budget::{Budgets, quota};
 use error::ApiError;

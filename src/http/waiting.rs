@@ -20,8 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 pub use crate::service::SERVING;
-use crate::service::ServiceError;
-use crate::service::StoreError;
+use crate::service::{ServiceError, StoreError};
 
 /// A kind of work, with its places.
 pub struct Pool {
