@@ -354,7 +354,7 @@ impl Client {
                     linked = true;
                 }
                 Some(Err(target)) => {
-                    let problem = format!("its Link leads to {}, which is not a page of this list", quoted(&target));
+                    let problem = format!("its Link leads to {}, which is not a page of this list", quoted(target));
                     return Err(ClientError::Unusable { place, status: answer.status, problem });
                 }
                 // A server that names its next pages has no more of them.

@@ -494,7 +494,8 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         true
     }
 
-    /// The place of the partner that has an id.
+    /// The place of the partner that has an id; `StoreError::Corrupt` if its row
+    /// cannot be understood.
     fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError>;
     /// What this process knows of unreadable rows and of the last write.
     fn health(&self) -> &health::Health;

@@ -245,7 +245,7 @@ fn licence_allowed(expression: &str, allowed: &[String]) -> bool {
     }
     match text.strip_prefix('(').and_then(|text| text.strip_suffix(')')) {
         Some(inner) => licence_allowed(inner, allowed),
-        None => allowed.iter().any(|name| *name == text),
+        None => allowed.contains(&text),
     }
 }
 

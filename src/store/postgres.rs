@@ -266,9 +266,11 @@ impl Store for PgStore {
     }
 
     fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
-        let sql = "SELECT partner FROM partner WHERE auth_id = $1";
-        let rows = self.core.read(|link| self.core.rows(link, sql, &[&auth_id.as_str()]))?;
-        rows.first().map(|row| Ok(PartnerKey(row.int(0)?))).transpose()
+        let sql = format!("SELECT partner, {PARTNER} FROM partner WHERE auth_id = $1");
+        let rows = self.core.read(|link| self.core.rows(link, &sql, &[&auth_id.as_str()]))?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        read_partner(row, 1)?;
+        Ok(Some(PartnerKey(row.int(0)?)))
     }
 
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {

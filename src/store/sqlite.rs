@@ -748,8 +748,12 @@ impl Store for SqliteStore {
 
     fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT partner FROM partner WHERE auth_id = ?1")?;
-            Ok(statement.query_row([auth_id.as_str()], |row| row.get(0).map(PartnerKey)).optional()?)
+            let sql = format!("SELECT partner, {PARTNER} FROM partner WHERE auth_id = ?1");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query([auth_id.as_str()])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            read_partner(row, 1)?;
+            Ok(Some(PartnerKey(row.int(0)?)))
         })
     }
 

@@ -75,7 +75,7 @@ fn a_server_whose_file_is_moved_or_replaced_takes_no_more_writes() {
         if replaced {
             std::fs::rename(&copy, &place.database).expect("replaced");
         }
-        let body = format!("{{\"auth_id\":\"MA_{replaced}\",\"name\":\"New\"}}");
+        let body = format!("{{\"account_auth_id\":\"MA_{replaced}\",\"name\":\"New\"}}");
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut ready = String::new();
         let asked = Instant::now();
@@ -181,9 +181,9 @@ fn another_user_is_refused_before_anything_is_written() {
 fn the_log_of_another_database_is_named_and_left() {
     let (place, other) = (Place::new(), Place::new());
     place.must(&["import", &place.blocks("blocks.csv", 33_100_000_000, 20, 1), "--partner", PARTNER]);
-    place.must(&["account", "create", "--partner", PARTNER, "--auth-id", "MA_1", "--name", "One"]);
+    place.must(&["account", "create", "--partner", PARTNER, "--auth-id", "MA_more", "--name", "More"]);
     let server = other.serve();
-    other.must(&["account", "create", "--partner", PARTNER, "--auth-id", "MA_2", "--name", "Two"]);
+    other.must(&["account", "create", "--partner", PARTNER, "--auth-id", "MA_other", "--name", "Other"]);
     server.kill();
     let log = place.path("rollcall.db-wal");
     std::fs::copy(other.path("rollcall.db-wal"), &log).expect("copied");
