@@ -43,8 +43,8 @@ const TABLES: [(&str, Spoiled); 23] = [
     ),
     (
         "api_key",
-        Row("INSERT INTO api_key (partner, id, name, token_sha256, scopes, networks, created_at) \
-             VALUES (1, 'key_bad', 'x', zeroblob(32), 'everything', '', 0)"),
+        Row("INSERT INTO api_key (partner, id, name, token_sha256, scopes, networks, created_at, dialect) \
+             VALUES (1, 'key_bad', 'x', zeroblob(32), 'everything', '', 0, 'data')"),
     ),
     (
         "app_user",
@@ -70,7 +70,11 @@ const TABLES: [(&str, Spoiled); 23] = [
         Row("INSERT INTO job (partner, id, created_at, open, body) VALUES (1, 'job_bad', 999999999999999, 1, '{}')"),
     ),
     ("job_batch", Row("INSERT INTO job_batch (partner, job, batch, body) VALUES (1, 'job_bad', 0, 'nothing')")),
-    ("lease", Row("INSERT INTO lease (name, holder, until) VALUES ('jobs', 'nobody', far)")),
+    (
+        "lease",
+        Row("INSERT INTO lease (name, holder, until) VALUES ('jobs', 'nobody', far) \
+             ON CONFLICT (name) DO UPDATE SET holder = 'nobody', until = far"),
+    ),
     (
         "number",
         Number(
