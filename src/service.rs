@@ -583,9 +583,14 @@ impl Service {
         if let Some(key) = self.store.partner(auth_id)? {
             return Ok(key);
         }
+        self.partner_named(auth_id).map(|(key, _, _)| key)
+    }
+
+    /// One partner, with its version.
+    pub fn partner_named(&self, auth_id: &PartnerId) -> Result<(PartnerKey, u64, Partner), ServiceError> {
         let (partners, unknown) = self.partners_known()?;
         match (partners.into_iter().find(|(_, _, partner)| partner.auth_id == *auth_id), unknown) {
-            (Some((key, _, _)), _) => Ok(key),
+            (Some(found), _) => Ok(found),
             // It may be this one.
             (None, Some(what)) => Err(corrupt(what)),
             (None, None) => Err(ServiceError::NoPartner { partner: auth_id.clone() }),

@@ -8,7 +8,7 @@ use super::output;
 use super::{CliError, Global, OfPartner, Outcome};
 use crate::billing::{Bill, Month, Proration};
 use crate::domain::{AccountId, PartnerId, PartnerKey, Time};
-use crate::service::{Service, ServiceError};
+use crate::service::Service;
 use crate::store::Open;
 use crate::wire::costs::{Text, Writer};
 use crate::wire::html::{escape, put};
@@ -63,8 +63,7 @@ fn parse_proration(text: &str) -> Result<Proration, String> {
 
 /// A partner's key, its version and its name, as of one moment.
 pub fn partner(service: &Service, id: &PartnerId) -> Result<(PartnerKey, u64, std::sync::Arc<str>), CliError> {
-    let found = service.partners()?.into_iter().find(|(_, _, partner)| partner.auth_id == *id);
-    let (key, version, partner) = found.ok_or_else(|| ServiceError::NoPartner { partner: id.clone() })?;
+    let (key, version, partner) = service.partner_named(id)?;
     Ok((key, version, partner.name))
 }
 

@@ -72,7 +72,7 @@ impl Partner {
                 report(global, &done.value, "created")?;
             }
             Partner::List => {
-                let partners = global.service(Open::Existing)?.partners()?;
+                let partners = global.service(Open::Existing)?.partners_listed()?;
                 if global.json {
                     let list: Vec<Value> = partners.iter().map(|(_, _, partner)| shown(partner)).collect();
                     output::json(&json!({ "data": list }))?;

@@ -63,12 +63,7 @@ impl History {
 impl Changes {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
-        let (key, version) = service
-            .partners()?
-            .into_iter()
-            .find(|(_, _, partner)| partner.auth_id == self.of.partner)
-            .map(|(key, version, _)| (key, version))
-            .ok_or_else(|| ServiceError::NoPartner { partner: self.of.partner.clone() })?;
+        let (key, version, _) = service.partner_named(&self.of.partner)?;
         let numbers = if global.json { NUMBERS_MAX } else { 1 };
         let list = service.store().list(key, self.after, self.limit.into(), 0, numbers)?;
         let last = list.last().map_or(version, |change| change.version);

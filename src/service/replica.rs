@@ -634,7 +634,9 @@ impl Replica {
         let there: HashSet<PartnerKey> = heads.iter().map(|head| head.key).collect();
         self.settle(follower, fresh, |key| there.contains(&key));
         // Rows of a partner that is not there are nobody's.
-        for (_, trouble) in follower.troubles.extract_if(|key, _| !there.contains(key)) {
+        for (_, mut trouble) in follower.troubles.extract_if(|key, _| !there.contains(key)) {
+            // Its own row is gone with it.
+            trouble.poison.rows -= trouble.poison.tables.remove("partner").unwrap_or(0);
             follower.strays = std::mem::take(&mut follower.strays).and(trouble.poison);
         }
         follower.behind = false;

@@ -472,10 +472,11 @@ fn a_partner_that_cannot_be_understood_is_not_taken_for_absent() {
     assert_eq!(replica.progress().poisoned, 2, "the partner, and its number");
     let service = verbs(&store);
     assert!(service.partner_key(&"PA_2".parse().expect("an id")).is_ok());
-    let corrupt = service.partner_key(&"PA_1".parse().expect("an id")).err();
-    assert!(matches!(corrupt, Some(ServiceError::Store(StoreError::Corrupt { .. }))), "{corrupt:?}");
+    for corrupt in [service.partner_key(&"PA_1".parse().expect("an id")).err(), service.partners().err()] {
+        assert!(matches!(corrupt, Some(ServiceError::Store(StoreError::Corrupt { .. }))), "{corrupt:?}");
+    }
     // A list leaves it out.
-    let listed = service.partners().expect("the others");
+    let listed = service.partners_listed().expect("the others");
     assert_eq!(listed.iter().map(|(_, _, partner)| partner.auth_id.as_str()).collect::<Vec<_>>(), ["PA_2"]);
     assert!(differences(&*store).iter().any(|line| line.contains("partner PA_1")));
     // Its log says what it is.
