@@ -457,13 +457,6 @@ impl Default for Config {
     }
 }
 
-impl Retention {
-    pub fn settings(&self) -> crate::service::retention::Retention {
-        let Retention { jobs_days, acknowledgements_days, settings_days } = *self;
-        crate::service::retention::Retention { jobs_days, acknowledgements_days, settings_days }
-    }
-}
-
 impl Config {
     /// The folder of the files that people give the console to import. It is
     /// the program's own: within the folder that is set, or where none is set

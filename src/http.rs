@@ -166,7 +166,11 @@ impl App {
             streams: Arc::new(stream::Streams::new()),
             places: places::Places::new(limits),
             counted: checks::Counted::default(),
-            retention: config.retention.settings(),
+            retention: service::retention::Retention {
+                jobs_days: config.retention.jobs_days,
+                acknowledgements_days: config.retention.acknowledgements_days,
+                settings_days: config.retention.settings_days,
+            },
             deleted_over: parking_lot::Mutex::default(),
         }
     }
