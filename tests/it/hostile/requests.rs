@@ -15,8 +15,9 @@ const PROMPT_S: f64 = 1.0;
 
 #[test]
 fn however_much_is_wrong_the_answer_is_short() {
-    let server = Server::sample();
-    let key = server.database.key("PA_ONE", &["--scope", "manage"]);
+    let database = Database::sample();
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    let server = Server::start(database, &[]);
     let keys: Vec<String> = (0..60_000).map(|at| format!("\"k{at}\":1")).collect();
     let body = format!("{{{}}}", keys.join(","));
     let answer = server.request("POST", "/api/v1/manage/accounts").auth(&key).body(&body).check(422);
@@ -38,8 +39,9 @@ fn however_much_is_wrong_the_answer_is_short() {
 
 #[test]
 fn what_is_refused_is_refused_at_once() {
-    let server = Server::sample();
-    let key = server.database.key("PA_ONE", &["--scope", "manage"]);
+    let database = Database::sample();
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    let server = Server::start(database, &[]);
     let timed = |what: &str, expected: u16, ask: &dyn Fn() -> u16| {
         let started = Instant::now();
         assert_eq!(ask(), expected, "{what}");
