@@ -33,8 +33,8 @@ use crate::http::waiting;
 use crate::service::people::PeopleError;
 use crate::service::token;
 
-/// The field that names the page a form was sent from, so that a second click
-/// is told from a second form.
+/// The field that names the page a form was sent from: a second click has the
+/// name of the first, a second form has another.
 pub const ONCE: &str = "once";
 /// The parameter that names the kept page of a refused form.
 const KEPT: &str = "said";

@@ -1,6 +1,7 @@
 //! A partner's keys: made, rotated, revoked, and when each was last used.
 //!
-//! A token is on the page that made it, and nowhere else.
+//! A token is on the page that made it, which is kept in memory for up to ten
+//! minutes so that a second click is answered alike, and nowhere else.
 
 use std::collections::HashMap;
 use std::sync::Arc;

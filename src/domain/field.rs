@@ -1,7 +1,7 @@
 //! One thing that is wrong with one named input.
 //!
-//! Invariant: however much is wrong, what is told of it in one answer is bounded
-//! ([`first`]).
+//! Invariant: the list of problems in one answer is bounded ([`first`]), however
+//! many there are.
 
 use super::shown::shown_to;
 

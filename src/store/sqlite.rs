@@ -188,8 +188,8 @@ impl Writer {
         Ok(Writer { connection, path: path.to_owned(), file, log_pages, stopped })
     }
 
-    /// Takes no more writes once the file has left its path: whoever opens
-    /// the path next would not find them.
+    /// Takes no more writes once the file has left its path: the next process
+    /// that opens the path would not find them.
     fn in_place(&mut self) -> Result<(), Failure> {
         let Some(why) = self.file.moved_from(&self.path) else { return Ok(()) };
         tracing::error!("{why}; no more writes are taken");

@@ -292,7 +292,10 @@ fn guesses_of_the_password_that_is_asked_for_again_are_counted() {
     };
     let held = (0..7).map(|n| guess(&format!("guess {n}"))).find(|said| said.contains("too many attempts"));
     assert!(held.is_some(), "seven guesses are not held up");
-    assert!(guess(PASSWORD).contains("too many attempts"), "the right one is told from a wrong one meanwhile");
+    assert!(
+        guess(PASSWORD).contains("too many attempts"),
+        "meanwhile the right password is answered unlike a wrong one"
+    );
 }
 
 #[test]
