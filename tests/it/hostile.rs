@@ -5,6 +5,7 @@
 
 mod cost;
 mod locked;
+mod machine;
 mod memory;
 mod neighbours;
 mod requests;
