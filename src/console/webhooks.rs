@@ -164,7 +164,13 @@ pub async fn create(
         Ok(outcome) => {
             keys::follow(&console).await?;
             let made = secret_of(outcome, false);
-            render_list(&visit, visit.frame("Webhooks", "checks"), made, Fields::new("", "", DeliveryOrder::Number, |_| false)).await
+            render_list(
+                &visit,
+                visit.frame("Webhooks", "checks"),
+                made,
+                Fields::new("", "", DeliveryOrder::Number, |_| false),
+            )
+            .await
         }
         Err(error) => {
             let (text, errors) = told(error)?;
@@ -452,7 +458,9 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -
         made: looked.made,
         fields: looked.fields.unwrap_or_else(|| {
             let webhook = &shown.webhook;
-            Fields::new(&webhook.name, &webhook.url, webhook.order, |kind| webhook.events.iter().any(|wanted| **wanted == *kind))
+            Fields::new(&webhook.name, &webhook.url, webhook.order, |kind| {
+                webhook.events.iter().any(|wanted| **wanted == *kind)
+            })
         }),
         blocking: blocked
             .iter()

@@ -24,7 +24,9 @@ use rollcall::service::lease::Leases;
 use rollcall::service::numbers::{Expected, Stock};
 use rollcall::service::webhooks::deliver::{GIVE_UP_SECONDS, Next, RETRIES, Worked};
 use rollcall::service::webhooks::runner::Runner;
-use rollcall::service::webhooks::{DeliveryState, Hooks, HELD_MAX, NewWebhook, REFUSED_MAX, Settings, ShownWebhook, WebhookChanges};
+use rollcall::service::webhooks::{
+    DeliveryState, HELD_MAX, Hooks, NewWebhook, REFUSED_MAX, Settings, ShownWebhook, WebhookChanges,
+};
 use rollcall::service::{Outcome, Replica, Service, ServiceError, Shown};
 use rollcall::store::{self, Location, Open};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -892,7 +894,9 @@ fn a_number_that_is_refused_holds_up_no_other_and_can_be_skipped_and_sent_again(
         wait("what blocks", || {
             let all = managed.get(&format!("{path}/blocking")).check(200).json();
             let all = all["data"].as_array().expect("a list").clone();
-            (all.len() == 1 && all[0]["state"] == "pending").then(|| all[0].clone()).filter(|one| one["version"] == place)
+            (all.len() == 1 && all[0]["state"] == "pending")
+                .then(|| all[0].clone())
+                .filter(|one| one["version"] == place)
         })
     };
     let refused: Vec<u64> = receiver.got().iter().filter(|got| of(FREE)(got)).map(Got::version).collect();
@@ -939,7 +943,13 @@ fn a_number_that_is_refused_holds_up_no_other_and_can_be_skipped_and_sent_again(
     managed.command(&["skip", &id]).check(1);
 
     // Each is in the audit trail.
-    let trail = managed.server.database.store().people(&mut |people| people.audit(None, None, 100)).expect("a trail");
+    let mut trail = Vec::new();
+    let store = managed.server.database.store();
+    let read = store.people_read(&mut |people| {
+        trail = people.audit(None, None, 100)?;
+        Ok(())
+    });
+    read.expect("a trail");
     let about = |what: &str| trail.iter().filter(|one| &*one.entry.what == what && one.entry.refused.is_none()).count();
     assert_eq!((about("webhook.skip"), about("webhook.resend")), (2, 2), "{trail:?}");
     assert!(trail.iter().any(|one| one.entry.about.as_deref() == Some(&*format!("{id} {place}"))), "{trail:?}");
@@ -1349,7 +1359,8 @@ fn entities_wait_for_each_other_and_numbers_for_entities_of_theirs() {
     let account = |text: &str| -> AccountId { text.parse().expect("an id") };
     let make = |text: &str| drop(rig.service.account_new(rig.key, &account(text), &"Name".into()).expect("created"));
     let assign = |number: E164, text: &str| {
-        let assignment = Assignment { account: account(text), application: None, trunk: None, expires_at: None };
+        let assignment =
+            Assignment { account: account(text), application: None, trunk: None, expires_at: None, cost: None };
         rig.service.act(rig.key, number, &Action::Assign(assignment), &Expected::Anything).expect("assigned");
     };
     make("MA_0");
