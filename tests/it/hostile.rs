@@ -4,6 +4,7 @@
 //! `ROLLCALL_HOSTILE=whole cargo test --release --test it hostile:: -- --nocapture --test-threads=1`
 
 mod calls;
+mod cost;
 mod locked;
 mod memory;
 mod neighbours;
