@@ -16,11 +16,15 @@ use crate::inventory::Snapshot;
 use crate::mail::one_line;
 use crate::schedule::Plan;
 use crate::wire::html::{escape, put, thousands};
+use crate::wire::report::Cells;
 
 /// How many findings of one check are listed in a letter.
 pub const LISTED_MAX: usize = 50;
 /// How many rows the table beside a letter has.
 pub const TABLE_ROWS_MAX: usize = 2_000;
+/// The columns of the table that a letter brings along.
+const CSV_COLUMNS: [&str; 10] =
+    ["id", "check", "severity", "news", "account_auth_id", "account_name", "number", "since", "meaning", "action"];
 /// How many findings are in an event.
 pub const EVENT_FINDINGS_MAX: usize = 100;
 /// How many counts a subject names.
@@ -399,30 +403,25 @@ impl Digest<'_> {
         if self.items.is_empty() {
             return None;
         }
-        let mut out = b"id,check,severity,news,account_auth_id,account_name,number,since,meaning,action\r\n".to_vec();
+        let mut out = Vec::new();
+        let cells = Cells::Protected;
+        cells.header(&mut out, &CSV_COLUMNS);
         for item in self.items.iter().take(TABLE_ROWS_MAX) {
             let finding = &item.finding;
             let account = finding.account.as_ref().map(AccountId::as_str).unwrap_or_default();
             let name = self.snapshot.accounts.get(account).map(|known| known.name.to_string()).unwrap_or_default();
-            let cells = [
-                item.id.clone(),
-                finding.check.to_string(),
-                finding.check.severity().to_string(),
-                Self::marker(item).to_lowercase(),
-                account.to_owned(),
-                name,
-                finding.number.map(|number| number.to_string()).unwrap_or_default(),
-                finding.since.map(|since| since.to_string()).unwrap_or_default(),
-                finding.check.meaning().to_owned(),
-                finding.check.action().to_owned(),
-            ];
-            for (at, cell) in cells.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                crate::wire::csv_report(&mut out, cell);
-            }
-            out.extend_from_slice(b"\r\n");
+            let mut line = cells.line(&mut out);
+            line.text(&item.id);
+            line.plain(finding.check);
+            line.plain(finding.check.severity());
+            line.plain(Self::marker(item).to_lowercase());
+            line.text(account);
+            line.text(&name);
+            line.maybe(finding.number);
+            line.maybe(finding.since);
+            line.text(finding.check.meaning());
+            line.text(finding.check.action());
+            line.end();
         }
         String::from_utf8(out).ok()
     }

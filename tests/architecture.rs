@@ -153,6 +153,30 @@ fn pages_read_what_is_beside_the_log_through_the_service() {
 }
 
 #[test]
+fn files_for_spreadsheets_have_one_writer() {
+    // `wire` writes what is imported again, and `wire::report` what people
+    // open; nobody else puts cells beside each other. The last three give out
+    // rows of the inventory by way of `wire`.
+    let lists = ["http/partner.rs", "console/export.rs", "cli/export.rs"];
+    for (file, text) in files() {
+        let text = text.split("#[cfg(test)]").next().expect("a first part");
+        if layer(&file) == "wire" || lists.contains(&file.as_str()) || file.ends_with("tests.rs") {
+            continue;
+        }
+        for sign in ["csv_text(", "csv_header(", "csv_read_back(", "csv_protected(", "csv::Writer"] {
+            assert!(!text.contains(sign), "{file} writes CSV by itself: {sign}");
+        }
+        let header = text.lines().find(|line| {
+            line.contains(",") && line.contains("\\r\\n\"") && line.contains('"') && {
+                let quoted = line.split('"').nth(1).unwrap_or_default();
+                quoted.split(',').count() > 2 && quoted.split(',').all(|word| !word.is_empty() && !word.contains(' '))
+            }
+        });
+        assert_eq!(header, None, "{file} writes a header by itself");
+    }
+}
+
+#[test]
 fn requests_wait_in_one_place() {
     let ways = ["spawn_blocking", "block_in_place", "block_on(", "thread::spawn", "pollster"];
     for (file, text) in files() {

@@ -17,6 +17,7 @@ use crate::http::checks::{shown, span};
 use crate::inventory::Snapshot;
 use crate::service::checks::{Seen, findings};
 use crate::store::Open;
+use crate::wire::report::Cells;
 
 /// Exits with 0 if nothing is found, 3 if something is, 1 if it could not look.
 #[derive(Args)]
@@ -54,6 +55,9 @@ pub struct Check {
     all: bool,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// With csv: leave cells that a spreadsheet would take for formulas as they are, for scripts
+    #[arg(long)]
+    raw: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -111,7 +115,7 @@ impl Check {
             }
             output::json(&json!({ "data": rows, "meta": meta }))?;
         } else if self.format == Format::Csv {
-            csv(&found)?;
+            csv(&found, Cells::raw(self.raw))?;
         } else if found.is_empty() {
             output::note("nothing was found");
         } else {
@@ -185,15 +189,14 @@ fn cells(seen: &Seen) -> [String; 7] {
     ]
 }
 
-fn csv(found: &[Seen]) -> Result<(), CliError> {
-    let mut out = format!("id,{}\r\n", HEADINGS.join(",")).into_bytes();
+fn csv(found: &[Seen], style: Cells) -> Result<(), CliError> {
+    let mut out = Vec::new();
+    style.header(&mut out, &[&["id"][..], &HEADINGS].concat());
     for seen in found {
-        crate::wire::csv_report(&mut out, &seen.id);
-        for cell in cells(seen) {
-            out.push(b',');
-            crate::wire::csv_report(&mut out, &cell);
-        }
-        out.extend_from_slice(b"\r\n");
+        let mut line = style.line(&mut out);
+        line.text(&seen.id);
+        cells(seen).iter().for_each(|cell| line.text(cell));
+        line.end();
     }
     output::print(&out)
 }

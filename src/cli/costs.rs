@@ -13,6 +13,7 @@ use crate::store::Open;
 use crate::wire::costs::{Text, Writer};
 use crate::wire::html::{escape, put};
 use crate::wire::paper;
+use crate::wire::report::Cells;
 
 #[derive(clap::Args)]
 pub struct Costs {
@@ -22,6 +23,9 @@ pub struct Costs {
     billed: Billed,
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
+    /// With csv: leave cells that a spreadsheet would take for formulas as they are, for scripts
+    #[arg(long)]
+    raw: bool,
 }
 
 /// Which rental: the same for costs and invoices.
@@ -81,7 +85,7 @@ impl Costs {
         let text = match format {
             Format::Table => return table(&bill, &groups),
             Format::Html => return html(&bill, &groups, &name, now),
-            Format::Csv => Text::Spreadsheet,
+            Format::Csv => Text::Csv(Cells::raw(self.raw)),
             // All of it on one page.
             Format::Json => Text::Json { page: 1, per_page: groups.len().max(1) as u64 },
         };

@@ -26,6 +26,7 @@ use crate::domain::{AccountId, Call, Time, Zone};
 use crate::intake::{self, BadCall, CallsRead, TakeCall};
 use crate::service;
 use crate::store::Open;
+use crate::wire::report::Cells;
 use fetch::Credentials;
 
 #[derive(clap::Args)]
@@ -55,6 +56,9 @@ pub struct Invoices {
     /// Only this format; HTML is a file for each customer and needs --out
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// In CSV: leave cells that a spreadsheet would take for formulas as they are, for scripts
+    #[arg(long)]
+    raw: bool,
     /// Write files into this folder: CSV, JSON, and a page to print for each customer
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -93,7 +97,10 @@ impl Invoices {
             None => {
                 let json = global.json || self.format == Some(Format::Json);
                 let mut out = output::stdout();
-                let written = if json { render::json(&found, &mut out) } else { render::csv(&found, &mut out) };
+                let written = match json {
+                    true => render::json(&found, &mut out),
+                    false => render::csv(&found, Cells::raw(self.raw), &mut out),
+                };
                 written.and_then(|()| out.flush()).map_err(output::closed)?;
             }
         }
@@ -185,7 +192,7 @@ impl Invoices {
             written.map_err(failed(&path))
         };
         if wants(Format::Csv) {
-            save(&format!("invoices-{month}.csv"), &|out| render::csv(found, out))?;
+            save(&format!("invoices-{month}.csv"), &|out| render::csv(found, Cells::raw(self.raw), out))?;
         }
         if wants(Format::Json) {
             save(&format!("invoices-{month}.json"), &|out| render::json(found, out))?;

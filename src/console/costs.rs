@@ -22,7 +22,7 @@ use http::{Request, Response, StatusCode};
 use super::checks::customers;
 use super::gate::{Visit, query_value};
 use super::page::{Answer, Frame, Trouble, guard, html_as};
-use super::{Console, show};
+use super::{Console, download, show};
 use crate::billing::{Bill, Calendar, Day, Group, Line, Month, Proration, Sum};
 use crate::domain::{AccountId, Currency};
 use crate::http::costs;
@@ -265,10 +265,11 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
 /// GET /console/p/{partner}/costs.csv
 pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default())?;
+    let query = request.uri().query().unwrap_or_default();
+    let (asked, cells) = (Asked::read(&visit, query)?, download::cells(query));
     let bill = asked.strict(&visit).await?;
     let groups = asked.wanted(&bill);
-    let mut response = Response::new(costs::body(bill, groups, Text::Spreadsheet));
+    let mut response = Response::new(costs::body(bill, groups, Text::Csv(cells)));
     let headers = response.headers_mut();
     guard(headers);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));

@@ -14,6 +14,7 @@ use http::{HeaderMap, Response};
 use super::page::{Answer, Trouble, guard};
 use crate::http::places::Place;
 use crate::http::pull::{self, Pulled};
+use crate::wire::report::Cells;
 
 /// An answer that is saved under `name`. `next` makes its pieces, on a thread
 /// that may wait, until there is none.
@@ -26,6 +27,12 @@ pub fn file(
     let mut response = Response::new(Body::new(Pulled::new(&pull::FILES, place, Box::new(next))));
     name_it(response.headers_mut(), name, kind)?;
     Ok(response)
+}
+
+/// How a report's cells are written: for people, unless `raw=1` asks for the
+/// texts as they are.
+pub fn cells(query: &str) -> Cells {
+    Cells::raw(form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "raw" && value == "1"))
 }
 
 fn name_it(headers: &mut HeaderMap, name: &str, kind: &'static str) -> Result<(), Trouble> {

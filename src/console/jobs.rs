@@ -27,8 +27,8 @@ use crate::http::jobs::verb as verb_name;
 use crate::http::places::Kind;
 use crate::service::jobs::{Job, JobRow, JobState, RowResult, Tally, Task};
 use crate::service::{Outcome, Service, ServiceError, Shown};
-use crate::wire::csv_report;
 use crate::wire::html::escape;
+use crate::wire::report::Cells;
 
 /// How many jobs, and how many rows of one, a page has.
 const ROWS: u64 = 50;
@@ -175,7 +175,8 @@ pub async fn rows_csv(
     request: Request<Body>,
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let wanted = result_of(request.uri().query().unwrap_or_default());
+    let query = request.uri().query().unwrap_or_default();
+    let (wanted, cells) = (result_of(query), download::cells(query));
     let (service, key) = (console.app.service.clone(), visit.snapshot.key);
     let (found, job) = (service.clone(), id.clone());
     // Before the answer begins, or nobody could say that it is not there.
@@ -186,9 +187,12 @@ pub async fn rows_csv(
     download::file(&format!("{id}{suffix}.csv"), "text/csv; charset=utf-8; header=present", place, move || {
         let Some(at) = skip else {
             skip = Some(0);
-            return Ok(Some(Bytes::from_static(b"number,result,reason,version\r\n")));
+            let mut head = Vec::new();
+            cells.header(&mut head, &["number", "result", "reason", "version"]);
+            return Ok(Some(head.into()));
         };
-        let read = rows_from(&service, key, &id, wanted, at).map_err(|error| io::Error::other(error.to_string()))?;
+        let read =
+            rows_from(&service, key, &id, (wanted, cells), at).map_err(|error| io::Error::other(error.to_string()))?;
         skip = read.as_ref().map(|(_, next)| *next).or(skip);
         Ok(read.map(|(rows, _)| rows))
     })
@@ -200,7 +204,7 @@ fn rows_from(
     service: &Service,
     key: PartnerKey,
     id: &str,
-    wanted: Option<RowResult>,
+    (wanted, cells): (Option<RowResult>, Cells),
     mut skip: u64,
 ) -> Result<Option<(Bytes, u64)>, ServiceError> {
     let mut out = Vec::new();
@@ -211,19 +215,19 @@ fn rows_from(
         }
         skip += rows.len() as u64;
         for row in rows.iter().filter(|row| wanted.is_none_or(|wanted| row.result == wanted)) {
-            out.extend(csv_row(row));
+            csv_row(&mut out, row, cells);
         }
     }
     Ok(Some((out.into(), skip)))
 }
 
-fn csv_row(row: &JobRow) -> Vec<u8> {
-    let mut line = format!("{},{},", row.number, row.result).into_bytes();
-    csv_report(&mut line, row.reason.as_deref().unwrap_or_default());
-    line.push(b',');
-    line.extend(row.version.map_or(String::new(), |version| version.to_string()).into_bytes());
-    line.extend(b"\r\n");
-    line
+fn csv_row(out: &mut Vec<u8>, row: &JobRow, cells: Cells) {
+    let mut line = cells.line(out);
+    line.plain(row.number);
+    line.plain(row.result);
+    line.text(row.reason.as_deref().unwrap_or_default());
+    line.maybe(row.version);
+    line.end();
 }
 
 fn address(visit: &Visit, id: &str) -> String {
@@ -576,7 +580,9 @@ mod tests {
             cost: Default::default(),
             version: None,
         };
-        let line = String::from_utf8(csv_row(&row)).expect("text");
+        let mut line = Vec::new();
+        csv_row(&mut line, &row, Cells::Protected);
+        let line = String::from_utf8(line).expect("text");
         assert_eq!(line, "+912271264217,failed,\"is held, \"\"by somebody\"\"\",\r\n");
     }
 }

@@ -29,6 +29,7 @@ use crate::domain::{PartnerKey, Scope, Time};
 use crate::inventory::Snapshot;
 use crate::service::{self, ServiceError};
 use crate::wire::costs::{Text, Writer};
+use crate::wire::report::Cells;
 
 /// How many bills are worked out at the same time.
 const AT_ONCE: usize = 2;
@@ -73,7 +74,8 @@ pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Resul
     let groups: Vec<usize> = (0..bill.groups.len()).filter(wanted).collect();
     let text = match format {
         Format::Json => Text::Json { page: query.page, per_page: query.per_page },
-        Format::Csv => Text::Csv,
+        // For scripts.
+        Format::Csv => Text::Csv(Cells::Raw),
         Format::Ndjson => Text::Ndjson,
     };
     Ok(answer(StatusCode::OK, body(bill, groups, text), tag, Some(format)))

@@ -8,7 +8,8 @@
 use std::io::Write;
 use std::ops::Range;
 
-use super::{csv_report, csv_text, json_text};
+use super::json_text;
+use super::report::Cells;
 use crate::billing::{Bill, Group, Line, Period, Sum};
 
 /// The columns of a line in CSV.
@@ -21,9 +22,7 @@ pub enum Text {
     /// One object: groups with their lines, and what it is all about.
     Json { page: u64, per_page: u64 },
     /// A line for each line.
-    Csv,
-    /// The same for people, who open it in a spreadsheet.
-    Spreadsheet,
+    Csv(Cells),
     /// An object for each line.
     Ndjson,
 }
@@ -55,7 +54,7 @@ impl Writer {
                 let start = (page - 1).saturating_mul(per_page).min(total);
                 start as usize..start.saturating_add(per_page).min(total) as usize
             }
-            Text::Csv | Text::Spreadsheet | Text::Ndjson => 0..groups.len(),
+            Text::Csv(_) | Text::Ndjson => 0..groups.len(),
         };
         Writer { text, groups, shown, begun: false, ended: false, opened: false, line: 0 }
     }
@@ -69,7 +68,7 @@ impl Writer {
         if !std::mem::replace(&mut self.begun, true) {
             match self.text {
                 Text::Json { .. } => out.extend_from_slice(b"{\"data\":["),
-                Text::Csv | Text::Spreadsheet => header(out, COLUMNS),
+                Text::Csv(cells) => cells.header(out, COLUMNS),
                 Text::Ndjson => {}
             }
         }
@@ -92,8 +91,7 @@ impl Writer {
                         json_expired(out, line);
                         out.push(b'}');
                     }
-                    Text::Csv => csv_line(out, group, line, csv_text),
-                    Text::Spreadsheet => csv_line(out, group, line, csv_report),
+                    Text::Csv(cells) => csv_line(out, group, line, cells),
                     Text::Ndjson => {
                         out.push(b'{');
                         json_account(out, group.account.as_str(), &group.name);
@@ -147,11 +145,6 @@ fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to memory");
 }
 
-/// The header line of a CSV file.
-pub fn header(out: &mut Vec<u8>, columns: &[&str]) {
-    put(out, format_args!("{}\r\n", columns.join(",")));
-}
-
 /// `"account_auth_id":…,"account_name":…`
 pub fn json_account(out: &mut Vec<u8>, id: &str, name: &str) {
     out.extend_from_slice(b"\"account_auth_id\":");
@@ -192,14 +185,20 @@ pub fn sums(out: &mut Vec<u8>, sums: &[Sum]) {
     out.push(b']');
 }
 
-fn csv_line(out: &mut Vec<u8>, group: &Group, line: &Line, cell: fn(&mut Vec<u8>, &str)) {
-    cell(out, group.account.as_str());
-    out.push(b',');
-    cell(out, &group.name);
+fn csv_line(out: &mut Vec<u8>, group: &Group, line: &Line, cells: Cells) {
     let Line { number, from, until, days, rate, amount, expired_on } = line;
-    let expired = expired_on.map_or_else(String::new, |day| day.to_string());
-    let currency = rate.currency;
-    put(out, format_args!(",{number},{from},{until},{days},{rate},{amount},{currency},{expired}\r\n"));
+    let mut row = cells.line(out);
+    row.text(group.account.as_str());
+    row.text(&group.name);
+    row.plain(number);
+    row.plain(from);
+    row.plain(until);
+    row.plain(days);
+    row.plain(rate);
+    row.plain(amount);
+    row.plain(rate.currency);
+    row.maybe(expired_on.as_ref());
+    row.end();
 }
 
 #[cfg(test)]
@@ -255,8 +254,8 @@ mod tests {
             page(2, 2),
             page(9, 9),
             page(u64::MAX, 100),
-            Text::Csv,
-            Text::Spreadsheet,
+            Text::Csv(Cells::Raw),
+            Text::Csv(Cells::Protected),
             Text::Ndjson,
         ] {
             for groups in [&[0, 1, 2][..], &[1], &[0, 2], &[]] {
@@ -270,13 +269,13 @@ mod tests {
                 }
             }
         }
-        let csv = written(&bill, Text::Csv, &[0], 9);
+        let csv = written(&bill, Text::Csv(Cells::Raw), &[0], 9);
         let row = |before: &str| {
             let account = format!("\"{before}=MA \"\"2\"\", Ltd\"");
             let line = "+442079460011,2026-03-01,2026-03-31,31,1.250,1.250,KWD,";
             format!("{}\r\n{account},{account},{line}\r\n", COLUMNS.join(","))
         };
         assert_eq!(csv, row(""));
-        assert_eq!(written(&bill, Text::Spreadsheet, &[0], 9), row("'"));
+        assert_eq!(written(&bill, Text::Csv(Cells::Protected), &[0], 9), row("'"));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rollcall::billing::{Day, Month};
 use rollcall::domain::Time;
+use rollcall::domain::spreadsheet::is_formula;
 use serde_json::json;
 
 use super::harness::{Database, Key, Server};
@@ -317,6 +318,9 @@ fn one_id(world: &World, pages: &Pages<'_>, at: usize, id: &str) {
     let file = links.iter().find(|href| href.contains("costs.csv?")).expect("a file");
     let csv = pages.get(file).check(200);
     assert!(csv.text().contains(&number(0)[1..]) && !csv.text().contains("2.00"), "{}", csv.text());
+    let raw = pages.get(&format!("{file}&raw=1")).check(200);
+    let formula = is_formula(id) || is_formula(&name);
+    assert_eq!(raw.text() != csv.text(), formula, "{}", raw.text());
     let invoice = links.iter().find(|href| href.contains("costs/invoice?")).expect("an invoice");
     let invoice = plain(pages.get(invoice).check(200).text());
     assert!(invoice.contains(&name) && invoice.contains(&format!("({id})")), "the invoice of {id:?}");

@@ -495,11 +495,21 @@ fn reports_have_no_formulas() {
     let name = "=HYPERLINK(\"evil\")";
     fixture::put_account(&*past.store, past.key, name);
     past.put("2026-03-01T00:00:00Z", &[(A, None, Some(held(name, "2026-03-01T00:00:00Z", 150)))]);
-    let csv = past.costs("2026-03", &["--format", "csv"]).stdout;
-    assert!(csv.contains("\r\n\"'=HYPERLINK(\"\"evil\"\")\","), "{csv}");
-    let file = past.file("calls.ndjson", record(1, "2026-03-10T00:00:00Z", true, A, "1"));
-    let csv = past.run(&["invoice", "--month", "2026-03", "--cdrs", &file]).done().stdout;
-    assert!(!csv.contains("\n=") && !csv.contains("\"=") && csv.contains("'=HYPERLINK"), "{csv}");
+    let calls = past.file("calls.ndjson", record(1, "2026-03-10T00:00:00Z", true, A, "1"));
+    let reports: [(&[&str], i32); 3] = [
+        (&["costs", "--month", "2026-03", "--format", "csv"], 0),
+        (&["invoice", "--month", "2026-03", "--cdrs", &calls], 0),
+        (&["check", "--format", "csv", "--check", "unrouted"], 3),
+    ];
+    for (report, code) in reports {
+        let csv = past.run(report).check(code).stdout;
+        assert!(
+            !csv.contains("\n=") && !csv.contains("\"=") && csv.contains("\"'=HYPERLINK(\"\"evil\"\")\","),
+            "{csv}"
+        );
+        let raw = past.run(&[report, &["--raw"]].concat()).check(code).stdout;
+        assert_eq!(raw, csv.replace("'=", "="), "{report:?}");
+    }
     let json = past.costs("2026-03", &["--format", "json"]).json();
     assert_eq!(json["data"][0]["account_auth_id"], json!(name));
 }

@@ -488,6 +488,10 @@ impl Server {
         }
     }
 
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// How much memory it has resident.
     pub fn rss_bytes(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a process");

@@ -1770,7 +1770,7 @@ fn the_page_about_webhooks_says_what_holds() {
     let settings = Settings::default();
     assert!(page.contains(&format!("the newest {},000", settings.keep / 1_000)));
     assert!(page.contains(&format!("last {},000 changes", settings.catch_up / 1_000)));
-    assert!(page.contains(&format!("{} refused events", REFUSED_MAX)));
+    assert!(page.contains(&format!("{REFUSED_MAX} refused events")));
     assert!(page.contains(&format!("at most {},000 in all", HELD_MAX / 1_000)));
     assert!(page.contains(&format!("for {} days", settings.failed_days)));
 }

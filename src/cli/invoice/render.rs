@@ -10,9 +10,9 @@ use super::Found;
 use crate::billing::{Calls, Invoice, Line, Stated, Sum};
 use crate::domain::{Currency, E164};
 use crate::wire::costs::{self, json_account, json_expired, json_line, json_rules};
-use crate::wire::csv_report;
 use crate::wire::html::{escape, put};
 use crate::wire::paper;
+use crate::wire::report::{Cells, Line as Row};
 
 const COLUMNS: &[&str] = &[
     "account_auth_id",
@@ -36,39 +36,79 @@ const COLUMNS: &[&str] = &[
 /// of the rental and for each number's calls; calls of nobody last. The amounts
 /// of `rental` and `calls` add up to that of `total`. The status is `draft`
 /// while the month goes on, and `final` after it.
-pub fn csv(found: &Found, out: &mut dyn Write) -> io::Result<()> {
+pub fn csv(found: &Found, cells: Cells, out: &mut dyn Write) -> io::Result<()> {
     let status = if found.bill.draft { "draft" } else { "final" };
     let mut text = Vec::new();
-    costs::header(&mut text, COLUMNS);
+    cells.header(&mut text, COLUMNS);
     for invoice in &found.invoices {
         let currency = invoice.total.currency;
-        let mut head = Vec::new();
-        csv_report(&mut head, invoice.account.as_str());
-        head.push(b',');
-        csv_report(&mut head, &invoice.name);
-        head.extend_from_slice(format!(",{currency}").as_bytes());
-        text.extend_from_slice(&head);
-        writeln!(text, ",total,,,,,,,,,{},,{status}\r", invoice.total)?;
-        let Calls { calls, seconds, cost } = invoice.used;
-        text.extend_from_slice(&head);
-        writeln!(text, ",calls,,,,,,{calls},{seconds},{cost},{},,{status}\r", invoice.usage)?;
-        for line in invoice.lines(&found.bill) {
-            text.extend_from_slice(&head);
-            let Line { number, from, until, days, rate, amount, expired_on } = line;
-            let expired = expired_on.map_or_else(String::new, |day| day.to_string());
-            writeln!(text, ",rental,{number},{from},{until},{days},{rate},,,,{amount},{expired},{status}\r")?;
-            flush(&mut text, out)?;
+        let mut row = |kind: &str, rest: &dyn Fn(&mut Row<'_>)| {
+            let mut line = cells.line(&mut text);
+            line.text(invoice.account.as_str());
+            line.text(&invoice.name);
+            line.plain(currency);
+            line.plain(kind);
+            rest(&mut line);
+            line.plain(status);
+            line.end();
+            flush(&mut text, out)
+        };
+        row("total", &|line| {
+            (0..8).for_each(|_| line.plain(""));
+            line.plain(invoice.total);
+            line.plain("");
+        })?;
+        row("calls", &|line| {
+            (0..5).for_each(|_| line.plain(""));
+            used(line, &invoice.used);
+            line.plain(invoice.usage);
+            line.plain("");
+        })?;
+        for of in invoice.lines(&found.bill) {
+            row("rental", &|line| {
+                let Line { number, from, until, days, rate, amount, expired_on } = of;
+                line.plain(number);
+                line.plain(from);
+                line.plain(until);
+                line.plain(days);
+                line.plain(rate);
+                (0..3).for_each(|_| line.plain(""));
+                line.plain(amount);
+                line.maybe(expired_on.as_ref());
+            })?;
         }
-        for (number, Calls { calls, seconds, cost }) in &invoice.calls {
-            text.extend_from_slice(&head);
-            writeln!(text, ",number_calls,{number},,,,,{calls},{seconds},{cost},,,{status}\r")?;
-            flush(&mut text, out)?;
+        for (number, calls) in &invoice.calls {
+            row("number_calls", &|line| {
+                line.plain(number);
+                (0..4).for_each(|_| line.plain(""));
+                used(line, calls);
+                line.plain("");
+                line.plain("");
+            })?;
         }
     }
-    for (currency, Calls { calls, seconds, cost }) in &found.tally.unattributed {
-        writeln!(text, ",,{currency},unattributed,,,,,,{calls},{seconds},{cost},,,{status}\r")?;
+    for (currency, calls) in &found.tally.unattributed {
+        let mut line = cells.line(&mut text);
+        line.plain("");
+        line.plain("");
+        line.plain(currency);
+        line.plain("unattributed");
+        (0..5).for_each(|_| line.plain(""));
+        used(&mut line, calls);
+        line.plain("");
+        line.plain("");
+        line.plain(status);
+        line.end();
     }
     out.write_all(&text)
+}
+
+/// How many calls there were, how long they took, and what they cost.
+fn used(line: &mut Row<'_>, calls: &Calls) {
+    let Calls { calls, seconds, cost } = calls;
+    line.plain(calls);
+    line.plain(seconds);
+    line.plain(cost);
 }
 
 /// Writes what has come together, once it is much.
