@@ -31,15 +31,15 @@ const WRITERS: u64 = 8;
 /// A refusal has to come by then.
 const PROMPT: Duration = Duration::from_secs(2);
 /// By then another node does the work of one that was killed or stopped.
-const TAKEN_OVER: Duration = Duration::from_secs(30);
+pub const TAKEN_OVER: Duration = Duration::from_secs(30);
 /// How long a node may take to be as before, on a busy machine.
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// Nodes on one database of one partner, with a key that may write.
-struct Nodes {
-    servers: Vec<Server>,
-    key: Key,
-    database: Arc<Database>,
+pub struct Nodes {
+    pub servers: Vec<Server>,
+    pub key: Key,
+    pub database: Arc<Database>,
     /// Makes each write unlike all others.
     turns: AtomicU64,
 }
@@ -47,7 +47,7 @@ struct Nodes {
 /// What was acknowledged: versions, and the number that each changed.
 type Acknowledged = BTreeMap<u64, String>;
 
-fn number(at: u64) -> String {
+pub fn number(at: u64) -> String {
     format!("+{}", 4_930_000_000_000 + at)
 }
 
@@ -56,7 +56,7 @@ impl Nodes {
         Nodes::configured(address, count, |_| String::new())
     }
 
-    fn configured(address: &str, count: usize, settings: impl FnOnce(&Database) -> String) -> Nodes {
+    pub fn configured(address: &str, count: usize, settings: impl FnOnce(&Database) -> String) -> Nodes {
         let database = Arc::new(Database::on(address));
         database.partner("PA_ONE", "One", &[]);
         let key = database.key("PA_ONE", &["--scope", "manage"]);
@@ -70,7 +70,7 @@ impl Nodes {
         Nodes { servers, key, database, turns: AtomicU64::new(0) }
     }
 
-    fn post(&self, node: &Server, path: &str, body: &Value) -> Answer {
+    pub fn post(&self, node: &Server, path: &str, body: &Value) -> Answer {
         node.request("POST", path).auth(&self.key).json(body).send()
     }
 
@@ -79,7 +79,7 @@ impl Nodes {
     }
 
     /// A change that nothing else made before.
-    fn write(&self, node: &Server, number: &str) -> Answer {
+    pub fn write(&self, node: &Server, number: &str) -> Answer {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed) + 2;
         self.verb(node, number, "cost", &json!({ "monthly_cost": turn, "currency": "EUR" }))
     }
@@ -238,7 +238,7 @@ impl Nodes {
 }
 
 #[track_caller]
-fn version(answer: &Answer) -> u64 {
+pub fn version(answer: &Answer) -> u64 {
     answer.json()["data"]["version"].as_u64().expect("a version")
 }
 

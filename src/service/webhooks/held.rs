@@ -249,7 +249,7 @@ impl Held {
     /// The receiver took an event, as it did last at `before`: those that were
     /// refused since, and wait longer than the first time, are tried at once.
     pub fn back(&mut self, before: Option<Time>, now: Time) {
-        let outage = |tried: &&mut Tried| tried.step > 1 && before.is_none_or(|before| before <= tried.since);
+        let outage = |tried: &&mut Tried| tried.step > 1 && before.is_none_or(|before| before < tried.since);
         self.0.iter_mut().filter_map(|held| held.tried.as_mut()).filter(outage).for_each(|tried| tried.due = now);
     }
 }
@@ -362,7 +362,7 @@ mod tests {
         held.retry("dl_2", Tried { step: 2, due: time(300), since: time(0) });
         held.back(Some(time(1)), time(9));
         assert_eq!(held.due(time(9)), Some(time(300)), "it took others meanwhile");
-        held.back(Some(time(0)), time(9));
+        held.back(Some(time(-1)), time(9));
         assert_eq!(ready(&held, 9).as_deref(), Some("dl_2"));
         let body = serde_json::to_string(&held).expect("it serialises");
         assert_eq!(serde_json::from_str::<Held>(&body).expect("it is read"), held);
