@@ -34,16 +34,16 @@ pub struct Serve {
     /// The address and port to listen on
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// A certificate with its chain, PEM: serve TLS; read again on SIGHUP
+    /// A certificate with its chain, PEM: serve TLS; reloaded on SIGHUP
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The key of the certificate, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Make the database if there is none at its path
+    /// Create the database if there is none at its path
     #[arg(long)]
     create: bool,
-    /// Requests a second for each key; 0 is no limit
+    /// Requests a second for each key; 0 means no limit
     #[arg(long, value_name = "N")]
     rate_limit: Option<u32>,
 }

@@ -203,7 +203,7 @@ pub async fn acknowledge(
     let asked = Asked::read(&query, &visit.snapshot);
     let frame = visit.frame("Checks", "checks");
     if !there(&visit, &id).await? {
-        let gone = "That finding is not there: somebody may have dealt with it meanwhile. Nothing was noted.";
+        let gone = "The finding no longer exists: it may have been resolved meanwhile. Nothing was saved.";
         return render(&visit, frame.failed(gone), &asked, Typed::default(), StatusCode::NOT_FOUND).await;
     }
     let back = form.has("back");
