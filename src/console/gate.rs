@@ -487,7 +487,8 @@ fn cookie_name(secure: Secure) -> Option<&'static str> {
 /// empty.
 pub fn set_cookie(secure: Secure, token: &str) -> Result<String, Trouble> {
     let name = cookie_name(secure).ok_or_else(|| {
-        let why = "the connection is not encrypted, so users cannot sign in; use https, or a browser on the server itself";
+        let why =
+            "the connection is not encrypted, so users cannot sign in; use https, or a browser on the server itself";
         Trouble::Forbidden(why.into())
     })?;
     let guard = if name == COOKIE_SECURE { "; Secure" } else { "" };

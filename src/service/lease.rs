@@ -211,7 +211,7 @@ impl Shared {
         let failed_before = std::mem::replace(&mut self.state.lock().failed, asked.is_err());
         if let (Err(error), false) = (asked, failed_before) {
             let (work, error) = (&self.work, &error as &dyn std::error::Error);
-            warn!(error, work, "cannot ask for the lease of {work}; trying until somebody answers");
+            warn!(error, work, "cannot ask for the lease of {work}; retrying until the database answers");
         }
     }
 

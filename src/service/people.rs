@@ -191,7 +191,7 @@ pub enum PeopleError {
     /// Unknown, used or over: not told apart.
     #[error("this link is not valid; it may have been used already, or be over")]
     Link,
-    #[error("somebody has this e-mail address already")]
+    #[error("another user has this e-mail address already")]
     Exists,
     #[error("there is no such user")]
     Unknown,

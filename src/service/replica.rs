@@ -648,7 +648,7 @@ impl Replica {
         let Some(now) = self.store.incarnation() else { return };
         let Some(before) = follower.incarnation.replace(now) else { return };
         if now.system != before.system || now.timeline < before.timeline {
-            error!(?before, ?now, "another database answers than before; loading all partners afresh");
+            error!(?before, ?now, "another database answers than before; loading all partners again");
             metrics::counter!("rollcall_resyncs_total").increment(1);
             follower.another = Some(Instant::now());
         } else if now.timeline > before.timeline {
@@ -711,7 +711,7 @@ impl Replica {
                     return Ok(None);
                 }
                 if !stuck {
-                    error!(partner.key = %key, reason, "the log does not fit the index; loading the partner afresh");
+                    error!(partner.key = %key, reason, "the log does not fit the index; loading the partner again");
                 }
                 metrics::counter!("rollcall_resyncs_total").increment(1);
                 // What was made by going back from the old log is not its past.
