@@ -169,7 +169,7 @@ fn check_words(name: &str, text: &str) {
 
 #[test]
 fn documents_and_settings_use_no_retired_words() {
-    for document in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "rollcall.default.toml"] {
+    for document in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md", "rollcall.default.toml"] {
         check_words(document, &text(document));
     }
     for entry in fs::read_dir(root().join("docs")).expect("a folder") {
