@@ -235,7 +235,7 @@ pub enum CliError {
         #[source]
         source: std::io::Error,
     },
-    /// Whoever read our output has gone.
+    /// The reader of our output has gone.
     #[error("the output was closed")]
     Closed,
     #[error("{0}")]

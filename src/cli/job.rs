@@ -1,7 +1,7 @@
 //! `rollcall job create | run | cancel | undo | show | rows | list`
 //!
-//! Whoever creates or runs a job here does it here, whether a server is there
-//! or not; a server that finds it takes part, and each row is done once.
+//! The command itself executes the job, with or without a running server; a server
+//! that finds the job takes part, and each row is executed once.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -282,7 +282,7 @@ fn read(form: &Form, visit: &Visit) -> Result<Choice, FieldError> {
     Ok((note.map(Into::into), until))
 }
 
-/// What was just done here by whoever looks.
+/// The reader's own last action on this page.
 fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
     let one = visit.snapshot.acknowledgements.get(asked.seen.as_deref()?)?;
     let mine = *one.by == *format!("user:{}", visit.user().id);
