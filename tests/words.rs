@@ -282,3 +282,22 @@ fn errors_and_log_lines_use_no_retired_words() {
     }
     assert!(count > 200, "{count} texts");
 }
+
+/// Words that no comment of the program uses: they hide the subject.
+const RETIRED_IN_COMMENTS: &[&str] = &["whoever", "for who ", "one that nobody", "of one id for"];
+
+#[test]
+fn comments_name_their_subjects() {
+    let mut paths = Vec::new();
+    sources(&root().join("src"), &mut paths);
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("text");
+        for (at, line) in text.lines().enumerate() {
+            let Some((_, comment)) = line.split_once("//") else { continue };
+            let comment = comment.to_lowercase();
+            for retired in RETIRED_IN_COMMENTS {
+                assert!(!comment.contains(retired), "{}:{}: {comment:?} has {retired:?}", path.display(), at + 1);
+            }
+        }
+    }
+}
