@@ -219,6 +219,14 @@ impl World {
     }
 }
 
+/// What this process has resident, without pages of files: those of the program
+/// itself come with the code that runs.
+fn anonymous_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0) * 1_024
+}
+
 /// What is resident of a process with an inventory alone, or with all that
 /// answers calls from it.
 fn resident(what: &str, file: &Path) -> u64 {
@@ -226,13 +234,13 @@ fn resident(what: &str, file: &Path) -> u64 {
     if what == "inventory" {
         let service = Service::new(store, Actor::Command { user: "bench".to_owned() });
         let snapshot = service.snapshot(&"PA_0".parse().expect("an id"), true).expect("a partner");
-        let bytes = shared::resident_bytes();
+        let bytes = anonymous_bytes();
         drop(snapshot);
         return bytes;
     }
     let replica = Arc::new(Replica::load(store).expect("loads"));
     let world = World { folder: tempfile::tempdir().expect("a folder"), replica, numbers: Vec::new() };
-    world.with_faces(what == "faces", |_| shared::resident_bytes())
+    world.with_faces(what == "faces", |_| anonymous_bytes())
 }
 
 fn import(service: &Service, partner: &PartnerId, file: &Path) {
