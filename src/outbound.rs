@@ -1,14 +1,14 @@
 //! One https POST to an address that a customer named.
 //!
-//! Whoever names an address decides what we connect to, so nothing is taken
-//! on trust: the name is looked up once for each attempt, every address that
-//! it has is checked ([`address`]), and the connection goes to those addresses
-//! and to no other. What answers has a certificate for the name.
-//! Invariants: no redirect is followed and no proxy of the environment is
-//! asked; an attempt ends when its time is over, whatever the other side does;
-//! of an answer no more than [`ANSWER_BYTES_MAX`] is read.
-//! Deliberately absent: what is sent and when (`service::webhooks`), kept
-//! connections: each attempt is checked anew.
+//! A customer chooses the address, so it is not trusted: the name is looked up
+//! once for each attempt, each of its addresses is checked ([`address`]), and the
+//! connection goes to those addresses and to no other. The certificate must be
+//! valid for the name.
+//! Invariants: no redirect is followed and no proxy of the environment is used;
+//! an attempt ends at its deadline, whatever the other side does; at most
+//! [`ANSWER_BYTES_MAX`] of an answer are read.
+//! Deliberately absent: bodies and retries (`service::webhooks`), and connections
+//! that are kept open: each attempt is checked again.
 
 pub mod address;
 

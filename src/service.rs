@@ -1,13 +1,13 @@
-//! The verbs: everything that can be done to an inventory, whoever asks.
+//! The verbs: all actions on an inventory.
 //!
 //! Console, command line and API call the same verb, and a verb validates
-//! against what is inside the write transaction, never against what was read
-//! before it. Reads are the [`Replica`]'s.
+//! against the data inside the write transaction, never against an earlier
+//! read. Reads are the [`Replica`]'s.
 //!
-//! A [`Service`] speaks for one who asks: its writes carry that actor into the
-//! log, and with a [`Retry`] each is done once however often it is asked for.
-//! What a verb leaves is in a [`Shown`], made inside the transaction, so that
-//! the answer can be kept with the write.
+//! A [`Service`] acts for one caller: its writes carry that actor into the
+//! log, and with a [`Retry`] each is executed once however often it is retried.
+//! The result of a verb is a [`Shown`], made inside the transaction, so that
+//! the answer can be stored with the write (for idempotency keys).
 //! Deliberately absent: SQL, HTTP, printing.
 
 pub mod access;
@@ -390,7 +390,7 @@ impl Service {
         Service { from: Some(from), ..self }
     }
 
-    /// Who asks for these verbs.
+    /// The actor of these verbs.
     pub fn actor(&self) -> &Actor {
         &self.actor
     }

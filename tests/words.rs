@@ -123,3 +123,181 @@ fn the_files_that_contributing_lists_exist() {
         }
     }
 }
+
+/// Retired words in lower case, and the words to use instead.
+const RETIRED: &[(&str, &str)] = &[
+    ("whoever", "name the person: the user, the caller, the operator"),
+    ("for who ", "for a user who"),
+    ("who asks", "the caller"),
+    ("one that nobody", "an idle …, an unused …"),
+    ("somebody", "a user, another writer"),
+    ("is told", "gets, receives; is reported"),
+    ("are told", "get, receive; are reported"),
+    ("of one id for", "the id never changes"),
+    ("what is known", "Details"),
+    ("what can be done", "Actions"),
+    ("go on…", "Continue"),
+    ("set aside for", "Snooze"),
+    ("no number is like that", "No numbers match"),
+    ("nothing like that", "No … match"),
+    ("by letter", "by email"),
+    ("no letters", "no emails"),
+    ("letters are sent", "emails are sent"),
+    ("last letters", "Latest emails"),
+    ("take it along", "Download"),
+    ("do not do it", "Cancel, Discard"),
+    ("look and change", "Read and write"),
+    ("waits to be run", "Ready to run"),
+    ("would cost a month", "Monthly cost"),
+    ("a command of ", "NAME, on the command line"),
+    ("renews itself", "auto-renews"),
+    ("afresh", "again"),
+    ("anew", "again"),
+];
+
+#[track_caller]
+fn check_words(name: &str, text: &str) {
+    let text = plain(text);
+    for (retired, instead) in RETIRED {
+        if let Some(at) = text.find(retired) {
+            let from = text.floor_char_boundary(at.saturating_sub(60));
+            let to = text.ceil_char_boundary(at + retired.len() + 40);
+            panic!("{name} has {retired:?} in {:?}; write: {instead}", &text[from..to]);
+        }
+    }
+}
+
+#[test]
+fn documents_and_settings_use_no_retired_words() {
+    for document in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md", "rollcall.default.toml"] {
+        check_words(document, &text(document));
+    }
+    for entry in fs::read_dir(root().join("docs")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        check_words(&path.display().to_string(), &fs::read_to_string(&path).expect("text"));
+    }
+}
+
+/// A template without its tags and without what Askama fills in.
+fn visible(template: &str) -> String {
+    let mut out = String::new();
+    let mut depth = 0_u32;
+    let chars: Vec<char> = template.chars().collect();
+    let mut at = 0;
+    while at < chars.len() {
+        let pair = (chars[at], chars.get(at + 1).copied().unwrap_or(' '));
+        match pair {
+            ('{', '{' | '%' | '#') => depth += 1,
+            ('}' | '%' | '#', '}') if depth > 0 => {
+                depth -= 1;
+                at += 2;
+                continue;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            out.push(chars[at]);
+        }
+        at += 1;
+    }
+    out
+}
+
+#[test]
+fn the_console_s_templates_use_no_retired_words() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("templates")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        check_words(&path.display().to_string(), &visible(&fs::read_to_string(&path).expect("text")));
+        count += 1;
+    }
+    assert!(count > 30, "{count} templates");
+}
+
+/// The program's help on `command` and on all commands below it.
+fn help(command: &[&str], out: &mut Vec<(String, String)>) {
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_rollcall"));
+    let output = program.args(command).arg("--help").output().expect("the program runs");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let below = text.split("\nCommands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
+    // A command's name stands two spaces in; the rest of its line is its help.
+    let named: Vec<String> = below
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')))
+        .filter_map(|rest| rest.split_whitespace().next().map(str::to_owned))
+        .filter(|name| name != "help")
+        .collect();
+    out.push((command.join(" "), text));
+    for name in named {
+        let mut command = command.to_vec();
+        command.push(&name);
+        help(&command, out);
+    }
+}
+
+#[test]
+fn the_help_texts_use_no_retired_words() {
+    let mut texts = Vec::new();
+    help(&[], &mut texts);
+    assert!(texts.len() > 60, "{} commands", texts.len());
+    for (command, text) in texts {
+        check_words(&format!("rollcall {command} --help"), &text);
+    }
+}
+
+/// The text between quotation marks in `code`, without escapes.
+fn literals(code: &str) -> Vec<&str> {
+    code.split('"').skip(1).step_by(2).collect()
+}
+
+fn sources(directory: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn errors_and_log_lines_use_no_retired_words() {
+    let mut paths = Vec::new();
+    sources(&root().join("src"), &mut paths);
+    let mut count = 0;
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("text");
+        for opening in ["#[error(", "info!(", "warn!(", "error!("] {
+            for statement in text.split(opening).skip(1) {
+                let end = if opening.starts_with('#') { ")]" } else { ");" };
+                let statement = statement.split(end).next().unwrap_or_default();
+                for literal in literals(statement).into_iter() {
+                    check_words(&path.display().to_string(), literal);
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 200, "{count} texts");
+}
+
+/// Words that no comment of the program uses: they hide the subject.
+const RETIRED_IN_COMMENTS: &[&str] = &["whoever", "for who ", "one that nobody", "of one id for"];
+
+#[test]
+fn comments_name_their_subjects() {
+    let mut paths = Vec::new();
+    sources(&root().join("src"), &mut paths);
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("text");
+        for (at, line) in text.lines().enumerate() {
+            let Some((_, comment)) = line.split_once("//") else { continue };
+            let comment = comment.to_lowercase();
+            for retired in RETIRED_IN_COMMENTS {
+                assert!(!comment.contains(retired), "{}:{}: {comment:?} has {retired:?}", path.display(), at + 1);
+            }
+        }
+    }
+}

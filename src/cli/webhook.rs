@@ -23,17 +23,17 @@ pub enum Webhook {
     Create {
         #[command(flatten)]
         of: OfPartner,
-        /// What it is for
+        /// The name of the webhook
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
         /// Where events are sent, such as https://example.com/hook
         #[arg(long)]
         url: Arc<str>,
-        /// A kind of event that it wants; may be repeated. Without, all of them
+        /// An event type to send; may be repeated; by default all types
         #[arg(long = "event", value_name = "KIND")]
         events: Vec<Arc<str>>,
     },
-    /// List a partner's webhooks, and how they are
+    /// List a partner's webhooks with their health
     List {
         #[command(flatten)]
         of: OfPartner,
@@ -48,16 +48,16 @@ pub enum Webhook {
         name: Option<Arc<str>>,
         #[arg(long)]
         url: Option<Arc<str>>,
-        /// A kind of event that it wants, instead of those it has; may be repeated
+        /// An event type to send instead of the present ones; may be repeated
         #[arg(long = "event", value_name = "KIND", conflicts_with = "all_events")]
         events: Vec<Arc<str>>,
-        /// It wants all kinds of events
+        /// Send all event types
         #[arg(long)]
         all_events: bool,
-        /// Send to it again
+        /// Switch it on
         #[arg(long, conflicts_with = "off")]
         on: bool,
-        /// Send nothing to it
+        /// Switch it off
         #[arg(long)]
         off: bool,
     },
@@ -65,13 +65,13 @@ pub enum Webhook {
     Remove {
         #[command(flatten)]
         one: One,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
     /// Give a webhook a new secret; the old one signs as well for a day
     Rotate(One),
-    /// Send a test event now, and say how that went
+    /// Send a test event now, and report the result
     Test(One),
     /// List a webhook's deliveries, newest first
     Deliveries {

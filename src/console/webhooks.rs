@@ -280,7 +280,7 @@ fn read(form: &Form) -> Result<Wanted, Vec<FieldError>> {
     let mut errors = Vec::new();
     let name = entity::name(form.get("name"));
     if name.is_none() {
-        errors.push(FieldError::missing("name", "INVALID", "say in at most 200 characters who is told"));
+        errors.push(FieldError::missing("name", "INVALID", "give the webhook a name of at most 200 characters"));
     }
     let url = form.get("url");
     if url.is_empty() {

@@ -23,7 +23,7 @@ pub enum BadId {
     Form,
     #[error("cannot be an id: a browser takes . and .. in an address for another page; choose another id")]
     Dots,
-    #[error("has a character that nobody sees, U+{:04X}; write the id without it", u32::from(*.0))]
+    #[error("has an invisible character, U+{:04X}; write the id without it", u32::from(*.0))]
     Invisible(char),
     #[error("{}", nothing::REFUSED)]
     Nothing,
@@ -152,7 +152,7 @@ mod tests {
         }
         assert_eq!(check_new(&"a".repeat(ID_BYTES_MAX + 1)), Err(BadId::Form));
         let message = BadId::Invisible('\u{200b}').to_string();
-        assert_eq!(message, "has a character that nobody sees, U+200B; write the id without it");
+        assert_eq!(message, "has an invisible character, U+200B; write the id without it");
     }
 
     #[test]

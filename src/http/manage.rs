@@ -40,7 +40,7 @@ const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 pub(super) type PathOf<T> = Result<Path<T>, PathRejection>;
 pub(super) type Answer = Result<Response<Body>, ApiError>;
 
-/// A write that may be done: who asks for it, and its body.
+/// An authorised write: its caller, and its body.
 pub(super) struct Write {
     pub key: PartnerKey,
     pub service: Service,

@@ -73,7 +73,7 @@ async fn ask<T: Send + 'static>(
     let place = place.map_err(|_| NotDone::Busy)?.map_err(|error| ApiError::internal(error.to_string()))?;
     let asked = waiting::work(&waiting::READS, move || {
         let answer = question();
-        // Kept to here, also if whoever asked has gone.
+        // The place is held until here, even if the client has disconnected.
         drop(place);
         answer
     });
@@ -95,9 +95,9 @@ pub(super) async fn inventory(
     Ok(past)
 }
 
-/// Whoever waits for an answer; when that is dropped, nobody does. It takes as
-/// long as there are changes to take back, and the end of the server must not
-/// wait for that.
+/// A client that waits for an answer; dropping it cancels the work, which takes
+/// as long as there are changes to revert. The server must not wait for that when
+/// it stops.
 struct Waiting(Arc<AtomicBool>);
 
 impl Drop for Waiting {

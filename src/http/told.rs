@@ -56,7 +56,7 @@ impl Told {
         if let Some(age) = self.age.get() {
             headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
         }
-        // What is not there is answered alike, whoever's key it was.
+        // A 404 is the same for every key, so it has no rate headers.
         if let Some(budget) = self.budget.take().filter(|_| status != StatusCode::NOT_FOUND) {
             budget.put(headers);
         }

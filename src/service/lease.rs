@@ -1,19 +1,19 @@
-//! Work that is one process's at a time.
+//! Leases: work that one process does at a time.
 //!
-//! Of the servers on one database each asks for the leases of background work
-//! ([`Leases::keep`]). Who gets one does the work and prolongs it; when that
-//! process dies, another has it once the lease has run out. What is begun once
-//! and has an end, such as a letter, is claimed until then ([`Leases::claim`]).
+//! Each server on a database tries to acquire the leases of background work
+//! ([`Leases::keep`]). The holder does the work and renews the lease; if the process
+//! dies, another one acquires it after the lease has expired. Work with an end,
+//! such as sending an email, is claimed for a fixed time ([`Leases::claim`]).
 //!
-//! Invariants: what is begun while a lease is held and takes no longer than its
-//! span ends before anybody else has it; a lease that nobody prolongs ends
-//! within [`SURE`], its span and a second; claiming, renewing and giving back
-//! wait for other writers as any write does, since a lease that was not given
-//! back refuses the next process.
-//! A process that is stopped in the middle and goes on later does not know what
-//! it missed. So leases save work and keep order, and what is written is
-//! conditional on what was looked at all the same.
-//! Deliberately absent: what the work is.
+//! Invariants: work that is started under a lease and finishes within its span
+//! completes before another process can acquire the lease; a lease that is not
+//! renewed ends within [`SURE`], its span and a second; acquiring, renewing and
+//! releasing wait for other writers like any write, because a lease that was not
+//! released refuses the next process.
+//! A process that is paused and continues later does not know what it missed. So
+//! correctness does not depend on leases: they save work and keep order, and each
+//! write is conditional on the data that it was based on.
+//! Deliberately absent: the work itself.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -211,7 +211,7 @@ impl Shared {
         let failed_before = std::mem::replace(&mut self.state.lock().failed, asked.is_err());
         if let (Err(error), false) = (asked, failed_before) {
             let (work, error) = (&self.work, &error as &dyn std::error::Error);
-            warn!(error, work, "cannot ask for the lease of {work}; trying until somebody answers");
+            warn!(error, work, "cannot ask for the lease of {work}; retrying until the database answers");
         }
     }
 

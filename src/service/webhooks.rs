@@ -457,7 +457,7 @@ impl Service {
         self.hooks.outbound.ready()
     }
 
-    /// Lets go of whoever waits for a test delivery: the server ends.
+    /// Releases callers that wait for a test delivery, because the server stops.
     pub fn webhooks_close(&self) {
         self.hooks.closed.store(true, Ordering::Relaxed);
     }

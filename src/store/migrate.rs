@@ -221,7 +221,7 @@ fn put(target: &PgStore, table: &Table, text: Vec<u8>, done: u64, step: u64) -> 
     let mut link = core.writer()?;
     link.torn = true;
     core.batch(&link, "BEGIN")?;
-    // Whoever else is at it waits here, and then finds it done.
+    // A second copy of the same table waits here, and then finds it done.
     let sql = "INSERT INTO rollcall_copy VALUES ($1, $2, NULL) ON CONFLICT (name) DO UPDATE SET rows = $2 \
                WHERE rollcall_copy.rows = $3";
     let next = (done + step) as i64;

@@ -607,8 +607,7 @@ fn prepare(path: &Path, access: Access, open: Open) -> Result<Connection, StoreE
         };
     }
     configure(&connection)?;
-    // Only then under the write lock, or whoever only reads would have to wait
-    // for whoever writes.
+    // The write lock is taken only now, so that a reader does not wait for a writer.
     if found < MIGRATIONS.len() as i64 {
         migrate(&mut connection, path)?;
     }

@@ -438,7 +438,7 @@ impl Head {
             None => self.queued.retain(|place| *place != front.place),
         }
         (self.front, self.step) = (None, 0);
-        // So that whoever looks for what is due finds the rest.
+        // So that the next query for due work finds the rest.
         self.due = self.queued.first().map(|_| now);
     }
 }
