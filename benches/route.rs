@@ -77,8 +77,11 @@ fn main() {
         skipped("10 M ÷ 10 k", "cargo bench --bench route -- whole");
     }
     match million.faces_bytes() {
-        Ok(bytes) => at_most("memory of the directory and both faces", bytes, "B/number", 1.0, 0.5),
-        Err(why) => skipped("memory of the directory and both faces", &why),
+        Ok((replica, faces)) => {
+            reported("memory beyond the inventory of what follows it", replica, "B/number");
+            at_most("memory beyond that of both faces", faces, "B/number", 1.0, 0.5);
+        }
+        Err(why) => skipped("memory of both faces", &why),
     }
 
     heading("Kamailio that asks, 1 M numbers, processor time with what it asks");
@@ -156,13 +159,15 @@ impl World {
         )
     }
 
-    /// Both faces, served by one thread and as many as the SIP face has.
-    fn with_faces<T>(&self, work: impl FnOnce(&Faces) -> T) -> T {
+    /// Both faces, or none: HTTP by one thread, SIP by as many as it has.
+    fn with_faces<T>(&self, listening: bool, work: impl FnOnce(&Faces) -> T) -> T {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let mut config = Config::default();
-        config.routing.sip = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-        config.routing.http = config.routing.sip.clone();
+        if listening {
+            config.routing.sip = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+            config.routing.http = config.routing.sip.clone();
+        }
         let faces = runtime.block_on(async { Faces::start(&self.replica, &config) }).expect("they listen");
         let done = work(&faces);
         runtime.block_on(faces.stop());
@@ -171,12 +176,13 @@ impl World {
 
     /// Microseconds of an answer of the SIP face.
     fn by_sip(&self) -> f64 {
-        self.with_faces(|faces| ours(|| calls(faces.sip_at[0], self, "SIP/2.0 302")))
+        self.with_faces(true, |faces| ours(|| calls(faces.sip_at[0], self, "SIP/2.0 302")))
     }
 
-    /// What a number costs in memory beyond the inventory itself: processes that
-    /// have the one and the other.
-    fn faces_bytes(&self) -> Result<f64, String> {
+    /// What a number costs in memory beyond the inventory itself: in what follows
+    /// the database, the directory of groups among it, and beyond that in the
+    /// faces. Each is a process of its own.
+    fn faces_bytes(&self) -> Result<(f64, f64), String> {
         let measured = |what: &str| {
             let program = std::env::current_exe().map_err(|error| error.to_string())?;
             let mut command = Command::new(program);
@@ -185,7 +191,9 @@ impl World {
             let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
             text.parse::<f64>().map_err(|error| format!("{text}: {error}"))
         };
-        Ok((measured("faces")? - measured("inventory")?) / self.numbers.len() as f64)
+        let [inventory, replica, faces] = ["inventory", "replica", "faces"].map(measured);
+        let (inventory, replica, faces, count) = (inventory?, replica?, faces?, self.numbers.len() as f64);
+        Ok(((replica - inventory) / count, (faces - replica) / count))
     }
 
     fn answer_micros(&self) -> f64 {
@@ -211,20 +219,28 @@ impl World {
     }
 }
 
+/// What this process has resident, without pages of files: those of the program
+/// itself come with the code that runs.
+fn anonymous_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0) * 1_024
+}
+
 /// What is resident of a process with an inventory alone, or with all that
 /// answers calls from it.
 fn resident(what: &str, file: &Path) -> u64 {
     let store = store::open(&Location::Sqlite(file.to_owned()), Open::Existing).expect("a database");
-    if what == "faces" {
-        let replica = Arc::new(Replica::load(store).expect("loads"));
-        let world = World { folder: tempfile::tempdir().expect("a folder"), replica, numbers: Vec::new() };
-        return world.with_faces(|_| shared::resident_bytes());
+    if what == "inventory" {
+        let service = Service::new(store, Actor::Command { user: "bench".to_owned() });
+        let snapshot = service.snapshot(&"PA_0".parse().expect("an id"), true).expect("a partner");
+        let bytes = anonymous_bytes();
+        drop(snapshot);
+        return bytes;
     }
-    let service = Service::new(store, Actor::Command { user: "bench".to_owned() });
-    let snapshot = service.snapshot(&"PA_0".parse().expect("an id"), true).expect("a partner");
-    let bytes = shared::resident_bytes();
-    black_box(&snapshot);
-    bytes
+    let replica = Arc::new(Replica::load(store).expect("loads"));
+    let world = World { folder: tempfile::tempdir().expect("a folder"), replica, numbers: Vec::new() };
+    world.with_faces(what == "faces", |_| anonymous_bytes())
 }
 
 fn import(service: &Service, partner: &PartnerId, file: &Path) {
@@ -364,7 +380,7 @@ const ANSWER_BYTES: usize = 380;
 const MOVED: &str = "append_to_reply(\"Contact: <$var(uri)>\\r\\n\"); sl_send_reply(\"302\", \"Moved Temporarily\");";
 
 fn by_http(world: &World) -> Result<Cost, String> {
-    world.with_faces(|faces| {
+    world.with_faces(true, |faces| {
         let modules = format!(
             "loadmodule \"http_client.so\"\nloadmodule \"jansson.so\"\nmodparam(\"http_client\", \"connection_timeout\", \
              1)\nmodparam(\"http_client\", \"keep_connections\", 1)\nmodparam(\"http_client\", \"httpcon\", \

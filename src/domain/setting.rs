@@ -1,11 +1,11 @@
-//! What a partner has chosen: its webhooks, its schedules, the inventory it
+//! The settings of a partner: its webhooks, its schedules, the inventory that it
 //! mirrors.
 //!
-//! Settings are in the log like everything else that is changed, so who chose
-//! what is known and every node hears of it.
-//! Invariant: a setting has no secrets; those are kept beside the log, where
-//! they can be replaced and forgotten. Deliberately absent: what is done about
-//! a setting, and how far that has come.
+//! Settings are changes in the log, so their actor is known and every node sees
+//! them.
+//! Invariant: a setting has no secrets; those are documents outside the log, where
+//! they can be replaced and deleted. Deliberately absent: the work of a setting, and
+//! its progress.
 
 use std::sync::Arc;
 
