@@ -3,7 +3,9 @@
 //! `ROLLCALL_HOSTILE=whole` it has the whole size and asserts the limit itself:
 //! `ROLLCALL_HOSTILE=whole cargo test --release --test it hostile:: -- --nocapture --test-threads=1`
 
+mod calls;
 mod cost;
+mod leases;
 mod locked;
 mod machine;
 mod memory;
