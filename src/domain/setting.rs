@@ -95,6 +95,8 @@ pub struct Webhook {
     /// The kinds of events it wants; all, if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Arc<str>>,
+    #[serde(default, skip_serializing_if = "DeliveryOrder::is_default")]
+    pub order: DeliveryOrder,
     /// Set while nothing is sent to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off: Option<Off>,
@@ -104,6 +106,26 @@ pub struct Webhook {
     /// How often it was, so that each time is a change.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rotations: u64,
+}
+
+/// What an event of a webhook waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryOrder {
+    /// Earlier events of the same numbers, and of entities.
+    Number,
+    /// All earlier events. So are webhooks that were made before there was a
+    /// choice.
+    #[default]
+    Endpoint,
+}
+
+super::number::words!(DeliveryOrder: Number "number", Endpoint "endpoint");
+
+impl DeliveryOrder {
+    fn is_default(&self) -> bool {
+        *self == DeliveryOrder::default()
+    }
 }
 
 fn is_zero(count: &u64) -> bool {

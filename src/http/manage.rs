@@ -542,6 +542,7 @@ pub(super) fn render(shown: &Shown) -> Rendered {
             status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
             json(&mut body, &webhooks::delivery(shown));
         }
+        Shown::Resent { resent, left } => json(&mut body, &serde_json::json!({ "resent": resent, "left": left })),
         Shown::Undone(Undone { of, version, undone, refused, rows, stays }) => json(
             &mut body,
             &serde_json::json!({
