@@ -248,6 +248,11 @@ pub enum Shown {
     Billing(Box<billing::BillingView>),
     Webhook(Box<webhooks::ShownWebhook>),
     Delivery(Box<webhooks::ShownDelivery>),
+    /// Deliveries that were given up are queued again; some may be left.
+    Resent {
+        resent: u64,
+        left: u64,
+    },
 }
 
 /// One number after a verb.
@@ -635,19 +640,23 @@ impl Service {
         let (Err(error), Actor::Command { .. } | Actor::Key { .. } | Actor::Server) = (done, &self.actor) else {
             return;
         };
+        self.note_in_audit(key, what, about.as_str(), Some(error.to_string().into()));
+    }
+
+    fn note_in_audit(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) {
         let entry = AuditEntry {
             at: Time::now(),
             partner: Some(key),
             who: self.actor.to_string().into(),
             what: what.into(),
-            about: Some(about.as_str().into()),
-            refused: Some(error.to_string().into()),
+            about: Some(about.into()),
+            refused,
             from: self.from,
             request_id: self.request_id.as_deref().map(Into::into),
         };
         let noted = self.store.people_write(&mut |people| Ok(people.put_audit(&entry)?));
         if let Err(Abort::Store(error)) = noted {
-            tracing::error!(error = &error as &dyn std::error::Error, what, %about, "not written to the audit trail");
+            tracing::error!(error = &error as &dyn std::error::Error, what, about, "not written to the audit trail");
         }
     }
 

@@ -382,7 +382,7 @@ pub(super) fn print(global: &Global, outcome: service::Outcome, dry_run: bool) -
             output::line(&format!("trunk {} ({}){}", trunk.id, trunk.name, archived(trunk.archived_at)))?;
             trunk.destinations.iter().try_for_each(|one| output::line(&format!("  {one}")))?;
         }
-        Shown::Webhook(_) | Shown::Delivery(_) => {
+        Shown::Webhook(_) | Shown::Delivery(_) | Shown::Resent { .. } => {
             return Err(CliError::Other("a webhook came of a verb on one number".to_owned()));
         }
         Shown::Job { .. } => return Err(CliError::Other("a job came of a verb on one number".to_owned())),

@@ -1,10 +1,10 @@
-//! Questions about the past: a number's history, the changes of a partner,
-//! and the inventory as it was.
+//! Queries about the past: a number's history, the changes of a partner,
+//! and earlier inventories.
 //!
-//! Invariants: what is answered ends at the version of the snapshot that the
-//! credentials opened, so a client never hears of a change that the lists do
-//! not show yet; the database is asked on threads that may wait, a few at a
-//! time, so that no flood of questions holds up the others' answers.
+//! Invariants: an answer ends at the version of the snapshot that the credentials
+//! opened, so a client never sees a change that the lists do not show yet; the
+//! database is read on threads that may block, a few at a time, so that many such
+//! queries do not delay other answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
