@@ -9,7 +9,8 @@
 //! included. What is not installed is left out, with the reason. `whole` measures
 //! 10 M numbers besides, which take minutes to make.
 
-#![allow(clippy::print_stdout)]
+// The cluster says on standard error what it skips.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 #[allow(dead_code)]
 #[path = "../tests/it/cluster.rs"]
