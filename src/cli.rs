@@ -308,6 +308,7 @@ impl CliError {
                 | StoreError::Foreign { .. }
                 | StoreError::Newer { .. }
                 | StoreError::Unsupported { .. }
+                | StoreError::Damaged { .. }
                 | StoreError::Backup { .. } => CliError::Service(source.into()),
                 StoreError::Busy
                 | StoreError::Again { .. }

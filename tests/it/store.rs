@@ -457,7 +457,7 @@ fn load_returns_everything_in_order(database: Database) {
         store
             .load(what, &mut |loaded| {
                 match loaded {
-                    Loaded::Partner { head, partner } => {
+                    Loaded::Partner { head, partner, .. } => {
                         seen.push(format!("{} {partner:?} {}", head.key, head.version))
                     }
                     Loaded::Account(key, account, _) => seen.push(format!("{key} {}", account.auth_id)),
