@@ -4,6 +4,7 @@
 //! `ROLLCALL_HOSTILE=whole cargo test --release --test it hostile:: -- --nocapture --test-threads=1`
 
 mod cost;
+mod damage;
 mod locked;
 mod memory;
 mod neighbours;
