@@ -1,9 +1,8 @@
 //! `rollcall invoice --partner PA_X --month 2026-02 --cdrs FILE|--cdr-url URL`
 //!
-//! Rental from the log beside calls from the platform's records. The calls are
-//! gone through once and added up; what does not fit (a record that cannot be
-//! used, no holder, another sum than the platform's own) is said, and makes the
-//! exit code 3.
+//! Rental from the log, and calls from the platform's records. The calls are read
+//! once and added up; errors (a record that cannot be used, a call without a holder,
+//! another sum than the platform's own) are reported, and the exit code is then 3.
 
 mod fetch;
 mod render;
@@ -47,10 +46,10 @@ pub struct Invoices {
     /// A file with the X-Auth-Token for the CDR endpoint
     #[arg(long, value_name = "FILE", requires = "cdr_url")]
     token_file: Option<PathBuf>,
-    /// The zone of call times that name none, such as Asia/Kolkata
+    /// The zone of call times without one, such as Asia/Kolkata
     #[arg(long, value_name = "ZONE", value_parser = Zone::find)]
     cdr_zone: Option<Zone>,
-    /// What to do when call records cannot be used: make no invoice, or make it without them
+    /// What to do when call records cannot be used: create no invoice, or create it without them
     #[arg(long, value_enum, default_value = "abort")]
     on_error: OnErrorFlag,
     /// Only this format; HTML is a file for each customer and needs --out

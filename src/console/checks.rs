@@ -1,11 +1,11 @@
-//! What the checks find: by check, with the way to the verb that mends it, and
-//! what somebody has seen and set aside.
+//! The findings: by check, with links to the actions that repair them, and with
+//! acknowledgements.
 //!
-//! Findings are worked out for each page, since they move with time; every
-//! count is that of the list behind its link.
-//! Invariant: a finding that is not this partner's is answered as one that does
-//! not exist. Deliberately absent: what is found (`checks`), and who is told of
-//! it (`schedules`, `webhooks`).
+//! Findings are computed for each page, because they change with time; every count
+//! equals the list behind its link.
+//! Invariant: another partner's finding is answered like one that does not exist.
+//! Deliberately absent: the checks (`checks`), and the recipients of alerts
+//! (`schedules`, `webhooks`).
 
 use std::sync::Arc;
 
@@ -203,7 +203,7 @@ pub async fn acknowledge(
     let asked = Asked::read(&query, &visit.snapshot);
     let frame = visit.frame("Checks", "checks");
     if !there(&visit, &id).await? {
-        let gone = "That finding is not there: somebody may have dealt with it meanwhile. Nothing was noted.";
+        let gone = "The finding no longer exists: it may have been resolved meanwhile. Nothing was saved.";
         return render(&visit, frame.failed(gone), &asked, Typed::default(), StatusCode::NOT_FOUND).await;
     }
     let back = form.has("back");
@@ -282,7 +282,7 @@ fn read(form: &Form, visit: &Visit) -> Result<Choice, FieldError> {
     Ok((note.map(Into::into), until))
 }
 
-/// What was just done here by whoever looks.
+/// The reader's own last action on this page.
 fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
     let one = visit.snapshot.acknowledgements.get(asked.seen.as_deref()?)?;
     let mine = *one.by == *format!("user:{}", visit.user().id);

@@ -3,11 +3,11 @@
 //! The file is read and validated first, without a lock; then one transaction
 //! compares every number with what is stored and writes what differs, as one
 //! version. A dry run is the same transaction, not committed, so it reports
-//! exactly what would happen.
+//! exactly the changes that the import will make.
 //!
 //! Invariants: all or nothing; importing a file twice changes nothing the
 //! second time; memory is bounded whatever the file's size.
-//! Deliberately absent: parsing (`intake`), who may have what (`rules`), and
+//! Deliberately absent: parsing (`intake`), the rules of ownership (`rules`), and
 //! any way around a conflict but `move_held`.
 
 mod place;
@@ -85,7 +85,7 @@ impl Default for ImportOptions {
     }
 }
 
-/// Kept with an import, in its transaction, by whoever asked for it.
+/// Written by the caller in the transaction of an import.
 pub type Note<'a> = &'a (dyn Fn(&mut dyn Transaction, &ImportReport) -> Result<(), ServiceError> + Sync);
 
 /// How far an import is.
@@ -424,7 +424,7 @@ impl Refusal {
     }
 }
 
-/// The same words whoever holds it, so that they tell nothing of other tenants.
+/// The same text for every holder, so that it reveals nothing of other tenants.
 const TAKEN: &str =
     "the number is held already; release it first, or give --move to move it between accounts of this partner";
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::process::{self, PARTNER, Place, Server};
 
-const SETTINGS: &str = "sip = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\ndestination_networks = [\"127.0.0.0/8\"]\n";
+pub const SETTINGS: &str =
+    "sip = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\ndestination_networks = [\"127.0.0.0/8\"]\n";
 
 /// Number, code, cause and cause of Q.850 of every case of a number.
 pub const CASES: [(&str, u16, &str, Option<u64>); 10] = [
@@ -67,7 +68,7 @@ pub fn place(uris: &[String]) -> Place {
     place
 }
 
-fn manager(place: &Place) -> String {
+pub fn manager(place: &Place) -> String {
     let text = place.must(&["key", "create", "--partner", PARTNER, "--name", "m", "--scope", "manage", "--json"]);
     let key: Value = serde_json::from_str(&text).expect("JSON");
     key["auth_token"].as_str().expect("a token").to_owned()
@@ -75,9 +76,14 @@ fn manager(place: &Place) -> String {
 
 /// Where the faces of a server listen.
 pub fn faces(server: &Server) -> (SocketAddr, SocketAddr) {
+    faces_of(|| server.log())
+}
+
+/// The same by what a server has logged.
+pub fn faces_of(log: impl Fn() -> String) -> (SocketAddr, SocketAddr) {
     let begin = Instant::now();
     loop {
-        let log = server.log();
+        let log = log();
         let after = |mark: &str| log.split(mark).nth(1).and_then(|rest| rest.split([' ', '/']).next()?.parse().ok());
         let http = log
             .lines()
@@ -92,13 +98,13 @@ pub fn faces(server: &Server) -> (SocketAddr, SocketAddr) {
     }
 }
 
-fn socket() -> UdpSocket {
+pub fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
     socket
 }
 
-fn request(method: &str, user: &str, call: &str) -> String {
+pub fn request(method: &str, user: &str, call: &str) -> String {
     format!(
         "{method} sip:{user}@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bK{call};rport\r\n\
          From: <sip:a@127.0.0.1>;tag=a\r\nTo: <sip:{user}@127.0.0.1>\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\
@@ -106,7 +112,7 @@ fn request(method: &str, user: &str, call: &str) -> String {
     )
 }
 
-fn ask(socket: &UdpSocket, at: SocketAddr, text: &str) -> String {
+pub fn ask(socket: &UdpSocket, at: SocketAddr, text: &str) -> String {
     socket.send_to(text.as_bytes(), at).expect("sent");
     let mut buffer = [0; 65_535];
     let (length, from) = socket.recv_from(&mut buffer).expect("an answer");
@@ -114,7 +120,7 @@ fn ask(socket: &UdpSocket, at: SocketAddr, text: &str) -> String {
     String::from_utf8(buffer[..length].to_vec()).expect("text")
 }
 
-fn get(at: SocketAddr, path: &str) -> Value {
+pub fn get(at: SocketAddr, path: &str) -> Value {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut answer = agent.get(format!("http://{at}{path}")).call().expect("an answer");
     assert_eq!(answer.status(), 200, "{path}");
@@ -123,7 +129,7 @@ fn get(at: SocketAddr, path: &str) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+pub fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 

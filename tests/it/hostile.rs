@@ -3,8 +3,10 @@
 //! `ROLLCALL_HOSTILE=whole` it has the whole size and asserts the limit itself:
 //! `ROLLCALL_HOSTILE=whole cargo test --release --test it hostile:: -- --nocapture --test-threads=1`
 
+mod calls;
 mod cost;
 mod damage;
+mod leases;
 mod locked;
 mod memory;
 mod neighbours;
