@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rollcall::domain::action::{Action, Assignment, Quarantine};
 use rollcall::domain::change::Edit;
-use rollcall::domain::{Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerId, PartnerKey, Time, Verb};
+use rollcall::domain::{
+    Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerId, PartnerKey, RowDigest, Time, Verb,
+};
 use rollcall::inventory::Window;
 use rollcall::service::import::{ImportOptions, Watch};
 use rollcall::service::numbers::Expected;
@@ -356,6 +358,10 @@ impl Store for Paced {
 
     fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
         self.store.delete_over(over)
+    }
+
+    fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Result<u64, StoreError> {
+        self.store.keep_row_digests(made, replace)
     }
 
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {

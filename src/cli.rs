@@ -310,6 +310,7 @@ impl CliError {
                 | StoreError::Foreign { .. }
                 | StoreError::Newer { .. }
                 | StoreError::Unsupported { .. }
+                | StoreError::Damaged { .. }
                 | StoreError::Backup { .. } => CliError::Service(source.into()),
                 StoreError::Busy
                 | StoreError::Again { .. }

@@ -286,6 +286,7 @@ impl App {
                 check(&self.failures, &address)?;
                 Err(ApiError::credentials())
             }
+            Err(Denied::Damaged) => Err(ApiError::damaged()),
             // From elsewhere it may be anybody.
             Err(Denied::Network) => Err(ApiError::forbidden("this key may not be used from this network")),
             Err(denied @ (Denied::Suspended | Denied::Scope)) => {

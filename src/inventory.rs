@@ -36,6 +36,7 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
 use crate::domain::plan::{self, Scan};
+use crate::domain::row_digest::{RowDigest, Weights};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, Change, Country, Currency, Dates, Destinations, E164,
     EntityChange, Key, Logged, Money, NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status,
@@ -60,6 +61,9 @@ pub struct Snapshot {
     pub version: u64,
     /// The digest of the change that made this version.
     pub head: Digest,
+    /// Whether it was made of rows that do not agree with the digest that is
+    /// kept with them: then it is not served.
+    pub damaged: bool,
     pub partner: Arc<Partner>,
     pub accounts: Arc<Table<Account>>,
     pub applications: Arc<Table<Application>>,
@@ -279,6 +283,7 @@ impl Snapshot {
             key,
             version,
             head,
+            damaged: false,
             partner: Arc::new(partner),
             accounts: Arc::default(),
             applications: Arc::default(),
@@ -785,6 +790,29 @@ impl Snapshot {
             put(&json(&row.record()));
         }
         hash.finalize().into()
+    }
+}
+
+impl Snapshot {
+    /// The digest that is kept with the partner's version, made from what is
+    /// held here.
+    pub fn row_digest(&self) -> RowDigest {
+        let mut digest = RowDigest::default();
+        digest.entity(&*self.partner);
+        self.accounts.iter().for_each(|one| digest.entity(one));
+        self.applications.iter().for_each(|one| digest.entity(one));
+        self.trunks.iter().for_each(|one| digest.entity(one));
+        self.keys.iter().for_each(|one| digest.entity(one));
+        self.acknowledgements.iter().for_each(|one| digest.entity(one));
+        self.settings.iter().for_each(|one| digest.entity(one));
+        let now = self.partner.created_at;
+        let mut known: Vec<Option<Weights>> = vec![None; self.profiles.places()];
+        for leaf in self.rows.leaves() {
+            leaf.weigh(&mut digest, |profile, row| {
+                *known[profile].get_or_insert_with(|| Weights::record(&self.show(row, now).record()))
+            });
+        }
+        digest
     }
 }
 

@@ -570,7 +570,7 @@ impl Service {
         let (mut partners, mut unknown) = (Partners::new(), None);
         self.store.load(Load { only: None, numbers: false }, &mut |loaded| {
             match loaded {
-                Loaded::Partner { head, partner } => partners.push((head.key, head.version, partner)),
+                Loaded::Partner { head, partner, .. } => partners.push((head.key, head.version, partner)),
                 // Partners come first, so it is one, or belongs to one that is unknown.
                 Loaded::Poison { key, what, .. } if partners.iter().all(|(known, ..)| Some(*known) != key) => {
                     unknown.get_or_insert(what);

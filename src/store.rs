@@ -19,6 +19,7 @@ pub mod people;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
+mod tally;
 pub mod waiting;
 
 use std::collections::BTreeSet;
@@ -29,8 +30,9 @@ use std::time::Instant;
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange, Key,
-    KeyId, Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, Setting, Time, Trunk, TrunkId, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange,
+    KeptDigest, Key, KeyId, Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, RowDigest, Setting, Time,
+    Trunk, TrunkId, Verb,
 };
 
 /// What can go wrong below the verbs.
@@ -97,6 +99,12 @@ pub enum StoreError {
     Io(#[source] std::io::Error),
     #[error("the database has a row that cannot be understood: {what}")]
     Corrupt { what: String },
+    /// The rows are not those that were written.
+    #[error(
+        "the rows of partner {partner} do not agree with the digest that is kept with them, so they are not used; \
+         `rollcall verify` says more"
+    )]
+    Damaged { partner: Arc<str> },
     /// `reason` is how the engine put it.
     #[error("the database writer has stopped ({reason}); restart the program")]
     Stopped { reason: Arc<str> },
@@ -318,6 +326,8 @@ pub struct Load {
 pub enum Loaded {
     Partner {
         head: Head,
+        /// The digest of all of its rows.
+        row_digest: KeptDigest,
         partner: Partner,
     },
     /// And when it last lost an active number, if it is known to have.
@@ -508,6 +518,11 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// Makes a small write, so that a store whose last write failed finds out
     /// whether writes succeed again.
     fn probe(&self);
+
+    /// Keeps digests of partners' rows, each made at a head, where the partner
+    /// is still there and no digest is kept; where one is, too, if `replace`.
+    /// Returns how many were kept.
+    fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Result<u64, StoreError>;
 
     /// The version that a partner has now; 0 if there is no such partner. What
     /// an earlier read of this process found beside the log was written with

@@ -177,7 +177,7 @@ impl Life<'_> {
 fn partners(store: &dyn Store) -> Result<BTreeMap<&'static str, PartnerKey>, StoreError> {
     let mut keys = BTreeMap::new();
     store.load(Load { only: None, numbers: false }, &mut |loaded| {
-        if let Loaded::Partner { head, partner } = loaded {
+        if let Loaded::Partner { head, partner, .. } = loaded {
             let known = PARTNERS.into_iter().find(|name| *name == partner.auth_id.as_str());
             keys.insert(known.expect("nobody makes others"), head.key);
         }

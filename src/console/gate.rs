@@ -152,6 +152,9 @@ impl Visit {
             return Err(Trouble::NotFound);
         }
         let snapshot = node.snapshot();
+        if snapshot.damaged {
+            return Err(Trouble::Damaged);
+        }
         if snapshot.partner.suspended_at.is_some() && person.role() != Role::Administrator {
             return Err(Trouble::Forbidden(
                 "this partner is suspended; the platform's administrators can tell why".into(),

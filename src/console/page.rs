@@ -12,8 +12,8 @@ use crate::domain::summary;
 use crate::http::bodies::BodyError;
 use crate::http::places::{RETRY_SECONDS, Taken};
 use crate::http::waiting::NotDone;
-use crate::service::ServiceError;
 use crate::service::people::PeopleError;
+use crate::service::{ServiceError, StoreError};
 
 /// No script, style or picture but ours; nobody may frame a page.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -190,6 +190,8 @@ pub enum Trouble {
     Busy,
     /// The database does not answer; reading goes on.
     Unavailable,
+    /// The partner's rows do not agree with their digest.
+    Damaged,
     /// It has not answered for so long that nobody is let in any more.
     Stale(String),
     Internal(String),
@@ -233,6 +235,7 @@ impl From<ServiceError> for Trouble {
             ServiceError::Unknown { .. } | ServiceError::NoPartner { .. } => Trouble::NotFound,
             ServiceError::Behind => Trouble::Unavailable,
             ServiceError::Store(error) if error.passing() => Trouble::Unavailable,
+            ServiceError::Store(StoreError::Damaged { .. }) => Trouble::Damaged,
             ServiceError::Store(error) => Trouble::Internal(error.to_string()),
             other => Trouble::Bad(other.to_string()),
         }
@@ -302,6 +305,12 @@ impl IntoResponse for Trouble {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The database does not answer",
                 "Nothing was changed. Try again in a few seconds; what was loaded before can still be looked at.",
+            ),
+            Trouble::Damaged => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "This partner is not served",
+                "The data of this partner is damaged. Nothing of it is shown or changed until the server's operator \
+                 has repaired it.",
             ),
             Trouble::Stale(why) => (StatusCode::SERVICE_UNAVAILABLE, "The database does not answer", why.as_str()),
             Trouble::Internal(cause) => {

@@ -123,6 +123,12 @@ impl ApiError {
         error
     }
 
+    /// Asking again does not help, so it does not say when.
+    pub fn damaged() -> ApiError {
+        let message = "the data of this partner is damaged and not served until it is repaired";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
+    }
+
     pub fn internal(cause: String) -> ApiError {
         let mut error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error");
         error.0.cause = Some(cause);
@@ -266,6 +272,7 @@ impl From<ServiceError> for ApiError {
                 "whether this was done is not known: the database went away while it was being written; \
                  asking again with the same Idempotency-Key is safe",
             ),
+            ServiceError::Store(StoreError::Damaged { .. }) => ApiError::damaged(),
             ServiceError::Store(StoreError::Full) => {
                 let mut error =
                     ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "there is no room to store this");

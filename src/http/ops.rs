@@ -45,6 +45,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
         "age_seconds": age.as_secs(),
         "poisoned": poisoned,
         "unreadable": unreadable,
+        "damaged_partners": app.replica.damaged_partners(),
         "writable": writable,
         "build": crate::BUILD,
     });
@@ -92,6 +93,7 @@ pub async fn metrics(State(app): State<Arc<App>>, request: Request<Body>) -> Res
     for (table, rows) in app.replica.unreadable_rows() {
         metrics::gauge!("rollcall_unreadable_rows", "table" => table).set(rows as f64);
     }
+    metrics::gauge!("rollcall_damaged_partners").set(app.replica.damaged_partners() as f64);
     metrics::gauge!("rollcall_writable").set(if writable { 1.0 } else { 0.0 });
     // Told as 0 before the first.
     metrics::counter!("rollcall_resyncs_total").increment(0);

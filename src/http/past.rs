@@ -226,6 +226,9 @@ async fn reached(app: &Arc<App>, snapshot: Arc<Snapshot>, field: &str, after: u6
         Ok(replica.node(snapshot.partner.auth_id.as_str()).map_or(snapshot, |node| node.snapshot()))
     };
     let snapshot = app.past.read(follow).await?;
+    if snapshot.damaged {
+        return Err(ApiError::damaged());
+    }
     told::version(snapshot.version);
     if after <= snapshot.version {
         return Ok(snapshot);

@@ -133,7 +133,7 @@ impl Changes {
             self.published.borrow_and_update();
             let snapshot = self.node.snapshot();
             let expires_at = live(&snapshot, &self.key)?;
-            if *self.closing.borrow_and_update() || snapshot.version < self.after {
+            if *self.closing.borrow_and_update() || snapshot.damaged || snapshot.version < self.after {
                 return None; // A log that was set back is not the one we told of.
             }
             if let Some(bytes) = self.ready.pop_front() {

@@ -18,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::table::Index;
 use crate::domain::plan::Scan;
+use crate::domain::row_digest::{Figure, Moments, RowDigest, Weights};
 use crate::domain::{Country, E164, Money, NumberType, State, Time};
 
 /// How many rows a leaf has at the most.
@@ -143,6 +144,19 @@ impl Column {
             }
             (Codes::Word(codes), _) => {
                 (0..rows).filter(|&row| scratch[usize::from(codes[row])]).for_each(take);
+            }
+        }
+    }
+
+    /// The moments of the rows that have each value; `rows` are those of each
+    /// row, `all` those of all.
+    fn moments(&self, rows: &[Moments], all: Moments, sums: &mut Vec<Moments>) {
+        sums.clear();
+        match self.codes {
+            Codes::Same => sums.push(all),
+            Codes::Byte(_) | Codes::Word(_) => {
+                sums.resize(self.values.len(), Moments::default());
+                rows.iter().enumerate().for_each(|(row, of)| sums[self.code(row)].add(*of));
             }
         }
     }
@@ -296,6 +310,49 @@ impl Leaf {
             expires_at: time(self.expires_at.value(row)),
             since: Time::new(self.since.value(row)).expect("what came in as a time"),
             until: time(self.until.value(row)),
+        }
+    }
+
+    /// Adds the rows to a digest; `weights` are those of a profile, of which a
+    /// row is named. A leaf of neighbours that say the same costs what one row
+    /// costs.
+    pub(super) fn weigh(&self, digest: &mut RowDigest, mut weights: impl FnMut(usize, Row) -> Weights) {
+        let columns = [
+            (Figure::Version, &self.version),
+            (Figure::AssignedAt, &self.assigned_at),
+            (Figure::ExpiresAt, &self.expires_at),
+            (Figure::Since, &self.since),
+            (Figure::Until, &self.until),
+        ];
+        let same = |column: &Column| matches!(column.codes, Codes::Same);
+        let alike = same(&self.profiles) && columns.iter().all(|(_, column)| same(column));
+        let (rows, all) = match &self.numbers {
+            Numbers::Run if alike => (Vec::new(), Moments::run(self.first, u64::from(self.len))),
+            _ => {
+                let rows: Vec<Moments> = (0..self.len()).map(|row| Moments::of(self.number(row))).collect();
+                let mut all = Moments::default();
+                rows.iter().for_each(|of| all.add(*of));
+                (rows, all)
+            }
+        };
+        let mut sums = Vec::new();
+        self.profiles.moments(&rows, all, &mut sums);
+        for (code, of) in sums.iter().enumerate() {
+            let row = (0..self.len()).find(|row| self.profiles.code(*row) == code).unwrap_or_default();
+            let weights = weights(self.profiles.values[code] as usize, self.row(row));
+            digest.words(weights, *of, u64::from(self.profile_counts[code]));
+        }
+        for (figure, column) in columns {
+            column.moments(&rows, all, &mut sums);
+            for (of, &cell) in sums.iter().zip(&column.values) {
+                let value = match figure {
+                    Figure::Version => cell as u64,
+                    Figure::AssignedAt | Figure::ExpiresAt | Figure::Since | Figure::Until => {
+                        Figure::of_time(time(cell))
+                    }
+                };
+                digest.figure(figure, value, *of);
+            }
         }
     }
 

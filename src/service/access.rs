@@ -35,6 +35,9 @@ pub enum Denied {
     Network,
     /// They are right, but the key lacks the scope.
     Scope,
+    /// They are those of a key, but the partner's rows do not agree with their
+    /// digest, so that nothing they say holds.
+    Damaged,
 }
 
 impl Replica {
@@ -61,6 +64,10 @@ impl Replica {
             if bool::from(same) && key.live(now) {
                 found = Some(key);
             }
+        }
+        // The key may not be what it was: it says no more than who asks.
+        if bool::from(any) && snapshot.as_ref().is_some_and(|snapshot| snapshot.damaged) {
+            return Err(Denied::Damaged);
         }
         let (Some(node), Some(snapshot), Some(key), true) = (&node, &snapshot, found, bool::from(any)) else {
             return Err(Denied::Credentials);

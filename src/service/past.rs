@@ -75,6 +75,9 @@ impl Replica {
             self.follow();
             from = self.node(from.partner.auth_id.as_str()).map_or(from, |node| node.snapshot());
         }
+        if from.damaged {
+            return Err(StoreError::Damaged { partner: from.partner.auth_id.as_str().into() }.into());
+        }
         if version > from.version {
             return Err(ServiceError::Behind);
         }

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::domain::change::GENESIS;
-use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
+use crate::domain::{E164, KeptDigest, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 use crate::inventory::{Image, Loader, Misfit, Snapshot};
 use crate::service::directory::Directory;
 use crate::service::past::Pasts;
@@ -71,6 +71,12 @@ impl Node {
             uses,
             stuck_since: AtomicI64::new(0),
         }
+    }
+
+    /// Whether its rows do not agree with the digest that is kept with them, so
+    /// that nothing of it may be served.
+    pub fn damaged(&self) -> bool {
+        self.current().damaged
     }
 
     /// How long ago its log could last be followed, if it cannot be any more.
@@ -133,6 +139,9 @@ pub struct Replica {
     directory: Directory,
     /// The numbers whose rows were left out.
     unreadable: ArcSwap<HashSet<E164>>,
+    /// Whether partners are not served because their rows do not agree with
+    /// their digests.
+    damaged: AtomicBool,
     began: Instant,
     /// When the store last answered, in milliseconds since `began`.
     heard_ms: AtomicU64,
@@ -186,6 +195,11 @@ impl Follower {
     fn poisoned(&self) -> u64 {
         let troubles = self.troubles.values();
         self.strays.rows + troubles.map(|trouble| trouble.poison.rows + u64::from(trouble.stuck)).sum::<u64>()
+    }
+
+    /// Whether a partner's rows do not agree with their digest.
+    fn damaged(&self, key: PartnerKey) -> bool {
+        self.troubles.get(&key).is_some_and(|trouble| trouble.poison.damaged.is_some())
     }
 
     /// How many rows of each table were left out of what is served.
@@ -268,7 +282,13 @@ pub struct Poison {
     pub first: Vec<String>,
     /// All of them that are numbers.
     pub numbers: HashSet<E164>,
+    /// In words, that a partner's rows do not agree with their digest; counted
+    /// as a row of the digest.
+    pub damaged: Option<Arc<str>>,
 }
+
+/// What a digest that rows do not agree with is counted under.
+const ROW_DIGEST: &str = "row_digest";
 
 impl Poison {
     fn add(&mut self, table: &'static str, number: Option<E164>, what: impl FnOnce() -> String) {
@@ -288,14 +308,29 @@ impl Poison {
         self.first.extend(more.first);
         self.first.truncate(TOLD_MAX);
         self.numbers.extend(more.numbers);
+        self.damaged = self.damaged.or(more.damaged);
         self
     }
 
+    fn damage(&mut self, what: String) {
+        self.rows += 1;
+        *self.tables.entry(ROW_DIGEST).or_default() += 1;
+        self.damaged = Some(what.into());
+    }
+
+    /// How many rows were left out beyond those in words.
+    pub fn more(&self) -> u64 {
+        self.rows - self.first.len() as u64 - u64::from(self.damaged.is_some())
+    }
+
     fn tell(&self) {
+        if let Some(what) = &self.damaged {
+            error!("{what}; the partner is not served: restore a backup, or see `rollcall verify`");
+        }
         for what in &self.first {
             error!(what, "a row of the database cannot be understood and is left out: {what}");
         }
-        let more = self.rows - self.first.len() as u64;
+        let more = self.more();
         if more > 0 {
             error!(rows = more, "{more} more rows cannot be understood and are left out");
         }
@@ -307,14 +342,20 @@ pub struct Salvaged {
     pub snapshots: HashMap<PartnerKey, Snapshot>,
     /// What was left out, by whose it is; without a key, nobody knows.
     pub poison: HashMap<Option<PartnerKey>, Poison>,
+    /// The digests of partners that had none kept with them.
+    pub undigested: Vec<(Head, RowDigest)>,
 }
 
 /// Every partner's snapshot as the store has it now. A row that cannot be
 /// understood is a failure.
 pub fn load(store: &dyn Store, what: Load) -> Result<HashMap<PartnerKey, Snapshot>, StoreError> {
-    let Salvaged { snapshots, poison } = salvage(store, what)?;
-    match poison.into_values().flat_map(|poison| poison.first).next() {
-        Some(what) => Err(StoreError::Corrupt { what }),
+    let Salvaged { snapshots, poison, .. } = salvage(store, what)?;
+    if let Some(what) = poison.values().flat_map(|poison| &poison.first).next() {
+        return Err(StoreError::Corrupt { what: what.clone() });
+    }
+    let damaged = |(key, poison): (&Option<PartnerKey>, &Poison)| poison.damaged.is_some().then_some((*key)?);
+    match poison.iter().find_map(damaged).and_then(|key| snapshots.get(&key)) {
+        Some(snapshot) => Err(StoreError::Damaged { partner: snapshot.partner.auth_id.as_str().into() }),
         None => Ok(snapshots),
     }
 }
@@ -335,10 +376,54 @@ pub fn salvage(store: &dyn Store, what: Load) -> Result<Salvaged, StoreError> {
         let read = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
         indexed?;
         read?;
-        let Loading { loaders, poison, .. } = loading;
+        let Loading { loaders, poison, row_digests, .. } = loading;
         let snapshots = loaders.into_iter().map(|loader| (loader.snapshot.key, loader.finish())).collect();
-        Ok(Salvaged { snapshots, poison })
+        let mut salvaged = Salvaged { snapshots, poison, undigested: Vec::new() };
+        if what.numbers {
+            salvaged.agree(&row_digests);
+        }
+        Ok(salvaged)
     })
+}
+
+impl Salvaged {
+    /// Compares what was loaded with the digests that are kept with it. Where
+    /// rows were left out they cannot agree, and that is known already.
+    fn agree(&mut self, kept: &HashMap<PartnerKey, KeptDigest>) {
+        let strays = self.poison.iter().any(|(key, poison)| {
+            let theirs = key.is_some_and(|key| self.snapshots.contains_key(&key));
+            !theirs && poison.rows > 0
+        });
+        for (&key, snapshot) in &mut self.snapshots {
+            if self.poison.get(&Some(key)).is_some_and(|poison| poison.rows > 0) {
+                continue;
+            }
+            let found = snapshot.row_digest();
+            let name = &snapshot.partner.auth_id;
+            let what = match kept.get(&key) {
+                None | Some(KeptDigest::None) => {
+                    let head = Head { key, version: snapshot.version, digest: snapshot.head };
+                    // What a row without an owner was is not made the truth.
+                    self.undigested.extend((!strays).then_some((head, found)));
+                    continue;
+                }
+                Some(KeptDigest::Sealed(kept)) if *kept == found => continue,
+                // It may be the one whose rows have no owner any more.
+                Some(KeptDigest::Sealed(kept)) if strays && found.count < kept.count => continue,
+                Some(KeptDigest::Sealed(kept)) if kept.count != found.count => {
+                    format!("partner {name} has {} rows where its digest has {}", found.count, kept.count)
+                }
+                Some(KeptDigest::Sealed(_)) => {
+                    format!("the rows of partner {name} do not agree with the digest that is kept with them")
+                }
+                Some(KeptDigest::Broken) => {
+                    format!("the digest of the rows of partner {name} is not that of its version {}", snapshot.version)
+                }
+            };
+            snapshot.damaged = true;
+            self.poison.entry(Some(key)).or_default().damage(what);
+        }
+    }
 }
 
 /// Snapshots in the making.
@@ -346,13 +431,15 @@ pub fn salvage(store: &dyn Store, what: Load) -> Result<Salvaged, StoreError> {
 struct Loading {
     loaders: Vec<Loader>,
     places: HashMap<PartnerKey, usize>,
+    row_digests: HashMap<PartnerKey, KeptDigest>,
     poison: HashMap<Option<PartnerKey>, Poison>,
 }
 
 impl Loading {
     fn take(&mut self, loaded: Loaded) -> Result<(), StoreError> {
         match loaded {
-            Loaded::Partner { head, partner } => {
+            Loaded::Partner { head, row_digest, partner } => {
+                self.row_digests.insert(head.key, row_digest);
                 self.places.insert(head.key, self.loaders.len());
                 self.loaders.push(Loader::new(Snapshot::empty(head.key, head.version, head.digest, partner)));
             }
@@ -442,6 +529,7 @@ impl Replica {
             refusals: Refusals::default(),
             directory: Directory::default(),
             unreadable: ArcSwap::default(),
+            damaged: AtomicBool::new(false),
             began,
             heard_ms: AtomicU64::new(began.elapsed().as_millis() as u64),
             following: AtomicBool::new(true),
@@ -461,16 +549,37 @@ impl Replica {
         self.nodes.load().get(auth_id).cloned()
     }
 
+    /// The partners that are served.
     pub fn nodes(&self) -> Vec<Arc<Node>> {
+        let mut nodes = self.all_nodes();
+        nodes.retain(|node| !node.damaged());
+        nodes
+    }
+
+    /// The same with those whose rows do not agree with their digest.
+    pub fn all_nodes(&self) -> Vec<Arc<Node>> {
         let mut nodes: Vec<Arc<Node>> = self.nodes.load().values().cloned().collect();
         nodes.sort_by_key(|node| node.key);
         nodes
     }
 
-    /// One partner as it is now, by its place in the store.
+    /// One partner as it is now, by its place in the store; none while its rows
+    /// do not agree with their digest.
     pub fn snapshot(&self, key: PartnerKey) -> Option<Arc<Snapshot>> {
         let nodes = self.nodes.load();
-        nodes.values().find(|node| node.key == key).map(|node| node.snapshot())
+        let snapshot = nodes.values().find(|node| node.key == key).map(|node| node.snapshot());
+        snapshot.filter(|snapshot| !snapshot.damaged)
+    }
+
+    /// Whether partners are not served because their rows do not agree with
+    /// their digests.
+    pub fn any_damaged(&self) -> bool {
+        self.damaged.load(Ordering::SeqCst)
+    }
+
+    /// How many those are.
+    pub fn damaged_partners(&self) -> usize {
+        self.all_nodes().iter().filter(|node| node.damaged()).count()
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -504,12 +613,26 @@ impl Replica {
     fn count_poisoned(&self, follower: &Follower) {
         self.poisoned.store(follower.poisoned(), Ordering::Relaxed);
         self.tables.store(Arc::new(follower.tables()));
+        self.refuse_damaged(follower);
         let of_partners = follower.troubles.values().map(|trouble| &trouble.poison.numbers);
         let sets: Vec<&HashSet<E164>> = of_partners.chain([&follower.strays.numbers]).collect();
         let known = self.unreadable.load();
         let count: usize = sets.iter().map(|numbers| numbers.len()).sum();
         if count != known.len() || !sets.iter().all(|numbers| numbers.is_subset(&known)) {
             self.unreadable.store(Arc::new(sets.into_iter().flatten().copied().collect()));
+        }
+    }
+
+    /// Has the store refuse writes to partners whose rows do not agree with
+    /// their digests.
+    fn refuse_damaged(&self, follower: &Follower) {
+        let nodes = self.nodes.load();
+        let damaged = nodes.values().filter(|node| follower.damaged(node.key));
+        let named: BTreeMap<PartnerKey, Arc<str>> =
+            damaged.map(|node| (node.key, node.auth_id.as_str().into())).collect();
+        self.damaged.store(!named.is_empty(), Ordering::SeqCst);
+        if named != self.store.health().damaged() {
+            self.store.health().set_damaged(named);
         }
     }
 
@@ -569,7 +692,9 @@ impl Replica {
     }
 
     fn has_reached(&self, key: PartnerKey, version: u64) -> bool {
-        self.snapshot(key).map_or(0, |snapshot| snapshot.version) >= version
+        let nodes = self.nodes.load();
+        nodes.values().find(|node| node.key == key).is_some_and(|node| node.current().version >= version)
+            || version == 0
     }
 
     fn reach_with(&self, key: PartnerKey, version: u64, follower: &mut Follower) {
@@ -623,7 +748,7 @@ impl Replica {
         }
         let Some(heads) = heads else { return Ok(()) };
         follower.behind = true;
-        let nodes: HashMap<PartnerKey, Arc<Node>> = self.nodes().into_iter().map(|node| (node.key, node)).collect();
+        let nodes: HashMap<PartnerKey, Arc<Node>> = self.all_nodes().into_iter().map(|node| (node.key, node)).collect();
         let mut fresh = Vec::new();
         for &head in &heads {
             let node = nodes.get(&head.key);
@@ -732,7 +857,10 @@ impl Replica {
         let salvaged = salvage(&*self.store, Load { only: Some(key), numbers: true });
         let again = again(began);
         let (mut snapshots, poison) = match salvaged {
-            Ok(Salvaged { snapshots, poison }) => (snapshots, poison),
+            Ok(Salvaged { snapshots, poison, undigested }) => {
+                self.keep(&undigested);
+                (snapshots, poison)
+            }
             Err(StoreError::Corrupt { what }) => {
                 follower.hold(key, node, &what, again);
                 return Ok(None);
@@ -757,7 +885,8 @@ impl Replica {
 
     /// Serves what was loaded of all partners, and nothing else.
     fn renew(&self, follower: &mut Follower, salvaged: Salvaged, again: Instant) {
-        let Salvaged { snapshots, poison } = salvaged;
+        let Salvaged { snapshots, poison, undigested } = salvaged;
+        self.keep(&undigested);
         follower.strays = Poison::default();
         follower.troubles.clear();
         for (key, poison) in poison {
@@ -771,7 +900,7 @@ impl Replica {
                 }
             }
         }
-        let nodes: HashMap<PartnerKey, Arc<Node>> = self.nodes().into_iter().map(|node| (node.key, node)).collect();
+        let nodes: HashMap<PartnerKey, Arc<Node>> = self.all_nodes().into_iter().map(|node| (node.key, node)).collect();
         let there: HashSet<PartnerKey> = snapshots.keys().copied().collect();
         let mut fresh = Vec::new();
         for (key, snapshot) in snapshots {
@@ -779,6 +908,21 @@ impl Replica {
             fresh.extend(self.publish(follower, nodes.get(&key), snapshot));
         }
         self.settle(follower, fresh, |key| there.contains(&key));
+    }
+
+    /// Keeps digests of what a release before this one has written. What cannot
+    /// be kept now is made again at the next load.
+    fn keep(&self, undigested: &[(Head, RowDigest)]) {
+        if undigested.is_empty() {
+            return;
+        }
+        match self.store.keep_row_digests(undigested, false) {
+            Ok(kept) => info!(partners = kept, "digests of the rows are kept from now on"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the digests of rows cannot be kept now; the next start makes them again");
+            }
+        }
     }
 
     /// Lets go of partners that are not there any more, and takes in those that

@@ -2,7 +2,9 @@
 //! answers to calls to one number.
 //!
 //! Invariants: an answer needs no database; a number that this node left out,
-//! because its row could not be understood, is never answered as unknown; an
+//! because its row could not be understood, is never answered as unknown; a
+//! partner whose rows do not agree with their digest is answered as if the node
+//! were not ready; an
 //! explanation reads one partner's numbers and log and nothing else.
 //! Deliberately absent: SIP, HTTP, and rules (`routing`).
 
@@ -42,9 +44,17 @@ impl Replica {
             here.then_some(snapshot)
         };
         let Some(snapshot) = self.directory().find(set::group_of(number.digits()), has) else {
-            let case = if self.left_out(number) { Case::RowUnreadable } else { Case::Unknown };
+            let case = match self.left_out(number) {
+                true => Case::RowUnreadable,
+                // It may be one that a partner's rows do not say any more.
+                false if self.any_damaged() => Case::NotReady,
+                false => Case::Unknown,
+            };
             return give(&without(case, Some(number)));
         };
+        if snapshot.damaged {
+            return give(&without(Case::NotReady, Some(number)));
+        }
         match snapshot.get(number, asked.now) {
             Some(row) => give(&Answer::of(settings, row, asked.call_id, asked.now, age)),
             None => give(&without(Case::Unknown, Some(number))),

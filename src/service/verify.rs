@@ -29,9 +29,11 @@ pub fn verify(store: &dyn Store, progress: &mut dyn FnMut(u64)) -> Result<Report
     let mut report = Report { differences: store.integrity()?, ..Report::default() };
     // A server may be writing: the rows are one moment, and the log is
     // replayed to the versions of that moment.
-    let Salvaged { snapshots, poison } = replica::salvage(store, Load { only: None, numbers: true })?;
-    for Poison { rows, first, .. } in poison.into_values() {
-        let more = rows - first.len() as u64;
+    let Salvaged { snapshots, poison, .. } = replica::salvage(store, Load { only: None, numbers: true })?;
+    for poison in poison.into_values() {
+        let more = poison.more();
+        let Poison { first, damaged, .. } = poison;
+        report.differences.extend(damaged.map(|what| what.to_string()));
         report.differences.extend(first.into_iter().map(|what| format!("a row cannot be understood: {what}")));
         if more > 0 {
             report.differences.push(format!("{more} more rows cannot be understood"));

@@ -7,14 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use super::rows::Cells;
-use super::{Abort, StoreError};
+use super::{Abort, StoreError, Target};
+use crate::domain::PartnerKey;
 
 /// How many unreadable rows of a table are known by name; more are counted.
 const NAMED_MAX: usize = 1_000;
@@ -27,6 +28,10 @@ pub struct Health {
     /// How many rows are known by name, so that reads need no lock while all
     /// is well.
     named: AtomicUsize,
+    /// Partners whose rows do not agree with their digest, by key, and whether
+    /// there are any.
+    damaged: Mutex<BTreeMap<PartnerKey, Arc<str>>>,
+    any_damaged: AtomicBool,
     /// Why the last write failed, if it was the engine's doing.
     unwritable: Mutex<Option<Arc<str>>>,
 }
@@ -133,13 +138,34 @@ impl Health {
         self.tables.lock().iter().map(|(table, unreadable)| (*table, unreadable.count())).collect()
     }
 
+    /// Takes no writes to these partners any more, and to others again.
+    pub fn set_damaged(&self, damaged: BTreeMap<PartnerKey, Arc<str>>) {
+        let mut known = self.damaged.lock();
+        self.any_damaged.store(!damaged.is_empty(), Ordering::Relaxed);
+        *known = damaged;
+    }
+
+    /// The partners that take no writes, by the id that they had.
+    pub fn damaged(&self) -> BTreeMap<PartnerKey, Arc<str>> {
+        self.damaged.lock().clone()
+    }
+
+    /// Refuses a write to a partner whose rows do not agree with their digest.
+    pub(super) fn undamaged(&self, target: &Target) -> Result<(), StoreError> {
+        let (true, Target::Partner(key)) = (self.any_damaged.load(Ordering::Relaxed), target) else { return Ok(()) };
+        match self.damaged.lock().get(key) {
+            Some(partner) => Err(StoreError::Damaged { partner: partner.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Records how a write ended. A draft's refusal and a wait for other writers
     /// say nothing of the database.
     pub fn wrote(&self, failed: Option<&StoreError>) {
         use StoreError::*;
         let reason: Option<Arc<str>> = match failed {
             None => None,
-            Some(Busy | Again { .. } | Corrupt { .. } | Unsupported { .. }) => return,
+            Some(Busy | Again { .. } | Corrupt { .. } | Damaged { .. } | Unsupported { .. }) => return,
             Some(error) => Some(error.to_string().into()),
         };
         let before = std::mem::replace(&mut *self.unwritable.lock(), reason.clone());

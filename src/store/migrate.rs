@@ -36,7 +36,7 @@ const fn table(name: &'static str, columns: &'static str, key: &'static str) -> 
 
 /// What others refer to comes before them.
 const TABLES: [Table; 21] = [
-    table("partner", "partner, auth_id, name, created_at, suspended_at, version, head", "partner"),
+    table("partner", "partner, auth_id, name, created_at, suspended_at, version, head, row_digest", "partner"),
     table("account", "partner, auth_id, name, created_at, archived_at, lost_at", "partner, auth_id"),
     table(
         "application",

@@ -51,7 +51,7 @@ use super::{
     Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, LogPiece, Open, Over, Past,
     Replayed, Store, StoreError, StoredJob, Target, Walk, history, rows,
 };
-use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
+use crate::domain::{E164, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 
 /// How long the database may take to say where its logs end, before it counts
 /// as gone.
@@ -289,7 +289,22 @@ impl Store for PgStore {
         self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
     }
 
+    fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Result<u64, StoreError> {
+        let keys: Vec<i64> = made.iter().map(|(head, _)| head.key.0).collect();
+        let versions: Vec<i64> = made.iter().map(|(head, _)| head.version as i64).collect();
+        let heads: Vec<&[u8]> = made.iter().map(|(head, _)| &head.digest[..]).collect();
+        let sealed: Vec<Vec<u8>> =
+            made.iter().map(|(head, digest)| digest.sealed(head.key, head.version, &head.digest)).collect();
+        // What another release made is told by its first byte.
+        let sql = "UPDATE partner SET row_digest = t.sealed \
+                   FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[]) AS t (partner, version, head, sealed) \
+                   WHERE partner.partner = t.partner AND partner.version = t.version AND partner.head = t.head \
+                   AND ($5 OR partner.row_digest IS NULL OR substr(partner.row_digest, 1, 1) <> '\\x01'::bytea)";
+        self.core.housekeep(|link| self.core.execute(link, sql, &[&keys, &versions, &heads, &sealed, &replace]))
+    }
+
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+        self.core.health.undamaged(&target)?;
         let write = |lane: &mut Lane| lane.write(entry.clone(), &mut draft);
         let result = match &target {
             Target::Partner(key) => self.lane(*key).member(write),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::domain::change::Digest;
 use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Currency, Dates, Destinations, Dialect,
-    E164, Key, KeyId, Money, NumberType, Partner, PartnerId, PartnerKey, Record, Role, Scope, Setting, State, Tags,
-    Time, Trunk, TrunkId, User, UserId, Verb,
+    E164, KeptDigest, Key, KeyId, Money, NumberType, Partner, PartnerId, PartnerKey, Record, Role, Scope, Setting,
+    State, Tags, Time, Trunk, TrunkId, User, UserId, Verb,
 };
 use crate::store::people::{AuditEntry, Audited, Standing, StoredLink, StoredSession, StoredUser, Totp};
 use crate::store::{Document, Entry, Head, Loaded, StoreError, StoredJob};
@@ -60,6 +60,12 @@ pub(super) fn read_head(row: &impl Cells) -> Result<Head, StoreError> {
     Ok(Head { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest: digest(row, 2)? })
 }
 
+/// What a partner's row has for a digest of its rows, as of that head.
+pub(super) fn read_row_digest(row: &impl Cells, at: usize, head: &Head) -> KeptDigest {
+    let bytes = row.bytes_if(at);
+    bytes.map_or(KeptDigest::Broken, |bytes| KeptDigest::read(bytes, head.key, head.version, &head.digest))
+}
+
 /// A table of partners or of what they have besides numbers.
 pub(super) struct Entity {
     pub table: &'static str,
@@ -76,7 +82,7 @@ const fn entity(table: &'static str, name: &'static str, columns: &'static str) 
 
 /// In the order in which they are loaded.
 pub(super) const ENTITIES: [Entity; 7] = [
-    entity("partner", "partner", "auth_id, name, created_at, suspended_at, version, head"),
+    entity("partner", "partner", "auth_id, name, created_at, suspended_at, version, head, row_digest"),
     entity("account", "auth_id", "auth_id, name, created_at, archived_at, lost_at"),
     entity("application", "id", APPLICATION),
     entity("trunk", "id", TRUNK),
@@ -162,7 +168,8 @@ pub(super) fn read_entity(table: &str, row: &impl Cells) -> Result<Loaded, Store
     Ok(match table {
         "partner" => {
             let head = Head { key, version: row.int(5)? as u64, digest: digest(row, 6)? };
-            Loaded::Partner { head, partner: read_partner(row, 1)? }
+            let row_digest = read_row_digest(row, 7, &head);
+            Loaded::Partner { head, row_digest, partner: read_partner(row, 1)? }
         }
         "account" => Loaded::Account(key, read_account(row, 1)?, time_if(row.int_if(5)?)?),
         "application" => Loaded::Application(key, read_application(row, 1)?),

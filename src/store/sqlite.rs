@@ -49,7 +49,7 @@ use super::{
     Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, LogPiece, Open, Over, Past, Replayed,
     Store, StoreError, StoredJob, Target, Walk, history,
 };
-use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
+use crate::domain::{E164, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 
 /// "Roll" in the file's header: this is a Rollcall database.
 const APPLICATION_ID: i64 = 0x526f_6c6c;
@@ -62,6 +62,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0006_people.sql"),
     include_str!("../../migrations/sqlite/0007_account_numbers.sql"),
     include_str!("../../migrations/sqlite/0009_destinations.sql"),
+    include_str!("../../migrations/sqlite/0010_row_digest.sql"),
 ];
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
@@ -755,6 +756,21 @@ impl Store for SqliteStore {
         })
     }
 
+    fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Result<u64, StoreError> {
+        self.aside(BUSY, |connection| {
+            // What another release made is told by its first byte.
+            let mut statement = connection.prepare_cached(
+                "UPDATE partner SET row_digest = ?4 WHERE partner = ?1 AND version = ?2 AND head = ?3 \
+                 AND (?5 OR row_digest IS NULL OR substr(row_digest, 1, 1) <> x'01')",
+            )?;
+            made.iter().try_fold(0, |kept, (head, digest)| {
+                let sealed = digest.sealed(head.key, head.version, &head.digest);
+                let changed = statement.execute(params![head.key.0, head.version as i64, head.digest, sealed, replace]);
+                Ok(kept + changed? as u64)
+            })
+        })
+    }
+
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached("SELECT version FROM partner WHERE partner = ?1")?;
@@ -775,6 +791,7 @@ impl Store for SqliteStore {
 
     fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         may_wait();
+        self.health.undamaged(&target)?;
         let result = self.writers.member(|writer| {
             let mut transaction = SqliteTransaction::begin(&writer.connection, &self.health, &target, entry.clone())?;
             draft(&mut transaction)?;

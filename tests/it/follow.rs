@@ -12,7 +12,9 @@ use rollcall::config::Config;
 use rollcall::console;
 use rollcall::domain::change::Edit;
 use rollcall::domain::user::Role;
-use rollcall::domain::{Dialect, E164, EntityChange, KeyId, NumberChange, PartnerId, PartnerKey, Scope, Time, Verb};
+use rollcall::domain::{
+    Dialect, E164, EntityChange, KeyId, NumberChange, PartnerId, PartnerKey, RowDigest, Scope, Time, Verb,
+};
 use rollcall::http::{self, App};
 use rollcall::service::people::{By, NewUser};
 use rollcall::service::replica::Replica;
@@ -109,6 +111,9 @@ impl Store for Far {
     }
     fn delete_over(&self, over: &Over) -> Stored<u64> {
         self.asked()?.delete_over(over)
+    }
+    fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Stored<u64> {
+        self.asked()?.keep_row_digests(made, replace)
     }
     fn version(&self, key: PartnerKey) -> Stored<u64> {
         self.asked()?.version(key)
@@ -303,6 +308,8 @@ fn partners_that_swap_places_are_never_taken_for_each_other() {
             for statement in swap("partner + 100").iter().chain(&swap("103 - partner")) {
                 raw.execute(statement, []).expect("swapped");
             }
+            // As another database, which agrees with itself.
+            raw.execute("UPDATE partner SET row_digest = NULL", []).expect("forgotten");
             raw.execute_batch("COMMIT").expect("committed");
             replica.follow();
             for (id, token) in [("PA_1", &tokens[0]), ("PA_2", &tokens[1])] {
@@ -332,7 +339,9 @@ fn another_database_is_loaded_from_the_start() {
         snapshot.get(number(911_000_001), time(NOW)).expect("there").region().map(str::to_owned)
     };
     // Rows that differ under heads that do not: only who answers tells.
-    let rewrite = |region: &str| tamper(&database, &[&format!("UPDATE number SET region = '{region}'")]);
+    // As another database, which agrees with itself.
+    let forget = "UPDATE partner SET row_digest = NULL";
+    let rewrite = |region: &str| tamper(&database, &[&format!("UPDATE number SET region = '{region}'"), forget]);
     rewrite("Pune");
     let loads = far.loads();
     far.is(7, 4);

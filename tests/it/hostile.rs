@@ -5,6 +5,7 @@
 
 mod calls;
 mod cost;
+mod damage;
 mod leases;
 mod locked;
 mod machine;

@@ -104,7 +104,8 @@ fn roll_back(database: &Database, key: PartnerKey, to: i64, head: [u8; 32]) {
     raw.execute("DELETE FROM change WHERE partner = ?1 AND version > ?2", (key.0, to)).expect("deleted");
     raw.execute("DELETE FROM change_part WHERE partner = ?1 AND version > ?2", (key.0, to)).expect("deleted");
     raw.execute("DELETE FROM number WHERE partner = ?1 AND version > ?2", (key.0, to)).expect("deleted");
-    raw.execute("UPDATE partner SET version = ?2, head = ?3 WHERE partner = ?1", (key.0, to, head)).expect("set back");
+    raw.execute("UPDATE partner SET version = ?2, head = ?3, row_digest = NULL WHERE partner = ?1", (key.0, to, head))
+        .expect("set back");
 }
 
 #[test]

@@ -16,6 +16,7 @@ const MIGRATIONS: &[(&str, i64)] = &[
     (include_str!("../../../migrations/postgres/0001_initial.sql"), 1),
     (include_str!("../../../migrations/postgres/0002_account_numbers.sql"), 1),
     (include_str!("../../../migrations/postgres/0004_destinations.sql"), 1),
+    (include_str!("../../../migrations/postgres/0005_row_digest.sql"), 1),
 ];
 
 /// "Roll", "sche".

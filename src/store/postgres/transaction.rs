@@ -19,6 +19,7 @@ use super::core::{COMMIT, Core, Held, Params, rows};
 use super::people::PgPeople;
 use super::trouble::{commit_failure, trouble};
 use crate::domain::change::{Edit, GENESIS};
+use crate::domain::row_digest::{KeptDigest, RowDigest};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
     NumberChange, Partner, PartnerId, PartnerKey, Record, Setting, State, Time, Trunk, TrunkId,
@@ -27,6 +28,7 @@ use crate::store::group::{Engine, Failure, Written};
 use crate::store::log::{self, Chain};
 use crate::store::people::{PeopleWrites, audit_of};
 use crate::store::rows::*;
+use crate::store::tally::RowTally;
 use crate::store::{
     Abort, Answered, Document, Entry, Head, Holding, RoutesInUse, StoreError, StoredJob, Target, Transaction,
 };
@@ -50,6 +52,8 @@ pub(super) struct Session {
     link: Held,
     /// The partner's, with what the group has written so far.
     head: Head,
+    /// The digest of the partner's rows, the same way.
+    row_digest: KeptDigest,
     /// When the change at its head was logged.
     last: Option<Time>,
     /// Why nothing more can be done in it.
@@ -72,9 +76,9 @@ impl Lane {
         };
         let mut transaction = PgTransaction::begin(&self.core, session, &self.target, entry)?;
         draft(&mut transaction)?;
-        let (written, head, at) = transaction.finish()?;
+        let (written, head, row_digest, at) = transaction.finish()?;
         if written.version.is_some() {
-            (session.head, session.last) = (head, Some(at));
+            (session.head, session.row_digest, session.last) = (head, row_digest, Some(at));
         }
         Ok(written)
     }
@@ -98,13 +102,15 @@ impl Engine for Lane {
         // It may have warned of something before.
         link.warned();
         const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-        let (head, last) = match &self.target {
+        let (head, row_digest, last) = match &self.target {
             Target::New(_) => {
                 self.core.batch(&link, BEGIN)?;
-                (Head { key: PartnerKey(0), version: 0, digest: GENESIS }, None)
+                let head = Head { key: PartnerKey(0), version: 0, digest: GENESIS };
+                (head, KeptDigest::Sealed(RowDigest::default()), None)
             }
             Target::Partner(key) => {
-                let lock = "SELECT partner, version, head FROM partner WHERE partner = $1 FOR NO KEY UPDATE";
+                let lock = "SELECT partner, version, head, row_digest FROM partner WHERE partner = $1 \
+                            FOR NO KEY UPDATE";
                 // A statement sees what was committed before it began, so the
                 // entry is looked for after the lock was got.
                 let last = "SELECT change.at FROM partner JOIN change USING (partner, version) WHERE partner = $1";
@@ -121,10 +127,13 @@ impl Engine for Lane {
                 })?;
                 let head = found.as_ref().map(read_head).transpose()?;
                 let last = last.as_ref().map(|row| time_of(row.int(0)?)).transpose()?;
-                (head.ok_or_else(|| corrupt(format!("partner {key} is gone")))?, last)
+                let (Some(row), Some(head)) = (&found, head) else {
+                    return Err(corrupt(format!("partner {key} is gone")));
+                };
+                (head, read_row_digest(row, 3, &head), last)
             }
         };
-        self.session = Some(Session { link, head, last, lost: None });
+        self.session = Some(Session { link, head, row_digest, last, lost: None });
         Ok(())
     }
 
@@ -194,6 +203,8 @@ struct PgTransaction<'s> {
     chain: Chain,
     parts: i64,
     entities: Vec<EntityChange>,
+    /// What is done to the digest of the partner's rows.
+    tally: RowTally,
     /// Whether anything was put beside the log.
     beside: bool,
 }
@@ -324,15 +335,17 @@ impl<'s> PgTransaction<'s> {
             chain: Chain::new(),
             parts: 0,
             entities: Vec::new(),
+            tally: RowTally::default(),
             beside: false,
         })
     }
 
     /// Writes the log entry, if anything was put, and moves the partner on.
-    fn finish(self) -> Result<(Written, Head, Time), StoreError> {
+    fn finish(self) -> Result<(Written, Head, KeptDigest, Time), StoreError> {
         let at = self.entry.at;
+        let before = self.session.row_digest;
         if self.parts == 0 && self.entities.is_empty() {
-            return Ok((Written { version: None, anything: self.beside }, self.head, at));
+            return Ok((Written { version: None, anything: self.beside }, self.head, before, at));
         }
         let version = self.version();
         let (key, entry) = (self.head.key, &self.entry);
@@ -340,6 +353,7 @@ impl<'s> PgTransaction<'s> {
         let digest = self.chain.finish(key, version, entry, &entities, &self.head.digest);
         let (stored, at_seconds, actor) = (version as i64, at.seconds(), entry.actor.to_string());
         let (verb, previous, next) = (entry.verb.as_str(), &self.head.digest[..], &digest[..]);
+        let row_digest = before.moved_on(self.tally.done(), key, version, &digest);
         let put = [
             Put {
                 sql: "INSERT INTO change (partner, version, at, actor, request_id, verb, entities, previous) \
@@ -348,8 +362,8 @@ impl<'s> PgTransaction<'s> {
                 rows: Some(1),
             },
             Put {
-                sql: "UPDATE partner SET version = $2, head = $3 WHERE partner = $1",
-                params: vec![&key.0, &stored, &next],
+                sql: "UPDATE partner SET version = $2, head = $3, row_digest = $4 WHERE partner = $1",
+                params: vec![&key.0, &stored, &next, &row_digest],
                 rows: Some(1),
             },
         ];
@@ -358,7 +372,8 @@ impl<'s> PgTransaction<'s> {
             PgPeople { core: self.core, link: &self.session.link }.put_audit(&audit)?;
         }
         let head = Head { key, version, digest };
-        Ok((Written { version: Some(version), anything: true }, head, at))
+        let row_digest = KeptDigest::read(row_digest.as_deref(), key, version, &digest);
+        Ok((Written { version: Some(version), anything: true }, head, row_digest, at))
     }
 
     fn link(&self) -> &'s Link {
@@ -397,6 +412,14 @@ impl<'s> PgTransaction<'s> {
     /// Writes rows and log of some changes, sorted, each number once.
     fn put_some(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
         let (key, version) = (self.head.key.0, self.version() as i64);
+        let unread: Vec<i64> = self.tally.unread(changes).iter().map(|number| number.digits() as i64).collect();
+        if !unread.is_empty() {
+            let sql = "SELECT number, version FROM number WHERE partner = $1 AND number = ANY ($2::bigint[])";
+            for row in self.core.rows(self.link(), sql, &[&key, &unread])? {
+                self.tally.learn(number_of(row.int(0)?)?, row.int(1)? as u64);
+            }
+        }
+        self.tally.numbers(changes, self.version());
         let (mut come, mut stay, mut go) = (Columns::default(), Columns::default(), Vec::new());
         for change in changes {
             match (&change.before, &change.after) {
@@ -538,6 +561,7 @@ impl Transaction for PgTransaction<'_> {
                 });
             }
         }
+        self.tally.read(wanted, &out);
         Ok(out)
     }
 
@@ -630,6 +654,7 @@ impl Transaction for PgTransaction<'_> {
                 )?;
             }
         }
+        self.tally.entity(&change);
         self.entities.push(change);
         Ok(())
     }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::people::SqlitePeople;
 use super::{documents, jobs};
 use crate::domain::change::{Edit, GENESIS};
+use crate::domain::row_digest::{KeptDigest, RowDigest};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
     NumberChange, Partner, PartnerId, PartnerKey, Setting, State, Time, Trunk, TrunkId,
@@ -17,6 +18,7 @@ use crate::store::health::Health;
 use crate::store::log::{self, Chain};
 use crate::store::people::{PeopleWrites, audit_of};
 use crate::store::rows::*;
+use crate::store::tally::RowTally;
 use crate::store::{
     Abort, Answered, Document, Entry, Head, Holding, RoutesInUse, StoreError, StoredJob, Target, Transaction,
 };
@@ -37,6 +39,9 @@ pub(super) struct SqliteTransaction<'c> {
     chain: Chain,
     parts: i64,
     entities: Vec<EntityChange>,
+    /// The digest of the partner's rows as it was, and what is done to it.
+    row_digest: KeptDigest,
+    tally: RowTally,
     /// Whether anything was put beside the log.
     beside: bool,
 }
@@ -48,18 +53,23 @@ impl<'c> SqliteTransaction<'c> {
         target: &Target,
         mut entry: Entry,
     ) -> Result<SqliteTransaction<'c>, Abort> {
-        let (creating, head) = match target {
+        let (creating, head, row_digest) = match target {
             Target::Partner(key) => {
+                let read = |row: &Row<'_>| {
+                    let head = read_head(row)?;
+                    Ok((head, time_if(row.int_if(3)?)?, read_row_digest(row, 4, &head)))
+                };
                 let found = connection
                     .prepare_cached(
-                        "SELECT partner, version, head, at FROM partner LEFT JOIN change USING (partner, version) \
-                         WHERE partner = ?1",
+                        "SELECT partner, version, head, at, row_digest FROM partner \
+                         LEFT JOIN change USING (partner, version) WHERE partner = ?1",
                     )?
-                    .query_row([key.0], |row| Ok(read_head(row).and_then(|head| Ok((head, time_if(row.int_if(3)?)?)))))
+                    .query_row([key.0], |row| Ok(read(row)))
                     .optional()?;
-                let (head, last) = found.ok_or_else(|| corrupt(format!("partner {key} is gone")))??;
+                let found: Option<Result<_, StoreError>> = found;
+                let (head, last, row_digest) = found.ok_or_else(|| corrupt(format!("partner {key} is gone")))??;
                 entry.at = entry.at.max(last.unwrap_or(entry.at));
-                (None, head)
+                (None, head, row_digest)
             }
             Target::New(auth_id) => {
                 let taken = connection
@@ -68,7 +78,8 @@ impl<'c> SqliteTransaction<'c> {
                 if taken {
                     return Err(Abort::Refused);
                 }
-                (Some(auth_id.clone()), Head { key: PartnerKey(0), version: 0, digest: GENESIS })
+                let head = Head { key: PartnerKey(0), version: 0, digest: GENESIS };
+                (Some(auth_id.clone()), head, KeptDigest::Sealed(RowDigest::default()))
             }
         };
         Ok(SqliteTransaction {
@@ -80,6 +91,8 @@ impl<'c> SqliteTransaction<'c> {
             chain: Chain::new(),
             parts: 0,
             entities: Vec::new(),
+            row_digest,
+            tally: RowTally::default(),
             beside: false,
         })
     }
@@ -109,8 +122,13 @@ impl<'c> SqliteTransaction<'c> {
                 self.head.digest,
             ])?;
         self.connection
-            .prepare_cached("UPDATE partner SET version = ?2, head = ?3 WHERE partner = ?1")?
-            .execute(params![key.0, version as i64, digest])?;
+            .prepare_cached("UPDATE partner SET version = ?2, head = ?3, row_digest = ?4 WHERE partner = ?1")?
+            .execute(params![
+                key.0,
+                version as i64,
+                digest,
+                self.row_digest.moved_on(self.tally.done(), key, version, &digest)
+            ])?;
         if let Some(audit) = audit_of(key, entry, &self.entities) {
             SqlitePeople(self.connection, self.health).put_audit(&audit)?;
         }
@@ -245,6 +263,7 @@ impl Transaction for SqliteTransaction<'_> {
         for group in wanted.chunk_by(|a, b| a.digits() / 10_000 == b.digits() / 10_000) {
             self.group(group, &mut free_below, &mut seen, &mut out)?;
         }
+        self.tally.read(wanted, &out);
         Ok(out)
     }
 
@@ -335,12 +354,20 @@ impl Transaction for SqliteTransaction<'_> {
                     ])?;
             }
         }
+        self.tally.entity(&change);
         self.entities.push(change);
         Ok(())
     }
 
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
         let (key, version) = (self.head.key.0, self.version() as i64);
+        let unread = self.tally.unread(changes);
+        let mut versions = self.connection.prepare_cached("SELECT version FROM number WHERE number = ?1")?;
+        for number in unread {
+            let version: Option<i64> = versions.query_row([number.digits() as i64], |row| row.get(0)).optional()?;
+            self.tally.learn(number, version.unwrap_or(0) as u64);
+        }
+        self.tally.numbers(changes, self.version());
         {
             let mut insert = self.connection.prepare_cached(&format!(
                 "INSERT INTO number (number, partner, version, {RECORD}) \
