@@ -531,12 +531,12 @@ fn costs_are_printed_for_people_and_for_programs() {
     let expected = "\
 MA_1 MA_1 (EUR)
 number         from        until       days  rate  amount
-+442079460001  2026-03-01  2026-03-31  31    1.50  1.50
++442079460001  2026-03-01  2026-03-31    31  1.50  1.50
 total                                              1.50 EUR
 
 MA_<b> MA_<b> (EUR)
 number         from        until       days  rate  amount
-+442079460002  2026-03-15  2026-03-31  17    2.50  2.50
++442079460002  2026-03-15  2026-03-31    17  2.50  2.50
 total                                              2.50 EUR
 ";
     assert_eq!(table, expected);
