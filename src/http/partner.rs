@@ -154,6 +154,10 @@ fn list(
     let now = query.as_of.unwrap_or_else(Time::now);
     let format = Format::negotiate(request.headers());
     let mut tag = list_tag(&snapshot, format, shape.dialect, now);
+    if query.filter.called.is_some() {
+        // A call is no change.
+        tag = past::tag_of_calls(&tag, snapshot.called.tag());
+    }
     if let Some(time) = query.as_of {
         // The present may be the same version; it shows another moment.
         tag = past::tag(&tag, time);

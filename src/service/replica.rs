@@ -30,6 +30,7 @@ use tracing::{error, info};
 use crate::domain::change::GENESIS;
 use crate::domain::{E164, KeyId, PartnerId, PartnerKey, Time};
 use crate::inventory::{Image, Loader, Misfit, Snapshot};
+use crate::service::called;
 use crate::service::directory::Directory;
 use crate::service::past::Pasts;
 use crate::service::refusals::Refusals;
@@ -313,10 +314,13 @@ pub struct Salvaged {
 /// understood is a failure.
 pub fn load(store: &dyn Store, what: Load) -> Result<HashMap<PartnerKey, Snapshot>, StoreError> {
     let Salvaged { snapshots, poison } = salvage(store, what)?;
-    match poison.into_values().flat_map(|poison| poison.first).next() {
-        Some(what) => Err(StoreError::Corrupt { what }),
-        None => Ok(snapshots),
+    if let Some(what) = poison.into_values().flat_map(|poison| poison.first).next() {
+        return Err(StoreError::Corrupt { what });
     }
+    for snapshot in snapshots.values().filter(|_| what.numbers) {
+        called::load(store, snapshot.key, &snapshot.called, snapshot.len())?;
+    }
+    Ok(snapshots)
 }
 
 /// The same without the rows that cannot be understood. One thread reads rows
@@ -454,6 +458,10 @@ impl Replica {
         replica.renew(&mut follower, salvaged, again(began));
         replica.count_poisoned(&follower);
         drop(follower);
+        for node in replica.nodes() {
+            let snapshot = node.snapshot();
+            called::load(&*replica.store, node.key, &snapshot.called, snapshot.len())?;
+        }
         Ok(replica)
     }
 
@@ -661,6 +669,9 @@ impl Replica {
     fn publish(&self, follower: &mut Follower, node: Option<&Arc<Node>>, snapshot: Snapshot) -> Option<Snapshot> {
         let Some(node) = node.filter(|node| node.auth_id == snapshot.partner.auth_id) else { return Some(snapshot) };
         let version = snapshot.version;
+        // One that was loaded afresh knows of no call.
+        let mut snapshot = snapshot;
+        snapshot.called = node.current().called.clone();
         self.directory.list(node, snapshot.groups_beyond(Some(&node.current())));
         follower.replaced.push(node.current.swap(Arc::new(snapshot)));
         node.stuck_since.store(0, Ordering::Relaxed);
