@@ -396,7 +396,10 @@ impl Background {
                     recorded = Some(Instant::now());
                     let recorder = recorder.as_deref().map(|name| (name, false));
                     if let Err(error) = app.replica.keep_called(recorder, Time::now()) {
-                        warn!(error = &error as &dyn std::error::Error, "cannot store which numbers were called; trying again");
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot store which numbers were called; trying again"
+                        );
                     }
                 }
                 if minute.elapsed() < Duration::from_secs(60) {

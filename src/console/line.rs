@@ -18,8 +18,8 @@ use super::form::first_moment;
 use super::overview::TABS;
 use super::show::Clock;
 use crate::domain::{State, Time};
-use crate::inventory::names::{Candidate, Misnamed, Named, suggested};
 use crate::inventory::called::CalledBefore;
+use crate::inventory::names::{Candidate, Misnamed, Named, suggested};
 use crate::inventory::{Filter, Order, Pattern, Snapshot, several};
 
 /// How many customers, applications and trunks are suggested for bare words.
@@ -274,7 +274,11 @@ impl Line {
                         part => match bound(part, clock)? {
                             (Side::More, Bound::Span(seconds)) => asked.before = Some(now.plus(-seconds)),
                             (Side::Less, Bound::Day(first)) => asked.before = Some(first),
-                            _ => return Err(Refused::hint("is never, >30d (longer ago) or <2026-11-01 (before that day)")),
+                            _ => {
+                                return Err(Refused::hint(
+                                    "is never, >30d (longer ago) or <2026-11-01 (before that day)",
+                                ));
+                            }
                         },
                     }
                 }

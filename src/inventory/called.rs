@@ -129,7 +129,12 @@ pub struct CalledNumbers {
 
 impl Default for CalledNumbers {
     fn default() -> CalledNumbers {
-        CalledNumbers { fresh: Default::default(), hasher: RandomState::new(), days: RwLock::default(), tag: Mutex::default() }
+        CalledNumbers {
+            fresh: Default::default(),
+            hasher: RandomState::new(),
+            days: RwLock::default(),
+            tag: Mutex::default(),
+        }
     }
 }
 

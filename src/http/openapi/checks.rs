@@ -14,7 +14,11 @@ pub fn paths() -> Vec<(String, Value)> {
         query("account_auth_id", "Only what is about this account.", "MA_48149cf4"),
         query("within", "How far ahead `expiring` sees, suspended numbers too; 14d if not given.", "14d"),
         query("suspended_for", "How long a number is suspended before that is a finding; 30d if not given.", "30d"),
-        query("idle_for", "With check=idle: for how many whole days nobody called; 90d if not given, and at most.", "90d"),
+        query(
+            "idle_for",
+            "With check=idle: for how many whole days nobody called; 90d if not given, and at most.",
+            "90d",
+        ),
         query(
             "acknowledged",
             "true: only findings that somebody has acknowledged; false, if not given: only others.",
