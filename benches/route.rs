@@ -1,17 +1,24 @@
 //! What an answer to a call costs: `cargo bench --bench route [-- whole]`.
 //!
 //! The SIP face and the HTTP face answer over loopback in this process; what the
-//! client's thread uses of processors is taken off. Kamailio's constant answer
-//! (`sl_send_reply`) is measured in the same run, if it is installed. `whole`
-//! measures 10 M numbers besides, which takes minutes to make.
+//! client's thread uses of processors is taken off. What it is compared with runs
+//! beside it and is asked the same: Kamailio's constant answer (`sl_send_reply`),
+//! and Kamailio that looks the number up by the HTTP face, in Redis and in
+//! PostgreSQL, with one worker and one connection that stays open. What other
+//! processes use of processors is read from /proc, that of their children
+//! included. What is not installed is left out, with the reason. `whole` measures
+//! 10 M numbers besides, which take minutes to make.
 
 #![allow(clippy::print_stdout)]
 
+#[allow(dead_code)]
+#[path = "../tests/it/cluster.rs"]
+mod cluster;
 mod shared;
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -38,47 +45,78 @@ const CALLS: usize = 100_000;
 const WINDOW: usize = 32;
 
 fn main() {
-    let whole = std::env::args().any(|arg| arg == "whole");
-    heading("one answer without a socket: read, judge, write");
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|arg| arg == "resident") {
+        return println!("{}", resident(&arguments[at + 1], Path::new(&arguments[at + 2])));
+    }
+    let whole = arguments.iter().any(|arg| arg == "whole");
     let small = World::new(10_000, 1);
     let million = World::new(1_000_000, 1);
-    let many = World::new(1_000_000, 100);
-    let base = small.answer_micros();
-    reported("10 k numbers", base, "µs");
+
+    heading("one answer without a socket: read, judge, write");
     let one = million.answer_micros();
+    reported("10 k numbers", small.answer_micros(), "µs");
     reported("1 M numbers", one, "µs");
-    at_most("1 M of 100 partners ÷ 1 M of one", many.answer_micros() / one, "times", 1.5, 1.2);
+
+    heading("one answer over loopback, processor time");
+    let base = small.by_sip();
+    let sip = million.by_sip();
+    reported("10 k numbers", base, "µs");
+    reported("1 M numbers", sip, "µs");
+    let bare = echoed(&million);
+    reported("the same datagrams received and sent back unread", bare, "µs");
+    at_least("SIP answers a second of one core", 1e6 / sip, "", 100_000.0, 200_000.0);
+    reported("of that, the kernel's part", 100.0 * bare / sip, "%");
+    let many = World::new(1_000_000, 100);
+    at_most("1 M of 100 partners ÷ 1 M of one", many.by_sip() / sip, "times", 1.5, 1.2);
+    drop(many);
     if whole {
         let large = World::new(10_000_000, 1);
-        at_most("10 M ÷ 10 k", large.answer_micros() / base, "times", 1.2, 1.1);
+        at_most("10 M ÷ 10 k", large.by_sip() / base, "times", 1.2, 1.1);
     } else {
         skipped("10 M ÷ 10 k", "cargo bench --bench route -- whole");
     }
-    drop(many);
-
-    heading("one answer over loopback, 1 M numbers");
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let mut config = Config::default();
-    config.routing.sip = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-    config.routing.http = config.routing.sip.clone();
-    let faces = runtime.block_on(async { Faces::start(&million.replica, &config) }).expect("they listen");
-    let sip = ours(|| calls(faces.sip_at[0], &million));
-    at_least("SIP answers a second of one core", 1e6 / sip, "", 100_000.0, 200_000.0);
-    reported("HTTP answers a second of one core", 1e6 / ours(|| requests(faces.http_at[0], &million)), "");
-    match kamailio(&million) {
-        Ok(constant) => {
-            reported("Kamailio's constant answers a second of one core", 1e6 / constant, "");
-            at_most("SIP face ÷ Kamailio's constant answer", sip / constant, "times", 0.25, 0.15);
+    match million.faces_bytes() {
+        Ok((replica, faces)) => {
+            reported("memory beyond the inventory of what follows it", replica, "B/number");
+            at_most("memory beyond that of both faces", faces, "B/number", 1.0, 0.5);
         }
-        Err(why) => skipped("SIP face ÷ Kamailio's constant answer", &why),
+        Err(why) => skipped("memory of both faces", &why),
     }
-    runtime.block_on(faces.stop());
+
+    heading("Kamailio that asks, 1 M numbers, processor time with what it asks");
+    let constant = match kamailio(&million, "", "sl_send_reply(\"404\", \"Not Found\");", "SIP/2.0 404", &|| 0.0) {
+        Ok((constant, _)) => constant,
+        Err(why) => return skipped("Kamailio", &why),
+    };
+    reported("constant answers a second of one core", 1e6 / constant, "");
+    at_most("SIP face ÷ Kamailio's constant answer", sip / constant, "times", 0.25, 0.15);
+    let line = |name: &str, cost: Cost| {
+        reported(&format!("{name}: Kamailio alone ÷ constant"), cost.0 / constant, "times");
+        reported(&format!("{name}: with what it asks ÷ constant"), (cost.0 + cost.1) / constant, "times");
+    };
+    let by_http = by_http(&million);
+    let Ok(http) = by_http else { return skipped("Kamailio with the HTTP face", &by_http.err().unwrap_or_default()) };
+    line("HTTP face", http);
+    for (name, cost, least) in [("Redis", by_redis(&million), 1.25), ("PostgreSQL", by_postgres(&million), 0.6)] {
+        match cost {
+            Ok(cost) => {
+                line(name, cost);
+                at_most(&format!("HTTP face ÷ {name}, Kamailio alone"), http.0 / cost.0, "times", least, least);
+                let (ours, theirs) = (http.0 + http.1, cost.0 + cost.1);
+                at_most(&format!("HTTP face ÷ {name}, both processes"), ours / theirs, "times", least, least);
+            }
+            Err(why) => skipped(&format!("Kamailio with {name}"), &why),
+        }
+    }
 }
+
+/// Microseconds of Kamailio's, and of what it asks.
+type Cost = (f64, f64);
 
 /// Partners with numbers that are routed to two destinations.
 struct World {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     replica: Arc<Replica>,
     numbers: Vec<u64>,
 }
@@ -109,7 +147,7 @@ impl World {
             service.application_edit(key, &application, &changes).expect("changed");
         }
         let replica = Arc::new(Replica::load(store).expect("loads"));
-        World { _folder: folder, replica, numbers: numbers.into_iter().map(|(digits, _)| digits).collect() }
+        World { folder, replica, numbers: numbers.into_iter().map(|(digits, _)| digits).collect() }
     }
 
     fn invite(&self, call: usize, from: SocketAddr) -> String {
@@ -119,6 +157,43 @@ impl World {
              Max-Forwards: 70\r\nFrom: <sip:+33170001234@127.0.0.1>;tag={call}\r\nTo: <sip:+{number}@127.0.0.1>\r\n\
              Call-ID: {call}@127.0.0.1\r\nCSeq: 1 INVITE\r\nContact: <sip:c@{from}>\r\nContent-Length: 0\r\n\r\n"
         )
+    }
+
+    /// Both faces, or none: HTTP by one thread, SIP by as many as it has.
+    fn with_faces<T>(&self, listening: bool, work: impl FnOnce(&Faces) -> T) -> T {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let mut config = Config::default();
+        if listening {
+            config.routing.sip = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+            config.routing.http = config.routing.sip.clone();
+        }
+        let faces = runtime.block_on(async { Faces::start(&self.replica, &config) }).expect("they listen");
+        let done = work(&faces);
+        runtime.block_on(faces.stop());
+        done
+    }
+
+    /// Microseconds of an answer of the SIP face.
+    fn by_sip(&self) -> f64 {
+        self.with_faces(true, |faces| ours(|| calls(faces.sip_at[0], self, "SIP/2.0 302")))
+    }
+
+    /// What a number costs in memory beyond the inventory itself: in what follows
+    /// the database, the directory of groups among it, and beyond that in the
+    /// faces. Each is a process of its own.
+    fn faces_bytes(&self) -> Result<(f64, f64), String> {
+        let measured = |what: &str| {
+            let program = std::env::current_exe().map_err(|error| error.to_string())?;
+            let mut command = Command::new(program);
+            command.args(["resident", what]).arg(self.folder.path().join("rollcall.db"));
+            let output = command.output().map_err(|error| error.to_string())?;
+            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            text.parse::<f64>().map_err(|error| format!("{text}: {error}"))
+        };
+        let [inventory, replica, faces] = ["inventory", "replica", "faces"].map(measured);
+        let (inventory, replica, faces, count) = (inventory?, replica?, faces?, self.numbers.len() as f64);
+        Ok(((replica - inventory) / count, (faces - replica) / count))
     }
 
     fn answer_micros(&self) -> f64 {
@@ -144,6 +219,30 @@ impl World {
     }
 }
 
+/// What this process has resident, without pages of files: those of the program
+/// itself come with the code that runs.
+fn anonymous_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0) * 1_024
+}
+
+/// What is resident of a process with an inventory alone, or with all that
+/// answers calls from it.
+fn resident(what: &str, file: &Path) -> u64 {
+    let store = store::open(&Location::Sqlite(file.to_owned()), Open::Existing).expect("a database");
+    if what == "inventory" {
+        let service = Service::new(store, Actor::Command { user: "bench".to_owned() });
+        let snapshot = service.snapshot(&"PA_0".parse().expect("an id"), true).expect("a partner");
+        let bytes = anonymous_bytes();
+        drop(snapshot);
+        return bytes;
+    }
+    let replica = Arc::new(Replica::load(store).expect("loads"));
+    let world = World { folder: tempfile::tempdir().expect("a folder"), replica, numbers: Vec::new() };
+    world.with_faces(what == "faces", |_| anonymous_bytes())
+}
+
 fn import(service: &Service, partner: &PartnerId, file: &Path) {
     let watch = Watch { progress: &|_| {}, cancel: &AtomicBool::new(false) };
     let open = || Ok(Box::new(File::open(file)?) as _);
@@ -151,19 +250,40 @@ fn import(service: &Service, partner: &PartnerId, file: &Path) {
     assert!(report.written, "{report:?}");
 }
 
+/// What this process has used of processors, without the client's thread.
+fn ours_so_far() -> f64 {
+    shared::processor_micros(ClockId::ProcessCPUTime) - shared::processor_micros(ClockId::ThreadCPUTime)
+}
+
 /// Microseconds of this process's processor time a call, without the client's.
 fn ours(client: impl Fn()) -> f64 {
     let round = || {
-        let used =
-            || shared::processor_micros(ClockId::ProcessCPUTime) - shared::processor_micros(ClockId::ThreadCPUTime);
-        let before = used();
+        let before = ours_so_far();
         client();
-        (used() - before) / CALLS as f64
+        (ours_so_far() - before) / CALLS as f64
     };
     (0..3).map(|_| round()).fold(f64::INFINITY, f64::min)
 }
 
-fn calls(at: SocketAddr, world: &World) {
+/// The least that any answer by this socket costs: a thread that reads nothing
+/// and sends as many bytes back as an answer has.
+fn echoed(world: &World) -> f64 {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let at = socket.local_addr().expect("an address");
+    let answer = format!("SIP/2.0 302 {}", "x".repeat(ANSWER_BYTES));
+    let thread = std::thread::spawn(move || {
+        let mut buffer = [0; 65_535];
+        while let Ok((1.., from)) = socket.recv_from(&mut buffer) {
+            socket.send_to(answer.as_bytes(), from).expect("sent");
+        }
+    });
+    let cost = ours(|| calls(at, world, "SIP/2.0 302"));
+    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(&[], at)).expect("sent");
+    thread.join().expect("its end");
+    cost
+}
+
+fn calls(at: SocketAddr, world: &World, expected: &str) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
     let from = socket.local_addr().expect("an address");
@@ -173,69 +293,173 @@ fn calls(at: SocketAddr, world: &World) {
             socket.send_to(world.invite(window * WINDOW + call, from).as_bytes(), at).expect("sent");
         }
         for _ in 0..WINDOW {
-            socket.recv(&mut buffer).expect("an answer");
+            let length = socket.recv(&mut buffer).expect("an answer");
+            let answer = &buffer[..length];
+            assert!(answer.starts_with(expected.as_bytes()), "{}", String::from_utf8_lossy(answer));
         }
     }
 }
 
-fn requests(at: SocketAddr, world: &World) {
-    let mut stream = TcpStream::connect(at).expect("a connection");
-    stream.set_nodelay(true).expect("set");
-    let mut buffer = [0; 4_096];
-    for call in 0..CALLS {
-        let number = world.numbers[call.wrapping_mul(2_654_435_761) % world.numbers.len()];
-        let text = format!("GET /route/%2B{number}?call_id={call} HTTP/1.1\r\nHost: a\r\n\r\n");
-        stream.write_all(text.as_bytes()).expect("sent");
-        // One answer is far smaller than a segment of loopback.
-        assert!(stream.read(&mut buffer).expect("an answer") > 0);
-    }
-}
-
 /// Ends a process of ours.
-struct Proxy(Child);
+struct Process(Child);
 
-impl Drop for Proxy {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
         let _ = self.0.wait();
     }
 }
 
-/// Microseconds of processor time of a constant answer of Kamailio's.
-fn kamailio(world: &World) -> Result<f64, String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let free =
-        UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(|error| error.to_string())?;
-    let file = folder.path().join("constant.cfg");
-    let text = format!(
+const MODULES: &str = "/usr/lib/x86_64-linux-gnu/kamailio/modules";
+
+/// A port of TCP and UDP that is free now.
+fn free() -> Result<SocketAddr, String> {
+    let text = |error: std::io::Error| error.to_string();
+    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(text)
+}
+
+/// Microseconds that a call costs Kamailio with this configuration, and what
+/// `beside` says that it costs others.
+fn kamailio(
+    world: &World,
+    modules: &str,
+    route: &str,
+    expected: &str,
+    beside: &dyn Fn() -> f64,
+) -> Result<Cost, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let (folder, free) = (tempfile::tempdir().map_err(text)?, free()?);
+    let wanted =
+        modules.split('"').filter(|name| name.ends_with(".so")).find(|name| !Path::new(MODULES).join(name).exists());
+    if let Some(missing) = wanted {
+        return Err(format!("Kamailio's {missing} is not installed"));
+    }
+    let file = folder.path().join("kamailio.cfg");
+    let config = format!(
         "#!KAMAILIO\ndebug=0\nlog_stderror=yes\nchildren=1\ndisable_tcp=yes\nauto_aliases=no\nlisten=udp:{free}\n\
-         mpath=\"/usr/lib/x86_64-linux-gnu/kamailio/modules/\"\nloadmodule \"sl.so\"\n\
-         request_route {{ sl_send_reply(\"404\", \"Not Found\"); }}\n"
+         mpath=\"{MODULES}/\"\nloadmodule \"sl.so\"\nloadmodule \"pv.so\"\nloadmodule \"textops.so\"\n{modules}\n\
+         request_route {{ {route} }}\n"
     );
-    std::fs::write(&file, text).map_err(|error| error.to_string())?;
+    std::fs::write(&file, config).map_err(text)?;
+    let log = folder.path().join("log");
     let mut command = Command::new("kamailio");
     command.arg("-f").arg(&file).args(["-DD", "-E", "-m", "64", "-M", "8", "-Y"]).arg(folder.path());
-    command.arg("-P").arg(folder.path().join("pid")).stdout(Stdio::null()).stderr(Stdio::null());
-    let proxy = Proxy(command.spawn().map_err(|error| format!("kamailio: {error}"))?);
-    let socket = UdpSocket::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    socket.set_read_timeout(Some(Duration::from_millis(200))).map_err(|error| error.to_string())?;
-    let begin = Instant::now();
-    let from = socket.local_addr().map_err(|error| error.to_string())?;
+    command.arg("-P").arg(folder.path().join("pid")).stdout(Stdio::null()).stderr(File::create(&log).map_err(text)?);
+    let proxy = Process(command.spawn().map_err(|error| format!("kamailio: {error}"))?);
+    let socket = UdpSocket::bind("127.0.0.1:0").map_err(text)?;
+    socket.set_read_timeout(Some(Duration::from_millis(200))).map_err(text)?;
+    let (begin, from) = (Instant::now(), socket.local_addr().map_err(text)?);
+    let mut buffer = [0; 4_096];
     loop {
         let _ = socket.send_to(world.invite(0, from).as_bytes(), free);
-        if socket.recv(&mut [0; 4_096]).is_ok() {
-            break;
+        if let Ok(length) = socket.recv(&mut buffer) {
+            if buffer[..length].starts_with(expected.as_bytes()) {
+                break;
+            }
+            return Err(format!("Kamailio answers {}", String::from_utf8_lossy(&buffer[..length])));
         }
         if begin.elapsed() > Duration::from_secs(10) {
-            return Err("kamailio does not answer".to_owned());
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            return Err(format!("Kamailio does not answer: {}", log.lines().last().unwrap_or_default()));
         }
     }
     let round = || {
-        let before = family_micros(proxy.0.id());
-        micros(|| calls(free, world));
-        (family_micros(proxy.0.id()) - before) / CALLS as f64
+        let before = (family_micros(proxy.0.id()), beside());
+        micros(|| calls(free, world, expected));
+        let each = |now: f64, before: f64| (now - before) / CALLS as f64;
+        (each(family_micros(proxy.0.id()), before.0), each(beside(), before.1))
     };
-    Ok((0..3).map(|_| round()).fold(f64::INFINITY, f64::min))
+    let less = |one: Cost, other: Cost| if other.0 + other.1 < one.0 + one.1 { other } else { one };
+    Ok((0..3).map(|_| round()).fold((f64::INFINITY, 0.0), less))
+}
+
+/// The destination of a number as the others keep it.
+const URI: &str = "sip:ivr-1.example";
+/// How large an answer of the SIP face is, about.
+const ANSWER_BYTES: usize = 380;
+const MOVED: &str = "append_to_reply(\"Contact: <$var(uri)>\\r\\n\"); sl_send_reply(\"302\", \"Moved Temporarily\");";
+
+fn by_http(world: &World) -> Result<Cost, String> {
+    world.with_faces(true, |faces| {
+        let modules = format!(
+            "loadmodule \"http_client.so\"\nloadmodule \"jansson.so\"\nmodparam(\"http_client\", \"connection_timeout\", \
+             1)\nmodparam(\"http_client\", \"keep_connections\", 1)\nmodparam(\"http_client\", \"httpcon\", \
+             \"first=>http://{};timeout=1\")",
+            faces.http_at[0]
+        );
+        let route = format!(
+            "$var(path) = \"/route/\" + $(rU{{s.escape.param}}) + \"?call_id=\" + $(ci{{s.escape.param}}); \
+             http_connect(\"first\", \"$var(path)\", \"\", \"\", \"$var(doc)\"); jansson_get(\"code\", \"$var(doc)\", \
+             \"$var(code)\"); if ($var(code) != 302) {{ sl_send_reply(\"404\", \"Not Found\"); exit; }} \
+             jansson_get(\"routes[0].uri\", \"$var(doc)\", \"$var(uri)\"); {MOVED}"
+        );
+        kamailio(world, &modules, &route, "SIP/2.0 302", &ours_so_far)
+    })
+}
+
+fn by_redis(world: &World) -> Result<Cost, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let at = free()?;
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &at.port().to_string(), "--save", "", "--appendonly", "no"]);
+    let redis = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let redis = Process(redis.map_err(|error| format!("redis-server: {error}"))?);
+    let begin = Instant::now();
+    let stream = loop {
+        match TcpStream::connect(at) {
+            Ok(stream) => break stream,
+            Err(error) if begin.elapsed() > Duration::from_secs(10) => return Err(format!("redis-server: {error}")),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let mut answers = BufReader::new(stream.try_clone().map_err(text)?);
+    for some in world.numbers.chunks(1_000) {
+        let sets: String = some.iter().map(|number| format!("SET +{number} {URI}\r\n")).collect();
+        (&stream).write_all(sets.as_bytes()).map_err(text)?;
+        for _ in some {
+            let mut line = String::new();
+            answers.read_line(&mut line).map_err(text)?;
+            if line != "+OK\r\n" {
+                return Err(format!("redis-server: {line}"));
+            }
+        }
+    }
+    let modules = format!(
+        "loadmodule \"ndb_redis.so\"\nmodparam(\"ndb_redis\", \"server\", \"name=r;addr=127.0.0.1;port={}\")",
+        at.port()
+    );
+    let route = format!("redis_cmd(\"r\", \"GET $rU\", \"k\"); $var(uri) = $redis(k=>value); {}", found("$var(uri)"));
+    kamailio(world, &modules, &route, "SIP/2.0 302", &|| family_micros(redis.0.id()))
+}
+
+fn by_postgres(world: &World) -> Result<Cost, String> {
+    let Some(cluster) = cluster::Cluster::new(cluster::QUICK) else { return Err("it is not installed".to_owned()) };
+    let database = cluster.database();
+    let name = cluster::database_name(&database);
+    cluster.psql(name, "CREATE TABLE route (number text PRIMARY KEY, uri text NOT NULL)");
+    let file = world.folder.path().join("routes.csv");
+    let rows: String = world.numbers.iter().map(|number| format!("+{number},{URI}\n")).collect();
+    std::fs::write(&file, rows).map_err(|error| error.to_string())?;
+    cluster.psql(name, &format!("\\copy route FROM '{}' WITH (FORMAT csv)", file.display()));
+    cluster.psql(name, "VACUUM ANALYZE route");
+    let server = std::fs::read_to_string(cluster.data().join("postmaster.pid")).map_err(|error| error.to_string())?;
+    let server: u32 = server.lines().next().and_then(|line| line.parse().ok()).ok_or("it has no process")?;
+    let modules = format!(
+        "loadmodule \"db_postgres.so\"\nloadmodule \"sqlops.so\"\nmodparam(\"sqlops\", \"sqlcon\", \
+         \"ca=>postgres://postgres:x@127.0.0.1:{}/{name}\")",
+        cluster.port
+    );
+    let route = format!(
+        "sql_query(\"ca\", \"SELECT uri FROM route WHERE number = '$rU'\", \"ra\"); $var(uri) = $dbr(ra=>[0,0]); \
+         sql_result_free(\"ra\"); {}",
+        found("$var(uri)")
+    );
+    kamailio(world, &modules, &route, "SIP/2.0 302", &|| family_micros(server))
+}
+
+/// The end of a look-up that gives a URI.
+fn found(uri: &str) -> String {
+    format!("if ({uri} == $null || {uri} == \"\") {{ sl_send_reply(\"404\", \"Not Found\"); exit; }} {MOVED}")
 }
 
 /// What a process and its children have used of processors.

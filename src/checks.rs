@@ -1,15 +1,16 @@
-//! What is wrong with an inventory: the Number Management Guide of the
-//! specification as functions from a snapshot to findings.
+//! The checks of an inventory: the Number Management Guide of the specification
+//! as pure functions from a snapshot to findings.
 //!
-//! A check asks the index, so it costs what its findings cost and not what the
-//! inventory has; what depends on each number is found once and remembered. A finding says what it is about; what that means for callers
-//! and what to do is said by its check, once.
+//! A check queries the index, so its cost depends on its findings and not on the
+//! size of the inventory; results that depend on every number are cached with the
+//! snapshot. A finding names its subject; its check explains, once, what it means
+//! for callers and what to do.
 //!
-//! Invariants: the same inventory at the same moment has the same findings, in
-//! the same order, under the same ids; an id names one occurrence, so a number
-//! that is renewed and comes near its end again is a new finding; the bounds of
-//! a window are exact to the second.
-//! Deliberately absent: I/O, the clock, who was told (`service::checks`).
+//! Invariants: one snapshot at one time always has the same findings, in the same
+//! order, under the same ids; an id names one occurrence, so a number that is
+//! renewed and comes near its expiry again is a new finding; the bounds of a
+//! window are exact to the second.
+//! Deliberately absent: I/O, the clock, acknowledgements (`service::checks`).
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ pub const WITHIN_SECONDS: i64 = 14 * 86_400;
 /// How long a number may be suspended before that is a finding.
 pub const SUSPENDED_SECONDS: i64 = 30 * 86_400;
 /// How long after a look at the original of a mirror its findings stay, unless
-/// they are acknowledged: whoever looks once a week sees each of them.
+/// they are acknowledged: a weekly check sees each of them.
 pub const MOVED_SECONDS: i64 = 14 * 86_400;
 /// How many rows are taken from a walk at a time.
 const STEP: usize = 4_096;

@@ -56,8 +56,8 @@ use crate::service::webhooks::Hooks;
 use crate::service::{Service, ServiceError};
 use crate::store::{self, Location, Open, StoreError};
 
-/// The inventory of phone numbers: who has which, where it routes, what it
-/// costs and when it expires.
+/// The inventory of phone numbers: which customer has a number, where it routes,
+/// what it costs and when it expires.
 #[derive(Parser)]
 #[command(name = "rollcall", version = crate::BUILD, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -70,7 +70,7 @@ struct Cli {
 
 #[derive(Clone, clap::Args)]
 pub struct Global {
-    /// Where everything is kept, such as sqlite:rollcall.db or postgres://rollcall@db.example/rollcall
+    /// The database, such as sqlite:rollcall.db or postgres://rollcall@db.example/rollcall
     // Read by us: it may have a password, and what cannot be read is shown.
     #[arg(long, global = true, env = "ROLLCALL_DATABASE", hide_env_values = true)]
     #[arg(value_name = "sqlite:PATH|postgres://…")]
@@ -87,7 +87,7 @@ pub struct Global {
 enum Command {
     /// Serve the Partner API
     Serve(serve::Serve),
-    /// Make a demo inventory, print how to use it, and serve it
+    /// Create a demo inventory, print how to use it, and serve it
     Demo(demo::Demo),
     /// Create, list, suspend and resume partners
     #[command(subcommand)]
@@ -95,59 +95,59 @@ enum Command {
     /// Create, list, rename and archive a partner's customer accounts
     #[command(subcommand)]
     Account(account::Account),
-    /// Create, list, rename and archive what numbers route to
+    /// Create, list, rename and archive applications, which numbers route to
     #[command(subcommand)]
     Application(route::Application),
-    /// Create, list, rename and archive what calls to numbers arrive on
+    /// Create, list, rename and archive trunks, on which calls arrive
     #[command(subcommand)]
     Trunk(route::Trunk),
-    /// Ask a node what becomes of a call
+    /// Ask a node where a call goes
     #[command(subcommand)]
     Route(call::Route),
     /// Bring a number into stock, assign it, route it, release it…
     #[command(subcommand)]
     Number(number::Number),
-    /// Do one verb to many numbers, look at such jobs, stop and undo them
+    /// Apply one verb to many numbers: create, show, cancel and undo jobs
     #[command(subcommand)]
     Job(job::Job),
-    /// Put back what a change did, where nobody has touched it since
+    /// Undo a change, except for numbers that were changed since
     Undo(number::Undo),
-    /// Show what happened to a number, from its first day on
+    /// Show the history of a number
     History(past::History),
-    /// List what happened to a partner's inventory
+    /// List the changes of a partner's inventory
     Changes(past::Changes),
     /// Create, list and revoke a partner's API keys
     #[command(subcommand)]
     Key(key::Key),
-    /// Create, list, disable and enable who may sign in
+    /// Create, list, disable and enable users
     #[command(subcommand)]
     User(user::User),
-    /// Create, list, change, rotate and try the addresses that are told what happens
+    /// Create, list, change, rotate and test webhooks
     #[command(subcommand)]
     Webhook(webhook::Webhook),
-    /// Look for what is wrong: customers without numbers, expiries, calls with nowhere to go
+    /// Check an inventory: customers without numbers, expiries, active numbers without a route
     Check(check::Check),
-    /// Keep a partner as another server's inventory is
+    /// Mirror the inventory of another server into a partner
     Sync(sync::Sync),
-    /// Have the checks run by themselves, and people told what they find
+    /// Run the checks on a schedule, and send the findings by email
     #[command(subcommand)]
     Schedule(schedule::Schedule),
-    /// Try the mail server of the settings
+    /// Test the mail server of the settings
     #[command(subcommand)]
     Mail(mail::Mail),
     /// Read an inventory from a CSV, NDJSON or JSON file
     Import(import::Import),
     /// Write a partner's inventory to stdout
     Export(Box<export::Export>),
-    /// What held numbers cost in a month, by account and currency
+    /// Show the costs of a month, by account and currency
     Costs(costs::Costs),
-    /// Rental beside call usage: an invoice for each customer
+    /// Create an invoice of rental and calls for each customer
     Invoice(invoice::Invoices),
     /// Check that the file, the log, the rows and a live index agree
     Verify(maintenance::Verify),
-    /// Write a consistent copy of the database, while others use it
+    /// Write a consistent copy of the database while it is in use
     Backup(maintenance::Backup),
-    /// Put a backup in the place of the database, which is kept aside
+    /// Restore a backup; the previous database is kept
     Restore(maintenance::Restore),
     /// Copy a database into PostgreSQL, for several servers
     Migrate(migrate::Migrate),
@@ -235,7 +235,7 @@ pub enum CliError {
         #[source]
         source: std::io::Error,
     },
-    /// Whoever read our output has gone.
+    /// The reader of our output has gone.
     #[error("the output was closed")]
     Closed,
     #[error("{0}")]

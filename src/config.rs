@@ -288,6 +288,7 @@ settings! {
             jobs_days: u32,
             acknowledgements_days: u32,
             settings_days: u32,
+            failed_deliveries_days: u32,
         }
         mail: Mail / MailPartial {
             host: String,

@@ -1,8 +1,8 @@
-//! The words of the trade as types: what a number, an account, an amount of
-//! money or a change *is*, whoever stores, serves or prints it.
+//! The terms of the trade as types: numbers, accounts, amounts of money, changes.
+//! Storage, API and console all use these types.
 //!
-//! Text becomes one of these types at the edge; inside, nobody checks it
-//! again. Invariant: a value of these types is well formed.
+//! Text is parsed into one of these types where it enters the program, and is not
+//! checked again. Invariant: a value of these types is well formed.
 //! Deliberately absent: I/O, async, SQL, HTTP.
 
 pub mod action;

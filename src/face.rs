@@ -1,11 +1,11 @@
-//! Where proxies ask what becomes of a call: a SIP redirect server and an HTTP
-//! service, both over the same answer.
+//! The listeners for SIP proxies: a SIP redirect server and an HTTP service with
+//! the same answers.
 //!
 //! What always holds: nothing is bound before the index is loaded; peers outside
 //! the askers get no byte; at shutdown, calls are answered for [`DRAIN`] while
 //! OPTIONS get 503, then the sockets close.
-//! Deliberately absent: what becomes of a call (`routing`), and TLS: both faces
-//! are for the operator's own network.
+//! Deliberately absent: the rules of routing (`routing`), and TLS, because both
+//! listeners are for the operator's own network.
 
 mod http;
 mod measures;

@@ -256,7 +256,8 @@ impl App {
 
     /// Waits until a version can be read, for as long as that may take.
     pub(crate) async fn caught_up(&self, mut published: watch::Receiver<u64>, least: u64) {
-        // In time or not, and if the partner has gone: whoever waits looks again.
+        // After the wait, the caller checks again: it may have timed out, or the
+        // partner may be gone.
         let _ = tokio::time::timeout(self.wait_max, published.wait_for(|&version| version >= least)).await;
     }
 
@@ -323,7 +324,7 @@ impl App {
     }
 
     /// Whose session this is. After partners changed places, nothing that was
-    /// known before is taken for granted; who asks looks the partner up first.
+    /// known before is trusted; the caller looks the partner up first.
     pub(crate) fn session(&self, token: &str) -> Result<Option<people::Session>, PeopleError> {
         self.renew_sessions();
         self.people.session(token)
@@ -502,6 +503,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/manage/webhooks/{id}/test", post(webhooks::test).fallback(post_only))
         .route("/api/v1/manage/webhooks/{id}/deliveries", get(webhooks::deliveries).fallback(method_not_allowed))
         .route("/api/v1/manage/webhooks/{id}/deliveries/{delivery}/resend", post(webhooks::resend).fallback(post_only))
+        .route("/api/v1/manage/webhooks/{id}/deliveries/{delivery}/skip", post(webhooks::skip).fallback(post_only))
+        .route("/api/v1/manage/webhooks/{id}/blocking", get(webhooks::blocking).fallback(method_not_allowed))
+        .route("/api/v1/manage/webhooks/{id}/failed", get(webhooks::failed).fallback(method_not_allowed))
+        .route("/api/v1/manage/webhooks/{id}/failed/resend", post(webhooks::resend_failed).fallback(post_only))
         .route("/openapi.json", get(ops::openapi).fallback(method_not_allowed))
         .route("/docs", get(docs::page).fallback(method_not_allowed))
         .route("/docs/style.css", get(docs::style).fallback(method_not_allowed))
@@ -683,7 +688,7 @@ impl Service<Request<Body>> for Edge {
     }
 }
 
-/// The request's id, for who writes.
+/// The request's id, for the log entry of a write.
 #[derive(Clone)]
 pub(crate) struct RequestId(pub(crate) Arc<str>);
 

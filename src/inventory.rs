@@ -1,15 +1,15 @@
-//! What a partner has, held in memory: the read side of everything.
+//! A partner's inventory in memory: the read side of the program.
 //!
-//! A [`Snapshot`] is one partner as of one version. It never changes once it
-//! is shared; [`Snapshot::applied`] makes the next one from a log entry, which
-//! is the only way there is, on the node that wrote and on every follower.
-//! [`Snapshot::reverted`] goes the other way, to answer about the past.
-//! Rebuilt from the store at start, so it can always be thrown away.
+//! A [`Snapshot`] is one partner at one version. It never changes after it is
+//! shared; [`Snapshot::applied`] makes the next one from a log entry, which is the
+//! only way, on the node that wrote the entry and on every follower.
+//! [`Snapshot::reverted`] goes backwards, for queries about the past.
+//! A snapshot can always be rebuilt from the store.
 //!
-//! How it is held: [`rows`] has what is known of each number, in leaves of
-//! neighbours; [`set`] has sets of numbers, of the partner, of each account and
-//! of each application; [`select`] answers questions from whichever knows
-//! cheapest; [`flat`] is the plain scan that all of it is tested against.
+//! Structure: [`rows`] has the fields of each number, in leaves of neighbours;
+//! [`set`] has sets of numbers, of the partner, of each account and of each
+//! application; [`select`] answers a query from the cheapest of them; [`flat`] is
+//! the plain scan that all of it is tested against.
 //!
 //! Invariants: a row's account, application and trunk exist; a number is in
 //! the sets that its row says and in no other; page and total of an answer come from one snapshot; every

@@ -101,8 +101,8 @@ pub struct Letter<'a> {
 /// Why a letter was not taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// The server could not be used at all. `what` says so to anybody; `why`
-    /// is for who runs it, since it tells of the machines here.
+    /// The server could not be used at all. `what` may be shown to a tenant; `why`
+    /// is for the operator, since it names machines of this network.
     Server { what: &'static str, why: String },
     /// Not this letter, not now.
     Later(String),

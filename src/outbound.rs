@@ -1,14 +1,14 @@
 //! One https POST to an address that a customer named.
 //!
-//! Whoever names an address decides what we connect to, so nothing is taken
-//! on trust: the name is looked up once for each attempt, every address that
-//! it has is checked ([`address`]), and the connection goes to those addresses
-//! and to no other. What answers has a certificate for the name.
-//! Invariants: no redirect is followed and no proxy of the environment is
-//! asked; an attempt ends when its time is over, whatever the other side does;
-//! of an answer no more than [`ANSWER_BYTES_MAX`] is read.
-//! Deliberately absent: what is sent and when (`service::webhooks`), kept
-//! connections: each attempt is checked anew.
+//! A customer chooses the address, so it is not trusted: the name is looked up
+//! once for each attempt, each of its addresses is checked ([`address`]), and the
+//! connection goes to those addresses and to no other. The certificate must be
+//! valid for the name.
+//! Invariants: no redirect is followed and no proxy of the environment is used;
+//! an attempt ends at its deadline, whatever the other side does; at most
+//! [`ANSWER_BYTES_MAX`] of an answer are read.
+//! Deliberately absent: bodies and retries (`service::webhooks`), and connections
+//! that are kept open: each attempt is checked again.
 
 pub mod address;
 
@@ -41,6 +41,9 @@ const PIECE_BYTES: usize = 8 * 1_024;
 /// How many addresses of a name are looked at. One that has more is refused,
 /// because the others were not checked.
 const ADDRESSES_MAX: usize = 16;
+
+/// Whether a request may still be sent.
+pub type May = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Looks up a name and a port.
 pub type Lookup = Arc<dyn Fn(&str, u16) -> std::io::Result<Vec<SocketAddr>> + Send + Sync>;
@@ -115,12 +118,13 @@ impl Outbound {
         }
     }
 
-    /// Sends once, and waits for the answer.
-    pub fn post(&self, url: &str, headers: &[(&str, String)], body: &[u8]) -> Reply {
+    /// Sends once, and waits for the answer. `may` is asked before each piece of
+    /// the request: it is not sent to its end once that says no.
+    pub fn post(&self, url: &str, headers: &[(&str, String)], body: &[u8], may: &May) -> Reply {
         let began = Instant::now();
         let deadline = began + self.timeout;
         let mut reply = Reply { status: None, error: None, body: Vec::new(), took: Duration::ZERO };
-        if let Err(error) = self.exchange(url, headers, body, deadline, &mut reply) {
+        if let Err(error) = self.exchange(url, headers, body, (deadline, may), &mut reply) {
             reply.error = Some(error);
         }
         reply.took = began.elapsed();
@@ -132,7 +136,7 @@ impl Outbound {
         url: &str,
         headers: &[(&str, String)],
         body: &[u8],
-        deadline: Instant,
+        (deadline, may): (Instant, &May),
         reply: &mut Reply,
     ) -> Result<(), String> {
         let target = Target::parse(url).map_err(|wrong| format!("the address {wrong}"))?;
@@ -154,7 +158,8 @@ impl Outbound {
             .output_buffer_size(PIECE_BYTES)
             .user_agent(concat!("rollcall/", env!("CARGO_PKG_VERSION")))
             .build();
-        let connector = ().chain(TcpConnector::default()).chain(Tls { config: self.tls()?, deadline });
+        let connector =
+            ().chain(TcpConnector::default()).chain(Tls { config: self.tls()?, deadline, may: may.clone() });
         let agent = ureq::Agent::with_parts(config, connector, Pinned(addresses));
         let mut request = agent.post(url).content_type("application/json");
         for (name, value) in headers {
@@ -200,6 +205,11 @@ impl Outbound {
         }
         Ok(found)
     }
+}
+
+/// For a request that nothing takes back.
+pub fn always() -> May {
+    Arc::new(|| true)
 }
 
 /// Where an address leads.
@@ -287,6 +297,7 @@ fn client_config(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, String
 struct Tls {
     config: Arc<ClientConfig>,
     deadline: Instant,
+    may: May,
 }
 
 impl fmt::Debug for Tls {
@@ -312,13 +323,14 @@ impl<In: Transport> Connector<In> for Tls {
         socket.set_timeout(NextTimeout { after: left.into(), ..details.timeout });
         tls.complete_io(&mut socket)?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(TlsTransport { buffers, stream: StreamOwned::new(tls, socket) }))
+        Ok(Some(TlsTransport { buffers, stream: StreamOwned::new(tls, socket), may: self.may.clone() }))
     }
 }
 
 struct TlsTransport {
     buffers: LazyBuffers,
     stream: StreamOwned<ClientConnection, TransportAdapter>,
+    may: May,
 }
 
 impl fmt::Debug for TlsTransport {
@@ -334,6 +346,9 @@ impl Transport for TlsTransport {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         use std::io::Write;
+        if !(self.may)() {
+            return Err(std::io::Error::new(std::io::ErrorKind::Interrupted, "not sent").into());
+        }
         self.stream.get_mut().set_timeout(timeout);
         self.stream.write_all(&self.buffers.output()[..amount])?;
         Ok(())
@@ -445,7 +460,7 @@ mod tests {
         let found: Vec<SocketAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
         let outbound = Outbound::new(Vec::new(), None, Duration::from_secs(1));
         let outbound = outbound.lookup(Arc::new(move |_, _| Ok(found.clone())));
-        let reply = outbound.post("https://receiver.example/", &[], b"{}");
+        let reply = outbound.post("https://receiver.example/", &[], b"{}", &always());
         assert_eq!(reply.status, None);
         assert!(reply.error.as_deref().is_some_and(|error| error.starts_with("refused")), "{addresses:?}: {reply:?}");
     }
@@ -469,7 +484,7 @@ mod tests {
             std::thread::sleep(Duration::from_secs(5));
             Ok(Vec::new())
         }));
-        let reply = outbound.post("https://receiver.example/", &[], b"{}");
+        let reply = outbound.post("https://receiver.example/", &[], b"{}", &always());
         assert_eq!(reply.error.as_deref(), Some("the name was not found in time"));
         assert!(reply.took < Duration::from_secs(4), "{:?}", reply.took);
     }

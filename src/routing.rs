@@ -1,10 +1,10 @@
-//! What becomes of a call to a number: one pure function for the SIP face, the
-//! HTTP face, the console, the command and the checks.
+//! The answer to a call: one pure function for SIP, HTTP, the console, the command
+//! and the checks.
 //!
-//! [`TABLE`] says for each [`Case`] what a caller gets; the documentation holds
-//! the same table and a test compares the two. [`judge`] finds the case of a
-//! number as of a moment, so a number expires to the second with no job having
-//! to run. [`Order`] puts destinations in order.
+//! [`TABLE`] has the answer of each [`Case`]; the documentation has the same table
+//! and a test compares the two. [`judge`] finds the case of a number at a moment,
+//! so an expiry takes effect to the second without a job. [`Order`] sorts
+//! destinations.
 //!
 //! Invariants: an answer depends on the snapshot, the moment, the called number
 //! and the Call-ID alone, so a retransmission and another node answer alike;

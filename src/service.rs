@@ -1,13 +1,13 @@
-//! The verbs: everything that can be done to an inventory, whoever asks.
+//! The verbs: all actions on an inventory.
 //!
 //! Console, command line and API call the same verb, and a verb validates
-//! against what is inside the write transaction, never against what was read
-//! before it. Reads are the [`Replica`]'s.
+//! against the data inside the write transaction, never against an earlier
+//! read. Reads are the [`Replica`]'s.
 //!
-//! A [`Service`] speaks for one who asks: its writes carry that actor into the
-//! log, and with a [`Retry`] each is done once however often it is asked for.
-//! What a verb leaves is in a [`Shown`], made inside the transaction, so that
-//! the answer can be kept with the write.
+//! A [`Service`] acts for one caller: its writes carry that actor into the
+//! log, and with a [`Retry`] each is executed once however often it is retried.
+//! The result of a verb is a [`Shown`], made inside the transaction, so that
+//! the answer can be stored with the write (for idempotency keys).
 //! Deliberately absent: SQL, HTTP, printing.
 
 pub mod access;
@@ -249,6 +249,11 @@ pub enum Shown {
     Billing(Box<billing::BillingView>),
     Webhook(Box<webhooks::ShownWebhook>),
     Delivery(Box<webhooks::ShownDelivery>),
+    /// Deliveries that were given up are queued again; some may be left.
+    Resent {
+        resent: u64,
+        left: u64,
+    },
 }
 
 /// One number after a verb.
@@ -391,7 +396,7 @@ impl Service {
         Service { from: Some(from), ..self }
     }
 
-    /// Who asks for these verbs.
+    /// The actor of these verbs.
     pub fn actor(&self) -> &Actor {
         &self.actor
     }
@@ -636,19 +641,23 @@ impl Service {
         let (Err(error), Actor::Command { .. } | Actor::Key { .. } | Actor::Server) = (done, &self.actor) else {
             return;
         };
+        self.note_in_audit(key, what, about.as_str(), Some(error.to_string().into()));
+    }
+
+    fn note_in_audit(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) {
         let entry = AuditEntry {
             at: Time::now(),
             partner: Some(key),
             who: self.actor.to_string().into(),
             what: what.into(),
-            about: Some(about.as_str().into()),
-            refused: Some(error.to_string().into()),
+            about: Some(about.into()),
+            refused,
             from: self.from,
             request_id: self.request_id.as_deref().map(Into::into),
         };
         let noted = self.store.people_write(&mut |people| Ok(people.put_audit(&entry)?));
         if let Err(Abort::Store(error)) = noted {
-            tracing::error!(error = &error as &dyn std::error::Error, what, %about, "not written to the audit trail");
+            tracing::error!(error = &error as &dyn std::error::Error, what, about, "not written to the audit trail");
         }
     }
 

@@ -579,8 +579,8 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         numbers: usize,
     ) -> Result<Vec<Listed>, StoreError>;
 
-    /// Goes through a partner's log up to a version, oldest first, in pieces:
-    /// for who looks at millions of numbers and keeps little of each.
+    /// Replays a partner's log up to a version, oldest first, in pieces: for callers
+    /// that read millions of numbers and keep little of each.
     ///
     /// An engine that can hand over a large change without holding all of it
     /// does so; this reads one entry at a time.

@@ -1,8 +1,8 @@
-//! Calls beside rental: whose call each was, and what that comes to.
+//! Calls on an invoice: the account of each call, and the sums.
 //!
-//! A call belongs to whoever held its number at the second it began: the
-//! called number of an inbound call, the calling one of an outbound. A call
-//! that nobody held the number of is kept apart, never dropped and never
+//! A call belongs to the account that held its number when the call began: the
+//! called number of an inbound call, the calling one of an outbound call. Calls of
+//! numbers without a holder are listed separately, never dropped and never
 //! guessed. Only calls that began within the span count; each id counts once.
 //!
 //! Costs are exact until an account's calls in one currency become one amount
@@ -55,7 +55,7 @@ struct Tenure {
     account: u32,
 }
 
-/// What was read, whoever's it is.
+/// All calls that were read, of all accounts.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
     pub records: u64,

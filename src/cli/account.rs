@@ -24,7 +24,7 @@ pub enum Account {
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
     },
-    /// Give an account another name
+    /// Rename an account
     Rename {
         #[command(flatten)]
         of: OfPartner,
@@ -34,21 +34,21 @@ pub enum Account {
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
     },
-    /// Release all of an account's numbers and take no new ones
+    /// Release all numbers of an account, and refuse new ones
     Archive {
         #[command(flatten)]
         of: OfPartner,
         /// The customer, by id or by name
         #[arg(long, value_name = "ID|NAME")]
         auth_id: String,
-        /// Say what would happen, and do nothing
+        /// Show what would change, and write nothing
         #[arg(long)]
         dry_run: bool,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// Bring an archived account back, without its numbers
+    /// Restore an archived account, without its numbers
     Restore {
         #[command(flatten)]
         of: OfPartner,

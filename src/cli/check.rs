@@ -26,7 +26,7 @@ pub struct Check {
     /// The partner's id
     #[arg(long, value_name = "PA_X")]
     partner: Option<PartnerId>,
-    /// Look at another server's inventory instead, such as https://api.example.com
+    /// Check the inventory of another server instead, such as https://api.example.com
     #[arg(long, value_name = "URL", requires = "auth_id", requires = "token_file")]
     url: Option<String>,
     /// The X-Auth-ID there
@@ -35,25 +35,25 @@ pub struct Check {
     /// A file with the X-Auth-Token
     #[arg(long, value_name = "FILE", requires = "url", conflicts_with = "partner")]
     token_file: Option<PathBuf>,
-    /// How often a page is asked for before the server is given up
+    /// How many attempts are made for a page before the check fails
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     attempts: u32,
-    /// Look for this only; may be given more than once
+    /// Run only this check; may be repeated
     #[arg(long = "check", value_parser = parse_check, value_name = "CHECK")]
     checks: Vec<Kind>,
-    /// Only what is about this customer, by id or by name
+    /// Only findings of this customer, by id or by name
     #[arg(long, value_name = "ID|NAME")]
     account: Option<String>,
-    /// How far ahead expiries are seen
+    /// How far ahead expiries are reported
     #[arg(long, value_parser = parse_span, default_value = "14d", value_name = "SPAN")]
     within: i64,
-    /// How long a number may be suspended
+    /// How long a number may be suspended before it is reported
     #[arg(long, value_parser = parse_span, default_value = "30d", value_name = "SPAN")]
     suspended_for: i64,
     /// With --check idle: for how many whole days nobody called
     #[arg(long, value_parser = parse_idle, default_value = "90d", value_name = "DAYS")]
     idle_for: u32,
-    /// Show what somebody has acknowledged as well
+    /// Show acknowledged findings as well
     #[arg(long)]
     all: bool,
     #[arg(long, value_enum, default_value_t = Format::Table)]

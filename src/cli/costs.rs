@@ -34,7 +34,7 @@ pub struct Billed {
     /// The month in the partner's billing zone; one that has not ended is counted up to today
     #[arg(long, value_name = "YYYY-MM")]
     pub month: Month,
-    /// Only this customer's, by id or by name
+    /// Only the costs of this customer, by id or by name
     #[arg(long, value_name = "ID|NAME", visible_alias = "account")]
     account_auth_id: Option<String>,
     /// full: rental months that begin in the month, whole; days: by the days held

@@ -29,37 +29,37 @@ pub struct Import {
     /// Digits without + are national numbers of this country
     #[arg(long, value_name = "CC", conflicts_with = "assume_plus")]
     default_country: Option<Country>,
-    /// Digits without + are international and only lack it
+    /// Digits without + are international numbers
     #[arg(long)]
     assume_plus: bool,
-    /// The currency of rows that name none
+    /// The currency of rows without one
     #[arg(long, value_name = "C")]
     currency: Option<Currency>,
-    /// The monthly cost of rows that have none
+    /// The monthly cost of rows without one
     #[arg(long, value_name = "M")]
     monthly_cost: Option<String>,
     /// The encoding of a file that is not UTF-8, such as windows-1252
     #[arg(long, value_name = "NAME", value_parser = parse_encoding)]
     encoding: Option<&'static encoding_rs::Encoding>,
-    /// Whose days the days are that have no time, such as Asia/Kolkata
+    /// The zone of days without a time, such as Asia/Kolkata
     #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = parse_zone)]
     zone: jiff::tz::TimeZone,
     /// What to do when rows are rejected: write nothing, or write the rest
     #[arg(long, value_enum, default_value = "abort")]
     on_error: OnErrorFlag,
-    /// Let held numbers move between accounts of the partner, with their route, trunk, expiry and price
+    /// Allow held numbers to move between accounts of the partner, with their route, trunk, expiry and price
     #[arg(long = "move")]
     move_held: bool,
-    /// Let empty cells leave what is stored; without this they clear it
+    /// Empty cells keep the stored value; without this option they clear it
     #[arg(long)]
     keep_empty: bool,
-    /// Reject rows that would only get a caution, and files with columns that are not read
+    /// Reject rows with cautions, and files with unread columns
     #[arg(long)]
     strict: bool,
-    /// Report what would happen, and write nothing
+    /// Report what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Write the rejected rows here, to be corrected and imported
+    /// Write the rejected rows to this file, to be corrected and imported
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
 }

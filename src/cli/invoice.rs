@@ -47,10 +47,10 @@ pub struct Invoices {
     /// A file with the X-Auth-Token for the CDR endpoint
     #[arg(long, value_name = "FILE", requires = "cdr_url")]
     token_file: Option<PathBuf>,
-    /// The zone of call times that name none, such as Asia/Kolkata
+    /// The zone of call times without one, such as Asia/Kolkata
     #[arg(long, value_name = "ZONE", value_parser = Zone::find)]
     cdr_zone: Option<Zone>,
-    /// What to do when call records cannot be used: make no invoice, or make it without them
+    /// What to do when call records cannot be used: create no invoice, or create it without them
     #[arg(long, value_enum, default_value = "abort")]
     on_error: OnErrorFlag,
     /// Only this format; HTML is a file for each customer and needs --out

@@ -1,7 +1,7 @@
 //! `rollcall job create | run | cancel | undo | show | rows | list`
 //!
-//! Whoever creates or runs a job here does it here, whether a server is there
-//! or not; a server that finds it takes part, and each row is done once.
+//! The command itself executes the job, with or without a running server; a server
+//! that finds the job takes part, and each row is executed once.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,27 +27,27 @@ use crate::store::Open;
 
 #[derive(Subcommand)]
 pub enum Job {
-    /// Do one verb to many numbers, given by a list or a filter
+    /// Apply one verb to many numbers, given by a list or a filter
     Create(Create),
-    /// Run a previewed job, or go on with one that was interrupted
+    /// Run a previewed job, or resume an interrupted one
     Run {
         #[command(flatten)]
         one: One,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// Stop a job; what it has done stays done
+    /// Cancel a job; finished rows stay as they are
     Cancel(One),
-    /// Put back what a job did, where nobody has touched it since
+    /// Undo a job, except for numbers that were changed since
     Undo {
         #[command(flatten)]
         one: One,
-        /// Say what would happen, and do nothing
+        /// Show what would change, and write nothing
         #[arg(long, visible_alias = "dry-run")]
         preview: bool,
     },
-    /// Show how far a job is
+    /// Show the progress of a job
     Show(One),
     /// List a job's rows
     Rows {
@@ -94,10 +94,10 @@ pub struct Create {
     /// All numbers of the partner
     #[arg(long, group = "numbers")]
     all: bool,
-    /// Say what would happen, and do nothing; `job run` does it
+    /// Show what would change, and write nothing; `job run` does it
     #[arg(long, visible_alias = "dry-run")]
     preview: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }

@@ -18,19 +18,19 @@ pub enum Key {
     Create {
         #[command(flatten)]
         of: OfPartner,
-        /// What the key is for
+        /// The purpose of the key
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
-        /// What it may do: read, manage (which includes read)
+        /// The scopes of the key: read, manage (which includes read)
         #[arg(long, value_delimiter = ',', default_value = "read", value_parser = parse_scope)]
         scope: Vec<Scope>,
-        /// When it ends, such as 2027-01-01T00:00:00Z
+        /// When it expires, such as 2027-01-01T00:00:00Z
         #[arg(long, value_name = "TIME")]
         expires: Option<Time>,
         /// A network it may be used from; may be repeated
         #[arg(long, value_name = "CIDR", value_parser = parse_network)]
         network: Vec<IpNet>,
-        /// How lists of numbers are answered: data (the specification's), or items (what the platform's SDKs read)
+        /// The JSON shape of lists: data (the specification's), or items (what the platform's SDKs read)
         #[arg(long, value_name = "data|items", default_value = "data", value_parser = parse_dialect)]
         dialect: Dialect,
     },
@@ -39,17 +39,17 @@ pub enum Key {
         #[command(flatten)]
         of: OfPartner,
     },
-    /// Make a key that may do what another one may, and let that one go on for a while
+    /// Create a key with the rights of another one, which stays valid for a while
     Rotate {
         #[command(flatten)]
         of: OfPartner,
         /// The key's id, as `key list` shows it
         key: KeyId,
-        /// For how long the old key goes on
+        /// How long the old key stays valid
         #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = super::check::parse_span)]
         overlap: i64,
     },
-    /// End a key for good
+    /// Revoke a key permanently
     Revoke {
         #[command(flatten)]
         of: OfPartner,

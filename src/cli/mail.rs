@@ -9,9 +9,9 @@ use crate::service::token;
 
 #[derive(Subcommand)]
 pub enum Mail {
-    /// Send a letter by the settings, and say how that went, step by step
+    /// Send a test email with the settings, and report each step
     Test {
-        /// Who is written to
+        /// The recipient
         #[arg(long, value_name = "ADDRESS")]
         to: String,
     },

@@ -15,7 +15,7 @@ use crate::store::{Location, Open, Store};
 
 #[derive(clap::Args)]
 pub struct Verify {
-    /// Compare with the index of the server here, too (on this machine)
+    /// Also compare with the index of the server at this address (on this machine)
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }

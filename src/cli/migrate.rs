@@ -12,10 +12,10 @@ use crate::store::{self, Location, Open, Store};
 /// Copy a database into PostgreSQL and compare both; go on if it was cut off
 #[derive(clap::Args)]
 pub struct Migrate {
-    /// What to copy; no server may be running on it
+    /// The source; no server may be running on it
     #[arg(long, value_name = "sqlite:PATH")]
     from: String,
-    /// Where to: an empty database, or one in which this was begun
+    /// The target: an empty database, or one with an interrupted copy
     #[arg(long, value_name = "postgres://…")]
     to: String,
 }

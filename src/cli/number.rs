@@ -24,7 +24,7 @@ pub enum Number {
         block: (E164, E164),
         #[command(flatten)]
         partner: OfPartner,
-        /// Say what would happen, and do nothing
+        /// Show what would change, and write nothing
         #[arg(long)]
         dry_run: bool,
         /// The last number of the block
@@ -34,12 +34,12 @@ pub enum Number {
         price: Needed,
         #[arg(long, value_parser = parse_type, value_name = "local|tollfree|mobile")]
         number_type: Option<NumberType>,
-        /// Two letters; what the numbering plan says if not given
+        /// Two letters; by default derived from the numbering plan
         #[arg(long)]
         country: Option<Country>,
         #[arg(long)]
         region: Option<Arc<str>>,
-        /// May be given more than once
+        /// May be repeated
         #[arg(long = "tag", value_parser = parse_tag)]
         tags: Vec<String>,
     },
@@ -51,14 +51,14 @@ pub enum Number {
         #[command(flatten)]
         partner: OfPartner,
     },
-    /// What becomes of a call to a number, and why
+    /// Explain how a call to a number is answered
     Routing {
         /// In E.164, such as +912271264217
         #[arg(value_parser = super::parse_number)]
         number: E164,
         #[command(flatten)]
         partner: OfPartner,
-        /// At this moment of the past
+        /// As of this time in the past
         #[arg(long, value_name = "TIME")]
         as_of: Option<Time>,
     },
@@ -75,10 +75,10 @@ pub enum Number {
         /// The trunk that its calls come in on, by id or by name
         #[arg(long, value_name = "ID|NAME")]
         trunk: Option<String>,
-        /// When it expires; without, it renews itself
+        /// When it expires; without this option it auto-renews
         #[arg(long, value_name = "TIME")]
         expires_at: Option<Time>,
-        /// What it costs a month; without, what it cost in stock
+        /// The monthly cost; by default the cost in stock
         #[arg(long, value_name = "AMOUNT")]
         monthly_cost: Option<String>,
         #[arg(long)]
@@ -91,7 +91,7 @@ pub enum Number {
         /// The customer that gets it: its name or id
         #[arg(long, value_name = "MA_Y")]
         account: String,
-        /// The application that it routes to from now on, by name or id; without, it keeps its own
+        /// The application that it routes to, by name or id; by default it keeps its own
         #[arg(long)]
         application: Option<String>,
         /// Clear its application
@@ -101,7 +101,7 @@ pub enum Number {
         trunk: Option<String>,
         #[arg(long, conflicts_with = "trunk")]
         no_trunk: bool,
-        /// Also if the account that gives it then has no active number left
+        /// Also if the previous account then has no active number left
         #[arg(long)]
         confirm_last: bool,
     },
@@ -112,7 +112,7 @@ pub enum Number {
         /// Also if its account then has no active number left
         #[arg(long)]
         confirm_last: bool,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -121,12 +121,12 @@ pub enum Number {
         #[command(flatten)]
         of: Of,
     },
-    /// Let a suspended number work again
+    /// Resume a suspended number
     Resume {
         #[command(flatten)]
         of: Of,
     },
-    /// Set or clear where a number routes to and arrives on
+    /// Set or clear the application and trunk of a number
     #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
     Route {
         #[command(flatten)]
@@ -142,14 +142,14 @@ pub enum Number {
         #[arg(long, group = "what", conflicts_with = "trunk")]
         no_trunk: bool,
     },
-    /// Move a number's expiry, or let it renew itself
+    /// Set the expiry of a number, or make it auto-renew
     #[command(group = clap::ArgGroup::new("end").required(true))]
     Renew {
         #[command(flatten)]
         of: Of,
         #[arg(long, group = "end", value_name = "TIME")]
         expires_at: Option<Time>,
-        /// It renews itself from now on
+        /// It auto-renews from now on
         #[arg(long, group = "end")]
         never: bool,
     },
@@ -163,16 +163,16 @@ pub enum Number {
         #[arg(long, value_name = "TIME")]
         until: Time,
     },
-    /// Give up a reservation
+    /// End a reservation
     Unreserve {
         #[command(flatten)]
         of: Of,
     },
-    /// Take an available number out of the inventory for good
+    /// Remove an available number from the inventory permanently
     Retire {
         #[command(flatten)]
         of: Of,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -186,7 +186,7 @@ pub enum Number {
         #[arg(long, group = "tags", value_parser = parse_tag)]
         remove: Vec<String>,
     },
-    /// Set what a number costs a month
+    /// Set the monthly cost of a number
     Cost {
         #[command(flatten)]
         of: Of,
@@ -203,7 +203,7 @@ pub struct Of {
     number: E164,
     #[command(flatten)]
     partner: OfPartner,
-    /// Say what would happen, and do nothing
+    /// Show what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -325,10 +325,10 @@ pub struct Undo {
     version: u64,
     #[command(flatten)]
     partner: OfPartner,
-    /// Say what would happen, and do nothing
+    /// Show what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }
@@ -397,7 +397,7 @@ pub(super) fn print(global: &Global, outcome: service::Outcome, dry_run: bool) -
             output::line(&format!("trunk {} ({}){}", trunk.id, trunk.name, archived(trunk.archived_at)))?;
             trunk.destinations.iter().try_for_each(|one| output::line(&format!("  {one}")))?;
         }
-        Shown::Webhook(_) | Shown::Delivery(_) => {
+        Shown::Webhook(_) | Shown::Delivery(_) | Shown::Resent { .. } => {
             return Err(CliError::Other("a webhook came of a verb on one number".to_owned()));
         }
         Shown::Job { .. } => return Err(CliError::Other("a job came of a verb on one number".to_owned())),

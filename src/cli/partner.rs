@@ -26,18 +26,18 @@ pub enum Partner {
     },
     /// List all partners
     List,
-    /// Suspend a partner: its keys open nothing until it is resumed
+    /// Suspend a partner: its keys are refused until it is resumed
     Suspend(Named),
     /// Resume a suspended partner
     Resume(Named),
-    /// Show the zone of a partner's bills and what becomes of expired numbers, or choose it from the next month on
+    /// Show or set the billing zone of a partner and the rule for expired numbers, from the next month on
     Billing {
         #[command(flatten)]
         named: Named,
         /// The zone whose days and months are billed, such as Asia/Kolkata
         #[arg(long, value_name = "ZONE")]
         zone: Option<String>,
-        /// charge: an expired number is charged until it is given back; stop: until it expires
+        /// charge: an expired number is charged until it is released; stop: until it expires
         #[arg(long, value_parser = parse_after_expiry, value_name = "charge|stop")]
         after_expiry: Option<AfterExpiry>,
     },

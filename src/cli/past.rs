@@ -24,10 +24,10 @@ pub struct History {
 pub struct Changes {
     #[command(flatten)]
     of: OfPartner,
-    /// Only what came after this version
+    /// Only changes after this version
     #[arg(long, value_name = "VERSION", default_value_t = 0)]
     after: u64,
-    /// At most so many changes
+    /// The highest number of changes
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     limit: u16,
 }

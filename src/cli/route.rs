@@ -21,14 +21,14 @@ pub enum Application {
         #[command(flatten)]
         of: OfPartner,
     },
-    /// Change where its calls go
+    /// Change its destinations
     #[command(subcommand)]
     Destination(Destinations),
-    /// Give an application another name
+    /// Rename an application
     Rename(Rename),
-    /// Take no new numbers; those it has stay
+    /// Archive it: it gets no new numbers and keeps its own
     Archive(One),
-    /// Take new numbers again
+    /// Restore it: it gets new numbers again
     Restore(One),
 }
 
@@ -41,14 +41,14 @@ pub enum Trunk {
         #[command(flatten)]
         of: OfPartner,
     },
-    /// Change where its calls go
+    /// Change its destinations
     #[command(subcommand)]
     Destination(Destinations),
-    /// Give a trunk another name
+    /// Rename a trunk
     Rename(Rename),
-    /// Take no new numbers; those it has stay
+    /// Archive it: it gets no new numbers and keeps its own
     Archive(One),
-    /// Take new numbers again
+    /// Restore it: it gets new numbers again
     Restore(One),
 }
 
@@ -102,7 +102,7 @@ fn calls(uris: Vec<SipUri>, answer_url: Option<Arc<str>>) -> Result<Calls, CliEr
 
 #[derive(Args)]
 pub struct Rename {
-    /// Its id, or the name that it has
+    /// Its id, or its present name
     #[arg(value_name = "ID|NAME")]
     id: String,
     #[command(flatten)]

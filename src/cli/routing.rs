@@ -13,7 +13,7 @@ use crate::store::Open;
 /// Changes where calls go
 #[derive(Subcommand)]
 pub enum Destinations {
-    /// Add a destination, or give one another priority and weight
+    /// Add a destination, or change its priority and weight
     Add {
         #[command(flatten)]
         at: At,
@@ -24,7 +24,7 @@ pub enum Destinations {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         weight: Option<u16>,
     },
-    /// Take a destination out
+    /// Remove a destination
     Remove(At),
     /// Switch a destination on
     Enable(At),

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Subcommand)]
 pub enum Schedule {
-    /// Have the checks run by themselves: weekly, unless told otherwise
+    /// Create a schedule that runs the checks: weekly by default
     Create {
         #[command(flatten)]
         of: OfPartner,
@@ -35,14 +35,14 @@ pub enum Schedule {
         #[command(flatten)]
         of: OfPartner,
     },
-    /// Show one, with its next three runs and how its last letters went
+    /// Show a schedule, its next three runs and the delivery of its last emails
     Show {
         #[command(flatten)]
         of: OfPartner,
         #[arg(value_name = "SCHEDULE")]
         id: String,
     },
-    /// Change one, switch it off and on
+    /// Change a schedule, or switch it off and on
     Edit {
         #[command(flatten)]
         of: OfPartner,
@@ -52,34 +52,34 @@ pub enum Schedule {
         name: Option<Arc<str>>,
         #[command(flatten)]
         choice: Choice,
-        /// Write to nobody
+        /// Remove all recipients
         #[arg(long, conflicts_with = "to")]
         to_nobody: bool,
-        /// Look for everything
+        /// Run all checks
         #[arg(long, conflicts_with = "checks")]
         all_checks: bool,
-        /// Let it rest
+        /// Switch it off
         #[arg(long)]
         off: bool,
-        /// Let it run again
+        /// Switch it on
         #[arg(long, conflicts_with = "off")]
         on: bool,
     },
-    /// End one for good
+    /// Remove a schedule permanently
     Remove {
         #[command(flatten)]
         of: OfPartner,
         #[arg(value_name = "SCHEDULE")]
         id: String,
     },
-    /// Look and send the report now, from this process
+    /// Run the checks and send the report now, from this process
     Run {
         #[command(flatten)]
         of: OfPartner,
         #[arg(value_name = "SCHEDULE")]
         id: String,
     },
-    /// When a cron expression would run next
+    /// Show the next runs of a cron expression
     Next {
         #[arg(default_value = WEEKLY)]
         cron: String,
@@ -90,25 +90,25 @@ pub enum Schedule {
 
 #[derive(clap::Args)]
 pub struct Choice {
-    /// Minute, hour, day of the month, month, day of the week; Mondays at nine if not given
+    /// Minute, hour, day of the month, month, day of the week; Mondays at nine by default
     #[arg(long, value_name = "FIELDS")]
     cron: Option<String>,
     /// The zone of these, such as Europe/Berlin; UTC if not given
     #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
-    /// Who is written to; may be given more than once
+    /// An email recipient; may be repeated
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     to: Vec<String>,
-    /// Look for this only; may be given more than once
+    /// Run only this check; may be repeated
     #[arg(long = "check", value_name = "CHECK", value_delimiter = ',')]
     checks: Vec<String>,
-    /// How far ahead expiries are seen; 14d if not given
+    /// How far ahead expiries are reported; 14d by default
     #[arg(long, value_parser = parse_span, value_name = "SPAN")]
     within: Option<i64>,
-    /// Whether a report is sent if nothing is found: findings, always
+    /// Whether a report is sent without findings: findings, always
     #[arg(long, value_parser = parse_report, value_name = "findings|always")]
     report: Option<Report>,
-    /// Whether what is new is told between reports
+    /// Whether alerts of new findings are sent between reports
     #[arg(long, value_name = "true|false", action = ArgAction::Set)]
     alerts: Option<bool>,
 }

@@ -34,16 +34,16 @@ pub struct Serve {
     /// The address and port to listen on
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// A certificate with its chain, PEM: serve TLS; read again on SIGHUP
+    /// A certificate with its chain, PEM: serve TLS; reloaded on SIGHUP
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The key of the certificate, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Make the database if there is none at its path
+    /// Create the database if there is none at its path
     #[arg(long)]
     create: bool,
-    /// Requests a second for each key; 0 is no limit
+    /// Requests a second for each key; 0 means no limit
     #[arg(long, value_name = "N")]
     rate_limit: Option<u32>,
 }
@@ -78,8 +78,8 @@ pub fn log_to_stderr(config: &Config) {
     let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = move || super::output::LogLines { colours };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_ansi(colours);
-    // Whoever read the log may have gone. Complaining of that to the same
-    // stderr would panic, in whatever thread had something to say.
+    // The reader of the log may have gone. Reporting that to the same stderr would
+    // panic, in the thread that logs.
     let log = log.log_internal_errors(false);
     let set = match config.log.format {
         LogFormat::Text => log.try_init(),
@@ -253,7 +253,7 @@ pub fn serve(
 const CALL_BUCKETS: [f64; 10] =
     [0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_5, 0.005, 0.05];
 
-/// What this node is about, in a line for whoever looks at the service.
+/// The state of this node in one line, for `systemctl status`.
 fn status(replica: &Replica) -> String {
     let nodes = replica.nodes();
     let numbers: usize = nodes.iter().map(|node| node.snapshot().len()).sum();

@@ -36,7 +36,7 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 /// taken, 1 if it could not look or would not believe what it saw.
 #[derive(clap::Args)]
 pub struct Sync {
-    /// The server that has the inventory, such as https://api.example.com
+    /// The upstream server, such as https://api.example.com
     #[arg(long, value_name = "URL")]
     from: String,
     /// The X-Auth-ID there
@@ -47,28 +47,28 @@ pub struct Sync {
     token_file: PathBuf,
     #[command(flatten)]
     of: OfPartner,
-    /// Look again and again, so long after each look, until Ctrl-C or SIGTERM
+    /// Repeat the sync at this interval, until Ctrl-C or SIGTERM
     #[arg(long, value_name = "SPAN", value_parser = parse_every)]
     every: Option<Duration>,
-    /// How many of the mirror's numbers may be gone upstream before that is taken for a failure
+    /// How many of the mirror's numbers may be missing upstream before the sync fails
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "10%")]
     max_drop: u64,
-    /// The numbers are really gone upstream, however many
+    /// Accept that the numbers are gone upstream, however many
     #[arg(long, visible_alias = "yes", conflicts_with = "every")]
     allow_drop: bool,
-    /// Mirror this inventory from now on, and no longer the one before
+    /// Mirror this inventory instead of the previous one
     #[arg(long)]
     switch: bool,
-    /// The monthly cost of assigned numbers whose cost upstream does not tell
+    /// The monthly cost of assigned numbers whose cost upstream does not return
     #[arg(long, value_name = "M", requires = "currency")]
     monthly_cost: Option<String>,
     /// The currency of --monthly-cost
     #[arg(long, value_name = "C", requires = "monthly_cost")]
     currency: Option<Currency>,
-    /// How often a page is asked for before the server is given up
+    /// How many attempts are made for a page before the sync fails
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     attempts: u32,
-    /// Report what would happen, and write nothing
+    /// Report what would change, and write nothing
     #[arg(long, conflicts_with = "every")]
     dry_run: bool,
 }

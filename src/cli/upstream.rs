@@ -59,7 +59,7 @@ impl Upstream {
         let (give, taken) = mpsc::channel();
         let came = Arc::new(AtomicU64::new(0));
         let (client, counted) = (self.client.clone(), came.clone());
-        // Whoever gave up waiting does not want the result.
+        // A caller that stopped waiting does not need the result.
         thread::spawn(move || drop(give.send(look(&client, &counted))));
         let bar = Bar::new(None, "numbers");
         let looked = loop {

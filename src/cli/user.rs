@@ -13,12 +13,12 @@ use crate::store::{self, Open};
 
 #[derive(Subcommand)]
 pub enum User {
-    /// Create somebody who may sign in, and print the link by which they choose a password
+    /// Create a user, and print the link with which they set a password
     Create {
-        /// What they sign in with
+        /// The email address that they sign in with
         #[arg(long, value_name = "ADDRESS")]
         email: String,
-        /// How they are called; by default what stands before the @
+        /// Their name; by default the part of the address before the @
         #[arg(long, value_parser = parse_name)]
         name: Option<Arc<str>>,
         /// An administrator of the platform: all partners
@@ -27,20 +27,20 @@ pub enum User {
         /// The partner they belong to
         #[arg(long, value_name = "PA_X", requires = "role")]
         partner: Option<PartnerId>,
-        /// What they may do there: owner, manager or viewer
+        /// Their role: owner, manager or viewer
         #[arg(long, value_parser = parse_role, requires = "partner")]
         role: Option<Role>,
-        /// The time zone they see times in
+        /// The time zone in which they see times
         #[arg(long, value_name = "ZONE", default_value = "UTC")]
         zone: String,
     },
-    /// List who may sign in
+    /// List the users
     List {
-        /// Of one partner only
+        /// Only the users of this partner
         #[arg(long, value_name = "PA_X")]
         partner: Option<PartnerId>,
     },
-    /// Change what somebody may do; it ends their sessions
+    /// Change the role of a user, and end their sessions
     Role {
         #[command(flatten)]
         who: Who,
@@ -48,24 +48,24 @@ pub enum User {
         #[arg(value_parser = parse_role)]
         role: Role,
     },
-    /// Print a new link to choose a password by; using it ends the old password and all sessions
+    /// Print a new link to set a password; using it ends the old password and all sessions
     Link {
         #[command(flatten)]
         who: Who,
-        /// Take the second factor off as well, for who has lost it
+        /// Remove the second factor as well, if the user has lost it
         #[arg(long)]
         without_second_factor: bool,
     },
-    /// Let somebody in no more, and end their sessions
+    /// Disable a user, and end their sessions
     Disable(Who),
-    /// Let somebody in again
+    /// Enable a user again
     Enable(Who),
 }
 
 /// Somebody, by address or id.
 #[derive(clap::Args)]
 pub struct Who {
-    /// The e-mail address, or the id that `user list --json` shows
+    /// The email address, or the id that `user list --json` shows
     #[arg(value_name = "ADDRESS")]
     who: String,
 }
@@ -193,7 +193,7 @@ fn disable(global: &Global, service: &Service, people: &People, who: &Who, disab
 
 fn tell(link: &str) -> Result<(), CliError> {
     output::line(link)?;
-    output::note("the link is good once, within 24 hours; whoever has it chooses the password");
+    output::note("the link is valid once, within 24 hours; anyone who has it can set the password");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! `rollcall webhook create | list | show | edit | remove | rotate | test |
-//! deliveries | resend`
+//! `rollcall webhook create | list | show | edit (set) | remove | rotate | test |
+//! deliveries | failed | resend | blocking | skip`
 //!
 //! A running server delivers; what is created and queued here it finds by
 //! itself. A test delivery is sent from here, the way the server sends.
@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name};
 use crate::domain::PartnerKey;
+use crate::domain::setting::DeliveryOrder;
 use crate::http::webhooks as http;
 use crate::service::numbers::Expected;
-use crate::service::webhooks::{DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges};
+use crate::service::webhooks::{Blocking, DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges};
 use crate::service::{self, Service, ServiceError, Shown};
 use crate::store::Open;
 
@@ -23,17 +24,21 @@ pub enum Webhook {
     Create {
         #[command(flatten)]
         of: OfPartner,
-        /// What it is for
+        /// The name of the webhook
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
         /// Where events are sent, such as https://example.com/hook
         #[arg(long)]
         url: Arc<str>,
-        /// A kind of event that it wants; may be repeated. Without, all of them
+        /// An event type to send; may be repeated; by default all types
         #[arg(long = "event", value_name = "KIND")]
         events: Vec<Arc<str>>,
+        /// What an event waits for: earlier ones of the same `number`, or all
+        /// earlier ones of the `endpoint`
+        #[arg(long, value_parser = parse_order, default_value = "number")]
+        order: DeliveryOrder,
     },
-    /// List a partner's webhooks, and how they are
+    /// List a partner's webhooks with their health
     List {
         #[command(flatten)]
         of: OfPartner,
@@ -41,6 +46,7 @@ pub enum Webhook {
     /// Show one webhook
     Show(One),
     /// Change a webhook, or switch it off or on
+    #[command(alias = "set")]
     Edit {
         #[command(flatten)]
         one: One,
@@ -48,16 +54,20 @@ pub enum Webhook {
         name: Option<Arc<str>>,
         #[arg(long)]
         url: Option<Arc<str>>,
-        /// A kind of event that it wants, instead of those it has; may be repeated
+        /// An event type to send instead of the present ones; may be repeated
         #[arg(long = "event", value_name = "KIND", conflicts_with = "all_events")]
         events: Vec<Arc<str>>,
-        /// It wants all kinds of events
+        /// Send all event types
         #[arg(long)]
         all_events: bool,
-        /// Send to it again
+        /// What an event waits for: earlier ones of the same `number`, or all
+        /// earlier ones of the `endpoint`
+        #[arg(long, value_parser = parse_order)]
+        order: Option<DeliveryOrder>,
+        /// Switch it on
         #[arg(long, conflicts_with = "off")]
         on: bool,
-        /// Send nothing to it
+        /// Switch it off
         #[arg(long)]
         off: bool,
     },
@@ -65,16 +75,24 @@ pub enum Webhook {
     Remove {
         #[command(flatten)]
         one: One,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
     /// Give a webhook a new secret; the old one signs as well for a day
     Rotate(One),
-    /// Send a test event now, and say how that went
+    /// Send a test event now, and report the result
     Test(One),
     /// List a webhook's deliveries, newest first
     Deliveries {
+        #[command(flatten)]
+        one: One,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// List the deliveries that were given up or skipped, newest first
+    Failed {
         #[command(flatten)]
         one: One,
         /// How many
@@ -85,10 +103,29 @@ pub enum Webhook {
     Resend {
         #[command(flatten)]
         one: One,
-        /// The delivery's id, as `webhook deliveries` shows it
-        #[arg(value_name = "DELIVERY_ID")]
-        delivery: String,
+        /// The delivery's id, as `webhook deliveries` and `webhook failed` show it
+        #[arg(value_name = "DELIVERY_ID", required_unless_present = "all")]
+        delivery: Option<String>,
+        /// All that were given up or skipped, oldest first, up to 1,000 at a time
+        #[arg(long, conflicts_with = "delivery")]
+        all: bool,
     },
+    /// List the events that were refused and block others
+    Blocking(One),
+    /// Give up an event that blocks others; it can be sent again later
+    Skip {
+        #[command(flatten)]
+        one: One,
+        /// The delivery's id, as `webhook blocking` shows it; without, the only
+        /// one that blocks
+        #[arg(value_name = "DELIVERY_ID")]
+        delivery: Option<String>,
+    },
+}
+
+fn parse_order(text: &str) -> Result<DeliveryOrder, String> {
+    let found = DeliveryOrder::ALL.iter().copied().find(|order| order.as_str() == text);
+    found.ok_or_else(|| "must be number or endpoint".to_owned())
 }
 
 #[derive(Args)]
@@ -115,9 +152,9 @@ fn open(global: &Global, of: &OfPartner) -> Result<(Service, PartnerKey), CliErr
 impl Webhook {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         match self {
-            Webhook::Create { of, name, url, events } => {
+            Webhook::Create { of, name, url, events, order } => {
                 let (service, key) = open(global, &of)?;
-                let new = NewWebhook { name, url, events };
+                let new = NewWebhook { name, url, events, order };
                 print_made(global, &webhook(usage(service.webhook_create(key, &new)))?)?;
             }
             Webhook::List { of } => {
@@ -128,11 +165,11 @@ impl Webhook {
                 let (service, key) = one.open(global)?;
                 print(global, &service.webhook(key, &one.id)?)?;
             }
-            Webhook::Edit { one, name, url, events, all_events, on, off } => {
+            Webhook::Edit { one, name, url, events, all_events, order, on, off } => {
                 let (service, key) = one.open(global)?;
                 let events = (all_events || !events.is_empty()).then_some(events);
                 let enabled = (on || off).then_some(on);
-                let changes = WebhookChanges { name, url, events, enabled };
+                let changes = WebhookChanges { name, url, events, order, enabled };
                 if changes == WebhookChanges::default() {
                     return Err(CliError::Usage("say what shall be different".to_owned()));
                 }
@@ -162,11 +199,36 @@ impl Webhook {
             }
             Webhook::Deliveries { one, limit } => {
                 let (service, key) = one.open(global)?;
-                deliveries(global, &service, key, &one.id, limit)?;
+                deliveries(global, service.webhook_deliveries(key, &one.id, 0, limit)?, "there are no deliveries")?;
             }
-            Webhook::Resend { one, delivery: id } => {
+            Webhook::Failed { one, limit } => {
+                let (service, key) = one.open(global)?;
+                let none = "nothing was given up or skipped";
+                deliveries(global, service.webhook_failed(key, &one.id, 0, limit)?, none)?;
+            }
+            Webhook::Resend { one, delivery: Some(id), .. } => {
                 let (service, key) = one.open(global)?;
                 print_delivery(global, &delivery(service.webhook_resend(key, &one.id, &id)?)?)?;
+            }
+            Webhook::Resend { one, delivery: None, .. } => {
+                let (service, key) = one.open(global)?;
+                match service.webhook_resend_failed(key, &one.id)? {
+                    service::Outcome::Done { shown: Shown::Resent { resent, left }, .. } if global.json => {
+                        output::json(&json!({ "resent": resent, "left": left }))?;
+                    }
+                    service::Outcome::Done { shown: Shown::Resent { resent, left }, .. } => {
+                        output::line(&format!("{resent} deliveries are sent again; {left} are left"))?;
+                    }
+                    _ => return Err(CliError::Other("the deliveries were not counted".to_owned())),
+                }
+            }
+            Webhook::Blocking(one) => {
+                let (service, key) = one.open(global)?;
+                blocking(global, &service.webhook_blocking(key, &one.id)?)?;
+            }
+            Webhook::Skip { one, delivery: id } => {
+                let (service, key) = one.open(global)?;
+                print_delivery(global, &delivery(service.webhook_skip(key, &one.id, id.as_deref())?)?)?;
             }
         }
         Ok(Outcome::Done)
@@ -226,10 +288,13 @@ fn print(global: &Global, shown: &ShownWebhook) -> Result<(), CliError> {
     let missed = health.missed.map(|(after, through)| format!("changes {} to {through}", after + 1));
     for (name, value) in [
         ("url", Some(webhook.url.to_string())),
+        ("order", Some(webhook.order.to_string())),
         ("events", Some(events.unwrap_or_else(|| "all".to_owned()))),
         ("created", Some(setting.created_at.to_string())),
         ("secret replaced", time(webhook.rotated_at)),
         ("waiting", Some(health.pending.to_string())),
+        ("held back", (health.held > 0).then(|| health.held.to_string())),
+        ("given up", (health.failed > 0).then(|| health.failed.to_string())),
         ("next attempt", time(health.next_attempt_at)),
         ("last success", time(health.last_success_at)),
         ("last failure", time(health.last_failure_at)),
@@ -282,14 +347,37 @@ fn print_delivery(global: &Global, shown: &ShownDelivery) -> Result<(), CliError
     output::line(&format!("delivery {id} of {} ({}) is {state}: {}", delivery.event, delivery.kind, outcome(shown)))
 }
 
-fn deliveries(global: &Global, service: &Service, key: PartnerKey, id: &str, limit: usize) -> Result<(), CliError> {
-    let (list, total) = service.webhook_deliveries(key, id, 0, limit)?;
+fn blocking(global: &Global, all: &[Blocking]) -> Result<(), CliError> {
+    if global.json {
+        let data: Vec<_> = all.iter().map(http::blocks).collect();
+        return output::json(&json!({ "data": data }));
+    }
+    if all.is_empty() {
+        output::note("no event blocks this webhook");
+        return Ok(());
+    }
+    let row = |one: &Blocking| {
+        let delivery = &one.delivery.delivery;
+        vec![
+            one.delivery.id.clone(),
+            delivery.event.clone(),
+            delivery.kind.clone(),
+            delivery.attempts.len().to_string(),
+            one.next_attempt_at.map(|time| time.to_string()).unwrap_or_default(),
+            outcome(&one.delivery),
+        ]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    output::table(&["DELIVERY", "EVENT", "KIND", "ATTEMPTS", "NEXT ATTEMPT", "LAST"], &rows)
+}
+
+fn deliveries(global: &Global, (list, total): (Vec<ShownDelivery>, u64), none: &str) -> Result<(), CliError> {
     if global.json {
         let data: Vec<_> = list.iter().map(http::delivery).collect();
         return output::json(&json!({ "data": data, "meta": { "total": total } }));
     }
     if list.is_empty() {
-        output::note("there are no deliveries");
+        output::note(none);
         return Ok(());
     }
     let row = |shown: &ShownDelivery| {

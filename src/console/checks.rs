@@ -225,7 +225,7 @@ pub async fn acknowledge(
     let asked = Asked::read(&query, &visit.snapshot);
     let frame = visit.frame("Checks", "checks");
     if !there(&visit, &id, asked.options()).await? {
-        let gone = "That finding is not there: somebody may have dealt with it meanwhile. Nothing was noted.";
+        let gone = "The finding no longer exists: it may have been resolved meanwhile. Nothing was saved.";
         return render(&visit, frame.failed(gone), &asked, Typed::default(), StatusCode::NOT_FOUND).await;
     }
     let back = form.has("back");
@@ -305,7 +305,7 @@ fn read(form: &Form, visit: &Visit) -> Result<Choice, FieldError> {
     Ok((note.map(Into::into), until))
 }
 
-/// What was just done here by whoever looks.
+/// The reader's own last action on this page.
 fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
     let one = visit.snapshot.acknowledgements.get(asked.seen.as_deref()?)?;
     let mine = *one.by == *format!("user:{}", visit.user().id);

@@ -73,7 +73,7 @@ impl std::ops::Deref for Visit {
 }
 
 impl Person {
-    /// Whoever is signed in, or the way to the sign-in form.
+    /// The signed-in user, or a redirect to the sign-in form.
     pub fn enter(console: &Arc<Console>, request: &Request<Body>) -> Result<Person, Trouble> {
         let back = request.uri().path_and_query().map_or("/", |uri| uri.as_str());
         let away =
@@ -123,7 +123,7 @@ impl Person {
         Frame::new(self, None, title, section)
     }
 
-    /// Notes what was done or refused, for whoever asks later.
+    /// Records an action or a refusal in the audit trail.
     pub fn audit(&self, partner: Option<crate::domain::PartnerKey>, what: &str, refused: Option<&str>) {
         self.console.app.people.audit(AuditEntry {
             at: Time::now(),
@@ -139,7 +139,7 @@ impl Person {
 }
 
 impl Visit {
-    /// Whoever is signed in, at a partner that they may see.
+    /// The signed-in user, at a partner that they may see.
     pub fn enter(console: &Arc<Console>, request: &Request<Body>, partner: &str) -> Result<Visit, Trouble> {
         // Looked up first: who somebody is must not be older than what it opens.
         let node = console.app.replica.node(partner);
@@ -332,8 +332,8 @@ pub async fn apart(request: Request<Body>, next: Next) -> Response<Body> {
     }
 }
 
-/// Holds the page after a form until it can show what the form made, which may
-/// have been on another node. Only whoever may see the page is waited with.
+/// Holds the page after a form until it can show the result, which may have been
+/// written on another node. It waits only for users who may see the page.
 pub async fn caught_up(
     State(console): State<Arc<Console>>,
     params: RawPathParams,
@@ -487,7 +487,8 @@ fn cookie_name(secure: Secure) -> Option<&'static str> {
 /// empty.
 pub fn set_cookie(secure: Secure, token: &str) -> Result<String, Trouble> {
     let name = cookie_name(secure).ok_or_else(|| {
-        let why = "this server is reached without encryption, so nobody can sign in; use https, or this machine itself";
+        let why =
+            "the connection is not encrypted, so users cannot sign in; use https, or a browser on the server itself";
         Trouble::Forbidden(why.into())
     })?;
     let guard = if name == COOKIE_SECURE { "; Secure" } else { "" };

@@ -304,7 +304,7 @@ fn what(job: &Job) -> String {
 
 fn mark(job: &Job) -> String {
     let (class, text) = match job.state {
-        JobState::Previewed => ("info", "waits to be run"),
+        JobState::Previewed => ("info", "ready to run"),
         JobState::Queued => ("plain", "queued"),
         JobState::Running => ("info", "running"),
         JobState::Done if job.tally.failed > 0 => {
@@ -403,7 +403,7 @@ fn tabs(job: &Job, wanted: Option<RowResult>) -> Vec<Tab> {
 fn shown_row(visit: &Visit, row: &JobRow) -> Row {
     let (class, result) = match row.result {
         RowResult::Changed => ("good", "changed"),
-        RowResult::WouldChange => ("info", "would change"),
+        RowResult::WouldChange => ("info", "will change"),
         RowResult::Unchanged => ("plain", "unchanged"),
         RowResult::Failed => ("critical", "failed"),
         RowResult::WouldFail => ("critical", "would fail"),
@@ -441,16 +441,16 @@ fn facts(visit: &Visit, job: &Job) -> Vec<(&'static str, String)> {
     let clock = &visit.clock;
     let mut facts = Vec::new();
     let (named, tally) = match &job.preview {
-        Some(preview) if job.state == JobState::Previewed => ("Would cost a month", preview),
-        _ => ("Costs a month", &job.tally),
+        Some(preview) if job.state == JobState::Previewed => ("Monthly cost will change by", preview),
+        _ => ("Monthly cost changed by", &job.tally),
     };
     let costs = show::differences(&tally.cost);
-    facts.push((named, if costs.is_empty() { "as before".to_owned() } else { escape(&costs) }));
+    facts.push((named, if costs.is_empty() { "no change".to_owned() } else { escape(&costs) }));
     match &job.task {
         Task::Act(action) => parameters(visit, action, &mut facts),
         Task::Undo(of) => {
             let link = show::link(&address(visit, of), of);
-            facts.push(("Undoes", format!("what {link} did, where nobody has changed it since")));
+            facts.push(("Undoes", format!("the changes of {link}, except numbers that were changed since")));
         }
     }
     if let Some(filter) = &job.filter {

@@ -67,7 +67,7 @@ pub const TERMS: &[Term] = &[
     Term { example: "trunk:trunk_xyz", about: "arrives on this trunk, by id or by name" },
     Term { example: "unrouted", about: "what the tab of that name shows; so do active, suspended, expiring…" },
     Term { example: "no:application", about: "active or not, with nowhere to go; has:application is the rest" },
-    Term { example: "no:account", about: "held by nobody; has:account is the rest" },
+    Term { example: "no:account", about: "held by no customer; has:account finds the rest" },
     Term { example: "status:active", about: "calls get through; -status:active is the rest" },
     Term {
         example: "state:quarantined",

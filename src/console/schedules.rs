@@ -436,7 +436,7 @@ fn last_of(visit: &Visit, view: &View) -> String {
         return show::NONE.to_owned();
     };
     let findings = show::count(*findings, "finding", "findings");
-    let told = if *told { "told" } else { "nobody had to be told" };
+    let told = if *told { "alerts sent" } else { "no alerts needed" };
     format!("{}<br><small>{findings}, {} new; {told}</small>", visit.clock.time(*at), show::thousands(*news))
 }
 
@@ -464,7 +464,7 @@ fn facts(visit: &Visit, view: &View) -> Vec<(&'static str, String)> {
     facts.push(("Reports", report.to_owned()));
     facts.push(("Between reports", if schedule.alerts { "alerts of what is new" } else { "silent" }.to_owned()));
     let to: Vec<String> = schedule.recipients.iter().map(|to| escape(to)).collect();
-    facts.push(("Recipients", if to.is_empty() { "nobody; webhooks are told".to_owned() } else { to.join("<br>") }));
+    facts.push(("Recipients", if to.is_empty() { "none; webhooks get alerts".to_owned() } else { to.join("<br>") }));
     facts
 }
 

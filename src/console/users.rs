@@ -156,7 +156,7 @@ fn of_platform(console: &Arc<Console>, request: &Request<Body>) -> Result<Place,
     })
 }
 
-/// Whoever is signed in, if they are one of the platform's administrators.
+/// The signed-in user, if they are a platform administrator.
 /// Others are told what they would be told of any address that is not there.
 pub fn administrator(console: &Arc<Console>, request: &Request<Body>) -> Result<Person, Trouble> {
     let person = Person::enter(console, request)?;

@@ -51,7 +51,7 @@ verbs! {
     "reserve" "Reserve" Reserve false "The number is kept for a customer until a day.";
     "unreserve" "End the reservation" Unreserve false "The number is available to all again.";
     "tags" "Tag" Tag false "Words of your own, to find numbers by.";
-    "cost" "Set the cost" Cost false "What the number costs a month, from today.";
+    "cost" "Set the cost" Cost false "The monthly cost of the number, from today.";
     "retire" "Retire" Retire true "The number leaves the inventory. Its history stays.";
 }
 

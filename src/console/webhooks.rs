@@ -15,6 +15,7 @@ use super::gate::{Form, Needs, Visit, query_value};
 use super::page::{Answer, Frame, Notice, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::{Console, keys, show};
+use crate::domain::setting::DeliveryOrder;
 use crate::domain::{FieldError, Time, entity};
 use crate::service::numbers::Expected;
 use crate::service::webhooks::event::{kinds, known};
@@ -25,6 +26,8 @@ use crate::service::{Outcome, ServiceError, Shown};
 
 /// How many deliveries a page has.
 const ROWS: u64 = 25;
+/// How many of those that were given up a page shows, the newest first.
+const FAILED_ROWS: usize = 25;
 /// For how long after it a page says how a test ended, in seconds.
 const SAID_SECONDS: i64 = 120;
 
@@ -57,20 +60,22 @@ struct Fields {
     name: String,
     url: String,
     kinds: Vec<Kind>,
+    by_number: bool,
     some: bool,
     errors: Vec<FieldError>,
 }
 
 impl Fields {
-    fn new(name: &str, url: &str, wants: impl Fn(&str) -> bool) -> Fields {
+    fn new(name: &str, url: &str, order: DeliveryOrder, wants: impl Fn(&str) -> bool) -> Fields {
         let kinds: Vec<Kind> = kinds().map(|name| Kind { name, wanted: wants(name) }).collect();
         let some = kinds.iter().any(|kind| kind.wanted);
-        Fields { name: name.to_owned(), url: url.to_owned(), kinds, some, errors: Vec::new() }
+        let by_number = order == DeliveryOrder::Number;
+        Fields { name: name.to_owned(), url: url.to_owned(), kinds, by_number, some, errors: Vec::new() }
     }
 
     fn typed(form: &Form, errors: Vec<FieldError>) -> Fields {
         let wants = |kind: &str| form.all("events").any(|wanted| wanted == kind);
-        Fields { errors, ..Fields::new(form.get("name"), form.get("url"), wants) }
+        Fields { errors, ..Fields::new(form.get("name"), form.get("url"), order(form), wants) }
     }
 
     /// What is wrong with a field.
@@ -121,6 +126,11 @@ struct Webhook {
     tag: u64,
     made: Option<Made>,
     fields: Fields,
+    /// Each with when it is tried again.
+    blocking: Vec<(Delivery, String)>,
+    failed: Vec<Delivery>,
+    failed_total: String,
+    more: bool,
     deliveries: Vec<Delivery>,
     total: String,
     page: u64,
@@ -133,7 +143,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     visit.need(Needs::Owner)?;
     let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
     let frame = visit.frame("Webhooks", "checks").with(notice);
-    render_list(&visit, frame, None, Fields::new("", "", |_| false)).await
+    render_list(&visit, frame, None, Fields::new("", "", DeliveryOrder::Number, |_| false)).await
 }
 
 /// POST /console/p/{partner}/checks/webhooks
@@ -145,7 +155,7 @@ pub async fn create(
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let made = match read(&form) {
         Ok((name, url, events)) => {
-            let new = NewWebhook { name, url, events };
+            let new = NewWebhook { name, url, events, order: order(&form) };
             visit.act("webhook.create", move |service, key| service.webhook_create(key, &new)).await
         }
         Err(errors) => Err(ServiceError::Invalid(errors)),
@@ -154,7 +164,13 @@ pub async fn create(
         Ok(outcome) => {
             keys::follow(&console).await?;
             let made = secret_of(outcome, false);
-            render_list(&visit, visit.frame("Webhooks", "checks"), made, Fields::new("", "", |_| false)).await
+            render_list(
+                &visit,
+                visit.frame("Webhooks", "checks"),
+                made,
+                Fields::new("", "", DeliveryOrder::Number, |_| false),
+            )
+            .await
         }
         Err(error) => {
             let (text, errors) = told(error)?;
@@ -194,8 +210,8 @@ pub async fn act(
     let done = match verb.as_str() {
         "edit" => match read(&form) {
             Ok((name, url, events)) => {
-                let (name, url, events) = (Some(name), Some(url), Some(events));
-                let changes = WebhookChanges { name, url, events, enabled: None };
+                let (name, url, events, order) = (Some(name), Some(url), Some(events), Some(order(&form)));
+                let changes = WebhookChanges { name, url, events, order, enabled: None };
                 let edit = move |service: &crate::service::Service, key| {
                     service.webhook_edit(key, &about, &changes, &expected)
                 };
@@ -215,6 +231,13 @@ pub async fn act(
         "resend" => {
             let delivery = form.get("delivery").to_owned();
             visit.act("webhook.resend", move |service, key| service.webhook_resend(key, &about, &delivery)).await
+        }
+        "resend-all" => {
+            visit.act("webhook.resend", move |service, key| service.webhook_resend_failed(key, &about)).await
+        }
+        "skip" => {
+            let delivery = form.get("delivery").to_owned();
+            visit.act("webhook.skip", move |service, key| service.webhook_skip(key, &about, Some(&delivery))).await
         }
         "remove" => {
             let remove =
@@ -244,6 +267,7 @@ pub async fn act(
         ("remove", Outcome::Done { version, .. }) => {
             super::page::done(&format!("{}/checks/webhooks", visit.base), version)
         }
+        (_, Outcome::Done { shown: Shown::Resent { resent, .. }, .. }) => redirect(&format!("{page}?resent={resent}")),
         (_, Outcome::Done { version, .. }) => super::page::done(&page, version),
         (_, Outcome::Again(_)) => redirect(&page),
     }
@@ -274,13 +298,18 @@ fn told(error: ServiceError) -> Result<(String, Vec<FieldError>), Trouble> {
     }
 }
 
+/// The order that a form chose; the careful one if it says nothing known.
+fn order(form: &Form) -> DeliveryOrder {
+    if form.get("order") == DeliveryOrder::Number.as_str() { DeliveryOrder::Number } else { DeliveryOrder::Endpoint }
+}
+
 type Wanted = (Arc<str>, Arc<str>, Vec<Arc<str>>);
 
 fn read(form: &Form) -> Result<Wanted, Vec<FieldError>> {
     let mut errors = Vec::new();
     let name = entity::name(form.get("name"));
     if name.is_none() {
-        errors.push(FieldError::missing("name", "INVALID", "say in at most 200 characters who is told"));
+        errors.push(FieldError::missing("name", "INVALID", "give the webhook a name of at most 200 characters"));
     }
     let url = form.get("url");
     if url.is_empty() {
@@ -340,6 +369,13 @@ fn facts(visit: &Visit, shown: &ShownWebhook) -> Vec<(&'static str, String)> {
     if let Some(off) = &shown.webhook.off {
         facts.push(("Why it is off", escape(&off.reason)));
     }
+    facts.push((
+        "Order",
+        match shown.webhook.order {
+            DeliveryOrder::Number => "kept for each number".to_owned(),
+            DeliveryOrder::Endpoint => "kept for all events".to_owned(),
+        },
+    ));
     let waiting = match (pending, next_attempt_at) {
         (0, _) => "nothing".to_owned(),
         (_, Some(at)) => {
@@ -348,6 +384,9 @@ fn facts(visit: &Visit, shown: &ShownWebhook) -> Vec<(&'static str, String)> {
         (_, None) => show::count(*pending, "event", "events"),
     };
     facts.push(("Waits", waiting));
+    if shown.health.held > 0 {
+        facts.push(("Held back", show::count(shown.health.held, "event", "events")));
+    }
     facts.push(("Last taken", clock.time_if(*last_success_at)));
     if let Some(at) = last_failure_at {
         let error = last_error.as_deref().unwrap_or("no reason was kept");
@@ -377,11 +416,12 @@ struct Looked<'a> {
 }
 
 async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -> Answer {
-    let (mut page, mut wanted) = (1_u64, None);
+    let (mut page, mut wanted, mut resent) = (1_u64, None, None);
     for (name, value) in form_urlencoded::parse(looked.query.as_bytes()) {
         match &*name {
             "page" => page = value.parse().unwrap_or(1).clamp(1, 1_000_000),
             "delivery" => wanted = Some(value.into_owned()),
+            "resent" => resent = value.parse::<u64>().ok(),
             _ => {}
         }
     }
@@ -389,10 +429,21 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -
     let look = move || {
         let shown = service.webhook(key, &about)?;
         let (list, total) = service.webhook_deliveries(key, &about, (page - 1) * ROWS, ROWS as usize)?;
-        Ok::<_, ServiceError>((shown, list, total))
+        let blocked = service.webhook_blocking(key, &about)?;
+        let failed = service.webhook_failed(key, &about, 0, FAILED_ROWS)?;
+        Ok::<_, ServiceError>((shown, list, total, blocked, failed))
     };
-    let (shown, list, total) = blocking(look).await??;
-    if let Some(sent) = wanted.and_then(|id| list.iter().find(|one| one.id == id)) {
+    let (shown, list, total, blocked, (given_up, failed_total)) = blocking(look).await??;
+    if let Some(resent) = resent {
+        let text = match resent {
+            0 => "Nothing was left to send again.".to_owned(),
+            _ => format!("{} sent again, behind what waits.", show::count(resent, "event is", "events are")),
+        };
+        frame = frame.with(Some(Notice { text, undo: None }));
+    }
+    let on = shown.webhook.off.is_none();
+    let known = || list.iter().chain(&given_up);
+    if let Some(sent) = wanted.and_then(|id| known().find(|one| one.id == id)) {
         frame = ended(frame, visit.clock.now, sent);
     }
     let failed = frame.error.is_some() && (looked.fields.is_some() || looked.query.is_empty());
@@ -407,9 +458,21 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -
         made: looked.made,
         fields: looked.fields.unwrap_or_else(|| {
             let webhook = &shown.webhook;
-            Fields::new(&webhook.name, &webhook.url, |kind| webhook.events.iter().any(|wanted| **wanted == *kind))
+            Fields::new(&webhook.name, &webhook.url, webhook.order, |kind| {
+                webhook.events.iter().any(|wanted| **wanted == *kind)
+            })
         }),
-        deliveries: list.iter().map(|one| delivery(visit, one, shown.webhook.off.is_none())).collect(),
+        blocking: blocked
+            .iter()
+            .map(|one| {
+                let next = one.next_attempt_at.map(|at| visit.clock.distance(at)).unwrap_or_default();
+                (delivery(visit, &one.delivery, on), next)
+            })
+            .collect(),
+        failed: given_up.iter().map(|one| delivery(visit, one, on)).collect(),
+        failed_total: show::count(failed_total, "event was", "events were"),
+        more: failed_total > FAILED_ROWS as u64,
+        deliveries: list.iter().map(|one| delivery(visit, one, on)).collect(),
         total: show::count(total, "delivery", "deliveries"),
         page,
         pages: total.div_ceil(ROWS),
@@ -432,6 +495,7 @@ fn ended(frame: Frame, now: Time, sent: &ShownDelivery) -> Frame {
         }
         DeliveryState::Pending => frame.failed(format!("It was not taken, and is tried again: {last}.")),
         DeliveryState::Failed => frame.failed(format!("It was not taken: {last}.")),
+        DeliveryState::Skipped => frame.with(say("It was skipped; what it blocked is sent.".to_owned())),
         DeliveryState::Dropped => frame.failed("It was dropped without being sent."),
     }
 }
@@ -464,7 +528,7 @@ fn delivery(visit: &Visit, shown: &ShownDelivery, on: bool) -> Delivery {
             DeliveryState::Pending => "info",
             DeliveryState::Delivered => "good",
             DeliveryState::Failed => "critical",
-            DeliveryState::Dropped => "plain",
+            DeliveryState::Dropped | DeliveryState::Skipped => "plain",
         },
         // An event that is no change has the version before it.
         version: (!one.kind.contains('.') && one.kind != "alert").then_some(one.version),

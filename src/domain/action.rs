@@ -1,8 +1,7 @@
-//! What can be done to a number, and in which state: the one place that knows.
+//! The actions on a number, and the states that allow them: the one state table.
 //!
-//! An [`Action`] on a [`Record`] gives the next record or says why not. Whether
-//! the accounts, applications and trunks that it names exist is asked before,
-//! by `service`, which knows them.
+//! An [`Action`] on a [`Record`] returns the next record or a refusal. `service`
+//! checks before that the named accounts, applications and trunks exist.
 //!
 //! | verb        | available | reserved     | active  | suspended | quarantined | retired |
 //! |-------------|-----------|--------------|---------|-----------|-------------|---------|
@@ -19,15 +18,16 @@
 //! | `tag`       | yes       | yes          | yes     | yes       | yes         | –       |
 //! | `cost`      | yes       | yes          | yes     | yes       | yes         | –       |
 //!
-//! "Already" and whatever else would set what is so succeed and change nothing;
-//! `–` is a conflict. ¹ The account's last active number needs `confirm_last`.
-//! ² Assigning a number again, as it is, to the account that has it. ³ To
-//! another account; to the one that holds it, as it is, is "already".
+//! "Already", and any other action that would change nothing, succeeds and writes
+//! nothing; `–` is a conflict. ¹ The account's last active number needs
+//! `confirm_last`. ² Assigning a number to the account that holds it, with the same
+//! values. ³ To another account; to the account that holds it, with the same
+//! values, is "already".
 //!
 //! Invariants: an action that changes the state sets `since`; one that does not
 //! leaves it. A state that ended by time (a reservation, a quarantine) is
 //! `available` here as everywhere.
-//! Deliberately absent: I/O, the clock, who may do what.
+//! Deliberately absent: I/O, the clock, permissions.
 
 use std::collections::BTreeMap;
 

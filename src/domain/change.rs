@@ -1,5 +1,5 @@
-//! One entry of the append-only log: who did what to which numbers, when,
-//! before and after.
+//! One entry of the append-only change log: actor, verb, numbers, time, and the
+//! values before and after.
 //!
 //! A partner's changes are numbered 1, 2, 3… without gaps; the number is the
 //! partner's version. Every node builds its index from the same entries by the

@@ -1,5 +1,5 @@
-//! What a partner has besides numbers: accounts, applications, trunks, keys,
-//! and itself.
+//! The entities of a partner besides numbers: accounts, applications, trunks,
+//! keys, and the partner itself.
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
-//! The names by which a partner, its accounts, applications, trunks and keys
-//! are known: opaque text, a type each, so that they cannot be swapped.
+//! The ids of a partner, its accounts, applications, trunks and keys: opaque text,
+//! with a type for each kind, so that they cannot be swapped.
 //!
 //! An id is compared byte for byte and never taken apart. Account,
 //! application and trunk ids are unique within one partner only.
 //!
-//! Reading an id asks only what every id has always had, so that what is stored
-//! is found by its own name. What is new has to be more: see [`check_new`].
+//! Reading an id applies only the rules that every stored id obeys, so that stored
+//! entities are found by their ids. New ids obey more rules: see [`check_new`].
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -23,7 +23,7 @@ pub enum BadId {
     Form,
     #[error("cannot be an id: a browser takes . and .. in an address for another page; choose another id")]
     Dots,
-    #[error("has a character that nobody sees, U+{:04X}; write the id without it", u32::from(*.0))]
+    #[error("has an invisible character, U+{:04X}; write the id without it", u32::from(*.0))]
     Invisible(char),
     #[error("{}", nothing::REFUSED)]
     Nothing,
@@ -152,7 +152,7 @@ mod tests {
         }
         assert_eq!(check_new(&"a".repeat(ID_BYTES_MAX + 1)), Err(BadId::Form));
         let message = BadId::Invisible('\u{200b}').to_string();
-        assert_eq!(message, "has a character that nobody sees, U+200B; write the id without it");
+        assert_eq!(message, "has an invisible character, U+200B; write the id without it");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The words by which databases and spreadsheets say that a cell is empty.
+//! The words that databases and spreadsheets write in empty cells.
 //!
-//! A word that is taken for an id makes a customer called "NULL", who then holds
-//! every number without one. Deliberately absent: whether something really has
-//! that name, which the inventory knows.
+//! If such a word were accepted as an id, a customer called "NULL" would hold every
+//! number without one. Deliberately absent: whether an entity really has that name;
+//! the inventory decides that.
 
 /// What to do about a word for nothing.
 pub const REFUSED: &str = "is a word for nothing; leave the cell empty if nothing is meant";

@@ -1,5 +1,5 @@
-//! What the numbering plan says of a number, and how to read the way a country
-//! writes its own numbers.
+//! The numbering plan: validity, type and place of a number, and the national
+//! formats.
 //!
 //! The source is libphonenumber's public metadata, in three forms: a table of
 //! answers by digits (`numbers`), a table of places by digits (`places`), and
@@ -9,8 +9,8 @@
 //! a number is valid only if its own digits are. The library drops a trunk zero
 //! before it judges, so an answer of its about other digits is none about these. Only a
 //! number that the plan ties to a place has one.
-//! Deliberately absent: I/O, and any refusal. Regulators allocate ahead of the
-//! metadata, so an invalid number is an answer like another.
+//! Deliberately absent: I/O, and refusals. Regulators allocate ahead of the
+//! metadata, so "invalid" is an answer and not an error.
 
 mod aliases;
 mod doubt;

@@ -1,11 +1,11 @@
-//! What a partner has chosen: its webhooks, its schedules, the inventory it
+//! The settings of a partner: its webhooks, its schedules, the inventory that it
 //! mirrors.
 //!
-//! Settings are in the log like everything else that is changed, so who chose
-//! what is known and every node hears of it.
-//! Invariant: a setting has no secrets; those are kept beside the log, where
-//! they can be replaced and forgotten. Deliberately absent: what is done about
-//! a setting, and how far that has come.
+//! Settings are changes in the log, so their actor is known and every node sees
+//! them.
+//! Invariant: a setting has no secrets; those are documents outside the log, where
+//! they can be replaced and deleted. Deliberately absent: the work of a setting, and
+//! its progress.
 
 use std::sync::Arc;
 
@@ -95,6 +95,8 @@ pub struct Webhook {
     /// The kinds of events it wants; all, if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Arc<str>>,
+    #[serde(default, skip_serializing_if = "DeliveryOrder::is_default")]
+    pub order: DeliveryOrder,
     /// Set while nothing is sent to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off: Option<Off>,
@@ -104,6 +106,26 @@ pub struct Webhook {
     /// How often it was, so that each time is a change.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rotations: u64,
+}
+
+/// What an event of a webhook waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryOrder {
+    /// Earlier events of the same numbers, and of entities.
+    Number,
+    /// All earlier events. So are webhooks that were made before there was a
+    /// choice.
+    #[default]
+    Endpoint,
+}
+
+super::number::words!(DeliveryOrder: Number "number", Endpoint "endpoint");
+
+impl DeliveryOrder {
+    fn is_default(&self) -> bool {
+        *self == DeliveryOrder::default()
+    }
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -1,10 +1,10 @@
-//! Text from elsewhere, as messages and logs may repeat it.
+//! Foreign text in messages and logs.
 //!
-//! A value that a client, an upstream, a file or an address contains can be
-//! megabytes long, can move a terminal's cursor, and can hold a password.
-//! Invariants: what is repeated has at most [`CHARS_MAX`] characters and one
-//! line, without control characters or ones that nobody sees; the password in a
-//! URL is never repeated.
+//! A value from a client, an upstream, a file or an address can be megabytes long,
+//! can move a terminal's cursor, and can hold a password.
+//! Invariants: the repeated text has at most [`CHARS_MAX`] characters and one line,
+//! without control characters or invisible ones; the password in a URL is never
+//! repeated.
 
 use std::fmt::{self, Write};
 

@@ -1,9 +1,9 @@
-//! What a change did, in a few words for people: "assigned to MA_1; routed to
+//! A summary of a change in a few words for people: "assigned to MA_1; routed to
 //! app_1".
 //!
-//! Says what is different, not which verb was called, so an import or an undo
-//! reads like the verbs that would have done the same. Deliberately absent:
-//! stable wording; programs compare `before` and `after`.
+//! It names the differences, not the verb, so an import or an undo reads like the
+//! verbs with the same effect. Deliberately absent: stable wording; programs
+//! compare `before` and `after`.
 
 use super::{Application, Destination, Destinations, EntityChange, NumberChange, Record, Setting, State, Time, Trunk};
 

@@ -1,9 +1,9 @@
-//! People who sign in: who somebody is, and what they may do.
+//! Users who sign in: identity and role.
 //!
-//! An administrator belongs to no partner and sees all; everybody else belongs
-//! to exactly one. Invariant: `partner` is `None` exactly for administrators.
-//! Deliberately absent: passwords and second factors; they never leave
-//! `store::people` and `service::people`.
+//! An administrator belongs to no partner and sees all of them; every other user
+//! belongs to exactly one. Invariant: `partner` is `None` exactly for
+//! administrators. Deliberately absent: passwords and second factors; they never
+//! leave `store::people` and `service::people`.
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
-//! The HTTP face, in the form that Kamailio's module rtjson reads, for proxies
-//! that cannot follow a 302.
+//! The HTTP listener, in the format of Kamailio's module rtjson, for proxies that
+//! cannot follow a 302.
 //!
-//! `GET /route/{user}?call_id=ID` is answered with 200 and one line of JSON,
-//! whatever becomes of the call, because a proxy takes other statuses for a
-//! failure of the directory. The user part is decoded once as a path and then
-//! read like that of a SIP URI. A `+` in the query is a plus: Call-IDs have no
-//! spaces, and proxies do not escape it.
+//! `GET /route/{user}?call_id=ID` is answered with 200 and one line of JSON for
+//! every result, because a proxy takes other statuses for a failure of the server.
+//! The user part is decoded once as a path and then read like that of a SIP URI. A
+//! `+` in the query is a plus: Call-IDs have no spaces, and proxies do not escape
+//! it.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

@@ -1,7 +1,7 @@
-//! What is counted of calls: answers by face, code and cause, datagrams that got
-//! no answer, and how long an answer took. No number and no tenant.
+//! The metrics of calls: answers by face, code and cause, dropped datagrams, and
+//! the time of an answer. They contain no number and no tenant.
 //!
-//! Handles are looked up once, because a look-up hashes names.
+//! Handles are looked up once, because a lookup hashes names.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The SIP face: threads that read datagrams from one socket and answer them.
+//! The SIP listener: threads that read datagrams from one socket and answer them.
 //!
 //! All threads of a listener share its socket. A proxy sends from one port, so
 //! a socket for each thread (`SO_REUSEPORT`) would put all its calls on one

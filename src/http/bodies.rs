@@ -1,13 +1,12 @@
-//! How much memory request bodies may take while they arrive.
+//! The memory budgets of request bodies while they arrive.
 //!
-//! Invariants: a body is read only after its headers were judged; what has
-//! arrived of it is taken from a budget first; a length that is over the limit
-//! is refused before a byte is read. Strangers and known callers have a budget
-//! each, and no caller may take more than a quarter of one, so a caller who
-//! stalls holds up nobody else.
-//! Nothing waits for memory: bodies that each hold a part and wait for the rest
-//! would wait for each other. A body that finds none is refused, to be sent again.
-//! Deliberately absent: files that are imported, which go to the disk in pieces.
+//! Invariants: a body is read only after its headers were checked; each part of it
+//! is first taken from a budget; a length over the limit is refused before a byte
+//! is read. Unauthenticated and authenticated callers have a budget each, and no
+//! caller may take more than a quarter of one, so a stalled caller delays no other.
+//! No body waits for memory, because bodies that hold a part and wait for the rest
+//! would deadlock. A body without memory is refused, and the client retries.
+//! Deliberately absent: imported files, which are written to disk in pieces.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,10 +1,9 @@
 //! Request bodies: one JSON object, read strictly.
 //!
-//! What is not JSON, has a key twice or nests too deep is refused as a whole
-//! (400). What is JSON but not what was asked for is refused by field (422),
-//! all of it at once, with the place: `params.expires_at`, `numbers[3]`. A key
-//! that nobody knows is refused, because ignoring it would do something else
-//! than the client meant.
+//! Text that is not JSON, has a duplicate key or nests too deep is refused as a
+//! whole (400). JSON of the wrong shape is refused by field (422), with all errors
+//! at once and their positions: `params.expires_at`, `numbers[3]`. An unknown key
+//! is refused, because ignoring it would do something else than the client meant.
 //! Invariant: a number's digits reach the domain as they were sent; no float.
 
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
-//! How many requests a key may send, and telling it so.
+//! The rate limit of a key, and its headers.
 //!
 //! Each key has a burst that refills at a steady rate (the generic cell rate
-//! algorithm). What is left is told with every answer to the key, in the fields
+//! algorithm). Every answer to the key has the remaining requests, in the fields
 //! `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-10:
 //! a client can slow down before it is refused.
 //! Deliberately absent: limits across nodes. Each counts its own.

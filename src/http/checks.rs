@@ -1,5 +1,4 @@
-//! The checks over HTTP: what is wrong, how much of it, and that somebody has
-//! seen it.
+//! The checks over HTTP: findings, their counts, and acknowledgements.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

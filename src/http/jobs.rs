@@ -1,11 +1,11 @@
-//! Jobs over HTTP: created, looked at, run, cancelled, undone.
+//! Jobs over HTTP: create, show, run, cancel, undo.
 //!
 //! The command line creates jobs by the same bodies ([`read`]), so that a verb
 //! and its parameters are understood in one place.
-//! Invariant: a filter is what was meant. One that is empty by mistake would
-//! be about everything, so a value that is empty is refused here.
-//! Deliberately absent: the verbs' parameters (`manage::action`), what a job
-//! does (`service::jobs`).
+//! Invariant: an empty value in a filter is refused, because a filter that is empty
+//! by mistake would match all numbers.
+//! Deliberately absent: the verbs' parameters (`manage::action`), the execution of a
+//! job (`service::jobs`).
 
 use std::io::Write as _;
 use std::sync::Arc;

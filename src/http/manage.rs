@@ -1,10 +1,10 @@
 //! The management API: every verb on numbers, accounts, applications and
 //! trunks, for keys with the scope `manage`.
 //!
-//! A handler reads the body, asks `service`, and writes what the verb left.
+//! A handler reads the body, calls `service`, and writes the verb's result.
 //! Invariants: a write that is answered with success is durable and is in this
-//! node's index; under an `Idempotency-Key` it is done once; what is wrong with
-//! a request is told before anything is done.
+//! node's index; under an `Idempotency-Key` it is executed once; an invalid request
+//! is refused before anything is written.
 //! Deliberately absent: rules about states (`domain::action`), jobs (`jobs`).
 
 use std::sync::Arc;
@@ -40,7 +40,7 @@ const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 pub(super) type PathOf<T> = Result<Path<T>, PathRejection>;
 pub(super) type Answer = Result<Response<Body>, ApiError>;
 
-/// A write that may be done: who asks for it, and its body.
+/// An authorised write: its caller, and its body.
 pub(super) struct Write {
     pub key: PartnerKey,
     pub service: Service,
@@ -542,6 +542,7 @@ pub(super) fn render(shown: &Shown) -> Rendered {
             status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
             json(&mut body, &webhooks::delivery(shown));
         }
+        Shown::Resent { resent, left } => json(&mut body, &serde_json::json!({ "resent": resent, "left": left })),
         Shown::Undone(Undone { of, version, undone, refused, rows, stays }) => json(
             &mut body,
             &serde_json::json!({

@@ -1,6 +1,6 @@
-//! What operators ask a server: does it live, is it ready, what does it count.
+//! The endpoints for operators: liveness, readiness, metrics.
 //!
-//! Nothing here names a tenant or a number.
+//! They name no tenant and no number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

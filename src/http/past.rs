@@ -1,10 +1,10 @@
-//! Questions about the past: a number's history, the changes of a partner,
-//! and the inventory as it was.
+//! Queries about the past: a number's history, the changes of a partner,
+//! and earlier inventories.
 //!
-//! Invariants: what is answered ends at the version of the snapshot that the
-//! credentials opened, so a client never hears of a change that the lists do
-//! not show yet; the database is asked on threads that may wait, a few at a
-//! time, so that no flood of questions holds up the others' answers.
+//! Invariants: an answer ends at the version of the snapshot that the credentials
+//! opened, so a client never sees a change that the lists do not show yet; the
+//! database is read on threads that may block, a few at a time, so that many such
+//! queries do not delay other answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,7 +73,7 @@ async fn ask<T: Send + 'static>(
     let place = place.map_err(|_| NotDone::Busy)?.map_err(|error| ApiError::internal(error.to_string()))?;
     let asked = waiting::work(&waiting::READS, move || {
         let answer = question();
-        // Kept to here, also if whoever asked has gone.
+        // The place is held until here, even if the client has disconnected.
         drop(place);
         answer
     });
@@ -95,9 +95,9 @@ pub(super) async fn inventory(
     Ok(past)
 }
 
-/// Whoever waits for an answer; when that is dropped, nobody does. It takes as
-/// long as there are changes to take back, and the end of the server must not
-/// wait for that.
+/// A client that waits for an answer; dropping it cancels the work, which takes
+/// as long as there are changes to revert. The server must not wait for that when
+/// it stops.
 struct Waiting(Arc<AtomicBool>);
 
 impl Drop for Waiting {

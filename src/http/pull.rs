@@ -1,16 +1,16 @@
-//! Long answers, made piece by piece as clients read them.
+//! Long answers, produced piece by piece as clients read them.
 //!
 //! What always holds:
 //! - A piece is made on one of a few threads of a [`Crew`], never on a thread
 //!   that serves requests; so all long answers together have a share of the
 //!   processor, and short ones have the rest.
-//! - Crews take turns: an answer asks for its next piece after it has handed on
-//!   the one before, and waits behind all others that asked earlier.
+//! - Answers take turns: an answer queues for its next piece after the previous one
+//!   was sent, behind all answers that queued earlier.
 //! - A client that does not read holds one piece and no thread.
-//! - What goes wrong on the way cuts the connection, so that half an answer does
-//!   not pass for all of it.
+//! - An error during the answer cuts the connection, so that a partial answer does
+//!   not look complete.
 //!
-//! Deliberately absent: what is in the pieces.
+//! Deliberately absent: the content of the pieces.
 
 use std::future::Future as _;
 use std::io;

@@ -1,16 +1,15 @@
 //! Changes as they happen, over server-sent events.
 //!
-//! A stream is a cursor in the log: it reads a few entries after the last one
-//! it told, tells them, and sleeps until its node publishes another version.
-//! So nothing is lost or told twice, across reconnects and restarts, as long
-//! as the client names the last one it got.
+//! A stream is a cursor in the log: it reads a few entries after the last one that
+//! it sent, sends them, and sleeps until its node publishes another version.
+//! So nothing is lost or sent twice, across reconnects and restarts, as long as
+//! the client sends the id of the last event that it got.
 //!
 //! What always holds:
-//! - Entries are read as the client takes them; what waits for it is bounded,
-//!   and a client that does not read is cut by the server's write timeout.
-//! - A stream ends when its key would no longer be let in, and when the server
-//!   is asked to stop.
-//! - What a stream tells of, the node's lists show.
+//! - Entries are read as the client reads them; the buffer is bounded, and a client
+//!   that does not read is cut by the server's write timeout.
+//! - A stream ends when its key is no longer valid, and when the server stops.
+//! - A change in a stream is already in the node's lists.
 //!
 //! Deliberately absent: filters, and a queue for each stream.
 

@@ -1,9 +1,9 @@
-//! What an answer to a tenant tells in headers besides what it was asked: the
-//! version of the inventory it was made from, how old that is where this node
-//! cannot vouch for it, and what is left of its key's budget.
+//! The headers of every answer to a tenant: the version of the inventory that the
+//! answer was made from, its age while this node cannot poll the database, and the
+//! remaining requests of the key.
 //!
-//! Known where the tenant is, in the handler; told in one place, where answers
-//! leave, so that errors tell it as well. Nothing is told to strangers.
+//! The handler knows the tenant; the headers are added in one place, where answers
+//! leave, so that errors have them as well. Unauthenticated callers get none.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Told {
         if let Some(age) = self.age.get() {
             headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
         }
-        // What is not there is answered alike, whoever's key it was.
+        // A 404 is the same for every key, so it has no rate headers.
         if let Some(budget) = self.budget.take().filter(|_| status != StatusCode::NOT_FOUND) {
             budget.put(headers);
         }

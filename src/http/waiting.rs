@@ -1,4 +1,4 @@
-//! Threads that may wait for a database, a disk or a password's hash.
+//! Threads that may block on a database, a disk or a password's hash.
 //!
 //! What always holds:
 //! - Requests call stores through here and nowhere else: a store asserts it
@@ -10,7 +10,7 @@
 //! - A queue is bounded in time: work that finds no place is refused with a 503
 //!   and `Retry-After`.
 //!
-//! Deliberately absent: what is done there.
+//! Deliberately absent: the work itself.
 
 use std::future::Future;
 use std::time::Duration;

@@ -20,9 +20,10 @@ use super::{App, partner};
 use crate::config::Config;
 use crate::domain::Scope;
 use crate::domain::field::code;
+use crate::domain::setting::DeliveryOrder;
 use crate::service::Rendered;
 use crate::service::webhooks::{
-    Attempt, Health, NewWebhook, Settings, ShownDelivery, ShownWebhook, WebhookChanges, tag,
+    Attempt, Blocking, Health, NewWebhook, Settings, ShownDelivery, ShownWebhook, WebhookChanges, tag,
 };
 
 /// What the settings say of webhooks.
@@ -36,6 +37,7 @@ pub fn settings(config: &Config) -> Settings {
         keep: usize::from(webhooks.keep) as u64,
         keep_days: usize::from(webhooks.keep_days) as i64,
         catch_up: webhooks.catch_up,
+        failed_days: config.retention.failed_deliveries_days.into(),
     }
 }
 
@@ -54,6 +56,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
     let (name, url) = (fields.person_name("name"), fields.text("url"));
     let events = events(&mut fields).unwrap_or_default();
+    let order = order(&mut fields).unwrap_or(DeliveryOrder::Number);
     if name.is_none() {
         fields.needed("name");
     }
@@ -62,7 +65,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
     }
     fields.finish()?;
     let (name, url) = name.zip(url).ok_or_else(|| ApiError::internal(UNREAD.to_owned()))?;
-    let new = NewWebhook { name, url: url.into(), events };
+    let new = NewWebhook { name, url: url.into(), events, order };
     Write::run(key, service, move |service, key| service.webhook_create(key, &new)).await
 }
 
@@ -82,10 +85,11 @@ pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, requ
         name: fields.person_name("name"),
         url: fields.text("url").map(Into::into),
         events: events(&mut fields),
+        order: order(&mut fields),
         enabled: fields.flag("enabled"),
     };
     if changes == WebhookChanges::default() {
-        fields.needed_one_of("name", "url, events or enabled");
+        fields.needed_one_of("name", "url, events, order or enabled");
     }
     fields.finish()?;
     let id: String = id_of(path)?;
@@ -125,9 +129,7 @@ pub(super) async fn deliveries(State(app): State<Arc<App>>, path: PathOf<String>
     let (skip, limit) = (query.skip(), query.per_page as usize);
     let (list, total) =
         manage::ask(&app, key, move |service| service.webhook_deliveries(key, &id, skip, limit)).await?;
-    let data: Vec<Value> = list.iter().map(delivery).collect();
-    let meta = json!({ "total": total, "page": query.page, "per_page": query.per_page });
-    Ok(answer(json!({ "data": data, "meta": meta }), None))
+    Ok(page(&list, total, &query))
 }
 
 /// POST /api/v1/manage/webhooks/{id}/deliveries/{delivery}/resend
@@ -140,6 +142,53 @@ pub(super) async fn resend(
     fields.finish()?;
     let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
     Write::run(key, service, move |service, key| service.webhook_resend(key, &id, &delivery)).await
+}
+
+/// POST /api/v1/manage/webhooks/{id}/deliveries/{delivery}/skip
+pub(super) async fn skip(
+    State(app): State<Arc<App>>,
+    path: PathOf<(String, String)>,
+    request: Request<Body>,
+) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    fields.finish()?;
+    let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
+    Write::run(key, service, move |service, key| service.webhook_skip(key, &id, Some(&delivery))).await
+}
+
+/// GET /api/v1/manage/webhooks/{id}/failed
+pub(super) async fn failed(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::Paging);
+    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
+    let key = access.snapshot.key;
+    let id: String = id_of(path)?;
+    let (skip, limit) = (query.skip(), query.per_page as usize);
+    let (list, total) = manage::ask(&app, key, move |service| service.webhook_failed(key, &id, skip, limit)).await?;
+    Ok(page(&list, total, &query))
+}
+
+/// POST /api/v1/manage/webhooks/{id}/failed/resend
+pub(super) async fn resend_failed(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    fields.finish()?;
+    let id: String = id_of(path)?;
+    Write::run(key, service, move |service, key| service.webhook_resend_failed(key, &id)).await
+}
+
+/// GET /api/v1/manage/webhooks/{id}/blocking
+pub(super) async fn blocking(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
+    let key = access.snapshot.key;
+    let id: String = id_of(path)?;
+    let all = manage::ask(&app, key, move |service| service.webhook_blocking(key, &id)).await?;
+    let data: Vec<Value> = all.iter().map(blocks).collect();
+    Ok(answer(json!({ "data": data, "meta": { "total": data.len() } }), None))
+}
+
+fn page(list: &[ShownDelivery], total: u64, query: &ListQuery) -> http::Response<Body> {
+    let data: Vec<Value> = list.iter().map(delivery).collect();
+    let meta = json!({ "total": total, "page": query.page, "per_page": query.per_page });
+    answer(json!({ "data": data, "meta": meta }), None)
 }
 
 fn answer(body: Value, etag: Option<String>) -> http::Response<Body> {
@@ -165,6 +214,23 @@ fn events(fields: &mut Fields) -> Option<Vec<Arc<str>>> {
     Some(events)
 }
 
+/// What an event waits for; `None` if nothing was said, or something wrong.
+fn order(fields: &mut Fields) -> Option<DeliveryOrder> {
+    let text = fields.text("order")?;
+    let order = DeliveryOrder::ALL.iter().copied().find(|order| order.as_str() == text);
+    if order.is_none() {
+        fields.error("order", code::INVALID, "must be number or endpoint", Some(&text));
+    }
+    order
+}
+
+/// An event that blocks others, with when it is tried again.
+pub fn blocks(blocking: &Blocking) -> Value {
+    let mut value = delivery(&blocking.delivery);
+    value["next_attempt_at"] = json!(blocking.next_attempt_at);
+    value
+}
+
 /// The version that `If-Match` names is the setting's own.
 pub(super) fn etag(shown: &ShownWebhook) -> String {
     format!("\"{}-webhook\"", tag(&shown.setting))
@@ -176,19 +242,22 @@ pub fn shown(shown: &ShownWebhook) -> Value {
     if let Some(removed_at) = setting.removed_at {
         return json!({ "id": setting.id, "name": webhook.name, "removed_at": removed_at });
     }
-    let Health { pending, failing_since, next_attempt_at, last_success_at, last_failure_at, last_error, missed } =
-        health;
+    let Health { pending, held, failed, failing_since, next_attempt_at, .. } = health;
+    let Health { last_success_at, last_failure_at, last_error, missed, .. } = health;
     let mut value = json!({
         "id": setting.id,
         "name": webhook.name,
         "url": webhook.url,
         "events": webhook.events,
+        "order": webhook.order.as_str(),
         "enabled": webhook.off.is_none(),
         "off": webhook.off,
         "created_at": setting.created_at,
         "rotated_at": webhook.rotated_at,
         "health": {
             "pending": pending,
+            "held": held,
+            "failed": failed,
             "failing_since": failing_since,
             "next_attempt_at": next_attempt_at,
             "last_success_at": last_success_at,

@@ -1,9 +1,9 @@
-//! What readers keep beside a snapshot: made from it when first wanted, and
-//! gone with it.
+//! The cache of one snapshot: filled when a reader first needs a value, and
+//! dropped with the snapshot.
 //!
-//! Invariant: it is never another snapshot's. A snapshot is changed only in a
-//! clone that is to be the next one, and a clone begins with nothing.
-//! Deliberately absent: what it is; that is the reader's.
+//! Invariant: a cached value never belongs to another snapshot. A snapshot is
+//! changed only in a clone that becomes the next one, and a clone starts empty.
+//! Deliberately absent: the type of the values, which the reader defines.
 
 use std::any::Any;
 use std::sync::OnceLock;

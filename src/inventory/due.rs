@@ -1,5 +1,5 @@
-//! At which moments the clock alone changes what readers see: numbers expire,
-//! leave quarantine, stop being reserved.
+//! The moments at which time alone changes answers: expiry, the end of a
+//! quarantine, the end of a reservation.
 //!
 //! Counted by moment, in buckets of a day, so that a copy-on-write edit copies
 //! a day and not all of them. Invariant: no bucket and no count is empty.

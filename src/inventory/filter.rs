@@ -1,5 +1,5 @@
-//! Which numbers a reader wants, and in what order: the same names in a URL,
-//! on the command line and in every link.
+//! Filter and sort order of a query, with the same names in a URL, on the command
+//! line and in every link.
 
 use std::marker::PhantomData;
 

@@ -1,6 +1,6 @@
-//! The oracle: rows sorted by number, and a scan. As slow as it is plain.
+//! The oracle: rows sorted by number, and a plain, slow scan.
 //!
-//! Nothing is served from it; tests and benchmarks hold the index against it.
+//! Nothing is served from it; tests and benchmarks compare the index with it.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -1,9 +1,8 @@
-//! Which customer, application or trunk a person means.
+//! Finds the customer, application or trunk that a user named.
 //!
-//! A person may name one by its id or by its name. An exact id wins; else the
-//! name must be that of exactly one that is not archived; else the answer is a
-//! refusal with candidates. Nothing is ever guessed: a text that is only
-//! similar is suggested, and never taken.
+//! A user may give its id or its name. An exact id comes first; otherwise the name
+//! must belong to exactly one that is not archived; otherwise the answer is a
+//! refusal with candidates. A similar name is suggested and never accepted.
 //! Invariants: the same snapshot and text give the same answer; another
 //! partner's entities are in no answer, since a snapshot has none.
 //! Deliberately absent: the API's filters, which are exact ids.

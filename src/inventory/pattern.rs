@@ -1,4 +1,4 @@
-//! What `search` looks for: a run of digits, anywhere or at the start.
+//! The pattern of `search`: a run of digits, anywhere or at the start.
 
 use super::set::Sieve;
 use crate::domain::E164;

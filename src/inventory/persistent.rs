@@ -1,12 +1,12 @@
-//! Arrays and maps that are copied cheaply: a copy shares all that it does not
-//! change with the original, so a write to a snapshot costs the same beside a
-//! hundred entries and beside a million.
+//! Copy-on-write arrays and maps: a copy shares its unchanged parts with the
+//! original, so a write to a snapshot costs the same with a hundred entries and
+//! with a million.
 //!
 //! Both are trees of small nodes behind reference counts. A change copies the
-//! nodes on one path, and none that nobody else has: filling one is done in
-//! place.
+//! nodes on one path; a node without other owners is changed in place, so filling
+//! a new structure copies nothing.
 //! Invariant: a copy never changes with its original.
-//! Deliberately absent: giving back the inner nodes of a map whose entries were
+//! Deliberately absent: freeing the inner nodes of a map after its entries were
 //! removed; there are as many as it once had entries for.
 
 use std::borrow::Borrow;

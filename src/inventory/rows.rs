@@ -1,18 +1,18 @@
-//! What is known of each number, in its order, a few bytes a number.
+//! The fields of each number, in number order, in a few bytes a number.
 //!
-//! Rows stand in leaves of up to 1,024 neighbours, and neighbours are alike: a
-//! block that was assigned together has one account, one price, one date. So
-//! what most rows say is said once, as a [`Profile`] with an id, and a leaf
-//! keeps each column as its few distinct values and a code a row, or no codes
-//! at all where all rows agree.
+//! Rows are in leaves of up to 1,024 neighbours, and neighbours are similar: a
+//! block that was assigned together has one account, one price, one date. So the
+//! common values are stored once (dictionary encoding), as a [`Profile`] with an
+//! id, and a leaf stores each column as its few distinct values and a code a row,
+//! or without codes where all rows agree.
 //!
-//! A leaf also counts its rows by profile. A question about anything in a
-//! profile is asked once for each profile, and a whole leaf is answered by
-//! adding counts, without looking at its rows.
+//! A leaf also counts its rows by profile. A filter on a field of the profile is
+//! evaluated once for each profile, and a whole leaf is answered by adding counts,
+//! without reading its rows.
 //!
 //! Everything is copy-on-write. Invariants: numbers ascend strictly; no leaf
 //! and no chunk is empty.
-//! Deliberately absent: what the ids stand for.
+//! Deliberately absent: the meaning of the ids.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,18 +1,18 @@
-//! How a question is answered: which structure knows the answer cheapest, and
-//! one page cut out of it.
+//! The query planner: chooses the cheapest structure for a query, and cuts one
+//! page out of the result.
 //!
 //! - No filter: the rows know their ranks.
-//! - A search, an account, an application, a tag: sets of numbers, intersected group
-//!   by group, counted without being written out.
-//! - Anything else: leaf by leaf, by the profiles a leaf counts; single rows
-//!   are looked at only where a date decides.
-//! - Both: the sets first, then the rows of what they let through, or the
-//!   leaves alone where the sets are larger than those.
+//! - A search, an account, an application, a tag: sets of numbers, intersected
+//!   group by group, counted without being written out.
+//! - Anything else: leaf by leaf, by the profiles that a leaf counts; single rows
+//!   are read only where a date decides.
+//! - Both: the sets first, then the rows of their matches, or the leaves alone
+//!   where the sets are larger.
 //!
-//! All of them hand over matching numbers in batches (a group, a leaf) with an
-//! exact count, and a batch is written out only where the page cuts it.
-//! Another order than the number's keeps the first rows it has seen, and passes
-//! over leaves that have nothing earlier.
+//! All of them return matching numbers in batches (a group, a leaf) with an exact
+//! count, and a batch is written out only where the page cuts it. A sort by
+//! another key than the number keeps the first rows so far, and skips leaves that
+//! have no earlier ones.
 
 use std::sync::Arc;
 

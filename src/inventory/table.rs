@@ -1,9 +1,9 @@
-//! Small things that numbers refer to, each at a fixed index.
+//! Interned objects that numbers refer to, each at a fixed index.
 //!
 //! An index never moves, so rows hold indices instead of ids: four bytes and
-//! no hashing. Entities are added and replaced; only a snapshot that goes back
-//! in time forgets some, and their places stay empty. Values without an id are
-//! given back with their last use.
+//! no hashing. Entities are added and replaced; only a snapshot that goes back in
+//! time removes some, and their slots stay empty. Values without an id are released
+//! with their last use.
 
 use std::hash::Hash;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
-//! The number that a caller asks for, from the user part of a SIP URI.
+//! The called number, from the user part of a SIP URI.
 //!
 //! `+digits`, `00digits` and bare digits are E.164. A percent-decoding is done
 //! once, visual separators (RFC 3966: `-`, `.`, `(` and `)`) are dropped, and
 //! parameters after a `;` are ignored. A national form is read only where a
 //! country is given: digits are then a number of that country if they are
 //! valid there, and its prefix for calls abroad counts.
-//! Invariant: what could be read in two ways is read in the order above, and
-//! what is no number is none: nothing is guessed, nothing panics.
+//! Invariant: the formats are tried in the order above; other text is not a number.
+//! Nothing is guessed, nothing panics.
 //! Deliberately absent: the Request-URI around the user part (`sip`).
 
 use crate::domain::{Country, E164, plan};

@@ -1,8 +1,8 @@
-//! Why calls to one number end as they do, step by step.
+//! Explains the answer to calls to one number, step by step.
 //!
-//! Invariants: the steps are those of [`judge`], in its order; the first that
-//! stops is what [`judge`] says; those after it are shown too, so that one
-//! repair does not lead to the next surprise.
+//! Invariants: the steps are those of [`judge`], in its order; the first one that
+//! stops the call is the answer of [`judge`]; the later ones are shown too, so that
+//! all of them can be repaired at once.
 //! Deliberately absent: the log. The caller hands over the number's own history,
 //! oldest first, and may add who gave an application its destinations.
 

@@ -1,12 +1,12 @@
-//! Which destinations a partner may name.
+//! The rules for the destinations that a partner may use.
 //!
 //! An address has to be public, or in a network that the operator allows; the
 //! operator's own proxies and gateways, and Rollcall's own listeners, are
 //! refused. A gateway that trusts by address and gets a premium number is toll
 //! fraud; a proxy that gets its own address is a loop.
 //! Invariant: an IPv6 address that carries an IPv4 address is judged as that.
-//! Deliberately absent: looking names up. A name may lead anywhere, also later,
-//! so the proxy has to refuse private results as well.
+//! Deliberately absent: name lookups. A name may later resolve to any address, so
+//! the proxy must refuse private addresses as well.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 

@@ -40,7 +40,7 @@ pub enum Denied {
 impl Replica {
     /// Checks credentials. Takes the same time whether the partner, the key or
     /// neither exists: the token is hashed in any case and compared with every
-    /// key of the partner, or with as many as one where there is none.
+    /// key of the partner; if the partner is unknown, one dummy comparison is made.
     pub fn authenticate(
         &self,
         auth_id: &str,

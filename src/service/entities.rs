@@ -57,7 +57,7 @@ impl Changes {
 }
 
 impl Service {
-    /// Creates an account, for who knows the partner by its public name.
+    /// Creates an account, for a caller that has the partner's public id.
     pub fn account_create(
         &self,
         partner: &PartnerId,
@@ -107,8 +107,8 @@ impl Service {
         self.edit_account(key, id, changes, None)
     }
 
-    /// Archives an account for who was told that it releases so many numbers;
-    /// refused if that has become another count.
+    /// Archives an account after the user confirmed how many numbers it releases;
+    /// refused if that count has changed.
     pub fn account_archive(&self, key: PartnerKey, id: &AccountId, releases: u64) -> Result<Outcome, ServiceError> {
         self.edit_account(key, id, &Changes { archived: Some(true), ..Changes::default() }, Some(releases))
     }

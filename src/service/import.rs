@@ -85,7 +85,7 @@ impl Default for ImportOptions {
     }
 }
 
-/// Kept with an import, in its transaction, by whoever asked for it.
+/// Written by the caller in the transaction of an import.
 pub type Note<'a> = &'a (dyn Fn(&mut dyn Transaction, &ImportReport) -> Result<(), ServiceError> + Sync);
 
 /// How far an import is.
@@ -424,7 +424,7 @@ impl Refusal {
     }
 }
 
-/// The same words whoever holds it, so that they tell nothing of other tenants.
+/// The same text for every holder, so that it reveals nothing of other tenants.
 const TAKEN: &str =
     "the number is held already; release it first, or give --move to move it between accounts of this partner";
 

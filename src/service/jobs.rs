@@ -1,17 +1,15 @@
-//! Bulk work: one verb on many numbers, done in batches, by whoever is there
-//! to do it.
+//! Bulk work: one verb on many numbers, executed in batches by any process.
 //!
-//! The numbers of a job are fixed when it is created; a preview says of each
-//! what would happen, from this node's index and by the rules of the real
-//! thing ([`trial`]). A run decides anew, inside the transaction. Every batch
-//! is one write and one version: the numbers, the verdicts on them and the
-//! job's head are there together or not at all.
+//! The numbers of a job are fixed when it is created; a preview computes the result
+//! of each from this node's index, by the real rules ([`trial`]). A run decides
+//! again, inside the transaction. Each batch is one write and one version: the
+//! numbers, their results and the job's progress commit together.
 //!
-//! Invariants: each row is done once, whoever works on the job and whatever
-//! ends in between, because a batch is done only if the head says that it is
+//! Invariants: each row is executed once, whichever processes work on the job and
+//! whenever they stop, because a batch commits only if the progress names it as
 //! the next one; a job that has ended never changes again.
-//! Deliberately absent: rules about numbers (`domain::action`, `desk`,
-//! `undo`); when a job's turn is ([`runner`]).
+//! Deliberately absent: rules about numbers (`domain::action`, `desk`, `undo`);
+//! the fair queue ([`runner`]).
 
 pub mod batch;
 pub mod runner;
@@ -428,8 +426,8 @@ impl Service {
         self.beside(key, |store| rows(store, key, id, wanted, skip, limit))
     }
 
-    /// Does a job's next batch, whoever else may be at it. The time that it
-    /// took is counted from `since`.
+    /// Executes a job's next batch; other processes may work on the same job. The
+    /// duration is counted from `since`.
     pub fn job_step(&self, key: PartnerKey, id: &str, since: Instant) -> Result<Step, ServiceError> {
         let job = stored(&*self.store, key, id)?;
         if !job.state.open() {

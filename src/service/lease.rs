@@ -1,19 +1,19 @@
-//! Work that is one process's at a time.
+//! Leases: work that one process does at a time.
 //!
-//! Of the servers on one database each asks for the leases of background work
-//! ([`Leases::keep`]). Who gets one does the work and prolongs it; when that
-//! process dies, another has it once the lease has run out. What is begun once
-//! and has an end, such as a letter, is claimed until then ([`Leases::claim`]).
+//! Each server on a database tries to acquire the leases of background work
+//! ([`Leases::keep`]). The holder does the work and renews the lease; if the process
+//! dies, another one acquires it after the lease has expired. Work with an end,
+//! such as sending an email, is claimed for a fixed time ([`Leases::claim`]).
 //!
-//! Invariants: what is begun while a lease is held and takes no longer than its
-//! span ends before anybody else has it; a lease that nobody prolongs ends
-//! within [`SURE`], its span and a second; claiming, renewing and giving back
-//! wait for other writers as any write does, since a lease that was not given
-//! back refuses the next process.
-//! A process that is stopped in the middle and goes on later does not know what
-//! it missed. So leases save work and keep order, and what is written is
-//! conditional on what was looked at all the same.
-//! Deliberately absent: what the work is.
+//! Invariants: work that is started under a lease and finishes within its span
+//! completes before another process can acquire the lease; a lease that is not
+//! renewed ends within [`SURE`], its span and a second; acquiring, renewing and
+//! releasing wait for other writers like any write, because a lease that was not
+//! released refuses the next process.
+//! A process that is paused and continues later does not know what it missed. So
+//! correctness does not depend on leases: they save work and keep order, and each
+//! write is conditional on the data that it was based on.
+//! Deliberately absent: the work itself.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -26,7 +26,7 @@ use super::token;
 use crate::store::{Leased, Store, StoreError};
 
 /// For how long who has a lease goes on beginning work without prolonging it.
-const SURE: Duration = Duration::from_secs(7);
+pub const SURE: Duration = Duration::from_secs(7);
 /// How often who does not have it asks for it.
 const ASK: Duration = Duration::from_secs(2);
 /// How much longer than asked for the engine's whole seconds make a lease.
@@ -151,7 +151,7 @@ impl Lease {
     pub fn term(&self) -> Option<u64> {
         let Some(kept) = &self.kept else { return Some(0) };
         let state = kept.shared.state.lock();
-        state.got.filter(|got| got.elapsed() < kept.shared.sure).map(|_| state.term)
+        state.got.filter(|_| !state.ended).filter(|got| got.elapsed() < kept.shared.sure).map(|_| state.term)
     }
 
     /// The same, but asks the store where the last answer is too old. A renewal
@@ -167,25 +167,46 @@ impl Lease {
             Some(_) | None => Ok(term),
         }
     }
+
+    /// Gives it back at once, while others still refer to it: from now on it is
+    /// not held, and not asked for again.
+    pub fn give_back(&self) {
+        if let Some(kept) = &self.kept {
+            kept.shared.give_back();
+        }
+    }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let Shared { store, work, holder, sure, span, state, woken, .. } = &*self.shared;
-        state.lock().ended = true;
-        woken.notify_all();
+        let shared = &self.shared;
+        shared.state.lock().ended = true;
+        shared.woken.notify_all();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            let work = &shared.work;
             warn!(work, "a thread that kept a lease panicked");
         }
-        let lasts = state.lock().got.is_some_and(|got| got.elapsed() <= *sure + *span + ROUNDING);
+        // Again, since an answer may have come in between.
+        shared.give_back();
+    }
+}
+
+impl Shared {
+    fn give_back(&self) {
+        let Shared { store, work, holder, sure, span, state, woken, .. } = self;
+        let got = {
+            let mut state = state.lock();
+            state.ended = true;
+            state.got.take()
+        };
+        woken.notify_all();
+        let lasts = got.is_some_and(|got| got.elapsed() <= *sure + *span + ROUNDING);
         if lasts && let Err(error) = store.end_lease(work, holder) {
             let error = &error as &dyn std::error::Error;
             warn!(error, work, "cannot give back the lease of {work}; it ends by time");
         }
     }
-}
 
-impl Shared {
     fn keep(&self) {
         loop {
             let mut state = self.state.lock();
@@ -211,7 +232,7 @@ impl Shared {
         let failed_before = std::mem::replace(&mut self.state.lock().failed, asked.is_err());
         if let (Err(error), false) = (asked, failed_before) {
             let (work, error) = (&self.work, &error as &dyn std::error::Error);
-            warn!(error, work, "cannot ask for the lease of {work}; trying until somebody answers");
+            warn!(error, work, "cannot ask for the lease of {work}; retrying until the database answers");
         }
     }
 
@@ -281,6 +302,9 @@ mod tests {
         drop(two);
         soon("it comes back", || one.held());
         assert_ne!(one.term(), term);
+        // Given back, it is another's at once, although it is still referred to.
+        one.give_back();
+        assert!(!one.held() && node("three").keep("work", SHORT).held());
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! People who sign in: passwords, second factors, sessions and links; below it,
-//! who may see to whom (`administration`).
+//! Users who sign in: passwords, second factors, sessions and links; below it,
+//! who may manage whom (`administration`).
 //!
-//! What always holds:
-//! - A token, a link, a recovery code, a code of the app: each is good once, or
-//!   until it ends, also if two come at a time. They are used up in the
-//!   transaction that does what they are for.
-//! - Whoever is not let in hears one text, after the same work.
-//! - What ends a session is known in this process when the call returns, and in
-//!   others within two seconds.
-//! - Every refusal and every deed is in the audit trail; a deed in its own
+//! Invariants:
+//! - A token, a link, a recovery code, a code of the app: each is valid once, or
+//!   until it expires, even if two requests use it at once. It is consumed in the
+//!   transaction of the action.
+//! - Every refused sign-in gets one text, after the same work.
+//! - The end of a session is effective in this process when the call returns, and
+//!   in others within two seconds.
+//! - Every refusal and every action is in the audit trail; an action in its own
 //!   transaction.
 //!
 //! Every method may wait for the database, and those that take a password for
@@ -142,7 +142,7 @@ pub struct TotpOffer {
     pub qr_svg: String,
 }
 
-/// Who asks for something to be done to people.
+/// The actor of a change of users.
 #[derive(Clone, Copy)]
 pub enum By<'a> {
     /// A command on the server's machine, and who ran it: may do all.
@@ -191,7 +191,7 @@ pub enum PeopleError {
     /// Unknown, used or over: not told apart.
     #[error("this link is not valid; it may have been used already, or be over")]
     Link,
-    #[error("somebody has this e-mail address already")]
+    #[error("another user has this e-mail address already")]
     Exists,
     #[error("there is no such user")]
     Unknown,
@@ -678,7 +678,7 @@ impl People {
             self.refused(self.entry(what::SET_UP, standing, Some(from)), "the link is not valid");
             PeopleError::Link
         };
-        // Counted like sign-ins: whoever tries links is a stranger.
+        // Counted like sign-ins: a caller that tries links is not authenticated.
         let digest = digest(link).ok_or(PeopleError::Link)?;
         let attempt = self
             .inner
@@ -897,7 +897,7 @@ impl People {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Audited>, PeopleError> {
-        // Whoever did something finds it.
+        // So that an action is in the list at once.
         self.flush();
         self.read(|people| people.audit(partner, before, limit))
     }

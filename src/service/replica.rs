@@ -1,20 +1,20 @@
-//! Every partner's inventory in this node's memory, kept up with the log.
+//! The snapshots of all partners in this node's memory, updated from the log.
 //!
-//! Loaded once, then patched from the log by [`Replica::follow`]: this node's
-//! own commits and everybody else's come by the same path. Readers take a
-//! snapshot and never wait. When the log does not fit what is held (a gap, a
-//! broken chain, a version that went back), the partner is loaded afresh
-//! beside the one that serves, then swapped; when another database answers
-//! than before, all of them are.
+//! Loaded once, then patched from the log by [`Replica::follow`], which polls the
+//! database: this node's own commits and those of other nodes take the same path.
+//! Readers take a snapshot and never wait. If the log does not match the snapshot
+//! (a gap, a broken chain, a version that went back), the partner is loaded again
+//! beside the old snapshot, then swapped; if another database answers than before,
+//! all partners are.
 //!
-//! What cannot be understood hurts nobody else: a row is left out, a partner
-//! whose log cannot be read stays as it was, both are told and tried again at
-//! a pace that costs little, and everything else goes on. Only a database that
-//! does not answer ends a round.
+//! Unreadable data is isolated: a row is left out; a partner with an unreadable log
+//! keeps its last snapshot. Both are reported and retried at a pace that costs
+//! little, and everything else continues. Only a database that does not answer ends
+//! a round.
 //!
-//! Invariant: a [`Node`] is of one id for as long as it is. A partner that
-//! comes back under another's place gets a node of its own, so whoever holds
-//! one never finds another tenant in it.
+//! Invariant: a [`Node`]'s partner id never changes. A partner that takes another
+//! one's place in the database gets a new node, so a holder of the old one never
+//! sees another tenant in it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::resume_unwind;
@@ -95,7 +95,7 @@ impl Node {
         self.published.subscribe()
     }
 
-    /// Empties it: whoever still holds it, such as a stream, finds no key in it.
+    /// Empties it: a remaining holder, such as a stream, finds no key in it.
     fn retire(&self) {
         let partner = (*self.snapshot().partner).clone();
         self.current.store(Arc::new(Snapshot::empty(self.key, 0, GENESIS, partner)));
@@ -656,7 +656,7 @@ impl Replica {
         let Some(now) = self.store.incarnation() else { return };
         let Some(before) = follower.incarnation.replace(now) else { return };
         if now.system != before.system || now.timeline < before.timeline {
-            error!(?before, ?now, "another database answers than before; loading all partners afresh");
+            error!(?before, ?now, "another database answers than before; loading all partners again");
             metrics::counter!("rollcall_resyncs_total").increment(1);
             follower.another = Some(Instant::now());
         } else if now.timeline > before.timeline {
@@ -722,7 +722,7 @@ impl Replica {
                     return Ok(None);
                 }
                 if !stuck {
-                    error!(partner.key = %key, reason, "the log does not fit the index; loading the partner afresh");
+                    error!(partner.key = %key, reason, "the log does not fit the index; loading the partner again");
                 }
                 metrics::counter!("rollcall_resyncs_total").increment(1);
                 // What was made by going back from the old log is not its past.

@@ -443,7 +443,7 @@ impl Service {
         })
     }
 
-    /// Asks for a report now; whoever runs schedules makes it.
+    /// Requests a report now; the runner of schedules creates it.
     pub fn schedule_ask(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
         self.manage(key, Verb::ScheduleEdit, |transaction| {
             let now = transaction.at();

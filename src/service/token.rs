@@ -84,7 +84,7 @@ pub fn schedule_id() -> String {
     format!("sc_{}", random::<12>())
 }
 
-/// A fresh name for who takes a lease.
+/// A new name for the holder of a lease.
 pub fn holder() -> String {
     random::<16>()
 }

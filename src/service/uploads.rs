@@ -1,22 +1,21 @@
-//! Files that people give the server to import: kept, checked, imported, and
-//! let go of after a day.
+//! Files that users upload to import: stored, checked, imported, and deleted after
+//! a day.
 //!
-//! A file lies in a folder beside the database; what is known of it is a
-//! document. A check is a dry run, so it says what the import would do. Both
-//! go on in a thread of their own, so neither a reload nor whoever closes the
-//! page ends them.
+//! The file is in a folder beside the database; its description is a document. A
+//! check is a dry run, so it shows the effect of the import. Both run in a thread
+//! of their own, so neither a reload nor closing the page ends them.
 //!
-//! Invariants: an import is one transaction, and the document that says it is
-//! done is part of it; so after a restart it is done, or nothing of it is, and
-//! the document knows which. How far one is, is known in memory alone: the
-//! transaction has the database while it goes on.
-//! Of several nodes each knows all documents, and the files in its own folder;
-//! if that is shared, any of them can go on with a file. A lease keeps two from
-//! being at one file, and what the transaction finds in its document decides:
-//! what was imported, or let go of, is not imported again.
-//! In the folder only files by our own names are removed.
-//! Deliberately absent: reading files (`intake`), what becomes of rows
-//! (`import`), the page.
+//! Invariants: an import is one transaction, and the document that marks it as done
+//! is part of it; so after a restart it is done completely or not at all, and the
+//! document says which. The progress is in memory only, because the transaction
+//! owns the database while it runs.
+//! Each of several nodes sees all documents, and the files in its own folder; if
+//! the folder is shared, any of them can continue with a file. A lease keeps two
+//! nodes from working on one file, and the document as read in the transaction
+//! decides: a file that was imported or deleted is not imported again.
+//! Only files with names of this program are removed from the folder.
+//! Deliberately absent: reading files (`intake`), the rules of rows (`import`),
+//! the page.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -786,7 +785,7 @@ fn put(transaction: &mut dyn Transaction, upload: &Upload) -> Result<(), Service
     }
 }
 
-/// The lease of whoever is at an upload.
+/// The lease on an upload.
 fn lease_of(id: &str) -> String {
     format!("import:{id}")
 }
@@ -803,7 +802,7 @@ fn busy() -> ServiceError {
     ServiceError::Refused("it is being worked on; wait until that has ended, or cancel it".to_owned())
 }
 
-/// Why a file cannot be used, for who has a page and no flags.
+/// Why a file cannot be used, for the console, which has no command-line flags.
 fn fault(error: &ImportError) -> String {
     match error {
         ImportError::Cancelled => "it was stopped, and nothing was written".to_owned(),

@@ -9,15 +9,18 @@
 //! resend, is queued as a delivery of its own.
 //!
 //! Invariants: deliveries are in the order of their ids, which is the order in
-//! which they are sent; how an attempt ended is written after it, so an event
-//! arrives at least once; an event that is announced is queued with all
-//! webhooks that want it, or with none.
+//! which they are sent, unless a webhook in order by number holds some back
+//! ([`held`]); how an attempt ended is written after it, so an event arrives at
+//! least once; an event that is announced is queued with all webhooks that want
+//! it, or with none; what was given up or skipped is listed until it is sent
+//! again or its time is over.
 //! Deliberately absent: connections (`outbound`), whose turn it is
 //! ([`runner`]), the secret anywhere but in its document and in the answer
 //! that makes it.
 
 pub mod deliver;
 pub mod event;
+mod held;
 pub mod runner;
 
 use std::collections::HashMap;
@@ -31,13 +34,15 @@ use parking_lot::{Condvar, Mutex};
 use sha2::{Digest, Sha256};
 
 use self::event::{Envelope, Secret, Secrets};
+use self::held::{HELD, Held};
+pub use self::held::{HELD_MAX, REFUSED_MAX};
 use super::numbers::Expected;
-use super::{Outcome, Service, ServiceError, Shown, replica, token};
+use super::{Outcome, Service, ServiceError, Shown, corrupt, replica, token};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::number::words;
-use crate::domain::setting::{Off, Webhook};
-use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb};
+use crate::domain::setting::{DeliveryOrder, Off, Webhook};
+use crate::domain::{Actor, Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::outbound::Outbound;
 use crate::store::{Document, Load, Target, Transaction, Walk};
@@ -73,6 +78,8 @@ pub struct Settings {
     pub keep_days: i64,
     /// How many changes a webhook that was off is told of when it is on again.
     pub catch_up: u64,
+    /// For how many days what was given up is kept; 0 is for ever.
+    pub failed_days: i64,
 }
 
 impl Default for Settings {
@@ -85,6 +92,7 @@ impl Default for Settings {
             keep: 1_000,
             keep_days: 30,
             catch_up: 10_000,
+            failed_days: 90,
         }
     }
 }
@@ -99,6 +107,7 @@ pub struct Hooks {
     keep: u64,
     keep_days: i64,
     catch_up: u64,
+    failed_days: i64,
     /// Rung when there may be something to deliver.
     bell: Bell,
     /// Test deliveries in progress.
@@ -131,7 +140,8 @@ impl Bell {
 
 impl Hooks {
     pub fn new(settings: Settings) -> Hooks {
-        let Settings { allow_networks, authorities, timeout, per_partner, keep, keep_days, catch_up } = settings;
+        let Settings { allow_networks, authorities, timeout, per_partner, keep, keep_days, catch_up, failed_days } =
+            settings;
         Hooks {
             outbound: Outbound::new(allow_networks, authorities, timeout),
             clock: Arc::new(Time::now),
@@ -139,6 +149,7 @@ impl Hooks {
             keep,
             keep_days,
             catch_up,
+            failed_days,
             bell: Bell::default(),
             tests: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -197,6 +208,12 @@ struct Head {
     /// How many deliveries are kept.
     #[serde(default)]
     stored: u64,
+    /// How many events are held back; they are in a document of their own.
+    #[serde(default)]
+    held: u64,
+    /// How many deliveries that were given up or skipped are kept.
+    #[serde(default)]
+    failed: u64,
     /// The delivery that failed and is tried again before any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     front: Option<String>,
@@ -221,13 +238,15 @@ struct Head {
 
 impl Head {
     fn new(cursor: u64) -> Head {
-        let (queued, next, stored, front, step) = Default::default();
+        let (queued, next, stored, held, failed, front, step) = Default::default();
         let (failing_since, last_success_at, last_failure_at, last_error, missed, due) = Default::default();
         Head {
             cursor,
             queued,
             next,
             stored,
+            held,
+            failed,
             front,
             step,
             failing_since,
@@ -240,7 +259,7 @@ impl Head {
     }
 
     fn read(document: &Document) -> Result<Head, ServiceError> {
-        let wrong = |error| super::corrupt(format!("the state of webhook {}: {error}", document.id));
+        let wrong = |error| corrupt(format!("the state of webhook {}: {error}", document.id));
         let head: Head = serde_json::from_str(&document.body).map_err(wrong)?;
         Ok(Head { due: document.due, ..head })
     }
@@ -256,8 +275,72 @@ impl Head {
     }
 
     /// What waits is tried at once, and by the whole table again.
-    fn kick(&mut self, now: Time) {
+    fn kick(&mut self, transaction: &mut dyn Transaction, id: &str, now: Time) -> Result<(), ServiceError> {
         (self.due, self.step) = (Some(now), 0);
+        if self.held > 0 {
+            let mut held = Held::in_transaction(transaction, id)?;
+            held.kick(now);
+            held.put(transaction, id)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over which events are held back, and writes that if it is news.
+    fn put_held(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        id: &str,
+        (held, changed): (&Held, bool),
+        now: Time,
+    ) -> Result<(), ServiceError> {
+        self.held = held.len() as u64;
+        let queued = self.queued.first().map(|_| now);
+        self.due = held.due(now).into_iter().chain(queued).min();
+        if changed { held.put(transaction, id) } else { Ok(()) }
+    }
+
+    /// Lists a delivery with those that were given up.
+    fn give_up(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        webhook: &str,
+        id: &str,
+        delivery: &Delivery,
+    ) -> Result<(), ServiceError> {
+        let kind = failed_of(webhook);
+        self.failed += u64::from(transaction.document(&kind, id)?.is_none());
+        let body = serde_json::to_string(delivery).expect("a delivery serialises");
+        Ok(transaction.put_document(&kind, &Document { id: id.to_owned(), due: None, body })?)
+    }
+
+    /// Takes a delivery from that list, if it is there.
+    fn forget_failed(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        webhook: &str,
+        id: &str,
+    ) -> Result<Option<Delivery>, ServiceError> {
+        let kind = failed_of(webhook);
+        let Some(document) = transaction.document(&kind, id)? else { return Ok(None) };
+        transaction.drop_document(&kind, id)?;
+        self.failed = self.failed.saturating_sub(1);
+        Delivery::read(&document).map(Some)
+    }
+
+    /// Queues a delivery's event again.
+    fn resend(
+        &mut self,
+        transaction: &mut dyn Transaction,
+        webhook: &str,
+        of: &str,
+        again: Delivery,
+        now: Time,
+    ) -> Result<ShownDelivery, ServiceError> {
+        let (state, attempts, resend_of) = (DeliveryState::Pending, Vec::new(), Some(of.to_owned()));
+        let delivery = Delivery { state, attempts, resend_of, created_at: now, ..again };
+        let version = transaction.version() - 1;
+        let id = self.add(transaction, webhook, version, &delivery)?;
+        Ok(ShownDelivery { id, delivery, created: true })
     }
 
     /// Puts a delivery into its place after `version`, and returns its id.
@@ -284,9 +367,21 @@ fn change_delivery(version: u64) -> String {
     format!("dl_{version:016x}")
 }
 
+/// The version of the change that a delivery's id is of, if it is of one.
+fn change_of(place: &str) -> Option<u64> {
+    let digits = place.strip_prefix("dl_").filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
 /// The kind of the documents that are a webhook's deliveries.
 fn deliveries_of(webhook: &str) -> String {
     format!("delivery:{webhook}")
+}
+
+/// The kind of the documents that are its deliveries that were given up, each
+/// as it was then.
+fn failed_of(webhook: &str) -> String {
+    format!("failed_delivery:{webhook}")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -298,9 +393,13 @@ pub enum DeliveryState {
     Failed,
     /// Given up before: it is not wanted any more, or too many wait.
     Dropped,
+    /// Given up on request, so that it blocks no other.
+    Skipped,
 }
 
-words!(DeliveryState: Pending "pending", Delivered "delivered", Failed "failed", Dropped "dropped");
+words!(DeliveryState:
+    Pending "pending", Delivered "delivered", Failed "failed", Dropped "dropped", Skipped "skipped"
+);
 
 /// Where an event's data come from.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -347,7 +446,7 @@ pub struct Attempt {
 
 impl Delivery {
     fn read(document: &Document) -> Result<Delivery, ServiceError> {
-        let wrong = |error| super::corrupt(format!("delivery {}: {error}", document.id));
+        let wrong = |error| corrupt(format!("delivery {}: {error}", document.id));
         serde_json::from_str(&document.body).map_err(wrong)
     }
 
@@ -369,6 +468,7 @@ pub struct NewWebhook {
     pub url: Arc<str>,
     /// All kinds, if there are none.
     pub events: Vec<Arc<str>>,
+    pub order: DeliveryOrder,
 }
 
 /// What shall be different about a webhook.
@@ -377,6 +477,7 @@ pub struct WebhookChanges {
     pub name: Option<Arc<str>>,
     pub url: Option<Arc<str>>,
     pub events: Option<Vec<Arc<str>>>,
+    pub order: Option<DeliveryOrder>,
     pub enabled: Option<bool>,
 }
 
@@ -386,6 +487,11 @@ pub struct Health {
     /// How many events wait: exact up to a thousand changes, beyond that with
     /// those that it does not want.
     pub pending: u64,
+    /// How many of them are held back, because they were refused or must not
+    /// overtake one that was.
+    pub held: u64,
+    /// How many that were given up or skipped can be sent again.
+    pub failed: u64,
     pub failing_since: Option<Time>,
     pub next_attempt_at: Option<Time>,
     pub last_success_at: Option<Time>,
@@ -412,6 +518,13 @@ pub struct ShownDelivery {
     pub id: String,
     pub delivery: Delivery,
     pub created: bool,
+}
+
+/// An event that was refused, and is tried again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Blocking {
+    pub delivery: ShownDelivery,
+    pub next_attempt_at: Option<Time>,
 }
 
 /// An event that is about no change.
@@ -457,7 +570,7 @@ impl Service {
         self.hooks.outbound.ready()
     }
 
-    /// Lets go of whoever waits for a test delivery: the server ends.
+    /// Releases callers that wait for a test delivery, because the server stops.
     pub fn webhooks_close(&self) {
         self.hooks.closed.store(true, Ordering::Relaxed);
     }
@@ -469,18 +582,23 @@ impl Service {
             return Ok(snapshot);
         }
         let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers: false })?;
-        loaded.remove(&key).map(Arc::new).ok_or_else(|| super::corrupt(format!("partner {key} is gone")))
+        loaded.remove(&key).map(Arc::new).ok_or_else(|| corrupt(format!("partner {key} is gone")))
     }
 
     fn head(&self, key: PartnerKey, id: &str) -> Result<Option<Head>, ServiceError> {
         self.store.document(key, HEAD, id)?.map(|document| Head::read(&document)).transpose()
     }
 
+    fn held(&self, key: PartnerKey, id: &str) -> Result<Held, ServiceError> {
+        let document = self.store.document(key, HELD, id)?;
+        document.map_or_else(|| Ok(Held::default()), |document| Held::read(&document))
+    }
+
     fn secrets(&self, key: PartnerKey, id: &str) -> Result<Option<Secrets>, ServiceError> {
         let Some(document) = self.store.document(key, SECRET, id)? else { return Ok(None) };
         // Not with the parser's words: they may have the text in them.
         let secrets = serde_json::from_str(&document.body);
-        secrets.map(Some).map_err(|_| super::corrupt(format!("the secret of webhook {id}")))
+        secrets.map(Some).map_err(|_| corrupt(format!("the secret of webhook {id}")))
     }
 
     /// What is wrong with an address and a choice of events.
@@ -518,8 +636,8 @@ impl Service {
                     "this partner has {max} webhooks already, and may have no more"
                 )));
             }
-            let NewWebhook { name, url, events } = new.clone();
-            let webhook = Webhook { name, url, events, off: None, rotated_at: None, rotations: 0 };
+            let NewWebhook { name, url, events, order } = new.clone();
+            let webhook = Webhook { name, url, events, order, off: None, rotated_at: None, rotations: 0 };
             let created_at = transaction.at();
             let choice = Choice::Webhook(webhook.clone());
             let setting = Setting { id: id.as_str().into(), created_at, removed_at: None, choice };
@@ -560,7 +678,7 @@ impl Service {
 
     /// How many events wait for a webhook.
     fn pending(&self, snapshot: &Snapshot, webhook: &Webhook, head: &Head) -> Result<u64, ServiceError> {
-        let mut pending = head.queued.len() as u64;
+        let mut pending = head.queued.len() as u64 + head.held;
         if head.cursor >= snapshot.version {
             return Ok(pending);
         }
@@ -593,7 +711,7 @@ impl Service {
         let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
             let (before, was) = find(transaction, id)?;
             check_expected(&before, expected)?;
-            let WebhookChanges { name, url, events, enabled } = changes.clone();
+            let WebhookChanges { name, url, events, order, enabled } = changes.clone();
             let off = match enabled {
                 None => was.off.clone(),
                 Some(true) => None,
@@ -605,6 +723,7 @@ impl Service {
                 name: name.unwrap_or_else(|| was.name.clone()),
                 url: url.unwrap_or_else(|| was.url.clone()),
                 events: events.unwrap_or_else(|| was.events.clone()),
+                order: order.unwrap_or(was.order),
                 off,
                 rotated_at: was.rotated_at,
                 rotations: was.rotations,
@@ -621,12 +740,15 @@ impl Service {
                         head.cursor = from;
                     }
                     head.failing_since = None;
-                    head.kick(now);
+                    head.kick(transaction, id, now)?;
                 } else if webhook.off.is_some() {
                     head.due = None;
                 } else if was.url != webhook.url {
                     head.failing_since = None;
-                    head.kick(now);
+                    head.kick(transaction, id, now)?;
+                } else if was.order != webhook.order {
+                    // An event that blocks all others may block only its own.
+                    head.kick(transaction, id, now)?;
                 }
                 // Another choice is about what comes, and about what waits.
                 if was.events != webhook.events && pending == 0 {
@@ -647,17 +769,8 @@ impl Service {
     /// Removes a webhook with its secrets and deliveries. The log keeps that
     /// it was there.
     pub fn webhook_remove(&self, key: PartnerKey, id: &str, expected: &Expected) -> Result<Outcome, ServiceError> {
-        let kind = deliveries_of(id);
-        let mut kept: Vec<String> = Vec::new();
-        loop {
-            let walk = Walk::Up { after: kept.last().map(String::as_str) };
-            let more = self.store.documents(key, &kind, walk, deliver::PRUNE_STEP)?;
-            let last = more.len() < deliver::PRUNE_STEP;
-            kept.extend(more.into_iter().map(|document| document.id));
-            if last {
-                break;
-            }
-        }
+        let (kind, failed) = (deliveries_of(id), failed_of(id));
+        let (kept, given_up) = (self.document_ids(key, &kind)?, self.document_ids(key, &failed)?);
         self.manage(key, Verb::WebhookRemove, |transaction| {
             let (before, webhook) = find(transaction, id)?;
             check_expected(&before, expected)?;
@@ -665,12 +778,29 @@ impl Service {
             put_setting(transaction, &before, &setting)?;
             transaction.drop_document(SECRET, id)?;
             transaction.drop_document(HEAD, id)?;
+            transaction.drop_document(HELD, id)?;
             for delivery in &kept {
                 transaction.drop_document(&kind, delivery)?;
+            }
+            for delivery in &given_up {
+                transaction.drop_document(&failed, delivery)?;
             }
             let health = health(&Head::new(0), 0);
             Ok(Shown::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret: None, created: false })))
         })
+    }
+
+    fn document_ids(&self, key: PartnerKey, kind: &str) -> Result<Vec<String>, ServiceError> {
+        let mut ids: Vec<String> = Vec::new();
+        loop {
+            let walk = Walk::Up { after: ids.last().map(String::as_str) };
+            let more = self.store.documents(key, kind, walk, deliver::PRUNE_STEP)?;
+            let last = more.len() < deliver::PRUNE_STEP;
+            ids.extend(more.into_iter().map(|document| document.id));
+            if last {
+                return Ok(ids);
+            }
+        }
     }
 
     /// Gives a webhook a new secret. Events are signed with the old one as
@@ -733,7 +863,7 @@ impl Service {
             let version = transaction.version() - 1;
             let place = head.add(transaction, id, version, &delivery)?;
             if delivered && head.due.is_some() {
-                head.kick(self.hooks.now());
+                head.kick(transaction, id, self.hooks.now())?;
             }
             head.put(transaction, id)?;
             Ok(Shown::Delivery(Box::new(ShownDelivery { id: place, delivery, created: true })))
@@ -751,12 +881,35 @@ impl Service {
         skip: u64,
         limit: usize,
     ) -> Result<(Vec<ShownDelivery>, u64), ServiceError> {
+        self.delivery_list(key, id, &deliveries_of(id), |head| head.stored, skip, limit)
+    }
+
+    /// The deliveries that were given up or skipped, and can be sent again, the
+    /// newest event first, and how many there are.
+    pub fn webhook_failed(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        skip: u64,
+        limit: usize,
+    ) -> Result<(Vec<ShownDelivery>, u64), ServiceError> {
+        self.delivery_list(key, id, &failed_of(id), |head| head.failed, skip, limit)
+    }
+
+    fn delivery_list(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        kind: &str,
+        count: fn(&Head) -> u64,
+        skip: u64,
+        limit: usize,
+    ) -> Result<(Vec<ShownDelivery>, u64), ServiceError> {
         self.webhook(key, id)?;
-        let kind = deliveries_of(id);
         let (total, skip, list) = self.beside(key, |store| {
-            let total = self.head(key, id)?.map_or(0, |head| head.stored);
+            let total = self.head(key, id)?.map_or(0, |head| count(&head));
             let skip = skip.min(total) as usize;
-            Ok((total, skip, store.documents(key, &kind, Walk::Down { before: None }, skip + limit)?))
+            Ok((total, skip, store.documents(key, kind, Walk::Down { before: None }, skip + limit)?))
         })?;
         let show = |document: &Document| {
             let delivery = Delivery::read(document)?;
@@ -765,35 +918,166 @@ impl Service {
         Ok((list.iter().skip(skip).map(show).collect::<Result<_, ServiceError>>()?, total))
     }
 
+    /// The events that were refused and are tried again, oldest first: those
+    /// that block others.
+    pub fn webhook_blocking(&self, key: PartnerKey, id: &str) -> Result<Vec<Blocking>, ServiceError> {
+        self.webhook(key, id)?;
+        self.beside(key, |store| {
+            let Some(head) = self.head(key, id)? else { return Ok(Vec::new()) };
+            let mut blocking: Vec<(String, Option<Time>)> = Vec::new();
+            blocking.extend(head.front.clone().map(|place| (place, head.due)));
+            if head.held > 0 {
+                let held = self.held(key, id)?;
+                blocking.extend(held.refused().map(|(event, tried)| (event.place.clone(), Some(tried.due))));
+            }
+            let mut shown = Vec::new();
+            for (place, next_attempt_at) in blocking {
+                // An attempt may have settled it in between.
+                if let Some(document) = store.document(key, &deliveries_of(id), &place)? {
+                    let delivery = ShownDelivery { delivery: Delivery::read(&document)?, id: place, created: false };
+                    shown.push(Blocking { delivery, next_attempt_at });
+                }
+            }
+            Ok(shown)
+        })
+    }
+
+    /// Gives up an event that was refused, so that what it blocks is sent; it is
+    /// listed with those that were given up. Without a delivery it is the one
+    /// that blocks, if there is only one.
+    pub fn webhook_skip(&self, key: PartnerKey, id: &str, delivery: Option<&str>) -> Result<Outcome, ServiceError> {
+        let now = self.hooks.now();
+        let skipped = self.manage(key, Verb::WebhookEdit, |transaction| {
+            find(transaction, id)?;
+            let mut head = Head::of(transaction, id)?.ok_or_else(|| unknown(id))?;
+            let mut held = Held::in_transaction(transaction, id)?;
+            let mut blocking: Vec<String> = head.front.iter().cloned().collect();
+            blocking.extend(held.refused().map(|(event, _)| event.place.clone()));
+            let place = match (delivery, &blocking[..]) {
+                (Some(delivery), _) => delivery.to_owned(),
+                (None, [only]) => only.clone(),
+                (None, []) => return Err(ServiceError::Refused("no event blocks this webhook".to_owned())),
+                (None, several) => {
+                    let why = format!("{} events block this webhook; say which one to skip", several.len());
+                    return Err(ServiceError::Refused(why));
+                }
+            };
+            let missing = || ServiceError::Unknown { what: "delivery", id: place.clone() };
+            let known = Delivery::of(transaction, id, &place)?.ok_or_else(missing)?;
+            if !blocking.contains(&place) {
+                let why = format!(
+                    "delivery {place} is {} and blocks no other; only one that does can be skipped",
+                    known.state
+                );
+                return Err(ServiceError::Refused(why));
+            }
+            let skipped = Delivery { state: DeliveryState::Skipped, ..known };
+            skipped.put(transaction, id, &place)?;
+            head.give_up(transaction, id, &place, &skipped)?;
+            if head.front.as_ref() == Some(&place) {
+                match head.queued.contains(&place) {
+                    true => head.queued.retain(|queued| *queued != place),
+                    false => head.cursor = head.cursor.max(skipped.version),
+                }
+                (head.front, head.step) = (None, 0);
+            }
+            held.release(&place);
+            head.put_held(transaction, id, (&held, true), now)?;
+            head.due = Some(now);
+            head.put(transaction, id)?;
+            Ok(Shown::Delivery(Box::new(ShownDelivery { id: place, delivery: skipped, created: false })))
+        });
+        self.audit_delivery(key, "webhook.skip", id, delivery, &skipped);
+        deliver::count("skipped");
+        self.hooks.bell.ring();
+        skipped
+    }
+
     /// Queues an event again, under the same id, behind what waits.
     pub fn webhook_resend(&self, key: PartnerKey, id: &str, delivery: &str) -> Result<Outcome, ServiceError> {
         let now = self.hooks.now();
         let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
-            let (_, webhook) = find(transaction, id)?;
-            let missing = || ServiceError::Unknown { what: "delivery", id: delivery.to_owned() };
-            let again = Delivery::of(transaction, id, delivery)?.ok_or_else(missing)?;
-            let refuse = |why: &str| Err(ServiceError::Refused(why.to_owned()));
+            let mut head = self.may_resend(transaction, id)?;
+            let given_up = head.forget_failed(transaction, id, delivery)?;
+            let again = match Delivery::of(transaction, id, delivery)? {
+                Some(again) => Some(again),
+                None => given_up,
+            };
+            let again = again.ok_or_else(|| ServiceError::Unknown { what: "delivery", id: delivery.to_owned() })?;
             if again.state == DeliveryState::Pending {
-                return refuse("this delivery waits to be sent as it is");
+                return Err(ServiceError::Refused("this delivery waits to be sent as it is".to_owned()));
             }
-            if webhook.off.is_some() {
-                return refuse("this webhook is switched off; switch it on first");
-            }
-            let mut head = Head::of(transaction, id)?.ok_or_else(|| unknown(id))?;
             if head.queued.len() >= QUEUE_MAX {
-                return refuse("too many deliveries wait already");
+                return Err(ServiceError::Refused("too many deliveries wait already".to_owned()));
             }
-            let resend_of = Some(delivery.to_owned());
-            let (state, attempts) = (DeliveryState::Pending, Vec::new());
-            let again = Delivery { state, attempts, resend_of, created_at: now, ..again };
-            let version = transaction.version() - 1;
-            let place = head.add(transaction, id, version, &again)?;
-            head.kick(now);
+            let shown = head.resend(transaction, id, delivery, again, now)?;
+            head.kick(transaction, id, now)?;
             head.put(transaction, id)?;
-            Ok(Shown::Delivery(Box::new(ShownDelivery { id: place, delivery: again, created: true })))
-        })?;
+            Ok(Shown::Delivery(Box::new(shown)))
+        });
+        self.audit_delivery(key, "webhook.resend", id, Some(delivery), &outcome);
         self.hooks.bell.ring();
-        Ok(outcome)
+        outcome
+    }
+
+    /// Queues again what was given up, oldest first, as far as there is room.
+    pub fn webhook_resend_failed(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+        let now = self.hooks.now();
+        // What is gone again meanwhile is passed.
+        let list = self.store.documents(key, &failed_of(id), Walk::Up { after: None }, QUEUE_MAX)?;
+        let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
+            let mut head = self.may_resend(transaction, id)?;
+            let room = QUEUE_MAX.saturating_sub(head.queued.len());
+            let mut resent = 0;
+            for document in list.iter().take(room) {
+                if let Some(again) = head.forget_failed(transaction, id, &document.id)? {
+                    head.resend(transaction, id, &document.id, again, now)?;
+                    resent += 1;
+                }
+            }
+            if resent > 0 {
+                head.kick(transaction, id, now)?;
+                head.put(transaction, id)?;
+            }
+            Ok(Shown::Resent { resent, left: head.failed })
+        });
+        self.audit_delivery(key, "webhook.resend", id, None, &outcome);
+        self.hooks.bell.ring();
+        outcome
+    }
+
+    fn may_resend(&self, transaction: &mut dyn Transaction, id: &str) -> Result<Head, ServiceError> {
+        let (_, webhook) = find(transaction, id)?;
+        if webhook.off.is_some() {
+            return Err(ServiceError::Refused("this webhook is switched off; switch it on first".to_owned()));
+        }
+        Head::of(transaction, id)?.ok_or_else(|| unknown(id))
+    }
+
+    /// Notes in the audit trail what was done about deliveries, which is in no
+    /// log. The console notes its own refusals.
+    fn audit_delivery(
+        &self,
+        key: PartnerKey,
+        what: &str,
+        id: &str,
+        delivery: Option<&str>,
+        done: &Result<Outcome, ServiceError>,
+    ) {
+        let refused = match done {
+            Ok(Outcome::Done { .. }) => None,
+            Err(error) if !matches!(self.actor, Actor::User { .. }) => Some(error.to_string().into()),
+            Ok(Outcome::Again(_)) | Err(_) => return,
+        };
+        let about = match (delivery, done) {
+            (Some(delivery), _) => format!("{id} {delivery}"),
+            (None, Ok(Outcome::Done { shown: Shown::Delivery(shown), .. })) => format!("{id} {}", shown.id),
+            (None, Ok(Outcome::Done { shown: Shown::Resent { resent, .. }, .. })) => {
+                format!("{id}, {resent} deliveries")
+            }
+            (None, _) => id.to_owned(),
+        };
+        self.note_in_audit(key, what, &about, refused);
     }
 
     /// Tells the partner's webhooks of something that is in no log: queued
@@ -848,9 +1132,16 @@ fn enqueue(
             created_at: event.at,
             attempts: Vec::new(),
         };
-        head.add(transaction, id, version, &delivery)?;
-        // What waits for a retry goes on waiting.
-        head.due = head.due.or(Some(event.at));
+        let place = head.add(transaction, id, version, &delivery)?;
+        if !room {
+            head.give_up(transaction, id, &place, &delivery)?;
+        }
+        // What waits for a retry goes on waiting, and all others with it unless
+        // only its own numbers wait.
+        head.due = match webhook.order {
+            DeliveryOrder::Endpoint => head.due.or(Some(event.at)),
+            DeliveryOrder::Number => head.due.into_iter().chain([event.at]).min(),
+        };
         head.put(transaction, id)?;
     }
     Ok(())
@@ -872,6 +1163,8 @@ fn check_expected(setting: &Setting, expected: &Expected) -> Result<(), ServiceE
 fn health(head: &Head, pending: u64) -> Health {
     Health {
         pending,
+        held: head.held,
+        failed: head.failed,
         failing_since: head.failing_since,
         next_attempt_at: head.due,
         last_success_at: head.last_success_at,

@@ -1,13 +1,13 @@
-//! Concurrent writes that become durable together.
+//! Group commit: concurrent writes that become durable together.
 //!
 //! Writers take turns on one transaction; each runs in a savepoint of its own,
-//! and the last one in line commits for all, so one sync serves a group. There
+//! and the last one in the queue commits for all, so one sync serves a group. There
 //! is no thread for it: drafts run on their callers' threads and may borrow
 //! from them.
 //!
-//! Invariants: nobody is told of a write before it is durable, and who has read
-//! what a neighbour wrote waits for the neighbour. What fails takes its whole
-//! group with it or nobody else.
+//! Invariants: no caller learns of a write before it is durable, and a writer that
+//! has read a neighbour's uncommitted write waits for the neighbour. A failed
+//! commit fails every write of the group; a failed draft is rolled back alone.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -154,14 +154,14 @@ impl<E: Engine> Groups<E> {
             if !again || tried.ended.is_err() || attempt == ATTEMPTS {
                 break tried;
             }
-            // What others of this group have written may be what whoever came
-            // between waits for.
+            // The writer that came in between may wait for uncommitted writes of
+            // this group.
             if tried.joined {
                 self.commit(&mut open);
             }
             attempt += 1;
         };
-        // Whoever is queued joins the group; the last one in line commits for
+        // A queued writer joins the group; the last one in the queue commits for
         // all.
         if self.queued.load(Ordering::SeqCst) == 0 || open.members >= GROUP_MAX {
             self.commit(&mut open);

@@ -1,9 +1,9 @@
-//! What a process knows of the health of its database: rows that cannot be
-//! understood, and how the last write ended.
+//! The health of the database as this process knows it: unreadable rows, and the
+//! result of the last write.
 //!
-//! Always: an unreadable row is left out, counted by table, and logged once;
-//! everything else goes on.
-//! Deliberately absent: repair. `rollcall verify` names what is wrong.
+//! Invariant: an unreadable row is left out, counted by table, and logged once;
+//! everything else continues.
+//! Deliberately absent: repair. `rollcall verify` names the errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,9 +1,8 @@
-//! The log, read back: in order and in pieces for followers, in windows for
-//! people. Memory is bounded by bytes, whatever an entry holds.
+//! Reads the log: in order and in chunks for followers, in windows for people.
+//! Memory is bounded by bytes, however large an entry is.
 //!
-//! What is in the log never changes, so what one look has found still holds at
-//! the next. An engine says how entries and their parts are fetched
-//! ([`Shelf`]); what they say is made out here.
+//! The log never changes, so an earlier read stays valid. An engine fetches entries
+//! and their parts ([`Shelf`]); this module decodes them.
 
 use std::collections::HashSet;
 

@@ -1,11 +1,10 @@
-//! A whole database from the embedded engine into PostgreSQL: rows, log,
-//! people, whatever is kept beside them, under the same keys and versions.
+//! Copies a whole database from SQLite into PostgreSQL: rows, log, users, and the
+//! tables outside the log, under the same keys and versions.
 //!
-//! Always: the source is read as of one moment and not changed; each step is
-//! one transaction of the target together with the note of how far it is, so
-//! what is cut off anywhere goes on from there; a target that is not whole is
-//! opened by nobody else. Deliberately absent: leases, which are about
-//! processes, and the way back.
+//! Invariants: the source is one snapshot and is not changed; each step is one
+//! transaction of the target together with its progress, so an interrupted copy
+//! can be resumed; no server opens an incomplete target. Deliberately absent: leases,
+//! which belong to processes, and the way back.
 
 use bytes::Bytes;
 use futures_util::SinkExt;
@@ -221,7 +220,7 @@ fn put(target: &PgStore, table: &Table, text: Vec<u8>, done: u64, step: u64) -> 
     let mut link = core.writer()?;
     link.torn = true;
     core.batch(&link, "BEGIN")?;
-    // Whoever else is at it waits here, and then finds it done.
+    // A second copy of the same table waits here, and then finds it done.
     let sql = "INSERT INTO rollcall_copy VALUES ($1, $2, NULL) ON CONFLICT (name) DO UPDATE SET rows = $2 \
                WHERE rollcall_copy.rows = $3";
     let next = (done + step) as i64;

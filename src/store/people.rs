@@ -1,15 +1,14 @@
-//! People, their sessions and the audit trail: what is kept of those who sign
-//! in, outside every partner's log.
+//! Users, their sessions and the audit trail, which are stored outside every
+//! partner's log.
 //!
-//! Tokens and links are here only as SHA-256, recovery codes as well; a
-//! password is an Argon2id string. The secret of a second factor is as it is,
-//! because codes are computed from it and there is no key to encrypt it with
-//! that would not lie beside it.
+//! Tokens, links and recovery codes are stored only as SHA-256; a password is an
+//! Argon2id string. The secret of a second factor is stored unencrypted, because
+//! codes are computed from it and an encryption key would be on the same machine.
 //!
-//! Invariant: one write at a time, over all processes, so that what a draft has
-//! read still holds when it puts ("is this the last owner?"), and all that it
-//! puts happens or nothing.
-//! Deliberately absent: rules. Who may do what is `service::people`'s.
+//! Invariant: one write at a time, over all processes, so that the data that a draft
+//! has read still holds when it writes ("is this the last owner?"); a draft is
+//! written completely or not at all.
+//! Deliberately absent: permissions (`service::people`).
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -5,11 +5,10 @@
 //! runs in its own savepoint, and one sync serves all. Commands may write the
 //! file beside a server, which sees it by `PRAGMA data_version`.
 //!
-//! Invariant: after a failed sync nothing more is acknowledged by this process
-//! (`StoreError::Stopped`), because what the file holds is then unknown: the
-//! kernel does not try those writes again, and says that they are done. The
-//! next process has the write-ahead log, and begins by writing all of it into
-//! the file once more.
+//! Invariant: after a failed sync this process acknowledges nothing more
+//! (`StoreError::Stopped`), because the content of the file is then unknown: the
+//! kernel does not retry those writes, and reports success. The next process has
+//! the write-ahead log, and starts by writing all of it into the file again.
 
 mod cells;
 mod documents;
@@ -607,8 +606,7 @@ fn prepare(path: &Path, access: Access, open: Open) -> Result<Connection, StoreE
         };
     }
     configure(&connection)?;
-    // Only then under the write lock, or whoever only reads would have to wait
-    // for whoever writes.
+    // The write lock is taken only now, so that a reader does not wait for a writer.
     if found < MIGRATIONS.len() as i64 {
         migrate(&mut connection, path)?;
     }

@@ -29,8 +29,8 @@ pub enum Text {
 
 /// A bill being written.
 ///
-/// Holds places in the bill and not the bill itself, so that whoever writes
-/// decides how long that lives.
+/// Holds positions in the bill and not the bill itself, so that the caller
+/// decides how long the bill lives.
 pub struct Writer {
     text: Text,
     /// The places of the groups that are wanted.

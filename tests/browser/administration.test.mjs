@@ -17,7 +17,7 @@ test("a file with bad rows is previewed, corrected and imported; then undone", a
   await page.goto(`${BASE}/import`);
   const rows = "number,account_auth_id,monthly_cost,currency\n+442079460001,MA_1,2.50,GBP\n+442079460002,MA_1,2.50,GBP\n02079460003,MA_1,2.50,GBP\n+442079460004,MA_1,dear,GBP\n";
   await page.locator("input[type=file]").setInputFiles({ name: "london.csv", mimeType: "text/csv", buffer: Buffer.from(rows) });
-  await page.getByRole("button", { name: "See what it would do" }).click();
+  await page.getByRole("button", { name: "Preview" }).click();
   await page.waitForURL("**/import/*");
   await page.getByRole("heading", { name: "Rejected" }).waitFor();
   await accessible(page, "the preview of an import");
@@ -32,7 +32,7 @@ test("a file with bad rows is previewed, corrected and imported; then undone", a
   await page.goto(`${BASE}/import`);
   const mended = rows.replace("\n02079460003", "\n+442079460003").replace("dear", "2.50");
   await page.getByLabel("Or paste").fill(mended);
-  await page.getByRole("button", { name: "See what it would do" }).click();
+  await page.getByRole("button", { name: "Preview" }).click();
   await page.waitForURL("**/import/*");
   await page.locator("#run").click();
   await page.getByText(/4 numbers were imported|imported/).first().waitFor();
@@ -53,7 +53,7 @@ test("a double click on Import imports once, and its page goes on", async () => 
   await page.goto(`${BASE}/import`);
   const rows = ["number,monthly_cost,currency", "+912271400000-+912271419999,1.00,INR"].join("\n");
   await page.getByLabel("Or paste").fill(rows);
-  await page.getByRole("button", { name: "See what it would do" }).click();
+  await page.getByRole("button", { name: "Preview" }).click();
   await page.waitForURL("**/import/*");
   const run = page.locator("#run");
   await run.waitFor();
@@ -99,7 +99,7 @@ test("a key is created, used, rotated and revoked", async () => {
   const page = await signedIn(server, "owner");
   await page.goto(`${BASE}/keys`);
   await page.getByLabel("What it is for").fill("billing");
-  await page.getByRole("button", { name: "Make the key" }).click();
+  await page.getByRole("button", { name: "Create key" }).click();
   const token = await page.locator("#token").textContent();
   await accessible(page, "a key that was made");
   const ask = (token) => fetch(`${server.base}/api/v1/partner/numbers?per_page=1`, { headers: { "X-Auth-ID": "PA_ONE", "X-Auth-Token": token } });
@@ -172,7 +172,7 @@ test("a finding is set aside from the first page", async () => {
   await page.goto(BASE);
   const count = async () => Number(await page.locator("tr", { hasText: "Unrouted" }).locator("td.number").first().textContent());
   const before = await count();
-  await page.getByRole("button", { name: /Set aside for a day.*Unrouted/ }).first().click();
+  await page.getByRole("button", { name: /Snooze 1 day.*Unrouted/ }).first().click();
   await page.waitForURL("**/checks?seen=*");
   await page.goto(BASE);
   assert.equal(await count(), before - 1);

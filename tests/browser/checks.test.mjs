@@ -96,14 +96,14 @@ test("a finding is set aside with a note, and taken back", async () => {
 test("a schedule is made, previewed, changed, run and removed", async () => {
   const page = await signedIn(server, "owner");
   await page.goto(`${BASE}/checks/schedules`);
-  await page.getByText("Nobody is told yet").waitFor();
+  await page.getByText("No alerts are set up yet").waitFor();
   await page.getByText("no mail server").waitFor();
   await fit(page, `${BASE}/checks/schedules`, "schedules-none");
-  await page.getByRole("link", { name: "Make the first schedule" }).click();
+  await page.getByRole("link", { name: "Create schedule" }).click();
   await page.getByLabel("Name").fill("Weekly");
   await page.getByLabel("Zone").fill("Europe/Nowhere");
   await page.getByLabel("Recipients").fill("desk@example.net\n\nnonsense");
-  await page.getByRole("button", { name: "Make the schedule" }).click();
+  await page.getByRole("button", { name: "Create schedule" }).click();
   await page.getByRole("alert").getByText("Nothing was saved").waitFor();
   assert.match(await page.locator("#zone-wrong").textContent(), /IANA name/);
   assert.match(await page.locator("#recipients-wrong").textContent(), /^nonsense /);
@@ -111,9 +111,9 @@ test("a schedule is made, previewed, changed, run and removed", async () => {
   await picture(page, "schedule-errors");
   await page.getByLabel("Zone").fill("Europe/Berlin");
   await page.getByRole("button", { name: "Show the next runs" }).click();
-  await page.getByText("It would run next:").waitFor();
+  await page.getByText("Next runs:").waitFor();
   await page.getByLabel("Recipients").fill("desk@example.net");
-  await page.getByRole("button", { name: "Make the schedule" }).click();
+  await page.getByRole("button", { name: "Create schedule" }).click();
   const row = page.locator("table tbody tr");
   await row.getByText("Every Monday at 09:00").waitFor();
   assert.equal(await row.locator("td").nth(1).locator("time").count(), 3);
@@ -145,7 +145,7 @@ test("a schedule is made, previewed, changed, run and removed", async () => {
 
   await page.getByText("Remove it").click();
   await page.getByRole("button", { name: "Remove Weekly" }).click();
-  await page.getByText("Nobody is told yet").waitFor();
+  await page.getByText("No alerts are set up yet").waitFor();
   assert.equal((await page.goto(path)).status(), 404);
   assert.deepEqual(page.context().troubles, []);
 });
@@ -158,13 +158,13 @@ test("a webhook's secret is shown once, and a test says how it went", async () =
   await page.getByLabel("Address").fill("https://127.0.0.1:9/hook");
   await page.getByText("Only some kinds of events").click();
   await page.getByLabel("assign", { exact: true }).check();
-  await page.getByRole("button", { name: "Make the webhook" }).click();
+  await page.getByRole("button", { name: "Create webhook" }).click();
   // Only an operator may have receivers inside.
   if (await page.getByRole("alert").count()) {
     assert.ok(await page.locator("#url-wrong").textContent());
     await accessible(page, "a webhook's form with an error");
     await page.getByLabel("Address").fill("https://closed.invalid/hook");
-    await page.getByRole("button", { name: "Make the webhook" }).click();
+    await page.getByRole("button", { name: "Create webhook" }).click();
   }
   const secret = await page.locator("#secret").textContent();
   assert.match(secret, /^whsec_/);
@@ -183,7 +183,7 @@ test("a webhook's secret is shown once, and a test says how it went", async () =
   await fit(page, path, "webhook");
   await page.goto(path);
   await page.getByText("Replace the secret").click();
-  await page.getByRole("button", { name: "Make a new secret" }).click();
+  await page.getByRole("button", { name: "Rotate secret" }).click();
   const next = await page.locator("#secret").textContent();
   assert.match(next, /^whsec_/);
   assert.notEqual(next, secret);
@@ -206,7 +206,7 @@ test("a webhook's secret is shown once, and a test says how it went", async () =
   await page.goto(path);
   await page.getByText("Remove it").click();
   await page.getByRole("button", { name: "Remove Renamed" }).click();
-  await page.getByText("Nothing is told to anybody yet").waitFor();
+  await page.getByText("No webhooks are set up yet").waitFor();
   assert.deepEqual(page.context().troubles, []);
 });
 
@@ -253,7 +253,7 @@ test("a month's costs have totals, lines, a file and an invoice", async () => {
   await page.getByRole("link", { name: "This month so far" }).click();
   await page.getByRole("list", { name: /Totals/ }).waitFor();
   await page.goto(`${BASE}/costs?month=1999-12`);
-  await page.getByRole("heading", { name: "Nobody held a number in December 1999" }).waitFor();
+  await page.getByRole("heading", { name: "No customer held a number in December 1999" }).waitFor();
   assert.equal((await page.goto(`${BASE}/costs?month=tomorrow`)).status(), 422);
   await page.getByRole("alert").getByText("“tomorrow” is not a month").waitFor();
   assert.deepEqual(page.context().troubles, []);

@@ -62,7 +62,8 @@ impl World {
         let action = Action::Tag { add: Tags::new(["seen"]), remove: Tags::default() };
         let new = NewJob { action, params: "{}".to_owned(), wanted, preview: false };
         let Shown::Job { job, .. } = done(writer.job_create(key, &new)) else { panic!("a job") };
-        let new = NewWebhook { name: "Hook".into(), url: "https://hook.example.com/".into(), events: Vec::new() };
+        let (url, order) = ("https://hook.example.com/".into(), Default::default());
+        let new = NewWebhook { name: "Hook".into(), url, events: Vec::new(), order };
         let Shown::Webhook(webhook) = done(writer.webhook_create(key, &new)) else { panic!("a webhook") };
         let wanted = schedules::Wanted { name: Some("Weekly".into()), ..schedules::Wanted::default() };
         let Shown::Schedule { view, .. } = done(writer.schedule_create(key, &wanted)) else { panic!("a schedule") };

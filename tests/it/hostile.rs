@@ -5,6 +5,7 @@
 
 mod calls;
 mod cost;
+mod leases;
 mod locked;
 mod memory;
 mod neighbours;

@@ -12,6 +12,7 @@ use rollcall::service::routing::Asked;
 use rollcall::store::{Store, Target};
 use serde_json::{Value, json};
 
+use crate::cluster;
 use crate::fixture::{
     self, Database as Files, account, application, created, draft, entry, held, new_partner, number, put, stock, time,
     trunk,
@@ -554,4 +555,60 @@ fn the_console_shows_and_changes_destinations_and_says_what_becomes_of_a_call() 
     assert!(page.contains("302 Moved Temporarily") && page.contains(&format!("sip:{ROUTED}@ivr-1.example")), "{page}");
     let page = pages.page("/numbers/+912271265109");
     assert!(page.contains("480 Temporarily Unavailable") && page.contains("<b>stops here</b>: resume it"), "{page}");
+}
+
+/// A database as it was before there were destinations: their columns are gone,
+/// and its schema says so.
+fn aged(database: &Database) {
+    let older = "ALTER TABLE application DROP COLUMN destinations; ALTER TABLE application DROP COLUMN answer_url; \
+                 ALTER TABLE trunk DROP COLUMN destinations;";
+    match cluster::on_postgres() {
+        Some(postgres) => {
+            let name = cluster::database_name(&database.address()).to_owned();
+            postgres.psql(&name, &format!("{older} UPDATE rollcall_schema SET version = 2, needs = 1"));
+        }
+        None => {
+            let raw = rusqlite::Connection::open(database.path()).expect("the database opens");
+            raw.execute_batch(&format!("{older} PRAGMA user_version = 7")).expect("made older");
+        }
+    }
+}
+
+#[test]
+fn a_database_of_before_there_were_destinations_is_brought_up_and_routes() {
+    let database = Database::sample();
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    let before = database.export("PA_ONE");
+    aged(&database);
+    // What it ends with is compared with its log: no entry changed by this.
+    let routed = Routed { server: Server::start(database, &[]), key };
+    assert_eq!(routed.server.database.export("PA_ONE"), before);
+    assert_eq!(routed.cause(ROUTED), (404, "no_destination".to_owned()));
+    routed.patch(TRUNK, json!({ "destinations": [{ "uri": "sip:trunk.example" }] })).check(200);
+    assert_eq!(uris(&routed.explain(ROUTED)), [format!("sip:{ROUTED}@trunk.example")]);
+    routed.patch(APPLICATION, json!({ "destinations": [{ "uri": "sip:ivr-1.example" }] })).check(200);
+    assert_eq!(uris(&routed.explain(ROUTED)), [format!("sip:{ROUTED}@ivr-1.example")]);
+    let ran = routed.server.database.run(&["changes", "--partner", "PA_ONE"]).done().stdout;
+    assert!(ran.contains("destination sip:ivr-1.example (10/10) added"), "{ran}");
+}
+
+#[test]
+fn a_node_goes_on_beside_a_newer_schema_unless_that_needs_a_newer_program() {
+    let Some(postgres) = cluster::on_postgres() else { return };
+    let database = Database::sample();
+    let name = cluster::database_name(&database.address()).to_owned();
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    // As a later release would leave it that only adds.
+    let newer = "ALTER TABLE application ADD COLUMN later TEXT; UPDATE rollcall_schema SET version = version + 1";
+    postgres.psql(&name, newer);
+    let routed = Routed { server: Server::start(database, &[]), key };
+    routed.patch(APPLICATION, json!({ "destinations": [{ "uri": "sip:ivr-1.example" }] })).check(200);
+    assert_eq!(routed.cause(ROUTED), (302, "routed".to_owned()));
+    postgres.psql(&name, "UPDATE rollcall_schema SET needs = version");
+    let refused = routed.server.database.run(&["export", "--partner", "PA_ONE"]);
+    assert_ne!(refused.code, 0);
+    assert!(refused.stderr.contains("newer"), "{}", refused.stderr);
+    // A node that runs already has what it needs, and calls are still answered.
+    assert_eq!(routed.cause(ROUTED), (302, "routed".to_owned()));
+    postgres.psql(&name, "UPDATE rollcall_schema SET version = version - 1, needs = 1");
 }

@@ -1030,6 +1030,7 @@ fn what_is_over_is_deleted_and_nothing_else(database: Database) {
             name: id.into(),
             url: "https://a.example".into(),
             events: Vec::new(),
+            order: Default::default(),
             off,
             rotated_at: None,
             rotations: 0,

@@ -16,12 +16,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rollcall::domain::{Actor, PartnerKey, Time};
+use rollcall::domain::action::{Action, Assignment};
+use rollcall::domain::number::Tags;
+use rollcall::domain::setting::DeliveryOrder;
+use rollcall::domain::{AccountId, Actor, E164, Money, PartnerKey, Time};
 use rollcall::service::lease::Leases;
-use rollcall::service::numbers::Expected;
+use rollcall::service::numbers::{Expected, Stock};
 use rollcall::service::webhooks::deliver::{GIVE_UP_SECONDS, Next, RETRIES, Worked};
 use rollcall::service::webhooks::runner::Runner;
-use rollcall::service::webhooks::{DeliveryState, Hooks, NewWebhook, Settings, ShownWebhook, WebhookChanges};
+use rollcall::service::webhooks::{
+    DeliveryState, HELD_MAX, Hooks, NewWebhook, REFUSED_MAX, Settings, ShownWebhook, WebhookChanges,
+};
 use rollcall::service::{Outcome, Replica, Service, ServiceError, Shown};
 use rollcall::store::{self, Location, Open};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -75,6 +80,8 @@ pub enum Manner {
     /// Closes without an answer.
     Close,
     Say(String),
+    /// 500 to events with one of these texts in them, 200 to all others.
+    Refuse(Vec<String>),
 }
 
 /// A request as it arrived.
@@ -90,6 +97,13 @@ pub struct Got {
 impl Got {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+
+    /// The numbers of the change that it tells.
+    fn numbers(&self) -> Vec<String> {
+        let body = self.json();
+        let all = body["data"]["numbers"].as_array().cloned().unwrap_or_default();
+        all.iter().filter_map(|one| Some(one["number"].as_str()?.to_owned())).collect()
     }
 
     fn version(&self) -> u64 {
@@ -246,8 +260,16 @@ fn receive(
         headers,
         body,
     });
-    let manner = manner.lock().expect("a manner").clone();
+    let manner = match manner.lock().expect("a manner").clone() {
+        Manner::Refuse(texts) => {
+            let body = got.lock().expect("requests").last().map(|got| got.body.clone()).unwrap_or_default();
+            let body = String::from_utf8_lossy(&body).into_owned();
+            Manner::Status(if texts.iter().any(|text| body.contains(&**text)) { 500 } else { 200 })
+        }
+        manner => manner,
+    };
     match manner {
+        Manner::Refuse(_) => {}
         Manner::Status(204) => stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?,
         Manner::Status(status) => {
             stream.write_all(format!("HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n\r\nok").as_bytes())?;
@@ -345,11 +367,15 @@ impl Managed {
 
     /// Changes a number twice so many times.
     fn change(&self, times: usize) {
+        self.change_of(FREE, times);
+    }
+
+    fn change_of(&self, number: &str, times: usize) {
         for at in 0..times {
             let tags = json!({ "add": [format!("t{at}")] });
-            self.post(&format!("/api/v1/manage/numbers/{FREE}/tags"), tags).check(200);
+            self.post(&format!("/api/v1/manage/numbers/{number}/tags"), tags).check(200);
             let tags = json!({ "remove": [format!("t{at}")] });
-            self.post(&format!("/api/v1/manage/numbers/{FREE}/tags"), tags).check(200);
+            self.post(&format!("/api/v1/manage/numbers/{number}/tags"), tags).check(200);
         }
     }
 
@@ -683,6 +709,10 @@ fn tenants_stay_apart() {
             ("POST", format!("{WEBHOOKS}/{id}/test")),
             ("GET", format!("{WEBHOOKS}/{id}/deliveries")),
             ("POST", format!("{WEBHOOKS}/{id}/deliveries/{delivery}/resend")),
+            ("POST", format!("{WEBHOOKS}/{id}/deliveries/{delivery}/skip")),
+            ("GET", format!("{WEBHOOKS}/{id}/blocking")),
+            ("GET", format!("{WEBHOOKS}/{id}/failed")),
+            ("POST", format!("{WEBHOOKS}/{id}/failed/resend")),
         ]
     };
     let foreign = paths(&id, &delivery);
@@ -828,6 +858,147 @@ fn events_can_be_chosen_resent_and_tried() {
     wait("its end", || (managed.get(&format!("{WEBHOOKS}/{id}")).status == 404).then_some(()));
 }
 
+/// Another number of `ONE`, in stock, and how an event names both.
+const OTHER: &str = "+442079460106";
+
+fn of(number: &str) -> impl Fn(&Got) -> bool {
+    move |got| got.numbers().iter().any(|one| one == number)
+}
+
+/// The requests about each number are in the order of its changes.
+#[track_caller]
+fn check_order_of(got: &[Got], number: &str) {
+    let versions: Vec<u64> = got.iter().filter(|got| of(number)(got)).map(Got::version).collect();
+    check_order(&versions);
+}
+
+#[test]
+fn a_number_that_is_refused_holds_up_no_other_and_can_be_skipped_and_sent_again() {
+    let managed = Managed::sample("");
+    let receiver = Receiver::new(Manner::Refuse(vec![FREE.to_owned()]));
+    let (id, _) = managed.hook(&receiver.url(), &["tag"]);
+    assert_eq!(managed.webhook(&id)["order"], "number");
+    managed.change(2);
+    managed.change_of(OTHER, 3);
+    managed.change(1);
+    wait("all of the other number", || (receiver.got().iter().filter(|got| of(OTHER)(got)).count() == 6).then_some(()));
+    let path = format!("{WEBHOOKS}/{id}");
+    let held = |count: u64| {
+        wait("what is held back", || {
+            let health = managed.webhook(&id)["health"].clone();
+            (health["held"] == count && health["pending"] == count).then_some(())
+        })
+    };
+    held(6);
+    let blocking = |place: usize| {
+        wait("what blocks", || {
+            let all = managed.get(&format!("{path}/blocking")).check(200).json();
+            let all = all["data"].as_array().expect("a list").clone();
+            (all.len() == 1 && all[0]["state"] == "pending")
+                .then(|| all[0].clone())
+                .filter(|one| one["version"] == place)
+        })
+    };
+    let refused: Vec<u64> = receiver.got().iter().filter(|got| of(FREE)(got)).map(Got::version).collect();
+    let first = refused[0];
+    assert!(refused.iter().all(|&version| version == first), "later ones wait: {refused:?}");
+    let one = blocking(first as usize);
+    assert_eq!(one["attempts"][0]["status"], 500);
+    assert!(one["next_attempt_at"].is_string(), "{one}");
+    let place = one["id"].as_str().expect("an id").to_owned();
+
+    // Skipped, it is listed; the next one of its number is tried, and refused.
+    let skipped = managed.post(&format!("{path}/deliveries/{place}/skip"), json!({})).check(200).json()["data"].clone();
+    assert_eq!((&skipped["state"], &skipped["id"]), (&json!("skipped"), &json!(place)));
+    blocking(first as usize + 1);
+    let again = managed.post(&format!("{path}/deliveries/{place}/skip"), json!({})).check(409);
+    assert!(again.text().contains("blocks no other"), "{}", again.text());
+    managed.post(&format!("{path}/deliveries/dl_0/skip"), json!({})).check(404);
+    let listed = managed.command(&["blocking", &id]).done().stdout;
+    assert!(listed.contains("it answered 500"), "{listed}");
+    managed.command(&["skip", &id]).done();
+    blocking(first as usize + 2);
+    let failed = managed.get(&format!("{path}/failed?per_page=1")).check(200).json();
+    assert_eq!((&failed["meta"]["total"], &failed["data"][0]["state"]), (&json!(2), &json!("skipped")));
+    assert_eq!(failed["data"][0]["version"], first + 1, "the newest first");
+    assert_eq!(managed.webhook(&id)["health"]["failed"], 2);
+
+    // It takes them again: what waits arrives in order, then what is sent again.
+    receiver.set(Manner::Status(200));
+    let tested = managed.post(&format!("{path}/test"), json!({})).check(201).json()["data"].clone();
+    assert_eq!(tested["state"], "delivered");
+    held(0);
+    check_order_of(&receiver.got(), FREE);
+    let count = receiver.got().len();
+    let resent = managed.post(&format!("{path}/failed/resend"), json!({})).check(200).json()["data"].clone();
+    assert_eq!(resent, json!({ "resent": 2, "left": 0 }));
+    let got = receiver.wait(count + 2);
+    assert_eq!([got[count].version(), got[count + 1].version()], [first, first + 1]);
+    let all: std::collections::BTreeSet<u64> = got.iter().map(Got::version).collect();
+    assert!((first..first + 12).all(|version| all.contains(&version)), "none is lost: {all:?}");
+    let failed = managed.get(&format!("{path}/failed")).check(200).json();
+    assert_eq!(failed["meta"]["total"], 0);
+    let nothing = managed.command(&["resend", &id, "--all"]).done().stdout;
+    assert!(nothing.contains("0 deliveries"), "{nothing}");
+    managed.command(&["skip", &id]).check(1);
+
+    // Each is in the audit trail.
+    let mut trail = Vec::new();
+    let store = managed.server.database.store();
+    let read = store.people_read(&mut |people| {
+        trail = people.audit(None, None, 100)?;
+        Ok(())
+    });
+    read.expect("a trail");
+    let about = |what: &str| trail.iter().filter(|one| &*one.entry.what == what && one.entry.refused.is_none()).count();
+    assert_eq!((about("webhook.skip"), about("webhook.resend")), (2, 2), "{trail:?}");
+    assert!(trail.iter().any(|one| one.entry.about.as_deref() == Some(&*format!("{id} {place}"))), "{trail:?}");
+
+    // The other order is a choice, and stays one.
+    assert_eq!(managed.patch(&id, json!({ "order": "endpoint" }))["order"], "endpoint");
+    let wrong = managed.request("PATCH", &path).json(&json!({ "order": "random" })).check(422);
+    assert_eq!(wrong.fields(), ["order INVALID"]);
+    receiver.set(Manner::Refuse(vec![FREE.to_owned()]));
+    let count = receiver.got().len();
+    managed.change(1);
+    managed.change_of(OTHER, 1);
+    wait("a refusal", || (!managed.webhook(&id)["health"]["failing_since"].is_null()).then_some(()));
+    assert!(receiver.got()[count..].iter().all(of(FREE)), "all others wait");
+    managed.command(&["set", &id, "--order", "number"]).done();
+    wait("the others", || receiver.got()[count..].iter().any(of(OTHER)).then_some(()));
+    check_order_of(&receiver.got()[count..], OTHER);
+}
+
+#[test]
+fn a_server_that_is_killed_keeps_the_order_of_each_number() {
+    let mut managed = Managed::sample("");
+    let receiver = Receiver::new(Manner::Refuse(vec![FREE.to_owned()]));
+    let (id, _) = managed.hook(&receiver.url(), &["tag"]);
+    managed.change(2);
+    managed.change_of(OTHER, 2);
+    wait("the held ones", || (managed.webhook(&id)["health"]["held"] == 4).then_some(()));
+    receiver.wait(5);
+    let first = receiver.versions()[0];
+    // Killed while one is being sent; what was held back is not forgotten.
+    receiver.set(Manner::Hang);
+    let count = receiver.got().len();
+    managed.change_of(OTHER, 1);
+    receiver.wait(count + 1);
+    receiver.set(Manner::Status(200));
+    let config = managed.config.clone();
+    managed.server.kill_and_start(&["--config", &config]);
+    managed.change(1);
+    wait("all of them", || {
+        let health = managed.webhook(&id)["health"].clone();
+        (health["held"] == 0 && health["pending"] == 0).then_some(())
+    });
+    let got = receiver.got();
+    check_order_of(&got, FREE);
+    check_order_of(&got, OTHER);
+    let all: std::collections::BTreeSet<u64> = got.iter().map(Got::version).collect();
+    assert_eq!(all, (first..first + 12).collect());
+}
+
 #[test]
 fn what_says_that_it_is_gone_is_switched_off_and_the_others_hear_of_it() {
     let managed = Managed::sample("");
@@ -925,12 +1096,22 @@ fn the_documented_examples_are_what_is_answered() {
     let resent = managed.post(&format!("{path}/deliveries/{place}/resend"), json!({})).check(201);
     let resend = format!("{one}/deliveries/{{delivery}}/resend");
     check(&resend, "post", &resent);
+    let all = managed.post(&format!("{path}/failed/resend"), json!({})).check(200);
+    check(&format!("{one}/failed/resend"), "post", &all);
+    let skip = managed.post(&format!("{path}/deliveries/{place}/skip"), json!({}));
+    assert_eq!(skip.status, 409, "it was delivered");
     check(&one, "delete", &managed.request("DELETE", &path).check(200));
 }
 
 // The library, by a clock that the test moves.
 
 const START: i64 = 2_000_000_000;
+/// The first number that a rig has in stock.
+const FIRST: u64 = 442_079_460_000;
+
+fn cost(units: u64) -> Money {
+    Money::parse(&format!("{units}.00"), "EUR".parse().expect("a currency")).expect("a cost")
+}
 
 struct Rig {
     service: Service,
@@ -955,8 +1136,12 @@ impl Rig {
     }
 
     fn hook(&self, receiver: &Receiver, events: &[&str]) -> String {
+        self.hook_in(DeliveryOrder::Endpoint, receiver, events)
+    }
+
+    fn hook_in(&self, order: DeliveryOrder, receiver: &Receiver, events: &[&str]) -> String {
         let events = events.iter().map(|&event| event.into()).collect();
-        let new = NewWebhook { name: "Hook".into(), url: receiver.url().into(), events };
+        let new = NewWebhook { name: "Hook".into(), url: receiver.url().into(), events, order };
         match self.service.webhook_create(self.key, &new).expect("created") {
             Outcome::Done { shown: Shown::Webhook(shown), .. } => shown.setting.id.to_string(),
             other => panic!("{other:?}"),
@@ -968,6 +1153,28 @@ impl Rig {
         let at = self.accounts.replace(self.accounts.get() + 1);
         let id = format!("MA_{at}").parse().expect("an id");
         self.service.account_new(self.key, &id, &"Name".into()).expect("created");
+    }
+
+    /// Numbers come into stock, and are named as events name them.
+    fn stock(&self, count: u64) -> Vec<E164> {
+        let first = FIRST;
+        let stock = Stock {
+            first: E164::new(first).expect("a number"),
+            last: E164::new(first + count - 1).expect("a number"),
+            cost: cost(1),
+            number_type: None,
+            country: None,
+            region: None,
+            tags: Tags::default(),
+        };
+        self.service.stock(self.key, &stock).expect("in stock");
+        (first..first + count).filter_map(E164::new).collect()
+    }
+
+    /// A change of a number that nothing made before.
+    fn touch(&self, number: E164) {
+        let at = self.accounts.replace(self.accounts.get() + 1) as u64;
+        self.service.act(self.key, number, &Action::Cost(cost(at + 2)), &Expected::Anything).expect("changed");
     }
 
     fn now(&self) -> i64 {
@@ -1100,6 +1307,153 @@ fn a_receiver_that_fails_for_days_is_tried_by_the_table_and_then_switched_off() 
     assert_eq!(after.len(), changes - 4, "all but those that were given up");
     check_order(&failing.versions());
     assert_eq!(rig.shown(&bad).health.failing_since, None);
+}
+
+#[test]
+fn what_is_refused_is_held_back_for_its_own_numbers_whatever_happens() {
+    let rig = Rig::new(Settings::default());
+    let numbers = rig.stock(12);
+    let receiver = Receiver::new(Manner::Status(200));
+    let id = rig.hook_in(DeliveryOrder::Number, &receiver, &["cost"]);
+    let first = rig.replica.snapshot(rig.key).expect("a partner").version + 1;
+    let mut random = crate::process::Random::new();
+    println!("seed {}", random.0);
+    let mut changes = 0;
+    for _ in 0..40 {
+        let refused = numbers.iter().filter(|_| random.below(4) == 0).map(E164::to_string).collect();
+        receiver.set(Manner::Refuse(refused));
+        for _ in 0..random.below(12) {
+            rig.touch(numbers[random.below(12) as usize]);
+            changes += 1;
+        }
+        // Up to a few steps, as if the process ended after any of them.
+        for _ in 0..random.below(30) {
+            rig.service.webhook_step(rig.key, &id, 0).expect("a step");
+        }
+        rig.set(rig.now() + random.below(400) as i64);
+    }
+    receiver.set(Manner::Status(200));
+    while rig.shown(&id).health.pending > 0 {
+        if let Next::Wait(until) | Next::Held(until) = rig.work(&id) {
+            rig.set(until.seconds());
+        }
+    }
+    let got = receiver.got();
+    for number in &numbers {
+        check_order_of(&got, &number.to_string());
+    }
+    let all: std::collections::BTreeSet<u64> = got.iter().map(Got::version).collect();
+    let (_, given_up) = rig.service.webhook_failed(rig.key, &id, 0, 10).expect("a list");
+    assert_eq!(all.len() as u64, changes, "each was sent");
+    assert_eq!(all.first().copied(), Some(first).filter(|_| changes > 0));
+    println!("{changes} changes, {} requests, {given_up} given up", got.len());
+    assert_eq!(rig.shown(&id).health.held, 0);
+}
+
+#[test]
+fn entities_wait_for_each_other_and_numbers_for_entities_of_theirs() {
+    let rig = Rig::new(Settings::default());
+    let numbers = rig.stock(3);
+    let receiver = Receiver::new(Manner::Refuse(vec!["\"MA_1\"".to_owned()]));
+    let id = rig.hook_in(DeliveryOrder::Number, &receiver, &[]);
+    let account = |text: &str| -> AccountId { text.parse().expect("an id") };
+    let make = |text: &str| drop(rig.service.account_new(rig.key, &account(text), &"Name".into()).expect("created"));
+    let assign = |number: E164, text: &str| {
+        let assignment =
+            Assignment { account: account(text), application: None, trunk: None, expires_at: None, cost: None };
+        rig.service.act(rig.key, number, &Action::Assign(assignment), &Expected::Anything).expect("assigned");
+    };
+    make("MA_0");
+    make("MA_1");
+    make("MA_2");
+    assign(numbers[0], "MA_1");
+    assign(numbers[1], "MA_0");
+    rig.touch(numbers[2]);
+    assert!(matches!(rig.work(&id), Next::Held(_)));
+    let kinds = |receiver: &Receiver| receiver.kinds();
+    assert_eq!(kinds(&receiver), ["account_create", "account_create", "assign", "cost"]);
+    assert_eq!(rig.shown(&id).health.held, 3, "MA_1, MA_2, and the number of MA_1");
+    receiver.set(Manner::Status(200));
+    rig.set(rig.now() + RETRIES[0]);
+    assert_eq!(rig.work(&id), Next::Idle);
+    let rest: Vec<u64> = receiver.versions()[4..].to_vec();
+    check_order(&rest);
+    assert_eq!(rest.len(), 3);
+}
+
+#[test]
+fn no_more_is_held_back_than_there_is_room_for() {
+    let rig = Rig::new(Settings::default());
+    let numbers = rig.stock(REFUSED_MAX as u64 + 5);
+    let receiver = Receiver::new(Manner::Status(500));
+    let id = rig.hook_in(DeliveryOrder::Number, &receiver, &["cost"]);
+    numbers.iter().for_each(|&number| rig.touch(number));
+    assert!(matches!(rig.work(&id), Next::Wait(_)), "what is new waits too");
+    let health = rig.shown(&id).health;
+    assert_eq!((health.held, health.pending), (REFUSED_MAX as u64, REFUSED_MAX as u64 + 5));
+    assert_eq!(receiver.got().len(), REFUSED_MAX);
+    // While nothing is taken, nothing is given up; once it is back, all of it
+    // is sent at once.
+    let mut passed = 0;
+    for _ in 0..4 * RETRIES.len() {
+        if let Next::Wait(until) = rig.work(&id) {
+            passed = until.seconds() - rig.now();
+            rig.set(until.seconds());
+        }
+        if rig.now() > START + 3 * 86_400 {
+            break;
+        }
+    }
+    assert!(passed > 0);
+    assert_eq!(rig.service.webhook_failed(rig.key, &id, 0, 10).expect("a list").1, 0);
+    receiver.set(Manner::Status(200));
+    let mut next = rig.work(&id);
+    if let Next::Wait(until) = next {
+        rig.set(until.seconds());
+        next = rig.work(&id);
+    }
+    assert_eq!(next, Next::Idle);
+    assert_eq!(rig.shown(&id).health.pending, 0);
+}
+
+#[test]
+fn what_is_given_up_while_others_are_taken_is_listed_for_its_time() {
+    let rig = Rig::new(Settings { keep: 20, failed_days: 90, ..Settings::default() });
+    let numbers = rig.stock(2);
+    let receiver = Receiver::new(Manner::Refuse(vec![numbers[0].to_string()]));
+    let id = rig.hook_in(DeliveryOrder::Number, &receiver, &["cost"]);
+    rig.touch(numbers[0]);
+    for _ in 0..=RETRIES.len() {
+        rig.set(rig.now() + 1);
+        rig.touch(numbers[1]);
+        match rig.work(&id) {
+            Next::Held(until) => rig.set(until.seconds()),
+            next => assert_eq!(next, Next::Idle, "it was given up"),
+        }
+    }
+    let got = receiver.got();
+    let refused = got.iter().filter(|got| of(&numbers[0].to_string())(got));
+    let attempts: Vec<i64> = refused.map(|got| got.timestamp).collect();
+    let spans: Vec<i64> = attempts.windows(2).map(|two| two[1] - two[0] - 1).collect();
+    assert_eq!(spans[..], RETRIES[..], "by the table, and the second until somebody looks");
+    // Many that are newer do not push it out; time does.
+    for _ in 0..120 {
+        rig.touch(numbers[1]);
+    }
+    assert_eq!(rig.work(&id), Next::Idle);
+    rig.service.webhook_prune(rig.key, &id).expect("pruned");
+    let failed = || rig.service.webhook_failed(rig.key, &id, 0, 10).expect("a list");
+    let (list, total) = failed();
+    assert_eq!((total, list[0].delivery.state, list[0].delivery.attempts.len()), (1, DeliveryState::Failed, 8));
+    let count = receiver.got().len();
+    rig.service.webhook_resend(rig.key, &id, &list[0].id).expect("sent again");
+    assert!(matches!(rig.work(&id), Next::Held(_)));
+    assert_eq!((receiver.got().len(), failed().1), (count + 1, 0));
+    rig.service.webhook_skip(rig.key, &id, None).expect("skipped");
+    assert_eq!(failed().1, 1);
+    rig.set(rig.now() + 91 * 86_400);
+    rig.service.webhook_prune(rig.key, &id).expect("pruned");
+    assert_eq!((failed().0.len(), failed().1), (0, 0));
 }
 
 #[test]
@@ -1347,7 +1701,8 @@ fn many_receivers_of_one_partner_that_hang_leave_room_for_another() {
     rig.replica.follow();
     let other = rig.replica.nodes()[1].key;
     let good = Receiver::new(Manner::Status(200));
-    let new = NewWebhook { name: "Good".into(), url: good.url().into(), events: Vec::new() };
+    let order = DeliveryOrder::Number;
+    let new = NewWebhook { name: "Good".into(), url: good.url().into(), events: Vec::new(), order };
     rig.service.webhook_create(other, &new).expect("created");
     rig.change();
     let runner = Runner::start(&rig.service, rig.replica.clone(), 4);
@@ -1412,4 +1767,7 @@ fn the_page_about_webhooks_says_what_holds() {
     let settings = Settings::default();
     assert!(page.contains(&format!("the newest {},000", settings.keep / 1_000)));
     assert!(page.contains(&format!("last {},000 changes", settings.catch_up / 1_000)));
+    assert!(page.contains(&format!("{REFUSED_MAX} refused events")));
+    assert!(page.contains(&format!("at most {},000 in all", HELD_MAX / 1_000)));
+    assert!(page.contains(&format!("for {} days", settings.failed_days)));
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::manage::{body, idempotency_key, text};
 use super::{headers, list_of, object, one_of, parameters, path_parameter, responses};
+use crate::domain::setting::DeliveryOrder;
 use crate::http::query::Takes;
 use crate::service::webhooks::DeliveryState;
 use crate::service::webhooks::event::kinds;
@@ -21,7 +22,7 @@ pub fn paths() -> Vec<(String, Value)> {
             "description": "The webhook's `ETag` as you know it; if the webhook has changed since, the answer is 412.",
         })
     };
-    let order = |operation: &str, summary: &str, about: &str, status: &str, schema: &str, example: Value| {
+    let order_of = |operation: &str, summary: &str, about: &str, status: &str, schema: &str, example: Value| {
         write(
             (operation, summary, about),
             vec![id(), idempotency_key()],
@@ -37,7 +38,12 @@ pub fn paths() -> Vec<(String, Value)> {
         ),
         vec![idempotency_key()],
         (
-            body(&[("name", text("What it is for."), true), ("url", url(), true), ("events", events(), false)]),
+            body(&[
+                ("name", text("What it is for."), true),
+                ("url", url(), true),
+                ("events", events(), false),
+                ("order", order("Without it, `number`."), false),
+            ]),
             json!({ "name": "Billing", "url": "https://example.com/hook", "events": ["assign", "release"] }),
         ),
         ("201", "Webhook", made(sample())),
@@ -54,6 +60,7 @@ pub fn paths() -> Vec<(String, Value)> {
                 ("name", text("The new name."), false),
                 ("url", url(), false),
                 ("events", events(), false),
+                ("order", order("What waits follows the new order at once."), false),
                 ("enabled", json!({ "type": "boolean" }), false),
             ]),
             json!({ "name": "Ledger" }),
@@ -76,8 +83,19 @@ pub fn paths() -> Vec<(String, Value)> {
         (body(&[]), json!({})),
         ("201", "Delivery", resent()),
     );
+    let skip = write(
+        (
+            "webhook_skip",
+            "Skip an event that blocks others",
+            "It is given up, what it blocked is sent, and it can be sent again later. On one that blocks no other it is 409.",
+        ),
+        vec![id(), path_parameter("delivery", "The delivery.", DELIVERY), idempotency_key()],
+        (body(&[]), json!({})),
+        ("200", "Delivery", skipped()),
+    );
     let mut of_one = parameters(Takes::Paging);
     of_one.insert(0, id());
+    let of_failed = of_one.clone();
     vec![
         (
             all.to_owned(),
@@ -111,7 +129,7 @@ pub fn paths() -> Vec<(String, Value)> {
         ),
         (
             format!("{one}/rotate"),
-            json!({ "post": order(
+            json!({ "post": order_of(
                 "webhook_rotate",
                 "Give a webhook a new secret",
                 "It is in this answer and in no later one. For 24 hours every event is signed with the old one as well; the one before that ends at once.",
@@ -122,7 +140,7 @@ pub fn paths() -> Vec<(String, Value)> {
         ),
         (
             format!("{one}/test"),
-            json!({ "post": order(
+            json!({ "post": order_of(
                 "webhook_test",
                 "Send a test event now",
                 "Past whatever waits, also to a webhook that is off. The answer says how it went; a success lets what waits be tried at once. At most two at a time.",
@@ -146,6 +164,49 @@ pub fn paths() -> Vec<(String, Value)> {
             ) }),
         ),
         (format!("{one}/deliveries/{{delivery}}/resend"), json!({ "post": resend })),
+        (format!("{one}/deliveries/{{delivery}}/skip"), json!({ "post": skip })),
+        (
+            format!("{one}/blocking"),
+            json!({ "get": read(
+                (
+                    "webhook_blocking",
+                    "The events that were refused and block others, oldest first",
+                    "All of them: one at most in the order `endpoint`.",
+                ),
+                vec![id()],
+                object(&[
+                    ("data", json!({ "type": "array", "items": { "$ref": "#/components/schemas/BlockingDelivery" } })),
+                    ("meta", object(&[("total", json!({ "type": "integer" }))])),
+                ]),
+                json!({ "data": [blocking()], "meta": { "total": 1 } }),
+                &["401", "403", "404", "422", "429"],
+            ) }),
+        ),
+        (
+            format!("{one}/failed"),
+            json!({ "get": read(
+                (
+                    "webhook_failed",
+                    "The deliveries that were given up or skipped, newest first",
+                    "A page of deliveries. One leaves the list when it is sent again, and when its time is over.",
+                ),
+                of_failed,
+                list_of("Delivery"),
+                json!({ "data": [skipped()], "meta": { "total": 1, "page": 1, "per_page": 20 } }),
+                &["401", "403", "404", "422", "429"],
+            ) }),
+        ),
+        (
+            format!("{one}/failed/resend"),
+            json!({ "post": order_of(
+                "webhook_resend_failed",
+                "Queue again all that was given up or skipped",
+                "Oldest first, each under its own event id, up to 1,000 at a time; `left` says how many are left.",
+                "200",
+                "ResentDeliveries",
+                json!({ "resent": 0, "left": 0 }),
+            ) }),
+        ),
     ]
 }
 
@@ -161,6 +222,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     missed["description"] = json!("Changes that it was not told of; `/api/v1/partner/changes` has them.");
     let health = object(&[
         ("pending", whole("How many events wait; beyond a thousand changes, with those that it does not want.")),
+        ("held", whole("How many of them are held back, because they were refused or must not overtake one that was.")),
+        ("failed", whole("How many deliveries that were given up or skipped can be sent again.")),
         ("failing_since", time("Since when every attempt failed.")),
         ("next_attempt_at", time("When the event in front is tried again.")),
         ("last_success_at", time("")),
@@ -173,6 +236,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("name", text("What it is for.")),
         ("url", url()),
         ("events", events()),
+        ("order", order("Webhooks of earlier releases have `endpoint`.")),
         ("enabled", json!({ "type": "boolean" })),
         ("off", off),
         ("created_at", when("")),
@@ -204,7 +268,25 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("attempts", json!({ "type": "array", "items": attempt })),
     ]);
     let removed = object(&[("id", text("")), ("name", text("")), ("removed_at", when(""))]);
-    vec![("Webhook", webhook), ("RemovedWebhook", removed), ("Delivery", delivery)]
+    let mut blocking = delivery.clone();
+    blocking["properties"]["next_attempt_at"] = time("When it is tried again.");
+    if let Some(required) = blocking["required"].as_array_mut() {
+        required.push(json!("next_attempt_at"));
+    }
+    let resent = object(&[("resent", whole("")), ("left", whole(""))]);
+    vec![
+        ("Webhook", webhook),
+        ("RemovedWebhook", removed),
+        ("Delivery", delivery),
+        ("BlockingDelivery", blocking),
+        ("ResentDeliveries", resent),
+    ]
+}
+
+fn order(about: &str) -> Value {
+    let words: Vec<&str> = DeliveryOrder::ALL.iter().map(|order| order.as_str()).collect();
+    let about = format!("What an event waits for: earlier ones of the same number, or all earlier ones. {about}");
+    json!({ "enum": words, "description": about })
 }
 
 fn url() -> Value {
@@ -224,12 +306,15 @@ fn sample() -> Value {
         "name": "Billing",
         "url": "https://example.com/hook",
         "events": ["assign", "release"],
+        "order": "number",
         "enabled": true,
         "off": null,
         "created_at": "2026-02-01T10:00:00Z",
         "rotated_at": null,
         "health": {
             "pending": 0,
+            "held": 0,
+            "failed": 0,
             "failing_since": null,
             "next_attempt_at": null,
             "last_success_at": "2026-02-01T10:05:00Z",
@@ -276,6 +361,23 @@ fn tested() -> Value {
     let mut delivery = delivered();
     delivery["id"] = json!(format!("{DELIVERY}-00000000"));
     delivery["type"] = json!("webhook.test");
+    delivery
+}
+
+fn skipped() -> Value {
+    let mut delivery = blocking();
+    delivery["state"] = json!("skipped");
+    if let Some(fields) = delivery.as_object_mut() {
+        fields.remove("next_attempt_at");
+    }
+    delivery
+}
+
+fn blocking() -> Value {
+    let mut delivery = delivered();
+    delivery["state"] = json!("pending");
+    delivery["attempts"][0] = json!({ "at": "2026-02-01T10:05:00Z", "status": 500, "took_ms": 41, "error": "it answered 500", "answer": "no" });
+    delivery["next_attempt_at"] = json!("2026-02-01T10:05:05Z");
     delivery
 }
 

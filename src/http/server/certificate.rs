@@ -1,9 +1,9 @@
-//! The certificate that a server shows, read from files and read again.
+//! The server's TLS certificate, loaded from files and reloaded.
 //!
-//! Whoever renews certificates replaces the files and sends SIGHUP. Invariant:
-//! there is always a good one; what cannot be used is refused, and the one
-//! before stays. Connections that are open keep what they began with.
-//! Deliberately absent: certificates of clients, and HTTP/2.
+//! To renew it, replace the files and send SIGHUP. Invariant: there is always a
+//! valid certificate; an unusable one is refused, and the previous one stays in
+//! use. Open connections keep their certificate.
+//! Deliberately absent: client certificates, and HTTP/2.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -111,7 +111,7 @@ impl Reading {
         for said in &look.said {
             if let Some(id) = &said.account {
                 let known = look.accounts.entry(id.clone()).or_default();
-                // Whoever holds numbers is there, whatever the list said before.
+                // An account with numbers exists, whatever the list of accounts says.
                 known.archived = false;
                 known.name = known.name.take().or_else(|| said.account_name.clone());
             }

@@ -1,12 +1,12 @@
-//! Who may see to whom.
+//! Which users may manage which users.
 //!
-//! Commands on the machine and administrators see to everybody, owners to the
-//! people of their partner, everybody to their own name and zone. Somebody of
-//! another partner is unknown, like nobody. Nobody raises their own role, and
-//! the last owner of a partner and the last administrator stay.
+//! Commands on the machine and administrators manage all users, owners the users of
+//! their partner, and all users their own name and zone. A user of another partner
+//! is answered like one that does not exist. No user can raise their own role, and
+//! the last owner of a partner and the last administrator cannot be removed.
 //!
-//! Who asks is looked up again inside the transaction: a role that was taken
-//! away a moment ago is gone.
+//! The actor is looked up again inside the transaction, so a role that was just
+//! taken away no longer counts.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl By<'_> {
         }
     }
 
-    /// Of whose partner a refusal is told; that of who asks.
+    /// The partner in whose audit trail a refusal is: the actor's.
     fn partner(&self) -> Option<PartnerKey> {
         match self {
             By::Command(_) => None,
@@ -47,7 +47,7 @@ impl By<'_> {
     }
 }
 
-/// Who asks, as the store has them now.
+/// The actor, as stored now.
 enum Asker {
     Machine,
     User(User),
@@ -302,8 +302,8 @@ impl People {
         })
     }
 
-    /// The path of a new link, for who has forgotten the password; earlier ones
-    /// end. Using it ends all sessions.
+    /// The path of a new link, for a user who has forgotten the password; earlier
+    /// links end. Using it ends all sessions.
     pub fn user_link(&self, by: By<'_>, id: &UserId) -> Result<String, PeopleError> {
         let secret = token::secret();
         self.administer(by, "user.link", id.as_str(), |people, asker| {
@@ -320,7 +320,7 @@ impl People {
         })
     }
 
-    /// Takes somebody's second factor away, for who has lost it. It ends their
+    /// Removes the second factor of a user who has lost it, and ends their
     /// sessions.
     pub fn user_totp_remove(&self, by: By<'_>, id: &UserId) -> Result<(), PeopleError> {
         self.administer(by, super::what::TOTP_OFF, id.as_str(), |people, asker| {

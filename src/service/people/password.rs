@@ -404,7 +404,7 @@ mod tests {
         assert!(hasher.verify("a good password", Some(&hash), Standing::Stranger).expect("a place"));
         assert!(!hasher.verify("a good passwore", Some(&hash), Standing::Stranger).expect("a place"));
         assert!(!hasher.verify("a good password", None, Standing::Stranger).expect("a place"));
-        // Whoever raises the cost can still read what was hashed before.
+        // After a rise of the cost, older hashes still verify.
         assert!(Hasher::new(CHEAP).verify("a good password", Some(&hash), Standing::Known).expect("a place"));
     }
 

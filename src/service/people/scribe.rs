@@ -1,9 +1,8 @@
-//! Whoever writes down what nobody waits for: the audit trail, and when
-//! sessions were seen.
+//! The writer of the audit trail, and of the last use of sessions.
 //!
-//! A thread of its own, so that a page does not wait for an import to let go of
-//! the database. What is in line is written together. Invariant: an entry is
-//! written, or logged as one that could not be.
+//! A thread of its own, so that no page waits for an import to release the
+//! database. Queued entries are written together. Invariant: an entry is written,
+//! or logged as one that could not be written.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};

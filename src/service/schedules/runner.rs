@@ -63,8 +63,8 @@ pub fn runs_due(service: &Service, now: Time, rests: &mut Rests) -> Result<usize
     Ok(told)
 }
 
-/// Sends every letter that is due at `now`, one after the other, and returns
-/// how many were taken. For who has no threads: commands, and tests.
+/// Sends every email that is due at `now`, one after the other, and returns
+/// how many were delivered. For commands and tests, which have no threads.
 pub fn letters_due(service: &Service, mailer: Option<&Mailer>, now: Time) -> Result<usize, ServiceError> {
     let mut sent = 0;
     for (key, document) in service.store().due(MAIL, now, PAGE)? {
@@ -146,8 +146,8 @@ impl Runner {
         Runner { threads: threads.collect(), shared: shared.clone() }
     }
 
-    /// Lets what is being done end, if it does soon. A letter that is on its
-    /// way for longer is left to its lease; whoever comes next sends it again.
+    /// Lets running work finish, if it does so soon. An email that takes longer is
+    /// left to its lease; the next holder sends it again.
     pub fn stop(self) {
         self.shared.board.lock().stop = true;
         self.shared.woken.notify_all();

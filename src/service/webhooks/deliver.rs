@@ -3,10 +3,12 @@
 //!
 //! An event is tried, and then again 5 s, 5 min, 30 min, 2 h, 5 h, 10 h and
 //! 10 h after the attempt before; then it has failed, and the next one is
-//! tried. A webhook with nothing but failures for five days is switched off,
-//! and so is one that answers 410.
-//! Invariants: the next event is tried only after this one was delivered or
-//! given up; all that an attempt changes is one transaction, made after it.
+//! tried. In order by number it is held back meanwhile ([`super::held`]), and
+//! others go on. A webhook with nothing but failures for five days is switched
+//! off, and so is one that answers 410.
+//! Invariants: an event is tried only after those that it must not overtake
+//! were delivered or given up; all that an attempt changes is one transaction,
+//! made after it.
 //! Deliberately absent: threads, waiting ([`super::runner`]).
 
 use std::sync::Arc;
@@ -17,13 +19,15 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::event::{self, Envelope, SHOWN_MAX, Secrets};
+use super::held::{Held, HeldEvent, Scope, Tried};
 use super::{
-    Announced, Attempt, Delivery, DeliveryState, HEAD, Head, Source, change_delivery, deliveries_of, enqueue, find,
-    put_setting, webhook_ids,
+    Announced, Attempt, Delivery, DeliveryState, HEAD, Head, Source, change_delivery, change_of, deliveries_of,
+    enqueue, failed_of, find, put_setting, webhook_ids,
 };
-use crate::domain::setting::{Off, Webhook};
+use crate::domain::setting::{DeliveryOrder, Off, Webhook};
 use crate::domain::{Actor, Choice, PartnerKey, Setting, Time, Verb};
 use crate::inventory::Snapshot;
+use crate::outbound::{self, May};
 use crate::service::{Service, ServiceError, corrupt, token};
 use crate::store::{Entry, Listed, Target, Walk};
 
@@ -47,6 +51,13 @@ pub(super) const PRUNE_STEP: usize = 256;
 /// How many more than wanted are kept before the oldest go.
 const PRUNE_SLACK: u64 = 64;
 
+/// How many numbers of a change are looked at one by one for what it touches.
+const SCOPE_NUMBERS: usize = 1_000;
+/// How many events are held back in one transaction.
+const HOLD_STEP: usize = 64;
+/// How many deliveries of a webhook that were given up are kept.
+const FAILED_MAX: u64 = 10_000;
+
 /// What is next for a webhook.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
@@ -56,6 +67,8 @@ pub enum Next {
     Idle,
     /// A retry.
     Wait(Time),
+    /// A retry of an event that holds up only some others.
+    Held(Time),
     /// It is off, or no longer there.
     Gone,
 }
@@ -64,9 +77,25 @@ pub enum Next {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Worked {
     pub next: Next,
-    /// The version up to which there is nothing to tell.
+    /// The version up to which there is nothing new to tell.
     pub cursor: u64,
     pub failing: bool,
+    /// How many events are held back.
+    pub held: u64,
+    /// Whether it was a retry of one of those.
+    pub retried: bool,
+}
+
+/// What a step begins with.
+#[derive(Clone)]
+pub(super) struct Begin {
+    /// Changes up to this version are known not to be wanted.
+    pub passed: u64,
+    /// Whether the step before was a retry: then what is new comes first, so
+    /// that retries of a receiver that hangs take at most every second turn.
+    pub retried: bool,
+    /// Whether an event may still be sent.
+    pub may: May,
 }
 
 /// The event that is next.
@@ -78,15 +107,35 @@ struct Front {
     stored: bool,
     /// It is about the change after the cursor.
     change: Option<u64>,
+    /// It is one of those that are held back.
+    held: bool,
+    /// What it touches, if somebody had to know.
+    scope: Option<Scope>,
+}
+
+/// What is new in order by number.
+enum New {
+    Free(Box<Front>),
+    /// Nothing, up to this version.
+    Nothing(u64),
+    /// Another node was at it as well, or there is more to look through.
+    Again,
+    /// No more can be held back.
+    Full,
 }
 
 impl Service {
     /// Does what is due for one webhook: at most one attempt. Changes up to
     /// `passed` are known not to be wanted.
     pub fn webhook_step(&self, key: PartnerKey, id: &str, passed: u64) -> Result<Worked, ServiceError> {
+        self.webhook_step_as(key, id, &Begin { passed, retried: false, may: outbound::always() })
+    }
+
+    pub(super) fn webhook_step_as(&self, key: PartnerKey, id: &str, begin: &Begin) -> Result<Worked, ServiceError> {
         let snapshot = self.settings(key)?;
         let now = self.hooks.now();
-        let gone = Worked { next: Next::Gone, cursor: passed, failing: false };
+        let passed = begin.passed;
+        let gone = Worked { next: Next::Gone, cursor: passed, failing: false, held: 0, retried: false };
         let setting = snapshot.settings.get(id).filter(|setting| setting.removed_at.is_none());
         let Some(webhook) = setting.and_then(Setting::webhook).filter(|webhook| webhook.off.is_none()) else {
             return Ok(gone);
@@ -95,27 +144,188 @@ impl Service {
             return Ok(gone);
         }
         let Some(head) = self.head(key, id)? else { return Ok(gone) };
-        let failing = head.failing_since.is_some();
-        if let Some(due) = head.due.filter(|&due| due > now) {
-            return Ok(Worked { next: Next::Wait(due), cursor: head.cursor, failing });
-        }
-        let (front, passed) = self.front(&snapshot, id, webhook, &head, passed)?;
-        let Some(front) = front else {
-            if head.due.is_some() || passed >= head.cursor + PASSED_MAX {
-                self.webhook_pass(key, id, passed)?;
+        let worked = |next, cursor| {
+            let (failing, held) = (head.failing_since.is_some(), head.held);
+            Ok(Worked { next, cursor, failing, held, retried: false })
+        };
+        // An event that blocks all others is settled, or held back, first; and
+        // so is what is held back where all others wait for it.
+        let by_number = head.held > 0 || (webhook.order == DeliveryOrder::Number && head.front.is_none());
+        let (front, passed) = if by_number {
+            let held = if head.held > 0 { self.held(key, id)? } else { Held::default() };
+            let retry = held.ready(now);
+            let may_be_new = webhook.order == DeliveryOrder::Number && !held.full();
+            let first = may_be_new && (retry.is_none() || begin.retried);
+            let new = match first {
+                true => self.new_event(&snapshot, id, webhook, &head, &held, passed)?,
+                false => New::Full,
+            };
+            match (new, retry) {
+                (New::Free(front), _) => (Some(*front), passed),
+                (New::Again, _) => return worked(Next::Again, head.cursor),
+                (New::Nothing(_) | New::Full, Some(retry)) => (self.held_event(&snapshot, id, retry)?, passed),
+                (new, None) => {
+                    let cursor = if let New::Nothing(passed) = new { passed } else { head.cursor };
+                    return match held.due(now) {
+                        Some(due) if may_be_new => {
+                            self.pass_on(key, id, &head, Some(due), cursor)?;
+                            worked(Next::Held(due), cursor)
+                        }
+                        Some(due) => worked(Next::Wait(due), cursor),
+                        None => {
+                            self.pass_on(key, id, &head, None, cursor)?;
+                            Ok(Worked { next: Next::Idle, cursor, failing: false, held: 0, retried: false })
+                        }
+                    };
+                }
             }
-            return Ok(Worked { next: Next::Idle, cursor: passed, failing: false });
+        } else {
+            if let Some(due) = head.due.filter(|&due| due > now) {
+                return worked(Next::Wait(due), head.cursor);
+            }
+            self.front(&snapshot, id, webhook, &head, passed)?
+        };
+        let Some(front) = front else {
+            self.pass_on(key, id, &head, None, passed)?;
+            return Ok(Worked { next: Next::Idle, cursor: passed, failing: false, held: head.held, retried: false });
         };
         let asked_for = front.delivery.resend_of.is_some();
         if !asked_for && !webhook.wants(&front.delivery.kind) {
             // It was, when it was first tried.
             self.webhook_drop(key, id, front)?;
-            return Ok(Worked { next: Next::Again, cursor: passed, failing });
+            return worked(Next::Again, passed);
         }
         let Some(secrets) = self.secrets(key, id)? else { return Ok(gone) };
         let body = self.body(&snapshot, &front.delivery)?;
-        let (attempt, delivered) = self.attempt(&webhook.url, &secrets, &front.delivery.event, &body);
-        self.webhook_record(&snapshot, id, front, attempt, delivered)
+        let (attempt, delivered) = self.attempt(&webhook.url, &secrets, &front.delivery.event, &body, &begin.may);
+        if attempt.status.is_none() && !(begin.may)() {
+            // Another node has the lease, or the server ends: it was perhaps not
+            // sent to its end, which says nothing about the receiver.
+            return Ok(gone);
+        }
+        self.webhook_record(&snapshot, (id, webhook.order), front, attempt, delivered)
+    }
+
+    /// Writes down that nothing up to a version is wanted, now and then, and when
+    /// there is something to be done next.
+    fn pass_on(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        head: &Head,
+        due: Option<Time>,
+        passed: u64,
+    ) -> Result<(), ServiceError> {
+        if head.due != due || passed >= head.cursor + PASSED_MAX {
+            self.webhook_pass(key, id, passed)?;
+        }
+        Ok(())
+    }
+
+    /// The first new event that overtakes nothing. Those before it that must
+    /// wait are held back.
+    fn new_event(
+        &self,
+        snapshot: &Snapshot,
+        id: &str,
+        webhook: &Webhook,
+        head: &Head,
+        held: &Held,
+        passed: u64,
+    ) -> Result<New, ServiceError> {
+        let (mut ahead, mut passed) = (head.clone(), passed);
+        let (mut blocked, mut holding) = (held.clone(), Vec::new());
+        let found = loop {
+            let (front, now_passed) = self.front(snapshot, id, webhook, &ahead, passed)?;
+            passed = now_passed;
+            let Some(front) = front else { break New::Nothing(passed) };
+            if blocked.len() == 0 {
+                break New::Free(Box::new(front));
+            }
+            let scope = self.scope(snapshot.key, &front.delivery)?;
+            if !blocked.blocks(&scope) {
+                break New::Free(Box::new(Front { scope: Some(scope), ..front }));
+            }
+            let event = HeldEvent { place: front.place.clone(), scope, tried: None };
+            blocked.hold(event.clone());
+            holding.push(event);
+            ahead.settle(&front, self.hooks.now());
+            if blocked.full() {
+                break New::Full;
+            }
+            if holding.len() >= HOLD_STEP {
+                break New::Again;
+            }
+        };
+        if holding.is_empty() || self.hold(snapshot.key, id, head, &ahead, &holding)? {
+            return Ok(found);
+        }
+        Ok(New::Again)
+    }
+
+    /// Holds events back; whether all was still as it was looked at.
+    fn hold(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        seen: &Head,
+        ahead: &Head,
+        holding: &[HeldEvent],
+    ) -> Result<bool, ServiceError> {
+        let now = self.hooks.now();
+        let done = self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
+            if Head::of(transaction, id)?.as_ref() != Some(seen) {
+                return Ok(false);
+            }
+            let mut head = ahead.clone();
+            let mut held = Held::in_transaction(transaction, id)?;
+            holding.iter().for_each(|event| held.hold(event.clone()));
+            head.put_held(transaction, id, (&held, true), now)?;
+            head.put(transaction, id)?;
+            Ok(true)
+        })?;
+        Ok(done.value)
+    }
+
+    /// What an event touches. Events about no change, and resends, come out of
+    /// turn: they touch nothing.
+    fn scope(&self, key: PartnerKey, delivery: &Delivery) -> Result<Scope, ServiceError> {
+        let (Source::Change(version), None) = (&delivery.source, &delivery.resend_of) else {
+            return Ok(Scope::default());
+        };
+        let list = |skip, numbers| {
+            let listed = self.store.list(key, version - 1, 1, skip, numbers)?.pop();
+            let listed = listed.filter(|listed| listed.version == *version);
+            listed.ok_or_else(|| corrupt(format!("version {version} is not in the log")))
+        };
+        let change = list(0, SCOPE_NUMBERS)?;
+        if change.total <= SCOPE_NUMBERS as u64 {
+            return Ok(Scope::of(&change.entities, &change.numbers));
+        }
+        let last = list(change.total - 1, 1)?;
+        let (first, last) = (change.numbers.first(), last.numbers.last());
+        let digits = |change: Option<&crate::domain::NumberChange>| change.map(|change| change.number.digits());
+        Ok(Scope::between(&change.entities, digits(first).unwrap_or_default(), digits(last).unwrap_or(u64::MAX)))
+    }
+
+    /// An event that is held back, as it is to be sent.
+    fn held_event(&self, snapshot: &Snapshot, id: &str, event: &HeldEvent) -> Result<Option<Front>, ServiceError> {
+        let key = snapshot.key;
+        let place = event.place.clone();
+        let front = |delivery, stored| {
+            Some(Front { place: place.clone(), delivery, stored, change: None, held: true, scope: None })
+        };
+        if let Some(document) = self.store.document(key, &deliveries_of(id), &place)? {
+            return Ok(front(Delivery::read(&document)?, true));
+        }
+        let missing = || corrupt(format!("webhook {id} lacks its delivery {place}"));
+        let version = change_of(&place).ok_or_else(missing)?;
+        // This node may not have heard of it yet.
+        if version > snapshot.version {
+            return Ok(None);
+        }
+        let change = self.store.list(key, version - 1, 1, 0, 0)?.pop().filter(|change| change.version == version);
+        Ok(front(about(snapshot, &change.ok_or_else(missing)?, self.hooks.now()), false))
     }
 
     /// The first event that is not settled, and the version up to which no
@@ -138,7 +348,7 @@ impl Service {
             let delivery =
                 stored(&place)?.ok_or_else(|| corrupt(format!("webhook {id} lacks its delivery {place}")))?;
             let change = (!head.queued.contains(&place)).then_some(delivery.version);
-            return Ok((Some(Front { place, delivery, stored: true, change }), head.cursor));
+            return Ok((Some(Front { place, delivery, stored: true, change, held: false, scope: None }), head.cursor));
         }
         let waiting = head.queued.first();
         let change = loop {
@@ -166,7 +376,10 @@ impl Service {
                 let known: Option<Delivery> = stored(&place)?;
                 let (stored, version) = (known.is_some(), change.version);
                 let delivery = known.unwrap_or_else(|| about(snapshot, &change, self.hooks.now()));
-                return Ok((Some(Front { place, delivery, stored, change: Some(version) }), passed));
+                return Ok((
+                    Some(Front { place, delivery, stored, change: Some(version), held: false, scope: None }),
+                    passed,
+                ));
             }
         }
         // One that belongs behind a change that this node has not heard of yet
@@ -175,7 +388,7 @@ impl Service {
             return Ok((None, passed));
         };
         let delivery = stored(&place)?.ok_or_else(|| corrupt(format!("webhook {id} lacks its delivery {place}")))?;
-        Ok((Some(Front { place, delivery, stored: true, change: None }), passed))
+        Ok((Some(Front { place, delivery, stored: true, change: None, held: false, scope: None }), passed))
     }
 
     /// An event as it is sent.
@@ -194,9 +407,9 @@ impl Service {
     }
 
     /// Sends an event once; whether it was taken.
-    pub(super) fn attempt(&self, url: &str, secrets: &Secrets, event: &str, body: &[u8]) -> (Attempt, bool) {
+    pub(super) fn attempt(&self, url: &str, secrets: &Secrets, event: &str, body: &[u8], may: &May) -> (Attempt, bool) {
         let headers = secrets.headers(event, self.hooks.now(), body);
-        let reply = self.hooks.outbound.post(url, &headers, body);
+        let reply = self.hooks.outbound.post(url, &headers, body, may);
         let delivered = reply.status.is_some_and(|status| (200..300).contains(&status));
         let error = match reply.status {
             Some(status @ 300..400) => Some(format!("it answered {status}; redirects are not followed")),
@@ -228,7 +441,7 @@ impl Service {
         let (url, event) = (url.to_owned(), event.to_owned());
         std::thread::spawn(move || {
             // Nobody may be waiting any more.
-            let _ = give.send(service.attempt(&url, &secrets, &event, &body));
+            let _ = give.send(service.attempt(&url, &secrets, &event, &body, &outbound::always()));
         });
         loop {
             match taken.recv_timeout(LOOK) {
@@ -243,11 +456,13 @@ impl Service {
 
     /// Writes down that nothing up to a version is wanted.
     fn webhook_pass(&self, key: PartnerKey, id: &str, version: u64) -> Result<(), ServiceError> {
+        let now = self.hooks.now();
         self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
             let Some(mut head) = Head::of(transaction, id)? else { return Ok(()) };
-            // Something may have been queued meanwhile.
+            // Something may have been queued or held back meanwhile.
             if head.queued.is_empty() {
-                head.due = None;
+                let held = if head.held > 0 { Held::in_transaction(transaction, id)? } else { Held::default() };
+                head.due = held.due(now);
             }
             head.cursor = head.cursor.max(version);
             head.put(transaction, id)
@@ -260,14 +475,20 @@ impl Service {
         let now = self.hooks.now();
         self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
             let Some(mut head) = Head::of(transaction, id)? else { return Ok(()) };
-            if !head.waits(&front) {
+            let mut held = if head.held > 0 { Held::in_transaction(transaction, id)? } else { Held::default() };
+            let waits = if front.held { held.get(&front.place).is_some() } else { head.waits(&front) };
+            if !waits {
                 return Ok(()); // Another node was at it as well.
             }
             if front.stored {
                 let state = DeliveryState::Dropped;
                 Delivery { state, ..front.delivery.clone() }.put(transaction, id, &front.place)?;
             }
-            head.settle(&front, now);
+            match front.held {
+                true => held.release(&front.place),
+                false => head.settle(&front, now),
+            }
+            head.put_held(transaction, id, (&held, front.held), now)?;
             head.put(transaction, id)
         })?;
         count("dropped");
@@ -278,7 +499,7 @@ impl Service {
     fn webhook_record(
         &self,
         snapshot: &Snapshot,
-        id: &str,
+        (id, order): (&str, DeliveryOrder),
         front: Front,
         attempt: Attempt,
         delivered: bool,
@@ -286,12 +507,21 @@ impl Service {
         let (key, now) = (snapshot.key, attempt.at);
         let others: Vec<Arc<str>> = webhook_ids(snapshot).into_iter().filter(|other| **other != *id).collect();
         let notice = token::event_id();
+        let by_number = front.held || order == DeliveryOrder::Number;
+        let scope = match &front.scope {
+            Some(scope) => scope.clone(),
+            None if by_number && !front.held && !delivered => self.scope(key, &front.delivery)?,
+            None => Scope::default(),
+        };
         let entry = Entry { at: now, actor: Actor::Server, request_id: None, verb: Verb::WebhookEdit, from: None };
         let done = self.write_as(Target::Partner(key), entry, |transaction| {
             let Some(mut head) = Head::of(transaction, id)? else { return Ok(Ended::gone(front.change)) };
             let known = Delivery::of(transaction, id, &front.place)?;
             let tried = known.as_ref().is_some_and(|known| known.attempts.last() != front.delivery.attempts.last());
-            if !head.waits(&front) || (tried && !delivered) {
+            let mut held = if head.held > 0 { Held::in_transaction(transaction, id)? } else { Held::default() };
+            let before = held.clone();
+            let waits = if front.held { held.get(&front.place).is_some() } else { head.waits(&front) };
+            if !waits || (tried && !delivered) {
                 return Ok(Ended::new(&head, "again", Next::Again)); // Another node was at it as well.
             }
             let mut delivery = known.clone().unwrap_or_else(|| front.delivery.clone());
@@ -302,7 +532,11 @@ impl Service {
             let (mut ended, mut off, mut why) = ("delivered", None, String::new());
             if delivered {
                 delivery.state = DeliveryState::Delivered;
-                head.settle(&front, now);
+                held.release(&front.place);
+                held.back(head.last_success_at, now);
+                if !front.held {
+                    head.settle(&front, now);
+                }
                 (head.last_success_at, head.failing_since, head.last_error) = (Some(now), None, None);
             } else {
                 let tried = head.last_failure_at.is_some_and(|last| now.seconds() - last.seconds() <= UNTRIED_SECONDS);
@@ -315,6 +549,30 @@ impl Service {
                     off = Some("it answered 410 Gone".to_owned());
                 } else if now >= end {
                     off = Some(format!("nothing but failures since {since}; the last one: {error}"));
+                } else if by_number {
+                    let before = held.get(&front.place).and_then(|held| held.tried);
+                    let before = before.or_else(|| {
+                        // It blocked all others until now.
+                        let due = head.front.as_ref().filter(|place| **place == front.place).map(|_| now)?;
+                        Some(Tried { step: head.step, due, since })
+                    });
+                    let tried = Tried::again(before, head.last_success_at, now, end);
+                    if !front.held {
+                        head.settle(&front, now);
+                        let place = front.place.clone();
+                        held.hold(HeldEvent { place, scope: scope.clone(), tried: None });
+                    }
+                    match tried {
+                        Some(tried) => {
+                            ended = "retried";
+                            held.retry(&front.place, tried);
+                        }
+                        None => {
+                            ended = "failed";
+                            held.release(&front.place);
+                            delivery.state = DeliveryState::Failed;
+                        }
+                    }
                 } else if let Some(wait) = RETRIES.get(head.step) {
                     ended = "retried";
                     head.step += 1;
@@ -326,14 +584,25 @@ impl Service {
                     head.settle(&front, now);
                 }
             }
-            let mut next = head.due.filter(|&due| due > now).map_or(Next::Again, Next::Wait);
+            if by_number && off.is_none() {
+                head.put_held(transaction, id, (&held, held != before), now)?;
+            }
+            if delivery.state == DeliveryState::Failed {
+                head.give_up(transaction, id, &front.place, &delivery)?;
+            }
+            // In order by number, something else may be next.
+            let due = head.due.filter(|&due| due > now && !by_number);
+            let mut next = due.map_or(Next::Again, Next::Wait);
             // Removed or switched off while we waited for the answer: it stays
             // that way.
             let live = find(transaction, id).ok().filter(|(_, webhook)| webhook.off.is_none());
             if let Some(reason) = off {
                 ended = "off";
                 // Switched on again, it goes on with this one.
-                (head.front, head.due, head.step, next) = (Some(front.place.clone()), None, 0, Next::Gone);
+                if !front.held {
+                    head.front = Some(front.place.clone());
+                }
+                (head.due, head.step, next) = (None, 0, Next::Gone);
                 why = reason.clone();
                 if let Some((before, was)) = live {
                     let reason: Arc<str> = reason.into();
@@ -355,7 +624,7 @@ impl Service {
             head.put(transaction, id)?;
             Ok(Ended { why, ..Ended::new(&head, ended, next) })
         })?;
-        let Ended { outcome, next, cursor, failing, stored, why } = done.value;
+        let Ended { outcome, next, cursor, failing, held, stored, why } = done.value;
         if done.version.is_some() {
             if let Some(replica) = &self.replica {
                 replica.follow();
@@ -371,12 +640,13 @@ impl Service {
         if stored > self.hooks.keep + PRUNE_SLACK {
             self.webhook_prune(key, id)?;
         }
-        Ok(Worked { next, cursor, failing })
+        Ok(Worked { next, cursor, failing, held, retried: front.held })
     }
 
     /// Lets go of deliveries that are too many or too old, and of all that is
     /// left of a webhook that was removed.
     pub fn webhook_prune(&self, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
+        self.prune_failed(key, id)?;
         let kind = deliveries_of(id);
         let oldest = self.hooks.now().plus(-self.hooks.keep_days * 86_400);
         loop {
@@ -416,6 +686,51 @@ impl Service {
         }
     }
 
+    /// Lets go of what was given up too long ago, or is too much.
+    fn prune_failed(&self, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
+        let (kind, days) = (failed_of(id), self.hooks.failed_days);
+        let oldest = (days > 0).then(|| self.hooks.now().plus(-days * 86_400));
+        let mut after: Option<String> = None;
+        loop {
+            let mut surplus = self.head(key, id)?.map(|head| head.failed.saturating_sub(FAILED_MAX));
+            let walk = Walk::Up { after: after.as_deref() };
+            let list = self.store.documents(key, &kind, walk, PRUNE_STEP)?;
+            let mut let_go = Vec::new();
+            for document in &list {
+                let delivery = Delivery::read(document)?;
+                let last = delivery.attempts.last().map_or(delivery.created_at, |attempt| attempt.at);
+                let over = match &mut surplus {
+                    // Of a webhook that was removed.
+                    None => true,
+                    Some(surplus) if *surplus > 0 => {
+                        *surplus -= 1;
+                        true
+                    }
+                    Some(_) => oldest.is_some_and(|oldest| last < oldest),
+                };
+                if over {
+                    let_go.push(document.id.clone());
+                }
+            }
+            if !let_go.is_empty() {
+                self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
+                    let mut head = Head::of(transaction, id)?;
+                    for place in &let_go {
+                        match &mut head {
+                            Some(head) => drop(head.forget_failed(transaction, id, place)?),
+                            None => transaction.drop_document(&kind, place)?,
+                        }
+                    }
+                    head.map_or(Ok(()), |head| head.put(transaction, id))
+                })?;
+            }
+            if list.len() < PRUNE_STEP {
+                return Ok(());
+            }
+            after = list.last().map(|document| document.id.clone());
+        }
+    }
+
     /// The webhooks whose heads are due, of all partners.
     pub(super) fn webhooks_due(&self) -> Result<Vec<(PartnerKey, String)>, ServiceError> {
         const MAX: usize = 10_000;
@@ -438,7 +753,7 @@ impl Head {
             None => self.queued.retain(|place| *place != front.place),
         }
         (self.front, self.step) = (None, 0);
-        // So that whoever looks for what is due finds the rest.
+        // So that the next query for due work finds the rest.
         self.due = self.queued.first().map(|_| now);
     }
 }
@@ -449,6 +764,7 @@ struct Ended {
     next: Next,
     cursor: u64,
     failing: bool,
+    held: u64,
     stored: u64,
     /// Why it was switched off.
     why: String,
@@ -456,14 +772,15 @@ struct Ended {
 
 impl Ended {
     fn new(head: &Head, outcome: &'static str, next: Next) -> Ended {
-        let (cursor, failing, stored) = (head.cursor, head.failing_since.is_some(), head.stored);
-        Ended { outcome, next, cursor, failing, stored, why: String::new() }
+        let (cursor, failing) = (head.cursor, head.failing_since.is_some());
+        let (held, stored, why) = (head.held, head.stored, String::new());
+        Ended { outcome, next, cursor, failing, held, stored, why }
     }
 
     /// The webhook was removed meanwhile.
     fn gone(change: Option<u64>) -> Ended {
         let cursor = change.unwrap_or_default();
-        Ended { outcome: "gone", next: Next::Gone, cursor, failing: false, stored: 0, why: String::new() }
+        Ended { outcome: "gone", next: Next::Gone, cursor, failing: false, held: 0, stored: 0, why: String::new() }
     }
 }
 

@@ -6,12 +6,13 @@
 //! fail, all together: so neither a partner with many receivers that hang nor
 //! a day on which many fail keeps the others from being told.
 //!
-//! Of several nodes one delivers, which has the lease; when it dies, another
-//! has it as soon as an attempt would have ended, within 30 seconds where
-//! attempts take 15.
-//! Invariant: a webhook has one turn at a time, and of the turns of two nodes
-//! one has ended. Only a node that was stopped in the middle of an attempt may
-//! make it when others have made it: the receiver knows it by its id.
+//! Of several nodes one delivers, which has the lease. It is renewed by a
+//! thread of its own, so it is as short however long an attempt may take, and
+//! given back when the server ends; when a node dies, another has it within
+//! [`lease::SURE`], [`lease::SPAN`] and a few seconds.
+//! Invariant: a webhook has one turn at a time, and no request is sent without
+//! the lease. A node that lost it may still wait for an answer when another
+//! node sends that event again: the receiver knows it by its id.
 //! Deliberately absent: what a turn does (`deliver`), and any state that
 //! matters after a crash.
 
@@ -25,9 +26,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::{error, warn};
 
-use super::deliver::{Next, Worked};
+use super::deliver::{Begin, Next, Worked};
 use crate::domain::{PartnerKey, Time};
-use crate::service::lease::Lease;
+use crate::service::lease::{self, Lease};
 use crate::service::{Replica, Service, ServiceError};
 
 /// How often to look for changes, and how often to ask the store for what is
@@ -78,24 +79,37 @@ struct Known {
     version: u64,
     cursor: u64,
     wait: Option<Time>,
+    /// What is new need not wait for that.
+    open: bool,
+    /// How many events are held back, and whether one was tried last.
+    held: u64,
+    retried: bool,
     /// Looked at even if nothing seems to be there.
     rung: bool,
     turn: u64,
     trouble: Option<(Instant, Duration)>,
 }
 
+/// How far a webhook had come when its turn began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Taken {
+    cursor: u64,
+    retried: bool,
+}
+
 impl Default for Known {
     fn default() -> Known {
-        let (busy, failing, rung) = (false, false, true);
-        Known { busy, failing, version: 0, cursor: 0, wait: None, rung, turn: 0, trouble: None }
+        let (busy, failing, rung, open, held, retried) = (false, false, true, false, 0, false);
+        Known { busy, failing, version: 0, cursor: 0, wait: None, open, held, retried, rung, turn: 0, trouble: None }
     }
 }
 
 impl Known {
     fn ready(&self, now: Time, instant: Instant) -> bool {
+        let new = self.version > self.cursor;
         let waits = match self.wait {
-            Some(until) => until > now && !self.rung,
-            None => self.version <= self.cursor && !self.rung,
+            Some(until) => until > now && !(self.open && new) && !self.rung,
+            None => !new && !self.rung,
         };
         !self.busy && !waits && self.trouble.is_none_or(|(again, _)| again <= instant)
     }
@@ -122,7 +136,7 @@ impl Turns {
 
     /// Whose turn is next, if there is a place: those that do not fail first,
     /// then the partner with the fewest turns now, then who waited longest.
-    fn take(&mut self, places: usize, now: Time) -> Option<(Id, u64)> {
+    fn take(&mut self, places: usize, now: Time) -> Option<(Id, Taken)> {
         let mut of_partner: HashMap<PartnerKey, usize> = HashMap::new();
         let (mut busy, mut failing) = (0, 0);
         for ((key, _), known) in self.known.iter().filter(|(_, known)| known.busy) {
@@ -137,18 +151,20 @@ impl Turns {
         let (id, known) = ready.min_by_key(|(id, known)| (known.failing, of(id), known.turn, (*id).clone()))?;
         self.turn += 1;
         (known.busy, known.rung, known.turn) = (true, false, self.turn);
-        Some((id.clone(), known.cursor))
+        Some((id.clone(), Taken { cursor: known.cursor, retried: known.retried }))
     }
 
     fn end(&mut self, id: &Id, ended: Result<Worked, ()>) {
         let Some(known) = self.known.get_mut(id) else { return };
         known.busy = false;
         match ended {
-            Ok(Worked { next, cursor, failing }) => {
+            Ok(Worked { next, cursor, failing, held, retried }) => {
                 (known.cursor, known.failing, known.trouble, known.wait) = (cursor, failing, None, None);
+                (known.held, known.retried, known.open) = (held, retried, false);
                 match next {
                     Next::Again => known.rung = true,
                     Next::Wait(until) => known.wait = Some(until),
+                    Next::Held(until) => (known.wait, known.open) = (Some(until), true),
                     Next::Idle => {}
                     // The settings say so as well, in a moment.
                     Next::Gone => known.cursor = known.version,
@@ -174,7 +190,7 @@ impl Runner {
     /// At most `places` webhooks are told something at a time. `replica` is
     /// this node's: no one is told of what its lists do not show yet.
     pub fn start(service: &Service, replica: Arc<Replica>, places: usize) -> Runner {
-        let lease = service.leases.keep("webhooks", service.hooks.outbound.timeout());
+        let lease = service.leases.keep("webhooks", lease::SPAN);
         let (service, stop, turns) = (service.clone(), AtomicBool::new(false), Mutex::default());
         let shared = Arc::new(Shared { service, replica, places, lease, stop, turns });
         let own = shared.clone();
@@ -192,8 +208,9 @@ impl Runner {
         while self.shared.turns.lock().known.values().any(|known| known.busy) && asked.elapsed() < STOP {
             std::thread::sleep(Duration::from_millis(5));
         }
-        // The lease is given back with the last turn, or runs out: no other node
-        // begins while an attempt goes on here.
+        // Nothing more is sent from here. An answer that still comes is not
+        // written down, so the next node sends that event again.
+        self.shared.lease.give_back();
     }
 }
 
@@ -271,11 +288,11 @@ impl Shared {
     fn begin_turns(self: &Arc<Shared>) {
         let now = self.service.hooks.now();
         let mut turns = self.turns.lock();
-        while let Some((id, cursor)) = turns.take(self.places, now) {
+        while let Some((id, taken)) = turns.take(self.places, now) {
             let (shared, own) = (self.clone(), id.clone());
             let thread = std::thread::Builder::new().name("webhook".to_owned());
             let started = thread.spawn(move || {
-                let ended = shared.turn(&own, cursor);
+                let ended = shared.turn(&own, taken);
                 shared.turns.lock().end(&own, ended);
                 shared.service.hooks.bell.ring();
             });
@@ -291,17 +308,20 @@ impl Shared {
         let (turns, held) = (self.turns.lock(), self.lease.held());
         // Another node knows how far it has come, and says so.
         let own = || turns.known.values().filter(|_| held);
-        let waiting = own().map(|known| known.version.saturating_sub(known.cursor));
+        let waiting = own().map(|known| known.version.saturating_sub(known.cursor) + known.held);
         let failing = own().filter(|known| known.failing).count();
         metrics::gauge!("rollcall_webhook_pending").set(waiting.sum::<u64>() as f64);
         metrics::gauge!("rollcall_webhooks_failing").set(failing as f64);
     }
 
     /// Tells one webhook what there is, for a while.
-    fn turn(&self, id: &Id, mut cursor: u64) -> Result<Worked, ()> {
+    fn turn(self: &Arc<Shared>, id: &Id, taken: Taken) -> Result<Worked, ()> {
         let began = Instant::now();
+        let shared = self.clone();
+        let Taken { cursor, retried } = taken;
+        let mut begin = Begin { passed: cursor, retried, may: Arc::new(move || shared.sure()) };
         loop {
-            let step = || self.service.webhook_step(id.0, &id.1, cursor);
+            let step = || self.service.webhook_step_as(id.0, &id.1, &begin);
             let worked = match catch_unwind(AssertUnwindSafe(step)) {
                 Ok(Ok(worked)) => worked,
                 Ok(Err(error)) => {
@@ -313,7 +333,7 @@ impl Shared {
                     return Err(());
                 }
             };
-            cursor = worked.cursor;
+            (begin.passed, begin.retried) = (worked.cursor, worked.retried);
             if worked.next != Next::Again || began.elapsed() >= TURN || !self.sure() {
                 return Ok(worked);
             }
@@ -383,19 +403,29 @@ mod tests {
     fn a_turn_is_taken_once_and_again_when_there_is_more() {
         let mut turns = turns(&[(1, 1)]);
         let one = id(1, 0);
-        assert_eq!(turns.take(PLACES, now()), Some((one.clone(), 0)));
+        assert_eq!(turns.take(PLACES, now()), Some((one.clone(), Taken { cursor: 0, retried: false })));
         assert_eq!(turns.take(PLACES, now()), None);
-        let ended = |next, cursor| Ok(Worked { next, cursor, failing: false });
+        let ended = |next, cursor| Ok(Worked { next, cursor, failing: false, held: 0, retried: false });
         turns.end(&one, ended(Next::Idle, 7));
         assert_eq!(turns.take(PLACES, now()), None);
         turns.learn(vec![(one.clone(), 8)]);
-        assert_eq!(turns.take(PLACES, now()), Some((one.clone(), 7)));
+        assert_eq!(turns.take(PLACES, now()), Some((one.clone(), Taken { cursor: 7, retried: false })));
         turns.end(&one, ended(Next::Wait(now().plus(5)), 7));
         assert_eq!(turns.take(PLACES, now().plus(4)), None);
         assert!(turns.take(PLACES, now().plus(5)).is_some());
         turns.end(&one, ended(Next::Wait(now().plus(300)), 7));
         turns.ring(vec![(one.0, one.1.to_string())]);
         assert!(turns.take(PLACES, now()).is_some(), "somebody said so");
+        // What is new waits for a retry, unless the retry holds up only its own.
+        turns.end(&one, ended(Next::Wait(now().plus(300)), 8));
+        turns.learn(vec![(one.clone(), 9)]);
+        assert_eq!(turns.take(PLACES, now()), None);
+        turns.known.values_mut().for_each(|known| known.rung = true);
+        assert!(turns.take(PLACES, now()).is_some());
+        turns.end(&one, ended(Next::Held(now().plus(300)), 9));
+        assert_eq!(turns.take(PLACES, now()), None);
+        turns.learn(vec![(one.clone(), 10)]);
+        assert!(turns.take(PLACES, now()).is_some());
         turns.end(&one, Err(()));
         assert_eq!(turns.take(PLACES, now()), None, "the store failed a moment ago");
     }

@@ -21,11 +21,11 @@ pub enum SslMode {
     Allow,
     /// TLS; plain if the server does not speak it.
     Prefer,
-    /// TLS, with whoever it is, unless there is a root certificate.
+    /// TLS, with any certificate, unless there is a root certificate.
     Require,
-    /// With whom a root certificate vouches for.
+    /// TLS, with a certificate that a root certificate has signed.
     VerifyCa,
-    /// And who has the name that was asked for.
+    /// The same, and the certificate has the name of the host.
     VerifyFull,
 }
 

@@ -1,4 +1,4 @@
-//! What is kept beside the log: answers for retries, jobs, documents, leases.
+//! Tables outside the log: stored answers for retries, jobs, documents, leases.
 
 use std::time::Instant;
 

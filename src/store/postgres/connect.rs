@@ -319,7 +319,7 @@ fn unusable(error: &dyn std::error::Error) -> StoreError {
     StoreError::Unreachable { reason: format!("the certificates of sslrootcert cannot be used: {error}").into() }
 }
 
-/// Takes whoever speaks, or whoever an authority vouches for, by whatever name.
+/// Accepts any certificate, or any that an authority has signed, whatever its name.
 #[derive(Debug)]
 struct Trust {
     provider: Arc<CryptoProvider>,

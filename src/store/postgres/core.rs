@@ -1,13 +1,12 @@
-//! The engine room: a runtime for the connections, and callers that wait.
+//! The runtime of the connections, and the callers that wait for them.
 //!
 //! The store is blocking, the driver is not. Connections live on a runtime of
-//! their own; whoever asks parks their thread until the answer is there, so
-//! futures may borrow, and it makes no difference whether the thread belongs to
-//! another runtime.
+//! their own; a caller parks its thread until the answer is there, so futures may
+//! borrow, and the thread may belong to another runtime.
 //!
-//! Once the pulse has found that the database does not answer, whatever waits
-//! for it is told so at once, and so is whoever asks next, until it answers
-//! again. Nobody waits for a machine that is known to be gone.
+//! Once a poll has found that the database does not answer, waiting callers get an
+//! error at once, and so do new callers, until it answers again. No caller waits
+//! for a database that is known to be down.
 
 use std::future::Future;
 use std::pin::pin;
@@ -191,7 +190,7 @@ impl Core {
         self.run(self.reader_now())
     }
 
-    /// One that nobody has just now; for who can do without.
+    /// Returns an idle connection, or `None` at once if all are in use.
     pub fn spare_reader(&self) -> Option<Held> {
         let timeouts = Timeouts { wait: Some(Duration::ZERO), ..self.readers.timeouts() };
         self.run(async { self.readers.timeout_get(&timeouts).await.map_err(pool_trouble) }).ok()

@@ -1,7 +1,7 @@
-//! People: rows of their own tables, none of them in a log.
+//! Users: rows of tables outside the log.
 //!
-//! The column `user` is always qualified or quoted: alone it is the database's
-//! word for whoever is connected.
+//! The column `user` is always qualified or quoted: unquoted it is the database's
+//! word for the connected role.
 
 use std::net::IpAddr;
 

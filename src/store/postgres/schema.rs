@@ -1,11 +1,11 @@
-//! The tables, and how they come to be what this program expects.
+//! The migrations of the tables.
 //!
-//! A migration is done by whoever opens the database first, under a lock that
-//! others wait for and that does not wait long itself. Nodes are upgraded one
-//! after another, so a schema may be newer than a program: migrations first
-//! only add what older programs do not mind (expand), and take away what those
-//! need in a later release (contract). `rollcall_schema` says which release of
-//! the schema there is, and which is the oldest that a program has to know.
+//! The first process that opens the database migrates it, under a lock that others
+//! wait for and that does not wait long itself. Nodes are upgraded one after
+//! another (a rolling upgrade), so a schema may be newer than a program: migrations
+//! first only add what older programs do not mind (expand), and a later release
+//! removes what those need (contract). `rollcall_schema` has the release of the
+//! schema, and the oldest release that a program must know.
 
 use super::core::Core;
 use crate::store::rows::{Cells, corrupt};

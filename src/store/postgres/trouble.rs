@@ -1,4 +1,4 @@
-//! What the driver's errors mean to those who asked.
+//! Maps the driver's errors to store errors.
 
 use std::error::Error as _;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! Documents and leases: what is kept beside the log for those who work in the
-//! background.
+//! Documents and leases: the tables outside the log that background work uses.
 
 use std::time::Instant;
 

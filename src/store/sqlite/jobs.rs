@@ -1,4 +1,4 @@
-//! What is kept beside the log: answers for retries, and jobs.
+//! Tables outside the log: stored answers for retries, and jobs.
 
 use rusqlite::{Connection, OptionalExtension, params};
 

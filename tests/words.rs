@@ -1,0 +1,303 @@
+//! The words of the documents, held against the documents: a newcomer who
+//! searches for the usual term finds the page that explains it, and words that
+//! were retired do not come back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Lower case, with each run of white space as one space: a term is found
+/// across the end of a line.
+fn plain(text: &str) -> String {
+    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The glossary's rows: term, synonyms, meaning, page.
+fn glossary() -> Vec<[String; 4]> {
+    let rows = text("docs/glossary.md");
+    let cells = |line: &str| -> Option<[String; 4]> {
+        let line = line.strip_prefix("| ")?.strip_suffix(" |")?;
+        let cells: Vec<String> = line.split(" | ").map(str::to_owned).collect();
+        cells.try_into().ok()
+    };
+    rows.lines().filter_map(cells).filter(|row| row[0] != "term").collect()
+}
+
+#[test]
+fn the_glossary_leads_from_each_term_to_a_page_that_has_it() {
+    let rows = glossary();
+    assert!(rows.len() >= 40, "{} terms", rows.len());
+    for [term, synonyms, meaning, page] in &rows {
+        assert_eq!(rows.iter().filter(|row| row[0] == *term).count(), 1, "{term} stands twice");
+        assert!(!synonyms.is_empty(), "{term} has no synonym");
+        assert!(meaning.ends_with('.'), "{term}: {meaning:?} is no sentence");
+        let file = page.split("](").nth(1).and_then(|rest| rest.strip_suffix(')')).expect("a link");
+        let document = plain(&text(&format!("docs/{file}")));
+        assert!(document.contains(&plain(term)), "docs/{file} does not have {term:?}");
+    }
+}
+
+/// Usual terms of the trade, and the page that a search for each must find.
+const CONCEPTS: &[(&str, &str)] = &[
+    ("polling", "docs/versions.md"),
+    ("lease", "docs/operations.md"),
+    ("backoff", "docs/webhooks.md"),
+    ("retry", "docs/webhooks.md"),
+    ("dead letter", "docs/webhooks.md"),
+    ("at least once", "docs/webhooks.md"),
+    ("deduplicate", "docs/webhooks.md"),
+    ("head-of-line blocking", "docs/webhooks.md"),
+    ("SSRF", "docs/webhooks.md"),
+    ("HMAC", "docs/webhooks.md"),
+    ("snapshot", "docs/versions.md"),
+    ("replication lag", "docs/versions.md"),
+    ("read your writes", "docs/versions.md"),
+    ("failover", "docs/operations.md"),
+    ("quorum", "docs/operations.md"),
+    ("write-ahead log", "docs/operations.md"),
+    ("rolling upgrade", "docs/operations.md"),
+    ("point-in-time recovery", "docs/operations.md"),
+    ("rate limit", "docs/operations.md"),
+    ("liveness", "docs/operations.md"),
+    ("idempotency key", "docs/management.md"),
+    ("optimistic locking", "docs/management.md"),
+    ("quarantine", "docs/management.md"),
+    ("DID", "docs/import.md"),
+    ("E.164", "docs/import.md"),
+    ("porting", "docs/import.md"),
+    ("CNAM", "docs/import.md"),
+    ("dry run", "docs/import.md"),
+    ("redirect server", "docs/routing.md"),
+    ("toll fraud", "docs/routing.md"),
+    ("proration", "docs/billing.md"),
+    ("CDR", "docs/billing.md"),
+    ("audit trail", "docs/people.md"),
+    ("2FA", "docs/people.md"),
+    ("CSRF", "docs/console.md"),
+    ("upstream", "docs/sync.md"),
+    ("cron", "docs/alerts.md"),
+];
+
+#[test]
+fn a_search_for_the_usual_term_finds_the_page() {
+    let glossary = plain(&text("docs/glossary.md"));
+    for (term, page) in CONCEPTS {
+        assert!(plain(&text(page)).contains(&plain(term)), "{page} does not have {term:?}");
+        assert!(glossary.contains(&plain(term)), "docs/glossary.md does not have {term:?}");
+    }
+}
+
+/// Every page below `docs/` is reached from the README.
+#[test]
+fn the_readme_leads_to_every_page() {
+    let readme = text("README.md");
+    for entry in fs::read_dir(root().join("docs")).expect("a folder") {
+        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+        assert!(readme.contains(&format!("(docs/{name})")), "README.md does not lead to docs/{name}");
+    }
+}
+
+/// The files that CONTRIBUTING.md tells a contributor to change.
+#[test]
+fn the_files_that_contributing_lists_exist() {
+    for document in ["CONTRIBUTING.md", "SECURITY.md"] {
+        let text = text(document);
+        let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+        let folders = ["src/", "tests/", "templates/", "docs/", "scripts/", "migrations/", "packaging/", "benches/"];
+        let files = ["openapi.json", "rollcall.default.toml", "CHANGELOG.md", "ARCHITECTURE.md", "README.md"];
+        let named: Vec<&str> = quoted
+            .into_iter()
+            .filter(|word| !word.contains(char::is_whitespace) && !word.contains(['*', '{', '<']))
+            .filter(|word| folders.iter().any(|folder| word.starts_with(folder)) || files.contains(word))
+            .collect();
+        assert!(document != "CONTRIBUTING.md" || named.len() > 30, "{named:?}");
+        for path in named {
+            assert!(root().join(path).exists(), "{document} names {path}");
+        }
+    }
+}
+
+/// Retired words in lower case, and the words to use instead.
+const RETIRED: &[(&str, &str)] = &[
+    ("whoever", "name the person: the user, the caller, the operator"),
+    ("for who ", "for a user who"),
+    ("who asks", "the caller"),
+    ("one that nobody", "an idle …, an unused …"),
+    ("somebody", "a user, another writer"),
+    ("is told", "gets, receives; is reported"),
+    ("are told", "get, receive; are reported"),
+    ("of one id for", "the id never changes"),
+    ("what is known", "Details"),
+    ("what can be done", "Actions"),
+    ("go on…", "Continue"),
+    ("set aside for", "Snooze"),
+    ("no number is like that", "No numbers match"),
+    ("nothing like that", "No … match"),
+    ("by letter", "by email"),
+    ("no letters", "no emails"),
+    ("letters are sent", "emails are sent"),
+    ("last letters", "Latest emails"),
+    ("take it along", "Download"),
+    ("do not do it", "Cancel, Discard"),
+    ("look and change", "Read and write"),
+    ("waits to be run", "Ready to run"),
+    ("would cost a month", "Monthly cost"),
+    ("a command of ", "NAME, on the command line"),
+    ("renews itself", "auto-renews"),
+    ("afresh", "again"),
+    ("anew", "again"),
+];
+
+#[track_caller]
+fn check_words(name: &str, text: &str) {
+    let text = plain(text);
+    for (retired, instead) in RETIRED {
+        if let Some(at) = text.find(retired) {
+            let from = text.floor_char_boundary(at.saturating_sub(60));
+            let to = text.ceil_char_boundary(at + retired.len() + 40);
+            panic!("{name} has {retired:?} in {:?}; write: {instead}", &text[from..to]);
+        }
+    }
+}
+
+#[test]
+fn documents_and_settings_use_no_retired_words() {
+    for document in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md", "rollcall.default.toml"] {
+        check_words(document, &text(document));
+    }
+    for entry in fs::read_dir(root().join("docs")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        check_words(&path.display().to_string(), &fs::read_to_string(&path).expect("text"));
+    }
+}
+
+/// A template without its tags and without what Askama fills in.
+fn visible(template: &str) -> String {
+    let mut out = String::new();
+    let mut depth = 0_u32;
+    let chars: Vec<char> = template.chars().collect();
+    let mut at = 0;
+    while at < chars.len() {
+        let pair = (chars[at], chars.get(at + 1).copied().unwrap_or(' '));
+        match pair {
+            ('{', '{' | '%' | '#') => depth += 1,
+            ('}' | '%' | '#', '}') if depth > 0 => {
+                depth -= 1;
+                at += 2;
+                continue;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            out.push(chars[at]);
+        }
+        at += 1;
+    }
+    out
+}
+
+#[test]
+fn the_console_s_templates_use_no_retired_words() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("templates")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        check_words(&path.display().to_string(), &visible(&fs::read_to_string(&path).expect("text")));
+        count += 1;
+    }
+    assert!(count > 30, "{count} templates");
+}
+
+/// The program's help on `command` and on all commands below it.
+fn help(command: &[&str], out: &mut Vec<(String, String)>) {
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_rollcall"));
+    let output = program.args(command).arg("--help").output().expect("the program runs");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let below = text.split("\nCommands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
+    // A command's name stands two spaces in; the rest of its line is its help.
+    let named: Vec<String> = below
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')))
+        .filter_map(|rest| rest.split_whitespace().next().map(str::to_owned))
+        .filter(|name| name != "help")
+        .collect();
+    out.push((command.join(" "), text));
+    for name in named {
+        let mut command = command.to_vec();
+        command.push(&name);
+        help(&command, out);
+    }
+}
+
+#[test]
+fn the_help_texts_use_no_retired_words() {
+    let mut texts = Vec::new();
+    help(&[], &mut texts);
+    assert!(texts.len() > 60, "{} commands", texts.len());
+    for (command, text) in texts {
+        check_words(&format!("rollcall {command} --help"), &text);
+    }
+}
+
+/// The text between quotation marks in `code`, without escapes.
+fn literals(code: &str) -> Vec<&str> {
+    code.split('"').skip(1).step_by(2).collect()
+}
+
+fn sources(directory: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn errors_and_log_lines_use_no_retired_words() {
+    let mut paths = Vec::new();
+    sources(&root().join("src"), &mut paths);
+    let mut count = 0;
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("text");
+        for opening in ["#[error(", "info!(", "warn!(", "error!("] {
+            for statement in text.split(opening).skip(1) {
+                let end = if opening.starts_with('#') { ")]" } else { ");" };
+                let statement = statement.split(end).next().unwrap_or_default();
+                for literal in literals(statement).into_iter() {
+                    check_words(&path.display().to_string(), literal);
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 200, "{count} texts");
+}
+
+/// Words that no comment of the program uses: they hide the subject.
+const RETIRED_IN_COMMENTS: &[&str] = &["whoever", "for who ", "one that nobody", "of one id for"];
+
+#[test]
+fn comments_name_their_subjects() {
+    let mut paths = Vec::new();
+    sources(&root().join("src"), &mut paths);
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("text");
+        for (at, line) in text.lines().enumerate() {
+            let Some((_, comment)) = line.split_once("//") else { continue };
+            let comment = comment.to_lowercase();
+            for retired in RETIRED_IN_COMMENTS {
+                assert!(!comment.contains(retired), "{}:{}: {comment:?} has {retired:?}", path.display(), at + 1);
+            }
+        }
+    }
+}
