@@ -1,10 +1,9 @@
-//! What people are told of what the checks find: one digest, as text, as HTML,
-//! as a table and as JSON.
+//! The digest of findings: as text, as HTML, as a table and as JSON.
 //!
-//! What always holds: counts are exact, however few lines are shown; names get
-//! into HTML escaped only; the same digest is told by every way.
-//! Deliberately absent: what is new and who is told (`service::schedules`),
-//! how letters travel (`mail`).
+//! Invariants: counts are exact, however few lines are shown; names are escaped in
+//! HTML; all formats have the same findings.
+//! Deliberately absent: which findings are new and who gets them
+//! (`service::schedules`), and sending emails (`mail`).
 
 use std::collections::BTreeMap;
 

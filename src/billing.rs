@@ -1,4 +1,4 @@
-//! What held numbers cost: from who held what to lines and totals.
+//! The cost of held numbers: from holdings to lines and totals.
 //!
 //! Rental is counted in the days of the partner's zone ([`calendar`]), and a day
 //! belongs to the holder of the number at its end. So a number counts from the

@@ -17,11 +17,13 @@ mod import;
 mod invoice;
 mod job;
 mod key;
+mod list;
 mod log;
 mod mail;
 mod maintenance;
 mod migrate;
 mod number;
+mod only_partner;
 mod operator;
 mod output;
 mod partner;
@@ -328,7 +330,7 @@ impl CliError {
 
 /// Runs the program with its own arguments.
 pub fn run() -> Outcome {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| only_partner::parse(error).unwrap_or_else(|error| error.exit()));
     let global = cli.global.clone();
     let result = execute(cli).map_err(|error| match global.settings() {
         Ok(settings) => error.of(settings.database),
@@ -428,8 +430,8 @@ impl Global {
 /// `--partner PA_X`, on every command about one partner.
 #[derive(clap::Args)]
 struct OfPartner {
-    /// The partner's id
-    #[arg(long, value_name = "PA_X")]
+    /// The partner's id; not needed where there is one partner only
+    #[arg(long, env = "ROLLCALL_PARTNER", value_name = "PA_X", hide_env_values = true)]
     partner: PartnerId,
 }
 

@@ -1,11 +1,11 @@
-//! Another server's inventory, read through its Partner API.
+//! Reads another server's inventory through its Partner API.
 //!
-//! A walk is polite and complete, or it is an error. Polite: one request at a
-//! time; it waits as long as the server says (`Retry-After`), and longer each
-//! time while the server only fails. Complete: it ends well only if as many
-//! distinct rows came as the server's total says, and a total that moves
-//! meanwhile begins it again. So an inventory is never shorter than it is
-//! because a page failed, and an error names the page and the status.
+//! A listing is polite and complete, or it is an error. Polite: one request at a
+//! time; it waits as long as the server says (`Retry-After`), with backoff while the
+//! server fails. Complete: it succeeds only if as many distinct rows came as the
+//! server's total says; if the total changes meanwhile, it starts again. So a
+//! failed page never makes an inventory shorter, and an error names the page and
+//! the status.
 //!
 //! Both dialects are understood, told apart by their keys. Where the server
 //! gives a `Link` to the next page it is followed, else pages are counted up.

@@ -1,10 +1,10 @@
-//! The console: where people see and run the inventory.
+//! The web console.
 //!
 //! Server-rendered pages over the same verbs and the same snapshots as the API.
 //! Everything works without a script; `console/assets/script.js` makes forms
-//! and links quicker. Invariants: nothing is changed by GET; every page says
-//! whose it is by its address, and another partner's address is answered as one
-//! that does not exist; what people call things is text, never markup.
+//! and links faster. Invariants: a GET changes nothing; the address of a page names
+//! its partner, and another partner's address is answered like one that does not
+//! exist; names are always escaped.
 //! Deliberately absent: rules about numbers, SQL, anything from another site.
 
 mod bulk;

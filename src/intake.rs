@@ -1,4 +1,4 @@
-//! Whatever file people have, as typed rows.
+//! Reads files of any supported format into typed rows.
 //!
 //! CSV with `,` `;` or tab, NDJSON, the Partner API's own JSON answer in either
 //! dialect or a bare JSON array, gzip of each, and spreadsheets: told apart by

@@ -1,15 +1,16 @@
-//! Letters, handed to one SMTP server.
+//! Emails, sent through one SMTP server.
 //!
-//! A letter has one recipient, so nobody learns of the others, and a refusal is
-//! about one of them. What may be tried again is told apart from what may not.
+//! An email has one recipient, so recipients do not see each other, and a refusal
+//! concerns one of them. Temporary refusals, which are retried, are distinguished
+//! from permanent ones.
 //!
-//! What always holds: where TLS is asked for, nothing but the greeting goes
-//! over an open line, and a server that offers none, or whose certificate is
-//! not trusted, gets no letter and no password; an open line goes to this
-//! machine only; every wait for the server ends; no header is longer or other
-//! than it was made, whatever names are in it.
-//! Deliberately absent: who is written to and when (`service::schedules`),
-//! queues, and connections kept open.
+//! Invariants: if TLS is configured, only the greeting is sent unencrypted, and a
+//! server that offers no TLS, or whose certificate is not trusted, gets neither
+//! email nor password; unencrypted connections go to this machine only; every wait
+//! for the server has a timeout; headers cannot be changed or extended by the names
+//! in them.
+//! Deliberately absent: recipients and times (`service::schedules`), queues, and
+//! connections that are kept open.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,7 +1,6 @@
-//! When something is to happen again: cron's five fields, read on the clocks of
-//! a zone.
+//! Computes the next run of a schedule: cron's five fields in a time zone.
 //!
-//! Which moments the fields mean where clocks change:
+//! Clock changes:
 //! - A local time that does not exist, because clocks go forward over it, is
 //!   taken as the first moment after the gap. Several such times are one run.
 //! - A local time that happens twice, because clocks go back, is its first

@@ -11,6 +11,7 @@ use crate::domain::{AccountId, Time};
 use crate::inventory::Counts;
 use crate::service::entities::Changes;
 use crate::store::Open;
+use crate::wire::html::thousands;
 
 #[derive(Subcommand)]
 pub enum Account {
@@ -120,8 +121,8 @@ impl Account {
                         vec![
                             account.auth_id.to_string(),
                             account.name.to_string(),
-                            counts.active.to_string(),
-                            counts.suspended.to_string(),
+                            thousands(counts.active),
+                            thousands(counts.suspended),
                         ]
                     };
                     let rows: Vec<_> = accounts.iter().map(row).collect();

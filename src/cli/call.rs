@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{CliError, Global, Outcome, output};
+use crate::domain::shown::quoted;
 use crate::sip;
 
 #[derive(Subcommand)]
@@ -48,7 +49,7 @@ impl Test {
         if let Some(id) =
             self.call_id.as_ref().filter(|id| id.is_empty() || id.bytes().any(|byte| !byte.is_ascii_graphic()))
         {
-            return Err(CliError::Usage(format!("the Call-ID {id:?} must be ASCII without spaces")));
+            return Err(CliError::Usage(format!("the Call-ID {} must be ASCII without spaces", quoted(id))));
         }
         let node = self.node()?;
         let answer =
@@ -73,8 +74,9 @@ impl Test {
     }
 
     fn node(&self) -> Result<SocketAddr, CliError> {
-        let wrong =
-            |why: &str| CliError::Usage(format!("--at {:?} {why}; give HOST:PORT, such as 127.0.0.1:5070", self.at));
+        let wrong = |why: &str| {
+            CliError::Usage(format!("--at {} {why}; give HOST:PORT, such as 127.0.0.1:5070", quoted(&self.at)))
+        };
         match self.at.to_socket_addrs() {
             Ok(mut found) => found.next().ok_or_else(|| wrong("has no address")),
             Err(error) => Err(wrong(&format!("cannot be looked up ({error})"))),

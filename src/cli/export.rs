@@ -32,9 +32,9 @@ enum Format {
 }
 
 /// The API's filters as flags, under the same names.
-struct Filters {
+pub struct Filters {
     filter: Filter,
-    order: Order,
+    pub order: Order,
     any: bool,
 }
 
@@ -87,7 +87,7 @@ impl FromArgMatches for Filters {
 impl Export {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let snapshot = global.service(Open::Existing)?.snapshot(&self.of.partner, true)?;
-        let filter = named(self.filters.filter, &snapshot)?;
+        let filter = self.filters.named(&snapshot)?;
         let now = Time::now();
         let mut out = output::stdout();
         let mut line = Vec::with_capacity(wire::ROW_BYTES * 2);
@@ -117,16 +117,19 @@ impl Export {
     }
 }
 
-/// The filter with the ids of what it names: a command that names a customer
-/// that is not there is not answered with an empty file.
-fn named(filter: Filter, snapshot: &Snapshot) -> Result<Filter, CliError> {
-    let find = |what, text: Option<Box<str>>| text.map(|text| snapshot.find_named(what, &text)).transpose();
-    Ok(Filter {
-        account: find(Named::Customer, filter.account)?.map(Into::into),
-        application: find(Named::Application, filter.application)?.map(Into::into),
-        trunk: find(Named::Trunk, filter.trunk)?.map(Into::into),
-        ..filter
-    })
+impl Filters {
+    /// The filter with the ids of what it names: a command that names a customer
+    /// that is not there is not answered with an empty list.
+    pub fn named(&self, snapshot: &Snapshot) -> Result<Filter, CliError> {
+        let filter = self.filter.clone();
+        let find = |what, text: Option<Box<str>>| text.map(|text| snapshot.find_named(what, &text)).transpose();
+        Ok(Filter {
+            account: find(Named::Customer, filter.account)?.map(Into::into),
+            application: find(Named::Application, filter.application)?.map(Into::into),
+            trunk: find(Named::Trunk, filter.trunk)?.map(Into::into),
+            ..filter
+        })
+    }
 }
 
 /// Accounts that hold nothing have a row of their own, or they would be lost.

@@ -1,9 +1,8 @@
 //! `rollcall invoice --partner PA_X --month 2026-02 --cdrs FILE|--cdr-url URL`
 //!
-//! Rental from the log beside calls from the platform's records. The calls are
-//! gone through once and added up; what does not fit (a record that cannot be
-//! used, no holder, another sum than the platform's own) is said, and makes the
-//! exit code 3.
+//! Rental from the log, and calls from the platform's records. The calls are read
+//! once and added up; errors (a record that cannot be used, a call without a holder,
+//! another sum than the platform's own) are reported, and the exit code is then 3.
 
 mod fetch;
 mod render;

@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 use super::output::{self, Bar};
 use super::{CliError, Global, OfPartner, Outcome, confirm};
 use crate::domain::plan::{self, Judgement, Misspelling};
+use crate::domain::shown::shown_to;
 use crate::domain::spelling::{self, Bare};
 use crate::domain::{E164, PartnerKey, Time, Verb};
 use crate::http::body::{Fields, Json};
@@ -281,8 +282,7 @@ fn check_spelling(service: &Service, of: &OfPartner, listed: &[Listed]) -> Resul
 }
 
 fn wrong(line: usize, text: &str, reason: &str) -> String {
-    let shown: String = text.chars().take(64).collect();
-    format!("line {line}: {shown} {reason}")
+    format!("line {line}: {} {reason}", shown_to(text, 64))
 }
 
 /// Says what is wrong with the lines of a file, each on a line of its own.

@@ -1,4 +1,4 @@
-//! `rollcall migrate`: from one machine's database to that of several.
+//! `rollcall migrate`: copies SQLite into PostgreSQL.
 
 use serde_json::json;
 

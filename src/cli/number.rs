@@ -43,6 +43,8 @@ pub enum Number {
         #[arg(long = "tag", value_parser = parse_tag)]
         tags: Vec<String>,
     },
+    /// List numbers
+    List(Box<super::list::List>),
     /// Show everything about a number
     Show {
         /// In E.164, such as +912271264217
@@ -259,6 +261,7 @@ impl Number {
                 let key = service.partner_key(&partner.partner)?;
                 return print(global, service.stock(key, &stock)?, dry_run);
             }
+            Number::List(list) => return list.run(global),
             Number::Show { number, partner } => return show(global, number, &partner),
             Number::Routing { number, partner, as_of } => {
                 return super::routing::explain(global, number, &partner, as_of);

@@ -1,5 +1,5 @@
-//! Who runs a command: the user of the machine whose process it is, and who
-//! that was before `sudo`.
+//! The actor of a command: the operating system's user of the process, and the user
+//! before `sudo`.
 //!
 //! The real uid is the kernel's word, and so is the login uid, which survives
 //! `su` and `sudo`. Anybody can set `SUDO_UID`: it is added, as a

@@ -157,9 +157,15 @@ pub fn prompt(text: &str) {
     let _ = write!(err, "{}", plain(text)).and_then(|()| err.flush());
 }
 
+/// How much of an error is said: causes repeat each other.
+const ERROR_CHARS_MAX: usize = 4_000;
+
 /// Says what went wrong, and why, down to the first cause.
 pub fn error(error: &dyn Error) {
-    note(&format!("error: {}", reasons(error)));
+    let text = reasons(error);
+    let said: String = text.chars().take(ERROR_CHARS_MAX).collect();
+    let more = if said.len() < text.len() { "…" } else { "" };
+    note(&format!("error: {said}{more}"));
 }
 
 /// An error with its causes, on one line.
@@ -181,12 +187,17 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {
         cells.chain([headings[at].chars().count()]).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    // Amounts and counts are compared digit by digit.
+    let figure = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b','));
+    let right: Vec<bool> = (0..headings.len())
+        .map(|at| rows.iter().all(|row| figure(&row[at])) && rows.iter().any(|row| !row[at].is_empty()))
+        .collect();
     let mut text = String::new();
     let headings = headings.iter().map(|&heading| heading.into()).collect();
     for row in std::iter::once(&headings).chain(&rows) {
         let mut written = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            written.push_str(&format!("{cell:width$}  "));
+        for ((cell, width), right) in row.iter().zip(&widths).zip(&right) {
+            written.push_str(&if *right { format!("{cell:>width$}  ") } else { format!("{cell:width$}  ") });
         }
         text.push_str(written.trim_end());
         text.push('\n');

@@ -31,8 +31,8 @@ use crate::store::{self, Location, Open, StoreError};
 
 #[derive(clap::Args)]
 pub struct Serve {
-    /// The address and port to listen on
-    #[arg(long, value_name = "ADDR")]
+    /// The address and port to listen on, or a port of 127.0.0.1
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
     /// A certificate with its chain, PEM: serve TLS; reloaded on SIGHUP
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -46,6 +46,14 @@ pub struct Serve {
     /// Requests a second for each key; 0 means no limit
     #[arg(long, value_name = "N")]
     rate_limit: Option<u32>,
+}
+
+/// An address with its port, or a port of this machine.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<u16>() {
+        Ok(port) => Ok(SocketAddr::from(([127, 0, 0, 1], port))),
+        Err(_) => text.parse().map_err(|_| "must be an address and a port such as 0.0.0.0:8080, or a port".to_owned()),
+    }
 }
 
 impl Serve {

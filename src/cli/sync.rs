@@ -1,12 +1,12 @@
 //! `rollcall sync --from URL --auth-id PA_UP --token-file FILE --partner PA_X`
 //!
-//! One look at another server's inventory, or one after the other. Whatever
-//! goes wrong there changes nothing here: a single look then fails, and looks
-//! that repeat are tried again, later each time.
+//! One sync with another server's inventory, or repeated ones. A failure there
+//! changes nothing here: a single sync then fails, and repeated ones are retried
+//! with backoff.
 //!
-//! One process at a time mirrors into a partner: a single look beside another
-//! one fails, and of those that repeat one looks and the others stand by, on
-//! whatever machines they are, until it ends or dies.
+//! One process at a time mirrors into a partner: a single sync beside another one
+//! fails, and of several repeated ones, on whatever machines, one works and the
+//! others stand by until it ends or dies.
 
 use std::path::PathBuf;
 use std::sync::Arc;

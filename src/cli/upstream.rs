@@ -1,9 +1,8 @@
-//! Another server's inventory, read from its first row to its last, for
-//! commands that look at one or copy it.
+//! Reads the complete inventory of another server, for commands that check or copy
+//! it.
 //!
-//! The walk runs on a thread of its own: it may wait for the server's sake for
-//! a minute, and Ctrl-C shall not have to. It only fills memory, so it may be
-//! left alone.
+//! The listing runs on a thread of its own, because it may wait a minute for the
+//! server and Ctrl-C must not wait. It only fills memory, so it may be abandoned.
 
 use std::fs::File;
 use std::io::Read;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::{Account, Number};
+use crate::domain::shown::{quoted, shown};
 use crate::domain::{AccountId, Currency, E164, Money, NumberType, Status, Tags, entity};
 use crate::wire::Column as C;
 
@@ -97,21 +98,10 @@ pub(super) fn error_message(body: &str) -> Option<String> {
     let body: serde_json::Value = serde_json::from_str(body).ok()?;
     let error = &body["error"];
     match (error["code"].as_str(), error["message"].as_str()) {
-        (Some(code), Some(message)) => Some(format!("{code}: {message}")),
-        (code, message) => code.or(message).map(str::to_owned),
+        (Some(code), Some(message)) => Some(format!("{}: {}", shown(code), shown(message))),
+        (code, message) => code.or(message).map(|text| shown(text).to_string()),
     }
 }
-
-/// A value as an error quotes it: its beginning, if it is long.
-fn shown(text: &str) -> String {
-    match text.char_indices().nth(QUOTED_CHARS_MAX) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
-
-/// How much of a value an error quotes.
-const QUOTED_CHARS_MAX: usize = 40;
 
 /// The fields of a row by their names.
 pub(super) struct Cells<'a>(HashMap<String, &'a RawValue>);
@@ -131,7 +121,7 @@ impl Cells<'_> {
 
     fn parsed<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, String> {
         let text = self.text(name)?;
-        text.map(|text| text.parse().map_err(|error| format!("{name} {} {error}", shown(&text)))).transpose()
+        text.map(|text| text.parse().map_err(|error| format!("{name} {} {error}", quoted(&text)))).transpose()
     }
 
     fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, String> {
@@ -166,7 +156,7 @@ impl Cells<'_> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         let labels: Vec<String> = serde_json::from_str(raw).map_err(|_| format!("{name} must be a list of texts"))?;
         if let Some(odd) = labels.iter().find(|label| label.chars().any(char::is_control)) {
-            return Err(format!("{name} has {}, which is no plain text", shown(odd)));
+            return Err(format!("{name} has {}, which is no plain text", quoted(odd)));
         }
         Ok(Some(Tags::new(labels)))
     }
@@ -190,7 +180,7 @@ impl Listed for Number {
         let text = cells.text(C::NumberType.name())?;
         let kind_of = |text: String| {
             NumberType::parse(&text)
-                .ok_or_else(|| format!("number_type {} must be local, tollfree or mobile", shown(&text)))
+                .ok_or_else(|| format!("number_type {} must be local, tollfree or mobile", quoted(&text)))
         };
         Ok(Number {
             number: cells.required(number, cells.parsed(number)?)?,
@@ -219,7 +209,7 @@ fn status(cells: &Cells<'_>, kind: Kind) -> Result<Status, String> {
         (_, "active") => Status::Active,
         (_, "suspended") => Status::Suspended,
         (Kind::Items, "blocked" | "pending_purchase" | "pending_release" | "released") => Status::Suspended,
-        _ => return Err(format!("status {} is not one that is known", shown(&text))),
+        _ => return Err(format!("status {} is not one that is known", quoted(&text))),
     };
     let blocked = cells.flag(C::IsBlocked.name())?.unwrap_or(false);
     Ok(if blocked { Status::Suspended } else { said })

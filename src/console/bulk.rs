@@ -1,9 +1,9 @@
-//! One verb for many numbers: which numbers, what the verb asks for, and on to
-//! the job that shows beforehand what would happen to each.
+//! The form of a bulk action: the numbers, the parameters of the action, and the
+//! way to the job's preview.
 //!
-//! Invariants: nothing is changed here, only a preview is made; a line that is
-//! not understood is about no numbers, never about all of them.
-//! Deliberately absent: running jobs, and what became of their rows (`jobs`).
+//! Invariants: this page only creates a preview; a filter line that is not
+//! understood selects no numbers, never all of them.
+//! Deliberately absent: running jobs, and their results (`jobs`).
 
 use std::sync::Arc;
 

@@ -1,10 +1,9 @@
-//! What was done: the log, newest first, and each change with all that it
-//! changed and its undo.
+//! The change log: newest first, and each change with its numbers and its undo.
 //!
-//! The log is kept by version, so a list goes back from the end. Where a filter
-//! lets little through, it looks at so many changes and offers to look further:
-//! a page must not read a log of millions.
-//! Invariant: what is told ends at the snapshot's version, as everywhere.
+//! The log is ordered by version, so a list reads backwards from its end. If few
+//! changes match a filter, the page reads a limited number of changes and offers to
+//! search older ones: it must not read a log of millions.
+//! Invariant: the list ends at the snapshot's version, as everywhere.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
-//! What the checks find: by check, with the way to the verb that mends it, and
-//! what somebody has seen and set aside.
+//! The findings: by check, with links to the actions that repair them, and with
+//! acknowledgements.
 //!
-//! Findings are worked out for each page, since they move with time; every
-//! count is that of the list behind its link.
-//! Invariant: a finding that is not this partner's is answered as one that does
-//! not exist. Deliberately absent: what is found (`checks`), and who is told of
-//! it (`schedules`, `webhooks`).
+//! Findings are computed for each page, because they change with time; every count
+//! equals the list behind its link.
+//! Invariant: another partner's finding is answered like one that does not exist.
+//! Deliberately absent: the checks (`checks`), and the recipients of alerts
+//! (`schedules`, `webhooks`).
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! What a month's rental comes to: by customer and currency, as a file, and as
-//! an invoice to print.
+//! The costs of a month: by customer and currency, as a file, and as an invoice to
+//! print.
 //!
-//! Bills are worked out from the log, in turn with those that the API is asked
-//! for. Invariants: an amount has its currency, and amounts of different
-//! currencies are never added; a figure links to the lines that it sums.
+//! Bills are computed from the log, in one queue with those of the API.
+//! Invariants: an amount has its currency, and amounts of different currencies are
+//! never added; a figure links to the lines that it sums.
 //! Deliberately absent: calls. They are no part of the inventory; the command
 //! `rollcall invoice` reads their records beside it.
 

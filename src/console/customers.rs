@@ -1,12 +1,11 @@
-//! Customers: who they are, what they have, what that costs, and what is wrong
-//! with it.
+//! Customers: details, numbers, costs and findings.
 //!
 //! A new customer gets their first number and its route by the same form, in
 //! one change: both are there, or neither. A number may be asked for by a part
 //! of its digits; the form then offers the free ones that have it.
-//! Invariants: archiving says how many numbers are released, and is refused if
-//! that has become another count; amounts of different currencies stay apart.
-//! Deliberately absent: what may be assigned (`domain::action`).
+//! Invariants: archiving shows how many numbers it releases, and is refused if that
+//! count has changed; amounts of different currencies are never added.
+//! Deliberately absent: the rules of assignment (`domain::action`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,10 +1,9 @@
-//! Who looks at the console, and whether a form may be believed.
+//! The session of a request, and the origin of a form.
 //!
-//! Invariants: a page about a partner is made from the one snapshot that its
-//! visitor may see; another partner is answered as one that does not exist;
-//! nothing is changed by a request that did not come from a page of ours.
-//! Deliberately absent: passwords, and how long somebody stays signed in
-//! (`service::people`).
+//! Invariants: a page about a partner is made from one snapshot, which its user may
+//! see; another partner is answered like one that does not exist; a request from
+//! another site changes nothing.
+//! Deliberately absent: passwords, and the length of sessions (`service::people`).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

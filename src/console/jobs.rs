@@ -1,9 +1,9 @@
-//! Jobs: bulk work as it is previewed, done, looked back at and undone.
+//! Jobs: preview, progress, results and undo of bulk work.
 //!
 //! A running job's page loads itself again until it has ended, with a script
 //! or without.
-//! Deliberately absent: creating jobs out of numbers that somebody selected
-//! (the page of bulk verbs does), and what a job does (`service::jobs`).
+//! Deliberately absent: creating jobs from selected numbers (`bulk`), and their
+//! execution (`service::jobs`).
 
 use std::fmt::Write as _;
 use std::io;

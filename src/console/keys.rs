@@ -1,7 +1,7 @@
-//! A partner's keys: made, rotated, revoked, and when each was last used.
+//! A partner's API keys: create, rotate, revoke, and their last use.
 //!
-//! A token is on the page that made it, which is kept in memory for up to ten
-//! minutes so that a second click is answered alike, and nowhere else.
+//! A token is shown only on the page that created it, which stays in memory for up
+//! to ten minutes so that a double click gets the same answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;

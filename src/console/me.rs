@@ -1,5 +1,4 @@
-//! What somebody sees to for themselves: name and zone, password, second
-//! factor, and where they are signed in.
+//! The user's own settings: name and zone, password, second factor, and sessions.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
-//! One number: all that is known of it, the verbs that its state allows, and
-//! what happened to it.
+//! One number: details, the actions that its state allows, and its history.
 
 use std::sync::Arc;
 

@@ -1,8 +1,7 @@
-//! The table that people live in: every list of numbers that the filter line
-//! can say, in pages.
+//! The table of numbers: every list that the filter line can express, in pages.
 //!
-//! Rows are written by hand: they are most of a page, and what many of them say
-//! alike is made once.
+//! Rows are written by hand, because they are most of a page; common parts are
+//! rendered once.
 
 use std::collections::HashMap;
 use std::sync::Arc;

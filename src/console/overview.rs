@@ -1,5 +1,5 @@
-//! The first page: how many numbers there are, what needs attention, what ends
-//! when, and what it costs a month.
+//! The first page: counts of numbers, urgent findings, expiries by week, and monthly
+//! costs.
 //!
 //! Every figure links to the rows that it counts.
 

@@ -1,5 +1,4 @@
-//! What all pages have: the frame, the answer's headers, and how trouble is
-//! told.
+//! The common parts of all pages: the frame, the headers, and error pages.
 
 use askama::Template;
 use axum::body::Body;

@@ -1,9 +1,8 @@
-//! Schedules: when the checks are run by themselves, who hears of it, and how
-//! the last letters went.
+//! Schedules: run times, recipients, and the delivery of the last emails.
 //!
-//! Everybody may look; owners change. The usual rhythms are chosen by day and
+//! All users may read; owners may change. The usual rhythms are chosen by day and
 //! time, all others are cron's five fields.
-//! Deliberately absent: what a schedule may be (`service::schedules`), and
+//! Deliberately absent: the rules of a schedule (`service::schedules`), and
 //! sending.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What an owner chooses for all of a partner's numbers.
+//! The partner's settings, for owners.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! How things look: times in the reader's zone, numbers as people write them,
-//! money with its currency. All of it is text that is safe in HTML.
+//! Formatting: times in the reader's zone, numbers as people write them, money with
+//! its currency. All results are safe text in HTML.
 
 use std::collections::HashMap;
 use std::fmt::Write;

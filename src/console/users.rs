@@ -1,5 +1,5 @@
-//! Who may sign in: a partner's people for its owners, the administrators for
-//! each other, and the trail of who did what.
+//! Users: a partner's users for its owners, the administrators for each other, and
+//! the audit trail.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! A partner's webhooks: made, changed, tried, and what became of telling them.
+//! A partner's webhooks: create, edit, test, and their deliveries.
 //!
-//! Owners only, to look as well: an address may have a secret in it, and an
-//! answer may say what is behind it. A signing secret is on the page that made
-//! it, and nowhere else; what a receiver answered is shown as text.
+//! For owners only, reading included: an address may contain a secret, and an
+//! answer may reveal what is behind it. A signing secret is shown only on the page
+//! that created it; a receiver's answer is shown as text.
 
 use std::sync::Arc;
 

@@ -28,6 +28,11 @@ impl Country {
         known.then_some(Country(code))
     }
 
+    /// All of them.
+    pub fn codes() -> impl Iterator<Item = &'static str> {
+        CODES.split_ascii_whitespace()
+    }
+
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.0).expect("codes are ASCII")
     }

@@ -19,6 +19,13 @@ pub struct Currency {
 pub struct BadCurrency;
 
 impl Currency {
+    /// The codes of all of them.
+    pub fn codes() -> Vec<String> {
+        let letters = || (b'A'..=b'Z').map(char::from);
+        let words = letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| format!("{a}{b}{c}"))));
+        words.filter(|word| word.parse::<Currency>().is_ok()).collect()
+    }
+
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.code).expect("codes are ASCII")
     }

@@ -356,6 +356,14 @@ impl Fields {
         })
     }
 
+    /// The same, which may be null or absent alike.
+    pub fn block_if(&mut self, name: &'static str) -> Option<(E164, E164)> {
+        match self.entries.iter().find(|(key, _)| key == name) {
+            Some((_, Json::Null)) => self.take(name).and(None),
+            _ => self.block(name),
+        }
+    }
+
     /// A list of numbers, each there once; what is wrong is named by its place.
     pub fn numbers(&mut self, name: &'static str, max: usize) -> Option<Vec<E164>> {
         let list = match self.take(name)? {
@@ -457,7 +465,10 @@ impl Fields {
             self.wrong(name, "a whole number", &value);
             return None;
         };
-        let number = digits.parse::<u16>().ok().filter(|&number| number >= min);
+        // In JSON 10.0 is a whole number, too.
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+        let number = whole.parse::<u16>().ok().filter(|&number| number >= min);
+        let number = number.filter(|_| fraction.bytes().all(|digit| digit == b'0'));
         if number.is_none() {
             let message = format!("must be a whole number from {min} to {}", u16::MAX);
             self.error(name, code::OUT_OF_RANGE, message, Some(digits));

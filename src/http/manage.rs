@@ -129,7 +129,7 @@ pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> Answe
 /// The numbers that a body brings into stock, or all that is wrong with it.
 pub(crate) fn read_stock(mut fields: Fields) -> Result<Stock, Vec<FieldError>> {
     let block = fields.block("number");
-    let end = fields.block("number_end");
+    let end = fields.block_if("number_end");
     let cost = cost(&mut fields);
     let number_type = fields.read_word("number_type", NumberType::parse, "must be local, tollfree or mobile");
     let country: Option<Country> = fields.word_if("country");
@@ -424,16 +424,19 @@ fn entity_tags(line: &str) -> Option<Tags<'_>> {
         return Some(Tags::Any);
     }
     let mut strong = Vec::new();
-    for tag in line.split(',').map(str::trim) {
-        let opaque = tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?;
-        if opaque.contains('"') {
-            return None;
-        }
-        if tag.starts_with('"') {
+    let mut rest = line.trim();
+    loop {
+        let weak = rest.strip_prefix("W/");
+        // There may be commas in a tag.
+        let (opaque, after) = weak.unwrap_or(rest).strip_prefix('"')?.split_once('"')?;
+        if weak.is_none() {
             strong.push(opaque);
         }
+        match after.trim_start() {
+            "" => return Some(Tags::These(strong)),
+            after => rest = after.strip_prefix(',')?.trim_start(),
+        }
     }
-    Some(Tags::These(strong))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

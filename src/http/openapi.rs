@@ -53,7 +53,7 @@ pub(super) fn document() -> Value {
         if operation["security"].is_null() {
             of_a_node(method, operation);
         }
-        strict::operation(operation);
+        strict::operation(method, operation);
     }
     document
 }
@@ -70,7 +70,7 @@ fn of_a_node(method: &str, operation: &mut Value) {
         "description": "The `Inventory-Version` of an answer, from whichever node: this one is made from that version or a later one. It is waited for a set time (2 seconds, if nobody changed it); then 503.",
         "schema": { "type": "integer", "minimum": 0, "maximum": u64::MAX },
     });
-    match operation["parameters"].as_array_mut() {
+    match operation.get_mut("parameters").and_then(Value::as_array_mut) {
         Some(parameters) => parameters.push(least),
         None => operation["parameters"] = json!([least]),
     }
@@ -403,7 +403,7 @@ fn parameters(takes: Takes) -> Vec<Value> {
         "after" => json!({
             "name": name, "in": "query",
             "description": "Rows after this number, in place of a `page` other than 1; `Link` has the next one.",
-            "schema": { "type": "string" }, "example": "+912271264217",
+            "schema": { "type": "string", "pattern": strict::E164_OR_NOT }, "example": "+912271264217",
         }),
         "search" => json!({
             "name": name, "in": "query", "description": about(name),

@@ -24,6 +24,7 @@ use super::csv::{self, line_len};
 use super::json::{self, Documents};
 use super::source::Text;
 use super::{IntakeError, Shape, detect};
+use crate::domain::shown::quoted;
 use crate::domain::{Call, Currency, Decimal, Direction, E164, Time, Zone};
 
 /// What is read of a record, by its name in the platform's answer.
@@ -345,7 +346,8 @@ fn call(values: &Values<'_>, zone: Option<&Zone>) -> Result<Option<Call>, String
     let total = decimal("total_cost", total)?;
     let told = decimal("billsec", billsec)?;
     let seconds = told.unwrap_or_default().whole();
-    let seconds = seconds.ok_or_else(|| format!("billsec {:?} must be whole seconds", billsec.unwrap_or_default()))?;
+    let seconds =
+        seconds.ok_or_else(|| format!("billsec {} must be whole seconds", quoted(billsec.unwrap_or_default())))?;
     // A record that has no place for how long a call was does not say that it
     // was not answered.
     let answered = seconds > 0 || values[BILLSEC].is_none();

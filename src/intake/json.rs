@@ -21,6 +21,7 @@ use super::rows::Rows;
 use super::source::Text;
 use super::value::Raw;
 use super::{DEPTH_MAX, Extract, Format, HEAD_BYTES, Header, IntakeError, Item};
+use crate::domain::shown::quoted;
 
 /// Under which keys answers have their rows, whatever these are: the Partner
 /// API's in its two dialects, and those of other products.
@@ -537,9 +538,13 @@ impl<'t, 'a> Documents<'t, 'a> {
                 Some(before) if before.sure && !sure => return self.beside(&key).map(|()| None),
                 Some(before) => {
                     let problem = match before.key == key {
-                        true => format!("the answer has rows twice, again under {key:?}"),
+                        true => format!("the answer has rows twice, again under {}", quoted(&key)),
                         false => {
-                            format!("the answer has rows under {:?} and under {key:?}; keep one of them", before.key)
+                            format!(
+                                "the answer has rows under {} and under {}; keep one of them",
+                                quoted(&before.key),
+                                quoted(&key)
+                            )
                         }
                     };
                     return Err(self.syntax(problem));

@@ -14,6 +14,7 @@ use super::{
     COLUMN_BYTES_MAX, COLUMNS_MAX, Caution, Cell, Export, Field, Fields, Format, Header, IntakeError, Item, Numbers,
     Options, Row, RowError, Summary, number,
 };
+use crate::domain::shown::quoted;
 use crate::domain::spelling::Bare;
 use crate::domain::{E164, State, nothing};
 
@@ -240,7 +241,7 @@ impl<'a> Rows<'a> {
         let slot = &self.slots[takes.field as usize];
         if slot.row == self.row {
             let message =
-                format!("says {} as {:?} does; keep one of them", takes.field, self.columns[slot.column].name);
+                format!("says {} as {} does; keep one of them", takes.field, quoted(&self.columns[slot.column].name));
             self.fail(at, "", &Fault::Text(message));
             return Ok((at, None));
         }

@@ -1,9 +1,8 @@
-//! The findings of an inventory as people see them: those that somebody has
-//! acknowledged apart from those that wait for somebody.
+//! Findings with their acknowledgements: open ones, and acknowledged ones.
 //!
 //! An acknowledgement is a change like any other, so it is in the log and on
-//! every node. It is about one occurrence, and ends by time: the finding is
-//! then back, with no job having to run.
+//! every node. It covers one occurrence and ends by time: the finding is then open
+//! again, and no job has to run.
 
 use std::sync::Arc;
 

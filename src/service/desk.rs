@@ -1,12 +1,12 @@
-//! Where a verb meets a number inside a write transaction: what it names is
-//! looked up, the state table is asked, and the result is put down.
+//! Applies actions to numbers inside a write transaction: looks up the named
+//! entities, applies the state table, and writes the result.
 //!
-//! A desk serves one transaction. What it has looked up it keeps, so a job's
-//! thousand rows ask for their account once; what it decided is written in
-//! number order when it is [flushed](Desk::flush).
+//! A desk serves one transaction. It caches its lookups, so a job's thousand rows
+//! look their account up once; results are written in number order when it is
+//! [flushed](Desk::flush).
 //!
-//! Invariant: what is decided rests on what the transaction sees, and on
-//! nothing older.
+//! Invariant: decisions are based on the data in the transaction, and on nothing
+//! older.
 
 use std::collections::{BTreeMap, HashMap};
 

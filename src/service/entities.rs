@@ -1,9 +1,8 @@
-//! Accounts, applications and trunks: created, renamed, archived, brought back.
+//! Accounts, applications and trunks: create, rename, archive, restore.
 //!
-//! Nothing is ever deleted: numbers and history refer to it. An archived
-//! account has no numbers; an archived application or trunk keeps the numbers
-//! that route to it, since taking them away would end their calls, but takes no
-//! new ones.
+//! They are never deleted, because numbers and history refer to them. An archived
+//! account has no numbers; an archived application or trunk keeps the numbers that
+//! route to it, because their calls would otherwise fail, and gets no new ones.
 
 use std::sync::Arc;
 

@@ -3,11 +3,11 @@
 //! The file is read and validated first, without a lock; then one transaction
 //! compares every number with what is stored and writes what differs, as one
 //! version. A dry run is the same transaction, not committed, so it reports
-//! exactly what would happen.
+//! exactly the changes that the import will make.
 //!
 //! Invariants: all or nothing; importing a file twice changes nothing the
 //! second time; memory is bounded whatever the file's size.
-//! Deliberately absent: parsing (`intake`), who may have what (`rules`), and
+//! Deliberately absent: parsing (`intake`), the rules of ownership (`rules`), and
 //! any way around a conflict but `move_held`.
 
 mod place;

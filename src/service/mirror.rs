@@ -1,19 +1,17 @@
-//! Another server's inventory, kept as a partner's own.
+//! Mirrors another server's inventory into a partner.
 //!
-//! A [`Look`] is what that server said, from its first row to its last: who
-//! reads it hands it over only if the walk came to its end. It is compared with
-//! the partner's index, and then, for what seems to differ, with what the
-//! transaction sees; all that differs becomes one change. Where another writer
-//! came in between, all of it is done again.
+//! A [`Look`] is a complete listing of that server; an incomplete one is never
+//! passed on. It is compared with the partner's index, and then, for the numbers
+//! that seem to differ, with the data in the transaction; all differences become
+//! one change. If another writer came in between, the comparison is repeated.
 //!
-//! Invariants: a look is in the log whole or not at all; one that finds no
-//! difference leaves nothing there; comparing twice changes nothing the second
-//! time. Upstream that has lost much is taken for broken until somebody says
-//! that it is not.
-//! Upstream's word wins over what was changed here. What the Partner API does
-//! not tell stays as it is here, or as it came: since when a number is
-//! suspended, reservations, quarantines, and in the dialect `items` expiries,
-//! names and types of numbers.
+//! Invariants: a listing is applied completely or not at all; one without a
+//! difference writes nothing to the log; applying it twice changes nothing the
+//! second time. A shrinking upstream is treated as a failure until an operator
+//! confirms it.
+//! Upstream wins over changes that were made here. Fields that the Partner API does
+//! not return keep their value: the time of a suspension, reservations,
+//! quarantines, and in the dialect `items` expiries, names and types of numbers.
 //! Deliberately absent: HTTP, the clock of repeated looks (`cli`).
 
 mod look;

@@ -1,12 +1,12 @@
-//! Reads of the past: a number's life, the log as people read it, and the
-//! inventory as it was.
+//! Reads of the past: a number's history, the change log for people, and earlier
+//! inventories.
 //!
-//! These ask the store, so they block and belong on a thread that may. What
-//! they tell ends at a version that the caller's snapshot has, so that an
-//! answer about the past and one about the present never disagree.
-//! Deliberately absent: a second copy of the past. A past inventory is the
-//! present one with later changes taken back, so it costs what they cost, and
-//! shares with the present what they did not touch.
+//! These query the store, so they block and belong on a thread that may. An answer
+//! ends at a version of the caller's snapshot, so that answers about the past and
+//! the present never disagree.
+//! Deliberately absent: a second copy of the past. A past inventory is the present
+//! one with later changes reverted, so it costs as much as they do, and shares
+//! unchanged parts with the present (copy-on-write).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

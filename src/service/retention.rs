@@ -1,8 +1,8 @@
-//! What is over is deleted in time, a few rows at a time.
+//! Retention: deletes finished data, a few rows at a time.
 //!
-//! Ended jobs with their rows, acknowledgements that ended, webhooks and
-//! schedules that were removed. Each is deleted by what it is and when it was
-//! over, never by a name or by age alone.
+//! Finished jobs with their rows, acknowledgements that ended, webhooks and
+//! schedules that were removed. Each is deleted by its kind and the time of its end,
+//! never by a name or by age alone.
 //! Invariant: the log is not touched, so history, undo of changes and
 //! inventories of the past stay as they are; a snapshot's digest leaves out
 //! what may be deleted here.

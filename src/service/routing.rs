@@ -1,5 +1,5 @@
-//! What becomes of a call, asked of all partners' snapshots on this node, and
-//! the explanation of one number's calls.
+//! Answers a call from all partners' snapshots on this node, and explains the
+//! answers to calls to one number.
 //!
 //! Invariants: an answer needs no database; a number that this node left out,
 //! because its row could not be understood, is never answered as unknown; an

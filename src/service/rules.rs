@@ -6,13 +6,12 @@
 //! - An application or a trunk serves the account that it belongs to; without
 //!   one it serves all accounts of the partner.
 //!
-//! [`judge`] compares a number before and after a write. It judges what is new:
-//! a number that stays where it is keeps what it has, also where that was
-//! archived since. With a new holder all of the number is new.
+//! [`judge`] compares a number before and after a write, and judges what is new: a
+//! number keeps its account and route, even if they were archived since. With a new
+//! holder, all of the number counts as new.
 //!
-//! Deliberately absent: states ([`crate::domain::action`]), and what becomes of
-//! an id that the partner does not have. The verbs refuse it; import and sync
-//! create it.
+//! Deliberately absent: states ([`crate::domain::action`]), and ids that the partner
+//! does not have: the verbs refuse them; import and sync create them.
 
 use std::collections::HashMap;
 use std::fmt;

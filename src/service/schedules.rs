@@ -1,29 +1,28 @@
-//! Schedules: when the checks are run without anybody asking, and who hears of
-//! what they find.
+//! Schedules: checks that run at fixed times, and the emails with their findings.
 //!
-//! What is chosen is a setting, so it is in the log. How far it has come is
-//! beside the log, in documents:
+//! The schedule is a setting in the log. Its progress is outside the log, in
+//! documents:
 //!
-//! | kind | id | is |
+//! | kind | id | content |
 //! |---|---|---|
-//! | `schedule` | the schedule's | its next run and its last; due when there is something to do |
-//! | `told` | the schedule's | which findings it has told, and how near they were |
-//! | `mail` | the run's | who gets its letter, and how that went; due at the next attempt |
-//! | `digest` | the run's | the letter, until everybody has it or never will |
+//! | `schedule` | the schedule's | its next run and its last; due when there is work |
+//! | `told` | the schedule's | the reported findings, and how near their expiry was |
+//! | `mail` | the run's | the recipients of its email, and the result for each; due at the next attempt |
+//! | `digest` | the run's | the email, until each recipient has it or it is given up |
 //!
 //! What always holds:
-//! - A run, what it makes known as told, and its letters are one transaction,
-//!   done only if the schedule's document is still the one that was looked at.
-//!   So a run happens once, however many processes find it due, and one that
-//!   breaks off has not happened. A lease keeps them from working it out twice.
-//! - A run that was missed is made up for once, as soon as somebody looks; the
-//!   next one is the first after that.
-//! - A letter is sent at least once: how it went is written after it was taken,
-//!   so a crash just between the two sends it again, under the same Message-ID.
-//!   What is written as sent is not sent again.
+//! - A run, the findings that it reports, and its emails are one transaction, which
+//!   fails if the schedule's document has changed since it was read. So a run
+//!   happens once, with any number of processes, and an interrupted run has not
+//!   happened. A lease saves the double work.
+//! - A missed run happens once, at the next chance; the next run is the first one
+//!   after that.
+//! - An email is sent at least once: the result is stored after the delivery, so a
+//!   crash between the two sends it again, under the same Message-ID. An email that
+//!   is stored as sent is not sent again.
 //!
 //! Deliberately absent: the clock (it is an argument), threads
-//! ([`runner`]), SMTP (`mail`), how things are put (`alert`).
+//! ([`runner`]), SMTP (`mail`), the wording (`alert`).
 
 pub mod runner;
 

@@ -1,16 +1,17 @@
-//! Undo: what a change did is put back, where nobody has touched it since.
+//! Undo: restores the values before a change, except for numbers that were changed
+//! since.
 //!
 //! An undo is a change like any other, so it is in the log and can be undone.
-//! It restores the image from before, to the letter: account, routing, status
-//! and expiry. It decides number by number: one that somebody changed since
-//! stays as it is, with the reason.
+//! It restores the earlier image exactly: account, routing, status and expiry. It
+//! decides number by number: a number that was changed since stays as it is, with
+//! the reason.
 //!
-//! What was done last is undone first. A customer that was created with its
-//! first number loses the number and is archived then; an archived customer is
-//! brought back before it gets its numbers again. What would be archived and is
-//! in use by something later stays, with the reason.
-//! Deliberately absent: undoing what happened to partners and keys. A revoked
-//! key must stay dead.
+//! The last step is undone first. A customer that was created with its first number
+//! loses the number and is then archived; an archived customer is restored before
+//! it gets its numbers again. An entity that would be archived and is in use by a
+//! later change stays, with the reason.
+//! Deliberately absent: undoing changes of partners and keys. A revoked key must
+//! stay revoked.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,4 +1,4 @@
-//! Does everything agree? The file with itself, the log with the rows, and a
+//! The integrity check: compares the file with itself, the log with the rows, and a
 //! running server's index with both.
 
 use std::collections::HashMap;

@@ -1,8 +1,7 @@
-//! Views that a partner's people have saved: filter lines by name, shared by
-//! all of them.
+//! Saved views: named filter lines, shared by all users of a partner.
 //!
-//! Kept beside the log as one document, because a view changes nothing that
-//! anybody bills or routes by. Deliberately absent: what a line means.
+//! They are one document outside the log, because a view affects neither bills nor
+//! routing. Deliberately absent: the meaning of a filter line.
 
 use super::{Service, ServiceError, corrupt};
 use crate::domain::{PartnerKey, Time, Verb};

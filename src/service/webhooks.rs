@@ -1,22 +1,18 @@
-//! Webhooks: addresses that are told what happens, and what became of telling
-//! them.
+//! Webhooks: addresses that get each change, and the log of their deliveries.
 //!
-//! A webhook is a setting, in the log like everything that is chosen. Beside
-//! the log are its secrets, its head (how far it has come, what it waits for)
-//! and its deliveries. The log is the queue: a change becomes a delivery when
-//! it is first attempted ([`deliver`]), so an outage of days during a million
-//! changes keeps one delivery. Only what is in no log, such as an alert or a
-//! resend, is queued as a delivery of its own.
+//! A webhook is a setting in the log. Outside the log are its secrets, its head
+//! (its position in the log, and its retries) and its deliveries. The log is the
+//! queue: a change becomes a delivery at its first attempt ([`deliver`]), so an
+//! outage of days during a million changes keeps one delivery. Only events outside
+//! the log, such as an alert or a resend, are queued as deliveries of their own.
 //!
-//! Invariants: deliveries are in the order of their ids, which is the order in
-//! which they are sent, unless a webhook in order by number holds some back
-//! ([`held`]); how an attempt ended is written after it, so an event arrives at
-//! least once; an event that is announced is queued with all webhooks that want
-//! it, or with none; what was given up or skipped is listed until it is sent
-//! again or its time is over.
-//! Deliberately absent: connections (`outbound`), whose turn it is
-//! ([`runner`]), the secret anywhere but in its document and in the answer
-//! that makes it.
+//! Invariants: deliveries are sent in the order of their ids, unless a webhook that
+//! is in order by number holds some back ([`held`]); the result of an attempt is
+//! stored after it, so an event arrives at least once; an announced event is queued
+//! for all webhooks that subscribe to it, or for none; an event that was given up
+//! or skipped is listed until it is sent again or its retention ends.
+//! Deliberately absent: connections (`outbound`), the fair queue ([`runner`]), the
+//! secret anywhere but in its document and in the answer that creates it.
 
 pub mod deliver;
 pub mod event;

@@ -364,6 +364,16 @@ pub struct Server {
     within: Option<Arc<Namespace>>,
 }
 
+/// What becomes of a server's log once it listens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Log {
+    Read,
+    /// The pipe has no reader.
+    Closed,
+    /// The pipe is open, and nobody reads it.
+    Stuck,
+}
+
 /// A process that listens, and whoever reads its log.
 struct Running {
     address: SocketAddr,
@@ -373,7 +383,7 @@ struct Running {
 }
 
 impl Running {
-    fn begin(mut command: Command, read_log: bool) -> Running {
+    fn begin(mut command: Command, read: Log) -> Running {
         let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut process = started.expect("the server starts");
         let mut lines = BufReader::new(process.stderr.take().expect("a pipe"));
@@ -394,8 +404,12 @@ impl Running {
         let log = Arc::new(Mutex::new(text));
         let kept = log.clone();
         let reader = std::thread::spawn(move || {
+            if read == Log::Stuck {
+                // The end of this process closes it.
+                return std::mem::forget(lines);
+            }
             let mut line = String::new();
-            while read_log && lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+            while read == Log::Read && lines.read_line(&mut line).is_ok_and(|read| read > 0) {
                 kept.lock().expect("the log").push_str(&line);
                 line.clear();
             }
@@ -420,15 +434,20 @@ impl Server {
 
     /// The same with a command made by the test, for another environment.
     pub fn start_as(database: impl Into<Arc<Database>>, command: Command) -> Server {
-        Server::spawn(database.into(), command, true)
+        Server::spawn(database.into(), command, Log::Read)
     }
 
     /// The same, but once it listens nobody reads its log: the pipe is closed.
     pub fn start_unread(database: Database, command: Command) -> Server {
-        Server::spawn(database.into(), command, false)
+        Server::spawn(database.into(), command, Log::Closed)
     }
 
-    fn spawn(database: Arc<Database>, command: Command, read_log: bool) -> Server {
+    /// The same, but the pipe stays open, and what is written there is not read.
+    pub fn start_stuck(database: Database, command: Command) -> Server {
+        Server::spawn(database.into(), command, Log::Stuck)
+    }
+
+    fn spawn(database: Arc<Database>, command: Command, read_log: Log) -> Server {
         let Running { address, process, log, reader } = Running::begin(command, read_log);
         Server { database, address, process, log, reader: Some(reader), within: None }
     }
@@ -438,7 +457,7 @@ impl Server {
         let database = database.into();
         let mut command = database.command(&["serve", "--listen", "0.0.0.0:0"]);
         command.args(flags);
-        let mut server = Server::spawn(database, within.within(&command), true);
+        let mut server = Server::spawn(database, within.within(&command), Log::Read);
         server.address.set_ip(within.clients().parse().expect("an address"));
         server.within = Some(within);
         server
@@ -524,7 +543,7 @@ impl Server {
         self.process.wait().expect("its end");
         let mut command = self.database.command(&["serve", "--listen", "127.0.0.1:0"]);
         command.args(flags);
-        let next = Running::begin(command, true);
+        let next = Running::begin(command, Log::Read);
         (self.address, self.process, self.log, self.reader) = (next.address, next.process, next.log, Some(next.reader));
     }
 

@@ -7,6 +7,7 @@ mod calls;
 mod cost;
 mod leases;
 mod locked;
+mod machine;
 mod memory;
 mod neighbours;
 mod requests;

@@ -10,7 +10,7 @@ pub(super) fn destination_schema() -> Value {
         (
             "uri",
             json!({
-                "type": "string", "maxLength": 200,
+                "type": "string", "maxLength": 200, "pattern": super::strict::SIP,
                 "description": "A `sip:` URI: a host name, an IPv4 address or an IPv6 address in brackets, a port, and the parameters `transport=udp|tcp|tls` and `user=phone`. Without a user part it gets the called number.",
             }),
         ),

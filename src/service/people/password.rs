@@ -1,13 +1,13 @@
-//! Passwords: what they must be, and their hashes.
+//! Passwords: their rules, and their hashes.
 //!
 //! A hash takes 19 MiB and tens of milliseconds on purpose, so at most two are
-//! made at a time and few callers wait. Known callers wait in a queue of their
-//! own and go first: a flood of strangers does not lock out a person who has
-//! signed in from their address before.
+//! computed at a time and few callers wait. Callers from known addresses have a
+//! queue of their own and go first: a flood of unknown callers does not lock out a
+//! user who has signed in from their address before.
 //! Invariant: hashing has two threads, and each keeps its working memory, so a
-//! flood of sign-ins costs twice 19 MiB for good and not more. Memory that is
-//! allocated for each hash anew stays with the allocator, once for each thread
-//! that ever hashed.
+//! flood of sign-ins costs twice 19 MiB permanently and not more. Memory that is
+//! allocated for each hash stays with the allocator, once for each thread that
+//! ever hashed.
 //! Deliberately absent: rules of composition. Length is what helps.
 
 use std::collections::VecDeque;

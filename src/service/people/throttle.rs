@@ -1,12 +1,11 @@
-//! How often somebody may try.
+//! Throttling of sign-in attempts.
 //!
-//! Guessing must not pay, and must not keep the one out whom it is about. So
-//! what refuses is counted by where attempts come from; what is counted by
-//! account over all addresses only makes strangers wait a little longer. An
-//! address from which somebody signed in before is known: it has a budget of
-//! its own for that account, which nobody elsewhere can use up.
+//! Guessing must not succeed, and must not lock out the user under attack. So
+//! limits by address refuse attempts; limits by account over all addresses only
+//! delay unknown addresses a little. An address with an earlier sign-in is known: it
+//! has its own budget for that account, which other addresses cannot use up.
 //!
-//! All of it is in memory: another process, and the next one, count anew.
+//! All counts are in memory: each process has its own, and a restart resets them.
 //! Deliberately absent: locking accounts.
 
 use std::collections::HashMap;

@@ -1,0 +1,38 @@
+//! The partner of a command that names none, where there is one only.
+//!
+//! What always holds: a partner is never guessed among several, and a command
+//! that is wrong in another way is told what it would be told anyway.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Error, FromArgMatches, Parser};
+
+use super::{Cli, Global};
+use crate::store::Open;
+
+/// Reads the command line again, with the only partner of its database.
+pub fn parse(error: Error) -> Result<Cli, Error> {
+    let misses = |value: &ContextValue| match value {
+        ContextValue::Strings(missing) => missing.len() == 1 && missing[0].contains("--partner <PA_X>"),
+        _ => false,
+    };
+    let lacks_it =
+        error.kind() == ErrorKind::MissingRequiredArgument && error.get(ContextKind::InvalidArg).is_some_and(misses);
+    match lacks_it.then(only).flatten() {
+        Some(partner) => {
+            let named = ["--partner".into(), partner.into()];
+            Cli::try_parse_from(std::env::args_os().chain(named))
+        }
+        None => Err(error),
+    }
+}
+
+/// The id of the only partner, if there is one and no more.
+fn only() -> Option<String> {
+    let known = Cli::command().ignore_errors(true).try_get_matches().ok()?;
+    let global = Global::from_arg_matches(&known).ok()?;
+    let partners = global.service(Open::Existing).ok()?.partners().ok()?;
+    match &partners[..] {
+        [(_, _, one)] => Some(one.auth_id.to_string()),
+        _ => None,
+    }
+}
