@@ -382,6 +382,16 @@ impl Store for Paced {
         self.store.write(target, entry, draft)
     }
 
+    fn mentions(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        mention: &str,
+        take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+    ) -> Result<(), StoreError> {
+        self.store.mentions(key, through, mention, take)
+    }
+
     fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {
         self.store.history(key, number)
     }

@@ -147,6 +147,7 @@ impl Digest<'_> {
             Check::ArchivedRoute => format!("{numbers} routed to what is archived"),
             Check::DoubtfulNumber => format!("{numbers} probably stored wrongly"),
             Check::Suspended => format!("{numbers} suspended for long"),
+            Check::Idle => format!("{numbers} paid for and not called for long"),
             Check::Vanished => format!("{numbers} gone upstream"),
             Check::Appeared => format!("{numbers} new upstream"),
         }

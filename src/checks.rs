@@ -19,8 +19,9 @@ use sha2::{Digest, Sha256};
 use crate::domain::entity::hex_digest;
 use crate::domain::number::words;
 use crate::domain::setting::Way;
-use crate::domain::{AccountId, E164, Setting, State, Status, Time, plan};
-use crate::inventory::{Filter, NumberRef, Order, Snapshot};
+use crate::domain::{AccountId, Currency, E164, Money, Setting, State, Status, Time, plan};
+use crate::inventory::called::{CalledBefore, DAYS_KEPT};
+use crate::inventory::{CalledDay, Filter, NumberRef, Order, Snapshot};
 
 /// How far ahead expiries are seen if nothing is said: the guide's two weeks.
 pub const WITHIN_SECONDS: i64 = 14 * 86_400;
@@ -47,12 +48,14 @@ pub enum Check {
     Suspended,
     /// As `Vanished`.
     Appeared,
+    /// Only where it is asked for by name.
+    Idle,
 }
 
 words!(Check:
     NoActiveNumber "no_active_number", Expired "expired", Unrouted "unrouted", NoDestination "no_destination", Vanished "vanished",
     Expiring "expiring", ArchivedRoute "archived_route", DoubtfulNumber "doubtful_number",
-    Suspended "suspended", Appeared "appeared"
+    Suspended "suspended", Appeared "appeared", Idle "idle"
 );
 
 /// How bad a finding is for callers.
@@ -74,7 +77,7 @@ impl Check {
                 Severity::Critical
             }
             Check::Expiring | Check::ArchivedRoute | Check::DoubtfulNumber => Severity::Warning,
-            Check::Suspended | Check::Appeared => Severity::Info,
+            Check::Suspended | Check::Appeared | Check::Idle => Severity::Info,
         }
     }
 
@@ -94,6 +97,7 @@ impl Check {
                 "calls to this number probably never arrive: it looks like another number or a block, stored wrongly"
             }
             Check::Suspended => "calls to this number are refused, and have been for long",
+            Check::Idle => "nobody has called this number for long, and it is paid for",
             Check::Appeared => "calls to this number arrive here now: it has come into the inventory upstream",
         }
     }
@@ -112,6 +116,7 @@ impl Check {
                 "compare the number with the order; add the number that was meant, and release and retire this one"
             }
             Check::Suspended => "resume the number, or release it",
+            Check::Idle => "ask the customer whether the number is still needed, and release it if not",
             Check::Appeared => "see that it was ordered, and is on the next bill",
         }
     }
@@ -120,7 +125,7 @@ impl Check {
 /// What is looked for, and how far.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Which checks; all if empty.
+    /// Which checks; all but `idle` if empty.
     pub checks: Vec<Check>,
     /// Only what is about this account.
     pub account: Option<AccountId>,
@@ -128,17 +133,25 @@ pub struct Options {
     pub within: i64,
     /// How long a number is suspended before `suspended` finds it, in seconds.
     pub suspended_for: i64,
+    /// For how many whole days nobody called a number that `idle` finds.
+    pub idle_days: u32,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { checks: Vec::new(), account: None, within: WITHIN_SECONDS, suspended_for: SUSPENDED_SECONDS }
+        Options {
+            checks: Vec::new(),
+            account: None,
+            within: WITHIN_SECONDS,
+            suspended_for: SUSPENDED_SECONDS,
+            idle_days: DAYS_KEPT,
+        }
     }
 }
 
 impl Options {
     fn wants(&self, check: Check) -> bool {
-        self.checks.is_empty() || self.checks.contains(&check)
+        (self.checks.is_empty() && check != Check::Idle) || self.checks.contains(&check)
     }
 }
 
@@ -237,6 +250,9 @@ pub fn run(snapshot: &Snapshot, options: &Options, now: Time) -> Vec<Finding> {
             }
         });
     }
+    if options.wants(Check::Idle) {
+        idle(snapshot, options, now, &mut findings);
+    }
     for (check, way) in [(Check::Vanished, Way::Vanished), (Check::Appeared, Way::Appeared)] {
         if options.wants(check) {
             moved(snapshot, options, now, (check, way), &mut findings);
@@ -246,9 +262,11 @@ pub fn run(snapshot: &Snapshot, options: &Options, now: Time) -> Vec<Finding> {
     findings
 }
 
-/// How many findings each check has; none is a count as well.
+/// How many findings each check has; none is a count as well, but for `idle`,
+/// which is only looked for where it is asked for.
 pub fn counts<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> BTreeMap<Check, u64> {
-    let mut counts: BTreeMap<Check, u64> = Check::ALL.iter().map(|&check| (check, 0)).collect();
+    let mut counts: BTreeMap<Check, u64> =
+        Check::ALL.iter().filter(|&&check| check != Check::Idle).map(|&check| (check, 0)).collect();
     for finding in findings {
         *counts.entry(finding.check).or_default() += 1;
     }
@@ -289,6 +307,39 @@ fn archived_route(row: NumberRef<'_>) -> Finding {
 fn doubtful_number(row: NumberRef<'_>) -> Option<Finding> {
     let meant = plan::doubt(row.number())?;
     Some(Finding::of(Check::DoubtfulNumber, row, row.assigned_at()).shown_by(("probably_meant", meant.to_string())))
+}
+
+/// What is paid for, and was called by nobody for so many whole days. Silent
+/// until all nodes have recorded calls for as long.
+fn idle(snapshot: &Snapshot, options: &Options, now: Time, findings: &mut Vec<Finding>) {
+    if !snapshot.called.recording().records(now, options.idle_days) {
+        return;
+    }
+    let first = CalledDay::of(now).before(options.idle_days).begin();
+    let account = options.account.as_ref().map(|account| account.as_str().into());
+    let called = Some(CalledBefore { before: Some(first), never: true });
+    let filter =
+        Filter { account, called, assigned: Some(true), assigned_before: Some(first.plus(1)), ..Filter::default() };
+    walk(snapshot, filter, now, |row| {
+        let Some(cost) = row.cost().filter(|cost| cost.minor > 0) else { return };
+        let last = snapshot.called.last(row.number());
+        let since = last.map(|day| day.begin()).max(row.assigned_at());
+        let last = last.map_or_else(|| "never".to_owned(), |day| day.to_string());
+        let finding = Finding::of(Check::Idle, row, since).shown_by(("last_called_at", last));
+        let finding = finding.shown_by(("monthly_cost", cost.to_string()));
+        findings.push(finding.shown_by(("currency", cost.currency.code().to_owned())));
+    });
+}
+
+/// What a month costs of the findings that `idle` made, by currency.
+pub fn savings<'a>(snapshot: &Snapshot, findings: impl IntoIterator<Item = &'a Finding>, now: Time) -> Vec<Money> {
+    let mut sums: BTreeMap<Currency, Money> = BTreeMap::new();
+    for number in findings.into_iter().filter(|one| one.check == Check::Idle).filter_map(|one| one.number) {
+        let Some(cost) = snapshot.get(number, now).and_then(|row| row.cost()) else { continue };
+        let sum = sums.entry(cost.currency).or_insert(Money { minor: 0, ..cost });
+        sum.minor = sum.minor.saturating_add(cost.minor);
+    }
+    sums.into_values().collect()
 }
 
 /// What came into a mirror, or went from it, not long ago and is still so.

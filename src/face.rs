@@ -68,6 +68,9 @@ impl Desk {
         self.replica.route(&self.settings, Asked { user, call_id, now }, |answer| {
             if !trial {
                 self.replica.refusals.record(answer, now);
+                if let Some(row) = answer.row.filter(|row| row.account().is_some()) {
+                    row.snapshot().called.record(row.number(), now);
+                }
             }
             give(answer)
         })

@@ -17,6 +17,7 @@
 //! Deliberately absent: I/O, async, JSON, other partners.
 
 mod beside;
+pub mod called;
 mod due;
 mod filter;
 pub mod flat;
@@ -44,6 +45,7 @@ use crate::domain::{
 };
 
 pub use beside::Beside;
+pub use called::{CalledDay, CalledNumbers};
 pub use filter::{Among, Closed, Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after, several};
 pub use pattern::{Pattern, SEARCH_CHARS_MAX};
 pub use table::Table;
@@ -89,6 +91,9 @@ pub struct Snapshot {
     due: Due,
     nothing: Arc<Set>,
     pub beside: Beside,
+    /// When numbers were last called: no part of the inventory, and of now in
+    /// every snapshot of the partner.
+    pub called: Arc<CalledNumbers>,
 }
 
 /// Why a change does not fit a snapshot. Never the reader's fault: it means
@@ -303,6 +308,7 @@ impl Snapshot {
             due: Due::default(),
             nothing: Arc::default(),
             beside: Beside::default(),
+            called: Arc::default(),
         }
     }
 

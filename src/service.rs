@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod billing;
+mod called;
 pub mod checks;
 mod desk;
 mod directory;

@@ -569,6 +569,17 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// durable too.
     fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort>;
 
+    /// Goes back through the changes of entities up to a version, the latest
+    /// first, where the text of the entities has `mention` in it; until `take`
+    /// says that it has enough. Reads nothing of numbers.
+    fn mentions(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        mention: &str,
+        take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+    ) -> Result<(), StoreError>;
+
     /// A number's life within a partner, oldest first.
     fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError>;
 

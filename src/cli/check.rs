@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::upstream::Upstream;
 use super::{CliError, Global, Outcome, output};
-use crate::checks::{Check as Kind, Options};
+use crate::checks::{self, Check as Kind, Options};
 use crate::domain::{PartnerId, Time};
-use crate::http::checks::{shown, span};
+use crate::http::checks::{IDLE_SPAN, idle_days, saves, shown, span};
 use crate::inventory::Snapshot;
 use crate::service::checks::{Seen, findings};
 use crate::store::Open;
@@ -50,6 +50,9 @@ pub struct Check {
     /// How long a number may be suspended before it is reported
     #[arg(long, value_parser = parse_span, default_value = "30d", value_name = "SPAN")]
     suspended_for: i64,
+    /// With --check idle: for how many whole days nobody called
+    #[arg(long, value_parser = parse_idle, default_value = "90d", value_name = "DAYS")]
+    idle_for: u32,
     /// Show acknowledged findings as well
     #[arg(long)]
     all: bool,
@@ -71,6 +74,10 @@ fn parse_check(text: &str) -> Result<Kind, String> {
     Kind::parse(text).ok_or_else(|| format!("must be one of {}", all.join(", ")))
 }
 
+fn parse_idle(text: &str) -> Result<u32, String> {
+    idle_days(text).ok_or_else(|| IDLE_SPAN.to_owned())
+}
+
 pub(super) fn parse_span(text: &str) -> Result<i64, String> {
     span(text).ok_or_else(|| "must be a span of time such as 14d, 36h or 90m".to_owned())
 }
@@ -86,6 +93,7 @@ impl Check {
             account: None,
             within: self.within,
             suspended_for: self.suspended_for,
+            idle_days: self.idle_for,
         };
         let Seeing { snapshot, at, remark, unseen } = match (&self.partner, &self.url) {
             (Some(partner), _) => Seeing {
@@ -107,6 +115,9 @@ impl Check {
         if global.json {
             let rows: Vec<_> = found.iter().map(shown).collect();
             let mut meta = json!({ "total": found.len() });
+            if self.checks.contains(&Kind::Idle) {
+                meta["saves_monthly"] = saves(&snapshot, &found);
+            }
             if let Some(remark) = remark {
                 meta["remark"] = json!(remark);
             }
@@ -122,6 +133,9 @@ impl Check {
             table(&found)?;
         }
         if !global.json {
+            if self.checks.contains(&Kind::Idle) {
+                idle_note(&snapshot, &found, self.idle_for, at);
+            }
             if let Some(remark) = remark {
                 output::note(remark);
             }
@@ -140,7 +154,7 @@ impl Check {
         };
         let tells = |check: Kind| match check {
             // What is archived is not told either, nor are destinations.
-            Kind::Vanished | Kind::Appeared | Kind::ArchivedRoute | Kind::NoDestination => false,
+            Kind::Vanished | Kind::Appeared | Kind::ArchivedRoute | Kind::NoDestination | Kind::Idle => false,
             // Who is suspended is told, and not since when.
             Kind::Suspended => self.suspended_for == 0,
             Kind::NoActiveNumber | Kind::Expired | Kind::Unrouted | Kind::Expiring | Kind::DoubtfulNumber => true,
@@ -161,6 +175,23 @@ impl Check {
         let snapshot = look.snapshot(auth_id.clone(), at).map_err(|misfit| CliError::Other(misfit.to_string()))?;
         let remark = (!look.lists_accounts()).then_some(NO_ACCOUNTS);
         Ok(Seeing { snapshot, at, remark, unseen })
+    }
+}
+
+/// What the idle numbers cost, or why none can be found yet.
+fn idle_note(snapshot: &Snapshot, found: &[Seen], days: u32, now: Time) {
+    let recording = snapshot.called.recording();
+    if !recording.records(now, days) {
+        let known = recording.whole_days(now);
+        output::note(&format!(
+            "idle is silent: it needs {days} whole days of calls that all nodes recorded, and has {known}"
+        ));
+        return;
+    }
+    let sums = checks::savings(snapshot, found.iter().map(|seen| &seen.finding), now);
+    let sums: Vec<String> = sums.iter().map(|sum| format!("{sum} {}", sum.currency.code())).collect();
+    if !sums.is_empty() {
+        output::note(&format!("releasing the idle numbers would save {} a month", sums.join(" and ")));
     }
 }
 

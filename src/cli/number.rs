@@ -353,10 +353,25 @@ impl Undo {
 fn show(global: &Global, number: E164, of: &OfPartner) -> Result<Outcome, CliError> {
     let snapshot = global.service(Open::Existing)?.snapshot(&of.partner, true)?;
     match snapshot.get(number, Time::now()) {
-        Some(row) => print_row(global, row)?,
+        Some(row) => print_called(global, row)?,
         None => return Err(CliError::Other(format!("partner {} does not have {number}", of.partner))),
     }
     Ok(Outcome::Done)
+}
+
+/// Prints a number with the day (UTC) on which it was last called.
+fn print_called(global: &Global, row: NumberRef<'_>) -> Result<(), CliError> {
+    let last = row.snapshot().called.last(row.number()).map(|day| day.to_string());
+    if global.json {
+        let mut out = Vec::new();
+        wire::record::number(&mut out, row);
+        // The object goes on.
+        out.truncate(out.trim_ascii_end().len() - 1);
+        out.extend_from_slice(format!(",\"last_called_at\":{}}}\n", json!(last)).as_bytes());
+        return output::print(&out);
+    }
+    print_row(global, row)?;
+    output::line(&format!("  last called: {}", last.as_deref().unwrap_or("not in 90 days")))
 }
 
 /// Prints what a verb left.

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::number::print;
 use super::routing::Destinations;
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
-use crate::domain::{self, AccountId, ApplicationId, Time, TrunkId};
+use crate::domain::{self, AccountId, ApplicationId, Destination, SipUri, Time, TrunkId, destination};
 use crate::service::entities::{Calls, Changes};
 use crate::store::Open;
 
 #[derive(Subcommand)]
 pub enum Application {
     /// Create an application
-    Create(New<ApplicationId>),
+    Create(NewApplication),
     /// List a partner's applications
     List {
         #[command(flatten)]
@@ -71,6 +71,33 @@ pub struct New<T: Id> {
     /// The customer it belongs to, by id or by name; without one it serves all of the partner's
     #[arg(long, value_name = "ID|NAME")]
     account: Option<String>,
+    /// Where its calls go, such as sip:pbx.example; may be given more than once, the first is tried first
+    #[arg(long = "destination", value_name = "URI")]
+    destinations: Vec<SipUri>,
+}
+
+#[derive(Args)]
+pub struct NewApplication {
+    #[command(flatten)]
+    new: New<ApplicationId>,
+    /// An https address that is handed on to readers; Rollcall never calls it
+    #[arg(long, value_name = "URL", value_parser = parse_answer_url)]
+    answer_url: Option<Arc<str>>,
+}
+
+fn parse_answer_url(text: &str) -> Result<Arc<str>, String> {
+    destination::answer_url(text).map_err(str::to_owned)
+}
+
+/// The destinations of something new, each tried when those before it fail.
+fn calls(uris: Vec<SipUri>, answer_url: Option<Arc<str>>) -> Result<Calls, CliError> {
+    let one = |(at, uri): (usize, SipUri)| {
+        let priority = destination::PRIORITY.saturating_mul(u16::try_from(at + 1).unwrap_or(u16::MAX));
+        Destination { priority, ..Destination::new(uri) }
+    };
+    let destinations = domain::Destinations::new(uris.into_iter().enumerate().map(one).collect());
+    let destinations = destinations.map_err(|error| CliError::Usage(format!("--destination: it {error}")))?;
+    Ok(Calls { destinations, answer_url })
 }
 
 #[derive(Args)]
@@ -112,10 +139,11 @@ impl Application {
             print(global, service.application_edit(key, &id, changes)?, false)
         };
         match self {
-            Application::Create(New { id, of, name, account }) => {
+            Application::Create(NewApplication { new: New { id, of, name, account, destinations }, answer_url }) => {
+                let calls = calls(destinations, answer_url)?;
                 let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
-                print(global, service.application_new(key, &id, &name, account.as_ref(), &Calls::default())?, false)
+                print(global, service.application_new(key, &id, &name, account.as_ref(), &calls)?, false)
             }
             Application::Destination(destinations) => {
                 let (text, of, change) = destinations.edit();
@@ -148,10 +176,11 @@ impl Trunk {
             print(global, service.trunk_edit(key, &id, changes)?, false)
         };
         match self {
-            Trunk::Create(New { id, of, name, account }) => {
+            Trunk::Create(New { id, of, name, account, destinations }) => {
+                let calls = calls(destinations, None)?;
                 let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
-                print(global, service.trunk_new(key, &id, &name, account.as_ref(), &Calls::default())?, false)
+                print(global, service.trunk_new(key, &id, &name, account.as_ref(), &calls)?, false)
             }
             Trunk::Destination(destinations) => {
                 let (text, of, change) = destinations.edit();

@@ -178,7 +178,10 @@ pub fn serve(
     let runner = Runner::start(&app.service, settings);
     let alerts = schedules::runner::Runner::start(&app.service, mailer, Arc::new(Time::now));
     let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into());
-    let background = Background::start(app.clone(), config.follow.interval_ms.into());
+    // Who answers no calls has none to record.
+    let answers = !config.routing.sip.is_empty() || !config.routing.http.is_empty();
+    let recorder = answers.then(|| app.service.node().unwrap_or("server").to_owned());
+    let background = Background::start(app.clone(), config.follow.interval_ms.into(), recorder.clone());
     let (follower, held) = (background.follower.clone(), replica.clone());
     let alive = move || !follower.is_finished();
     let heart = Heart::start(notify.clone(), runtime.handle().clone(), alive, move || status(&held));
@@ -239,6 +242,9 @@ pub fn serve(
     background.stop();
     app.people.flush();
     let flushed = replica.flush_key_uses();
+    if let Err(error) = replica.keep_called(recorder.as_deref().map(|name| (name, true)), Time::now()) {
+        warn!(error = &error as &dyn std::error::Error, "cannot store which numbers were called");
+    }
     drop(lock);
     let served = served?;
     if let Err(error) = flushed {
@@ -294,6 +300,8 @@ const PROBE: Duration = Duration::from_secs(1);
 /// of a core.
 const SURVEY: Duration = Duration::from_secs(10);
 const SURVEY_TIMES: u32 = 100;
+/// How often the numbers that were called are stored.
+const RECORD: Duration = Duration::from_secs(60);
 
 /// The signals that ask the process for something. Until they are caught, they
 /// end it.
@@ -355,7 +363,7 @@ struct Background {
 }
 
 impl Background {
-    fn start(app: Arc<App>, interval: Duration) -> Background {
+    fn start(app: Arc<App>, interval: Duration, recorder: Option<String>) -> Background {
         let stop = Arc::new(AtomicBool::new(false));
         let broken = Arc::new(AtomicBool::new(false));
         let (stopped, replica) = (stop.clone(), app.replica.clone());
@@ -369,6 +377,7 @@ impl Background {
         let housekeeper = std::thread::spawn(move || {
             let (mut minute, mut tidied) = (Instant::now(), Instant::now());
             let (mut probed, mut survey) = (Instant::now(), Instant::now());
+            let mut recorded: Option<Instant> = None;
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(50));
                 // Samples of durations are kept until they are added up.
@@ -390,6 +399,16 @@ impl Background {
                         );
                     }
                     survey = Instant::now() + SURVEY.max(began.elapsed() * SURVEY_TIMES);
+                }
+                if recorded.is_none_or(|recorded| recorded.elapsed() >= RECORD) {
+                    recorded = Some(Instant::now());
+                    let recorder = recorder.as_deref().map(|name| (name, false));
+                    if let Err(error) = app.replica.keep_called(recorder, Time::now()) {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot store which numbers were called; trying again"
+                        );
+                    }
                 }
                 if minute.elapsed() < Duration::from_secs(60) {
                     continue;

@@ -22,8 +22,9 @@ use super::overview::check_name;
 use super::page::{Answer, Frame, Notice, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{Console, keys, show};
-use crate::checks::{Check, Finding, Options, counts};
+use crate::checks::{Check, Finding, Options, counts, savings};
 use crate::domain::{AccountId, Actor, FieldError, Time};
+use crate::http::checks::idle_days;
 use crate::inventory::Snapshot;
 use crate::service::checks::{NOTE_CHARS_MAX, Seen, findings};
 use crate::wire::html::escape;
@@ -43,6 +44,8 @@ struct Asked {
     /// What was typed for a customer, and why it names none.
     misnamed: Option<(String, String)>,
     acknowledged: bool,
+    /// For how many days nobody called an idle number; 0 if nothing was said.
+    idle_days: u32,
     page: usize,
     /// What was just acknowledged, or taken back.
     seen: Option<String>,
@@ -63,6 +66,7 @@ impl Asked {
                     Err(error) => asked.misnamed = Some((value.to_owned(), error.to_string())),
                 },
                 "acknowledged" => asked.acknowledged = value == "true",
+                "idle_for" => asked.idle_days = idle_days(&format!("{value}d")).unwrap_or_default(),
                 "page" => asked.page = value.parse().unwrap_or(1).max(1),
                 "seen" => asked.seen = Some(value.to_owned()),
                 _ => {}
@@ -85,7 +89,21 @@ impl Asked {
         if self.acknowledged {
             parts.push("acknowledged=true".to_owned());
         }
+        if self.idle_days > 0 {
+            parts.push(format!("idle_for={}", self.idle_days));
+        }
         parts.join("&")
+    }
+
+    /// What is looked for: `idle` only where it is asked for.
+    fn options(&self) -> Options {
+        let asked = self.check == Some(Check::Idle);
+        let checks = if asked { Check::ALL.to_vec() } else { Vec::new() };
+        let options = Options { checks, account: self.account.clone(), ..Options::default() };
+        match self.idle_days {
+            0 => options,
+            idle_days => Options { idle_days, ..options },
+        }
     }
 
     fn wants(&self, seen: &Seen) -> bool {
@@ -168,6 +186,10 @@ struct Checks {
     midnight: String,
     account_name: String,
     customers: String,
+    /// What the idle numbers cost, or why none are shown yet.
+    idle: String,
+    idle_days: u32,
+    asks_idle: bool,
     total: u64,
     found: String,
     groups: Vec<Group>,
@@ -202,7 +224,7 @@ pub async fn acknowledge(
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let asked = Asked::read(&query, &visit.snapshot);
     let frame = visit.frame("Checks", "checks");
-    if !there(&visit, &id).await? {
+    if !there(&visit, &id, asked.options()).await? {
         let gone = "The finding no longer exists: it may have been resolved meanwhile. Nothing was saved.";
         return render(&visit, frame.failed(gone), &asked, Typed::default(), StatusCode::NOT_FOUND).await;
     }
@@ -243,12 +265,13 @@ pub async fn acknowledge(
 }
 
 /// Whether this partner has, or had, such a finding.
-async fn there(visit: &Visit, id: &str) -> Result<bool, Trouble> {
+async fn there(visit: &Visit, id: &str, options: Options) -> Result<bool, Trouble> {
     if visit.snapshot.acknowledgements.get(id).is_some() {
         return Ok(true);
     }
     let (snapshot, now, id) = (visit.snapshot.clone(), visit.clock.now, id.to_owned());
-    blocking(move || findings(&snapshot, &Options::default(), None, now).iter().any(|seen| seen.id == id)).await
+    let options = Options { account: None, ..options };
+    blocking(move || findings(&snapshot, &options, None, now).iter().any(|seen| seen.id == id)).await
 }
 
 /// A note, and until when a finding is set aside.
@@ -302,11 +325,13 @@ fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
 async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status: StatusCode) -> Answer {
     // As it is now: something may just have been acknowledged.
     let (snapshot, now) = (visit.newest(), visit.clock.now);
-    let options = Options { account: asked.account.clone(), ..Options::default() };
+    let options = asked.options();
+    let (looked, wanted) = (snapshot.clone(), options.clone());
     let found = match asked.misnamed {
         Some(_) => Vec::new(),
-        None => blocking(move || findings(&snapshot, &options, None, now)).await?,
+        None => blocking(move || findings(&looked, &wanted, None, now)).await?,
     };
+    let idle = idle_words(&snapshot, &found, asked, &options, now);
     let tabs = tabs(&found, asked);
     let shown: Vec<&Seen> = found.iter().filter(|seen| asked.wants(seen)).collect();
     let of_check = counts(shown.iter().map(|seen| &seen.finding));
@@ -344,6 +369,9 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
         account_name: known
             .map_or_else(|| account.map_or(String::new(), ToString::to_string), |one| one.name.to_string()),
         customers: customers(visit),
+        idle,
+        idle_days: options.idle_days,
+        asks_idle: asked.check == Some(Check::Idle),
         total: shown.len() as u64,
         found: show::count(shown.len() as u64, "finding", "findings"),
         groups: groups.collect(),
@@ -355,6 +383,24 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
         frame,
     };
     html_as(status, &page)
+}
+
+/// What the idle numbers cost a month, or why none can be found yet.
+fn idle_words(snapshot: &Snapshot, found: &[Seen], asked: &Asked, options: &Options, now: Time) -> String {
+    if asked.check != Some(Check::Idle) {
+        return String::new();
+    }
+    let (recording, days) = (snapshot.called.recording(), options.idle_days);
+    if !recording.records(now, days) {
+        let known = show::count(u64::from(recording.whole_days(now)), "whole day", "whole days");
+        return format!("Silent until all nodes have recorded calls for {days} whole days; so far it is {known}.");
+    }
+    let shown = found.iter().filter(|seen| asked.wants(seen)).map(|seen| &seen.finding);
+    let sums: Vec<String> = savings(snapshot, shown, now).into_iter().map(show::money).collect();
+    match sums.is_empty() {
+        true => String::new(),
+        false => format!("Releasing these numbers would save {} a month.", sums.join(" and ")),
+    }
 }
 
 /// The open findings by check, and those that somebody has seen.
@@ -400,7 +446,8 @@ fn as_numbers(check: Check, account: Option<&AccountId>) -> Option<String> {
         | Check::ArchivedRoute
         | Check::DoubtfulNumber
         | Check::Suspended
-        | Check::Appeared => return None,
+        | Check::Appeared
+        | Check::Idle => return None,
     };
     let of = account.map_or("has:account".to_owned(), |id| format!("account:{}", quoted(id.as_str())));
     Some(query_value(&format!("{of} {line}")))
@@ -430,6 +477,14 @@ fn row(visit: &Visit, seen: &Seen, typed: &Typed) -> Row {
         (Check::Vanished | Check::Appeared, Some(count)) => {
             name = show::count(count, "number", "numbers");
             format!("{name}, too many to name")
+        }
+        (Check::Idle, _) => {
+            let value = |name| evidence(name).map(escape).unwrap_or_default();
+            let last = match evidence("last_called_at") {
+                Some("never") | None => "not called in 90 days".to_owned(),
+                Some(day) => format!("last called on {}", escape(day)),
+            };
+            format!("{subject} <small>{last}; {} {} a month</small>", value("monthly_cost"), value("currency"))
         }
         (Check::DoubtfulNumber, _) => {
             let meant = evidence("probably_meant").map(escape).unwrap_or_default();
@@ -480,6 +535,7 @@ fn ways(visit: &Visit, finding: &Finding) -> Vec<Way> {
         (Check::Unrouted | Check::NoDestination | Check::ArchivedRoute, Some(number), _) => {
             vec![verb(number, "Route", "route")]
         }
+        (Check::Idle, Some(number), _) => vec![verb(number, "Release", "release")],
         (Check::DoubtfulNumber, Some(number), Some(_)) => vec![verb(number, "Release", "release")],
         (Check::DoubtfulNumber, Some(number), None) => vec![verb(number, "Retire", "retire")],
         (Check::Suspended, Some(number), _) => {

@@ -18,6 +18,7 @@ use super::form::first_moment;
 use super::overview::TABS;
 use super::show::Clock;
 use crate::domain::{State, Time};
+use crate::inventory::called::CalledBefore;
 use crate::inventory::names::{Candidate, Misnamed, Named, suggested};
 use crate::inventory::{Filter, Order, Pattern, Snapshot, several};
 
@@ -74,6 +75,10 @@ pub const TERMS: &[Term] = &[
     },
     Term { example: "expires:<14d", about: "expires within 14 days; >14d later, <2027-03-01 before 00:00 of that day" },
     Term { example: "assigned:<30d", about: "assigned less than 30 days ago; >2026-01-31 after 00:00 of that day" },
+    Term {
+        example: "called:>30d",
+        about: "last called more than 30 days ago; never is not in 90 days; called:never,>30d is both",
+    },
     Term { example: "country:IN", about: "of this country" },
     Term { example: "region:\"New Delhi\"", about: "of this region, exactly" },
     Term { example: "type:tollfree", about: "local, tollfree or mobile" },
@@ -259,6 +264,25 @@ impl Line {
                     (Side::Less, Bound::Day(first)) => self.filter.assigned_before = Some(first),
                     (Side::More, Bound::Day(first)) => self.filter.assigned_after = Some(first),
                 }
+                Ok(())
+            }
+            "called" => {
+                let mut asked = CalledBefore::default();
+                for part in value.split(',') {
+                    match part {
+                        "never" => asked.never = true,
+                        part => match bound(part, clock)? {
+                            (Side::More, Bound::Span(seconds)) => asked.before = Some(now.plus(-seconds)),
+                            (Side::Less, Bound::Day(first)) => asked.before = Some(first),
+                            _ => {
+                                return Err(Refused::hint(
+                                    "is never, >30d (longer ago) or <2026-11-01 (before that day)",
+                                ));
+                            }
+                        },
+                    }
+                }
+                self.filter.called = Some(asked);
                 Ok(())
             }
             "sort" => {

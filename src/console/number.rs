@@ -18,6 +18,7 @@ use crate::domain::{Actor, E164, State as Stored, Status, spelling, summary};
 use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::routing::{Case, Explained};
 use crate::service::numbers::Expected;
+use crate::service::refusals::RefusalCount;
 use crate::service::{Outcome, ServiceError};
 use crate::wire::html::escape;
 
@@ -64,6 +65,8 @@ struct Calls {
     routed: bool,
     routes: Vec<String>,
     steps: Vec<CallStep>,
+    /// How often this node refused a call today, and why.
+    refused: Vec<String>,
 }
 
 struct CallStep {
@@ -203,14 +206,14 @@ async fn show_number(
         verbs: shown.collect(),
         events: events.collect(),
         choices: Choices::of(&visit).render().map_err(|error| Trouble::Internal(error.to_string()))?,
-        calls: explained.map(|explained| calls(&visit, explained)),
+        calls: explained.map(|explained| calls(&visit, number, explained)),
         frame,
     };
     html_as(status, &page)
 }
 
 /// What becomes of a call, with times and names as people know them.
-fn calls(visit: &Visit, explained: Explained) -> Calls {
+fn calls(visit: &Visit, number: E164, explained: Explained) -> Calls {
     let Explained { line, routes, steps, .. } = explained;
     let aside = |step: &crate::routing::Step| {
         let since = step.since.map(|since| format!("since {}", visit.clock.time(since)));
@@ -231,7 +234,21 @@ fn calls(visit: &Visit, explained: Explained) -> Calls {
         routed: line.case == Case::Routed,
         routes,
         steps: steps.into_iter().map(step).collect(),
+        refused: refusals(visit, number),
     }
+}
+
+/// `14 times: suspended, the last at 23 Nov 2026 17:30`, since the reader's
+/// midnight.
+fn refusals(visit: &Visit, number: E164) -> Vec<String> {
+    let clock = &visit.clock;
+    let today = form::moment(&clock.iso_day(clock.now), clock).unwrap_or(clock.now);
+    let counts = visit.console.app.replica.refusals.of(visit.snapshot.key, number, today);
+    let words = |one: RefusalCount| {
+        let times = show::count(one.calls as u64, "time", "times");
+        format!("{times}: {}, the last at {}", one.case.as_str().replace('_', " "), clock.time(one.last))
+    };
+    counts.into_iter().map(words).collect()
 }
 
 /// Who did something, as people know them.
@@ -277,6 +294,12 @@ fn facts(visit: &Visit, row: NumberRef<'_>) -> Vec<(&'static str, String)> {
     facts.push(("Application", application.unwrap_or_else(none)));
     facts.push(("Trunk", row.trunk().map(|one| entity("trunks", one.id.as_str(), &one.name)).unwrap_or_else(none)));
     facts.push(("Monthly cost", row.cost().map_or_else(none, |cost| escape(&show::money(cost)))));
+    let last = row.snapshot().called.last(row.number());
+    let last = last.map_or_else(
+        || "not in 90 days".to_owned(),
+        |day| format!("{} <small>UTC</small>", show::plain_day(&day.to_string())),
+    );
+    facts.push(("Last called", last));
     facts.push(("Assigned", row.assigned_at().map_or_else(none, when)));
     let expires = || if row.account().is_some() { show::AUTO_RENEWS.to_owned() } else { none() };
     facts.push(("Expires", row.expires_at().map_or_else(expires, when)));

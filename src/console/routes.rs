@@ -355,11 +355,38 @@ fn new_page(visit: &Visit, kind: Kind, form: &Form, refusal: Option<Refusal>, st
 }
 
 /// The fields of a new destination.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct TypedDestination {
     uri: String,
     priority: String,
     weight: String,
+}
+
+/// A destination that shall be another, as it was typed.
+struct TypedEdit {
+    was: String,
+    typed: TypedDestination,
+}
+
+impl TypedEdit {
+    fn of(form: &Form) -> TypedEdit {
+        let [was, uri, priority, weight] = ["was", "uri", "priority", "weight"].map(|name| form.get(name).to_owned());
+        TypedEdit { was, typed: TypedDestination { uri, priority, weight } }
+    }
+}
+
+impl Route {
+    /// What the form of a destination shows, and whether it was refused.
+    fn form_of(&self, one: &Destination) -> (TypedDestination, bool) {
+        let uri = one.uri.to_string();
+        match self.edited.as_ref().filter(|edited| edited.was == uri) {
+            Some(edited) => (edited.typed.clone(), true),
+            None => {
+                let (priority, weight) = (one.priority.to_string(), one.weight.to_string());
+                (TypedDestination { uri, priority, weight }, false)
+            }
+        }
+    }
 }
 
 /// A form of the page that was refused.
@@ -385,6 +412,8 @@ struct Route {
     answer_url: String,
     /// A destination as it was typed, where it was refused.
     typed: TypedDestination,
+    /// The same of one that shall be another.
+    edited: Option<TypedEdit>,
     wrongs: Wrongs,
     owner: Option<Owner>,
     created: String,
@@ -441,6 +470,7 @@ fn route(
     let answer_url = said(of("answer-url"), "answer_url")
         .unwrap_or_else(|| one.answer_url.as_deref().unwrap_or_default().to_owned());
     let added = of("destination-add");
+    let edited = of("destination-edit").map(TypedEdit::of);
     let field = |name: &str, default: u16| said(added, name).unwrap_or_else(|| default.to_string());
     let typed_destination = TypedDestination {
         uri: said(added, "uri").unwrap_or_default(),
@@ -458,6 +488,7 @@ fn route(
         destinations,
         answer_url,
         typed: typed_destination,
+        edited,
         wrongs,
         name: one.name.to_string(),
         owner: one.owner.as_ref().map(|owner| Owner::of(visit, owner)),
@@ -501,6 +532,7 @@ fn read_act(kind: Kind, verb: &str, form: &Form) -> Option<Result<Wanted, Vec<Fi
             })
         }
         "destination-add" => destination(read_destination(form)),
+        "destination-edit" => destination(read_edit(form)),
         "destination-remove" => destination(uri().map(DestinationEdit::Remove)),
         "destination-on" => destination(uri().map(|uri| DestinationEdit::Enable(uri, true))),
         "destination-off" => destination(uri().map(|uri| DestinationEdit::Enable(uri, false))),
@@ -529,6 +561,24 @@ fn read_destination(form: &Form) -> Result<DestinationEdit, Vec<FieldError>> {
     match uri {
         Some(uri) if errors.is_empty() => Ok(DestinationEdit::Add { uri, priority, weight }),
         _ => Err(errors),
+    }
+}
+
+/// What a destination shall be instead; a field that is left empty has its
+/// usual value.
+fn read_edit(form: &Form) -> Result<DestinationEdit, Vec<FieldError>> {
+    let was = form.get("was");
+    let was: SipUri = was
+        .parse()
+        .map_err(|error: destination::BadUri| vec![FieldError::new("uri", code::INVALID, error.to_string(), was)])?;
+    match read_destination(form)? {
+        DestinationEdit::Add { uri, priority, weight } => Ok(DestinationEdit::Replace {
+            uri: was,
+            to: uri,
+            priority: priority.unwrap_or(destination::PRIORITY),
+            weight: weight.unwrap_or(destination::WEIGHT),
+        }),
+        other => Ok(other),
     }
 }
 

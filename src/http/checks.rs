@@ -18,14 +18,15 @@ use super::query::{PER_PAGE_DEFAULT, bounded, page_of, per_page_of};
 use crate::alert;
 use crate::checks::{self, Check, Options};
 use crate::domain::field::code;
-use crate::domain::{AccountId, FieldError, Scope, Time};
+use crate::domain::{AccountId, FieldError, Money, Scope, Time};
 use crate::inventory::Snapshot;
+use crate::inventory::called::DAYS_KEPT;
 use crate::service::checks::{NOTE_CHARS_MAX, Seen, findings};
 use crate::service::replica::{Node, Replica};
 
 /// What a list of findings can be asked.
-const PARAMETERS: [&str; 7] =
-    ["page", "per_page", "check", "account_auth_id", "within", "suspended_for", "acknowledged"];
+const PARAMETERS: [&str; 8] =
+    ["page", "per_page", "check", "account_auth_id", "within", "suspended_for", "idle_for", "acknowledged"];
 
 struct Asked {
     options: Options,
@@ -75,6 +76,11 @@ impl Asked {
                     Some(seconds) => asked.options.suspended_for = seconds,
                     None => wrong(code::INVALID, "must be a span of time such as 14d, 36h or 90m"),
                 },
+                "idle_for" if value.is_empty() => {}
+                "idle_for" => match idle_days(&value) {
+                    Some(days) => asked.options.idle_days = days,
+                    None => wrong(code::INVALID, IDLE_SPAN),
+                },
                 "acknowledged" => match &*value {
                     "" => {}
                     "true" => asked.acknowledged = Some(true),
@@ -100,6 +106,22 @@ pub fn span(text: &str) -> Option<i64> {
     };
     let count = bounded(&text[..text.len() - 1], 0, 3_650 * 86_400)? as i64;
     count.checked_mul(unit).filter(|&seconds| seconds <= 3_650 * 86_400)
+}
+
+/// What `idle_for` can be.
+pub const IDLE_SPAN: &str = "must be a number of days between 1d and 90d, such as 30d";
+
+/// A span of whole days for which calls are remembered.
+pub fn idle_days(text: &str) -> Option<u32> {
+    let days = bounded(text.strip_suffix('d')?, 1, u64::from(DAYS_KEPT))?;
+    u32::try_from(days).ok()
+}
+
+/// What the idle numbers cost a month, by currency: `{"INR": "500.00"}`.
+pub fn saves(snapshot: &Snapshot, found: &[Seen]) -> Value {
+    let sums = checks::savings(snapshot, found.iter().map(|seen| &seen.finding), Time::now());
+    let sum = |sum: &Money| (sum.currency.code().to_owned(), json!(sum.to_string()));
+    Value::Object(sums.iter().map(sum).collect())
 }
 
 /// A finding as everybody shows it, and who has seen it.
@@ -146,23 +168,31 @@ async fn find(snapshot: Arc<Snapshot>, asked: Asked) -> Result<Vec<Seen>, ApiErr
 /// GET /api/v1/partner/checks
 pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let (access, asked) = app.enter(&request, Scope::Read, |_, query| Asked::parse(query, true)).await?;
-    let (page, per_page) = (asked.page, asked.per_page);
-    let all = find(access.snapshot, asked).await?;
+    let (page, per_page, idle) = (asked.page, asked.per_page, asked.options.checks.contains(&Check::Idle));
+    let all = find(access.snapshot.clone(), asked).await?;
     let total = all.len() as u64;
     let skip = (page - 1).saturating_mul(per_page).min(total) as usize;
     let data: Vec<Value> = all.iter().skip(skip).take(per_page as usize).map(shown).collect();
-    let meta = json!({ "total": total, "page": page, "per_page": per_page });
+    let mut meta = json!({ "total": total, "page": page, "per_page": per_page });
+    if idle {
+        meta["saves_monthly"] = saves(&access.snapshot, &all);
+    }
     Ok(answer(&request, json!({ "data": data, "meta": meta })))
 }
 
 /// GET /api/v1/partner/checks/summary
 pub async fn summary(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let (access, asked) = app.enter(&request, Scope::Read, |_, query| Asked::parse(query, false)).await?;
-    let all = find(access.snapshot, asked).await?;
+    let idle = asked.options.checks.contains(&Check::Idle);
+    let all = find(access.snapshot.clone(), asked).await?;
     let counts = checks::counts(all.iter().map(|seen| &seen.finding));
     let data: serde_json::Map<String, Value> =
         counts.into_iter().map(|(check, count)| (check.as_str().to_owned(), json!(count))).collect();
-    Ok(answer(&request, json!({ "data": data, "meta": { "total": all.len() } })))
+    let mut meta = json!({ "total": all.len() });
+    if idle {
+        meta["saves_monthly"] = saves(&access.snapshot, &all);
+    }
+    Ok(answer(&request, json!({ "data": data, "meta": meta })))
 }
 
 /// POST /api/v1/manage/checks/{id}/acknowledge

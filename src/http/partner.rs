@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::error::ApiError;
@@ -154,6 +154,10 @@ fn list(
     let now = query.as_of.unwrap_or_else(Time::now);
     let format = Format::negotiate(request.headers());
     let mut tag = list_tag(&snapshot, format, shape.dialect, now);
+    if query.filter.called.is_some() {
+        // A call is no change.
+        tag = past::tag_of_calls(&tag, snapshot.called.tag());
+    }
     if let Some(time) = query.as_of {
         // The present may be the same version; it shows another moment.
         tag = past::tag(&tag, time);
@@ -185,6 +189,9 @@ fn list(
     Ok(response)
 }
 
+/// The day (UTC) on which a number was last called, where that is known.
+const LAST_CALLED_AT: HeaderName = HeaderName::from_static("last-called-at");
+
 /// GET /api/v1/partner/numbers/{e164}
 pub async fn number(
     State(app): State<Arc<App>>,
@@ -203,13 +210,21 @@ pub async fn number(
     let now = Time::now();
     let row = access.snapshot.get(number, now).ok_or_else(ApiError::not_found)?;
     let tag = HeaderValue::try_from(super::manage::number_tag(row)).expect("digits and a dash");
+    // A header, since a call changes neither the number nor its tag.
+    let last = access.snapshot.called.last(number);
+    let with_call = |mut response: Response<Body>| {
+        if let Some(value) = last.and_then(|day| HeaderValue::try_from(day.to_string()).ok()) {
+            response.headers_mut().insert(LAST_CALLED_AT, value);
+        }
+        response
+    };
     if unchanged(request.headers(), &tag) {
-        return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
+        return Ok(with_call(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None)));
     }
     let mut out = b"{\"data\":".to_vec();
     Writer::new(&access.snapshot, Form::Json, wire::SINGLE).row(&mut out, row);
     out.push(b'}');
-    Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
+    Ok(with_call(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json))))
 }
 
 pub(super) fn refuse_parameters(query: &str) -> Result<(), ApiError> {

@@ -112,6 +112,12 @@ pub(super) fn tag(present: &HeaderValue, time: Time) -> HeaderValue {
     HeaderValue::try_from(format!("{text}-at-{:x}\"", time.seconds())).expect("hexadecimal digits")
 }
 
+/// The tag of an answer that also depends on the latest calls.
+pub(super) fn tag_of_calls(present: &HeaderValue, calls: u32) -> HeaderValue {
+    let text = present.to_str().unwrap_or_default().trim_end_matches('"');
+    HeaderValue::try_from(format!("{text}-c{calls:x}\"")).expect("hexadecimal digits")
+}
+
 /// GET /api/v1/partner/numbers/{e164}/history
 pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, request: Request<Body>) -> Answer {
     let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok());

@@ -235,6 +235,10 @@ impl ListQuery {
             }
             list.page = rows / list.per_page + 1;
         }
+        if list.as_of.is_some() && list.filter.called.is_some() {
+            let message = "cannot be given together with as_of: calls are remembered as of now";
+            errors.push(FieldError::new("called_before", code::CONFLICT, message, ""));
+        }
         if let (Some(after), true) = (list.after, errors.is_empty()) {
             let value = after.to_string();
             // Generated clients always send the first page.

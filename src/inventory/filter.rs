@@ -8,6 +8,7 @@ use crate::domain::field::code;
 use crate::domain::time::BadTime;
 use crate::domain::{Country, E164, FieldError, NumberType, State, Status, Time};
 
+use super::called::{CalledBefore, FoundOnce};
 use super::{Pattern, SEARCH_CHARS_MAX};
 
 /// What a row must have to be let through. The default lets all through.
@@ -31,6 +32,10 @@ pub struct Filter {
     pub expires_after: Option<Time>,
     pub assigned_before: Option<Time>,
     pub assigned_after: Option<Time>,
+    /// When it was last called, of now.
+    pub called: Option<CalledBefore>,
+    /// The numbers that `called` lets through, once they were wanted.
+    pub called_found: FoundOnce,
     /// The stored state, as of now. Nothing that a URL can ask for: the Partner
     /// API knows only the status.
     pub state: Among<State>,
@@ -217,6 +222,7 @@ parameters! {
     "expires_after", "expires_at later than this time.", "2026-02-01T00:00:00Z";
     "assigned_before", "assigned_at earlier than this time.", "2026-02-01T00:00:00Z";
     "assigned_after", "assigned_at later than this time.", "2026-01-01T00:00:00Z";
+    "called_before", "Last called on a day (UTC) that began before this time; never: not called in the last 90 days; or both, divided by a comma. Only calls that asked this server count.", "2026-02-01T00:00:00Z";
     "tag", "Numbers with this tag, exactly.", "support";
     "sort", "number, assigned_at, expires_at or monthly_cost; - in front for descending.", "-expires_at";
 }
@@ -288,6 +294,7 @@ impl Filter {
             "expires_after" => self.expires_after = time()?,
             "assigned_before" => self.assigned_before = time()?,
             "assigned_after" => self.assigned_after = time()?,
+            "called_before" => self.called = Some(CalledBefore::parse(name, value).map_err(QueryError::Value)?),
             "sort" => {
                 *order = Order::parse(value).ok_or_else(|| {
                     invalid("must be number, assigned_at, expires_at or monthly_cost, with - in front for descending")

@@ -3,7 +3,9 @@
 //! Nothing is served from it; tests and benchmarks compare the index with it.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
+use super::called::CalledNumbers;
 use super::{Filter, NumberRef, Order, Pattern, Snapshot, SortKey, Window};
 use crate::domain::{E164, Money, Record, Status, Time, number, plan};
 
@@ -11,12 +13,13 @@ use crate::domain::{E164, Money, Record, Status, Time, number, plan};
 /// rows are found by.
 pub struct Flat {
     rows: Vec<(E164, Record)>,
+    called: Arc<CalledNumbers>,
 }
 
 impl Flat {
     pub fn of(snapshot: &Snapshot) -> Flat {
         let row = |shown: NumberRef<'_>| (shown.number(), shown.record());
-        Flat { rows: snapshot.iter(snapshot.partner.created_at).map(row).collect() }
+        Flat { rows: snapshot.iter(snapshot.partner.created_at).map(row).collect(), called: snapshot.called.clone() }
     }
 
     /// One page of what the filter lets through: the total, the rank of its
@@ -35,7 +38,9 @@ impl Flat {
     /// The positions of all matching rows, in order.
     fn positions(&self, filter: &Filter, order: Order, now: Time) -> Vec<u32> {
         let rows = &self.rows;
-        let matching = (0..rows.len()).filter(|&at| matches(filter, rows[at].0, &rows[at].1, now));
+        let called = |number| filter.called.is_none_or(|asked| asked.lets(self.called.last(number)));
+        let matching =
+            (0..rows.len()).filter(|&at| called(rows[at].0) && matches(filter, rows[at].0, &rows[at].1, now));
         let mut found: Vec<u32> = matching.map(|at| at as u32).collect();
         let row = |at: &u32| &rows[*at as usize].1;
         match order.key {

@@ -47,6 +47,8 @@ struct Question<'a, 'f> {
     regions: Option<Vec<Index>>,
     /// The numbers that have the wanted tag.
     tagged: Option<Arc<Set>>,
+    /// The numbers that were last called when the filter says.
+    called: Option<Arc<Set>>,
     digits: Option<Digits>,
 }
 
@@ -71,6 +73,9 @@ impl<'a, 'f> Question<'a, 'f> {
                 Some(tag) => Some(snapshot.by_tag.get(&**tag)?.numbers()),
                 None => None,
             },
+            called: filter
+                .called
+                .map(|asked| filter.called_found.get(|| snapshot.called.matching(&snapshot.all, asked))),
             digits: match filter.search {
                 None | Some(Pattern::Digits { digits: 0, .. }) => None,
                 Some(pattern) => Some(Digits::of(pattern)?),
@@ -177,7 +182,7 @@ impl<'a, 'f> Question<'a, 'f> {
         let snapshot = self.snapshot;
         let account = self.account.map(|at| snapshot.account_set(at));
         let application = self.application.map(|at| snapshot.application_set(at));
-        account.into_iter().chain(application).chain(self.tagged.as_deref()).collect()
+        account.into_iter().chain(application).chain(self.tagged.as_deref()).chain(self.called.as_deref()).collect()
     }
 
     /// Hands over all that matches, in number order, from above `after`.
@@ -195,7 +200,9 @@ impl<'a, 'f> Question<'a, 'f> {
     /// much as a leaf or two.
     fn leaves_know(&self) -> bool {
         let smallest = self.sets().iter().map(|set| set.len()).min();
-        self.digits.is_none() && smallest.is_none_or(|numbers| numbers > 2 * self.snapshot.rows.leaf_count())
+        // A profile does not tell when its numbers were called.
+        let by_profile = self.digits.is_none() && self.called.is_none();
+        by_profile && smallest.is_none_or(|numbers| numbers > 2 * self.snapshot.rows.leaf_count())
     }
 
     fn walk_leaves(&self, after: Option<u64>, take: &mut Take<'_>) {

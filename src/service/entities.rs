@@ -324,13 +324,23 @@ pub enum DestinationEdit {
     },
     Remove(SipUri),
     Enable(SipUri, bool),
+    /// A destination that is there gets another address, priority and weight.
+    Replace {
+        uri: SipUri,
+        to: SipUri,
+        priority: u16,
+        weight: u16,
+    },
 }
 
 impl DestinationEdit {
     fn applied(&self, before: &Destinations) -> Result<Destinations, ServiceError> {
         let mut all = before.as_slice().to_vec();
         let uri = match self {
-            DestinationEdit::Add { uri, .. } | DestinationEdit::Remove(uri) | DestinationEdit::Enable(uri, _) => uri,
+            DestinationEdit::Add { uri, .. }
+            | DestinationEdit::Remove(uri)
+            | DestinationEdit::Enable(uri, _)
+            | DestinationEdit::Replace { uri, .. } => uri,
         };
         let at = all.iter().position(|one| one.uri == *uri);
         match (self, at) {
@@ -344,7 +354,11 @@ impl DestinationEdit {
             }
             (DestinationEdit::Remove(_), Some(at)) => drop(all.remove(at)),
             (DestinationEdit::Enable(_, enabled), Some(at)) => all[at].enabled = *enabled,
-            (DestinationEdit::Remove(_) | DestinationEdit::Enable(..), None) => {
+            (DestinationEdit::Replace { to, priority, weight, .. }, Some(at)) => {
+                all[at] =
+                    Destination { uri: to.clone(), priority: *priority, weight: *weight, enabled: all[at].enabled };
+            }
+            (DestinationEdit::Remove(_) | DestinationEdit::Enable(..) | DestinationEdit::Replace { .. }, None) => {
                 let list = if before.is_empty() { "it has none".to_owned() } else { format!("it has {before}") };
                 return Err(ServiceError::Refused(format!("there is no destination {uri}; {list}")));
             }

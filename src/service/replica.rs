@@ -30,6 +30,7 @@ use tracing::{error, info};
 use crate::domain::change::GENESIS;
 use crate::domain::{E164, KeptDigest, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 use crate::inventory::{Image, Loader, Misfit, Snapshot};
+use crate::service::called;
 use crate::service::directory::Directory;
 use crate::service::past::Pasts;
 use crate::service::refusals::Refusals;
@@ -354,10 +355,13 @@ pub fn load(store: &dyn Store, what: Load) -> Result<HashMap<PartnerKey, Snapsho
         return Err(StoreError::Corrupt { what: what.clone() });
     }
     let damaged = |(key, poison): (&Option<PartnerKey>, &Poison)| poison.damaged.is_some().then_some((*key)?);
-    match poison.iter().find_map(damaged).and_then(|key| snapshots.get(&key)) {
-        Some(snapshot) => Err(StoreError::Damaged { partner: snapshot.partner.auth_id.as_str().into() }),
-        None => Ok(snapshots),
+    if let Some(snapshot) = poison.iter().find_map(damaged).and_then(|key| snapshots.get(&key)) {
+        return Err(StoreError::Damaged { partner: snapshot.partner.auth_id.as_str().into() });
     }
+    for snapshot in snapshots.values().filter(|_| what.numbers) {
+        called::load(store, snapshot.key, &snapshot.called, snapshot.len())?;
+    }
+    Ok(snapshots)
 }
 
 /// The same without the rows that cannot be understood. One thread reads rows
@@ -542,6 +546,10 @@ impl Replica {
         replica.renew(&mut follower, salvaged, again(began));
         replica.count_poisoned(&follower);
         drop(follower);
+        for node in replica.nodes() {
+            let snapshot = node.snapshot();
+            called::load(&*replica.store, node.key, &snapshot.called, snapshot.len())?;
+        }
         Ok(replica)
     }
 
@@ -786,6 +794,9 @@ impl Replica {
     fn publish(&self, follower: &mut Follower, node: Option<&Arc<Node>>, snapshot: Snapshot) -> Option<Snapshot> {
         let Some(node) = node.filter(|node| node.auth_id == snapshot.partner.auth_id) else { return Some(snapshot) };
         let version = snapshot.version;
+        // One that was loaded afresh knows of no call.
+        let mut snapshot = snapshot;
+        snapshot.called = node.current().called.clone();
         self.directory.list(node, snapshot.groups_beyond(Some(&node.current())));
         follower.replaced.push(node.current.swap(Arc::new(snapshot)));
         node.stuck_since.store(0, Ordering::Relaxed);

@@ -14,9 +14,10 @@ use std::sync::atomic::AtomicBool;
 use super::past::{self, Past};
 use super::replica::{Node, Replica};
 use super::{Service, ServiceError};
-use crate::domain::{Destinations, E164, PartnerId, Time};
+use crate::domain::{Actor, Destinations, E164, EntityChange, PartnerId, Time};
 use crate::inventory::{Snapshot, set};
 use crate::routing::{self, Answer, Case, Explained, Moment, Settings, called_number};
+use crate::store::Store;
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +78,8 @@ impl Replica {
         now: Time,
     ) -> Result<Option<Explained>, ServiceError> {
         let past = self.history(of, number)?;
-        Ok(explained(settings, of, number, now, &past, !self.left_out(number)))
+        let found = explained(settings, of, number, now, &past, !self.left_out(number));
+        with_author(&**self.store(), of, now, found)
     }
 }
 
@@ -101,6 +103,51 @@ fn explained(
     Some(routing::explain(settings, of, (number, row, readable), &past, now))
 }
 
+/// An explanation whose step of destinations says since when they are so, and
+/// who made them so.
+fn with_author(
+    store: &dyn Store,
+    of: &Snapshot,
+    now: Time,
+    found: Option<Explained>,
+) -> Result<Option<Explained>, ServiceError> {
+    let Some(mut explained) = found else { return Ok(None) };
+    if let Some(step) = explained.steps.iter_mut().find(|step| step.step == "destinations")
+        && let Some((at, by)) = listed(store, of, explained.number, now)?
+    {
+        (step.since, step.by) = (Some(at), Some(by.to_string()));
+    }
+    Ok(Some(explained))
+}
+
+/// When the list of destinations that decides became what it is, and by whom:
+/// the application's, or the trunk's where only that has one.
+fn listed(store: &dyn Store, of: &Snapshot, number: E164, now: Time) -> Result<Option<(Time, Actor)>, ServiceError> {
+    let Some(row) = of.get(number, now) else { return Ok(None) };
+    let Some(application) = row.application() else { return Ok(None) };
+    let trunk = row.trunk().filter(|one| application.destinations.is_empty() && !one.destinations.is_empty());
+    let id = trunk.map_or(application.id.as_str(), |one| one.id.as_str());
+    let mut found = None;
+    store.mentions(of.key, of.version, &serde_json::Value::from(id).to_string(), &mut |entry, entities| {
+        let changed = entities.iter().any(|entity| match (entity, trunk) {
+            (EntityChange::Application(edit), None) => {
+                edit.after.id.as_str() == id
+                    && edit.before.as_ref().is_none_or(|before| before.destinations != edit.after.destinations)
+            }
+            (EntityChange::Trunk(edit), Some(_)) => {
+                edit.after.id.as_str() == id
+                    && edit.before.as_ref().is_none_or(|before| before.destinations != edit.after.destinations)
+            }
+            _ => false,
+        });
+        if changed {
+            found = Some((entry.at, entry.actor));
+        }
+        changed
+    })?;
+    Ok(found)
+}
+
 impl Service {
     /// The same for a process without an index, now or at a moment of the past.
     pub fn explain_route(
@@ -120,7 +167,9 @@ impl Service {
         }
         let mut past = self.store().history(of.key, number)?;
         past.retain(|past| past.version <= of.version);
-        let found = explained(settings, &of, number, as_of.unwrap_or_else(Time::now), &past, true);
+        let now = as_of.unwrap_or_else(Time::now);
+        let found = explained(settings, &of, number, now, &past, true);
+        let found = with_author(&**self.store(), &of, now, found)?;
         Ok((of, found))
     }
 

@@ -10,7 +10,7 @@ use super::log::{self, Chain, Skimmed};
 use super::rows::corrupt;
 use super::{Entry, Listed, LogPiece, Past, Replayed, StoreError};
 use crate::domain::change::Digest;
-use crate::domain::{E164, NumberChange, PartnerKey};
+use crate::domain::{E164, EntityChange, NumberChange, PartnerKey};
 
 /// How many entries are fetched at a time at the most.
 const PAGE: usize = 256;
@@ -34,6 +34,14 @@ pub(super) trait Shelf {
     /// The entries after a version up to another, oldest first, at most
     /// `limit`, and no more once they have [`ENTRIES_BYTES`].
     fn entries(&self, after: u64, through: u64, limit: usize) -> Result<Vec<Bare>, StoreError>;
+    /// The entries up to a version whose entities have `mention` in their text,
+    /// the latest first, until `take` returns that it has enough.
+    fn mentions(
+        &self,
+        through: u64,
+        mention: &str,
+        take: &mut dyn FnMut(Entry, &str) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError>;
     /// The groups of 10,000 that have several parts in one of some versions:
     /// version and group. There are hardly any.
     fn split(&self, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError>;
@@ -179,6 +187,15 @@ pub(super) fn history(shelf: &impl Shelf, number: E164) -> Result<Vec<Past>, Sto
         past.push(Past { version, entry: bare.entry, change });
     }
     Ok(past)
+}
+
+pub(super) fn mentions(
+    shelf: &impl Shelf,
+    through: u64,
+    mention: &str,
+    take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+) -> Result<(), StoreError> {
+    shelf.mentions(through, mention, &mut |entry, entities| Ok(take(entry, log::decode_entities(entities)?)))
 }
 
 pub(super) fn list(

@@ -51,7 +51,7 @@ use super::{
     Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, LogPiece, Open, Over, Past,
     Replayed, Store, StoreError, StoredJob, Target, Walk, history, rows,
 };
-use crate::domain::{E164, KeyId, PartnerId, PartnerKey, RowDigest, Time};
+use crate::domain::{E164, EntityChange, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 
 /// How long the database may take to say where its logs end, before it counts
 /// as gone.
@@ -312,6 +312,16 @@ impl Store for PgStore {
         };
         self.core.health.ended(&result, matches!(result, Ok(Some(_))));
         result
+    }
+
+    fn mentions(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        mention: &str,
+        take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+    ) -> Result<(), StoreError> {
+        self.shelf(key, |shelf| history::mentions(shelf, through, mention, take))
     }
 
     fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {

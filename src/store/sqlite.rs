@@ -49,7 +49,7 @@ use super::{
     Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, LogPiece, Open, Over, Past, Replayed,
     Store, StoreError, StoredJob, Target, Walk, history,
 };
-use crate::domain::{E164, KeyId, PartnerId, PartnerKey, RowDigest, Time};
+use crate::domain::{E164, EntityChange, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 
 /// "Roll" in the file's header: this is a Rollcall database.
 const APPLICATION_ID: i64 = 0x526f_6c6c;
@@ -799,6 +799,16 @@ impl Store for SqliteStore {
         });
         self.health.ended(&result, matches!(result, Ok(Some(_))));
         result
+    }
+
+    fn mentions(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        mention: &str,
+        take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+    ) -> Result<(), StoreError> {
+        self.shelf(key, |shelf| history::mentions(shelf, through, mention, take))
     }
 
     fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {

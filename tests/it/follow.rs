@@ -130,6 +130,15 @@ impl Store for Far {
     fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         self.asked()?.write(target, entry, draft)
     }
+    fn mentions(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        mention: &str,
+        take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+    ) -> Stored<()> {
+        self.asked()?.mentions(key, through, mention, take)
+    }
     fn history(&self, key: PartnerKey, number: E164) -> Stored<Vec<Past>> {
         self.asked()?.history(key, number)
     }

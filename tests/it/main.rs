@@ -16,6 +16,7 @@ mod smtp;
 mod alerts;
 mod api;
 mod beside;
+mod called;
 mod calls;
 mod caught_up;
 mod checks;

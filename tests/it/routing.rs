@@ -258,12 +258,37 @@ fn a_call_of_the_past_is_explained_as_it_was() {
     ]);
     let told = ran.check(0).json();
     assert_eq!((&told["data"]["code"], &told["data"]["steps"]), (&data["code"], &data["steps"]));
+    // Each list of destinations has its own moment, and its author.
+    let listed = &data["steps"][5];
+    assert_eq!(listed["by"], format!("key:{}", routed.key.key_id), "{listed}");
+    assert!(listed["since"].as_str().is_some_and(|since| *since <= *then.to_string()), "{listed}");
+    let now = routed.explain(ROUTED)["steps"][5].clone();
+    assert!(now["since"].as_str().is_some_and(|since| *since > *then.to_string()), "{now}");
 }
 
 #[test]
 fn the_command_changes_destinations_and_explains() {
     let database = Database::sample();
     let run = |args: &[&str]| database.run(&[args, &["--partner", "PA_ONE"]].concat());
+    let made = run(&[
+        "application",
+        "create",
+        "app_new",
+        "--name",
+        "New",
+        "--answer-url",
+        "https://voice.example/a",
+        "--destination",
+        "sip:a.example",
+        "--destination",
+        "sip:b.example",
+        "--json",
+    ]);
+    let made = made.done().json();
+    assert_eq!(made["answer_url"], "https://voice.example/a");
+    assert_eq!(made["destinations"][1]["priority"], 20, "{made}");
+    run(&["trunk", "create", "trunk_new", "--name", "New", "--destination", "sip:a.example"]).done();
+    run(&["application", "create", "app_bad", "--name", "Bad", "--answer-url", "ftp://x"]).check(2);
     run(&["application", "destination", "add", "app_1", "sip:ivr-1.example"]).done();
     let added =
         run(&["application", "destination", "add", "app_1", "sip:ivr-2.example", "--priority", "20", "--weight", "5"]);

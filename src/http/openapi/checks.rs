@@ -10,10 +10,15 @@ pub fn paths() -> Vec<(String, Value)> {
     let query = |name: &str, about: &str, example: &str| json!({ "name": name, "in": "query", "description": about, "schema": { "type": "string" }, "example": example });
     let whole = |name: &str, about: &str| json!({ "name": name, "in": "query", "description": about, "schema": { "type": "integer", "minimum": 1 } });
     let asked = [
-        query("check", "Findings of this check only.", "unrouted"),
+        query("check", "Findings of this check only; all but `idle` if not given.", "unrouted"),
         query("account_auth_id", "Only what is about this account.", "MA_48149cf4"),
         query("within", "How far ahead `expiring` sees, suspended numbers too; 14d if not given.", "14d"),
         query("suspended_for", "How long a number is suspended before that is a finding; 30d if not given.", "30d"),
+        query(
+            "idle_for",
+            "With check=idle: for how many whole days nobody called; 90d if not given, and at most.",
+            "90d",
+        ),
         query(
             "acknowledged",
             "true: only findings that somebody has acknowledged; false, if not given: only others.",
@@ -28,7 +33,7 @@ pub fn paths() -> Vec<(String, Value)> {
         "operationId": "checks",
         "tags": ["Checks"],
         "summary": "What is wrong with the inventory",
-        "description": "Customers without an active number, numbers that have expired or will, numbers with nowhere to route or routed to what is archived, numbers that were probably stored wrongly, and long suspended ones; in a mirrored inventory, for 14 days, numbers that left it or came into it upstream. A finding's id names one occurrence.",
+        "description": "Customers without an active number, numbers that have expired or will, numbers with nowhere to route or routed to what is archived, numbers that were probably stored wrongly, and long suspended ones; in a mirrored inventory, for 14 days, numbers that left it or came into it upstream. With check=idle, numbers that are paid for and that nobody has called through this server: silent until all nodes have recorded calls for that long; `meta.saves_monthly` is what they cost a month, by currency. A finding's id names one occurrence.",
         "parameters": paged,
         "responses": responses(&["401", "403", "422", "429"], json!({
             "description": "A page of findings, by check, account and number.",

@@ -9,10 +9,10 @@ use super::connect::Link;
 use super::core::{Core, Params};
 use super::trouble::trouble;
 use crate::domain::{PartnerKey, Time};
-use crate::store::StoreError;
 use crate::store::history::{Bare, ENTRIES_BYTES, Shelf, Take};
 use crate::store::log::GROUP;
 use crate::store::rows::*;
+use crate::store::{Entry, StoreError};
 
 /// Groups of 10,000 that have several parts in one version: version and group.
 const SPLIT_GROUPS: &str = "SELECT version, CASE WHEN subject < 0 THEN -subject ELSE subject / $4 END AS of \
@@ -76,6 +76,20 @@ impl Shelf for PgShelf<'_> {
             Ok(bytes < ENTRIES_BYTES)
         })?;
         Ok(entries)
+    }
+
+    fn mentions(
+        &self,
+        through: u64,
+        mention: &str,
+        take: &mut dyn FnMut(Entry, &str) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let sql = format!(
+            "SELECT version, {ENTRY}, entities FROM change \
+             WHERE partner = $1 AND version <= $2 AND strpos(entities, $3) > 0 ORDER BY version DESC"
+        );
+        let params: Params<'_> = &[&self.key.0, &whole(through), &mention];
+        self.while_wanted(&sql, params, |row| Ok(!take(read_entry(row, 1)?, row.text(5)?)?))
     }
 
     fn split(&self, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError> {

@@ -3,10 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::{PartnerKey, Time};
-use crate::store::StoreError;
 use crate::store::history::{Bare, ENTRIES_BYTES, Shelf, Take};
 use crate::store::log::GROUP;
 use crate::store::rows::*;
+use crate::store::{Entry, StoreError};
 
 /// Groups of 10,000 that have several parts in one version: version and group.
 const SPLIT_GROUPS: &str = "SELECT version, CASE WHEN subject < 0 THEN -subject ELSE subject / ?4 END AS of \
@@ -40,6 +40,23 @@ impl Shelf for SqliteShelf<'_> {
             });
         }
         Ok(entries)
+    }
+
+    fn mentions(
+        &self,
+        through: u64,
+        mention: &str,
+        take: &mut dyn FnMut(Entry, &str) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT version, {ENTRY}, entities FROM change \
+             WHERE partner = ?1 AND version <= ?2 AND instr(entities, ?3) > 0 ORDER BY version DESC"
+        ))?;
+        let mut rows = statement.query(params![self.key.0, whole(through), mention])?;
+        while let Some(row) = rows.next()?
+            && !take(read_entry(row, 1)?, row.text(5)?)?
+        {}
+        Ok(())
     }
 
     fn split(&self, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError> {
