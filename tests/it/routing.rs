@@ -561,11 +561,11 @@ fn the_console_shows_and_changes_destinations_and_says_what_becomes_of_a_call() 
 /// and its schema says so.
 fn aged(database: &Database) {
     let older = "ALTER TABLE application DROP COLUMN destinations; ALTER TABLE application DROP COLUMN answer_url; \
-                 ALTER TABLE trunk DROP COLUMN destinations;";
+                 ALTER TABLE trunk DROP COLUMN destinations; ALTER TABLE partner DROP COLUMN row_digest;";
     match cluster::on_postgres() {
         Some(postgres) => {
             let name = cluster::database_name(&database.address()).to_owned();
-            postgres.psql(&name, &format!("{older} UPDATE rollcall_schema SET version = 2, needs = 1"));
+            postgres.psql(&name, &format!("DROP FUNCTION row_digest_forget() CASCADE; {older} UPDATE rollcall_schema SET version = 2, needs = 1"));
         }
         None => {
             let raw = rusqlite::Connection::open(database.path()).expect("the database opens");
