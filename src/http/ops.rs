@@ -45,7 +45,6 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
         "age_seconds": age.as_secs(),
         "poisoned": poisoned,
         "unreadable": unreadable,
-        "damaged_partners": app.replica.damaged_partners(),
         "writable": writable,
         "build": crate::BUILD,
     });

@@ -664,7 +664,7 @@ fn sorting_puts_nulls_last_and_breaks_ties_by_number() {
 fn an_unknown_parameter_is_refused_with_the_known_ones() {
     let server = Server::sample();
     let known = "page, per_page, after, as_of, search, application_id, status, number_type, country, region, trunk_id, \
-        routed, assigned, expires_before, expires_after, assigned_before, assigned_after, tag, sort";
+        routed, assigned, expires_before, expires_after, assigned_before, assigned_after, called_before, tag, sort";
     let with_account = known.replace("routed,", "account_auth_id, routed,");
     for (path, known) in [(CUSTOMER, known), (GLOBAL, &with_account), (ACCOUNTS, "page, per_page, search")] {
         for name in ["limit", "Page", "PAGE", "pages", "offset", "%00", "per_page%20", "%FF"] {

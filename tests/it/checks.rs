@@ -261,8 +261,8 @@ fn what_moved_in_a_mirror_is_found_for_two_weeks() {
         removed_at,
         choice: Choice::Mirror(mirror.clone()),
     };
-    let put = |setting: Setting| {
-        let change = EntityChange::Setting(Edit::created(setting));
+    let put = |before: Option<Setting>, after: Setting| {
+        let change = EntityChange::Setting(Edit { before, after });
         let draft = fixture::draft(|transaction| Ok(transaction.put_entity(change.clone())?));
         store.write(rollcall::store::Target::Partner(key), fixture::entry(Verb::Sync), draft).expect("written");
     };
@@ -278,7 +278,7 @@ fn what_moved_in_a_mirror_is_found_for_two_weeks() {
         };
         found.iter().map(text).collect()
     };
-    put(setting(None));
+    put(None, setting(None));
     let all = [
         "vanished Some((\"numbers\", \"7\"))",
         "vanished +4930000003",
@@ -291,7 +291,7 @@ fn what_moved_in_a_mirror_is_found_for_two_weeks() {
     assert_eq!(find(None, checks::MOVED_SECONDS), [""; 0]);
     assert_eq!(find(Some("MA_1"), 0), all[1..]);
     assert_eq!(find(Some("MA_2"), 0), [""; 0]);
-    put(setting(Some(at)));
+    put(Some(setting(None)), setting(Some(at)));
     assert_eq!(find(None, 0), [""; 0]);
 }
 

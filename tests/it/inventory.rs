@@ -598,6 +598,7 @@ fn every_sort_and_every_parameter_has_been_tried() {
         "expires_after",
         "assigned_before",
         "assigned_after",
+        "called_before",
         "tag",
         "sort",
     ];
