@@ -2,6 +2,7 @@
 //! served afterwards is what was written, or its absence is told.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rollcall::domain::change::Edit;
 use rollcall::domain::{EntityChange, PartnerId, Time, Verb};
@@ -12,6 +13,7 @@ use super::whole;
 use crate::fixture::{
     self, Database, account, application, created, draft, entry, held, new_partner, put, stock, trunk,
 };
+use crate::harness;
 
 /// How many bytes are changed, one at a time.
 fn flips() -> u64 {
@@ -143,4 +145,31 @@ fn a_damaged_partner_is_refused_and_the_others_are_not() {
     assert_eq!(_copy.value("SELECT count(*) FROM partner WHERE row_digest IS NULL"), "0");
     let now = Time::now();
     assert!(replica.nodes()[1].snapshot().get(fixture::number(911_020_000), now).is_some());
+}
+
+#[test]
+fn a_damaged_partner_is_answered_503_and_its_neighbour_as_ever() {
+    if harness::no_file() {
+        return;
+    }
+    let database = harness::Database::sample();
+    let path = database.path().to_owned();
+    let add = |seconds: i64| {
+        let raw = rusqlite::Connection::open(&path).expect("the database opens");
+        let one = "(SELECT min(number) FROM number JOIN partner USING (partner) WHERE auth_id = 'PA_ONE')";
+        let changed = raw.execute(&format!("UPDATE number SET since = since + {seconds} WHERE number = {one}"), []);
+        assert_eq!(changed.expect("changed"), 1);
+    };
+    add(1);
+    let server = harness::Server::start(database, &[]);
+    let list = "/api/v1/partner/numbers";
+    assert_eq!(server.get(list).auth(&harness::ONE).check(503).code(), "UNAVAILABLE");
+    server.get(list).header("X-Auth-ID", "PA_ONE").header("X-Auth-Token", "wrong").check(401);
+    server.get(list).auth(&harness::TWO).check(200);
+    assert_eq!(server.get("/readyz").check(200).json()["unreadable"]["row_digest"], 1);
+    let ran = server.database.run(&["verify"]).check(3);
+    assert!(ran.stdout.contains("the rows of partner PA_ONE do not agree with the digest"), "{}", ran.stdout);
+    // Put back by hand, it is served again.
+    add(-1);
+    server.within(Duration::from_secs(20), |server| server.get(list).auth(&harness::ONE).send().status == 200);
 }
