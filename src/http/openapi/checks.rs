@@ -29,7 +29,7 @@ pub fn paths() -> Vec<(String, Value)> {
         .into_iter()
         .chain(asked.clone())
         .collect();
-    let list = json!({
+    let mut list = json!({
         "operationId": "checks",
         "tags": ["Checks"],
         "summary": "What is wrong with the inventory",
@@ -63,6 +63,16 @@ pub fn paths() -> Vec<(String, Value)> {
             counts[check.as_str()] = json!(0);
         }
     }
+    let mut meta = object(&[
+        ("total", json!({ "type": "integer", "description": "All findings on all pages, exactly." })),
+        ("page", json!({ "type": "integer" })),
+        ("per_page", json!({ "type": "integer" })),
+    ]);
+    meta["properties"]["saves_monthly"] = json!({
+        "type": "object", "additionalProperties": { "type": "number" },
+        "description": "With check=idle: what the numbers found cost a month, by currency.",
+    });
+    list["responses"]["200"]["content"]["application/json"]["schema"]["properties"]["meta"] = meta;
     let summary = json!({
         "operationId": "checks_summary",
         "tags": ["Checks"],

@@ -67,6 +67,12 @@ fn parameter(name: &str) -> Option<Value> {
         "Last-Event-ID" | "page" => json!({ "maximum": u64::MAX }),
         "per_page" => json!({ "maximum": PER_PAGE_MAX }),
         "within" | "suspended_for" => json!({ "pattern": SPAN }),
+        "idle_for" => json!({ "pattern": "^([1-9]|[1-8][0-9]|90)d$" }),
+        // A time, or `never`, or both.
+        "called_before" => {
+            let time = TIME.trim_start_matches('^').trim_end_matches('$');
+            json!({ "pattern": format!("^(never|{time}|never,{time}|{time},never)?$") })
+        }
         "check" => json!({ "enum": Check::ALL.iter().map(|check| check.as_str()).collect::<Vec<_>>() }),
         "cron" => json!({ "pattern": cron(), "maxLength": 200 }),
         "zone" => json!({ "pattern": ZONE, "maxLength": 60 }),
