@@ -1,7 +1,7 @@
 //! The partner of a command that names none, where there is one only.
 //!
 //! What always holds: a partner is never guessed among several, and a command
-//! that is wrong in another way is told what it would be told anyway.
+//! line that is wrong in another way gives the usual error.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Error, FromArgMatches, Parser};

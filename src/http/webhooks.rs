@@ -18,13 +18,13 @@ use super::manage::{self, Answer, PathOf, UNREAD, Write, id_of};
 use super::query::{ListQuery, Takes};
 use super::{App, partner};
 use crate::config::Config;
-use crate::domain::Scope;
 use crate::domain::field::code;
 use crate::domain::setting::DeliveryOrder;
-use crate::service::Rendered;
+use crate::domain::{PartnerKey, Scope};
 use crate::service::webhooks::{
     Attempt, Blocking, Health, NewWebhook, Settings, ShownDelivery, ShownWebhook, WebhookChanges, tag,
 };
+use crate::service::{Outcome, Rendered, Service, ServiceError};
 
 /// What the settings say of webhooks.
 pub fn settings(config: &Config) -> Settings {
@@ -104,20 +104,27 @@ pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, re
     Write::run(key, service, move |service, key| service.webhook_remove(key, &id, &expected)).await
 }
 
-/// POST /api/v1/manage/webhooks/{id}/rotate
-pub(super) async fn rotate(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+/// A verb on one webhook that takes no fields.
+async fn on_webhook(
+    app: &Arc<App>,
+    path: PathOf<String>,
+    request: Request<Body>,
+    verb: fn(&Service, PartnerKey, &str) -> Result<Outcome, ServiceError>,
+) -> Answer {
+    let Write { key, service, fields, .. } = Write::read(app, request).await?;
     fields.finish()?;
     let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| service.webhook_rotate(key, &id)).await
+    Write::run(key, service, move |service, key| verb(service, key, &id)).await
+}
+
+/// POST /api/v1/manage/webhooks/{id}/rotate
+pub(super) async fn rotate(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+    on_webhook(&app, path, request, Service::webhook_rotate).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/test
 pub(super) async fn test(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    fields.finish()?;
-    let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| service.webhook_test(key, &id)).await
+    on_webhook(&app, path, request, Service::webhook_test).await
 }
 
 /// GET /api/v1/manage/webhooks/{id}/deliveries
@@ -169,10 +176,7 @@ pub(super) async fn failed(State(app): State<Arc<App>>, path: PathOf<String>, re
 
 /// POST /api/v1/manage/webhooks/{id}/failed/resend
 pub(super) async fn resend_failed(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    fields.finish()?;
-    let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| service.webhook_resend_failed(key, &id)).await
+    on_webhook(&app, path, request, Service::webhook_resend_failed).await
 }
 
 /// GET /api/v1/manage/webhooks/{id}/blocking

@@ -65,7 +65,7 @@ impl Replica {
                 found = Some(key);
             }
         }
-        // The key may not be what it was: it says no more than who asks.
+        // The damage may be in the key itself: it identifies the caller and grants nothing.
         if bool::from(any) && snapshot.as_ref().is_some_and(|snapshot| snapshot.damaged) {
             return Err(Denied::Damaged);
         }

@@ -295,7 +295,7 @@ impl Store for PgStore {
         let heads: Vec<&[u8]> = made.iter().map(|(head, _)| &head.digest[..]).collect();
         let sealed: Vec<Vec<u8>> =
             made.iter().map(|(head, digest)| digest.sealed(head.key, head.version, &head.digest)).collect();
-        // What another release made is told by its first byte.
+        // The first byte of a digest names the format, so the program recognizes another release's.
         let sql = "UPDATE partner SET row_digest = t.sealed \
                    FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[]) AS t (partner, version, head, sealed) \
                    WHERE partner.partner = t.partner AND partner.version = t.version AND partner.head = t.head \

@@ -758,7 +758,7 @@ impl Store for SqliteStore {
 
     fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Result<u64, StoreError> {
         self.aside(BUSY, |connection| {
-            // What another release made is told by its first byte.
+            // The first byte of a digest names the format, so the program recognizes another release's.
             let mut statement = connection.prepare_cached(
                 "UPDATE partner SET row_digest = ?4 WHERE partner = ?1 AND version = ?2 AND head = ?3 \
                  AND (?5 OR row_digest IS NULL OR substr(row_digest, 1, 1) <> x'01')",

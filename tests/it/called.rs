@@ -30,8 +30,8 @@ fn calls_are_remembered_by_day_through_a_restart() {
     let never = "/api/v1/partner/numbers?called_before=never&per_page=100";
     let (total, _) = server.client().list("/api/v1/partner/numbers?per_page=100");
     assert_eq!(server.client().list(never).0, total);
-    // One that is answered, one that is refused, one that no customer holds,
-    // one that nobody has, and a trial.
+    // One that is answered, one that is refused, a number in stock, an unknown
+    // number, and a test call.
     ask(&socket(), sip, &request("INVITE", "+912271260008", "c1"));
     get(http, "/route/+912271260004");
     get(http, "/route/+912271260001");

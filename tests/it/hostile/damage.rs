@@ -1,5 +1,5 @@
-//! Bytes of a stopped database that a disk or a memory changed: whatever is
-//! served afterwards is what was written, or its absence is told.
+//! Bytes of a stopped database that a disk or a memory changed: afterwards the
+//! server serves what was written, or reports that it is missing.
 
 use std::collections::HashMap;
 use std::time::Duration;
