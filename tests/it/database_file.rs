@@ -61,7 +61,7 @@ fn a_file_has_one_server_however_it_is_named() {
         &["backup", backup],
         &["number", "list", "--partner", PARTNER],
         &["key", "create", "--partner", PARTNER, "--name", "k"],
-        &["partner", "create", "PA_two", "--name", "Two"],
+        &["partner", "create", "--auth-id", "PA_two", "--name", "Two"],
     ];
     for other in [&hard].into_iter().chain(mounted.then_some(&bound)) {
         for command_line in commands {
