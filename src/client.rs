@@ -122,7 +122,7 @@ pub enum WalkStep<T> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Walked {
     /// How many rows there are, and were handed on since the last
-    /// [`Step::Begin`].
+    /// [`WalkStep::Begin`].
     pub total: u64,
     pub pages: u64,
     /// The entity tag of every page, if they all had the same: from a Rollcall

@@ -3,7 +3,7 @@
 //! CSV with `,` `;` or tab, NDJSON, the Partner API's own JSON answer in either
 //! dialect or a bare JSON array, gzip of each, and spreadsheets: told apart by
 //! their content, read as a stream. The exports of some products are known by their columns
-//! ([`Export`]). Text becomes domain types here, and what could mean two things
+//! ([`KnownExport`]). Text becomes domain types here, and what could mean two things
 //! is refused with what to write instead.
 //!
 //! A CSV that was made for spreadsheets says so by its numbers, `'+91…`; its
@@ -184,7 +184,7 @@ pub struct RowFields {
 /// A row without fault. Consecutive rows that say the same share `fields`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileRow {
-    /// Where the row is, in the unit of [`Format::unit`].
+    /// Where the row is, in the unit of [`FileFormat::unit`].
     pub line: u64,
     pub numbers: RowNumbers,
     pub fields: Arc<RowFields>,
@@ -274,7 +274,7 @@ pub struct Header {
     /// JSON, whose rows name their own columns.
     pub columns: Vec<(String, Field)>,
     /// Columns that are nothing we know and that no mapping ignores. For JSON
-    /// see [`Summary::unknown`].
+    /// see [`ReadSummary::unknown`].
     pub unknown: Vec<String>,
 }
 
@@ -409,7 +409,7 @@ pub fn read(
     Ok(rows.summary(text.bytes()))
 }
 
-/// Copies the rows at these places, as [`Row::line`] counts them and sorted,
+/// Copies the rows at these places, as [`FileRow::line`] counts them and sorted,
 /// into a file that the same options read once it is corrected: CSV with its
 /// header, also of a spreadsheet, otherwise NDJSON. Always UTF-8, with a byte order mark if the file
 /// was not, so that a named encoding does no harm.

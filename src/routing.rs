@@ -3,7 +3,7 @@
 //!
 //! [`TABLE`] has the answer of each [`Case`]; the documentation has the same table
 //! and a test compares the two. [`judge`] finds the case of a number at a moment,
-//! so an expiry takes effect to the second without a job. [`Order`] sorts
+//! so an expiry takes effect to the second without a job. [`RouteOrder`] sorts
 //! destinations.
 //!
 //! Invariants: an answer depends on the snapshot, the moment, the called number

@@ -6,7 +6,7 @@
 //!
 //! A [`Service`] acts for one caller: its writes carry that actor into the
 //! log, and with a [`Retry`] each is executed once however often it is retried.
-//! The result of a verb is a [`Shown`], made inside the transaction, so that
+//! The result of a verb is a [`VerbOutcome`], made inside the transaction, so that
 //! the answer can be stored with the write (for idempotency keys).
 //! Deliberately absent: SQL, HTTP, printing.
 
@@ -212,6 +212,9 @@ pub struct Retry {
     pub fingerprint: [u8; 32],
     pub render: fn(&VerbOutcome) -> Rendered,
 }
+
+/// Where a background worker reads the time: the system's clock, or a test's.
+pub type WorkerClock = Arc<dyn Fn() -> Time + Send + Sync>;
 
 /// What a verb left, with all that showing it needs.
 #[derive(Debug)]

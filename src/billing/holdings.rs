@@ -1,7 +1,7 @@
 //! Who held which number when, and at which rate: the log, folded.
 //!
 //! Fed the changes of one partner, oldest first, a [`Ledger`] keeps what
-//! touches one [`Span`] and lets go of the rest, so its memory follows the
+//! touches one [`TimeSpan`] and lets go of the rest, so its memory follows the
 //! numbers held and not the length of the log: up to 200 bytes for each number
 //! held at the moment, and 64 for each holding in the span.
 //!

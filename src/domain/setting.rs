@@ -231,7 +231,7 @@ impl NumberRun {
     }
 }
 
-/// How many numbers moved that no [`Moved`] names.
+/// How many numbers moved that no [`MovedNumbers`] names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Unnamed {
     pub way: Movement,

@@ -144,7 +144,7 @@ impl<'de> Deserialize<'de> for Entries {
 
 /// The fields of one object, taken one by one; what is wrong is collected.
 ///
-/// A field that is wrong reads as if it were absent: only [`Fields::finish`]
+/// A field that is wrong reads as if it were absent: only [`BodyFields::finish`]
 /// says whether what was read may be used.
 pub struct BodyFields {
     place: String,

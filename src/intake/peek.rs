@@ -38,7 +38,7 @@ pub struct PeekedColumn {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeekedRow {
-    /// As [`super::Row::line`].
+    /// As [`super::FileRow::line`].
     pub line: u64,
     /// By column, empty where the row has none.
     pub cells: Vec<String>,

@@ -1,7 +1,7 @@
 //! Cells become rows here, whatever format they came in.
 //!
 //! Files repeat themselves: a cell that has the text of the row before keeps
-//! its parsed value, and rows that say the same share one [`Fields`]. So a
+//! its parsed value, and rows that say the same share one [`RowFields`]. So a
 //! plain row costs little more than its number.
 
 use std::collections::HashMap;
@@ -301,7 +301,7 @@ impl<'a> RowReader<'a> {
         self.fail(takes.column, value, fault);
     }
 
-    /// As [`Rows::set`], in the words of a product.
+    /// As [`RowReader::set`], in the words of a product.
     fn set_exported(&mut self, field: Field, raw: Raw<'_>, export: KnownExport) -> Result<(), CellFault> {
         let (fields, zone) = (&mut self.fields, &self.options.zone);
         match field {

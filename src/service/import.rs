@@ -812,7 +812,7 @@ impl<'a, 't> ImportRun<'a, 't> {
         self.put(EntityChange::Account(Edit { before, after }))
     }
 
-    /// As [`Run::account`].
+    /// As [`ImportRun::account`].
     fn application(&mut self, id: &ApplicationId, name: Option<&Arc<str>>) -> Result<(), ImportError> {
         self.look_up_application(id)?;
         let Some(entry) = self.applications.get_mut(id) else { return Ok(()) };
@@ -837,7 +837,7 @@ impl<'a, 't> ImportRun<'a, 't> {
         self.put(EntityChange::Application(Edit { before, after }))
     }
 
-    /// As [`Run::account`]; no column names a trunk.
+    /// As [`ImportRun::account`]; no column names a trunk.
     fn trunk(&mut self, id: &TrunkId) -> Result<(), ImportError> {
         self.look_up_trunk(id)?;
         let Some(entry) = self.trunks.get_mut(id) else { return Ok(()) };

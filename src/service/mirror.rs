@@ -1,6 +1,6 @@
 //! Mirrors another server's inventory into a partner.
 //!
-//! A [`Look`] is a complete listing of that server; an incomplete one is never
+//! A [`Listing`] is a complete listing of that server; an incomplete one is never
 //! passed on. It is compared with the partner's index, and then, for the numbers
 //! that seem to differ, with the data in the transaction; all differences become
 //! one change. If another writer came in between, the comparison is repeated.

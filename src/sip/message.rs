@@ -2,7 +2,7 @@
 //!
 //! Compact names, folded lines, several Via on one line, quoted strings and bare
 //! line feeds are read as RFC 3261 has them. A request that can be answered but
-//! not obeyed has a [`Fault`]; a datagram that is never answered is a
+//! not obeyed has a [`RequestFault`]; a datagram that is never answered is a
 //! [`Silence`].
 //!
 //! Invariants: nothing is allocated, nothing panics, and the work is linear in

@@ -2,7 +2,7 @@
 //! a job.
 //!
 //! Invariants: all of them are made here; a cell that a spreadsheet would take
-//! for a formula has an apostrophe before it, unless [`Cells::Raw`] was asked
+//! for a formula has an apostrophe before it, unless [`CsvCells::Raw`] was asked
 //! for. A number in E.164 calculates nothing and is left as it is.
 //! Deliberately absent: lists of the inventory, which are imported again
 //! (`wire`), and lines of a file that somebody gave to import.

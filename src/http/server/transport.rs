@@ -2,7 +2,7 @@
 //!
 //! hyper tells nobody when a request begins, when an answer has left, or that it
 //! is about to answer by itself. The socket sees the bytes and the service sees
-//! the requests; together, in [`Progress`], they know.
+//! the requests; together, in [`ConnectionProgress`], they know.
 //!
 //! What always holds: bytes that hyper writes while no request is in the
 //! service's hands are its own bare answer to something unparseable. They are

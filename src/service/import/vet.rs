@@ -23,7 +23,7 @@ use crate::intake::{Cell, Field, RowFields, RowNumbers};
 use crate::inventory::Snapshot;
 use crate::inventory::names::{ByName, NamedKind};
 
-/// The kinds of what a row names, in the order of the fields of `Known`.
+/// The kinds of what a row names, in the order of the fields of `KnownIds`.
 const KINDS: [NamedKind; 3] = [NamedKind::Customer, NamedKind::Application, NamedKind::Trunk];
 
 /// What a partner has, by what files call it.

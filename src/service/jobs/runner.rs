@@ -6,7 +6,7 @@
 //! first. Between two batches nobody holds the database.
 //!
 //! Open jobs are found in the store: those of before a restart, those created
-//! here (the [`Board`] is rung), and those that commands and other nodes
+//! here (the [`JobQueue`] is rung), and those that commands and other nodes
 //! created (the store is asked now and then). Of several nodes one does jobs,
 //! which has the lease; so turns are those of all jobs there are.
 //! Deliberately absent: what a batch does (`jobs`), and any state that matters
@@ -218,7 +218,7 @@ impl JobTurns {
     }
 }
 
-/// The threads that do jobs, until [`Runner::stop`].
+/// The threads that do jobs, until [`JobRunner::stop`].
 pub struct JobRunner {
     service: Service,
     threads: Vec<JoinHandle<()>>,

@@ -1,7 +1,7 @@
 //! Events that a webhook in order by number holds back: those that its receiver
 //! refused, and those that must not overtake them.
 //!
-//! What an event touches is its [`Scope`]. An event is held back while one
+//! What an event touches is its [`EventScope`]. An event is held back while one
 //! before it is held back that touches a number or an entity of its own, so a
 //! refused event causes head-of-line blocking for its numbers alone.
 //! Invariants: held events are in the order of sending; no event is sent while

@@ -48,7 +48,7 @@ const STOP: Duration = Duration::from_secs(2);
 
 type Id = (PartnerKey, Arc<str>);
 
-/// The threads that deliver, until [`Runner::stop`].
+/// The threads that deliver, until [`WebhookRunner::stop`].
 pub struct WebhookRunner {
     shared: Arc<WebhookShared>,
     thread: JoinHandle<()>,

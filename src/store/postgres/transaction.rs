@@ -280,7 +280,7 @@ impl<'a> ColumnArrays<'a> {
     }
 }
 
-/// The rows of [`Columns::params`].
+/// The rows of [`ColumnArrays::params`].
 macro_rules! unnested {
     () => {
         "unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], \
