@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use super::pattern::{DigitPattern, Hit};
 use super::rows::{Leaf, NEVER, PackedColumn, Profile};
-use super::set::{ENDINGS, GroupMembers, Set, SetGroups, Sieve};
+use super::set::{GroupMembers, Set, SetGroups};
+use super::sieve::{ENDINGS, Sieve};
 use super::table::Index;
 use super::{Filter, Order, Pattern, Selection, Snapshot, SortKey, Window};
 use crate::domain::{E164, Money, State, Status, Time};

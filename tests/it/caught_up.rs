@@ -75,7 +75,11 @@ impl World {
         incoming.write_all(b"number\n+33100000001\n").expect("written");
         let upload =
             uploads.keep(&writer, (key, &partner), incoming, "numbers.csv", ImportChoices::default()).expect("kept");
-        until(std::time::Duration::from_secs(60), || "the file is still checked".to_owned(), || !uploads.busy(&upload.id));
+        until(
+            std::time::Duration::from_secs(60),
+            || "the file is still checked".to_owned(),
+            || !uploads.busy(&upload.id),
+        );
         World {
             job: job.id,
             webhook: webhook.setting.id.to_string(),
