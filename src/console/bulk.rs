@@ -76,7 +76,9 @@ pub async fn preview(
     request: Request<Body>,
 ) -> Answer {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
-    let verb = verbs::find(form.get("verb")).ok_or(Trouble::NotFound)?;
+    // The list's own buttons renew without a form between.
+    let name = if form.has("renew_by") { "renew" } else { form.get("verb") };
+    let verb = verbs::find(name).ok_or(Trouble::NotFound)?;
     let selected = match selected(&visit, &form) {
         Ok(selected) => selected,
         Err(error) => return nothing(visit, &form, error).await,

@@ -21,8 +21,8 @@ use super::number::who;
 use super::page::{Answer, Frame, Trouble, html, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::{Console, download, show, verbs};
-use crate::domain::action::{Assignment, Transfer};
-use crate::domain::{Action, Actor, ApplicationId, PartnerKey, TrunkId};
+use crate::domain::action::{Assignment, Quarantine, Transfer};
+use crate::domain::{Action, Actor, ApplicationId, PartnerKey, Time, TrunkId, Verb};
 use crate::http::jobs::verb as verb_name;
 use crate::http::places::Kind;
 use crate::service::jobs::{Job, JobRow, JobState, RowResult, Tally, Task};
@@ -68,6 +68,8 @@ struct Row {
     class: &'static str,
     reason: String,
     cost: String,
+    /// When it expires before and after; empty where the job renews nothing.
+    end: String,
     version: Option<u64>,
 }
 
@@ -93,6 +95,8 @@ struct JobPage {
     tabs: Vec<Tab>,
     result: &'static str,
     rows: Vec<Row>,
+    /// Whether the rows say their new expiry.
+    renews: bool,
     page: u64,
     pages: u64,
     /// What Run would do; nothing where it cannot be run.
@@ -263,6 +267,7 @@ async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, stat
         _ => what.clone(),
     };
     let previewed = job.state == JobState::Previewed;
+    let renews = previewed && job.task.verb() == Verb::Renew;
     let changes = job.preview.as_ref().filter(|_| previewed).map(|tally| tally.changed);
     let shown = JobPage {
         mark: mark(&job),
@@ -272,7 +277,8 @@ async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, stat
         live,
         tabs: tabs(&job, wanted),
         result: wanted.map_or("", RowResult::as_str),
-        rows: rows.iter().map(|row| shown_row(visit, row)).collect(),
+        rows: rows.iter().map(|row| shown_row(visit, row, renewal(&job).filter(|_| previewed))).collect(),
+        renews,
         page,
         pages: total.div_ceil(ROWS),
         run: changes.filter(|changed| *changed > 0).map(|changed| {
@@ -400,7 +406,28 @@ fn tabs(job: &Job, wanted: Option<RowResult>) -> Vec<Tab> {
     }
 }
 
-fn shown_row(visit: &Visit, row: &JobRow) -> Row {
+/// What a job renews by.
+fn renewal(job: &Job) -> Option<&Action> {
+    match &job.task {
+        Task::Act(action) if action.verb() == Verb::Renew => Some(action),
+        Task::Act(_) | Task::Undo(_) => None,
+    }
+}
+
+/// When a number expires now, and when after its renewal.
+fn new_end(visit: &Visit, row: &JobRow, renewal: &Action) -> String {
+    let Some(record) = visit.snapshot.get(row.number, visit.clock.now).map(|row| row.record()) else {
+        return String::new();
+    };
+    let end = |end: Option<Time>| end.map_or_else(|| show::AUTO_RENEWS.to_owned(), |end| visit.clock.day(end));
+    let before = end(record.expires_at);
+    match renewal.apply(&record, visit.clock.now, &Quarantine::default()) {
+        Ok(after) if after.expires_at != record.expires_at => format!("{before} → <b>{}</b>", end(after.expires_at)),
+        Ok(_) | Err(_) => before,
+    }
+}
+
+fn shown_row(visit: &Visit, row: &JobRow, renewal: Option<&Action>) -> Row {
     let (class, result) = match row.result {
         RowResult::Changed => ("good", "changed"),
         RowResult::WouldChange => ("info", "will change"),
@@ -416,6 +443,7 @@ fn shown_row(visit: &Visit, row: &JobRow) -> Row {
         class,
         reason: row.reason.as_deref().map_or(String::new(), |reason| told(visit, reason)),
         cost: show::differences(&row.cost),
+        end: renewal.map_or(String::new(), |renewal| new_end(visit, row, renewal)),
         version: row.version,
     }
 }
@@ -512,6 +540,11 @@ fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, Str
         }
         Action::Renew { expires_at } => {
             facts.push(("Expires", expires_at.map_or_else(|| show::AUTO_RENEWS.to_owned(), |at| clock.time(at))));
+        }
+        Action::Extend { months, .. } => {
+            let (count, unit) = if months % 12 == 0 { (months / 12, "year") } else { (*months, "month") };
+            let by = show::count(count.into(), unit, &format!("{unit}s"));
+            facts.push(("Expires", format!("{by} after the later of each number's expiry and now")));
         }
         Action::Reserve { account: id, until } => {
             facts.push(("Customer", account(id.as_str())));

@@ -321,7 +321,6 @@ fn facts(visit: &Visit, row: NumberRef<'_>) -> Vec<(&'static str, String)> {
 /// The fields of a verb's form, with what was typed or what the number has now.
 fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&Open<'_>>) -> String {
     let clock = &visit.clock;
-    let expires = row.expires_at().filter(|_| verb == "renew");
     let cost = row.cost().filter(|_| verb == "cost");
     let route = verb == "route";
     // Who loses a number is asked whether it may be the last.
@@ -333,8 +332,12 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
             let window = Window::Page { skip: 0, rows: 0 };
             row.snapshot().select(&filter, Order::default(), window, visit.clock.now).total == 1
         });
-    let now = expires.filter(|time| form::day_of(*time, clock).is_none());
-    let now = now.map_or(String::new(), |time| clock.time(time));
+    let renews = verb == "renew";
+    let now = match row.expires_at().filter(|_| renews) {
+        Some(time) => format!("It expires on {} now.", clock.time(time)),
+        None if renews => format!("{} now.", show::AUTO_RENEWS),
+        None => String::new(),
+    };
     if let Some((form, wrongs)) = open.filter(|open| open.verb == verb).and_then(|open| open.typed) {
         let typed = VerbFields { last, now, ..VerbFields::typed(verb, form, clock, wrongs, false) };
         return typed.render().unwrap_or_default();
@@ -346,7 +349,7 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
         account: row.reserved_for().map_or(String::new(), |account| account.auth_id.to_string()),
         application: row.application().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
         trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
-        expires: expires.and_then(|time| form::day_of(time, clock)).unwrap_or_default(),
+        renew_by: if row.expires_at().is_some() { verbs::YEAR } else { "day" }.to_owned(),
         amount: cost.map_or(String::new(), |cost| cost.to_string()),
         currency: cost.map_or(String::new(), |cost| cost.currency.code().to_owned()),
         last,

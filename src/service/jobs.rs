@@ -654,13 +654,18 @@ fn act(desk: &mut Desk<'_>, number: E164, holding: Holding, action: &Action) -> 
         Ok(after) => {
             let before = before.as_of(desk.transaction.at());
             Ok(match after == before {
-                true => Verdict { ending: Ending::Unchanged, reason: None, cost: Costs::new() },
+                true => Verdict { ending: Ending::Unchanged, reason: left_out(action), cost: Costs::new() },
                 false => changed(Some(&before), Some(&after)),
             })
         }
         Err(ServiceError::Store(error)) => Err(error.into()),
         Err(refusal) => Ok(failed(reason(&refusal))),
     }
+}
+
+/// Why a row stays as it is, where that is not plain.
+fn left_out(action: &Action) -> Option<String> {
+    matches!(action, Action::Extend { .. }).then(|| "auto-renews, so it has no expiry to extend".to_owned())
 }
 
 fn changed(before: Option<&Record>, after: Option<&Record>) -> Verdict {
