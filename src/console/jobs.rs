@@ -97,6 +97,8 @@ struct JobPage {
     rows: Vec<Row>,
     /// Whether the rows say their new expiry.
     renews: bool,
+    /// Whether it is a preview, to be run or discarded.
+    waits: bool,
     page: u64,
     pages: u64,
     /// What Run would do; nothing where it cannot be run.
@@ -279,6 +281,7 @@ async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, stat
         result: wanted.map_or("", RowResult::as_str),
         rows: rows.iter().map(|row| shown_row(visit, row, renewal(&job).filter(|_| previewed))).collect(),
         renews,
+        waits: previewed,
         page,
         pages: total.div_ceil(ROWS),
         run: changes.filter(|changed| *changed > 0).map(|changed| {

@@ -20,7 +20,7 @@ use super::show::Clock;
 use crate::domain::{State, Time};
 use crate::inventory::called::CalledBefore;
 use crate::inventory::names::{Candidate, Misnamed, Named, suggested};
-use crate::inventory::{Filter, Order, Pattern, Snapshot, several};
+use crate::inventory::{Filter, Order, Pattern, Snapshot, SortKey, several};
 
 /// How many customers, applications and trunks are suggested for bare words.
 const BARE_MAX: usize = 6;
@@ -60,6 +60,8 @@ pub struct Term {
     pub about: &'static str,
 }
 
+const SORTS: &str = "is number, state, customer, application, assigned, expires or cost, with - for the last first";
+
 pub const TERMS: &[Term] = &[
     Term { example: "2271", about: "these digits are part of the number; +91 begins it" },
     Term { example: "account:MA_48149cf4", about: "held by this customer; account:\"Globex Inc\" by name" },
@@ -83,7 +85,7 @@ pub const TERMS: &[Term] = &[
     Term { example: "region:\"New Delhi\"", about: "of this region, exactly" },
     Term { example: "type:tollfree", about: "local, tollfree or mobile" },
     Term { example: "tag:support", about: "with this tag, exactly" },
-    Term { example: "sort:-expires", about: "by number, assigned, expires or cost; - for the last first" },
+    Term { example: "sort:-expires", about: "by number, state, customer, application, assigned, expires or cost; - for the last first" },
 ];
 
 impl Line {
@@ -105,7 +107,10 @@ impl Line {
             match &word.name {
                 None => match tab(&word.value) {
                     Some(terms) => {
-                        for term in words(terms) {
+                        // Its order gives way to the line's own.
+                        let sorted = words(text).iter().any(|word| word.name.as_deref() == Some("sort"));
+                        let kept = |term: &Word| !sorted || term.name.as_deref() != Some("sort");
+                        for term in words(terms).into_iter().filter(kept) {
                             line.word(&term, &word.text, &mut seen, snapshot, clock);
                         }
                     }
@@ -288,13 +293,17 @@ impl Line {
             "sort" => {
                 let (minus, key) = value.strip_prefix('-').map_or(("", value), |key| ("-", key));
                 let key = match key {
-                    "number" => "number",
-                    "assigned" => "assigned_at",
-                    "expires" => "expires_at",
-                    "cost" => "monthly_cost",
-                    _ => return Err(Refused::hint("is number, assigned, expires or cost, with - for the last first")),
+                    "number" => SortKey::Number,
+                    "assigned" => SortKey::AssignedAt,
+                    "expires" => SortKey::ExpiresAt,
+                    "cost" => SortKey::MonthlyCost,
+                    "state" => SortKey::State,
+                    "customer" => SortKey::Customer,
+                    "application" => SortKey::Application,
+                    _ => return Err(Refused::hint(SORTS)),
                 };
-                Ok(self.set("sort", &format!("{minus}{key}"))?)
+                self.order = Order { key, descending: !minus.is_empty() };
+                Ok(())
             }
             _ => Err(Refused::hint("is not known; the help shows what is")),
         }
@@ -356,7 +365,7 @@ fn near(words: &[&Word], snapshot: &Snapshot) -> Vec<Instead> {
 
 /// The line of the tab that is called so.
 fn tab(word: &str) -> Option<&'static str> {
-    let own = [("available", "state:available"), ("reserved", "state:reserved"), ("expired", "expired:yes")];
+    let own = [("expired", "expired:yes")];
     let tabs = TABS.iter().filter(|(_, line)| !line.is_empty());
     let mut all = tabs.chain(&own).filter(|(name, _)| name.eq_ignore_ascii_case(word));
     all.next().map(|(_, line)| *line)
