@@ -85,7 +85,10 @@ pub const TERMS: &[Term] = &[
     Term { example: "region:\"New Delhi\"", about: "of this region, exactly" },
     Term { example: "type:tollfree", about: "local, tollfree or mobile" },
     Term { example: "tag:support", about: "with this tag, exactly" },
-    Term { example: "sort:-expires", about: "by number, state, customer, application, assigned, expires or cost; - for the last first" },
+    Term {
+        example: "sort:-expires",
+        about: "by number, state, customer, application, assigned, expires or cost; - for the last first",
+    },
 ];
 
 impl Line {

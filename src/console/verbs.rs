@@ -434,7 +434,10 @@ mod tests {
         let zone = Zone::find("Asia/Kolkata").expect("a zone");
         for (chosen, months) in [("1", 1), ("12", 12)] {
             let fields = [("renew_by", chosen), ("expires_at", "")];
-            assert_eq!(super::tests::said("renew", &fields, "Asia/Kolkata"), Ok(Action::Extend { months, zone: zone.clone() }));
+            assert_eq!(
+                super::tests::said("renew", &fields, "Asia/Kolkata"),
+                Ok(Action::Extend { months, zone: zone.clone() })
+            );
         }
         for wrong in ["0", "121", "99999"] {
             let refused = super::tests::said("renew", &[("renew_by", wrong)], "UTC").expect_err("refused");

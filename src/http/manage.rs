@@ -23,8 +23,8 @@ use super::{App, RequestId, jobs, partner, peer, query, schedules, settings, tol
 use crate::domain::action::{self, Assignment, Price, Transfer};
 use crate::domain::field::code;
 use crate::domain::{
-    Account, Action, Actor, Application, Country, E164, FieldError, Money, NumberType, PartnerKey, Scope, Time, Trunk, Zone,
-    spelling,
+    Account, Action, Actor, Application, Country, E164, FieldError, Money, NumberType, PartnerKey, Scope, Time, Trunk,
+    Zone, spelling,
 };
 use crate::inventory::NumberRef;
 use crate::service::entities::{Calls, Changes};

@@ -16,11 +16,11 @@
 
 use std::sync::Arc;
 
+use super::filter::stage;
 use super::pattern::{Digits, Hit};
 use super::rows::{Column, Leaf, NEVER, Profile};
 use super::set::{ENDINGS, Groups, Members, Set, Sieve};
 use super::table::Index;
-use super::filter::stage;
 use super::{Filter, Order, Pattern, Selection, Snapshot, SortKey, Window};
 use crate::domain::{E164, Money, State, Status, Time};
 

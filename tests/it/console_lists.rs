@@ -62,7 +62,9 @@ fn a_renewal_by_months_is_the_same_through_every_door() {
     renew("+442079460001", &["--expires-at", "2032-03-30T18:30:00Z"]).done();
     renew("+442079460001", &["--months", "1", "--zone", "Asia/Kolkata"]).done();
     assert_eq!(expiry(database, "+442079460001").as_deref(), Some("2032-04-29T18:30:00Z"));
-    for wrong in [&["--months", "0"][..], &["--months", "121"], &["--years", "1", "--months", "1"], &["--zone", "UTC"], &[]] {
+    for wrong in
+        [&["--months", "0"][..], &["--months", "121"], &["--years", "1", "--months", "1"], &["--zone", "UTC"], &[]]
+    {
         renew("+442079460001", wrong).check(2);
     }
 
@@ -87,7 +89,18 @@ fn a_renewal_by_months_is_the_same_through_every_door() {
 
     // One that has expired is renewed from now.
     let before = jiff::Timestamp::now();
-    let job = ["job", "create", "--partner", "PA_L", "--verb", "renew", "--param", "months=1", "--filter", "account_auth_id=MA_1"];
+    let job = [
+        "job",
+        "create",
+        "--partner",
+        "PA_L",
+        "--verb",
+        "renew",
+        "--param",
+        "months=1",
+        "--filter",
+        "account_auth_id=MA_1",
+    ];
     let ran = database.run(&job).done();
     assert!(ran.stdout.contains("2 changed, 0 unchanged, 0 failed"), "{}", ran.stdout);
     let end: jiff::Timestamp = expiry(database, "+442079460004").expect("an end").parse().expect("a time");
@@ -185,7 +198,14 @@ fn the_size_of_a_page_is_obeyed_kept_and_limited() {
     let server = Server::start(database, &[]);
     let pages = Pages::owner(&server, "PA_L", "UTC");
     let rows = |page: &str| page.split("data-copy=").count() - 1;
-    for (query, expected) in [("", 50), ("?per_page=25", 25), ("?per_page=100", 100), ("?per_page=5000", 100), ("?per_page=0", 1), ("?per_page=x", 50)] {
+    for (query, expected) in [
+        ("", 50),
+        ("?per_page=25", 25),
+        ("?per_page=100", 100),
+        ("?per_page=5000", 100),
+        ("?per_page=0", 1),
+        ("?per_page=x", 50),
+    ] {
         let page = pages.page(&format!("/numbers{query}"));
         assert_eq!(rows(&page), expected, "{query}");
         assert!(page.len() < 100_000, "{query}: {} bytes", page.len());
@@ -194,7 +214,8 @@ fn the_size_of_a_page_is_obeyed_kept_and_limited() {
     let cookie = answer.header("set-cookie").expect("a cookie").to_owned();
     assert!(cookie.starts_with("rollcall-rows=100; Path=/console;"), "{cookie}");
     let kept = format!("{}; {}", pages.cookie(), cookie.split(';').next().expect("a pair"));
-    let get = |path: &str| server.get(&format!("/console/p/PA_L{path}")).header("Cookie", &kept).check(200).text().to_owned();
+    let get =
+        |path: &str| server.get(&format!("/console/p/PA_L{path}")).header("Cookie", &kept).check(200).text().to_owned();
     assert_eq!(rows(&get("/numbers")), 100);
     assert_eq!(rows(&get("/numbers?page=2")), 50);
     assert!(get("/numbers").contains("aria-current=\"true\">100</a>"));

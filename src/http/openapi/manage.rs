@@ -89,7 +89,11 @@ pub fn paths() -> Vec<(String, Value)> {
             "Either `expires_at` or `months`. A time before now or before it was assigned is 422. `months` extends from the later of the expiry and now, on the calendar of `zone`: 31 January and a month is the last day of February. A number that auto-renews has no expiry to extend and stays as it is.",
             vec![
                 ("expires_at", time_or_null("The new expiry; null: it auto-renews."), false),
-                ("months", json!({ "type": "integer", "minimum": 1, "maximum": 120, "description": "By how many months; 12 for a year." }), false),
+                (
+                    "months",
+                    json!({ "type": "integer", "minimum": 1, "maximum": 120, "description": "By how many months; 12 for a year." }),
+                    false,
+                ),
                 ("zone", text("The IANA time zone whose calendar counts the months; by default UTC."), false),
             ],
             json!({ "expires_at": null }),
