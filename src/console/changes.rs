@@ -22,9 +22,9 @@ use super::page::{Answer, Frame, Trouble, done, html, html_as, mendable};
 use super::sign_in::blocking;
 use super::{Console, show, verbs};
 use crate::domain::{Actor, Record, Verb, summary};
-use crate::service::past::Listed;
-use crate::service::undo::{Refused, Undone};
-use crate::service::{Outcome, ServiceError, Shown, undo};
+use crate::service::past::LoggedChange;
+use crate::service::undo::{RefusedUndo, Undone};
+use crate::service::{ServiceError, VerbOutcome, WriteOutcome, undo};
 use crate::wire::html::escape;
 
 /// How many changes a page has.
@@ -137,7 +137,7 @@ impl Wanted {
         wanted
     }
 
-    fn lets_through(&self, listed: &Listed) -> bool {
+    fn lets_through(&self, listed: &LoggedChange) -> bool {
         let actor = &listed.entry.actor;
         let by = match self.who.as_str() {
             "" => true,
@@ -190,8 +190,8 @@ fn verb_name(verb: Verb) -> String {
 /// breaks or enough is looked at. The version that is next, if any is left.
 fn back<E>(
     (low, high): (u64, u64),
-    read: impl Fn(u64, u64) -> Result<Vec<Listed>, E>,
-    mut take: impl FnMut(Listed) -> ControlFlow<()>,
+    read: impl Fn(u64, u64) -> Result<Vec<LoggedChange>, E>,
+    mut take: impl FnMut(LoggedChange) -> ControlFlow<()>,
 ) -> Result<Option<u64>, E> {
     let mut next = high;
     while next > low && high - next < LOOKED_AT_MAX {
@@ -297,7 +297,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     })
 }
 
-fn line(visit: &Visit, listed: &Listed) -> Line {
+fn line(visit: &Visit, listed: &LoggedChange) -> Line {
     let actor = &listed.entry.actor;
     Line {
         version: listed.version,
@@ -310,7 +310,7 @@ fn line(visit: &Visit, listed: &Listed) -> Line {
 }
 
 /// What a change did, in a line.
-fn summed(visit: &Visit, listed: &Listed) -> String {
+fn summed(visit: &Visit, listed: &LoggedChange) -> String {
     let mut parts = Vec::new();
     if let Some(first) = listed.numbers.first() {
         let said = visit.clock.told(&summary::number(first, listed.entry.at));
@@ -346,7 +346,7 @@ pub async fn page(
 /// What an undo left as it is.
 #[derive(Default)]
 struct Left {
-    rows: Vec<Refused>,
+    rows: Vec<RefusedUndo>,
     count: u64,
 }
 
@@ -361,7 +361,9 @@ pub async fn undo(
     let version: u64 = version.parse().map_err(|_| Trouble::NotFound)?;
     let outcome = visit.act("change.undo", move |service, key| service.undo(key, version)).await;
     match outcome {
-        Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) if undone.refused > 0 || !undone.stays.is_empty() => {
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Undone(undone), .. })
+            if undone.refused > 0 || !undone.stays.is_empty() =>
+        {
             let Undone { version: made, undone, refused, rows, stays, .. } = undone;
             let mut said = vec![format!("{} as before", show::count(undone, "number is", "numbers are"))];
             if refused > 0 {
@@ -374,12 +376,14 @@ pub async fn undo(
             let visit = Visit { snapshot: visit.newest(), ..visit };
             show_change(&visit, made, 1, frame, Left { rows, count: refused }, StatusCode::OK).await
         }
-        Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) => {
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Undone(undone), .. }) => {
             let to = back.filter(|path| below(path, &visit.base) && !path.ends_with("/undo"));
             let own = format!("{}/changes/{}", visit.base, undone.version);
             done(to.as_deref().unwrap_or(&own), Some(undone.version))
         }
-        Ok(Outcome::Done { .. } | Outcome::Again(_)) => done(&format!("{}/changes/{version}", visit.base), None),
+        Ok(WriteOutcome::Done { .. } | WriteOutcome::Again(_)) => {
+            done(&format!("{}/changes/{version}", visit.base), None)
+        }
         Err(ServiceError::NotUndone { rows, stays, .. }) => {
             let text = match &stays[..] {
                 [] => "all that this change did has been changed since. The table says by whom".to_owned(),
@@ -508,12 +512,12 @@ fn words(visit: &Visit, record: &Record) -> String {
 mod tests {
     use super::*;
     use crate::domain::Time;
-    use crate::service::past::Entry;
+    use crate::service::past::LogEntry;
 
-    fn listed(version: u64) -> Listed {
+    fn listed(version: u64) -> LoggedChange {
         let at = Time::new(1_770_000_000).expect("a time");
-        let entry = Entry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None };
-        Listed { version, entry, entities: Vec::new(), numbers: Vec::new(), total: 0 }
+        let entry = LogEntry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None };
+        LoggedChange { version, entry, entities: Vec::new(), numbers: Vec::new(), total: 0 }
     }
 
     /// The versions that a walk back finds, and where it goes on.

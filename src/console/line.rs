@@ -19,7 +19,7 @@ use super::overview::TABS;
 use super::show::Clock;
 use crate::domain::{State, Time};
 use crate::inventory::called::CalledBefore;
-use crate::inventory::names::{Candidate, Misnamed, Named, suggested};
+use crate::inventory::names::{Candidate, Misnamed, NamedKind, suggested};
 use crate::inventory::{Filter, Order, Pattern, Snapshot, SortKey, several};
 
 /// How many customers, applications and trunks are suggested for bare words.
@@ -214,9 +214,13 @@ impl Line {
             return Err(Refused::hint("only status, no and has can be turned round with -"));
         }
         match name {
-            "account" | "customer" => Ok(self.set("account_auth_id", &snapshot.find_named(Named::Customer, value)?)?),
-            "application" | "app" => Ok(self.set("application_id", &snapshot.find_named(Named::Application, value)?)?),
-            "trunk" => Ok(self.set("trunk_id", &snapshot.find_named(Named::Trunk, value)?)?),
+            "account" | "customer" => {
+                Ok(self.set("account_auth_id", &snapshot.find_named(NamedKind::Customer, value)?)?)
+            }
+            "application" | "app" => {
+                Ok(self.set("application_id", &snapshot.find_named(NamedKind::Application, value)?)?)
+            }
+            "trunk" => Ok(self.set("trunk_id", &snapshot.find_named(NamedKind::Trunk, value)?)?),
             "country" => Ok(self.set("country", &value.to_ascii_uppercase())?),
             "region" | "tag" => Ok(self.set(name, value)?),
             "type" => Ok(self.set("number_type", value)?),
@@ -360,7 +364,8 @@ impl Instead {
 /// The customers, applications and trunks that words may name.
 fn near(words: &[&Word], snapshot: &Snapshot) -> Vec<Instead> {
     let text = words.iter().map(|word| &*word.value).collect::<Vec<_>>().join(" ");
-    let kinds = [("account", Named::Customer), ("application", Named::Application), ("trunk", Named::Trunk)];
+    let kinds =
+        [("account", NamedKind::Customer), ("application", NamedKind::Application), ("trunk", NamedKind::Trunk)];
     let of =
         |(name, what)| suggested(&snapshot.entities(what), &text).into_iter().map(move |one| Instead::of(name, one));
     kinds.into_iter().flat_map(of).take(BARE_MAX).collect()

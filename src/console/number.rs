@@ -19,7 +19,7 @@ use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::routing::{Case, Explained};
 use crate::service::numbers::Expected;
 use crate::service::refusals::RefusalCount;
-use crate::service::{Outcome, ServiceError};
+use crate::service::{ServiceError, WriteOutcome};
 use crate::wire::html::escape;
 
 /// How many events are shown of a number's life.
@@ -126,8 +126,8 @@ pub async fn act(
     let what = format!("number.{}", verb.name);
     let outcome = visit.act(what, move |service, key| service.act(key, number, &action, &expected)).await;
     match outcome {
-        Ok(Outcome::Done { version, .. }) => done(&format!("{}/numbers/{number}", visit.base), version),
-        Ok(Outcome::Again(_)) => done(&format!("{}/numbers/{number}", visit.base), None),
+        Ok(WriteOutcome::Done { version, .. }) => done(&format!("{}/numbers/{number}", visit.base), version),
+        Ok(WriteOutcome::Again(_)) => done(&format!("{}/numbers/{number}", visit.base), None),
         Err(error) => {
             let refusal = match error {
                 ServiceError::Stale(stale) => {
@@ -215,12 +215,12 @@ async fn show_number(
 /// What becomes of a call, with times and names as people know them.
 fn calls(visit: &Visit, number: E164, explained: Explained) -> Calls {
     let Explained { line, routes, steps, .. } = explained;
-    let aside = |step: &crate::routing::Step| {
+    let aside = |step: &crate::routing::RouteStep| {
         let since = step.since.map(|since| format!("since {}", visit.clock.time(since)));
         let by = step.by.as_deref().and_then(Actor::parse).map(|actor| format!("by {}", escape(&who(visit, &actor))));
         since.into_iter().chain(by).collect::<Vec<_>>().join(", ")
     };
-    let step = |step: crate::routing::Step| CallStep {
+    let step = |step: crate::routing::RouteStep| CallStep {
         name: step.step.replace('_', " "),
         aside: aside(&step),
         text: step.text,

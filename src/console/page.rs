@@ -10,7 +10,7 @@ use super::gate::{Person, Visit};
 use super::{PREFIX, door, show, verbs};
 use crate::domain::summary;
 use crate::http::bodies::BodyError;
-use crate::http::places::{RETRY_SECONDS, Taken};
+use crate::http::places::{NoPlace, RETRY_SECONDS};
 use crate::http::waiting::NotDone;
 use crate::service::people::PeopleError;
 use crate::service::{ServiceError, StoreError};
@@ -206,8 +206,8 @@ impl From<NotDone> for Trouble {
     }
 }
 
-impl From<Taken> for Trouble {
-    fn from(taken: Taken) -> Trouble {
+impl From<NoPlace> for Trouble {
+    fn from(taken: NoPlace) -> Trouble {
         Trouble::TooMany { text: taken.to_string(), seconds: RETRY_SECONDS }
     }
 }

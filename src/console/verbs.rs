@@ -13,10 +13,10 @@ use super::show::Clock;
 use crate::domain::action::{self, Action, Assignment};
 use crate::domain::field::{self, code};
 use crate::domain::{AccountId, FieldError, State, Verb, zone};
-use crate::http::body::Fields;
+use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::inventory::Snapshot;
-use crate::inventory::names::Named;
+use crate::inventory::names::NamedKind;
 
 /// How many customers, applications and trunks are offered by name; of more,
 /// the id can be typed.
@@ -71,11 +71,14 @@ pub fn reason(verb: Verb, state: State) -> Option<&'static str> {
 }
 
 /// The fields that name something, and what.
-pub const NAMING: [(&str, Named); 3] =
-    [("account_auth_id", Named::Customer), ("application_id", Named::Application), ("trunk_id", Named::Trunk)];
+pub const NAMING: [(&str, NamedKind); 3] = [
+    ("account_auth_id", NamedKind::Customer),
+    ("application_id", NamedKind::Application),
+    ("trunk_id", NamedKind::Trunk),
+];
 
 /// The id of what a field names by its id or its name.
-pub fn named(field: &str, text: &str, what: Named, snapshot: &Snapshot) -> Result<String, FieldError> {
+pub fn named(field: &str, text: &str, what: NamedKind, snapshot: &Snapshot) -> Result<String, FieldError> {
     snapshot.find_named(what, text).map_err(|error| FieldError::new(field, form::SENTENCE, error.to_string(), text))
 }
 
@@ -188,7 +191,7 @@ fn action_of(
     mut errors: Vec<FieldError>,
 ) -> Result<(Action, String), Vec<FieldError>> {
     let text = Value::Object(body).to_string();
-    let mut fields = Fields::parse(text.as_bytes()).map_err(|_| Vec::new())?;
+    let mut fields = BodyFields::parse(text.as_bytes()).map_err(|_| Vec::new())?;
     let action = manage::action(name, &mut fields).flatten();
     // What is wrong already is not in the body, and is not missing either.
     let known: Vec<String> = errors.iter().map(|error| error.field.clone()).collect();

@@ -23,50 +23,50 @@ const SHOWN_CHARS_MAX: usize = 80;
 
 /// The kinds of what people name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Named {
+pub enum NamedKind {
     Customer,
     Application,
     Trunk,
 }
 
-impl Named {
+impl NamedKind {
     /// `customer`, at the beginning of a sentence.
     fn title(self) -> &'static str {
         match self {
-            Named::Customer => "Customer",
-            Named::Application => "Application",
-            Named::Trunk => "Trunk",
+            NamedKind::Customer => "Customer",
+            NamedKind::Application => "Application",
+            NamedKind::Trunk => "Trunk",
         }
     }
 
     pub fn one(self) -> &'static str {
         match self {
-            Named::Customer => "customer",
-            Named::Application => "application",
-            Named::Trunk => "trunk",
+            NamedKind::Customer => "customer",
+            NamedKind::Application => "application",
+            NamedKind::Trunk => "trunk",
         }
     }
 
     fn any(self) -> &'static str {
         match self {
-            Named::Customer => "a customer",
-            Named::Application => "an application",
-            Named::Trunk => "a trunk",
+            NamedKind::Customer => "a customer",
+            NamedKind::Application => "an application",
+            NamedKind::Trunk => "a trunk",
         }
     }
 
     pub fn many(self) -> &'static str {
         match self {
-            Named::Customer => "customers",
-            Named::Application => "applications",
-            Named::Trunk => "trunks",
+            NamedKind::Customer => "customers",
+            NamedKind::Application => "applications",
+            NamedKind::Trunk => "trunks",
         }
     }
 }
 
 /// One customer, application or trunk as it is named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entity<'a> {
+pub struct NamedEntity<'a> {
     pub id: &'a str,
     pub name: &'a str,
     pub archived: bool,
@@ -92,12 +92,12 @@ impl fmt::Display for Candidate {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Misnamed {
     #[error("{} {} not found. {}", .what.title(), shown(.text), advice(*.what, .near))]
-    Unknown { what: Named, text: String, near: Vec<Candidate> },
+    Unknown { what: NamedKind, text: String, near: Vec<Candidate> },
     /// Its name, but archived: those are named by their id only.
     #[error("{} {} not found. The archived {} {} has that name; choose it by its id", .what.title(), shown(.text), .what.one(), .id)]
-    Archived { what: Named, text: String, id: String },
+    Archived { what: NamedKind, text: String, id: String },
     #[error("{} is the name of {total} {}: {}; choose one by its id", shown(.text), .what.many(), listed(.ids, *.total))]
-    Shared { what: Named, text: String, ids: Vec<String>, total: usize },
+    Shared { what: NamedKind, text: String, ids: Vec<String>, total: usize },
 }
 
 impl Misnamed {
@@ -123,7 +123,7 @@ fn shown(text: &str) -> String {
     shown
 }
 
-fn advice(what: Named, near: &[Candidate]) -> String {
+fn advice(what: NamedKind, near: &[Candidate]) -> String {
     let Some((last, rest)) = near.split_last() else {
         return format!("No {} has a similar name or id", what.one());
     };
@@ -142,29 +142,29 @@ fn listed(ids: &[String], total: usize) -> String {
 
 impl Snapshot {
     pub fn customer(&self, text: &str) -> Result<AccountId, Misnamed> {
-        self.find_named(Named::Customer, text).map(|id| AccountId::stored(&id))
+        self.find_named(NamedKind::Customer, text).map(|id| AccountId::stored(&id))
     }
 
     pub fn application(&self, text: &str) -> Result<ApplicationId, Misnamed> {
-        self.find_named(Named::Application, text).map(|id| ApplicationId::stored(&id))
+        self.find_named(NamedKind::Application, text).map(|id| ApplicationId::stored(&id))
     }
 
     pub fn trunk(&self, text: &str) -> Result<TrunkId, Misnamed> {
-        self.find_named(Named::Trunk, text).map(|id| TrunkId::stored(&id))
+        self.find_named(NamedKind::Trunk, text).map(|id| TrunkId::stored(&id))
     }
 
     /// The id of what a person named by its id or its name.
-    pub fn find_named(&self, what: Named, text: &str) -> Result<String, Misnamed> {
+    pub fn find_named(&self, what: NamedKind, text: &str) -> Result<String, Misnamed> {
         let known = match what {
-            Named::Customer => self.accounts.get(text).is_some(),
-            Named::Application => self.applications.get(text).is_some(),
-            Named::Trunk => self.trunks.get(text).is_some(),
+            NamedKind::Customer => self.accounts.get(text).is_some(),
+            NamedKind::Application => self.applications.get(text).is_some(),
+            NamedKind::Trunk => self.trunks.get(text).is_some(),
         };
         if known {
             return Ok(text.to_owned());
         }
         let all = self.entities(what);
-        let (live, archived): (Vec<&Entity<'_>>, Vec<&Entity<'_>>) =
+        let (live, archived): (Vec<&NamedEntity<'_>>, Vec<&NamedEntity<'_>>) =
             all.iter().filter(|one| one.name == text).partition(|one| !one.archived);
         let text = text.to_owned();
         match (&live[..], &archived[..]) {
@@ -182,22 +182,22 @@ impl Snapshot {
     }
 
     /// All of a kind, in the order of their ids.
-    pub fn entities(&self, what: Named) -> Vec<Entity<'_>> {
-        fn entity<'a>(id: &'a str, name: &'a str, archived: bool) -> Entity<'a> {
-            Entity { id, name, archived }
+    pub fn entities(&self, what: NamedKind) -> Vec<NamedEntity<'_>> {
+        fn entity<'a>(id: &'a str, name: &'a str, archived: bool) -> NamedEntity<'a> {
+            NamedEntity { id, name, archived }
         }
         match what {
-            Named::Customer => self
+            NamedKind::Customer => self
                 .accounts
                 .sorted()
                 .map(|one| entity(one.auth_id.as_str(), &one.name, one.archived_at.is_some()))
                 .collect(),
-            Named::Application => self
+            NamedKind::Application => self
                 .applications
                 .sorted()
                 .map(|one| entity(one.id.as_str(), &one.name, one.archived_at.is_some()))
                 .collect(),
-            Named::Trunk => {
+            NamedKind::Trunk => {
                 self.trunks.sorted().map(|one| entity(one.id.as_str(), &one.name, one.archived_at.is_some())).collect()
             }
         }
@@ -205,9 +205,9 @@ impl Snapshot {
 }
 
 /// What is most like a text, best first; nothing that is archived.
-pub fn suggested(all: &[Entity<'_>], text: &str) -> Vec<Candidate> {
-    let typed = Typed::new(text);
-    let mut ranked: Vec<(Likeness, &Entity<'_>)> =
+pub fn suggested(all: &[NamedEntity<'_>], text: &str) -> Vec<Candidate> {
+    let typed = TypedName::new(text);
+    let mut ranked: Vec<(Likeness, &NamedEntity<'_>)> =
         all.iter().filter(|one| !one.archived).filter_map(|one| Some((typed.likeness(one)?, one))).collect();
     // The rest of the order is that of ids.
     ranked.sort_by_key(|(likeness, _)| *likeness);
@@ -216,7 +216,8 @@ pub fn suggested(all: &[Entity<'_>], text: &str) -> Vec<Candidate> {
         // Ids are like each other: only where nothing else fits are they suggested.
         ranked.retain(|(likeness, _)| !misspelt(*likeness));
     }
-    let candidate = |(_, one): &(Likeness, &Entity<'_>)| Candidate { id: one.id.to_owned(), name: one.name.to_owned() };
+    let candidate =
+        |(_, one): &(Likeness, &NamedEntity<'_>)| Candidate { id: one.id.to_owned(), name: one.name.to_owned() };
     ranked.iter().take(SUGGESTED_MAX).map(candidate).collect()
 }
 
@@ -235,18 +236,18 @@ enum Likeness {
 }
 
 /// A text in the forms that are compared.
-struct Typed {
+struct TypedName {
     folded: String,
     chars: usize,
 }
 
-impl Typed {
-    fn new(text: &str) -> Typed {
+impl TypedName {
+    fn new(text: &str) -> TypedName {
         let folded = text.trim().to_lowercase();
-        Typed { chars: folded.chars().count(), folded }
+        TypedName { chars: folded.chars().count(), folded }
     }
 
-    fn likeness(&self, one: &Entity<'_>) -> Option<Likeness> {
+    fn likeness(&self, one: &NamedEntity<'_>) -> Option<Likeness> {
         let texts = [one.name.to_lowercase(), one.id.to_lowercase()];
         texts.iter().filter_map(|text| self.to(text)).min()
     }
@@ -294,7 +295,7 @@ pub struct ByName(HashMap<Box<str>, Vec<Box<str>>>);
 
 impl ByName {
     /// Archived ones as well: their name is no id either.
-    pub fn new<'a>(all: impl IntoIterator<Item = Entity<'a>>) -> ByName {
+    pub fn new<'a>(all: impl IntoIterator<Item = NamedEntity<'a>>) -> ByName {
         let mut ids: HashMap<Box<str>, Vec<Box<str>>> = HashMap::new();
         for one in all {
             ids.entry(one.name.into()).or_default().push(one.id.into());
@@ -304,7 +305,7 @@ impl ByName {
 
     /// The refusal of a text that is no id, if it is a name: "is the name of a
     /// customer; write its id, MA_1".
-    pub fn mistaken(&self, what: Named, text: &str) -> Option<String> {
+    pub fn mistaken(&self, what: NamedKind, text: &str) -> Option<String> {
         let ids = self.0.get(text)?;
         Some(match &ids[..] {
             [id] => format!("is the name of {}; write its id, {id}", what.any()),
@@ -357,7 +358,8 @@ mod tests {
     use super::*;
 
     fn suggest(all: &[(&str, &str)], text: &str) -> String {
-        let all: Vec<Entity<'_>> = all.iter().map(|&(id, name)| Entity { id, name, archived: false }).collect();
+        let all: Vec<NamedEntity<'_>> =
+            all.iter().map(|&(id, name)| NamedEntity { id, name, archived: false }).collect();
         let near = suggested(&all, text);
         near.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
@@ -396,7 +398,7 @@ mod tests {
     fn refusals_are_sentences() {
         let candidate = |id: &str, name: &str| Candidate { id: id.to_owned(), name: name.to_owned() };
         let unknown = |text: &str, near: &[Candidate]| {
-            Misnamed::Unknown { what: Named::Customer, text: text.to_owned(), near: near.to_vec() }.to_string()
+            Misnamed::Unknown { what: NamedKind::Customer, text: text.to_owned(), near: near.to_vec() }.to_string()
         };
         let globex = candidate("MA_180a2bd6", "Globex Field Services");
         assert_eq!(
@@ -412,7 +414,8 @@ mod tests {
         assert!(unknown(&"x".repeat(200), &[]).chars().count() < 150);
         let ids: Vec<String> = (1..=2).map(|at| format!("app_{at}")).collect();
         let shared = |ids: &[String], total| {
-            Misnamed::Shared { what: Named::Application, text: "Main IVR".into(), ids: ids.to_vec(), total }.to_string()
+            Misnamed::Shared { what: NamedKind::Application, text: "Main IVR".into(), ids: ids.to_vec(), total }
+                .to_string()
         };
         assert_eq!(shared(&ids, 2), "Main IVR is the name of 2 applications: app_1, app_2; choose one by its id");
         assert!(shared(&ids, 12).contains("app_2 and 10 more;"));
@@ -420,10 +423,10 @@ mod tests {
 
     #[test]
     fn a_name_in_a_column_of_ids_is_answered_with_the_id() {
-        let entity = |id, name| Entity { id, name, archived: false };
+        let entity = |id, name| NamedEntity { id, name, archived: false };
         let all = [entity("app_1", "Main IVR"), entity("app_2", "Main IVR"), entity("app_3", "Support")];
         let names = ByName::new(all);
-        let of = |text| names.mistaken(Named::Application, text);
+        let of = |text| names.mistaken(NamedKind::Application, text);
         assert_eq!(of("Support").as_deref(), Some("is the name of an application; write its id, app_3"));
         assert_eq!(
             of("Main IVR").as_deref(),

@@ -17,15 +17,15 @@
 use std::sync::Arc;
 
 use super::filter::stage;
-use super::pattern::{Digits, Hit};
-use super::rows::{Column, Leaf, NEVER, Profile};
-use super::set::{ENDINGS, Groups, Members, Set, Sieve};
+use super::pattern::{DigitPattern, Hit};
+use super::rows::{Leaf, NEVER, PackedColumn, Profile};
+use super::set::{ENDINGS, GroupMembers, Set, SetGroups, Sieve};
 use super::table::Index;
 use super::{Filter, Order, Pattern, Selection, Snapshot, SortKey, Window};
 use crate::domain::{E164, Money, State, Status, Time};
 
 /// Matching numbers of one group or leaf.
-struct Batch<'a> {
+struct MatchBatch<'a> {
     first: u64,
     last: u64,
     count: usize,
@@ -34,10 +34,10 @@ struct Batch<'a> {
 }
 
 /// What takes batches; `false` ends the walk.
-type Take<'t> = dyn FnMut(Batch<'_>) -> bool + 't;
+type TakeBatch<'t> = dyn FnMut(MatchBatch<'_>) -> bool + 't;
 
 /// A filter with its names looked up.
-struct Question<'a, 'f> {
+struct ResolvedFilter<'a, 'f> {
     snapshot: &'a Snapshot,
     filter: &'f Filter,
     now: Time,
@@ -50,19 +50,19 @@ struct Question<'a, 'f> {
     tagged: Option<Arc<Set>>,
     /// The numbers that were last called when the filter says.
     called: Option<Arc<Set>>,
-    digits: Option<Digits>,
+    digits: Option<DigitPattern>,
 }
 
-impl<'a, 'f> Question<'a, 'f> {
+impl<'a, 'f> ResolvedFilter<'a, 'f> {
     /// `None` when nothing can match.
-    fn new(snapshot: &'a Snapshot, filter: &'f Filter, now: Time) -> Option<Question<'a, 'f>> {
+    fn new(snapshot: &'a Snapshot, filter: &'f Filter, now: Time) -> Option<ResolvedFilter<'a, 'f>> {
         fn look_up(name: &Option<Box<str>>, find: impl Fn(&str) -> Option<Index>) -> Option<Option<Index>> {
             match name {
                 Some(name) => find(name).map(Some),
                 None => Some(None),
             }
         }
-        Some(Question {
+        Some(ResolvedFilter {
             snapshot,
             filter,
             now,
@@ -79,7 +79,7 @@ impl<'a, 'f> Question<'a, 'f> {
                 .map(|asked| filter.called_found.get(|| snapshot.called.matching(&snapshot.all, asked))),
             digits: match filter.search {
                 None | Some(Pattern::Digits { digits: 0, .. }) => None,
-                Some(pattern) => Some(Digits::of(pattern)?),
+                Some(pattern) => Some(DigitPattern::of(pattern)?),
             },
         })
     }
@@ -187,7 +187,7 @@ impl<'a, 'f> Question<'a, 'f> {
     }
 
     /// Hands over all that matches, in number order, from above `after`.
-    fn walk(&self, after: Option<u64>, take: &mut Take<'_>) {
+    fn walk(&self, after: Option<u64>, take: &mut TakeBatch<'_>) {
         let asks_rows = self.asks_rows();
         if asks_rows && self.leaves_know() {
             self.walk_leaves(after, take);
@@ -206,7 +206,7 @@ impl<'a, 'f> Question<'a, 'f> {
         by_profile && smallest.is_none_or(|numbers| numbers > 2 * self.snapshot.rows.leaf_count())
     }
 
-    fn walk_leaves(&self, after: Option<u64>, take: &mut Take<'_>) {
+    fn walk_leaves(&self, after: Option<u64>, take: &mut TakeBatch<'_>) {
         let mut sight = Sight::new(self.snapshot);
         for leaf in self.snapshot.rows.leaves_after(after) {
             let count = self.leaf(leaf, &mut sight);
@@ -216,7 +216,7 @@ impl<'a, 'f> Question<'a, 'f> {
             let mut list = |out: &mut Vec<u64>| {
                 sight.rows(leaf, None, &mut |row| out.push(leaf.number(row)));
             };
-            let batch = Batch { first: leaf.first(), last: leaf.last(), count, list: &mut list };
+            let batch = MatchBatch { first: leaf.first(), last: leaf.last(), count, list: &mut list };
             if !take(batch) {
                 return;
             }
@@ -236,12 +236,12 @@ impl<'a, 'f> Question<'a, 'f> {
             sight.profiles.push(lets);
             any |= lets;
         }
-        sight.by = By::Profiles(NOTHING);
+        sight.by = MatchedBy::Profiles(NOTHING);
         if any == NOTHING {
             return 0;
         }
         let filter = self.filter;
-        let judge = |column: &Column, asked: bool, ask: &dyn Fn(i64) -> Lets, answers: &mut Vec<Lets>| {
+        let judge = |column: &PackedColumn, asked: bool, ask: &dyn Fn(i64) -> Lets, answers: &mut Vec<Lets>| {
             answers.clear();
             if !asked {
                 return Some(ANY);
@@ -258,11 +258,11 @@ impl<'a, 'f> Question<'a, 'f> {
         if let (Some(expiry), Some(assignment), Some(end)) = (expiry, assignment, end) {
             // The dates of all rows say the same, so profiles decide.
             let dates = expiry & assignment & end;
-            sight.by = By::Profiles(dates);
+            sight.by = MatchedBy::Profiles(dates);
             let counts = sight.profiles.iter().zip(&leaf.profile_counts);
             return counts.map(|(&lets, &rows)| if lets & dates != NOTHING { usize::from(rows) } else { 0 }).sum();
         }
-        sight.by = By::List;
+        sight.by = MatchedBy::List;
         sight.list.clear();
         let (column, answers) = match (expiry, assignment) {
             (None, _) => (&leaf.expires_at, &sight.expiries),
@@ -284,13 +284,13 @@ impl<'a, 'f> Question<'a, 'f> {
         sight.list.len()
     }
 
-    fn walk_sets(&self, sets: &[&Set], asks_rows: bool, after: Option<u64>, take: &mut Take<'_>) {
+    fn walk_sets(&self, sets: &[&Set], asks_rows: bool, after: Option<u64>, take: &mut TakeBatch<'_>) {
         let all = &self.snapshot.all;
         // From the set with the fewest numbers, the others are asked.
         let mut order: Vec<&Set> = if sets.is_empty() { vec![all] } else { sets.to_vec() };
         order.sort_by_key(|set| set.len());
         let mut groups = order[0].groups();
-        let mut others: Vec<Groups<'_>> = order[1..].iter().map(|set| set.groups()).collect();
+        let mut others: Vec<SetGroups<'_>> = order[1..].iter().map(|set| set.groups()).collect();
         let mut seeker = self.snapshot.rows.seeker();
         let mut own = Sieve::CLOSED;
         let mut numbers: Vec<u64> = Vec::new();
@@ -304,7 +304,7 @@ impl<'a, 'f> Question<'a, 'f> {
                 next = groups.next();
                 continue;
             }
-            let mut same: Vec<Members<'_>> = Vec::new();
+            let mut same: Vec<GroupMembers<'_>> = Vec::new();
             for other in &mut others {
                 match other.seek(group) {
                     Some((found, members)) if found == group => same.push(members),
@@ -354,7 +354,7 @@ impl<'a, 'f> Question<'a, 'f> {
                         out.extend(&numbers);
                     }
                 };
-                let batch = Batch { first: base, last: base + ENDINGS as u64 - 1, count, list: &mut list };
+                let batch = MatchBatch { first: base, last: base + ENDINGS as u64 - 1, count, list: &mut list };
                 if !take(batch) {
                     return;
                 }
@@ -402,14 +402,14 @@ struct Sight {
     expiries: Vec<Lets>,
     assignments: Vec<Lets>,
     ends: Vec<Lets>,
-    by: By,
+    by: MatchedBy,
     list: Vec<u16>,
     codes: Vec<bool>,
 }
 
 /// How the matching rows of a leaf are known.
 #[derive(Clone, Copy)]
-enum By {
+enum MatchedBy {
     /// Those whose profile lets any of these through.
     Profiles(Lets),
     /// Those in the list.
@@ -424,7 +424,7 @@ impl Sight {
             expiries: Vec::new(),
             assignments: Vec::new(),
             ends: Vec::new(),
-            by: By::List,
+            by: MatchedBy::List,
             list: Vec::new(),
             codes: Vec::new(),
         }
@@ -432,12 +432,12 @@ impl Sight {
 
     /// The matching rows of the leaf, or of them those that a column has
     /// certain values for.
-    fn rows(&mut self, leaf: &Leaf, only: Option<(&Column, &dyn Fn(i64) -> bool)>, take: &mut dyn FnMut(usize)) {
+    fn rows(&mut self, leaf: &Leaf, only: Option<(&PackedColumn, &dyn Fn(i64) -> bool)>, take: &mut dyn FnMut(usize)) {
         let fits = |row: usize, dates: Lets| self.profiles[leaf.profiles.code(row)] & dates != NOTHING;
         match (self.by, only) {
-            (By::List, _) => self.list.iter().for_each(|&row| take(usize::from(row))),
-            (By::Profiles(dates), None) => (0..leaf.len()).filter(|&row| fits(row, dates)).for_each(take),
-            (By::Profiles(dates), Some((column, only))) => {
+            (MatchedBy::List, _) => self.list.iter().for_each(|&row| take(usize::from(row))),
+            (MatchedBy::Profiles(dates), None) => (0..leaf.len()).filter(|&row| fits(row, dates)).for_each(take),
+            (MatchedBy::Profiles(dates), Some((column, only))) => {
                 let wanted = |code| only(column.values()[code]);
                 column.rows_where(leaf.len(), wanted, &mut self.codes, &mut |row| {
                     if fits(row, dates) {
@@ -456,7 +456,7 @@ pub(super) fn select<'a>(
     window: Window,
     now: Time,
 ) -> Selection<'a> {
-    let Some(question) = Question::new(snapshot, filter, now) else {
+    let Some(question) = ResolvedFilter::new(snapshot, filter, now) else {
         return Selection { total: 0, start: 0, rows: Vec::new(), before: None };
     };
     if !order.by_number() {
@@ -530,7 +530,7 @@ impl Ranked<'_> {
 }
 
 /// A page of what matches, and how many match in all.
-fn cut(question: &Question<'_, '_>, window: Window) -> Cut {
+fn cut(question: &ResolvedFilter<'_, '_>, window: Window) -> Cut {
     let mut cut = Cut::default();
     question.walk(None, &mut |batch| {
         cut.take(batch, window);
@@ -543,7 +543,7 @@ fn cut(question: &Question<'_, '_>, window: Window) -> Cut {
 }
 
 /// A page of what matches, without caring what comes after it.
-fn cut_until(question: &Question<'_, '_>, window: Window) -> Cut {
+fn cut_until(question: &ResolvedFilter<'_, '_>, window: Window) -> Cut {
     let mut cut = Cut::default();
     question.walk(None, &mut |batch| {
         cut.take(batch, window);
@@ -558,7 +558,7 @@ impl Cut {
         self.numbers.len() >= rows
     }
 
-    fn take(&mut self, batch: Batch<'_>, window: Window) {
+    fn take(&mut self, batch: MatchBatch<'_>, window: Window) {
         let (from, rows) = match window {
             Window::Page { skip, rows } => (skip.saturating_sub(self.total), rows),
             Window::After { number, rows } => {
@@ -593,7 +593,7 @@ impl Cut {
 
 /// The next matching numbers above `after`, at most `count`, without a total.
 pub(super) fn next(snapshot: &Snapshot, filter: &Filter, after: Option<E164>, count: usize, now: Time) -> Vec<E164> {
-    let Some(question) = Question::new(snapshot, filter, now) else { return Vec::new() };
+    let Some(question) = ResolvedFilter::new(snapshot, filter, now) else { return Vec::new() };
     let after = after.map(E164::digits);
     let mut found: Vec<u64> = Vec::with_capacity(count);
     question.walk(after, &mut |batch| {
@@ -611,12 +611,12 @@ pub(super) fn next(snapshot: &Snapshot, filter: &Filter, after: Option<E164>, co
 
 /// All that matches, in any order but the number's.
 pub(super) fn sorted(snapshot: &Snapshot, filter: &Filter, order: Order, now: Time) -> Vec<E164> {
-    let Some(question) = Question::new(snapshot, filter, now) else { return Vec::new() };
+    let Some(question) = ResolvedFilter::new(snapshot, filter, now) else { return Vec::new() };
     let (_, keys) = Best::of(&question, order, usize::MAX);
     keys.into_iter().filter_map(|key| E164::new(key.number)).collect()
 }
 
-fn select_sorted<'a>(question: &Question<'a, '_>, order: Order, window: Window) -> Selection<'a> {
+fn select_sorted<'a>(question: &ResolvedFilter<'a, '_>, order: Order, window: Window) -> Selection<'a> {
     let snapshot = question.snapshot;
     let (skip, rows) = match window {
         Window::Page { skip, rows } => (usize::try_from(skip).unwrap_or(usize::MAX), rows),
@@ -624,7 +624,7 @@ fn select_sorted<'a>(question: &Question<'a, '_>, order: Order, window: Window) 
     };
     let (total, keys) = Best::of(question, order, skip.saturating_add(rows));
     let start = skip.min(total);
-    let row = |key: &Key| snapshot.rows.get(key.number).map(|row| snapshot.show(row, question.now));
+    let row = |key: &SortPosition| snapshot.rows.get(key.number).map(|row| snapshot.show(row, question.now));
     Selection {
         total: total as u64,
         start: start as u64,
@@ -635,7 +635,7 @@ fn select_sorted<'a>(question: &Question<'a, '_>, order: Order, window: Window) 
 
 /// A row's place in an order: what is absent last, the number breaks ties.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+struct SortPosition {
     worth: Worth,
     /// Negated where the order is the number's, descending.
     tie: i64,
@@ -693,7 +693,7 @@ impl Scale<'_> {
     }
 
     /// The column that decides, if one does.
-    fn column<'l>(&self, leaf: &'l Leaf) -> Option<&'l Column> {
+    fn column<'l>(&self, leaf: &'l Leaf) -> Option<&'l PackedColumn> {
         match self.order.key {
             SortKey::Number | SortKey::State => None,
             SortKey::AssignedAt => Some(&leaf.assigned_at),
@@ -703,7 +703,7 @@ impl Scale<'_> {
     }
 
     fn row(&self, leaf: &Leaf, row: usize) -> Worth {
-        let by_column = |column: &Column| self.value(column.value(row));
+        let by_column = |column: &PackedColumn| self.value(column.value(row));
         match self.order.key {
             SortKey::Number => (false, 0),
             SortKey::State => worth(Some(self.stage(leaf, row).into()), self.order),
@@ -735,14 +735,14 @@ impl Scale<'_> {
 struct Best<'a> {
     scale: Scale<'a>,
     wanted: usize,
-    keys: Vec<Key>,
+    keys: Vec<SortPosition>,
     /// Once there are enough: what is not before this need not be looked at.
-    limit: Option<Key>,
+    limit: Option<SortPosition>,
 }
 
 impl<'a> Best<'a> {
     /// How many rows match, and the first `wanted` of them in order.
-    fn of(question: &Question<'a, '_>, order: Order, wanted: usize) -> (usize, Vec<Key>) {
+    fn of(question: &ResolvedFilter<'a, '_>, order: Order, wanted: usize) -> (usize, Vec<SortPosition>) {
         let scale = Scale::new(question.snapshot, order, question.now);
         let mut best = Best { scale, wanted, keys: Vec::new(), limit: None };
         let total = if question.leaves_know() { best.scan_leaves(question) } else { best.scan_walk(question) };
@@ -752,7 +752,7 @@ impl<'a> Best<'a> {
     }
 
     /// Leaf by leaf: one that has nothing early enough is only counted.
-    fn scan_leaves(&mut self, question: &Question<'_, '_>) -> usize {
+    fn scan_leaves(&mut self, question: &ResolvedFilter<'_, '_>) -> usize {
         let mut sight = Sight::new(question.snapshot);
         let mut total = 0;
         for leaf in question.snapshot.rows.leaves() {
@@ -761,7 +761,7 @@ impl<'a> Best<'a> {
             if count == 0 {
                 continue;
             }
-            let Some(Key { worth: limit, .. }) = self.limit else {
+            let Some(SortPosition { worth: limit, .. }) = self.limit else {
                 sight.rows(leaf, None, &mut |row| self.offer(leaf, row));
                 continue;
             };
@@ -778,7 +778,7 @@ impl<'a> Best<'a> {
         total
     }
 
-    fn scan_walk(&mut self, question: &Question<'_, '_>) -> usize {
+    fn scan_walk(&mut self, question: &ResolvedFilter<'_, '_>) -> usize {
         let mut seeker = question.snapshot.rows.seeker();
         let mut numbers = Vec::new();
         let mut total = 0;
@@ -800,7 +800,7 @@ impl<'a> Best<'a> {
         let number = leaf.number(row);
         let backwards = self.scale.order == Order { key: SortKey::Number, descending: true };
         let tie = if backwards { -(number as i64) } else { 0 };
-        let key = Key { worth: self.scale.row(leaf, row), tie, number };
+        let key = SortPosition { worth: self.scale.row(leaf, row), tie, number };
         if self.limit.is_some_and(|limit| key >= limit) {
             return;
         }

@@ -38,7 +38,7 @@ pub(super) struct Written {
 
 /// Why a whole group was not committed, or may not have been.
 #[derive(Clone)]
-pub(super) enum Failure {
+pub(super) enum CommitFailure {
     Full,
     Busy,
     Stopped { reason: Arc<str> },
@@ -47,15 +47,15 @@ pub(super) enum Failure {
     Unknown { reason: Arc<str> },
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> StoreError {
+impl From<CommitFailure> for StoreError {
+    fn from(failure: CommitFailure) -> StoreError {
         match failure {
-            Failure::Full => StoreError::Full,
-            Failure::Busy => StoreError::Busy,
-            Failure::Stopped { reason } => StoreError::Stopped { reason },
-            Failure::Unreachable { reason } => StoreError::Unreachable { reason },
-            Failure::ReadOnly { reason } => StoreError::ReadOnly { reason },
-            Failure::Unknown { reason } => StoreError::Unknown { reason },
+            CommitFailure::Full => StoreError::Full,
+            CommitFailure::Busy => StoreError::Busy,
+            CommitFailure::Stopped { reason } => StoreError::Stopped { reason },
+            CommitFailure::Unreachable { reason } => StoreError::Unreachable { reason },
+            CommitFailure::ReadOnly { reason } => StoreError::ReadOnly { reason },
+            CommitFailure::Unknown { reason } => StoreError::Unknown { reason },
         }
     }
 }
@@ -75,21 +75,21 @@ pub(super) trait Engine {
     fn undo(&mut self) -> Result<(), StoreError>;
     /// Whether the engine gave up the whole transaction, given how the last
     /// draft ended.
-    fn lost(&mut self, draft: Option<&Abort>) -> Option<Failure>;
-    fn commit(&mut self) -> Result<(), Failure>;
+    fn lost(&mut self, draft: Option<&Abort>) -> Option<CommitFailure>;
+    fn commit(&mut self) -> Result<(), CommitFailure>;
     /// What is to be done after a commit that nobody needs to wait for.
     fn rest(&mut self) {}
 }
 
-pub(super) struct Groups<E> {
+pub(super) struct GroupCommit<E> {
     /// Writers that wait for their turn.
     queued: AtomicUsize,
-    open: Mutex<Open<E>>,
+    open: Mutex<OpenGroup<E>>,
     outcomes: Mutex<Outcomes>,
     committed: Condvar,
 }
 
-pub(super) struct Open<E> {
+pub(super) struct OpenGroup<E> {
     pub engine: E,
     /// The group that the next write joins, counted from 1.
     group: u64,
@@ -104,20 +104,20 @@ pub(super) struct Open<E> {
 struct Outcomes {
     /// Groups up to this one have ended.
     ended: u64,
-    failed: BTreeMap<u64, Failure>,
+    failed: BTreeMap<u64, CommitFailure>,
 }
 
-impl<E: Engine> Groups<E> {
-    pub fn new(engine: E) -> Groups<E> {
-        Groups {
+impl<E: Engine> GroupCommit<E> {
+    pub fn new(engine: E) -> GroupCommit<E> {
+        GroupCommit {
             queued: AtomicUsize::new(0),
-            open: Mutex::new(Open { engine, group: 1, members: 0 }),
+            open: Mutex::new(OpenGroup { engine, group: 1, members: 0 }),
             outcomes: Mutex::default(),
             committed: Condvar::new(),
         }
     }
 
-    fn turn(&self) -> Result<MutexGuard<'_, Open<E>>, StoreError> {
+    fn turn(&self) -> Result<MutexGuard<'_, OpenGroup<E>>, StoreError> {
         self.queued.fetch_add(1, Ordering::SeqCst);
         let open = self.open.try_lock_for(TURN);
         self.queued.fetch_sub(1, Ordering::SeqCst);
@@ -132,7 +132,7 @@ impl<E: Engine> Groups<E> {
     }
 
     /// The engine with no group open, for what is worth no long wait.
-    pub fn alone(&self, patience: Duration) -> Result<MutexGuard<'_, Open<E>>, StoreError> {
+    pub fn alone(&self, patience: Duration) -> Result<MutexGuard<'_, OpenGroup<E>>, StoreError> {
         let mut open = self.open.try_lock_for(patience).ok_or(StoreError::Busy)?;
         self.commit(&mut open);
         open.engine.refuses().map_or(Ok(open), Err)
@@ -148,7 +148,7 @@ impl<E: Engine> Groups<E> {
     pub fn member(&self, mut work: impl FnMut(&mut E) -> Result<Written, Abort>) -> Result<Option<u64>, Abort> {
         let mut open = self.turn()?;
         let mut attempt = 1;
-        let Attempt { group, joined, result, ended } = loop {
+        let DraftRun { group, joined, result, ended } = loop {
             let tried = self.attempt(&mut open, &mut work)?;
             let again = matches!(tried.result, Ok(Err(Abort::Store(StoreError::Again { .. }))));
             if !again || tried.ended.is_err() || attempt == ATTEMPTS {
@@ -185,9 +185,9 @@ impl<E: Engine> Groups<E> {
 
     fn attempt(
         &self,
-        open: &mut Open<E>,
+        open: &mut OpenGroup<E>,
         work: &mut impl FnMut(&mut E) -> Result<Written, Abort>,
-    ) -> Result<Attempt, StoreError> {
+    ) -> Result<DraftRun, StoreError> {
         // Even a draft that changed nothing may have been decided by what a
         // neighbour wrote, which is not durable yet.
         let (group, joined) = (open.group, open.members > 0);
@@ -215,11 +215,11 @@ impl<E: Engine> Groups<E> {
         } else {
             ended = if joined { open.engine.undo() } else { open.engine.rollback() };
         }
-        Ok(Attempt { group, joined, result, ended })
+        Ok(DraftRun { group, joined, result, ended })
     }
 
     /// Ends the open group, if there is one, and tells its members.
-    fn commit(&self, open: &mut Open<E>) {
+    fn commit(&self, open: &mut OpenGroup<E>) {
         if open.members == 0 {
             return;
         }
@@ -230,7 +230,7 @@ impl<E: Engine> Groups<E> {
     }
 
     /// Tells the members of the group how it ended, and begins the next.
-    fn end(&self, open: &mut Open<E>, failure: Option<Failure>) {
+    fn end(&self, open: &mut OpenGroup<E>, failure: Option<CommitFailure>) {
         let mut outcomes = self.outcomes.lock();
         outcomes.ended = open.group;
         if let Some(failure) = failure {
@@ -266,7 +266,7 @@ impl<E: Engine> Groups<E> {
 }
 
 /// How one run of a draft ended.
-struct Attempt {
+struct DraftRun {
     /// The group that it was run in.
     group: u64,
     /// Whether others had written in it before.
