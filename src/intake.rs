@@ -409,7 +409,7 @@ pub fn read(
     Ok(rows.summary(text.bytes()))
 }
 
-/// Copies the rows at these places, as [`Row::line`] counts them and sorted,
+/// Copies the rows at these places, as [`FileRow::line`] counts them and sorted,
 /// into a file that the same options read once it is corrected: CSV with its
 /// header, also of a spreadsheet, otherwise NDJSON. Always UTF-8, with a byte order mark if the file
 /// was not, so that a named encoding does no harm.

@@ -213,6 +213,9 @@ pub struct Retry {
     pub render: fn(&VerbOutcome) -> Rendered,
 }
 
+/// Where a background worker reads the time: the system's clock, or a test's.
+pub type WorkerClock = Arc<dyn Fn() -> Time + Send + Sync>;
+
 /// What a verb left, with all that showing it needs.
 #[derive(Debug)]
 pub enum VerbOutcome {

@@ -57,6 +57,12 @@ pub enum StoreError {
     )]
     Owner { path: PathBuf, owner: String, user: String },
     #[error(
+        "another server is using the file {} by another name, and using two names at once would damage it: use the \
+         name that the server has, or stop the server",
+        path.display()
+    )]
+    OtherName { path: PathBuf },
+    #[error(
         "the write-ahead log {} belongs to another database than {}, which is whole without it; move the log to \
          another folder",
         log.display(), path.display()

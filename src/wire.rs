@@ -7,7 +7,7 @@
 //! currency's decimals as a JSON number.
 //!
 //! Most of a row is said by thousands of others, so a [`RowWriter`] renders it
-//! once for each [`Kind`] and then copies. The text is kept beside the snapshot
+//! once for each [`RenderKind`] and then copies. The text is kept beside the snapshot
 //! whose names it shows and goes with it, and in a snapshot no name changes: it
 //! cannot be stale.
 //!
@@ -251,7 +251,7 @@ impl Column {
         }
     }
 
-    /// Whether all rows of a [`Kind`] have the same value.
+    /// Whether all rows of a [`RenderKind`] have the same value.
     fn shared(self) -> bool {
         match self {
             C::AccountAuthId

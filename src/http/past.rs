@@ -14,10 +14,11 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use http::header::HeaderValue;
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
+use super::manage::HandlerResult;
 use super::partner::{ListFormat, answer, entity_tag, unchanged};
 use super::query::{self, ChangesQuery, ListParameters, ListQuery};
 use super::waiting::{self, NotDone};
@@ -41,7 +42,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const REBUILDS: usize = 2;
 
 type PathOf<T> = Result<Path<T>, PathRejection>;
-type PastResult = Result<Response<Body>, ApiError>;
 
 /// The places for questions that wait for the database.
 pub(super) struct Reads {
@@ -119,7 +119,7 @@ pub(super) fn tag_of_calls(present: &HeaderValue, calls: u32) -> HeaderValue {
 }
 
 /// GET /api/v1/partner/numbers/{e164}/history
-pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, request: Request<Body>) -> PastResult {
+pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok());
     let read = |_: &_, query: &str| {
         let number = number.ok_or_else(ApiError::not_found)?;
@@ -151,7 +151,7 @@ pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, reques
 }
 
 /// GET /api/v1/partner/changes, as a page or as a stream
-pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> PastResult {
+pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     use std::io::Write;
     let (access, query) = app.enter(&request, Scope::Read, |_, query| ChangesQuery::parse(query)).await?;
     if stream::wanted(request.headers()) {
@@ -188,7 +188,7 @@ pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Pas
 
 /// GET /api/v1/partner/changes/{version}: one change, with all that it changed
 /// in pages.
-pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, request: Request<Body>) -> PastResult {
+pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let version = version.ok().and_then(|Path(text)| query::version("version", &text).ok());
     let after = version.and_then(|version| version.checked_sub(1));
     let read = |_: &_, query: &str| {

@@ -94,7 +94,7 @@ struct Straddle {
 pub enum Hit {
     None,
     All,
-    /// Those of [`Digits::endings`].
+    /// Those of [`DigitPattern::endings`].
     Shared,
     /// Those of the sieve that the caller lent.
     Own,

@@ -1,7 +1,7 @@
 //! Explains the answer to calls to one number, step by step.
 //!
-//! Invariants: the steps are those of [`judge`], in its order; the first one that
-//! stops the call is the answer of [`judge`]; the later ones are shown too, so that
+//! Invariants: the steps are those of [`judge`](super::judge), in its order; the first one that
+//! stops the call is the answer of [`super::judge`]; the later ones are shown too, so that
 //! all of them can be repaired at once.
 //! Deliberately absent: the log. The caller hands over the number's own history,
 //! oldest first, and may add who gave an application its destinations.

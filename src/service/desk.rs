@@ -1,9 +1,9 @@
 //! Applies actions to numbers inside a write transaction: looks up the named
 //! entities, applies the state table, and writes the result.
 //!
-//! A desk serves one transaction. It caches its lookups, so a job's thousand rows
-//! look their account up once; results are written in number order when it is
-//! [flushed](Desk::flush).
+//! A [`NumberWriter`] serves one transaction. It caches its lookups, so a job's
+//! thousand rows look their account up once; [`NumberWriter::flush`] writes the
+//! results in number order.
 //!
 //! Invariant: decisions are based on the data in the transaction, and on nothing
 //! older.

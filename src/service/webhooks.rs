@@ -33,7 +33,7 @@ use self::event::{EventEnvelope, Secrets, SigningSecret};
 use self::held::{HELD, HeldEvents};
 pub use self::held::{HELD_MAX, REFUSED_MAX};
 use super::numbers::Expected;
-use super::{Service, ServiceError, VerbOutcome, WriteOutcome, corrupt, replica, token};
+use super::{Service, ServiceError, VerbOutcome, WorkerClock, WriteOutcome, corrupt, replica, token};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::number::words;
@@ -93,12 +93,10 @@ impl Default for WebhookSettings {
     }
 }
 
-pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
-
 /// What webhooks need of a process.
 pub struct Hooks {
     pub outbound: Outbound,
-    clock: Clock,
+    clock: WorkerClock,
     per_partner: usize,
     keep: u64,
     keep_days: i64,
@@ -161,7 +159,7 @@ impl Hooks {
     }
 
     /// The same by another clock: what waits, waits by it.
-    pub fn clock(self, clock: Clock) -> Hooks {
+    pub fn clock(self, clock: WorkerClock) -> Hooks {
         Hooks { clock, ..self }
     }
 

@@ -9,10 +9,9 @@
 //! has read a neighbour's uncommitted write waits for the neighbour. A failed
 //! commit fails every write of the group; a failed draft is rolled back alone.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -85,34 +84,31 @@ pub(super) struct GroupCommit<E> {
     /// Writers that wait for their turn.
     queued: AtomicUsize,
     open: Mutex<OpenGroup<E>>,
-    outcomes: Mutex<Outcomes>,
+    /// Held while a group ends, so that no member misses the notification.
+    ending: Mutex<()>,
     committed: Condvar,
 }
 
 pub(super) struct OpenGroup<E> {
     pub engine: E,
-    /// The group that the next write joins, counted from 1.
-    group: u64,
+    /// The group that the next write joins.
+    group: CommitGroup,
     /// How many writes of the open transaction wait for its commit. The
     /// transaction is open exactly when this is not 0.
     members: usize,
 }
 
-/// How groups ended. The newest few failures are remembered until their
-/// members have read them.
-#[derive(Default)]
-struct Outcomes {
-    /// Groups up to this one have ended.
-    ended: u64,
-    failed: BTreeMap<u64, CommitFailure>,
-}
+/// How one group ended, once it has. Each member keeps a reference, so the
+/// outcome lives until the last member has read it.
+#[derive(Clone, Default)]
+struct CommitGroup(Arc<OnceLock<Result<(), CommitFailure>>>);
 
 impl<E: Engine> GroupCommit<E> {
     pub fn new(engine: E) -> GroupCommit<E> {
         GroupCommit {
             queued: AtomicUsize::new(0),
-            open: Mutex::new(OpenGroup { engine, group: 1, members: 0 }),
-            outcomes: Mutex::default(),
+            open: Mutex::new(OpenGroup { engine, group: CommitGroup::default(), members: 0 }),
+            ending: Mutex::default(),
             committed: Condvar::new(),
         }
     }
@@ -171,14 +167,14 @@ impl<E: Engine> GroupCommit<E> {
             Ok(written) => written,
             // A refusal may rest on what a neighbour wrote as well.
             Err(Abort::Refused) if joined && ended.is_ok() => {
-                self.wait(group)?;
+                self.wait(&group)?;
                 return Err(Abort::Refused);
             }
             Err(abort) => return Err(abort),
         };
         ended?;
         if written.anything || joined {
-            self.wait(group)?;
+            self.wait(&group)?;
         }
         Ok(written.version)
     }
@@ -190,7 +186,7 @@ impl<E: Engine> GroupCommit<E> {
     ) -> Result<DraftRun, StoreError> {
         // Even a draft that changed nothing may have been decided by what a
         // neighbour wrote, which is not durable yet.
-        let (group, joined) = (open.group, open.members > 0);
+        let (group, joined) = (open.group.clone(), open.members > 0);
         let begun = if joined { open.engine.savepoint() } else { open.engine.begin() };
         let result = match begun {
             Ok(()) => catch_unwind(AssertUnwindSafe(|| work(&mut open.engine))),
@@ -231,33 +227,27 @@ impl<E: Engine> GroupCommit<E> {
 
     /// Tells the members of the group how it ended, and begins the next.
     fn end(&self, open: &mut OpenGroup<E>, failure: Option<CommitFailure>) {
-        let mut outcomes = self.outcomes.lock();
-        outcomes.ended = open.group;
-        if let Some(failure) = failure {
-            outcomes.failed.insert(open.group, failure);
-            if outcomes.failed.len() > 1_000 {
-                outcomes.failed.pop_first();
-            }
-        }
-        open.group += 1;
+        let group = std::mem::take(&mut open.group);
         open.members = 0;
+        let _ending = self.ending.lock();
+        group.0.get_or_init(|| failure.map_or(Ok(()), Err));
         self.committed.notify_all();
     }
 
     /// Waits until a group has ended, and commits it if nobody else does.
-    fn wait(&self, group: u64) -> Result<(), StoreError> {
+    fn wait(&self, group: &CommitGroup) -> Result<(), StoreError> {
         loop {
-            let mut outcomes = self.outcomes.lock();
-            if outcomes.ended < group {
-                self.committed.wait_for(&mut outcomes, GROUP_WAIT);
+            let mut ending = self.ending.lock();
+            if group.0.get().is_none() {
+                self.committed.wait_for(&mut ending, GROUP_WAIT);
             }
-            if outcomes.ended >= group {
-                return outcomes.failed.get(&group).map_or(Ok(()), |failure| Err(failure.clone().into()));
+            drop(ending);
+            if let Some(outcome) = group.0.get() {
+                return outcome.clone().map_err(StoreError::from);
             }
-            drop(outcomes);
-            // The one who was expected to commit may have given up waiting.
+            // The writer that was expected to commit may have given up waiting.
             if let Some(mut open) = self.open.try_lock()
-                && open.group == group
+                && Arc::ptr_eq(&open.group.0, &group.0)
             {
                 self.commit(&mut open);
             }
@@ -268,7 +258,7 @@ impl<E: Engine> GroupCommit<E> {
 /// How one run of a draft ended.
 struct DraftRun {
     /// The group that it was run in.
-    group: u64,
+    group: CommitGroup,
     /// Whether others had written in it before.
     joined: bool,
     result: std::thread::Result<Result<Written, Abort>>,

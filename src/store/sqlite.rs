@@ -35,7 +35,7 @@ use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, Row, ffi, params};
 
 use self::cells::RowImages;
-use self::file::{FileId, ServeLock, beside};
+use self::file::{FileId, ServeLock, beside, served_by_another_name};
 use self::people::SqlitePeople;
 pub use self::restore::{Restored, restore};
 use self::shelf::{SqliteShelf, version_at};
@@ -468,6 +468,9 @@ fn admit(path: &Path, open: Open) -> Result<FileAccess, StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
         Err(error) => return Err(StoreError::Io(error)),
     };
+    if served_by_another_name(path) {
+        return Err(StoreError::OtherName { path: path.to_owned() });
+    }
     let logged = beside(path, "-wal").exists();
     if found.len() == 0 && !logged && open != Open::Create {
         return Err(StoreError::Empty { path: path.to_owned() });
@@ -1020,7 +1023,19 @@ impl Store for SqliteStore {
     }
 
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {
-        let lock = ServeLock::take(&self.path).map_err(StoreError::Io)?;
+        // A command that looks whether the file has a server holds the lock for a
+        // moment.
+        const TRIES: usize = 5;
+        let mut lock = None;
+        for tried in 0..TRIES {
+            if tried > 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            lock = ServeLock::take(&self.path).map_err(StoreError::Io)?;
+            if lock.is_some() {
+                break;
+            }
+        }
         Ok(lock.map(|lock| Box::new(lock) as Box<dyn Send + Sync>))
     }
 }

@@ -20,7 +20,7 @@ use super::{MAIL, RunStep, SCHEDULE, SendOutcome};
 use crate::domain::{PartnerKey, Time};
 use crate::mail::Mailer;
 use crate::service::lease::{self, Lease};
-use crate::service::{Service, ServiceError};
+use crate::service::{Service, ServiceError, WorkerClock};
 
 /// How often the store is asked what is due.
 const POLL: Duration = Duration::from_secs(1);
@@ -32,9 +32,6 @@ const PAGE: usize = 1_000;
 const SENDERS: usize = 2;
 /// How long the end of a server waits for letters that are on their way.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-
-/// Whose clock it is: the system's, or a test's.
-pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
 
 /// Makes every run that is due at `now`; returns how many schedules told
 /// something. What fails is logged, and left for later.
@@ -110,7 +107,7 @@ impl Rests {
 struct ScheduleShared {
     service: Service,
     mailer: Option<Mailer>,
-    clock: Clock,
+    clock: WorkerClock,
     lease: Lease,
     board: Mutex<ScheduleQueue>,
     woken: Condvar,
@@ -134,7 +131,7 @@ pub struct ScheduleRunner {
 }
 
 impl ScheduleRunner {
-    pub fn start(service: &Service, mailer: Option<Mailer>, clock: Clock) -> ScheduleRunner {
+    pub fn start(service: &Service, mailer: Option<Mailer>, clock: WorkerClock) -> ScheduleRunner {
         let (board, woken) = (Mutex::default(), Condvar::new());
         let lease = service.leases.keep("schedules", lease::SPAN);
         let shared = Arc::new(ScheduleShared { service: service.clone(), mailer, clock, lease, board, woken });

@@ -5,7 +5,7 @@
 //! same bytes each time; its id follows from the partner and the version.
 //! Signatures are those of Standard Webhooks: HMAC-SHA256 over id, timestamp
 //! and body, once with each secret that holds.
-//! Invariant: a secret is shown by [`Secret::reveal`] and by nothing else.
+//! Invariant: a secret is shown by [`SigningSecret::reveal`] and by nothing else.
 
 use std::fmt;
 

@@ -41,7 +41,7 @@ pub(super) struct RowImages {
 }
 
 impl RowImages {
-    /// From the columns `number, partner, version` and those of [`RECORD`].
+    /// From the columns `number, partner, version` and those of `RECORD`.
     ///
     /// [`RECORD`]: crate::store::rows::RECORD
     pub(super) fn number(&mut self, row: &Row<'_>, batch: &mut NumberBatch) -> Result<BatchRow, StoreError> {
@@ -50,7 +50,7 @@ impl RowImages {
         Ok(BatchRow { number, version, image, dates: read_dates(row, 3)? })
     }
 
-    /// From the columns `number, partner, version` and those of [`RECORD`].
+    /// From the columns `number, partner, version` and those of `RECORD`.
     fn place(&mut self, row: &Row<'_>, batch: &mut NumberBatch) -> Result<u32, StoreError> {
         self.bytes.clear();
         // How much of the row before it has been equal to; none once it differs.
