@@ -15,6 +15,7 @@ use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, show};
 use crate::domain::{Actor, E164, State as Stored, Status, spelling, summary};
+use crate::inventory::names::Named;
 use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::routing::{Case, Explained};
 use crate::service::numbers::Expected;
@@ -324,6 +325,7 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
     let expires = row.expires_at().filter(|_| verb == "renew");
     let cost = row.cost().filter(|_| verb == "cost");
     let route = verb == "route";
+    let shown = |what, id: &str| visit.snapshot.shown(what, id);
     // Who loses a number is asked whether it may be the last.
     let last = matches!(verb, "release" | "transfer")
         && row.status() == Status::Active
@@ -343,9 +345,9 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
         verb,
         midnight: form::midnight(clock),
         now,
-        account: row.reserved_for().map_or(String::new(), |account| account.auth_id.to_string()),
-        application: row.application().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
-        trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
+        account: row.reserved_for().map_or(String::new(), |one| shown(Named::Customer, one.auth_id.as_str())),
+        application: row.application().filter(|_| route).map_or(String::new(), |one| shown(Named::Application, one.id.as_str())),
+        trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| shown(Named::Trunk, one.id.as_str())),
         expires: expires.and_then(|time| form::day_of(time, clock)).unwrap_or_default(),
         amount: cost.map_or(String::new(), |cost| cost.to_string()),
         currency: cost.map_or(String::new(), |cost| cost.currency.code().to_owned()),

@@ -13,12 +13,13 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
 use super::customers::{Asked, bad_name};
+use super::chooser::Chooser;
 use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
 use super::page::{Answer, Frame, Trouble, done, html, html_as};
 use super::sign_in::blocking;
-use super::verbs::{self, Choices};
+use super::verbs;
 use super::{Console, numbers, show};
 use crate::domain::field::code;
 use crate::domain::{
@@ -289,8 +290,15 @@ struct New<'a> {
     frame: Frame,
     kind: Kind,
     form: &'a Form,
-    choices: String,
     wrongs: Wrongs,
+}
+
+impl New<'_> {
+    fn owner(&self) -> String {
+        let (name, value) = ("account_auth_id", self.form.get("account_auth_id"));
+        let (label, what, wrongs) = ("Only for this customer", Named::Customer, &self.wrongs);
+        Chooser { what, label, name, value, required: false, wrongs }.render()
+    }
 }
 
 /// POST /console/p/{partner}/applications, and of trunks
@@ -350,8 +358,7 @@ fn new_page(visit: &Visit, kind: Kind, form: &Form, refusal: Option<Refusal>, st
     let mut frame = visit.frame(&format!("New {}", kind.one()), kind.path());
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
-    let choices = Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))?;
-    html_as(status, &New { frame, kind, form, choices, wrongs })
+    html_as(status, &New { frame, kind, form, wrongs })
 }
 
 /// The fields of a new destination.
