@@ -13,6 +13,7 @@ mod checks;
 mod chooser;
 mod costs;
 mod customers;
+mod diff;
 mod door;
 mod download;
 mod export;

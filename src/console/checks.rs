@@ -318,7 +318,7 @@ fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
         (true, None) => "Acknowledged for good; it is under Acknowledged.".to_owned(),
         (false, _) => "It is open again.".to_owned(),
     };
-    Some(Notice { text, undo: None })
+    Some(Notice::plain(&text))
 }
 
 async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status: StatusCode) -> Answer {

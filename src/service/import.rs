@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::place::{chosen, settle_cost, settle_place};
-use self::report::{Naming, Tally};
+use self::report::Tally;
 use self::vet::{Doubt, Known, Vet};
 use super::rules::{self, Fault, Referents, Subject, Violation};
 use super::{Service, ServiceError, desk, replica};
@@ -38,8 +38,8 @@ use crate::inventory::names::Named;
 use crate::store::{Abort, Holding, Load, StoreError, Target, Transaction};
 
 pub use self::report::{
-    CAUTIONS_MAX, ChangedNumber, ERRORS_MAX, EntityNews, FIRST_MAX, FieldChange, ImportReport, Losses, Moved, RowFate,
-    losses_told,
+    CAUTIONS_MAX, ChangedNumber, ERRORS_MAX, EntityNews, FIRST_MAX, FieldChange, ImportReport, Losses, Moved, Naming,
+    RowFate, differences, losses_told,
 };
 
 /// About how much memory the rows of one batch may take, in bytes. A file that
