@@ -300,9 +300,10 @@ fn is_of(entity: &EntityChange, id: &AccountId) -> bool {
         EntityChange::Account(edit) => edit.after.auth_id == *id,
         EntityChange::Application(edit) => edit.after.account.as_ref() == Some(id),
         EntityChange::Trunk(edit) => edit.after.account.as_ref() == Some(id),
-        EntityChange::Partner(_) | EntityChange::Key(_) | EntityChange::Acknowledgement(_) | EntityChange::Setting(_) => {
-            false
-        }
+        EntityChange::Partner(_)
+        | EntityChange::Key(_)
+        | EntityChange::Acknowledgement(_)
+        | EntityChange::Setting(_) => false,
     }
 }
 
@@ -693,7 +694,12 @@ async fn show_change(
         title: format!("Change {}", show::thousands(version)),
         facts,
         more_entities: listed.entities.len().saturating_sub(NUMBERS as usize),
-        entities: listed.entities.iter().take(NUMBERS as usize).map(|one| diff::entity(&called, listed.entry.verb, one)).collect(),
+        entities: listed
+            .entities
+            .iter()
+            .take(NUMBERS as usize)
+            .map(|one| diff::entity(&called, listed.entry.verb, one))
+            .collect(),
         rows: rows.collect(),
         total: listed.total,
         page,

@@ -30,9 +30,7 @@ use crate::http::places::Kind;
 use crate::http::waiting;
 use crate::intake::{Field, Peeked, PeekedColumn};
 use crate::service::ServiceError;
-use crate::service::import::{
-    ChangedNumber, EntityNews, FIRST_MAX, Moved, Progress, RowFate, losses_told,
-};
+use crate::service::import::{ChangedNumber, EntityNews, FIRST_MAX, Moved, Progress, RowFate, losses_told};
 use crate::service::uploads::{Choices, Found, Incoming, KEPT_SECONDS, Now, Rows, Stage, Upload, Uploads};
 use crate::wire::html::escape;
 

@@ -438,7 +438,11 @@ fn uncounted(job: &Job) -> String {
     let changed = job.preview.as_ref().map_or(0, |preview| preview.changed);
     let counted = show::thousands(COUNTED_MAX as u64);
     let more = changed > COUNTED_MAX as u64;
-    if more { format!("Counted over the first {counted} of {} numbers.", show::thousands(changed)) } else { String::new() }
+    if more {
+        format!("Counted over the first {counted} of {} numbers.", show::thousands(changed))
+    } else {
+        String::new()
+    }
 }
 
 /// The customers of the numbers that would change, and what they would lose.
@@ -462,7 +466,9 @@ fn by_customer(visit: &Visit, called: &Called<'_>, changes: &[NumberChange]) -> 
         .into_iter()
         .take(CUSTOMERS_MAX)
         .map(|(account, (count, losses))| OfCustomer {
-            name: account.as_ref().map_or_else(|| "No customer".to_owned(), |id| called.name(Named::Customer, id.as_str())),
+            name: account
+                .as_ref()
+                .map_or_else(|| "No customer".to_owned(), |id| called.name(Named::Customer, id.as_str())),
             href: account.as_ref().map(|id| visit.href("customers", id.as_str())),
             count: show::thousands(count),
             losses: losses

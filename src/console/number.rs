@@ -358,7 +358,10 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
         midnight: form::midnight(clock),
         now,
         account: row.reserved_for().map_or(String::new(), |one| shown(Named::Customer, one.auth_id.as_str())),
-        application: row.application().filter(|_| route).map_or(String::new(), |one| shown(Named::Application, one.id.as_str())),
+        application: row
+            .application()
+            .filter(|_| route)
+            .map_or(String::new(), |one| shown(Named::Application, one.id.as_str())),
         trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| shown(Named::Trunk, one.id.as_str())),
         expires: expires.and_then(|time| form::day_of(time, clock)).unwrap_or_default(),
         amount: cost.map_or(String::new(), |cost| cost.to_string()),

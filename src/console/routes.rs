@@ -12,12 +12,13 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::customers::{Asked, bad_name};
 use super::chooser::Chooser;
+use super::customers::{Asked, bad_name};
 use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
 use super::page::{Answer, Frame, Trouble, done, html, html_as};
+use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs;
 use super::{Console, numbers, show};
@@ -52,6 +53,13 @@ impl Kind {
         match self {
             Kind::Application => "Applications",
             Kind::Trunk => "Trunks",
+        }
+    }
+
+    fn named(self) -> Named {
+        match self {
+            Kind::Application => Named::Application,
+            Kind::Trunk => Named::Trunk,
         }
     }
 
@@ -211,6 +219,8 @@ struct List<'a> {
     archived_count: String,
     none: bool,
     found: String,
+    /// What may be meant, where nothing is found.
+    near: String,
     rows: Vec<Row>,
     page: usize,
     pages: usize,
@@ -268,8 +278,10 @@ async fn list(
         owner: one.owner.map(|owner| Owner::of(&visit, &owner)),
         numbers: show::thousands(numbers),
     });
+    let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { String::new() };
     html(&List {
         kind,
+        near,
         q: &asked.q,
         query: query_value(&asked.q),
         archived: asked.archived,

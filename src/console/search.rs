@@ -19,6 +19,7 @@ use super::{Console, show};
 use crate::domain::{State as Stored, Status};
 use crate::inventory::names::{Entity, Named, ranked};
 use crate::inventory::{Filter, NumberRef, Order, Snapshot, Window};
+use crate::wire::html::escape;
 
 /// The most characters that are read.
 const CHARS_MAX: usize = 200;
@@ -33,6 +34,8 @@ struct Hit {
     href: String,
     /// What a chooser's field has once it is chosen.
     value: String,
+    /// Whether the text names it as it stands.
+    exact: bool,
 }
 
 struct Group {
@@ -154,6 +157,7 @@ fn numbers(visit: &Visit, q: &str) -> Vec<Hit> {
             about: format!("with {q}"),
             href: format!("{}/numbers?q={}", visit.base, query_value(q)),
             value: q.to_owned(),
+            exact: false,
         });
     }
     hits
@@ -171,6 +175,7 @@ fn number(visit: &Visit, row: NumberRef<'_>) -> Hit {
         about: [Some(state), customer].into_iter().flatten().collect::<Vec<_>>().join(" · "),
         href: format!("{}/numbers/{plain}", visit.base),
         value: plain,
+        exact: false,
     }
 }
 
@@ -179,9 +184,10 @@ fn number(visit: &Visit, row: NumberRef<'_>) -> Hit {
 fn named(visit: &Visit, what: Named, q: &str, account: Option<&str>, most: usize) -> Vec<Hit> {
     let snapshot = &visit.snapshot;
     let all = snapshot.entities(what);
+    let exact = if q.is_empty() { None } else { snapshot.find_named(what, q).ok() };
     let mut found: Vec<&Entity<'_>> = match q {
         "" => all.iter().filter(|one| !one.archived).collect(),
-        q => exact_first(ranked(&all, q), &all, snapshot.find_named(what, q).ok().as_deref()),
+        q => exact_first(ranked(&all, q), &all, exact.as_deref()),
     };
     if let Some(account) = account {
         found.retain(|one| owner(snapshot, what, one.id).is_none_or(|owner| owner == account));
@@ -189,15 +195,11 @@ fn named(visit: &Visit, what: Named, q: &str, account: Option<&str>, most: usize
     if q.is_empty() {
         found.sort_by_cached_key(|one| (one.name.to_lowercase(), one.id));
     }
-    found.into_iter().take(most).map(|one| entity(visit, what, one)).collect()
+    found.into_iter().take(most).map(|one| entity(visit, what, one, exact.as_deref())).collect()
 }
 
 /// The found entities with the one that the text names before the others.
-fn exact_first<'e, 'a>(
-    mut found: Vec<&'e Entity<'a>>,
-    all: &'e [Entity<'a>],
-    id: Option<&str>,
-) -> Vec<&'e Entity<'a>> {
+fn exact_first<'e, 'a>(mut found: Vec<&'e Entity<'a>>, all: &'e [Entity<'a>], id: Option<&str>) -> Vec<&'e Entity<'a>> {
     if let Some(one) = all.iter().find(|one| Some(one.id) == id) {
         found.retain(|other| other.id != one.id);
         found.insert(0, one);
@@ -205,14 +207,26 @@ fn exact_first<'e, 'a>(
     found
 }
 
-fn entity(visit: &Visit, what: Named, one: &Entity<'_>) -> Hit {
+fn entity(visit: &Visit, what: Named, one: &Entity<'_>, exact: Option<&str>) -> Hit {
     let path = what.many();
     Hit {
         name: one.name.to_owned(),
         about: about(&visit.snapshot, what, one.id, visit.clock.now),
         href: visit.href(path, one.id),
         value: visit.snapshot.shown(what, one.id),
+        exact: exact == Some(one.id),
     }
+}
+
+/// What is said, as HTML, where a list has nothing of a name that was typed:
+/// links to what may be meant, archived or not in the list's other half.
+pub fn did_you_mean(visit: &Visit, what: Named, q: &str) -> String {
+    let hits = if q.is_empty() { Vec::new() } else { named(visit, what, q, None, FEW) };
+    let links: Vec<String> = hits
+        .iter()
+        .map(|hit| format!("{} <small>{}</small>", show::link(&hit.href, &hit.name), escape(&hit.about)))
+        .collect();
+    if links.is_empty() { String::new() } else { format!("<p>Did you mean {}?</p>", links.join(" or ")) }
 }
 
 /// The customer that an application or a trunk is only for.
@@ -261,6 +275,7 @@ fn places(frame: &Frame, q: &str) -> Vec<Hit> {
         about: String::new(),
         href: format!("{}{path}", frame.base),
         value: (*name).to_owned(),
+        exact: false,
     };
     found.take(most).map(hit).collect()
 }

@@ -150,7 +150,11 @@ fn hard(text: &str) -> Vec<String> {
             last.push(c);
         }
     }
-    pieces.iter().map(|piece| piece.trim_matches([' ', '(', '-', '/']).to_owned()).filter(|piece| !piece.is_empty()).collect()
+    pieces
+        .iter()
+        .map(|piece| piece.trim_matches([' ', '(', '-', '/']).to_owned())
+        .filter(|piece| !piece.is_empty())
+        .collect()
 }
 
 /// A whole number, international or as one country of the inventory writes it.

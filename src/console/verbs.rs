@@ -270,8 +270,7 @@ impl<'a> VerbFields<'a> {
     }
 
     fn route(&self) -> String {
-        let application =
-            self.chooser("Application", "application_id", Named::Application, &self.application, false);
+        let application = self.chooser("Application", "application_id", Named::Application, &self.application, false);
         application + "\n" + &self.chooser("Trunk", "trunk_id", Named::Trunk, &self.trunk, false)
     }
 

@@ -135,7 +135,15 @@ pub fn entity_called(change: &EntityChange, names: &dyn Names) -> String {
         }
         EntityChange::Account(edit) => {
             let (id, both) = (edit.after.auth_id.as_str(), (edit.before.as_ref(), &edit.after));
-            said(names, ("account", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, |_, _| Vec::new())
+            said(
+                names,
+                ("account", id),
+                both,
+                |one| &one.name,
+                |one| one.archived_at.is_some(),
+                ARCHIVED,
+                |_, _| Vec::new(),
+            )
         }
         EntityChange::Application(edit) => {
             let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
@@ -310,12 +318,7 @@ fn place(before: &Record, after: &Record, names: &dyn Names, said: &mut Vec<Stri
 }
 
 /// Something to go to, or to leave.
-fn moved(
-    same: bool,
-    both: (Option<String>, Option<String>),
-    words: (&str, &str, &str),
-    said: &mut Vec<String>,
-) {
+fn moved(same: bool, both: (Option<String>, Option<String>), words: (&str, &str, &str), said: &mut Vec<String>) {
     let (come, between, gone) = words;
     match both {
         _ if same => {}

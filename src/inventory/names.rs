@@ -464,7 +464,8 @@ mod tests {
         ] {
             assert_eq!(found(text).as_deref(), Ok(id), "{text}");
         }
-        for text in ["Twin", "TWIN", "TWIN PEAKS", "Globex (MA_1)", "Globex Field Services (MA_2)", "Globex", "(MA_1)"] {
+        for text in ["Twin", "TWIN", "TWIN PEAKS", "Globex (MA_1)", "Globex Field Services (MA_2)", "Globex", "(MA_1)"]
+        {
             assert!(found(text).is_err(), "{text}");
         }
         for (id, name) in customers {

@@ -191,7 +191,7 @@ function say(text) {
 
 // Finding: what is typed is searched for, and what is found is gone through with
 // the arrow keys. Choosers and Ctrl-K have one list of options at a time.
-const dialog = () => $("#find");
+const dialog = () => $("#finder");
 const options = Object.assign(document.createElement("ul"), { id: "options", className: "options", hidden: true });
 options.setAttribute("role", "listbox");
 let field = null;
@@ -258,6 +258,7 @@ async function find() {
   if (entered) {
     entered = false;
     if (chosen >= 0) pick(options.children[chosen]);
+    else if (!field.closest("dialog")) field.form?.requestSubmit();
   }
 }
 
@@ -271,10 +272,14 @@ function fill(page) {
     return option;
   });
   options.replaceChildren(...found);
+  // What is named as it stands needs no suggestion.
+  const named = field.value && field.dataset.choose && $("a[data-exact]", page);
+  if (named) found.length = 0;
   options.hidden = !found.length;
   field.setAttribute("aria-expanded", String(!options.hidden));
   if (!options.hidden) place();
-  mark(found.length && (field.value.trim() !== field.defaultValue || field.closest("dialog")) ? 0 : -1);
+  const first = field.closest("dialog") || (field.dataset.choose && field.value.trim() && field.value !== field.defaultValue);
+  mark(found.length && first ? 0 : -1);
 }
 
 function mark(at) {
@@ -290,7 +295,7 @@ function mark(at) {
 function pick(option) {
   const input = field;
   close();
-  if (input.closest("dialog")) {
+  if (!input.dataset.choose) {
     dialog().close();
     location.assign(option.dataset.href);
     return;
@@ -300,7 +305,7 @@ function pick(option) {
   if (input.form?.method === "get") input.form.requestSubmit();
 }
 
-const finds = (target) => target.matches?.("input[data-choose], #find input");
+const finds = (target) => target.matches?.("input[data-choose], #finder input, input[data-find]");
 document.addEventListener("click", (event) => {
   if (finds(event.target)) {
     attach(event.target);
@@ -340,7 +345,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Ctrl-K, or the link in the header, opens the search.
+// Ctrl-K opens the search.
 function search() {
   if (!dialog()) return false;
   if (!dialog().open) dialog().showModal();
@@ -355,11 +360,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
   if (search()) event.preventDefault();
 });
-document.addEventListener("click", (event) => {
-  const plain = !event.button && !event.metaKey && !event.ctrlKey && !event.shiftKey;
-  if (event.target.closest?.("[data-find]") && plain && search()) event.preventDefault();
-  if (event.target === dialog()) dialog().close();
-});
+document.addEventListener("click", (event) => { if (event.target === dialog()) dialog().close(); });
 
 // What is going on is looked at again until it has ended.
 let again = 0;
