@@ -29,9 +29,9 @@ use super::{Console, chooser, diff, show, verbs};
 use crate::domain::{AccountId, Actor, EntityChange, NumberChange, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::service::jobs::Job;
-use crate::service::past::Listed;
-use crate::service::undo::{Refused, Undone};
-use crate::service::{Outcome, Replica, Service, ServiceError, Shown, undo};
+use crate::service::past::LoggedChange;
+use crate::service::undo::{RefusedUndo, Undone};
+use crate::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome, undo};
 use crate::wire::html::escape;
 
 /// How many changes a page has.
@@ -212,7 +212,7 @@ impl Wanted {
         }
     }
 
-    fn lets_through(&self, listed: &Listed) -> bool {
+    fn lets_through(&self, listed: &LoggedChange) -> bool {
         let actor = &listed.entry.actor;
         let by = match self.who.as_str() {
             "" => true,
@@ -244,7 +244,7 @@ impl Wanted {
 
 /// A change that is shown, or the changes of a job.
 struct Found {
-    listed: Listed,
+    listed: LoggedChange,
     job: Option<String>,
     /// How many numbers it is about, and of how many changed ones.
     numbers: u64,
@@ -264,7 +264,7 @@ struct Scan<'a> {
 impl Scan<'_> {
     /// What a change has to do with the customer; any change if none is asked
     /// for. Its numbers are then the first of the customer's.
-    fn part(&mut self, mut listed: Listed) -> Result<Option<Found>, ServiceError> {
+    fn part(&mut self, mut listed: LoggedChange) -> Result<Option<Found>, ServiceError> {
         let job = listed.entry.request_id.clone().filter(|id| id.starts_with("job_"));
         let of = listed.total;
         let Some(id) = self.account else {
@@ -340,8 +340,8 @@ fn verb_name(verb: Verb) -> String {
 /// breaks or enough is looked at. The version that is next, if any is left.
 fn back<E>(
     (low, high): (u64, u64),
-    read: impl Fn(u64, u64) -> Result<Vec<Listed>, E>,
-    mut take: impl FnMut(Listed) -> ControlFlow<()>,
+    read: impl Fn(u64, u64) -> Result<Vec<LoggedChange>, E>,
+    mut take: impl FnMut(LoggedChange) -> ControlFlow<()>,
 ) -> Result<Option<u64>, E> {
     let mut next = high;
     while next > low && high - next < LOOKED_AT_MAX {
@@ -571,7 +571,7 @@ pub async fn page(
 /// What an undo left as it is.
 #[derive(Default)]
 struct Left {
-    rows: Vec<Refused>,
+    rows: Vec<RefusedUndo>,
     count: u64,
 }
 
@@ -586,7 +586,9 @@ pub async fn undo(
     let version: u64 = version.parse().map_err(|_| Trouble::NotFound)?;
     let outcome = visit.act("change.undo", move |service, key| service.undo(key, version)).await;
     match outcome {
-        Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) if undone.refused > 0 || !undone.stays.is_empty() => {
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Undone(undone), .. })
+            if undone.refused > 0 || !undone.stays.is_empty() =>
+        {
             let Undone { version: made, undone, refused, rows, stays, .. } = undone;
             let mut said = vec![format!("{} as before", show::count(undone, "number is", "numbers are"))];
             if refused > 0 {
@@ -599,12 +601,14 @@ pub async fn undo(
             let visit = Visit { snapshot: visit.newest(), ..visit };
             show_change(&visit, made, 1, frame, Left { rows, count: refused }, StatusCode::OK).await
         }
-        Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) => {
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Undone(undone), .. }) => {
             let to = back.filter(|path| below(path, &visit.base) && !path.ends_with("/undo"));
             let own = format!("{}/changes/{}", visit.base, undone.version);
             done(to.as_deref().unwrap_or(&own), Some(undone.version))
         }
-        Ok(Outcome::Done { .. } | Outcome::Again(_)) => done(&format!("{}/changes/{version}", visit.base), None),
+        Ok(WriteOutcome::Done { .. } | WriteOutcome::Again(_)) => {
+            done(&format!("{}/changes/{version}", visit.base), None)
+        }
         Err(ServiceError::NotUndone { rows, stays, .. }) => {
             let text = match &stays[..] {
                 [] => "all that this change did has been changed since. The table says by whom".to_owned(),
@@ -718,12 +722,12 @@ async fn show_change(
 mod tests {
     use super::*;
     use crate::domain::Time;
-    use crate::service::past::Entry;
+    use crate::service::past::LogEntry;
 
-    fn listed(version: u64) -> Listed {
+    fn listed(version: u64) -> LoggedChange {
         let at = Time::new(1_770_000_000).expect("a time");
-        let entry = Entry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None };
-        Listed { version, entry, entities: Vec::new(), numbers: Vec::new(), total: 0 }
+        let entry = LogEntry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None };
+        LoggedChange { version, entry, entities: Vec::new(), numbers: Vec::new(), total: 0 }
     }
 
     /// The versions that a walk back finds, and where it goes on.

@@ -23,11 +23,11 @@ use super::overview::check_name;
 use super::page::{Answer, Frame, Notice, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{Console, keys, show};
-use crate::checks::{Check, Finding, Options, counts, savings};
+use crate::checks::{Check, CheckOptions, Finding, counts, savings};
 use crate::domain::{AccountId, Actor, FieldError, Time};
 use crate::http::checks::idle_days;
 use crate::inventory::Snapshot;
-use crate::service::checks::{NOTE_CHARS_MAX, Seen, findings};
+use crate::service::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
 use crate::wire::html::escape;
 
 /// How many findings a page has.
@@ -95,17 +95,17 @@ impl Asked {
     }
 
     /// What is looked for: `idle` only where it is asked for.
-    fn options(&self) -> Options {
+    fn options(&self) -> CheckOptions {
         let asked = self.check == Some(Check::Idle);
         let checks = if asked { Check::ALL.to_vec() } else { Vec::new() };
-        let options = Options { checks, account: self.account.clone(), ..Options::default() };
+        let options = CheckOptions { checks, account: self.account.clone(), ..CheckOptions::default() };
         match self.idle_days {
             0 => options,
-            idle_days => Options { idle_days, ..options },
+            idle_days => CheckOptions { idle_days, ..options },
         }
     }
 
-    fn wants(&self, seen: &Seen) -> bool {
+    fn wants(&self, seen: &ReportedFinding) -> bool {
         seen.acknowledged.is_some() == self.acknowledged && self.check.is_none_or(|check| seen.finding.check == check)
     }
 }
@@ -264,12 +264,12 @@ pub async fn acknowledge(
 }
 
 /// Whether this partner has, or had, such a finding.
-async fn there(visit: &Visit, id: &str, options: Options) -> Result<bool, Trouble> {
+async fn there(visit: &Visit, id: &str, options: CheckOptions) -> Result<bool, Trouble> {
     if visit.snapshot.acknowledgements.get(id).is_some() {
         return Ok(true);
     }
     let (snapshot, now, id) = (visit.snapshot.clone(), visit.clock.now, id.to_owned());
-    let options = Options { account: None, ..options };
+    let options = CheckOptions { account: None, ..options };
     blocking(move || findings(&snapshot, &options, None, now).iter().any(|seen| seen.id == id)).await
 }
 
@@ -332,7 +332,7 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
     };
     let idle = idle_words(&snapshot, &found, asked, &options, now);
     let tabs = tabs(&found, asked);
-    let shown: Vec<&Seen> = found.iter().filter(|seen| asked.wants(seen)).collect();
+    let shown: Vec<&ReportedFinding> = found.iter().filter(|seen| asked.wants(seen)).collect();
     let of_check = counts(shown.iter().map(|seen| &seen.finding));
     let pages = shown.len().div_ceil(ROWS).max(1);
     let page = asked.page.min(pages);
@@ -390,7 +390,13 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
 }
 
 /// What the idle numbers cost a month, or why none can be found yet.
-fn idle_words(snapshot: &Snapshot, found: &[Seen], asked: &Asked, options: &Options, now: Time) -> String {
+fn idle_words(
+    snapshot: &Snapshot,
+    found: &[ReportedFinding],
+    asked: &Asked,
+    options: &CheckOptions,
+    now: Time,
+) -> String {
     if asked.check != Some(Check::Idle) {
         return String::new();
     }
@@ -408,7 +414,7 @@ fn idle_words(snapshot: &Snapshot, found: &[Seen], asked: &Asked, options: &Opti
 }
 
 /// The open findings by check, and those that somebody has seen.
-fn tabs(found: &[Seen], asked: &Asked) -> Vec<Tab> {
+fn tabs(found: &[ReportedFinding], asked: &Asked) -> Vec<Tab> {
     let open = || found.iter().filter(|seen| seen.acknowledged.is_none());
     let of_check = counts(open().map(|seen| &seen.finding));
     let all = Asked { check: None, acknowledged: false, ..asked.clone() };
@@ -457,8 +463,8 @@ fn as_numbers(check: Check, account: Option<&AccountId>) -> Option<String> {
     Some(query_value(&format!("{of} {line}")))
 }
 
-fn row(visit: &Visit, seen: &Seen, typed: &Typed) -> Row {
-    let Seen { id, finding, acknowledged } = seen;
+fn row(visit: &Visit, seen: &ReportedFinding, typed: &Typed) -> Row {
+    let ReportedFinding { id, finding, acknowledged } = seen;
     let clock = &visit.clock;
     let customer = finding.account.as_ref().map(|account| {
         let id = account.as_str();

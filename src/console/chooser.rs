@@ -9,7 +9,7 @@
 
 use super::form::Wrongs;
 use crate::inventory::Snapshot;
-use crate::inventory::names::Named;
+use crate::inventory::names::NamedKind;
 use crate::wire::html::escape;
 
 /// The longest text: a name and an id.
@@ -17,7 +17,7 @@ const CHARS_MAX: usize = 340;
 
 /// A field of a form.
 pub struct Chooser<'a> {
-    pub what: Named,
+    pub what: NamedKind,
     pub label: &'a str,
     pub name: &'a str,
     pub value: &'a str,
@@ -48,9 +48,10 @@ impl Chooser<'_> {
 /// what was typed that names nobody.
 pub fn filter(snapshot: &Snapshot, name: &str, id: Option<&str>, misnamed: Option<&str>) -> String {
     let wrongs = Wrongs::default();
-    let shown = id.map(|id| snapshot.shown(Named::Customer, id)).unwrap_or_default();
+    let shown = id.map(|id| snapshot.shown(NamedKind::Customer, id)).unwrap_or_default();
     let value = misnamed.unwrap_or(&shown);
-    let chooser = Chooser { what: Named::Customer, label: "Customer", name, value, required: false, wrongs: &wrongs };
+    let chooser =
+        Chooser { what: NamedKind::Customer, label: "Customer", name, value, required: false, wrongs: &wrongs };
     let mark = if misnamed.is_some() { " aria-invalid=\"true\" aria-describedby=\"error\"" } else { "" };
     let input = chooser.input("all of them", &format!(" id=\"{name}\"{mark}"));
     format!("<label for=\"{name}\">Customer</label> {input}")

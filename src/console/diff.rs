@@ -17,14 +17,14 @@ use super::show;
 use crate::domain::summary::{self, Names};
 use crate::domain::{AccountId, ApplicationId, EntityChange, Money, NumberChange, Record, Time, TrunkId, Verb};
 use crate::inventory::Snapshot;
-use crate::inventory::names::Named;
+use crate::inventory::names::NamedKind;
 use crate::service::import::{FieldChange, Naming, differences};
 use crate::wire::html::escape;
 
 /// What things are called, as of a snapshot.
 pub struct Called<'s> {
     snapshot: &'s Snapshot,
-    shared: OnceCell<HashSet<(Named, String)>>,
+    shared: OnceCell<HashSet<(NamedKind, String)>>,
 }
 
 impl<'s> Called<'s> {
@@ -33,7 +33,7 @@ impl<'s> Called<'s> {
     }
 
     /// Its name, with its id where several have that name.
-    pub fn name(&self, what: Named, id: &str) -> String {
+    pub fn name(&self, what: NamedKind, id: &str) -> String {
         let Some(name) = self.snapshot.name_of(what, id) else { return id.to_owned() };
         let shared = self.shared.get_or_init(|| shared(self.snapshot));
         match shared.contains(&(what, name.to_owned())) {
@@ -44,9 +44,9 @@ impl<'s> Called<'s> {
 }
 
 /// The names that several have.
-fn shared(snapshot: &Snapshot) -> HashSet<(Named, String)> {
+fn shared(snapshot: &Snapshot) -> HashSet<(NamedKind, String)> {
     let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
-    for what in Named::ALL {
+    for what in NamedKind::ALL {
         for one in snapshot.entities(what) {
             if !seen.insert((what, one.name)) {
                 shared.insert((what, one.name.to_owned()));
@@ -58,15 +58,15 @@ fn shared(snapshot: &Snapshot) -> HashSet<(Named, String)> {
 
 impl Names for Called<'_> {
     fn customer(&self, id: &AccountId) -> String {
-        self.name(Named::Customer, id.as_str())
+        self.name(NamedKind::Customer, id.as_str())
     }
 
     fn application(&self, id: &ApplicationId) -> String {
-        self.name(Named::Application, id.as_str())
+        self.name(NamedKind::Application, id.as_str())
     }
 
     fn trunk(&self, id: &TrunkId) -> String {
-        self.name(Named::Trunk, id.as_str())
+        self.name(NamedKind::Trunk, id.as_str())
     }
 
     fn money(&self, money: Money) -> String {

@@ -26,13 +26,13 @@ use super::{Console, diff, download, show, verbs};
 use crate::domain::action::{Assignment, Transfer};
 use crate::domain::{AccountId, Action, Actor, ApplicationId, E164, NumberChange, PartnerKey, TrunkId};
 use crate::http::jobs::verb as verb_name;
-use crate::http::places::Kind;
-use crate::inventory::names::Named;
+use crate::http::places::PlaceKind;
+use crate::inventory::names::NamedKind;
 use crate::service::import::differences;
-use crate::service::jobs::{Job, JobRow, JobState, RowResult, Tally, Task};
-use crate::service::{Outcome, Service, ServiceError, Shown};
+use crate::service::jobs::{Job, JobRow, JobState, JobTally, RowResult, Task};
+use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::wire::html::escape;
-use crate::wire::report::Cells;
+use crate::wire::report::CsvCells;
 
 /// How many jobs, and how many rows of one, a page has.
 const ROWS: u64 = 50;
@@ -175,8 +175,8 @@ pub async fn step(
         _ => return Err(Trouble::NotFound),
     };
     match outcome {
-        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => redirect(&address(&visit, &job.id)),
-        Ok(Outcome::Done { .. } | Outcome::Again(_)) => redirect(&address(&visit, &id)),
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Job { job, .. }, .. }) => redirect(&address(&visit, &job.id)),
+        Ok(WriteOutcome::Done { .. } | WriteOutcome::Again(_)) => redirect(&address(&visit, &id)),
         Err(error @ ServiceError::Unknown { .. }) => Err(error.into()),
         Err(ServiceError::Job { hint, .. }) => {
             let frame = visit.frame("", "jobs").failed(format!("That cannot be done: {hint}."));
@@ -203,7 +203,7 @@ pub async fn rows_csv(
     // Before the answer begins, or nobody could say that it is not there.
     blocking(move || found.job(key, &job)).await??;
     let suffix = wanted.map_or(String::new(), |result| format!("-{result}"));
-    let place = visit.place(Kind::Download)?;
+    let place = visit.place(PlaceKind::Download)?;
     let mut skip = None;
     download::file(&format!("{id}{suffix}.csv"), "text/csv; charset=utf-8; header=present", place, move || {
         let Some(at) = skip else {
@@ -225,7 +225,7 @@ fn rows_from(
     service: &Service,
     key: PartnerKey,
     id: &str,
-    (wanted, cells): (Option<RowResult>, Cells),
+    (wanted, cells): (Option<RowResult>, CsvCells),
     mut skip: u64,
 ) -> Result<Option<(Bytes, u64)>, ServiceError> {
     let mut out = Vec::new();
@@ -242,7 +242,7 @@ fn rows_from(
     Ok(Some((out.into(), skip)))
 }
 
-fn csv_row(out: &mut Vec<u8>, row: &JobRow, cells: Cells) {
+fn csv_row(out: &mut Vec<u8>, row: &JobRow, cells: CsvCells) {
     let mut line = cells.line(out);
     line.plain(row.number);
     line.plain(row.result);
@@ -357,7 +357,7 @@ fn by(visit: &Visit, job: &Job) -> String {
 
 /// What a job is at, and what can be done about it.
 fn stands(visit: &Visit, job: &Job, trouble: Option<&str>) -> String {
-    let Tally { changed, unchanged, failed, .. } = &job.tally;
+    let JobTally { changed, unchanged, failed, .. } = &job.tally;
     let (changed, unchanged, failed) =
         (show::thousands(*changed), show::thousands(*unchanged), show::thousands(*failed));
     let so_far = format!("{changed} changed, {unchanged} unchanged, {failed} failed");
@@ -417,7 +417,7 @@ fn tabs(job: &Job, wanted: Option<RowResult>) -> Vec<Tab> {
             tab("Would fail", Some(RowResult::WouldFail), preview.failed),
         ],
         _ => {
-            let Tally { changed, unchanged, failed, .. } = job.tally;
+            let JobTally { changed, unchanged, failed, .. } = job.tally;
             let pending = job.total.saturating_sub(job.tally.rows());
             let mut tabs = vec![
                 all,
@@ -468,7 +468,7 @@ fn by_customer(visit: &Visit, called: &Called<'_>, changes: &[NumberChange]) -> 
         .map(|(account, (count, losses))| OfCustomer {
             name: account
                 .as_ref()
-                .map_or_else(|| "No customer".to_owned(), |id| called.name(Named::Customer, id.as_str())),
+                .map_or_else(|| "No customer".to_owned(), |id| called.name(NamedKind::Customer, id.as_str())),
             href: account.as_ref().map(|id| visit.href("customers", id.as_str())),
             count: show::thousands(count),
             losses: losses
@@ -669,7 +669,7 @@ mod tests {
             version: None,
         };
         let mut line = Vec::new();
-        csv_row(&mut line, &row, Cells::Protected);
+        csv_row(&mut line, &row, CsvCells::Protected);
         let line = String::from_utf8(line).expect("text");
         assert_eq!(line, "+912271264217,failed,\"is held, \"\"by somebody\"\"\",\r\n");
     }

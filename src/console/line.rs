@@ -23,7 +23,7 @@ use super::show::Clock;
 use super::typed;
 use crate::domain::{E164, State, Time};
 use crate::inventory::called::CalledBefore;
-use crate::inventory::names::{Candidate, Misnamed, Named, suggested};
+use crate::inventory::names::{Candidate, Misnamed, NamedKind, suggested};
 use crate::inventory::{Filter, Order, Pattern, Snapshot, several};
 
 /// How many customers, applications and trunks are suggested for bare words.
@@ -179,7 +179,7 @@ impl Line {
     fn named(
         &mut self,
         text: &str,
-        found: &[(Named, String)],
+        found: &[(NamedKind, String)],
         seen: &mut Vec<String>,
         snapshot: &Snapshot,
         clock: &Clock,
@@ -340,9 +340,13 @@ impl Line {
             return Err(Refused::hint("only status, no and has can be turned round with -"));
         }
         match name {
-            "account" | "customer" => Ok(self.set("account_auth_id", &snapshot.find_named(Named::Customer, value)?)?),
-            "application" | "app" => Ok(self.set("application_id", &snapshot.find_named(Named::Application, value)?)?),
-            "trunk" => Ok(self.set("trunk_id", &snapshot.find_named(Named::Trunk, value)?)?),
+            "account" | "customer" => {
+                Ok(self.set("account_auth_id", &snapshot.find_named(NamedKind::Customer, value)?)?)
+            }
+            "application" | "app" => {
+                Ok(self.set("application_id", &snapshot.find_named(NamedKind::Application, value)?)?)
+            }
+            "trunk" => Ok(self.set("trunk_id", &snapshot.find_named(NamedKind::Trunk, value)?)?),
             "country" => Ok(self.set("country", &value.to_ascii_uppercase())?),
             "region" | "tag" => Ok(self.set(name, value)?),
             "type" => Ok(self.set("number_type", value)?),
@@ -479,18 +483,18 @@ impl Instead {
         Instead { line: String::new(), word, name: one.name, about: String::new() }
     }
 
-    fn entity(what: Named, id: &str, snapshot: &Snapshot, now: Time) -> Instead {
+    fn entity(what: NamedKind, id: &str, snapshot: &Snapshot, now: Time) -> Instead {
         let name = snapshot.name_of(what, id).unwrap_or(id).to_owned();
         Instead { line: String::new(), word: line_of(what, id), name, about: about(snapshot, what, id, now) }
     }
 }
 
 /// What a filter of this name takes.
-fn named_by(name: &str) -> Option<Named> {
+fn named_by(name: &str) -> Option<NamedKind> {
     match name {
-        "account" | "customer" => Some(Named::Customer),
-        "application" | "app" => Some(Named::Application),
-        "trunk" => Some(Named::Trunk),
+        "account" | "customer" => Some(NamedKind::Customer),
+        "application" | "app" => Some(NamedKind::Application),
+        "trunk" => Some(NamedKind::Trunk),
         _ => None,
     }
 }
@@ -499,7 +503,7 @@ fn named_by(name: &str) -> Option<Named> {
 fn near(words: &[&Word], snapshot: &Snapshot, now: Time) -> Vec<Instead> {
     let text = words.iter().map(|word| &*word.value).collect::<Vec<_>>().join(" ");
     let of = |what| suggested(&snapshot.entities(what), &text).into_iter().map(move |one| (what, one.id));
-    let found = Named::ALL.into_iter().flat_map(of).take(BARE_MAX);
+    let found = NamedKind::ALL.into_iter().flat_map(of).take(BARE_MAX);
     found.map(|(what, id)| Instead::entity(what, &id, snapshot, now)).collect()
 }
 
@@ -514,12 +518,12 @@ pub fn digits(text: &str, snapshot: &Snapshot, now: Time) -> Option<Pattern> {
 
 /// Names in any case, and what has them; nothing that is archived.
 #[derive(Default)]
-struct Names(HashMap<String, Vec<(Named, String)>>);
+struct Names(HashMap<String, Vec<(NamedKind, String)>>);
 
 impl Names {
     fn of(snapshot: &Snapshot) -> Names {
-        let mut names: HashMap<String, Vec<(Named, String)>> = HashMap::new();
-        for what in Named::ALL {
+        let mut names: HashMap<String, Vec<(NamedKind, String)>> = HashMap::new();
+        for what in NamedKind::ALL {
             for one in snapshot.entities(what).iter().filter(|one| !one.archived) {
                 names.entry(one.name.to_lowercase()).or_default().push((what, one.id.to_owned()));
             }
@@ -528,9 +532,9 @@ impl Names {
     }
 
     /// All that a text is the id of, else all that it is the name of.
-    fn find(&self, text: &str, snapshot: &Snapshot) -> Vec<(Named, String)> {
-        let ids = Named::ALL.into_iter().filter(|what| snapshot.name_of(*what, text).is_some());
-        let ids: Vec<(Named, String)> = ids.map(|what| (what, text.to_owned())).collect();
+    fn find(&self, text: &str, snapshot: &Snapshot) -> Vec<(NamedKind, String)> {
+        let ids = NamedKind::ALL.into_iter().filter(|what| snapshot.name_of(*what, text).is_some());
+        let ids: Vec<(NamedKind, String)> = ids.map(|what| (what, text.to_owned())).collect();
         match ids.is_empty() {
             true => self.0.get(&text.to_lowercase()).cloned().unwrap_or_default(),
             false => ids,

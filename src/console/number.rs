@@ -16,12 +16,12 @@ use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, diff, show};
 use crate::domain::{Actor, E164, State as Stored, Status, spelling};
-use crate::inventory::names::Named;
+use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::routing::{Case, Explained};
 use crate::service::numbers::Expected;
 use crate::service::refusals::RefusalCount;
-use crate::service::{Outcome, ServiceError};
+use crate::service::{ServiceError, WriteOutcome};
 use crate::wire::html::escape;
 
 /// How many events are shown of a number's life.
@@ -128,8 +128,8 @@ pub async fn act(
     let what = format!("number.{}", verb.name);
     let outcome = visit.act(what, move |service, key| service.act(key, number, &action, &expected)).await;
     match outcome {
-        Ok(Outcome::Done { version, .. }) => done(&format!("{}/numbers/{number}", visit.base), version),
-        Ok(Outcome::Again(_)) => done(&format!("{}/numbers/{number}", visit.base), None),
+        Ok(WriteOutcome::Done { version, .. }) => done(&format!("{}/numbers/{number}", visit.base), version),
+        Ok(WriteOutcome::Again(_)) => done(&format!("{}/numbers/{number}", visit.base), None),
         Err(error) => {
             let refusal = match error {
                 ServiceError::Stale(stale) => {
@@ -228,12 +228,12 @@ fn first_action(row: NumberRef<'_>) -> Option<&'static str> {
 /// What becomes of a call, with times and names as people know them.
 fn calls(visit: &Visit, number: E164, explained: Explained) -> Calls {
     let Explained { line, routes, steps, .. } = explained;
-    let aside = |step: &crate::routing::Step| {
+    let aside = |step: &crate::routing::RouteStep| {
         let since = step.since.map(|since| format!("since {}", visit.clock.time(since)));
         let by = step.by.as_deref().and_then(Actor::parse).map(|actor| format!("by {}", escape(&who(visit, &actor))));
         since.into_iter().chain(by).collect::<Vec<_>>().join(", ")
     };
-    let step = |step: crate::routing::Step| CallStep {
+    let step = |step: crate::routing::RouteStep| CallStep {
         name: step.step.replace('_', " "),
         aside: aside(&step),
         text: step.text,
@@ -357,12 +357,12 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
         verb,
         midnight: form::midnight(clock),
         now,
-        account: row.reserved_for().map_or(String::new(), |one| shown(Named::Customer, one.auth_id.as_str())),
+        account: row.reserved_for().map_or(String::new(), |one| shown(NamedKind::Customer, one.auth_id.as_str())),
         application: row
             .application()
             .filter(|_| route)
-            .map_or(String::new(), |one| shown(Named::Application, one.id.as_str())),
-        trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| shown(Named::Trunk, one.id.as_str())),
+            .map_or(String::new(), |one| shown(NamedKind::Application, one.id.as_str())),
+        trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| shown(NamedKind::Trunk, one.id.as_str())),
         expires: expires.and_then(|time| form::day_of(time, clock)).unwrap_or_default(),
         amount: cost.map_or(String::new(), |cost| cost.to_string()),
         currency: cost.map_or(String::new(), |cost| cost.currency.code().to_owned()),

@@ -11,7 +11,7 @@ use super::gate::{Person, Visit};
 use super::{PREFIX, diff, door, show, verbs};
 use crate::domain::Verb;
 use crate::http::bodies::BodyError;
-use crate::http::places::{RETRY_SECONDS, Taken};
+use crate::http::places::{NoPlace, RETRY_SECONDS};
 use crate::http::waiting::NotDone;
 use crate::service::people::PeopleError;
 use crate::service::{ServiceError, StoreError};
@@ -218,8 +218,8 @@ impl From<NotDone> for Trouble {
     }
 }
 
-impl From<Taken> for Trouble {
-    fn from(taken: Taken) -> Trouble {
+impl From<NoPlace> for Trouble {
+    fn from(taken: NoPlace) -> Trouble {
         Trouble::TooMany { text: taken.to_string(), seconds: RETRY_SECONDS }
     }
 }

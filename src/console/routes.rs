@@ -26,10 +26,10 @@ use crate::domain::field::code;
 use crate::domain::{
     AccountId, ApplicationId, Destination, Destinations, FieldError, SipUri, Time, TrunkId, destination, entity,
 };
-use crate::inventory::names::Named;
+use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::service::entities::{Calls, Changes, DestinationEdit};
-use crate::service::{Outcome, Service, ServiceError};
+use crate::service::entities::{CallTarget, DestinationEdit, EntityPatch};
+use crate::service::{Service, ServiceError, WriteOutcome};
 
 /// How many numbers a page of one shows.
 const NUMBERS_MAX: usize = 50;
@@ -56,10 +56,10 @@ impl Kind {
         }
     }
 
-    fn named(self) -> Named {
+    fn named(self) -> NamedKind {
         match self {
-            Kind::Application => Named::Application,
-            Kind::Trunk => Named::Trunk,
+            Kind::Application => NamedKind::Application,
+            Kind::Trunk => NamedKind::Trunk,
         }
     }
 
@@ -136,12 +136,12 @@ impl Kind {
         id: &str,
         name: &Arc<str>,
         owner: Option<&AccountId>,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         match self {
             Kind::Application => {
-                service.application_new(key, &ApplicationId::stored(id), name, owner, &Calls::default())
+                service.application_new(key, &ApplicationId::stored(id), name, owner, &CallTarget::default())
             }
-            Kind::Trunk => service.trunk_new(key, &TrunkId::stored(id), name, owner, &Calls::default()),
+            Kind::Trunk => service.trunk_new(key, &TrunkId::stored(id), name, owner, &CallTarget::default()),
         }
     }
 
@@ -150,8 +150,8 @@ impl Kind {
         service: &Service,
         key: crate::domain::PartnerKey,
         id: &str,
-        changes: &Changes,
-    ) -> Result<Outcome, ServiceError> {
+        changes: &EntityPatch,
+    ) -> Result<WriteOutcome, ServiceError> {
         match self {
             Kind::Application => service.application_edit(key, &ApplicationId::stored(id), changes),
             Kind::Trunk => service.trunk_edit(key, &TrunkId::stored(id), changes),
@@ -164,7 +164,7 @@ impl Kind {
         key: crate::domain::PartnerKey,
         id: &str,
         edit: &DestinationEdit,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         match self {
             Kind::Application => service.application_destinations(key, &ApplicationId::stored(id), edit),
             Kind::Trunk => service.trunk_destinations(key, &TrunkId::stored(id), edit),
@@ -308,7 +308,7 @@ struct New<'a> {
 impl New<'_> {
     fn owner(&self) -> String {
         let (name, value) = ("account_auth_id", self.form.get("account_auth_id"));
-        let (label, what, wrongs) = ("Only for this customer", Named::Customer, &self.wrongs);
+        let (label, what, wrongs) = ("Only for this customer", NamedKind::Customer, &self.wrongs);
         Chooser { what, label, name, value, required: false, wrongs }.render()
     }
 }
@@ -332,8 +332,8 @@ pub async fn create(
     let what = format!("{}.create", kind.one());
     let made = visit.act(what, move |service, key| kind.create(service, key, &id, &name, owner.as_ref())).await;
     match made {
-        Ok(Outcome::Done { version, .. }) => done(&to, version),
-        Ok(Outcome::Again(_)) => done(&to, None),
+        Ok(WriteOutcome::Done { version, .. }) => done(&to, version),
+        Ok(WriteOutcome::Again(_)) => done(&to, None),
         Err(error) => {
             let refusal = match error {
                 ServiceError::Exists { what, id } => {
@@ -358,7 +358,7 @@ fn read(form: &Form, snapshot: &Snapshot) -> Result<(String, Arc<str>, Option<Ac
     let name = entity::name(name).ok_or_else(|| errors.push(bad_name()));
     let owner = form.given("account_auth_id").map(|text| {
         let field = "account_auth_id";
-        verbs::named(field, text, Named::Customer, snapshot).map_err(|error| errors.push(error))
+        verbs::named(field, text, NamedKind::Customer, snapshot).map_err(|error| errors.push(error))
     });
     match (id, name, owner.transpose()) {
         (Ok(id), Ok(name), Ok(owner)) => Ok((id.to_string(), name, owner.map(|id| AccountId::stored(&id)))),
@@ -525,7 +525,7 @@ fn route(
 
 /// What a form of the page asks for.
 enum Wanted {
-    Edit(Changes),
+    Edit(EntityPatch),
     Destination(DestinationEdit),
 }
 
@@ -536,15 +536,15 @@ fn read_act(kind: Kind, verb: &str, form: &Form) -> Option<Result<Wanted, Vec<Fi
     let destination = |edit: Result<DestinationEdit, Vec<FieldError>>| Some(edit.map(Wanted::Destination));
     match verb {
         "rename" => Some(match entity::name(form.get("name")) {
-            Some(name) => Ok(Wanted::Edit(Changes { name: Some(name), ..Changes::default() })),
+            Some(name) => Ok(Wanted::Edit(EntityPatch { name: Some(name), ..EntityPatch::default() })),
             None => Err(vec![bad_name()]),
         }),
-        "archive" => edit(Changes { archived: Some(true), ..Changes::default() }),
-        "restore" => edit(Changes { archived: Some(false), ..Changes::default() }),
+        "archive" => edit(EntityPatch { archived: Some(true), ..EntityPatch::default() }),
+        "restore" => edit(EntityPatch { archived: Some(false), ..EntityPatch::default() }),
         "answer-url" if kind == Kind::Application => {
             let url = form.given("answer_url").map(destination::answer_url).transpose();
             Some(match url {
-                Ok(url) => Ok(Wanted::Edit(Changes { answer_url: Some(url), ..Changes::default() })),
+                Ok(url) => Ok(Wanted::Edit(EntityPatch { answer_url: Some(url), ..EntityPatch::default() })),
                 Err(message) => {
                     Err(vec![FieldError::new("answer_url", code::INVALID, message, form.get("answer_url"))])
                 }
@@ -627,8 +627,8 @@ pub async fn act(
         Wanted::Destination(edit) => kind.edit_destination(service, key, &asked, edit),
     });
     match done_now.await {
-        Ok(Outcome::Done { version, .. }) => done(&to, version),
-        Ok(Outcome::Again(_)) => done(&to, None),
+        Ok(WriteOutcome::Done { version, .. }) => done(&to, version),
+        Ok(WriteOutcome::Again(_)) => done(&to, None),
         Err(ServiceError::Invalid(mut errors)) => {
             // The form has one destination, not the list.
             for error in &mut errors {

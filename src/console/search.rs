@@ -17,7 +17,7 @@ use super::line::{self, quoted};
 use super::page::{Answer, Frame, html};
 use super::{Console, show};
 use crate::domain::{State as Stored, Status};
-use crate::inventory::names::{Entity, Named, ranked};
+use crate::inventory::names::{NamedEntity, NamedKind, ranked};
 use crate::inventory::{Filter, NumberRef, Order, Snapshot, Window};
 use crate::wire::html::escape;
 
@@ -109,7 +109,7 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
         match &*name {
             "q" => q = value.trim().chars().take(CHARS_MAX).collect(),
-            "kind" => kind = Named::parse(&value),
+            "kind" => kind = NamedKind::parse(&value),
             "account" => account = value.trim().to_owned(),
             "part" => part = true,
             _ => {}
@@ -136,9 +136,9 @@ fn everything(visit: &Visit, frame: &Frame, q: &str) -> Vec<Group> {
     let few = |what| if q.is_empty() { Vec::new() } else { named(visit, what, q, None, FEW) };
     let groups = [
         Group { title: "Numbers", hits: numbers(visit, q) },
-        Group { title: "Customers", hits: few(Named::Customer) },
-        Group { title: "Applications", hits: few(Named::Application) },
-        Group { title: "Trunks", hits: few(Named::Trunk) },
+        Group { title: "Customers", hits: few(NamedKind::Customer) },
+        Group { title: "Applications", hits: few(NamedKind::Application) },
+        Group { title: "Trunks", hits: few(NamedKind::Trunk) },
         Group { title: "Pages and actions", hits: places(frame, q) },
     ];
     groups.into_iter().filter(|group| !group.hits.is_empty()).collect()
@@ -181,11 +181,11 @@ fn number(visit: &Visit, row: NumberRef<'_>) -> Hit {
 
 /// Customers, applications or trunks like a text, best first; without one, by
 /// name. Applications and trunks that `account` may not use are left out.
-fn named(visit: &Visit, what: Named, q: &str, account: Option<&str>, most: usize) -> Vec<Hit> {
+fn named(visit: &Visit, what: NamedKind, q: &str, account: Option<&str>, most: usize) -> Vec<Hit> {
     let snapshot = &visit.snapshot;
     let all = snapshot.entities(what);
     let exact = if q.is_empty() { None } else { snapshot.find_named(what, q).ok() };
-    let mut found: Vec<&Entity<'_>> = match q {
+    let mut found: Vec<&NamedEntity<'_>> = match q {
         "" => all.iter().filter(|one| !one.archived).collect(),
         q => exact_first(ranked(&all, q), &all, exact.as_deref()),
     };
@@ -199,7 +199,11 @@ fn named(visit: &Visit, what: Named, q: &str, account: Option<&str>, most: usize
 }
 
 /// The found entities with the one that the text names before the others.
-fn exact_first<'e, 'a>(mut found: Vec<&'e Entity<'a>>, all: &'e [Entity<'a>], id: Option<&str>) -> Vec<&'e Entity<'a>> {
+fn exact_first<'e, 'a>(
+    mut found: Vec<&'e NamedEntity<'a>>,
+    all: &'e [NamedEntity<'a>],
+    id: Option<&str>,
+) -> Vec<&'e NamedEntity<'a>> {
     if let Some(one) = all.iter().find(|one| Some(one.id) == id) {
         found.retain(|other| other.id != one.id);
         found.insert(0, one);
@@ -207,7 +211,7 @@ fn exact_first<'e, 'a>(mut found: Vec<&'e Entity<'a>>, all: &'e [Entity<'a>], id
     found
 }
 
-fn entity(visit: &Visit, what: Named, one: &Entity<'_>, exact: Option<&str>) -> Hit {
+fn entity(visit: &Visit, what: NamedKind, one: &NamedEntity<'_>, exact: Option<&str>) -> Hit {
     let path = what.many();
     Hit {
         name: one.name.to_owned(),
@@ -220,7 +224,7 @@ fn entity(visit: &Visit, what: Named, one: &Entity<'_>, exact: Option<&str>) -> 
 
 /// What is said, as HTML, where a list has nothing of a name that was typed:
 /// links to what may be meant, archived or not in the list's other half.
-pub fn did_you_mean(visit: &Visit, what: Named, q: &str) -> String {
+pub fn did_you_mean(visit: &Visit, what: NamedKind, q: &str) -> String {
     let hits = if q.is_empty() { Vec::new() } else { named(visit, what, q, None, FEW) };
     let links: Vec<String> = hits
         .iter()
@@ -230,28 +234,28 @@ pub fn did_you_mean(visit: &Visit, what: Named, q: &str) -> String {
 }
 
 /// The customer that an application or a trunk is only for.
-fn owner<'s>(snapshot: &'s Snapshot, what: Named, id: &str) -> Option<&'s str> {
+fn owner<'s>(snapshot: &'s Snapshot, what: NamedKind, id: &str) -> Option<&'s str> {
     let account = match what {
-        Named::Customer => None,
-        Named::Application => snapshot.applications.get(id)?.account.as_ref(),
-        Named::Trunk => snapshot.trunks.get(id)?.account.as_ref(),
+        NamedKind::Customer => None,
+        NamedKind::Application => snapshot.applications.get(id)?.account.as_ref(),
+        NamedKind::Trunk => snapshot.trunks.get(id)?.account.as_ref(),
     };
     account.map(|account| account.as_str())
 }
 
 /// What tells one apart from another of the same name: its id, the customer that
 /// it is for, and its count of numbers.
-pub fn about(snapshot: &Snapshot, what: Named, id: &str, now: crate::domain::Time) -> String {
+pub fn about(snapshot: &Snapshot, what: NamedKind, id: &str, now: crate::domain::Time) -> String {
     let value = Some(id.into());
     let filter = match what {
-        Named::Customer => Filter { account: value, ..Filter::default() },
-        Named::Application => Filter { application: value, ..Filter::default() },
-        Named::Trunk => Filter { trunk: value, ..Filter::default() },
+        NamedKind::Customer => Filter { account: value, ..Filter::default() },
+        NamedKind::Application => Filter { application: value, ..Filter::default() },
+        NamedKind::Trunk => Filter { trunk: value, ..Filter::default() },
     };
     let none = Window::Page { skip: 0, rows: 0 };
     let total = snapshot.select(&filter, Order::default(), none, now).total;
     let customer = owner(snapshot, what, id);
-    let customer = customer.map(|id| snapshot.name_of(Named::Customer, id).unwrap_or(id).to_owned());
+    let customer = customer.map(|id| snapshot.name_of(NamedKind::Customer, id).unwrap_or(id).to_owned());
     let parts = [Some(id.to_owned()), customer, Some(show::count(total, "number", "numbers"))];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
@@ -281,7 +285,7 @@ fn places(frame: &Frame, q: &str) -> Vec<Hit> {
 }
 
 /// The filter line of what a name or an id is.
-pub fn line_of(what: Named, id: &str) -> String {
-    let name = if what == Named::Customer { "account" } else { what.one() };
+pub fn line_of(what: NamedKind, id: &str) -> String {
+    let name = if what == NamedKind::Customer { "account" } else { what.one() };
     format!("{name}:{}", quoted(id))
 }

@@ -14,10 +14,10 @@ use super::show::Clock;
 use crate::domain::action::{self, Action, Assignment};
 use crate::domain::field::{self, code};
 use crate::domain::{AccountId, FieldError, State, Verb};
-use crate::http::body::Fields;
+use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::inventory::Snapshot;
-use crate::inventory::names::Named;
+use crate::inventory::names::NamedKind;
 
 /// A verb as people see it.
 pub struct Shown {
@@ -68,11 +68,14 @@ pub fn reason(verb: Verb, state: State) -> Option<&'static str> {
 }
 
 /// The fields that name something, and what.
-pub const NAMING: [(&str, Named); 3] =
-    [("account_auth_id", Named::Customer), ("application_id", Named::Application), ("trunk_id", Named::Trunk)];
+pub const NAMING: [(&str, NamedKind); 3] = [
+    ("account_auth_id", NamedKind::Customer),
+    ("application_id", NamedKind::Application),
+    ("trunk_id", NamedKind::Trunk),
+];
 
 /// The id of what a field names by its id or its name.
-pub fn named(field: &str, text: &str, what: Named, snapshot: &Snapshot) -> Result<String, FieldError> {
+pub fn named(field: &str, text: &str, what: NamedKind, snapshot: &Snapshot) -> Result<String, FieldError> {
     snapshot.find_named(what, text).map_err(|error| FieldError::new(field, form::SENTENCE, error.to_string(), text))
 }
 
@@ -162,7 +165,7 @@ fn action_of(
     mut errors: Vec<FieldError>,
 ) -> Result<(Action, String), Vec<FieldError>> {
     let text = Value::Object(body).to_string();
-    let mut fields = Fields::parse(text.as_bytes()).map_err(|_| Vec::new())?;
+    let mut fields = BodyFields::parse(text.as_bytes()).map_err(|_| Vec::new())?;
     let action = manage::action(name, &mut fields).flatten();
     // What is wrong already is not in the body, and is not missing either.
     let known: Vec<String> = errors.iter().map(|error| error.field.clone()).collect();
@@ -261,17 +264,18 @@ pub struct VerbFields<'a> {
 
 impl<'a> VerbFields<'a> {
     /// The field that names something.
-    fn chooser(&self, label: &str, name: &str, what: Named, value: &str, required: bool) -> String {
+    fn chooser(&self, label: &str, name: &str, what: NamedKind, value: &str, required: bool) -> String {
         Chooser { what, label, name, value, required, wrongs: &self.wrongs }.render()
     }
 
     fn customer(&self) -> String {
-        self.chooser("Customer", "account_auth_id", Named::Customer, &self.account, true)
+        self.chooser("Customer", "account_auth_id", NamedKind::Customer, &self.account, true)
     }
 
     fn route(&self) -> String {
-        let application = self.chooser("Application", "application_id", Named::Application, &self.application, false);
-        application + "\n" + &self.chooser("Trunk", "trunk_id", Named::Trunk, &self.trunk, false)
+        let application =
+            self.chooser("Application", "application_id", NamedKind::Application, &self.application, false);
+        application + "\n" + &self.chooser("Trunk", "trunk_id", NamedKind::Trunk, &self.trunk, false)
     }
 
     /// As they were typed, to be mended.

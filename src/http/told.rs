@@ -18,11 +18,11 @@ pub const INVENTORY_VERSION: HeaderName = HeaderName::from_static("inventory-ver
 
 tokio::task_local! {
     /// What the answer under way tells.
-    pub static TOLD: Told;
+    pub static TOLD: ResponseMeta;
 }
 
 #[derive(Default)]
-pub struct Told {
+pub struct ResponseMeta {
     version: Cell<Option<u64>>,
     age: Cell<Option<Duration>>,
     budget: Cell<Option<Budget>>,
@@ -43,12 +43,12 @@ pub fn budget(budget: Budget) {
     tell(|told| told.budget.set(Some(budget)));
 }
 
-fn tell(what: impl FnOnce(&Told)) {
+fn tell(what: impl FnOnce(&ResponseMeta)) {
     // A stream is answered long after its request; nobody listens then.
     let _ = TOLD.try_with(what);
 }
 
-impl Told {
+impl ResponseMeta {
     pub fn put(&self, status: StatusCode, headers: &mut HeaderMap) {
         if let Some(version) = self.version.get() {
             headers.insert(INVENTORY_VERSION, HeaderValue::from(version));
