@@ -440,7 +440,7 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -
             0 => "Nothing was left to send again.".to_owned(),
             _ => format!("{} sent again, behind what waits.", show::count(resent, "event is", "events are")),
         };
-        frame = frame.with(Some(Notice { text, undo: None }));
+        frame = frame.with(Some(Notice::plain(&text)));
     }
     let on = shown.webhook.off.is_none();
     let known = || list.iter().chain(&given_up);
@@ -487,7 +487,7 @@ fn ended(frame: Frame, now: Time, sent: &ShownDelivery) -> Frame {
         return frame;
     }
     let last = sent.delivery.attempts.last().map(told_of).unwrap_or_default();
-    let say = |text: String| Some(Notice { text, undo: None });
+    let say = |text: String| Some(Notice::plain(&text));
     match sent.delivery.state {
         DeliveryState::Delivered => frame.with(say(format!("It was taken: {last}."))),
         DeliveryState::Pending if sent.delivery.attempts.is_empty() => {

@@ -50,6 +50,8 @@ struct ResolvedFilter<'a, 'f> {
     tagged: Option<Arc<Set>>,
     /// The numbers that were last called when the filter says.
     called: Option<Arc<Set>>,
+    /// The numbers that the filter lists, whether the inventory has them or not.
+    listed: Option<Set>,
     digits: Option<DigitPattern>,
 }
 
@@ -77,6 +79,7 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
             called: filter
                 .called
                 .map(|asked| filter.called_found.get(|| snapshot.called.matching(&snapshot.all, asked))),
+            listed: filter.numbers.as_ref().map(|all| Set::of(all.iter().map(|number| number.digits()))),
             digits: match filter.search {
                 None | Some(Pattern::Digits { digits: 0, .. }) => None,
                 Some(pattern) => Some(DigitPattern::of(pattern)?),
@@ -95,6 +98,7 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
             || filter.routed.is_some()
             || filter.assigned.is_some()
             || !filter.state.is_all()
+            || self.listed.is_some()
             || self.asks_dates()
     }
 
@@ -183,7 +187,9 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
         let snapshot = self.snapshot;
         let account = self.account.map(|at| snapshot.account_set(at));
         let application = self.application.map(|at| snapshot.application_set(at));
-        account.into_iter().chain(application).chain(self.tagged.as_deref()).chain(self.called.as_deref()).collect()
+        let listed = self.listed.as_ref();
+        let sets = account.into_iter().chain(application).chain(self.tagged.as_deref());
+        sets.chain(self.called.as_deref()).chain(listed).collect()
     }
 
     /// Hands over all that matches, in number order, from above `after`.
@@ -201,8 +207,8 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
     /// much as a leaf or two.
     fn leaves_know(&self) -> bool {
         let smallest = self.sets().iter().map(|set| set.len()).min();
-        // A profile does not tell when its numbers were called.
-        let by_profile = self.digits.is_none() && self.called.is_none();
+        // A profile does not tell what its numbers are, nor when they were called.
+        let by_profile = self.digits.is_none() && self.called.is_none() && self.listed.is_none();
         by_profile && smallest.is_none_or(|numbers| numbers > 2 * self.snapshot.rows.leaf_count())
     }
 

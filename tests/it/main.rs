@@ -28,6 +28,7 @@ mod console_ids;
 mod console_import;
 mod console_lists;
 mod console_names;
+mod console_search;
 mod console_verbs;
 mod costs;
 mod crash;
