@@ -599,6 +599,24 @@ impl Snapshot {
         self.regions.find(&name.into()).is_some()
     }
 
+    /// Whether a filter of this region can find a number.
+    pub fn finds_region(&self, name: &str) -> bool {
+        !self.regions_of(name).is_empty()
+    }
+
+    /// The regions like a text, best first.
+    pub fn regions_like(&self, text: &str) -> Vec<String> {
+        names::like(self.regions.iter().map(|(_, name)| &**name), text)
+    }
+
+    /// The tags like a text, best first.
+    pub fn tags_like(&self, text: &str) -> Vec<String> {
+        let mut tags: Vec<&str> = self.tags.iter().flat_map(|(_, tags)| tags.iter()).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        names::like(tags.into_iter().filter(|tag| self.has_tag(tag)), text)
+    }
+
     /// Whether a number has this tag.
     pub fn has_tag(&self, tag: &str) -> bool {
         self.by_tag.get(tag).is_some()
@@ -696,6 +714,14 @@ impl Snapshot {
     /// When an account last lost an active number; `None` if it never did.
     pub fn lost_at(&self, account: &AccountId) -> Option<Time> {
         self.lost.get(account).copied()
+    }
+
+    /// The calling codes of the numbers, ascending.
+    pub fn calling_codes(&self) -> Vec<u16> {
+        let mut codes: Vec<u16> = self.all.groups().map(|(group, _)| set::calling_code(group)).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        codes
     }
 
     /// How many numbers each account holds, in the order of `accounts`.

@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::chooser;
 use super::form::{self, Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::line::quoted;
@@ -33,8 +34,6 @@ use crate::wire::html::escape;
 const ROWS: usize = 50;
 /// For how long after it a page says what was done, in seconds.
 const SAID_SECONDS: i64 = 300;
-/// How many customers are offered by name; of more, the id can be typed.
-const OFFERED_MAX: usize = 500;
 
 /// Which findings are looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -185,7 +184,7 @@ struct Checks {
     /// Of which moment days are, as their labels say it.
     midnight: String,
     account_name: String,
-    customers: String,
+    chooser: String,
     /// What the idle numbers cost, or why none are shown yet.
     idle: String,
     idle_days: u32,
@@ -319,7 +318,7 @@ fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
         (true, None) => "Acknowledged for good; it is under Acknowledged.".to_owned(),
         (false, _) => "It is open again.".to_owned(),
     };
-    Some(Notice { text, undo: None })
+    Some(Notice::plain(&text))
 }
 
 async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status: StatusCode) -> Answer {
@@ -368,7 +367,12 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
         midnight: form::midnight(&visit.clock),
         account_name: known
             .map_or_else(|| account.map_or(String::new(), ToString::to_string), |one| one.name.to_string()),
-        customers: customers(visit),
+        chooser: chooser::filter(
+            &visit.snapshot,
+            "account",
+            account.map(|id| id.as_str()),
+            asked.misnamed.as_ref().map(|(typed, _)| &**typed),
+        ),
         idle,
         idle_days: options.idle_days,
         asks_idle: asked.check == Some(Check::Idle),
@@ -552,15 +556,6 @@ fn ways(visit: &Visit, finding: &Finding) -> Vec<Way> {
         }
         (_, None, _) | (Check::NoActiveNumber, Some(_), None) => Vec::new(),
     }
-}
-
-/// Customers to choose from by name.
-pub fn customers(visit: &Visit) -> String {
-    let live = visit.snapshot.accounts.sorted().filter(|one| one.archived_at.is_none()).take(OFFERED_MAX);
-    let option = |one: &crate::domain::Account| {
-        format!("<option value=\"{}\">{}</option>", escape(one.auth_id.as_str()), escape(&one.name))
-    };
-    format!("<datalist id=\"customers\">{}</datalist>", live.map(option).collect::<String>())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 
-use super::checks::customers;
+use super::chooser;
 use super::gate::{Visit, query_value};
 use super::page::{Answer, Frame, Trouble, guard, html_as};
 use super::{Console, download, show};
@@ -171,7 +171,7 @@ struct Costs {
     account: String,
     account_name: String,
     account_href: String,
-    customers: String,
+    chooser: String,
     previous: Option<(String, String)>,
     next: Option<(String, String)>,
     currency: String,
@@ -234,7 +234,12 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         },
         account_name: known.map_or_else(|| account.unwrap_or_default().to_owned(), |one| one.name.to_string()),
         account_href: known.map_or(String::new(), |one| visit.href("customers", one.auth_id.as_str())),
-        customers: customers(&visit),
+        chooser: chooser::filter(
+            &visit.snapshot,
+            "account",
+            account,
+            asked.misnamed.as_ref().map(|(typed, _)| &**typed),
+        ),
         // Nothing is older than telephones that computers keep.
         previous: (period.begins.seconds() > 0).then(|| step(asked.month.previous())),
         next: (asked.month < current).then(|| step(asked.month.next())),

@@ -20,6 +20,7 @@ use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
 use super::overview::check_name;
 use super::page::{Answer, Frame, Trouble, done, html, html_as};
+use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, numbers, show};
@@ -27,6 +28,7 @@ use crate::checks::{Check, CheckOptions};
 use crate::domain::action::Assignment;
 use crate::domain::field::code;
 use crate::domain::{Account, AccountId, Action, Currency, E164, FieldError, Money, State as Stored, entity};
+use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Pattern, StatusCounts, Window};
 use crate::service::checks::findings;
 use crate::service::entities::EntityPatch;
@@ -67,6 +69,8 @@ struct Customers<'a> {
     /// Whether there are any at all.
     none: bool,
     found: String,
+    /// What may be meant, where nothing is found.
+    near: String,
     rows: Vec<Row>,
     page: usize,
     pages: usize,
@@ -134,6 +138,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let pages = asked.page(&mut found, |(account, _, _)| (account.name.to_lowercase(), account.auth_id.to_string()));
     let rows = found.iter().map(|(account, counts, rental)| row(&visit, account, *counts, rental));
     html(&Customers {
+        near: if found.is_empty() { did_you_mean(&visit, NamedKind::Customer, &asked.q) } else { String::new() },
         q: &asked.q,
         query: query_value(&asked.q),
         archived: asked.archived,

@@ -24,15 +24,13 @@ use super::number::who;
 use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::verbs::told;
-use super::{Console, download, show};
+use super::{Console, diff, download, show};
 use crate::domain::{Actor, Currency, E164, Money};
 use crate::http::places::PlaceKind;
 use crate::http::waiting;
 use crate::intake::{Field, Peeked, PeekedColumn};
 use crate::service::ServiceError;
-use crate::service::import::{
-    ChangedNumber, CostChange, EntityNews, FIRST_MAX, FieldChange, ImportProgress, RowFate, losses_told,
-};
+use crate::service::import::{ChangedNumber, CostChange, EntityNews, FIRST_MAX, ImportProgress, RowFate, losses_told};
 use crate::service::uploads::{
     ImportChoices, Incoming, KEPT_SECONDS, KeptRows, Now, Upload, UploadCounts, UploadStage, Uploads,
 };
@@ -110,14 +108,7 @@ struct ChangedRow {
     number: String,
     href: String,
     more: String,
-    changes: Vec<ChangedField>,
-}
-
-struct ChangedField {
-    label: String,
-    before: String,
-    after: String,
-    lost: bool,
+    changes: String,
 }
 
 struct ColumnRow {
@@ -940,18 +931,6 @@ fn entity_told(entity: &EntityNews, done: bool) -> String {
 
 fn changed_row(visit: &Visit, changed: &ChangedNumber) -> ChangedRow {
     let number = changed.number.parse::<E164>().ok();
-    let field = |change: &FieldChange| {
-        let value = |value: &Option<String>| match value {
-            None => format!("<span class=\"none\">{}</span>", change.nothing()),
-            Some(text) => visit.clock.told(text),
-        };
-        ChangedField {
-            label: change.label().to_owned(),
-            before: value(&change.before),
-            after: value(&change.after),
-            lost: change.lost,
-        }
-    };
     ChangedRow {
         line: changed.line,
         number: number.map_or_else(|| changed.number.clone(), |number| visit.console.spaces.readable(number)),
@@ -960,7 +939,7 @@ fn changed_row(visit: &Visit, changed: &ChangedNumber) -> ChangedRow {
             0 | 1 => String::new(),
             numbers => format!("and {} more", show::thousands(numbers - 1)),
         },
-        changes: changed.changes.iter().map(field).collect(),
+        changes: diff::html(visit, &changed.changes),
     }
 }
 

@@ -7,14 +7,16 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::diff::Called;
 use super::form::{self, Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::numbers::mark;
 use super::page::{Answer, Frame, Trouble, done, html_as};
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
-use super::{Console, show};
-use crate::domain::{Actor, E164, State as Stored, Status, spelling, summary};
+use super::{Console, diff, show};
+use crate::domain::{Actor, E164, State as Stored, Status, spelling};
+use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::routing::{Case, Explained};
 use crate::service::numbers::Expected;
@@ -188,11 +190,12 @@ async fn show_number(
         grave: verb.grave,
         reason: verbs::reason(verb.verb, state),
         fields: row.map_or(String::new(), |row| fields(&visit, verb.name, row, open.as_ref())),
-        open: open.as_ref().is_some_and(|open| open.verb == verb.name),
+        open: open.as_ref().map_or(row.and_then(first_action), |open| Some(open.verb)) == Some(verb.name),
     });
     let clock = &visit.clock;
+    let called = Called::of(&snapshot);
     let events = past.iter().rev().take(EVENTS_MAX).map(|past| Event {
-        summary: summary::number(&past.change, past.entry.at),
+        summary: diff::said(&visit, &called, past.entry.verb, &past.change, past.entry.at),
         at: clock.time(past.entry.at),
         by: who(&visit, &past.entry.actor),
         version: past.version,
@@ -210,6 +213,16 @@ async fn show_number(
         frame,
     };
     html_as(status, &page)
+}
+
+/// The action that a number waits for: one in stock for its customer, one whose
+/// calls go nowhere for its route.
+fn first_action(row: NumberRef<'_>) -> Option<&'static str> {
+    match (row.state(), row.status()) {
+        (Stored::Available, _) => Some("assign"),
+        (Stored::Active, Status::Active) if row.application().is_none() => Some("route"),
+        _ => None,
+    }
 }
 
 /// What becomes of a call, with times and names as people know them.
@@ -321,9 +334,9 @@ fn facts(visit: &Visit, row: NumberRef<'_>) -> Vec<(&'static str, String)> {
 /// The fields of a verb's form, with what was typed or what the number has now.
 fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&Open<'_>>) -> String {
     let clock = &visit.clock;
-    let expires = row.expires_at().filter(|_| verb == "renew");
     let cost = row.cost().filter(|_| verb == "cost");
     let route = verb == "route";
+    let shown = |what, id: &str| visit.snapshot.shown(what, id);
     // Who loses a number is asked whether it may be the last.
     let last = matches!(verb, "release" | "transfer")
         && row.status() == Status::Active
@@ -333,8 +346,12 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
             let window = Window::Page { skip: 0, rows: 0 };
             row.snapshot().select(&filter, Order::default(), window, visit.clock.now).total == 1
         });
-    let now = expires.filter(|time| form::day_of(*time, clock).is_none());
-    let now = now.map_or(String::new(), |time| clock.time(time));
+    let renews = verb == "renew";
+    let now = match row.expires_at().filter(|_| renews) {
+        Some(time) => format!("It expires on {} now.", clock.time(time)),
+        None if renews => format!("{} now.", show::AUTO_RENEWS),
+        None => String::new(),
+    };
     if let Some((form, wrongs)) = open.filter(|open| open.verb == verb).and_then(|open| open.typed) {
         let typed = VerbFields { last, now, ..VerbFields::typed(verb, form, clock, wrongs, false) };
         return typed.render().unwrap_or_default();
@@ -343,10 +360,13 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
         verb,
         midnight: form::midnight(clock),
         now,
-        account: row.reserved_for().map_or(String::new(), |account| account.auth_id.to_string()),
-        application: row.application().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
-        trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
-        expires: expires.and_then(|time| form::day_of(time, clock)).unwrap_or_default(),
+        account: row.reserved_for().map_or(String::new(), |one| shown(NamedKind::Customer, one.auth_id.as_str())),
+        application: row
+            .application()
+            .filter(|_| route)
+            .map_or(String::new(), |one| shown(NamedKind::Application, one.id.as_str())),
+        trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| shown(NamedKind::Trunk, one.id.as_str())),
+        renew_by: if row.expires_at().is_some() { verbs::YEAR } else { "day" }.to_owned(),
         amount: cost.map_or(String::new(), |cost| cost.to_string()),
         currency: cost.map_or(String::new(), |cost| cost.currency.code().to_owned()),
         last,

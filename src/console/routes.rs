@@ -12,13 +12,15 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::chooser::Chooser;
 use super::customers::{Asked, bad_name};
 use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
 use super::page::{Answer, Frame, Trouble, done, html, html_as};
+use super::search::did_you_mean;
 use super::sign_in::blocking;
-use super::verbs::{self, Choices};
+use super::verbs;
 use super::{Console, numbers, show};
 use crate::domain::field::code;
 use crate::domain::{
@@ -51,6 +53,13 @@ impl Kind {
         match self {
             Kind::Application => "Applications",
             Kind::Trunk => "Trunks",
+        }
+    }
+
+    fn named(self) -> NamedKind {
+        match self {
+            Kind::Application => NamedKind::Application,
+            Kind::Trunk => NamedKind::Trunk,
         }
     }
 
@@ -210,6 +219,8 @@ struct List<'a> {
     archived_count: String,
     none: bool,
     found: String,
+    /// What may be meant, where nothing is found.
+    near: String,
     rows: Vec<Row>,
     page: usize,
     pages: usize,
@@ -267,8 +278,10 @@ async fn list(
         owner: one.owner.map(|owner| Owner::of(&visit, &owner)),
         numbers: show::thousands(numbers),
     });
+    let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { String::new() };
     html(&List {
         kind,
+        near,
         q: &asked.q,
         query: query_value(&asked.q),
         archived: asked.archived,
@@ -289,8 +302,15 @@ struct New<'a> {
     frame: Frame,
     kind: Kind,
     form: &'a Form,
-    choices: String,
     wrongs: Wrongs,
+}
+
+impl New<'_> {
+    fn owner(&self) -> String {
+        let (name, value) = ("account_auth_id", self.form.get("account_auth_id"));
+        let (label, what, wrongs) = ("Only for this customer", NamedKind::Customer, &self.wrongs);
+        Chooser { what, label, name, value, required: false, wrongs }.render()
+    }
 }
 
 /// POST /console/p/{partner}/applications, and of trunks
@@ -350,8 +370,7 @@ fn new_page(visit: &Visit, kind: Kind, form: &Form, refusal: Option<Refusal>, st
     let mut frame = visit.frame(&format!("New {}", kind.one()), kind.path());
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
-    let choices = Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))?;
-    html_as(status, &New { frame, kind, form, choices, wrongs })
+    html_as(status, &New { frame, kind, form, wrongs })
 }
 
 /// The fields of a new destination.

@@ -7,20 +7,17 @@
 use askama::Template;
 use serde_json::{Map, Value};
 
+use super::chooser::Chooser;
 use super::form::{self, Wrongs};
 use super::gate::{Form, Visit};
 use super::show::Clock;
 use crate::domain::action::{self, Action, Assignment};
 use crate::domain::field::{self, code};
-use crate::domain::{AccountId, FieldError, State, Verb};
+use crate::domain::{AccountId, FieldError, State, Verb, zone};
 use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::inventory::Snapshot;
 use crate::inventory::names::NamedKind;
-
-/// How many customers, applications and trunks are offered by name; of more,
-/// the id can be typed.
-const OFFERED_MAX: usize = 500;
 
 /// A verb as people see it.
 pub struct Shown {
@@ -44,7 +41,7 @@ verbs! {
     "assign" "Assign" Assign false "A customer gets the number, and pays for it from today.";
     "transfer" "Transfer" Transfer false "Another customer gets the number, with its status, its cost and its expiry, and pays for it from today.";
     "route" "Route" Route false "Calls go to this application, and come in on this trunk.";
-    "renew" "Renew" Renew false "The number expires on another day, or auto-renews from now on.";
+    "renew" "Renew" Renew false "The number expires later, or auto-renews from now on.";
     "suspend" "Suspend" Suspend false "Calls are refused until it is resumed; rental goes on.";
     "resume" "Resume" Resume false "Calls get through again.";
     "release" "Release" Release true "The customer gives the number back. It is kept from reuse for a while, and can be undone in that time.";
@@ -98,6 +95,23 @@ pub fn read_sent(
     action_of(name, body, errors)
 }
 
+/// How a form renews.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    Months(u32),
+    Auto,
+    Day,
+}
+
+impl Renewal {
+    fn of(form: &Form) -> Renewal {
+        match form.get("renew_by") {
+            "auto" => Renewal::Auto,
+            months => months.parse().map_or(Renewal::Day, Renewal::Months),
+        }
+    }
+}
+
 /// What a form says, as the API's body has it, and what of it is wrong.
 fn said(name: &str, form: &Form, clock: &Clock, snapshot: &Snapshot) -> (Map<String, Value>, Vec<FieldError>) {
     let mut body: Map<String, Value> = Map::new();
@@ -130,24 +144,30 @@ fn said(name: &str, form: &Form, clock: &Clock, snapshot: &Snapshot) -> (Map<Str
         let number = serde_json::from_str::<Value>(amount).ok().filter(Value::is_number);
         put("monthly_cost", number.unwrap_or_else(|| amount.into()));
     }
-    let auto_renews = name == "renew" && form.has("auto_renew");
+    let renewal = (name == "renew").then(|| Renewal::of(form));
     for field in ["expires_at", "until"] {
-        let renews = name == "renew" && field == "expires_at";
+        let renewal = renewal.filter(|_| field == "expires_at");
         match form.given(field) {
-            Some(day) if renews && auto_renews => {
-                let message = "cannot be a day where Auto-renew is ticked; choose one of them";
+            Some(day) if renewal.is_some_and(|renewal| renewal != Renewal::Day) => {
+                let message = "is a day, but another renewal is chosen; choose On a day, or clear the day";
                 errors.push(FieldError::new(field, code::CONFLICT, message, day));
             }
             Some(day) => match form::moment(day, clock) {
                 Ok(time) => drop(put(field, time.to_string().into())),
                 Err(bad) => errors.push(FieldError::new(field, code::INVALID, bad.message(), day)),
             },
-            None if auto_renews && renews => drop(put(field, Value::Null)),
-            None if renews => {
-                let message = "needs a day; tick Auto-renew for a number without expiry";
-                errors.push(FieldError::missing(field, code::MISSING, message));
-            }
-            None => {}
+            None => match renewal {
+                Some(Renewal::Months(months)) => {
+                    put("months", months.into());
+                    put("zone", clock.zone.iana_name().unwrap_or(zone::UTC).into());
+                }
+                Some(Renewal::Auto) => drop(put(field, Value::Null)),
+                Some(Renewal::Day) => {
+                    let message = "needs a day; choose Auto-renew for a number without expiry";
+                    errors.push(FieldError::missing(field, code::MISSING, message));
+                }
+                None => {}
+            },
         }
     }
     for field in ["add", "remove"] {
@@ -217,43 +237,23 @@ pub fn told(errors: &[FieldError]) -> String {
     }
 }
 
-/// Something to choose, by id and name.
-pub struct Choice {
-    pub id: String,
-    pub name: String,
-}
+/// The renewal that forms offer first: it shortens no number's life.
+pub const YEAR: &str = "12";
 
-/// What the forms of a partner offer to choose from.
+/// The currencies that the forms of a partner suggest.
 #[derive(Template)]
 #[template(path = "choices.html")]
 pub struct Choices {
-    customers: Vec<Choice>,
-    applications: Vec<Choice>,
-    trunks: Vec<Choice>,
     currencies: Vec<String>,
 }
 
 impl Choices {
     pub fn of(visit: &Visit) -> Choices {
-        fn offer<'a>(all: impl Iterator<Item = (&'a str, &'a str, bool)>) -> Vec<Choice> {
-            let live = all.filter(|(_, _, archived)| !archived).take(OFFERED_MAX);
-            live.map(|(id, name, _)| Choice { id: id.to_owned(), name: name.to_owned() }).collect()
-        }
-        let snapshot = &visit.snapshot;
         let mut currencies: Vec<String> =
-            snapshot.rental().iter().flatten().map(|(currency, _)| currency.code().to_owned()).collect();
+            visit.snapshot.rental().iter().flatten().map(|(currency, _)| currency.code().to_owned()).collect();
         currencies.sort_unstable();
         currencies.dedup();
-        Choices {
-            customers: offer(
-                snapshot.accounts.sorted().map(|one| (one.auth_id.as_str(), &*one.name, one.archived_at.is_some())),
-            ),
-            applications: offer(
-                snapshot.applications.sorted().map(|one| (one.id.as_str(), &*one.name, one.archived_at.is_some())),
-            ),
-            trunks: offer(snapshot.trunks.sorted().map(|one| (one.id.as_str(), &*one.name, one.archived_at.is_some()))),
-            currencies,
-        }
+        Choices { currencies }
     }
 }
 
@@ -270,8 +270,9 @@ pub struct VerbFields<'a> {
     pub application: String,
     pub trunk: String,
     pub expires: String,
-    pub auto_renew: bool,
-    /// When the number expires now, where a day cannot say it.
+    /// By how many months it is renewed, or `auto` or `day`.
+    pub renew_by: String,
+    /// When the number expires now.
     pub now: String,
     pub amount: String,
     pub currency: String,
@@ -289,6 +290,21 @@ pub struct VerbFields<'a> {
 }
 
 impl<'a> VerbFields<'a> {
+    /// The field that names something.
+    fn chooser(&self, label: &str, name: &str, what: NamedKind, value: &str, required: bool) -> String {
+        Chooser { what, label, name, value, required, wrongs: &self.wrongs }.render()
+    }
+
+    fn customer(&self) -> String {
+        self.chooser("Customer", "account_auth_id", NamedKind::Customer, &self.account, true)
+    }
+
+    fn route(&self) -> String {
+        let application =
+            self.chooser("Application", "application_id", NamedKind::Application, &self.application, false);
+        application + "\n" + &self.chooser("Trunk", "trunk_id", NamedKind::Trunk, &self.trunk, false)
+    }
+
     /// As they were typed, to be mended.
     pub fn typed(verb: &'a str, form: &Form, clock: &Clock, wrongs: &Wrongs, many: bool) -> VerbFields<'a> {
         let get = |name| form.get(name).to_owned();
@@ -296,7 +312,7 @@ impl<'a> VerbFields<'a> {
             verb,
             midnight: form::midnight(clock),
             wrongs: wrongs.clone(),
-            auto_renew: form.has("auto_renew"),
+            renew_by: form.given("renew_by").unwrap_or(YEAR).to_owned(),
             now: String::new(),
             account: get("account_auth_id"),
             application: get("application_id"),
@@ -319,7 +335,7 @@ impl<'a> VerbFields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ApplicationId, Time};
+    use crate::domain::{ApplicationId, Time, Zone};
 
     fn said(verb: &str, fields: &[(&str, &str)], zone: &str) -> Result<Action, String> {
         let clock = Clock::new(Time::now(), zone);
@@ -399,11 +415,25 @@ mod tests {
             Err(error) => Err(error),
         };
         assert_eq!(renew(&[("expires_at", "2031-03-01")]), Ok(Some("2031-02-28T18:30:00Z".to_owned())));
-        assert_eq!(renew(&[("auto_renew", "1"), ("expires_at", "")]), Ok(None));
-        assert!(renew(&[("expires_at", "")]).expect_err("refused").contains("tick Auto-renew"));
-        assert!(renew(&[]).expect_err("refused").contains("tick Auto-renew"));
-        let both = renew(&[("auto_renew", "1"), ("expires_at", "2031-03-01")]);
-        assert!(both.expect_err("refused").contains("choose one"));
+        assert_eq!(renew(&[("renew_by", "auto"), ("expires_at", "")]), Ok(None));
+        assert!(renew(&[("expires_at", "")]).expect_err("refused").contains("choose Auto-renew"));
+        assert!(renew(&[]).expect_err("refused").contains("choose Auto-renew"));
+        for other in ["auto", "1", "12"] {
+            let both = renew(&[("renew_by", other), ("expires_at", "2031-03-01")]);
+            assert!(both.expect_err("refused").contains("choose On a day"), "{other}");
+        }
         assert!(renew(&[("expires_at", "9999-12-31")]).expect_err("refused").contains("auto-renews"));
+        let zone = Zone::find("Asia/Kolkata").expect("a zone");
+        for (chosen, months) in [("1", 1), ("12", 12)] {
+            let fields = [("renew_by", chosen), ("expires_at", "")];
+            assert_eq!(
+                super::tests::said("renew", &fields, "Asia/Kolkata"),
+                Ok(Action::Extend { months, zone: zone.clone() })
+            );
+        }
+        for wrong in ["0", "121", "99999"] {
+            let refused = super::tests::said("renew", &[("renew_by", wrong)], "UTC").expect_err("refused");
+            assert!(refused.contains("from 1 to 120"), "{wrong}: {refused}");
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Finds the customer, application or trunk that a user named.
 //!
-//! A user may give its id or its name. An exact id comes first; otherwise the name
-//! must belong to exactly one that is not archived; otherwise the answer is a
-//! refusal with candidates. A similar name is suggested and never accepted.
+//! A user may give its id, its name, or both as Rollcall shows them: `NAME (ID)`.
+//! An exact id comes first; otherwise the name must belong to exactly one that is
+//! not archived, in the same case or, if none is written so, in any case; otherwise
+//! the answer is a refusal with candidates. A similar name is suggested and never
+//! accepted.
 //! Invariants: the same snapshot and text give the same answer; another
 //! partner's entities are in no answer, since a snapshot has none.
 //! Deliberately absent: the API's filters, which are exact ids.
@@ -45,6 +47,13 @@ impl NamedKind {
             NamedKind::Application => "application",
             NamedKind::Trunk => "trunk",
         }
+    }
+
+    pub const ALL: [NamedKind; 3] = [NamedKind::Customer, NamedKind::Application, NamedKind::Trunk];
+
+    /// By the word for one: `customer`.
+    pub fn parse(word: &str) -> Option<NamedKind> {
+        NamedKind::ALL.into_iter().find(|what| what.one() == word)
     }
 
     fn any(self) -> &'static str {
@@ -155,17 +164,20 @@ impl Snapshot {
 
     /// The id of what a person named by its id or its name.
     pub fn find_named(&self, what: NamedKind, text: &str) -> Result<String, Misnamed> {
-        let known = match what {
-            NamedKind::Customer => self.accounts.get(text).is_some(),
-            NamedKind::Application => self.applications.get(text).is_some(),
-            NamedKind::Trunk => self.trunks.get(text).is_some(),
-        };
-        if known {
+        if self.name_of(what, text).is_some() {
             return Ok(text.to_owned());
         }
+        if let Some(id) = self.shown_id(what, text) {
+            return Ok(id.to_owned());
+        }
         let all = self.entities(what);
+        let folded = text.to_lowercase();
+        let mut same: Vec<&NamedEntity<'_>> = all.iter().filter(|one| one.name == text).collect();
+        if same.iter().all(|one| one.archived) {
+            same.extend(all.iter().filter(|one| one.name != text && one.name.to_lowercase() == folded));
+        }
         let (live, archived): (Vec<&NamedEntity<'_>>, Vec<&NamedEntity<'_>>) =
-            all.iter().filter(|one| one.name == text).partition(|one| !one.archived);
+            same.into_iter().partition(|one| !one.archived);
         let text = text.to_owned();
         match (&live[..], &archived[..]) {
             ([one], _) => Ok(one.id.to_owned()),
@@ -179,6 +191,30 @@ impl Snapshot {
                 Err(Misnamed::Shared { what, text, ids, total: several.len() })
             }
         }
+    }
+
+    /// The name of an id.
+    pub fn name_of(&self, what: NamedKind, id: &str) -> Option<&str> {
+        match what {
+            NamedKind::Customer => self.accounts.get(id).map(|one| &*one.name),
+            NamedKind::Application => self.applications.get(id).map(|one| &*one.name),
+            NamedKind::Trunk => self.trunks.get(id).map(|one| &*one.name),
+        }
+    }
+
+    /// `NAME (ID)`, by which people tell apart two of one name; an unknown id
+    /// stays as it is.
+    pub fn shown(&self, what: NamedKind, id: &str) -> String {
+        let name = self.name_of(what, id).unwrap_or(id).to_owned();
+        Candidate { id: id.to_owned(), name }.to_string()
+    }
+
+    /// The id in a text that is exactly what [`Snapshot::shown`] gives.
+    fn shown_id<'t>(&self, what: NamedKind, text: &'t str) -> Option<&'t str> {
+        let inner = text.strip_suffix(')')?;
+        // An id may have brackets in it.
+        let mut starts = inner.match_indices(" (").map(|(at, _)| (&text[..at], &inner[at + 2..]));
+        starts.find(|(name, id)| self.name_of(what, id) == Some(*name)).map(|(_, id)| id)
     }
 
     /// All of a kind, in the order of their ids.
@@ -206,6 +242,18 @@ impl Snapshot {
 
 /// What is most like a text, best first; nothing that is archived.
 pub fn suggested(all: &[NamedEntity<'_>], text: &str) -> Vec<Candidate> {
+    let candidate = |one: &NamedEntity<'_>| Candidate { id: one.id.to_owned(), name: one.name.to_owned() };
+    ranked(all, text).into_iter().take(SUGGESTED_MAX).map(candidate).collect()
+}
+
+/// The words most like a text, best first.
+pub fn like<'a>(words: impl Iterator<Item = &'a str>, text: &str) -> Vec<String> {
+    let all: Vec<NamedEntity<'_>> = words.map(|word| NamedEntity { id: word, name: word, archived: false }).collect();
+    suggested(&all, text).into_iter().map(|one| one.name).collect()
+}
+
+/// All that is like a text, best first; nothing that is archived.
+pub fn ranked<'e, 'a>(all: &'e [NamedEntity<'a>], text: &str) -> Vec<&'e NamedEntity<'a>> {
     let typed = TypedName::new(text);
     let mut ranked: Vec<(Likeness, &NamedEntity<'_>)> =
         all.iter().filter(|one| !one.archived).filter_map(|one| Some((typed.likeness(one)?, one))).collect();
@@ -216,9 +264,7 @@ pub fn suggested(all: &[NamedEntity<'_>], text: &str) -> Vec<Candidate> {
         // Ids are like each other: only where nothing else fits are they suggested.
         ranked.retain(|(likeness, _)| !misspelt(*likeness));
     }
-    let candidate =
-        |(_, one): &(Likeness, &NamedEntity<'_>)| Candidate { id: one.id.to_owned(), name: one.name.to_owned() };
-    ranked.iter().take(SUGGESTED_MAX).map(candidate).collect()
+    ranked.into_iter().map(|(_, one)| one).collect()
 }
 
 /// How much an entity is like a text; less is more.
@@ -392,6 +438,41 @@ mod tests {
         let many: Vec<(String, String)> = (0..20).map(|at| (format!("MA_{at:02}"), format!("Acme {at}"))).collect();
         let many: Vec<(&str, &str)> = many.iter().map(|(id, name)| (id.as_str(), name.as_str())).collect();
         assert_eq!(suggest(&many, "acme").matches("; ").count(), SUGGESTED_MAX - 1);
+    }
+
+    #[test]
+    fn an_id_a_name_or_both_name_one() {
+        let customers = [
+            ("MA_1", "Globex Field Services"),
+            ("MA_2", "Twin"),
+            ("MA_3", "Twin"),
+            ("MA_4", "twin peaks"),
+            ("MA_5", "Twin Peaks"),
+            ("MA (6)", "Acme (UK)"),
+            ("MA_7", "MA_1"),
+        ];
+        let snapshot = Snapshot::of_names(&customers, &[]);
+        let found = |text: &str| snapshot.find_named(NamedKind::Customer, text);
+        for (text, id) in [
+            ("MA_1", "MA_1"),
+            ("Globex Field Services", "MA_1"),
+            ("globex FIELD services", "MA_1"),
+            ("Globex Field Services (MA_1)", "MA_1"),
+            ("Twin (MA_3)", "MA_3"),
+            ("Twin Peaks", "MA_5"),
+            ("Acme (UK)", "MA (6)"),
+            ("Acme (UK) (MA (6))", "MA (6)"),
+            ("MA_1 (MA_7)", "MA_7"),
+        ] {
+            assert_eq!(found(text).as_deref(), Ok(id), "{text}");
+        }
+        for text in ["Twin", "TWIN", "TWIN PEAKS", "Globex (MA_1)", "Globex Field Services (MA_2)", "Globex", "(MA_1)"]
+        {
+            assert!(found(text).is_err(), "{text}");
+        }
+        for (id, name) in customers {
+            assert_eq!(found(&snapshot.shown(NamedKind::Customer, id)).as_deref(), Ok(id), "{name}");
+        }
     }
 
     #[test]

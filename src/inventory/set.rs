@@ -57,6 +57,21 @@ const CHUNK_NUMBERS: usize = 1_024;
 /// faster than groups.
 const DENSE_FROM: usize = 6;
 
+/// The calling code that the numbers of a group begin with. The plan of calling
+/// codes has two codes of one digit and these of two; the others have three.
+pub fn calling_code(group: u64) -> u16 {
+    let digits = group.to_string();
+    let first = |count: usize| digits.get(..count).and_then(|code| code.parse().ok()).unwrap_or(0);
+    match (first(1), first(2)) {
+        (one @ (1 | 7), _) => one,
+        (
+            _,
+            two @ (20 | 27 | 30..=34 | 36 | 39..=41 | 43..=49 | 51..=58 | 60..=66 | 81 | 82 | 84 | 86 | 90..=95 | 98),
+        ) => two,
+        _ => first(3),
+    }
+}
+
 pub fn group_of(number: u64) -> u64 {
     number / ENDINGS as u64
 }

@@ -73,6 +73,7 @@ impl<'t> NumberWriter<'t> {
             | Action::Suspend
             | Action::Resume
             | Action::Renew { .. }
+            | Action::Extend { .. }
             | Action::Unreserve
             | Action::Retire
             | Action::Tag { .. }
@@ -118,6 +119,7 @@ impl<'t> NumberWriter<'t> {
             | Action::Suspend
             | Action::Resume
             | Action::Renew { .. }
+            | Action::Extend { .. }
             | Action::Unreserve
             | Action::Retire
             | Action::Tag { .. }

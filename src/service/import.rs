@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::place::{chosen, settle_cost, settle_place};
-use self::report::{ImportTally, Naming};
+use self::report::ImportTally;
 use self::vet::{CellDoubt, KnownIds, Vet};
 use super::rules::{self, ReferenceFault, Referents, Subject, Violation};
 use super::{Service, ServiceError, desk, replica};
@@ -39,7 +39,7 @@ use crate::store::{Abort, Load, Ownership, StoreError, Transaction, WriteTarget}
 
 pub use self::report::{
     CAUTIONS_MAX, ChangedNumber, CostChange, ERRORS_MAX, EntityNews, FIRST_MAX, FieldChange, ImportReport, Losses,
-    RowFate, losses_told,
+    Naming, RowFate, differences, losses_told,
 };
 
 /// About how much memory the rows of one batch may take, in bytes. A file that

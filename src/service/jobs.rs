@@ -25,7 +25,7 @@ use super::desk::NumberWriter;
 use super::undo::{Reason, put_back};
 use super::{Service, ServiceError, VerbOutcome, WriteOutcome, describe, replica, token};
 use crate::domain::number::words;
-use crate::domain::{Action, Actor, E164, FieldError, NumberChange, PartnerKey, Record, Time, Verb};
+use crate::domain::{Action, Actor, E164, FieldError, NumberChange, PartnerKey, Record, State, Time, Verb};
 use crate::inventory::{Filter, Order, Snapshot};
 use crate::store::{Load, Ownership, Store, StoredJob, WriteTarget};
 
@@ -427,6 +427,34 @@ impl Service {
         self.beside(key, |store| rows(store, key, id, wanted, skip, limit))
     }
 
+    /// What a job does to numbers that it changes: of a preview, what it would do
+    /// to them now; else what it did. Numbers that it does not change are left out.
+    pub fn job_changes(&self, key: PartnerKey, job: &Job, rows: &[JobRow]) -> Result<Vec<NumberChange>, ServiceError> {
+        let mut trial = Trial::new(self.view(key)?, Time::now());
+        let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
+        let mut changes = Vec::new();
+        for row in rows {
+            let change = match (row.result, &job.task, row.version) {
+                (RowResult::WouldChange, Task::Act(action), _) => trial_of(&mut desk, row.number, action),
+                (RowResult::WouldChange, Task::Undo(of), _) => {
+                    let past = self.store().history(key, row.number)?.into_iter().rev();
+                    let mut done = past.filter(|past| past.entry.request_id.as_deref() == Some(of));
+                    done.next().map(|past| {
+                        let NumberChange { number, before, after } = past.change;
+                        NumberChange { number, before: after, after: before }
+                    })
+                }
+                (RowResult::Changed, _, Some(version)) => {
+                    let past = self.store().history(key, row.number)?;
+                    past.into_iter().find(|past| past.version == version).map(|past| past.change)
+                }
+                _ => None,
+            };
+            changes.extend(change);
+        }
+        Ok(changes)
+    }
+
     /// Executes a job's next batch; other processes may work on the same job. The
     /// duration is counted from `since`.
     pub fn job_step(&self, key: PartnerKey, id: &str, since: Instant) -> Result<BatchStep, ServiceError> {
@@ -572,6 +600,14 @@ impl Service {
     }
 }
 
+/// What an action would make of a number, if it may be done to it.
+fn trial_of(desk: &mut NumberWriter<'_>, number: E164, action: &Action) -> Option<NumberChange> {
+    let (before, _) = desk.find(number).ok()?;
+    let after = desk.act(number, &before, action).ok()?;
+    let stored = (after.state != State::Retired).then_some(after);
+    Some(NumberChange { number, before: Some(before), after: stored })
+}
+
 impl Job {
     /// How many rows have a result.
     fn rows_with(&self, wanted: Option<RowResult>) -> u64 {
@@ -660,13 +696,20 @@ fn act(
         Ok(after) => {
             let before = before.as_of(desk.transaction.at());
             Ok(match after == before {
-                true => RowVerdict { ending: RowOutcome::Unchanged, reason: None, cost: MonthlyCosts::new() },
+                true => {
+                    RowVerdict { ending: RowOutcome::Unchanged, reason: left_out(action), cost: MonthlyCosts::new() }
+                }
                 false => changed(Some(&before), Some(&after)),
             })
         }
         Err(ServiceError::Store(error)) => Err(error.into()),
         Err(refusal) => Ok(failed(reason(&refusal))),
     }
+}
+
+/// Why a row stays as it is, where that is not plain.
+fn left_out(action: &Action) -> Option<String> {
+    matches!(action, Action::Extend { .. }).then(|| "auto-renews, so it has no expiry to extend".to_owned())
 }
 
 fn changed(before: Option<&Record>, after: Option<&Record>) -> RowVerdict {

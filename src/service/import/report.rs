@@ -251,7 +251,7 @@ pub struct EntityNews {
 }
 
 /// Says what things are called.
-pub(super) trait Naming {
+pub trait Naming {
     type Error;
     fn account(&mut self, id: &crate::domain::AccountId) -> Result<String, Self::Error>;
     fn application(&mut self, id: &crate::domain::ApplicationId) -> Result<String, Self::Error>;
@@ -522,8 +522,8 @@ impl KeptChanges {
     }
 }
 
-/// What is different about a number, field by field.
-fn differences<N: Naming>(before: &Record, after: &Record, naming: &mut N) -> Result<Vec<FieldChange>, N::Error> {
+/// What is different about a number, field by field, as people call it.
+pub fn differences<N: Naming>(before: &Record, after: &Record, naming: &mut N) -> Result<Vec<FieldChange>, N::Error> {
     let losses = Losses::of(before, after);
     let mut found = Vec::new();
     let mut put = |field: Field, before: Option<String>, after: Option<String>, lost: u64| {
