@@ -36,6 +36,7 @@ pub mod uploads;
 pub mod verify;
 pub mod views;
 pub mod webhooks;
+pub mod workers;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -319,6 +320,8 @@ pub struct Service {
     board: Arc<jobs::runner::Board>,
     hooks: Arc<webhooks::Hooks>,
     leases: lease::Leases,
+    /// What the background workers of this process are doing.
+    pub workers: Arc<workers::Workers>,
     actor: Actor,
     request_id: Option<String>,
     /// Where the request came from, for the audit trail.
@@ -343,6 +346,7 @@ impl Service {
             board,
             hooks,
             leases,
+            workers: Arc::default(),
             actor,
             request_id,
             from,

@@ -58,5 +58,6 @@ mod sync;
 mod systemd;
 mod tls;
 mod unreadable;
+mod watching;
 mod webhooks;
 mod writers;

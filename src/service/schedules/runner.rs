@@ -20,6 +20,7 @@ use super::{Attempt, MAIL, SCHEDULE, Step};
 use crate::domain::{PartnerKey, Time};
 use crate::mail::Mailer;
 use crate::service::lease::{self, Lease};
+use crate::service::workers::Work;
 use crate::service::{Service, ServiceError};
 
 /// How often the store is asked what is due.
@@ -40,7 +41,10 @@ pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
 /// something. What fails is logged, and left for later.
 pub fn runs_due(service: &Service, now: Time, rests: &mut Rests) -> Result<usize, ServiceError> {
     let mut told = 0;
-    for (key, document) in service.store().due(SCHEDULE, now, PAGE)? {
+    let due = service.store().due(SCHEDULE, now, PAGE)?;
+    let oldest = due.iter().filter_map(|(_, document)| document.due).min();
+    service.workers.queue_since(Work::Schedules, due.len() as u64, oldest, now);
+    for (key, document) in due {
         let id = document.id;
         if rests.rests(key, &id) {
             continue;
@@ -181,7 +185,10 @@ impl Shared {
         if !self.lease.held() {
             return Ok(None);
         }
-        let due = self.service.store().due(MAIL, (self.clock)(), PAGE)?;
+        let now = (self.clock)();
+        let due = self.service.store().due(MAIL, now, PAGE)?;
+        let oldest = due.iter().filter_map(|(_, document)| document.due).min();
+        self.service.workers.queue_since(Work::Emails, due.len() as u64, oldest, now);
         let mut board = self.board.lock();
         let free = due
             .into_iter()
@@ -202,7 +209,10 @@ impl Shared {
 fn make_runs(shared: &Shared) {
     let mut rests = Rests::default();
     let mut settled = false;
+    let turns = shared.service.workers.join(Work::Schedules);
     loop {
+        turns.begin();
+        shared.service.workers.lease(Work::Schedules, &shared.lease);
         let now = (shared.clock)();
         if !shared.lease.held() {
             match shared.pause() {
@@ -228,7 +238,10 @@ fn make_runs(shared: &Shared) {
 }
 
 fn send_letters(shared: &Shared) {
+    let turns = shared.service.workers.join(Work::Emails);
     loop {
+        turns.begin();
+        shared.service.workers.lease(Work::Emails, &shared.lease);
         let next = shared.next().unwrap_or_else(|error| {
             warn!(error = &error as &dyn std::error::Error, "cannot look for letters; trying again");
             None
