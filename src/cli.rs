@@ -12,6 +12,7 @@ mod call;
 mod check;
 mod costs;
 mod demo;
+mod doctor;
 mod export;
 mod import;
 mod invoice;
@@ -153,6 +154,8 @@ enum Command {
     Restore(maintenance::Restore),
     /// Copy a database into PostgreSQL, for several servers
     Migrate(migrate::Migrate),
+    /// Check the settings and what a server needs: disk, clock, database, certificates, mail, webhooks, DNS
+    Doctor(doctor::Doctor),
     /// Check or print the settings
     #[command(subcommand)]
     Config(maintenance::ConfigCommand),
@@ -383,6 +386,7 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Backup(command) => command.run(&global),
         Command::Restore(command) => command.run(&global),
         Command::Migrate(command) => command.run(&global),
+        Command::Doctor(command) => command.run(&global),
         Command::Config(command) => command.run(&global),
         Command::Completions { shell } => {
             let mut script = Vec::new();

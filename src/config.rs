@@ -112,6 +112,12 @@ impl ConsoleUrl {
         &self.origin
     }
 
+    /// The name or the address in it.
+    pub fn host(&self) -> Option<String> {
+        let uri: http::Uri = self.text.parse().ok()?;
+        uri.host().map(str::to_owned)
+    }
+
     /// The address, unless it is empty.
     pub fn set(&self) -> Option<ConsoleUrl> {
         (!self.text.is_empty()).then(|| self.clone())

@@ -1,6 +1,6 @@
 //! `rollcall serve`: the server, from the open database to the last answer.
 
-mod descriptors;
+pub(super) mod descriptors;
 mod notify;
 mod reread;
 

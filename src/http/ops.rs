@@ -110,7 +110,7 @@ pub async fn metrics(State(app): State<Arc<App>>, request: Request<Body>) -> Res
     metrics::counter!("rollcall_webhooks_switched_off_total").increment(0);
     metrics::counter!("rollcall_log_lines_dropped_total").increment(0);
     crate::service::schedules::measure();
-    crate::service::webhooks::measure();
+    crate::service::webhooks::deliver::measure();
     let Some(handle) = &app.metrics else { return Err(ApiError::not_found()) };
     handle.run_upkeep();
     Ok(text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", handle.render()))

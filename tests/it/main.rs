@@ -32,6 +32,7 @@ mod costs;
 mod crash;
 mod database_file;
 mod dialect;
+mod doctor;
 mod door;
 mod files;
 mod follow;

@@ -113,7 +113,7 @@ fn sighup_applies_what_may_change_names_what_needs_a_restart_and_a_broken_file_c
     reread(&place, &server, "[limits]\nrequests_per_second = 1\n", "none that applies at once has changed");
     assert_eq!(limited(&client), 0);
     // The password in the address of the database is not repeated.
-    let broken = "database = \"postgres://a:hunter2@h/d?x\"\n[http]\ntrusted_proxies = [\"nonsense\"]\n";
+    let broken = "database = \"postgres://a:hunter2@h/d\"\n[http]\ntrusted_proxies = [\"nonsense\"]\n";
     let said = reread(&place, &server, broken, "SIGHUP: the settings cannot be used, so nothing was changed");
     assert!(said.contains("trusted_proxies") && said.contains("line 3"), "{said}");
     std::fs::remove_file(place.path("rollcall.toml")).expect("removed");
