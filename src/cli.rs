@@ -8,6 +8,7 @@
 //! Deliberately absent: rules about numbers.
 
 mod account;
+mod apply;
 mod call;
 mod check;
 mod costs;
@@ -154,6 +155,8 @@ enum Command {
     Restore(maintenance::Restore),
     /// Copy a database into PostgreSQL, for several servers
     Migrate(migrate::Migrate),
+    /// Bring partners, keys, users, routes, webhooks and schedules to what a TOML file says
+    Apply(apply::Apply),
     /// Check the settings and what a server needs: disk, clock, database, certificates, mail, webhooks, DNS
     Doctor(doctor::Doctor),
     /// Check or print the settings
@@ -386,6 +389,7 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Backup(command) => command.run(&global),
         Command::Restore(command) => command.run(&global),
         Command::Migrate(command) => command.run(&global),
+        Command::Apply(command) => command.run(&global),
         Command::Doctor(command) => command.run(&global),
         Command::Config(command) => command.run(&global),
         Command::Completions { shell } => {

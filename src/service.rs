@@ -667,8 +667,17 @@ impl Service {
 
     /// Makes a key. The token in the answer is the only copy there will be.
     pub fn key_create(&self, partner: &PartnerId, new: NewKey) -> Result<Done<(Key, Token)>, ServiceError> {
+        self.key_install(partner, new, Token::generate())
+    }
+
+    /// Creates a key with a token that was generated before.
+    pub fn key_install(
+        &self,
+        partner: &PartnerId,
+        new: NewKey,
+        token: Token,
+    ) -> Result<Done<(Key, Token)>, ServiceError> {
         let partner = self.partner_key(partner)?;
-        let token = Token::generate();
         let key = Key {
             id: KeyId::stored(&token::key_id()),
             name: new.name,

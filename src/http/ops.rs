@@ -94,6 +94,8 @@ pub async fn metrics(State(app): State<Arc<App>>, request: Request<Body>) -> Res
     metrics::gauge!("rollcall_version").set(version as f64);
     metrics::gauge!("rollcall_lag_changes").set(lag as f64);
     metrics::gauge!("rollcall_poisoned_rows").set(poisoned as f64);
+    // Shown as 0 before the first survey of the tables.
+    metrics::gauge!("rollcall_unreadable_rows", "table" => "number").set(0.0);
     for (table, rows) in app.replica.unreadable_rows() {
         metrics::gauge!("rollcall_unreadable_rows", "table" => table).set(rows as f64);
     }

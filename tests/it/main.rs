@@ -15,6 +15,7 @@ mod smtp;
 
 mod alerts;
 mod api;
+mod apply;
 mod beside;
 mod called;
 mod calls;

@@ -129,8 +129,8 @@ fn sighup_applies_what_may_change_names_what_needs_a_restart_and_a_broken_file_c
     }
     let restart = line(&server, |line| line.contains("need a restart"));
     assert!(restart.contains("http.idle_timeout_ms, limits.streams_per_key"), "{restart}");
-    line(&server, |line| line.contains("DEBUG"));
     raw(&server, "GET /livez?proxied HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\nConnection: close\r\n\r\n");
+    line(&server, |line| line.contains("DEBUG"));
     let proxied = line(&server, |line| line.contains("proxied") && line.starts_with('{'));
     assert!(proxied.contains("\"client\":\"192.0.2.9\""), "{proxied}");
     let wrong = "GET /api/v1/partner/numbers HTTP/1.1\r\nHost: a\r\nX-Auth-ID: PA_A\r\nConnection: close\r\n\r\n";
