@@ -82,7 +82,7 @@ impl Apply {
         // The store's errors would name the temporary database.
         let changes = rehearsed.map_err(|error| match error {
             CliError::Service(crate::service::ServiceError::Store(error)) => {
-                CliError::Other(format!("the rehearsal failed, and nothing was changed: {error}"))
+                CliError::Other(format!("the rehearsal failed, and nothing was changed: {}", output::reasons(&error)))
             }
             error => error,
         })?;

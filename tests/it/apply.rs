@@ -182,11 +182,18 @@ fn a_file_is_shown_then_applied_and_then_there_is_nothing_to_do() {
     let expected = ["change application app_1", "remove key billing", "remove webhook crm", "remove schedule Monday"];
     assert_eq!((ran.code, changes(&ran)), (Some(0), expected.map(str::to_owned).to_vec()), "{ran:?}");
     assert_eq!(changes(&apply(&place, &gone, false)), Vec::<String>::new());
-    // A token in a file is the token of a new key.
-    let ran = apply(&place, &edited.replace("name = \"crm\"", "name = \"crm\"\nabsent = true"), false);
-    assert!(changes(&ran).contains(&"create key billing".to_owned()), "{ran:?}");
-    assert_eq!(secret("billing.token"), token);
+    // A revoked token opens nothing again, and one in a file is that of a new key.
+    let again = edited.replace("name = \"crm\"", "name = \"crm\"\nabsent = true");
+    let ran = apply(&place, &again, false);
+    assert!(ran.code == Some(1) && ran.err.contains("perhaps a revoked one"), "{ran:?}");
     place.verify(None);
+    let other = Place::new();
+    std::fs::copy(place.path("billing.token"), other.path("billing.token")).expect("copied");
+    assert_eq!(apply(&other, FILE, false).code, Some(0));
+    let server = other.serve();
+    let call = ureq::get(server.url("/api/v1/partner/accounts")).header("X-Auth-ID", "PA_NEW");
+    assert_eq!(call.header("X-Auth-Token", &token).call().expect("an answer").status(), 200);
+    assert_eq!(server.stop().1, Some(0));
 }
 
 #[test]
@@ -202,7 +209,7 @@ fn a_file_that_the_rules_refuse_changes_nothing() {
             "[[partner]]\nauth_id = \"PA_B\"\nname = \"B\"\n[[partner.application]]\nid = \"a\"\nname = \"A\"\n\
           destinations = [{ uri = \"sip:127.0.0.1\" }]\n",
             1,
-            "127.0.0.1",
+            "not a public address",
         ),
         (
             "[[partner]]\nauth_id = \"PA_B\"\nname = \"B\"\n[[partner.trunk]]\nid = \"a\"\nname = \"A\"\naccount = \"MA_9\"\n",

@@ -25,7 +25,8 @@ use crate::service::numbers::Expected;
 use crate::service::people::{By, NewUser, People, UserEdit};
 use crate::service::schedules::Wanted;
 use crate::service::webhooks::{NewWebhook, WebhookChanges};
-use crate::service::{NewKey, Outcome, Service, Shown, Token};
+use crate::service::{NewKey, Outcome, Service, ServiceError, Shown, Token};
+use crate::store::StoreError;
 
 /// What becomes of files with secrets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -207,7 +208,7 @@ impl Steps {
         kind: &'static str,
         wanted: &file::Route<I>,
         before: Option<Before<'_>>,
-        call: &dyn Fn(&Service, Step<'_>) -> Result<Outcome, crate::service::ServiceError>,
+        call: &dyn Fn(&Service, Step<'_>) -> Result<Outcome, ServiceError>,
     ) -> Result<(), CliError> {
         let (id, mut fields) = (wanted.id.to_string(), Fields::default());
         let answer_url = wanted.answer_url.as_ref().map(|url| Some(url.clone()).filter(|url| !url.is_empty()));
@@ -289,6 +290,9 @@ impl Steps {
                 return Err(refused(format!("key {name:?} of {of}: name the file of its token in token_file")));
             };
             let token = match held {
+                Some(token) if snapshot.keys.iter().any(|key| key.token_sha256 == token.sha256()) => {
+                    return Err(taken(of, name, path));
+                }
                 Some(token) => token,
                 None => {
                     let token = Token::generate();
@@ -303,7 +307,11 @@ impl Steps {
             fields.set("expires_at", wanted.expires_at.map(|end| json!(end)));
             fields.set("token_file", Some(json!(path)));
             let new = NewKey { name: name.clone(), scopes, expires_at: wanted.expires_at, networks, dialect };
-            self.service.key_install(of, new, token)?;
+            // A token opens one partner: of a database, one key has it.
+            self.service.key_install(of, new, token).map_err(|error| match error {
+                ServiceError::Store(StoreError::Sqlite(_) | StoreError::Postgres(_)) => taken(of, name, path),
+                error => error.into(),
+            })?;
             self.record(Action::Create, "key", name, Some(of), fields);
             return Ok(());
         };
@@ -581,6 +589,14 @@ fn one_of<T: Copy>(of: &PartnerId, kind: &str, name: &str, named: &[T]) -> Resul
             Err(refused(format!("{text}; rename or remove all but one")))
         }
     }
+}
+
+fn taken(of: &PartnerId, name: &str, path: &Path) -> CliError {
+    let path = path.display();
+    refused(format!(
+        "key {name:?} of {of}: the token in {path} belongs to another key, perhaps a revoked one; remove the file, and a \
+         new token is written"
+    ))
 }
 
 /// The token in a file; `None` if there is no file.
