@@ -164,6 +164,11 @@ enum Command {
     Config(maintenance::ConfigCommand),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
+    /// Write the man pages of all commands into a folder
+    Manpages {
+        /// The folder; it must exist
+        folder: PathBuf,
+    },
     /// Print the description of the API
     #[command(hide = true)]
     Openapi,
@@ -396,6 +401,12 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rollcall", &mut script);
             output::print(&script)?;
+            Ok(Outcome::Done)
+        }
+        Command::Manpages { folder } => {
+            let written = clap_mangen::generate_to(Cli::command(), &folder);
+            let what = format!("cannot write the man pages into {}", folder.display());
+            written.map_err(|source| CliError::Io { what, source })?;
             Ok(Outcome::Done)
         }
         Command::Openapi => {

@@ -214,7 +214,7 @@ fn a_file_that_the_rules_refuse_changes_nothing() {
         (
             "[[partner]]\nauth_id = \"PA_B\"\nname = \"B\"\n[[partner.trunk]]\nid = \"a\"\nname = \"A\"\naccount = \"MA_9\"\n",
             1,
-            "MA_9",
+            "trunk \"a\" of PA_B: account_auth_id is not one of yours",
         ),
         (
             "[[partner]]\nauth_id = \"PA_B\"\nname = \"B\"\n[[partner.webhook]]\nname = \"w\"\nurl = \"http://x\"\nsecret_file = \"FOLDER/w\"\n",

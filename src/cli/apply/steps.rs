@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::file::{self, File};
 use super::{Action, Change, Field};
-use crate::cli::CliError;
+use crate::cli::{CliError, output};
 use crate::domain::setting::{Report, Webhook};
 use crate::domain::{
     self, AccountId, ApplicationId, Destinations, Dialect, PartnerId, PartnerKey, Role, Scope, Setting, Time, TrunkId,
@@ -118,25 +118,26 @@ impl Steps {
         }
         let key = snapshot.key;
         for account in &wanted.accounts {
-            self.account(id, &snapshot, account)?;
+            self.account(id, &snapshot, account).map_err(|error| within("account", account.id.as_str(), id, error))?;
         }
         for application in &wanted.applications {
-            self.application(id, &snapshot, application)?;
+            self.application(id, &snapshot, application)
+                .map_err(|error| within("application", application.id.as_str(), id, error))?;
         }
         for trunk in &wanted.trunks {
-            self.trunk(id, &snapshot, trunk)?;
+            self.trunk(id, &snapshot, trunk).map_err(|error| within("trunk", trunk.id.as_str(), id, error))?;
         }
         for one in &wanted.keys {
-            self.key(id, &snapshot, one)?;
+            self.key(id, &snapshot, one).map_err(|error| within("key", &one.name, id, error))?;
         }
         for webhook in &wanted.webhooks {
-            self.webhook(id, &snapshot, webhook)?;
+            self.webhook(id, &snapshot, webhook).map_err(|error| within("webhook", &webhook.name, id, error))?;
         }
         for schedule in &wanted.schedules {
-            self.schedule(id, &snapshot, schedule)?;
+            self.schedule(id, &snapshot, schedule).map_err(|error| within("schedule", &schedule.name, id, error))?;
         }
         for user in &wanted.users {
-            self.user(Some((id, key)), user)?;
+            self.user(Some((id, key)), user).map_err(|error| within("user", &user.email, id, error))?;
         }
         Ok(())
     }
@@ -588,6 +589,14 @@ fn one_of<T: Copy>(of: &PartnerId, kind: &str, name: &str, named: &[T]) -> Resul
             let text = format!("partner {of} has {} {kind}s named {name:?}", more.len());
             Err(refused(format!("{text}; rename or remove all but one")))
         }
+    }
+}
+
+/// Names the entry that a rule refuses.
+fn within(kind: &str, name: &str, of: &PartnerId, error: CliError) -> CliError {
+    match error {
+        CliError::Service(ServiceError::Store(_)) | CliError::Other(_) | CliError::Io { .. } => error,
+        error => refused(format!("{kind} {name:?} of {of}: {}", output::reasons(&error))),
     }
 }
 
