@@ -37,7 +37,7 @@ use rollcall::domain::user::Role;
 use rollcall::domain::{Actor, PartnerId, Scope, Time};
 use rollcall::http::App;
 use rollcall::inventory::Snapshot;
-use rollcall::service::people::{self, By, NewUser, People};
+use rollcall::service::people::{self, NewUser, People, UserActor};
 use rollcall::service::{NewKey, Service};
 use rollcall::store::{self, Location, Open};
 use tower_service::Service as _;
@@ -193,7 +193,7 @@ fn make(database: &Path) -> (Key, Snapshot) {
 /// Somebody of the platform, signed in: their session's token.
 fn sign_in(database: &Path) -> String {
     let store = store::open(&Location::Sqlite(database.to_owned()), Open::Existing).expect("a database");
-    let people = People::new(store, people::Settings::default());
+    let people = People::new(store, people::SignInSettings::default());
     let new = NewUser {
         email: "bench@example.com".to_owned(),
         name: None,
@@ -201,7 +201,7 @@ fn sign_in(database: &Path) -> String {
         partner: None,
         zone: Some("Asia/Kolkata".to_owned()),
     };
-    let (_, link) = people.user_create(By::Command(&Actor::Server), new).expect("a user");
+    let (_, link) = people.user_create(UserActor::Command(&Actor::Server), new).expect("a user");
     let link = link.rsplit('/').next().expect("a token");
     people.set_up(link, "nine patient lighthouses", std::net::Ipv4Addr::LOCALHOST.into()).expect("signed in").token
 }

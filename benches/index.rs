@@ -133,8 +133,8 @@ fn questions(snapshot: &Snapshot, size: usize, rounds: usize, holder: &str) {
     line("unrouted", ask("routed", "false", ""), rounds);
     line("suspended", ask("status", "suspended", ""), rounds);
     line("sorted by expiry", ask("", "", "expires_at"), rounds.min(20));
-    let found = checks::run(snapshot, &checks::Options::default(), now()).len();
-    let millis = best(rounds.min(20), || checks::run(snapshot, &checks::Options::default(), now()).len()) / 1e3;
+    let found = checks::run(snapshot, &checks::CheckOptions::default(), now()).len();
+    let millis = best(rounds.min(20), || checks::run(snapshot, &checks::CheckOptions::default(), now()).len()) / 1e3;
     reported("findings of all checks", found as f64, "");
     match size {
         1_000_000 => at_most("all checks together", millis, "ms", 50.0, 10.0),

@@ -19,9 +19,9 @@ use rollcall::domain::action::Action;
 use rollcall::domain::{Actor, PartnerKey, Time};
 use rollcall::inventory::{Filter, Order, Window};
 use rollcall::service::import::{ImportOptions, Watch};
-use rollcall::service::jobs::runner::{Runner, Settings};
-use rollcall::service::jobs::{Job, JobState, NewJob, Step, Wanted};
-use rollcall::service::{Outcome, Replica, Service, Shown};
+use rollcall::service::jobs::runner::{JobRunner, JobSettings};
+use rollcall::service::jobs::{BatchStep, Job, JobSelection, JobState, NewJob};
+use rollcall::service::{Replica, Service, VerbOutcome, WriteOutcome};
 use rollcall::store::{self, Location, Open, Store};
 
 use shared::{at_least, at_most, heading, micros, reported};
@@ -69,7 +69,7 @@ fn run(folder: &Path, numbers: &[(u64, u64)]) {
         let begin = Instant::now();
         let job = create(&service, action);
         created = created.min(begin.elapsed().as_secs_f64() * 1e6);
-        while service.job_step(KEY, &job.id, Instant::now()).expect("a step") == Step::More {}
+        while service.job_step(KEY, &job.id, Instant::now()).expect("a step") == BatchStep::More {}
         done = done.min(begin.elapsed().as_secs_f64() * 1e6);
         let job = service.job(KEY, &job.id).expect("the job");
         assert_eq!((job.state, job.tally.changed), (JobState::Done, numbers.len() as u64));
@@ -83,7 +83,7 @@ fn run(folder: &Path, numbers: &[(u64, u64)]) {
     let (mut steps, mut worst) = (0, Duration::ZERO);
     let beside = reads(&replica, || {
         let until = Instant::now() + Duration::from_secs(2);
-        let runner = Runner::start(&service, Settings { workers: 2, per_partner: 2 });
+        let runner = JobRunner::start(&service, JobSettings { workers: 2, per_partner: 2 });
         for action in [Action::Suspend, Action::Resume].into_iter().cycle() {
             let job = create(&service, action);
             steps += 1;
@@ -118,10 +118,10 @@ fn served(store: &Arc<dyn Store>, replica: &Arc<Replica>) -> Service {
 }
 
 fn create(service: &Service, action: Action) -> Job {
-    let wanted = Wanted::Filter(Box::default(), "{}".to_owned());
+    let wanted = JobSelection::Filter(Box::default(), "{}".to_owned());
     let new = NewJob { action, params: "{}".to_owned(), wanted, preview: false };
     match service.job_create(KEY, &new) {
-        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => *job,
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Job { job, .. }, .. }) => *job,
         other => panic!("not created: {other:?}"),
     }
 }

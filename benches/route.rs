@@ -30,10 +30,10 @@ use std::time::{Duration, Instant};
 use rollcall::config::Config;
 use rollcall::domain::{Actor, ApplicationId, Destination, Destinations, PartnerId, Time};
 use rollcall::face::Faces;
-use rollcall::routing::Settings;
-use rollcall::service::entities::Changes;
+use rollcall::routing::RoutingSettings;
+use rollcall::service::entities::EntityPatch;
 use rollcall::service::import::{ImportOptions, Watch};
-use rollcall::service::routing::Asked;
+use rollcall::service::routing::RouteRequest;
 use rollcall::service::{Replica, Service};
 use rollcall::sip;
 use rollcall::store::{self, Location, Open};
@@ -143,7 +143,8 @@ impl World {
             import(&service, &auth_id, &file);
             let uri = |text: &str| Destination::new(text.parse().expect("a URI"));
             let both = vec![uri("sip:ivr-1.example"), uri("sip:ivr-2.example;transport=tcp")];
-            let changes = Changes { destinations: Some(Destinations::new(both).expect("two")), ..Changes::default() };
+            let changes =
+                EntityPatch { destinations: Some(Destinations::new(both).expect("two")), ..EntityPatch::default() };
             let application: ApplicationId = "app_1".parse().expect("an id");
             service.application_edit(key, &application, &changes).expect("changed");
         }
@@ -200,16 +201,16 @@ impl World {
     fn answer_micros(&self) -> f64 {
         let from = SocketAddr::from(([127, 0, 0, 1], 5_060));
         let invites: Vec<String> = (0..CALLS).map(|call| self.invite(call, from)).collect();
-        let (secret, settings) = (sip::Secret([1; 32]), Settings::default());
+        let (secret, settings) = (sip::NodeSecret([1; 32]), RoutingSettings::default());
         let mut out = Vec::new();
         let mut routed = 0;
         let all = shared::best(5, || {
             for invite in &invites {
                 let Ok(request) = sip::read(invite.as_bytes()) else { unreachable!("it is a request") };
-                let asked = Asked { user: request.uri.user, call_id: Some(request.call_id), now: Time::now() };
+                let asked = RouteRequest { user: request.uri.user, call_id: Some(request.call_id), now: Time::now() };
                 self.replica.route(&settings, asked, |answer| {
                     routed += usize::from(answer.line.code == 302);
-                    let said = sip::Answer::plain(answer.line.code, answer.line.reason);
+                    let said = sip::SipAnswer::plain(answer.line.code, answer.line.reason);
                     sip::write(&mut out, &request, from, &secret, &said, answer.routes.iter());
                 });
                 black_box(&out);

@@ -26,11 +26,11 @@ use rollcall::domain::{
 use rollcall::inventory::Window;
 use rollcall::service::import::{ImportOptions, Watch};
 use rollcall::service::numbers::Expected;
-use rollcall::service::{Outcome, Replica, Service};
+use rollcall::service::{Replica, Service, WriteOutcome};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    self, Abort, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, Location, LogPiece, Open, Over, Past,
-    Store, StoreError, StoredJob, Target, Walk,
+    self, Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogHead, LogPiece,
+    LoggedChange, Open, Over, Past, Store, StoreError, StoredJob, WriteTarget,
 };
 
 use rustix::time::ClockId;
@@ -234,7 +234,7 @@ fn reassign(service: &Service, number: E164, account: u64) {
     let to = Assignment { account, application: None, trunk: None, expires_at: None, cost: None };
     for action in [Action::Release { confirm_last: true }, Action::Assign(to)] {
         let done = service.act(PartnerKey(1), number, &action, &Expected::Anything);
-        assert!(matches!(done, Ok(Outcome::Done { version: Some(_), .. })), "{done:?}");
+        assert!(matches!(done, Ok(WriteOutcome::Done { version: Some(_), .. })), "{done:?}");
     }
 }
 
@@ -301,7 +301,7 @@ struct Paced {
     store: Arc<dyn Store>,
     /// Where the log ends after each change still to be seen, and since when
     /// they are let out.
-    heads: Mutex<(Instant, Vec<Head>)>,
+    heads: Mutex<(Instant, Vec<LogHead>)>,
 }
 
 const CHANGES_PER_S: f64 = 1_000.0;
@@ -310,7 +310,7 @@ impl Paced {
     /// Lets out, from now on, all that was written after a version.
     fn let_out(&self, after: u64) {
         let log = self.store.log(PartnerKey(1), after, usize::MAX >> 1).expect("a log");
-        let head = |entry: &Logged| Head { key: PartnerKey(1), version: entry.change.version, digest: entry.digest };
+        let head = |entry: &Logged| LogHead { key: PartnerKey(1), version: entry.change.version, digest: entry.digest };
         *self.heads.lock() = (Instant::now(), log.iter().map(head).collect());
     }
 }
@@ -342,7 +342,7 @@ impl Store for Paced {
         self.store.probe();
     }
 
-    fn heads(&self, _: bool) -> Result<Option<Vec<Head>>, StoreError> {
+    fn heads(&self, _: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
         let heads = self.heads.lock();
         let due = (heads.0.elapsed().as_secs_f64() * CHANGES_PER_S) as usize;
         Ok(due.min(heads.1.len()).checked_sub(1).map(|at| vec![heads.1[at]]))
@@ -360,7 +360,7 @@ impl Store for Paced {
         self.store.delete_over(over)
     }
 
-    fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Result<u64, StoreError> {
+    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
         self.store.keep_row_digests(made, replace)
     }
 
@@ -378,7 +378,7 @@ impl Store for Paced {
         self.store.follow(key, after, through, take)
     }
 
-    fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         self.store.write(target, entry, draft)
     }
 
@@ -387,7 +387,7 @@ impl Store for Paced {
         key: PartnerKey,
         through: u64,
         mention: &str,
-        take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
     ) -> Result<(), StoreError> {
         self.store.mentions(key, through, mention, take)
     }
@@ -403,7 +403,7 @@ impl Store for Paced {
         limit: usize,
         skip: u64,
         numbers: usize,
-    ) -> Result<Vec<Listed>, StoreError> {
+    ) -> Result<Vec<LoggedChange>, StoreError> {
         self.store.list(key, after, limit, skip, numbers)
     }
 
@@ -441,7 +441,7 @@ impl Store for Paced {
         &self,
         key: PartnerKey,
         kind: &str,
-        walk: Walk<'_>,
+        walk: DocumentWalk<'_>,
         limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
         self.store.documents(key, kind, walk, limit)
@@ -560,8 +560,8 @@ fn resident(folder: &Path, what: &str, numbers: &[(u64, u64)], least: f64, aim: 
     let store = database(&path);
     let write = |verb, draft: Draft<'_>| {
         let actor = Actor::Command { user: "bench".to_owned() };
-        let entry = Entry { at: now(), actor, request_id: None, verb, from: None };
-        store.write(Target::Partner(PartnerKey(1)), entry, draft).expect("written");
+        let entry = LogEntry { at: now(), actor, request_id: None, verb, from: None };
+        store.write(WriteTarget::Partner(PartnerKey(1)), entry, draft).expect("written");
     };
     let entities = |transaction: &mut dyn store::Transaction| {
         for at in 0..shared::ACCOUNTS {

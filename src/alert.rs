@@ -13,9 +13,9 @@ use crate::checks::{Check, Finding, Severity};
 use crate::domain::{AccountId, Time};
 use crate::inventory::Snapshot;
 use crate::mail::one_line;
-use crate::schedule::Plan;
+use crate::schedule::Recurrence;
 use crate::wire::html::{escape, put, thousands};
-use crate::wire::report::Cells;
+use crate::wire::report::CsvCells;
 
 /// How many findings of one check are listed in a letter.
 pub const LISTED_MAX: usize = 50;
@@ -57,19 +57,19 @@ pub enum News {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Item {
+pub struct DigestItem {
     pub finding: Finding,
     pub id: String,
     pub news: News,
 }
 
 /// What one run of a schedule has to say.
-pub struct Digest<'a> {
+pub struct AlertDigest<'a> {
     /// Names what the findings are about.
     pub snapshot: &'a Snapshot,
     pub schedule_id: &'a str,
     pub schedule: &'a str,
-    pub plan: &'a Plan,
+    pub plan: &'a Recurrence,
     /// When it was looked.
     pub at: Time,
     /// The next report.
@@ -80,7 +80,7 @@ pub struct Digest<'a> {
     /// All that is open, by check; what is not looked for is not in it.
     pub open: BTreeMap<Check, u64>,
     /// What is told: in order of check, account, number.
-    pub items: Vec<Item>,
+    pub items: Vec<DigestItem>,
 }
 
 /// A digest as letters carry it.
@@ -129,7 +129,7 @@ fn span_words(seconds: i64) -> String {
     if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
 }
 
-impl Digest<'_> {
+impl AlertDigest<'_> {
     /// `12 numbers expire within 14 days`
     fn headline(&self, check: Check, number: u64) -> String {
         let one = number == 1;
@@ -158,10 +158,10 @@ impl Digest<'_> {
     }
 
     /// What is told, check by check, what is new first.
-    fn groups(&self) -> Vec<(Check, Vec<&Item>)> {
+    fn groups(&self) -> Vec<(Check, Vec<&DigestItem>)> {
         let mut groups = Vec::new();
         for same in self.items.chunk_by(|a, b| a.finding.check == b.finding.check) {
-            let mut items: Vec<&Item> = same.iter().collect();
+            let mut items: Vec<&DigestItem> = same.iter().collect();
             items.sort_by_key(|item| item.news == News::Known);
             groups.push((same[0].finding.check, items));
         }
@@ -258,7 +258,7 @@ impl Digest<'_> {
         format!("{word} {}", self.plan.clock(since))
     }
 
-    fn marker(item: &Item) -> String {
+    fn marker(item: &DigestItem) -> String {
         match item.news {
             News::Known => String::new(),
             News::New => "NEW".to_owned(),
@@ -268,7 +268,7 @@ impl Digest<'_> {
     }
 
     /// `12 numbers expire within 14 days, 3 of them new`
-    fn heading(&self, check: Check, items: &[&Item]) -> String {
+    fn heading(&self, check: Check, items: &[&DigestItem]) -> String {
         let all = items.len() as u64;
         let news = items.iter().filter(|item| item.news != News::Known).count() as u64;
         match (self.why, news) {
@@ -404,7 +404,7 @@ impl Digest<'_> {
             return None;
         }
         let mut out = Vec::new();
-        let cells = Cells::Protected;
+        let cells = CsvCells::Protected;
         cells.header(&mut out, &CSV_COLUMNS);
         for item in self.items.iter().take(TABLE_ROWS_MAX) {
             let finding = &item.finding;
@@ -430,7 +430,7 @@ impl Digest<'_> {
     pub fn event(&self) -> Value {
         let counts: serde_json::Map<String, Value> =
             self.open.iter().map(|(check, number)| (check.as_str().to_owned(), json!(number))).collect();
-        let news: Vec<&Item> = self.items.iter().filter(|item| item.news != News::Known).collect();
+        let news: Vec<&DigestItem> = self.items.iter().filter(|item| item.news != News::Known).collect();
         let findings: Vec<Value> =
             news.iter().take(EVENT_FINDINGS_MAX).map(|item| finding(&item.id, &item.finding)).collect();
         json!({

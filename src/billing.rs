@@ -39,8 +39,8 @@ use crate::domain::setting::AfterExpiry;
 use crate::domain::{AccountId, Currency, E164, Money, Time};
 
 pub use calendar::{BadMonth, Calendar, Day, Month, Period};
-pub use holdings::{Holding, Holdings, Ledger, Span};
-pub use usage::{Calls, Invoice, Stated, Tally, Usage};
+pub use holdings::{Holding, Holdings, Ledger, TimeSpan};
+pub use usage::{CallTally, CallTotals, Invoice, Stated, Usage};
 
 /// How a month that a number was held in part is charged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -56,7 +56,7 @@ words!(Proration: Full "full", Days "days");
 
 /// One number with one account at one rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Line {
+pub struct BillLine {
     pub number: E164,
     pub from: Day,
     /// The last day.
@@ -91,7 +91,7 @@ impl fmt::Display for Sum {
 
 /// What one account owes in one currency.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Group {
+pub struct AccountBill {
     pub account: AccountId,
     pub name: Arc<str>,
     pub total: Sum,
@@ -110,8 +110,8 @@ pub struct Bill {
     pub draft: bool,
     pub proration: Proration,
     /// By account and currency.
-    pub groups: Vec<Group>,
-    pub lines: Vec<Line>,
+    pub groups: Vec<AccountBill>,
+    pub lines: Vec<BillLine>,
 }
 
 impl Bill {
@@ -133,7 +133,12 @@ impl Bill {
             }
             let minor = bill.lines[start..].iter().map(|line| i128::from(line.amount.minor)).sum();
             let (account, name) = holdings.accounts[group[0].account as usize].clone();
-            bill.groups.push(Group { account, name, total: Sum { minor, currency: group[0].rate.currency }, lines });
+            bill.groups.push(AccountBill {
+                account,
+                name,
+                total: Sum { minor, currency: group[0].rate.currency },
+                lines,
+            });
         }
         bill
     }
@@ -143,9 +148,9 @@ impl Bill {
     }
 
     /// What all of these groups come to, by currency.
-    pub fn totals<'a>(groups: impl Iterator<Item = &'a Group>) -> Vec<Sum> {
+    pub fn totals<'a>(groups: impl Iterator<Item = &'a AccountBill>) -> Vec<Sum> {
         let mut totals: Vec<Sum> = Vec::new();
-        for Group { total, .. } in groups {
+        for AccountBill { total, .. } in groups {
             match totals.iter_mut().find(|sum| sum.currency == total.currency) {
                 Some(sum) => sum.minor += total.minor,
                 None => totals.push(*total),
@@ -194,12 +199,12 @@ fn stretches(holdings: &[Holding], period: &Period, proration: Proration) -> Vec
     list
 }
 
-fn line(stretch: &Stretch, period: &Period, proration: Proration, calendar: &Calendar) -> Line {
+fn line(stretch: &Stretch, period: &Period, proration: Proration, calendar: &Calendar) -> BillLine {
     let &Stretch { number, rate, from, end, expired, .. } = stretch;
     let amount = Money { minor: charge(stretch, period, proration), currency: rate.currency };
     let (first, until) = (period.day(from), period.day(end - 1));
     let expired_on = expired.map(|at| calendar.day(at));
-    Line { number, from: first, until, days: end - from, rate, amount, expired_on }
+    BillLine { number, from: first, until, days: end - from, rate, amount, expired_on }
 }
 
 fn charge(stretch: &Stretch, period: &Period, proration: Proration) -> i64 {

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::entity::hex_digest;
 use crate::domain::number::words;
-use crate::domain::setting::Way;
+use crate::domain::setting::Movement;
 use crate::domain::{AccountId, Currency, E164, Money, Setting, State, Status, Time, plan};
 use crate::inventory::called::{CalledBefore, DAYS_KEPT};
 use crate::inventory::{CalledDay, Filter, NumberRef, Order, Snapshot};
@@ -124,7 +124,7 @@ impl Check {
 
 /// What is looked for, and how far.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct CheckOptions {
     /// Which checks; all but `idle` if empty.
     pub checks: Vec<Check>,
     /// Only what is about this account.
@@ -137,9 +137,9 @@ pub struct Options {
     pub idle_days: u32,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for CheckOptions {
+    fn default() -> CheckOptions {
+        CheckOptions {
             checks: Vec::new(),
             account: None,
             within: WITHIN_SECONDS,
@@ -149,7 +149,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl CheckOptions {
     fn wants(&self, check: Check) -> bool {
         (self.checks.is_empty() && check != Check::Idle) || self.checks.contains(&check)
     }
@@ -208,7 +208,7 @@ impl Finding {
 }
 
 /// Everything that the wanted checks find at `now`, in order.
-pub fn run(snapshot: &Snapshot, options: &Options, now: Time) -> Vec<Finding> {
+pub fn run(snapshot: &Snapshot, options: &CheckOptions, now: Time) -> Vec<Finding> {
     let mut findings = Vec::new();
     let account = options.account.as_ref().map(|account| account.as_str().into());
     let of_account = Filter { account, assigned: Some(true), ..Filter::default() };
@@ -253,7 +253,7 @@ pub fn run(snapshot: &Snapshot, options: &Options, now: Time) -> Vec<Finding> {
     if options.wants(Check::Idle) {
         idle(snapshot, options, now, &mut findings);
     }
-    for (check, way) in [(Check::Vanished, Way::Vanished), (Check::Appeared, Way::Appeared)] {
+    for (check, way) in [(Check::Vanished, Movement::Vanished), (Check::Appeared, Movement::Appeared)] {
         if options.wants(check) {
             moved(snapshot, options, now, (check, way), &mut findings);
         }
@@ -311,7 +311,7 @@ fn doubtful_number(row: NumberRef<'_>) -> Option<Finding> {
 
 /// What is paid for, and was called by nobody for so many whole days. Silent
 /// until all nodes have recorded calls for as long.
-fn idle(snapshot: &Snapshot, options: &Options, now: Time, findings: &mut Vec<Finding>) {
+fn idle(snapshot: &Snapshot, options: &CheckOptions, now: Time, findings: &mut Vec<Finding>) {
     if !snapshot.called.recording().records(now, options.idle_days) {
         return;
     }
@@ -343,7 +343,13 @@ pub fn savings<'a>(snapshot: &Snapshot, findings: impl IntoIterator<Item = &'a F
 }
 
 /// What came into a mirror, or went from it, not long ago and is still so.
-fn moved(snapshot: &Snapshot, options: &Options, now: Time, (check, way): (Check, Way), findings: &mut Vec<Finding>) {
+fn moved(
+    snapshot: &Snapshot,
+    options: &CheckOptions,
+    now: Time,
+    (check, way): (Check, Movement),
+    findings: &mut Vec<Finding>,
+) {
     let recent = |at: Time| at.plus(MOVED_SECONDS) > now;
     let wanted = |account: Option<&AccountId>| options.account.is_none() || options.account.as_ref() == account;
     let mirrors = snapshot.settings.iter().filter(|setting| setting.removed_at.is_none());
@@ -356,14 +362,14 @@ fn moved(snapshot: &Snapshot, options: &Options, now: Time, (check, way): (Check
             let (account, since) = (moved.account.clone(), Some(moved.at));
             for number in moved.runs.iter().flat_map(|run| run.numbers()) {
                 let finding = match (way, snapshot.get(number, now)) {
-                    (Way::Vanished, None) => {
+                    (Movement::Vanished, None) => {
                         Finding { check, account: account.clone(), number: Some(number), since, evidence: Vec::new() }
                     }
                     // As it is now; the id is that of how it came.
-                    (Way::Appeared, Some(row)) => {
+                    (Movement::Appeared, Some(row)) => {
                         Finding { account: account.clone(), ..Finding::of(check, row, since) }
                     }
-                    (Way::Vanished, Some(_)) | (Way::Appeared, None) => continue,
+                    (Movement::Vanished, Some(_)) | (Movement::Appeared, None) => continue,
                 };
                 findings.push(finding.shown_by(upstream()));
             }
@@ -378,7 +384,7 @@ fn moved(snapshot: &Snapshot, options: &Options, now: Time, (check, way): (Check
 
 /// Accounts that nobody can call. Since when: the last moment at which one of
 /// their numbers could have been, or else when the account came.
-fn no_active_number(snapshot: &Snapshot, options: &Options, now: Time, findings: &mut Vec<Finding>) {
+fn no_active_number(snapshot: &Snapshot, options: &CheckOptions, now: Time, findings: &mut Vec<Finding>) {
     let counts = snapshot.counts(now);
     for (account, counts) in snapshot.accounts.iter().zip(counts) {
         let wanted = options.account.as_ref().is_none_or(|wanted| *wanted == account.auth_id);

@@ -315,6 +315,7 @@ impl CliError {
                 | StoreError::Empty { .. }
                 | StoreError::Owner { .. }
                 | StoreError::ForeignLog { .. }
+                | StoreError::OtherName { .. }
                 | StoreError::Older { .. }
                 | StoreError::NoFolder { .. }
                 | StoreError::Unopened { .. }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crate::domain::shown::{quoted, shown, without_secrets};
 use crate::domain::{AccountId, ApplicationId, Country, Dialect, E164, Money, NumberType, Status, Tags, Time, TrunkId};
-use read::{Kind, Listed, Page};
+use read::{ListKind, ListPage, ListRow};
 
 /// The most bytes of one answer.
 const BODY_BYTES_MAX: u64 = 16 << 20;
@@ -69,7 +69,7 @@ impl Default for Patience {
 
 /// A number as another server tells it. `None` is null there, or nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Number {
+pub struct UpstreamNumber {
     pub number: E164,
     /// Whose it is; on an account's own list the server need not say.
     pub account: Option<AccountId>,
@@ -90,7 +90,7 @@ pub struct Number {
 
 /// An account as another server tells it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Account {
+pub struct UpstreamAccount {
     pub auth_id: AccountId,
     pub name: Arc<str>,
     pub created_at: Option<Time>,
@@ -102,7 +102,7 @@ pub struct Account {
 
 /// Which numbers are wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum List {
+pub enum ListScope {
     /// The partner's, assigned or not.
     All,
     /// One account's.
@@ -111,7 +111,7 @@ pub enum List {
 
 /// What a walk hands on.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Step<T> {
+pub enum WalkStep<T> {
     /// A walk begins: what came before it, if anything did, is void.
     Begin,
     /// The rows of a page, at least one.
@@ -122,7 +122,7 @@ pub enum Step<T> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Walked {
     /// How many rows there are, and were handed on since the last
-    /// [`Step::Begin`].
+    /// [`WalkStep::Begin`].
     pub total: u64,
     pub pages: u64,
     /// The entity tag of every page, if they all had the same: from a Rollcall
@@ -134,12 +134,12 @@ pub struct Walked {
 
 /// Where a walk was when it failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct WalkPosition {
     pub path: String,
     pub page: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for WalkPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "page {} of {}", self.page, self.path)
     }
@@ -152,22 +152,22 @@ pub enum ClientError {
     #[error("the auth id and the token must be visible characters, as a header has them")]
     Credentials,
     #[error("{place}: the server answers {status}{said}{}", advice(*status))]
-    Refused { place: Place, status: u16, said: String },
+    Refused { place: WalkPosition, status: u16, said: String },
     #[error(
         "{place}: the server answers {status}, a redirect{to}; credentials go to the named server only, so name the one that answers"
     )]
-    Redirect { place: Place, status: u16, to: String },
+    Redirect { place: WalkPosition, status: u16, to: String },
     #[error("{place}: the server answers {status} and asks for {seconds} seconds of patience; come back then")]
-    Busy { place: Place, status: u16, seconds: u64 },
+    Busy { place: WalkPosition, status: u16, seconds: u64 },
     #[error("{place}: no answer in {attempts} attempts")]
     Unreachable {
-        place: Place,
+        place: WalkPosition,
         attempts: u32,
         #[source]
         source: Box<ureq::Error>,
     },
     #[error("{place}: the answer ({status}) is not to be used: {problem}")]
-    Unusable { place: Place, status: u16, problem: String },
+    Unusable { place: WalkPosition, status: u16, problem: String },
     #[error(
         "{path}: the list changed during each of {walks} walks, the last time so: {problem}; try when it is quieter"
     )]
@@ -234,12 +234,12 @@ impl Client {
     }
 
     /// All accounts of the partner.
-    pub fn accounts(&self) -> Result<Vec<Account>, ClientError> {
+    pub fn accounts(&self) -> Result<Vec<UpstreamAccount>, ClientError> {
         let mut all = Vec::new();
         self.walk(ACCOUNTS, &mut |step| {
             match step {
-                Step::Begin => all.clear(),
-                Step::Rows(rows) => all.extend(rows),
+                WalkStep::Begin => all.clear(),
+                WalkStep::Rows(rows) => all.extend(rows),
             }
             ControlFlow::Continue(())
         })?;
@@ -250,31 +250,31 @@ impl Client {
     /// which is [`ClientError::Stopped`]: no error means that all rows came.
     pub fn numbers(
         &self,
-        list: &List,
-        take: &mut dyn FnMut(Step<Number>) -> ControlFlow<()>,
+        list: &ListScope,
+        take: &mut dyn FnMut(WalkStep<UpstreamNumber>) -> ControlFlow<()>,
     ) -> Result<Walked, ClientError> {
         match list {
-            List::All => self.walk(NUMBERS, take),
-            List::Of(account) => self.walk(&format!("{ACCOUNTS}/{}/numbers", segment(account.as_str())), take),
+            ListScope::All => self.walk(NUMBERS, take),
+            ListScope::Of(account) => self.walk(&format!("{ACCOUNTS}/{}/numbers", segment(account.as_str())), take),
         }
     }
 
-    fn walk<T: Listed>(
+    fn walk<T: ListRow>(
         &self,
         path: &str,
-        take: &mut dyn FnMut(Step<T>) -> ControlFlow<()>,
+        take: &mut dyn FnMut(WalkStep<T>) -> ControlFlow<()>,
     ) -> Result<Walked, ClientError> {
         let mut sorted = true;
         let mut walks = 0;
         loop {
-            if take(Step::Begin).is_break() {
+            if take(WalkStep::Begin).is_break() {
                 return Err(ClientError::Stopped { path: path.to_owned() });
             }
             match self.walk_once(path, sorted, take)? {
-                End::Complete(walked) => return Ok(walked),
+                WalkEnd::Complete(walked) => return Ok(walked),
                 // Once only, so it counts for nothing.
-                End::Unsorted => sorted = false,
-                End::Moved(problem) => {
+                WalkEnd::Unsorted => sorted = false,
+                WalkEnd::Moved(problem) => {
                     walks += 1;
                     tracing::debug!(path, problem, "walking {path} again");
                     if walks >= self.patience.walks {
@@ -285,24 +285,24 @@ impl Client {
         }
     }
 
-    fn walk_once<T: Listed>(
+    fn walk_once<T: ListRow>(
         &self,
         path: &str,
         sorted: bool,
-        take: &mut dyn FnMut(Step<T>) -> ControlFlow<()>,
-    ) -> Result<End, ClientError> {
-        let mut place = Place { path: path.to_owned(), page: 1 };
+        take: &mut dyn FnMut(WalkStep<T>) -> ControlFlow<()>,
+    ) -> Result<WalkEnd, ClientError> {
+        let mut place = WalkPosition { path: path.to_owned(), page: 1 };
         let mut query = self.page_query(1);
         let mut linked = false;
         let mut total = None;
         let mut kind = None;
         let mut came = 0;
-        let mut seen = Seen::new(sorted);
+        let mut seen = SeenRows::new(sorted);
         let mut etag: Option<String> = None;
         loop {
             let answer = self.get(&query, &place)?;
             let unusable = |problem| ClientError::Unusable { place: place.clone(), status: answer.status, problem };
-            let page: Page<T> = read::page(&answer.body).map_err(unusable)?;
+            let page: ListPage<T> = read::page(&answer.body).map_err(unusable)?;
             if *kind.get_or_insert(page.kind) != page.kind {
                 return Err(unusable("its keys are another dialect's than the pages before had".to_owned()));
             }
@@ -317,7 +317,7 @@ impl Client {
             }
             let before: u64 = *total.get_or_insert(page.total);
             if before != page.total {
-                return Ok(End::Moved(format!(
+                return Ok(WalkEnd::Moved(format!(
                     "the total went from {before} to {} on page {}",
                     page.total, place.page
                 )));
@@ -325,9 +325,9 @@ impl Client {
             for row in &page.rows {
                 match seen.add(row.key()) {
                     Sighting::New => {}
-                    Sighting::Unsorted => return Ok(End::Unsorted),
+                    Sighting::Unsorted => return Ok(WalkEnd::Unsorted),
                     Sighting::Again => {
-                        return Ok(End::Moved(format!(
+                        return Ok(WalkEnd::Moved(format!(
                             "{} came twice, the second time on page {}",
                             row.key(),
                             place.page
@@ -342,7 +342,7 @@ impl Client {
             };
             let empty = page.rows.is_empty();
             came += page.rows.len() as u64;
-            if !empty && take(Step::Rows(page.rows)).is_break() {
+            if !empty && take(WalkStep::Rows(page.rows)).is_break() {
                 return Err(ClientError::Stopped { path: path.to_owned() });
             }
             if empty || came >= page.total {
@@ -365,10 +365,10 @@ impl Client {
         }
         let total = total.unwrap_or_default();
         if came != total {
-            return Ok(End::Moved(format!("{came} rows came, and the total is {total}")));
+            return Ok(WalkEnd::Moved(format!("{came} rows came, and the total is {total}")));
         }
-        let dialect = if kind == Some(Kind::Items) { Dialect::Items } else { Dialect::Data };
-        Ok(End::Complete(Walked { total, pages: place.page, etag, dialect }))
+        let dialect = if kind == Some(ListKind::Items) { Dialect::Items } else { Dialect::Data };
+        Ok(WalkEnd::Complete(Walked { total, pages: place.page, etag, dialect }))
     }
 
     fn page_query(&self, page: u64) -> String {
@@ -376,7 +376,7 @@ impl Client {
     }
 
     /// One page, asked for until it comes or patience ends.
-    fn get(&self, query: &str, place: &Place) -> Result<Answer, ClientError> {
+    fn get(&self, query: &str, place: &WalkPosition) -> Result<UpstreamResponse, ClientError> {
         let url = format!("{}{}?{query}", self.base, place.path);
         let mut wait = self.patience.wait_first;
         for attempt in 1.. {
@@ -422,7 +422,7 @@ impl Client {
         unreachable!("the last attempt returns")
     }
 
-    fn ask(&self, url: &str) -> Result<Answer, ureq::Error> {
+    fn ask(&self, url: &str) -> Result<UpstreamResponse, ureq::Error> {
         let request = self.agent.get(url).header("X-Auth-ID", &self.auth_id).header("X-Auth-Token", &self.auth_token);
         let response = request.call()?;
         let (parts, body) = response.into_parts();
@@ -430,7 +430,7 @@ impl Client {
         let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let links: Vec<&str> =
             parts.headers.get_all(http::header::LINK).iter().filter_map(|value| value.to_str().ok()).collect();
-        Ok(Answer {
+        Ok(UpstreamResponse {
             status: parts.status.as_u16(),
             etag: text(http::header::ETAG),
             location: text(http::header::LOCATION),
@@ -442,7 +442,7 @@ impl Client {
 }
 
 /// What came back for one request, read to its end.
-struct Answer {
+struct UpstreamResponse {
     status: u16,
     etag: Option<String>,
     location: Option<String>,
@@ -452,7 +452,7 @@ struct Answer {
 }
 
 /// How one walk ended.
-enum End {
+enum WalkEnd {
     Complete(Walked),
     /// The list is not the same as when the walk began.
     Moved(String),
@@ -461,7 +461,7 @@ enum End {
 }
 
 /// Which rows came already.
-enum Seen<K> {
+enum SeenRows<K> {
     /// All up to this one, in ascending order.
     Sorted(Option<K>),
     Remembered(HashSet<K>),
@@ -473,20 +473,20 @@ enum Sighting {
     Unsorted,
 }
 
-impl<K: Ord + std::hash::Hash> Seen<K> {
-    fn new(sorted: bool) -> Seen<K> {
-        if sorted { Seen::Sorted(None) } else { Seen::Remembered(HashSet::new()) }
+impl<K: Ord + std::hash::Hash> SeenRows<K> {
+    fn new(sorted: bool) -> SeenRows<K> {
+        if sorted { SeenRows::Sorted(None) } else { SeenRows::Remembered(HashSet::new()) }
     }
 
     fn add(&mut self, key: K) -> Sighting {
         match self {
-            Seen::Sorted(Some(last)) if *last == key => Sighting::Again,
-            Seen::Sorted(Some(last)) if *last > key => Sighting::Unsorted,
-            Seen::Sorted(last) => {
+            SeenRows::Sorted(Some(last)) if *last == key => Sighting::Again,
+            SeenRows::Sorted(Some(last)) if *last > key => Sighting::Unsorted,
+            SeenRows::Sorted(last) => {
                 *last = Some(key);
                 Sighting::New
             }
-            Seen::Remembered(all) => {
+            SeenRows::Remembered(all) => {
                 if all.insert(key) {
                     Sighting::New
                 } else {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::domain::destination::RefusedHost;
 use crate::domain::shown::{hide_secrets, quoted};
 use crate::domain::{Country, action, entity, plan};
-use crate::mail::{self, Tls};
+use crate::mail::{self, MailTls};
 use crate::routing;
 use crate::store::Location;
 
@@ -321,7 +321,7 @@ settings! {
         mail: Mail / MailPartial {
             host: String,
             port: u16,
-            tls: Tls,
+            tls: MailTls,
             user: String,
             password_file: PathBuf,
             from: String,
@@ -383,8 +383,8 @@ impl Console {
 
 impl Routing {
     /// What the settings say of answers.
-    pub fn settings(&self) -> routing::Settings {
-        routing::Settings {
+    pub fn settings(&self) -> routing::RoutingSettings {
+        routing::RoutingSettings {
             expired_is_gone: self.expired.0 == 410,
             default_country: self.default_country.0,
             stale_max: Some(Duration::from(self.stale_max_ms)).filter(|max| !max.is_zero()),
@@ -460,10 +460,19 @@ impl Quarantine {
 
 impl Mail {
     /// Where letters go; `None` if there is no mail server.
-    pub fn settings(&self) -> Option<mail::Settings> {
+    pub fn settings(&self) -> Option<mail::MailSettings> {
         let Mail { host, port, tls, user, password_file, from, ca_file, timeout_ms } = self.clone();
         let timeout = timeout_ms.into();
-        (!host.is_empty()).then_some(mail::Settings { host, port, tls, user, password_file, from, ca_file, timeout })
+        (!host.is_empty()).then_some(mail::MailSettings {
+            host,
+            port,
+            tls,
+            user,
+            password_file,
+            from,
+            ca_file,
+            timeout,
+        })
     }
 }
 
@@ -639,7 +648,7 @@ mod tests {
         assert!(settings.expired_is_gone);
         assert_eq!(settings.stale_max, Some(Duration::from_millis(500)));
         assert_eq!(settings.default_country.map(|country| country.code().to_owned()).as_deref(), Some("IN"));
-        assert_eq!(Config::default().routing.settings(), routing::Settings::default());
+        assert_eq!(Config::default().routing.settings(), routing::RoutingSettings::default());
     }
 
     #[test]

@@ -10,8 +10,10 @@
 mod bulk;
 mod changes;
 mod checks;
+mod chooser;
 mod costs;
 mod customers;
+mod diff;
 mod door;
 mod download;
 mod export;
@@ -30,10 +32,12 @@ mod page;
 mod platform;
 mod routes;
 mod schedules;
+mod search;
 mod settings;
 mod show;
 mod sign_in;
 mod stock;
+mod typed;
 mod users;
 mod verbs;
 mod webhooks;
@@ -162,6 +166,7 @@ fn looks() -> Vec<(&'static str, Handler)> {
         ("/console/p/{partner}/numbers/bulk/preview", get(bulk::back)),
         ("/console/p/{partner}/numbers/export", get(export::csv)),
         ("/console/p/{partner}/numbers/{number}", get(number::page)),
+        ("/console/p/{partner}/search", get(search::page)),
         ("/console/p/{partner}/customers", get(customers::list)),
         ("/console/p/{partner}/customers/{id}", get(customers::page)),
         ("/console/p/{partner}/applications", get(routes::applications)),

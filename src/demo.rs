@@ -20,11 +20,11 @@ use std::sync::atomic::AtomicBool;
 
 use crate::domain::{Destination, Destinations, PartnerId, Time};
 use crate::intake::RowError;
-use crate::service::import::{ImportError, ImportOptions, ImportReport, Progress, Watch};
+use crate::service::import::{ImportError, ImportOptions, ImportProgress, ImportReport, Watch};
 use crate::service::{Service, ServiceError};
 
-use stream::Stream;
-use tables::{FIRST, Profile, SECOND};
+use stream::DemoStream;
+use tables::{FIRST, PartnerProfile, SECOND};
 
 /// How many numbers the demo can have, both partners together.
 pub const NUMBERS: RangeInclusive<u64> = 1_000..=10_000_000;
@@ -34,14 +34,14 @@ pub const NUMBERS_DEFAULT: u64 = 25_000;
 
 /// One of the demo's partners.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Partner {
+pub struct DemoPartner {
     pub auth_id: PartnerId,
     pub name: &'static str,
 }
 
 /// What [`populate`] did.
 #[derive(Clone, Debug, Default)]
-pub struct Made {
+pub struct DemoReport {
     /// What was imported for each partner that had nothing yet; none if the
     /// demo was there already.
     pub imported: Vec<(PartnerId, ImportReport)>,
@@ -64,8 +64,8 @@ pub enum DemoError {
 }
 
 /// The demo's partners.
-pub fn partners() -> [Partner; 2] {
-    [&FIRST, &SECOND].map(|profile| Partner { auth_id: PartnerId::stored(profile.auth_id), name: profile.name })
+pub fn partners() -> [DemoPartner; 2] {
+    [&FIRST, &SECOND].map(|profile| DemoPartner { auth_id: PartnerId::stored(profile.auth_id), name: profile.name })
 }
 
 /// Makes the demo's partners with their accounts and `numbers` numbers, as of
@@ -76,13 +76,13 @@ pub fn populate(
     service: &Service,
     numbers: u64,
     now: Time,
-    progress: &(dyn Fn(Progress) + Sync),
+    progress: &(dyn Fn(ImportProgress) + Sync),
     cancel: &AtomicBool,
-) -> Result<Made, DemoError> {
+) -> Result<DemoReport, DemoError> {
     if !NUMBERS.contains(&numbers) {
         return Err(DemoError::Numbers { numbers });
     }
-    let mut made = Made::default();
+    let mut made = DemoReport::default();
     for (profile, numbers) in shares(numbers) {
         let partner = PartnerId::stored(profile.auth_id);
         match service.snapshot(&partner, false) {
@@ -94,7 +94,7 @@ pub fn populate(
             Err(error) => return Err(error.into()),
         }
         let options = ImportOptions::default();
-        let source = || Ok(Box::new(Stream::new(profile, numbers, now)) as Box<dyn std::io::Read>);
+        let source = || Ok(Box::new(DemoStream::new(profile, numbers, now)) as Box<dyn std::io::Read>);
         let report = service.import(&partner, &source, &options, &Watch { progress, cancel })?;
         if let Some(first) = report.errors.first() {
             return Err(DemoError::Rejected { partner, rejected: report.rejected, first: Box::new(first.clone()) });
@@ -123,7 +123,7 @@ fn give_destinations(service: &Service, partner: &PartnerId) -> Result<(), DemoE
 }
 
 /// How many of the numbers each partner has: the first is the larger one.
-fn shares(numbers: u64) -> [(&'static Profile, u64); 2] {
+fn shares(numbers: u64) -> [(&'static PartnerProfile, u64); 2] {
     let first = numbers * 3 / 5;
     [(&FIRST, first), (&SECOND, numbers - first)]
 }

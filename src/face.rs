@@ -26,9 +26,9 @@ use tracing::info;
 use crate::config::Config;
 use crate::domain::Time;
 use crate::http::server::contains;
-use crate::routing::{Answer, Settings};
+use crate::routing::{Answer, RoutingSettings};
 use crate::service::Replica;
-use crate::service::routing::Asked;
+use crate::service::routing::RouteRequest;
 
 pub use sip::deployment_secret;
 
@@ -37,16 +37,16 @@ pub use sip::deployment_secret;
 pub const DRAIN: Duration = Duration::from_secs(2);
 
 /// What both faces answer from.
-struct Desk {
+struct Responder {
     replica: Arc<Replica>,
-    settings: Settings,
+    settings: RoutingSettings,
     askers: Arc<[IpNet]>,
     /// When the process was asked to end.
     drain_began: OnceLock<Instant>,
     stopped: AtomicBool,
 }
 
-impl Desk {
+impl Responder {
     fn admits(&self, address: IpAddr) -> bool {
         contains(&self.askers, address)
     }
@@ -65,7 +65,7 @@ impl Desk {
         trial: bool,
         give: impl FnOnce(&Answer<'_>) -> T,
     ) -> T {
-        self.replica.route(&self.settings, Asked { user, call_id, now }, |answer| {
+        self.replica.route(&self.settings, RouteRequest { user, call_id, now }, |answer| {
             if !trial {
                 self.replica.refusals.record(answer, now);
                 if let Some(row) = answer.row.filter(|row| row.account().is_some()) {
@@ -79,7 +79,7 @@ impl Desk {
 
 /// The listeners of a process.
 pub struct Faces {
-    desk: Arc<Desk>,
+    desk: Arc<Responder>,
     sip: Vec<sip::Listener>,
     http: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
@@ -92,7 +92,7 @@ impl Faces {
     /// Binds and starts what the settings name. Needs a Tokio runtime.
     pub fn start(replica: &Arc<Replica>, config: &Config) -> io::Result<Faces> {
         let routing = &config.routing;
-        let desk = Arc::new(Desk {
+        let desk = Arc::new(Responder {
             replica: replica.clone(),
             settings: routing.settings(),
             askers: routing.askers().into(),

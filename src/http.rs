@@ -69,7 +69,7 @@ use bodies::{Allowance, Bodies};
 use error::ApiError;
 use live::Live;
 use server::{Certificate, Limits, Peer, Served, Server};
-use told::{TOLD, Told};
+use told::{ResponseMeta, TOLD};
 
 pub const X_AUTH_ID: HeaderName = HeaderName::from_static("x-auth-id");
 pub const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
@@ -99,7 +99,7 @@ pub struct App {
     /// The files that people give the console to import.
     pub uploads: Uploads,
     pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
-    costs: costs::Desk,
+    costs: costs::BillCache,
     /// Whether letters can be sent at all.
     pub mail: bool,
     /// Where browsers find the console, if it is set.
@@ -118,11 +118,11 @@ pub struct App {
     renewals: AtomicU64,
     past: past::Reads,
     /// What the settings say of answers to calls.
-    pub(crate) routing: crate::routing::Settings,
+    pub(crate) routing: crate::routing::RoutingSettings,
     streams: Arc<stream::Streams>,
     /// How many long answers and uploads there may be at once.
     pub places: Arc<places::Places>,
-    counted: checks::Counted,
+    counted: checks::CachedCounts,
     retention: service::retention::Retention,
     /// When what is over was last deleted.
     deleted_over: parking_lot::Mutex<Option<Instant>>,
@@ -130,10 +130,10 @@ pub struct App {
 
 impl App {
     pub fn new(replica: Arc<Replica>, config: &Config) -> App {
-        let sessions = people::Settings {
+        let sessions = people::SignInSettings {
             session_idle_seconds: 60 * usize::from(config.console.session_idle_minutes) as i64,
             session_seconds: 3_600 * usize::from(config.console.session_hours) as i64,
-            ..people::Settings::default()
+            ..people::SignInSettings::default()
         };
         let people = People::new(replica.store().clone(), sessions);
         let service = service::Service::new(replica.store().clone(), Actor::Server)
@@ -148,7 +148,7 @@ impl App {
             people,
             uploads: Uploads::new(config.imports(), usize::from(config.console.import_bytes_max) as u64),
             metrics: None,
-            costs: costs::Desk::default(),
+            costs: costs::BillCache::default(),
             mail: config.mail.settings().is_some(),
             console_url: config.console.url.set(),
             live: Arc::new(Live::new(config)),
@@ -161,7 +161,7 @@ impl App {
             routing: config.routing.settings(),
             streams: Arc::new(stream::Streams::new()),
             places: places::Places::new(&config.limits),
-            counted: checks::Counted::default(),
+            counted: checks::CachedCounts::default(),
             retention: service::retention::Retention {
                 jobs_days: config.retention.jobs_days,
                 acknowledgements_days: config.retention.acknowledgements_days,
@@ -355,7 +355,7 @@ impl App {
 
     /// The same, of a request that was taken apart.
     pub fn secure_of(&self, extensions: &http::Extensions, headers: &HeaderMap) -> Secure {
-        if extensions.get::<server::Tls>().is_some() {
+        if extensions.get::<server::OverTls>().is_some() {
             return Secure::Tls;
         }
         let peer = peer(extensions).to_canonical();
@@ -557,7 +557,7 @@ pub async fn serve(
     let origins = http.cors_origins.as_slice().into();
     let service = Edge {
         router,
-        measures: Arc::new(Measures::register()),
+        measures: Arc::new(RequestMetrics::register()),
         origins,
         bodies: Arc::new(Bodies::new(&config.limits)),
         live: live.clone(),
@@ -596,7 +596,7 @@ pub(crate) fn refusal(status: StatusCode) -> Response<Bytes> {
 #[derive(Clone)]
 struct Edge {
     router: Router,
-    measures: Arc<Measures>,
+    measures: Arc<RequestMetrics>,
     /// Whose web pages may call the API.
     origins: Arc<[Origin]>,
     /// Memory for request bodies.
@@ -607,16 +607,16 @@ struct Edge {
 }
 
 /// What is counted of requests. Looked up once: a look-up hashes names.
-struct Measures {
+struct RequestMetrics {
     /// By the hundreds of the status, from 2 to 5.
     requests: [metrics::Counter; 4],
     seconds: metrics::Histogram,
 }
 
-impl Measures {
-    fn register() -> Measures {
+impl RequestMetrics {
+    fn register() -> RequestMetrics {
         let requests = ["2xx", "3xx", "4xx", "5xx"];
-        Measures {
+        RequestMetrics {
             requests: requests.map(|class| metrics::counter!("rollcall_http_requests_total", "status" => class)),
             seconds: metrics::histogram!("rollcall_http_request_seconds"),
         }
@@ -653,7 +653,7 @@ impl Service<Request<Body>> for Edge {
             request.extensions_mut().insert(RequestId(id.as_str().into()));
             request.extensions_mut().insert(Allowance::new(self.bodies.clone(), from));
         }
-        let tls = request.extensions().get::<server::Tls>().is_some();
+        let tls = request.extensions().get::<server::OverTls>().is_some();
         let hsts = self.hsts.clone().filter(|_| tls);
         let mut router = self.router.clone();
         let measures = self.measures.clone();
@@ -691,7 +691,7 @@ impl Service<Request<Body>> for Edge {
             let partner = TOLD.with(|told| told.partner());
             Ok(access::answer(line, partner, &method, response))
         };
-        Box::pin(SERVING.scope((), TOLD.scope(Told::default(), answer)))
+        Box::pin(SERVING.scope((), TOLD.scope(ResponseMeta::default(), answer)))
     }
 }
 

@@ -3,7 +3,7 @@
 //! CSV with `,` `;` or tab, NDJSON, the Partner API's own JSON answer in either
 //! dialect or a bare JSON array, gzip of each, and spreadsheets: told apart by
 //! their content, read as a stream. The exports of some products are known by their columns
-//! ([`Export`]). Text becomes domain types here, and what could mean two things
+//! ([`KnownExport`]). Text becomes domain types here, and what could mean two things
 //! is refused with what to write instead.
 //!
 //! A CSV that was made for spreadsheets says so by its numbers, `'+91…`; its
@@ -38,11 +38,11 @@ use encoding_rs::Encoding;
 use jiff::tz::TimeZone;
 
 pub use self::calls::{BadCall, CallsError, CallsRead, Pagination, TakeCall, read_calls};
-pub use self::export::Export;
+pub use self::export::KnownExport;
 pub use self::field::{BadMapping, Field, Mapping};
 pub use self::peek::{Peeked, PeekedColumn, PeekedRow, bare_numbers, peek};
-use self::rows::Rows;
-use self::source::{Input, Text};
+use self::rows::RowReader;
+use self::source::{Input, SourceText};
 use crate::domain::{
     AccountId, ApplicationId, Country, Currency, E164, NumberType, State, Status, Tags, Time, TrunkId,
 };
@@ -76,7 +76,7 @@ pub use crate::domain::number::{TAG_CHARS_MAX, TAGS_MAX};
 
 /// What the caller knows of a file that the file does not say.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ReadOptions {
     /// Columns whose names are not ours.
     pub mappings: Vec<Mapping>,
     /// Digits without a `+` are national numbers of this country.
@@ -91,9 +91,9 @@ pub struct Options {
     pub zone: TimeZone,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for ReadOptions {
+    fn default() -> ReadOptions {
+        ReadOptions {
             mappings: Vec::new(),
             default_country: None,
             assume_plus: false,
@@ -137,7 +137,7 @@ impl<T> Cell<Option<T>> {
 
 /// Which numbers a row is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Numbers {
+pub enum RowNumbers {
     /// All numbers from `first` to `last`, which have as many digits; a single
     /// number is both.
     Block { first: E164, last: E164 },
@@ -145,11 +145,11 @@ pub enum Numbers {
     None,
 }
 
-impl Numbers {
+impl RowNumbers {
     pub fn count(self) -> u64 {
         match self {
-            Numbers::Block { first, last } => last.digits() - first.digits() + 1,
-            Numbers::None => 0,
+            RowNumbers::Block { first, last } => last.digits() - first.digits() + 1,
+            RowNumbers::None => 0,
         }
     }
 }
@@ -157,7 +157,7 @@ impl Numbers {
 /// What a row says of its numbers. Invariant: the cost is a plain amount, and
 /// has no more decimals than the currency that the row or the options name.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Fields {
+pub struct RowFields {
     pub account: Cell<AccountId>,
     pub account_name: Cell<Arc<str>>,
     pub application: Cell<ApplicationId>,
@@ -183,11 +183,11 @@ pub struct Fields {
 
 /// A row without fault. Consecutive rows that say the same share `fields`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Row {
-    /// Where the row is, in the unit of [`Format::unit`].
+pub struct FileRow {
+    /// Where the row is, in the unit of [`FileFormat::unit`].
     pub line: u64,
-    pub numbers: Numbers,
-    pub fields: Arc<Fields>,
+    pub numbers: RowNumbers,
+    pub fields: Arc<RowFields>,
     /// What was read and may not have been meant. Mostly nothing.
     pub cautions: Vec<Caution>,
 }
@@ -216,8 +216,8 @@ pub struct RowError {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Item {
-    Row(Row),
+pub enum FileItem {
+    Row(FileRow),
     Bad {
         line: u64,
         /// How many numbers the row stands for; 1 if that cannot be known.
@@ -228,7 +228,7 @@ pub enum Item {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
+pub enum FileFormat {
     Csv {
         delimiter: u8,
     },
@@ -240,28 +240,28 @@ pub enum Format {
     Sheet,
 }
 
-impl Format {
+impl FileFormat {
     /// What `line` counts, from 1: lines of the file (the one on which the
     /// record begins), rows of a sheet, or elements of JSON's arrays, whose
     /// answers are often one single line.
     pub fn unit(self) -> &'static str {
         match self {
-            Format::Csv { .. } | Format::Ndjson => "line",
-            Format::Json => "element",
-            Format::Sheet => "row",
+            FileFormat::Csv { .. } | FileFormat::Ndjson => "line",
+            FileFormat::Json => "element",
+            FileFormat::Sheet => "row",
         }
     }
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for FileFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Format::Csv { delimiter: b'\t' } => "CSV with tabs",
-            Format::Csv { delimiter: b';' } => "CSV with semicolons",
-            Format::Csv { .. } => "CSV",
-            Format::Ndjson => "NDJSON",
-            Format::Json => "JSON",
-            Format::Sheet => "XLSX",
+            FileFormat::Csv { delimiter: b'\t' } => "CSV with tabs",
+            FileFormat::Csv { delimiter: b';' } => "CSV with semicolons",
+            FileFormat::Csv { .. } => "CSV",
+            FileFormat::Ndjson => "NDJSON",
+            FileFormat::Json => "JSON",
+            FileFormat::Sheet => "XLSX",
         })
     }
 }
@@ -269,17 +269,17 @@ impl fmt::Display for Format {
 /// What is known of a file before its first row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
-    pub format: Format,
+    pub format: FileFormat,
     /// The columns in the file's order and what each is read as. Empty for
     /// JSON, whose rows name their own columns.
     pub columns: Vec<(String, Field)>,
     /// Columns that are nothing we know and that no mapping ignores. For JSON
-    /// see [`Summary::unknown`].
+    /// see [`ReadSummary::unknown`].
     pub unknown: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Summary {
+pub struct ReadSummary {
     /// Rows given to the caller, the bad ones too.
     pub rows: u64,
     /// Bytes read from the input, before unpacking.
@@ -287,7 +287,7 @@ pub struct Summary {
     /// As [`Header::unknown`], and for JSON the unknown keys of all rows.
     pub unknown: Vec<String>,
     /// Whose export it was read as.
-    pub export: Option<Export>,
+    pub export: Option<KnownExport>,
     /// JSON only: columns of mappings that no row had. (In CSV that is an error.)
     pub unmapped: Vec<String>,
 }
@@ -344,7 +344,7 @@ pub enum IntakeError {
     #[error("line {line} has a column name of more than {COLUMN_BYTES_MAX} bytes; shorten it")]
     ColumnLong { line: u64 },
     #[error("the columns could be those of a {} export or of a {} one; ignore what tells one of them with --map 'COLUMN=-'", exports[0], exports[1])]
-    ExportTwo { exports: [Export; 2] },
+    ExportTwo { exports: [KnownExport; 2] },
     #[error("there is no column {column:?} to map; the file's columns are {}", list(columns))]
     MappingUnmatched { column: String, columns: Vec<String> },
     #[error("column {column:?} is mapped twice; keep one of the mappings")]
@@ -385,15 +385,15 @@ fn list(names: &[String]) -> String {
 /// rows: the caller then drops what it was given.
 pub fn read(
     input: impl Read,
-    options: &Options,
+    options: &ReadOptions,
     header: &mut dyn FnMut(&Header),
-    row: &mut dyn FnMut(Item) -> ControlFlow<()>,
-) -> Result<Summary, IntakeError> {
+    row: &mut dyn FnMut(FileItem) -> ControlFlow<()>,
+) -> Result<ReadSummary, IntakeError> {
     if options.assume_plus && options.default_country.is_some() {
         return Err(IntakeError::BothDigits);
     }
     field::check_mappings(&options.mappings)?;
-    let mut rows = Rows::new(options);
+    let mut rows = RowReader::new(options);
     let mut text = match Input::open(input, options.encoding)? {
         Input::Text(text) => text,
         Input::Workbook(mut book) => {
@@ -402,18 +402,18 @@ pub fn read(
         }
     };
     match detect(&mut text)? {
-        Shape::Csv => csv::read(&mut text, &mut rows, header, row)?,
-        Shape::Ndjson => json::read_lines(&mut text, &mut rows, header, row)?,
-        Shape::Json => json::read_documents(&mut text, &mut rows, header, row)?,
+        GuessedFormat::Csv => csv::read(&mut text, &mut rows, header, row)?,
+        GuessedFormat::Ndjson => json::read_lines(&mut text, &mut rows, header, row)?,
+        GuessedFormat::Json => json::read_documents(&mut text, &mut rows, header, row)?,
     }
     Ok(rows.summary(text.bytes()))
 }
 
-/// Copies the rows at these places, as [`Row::line`] counts them and sorted,
+/// Copies the rows at these places, as [`FileRow::line`] counts them and sorted,
 /// into a file that the same options read once it is corrected: CSV with its
 /// header, also of a spreadsheet, otherwise NDJSON. Always UTF-8, with a byte order mark if the file
 /// was not, so that a named encoding does no harm.
-pub fn extract(input: impl Read, options: &Options, lines: &[u64], out: &mut dyn Write) -> Result<(), IntakeError> {
+pub fn extract(input: impl Read, options: &ReadOptions, lines: &[u64], out: &mut dyn Write) -> Result<(), IntakeError> {
     let mut out = Extract { wanted: lines.iter().copied().peekable(), out };
     let mut text = match Input::open(input, options.encoding)? {
         Input::Text(text) => text,
@@ -428,9 +428,9 @@ pub fn extract(input: impl Read, options: &Options, lines: &[u64], out: &mut dyn
         out.write("\u{feff}".as_bytes())?;
     }
     match detect(&mut text)? {
-        Shape::Csv => csv::extract(&mut text, options, &mut out)?,
-        Shape::Ndjson => json::extract_lines(&mut text, &mut out)?,
-        Shape::Json => json::extract_documents(&mut text, &mut out)?,
+        GuessedFormat::Csv => csv::extract(&mut text, options, &mut out)?,
+        GuessedFormat::Ndjson => json::extract_lines(&mut text, &mut out)?,
+        GuessedFormat::Json => json::extract_documents(&mut text, &mut out)?,
     }
     out.out.flush().map_err(|source| IntakeError::Write { source })
 }
@@ -463,7 +463,7 @@ impl Extract<'_> {
 }
 
 /// A format, as far as the first bytes tell.
-enum Shape {
+enum GuessedFormat {
     Csv,
     Ndjson,
     Json,
@@ -472,17 +472,17 @@ enum Shape {
 /// How much of a file is looked at to tell its format.
 const HEAD_BYTES: usize = 64 << 10;
 
-fn detect(text: &mut Text<'_>) -> Result<Shape, IntakeError> {
+fn detect(text: &mut SourceText<'_>) -> Result<GuessedFormat, IntakeError> {
     let head = text.head(HEAD_BYTES)?;
     match head.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => Err(IntakeError::Empty),
-        Some(b'[') => Ok(Shape::Json),
-        Some(b'{') if json::holds_rows(head) => Ok(Shape::Json),
-        Some(b'{') => Ok(Shape::Ndjson),
+        Some(b'[') => Ok(GuessedFormat::Json),
+        Some(b'{') if json::holds_rows(head) => Ok(GuessedFormat::Json),
+        Some(b'{') => Ok(GuessedFormat::Ndjson),
         Some(_) if head.contains(&0) => {
             let advice = "if it is UTF-16 text, name it with --encoding utf-16le";
             Err(IntakeError::Foreign { kind: "not text (it has NUL bytes)", advice })
         }
-        Some(_) => Ok(Shape::Csv),
+        Some(_) => Ok(GuessedFormat::Csv),
     }
 }

@@ -44,15 +44,15 @@ use crate::domain::{
     Tags, Time, Trunk, number,
 };
 
-pub use beside::Beside;
+pub use beside::RenderCache;
 pub use called::{CalledDay, CalledNumbers};
 pub use filter::{Among, Closed, Filter, Order, PARAMETERS, Parameter, QueryError, SortKey, parse_after, several};
 pub use pattern::{Pattern, SEARCH_CHARS_MAX};
 pub use table::Table;
 
 use due::Due;
-use persistent::{Array, Map};
-use rows::{Profile, Row, Rows};
+use persistent::{Array, PersistentMap};
+use rows::{Profile, RowStore, UnpackedRow};
 use set::Set;
 use table::{Index, Interned};
 
@@ -76,21 +76,21 @@ pub struct Snapshot {
     /// Removed ones as well.
     pub settings: Arc<Table<Setting>>,
     /// When accounts last lost an active number.
-    lost: Map<AccountId, Time>,
+    lost: PersistentMap<AccountId, Time>,
     regions: Interned<Arc<str>>,
     tags: Interned<Tags>,
     profiles: Interned<Profile>,
-    rows: Rows,
+    rows: RowStore,
     all: Set,
     /// By index of the account: the numbers it holds, if any.
     by_account: Array<Arc<Set>>,
     /// By index of the application: the numbers that route to it, if any.
     by_application: Array<Arc<Set>>,
     /// The numbers that have each tag.
-    by_tag: Map<Arc<str>, Tagged>,
+    by_tag: PersistentMap<Arc<str>, Tagged>,
     due: Due,
     nothing: Arc<Set>,
-    pub beside: Beside,
+    pub beside: RenderCache,
     /// When numbers were last called: no part of the inventory, and of now in
     /// every snapshot of the partner.
     pub called: Arc<CalledNumbers>,
@@ -136,9 +136,9 @@ pub struct Selection<'a> {
 /// What rows of one snapshot have in common that differ in nothing but their
 /// numbers and times, and in what times decide other than the status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Kind(usize);
+pub struct RenderKind(usize);
 
-impl Kind {
+impl RenderKind {
     /// Small, and no other kind's of the same snapshot.
     pub fn ordinal(self) -> usize {
         self.0
@@ -150,7 +150,7 @@ impl Kind {
 pub struct NumberRef<'a> {
     snapshot: &'a Snapshot,
     profile: &'a Profile,
-    row: Row,
+    row: UnpackedRow,
     now: Time,
 }
 
@@ -234,9 +234,9 @@ impl<'a> NumberRef<'a> {
         std::ptr::eq(self.snapshot, snapshot)
     }
 
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> RenderKind {
         let suspended = self.status() == Status::Suspended;
-        Kind(self.row.profile.get().unwrap_or_default() * 2 + usize::from(suspended))
+        RenderKind(self.row.profile.get().unwrap_or_default() * 2 + usize::from(suspended))
     }
 
     /// The state as of now: what ends by time has ended.
@@ -269,14 +269,14 @@ impl<'a> NumberRef<'a> {
     }
 }
 
-fn row(number: E164, version: u64, profile: Index, dates: Dates) -> Row {
+fn row(number: E164, version: u64, profile: Index, dates: Dates) -> UnpackedRow {
     let Dates { assigned_at, expires_at, since, until } = dates;
-    Row { number, profile, version, assigned_at, expires_at, since, until }
+    UnpackedRow { number, profile, version, assigned_at, expires_at, since, until }
 }
 
 /// How many numbers an account holds, by status.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Counts {
+pub struct StatusCounts {
     pub active: u64,
     pub suspended: u64,
 }
@@ -296,18 +296,18 @@ impl Snapshot {
             keys: Arc::default(),
             acknowledgements: Arc::default(),
             settings: Arc::default(),
-            lost: Map::default(),
+            lost: PersistentMap::default(),
             regions: Interned::default(),
             tags: Interned::default(),
             profiles: Interned::default(),
-            rows: Rows::default(),
+            rows: RowStore::default(),
             all: Set::default(),
             by_account: Array::default(),
             by_application: Array::default(),
-            by_tag: Map::default(),
+            by_tag: PersistentMap::default(),
             due: Due::default(),
             nothing: Arc::default(),
-            beside: Beside::default(),
+            beside: RenderCache::default(),
             called: Arc::default(),
         }
     }
@@ -506,7 +506,7 @@ impl Snapshot {
     }
 
     /// Counts the moments at which the clock changes a row in or out.
-    fn note_due(&mut self, row: Row, step: i32) {
+    fn note_due(&mut self, row: UnpackedRow, step: i32) {
         let state = self.profile(row.profile).state;
         let expiry = row.expires_at.filter(|_| state == State::Active);
         let end = row.until.filter(|_| matches!(state, State::Reserved | State::Quarantined));
@@ -531,14 +531,14 @@ impl Snapshot {
     }
 
     /// A record in the index's own form.
-    fn row(&mut self, number: E164, version: u64, record: &Record) -> Result<Row, Misfit> {
+    fn row(&mut self, number: E164, version: u64, record: &Record) -> Result<UnpackedRow, Misfit> {
         let profile = self.profile_of(number, record)?;
         Ok(row(number, version, profile, record.dates()))
     }
 
     /// All of a record but its dates, by its index.
     fn profile_of(&mut self, number: E164, record: &Record) -> Result<Index, Misfit> {
-        fn key<T: table::Entry>(
+        fn key<T: table::Identified>(
             table: &Table<T>,
             id: Option<&str>,
             number: E164,
@@ -598,6 +598,24 @@ impl Snapshot {
         self.regions.find(&name.into()).is_some()
     }
 
+    /// Whether a filter of this region can find a number.
+    pub fn finds_region(&self, name: &str) -> bool {
+        !self.regions_of(name).is_empty()
+    }
+
+    /// The regions like a text, best first.
+    pub fn regions_like(&self, text: &str) -> Vec<String> {
+        names::like(self.regions.iter().map(|(_, name)| &**name), text)
+    }
+
+    /// The tags like a text, best first.
+    pub fn tags_like(&self, text: &str) -> Vec<String> {
+        let mut tags: Vec<&str> = self.tags.iter().flat_map(|(_, tags)| tags.iter()).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        names::like(tags.into_iter().filter(|tag| self.has_tag(tag)), text)
+    }
+
     /// Whether a number has this tag.
     pub fn has_tag(&self, tag: &str) -> bool {
         self.by_tag.get(tag).is_some()
@@ -607,7 +625,7 @@ impl Snapshot {
         self.rows.get(number.digits()).map(|row| self.show(row, now))
     }
 
-    fn show(&self, row: Row, now: Time) -> NumberRef<'_> {
+    fn show(&self, row: UnpackedRow, now: Time) -> NumberRef<'_> {
         NumberRef { snapshot: self, profile: self.profile(row.profile), row, now }
     }
 
@@ -619,12 +637,12 @@ impl Snapshot {
     /// A walk over everything that the filter lets through, in order, as of
     /// `now`, for answers too long to be made at once. It borrows nothing, so
     /// a stream may keep it beside its snapshot.
-    pub fn walk(&self, filter: Filter, order: Order, after: Option<E164>, now: Time) -> Walk {
+    pub fn walk(&self, filter: Filter, order: Order, after: Option<E164>, now: Time) -> NumberWalk {
         let left = match order.by_number() {
             true => None,
             false => Some(select::sorted(self, &filter, order, now).into()),
         };
-        Walk { filter, now, after, left, done: false }
+        NumberWalk { filter, now, after, left, done: false }
     }
 
     /// All rows in number order.
@@ -697,8 +715,16 @@ impl Snapshot {
         self.lost.get(account).copied()
     }
 
+    /// The calling codes of the numbers, ascending.
+    pub fn calling_codes(&self) -> Vec<u16> {
+        let mut codes: Vec<u16> = self.all.groups().map(|(group, _)| set::calling_code(group)).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        codes
+    }
+
     /// How many numbers each account holds, in the order of `accounts`.
-    pub fn counts(&self, now: Time) -> Vec<Counts> {
+    pub fn counts(&self, now: Time) -> Vec<StatusCounts> {
         let holder = |profile: &Profile| if profile.state.held() { profile.account } else { Index::NONE };
         self.counts_by(&self.accounts, holder, now)
     }
@@ -706,24 +732,24 @@ impl Snapshot {
     /// How many numbers route to each application, in the order of
     /// `applications`. Numbers in stock may have one too and count as suspended,
     /// as in the lists.
-    pub fn application_counts(&self, now: Time) -> Vec<Counts> {
+    pub fn application_counts(&self, now: Time) -> Vec<StatusCounts> {
         self.counts_by(&self.applications, |profile| profile.application, now)
     }
 
     /// How many numbers are on each trunk, in the order of `trunks`.
-    pub fn trunk_counts(&self, now: Time) -> Vec<Counts> {
+    pub fn trunk_counts(&self, now: Time) -> Vec<StatusCounts> {
         self.counts_by(&self.trunks, |profile| profile.trunk, now)
     }
 
     /// Counts the numbers of each entity of `table`, in its order; `entity` says
     /// which one a number counts for.
-    fn counts_by<T: table::Entry>(
+    fn counts_by<T: table::Identified>(
         &self,
         table: &Table<T>,
         entity: impl Fn(&Profile) -> Index,
         now: Time,
-    ) -> Vec<Counts> {
-        let mut counts = vec![Counts::default(); table.places()];
+    ) -> Vec<StatusCounts> {
+        let mut counts = vec![StatusCounts::default(); table.places()];
         for leaf in self.rows.leaves() {
             // Only where an expiry has passed do single rows matter.
             let passed = |&end: &i64| end != rows::NEVER && end <= now.seconds();
@@ -922,7 +948,7 @@ impl Tagged {
 }
 
 /// Puts back what an entity was, or nothing if it was not there.
-fn restore<T: table::Entry + Clone>(table: &mut Arc<Table<T>>, before: Option<T>, id: &str) {
+fn restore<T: table::Identified + Clone>(table: &mut Arc<Table<T>>, before: Option<T>, id: &str) {
     let table = Arc::make_mut(table);
     match before {
         Some(before) => table.put(before),
@@ -935,7 +961,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 }
 
 /// See [`Snapshot::walk`].
-pub struct Walk {
+pub struct NumberWalk {
     filter: Filter,
     now: Time,
     after: Option<E164>,
@@ -944,7 +970,7 @@ pub struct Walk {
     done: bool,
 }
 
-impl Walk {
+impl NumberWalk {
     /// The next rows, about `count` of them; none at the end. Always from the
     /// snapshot that the walk was made of.
     pub fn next<'a>(&mut self, snapshot: &'a Snapshot, count: usize) -> Vec<NumberRef<'a>> {
@@ -975,7 +1001,7 @@ pub struct Image {
 /// in number order.
 pub struct Loader {
     pub snapshot: Snapshot,
-    rows: rows::Builder,
+    rows: rows::RowStoreBuilder,
     all: set::Building,
     by_account: Vec<set::Building>,
     by_application: Vec<set::Building>,
@@ -1015,7 +1041,7 @@ impl Loader {
     pub fn new(empty: Snapshot) -> Loader {
         Loader {
             snapshot: empty,
-            rows: rows::Builder::default(),
+            rows: rows::RowStoreBuilder::default(),
             all: set::Building::default(),
             by_account: Vec::new(),
             by_application: Vec::new(),
@@ -1090,7 +1116,7 @@ impl Loader {
         snapshot.all = self.all.finish();
         snapshot.by_account = sets(self.by_account);
         snapshot.by_application = sets(self.by_application);
-        snapshot.beside = Beside::default();
+        snapshot.beside = RenderCache::default();
         snapshot
     }
 }

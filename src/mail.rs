@@ -32,7 +32,7 @@ const ANSWER_CHARS_MAX: usize = 300;
 /// How the connection is protected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Tls {
+pub enum MailTls {
     /// The connection begins open and is encrypted before anything is said.
     StartTls,
     /// It is encrypted from its first byte.
@@ -43,10 +43,10 @@ pub enum Tls {
 
 /// Where letters go, as the settings say it.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct MailSettings {
     pub host: String,
     pub port: u16,
-    pub tls: Tls,
+    pub tls: MailTls,
     /// Nobody signs in if it is empty.
     pub user: String,
     pub password_file: PathBuf,
@@ -87,7 +87,7 @@ pub enum MailError {
 
 /// A letter to one recipient.
 #[derive(Clone, Debug)]
-pub struct Letter<'a> {
+pub struct Email<'a> {
     pub to: &'a str,
     pub subject: &'a str,
     pub text: &'a str,
@@ -101,7 +101,7 @@ pub struct Letter<'a> {
 
 /// Why a letter was not taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Failure {
+pub enum MailFailure {
     /// The server could not be used at all. `what` may be shown to a tenant; `why`
     /// is for the operator, since it names machines of this network.
     Server { what: &'static str, why: String },
@@ -111,12 +111,12 @@ pub enum Failure {
     Never(String),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for MailFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Server { what, why } => write!(f, "{what}: {why}"),
-            Failure::Later(why) => write!(f, "not taken now: {why}"),
-            Failure::Never(why) => write!(f, "refused: {why}"),
+            MailFailure::Server { what, why } => write!(f, "{what}: {why}"),
+            MailFailure::Later(why) => write!(f, "not taken now: {why}"),
+            MailFailure::Never(why) => write!(f, "refused: {why}"),
         }
     }
 }
@@ -135,7 +135,7 @@ pub fn address(text: &str) -> Result<&str, &'static str> {
 pub struct Mailer {
     host: String,
     port: u16,
-    tls: Tls,
+    tls: MailTls,
     parameters: TlsParameters,
     credentials: Option<(String, Credentials)>,
     from: Mailbox,
@@ -151,10 +151,10 @@ impl fmt::Debug for Mailer {
 
 impl Mailer {
     /// Reads what the settings name, so that what is wrong is told at a start.
-    pub fn open(settings: &Settings) -> Result<Mailer, MailError> {
-        let Settings { host, port, tls, user, password_file, from, ca_file, timeout } = settings;
+    pub fn open(settings: &MailSettings) -> Result<Mailer, MailError> {
+        let MailSettings { host, port, tls, user, password_file, from, ca_file, timeout } = settings;
         let sender: Mailbox = from.parse().map_err(|_| MailError::From { text: from.clone() })?;
-        if *tls == Tls::None && !here(host) {
+        if *tls == MailTls::None && !here(host) {
             return Err(MailError::Open { host: host.clone() });
         }
         let credentials = match (user.as_str(), password_file.as_os_str().is_empty()) {
@@ -180,8 +180,8 @@ impl Mailer {
     }
 
     /// Hands a letter over. `told` hears how it goes, step by step.
-    pub fn send(&self, letter: &Letter<'_>, told: &mut dyn FnMut(&str)) -> Result<(), Failure> {
-        let message = self.message(letter).map_err(Failure::Never)?;
+    pub fn send(&self, letter: &Email<'_>, told: &mut dyn FnMut(&str)) -> Result<(), MailFailure> {
+        let message = self.message(letter).map_err(MailFailure::Never)?;
         let mut connection = self.connect(told)?;
         let taken = connection.send(message.envelope(), &message.formatted());
         let answer = match taken {
@@ -190,9 +190,9 @@ impl Mailer {
                 connection.abort();
                 let why = said(&error.to_string());
                 return Err(match (error.is_permanent(), error.is_transient(), error.is_client()) {
-                    (true, ..) | (.., true) => Failure::Never(why),
-                    (_, true, _) => Failure::Later(why),
-                    (false, false, false) => Failure::Server { what: "the mail server broke off", why },
+                    (true, ..) | (.., true) => MailFailure::Never(why),
+                    (_, true, _) => MailFailure::Later(why),
+                    (false, false, false) => MailFailure::Server { what: "the mail server broke off", why },
                 });
             }
         };
@@ -203,7 +203,7 @@ impl Mailer {
     }
 
     /// Connects and signs in as for an email, and sends none. Returns the steps.
-    pub fn probe(&self) -> Result<Vec<String>, Failure> {
+    pub fn probe(&self) -> Result<Vec<String>, MailFailure> {
         let mut steps = Vec::new();
         let mut connection = self.connect(&mut |step| steps.push(step.to_owned()))?;
         let _ = connection.quit();
@@ -211,10 +211,10 @@ impl Mailer {
     }
 
     /// A line to the server that is fit to carry a letter.
-    fn connect(&self, told: &mut dyn FnMut(&str)) -> Result<SmtpConnection, Failure> {
+    fn connect(&self, told: &mut dyn FnMut(&str)) -> Result<SmtpConnection, MailFailure> {
         let hello = ClientId::Domain(self.from.email.domain().to_owned());
         let hello = if hello.to_string().starts_with('[') { ClientId::default() } else { hello };
-        let wrapped = (self.tls == Tls::Tls).then_some(&self.parameters);
+        let wrapped = (self.tls == MailTls::Tls).then_some(&self.parameters);
         let server = (self.host.as_str(), self.port);
         let place = format!("{}:{}", self.host, self.port);
         let unusable = |error: lettre::transport::smtp::Error| {
@@ -224,33 +224,39 @@ impl Mailer {
                 () if error.is_transient() || error.is_permanent() => "the mail server does not serve us",
                 () => "the mail server cannot be reached",
             };
-            Failure::Server { what, why: format!("{place}: {why}") }
+            MailFailure::Server { what, why: format!("{place}: {why}") }
         };
         let mut connection =
             SmtpConnection::connect(server, Some(self.timeout), &hello, wrapped, None).map_err(unusable)?;
         told(&format!("connected to {place}"));
-        if self.tls == Tls::StartTls {
+        if self.tls == MailTls::StartTls {
             if !connection.can_starttls() {
                 connection.abort();
                 let what = "the mail server offers no STARTTLS, so nothing was sent to it";
-                return Err(Failure::Server { what, why: format!("{place} did not name it in its answer to EHLO") });
+                return Err(MailFailure::Server {
+                    what,
+                    why: format!("{place} did not name it in its answer to EHLO"),
+                });
             }
             connection.starttls(&self.parameters, &hello).map_err(unusable)?;
             if !self.in_step(&mut connection) {
                 connection.abort();
                 let what = "something was put between us and the mail server, so nothing was sent to it";
-                return Err(Failure::Server { what, why: format!("{place}: answers came before they were asked for") });
+                return Err(MailFailure::Server {
+                    what,
+                    why: format!("{place}: answers came before they were asked for"),
+                });
             }
         }
         match self.tls {
-            Tls::StartTls | Tls::Tls => told("the connection is encrypted, and the certificate is trusted"),
-            Tls::None => told("the connection is not encrypted"),
+            MailTls::StartTls | MailTls::Tls => told("the connection is encrypted, and the certificate is trusted"),
+            MailTls::None => told("the connection is not encrypted"),
         }
         if let Some((user, credentials)) = &self.credentials {
             if let Err(error) = connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials) {
                 connection.abort();
                 let why = format!("{place}: {}", said(&error.to_string()));
-                return Err(Failure::Server { what: "the mail server did not let us sign in", why });
+                return Err(MailFailure::Server { what: "the mail server did not let us sign in", why });
             }
             told(&format!("signed in as {user}"));
         }
@@ -275,8 +281,8 @@ impl Mailer {
     }
 
     /// The letter as it goes over the line.
-    fn message(&self, letter: &Letter<'_>) -> Result<Message, String> {
-        let Letter { to, subject, text, html, csv, id } = letter;
+    fn message(&self, letter: &Email<'_>) -> Result<Message, String> {
+        let Email { to, subject, text, html, csv, id } = letter;
         let to: lettre::Address = to.parse().map_err(|_| "it is no address".to_owned())?;
         let raw =
             |name: &'static str, value: &str| HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned());
@@ -329,11 +335,11 @@ pub fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn settings() -> Settings {
-        Settings {
+    fn settings() -> MailSettings {
+        MailSettings {
             host: "mail.example.net".to_owned(),
             port: 587,
-            tls: Tls::StartTls,
+            tls: MailTls::StartTls,
             user: String::new(),
             password_file: PathBuf::new(),
             from: "Rollcall <rollcall@example.net>".to_owned(),
@@ -343,7 +349,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(settings: Settings, part: &str) {
+    fn check_refused(settings: MailSettings, part: &str) {
         let error = Mailer::open(&settings).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(part), "{part:?} is not in {error:?}");
     }
@@ -351,26 +357,26 @@ mod tests {
     #[test]
     fn what_cannot_work_is_told_at_the_start() {
         assert!(Mailer::open(&settings()).is_ok());
-        check_refused(Settings { from: "nobody".to_owned(), ..settings() }, "mail.from");
-        check_refused(Settings { tls: Tls::None, ..settings() }, "on this machine");
+        check_refused(MailSettings { from: "nobody".to_owned(), ..settings() }, "mail.from");
+        check_refused(MailSettings { tls: MailTls::None, ..settings() }, "on this machine");
         for host in ["localhost", "127.0.0.1", "::1"] {
-            assert!(Mailer::open(&Settings { tls: Tls::None, host: host.to_owned(), ..settings() }).is_ok());
+            assert!(Mailer::open(&MailSettings { tls: MailTls::None, host: host.to_owned(), ..settings() }).is_ok());
         }
-        check_refused(Settings { user: "u".to_owned(), ..settings() }, "password_file");
+        check_refused(MailSettings { user: "u".to_owned(), ..settings() }, "password_file");
         check_refused(
-            Settings { user: "u".to_owned(), password_file: "/nowhere/password".into(), ..settings() },
+            MailSettings { user: "u".to_owned(), password_file: "/nowhere/password".into(), ..settings() },
             "/nowhere/password",
         );
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "not a certificate").expect("written");
-        check_refused(Settings { ca_file: file.path().to_owned(), ..settings() }, "certificates");
+        check_refused(MailSettings { ca_file: file.path().to_owned(), ..settings() }, "certificates");
     }
 
     #[test]
     fn the_password_is_shown_nowhere() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "hunter2\n").expect("written");
-        let settings = Settings { user: "u".to_owned(), password_file: file.path().to_owned(), ..settings() };
+        let settings = MailSettings { user: "u".to_owned(), password_file: file.path().to_owned(), ..settings() };
         let mailer = Mailer::open(&settings).expect("usable");
         assert!(!format!("{mailer:?} {settings:?}").contains("hunter2"));
     }
@@ -401,7 +407,7 @@ mod tests {
     fn no_name_makes_a_header() {
         let mailer = Mailer::open(&settings()).expect("usable");
         let subject = "x\r\nBcc: victim@example.net\r\n\r\nBody\u{202e}";
-        let letter = Letter {
+        let letter = Email {
             to: "desk@example.net",
             subject,
             text: "text",

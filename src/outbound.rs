@@ -111,7 +111,7 @@ impl Outbound {
 
     /// What is wrong with an address as it stands, without looking it up.
     pub fn check(&self, url: &str) -> Result<(), &'static str> {
-        let target = Target::parse(url)?;
+        let target = Endpoint::parse(url)?;
         match target.host.parse::<IpAddr>() {
             Ok(literal) if !address::permitted(literal, &self.allow) => Err("must not be a private or special address"),
             Ok(_) | Err(_) => Ok(()),
@@ -139,7 +139,7 @@ impl Outbound {
         (deadline, may): (Instant, &May),
         reply: &mut Reply,
     ) -> Result<(), String> {
-        let target = Target::parse(url).map_err(|wrong| format!("the address {wrong}"))?;
+        let target = Endpoint::parse(url).map_err(|wrong| format!("the address {wrong}"))?;
         let addresses = self.resolve(&target, deadline)?;
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -159,7 +159,7 @@ impl Outbound {
             .user_agent(concat!("rollcall/", env!("CARGO_PKG_VERSION")))
             .build();
         let connector =
-            ().chain(TcpConnector::default()).chain(Tls { config: self.tls()?, deadline, may: may.clone() });
+            ().chain(TcpConnector::default()).chain(TlsConnector { config: self.tls()?, deadline, may: may.clone() });
         let agent = ureq::Agent::with_parts(config, connector, Pinned(addresses));
         let mut request = agent.post(url).content_type("application/json");
         for (name, value) in headers {
@@ -175,7 +175,7 @@ impl Outbound {
     /// Resolves an address, connects, and completes the TLS handshake. Sends no
     /// request.
     pub fn reach(&self, url: &str) -> Result<(), String> {
-        let target = Target::parse(url).map_err(|wrong| format!("the address {wrong}"))?;
+        let target = Endpoint::parse(url).map_err(|wrong| format!("the address {wrong}"))?;
         let deadline = Instant::now() + self.timeout;
         let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let addresses = self.resolve(&target, deadline)?;
@@ -193,7 +193,7 @@ impl Outbound {
 
     /// The addresses of a name, all of which may be reached. The system's
     /// look-up has no limit in time, so it has a thread, which ends by itself.
-    fn resolve(&self, target: &Target, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
+    fn resolve(&self, target: &Endpoint, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
         let found = match target.host.parse::<IpAddr>() {
             Ok(literal) => vec![SocketAddr::new(literal, target.port)],
             Err(_) => {
@@ -233,14 +233,14 @@ pub fn always() -> May {
 
 /// Where an address leads.
 #[derive(Debug)]
-struct Target {
+struct Endpoint {
     /// A name, or an address without brackets.
     host: String,
     port: u16,
 }
 
-impl Target {
-    fn parse(url: &str) -> Result<Target, &'static str> {
+impl Endpoint {
+    fn parse(url: &str) -> Result<Endpoint, &'static str> {
         if url.len() > URL_BYTES_MAX {
             return Err("must be at most 2000 characters long");
         }
@@ -274,7 +274,7 @@ impl Target {
         if bare.parse::<IpAddr>().is_err() && (number || ServerName::try_from(bare).is_err()) {
             return Err(BAD_HOST);
         }
-        Ok(Target { host: bare.to_owned(), port })
+        Ok(Endpoint { host: bare.to_owned(), port })
     }
 }
 
@@ -313,19 +313,19 @@ fn client_config(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, String
 
 /// Wraps a connection in TLS, with our roots and within our time: ureq's own
 /// takes either the usual roots or others, and not both.
-struct Tls {
+struct TlsConnector {
     config: Arc<ClientConfig>,
     deadline: Instant,
     may: May,
 }
 
-impl fmt::Debug for Tls {
+impl fmt::Debug for TlsConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tls")
     }
 }
 
-impl<In: Transport> Connector<In> for Tls {
+impl<In: Transport> Connector<In> for TlsConnector {
     type Out = TlsTransport;
 
     fn connect(

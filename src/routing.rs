@@ -3,7 +3,7 @@
 //!
 //! [`TABLE`] has the answer of each [`Case`]; the documentation has the same table
 //! and a test compares the two. [`judge`] finds the case of a number at a moment,
-//! so an expiry takes effect to the second without a job. [`Order`] sorts
+//! so an expiry takes effect to the second without a job. [`RouteOrder`] sorts
 //! destinations.
 //!
 //! Invariants: an answer depends on the snapshot, the moment, the called number
@@ -25,7 +25,7 @@ use crate::domain::{Country, Destination, E164, State, Time};
 use crate::inventory::NumberRef;
 
 pub use called::called_number;
-pub use explain::{Explained, Moment, Step, day, explain};
+pub use explain::{Explained, Moment, RouteStep, day, explain};
 pub use policy::Policy;
 
 /// What becomes of a call.
@@ -53,7 +53,7 @@ words!(Case:
 
 /// What a caller gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Line {
+pub struct VerdictLine {
     pub case: Case,
     /// In words for people.
     pub when: &'static str,
@@ -64,12 +64,12 @@ pub struct Line {
     pub q850: Option<u8>,
 }
 
-const fn line(case: Case, when: &'static str, code: u16, reason: &'static str, q850: Option<u8>) -> Line {
-    Line { case, when, code, reason, q850 }
+const fn line(case: Case, when: &'static str, code: u16, reason: &'static str, q850: Option<u8>) -> VerdictLine {
+    VerdictLine { case, when, code, reason, q850 }
 }
 
 /// Every case; the first ten in the order in which they are asked for.
-pub const TABLE: [Line; 12] = [
+pub const TABLE: [VerdictLine; 12] = [
     line(Case::NotANumber, "the user part is no number", 404, "Not Found", Some(28)),
     line(Case::Unknown, "no partner has the number, or it is retired", 404, "Not Found", Some(1)),
     line(Case::Unassigned, "the number is available, reserved or quarantined", 404, "Not Found", Some(1)),
@@ -85,11 +85,11 @@ pub const TABLE: [Line; 12] = [
 ];
 
 /// What an expired number is answered with where `routing.expired = 410`.
-pub const GONE: Line = line(Case::Expired, "the number is expired", 410, "Gone", Some(22));
+pub const GONE: VerdictLine = line(Case::Expired, "the number is expired", 410, "Gone", Some(22));
 
 /// What the settings say of answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Settings {
+pub struct RoutingSettings {
     /// Whether expired numbers are answered with 410 in place of 480.
     pub expired_is_gone: bool,
     /// The country whose national form called numbers may have.
@@ -98,9 +98,9 @@ pub struct Settings {
     pub stale_max: Option<Duration>,
 }
 
-impl Settings {
+impl RoutingSettings {
     /// What a caller gets in a case.
-    pub fn line(&self, case: Case) -> &'static Line {
+    pub fn line(&self, case: Case) -> &'static VerdictLine {
         match case {
             Case::Expired if self.expired_is_gone => &GONE,
             case => &TABLE[case as usize],
@@ -159,19 +159,19 @@ const ROUTES_MAX: usize = crate::domain::destination::DESTINATIONS_MAX;
 /// that is its share of the weights, and taking one away moves only its calls.
 /// Without a Call-ID the order is by weight, descending.
 #[derive(Clone, Copy)]
-pub struct Order<'a> {
+pub struct RouteOrder<'a> {
     of: &'a [Destination],
     number: Option<E164>,
     places: [u8; ROUTES_MAX],
     count: u8,
 }
 
-impl<'a> Order<'a> {
+impl<'a> RouteOrder<'a> {
     /// No destination.
-    pub const EMPTY: Order<'static> = Order { of: &[], number: None, places: [0; ROUTES_MAX], count: 0 };
+    pub const EMPTY: RouteOrder<'static> = RouteOrder { of: &[], number: None, places: [0; ROUTES_MAX], count: 0 };
 
-    pub fn new(of: &'a [Destination], number: E164, call_id: Option<&[u8]>) -> Order<'a> {
-        let mut order = Order { of, number: Some(number), ..Order::EMPTY };
+    pub fn new(of: &'a [Destination], number: E164, call_id: Option<&[u8]>) -> RouteOrder<'a> {
+        let mut order = RouteOrder { of, number: Some(number), ..RouteOrder::EMPTY };
         let seed = call_id.filter(|id| !id.is_empty()).map(fnv);
         let mut scores = [(0_u16, 0.0_f64); ROUTES_MAX];
         for (at, one) in of.iter().enumerate().take(ROUTES_MAX).filter(|(_, one)| one.enabled) {
@@ -262,12 +262,12 @@ impl serde::Serialize for Route<'_> {
 /// What a caller gets, and what it was made of.
 #[derive(Clone, Copy)]
 pub struct Answer<'a> {
-    pub line: &'static Line,
+    pub line: &'static VerdictLine,
     /// The called number, if it is one.
     pub number: Option<E164>,
     /// The number as its partner has it; none where no partner does.
     pub row: Option<NumberRef<'a>>,
-    pub routes: Order<'a>,
+    pub routes: RouteOrder<'a>,
     /// The version of the partner that has the number.
     pub version: Option<u64>,
     /// How long ago the database last answered, in seconds.
@@ -276,17 +276,23 @@ pub struct Answer<'a> {
 
 impl<'a> Answer<'a> {
     /// An answer that no partner's number is behind.
-    pub fn without(settings: &Settings, case: Case, number: Option<E164>, age: Duration) -> Answer<'a> {
-        let (row, routes, version) = (None, Order::EMPTY, None);
+    pub fn without(settings: &RoutingSettings, case: Case, number: Option<E164>, age: Duration) -> Answer<'a> {
+        let (row, routes, version) = (None, RouteOrder::EMPTY, None);
         Answer { line: settings.line(case), number, row, routes, version, age: age.as_secs() }
     }
 
     /// The answer for a number that a partner has.
-    pub fn of(settings: &Settings, row: NumberRef<'a>, call_id: Option<&[u8]>, now: Time, age: Duration) -> Answer<'a> {
+    pub fn of(
+        settings: &RoutingSettings,
+        row: NumberRef<'a>,
+        call_id: Option<&[u8]>,
+        now: Time,
+        age: Duration,
+    ) -> Answer<'a> {
         let (case, destinations) = judge(row, now);
         let routes = match case {
-            Case::Routed => Order::new(destinations, row.number(), call_id),
-            _ => Order::EMPTY,
+            Case::Routed => RouteOrder::new(destinations, row.number(), call_id),
+            _ => RouteOrder::EMPTY,
         };
         let version = Some(row.snapshot().version);
         Answer {
@@ -320,7 +326,7 @@ mod tests {
     fn the_documentation_has_the_same_table() {
         let document = include_str!("../docs/routing.md");
         for line in TABLE.iter().chain([&GONE]) {
-            let Line { case, when, code, reason, q850 } = line;
+            let VerdictLine { case, when, code, reason, q850 } = line;
             let q850 = q850.map_or("–".to_owned(), |cause| cause.to_string());
             let row = format!("| {when} | {code} {reason} | `{case}` | {q850} |");
             assert!(document.contains(&row), "docs/routing.md lacks\n{row}");
@@ -336,7 +342,7 @@ mod tests {
     }
 
     fn order(of: &[Destination], call_id: Option<&str>) -> Vec<String> {
-        let order = Order::new(of, number(), call_id.map(str::as_bytes));
+        let order = RouteOrder::new(of, number(), call_id.map(str::as_bytes));
         order.iter().map(|route| route.to_string()).collect()
     }
 
@@ -375,7 +381,7 @@ mod tests {
         let first = |call| order(&all, Some(call))[0].clone();
         let firsts: Vec<String> = ["1@host", "2@host", "3@host", "4@host"].map(first).to_vec();
         assert_eq!(firsts, ["1@host", "2@host", "3@host", "4@host"].map(first));
-        let written = Order::new(&all, number(), Some(b"1@host"));
+        let written = RouteOrder::new(&all, number(), Some(b"1@host"));
         let mut bytes = Vec::new();
         written.iter().next().expect("a route").write(&mut bytes);
         assert_eq!(String::from_utf8(bytes).expect("text"), firsts[0]);
@@ -390,7 +396,7 @@ mod tests {
         let mut first = [0_usize; 8];
         for call in 0..CALLS {
             let id = format!("{call:x}@10.1.2.3");
-            first[usize::from(Order::new(&all, number(), Some(id.as_bytes())).places[0])] += 1;
+            first[usize::from(RouteOrder::new(&all, number(), Some(id.as_bytes())).places[0])] += 1;
         }
         let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
         for (count, weight) in first.into_iter().zip(weights) {

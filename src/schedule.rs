@@ -110,24 +110,24 @@ fn misread(fields: &[&str], named: bool) -> String {
 
 /// Moments that come again: what people wrote, understood.
 #[derive(Clone)]
-pub struct Plan {
+pub struct Recurrence {
     cron: Cron,
     zone: Zone,
 }
 
-impl fmt::Debug for Plan {
+impl fmt::Debug for Recurrence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Plan({} {})", self.cron.0.as_str(), self.zone)
     }
 }
 
-impl Plan {
+impl Recurrence {
     /// Reads both, and says all that is wrong with either.
-    pub fn parse(cron: &str, zone: &str) -> Result<Plan, Vec<FieldError>> {
+    pub fn parse(cron: &str, zone: &str) -> Result<Recurrence, Vec<FieldError>> {
         let cron = Cron::parse(cron).map_err(|message| FieldError::new("cron", code::INVALID, message, cron));
         let zone = Zone::find(zone).map_err(|message| FieldError::new("zone", code::INVALID, message, zone));
         match (cron, zone) {
-            (Ok(cron), Ok(zone)) => Ok(Plan { cron, zone }),
+            (Ok(cron), Ok(zone)) => Ok(Recurrence { cron, zone }),
             (cron, zone) => Err(cron.err().into_iter().chain(zone.err()).collect()),
         }
     }
@@ -168,13 +168,13 @@ impl Plan {
     }
 
     /// Every hour, at the minute at which this one runs next.
-    pub fn hourly(&self, after: Time) -> Plan {
+    pub fn hourly(&self, after: Time) -> Recurrence {
         let minute = self.next_local(after).map_or(0, |local| local.minute());
         self.like(&format!("{minute} * * * *"))
     }
 
     /// Every day, at the time of day at which this one runs next.
-    pub fn daily(&self, after: Time) -> Plan {
+    pub fn daily(&self, after: Time) -> Recurrence {
         let (hour, minute) = self.next_local(after).map_or((0, 0), |local| (local.hour(), local.minute()));
         self.like(&format!("{minute} {hour} * * *"))
     }
@@ -183,9 +183,9 @@ impl Plan {
         self.zone.civil(self.next(after)?)
     }
 
-    fn like(&self, cron: &str) -> Plan {
+    fn like(&self, cron: &str) -> Recurrence {
         let cron = parser().parse(cron).map_or_else(|_| self.cron.clone(), Cron);
-        Plan { cron, zone: self.zone.clone() }
+        Recurrence { cron, zone: self.zone.clone() }
     }
 
     /// A moment on the zone's clocks: `2026-03-29T09:00:00+02:00`.

@@ -6,7 +6,7 @@
 //!
 //! A [`Service`] acts for one caller: its writes carry that actor into the
 //! log, and with a [`Retry`] each is executed once however often it is retried.
-//! The result of a verb is a [`Shown`], made inside the transaction, so that
+//! The result of a verb is a [`VerbOutcome`], made inside the transaction, so that
 //! the answer can be stored with the write (for idempotency keys).
 //! Deliberately absent: SQL, HTTP, printing.
 
@@ -53,7 +53,7 @@ use crate::domain::{
 use crate::inventory::{NumberRef, Snapshot};
 use crate::routing::Policy;
 use crate::store::people::AuditEntry;
-use crate::store::{Abort, Answered, Entry, Load, Loaded, Store, Target, Transaction};
+use crate::store::{Abort, Answered, Load, Loaded, LogEntry, Store, Transaction, WriteTarget};
 
 pub use crate::store::StoreError;
 pub use crate::store::waiting::SERVING;
@@ -112,7 +112,7 @@ pub enum ServiceError {
     Job { id: String, state: jobs::JobState, hint: &'static str },
     /// Not one of its numbers could be put back.
     #[error("version {version} cannot be undone: {}", not_undone(.stays))]
-    NotUndone { version: u64, rows: Vec<undo::Refused>, stays: Vec<String> },
+    NotUndone { version: u64, rows: Vec<undo::RefusedUndo>, stays: Vec<String> },
     #[error("this was a dry run")]
     DryRun,
     #[error("the idempotency key was used for another request")]
@@ -211,12 +211,15 @@ pub struct Retry {
     pub key: String,
     /// SHA-256 of what it asks for.
     pub fingerprint: [u8; 32],
-    pub render: fn(&Shown) -> Rendered,
+    pub render: fn(&VerbOutcome) -> Rendered,
 }
+
+/// Where a background worker reads the time: the system's clock, or a test's.
+pub type WorkerClock = Arc<dyn Fn() -> Time + Send + Sync>;
 
 /// What a verb left, with all that showing it needs.
 #[derive(Debug)]
-pub enum Shown {
+pub enum VerbOutcome {
     Number(Box<ShownNumber>),
     /// Numbers that came into stock together.
     Block {
@@ -244,7 +247,7 @@ pub enum Shown {
     },
     Acknowledgement(Acknowledgement),
     Schedule {
-        view: Box<schedules::View>,
+        view: Box<schedules::ScheduleView>,
         created: bool,
     },
     Billing(Box<billing::BillingView>),
@@ -281,9 +284,9 @@ impl std::fmt::Debug for ShownNumber {
 
 /// How a write ended that was done.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum WriteOutcome {
     /// Now; no version if all was so already.
-    Done { shown: Shown, version: Option<u64> },
+    Done { shown: VerbOutcome, version: Option<u64> },
     /// Before, by a request of which this is a retry.
     Again(Rendered),
 }
@@ -317,7 +320,7 @@ pub struct Service {
     /// Which destinations may be named.
     destinations: Arc<Policy>,
     /// Where workers hear of jobs.
-    board: Arc<jobs::runner::Board>,
+    board: Arc<jobs::runner::JobQueue>,
     hooks: Arc<webhooks::Hooks>,
     leases: lease::Leases,
     /// What the background workers of this process are doing.
@@ -334,8 +337,8 @@ pub struct Service {
 impl Service {
     pub fn new(store: Arc<dyn Store>, actor: Actor) -> Service {
         let quarantine = Arc::new(Quarantine { default_days: 90, ..Quarantine::default() });
-        let board = Arc::new(jobs::runner::Board::new(jobs::runner::BATCH_ROWS));
-        let hooks = Arc::new(webhooks::Hooks::new(webhooks::Settings::default()));
+        let board = Arc::new(jobs::runner::JobQueue::new(jobs::runner::BATCH_ROWS));
+        let hooks = Arc::new(webhooks::Hooks::new(webhooks::WebhookSettings::default()));
         let leases = lease::Leases::of_server(store.clone());
         let (replica, destinations, request_id, from, retry) = Default::default();
         Service {
@@ -366,7 +369,7 @@ impl Service {
 
     /// New jobs are done so many rows at a time.
     pub fn batch_rows(self, rows: usize) -> Service {
-        Service { board: Arc::new(jobs::runner::Board::new(rows)), ..self }
+        Service { board: Arc::new(jobs::runner::JobQueue::new(rows)), ..self }
     }
 
     /// The verbs of a node that has an index: a write is in it when it returns.
@@ -439,15 +442,15 @@ impl Service {
         }
     }
 
-    fn entry(&self, verb: Verb) -> Entry {
+    fn entry(&self, verb: Verb) -> LogEntry {
         let (actor, request_id) = (self.actor.clone(), self.request_id.clone());
-        Entry { at: Time::now(), actor, request_id, verb, from: self.from }
+        LogEntry { at: Time::now(), actor, request_id, verb, from: self.from }
     }
 
     /// Runs one write and hands out what it decided.
     fn write<T: Send>(
         &self,
-        target: Target,
+        target: WriteTarget,
         verb: Verb,
         draft: impl FnMut(&mut dyn Transaction) -> Result<T, ServiceError> + Send,
     ) -> Result<Done<T>, ServiceError> {
@@ -457,8 +460,8 @@ impl Service {
     /// The same under an entry of the caller's making.
     fn write_as<T: Send>(
         &self,
-        target: Target,
-        entry: Entry,
+        target: WriteTarget,
+        entry: LogEntry,
         mut draft: impl FnMut(&mut dyn Transaction) -> Result<T, ServiceError> + Send,
     ) -> Result<Done<T>, ServiceError> {
         let mut decided = None;
@@ -482,8 +485,8 @@ impl Service {
             (Err(Abort::Store(error)), _) => Err(error.into()),
             (_, Some(Err(refusal))) => Err(refusal),
             (_, _) => match target {
-                Target::New(partner) => Err(ServiceError::PartnerExists { partner }),
-                Target::Partner(key) => {
+                WriteTarget::New(partner) => Err(ServiceError::PartnerExists { partner }),
+                WriteTarget::Partner(key) => {
                     Err(StoreError::Corrupt { what: format!("a write to partner {key} ended without a result") }.into())
                 }
             },
@@ -496,14 +499,14 @@ impl Service {
         &self,
         key: PartnerKey,
         verb: Verb,
-        mut draft: impl FnMut(&mut dyn Transaction) -> Result<Shown, ServiceError> + Send,
-    ) -> Result<Outcome, ServiceError> {
+        mut draft: impl FnMut(&mut dyn Transaction) -> Result<VerbOutcome, ServiceError> + Send,
+    ) -> Result<WriteOutcome, ServiceError> {
         enum Decided {
-            Now(Shown),
+            Now(VerbOutcome),
             Before(Rendered),
         }
         let mut tried = None;
-        let done = self.write(Target::Partner(key), verb, |transaction| {
+        let done = self.write(WriteTarget::Partner(key), verb, |transaction| {
             if self.dry_run {
                 tried = Some(draft(transaction)?);
                 return Err(ServiceError::DryRun);
@@ -524,7 +527,7 @@ impl Service {
         });
         if let (Err(ServiceError::DryRun), Some(shown)) = (&done, tried) {
             self.catch_up(key)?;
-            return Ok(Outcome::Done { shown, version: None });
+            return Ok(WriteOutcome::Done { shown, version: None });
         }
         let done = match done {
             Ok(done) => done,
@@ -543,8 +546,8 @@ impl Service {
             }
         }
         Ok(match done.value {
-            Decided::Now(shown) => Outcome::Done { shown, version: done.version },
-            Decided::Before(rendered) => Outcome::Again(rendered),
+            Decided::Now(shown) => WriteOutcome::Done { shown, version: done.version },
+            Decided::Before(rendered) => WriteOutcome::Again(rendered),
         })
     }
 
@@ -617,7 +620,7 @@ impl Service {
     pub fn partner_create(&self, auth_id: PartnerId, name: Arc<str>) -> Result<Done<Partner>, ServiceError> {
         entities::check_new("auth_id", auth_id.as_str(), &name)?;
         let partner = Partner { auth_id: auth_id.clone(), name, created_at: Time::now(), suspended_at: None };
-        self.write(Target::New(auth_id), Verb::PartnerCreate, |transaction| {
+        self.write(WriteTarget::New(auth_id), Verb::PartnerCreate, |transaction| {
             transaction.put_entity(EntityChange::Partner(Edit::created(partner.clone())))?;
             Ok(partner.clone())
         })
@@ -628,7 +631,7 @@ impl Service {
     pub fn partner_suspend(&self, auth_id: &PartnerId, suspend: bool) -> Result<Done<Partner>, ServiceError> {
         let key = self.partner_key(auth_id)?;
         let verb = if suspend { Verb::PartnerSuspend } else { Verb::PartnerResume };
-        self.write(Target::Partner(key), verb, |transaction| {
+        self.write(WriteTarget::Partner(key), verb, |transaction| {
             let before = transaction.partner()?.ok_or_else(|| ServiceError::NoPartner { partner: auth_id.clone() })?;
             if before.suspended_at.is_some() == suspend {
                 return Ok(before);
@@ -689,7 +692,7 @@ impl Service {
             revoked_at: None,
             dialect: new.dialect,
         };
-        let done = self.write(Target::Partner(partner), Verb::KeyCreate, |transaction| {
+        let done = self.write(WriteTarget::Partner(partner), Verb::KeyCreate, |transaction| {
             transaction.put_entity(EntityChange::Key(Edit::created(key.clone())))?;
             Ok(())
         });
@@ -708,7 +711,7 @@ impl Service {
     ) -> Result<Done<(Key, Token)>, ServiceError> {
         let of = self.partner_key(partner)?;
         let token = Token::generate();
-        let done = self.write(Target::Partner(of), Verb::KeyCreate, |transaction| {
+        let done = self.write(WriteTarget::Partner(of), Verb::KeyCreate, |transaction| {
             let now = transaction.at();
             let before = transaction
                 .key(id)?
@@ -733,7 +736,7 @@ impl Service {
     /// For how long the partner's released numbers are kept from reuse; `None`
     /// is as the server has it. Numbers in quarantine stay as they are.
     pub fn quarantine_choose(&self, key: PartnerKey, chosen: Option<&Quarantine>) -> Result<Done<()>, ServiceError> {
-        self.write(Target::Partner(key), Verb::SettingsEdit, |transaction| {
+        self.write(WriteTarget::Partner(key), Verb::SettingsEdit, |transaction| {
             let before = transaction.setting(setting::QUARANTINE)?;
             if before.as_ref().and_then(Setting::quarantine) == chosen {
                 return Ok(());
@@ -758,7 +761,7 @@ impl Service {
     /// Ends a key for good. Revoking a revoked key changes nothing.
     pub fn key_revoke(&self, partner: &PartnerId, id: &KeyId) -> Result<Done<Key>, ServiceError> {
         let of = self.partner_key(partner)?;
-        let done = self.write(Target::Partner(of), Verb::KeyRevoke, |transaction| {
+        let done = self.write(WriteTarget::Partner(of), Verb::KeyRevoke, |transaction| {
             let before = transaction
                 .key(id)?
                 .ok_or_else(|| ServiceError::NoKey { partner: partner.clone(), key: id.clone() })?;

@@ -16,7 +16,7 @@ mod text;
 #[cfg(test)]
 mod torture;
 
-pub use answer::{ANSWER_EXTRA_MAX, Answer, Secret, destination, write};
+pub use answer::{ANSWER_EXTRA_MAX, NodeSecret, SipAnswer, destination, write};
 pub use message::{
-    DATAGRAM_MAX, Fault, HEADERS_MAX, Method, Request, Scheme, Silence, Uri, VIAS_MAX, Via, read, status,
+    DATAGRAM_MAX, HEADERS_MAX, Method, Request, RequestFault, Scheme, Silence, Uri, VIAS_MAX, Via, read, status,
 };

@@ -57,6 +57,12 @@ pub enum StoreError {
     )]
     Owner { path: PathBuf, owner: String, user: String },
     #[error(
+        "another server is using the file {} by another name, and using two names at once would damage it: use the \
+         name that the server has, or stop the server",
+        path.display()
+    )]
+    OtherName { path: PathBuf },
+    #[error(
         "the write-ahead log {} belongs to another database than {}, which is whole without it; move the log to \
          another folder",
         log.display(), path.display()
@@ -156,7 +162,7 @@ impl From<StoreError> for Abort {
 
 /// Which partner a write is about.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub enum WriteTarget {
     Partner(PartnerKey),
     /// One that the write creates; refused as `Abort::Refused` if it exists.
     New(PartnerId),
@@ -164,7 +170,7 @@ pub enum Target {
 
 /// What goes into the log beside the changes themselves.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Entry {
+pub struct LogEntry {
     pub at: Time,
     pub actor: Actor,
     pub request_id: Option<String>,
@@ -176,7 +182,7 @@ pub struct Entry {
 
 /// Who has a number.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Holding {
+pub enum Ownership {
     /// Nobody.
     Free,
     /// The partner that asks; `version` last changed it.
@@ -206,7 +212,7 @@ pub trait Transaction {
     fn acknowledgement(&mut self, finding: &str) -> Result<Option<Acknowledgement>, StoreError>;
     fn setting(&mut self, id: &str) -> Result<Option<Setting>, StoreError>;
     /// Who has each of these numbers; they must be sorted.
-    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError>;
+    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError>;
     fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
     /// Writes number changes, sorted, each number once. A number that is put
     /// again in one transaction is one change in the log, from the first
@@ -283,7 +289,7 @@ pub struct Document {
 
 /// Which way to go through documents, in the order of their ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Walk<'a> {
+pub enum DocumentWalk<'a> {
     Up { after: Option<&'a str> },
     Down { before: Option<&'a str> },
 }
@@ -292,15 +298,15 @@ pub enum Walk<'a> {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Past {
     pub version: u64,
-    pub entry: Entry,
+    pub entry: LogEntry,
     pub change: NumberChange,
 }
 
 /// A change as it is listed: with the first of its numbers.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Listed {
+pub struct LoggedChange {
     pub version: u64,
-    pub entry: Entry,
+    pub entry: LogEntry,
     pub entities: Vec<EntityChange>,
     /// In number order, each number once.
     pub numbers: Vec<NumberChange>,
@@ -325,7 +331,7 @@ pub struct Load {
 /// numbers of all of them in number order.
 pub enum Loaded {
     Partner {
-        head: Head,
+        head: LogHead,
         /// The digest of all of its rows.
         row_digest: KeptDigest,
         partner: Partner,
@@ -337,7 +343,7 @@ pub enum Loaded {
     Key(PartnerKey, Key),
     Acknowledgement(PartnerKey, Acknowledgement),
     Setting(PartnerKey, Setting),
-    Numbers(Batch),
+    Numbers(NumberBatch),
     /// In the place of a row that cannot be understood: whose it is, if that
     /// much can be told, and what is wrong with it. Everything else is handed
     /// over as if it were not there.
@@ -353,7 +359,7 @@ pub enum Loaded {
 /// Some numbers as they are stored. What many of them say alike is said once,
 /// because reading it, and looking up what it names, is most of a start.
 #[derive(Default)]
-pub struct Batch {
+pub struct NumberBatch {
     /// What rows refer to by index: whose a number is, and all that is known
     /// of it but its dates, which are those of any of its rows.
     pub images: Vec<(PartnerKey, Record)>,
@@ -368,7 +374,7 @@ pub struct BatchRow {
     pub dates: Dates,
 }
 
-impl Batch {
+impl NumberBatch {
     /// Each number with its partner, its version and its whole record.
     pub fn records(&self) -> impl Iterator<Item = (PartnerKey, E164, u64, Record)> {
         self.rows.iter().map(|row| {
@@ -414,7 +420,7 @@ impl Leased {
 
 /// A partner's place in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head {
+pub struct LogHead {
     pub key: PartnerKey,
     pub version: u64,
     pub digest: Digest,
@@ -449,7 +455,7 @@ pub enum Over {
 pub enum LogPiece {
     Entry {
         version: u64,
-        entry: Entry,
+        entry: LogEntry,
         entities: Vec<EntityChange>,
         /// The digest of the entry before this one.
         previous: Digest,
@@ -502,7 +508,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// Where every partner's log ends; `None` if nothing was committed since
     /// the last call that returned something, unless `always`. Cheap enough to
     /// ask often.
-    fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError>;
+    fn heads(&self, always: bool) -> Result<Option<Vec<LogHead>>, StoreError>;
 
     /// The database that answered last, as [`Store::heads`] found it; `None`
     /// where there is nothing to tell databases apart by. Asks nobody.
@@ -534,7 +540,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// Keeps digests of partners' rows, each made at a head, where the partner
     /// is still there and no digest is kept; where one is, too, if `replace`.
     /// Returns how many were kept.
-    fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Result<u64, StoreError>;
+    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError>;
 
     /// The version that a partner has now; 0 if there is no such partner. What
     /// an earlier read of this process found beside the log was written with
@@ -559,7 +565,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         self.follow(key, after, after.saturating_add(limit as u64), &mut |piece| {
             match (piece, log.last_mut()) {
                 (LogPiece::Entry { version, entry, entities, previous }, _) => {
-                    let Entry { at, actor, request_id, verb, from: _ } = entry;
+                    let LogEntry { at, actor, request_id, verb, from: _ } = entry;
                     let numbers = Vec::new();
                     let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
                     log.push(Logged { change, previous, digest: GENESIS });
@@ -579,7 +585,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// Runs a write and returns the version it made, once that is durable;
     /// `None` if it put nothing into the log; what it put beside the log is
     /// durable too.
-    fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort>;
+    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort>;
 
     /// Goes back through the changes of entities up to a version, the latest
     /// first, where the text of the entities has `mention` in it; until `take`
@@ -589,7 +595,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         key: PartnerKey,
         through: u64,
         mention: &str,
-        take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
     ) -> Result<(), StoreError>;
 
     /// A number's life within a partner, oldest first.
@@ -604,7 +610,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         limit: usize,
         skip: u64,
         numbers: usize,
-    ) -> Result<Vec<Listed>, StoreError>;
+    ) -> Result<Vec<LoggedChange>, StoreError>;
 
     /// Replays a partner's log up to a version, oldest first, in pieces: for callers
     /// that read millions of numbers and keep little of each.
@@ -615,7 +621,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         &self,
         key: PartnerKey,
         through: u64,
-        take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Result<(), StoreError>,
+        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut version = 0;
         while version < through
@@ -624,7 +630,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         {
             version = change.version;
             let Change { at, actor, request_id, verb, .. } = change;
-            let entry = Entry { at, actor, request_id, verb, from: None };
+            let entry = LogEntry { at, actor, request_id, verb, from: None };
             take(&entry, Replayed::Entities(&change.entities))?;
             for NumberChange { number, after, .. } in &change.numbers {
                 take(&entry, Replayed::Numbers { first: *number, count: 1, after: after.as_ref() })?;
@@ -649,8 +655,13 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
 
     fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError>;
     /// A partner's documents of a kind, at most `limit`.
-    fn documents(&self, key: PartnerKey, kind: &str, walk: Walk<'_>, limit: usize)
-    -> Result<Vec<Document>, StoreError>;
+    fn documents(
+        &self,
+        key: PartnerKey,
+        kind: &str,
+        walk: DocumentWalk<'_>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError>;
     /// The documents of a kind, of all partners, that are due at `now`, longest
     /// due first, at most `limit`.
     fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError>;

@@ -6,8 +6,8 @@
 //! times as much on the two list endpoints, and `monthly_cost` needs its
 //! currency's decimals as a JSON number.
 //!
-//! Most of a row is said by thousands of others, so a [`Writer`] renders it
-//! once for each [`Kind`] and then copies. The text is kept beside the snapshot
+//! Most of a row is said by thousands of others, so a [`RowWriter`] renders it
+//! once for each [`RenderKind`] and then copies. The text is kept beside the snapshot
 //! whose names it shows and goes with it, and in a snapshot no name changes: it
 //! cannot be stale.
 //!
@@ -42,7 +42,7 @@ pub mod record;
 pub mod report;
 
 use crate::domain::{Dialect, E164, Money, Status, Tags, Time, e164, spreadsheet, time};
-use crate::inventory::{Kind, NumberRef, Snapshot};
+use crate::inventory::{NumberRef, RenderKind, Snapshot};
 
 /// One field of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -251,7 +251,7 @@ impl Column {
         }
     }
 
-    /// Whether all rows of a [`Kind`] have the same value.
+    /// Whether all rows of a [`RenderKind`] have the same value.
     fn shared(self) -> bool {
         match self {
             C::AccountAuthId
@@ -292,43 +292,43 @@ impl Column {
         }
     }
 
-    fn value(self, row: NumberRef<'_>) -> Value<'_> {
+    fn value(self, row: NumberRef<'_>) -> CellValue<'_> {
         use crate::domain::State;
-        let ends = |wanted| if row.state() == wanted { Value::time(row.until()) } else { Value::Null };
+        let ends = |wanted| if row.state() == wanted { CellValue::time(row.until()) } else { CellValue::Null };
         match self {
-            C::Number | C::Id | C::E164 => Value::Number(row.number()),
-            C::AccountAuthId | C::AccountId => Value::text(row.account().map(|account| account.auth_id.as_str())),
-            C::AccountName => Value::text(row.account().map(|account| &*account.name)),
-            C::NumberType => Value::Word(row.number_type().as_str()),
-            C::Country => row.country().map_or(Value::Null, |country| Value::Code(country.bytes())),
-            C::Region => Value::text(row.region()),
-            C::Status => Value::Word(row.status().as_str()),
-            C::ApplicationId => Value::text(row.application().map(|application| application.id.as_str())),
-            C::ApplicationName => Value::text(row.application().map(|application| &*application.name)),
-            C::TrunkId | C::TrunkGroupId => Value::text(row.trunk().map(|trunk| trunk.id.as_str())),
-            C::MonthlyCost | C::MonthlyFee => row.cost().map_or(Value::Null, Value::Money),
-            C::SetupFee => row.cost().map_or(Value::Null, |cost| Value::Money(Money { minor: 0, ..cost })),
-            C::Currency => row.cost().map_or(Value::Null, Value::Currency),
-            C::AssignedAt | C::PurchasedAt => Value::time(row.assigned_at()),
-            C::CreatedAt => Value::Time(row.assigned_at().map_or(row.since(), |at| at.min(row.since()))),
-            C::UpdatedAt => Value::Time(row.assigned_at().map_or(row.since(), |at| at.max(row.since()))),
-            C::ExpiresAt => Value::time(row.expires_at()),
-            C::Tags => Value::Tags(row.tags()),
-            C::State => Value::Word(row.state().as_str()),
-            C::Since => Value::Time(row.since()),
+            C::Number | C::Id | C::E164 => CellValue::Number(row.number()),
+            C::AccountAuthId | C::AccountId => CellValue::text(row.account().map(|account| account.auth_id.as_str())),
+            C::AccountName => CellValue::text(row.account().map(|account| &*account.name)),
+            C::NumberType => CellValue::Word(row.number_type().as_str()),
+            C::Country => row.country().map_or(CellValue::Null, |country| CellValue::Code(country.bytes())),
+            C::Region => CellValue::text(row.region()),
+            C::Status => CellValue::Word(row.status().as_str()),
+            C::ApplicationId => CellValue::text(row.application().map(|application| application.id.as_str())),
+            C::ApplicationName => CellValue::text(row.application().map(|application| &*application.name)),
+            C::TrunkId | C::TrunkGroupId => CellValue::text(row.trunk().map(|trunk| trunk.id.as_str())),
+            C::MonthlyCost | C::MonthlyFee => row.cost().map_or(CellValue::Null, CellValue::Money),
+            C::SetupFee => row.cost().map_or(CellValue::Null, |cost| CellValue::Money(Money { minor: 0, ..cost })),
+            C::Currency => row.cost().map_or(CellValue::Null, CellValue::Currency),
+            C::AssignedAt | C::PurchasedAt => CellValue::time(row.assigned_at()),
+            C::CreatedAt => CellValue::Time(row.assigned_at().map_or(row.since(), |at| at.min(row.since()))),
+            C::UpdatedAt => CellValue::Time(row.assigned_at().map_or(row.since(), |at| at.max(row.since()))),
+            C::ExpiresAt => CellValue::time(row.expires_at()),
+            C::Tags => CellValue::Tags(row.tags()),
+            C::State => CellValue::Word(row.state().as_str()),
+            C::Since => CellValue::Time(row.since()),
             C::QuarantineEndsAt => ends(State::Quarantined),
             C::ReservedUntil => ends(State::Reserved),
-            C::ReservedFor => Value::text(row.reserved_for().map(|account| account.auth_id.as_str())),
-            C::Capabilities => Value::Capabilities,
-            C::VoiceEnabled => Value::Flag(true),
-            C::IsBlocked => Value::Flag(row.status() == Status::Suspended),
-            C::LastBillingDate | C::NextBillingDate => Value::Null,
-            C::Source => Value::Word("rollcall"),
+            C::ReservedFor => CellValue::text(row.reserved_for().map(|account| account.auth_id.as_str())),
+            C::Capabilities => CellValue::Capabilities,
+            C::VoiceEnabled => CellValue::Flag(true),
+            C::IsBlocked => CellValue::Flag(row.status() == Status::Suspended),
+            C::LastBillingDate | C::NextBillingDate => CellValue::Null,
+            C::Source => CellValue::Word("rollcall"),
         }
     }
 }
 
-enum Value<'a> {
+enum CellValue<'a> {
     Null,
     Text(&'a str),
     /// Text that needs no escaping anywhere.
@@ -345,13 +345,13 @@ enum Value<'a> {
     Capabilities,
 }
 
-impl<'a> Value<'a> {
-    fn text(text: Option<&'a str>) -> Value<'a> {
-        text.map_or(Value::Null, Value::Text)
+impl<'a> CellValue<'a> {
+    fn text(text: Option<&'a str>) -> CellValue<'a> {
+        text.map_or(CellValue::Null, CellValue::Text)
     }
 
-    fn time(time: Option<Time>) -> Value<'a> {
-        time.map_or(Value::Null, Value::Time)
+    fn time(time: Option<Time>) -> CellValue<'a> {
+        time.map_or(CellValue::Null, CellValue::Time)
     }
 }
 
@@ -361,7 +361,7 @@ pub const ROW_BYTES: usize = 400;
 
 /// How rows are put into text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Form {
+pub enum TextForm {
     /// A JSON object.
     Json,
     /// A line of CSV (RFC 4180); what is absent is an empty cell.
@@ -372,36 +372,36 @@ pub enum Form {
     Spreadsheet,
 }
 
-impl Form {
+impl TextForm {
     /// What stands before a value.
     fn lead(self, out: &mut Vec<u8>, first: bool, column: Column) {
         match self {
-            Form::Json => {
+            TextForm::Json => {
                 out.extend_from_slice(if first { b"{\"" } else { b",\"" });
                 out.extend_from_slice(column.name().as_bytes());
                 out.extend_from_slice(b"\":");
             }
-            Form::Csv | Form::Spreadsheet if first => {}
-            Form::Csv | Form::Spreadsheet => out.push(b','),
+            TextForm::Csv | TextForm::Spreadsheet if first => {}
+            TextForm::Csv | TextForm::Spreadsheet => out.push(b','),
         }
     }
 
     fn end(self) -> &'static [u8] {
         match self {
-            Form::Json => b"}",
-            Form::Csv | Form::Spreadsheet => b"\r\n",
+            TextForm::Json => b"}",
+            TextForm::Csv | TextForm::Spreadsheet => b"\r\n",
         }
     }
 
-    fn value(self, out: &mut Vec<u8>, value: &Value<'_>) {
+    fn value(self, out: &mut Vec<u8>, value: &CellValue<'_>) {
         match (self, value) {
-            (Form::Json, Value::Null) => out.extend_from_slice(b"null"),
-            (Form::Csv | Form::Spreadsheet, Value::Null) => {}
-            (Form::Json, Value::Text(text)) => json_text(out, text),
-            (Form::Csv, Value::Text(text)) => csv_read_back(out, text),
-            (Form::Spreadsheet, Value::Text(text)) => csv_protected(out, text),
-            (_, Value::Money(money)) => money_text(out, *money),
-            (Form::Json, Value::Tags(tags)) => {
+            (TextForm::Json, CellValue::Null) => out.extend_from_slice(b"null"),
+            (TextForm::Csv | TextForm::Spreadsheet, CellValue::Null) => {}
+            (TextForm::Json, CellValue::Text(text)) => json_text(out, text),
+            (TextForm::Csv, CellValue::Text(text)) => csv_read_back(out, text),
+            (TextForm::Spreadsheet, CellValue::Text(text)) => csv_protected(out, text),
+            (_, CellValue::Money(money)) => money_text(out, *money),
+            (TextForm::Json, CellValue::Tags(tags)) => {
                 out.push(b'[');
                 for (at, tag) in tags.iter().enumerate() {
                     if at > 0 {
@@ -411,66 +411,68 @@ impl Form {
                 }
                 out.push(b']');
             }
-            (Form::Csv, Value::Tags(tags)) => csv_read_back(out, &tags.iter().collect::<Vec<_>>().join(";")),
-            (Form::Spreadsheet, Value::Tags(tags)) => csv_protected(out, &tags.iter().collect::<Vec<_>>().join(";")),
-            (_, Value::Flag(flag)) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
-            (Form::Json, Value::Capabilities) => {
+            (TextForm::Csv, CellValue::Tags(tags)) => csv_read_back(out, &tags.iter().collect::<Vec<_>>().join(";")),
+            (TextForm::Spreadsheet, CellValue::Tags(tags)) => {
+                csv_protected(out, &tags.iter().collect::<Vec<_>>().join(";"))
+            }
+            (_, CellValue::Flag(flag)) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
+            (TextForm::Json, CellValue::Capabilities) => {
                 out.extend_from_slice(br#"{"voice":true,"sms":false,"mms":false,"fax":false}"#);
             }
-            (Form::Csv | Form::Spreadsheet, Value::Capabilities) => out.extend_from_slice(b"voice"),
-            (_, Value::Word(word)) => self.plain(out, word.as_bytes()),
-            (_, Value::Code(code)) => self.plain(out, code),
-            (_, Value::Number(number)) => self.plain(out, number.ascii(&mut [0; e164::TEXT_MAX])),
-            (_, Value::Currency(money)) => self.plain(out, money.currency.code().as_bytes()),
-            (_, Value::Time(time)) => self.plain(out, time.ascii(&mut [0; time::TEXT_BYTES])),
+            (TextForm::Csv | TextForm::Spreadsheet, CellValue::Capabilities) => out.extend_from_slice(b"voice"),
+            (_, CellValue::Word(word)) => self.plain(out, word.as_bytes()),
+            (_, CellValue::Code(code)) => self.plain(out, code),
+            (_, CellValue::Number(number)) => self.plain(out, number.ascii(&mut [0; e164::TEXT_MAX])),
+            (_, CellValue::Currency(money)) => self.plain(out, money.currency.code().as_bytes()),
+            (_, CellValue::Time(time)) => self.plain(out, time.ascii(&mut [0; time::TEXT_BYTES])),
         }
     }
 
     /// A value whose text needs no escaping.
     fn plain(self, out: &mut Vec<u8>, text: &[u8]) {
         match self {
-            Form::Json => {
+            TextForm::Json => {
                 out.push(b'"');
                 out.extend_from_slice(text);
                 out.push(b'"');
             }
-            Form::Spreadsheet if text.starts_with(b"+") => {
+            TextForm::Spreadsheet if text.starts_with(b"+") => {
                 out.push(b'\'');
                 out.extend_from_slice(text);
             }
-            Form::Csv | Form::Spreadsheet => out.extend_from_slice(text),
+            TextForm::Csv | TextForm::Spreadsheet => out.extend_from_slice(text),
         }
     }
 }
 
 /// Writes the rows of one snapshot in one shape.
-pub struct Writer<'a> {
+pub struct RowWriter<'a> {
     snapshot: &'a Snapshot,
-    form: Form,
+    form: TextForm,
     columns: &'static [Column],
     /// The kind of the last row and its text.
-    last: Option<(Kind, Found<'a>)>,
+    last: Option<(RenderKind, FoundText<'a>)>,
     /// The last time that stood in each gap, and its text: what was assigned
     /// together has one.
     times: Vec<Option<(Time, [u8; time::TEXT_BYTES])>>,
 }
 
 /// What rows of a kind say, but for the values that are a row's own.
-struct Text {
-    key: Key,
+struct RowText {
+    key: TextKey,
     bytes: Box<[u8]>,
     /// Where those stand, and which they are.
     gaps: Box<[(usize, Column)]>,
 }
 
-enum Found<'a> {
-    Kept(&'a Text),
-    Own(Text),
+enum FoundText<'a> {
+    Kept(&'a RowText),
+    Own(RowText),
 }
 
-impl<'a> Writer<'a> {
-    pub fn new(snapshot: &'a Snapshot, form: Form, columns: &'static [Column]) -> Writer<'a> {
-        Writer { snapshot, form, columns, last: None, times: Vec::new() }
+impl<'a> RowWriter<'a> {
+    pub fn new(snapshot: &'a Snapshot, form: TextForm, columns: &'static [Column]) -> RowWriter<'a> {
+        RowWriter { snapshot, form, columns, last: None, times: Vec::new() }
     }
 
     /// Writes a row of the writer's snapshot.
@@ -482,8 +484,8 @@ impl<'a> Writer<'a> {
         }
         let Some((_, text)) = &self.last else { unreachable!("set above") };
         let text = match text {
-            Found::Kept(text) => text,
-            Found::Own(text) => text,
+            FoundText::Kept(text) => text,
+            FoundText::Own(text) => text,
         };
         self.times.resize(text.gaps.len(), None);
         let mut from = 0;
@@ -491,7 +493,7 @@ impl<'a> Writer<'a> {
             out.extend_from_slice(&text.bytes[from..to]);
             from = to;
             match column.value(row) {
-                Value::Time(time) => {
+                CellValue::Time(time) => {
                     let (_, text) = match last {
                         Some(same) if same.0 == time => same,
                         last => {
@@ -510,14 +512,14 @@ impl<'a> Writer<'a> {
 
     /// The text of a kind: what is kept of it, or rendered where its place is
     /// another's.
-    fn find(&self, row: NumberRef<'a>, kind: Kind) -> Found<'a> {
-        let key = Key { form: self.form, columns: self.columns, kind };
-        let kept = self.snapshot.beside.get_or_make::<Kept>();
+    fn find(&self, row: NumberRef<'a>, kind: RenderKind) -> FoundText<'a> {
+        let key = TextKey { form: self.form, columns: self.columns, kind };
+        let kept = self.snapshot.beside.get_or_make::<KeptTexts>();
         let text = kept.places[key.place()].get_or_init(|| Box::new(self.render(key, row)));
-        if text.key == key { Found::Kept(text) } else { Found::Own(self.render(key, row)) }
+        if text.key == key { FoundText::Kept(text) } else { FoundText::Own(self.render(key, row)) }
     }
 
-    fn render(&self, key: Key, row: NumberRef<'a>) -> Text {
+    fn render(&self, key: TextKey, row: NumberRef<'a>) -> RowText {
         let mut bytes = Vec::with_capacity(ROW_BYTES);
         let mut gaps = Vec::new();
         for (at, &column) in self.columns.iter().enumerate() {
@@ -529,42 +531,42 @@ impl<'a> Writer<'a> {
             }
         }
         bytes.extend_from_slice(self.form.end());
-        Text { key, bytes: bytes.into(), gaps: gaps.into() }
+        RowText { key, bytes: bytes.into(), gaps: gaps.into() }
     }
 }
 
 /// The texts that are kept beside a snapshot, each in the one place it can
 /// have. The first to come stays, so what is kept has a bound, however many
 /// kinds there are and however many rows a stream reads.
-struct Kept {
-    places: Box<[OnceLock<Box<Text>>]>,
+struct KeptTexts {
+    places: Box<[OnceLock<Box<RowText>>]>,
 }
 
 /// How many there are, of some 400 bytes each when taken. Each new snapshot
 /// begins with all of them empty, which must cost next to nothing.
 const PLACES: usize = 2_048;
 
-impl Default for Kept {
-    fn default() -> Kept {
-        Kept { places: (0..PLACES).map(|_| OnceLock::new()).collect() }
+impl Default for KeptTexts {
+    fn default() -> KeptTexts {
+        KeptTexts { places: (0..PLACES).map(|_| OnceLock::new()).collect() }
     }
 }
 
 #[derive(Clone, Copy)]
-struct Key {
-    form: Form,
+struct TextKey {
+    form: TextForm,
     columns: &'static [Column],
-    kind: Kind,
+    kind: RenderKind,
 }
 
-impl Key {
+impl TextKey {
     fn place(self) -> usize {
         (self.kind.ordinal() + self.columns.len() * 997 + self.form as usize * 499) % PLACES
     }
 }
 
-impl PartialEq for Key {
-    fn eq(&self, other: &Key) -> bool {
+impl PartialEq for TextKey {
+    fn eq(&self, other: &TextKey) -> bool {
         // The same table, not one that says the same: that takes no time.
         let same_columns = std::ptr::eq(self.columns, other.columns);
         self.kind == other.kind && self.form == other.form && same_columns

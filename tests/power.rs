@@ -31,7 +31,7 @@ use std::time::Duration;
 use rollcall::domain::change::Edit;
 use rollcall::domain::{EntityChange, Logged, NumberChange, PartnerKey, Verb};
 use rollcall::store::{
-    self, Abort, Answered, Holding, Load, Loaded, Location, Open, Store, StoreError, StoredJob, Target,
+    self, Abort, Answered, Load, Loaded, Location, Open, Ownership, Store, StoreError, StoredJob, WriteTarget,
 };
 use weak_disk::{Disk, Event, Plan, Random, Syncs};
 
@@ -134,7 +134,7 @@ impl Life<'_> {
         for name in PARTNERS {
             let body = partner(name);
             let made = store.write(
-                Target::New(body.auth_id.clone()),
+                WriteTarget::New(body.auth_id.clone()),
                 entry(Verb::PartnerCreate),
                 draft(|transaction| Ok(transaction.put_entity(EntityChange::Partner(Edit::created(body.clone())))?)),
             );
@@ -254,7 +254,7 @@ impl<'a> Writer<'a> {
                 let (partner, digits) = self.has.expect("just asked");
                 let mut changes = Vec::new();
                 let version = self.put(partner, |transaction| {
-                    let Holding::Ours { record, .. } = transaction.numbers(&[number(digits)])?.remove(0) else {
+                    let Ownership::Ours { record, .. } = transaction.numbers(&[number(digits)])?.remove(0) else {
                         panic!("{digits} was acknowledged, and is not there")
                     };
                     changes =
@@ -287,7 +287,7 @@ impl<'a> Writer<'a> {
         mut body: impl FnMut(&mut dyn store::Transaction) -> Result<(), StoreError> + Send,
     ) -> Result<Option<u64>, Abort> {
         let key = self.keys[partner];
-        self.store.write(Target::Partner(key), entry(Verb::Import), draft(|transaction| Ok(body(transaction)?)))
+        self.store.write(WriteTarget::Partner(key), entry(Verb::Import), draft(|transaction| Ok(body(transaction)?)))
     }
 }
 
@@ -356,7 +356,7 @@ fn answers<'a>(store: &dyn Store, key: PartnerKey, acks: &[&'a Ack]) -> BTreeSet
         }
         Ok(())
     });
-    store.write(Target::Partner(key), entry(Verb::Import), looking).expect("looks");
+    store.write(WriteTarget::Partner(key), entry(Verb::Import), looking).expect("looks");
     found
 }
 

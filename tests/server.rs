@@ -29,7 +29,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Frame;
-use rollcall::http::server::{Certificate, Limits, Peer, Served, Server, Tls};
+use rollcall::http::server::{Certificate, Limits, OverTls, Peer, Served, Server};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -896,7 +896,10 @@ fn router(flood: Arc<Flood>) -> Router {
     Router::new()
         .route("/hello", get(|| async { "hello" }))
         .route("/peer", get(|Extension(Peer(peer)): Extension<Peer>| async move { peer.to_string() }))
-        .route("/tls", get(|tls: Option<Extension<Tls>>| async move { if tls.is_some() { "tls" } else { "plain" } }))
+        .route(
+            "/tls",
+            get(|tls: Option<Extension<OverTls>>| async move { if tls.is_some() { "tls" } else { "plain" } }),
+        )
         .route("/host", get(|headers: HeaderMap| async move { headers[header::HOST].as_bytes().to_vec() }))
         .route("/echo", post(|body: Bytes| async { body }))
         .route("/ignore", post(|| async { "ignored" }))

@@ -16,7 +16,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::holdings::Span;
+use super::holdings::TimeSpan;
 use crate::domain::setting::{AfterExpiry, Billing};
 use crate::domain::time::TEXT_BYTES;
 use crate::domain::{Time, Zone};
@@ -236,16 +236,16 @@ pub struct Period {
 }
 
 impl Period {
-    pub fn whole(&self) -> Span {
-        Span { from: self.begins, until: self.ends }
+    pub fn whole(&self) -> TimeSpan {
+        TimeSpan { from: self.begins, until: self.ends }
     }
 
     /// What of the month is to be billed at `now`: all of it once it is over,
     /// before that the days up to today. `None` before it has begun.
-    pub fn span(&self, now: Time) -> Option<Span> {
+    pub fn span(&self, now: Time) -> Option<TimeSpan> {
         let tomorrow = if now < self.ends { self.place(now) + 1 } else { self.days() };
         let until = self.days.get(tomorrow).map_or(self.ends, |(_, from)| *from);
-        (self.begins <= now).then_some(Span { from: self.begins, until })
+        (self.begins <= now).then_some(TimeSpan { from: self.begins, until })
     }
 
     /// Whether it begins at another moment than its first midnight, because

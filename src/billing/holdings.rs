@@ -1,7 +1,7 @@
 //! Who held which number when, and at which rate: the log, folded.
 //!
 //! Fed the changes of one partner, oldest first, a [`Ledger`] keeps what
-//! touches one [`Span`] and lets go of the rest, so its memory follows the
+//! touches one [`TimeSpan`] and lets go of the rest, so its memory follows the
 //! numbers held and not the length of the log: up to 200 bytes for each number
 //! held at the moment, and 64 for each holding in the span.
 //!
@@ -31,7 +31,7 @@ use crate::domain::{Account, AccountId, E164, Money, Record, Time};
 
 /// From a moment to the one after its last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Span {
+pub struct TimeSpan {
     pub from: Time,
     pub until: Time,
 }
@@ -55,7 +55,7 @@ pub struct Holding {
 /// All holdings of a span, by account, currency, number and time.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Holdings {
-    pub span: Span,
+    pub span: TimeSpan,
     /// In the order of their ids, under the names they had at the span's end.
     pub accounts: Vec<(AccountId, Arc<str>)>,
     pub list: Vec<Holding>,
@@ -64,19 +64,19 @@ pub struct Holdings {
 /// A log being folded.
 pub struct Ledger<'c> {
     calendar: &'c Calendar,
-    span: Span,
+    span: TimeSpan,
     places: HashMap<AccountId, u32>,
     accounts: Vec<(AccountId, Option<Arc<str>>)>,
-    open: HashMap<E164, Open>,
+    open: HashMap<E164, OpenHolding>,
     /// For numbers that were once given back: each account that held it, as it
     /// was and when it last ended, the latest last.
-    ended: HashMap<E164, Vec<(Open, Time)>>,
+    ended: HashMap<E164, Vec<(OpenHolding, Time)>>,
     list: Vec<Holding>,
 }
 
 /// What an entry says of a number that is held.
 #[derive(Clone, Copy)]
-struct Held {
+struct HeldNumber {
     account: u32,
     rate: Money,
     assigned_at: Time,
@@ -85,8 +85,8 @@ struct Held {
 
 /// A number that is held.
 #[derive(Clone, Copy)]
-struct Open {
-    held: Held,
+struct OpenHolding {
+    held: HeldNumber,
     /// The day of this moment is that on which its rental months begin.
     began: Time,
     /// Since when nothing is in the list yet.
@@ -96,7 +96,7 @@ struct Open {
 }
 
 impl<'c> Ledger<'c> {
-    pub fn new(calendar: &'c Calendar, span: Span) -> Ledger<'c> {
+    pub fn new(calendar: &'c Calendar, span: TimeSpan) -> Ledger<'c> {
         Ledger {
             calendar,
             span,
@@ -124,14 +124,14 @@ impl<'c> Ledger<'c> {
         let held = after.and_then(|record| {
             let (account, rate) = (record.holder()?, record.cost?);
             let assigned_at = record.assigned_at.unwrap_or(at);
-            Some(Held { account: self.place(account), rate, assigned_at, expires_at: record.expires_at })
+            Some(HeldNumber { account: self.place(account), rate, assigned_at, expires_at: record.expires_at })
         });
         for number in (first.digits()..first.digits() + count).filter_map(E164::new) {
             self.number(at, number, held);
         }
     }
 
-    fn number(&mut self, at: Time, number: E164, held: Option<Held>) {
+    fn number(&mut self, at: Time, number: E164, held: Option<HeldNumber>) {
         let before = self.open.get(&number).copied();
         if let (Some(mut open), Some(held)) = (before, held)
             && open.held.account == held.account
@@ -140,7 +140,7 @@ impl<'c> Ledger<'c> {
                 self.advance(number, &mut open, at);
             }
             // A date that is corrected moves nothing, but an undo names it.
-            self.open.insert(number, Open { held, ..open });
+            self.open.insert(number, OpenHolding { held, ..open });
             return;
         }
         if let Some(mut open) = before {
@@ -156,21 +156,21 @@ impl<'c> Ledger<'c> {
         }
     }
 
-    fn begin(&self, at: Time, number: E164, held: Held) -> Open {
+    fn begin(&self, at: Time, number: E164, held: HeldNumber) -> OpenHolding {
         let ended = self.ended.get(&number).map_or(&[][..], Vec::as_slice);
         let earliest = match ended.iter().find(|(holder, _)| holder.held.account == held.account) {
             Some((holder, end))
                 if holder.held.assigned_at == held.assigned_at
                     && self.paid_until(holder.began, holder.paused.unwrap_or(*end)) >= self.calendar.day(at) =>
             {
-                return Open { held, from: holder.from.max(at), ..*holder };
+                return OpenHolding { held, from: holder.from.max(at), ..*holder };
             }
             // Not the first entry that shows it with this account.
             Some(_) => Some(at),
             None => ended.last().map(|(_, end)| *end),
         };
         let from = earliest.map_or(held.assigned_at, |earliest| earliest.max(held.assigned_at));
-        Open { held, began: from, from, paused: None }
+        OpenHolding { held, began: from, from, paused: None }
     }
 
     /// When the next rental month would begin of a holding that was charged
@@ -187,8 +187,8 @@ impl<'c> Ledger<'c> {
     }
 
     /// Puts into the list what of a holding lies in the span, up to a moment.
-    fn advance(&mut self, number: E164, open: &mut Open, until: Time) {
-        let Held { account, rate, expires_at, .. } = open.held;
+    fn advance(&mut self, number: E164, open: &mut OpenHolding, until: Time) {
+        let HeldNumber { account, rate, expires_at, .. } = open.held;
         while open.from < until {
             let from = open.from;
             let (after_expiry, next) = self.calendar.after_expiry(from);

@@ -57,7 +57,7 @@ fn held(account: &str, rate: Money, assigned_at: Time) -> Record {
 /// What an entry made of a number, and when.
 type Event = (Time, E164, Option<Record>);
 
-fn holdings(events: &[Event], span: Span) -> Holdings {
+fn holdings(events: &[Event], span: TimeSpan) -> Holdings {
     let calendar = Calendar::default();
     let mut ledger = Ledger::new(&calendar, span);
     for (at, number, after) in events {
@@ -360,7 +360,7 @@ proptest! {
             let period = calendar.period(of);
             for day in 0..period.days() as i64 {
                 let (start, end) = (period.begins.plus(day * DAY), period.begins.plus((day + 1) * DAY));
-                let held = holdings(&events, Span { from: start, until: end });
+                let held = holdings(&events, TimeSpan { from: start, until: end });
                 let days = Bill::of(&calendar, of, Days, &held, end);
                 prop_assert!(days.lines.iter().all(|line| line.days == 1));
                 add(&mut by_day, &days);

@@ -15,23 +15,23 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Bill, Group, Holdings, Line, Span, Sum};
+use super::{AccountBill, Bill, BillLine, Holdings, Sum, TimeSpan};
 use crate::domain::{AccountId, Call, Currency, Decimal, E164, Time};
 
 /// Some calls of one currency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Calls {
+pub struct CallTotals {
     pub calls: u64,
     pub seconds: u64,
     pub cost: Decimal,
 }
 
-impl Calls {
+impl CallTotals {
     fn add(&mut self, call: &Call) {
-        self.with(Calls { calls: 1, seconds: call.seconds, cost: call.cost });
+        self.with(CallTotals { calls: 1, seconds: call.seconds, cost: call.cost });
     }
 
-    fn with(&mut self, other: Calls) {
+    fn with(&mut self, other: CallTotals) {
         self.calls += other.calls;
         self.seconds = self.seconds.saturating_add(other.seconds);
         self.cost += other.cost;
@@ -40,12 +40,12 @@ impl Calls {
 
 /// Call records being added up.
 pub struct Usage {
-    span: Span,
+    span: TimeSpan,
     /// By number and time.
     tenures: Vec<Tenure>,
-    seen: Seen,
-    of_numbers: HashMap<(u32, Currency, E164), Calls>,
-    tally: Tally,
+    seen: SeenIds,
+    of_numbers: HashMap<(u32, Currency, E164), CallTotals>,
+    tally: CallTally,
 }
 
 struct Tenure {
@@ -57,7 +57,7 @@ struct Tenure {
 
 /// All calls that were read, of all accounts.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
+pub struct CallTally {
     pub records: u64,
     /// Records whose id had come before.
     pub repeated: u64,
@@ -68,7 +68,7 @@ pub struct Tally {
     /// All calls, each once, also those outside the span.
     pub all: BTreeMap<Currency, Decimal>,
     /// Calls within the span whose number nobody held.
-    pub unattributed: BTreeMap<Currency, Calls>,
+    pub unattributed: BTreeMap<Currency, CallTotals>,
 }
 
 /// What one account owes in one currency.
@@ -77,23 +77,23 @@ pub struct Invoice {
     pub account: AccountId,
     pub name: Arc<str>,
     /// The lines are the bill's.
-    pub rental: Option<Group>,
+    pub rental: Option<AccountBill>,
     /// By number.
-    pub calls: Vec<(E164, Calls)>,
+    pub calls: Vec<(E164, CallTotals)>,
     /// All of its calls together, and their cost as an amount.
-    pub used: Calls,
+    pub used: CallTotals,
     pub usage: Sum,
     pub total: Sum,
 }
 
 impl Invoice {
-    pub fn lines<'a>(&self, bill: &'a Bill) -> &'a [Line] {
+    pub fn lines<'a>(&self, bill: &'a Bill) -> &'a [BillLine] {
         self.rental.as_ref().map_or(&[], |group| &bill.lines[group.lines.clone()])
     }
 }
 
 impl Usage {
-    pub fn new(holdings: &Holdings, span: Span) -> Usage {
+    pub fn new(holdings: &Holdings, span: TimeSpan) -> Usage {
         let tenure = |holding: &super::Holding| Tenure {
             number: holding.number,
             from: holding.from,
@@ -102,7 +102,7 @@ impl Usage {
         };
         let mut tenures: Vec<Tenure> = holdings.list.iter().map(tenure).collect();
         tenures.sort_unstable_by_key(|tenure| (tenure.number, tenure.from, tenure.until));
-        Usage { span, tenures, seen: Seen::default(), of_numbers: HashMap::new(), tally: Tally::default() }
+        Usage { span, tenures, seen: SeenIds::default(), of_numbers: HashMap::new(), tally: CallTally::default() }
     }
 
     pub fn add(&mut self, call: &Call) {
@@ -133,21 +133,21 @@ impl Usage {
     }
 
     /// The invoices of all accounts, by account and currency.
-    pub fn finish(self, bill: &Bill, holdings: &Holdings) -> (Vec<Invoice>, Tally) {
-        let mut used: BTreeMap<(AccountId, Currency), Vec<(E164, Calls)>> = BTreeMap::new();
+    pub fn finish(self, bill: &Bill, holdings: &Holdings) -> (Vec<Invoice>, CallTally) {
+        let mut used: BTreeMap<(AccountId, Currency), Vec<(E164, CallTotals)>> = BTreeMap::new();
         for ((account, currency, number), calls) in self.of_numbers {
             let account = holdings.accounts[account as usize].0.clone();
             used.entry((account, currency)).or_default().push((number, calls));
         }
-        let mut rentals: BTreeMap<(AccountId, Currency), Group> = BTreeMap::new();
+        let mut rentals: BTreeMap<(AccountId, Currency), AccountBill> = BTreeMap::new();
         for group in &bill.groups {
             rentals.insert((group.account.clone(), group.total.currency), group.clone());
             used.entry((group.account.clone(), group.total.currency)).or_default();
         }
         let names: HashMap<&AccountId, &Arc<str>> = holdings.accounts.iter().map(|(id, name)| (id, name)).collect();
-        let invoice = |((account, currency), mut calls): ((AccountId, Currency), Vec<(E164, Calls)>)| {
+        let invoice = |((account, currency), mut calls): ((AccountId, Currency), Vec<(E164, CallTotals)>)| {
             calls.sort_unstable_by_key(|(number, _)| *number);
-            let mut used = Calls::default();
+            let mut used = CallTotals::default();
             for (_, calls) in &calls {
                 used.with(*calls);
             }
@@ -164,17 +164,17 @@ impl Usage {
 
 /// Ids that have come. In parts, so that growing one does not need all of it
 /// twice.
-struct Seen(Vec<HashSet<u128>>);
+struct SeenIds(Vec<HashSet<u128>>);
 
 const PARTS: usize = 256;
 
-impl Default for Seen {
-    fn default() -> Seen {
-        Seen(vec![HashSet::new(); PARTS])
+impl Default for SeenIds {
+    fn default() -> SeenIds {
+        SeenIds(vec![HashSet::new(); PARTS])
     }
 }
 
-impl Seen {
+impl SeenIds {
     /// Whether this id comes for the first time.
     fn first(&mut self, id: u128) -> bool {
         // Ids that count up, or begin with a time, differ at one end only.
@@ -194,7 +194,7 @@ pub struct Stated {
 impl Stated {
     /// The last page's summary is about all pages; where each page has one of
     /// its own, they are together.
-    pub fn new(last: Decimal, together: Decimal, tally: &Tally) -> Stated {
+    pub fn new(last: Decimal, together: Decimal, tally: &CallTally) -> Stated {
         let mut sums = tally.all.values();
         let found = match (sums.next(), sums.next()) {
             (sum, None) => Some(sum.copied().unwrap_or_default()),
@@ -307,8 +307,10 @@ mod tests {
     #[test]
     fn a_summary_is_of_all_pages_or_of_each() {
         let decimal = |text: &str| text.parse::<Decimal>().expect("a number");
-        let tally =
-            Tally { all: BTreeMap::from([("INR".parse().expect("a currency"), decimal("3"))]), ..Tally::default() };
+        let tally = CallTally {
+            all: BTreeMap::from([("INR".parse().expect("a currency"), decimal("3"))]),
+            ..CallTally::default()
+        };
         assert!(Stated::new(decimal("3"), decimal("6"), &tally).agrees());
         assert!(Stated::new(decimal("1"), decimal("3"), &tally).agrees());
         let other = Stated::new(decimal("2"), decimal("4"), &tally);

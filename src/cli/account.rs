@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::number::print;
 use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name};
 use crate::domain::{AccountId, Time};
-use crate::inventory::Counts;
-use crate::service::entities::Changes;
+use crate::inventory::StatusCounts;
+use crate::service::entities::EntityPatch;
 use crate::store::Open;
 use crate::wire::html::thousands;
 
@@ -82,17 +82,17 @@ impl Account {
                 }
             }
             Account::Rename { of, auth_id, name } => {
-                let changes = Changes { name: Some(name), ..Changes::default() };
+                let changes = EntityPatch { name: Some(name), ..EntityPatch::default() };
                 return edit(global, &of, &auth_id, &changes, false);
             }
             Account::Archive { of, auth_id, dry_run, yes } => {
                 let id = global.names(&of)?.customer(&auth_id)?;
                 confirm(&format!("archive account {id} and release all of its numbers"), yes || dry_run)?;
-                let changes = Changes { archived: Some(true), ..Changes::default() };
+                let changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
                 return edit(global, &of, &auth_id, &changes, dry_run);
             }
             Account::Restore { of, auth_id } => {
-                let changes = Changes { archived: Some(false), ..Changes::default() };
+                let changes = EntityPatch { archived: Some(false), ..EntityPatch::default() };
                 return edit(global, &of, &auth_id, &changes, false);
             }
             Account::List { of } => {
@@ -100,7 +100,7 @@ impl Account {
                 let mut accounts: Vec<_> = snapshot.accounts.iter().zip(snapshot.counts(Time::now())).collect();
                 accounts.sort_by(|(a, _), (b, _)| a.auth_id.cmp(&b.auth_id));
                 if global.json {
-                    let one = |(account, counts): &(&crate::domain::Account, Counts)| {
+                    let one = |(account, counts): &(&crate::domain::Account, StatusCounts)| {
                         json!({
                             "account_auth_id": account.auth_id,
                             "account_name": account.name,
@@ -117,7 +117,7 @@ impl Account {
                 } else if accounts.is_empty() {
                     output::note("there are no accounts; create one with `rollcall account create`");
                 } else {
-                    let row = |(account, counts): &(&crate::domain::Account, Counts)| {
+                    let row = |(account, counts): &(&crate::domain::Account, StatusCounts)| {
                         vec![
                             account.auth_id.to_string(),
                             account.name.to_string(),
@@ -134,7 +134,13 @@ impl Account {
     }
 }
 
-fn edit(global: &Global, of: &OfPartner, account: &str, changes: &Changes, dry_run: bool) -> Result<Outcome, CliError> {
+fn edit(
+    global: &Global,
+    of: &OfPartner,
+    account: &str,
+    changes: &EntityPatch,
+    dry_run: bool,
+) -> Result<Outcome, CliError> {
     let id = global.names(of)?.customer(account)?;
     let service = global.service(Open::Existing)?.dry_run(dry_run);
     let key = service.partner_key(&of.partner)?;

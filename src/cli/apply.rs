@@ -118,7 +118,7 @@ fn service(config: &Config, store: Arc<dyn Store>) -> Service {
 }
 
 fn steps(config: &Config, service: Service, secrets: Secrets) -> Result<Steps, CliError> {
-    let people = People::new(service.store().clone(), people::Settings::default());
+    let people = People::new(service.store().clone(), people::SignInSettings::default());
     let base = config.console.base(config.http.listen, config.http.tls()?.is_some());
     Ok(Steps::new(service, people, base, secrets))
 }

@@ -11,13 +11,13 @@ use serde_json::json;
 
 use super::upstream::Upstream;
 use super::{CliError, Global, Outcome, output};
-use crate::checks::{self, Check as Kind, Options};
+use crate::checks::{self, Check as Kind, CheckOptions};
 use crate::domain::{PartnerId, Time};
 use crate::http::checks::{IDLE_SPAN, idle_days, saves, shown, span};
 use crate::inventory::Snapshot;
-use crate::service::checks::{Seen, findings};
+use crate::service::checks::{ReportedFinding, findings};
 use crate::store::Open;
-use crate::wire::report::Cells;
+use crate::wire::report::CsvCells;
 
 /// Exits with 0 if nothing is found, 3 if something is, 1 if it could not look.
 #[derive(Args)]
@@ -88,7 +88,7 @@ const NO_ACCOUNTS: &str = "this server has no list of accounts: customers are th
 
 impl Check {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
-        let mut options = Options {
+        let mut options = CheckOptions {
             checks: self.checks.clone(),
             account: None,
             within: self.within,
@@ -126,7 +126,7 @@ impl Check {
             }
             output::json(&json!({ "data": rows, "meta": meta }))?;
         } else if self.format == Format::Csv {
-            csv(&found, Cells::raw(self.raw))?;
+            csv(&found, CsvCells::raw(self.raw))?;
         } else if found.is_empty() {
             output::note("nothing was found");
         } else {
@@ -148,7 +148,7 @@ impl Check {
     }
 
     /// The inventory of another server, and what of it cannot be checked.
-    fn ask(&self, url: &str, options: &mut Options) -> Result<Seeing, CliError> {
+    fn ask(&self, url: &str, options: &mut CheckOptions) -> Result<Seeing, CliError> {
         let (Some(auth_id), Some(token_file)) = (&self.auth_id, &self.token_file) else {
             return Err(CliError::Usage("--url needs --auth-id PA_X and --token-file FILE".to_owned()));
         };
@@ -179,7 +179,7 @@ impl Check {
 }
 
 /// What the idle numbers cost, or why none can be found yet.
-fn idle_note(snapshot: &Snapshot, found: &[Seen], days: u32, now: Time) {
+fn idle_note(snapshot: &Snapshot, found: &[ReportedFinding], days: u32, now: Time) {
     let recording = snapshot.called.recording();
     if !recording.records(now, days) {
         let known = recording.whole_days(now);
@@ -206,7 +206,7 @@ struct Seeing {
 
 const HEADINGS: [&str; 7] = ["check", "severity", "account_auth_id", "number", "since", "meaning", "action"];
 
-fn cells(seen: &Seen) -> [String; 7] {
+fn cells(seen: &ReportedFinding) -> [String; 7] {
     let finding = &seen.finding;
     let check = finding.check;
     [
@@ -220,7 +220,7 @@ fn cells(seen: &Seen) -> [String; 7] {
     ]
 }
 
-fn csv(found: &[Seen], style: Cells) -> Result<(), CliError> {
+fn csv(found: &[ReportedFinding], style: CsvCells) -> Result<(), CliError> {
     let mut out = Vec::new();
     style.header(&mut out, &[&["id"][..], &HEADINGS].concat());
     for seen in found {
@@ -233,7 +233,7 @@ fn csv(found: &[Seen], style: Cells) -> Result<(), CliError> {
 }
 
 /// What each finding is about; what it means is said once for each check.
-fn table(found: &[Seen]) -> Result<(), CliError> {
+fn table(found: &[ReportedFinding]) -> Result<(), CliError> {
     for same in found.chunk_by(|a, b| a.finding.check == b.finding.check) {
         let check = same[0].finding.check;
         output::line(&format!("{check} ({}): {}", same.len(), check.meaning()))?;

@@ -10,10 +10,10 @@ use crate::billing::{Bill, Month, Proration};
 use crate::domain::{AccountId, PartnerId, PartnerKey, Time};
 use crate::service::Service;
 use crate::store::Open;
-use crate::wire::costs::{Text, Writer};
+use crate::wire::costs::{BillText, BillWriter};
 use crate::wire::html::{escape, put};
 use crate::wire::paper;
-use crate::wire::report::Cells;
+use crate::wire::report::CsvCells;
 
 #[derive(clap::Args)]
 pub struct Costs {
@@ -85,12 +85,12 @@ impl Costs {
         let text = match format {
             Format::Table => return table(&bill, &groups),
             Format::Html => return html(&bill, &groups, &name, now),
-            Format::Csv => Text::Csv(Cells::raw(self.raw)),
+            Format::Csv => BillText::Csv(CsvCells::raw(self.raw)),
             // All of it on one page.
-            Format::Json => Text::Json { page: 1, per_page: groups.len().max(1) as u64 },
+            Format::Json => BillText::Json { page: 1, per_page: groups.len().max(1) as u64 },
         };
         let mut out = output::stdout();
-        let mut writer = Writer::new(text, groups);
+        let mut writer = BillWriter::new(text, groups);
         let mut piece = Vec::new();
         while !writer.done() {
             writer.next(&bill, LINES_AT_ONCE, &mut piece);
@@ -115,7 +115,7 @@ fn table(bill: &Bill, groups: &[usize]) -> Result<Outcome, CliError> {
         }
         output::line(&format!("{} {} ({currency})", group.account, group.name))?;
         let lines = bill.lines[group.lines.clone()].iter();
-        let row = |line: &crate::billing::Line| {
+        let row = |line: &crate::billing::BillLine| {
             vec![
                 line.number.to_string(),
                 line.from.to_string(),

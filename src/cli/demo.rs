@@ -15,8 +15,8 @@ use super::{CliError, Global, Outcome, operator};
 use crate::config::{LogFilter, Routing};
 use crate::demo;
 use crate::domain::{Dialect, PartnerId, Role, Scope, Time};
-use crate::service::import::Progress;
-use crate::service::people::{By, LINK_PATH, NewUser, People, Settings};
+use crate::service::import::ImportProgress;
+use crate::service::people::{LINK_PATH, NewUser, People, SignInSettings, UserActor};
 use crate::service::{NewKey, Service, token};
 use crate::store::{self, Location, Open};
 
@@ -136,9 +136,9 @@ impl Demo {
     fn populate(&self, service: &Service) -> Result<u64, CliError> {
         let reopened = !service.partners()?.is_empty();
         let bar = Bar::new(Some(self.numbers), "numbers");
-        let progress = |progress: Progress| match progress {
-            Progress::Reading { .. } => {}
-            Progress::Writing { numbers, .. } => bar.set("making the demo", numbers, None),
+        let progress = |progress: ImportProgress| match progress {
+            ImportProgress::Reading { .. } => {}
+            ImportProgress::Writing { numbers, .. } => bar.set("making the demo", numbers, None),
         };
         // What an interrupted start left undone is completed; the rest stays.
         demo::populate(service, self.numbers, Time::now(), &progress, output::interrupt()?)?;
@@ -202,7 +202,7 @@ fn logins(service: &Service, path: &Path) -> Result<Vec<Login>, CliError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
         Err(error) => return Err(failed(error)),
     };
-    let people = People::new(service.store().clone(), Settings::default());
+    let people = People::new(service.store().clone(), SignInSettings::default());
     let first = service.partner_key(&demo::partners()[0].auth_id)?;
     let mut logins = Vec::new();
     let mut new = false;
@@ -213,13 +213,13 @@ fn logins(service: &Service, path: &Path) -> Result<Vec<Login>, CliError> {
             (Some(user), Some(password)) if user.password_set => password.clone(),
             _ => {
                 let path = match found {
-                    Some(user) => people.user_link(By::Command(service.actor()), &user.id)?,
+                    Some(user) => people.user_link(UserActor::Command(service.actor()), &user.id)?,
                     None => {
                         let partner = (role != Role::Administrator).then_some(first);
                         let email = email.clone();
                         people
                             .user_create(
-                                By::Command(service.actor()),
+                                UserActor::Command(service.actor()),
                                 NewUser { email, name: None, role, partner, zone: None },
                             )?
                             .1

@@ -200,7 +200,7 @@ fn mail(config: &Config) -> Finding {
     };
     let place = format!("{}:{}", settings.host, settings.port);
     let timeout = settings.timeout.min(PATIENCE);
-    let mailer = match Mailer::open(&crate::mail::Settings { timeout, ..settings }) {
+    let mailer = match Mailer::open(&crate::mail::MailSettings { timeout, ..settings }) {
         Ok(mailer) => mailer,
         Err(error) => return Finding::error(CHECK, output::reasons(&error), "correct [mail] in the settings"),
     };

@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, ValueEnum};
 use super::output;
 use super::{CliError, Global, OfPartner, Outcome};
 use crate::domain::Time;
-use crate::inventory::names::Named;
+use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError, Snapshot};
 use crate::store::Open;
 use crate::wire;
@@ -96,8 +96,8 @@ impl Export {
         }
         let mut walk = snapshot.walk(filter, self.filters.order, None, now);
         let mut writer = match self.format {
-            Format::Csv => wire::Writer::new(&snapshot, wire::Form::Csv, wire::EXPORT),
-            Format::Ndjson => wire::Writer::new(&snapshot, wire::Form::Json, wire::EXPORT),
+            Format::Csv => wire::RowWriter::new(&snapshot, wire::TextForm::Csv, wire::EXPORT),
+            Format::Ndjson => wire::RowWriter::new(&snapshot, wire::TextForm::Json, wire::EXPORT),
         };
         while !walk.done() {
             for row in walk.next(&snapshot, ROWS_AT_ONCE) {
@@ -124,9 +124,9 @@ impl Filters {
         let filter = self.filter.clone();
         let find = |what, text: Option<Box<str>>| text.map(|text| snapshot.find_named(what, &text)).transpose();
         Ok(Filter {
-            account: find(Named::Customer, filter.account)?.map(Into::into),
-            application: find(Named::Application, filter.application)?.map(Into::into),
-            trunk: find(Named::Trunk, filter.trunk)?.map(Into::into),
+            account: find(NamedKind::Customer, filter.account)?.map(Into::into),
+            application: find(NamedKind::Application, filter.application)?.map(Into::into),
+            trunk: find(NamedKind::Trunk, filter.trunk)?.map(Into::into),
             ..filter
         })
     }

@@ -11,7 +11,7 @@ use super::{CliError, Global, OfPartner, Outcome};
 use crate::domain::{Country, Currency, Money};
 use crate::intake::{self, Caution, Mapping};
 use crate::service::import::{
-    ChangedNumber, ERRORS_MAX, EntityNews, FieldChange, ImportOptions, ImportReport, OnError, Progress, Watch,
+    ChangedNumber, ERRORS_MAX, EntityNews, FieldChange, ImportOptions, ImportProgress, ImportReport, OnError, Watch,
     losses_told,
 };
 use crate::store::Open;
@@ -91,7 +91,7 @@ impl Import {
         let service = global.service(Open::Existing)?;
         let input = Input::open(&self.file)?;
         let options = ImportOptions {
-            intake: intake::Options {
+            intake: intake::ReadOptions {
                 mappings: self.map,
                 default_country: self.default_country,
                 assume_plus: self.assume_plus,
@@ -111,9 +111,9 @@ impl Import {
         };
         let reading = Bar::new(Some(input.bytes), "bytes");
         let writing = Bar::new(Some(0), "numbers");
-        let progress = |progress: Progress| match progress {
-            Progress::Reading { bytes } => reading.set("reading", bytes, None),
-            Progress::Writing { numbers, total } => {
+        let progress = |progress: ImportProgress| match progress {
+            ImportProgress::Reading { bytes } => reading.set("reading", bytes, None),
+            ImportProgress::Writing { numbers, total } => {
                 reading.finish();
                 writing.set("writing", numbers, Some(total));
             }

@@ -19,13 +19,13 @@ use super::import::OnErrorFlag;
 use super::output::{self, Bar};
 use super::upstream::token;
 use super::{CliError, Global, OfPartner, Outcome};
-use crate::billing::{Bill, Day, Invoice, Stated, Tally, Usage};
+use crate::billing::{Bill, CallTally, Day, Invoice, Stated, Usage};
 use crate::domain::entity::hex_digest;
 use crate::domain::{AccountId, Call, Time, Zone};
 use crate::intake::{self, BadCall, CallsRead, TakeCall};
 use crate::service;
 use crate::store::Open;
-use crate::wire::report::Cells;
+use crate::wire::report::CsvCells;
 use fetch::Credentials;
 
 #[derive(clap::Args)]
@@ -80,7 +80,7 @@ struct Found {
     made_on: Day,
     bill: Bill,
     invoices: Vec<Invoice>,
-    tally: Tally,
+    tally: CallTally,
     read: CallsRead,
     stated: Option<Stated>,
 }
@@ -98,7 +98,7 @@ impl Invoices {
                 let mut out = output::stdout();
                 let written = match json {
                     true => render::json(&found, &mut out),
-                    false => render::csv(&found, Cells::raw(self.raw), &mut out),
+                    false => render::csv(&found, CsvCells::raw(self.raw), &mut out),
                 };
                 written.and_then(|()| out.flush()).map_err(output::closed)?;
             }
@@ -191,7 +191,7 @@ impl Invoices {
             written.map_err(failed(&path))
         };
         if wants(Format::Csv) {
-            save(&format!("invoices-{month}.csv"), &|out| render::csv(found, Cells::raw(self.raw), out))?;
+            save(&format!("invoices-{month}.csv"), &|out| render::csv(found, CsvCells::raw(self.raw), out))?;
         }
         if wants(Format::Json) {
             save(&format!("invoices-{month}.json"), &|out| render::json(found, out))?;

@@ -15,15 +15,15 @@ use super::output::{self, Bar};
 use super::{CliError, Global, OfPartner, Outcome, confirm};
 use crate::domain::plan::{self, Judgement, Misspelling};
 use crate::domain::shown::shown_to;
-use crate::domain::spelling::{self, Bare};
+use crate::domain::spelling::{self, BareDigits};
 use crate::domain::{E164, PartnerKey, Time, Verb};
-use crate::http::body::{Fields, Json};
+use crate::http::body::{BodyFields, Json};
 use crate::http::jobs::{self, read};
 use crate::inventory::Snapshot;
-use crate::inventory::names::Named;
-use crate::service::jobs::batch::Costs;
-use crate::service::jobs::{self as service_jobs, JobState, LIST_MAX, RowResult, Step};
-use crate::service::{self, Replica, Service, Shown};
+use crate::inventory::names::NamedKind;
+use crate::service::jobs::batch::MonthlyCosts;
+use crate::service::jobs::{self as service_jobs, BatchStep, JobState, LIST_MAX, RowResult};
+use crate::service::{self, Replica, Service, VerbOutcome};
 use crate::store::Open;
 
 #[derive(Subcommand)]
@@ -162,7 +162,7 @@ impl Create {
     fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let names = global.names(&self.of)?;
         let listed = self.numbers_file.as_deref().map(listed).transpose()?;
-        let new = Fields::parse(self.body(&names, listed.as_deref())?.to_string().as_bytes())
+        let new = BodyFields::parse(self.body(&names, listed.as_deref())?.to_string().as_bytes())
             .and_then(read)
             .map_err(|error| CliError::Usage(error.lines().join("; ")))?;
         let (service, key) = open(global, &self.of, true)?;
@@ -232,7 +232,7 @@ fn listed(path: &Path) -> Result<Vec<Listed>, CliError> {
             continue;
         }
         let line = at + 1;
-        let (first, last) = match spelling::read(text, Bare::International) {
+        let (first, last) = match spelling::read(text, BareDigits::International) {
             Ok((first, last)) if last >= first => (first.digits(), last.digits()),
             Ok((first, last)) => {
                 problems.push(wrong(line, text, &format!("is no block: {first} is after {last}")));
@@ -298,9 +298,9 @@ fn refused(problems: Vec<String>) -> Result<(), CliError> {
 /// A value, or the id of the customer, application or trunk that it names.
 fn named(names: &Snapshot, name: &str, value: &str) -> Result<String, CliError> {
     let what = match name {
-        "account_auth_id" => Named::Customer,
-        "application_id" => Named::Application,
-        "trunk_id" => Named::Trunk,
+        "account_auth_id" => NamedKind::Customer,
+        "application_id" => NamedKind::Application,
+        "trunk_id" => NamedKind::Trunk,
         _ => return Ok(value.to_owned()),
     };
     if matches!(value, "" | "null") {
@@ -331,9 +331,9 @@ fn open(global: &Global, of: &OfPartner, index: bool) -> Result<(Service, Partne
     })
 }
 
-fn shown(outcome: service::Outcome) -> Result<service_jobs::Job, CliError> {
+fn shown(outcome: service::WriteOutcome) -> Result<service_jobs::Job, CliError> {
     match outcome {
-        service::Outcome::Done { shown: Shown::Job { job, .. }, .. } => Ok(*job),
+        service::WriteOutcome::Done { shown: VerbOutcome::Job { job, .. }, .. } => Ok(*job),
         _ => Err(CliError::Other("the job was not shown".to_owned())),
     }
 }
@@ -359,7 +359,7 @@ fn work(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result
         let step = service.job_step(key, id, Instant::now())?;
         let job = service.job(key, id)?;
         bar.set("working", job.tally.rows(), Some(job.total));
-        if step == Step::Over {
+        if step == BatchStep::Over {
             bar.finish();
             print(global, &job)?;
             if job.tally.failed > 0 && !global.json {
@@ -382,7 +382,7 @@ fn print(global: &Global, job: &service_jobs::Job) -> Result<(), CliError> {
 }
 
 fn describe(job: &service_jobs::Job) -> String {
-    let service_jobs::Tally { changed, unchanged, failed, cost } = &job.tally;
+    let service_jobs::JobTally { changed, unchanged, failed, cost } = &job.tally;
     let verb = jobs::verb(&job.task);
     let mut text = match (&job.preview, job.state) {
         (Some(preview), JobState::Previewed) => format!(
@@ -409,7 +409,7 @@ fn describe(job: &service_jobs::Job) -> String {
 }
 
 /// What a month costs more or less, in each currency.
-fn money(costs: &Costs) -> String {
+fn money(costs: &MonthlyCosts) -> String {
     let one = |(&currency, &minor): (&crate::domain::Currency, &i64)| {
         let amount = crate::domain::Money { minor: minor.saturating_abs(), currency };
         format!("{}{amount} {currency}", if minor < 0 { '-' } else { '+' })

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{CliError, Global, Outcome, output};
-use crate::mail::{Failure, Letter, Mailer, address};
+use crate::mail::{Email, MailFailure, Mailer, address};
 use crate::service::token;
 
 #[derive(Subcommand)]
@@ -33,7 +33,7 @@ impl Mail {
             return Err(CliError::Other(message.to_owned()));
         };
         let mut steps = Vec::new();
-        let letter = Letter {
+        let letter = Email {
             to,
             subject: "Rollcall: a test",
             text: "This is a test. Rollcall can send you letters.\n",
@@ -49,9 +49,9 @@ impl Mail {
         });
         let hint = match &result {
             Ok(()) => None,
-            Err(Failure::Server { .. }) => Some("nothing was sent; see [mail] in the settings"),
-            Err(Failure::Later(_)) => Some("the server would take it later; alerts are tried again for a day"),
-            Err(Failure::Never(_)) => {
+            Err(MailFailure::Server { .. }) => Some("nothing was sent; see [mail] in the settings"),
+            Err(MailFailure::Later(_)) => Some("the server would take it later; alerts are tried again for a day"),
+            Err(MailFailure::Never(_)) => {
                 Some("the server is fine, and refuses this letter for good; look at the address and mail.from")
             }
         };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::output::{self, Bar};
 use super::{CliError, Global, Outcome};
 use crate::config;
-use crate::service::verify::{self, Report};
+use crate::service::verify::{self, VerifyReport};
 use crate::store::sqlite::{SqliteStore, restore};
 use crate::store::{Location, Open, Store};
 
@@ -71,7 +71,7 @@ fn refuse_empty(store: &dyn Store, global: &Global) -> Result<(), CliError> {
 
 /// Compares a server's index with the rows. Both move while others write, so
 /// they are compared at the same versions, with a few attempts to meet.
-fn compare_live(store: &dyn Store, url: &str, report: &mut Report) -> Result<(), CliError> {
+fn compare_live(store: &dyn Store, url: &str, report: &mut VerifyReport) -> Result<(), CliError> {
     const ATTEMPTS: usize = 20;
     for attempt in 1..=ATTEMPTS {
         let live = live_digests(url)?;

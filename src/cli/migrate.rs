@@ -5,7 +5,7 @@ use serde_json::json;
 use super::output::{self, Bar};
 use super::{CliError, Global, Outcome, location};
 use crate::service::verify;
-use crate::store::migrate::{Ended, migrate};
+use crate::store::migrate::{CopyEnd, migrate};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Location, Open, Store};
 
@@ -38,7 +38,7 @@ impl Migrate {
             interrupted.load(std::sync::atomic::Ordering::SeqCst)
         })?;
         bar.finish();
-        let Ended::Whole { rows } = ended else {
+        let CopyEnd::Whole { rows } = ended else {
             return Err(CliError::Other("stopped; the same command goes on from there".to_owned()));
         };
         let bar = Bar::new(None, "changes");

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::{CliError, Global, OfPartner, Outcome, confirm, output};
 use crate::domain::action::{Action, Assignment, Price, Transfer};
-use crate::domain::spelling::{self, Bare};
+use crate::domain::spelling::{self, BareDigits};
 use crate::domain::{Country, Currency, E164, Money, NumberType, Status, Tags, Time, number};
 use crate::inventory::NumberRef;
 use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
-use crate::service::{self, ServiceError, Shown};
+use crate::service::{self, ServiceError, VerbOutcome};
 use crate::store::Open;
 use crate::wire;
 
@@ -228,7 +228,7 @@ impl Needed {
 
 /// Numbers that come into stock: what could be national is refused.
 fn parse_block(text: &str) -> Result<(E164, E164), String> {
-    spelling::read(text, Bare::Unknown).map_err(|error| error.to_string())
+    spelling::read(text, BareDigits::Unknown).map_err(|error| error.to_string())
 }
 
 fn parse_tag(text: &str) -> Result<String, String> {
@@ -375,39 +375,39 @@ fn print_called(global: &Global, row: NumberRef<'_>) -> Result<(), CliError> {
 }
 
 /// Prints what a verb left.
-pub(super) fn print(global: &Global, outcome: service::Outcome, dry_run: bool) -> Result<Outcome, CliError> {
-    let service::Outcome::Done { shown, version } = outcome else { return Ok(Outcome::Done) };
+pub(super) fn print(global: &Global, outcome: service::WriteOutcome, dry_run: bool) -> Result<Outcome, CliError> {
+    let service::WriteOutcome::Done { shown, version } = outcome else { return Ok(Outcome::Done) };
     match &shown {
-        Shown::Number(shown) => print_row(global, shown.row())?,
-        Shown::Block { first, last, numbers, version } if global.json => {
+        VerbOutcome::Number(shown) => print_row(global, shown.row())?,
+        VerbOutcome::Block { first, last, numbers, version } if global.json => {
             output::json(&json!({ "number": first, "number_end": last, "numbers": numbers, "version": version }))?;
         }
-        Shown::Block { first, last, numbers, .. } => {
+        VerbOutcome::Block { first, last, numbers, .. } => {
             output::line(&format!("{numbers} numbers came into stock, from {first} to {last}"))?;
         }
-        Shown::Account { account, .. } if global.json => output::json(account)?,
-        Shown::Account { account, .. } => {
+        VerbOutcome::Account { account, .. } if global.json => output::json(account)?,
+        VerbOutcome::Account { account, .. } => {
             output::line(&format!("account {} ({}){}", account.auth_id, account.name, archived(account.archived_at)))?;
         }
-        Shown::Application { application, .. } if global.json => output::json(application)?,
-        Shown::Application { application, .. } => {
+        VerbOutcome::Application { application, .. } if global.json => output::json(application)?,
+        VerbOutcome::Application { application, .. } => {
             let archived = archived(application.archived_at);
             output::line(&format!("application {} ({}){archived}", application.id, application.name))?;
             application.destinations.iter().try_for_each(|one| output::line(&format!("  {one}")))?;
         }
-        Shown::Trunk { trunk, .. } if global.json => output::json(trunk)?,
-        Shown::Trunk { trunk, .. } => {
+        VerbOutcome::Trunk { trunk, .. } if global.json => output::json(trunk)?,
+        VerbOutcome::Trunk { trunk, .. } => {
             output::line(&format!("trunk {} ({}){}", trunk.id, trunk.name, archived(trunk.archived_at)))?;
             trunk.destinations.iter().try_for_each(|one| output::line(&format!("  {one}")))?;
         }
-        Shown::Webhook(_) | Shown::Delivery(_) | Shown::Resent { .. } => {
+        VerbOutcome::Webhook(_) | VerbOutcome::Delivery(_) | VerbOutcome::Resent { .. } => {
             return Err(CliError::Other("a webhook came of a verb on one number".to_owned()));
         }
-        Shown::Job { .. } => return Err(CliError::Other("a job came of a verb on one number".to_owned())),
-        Shown::Acknowledgement(one) => output::json(one)?,
-        Shown::Schedule { view, .. } => output::json(&crate::http::schedules::shown(view, false))?,
-        Shown::Billing(view) => output::json(&crate::http::settings::shown(view))?,
-        Shown::Undone(undone) => {
+        VerbOutcome::Job { .. } => return Err(CliError::Other("a job came of a verb on one number".to_owned())),
+        VerbOutcome::Acknowledgement(one) => output::json(one)?,
+        VerbOutcome::Schedule { view, .. } => output::json(&crate::http::schedules::shown(view, false))?,
+        VerbOutcome::Billing(view) => output::json(&crate::http::settings::shown(view))?,
+        VerbOutcome::Undone(undone) => {
             let rows: Vec<_> =
                 undone.rows.iter().map(|row| json!({ "number": row.number, "reason": row.reason })).collect();
             if global.json {

@@ -11,7 +11,7 @@ use crate::domain::setting::AfterExpiry;
 use crate::domain::{self, PartnerId, Time};
 use crate::http::settings;
 use crate::service::billing::{BillingView, Wish};
-use crate::service::{self, Shown};
+use crate::service::{self, VerbOutcome};
 use crate::store::Open;
 
 #[derive(Subcommand)]
@@ -115,9 +115,9 @@ impl Partner {
     }
 }
 
-fn chosen(outcome: service::Outcome) -> Result<BillingView, CliError> {
+fn chosen(outcome: service::WriteOutcome) -> Result<BillingView, CliError> {
     match outcome {
-        service::Outcome::Done { shown: Shown::Billing(view), .. } => Ok(*view),
+        service::WriteOutcome::Done { shown: VerbOutcome::Billing(view), .. } => Ok(*view),
         _ => Err(CliError::Other("the billing setting was not shown".to_owned())),
     }
 }

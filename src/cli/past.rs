@@ -4,9 +4,9 @@ use super::output;
 use super::{CliError, Global, OfPartner, Outcome};
 use crate::domain::{E164, summary};
 use crate::service::ServiceError;
-use crate::service::past::{Entry, Listed, Past};
+use crate::service::past::{LogEntry, LoggedChange, Past};
 use crate::store::Open;
-use crate::wire::past::{self as wire, Head, ListedChange};
+use crate::wire::past::{self as wire, EntryHead, ListedChange};
 
 /// How many numbers of a change are shown.
 const NUMBERS_MAX: usize = 100;
@@ -75,7 +75,7 @@ impl Changes {
                 if at > 0 {
                     out.push(b',');
                 }
-                let Listed { version, entry, entities, numbers, total } = change;
+                let LoggedChange { version, entry, entities, numbers, total } = change;
                 let head = head(*version, entry);
                 let entities_total = entities.len() as u64;
                 wire::change(&mut out, ListedChange { head, entities_total, entities, numbers_total: *total, numbers });
@@ -99,12 +99,12 @@ impl Changes {
 
 const HEADINGS: [&str; 5] = ["VERSION", "AT", "VERB", "BY", "WHAT"];
 
-fn cells(version: u64, entry: &Entry, what: String) -> Vec<String> {
+fn cells(version: u64, entry: &LogEntry, what: String) -> Vec<String> {
     vec![version.to_string(), entry.at.to_string(), entry.verb.to_string(), entry.actor.to_string(), what]
 }
 
 /// A change in a line: what it did to entities, and to the first number.
-fn what(change: &Listed) -> String {
+fn what(change: &LoggedChange) -> String {
     let mut said: Vec<String> = Vec::new();
     if let Some(first) = change.entities.first() {
         said.push(summary::entity(first));
@@ -121,6 +121,6 @@ fn what(change: &Listed) -> String {
     said.join("; ")
 }
 
-fn head(version: u64, entry: &Entry) -> Head<'_> {
-    Head { version, at: entry.at, verb: entry.verb, actor: &entry.actor, request_id: entry.request_id.as_deref() }
+fn head(version: u64, entry: &LogEntry) -> EntryHead<'_> {
+    EntryHead { version, at: entry.at, verb: entry.verb, actor: &entry.actor, request_id: entry.request_id.as_deref() }
 }

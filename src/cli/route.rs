@@ -9,7 +9,7 @@ use super::number::print;
 use super::routing::Destinations;
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
 use crate::domain::{self, AccountId, ApplicationId, Destination, SipUri, Time, TrunkId, destination};
-use crate::service::entities::{Calls, Changes};
+use crate::service::entities::{CallTarget, EntityPatch};
 use crate::store::Open;
 
 #[derive(Subcommand)]
@@ -90,14 +90,14 @@ fn parse_answer_url(text: &str) -> Result<Arc<str>, String> {
 }
 
 /// The destinations of something new, each tried when those before it fail.
-fn calls(uris: Vec<SipUri>, answer_url: Option<Arc<str>>) -> Result<Calls, CliError> {
+fn calls(uris: Vec<SipUri>, answer_url: Option<Arc<str>>) -> Result<CallTarget, CliError> {
     let one = |(at, uri): (usize, SipUri)| {
         let priority = destination::PRIORITY.saturating_mul(u16::try_from(at + 1).unwrap_or(u16::MAX));
         Destination { priority, ..Destination::new(uri) }
     };
     let destinations = domain::Destinations::new(uris.into_iter().enumerate().map(one).collect());
     let destinations = destinations.map_err(|error| CliError::Usage(format!("--destination: it {error}")))?;
-    Ok(Calls { destinations, answer_url })
+    Ok(CallTarget { destinations, answer_url })
 }
 
 #[derive(Args)]
@@ -122,18 +122,18 @@ fn owner(global: &Global, of: &OfPartner, account: Option<&str>) -> Result<Optio
     Ok(Some(global.names(of)?.customer(text)?))
 }
 
-fn archive(archived: bool) -> Changes {
-    Changes { archived: Some(archived), ..Changes::default() }
+fn archive(archived: bool) -> EntityPatch {
+    EntityPatch { archived: Some(archived), ..EntityPatch::default() }
 }
 
-fn name(name: Arc<str>) -> Changes {
-    Changes { name: Some(name), ..Changes::default() }
+fn name(name: Arc<str>) -> EntityPatch {
+    EntityPatch { name: Some(name), ..EntityPatch::default() }
 }
 
 impl Application {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
-        let edit = |text: &str, of: &OfPartner, changes: &Changes| {
+        let edit = |text: &str, of: &OfPartner, changes: &EntityPatch| {
             let id = global.names(of)?.application(text)?;
             let key = service.partner_key(&of.partner)?;
             print(global, service.application_edit(key, &id, changes)?, false)
@@ -170,7 +170,7 @@ impl Application {
 impl Trunk {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
-        let edit = |text: &str, of: &OfPartner, changes: &Changes| {
+        let edit = |text: &str, of: &OfPartner, changes: &EntityPatch| {
             let id = global.names(of)?.trunk(text)?;
             let key = service.partner_key(&of.partner)?;
             print(global, service.trunk_edit(key, &id, changes)?, false)

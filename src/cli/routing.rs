@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::{CliError, Global, OfPartner, Outcome, output};
 use crate::domain::{Actor, E164, SipUri, Time};
 use crate::inventory::Snapshot;
-use crate::routing::{Explained, Step, day};
+use crate::routing::{Explained, RouteStep, day};
 use crate::service::ServiceError;
 use crate::service::entities::DestinationEdit;
 use crate::store::Open;
@@ -89,7 +89,7 @@ pub fn explain(global: &Global, number: E164, of: &OfPartner, as_of: Option<Time
 }
 
 /// A step with its time and its author, where they tell something.
-fn text(snapshot: &Snapshot, step: &Step) -> String {
+fn text(snapshot: &Snapshot, step: &RouteStep) -> String {
     let mut text = step.text.clone();
     let timed = matches!(step.step, "held_by" | "partner" | "status");
     if let Some(since) = step.since.filter(|_| timed) {

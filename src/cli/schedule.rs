@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::check::parse_span;
 use super::{CliError, Global, OfPartner, Outcome, mail, output, parse_name};
-use crate::domain::setting::Report;
+use crate::domain::setting::ReportPolicy;
 use crate::domain::{PartnerKey, Time};
 use crate::http::schedules::{delivery, next_runs, shown};
 use crate::schedule::{UTC, WEEKLY};
-use crate::service::schedules::{Delivery, Sending, Step, View, Wanted, preview, runner};
-use crate::service::{self, Service, Shown};
+use crate::service::schedules::{EmailDelivery, RunStep, SchedulePatch, ScheduleView, Sending, preview, runner};
+use crate::service::{self, Service, VerbOutcome};
 use crate::store::Open;
 
 /// How long a command waits for letters that a server is sending.
@@ -107,21 +107,31 @@ pub struct Choice {
     within: Option<i64>,
     /// Whether a report is sent without findings: findings, always
     #[arg(long, value_parser = parse_report, value_name = "findings|always")]
-    report: Option<Report>,
+    report: Option<ReportPolicy>,
     /// Whether alerts of new findings are sent between reports
     #[arg(long, value_name = "true|false", action = ArgAction::Set)]
     alerts: Option<bool>,
 }
 
-fn parse_report(text: &str) -> Result<Report, String> {
-    Report::parse(text).ok_or_else(|| "must be findings or always".to_owned())
+fn parse_report(text: &str) -> Result<ReportPolicy, String> {
+    ReportPolicy::parse(text).ok_or_else(|| "must be findings or always".to_owned())
 }
 
 impl Choice {
-    fn wanted(self, name: Option<Arc<str>>) -> Wanted {
+    fn wanted(self, name: Option<Arc<str>>) -> SchedulePatch {
         let given = |list: Vec<String>| (!list.is_empty()).then_some(list);
         let Choice { cron, zone, to, checks, within, report, alerts } = self;
-        Wanted { name, cron, zone, recipients: given(to), checks: given(checks), within, report, alerts, off: None }
+        SchedulePatch {
+            name,
+            cron,
+            zone,
+            recipients: given(to),
+            checks: given(checks),
+            within,
+            report,
+            alerts,
+            off: None,
+        }
     }
 }
 
@@ -151,7 +161,7 @@ impl Schedule {
                 } else if all.is_empty() {
                     output::note("there are no schedules; create one with `rollcall schedule create`");
                 } else {
-                    let row = |view: &View| {
+                    let row = |view: &ScheduleView| {
                         let schedule = &view.schedule;
                         let next = view.next_runs.first().map_or("off".to_owned(), |(_, local)| local.clone());
                         let to = schedule.recipients.len().to_string();
@@ -181,7 +191,7 @@ impl Schedule {
                     wanted.checks = Some(Vec::new());
                 }
                 wanted.off = (off || on).then_some(off);
-                if wanted == Wanted::default() {
+                if wanted == SchedulePatch::default() {
                     return Err(CliError::Usage("say what shall be different".to_owned()));
                 }
                 let (service, key) = open(&of)?;
@@ -214,14 +224,14 @@ impl Schedule {
     }
 }
 
-fn view(outcome: service::Outcome) -> Result<View, CliError> {
+fn view(outcome: service::WriteOutcome) -> Result<ScheduleView, CliError> {
     match outcome {
-        service::Outcome::Done { shown: Shown::Schedule { view, .. }, .. } => Ok(*view),
+        service::WriteOutcome::Done { shown: VerbOutcome::Schedule { view, .. }, .. } => Ok(*view),
         _ => Err(CliError::Other("the schedule was not shown".to_owned())),
     }
 }
 
-fn print(global: &Global, view: &View, verb: &str) -> Result<(), CliError> {
+fn print(global: &Global, view: &ScheduleView, verb: &str) -> Result<(), CliError> {
     if global.json {
         return output::json(&shown(view, false));
     }
@@ -248,7 +258,7 @@ fn print(global: &Global, view: &View, verb: &str) -> Result<(), CliError> {
 }
 
 /// How the letters of a run went.
-fn letters(delivery: &Delivery) -> Result<(), CliError> {
+fn letters(delivery: &EmailDelivery) -> Result<(), CliError> {
     output::line(&format!("letters of {} ({}):", delivery.ran.at, delivery.ran.why))?;
     let row = |one: &crate::service::schedules::Recipient| {
         let next = one.next.map(|next| format!("again at {next}"));
@@ -266,14 +276,14 @@ fn run(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result<
     let mut tries = 0;
     let (ran, delivery_id) = loop {
         match service.schedule_step(key, id, Time::now(), true)? {
-            Step::Told { ran, delivery } => break (Some(ran), delivery),
-            Step::Quiet => break (None, None),
-            Step::Idle => return Err(service::ServiceError::Unknown { what: "schedule", id: id.to_owned() }.into()),
-            Step::Elsewhere if tries < 10 => {
+            RunStep::Told { ran, delivery } => break (Some(ran), delivery),
+            RunStep::Quiet => break (None, None),
+            RunStep::Idle => return Err(service::ServiceError::Unknown { what: "schedule", id: id.to_owned() }.into()),
+            RunStep::Elsewhere if tries < 10 => {
                 tries += 1;
                 std::thread::sleep(Duration::from_millis(300));
             }
-            Step::Elsewhere => return Err(CliError::Other(format!("somebody else is running schedule {id}"))),
+            RunStep::Elsewhere => return Err(CliError::Other(format!("somebody else is running schedule {id}"))),
         }
     };
     let Some(ran) = ran else {

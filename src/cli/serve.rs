@@ -26,8 +26,8 @@ use crate::face::Faces;
 use crate::http::server::Certificate;
 use crate::http::{self, App};
 use crate::mail::Mailer;
-use crate::service::jobs::runner::{self, Runner};
-use crate::service::webhooks::runner::Runner as Webhooks;
+use crate::service::jobs::runner::{self, JobRunner};
+use crate::service::webhooks::runner::WebhookRunner as Webhooks;
 use crate::service::workers::Work;
 use crate::service::{Replica, schedules};
 use crate::store::{self, Location, Open, StoreError};
@@ -194,9 +194,9 @@ pub fn serve(
         .build()
         .map_err(|source| CliError::Io { what: "cannot start the runtime".to_owned(), source })?;
     let settings =
-        runner::Settings { workers: config.jobs.workers.into(), per_partner: config.jobs.per_partner.into() };
-    let runner = Runner::start(&app.service, settings);
-    let alerts = schedules::runner::Runner::start(&app.service, mailer, Arc::new(Time::now));
+        runner::JobSettings { workers: config.jobs.workers.into(), per_partner: config.jobs.per_partner.into() };
+    let runner = JobRunner::start(&app.service, settings);
+    let alerts = schedules::runner::ScheduleRunner::start(&app.service, mailer, Arc::new(Time::now));
     let webhooks = Webhooks::start(&app.service, replica.clone(), config.webhooks.at_once.into());
     // Who answers no calls has none to record.
     let answers = !config.routing.sip.is_empty() || !config.routing.http.is_empty();

@@ -21,9 +21,9 @@ use super::upstream::Upstream;
 use super::{CliError, Global, OfPartner, Outcome, output};
 use crate::domain::{Currency, Money, Time};
 use crate::http::checks::span;
-use crate::service::import::{Progress, Watch};
+use crate::service::import::{ImportProgress, Watch};
 use crate::service::lease::{self, Lease, Leases};
-use crate::service::mirror::{MirrorError, Options, REFUSED_MAX, Report};
+use crate::service::mirror::{MirrorError, MirrorOptions, REFUSED_MAX, SyncReport};
 use crate::service::{Service, ServiceError};
 use crate::store::Open;
 
@@ -135,7 +135,7 @@ impl Sync {
         }
     }
 
-    fn options(&self) -> Result<Options, CliError> {
+    fn options(&self) -> Result<MirrorOptions, CliError> {
         let cost = match (&self.monthly_cost, self.currency) {
             (Some(amount), Some(currency)) => Some(
                 Money::parse(amount, currency)
@@ -143,7 +143,7 @@ impl Sync {
             ),
             (_, _) => None,
         };
-        Ok(Options {
+        Ok(MirrorOptions {
             url: Arc::from(self.from.trim_end_matches('/')),
             auth_id: Arc::from(self.auth_id.as_str()),
             switch: self.switch,
@@ -156,10 +156,10 @@ impl Sync {
     fn look(
         &self,
         service: &Service,
-        options: &Options,
+        options: &MirrorOptions,
         cancel: &AtomicBool,
         lease: &Lease,
-    ) -> Result<Report, CliError> {
+    ) -> Result<SyncReport, CliError> {
         let term = lease.confirm()?;
         let look = self.upstream()?.look(cancel)?;
         if term.is_none() || lease.confirm()? != term {
@@ -167,9 +167,9 @@ impl Sync {
             return Err(CliError::Other("another process has mirrored meanwhile, perhaps".to_owned()));
         }
         let bar = Bar::new(Some(0), "numbers");
-        let progress = |progress: Progress| match progress {
-            Progress::Reading { .. } => {}
-            Progress::Writing { numbers, total } => bar.set("writing", numbers, Some(total)),
+        let progress = |progress: ImportProgress| match progress {
+            ImportProgress::Reading { .. } => {}
+            ImportProgress::Writing { numbers, total } => bar.set("writing", numbers, Some(total)),
         };
         let report = service.mirror(&self.of.partner, &look, options, &Watch { progress: &progress, cancel });
         bar.finish();
@@ -187,7 +187,7 @@ impl Sync {
         global: &Global,
         every: Duration,
         service: &Service,
-        options: &Options,
+        options: &MirrorOptions,
         cancel: &AtomicBool,
         lease: &Lease,
     ) -> Result<Outcome, CliError> {
@@ -231,11 +231,11 @@ impl Sync {
         }
     }
 
-    fn show(&self, global: &Global, report: &Report) -> Result<(), CliError> {
+    fn show(&self, global: &Global, report: &SyncReport) -> Result<(), CliError> {
         if global.json {
             return output::json(report);
         }
-        let Report { at, numbers, came, went, changed, refused, entities, .. } = report;
+        let SyncReport { at, numbers, came, went, changed, refused, entities, .. } = report;
         let what = match (report.differs(), self.dry_run) {
             (false, _) => "nothing differs".to_owned(),
             (true, dry_run) => {

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use super::CliError;
 use super::output::Bar;
-use crate::client::{Account, Client, ClientError, List, Number, Patience, Step};
-use crate::service::mirror::{Look, MirrorError, Reading, Said, Told, ToldAccount};
+use crate::client::{Client, ClientError, ListScope, Patience, UpstreamAccount, UpstreamNumber, WalkStep};
+use crate::service::mirror::{Listing, ListingBuilder, MirrorError, ToldAccount, UpstreamFields, UpstreamRow};
 
 /// The most bytes of a file that has a token.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -54,7 +54,7 @@ impl Upstream {
     }
 
     /// All that it has; no error means that all came.
-    pub fn look(&self, cancel: &AtomicBool) -> Result<Look, CliError> {
+    pub fn look(&self, cancel: &AtomicBool) -> Result<Listing, CliError> {
         let (give, taken) = mpsc::channel();
         let came = Arc::new(AtomicU64::new(0));
         let (client, counted) = (self.client.clone(), came.clone());
@@ -76,20 +76,20 @@ impl Upstream {
     }
 }
 
-fn look(client: &Client, came: &AtomicU64) -> Result<Look, ClientError> {
+fn look(client: &Client, came: &AtomicU64) -> Result<Listing, ClientError> {
     let accounts = match client.accounts() {
         Ok(accounts) => Some(accounts.into_iter().map(told_account).collect()),
         Err(error) if lacks(&error) => None,
         Err(error) => return Err(error),
     };
-    let mut reading = Reading::default();
-    let walked = client.numbers(&List::All, &mut |step| {
+    let mut reading = ListingBuilder::default();
+    let walked = client.numbers(&ListScope::All, &mut |step| {
         match step {
-            Step::Begin => {
+            WalkStep::Begin => {
                 came.store(0, Ordering::Relaxed);
                 reading.begin();
             }
-            Step::Rows(rows) => {
+            WalkStep::Rows(rows) => {
                 came.fetch_add(rows.len() as u64, Ordering::Relaxed);
                 rows.into_iter().for_each(|row| reading.add(told(row)));
             }
@@ -119,14 +119,14 @@ fn lacks(error: &ClientError) -> bool {
     }
 }
 
-fn told_account(account: Account) -> ToldAccount {
-    let Account { auth_id, name, created_at, archived_at, numbers: _ } = account;
+fn told_account(account: UpstreamAccount) -> ToldAccount {
+    let UpstreamAccount { auth_id, name, created_at, archived_at, numbers: _ } = account;
     ToldAccount { auth_id, name, created_at, archived_at }
 }
 
-fn told(row: Number) -> Told {
-    let Number { number, assigned_at, expires_at, .. } = row;
-    let said = Said {
+fn told(row: UpstreamNumber) -> UpstreamRow {
+    let UpstreamNumber { number, assigned_at, expires_at, .. } = row;
+    let said = UpstreamFields {
         account: row.account,
         account_name: row.account_name,
         status: row.status,
@@ -139,5 +139,5 @@ fn told(row: Number) -> Told {
         cost: row.cost,
         tags: row.tags,
     };
-    Told { number, assigned_at, expires_at, said }
+    UpstreamRow { number, assigned_at, expires_at, said }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{CliError, Global, Outcome, operator, output, parse_name};
 use crate::domain::{self, PartnerId, PartnerKey, Role};
 use crate::service::Service;
-use crate::service::people::{By, NewUser, People, Settings, UserEdit};
+use crate::service::people::{NewUser, People, SignInSettings, UserActor, UserEdit};
 use crate::store::{self, Open};
 
 #[derive(Subcommand)]
@@ -94,8 +94,8 @@ impl User {
         };
         let store = store::open(&settings.location(), open)?;
         let service = Service::new(store.clone(), operator::actor(&settings.location()));
-        let by = By::Command(service.actor());
-        let people = People::new(store, Settings::default());
+        let by = UserActor::Command(service.actor());
+        let people = People::new(store, SignInSettings::default());
         let base = || -> Result<String, CliError> {
             Ok(settings.console.base(settings.http.listen, settings.http.tls()?.is_some()))
         };
@@ -186,7 +186,7 @@ impl User {
 
 fn disable(global: &Global, service: &Service, people: &People, who: &Who, disabled: bool) -> Result<(), CliError> {
     let edit = UserEdit { disabled: Some(disabled), ..UserEdit::default() };
-    let user = people.user_edit(By::Command(service.actor()), &who.find(people)?.id, edit)?;
+    let user = people.user_edit(UserActor::Command(service.actor()), &who.find(people)?.id, edit)?;
     let done = if disabled { "disabled" } else { "enabled" };
     report(global, service, &user, &format!("{done} {}", user.email))
 }

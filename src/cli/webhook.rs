@@ -15,7 +15,7 @@ use crate::domain::setting::DeliveryOrder;
 use crate::http::webhooks as http;
 use crate::service::numbers::Expected;
 use crate::service::webhooks::{Blocking, DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges};
-use crate::service::{self, Service, ServiceError, Shown};
+use crate::service::{self, Service, ServiceError, VerbOutcome};
 use crate::store::Open;
 
 #[derive(Subcommand)]
@@ -213,10 +213,10 @@ impl Webhook {
             Webhook::Resend { one, delivery: None, .. } => {
                 let (service, key) = one.open(global)?;
                 match service.webhook_resend_failed(key, &one.id)? {
-                    service::Outcome::Done { shown: Shown::Resent { resent, left }, .. } if global.json => {
+                    service::WriteOutcome::Done { shown: VerbOutcome::Resent { resent, left }, .. } if global.json => {
                         output::json(&json!({ "resent": resent, "left": left }))?;
                     }
-                    service::Outcome::Done { shown: Shown::Resent { resent, left }, .. } => {
+                    service::WriteOutcome::Done { shown: VerbOutcome::Resent { resent, left }, .. } => {
                         output::line(&format!("{resent} deliveries are sent again; {left} are left"))?;
                     }
                     _ => return Err(CliError::Other("the deliveries were not counted".to_owned())),
@@ -236,23 +236,23 @@ impl Webhook {
 }
 
 /// What was typed wrong is a matter of usage.
-fn usage(result: Result<service::Outcome, ServiceError>) -> Result<service::Outcome, CliError> {
+fn usage(result: Result<service::WriteOutcome, ServiceError>) -> Result<service::WriteOutcome, CliError> {
     result.map_err(|error| match error {
         ServiceError::Invalid(_) => CliError::Usage(error.to_string()),
         other => other.into(),
     })
 }
 
-fn webhook(outcome: Result<service::Outcome, CliError>) -> Result<ShownWebhook, CliError> {
+fn webhook(outcome: Result<service::WriteOutcome, CliError>) -> Result<ShownWebhook, CliError> {
     match outcome? {
-        service::Outcome::Done { shown: Shown::Webhook(shown), .. } => Ok(*shown),
+        service::WriteOutcome::Done { shown: VerbOutcome::Webhook(shown), .. } => Ok(*shown),
         _ => Err(CliError::Other("the webhook was not shown".to_owned())),
     }
 }
 
-fn delivery(outcome: service::Outcome) -> Result<ShownDelivery, CliError> {
+fn delivery(outcome: service::WriteOutcome) -> Result<ShownDelivery, CliError> {
     match outcome {
-        service::Outcome::Done { shown: Shown::Delivery(shown), .. } => Ok(*shown),
+        service::WriteOutcome::Done { shown: VerbOutcome::Delivery(shown), .. } => Ok(*shown),
         _ => Err(CliError::Other("the delivery was not shown".to_owned())),
     }
 }

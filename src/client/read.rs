@@ -12,21 +12,21 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{Account, Number};
+use super::{UpstreamAccount, UpstreamNumber};
 use crate::domain::shown::{quoted, shown};
 use crate::domain::{AccountId, Currency, E164, Money, NumberType, Status, Tags, entity};
 use crate::wire::Column as C;
 
 /// Under which key the rows stand, which tells what their keys are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(super) enum ListKind {
     Data,
     Items,
     Accounts,
 }
 
-pub(super) struct Page<T> {
-    pub kind: Kind,
+pub(super) struct ListPage<T> {
+    pub kind: ListKind,
     pub rows: Vec<T>,
     pub total: u64,
     /// Which page it says it is.
@@ -34,16 +34,16 @@ pub(super) struct Page<T> {
 }
 
 /// A row of a list, with what tells it from the others.
-pub(super) trait Listed: Sized {
+pub(super) trait ListRow: Sized {
     type Key: Ord + Hash + Display;
 
     fn key(&self) -> Self::Key;
 
-    fn read(cells: &Cells<'_>, kind: Kind) -> Result<Self, String>;
+    fn read(cells: &JsonFields<'_>, kind: ListKind) -> Result<Self, String>;
 }
 
 #[derive(serde::Deserialize)]
-struct Envelope<'a> {
+struct ListEnvelope<'a> {
     #[serde(borrow, default)]
     data: Option<Vec<&'a RawValue>>,
     #[serde(borrow, default)]
@@ -65,21 +65,21 @@ struct Meta {
 }
 
 /// Takes an answer apart; what is wrong with it otherwise.
-pub(super) fn page<T: Listed>(body: &str) -> Result<Page<T>, String> {
+pub(super) fn page<T: ListRow>(body: &str) -> Result<ListPage<T>, String> {
     // An array would be taken for the envelope's fields in their order.
     if !body.trim_start().starts_with('{') {
         return Err("it is not a list in JSON: it is no object".to_owned());
     }
-    let envelope: Envelope<'_> =
+    let envelope: ListEnvelope<'_> =
         serde_json::from_str(body).map_err(|error| format!("it is not a list in JSON: {:.200}", error.to_string()))?;
-    let Envelope { data, items, accounts, meta, total, page } = envelope;
+    let ListEnvelope { data, items, accounts, meta, total, page } = envelope;
     let (kind, rows, total, number) = match (data, items, accounts) {
         (Some(rows), None, None) => {
             let meta = meta.ok_or_else(|| "it has \"data\" and no \"meta\"".to_owned())?;
-            (Kind::Data, rows, meta.total, meta.page)
+            (ListKind::Data, rows, meta.total, meta.page)
         }
-        (None, Some(rows), None) => (Kind::Items, rows, total, page),
-        (None, None, Some(rows)) => (Kind::Accounts, rows, total, page),
+        (None, Some(rows), None) => (ListKind::Items, rows, total, page),
+        (None, None, Some(rows)) => (ListKind::Accounts, rows, total, page),
         (None, None, None) => return Err("it has neither \"data\" nor \"items\"".to_owned()),
         _ => return Err("it mixes \"data\", \"items\" and \"accounts\"".to_owned()),
     };
@@ -87,10 +87,12 @@ pub(super) fn page<T: Listed>(body: &str) -> Result<Page<T>, String> {
     let one = |(at, row): (usize, &&RawValue)| {
         let cells: Result<HashMap<String, &RawValue>, _> = serde_json::from_str(row.get());
         let cells = cells.map_err(|_| "is no object".to_owned());
-        cells.and_then(|cells| T::read(&Cells(cells), kind)).map_err(|problem| format!("row {}: {problem}", at + 1))
+        cells
+            .and_then(|cells| T::read(&JsonFields(cells), kind))
+            .map_err(|problem| format!("row {}: {problem}", at + 1))
     };
     let rows = rows.iter().enumerate().map(one).collect::<Result<Vec<T>, String>>()?;
-    Ok(Page { kind, rows, total, number })
+    Ok(ListPage { kind, rows, total, number })
 }
 
 /// The code and the message of the error envelope, if that is what it is.
@@ -104,9 +106,9 @@ pub(super) fn error_message(body: &str) -> Option<String> {
 }
 
 /// The fields of a row by their names.
-pub(super) struct Cells<'a>(HashMap<String, &'a RawValue>);
+pub(super) struct JsonFields<'a>(HashMap<String, &'a RawValue>);
 
-impl Cells<'_> {
+impl JsonFields<'_> {
     /// The value's JSON; none if it is null or absent.
     fn raw(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.get()).filter(|&text| text != "null")
@@ -162,19 +164,19 @@ impl Cells<'_> {
     }
 }
 
-impl Listed for Number {
+impl ListRow for UpstreamNumber {
     type Key = E164;
 
     fn key(&self) -> E164 {
         self.number
     }
 
-    fn read(cells: &Cells<'_>, kind: Kind) -> Result<Number, String> {
+    fn read(cells: &JsonFields<'_>, kind: ListKind) -> Result<UpstreamNumber, String> {
         // What the two dialects call alike things.
         let [number, account, trunk, cost, assigned_at] = match kind {
-            Kind::Data => [C::Number, C::AccountAuthId, C::TrunkId, C::MonthlyCost, C::AssignedAt],
-            Kind::Items => [C::E164, C::AccountId, C::TrunkGroupId, C::MonthlyFee, C::PurchasedAt],
-            Kind::Accounts => return Err("is an account where a number was asked for".to_owned()),
+            ListKind::Data => [C::Number, C::AccountAuthId, C::TrunkId, C::MonthlyCost, C::AssignedAt],
+            ListKind::Items => [C::E164, C::AccountId, C::TrunkGroupId, C::MonthlyFee, C::PurchasedAt],
+            ListKind::Accounts => return Err("is an account where a number was asked for".to_owned()),
         }
         .map(C::name);
         let text = cells.text(C::NumberType.name())?;
@@ -182,7 +184,7 @@ impl Listed for Number {
             NumberType::parse(&text)
                 .ok_or_else(|| format!("number_type {} must be local, tollfree or mobile", quoted(&text)))
         };
-        Ok(Number {
+        Ok(UpstreamNumber {
             number: cells.required(number, cells.parsed(number)?)?,
             account: cells.parsed(account)?,
             account_name: cells.name(C::AccountName.name())?,
@@ -202,38 +204,38 @@ impl Listed for Number {
 }
 
 /// The second dialect has more words for what does not route calls.
-fn status(cells: &Cells<'_>, kind: Kind) -> Result<Status, String> {
+fn status(cells: &JsonFields<'_>, kind: ListKind) -> Result<Status, String> {
     let name = C::Status.name();
     let text = cells.required(name, cells.text(name)?)?;
     let said = match (kind, text.as_str()) {
         (_, "active") => Status::Active,
         (_, "suspended") => Status::Suspended,
-        (Kind::Items, "blocked" | "pending_purchase" | "pending_release" | "released") => Status::Suspended,
+        (ListKind::Items, "blocked" | "pending_purchase" | "pending_release" | "released") => Status::Suspended,
         _ => return Err(format!("status {} is not one that is known", quoted(&text))),
     };
     let blocked = cells.flag(C::IsBlocked.name())?.unwrap_or(false);
     Ok(if blocked { Status::Suspended } else { said })
 }
 
-impl Listed for Account {
+impl ListRow for UpstreamAccount {
     type Key = AccountId;
 
     fn key(&self) -> AccountId {
         self.auth_id.clone()
     }
 
-    fn read(cells: &Cells<'_>, kind: Kind) -> Result<Account, String> {
+    fn read(cells: &JsonFields<'_>, kind: ListKind) -> Result<UpstreamAccount, String> {
         let [id, name] = match kind {
-            Kind::Data => [C::AccountAuthId.name(), C::AccountName.name()],
-            Kind::Accounts => ["auth_id", "name"],
-            Kind::Items => return Err("is a number where an account was asked for".to_owned()),
+            ListKind::Data => [C::AccountAuthId.name(), C::AccountName.name()],
+            ListKind::Accounts => ["auth_id", "name"],
+            ListKind::Items => return Err("is a number where an account was asked for".to_owned()),
         };
         let auth_id: AccountId = cells.required(id, cells.parsed(id)?)?;
-        let counts: Option<Counts> = match cells.raw("numbers") {
+        let counts: Option<ListTotal> = match cells.raw("numbers") {
             Some(raw) => Some(serde_json::from_str(raw).map_err(|_| "numbers must be counts".to_owned())?),
             None => None,
         };
-        Ok(Account {
+        Ok(UpstreamAccount {
             name: cells.name(name)?.unwrap_or_else(|| auth_id.as_str().into()),
             auth_id,
             created_at: cells.parsed(C::CreatedAt.name())?,
@@ -244,7 +246,7 @@ impl Listed for Account {
 }
 
 #[derive(serde::Deserialize)]
-struct Counts {
+struct ListTotal {
     total: u64,
 }
 
@@ -252,12 +254,12 @@ struct Counts {
 mod tests {
     use super::*;
 
-    fn number(row: &str, kind: &str) -> Result<Number, String> {
+    fn number(row: &str, kind: &str) -> Result<UpstreamNumber, String> {
         let body = match kind {
             "data" => format!("{{\"data\":[{row}],\"meta\":{{\"total\":1,\"page\":1,\"per_page\":20}}}}"),
             _ => format!("{{\"items\":[{row}],\"page\":1,\"per_page\":20,\"total\":1,\"account_auth_id\":\"MA_1\"}}"),
         };
-        page::<Number>(&body).map(|page| page.rows.into_iter().next().expect("a row"))
+        page::<UpstreamNumber>(&body).map(|page| page.rows.into_iter().next().expect("a row"))
     }
 
     #[test]
@@ -317,7 +319,7 @@ mod tests {
             let problem = number(&row, "data").expect_err("too long");
             assert!(problem.len() < 400, "{} bytes", problem.len());
         }
-        let total = page::<Number>(&format!(r#"{{"data":[],"meta":{{"total":"{long}"}}}}"#));
+        let total = page::<UpstreamNumber>(&format!(r#"{{"data":[],"meta":{{"total":"{long}"}}}}"#));
         assert!(total.err().is_some_and(|problem| problem.len() < 400));
     }
 
@@ -338,7 +340,7 @@ mod tests {
     #[test]
     fn an_envelope_is_one_of_them() {
         let check = |body: &str, expected: &str| {
-            let problem = page::<Number>(body).map(|page| page.total).expect_err(body);
+            let problem = page::<UpstreamNumber>(body).map(|page| page.total).expect_err(body);
             assert!(problem.contains(expected), "{body}: {problem}");
         };
         check("", "not a list in JSON");

@@ -20,8 +20,8 @@ use super::verbs::{self, Choices, VerbFields};
 use super::{Console, numbers, show};
 use crate::domain::E164;
 use crate::inventory::{Order, Window};
-use crate::service::jobs::{LIST_MAX, NewJob, Wanted};
-use crate::service::{Outcome, ServiceError, Shown};
+use crate::service::jobs::{JobSelection, LIST_MAX, NewJob};
+use crate::service::{ServiceError, VerbOutcome, WriteOutcome};
 
 /// How many of the selected numbers are named.
 const NAMED_MAX: usize = 12;
@@ -86,17 +86,17 @@ pub async fn preview(
         Err(errors) => return page(visit, verb, &form, selected, Some(Refusal::of(errors))),
     };
     let wanted = match &selected {
-        Selected::List(numbers) => Wanted::List(numbers.clone()),
+        Selected::List(numbers) => JobSelection::List(numbers.clone()),
         // A job says its filter in JSON, and this one is a line.
         Selected::Line(line) => {
             let text = serde_json::json!({ "line": form.get("q") }).to_string();
-            Wanted::Filter(Box::new(line.filter.clone()), text)
+            JobSelection::Filter(Box::new(line.filter.clone()), text)
         }
     };
     let new = NewJob { action, params, wanted, preview: true };
     let made = visit.act(format!("job.{}", verb.name), move |service, key| service.job_create(key, &new)).await;
     match made {
-        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => redirect(&visit.href("jobs", &job.id)),
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Job { job, .. }, .. }) => redirect(&visit.href("jobs", &job.id)),
         Ok(_) => redirect(&format!("{}/jobs", visit.base)),
         Err(ServiceError::Invalid(mut errors)) => {
             for error in &mut errors {

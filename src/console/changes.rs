@@ -1,10 +1,13 @@
 //! The change log: newest first, and each change with its numbers and its undo.
 //!
 //! The log is ordered by version, so a list reads backwards from its end. If few
-//! changes match a filter, the page reads a limited number of changes and offers to
-//! search older ones: it must not read a log of millions.
-//! Invariant: the list ends at the snapshot's version, as everywhere.
+//! changes match a filter, the page reads a limited number of changes, and of their
+//! numbers, and offers to search older ones: it must not read a log of millions.
+//! A job has written one change for each batch; the list shows them as one.
+//! Invariants: the list ends at the snapshot's version, as everywhere; a filter that
+//! is not understood shows no changes.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -13,18 +16,22 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::header::{self, HeaderMap};
 use http::{Request, StatusCode};
+use jiff::civil::Date;
 
-use super::form::{first_moment, midnight};
+use super::diff::Called;
+use super::form::first_moment;
 use super::gate::{Needs, Visit, query_value};
 use super::jobs::{page_of, told};
 use super::number::who;
-use super::page::{Answer, Frame, Trouble, done, html, html_as, mendable};
+use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
-use super::{Console, show, verbs};
-use crate::domain::{Actor, Record, Verb, summary};
-use crate::service::past::Listed;
-use crate::service::undo::{Refused, Undone};
-use crate::service::{Outcome, ServiceError, Shown, undo};
+use super::{Console, chooser, diff, show, verbs};
+use crate::domain::{AccountId, Actor, EntityChange, NumberChange, Time, Verb};
+use crate::inventory::Snapshot;
+use crate::service::jobs::Job;
+use crate::service::past::LoggedChange;
+use crate::service::undo::{RefusedUndo, Undone};
+use crate::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome, undo};
 use crate::wire::html::escape;
 
 /// How many changes a page has.
@@ -37,11 +44,20 @@ const LOOKED_AT_MAX: u64 = 2_000;
 const STEP: u64 = 200;
 /// How many entities a line names.
 const ENTITIES: usize = 3;
+/// How many numbers of changes are looked at for one page of a customer, and how
+/// many of them at a time.
+const NUMBERS_LOOKED_AT_MAX: u64 = 200_000;
+const NUMBERS_STEP: u64 = 5_000;
+/// How many jobs of a page are remembered for the next one: their older batches
+/// are theirs.
+const SEEN_MAX: usize = 5;
 
 struct Line {
     version: u64,
     summary: String,
     verb: String,
+    /// The page of the job that the changes are of.
+    job: Option<String>,
     by: String,
     /// The filter that shows what the same one did.
     by_query: String,
@@ -61,14 +77,22 @@ struct Changes {
     lines: Vec<Line>,
     verbs: Vec<Choice>,
     actors: Vec<Choice>,
-    day: String,
-    /// Of which moment a day is, as its label says it.
-    midnight: String,
+    customer: String,
+    from: String,
+    to: String,
+    /// The zone of the days.
+    zone: String,
+    /// Spans of days to choose, as the end of an address.
+    spans: Vec<(&'static str, String)>,
     filtered: bool,
+    /// Whether a filter is not understood.
+    refused: bool,
     /// What was looked through, where not all of it is shown.
     looked: String,
     /// The filter as it stands in an address.
     query: String,
+    /// What the address of older ones has besides.
+    older: String,
     /// Where older ones begin.
     before: Option<u64>,
     first_page: bool,
@@ -78,8 +102,7 @@ struct NumberRow {
     number: String,
     readable: String,
     said: String,
-    before: String,
-    after: String,
+    diff: String,
 }
 
 struct RefusedRow {
@@ -117,27 +140,79 @@ struct Wanted {
     verb: Option<Verb>,
     /// Empty for anybody; `user`, `key` or `command` for a kind, else one by name.
     who: String,
-    day: String,
+    account: Option<AccountId>,
+    /// The first and the last day.
+    from: String,
+    to: String,
+    /// The moments just before the first day, and the last of the last.
+    after: Option<Time>,
+    through: Option<Time>,
     before: Option<u64>,
+    /// Jobs that a newer page has shown.
+    seen: Vec<String>,
+    /// What was typed for a customer, and what is not understood.
+    misnamed: Option<String>,
+    problems: Vec<String>,
 }
 
 impl Wanted {
     fn of(query: &str, visit: &Visit) -> Wanted {
         let mut wanted = Wanted::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let value = value.trim();
             match &*name {
-                "verb" => wanted.verb = Verb::parse(&value),
+                _ if value.is_empty() => {}
+                "verb" => match Verb::parse(value) {
+                    Some(verb) => wanted.verb = Some(verb),
+                    None => wanted.problems.push(format!("{value} is no kind of change; choose one of the list")),
+                },
                 "who" if value == "me" => wanted.who = format!("user:{}", visit.user().id),
-                "who" => wanted.who = value.into_owned(),
-                "day" => wanted.day = value.into_owned(),
+                "who" if matches!(value, "user" | "key" | "command") || Actor::parse(value).is_some() => {
+                    wanted.who = value.to_owned();
+                }
+                "who" => wanted.problems.push(format!("{value} is nobody who makes changes; choose one of the list")),
+                "account" => match visit.snapshot.customer(value) {
+                    Ok(id) => wanted.account = Some(id),
+                    Err(error) => {
+                        wanted.misnamed = Some(value.to_owned());
+                        wanted.problems.push(error.to_string());
+                    }
+                },
+                "day" => (wanted.from, wanted.to) = (value.to_owned(), value.to_owned()),
+                "from" => wanted.from = value.to_owned(),
+                "to" => wanted.to = value.to_owned(),
                 "before" => wanted.before = value.parse().ok(),
+                "seen" if wanted.seen.len() < SEEN_MAX => wanted.seen.push(value.to_owned()),
                 _ => {}
             }
         }
+        wanted.days(visit);
         wanted
     }
 
-    fn lets_through(&self, listed: &Listed) -> bool {
+    /// Reads the days.
+    fn days(&mut self, visit: &Visit) {
+        let first = |date: Date| first_moment(date, &visit.clock).map(|time| time.plus(-1));
+        for (text, last) in [(&self.from, false), (&self.to, true)] {
+            if text.is_empty() {
+                continue;
+            }
+            let date: Option<Date> = text.parse().ok();
+            let time = date.and_then(|date| if last { first(date.tomorrow().ok()?) } else { first(date) });
+            match time {
+                None => self.problems.push(format!("{text} is not a day; 2026-11-23 is one")),
+                time if last => self.through = time,
+                time => self.after = time,
+            }
+        }
+        if let (Some(after), Some(through)) = (self.after, self.through)
+            && after >= through
+        {
+            self.problems.push(format!("the first day, {}, is after the last, {}", self.from, self.to));
+        }
+    }
+
+    fn lets_through(&self, listed: &LoggedChange) -> bool {
         let actor = &listed.entry.actor;
         let by = match self.who.as_str() {
             "" => true,
@@ -149,11 +224,86 @@ impl Wanted {
         by && self.verb.is_none_or(|verb| listed.entry.verb == verb)
     }
 
+    fn filtered(&self) -> bool {
+        !self.query().is_empty()
+    }
+
     /// The filter as it stands in an address, without its beginning.
     fn query(&self) -> String {
-        let parts = [("verb", self.verb.map_or("", Verb::as_str)), ("who", &self.who), ("day", &self.day)];
+        self.query_of(&self.from, &self.to)
+    }
+
+    fn query_of(&self, from: &str, to: &str) -> String {
+        let account = self.account.as_ref().map_or("", |id| id.as_str());
+        let verb = self.verb.map_or("", Verb::as_str);
+        let parts = [("verb", verb), ("who", &self.who), ("account", account), ("from", from), ("to", to)];
         let given = parts.iter().filter(|(_, value)| !value.is_empty());
         given.map(|(name, value)| format!("{name}={}&", query_value(value))).collect()
+    }
+}
+
+/// A change that is shown, or the changes of a job.
+struct Found {
+    listed: LoggedChange,
+    job: Option<String>,
+    /// How many numbers it is about, and of how many changed ones.
+    numbers: u64,
+    of: u64,
+    /// Whether there may be more of the customer's.
+    more: bool,
+}
+
+/// Finds a customer's part of changes.
+struct Scan<'a> {
+    replica: &'a Replica,
+    snapshot: &'a Snapshot,
+    account: Option<&'a AccountId>,
+    left: u64,
+}
+
+impl Scan<'_> {
+    /// What a change has to do with the customer; any change if none is asked
+    /// for. Its numbers are then the first of the customer's.
+    fn part(&mut self, mut listed: LoggedChange) -> Result<Option<Found>, ServiceError> {
+        let job = listed.entry.request_id.clone().filter(|id| id.starts_with("job_"));
+        let of = listed.total;
+        let Some(id) = self.account else {
+            return Ok(Some(Found { listed, job, numbers: of, of, more: false }));
+        };
+        listed.entities.retain(|entity| is_of(entity, id));
+        let (mut first, mut numbers, mut skip) = (None, 0, 0);
+        while skip < of && (first.is_none() || self.left > 0) {
+            let (after, step) = (listed.version - 1, NUMBERS_STEP as usize);
+            let Some(window) = self.replica.changes(self.snapshot, after, 1, skip, step)?.pop() else { break };
+            let read = window.numbers.len() as u64;
+            self.left = self.left.saturating_sub(read);
+            skip += read.max(1);
+            for change in window.numbers.into_iter().filter(|change| number_is_of(change, id)) {
+                numbers += 1;
+                first.get_or_insert(change);
+            }
+        }
+        let found = first.is_some() || !listed.entities.is_empty();
+        listed.numbers = first.into_iter().collect();
+        listed.total = numbers;
+        Ok(found.then_some(Found { listed, job, numbers, of, more: skip < of }))
+    }
+}
+
+/// Whether a customer holds, held or has it reserved.
+fn number_is_of(change: &NumberChange, id: &AccountId) -> bool {
+    [&change.before, &change.after].into_iter().flatten().any(|record| record.account.as_ref() == Some(id))
+}
+
+fn is_of(entity: &EntityChange, id: &AccountId) -> bool {
+    match entity {
+        EntityChange::Account(edit) => edit.after.auth_id == *id,
+        EntityChange::Application(edit) => edit.after.account.as_ref() == Some(id),
+        EntityChange::Trunk(edit) => edit.after.account.as_ref() == Some(id),
+        EntityChange::Partner(_)
+        | EntityChange::Key(_)
+        | EntityChange::Acknowledgement(_)
+        | EntityChange::Setting(_) => false,
     }
 }
 
@@ -190,8 +340,8 @@ fn verb_name(verb: Verb) -> String {
 /// breaks or enough is looked at. The version that is next, if any is left.
 fn back<E>(
     (low, high): (u64, u64),
-    read: impl Fn(u64, u64) -> Result<Vec<Listed>, E>,
-    mut take: impl FnMut(Listed) -> ControlFlow<()>,
+    read: impl Fn(u64, u64) -> Result<Vec<LoggedChange>, E>,
+    mut take: impl FnMut(LoggedChange) -> ControlFlow<()>,
 ) -> Result<Option<u64>, E> {
     let mut next = high;
     while next > low && high - next < LOOKED_AT_MAX {
@@ -215,48 +365,90 @@ fn back<E>(
     Ok(Some(next).filter(|next| *next > low))
 }
 
+/// What a page of the list was looked up as.
+struct Looked {
+    found: Vec<Found>,
+    /// The jobs of `found`, as they are now.
+    jobs: HashMap<String, Job>,
+    /// Where older ones begin, if there are any.
+    rest: Option<u64>,
+    high: u64,
+}
+
+/// Looks up a page of the list.
+fn look(visit: (&Replica, &Service, &Snapshot), wanted: &Wanted) -> Result<Looked, ServiceError> {
+    let (replica, service, snapshot) = visit;
+    let version_at = |time| Ok::<_, ServiceError>(replica.store().version_at(snapshot.key, time)?);
+    let low = wanted.after.map_or(Ok(0), version_at)?;
+    let high = wanted.through.map_or(Ok(snapshot.version), version_at)?.min(snapshot.version);
+    let high = wanted.before.map_or(high, |before| high.min(before));
+    let mut scan = Scan { replica, snapshot, account: wanted.account.as_ref(), left: NUMBERS_LOOKED_AT_MAX };
+    let (mut found, mut failed, mut stopped): (Vec<Found>, _, _) = (Vec::new(), None, None);
+    let rest = back(
+        (low, high),
+        |after, limit| replica.changes(snapshot, after, limit, 0, 1),
+        |listed| {
+            if scan.left == 0 {
+                stopped = Some(listed.version);
+                return ControlFlow::Break(());
+            }
+            if wanted.lets_through(&listed) {
+                match scan.part(listed) {
+                    Ok(part) => part.into_iter().for_each(|part| add(&mut found, part, &wanted.seen)),
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            if found.len() == ROWS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        },
+    )?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let ids = found.iter().filter_map(|one| one.job.clone());
+    let jobs = ids.filter_map(|id| service.job(snapshot.key, &id).ok().map(|job| (id, job))).collect();
+    Ok(Looked { found, jobs, rest: stopped.or(rest), high })
+}
+
+/// Adds a change to those of its job, or as one of its own.
+fn add(found: &mut Vec<Found>, part: Found, seen: &[String]) {
+    let Some(job) = part.job.as_ref() else { return found.push(part) };
+    if seen.contains(job) {
+        return;
+    }
+    match found.iter_mut().find(|one| one.job.as_ref() == Some(job)) {
+        Some(one) => {
+            one.numbers += part.numbers;
+            one.of += part.of;
+            one.more |= part.more;
+        }
+        None => found.push(part),
+    }
+}
+
 /// GET /console/p/{partner}/changes
 pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
     let wanted = Wanted::of(query, &visit);
     let mut frame = visit.frame("Changes", "changes").with(visit.notice(query));
-    let day = match wanted.day.as_str() {
-        "" => None,
-        day => {
-            let date: Option<jiff::civil::Date> = day.parse().ok();
-            // The last second before a day, and the last of it.
-            let before = |date| Some(first_moment(date, &visit.clock)?.plus(-1));
-            let span = date.and_then(|date| Some((before(date)?, before(date.tomorrow().ok()?)?)));
-            if span.is_none() {
-                frame = frame.failed("That is not a day; 2026-11-23 is one. All days are shown.");
-            }
-            span
+    let refused = !wanted.problems.is_empty();
+    let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    if refused {
+        frame = frame.failed(wanted.problems.join("; "));
+    }
+    let (replica, service) = (console.app.replica.clone(), console.app.service.clone());
+    let snapshot = visit.snapshot.clone();
+    let (looked, wanted) = match refused {
+        true => (Looked { found: Vec::new(), jobs: HashMap::new(), rest: None, high: 0 }, wanted),
+        false => {
+            let look = move || look((&replica, &service, &snapshot), &wanted).map(|looked| (looked, wanted));
+            blocking(look).await??
         }
     };
-    let (replica, snapshot, before) = (console.app.replica.clone(), visit.snapshot.clone(), wanted.before);
-    let looked = blocking(move || {
-        let version_at = |time| Ok::<_, ServiceError>(replica.store().version_at(snapshot.key, time)?);
-        let (low, high) = match day {
-            Some((begin, end)) => (version_at(begin)?, version_at(end)?.min(snapshot.version)),
-            None => (0, snapshot.version),
-        };
-        let high = before.map_or(high, |before| high.min(before));
-        let mut found = Vec::new();
-        let rest = back(
-            (low, high),
-            |after, limit| replica.changes(&snapshot, after, limit, 0, 1),
-            |listed| {
-                if wanted.lets_through(&listed) {
-                    found.push(listed);
-                }
-                if found.len() == ROWS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            },
-        )?;
-        Ok::<_, ServiceError>((found, rest, high, wanted))
-    });
-    let (found, rest, high, wanted) = looked.await??;
-    let filtered = wanted.verb.is_some() || !wanted.who.is_empty() || !wanted.day.is_empty();
+    let Looked { found, jobs, rest, high } = looked;
     let looked = match rest {
         Some(rest) if found.len() < ROWS => {
             format!("{} were looked through for these.", show::count(high - rest, "change", "changes"))
@@ -282,27 +474,48 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     }
     let current = wanted.verb.map_or("", Verb::as_str);
     let all = Verb::ALL.iter().map(|verb| choice(verb.as_str(), &verb_name(*verb), current));
-    html(&Changes {
-        lines: found.iter().map(|listed| line(&visit, listed)).collect(),
-        verbs: std::iter::once(choice("", "All", current)).chain(all).collect(),
-        actors,
-        day: wanted.day.clone(),
-        midnight: midnight(&visit.clock),
-        filtered,
-        looked,
-        query: wanted.query(),
-        before: rest,
-        first_page: wanted.before.is_none(),
-        frame,
-    })
+    let day = |back: i64| visit.clock.iso_day(visit.clock.now.plus(-back * 86_400));
+    let spans = [("Today", 0), ("Last 7 days", 6), ("Last 30 days", 29)];
+    let called = Called::of(&visit.snapshot);
+    let seen: Vec<&str> = found.iter().rev().filter_map(|one| one.job.as_deref()).take(SEEN_MAX).collect();
+    let seen: String = seen.iter().map(|job| format!("seen={}&", query_value(job))).collect();
+    html_as(
+        status,
+        &Changes {
+            lines: found.iter().map(|one| line(&visit, &called, one, &jobs)).collect(),
+            verbs: std::iter::once(choice("", "All", current)).chain(all).collect(),
+            actors,
+            customer: chooser::filter(
+                &visit.snapshot,
+                "account",
+                wanted.account.as_ref().map(|id| id.as_str()),
+                wanted.misnamed.as_deref(),
+            ),
+            spans: spans.map(|(name, back)| (name, wanted.query_of(&day(back), ""))).into(),
+            zone: visit.clock.zone.iana_name().unwrap_or("UTC").to_owned(),
+            filtered: wanted.filtered(),
+            refused,
+            looked,
+            query: wanted.query(),
+            older: seen,
+            before: rest,
+            first_page: wanted.before.is_none(),
+            from: wanted.from,
+            to: wanted.to,
+            frame,
+        },
+    )
 }
 
-fn line(visit: &Visit, listed: &Listed) -> Line {
+fn line(visit: &Visit, called: &Called<'_>, found: &Found, jobs: &HashMap<String, Job>) -> Line {
+    let listed = &found.listed;
     let actor = &listed.entry.actor;
+    let job = found.job.as_ref().and_then(|id| jobs.get(id));
     Line {
         version: listed.version,
-        summary: summed(visit, listed),
-        verb: verb_name(listed.entry.verb),
+        summary: summed(visit, called, found, job),
+        verb: job.map_or_else(|| verb_name(listed.entry.verb), super::jobs::what),
+        job: job.map(|job| visit.href("jobs", &job.id)),
         by: who(visit, actor),
         by_query: query_value(&actor.to_string()),
         at: visit.clock.time(listed.entry.at),
@@ -310,19 +523,31 @@ fn line(visit: &Visit, listed: &Listed) -> Line {
 }
 
 /// What a change did, in a line.
-fn summed(visit: &Visit, listed: &Listed) -> String {
+fn summed(visit: &Visit, called: &Called<'_>, found: &Found, job: Option<&Job>) -> String {
+    let Found { listed, numbers, of, more, .. } = found;
+    // A page may end within a job, and the job knows how many it changed.
+    let (numbers, of) = match job.filter(|job| numbers == of && job.tally.changed > 0) {
+        Some(job) => (job.tally.changed, job.tally.changed),
+        None => (*numbers, *of),
+    };
     let mut parts = Vec::new();
     if let Some(first) = listed.numbers.first() {
-        let said = visit.clock.told(&summary::number(first, listed.entry.at));
+        let said = diff::said(visit, called, listed.entry.verb, first, listed.entry.at);
         let readable = visit.console.spaces.readable(first.number);
-        parts.push(match listed.total {
+        let counted = match (numbers == of, more) {
+            (_, true) => format!("at least {} of {}", show::thousands(numbers), show::count(of, "number", "numbers")),
+            (true, _) => show::count(numbers, "number", "numbers"),
+            (false, _) => format!("{} of {}", show::thousands(numbers), show::count(of, "number", "numbers")),
+        };
+        parts.push(match of {
             0 | 1 => format!("{readable}: {said}"),
-            total => format!("{}, the first of them {said}", show::count(total, "number", "numbers")),
+            _ => format!("{counted}; the first, {readable}: {said}"),
         });
     }
     let entities = &listed.entities;
     let shown = if parts.is_empty() || entities.len() <= ENTITIES { ENTITIES } else { 0 };
-    parts.extend(entities.iter().take(shown).map(|entity| escape(&summary::entity(entity))));
+    let said = |entity: &EntityChange| escape(&diff::entity(called, listed.entry.verb, entity));
+    parts.extend(entities.iter().take(shown).map(said));
     if let Some(more @ 1..) = entities.len().checked_sub(shown) {
         let besides = if shown == 0 { "customers, applications and trunks" } else { "more" };
         parts.push(format!("{} {besides}", show::thousands(more as u64)));
@@ -346,7 +571,7 @@ pub async fn page(
 /// What an undo left as it is.
 #[derive(Default)]
 struct Left {
-    rows: Vec<Refused>,
+    rows: Vec<RefusedUndo>,
     count: u64,
 }
 
@@ -361,7 +586,9 @@ pub async fn undo(
     let version: u64 = version.parse().map_err(|_| Trouble::NotFound)?;
     let outcome = visit.act("change.undo", move |service, key| service.undo(key, version)).await;
     match outcome {
-        Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) if undone.refused > 0 || !undone.stays.is_empty() => {
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Undone(undone), .. })
+            if undone.refused > 0 || !undone.stays.is_empty() =>
+        {
             let Undone { version: made, undone, refused, rows, stays, .. } = undone;
             let mut said = vec![format!("{} as before", show::count(undone, "number is", "numbers are"))];
             if refused > 0 {
@@ -374,12 +601,14 @@ pub async fn undo(
             let visit = Visit { snapshot: visit.newest(), ..visit };
             show_change(&visit, made, 1, frame, Left { rows, count: refused }, StatusCode::OK).await
         }
-        Ok(Outcome::Done { shown: Shown::Undone(undone), .. }) => {
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Undone(undone), .. }) => {
             let to = back.filter(|path| below(path, &visit.base) && !path.ends_with("/undo"));
             let own = format!("{}/changes/{}", visit.base, undone.version);
             done(to.as_deref().unwrap_or(&own), Some(undone.version))
         }
-        Ok(Outcome::Done { .. } | Outcome::Again(_)) => done(&format!("{}/changes/{version}", visit.base), None),
+        Ok(WriteOutcome::Done { .. } | WriteOutcome::Again(_)) => {
+            done(&format!("{}/changes/{version}", visit.base), None)
+        }
         Err(ServiceError::NotUndone { rows, stays, .. }) => {
             let text = match &stays[..] {
                 [] => "all that this change did has been changed since. The table says by whom".to_owned(),
@@ -450,12 +679,12 @@ async fn show_change(
         Some(id) => facts.push(("Request", format!("<code>{}</code>", escape(id)))),
         None => {}
     }
+    let called = Called::of(&visit.snapshot);
     let rows = listed.numbers.iter().map(|change| NumberRow {
         number: change.number.to_string(),
         readable: visit.console.spaces.readable(change.number),
-        said: clock.told(&summary::number(change, at)),
-        before: change.before.as_ref().map_or_else(|| show::NONE.to_owned(), |record| words(visit, &record.as_of(at))),
-        after: change.after.as_ref().map_or_else(|| show::NONE.to_owned(), |record| words(visit, record)),
+        said: diff::said(visit, &called, listed.entry.verb, change, at),
+        diff: diff::records(visit, &called, change.before.as_ref(), change.after.as_ref(), at),
     });
     let more_refused = left.count.saturating_sub(left.rows.len() as u64);
     let refused = left.rows.iter().map(|row| RefusedRow {
@@ -469,7 +698,12 @@ async fn show_change(
         title: format!("Change {}", show::thousands(version)),
         facts,
         more_entities: listed.entities.len().saturating_sub(NUMBERS as usize),
-        entities: listed.entities.iter().take(NUMBERS as usize).map(summary::entity).collect(),
+        entities: listed
+            .entities
+            .iter()
+            .take(NUMBERS as usize)
+            .map(|one| diff::entity(&called, listed.entry.verb, one))
+            .collect(),
         rows: rows.collect(),
         total: listed.total,
         page,
@@ -484,36 +718,16 @@ async fn show_change(
     html_as(status, &shown)
 }
 
-/// A record, in words.
-fn words(visit: &Visit, record: &Record) -> String {
-    let clock = &visit.clock;
-    let mut words = vec![record.state.to_string()];
-    if let Some(account) = &record.account {
-        let held = if record.state.held() { "held by" } else { "for" };
-        words.push(escape(&format!("{held} {account}")));
-    }
-    words.extend(record.application.as_ref().map(|id| escape(&format!("to {id}"))));
-    words.extend(record.trunk.as_ref().map(|id| escape(&format!("on {id}"))));
-    words.extend(record.cost.map(|cost| escape(&show::money(cost))));
-    words.extend(record.expires_at.map(|at| format!("expires {}", clock.time(at))));
-    words.extend(record.until.map(|at| format!("until {}", clock.time(at))));
-    let tags: Vec<&str> = record.tags.iter().collect();
-    if !tags.is_empty() {
-        words.push(escape(&format!("tagged {}", tags.join(", "))));
-    }
-    words.join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::Time;
-    use crate::service::past::Entry;
+    use crate::service::past::LogEntry;
 
-    fn listed(version: u64) -> Listed {
+    fn listed(version: u64) -> LoggedChange {
         let at = Time::new(1_770_000_000).expect("a time");
-        let entry = Entry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None };
-        Listed { version, entry, entities: Vec::new(), numbers: Vec::new(), total: 0 }
+        let entry = LogEntry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None };
+        LoggedChange { version, entry, entities: Vec::new(), numbers: Vec::new(), total: 0 }
     }
 
     /// The versions that a walk back finds, and where it goes on.

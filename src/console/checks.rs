@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::chooser;
 use super::form::{self, Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::line::quoted;
@@ -22,19 +23,17 @@ use super::overview::check_name;
 use super::page::{Answer, Frame, Notice, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{Console, keys, show};
-use crate::checks::{Check, Finding, Options, counts, savings};
+use crate::checks::{Check, CheckOptions, Finding, counts, savings};
 use crate::domain::{AccountId, Actor, FieldError, Time};
 use crate::http::checks::idle_days;
 use crate::inventory::Snapshot;
-use crate::service::checks::{NOTE_CHARS_MAX, Seen, findings};
+use crate::service::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
 use crate::wire::html::escape;
 
 /// How many findings a page has.
 const ROWS: usize = 50;
 /// For how long after it a page says what was done, in seconds.
 const SAID_SECONDS: i64 = 300;
-/// How many customers are offered by name; of more, the id can be typed.
-const OFFERED_MAX: usize = 500;
 
 /// Which findings are looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,17 +95,17 @@ impl Asked {
     }
 
     /// What is looked for: `idle` only where it is asked for.
-    fn options(&self) -> Options {
+    fn options(&self) -> CheckOptions {
         let asked = self.check == Some(Check::Idle);
         let checks = if asked { Check::ALL.to_vec() } else { Vec::new() };
-        let options = Options { checks, account: self.account.clone(), ..Options::default() };
+        let options = CheckOptions { checks, account: self.account.clone(), ..CheckOptions::default() };
         match self.idle_days {
             0 => options,
-            idle_days => Options { idle_days, ..options },
+            idle_days => CheckOptions { idle_days, ..options },
         }
     }
 
-    fn wants(&self, seen: &Seen) -> bool {
+    fn wants(&self, seen: &ReportedFinding) -> bool {
         seen.acknowledged.is_some() == self.acknowledged && self.check.is_none_or(|check| seen.finding.check == check)
     }
 }
@@ -185,7 +184,7 @@ struct Checks {
     /// Of which moment days are, as their labels say it.
     midnight: String,
     account_name: String,
-    customers: String,
+    chooser: String,
     /// What the idle numbers cost, or why none are shown yet.
     idle: String,
     idle_days: u32,
@@ -265,12 +264,12 @@ pub async fn acknowledge(
 }
 
 /// Whether this partner has, or had, such a finding.
-async fn there(visit: &Visit, id: &str, options: Options) -> Result<bool, Trouble> {
+async fn there(visit: &Visit, id: &str, options: CheckOptions) -> Result<bool, Trouble> {
     if visit.snapshot.acknowledgements.get(id).is_some() {
         return Ok(true);
     }
     let (snapshot, now, id) = (visit.snapshot.clone(), visit.clock.now, id.to_owned());
-    let options = Options { account: None, ..options };
+    let options = CheckOptions { account: None, ..options };
     blocking(move || findings(&snapshot, &options, None, now).iter().any(|seen| seen.id == id)).await
 }
 
@@ -319,7 +318,7 @@ fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
         (true, None) => "Acknowledged for good; it is under Acknowledged.".to_owned(),
         (false, _) => "It is open again.".to_owned(),
     };
-    Some(Notice { text, undo: None })
+    Some(Notice::plain(&text))
 }
 
 async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status: StatusCode) -> Answer {
@@ -333,7 +332,7 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
     };
     let idle = idle_words(&snapshot, &found, asked, &options, now);
     let tabs = tabs(&found, asked);
-    let shown: Vec<&Seen> = found.iter().filter(|seen| asked.wants(seen)).collect();
+    let shown: Vec<&ReportedFinding> = found.iter().filter(|seen| asked.wants(seen)).collect();
     let of_check = counts(shown.iter().map(|seen| &seen.finding));
     let pages = shown.len().div_ceil(ROWS).max(1);
     let page = asked.page.min(pages);
@@ -368,7 +367,12 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
         midnight: form::midnight(&visit.clock),
         account_name: known
             .map_or_else(|| account.map_or(String::new(), ToString::to_string), |one| one.name.to_string()),
-        customers: customers(visit),
+        chooser: chooser::filter(
+            &visit.snapshot,
+            "account",
+            account.map(|id| id.as_str()),
+            asked.misnamed.as_ref().map(|(typed, _)| &**typed),
+        ),
         idle,
         idle_days: options.idle_days,
         asks_idle: asked.check == Some(Check::Idle),
@@ -386,7 +390,13 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
 }
 
 /// What the idle numbers cost a month, or why none can be found yet.
-fn idle_words(snapshot: &Snapshot, found: &[Seen], asked: &Asked, options: &Options, now: Time) -> String {
+fn idle_words(
+    snapshot: &Snapshot,
+    found: &[ReportedFinding],
+    asked: &Asked,
+    options: &CheckOptions,
+    now: Time,
+) -> String {
     if asked.check != Some(Check::Idle) {
         return String::new();
     }
@@ -404,7 +414,7 @@ fn idle_words(snapshot: &Snapshot, found: &[Seen], asked: &Asked, options: &Opti
 }
 
 /// The open findings by check, and those that somebody has seen.
-fn tabs(found: &[Seen], asked: &Asked) -> Vec<Tab> {
+fn tabs(found: &[ReportedFinding], asked: &Asked) -> Vec<Tab> {
     let open = || found.iter().filter(|seen| seen.acknowledged.is_none());
     let of_check = counts(open().map(|seen| &seen.finding));
     let all = Asked { check: None, acknowledged: false, ..asked.clone() };
@@ -453,8 +463,8 @@ fn as_numbers(check: Check, account: Option<&AccountId>) -> Option<String> {
     Some(query_value(&format!("{of} {line}")))
 }
 
-fn row(visit: &Visit, seen: &Seen, typed: &Typed) -> Row {
-    let Seen { id, finding, acknowledged } = seen;
+fn row(visit: &Visit, seen: &ReportedFinding, typed: &Typed) -> Row {
+    let ReportedFinding { id, finding, acknowledged } = seen;
     let clock = &visit.clock;
     let customer = finding.account.as_ref().map(|account| {
         let id = account.as_str();
@@ -546,15 +556,6 @@ fn ways(visit: &Visit, finding: &Finding) -> Vec<Way> {
         }
         (_, None, _) | (Check::NoActiveNumber, Some(_), None) => Vec::new(),
     }
-}
-
-/// Customers to choose from by name.
-pub fn customers(visit: &Visit) -> String {
-    let live = visit.snapshot.accounts.sorted().filter(|one| one.archived_at.is_none()).take(OFFERED_MAX);
-    let option = |one: &crate::domain::Account| {
-        format!("<option value=\"{}\">{}</option>", escape(one.auth_id.as_str()), escape(&one.name))
-    };
-    format!("<datalist id=\"customers\">{}</datalist>", live.map(option).collect::<String>())
 }
 
 #[cfg(test)]

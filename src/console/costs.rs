@@ -19,15 +19,15 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 
-use super::checks::customers;
+use super::chooser;
 use super::gate::{Visit, query_value};
 use super::page::{Answer, Frame, Trouble, guard, html_as};
 use super::{Console, download, show};
-use crate::billing::{Bill, Calendar, Day, Group, Line, Month, Proration, Sum};
+use crate::billing::{AccountBill, Bill, BillLine, Calendar, Day, Month, Proration, Sum};
 use crate::domain::{AccountId, Currency};
 use crate::http::costs;
 use crate::service;
-use crate::wire::costs::Text;
+use crate::wire::costs::BillText;
 use crate::wire::html::{escape, put};
 use crate::wire::paper;
 
@@ -107,7 +107,7 @@ impl Asked {
 
     fn wanted(&self, bill: &Bill) -> Vec<usize> {
         let own = |place: &usize| {
-            let Group { account, total, .. } = &bill.groups[*place];
+            let AccountBill { account, total, .. } = &bill.groups[*place];
             self.account.as_ref().is_none_or(|id| account == id)
                 && self.currency.is_none_or(|one| total.currency == one)
         };
@@ -171,7 +171,7 @@ struct Costs {
     account: String,
     account_name: String,
     account_href: String,
-    customers: String,
+    chooser: String,
     previous: Option<(String, String)>,
     next: Option<(String, String)>,
     currency: String,
@@ -234,7 +234,12 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         },
         account_name: known.map_or_else(|| account.unwrap_or_default().to_owned(), |one| one.name.to_string()),
         account_href: known.map_or(String::new(), |one| visit.href("customers", one.auth_id.as_str())),
-        customers: customers(&visit),
+        chooser: chooser::filter(
+            &visit.snapshot,
+            "account",
+            account,
+            asked.misnamed.as_ref().map(|(typed, _)| &**typed),
+        ),
         // Nothing is older than telephones that computers keep.
         previous: (period.begins.seconds() > 0).then(|| step(asked.month.previous())),
         next: (asked.month < current).then(|| step(asked.month.next())),
@@ -269,7 +274,7 @@ pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String
     let (asked, cells) = (Asked::read(&visit, query)?, download::cells(query));
     let bill = asked.strict(&visit).await?;
     let groups = asked.wanted(&bill);
-    let mut response = Response::new(costs::body(bill, groups, Text::Csv(cells)));
+    let mut response = Response::new(costs::body(bill, groups, BillText::Csv(cells)));
     let headers = response.headers_mut();
     guard(headers);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
@@ -473,7 +478,7 @@ fn row(asked: &Asked, bill: &Bill, groups: &[usize]) -> Row {
 
 fn detail(visit: &Visit, bill: &Bill, place: usize) -> Detail {
     let group = &bill.groups[place];
-    let shown = |line: &Line| Shown {
+    let shown = |line: &BillLine| Shown {
         number: visit.console.spaces.readable(line.number),
         plain: line.number.to_string(),
         from: day(line.from),

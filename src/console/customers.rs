@@ -20,18 +20,20 @@ use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
 use super::overview::check_name;
 use super::page::{Answer, Frame, Trouble, done, html, html_as};
+use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, numbers, show};
-use crate::checks::{Check, Options};
+use crate::checks::{Check, CheckOptions};
 use crate::domain::action::Assignment;
 use crate::domain::field::code;
 use crate::domain::{Account, AccountId, Action, Currency, E164, FieldError, Money, State as Stored, entity};
-use crate::inventory::{Counts, Filter, Order, Pattern, Window};
+use crate::inventory::names::NamedKind;
+use crate::inventory::{Filter, Order, Pattern, StatusCounts, Window};
 use crate::service::checks::findings;
-use crate::service::entities::Changes;
+use crate::service::entities::EntityPatch;
 use crate::service::numbers::Expected;
-use crate::service::{Outcome, ServiceError, token};
+use crate::service::{ServiceError, WriteOutcome, token};
 
 /// How many customers, applications or trunks a page has.
 pub const ROWS: usize = 100;
@@ -67,6 +69,8 @@ struct Customers<'a> {
     /// Whether there are any at all.
     none: bool,
     found: String,
+    /// What may be meant, where nothing is found.
+    near: String,
     rows: Vec<Row>,
     page: usize,
     pages: usize,
@@ -134,6 +138,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let pages = asked.page(&mut found, |(account, _, _)| (account.name.to_lowercase(), account.auth_id.to_string()));
     let rows = found.iter().map(|(account, counts, rental)| row(&visit, account, *counts, rental));
     html(&Customers {
+        near: if found.is_empty() { did_you_mean(&visit, NamedKind::Customer, &asked.q) } else { String::new() },
         q: &asked.q,
         query: query_value(&asked.q),
         archived: asked.archived,
@@ -148,7 +153,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     })
 }
 
-fn row(visit: &Visit, account: &Account, counts: Counts, rental: &BTreeMap<Currency, (u64, i64)>) -> Row {
+fn row(visit: &Visit, account: &Account, counts: StatusCounts, rental: &BTreeMap<Currency, (u64, i64)>) -> Row {
     let id = account.auth_id.as_str();
     Row {
         id: id.to_owned(),
@@ -332,8 +337,8 @@ pub async fn create(
         None => service.account_new(key, &account, &name),
     });
     match made.await {
-        Ok(Outcome::Done { version, .. }) => done(&visit.href("customers", id.as_str()), version),
-        Ok(Outcome::Again(_)) => done(&visit.href("customers", id.as_str()), None),
+        Ok(WriteOutcome::Done { version, .. }) => done(&visit.href("customers", id.as_str()), version),
+        Ok(WriteOutcome::Again(_)) => done(&visit.href("customers", id.as_str()), None),
         Err(error) => {
             let mut refusal = refused(error)?;
             refusal.text.push_str(". Nothing was done.");
@@ -475,7 +480,7 @@ async fn customer(visit: Visit, id: &str, form: &Form, mut frame: Frame, open: O
     let (asked, of) = (snapshot.clone(), account.auth_id.clone());
     let (counts, rental, reserved, found) = blocking(move || {
         let at = asked.accounts.iter().position(|one| one.auth_id == of).unwrap_or_default();
-        let options = Options { account: Some(of.clone()), ..Options::default() };
+        let options = CheckOptions { account: Some(of.clone()), ..CheckOptions::default() };
         let counts = asked.counts(now).get(at).copied().unwrap_or_default();
         let rental = asked.rental().into_iter().nth(at).unwrap_or_default();
         (counts, rental, reserved_for(&asked, &of, now), findings(&asked, &options, Some(false), now))
@@ -577,8 +582,8 @@ pub async fn act(
     };
     let to = visit.href("customers", &id);
     match made {
-        Ok(Outcome::Done { version, .. }) => done(&to, version),
-        Ok(Outcome::Again(_)) => done(&to, None),
+        Ok(WriteOutcome::Done { version, .. }) => done(&to, version),
+        Ok(WriteOutcome::Again(_)) => done(&to, None),
         Err(error) => {
             let status = match error {
                 ServiceError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -593,7 +598,7 @@ pub async fn act(
 
 /// What a form of a customer's page asks for.
 enum Wanted {
-    Edit(Changes),
+    Edit(EntityPatch),
     /// As long as that releases so many numbers.
     Archive(u64),
     Assign(E164),
@@ -605,9 +610,9 @@ fn wanted(form: &Form, verb: &str) -> Result<Wanted, FieldError> {
     match verb {
         "rename" => {
             let name = entity::name(form.get("name")).ok_or_else(bad_name)?;
-            Ok(Wanted::Edit(Changes { name: Some(name), ..Changes::default() }))
+            Ok(Wanted::Edit(EntityPatch { name: Some(name), ..EntityPatch::default() }))
         }
-        "restore" => Ok(Wanted::Edit(Changes { archived: Some(false), ..Changes::default() })),
+        "restore" => Ok(Wanted::Edit(EntityPatch { archived: Some(false), ..EntityPatch::default() })),
         "archive" => {
             let releases = form.get("releases").parse();
             let broken =

@@ -12,16 +12,16 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response};
 
 use super::page::{Answer, Trouble, guard};
-use crate::http::places::Place;
+use crate::http::places::HeldPlace;
 use crate::http::pull::{self, Pulled};
-use crate::wire::report::Cells;
+use crate::wire::report::CsvCells;
 
 /// An answer that is saved under `name`. `next` makes its pieces, on a thread
 /// that may wait, until there is none.
 pub fn file(
     name: &str,
     kind: &'static str,
-    place: Place,
+    place: HeldPlace,
     next: impl FnMut() -> io::Result<Option<Bytes>> + Send + 'static,
 ) -> Answer {
     let mut response = Response::new(Body::new(Pulled::new(&pull::FILES, place, Box::new(next))));
@@ -31,8 +31,8 @@ pub fn file(
 
 /// How a report's cells are written: for people, unless `raw=1` asks for the
 /// texts as they are.
-pub fn cells(query: &str) -> Cells {
-    Cells::raw(form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "raw" && value == "1"))
+pub fn cells(query: &str) -> CsvCells {
+    CsvCells::raw(form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "raw" && value == "1"))
 }
 
 fn name_it(headers: &mut HeaderMap, name: &str, kind: &'static str) -> Result<(), Trouble> {

@@ -18,10 +18,10 @@ use super::Console;
 use super::gate::Visit;
 use super::line::Line;
 use super::page::{Answer, Trouble, guard};
-use crate::http::places::Kind;
+use crate::http::places::PlaceKind;
 use crate::http::pull::{self, Pulled};
-use crate::inventory::{Snapshot, Walk};
-use crate::wire::{self, Form, Writer};
+use crate::inventory::{NumberWalk, Snapshot};
+use crate::wire::{self, RowWriter, TextForm};
 
 /// How many rows a chunk has.
 const CHUNK_ROWS: usize = 256;
@@ -29,11 +29,11 @@ const CHUNK_ROWS: usize = 256;
 /// GET /console/p/{partner}/numbers/export
 pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let (mut q, mut form) = (String::new(), Form::Csv);
+    let (mut q, mut form) = (String::new(), TextForm::Csv);
     for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
         match (&*name, &*value) {
             ("q", _) => q = value.trim().to_owned(),
-            ("for", "spreadsheet") => form = Form::Spreadsheet,
+            ("for", "spreadsheet") => form = TextForm::Spreadsheet,
             _ => {}
         }
     }
@@ -45,7 +45,7 @@ pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String
     }
     let walk = visit.snapshot.walk(line.filter, line.order, None, visit.clock.now);
     let mut rows = Rows { snapshot: visit.snapshot.clone(), walk, form, begun: false };
-    let place = visit.place(Kind::Export)?;
+    let place = visit.place(PlaceKind::Export)?;
     let mut response = Response::new(Body::new(Pulled::new(&pull::ROWS, place, Box::new(move || Ok(rows.next())))));
     let headers = response.headers_mut();
     guard(headers);
@@ -58,18 +58,18 @@ pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String
 }
 
 /// `PA_1-2026-11-23.csv`. Ids are any text, file names are not.
-fn file_name(partner: &str, day: &str, form: Form) -> String {
+fn file_name(partner: &str, day: &str, form: TextForm) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
     let partner: String = partner.chars().map(plain).collect();
-    let kind = if form == Form::Spreadsheet { "-spreadsheet" } else { "" };
+    let kind = if form == TextForm::Spreadsheet { "-spreadsheet" } else { "" };
     format!("{partner}-{day}{kind}.csv")
 }
 
 /// The file, made as it is read; it holds its snapshot.
 struct Rows {
     snapshot: Arc<Snapshot>,
-    walk: Walk,
-    form: Form,
+    walk: NumberWalk,
+    form: TextForm,
     begun: bool,
 }
 
@@ -79,7 +79,7 @@ impl Rows {
         let rows = self;
         let mut out = Vec::with_capacity(CHUNK_ROWS * wire::ROW_BYTES);
         if !rows.begun {
-            if rows.form == Form::Spreadsheet {
+            if rows.form == TextForm::Spreadsheet {
                 // Or else it is read in whatever encoding the machine has.
                 out.extend_from_slice("\u{feff}".as_bytes());
             }
@@ -87,7 +87,7 @@ impl Rows {
             rows.begun = true;
         }
         let next = if rows.walk.done() { Vec::new() } else { rows.walk.next(&rows.snapshot, CHUNK_ROWS) };
-        let mut writer = Writer::new(&rows.snapshot, rows.form, wire::EXPORT);
+        let mut writer = RowWriter::new(&rows.snapshot, rows.form, wire::EXPORT);
         next.into_iter().for_each(|row| writer.row(&mut out, row));
         (!out.is_empty()).then(|| out.into())
     }
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn file_names_are_plain() {
-        assert_eq!(file_name("PA_1", "2026-11-23", Form::Csv), "PA_1-2026-11-23.csv");
-        assert_eq!(file_name("a\"b\r\n;é", "2026-11-23", Form::Spreadsheet), "a_b____-2026-11-23-spreadsheet.csv");
+        assert_eq!(file_name("PA_1", "2026-11-23", TextForm::Csv), "PA_1-2026-11-23.csv");
+        assert_eq!(file_name("a\"b\r\n;é", "2026-11-23", TextForm::Spreadsheet), "a_b____-2026-11-23-spreadsheet.csv");
     }
 }

@@ -28,7 +28,7 @@ use super::{Console, PREFIX};
 use crate::domain::user::{Role, User};
 use crate::domain::{Actor, Time};
 use crate::http::bodies::{Allowance, Caller};
-use crate::http::places::{Kind, Owner, Place, Taken};
+use crate::http::places::{HeldPlace, NoPlace, PlaceKind, PlaceOwner};
 use crate::http::{App, RequestId, Secure, peer, waiting};
 use crate::inventory::Snapshot;
 use crate::service::people::{AuditEntry, Session};
@@ -218,8 +218,8 @@ impl Visit {
     }
 
     /// A place for a long answer or an upload.
-    pub fn place(&self, kind: Kind) -> Result<Place, Taken> {
-        let own = Owner::Session(self.session.id.clone());
+    pub fn place(&self, kind: PlaceKind) -> Result<HeldPlace, NoPlace> {
+        let own = PlaceOwner::Session(self.session.id.clone());
         self.console.app.places.enter(kind, own, self.snapshot.key, self.address)
     }
 

@@ -24,16 +24,16 @@ use super::number::who;
 use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::verbs::told;
-use super::{Console, download, show};
+use super::{Console, diff, download, show};
 use crate::domain::{Actor, Currency, E164, Money};
-use crate::http::places::Kind;
+use crate::http::places::PlaceKind;
 use crate::http::waiting;
 use crate::intake::{Field, Peeked, PeekedColumn};
 use crate::service::ServiceError;
-use crate::service::import::{
-    ChangedNumber, EntityNews, FIRST_MAX, FieldChange, Moved, Progress, RowFate, losses_told,
+use crate::service::import::{ChangedNumber, CostChange, EntityNews, FIRST_MAX, ImportProgress, RowFate, losses_told};
+use crate::service::uploads::{
+    ImportChoices, Incoming, KEPT_SECONDS, KeptRows, Now, Upload, UploadCounts, UploadStage, Uploads,
 };
-use crate::service::uploads::{Choices, Found, Incoming, KEPT_SECONDS, Now, Rows, Stage, Upload, Uploads};
 use crate::wire::html::escape;
 
 /// For how long an answer waits for a check, so that a small file shows what
@@ -84,7 +84,7 @@ struct Recent {
 struct Start {
     frame: Frame,
     size: String,
-    choices: Choices,
+    choices: ImportChoices,
     zones: &'static [&'static str],
     recent: Vec<Recent>,
 }
@@ -108,14 +108,7 @@ struct ChangedRow {
     number: String,
     href: String,
     more: String,
-    changes: Vec<ChangedField>,
-}
-
-struct ChangedField {
-    label: String,
-    before: String,
-    after: String,
-    lost: bool,
+    changes: String,
 }
 
 struct ColumnRow {
@@ -184,7 +177,7 @@ struct UploadPage {
     read_as: String,
     columns: Vec<ColumnRow>,
     fields: &'static [(&'static str, &'static str)],
-    choices: Choices,
+    choices: ImportChoices,
     zones: &'static [&'static str],
     currencies: Vec<String>,
     heads: Vec<String>,
@@ -227,7 +220,7 @@ pub async fn start(State(console): State<Arc<Console>>, Path(partner): Path<Stri
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let frame = visit.frame("Import", "import").with(visit.notice(request.uri().query().unwrap_or_default()));
-    show_start(&visit, frame, Choices::default(), StatusCode::OK).await
+    show_start(&visit, frame, ImportChoices::default(), StatusCode::OK).await
 }
 
 /// GET /console/p/{partner}/import/sample.csv
@@ -236,12 +229,12 @@ pub async fn sample(
     Path(partner): Path<String>,
     request: Request<Body>,
 ) -> Answer {
-    let place = Visit::enter(&console, &request, &partner)?.place(Kind::Download)?;
+    let place = Visit::enter(&console, &request, &partner)?.place(PlaceKind::Download)?;
     let mut sample = Some(Bytes::from_static(SAMPLE.as_bytes()));
     download::file("sample.csv", "text/csv; charset=utf-8; header=present", place, move || Ok(sample.take()))
 }
 
-async fn show_start(visit: &Visit, frame: Frame, choices: Choices, status: StatusCode) -> Answer {
+async fn show_start(visit: &Visit, frame: Frame, choices: ImportChoices, status: StatusCode) -> Answer {
     let (uploads, service, key) =
         (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
     let found = blocking(move || {
@@ -265,7 +258,7 @@ pub async fn give(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     // While it comes in it takes disk, so it is counted from its first byte.
-    let _place = visit.place(Kind::Upload)?;
+    let _place = visit.place(PlaceKind::Upload)?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let uploads = console.app.uploads.clone();
     let given = match multer::parse_boundary(kind) {
@@ -451,7 +444,7 @@ pub async fn rejects(
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Answer {
-    rows(console, partner, id, request, Rows::Rejected).await
+    rows(console, partner, id, request, KeptRows::Rejected).await
 }
 
 /// GET /console/p/{partner}/import/{id}/cautions.csv: the same of the rows
@@ -461,10 +454,10 @@ pub async fn cautions(
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Answer {
-    rows(console, partner, id, request, Rows::Cautioned).await
+    rows(console, partner, id, request, KeptRows::Cautioned).await
 }
 
-async fn rows(console: Arc<Console>, partner: String, id: String, request: Request<Body>, rows: Rows) -> Answer {
+async fn rows(console: Arc<Console>, partner: String, id: String, request: Request<Body>, rows: KeptRows) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let (uploads, service, key) =
@@ -478,10 +471,10 @@ async fn rows(console: Arc<Console>, partner: String, id: String, request: Reque
     let mut file = file.map_err(|absent| absent.map_or(Trouble::NotFound, Trouble::Bad))?;
     let stem = upload.name.rsplit_once('.').map_or(upload.name.as_str(), |(stem, _)| stem);
     let which = match rows {
-        Rows::Rejected => "rejected",
-        Rows::Cautioned => "cautions",
+        KeptRows::Rejected => "rejected",
+        KeptRows::Cautioned => "cautions",
     };
-    let place = visit.place(Kind::Download)?;
+    let place = visit.place(PlaceKind::Download)?;
     download::file(&format!("{which}-{stem}.csv"), "text/csv; charset=utf-8", place, move || {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
@@ -548,8 +541,8 @@ const CHOICES: [&str; 10] = [
 ];
 
 /// What a form says of how a file is to be read, but for its columns.
-fn said<'f>(field: impl Fn(&str) -> &'f str) -> Choices {
-    Choices {
+fn said<'f>(field: impl Fn(&str) -> &'f str) -> ImportChoices {
+    ImportChoices {
         mappings: Vec::new(),
         digits: field("digits").to_owned(),
         country: field("country").to_owned(),
@@ -567,11 +560,11 @@ fn said<'f>(field: impl Fn(&str) -> &'f str) -> Choices {
 /// What a form says of how an upload is to be read. A column is mapped only if
 /// it is to be something else than it would be by itself: a product's column
 /// is then still read in the product's words.
-async fn read_choices(visit: &Visit, id: &str, form: &Form) -> Result<Choices, Trouble> {
+async fn read_choices(visit: &Visit, id: &str, form: &Form) -> Result<ImportChoices, Trouble> {
     let mut choices = said(|name| form.get(name));
     let (uploads, service, key) =
         (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
-    let (id, bare) = (id.to_owned(), Choices { encoding: choices.encoding.clone(), ..Choices::default() });
+    let (id, bare) = (id.to_owned(), ImportChoices { encoding: choices.encoding.clone(), ..ImportChoices::default() });
     let itself = blocking(move || {
         let (upload, _) = uploads.get(&service, key, &id)?;
         Ok::<_, ServiceError>(uploads.peek(&Upload { choices: bare, ..upload }, FIRST_MAX).ok())
@@ -587,7 +580,13 @@ async fn read_choices(visit: &Visit, id: &str, form: &Form) -> Result<Choices, T
     Ok(choices)
 }
 
-async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<Choices>, status: StatusCode) -> Answer {
+async fn show_upload(
+    visit: &Visit,
+    id: String,
+    mut frame: Frame,
+    said: Option<ImportChoices>,
+    status: StatusCode,
+) -> Answer {
     let (uploads, service, key) =
         (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
     let looked = blocking(move || {
@@ -596,12 +595,12 @@ async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<C
             Some(_) => None,
             None => uploads.peek(&upload, FIRST_MAX).ok(),
         };
-        let there = Rows::ALL.map(|rows| now.is_none() && uploads.rows(&upload, rows).is_ok());
+        let there = KeptRows::ALL.map(|rows| now.is_none() && uploads.rows(&upload, rows).is_ok());
         let absent = uploads.absent(&upload);
         Ok::<_, ServiceError>((upload, now, peeked, there, absent))
     });
     let (upload, now, peeked, [rejects, cautioned], absent) = looked.await??;
-    let done = upload.stage == Stage::Imported;
+    let done = upload.stage == UploadStage::Imported;
     let readable = absent.is_none();
     let found = upload.found.as_ref().filter(|_| now.is_none());
     frame.title = match &now {
@@ -661,8 +660,8 @@ async fn show_upload(visit: &Visit, id: String, mut frame: Frame, said: Option<C
 
 impl UploadPage {
     /// What was found or done.
-    fn put(&mut self, visit: &Visit, upload: &Upload, found: &Found) {
-        let done = upload.stage == Stage::Imported;
+    fn put(&mut self, visit: &Visit, upload: &Upload, found: &UploadCounts) {
+        let done = upload.stage == UploadStage::Imported;
         let figure = |name, count| Figure { name, count: show::thousands(count) };
         self.figures = match done {
             true => vec![
@@ -712,14 +711,14 @@ impl UploadPage {
     }
 
     /// The button of the import, or why there is none.
-    fn offer(&mut self, upload: &Upload, found: &Found) {
+    fn offer(&mut self, upload: &Upload, found: &UploadCounts) {
         let news = match (found.imported, found.updated) {
             (0, 0) => return,
             (new, 0) => format!("Import {}", show::count(new, "number", "numbers")),
             (0, old) => format!("Update {}", show::count(old, "number", "numbers")),
             (new, old) => format!("Import {} and update {}", show::thousands(new), show::thousands(old)),
         };
-        if upload.stage == Stage::Unusable {
+        if upload.stage == UploadStage::Unusable {
             return;
         }
         let rejected = found.rejected;
@@ -742,7 +741,7 @@ impl UploadPage {
     }
 
     /// The beginning of the file.
-    fn peek(&mut self, upload: &Upload, found: Option<&Found>, peeked: &Peeked) {
+    fn peek(&mut self, upload: &Upload, found: Option<&UploadCounts>, peeked: &Peeked) {
         let mapped = |name: &str| {
             let begin = format!("{name}=");
             upload.choices.mappings.iter().any(|mapping| mapping.starts_with(&begin))
@@ -812,31 +811,35 @@ fn verdict(fate: RowFate) -> (&'static str, String) {
     (class, text)
 }
 
-fn mark(stage: Stage, busy: bool) -> &'static str {
+fn mark(stage: UploadStage, busy: bool) -> &'static str {
     match (stage, busy) {
-        (Stage::Checking, true) => "<span class=\"mark info\">being checked</span>",
-        (Stage::Importing, true) => "<span class=\"mark info\">being imported</span>",
-        (Stage::Checking | Stage::Importing, false) => "<span class=\"mark warning\">interrupted</span>",
-        (Stage::Checked, _) => "<span class=\"mark info\">checked, not imported</span>",
-        (Stage::Unusable, _) => "<span class=\"mark critical\">cannot be read yet</span>",
-        (Stage::Imported, _) => "<span class=\"mark good\">imported</span>",
+        (UploadStage::Checking, true) => "<span class=\"mark info\">being checked</span>",
+        (UploadStage::Importing, true) => "<span class=\"mark info\">being imported</span>",
+        (UploadStage::Checking | UploadStage::Importing, false) => "<span class=\"mark warning\">interrupted</span>",
+        (UploadStage::Checked, _) => "<span class=\"mark info\">checked, not imported</span>",
+        (UploadStage::Unusable, _) => "<span class=\"mark critical\">cannot be read yet</span>",
+        (UploadStage::Imported, _) => "<span class=\"mark good\">imported</span>",
     }
 }
 
 fn stands(upload: &Upload, busy: bool) -> String {
     let rows = upload.found.as_ref().map(|found| show::count(found.rows, "row", "rows")).unwrap_or_default();
     let text = match (upload.stage, busy) {
-        (Stage::Checking, true) => "It is compared with the inventory; nothing is written.",
-        (Stage::Importing, true) => "All of it becomes one change. You can leave this page; it goes on.",
-        (Stage::Checking, false) => {
+        (UploadStage::Checking, true) => "It is compared with the inventory; nothing is written.",
+        (UploadStage::Importing, true) => "All of it becomes one change. You can leave this page; it goes on.",
+        (UploadStage::Checking, false) => {
             "The server was stopped before the check had ended. Nothing was written; check it again."
         }
-        (Stage::Importing, false) => {
+        (UploadStage::Importing, false) => {
             "The server was stopped before the import had ended. Nothing of it was written; it can be run again."
         }
-        (Stage::Checked, _) => return format!("{rows}. Nothing has been written yet; this is what would happen."),
-        (Stage::Unusable, _) => "Nothing has been written. Say below what its columns mean, or give another file.",
-        (Stage::Imported, _) => return format!("{rows}, imported as one change."),
+        (UploadStage::Checked, _) => {
+            return format!("{rows}. Nothing has been written yet; this is what would happen.");
+        }
+        (UploadStage::Unusable, _) => {
+            "Nothing has been written. Say below what its columns mean, or give another file."
+        }
+        (UploadStage::Imported, _) => return format!("{rows}, imported as one change."),
     };
     text.to_owned()
 }
@@ -848,7 +851,7 @@ fn bar(upload: &Upload, now: Now) -> Bar {
         _ if now.elsewhere => Bar { value: None, text: "Another node is at it.".to_owned() },
         _ if now.cancelled => Bar { value: None, text: "It is being stopped.".to_owned() },
         None => Bar { value: None, text: format!("Waiting for its turn, for {elapsed}.") },
-        Some(Progress::Reading { bytes }) => Bar {
+        Some(ImportProgress::Reading { bytes }) => Bar {
             value: percent(bytes, upload.bytes),
             text: format!(
                 "Step 1 of 2: reading, {} of {}, for {elapsed}.",
@@ -856,7 +859,7 @@ fn bar(upload: &Upload, now: Now) -> Bar {
                 size(upload.bytes)
             ),
         },
-        Some(Progress::Writing { numbers, total }) => {
+        Some(ImportProgress::Writing { numbers, total }) => {
             let (done, all) = (show::thousands(numbers), show::count(total, "number", "numbers"));
             Bar {
                 value: percent(numbers, total),
@@ -891,13 +894,13 @@ fn facts(visit: &Visit, upload: &Upload) -> Vec<(&'static str, String)> {
 }
 
 /// The rental now and after, of the currencies that differ.
-fn costs(visit: &Visit, money: &BTreeMap<Currency, Moved>) -> Vec<Cost> {
+fn costs(visit: &Visit, money: &BTreeMap<Currency, CostChange>) -> Vec<Cost> {
     let mut now: BTreeMap<Currency, i64> = BTreeMap::new();
     for (&currency, &(_, minor)) in visit.snapshot.rental().iter().flatten() {
         let sum = now.entry(currency).or_default();
         *sum = sum.saturating_add(minor);
     }
-    let one = |(&currency, moved): (&Currency, &Moved)| {
+    let one = |(&currency, moved): (&Currency, &CostChange)| {
         let before = now.get(&currency).copied().unwrap_or_default();
         let amount = |minor| show::money(Money { minor, currency });
         Cost {
@@ -908,7 +911,7 @@ fn costs(visit: &Visit, money: &BTreeMap<Currency, Moved>) -> Vec<Cost> {
             then: amount(before.saturating_add(moved.net())),
         }
     };
-    money.iter().filter(|(_, moved)| **moved != Moved::default()).map(one).collect()
+    money.iter().filter(|(_, moved)| **moved != CostChange::default()).map(one).collect()
 }
 
 fn entity_told(entity: &EntityNews, done: bool) -> String {
@@ -928,18 +931,6 @@ fn entity_told(entity: &EntityNews, done: bool) -> String {
 
 fn changed_row(visit: &Visit, changed: &ChangedNumber) -> ChangedRow {
     let number = changed.number.parse::<E164>().ok();
-    let field = |change: &FieldChange| {
-        let value = |value: &Option<String>| match value {
-            None => format!("<span class=\"none\">{}</span>", change.nothing()),
-            Some(text) => visit.clock.told(text),
-        };
-        ChangedField {
-            label: change.label().to_owned(),
-            before: value(&change.before),
-            after: value(&change.after),
-            lost: change.lost,
-        }
-    };
     ChangedRow {
         line: changed.line,
         number: number.map_or_else(|| changed.number.clone(), |number| visit.console.spaces.readable(number)),
@@ -948,7 +939,7 @@ fn changed_row(visit: &Visit, changed: &ChangedNumber) -> ChangedRow {
             0 | 1 => String::new(),
             numbers => format!("and {} more", show::thousands(numbers - 1)),
         },
-        changes: changed.changes.iter().map(field).collect(),
+        changes: diff::html(visit, &changed.changes),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Deliberately absent: creating jobs from selected numbers (`bulk`), and their
 //! execution (`service::jobs`).
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
@@ -16,22 +17,29 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::{Map, Value};
 
+use super::diff::Called;
 use super::gate::{Needs, Visit};
 use super::number::who;
 use super::page::{Answer, Frame, Trouble, html, html_as, mendable, redirect};
 use super::sign_in::blocking;
-use super::{Console, download, show, verbs};
+use super::{Console, diff, download, show, verbs};
 use crate::domain::action::{Assignment, Transfer};
-use crate::domain::{Action, Actor, ApplicationId, PartnerKey, TrunkId};
+use crate::domain::{AccountId, Action, Actor, ApplicationId, E164, NumberChange, PartnerKey, TrunkId};
 use crate::http::jobs::verb as verb_name;
-use crate::http::places::Kind;
-use crate::service::jobs::{Job, JobRow, JobState, RowResult, Tally, Task};
-use crate::service::{Outcome, Service, ServiceError, Shown};
+use crate::http::places::PlaceKind;
+use crate::inventory::names::NamedKind;
+use crate::service::import::differences;
+use crate::service::jobs::{Job, JobRow, JobState, JobTally, RowResult, Task};
+use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::wire::html::escape;
-use crate::wire::report::Cells;
+use crate::wire::report::CsvCells;
 
 /// How many jobs, and how many rows of one, a page has.
 const ROWS: u64 = 50;
+/// How many rows of a preview are counted by customer, and how many customers
+/// are shown.
+const COUNTED_MAX: usize = 20_000;
+const CUSTOMERS_MAX: usize = 20;
 /// How many rows are read at a time for a download.
 const DOWNLOAD_ROWS: usize = 10_000;
 
@@ -67,8 +75,17 @@ struct Row {
     result: &'static str,
     class: &'static str,
     reason: String,
+    diff: String,
     cost: String,
     version: Option<u64>,
+}
+
+/// What a preview does to the numbers of a customer.
+struct OfCustomer {
+    name: String,
+    href: Option<String>,
+    count: String,
+    losses: String,
 }
 
 struct Progress {
@@ -93,6 +110,10 @@ struct JobPage {
     tabs: Vec<Tab>,
     result: &'static str,
     rows: Vec<Row>,
+    /// Of a preview, the customers with the most numbers first.
+    customers: Vec<OfCustomer>,
+    /// What of the preview they are not about.
+    uncounted: String,
     page: u64,
     pages: u64,
     /// What Run would do; nothing where it cannot be run.
@@ -154,8 +175,8 @@ pub async fn step(
         _ => return Err(Trouble::NotFound),
     };
     match outcome {
-        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => redirect(&address(&visit, &job.id)),
-        Ok(Outcome::Done { .. } | Outcome::Again(_)) => redirect(&address(&visit, &id)),
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Job { job, .. }, .. }) => redirect(&address(&visit, &job.id)),
+        Ok(WriteOutcome::Done { .. } | WriteOutcome::Again(_)) => redirect(&address(&visit, &id)),
         Err(error @ ServiceError::Unknown { .. }) => Err(error.into()),
         Err(ServiceError::Job { hint, .. }) => {
             let frame = visit.frame("", "jobs").failed(format!("That cannot be done: {hint}."));
@@ -182,7 +203,7 @@ pub async fn rows_csv(
     // Before the answer begins, or nobody could say that it is not there.
     blocking(move || found.job(key, &job)).await??;
     let suffix = wanted.map_or(String::new(), |result| format!("-{result}"));
-    let place = visit.place(Kind::Download)?;
+    let place = visit.place(PlaceKind::Download)?;
     let mut skip = None;
     download::file(&format!("{id}{suffix}.csv"), "text/csv; charset=utf-8; header=present", place, move || {
         let Some(at) = skip else {
@@ -204,7 +225,7 @@ fn rows_from(
     service: &Service,
     key: PartnerKey,
     id: &str,
-    (wanted, cells): (Option<RowResult>, Cells),
+    (wanted, cells): (Option<RowResult>, CsvCells),
     mut skip: u64,
 ) -> Result<Option<(Bytes, u64)>, ServiceError> {
     let mut out = Vec::new();
@@ -221,7 +242,7 @@ fn rows_from(
     Ok(Some((out.into(), skip)))
 }
 
-fn csv_row(out: &mut Vec<u8>, row: &JobRow, cells: Cells) {
+fn csv_row(out: &mut Vec<u8>, row: &JobRow, cells: CsvCells) {
     let mut line = cells.line(out);
     line.plain(row.number);
     line.plain(row.result);
@@ -252,9 +273,19 @@ async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, stat
         let job = service.job(key, &id)?;
         let (rows, total) = service.job_rows(key, &id, wanted, (page - 1).saturating_mul(ROWS), ROWS as usize)?;
         let trouble = service.job_trouble(&id);
-        Ok::<_, ServiceError>((job, rows, total, trouble))
+        let changes = service.job_changes(key, &job, &rows)?;
+        let all = match job.state {
+            JobState::Previewed => {
+                let (all, _) = service.job_rows(key, &id, Some(RowResult::WouldChange), 0, COUNTED_MAX)?;
+                service.job_changes(key, &job, &all)?
+            }
+            _ => Vec::new(),
+        };
+        Ok::<_, ServiceError>((job, rows, total, trouble, changes, all))
     });
-    let (job, rows, total, trouble) = looked.await??;
+    let (job, rows, total, trouble, changes, all) = looked.await??;
+    let called = Called::of(&visit.snapshot);
+    let each: HashMap<E164, &NumberChange> = changes.iter().map(|change| (change.number, change)).collect();
     let live = job.state.open();
     let done = job.tally.rows();
     let what = what(&job);
@@ -272,7 +303,9 @@ async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, stat
         live,
         tabs: tabs(&job, wanted),
         result: wanted.map_or("", RowResult::as_str),
-        rows: rows.iter().map(|row| shown_row(visit, row)).collect(),
+        rows: rows.iter().map(|row| shown_row(visit, &called, row, each.get(&row.number).copied())).collect(),
+        uncounted: uncounted(&job),
+        customers: by_customer(visit, &called, &all),
         page,
         pages: total.div_ceil(ROWS),
         run: changes.filter(|changed| *changed > 0).map(|changed| {
@@ -290,7 +323,7 @@ async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, stat
 }
 
 /// `Assign 1,234 numbers`.
-fn what(job: &Job) -> String {
+pub fn what(job: &Job) -> String {
     let numbers = show::count(job.total, "number", "numbers");
     match &job.task {
         Task::Undo(_) => format!("Undo for {numbers}"),
@@ -324,7 +357,7 @@ fn by(visit: &Visit, job: &Job) -> String {
 
 /// What a job is at, and what can be done about it.
 fn stands(visit: &Visit, job: &Job, trouble: Option<&str>) -> String {
-    let Tally { changed, unchanged, failed, .. } = &job.tally;
+    let JobTally { changed, unchanged, failed, .. } = &job.tally;
     let (changed, unchanged, failed) =
         (show::thousands(*changed), show::thousands(*unchanged), show::thousands(*failed));
     let so_far = format!("{changed} changed, {unchanged} unchanged, {failed} failed");
@@ -384,7 +417,7 @@ fn tabs(job: &Job, wanted: Option<RowResult>) -> Vec<Tab> {
             tab("Would fail", Some(RowResult::WouldFail), preview.failed),
         ],
         _ => {
-            let Tally { changed, unchanged, failed, .. } = job.tally;
+            let JobTally { changed, unchanged, failed, .. } = job.tally;
             let pending = job.total.saturating_sub(job.tally.rows());
             let mut tabs = vec![
                 all,
@@ -400,7 +433,59 @@ fn tabs(job: &Job, wanted: Option<RowResult>) -> Vec<Tab> {
     }
 }
 
-fn shown_row(visit: &Visit, row: &JobRow) -> Row {
+/// What is said where a preview is too large to be counted by customer.
+fn uncounted(job: &Job) -> String {
+    let changed = job.preview.as_ref().map_or(0, |preview| preview.changed);
+    let counted = show::thousands(COUNTED_MAX as u64);
+    let more = changed > COUNTED_MAX as u64;
+    if more {
+        format!("Counted over the first {counted} of {} numbers.", show::thousands(changed))
+    } else {
+        String::new()
+    }
+}
+
+/// The customers of the numbers that would change, and what they would lose.
+fn by_customer(visit: &Visit, called: &Called<'_>, changes: &[NumberChange]) -> Vec<OfCustomer> {
+    let mut customers: BTreeMap<Option<AccountId>, (u64, BTreeMap<String, u64>)> = BTreeMap::new();
+    for change in changes {
+        let account = change.before.as_ref().and_then(|record| record.account.clone());
+        let (count, losses) = customers.entry(account).or_default();
+        *count += 1;
+        if let (Some(before), Some(after)) = (&change.before, &change.after) {
+            let Ok(fields) = differences(before, after, &mut &*called);
+            for field in fields.iter().filter(|field| field.lost) {
+                *losses.entry(field.label().to_owned()).or_default() += 1;
+            }
+        }
+    }
+    let mut customers: Vec<_> = customers.into_iter().collect();
+    customers.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+    let more = customers.len().saturating_sub(CUSTOMERS_MAX);
+    let mut rows: Vec<OfCustomer> = customers
+        .into_iter()
+        .take(CUSTOMERS_MAX)
+        .map(|(account, (count, losses))| OfCustomer {
+            name: account
+                .as_ref()
+                .map_or_else(|| "No customer".to_owned(), |id| called.name(NamedKind::Customer, id.as_str())),
+            href: account.as_ref().map(|id| visit.href("customers", id.as_str())),
+            count: show::thousands(count),
+            losses: losses
+                .iter()
+                .map(|(label, count)| format!("{label} of {}", show::count(*count, "number", "numbers")))
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+        .collect();
+    if more > 0 {
+        let name = format!("and {} more", show::count(more as u64, "customer", "customers"));
+        rows.push(OfCustomer { name, href: None, count: String::new(), losses: String::new() });
+    }
+    rows
+}
+
+fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&NumberChange>) -> Row {
     let (class, result) = match row.result {
         RowResult::Changed => ("good", "changed"),
         RowResult::WouldChange => ("info", "will change"),
@@ -415,6 +500,9 @@ fn shown_row(visit: &Visit, row: &JobRow) -> Row {
         result,
         class,
         reason: row.reason.as_deref().map_or(String::new(), |reason| told(visit, reason)),
+        diff: change.map_or(String::new(), |change| {
+            diff::records(visit, called, change.before.as_ref(), change.after.as_ref(), visit.clock.now)
+        }),
         cost: show::differences(&row.cost),
         version: row.version,
     }
@@ -581,7 +669,7 @@ mod tests {
             version: None,
         };
         let mut line = Vec::new();
-        csv_row(&mut line, &row, Cells::Protected);
+        csv_row(&mut line, &row, CsvCells::Protected);
         let line = String::from_utf8(line).expect("text");
         assert_eq!(line, "+912271264217,failed,\"is held, \"\"by somebody\"\"\",\r\n");
     }

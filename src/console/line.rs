@@ -1,31 +1,39 @@
 //! The filter line of the numbers page: one line of text that says which rows
 //! are wanted, in the address, in links and in saved views.
 //!
-//! A line is words apart: digits are part of the number, the tabs' own words
-//! (`unrouted`) say what the tabs do, and `name:value` is a filter. A value
-//! that has spaces or quotation marks stands within quotation marks, in which
-//! `\"` is a quotation mark and `\\` a backslash. Customers, applications and
-//! trunks are given by id or by name. What is not understood is said, and no
-//! rows are shown: a filter that is passed over shows rows that nobody asked
-//! for.
+//! A line is words apart: digits are part of the number, several whole numbers
+//! are a list of them, the tabs' own words (`unrouted`) say what the tabs do, a
+//! whole name or id is what it names, and `name:value` is a filter. A value that
+//! has spaces or quotation marks stands within quotation marks, in which `\"` is a
+//! quotation mark and `\\` a backslash. Customers, applications and trunks are
+//! given by id or by name. What is not understood is said, and no rows are shown:
+//! a filter that is passed over shows rows that nobody asked for.
 //! Invariants: the same line at the same moment is the same filter; a line that
 //! is read and written down again says the same; every id can be written.
 //! Deliberately absent: reading rows.
+
+use std::collections::HashMap;
 
 use jiff::civil::Date;
 
 use super::form::first_moment;
 use super::overview::TABS;
+use super::search::{about, line_of};
 use super::show::Clock;
-use crate::domain::{State, Time};
+use super::typed;
+use crate::domain::{E164, State, Time};
 use crate::inventory::called::CalledBefore;
-use crate::inventory::names::{Candidate, Misnamed, Named, suggested};
+use crate::inventory::names::{Candidate, Misnamed, NamedKind, suggested};
 use crate::inventory::{Filter, Order, Pattern, Snapshot, several};
 
 /// How many customers, applications and trunks are suggested for bare words.
 const BARE_MAX: usize = 6;
-/// The most characters that are read.
-pub const CHARS_MAX: usize = 500;
+/// The most words of a name that stands without quotation marks.
+const NAME_WORDS_MAX: usize = 12;
+/// The most characters that are read: some 400 pasted numbers.
+pub const CHARS_MAX: usize = 6_000;
+/// How many of the pasted numbers that are not in the inventory are listed.
+const MISSING_MAX: usize = 10;
 
 /// A line that was read.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -34,6 +42,8 @@ pub struct Line {
     pub order: Order,
     /// What of it is not understood, word by word; with any, there are no rows.
     pub problems: Vec<Problem>,
+    /// What a reader of the rows should know beside them.
+    pub notes: Vec<Problem>,
 }
 
 /// A word that is not understood, and what would be.
@@ -52,6 +62,8 @@ pub struct Instead {
     /// The word, and what is called so.
     pub word: String,
     pub name: String,
+    /// What tells it apart from others of the name.
+    pub about: String,
 }
 
 /// What a word can be, for the help beside the line.
@@ -61,7 +73,9 @@ pub struct Term {
 }
 
 pub const TERMS: &[Term] = &[
-    Term { example: "2271", about: "these digits are part of the number; +91 begins it" },
+    Term { example: "2271", about: "these digits are part of the number; +91 begins it; 022 71 is a national form" },
+    Term { example: "+12125550100, +12125550101", about: "several whole numbers: exactly these" },
+    Term { example: "Globex Inc", about: "the whole name or id of a customer, an application or a trunk" },
     Term { example: "account:MA_48149cf4", about: "held by this customer; account:\"Globex Inc\" by name" },
     Term { example: "application:app_abc123", about: "routed to this application, by id or by name" },
     Term { example: "trunk:trunk_xyz", about: "arrives on this trunk, by id or by name" },
@@ -95,34 +109,111 @@ impl Line {
             line.problem(text.chars().take(20).collect::<String>(), hint);
             return line;
         }
+        // Lines of pasted numbers; a word ends at either.
+        let text = &*text.replace(['\n', '\r', '\t'], ", ");
         let mut seen: Vec<String> = Vec::new();
-        let mut bare: Vec<Word> = Vec::new();
+        let (mut bare, mut terms): (Vec<Word>, Vec<Word>) = Default::default();
         for word in words(text) {
             if let Some(fault) = word.fault {
                 line.problem(word.text, fault);
                 continue;
             }
-            match &word.name {
-                None => match tab(&word.value) {
-                    Some(terms) => {
-                        for term in words(terms) {
-                            line.word(&term, &word.text, &mut seen, snapshot, clock);
-                        }
-                    }
-                    None => bare.push(word),
-                },
-                Some(_) => line.word(&word, &word.text, &mut seen, snapshot, clock),
-            }
+            if word.name.is_none() { &mut bare } else { &mut terms }.push(word);
         }
-        line.bare(&bare, text, snapshot);
-        for problem in &mut line.problems {
-            problem.instead.iter_mut().for_each(|one| one.line = replaced(text, &problem.word, &one.word));
+        let bare = line.names(bare, &mut seen, snapshot, clock);
+        for word in &terms {
+            line.word(word, &word.text, &mut seen, snapshot, clock);
+        }
+        line.bare(&bare, text, snapshot, clock);
+        line.unknown(snapshot);
+        for problem in line.problems.iter_mut().chain(&mut line.notes) {
+            let word = &problem.word;
+            problem.instead.iter_mut().for_each(|one| one.line = replaced(text, word, &one.word));
         }
         line
     }
 
     fn problem(&mut self, word: impl Into<String>, hint: impl Into<String>) {
         self.problems.push(Problem { word: word.into(), hint: hint.into(), instead: Vec::new() });
+    }
+
+    /// Takes the words that are the whole name or id of something, or a tab's, and
+    /// gives back the others.
+    fn names(&mut self, words: Vec<Word>, seen: &mut Vec<String>, snapshot: &Snapshot, clock: &Clock) -> Vec<Word> {
+        let is_digits = |word: &Word| typed::is_digits(&word.value);
+        // Most lines name nothing, and an index of all names costs its time.
+        let plain = words.iter().filter(|word| !is_digits(word)).all(|word| tab(&word.value).is_some());
+        let index = if plain && words.len() <= 1 { Names::default() } else { Names::of(snapshot) };
+        let (mut rest, mut at) = (Vec::new(), 0);
+        while at < words.len() {
+            let longest = (at + NAME_WORDS_MAX).min(words.len());
+            let found = (at + 1..=longest).rev().find_map(|end| {
+                let run = &words[at..end];
+                if run.iter().all(is_digits) || (run.len() == 1 && tab(&run[0].value).is_some()) {
+                    return None;
+                }
+                let found = index.find(&joined(run, |word| &word.value), snapshot);
+                (!found.is_empty()).then_some((end, found))
+            });
+            match (found, tab(&words[at].value)) {
+                (Some((end, found)), _) => {
+                    self.named(&joined(&words[at..end], |word| &word.text), &found, seen, snapshot, clock);
+                    at = end;
+                }
+                (None, Some(terms)) => {
+                    for term in self::words(terms) {
+                        self.word(&term, &words[at].text, seen, snapshot, clock);
+                    }
+                    at += 1;
+                }
+                (None, None) => {
+                    rest.push(words[at].clone());
+                    at += 1;
+                }
+            }
+        }
+        rest
+    }
+
+    /// Words that are a name or an id of one, or of several.
+    fn named(
+        &mut self,
+        text: &str,
+        found: &[(NamedKind, String)],
+        seen: &mut Vec<String>,
+        snapshot: &Snapshot,
+        clock: &Clock,
+    ) {
+        if let [(what, id)] = found {
+            for term in words(&line_of(*what, id)) {
+                self.word(&term, text, seen, snapshot, clock);
+            }
+            return;
+        }
+        let instead = found.iter().take(BARE_MAX).map(|(what, id)| Instead::entity(*what, id, snapshot, clock.now));
+        let hint = format!("is the name of {}. Did you mean one of these?", found.len());
+        self.problems.push(Problem { word: text.to_owned(), hint, instead: instead.collect() });
+    }
+
+    /// Says of a region and a tag that no number has them.
+    fn unknown(&mut self, snapshot: &Snapshot) {
+        let region = self.filter.region.as_deref().filter(|name| !snapshot.finds_region(name));
+        let tag = self.filter.tag.as_deref().filter(|tag| !snapshot.has_tag(tag));
+        let mut notes = Vec::new();
+        for (name, value) in [("region", region), ("tag", tag)] {
+            let Some(value) = value else { continue };
+            let near = if name == "region" { snapshot.regions_like(value) } else { snapshot.tags_like(value) };
+            let did = if near.is_empty() { "" } else { " Did you mean one of these?" };
+            let instead = near.into_iter().map(|one| Instead {
+                line: String::new(),
+                word: format!("{name}:{}", quoted(&one)),
+                name: one,
+                about: String::new(),
+            });
+            let hint = format!("finds nothing: no number has this {name}.{did}");
+            notes.push(Problem { word: format!("{name}:{}", quoted(value)), hint, instead: instead.collect() });
+        }
+        self.notes.extend(notes);
     }
 
     /// One `name:value`; `typed` is the word that it was typed as.
@@ -147,31 +238,34 @@ impl Line {
         seen.push(kind);
         if let Err(Refused { hint, near }) = result {
             let name = if name == "app" { "application" } else { name };
-            let instead = near.into_iter().map(|one| Instead::of(name, one)).collect();
+            let about = |one: &Candidate| named_by(name).map(|what| about(snapshot, what, &one.id, clock.now));
+            let of = |one: Candidate| Instead { about: about(&one).unwrap_or_default(), ..Instead::of(name, one) };
+            let instead = near.into_iter().map(of).collect();
             self.problems.push(Problem { word: typed.to_owned(), hint, instead });
         }
     }
 
     /// The words without a name: digits, or nothing that numbers have.
-    fn bare(&mut self, words: &[Word], text: &str, snapshot: &Snapshot) {
+    fn bare(&mut self, words: &[Word], text: &str, snapshot: &Snapshot, clock: &Clock) {
         if words.is_empty() {
             return;
         }
         // The space is kept: numbers are written with spaces.
-        let search = words.iter().map(|word| &*word.value).collect::<Vec<_>>().join(" ");
-        if Pattern::parse(&search) != Some(Pattern::Nothing) {
-            if let Err(hint) = self.set("search", &search) {
-                self.problem(search, hint);
+        let search = joined(words, |word| &word.value);
+        if typed::is_digits(&search) {
+            if let Some(pasted) = typed::pasted(&search, snapshot, clock.now) {
+                return self.pasted(pasted, snapshot, clock);
             }
-            return;
+            let search = search.trim_matches([',', ';', ' ']);
+            return self.digits(search, snapshot, clock);
         }
         // A name may have digits in it; else they are still a part of the number.
         let all: Vec<&Word> = words.iter().collect();
         let named = || all.iter().copied().filter(|word| Pattern::parse(&word.value) == Some(Pattern::Nothing));
-        let (meant, instead) = match near(&all, snapshot) {
+        let (meant, instead) = match near(&all, snapshot, clock.now) {
             instead if instead.is_empty() => {
                 let named: Vec<&Word> = named().collect();
-                let instead = near(&named, snapshot);
+                let instead = near(&named, snapshot, clock.now);
                 (named, instead)
             }
             instead => (all.clone(), instead),
@@ -180,12 +274,52 @@ impl Line {
             true => "is in no number, and no customer, application or trunk has a similar name or id; the help shows \
                      what a filter can say"
                 .to_owned(),
-            false => "is in no number.".to_owned(),
+            false => "is in no number, and is no whole name or id. Did you mean one of these?".to_owned(),
         };
         // As it stands in the line, if its words are next to each other there.
         let typed = meant.iter().map(|word| &*word.text).collect::<Vec<_>>().join(" ");
         let word = if text.contains(&typed) { typed } else { search };
         self.problems.push(Problem { word, hint, instead });
+    }
+
+    /// Digits that are part of the number.
+    fn digits(&mut self, text: &str, snapshot: &Snapshot, clock: &Clock) {
+        let typed::Search { text: search, others, ambiguous } = typed::search(text, snapshot, clock.now);
+        let instead = |other: &String| {
+            let count = typed::count(other, snapshot, clock.now);
+            let about = super::show::count(count, "number", "numbers");
+            Instead { line: String::new(), word: other.clone(), name: other.clone(), about }
+        };
+        let instead: Vec<Instead> = others.iter().map(instead).collect();
+        if ambiguous {
+            let hint = "is a national form of several countries. Did you mean one of these?".to_owned();
+            return self.problems.push(Problem { word: text.to_owned(), hint, instead });
+        }
+        if !instead.is_empty() {
+            let hint = "is shown wherever a number has these digits. It is a national form as well:".to_owned();
+            self.notes.push(Problem { word: text.to_owned(), hint, instead });
+        }
+        if let Err(hint) = self.set("search", &search) {
+            self.problem(text, hint);
+        }
+    }
+
+    /// A list of whole numbers.
+    fn pasted(&mut self, pasted: typed::Pasted, snapshot: &Snapshot, clock: &Clock) {
+        for text in pasted.unread {
+            self.problem(text, "is no whole number of a list; write it with + and its country code");
+        }
+        let (held, missing): (Vec<E164>, Vec<E164>) =
+            pasted.numbers.into_iter().partition(|number| snapshot.get(*number, clock.now).is_some());
+        if !missing.is_empty() {
+            let listed: Vec<String> = missing.iter().take(MISSING_MAX).map(E164::to_string).collect();
+            let more = missing.len().saturating_sub(listed.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let is = if missing.len() == 1 { "is" } else { "are" };
+            let hint = format!("{is} not in the inventory");
+            self.notes.push(Problem { word: format!("{}{more}", listed.join(", ")), hint, instead: Vec::new() });
+        }
+        self.filter.numbers = Some(held.into());
     }
 
     fn term(
@@ -206,9 +340,13 @@ impl Line {
             return Err(Refused::hint("only status, no and has can be turned round with -"));
         }
         match name {
-            "account" | "customer" => Ok(self.set("account_auth_id", &snapshot.find_named(Named::Customer, value)?)?),
-            "application" | "app" => Ok(self.set("application_id", &snapshot.find_named(Named::Application, value)?)?),
-            "trunk" => Ok(self.set("trunk_id", &snapshot.find_named(Named::Trunk, value)?)?),
+            "account" | "customer" => {
+                Ok(self.set("account_auth_id", &snapshot.find_named(NamedKind::Customer, value)?)?)
+            }
+            "application" | "app" => {
+                Ok(self.set("application_id", &snapshot.find_named(NamedKind::Application, value)?)?)
+            }
+            "trunk" => Ok(self.set("trunk_id", &snapshot.find_named(NamedKind::Trunk, value)?)?),
             "country" => Ok(self.set("country", &value.to_ascii_uppercase())?),
             "region" | "tag" => Ok(self.set(name, value)?),
             "type" => Ok(self.set("number_type", value)?),
@@ -341,29 +479,90 @@ impl Instead {
 
     /// `name:ID` of a candidate; the line is put in when all words are known.
     fn of(name: &str, one: Candidate) -> Instead {
-        Instead { line: String::new(), word: format!("{name}:{}", quoted(&one.id)), name: one.name }
+        let word = format!("{name}:{}", quoted(&one.id));
+        Instead { line: String::new(), word, name: one.name, about: String::new() }
+    }
+
+    fn entity(what: NamedKind, id: &str, snapshot: &Snapshot, now: Time) -> Instead {
+        let name = snapshot.name_of(what, id).unwrap_or(id).to_owned();
+        Instead { line: String::new(), word: line_of(what, id), name, about: about(snapshot, what, id, now) }
+    }
+}
+
+/// What a filter of this name takes.
+fn named_by(name: &str) -> Option<NamedKind> {
+    match name {
+        "account" | "customer" => Some(NamedKind::Customer),
+        "application" | "app" => Some(NamedKind::Application),
+        "trunk" => Some(NamedKind::Trunk),
+        _ => None,
     }
 }
 
 /// The customers, applications and trunks that words may name.
-fn near(words: &[&Word], snapshot: &Snapshot) -> Vec<Instead> {
+fn near(words: &[&Word], snapshot: &Snapshot, now: Time) -> Vec<Instead> {
     let text = words.iter().map(|word| &*word.value).collect::<Vec<_>>().join(" ");
-    let kinds = [("account", Named::Customer), ("application", Named::Application), ("trunk", Named::Trunk)];
-    let of =
-        |(name, what)| suggested(&snapshot.entities(what), &text).into_iter().map(move |one| Instead::of(name, one));
-    kinds.into_iter().flat_map(of).take(BARE_MAX).collect()
+    let of = |what| suggested(&snapshot.entities(what), &text).into_iter().map(move |one| (what, one.id));
+    let found = NamedKind::ALL.into_iter().flat_map(of).take(BARE_MAX);
+    found.map(|(what, id)| Instead::entity(what, &id, snapshot, now)).collect()
+}
+
+/// The pattern of digits as they are typed, if a text is nothing else.
+pub fn digits(text: &str, snapshot: &Snapshot, now: Time) -> Option<Pattern> {
+    if !typed::is_digits(text) {
+        return None;
+    }
+    let typed::Search { text, others, ambiguous } = typed::search(text, snapshot, now);
+    typed::pattern(others.first().filter(|_| ambiguous).unwrap_or(&text))
+}
+
+/// Names in any case, and what has them; nothing that is archived.
+#[derive(Default)]
+struct Names(HashMap<String, Vec<(NamedKind, String)>>);
+
+impl Names {
+    fn of(snapshot: &Snapshot) -> Names {
+        let mut names: HashMap<String, Vec<(NamedKind, String)>> = HashMap::new();
+        for what in NamedKind::ALL {
+            for one in snapshot.entities(what).iter().filter(|one| !one.archived) {
+                names.entry(one.name.to_lowercase()).or_default().push((what, one.id.to_owned()));
+            }
+        }
+        Names(names)
+    }
+
+    /// All that a text is the id of, else all that it is the name of.
+    fn find(&self, text: &str, snapshot: &Snapshot) -> Vec<(NamedKind, String)> {
+        let ids = NamedKind::ALL.into_iter().filter(|what| snapshot.name_of(*what, text).is_some());
+        let ids: Vec<(NamedKind, String)> = ids.map(|what| (what, text.to_owned())).collect();
+        match ids.is_empty() {
+            true => self.0.get(&text.to_lowercase()).cloned().unwrap_or_default(),
+            false => ids,
+        }
+    }
+}
+
+fn joined(words: &[Word], part: impl Fn(&Word) -> &String) -> String {
+    words.iter().map(|word| part(word).as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// The line of the tab that is called so.
 fn tab(word: &str) -> Option<&'static str> {
-    let own = [("available", "state:available"), ("reserved", "state:reserved"), ("expired", "expired:yes")];
+    let own = [
+        ("available", "state:available"),
+        ("reserved", "state:reserved"),
+        ("expired", "expired:yes"),
+        ("local", "type:local"),
+        ("tollfree", "type:tollfree"),
+        ("mobile", "type:mobile"),
+    ];
     let tabs = TABS.iter().filter(|(_, line)| !line.is_empty());
     let mut all = tabs.chain(&own).filter(|(name, _)| name.eq_ignore_ascii_case(word));
     all.next().map(|(_, line)| *line)
 }
 
 /// A word of a line.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Word {
     /// As it stands in the line.
     text: String,
@@ -577,7 +776,7 @@ mod tests {
             ("app:\"Main IVR\"", "app:\"Main IVR\"", "Main IVR is the name of 2 applications: app_1, app_2"),
             ("trunk:t", "trunk:t", "Trunk t not found."),
             ("Globex", "Globex", "is in no number"),
-            ("22 Main IVR", "22 Main IVR", "is in no number"),
+            ("22 Main IVR", "Main IVR", "is the name of 2"),
             ("Stark", "Stark", "no customer, application or trunk"),
         ] {
             let problems = read(text).problems;

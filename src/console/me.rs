@@ -12,7 +12,7 @@ use super::gate::{Form, Person};
 use super::page::{Answer, Frame, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{Console, PREFIX};
-use crate::service::people::{By, PeopleError, UserEdit};
+use crate::service::people::{PeopleError, UserActor, UserEdit};
 
 /// Zones that are offered; any other can be typed.
 const ZONES: [&str; 24] = [
@@ -104,7 +104,7 @@ pub async fn edit(State(console): State<Arc<Console>>, request: Request<Body>) -
     };
     let (people, user, from) = (console.app.people.clone(), person.user().clone(), person.address);
     let result = blocking(move || {
-        let by = By::User { user: &user, from: Some(from), request_id: None };
+        let by = UserActor::User { user: &user, from: Some(from), request_id: None };
         people.user_edit(by, &user.id, edit)
     });
     finish(&console, person, form, result.await?.map(drop), "me").await
@@ -204,7 +204,7 @@ async fn show(console: &Arc<Console>, person: Person, said: Said) -> Answer {
     frame.error = error;
     let typed =
         |field: &str, now: &str| if said.typed.has(field) { said.typed.get(field).to_owned() } else { now.to_owned() };
-    frame.notice = said.notice.map(|text| super::page::Notice { text: text.to_owned(), undo: None });
+    frame.notice = said.notice.map(|text| super::page::Notice::plain(text));
     html_as(
         status,
         &Me {

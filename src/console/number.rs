@@ -7,19 +7,21 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::diff::Called;
 use super::form::{self, Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::numbers::mark;
 use super::page::{Answer, Frame, Trouble, done, html_as};
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
-use super::{Console, show};
-use crate::domain::{Actor, E164, State as Stored, Status, spelling, summary};
+use super::{Console, diff, show};
+use crate::domain::{Actor, E164, State as Stored, Status, spelling};
+use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::routing::{Case, Explained};
 use crate::service::numbers::Expected;
 use crate::service::refusals::RefusalCount;
-use crate::service::{Outcome, ServiceError};
+use crate::service::{ServiceError, WriteOutcome};
 use crate::wire::html::escape;
 
 /// How many events are shown of a number's life.
@@ -126,8 +128,8 @@ pub async fn act(
     let what = format!("number.{}", verb.name);
     let outcome = visit.act(what, move |service, key| service.act(key, number, &action, &expected)).await;
     match outcome {
-        Ok(Outcome::Done { version, .. }) => done(&format!("{}/numbers/{number}", visit.base), version),
-        Ok(Outcome::Again(_)) => done(&format!("{}/numbers/{number}", visit.base), None),
+        Ok(WriteOutcome::Done { version, .. }) => done(&format!("{}/numbers/{number}", visit.base), version),
+        Ok(WriteOutcome::Again(_)) => done(&format!("{}/numbers/{number}", visit.base), None),
         Err(error) => {
             let refusal = match error {
                 ServiceError::Stale(stale) => {
@@ -188,11 +190,12 @@ async fn show_number(
         grave: verb.grave,
         reason: verbs::reason(verb.verb, state),
         fields: row.map_or(String::new(), |row| fields(&visit, verb.name, row, open.as_ref())),
-        open: open.as_ref().is_some_and(|open| open.verb == verb.name),
+        open: open.as_ref().map_or(row.and_then(first_action), |open| Some(open.verb)) == Some(verb.name),
     });
     let clock = &visit.clock;
+    let called = Called::of(&snapshot);
     let events = past.iter().rev().take(EVENTS_MAX).map(|past| Event {
-        summary: summary::number(&past.change, past.entry.at),
+        summary: diff::said(&visit, &called, past.entry.verb, &past.change, past.entry.at),
         at: clock.time(past.entry.at),
         by: who(&visit, &past.entry.actor),
         version: past.version,
@@ -212,15 +215,25 @@ async fn show_number(
     html_as(status, &page)
 }
 
+/// The action that a number waits for: one in stock for its customer, one whose
+/// calls go nowhere for its route.
+fn first_action(row: NumberRef<'_>) -> Option<&'static str> {
+    match (row.state(), row.status()) {
+        (Stored::Available, _) => Some("assign"),
+        (Stored::Active, Status::Active) if row.application().is_none() => Some("route"),
+        _ => None,
+    }
+}
+
 /// What becomes of a call, with times and names as people know them.
 fn calls(visit: &Visit, number: E164, explained: Explained) -> Calls {
     let Explained { line, routes, steps, .. } = explained;
-    let aside = |step: &crate::routing::Step| {
+    let aside = |step: &crate::routing::RouteStep| {
         let since = step.since.map(|since| format!("since {}", visit.clock.time(since)));
         let by = step.by.as_deref().and_then(Actor::parse).map(|actor| format!("by {}", escape(&who(visit, &actor))));
         since.into_iter().chain(by).collect::<Vec<_>>().join(", ")
     };
-    let step = |step: crate::routing::Step| CallStep {
+    let step = |step: crate::routing::RouteStep| CallStep {
         name: step.step.replace('_', " "),
         aside: aside(&step),
         text: step.text,
@@ -324,6 +337,7 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
     let expires = row.expires_at().filter(|_| verb == "renew");
     let cost = row.cost().filter(|_| verb == "cost");
     let route = verb == "route";
+    let shown = |what, id: &str| visit.snapshot.shown(what, id);
     // Who loses a number is asked whether it may be the last.
     let last = matches!(verb, "release" | "transfer")
         && row.status() == Status::Active
@@ -343,9 +357,12 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
         verb,
         midnight: form::midnight(clock),
         now,
-        account: row.reserved_for().map_or(String::new(), |account| account.auth_id.to_string()),
-        application: row.application().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
-        trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| one.id.to_string()),
+        account: row.reserved_for().map_or(String::new(), |one| shown(NamedKind::Customer, one.auth_id.as_str())),
+        application: row
+            .application()
+            .filter(|_| route)
+            .map_or(String::new(), |one| shown(NamedKind::Application, one.id.as_str())),
+        trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| shown(NamedKind::Trunk, one.id.as_str())),
         expires: expires.and_then(|time| form::day_of(time, clock)).unwrap_or_default(),
         amount: cost.map_or(String::new(), |cost| cost.to_string()),
         currency: cost.map_or(String::new(), |cost| cost.currency.code().to_owned()),

@@ -45,6 +45,18 @@ struct Head {
     number: bool,
 }
 
+/// What is not understood of a line, and what may be meant.
+#[derive(Template)]
+#[template(path = "problems.html")]
+struct Said<'a> {
+    base: &'a str,
+    problems: &'a [Problem],
+}
+
+fn said(base: &str, problems: &[Problem]) -> String {
+    if problems.is_empty() { String::new() } else { Said { base, problems }.render().unwrap_or_default() }
+}
+
 #[derive(Template)]
 #[template(path = "numbers.html")]
 struct Numbers<'a> {
@@ -58,6 +70,8 @@ struct Numbers<'a> {
     query: String,
     terms: &'a [Term],
     problems: Vec<Problem>,
+    problems_html: String,
+    notes_html: String,
     found: String,
     total: u64,
     page: u64,
@@ -116,6 +130,8 @@ pub async fn shown(visit: Visit, q: &str, page: u64, frame: Frame, status: Statu
         query: query_value(q),
         q,
         terms: TERMS,
+        problems_html: said(&visit.base, &line.problems),
+        notes_html: said(&visit.base, &line.notes),
         problems: line.problems,
         found: String::new(),
         total: 0,

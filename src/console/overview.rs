@@ -17,11 +17,11 @@ use super::line::{Line, quoted};
 use super::page::{Answer, Frame, html};
 use super::show::Clock;
 use super::{Console, show};
-use crate::checks::{Check, Options, counts};
+use crate::checks::{Check, CheckOptions, counts};
 use crate::domain::change::Digest;
 use crate::domain::{Currency, Money, Time};
 use crate::inventory::{Order, Snapshot, Window};
-use crate::service::checks::{Seen, findings};
+use crate::service::checks::{ReportedFinding, findings};
 use crate::wire::html::escape;
 
 /// The views that everybody has, each with its filter line.
@@ -53,7 +53,7 @@ pub struct Tally {
     weeks: [u64; WEEKS as usize],
     checks: BTreeMap<Check, u64>,
     /// The first findings, the worst first.
-    first: Vec<Seen>,
+    first: Vec<ReportedFinding>,
     /// Numbers and amount of each account, in the order of accounts.
     rental: Vec<BTreeMap<Currency, (u64, i64)>>,
 }
@@ -72,7 +72,7 @@ impl Tally {
             line.filter.assigned = Some(true);
             total(&line)
         };
-        let options = Options::default();
+        let options = CheckOptions::default();
         let found = findings(snapshot, &options, Some(false), now);
         // No tab has a day in it.
         let clock = Clock::new(now, "UTC");
@@ -200,7 +200,7 @@ pub fn check_name(check: Check) -> String {
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
-fn first(visit: &Visit, seen: &Seen) -> First {
+fn first(visit: &Visit, seen: &ReportedFinding) -> First {
     let finding = &seen.finding;
     let account = finding.account.as_ref();
     let customer = account.and_then(|id| visit.snapshot.accounts.get(id.as_str())).map(|one| one.name.to_string());

@@ -6,14 +6,16 @@ use axum::response::IntoResponse;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
+use super::diff::Called;
 use super::gate::{Person, Visit};
-use super::{PREFIX, door, show, verbs};
-use crate::domain::summary;
+use super::{PREFIX, diff, door, show, verbs};
+use crate::domain::Verb;
 use crate::http::bodies::BodyError;
-use crate::http::places::{RETRY_SECONDS, Taken};
+use crate::http::places::{NoPlace, RETRY_SECONDS};
 use crate::http::waiting::NotDone;
 use crate::service::people::PeopleError;
 use crate::service::{ServiceError, StoreError};
+use crate::wire::html::escape;
 
 /// No script, style or picture but ours; nobody may frame a page.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -50,24 +52,34 @@ pub struct Frame {
 
 /// What has just been done.
 pub struct Notice {
+    /// Safe text in HTML.
     pub text: String,
     /// The version that can be undone.
     pub undo: Option<u64>,
 }
 
 impl Notice {
+    /// A text that is no HTML.
+    pub fn plain(text: &str) -> Notice {
+        Notice { text: escape(text), undo: None }
+    }
+
     /// What a change did, if it is this partner's.
     pub fn of(visit: &Visit, version: u64) -> Option<Notice> {
         let after = version.checked_sub(1)?;
         let listed = visit.console.app.replica.changes(&visit.snapshot, after, 1, 0, 2).ok()?.pop()?;
-        let entities = listed.entities.iter().map(summary::entity);
+        let (called, entry) = (Called::of(&visit.snapshot), &listed.entry);
+        let entities = listed.entities.iter().map(|one| escape(&diff::entity(&called, entry.verb, one)));
         let text = match &listed.numbers[..] {
             [one] => {
                 let number = visit.console.spaces.readable(one.number);
-                format!("{number}: {}", summary::number(one, listed.entry.at))
+                format!("{number}: {}", diff::said(visit, &called, entry.verb, one, entry.at))
             }
             [] => entities.collect::<Vec<_>>().join("; "),
-            _ => format!("{} changed", show::count(listed.total, "number", "numbers")),
+            _ => {
+                let undo = if entry.verb == Verb::Undo { "Undo: " } else { "" };
+                format!("{undo}{} changed", show::count(listed.total, "number", "numbers"))
+            }
         };
         let own = listed.entry.actor.to_string() == format!("user:{}", visit.user().id);
         (own && listed.version == version).then_some(Notice { text, undo: Some(version) })
@@ -206,8 +218,8 @@ impl From<NotDone> for Trouble {
     }
 }
 
-impl From<Taken> for Trouble {
-    fn from(taken: Taken) -> Trouble {
+impl From<NoPlace> for Trouble {
+    fn from(taken: NoPlace) -> Trouble {
         Trouble::TooMany { text: taken.to_string(), seconds: RETRY_SECONDS }
     }
 }

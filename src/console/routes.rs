@@ -12,22 +12,24 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::chooser::Chooser;
 use super::customers::{Asked, bad_name};
 use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
 use super::page::{Answer, Frame, Trouble, done, html, html_as};
+use super::search::did_you_mean;
 use super::sign_in::blocking;
-use super::verbs::{self, Choices};
+use super::verbs;
 use super::{Console, numbers, show};
 use crate::domain::field::code;
 use crate::domain::{
     AccountId, ApplicationId, Destination, Destinations, FieldError, SipUri, Time, TrunkId, destination, entity,
 };
-use crate::inventory::names::Named;
+use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::service::entities::{Calls, Changes, DestinationEdit};
-use crate::service::{Outcome, Service, ServiceError};
+use crate::service::entities::{CallTarget, DestinationEdit, EntityPatch};
+use crate::service::{Service, ServiceError, WriteOutcome};
 
 /// How many numbers a page of one shows.
 const NUMBERS_MAX: usize = 50;
@@ -51,6 +53,13 @@ impl Kind {
         match self {
             Kind::Application => "Applications",
             Kind::Trunk => "Trunks",
+        }
+    }
+
+    fn named(self) -> NamedKind {
+        match self {
+            Kind::Application => NamedKind::Application,
+            Kind::Trunk => NamedKind::Trunk,
         }
     }
 
@@ -127,12 +136,12 @@ impl Kind {
         id: &str,
         name: &Arc<str>,
         owner: Option<&AccountId>,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         match self {
             Kind::Application => {
-                service.application_new(key, &ApplicationId::stored(id), name, owner, &Calls::default())
+                service.application_new(key, &ApplicationId::stored(id), name, owner, &CallTarget::default())
             }
-            Kind::Trunk => service.trunk_new(key, &TrunkId::stored(id), name, owner, &Calls::default()),
+            Kind::Trunk => service.trunk_new(key, &TrunkId::stored(id), name, owner, &CallTarget::default()),
         }
     }
 
@@ -141,8 +150,8 @@ impl Kind {
         service: &Service,
         key: crate::domain::PartnerKey,
         id: &str,
-        changes: &Changes,
-    ) -> Result<Outcome, ServiceError> {
+        changes: &EntityPatch,
+    ) -> Result<WriteOutcome, ServiceError> {
         match self {
             Kind::Application => service.application_edit(key, &ApplicationId::stored(id), changes),
             Kind::Trunk => service.trunk_edit(key, &TrunkId::stored(id), changes),
@@ -155,7 +164,7 @@ impl Kind {
         key: crate::domain::PartnerKey,
         id: &str,
         edit: &DestinationEdit,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         match self {
             Kind::Application => service.application_destinations(key, &ApplicationId::stored(id), edit),
             Kind::Trunk => service.trunk_destinations(key, &TrunkId::stored(id), edit),
@@ -210,6 +219,8 @@ struct List<'a> {
     archived_count: String,
     none: bool,
     found: String,
+    /// What may be meant, where nothing is found.
+    near: String,
     rows: Vec<Row>,
     page: usize,
     pages: usize,
@@ -267,8 +278,10 @@ async fn list(
         owner: one.owner.map(|owner| Owner::of(&visit, &owner)),
         numbers: show::thousands(numbers),
     });
+    let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { String::new() };
     html(&List {
         kind,
+        near,
         q: &asked.q,
         query: query_value(&asked.q),
         archived: asked.archived,
@@ -289,8 +302,15 @@ struct New<'a> {
     frame: Frame,
     kind: Kind,
     form: &'a Form,
-    choices: String,
     wrongs: Wrongs,
+}
+
+impl New<'_> {
+    fn owner(&self) -> String {
+        let (name, value) = ("account_auth_id", self.form.get("account_auth_id"));
+        let (label, what, wrongs) = ("Only for this customer", NamedKind::Customer, &self.wrongs);
+        Chooser { what, label, name, value, required: false, wrongs }.render()
+    }
 }
 
 /// POST /console/p/{partner}/applications, and of trunks
@@ -312,8 +332,8 @@ pub async fn create(
     let what = format!("{}.create", kind.one());
     let made = visit.act(what, move |service, key| kind.create(service, key, &id, &name, owner.as_ref())).await;
     match made {
-        Ok(Outcome::Done { version, .. }) => done(&to, version),
-        Ok(Outcome::Again(_)) => done(&to, None),
+        Ok(WriteOutcome::Done { version, .. }) => done(&to, version),
+        Ok(WriteOutcome::Again(_)) => done(&to, None),
         Err(error) => {
             let refusal = match error {
                 ServiceError::Exists { what, id } => {
@@ -338,7 +358,7 @@ fn read(form: &Form, snapshot: &Snapshot) -> Result<(String, Arc<str>, Option<Ac
     let name = entity::name(name).ok_or_else(|| errors.push(bad_name()));
     let owner = form.given("account_auth_id").map(|text| {
         let field = "account_auth_id";
-        verbs::named(field, text, Named::Customer, snapshot).map_err(|error| errors.push(error))
+        verbs::named(field, text, NamedKind::Customer, snapshot).map_err(|error| errors.push(error))
     });
     match (id, name, owner.transpose()) {
         (Ok(id), Ok(name), Ok(owner)) => Ok((id.to_string(), name, owner.map(|id| AccountId::stored(&id)))),
@@ -350,8 +370,7 @@ fn new_page(visit: &Visit, kind: Kind, form: &Form, refusal: Option<Refusal>, st
     let mut frame = visit.frame(&format!("New {}", kind.one()), kind.path());
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
-    let choices = Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))?;
-    html_as(status, &New { frame, kind, form, choices, wrongs })
+    html_as(status, &New { frame, kind, form, wrongs })
 }
 
 /// The fields of a new destination.
@@ -506,7 +525,7 @@ fn route(
 
 /// What a form of the page asks for.
 enum Wanted {
-    Edit(Changes),
+    Edit(EntityPatch),
     Destination(DestinationEdit),
 }
 
@@ -517,15 +536,15 @@ fn read_act(kind: Kind, verb: &str, form: &Form) -> Option<Result<Wanted, Vec<Fi
     let destination = |edit: Result<DestinationEdit, Vec<FieldError>>| Some(edit.map(Wanted::Destination));
     match verb {
         "rename" => Some(match entity::name(form.get("name")) {
-            Some(name) => Ok(Wanted::Edit(Changes { name: Some(name), ..Changes::default() })),
+            Some(name) => Ok(Wanted::Edit(EntityPatch { name: Some(name), ..EntityPatch::default() })),
             None => Err(vec![bad_name()]),
         }),
-        "archive" => edit(Changes { archived: Some(true), ..Changes::default() }),
-        "restore" => edit(Changes { archived: Some(false), ..Changes::default() }),
+        "archive" => edit(EntityPatch { archived: Some(true), ..EntityPatch::default() }),
+        "restore" => edit(EntityPatch { archived: Some(false), ..EntityPatch::default() }),
         "answer-url" if kind == Kind::Application => {
             let url = form.given("answer_url").map(destination::answer_url).transpose();
             Some(match url {
-                Ok(url) => Ok(Wanted::Edit(Changes { answer_url: Some(url), ..Changes::default() })),
+                Ok(url) => Ok(Wanted::Edit(EntityPatch { answer_url: Some(url), ..EntityPatch::default() })),
                 Err(message) => {
                     Err(vec![FieldError::new("answer_url", code::INVALID, message, form.get("answer_url"))])
                 }
@@ -608,8 +627,8 @@ pub async fn act(
         Wanted::Destination(edit) => kind.edit_destination(service, key, &asked, edit),
     });
     match done_now.await {
-        Ok(Outcome::Done { version, .. }) => done(&to, version),
-        Ok(Outcome::Again(_)) => done(&to, None),
+        Ok(WriteOutcome::Done { version, .. }) => done(&to, version),
+        Ok(WriteOutcome::Again(_)) => done(&to, None),
         Err(ServiceError::Invalid(mut errors)) => {
             // The form has one destination, not the list.
             for error in &mut errors {

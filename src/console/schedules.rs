@@ -18,11 +18,11 @@ use super::page::{Answer, Frame, Notice, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
 use super::{Console, keys, show};
 use crate::checks::Check;
-use crate::domain::setting::Report;
+use crate::domain::setting::ReportPolicy;
 use crate::domain::{FieldError, Time, entity};
 use crate::http::checks::span;
-use crate::service::schedules::{Delivery, RECIPIENTS_MAX, Ran, Sending, View, Wanted, preview};
-use crate::service::{Outcome, ServiceError};
+use crate::service::schedules::{EmailDelivery, RECIPIENTS_MAX, Ran, SchedulePatch, ScheduleView, Sending, preview};
+use crate::service::{ServiceError, WriteOutcome};
 use crate::wire::html::escape;
 
 /// When a new schedule runs, if nothing else is said.
@@ -97,7 +97,7 @@ impl Fields {
         Fields { rhythm, time, zone, within, alerts: true, cron: "0 9 * * 1".to_owned(), ..Fields::default() }
     }
 
-    fn of(view: &View) -> Fields {
+    fn of(view: &ScheduleView) -> Fields {
         let schedule = &view.schedule;
         let simple = Simple::read(&schedule.cron);
         let list = |all: &[Arc<str>], glue: &str| all.iter().map(|one| &**one).collect::<Vec<_>>().join(glue);
@@ -110,7 +110,7 @@ impl Fields {
             recipients: list(&schedule.recipients, "\n"),
             checks: schedule.checks.iter().map(ToString::to_string).collect(),
             within: within(schedule.within),
-            always: schedule.report == Report::Always,
+            always: schedule.report == ReportPolicy::Always,
             alerts: schedule.alerts,
             ..Fields::default()
         }
@@ -199,7 +199,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let frame = visit.frame("Schedules", "checks").with(notice);
     let (service, key, now) = (visit.service(), visit.snapshot.key, visit.clock.now);
     let all = blocking(move || service.schedules(key, now)).await??;
-    let row = |view: &View| Row {
+    let row = |view: &ScheduleView| Row {
         id: view.id.to_string(),
         name: view.schedule.name.to_string(),
         words: in_words(&view.schedule.cron).unwrap_or_default(),
@@ -273,7 +273,7 @@ pub async fn act(
             Err(errors) => Err(ServiceError::Invalid(errors)),
         },
         "on" | "off" => {
-            let wanted = Wanted { off: Some(verb == "off"), ..Wanted::default() };
+            let wanted = SchedulePatch { off: Some(verb == "off"), ..SchedulePatch::default() };
             visit.act("schedule.edit", move |service, key| service.schedule_edit(key, &about, &wanted)).await
         }
         "run" => visit.act("schedule.run", move |service, key| service.schedule_ask(key, &about)).await,
@@ -300,10 +300,10 @@ fn plain(notice: Option<Notice>) -> Option<Notice> {
     notice.map(|notice| Notice { undo: None, ..notice })
 }
 
-fn version_of(outcome: &Outcome) -> Option<u64> {
+fn version_of(outcome: &WriteOutcome) -> Option<u64> {
     match outcome {
-        Outcome::Done { version, .. } => *version,
-        Outcome::Again(_) => None,
+        WriteOutcome::Done { version, .. } => *version,
+        WriteOutcome::Again(_) => None,
     }
 }
 
@@ -317,7 +317,7 @@ fn told(error: ServiceError) -> Result<(String, Vec<FieldError>), Trouble> {
 }
 
 /// What a form asks for. Whether it can be had, the verb says.
-fn read(form: &Form) -> Result<Wanted, Vec<FieldError>> {
+fn read(form: &Form) -> Result<SchedulePatch, Vec<FieldError>> {
     let mut errors = Vec::new();
     let mut wrong = |field: &str, message: &str| errors.push(FieldError::missing(field, "INVALID", message));
     let name = entity::name(form.get("name"));
@@ -337,14 +337,14 @@ fn read(form: &Form) -> Result<Wanted, Vec<FieldError>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(Wanted {
+    Ok(SchedulePatch {
         name,
         cron,
         zone: Some(form.get("zone").to_owned()),
         recipients: Some(recipients),
         checks: Some(form.all("checks").map(str::to_owned).collect()),
         within: seconds,
-        report: Report::parse(form.get("report")),
+        report: ReportPolicy::parse(form.get("report")),
         alerts: Some(form.has("alerts")),
         off: None,
     })
@@ -430,7 +430,7 @@ fn in_words(cron: &str) -> Option<String> {
 }
 
 /// How the last run ended.
-fn last_of(visit: &Visit, view: &View) -> String {
+fn last_of(visit: &Visit, view: &ScheduleView) -> String {
     let Some(Ran { at, findings, news, told, .. }) = view.state.as_ref().and_then(|state| state.last.as_ref()) else {
         return show::NONE.to_owned();
     };
@@ -439,7 +439,7 @@ fn last_of(visit: &Visit, view: &View) -> String {
     format!("{}<br><small>{findings}, {} new; {told}</small>", visit.clock.time(*at), show::thousands(*news))
 }
 
-fn facts(visit: &Visit, view: &View) -> Vec<(&'static str, String)> {
+fn facts(visit: &Visit, view: &ScheduleView) -> Vec<(&'static str, String)> {
     let schedule = &view.schedule;
     let clock = &visit.clock;
     let mut facts = Vec::new();
@@ -457,8 +457,8 @@ fn facts(visit: &Visit, view: &View) -> Vec<(&'static str, String)> {
     facts.push(("Looks for", if names.is_empty() { "everything".to_owned() } else { names.join(", ") }));
     facts.push(("Sees ahead", within(schedule.within)));
     let report = match schedule.report {
-        Report::Findings => "if anything is found",
-        Report::Always => "always, also if nothing is found",
+        ReportPolicy::Findings => "if anything is found",
+        ReportPolicy::Always => "always, also if nothing is found",
     };
     facts.push(("Reports", report.to_owned()));
     facts.push(("Between reports", if schedule.alerts { "alerts of what is new" } else { "silent" }.to_owned()));
@@ -467,7 +467,7 @@ fn facts(visit: &Visit, view: &View) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn letter(visit: &Visit, delivery: &Delivery) -> Letter {
+fn letter(visit: &Visit, delivery: &EmailDelivery) -> Letter {
     let to = delivery.recipients.iter().map(|one| {
         let mark = match one.state {
             Sending::Waiting => "info",

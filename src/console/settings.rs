@@ -18,7 +18,7 @@ use crate::domain::action::Quarantine;
 use crate::domain::field::code;
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{Country, FieldError, Setting, setting};
-use crate::service::Outcome;
+use crate::service::WriteOutcome;
 use crate::service::billing::{BillingView, Wish, calendar};
 
 /// The longest quarantine, in days.
@@ -97,8 +97,8 @@ pub async fn billing(
         Ok(outcome) => {
             super::keys::follow(&console).await?;
             let version = match outcome {
-                Outcome::Done { version, .. } => version,
-                Outcome::Again(_) => None,
+                WriteOutcome::Done { version, .. } => version,
+                WriteOutcome::Again(_) => None,
             };
             done(&format!("{}/settings", visit.base), version)
         }

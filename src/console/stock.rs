@@ -18,10 +18,10 @@ use super::page::{Answer, Frame, Trouble, done, html_as};
 use super::verbs::{self, Choices};
 use super::{Console, show};
 use crate::domain::{E164, FieldError};
-use crate::http::body::Fields;
+use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::service::numbers::{BLOCK_MAX, Stock};
-use crate::service::{Outcome, ServiceError};
+use crate::service::{ServiceError, WriteOutcome};
 
 #[derive(Template)]
 #[template(path = "stock.html")]
@@ -48,11 +48,11 @@ pub async fn add(State(console): State<Arc<Console>>, Path(partner): Path<String
     };
     let (first, last) = (stock.first, stock.last);
     match visit.act("number.stock", move |service, key| service.stock(key, &stock)).await {
-        Ok(Outcome::Done { version, .. }) => {
+        Ok(WriteOutcome::Done { version, .. }) => {
             let to = format!("{}/numbers?q={}", visit.base, query_value(&shared(first, last)));
             done(&to, version)
         }
-        Ok(Outcome::Again(_)) => done(&format!("{}/numbers", visit.base), None),
+        Ok(WriteOutcome::Again(_)) => done(&format!("{}/numbers", visit.base), None),
         Err(error) => {
             let readable = |number: E164| visit.console.spaces.readable(number);
             let refusal = match error {
@@ -109,7 +109,7 @@ fn read(form: &Form) -> Result<Stock, Vec<FieldError>> {
     }
     let tags: Value = form.get("tags").split(',').map(str::trim).filter(|tag| !tag.is_empty()).collect();
     body.insert("tags".to_owned(), tags);
-    let fields = Fields::parse(Value::Object(body).to_string().as_bytes()).map_err(|_| Vec::new())?;
+    let fields = BodyFields::parse(Value::Object(body).to_string().as_bytes()).map_err(|_| Vec::new())?;
     manage::read_stock(fields)
 }
 

@@ -15,7 +15,7 @@ use super::sign_in::blocking;
 use super::{Console, PREFIX};
 use crate::domain::user::{Role, User};
 use crate::domain::{PartnerKey, UserId};
-use crate::service::people::{Audited, By, NewUser, PeopleError, UserEdit};
+use crate::service::people::{Audited, NewUser, PeopleError, UserActor, UserEdit};
 
 /// How many entries of the trail a page has.
 const TRAIL: usize = 50;
@@ -251,12 +251,12 @@ async fn change(place: Place, id: String, form: Form) -> Answer {
 /// Asks `people` for something in the name of who is signed in.
 async fn with_people<T: Send + 'static>(
     place: &Place,
-    ask: impl FnOnce(&crate::service::people::People, By<'_>) -> Result<T, PeopleError> + Send + 'static,
+    ask: impl FnOnce(&crate::service::people::People, UserActor<'_>) -> Result<T, PeopleError> + Send + 'static,
 ) -> Result<Result<T, PeopleError>, Trouble> {
     let (people, user) = (place.person.console.app.people.clone(), place.person.user().clone());
     let (from, request_id) = (place.person.address, place.person.request_id().map(str::to_owned));
     blocking(move || {
-        let by = By::User { user: &user, from: Some(from), request_id: request_id.as_deref() };
+        let by = UserActor::User { user: &user, from: Some(from), request_id: request_id.as_deref() };
         ask(&people, by)
     })
     .await

@@ -7,20 +7,17 @@
 use askama::Template;
 use serde_json::{Map, Value};
 
+use super::chooser::Chooser;
 use super::form::{self, Wrongs};
 use super::gate::{Form, Visit};
 use super::show::Clock;
 use crate::domain::action::{self, Action, Assignment};
 use crate::domain::field::{self, code};
 use crate::domain::{AccountId, FieldError, State, Verb};
-use crate::http::body::Fields;
+use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::inventory::Snapshot;
-use crate::inventory::names::Named;
-
-/// How many customers, applications and trunks are offered by name; of more,
-/// the id can be typed.
-const OFFERED_MAX: usize = 500;
+use crate::inventory::names::NamedKind;
 
 /// A verb as people see it.
 pub struct Shown {
@@ -71,11 +68,14 @@ pub fn reason(verb: Verb, state: State) -> Option<&'static str> {
 }
 
 /// The fields that name something, and what.
-pub const NAMING: [(&str, Named); 3] =
-    [("account_auth_id", Named::Customer), ("application_id", Named::Application), ("trunk_id", Named::Trunk)];
+pub const NAMING: [(&str, NamedKind); 3] = [
+    ("account_auth_id", NamedKind::Customer),
+    ("application_id", NamedKind::Application),
+    ("trunk_id", NamedKind::Trunk),
+];
 
 /// The id of what a field names by its id or its name.
-pub fn named(field: &str, text: &str, what: Named, snapshot: &Snapshot) -> Result<String, FieldError> {
+pub fn named(field: &str, text: &str, what: NamedKind, snapshot: &Snapshot) -> Result<String, FieldError> {
     snapshot.find_named(what, text).map_err(|error| FieldError::new(field, form::SENTENCE, error.to_string(), text))
 }
 
@@ -165,7 +165,7 @@ fn action_of(
     mut errors: Vec<FieldError>,
 ) -> Result<(Action, String), Vec<FieldError>> {
     let text = Value::Object(body).to_string();
-    let mut fields = Fields::parse(text.as_bytes()).map_err(|_| Vec::new())?;
+    let mut fields = BodyFields::parse(text.as_bytes()).map_err(|_| Vec::new())?;
     let action = manage::action(name, &mut fields).flatten();
     // What is wrong already is not in the body, and is not missing either.
     let known: Vec<String> = errors.iter().map(|error| error.field.clone()).collect();
@@ -214,43 +214,20 @@ pub fn told(errors: &[FieldError]) -> String {
     }
 }
 
-/// Something to choose, by id and name.
-pub struct Choice {
-    pub id: String,
-    pub name: String,
-}
-
-/// What the forms of a partner offer to choose from.
+/// The currencies that the forms of a partner suggest.
 #[derive(Template)]
 #[template(path = "choices.html")]
 pub struct Choices {
-    customers: Vec<Choice>,
-    applications: Vec<Choice>,
-    trunks: Vec<Choice>,
     currencies: Vec<String>,
 }
 
 impl Choices {
     pub fn of(visit: &Visit) -> Choices {
-        fn offer<'a>(all: impl Iterator<Item = (&'a str, &'a str, bool)>) -> Vec<Choice> {
-            let live = all.filter(|(_, _, archived)| !archived).take(OFFERED_MAX);
-            live.map(|(id, name, _)| Choice { id: id.to_owned(), name: name.to_owned() }).collect()
-        }
-        let snapshot = &visit.snapshot;
         let mut currencies: Vec<String> =
-            snapshot.rental().iter().flatten().map(|(currency, _)| currency.code().to_owned()).collect();
+            visit.snapshot.rental().iter().flatten().map(|(currency, _)| currency.code().to_owned()).collect();
         currencies.sort_unstable();
         currencies.dedup();
-        Choices {
-            customers: offer(
-                snapshot.accounts.sorted().map(|one| (one.auth_id.as_str(), &*one.name, one.archived_at.is_some())),
-            ),
-            applications: offer(
-                snapshot.applications.sorted().map(|one| (one.id.as_str(), &*one.name, one.archived_at.is_some())),
-            ),
-            trunks: offer(snapshot.trunks.sorted().map(|one| (one.id.as_str(), &*one.name, one.archived_at.is_some()))),
-            currencies,
-        }
+        Choices { currencies }
     }
 }
 
@@ -286,6 +263,21 @@ pub struct VerbFields<'a> {
 }
 
 impl<'a> VerbFields<'a> {
+    /// The field that names something.
+    fn chooser(&self, label: &str, name: &str, what: NamedKind, value: &str, required: bool) -> String {
+        Chooser { what, label, name, value, required, wrongs: &self.wrongs }.render()
+    }
+
+    fn customer(&self) -> String {
+        self.chooser("Customer", "account_auth_id", NamedKind::Customer, &self.account, true)
+    }
+
+    fn route(&self) -> String {
+        let application =
+            self.chooser("Application", "application_id", NamedKind::Application, &self.application, false);
+        application + "\n" + &self.chooser("Trunk", "trunk_id", NamedKind::Trunk, &self.trunk, false)
+    }
+
     /// As they were typed, to be mended.
     pub fn typed(verb: &'a str, form: &Form, clock: &Clock, wrongs: &Wrongs, many: bool) -> VerbFields<'a> {
         let get = |name| form.get(name).to_owned();

@@ -20,9 +20,9 @@ use crate::domain::{FieldError, Time, entity};
 use crate::service::numbers::Expected;
 use crate::service::webhooks::event::{kinds, known};
 use crate::service::webhooks::{
-    Attempt, DeliveryState, Health, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges, tag,
+    DeliveryAttempt, DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges, WebhookHealth, tag,
 };
-use crate::service::{Outcome, ServiceError, Shown};
+use crate::service::{ServiceError, VerbOutcome, WriteOutcome};
 
 /// How many deliveries a page has.
 const ROWS: u64 = 25;
@@ -261,15 +261,17 @@ pub async fn act(
             let made = secret_of(outcome, true);
             render(&visit, &id, visit.frame("", "checks"), Looked { made, ..Looked::default() }).await
         }
-        (_, Outcome::Done { shown: Shown::Delivery(delivery), .. }) => {
+        (_, WriteOutcome::Done { shown: VerbOutcome::Delivery(delivery), .. }) => {
             redirect(&format!("{page}?delivery={}", query_value(&delivery.id)))
         }
-        ("remove", Outcome::Done { version, .. }) => {
+        ("remove", WriteOutcome::Done { version, .. }) => {
             super::page::done(&format!("{}/checks/webhooks", visit.base), version)
         }
-        (_, Outcome::Done { shown: Shown::Resent { resent, .. }, .. }) => redirect(&format!("{page}?resent={resent}")),
-        (_, Outcome::Done { version, .. }) => super::page::done(&page, version),
-        (_, Outcome::Again(_)) => redirect(&page),
+        (_, WriteOutcome::Done { shown: VerbOutcome::Resent { resent, .. }, .. }) => {
+            redirect(&format!("{page}?resent={resent}"))
+        }
+        (_, WriteOutcome::Done { version, .. }) => super::page::done(&page, version),
+        (_, WriteOutcome::Again(_)) => redirect(&page),
     }
 }
 
@@ -278,8 +280,8 @@ fn plain(notice: Option<Notice>) -> Option<Notice> {
     notice.map(|notice| Notice { undo: None, ..notice })
 }
 
-fn secret_of(outcome: Outcome, rotated: bool) -> Option<Made> {
-    let Outcome::Done { shown: Shown::Webhook(shown), .. } = outcome else { return None };
+fn secret_of(outcome: WriteOutcome, rotated: bool) -> Option<Made> {
+    let WriteOutcome::Done { shown: VerbOutcome::Webhook(shown), .. } = outcome else { return None };
     let secret = shown.secret.as_ref()?.reveal().to_owned();
     Some(Made { name: shown.webhook.name.to_string(), id: shown.setting.id.to_string(), secret, rotated })
 }
@@ -359,7 +361,8 @@ fn health(visit: &Visit, shown: &ShownWebhook) -> String {
 fn facts(visit: &Visit, shown: &ShownWebhook) -> Vec<(&'static str, String)> {
     use crate::wire::html::escape;
     let clock = &visit.clock;
-    let Health { pending, next_attempt_at, last_success_at, last_failure_at, last_error, missed, .. } = &shown.health;
+    let WebhookHealth { pending, next_attempt_at, last_success_at, last_failure_at, last_error, missed, .. } =
+        &shown.health;
     let events: Vec<&str> = shown.webhook.events.iter().map(|kind| &**kind).collect();
     let mut facts = vec![
         ("Address", format!("<code>{}</code>", escape(&shown.webhook.url))),
@@ -439,7 +442,7 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -
             0 => "Nothing was left to send again.".to_owned(),
             _ => format!("{} sent again, behind what waits.", show::count(resent, "event is", "events are")),
         };
-        frame = frame.with(Some(Notice { text, undo: None }));
+        frame = frame.with(Some(Notice::plain(&text)));
     }
     let on = shown.webhook.off.is_none();
     let known = || list.iter().chain(&given_up);
@@ -487,7 +490,7 @@ fn ended(frame: Frame, now: Time, sent: &ShownDelivery) -> Frame {
         return frame;
     }
     let last = sent.delivery.attempts.last().map(told_of).unwrap_or_default();
-    let say = |text: String| Some(Notice { text, undo: None });
+    let say = |text: String| Some(Notice::plain(&text));
     match sent.delivery.state {
         DeliveryState::Delivered => frame.with(say(format!("It was taken: {last}."))),
         DeliveryState::Pending if sent.delivery.attempts.is_empty() => {
@@ -501,7 +504,7 @@ fn ended(frame: Frame, now: Time, sent: &ShownDelivery) -> Frame {
 }
 
 /// `answered 200 after 41 ms`.
-fn told_of(attempt: &Attempt) -> String {
+fn told_of(attempt: &DeliveryAttempt) -> String {
     let took = attempt.took_ms;
     match (attempt.status, &attempt.error) {
         (Some(status), None) => format!("answered {status} after {took} ms"),

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 
 use crate::domain::{Time, plan};
 
-use super::tables::{APPLICATIONS, Profile, Range, Sample, TAGS};
+use super::tables::{APPLICATIONS, PartnerProfile, Range, Sample, TAGS};
 
 /// What a row of the file says, in order.
 pub const COLUMNS: &str = "number,number_end,account_auth_id,account_name,number_type,country,region,status,\
@@ -70,22 +70,22 @@ struct Quota {
 }
 
 /// An account with what its numbers route to.
-struct Account {
+struct DemoAccount {
     id: String,
     name: String,
     applications: Vec<(String, &'static str)>,
     trunks: Vec<String>,
 }
 
-pub struct Stream {
-    profile: &'static Profile,
+pub struct DemoStream {
+    profile: &'static PartnerProfile,
     /// Midnight of the day that the inventory is of.
     today: Time,
     dice: Dice,
-    accounts: Vec<Account>,
-    dormant: Account,
+    accounts: Vec<DemoAccount>,
+    dormant: DemoAccount,
     /// The whole partner's: what any account may route to.
-    common: Account,
+    common: DemoAccount,
     quotas: Vec<Quota>,
     /// Numbers in all quotas together, and made.
     numbers: u64,
@@ -105,8 +105,8 @@ pub struct Stream {
     read: usize,
 }
 
-impl Stream {
-    pub fn new(profile: &'static Profile, numbers: u64, now: Time) -> Stream {
+impl DemoStream {
+    pub fn new(profile: &'static PartnerProfile, numbers: u64, now: Time) -> DemoStream {
         let mut dice = Dice(profile.seed);
         let samples: u64 = profile.samples.iter().map(|sample| sample.last - sample.first + 1).sum();
         let numbers = numbers - samples;
@@ -125,7 +125,7 @@ impl Stream {
         let common = account("", &mut dice);
         // Larger ones only where they do not crowd out the others.
         let block_max = if numbers < 400_000 { (numbers / 10).clamp(10, 1_000) } else { 10_000 };
-        let mut stream = Stream {
+        let mut stream = DemoStream {
             profile,
             today: now.plus(-now.seconds().rem_euclid(DAY)),
             dice,
@@ -156,8 +156,8 @@ impl Stream {
             sample_row(&mut out, sample);
         }
         for name in self.profile.empty {
-            let Account { id, name, .. } = account(name, &mut self.dice);
-            put(&mut out, format_args!(",,{id},{},,,,,,,,,,,,,no_number,,,,\n", Quoted(&name)));
+            let DemoAccount { id, name, .. } = account(name, &mut self.dice);
+            put(&mut out, format_args!(",,{id},{},,,,,,,,,,,,,no_number,,,,\n", CsvQuoted(&name)));
         }
         self.chunk = out;
     }
@@ -303,8 +303,8 @@ impl Stream {
             format_args!(
                 "+{first},{},{id},{},,,,,{application},{},{trunk},{cost},{currency},{},{},{tags},{state},{},{},{},{reserved_for}\n",
                 Maybe((last > first).then(|| format!("+{last}"))),
-                Quoted(name),
-                Quoted(application_name),
+                CsvQuoted(name),
+                CsvQuoted(application_name),
                 Maybe(assigned_at),
                 Maybe(expires_at),
                 Maybe(since),
@@ -315,7 +315,7 @@ impl Stream {
     }
 }
 
-impl Read for Stream {
+impl Read for DemoStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.read == self.chunk.len() {
             self.chunk.clear();
@@ -335,21 +335,21 @@ fn sample_row(out: &mut Vec<u8>, sample: &Sample) {
         format_args!(
             "+{first},+{last},{},{},,,,,{},{},{trunk},{cost},{currency},{assigned_at},,,active,{assigned_at},,,\n",
             account.0,
-            Quoted(account.1),
+            CsvQuoted(account.1),
             application.0,
-            Quoted(application.1),
+            CsvQuoted(application.1),
         ),
     );
 }
 
 /// An account with ids by the dice; the whole partner's if it has no name.
-fn account(name: &str, dice: &mut Dice) -> Account {
+fn account(name: &str, dice: &mut Dice) -> DemoAccount {
     let id = |kind: &str, dice: &mut Dice| format!("{kind}{:06x}", dice.next() >> 40);
     let applications = (0..2 + dice.below(3))
         .map(|_| (id("app_", dice), APPLICATIONS[dice.below(APPLICATIONS.len() as u64) as usize]))
         .collect();
     let trunks = (0..1 + dice.below(3)).map(|_| id("trunk_", dice)).collect();
-    Account { id: format!("MA_{:08x}", dice.next() >> 32), name: name.to_owned(), applications, trunks }
+    DemoAccount { id: format!("MA_{:08x}", dice.next() >> 32), name: name.to_owned(), applications, trunks }
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
@@ -366,9 +366,9 @@ impl<T: std::fmt::Display> std::fmt::Display for Maybe<T> {
 }
 
 /// A name as a cell, in quotes if it needs them.
-struct Quoted<'a>(&'a str);
+struct CsvQuoted<'a>(&'a str);
 
-impl std::fmt::Display for Quoted<'_> {
+impl std::fmt::Display for CsvQuoted<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if !self.0.contains([',', '"', '\n']) {
             return f.write_str(self.0);

@@ -6,7 +6,7 @@
 use crate::domain::NumberType::{self, Local, Mobile, Tollfree};
 
 /// One partner. Its accounts in order: those of the samples are not here.
-pub struct Profile {
+pub struct PartnerProfile {
     pub auth_id: &'static str,
     pub name: &'static str,
     /// Where the dice begin.
@@ -105,7 +105,7 @@ pub const SAMPLES: &[Sample] = &[
     },
 ];
 
-pub const FIRST: Profile = Profile {
+pub const FIRST: PartnerProfile = PartnerProfile {
     auth_id: "PA_DEMO",
     name: "Example Voice Networks",
     seed: 1,
@@ -152,7 +152,7 @@ pub const FIRST: Profile = Profile {
     ],
 };
 
-pub const SECOND: Profile = Profile {
+pub const SECOND: PartnerProfile = PartnerProfile {
     auth_id: "PA_DEMO2",
     name: "Specimen Télécom",
     seed: 2,

@@ -33,7 +33,7 @@ impl Demo {
         Demo { service, _directory: directory }
     }
 
-    fn populate(&self, numbers: u64) -> Result<Made, DemoError> {
+    fn populate(&self, numbers: u64) -> Result<DemoReport, DemoError> {
         populate(&self.service, numbers, noon(), &|_| {}, &AtomicBool::new(false))
     }
 
@@ -43,9 +43,9 @@ impl Demo {
     }
 }
 
-fn file(profile: &'static Profile, numbers: u64, now: Time) -> String {
+fn file(profile: &'static PartnerProfile, numbers: u64, now: Time) -> String {
     let mut text = String::new();
-    Stream::new(profile, numbers, now).read_to_string(&mut text).expect("it is text");
+    DemoStream::new(profile, numbers, now).read_to_string(&mut text).expect("it is text");
     text
 }
 
@@ -266,8 +266,8 @@ fn time_of_a_million() {
     let demo = Demo::empty();
     let start = std::time::Instant::now();
     let writing = std::sync::Mutex::new(None);
-    let progress = |progress: Progress| {
-        if let Progress::Writing { .. } = progress {
+    let progress = |progress: ImportProgress| {
+        if let ImportProgress::Writing { .. } = progress {
             writing.lock().expect("not poisoned").get_or_insert_with(|| start.elapsed());
         }
     };

@@ -59,7 +59,7 @@ pub struct SipUri {
     text: Arc<str>,
     /// Where the host begins.
     host: u8,
-    /// Of the text, for [`Destinations::hash`]es that are fixed over releases.
+    /// Of the text, for hashes that are fixed over releases.
     hash: u64,
 }
 

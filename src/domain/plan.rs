@@ -23,7 +23,7 @@ use std::sync::LazyLock;
 
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
 
-use self::numbers::Answer;
+use self::numbers::NumberMetadata;
 use super::{Country, E164, NumberType};
 
 pub use self::aliases::names_of;
@@ -83,12 +83,12 @@ impl fmt::Display for Misspelling {
 
 /// Whether the digits of a number are valid as they stand, or only as others.
 pub fn judge(number: E164) -> Judgement {
-    let digits = Digits::new(number.digits());
+    let digits = NumberDigits::new(number.digits());
     let found = numbers::find(&digits);
     match found {
-        Some(Answer { valid: true, .. }) => return Judgement::Valid,
+        Some(NumberMetadata { valid: true, .. }) => return Judgement::Valid,
         None if ask_library(number.digits()).valid => return Judgement::Valid,
-        Some(Answer { valid: false, .. }) | None => {}
+        Some(NumberMetadata { valid: false, .. }) | None => {}
     }
     let rewritten = match found {
         None => rewritten(number),
@@ -122,7 +122,7 @@ fn rewritten(number: E164) -> Option<Misspelling> {
 
 /// The same for mistakes that the library lets stand: a trunk zero where the
 /// country has none, and mobile digits that came or went with a reform.
-fn misspelt(digits: &Digits) -> Option<Misspelling> {
+fn misspelt(digits: &NumberDigits) -> Option<Misspelling> {
     let code = calling_code(digits)?;
     let (code, national) = digits.as_slice().split_at(code);
     let with = |parts: [&[u8]; 2], mistake: Mistake| {
@@ -155,11 +155,11 @@ fn misspelt(digits: &Digits) -> Option<Misspelling> {
 
 /// Whether these digits are a number of the plan.
 fn valid(number: u64) -> bool {
-    numbers::find(&Digits::new(number)).unwrap_or_else(|| ask_library(number)).valid
+    numbers::find(&NumberDigits::new(number)).unwrap_or_else(|| ask_library(number)).valid
 }
 
 /// How many digits at the start are the calling code.
-fn calling_code(digits: &Digits) -> Option<usize> {
+fn calling_code(digits: &NumberDigits) -> Option<usize> {
     static CODES: LazyLock<HashSet<u64>> = LazyLock::new(|| {
         PHONE_NUMBER_UTIL.get_supported_calling_codes().filter_map(|code| u64::try_from(code).ok()).collect()
     });
@@ -178,9 +178,9 @@ fn number_of(parts: &[&[u8]]) -> Option<E164> {
 
 /// What the numbering plan says of a number, given as its E.164 digits.
 pub fn lookup(number: u64) -> Plan {
-    let digits = Digits::new(number);
+    let digits = NumberDigits::new(number);
     let answer = numbers::find(&digits).unwrap_or_else(|| ask_library(number));
-    let Answer { mut number_type, country, geographic, valid } = answer;
+    let NumberMetadata { mut number_type, country, geographic, valid } = answer;
     // India's 1600 and 1601 are for calls by banks and authorities. The metadata
     // files them under mobile, but no handset has one.
     if digits.start_with(&[9, 1, 1, 6, 0, 0]) || digits.start_with(&[9, 1, 1, 6, 0, 1]) {
@@ -195,11 +195,11 @@ pub fn lookup(number: u64) -> Plan {
 /// The place of a number, given as its E.164 digits: the name of the longest
 /// prefix that the table has for it.
 pub fn place(number: u64) -> Option<&'static str> {
-    let digits = Digits::new(number);
+    let digits = NumberDigits::new(number);
     // An Argentine mobile number has a 9 before the area code of its place.
     if digits.start_with(&[5, 4, 9]) {
         let rest = 10_u64.pow(digits.count as u32 - 3);
-        return places::place(&Digits::new(54 * rest + number % rest));
+        return places::place(&NumberDigits::new(54 * rest + number % rest));
     }
     places::place(&digits)
 }
@@ -301,14 +301,14 @@ const E164_DIGITS_MIN: usize = 7;
 const E164_DIGITS_MAX: usize = 15;
 
 /// A number's digits, most significant first. At most 15, as in E.164.
-struct Digits {
+struct NumberDigits {
     /// The digits are the last `count` of these.
     array: [u8; E164_DIGITS_MAX],
     count: usize,
 }
 
-impl Digits {
-    fn new(number: u64) -> Digits {
+impl NumberDigits {
+    fn new(number: u64) -> NumberDigits {
         let mut array = [0; E164_DIGITS_MAX];
         let mut count = 0;
         let mut rest = number;
@@ -317,7 +317,7 @@ impl Digits {
             array[E164_DIGITS_MAX - count] = (rest % 10) as u8;
             rest /= 10;
         }
-        Digits { array, count }
+        NumberDigits { array, count }
     }
 
     fn as_slice(&self) -> &[u8] {
@@ -329,15 +329,15 @@ impl Digits {
     }
 }
 
-fn ask_library(number: u64) -> Answer {
+fn ask_library(number: u64) -> NumberMetadata {
     // From text, because that is what finds the calling code and keeps the zeros
     // at the start of an Italian number.
     let Ok(parsed) = PHONE_NUMBER_UTIL.parse(format!("+{number}"), None) else {
-        return Answer { number_type: NumberType::Local, country: None, geographic: false, valid: false };
+        return NumberMetadata { number_type: NumberType::Local, country: None, geographic: false, valid: false };
     };
     // The library may have judged other digits than these.
     let own = international(&parsed) == Some(number);
-    Answer {
+    NumberMetadata {
         number_type: number_type(&parsed),
         country: country(&parsed),
         geographic: own && PHONE_NUMBER_UTIL.is_number_geographical(&parsed),

@@ -143,7 +143,7 @@ impl Weights {
 
 /// What rows say in numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Figure {
+pub enum DigestTerm {
     Version,
     AssignedAt,
     ExpiresAt,
@@ -151,7 +151,7 @@ pub enum Figure {
     Until,
 }
 
-impl Figure {
+impl DigestTerm {
     fn weights(self) -> Weights {
         static WEIGHTS: OnceLock<[Weights; 5]> = OnceLock::new();
         let make = |name: &str| Weights::of(Sha256::new().chain_update("figure ").chain_update(name));
@@ -189,7 +189,7 @@ impl RowDigest {
     }
 
     /// Adds a figure that numbers have alike.
-    pub fn figure(&mut self, figure: Figure, value: u64, of: Moments) {
+    pub fn figure(&mut self, figure: DigestTerm, value: u64, of: Moments) {
         let value = reduce(value.into());
         if value != 0 {
             self.weigh(figure.weights().times(value), of);
@@ -200,11 +200,11 @@ impl RowDigest {
     pub fn number(&mut self, number: E164, version: u64, weights: Weights, dates: Dates) {
         let of = Moments::of(number.digits());
         self.words(weights, of, 1);
-        self.figure(Figure::Version, version, of);
-        self.figure(Figure::AssignedAt, Figure::of_time(dates.assigned_at), of);
-        self.figure(Figure::ExpiresAt, Figure::of_time(dates.expires_at), of);
-        self.figure(Figure::Since, Figure::of_time(Some(dates.since)), of);
-        self.figure(Figure::Until, Figure::of_time(dates.until), of);
+        self.figure(DigestTerm::Version, version, of);
+        self.figure(DigestTerm::AssignedAt, DigestTerm::of_time(dates.assigned_at), of);
+        self.figure(DigestTerm::ExpiresAt, DigestTerm::of_time(dates.expires_at), of);
+        self.figure(DigestTerm::Since, DigestTerm::of_time(Some(dates.since)), of);
+        self.figure(DigestTerm::Until, DigestTerm::of_time(dates.until), of);
     }
 
     pub fn entity<T: Weighed>(&mut self, entity: &T) {
@@ -286,7 +286,7 @@ impl KeptDigest {
 
     /// What a write keeps after it has changed rows: where there was none
     /// there is none, and what was broken stays so.
-    pub fn moved_on(self, by: Tally, key: PartnerKey, version: u64, head: &Digest) -> Option<Vec<u8>> {
+    pub fn moved_on(self, by: DigestDelta, key: PartnerKey, version: u64, head: &Digest) -> Option<Vec<u8>> {
         match self {
             KeptDigest::None => None,
             KeptDigest::Broken => Some([&[FORMAT][..], &version.to_le_bytes()].concat()),
@@ -301,7 +301,7 @@ impl KeptDigest {
 
 /// What a write does to a digest.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Tally {
+pub struct DigestDelta {
     pub come: RowDigest,
     pub gone: RowDigest,
 }
@@ -513,8 +513,8 @@ mod tests {
         assert_eq!(read(&[9, 1, 2], key, 9, &head), KeptDigest::None, "of another release");
         assert_eq!(KeptDigest::read(None, key, 9, &head), KeptDigest::None);
         // What is broken stays broken when more is written.
-        let next = KeptDigest::Broken.moved_on(Tally::default(), key, 10, &head).expect("kept");
+        let next = KeptDigest::Broken.moved_on(DigestDelta::default(), key, 10, &head).expect("kept");
         assert_eq!(read(&next, key, 10, &head), KeptDigest::Broken);
-        assert_eq!(KeptDigest::None.moved_on(Tally::default(), key, 10, &head), None);
+        assert_eq!(KeptDigest::None.moved_on(DigestDelta::default(), key, 10, &head), None);
     }
 }

@@ -162,7 +162,7 @@ pub struct Schedule {
     pub checks: Vec<Arc<str>>,
     /// How far ahead expiries are seen, in seconds.
     pub within: i64,
-    pub report: Report,
+    pub report: ReportPolicy,
     /// Whether what is new is told between runs as well.
     pub alerts: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,7 +172,7 @@ pub struct Schedule {
 /// When a run is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Report {
+pub enum ReportPolicy {
     /// If anything is found.
     #[default]
     Findings,
@@ -180,7 +180,7 @@ pub enum Report {
     Always,
 }
 
-super::number::words!(Report: Findings "findings", Always "always");
+super::number::words!(ReportPolicy: Findings "findings", Always "always");
 
 /// The inventory elsewhere that this one is a copy of.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -192,7 +192,7 @@ pub struct Mirror {
     pub looked_at: Time,
     /// What came and went of late, for the checks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub moved: Vec<Moved>,
+    pub moved: Vec<MovedNumbers>,
     /// What came and went and is not named, because it is too much: at most
     /// one of each kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -202,39 +202,39 @@ pub struct Mirror {
 /// Whether numbers came into a mirrored inventory or went from it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Way {
+pub enum Movement {
     Vanished,
     Appeared,
 }
 
 /// Numbers of one account that one look at the original found to have moved.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Moved {
-    pub way: Way,
+pub struct MovedNumbers {
+    pub way: Movement,
     pub at: Time,
     /// Who held them when they went, or when they came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
-    pub runs: Vec<Run>,
+    pub runs: Vec<NumberRun>,
 }
 
 /// Consecutive numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Run {
+pub struct NumberRun {
     pub first: E164,
     pub count: u64,
 }
 
-impl Run {
+impl NumberRun {
     pub fn numbers(self) -> impl Iterator<Item = E164> {
         (self.first.digits()..self.first.digits().saturating_add(self.count)).filter_map(E164::new)
     }
 }
 
-/// How many numbers moved that no [`Moved`] names.
+/// How many numbers moved that no [`MovedNumbers`] names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Unnamed {
-    pub way: Way,
+    pub way: Movement,
     /// When the last of them did.
     pub at: Time,
     pub count: u64,

@@ -13,22 +13,22 @@ pub const CHARS_MAX: usize = 200;
 
 /// A text as it may be repeated, without quotes.
 #[derive(Clone, Copy)]
-pub struct Shown<'a> {
+pub struct SafeText<'a> {
     text: &'a str,
     max: usize,
 }
 
 /// A text as it may be repeated.
-pub fn shown(text: &str) -> Shown<'_> {
-    Shown { text, max: CHARS_MAX }
+pub fn shown(text: &str) -> SafeText<'_> {
+    SafeText { text, max: CHARS_MAX }
 }
 
 /// At most so many characters of it.
-pub fn shown_to(text: &str, max: usize) -> Shown<'_> {
-    Shown { text, max }
+pub fn shown_to(text: &str, max: usize) -> SafeText<'_> {
+    SafeText { text, max }
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for SafeText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut chars = self.text.chars();
         for char in chars.by_ref().take(self.max) {
@@ -39,7 +39,7 @@ impl fmt::Display for Shown<'_> {
 }
 
 /// A text as it may be repeated, in quotes.
-pub struct Quoted<'a>(Shown<'a>);
+pub struct Quoted<'a>(SafeText<'a>);
 
 /// A text in quotes, as it may be repeated.
 pub fn quoted(text: &str) -> Quoted<'_> {
@@ -48,7 +48,7 @@ pub fn quoted(text: &str) -> Quoted<'_> {
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Quoted(Shown { text, max }) = self;
+        let Quoted(SafeText { text, max }) = self;
         let mut chars = text.chars();
         f.write_char('"')?;
         for char in chars.by_ref().take(*max) {

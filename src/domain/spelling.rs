@@ -18,7 +18,7 @@ use super::{Country, E164};
 
 /// What digits without a `+` are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bare {
+pub enum BareDigits {
     /// Could be anything, so they are refused.
     Unknown,
     /// Whole international numbers.
@@ -53,7 +53,7 @@ const NOT_NORTH_AMERICAN: BadSpelling =
 const TWO_BLOCKS: BadSpelling = fixed("could be one number or a block; write a block as +912271264200..+912271264299");
 
 /// Reads a number, or the first and the last one of a block.
-pub fn read(text: &str, bare: Bare) -> Result<(E164, E164), BadSpelling> {
+pub fn read(text: &str, bare: BareDigits) -> Result<(E164, E164), BadSpelling> {
     // The fast way: most texts are this.
     if let Ok(number) = text.parse() {
         return Ok((number, number));
@@ -80,7 +80,7 @@ pub fn read(text: &str, bare: Bare) -> Result<(E164, E164), BadSpelling> {
 /// The one number that a text names, in any spelling, for finding it: digits
 /// without a `+` are international.
 pub fn one(text: &str) -> Result<E164, BadSpelling> {
-    let (first, last) = read(text, Bare::International)?;
+    let (first, last) = read(text, BareDigits::International)?;
     if first == last { Ok(first) } else { Err(told(format!("is a block, {first} to {last}; name one number"))) }
 }
 
@@ -136,7 +136,7 @@ fn divided(text: &str) -> Option<(&str, &str)> {
 }
 
 /// A text with a `-` or `/` at `at`, its last: the plan says what it is.
-fn number_or_block(text: &str, at: usize, bare: Bare) -> Result<(E164, E164), BadSpelling> {
+fn number_or_block(text: &str, at: usize, bare: BareDigits) -> Result<(E164, E164), BadSpelling> {
     let (head, tail) = (&text[..at], &text[at + 1..]);
     if digits(tail) == 0 {
         return Err(FORM);
@@ -155,7 +155,7 @@ fn undecided(
     text: &str,
     (head, tail): (&str, &str),
     (first, whole): (Result<E164, BadSpelling>, Result<E164, BadSpelling>),
-    bare: Bare,
+    bare: BareDigits,
 ) -> Result<(E164, E164), BadSpelling> {
     for (reading, rest) in [(&whole, String::new()), (&first, format!("..{}", tail.trim()))] {
         if let Ok(number) = reading
@@ -178,7 +178,7 @@ fn undecided(
 }
 
 /// The ends of a block that are divided by one of many dashes.
-fn middle(text: &str, bare: Bare) -> Result<(E164, E164), BadSpelling> {
+fn middle(text: &str, bare: BareDigits) -> Result<(E164, E164), BadSpelling> {
     let places = text.match_indices('-').map(|(at, _)| (&text[..at], &text[at + 1..]));
     let even = |(head, tail): &(&str, &str)| digits(head) >= 7 && digits(head) == digits(tail);
     let mut found = places.filter(even);
@@ -208,7 +208,7 @@ fn valid(number: &Result<E164, BadSpelling>) -> Option<E164> {
 
 /// The block from one end to the other. A short end stands for as many of the
 /// last digits.
-fn block(head: &str, tail: &str, bare: Bare) -> Result<(E164, E164), BadSpelling> {
+fn block(head: &str, tail: &str, bare: BareDigits) -> Result<(E164, E164), BadSpelling> {
     let (head, tail) = (head.trim(), tail.trim());
     let first = single(head, bare)?;
     if tail.starts_with('+') {
@@ -260,7 +260,7 @@ fn decimal(text: &str) -> bool {
 
 const DIGITS_MAX: usize = 15;
 
-fn single(text: &str, bare: Bare) -> Result<E164, BadSpelling> {
+fn single(text: &str, bare: BareDigits) -> Result<E164, BadSpelling> {
     let text = text.trim();
     if scientific(text) {
         return Err(SCIENTIFIC);
@@ -291,10 +291,10 @@ fn single(text: &str, bare: Bare) -> Result<E164, BadSpelling> {
         return Err(FORM);
     }
     match bare {
-        Bare::Unknown => Err(NO_PLUS),
-        Bare::International => compact.parse().map_err(|_| NOT_INTERNATIONAL),
-        Bare::NorthAmerican => north_american(&compact[1..]).ok_or(NOT_NORTH_AMERICAN),
-        Bare::National(country) => match plan::national(text, country) {
+        BareDigits::Unknown => Err(NO_PLUS),
+        BareDigits::International => compact.parse().map_err(|_| NOT_INTERNATIONAL),
+        BareDigits::NorthAmerican => north_american(&compact[1..]).ok_or(NOT_NORTH_AMERICAN),
+        BareDigits::National(country) => match plan::national(text, country) {
             National::Is(number) => Ok(number),
             National::Meant(meant) => Err(told(format!("is not how {country} writes a number; did you mean {meant}?"))),
             National::No => Err(told(format!("is not a national number of {country}; write it as +912271264217"))),
@@ -319,7 +319,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check_as(bare: Bare, text: &str, expected: &str) {
+    fn check_as(bare: BareDigits, text: &str, expected: &str) {
         let shown = match read(text, bare) {
             Ok((first, last)) if first == last => first.to_string(),
             Ok((first, last)) => format!("{first} to {last}"),
@@ -330,11 +330,11 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &str) {
-        check_as(Bare::Unknown, text, expected);
+        check_as(BareDigits::Unknown, text, expected);
     }
 
-    fn national(country: &str) -> Bare {
-        Bare::National(country.parse().expect("a country"))
+    fn national(country: &str) -> BareDigits {
+        BareDigits::National(country.parse().expect("a country"))
     }
 
     #[test]
@@ -387,7 +387,7 @@ mod tests {
     fn what_a_spreadsheet_destroyed_is_refused() {
         for text in ["9.12271E+11", "+9.12271E+11", "9,12271E+11", "9E11"] {
             check(text, "is in scientific notation");
-            check_as(Bare::International, text, "is in scientific notation");
+            check_as(BareDigits::International, text, "is in scientific notation");
         }
         check("912271264217.0", "is a decimal number");
         check("+912271264217.00", "is a decimal number");
@@ -399,20 +399,20 @@ mod tests {
         check("0105600000", "has no +");
         check("912271264200-912271264299", "has no +");
         check("912271264200..912271264299", "has no +");
-        check_as(Bare::International, "912271264217", "+912271264217");
-        check_as(Bare::International, "91 22 7126 4217", "+912271264217");
-        check_as(Bare::International, "0105600000", "must be 7 to 15 digits, the first not 0");
-        check_as(Bare::International, "+33105600000", "+33105600000");
+        check_as(BareDigits::International, "912271264217", "+912271264217");
+        check_as(BareDigits::International, "91 22 7126 4217", "+912271264217");
+        check_as(BareDigits::International, "0105600000", "must be 7 to 15 digits, the first not 0");
+        check_as(BareDigits::International, "+33105600000", "+33105600000");
         check_as(national("FR"), "01 42 68 53 00", "+33142685300");
         check_as(national("FR"), "0142685300-0142685399", "+33142685300 to +33142685399");
         check_as(national("FR"), "+912271264217", "+912271264217");
         check_as(national("FR"), "3631", "is not a national number of FR");
         check_as(national("GB"), "44 (0)20 7946 0958", "is not how GB writes a number; did you mean +442079460958?");
-        check_as(Bare::NorthAmerican, "2025550123", "+12025550123");
-        check_as(Bare::NorthAmerican, "(202) 555-0123", "+12025550123");
-        check_as(Bare::NorthAmerican, "+442079460123", "+442079460123");
+        check_as(BareDigits::NorthAmerican, "2025550123", "+12025550123");
+        check_as(BareDigits::NorthAmerican, "(202) 555-0123", "+12025550123");
+        check_as(BareDigits::NorthAmerican, "+442079460123", "+442079460123");
         for text in ["12025550123", "202555012", "1025550123", "2021550123"] {
-            check_as(Bare::NorthAmerican, text, "must be the ten digits");
+            check_as(BareDigits::NorthAmerican, text, "must be the ten digits");
         }
     }
 
@@ -449,8 +449,8 @@ mod tests {
         check("+33142687099-00", "is a block whose end 00 is not larger");
         check("+33142687000-", "must be + and");
         check("+33142687000-9x", "must be + and");
-        check_as(Bare::International, "33142688004-09", "+33142688004 to +33142688009");
-        check_as(Bare::International, "33 142 688 010-19", "+33142688010 to +33142688019");
+        check_as(BareDigits::International, "33142688004-09", "+33142688004 to +33142688009");
+        check_as(BareDigits::International, "33 142 688 010-19", "+33142688010 to +33142688019");
         check_as(national("FR"), "0142689008-09", "+33142689008 to +33142689009");
         check_as(national("FR"), "01 42-68 90 08", "+33142689008");
     }
@@ -546,7 +546,7 @@ mod tests {
         for example in examples() {
             for text in spellings(&example) {
                 tried += 1;
-                let numbers = read(&text, Bare::Unknown);
+                let numbers = read(&text, BareDigits::Unknown);
                 let Some((first, last)) = numbers
                     .ok()
                     .filter(|(first, _)| matches!(plan::judge(*first), Judgement::Valid | Judgement::Invalid))
@@ -586,7 +586,7 @@ mod tests {
                 [national.clone(), national.replace(' ', ""), format!("{} (0) {national}", example.country_code)]
             {
                 tried += 1;
-                if let Ok((first, last)) = read(&text, Bare::National(country))
+                if let Ok((first, last)) = read(&text, BareDigits::National(country))
                     && first == last
                     && plan::judge(first) == Judgement::Valid
                     && first.digits().to_string() != meant
@@ -595,7 +595,7 @@ mod tests {
                     wrong.push(format!("{text} of {country} as {first}"));
                 }
             }
-            refused += u32::from(read(&national, Bare::National(country)).is_err());
+            refused += u32::from(read(&national, BareDigits::National(country)).is_err());
         }
         println!("{tried} national spellings tried: {refused} refused, {} read wrong", wrong.len());
         assert!(tried > 2_000 && refused * 20 < tried, "{refused} of {tried} refused");

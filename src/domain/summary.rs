@@ -5,10 +5,59 @@
 //! verbs with the same effect. Deliberately absent: stable wording; programs
 //! compare `before` and `after`.
 
-use super::{Application, Destination, Destinations, EntityChange, NumberChange, Record, Setting, State, Time, Trunk};
+use super::{
+    AccountId, Application, ApplicationId, Destination, Destinations, EntityChange, Money, NumberChange, Record,
+    Setting, State, Time, Trunk, TrunkId,
+};
+
+/// What things are called in a summary.
+pub trait Names {
+    fn customer(&self, id: &AccountId) -> String;
+    fn application(&self, id: &ApplicationId) -> String;
+    fn trunk(&self, id: &TrunkId) -> String;
+    fn money(&self, money: Money) -> String;
+    /// Something that is not a number, at the beginning of a sentence.
+    fn subject(&self, kind: &str, id: &str, name: &str) -> String;
+    /// That it came to be under a name.
+    fn created(&self, name: &str) -> String;
+}
+
+/// By their ids.
+struct Ids;
+
+impl Names for Ids {
+    fn customer(&self, id: &AccountId) -> String {
+        id.to_string()
+    }
+
+    fn application(&self, id: &ApplicationId) -> String {
+        id.to_string()
+    }
+
+    fn trunk(&self, id: &TrunkId) -> String {
+        id.to_string()
+    }
+
+    fn money(&self, money: Money) -> String {
+        format!("{money} {}", money.currency.code())
+    }
+
+    fn subject(&self, kind: &str, id: &str, _: &str) -> String {
+        format!("{kind} {id}")
+    }
+
+    fn created(&self, name: &str) -> String {
+        format!("created ({name})")
+    }
+}
 
 /// What happened to a number at a time.
 pub fn number(change: &NumberChange, at: Time) -> String {
+    number_called(change, at, &Ids)
+}
+
+/// The same, with things called as `names` does.
+pub fn number_called(change: &NumberChange, at: Time, names: &dyn Names) -> String {
     // What had ended by itself was `available` when this happened.
     let [before, after] = [&change.before, &change.after].map(|record| record.as_ref().map(|record| record.as_of(at)));
     let mut said = Vec::new();
@@ -26,9 +75,9 @@ pub fn number(change: &NumberChange, at: Time) -> String {
                 until: None,
                 ..after.clone()
             };
-            differences(&blank, after, &mut said);
+            differences(&blank, after, names, &mut said);
         }
-        (Some(before), Some(after)) => differences(before, after, &mut said),
+        (Some(before), Some(after)) => differences(before, after, names, &mut said),
     }
     if said.is_empty() {
         return "nothing that shows".to_owned();
@@ -38,7 +87,14 @@ pub fn number(change: &NumberChange, at: Time) -> String {
 
 /// What happened to an account, an application, a trunk, a key or the partner.
 pub fn entity(change: &EntityChange) -> String {
+    entity_called(change, &Ids)
+}
+
+/// The same, with things called as `names` does.
+pub fn entity_called(change: &EntityChange, names: &dyn Names) -> String {
+    #[allow(clippy::too_many_arguments)]
     fn said<T>(
+        names: &dyn Names,
         (kind, id): (&str, &str),
         (before, after): (Option<&T>, &T),
         name: fn(&T) -> &str,
@@ -46,7 +102,8 @@ pub fn entity(change: &EntityChange) -> String {
         (end, begin): (&str, &str),
         more: impl Fn(&T, &T) -> Vec<String>,
     ) -> String {
-        let Some(before) = before else { return format!("{kind} {id} created ({})", name(after)) };
+        let subject = names.subject(kind, id, name(after));
+        let Some(before) = before else { return format!("{subject} {}", names.created(name(after))) };
         let mut said = Vec::new();
         if name(before) != name(after) {
             said.push(format!("renamed from {} to {}", name(before), name(after)));
@@ -60,13 +117,14 @@ pub fn entity(change: &EntityChange) -> String {
         if said.is_empty() {
             said.push("changed".to_owned());
         }
-        format!("{kind} {id} {}", said.join(", "))
+        format!("{subject} {}", said.join(", "))
     }
     const ARCHIVED: (&str, &str) = ("archived", "brought back");
     match change {
         EntityChange::Partner(edit) => {
             let (id, both) = (edit.after.auth_id.as_str(), (edit.before.as_ref(), &edit.after));
             said(
+                names,
                 ("partner", id),
                 both,
                 |one| &one.name,
@@ -77,7 +135,15 @@ pub fn entity(change: &EntityChange) -> String {
         }
         EntityChange::Account(edit) => {
             let (id, both) = (edit.after.auth_id.as_str(), (edit.before.as_ref(), &edit.after));
-            said(("account", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, |_, _| Vec::new())
+            said(
+                names,
+                ("account", id),
+                both,
+                |one| &one.name,
+                |one| one.archived_at.is_some(),
+                ARCHIVED,
+                |_, _| Vec::new(),
+            )
         }
         EntityChange::Application(edit) => {
             let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
@@ -91,12 +157,12 @@ pub fn entity(change: &EntityChange) -> String {
                 }
                 said
             };
-            said(("application", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, more)
+            said(names, ("application", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, more)
         }
         EntityChange::Trunk(edit) => {
             let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
             let more = |before: &Trunk, after: &Trunk| destinations(&before.destinations, &after.destinations);
-            said(("trunk", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, more)
+            said(names, ("trunk", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, more)
         }
         EntityChange::Acknowledgement(edit) => match edit.after.holds(edit.after.at) {
             true => format!("finding {} acknowledged", edit.after.finding),
@@ -115,6 +181,7 @@ pub fn entity(change: &EntityChange) -> String {
         EntityChange::Key(edit) => {
             let (id, both) = (edit.after.id.as_str(), (edit.before.as_ref(), &edit.after));
             said(
+                names,
                 ("key", id),
                 both,
                 |one| &one.name,
@@ -161,17 +228,21 @@ fn turned(before: &Setting, after: &Setting) -> String {
     }
 }
 
-fn differences(before: &Record, after: &Record, said: &mut Vec<String>) {
-    place(before, after, said);
+fn differences(before: &Record, after: &Record, names: &dyn Names, said: &mut Vec<String>) {
+    place(before, after, names, said);
     // What a release takes away with the account goes without saying.
     let released = before.holder().is_some() && after.holder().is_none();
     if !(released && after.application.is_none()) {
-        let (from, to) = (before.application.as_ref(), after.application.as_ref());
-        moved((text_of(from), text_of(to)), ("routed to", "routed from", "no longer routed to"), said);
+        let of = |id: Option<&ApplicationId>| id.map(|id| names.application(id));
+        let same = before.application == after.application;
+        let both = (of(before.application.as_ref()), of(after.application.as_ref()));
+        moved(same, both, ("routed to", "routed from", "no longer routed to"), said);
     }
     if !(released && after.trunk.is_none()) {
-        let (from, to) = (before.trunk.as_ref(), after.trunk.as_ref());
-        moved((text_of(from), text_of(to)), ("on trunk", "moved from trunk", "no longer on trunk"), said);
+        let of = |id: Option<&TrunkId>| id.map(|id| names.trunk(id));
+        let same = before.trunk == after.trunk;
+        let both = (of(before.trunk.as_ref()), of(after.trunk.as_ref()));
+        moved(same, both, ("on trunk", "moved from trunk", "no longer on trunk"), said);
     }
     if before.expires_at != after.expires_at && !(released && after.expires_at.is_none()) {
         said.push(match (before.expires_at, after.expires_at) {
@@ -181,7 +252,7 @@ fn differences(before: &Record, after: &Record, said: &mut Vec<String>) {
         });
     }
     if before.cost != after.cost {
-        let amount = |cost: super::Money| format!("{cost} {}", cost.currency.code());
+        let amount = |cost: Money| names.money(cost);
         said.push(match (before.cost.map(amount), after.cost.map(amount)) {
             (Some(from), Some(to)) => format!("costs {to} instead of {from}"),
             (None, Some(to)) => format!("costs {to}"),
@@ -219,13 +290,15 @@ fn text_of<T: ToString>(value: Option<T>) -> Option<String> {
 }
 
 /// Whose it is and in which state.
-fn place(before: &Record, after: &Record, said: &mut Vec<String>) {
+fn place(before: &Record, after: &Record, names: &dyn Names, said: &mut Vec<String>) {
     use State::{Active, Available, Quarantined, Reserved, Retired, Suspended};
     let until = after.until.map(|end| format!(" until {end}")).unwrap_or_default();
-    let account = text_of(after.account.as_ref()).unwrap_or_default();
+    let account = after.account.as_ref().map(|id| names.customer(id)).unwrap_or_default();
     match (before.holder(), after.holder()) {
-        (None, Some(to)) => said.push(format!("assigned to {to}")),
-        (Some(from), Some(to)) if from != to => said.push(format!("moved from {from} to {to}")),
+        (None, Some(to)) => said.push(format!("assigned to {}", names.customer(to))),
+        (Some(from), Some(to)) if from != to => {
+            said.push(format!("moved from {} to {}", names.customer(from), names.customer(to)));
+        }
         (Some(_), None) => said.push("released".to_owned()),
         (None, None) | (Some(_), Some(_)) => {}
     }
@@ -245,10 +318,10 @@ fn place(before: &Record, after: &Record, said: &mut Vec<String>) {
 }
 
 /// Something to go to, or to leave.
-fn moved((from, to): (Option<String>, Option<String>), words: (&str, &str, &str), said: &mut Vec<String>) {
+fn moved(same: bool, both: (Option<String>, Option<String>), words: (&str, &str, &str), said: &mut Vec<String>) {
     let (come, between, gone) = words;
-    match (from, to) {
-        (from, to) if from == to => {}
+    match both {
+        _ if same => {}
         (None, Some(to)) => said.push(format!("{come} {to}")),
         (Some(from), Some(to)) => said.push(format!("{between} {from} to {to}")),
         (Some(from), None) => said.push(format!("{gone} {from}")),

@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower_service::Service;
 
-use super::Desk;
-use super::measures::Measures;
+use super::Responder;
+use super::measures::FaceMetrics;
 use crate::config::Config;
 use crate::domain::Time;
 use crate::http::server::Server;
@@ -31,12 +31,12 @@ use crate::routing::Answer;
 
 /// Serves until `stopping` says so.
 pub fn start(
-    desk: Arc<Desk>,
+    desk: Arc<Responder>,
     listener: TcpListener,
     config: &Config,
     mut stopping: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
-    let measures = Arc::new(Measures::register("http", &desk.settings));
+    let measures = Arc::new(FaceMetrics::register("http", &desk.settings));
     let server = Server {
         name: "route",
         refused: None,
@@ -57,8 +57,8 @@ pub fn start(
 
 #[derive(Clone)]
 struct Face {
-    desk: Arc<Desk>,
-    measures: Arc<Measures>,
+    desk: Arc<Responder>,
+    measures: Arc<FaceMetrics>,
 }
 
 impl Service<Request<Body>> for Face {
@@ -90,7 +90,7 @@ impl Face {
         let call_id = request.uri().query().and_then(call_id);
         let text = self.desk.route(&user, call_id.as_deref(), Time::now(), false, |answer| {
             self.measures.call(answer.case());
-            serde_json::to_string(&Line::of(answer)).unwrap_or_default()
+            serde_json::to_string(&RouteLine::of(answer)).unwrap_or_default()
         });
         let response = json(StatusCode::OK, text);
         if let Some(began) = began {
@@ -144,14 +144,14 @@ fn decoded(text: &[u8]) -> Vec<u8> {
 
 /// An answer as Kamailio's rtjson reads it.
 #[derive(Serialize)]
-struct Line<'a> {
+struct RouteLine<'a> {
     version: &'static str,
     code: u16,
     reason: &'static str,
     cause: &'static str,
     q850: Option<u8>,
     routing: &'static str,
-    routes: Vec<Target>,
+    routes: Vec<RouteUri>,
     number: Option<String>,
     account_auth_id: Option<&'a str>,
     application_id: Option<&'a str>,
@@ -161,21 +161,21 @@ struct Line<'a> {
 }
 
 #[derive(Serialize)]
-struct Target {
+struct RouteUri {
     uri: String,
 }
 
-impl<'a> Line<'a> {
-    fn of(answer: &Answer<'a>) -> Line<'a> {
+impl<'a> RouteLine<'a> {
+    fn of(answer: &Answer<'a>) -> RouteLine<'a> {
         let line = answer.line;
-        Line {
+        RouteLine {
             version: "1.0",
             code: line.code,
             reason: line.reason,
             cause: line.case.as_str(),
             q850: line.q850,
             routing: "serial",
-            routes: answer.routes.iter().map(|route| Target { uri: route.to_string() }).collect(),
+            routes: answer.routes.iter().map(|route| RouteUri { uri: route.to_string() }).collect(),
             number: answer.number.map(|number| number.to_string()),
             account_auth_id: answer.row.and_then(|row| row.account()).map(|account| account.auth_id.as_str()),
             application_id: answer.row.and_then(|row| row.application()).map(|one| one.id.as_str()),

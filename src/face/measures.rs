@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 
-use crate::routing::{Case, Settings};
+use crate::routing::{Case, RoutingSettings};
 
 /// One answer of so many is timed: every sample is kept until the next scrape.
 const TIMED_ONE_IN: u64 = 16;
 
-pub struct Measures {
+pub struct FaceMetrics {
     face: &'static str,
     /// By [`Case`].
     calls: Vec<Counter>,
@@ -21,11 +21,11 @@ pub struct Measures {
     seen: AtomicU64,
 }
 
-impl Measures {
-    pub fn register(face: &'static str, settings: &Settings) -> Measures {
+impl FaceMetrics {
+    pub fn register(face: &'static str, settings: &RoutingSettings) -> FaceMetrics {
         let line = |case: &Case| answers(face, settings.line(*case).code, case.as_str());
         let seconds = metrics::histogram!("rollcall_route_seconds", "face" => face);
-        Measures { face, calls: Case::ALL.iter().map(line).collect(), seconds, seen: AtomicU64::new(0) }
+        FaceMetrics { face, calls: Case::ALL.iter().map(line).collect(), seconds, seen: AtomicU64::new(0) }
     }
 
     /// Counts an answer to a call.

@@ -16,12 +16,12 @@ use metrics::Counter;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, warn};
 
-use super::Desk;
-use super::measures::Measures;
+use super::Responder;
+use super::measures::FaceMetrics;
 use crate::domain::Time;
-use crate::routing::Order;
+use crate::routing::RouteOrder;
 use crate::service::Replica;
-use crate::sip::{self, Answer, Fault, Method, Request, Secret, Silence};
+use crate::sip::{self, Method, NodeSecret, Request, RequestFault, Silence, SipAnswer};
 
 /// How often a thread that waits for a datagram looks whether it should end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -36,7 +36,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub fn start(desk: &Arc<Desk>, address: SocketAddr) -> io::Result<Listener> {
+    pub fn start(desk: &Arc<Responder>, address: SocketAddr) -> io::Result<Listener> {
         let socket = UdpSocket::bind(address)?;
         if let Err(error) = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER) {
             debug!(%error, "cannot have a larger receive buffer");
@@ -67,7 +67,7 @@ impl Listener {
 
 /// What all nodes of a deployment share: a hash of the oldest partner's first
 /// log entry. Without a partner there is no call that two nodes could answer.
-pub fn deployment_secret(replica: &Replica) -> Secret {
+pub fn deployment_secret(replica: &Replica) -> NodeSecret {
     let mut hash = Sha256::new_with_prefix(b"rollcall: tags of SIP answers");
     let first = replica.nodes().first().map(|node| node.key);
     match first.map(|key| replica.store().log(key, 0, 1)) {
@@ -78,14 +78,14 @@ pub fn deployment_secret(replica: &Replica) -> Secret {
         }
         None => {}
     }
-    Secret(hash.finalize().into())
+    NodeSecret(hash.finalize().into())
 }
 
 #[derive(Clone)]
 struct Worker {
-    desk: Arc<Desk>,
+    desk: Arc<Responder>,
     socket: Arc<UdpSocket>,
-    secret: Secret,
+    secret: NodeSecret,
     measures: Arc<SipMeasures>,
 }
 
@@ -129,20 +129,20 @@ impl Worker {
     }
 
     fn answer(&self, request: &Request<'_>, source: SocketAddr, out: &mut Vec<u8>) {
-        let mut plain = |answer: Answer| {
+        let mut plain = |answer: SipAnswer| {
             self.measures.other(&answer, request.fault);
-            sip::write(out, request, source, &self.secret, &answer, Order::EMPTY.iter());
+            sip::write(out, request, source, &self.secret, &answer, RouteOrder::EMPTY.iter());
         };
         match (request.fault, request.method) {
             (Some(fault), _) => plain(fault.into()),
-            (None, Method::Options) if self.desk.ready() => plain(Answer::plain(200, "OK")),
-            (None, Method::Options) => plain(Answer { later: true, ..Answer::plain(503, "Service Unavailable") }),
+            (None, Method::Options) if self.desk.ready() => plain(SipAnswer::plain(200, "OK")),
+            (None, Method::Options) => plain(SipAnswer { later: true, ..SipAnswer::plain(503, "Service Unavailable") }),
             (None, Method::Invite | Method::Other) => {
                 let call_id = Some(request.call_id);
                 self.desk.route(request.uri.user, call_id, Time::now(), request.trial, |routed| {
                     let line = routed.line;
                     self.measures.all.call(line.case);
-                    let answer = Answer {
+                    let answer = SipAnswer {
                         code: line.code,
                         reason: line.reason,
                         cause: Some(line.case.as_str()),
@@ -158,7 +158,7 @@ impl Worker {
 
 /// What is counted beside the answers to calls.
 struct SipMeasures {
-    all: Measures,
+    all: FaceMetrics,
     options: Counter,
     not_ready: Counter,
     malformed: Counter,
@@ -177,8 +177,8 @@ struct SipMeasures {
 }
 
 impl SipMeasures {
-    fn register(desk: &Desk) -> SipMeasures {
-        let all = Measures::register("sip", &desk.settings);
+    fn register(desk: &Responder) -> SipMeasures {
+        let all = FaceMetrics::register("sip", &desk.settings);
         SipMeasures {
             options: all.other(200, "options"),
             not_ready: all.other(503, "options"),
@@ -211,13 +211,13 @@ impl SipMeasures {
         counter.increment(1);
     }
 
-    fn other(&self, answer: &Answer, fault: Option<Fault>) {
+    fn other(&self, answer: &SipAnswer, fault: Option<RequestFault>) {
         let counter = match fault {
-            Some(Fault::Malformed(_)) => &self.malformed,
-            Some(Fault::Method) => &self.method,
-            Some(Fault::Scheme) => &self.scheme,
-            Some(Fault::Extension) => &self.extension,
-            Some(Fault::Version) => &self.version,
+            Some(RequestFault::Malformed(_)) => &self.malformed,
+            Some(RequestFault::Method) => &self.method,
+            Some(RequestFault::Scheme) => &self.scheme,
+            Some(RequestFault::Extension) => &self.extension,
+            Some(RequestFault::Version) => &self.version,
             None if answer.code == 200 => &self.options,
             None => &self.not_ready,
         };

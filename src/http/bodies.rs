@@ -76,17 +76,17 @@ impl From<BodyError> for ApiError {
 
 /// The budgets of a server.
 pub struct Bodies {
-    strangers: Pool,
-    known: Pool,
+    strangers: BodyPool,
+    known: BodyPool,
 }
 
 impl Bodies {
     pub fn new(limits: &Limits) -> Bodies {
-        let pool = |bytes| Pool { bytes, taken: Mutex::default() };
+        let pool = |bytes| BodyPool { bytes, taken: Mutex::default() };
         Bodies { strangers: pool(limits.stranger_body_bytes.into()), known: pool(limits.known_body_bytes.into()) }
     }
 
-    fn pool(&self, caller: &Caller) -> &Pool {
+    fn pool(&self, caller: &Caller) -> &BodyPool {
         match caller {
             Caller::Stranger(_) => &self.strangers,
             Caller::Partner(_) | Caller::User(_) => &self.known,
@@ -95,25 +95,25 @@ impl Bodies {
 }
 
 /// Memory that bodies share.
-struct Pool {
+struct BodyPool {
     bytes: usize,
-    taken: Mutex<Taken>,
+    taken: Mutex<TakenBytes>,
 }
 
 #[derive(Default)]
-struct Taken {
+struct TakenBytes {
     bytes: usize,
     by: HashMap<Caller, usize>,
 }
 
 /// What one body holds of a pool, given back on drop.
-struct Held<'a> {
-    pool: &'a Pool,
+struct HeldBytes<'a> {
+    pool: &'a BodyPool,
     caller: &'a Caller,
     bytes: usize,
 }
 
-impl Held<'_> {
+impl HeldBytes<'_> {
     fn grow(&mut self, bytes: usize) -> Result<(), BodyError> {
         let mut taken = self.pool.taken.lock();
         let own = taken.by.get(self.caller).copied().unwrap_or_default();
@@ -130,7 +130,7 @@ impl Held<'_> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for HeldBytes<'_> {
     fn drop(&mut self) {
         let mut taken = self.pool.taken.lock();
         taken.bytes -= self.bytes;
@@ -177,13 +177,13 @@ impl Allowance {
     }
 }
 
-async fn collect(mut body: Body, max: usize, pool: &Pool, caller: &Caller) -> Result<Vec<u8>, BodyError> {
+async fn collect(mut body: Body, max: usize, pool: &BodyPool, caller: &Caller) -> Result<Vec<u8>, BodyError> {
     let announced = http_body::Body::size_hint(&body);
     if announced.lower() > max as u64 {
         return Err(BodyError::TooLong { max });
     }
     let most = announced.exact().map_or(max, |length| length as usize);
-    let mut held = Held { pool, caller, bytes: 0 };
+    let mut held = HeldBytes { pool, caller, bytes: 0 };
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Lost)?.into_data() else { continue };
@@ -206,15 +206,15 @@ async fn collect(mut body: Body, max: usize, pool: &Pool, caller: &Caller) -> Re
 mod tests {
     use super::*;
 
-    fn pool() -> Pool {
-        Pool { bytes: 64 << 10, taken: Mutex::default() }
+    fn pool() -> BodyPool {
+        BodyPool { bytes: 64 << 10, taken: Mutex::default() }
     }
 
     fn stranger(last: u8) -> Caller {
         Caller::Stranger([192, 0, 2, last].into())
     }
 
-    fn read(pool: &Pool, caller: &Caller, body: Body, max: usize) -> Result<usize, String> {
+    fn read(pool: &BodyPool, caller: &Caller, body: Body, max: usize) -> Result<usize, String> {
         pollster::block_on(collect(body, max, pool, caller))
             .map(|bytes| bytes.len())
             .map_err(|error| format!("{error:?}"))
@@ -241,7 +241,8 @@ mod tests {
     fn no_caller_takes_all_and_all_take_no_more_than_there_is() {
         let pool = pool();
         let callers: Vec<Caller> = (1..=5).map(stranger).collect();
-        let mut held: Vec<Held<'_>> = callers.iter().map(|caller| Held { pool: &pool, caller, bytes: 0 }).collect();
+        let mut held: Vec<HeldBytes<'_>> =
+            callers.iter().map(|caller| HeldBytes { pool: &pool, caller, bytes: 0 }).collect();
         for held in &mut held[..4] {
             held.grow(16 << 10).expect("a quarter");
             assert!(matches!(held.grow(1), Err(BodyError::Share)));

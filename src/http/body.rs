@@ -20,7 +20,7 @@ use super::error::ApiError;
 use crate::domain::destination::{self, DESTINATIONS_MAX};
 use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::field::code;
-use crate::domain::spelling::{self, Bare};
+use crate::domain::spelling::{self, BareDigits};
 use crate::domain::{Currency, Destination, Destinations, E164, FieldError, SipUri, Tags, Time};
 
 /// The longest body, in bytes: ten thousand numbers, each on a line of its own.
@@ -144,21 +144,21 @@ impl<'de> Deserialize<'de> for Entries {
 
 /// The fields of one object, taken one by one; what is wrong is collected.
 ///
-/// A field that is wrong reads as if it were absent: only [`Fields::finish`]
+/// A field that is wrong reads as if it were absent: only [`BodyFields::finish`]
 /// says whether what was read may be used.
-pub struct Fields {
+pub struct BodyFields {
     place: String,
     entries: Vec<(String, Json)>,
     known: Vec<&'static str>,
     errors: Vec<FieldError>,
 }
 
-impl Fields {
-    pub fn parse(body: &[u8]) -> Result<Fields, ApiError> {
+impl BodyFields {
+    pub fn parse(body: &[u8]) -> Result<BodyFields, ApiError> {
         let text = std::str::from_utf8(body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
         let bad = |why: String| ApiError::bad_request(&format!("the body is not usable JSON: {why}"));
         match Json::parse(text, 0).map_err(bad)? {
-            Json::Object(entries) => Ok(Fields::of(String::new(), entries)),
+            Json::Object(entries) => Ok(BodyFields::of(String::new(), entries)),
             other => Err(ApiError::validation(vec![FieldError::missing(
                 "body",
                 code::INVALID,
@@ -167,8 +167,8 @@ impl Fields {
         }
     }
 
-    fn of(place: String, entries: Vec<(String, Json)>) -> Fields {
-        Fields { place, entries, known: Vec::new(), errors: Vec::new() }
+    fn of(place: String, entries: Vec<(String, Json)>) -> BodyFields {
+        BodyFields { place, entries, known: Vec::new(), errors: Vec::new() }
     }
 
     fn name(&self, name: &str) -> String {
@@ -338,9 +338,9 @@ impl Fields {
     }
 
     /// An object within this one.
-    pub fn object(&mut self, name: &'static str) -> Option<Fields> {
+    pub fn object(&mut self, name: &'static str) -> Option<BodyFields> {
         match self.take(name)? {
-            Json::Object(entries) => Some(Fields::of(self.name(name), entries)),
+            Json::Object(entries) => Some(BodyFields::of(self.name(name), entries)),
             other => {
                 self.wrong(name, "an object", &other);
                 None
@@ -351,7 +351,7 @@ impl Fields {
     /// A number or a block of them, in any spelling that tells which.
     pub fn block(&mut self, name: &'static str) -> Option<(E164, E164)> {
         self.read(name, "text such as \"+912271264217\"", |value| match value {
-            Json::Text(text) => Some(spelling::read(text, Bare::Unknown).map_err(|error| error.to_string())),
+            Json::Text(text) => Some(spelling::read(text, BareDigits::Unknown).map_err(|error| error.to_string())),
             _ => None,
         })
     }
@@ -430,7 +430,7 @@ impl Fields {
                 self.wrong(&place, "an object such as {\"uri\": \"sip:pbx.example\"}", &value);
                 continue;
             };
-            let mut one = Fields::of(self.name(&place), entries);
+            let mut one = BodyFields::of(self.name(&place), entries);
             let destination = one.destination();
             match &destination {
                 Some(new) => {
@@ -497,9 +497,9 @@ impl Fields {
     }
 
     /// An object within this one, empty if it is not there.
-    pub fn object_or_empty(&mut self, name: &'static str) -> Fields {
+    pub fn object_or_empty(&mut self, name: &'static str) -> BodyFields {
         let place = self.name(name);
-        self.object(name).unwrap_or_else(|| Fields::of(place, Vec::new()))
+        self.object(name).unwrap_or_else(|| BodyFields::of(place, Vec::new()))
     }
 
     /// The keys that nobody has taken yet, with their values.
@@ -508,7 +508,7 @@ impl Fields {
     }
 
     /// Takes what is wrong with an object within this one.
-    pub fn adopt(&mut self, inner: Fields) {
+    pub fn adopt(&mut self, inner: BodyFields) {
         self.errors.extend(inner.complete());
     }
 
@@ -558,13 +558,13 @@ mod tests {
             (r#"[{},{},{},{},{},{},{},{},{}]"#, "destinations"),
         ] {
             let body = format!(r#"{{"destinations": {list}}}"#);
-            let mut fields = Fields::parse(body.as_bytes()).expect("JSON");
+            let mut fields = BodyFields::parse(body.as_bytes()).expect("JSON");
             assert_eq!(fields.destinations("destinations"), None, "{list}");
             let errors = fields.complete();
             assert_eq!(errors.first().map(|error| error.field.as_str()), Some(field), "{list}: {errors:?}");
         }
         let body = br#"{"destinations": [{"uri": "sip:a.example"}, {"uri": "sip:b@b.example:5080", "priority": 0, "weight": 65535, "enabled": false}]}"#;
-        let mut fields = Fields::parse(body).expect("JSON");
+        let mut fields = BodyFields::parse(body).expect("JSON");
         let read = fields.destinations("destinations").expect("a list");
         assert_eq!(read.to_string(), "sip:a.example (10/10), sip:b@b.example:5080 (0/65535, off)");
         assert_eq!(fields.complete(), []);
@@ -572,7 +572,7 @@ mod tests {
 
     #[track_caller]
     fn check_refused(body: &str, status: u16, part: &str) {
-        let error = Fields::parse(body.as_bytes()).and_then(|mut fields| {
+        let error = BodyFields::parse(body.as_bytes()).and_then(|mut fields| {
             fields.word_if::<Time>("expires_at");
             let params = fields.object("params");
             params.into_iter().for_each(|mut params| {
@@ -606,19 +606,19 @@ mod tests {
 
     #[test]
     fn amounts_stay_as_they_were_written() {
-        let mut fields = Fields::parse(br#"{"monthly_cost": 0.10 }"#).unwrap_or_else(|_| panic!("usable"));
+        let mut fields = BodyFields::parse(br#"{"monthly_cost": 0.10 }"#).unwrap_or_else(|_| panic!("usable"));
         assert_eq!(fields.amount("monthly_cost").as_deref(), Some("0.10"));
     }
 
     proptest! {
         #[test]
         fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Fields::parse(&body).map(Fields::finish);
+            let _ = BodyFields::parse(&body).map(BodyFields::finish);
         }
 
         #[test]
         fn no_text_panics(body in r#"[\[\]{}":,0-9a-z\\. -]{0,60}"#) {
-            let _ = Fields::parse(body.as_bytes()).map(Fields::finish);
+            let _ = BodyFields::parse(body.as_bytes()).map(BodyFields::finish);
         }
     }
 }

@@ -13,33 +13,37 @@ use serde_json::{Value, json};
 use super::App;
 use super::error::ApiError;
 use super::manage::Write;
-use super::partner::{self, Format};
+use super::partner::{self, ListFormat};
 use super::query::{PER_PAGE_DEFAULT, bounded, page_of, per_page_of};
 use crate::alert;
-use crate::checks::{self, Check, Options};
+use crate::checks::{self, Check, CheckOptions};
 use crate::domain::field::code;
 use crate::domain::{AccountId, FieldError, Money, Scope, Time};
 use crate::inventory::Snapshot;
 use crate::inventory::called::DAYS_KEPT;
-use crate::service::checks::{NOTE_CHARS_MAX, Seen, findings};
+use crate::service::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
 use crate::service::replica::{Node, Replica};
 
 /// What a list of findings can be asked.
 const PARAMETERS: [&str; 8] =
     ["page", "per_page", "check", "account_auth_id", "within", "suspended_for", "idle_for", "acknowledged"];
 
-struct Asked {
-    options: Options,
+struct ChecksQuery {
+    options: CheckOptions,
     /// Findings that somebody has acknowledged are not shown unless asked for.
     acknowledged: Option<bool>,
     page: u64,
     per_page: u64,
 }
 
-impl Asked {
-    fn parse(query: &str, paged: bool) -> Result<Asked, ApiError> {
-        let mut asked =
-            Asked { options: Options::default(), acknowledged: Some(false), page: 1, per_page: PER_PAGE_DEFAULT };
+impl ChecksQuery {
+    fn parse(query: &str, paged: bool) -> Result<ChecksQuery, ApiError> {
+        let mut asked = ChecksQuery {
+            options: CheckOptions::default(),
+            acknowledged: Some(false),
+            page: 1,
+            per_page: PER_PAGE_DEFAULT,
+        };
         let mut errors = Vec::new();
         let mut seen: Vec<String> = Vec::new();
         let known = &PARAMETERS[if paged { 0 } else { 2 }..];
@@ -118,14 +122,14 @@ pub fn idle_days(text: &str) -> Option<u32> {
 }
 
 /// What the idle numbers cost a month, by currency: `{"INR": "500.00"}`.
-pub fn saves(snapshot: &Snapshot, found: &[Seen]) -> Value {
+pub fn saves(snapshot: &Snapshot, found: &[ReportedFinding]) -> Value {
     let sums = checks::savings(snapshot, found.iter().map(|seen| &seen.finding), Time::now());
     let sum = |sum: &Money| (sum.currency.code().to_owned(), json!(sum.to_string()));
     Value::Object(sums.iter().map(sum).collect())
 }
 
 /// A finding as everybody shows it, and who has seen it.
-pub fn shown(seen: &Seen) -> Value {
+pub fn shown(seen: &ReportedFinding) -> Value {
     let mut shown = alert::finding(&seen.id, &seen.finding);
     if let Some(one) = &seen.acknowledged {
         shown["evidence"]["acknowledged"] = json!({ "by": one.by, "at": one.at, "note": one.note, "until": one.until });
@@ -136,12 +140,12 @@ pub fn shown(seen: &Seen) -> Value {
 /// How many findings each check has, over all partners. Kept for a while:
 /// anybody may ask, and it costs what it finds.
 #[derive(Default)]
-pub struct Counted(Mutex<Option<(Instant, BTreeMap<Check, u64>)>>);
+pub struct CachedCounts(Mutex<Option<(Instant, BTreeMap<Check, u64>)>>);
 
 /// How long such counts are kept.
 const COUNTED_FOR: Duration = Duration::from_secs(10);
 
-impl Counted {
+impl CachedCounts {
     pub fn of(&self, replica: &Replica) -> BTreeMap<Check, u64> {
         // Who comes meanwhile waits, rather than counts as well.
         let mut kept = self.0.lock();
@@ -151,7 +155,7 @@ impl Counted {
             return counts.clone();
         }
         let now = Time::now();
-        let find = |node: &Arc<Node>| checks::run(&node.snapshot(), &Options::default(), now);
+        let find = |node: &Arc<Node>| checks::run(&node.snapshot(), &CheckOptions::default(), now);
         let counts = checks::counts(replica.nodes().iter().flat_map(find).collect::<Vec<_>>().iter());
         *kept = Some((Instant::now(), counts.clone()));
         counts
@@ -160,14 +164,14 @@ impl Counted {
 
 /// Looks, away from the threads that serve others: at ten million numbers it
 /// takes a good part of a second.
-async fn find(snapshot: Arc<Snapshot>, asked: Asked) -> Result<Vec<Seen>, ApiError> {
+async fn find(snapshot: Arc<Snapshot>, asked: ChecksQuery) -> Result<Vec<ReportedFinding>, ApiError> {
     let look = move || findings(&snapshot, &asked.options, asked.acknowledged, Time::now());
     Ok(super::waiting::work(&super::waiting::LOOKS, look).await?)
 }
 
 /// GET /api/v1/partner/checks
 pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let (access, asked) = app.enter(&request, Scope::Read, |_, query| Asked::parse(query, true)).await?;
+    let (access, asked) = app.enter(&request, Scope::Read, |_, query| ChecksQuery::parse(query, true)).await?;
     let (page, per_page, idle) = (asked.page, asked.per_page, asked.options.checks.contains(&Check::Idle));
     let all = find(access.snapshot.clone(), asked).await?;
     let total = all.len() as u64;
@@ -182,7 +186,7 @@ pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result
 
 /// GET /api/v1/partner/checks/summary
 pub async fn summary(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let (access, asked) = app.enter(&request, Scope::Read, |_, query| Asked::parse(query, false)).await?;
+    let (access, asked) = app.enter(&request, Scope::Read, |_, query| ChecksQuery::parse(query, false)).await?;
     let idle = asked.options.checks.contains(&Check::Idle);
     let all = find(access.snapshot.clone(), asked).await?;
     let counts = checks::counts(all.iter().map(|seen| &seen.finding));
@@ -224,7 +228,7 @@ fn answer(request: &Request<Body>, body: Value) -> Response<Body> {
     if partner::unchanged(request.headers(), &tag) {
         return partner::answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None);
     }
-    partner::answer(StatusCode::OK, Body::from(body), tag, Some(Format::Json))
+    partner::answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json))
 }
 
 #[cfg(test)]

@@ -21,28 +21,28 @@ use tokio::sync::Semaphore;
 
 use super::App;
 use super::error::ApiError;
-use super::partner::{Format, answer, hex, unchanged};
+use super::partner::{ListFormat, answer, hex, unchanged};
 use super::query::CostsQuery;
 use crate::billing::{Bill, Calendar, Day, Month, Proration};
 use crate::domain::change::Digest;
 use crate::domain::{PartnerKey, Scope, Time};
 use crate::inventory::Snapshot;
 use crate::service::{self, ServiceError};
-use crate::wire::costs::{Text, Writer};
-use crate::wire::report::Cells;
+use crate::wire::costs::{BillText, BillWriter};
+use crate::wire::report::CsvCells;
 
 /// How many bills are worked out at the same time.
 const AT_ONCE: usize = 2;
 
 /// What the endpoint keeps between requests.
-pub struct Desk {
+pub struct BillCache {
     turns: Arc<Semaphore>,
-    last: Mutex<Option<(Question, Arc<Bill>)>>,
+    last: Mutex<Option<(BillQuery, Arc<Bill>)>>,
 }
 
 /// All that a bill depends on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Question {
+struct BillQuery {
     partner: PartnerKey,
     version: u64,
     head: Digest,
@@ -52,9 +52,9 @@ struct Question {
     draft: bool,
 }
 
-impl Default for Desk {
-    fn default() -> Desk {
-        Desk { turns: Arc::new(Semaphore::new(AT_ONCE)), last: Mutex::default() }
+impl Default for BillCache {
+    fn default() -> BillCache {
+        BillCache { turns: Arc::new(Semaphore::new(AT_ONCE)), last: Mutex::default() }
     }
 }
 
@@ -63,8 +63,8 @@ pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Resul
     let now = Time::now();
     let snapshot = access.snapshot;
     let calendar = service::billing::calendar(&snapshot)?;
-    let question = Question::new(&snapshot, &calendar, query.month, query.proration, now)?;
-    let format = Format::negotiate(request.headers());
+    let question = BillQuery::new(&snapshot, &calendar, query.month, query.proration, now)?;
+    let format = ListFormat::negotiate(request.headers());
     let tag = entity_tag(&snapshot, format, &question);
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
@@ -73,10 +73,10 @@ pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Resul
     let wanted = |place: &usize| query.account.as_deref().is_none_or(|id| bill.groups[*place].account.as_str() == id);
     let groups: Vec<usize> = (0..bill.groups.len()).filter(wanted).collect();
     let text = match format {
-        Format::Json => Text::Json { page: query.page, per_page: query.per_page },
+        ListFormat::Json => BillText::Json { page: query.page, per_page: query.per_page },
         // For scripts.
-        Format::Csv => Text::Csv(Cells::Raw),
-        Format::Ndjson => Text::Ndjson,
+        ListFormat::Csv => BillText::Csv(CsvCells::Raw),
+        ListFormat::Ndjson => BillText::Ndjson,
     };
     Ok(answer(StatusCode::OK, body(bill, groups, text), tag, Some(format)))
 }
@@ -91,7 +91,7 @@ pub async fn month(
     now: Time,
 ) -> Result<Result<Arc<Bill>, ServiceError>, String> {
     let asked = service::billing::calendar(snapshot)
-        .and_then(|calendar| Ok((Question::new(snapshot, &calendar, month, proration, now)?, calendar)));
+        .and_then(|calendar| Ok((BillQuery::new(snapshot, &calendar, month, proration, now)?, calendar)));
     match asked {
         Ok((question, calendar)) => bill(app, question, calendar, now).await,
         Err(error) => Ok(Err(error)),
@@ -99,29 +99,29 @@ pub async fn month(
 }
 
 /// Groups of a bill, by their places, as a body.
-pub fn body(bill: Arc<Bill>, groups: Vec<usize>, text: Text) -> Body {
-    Body::new(Lines { writer: Writer::new(text, groups), bill })
+pub fn body(bill: Arc<Bill>, groups: Vec<usize>, text: BillText) -> Body {
+    Body::new(Lines { writer: BillWriter::new(text, groups), bill })
 }
 
-impl Question {
+impl BillQuery {
     fn new(
         snapshot: &Snapshot,
         calendar: &Calendar,
         month: Month,
         proration: Proration,
         now: Time,
-    ) -> Result<Question, ServiceError> {
+    ) -> Result<BillQuery, ServiceError> {
         let period = calendar.period(month);
         let span = service::billing::span(&period, now)?;
         let through = period.day(period.place(span.until.plus(-1)));
         let (partner, version, head) = (snapshot.key, snapshot.version, snapshot.head);
-        Ok(Question { partner, version, head, month, proration, through, draft: now < period.ends })
+        Ok(BillQuery { partner, version, head, month, proration, through, draft: now < period.ends })
     }
 }
 
 async fn bill(
     app: &Arc<App>,
-    question: Question,
+    question: BillQuery,
     calendar: Calendar,
     now: Time,
 ) -> Result<Result<Arc<Bill>, ServiceError>, String> {
@@ -134,7 +134,7 @@ async fn bill(
         if let Some(bill) = kept {
             return Ok(bill);
         }
-        let Question { partner, version, month, proration, .. } = question;
+        let BillQuery { partner, version, month, proration, .. } = question;
         let bill = Arc::new(app.service.bill(partner, version, &calendar, month, proration, now)?);
         *app.costs.last.lock() = Some((question, bill.clone()));
         Ok(bill)
@@ -144,7 +144,7 @@ async fn bill(
 
 /// The log up to its last change, the last day counted and whether more may
 /// come, the format, and the program that wrote it.
-fn entity_tag(snapshot: &Snapshot, format: Format, question: &Question) -> HeaderValue {
+fn entity_tag(snapshot: &Snapshot, format: ListFormat, question: &BillQuery) -> HeaderValue {
     let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
     let mut tag = b"\"".to_vec();
     hex(&mut tag, snapshot.version, 1);
@@ -157,7 +157,7 @@ fn entity_tag(snapshot: &Snapshot, format: Format, question: &Question) -> Heade
 
 /// A bill as a body, written a chunk at a time as the client reads.
 struct Lines {
-    writer: Writer,
+    writer: BillWriter,
     bill: Arc<Bill>,
 }
 

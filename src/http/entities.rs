@@ -15,25 +15,25 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::error::ApiError;
-use super::partner::{Format, answer, list_tag, refuse_parameters, unchanged};
-use super::query::{ListQuery, Takes};
+use super::partner::{ListFormat, answer, list_tag, refuse_parameters, unchanged};
+use super::query::{ListParameters, ListQuery};
 use crate::domain::{Account, Application, Dialect, Scope, Time, Trunk};
-use crate::inventory::{Counts, Snapshot};
+use crate::inventory::{Snapshot, StatusCounts};
 use crate::service::access::Access;
 
 type PathId = Result<Path<String>, axum::extract::rejection::PathRejection>;
 
 /// What one list is of.
-trait Listed: Sized {
+trait ListEntity: Sized {
     fn id(&self) -> &str;
     fn name(&self) -> &str;
     fn find<'s>(snapshot: &'s Snapshot, id: &str) -> Option<&'s Self>;
     /// Every entity with its counts, in no order.
-    fn all(snapshot: &Snapshot, now: Time) -> Vec<(&Self, Counts)>;
-    fn row(&self, counts: Counts) -> Value;
+    fn all(snapshot: &Snapshot, now: Time) -> Vec<(&Self, StatusCounts)>;
+    fn row(&self, counts: StatusCounts) -> Value;
 }
 
-impl Listed for Account {
+impl ListEntity for Account {
     fn id(&self) -> &str {
         self.auth_id.as_str()
     }
@@ -46,17 +46,17 @@ impl Listed for Account {
         snapshot.accounts.get(id)
     }
 
-    fn all(snapshot: &Snapshot, now: Time) -> Vec<(&Account, Counts)> {
+    fn all(snapshot: &Snapshot, now: Time) -> Vec<(&Account, StatusCounts)> {
         snapshot.accounts.iter().zip(snapshot.counts(now)).collect()
     }
 
-    fn row(&self, counts: Counts) -> Value {
+    fn row(&self, counts: StatusCounts) -> Value {
         let row = json!({ "account_auth_id": self.auth_id, "account_name": self.name });
         completed(row, self.created_at, counts, self.archived_at)
     }
 }
 
-impl Listed for Application {
+impl ListEntity for Application {
     fn id(&self) -> &str {
         self.id.as_str()
     }
@@ -69,11 +69,11 @@ impl Listed for Application {
         snapshot.applications.get(id)
     }
 
-    fn all(snapshot: &Snapshot, now: Time) -> Vec<(&Application, Counts)> {
+    fn all(snapshot: &Snapshot, now: Time) -> Vec<(&Application, StatusCounts)> {
         snapshot.applications.iter().zip(snapshot.application_counts(now)).collect()
     }
 
-    fn row(&self, counts: Counts) -> Value {
+    fn row(&self, counts: StatusCounts) -> Value {
         let mut row =
             json!({ "application_id": self.id, "application_name": self.name, "account_auth_id": self.account });
         row["destinations"] = json!(self.destinations);
@@ -82,7 +82,7 @@ impl Listed for Application {
     }
 }
 
-impl Listed for Trunk {
+impl ListEntity for Trunk {
     fn id(&self) -> &str {
         self.id.as_str()
     }
@@ -95,11 +95,11 @@ impl Listed for Trunk {
         snapshot.trunks.get(id)
     }
 
-    fn all(snapshot: &Snapshot, now: Time) -> Vec<(&Trunk, Counts)> {
+    fn all(snapshot: &Snapshot, now: Time) -> Vec<(&Trunk, StatusCounts)> {
         snapshot.trunks.iter().zip(snapshot.trunk_counts(now)).collect()
     }
 
-    fn row(&self, counts: Counts) -> Value {
+    fn row(&self, counts: StatusCounts) -> Value {
         let mut row = json!({ "trunk_id": self.id, "trunk_name": self.name, "account_auth_id": self.account });
         row["destinations"] = json!(self.destinations);
         completed(row, self.created_at, counts, self.archived_at)
@@ -108,8 +108,8 @@ impl Listed for Trunk {
 
 /// A row with what all kinds of entity have. `archived_at` is there only where
 /// the entity is archived.
-fn completed(mut row: Value, created_at: Time, counts: Counts, archived_at: Option<Time>) -> Value {
-    let Counts { active, suspended } = counts;
+fn completed(mut row: Value, created_at: Time, counts: StatusCounts, archived_at: Option<Time>) -> Value {
+    let StatusCounts { active, suspended } = counts;
     row["created_at"] = json!(created_at);
     row["numbers"] = json!({ "total": active + suspended, "active": active, "suspended": suspended });
     if let Some(archived_at) = archived_at {
@@ -133,7 +133,11 @@ fn item(account: &Account, snapshot: &Snapshot) -> Value {
 
 /// One page of the entities whose name or id contains the search text, and how
 /// many there are on all pages.
-fn page<'s, T: Listed>(snapshot: &'s Snapshot, query: &ListQuery, now: Time) -> (Vec<(&'s T, Counts)>, usize) {
+fn page<'s, T: ListEntity>(
+    snapshot: &'s Snapshot,
+    query: &ListQuery,
+    now: Time,
+) -> (Vec<(&'s T, StatusCounts)>, usize) {
     let mut found = T::all(snapshot, now);
     if let Some(search) = &query.search {
         let matches = |text: &str| text.to_lowercase().contains(search);
@@ -146,7 +150,7 @@ fn page<'s, T: Listed>(snapshot: &'s Snapshot, query: &ListQuery, now: Time) -> 
     (rows, total)
 }
 
-fn list_body<T: Listed>(snapshot: &Snapshot, query: &ListQuery, now: Time) -> Value {
+fn list_body<T: ListEntity>(snapshot: &Snapshot, query: &ListQuery, now: Time) -> Value {
     let (rows, total) = page::<T>(snapshot, query, now);
     let rows: Vec<Value> = rows.into_iter().map(|(entity, counts)| entity.row(counts)).collect();
     json!({ "data": rows, "meta": { "total": total, "page": query.page, "per_page": query.per_page } })
@@ -165,20 +169,20 @@ async fn list(
     body: fn(&Snapshot, &ListQuery, Time, Dialect) -> Value,
     dialects: bool,
 ) -> Result<Response<Body>, ApiError> {
-    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::Entities);
+    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Entities);
     let (access, query) = app.enter(&request, Scope::Read, read).await?;
     let dialect = if dialects { access.dialect } else { Dialect::Data };
     let now = Time::now();
-    let tag = list_tag(&access.snapshot, Format::Json, dialect, now);
+    let tag = list_tag(&access.snapshot, ListFormat::Json, dialect, now);
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
     let body = body(&access.snapshot, &query, now, dialect).to_string();
-    Ok(answer(StatusCode::OK, Body::from(body), tag, Some(Format::Json)))
+    Ok(answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json)))
 }
 
 /// Answers one entity; an unknown one and another partner's are alike.
-async fn one<T: Listed>(app: &App, id: PathId, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+async fn one<T: ListEntity>(app: &App, id: PathId, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let read = |access: &Access, query: &str| {
         let id = id.ok().map(|Path(id)| id).ok_or_else(ApiError::not_found)?;
         let known = T::find(&access.snapshot, &id).is_some();
@@ -188,14 +192,14 @@ async fn one<T: Listed>(app: &App, id: PathId, request: Request<Body>) -> Result
     let (access, id) = app.enter(&request, Scope::Read, read).await?;
     let now = Time::now();
     let known = T::find(&access.snapshot, &id).ok_or_else(ApiError::not_found)?;
-    let tag = list_tag(&access.snapshot, Format::Json, Dialect::Data, now);
+    let tag = list_tag(&access.snapshot, ListFormat::Json, Dialect::Data, now);
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
     let counted = T::all(&access.snapshot, now).into_iter().find(|(entity, _)| entity.id() == known.id());
     let counts = counted.map(|(_, counts)| counts).unwrap_or_default();
     let body = json!({ "data": known.row(counts) }).to_string();
-    Ok(answer(StatusCode::OK, Body::from(body), tag, Some(Format::Json)))
+    Ok(answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json)))
 }
 
 /// GET /api/v1/partner/accounts

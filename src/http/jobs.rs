@@ -14,28 +14,28 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{Request, Response};
 
-use super::body::{Fields, Json};
+use super::body::{BodyFields, Json};
 use super::error::ApiError;
-use super::manage::{self, Answer, PathOf, Write, id_of};
-use super::query::{ListQuery, Takes};
+use super::manage::{self, HandlerResult, PathOf, Write, id_of};
+use super::query::{ListParameters, ListQuery};
 use super::{App, partner};
 use crate::domain::field::code;
 use crate::domain::{Money, Scope, Time, Verb};
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError};
 use crate::service::Rendered;
-use crate::service::jobs::batch::Costs;
-use crate::service::jobs::{Job, JobRow, LIST_MAX, NewJob, Tally, Task, Wanted};
+use crate::service::jobs::batch::MonthlyCosts;
+use crate::service::jobs::{Job, JobRow, JobSelection, JobTally, LIST_MAX, NewJob, Task};
 use crate::wire;
 
 /// POST /api/v1/manage/jobs
-pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     let new = read(fields)?;
     Write::run(key, service, move |service, key| service.job_create(key, &new)).await
 }
 
 /// POST /api/v1/manage/jobs/{id}/run
-pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     fields.finish()?;
     let id: String = id_of(path)?;
@@ -43,7 +43,7 @@ pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, reque
 }
 
 /// POST /api/v1/manage/jobs/{id}/cancel
-pub(super) async fn cancel(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn cancel(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     fields.finish()?;
     let id: String = id_of(path)?;
@@ -51,7 +51,7 @@ pub(super) async fn cancel(State(app): State<Arc<App>>, path: PathOf<String>, re
 }
 
 /// POST /api/v1/manage/jobs/{id}/undo
-pub(super) async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
     let preview = fields.flag("preview").unwrap_or(false);
     fields.finish()?;
@@ -60,8 +60,8 @@ pub(super) async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, requ
 }
 
 /// GET /api/v1/manage/jobs
-pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::Paging);
+pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
+    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Paging);
     let (access, query) = app.enter(&request, Scope::Manage, read).await?;
     let key = access.snapshot.key;
     let (skip, limit) = (query.skip(), query.per_page as usize);
@@ -78,7 +78,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 }
 
 /// GET /api/v1/manage/jobs/{id}
-pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
@@ -90,8 +90,8 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
 }
 
 /// GET /api/v1/manage/jobs/{id}/rows
-pub(super) async fn rows(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::JobRows);
+pub(super) async fn rows(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
+    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::JobRows);
     let (access, query) = app.enter(&request, Scope::Manage, read).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
@@ -113,7 +113,7 @@ fn answer(body: Vec<u8>) -> Response<Body> {
 }
 
 /// The job that a body asks for.
-pub fn read(mut fields: Fields) -> Result<NewJob, ApiError> {
+pub fn read(mut fields: BodyFields) -> Result<NewJob, ApiError> {
     let verb = fields.text("verb");
     if verb.is_none() {
         fields.needed("verb");
@@ -140,7 +140,7 @@ pub fn read(mut fields: Fields) -> Result<NewJob, ApiError> {
 }
 
 /// `numbers` or `filter`.
-fn wanted(fields: &mut Fields) -> Option<Wanted> {
+fn wanted(fields: &mut BodyFields) -> Option<JobSelection> {
     let (list, chosen) = (fields.has("numbers"), fields.has("filter"));
     match (list, chosen) {
         (true, true) => {
@@ -155,13 +155,13 @@ fn wanted(fields: &mut Fields) -> Option<Wanted> {
     let text = fields.sent("filter");
     let filter = fields.object("filter").and_then(|inner| filter(fields, inner));
     match (list, numbers, filter) {
-        (true, Some(numbers), _) => Some(Wanted::List(numbers)),
-        (false, _, Some(filter)) => Some(Wanted::Filter(Box::new(filter), text)),
+        (true, Some(numbers), _) => Some(JobSelection::List(numbers)),
+        (false, _, Some(filter)) => Some(JobSelection::Filter(Box::new(filter), text)),
         _ => None,
     }
 }
 
-fn filter(fields: &mut Fields, mut inner: Fields) -> Option<Filter> {
+fn filter(fields: &mut BodyFields, mut inner: BodyFields) -> Option<Filter> {
     let mut filter = Filter::default();
     let mut wrong = false;
     for (name, value) in inner.rest() {
@@ -207,7 +207,7 @@ fn filter(fields: &mut Fields, mut inner: Fields) -> Option<Filter> {
 /// A job as it is shown; `trouble` is what it waits for on this node.
 pub fn json(out: &mut Vec<u8>, job: &Job, trouble: Option<&str>) {
     let Job { id, state, task, params, filter, by, created_at, started_at, ended_at, total, preview, tally, .. } = job;
-    let Tally { changed, unchanged, failed, cost } = tally;
+    let JobTally { changed, unchanged, failed, cost } = tally;
     text(out, "{\"id\":", Some(id));
     text(out, ",\"state\":", Some(state.as_str()));
     text(out, ",\"verb\":", Some(verb(task)));
@@ -223,7 +223,7 @@ pub fn json(out: &mut Vec<u8>, job: &Job, trouble: Option<&str>) {
     costs(out, cost);
     match preview {
         None => put(out, format_args!(",\"preview\":null")),
-        Some(Tally { changed, unchanged, failed, cost }) => {
+        Some(JobTally { changed, unchanged, failed, cost }) => {
             put(
                 out,
                 format_args!(
@@ -273,7 +273,7 @@ pub fn row_json(out: &mut Vec<u8>, row: &JobRow) {
 }
 
 /// Amounts by currency: never added, never rounded.
-fn costs(out: &mut Vec<u8>, costs: &Costs) {
+fn costs(out: &mut Vec<u8>, costs: &MonthlyCosts) {
     out.push(b'{');
     for (at, (&currency, &minor)) in costs.iter().enumerate() {
         let separator = if at > 0 { "," } else { "" };

@@ -17,7 +17,7 @@ use http::{Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::bodies::{Allowance, Caller};
-use super::body::{self, Fields};
+use super::body::{self, BodyFields};
 use super::error::ApiError;
 use super::{App, RequestId, jobs, partner, peer, query, schedules, settings, told, waiting, webhooks};
 use crate::domain::action::{Assignment, Price, Transfer};
@@ -27,10 +27,10 @@ use crate::domain::{
     spelling,
 };
 use crate::inventory::NumberRef;
-use crate::service::entities::{Calls, Changes};
+use crate::service::entities::{CallTarget, EntityPatch};
 use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
-use crate::service::undo::{Refused, Undone};
-use crate::service::{Outcome, Rendered, Retry, Service, ServiceError, Shown};
+use crate::service::undo::{RefusedUndo, Undone};
+use crate::service::{Rendered, Retry, Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::wire;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -38,13 +38,13 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 
 pub(super) type PathOf<T> = Result<Path<T>, PathRejection>;
-pub(super) type Answer = Result<Response<Body>, ApiError>;
+pub(super) type HandlerResult = Result<Response<Body>, ApiError>;
 
 /// An authorised write: its caller, and its body.
 pub(super) struct Write {
     pub key: PartnerKey,
     pub service: Service,
-    pub fields: Fields,
+    pub fields: BodyFields,
     pub expected: Expected,
 }
 
@@ -69,15 +69,15 @@ impl Write {
         });
         let request_id = head.extensions.get::<RequestId>().map(|id| id.0.to_string());
         let service = app.service.asked(Actor::Key { id: access.key }, request_id, retry);
-        Ok(Write { key: access.snapshot.key, service, fields: Fields::parse(&body)?, expected })
+        Ok(Write { key: access.snapshot.key, service, fields: BodyFields::parse(&body)?, expected })
     }
 
     /// Does it, away from the threads that serve others.
     pub async fn run(
         key: PartnerKey,
         service: Service,
-        verb: impl FnOnce(&Service, PartnerKey) -> Result<Outcome, ServiceError> + Send + 'static,
-    ) -> Answer {
+        verb: impl FnOnce(&Service, PartnerKey) -> Result<WriteOutcome, ServiceError> + Send + 'static,
+    ) -> HandlerResult {
         let asked = waiting::work(&waiting::WRITES, move || {
             let outcome = verb(&service, key);
             (outcome, service.version(key))
@@ -88,14 +88,14 @@ impl Write {
             told::version(version);
         }
         match outcome? {
-            Outcome::Done { shown, version } => {
+            WriteOutcome::Done { shown, version } => {
                 // And what it made, exactly.
                 if let Some(version) = version {
                     told::version(version);
                 }
                 Ok(respond(render(&shown)))
             }
-            Outcome::Again(rendered) => Ok(respond(rendered)),
+            WriteOutcome::Again(rendered) => Ok(respond(rendered)),
         }
     }
 }
@@ -120,14 +120,14 @@ pub(super) async fn ask<T: Send + 'static>(
 }
 
 /// POST /api/v1/manage/numbers
-pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     let stock = read_stock(fields).map_err(ApiError::validation)?;
     Write::run(key, service, move |service, key| service.stock(key, &stock)).await
 }
 
 /// The numbers that a body brings into stock, or all that is wrong with it.
-pub(crate) fn read_stock(mut fields: Fields) -> Result<Stock, Vec<FieldError>> {
+pub(crate) fn read_stock(mut fields: BodyFields) -> Result<Stock, Vec<FieldError>> {
     let block = fields.block("number");
     let end = fields.block_if("number_end");
     let cost = cost(&mut fields);
@@ -169,7 +169,7 @@ pub(crate) fn read_stock(mut fields: Fields) -> Result<Stock, Vec<FieldError>> {
 }
 
 /// POST /api/v1/manage/numbers/{e164}/{verb}
-pub async fn act(State(app): State<Arc<App>>, path: PathOf<(String, String)>, request: Request<Body>) -> Answer {
+pub async fn act(State(app): State<Arc<App>>, path: PathOf<(String, String)>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, mut fields, expected } = Write::read(&app, request).await?;
     let Path((number, verb)) = path.map_err(|_| ApiError::not_found())?;
     let action = action(&verb, &mut fields).ok_or_else(ApiError::not_found)?;
@@ -199,7 +199,7 @@ pub(crate) const VERBS: [&str; 12] = [
 
 /// The action that a verb and its fields ask for. `None` if there is no such
 /// verb; `Some(None)` if a field is wrong, which the fields then know.
-pub(crate) fn action(verb: &str, fields: &mut Fields) -> Option<Option<Action>> {
+pub(crate) fn action(verb: &str, fields: &mut BodyFields) -> Option<Option<Action>> {
     Some(match verb {
         // As `VERBS` has them.
         "assign" => {
@@ -267,7 +267,7 @@ pub(crate) fn action(verb: &str, fields: &mut Fields) -> Option<Option<Action>> 
 }
 
 /// `monthly_cost` and `currency`, both needed.
-fn cost(fields: &mut Fields) -> Option<Money> {
+fn cost(fields: &mut BodyFields) -> Option<Money> {
     let (amount, currency) = (fields.amount("monthly_cost"), fields.currency());
     if amount.is_none() {
         fields.needed("monthly_cost");
@@ -286,7 +286,7 @@ fn cost(fields: &mut Fields) -> Option<Money> {
 }
 
 /// POST /api/v1/manage/accounts
-pub async fn account_new(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub async fn account_new(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
     let (id, name) = (fields.word("account_auth_id"), fields.person_name("name"));
     if id.is_none() {
@@ -301,7 +301,7 @@ pub async fn account_new(State(app): State<Arc<App>>, request: Request<Body>) ->
 }
 
 /// PATCH /api/v1/manage/accounts/{id}
-pub async fn account_edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub async fn account_edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     let changes = changes(fields, &["name", "archived"])?;
     let id = id_of(path)?;
@@ -309,7 +309,7 @@ pub async fn account_edit(State(app): State<Arc<App>>, path: PathOf<String>, req
 }
 
 /// POST /api/v1/manage/applications
-pub async fn application_new(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub async fn application_new(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
     let (id, name) = (fields.word("application_id"), fields.person_name("name"));
     let account = fields.word_if("account_auth_id");
@@ -323,13 +323,17 @@ pub async fn application_new(State(app): State<Arc<App>>, request: Request<Body>
     }
     fields.finish()?;
     let (id, name) = id.zip(name).ok_or_else(|| ApiError::internal(UNREAD.to_owned()))?;
-    let calls = Calls { destinations, answer_url };
+    let calls = CallTarget { destinations, answer_url };
     Write::run(key, service, move |service, key| service.application_new(key, &id, &name, account.as_ref(), &calls))
         .await
 }
 
 /// PATCH /api/v1/manage/applications/{id}
-pub async fn application_edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub async fn application_edit(
+    State(app): State<Arc<App>>,
+    path: PathOf<String>,
+    request: Request<Body>,
+) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     let changes = changes(fields, &["name", "archived", "destinations", "answer_url"])?;
     let id = id_of(path)?;
@@ -337,7 +341,7 @@ pub async fn application_edit(State(app): State<Arc<App>>, path: PathOf<String>,
 }
 
 /// POST /api/v1/manage/trunks
-pub async fn trunk_new(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub async fn trunk_new(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
     let (id, name) = (fields.word("trunk_id"), fields.person_name("name"));
     let account = fields.word_if("account_auth_id");
@@ -350,12 +354,12 @@ pub async fn trunk_new(State(app): State<Arc<App>>, request: Request<Body>) -> A
     }
     fields.finish()?;
     let (id, name) = id.zip(name).ok_or_else(|| ApiError::internal(UNREAD.to_owned()))?;
-    let calls = Calls { destinations, answer_url: None };
+    let calls = CallTarget { destinations, answer_url: None };
     Write::run(key, service, move |service, key| service.trunk_new(key, &id, &name, account.as_ref(), &calls)).await
 }
 
 /// PATCH /api/v1/manage/trunks/{id}
-pub async fn trunk_edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub async fn trunk_edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     let changes = changes(fields, &["name", "archived", "destinations"])?;
     let id = id_of(path)?;
@@ -363,7 +367,7 @@ pub async fn trunk_edit(State(app): State<Arc<App>>, path: PathOf<String>, reque
 }
 
 /// POST /api/v1/manage/changes/{version}/undo
-pub async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     fields.finish()?;
     let version: u64 = id_of(path)?;
@@ -371,16 +375,16 @@ pub async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, request: Re
 }
 
 /// What a PATCH asks for, of the fields that its kind of entity has.
-fn changes(mut fields: Fields, takes: &[&str]) -> Result<Changes, ApiError> {
+fn changes(mut fields: BodyFields, takes: &[&str]) -> Result<EntityPatch, ApiError> {
     let mut changes =
-        Changes { name: fields.person_name("name"), archived: fields.flag("archived"), ..Changes::default() };
+        EntityPatch { name: fields.person_name("name"), archived: fields.flag("archived"), ..EntityPatch::default() };
     if takes.contains(&"destinations") {
         changes.destinations = fields.destinations("destinations");
     }
     if takes.contains(&"answer_url") {
         changes.answer_url = fields.answer_url("answer_url");
     }
-    if let ([first, others @ ..], true) = (takes, changes == Changes::default()) {
+    if let ([first, others @ ..], true) = (takes, changes == EntityPatch::default()) {
         fields.needed_one_of(first, &others.join(", "));
     }
     fields.finish()?;
@@ -404,7 +408,7 @@ fn expected(headers: &HeaderMap) -> Result<Expected, ApiError> {
             let message = "must be * or entity tags in quotes, as an ETag has them, with commas between";
             ApiError::validation(vec![FieldError::missing("If-Match", code::INVALID, message)])
         })?;
-        let Tags::These(tags) = tags else { return Ok(Expected::Anything) };
+        let IfMatchTags::These(tags) = tags else { return Ok(Expected::Anything) };
         let version = |tag: &str| query::bounded(tag.split('-').next().unwrap_or_default(), 0, u64::MAX);
         versions.extend(tags.into_iter().filter_map(version));
     }
@@ -412,16 +416,16 @@ fn expected(headers: &HeaderMap) -> Result<Expected, ApiError> {
 }
 
 /// What a line of `If-Match` names.
-enum Tags<'a> {
+enum IfMatchTags<'a> {
     Any,
     These(Vec<&'a str>),
 }
 
 /// The strong tags of a line, without their quotes; a weak one matches nothing
 /// (RFC 9110, section 13.1.1). `None` if the line is not well formed.
-fn entity_tags(line: &str) -> Option<Tags<'_>> {
+fn entity_tags(line: &str) -> Option<IfMatchTags<'_>> {
     if line.trim() == "*" {
-        return Some(Tags::Any);
+        return Some(IfMatchTags::Any);
     }
     let mut strong = Vec::new();
     let mut rest = line.trim();
@@ -433,7 +437,7 @@ fn entity_tags(line: &str) -> Option<Tags<'_>> {
             strong.push(opaque);
         }
         match after.trim_start() {
-            "" => return Some(Tags::These(strong)),
+            "" => return Some(IfMatchTags::These(strong)),
             after => rest = after.strip_prefix(',')?.trim_start(),
         }
     }
@@ -465,13 +469,13 @@ pub(super) fn number_tag(row: NumberRef<'_>) -> String {
 }
 
 /// How what a verb left is answered.
-pub(super) fn render(shown: &Shown) -> Rendered {
+pub(super) fn render(shown: &VerbOutcome) -> Rendered {
     use std::io::Write;
     let mut body = b"{\"data\":".to_vec();
     let mut status = StatusCode::OK;
     let mut etag = None;
     match shown {
-        Shown::Number(shown) => {
+        VerbOutcome::Number(shown) => {
             let row = shown.row();
             wire::record::number(&mut body, row);
             etag = Some(number_tag(row));
@@ -479,7 +483,7 @@ pub(super) fn render(shown: &Shown) -> Rendered {
                 status = StatusCode::CREATED;
             }
         }
-        Shown::Block { first, last, numbers, version } => {
+        VerbOutcome::Block { first, last, numbers, version } => {
             status = StatusCode::CREATED;
             write!(
                 body,
@@ -487,7 +491,7 @@ pub(super) fn render(shown: &Shown) -> Rendered {
             )
             .expect("writing to memory");
         }
-        Shown::Account { account, created } => {
+        VerbOutcome::Account { account, created } => {
             let Account { auth_id, name, created_at, archived_at } = account;
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             json(
@@ -498,7 +502,7 @@ pub(super) fn render(shown: &Shown) -> Rendered {
                 }),
             );
         }
-        Shown::Application { application, created } => {
+        VerbOutcome::Application { application, created } => {
             let Application { id, name, account, created_at, archived_at, destinations, answer_url } = application;
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             json(
@@ -510,7 +514,7 @@ pub(super) fn render(shown: &Shown) -> Rendered {
                 }),
             );
         }
-        Shown::Trunk { trunk, created } => {
+        VerbOutcome::Trunk { trunk, created } => {
             let Trunk { id, name, account, created_at, archived_at, destinations } = trunk;
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             json(
@@ -521,32 +525,32 @@ pub(super) fn render(shown: &Shown) -> Rendered {
                 }),
             );
         }
-        Shown::Job { job, created } => {
+        VerbOutcome::Job { job, created } => {
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             jobs::json(&mut body, job, None);
         }
-        Shown::Acknowledgement(one) => json(
+        VerbOutcome::Acknowledgement(one) => json(
             &mut body,
             &serde_json::json!({
                 "id": one.finding, "note": one.note, "until": one.until, "by": one.by, "at": one.at,
             }),
         ),
-        Shown::Schedule { view, created } => {
+        VerbOutcome::Schedule { view, created } => {
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             json(&mut body, &schedules::shown(view, false));
         }
-        Shown::Billing(view) => json(&mut body, &settings::shown(view)),
-        Shown::Webhook(shown) => {
+        VerbOutcome::Billing(view) => json(&mut body, &settings::shown(view)),
+        VerbOutcome::Webhook(shown) => {
             status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
             etag = shown.setting.removed_at.is_none().then(|| webhooks::etag(shown));
             json(&mut body, &webhooks::shown(shown));
         }
-        Shown::Delivery(shown) => {
+        VerbOutcome::Delivery(shown) => {
             status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
             json(&mut body, &webhooks::delivery(shown));
         }
-        Shown::Resent { resent, left } => json(&mut body, &serde_json::json!({ "resent": resent, "left": left })),
-        Shown::Undone(Undone { of, version, undone, refused, rows, stays }) => json(
+        VerbOutcome::Resent { resent, left } => json(&mut body, &serde_json::json!({ "resent": resent, "left": left })),
+        VerbOutcome::Undone(Undone { of, version, undone, refused, rows, stays }) => json(
             &mut body,
             &serde_json::json!({
                 "undid": of, "version": version, "undone": undone, "refused": refused, "rows": refused_rows(rows),
@@ -563,8 +567,8 @@ fn json(out: &mut Vec<u8>, value: &serde_json::Value) {
 }
 
 /// The numbers that an undo left as they are.
-pub(super) fn refused_rows(rows: &[Refused]) -> serde_json::Value {
-    let row = |row: &Refused| {
+pub(super) fn refused_rows(rows: &[RefusedUndo]) -> serde_json::Value {
+    let row = |row: &RefusedUndo| {
         let by = row.by.as_ref().map(ToString::to_string);
         serde_json::json!({
             "number": row.number, "result": "refused", "reason": row.reason, "by": by, "at": row.at,

@@ -17,7 +17,7 @@ mod webhooks;
 use serde_json::{Map, Value, json};
 
 use super::past::INLINE_MAX;
-use super::query::{CostsQuery, PER_PAGE_DEFAULT, PER_PAGE_MAX, Takes};
+use super::query::{CostsQuery, ListParameters, PER_PAGE_DEFAULT, PER_PAGE_MAX};
 use crate::billing::Proration;
 use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::{State, Verb};
@@ -101,14 +101,14 @@ fn described() -> Value {
             "/api/v1/partner/accounts/{id}/numbers": { "get": list_of_numbers(
                 "customer_numbers",
                 "All phone numbers of one customer account",
-                Takes::Customer,
+                ListParameters::Customer,
                 "CustomerNumber",
                 wire::CUSTOMER,
             ) },
             "/api/v1/partner/numbers": { "get": list_of_numbers(
                 "numbers",
                 "All phone numbers of the partner, assigned or not",
-                Takes::Global,
+                ListParameters::Global,
                 "Number",
                 wire::GLOBAL,
             ) },
@@ -342,10 +342,10 @@ fn costs_schema() -> Value {
     object(&[("data", list(group)), ("meta", meta)])
 }
 
-fn list_of_numbers(id: &str, summary: &str, takes: Takes, schema: &str, columns: &[Column]) -> Value {
+fn list_of_numbers(id: &str, summary: &str, takes: ListParameters, schema: &str, columns: &[Column]) -> Value {
     let mut all = parameters(takes);
     let mut errors = vec!["401", "403", "422", "429"];
-    if takes == Takes::Customer {
+    if takes == ListParameters::Customer {
         all.insert(0, path_parameter("id", "The customer account.", "MA_48149cf4"));
         errors.insert(2, "404");
     }
@@ -373,7 +373,7 @@ fn list_of_numbers(id: &str, summary: &str, takes: Takes, schema: &str, columns:
             "A key that was made with `--dialect items` is answered in the shape that the platform's SDKs read (`ItemPage`), and may \
              also send their parameters: `limit` and `offset`, a multiple of it, instead of `per_page` and `page`, and \
              `include_subaccounts`{}. The two shapes are never mixed.",
-            if takes == Takes::Customer { ", which changes nothing here" } else { "=true" }
+            if takes == ListParameters::Customer { ", which changes nothing here" } else { "=true" }
         ),
         "parameters": all,
         "responses": responses,
@@ -386,7 +386,7 @@ fn about(name: &str) -> &'static str {
     PARAMETERS.iter().find(|parameter| parameter.name == name).map_or("", |parameter| parameter.about)
 }
 
-fn parameters(takes: Takes) -> Vec<Value> {
+fn parameters(takes: ListParameters) -> Vec<Value> {
     let describe = |name: &str| match name {
         "page" => json!({
             "name": name, "in": "query", "description": "Page number, from 1, which is the first.",
@@ -396,7 +396,7 @@ fn parameters(takes: Takes) -> Vec<Value> {
             "name": name, "in": "query", "description": "Rows on a page.",
             "schema": { "type": "integer", "minimum": 1, "maximum": PER_PAGE_MAX, "default": PER_PAGE_DEFAULT },
         }),
-        "search" if takes == Takes::Entities => json!({
+        "search" if takes == ListParameters::Entities => json!({
             "name": name, "in": "query", "description": "Part of the name or of the id, in any case.",
             "schema": { "type": "string", "maxLength": NAME_CHARS_MAX }, "example": "app",
         }),
@@ -426,7 +426,7 @@ fn parameters(takes: Takes) -> Vec<Value> {
 }
 
 fn history() -> Value {
-    let mut parameters = parameters(Takes::Paging);
+    let mut parameters = parameters(ListParameters::Paging);
     parameters.insert(0, path_parameter("e164", "The number in E.164, its + as it is or as %2B.", "+912271264217"));
     json!({
         "operationId": "number_history",
@@ -450,7 +450,7 @@ fn changes() -> Value {
         "name": "after", "in": "query", "description": "Changes after this version.",
         "schema": { "type": "integer", "minimum": 0, "default": 0 },
     });
-    let per_page = parameters(Takes::Paging).remove(1);
+    let per_page = parameters(ListParameters::Paging).remove(1);
     let last = json!({
         "name": "Last-Event-ID", "in": "header",
         "description": "Of a stream: the last change that the client got, instead of `after`.",
@@ -492,7 +492,7 @@ fn changes() -> Value {
 }
 
 fn one_change() -> Value {
-    let mut parameters = parameters(Takes::Paging);
+    let mut parameters = parameters(ListParameters::Paging);
     parameters.insert(0, path_parameter("version", "The version that the change made.", "3"));
     json!({
         "operationId": "change",

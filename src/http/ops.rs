@@ -14,7 +14,7 @@ use serde_json::json;
 use super::error::ApiError;
 use super::{App, peer, waiting};
 use crate::domain::entity::hex_digest;
-use crate::service::replica::Progress;
+use crate::service::replica::ReplicaProgress;
 use crate::service::workers::Work;
 
 fn text(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
@@ -35,7 +35,7 @@ pub async fn livez() -> Response<Body> {
 /// unready: its index is better than nothing.
 pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
     let (following, age) = app.replica.freshness();
-    let Progress { version, lag, poisoned, writable } = app.replica.progress();
+    let ReplicaProgress { version, lag, poisoned, writable } = app.replica.progress();
     let stuck = app.service.workers.stuck();
     let degraded = !following || !stuck.is_empty();
     let unreadable: BTreeMap<&str, u64> =
@@ -90,7 +90,7 @@ pub async fn metrics(State(app): State<Arc<App>>, request: Request<Body>) -> Res
     metrics::gauge!("rollcall_numbers").set(numbers as f64);
     metrics::gauge!("rollcall_following").set(if following { 1.0 } else { 0.0 });
     metrics::gauge!("rollcall_age_seconds").set(age.as_secs_f64());
-    let Progress { version, lag, poisoned, writable } = app.replica.progress();
+    let ReplicaProgress { version, lag, poisoned, writable } = app.replica.progress();
     metrics::gauge!("rollcall_version").set(version as f64);
     metrics::gauge!("rollcall_lag_changes").set(lag as f64);
     metrics::gauge!("rollcall_poisoned_rows").set(poisoned as f64);

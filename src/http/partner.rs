@@ -10,67 +10,67 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::error::ApiError;
-use super::places::{Kind, Owner, Place};
+use super::places::{HeldPlace, PlaceKind, PlaceOwner};
 use super::pull::{self, Pulled};
-use super::query::{ListQuery, Takes};
+use super::query::{ListParameters, ListQuery};
 use super::{App, past};
 use crate::domain::{Dialect, KeyId, PartnerKey, Scope, Time, spelling};
-use crate::inventory::{Snapshot, Walk};
+use crate::inventory::{NumberWalk, Snapshot};
 use crate::service::access::Access;
-use crate::wire::{self, Form, Shape, Writer};
+use crate::wire::{self, RowWriter, Shape, TextForm};
 
 pub const VARY: HeaderValue = HeaderValue::from_static("X-Auth-ID, X-Auth-Token, Accept");
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// In which form a list is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Format {
+pub(super) enum ListFormat {
     Json,
     Csv,
     Ndjson,
 }
 
-impl Format {
+impl ListFormat {
     /// What `Accept` may call them.
-    const NAMES: [(&str, Format); 5] = [
-        ("application/json", Format::Json),
-        ("application/*", Format::Json),
-        ("*/*", Format::Json),
-        ("text/csv", Format::Csv),
-        ("application/x-ndjson", Format::Ndjson),
+    const NAMES: [(&str, ListFormat); 5] = [
+        ("application/json", ListFormat::Json),
+        ("application/*", ListFormat::Json),
+        ("*/*", ListFormat::Json),
+        ("text/csv", ListFormat::Csv),
+        ("application/x-ndjson", ListFormat::Ndjson),
     ];
 
     /// A row's; each of NDJSON's is a line.
-    fn form(self) -> Form {
+    fn form(self) -> TextForm {
         match self {
-            Format::Json | Format::Ndjson => Form::Json,
-            Format::Csv => Form::Csv,
+            ListFormat::Json | ListFormat::Ndjson => TextForm::Json,
+            ListFormat::Csv => TextForm::Csv,
         }
     }
 
     /// What tells its entity tags from those of the others.
     pub(super) fn letter(self) -> char {
         match self {
-            Format::Json => 'j',
-            Format::Csv => 'c',
-            Format::Ndjson => 'n',
+            ListFormat::Json => 'j',
+            ListFormat::Csv => 'c',
+            ListFormat::Ndjson => 'n',
         }
     }
 
     fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
-            Format::Json => "application/json",
-            Format::Csv => "text/csv; charset=utf-8; header=present",
-            Format::Ndjson => "application/x-ndjson",
+            ListFormat::Json => "application/json",
+            ListFormat::Csv => "text/csv; charset=utf-8; header=present",
+            ListFormat::Ndjson => "application/x-ndjson",
         })
     }
 
     /// The streamed form that `Accept` prefers over JSON, else JSON: a client
     /// that asks for something else gets JSON, as one that asks for nothing.
-    pub(super) fn negotiate(headers: &HeaderMap) -> Format {
-        let mut best = (Format::Json, 0.0);
+    pub(super) fn negotiate(headers: &HeaderMap) -> ListFormat {
+        let mut best = (ListFormat::Json, 0.0);
         for (range, quality) in accepted(headers) {
-            let known = Format::NAMES.iter().find(|(known, _)| range.eq_ignore_ascii_case(known));
+            let known = ListFormat::NAMES.iter().find(|(known, _)| range.eq_ignore_ascii_case(known));
             let Some(&(_, format)) = known else { continue };
             if quality > best.1 {
                 best = (format, quality);
@@ -100,7 +100,7 @@ pub async fn customer(
     let id = account.ok().map(|Path(id)| id);
     let known = |access: &Access| id.as_ref().and_then(|id| access.snapshot.accounts.get(id.as_str()).cloned());
     let read = |access: &Access, query: &str| {
-        let query = ListQuery::parse_in(query, Takes::Customer, access.dialect);
+        let query = ListQuery::parse_in(query, ListParameters::Customer, access.dialect);
         // Of a customer that is unknown, nothing is said but that.
         query.map_err(|error| if known(access).is_some() { error } else { ApiError::not_found() })
     };
@@ -117,7 +117,7 @@ pub async fn customer(
 
 /// GET /api/v1/partner/numbers
 pub async fn global(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-    let read = |access: &Access, query: &str| ListQuery::parse_in(query, Takes::Global, access.dialect);
+    let read = |access: &Access, query: &str| ListQuery::parse_in(query, ListParameters::Global, access.dialect);
     let (access, query) = app.enter(&request, Scope::Read, read).await?;
     let dialect = access.dialect;
     let owner = access.snapshot.partner.auth_id.clone();
@@ -132,12 +132,12 @@ fn export_place(
     request: &Request<Body>,
     partner: PartnerKey,
     key: KeyId,
-) -> Result<Option<Place>, ApiError> {
-    if Format::negotiate(request.headers()) == Format::Json {
+) -> Result<Option<HeldPlace>, ApiError> {
+    if ListFormat::negotiate(request.headers()) == ListFormat::Json {
         return Ok(None);
     }
     let address = app.client_of(request.extensions(), request.headers());
-    Ok(Some(app.places.enter(Kind::Export, Owner::Key(partner, key), partner, address)?))
+    Ok(Some(app.places.enter(PlaceKind::Export, PlaceOwner::Key(partner, key), partner, address)?))
 }
 
 /// Answers a list. `snapshot` is of the time that the query asks about, `owner`
@@ -148,11 +148,11 @@ fn list(
     shape: Shape,
     owner: &str,
     request: &Request<Body>,
-    place: Option<Place>,
+    place: Option<HeldPlace>,
 ) -> Result<Response<Body>, ApiError> {
     // What time alone does has happened up to then, and no further.
     let now = query.as_of.unwrap_or_else(Time::now);
-    let format = Format::negotiate(request.headers());
+    let format = ListFormat::negotiate(request.headers());
     let mut tag = list_tag(&snapshot, format, shape.dialect, now);
     if query.filter.called.is_some() {
         // A call is no change.
@@ -166,14 +166,14 @@ fn list(
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
     if let Some(place) = place {
-        let mut rows = Rows::new(snapshot, query, shape, format, now);
+        let mut rows = NumberStream::new(snapshot, query, shape, format, now);
         let stream = Pulled::new(&pull::ROWS, place, Box::new(move || Ok(rows.next())));
         return Ok(answer(StatusCode::OK, Body::new(stream), tag, Some(format)));
     }
     let selection = snapshot.select(&query.filter, query.order, query.window(), now);
     let mut out = Vec::with_capacity(128 + selection.rows.len() * shape.row_bytes());
     shape.begin(&mut out);
-    let mut writer = Writer::new(&snapshot, format.form(), shape.columns);
+    let mut writer = RowWriter::new(&snapshot, format.form(), shape.columns);
     for (at, &row) in selection.rows.iter().enumerate() {
         if at > 0 {
             out.push(b',');
@@ -222,9 +222,9 @@ pub async fn number(
         return Ok(with_call(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None)));
     }
     let mut out = b"{\"data\":".to_vec();
-    Writer::new(&access.snapshot, Form::Json, wire::SINGLE).row(&mut out, row);
+    RowWriter::new(&access.snapshot, TextForm::Json, wire::SINGLE).row(&mut out, row);
     out.push(b'}');
-    Ok(with_call(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json))))
+    Ok(with_call(answer(StatusCode::OK, Body::from(out), tag, Some(ListFormat::Json))))
 }
 
 pub(super) fn refuse_parameters(query: &str) -> Result<(), ApiError> {
@@ -239,12 +239,12 @@ pub(super) fn refuse_parameters(query: &str) -> Result<(), ApiError> {
 /// Names the state of the view that an answer was made from: the log up to its
 /// last change, the last moment at which the clock alone changed something,
 /// the format, and the program that wrote it.
-pub(super) fn entity_tag(snapshot: &Snapshot, format: Format, now: Time) -> HeaderValue {
+pub(super) fn entity_tag(snapshot: &Snapshot, format: ListFormat, now: Time) -> HeaderValue {
     list_tag(snapshot, format, Dialect::Data, now)
 }
 
 /// The same of an answer that another dialect has in another shape.
-pub(super) fn list_tag(snapshot: &Snapshot, format: Format, dialect: Dialect, now: Time) -> HeaderValue {
+pub(super) fn list_tag(snapshot: &Snapshot, format: ListFormat, dialect: Dialect, now: Time) -> HeaderValue {
     let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
     let epoch = snapshot.epoch(now).map_or(0, Time::seconds);
     // By hand: `format!` takes longer than looking up the page.
@@ -281,7 +281,7 @@ pub(super) fn unchanged(headers: &HeaderMap, tag: &HeaderValue) -> bool {
         .any(|wanted| wanted == "*" || wanted.strip_prefix("W/").unwrap_or(wanted).as_bytes() == tag.as_bytes())
 }
 
-pub(super) fn answer(status: StatusCode, body: Body, tag: HeaderValue, format: Option<Format>) -> Response<Body> {
+pub(super) fn answer(status: StatusCode, body: Body, tag: HeaderValue, format: Option<ListFormat>) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -296,36 +296,36 @@ pub(super) fn answer(status: StatusCode, body: Body, tag: HeaderValue, format: O
 
 /// A whole filtered result, written a chunk at a time as the client
 /// reads. Holds its snapshot, so it is one moment however slow the client is.
-struct Rows {
+struct NumberStream {
     snapshot: Arc<Snapshot>,
-    walk: Walk,
+    walk: NumberWalk,
     shape: Shape,
-    format: Format,
+    format: ListFormat,
     begun: bool,
 }
 
 /// How many rows a chunk of a stream has.
 const CHUNK_ROWS: usize = 256;
 
-impl Rows {
-    fn new(snapshot: Arc<Snapshot>, query: ListQuery, shape: Shape, format: Format, now: Time) -> Rows {
+impl NumberStream {
+    fn new(snapshot: Arc<Snapshot>, query: ListQuery, shape: Shape, format: ListFormat, now: Time) -> NumberStream {
         let walk = snapshot.walk(query.filter, query.order, query.after, now);
-        Rows { snapshot, walk, shape, format, begun: false }
+        NumberStream { snapshot, walk, shape, format, begun: false }
     }
 
     /// The next chunk; `None` at the end.
     fn next(&mut self) -> Option<Bytes> {
         let rows = self;
         let mut out = Vec::with_capacity(CHUNK_ROWS * rows.shape.row_bytes());
-        if !rows.begun && rows.format == Format::Csv {
+        if !rows.begun && rows.format == ListFormat::Csv {
             wire::csv_header(&mut out, rows.shape.columns);
         }
         rows.begun = true;
         let next = if rows.walk.done() { Vec::new() } else { rows.walk.next(&rows.snapshot, CHUNK_ROWS) };
-        let mut writer = Writer::new(&rows.snapshot, rows.format.form(), rows.shape.columns);
+        let mut writer = RowWriter::new(&rows.snapshot, rows.format.form(), rows.shape.columns);
         for row in next {
             writer.row(&mut out, row);
-            if rows.format != Format::Csv {
+            if rows.format != ListFormat::Csv {
                 out.push(b'\n');
             }
         }

@@ -14,20 +14,21 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use http::header::HeaderValue;
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use super::partner::{Format, answer, entity_tag, unchanged};
-use super::query::{self, ChangesQuery, ListQuery, Takes};
+use super::manage::HandlerResult;
+use super::partner::{ListFormat, answer, entity_tag, unchanged};
+use super::query::{self, ChangesQuery, ListParameters, ListQuery};
 use super::waiting::{self, NotDone};
 use super::{App, stream, told};
 use crate::domain::field::code;
 use crate::domain::{EntityChange, FieldError, Scope, Time, spelling};
 use crate::inventory::Snapshot;
 use crate::service::ServiceError;
-use crate::service::past::{Entry, Listed, Past};
-use crate::wire::past::{self as wire, Head, ListedChange};
+use crate::service::past::{LogEntry, LoggedChange, Past};
+use crate::wire::past::{self as wire, EntryHead, ListedChange};
 
 /// How many numbers, and how many entities, of a change are shown where
 /// changes are listed. The rest is behind its own address.
@@ -41,7 +42,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const REBUILDS: usize = 2;
 
 type PathOf<T> = Result<Path<T>, PathRejection>;
-type Answer = Result<Response<Body>, ApiError>;
 
 /// The places for questions that wait for the database.
 pub(super) struct Reads {
@@ -119,11 +119,11 @@ pub(super) fn tag_of_calls(present: &HeaderValue, calls: u32) -> HeaderValue {
 }
 
 /// GET /api/v1/partner/numbers/{e164}/history
-pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, request: Request<Body>) -> Answer {
+pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let number = number.ok().and_then(|Path(text)| spelling::one(&text).ok());
     let read = |_: &_, query: &str| {
         let number = number.ok_or_else(ApiError::not_found)?;
-        Ok((number, ListQuery::parse(query, Takes::Paging)?))
+        Ok((number, ListQuery::parse(query, ListParameters::Paging)?))
     };
     let (access, (number, query)) = app.enter(&request, Scope::Read, read).await?;
     let snapshot = access.snapshot;
@@ -132,7 +132,7 @@ pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, reques
     if past.is_empty() {
         return Err(ApiError::not_found());
     }
-    let tag = entity_tag(&snapshot, Format::Json, Time::now());
+    let tag = entity_tag(&snapshot, ListFormat::Json, Time::now());
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
@@ -147,11 +147,11 @@ pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, reques
         wire::history_entry(&mut out, head(*version, entry), change);
     }
     crate::wire::json_meta(&mut out, total, query.page, query.per_page);
-    Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
+    Ok(answer(StatusCode::OK, Body::from(out), tag, Some(ListFormat::Json)))
 }
 
 /// GET /api/v1/partner/changes, as a page or as a stream
-pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     use std::io::Write;
     let (access, query) = app.enter(&request, Scope::Read, |_, query| ChangesQuery::parse(query)).await?;
     if stream::wanted(request.headers()) {
@@ -164,7 +164,7 @@ pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Ans
         return stream::answer(&app, access, after, address);
     }
     let snapshot = reached(&app, access.snapshot, "after", query.after).await?;
-    let tag = entity_tag(&snapshot, Format::Json, Time::now());
+    let tag = entity_tag(&snapshot, ListFormat::Json, Time::now());
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
@@ -183,17 +183,17 @@ pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Ans
     let next = last.map_or_else(|| "null".to_owned(), |last| last.to_string());
     write!(out, "],\"meta\":{{\"version\":{version},\"next_after\":{next},\"per_page\":{per_page}}}}}")
         .expect("writing to memory");
-    Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
+    Ok(answer(StatusCode::OK, Body::from(out), tag, Some(ListFormat::Json)))
 }
 
 /// GET /api/v1/partner/changes/{version}: one change, with all that it changed
 /// in pages.
-pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, request: Request<Body>) -> Answer {
+pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let version = version.ok().and_then(|Path(text)| query::version("version", &text).ok());
     let after = version.and_then(|version| version.checked_sub(1));
     let read = |_: &_, query: &str| {
         let after = after.ok_or_else(ApiError::not_found)?;
-        Ok((after, ListQuery::parse(query, Takes::Paging)?))
+        Ok((after, ListQuery::parse(query, ListParameters::Paging)?))
     };
     let (access, (after, query)) = app.enter(&request, Scope::Read, read).await?;
     let snapshot = access.snapshot;
@@ -201,7 +201,7 @@ pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, reques
     let (replica, of, rows) = (app.replica.clone(), snapshot.clone(), query.per_page as usize);
     let mut list = app.past.read(move || replica.changes(&of, after, 1, skip, rows)).await?;
     let change = list.pop().ok_or_else(ApiError::not_found)?;
-    let tag = entity_tag(&snapshot, Format::Json, Time::now());
+    let tag = entity_tag(&snapshot, ListFormat::Json, Time::now());
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
@@ -209,7 +209,7 @@ pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, reques
     let mut out = b"{\"data\":".to_vec();
     wire::change(&mut out, listed(&change, &change.entities[skip..], rows));
     write_meta(&mut out, change.total, &query);
-    Ok(answer(StatusCode::OK, Body::from(out), tag, Some(Format::Json)))
+    Ok(answer(StatusCode::OK, Body::from(out), tag, Some(ListFormat::Json)))
 }
 
 /// The end of an answer that is not a list and yet has pages.
@@ -244,11 +244,11 @@ async fn reached(app: &Arc<App>, snapshot: Arc<Snapshot>, field: &str, after: u6
 }
 
 /// A change with the first of what it changed.
-pub(super) fn put(out: &mut Vec<u8>, change: &Listed) {
+pub(super) fn put(out: &mut Vec<u8>, change: &LoggedChange) {
     wire::change(out, listed(change, &change.entities, INLINE_MAX));
 }
 
-fn listed<'a>(change: &'a Listed, entities: &'a [EntityChange], max: usize) -> ListedChange<'a> {
+fn listed<'a>(change: &'a LoggedChange, entities: &'a [EntityChange], max: usize) -> ListedChange<'a> {
     ListedChange {
         head: head(change.version, &change.entry),
         entities_total: change.entities.len() as u64,
@@ -258,6 +258,6 @@ fn listed<'a>(change: &'a Listed, entities: &'a [EntityChange], max: usize) -> L
     }
 }
 
-fn head(version: u64, entry: &Entry) -> Head<'_> {
-    Head { version, at: entry.at, verb: entry.verb, actor: &entry.actor, request_id: entry.request_id.as_deref() }
+fn head(version: u64, entry: &LogEntry) -> EntryHead<'_> {
+    EntryHead { version, at: entry.at, verb: entry.verb, actor: &entry.actor, request_id: entry.request_id.as_deref() }
 }

@@ -18,7 +18,7 @@ use crate::domain::{KeyId, PartnerKey};
 
 /// What there may be so many of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Kind {
+pub enum PlaceKind {
     /// Whole lists of numbers: CSV and NDJSON.
     Export,
     /// Files of the console.
@@ -28,32 +28,32 @@ pub enum Kind {
     Stream,
 }
 
-impl Kind {
+impl PlaceKind {
     fn many(self) -> &'static str {
         match self {
-            Kind::Export => "exports",
-            Kind::Download => "downloads",
-            Kind::Upload => "uploads",
-            Kind::Stream => "change streams",
+            PlaceKind::Export => "exports",
+            PlaceKind::Download => "downloads",
+            PlaceKind::Upload => "uploads",
+            PlaceKind::Stream => "change streams",
         }
     }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Owner {
+pub enum PlaceOwner {
     Session(Arc<str>),
     Key(PartnerKey, KeyId),
     Partner(PartnerKey),
     Address(IpAddr),
 }
 
-impl Owner {
+impl PlaceOwner {
     fn text(&self) -> &'static str {
         match self {
-            Owner::Session(_) => "this session",
-            Owner::Key(..) => "this key",
-            Owner::Partner(_) => "this partner",
-            Owner::Address(_) => "this address",
+            PlaceOwner::Session(_) => "this session",
+            PlaceOwner::Key(..) => "this key",
+            PlaceOwner::Partner(_) => "this partner",
+            PlaceOwner::Address(_) => "this address",
         }
     }
 }
@@ -69,23 +69,23 @@ struct Most {
 /// The places of this process.
 pub struct Places {
     most: [Most; 4],
-    open: Mutex<HashMap<(Kind, Owner), usize>>,
+    open: Mutex<HashMap<(PlaceKind, PlaceOwner), usize>>,
 }
 
 /// Why there is no place.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{owner} has {max} {what} open already, and may have no more; let one end first", owner = owner.text(), what = kind.many())]
-pub struct Taken {
-    kind: Kind,
-    owner: Owner,
+pub struct NoPlace {
+    kind: PlaceKind,
+    owner: PlaceOwner,
     max: usize,
 }
 
 /// When to ask again, in seconds.
 pub const RETRY_SECONDS: u64 = 5;
 
-impl From<Taken> for ApiError {
-    fn from(taken: Taken) -> ApiError {
+impl From<NoPlace> for ApiError {
+    fn from(taken: NoPlace) -> ApiError {
         ApiError::rate_limit_because(RETRY_SECONDS, taken.to_string())
     }
 }
@@ -119,23 +119,23 @@ impl Places {
     /// taken.
     pub fn enter(
         self: &Arc<Places>,
-        kind: Kind,
-        own: Owner,
+        kind: PlaceKind,
+        own: PlaceOwner,
         partner: PartnerKey,
         address: IpAddr,
-    ) -> Result<Place, Taken> {
+    ) -> Result<HeldPlace, NoPlace> {
         let most = self.most[kind as usize];
-        let owners = [own, Owner::Partner(partner), Owner::Address(address)];
+        let owners = [own, PlaceOwner::Partner(partner), PlaceOwner::Address(address)];
         let mut open = self.open.lock();
         for (owner, max) in owners.iter().zip([most.own, most.partner, most.address]) {
             if max > 0 && open.get(&(kind, owner.clone())).is_some_and(|count| *count >= max) {
-                return Err(Taken { kind, owner: owner.clone(), max });
+                return Err(NoPlace { kind, owner: owner.clone(), max });
             }
         }
         for owner in &owners {
             *open.entry((kind, owner.clone())).or_default() += 1;
         }
-        Ok(Place { places: self.clone(), kind, owners })
+        Ok(HeldPlace { places: self.clone(), kind, owners })
     }
 
     #[cfg(test)]
@@ -144,9 +144,9 @@ impl Places {
     }
 
     #[cfg(test)]
-    pub fn test_place(self: &Arc<Places>) -> Place {
+    pub fn test_place(self: &Arc<Places>) -> HeldPlace {
         let nowhere = IpAddr::from([0, 0, 0, 0]);
-        self.enter(Kind::Export, Owner::Address(nowhere), PartnerKey(1), nowhere).expect("a place")
+        self.enter(PlaceKind::Export, PlaceOwner::Address(nowhere), PartnerKey(1), nowhere).expect("a place")
     }
 
     #[cfg(test)]
@@ -156,13 +156,13 @@ impl Places {
 }
 
 /// A place that is given back on drop.
-pub struct Place {
+pub struct HeldPlace {
     places: Arc<Places>,
-    kind: Kind,
-    owners: [Owner; 3],
+    kind: PlaceKind,
+    owners: [PlaceOwner; 3],
 }
 
-impl Drop for Place {
+impl Drop for HeldPlace {
     fn drop(&mut self) {
         let mut open = self.places.open.lock();
         for owner in &self.owners {
@@ -186,20 +186,20 @@ mod tests {
         let most = Most { own: 1, partner: 2, address: 3 };
         let places = Arc::new(Places { most: [most; 4], open: Mutex::default() });
         let enter = |kind, session: &str, partner, host| {
-            let own = Owner::Session(session.into());
+            let own = PlaceOwner::Session(session.into());
             places.enter(kind, own, PartnerKey(partner), IpAddr::from([192, 0, 2, host]))
         };
-        let first = enter(Kind::Download, "a", 1, 1).expect("a place");
-        let text = |taken: Result<Place, Taken>| taken.map(drop).expect_err("no place").to_string();
-        assert!(text(enter(Kind::Download, "a", 1, 2)).starts_with("this session has 1 downloads open"));
-        let second = enter(Kind::Download, "b", 1, 1).expect("a place");
-        assert!(text(enter(Kind::Download, "c", 1, 2)).starts_with("this partner has 2 downloads"));
-        let third = enter(Kind::Download, "d", 2, 1).expect("a place");
-        assert!(text(enter(Kind::Download, "e", 3, 1)).starts_with("this address has 3 downloads"));
+        let first = enter(PlaceKind::Download, "a", 1, 1).expect("a place");
+        let text = |taken: Result<HeldPlace, NoPlace>| taken.map(drop).expect_err("no place").to_string();
+        assert!(text(enter(PlaceKind::Download, "a", 1, 2)).starts_with("this session has 1 downloads open"));
+        let second = enter(PlaceKind::Download, "b", 1, 1).expect("a place");
+        assert!(text(enter(PlaceKind::Download, "c", 1, 2)).starts_with("this partner has 2 downloads"));
+        let third = enter(PlaceKind::Download, "d", 2, 1).expect("a place");
+        assert!(text(enter(PlaceKind::Download, "e", 3, 1)).starts_with("this address has 3 downloads"));
         // Another kind is counted apart.
-        drop(enter(Kind::Upload, "a", 1, 1).expect("a place"));
+        drop(enter(PlaceKind::Upload, "a", 1, 1).expect("a place"));
         drop((first, second, third));
         assert_eq!(places.count(), 0);
-        enter(Kind::Download, "a", 1, 1).expect("a place again");
+        enter(PlaceKind::Download, "a", 1, 1).expect("a place again");
     }
 }

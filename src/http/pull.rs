@@ -25,10 +25,10 @@ use http_body::Frame;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::places::Place;
+use super::places::HeldPlace;
 
 /// Makes the next piece; `None` at the end.
-pub type Next = Box<dyn FnMut() -> io::Result<Option<Bytes>> + Send>;
+pub type NextPiece = Box<dyn FnMut() -> io::Result<Option<Bytes>> + Send>;
 
 /// Rows of inventories: work for the processor alone, which gets half of it.
 pub static ROWS: LazyLock<Crew> = LazyLock::new(|| {
@@ -66,27 +66,27 @@ impl Crew {
     }
 }
 
-enum State {
-    Idle(Next),
-    Making(oneshot::Receiver<(io::Result<Option<Bytes>>, Next)>),
+enum PullState {
+    Idle(NextPiece),
+    Making(oneshot::Receiver<(io::Result<Option<Bytes>>, NextPiece)>),
     Over,
 }
 
 /// A long answer as a body.
 pub struct Pulled {
     crew: &'static Crew,
-    state: State,
+    state: PullState,
     /// Given back when the answer is over, or its client has gone.
-    place: Option<Place>,
+    place: Option<HeldPlace>,
 }
 
 impl Pulled {
-    pub fn new(crew: &'static Crew, place: Place, next: Next) -> Pulled {
-        Pulled { crew, state: State::Idle(next), place: Some(place) }
+    pub fn new(crew: &'static Crew, place: HeldPlace, next: NextPiece) -> Pulled {
+        Pulled { crew, state: PullState::Idle(next), place: Some(place) }
     }
 
     fn end(&mut self) {
-        self.state = State::Over;
+        self.state = PullState::Over;
         self.place = None;
     }
 }
@@ -96,8 +96,8 @@ impl http_body::Body for Pulled {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if let State::Idle(_) = self.state {
-            let State::Idle(mut next) = std::mem::replace(&mut self.state, State::Over) else { unreachable!() };
+        if let PullState::Idle(_) = self.state {
+            let PullState::Idle(mut next) = std::mem::replace(&mut self.state, PullState::Over) else { unreachable!() };
             let (sender, receiver) = oneshot::channel();
             let job = Box::new(move || {
                 // A client that has gone needs no more.
@@ -109,13 +109,13 @@ impl http_body::Body for Pulled {
             if self.crew.0.send(job).is_err() {
                 return Poll::Ready(Some(Err(io::Error::other("the threads of long answers have ended"))));
             }
-            self.state = State::Making(receiver);
+            self.state = PullState::Making(receiver);
         }
-        let State::Making(receiver) = &mut self.state else { return Poll::Ready(None) };
+        let PullState::Making(receiver) = &mut self.state else { return Poll::Ready(None) };
         let made = ready!(Pin::new(receiver).poll(cx));
         Poll::Ready(match made {
             Ok((Ok(Some(piece)), next)) => {
-                self.state = State::Idle(next);
+                self.state = PullState::Idle(next);
                 Some(Ok(Frame::data(piece)))
             }
             Ok((Ok(None), _)) => {

@@ -46,7 +46,7 @@ pub struct ListQuery {
 
 /// What a list can be asked besides `page` and `per_page`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Takes {
+pub enum ListParameters {
     /// Filters, order, `after` and `as_of`, over all accounts.
     Global,
     /// The same within one account, so without `account_auth_id`.
@@ -59,28 +59,28 @@ pub enum Takes {
     JobRows,
 }
 
-impl Takes {
+impl ListParameters {
     /// The names it knows, in the order of their documentation.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let filters = PARAMETERS.iter().map(|parameter| parameter.name);
         let own = filters.filter(move |name| self.takes(name));
         let walks: &[&str] = match self {
-            Takes::Global | Takes::Customer => &["after", "as_of"],
-            Takes::Paging | Takes::Entities | Takes::JobRows => &[],
+            ListParameters::Global | ListParameters::Customer => &["after", "as_of"],
+            ListParameters::Paging | ListParameters::Entities | ListParameters::JobRows => &[],
         };
         let result = match self {
-            Takes::JobRows => Some("result"),
-            Takes::Entities => Some("search"),
-            Takes::Global | Takes::Customer | Takes::Paging => None,
+            ListParameters::JobRows => Some("result"),
+            ListParameters::Entities => Some("search"),
+            ListParameters::Global | ListParameters::Customer | ListParameters::Paging => None,
         };
         ["page", "per_page"].into_iter().chain(result).chain(walks.iter().copied()).chain(own)
     }
 
     fn takes(self, name: &str) -> bool {
         match self {
-            Takes::Global => true,
-            Takes::Customer => name != "account_auth_id",
-            Takes::Paging | Takes::Entities | Takes::JobRows => false,
+            ListParameters::Global => true,
+            ListParameters::Customer => name != "account_auth_id",
+            ListParameters::Paging | ListParameters::Entities | ListParameters::JobRows => false,
         }
     }
 }
@@ -109,12 +109,12 @@ pub fn moment(query: &str) -> Result<Option<Time>, ApiError> {
 
 impl ListQuery {
     /// Reads a query string. All that is wrong with it is reported at once.
-    pub fn parse(query: &str, takes: Takes) -> Result<ListQuery, ApiError> {
+    pub fn parse(query: &str, takes: ListParameters) -> Result<ListQuery, ApiError> {
         ListQuery::parse_in(query, takes, Dialect::Data)
     }
 
     /// The same of a key whose dialect has parameters of its own.
-    pub fn parse_in(query: &str, takes: Takes, dialect: Dialect) -> Result<ListQuery, ApiError> {
+    pub fn parse_in(query: &str, takes: ListParameters, dialect: Dialect) -> Result<ListQuery, ApiError> {
         let mut list = ListQuery {
             filter: Filter::default(),
             order: Order::default(),
@@ -130,7 +130,7 @@ impl ListQuery {
         let mut errors: Vec<FieldError> = Vec::new();
         let mut seen: Vec<Cow<'_, str>> = Vec::new();
         let mut paged = false;
-        let own = dialect == Dialect::Items && matches!(takes, Takes::Global | Takes::Customer);
+        let own = dialect == Dialect::Items && matches!(takes, ListParameters::Global | ListParameters::Customer);
         let sdk: &[&str] = if own { &SDK } else { &[] };
         let mut limit = None;
         let mut offset = None;
@@ -155,7 +155,7 @@ impl ListQuery {
                     }
                     Err(error) => errors.push(error),
                 },
-                "result" if takes == Takes::JobRows => match RowResult::parse(&value) {
+                "result" if takes == ListParameters::JobRows => match RowResult::parse(&value) {
                     Some(result) => list.result = Some(result),
                     None if value.is_empty() => {}
                     None => {
@@ -164,11 +164,11 @@ impl ListQuery {
                         errors.push(FieldError::new("result", code::INVALID, message, &value));
                     }
                 },
-                "search" if takes == Takes::Entities => match entity_search(&value) {
+                "search" if takes == ListParameters::Entities => match entity_search(&value) {
                     Ok(search) => list.search = search,
                     Err(error) => errors.push(error),
                 },
-                "after" if matches!(takes, Takes::Global | Takes::Customer) => {
+                "after" if matches!(takes, ListParameters::Global | ListParameters::Customer) => {
                     if !value.is_empty() {
                         match parse_after(&value) {
                             Ok(number) => list.after = Some(number),
@@ -192,7 +192,7 @@ impl ListQuery {
                         errors.push(error);
                     }
                 }
-                "as_of" if matches!(takes, Takes::Global | Takes::Customer) => {
+                "as_of" if matches!(takes, ListParameters::Global | ListParameters::Customer) => {
                     if !value.is_empty() {
                         match as_of(&value) {
                             Ok(time) => list.as_of = Some(time),
@@ -275,21 +275,21 @@ impl ListQuery {
         let mut links = Vec::with_capacity(4 * (path.len() + self.kept.len() + 80));
         if let Some(last) = selection.rows.last().filter(|_| end < selection.total) {
             let next = match self.order.by_number() {
-                true => Target::After(last.number()),
-                false => Target::Page(self.page + 1),
+                true => PageTarget::After(last.number()),
+                false => PageTarget::Page(self.page + 1),
             };
             self.link(&mut links, path, next, "next");
         }
         let prev = match (self.after, selection.before) {
-            (Some(_), Some(before)) => Some(Target::After(before)),
-            (Some(_), None) => (selection.start > 0).then_some(Target::Page(1)),
-            (None, _) => (self.page > 1).then(|| Target::Page((self.page - 1).min(last_page))),
+            (Some(_), Some(before)) => Some(PageTarget::After(before)),
+            (Some(_), None) => (selection.start > 0).then_some(PageTarget::Page(1)),
+            (None, _) => (self.page > 1).then(|| PageTarget::Page((self.page - 1).min(last_page))),
         };
         if let Some(prev) = prev {
             self.link(&mut links, path, prev, "prev");
         }
-        self.link(&mut links, path, Target::Page(1), "first");
-        self.link(&mut links, path, Target::Page(last_page), "last");
+        self.link(&mut links, path, PageTarget::Page(1), "first");
+        self.link(&mut links, path, PageTarget::Page(last_page), "last");
         links
     }
 
@@ -300,7 +300,7 @@ impl ListQuery {
         self.kept.push('&');
     }
 
-    fn link(&self, links: &mut Vec<u8>, path: &str, target: Target, relation: &str) {
+    fn link(&self, links: &mut Vec<u8>, path: &str, target: PageTarget, relation: &str) {
         let separator = if links.is_empty() { "<" } else { ", <" };
         let mut put = |text: &str| links.extend_from_slice(text.as_bytes());
         put(separator);
@@ -308,11 +308,11 @@ impl ListQuery {
         put("?");
         put(&self.kept);
         match target {
-            Target::Page(page) => {
+            PageTarget::Page(page) => {
                 put("page=");
                 whole(links, page);
             }
-            Target::After(number) => {
+            PageTarget::After(number) => {
                 put("after=%2B");
                 whole(links, number.digits());
             }
@@ -489,7 +489,7 @@ pub(super) fn per_page_of(value: &str) -> Result<u64, FieldError> {
     bounded(value, 1, PER_PAGE_MAX).ok_or_else(error)
 }
 
-enum Target {
+enum PageTarget {
     Page(u64),
     After(E164),
 }
@@ -497,9 +497,9 @@ enum Target {
 /// Accounts have no accounts below them here, so on a customer's list it asks
 /// for nothing. The partner's is of its customers' numbers and its own stock:
 /// leaving theirs out is another list.
-fn subaccounts(value: &str, takes: Takes) -> Result<(), FieldError> {
+fn subaccounts(value: &str, takes: ListParameters) -> Result<(), FieldError> {
     let message = match (value, takes) {
-        ("" | "true", _) | ("false", Takes::Customer) => return Ok(()),
+        ("" | "true", _) | ("false", ListParameters::Customer) => return Ok(()),
         ("false", _) => "cannot be false: this list is of all accounts; ask for assigned=false",
         _ => "must be true or false",
     };

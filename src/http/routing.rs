@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::manage::PathOf;
-use super::partner::{Format, answer, unchanged};
+use super::partner::{ListFormat, answer, unchanged};
 use super::{App, past, query};
 use crate::domain::{Scope, Time, spelling};
 use crate::routing::Explained;
@@ -41,7 +41,7 @@ pub async fn explain(
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
-    Ok(answer(StatusCode::OK, Body::from(body), tag, Some(Format::Json)))
+    Ok(answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json)))
 }
 
 /// An explanation as the API and the command write it.

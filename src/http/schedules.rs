@@ -10,22 +10,22 @@ use axum::extract::State;
 use http::{Request, Response};
 use serde_json::{Value, json};
 
-use super::body::{Fields, Json};
+use super::body::{BodyFields, Json};
 use super::checks::span;
 use super::error::ApiError;
-use super::manage::{self, Answer, PathOf, Write, id_of};
-use super::query::{ListQuery, Takes};
+use super::manage::{self, HandlerResult, PathOf, Write, id_of};
+use super::query::{ListParameters, ListQuery};
 use super::{App, partner};
 use crate::alert;
 use crate::domain::field::code;
-use crate::domain::setting::Report;
+use crate::domain::setting::ReportPolicy;
 use crate::domain::{FieldError, Scope, Time};
 use crate::schedule::{UTC, WEEKLY};
 use crate::service::Rendered;
-use crate::service::schedules::{Delivery, Ran, Recipient, View, Wanted, preview};
+use crate::service::schedules::{EmailDelivery, Ran, Recipient, SchedulePatch, ScheduleView, preview};
 
 /// POST /api/v1/manage/schedules
-pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
     let wanted = read(&mut fields);
     if wanted.name.is_none() {
@@ -36,10 +36,10 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 }
 
 /// PATCH /api/v1/manage/schedules/{id}
-pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
-    let wanted = Wanted { off: fields.flag("off"), ..read(&mut fields) };
-    if wanted == Wanted::default() {
+    let wanted = SchedulePatch { off: fields.flag("off"), ..read(&mut fields) };
+    if wanted == SchedulePatch::default() {
         fields.needed_one_of("name", "another field");
     }
     fields.finish()?;
@@ -48,7 +48,7 @@ pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, requ
 }
 
 /// DELETE /api/v1/manage/schedules/{id}
-pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     fields.finish()?;
     let id: String = id_of(path)?;
@@ -56,7 +56,7 @@ pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, re
 }
 
 /// POST /api/v1/manage/schedules/{id}/run
-pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     fields.finish()?;
     let id: String = id_of(path)?;
@@ -64,8 +64,8 @@ pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, reque
 }
 
 /// GET /api/v1/manage/schedules
-pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::Paging);
+pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
+    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Paging);
     let (access, query) = app.enter(&request, Scope::Manage, read).await?;
     let key = access.snapshot.key;
     let (skip, limit) = (query.skip(), query.per_page as usize);
@@ -76,7 +76,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 }
 
 /// GET /api/v1/manage/schedules/{id}
-pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
@@ -85,7 +85,7 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
 }
 
 /// GET /api/v1/manage/schedules/preview
-pub(super) async fn next(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub(super) async fn next(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let (_, (cron, zone)) = app.enter(&request, Scope::Manage, |_, query| plan(query)).await?;
     let (plan, runs) = preview(&cron, &zone, Time::now())?;
     Ok(answer(&json!({ "data": { "cron": cron, "zone": plan.zone(), "next_runs": next_runs(&runs) } })))
@@ -120,26 +120,26 @@ fn answer(body: &Value) -> Response<Body> {
 }
 
 /// What a body says of a schedule.
-fn read(fields: &mut Fields) -> Wanted {
+fn read(fields: &mut BodyFields) -> SchedulePatch {
     let within = fields.text("within");
     let seconds = within.as_deref().and_then(span);
     if let (Some(text), None) = (&within, seconds) {
         fields.error("within", code::INVALID, "must be a span of time such as 14d or 36h", Some(text));
     }
-    Wanted {
+    SchedulePatch {
         name: fields.person_name("name"),
         cron: fields.text("cron"),
         zone: fields.text("zone"),
         recipients: texts(fields, "recipients"),
         checks: texts(fields, "checks"),
         within: seconds,
-        report: fields.read_word("report", Report::parse, "must be findings or always"),
+        report: fields.read_word("report", ReportPolicy::parse, "must be findings or always"),
         alerts: fields.flag("alerts"),
         off: None,
     }
 }
 
-fn texts(fields: &mut Fields, name: &'static str) -> Option<Vec<String>> {
+fn texts(fields: &mut BodyFields, name: &'static str) -> Option<Vec<String>> {
     let wrong = |other: &Json| format!("must be a list of text, and has {other}");
     let read = match fields.take(name)? {
         Json::List(list) => list
@@ -156,8 +156,8 @@ fn texts(fields: &mut Fields, name: &'static str) -> Option<Vec<String>> {
 
 /// A schedule as everybody shows it; with its last runs where it is looked at
 /// alone.
-pub fn shown(view: &View, alone: bool) -> Value {
-    let View { id, created_at, removed_at, schedule, next_runs, state, runs } = view;
+pub fn shown(view: &ScheduleView, alone: bool) -> Value {
+    let ScheduleView { id, created_at, removed_at, schedule, next_runs, state, runs } = view;
     let off = schedule.off.as_ref().map(|off| json!({ "at": off.at, "reason": off.reason }));
     let mut value = json!({
         "id": id,
@@ -194,7 +194,7 @@ fn ran(ran: &Ran) -> Value {
 }
 
 /// The letters of a run, and how they went.
-pub fn delivery(delivery: &Delivery) -> Value {
+pub fn delivery(delivery: &EmailDelivery) -> Value {
     let recipient = |one: &Recipient| {
         let Recipient { to, state, attempts, at, next, error } = one;
         json!({

@@ -77,7 +77,7 @@ pub struct Limits {
 /// 413, 414, 431, 500, 501 or 503; 426 for HTTP in the clear where TLS is spoken)
 /// in, the envelope and its headers out. `content-length` and `connection` are
 /// added here.
-pub type Refusal = fn(StatusCode) -> Response<Bytes>;
+pub type RefusalResponse = fn(StatusCode) -> Response<Bytes>;
 
 /// Hears of the requests that the service never gets.
 pub type Refused = Arc<dyn Fn(SocketAddr, StatusCode) + Send + Sync>;
@@ -88,7 +88,7 @@ pub struct Peer(pub SocketAddr);
 
 /// A request extension: it came over TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Tls;
+pub struct OverTls;
 
 /// How the server ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,7 +102,7 @@ pub struct Server {
     /// The listener in the metrics.
     pub name: &'static str,
     pub limits: Limits,
-    pub refusal: Refusal,
+    pub refusal: RefusalResponse,
     pub refused: Option<Refused>,
     /// What is shown to who speaks TLS; without one, HTTP is in the clear.
     pub tls: Option<Arc<Certificate>>,
@@ -285,14 +285,14 @@ impl Pause {
 struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// One connection's share of its address, given back on drop.
-struct Place {
+struct AddressPlace {
     address: IpAddr,
     addresses: Addresses,
 }
 
 impl Addresses {
     /// `None` if the address has all its places taken.
-    fn enter(&self, address: IpAddr, max: usize) -> Option<Place> {
+    fn enter(&self, address: IpAddr, max: usize) -> Option<AddressPlace> {
         let address = network(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
@@ -300,11 +300,11 @@ impl Addresses {
             return None;
         }
         *count += 1;
-        Some(Place { address, addresses: self.clone() })
+        Some(AddressPlace { address, addresses: self.clone() })
     }
 }
 
-impl Drop for Place {
+impl Drop for AddressPlace {
     fn drop(&mut self) {
         let mut counts = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.address) {

@@ -13,8 +13,8 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::App;
-use super::manage::{Answer, Write};
-use super::partner::{self, Format, answer, hex, unchanged};
+use super::manage::{HandlerResult, Write};
+use super::partner::{self, ListFormat, answer, hex, unchanged};
 use crate::billing::Period;
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{Scope, Time};
@@ -22,7 +22,7 @@ use crate::inventory::Snapshot;
 use crate::service::billing::{BillingView, Wish, calendar};
 
 /// GET /api/v1/partner/settings/billing
-pub(super) async fn billing(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub(super) async fn billing(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let (access, ()) = app.enter(&request, Scope::Read, |_, query| partner::refuse_parameters(query)).await?;
     let view = BillingView::of(&calendar(&access.snapshot)?, Time::now());
     let tag = entity_tag(&access.snapshot, &view);
@@ -30,7 +30,7 @@ pub(super) async fn billing(State(app): State<Arc<App>>, request: Request<Body>)
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
     let body = json!({ "data": shown(&view) }).to_string();
-    Ok(answer(StatusCode::OK, Body::from(body), tag, Some(Format::Json)))
+    Ok(answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json)))
 }
 
 /// The log up to its last change, the month that goes on, and the program that
@@ -46,7 +46,7 @@ fn entity_tag(snapshot: &Snapshot, view: &BillingView) -> HeaderValue {
 }
 
 /// PATCH /api/v1/manage/settings/billing
-pub(super) async fn billing_edit(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub(super) async fn billing_edit(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
     let after_expiry = fields.read_word("after_expiry", AfterExpiry::parse, "must be charge or stop");
     let wish = Wish { zone: fields.text("zone"), after_expiry };

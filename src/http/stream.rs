@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::error::ApiError;
-use super::places::{Kind, Owner, Place};
+use super::places::{HeldPlace, PlaceKind, PlaceOwner};
 use super::{App, partner, past, query};
 use crate::domain::{Key, KeyId, Scope, Time};
 use crate::inventory::Snapshot;
@@ -89,11 +89,11 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError
 /// All changes after a version, and those to come.
 pub(super) fn answer(app: &Arc<App>, access: Access, after: u64, address: IpAddr) -> Result<Response<Body>, ApiError> {
     let Access { node, snapshot, key, .. } = access;
-    let own = Owner::Key(snapshot.key, key.clone());
-    let place = app.places.enter(Kind::Stream, own, snapshot.key, address)?;
+    let own = PlaceOwner::Key(snapshot.key, key.clone());
+    let place = app.places.enter(PlaceKind::Stream, own, snapshot.key, address)?;
     let (published, closing) = (node.published(), app.streams.closing.subscribe());
     let ready = VecDeque::from([BEGINNING]);
-    let changes = Changes { app: app.clone(), node, key, after, ready, published, closing, _place: place };
+    let changes = ChangeStream { app: app.clone(), node, key, after, ready, published, closing, _place: place };
     let mut response = Response::new(Body::new(Events { step: changes.step() }));
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
@@ -105,7 +105,7 @@ pub(super) fn answer(app: &Arc<App>, access: Access, after: u64, address: IpAddr
 }
 
 /// Where one stream is.
-struct Changes {
+struct ChangeStream {
     app: Arc<App>,
     node: Arc<Node>,
     key: KeyId,
@@ -115,12 +115,12 @@ struct Changes {
     ready: VecDeque<Bytes>,
     published: watch::Receiver<u64>,
     closing: watch::Receiver<bool>,
-    _place: Place,
+    _place: HeldPlace,
 }
 
-type Step = Pin<Box<dyn Future<Output = Option<(Bytes, Changes)>> + Send>>;
+type Step = Pin<Box<dyn Future<Output = Option<(Bytes, ChangeStream)>> + Send>>;
 
-impl Changes {
+impl ChangeStream {
     fn step(mut self) -> Step {
         Box::pin(async move { self.next().await.map(|bytes| (bytes, self)) })
     }
@@ -180,7 +180,7 @@ impl Changes {
     }
 }
 
-fn event(change: &crate::service::past::Listed) -> Bytes {
+fn event(change: &crate::service::past::LoggedChange) -> Bytes {
     let mut out = format!("id: {}\nevent: change\ndata: ", change.version).into_bytes();
     past::put(&mut out, change);
     out.extend_from_slice(b"\n\n");

@@ -19,11 +19,11 @@ pub const INVENTORY_VERSION: HeaderName = HeaderName::from_static("inventory-ver
 
 tokio::task_local! {
     /// What the answer under way tells.
-    pub static TOLD: Told;
+    pub static TOLD: ResponseMeta;
 }
 
 #[derive(Default)]
-pub struct Told {
+pub struct ResponseMeta {
     version: Cell<Option<u64>>,
     age: Cell<Option<Duration>>,
     budget: Cell<Option<Budget>>,
@@ -51,12 +51,12 @@ pub fn budget(budget: Budget) {
     tell(|told| told.budget.set(Some(budget)));
 }
 
-fn tell(what: impl FnOnce(&Told)) {
+fn tell(what: impl FnOnce(&ResponseMeta)) {
     // A stream is answered long after its request; nobody listens then.
     let _ = TOLD.try_with(what);
 }
 
-impl Told {
+impl ResponseMeta {
     pub fn partner(&self) -> Option<PartnerId> {
         self.partner.take()
     }

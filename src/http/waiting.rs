@@ -23,35 +23,35 @@ pub use crate::service::SERVING;
 use crate::service::{ServiceError, StoreError};
 
 /// A kind of work, with its places.
-pub struct Pool {
+pub struct WorkPool {
     places: Semaphore,
     patience: Duration,
 }
 
-impl Pool {
-    const fn new(places: usize, patience: Duration) -> Pool {
-        Pool { places: Semaphore::const_new(places), patience }
+impl WorkPool {
+    const fn new(places: usize, patience: Duration) -> WorkPool {
+        WorkPool { places: Semaphore::const_new(places), patience }
     }
 }
 
 /// Session cookies that are not in the cache. Fewer than a store has
 /// connections: made-up cookies cost strangers nothing.
-pub static SESSIONS: Pool = Pool::new(2, Duration::from_millis(500));
+pub static SESSIONS: WorkPool = WorkPool::new(2, Duration::from_millis(500));
 /// Passwords, codes and set-up links.
-pub static SIGN_INS: Pool = Pool::new(16, Duration::from_secs(5));
+pub static SIGN_INS: WorkPool = WorkPool::new(16, Duration::from_secs(5));
 /// Short reads.
-pub static READS: Pool = Pool::new(32, Duration::from_secs(2));
+pub static READS: WorkPool = WorkPool::new(32, Duration::from_secs(2));
 /// Pages of the console.
-pub static PAGES: Pool = Pool::new(32, Duration::from_secs(2));
+pub static PAGES: WorkPool = WorkPool::new(32, Duration::from_secs(2));
 /// Writes, which may wait for an import of the same partner.
-pub static WRITES: Pool = Pool::new(64, Duration::from_secs(10));
+pub static WRITES: WorkPool = WorkPool::new(64, Duration::from_secs(10));
 /// Pieces of files that come in.
-pub static UPLOADS: Pool = Pool::new(8, Duration::from_secs(30));
+pub static UPLOADS: WorkPool = WorkPool::new(8, Duration::from_secs(30));
 /// Looks at whole inventories: checks, bills, digests.
-pub static LOOKS: Pool = Pool::new(8, Duration::from_secs(30));
+pub static LOOKS: WorkPool = WorkPool::new(8, Duration::from_secs(30));
 
 /// The kinds of work, as `/metrics` names them.
-static ALL: [(&str, &Pool); 7] = [
+static ALL: [(&str, &WorkPool); 7] = [
     ("sessions", &SESSIONS),
     ("sign_ins", &SIGN_INS),
     ("reads", &READS),
@@ -97,7 +97,7 @@ impl From<NotDone> for ServiceError {
 
 /// Does work on a thread that may wait.
 pub async fn work<T: Send + 'static>(
-    pool: &'static Pool,
+    pool: &'static WorkPool,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, NotDone> {
     let place = tokio::time::timeout(pool.patience, pool.places.acquire()).await;
@@ -123,7 +123,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pool_that_is_full_refuses_and_holds_up_no_other() {
-        static SMALL: Pool = Pool::new(1, Duration::from_millis(20));
+        static SMALL: WorkPool = WorkPool::new(1, Duration::from_millis(20));
         let (release, wait) = std::sync::mpsc::channel::<()>();
         let first = tokio::spawn(work(&SMALL, move || wait.recv()));
         while SMALL.places.available_permits() > 0 {

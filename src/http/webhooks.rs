@@ -12,24 +12,25 @@ use axum::extract::State;
 use http::Request;
 use serde_json::{Value, json};
 
-use super::body::{Fields, Json};
+use super::body::{BodyFields, Json};
 use super::error::ApiError;
-use super::manage::{self, Answer, PathOf, UNREAD, Write, id_of};
-use super::query::{ListQuery, Takes};
+use super::manage::{self, HandlerResult, PathOf, UNREAD, Write, id_of};
+use super::query::{ListParameters, ListQuery};
 use super::{App, partner};
 use crate::config::Config;
 use crate::domain::field::code;
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::{PartnerKey, Scope};
 use crate::service::webhooks::{
-    Attempt, Blocking, Health, NewWebhook, Settings, ShownDelivery, ShownWebhook, WebhookChanges, tag,
+    Blocking, DeliveryAttempt, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges, WebhookHealth, WebhookSettings,
+    tag,
 };
-use crate::service::{Outcome, Rendered, Service, ServiceError};
+use crate::service::{Rendered, Service, ServiceError, WriteOutcome};
 
 /// What the settings say of webhooks.
-pub fn settings(config: &Config) -> Settings {
+pub fn settings(config: &Config) -> WebhookSettings {
     let webhooks = &config.webhooks;
-    Settings {
+    WebhookSettings {
         allow_networks: webhooks.allow_networks.clone(),
         authorities: Some(webhooks.ca_file.clone()).filter(|path| !path.as_os_str().is_empty()),
         timeout: webhooks.timeout_ms.into(),
@@ -42,7 +43,7 @@ pub fn settings(config: &Config) -> Settings {
 }
 
 /// GET /api/v1/manage/webhooks
-pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
     let all = manage::ask(&app, key, move |service| service.webhooks(key)).await?;
@@ -52,7 +53,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 }
 
 /// POST /api/v1/manage/webhooks
-pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
+pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
     let (name, url) = (fields.person_name("name"), fields.text("url"));
     let events = events(&mut fields).unwrap_or_default();
@@ -70,7 +71,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 }
 
 /// GET /api/v1/manage/webhooks/{id}
-pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
@@ -79,7 +80,7 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
 }
 
 /// PATCH /api/v1/manage/webhooks/{id}
-pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, mut fields, expected } = Write::read(&app, request).await?;
     let changes = WebhookChanges {
         name: fields.person_name("name"),
@@ -97,7 +98,7 @@ pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, requ
 }
 
 /// DELETE /api/v1/manage/webhooks/{id}
-pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let Write { key, service, fields, expected } = Write::read(&app, request).await?;
     fields.finish()?;
     let id: String = id_of(path)?;
@@ -109,8 +110,8 @@ async fn on_webhook(
     app: &Arc<App>,
     path: PathOf<String>,
     request: Request<Body>,
-    verb: fn(&Service, PartnerKey, &str) -> Result<Outcome, ServiceError>,
-) -> Answer {
+    verb: fn(&Service, PartnerKey, &str) -> Result<WriteOutcome, ServiceError>,
+) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(app, request).await?;
     fields.finish()?;
     let id: String = id_of(path)?;
@@ -118,18 +119,22 @@ async fn on_webhook(
 }
 
 /// POST /api/v1/manage/webhooks/{id}/rotate
-pub(super) async fn rotate(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn rotate(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     on_webhook(&app, path, request, Service::webhook_rotate).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/test
-pub(super) async fn test(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn test(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     on_webhook(&app, path, request, Service::webhook_test).await
 }
 
 /// GET /api/v1/manage/webhooks/{id}/deliveries
-pub(super) async fn deliveries(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::Paging);
+pub(super) async fn deliveries(
+    State(app): State<Arc<App>>,
+    path: PathOf<String>,
+    request: Request<Body>,
+) -> HandlerResult {
+    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Paging);
     let (access, query) = app.enter(&request, Scope::Manage, read).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
@@ -144,7 +149,7 @@ pub(super) async fn resend(
     State(app): State<Arc<App>>,
     path: PathOf<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     fields.finish()?;
     let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
@@ -156,7 +161,7 @@ pub(super) async fn skip(
     State(app): State<Arc<App>>,
     path: PathOf<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> HandlerResult {
     let Write { key, service, fields, .. } = Write::read(&app, request).await?;
     fields.finish()?;
     let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
@@ -164,8 +169,8 @@ pub(super) async fn skip(
 }
 
 /// GET /api/v1/manage/webhooks/{id}/failed
-pub(super) async fn failed(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
-    let read = |_: &_, query: &str| ListQuery::parse(query, Takes::Paging);
+pub(super) async fn failed(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
+    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Paging);
     let (access, query) = app.enter(&request, Scope::Manage, read).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
@@ -175,12 +180,20 @@ pub(super) async fn failed(State(app): State<Arc<App>>, path: PathOf<String>, re
 }
 
 /// POST /api/v1/manage/webhooks/{id}/failed/resend
-pub(super) async fn resend_failed(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn resend_failed(
+    State(app): State<Arc<App>>,
+    path: PathOf<String>,
+    request: Request<Body>,
+) -> HandlerResult {
     on_webhook(&app, path, request, Service::webhook_resend_failed).await
 }
 
 /// GET /api/v1/manage/webhooks/{id}/blocking
-pub(super) async fn blocking(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> Answer {
+pub(super) async fn blocking(
+    State(app): State<Arc<App>>,
+    path: PathOf<String>,
+    request: Request<Body>,
+) -> HandlerResult {
     let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
@@ -200,7 +213,7 @@ fn answer(body: Value, etag: Option<String>) -> http::Response<Body> {
 }
 
 /// The kinds of events; `None` if nothing was said, or something wrong.
-fn events(fields: &mut Fields) -> Option<Vec<Arc<str>>> {
+fn events(fields: &mut BodyFields) -> Option<Vec<Arc<str>>> {
     let list = match fields.take("events")? {
         Json::List(list) => list,
         _ => {
@@ -219,7 +232,7 @@ fn events(fields: &mut Fields) -> Option<Vec<Arc<str>>> {
 }
 
 /// What an event waits for; `None` if nothing was said, or something wrong.
-fn order(fields: &mut Fields) -> Option<DeliveryOrder> {
+fn order(fields: &mut BodyFields) -> Option<DeliveryOrder> {
     let text = fields.text("order")?;
     let order = DeliveryOrder::ALL.iter().copied().find(|order| order.as_str() == text);
     if order.is_none() {
@@ -246,8 +259,8 @@ pub fn shown(shown: &ShownWebhook) -> Value {
     if let Some(removed_at) = setting.removed_at {
         return json!({ "id": setting.id, "name": webhook.name, "removed_at": removed_at });
     }
-    let Health { pending, held, failed, failing_since, next_attempt_at, .. } = health;
-    let Health { last_success_at, last_failure_at, last_error, missed, .. } = health;
+    let WebhookHealth { pending, held, failed, failing_since, next_attempt_at, .. } = health;
+    let WebhookHealth { last_success_at, last_failure_at, last_error, missed, .. } = health;
     let mut value = json!({
         "id": setting.id,
         "name": webhook.name,
@@ -279,8 +292,8 @@ pub fn shown(shown: &ShownWebhook) -> Value {
 /// A delivery as everybody shows it.
 pub fn delivery(shown: &ShownDelivery) -> Value {
     let ShownDelivery { id, delivery, created: _ } = shown;
-    let attempt = |attempt: &Attempt| {
-        let Attempt { at, status, took_ms, error, answer } = attempt;
+    let attempt = |attempt: &DeliveryAttempt| {
+        let DeliveryAttempt { at, status, took_ms, error, answer } = attempt;
         json!({ "at": at, "status": status, "took_ms": took_ms, "error": error, "answer": answer })
     };
     json!({

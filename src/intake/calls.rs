@@ -22,8 +22,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::csv::{self, line_len};
 use super::json::{self, Documents};
-use super::source::Text;
-use super::{IntakeError, Shape, detect};
+use super::source::SourceText;
+use super::{GuessedFormat, IntakeError, detect};
 use crate::domain::shown::quoted;
 use crate::domain::{Call, Currency, Decimal, Direction, E164, Time, Zone};
 
@@ -101,16 +101,16 @@ pub type TakeCall<'t> = &'t mut dyn FnMut(Result<&Call, BadCall>);
 /// Hands over every record of a file, in its order. A start without a zone is
 /// one of `zone`.
 pub fn read_calls(input: impl Read, zone: Option<&Zone>, take: TakeCall<'_>) -> Result<CallsRead, CallsError> {
-    let mut text = Text::open(input, None)?;
+    let mut text = SourceText::open(input, None)?;
     let shape = detect(&mut text).map_err(|error| match error {
         IntakeError::Empty => CallsError::Empty,
         error => error.into(),
     })?;
     let mut records = Records { zone, take, read: CallsRead::default() };
     match shape {
-        Shape::Csv => read_csv(&mut text, &mut records)?,
-        Shape::Ndjson => read_lines(&mut text, &mut records)?,
-        Shape::Json => read_pages(&mut text, &mut records)?,
+        GuessedFormat::Csv => read_csv(&mut text, &mut records)?,
+        GuessedFormat::Ndjson => read_lines(&mut text, &mut records)?,
+        GuessedFormat::Json => read_pages(&mut text, &mut records)?,
     }
     Ok(records.read)
 }
@@ -137,7 +137,7 @@ impl Records<'_> {
     }
 }
 
-fn read_pages(text: &mut Text<'_>, records: &mut Records<'_>) -> Result<(), CallsError> {
+fn read_pages(text: &mut SourceText<'_>, records: &mut Records<'_>) -> Result<(), CallsError> {
     let mut fault = None;
     let mut beside = CallsRead::default();
     let mut aside = |key: &str, value: &str| {
@@ -173,11 +173,11 @@ fn read_pages(text: &mut Text<'_>, records: &mut Records<'_>) -> Result<(), Call
 impl CallsRead {
     fn summary(&mut self, value: &str) -> Result<(), String> {
         #[derive(serde::Deserialize)]
-        struct Summary<'a> {
+        struct CallsSummary<'a> {
             #[serde(borrow)]
             total_cost: Option<&'a RawValue>,
         }
-        let summary: Summary<'_> = serde_json::from_str(value).map_err(|error| json::problem(&error))?;
+        let summary: CallsSummary<'_> = serde_json::from_str(value).map_err(|error| json::problem(&error))?;
         let Some(total) = summary.total_cost else { return Ok(()) };
         let total = text_of(total).ok_or("total_cost must be a number")?;
         let total: Decimal = total.parse().map_err(|error| format!("total_cost {total:?} {error}"))?;
@@ -209,7 +209,7 @@ impl CallsRead {
     }
 }
 
-fn read_lines(text: &mut Text<'_>, records: &mut Records<'_>) -> Result<(), CallsError> {
+fn read_lines(text: &mut SourceText<'_>, records: &mut Records<'_>) -> Result<(), CallsError> {
     while let Some(len) = text.scan(line_len)? {
         let line = text.line();
         let record = text.text(len)?.trim();
@@ -222,14 +222,14 @@ fn read_lines(text: &mut Text<'_>, records: &mut Records<'_>) -> Result<(), Call
     Ok(())
 }
 
-fn read_csv(text: &mut Text<'_>, records: &mut Records<'_>) -> Result<(), CallsError> {
+fn read_csv(text: &mut SourceText<'_>, records: &mut Records<'_>) -> Result<(), CallsError> {
     let mut spans = Vec::new();
     let mut best: Option<(u8, usize, Vec<Option<usize>>, usize)> = None;
     for delimiter in [b',', b';', b'\t'] {
         let Some(len) = csv::next(text, delimiter, &mut spans)? else { return Err(CallsError::Empty) };
         let record = text.text(len)?;
         let mut scratch = String::new();
-        let mut field = |span: &csv::Span| {
+        let mut field = |span: &csv::CellSpan| {
             let name = csv::unquote(span.of(record), &mut scratch).trim().to_ascii_lowercase();
             FIELDS.iter().position(|field| *field == name)
         };
@@ -261,7 +261,7 @@ fn read_csv(text: &mut Text<'_>, records: &mut Records<'_>) -> Result<(), CallsE
     Ok(())
 }
 
-fn csv_values<'a>(record: &'a str, spans: &[csv::Span], fields: &[Option<usize>]) -> Result<Values<'a>, String> {
+fn csv_values<'a>(record: &'a str, spans: &[csv::CellSpan], fields: &[Option<usize>]) -> Result<Values<'a>, String> {
     if spans.len() != fields.len() {
         return Err(format!("it has {} cells where the header has {}", spans.len(), fields.len()));
     }
@@ -282,14 +282,14 @@ fn csv_values<'a>(record: &'a str, spans: &[csv::Span], fields: &[Option<usize>]
 /// The values of a JSON object.
 fn json_values(text: &str) -> Result<Values<'_>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let values = (&mut deserializer).deserialize_map(Object)?;
+    let values = (&mut deserializer).deserialize_map(RecordVisitor)?;
     deserializer.end()?;
     Ok(values)
 }
 
-struct Object;
+struct RecordVisitor;
 
-impl<'de> Visitor<'de> for Object {
+impl<'de> Visitor<'de> for RecordVisitor {
     type Value = Values<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -298,10 +298,10 @@ impl<'de> Visitor<'de> for Object {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Values<'de>, M::Error> {
         #[derive(serde::Deserialize)]
-        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+        struct RecordKey<'a>(#[serde(borrow)] Cow<'a, str>);
         let mut values = Values::default();
         let mut seen = [false; FIELDS.len()];
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(RecordKey(key)) = map.next_key()? {
             let Some(field) = FIELDS.iter().position(|field| *field == key) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;

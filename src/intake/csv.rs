@@ -9,20 +9,20 @@ use std::ops::ControlFlow;
 
 use super::field;
 use super::peek::{self, PeekedRow};
-use super::rows::{Rows, Takes};
-use super::source::Text;
+use super::rows::{ReadColumn, RowReader};
+use super::source::SourceText;
 use super::value::Raw;
-use super::{COLUMNS_MAX, Export, Extract, Field, Format, Header, IntakeError, Item, Options, number};
+use super::{COLUMNS_MAX, Extract, Field, FileFormat, FileItem, Header, IntakeError, KnownExport, ReadOptions, number};
 use crate::domain::spreadsheet;
 
 /// Where a cell is in its record, quotes and all.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
+pub(super) struct CellSpan {
     start: u32,
     end: u32,
 }
 
-impl Span {
+impl CellSpan {
     /// The cell, quotes and all.
     pub(super) fn of(self, record: &str) -> &str {
         &record[self.start as usize..self.end as usize]
@@ -39,9 +39,9 @@ enum Split {
 
 /// Splits the first record of `bytes` into `spans`. None if it goes on past
 /// them; that cannot be if they are the `last`.
-fn split(bytes: &[u8], last: bool, delimiter: u8, spans: &mut Vec<Span>) -> Option<Split> {
+fn split(bytes: &[u8], last: bool, delimiter: u8, spans: &mut Vec<CellSpan>) -> Option<Split> {
     spans.clear();
-    let mut push = |start: usize, end: usize| spans.push(Span { start: start as u32, end: end as u32 });
+    let mut push = |start: usize, end: usize| spans.push(CellSpan { start: start as u32, end: end as u32 });
     let without_return = |start: usize, end: usize| if bytes[start..end].ends_with(b"\r") { end - 1 } else { end };
 
     let newline = memchr::memchr(b'\n', bytes);
@@ -144,7 +144,11 @@ fn cell_of<'a>(cell: &'a str, scratch: &'a mut [String; 2]) -> &'a str {
 }
 
 /// The next record: its length in bytes. None at the end.
-pub(super) fn next(text: &mut Text<'_>, delimiter: u8, spans: &mut Vec<Span>) -> Result<Option<usize>, IntakeError> {
+pub(super) fn next(
+    text: &mut SourceText<'_>,
+    delimiter: u8,
+    spans: &mut Vec<CellSpan>,
+) -> Result<Option<usize>, IntakeError> {
     match text.scan(|bytes, last| split(bytes, last, delimiter, spans))? {
         Some(Split::Record(len)) => Ok(Some(len)),
         Some(Split::Open) => Err(IntakeError::QuoteOpen { line: text.line() }),
@@ -158,7 +162,7 @@ pub(super) fn line_len(bytes: &[u8], last: bool) -> Option<usize> {
 }
 
 /// The header: how long it is, what it names, and what divides its cells.
-struct Dialect {
+struct CsvHeader {
     delimiter: u8,
     /// Whether a line before the header says so.
     said: bool,
@@ -182,7 +186,11 @@ fn separator(line: &str) -> Option<u8> {
 
 /// Reads the header by the delimiter under which it makes most sense: most
 /// columns that we know, then most columns.
-fn read_header(text: &mut Text<'_>, options: &Options, spans: &mut Vec<Span>) -> Result<Dialect, IntakeError> {
+fn read_header(
+    text: &mut SourceText<'_>,
+    options: &ReadOptions,
+    spans: &mut Vec<CellSpan>,
+) -> Result<CsvHeader, IntakeError> {
     let mut said = None;
     while let Some(len) = text.scan(line_len)? {
         let line = text.text(len)?;
@@ -197,7 +205,7 @@ fn read_header(text: &mut Text<'_>, options: &Options, spans: &mut Vec<Span>) ->
         }
         text.consume(len);
     }
-    let mut best: Option<((usize, usize), Dialect)> = None;
+    let mut best: Option<((usize, usize), CsvHeader)> = None;
     let mut failure = IntakeError::Empty;
     let usual = [b',', b';', b'\t'];
     for delimiter in said.map_or(usual.to_vec(), |said| vec![said]) {
@@ -213,26 +221,26 @@ fn read_header(text: &mut Text<'_>, options: &Options, spans: &mut Vec<Span>) ->
         };
         let record = text.text(len)?;
         let mut scratch = <[String; 2]>::default();
-        let name = |span: &Span| cell_of(span.of(record), &mut scratch).trim().to_owned();
+        let name = |span: &CellSpan| cell_of(span.of(record), &mut scratch).trim().to_owned();
         let names: Vec<String> = spans.iter().take(COLUMNS_MAX + 1).map(name).collect();
         let known = known(&names, options);
         let rank = (known, names.len());
         if best.as_ref().is_none_or(|(best, _)| rank > *best) {
-            best = Some((rank, Dialect { delimiter, said: said.is_some(), len, names }));
+            best = Some((rank, CsvHeader { delimiter, said: said.is_some(), len, names }));
         }
     }
     best.map(|(_, dialect)| dialect).ok_or(failure)
 }
 
 /// How many of these columns would be read.
-fn known(names: &[String], options: &Options) -> usize {
+fn known(names: &[String], options: &ReadOptions) -> usize {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let export = Export::of(names.iter().copied(), &options.mappings).ok().flatten();
+    let export = KnownExport::of(names.iter().copied(), &options.mappings).ok().flatten();
     field::resolve(&names, &options.mappings, export).roles.iter().filter(|role| role.field().is_some()).count()
 }
 
 /// Resolves the header's names and refuses what rows could not be read by.
-pub(super) fn check_header(line: u64, names: &[String], rows: &mut Rows<'_>) -> Result<(), IntakeError> {
+pub(super) fn check_header(line: u64, names: &[String], rows: &mut RowReader<'_>) -> Result<(), IntakeError> {
     rows.recognise(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     let mut holders: [Option<&str>; Field::COUNT] = [None; Field::COUNT];
     for name in names {
@@ -259,18 +267,18 @@ pub(super) fn check_header(line: u64, names: &[String], rows: &mut Rows<'_>) -> 
 }
 
 pub(super) fn read(
-    text: &mut Text<'_>,
-    rows: &mut Rows<'_>,
+    text: &mut SourceText<'_>,
+    rows: &mut RowReader<'_>,
     header: &mut dyn FnMut(&Header),
-    row: &mut dyn FnMut(Item) -> ControlFlow<()>,
+    row: &mut dyn FnMut(FileItem) -> ControlFlow<()>,
 ) -> Result<(), IntakeError> {
     let mut spans = Vec::new();
-    let Dialect { delimiter, len, names, .. } = read_header(text, rows.options(), &mut spans)?;
+    let CsvHeader { delimiter, len, names, .. } = read_header(text, rows.options(), &mut spans)?;
     check_header(text.line(), &names, rows)?;
-    header(&rows.header(Format::Csv { delimiter }));
+    header(&rows.header(FileFormat::Csv { delimiter }));
     text.consume(len);
 
-    let wanted: Vec<(usize, Takes)> = (0..names.len()).filter_map(|at| Some((at, rows.takes(at)?))).collect();
+    let wanted: Vec<(usize, ReadColumn)> = (0..names.len()).filter_map(|at| Some((at, rows.takes(at)?))).collect();
     let number = (0..names.len()).find(|&at| rows.role(at).field() == Some(Field::Number));
     let separator = match delimiter {
         b'\t' => "a tab",
@@ -313,12 +321,12 @@ pub(super) fn read(
 /// The header and the first rows, as they stand; rows end where they cannot be
 /// told apart.
 pub(super) fn peek(
-    text: &mut Text<'_>,
-    options: &Options,
+    text: &mut SourceText<'_>,
+    options: &ReadOptions,
     rows_max: usize,
-) -> Result<(Format, Vec<String>, Vec<PeekedRow>), IntakeError> {
+) -> Result<(FileFormat, Vec<String>, Vec<PeekedRow>), IntakeError> {
     let mut spans = Vec::new();
-    let Dialect { delimiter, len, names, .. } = read_header(text, options, &mut spans)?;
+    let CsvHeader { delimiter, len, names, .. } = read_header(text, options, &mut spans)?;
     text.consume(len);
     let mut rows = Vec::new();
     let mut scratch = <[String; 2]>::default();
@@ -328,14 +336,14 @@ pub(super) fn peek(
         let line = text.line();
         let Ok(record) = text.text(len) else { break };
         if !blank(record, delimiter) {
-            let cell = |span: &Span| peek::shortened(cell_of(span.of(record), &mut scratch));
+            let cell = |span: &CellSpan| peek::shortened(cell_of(span.of(record), &mut scratch));
             let mut cells: Vec<String> = spans.iter().take(names.len()).map(cell).collect();
             cells.resize(names.len(), String::new());
             rows.push(PeekedRow { line, cells });
         }
         text.consume(len);
     }
-    Ok((Format::Csv { delimiter }, names, rows))
+    Ok((FileFormat::Csv { delimiter }, names, rows))
 }
 
 /// Whether a record says nothing: spreadsheets leave lines of delimiters.
@@ -343,9 +351,13 @@ pub(super) fn blank(record: &str, delimiter: u8) -> bool {
     record.bytes().all(|byte| byte == delimiter || b" \t\r\n".contains(&byte))
 }
 
-pub(super) fn extract(text: &mut Text<'_>, options: &Options, out: &mut Extract<'_>) -> Result<(), IntakeError> {
+pub(super) fn extract(
+    text: &mut SourceText<'_>,
+    options: &ReadOptions,
+    out: &mut Extract<'_>,
+) -> Result<(), IntakeError> {
     let mut spans = Vec::new();
-    let Dialect { delimiter, said, len, .. } = read_header(text, options, &mut spans)?;
+    let CsvHeader { delimiter, said, len, .. } = read_header(text, options, &mut spans)?;
     if said {
         out.write(&[b"sep=", &[delimiter][..], b"\n"].concat())?;
     }
@@ -377,7 +389,7 @@ mod tests {
                 return None;
             };
             let record = std::str::from_utf8(&rest[..len]).expect("generated as text");
-            let cell = |span: &Span| unquote(span.of(record), &mut String::new()).to_owned();
+            let cell = |span: &CellSpan| unquote(span.of(record), &mut String::new()).to_owned();
             if !record.trim_end_matches(['\r', '\n']).is_empty() {
                 records.push(spans.iter().map(cell).collect());
             }

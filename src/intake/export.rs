@@ -18,13 +18,13 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::field::{self, Field, Mapping};
-use super::value::{self, Fault};
-use crate::domain::spelling::Bare;
+use super::value::{self, CellFault};
+use crate::domain::spelling::BareDigits;
 use crate::domain::{Country, NumberType, State, Status, Time};
 
 /// A product whose export is known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Export {
+pub enum KnownExport {
     Vobiz,
     Plivo,
     Twilio,
@@ -39,21 +39,21 @@ pub enum Export {
     Teams,
 }
 
-impl fmt::Display for Export {
+impl fmt::Display for KnownExport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Export::Vobiz => "Vobiz",
-            Export::Plivo => "Plivo",
-            Export::Twilio => "Twilio",
-            Export::Telnyx => "Telnyx",
-            Export::Didww => "DIDWW",
-            Export::Bandwidth => "Bandwidth",
-            Export::PortaBilling => "PortaBilling",
-            Export::Kazoo => "Kazoo",
-            Export::Vonage => "Vonage",
-            Export::FreePbx => "FreePBX",
-            Export::Astpp => "ASTPP",
-            Export::Teams => "Microsoft Teams",
+            KnownExport::Vobiz => "Vobiz",
+            KnownExport::Plivo => "Plivo",
+            KnownExport::Twilio => "Twilio",
+            KnownExport::Telnyx => "Telnyx",
+            KnownExport::Didww => "DIDWW",
+            KnownExport::Bandwidth => "Bandwidth",
+            KnownExport::PortaBilling => "PortaBilling",
+            KnownExport::Kazoo => "Kazoo",
+            KnownExport::Vonage => "Vonage",
+            KnownExport::FreePbx => "FreePBX",
+            KnownExport::Astpp => "ASTPP",
+            KnownExport::Teams => "Microsoft Teams",
         })
     }
 }
@@ -70,7 +70,7 @@ use Is::{Field as F, Ignored as No};
 
 /// How an export is recognised and read.
 struct Product {
-    export: Export,
+    export: KnownExport,
     /// Its column of numbers, by each of its names.
     number: &'static [&'static str],
     /// Columns that only this product has: one of them is enough.
@@ -85,7 +85,7 @@ struct Product {
 const PRODUCTS: &[Product] = &[
     // Also the second dialect of our own API.
     Product {
-        export: Export::Vobiz,
+        export: KnownExport::Vobiz,
         number: &["e164"],
         own: &["authid", "trunkgroupid", "aadhaarverified"],
         common: &[
@@ -124,7 +124,7 @@ const PRODUCTS: &[Product] = &[
         ],
     },
     Product {
-        export: Export::Plivo,
+        export: KnownExport::Plivo,
         number: &["number"],
         own: &["monthlyrentalrate", "tendlccampaignid"],
         common: &["subaccount", "addedon", "application", "renewaldate", "voicerate", "smsrate", "resourceuri"],
@@ -152,7 +152,7 @@ const PRODUCTS: &[Product] = &[
         ],
     },
     Product {
-        export: Export::Twilio,
+        export: KnownExport::Twilio,
         number: &["phonenumber"],
         own: &["accountsid", "voiceapplicationsid", "trunksid"],
         common: &["sid", "friendlyname", "datecreated", "dateupdated"],
@@ -175,7 +175,7 @@ const PRODUCTS: &[Product] = &[
         ],
     },
     Product {
-        export: Export::Telnyx,
+        export: KnownExport::Telnyx,
         number: &["phonenumber"],
         own: &["connectionid", "connectionname", "messagingprofileid", "t38faxgatewayenabled"],
         common: &["purchasedat", "recordtype", "countryisoalpha2", "billinggroupid", "customerreference"],
@@ -211,7 +211,7 @@ const PRODUCTS: &[Product] = &[
         ],
     },
     Product {
-        export: Export::Didww,
+        export: KnownExport::Didww,
         number: &["number"],
         own: &["awaitingregistration", "dedicatedchannelscount", "channelsincludedcount", "billingcyclescount"],
         common: &["blocked", "capacitylimit", "terminated", "pendingremoval"],
@@ -231,7 +231,7 @@ const PRODUCTS: &[Product] = &[
         ],
     },
     Product {
-        export: Export::Bandwidth,
+        export: KnownExport::Bandwidth,
         number: &["fullnumber"],
         own: &["ratecenter", "lata", "vendorid"],
         common: &["accountid", "city", "state", "tier", "vendorname", "lastmodified"],
@@ -250,7 +250,7 @@ const PRODUCTS: &[Product] = &[
     },
     // The header before and since its new interface.
     Product {
-        export: Export::PortaBilling,
+        export: KnownExport::PortaBilling,
         number: &["didnumber", "number"],
         own: &["didvendorbatch", "vendorbatch", "periodicfee", "recurringcost"],
         common: &["activationfee", "activationcost", "freeofcharge", "releaseddate", "releasedate"],
@@ -271,7 +271,7 @@ const PRODUCTS: &[Product] = &[
         ],
     },
     Product {
-        export: Export::Kazoo,
+        export: KnownExport::Kazoo,
         number: &["e164"],
         own: &["carriermodule", "previouslyassignedto"],
         common: &["usedby", "portedin", "portin", "cnaminbound", "cnamoutbound"],
@@ -305,7 +305,7 @@ const PRODUCTS: &[Product] = &[
         ],
     },
     Product {
-        export: Export::Vonage,
+        export: KnownExport::Vonage,
         number: &["msisdn"],
         own: &["mohttpurl", "voicecallbacktype", "messagescallbacktype"],
         common: &["features", "appid", "type"],
@@ -323,7 +323,7 @@ const PRODUCTS: &[Product] = &[
     },
     // The DIDs of its bulk handler.
     Product {
-        export: Export::FreePbx,
+        export: KnownExport::FreePbx,
         number: &["extension"],
         own: &["cidnum", "privacyman", "pmmaxretries"],
         common: &["destination", "alertinfo", "mohclass", "grppre", "pricid"],
@@ -350,7 +350,7 @@ const PRODUCTS: &[Product] = &[
         ],
     },
     Product {
-        export: Export::Astpp,
+        export: KnownExport::Astpp,
         number: &["did"],
         own: &["initialincrement"],
         common: &["calltype", "increment"],
@@ -365,7 +365,7 @@ const PRODUCTS: &[Product] = &[
     },
     // The numbers of a tenant, by either of its two commands.
     Product {
-        export: Export::Teams,
+        export: KnownExport::Teams,
         number: &["telephonenumber"],
         own: &["assignedpstntargetid", "pstnassignmentstatus", "pstnpartnerid", "civicaddressid"],
         common: &["activationstate", "assignmentstatus", "operatorid", "targetid", "acquiredcapabilities"],
@@ -406,13 +406,13 @@ const PRODUCTS: &[Product] = &[
     },
 ];
 
-impl Export {
+impl KnownExport {
     /// The product whose export has these columns, if it is one's. Two that it
     /// could be are an error.
     pub(super) fn of<'a>(
         names: impl Iterator<Item = &'a str>,
         mappings: &[Mapping],
-    ) -> Result<Option<Export>, [Export; 2]> {
+    ) -> Result<Option<KnownExport>, [KnownExport; 2]> {
         let names: Vec<String> = names
             .map(field::folded)
             .filter(|name| !mappings.iter().any(|mapping| field::folded(&mapping.column) == *name))
@@ -445,25 +445,25 @@ impl Export {
     }
 
     /// What digits without a `+` are.
-    pub(super) fn bare(self) -> Bare {
+    pub(super) fn bare(self) -> BareDigits {
         match self {
-            Export::Plivo | Export::Didww | Export::Vonage => Bare::International,
-            Export::Bandwidth => Bare::NorthAmerican,
-            Export::Vobiz
-            | Export::Twilio
-            | Export::Telnyx
-            | Export::PortaBilling
-            | Export::Kazoo
-            | Export::FreePbx
-            | Export::Astpp
-            | Export::Teams => Bare::Unknown,
+            KnownExport::Plivo | KnownExport::Didww | KnownExport::Vonage => BareDigits::International,
+            KnownExport::Bandwidth => BareDigits::NorthAmerican,
+            KnownExport::Vobiz
+            | KnownExport::Twilio
+            | KnownExport::Telnyx
+            | KnownExport::PortaBilling
+            | KnownExport::Kazoo
+            | KnownExport::FreePbx
+            | KnownExport::Astpp
+            | KnownExport::Teams => BareDigits::Unknown,
         }
     }
 }
 
 /// An id, or a URI whose last part it is: `/v1/Account/MA…/Application/123/`.
 /// `kinds` are what the part before it may be.
-pub(super) fn id_of<'a>(text: &'a str, kinds: &[&str]) -> Result<&'a str, Fault> {
+pub(super) fn id_of<'a>(text: &'a str, kinds: &[&str]) -> Result<&'a str, CellFault> {
     if !text.contains('/') {
         return Ok(text);
     }
@@ -472,13 +472,13 @@ pub(super) fn id_of<'a>(text: &'a str, kinds: &[&str]) -> Result<&'a str, Fault>
         (Some(id), Some(kind)) if !id.is_empty() && kinds.iter().any(|known| kind.eq_ignore_ascii_case(known)) => {
             Ok(id)
         }
-        _ => Err(Fault::Text(format!("must be an id, or a URI that ends in /{}/ and the id", kinds[0]))),
+        _ => Err(CellFault::Text(format!("must be an id, or a URI that ends in /{}/ and the id", kinds[0]))),
     }
 }
 
 /// As [`value::time`], and what products write besides: the form of e-mail
 /// (Twilio's).
-pub(super) fn time(text: &str, zone: &TimeZone) -> Result<Time, Fault> {
+pub(super) fn time(text: &str, zone: &TimeZone) -> Result<Time, CellFault> {
     let plain = value::time(text, zone);
     if plain.is_err()
         && let Ok(moment) = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text)
@@ -491,19 +491,19 @@ pub(super) fn time(text: &str, zone: &TimeZone) -> Result<Time, Fault> {
 
 /// An amount without the zeros that products write behind its decimals:
 /// `0.80000` is 0.8, exactly.
-pub(super) fn amount(text: &str) -> Result<Arc<str>, Fault> {
+pub(super) fn amount(text: &str) -> Result<Arc<str>, CellFault> {
     let amount = value::amount(text)?;
     Ok(if amount.contains('.') { amount.trim_end_matches('0').trim_end_matches('.').into() } else { amount })
 }
 
 /// A status in the product's words.
-pub(super) fn status(text: &str, export: Export) -> Result<Status, Fault> {
+pub(super) fn status(text: &str, export: KnownExport) -> Result<Status, CellFault> {
     let word = text.to_ascii_lowercase();
     match (export, word.as_str()) {
         (_, "active") => Ok(Status::Active),
-        (_, "suspended") | (Export::Vobiz, "blocked") | (Export::Astpp, "inactive") => Ok(Status::Suspended),
-        (Export::Twilio, "in-use") | (Export::Bandwidth, "inservice" | "in_service") => Ok(Status::Active),
-        _ => Err(Fault::Text(format!(
+        (_, "suspended") | (KnownExport::Vobiz, "blocked") | (KnownExport::Astpp, "inactive") => Ok(Status::Suspended),
+        (KnownExport::Twilio, "in-use") | (KnownExport::Bandwidth, "inservice" | "in_service") => Ok(Status::Active),
+        _ => Err(CellFault::Text(format!(
             "is nothing that a number which is here and works has as its status with {export}; leave the row out, or ignore \
              the column with --map"
         ))),
@@ -511,13 +511,13 @@ pub(super) fn status(text: &str, export: Export) -> Result<Status, Fault> {
 }
 
 /// A state in the product's words; none is an account without numbers.
-pub(super) fn state(text: &str, export: Export) -> Result<Option<State>, Fault> {
+pub(super) fn state(text: &str, export: KnownExport) -> Result<Option<State>, CellFault> {
     let word = text.to_ascii_lowercase();
     match (export, word.as_str()) {
-        (Export::Kazoo, "in_service") => Ok(Some(State::Active)),
-        (Export::Kazoo, "aging") => Ok(Some(State::Quarantined)),
-        (Export::Kazoo, "available" | "reserved") => value::state(text),
-        (Export::Kazoo, _) => Err(Fault::Text(format!(
+        (KnownExport::Kazoo, "in_service") => Ok(Some(State::Active)),
+        (KnownExport::Kazoo, "aging") => Ok(Some(State::Quarantined)),
+        (KnownExport::Kazoo, "available" | "reserved") => value::state(text),
+        (KnownExport::Kazoo, _) => Err(CellFault::Text(format!(
             "is no state of a number that is here, with {export}; leave the row out, or ignore the column with --map"
         ))),
         _ => value::state(text),
@@ -525,9 +525,9 @@ pub(super) fn state(text: &str, export: Export) -> Result<Option<State>, Fault> 
 }
 
 /// A place; Plivo writes the country behind it in capitals, `Mumbai, INDIA`.
-pub(super) fn region(text: &str, export: Export) -> Result<Arc<str>, Fault> {
+pub(super) fn region(text: &str, export: KnownExport) -> Result<Arc<str>, CellFault> {
     let place = match (export, text.rsplit_once(", ")) {
-        (Export::Plivo, Some((place, country)))
+        (KnownExport::Plivo, Some((place, country)))
             // Shorter ones are states of the United States.
             if !place.trim().is_empty() && country.len() > 3 && !country.contains(|c: char| c.is_lowercase()) =>
         {
@@ -559,23 +559,23 @@ mod tests {
 
     #[test]
     fn an_export_is_known_by_its_columns() {
-        let check = |header: &str, expected: Result<Option<Export>, [Export; 2]>| {
-            assert_eq!(Export::of(header.split(','), &[]), expected, "header: {header}");
+        let check = |header: &str, expected: Result<Option<KnownExport>, [KnownExport; 2]>| {
+            assert_eq!(KnownExport::of(header.split(','), &[]), expected, "header: {header}");
         };
-        check("e164,account_id,monthly_fee", Ok(Some(Export::Vobiz)));
-        check("E164 , Auth_Id", Ok(Some(Export::Vobiz)));
-        check("number,sub_account,application", Ok(Some(Export::Plivo)));
-        check("phone_number,sid,friendly_name", Ok(Some(Export::Twilio)));
-        check("phone_number,connection_id", Ok(Some(Export::Telnyx)));
-        check("number,blocked,capacity_limit,expires_at,created_at", Ok(Some(Export::Didww)));
-        check("FullNumber,City,AccountId", Ok(Some(Export::Bandwidth)));
-        check("DID Number,Recurring Cost", Ok(Some(Export::PortaBilling)));
-        check("Number,DID vendor batch,Activation fee,Periodic fee,Country", Ok(Some(Export::PortaBilling)));
-        check("e164,account_id,state,used_by,carrier_module", Ok(Some(Export::Kazoo)));
-        check("country,msisdn,type,features", Ok(Some(Export::Vonage)));
-        check("cidnum,extension,destination", Ok(Some(Export::FreePbx)));
-        check("DID,Country,Account,Initial Increment", Ok(Some(Export::Astpp)));
-        check("TelephoneNumber,PstnAssignmentStatus", Ok(Some(Export::Teams)));
+        check("e164,account_id,monthly_fee", Ok(Some(KnownExport::Vobiz)));
+        check("E164 , Auth_Id", Ok(Some(KnownExport::Vobiz)));
+        check("number,sub_account,application", Ok(Some(KnownExport::Plivo)));
+        check("phone_number,sid,friendly_name", Ok(Some(KnownExport::Twilio)));
+        check("phone_number,connection_id", Ok(Some(KnownExport::Telnyx)));
+        check("number,blocked,capacity_limit,expires_at,created_at", Ok(Some(KnownExport::Didww)));
+        check("FullNumber,City,AccountId", Ok(Some(KnownExport::Bandwidth)));
+        check("DID Number,Recurring Cost", Ok(Some(KnownExport::PortaBilling)));
+        check("Number,DID vendor batch,Activation fee,Periodic fee,Country", Ok(Some(KnownExport::PortaBilling)));
+        check("e164,account_id,state,used_by,carrier_module", Ok(Some(KnownExport::Kazoo)));
+        check("country,msisdn,type,features", Ok(Some(KnownExport::Vonage)));
+        check("cidnum,extension,destination", Ok(Some(KnownExport::FreePbx)));
+        check("DID,Country,Account,Initial Increment", Ok(Some(KnownExport::Astpp)));
+        check("TelephoneNumber,PstnAssignmentStatus", Ok(Some(KnownExport::Teams)));
         // Ours, or anybody's.
         for header in [
             "number,account_auth_id,expires_at,created_at",
@@ -599,15 +599,15 @@ mod tests {
             check(header, Ok(None));
         }
         // Two at once.
-        check("phone_number,account_sid,connection_id", Err([Export::Twilio, Export::Telnyx]));
-        check("number,monthly_rental_rate,awaiting_registration", Err([Export::Plivo, Export::Didww]));
+        check("phone_number,account_sid,connection_id", Err([KnownExport::Twilio, KnownExport::Telnyx]));
+        check("number,monthly_rental_rate,awaiting_registration", Err([KnownExport::Plivo, KnownExport::Didww]));
     }
 
     #[test]
     fn mapped_columns_say_nothing_of_the_product() {
         let mappings = ["Connection_ID=trunk_id".parse().expect("a mapping")];
         let names = ["phone_number", "account_sid", "connection_id"];
-        assert_eq!(Export::of(names.into_iter(), &mappings), Ok(Some(Export::Twilio)));
+        assert_eq!(KnownExport::of(names.into_iter(), &mappings), Ok(Some(KnownExport::Twilio)));
     }
 
     #[test]
@@ -626,11 +626,11 @@ mod tests {
     #[test]
     fn places_and_kinds_as_products_write_them() {
         let region = |text, export| region(text, export).map(|place| place.to_string()).unwrap_or_default();
-        assert_eq!(region("Mumbai, INDIA", Export::Plivo), "Mumbai");
-        assert_eq!(region("San Jose, California, UNITED STATES", Export::Plivo), "San Jose, California");
-        assert_eq!(region("Mumbai", Export::Plivo), "Mumbai");
-        assert_eq!(region("Springfield, Illinois", Export::Plivo), "Springfield, Illinois");
-        assert_eq!(region("Mumbai, INDIA", Export::Telnyx), "Mumbai, INDIA");
+        assert_eq!(region("Mumbai, INDIA", KnownExport::Plivo), "Mumbai");
+        assert_eq!(region("San Jose, California, UNITED STATES", KnownExport::Plivo), "San Jose, California");
+        assert_eq!(region("Mumbai", KnownExport::Plivo), "Mumbai");
+        assert_eq!(region("Springfield, Illinois", KnownExport::Plivo), "Springfield, Illinois");
+        assert_eq!(region("Mumbai, INDIA", KnownExport::Telnyx), "Mumbai, INDIA");
         for (text, expected) in [
             ("fixed", Some(NumberType::Local)),
             ("mobile-lvn", Some(NumberType::Mobile)),
@@ -641,7 +641,7 @@ mod tests {
         ] {
             assert_eq!(number_type(text), expected, "{text}");
         }
-        let state = |text| state(text, Export::Kazoo).map_err(|fault| fault.to_string());
+        let state = |text| state(text, KnownExport::Kazoo).map_err(|fault| fault.to_string());
         assert_eq!(state("in_service"), Ok(Some(State::Active)));
         assert_eq!(state("Available"), Ok(Some(State::Available)));
         assert!(

@@ -14,7 +14,7 @@
 
 use std::str::FromStr;
 
-use super::{Export, IntakeError};
+use super::{IntakeError, KnownExport};
 use crate::domain::number::words;
 
 /// What a column can be read as.
@@ -131,20 +131,20 @@ pub(super) fn check_mappings(mappings: &[Mapping]) -> Result<(), IntakeError> {
 
 /// What a column of the file is to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Role {
+pub(super) enum ColumnRole {
     Field(Field),
     /// The same, in the words of the product whose export it is.
-    Exported(Field, Export),
+    Exported(Field, KnownExport),
     Ignored,
     Unknown,
 }
 
-impl Role {
+impl ColumnRole {
     /// The field that is read from the column.
     pub fn field(self) -> Option<Field> {
         match self {
-            Role::Field(field) | Role::Exported(field, _) => Some(field),
-            Role::Ignored | Role::Unknown => None,
+            ColumnRole::Field(field) | ColumnRole::Exported(field, _) => Some(field),
+            ColumnRole::Ignored | ColumnRole::Unknown => None,
         }
     }
 }
@@ -371,44 +371,45 @@ pub(super) fn is_number(name: &str) -> bool {
 }
 
 /// What a column is by its name alone, and how well the name says so.
-fn candidate(folded: &str, mappings: &[Mapping], export: Option<Export>) -> (Role, Weight) {
+fn candidate(folded: &str, mappings: &[Mapping], export: Option<KnownExport>) -> (ColumnRole, Weight) {
     if let Some(mapping) = mappings.iter().find(|mapping| self::folded(&mapping.column) == folded) {
-        return (mapping.field.map_or(Role::Ignored, Role::Field), Weight::Exact);
+        return (mapping.field.map_or(ColumnRole::Ignored, ColumnRole::Field), Weight::Exact);
     }
     let meaning = meaning(folded);
     let Some(export) = export else {
-        return meaning.map_or((Role::Unknown, Weight::Loose), |(field, weight)| (Role::Field(field), weight));
+        return meaning
+            .map_or((ColumnRole::Unknown, Weight::Loose), |(field, weight)| (ColumnRole::Field(field), weight));
     };
     match (export.column(folded), meaning) {
-        (Some(None), _) => (Role::Ignored, Weight::Exact),
-        (Some(Some(field)), _) => (Role::Exported(field, export), Weight::Exact),
+        (Some(None), _) => (ColumnRole::Ignored, Weight::Exact),
+        (Some(Some(field)), _) => (ColumnRole::Exported(field, export), Weight::Exact),
         // In an export only our own names are understood beside the product's.
-        (None, Some((field, Weight::Exact))) => (Role::Exported(field, export), Weight::Exact),
-        (None, _) => (Role::Unknown, Weight::Loose),
+        (None, Some((field, Weight::Exact))) => (ColumnRole::Exported(field, export), Weight::Exact),
+        (None, _) => (ColumnRole::Unknown, Weight::Loose),
     }
 }
 
 /// What the columns of a file are, in their order.
 pub(super) struct Resolved {
-    pub roles: Vec<Role>,
+    pub roles: Vec<ColumnRole>,
     /// The column that begins a block where no column ends it.
     pub endless: Option<usize>,
 }
 
 /// Decides what each column of a file is, given the names of all of them.
-pub(super) fn resolve(names: &[&str], mappings: &[Mapping], export: Option<Export>) -> Resolved {
+pub(super) fn resolve(names: &[&str], mappings: &[Mapping], export: Option<KnownExport>) -> Resolved {
     let folded: Vec<String> = names.iter().map(|name| folded(name)).collect();
-    let candidates: Vec<(Role, Weight)> = folded.iter().map(|name| candidate(name, mappings, export)).collect();
+    let candidates: Vec<(ColumnRole, Weight)> = folded.iter().map(|name| candidate(name, mappings, export)).collect();
     // A column that a mapping takes away still says that looser names are not it.
-    let by_itself: Vec<(Role, Weight)> = folded.iter().map(|name| candidate(name, &[], export)).collect();
+    let by_itself: Vec<(ColumnRole, Weight)> = folded.iter().map(|name| candidate(name, &[], export)).collect();
     let best = |field: Field| {
         let saying = candidates.iter().chain(&by_itself).filter(|(role, _)| role.field() == Some(field));
         saying.map(|(_, weight)| *weight).min()
     };
-    let mut roles: Vec<Role> = candidates
+    let mut roles: Vec<ColumnRole> = candidates
         .iter()
         .map(|&(role, weight)| match role.field() {
-            Some(field) if best(field).is_some_and(|best| best < weight) => Role::Unknown,
+            Some(field) if best(field).is_some_and(|best| best < weight) => ColumnRole::Unknown,
             _ => role,
         })
         .collect();
@@ -423,10 +424,10 @@ fn is_mapped(column: &str, mappings: &[Mapping]) -> bool {
 }
 
 /// Finds the ends of a block among columns that say nothing alone.
-fn resolve_block(folded: &[String], roles: &mut [Role], mappings: &[Mapping]) {
+fn resolve_block(folded: &[String], roles: &mut [ColumnRole], mappings: &[Mapping]) {
     let at = |name: &str| folded.iter().position(|column| column == name);
-    let free = |at: usize, roles: &[Role]| roles[at] == Role::Unknown && !is_mapped(&folded[at], mappings);
-    let holds = |field: Field, roles: &[Role]| roles.iter().position(|role| role.field() == Some(field));
+    let free = |at: usize, roles: &[ColumnRole]| roles[at] == ColumnRole::Unknown && !is_mapped(&folded[at], mappings);
+    let holds = |field: Field, roles: &[ColumnRole]| roles.iter().position(|role| role.field() == Some(field));
     for (first, last) in BLOCKS {
         let (first, Some(last)) = (at(first), at(last)) else { continue };
         let number = holds(Field::Number, roles);
@@ -435,19 +436,19 @@ fn resolve_block(folded: &[String], roles: &mut [Role], mappings: &[Mapping]) {
             && free(first, roles)
             && (free(last, roles) || roles[last].field() == Some(Field::NumberEnd))
         {
-            roles[first] = Role::Field(Field::Number);
+            roles[first] = ColumnRole::Field(Field::Number);
         }
         let number = holds(Field::Number, roles);
         // Beside a number, `from` and `to` are something else than its block.
         let belongs = number.is_some() && (first.is_none() || first == number);
         if belongs && free(last, roles) && holds(Field::NumberEnd, roles).is_none() {
-            roles[last] = Role::Field(Field::NumberEnd);
+            roles[last] = ColumnRole::Field(Field::NumberEnd);
         }
     }
 }
 
 /// The column of numbers, if its name begins a block that no column ends.
-fn endless(folded: &[String], roles: &[Role], mappings: &[Mapping]) -> Option<usize> {
+fn endless(folded: &[String], roles: &[ColumnRole], mappings: &[Mapping]) -> Option<usize> {
     let number = roles.iter().position(|role| role.field() == Some(Field::Number))?;
     let begins = BLOCKS.iter().any(|(first, _)| *first == folded[number]);
     // An end that a mapping ignores is a decision.
@@ -461,12 +462,12 @@ fn endless(folded: &[String], roles: &[Role], mappings: &[Mapping]) -> Option<us
 pub(super) fn role_of_late(
     name: &str,
     mappings: &[Mapping],
-    export: Option<Export>,
+    export: Option<KnownExport>,
     held: impl Fn(Field) -> bool,
-) -> Role {
+) -> ColumnRole {
     let (role, weight) = candidate(&folded(name), mappings, export);
     match role.field() {
-        Some(field) if weight == Weight::Loose && held(field) => Role::Unknown,
+        Some(field) if weight == Weight::Loose && held(field) => ColumnRole::Unknown,
         _ => role,
     }
 }
@@ -500,7 +501,7 @@ mod tests {
         assert!(message.ends_with("reserved_for, since"), "{message}");
     }
 
-    fn roles(header: &str, mappings: &[&str], export: Option<Export>) -> Vec<Role> {
+    fn roles(header: &str, mappings: &[&str], export: Option<KnownExport>) -> Vec<ColumnRole> {
         let mappings: Vec<Mapping> = mappings.iter().map(|text| text.parse().expect("a mapping")).collect();
         let names: Vec<&str> = header.split(',').collect();
         resolve(&names, &mappings, export).roles
@@ -509,7 +510,7 @@ mod tests {
     /// The fields of a header's columns; `-` is not read.
     #[track_caller]
     fn check(header: &str, mappings: &[&str], expected: &str) {
-        let field = |role: Role| role.field().map_or("-", Field::as_str);
+        let field = |role: ColumnRole| role.field().map_or("-", Field::as_str);
         let found: Vec<&str> = roles(header, mappings, None).into_iter().map(field).collect();
         assert_eq!(found.join(","), expected, "header: {header}");
     }
@@ -613,19 +614,22 @@ mod tests {
 
     #[test]
     fn columns_of_an_export_are_known_by_its_names_and_ours() {
-        let found =
-            roles("Number,sub_account,currency,renewal_date,alias,colour,city", &["alias=tags"], Some(Export::Plivo));
-        let exported = |field| Role::Exported(field, Export::Plivo);
+        let found = roles(
+            "Number,sub_account,currency,renewal_date,alias,colour,city",
+            &["alias=tags"],
+            Some(KnownExport::Plivo),
+        );
+        let exported = |field| ColumnRole::Exported(field, KnownExport::Plivo);
         assert_eq!(
             found,
             [
                 exported(Field::Number),
                 exported(Field::AccountAuthId),
                 exported(Field::Currency),
-                Role::Ignored,
-                Role::Field(Field::Tags),
-                Role::Unknown,
-                Role::Unknown,
+                ColumnRole::Ignored,
+                ColumnRole::Field(Field::Tags),
+                ColumnRole::Unknown,
+                ColumnRole::Unknown,
             ]
         );
     }

@@ -17,10 +17,10 @@ use serde_json::value::RawValue;
 
 use super::csv::line_len;
 use super::field::{self, folded};
-use super::rows::Rows;
-use super::source::Text;
+use super::rows::RowReader;
+use super::source::SourceText;
 use super::value::Raw;
-use super::{DEPTH_MAX, Extract, Format, HEAD_BYTES, Header, IntakeError, Item};
+use super::{DEPTH_MAX, Extract, FileFormat, FileItem, HEAD_BYTES, Header, IntakeError};
 use crate::domain::shown::quoted;
 
 /// Under which keys answers have their rows, whatever these are: the Partner
@@ -86,7 +86,7 @@ pub(super) fn holds_rows(head: &[u8]) -> bool {
 
 fn holds(head: &[u8], outermost: bool) -> bool {
     let mut found = false;
-    for (key, value) in (Members { bytes: head, at: 0 }) {
+    for (key, value) in (ObjectMembers { bytes: head, at: 0 }) {
         match member_of(key, value, outermost) {
             Member::Rows { sure: true } if matches!(key, "data" | "items") => return true,
             Member::Rows { .. } | Member::Wrapper | Member::Row => found = true,
@@ -99,7 +99,7 @@ fn holds(head: &[u8], outermost: bool) -> bool {
 
 /// Whether an object is a row: it has a number, or attributes that may have one.
 fn is_row(head: &[u8]) -> bool {
-    Members { bytes: head, at: 0 }.any(|(key, value)| is_attributes(key, value) || names_a_number(key, value))
+    ObjectMembers { bytes: head, at: 0 }.any(|(key, value)| is_attributes(key, value) || names_a_number(key, value))
 }
 
 fn names_a_number(key: &str, value: &[u8]) -> bool {
@@ -113,12 +113,12 @@ fn is_attributes(key: &str, value: &[u8]) -> bool {
 
 /// The members of the object at the start, as far as it goes: each key, as it is
 /// written, and the text from its value on.
-struct Members<'a> {
+struct ObjectMembers<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Iterator for Members<'a> {
+impl<'a> Iterator for ObjectMembers<'a> {
     type Item = (&'a str, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -143,9 +143,9 @@ impl<'a> Iterator for Members<'a> {
         }
         let value = bytes.get(skip(at + 1)..)?;
         self.at = match value_len(value, false) {
-            Some(Value::Ends(len)) => bytes.len() - value.len() + len,
+            Some(ValueEnd::Ends(len)) => bytes.len() - value.len() + len,
             // Cut off, or too deep: there is nothing behind it to be seen.
-            Some(Value::TooDeep) | None => bytes.len(),
+            Some(ValueEnd::TooDeep) | None => bytes.len(),
         };
         Some((key, value))
     }
@@ -164,14 +164,14 @@ fn string_len(bytes: &[u8]) -> Option<usize> {
 }
 
 /// What [`value_len`] found.
-enum Value {
+enum ValueEnd {
     Ends(usize),
     TooDeep,
 }
 
 /// The length of the value at the start, valid or not. None if it goes on.
-fn value_len(bytes: &[u8], last: bool) -> Option<Value> {
-    let goes_on = if last { Some(Value::Ends(bytes.len())) } else { None };
+fn value_len(bytes: &[u8], last: bool) -> Option<ValueEnd> {
+    let goes_on = if last { Some(ValueEnd::Ends(bytes.len())) } else { None };
     let mut depth = 0;
     let mut at = 0;
     while at < bytes.len() {
@@ -182,23 +182,23 @@ fn value_len(bytes: &[u8], last: bool) -> Option<Value> {
                 };
                 at += len;
                 if depth == 0 {
-                    return Some(Value::Ends(at));
+                    return Some(ValueEnd::Ends(at));
                 }
                 continue;
             }
             b'{' | b'[' => {
                 depth += 1;
                 if depth > DEPTH_MAX {
-                    return Some(Value::TooDeep);
+                    return Some(ValueEnd::TooDeep);
                 }
             }
             b'}' | b']' if depth > 0 => {
                 depth -= 1;
                 if depth == 0 {
-                    return Some(Value::Ends(at + 1));
+                    return Some(ValueEnd::Ends(at + 1));
                 }
             }
-            b'}' | b']' | b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' if depth == 0 => return Some(Value::Ends(at)),
+            b'}' | b']' | b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' if depth == 0 => return Some(ValueEnd::Ends(at)),
             _ => {}
         }
         at += 1;
@@ -207,7 +207,7 @@ fn value_len(bytes: &[u8], last: bool) -> Option<Value> {
 }
 
 /// Why a row is no row.
-enum Failure {
+enum RowFailure {
     /// Valid JSON, but no object.
     NoObject,
     /// Not JSON, at this line and column of the row.
@@ -220,19 +220,19 @@ enum Failure {
 }
 
 /// Reads a row's cells.
-fn row_cells(text: &str, rows: &mut Rows<'_>) -> Result<(), Failure> {
+fn row_cells(text: &str, rows: &mut RowReader<'_>) -> Result<(), RowFailure> {
     let mut failure = None;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let object = Object { rows, failure: &mut failure, guess: &mut 0, enveloped: is_enveloped(text) };
+    let object = RowVisitor { rows, failure: &mut failure, guess: &mut 0, enveloped: is_enveloped(text) };
     let outcome = (&mut deserializer).deserialize_map(object).and_then(|()| deserializer.end());
     match (failure, outcome) {
-        (Some(error), _) => Err(Failure::File(error)),
+        (Some(error), _) => Err(RowFailure::File(error)),
         (None, Ok(())) => Ok(()),
         (None, Err(error)) => Err(match error.classify() {
-            serde_json::error::Category::Data => Failure::NoObject,
+            serde_json::error::Category::Data => RowFailure::NoObject,
             _ => {
                 let (line, column) = (error.line(), error.column());
-                Failure::Syntax { line, column, problem: problem(&error) }
+                RowFailure::Syntax { line, column, problem: problem(&error) }
             }
         }),
     }
@@ -264,7 +264,7 @@ pub(super) fn members(text: &str) -> Option<serde_json::Map<String, serde_json::
 }
 
 /// Finds out by the first row whose export the file is, and what its keys are.
-fn recognise(text: &str, rows: &mut Rows<'_>) -> Result<(), IntakeError> {
+fn recognise(text: &str, rows: &mut RowReader<'_>) -> Result<(), IntakeError> {
     match members(text) {
         Some(row) => rows.recognise(&row.keys().map(String::as_str).collect::<Vec<_>>()),
         None => Ok(()),
@@ -274,11 +274,11 @@ fn recognise(text: &str, rows: &mut Rows<'_>) -> Result<(), IntakeError> {
 /// Whether a row is in an envelope: it has an object of attributes.
 fn is_enveloped(text: &str) -> bool {
     text.contains("\"attributes\"")
-        && Members { bytes: text.as_bytes(), at: 0 }.any(|(key, value)| is_attributes(key, value))
+        && ObjectMembers { bytes: text.as_bytes(), at: 0 }.any(|(key, value)| is_attributes(key, value))
 }
 
-struct Object<'r, 'a> {
-    rows: &'r mut Rows<'a>,
+struct RowVisitor<'r, 'a> {
+    rows: &'r mut RowReader<'a>,
     failure: &'r mut Option<IntakeError>,
     /// Where the next key's column is, if this row is like the row before.
     guess: &'r mut usize,
@@ -287,9 +287,9 @@ struct Object<'r, 'a> {
 }
 
 #[derive(serde::Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+struct MemberKey<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'de> Visitor<'de> for Object<'_, '_> {
+impl<'de> Visitor<'de> for RowVisitor<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -297,14 +297,14 @@ impl<'de> Visitor<'de> for Object<'_, '_> {
     }
 
     fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<(), M::Error> {
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(MemberKey(key)) = map.next_key()? {
             let value: &RawValue = map.next_value()?;
             if self.enveloped && ENVELOPE.contains(&&*key) {
                 continue;
             }
             if self.enveloped && is_attributes(&key, value.get().as_bytes()) {
-                let Object { rows, failure, guess, .. } = &mut self;
-                let inner = Object { rows, failure, guess, enveloped: false };
+                let RowVisitor { rows, failure, guess, .. } = &mut self;
+                let inner = RowVisitor { rows, failure, guess, enveloped: false };
                 let mut deserializer = serde_json::Deserializer::from_str(value.get());
                 (&mut deserializer).deserialize_map(inner).map_err(serde::de::Error::custom)?;
                 continue;
@@ -346,12 +346,12 @@ impl<'de> Visitor<'de> for Object<'_, '_> {
 const NO_OBJECT: &str = "must be a JSON object, such as {\"number\": \"+912271264217\"}";
 
 pub(super) fn read_lines(
-    text: &mut Text<'_>,
-    rows: &mut Rows<'_>,
+    text: &mut SourceText<'_>,
+    rows: &mut RowReader<'_>,
     header: &mut dyn FnMut(&Header),
-    row: &mut dyn FnMut(Item) -> ControlFlow<()>,
+    row: &mut dyn FnMut(FileItem) -> ControlFlow<()>,
 ) -> Result<(), IntakeError> {
-    header(&rows.header(Format::Ndjson));
+    header(&rows.header(FileFormat::Ndjson));
     while let Some(len) = text.scan(line_len)? {
         let line = text.line();
         let record = text.text(len)?.trim();
@@ -365,16 +365,16 @@ pub(super) fn read_lines(
         }
         let item = match row_cells(record, rows) {
             Ok(()) => rows.finish(),
-            Err(Failure::NoObject) => rows.abandon(record, NO_OBJECT.to_owned()),
+            Err(RowFailure::NoObject) => rows.abandon(record, NO_OBJECT.to_owned()),
             // Probably an object over several lines, and no NDJSON at all.
-            Err(Failure::Syntax { column, problem, .. }) if rows.rows() == 1 => {
+            Err(RowFailure::Syntax { column, problem, .. }) if rows.rows() == 1 => {
                 let problem = format!("{problem}; each row must be one object on one line");
                 return Err(IntakeError::Json { line, column: column as u64, problem });
             }
-            Err(Failure::Syntax { column, problem, .. }) => {
+            Err(RowFailure::Syntax { column, problem, .. }) => {
                 rows.abandon(record, format!("is not JSON at column {column}: {problem}"))
             }
-            Err(Failure::File(error)) => return Err(error),
+            Err(RowFailure::File(error)) => return Err(error),
         };
         text.consume(len);
         if row(item).is_break() {
@@ -385,12 +385,12 @@ pub(super) fn read_lines(
 }
 
 pub(super) fn read_documents(
-    text: &mut Text<'_>,
-    rows: &mut Rows<'_>,
+    text: &mut SourceText<'_>,
+    rows: &mut RowReader<'_>,
     header: &mut dyn FnMut(&Header),
-    row: &mut dyn FnMut(Item) -> ControlFlow<()>,
+    row: &mut dyn FnMut(FileItem) -> ControlFlow<()>,
 ) -> Result<(), IntakeError> {
-    header(&rows.header(Format::Json));
+    header(&rows.header(FileFormat::Json));
     let mut aside = |_: &str, _: &str| {};
     let mut documents = Documents::new(text, &mut aside);
     let mut element = 0;
@@ -403,9 +403,9 @@ pub(super) fn read_documents(
         }
         let item = match row_cells(record, rows) {
             Ok(()) => rows.finish(),
-            Err(Failure::NoObject) => rows.abandon(record, NO_OBJECT.to_owned()),
-            Err(Failure::Syntax { line, column, problem }) => return Err(documents.syntax_at(line, column, problem)),
-            Err(Failure::File(error)) => return Err(error),
+            Err(RowFailure::NoObject) => rows.abandon(record, NO_OBJECT.to_owned()),
+            Err(RowFailure::Syntax { line, column, problem }) => return Err(documents.syntax_at(line, column, problem)),
+            Err(RowFailure::File(error)) => return Err(error),
         };
         documents.text.consume(len);
         if row(item).is_break() {
@@ -417,14 +417,14 @@ pub(super) fn read_documents(
 
 /// Documents one after the other, as a stream of the elements of their arrays.
 pub(super) struct Documents<'t, 'a> {
-    pub text: &'t mut Text<'a>,
+    pub text: &'t mut SourceText<'a>,
     /// What the text is in, the innermost last. Nothing between documents.
-    places: Vec<Place>,
+    places: Vec<NestingLevel>,
     /// Told the members of an answer that are not its data: key and value.
     aside: &'t mut dyn FnMut(&str, &str),
 }
 
-enum Place {
+enum NestingLevel {
     /// In an object. `first`: nothing was read of it.
     Object { first: bool, rows: Option<RowsKey> },
     /// In an array of rows.
@@ -439,7 +439,7 @@ struct RowsKey {
 }
 
 impl<'t, 'a> Documents<'t, 'a> {
-    pub fn new(text: &'t mut Text<'a>, aside: &'t mut dyn FnMut(&str, &str)) -> Documents<'t, 'a> {
+    pub fn new(text: &'t mut SourceText<'a>, aside: &'t mut dyn FnMut(&str, &str)) -> Documents<'t, 'a> {
         Documents { text, places: Vec::new(), aside }
     }
 
@@ -449,48 +449,52 @@ impl<'t, 'a> Documents<'t, 'a> {
             let byte = self.text.skip_space()?;
             match (self.places.last_mut(), byte) {
                 (None, None) => return Ok(None),
-                (None, Some(b'[')) => self.enter(Place::Array { first: true }),
-                (None, Some(b'{')) => self.enter(Place::Object { first: true, rows: None }),
+                (None, Some(b'[')) => self.enter(NestingLevel::Array { first: true }),
+                (None, Some(b'{')) => self.enter(NestingLevel::Object { first: true, rows: None }),
                 (None, Some(_)) => {
                     return Err(self.syntax("expected the end, or another answer or array".to_owned()));
                 }
 
-                (Some(Place::Array { .. }), Some(b']')) => self.leave(),
-                (Some(Place::Array { first: first @ true }), Some(_)) => {
+                (Some(NestingLevel::Array { .. }), Some(b']')) => self.leave(),
+                (Some(NestingLevel::Array { first: first @ true }), Some(_)) => {
                     *first = false;
                     return self.value().map(Some);
                 }
-                (Some(Place::Array { first: false }), Some(b',')) => {
+                (Some(NestingLevel::Array { first: false }), Some(b',')) => {
                     self.text.consume(1);
                     self.text.skip_space()?;
                     return self.value().map(Some);
                 }
-                (Some(Place::Array { .. }), Some(_)) => return Err(self.syntax("expected `,` or `]`".to_owned())),
-                (Some(Place::Array { .. }), None) => {
+                (Some(NestingLevel::Array { .. }), Some(_)) => {
+                    return Err(self.syntax("expected `,` or `]`".to_owned()));
+                }
+                (Some(NestingLevel::Array { .. }), None) => {
                     return Err(self.syntax("the array is not closed; is the file complete?".to_owned()));
                 }
 
-                (Some(Place::Object { rows: None, .. }), Some(b'}')) => {
+                (Some(NestingLevel::Object { rows: None, .. }), Some(b'}')) => {
                     return Err(
                         self.syntax("the answer has no array of rows, such as \"data\" or \"items\"".to_owned())
                     );
                 }
-                (Some(Place::Object { rows: Some(_), .. }), Some(b'}')) => self.leave(),
-                (Some(Place::Object { first: first @ true, .. }), Some(_)) => {
+                (Some(NestingLevel::Object { rows: Some(_), .. }), Some(b'}')) => self.leave(),
+                (Some(NestingLevel::Object { first: first @ true, .. }), Some(_)) => {
                     *first = false;
                     if let Some(len) = self.member()? {
                         return Ok(Some(len));
                     }
                 }
-                (Some(Place::Object { first: false, .. }), Some(b',')) => {
+                (Some(NestingLevel::Object { first: false, .. }), Some(b',')) => {
                     self.text.consume(1);
                     self.text.skip_space()?;
                     if let Some(len) = self.member()? {
                         return Ok(Some(len));
                     }
                 }
-                (Some(Place::Object { .. }), Some(_)) => return Err(self.syntax("expected `,` or `}`".to_owned())),
-                (Some(Place::Object { .. }), None) => {
+                (Some(NestingLevel::Object { .. }), Some(_)) => {
+                    return Err(self.syntax("expected `,` or `}`".to_owned()));
+                }
+                (Some(NestingLevel::Object { .. }), None) => {
                     return Err(self.syntax("the object is not closed; is the file complete?".to_owned()));
                 }
             }
@@ -498,7 +502,7 @@ impl<'t, 'a> Documents<'t, 'a> {
     }
 
     /// Moves past the byte that opens a place.
-    fn enter(&mut self, place: Place) {
+    fn enter(&mut self, place: NestingLevel) {
         self.text.consume(1);
         self.places.push(place);
     }
@@ -533,7 +537,7 @@ impl<'t, 'a> Documents<'t, 'a> {
             Member::Rows { sure } => sure,
             Member::Wrapper | Member::Row => true,
         };
-        if let Some(Place::Object { rows, .. }) = self.places.last_mut() {
+        if let Some(NestingLevel::Object { rows, .. }) = self.places.last_mut() {
             match rows {
                 Some(before) if before.sure && !sure => return self.beside(&key).map(|()| None),
                 Some(before) => {
@@ -553,8 +557,8 @@ impl<'t, 'a> Documents<'t, 'a> {
             }
         }
         match member {
-            Member::Rows { .. } => self.enter(Place::Array { first: true }),
-            Member::Wrapper => self.enter(Place::Object { first: true, rows: None }),
+            Member::Rows { .. } => self.enter(NestingLevel::Array { first: true }),
+            Member::Wrapper => self.enter(NestingLevel::Object { first: true, rows: None }),
             Member::Row | Member::Beside => return self.value().map(Some),
         }
         Ok(None)
@@ -574,9 +578,9 @@ impl<'t, 'a> Documents<'t, 'a> {
     /// The length of the value at the start of the text.
     fn value(&mut self) -> Result<usize, IntakeError> {
         match self.text.scan(value_len)? {
-            Some(Value::Ends(0)) | None => Err(self.syntax("expected a value".to_owned())),
-            Some(Value::Ends(len)) => Ok(len),
-            Some(Value::TooDeep) => Err(self.syntax(format!("nested deeper than {DEPTH_MAX}"))),
+            Some(ValueEnd::Ends(0)) | None => Err(self.syntax("expected a value".to_owned())),
+            Some(ValueEnd::Ends(len)) => Ok(len),
+            Some(ValueEnd::TooDeep) => Err(self.syntax(format!("nested deeper than {DEPTH_MAX}"))),
         }
     }
 
@@ -594,7 +598,7 @@ impl<'t, 'a> Documents<'t, 'a> {
     }
 }
 
-pub(super) fn extract_lines(text: &mut Text<'_>, out: &mut Extract<'_>) -> Result<(), IntakeError> {
+pub(super) fn extract_lines(text: &mut SourceText<'_>, out: &mut Extract<'_>) -> Result<(), IntakeError> {
     while !out.done()
         && let Some(len) = text.scan(line_len)?
     {
@@ -606,7 +610,7 @@ pub(super) fn extract_lines(text: &mut Text<'_>, out: &mut Extract<'_>) -> Resul
     Ok(())
 }
 
-pub(super) fn extract_documents(text: &mut Text<'_>, out: &mut Extract<'_>) -> Result<(), IntakeError> {
+pub(super) fn extract_documents(text: &mut SourceText<'_>, out: &mut Extract<'_>) -> Result<(), IntakeError> {
     let mut aside = |_: &str, _: &str| {};
     let mut documents = Documents::new(text, &mut aside);
     let mut element = 0;

@@ -1,13 +1,13 @@
 //! Cells that hold numbers: one, or a block.
 
-use super::value::{Fault, Raw};
-use super::{BLOCK_NUMBERS_MAX, Numbers, Options};
-use crate::domain::spelling::{self, Bare};
+use super::value::{CellFault, Raw};
+use super::{BLOCK_NUMBERS_MAX, ReadOptions, RowNumbers};
+use crate::domain::spelling::{self, BareDigits};
 use crate::domain::{E164, nothing};
 
 /// What a cell says: nothing, or the first and the last number. `bare` is what
 /// the file's product means by digits without a `+`.
-pub(super) fn cell(raw: Raw<'_>, options: &Options, bare: Bare) -> Result<Option<(E164, E164)>, Fault> {
+pub(super) fn cell(raw: Raw<'_>, options: &ReadOptions, bare: BareDigits) -> Result<Option<(E164, E164)>, CellFault> {
     match raw {
         Raw::Null => Ok(None),
         Raw::Text(text) => {
@@ -23,9 +23,9 @@ pub(super) fn cell(raw: Raw<'_>, options: &Options, bare: Bare) -> Result<Option
         Raw::Number(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             read(digits, options, bare).map(Some)
         }
-        Raw::Number(literal) if literal.contains(['e', 'E']) => Err(Fault::of(&spelling::SCIENTIFIC)),
-        Raw::Number(literal) if literal.contains('.') => Err(Fault::of(&spelling::DECIMAL)),
-        Raw::Number(_) => Err(Fault::of(&spelling::FORM)),
+        Raw::Number(literal) if literal.contains(['e', 'E']) => Err(CellFault::of(&spelling::SCIENTIFIC)),
+        Raw::Number(literal) if literal.contains('.') => Err(CellFault::of(&spelling::DECIMAL)),
+        Raw::Number(_) => Err(CellFault::of(&spelling::FORM)),
         Raw::Bool(_) | Raw::List(_) | Raw::Object | Raw::Broken => Err(raw.not_text()),
     }
 }
@@ -34,36 +34,40 @@ fn blank(c: char) -> bool {
     c.is_whitespace() || spelling::invisible(c)
 }
 
-fn read(text: &str, options: &Options, bare: Bare) -> Result<(E164, E164), Fault> {
+fn read(text: &str, options: &ReadOptions, bare: BareDigits) -> Result<(E164, E164), CellFault> {
     let bare = match options.default_country {
-        _ if options.assume_plus => Bare::International,
-        Some(country) => Bare::National(country),
+        _ if options.assume_plus => BareDigits::International,
+        Some(country) => BareDigits::National(country),
         None => bare,
     };
     spelling::read(text, bare).map_err(|fault| {
         if nothing::certain(text) {
-            return Fault::Fixed(nothing::REFUSED);
+            return CellFault::Fixed(nothing::REFUSED);
         }
         let hint = match fault == spelling::NO_PLUS {
             true => ", or say what the digits are: --assume-plus if they are international, --default-country if they are national",
             false => "",
         };
-        Fault::Text(format!("{fault}{hint}"))
+        CellFault::Text(format!("{fault}{hint}"))
     })
 }
 
 /// The block from one number to another, if it can be one.
-pub(super) fn block(first: E164, last: E164) -> Result<Numbers, Fault> {
+pub(super) fn block(first: E164, last: E164) -> Result<RowNumbers, CellFault> {
     if first.digits().ilog10() != last.digits().ilog10() {
-        return Err(Fault::Text(format!("{first} and {last} have different numbers of digits, so they are no block")));
+        return Err(CellFault::Text(format!(
+            "{first} and {last} have different numbers of digits, so they are no block"
+        )));
     }
     if first > last {
-        return Err(Fault::Text(format!("the block's first number {first} is after its last, {last}")));
+        return Err(CellFault::Text(format!("the block's first number {first} is after its last, {last}")));
     }
-    let numbers = Numbers::Block { first, last };
+    let numbers = RowNumbers::Block { first, last };
     if numbers.count() > BLOCK_NUMBERS_MAX {
         let count = numbers.count();
-        return Err(Fault::Text(format!("the block has {count} numbers; divide it into blocks of at most 10,000,000")));
+        return Err(CellFault::Text(format!(
+            "the block has {count} numbers; divide it into blocks of at most 10,000,000"
+        )));
     }
     Ok(numbers)
 }
@@ -80,7 +84,7 @@ pub(super) fn looks_like_one(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn show(read: Result<Option<(E164, E164)>, Fault>) -> String {
+    fn show(read: Result<Option<(E164, E164)>, CellFault>) -> String {
         match read {
             Ok(None) => "nothing".to_owned(),
             Ok(Some((first, last))) if first == last => first.to_string(),
@@ -90,14 +94,14 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_with(options: &Options, text: &str, expected: &str) {
-        let shown = show(cell(Raw::Text(text), options, Bare::Unknown));
+    fn check_with(options: &ReadOptions, text: &str, expected: &str) {
+        let shown = show(cell(Raw::Text(text), options, BareDigits::Unknown));
         assert!(shown.starts_with(expected), "input: {text:?}, expected: {expected}, got: {shown}");
     }
 
     #[test]
     fn a_cell_is_a_number_a_block_or_nothing() {
-        let check = |text: &str, expected: &str| check_with(&Options::default(), text, expected);
+        let check = |text: &str, expected: &str| check_with(&ReadOptions::default(), text, expected);
         check("+912271264217", "+912271264217");
         check("'+912271264217", "+912271264217");
         check("\u{feff}'+912271264217\u{200e}", "+912271264217");
@@ -111,21 +115,21 @@ mod tests {
 
     #[test]
     fn what_the_caller_says_of_digits_goes_before_what_the_product_means() {
-        let plus = Options { assume_plus: true, ..Options::default() };
-        let france = Options { default_country: "FR".parse().ok(), ..Options::default() };
+        let plus = ReadOptions { assume_plus: true, ..ReadOptions::default() };
+        let france = ReadOptions { default_country: "FR".parse().ok(), ..ReadOptions::default() };
         check_with(&plus, "912271264217", "+912271264217");
         check_with(&france, "01 42 68 53 00", "+33142685300");
-        assert_eq!(show(cell(Raw::Text("0142685300"), &france, Bare::International)), "+33142685300");
-        let none = Options::default();
-        assert_eq!(show(cell(Raw::Text("17609915566"), &none, Bare::International)), "+17609915566");
+        assert_eq!(show(cell(Raw::Text("0142685300"), &france, BareDigits::International)), "+33142685300");
+        let none = ReadOptions::default();
+        assert_eq!(show(cell(Raw::Text("17609915566"), &none, BareDigits::International)), "+17609915566");
     }
 
     #[test]
     fn json_numbers_are_digits_without_plus() {
-        let plus = Options { assume_plus: true, ..Options::default() };
+        let plus = ReadOptions { assume_plus: true, ..ReadOptions::default() };
         for (raw, options, expected) in [
             (Raw::Number("912271264217"), &plus, "+912271264217"),
-            (Raw::Number("912271264217"), &Options::default(), "has no +"),
+            (Raw::Number("912271264217"), &ReadOptions::default(), "has no +"),
             (Raw::Number("912271264217.0"), &plus, "is a decimal number"),
             (Raw::Number("9.12e11"), &plus, "is in scientific notation"),
             (Raw::Number("-912271264217"), &plus, "must be + and"),
@@ -133,7 +137,7 @@ mod tests {
             (Raw::Bool(true), &plus, "must be text"),
             (Raw::List("[]"), &plus, "must be text"),
         ] {
-            let shown = show(cell(raw, options, Bare::Unknown));
+            let shown = show(cell(raw, options, BareDigits::Unknown));
             assert!(shown.starts_with(expected), "expected: {expected}, got: {shown}");
         }
     }

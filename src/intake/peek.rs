@@ -7,10 +7,12 @@
 
 use std::io::Read;
 
-use super::field::{self, Role};
+use super::field::{self, ColumnRole};
 use super::json::{self, Documents};
-use super::source::{Input, Text};
-use super::{COLUMNS_MAX, Export, Field, Format, IntakeError, Options, Shape, csv, detect, number, sheet};
+use super::source::{Input, SourceText};
+use super::{
+    COLUMNS_MAX, Field, FileFormat, GuessedFormat, IntakeError, KnownExport, ReadOptions, csv, detect, number, sheet,
+};
 
 /// The most characters that are kept of a cell.
 const CELL_CHARS_MAX: usize = 80;
@@ -18,9 +20,9 @@ const CELL_CHARS_MAX: usize = 80;
 /// The beginning of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Peeked {
-    pub format: Format,
+    pub format: FileFormat,
     /// Whose export it is read as.
-    pub export: Option<Export>,
+    pub export: Option<KnownExport>,
     pub columns: Vec<PeekedColumn>,
     pub rows: Vec<PeekedRow>,
 }
@@ -36,7 +38,7 @@ pub struct PeekedColumn {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeekedRow {
-    /// As [`super::Row::line`].
+    /// As [`super::FileRow::line`].
     pub line: u64,
     /// By column, empty where the row has none.
     pub cells: Vec<String>,
@@ -50,30 +52,33 @@ pub fn bare_numbers(text: &str) -> bool {
 }
 
 /// Reads the names of the columns and the first rows.
-pub fn peek(input: impl Read, options: &Options, rows_max: usize) -> Result<Peeked, IntakeError> {
+pub fn peek(input: impl Read, options: &ReadOptions, rows_max: usize) -> Result<Peeked, IntakeError> {
     let (format, names, rows) = match Input::open(input, options.encoding)? {
         Input::Text(text) => peek_text(text, options, rows_max)?,
         Input::Workbook(mut book) => {
             let (names, rows) = sheet::peek(&mut book, rows_max)?;
-            (Format::Sheet, names, rows)
+            (FileFormat::Sheet, names, rows)
         }
     };
     let texts: Vec<&str> = names.iter().map(String::as_str).collect();
-    let export = Export::of(texts.iter().copied(), &options.mappings).ok().flatten();
+    let export = KnownExport::of(texts.iter().copied(), &options.mappings).ok().flatten();
     let roles = field::resolve(&texts, &options.mappings, export).roles;
-    let column =
-        |(name, role): (String, Role)| PeekedColumn { name, field: role.field(), known: role != Role::Unknown };
+    let column = |(name, role): (String, ColumnRole)| PeekedColumn {
+        name,
+        field: role.field(),
+        known: role != ColumnRole::Unknown,
+    };
     Ok(Peeked { format, export, columns: names.into_iter().zip(roles).map(column).collect(), rows })
 }
 
 fn peek_text(
-    mut text: Text<'_>,
-    options: &Options,
+    mut text: SourceText<'_>,
+    options: &ReadOptions,
     rows_max: usize,
-) -> Result<(Format, Vec<String>, Vec<PeekedRow>), IntakeError> {
+) -> Result<(FileFormat, Vec<String>, Vec<PeekedRow>), IntakeError> {
     Ok(match detect(&mut text)? {
-        Shape::Csv => csv::peek(&mut text, options, rows_max)?,
-        Shape::Ndjson => {
+        GuessedFormat::Csv => csv::peek(&mut text, options, rows_max)?,
+        GuessedFormat::Ndjson => {
             let mut records = Vec::new();
             while records.len() < rows_max
                 && let Some(len) = text.scan(csv::line_len)?
@@ -86,9 +91,9 @@ fn peek_text(
                 text.consume(len);
             }
             let (names, rows) = objects(records);
-            (Format::Ndjson, names, rows)
+            (FileFormat::Ndjson, names, rows)
         }
-        Shape::Json => {
+        GuessedFormat::Json => {
             let mut aside = |_: &str, _: &str| {};
             let mut documents = Documents::new(&mut text, &mut aside);
             let mut records = Vec::new();
@@ -99,7 +104,7 @@ fn peek_text(
                 documents.text.consume(len);
             }
             let (names, rows) = objects(records);
-            (Format::Json, names, rows)
+            (FileFormat::Json, names, rows)
         }
     })
 }
@@ -146,7 +151,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Peeked {
-        peek(text.as_bytes(), &Options::default(), 3).expect("a file")
+        peek(text.as_bytes(), &ReadOptions::default(), 3).expect("a file")
     }
 
     fn columns(peeked: &Peeked) -> Vec<(&str, Option<Field>)> {
@@ -169,7 +174,7 @@ mod tests {
             assert_eq!(peeked.rows.len(), 2);
         }
         assert_eq!(of("a,b\n1,2\n1,2\n1,2\n1,2\n").rows.len(), 3);
-        assert!(peek(&b""[..], &Options::default(), 3).is_err());
+        assert!(peek(&b""[..], &ReadOptions::default(), 3).is_err());
     }
 
     #[test]

@@ -1,21 +1,21 @@
 //! Cells become rows here, whatever format they came in.
 //!
 //! Files repeat themselves: a cell that has the text of the row before keeps
-//! its parsed value, and rows that say the same share one [`Fields`]. So a
+//! its parsed value, and rows that say the same share one [`RowFields`]. So a
 //! plain row costs little more than its number.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::export;
-use super::field::{self, Resolved, Role};
-use super::value::{self, Fault, Raw};
+use super::field::{self, ColumnRole, Resolved};
+use super::value::{self, CellFault, Raw};
 use super::{
-    COLUMN_BYTES_MAX, COLUMNS_MAX, Caution, Cell, Export, Field, Fields, Format, Header, IntakeError, Item, Numbers,
-    Options, Row, RowError, Summary, number,
+    COLUMN_BYTES_MAX, COLUMNS_MAX, Caution, Cell, Field, FileFormat, FileItem, FileRow, Header, IntakeError,
+    KnownExport, ReadOptions, ReadSummary, RowError, RowFields, RowNumbers, number,
 };
 use crate::domain::shown::quoted;
-use crate::domain::spelling::Bare;
+use crate::domain::spelling::BareDigits;
 use crate::domain::{E164, State, nothing};
 
 /// How much of a wrong value is repeated back, in characters.
@@ -23,30 +23,30 @@ const VALUE_CHARS_MAX: usize = 64;
 
 /// A column that a row is read from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Takes {
+pub(super) struct ReadColumn {
     column: usize,
     field: Field,
     /// The product in whose words it is.
-    words: Option<Export>,
+    words: Option<KnownExport>,
 }
 
-struct Column {
+struct FileColumn {
     name: String,
-    role: Role,
+    role: ColumnRole,
     /// The last row that had it.
     row: u64,
 }
 
 /// What is remembered of a field from row to row.
 #[derive(Default)]
-struct Slot {
+struct FieldSlot {
     /// The last row that had it, and its column there.
     row: u64,
     column: usize,
     /// The cell as the file had it, in whose words, and whether it was without
     /// fault, so that the same text again needs no work.
     text: String,
-    words: Option<Export>,
+    words: Option<KnownExport>,
     good: bool,
     /// Whether the cell may be a word for nothing.
     doubtful: bool,
@@ -77,24 +77,24 @@ fn names(field: Field) -> bool {
     )
 }
 
-pub(super) struct Rows<'a> {
-    options: &'a Options,
+pub(super) struct RowReader<'a> {
+    options: &'a ReadOptions,
     /// Whose export it is, once the names of the columns have been seen.
-    export: Option<Option<Export>>,
+    export: Option<Option<KnownExport>>,
     /// What the columns are that were there from the beginning.
-    roles: HashMap<String, Role>,
-    columns: Vec<Column>,
+    roles: HashMap<String, ColumnRole>,
+    columns: Vec<FileColumn>,
     by_name: HashMap<String, usize>,
     /// By field.
-    slots: [Slot; Field::COUNT],
+    slots: [FieldSlot; Field::COUNT],
     /// What the current row says, and whether that may differ from `shared`.
-    fields: Fields,
+    fields: RowFields,
     changed: bool,
-    shared: Arc<Fields>,
+    shared: Arc<RowFields>,
     /// The row is about an account without numbers.
     no_number: bool,
     /// Why the cost does not fit its currency; kept while both stay.
-    cost_fault: Option<Fault>,
+    cost_fault: Option<CellFault>,
     /// The current row: which it is, where it is, and its numbers so far.
     row: u64,
     line: u64,
@@ -104,16 +104,16 @@ pub(super) struct Rows<'a> {
     cautions: Vec<Caution>,
 }
 
-impl<'a> Rows<'a> {
-    pub fn new(options: &'a Options) -> Rows<'a> {
-        Rows {
+impl<'a> RowReader<'a> {
+    pub fn new(options: &'a ReadOptions) -> RowReader<'a> {
+        RowReader {
             options,
             export: None,
             roles: HashMap::new(),
             columns: Vec::new(),
             by_name: HashMap::new(),
-            slots: std::array::from_fn(|_| Slot::default()),
-            fields: Fields::default(),
+            slots: std::array::from_fn(|_| FieldSlot::default()),
+            fields: RowFields::default(),
             changed: false,
             shared: Arc::default(),
             no_number: false,
@@ -127,7 +127,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    pub fn options(&self) -> &'a Options {
+    pub fn options(&self) -> &'a ReadOptions {
         self.options
     }
 
@@ -145,7 +145,7 @@ impl<'a> Rows<'a> {
     pub fn recognise(&mut self, names: &[&str]) -> Result<(), IntakeError> {
         let mappings = &self.options.mappings;
         let export =
-            Export::of(names.iter().copied(), mappings).map_err(|exports| IntakeError::ExportTwo { exports })?;
+            KnownExport::of(names.iter().copied(), mappings).map_err(|exports| IntakeError::ExportTwo { exports })?;
         self.export = Some(export);
         let Resolved { roles, endless } = field::resolve(names, mappings, export);
         if let Some(at) = endless {
@@ -156,7 +156,7 @@ impl<'a> Rows<'a> {
     }
 
     /// What a column is, also one that the beginning of the file did not have.
-    fn role_of(&self, name: &str) -> Role {
+    fn role_of(&self, name: &str) -> ColumnRole {
         if let Some(&role) = self.roles.get(name) {
             return role;
         }
@@ -172,37 +172,38 @@ impl<'a> Rows<'a> {
             return Err(IntakeError::ColumnLong { line });
         }
         let role = self.role_of(name);
-        self.columns.push(Column { name: name.to_owned(), role, row: 0 });
+        self.columns.push(FileColumn { name: name.to_owned(), role, row: 0 });
         Ok(self.columns.len() - 1)
     }
 
-    pub fn role(&self, column: usize) -> Role {
+    pub fn role(&self, column: usize) -> ColumnRole {
         self.columns[column].role
     }
 
     /// How to read the column, if rows are read from it.
-    pub fn takes(&self, column: usize) -> Option<Takes> {
+    pub fn takes(&self, column: usize) -> Option<ReadColumn> {
         match self.columns[column].role {
-            Role::Field(field) => Some(Takes { column, field, words: None }),
-            Role::Exported(field, export) => Some(Takes { column, field, words: Some(export) }),
-            Role::Ignored | Role::Unknown => None,
+            ColumnRole::Field(field) => Some(ReadColumn { column, field, words: None }),
+            ColumnRole::Exported(field, export) => Some(ReadColumn { column, field, words: Some(export) }),
+            ColumnRole::Ignored | ColumnRole::Unknown => None,
         }
     }
 
-    pub fn header(&self, format: Format) -> Header {
-        let taken = |column: &Column| Some((column.name.clone(), column.role.field()?));
+    pub fn header(&self, format: FileFormat) -> Header {
+        let taken = |column: &FileColumn| Some((column.name.clone(), column.role.field()?));
         Header { format, columns: self.columns.iter().filter_map(taken).collect(), unknown: self.unknown() }
     }
 
     fn unknown(&self) -> Vec<String> {
-        let unknown = self.columns.iter().filter(|column| column.role == Role::Unknown && !column.name.is_empty());
+        let unknown =
+            self.columns.iter().filter(|column| column.role == ColumnRole::Unknown && !column.name.is_empty());
         unknown.map(|column| column.name.clone()).collect()
     }
 
-    pub fn summary(&self, bytes: u64) -> Summary {
+    pub fn summary(&self, bytes: u64) -> ReadSummary {
         let names = self.columns.iter().map(|column| column.name.as_str());
         let unmapped = field::unmatched(&self.options.mappings, names).map(|mapping| mapping.column.clone()).collect();
-        Summary { rows: self.row, bytes, unknown: self.unknown(), export: self.export.flatten(), unmapped }
+        ReadSummary { rows: self.row, bytes, unknown: self.unknown(), export: self.export.flatten(), unmapped }
     }
 
     pub fn begin(&mut self, line: u64) {
@@ -216,7 +217,7 @@ impl<'a> Rows<'a> {
 
     /// The column of a JSON row's key, if it is to be read. `guess` is where
     /// it is if this row has its keys in the order of the row before.
-    pub fn key(&mut self, key: &str, guess: usize) -> Result<(usize, Option<Takes>), IntakeError> {
+    pub fn key(&mut self, key: &str, guess: usize) -> Result<(usize, Option<ReadColumn>), IntakeError> {
         let at = match self.columns.get(guess).filter(|column| column.name == key) {
             Some(_) => guess,
             None => match self.by_name.get(key) {
@@ -230,7 +231,7 @@ impl<'a> Rows<'a> {
         };
         let column = &mut self.columns[at];
         if column.row == self.row {
-            let message = Fault::Fixed("is there twice in the row");
+            let message = CellFault::Fixed("is there twice in the row");
             self.fail(at, "", &message);
             return Ok((at, None));
         }
@@ -242,20 +243,20 @@ impl<'a> Rows<'a> {
         if slot.row == self.row {
             let message =
                 format!("says {} as {} does; keep one of them", takes.field, quoted(&self.columns[slot.column].name));
-            self.fail(at, "", &Fault::Text(message));
+            self.fail(at, "", &CellFault::Text(message));
             return Ok((at, None));
         }
         Ok((at, Some(takes)))
     }
 
     /// Takes a cell; `text` is all that the file says of it.
-    pub fn cell(&mut self, takes: Takes, raw: Raw<'_>, text: &str) {
+    pub fn cell(&mut self, takes: ReadColumn, raw: Raw<'_>, text: &str) {
         let slot = &mut self.slots[takes.field as usize];
         slot.row = self.row;
         slot.column = takes.column;
         let outcome = match takes.field {
             Field::Number | Field::NumberEnd => {
-                let bare = takes.words.map_or(Bare::Unknown, Export::bare);
+                let bare = takes.words.map_or(BareDigits::Unknown, KnownExport::bare);
                 let outcome = number::cell(raw, self.options, bare);
                 slot.good = outcome.is_ok();
                 let place = if takes.field == Field::Number { &mut self.number } else { &mut self.number_end };
@@ -292,7 +293,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Takes a cell that cannot be used, whatever its column means.
-    pub fn refuse(&mut self, takes: Takes, value: &str, fault: &Fault) {
+    pub fn refuse(&mut self, takes: ReadColumn, value: &str, fault: &CellFault) {
         let slot = &mut self.slots[takes.field as usize];
         slot.row = self.row;
         slot.column = takes.column;
@@ -300,8 +301,8 @@ impl<'a> Rows<'a> {
         self.fail(takes.column, value, fault);
     }
 
-    /// As [`Rows::set`], in the words of a product.
-    fn set_exported(&mut self, field: Field, raw: Raw<'_>, export: Export) -> Result<(), Fault> {
+    /// As [`RowReader::set`], in the words of a product.
+    fn set_exported(&mut self, field: Field, raw: Raw<'_>, export: KnownExport) -> Result<(), CellFault> {
         let (fields, zone) = (&mut self.fields, &self.options.zone);
         match field {
             Field::AccountAuthId => {
@@ -335,7 +336,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Parses a cell into its field. A fault leaves the field as it was.
-    fn set(&mut self, field: Field, raw: Raw<'_>) -> Result<(), Fault> {
+    fn set(&mut self, field: Field, raw: Raw<'_>) -> Result<(), CellFault> {
         let (fields, zone) = (&mut self.fields, &self.options.zone);
         match field {
             Field::Number | Field::NumberEnd => {}
@@ -418,11 +419,11 @@ impl<'a> Rows<'a> {
         });
     }
 
-    fn fail(&mut self, column: usize, value: &str, fault: &Fault) {
+    fn fail(&mut self, column: usize, value: &str, fault: &CellFault) {
         self.fail_named(self.columns[column].name.clone(), value, fault);
     }
 
-    fn fail_named(&mut self, column: String, value: &str, fault: &Fault) {
+    fn fail_named(&mut self, column: String, value: &str, fault: &CellFault) {
         // A row with every key twice needs no thousand messages.
         if self.errors.len() < 2 * Field::COUNT {
             let value = value.chars().take(VALUE_CHARS_MAX).collect();
@@ -436,12 +437,12 @@ impl<'a> Rows<'a> {
         if slot.row == self.row { self.columns[slot.column].name.clone() } else { field.to_string() }
     }
 
-    fn fail_field(&mut self, field: Field, value: &str, fault: &Fault) {
+    fn fail_field(&mut self, field: Field, value: &str, fault: &CellFault) {
         self.fail_named(self.column_of(field), value, fault);
     }
 
     /// The current row, once it has all its cells.
-    pub fn finish(&mut self) -> Item {
+    pub fn finish(&mut self) -> FileItem {
         self.forget_missing();
         self.check_cost();
         let numbers = self.numbers();
@@ -454,22 +455,22 @@ impl<'a> Rows<'a> {
                     self.changed = false;
                 }
                 let cautions = std::mem::take(&mut self.cautions);
-                Item::Row(Row { line: self.line, numbers, fields: Arc::clone(&self.shared), cautions })
+                FileItem::Row(FileRow { line: self.line, numbers, fields: Arc::clone(&self.shared), cautions })
             }
-            Some(Numbers::None) | None => self.bad(1),
+            Some(RowNumbers::None) | None => self.bad(1),
             Some(numbers) => self.bad(numbers.count()),
         }
     }
 
     /// The current row, if it cannot be read at all; `value` is what it looks like.
-    pub fn abandon(&mut self, value: &str, message: String) -> Item {
+    pub fn abandon(&mut self, value: &str, message: String) -> FileItem {
         self.errors.clear();
-        self.fail_named(String::new(), value, &Fault::Text(message));
+        self.fail_named(String::new(), value, &CellFault::Text(message));
         self.bad(1)
     }
 
-    fn bad(&mut self, numbers: u64) -> Item {
-        Item::Bad { line: self.line, numbers, errors: std::mem::take(&mut self.errors) }
+    fn bad(&mut self, numbers: u64) -> FileItem {
+        FileItem::Bad { line: self.line, numbers, errors: std::mem::take(&mut self.errors) }
     }
 
     fn forget_missing(&mut self) {
@@ -508,7 +509,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The row's numbers; none if they are wrong, which is then among the errors.
-    fn numbers(&mut self) -> Option<Numbers> {
+    fn numbers(&mut self) -> Option<RowNumbers> {
         if self.wrong(Field::Number) || self.wrong(Field::NumberEnd) {
             return None;
         }
@@ -520,18 +521,18 @@ impl<'a> Rows<'a> {
             (Some((first, same)), Some((end, last))) if first == same && end == last => (first, last),
             (Some(_), Some(_)) => {
                 let fault = "is there although a cell is a block already; write the block in one cell or in two";
-                self.fail_field(Field::NumberEnd, "", &Fault::Fixed(fault));
+                self.fail_field(Field::NumberEnd, "", &CellFault::Fixed(fault));
                 return None;
             }
             (None, Some(_)) => {
                 let fault = "is missing; the row has only the end of a block";
-                self.fail_field(Field::Number, "", &Fault::Fixed(fault));
+                self.fail_field(Field::Number, "", &CellFault::Fixed(fault));
                 return None;
             }
             (None, None) => {
                 if !self.wrong(Field::State) {
                     let fault = "is missing; an account without numbers has the state no_number";
-                    self.fail_field(Field::Number, "", &Fault::Fixed(fault));
+                    self.fail_field(Field::Number, "", &CellFault::Fixed(fault));
                 }
                 return None;
             }
@@ -549,9 +550,9 @@ impl<'a> Rows<'a> {
     }
 
     /// A row about an account, which has an account and no number.
-    fn no_numbers(&mut self) -> Option<Numbers> {
+    fn no_numbers(&mut self) -> Option<RowNumbers> {
         if self.number.or(self.number_end).is_some() {
-            self.fail_field(Field::State, "no_number", &Fault::Fixed("cannot be the state of a row with a number"));
+            self.fail_field(Field::State, "no_number", &CellFault::Fixed("cannot be the state of a row with a number"));
             return None;
         }
         if self.wrong(Field::AccountAuthId) {
@@ -561,10 +562,10 @@ impl<'a> Rows<'a> {
             self.fail_field(
                 Field::AccountAuthId,
                 "",
-                &Fault::Fixed("is missing; a row without number is about an account"),
+                &CellFault::Fixed("is missing; a row without number is about an account"),
             );
             return None;
         }
-        Some(Numbers::None)
+        Some(RowNumbers::None)
     }
 }

@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 
 use super::csv::check_header;
 use super::peek::{self, PeekedRow};
-use super::rows::{Rows, Takes};
+use super::rows::{ReadColumn, RowReader};
 use super::value::Raw;
 use super::xlsx::{CellKind, SheetCell, SheetRow, Workbook};
-use super::{Extract, Field, Format, Header, IntakeError, Item};
+use super::{Extract, Field, FileFormat, FileItem, Header, IntakeError};
 use crate::domain::{Time, spreadsheet};
 
 /// The columns' names, by the first row that has any.
@@ -38,17 +38,17 @@ fn letters(mut column: usize) -> String {
 }
 
 /// How the rows below the header are read.
-struct Columns {
+struct SheetLayout {
     names: usize,
-    wanted: Vec<(usize, Takes)>,
+    wanted: Vec<(usize, ReadColumn)>,
     number: Option<usize>,
 }
 
 pub(super) fn read(
     book: &mut Workbook,
-    rows: &mut Rows<'_>,
+    rows: &mut RowReader<'_>,
     header: &mut dyn FnMut(&Header),
-    row: &mut dyn FnMut(Item) -> ControlFlow<()>,
+    row: &mut dyn FnMut(FileItem) -> ControlFlow<()>,
 ) -> Result<(), IntakeError> {
     let mut columns = None;
     book.rows(&mut |sheet_row| {
@@ -58,8 +58,8 @@ pub(super) fn read(
         let Some(columns) = &columns else {
             let names = names_of(sheet_row);
             check_header(sheet_row.line, &names, rows)?;
-            header(&rows.header(Format::Sheet));
-            columns = Some(Columns {
+            header(&rows.header(FileFormat::Sheet));
+            columns = Some(SheetLayout {
                 names: names.len(),
                 wanted: (0..names.len()).filter_map(|at| Some((at, rows.takes(at)?))).collect(),
                 number: (0..names.len()).find(|&at| rows.role(at).field() == Some(Field::Number)),
@@ -71,7 +71,7 @@ pub(super) fn read(
     if columns.is_none() { Err(IntakeError::Empty) } else { Ok(()) }
 }
 
-fn item(sheet_row: &SheetRow, columns: &Columns, rows: &mut Rows<'_>) -> Item {
+fn item(sheet_row: &SheetRow, columns: &SheetLayout, rows: &mut RowReader<'_>) -> FileItem {
     rows.begin(sheet_row.line);
     let beyond = sheet_row.cells.iter().enumerate().skip(columns.names).find(|(_, cell)| !cell.text.trim().is_empty());
     if let Some((at, cell)) = beyond {

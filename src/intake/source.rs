@@ -17,7 +17,7 @@ const WINDOW_BYTES: usize = 256 << 10;
 
 /// A file, by what its first bytes say.
 pub(super) enum Input<'a> {
-    Text(Text<'a>),
+    Text(SourceText<'a>),
     Workbook(Box<Workbook>),
 }
 
@@ -27,7 +27,7 @@ impl<'a> Input<'a> {
         if unpacked.head.starts_with(ZIP) {
             return Workbook::open(unpacked.head.chain(unpacked.source)).map(|book| Input::Workbook(Box::new(book)));
         }
-        Text::of(unpacked, encoding).map(Input::Text)
+        SourceText::of(unpacked, encoding).map(Input::Text)
     }
 }
 
@@ -37,7 +37,7 @@ const ZIP: &[u8] = b"PK\x03\x04";
 /// A file without its gzip, and its first bytes.
 struct Unpacked<'a> {
     source: Box<dyn Read + 'a>,
-    head: Head,
+    head: FileHead,
     gzip: bool,
     bytes: Rc<Cell<u64>>,
 }
@@ -45,7 +45,7 @@ struct Unpacked<'a> {
 impl<'a> Unpacked<'a> {
     fn open(input: impl Read + 'a) -> Result<Unpacked<'a>, IntakeError> {
         let bytes = Rc::new(Cell::new(0));
-        let mut source: Box<dyn Read + 'a> = Box::new(Counted { input, bytes: Rc::clone(&bytes) });
+        let mut source: Box<dyn Read + 'a> = Box::new(CountingReader { input, bytes: Rc::clone(&bytes) });
         let head = peek(&mut source).map_err(|source| IntakeError::Read { source })?;
         let gzip = head.starts_with(&[0x1f, 0x8b]);
         let mut source: Box<dyn Read + 'a> = Box::new(head.chain(source));
@@ -58,7 +58,7 @@ impl<'a> Unpacked<'a> {
 }
 
 /// The text of a file from the first byte not yet consumed.
-pub(super) struct Text<'a> {
+pub(super) struct SourceText<'a> {
     source: Box<dyn Read + 'a>,
     gzip: bool,
     /// The encoding that was decoded; none if the bytes are passed through.
@@ -73,13 +73,13 @@ pub(super) struct Text<'a> {
     column: u64,
 }
 
-impl<'a> Text<'a> {
+impl<'a> SourceText<'a> {
     /// Opens a file that has to be text.
-    pub fn open(input: impl Read + 'a, encoding: Option<&'static Encoding>) -> Result<Text<'a>, IntakeError> {
-        Text::of(Unpacked::open(input)?, encoding)
+    pub fn open(input: impl Read + 'a, encoding: Option<&'static Encoding>) -> Result<SourceText<'a>, IntakeError> {
+        SourceText::of(Unpacked::open(input)?, encoding)
     }
 
-    fn of(unpacked: Unpacked<'a>, encoding: Option<&'static Encoding>) -> Result<Text<'a>, IntakeError> {
+    fn of(unpacked: Unpacked<'a>, encoding: Option<&'static Encoding>) -> Result<SourceText<'a>, IntakeError> {
         let Unpacked { source, head, gzip, bytes } = unpacked;
         refuse_foreign(&head)?;
         let with_mark = head.starts_with(b"\xef\xbb\xbf");
@@ -97,7 +97,7 @@ impl<'a> Text<'a> {
                     .map_err(|source| IntakeError::Read { source })?,
             );
         }
-        Ok(Text {
+        Ok(SourceText {
             source,
             gzip,
             decoded,
@@ -244,7 +244,7 @@ fn unpack_error(gzip: bool, source: io::Error) -> IntakeError {
 }
 
 /// Files that people take for text, and what to do about each.
-fn refuse_foreign(head: &Head) -> Result<(), IntakeError> {
+fn refuse_foreign(head: &FileHead) -> Result<(), IntakeError> {
     let foreign: &[(&[u8], &str, &str)] = &[
         (ZIP, "a zip archive or a spreadsheet", "save the sheet as CSV, or unpack the archive first"),
         (b"PK\x05\x06", "an empty zip archive", "pack what is meant again"),
@@ -266,14 +266,14 @@ fn refuse_foreign(head: &Head) -> Result<(), IntakeError> {
 }
 
 /// The first bytes of a stream, taken off it to be looked at.
-struct Head {
+struct FileHead {
     bytes: [u8; 8],
     start: usize,
     end: usize,
 }
 
-fn peek(source: &mut impl Read) -> io::Result<Head> {
-    let mut head = Head { bytes: [0; 8], start: 0, end: 0 };
+fn peek(source: &mut impl Read) -> io::Result<FileHead> {
+    let mut head = FileHead { bytes: [0; 8], start: 0, end: 0 };
     while head.end < head.bytes.len() {
         match source.read(&mut head.bytes[head.end..]) {
             Ok(0) => break,
@@ -285,14 +285,14 @@ fn peek(source: &mut impl Read) -> io::Result<Head> {
     Ok(head)
 }
 
-impl Head {
-    fn slice(mut self, skip: usize) -> Head {
+impl FileHead {
+    fn slice(mut self, skip: usize) -> FileHead {
         self.start += skip;
         self
     }
 }
 
-impl std::ops::Deref for Head {
+impl std::ops::Deref for FileHead {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -300,7 +300,7 @@ impl std::ops::Deref for Head {
     }
 }
 
-impl Read for Head {
+impl Read for FileHead {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = (&**self).read(out)?;
         self.start += read;
@@ -309,12 +309,12 @@ impl Read for Head {
 }
 
 /// A reader that tells how much was read.
-struct Counted<R> {
+struct CountingReader<R> {
     input: R,
     bytes: Rc<Cell<u64>>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.input.read(out)?;
         self.bytes.set(self.bytes.get() + read as u64);

@@ -14,11 +14,11 @@ use super::*;
 
 struct Outcome {
     header: Option<Header>,
-    items: Vec<Item>,
-    result: Result<Summary, IntakeError>,
+    items: Vec<FileItem>,
+    result: Result<ReadSummary, IntakeError>,
 }
 
-fn read_all(bytes: impl Read, options: &Options) -> Outcome {
+fn read_all(bytes: impl Read, options: &ReadOptions) -> Outcome {
     let mut header = None;
     let mut items = Vec::new();
     let result = read(
@@ -34,7 +34,7 @@ fn read_all(bytes: impl Read, options: &Options) -> Outcome {
 }
 
 /// One line for each row: its numbers and what it says, or its errors.
-fn lines(bytes: &[u8], options: &Options) -> Vec<String> {
+fn lines(bytes: &[u8], options: &ReadOptions) -> Vec<String> {
     let outcome = read_all(bytes, options);
     if let Err(error) = outcome.result {
         return vec![format!("unusable: {error}")];
@@ -42,13 +42,13 @@ fn lines(bytes: &[u8], options: &Options) -> Vec<String> {
     outcome.items.iter().flat_map(show).collect()
 }
 
-fn show(item: &Item) -> Vec<String> {
+fn show(item: &FileItem) -> Vec<String> {
     match item {
-        Item::Row(Row { line, numbers, fields, cautions }) => {
+        FileItem::Row(FileRow { line, numbers, fields, cautions }) => {
             let numbers = match numbers {
-                Numbers::None => "no number".to_owned(),
-                Numbers::Block { first, last } if first == last => first.to_string(),
-                Numbers::Block { first, last } => format!("{first}-{last}"),
+                RowNumbers::None => "no number".to_owned(),
+                RowNumbers::Block { first, last } if first == last => first.to_string(),
+                RowNumbers::Block { first, last } => format!("{first}-{last}"),
             };
             let said = written(fields);
             let said = said.iter().filter_map(|(field, text)| Some(format!(" {field}={}", text.as_ref()?)));
@@ -58,7 +58,7 @@ fn show(item: &Item) -> Vec<String> {
             });
             vec![format!("{line}: {numbers}{}{}", said.collect::<String>(), cautions.collect::<String>())]
         }
-        Item::Bad { line, numbers, errors } => {
+        FileItem::Bad { line, numbers, errors } => {
             assert!(!errors.is_empty(), "a bad row says why");
             let show = |error: &RowError| {
                 assert_eq!(error.line, *line);
@@ -70,7 +70,7 @@ fn show(item: &Item) -> Vec<String> {
 }
 
 #[track_caller]
-fn check_with(options: &Options, text: &str, expected: &[&str]) {
+fn check_with(options: &ReadOptions, text: &str, expected: &[&str]) {
     let found = lines(text.as_bytes(), options);
     let fits =
         found.len() == expected.len() && found.iter().zip(expected).all(|(found, start)| found.starts_with(start));
@@ -79,18 +79,18 @@ fn check_with(options: &Options, text: &str, expected: &[&str]) {
 
 #[track_caller]
 fn check(text: &str, expected: &[&str]) {
-    check_with(&Options::default(), text, expected);
+    check_with(&ReadOptions::default(), text, expected);
 }
 
-fn mapped(mappings: &[&str]) -> Options {
+fn mapped(mappings: &[&str]) -> ReadOptions {
     let mappings = mappings.iter().map(|text| text.parse().expect("a mapping")).collect();
-    Options { mappings, ..Options::default() }
+    ReadOptions { mappings, ..ReadOptions::default() }
 }
 
 // Writing, for the round trip.
 
 /// Every field but the numbers, as text; none where it is absent.
-fn written(fields: &Fields) -> Vec<(Field, Option<String>)> {
+fn written(fields: &RowFields) -> Vec<(Field, Option<String>)> {
     fn text<T: ToString>(cell: &Cell<T>) -> Option<String> {
         match cell {
             Cell::Absent => None,
@@ -127,25 +127,25 @@ fn written(fields: &Fields) -> Vec<(Field, Option<String>)> {
     ]
 }
 
-fn ends(numbers: Numbers) -> (String, String) {
+fn ends(numbers: RowNumbers) -> (String, String) {
     match numbers {
-        Numbers::None => (String::new(), String::new()),
-        Numbers::Block { first, last } if first == last => (first.to_string(), String::new()),
-        Numbers::Block { first, last } => (first.to_string(), last.to_string()),
+        RowNumbers::None => (String::new(), String::new()),
+        RowNumbers::Block { first, last } if first == last => (first.to_string(), String::new()),
+        RowNumbers::Block { first, last } => (first.to_string(), last.to_string()),
     }
 }
 
 /// All columns; what is absent is written empty.
-fn as_csv(rows: &[(Numbers, Fields)], delimiter: u8, return_too: bool) -> Vec<u8> {
+fn as_csv(rows: &[(RowNumbers, RowFields)], delimiter: u8, return_too: bool) -> Vec<u8> {
     let ending = if return_too { ::csv::Terminator::CRLF } else { ::csv::Terminator::Any(b'\n') };
     let mut writer = ::csv::WriterBuilder::new().delimiter(delimiter).terminator(ending).from_writer(Vec::new());
-    let names = written(&Fields::default()).into_iter().map(|(field, _)| field.as_str());
+    let names = written(&RowFields::default()).into_iter().map(|(field, _)| field.as_str());
     writer.write_record(["number", "number_end"].into_iter().chain(names)).expect("memory");
     for (numbers, fields) in rows {
         let (first, last) = ends(*numbers);
         let mut record = vec![first, last];
         record.extend(written(fields).into_iter().map(|(_, text)| text.unwrap_or_default()));
-        if *numbers == Numbers::None {
+        if *numbers == RowNumbers::None {
             record[Field::State as usize] = "no_number".to_owned();
         }
         writer.write_record(record).expect("memory");
@@ -153,7 +153,7 @@ fn as_csv(rows: &[(Numbers, Fields)], delimiter: u8, return_too: bool) -> Vec<u8
     writer.into_inner().expect("memory")
 }
 
-fn as_json(numbers: Numbers, fields: &Fields) -> serde_json::Value {
+fn as_json(numbers: RowNumbers, fields: &RowFields) -> serde_json::Value {
     let (first, last) = ends(numbers);
     let mut object = serde_json::Map::new();
     object.insert("number".to_owned(), if first.is_empty() { serde_json::Value::Null } else { first.into() });
@@ -169,7 +169,7 @@ fn as_json(numbers: Numbers, fields: &Fields) -> serde_json::Value {
         };
         object.insert(field.to_string(), value);
     }
-    if numbers == Numbers::None {
+    if numbers == RowNumbers::None {
         object.insert("state".to_owned(), "no_number".into());
     }
     object.into()
@@ -200,7 +200,7 @@ fn the_delimiter_is_found_in_the_header() {
     ] {
         check(text, &[ROW]);
         let packed = gzip(&[text.as_bytes()]);
-        assert_eq!(lines(&packed, &Options::default()), [ROW], "gzip of {text}");
+        assert_eq!(lines(&packed, &ReadOptions::default()), [ROW], "gzip of {text}");
     }
 }
 
@@ -256,13 +256,13 @@ fn the_specifications_answer_is_read_to_the_letter() {
 #[test]
 fn gzip_has_members() {
     let packed = gzip(&[b"number\n+9122712", b"64217\n", b"", b"+912271264218\n"]);
-    assert_eq!(lines(&packed, &Options::default()), ["2: +912271264217", "3: +912271264218"]);
-    let cut = lines(&packed[..packed.len() - 5], &Options::default());
+    assert_eq!(lines(&packed, &ReadOptions::default()), ["2: +912271264217", "3: +912271264218"]);
+    let cut = lines(&packed[..packed.len() - 5], &ReadOptions::default());
     assert_eq!(cut, ["unusable: the gzip data is damaged or cut off; fetch or pack the file again"]);
     let mut damaged = packed.clone();
     damaged[14] ^= 0x55;
-    assert!(lines(&damaged, &Options::default())[0].starts_with("unusable:"));
-    let outcome = read_all(&packed[..], &Options::default());
+    assert!(lines(&damaged, &ReadOptions::default())[0].starts_with("unusable:"));
+    let outcome = read_all(&packed[..], &ReadOptions::default());
     assert_eq!(outcome.result.expect("readable").bytes, packed.len() as u64);
 }
 
@@ -270,24 +270,24 @@ fn gzip_has_members() {
 fn text_is_utf8_or_of_a_named_encoding() {
     let header = "number,account_name\n";
     let latin = [header.as_bytes(), b"+912271264217,Plain\n+912271264218,Caf\xe9\n"].concat();
-    assert!(lines(&latin, &Options::default())[0].starts_with("unusable: line 3 is not UTF-8 text"));
+    assert!(lines(&latin, &ReadOptions::default())[0].starts_with("unusable: line 3 is not UTF-8 text"));
 
-    let windows = Options { encoding: Some(encoding_rs::WINDOWS_1252), ..Options::default() };
+    let windows = ReadOptions { encoding: Some(encoding_rs::WINDOWS_1252), ..ReadOptions::default() };
     assert_eq!(lines(&latin, &windows)[1], "3: +912271264218 account_name=Café");
     let marked = format!("\u{feff}{header}+912271264217,Café\n");
     assert_eq!(lines(marked.as_bytes(), &windows), ["2: +912271264217 account_name=Café"]);
 
     let utf16: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(lines(&utf16, &Options::default()), ["2: +912271264217 account_name=Café"]);
-    assert!(lines(&utf16[2..], &Options::default())[0].contains("name it with --encoding utf-16le"));
-    let named = Options { encoding: Some(encoding_rs::UTF_16LE), ..Options::default() };
+    assert_eq!(lines(&utf16, &ReadOptions::default()), ["2: +912271264217 account_name=Café"]);
+    assert!(lines(&utf16[2..], &ReadOptions::default())[0].contains("name it with --encoding utf-16le"));
+    let named = ReadOptions { encoding: Some(encoding_rs::UTF_16LE), ..ReadOptions::default() };
     assert_eq!(lines(&utf16[2..], &named), ["2: +912271264217 account_name=Café"]);
 
-    let japanese = Options { encoding: Some(encoding_rs::SHIFT_JIS), ..Options::default() };
+    let japanese = ReadOptions { encoding: Some(encoding_rs::SHIFT_JIS), ..ReadOptions::default() };
     assert!(lines(&latin, &japanese)[0].starts_with("unusable: line 3 is not Shift_JIS text"));
 
     let nested = b"[{\"number\":\"+912271264217\"},\n{\"account_name\":\"a\n\xff\"}]";
-    assert!(lines(nested, &Options::default())[0].starts_with("unusable: line 3 is not UTF-8 text"));
+    assert!(lines(nested, &ReadOptions::default())[0].starts_with("unusable: line 3 is not UTF-8 text"));
 }
 
 #[test]
@@ -307,19 +307,19 @@ fn other_files_are_named() {
         (b"\xef\xbb\xbf", "the file is empty"),
         (b"number,status\r+912271264217,active\r", "carriage return alone"),
     ] {
-        let found = lines(bytes, &Options::default());
+        let found = lines(bytes, &ReadOptions::default());
         assert!(found[0].starts_with("unusable:") && found[0].contains(expected), "{expected}: {found:?}");
     }
     let twice = gzip(&[&gzip(&[b"number\n"])]);
-    assert!(lines(&twice, &Options::default())[0].contains("packed with gzip twice"));
+    assert!(lines(&twice, &ReadOptions::default())[0].contains("packed with gzip twice"));
 }
 
 // Other products' exports. The files are made up, in the columns and the forms
 // of each product's public documentation.
 
 #[track_caller]
-fn check_export(export: Export, text: &str, expected: &[&str]) {
-    let outcome = read_all(text.as_bytes(), &Options::default());
+fn check_export(export: KnownExport, text: &str, expected: &[&str]) {
+    let outcome = read_all(text.as_bytes(), &ReadOptions::default());
     let summary = outcome.result.expect("readable");
     assert_eq!(summary.export, Some(export), "input: {text}");
     assert_eq!(summary.unknown, [] as [&str; 0], "input: {text}");
@@ -330,7 +330,7 @@ fn check_export(export: Export, text: &str, expected: &[&str]) {
 #[test]
 fn a_vobiz_export_is_read() {
     check_export(
-        Export::Vobiz,
+        KnownExport::Vobiz,
         "e164,account_id,country,region,status,monthly_fee,currency,application_id,trunk_group_id,purchased_at,is_blocked,next_billing_date,source\n\
          +912271264217,MA_48149cf4,IN,Mumbai,active,300,INR,20577609616603585,,2026-03-25T06:58:38.796024Z,false,2026-04-25T06:58:38Z,purchased\n\
          +912271264218,MA_48149cf4,IN,Mumbai,blocked,200,INR,,tg_1,2026-02-17T10:25:30Z,true,,purchased\n",
@@ -342,7 +342,7 @@ fn a_vobiz_export_is_read() {
         ],
     );
     check_export(
-        Export::Vobiz,
+        KnownExport::Vobiz,
         "{\"items\":[{\"id\":\"aabb\",\"account_id\":\"MA_1\",\"e164\":\"+912271264217\",\"capabilities\":{\"voice\":true},\
          \"status\":\"active\",\"provider\":\"\",\"setup_fee\":100,\"monthly_fee\":300.50,\"currency\":\"INR\",\"voice_enabled\":true,\
          \"tags\":[\"vip\"],\"purchased_at\":\"2026-03-25T06:58:38Z\",\"is_blocked\":false,\"last_billing_date\":null}],\
@@ -351,7 +351,7 @@ fn a_vobiz_export_is_read() {
            assigned_at=2026-03-25T06:58:38Z tags=vip"],
     );
     check_export(
-        Export::Vobiz,
+        KnownExport::Vobiz,
         "e164,auth_id,status\n+912271264217,MA_1,released\n",
         &[
             "2: bad x1 status=\"released\" is nothing that a number which is here and works has as its status with Vobiz; \
@@ -363,7 +363,7 @@ fn a_vobiz_export_is_read() {
 #[test]
 fn a_plivo_export_is_read() {
     check_export(
-        Export::Plivo,
+        KnownExport::Plivo,
         "number,alias,sub_account,added_on,application,carrier,region,number_type,monthly_rental_rate,renewal_date\n\
          17609915566,,/v1/Account/MAXX/Subaccount/SAYY/,2023-02-14,/v1/Account/MAXX/Application/29986316244302815/,Plivo,\"California, UNITED STATES\",local,0.80000,2023-05-10\n\
          442079460123,desk,,2023-02-15,,Plivo,\"London, UNITED KINGDOM\",fixed,1.50000,2023-05-15\n",
@@ -375,7 +375,7 @@ fn a_plivo_export_is_read() {
         ],
     );
     check_export(
-        Export::Plivo,
+        KnownExport::Plivo,
         "{\"api_id\":\"114de006\",\"meta\":{\"limit\":3,\"total_count\":1},\"objects\":[{\"number\":\"18135401302\",\"alias\":null,\
          \"sub_account\":null,\"added_on\":\"2021-08-05\",\"application\":\"/v1/Account/MAXX/Application/299/\",\"monthly_rental_rate\":\"0.80000\",\
          \"number_type\":\"national\",\"sms_enabled\":true,\"voice_enabled\":true}]}",
@@ -385,7 +385,7 @@ fn a_plivo_export_is_read() {
     );
     // The same columns, and cells that are not what they should be.
     check_export(
-        Export::Plivo,
+        KnownExport::Plivo,
         "number,sub_account,application,added_on\n1760991,/v1/Account/MAXX/,/v1/Account/MAXX/Endpoint/7/,2023-02-14 10:00:00\n",
         &[
             "2: bad x1 application=\"/v1/Account/MAXX/Endpoint/7/\" must be an id, or a URI that ends in /Application/ and the id",
@@ -398,7 +398,7 @@ fn a_plivo_export_is_read() {
 #[test]
 fn a_twilio_export_is_read() {
     check_export(
-        Export::Twilio,
+        KnownExport::Twilio,
         "sid,account_sid,phone_number,friendly_name,date_created,date_updated,status,voice_application_sid,trunk_sid\n\
          PN01,AC02,+15105647903,(510) 564-7903,\"Thu, 30 Jul 2015 23:19:04 +0000\",\"Thu, 30 Jul 2015 23:19:04 +0000\",in-use,,TK03\n\
          PN04,AC02,+442079460123,Desk,\"Tue, 20 Aug 2024 15:09:59 -0700\",,in-use,AP05,\n",
@@ -414,13 +414,13 @@ fn a_twilio_export_is_read() {
     );
     assert_eq!(show(&outcome.items[0]), ["2: +15105647903 account_auth_id=AC02 tags=Desk"]);
     check_export(
-        Export::Twilio,
+        KnownExport::Twilio,
         "{\"incoming_phone_numbers\":[{\"sid\":\"PN01\",\"account_sid\":\"AC02\",\"phone_number\":\"+15105647903\",\
          \"date_created\":\"Thu, 30 Jul 2015 23:19:04 +0000\",\"capabilities\":{\"voice\":true}}],\"page\":0}",
         &["1: +15105647903 account_auth_id=AC02 assigned_at=2015-07-30T23:19:04Z"],
     );
     check_export(
-        Export::Twilio,
+        KnownExport::Twilio,
         "phone_number,sid,date_created\n+15105647903,PN01,\"Mon, 30 Jul 2015 23:19:04 +0000\"\n",
         &[
             "2: bad x1 date_created=\"Mon, 30 Jul 2015 23:19:04 +0000\" must be a day, such as 2026-02-01, or a time, such as \
@@ -432,7 +432,7 @@ fn a_twilio_export_is_read() {
 #[test]
 fn a_telnyx_export_is_read() {
     check_export(
-        Export::Telnyx,
+        KnownExport::Telnyx,
         "id,phone_number,status,connection_id,connection_name,purchased_at,tags\n\
          1293384261075731499,+19705555098,active,1293384261075731461,office line,2019-10-23T18:10:00.000Z,\n\
          1293384261075731500,+19705555099,port-pending,,,2019-10-23T18:10:00.000Z,\n",
@@ -448,19 +448,19 @@ fn a_telnyx_export_is_read() {
 #[test]
 fn a_didww_export_is_read() {
     check_export(
-        Export::Didww,
+        KnownExport::Didww,
         "number,description,blocked,capacity_limit,expires_at,created_at\n16091609123,,true,2,2019-01-27T10:00:04.755Z,2018-12-27T09:59:53.123Z\n",
         &["2: +16091609123 is_blocked=true assigned_at=2018-12-27T09:59:53Z expires_at=2019-01-27T10:00:04Z"],
     );
     // These columns are not the product's own.
-    let found = lines(b"number,expires_at,created_at\n16091609123,,\n", &Options::default());
+    let found = lines(b"number,expires_at,created_at\n16091609123,,\n", &ReadOptions::default());
     assert!(found[0].contains("has no +"), "{found:?}");
 }
 
 #[test]
 fn a_bandwidth_export_is_read() {
     check_export(
-        Export::Bandwidth,
+        KnownExport::Bandwidth,
         "FullNumber;City;State;AccountId;Status\n2025550123;WASHINGTON;DC;9900012;Inservice\n12025550123;WASHINGTON;DC;9900012;Inservice\n",
         &[
             "2: +12025550123 account_auth_id=9900012 status=active region=WASHINGTON",
@@ -473,7 +473,7 @@ fn a_bandwidth_export_is_read() {
 #[test]
 fn a_portabilling_export_is_read() {
     check_export(
-        Export::PortaBilling,
+        KnownExport::PortaBilling,
         "DID Number,Country,Recurring Cost\n+442079460123,United Kingdom,1.50000\n442079460124,GB,2\n",
         &[
             "2: +442079460123 monthly_cost=1.5 country=",
@@ -563,8 +563,8 @@ fn rows_one_level_down_are_found() {
     // What is extracted is read again.
     let answer = format!(r#"{{"numbers":[{{"id":"1","attributes":{row}}}]}}"#);
     let mut out = Vec::new();
-    extract(answer.as_bytes(), &Options::default(), &[1], &mut out).expect("extracted");
-    assert_eq!(lines(&out, &Options::default()), one);
+    extract(answer.as_bytes(), &ReadOptions::default(), &[1], &mut out).expect("extracted");
+    assert_eq!(lines(&out, &ReadOptions::default()), one);
 }
 
 #[test]
@@ -582,13 +582,13 @@ fn a_separator_line_and_formulas_of_text_are_understood() {
             .chain(text.trim_start_matches('\u{feff}').encode_utf16())
             .flat_map(u16::to_le_bytes)
             .collect();
-        assert_eq!(lines(&utf16, &Options::default()), one, "UTF-16 of {text}");
+        assert_eq!(lines(&utf16, &ReadOptions::default()), one, "UTF-16 of {text}");
     }
     check("=\"Number\",x\n=\"+912271264217\",\n", &["2: +912271264217"]);
     check("number,tags\n=+912271264217,\n", &["2: bad x1 number=\"=+912271264217\""]);
     let packed = gzip(&[b"sep=|\nnumber|tags\n+912271264217|a\n+1|b\n"]);
     let mut out = Vec::new();
-    extract(&packed[..], &Options::default(), &[4], &mut out).expect("extracted");
+    extract(&packed[..], &ReadOptions::default(), &[4], &mut out).expect("extracted");
     assert_eq!(String::from_utf8_lossy(&out), "sep=|\nnumber|tags\n+1|b\n");
 }
 
@@ -656,7 +656,7 @@ const SHEET_HEADER: &str = "<row r=\"2\"><c r=\"B2\" t=\"s\"><v>0</v></c><c r=\"
 
 #[track_caller]
 fn check_sheet(rows: &str, expected: &[&str]) {
-    let options = Options { assume_plus: true, ..Options::default() };
+    let options = ReadOptions { assume_plus: true, ..ReadOptions::default() };
     let found = lines(&packed(&workbook(&format!("{SHEET_HEADER}{rows}"))), &options);
     let fits =
         found.len() == expected.len() && found.iter().zip(expected).all(|(found, start)| found.starts_with(start));
@@ -729,7 +729,7 @@ fn rows_of_a_sheet_are_those_of_the_sheet() {
     check_sheet("<row r=\"5\"><c r=\"ZZ5\"><v>9</v></c></row>", &["5: bad x1 =\"9\" has a cell in column ZZ"]);
     check_sheet("<row r=\"5\"><c r=\"XFD5\"><v>9</v></c></row>", &["unusable: the file has more than 1000 columns"]);
     check_sheet("<row r=\"5\"><c r=\"B5\"><v>1</v>", &["unusable: the spreadsheet cannot be read: "]);
-    let empty = lines(&packed(&workbook("")), &Options::default());
+    let empty = lines(&packed(&workbook("")), &ReadOptions::default());
     assert!(empty[0].starts_with("unusable: the file is empty"), "{empty:?}");
 }
 
@@ -746,7 +746,7 @@ fn what_a_merged_cell_covers_is_refused_where_it_is_read() {
         text(6),
         text(7)
     );
-    let found = lines(&packed(&parts), &Options::default());
+    let found = lines(&packed(&parts), &ReadOptions::default());
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found[0].starts_with("5: +912271264215"), "{found:?}");
     assert!(found[1].starts_with("6: bad x1 account auth id=\"\" is part of a merged cell"), "{found:?}");
@@ -756,7 +756,7 @@ fn what_a_merged_cell_covers_is_refused_where_it_is_read() {
 #[test]
 fn a_workbook_is_told_from_other_archives() {
     let check = |parts: &[(&str, String)], expected: &str| {
-        let found = lines(&packed(parts), &Options::default());
+        let found = lines(&packed(parts), &ReadOptions::default());
         assert!(found[0].contains(expected), "{expected}: {found:?}");
     };
     let text = |name: &'static str, text: &str| (name, text.to_owned());
@@ -788,20 +788,20 @@ fn a_bomb_of_a_workbook_costs_time_only() {
     parts[5].1 = format!(
         "<worksheet><sheetData>{SHEET_HEADER}<row r=\"3\"><c r=\"B3\" t=\"inlineStr\"><is><t>{long}</t></is></c></row></sheetData></worksheet>"
     );
-    let found = lines(&packed(&parts), &Options::default());
+    let found = lines(&packed(&parts), &ReadOptions::default());
     assert!(found[0].contains("a cell of more than 1 MB"), "{found:?}");
     parts[5].1 = format!(
         "<worksheet><sheetData>{SHEET_HEADER}<row r=\"3\">{}</row></sheetData></worksheet>",
         format!("<c t=\"inlineStr\"><is><t>{}</t></is></c>", "9".repeat(600 << 10)).repeat(2)
     );
-    let found = lines(&packed(&parts), &Options::default());
+    let found = lines(&packed(&parts), &ReadOptions::default());
     assert!(found[0].contains("the row at line 3 is longer"), "{found:?}");
     parts[5].1 = format!("<worksheet><!--{}--><sheetData/></worksheet>", "<".repeat(RECORD_BYTES_MAX * 2));
-    let found = lines(&packed(&parts), &Options::default());
+    let found = lines(&packed(&parts), &ReadOptions::default());
     assert!(found[0].contains("a cell of more than 1 MB"), "{found:?}");
     let mut styles = workbook("");
     styles[3].1 = format!("<styleSheet><cellXfs>{}</cellXfs></styleSheet>", "<xf/>".repeat(4 << 20));
-    let found = lines(&packed(&styles), &Options::default());
+    let found = lines(&packed(&styles), &ReadOptions::default());
     assert!(found[0].contains("unpacked"), "{found:?}");
 }
 
@@ -813,8 +813,8 @@ fn damaged_workbooks_never_panic() {
     for at in (0..whole.len()).step_by(7) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x55;
-        lines(&bytes, &Options::default());
-        lines(&whole[..at], &Options::default());
+        lines(&bytes, &ReadOptions::default());
+        lines(&whole[..at], &ReadOptions::default());
     }
     // The archive whole, and its parts damaged.
     for part in 0..parts.len() {
@@ -823,7 +823,7 @@ fn damaged_workbooks_never_panic() {
             let mut text = parts[part].1.clone().into_bytes();
             text[at] = b"<>\"/9Z& "[at % 8];
             parts[part].1 = String::from_utf8_lossy(&text).into_owned();
-            lines(&packed(&parts), &Options::default());
+            lines(&packed(&parts), &ReadOptions::default());
         }
     }
 }
@@ -835,7 +835,7 @@ fn columns_are_reported() {
     let text = "Start,END,operator,note,colour,\n+33105600000,+33105600099,FRTE,x,y,\n";
     let outcome = read_all(text.as_bytes(), &mapped(&["Operator=account_auth_id", "NOTE=-"]));
     let header = outcome.header.expect("a header");
-    assert_eq!(header.format, Format::Csv { delimiter: b',' });
+    assert_eq!(header.format, FileFormat::Csv { delimiter: b',' });
     let columns: Vec<(&str, Field)> = header.columns.iter().map(|(name, field)| (name.as_str(), *field)).collect();
     assert_eq!(columns, [("Start", Field::Number), ("END", Field::NumberEnd), ("operator", Field::AccountAuthId)]);
     assert_eq!(header.unknown, ["colour"]);
@@ -844,7 +844,7 @@ fn columns_are_reported() {
     let text =
         "{\"number\":\"+912271264217\",\"id\":{\"a\":[true]},\"note\":1}\n{\"colour\":2,\"number\":\"+912271264218\"}";
     let outcome = read_all(text.as_bytes(), &mapped(&["note=-", "absent=region"]));
-    assert_eq!(outcome.header.expect("a header").format, Format::Ndjson);
+    assert_eq!(outcome.header.expect("a header").format, FileFormat::Ndjson);
     let summary = outcome.result.expect("readable");
     assert_eq!((summary.rows, summary.bytes), (2, text.len() as u64));
     assert_eq!(summary.unknown, ["id", "colour"]);
@@ -873,7 +873,7 @@ fn a_header_must_name_the_numbers_and_each_field_once() {
         &["unusable: there is no column \"dud\" to map; the file's columns are \"number\", \"did\""],
     );
     check_with(&mapped(&["a=region", "A=-"]), "number,a\n", &["unusable: column \"A\" is mapped twice"]);
-    let both = Options { assume_plus: true, default_country: "FR".parse().ok(), ..Options::default() };
+    let both = ReadOptions { assume_plus: true, default_country: "FR".parse().ok(), ..ReadOptions::default() };
     check_with(&both, "number\n", &["unusable: digits without + cannot be both"]);
     check("\"monthly\r\nprice\",number\n1,+912271264217\n", &["3: +912271264217"]);
 }
@@ -882,8 +882,8 @@ fn a_header_must_name_the_numbers_and_each_field_once() {
 
 #[test]
 fn absent_empty_and_value_are_three_things() {
-    let outcome = read_all(&b"number,region,tags\n+912271264217,,a|b\n"[..], &Options::default());
-    let Item::Row(row) = &outcome.items[0] else { panic!("a row: {:?}", outcome.items[0]) };
+    let outcome = read_all(&b"number,region,tags\n+912271264217,,a|b\n"[..], &ReadOptions::default());
+    let FileItem::Row(row) = &outcome.items[0] else { panic!("a row: {:?}", outcome.items[0]) };
     assert_eq!(row.fields.country, Cell::Absent);
     assert_eq!(row.fields.region, Cell::Empty);
     assert_eq!(row.fields.tags, Cell::Value(Tags::new(["a", "b"])));
@@ -960,7 +960,7 @@ fn costs_fit_their_currency() {
             "6: +912271264221 monthly_cost=1.2345 currency=",
         ],
     );
-    let yen = Options { currency: "JPY".parse().ok(), ..Options::default() };
+    let yen = ReadOptions { currency: "JPY".parse().ok(), ..ReadOptions::default() };
     let text = "{\"number\":\"+912271264217\",\"monthly_cost\":500.00}\n{\"number\":\"+912271264217\",\"monthly_cost\":1e3}\n\
                 {\"number\":\"+912271264217\",\"monthly_cost\":\"5.25\",\"currency\":\"INR\"}\n{\"number\":\"+912271264217\",\"monthly_cost\":-5}";
     check_with(
@@ -1044,7 +1044,7 @@ fn json_cells_have_their_type() {
             "10: bad x1 tags=\"{}\" must be text, not an object",
         ],
     );
-    let plus = Options { assume_plus: true, ..Options::default() };
+    let plus = ReadOptions { assume_plus: true, ..ReadOptions::default() };
     check_with(&plus, "[{\"number\":912271264217}]", &["1: +912271264217"]);
 }
 
@@ -1066,7 +1066,7 @@ fn broken_json_is_refused_by_line_and_column() {
         ("[]{\"meta\":{}}", "the answer has no array of rows, such as \"data\""),
         ("[]{\"data\":{}}", "\"data\" must be an array of rows"),
     ] {
-        let found = lines(text.as_bytes(), &Options::default());
+        let found = lines(text.as_bytes(), &ReadOptions::default());
         assert!(found[0].starts_with("unusable: not JSON at ") && found[0].contains(expected), "{text}: {found:?}");
     }
 }
@@ -1074,10 +1074,10 @@ fn broken_json_is_refused_by_line_and_column() {
 #[test]
 fn rows_that_say_the_same_share_their_fields() {
     let text = "number,account_auth_id\n+912271264217,MA_1\n+912271264218,MA_1\n+912271264219,x/y\n+912271264220,MA_1\n+912271264221,MA_2\n";
-    let outcome = read_all(text.as_bytes(), &Options::default());
+    let outcome = read_all(text.as_bytes(), &ReadOptions::default());
     let fields = |at: usize| match &outcome.items[at] {
-        Item::Row(row) => Arc::clone(&row.fields),
-        Item::Bad { .. } => panic!("a row"),
+        FileItem::Row(row) => Arc::clone(&row.fields),
+        FileItem::Bad { .. } => panic!("a row"),
     };
     assert!(Arc::ptr_eq(&fields(0), &fields(1)));
     assert!(Arc::ptr_eq(&fields(0), &fields(3)), "a bad row between makes no difference");
@@ -1088,7 +1088,7 @@ fn rows_that_say_the_same_share_their_fields() {
 fn reading_stops_when_told() {
     let mut seen = 0;
     let text = "number\n+912271264217\n+912271264218\n+912271264219\n";
-    let summary = read(text.as_bytes(), &Options::default(), &mut |_| {}, &mut |_| {
+    let summary = read(text.as_bytes(), &ReadOptions::default(), &mut |_| {}, &mut |_| {
         seen += 1;
         if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -1132,43 +1132,44 @@ fn a_record_is_bounded() {
         ("[", b"1"),
     ] {
         let input = head.as_bytes().chain(Endless { chunk, left: 1 << 40 });
-        let error = read_all(input, &Options::default()).result.expect_err("endless");
+        let error = read_all(input, &ReadOptions::default()).result.expect_err("endless");
         assert!(matches!(error, IntakeError::RecordLong { .. }), "{head}: {error}");
     }
-    let open = lines(b"number,status\n+912271264217,\"active\n+912271264218,active\n", &Options::default());
+    let open = lines(b"number,status\n+912271264217,\"active\n+912271264218,active\n", &ReadOptions::default());
     assert!(open[0].starts_with("unusable: a quote opened in the row at line 2 is never closed"), "{open:?}");
 }
 
 #[test]
 fn columns_and_depth_are_bounded() {
     let many: String = (0..=COLUMNS_MAX).map(|at| format!(",c{at}")).collect();
-    assert!(lines(format!("number{many}\n").as_bytes(), &Options::default())[0].contains("more than 1000 columns"));
+    assert!(lines(format!("number{many}\n").as_bytes(), &ReadOptions::default())[0].contains("more than 1000 columns"));
     let keys: String = (0..=COLUMNS_MAX).map(|at| format!("{{\"c{at}\":1}}\n")).collect();
-    assert!(lines(keys.as_bytes(), &Options::default())[0].contains("more than 1000 columns"));
+    assert!(lines(keys.as_bytes(), &ReadOptions::default())[0].contains("more than 1000 columns"));
     let long = "c".repeat(COLUMN_BYTES_MAX + 1);
     assert!(
-        lines(format!("number,{long}\n").as_bytes(), &Options::default())[0].contains("a column name of more than")
+        lines(format!("number,{long}\n").as_bytes(), &ReadOptions::default())[0].contains("a column name of more than")
     );
     assert!(
-        lines(format!("{{\"{long}\":1}}").as_bytes(), &Options::default())[0].contains("a column name of more than")
+        lines(format!("{{\"{long}\":1}}").as_bytes(), &ReadOptions::default())[0]
+            .contains("a column name of more than")
     );
     let deep = format!("[{{\"a\":{}{}}}]", "[".repeat(100_000), "]".repeat(100_000));
-    assert!(lines(deep.as_bytes(), &Options::default())[0].contains("nested deeper than 64"));
+    assert!(lines(deep.as_bytes(), &ReadOptions::default())[0].contains("nested deeper than 64"));
     let deep = format!("{{\"tags\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    assert!(lines(deep.as_bytes(), &Options::default())[0].contains("must be an array of texts"));
+    assert!(lines(deep.as_bytes(), &ReadOptions::default())[0].contains("must be an array of texts"));
 }
 
 #[test]
 fn a_bomb_of_blank_lines_costs_time_only() {
     let packed = gzip(&[b"number\n", &vec![b'\n'; 32 << 20], b"+912271264217\n"]);
     assert!(packed.len() < 1 << 20);
-    assert_eq!(lines(&packed, &Options::default()), ["33554434: +912271264217"]);
+    assert_eq!(lines(&packed, &ReadOptions::default()), ["33554434: +912271264217"]);
 }
 
 // Extraction.
 
 #[track_caller]
-fn check_extract(bytes: &[u8], options: &Options, wanted: &[u64], expected: &str) {
+fn check_extract(bytes: &[u8], options: &ReadOptions, wanted: &[u64], expected: &str) {
     let mut out = Vec::new();
     extract(bytes, options, wanted, &mut out).expect("readable");
     assert_eq!(String::from_utf8_lossy(&out), expected);
@@ -1179,17 +1180,17 @@ fn rows_are_extracted_as_they_were() {
     let text = "Number;note\r\n+912271264217;\"a\r\n;b\"\r\nx;y\r\n\r\nz;\"q\"\"\"";
     check_extract(
         text.as_bytes(),
-        &Options::default(),
+        &ReadOptions::default(),
         &[2, 6],
         "Number;note\r\n+912271264217;\"a\r\n;b\"\r\nz;\"q\"\"\"\n",
     );
-    check_extract(text.as_bytes(), &Options::default(), &[], "Number;note\r\n");
-    check_extract(&gzip(&[text.as_bytes()]), &Options::default(), &[4], "Number;note\r\nx;y\r\n");
-    check_extract(b"{\"a\":1}\n\n{\"a\": 2}\n{", &Options::default(), &[3, 4], "{\"a\": 2}\n{\n");
+    check_extract(text.as_bytes(), &ReadOptions::default(), &[], "Number;note\r\n");
+    check_extract(&gzip(&[text.as_bytes()]), &ReadOptions::default(), &[4], "Number;note\r\nx;y\r\n");
+    check_extract(b"{\"a\":1}\n\n{\"a\": 2}\n{", &ReadOptions::default(), &[3, 4], "{\"a\": 2}\n{\n");
     let answer = "{\"data\": [\n {\"a\": 1.00},\n {\"a\": \" x \\\" \",\n  \"a\": [1, 2]}], \"meta\": {}}";
-    check_extract(answer.as_bytes(), &Options::default(), &[2], "{\"a\":\" x \\\" \",\"a\":[1,2]}\n");
+    check_extract(answer.as_bytes(), &ReadOptions::default(), &[2], "{\"a\":\" x \\\" \",\"a\":[1,2]}\n");
 
-    let windows = Options { encoding: Some(encoding_rs::WINDOWS_1252), ..Options::default() };
+    let windows = ReadOptions { encoding: Some(encoding_rs::WINDOWS_1252), ..ReadOptions::default() };
     check_extract(b"number,name\n1,Caf\xe9\n", &windows, &[2], "\u{feff}number,name\n1,Café\n");
 }
 
@@ -1201,8 +1202,8 @@ fn extracted_rows_are_as_wrong_as_before() {
     for text in [csv, json, &json[1..json.len() - 1].replace('\n', "").replace("},", "}\n")] {
         let wrong = |bytes: &[u8]| -> (Vec<u64>, Vec<(String, String, String)>) {
             let (mut places, mut errors) = (Vec::new(), Vec::new());
-            for item in read_all(bytes, &Options::default()).items {
-                if let Item::Bad { line, errors: found, .. } = item {
+            for item in read_all(bytes, &ReadOptions::default()).items {
+                if let FileItem::Bad { line, errors: found, .. } = item {
                     places.push(line);
                     errors.extend(found.into_iter().map(|error| (error.column, error.value, error.message)));
                 }
@@ -1212,7 +1213,7 @@ fn extracted_rows_are_as_wrong_as_before() {
         let (places, before) = wrong(text.as_bytes());
         assert!(places.len() >= 2, "{text}");
         let mut out = Vec::new();
-        extract(text.as_bytes(), &Options::default(), &places, &mut out).expect("readable");
+        extract(text.as_bytes(), &ReadOptions::default(), &places, &mut out).expect("readable");
         assert_eq!(wrong(&out).1, before, "{text}");
     }
 }
@@ -1235,19 +1236,19 @@ fn time() -> impl Strategy<Value = Time> {
     (0..4_102_444_800_i64).prop_map(|seconds| Time::new(seconds).expect("in range"))
 }
 
-fn numbers() -> impl Strategy<Value = Numbers> {
+fn numbers() -> impl Strategy<Value = RowNumbers> {
     let block = (1_000_000..999_999_999_900_000_u64, 1..100_u64).prop_filter_map("one length", |(first, more)| {
-        let numbers = Numbers::Block { first: E164::new(first)?, last: E164::new(first + more)? };
+        let numbers = RowNumbers::Block { first: E164::new(first)?, last: E164::new(first + more)? };
         (first.ilog10() == (first + more).ilog10()).then_some(numbers)
     });
     let one = (1_000_000..=999_999_999_999_999_u64).prop_map(|digits| {
         let number = E164::new(digits).expect("in range");
-        Numbers::Block { first: number, last: number }
+        RowNumbers::Block { first: number, last: number }
     });
-    prop_oneof![4 => one, 2 => block, 1 => Just(Numbers::None)]
+    prop_oneof![4 => one, 2 => block, 1 => Just(RowNumbers::None)]
 }
 
-fn fields() -> impl Strategy<Value = Fields> {
+fn fields() -> impl Strategy<Value = RowFields> {
     let money = prop_oneof![
         Just((Cell::Value("500.00".into()), Cell::Value("INR"))),
         Just((Cell::Value("500".into()), Cell::Value("JPY"))),
@@ -1267,7 +1268,7 @@ fn fields() -> impl Strategy<Value = Fields> {
         cell(any::<bool>()),
     );
     let times = (cell(time()), cell(time()), cell(time()), cell(time()), cell(time()));
-    (whose, money, words, times).prop_map(|(whose, (cost, currency), words, times)| Fields {
+    (whose, money, words, times).prop_map(|(whose, (cost, currency), words, times)| RowFields {
         account: whose.0,
         account_name: whose.1,
         application: whose.2,
@@ -1304,15 +1305,15 @@ fn parsed<T: std::str::FromStr<Err: fmt::Debug>>(cell: Cell<&str>) -> Cell<T> {
 }
 
 /// Rows with runs of equal fields, as files have them.
-fn file() -> impl Strategy<Value = Vec<(Numbers, Fields)>> {
+fn file() -> impl Strategy<Value = Vec<(RowNumbers, RowFields)>> {
     let row = (numbers(), any::<bool>(), fields());
     prop::collection::vec(row, 0..12).prop_map(|rows| {
-        let mut file: Vec<(Numbers, Fields)> = Vec::new();
+        let mut file: Vec<(RowNumbers, RowFields)> = Vec::new();
         for (numbers, repeat, mut fields) in rows {
             if let Some((_, last)) = file.last().filter(|_| repeat) {
                 fields = last.clone();
             }
-            if numbers == Numbers::None {
+            if numbers == RowNumbers::None {
                 fields.state = Cell::Absent;
                 fields.account = Cell::Value("MA_1".parse().expect("an id"));
             }
@@ -1323,7 +1324,7 @@ fn file() -> impl Strategy<Value = Vec<(Numbers, Fields)>> {
 }
 
 /// The rows as CSV says them: every column is there.
-fn without_absent(rows: &[(Numbers, Fields)]) -> Vec<(Numbers, Fields)> {
+fn without_absent(rows: &[(RowNumbers, RowFields)]) -> Vec<(RowNumbers, RowFields)> {
     fn full<T>(cell: &mut Cell<T>) {
         if matches!(cell, Cell::Absent) {
             *cell = Cell::Empty;
@@ -1338,7 +1339,7 @@ fn without_absent(rows: &[(Numbers, Fields)]) -> Vec<(Numbers, Fields)> {
         full(&mut fields.trunk);
         full(&mut fields.status);
         full(&mut fields.blocked);
-        if *numbers != Numbers::None {
+        if *numbers != RowNumbers::None {
             full(&mut fields.state);
         }
         full(&mut fields.cost);
@@ -1357,13 +1358,13 @@ fn without_absent(rows: &[(Numbers, Fields)]) -> Vec<(Numbers, Fields)> {
     rows
 }
 
-fn reread(bytes: &[u8]) -> Vec<(Numbers, Fields)> {
-    let outcome = read_all(bytes, &Options::default());
+fn reread(bytes: &[u8]) -> Vec<(RowNumbers, RowFields)> {
+    let outcome = read_all(bytes, &ReadOptions::default());
     let summary = outcome.result.expect("what was written can be read");
     assert_eq!(summary.rows, outcome.items.len() as u64);
     let row = |item| match item {
-        Item::Row(Row { numbers, fields, .. }) => (numbers, Fields::clone(&fields)),
-        Item::Bad { errors, .. } => panic!("{errors:?}"),
+        FileItem::Row(FileRow { numbers, fields, .. }) => (numbers, RowFields::clone(&fields)),
+        FileItem::Bad { errors, .. } => panic!("{errors:?}"),
     };
     outcome.items.into_iter().map(row).collect()
 }
@@ -1406,16 +1407,16 @@ proptest! {
 
 /// Reads and extracts whatever this is, and checks what always holds.
 fn exercise(bytes: &[u8]) {
-    let plus = Options { assume_plus: true, currency: "INR".parse().ok(), ..Options::default() };
-    let windows = Options { encoding: Some(encoding_rs::WINDOWS_1252), ..Options::default() };
-    for options in [Options::default(), plus, windows] {
+    let plus = ReadOptions { assume_plus: true, currency: "INR".parse().ok(), ..ReadOptions::default() };
+    let windows = ReadOptions { encoding: Some(encoding_rs::WINDOWS_1252), ..ReadOptions::default() };
+    for options in [ReadOptions::default(), plus, windows] {
         let outcome = read_all(bytes, &options);
         let places: Vec<u64> = outcome
             .items
             .iter()
             .map(|item| match item {
-                Item::Row(row) => row.line,
-                Item::Bad { line, .. } => *line,
+                FileItem::Row(row) => row.line,
+                FileItem::Bad { line, .. } => *line,
             })
             .collect();
         assert!(places.is_sorted_by(|a, b| a < b), "each row has its own place");
@@ -1485,8 +1486,8 @@ fn pieces_make_no_difference() {
     }
     let long = format!("number,note\n+912271264217,\"{}\"\n+912271264218,é\n", "é\n".repeat(200_000));
     for text in [long.as_str(), "[{\"number\":\"+912271264217\"} , {\"number\":\"+912271264218\"}]"] {
-        let whole = read_all(text.as_bytes(), &Options::default());
-        let pieces = read_all(Trickle(text.as_bytes()), &Options::default());
+        let whole = read_all(text.as_bytes(), &ReadOptions::default());
+        let pieces = read_all(Trickle(text.as_bytes()), &ReadOptions::default());
         assert_eq!(whole.items.len(), 2);
         assert_eq!(whole.items, pieces.items);
     }
@@ -1516,7 +1517,7 @@ fn the_french_blocks_are_read_whole() {
     assert_eq!(summary.unknown, ["block_status", "allocated_on"]);
     let (mut numbers, mut operators) = (0, BTreeSet::new());
     for item in outcome.items {
-        let Item::Row(row) = item else { panic!("a row: {item:?}") };
+        let FileItem::Row(row) = item else { panic!("a row: {item:?}") };
         numbers += row.numbers.count();
         operators.insert(row.fields.account.value().expect("an operator").clone());
     }
@@ -1533,14 +1534,17 @@ fn the_regulators_own_file_is_read_with_its_encoding_and_country() {
     let error = read_all(file, &mapped(&mappings[..2])).result.expect_err("not UTF-8");
     assert!(matches!(error, IntakeError::NotUtf8 { line: 1 }), "{error}");
 
-    let options =
-        Options { encoding: Some(encoding_rs::WINDOWS_1252), default_country: "FR".parse().ok(), ..mapped(&mappings) };
+    let options = ReadOptions {
+        encoding: Some(encoding_rs::WINDOWS_1252),
+        default_country: "FR".parse().ok(),
+        ..mapped(&mappings)
+    };
     let outcome = read_all(data("fr_arcep_majnum.csv").expect("it was there"), &options);
     assert_eq!(outcome.header.expect("a header").unknown, ["Date_Attribution"]);
     assert_eq!(outcome.result.expect("readable").rows, 19_096);
     let first = "2: +33105600000-+33105699999 account_auth_id=FRTE region=Métropole";
     assert_eq!(show(&outcome.items[0]), [first]);
-    let bad = outcome.items.iter().filter(|item| matches!(item, Item::Bad { .. })).count();
+    let bad = outcome.items.iter().filter(|item| matches!(item, FileItem::Bad { .. })).count();
     assert_eq!(bad, 303, "the short and the machine-to-machine numbers");
 }
 
@@ -1567,8 +1571,8 @@ fn a_million_rows() {
     {
         let begin = Instant::now();
         let mut good = 0_u64;
-        let summary = read(bytes, &Options::default(), &mut |_| {}, &mut |item| {
-            good += u64::from(matches!(item, Item::Row(_)));
+        let summary = read(bytes, &ReadOptions::default(), &mut |_| {}, &mut |item| {
+            good += u64::from(matches!(item, FileItem::Row(_)));
             ControlFlow::Continue(())
         });
         assert_eq!((good, summary.expect("readable").rows), (1_000_000, 1_000_000));

@@ -29,8 +29,8 @@ pub(super) enum Raw<'a> {
 
 impl Raw<'_> {
     /// Why this is not the text that was expected.
-    pub fn not_text(self) -> Fault {
-        Fault::Fixed(match self {
+    pub fn not_text(self) -> CellFault {
+        CellFault::Fixed(match self {
             Raw::Bool(_) => "must be text, not true or false",
             Raw::List(_) => "must be text, not an array",
             Raw::Object => "must be text, not an object",
@@ -42,34 +42,34 @@ impl Raw<'_> {
 
 /// What is wrong with a cell, and what to write instead.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Fault {
+pub(super) enum CellFault {
     Fixed(&'static str),
     Text(String),
 }
 
-impl Fault {
-    pub fn of(error: &impl fmt::Display) -> Fault {
-        Fault::Text(error.to_string())
+impl CellFault {
+    pub fn of(error: &impl fmt::Display) -> CellFault {
+        CellFault::Text(error.to_string())
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for CellFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Fixed(text) => f.write_str(text),
-            Fault::Text(text) => f.write_str(text),
+            CellFault::Fixed(text) => f.write_str(text),
+            CellFault::Text(text) => f.write_str(text),
         }
     }
 }
 
 /// A cell of text, without the spaces around it. A JSON number is its literal.
-pub(super) fn cell<T>(raw: Raw<'_>, parse: impl FnOnce(&str) -> Result<T, Fault>) -> Result<Cell<T>, Fault> {
+pub(super) fn cell<T>(raw: Raw<'_>, parse: impl FnOnce(&str) -> Result<T, CellFault>) -> Result<Cell<T>, CellFault> {
     match raw {
         Raw::Null => Ok(Cell::Empty),
         Raw::Text(text) | Raw::Number(text) => match text.trim() {
             "" => Ok(Cell::Empty),
             text => parse(text).map(Cell::Value).map_err(|fault| match nothing::certain(text) {
-                true => Fault::Fixed(nothing::REFUSED),
+                true => CellFault::Fixed(nothing::REFUSED),
                 false => fault,
             }),
         },
@@ -78,76 +78,76 @@ pub(super) fn cell<T>(raw: Raw<'_>, parse: impl FnOnce(&str) -> Result<T, Fault>
 }
 
 /// Whether something is so.
-pub(super) fn flag(raw: Raw<'_>) -> Result<Cell<bool>, Fault> {
+pub(super) fn flag(raw: Raw<'_>) -> Result<Cell<bool>, CellFault> {
     if let Raw::Bool(flag) = raw {
         return Ok(Cell::Value(flag));
     }
     cell(raw, |text| match text.to_ascii_lowercase().as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(Fault::Fixed("must be true or false")),
+        _ => Err(CellFault::Fixed("must be true or false")),
     })
 }
 
 /// Text that its type parses and explains itself.
-pub(super) fn typed<T: FromStr>(text: &str) -> Result<T, Fault>
+pub(super) fn typed<T: FromStr>(text: &str) -> Result<T, CellFault>
 where
     T::Err: fmt::Display,
 {
-    text.parse().map_err(|error: T::Err| Fault::Text(error.to_string()))
+    text.parse().map_err(|error: T::Err| CellFault::Text(error.to_string()))
 }
 
-pub(super) fn name(text: &str) -> Result<Arc<str>, Fault> {
+pub(super) fn name(text: &str) -> Result<Arc<str>, CellFault> {
     label(text, NAME_CHARS_MAX)
 }
 
-pub(super) fn region(text: &str) -> Result<Arc<str>, Fault> {
+pub(super) fn region(text: &str) -> Result<Arc<str>, CellFault> {
     label(text, REGION_CHARS_MAX)
 }
 
-fn label(text: &str, chars_max: usize) -> Result<Arc<str>, Fault> {
+fn label(text: &str, chars_max: usize) -> Result<Arc<str>, CellFault> {
     if text.chars().nth(chars_max).is_some() {
-        return Err(Fault::Text(format!("must have at most {chars_max} characters")));
+        return Err(CellFault::Text(format!("must have at most {chars_max} characters")));
     }
     if text.chars().any(char::is_control) {
-        return Err(Fault::Fixed("must not have control characters, such as line ends"));
+        return Err(CellFault::Fixed("must not have control characters, such as line ends"));
     }
     Ok(text.into())
 }
 
-pub(super) fn status(text: &str) -> Result<Status, Fault> {
-    Status::parse(&text.to_ascii_lowercase()).ok_or(Fault::Fixed("must be active or suspended"))
+pub(super) fn status(text: &str) -> Result<Status, CellFault> {
+    Status::parse(&text.to_ascii_lowercase()).ok_or(CellFault::Fixed("must be active or suspended"))
 }
 
 /// A state; none is the `no_number` of a row about an account.
-pub(super) fn state(text: &str) -> Result<Option<State>, Fault> {
+pub(super) fn state(text: &str) -> Result<Option<State>, CellFault> {
     match text.to_ascii_lowercase().as_str() {
         "no_number" => Ok(None),
-        "retired" => Err(Fault::Fixed("is history, which cannot be imported; leave the row out")),
-        word => State::parse(word).map(Some).ok_or(Fault::Fixed(
+        "retired" => Err(CellFault::Fixed("is history, which cannot be imported; leave the row out")),
+        word => State::parse(word).map(Some).ok_or(CellFault::Fixed(
             "must be available, reserved, active, suspended or quarantined, or no_number for an account without numbers",
         )),
     }
 }
 
-pub(super) fn number_type(text: &str) -> Result<NumberType, Fault> {
-    NumberType::parse(&text.to_ascii_lowercase()).ok_or(Fault::Fixed("must be local, tollfree or mobile"))
+pub(super) fn number_type(text: &str) -> Result<NumberType, CellFault> {
+    NumberType::parse(&text.to_ascii_lowercase()).ok_or(CellFault::Fixed("must be local, tollfree or mobile"))
 }
 
 /// A moment, or a day, which is its first moment in `zone`.
-pub(super) fn time(text: &str, zone: &TimeZone) -> Result<Time, Fault> {
+pub(super) fn time(text: &str, zone: &TimeZone) -> Result<Time, CellFault> {
     let problem = match text.parse() {
         Ok(time) => return Ok(time),
         Err(BadTime::Form) => match Time::day(text, zone) {
             Ok(time) => return Ok(time),
-            Err(BadTime::Day) => return Err(Fault::Fixed("is a day that does not exist")),
+            Err(BadTime::Day) => return Err(CellFault::Fixed("is a day that does not exist")),
             Err(problem) => problem,
         },
         Err(problem) => problem,
     };
     let digits_and = |others: &str| text.chars().all(|c| c.is_ascii_digit() || others.contains(c));
     let never = || ["9999", "31", "12"].iter().all(|part| text.contains(part));
-    Err(Fault::Fixed(match problem {
+    Err(CellFault::Fixed(match problem {
         BadTime::Never => NEVER,
         BadTime::Form if digits_and("/.- ") && never() => NEVER,
         BadTime::Day => "is on a day that does not exist",
@@ -170,29 +170,29 @@ const NEVER: &str = "stands for no end; leave the cell empty, and the number aut
 
 /// The same of something that is no end: there, a day that stands for none is
 /// one that is not known.
-pub(super) fn past(text: &str, zone: &TimeZone) -> Result<Time, Fault> {
+pub(super) fn past(text: &str, zone: &TimeZone) -> Result<Time, CellFault> {
     time(text, zone).map_err(|fault| match fault {
-        Fault::Fixed(NEVER) => {
-            Fault::Fixed("is later than any time that is kept; leave the cell empty if it is not known")
+        CellFault::Fixed(NEVER) => {
+            CellFault::Fixed("is later than any time that is kept; leave the cell empty if it is not known")
         }
         fault => fault,
     })
 }
 
 /// A plain amount, as far as can be told without its currency.
-pub(super) fn amount(text: &str) -> Result<Arc<str>, Fault> {
+pub(super) fn amount(text: &str) -> Result<Arc<str>, CellFault> {
     const DIGITS_MAX: usize = 20;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     if digits(whole) && digits(fraction) {
-        return if text.len() <= DIGITS_MAX { Ok(text.into()) } else { Err(Fault::Fixed("is too large")) };
+        return if text.len() <= DIGITS_MAX { Ok(text.into()) } else { Err(CellFault::Fixed("is too large")) };
     }
     if let Some(rest) = text.strip_prefix('-')
         && amount(rest).is_ok()
     {
-        return Err(Fault::Fixed("must not be negative"));
+        return Err(CellFault::Fixed("must not be negative"));
     }
-    Err(Fault::Fixed(if text.contains(',') {
+    Err(CellFault::Fixed(if text.contains(',') {
         "must be a plain amount: a point before the decimals and nothing between thousands, such as 1000.00"
     } else {
         "must be a plain decimal amount, such as 500.00, without currency sign or exponent"
@@ -200,19 +200,19 @@ pub(super) fn amount(text: &str) -> Result<Arc<str>, Fault> {
 }
 
 /// Whether the amount fits its currency.
-pub(super) fn check_amount(amount: &str, currency: Currency) -> Result<(), Fault> {
+pub(super) fn check_amount(amount: &str, currency: Currency) -> Result<(), CellFault> {
     match Money::parse(amount, currency) {
         Ok(_) => Ok(()),
-        Err(BadAmount::Decimals { currency }) => Err(Fault::Text(match currency.decimals() {
+        Err(BadAmount::Decimals { currency }) => Err(CellFault::Text(match currency.decimals() {
             0 => format!("has decimals, and {currency} has none"),
             decimals => format!("has more decimals than the {decimals} of {currency}"),
         })),
-        Err(error) => Err(Fault::Text(error.to_string())),
+        Err(error) => Err(CellFault::Text(error.to_string())),
     }
 }
 
 /// Labels: text divided by `;` or `|`, or a JSON array of texts.
-pub(super) fn tags(raw: Raw<'_>) -> Result<Cell<Tags>, Fault> {
+pub(super) fn tags(raw: Raw<'_>) -> Result<Cell<Tags>, CellFault> {
     let Raw::List(array) = raw else {
         return match cell(raw, |text| tags_of(text.split([';', '|'])))? {
             Cell::Value(tags) if tags.is_empty() => Ok(Cell::Empty),
@@ -220,25 +220,25 @@ pub(super) fn tags(raw: Raw<'_>) -> Result<Cell<Tags>, Fault> {
         };
     };
     let labels: Vec<String> =
-        serde_json::from_str(array).map_err(|_| Fault::Fixed("must be an array of texts, or text divided by ;"))?;
+        serde_json::from_str(array).map_err(|_| CellFault::Fixed("must be an array of texts, or text divided by ;"))?;
     if labels.iter().any(|label| label.contains([';', '|'])) {
-        return Err(Fault::Fixed("must not have ; or | within a tag"));
+        return Err(CellFault::Fixed("must not have ; or | within a tag"));
     }
     let tags = tags_of(labels.iter().map(String::as_str))?;
     Ok(if tags.is_empty() { Cell::Empty } else { Cell::Value(tags) })
 }
 
-fn tags_of<'a>(labels: impl Iterator<Item = &'a str>) -> Result<Tags, Fault> {
+fn tags_of<'a>(labels: impl Iterator<Item = &'a str>) -> Result<Tags, CellFault> {
     let mut checked = Vec::new();
     for label in labels.map(str::trim).filter(|label| !label.is_empty()) {
         if checked.len() == TAGS_MAX {
-            return Err(Fault::Text(format!("must be at most {TAGS_MAX} tags")));
+            return Err(CellFault::Text(format!("must be at most {TAGS_MAX} tags")));
         }
         if label.chars().nth(TAG_CHARS_MAX).is_some() {
-            return Err(Fault::Text(format!("must be tags of at most {TAG_CHARS_MAX} characters")));
+            return Err(CellFault::Text(format!("must be tags of at most {TAG_CHARS_MAX} characters")));
         }
         if label.chars().any(char::is_control) {
-            return Err(Fault::Fixed("must not have control characters in a tag"));
+            return Err(CellFault::Fixed("must not have control characters in a tag"));
         }
         checked.push(label);
     }
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check<T: fmt::Display>(parse: impl Fn(&str) -> Result<T, Fault>, text: &str, expected: &str) {
+    fn check<T: fmt::Display>(parse: impl Fn(&str) -> Result<T, CellFault>, text: &str, expected: &str) {
         let shown = match parse(text) {
             Ok(value) => value.to_string(),
             Err(fault) => fault.to_string(),
@@ -312,9 +312,9 @@ mod tests {
     fn words_for_nothing_are_refused_with_what_to_do() {
         for raw in ["NULL", "n/a", "#N/A", "-", "None"] {
             let fault = cell::<crate::domain::Country>(Raw::Text(raw), typed).expect_err(raw);
-            assert_eq!(fault, Fault::Fixed(nothing::REFUSED), "{raw}");
+            assert_eq!(fault, CellFault::Fixed(nothing::REFUSED), "{raw}");
             let fault = cell(Raw::Text(raw), |text| time(text, &TimeZone::UTC)).expect_err(raw);
-            assert_eq!(fault, Fault::Fixed(nothing::REFUSED), "{raw}");
+            assert_eq!(fault, CellFault::Fixed(nothing::REFUSED), "{raw}");
         }
     }
 

@@ -31,7 +31,7 @@ use zip::ZipArchive;
 use zip::read::ZipFile;
 use zip::result::ZipError;
 
-use super::value::Fault;
+use super::value::CellFault;
 use super::{COLUMNS_MAX, IntakeError, RECORD_BYTES_MAX, SHEET_BYTES_MAX, SHEET_PACKED_BYTES_MAX, SHEET_ROWS_MAX};
 
 /// The most bytes of the texts that cells share.
@@ -46,16 +46,18 @@ const MERGED_MAX: usize = 10_000;
 /// The decimal digits that a spreadsheet keeps of a number.
 const DIGITS_KEPT: f64 = 1e15;
 
-const NO_RESULT: Fault =
-    Fault::Fixed("is a formula without a result; open the file in a spreadsheet program, save it, and give it again");
-const MERGED: Fault = Fault::Fixed("is part of a merged cell; unmerge it and write the value in each row");
-const EXPONENT: Fault = Fault::Fixed(
+const NO_RESULT: CellFault = CellFault::Fixed(
+    "is a formula without a result; open the file in a spreadsheet program, save it, and give it again",
+);
+const MERGED: CellFault = CellFault::Fixed("is part of a merged cell; unmerge it and write the value in each row");
+const EXPONENT: CellFault = CellFault::Fixed(
     "is in scientific notation, which hides lost digits; format the column as text and enter the value again",
 );
-const DIGITS_LOST: Fault = Fault::Fixed(
+const DIGITS_LOST: CellFault = CellFault::Fixed(
     "is a number of more than 15 digits, of which a spreadsheet loses the rest; format the column as text and enter the value again",
 );
-const ERROR: Fault = Fault::Fixed("is an error of the spreadsheet; correct the formula, or leave the cell empty");
+const ERROR: CellFault =
+    CellFault::Fixed("is an error of the spreadsheet; correct the formula, or leave the cell empty");
 
 /// A row of the sheet. Cells that the file does not have are empty text.
 #[derive(Default)]
@@ -81,7 +83,7 @@ pub(super) enum CellKind {
     /// A day with a time of day. A spreadsheet knows no zones.
     Moment(DateTime),
     /// The cell cannot be used, whatever its column means.
-    Refused(Fault),
+    Refused(CellFault),
 }
 
 impl SheetCell {
@@ -180,13 +182,13 @@ impl Workbook {
         let mut part =
             part(archive, sheet, SHEET_BYTES_MAX)?.ok_or_else(|| damaged("its first sheet is nowhere in the file"))?;
         let mut row = SheetRow::default();
-        let mut place = Place { row: 0, column: 0 };
+        let mut place = CellPosition { row: 0, column: 0 };
         let mut bytes = 0;
         loop {
             match part.next()? {
                 Event::Start(start) => match start.local_name().as_ref() {
                     "row" => {
-                        place = Place { row: place.row + 1, column: 0 };
+                        place = CellPosition { row: place.row + 1, column: 0 };
                         if let Some(number) = attribute(&start, "r")? {
                             place.row = row_number(&number)?;
                         }
@@ -230,7 +232,7 @@ impl Workbook {
     }
 }
 
-struct Place {
+struct CellPosition {
     row: u64,
     column: usize,
 }
@@ -283,7 +285,7 @@ impl CellHead {
 
 impl CellReader<'_> {
     /// Reads the cell whose element has just begun.
-    fn read(&self, part: &mut Part<'_>, head: &CellHead) -> Result<SheetCell, IntakeError> {
+    fn read(&self, part: &mut ArchivePart<'_>, head: &CellHead) -> Result<SheetCell, IntakeError> {
         let (mut value, mut text) = (None, String::new());
         let mut formula = false;
         loop {
@@ -591,14 +593,14 @@ fn format_of(code: &str) -> NumberFormat {
 }
 
 /// A part of the archive, event by event.
-struct Part<'a> {
+struct ArchivePart<'a> {
     xml: quick_xml::Reader<BufReader<Bounded<ZipFile<'a, BufReader<File>>>>>,
     buffer: Vec<u8>,
     /// What may still be read until the next event is there.
     left: Rc<Cell<u64>>,
 }
 
-impl Part<'_> {
+impl ArchivePart<'_> {
     fn next(&mut self) -> Result<Event<'_>, IntakeError> {
         self.buffer.clear();
         self.left.set(RECORD_BYTES_MAX as u64);
@@ -650,7 +652,7 @@ fn part<'a>(
     archive: &'a mut ZipArchive<BufReader<File>>,
     path: &str,
     bytes_max: u64,
-) -> Result<Option<Part<'a>>, IntakeError> {
+) -> Result<Option<ArchivePart<'a>>, IntakeError> {
     let Some(inner) = file(archive, path)? else { return Ok(None) };
     let left = Rc::new(Cell::new(0));
     let bounded = Bounded { inner, left: bytes_max, left_of_event: Rc::clone(&left) };
@@ -658,7 +660,7 @@ fn part<'a>(
     let config = xml.config_mut();
     config.expand_empty_elements = true;
     config.check_end_names = false;
-    Ok(Some(Part { xml, buffer: Vec::new(), left }))
+    Ok(Some(ArchivePart { xml, buffer: Vec::new(), left }))
 }
 
 /// A reader that ends in an error where a part or an element is too large.

@@ -9,15 +9,15 @@ use std::any::Any;
 use std::sync::OnceLock;
 
 #[derive(Default)]
-pub struct Beside(OnceLock<Box<dyn Any + Send + Sync>>);
+pub struct RenderCache(OnceLock<Box<dyn Any + Send + Sync>>);
 
-impl Clone for Beside {
-    fn clone(&self) -> Beside {
-        Beside::default()
+impl Clone for RenderCache {
+    fn clone(&self) -> RenderCache {
+        RenderCache::default()
     }
 }
 
-impl Beside {
+impl RenderCache {
     /// What is kept. There is one reader that keeps something, so one type.
     pub fn get_or_make<T: Default + Send + Sync + 'static>(&self) -> &T {
         let kept = self.0.get_or_init(|| Box::new(T::default()));

@@ -2,6 +2,7 @@
 //! line and in every link.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use crate::domain::country::BadCountry;
 use crate::domain::field::code;
@@ -36,6 +37,8 @@ pub struct Filter {
     pub called: Option<CalledBefore>,
     /// The numbers that `called` lets through, once they were wanted.
     pub called_found: FoundOnce,
+    /// These numbers only, ascending. Nothing that a URL can ask for.
+    pub numbers: Option<Arc<[E164]>>,
     /// The stored state, as of now. Nothing that a URL can ask for: the Partner
     /// API knows only the status.
     pub state: Among<State>,

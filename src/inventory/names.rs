@@ -1,8 +1,10 @@
 //! Finds the customer, application or trunk that a user named.
 //!
-//! A user may give its id or its name. An exact id comes first; otherwise the name
-//! must belong to exactly one that is not archived; otherwise the answer is a
-//! refusal with candidates. A similar name is suggested and never accepted.
+//! A user may give its id, its name, or both as Rollcall shows them: `NAME (ID)`.
+//! An exact id comes first; otherwise the name must belong to exactly one that is
+//! not archived, in the same case or, if none is written so, in any case; otherwise
+//! the answer is a refusal with candidates. A similar name is suggested and never
+//! accepted.
 //! Invariants: the same snapshot and text give the same answer; another
 //! partner's entities are in no answer, since a snapshot has none.
 //! Deliberately absent: the API's filters, which are exact ids.
@@ -23,50 +25,57 @@ const SHOWN_CHARS_MAX: usize = 80;
 
 /// The kinds of what people name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Named {
+pub enum NamedKind {
     Customer,
     Application,
     Trunk,
 }
 
-impl Named {
+impl NamedKind {
     /// `customer`, at the beginning of a sentence.
     fn title(self) -> &'static str {
         match self {
-            Named::Customer => "Customer",
-            Named::Application => "Application",
-            Named::Trunk => "Trunk",
+            NamedKind::Customer => "Customer",
+            NamedKind::Application => "Application",
+            NamedKind::Trunk => "Trunk",
         }
     }
 
     pub fn one(self) -> &'static str {
         match self {
-            Named::Customer => "customer",
-            Named::Application => "application",
-            Named::Trunk => "trunk",
+            NamedKind::Customer => "customer",
+            NamedKind::Application => "application",
+            NamedKind::Trunk => "trunk",
         }
+    }
+
+    pub const ALL: [NamedKind; 3] = [NamedKind::Customer, NamedKind::Application, NamedKind::Trunk];
+
+    /// By the word for one: `customer`.
+    pub fn parse(word: &str) -> Option<NamedKind> {
+        NamedKind::ALL.into_iter().find(|what| what.one() == word)
     }
 
     fn any(self) -> &'static str {
         match self {
-            Named::Customer => "a customer",
-            Named::Application => "an application",
-            Named::Trunk => "a trunk",
+            NamedKind::Customer => "a customer",
+            NamedKind::Application => "an application",
+            NamedKind::Trunk => "a trunk",
         }
     }
 
     pub fn many(self) -> &'static str {
         match self {
-            Named::Customer => "customers",
-            Named::Application => "applications",
-            Named::Trunk => "trunks",
+            NamedKind::Customer => "customers",
+            NamedKind::Application => "applications",
+            NamedKind::Trunk => "trunks",
         }
     }
 }
 
 /// One customer, application or trunk as it is named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entity<'a> {
+pub struct NamedEntity<'a> {
     pub id: &'a str,
     pub name: &'a str,
     pub archived: bool,
@@ -92,12 +101,12 @@ impl fmt::Display for Candidate {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Misnamed {
     #[error("{} {} not found. {}", .what.title(), shown(.text), advice(*.what, .near))]
-    Unknown { what: Named, text: String, near: Vec<Candidate> },
+    Unknown { what: NamedKind, text: String, near: Vec<Candidate> },
     /// Its name, but archived: those are named by their id only.
     #[error("{} {} not found. The archived {} {} has that name; choose it by its id", .what.title(), shown(.text), .what.one(), .id)]
-    Archived { what: Named, text: String, id: String },
+    Archived { what: NamedKind, text: String, id: String },
     #[error("{} is the name of {total} {}: {}; choose one by its id", shown(.text), .what.many(), listed(.ids, *.total))]
-    Shared { what: Named, text: String, ids: Vec<String>, total: usize },
+    Shared { what: NamedKind, text: String, ids: Vec<String>, total: usize },
 }
 
 impl Misnamed {
@@ -123,7 +132,7 @@ fn shown(text: &str) -> String {
     shown
 }
 
-fn advice(what: Named, near: &[Candidate]) -> String {
+fn advice(what: NamedKind, near: &[Candidate]) -> String {
     let Some((last, rest)) = near.split_last() else {
         return format!("No {} has a similar name or id", what.one());
     };
@@ -142,30 +151,33 @@ fn listed(ids: &[String], total: usize) -> String {
 
 impl Snapshot {
     pub fn customer(&self, text: &str) -> Result<AccountId, Misnamed> {
-        self.find_named(Named::Customer, text).map(|id| AccountId::stored(&id))
+        self.find_named(NamedKind::Customer, text).map(|id| AccountId::stored(&id))
     }
 
     pub fn application(&self, text: &str) -> Result<ApplicationId, Misnamed> {
-        self.find_named(Named::Application, text).map(|id| ApplicationId::stored(&id))
+        self.find_named(NamedKind::Application, text).map(|id| ApplicationId::stored(&id))
     }
 
     pub fn trunk(&self, text: &str) -> Result<TrunkId, Misnamed> {
-        self.find_named(Named::Trunk, text).map(|id| TrunkId::stored(&id))
+        self.find_named(NamedKind::Trunk, text).map(|id| TrunkId::stored(&id))
     }
 
     /// The id of what a person named by its id or its name.
-    pub fn find_named(&self, what: Named, text: &str) -> Result<String, Misnamed> {
-        let known = match what {
-            Named::Customer => self.accounts.get(text).is_some(),
-            Named::Application => self.applications.get(text).is_some(),
-            Named::Trunk => self.trunks.get(text).is_some(),
-        };
-        if known {
+    pub fn find_named(&self, what: NamedKind, text: &str) -> Result<String, Misnamed> {
+        if self.name_of(what, text).is_some() {
             return Ok(text.to_owned());
         }
+        if let Some(id) = self.shown_id(what, text) {
+            return Ok(id.to_owned());
+        }
         let all = self.entities(what);
-        let (live, archived): (Vec<&Entity<'_>>, Vec<&Entity<'_>>) =
-            all.iter().filter(|one| one.name == text).partition(|one| !one.archived);
+        let folded = text.to_lowercase();
+        let mut same: Vec<&NamedEntity<'_>> = all.iter().filter(|one| one.name == text).collect();
+        if same.iter().all(|one| one.archived) {
+            same.extend(all.iter().filter(|one| one.name != text && one.name.to_lowercase() == folded));
+        }
+        let (live, archived): (Vec<&NamedEntity<'_>>, Vec<&NamedEntity<'_>>) =
+            same.into_iter().partition(|one| !one.archived);
         let text = text.to_owned();
         match (&live[..], &archived[..]) {
             ([one], _) => Ok(one.id.to_owned()),
@@ -181,23 +193,47 @@ impl Snapshot {
         }
     }
 
+    /// The name of an id.
+    pub fn name_of(&self, what: NamedKind, id: &str) -> Option<&str> {
+        match what {
+            NamedKind::Customer => self.accounts.get(id).map(|one| &*one.name),
+            NamedKind::Application => self.applications.get(id).map(|one| &*one.name),
+            NamedKind::Trunk => self.trunks.get(id).map(|one| &*one.name),
+        }
+    }
+
+    /// `NAME (ID)`, by which people tell apart two of one name; an unknown id
+    /// stays as it is.
+    pub fn shown(&self, what: NamedKind, id: &str) -> String {
+        let name = self.name_of(what, id).unwrap_or(id).to_owned();
+        Candidate { id: id.to_owned(), name }.to_string()
+    }
+
+    /// The id in a text that is exactly what [`Snapshot::shown`] gives.
+    fn shown_id<'t>(&self, what: NamedKind, text: &'t str) -> Option<&'t str> {
+        let inner = text.strip_suffix(')')?;
+        // An id may have brackets in it.
+        let mut starts = inner.match_indices(" (").map(|(at, _)| (&text[..at], &inner[at + 2..]));
+        starts.find(|(name, id)| self.name_of(what, id) == Some(*name)).map(|(_, id)| id)
+    }
+
     /// All of a kind, in the order of their ids.
-    pub fn entities(&self, what: Named) -> Vec<Entity<'_>> {
-        fn entity<'a>(id: &'a str, name: &'a str, archived: bool) -> Entity<'a> {
-            Entity { id, name, archived }
+    pub fn entities(&self, what: NamedKind) -> Vec<NamedEntity<'_>> {
+        fn entity<'a>(id: &'a str, name: &'a str, archived: bool) -> NamedEntity<'a> {
+            NamedEntity { id, name, archived }
         }
         match what {
-            Named::Customer => self
+            NamedKind::Customer => self
                 .accounts
                 .sorted()
                 .map(|one| entity(one.auth_id.as_str(), &one.name, one.archived_at.is_some()))
                 .collect(),
-            Named::Application => self
+            NamedKind::Application => self
                 .applications
                 .sorted()
                 .map(|one| entity(one.id.as_str(), &one.name, one.archived_at.is_some()))
                 .collect(),
-            Named::Trunk => {
+            NamedKind::Trunk => {
                 self.trunks.sorted().map(|one| entity(one.id.as_str(), &one.name, one.archived_at.is_some())).collect()
             }
         }
@@ -205,9 +241,21 @@ impl Snapshot {
 }
 
 /// What is most like a text, best first; nothing that is archived.
-pub fn suggested(all: &[Entity<'_>], text: &str) -> Vec<Candidate> {
-    let typed = Typed::new(text);
-    let mut ranked: Vec<(Likeness, &Entity<'_>)> =
+pub fn suggested(all: &[NamedEntity<'_>], text: &str) -> Vec<Candidate> {
+    let candidate = |one: &NamedEntity<'_>| Candidate { id: one.id.to_owned(), name: one.name.to_owned() };
+    ranked(all, text).into_iter().take(SUGGESTED_MAX).map(candidate).collect()
+}
+
+/// The words most like a text, best first.
+pub fn like<'a>(words: impl Iterator<Item = &'a str>, text: &str) -> Vec<String> {
+    let all: Vec<NamedEntity<'_>> = words.map(|word| NamedEntity { id: word, name: word, archived: false }).collect();
+    suggested(&all, text).into_iter().map(|one| one.name).collect()
+}
+
+/// All that is like a text, best first; nothing that is archived.
+pub fn ranked<'e, 'a>(all: &'e [NamedEntity<'a>], text: &str) -> Vec<&'e NamedEntity<'a>> {
+    let typed = TypedName::new(text);
+    let mut ranked: Vec<(Likeness, &NamedEntity<'_>)> =
         all.iter().filter(|one| !one.archived).filter_map(|one| Some((typed.likeness(one)?, one))).collect();
     // The rest of the order is that of ids.
     ranked.sort_by_key(|(likeness, _)| *likeness);
@@ -216,8 +264,7 @@ pub fn suggested(all: &[Entity<'_>], text: &str) -> Vec<Candidate> {
         // Ids are like each other: only where nothing else fits are they suggested.
         ranked.retain(|(likeness, _)| !misspelt(*likeness));
     }
-    let candidate = |(_, one): &(Likeness, &Entity<'_>)| Candidate { id: one.id.to_owned(), name: one.name.to_owned() };
-    ranked.iter().take(SUGGESTED_MAX).map(candidate).collect()
+    ranked.into_iter().map(|(_, one)| one).collect()
 }
 
 /// How much an entity is like a text; less is more.
@@ -235,18 +282,18 @@ enum Likeness {
 }
 
 /// A text in the forms that are compared.
-struct Typed {
+struct TypedName {
     folded: String,
     chars: usize,
 }
 
-impl Typed {
-    fn new(text: &str) -> Typed {
+impl TypedName {
+    fn new(text: &str) -> TypedName {
         let folded = text.trim().to_lowercase();
-        Typed { chars: folded.chars().count(), folded }
+        TypedName { chars: folded.chars().count(), folded }
     }
 
-    fn likeness(&self, one: &Entity<'_>) -> Option<Likeness> {
+    fn likeness(&self, one: &NamedEntity<'_>) -> Option<Likeness> {
         let texts = [one.name.to_lowercase(), one.id.to_lowercase()];
         texts.iter().filter_map(|text| self.to(text)).min()
     }
@@ -294,7 +341,7 @@ pub struct ByName(HashMap<Box<str>, Vec<Box<str>>>);
 
 impl ByName {
     /// Archived ones as well: their name is no id either.
-    pub fn new<'a>(all: impl IntoIterator<Item = Entity<'a>>) -> ByName {
+    pub fn new<'a>(all: impl IntoIterator<Item = NamedEntity<'a>>) -> ByName {
         let mut ids: HashMap<Box<str>, Vec<Box<str>>> = HashMap::new();
         for one in all {
             ids.entry(one.name.into()).or_default().push(one.id.into());
@@ -304,7 +351,7 @@ impl ByName {
 
     /// The refusal of a text that is no id, if it is a name: "is the name of a
     /// customer; write its id, MA_1".
-    pub fn mistaken(&self, what: Named, text: &str) -> Option<String> {
+    pub fn mistaken(&self, what: NamedKind, text: &str) -> Option<String> {
         let ids = self.0.get(text)?;
         Some(match &ids[..] {
             [id] => format!("is the name of {}; write its id, {id}", what.any()),
@@ -357,7 +404,8 @@ mod tests {
     use super::*;
 
     fn suggest(all: &[(&str, &str)], text: &str) -> String {
-        let all: Vec<Entity<'_>> = all.iter().map(|&(id, name)| Entity { id, name, archived: false }).collect();
+        let all: Vec<NamedEntity<'_>> =
+            all.iter().map(|&(id, name)| NamedEntity { id, name, archived: false }).collect();
         let near = suggested(&all, text);
         near.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
@@ -393,10 +441,45 @@ mod tests {
     }
 
     #[test]
+    fn an_id_a_name_or_both_name_one() {
+        let customers = [
+            ("MA_1", "Globex Field Services"),
+            ("MA_2", "Twin"),
+            ("MA_3", "Twin"),
+            ("MA_4", "twin peaks"),
+            ("MA_5", "Twin Peaks"),
+            ("MA (6)", "Acme (UK)"),
+            ("MA_7", "MA_1"),
+        ];
+        let snapshot = Snapshot::of_names(&customers, &[]);
+        let found = |text: &str| snapshot.find_named(NamedKind::Customer, text);
+        for (text, id) in [
+            ("MA_1", "MA_1"),
+            ("Globex Field Services", "MA_1"),
+            ("globex FIELD services", "MA_1"),
+            ("Globex Field Services (MA_1)", "MA_1"),
+            ("Twin (MA_3)", "MA_3"),
+            ("Twin Peaks", "MA_5"),
+            ("Acme (UK)", "MA (6)"),
+            ("Acme (UK) (MA (6))", "MA (6)"),
+            ("MA_1 (MA_7)", "MA_7"),
+        ] {
+            assert_eq!(found(text).as_deref(), Ok(id), "{text}");
+        }
+        for text in ["Twin", "TWIN", "TWIN PEAKS", "Globex (MA_1)", "Globex Field Services (MA_2)", "Globex", "(MA_1)"]
+        {
+            assert!(found(text).is_err(), "{text}");
+        }
+        for (id, name) in customers {
+            assert_eq!(found(&snapshot.shown(NamedKind::Customer, id)).as_deref(), Ok(id), "{name}");
+        }
+    }
+
+    #[test]
     fn refusals_are_sentences() {
         let candidate = |id: &str, name: &str| Candidate { id: id.to_owned(), name: name.to_owned() };
         let unknown = |text: &str, near: &[Candidate]| {
-            Misnamed::Unknown { what: Named::Customer, text: text.to_owned(), near: near.to_vec() }.to_string()
+            Misnamed::Unknown { what: NamedKind::Customer, text: text.to_owned(), near: near.to_vec() }.to_string()
         };
         let globex = candidate("MA_180a2bd6", "Globex Field Services");
         assert_eq!(
@@ -412,7 +495,8 @@ mod tests {
         assert!(unknown(&"x".repeat(200), &[]).chars().count() < 150);
         let ids: Vec<String> = (1..=2).map(|at| format!("app_{at}")).collect();
         let shared = |ids: &[String], total| {
-            Misnamed::Shared { what: Named::Application, text: "Main IVR".into(), ids: ids.to_vec(), total }.to_string()
+            Misnamed::Shared { what: NamedKind::Application, text: "Main IVR".into(), ids: ids.to_vec(), total }
+                .to_string()
         };
         assert_eq!(shared(&ids, 2), "Main IVR is the name of 2 applications: app_1, app_2; choose one by its id");
         assert!(shared(&ids, 12).contains("app_2 and 10 more;"));
@@ -420,10 +504,10 @@ mod tests {
 
     #[test]
     fn a_name_in_a_column_of_ids_is_answered_with_the_id() {
-        let entity = |id, name| Entity { id, name, archived: false };
+        let entity = |id, name| NamedEntity { id, name, archived: false };
         let all = [entity("app_1", "Main IVR"), entity("app_2", "Main IVR"), entity("app_3", "Support")];
         let names = ByName::new(all);
-        let of = |text| names.mistaken(Named::Application, text);
+        let of = |text| names.mistaken(NamedKind::Application, text);
         assert_eq!(of("Support").as_deref(), Some("is the name of an application; write its id, app_3"));
         assert_eq!(
             of("Main IVR").as_deref(),

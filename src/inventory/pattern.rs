@@ -70,7 +70,7 @@ impl Pattern {
 }
 
 /// A pattern prepared for sets: what it does to whole groups of numbers.
-pub struct Digits {
+pub struct DigitPattern {
     value: u64,
     digits: u32,
     anchored: bool,
@@ -94,15 +94,15 @@ struct Straddle {
 pub enum Hit {
     None,
     All,
-    /// Those of [`Digits::endings`].
+    /// Those of [`DigitPattern::endings`].
     Shared,
     /// Those of the sieve that the caller lent.
     Own,
 }
 
-impl Digits {
+impl DigitPattern {
     /// `None` for a pattern that matches nothing.
-    pub fn of(pattern: Pattern) -> Option<Digits> {
+    pub fn of(pattern: Pattern) -> Option<DigitPattern> {
         let Pattern::Digits { value, digits, anchored } = pattern else { return None };
         let mut endings = Sieve::CLOSED;
         if !anchored && (1..=4).contains(&digits) {
@@ -122,7 +122,7 @@ impl Digits {
             Straddle { power, before: value / 10_u64.pow(over), from, to }
         };
         let straddles = (1..=4.min(digits.saturating_sub(1))).map(straddle).collect();
-        Some(Digits { value, digits, anchored, endings, straddles })
+        Some(DigitPattern { value, digits, anchored, endings, straddles })
     }
 
     pub fn endings(&self) -> &Sieve {

@@ -25,16 +25,16 @@ const LEAF_MAX: usize = 16;
 /// Values at indices, some of which may be empty.
 #[derive(Clone)]
 pub(super) struct Array<T> {
-    root: Option<Arc<Node<T>>>,
+    root: Option<Arc<TreeNode<T>>>,
     /// How many levels of branches there are.
     height: usize,
     places: usize,
 }
 
 #[derive(Clone)]
-enum Node<T> {
+enum TreeNode<T> {
     Leaf(Vec<Option<T>>),
-    Branch(Vec<Option<Arc<Node<T>>>>),
+    Branch(Vec<Option<Arc<TreeNode<T>>>>),
 }
 
 impl<T> Default for Array<T> {
@@ -62,11 +62,11 @@ impl<T> Array<T> {
         let mut level = self.height;
         loop {
             match node {
-                Some(Node::Branch(children)) => {
+                Some(TreeNode::Branch(children)) => {
                     node = children.get((at >> (ARRAY_BITS * level)) % ARRAY_FAN).and_then(Option::as_deref);
                     level -= 1;
                 }
-                Some(Node::Leaf(slots)) => return slots,
+                Some(TreeNode::Leaf(slots)) => return slots,
                 None => return &[],
             }
         }
@@ -99,22 +99,22 @@ impl<T: Clone> Array<T> {
     fn slot(&mut self, at: usize) -> &mut Option<T> {
         self.places = self.places.max(at + 1);
         while at >> (ARRAY_BITS * (self.height + 1)) > 0 {
-            self.root = self.root.take().map(|root| Arc::new(Node::Branch(vec![Some(root)])));
+            self.root = self.root.take().map(|root| Arc::new(TreeNode::Branch(vec![Some(root)])));
             self.height += 1;
         }
         let mut level = self.height;
-        let new = |level| Arc::new(if level == 0 { Node::Leaf(Vec::new()) } else { Node::Branch(Vec::new()) });
+        let new = |level| Arc::new(if level == 0 { TreeNode::Leaf(Vec::new()) } else { TreeNode::Branch(Vec::new()) });
         let mut node = self.root.get_or_insert_with(|| new(level));
         loop {
             let child = (at >> (ARRAY_BITS * level)) % ARRAY_FAN;
             match Arc::make_mut(node) {
-                Node::Leaf(slots) => {
+                TreeNode::Leaf(slots) => {
                     if slots.len() <= child {
                         slots.resize_with(child + 1, || None);
                     }
                     return &mut slots[child];
                 }
-                Node::Branch(children) => {
+                TreeNode::Branch(children) => {
                     if children.len() <= child {
                         children.resize_with(child + 1, || None);
                     }
@@ -128,7 +128,7 @@ impl<T: Clone> Array<T> {
 
 /// Values by key.
 #[derive(Clone)]
-pub(super) struct Map<K, V> {
+pub(super) struct PersistentMap<K, V> {
     root: Arc<Bucket<K, V>>,
     hasher: RandomState,
     len: usize,
@@ -136,24 +136,24 @@ pub(super) struct Map<K, V> {
 
 #[derive(Clone)]
 enum Bucket<K, V> {
-    Leaf(Vec<Entry<K, V>>),
+    Leaf(Vec<MapEntry<K, V>>),
     Branch([Arc<Bucket<K, V>>; MAP_FAN]),
 }
 
 #[derive(Clone)]
-struct Entry<K, V> {
+struct MapEntry<K, V> {
     hash: u64,
     key: K,
     value: V,
 }
 
-impl<K, V> Default for Map<K, V> {
-    fn default() -> Map<K, V> {
-        Map { root: Arc::new(Bucket::Leaf(Vec::new())), hasher: RandomState::new(), len: 0 }
+impl<K, V> Default for PersistentMap<K, V> {
+    fn default() -> PersistentMap<K, V> {
+        PersistentMap { root: Arc::new(Bucket::Leaf(Vec::new())), hasher: RandomState::new(), len: 0 }
     }
 }
 
-impl<K, V> Map<K, V> {
+impl<K, V> PersistentMap<K, V> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -172,7 +172,7 @@ impl<K, V> Map<K, V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Map<K, V> {
+impl<K: Hash + Eq + Clone, V: Clone> PersistentMap<K, V> {
     pub(super) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -200,7 +200,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Map<K, V> {
         match entries.iter_mut().find(|entry| entry.hash == hash && entry.key == key) {
             Some(entry) => entry.value = value,
             None => {
-                entries.push(Entry { hash, key, value });
+                entries.push(MapEntry { hash, key, value });
                 let full = entries.len() > LEAF_MAX;
                 self.len += 1;
                 if full && depth * MAP_BITS < u64::BITS {
@@ -225,7 +225,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Map<K, V> {
     }
 
     /// The leaf that a hash belongs to, and how deep it is.
-    fn leaf(&mut self, hash: u64) -> (&mut Vec<Entry<K, V>>, u32) {
+    fn leaf(&mut self, hash: u64) -> (&mut Vec<MapEntry<K, V>>, u32) {
         let (mut bucket, mut depth) = (Arc::make_mut(&mut self.root), 0);
         loop {
             match bucket {
@@ -246,7 +246,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Map<K, V> {
             depth += 1;
         }
         let Bucket::Leaf(entries) = bucket else { return };
-        let mut parts: [Vec<Entry<K, V>>; MAP_FAN] = Default::default();
+        let mut parts: [Vec<MapEntry<K, V>>; MAP_FAN] = Default::default();
         for entry in std::mem::take(entries) {
             parts[child(entry.hash, depth)].push(entry);
         }
@@ -267,9 +267,9 @@ mod tests {
 
     /// How many nodes two arrays share, of how many the first has.
     fn shared<T>(a: &Array<T>, b: &Array<T>) -> (usize, usize) {
-        fn nodes<T>(node: &Arc<Node<T>>, out: &mut Vec<*const Node<T>>) {
+        fn nodes<T>(node: &Arc<TreeNode<T>>, out: &mut Vec<*const TreeNode<T>>) {
             out.push(Arc::as_ptr(node));
-            if let Node::Branch(children) = &**node {
+            if let TreeNode::Branch(children) = &**node {
                 children.iter().flatten().for_each(|child| nodes(child, out));
             }
         }
@@ -280,7 +280,7 @@ mod tests {
         (same, ours.len())
     }
 
-    fn shared_buckets<K, V>(a: &Map<K, V>, b: &Map<K, V>) -> (usize, usize) {
+    fn shared_buckets<K, V>(a: &PersistentMap<K, V>, b: &PersistentMap<K, V>) -> (usize, usize) {
         fn buckets<K, V>(bucket: &Arc<Bucket<K, V>>, out: &mut Vec<*const Bucket<K, V>>) {
             out.push(Arc::as_ptr(bucket));
             if let Bucket::Branch(children) = &**bucket {
@@ -299,7 +299,7 @@ mod tests {
     fn a_change_copies_a_path_however_many_entries_there_are() {
         for size in [100, 100_000] {
             let mut array = Array::default();
-            let mut map = Map::default();
+            let mut map = PersistentMap::default();
             for at in 0..size {
                 array.put(at, at);
                 map.insert(at, at);
@@ -339,7 +339,7 @@ mod tests {
 
         #[test]
         fn a_map_is_like_any_other(edits in prop::collection::vec((0..400_u32, prop::option::of(0..9_u8)), 0..900)) {
-            let (mut map, mut model) = (Map::default(), HashMap::new());
+            let (mut map, mut model) = (PersistentMap::default(), HashMap::new());
             let mut copies = Vec::new();
             for (key, value) in edits {
                 match value {

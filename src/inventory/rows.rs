@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::table::Index;
 use crate::domain::plan::Scan;
-use crate::domain::row_digest::{Figure, Moments, RowDigest, Weights};
+use crate::domain::row_digest::{DigestTerm, Moments, RowDigest, Weights};
 use crate::domain::{Country, E164, Money, NumberType, State, Time};
 
 /// How many rows a leaf has at the most.
@@ -45,7 +45,7 @@ pub(super) struct Profile {
 
 /// One number, unpacked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Row {
+pub(super) struct UnpackedRow {
     pub number: E164,
     pub profile: Index,
     pub version: u64,
@@ -57,7 +57,7 @@ pub(super) struct Row {
 
 /// A column of a leaf: its distinct values, and which one each row has.
 #[derive(Clone)]
-pub(super) struct Column {
+pub(super) struct PackedColumn {
     values: Box<[i64]>,
     codes: Codes,
 }
@@ -73,12 +73,12 @@ enum Codes {
 /// No time; earlier than every time.
 pub(super) const NEVER: i64 = i64::MIN;
 
-impl Column {
-    fn of(cells: impl Iterator<Item = i64> + Clone) -> Column {
+impl PackedColumn {
+    fn of(cells: impl Iterator<Item = i64> + Clone) -> PackedColumn {
         let mut values: Vec<i64> = Vec::new();
         let mut last = None;
         let mut codes: Vec<u16> = Vec::new();
-        let mut known: hashes::Map = hashes::Map::default();
+        let mut known: hashes::IntMap = hashes::IntMap::default();
         for cell in cells {
             let code = match last {
                 Some((value, code)) if value == cell => code,
@@ -95,7 +95,7 @@ impl Column {
             2..=256 => Codes::Byte(codes.iter().map(|&code| code as u8).collect()),
             _ => Codes::Word(codes.into()),
         };
-        Column { values: values.into(), codes }
+        PackedColumn { values: values.into(), codes }
     }
 
     /// The distinct values.
@@ -176,7 +176,7 @@ mod hashes {
     use std::collections::HashMap;
     use std::hash::{BuildHasherDefault, Hasher};
 
-    pub(super) type Map = HashMap<i64, u16, BuildHasherDefault<Mix>>;
+    pub(super) type IntMap = HashMap<i64, u16, BuildHasherDefault<Mix>>;
 
     #[derive(Default)]
     pub(super) struct Mix(u64);
@@ -199,7 +199,7 @@ mod hashes {
 
 /// The numbers of a leaf, as distances from its first.
 #[derive(Clone)]
-enum Numbers {
+enum LeafNumbers {
     /// Each one more than the one before.
     Run,
     Word(Box<[u16]>),
@@ -213,15 +213,15 @@ pub(super) struct Leaf {
     first: u64,
     last: u64,
     len: u16,
-    numbers: Numbers,
-    pub profiles: Column,
+    numbers: LeafNumbers,
+    pub profiles: PackedColumn,
     /// How many rows have each of the values of `profiles`.
     pub profile_counts: Box<[u16]>,
-    version: Column,
-    pub assigned_at: Column,
-    pub expires_at: Column,
-    since: Column,
-    pub until: Column,
+    version: PackedColumn,
+    pub assigned_at: PackedColumn,
+    pub expires_at: PackedColumn,
+    since: PackedColumn,
+    pub until: PackedColumn,
     /// Which of its rows have a doubtful number, found at the first question.
     doubtful: OnceLock<Box<[u16]>>,
 }
@@ -235,16 +235,16 @@ fn time(cell: i64) -> Option<Time> {
 }
 
 impl Leaf {
-    fn of(rows: &[Row]) -> Leaf {
+    fn of(rows: &[UnpackedRow]) -> Leaf {
         let (first, last) = (rows[0].number.digits(), rows[rows.len() - 1].number.digits());
         let offsets = rows.iter().map(|row| row.number.digits() - first);
         let numbers = match last - first {
-            span if span as usize == rows.len() - 1 => Numbers::Run,
-            span if span <= u64::from(u16::MAX) => Numbers::Word(offsets.map(|offset| offset as u16).collect()),
-            span if span <= u64::from(u32::MAX) => Numbers::Long(offsets.map(|offset| offset as u32).collect()),
-            _ => Numbers::Wide(offsets.collect()),
+            span if span as usize == rows.len() - 1 => LeafNumbers::Run,
+            span if span <= u64::from(u16::MAX) => LeafNumbers::Word(offsets.map(|offset| offset as u16).collect()),
+            span if span <= u64::from(u32::MAX) => LeafNumbers::Long(offsets.map(|offset| offset as u32).collect()),
+            _ => LeafNumbers::Wide(offsets.collect()),
         };
-        let profiles = Column::of(rows.iter().map(|row| row.profile.get().map_or(-1, |at| at as i64)));
+        let profiles = PackedColumn::of(rows.iter().map(|row| row.profile.get().map_or(-1, |at| at as i64)));
         let mut profile_counts = vec![0; profiles.values.len()];
         (0..rows.len()).for_each(|row| profile_counts[profiles.code(row)] += 1);
         Leaf {
@@ -254,11 +254,11 @@ impl Leaf {
             numbers,
             profiles,
             profile_counts: profile_counts.into(),
-            version: Column::of(rows.iter().map(|row| row.version as i64)),
-            assigned_at: Column::of(rows.iter().map(|row| cell(row.assigned_at))),
-            expires_at: Column::of(rows.iter().map(|row| cell(row.expires_at))),
-            since: Column::of(rows.iter().map(|row| row.since.seconds())),
-            until: Column::of(rows.iter().map(|row| cell(row.until))),
+            version: PackedColumn::of(rows.iter().map(|row| row.version as i64)),
+            assigned_at: PackedColumn::of(rows.iter().map(|row| cell(row.assigned_at))),
+            expires_at: PackedColumn::of(rows.iter().map(|row| cell(row.expires_at))),
+            since: PackedColumn::of(rows.iter().map(|row| row.since.seconds())),
+            until: PackedColumn::of(rows.iter().map(|row| cell(row.until))),
             doubtful: OnceLock::new(),
         }
     }
@@ -278,10 +278,10 @@ impl Leaf {
     pub(super) fn number(&self, row: usize) -> u64 {
         self.first
             + match &self.numbers {
-                Numbers::Run => row as u64,
-                Numbers::Word(offsets) => u64::from(offsets[row]),
-                Numbers::Long(offsets) => u64::from(offsets[row]),
-                Numbers::Wide(offsets) => offsets[row],
+                LeafNumbers::Run => row as u64,
+                LeafNumbers::Word(offsets) => u64::from(offsets[row]),
+                LeafNumbers::Long(offsets) => u64::from(offsets[row]),
+                LeafNumbers::Wide(offsets) => offsets[row],
             }
     }
 
@@ -289,10 +289,10 @@ impl Leaf {
     pub(super) fn rank(&self, number: u64) -> usize {
         let Some(offset) = number.checked_sub(self.first) else { return 0 };
         match &self.numbers {
-            Numbers::Run => (offset as usize).min(self.len()),
-            Numbers::Word(offsets) => offsets.partition_point(|&have| u64::from(have) < offset),
-            Numbers::Long(offsets) => offsets.partition_point(|&have| u64::from(have) < offset),
-            Numbers::Wide(offsets) => offsets.partition_point(|&have| have < offset),
+            LeafNumbers::Run => (offset as usize).min(self.len()),
+            LeafNumbers::Word(offsets) => offsets.partition_point(|&have| u64::from(have) < offset),
+            LeafNumbers::Long(offsets) => offsets.partition_point(|&have| u64::from(have) < offset),
+            LeafNumbers::Wide(offsets) => offsets.partition_point(|&have| have < offset),
         }
     }
 
@@ -301,8 +301,8 @@ impl Leaf {
         (row < self.len() && self.number(row) == number).then_some(row)
     }
 
-    pub(super) fn row(&self, row: usize) -> Row {
-        Row {
+    pub(super) fn row(&self, row: usize) -> UnpackedRow {
+        UnpackedRow {
             number: E164::new(self.number(row)).expect("what came in as a number"),
             profile: Index::at(self.profiles.value(row) as usize),
             version: self.version.value(row) as u64,
@@ -316,18 +316,18 @@ impl Leaf {
     /// Adds the rows to a digest; `weights` are those of a profile, of which a
     /// row is named. A leaf of neighbours that say the same costs what one row
     /// costs.
-    pub(super) fn weigh(&self, digest: &mut RowDigest, mut weights: impl FnMut(usize, Row) -> Weights) {
+    pub(super) fn weigh(&self, digest: &mut RowDigest, mut weights: impl FnMut(usize, UnpackedRow) -> Weights) {
         let columns = [
-            (Figure::Version, &self.version),
-            (Figure::AssignedAt, &self.assigned_at),
-            (Figure::ExpiresAt, &self.expires_at),
-            (Figure::Since, &self.since),
-            (Figure::Until, &self.until),
+            (DigestTerm::Version, &self.version),
+            (DigestTerm::AssignedAt, &self.assigned_at),
+            (DigestTerm::ExpiresAt, &self.expires_at),
+            (DigestTerm::Since, &self.since),
+            (DigestTerm::Until, &self.until),
         ];
-        let same = |column: &Column| matches!(column.codes, Codes::Same);
+        let same = |column: &PackedColumn| matches!(column.codes, Codes::Same);
         let alike = same(&self.profiles) && columns.iter().all(|(_, column)| same(column));
         let (rows, all) = match &self.numbers {
-            Numbers::Run if alike => (Vec::new(), Moments::run(self.first, u64::from(self.len))),
+            LeafNumbers::Run if alike => (Vec::new(), Moments::run(self.first, u64::from(self.len))),
             _ => {
                 let rows: Vec<Moments> = (0..self.len()).map(|row| Moments::of(self.number(row))).collect();
                 let mut all = Moments::default();
@@ -346,9 +346,9 @@ impl Leaf {
             column.moments(&rows, all, &mut sums);
             for (of, &cell) in sums.iter().zip(&column.values) {
                 let value = match figure {
-                    Figure::Version => cell as u64,
-                    Figure::AssignedAt | Figure::ExpiresAt | Figure::Since | Figure::Until => {
-                        Figure::of_time(time(cell))
+                    DigestTerm::Version => cell as u64,
+                    DigestTerm::AssignedAt | DigestTerm::ExpiresAt | DigestTerm::Since | DigestTerm::Until => {
+                        DigestTerm::of_time(time(cell))
                     }
                 };
                 digest.figure(figure, value, *of);
@@ -369,10 +369,10 @@ impl Leaf {
 
     fn bytes(&self) -> usize {
         let numbers = match &self.numbers {
-            Numbers::Run => 0,
-            Numbers::Word(offsets) => offsets.len() * 2,
-            Numbers::Long(offsets) => offsets.len() * 4,
-            Numbers::Wide(offsets) => offsets.len() * 8,
+            LeafNumbers::Run => 0,
+            LeafNumbers::Word(offsets) => offsets.len() * 2,
+            LeafNumbers::Long(offsets) => offsets.len() * 4,
+            LeafNumbers::Wide(offsets) => offsets.len() * 8,
         };
         let columns = [&self.profiles, &self.version, &self.assigned_at, &self.expires_at, &self.since, &self.until];
         let columns: usize = columns.iter().map(|column| column.bytes()).sum();
@@ -381,17 +381,17 @@ impl Leaf {
 }
 
 #[derive(Clone)]
-struct Chunk {
+struct RowChunk {
     len: usize,
     leaves: Vec<Arc<Leaf>>,
     /// How many rows the chunk has before each of its leaves.
     before: Vec<usize>,
 }
 
-impl Chunk {
-    fn of(leaves: &[Arc<Leaf>]) -> Chunk {
+impl RowChunk {
+    fn of(leaves: &[Arc<Leaf>]) -> RowChunk {
         let (before, len) = sums(leaves.iter().map(|leaf| leaf.len()));
-        Chunk { len, leaves: leaves.to_vec(), before }
+        RowChunk { len, leaves: leaves.to_vec(), before }
     }
 
     fn first(&self) -> u64 {
@@ -416,14 +416,14 @@ fn sums(lengths: impl Iterator<Item = usize>) -> (Vec<usize>, usize) {
 
 /// All rows of a partner.
 #[derive(Clone, Default)]
-pub(super) struct Rows {
-    chunks: Vec<Arc<Chunk>>,
+pub(super) struct RowStore {
+    chunks: Vec<Arc<RowChunk>>,
     /// How many rows there are before each chunk.
     before: Vec<usize>,
     len: usize,
 }
 
-impl Rows {
+impl RowStore {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -447,7 +447,7 @@ impl Rows {
         self.chunks.iter().map(|chunk| chunk.leaves.len()).sum()
     }
 
-    pub(super) fn get(&self, number: u64) -> Option<Row> {
+    pub(super) fn get(&self, number: u64) -> Option<UnpackedRow> {
         let chunk = self.chunks.partition_point(|chunk| chunk.last() < number);
         let chunk = self.chunks.get(chunk)?;
         let leaf = &chunk.leaves[chunk.leaves.partition_point(|leaf| leaf.last < number)];
@@ -463,7 +463,7 @@ impl Rows {
     }
 
     /// The rows from the one with this rank on.
-    pub(super) fn slice(&self, rank: usize, count: usize) -> Vec<Row> {
+    pub(super) fn slice(&self, rank: usize, count: usize) -> Vec<UnpackedRow> {
         let mut out = Vec::with_capacity(count.min(self.len.saturating_sub(rank)));
         if rank >= self.len || count == 0 {
             return out;
@@ -493,8 +493,8 @@ impl Rows {
     }
 
     /// The rows with some put in, replaced or taken out, ascending strictly.
-    pub(super) fn edited(&self, edits: &[(u64, Option<Row>)]) -> Rows {
-        let mut builder = Builder::default();
+    pub(super) fn edited(&self, edits: &[(u64, Option<UnpackedRow>)]) -> RowStore {
+        let mut builder = RowStoreBuilder::default();
         let mut edits = edits;
         if self.chunks.is_empty() {
             builder.rows.extend(edits.iter().filter_map(|(_, row)| *row));
@@ -519,7 +519,7 @@ impl Rows {
     }
 }
 
-fn edit_chunk(chunk: &Chunk, mut edits: &[(u64, Option<Row>)], builder: &mut Builder) {
+fn edit_chunk(chunk: &RowChunk, mut edits: &[(u64, Option<UnpackedRow>)], builder: &mut RowStoreBuilder) {
     for (at, leaf) in chunk.leaves.iter().enumerate() {
         let next = chunk.leaves.get(at + 1).map_or(u64::MAX, |next| next.first);
         let (now, later) = edits.split_at(edits.partition_point(|(number, _)| *number < next));
@@ -541,14 +541,14 @@ fn edit_chunk(chunk: &Chunk, mut edits: &[(u64, Option<Row>)], builder: &mut Bui
 
 /// Makes leaves and chunks out of rows that come in order.
 #[derive(Default)]
-pub(super) struct Builder {
-    rows: Vec<Row>,
+pub(super) struct RowStoreBuilder {
+    rows: Vec<UnpackedRow>,
     leaves: Vec<Arc<Leaf>>,
-    chunks: Vec<Arc<Chunk>>,
+    chunks: Vec<Arc<RowChunk>>,
 }
 
-impl Builder {
-    pub(super) fn push(&mut self, row: Row) {
+impl RowStoreBuilder {
+    pub(super) fn push(&mut self, row: UnpackedRow) {
         self.rows.push(row);
         if self.rows.len() == LEAF_ROWS {
             self.pack();
@@ -560,7 +560,7 @@ impl Builder {
         self.place(leaf.clone());
     }
 
-    fn share_chunk(&mut self, chunk: &Arc<Chunk>) {
+    fn share_chunk(&mut self, chunk: &Arc<RowChunk>) {
         self.pack();
         self.close();
         self.chunks.push(chunk.clone());
@@ -593,21 +593,21 @@ impl Builder {
         let leaves = std::mem::take(&mut self.leaves);
         let chunks = leaves.len().div_ceil(CHUNK_LEAVES).max(1);
         for leaves in leaves.chunks(leaves.len().div_ceil(chunks).max(1)) {
-            self.chunks.push(Arc::new(Chunk::of(leaves)));
+            self.chunks.push(Arc::new(RowChunk::of(leaves)));
         }
     }
 
-    pub(super) fn finish(mut self) -> Rows {
+    pub(super) fn finish(mut self) -> RowStore {
         self.pack();
         self.close();
         let (before, len) = sums(self.chunks.iter().map(|chunk| chunk.len));
-        Rows { chunks: self.chunks, before, len }
+        RowStore { chunks: self.chunks, before, len }
     }
 }
 
 /// Looks numbers up in ascending order, remembering where it is.
 pub(super) struct Seeker<'a> {
-    rows: &'a Rows,
+    rows: &'a RowStore,
     chunk: usize,
     leaf: usize,
     /// The row after the one found last: neighbours are often asked for.

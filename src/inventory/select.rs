@@ -16,15 +16,15 @@
 
 use std::sync::Arc;
 
-use super::pattern::{Digits, Hit};
-use super::rows::{Column, Leaf, NEVER, Profile};
-use super::set::{ENDINGS, Groups, Members, Set, Sieve};
+use super::pattern::{DigitPattern, Hit};
+use super::rows::{Leaf, NEVER, PackedColumn, Profile};
+use super::set::{ENDINGS, GroupMembers, Set, SetGroups, Sieve};
 use super::table::Index;
 use super::{Filter, Order, Pattern, Selection, Snapshot, SortKey, Window};
 use crate::domain::{E164, Money, State, Status, Time};
 
 /// Matching numbers of one group or leaf.
-struct Batch<'a> {
+struct MatchBatch<'a> {
     first: u64,
     last: u64,
     count: usize,
@@ -33,10 +33,10 @@ struct Batch<'a> {
 }
 
 /// What takes batches; `false` ends the walk.
-type Take<'t> = dyn FnMut(Batch<'_>) -> bool + 't;
+type TakeBatch<'t> = dyn FnMut(MatchBatch<'_>) -> bool + 't;
 
 /// A filter with its names looked up.
-struct Question<'a, 'f> {
+struct ResolvedFilter<'a, 'f> {
     snapshot: &'a Snapshot,
     filter: &'f Filter,
     now: Time,
@@ -49,19 +49,21 @@ struct Question<'a, 'f> {
     tagged: Option<Arc<Set>>,
     /// The numbers that were last called when the filter says.
     called: Option<Arc<Set>>,
-    digits: Option<Digits>,
+    /// The numbers that the filter lists, whether the inventory has them or not.
+    listed: Option<Set>,
+    digits: Option<DigitPattern>,
 }
 
-impl<'a, 'f> Question<'a, 'f> {
+impl<'a, 'f> ResolvedFilter<'a, 'f> {
     /// `None` when nothing can match.
-    fn new(snapshot: &'a Snapshot, filter: &'f Filter, now: Time) -> Option<Question<'a, 'f>> {
+    fn new(snapshot: &'a Snapshot, filter: &'f Filter, now: Time) -> Option<ResolvedFilter<'a, 'f>> {
         fn look_up(name: &Option<Box<str>>, find: impl Fn(&str) -> Option<Index>) -> Option<Option<Index>> {
             match name {
                 Some(name) => find(name).map(Some),
                 None => Some(None),
             }
         }
-        Some(Question {
+        Some(ResolvedFilter {
             snapshot,
             filter,
             now,
@@ -76,9 +78,10 @@ impl<'a, 'f> Question<'a, 'f> {
             called: filter
                 .called
                 .map(|asked| filter.called_found.get(|| snapshot.called.matching(&snapshot.all, asked))),
+            listed: filter.numbers.as_ref().map(|all| Set::of(all.iter().map(|number| number.digits()))),
             digits: match filter.search {
                 None | Some(Pattern::Digits { digits: 0, .. }) => None,
-                Some(pattern) => Some(Digits::of(pattern)?),
+                Some(pattern) => Some(DigitPattern::of(pattern)?),
             },
         })
     }
@@ -94,6 +97,7 @@ impl<'a, 'f> Question<'a, 'f> {
             || filter.routed.is_some()
             || filter.assigned.is_some()
             || !filter.state.is_all()
+            || self.listed.is_some()
             || self.asks_dates()
     }
 
@@ -182,11 +186,13 @@ impl<'a, 'f> Question<'a, 'f> {
         let snapshot = self.snapshot;
         let account = self.account.map(|at| snapshot.account_set(at));
         let application = self.application.map(|at| snapshot.application_set(at));
-        account.into_iter().chain(application).chain(self.tagged.as_deref()).chain(self.called.as_deref()).collect()
+        let listed = self.listed.as_ref();
+        let sets = account.into_iter().chain(application).chain(self.tagged.as_deref());
+        sets.chain(self.called.as_deref()).chain(listed).collect()
     }
 
     /// Hands over all that matches, in number order, from above `after`.
-    fn walk(&self, after: Option<u64>, take: &mut Take<'_>) {
+    fn walk(&self, after: Option<u64>, take: &mut TakeBatch<'_>) {
         let asks_rows = self.asks_rows();
         if asks_rows && self.leaves_know() {
             self.walk_leaves(after, take);
@@ -200,12 +206,12 @@ impl<'a, 'f> Question<'a, 'f> {
     /// much as a leaf or two.
     fn leaves_know(&self) -> bool {
         let smallest = self.sets().iter().map(|set| set.len()).min();
-        // A profile does not tell when its numbers were called.
-        let by_profile = self.digits.is_none() && self.called.is_none();
+        // A profile does not tell what its numbers are, nor when they were called.
+        let by_profile = self.digits.is_none() && self.called.is_none() && self.listed.is_none();
         by_profile && smallest.is_none_or(|numbers| numbers > 2 * self.snapshot.rows.leaf_count())
     }
 
-    fn walk_leaves(&self, after: Option<u64>, take: &mut Take<'_>) {
+    fn walk_leaves(&self, after: Option<u64>, take: &mut TakeBatch<'_>) {
         let mut sight = Sight::new(self.snapshot);
         for leaf in self.snapshot.rows.leaves_after(after) {
             let count = self.leaf(leaf, &mut sight);
@@ -215,7 +221,7 @@ impl<'a, 'f> Question<'a, 'f> {
             let mut list = |out: &mut Vec<u64>| {
                 sight.rows(leaf, None, &mut |row| out.push(leaf.number(row)));
             };
-            let batch = Batch { first: leaf.first(), last: leaf.last(), count, list: &mut list };
+            let batch = MatchBatch { first: leaf.first(), last: leaf.last(), count, list: &mut list };
             if !take(batch) {
                 return;
             }
@@ -235,12 +241,12 @@ impl<'a, 'f> Question<'a, 'f> {
             sight.profiles.push(lets);
             any |= lets;
         }
-        sight.by = By::Profiles(NOTHING);
+        sight.by = MatchedBy::Profiles(NOTHING);
         if any == NOTHING {
             return 0;
         }
         let filter = self.filter;
-        let judge = |column: &Column, asked: bool, ask: &dyn Fn(i64) -> Lets, answers: &mut Vec<Lets>| {
+        let judge = |column: &PackedColumn, asked: bool, ask: &dyn Fn(i64) -> Lets, answers: &mut Vec<Lets>| {
             answers.clear();
             if !asked {
                 return Some(ANY);
@@ -257,11 +263,11 @@ impl<'a, 'f> Question<'a, 'f> {
         if let (Some(expiry), Some(assignment), Some(end)) = (expiry, assignment, end) {
             // The dates of all rows say the same, so profiles decide.
             let dates = expiry & assignment & end;
-            sight.by = By::Profiles(dates);
+            sight.by = MatchedBy::Profiles(dates);
             let counts = sight.profiles.iter().zip(&leaf.profile_counts);
             return counts.map(|(&lets, &rows)| if lets & dates != NOTHING { usize::from(rows) } else { 0 }).sum();
         }
-        sight.by = By::List;
+        sight.by = MatchedBy::List;
         sight.list.clear();
         let (column, answers) = match (expiry, assignment) {
             (None, _) => (&leaf.expires_at, &sight.expiries),
@@ -283,13 +289,13 @@ impl<'a, 'f> Question<'a, 'f> {
         sight.list.len()
     }
 
-    fn walk_sets(&self, sets: &[&Set], asks_rows: bool, after: Option<u64>, take: &mut Take<'_>) {
+    fn walk_sets(&self, sets: &[&Set], asks_rows: bool, after: Option<u64>, take: &mut TakeBatch<'_>) {
         let all = &self.snapshot.all;
         // From the set with the fewest numbers, the others are asked.
         let mut order: Vec<&Set> = if sets.is_empty() { vec![all] } else { sets.to_vec() };
         order.sort_by_key(|set| set.len());
         let mut groups = order[0].groups();
-        let mut others: Vec<Groups<'_>> = order[1..].iter().map(|set| set.groups()).collect();
+        let mut others: Vec<SetGroups<'_>> = order[1..].iter().map(|set| set.groups()).collect();
         let mut seeker = self.snapshot.rows.seeker();
         let mut own = Sieve::CLOSED;
         let mut numbers: Vec<u64> = Vec::new();
@@ -303,7 +309,7 @@ impl<'a, 'f> Question<'a, 'f> {
                 next = groups.next();
                 continue;
             }
-            let mut same: Vec<Members<'_>> = Vec::new();
+            let mut same: Vec<GroupMembers<'_>> = Vec::new();
             for other in &mut others {
                 match other.seek(group) {
                     Some((found, members)) if found == group => same.push(members),
@@ -353,7 +359,7 @@ impl<'a, 'f> Question<'a, 'f> {
                         out.extend(&numbers);
                     }
                 };
-                let batch = Batch { first: base, last: base + ENDINGS as u64 - 1, count, list: &mut list };
+                let batch = MatchBatch { first: base, last: base + ENDINGS as u64 - 1, count, list: &mut list };
                 if !take(batch) {
                     return;
                 }
@@ -401,14 +407,14 @@ struct Sight {
     expiries: Vec<Lets>,
     assignments: Vec<Lets>,
     ends: Vec<Lets>,
-    by: By,
+    by: MatchedBy,
     list: Vec<u16>,
     codes: Vec<bool>,
 }
 
 /// How the matching rows of a leaf are known.
 #[derive(Clone, Copy)]
-enum By {
+enum MatchedBy {
     /// Those whose profile lets any of these through.
     Profiles(Lets),
     /// Those in the list.
@@ -423,7 +429,7 @@ impl Sight {
             expiries: Vec::new(),
             assignments: Vec::new(),
             ends: Vec::new(),
-            by: By::List,
+            by: MatchedBy::List,
             list: Vec::new(),
             codes: Vec::new(),
         }
@@ -431,12 +437,12 @@ impl Sight {
 
     /// The matching rows of the leaf, or of them those that a column has
     /// certain values for.
-    fn rows(&mut self, leaf: &Leaf, only: Option<(&Column, &dyn Fn(i64) -> bool)>, take: &mut dyn FnMut(usize)) {
+    fn rows(&mut self, leaf: &Leaf, only: Option<(&PackedColumn, &dyn Fn(i64) -> bool)>, take: &mut dyn FnMut(usize)) {
         let fits = |row: usize, dates: Lets| self.profiles[leaf.profiles.code(row)] & dates != NOTHING;
         match (self.by, only) {
-            (By::List, _) => self.list.iter().for_each(|&row| take(usize::from(row))),
-            (By::Profiles(dates), None) => (0..leaf.len()).filter(|&row| fits(row, dates)).for_each(take),
-            (By::Profiles(dates), Some((column, only))) => {
+            (MatchedBy::List, _) => self.list.iter().for_each(|&row| take(usize::from(row))),
+            (MatchedBy::Profiles(dates), None) => (0..leaf.len()).filter(|&row| fits(row, dates)).for_each(take),
+            (MatchedBy::Profiles(dates), Some((column, only))) => {
                 let wanted = |code| only(column.values()[code]);
                 column.rows_where(leaf.len(), wanted, &mut self.codes, &mut |row| {
                     if fits(row, dates) {
@@ -455,7 +461,7 @@ pub(super) fn select<'a>(
     window: Window,
     now: Time,
 ) -> Selection<'a> {
-    let Some(question) = Question::new(snapshot, filter, now) else {
+    let Some(question) = ResolvedFilter::new(snapshot, filter, now) else {
         return Selection { total: 0, start: 0, rows: Vec::new(), before: None };
     };
     if !order.by_number() {
@@ -529,7 +535,7 @@ impl Ranked<'_> {
 }
 
 /// A page of what matches, and how many match in all.
-fn cut(question: &Question<'_, '_>, window: Window) -> Cut {
+fn cut(question: &ResolvedFilter<'_, '_>, window: Window) -> Cut {
     let mut cut = Cut::default();
     question.walk(None, &mut |batch| {
         cut.take(batch, window);
@@ -542,7 +548,7 @@ fn cut(question: &Question<'_, '_>, window: Window) -> Cut {
 }
 
 /// A page of what matches, without caring what comes after it.
-fn cut_until(question: &Question<'_, '_>, window: Window) -> Cut {
+fn cut_until(question: &ResolvedFilter<'_, '_>, window: Window) -> Cut {
     let mut cut = Cut::default();
     question.walk(None, &mut |batch| {
         cut.take(batch, window);
@@ -557,7 +563,7 @@ impl Cut {
         self.numbers.len() >= rows
     }
 
-    fn take(&mut self, batch: Batch<'_>, window: Window) {
+    fn take(&mut self, batch: MatchBatch<'_>, window: Window) {
         let (from, rows) = match window {
             Window::Page { skip, rows } => (skip.saturating_sub(self.total), rows),
             Window::After { number, rows } => {
@@ -592,7 +598,7 @@ impl Cut {
 
 /// The next matching numbers above `after`, at most `count`, without a total.
 pub(super) fn next(snapshot: &Snapshot, filter: &Filter, after: Option<E164>, count: usize, now: Time) -> Vec<E164> {
-    let Some(question) = Question::new(snapshot, filter, now) else { return Vec::new() };
+    let Some(question) = ResolvedFilter::new(snapshot, filter, now) else { return Vec::new() };
     let after = after.map(E164::digits);
     let mut found: Vec<u64> = Vec::with_capacity(count);
     question.walk(after, &mut |batch| {
@@ -610,12 +616,12 @@ pub(super) fn next(snapshot: &Snapshot, filter: &Filter, after: Option<E164>, co
 
 /// All that matches, in any order but the number's.
 pub(super) fn sorted(snapshot: &Snapshot, filter: &Filter, order: Order, now: Time) -> Vec<E164> {
-    let Some(question) = Question::new(snapshot, filter, now) else { return Vec::new() };
+    let Some(question) = ResolvedFilter::new(snapshot, filter, now) else { return Vec::new() };
     let (_, keys) = Best::of(&question, order, usize::MAX);
     keys.into_iter().filter_map(|key| E164::new(key.number)).collect()
 }
 
-fn select_sorted<'a>(question: &Question<'a, '_>, order: Order, window: Window) -> Selection<'a> {
+fn select_sorted<'a>(question: &ResolvedFilter<'a, '_>, order: Order, window: Window) -> Selection<'a> {
     let snapshot = question.snapshot;
     let (skip, rows) = match window {
         Window::Page { skip, rows } => (usize::try_from(skip).unwrap_or(usize::MAX), rows),
@@ -623,7 +629,7 @@ fn select_sorted<'a>(question: &Question<'a, '_>, order: Order, window: Window) 
     };
     let (total, keys) = Best::of(question, order, skip.saturating_add(rows));
     let start = skip.min(total);
-    let row = |key: &Key| snapshot.rows.get(key.number).map(|row| snapshot.show(row, question.now));
+    let row = |key: &SortPosition| snapshot.rows.get(key.number).map(|row| snapshot.show(row, question.now));
     Selection {
         total: total as u64,
         start: start as u64,
@@ -634,7 +640,7 @@ fn select_sorted<'a>(question: &Question<'a, '_>, order: Order, window: Window) 
 
 /// A row's place in an order: what is absent last, the number breaks ties.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+struct SortPosition {
     worth: Worth,
     /// Negated where the order is the number's, descending.
     tie: i64,
@@ -654,7 +660,7 @@ fn worth(value: Option<i128>, order: Order) -> Worth {
 }
 
 /// The same of a value in the column that the order looks at.
-fn value_worth(question: &Question<'_, '_>, order: Order, value: i64) -> Worth {
+fn value_worth(question: &ResolvedFilter<'_, '_>, order: Order, value: i64) -> Worth {
     let value = match order.key {
         SortKey::Number => Some(i128::from(value)),
         SortKey::AssignedAt | SortKey::ExpiresAt => Some(i128::from(value)).filter(|_| value != NEVER),
@@ -667,14 +673,14 @@ fn value_worth(question: &Question<'_, '_>, order: Order, value: i64) -> Worth {
 struct Best {
     order: Order,
     wanted: usize,
-    keys: Vec<Key>,
+    keys: Vec<SortPosition>,
     /// Once there are enough: what is not before this need not be looked at.
-    limit: Option<Key>,
+    limit: Option<SortPosition>,
 }
 
 impl Best {
     /// How many rows match, and the first `wanted` of them in order.
-    fn of(question: &Question<'_, '_>, order: Order, wanted: usize) -> (usize, Vec<Key>) {
+    fn of(question: &ResolvedFilter<'_, '_>, order: Order, wanted: usize) -> (usize, Vec<SortPosition>) {
         let mut best = Best { order, wanted, keys: Vec::new(), limit: None };
         let total = if question.leaves_know() { best.scan_leaves(question) } else { best.scan_walk(question) };
         best.keys.sort_unstable();
@@ -683,7 +689,7 @@ impl Best {
     }
 
     /// Leaf by leaf: one that has nothing early enough is only counted.
-    fn scan_leaves(&mut self, question: &Question<'_, '_>) -> usize {
+    fn scan_leaves(&mut self, question: &ResolvedFilter<'_, '_>) -> usize {
         let mut sight = Sight::new(question.snapshot);
         let mut total = 0;
         for leaf in question.snapshot.rows.leaves() {
@@ -692,7 +698,7 @@ impl Best {
             if count == 0 {
                 continue;
             }
-            let Some(Key { worth: limit, .. }) = self.limit else {
+            let Some(SortPosition { worth: limit, .. }) = self.limit else {
                 sight.rows(leaf, None, &mut |row| self.offer(question, leaf, row));
                 continue;
             };
@@ -711,7 +717,7 @@ impl Best {
         total
     }
 
-    fn scan_walk(&mut self, question: &Question<'_, '_>) -> usize {
+    fn scan_walk(&mut self, question: &ResolvedFilter<'_, '_>) -> usize {
         let mut seeker = question.snapshot.rows.seeker();
         let mut numbers = Vec::new();
         let mut total = 0;
@@ -729,9 +735,9 @@ impl Best {
         total
     }
 
-    fn offer(&mut self, question: &Question<'_, '_>, leaf: &Leaf, row: usize) {
+    fn offer(&mut self, question: &ResolvedFilter<'_, '_>, leaf: &Leaf, row: usize) {
         let number = leaf.number(row);
-        let of = |column: &Column| value_worth(question, self.order, column.value(row));
+        let of = |column: &PackedColumn| value_worth(question, self.order, column.value(row));
         let (worth, tie) = match self.order.key {
             SortKey::Number if self.order.descending => ((false, 0), -(number as i64)),
             SortKey::Number => ((false, 0), 0),
@@ -739,7 +745,7 @@ impl Best {
             SortKey::ExpiresAt => (of(&leaf.expires_at), 0),
             SortKey::MonthlyCost => (of(&leaf.profiles), 0),
         };
-        let key = Key { worth, tie, number };
+        let key = SortPosition { worth, tie, number };
         if self.limit.is_some_and(|limit| key >= limit) {
             return;
         }

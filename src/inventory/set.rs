@@ -46,7 +46,7 @@
 
 use std::sync::Arc;
 
-use super::pattern::{Digits, Hit};
+use super::pattern::{DigitPattern, Hit};
 
 /// How many endings a group has.
 pub const ENDINGS: usize = 10_000;
@@ -58,6 +58,21 @@ const CHUNK_NUMBERS: usize = 1_024;
 /// Below this many numbers a group, an array of whole numbers is smaller and
 /// faster than groups.
 const DENSE_FROM: usize = 6;
+
+/// The calling code that the numbers of a group begin with. The plan of calling
+/// codes has two codes of one digit and these of two; the others have three.
+pub fn calling_code(group: u64) -> u16 {
+    let digits = group.to_string();
+    let first = |count: usize| digits.get(..count).and_then(|code| code.parse().ok()).unwrap_or(0);
+    match (first(1), first(2)) {
+        (one @ (1 | 7), _) => one,
+        (
+            _,
+            two @ (20 | 27 | 30..=34 | 36 | 39..=41 | 43..=49 | 51..=58 | 60..=66 | 81 | 82 | 84 | 86 | 90..=95 | 98),
+        ) => two,
+        _ => first(3),
+    }
+}
 
 pub fn group_of(number: u64) -> u64 {
     number / ENDINGS as u64
@@ -334,40 +349,40 @@ impl Endings {
 }
 
 #[derive(Clone)]
-enum Chunk {
+enum SetChunk {
     Dense { count: usize, groups: Vec<(u64, Endings)> },
     Sparse(Vec<u64>),
 }
 
-impl Chunk {
+impl SetChunk {
     fn count(&self) -> usize {
         match self {
-            Chunk::Dense { count, .. } => *count,
-            Chunk::Sparse(numbers) => numbers.len(),
+            SetChunk::Dense { count, .. } => *count,
+            SetChunk::Sparse(numbers) => numbers.len(),
         }
     }
 
     /// The first group that the chunk has a number of.
     fn first_group(&self) -> u64 {
         match self {
-            Chunk::Dense { groups, .. } => groups[0].0,
-            Chunk::Sparse(numbers) => group_of(numbers[0]),
+            SetChunk::Dense { groups, .. } => groups[0].0,
+            SetChunk::Sparse(numbers) => group_of(numbers[0]),
         }
     }
 
     fn last_group(&self) -> u64 {
         match self {
-            Chunk::Dense { groups, .. } => groups[groups.len() - 1].0,
-            Chunk::Sparse(numbers) => group_of(numbers[numbers.len() - 1]),
+            SetChunk::Dense { groups, .. } => groups[groups.len() - 1].0,
+            SetChunk::Sparse(numbers) => group_of(numbers[numbers.len() - 1]),
         }
     }
 }
 
 /// The groups of a chunk.
-fn groups_of(chunk: &Chunk) -> Vec<u64> {
+fn groups_of(chunk: &SetChunk) -> Vec<u64> {
     match chunk {
-        Chunk::Dense { groups, .. } => groups.iter().map(|(group, _)| *group).collect(),
-        Chunk::Sparse(numbers) => {
+        SetChunk::Dense { groups, .. } => groups.iter().map(|(group, _)| *group).collect(),
+        SetChunk::Sparse(numbers) => {
             let mut groups: Vec<u64> = numbers.iter().map(|&number| group_of(number)).collect();
             groups.dedup();
             groups
@@ -392,7 +407,7 @@ impl Set {
 
 /// The numbers of one group, as a walk over sets meets them.
 #[derive(Clone, Copy)]
-pub struct Members<'a>(MembersOf<'a>);
+pub struct GroupMembers<'a>(MembersOf<'a>);
 
 #[derive(Clone, Copy)]
 enum MembersOf<'a> {
@@ -400,7 +415,7 @@ enum MembersOf<'a> {
     Numbers(&'a [u64]),
 }
 
-impl Members<'_> {
+impl GroupMembers<'_> {
     pub fn count(self) -> usize {
         match self.0 {
             MembersOf::Endings(endings) => endings.count(),
@@ -444,7 +459,7 @@ impl Members<'_> {
 /// A set of numbers.
 #[derive(Clone, Default)]
 pub struct Set {
-    chunks: Vec<Arc<Chunk>>,
+    chunks: Vec<Arc<SetChunk>>,
     len: usize,
 }
 
@@ -469,8 +484,8 @@ impl Set {
         let at = self.chunks.partition_point(|chunk| chunk.first_group() <= group);
         let Some(chunk) = at.checked_sub(1).map(|at| &*self.chunks[at]) else { return false };
         match chunk {
-            Chunk::Sparse(numbers) => numbers.binary_search(&number).is_ok(),
-            Chunk::Dense { groups, .. } => {
+            SetChunk::Sparse(numbers) => numbers.binary_search(&number).is_ok(),
+            SetChunk::Dense { groups, .. } => {
                 let found = groups.binary_search_by_key(&group, |(group, _)| *group);
                 found.is_ok_and(|at| groups[at].1.contains(ending_of(number)))
             }
@@ -487,8 +502,8 @@ impl Set {
                 continue;
             }
             match &**chunk {
-                Chunk::Sparse(numbers) => rank += numbers.partition_point(|&have| have <= number),
-                Chunk::Dense { groups, .. } => {
+                SetChunk::Sparse(numbers) => rank += numbers.partition_point(|&have| have <= number),
+                SetChunk::Dense { groups, .. } => {
                     for (have, endings) in groups {
                         if *have < group {
                             rank += endings.count();
@@ -515,11 +530,11 @@ impl Set {
                 continue;
             }
             match &**chunk {
-                Chunk::Sparse(numbers) => {
+                SetChunk::Sparse(numbers) => {
                     out.extend(numbers[rank..].iter().take(count - out.len()));
                     rank = 0;
                 }
-                Chunk::Dense { groups, .. } => {
+                SetChunk::Dense { groups, .. } => {
                     for (group, endings) in groups {
                         if out.len() >= count {
                             break;
@@ -560,7 +575,7 @@ impl Set {
         if edits.is_empty() {
             return self.clone();
         }
-        let mut builder = Builder::default();
+        let mut builder = SetBuilder::default();
         let mut edits = edits;
         let mut at = 0;
         while at < self.chunks.len() || !edits.is_empty() {
@@ -572,7 +587,7 @@ impl Set {
             match self.chunks.get(at) {
                 Some(chunk) if now.is_empty() => builder.share(chunk),
                 Some(chunk) => edit_chunk(chunk, now, &mut builder),
-                None => edit_chunk(&Arc::new(Chunk::Sparse(Vec::new())), now, &mut builder),
+                None => edit_chunk(&Arc::new(SetChunk::Sparse(Vec::new())), now, &mut builder),
             }
             at += 1;
         }
@@ -580,12 +595,12 @@ impl Set {
     }
 
     /// A walk over the groups.
-    pub fn groups(&self) -> Groups<'_> {
-        Groups { chunks: &self.chunks, chunk: 0, at: 0 }
+    pub fn groups(&self) -> SetGroups<'_> {
+        SetGroups { chunks: &self.chunks, chunk: 0, at: 0 }
     }
 
     /// How many numbers match, without looking at more than their digits.
-    pub fn count_matches(&self, digits: &Digits) -> usize {
+    pub fn count_matches(&self, digits: &DigitPattern) -> usize {
         let mut count = 0;
         let mut scratch = Sieve::CLOSED;
         for (group, members) in self.groups() {
@@ -601,9 +616,9 @@ impl Set {
 
     /// Bytes it takes, with all it shares.
     pub fn bytes(&self) -> usize {
-        let chunk = |chunk: &Arc<Chunk>| match &**chunk {
-            Chunk::Sparse(numbers) => numbers.capacity() * 8,
-            Chunk::Dense { groups, .. } => {
+        let chunk = |chunk: &Arc<SetChunk>| match &**chunk {
+            SetChunk::Sparse(numbers) => numbers.capacity() * 8,
+            SetChunk::Dense { groups, .. } => {
                 let own = |(_, endings): &(u64, Endings)| match endings {
                     Endings::Few { .. } => 0,
                     Endings::Array(endings) => endings.len() * 2 + 16,
@@ -613,37 +628,37 @@ impl Set {
                 groups.capacity() * size_of::<(u64, Endings)>() + groups.iter().map(own).sum::<usize>()
             }
         };
-        self.chunks.iter().map(|one| chunk(one) + size_of::<Chunk>() + 24).sum()
+        self.chunks.iter().map(|one| chunk(one) + size_of::<SetChunk>() + 24).sum()
     }
 }
 
 /// The groups of a set, in order.
-pub struct Groups<'a> {
-    chunks: &'a [Arc<Chunk>],
+pub struct SetGroups<'a> {
+    chunks: &'a [Arc<SetChunk>],
     chunk: usize,
     /// In the chunk: which group, or which number.
     at: usize,
 }
 
-impl<'a> Iterator for Groups<'a> {
-    type Item = (u64, Members<'a>);
+impl<'a> Iterator for SetGroups<'a> {
+    type Item = (u64, GroupMembers<'a>);
 
-    fn next(&mut self) -> Option<(u64, Members<'a>)> {
+    fn next(&mut self) -> Option<(u64, GroupMembers<'a>)> {
         loop {
             match &**self.chunks.get(self.chunk)? {
-                Chunk::Dense { groups, .. } => {
+                SetChunk::Dense { groups, .. } => {
                     if let Some((group, endings)) = groups.get(self.at) {
                         self.at += 1;
-                        return Some((*group, Members(MembersOf::Endings(endings))));
+                        return Some((*group, GroupMembers(MembersOf::Endings(endings))));
                     }
                 }
-                Chunk::Sparse(numbers) => {
+                SetChunk::Sparse(numbers) => {
                     if let Some(&number) = numbers.get(self.at) {
                         let group = group_of(number);
                         let rest = &numbers[self.at..];
                         let count = rest.iter().take_while(|&&number| group_of(number) == group).count();
                         self.at += count;
-                        return Some((group, Members(MembersOf::Numbers(&rest[..count]))));
+                        return Some((group, GroupMembers(MembersOf::Numbers(&rest[..count]))));
                     }
                 }
             }
@@ -653,12 +668,12 @@ impl<'a> Iterator for Groups<'a> {
     }
 }
 
-impl<'a> Groups<'a> {
+impl<'a> SetGroups<'a> {
     /// Lets the group that was met last be met again.
     pub fn back(&mut self) {
         match self.chunks.get(self.chunk).map(|chunk| &**chunk) {
-            Some(Chunk::Dense { .. }) => self.at -= 1,
-            Some(Chunk::Sparse(numbers)) => {
+            Some(SetChunk::Dense { .. }) => self.at -= 1,
+            Some(SetChunk::Sparse(numbers)) => {
                 let group = group_of(numbers[self.at - 1]);
                 self.at -= numbers[..self.at].iter().rev().take_while(|&&number| group_of(number) == group).count();
             }
@@ -667,16 +682,16 @@ impl<'a> Groups<'a> {
     }
 
     /// The first group from `group` on; never goes back.
-    pub fn seek(&mut self, group: u64) -> Option<(u64, Members<'a>)> {
+    pub fn seek(&mut self, group: u64) -> Option<(u64, GroupMembers<'a>)> {
         while self.chunks.get(self.chunk)?.last_group() < group {
             self.chunk += 1;
             self.at = 0;
         }
         match &**self.chunks.get(self.chunk)? {
-            Chunk::Dense { groups, .. } => {
+            SetChunk::Dense { groups, .. } => {
                 self.at += groups[self.at..].partition_point(|(have, _)| *have < group);
             }
-            Chunk::Sparse(numbers) => {
+            SetChunk::Sparse(numbers) => {
                 self.at += numbers[self.at..].partition_point(|&number| group_of(number) < group);
             }
         }
@@ -685,9 +700,9 @@ impl<'a> Groups<'a> {
 }
 
 /// Puts edits into a chunk.
-fn edit_chunk(chunk: &Arc<Chunk>, edits: &[(u64, bool)], builder: &mut Builder) {
-    let edited = |group: u64, members: Option<Members<'_>>, edits: &[(u64, bool)], builder: &mut Builder| {
-        let mut mask = members.map_or(Mask::EMPTY, Members::mask);
+fn edit_chunk(chunk: &Arc<SetChunk>, edits: &[(u64, bool)], builder: &mut SetBuilder) {
+    let edited = |group: u64, members: Option<GroupMembers<'_>>, edits: &[(u64, bool)], builder: &mut SetBuilder| {
+        let mut mask = members.map_or(Mask::EMPTY, GroupMembers::mask);
         for &(number, present) in edits {
             if present {
                 mask.insert(ending_of(number));
@@ -700,7 +715,7 @@ fn edit_chunk(chunk: &Arc<Chunk>, edits: &[(u64, bool)], builder: &mut Builder) 
             builder.push(group, &endings);
         }
     };
-    let mut groups = Groups { chunks: std::slice::from_ref(chunk), chunk: 0, at: 0 };
+    let mut groups = SetGroups { chunks: std::slice::from_ref(chunk), chunk: 0, at: 0 };
     let mut pending = groups.next();
     for edits in edits.chunk_by(|a, b| group_of(a.0) == group_of(b.0)) {
         let group = group_of(edits[0].0);
@@ -725,7 +740,7 @@ fn edit_chunk(chunk: &Arc<Chunk>, edits: &[(u64, bool)], builder: &mut Builder) 
 /// A set in the making, of numbers that ascend strictly.
 #[derive(Default)]
 pub struct Building {
-    builder: Builder,
+    builder: SetBuilder,
     group: u64,
     endings: Vec<u16>,
 }
@@ -755,20 +770,20 @@ impl Building {
 
 /// Makes chunks out of groups that come in order.
 #[derive(Default)]
-struct Builder {
-    chunks: Vec<Arc<Chunk>>,
+struct SetBuilder {
+    chunks: Vec<Arc<SetChunk>>,
     len: usize,
     groups: Vec<(u64, Endings)>,
     /// How many numbers `groups` have.
     pending: usize,
 }
 
-impl Builder {
+impl SetBuilder {
     fn push(&mut self, group: u64, endings: &[u16]) {
         self.place(group, Endings::of(endings));
     }
 
-    fn keep(&mut self, group: u64, members: Members<'_>) {
+    fn keep(&mut self, group: u64, members: GroupMembers<'_>) {
         match members.0 {
             MembersOf::Endings(endings) => self.place(group, endings.clone()),
             MembersOf::Numbers(numbers) => {
@@ -786,7 +801,7 @@ impl Builder {
         }
     }
 
-    fn share(&mut self, chunk: &Arc<Chunk>) {
+    fn share(&mut self, chunk: &Arc<SetChunk>) {
         self.flush();
         self.len += chunk.count();
         self.chunks.push(chunk.clone());
@@ -806,7 +821,7 @@ impl Builder {
             let chunks = groups.len().div_ceil(CHUNK_GROUPS);
             for groups in groups.chunks(groups.len().div_ceil(chunks)) {
                 let count = groups.iter().map(|(_, endings)| endings.count()).sum();
-                self.chunks.push(Arc::new(Chunk::Dense { count, groups: groups.to_vec() }));
+                self.chunks.push(Arc::new(SetChunk::Dense { count, groups: groups.to_vec() }));
             }
             return;
         }
@@ -823,7 +838,7 @@ impl Builder {
                 end += 1;
             }
             let (now, later) = rest.split_at(end);
-            self.chunks.push(Arc::new(Chunk::Sparse(now.to_vec())));
+            self.chunks.push(Arc::new(SetChunk::Sparse(now.to_vec())));
             rest = later;
         }
     }
@@ -936,7 +951,7 @@ mod tests {
         fn a_search_counts_what_reading_the_text_counts(model in numbers(), search in "[+]?[0-9]{1,6}") {
             let set = Set::of(model.iter().copied());
             let Some(pattern) = Pattern::parse(&search) else { unreachable!("not empty") };
-            let digits = Digits::of(pattern).expect("digits");
+            let digits = DigitPattern::of(pattern).expect("digits");
             let expected = model.iter().filter(|&&number| {
                 E164::new(number).expect("a number").to_string().contains(&search)
             }).count();

@@ -8,7 +8,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::persistent::{Array, Map};
+use super::persistent::{Array, PersistentMap};
 use crate::domain::{Account, Acknowledgement, Application, Key, Setting, Trunk};
 
 /// An index into a [`Table`] or [`Interned`], or none.
@@ -29,41 +29,41 @@ impl Index {
 }
 
 /// What a table holds: something with an id of its own.
-pub trait Entry {
+pub trait Identified {
     fn id(&self) -> &str;
 }
 
-impl Entry for Account {
+impl Identified for Account {
     fn id(&self) -> &str {
         self.auth_id.as_str()
     }
 }
 
-impl Entry for Application {
+impl Identified for Application {
     fn id(&self) -> &str {
         self.id.as_str()
     }
 }
 
-impl Entry for Trunk {
+impl Identified for Trunk {
     fn id(&self) -> &str {
         self.id.as_str()
     }
 }
 
-impl Entry for Acknowledgement {
+impl Identified for Acknowledgement {
     fn id(&self) -> &str {
         &self.finding
     }
 }
 
-impl Entry for Setting {
+impl Identified for Setting {
     fn id(&self) -> &str {
         &self.id
     }
 }
 
-impl Entry for Key {
+impl Identified for Key {
     fn id(&self) -> &str {
         self.id.as_str()
     }
@@ -73,16 +73,16 @@ impl Entry for Key {
 #[derive(Clone)]
 pub struct Table<T> {
     entries: Array<Arc<T>>,
-    by_id: Map<Arc<str>, Index>,
+    by_id: PersistentMap<Arc<str>, Index>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Table<T> {
-        Table { entries: Array::default(), by_id: Map::default() }
+        Table { entries: Array::default(), by_id: PersistentMap::default() }
     }
 }
 
-impl<T: Entry> Table<T> {
+impl<T: Identified> Table<T> {
     /// Adds an entity, or replaces the one that has its id.
     pub fn put(&mut self, entity: T) {
         match self.by_id.get(entity.id()) {
@@ -151,14 +151,14 @@ impl<T: Entry> Table<T> {
 /// place of one that was given back is another's next.
 #[derive(Clone)]
 pub(super) struct Interned<T> {
-    slots: Array<Slot<T>>,
-    index: Map<Arc<T>, Index>,
+    slots: Array<TableSlot<T>>,
+    index: PersistentMap<Arc<T>, Index>,
     /// The place that was given back last, if it was not taken again.
     free: Index,
 }
 
 #[derive(Clone)]
-enum Slot<T> {
+enum TableSlot<T> {
     Taken {
         value: Arc<T>,
         uses: u64,
@@ -169,15 +169,15 @@ enum Slot<T> {
 
 impl<T> Default for Interned<T> {
     fn default() -> Interned<T> {
-        Interned { slots: Array::default(), index: Map::default(), free: Index::NONE }
+        Interned { slots: Array::default(), index: PersistentMap::default(), free: Index::NONE }
     }
 }
 
 impl<T: Clone + Eq + Hash> Interned<T> {
     pub(super) fn at(&self, index: Index) -> Option<&T> {
         match self.slots.get(index.get()?)? {
-            Slot::Taken { value, .. } => Some(value),
-            Slot::Free(_) => None,
+            TableSlot::Taken { value, .. } => Some(value),
+            TableSlot::Free(_) => None,
         }
     }
 
@@ -198,8 +198,8 @@ impl<T: Clone + Eq + Hash> Interned<T> {
     /// The values with their indices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Index, &T)> {
         self.slots.iter().filter_map(|(at, slot)| match slot {
-            Slot::Taken { value, .. } => Some((Index::at(at), &**value)),
-            Slot::Free(_) => None,
+            TableSlot::Taken { value, .. } => Some((Index::at(at), &**value)),
+            TableSlot::Free(_) => None,
         })
     }
 
@@ -210,28 +210,28 @@ impl<T: Clone + Eq + Hash> Interned<T> {
         }
         let value = Arc::new(value.clone());
         let at = match self.free.get().and_then(|at| Some((at, self.slots.get(at)?))) {
-            Some((at, Slot::Free(next))) => {
+            Some((at, TableSlot::Free(next))) => {
                 self.free = *next;
                 at
             }
-            Some((_, Slot::Taken { .. })) | None => self.slots.places(),
+            Some((_, TableSlot::Taken { .. })) | None => self.slots.places(),
         };
         self.index.insert(value.clone(), Index::at(at));
-        self.slots.put(at, Slot::Taken { value, uses: 0 });
+        self.slots.put(at, TableSlot::Taken { value, uses: 0 });
         (Index::at(at), true)
     }
 
     /// Counts uses in or out. The value, if it has no more and was given back.
     pub(super) fn count(&mut self, index: Index, step: i64) -> Option<Arc<T>> {
         let at = index.get()?;
-        let Some(Slot::Taken { value, uses }) = self.slots.get_mut(at) else { return None };
+        let Some(TableSlot::Taken { value, uses }) = self.slots.get_mut(at) else { return None };
         *uses = uses.saturating_add_signed(step);
         if *uses > 0 {
             return None;
         }
         let value = value.clone();
         self.index.remove(&value);
-        self.slots.put(at, Slot::Free(self.free));
+        self.slots.put(at, TableSlot::Free(self.free));
         self.free = index;
         Some(value)
     }

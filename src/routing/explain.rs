@@ -1,14 +1,14 @@
 //! Explains the answer to calls to one number, step by step.
 //!
-//! Invariants: the steps are those of [`judge`], in its order; the first one that
-//! stops the call is the answer of [`judge`]; the later ones are shown too, so that
+//! Invariants: the steps are those of [`judge`](super::judge), in its order; the first one that
+//! stops the call is the answer of [`super::judge`]; the later ones are shown too, so that
 //! all of them can be repaired at once.
 //! Deliberately absent: the log. The caller hands over the number's own history,
 //! oldest first, and may add who gave an application its destinations.
 
 use serde::Serialize;
 
-use super::{Answer, Case, Line, Settings, destinations};
+use super::{Answer, Case, RoutingSettings, VerdictLine, destinations};
 use crate::domain::{Actor, E164, Partner, Record, State, Time};
 use crate::inventory::{NumberRef, Snapshot};
 
@@ -23,7 +23,7 @@ pub struct Moment {
 
 /// One thing that a call depends on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Step {
+pub struct RouteStep {
     pub step: &'static str,
     pub ok: bool,
     /// Whether this is where calls end.
@@ -40,10 +40,10 @@ pub struct Step {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Explained {
     pub number: E164,
-    pub line: &'static Line,
+    pub line: &'static VerdictLine,
     /// Where the call goes, in the order for a call without a Call-ID.
     pub routes: Vec<String>,
-    pub steps: Vec<Step>,
+    pub steps: Vec<RouteStep>,
     pub version: u64,
 }
 
@@ -54,7 +54,7 @@ type Wrong = (String, String);
 /// partner does not have it then, `readable` is false where its row was left
 /// out because it could not be understood.
 pub fn explain(
-    settings: &Settings,
+    settings: &RoutingSettings,
     snapshot: &Snapshot,
     (number, row, readable): (E164, Option<NumberRef<'_>>, bool),
     past: &[Moment],
@@ -77,7 +77,13 @@ pub fn explain(
     Explained { number, line: answer.line, routes, steps, version: snapshot.version }
 }
 
-fn without_row(settings: &Settings, snapshot: &Snapshot, number: E164, past: &[Moment], readable: bool) -> Explained {
+fn without_row(
+    settings: &RoutingSettings,
+    snapshot: &Snapshot,
+    number: E164,
+    past: &[Moment],
+    readable: bool,
+) -> Explained {
     let last = past.last().filter(|last| last.after.is_none());
     let (case, text, remedy) = match (readable, last) {
         (false, _) => (
@@ -89,7 +95,7 @@ fn without_row(settings: &Settings, snapshot: &Snapshot, number: E164, past: &[M
         (true, None) => (Case::Unknown, "not in the inventory".to_owned(), "bring it into stock"),
     };
     let (since, by) = (last.map(|last| last.at), last.map(|last| last.by.to_string()));
-    let step = Step { step: "held_by", ok: false, stops: true, text, since, by, remedy: Some(remedy.to_owned()) };
+    let step = RouteStep { step: "held_by", ok: false, stops: true, text, since, by, remedy: Some(remedy.to_owned()) };
     let line = settings.line(case);
     Explained { number, line, routes: Vec::new(), steps: vec![step], version: snapshot.version }
 }
@@ -99,15 +105,15 @@ fn changed<T: PartialEq>(past: &[Moment], what: impl Fn(&Record) -> T) -> Option
     past.iter().rev().find(|moment| moment.before.as_ref().map(&what) != moment.after.as_ref().map(&what))
 }
 
-fn step(step: &'static str, ok: Result<String, Wrong>, since: Option<Time>, by: Option<&Moment>) -> Step {
+fn step(step: &'static str, ok: Result<String, Wrong>, since: Option<Time>, by: Option<&Moment>) -> RouteStep {
     let by = by.map(|moment| moment.by.to_string());
     match ok {
-        Ok(text) => Step { step, ok: true, stops: false, text, since, by, remedy: None },
-        Err((text, remedy)) => Step { step, ok: false, stops: false, text, since, by, remedy: Some(remedy) },
+        Ok(text) => RouteStep { step, ok: true, stops: false, text, since, by, remedy: None },
+        Err((text, remedy)) => RouteStep { step, ok: false, stops: false, text, since, by, remedy: Some(remedy) },
     }
 }
 
-fn held_by(row: NumberRef<'_>, past: &[Moment]) -> Step {
+fn held_by(row: NumberRef<'_>, past: &[Moment]) -> RouteStep {
     let moment = changed(past, |record| record.holder().cloned());
     if let Some(account) = row.account() {
         let since = row.assigned_at();
@@ -133,7 +139,7 @@ fn held_by(row: NumberRef<'_>, past: &[Moment]) -> Step {
     step("held_by", Err(wrong), Some(row.since()), moment)
 }
 
-fn partner(partner: &Partner) -> Step {
+fn partner(partner: &Partner) -> RouteStep {
     let Partner { auth_id, name, suspended_at, .. } = partner;
     let text = format!("{name} ({auth_id})");
     match suspended_at {
@@ -145,7 +151,7 @@ fn partner(partner: &Partner) -> Step {
     }
 }
 
-fn expires(row: NumberRef<'_>, past: &[Moment], now: Time) -> Step {
+fn expires(row: NumberRef<'_>, past: &[Moment], now: Time) -> RouteStep {
     let moment = changed(past, |record| record.expires_at);
     let at = moment.map(|moment| moment.at);
     let Some(end) = row.expires_at() else { return step("expires", Ok("auto-renews".to_owned()), at, moment) };
@@ -160,7 +166,7 @@ fn expires(row: NumberRef<'_>, past: &[Moment], now: Time) -> Step {
     }
 }
 
-fn status(row: NumberRef<'_>, past: &[Moment]) -> Step {
+fn status(row: NumberRef<'_>, past: &[Moment]) -> RouteStep {
     let moment = changed(past, |record| record.state);
     let state = row.state();
     let verdict = match state {
@@ -173,7 +179,7 @@ fn status(row: NumberRef<'_>, past: &[Moment]) -> Step {
     step("status", verdict, Some(row.since()), moment)
 }
 
-fn application(row: NumberRef<'_>, past: &[Moment]) -> Step {
+fn application(row: NumberRef<'_>, past: &[Moment]) -> RouteStep {
     let moment = changed(past, |record| record.application.clone());
     let verdict = match row.application() {
         None => Err(("none: the number is unrouted".to_owned(), "route it to an application".to_owned())),
@@ -185,7 +191,7 @@ fn application(row: NumberRef<'_>, past: &[Moment]) -> Step {
     step("application", verdict, moment.map(|moment| moment.at), moment)
 }
 
-fn all_destinations(row: NumberRef<'_>) -> Step {
+fn all_destinations(row: NumberRef<'_>) -> RouteStep {
     let of_application = row.application().is_some_and(|one| !one.destinations.is_empty());
     let whose = match (of_application, row.application(), row.trunk()) {
         (true, Some(one), _) => format!("application {}", one.id),

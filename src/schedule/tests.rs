@@ -12,8 +12,8 @@ fn time(text: &str) -> Time {
 }
 
 #[track_caller]
-fn plan(cron: &str, zone: &str) -> Plan {
-    Plan::parse(cron, zone).unwrap_or_else(|errors| panic!("{cron:?} in {zone:?}: {errors:?}"))
+fn plan(cron: &str, zone: &str) -> Recurrence {
+    Recurrence::parse(cron, zone).unwrap_or_else(|errors| panic!("{cron:?} in {zone:?}: {errors:?}"))
 }
 
 /// The next runs after a moment, as the zone's clocks show them.
@@ -26,7 +26,7 @@ fn check(cron: &str, zone: &str, after: &str, expected: &[&str]) {
 
 #[track_caller]
 fn check_refused(cron: &str, zone: &str, field: &str, part: &str) {
-    let errors = Plan::parse(cron, zone).err().unwrap_or_else(|| panic!("{cron:?} in {zone:?} was taken"));
+    let errors = Recurrence::parse(cron, zone).err().unwrap_or_else(|| panic!("{cron:?} in {zone:?} was taken"));
     let error = errors.iter().find(|error| error.field == field);
     let message = &error.unwrap_or_else(|| panic!("{errors:?}")).message;
     assert!(message.contains(part), "{part:?} is not in {message:?}");
@@ -117,7 +117,7 @@ fn what_cannot_be_meant_is_refused_with_its_field() {
     check_refused(WEEKLY, "localtime", "zone", "IANA");
     check_refused(WEEKLY, "", "zone", "IANA");
     check_refused(WEEKLY, "+02:00", "zone", "IANA");
-    assert_eq!(Plan::parse("x", "y").map_err(|errors| errors.len()).err(), Some(2));
+    assert_eq!(Recurrence::parse("x", "y").map_err(|errors| errors.len()).err(), Some(2));
 }
 
 #[test]
@@ -217,7 +217,7 @@ proptest! {
 
     #[test]
     fn no_text_panics(cron in "[0-9*/,#LW?+@A-Z -]{0,24}", zone in "[A-Za-z/_+.0-9-]{0,20}") {
-        if let Ok(plan) = Plan::parse(&cron, &zone).or_else(|_| Plan::parse(&cron, UTC)) {
+        if let Ok(plan) = Recurrence::parse(&cron, &zone).or_else(|_| Recurrence::parse(&cron, UTC)) {
             let now = time("2026-11-23T09:00:00Z");
             prop_assert!(plan.next(now).is_some_and(|next| next > now));
         }

@@ -9,8 +9,8 @@
 //! of a zone and a rule, which is a setting in the log: the server has no
 //! default of its own for it, since a change of that would change sent bills.
 
-use super::{Outcome, Service, ServiceError, Shown, corrupt};
-use crate::billing::{Bill, Calendar, Holdings, Ledger, Month, Period, Proration, Span};
+use super::{Service, ServiceError, VerbOutcome, WriteOutcome, corrupt};
+use crate::billing::{Bill, Calendar, Holdings, Ledger, Month, Period, Proration, TimeSpan};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::setting::{AfterExpiry, BILLING, Billing, BillingChoice};
@@ -58,7 +58,7 @@ impl Service {
 
     /// Chooses the zone and the rule of a partner's bills from the next month
     /// on. A choice that does not count yet is replaced.
-    pub fn billing_choose(&self, key: PartnerKey, wish: &Wish) -> Result<Outcome, ServiceError> {
+    pub fn billing_choose(&self, key: PartnerKey, wish: &Wish) -> Result<WriteOutcome, ServiceError> {
         let zone = wish.zone.as_deref().map(Zone::find).transpose().map_err(|problem| {
             let text = wish.zone.clone().unwrap_or_default();
             ServiceError::Invalid(vec![FieldError::new("zone", code::INVALID, problem, &text)])
@@ -76,7 +76,7 @@ impl Service {
                 after_expiry: wish.after_expiry.unwrap_or(chosen.after_expiry),
             };
             if (&choice.zone, choice.after_expiry) == (chosen.zone.name(), chosen.after_expiry) {
-                return Ok(Shown::Billing(Box::new(view)));
+                return Ok(VerbOutcome::Billing(Box::new(view)));
             }
             // What does not count yet will never have counted.
             let mut choices: Vec<BillingChoice> =
@@ -90,7 +90,7 @@ impl Service {
             let choice = Choice::Billing(billing);
             let after = Setting { id: BILLING.into(), created_at, removed_at: None, choice };
             transaction.put_entity(EntityChange::Setting(Edit { before, after }))?;
-            Ok(Shown::Billing(Box::new(BillingView::of(&calendar, now))))
+            Ok(VerbOutcome::Billing(Box::new(BillingView::of(&calendar, now))))
         })
     }
 
@@ -100,7 +100,7 @@ impl Service {
         key: PartnerKey,
         through: u64,
         calendar: &Calendar,
-        span: Span,
+        span: TimeSpan,
     ) -> Result<Holdings, ServiceError> {
         let mut ledger = Ledger::new(calendar, span);
         self.store().replay(key, through, &mut |entry, replayed| {
@@ -135,7 +135,7 @@ impl Service {
 }
 
 /// What of a month is to be billed; refused if it has not begun.
-pub fn span(period: &Period, now: Time) -> Result<Span, ServiceError> {
+pub fn span(period: &Period, now: Time) -> Result<TimeSpan, ServiceError> {
     period.span(now).ok_or_else(|| {
         let error = FieldError::new("month", code::OUT_OF_RANGE, "has not begun yet", &period.month.to_string());
         ServiceError::Invalid(vec![error])

@@ -16,7 +16,7 @@ use tracing::warn;
 use super::Replica;
 use crate::domain::{Actor, PartnerKey, Time, Verb};
 use crate::inventory::called::{CalledDay, CalledNumbers, DAYS_KEPT, Recording, read, written};
-use crate::store::{Abort, Document, Entry, Store, StoreError, Target, Transaction, Walk};
+use crate::store::{Abort, Document, DocumentWalk, LogEntry, Store, StoreError, Transaction, WriteTarget};
 
 const KIND: &str = "called";
 /// Sorts behind all days.
@@ -36,7 +36,7 @@ pub(super) fn load(
         called.set_recording(recording_of(&document));
     }
     let mut before = RECORDING.to_owned();
-    while let Some(document) = store.documents(key, KIND, Walk::Down { before: Some(&before) }, 1)?.pop() {
+    while let Some(document) = store.documents(key, KIND, DocumentWalk::Down { before: Some(&before) }, 1)?.pop() {
         let first = CalledDay::of(Time::now()).before(DAYS_KEPT);
         match day_of(&document.id) {
             Some(day) if day < first => break,
@@ -163,7 +163,7 @@ fn forget(
     let first = today.before(DAYS_KEPT);
     called.forget_before(first);
     loop {
-        let oldest = store.documents(key, KIND, Walk::Up { after: None }, 1)?.pop();
+        let oldest = store.documents(key, KIND, DocumentWalk::Up { after: None }, 1)?.pop();
         let over = oldest.filter(|document| day_of(&document.id).is_some_and(|day| day < first));
         let Some(over) = over else { return Ok(()) };
         write(store, key, now, |transaction| transaction.drop_document(KIND, &over.id))?;
@@ -178,9 +178,9 @@ fn write(
     at: Time,
     mut draft: impl FnMut(&mut dyn Transaction) -> Result<(), StoreError> + Send,
 ) -> Result<(), StoreError> {
-    let entry = Entry { at, actor: Actor::Server, request_id: None, verb: Verb::Undo, from: None };
+    let entry = LogEntry { at, actor: Actor::Server, request_id: None, verb: Verb::Undo, from: None };
     let draft = Box::new(|transaction: &mut dyn Transaction| draft(transaction).map_err(Abort::Store));
-    match store.write(Target::Partner(key), entry, draft) {
+    match store.write(WriteTarget::Partner(key), entry, draft) {
         Ok(_) => Ok(()),
         Err(Abort::Store(error)) => Err(error),
         Err(_) => Err(StoreError::Corrupt { what: "a write of called numbers was refused".to_owned() }),

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::{Outcome, Service, ServiceError, Shown};
-use crate::checks::{self, Finding, Options};
+use super::{Service, ServiceError, VerbOutcome, WriteOutcome};
+use crate::checks::{self, CheckOptions, Finding};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::{Acknowledgement, EntityChange, FieldError, PartnerKey, Time, Verb};
@@ -18,7 +18,7 @@ pub const NOTE_CHARS_MAX: usize = 500;
 
 /// A finding, and who has seen it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Seen {
+pub struct ReportedFinding {
     pub id: String,
     pub finding: Finding,
     /// Only one that holds.
@@ -27,13 +27,18 @@ pub struct Seen {
 
 /// What the checks find at `now`. `acknowledged` wants only those that are, or
 /// only those that are not.
-pub fn findings(snapshot: &Snapshot, options: &Options, acknowledged: Option<bool>, now: Time) -> Vec<Seen> {
+pub fn findings(
+    snapshot: &Snapshot,
+    options: &CheckOptions,
+    acknowledged: Option<bool>,
+    now: Time,
+) -> Vec<ReportedFinding> {
     let see = |finding: Finding| {
         let id = finding.id();
         let acknowledged = snapshot.acknowledgements.get(&id).filter(|one| one.holds(now)).cloned();
-        Seen { id, finding, acknowledged }
+        ReportedFinding { id, finding, acknowledged }
     };
-    let wanted = |seen: &Seen| acknowledged.is_none_or(|wanted| seen.acknowledged.is_some() == wanted);
+    let wanted = |seen: &ReportedFinding| acknowledged.is_none_or(|wanted| seen.acknowledged.is_some() == wanted);
     checks::run(snapshot, options, now).into_iter().map(see).filter(wanted).collect()
 }
 
@@ -47,7 +52,7 @@ impl Service {
         finding: &str,
         note: Option<&Arc<str>>,
         until: Option<Time>,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::Acknowledge, |transaction| {
             let at = transaction.at();
             if let Some(until) = until.filter(|&until| until < at) {
@@ -60,27 +65,27 @@ impl Service {
             let after = Acknowledgement { finding: finding.into(), note: note.cloned(), until, by, at };
             let same = before.as_ref().is_some_and(|before| (&before.note, before.until) == (&after.note, after.until));
             if same {
-                return Ok(Shown::Acknowledgement(before.unwrap_or(after)));
+                return Ok(VerbOutcome::Acknowledgement(before.unwrap_or(after)));
             }
             transaction.put_entity(EntityChange::Acknowledgement(Edit { before, after: after.clone() }))?;
-            Ok(Shown::Acknowledgement(after))
+            Ok(VerbOutcome::Acknowledgement(after))
         })
     }
 
     /// Ends an acknowledgement: the finding waits for somebody again.
-    pub fn acknowledge_end(&self, key: PartnerKey, finding: &str) -> Result<Outcome, ServiceError> {
+    pub fn acknowledge_end(&self, key: PartnerKey, finding: &str) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::Acknowledge, |transaction| {
             let at = transaction.at();
             let unknown = || ServiceError::Unknown { what: "acknowledgement", id: finding.to_owned() };
             let before = transaction.acknowledgement(finding)?.ok_or_else(unknown)?;
             if !before.holds(at) {
-                return Ok(Shown::Acknowledgement(before));
+                return Ok(VerbOutcome::Acknowledgement(before));
             }
             let by = self.actor.to_string().into();
             let after = Acknowledgement { until: Some(at), by, at, ..before.clone() };
             let edit = Edit { before: Some(before), after: after.clone() };
             transaction.put_entity(EntityChange::Acknowledgement(edit))?;
-            Ok(Shown::Acknowledgement(after))
+            Ok(VerbOutcome::Acknowledgement(after))
         })
     }
 }

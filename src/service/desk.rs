@@ -1,16 +1,16 @@
 //! Applies actions to numbers inside a write transaction: looks up the named
 //! entities, applies the state table, and writes the result.
 //!
-//! A desk serves one transaction. It caches its lookups, so a job's thousand rows
-//! look their account up once; results are written in number order when it is
-//! [flushed](Desk::flush).
+//! A [`NumberWriter`] serves one transaction. It caches its lookups, so a job's
+//! thousand rows look their account up once; [`NumberWriter::flush`] writes the
+//! results in number order.
 //!
 //! Invariant: decisions are based on the data in the transaction, and on nothing
 //! older.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::rules::{self, EntityCache, Fault, Subject, Violation};
+use super::rules::{self, EntityCache, ReferenceFault, Subject, Violation};
 use super::{Conflict, ServiceError, ShownNumber, StoreError, Unusable};
 use crate::domain::action::{self, Assignment, Quarantine, Refusal, Transfer};
 use crate::domain::{
@@ -18,12 +18,12 @@ use crate::domain::{
     Setting, State, Status, Time, Trunk, TrunkId, number, setting,
 };
 use crate::inventory::Snapshot;
-use crate::store::{Holding, Transaction};
+use crate::store::{Ownership, Transaction};
 
 /// How many numbers are written at a time, about.
 pub(super) const STEP: usize = 8_192;
 
-pub(super) struct Desk<'t> {
+pub(super) struct NumberWriter<'t> {
     pub transaction: &'t mut dyn Transaction,
     key: PartnerKey,
     quarantine: &'t Quarantine,
@@ -34,10 +34,10 @@ pub(super) struct Desk<'t> {
     pending: BTreeMap<E164, NumberChange>,
 }
 
-impl<'t> Desk<'t> {
-    pub fn new(transaction: &'t mut dyn Transaction, key: PartnerKey, quarantine: &'t Quarantine) -> Desk<'t> {
+impl<'t> NumberWriter<'t> {
+    pub fn new(transaction: &'t mut dyn Transaction, key: PartnerKey, quarantine: &'t Quarantine) -> NumberWriter<'t> {
         let (entities, active, pending) = Default::default();
-        Desk { transaction, key, quarantine, own: None, entities, active, pending }
+        NumberWriter { transaction, key, quarantine, own: None, entities, active, pending }
     }
 
     pub fn key(&self) -> PartnerKey {
@@ -47,8 +47,8 @@ impl<'t> Desk<'t> {
     /// The partner's number and the version that last changed it.
     pub fn find(&mut self, number: E164) -> Result<(Record, u64), ServiceError> {
         match self.transaction.numbers(&[number])?.pop() {
-            Some(Holding::Ours { record, version }) => Ok((record, version)),
-            Some(Holding::Free | Holding::Foreign) | None => {
+            Some(Ownership::Ours { record, version }) => Ok((record, version)),
+            Some(Ownership::Free | Ownership::Foreign) | None => {
                 Err(ServiceError::Unknown { what: "number", id: number.to_string() })
             }
         }
@@ -83,7 +83,7 @@ impl<'t> Desk<'t> {
     }
 
     /// Does an action to a number that is `before`, and returns what it is then.
-    /// Nothing is written until [`Desk::flush`].
+    /// Nothing is written until [`NumberWriter::flush`].
     pub fn act(&mut self, number: E164, before: &Record, action: &Action) -> Result<Record, ServiceError> {
         let now = self.transaction.at();
         let current = before.as_of(now);
@@ -339,7 +339,7 @@ pub(super) fn step<T>(all: &[T], number: impl Fn(&T) -> E164) -> usize {
 }
 
 fn unknown(subject: Subject, id: &str) -> Violation {
-    Violation { subject, id: id.to_owned(), fault: Fault::Unknown }
+    Violation { subject, id: id.to_owned(), fault: ReferenceFault::Unknown }
 }
 
 fn refused(verdict: Result<(), Violation>) -> Result<(), ServiceError> {

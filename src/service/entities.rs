@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use super::desk::Desk;
-use super::rules::{self, Fault, Subject, Violation};
-use super::{Done, Outcome, Service, ServiceError, Shown};
+use super::desk::NumberWriter;
+use super::rules::{self, ReferenceFault, Subject, Violation};
+use super::{Done, Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::domain::action::Assignment;
 use crate::domain::change::Edit;
 use crate::domain::field::code;
@@ -16,11 +16,11 @@ use crate::domain::{
     Account, AccountId, Action, Application, ApplicationId, Destination, Destinations, E164, EntityChange, FieldError,
     PartnerId, PartnerKey, SipUri, State, Time, Trunk, TrunkId, Verb, id, nothing,
 };
-use crate::store::{Holding, Target, Transaction};
+use crate::store::{Ownership, Transaction, WriteTarget};
 
 /// What shall be different about an account, an application or a trunk.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Changes {
+pub struct EntityPatch {
     pub name: Option<Arc<str>>,
     pub archived: Option<bool>,
     /// The whole list. Accounts have none.
@@ -31,13 +31,13 @@ pub struct Changes {
 
 /// Where the calls of a new application or trunk go.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Calls {
+pub struct CallTarget {
     pub destinations: Destinations,
     /// Of applications only.
     pub answer_url: Option<Arc<str>>,
 }
 
-impl Changes {
+impl EntityPatch {
     fn name(&self, before: &Arc<str>) -> Result<Arc<str>, ServiceError> {
         match self.name.as_ref().filter(|name| *name != before) {
             Some(name) => check_name(name).map(|()| name.clone()).map_err(|error| ServiceError::Invalid(vec![error])),
@@ -64,14 +64,14 @@ impl Service {
         name: Arc<str>,
     ) -> Result<Done<Account>, ServiceError> {
         let key = self.partner_key(partner)?;
-        self.write(Target::Partner(key), Verb::AccountCreate, |transaction| {
+        self.write(WriteTarget::Partner(key), Verb::AccountCreate, |transaction| {
             create_account(transaction, &auth_id, &name)
         })
     }
 
-    pub fn account_new(&self, key: PartnerKey, id: &AccountId, name: &Arc<str>) -> Result<Outcome, ServiceError> {
+    pub fn account_new(&self, key: PartnerKey, id: &AccountId, name: &Arc<str>) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::AccountCreate, |transaction| {
-            Ok(Shown::Account { account: create_account(transaction, id, name)?, created: true })
+            Ok(VerbOutcome::Account { account: create_account(transaction, id, name)?, created: true })
         })
     }
 
@@ -83,15 +83,15 @@ impl Service {
         name: &Arc<str>,
         number: E164,
         to: &Assignment,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         let action = Action::Assign(Assignment { account: id.clone(), ..to.clone() });
         let done = self.manage(key, Verb::AccountCreate, |transaction| {
             let account = create_account(transaction, id, name)?;
-            let mut desk = Desk::new(transaction, key, &self.quarantine);
+            let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
             let (before, _) = desk.find(number)?;
             desk.act(number, &before, &action)?;
             desk.flush()?;
-            Ok(Shown::Account { account, created: true })
+            Ok(VerbOutcome::Account { account, created: true })
         });
         match done {
             Err(ServiceError::Conflict(conflict)) => Err(self.explain(key, *conflict)?),
@@ -102,23 +102,33 @@ impl Service {
     /// Renames an account, archives it, or brings it back. The numbers of an
     /// archived account are released: they go into quarantine, and what was
     /// reserved for it is available again.
-    pub fn account_edit(&self, key: PartnerKey, id: &AccountId, changes: &Changes) -> Result<Outcome, ServiceError> {
+    pub fn account_edit(
+        &self,
+        key: PartnerKey,
+        id: &AccountId,
+        changes: &EntityPatch,
+    ) -> Result<WriteOutcome, ServiceError> {
         self.edit_account(key, id, changes, None)
     }
 
     /// Archives an account after the user confirmed how many numbers it releases;
     /// refused if that count has changed.
-    pub fn account_archive(&self, key: PartnerKey, id: &AccountId, releases: u64) -> Result<Outcome, ServiceError> {
-        self.edit_account(key, id, &Changes { archived: Some(true), ..Changes::default() }, Some(releases))
+    pub fn account_archive(
+        &self,
+        key: PartnerKey,
+        id: &AccountId,
+        releases: u64,
+    ) -> Result<WriteOutcome, ServiceError> {
+        self.edit_account(key, id, &EntityPatch { archived: Some(true), ..EntityPatch::default() }, Some(releases))
     }
 
     fn edit_account(
         &self,
         key: PartnerKey,
         id: &AccountId,
-        changes: &Changes,
+        changes: &EntityPatch,
         releases: Option<u64>,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::AccountEdit, |transaction| {
             let now = transaction.at();
             let unknown = || ServiceError::Unknown { what: "account", id: id.to_string() };
@@ -126,7 +136,7 @@ impl Service {
             let archived_at = changes.archived_at(before.archived_at, now);
             let after = Account { name: changes.name(&before.name)?, archived_at, ..before.clone() };
             if after == before {
-                return Ok(Shown::Account { account: after, created: false });
+                return Ok(VerbOutcome::Account { account: after, created: false });
             }
             transaction
                 .put_entity(EntityChange::Account(Edit { before: Some(before.clone()), after: after.clone() }))?;
@@ -135,10 +145,10 @@ impl Service {
                 let has = transaction.has_numbers(id, now)?;
                 let numbers = if has { transaction.numbers_of(id)? } else { Vec::new() };
                 let holdings = transaction.numbers(&numbers)?;
-                let mut desk = Desk::new(transaction, key, &self.quarantine);
+                let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
                 let mut released = 0;
                 for (number, holding) in numbers.into_iter().zip(holdings) {
-                    let Holding::Ours { record, .. } = holding else { continue };
+                    let Ownership::Ours { record, .. } = holding else { continue };
                     let action = match record.as_of(now).state {
                         State::Active | State::Suspended => {
                             released += 1;
@@ -156,7 +166,7 @@ impl Service {
                 }
                 desk.flush()?;
             }
-            Ok(Shown::Account { account: after, created: false })
+            Ok(VerbOutcome::Account { account: after, created: false })
         })
     }
 
@@ -166,21 +176,21 @@ impl Service {
         id: &ApplicationId,
         name: &Arc<str>,
         account: Option<&AccountId>,
-        calls: &Calls,
-    ) -> Result<Outcome, ServiceError> {
+        calls: &CallTarget,
+    ) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::ApplicationCreate, |transaction| {
             if transaction.application(id)?.is_some() {
                 return Err(ServiceError::Exists { what: "application", id: id.to_string() });
             }
             check_new("application_id", id.as_str(), name)?;
             check_owner(transaction, account)?;
-            let Calls { destinations, answer_url } = calls.clone();
+            let CallTarget { destinations, answer_url } = calls.clone();
             self.check_destinations(&Destinations::default(), &destinations)?;
             let (id, name, account) = (id.clone(), name.clone(), account.cloned());
             let (created_at, archived_at) = (transaction.at(), None);
             let after = Application { id, name, account, created_at, archived_at, destinations, answer_url };
             transaction.put_entity(EntityChange::Application(Edit::created(after.clone())))?;
-            Ok(Shown::Application { application: after, created: true })
+            Ok(VerbOutcome::Application { application: after, created: true })
         })
     }
 
@@ -188,8 +198,8 @@ impl Service {
         &self,
         key: PartnerKey,
         id: &ApplicationId,
-        changes: &Changes,
-    ) -> Result<Outcome, ServiceError> {
+        changes: &EntityPatch,
+    ) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::ApplicationEdit, |transaction| {
             let unknown = || ServiceError::Unknown { what: "application", id: id.to_string() };
             let before = transaction.application(id)?.ok_or_else(unknown)?;
@@ -202,7 +212,7 @@ impl Service {
                 let edit = Edit { before: Some(before), after: after.clone() };
                 transaction.put_entity(EntityChange::Application(edit))?;
             }
-            Ok(Shown::Application { application: after, created: false })
+            Ok(VerbOutcome::Application { application: after, created: false })
         })
     }
 
@@ -212,8 +222,8 @@ impl Service {
         id: &TrunkId,
         name: &Arc<str>,
         account: Option<&AccountId>,
-        calls: &Calls,
-    ) -> Result<Outcome, ServiceError> {
+        calls: &CallTarget,
+    ) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::TrunkCreate, |transaction| {
             if transaction.trunk(id)?.is_some() {
                 return Err(ServiceError::Exists { what: "trunk", id: id.to_string() });
@@ -225,11 +235,16 @@ impl Service {
             let (id, name, account) = (id.clone(), name.clone(), account.cloned());
             let after = Trunk { id, name, account, created_at: transaction.at(), archived_at: None, destinations };
             transaction.put_entity(EntityChange::Trunk(Edit::created(after.clone())))?;
-            Ok(Shown::Trunk { trunk: after, created: true })
+            Ok(VerbOutcome::Trunk { trunk: after, created: true })
         })
     }
 
-    pub fn trunk_edit(&self, key: PartnerKey, id: &TrunkId, changes: &Changes) -> Result<Outcome, ServiceError> {
+    pub fn trunk_edit(
+        &self,
+        key: PartnerKey,
+        id: &TrunkId,
+        changes: &EntityPatch,
+    ) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::TrunkEdit, |transaction| {
             let unknown = || ServiceError::Unknown { what: "trunk", id: id.to_string() };
             let before = transaction.trunk(id)?.ok_or_else(unknown)?;
@@ -239,12 +254,12 @@ impl Service {
             if after != before {
                 transaction.put_entity(EntityChange::Trunk(Edit { before: Some(before), after: after.clone() }))?;
             }
-            Ok(Shown::Trunk { trunk: after, created: false })
+            Ok(VerbOutcome::Trunk { trunk: after, created: false })
         })
     }
 
     /// The destinations after an edit.
-    fn edited(&self, before: &Destinations, changes: &Changes) -> Result<Destinations, ServiceError> {
+    fn edited(&self, before: &Destinations, changes: &EntityPatch) -> Result<Destinations, ServiceError> {
         let Some(after) = &changes.destinations else { return Ok(before.clone()) };
         self.check_destinations(before, after)?;
         Ok(after.clone())
@@ -257,7 +272,7 @@ impl Service {
         key: PartnerKey,
         id: &ApplicationId,
         edit: &DestinationEdit,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::ApplicationEdit, |transaction| {
             let unknown = || ServiceError::Unknown { what: "application", id: id.to_string() };
             let before = transaction.application(id)?.ok_or_else(unknown)?;
@@ -268,7 +283,7 @@ impl Service {
                 let edit = Edit { before: Some(before), after: after.clone() };
                 transaction.put_entity(EntityChange::Application(edit))?;
             }
-            Ok(Shown::Application { application: after, created: false })
+            Ok(VerbOutcome::Application { application: after, created: false })
         })
     }
 
@@ -278,7 +293,7 @@ impl Service {
         key: PartnerKey,
         all: &[(ApplicationId, Destinations)],
     ) -> Result<(), ServiceError> {
-        self.write(Target::Partner(key), Verb::ApplicationEdit, |transaction| {
+        self.write(WriteTarget::Partner(key), Verb::ApplicationEdit, |transaction| {
             for (id, destinations) in all {
                 let unknown = || ServiceError::Unknown { what: "application", id: id.to_string() };
                 let before = transaction.application(id)?.ok_or_else(unknown)?;
@@ -297,7 +312,7 @@ impl Service {
         key: PartnerKey,
         id: &TrunkId,
         edit: &DestinationEdit,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::TrunkEdit, |transaction| {
             let unknown = || ServiceError::Unknown { what: "trunk", id: id.to_string() };
             let before = transaction.trunk(id)?.ok_or_else(unknown)?;
@@ -307,7 +322,7 @@ impl Service {
             if after != before {
                 transaction.put_entity(EntityChange::Trunk(Edit { before: Some(before), after: after.clone() }))?;
             }
-            Ok(Shown::Trunk { trunk: after, created: false })
+            Ok(VerbOutcome::Trunk { trunk: after, created: false })
         })
     }
 }
@@ -404,7 +419,7 @@ fn create_account(transaction: &mut dyn Transaction, id: &AccountId, name: &Arc<
 fn check_owner(transaction: &mut dyn Transaction, account: Option<&AccountId>) -> Result<(), ServiceError> {
     let Some(id) = account else { return Ok(()) };
     let verdict = match transaction.account(id)? {
-        None => Err(Violation { subject: Subject::Account, id: id.to_string(), fault: Fault::Unknown }),
+        None => Err(Violation { subject: Subject::Account, id: id.to_string(), fault: ReferenceFault::Unknown }),
         Some(account) => rules::check_account(&account),
     };
     verdict.map_err(|violation| ServiceError::Invalid(vec![violation.field_error()]))

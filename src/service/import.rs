@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::place::{chosen, settle_cost, settle_place};
-use self::report::{Naming, Tally};
-use self::vet::{Doubt, Known, Vet};
-use super::rules::{self, Fault, Referents, Subject, Violation};
+use self::report::ImportTally;
+use self::vet::{CellDoubt, KnownIds, Vet};
+use super::rules::{self, ReferenceFault, Referents, Subject, Violation};
 use super::{Service, ServiceError, desk, replica};
 use crate::domain::action::Transfer;
 use crate::domain::change::Edit;
@@ -33,13 +33,13 @@ use crate::domain::{
     Account, AccountId, Application, ApplicationId, Country, E164, EntityChange, NumberChange, PartnerId, Record,
     Status, Tags, Time, Trunk, TrunkId, Verb, number,
 };
-use crate::intake::{self, Caution, Cell, Field, Fields, Header, IntakeError, Item, Numbers, RowError};
-use crate::inventory::names::Named;
-use crate::store::{Abort, Holding, Load, StoreError, Target, Transaction};
+use crate::intake::{self, Caution, Cell, Field, FileItem, Header, IntakeError, RowError, RowFields, RowNumbers};
+use crate::inventory::names::NamedKind;
+use crate::store::{Abort, Load, Ownership, StoreError, Transaction, WriteTarget};
 
 pub use self::report::{
-    CAUTIONS_MAX, ChangedNumber, ERRORS_MAX, EntityNews, FIRST_MAX, FieldChange, ImportReport, Losses, Moved, RowFate,
-    losses_told,
+    CAUTIONS_MAX, ChangedNumber, CostChange, ERRORS_MAX, EntityNews, FIRST_MAX, FieldChange, ImportReport, Losses,
+    Naming, RowFate, differences, losses_told,
 };
 
 /// About how much memory the rows of one batch may take, in bytes. A file that
@@ -57,7 +57,7 @@ pub enum OnError {
 
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    pub intake: intake::Options,
+    pub intake: intake::ReadOptions,
     /// The monthly cost of numbers whose row has none, in `intake.currency`.
     pub monthly_cost: Option<Arc<str>>,
     pub on_error: OnError,
@@ -74,7 +74,7 @@ pub struct ImportOptions {
 impl Default for ImportOptions {
     fn default() -> ImportOptions {
         ImportOptions {
-            intake: intake::Options::default(),
+            intake: intake::ReadOptions::default(),
             monthly_cost: None,
             on_error: OnError::Abort,
             move_held: false,
@@ -86,11 +86,11 @@ impl Default for ImportOptions {
 }
 
 /// Written by the caller in the transaction of an import.
-pub type Note<'a> = &'a (dyn Fn(&mut dyn Transaction, &ImportReport) -> Result<(), ServiceError> + Sync);
+pub type ImportHook<'a> = &'a (dyn Fn(&mut dyn Transaction, &ImportReport) -> Result<(), ServiceError> + Sync);
 
 /// How far an import is.
 #[derive(Clone, Copy, Debug)]
-pub enum Progress {
+pub enum ImportProgress {
     /// Bytes of the file read so far.
     Reading { bytes: u64 },
     /// Numbers compared with the store, of all.
@@ -99,12 +99,12 @@ pub enum Progress {
 
 /// Who watches an import, and may stop it.
 pub struct Watch<'a> {
-    pub progress: &'a (dyn Fn(Progress) + Sync),
+    pub progress: &'a (dyn Fn(ImportProgress) + Sync),
     pub cancel: &'a AtomicBool,
 }
 
 /// A file that can be read from the start more than once.
-pub type Source<'a> = &'a (dyn Fn() -> io::Result<Box<dyn Read>> + Sync);
+pub type FileSource<'a> = &'a (dyn Fn() -> io::Result<Box<dyn Read>> + Sync);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -128,7 +128,7 @@ impl Service {
     pub fn import(
         &self,
         partner: &PartnerId,
-        source: Source<'_>,
+        source: FileSource<'_>,
         options: &ImportOptions,
         watch: &Watch<'_>,
     ) -> Result<ImportReport, ImportError> {
@@ -140,19 +140,19 @@ impl Service {
     pub fn import_noting(
         &self,
         partner: &PartnerId,
-        source: Source<'_>,
+        source: FileSource<'_>,
         options: &ImportOptions,
         watch: &Watch<'_>,
-        note: Note<'_>,
+        note: ImportHook<'_>,
     ) -> Result<ImportReport, ImportError> {
         let key = self.partner_key(partner)?;
         // A row of the partner that cannot be understood is the import's
         // business only if the import comes to need it.
         let stored = replica::salvage(&*self.store, Load { only: Some(key), numbers: false })?.snapshots.remove(&key);
-        let known = Known::new(stored);
+        let known = KnownIds::new(stored);
         let mut file = File { source, options, watch, known: &known, columns: Vec::new() };
-        let mut tally = Tally::default();
-        let mut batch = Batch::default();
+        let mut tally = ImportTally::default();
+        let mut batch = PendingRows::default();
         let mut fits = true;
         file.read(&mut tally, &mut |row| {
             if fits {
@@ -165,7 +165,7 @@ impl Service {
             ControlFlow::Continue(())
         })?;
         file.columns = std::mem::take(&mut tally.columns);
-        let refused = |tally: &Tally| tally.refused || (options.on_error == OnError::Abort && tally.rejected > 0);
+        let refused = |tally: &ImportTally| tally.refused || (options.on_error == OnError::Abort && tally.rejected > 0);
         // What will not be committed need not be written to find out.
         let probe = options.dry_run || refused(&tally);
         let entry = self.entry(Verb::Import);
@@ -173,10 +173,10 @@ impl Service {
 
         let mut outcome: Option<Result<ImportReport, ImportError>> = None;
         let result = self.store.write(
-            Target::Partner(key),
+            WriteTarget::Partner(key),
             entry,
             Box::new(|transaction| {
-                let mut run = Run::new(transaction, &file, at, probe, tally.clone());
+                let mut run = ImportRun::new(transaction, &file, at, probe, tally.clone());
                 let mut done = || {
                     if fits { run.batch(&mut batch) } else { run.file() }?;
                     run.last_active()?;
@@ -213,10 +213,10 @@ impl Service {
 
 /// The file being imported, and how.
 struct File<'a> {
-    source: Source<'a>,
+    source: FileSource<'a>,
     options: &'a ImportOptions,
     watch: &'a Watch<'a>,
-    known: &'a Known,
+    known: &'a KnownIds,
     /// What the file calls its columns; empty for JSON, whose keys are ours.
     columns: Vec<(String, Field)>,
 }
@@ -225,10 +225,10 @@ impl File<'_> {
     /// Reads the file once; bad rows are counted, good ones handed on.
     fn read(
         &self,
-        tally: &mut Tally,
-        good: &mut dyn FnMut(intake::Row) -> ControlFlow<ImportError>,
+        tally: &mut ImportTally,
+        good: &mut dyn FnMut(intake::FileRow) -> ControlFlow<ImportError>,
     ) -> Result<(), ImportError> {
-        let input = Counted { inner: (self.source)().map_err(ImportError::Open)?, bytes: 0, watch: self.watch };
+        let input = WatchedReader { inner: (self.source)().map_err(ImportError::Open)?, bytes: 0, watch: self.watch };
         let mut stopped = None;
         let columns = RefCell::new(Vec::new());
         let mut header = |header: &Header| columns.borrow_mut().clone_from(&header.columns);
@@ -238,14 +238,14 @@ impl File<'_> {
                 stopped = Some(ImportError::Cancelled);
                 return ControlFlow::Break(());
             }
-            let (Item::Bad { line, .. } | Item::Row(intake::Row { line, .. })) = &item;
+            let (FileItem::Bad { line, .. } | FileItem::Row(intake::FileRow { line, .. })) = &item;
             tally.row(*line);
             let row = match item {
-                Item::Bad { line, numbers, errors } => {
+                FileItem::Bad { line, numbers, errors } => {
                     tally.reject(line, numbers, errors);
                     return ControlFlow::Continue(());
                 }
-                Item::Row(row) => self.vet(row, &mut vet, tally, &columns.borrow()),
+                FileItem::Row(row) => self.vet(row, &mut vet, tally, &columns.borrow()),
             };
             if let Some(row) = row
                 && let ControlFlow::Break(error) = good(row)
@@ -267,20 +267,20 @@ impl File<'_> {
     /// Judges a row by itself. One that may go on is returned.
     fn vet(
         &self,
-        row: intake::Row,
+        row: intake::FileRow,
         vet: &mut Vet<'_>,
-        tally: &mut Tally,
+        tally: &mut ImportTally,
         columns: &[(String, Field)],
-    ) -> Option<intake::Row> {
+    ) -> Option<intake::FileRow> {
         let (fields, verdict) = vet.fields(&row.fields);
         let doubt = vet::numbers(row.numbers);
-        let row = intake::Row { fields, ..row };
+        let row = intake::FileRow { fields, ..row };
         if verdict.refusals.is_empty() && verdict.doubts.is_empty() && doubt.is_none() && row.cautions.is_empty() {
             return Some(row);
         }
         let line = row.line;
         let from_file = row.cautions.iter().filter(|caution| !self.known.has_id(&caution.value)).cloned();
-        let cautions = verdict.doubts.iter().cloned().chain(doubt).map(|Doubt { field, value, reason }| Caution {
+        let cautions = verdict.doubts.iter().cloned().chain(doubt).map(|CellDoubt { field, value, reason }| Caution {
             line,
             column: column_of(columns, field),
             value: shortened(&value),
@@ -302,7 +302,7 @@ impl File<'_> {
     }
 
     /// Records the columns that are not read, and the mappings without one.
-    fn unread(&self, tally: &mut Tally, unknown: Vec<String>, unmapped: Vec<String>) {
+    fn unread(&self, tally: &mut ImportTally, unknown: Vec<String>, unmapped: Vec<String>) {
         let caution = |column: &String, reason: &str| Caution {
             line: 1,
             column: column.clone(),
@@ -338,17 +338,17 @@ fn shortened(value: &str) -> String {
 }
 
 /// Tells the watcher how much of the file has been read.
-struct Counted<'a> {
+struct WatchedReader<'a> {
     inner: Box<dyn Read>,
     bytes: u64,
     watch: &'a Watch<'a>,
 }
 
-impl Read for Counted<'_> {
+impl Read for WatchedReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.bytes += read as u64;
-        (self.watch.progress)(Progress::Reading { bytes: self.bytes });
+        (self.watch.progress)(ImportProgress::Reading { bytes: self.bytes });
         Ok(read)
     }
 }
@@ -356,24 +356,24 @@ impl Read for Counted<'_> {
 /// Rows waiting to be compared, a few bytes a number: what rows say is kept
 /// once for all rows that say the same.
 #[derive(Default)]
-struct Batch {
-    said: Vec<Arc<Fields>>,
-    places: HashMap<Arc<Fields>, u32>,
-    wanted: Vec<Wanted>,
+struct PendingRows {
+    said: Vec<Arc<RowFields>>,
+    places: HashMap<Arc<RowFields>, u32>,
+    wanted: Vec<ComparedRow>,
     /// Rows about accounts without numbers.
     accounts: Vec<(u64, u32)>,
 }
 
 /// One number of one row. Sorts by number, then by line.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Wanted {
+struct ComparedRow {
     number: E164,
     line: u64,
     said: u32,
 }
 
-impl Batch {
-    fn add(&mut self, row: intake::Row) {
+impl PendingRows {
+    fn add(&mut self, row: intake::FileRow) {
         let last = self.said.last().filter(|last| Arc::ptr_eq(last, &row.fields));
         let said = match last {
             Some(_) => self.said.len() as u32 - 1,
@@ -386,10 +386,10 @@ impl Batch {
             },
         };
         match row.numbers {
-            Numbers::None => self.accounts.push((row.line, said)),
-            Numbers::Block { first, last } => {
+            RowNumbers::None => self.accounts.push((row.line, said)),
+            RowNumbers::Block { first, last } => {
                 let numbers = (first.digits()..=last.digits()).filter_map(E164::new);
-                self.wanted.extend(numbers.map(|number| Wanted { number, line: row.line, said }));
+                self.wanted.extend(numbers.map(|number| ComparedRow { number, line: row.line, said }));
             }
         }
     }
@@ -397,29 +397,29 @@ impl Batch {
     fn bytes(&self) -> usize {
         // A set of fields with its map entry takes about this much.
         const SAID_BYTES: usize = 640;
-        self.wanted.len() * size_of::<Wanted>() + self.said.len() * SAID_BYTES + self.accounts.len() * 16
+        self.wanted.len() * size_of::<ComparedRow>() + self.said.len() * SAID_BYTES + self.accounts.len() * 16
     }
 
     fn clear(&mut self) {
-        *self = Batch::default();
+        *self = PendingRows::default();
     }
 }
 
 /// Why a number of a row is refused: the field, and what is wrong with it.
 #[derive(Clone, Debug)]
-struct Refusal {
+struct RowRefusal {
     field: Field,
     value: String,
     message: String,
 }
 
-fn refuse(field: Field, value: impl ToString, message: impl Into<String>) -> Refusal {
-    Refusal { field, value: value.to_string(), message: message.into() }
+fn refuse(field: Field, value: impl ToString, message: impl Into<String>) -> RowRefusal {
+    RowRefusal { field, value: value.to_string(), message: message.into() }
 }
 
-impl Refusal {
+impl RowRefusal {
     fn error(self, line: u64, columns: &[(String, Field)]) -> RowError {
-        let Refusal { field, value, message } = self;
+        let RowRefusal { field, value, message } = self;
         RowError { line, column: column_of(columns, field), value: shortened(&value), message }
     }
 }
@@ -431,14 +431,14 @@ const TAKEN: &str =
 /// Something the file names, and whether a row has said yet what it is called.
 /// The first accepted row that does is believed, so that importing the file
 /// again changes nothing.
-struct Entry<T> {
+struct FileEntity<T> {
     /// As it is, or as this import makes it.
     entity: Option<T>,
     named: bool,
 }
 
 /// The part of an import that runs inside the transaction.
-struct Run<'a, 't> {
+struct ImportRun<'a, 't> {
     transaction: &'t mut dyn Transaction,
     file: &'a File<'a>,
     at: Time,
@@ -446,12 +446,12 @@ struct Run<'a, 't> {
     probe: bool,
     /// Whether anything was put.
     wrote: bool,
-    tally: Tally,
-    accounts: HashMap<AccountId, Entry<Account>>,
-    applications: HashMap<ApplicationId, Entry<Application>>,
-    trunks: HashMap<TrunkId, Entry<Trunk>>,
+    tally: ImportTally,
+    accounts: HashMap<AccountId, FileEntity<Account>>,
+    applications: HashMap<ApplicationId, FileEntity<Application>>,
+    trunks: HashMap<TrunkId, FileEntity<Trunk>>,
     /// By what rows say: what has been done about it once and for all.
-    said: Vec<Said>,
+    said: Vec<RowFacts>,
     active: HashMap<AccountId, Active>,
     done: u64,
 }
@@ -466,26 +466,32 @@ struct Active {
 
 /// What is known of rows that say the same.
 #[derive(Clone, Copy, Default)]
-struct Said {
+struct RowFacts {
     /// A number that was not there has been given it, so that it may be.
     vouched: bool,
     /// What it names is there, under the name that it gives.
     named: bool,
 }
 
-impl<'a, 't> Run<'a, 't> {
-    fn new(transaction: &'t mut dyn Transaction, file: &'a File<'a>, at: Time, probe: bool, tally: Tally) -> Self {
+impl<'a, 't> ImportRun<'a, 't> {
+    fn new(
+        transaction: &'t mut dyn Transaction,
+        file: &'a File<'a>,
+        at: Time,
+        probe: bool,
+        tally: ImportTally,
+    ) -> Self {
         let (accounts, applications, trunks, said, active) = Default::default();
         let wrote = false;
-        Run { transaction, file, at, probe, wrote, tally, accounts, applications, trunks, said, active, done: 0 }
+        ImportRun { transaction, file, at, probe, wrote, tally, accounts, applications, trunks, said, active, done: 0 }
     }
 
     /// Reads the file again, a batch at a time, for files too large to keep.
     fn file(&mut self) -> Result<(), ImportError> {
         let file = self.file;
-        let mut batch = Batch::default();
+        let mut batch = PendingRows::default();
         // The bad rows were counted when the file was read the first time.
-        let mut again = Tally::default();
+        let mut again = ImportTally::default();
         file.read(&mut again, &mut |row| {
             batch.add(row);
             if batch.bytes() > BATCH_BYTES_MAX {
@@ -499,9 +505,9 @@ impl<'a, 't> Run<'a, 't> {
         self.batch(&mut batch)
     }
 
-    fn batch(&mut self, batch: &mut Batch) -> Result<(), ImportError> {
+    fn batch(&mut self, batch: &mut PendingRows) -> Result<(), ImportError> {
         batch.wanted.sort_unstable();
-        self.said = vec![Said::default(); batch.said.len()];
+        self.said = vec![RowFacts::default(); batch.said.len()];
         for &(line, said) in &batch.accounts {
             let fields = &batch.said[said as usize];
             if let Cell::Value(account) = &fields.account {
@@ -511,7 +517,7 @@ impl<'a, 't> Run<'a, 't> {
             }
         }
         let total = self.done + batch.wanted.len() as u64;
-        let mut wanted: &[Wanted] = &batch.wanted;
+        let mut wanted: &[ComparedRow] = &batch.wanted;
         while !wanted.is_empty() {
             if self.file.watch.cancel.load(Ordering::Relaxed) {
                 return Err(ImportError::Cancelled);
@@ -520,22 +526,22 @@ impl<'a, 't> Run<'a, 't> {
             self.step(now, &batch.said)?;
             wanted = later;
             self.done += now.len() as u64;
-            (self.file.watch.progress)(Progress::Writing { numbers: self.done, total });
+            (self.file.watch.progress)(ImportProgress::Writing { numbers: self.done, total });
         }
         Ok(())
     }
 
     /// Compares and writes some numbers, sorted.
-    fn step(&mut self, wanted: &[Wanted], said: &[Arc<Fields>]) -> Result<(), ImportError> {
+    fn step(&mut self, wanted: &[ComparedRow], said: &[Arc<RowFields>]) -> Result<(), ImportError> {
         let numbers: Vec<E164> = wanted.chunk_by(|a, b| a.number == b.number).map(|same| same[0].number).collect();
         let holdings = self.transaction.numbers(&numbers)?;
         let mut changes = Vec::new();
         for (same, holding) in wanted.chunk_by(|a, b| a.number == b.number).zip(holdings) {
             let number = same[0].number;
             let before = match holding {
-                Holding::Free => None,
-                Holding::Ours { record, .. } => Some(record),
-                Holding::Foreign => {
+                Ownership::Free => None,
+                Ownership::Ours { record, .. } => Some(record),
+                Ownership::Foreign => {
                     for row in same {
                         self.refused(row.line, vec![refuse(Field::Number, number, TAKEN)]);
                     }
@@ -618,7 +624,7 @@ impl<'a, 't> Run<'a, 't> {
         Ok(())
     }
 
-    fn refused(&mut self, line: u64, refusals: Vec<Refusal>) {
+    fn refused(&mut self, line: u64, refusals: Vec<RowRefusal>) {
         let errors = refusals.into_iter().map(|refusal| refusal.error(line, &self.file.columns)).collect();
         self.tally.reject(line, 1, errors);
     }
@@ -630,8 +636,8 @@ impl<'a, 't> Run<'a, 't> {
         number: E164,
         current: Option<&Record>,
         said: u32,
-        fields: &Fields,
-    ) -> Result<Result<Record, Vec<Refusal>>, ImportError> {
+        fields: &RowFields,
+    ) -> Result<Result<Record, Vec<RowRefusal>>, ImportError> {
         let options = self.file.options;
         let place = match settle_place(current, fields, self.at, options.move_held, number) {
             Ok(place) => place,
@@ -711,8 +717,8 @@ impl<'a, 't> Run<'a, 't> {
         &mut self,
         current: Option<&Record>,
         record: &mut Record,
-        fields: &Fields,
-    ) -> Result<Result<(), Vec<Refusal>>, ImportError> {
+        fields: &RowFields,
+    ) -> Result<Result<(), Vec<RowRefusal>>, ImportError> {
         let refers = |it: &Record| (it.holder().cloned(), it.account.clone(), it.application.clone(), it.trunk.clone());
         if current.is_some_and(|current| refers(current) == refers(record)) {
             return Ok(Ok(()));
@@ -747,7 +753,7 @@ impl<'a, 't> Run<'a, 't> {
     }
 
     /// Creates what a row names and the partner does not have, and gives names.
-    fn name(&mut self, fields: &Fields, record: &Record) -> Result<(), ImportError> {
+    fn name(&mut self, fields: &RowFields, record: &Record) -> Result<(), ImportError> {
         if let Some(account) = &record.account {
             let name = fields.account_name.value().filter(|_| fields.account.value() == Some(account));
             self.account(account, name)?;
@@ -765,7 +771,7 @@ impl<'a, 't> Run<'a, 't> {
     fn look_up_account(&mut self, id: &AccountId) -> Result<(), ImportError> {
         if !self.accounts.contains_key(id) {
             let entity = self.transaction.account(id)?;
-            self.accounts.insert(id.clone(), Entry { entity, named: false });
+            self.accounts.insert(id.clone(), FileEntity { entity, named: false });
         }
         Ok(())
     }
@@ -773,7 +779,7 @@ impl<'a, 't> Run<'a, 't> {
     fn look_up_application(&mut self, id: &ApplicationId) -> Result<(), ImportError> {
         if !self.applications.contains_key(id) {
             let entity = self.transaction.application(id)?;
-            self.applications.insert(id.clone(), Entry { entity, named: false });
+            self.applications.insert(id.clone(), FileEntity { entity, named: false });
         }
         Ok(())
     }
@@ -781,7 +787,7 @@ impl<'a, 't> Run<'a, 't> {
     fn look_up_trunk(&mut self, id: &TrunkId) -> Result<(), ImportError> {
         if !self.trunks.contains_key(id) {
             let entity = self.transaction.trunk(id)?;
-            self.trunks.insert(id.clone(), Entry { entity, named: false });
+            self.trunks.insert(id.clone(), FileEntity { entity, named: false });
         }
         Ok(())
     }
@@ -806,7 +812,7 @@ impl<'a, 't> Run<'a, 't> {
         self.put(EntityChange::Account(Edit { before, after }))
     }
 
-    /// As [`Run::account`].
+    /// As [`ImportRun::account`].
     fn application(&mut self, id: &ApplicationId, name: Option<&Arc<str>>) -> Result<(), ImportError> {
         self.look_up_application(id)?;
         let Some(entry) = self.applications.get_mut(id) else { return Ok(()) };
@@ -831,7 +837,7 @@ impl<'a, 't> Run<'a, 't> {
         self.put(EntityChange::Application(Edit { before, after }))
     }
 
-    /// As [`Run::account`]; no column names a trunk.
+    /// As [`ImportRun::account`]; no column names a trunk.
     fn trunk(&mut self, id: &TrunkId) -> Result<(), ImportError> {
         self.look_up_trunk(id)?;
         let Some(entry) = self.trunks.get_mut(id) else { return Ok(()) };
@@ -855,7 +861,7 @@ impl<'a, 't> Run<'a, 't> {
     }
 }
 
-impl<T: Clone> Entry<T> {
+impl<T: Clone> FileEntity<T> {
     /// What there was and the name to give, where that is anything new.
     fn news(&mut self, name: Option<&Arc<str>>, name_of: fn(&T) -> &Arc<str>) -> Option<(Option<T>, Option<Arc<str>>)> {
         let name = name.filter(|_| !self.named);
@@ -870,7 +876,7 @@ fn news(kind: &str, id: &str, name: &str, before: Option<String>) -> EntityNews 
 }
 
 /// A broken rule in the words of a file, with what to write instead.
-fn broken(violation: Violation, record: &Record, fields: &Fields) -> Refusal {
+fn broken(violation: Violation, record: &Record, fields: &RowFields) -> RowRefusal {
     let Violation { subject, id, fault } = violation;
     let (field, given) = match subject {
         Subject::Account => (Field::AccountAuthId, true),
@@ -882,45 +888,47 @@ fn broken(violation: Violation, record: &Record, fields: &Fields) -> Refusal {
         false => format!("give another in a column {field}, or an empty cell there to clear it"),
     };
     let message = match (fault, record.holder()) {
-        (Fault::Archived, _) if subject == Subject::Account => {
+        (ReferenceFault::Archived, _) if subject == Subject::Account => {
             "is archived and gets no numbers; bring it back first, or give another".to_owned()
         }
-        (Fault::Archived, _) => format!("is archived; bring it back first, or {instead}"),
-        (Fault::Owned(owner), Some(holder)) => {
+        (ReferenceFault::Archived, _) => format!("is archived; bring it back first, or {instead}"),
+        (ReferenceFault::Owned(owner), Some(holder)) => {
             format!("belongs to account {owner}, so account {holder} may not use it; {instead}")
         }
-        (Fault::Owned(owner), None) => format!("belongs to account {owner}, which does not hold the number; {instead}"),
-        (Fault::Unknown, _) => "is not one of yours".to_owned(),
+        (ReferenceFault::Owned(owner), None) => {
+            format!("belongs to account {owner}, which does not hold the number; {instead}")
+        }
+        (ReferenceFault::Unknown, _) => "is not one of yours".to_owned(),
     };
     refuse(field, id, message)
 }
 
 /// Things are called by their names; by their ids too where others of their
 /// kind have the same name.
-impl Naming for Run<'_, '_> {
+impl Naming for ImportRun<'_, '_> {
     type Error = ImportError;
 
     fn account(&mut self, id: &AccountId) -> Result<String, ImportError> {
         self.look_up_account(id)?;
         let name = self.accounts.get(id).and_then(|entry| Some(entry.entity.as_ref()?.name.clone()));
-        Ok(self.called(Named::Customer, id.as_str(), name))
+        Ok(self.called(NamedKind::Customer, id.as_str(), name))
     }
 
     fn application(&mut self, id: &ApplicationId) -> Result<String, ImportError> {
         self.look_up_application(id)?;
         let name = self.applications.get(id).and_then(|entry| Some(entry.entity.as_ref()?.name.clone()));
-        Ok(self.called(Named::Application, id.as_str(), name))
+        Ok(self.called(NamedKind::Application, id.as_str(), name))
     }
 
     fn trunk(&mut self, id: &TrunkId) -> Result<String, ImportError> {
         self.look_up_trunk(id)?;
         let name = self.trunks.get(id).and_then(|entry| Some(entry.entity.as_ref()?.name.clone()));
-        Ok(self.called(Named::Trunk, id.as_str(), name))
+        Ok(self.called(NamedKind::Trunk, id.as_str(), name))
     }
 }
 
-impl Run<'_, '_> {
-    fn called(&self, kind: Named, id: &str, name: Option<Arc<str>>) -> String {
+impl ImportRun<'_, '_> {
+    fn called(&self, kind: NamedKind, id: &str, name: Option<Arc<str>>) -> String {
         match name {
             Some(name) if self.file.known.shared(kind, id, &name) => format!("{name} ({id})"),
             Some(name) => name.to_string(),

@@ -19,15 +19,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::batch::{Batch, Brief, Costs, Ending, Verdict, Verdicts};
+use self::batch::{Brief, JobBatch, MonthlyCosts, RowOutcome, RowVerdict, Verdicts};
 use self::trial::Trial;
-use super::desk::Desk;
+use super::desk::NumberWriter;
 use super::undo::{Reason, put_back};
-use super::{Outcome, Service, ServiceError, Shown, describe, replica, token};
+use super::{Service, ServiceError, VerbOutcome, WriteOutcome, describe, replica, token};
 use crate::domain::number::words;
-use crate::domain::{Action, Actor, E164, FieldError, NumberChange, PartnerKey, Record, Time, Verb};
+use crate::domain::{Action, Actor, E164, FieldError, NumberChange, PartnerKey, Record, State, Time, Verb};
 use crate::inventory::{Filter, Order, Snapshot};
-use crate::store::{Holding, Load, Store, StoredJob, Target};
+use crate::store::{Load, Ownership, Store, StoredJob, WriteTarget};
 
 /// The most numbers that a job takes as a list.
 pub const LIST_MAX: usize = 10_000;
@@ -99,21 +99,21 @@ impl Task {
 
 /// How many rows ended how, and what that costs more a month.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Tally {
+pub struct JobTally {
     pub changed: u64,
     pub unchanged: u64,
     pub failed: u64,
-    #[serde(default, skip_serializing_if = "Costs::is_empty")]
-    pub cost: Costs,
+    #[serde(default, skip_serializing_if = "MonthlyCosts::is_empty")]
+    pub cost: MonthlyCosts,
 }
 
-impl Tally {
+impl JobTally {
     fn add(&mut self, verdicts: &Verdicts) {
         for (verdict, rows) in verdicts.runs() {
             *match verdict.ending {
-                Ending::Changed => &mut self.changed,
-                Ending::Unchanged => &mut self.unchanged,
-                Ending::Failed => &mut self.failed,
+                RowOutcome::Changed => &mut self.changed,
+                RowOutcome::Unchanged => &mut self.unchanged,
+                RowOutcome::Failed => &mut self.failed,
             } += rows;
             for (&currency, &minor) in &verdict.cost {
                 let all = self.cost.entry(currency).or_default();
@@ -153,8 +153,8 @@ pub struct Job {
     /// The first batch that is not done.
     next: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preview: Option<Tally>,
-    pub tally: Tally,
+    pub preview: Option<JobTally>,
+    pub tally: JobTally,
     /// How long its batches took, waiting included.
     pub spent_ms: u64,
     /// Why it failed.
@@ -190,7 +190,7 @@ impl Job {
 
 /// Which numbers a job is about.
 #[derive(Clone, Debug)]
-pub enum Wanted {
+pub enum JobSelection {
     List(Vec<E164>),
     /// What the filter lets through now; the text is how it was asked for.
     Filter(Box<Filter>, String),
@@ -202,7 +202,7 @@ pub struct NewJob {
     pub action: Action,
     /// The verb's parameters as they were sent, in JSON.
     pub params: String,
-    pub wanted: Wanted,
+    pub wanted: JobSelection,
     pub preview: bool,
 }
 
@@ -222,15 +222,15 @@ words!(RowResult: Changed "changed", Unchanged "unchanged", Failed "failed", Pen
 
 impl RowResult {
     /// A preview speaks of what would happen only until the job is run.
-    fn of(state: JobState, done: bool, ending: Option<Ending>) -> RowResult {
+    fn of(state: JobState, done: bool, ending: Option<RowOutcome>) -> RowResult {
         match (ending, state) {
             (None, _) => RowResult::Pending,
-            (Some(Ending::Changed), _) if done => RowResult::Changed,
-            (Some(Ending::Unchanged), _) if done => RowResult::Unchanged,
-            (Some(Ending::Failed), _) if done => RowResult::Failed,
-            (Some(Ending::Changed), JobState::Previewed) => RowResult::WouldChange,
-            (Some(Ending::Unchanged), JobState::Previewed) => RowResult::Unchanged,
-            (Some(Ending::Failed), JobState::Previewed) => RowResult::WouldFail,
+            (Some(RowOutcome::Changed), _) if done => RowResult::Changed,
+            (Some(RowOutcome::Unchanged), _) if done => RowResult::Unchanged,
+            (Some(RowOutcome::Failed), _) if done => RowResult::Failed,
+            (Some(RowOutcome::Changed), JobState::Previewed) => RowResult::WouldChange,
+            (Some(RowOutcome::Unchanged), JobState::Previewed) => RowResult::Unchanged,
+            (Some(RowOutcome::Failed), JobState::Previewed) => RowResult::WouldFail,
             (Some(_), _) => RowResult::Pending,
         }
     }
@@ -241,39 +241,39 @@ pub struct JobRow {
     pub number: E164,
     pub result: RowResult,
     pub reason: Option<String>,
-    pub cost: Costs,
+    pub cost: MonthlyCosts,
     /// The version that changed it.
     pub version: Option<u64>,
 }
 
 /// Whether there is more to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum BatchStep {
     More,
     Over,
 }
 
 /// What a batch is done by.
-enum Work<'a> {
+enum BatchWork<'a> {
     Act(&'a Action),
     Undo { version: u64, edits: &'a HashMap<E164, NumberChange> },
 }
 
 impl Service {
     /// Creates a job: its rows are fixed from now on.
-    pub fn job_create(&self, key: PartnerKey, new: &NewJob) -> Result<Outcome, ServiceError> {
+    pub fn job_create(&self, key: PartnerKey, new: &NewJob) -> Result<WriteOutcome, ServiceError> {
         let snapshot = self.view(key)?;
         let mut trial = Trial::new(snapshot.clone(), Time::now());
-        let mut desk = Desk::new(&mut trial, key, &self.quarantine);
+        let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         desk.check(&new.action).map_err(of_params)?;
         let filter = match &new.wanted {
-            Wanted::List(_) => None,
-            Wanted::Filter(_, text) => Some(text.clone()),
+            JobSelection::List(_) => None,
+            JobSelection::Filter(_, text) => Some(text.clone()),
         };
         let mut making = Making::new(self, Task::Act(new.action.clone()), new.params.clone(), filter, new.preview);
-        let work = Work::Act(&new.action);
+        let work = BatchWork::Act(&new.action);
         match &new.wanted {
-            Wanted::List(numbers) => {
+            JobSelection::List(numbers) => {
                 let mut numbers = numbers.clone();
                 numbers.sort_unstable();
                 numbers.dedup();
@@ -281,7 +281,7 @@ impl Service {
                     making.add(&mut desk, numbers, &work, None)?;
                 }
             }
-            Wanted::Filter(filter, _) => {
+            JobSelection::Filter(filter, _) => {
                 let mut walk = snapshot.walk((**filter).clone(), Order::default(), None, Time::now());
                 // Each step of a walk finds its place anew, so several small
                 // batches are taken from one.
@@ -300,7 +300,7 @@ impl Service {
     }
 
     /// Creates a job that puts back what another one did.
-    pub fn job_undo(&self, key: PartnerKey, id: &str, preview: bool) -> Result<Outcome, ServiceError> {
+    pub fn job_undo(&self, key: PartnerKey, id: &str, preview: bool) -> Result<WriteOutcome, ServiceError> {
         let undone = stored(&*self.store, key, id)?;
         if !undone.state.ended() {
             return Err(undone.refuse("only a job that has ended can be undone; cancel it first"));
@@ -309,36 +309,37 @@ impl Service {
             return Err(undone.refuse("it changed nothing, so there is nothing to undo"));
         }
         let mut trial = Trial::new(self.view(key)?, Time::now());
-        let mut desk = Desk::new(&mut trial, key, &self.quarantine);
+        let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         let mut making = Making::new(self, Task::Undo(id.to_owned()), "{}".to_owned(), None, preview);
         for at in 0..undone.next {
             let Some((_, text)) = self.store.job_batches(key, id, at, 1)?.pop() else { break };
-            let batch = Batch::read(&text)?;
+            let batch = JobBatch::read(&text)?;
             let Some(version) = batch.version else { continue };
-            let changed = |verdict: Option<&Verdict>| verdict.is_some_and(|verdict| verdict.ending == Ending::Changed);
+            let changed =
+                |verdict: Option<&RowVerdict>| verdict.is_some_and(|verdict| verdict.ending == RowOutcome::Changed);
             let rows = batch.rows().into_iter();
             let numbers: Vec<E164> = rows.filter(|(_, verdict)| changed(*verdict)).map(|(number, _)| number).collect();
             let edits = if preview { self.edits(key, version, numbers.len())? } else { HashMap::new() };
-            making.add(&mut desk, &numbers, &Work::Undo { version, edits: &edits }, Some(version))?;
+            making.add(&mut desk, &numbers, &BatchWork::Undo { version, edits: &edits }, Some(version))?;
         }
         self.job_put(key, making)
     }
 
-    fn job_put(&self, key: PartnerKey, making: Making<'_>) -> Result<Outcome, ServiceError> {
+    fn job_put(&self, key: PartnerKey, making: Making<'_>) -> Result<WriteOutcome, ServiceError> {
         let Making { job, batches, .. } = making;
         let outcome = self.manage(key, job.task.verb(), |transaction| {
             transaction.put_job(&job.stored())?;
             for (at, batch) in batches.iter().enumerate() {
                 transaction.put_job_batch(&job.id, at as u64, batch)?;
             }
-            Ok(Shown::Job { job: Box::new(job.clone()), created: true })
+            Ok(VerbOutcome::Job { job: Box::new(job.clone()), created: true })
         })?;
         self.board.ring();
         Ok(outcome)
     }
 
     /// Lets a previewed job run.
-    pub fn job_run(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+    pub fn job_run(&self, key: PartnerKey, id: &str) -> Result<WriteOutcome, ServiceError> {
         let outcome = self.job_edit(key, id, |job, _| match job.state {
             JobState::Previewed => {
                 job.state = JobState::Queued;
@@ -353,7 +354,7 @@ impl Service {
     }
 
     /// Stops a job before its next batch.
-    pub fn job_cancel(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+    pub fn job_cancel(&self, key: PartnerKey, id: &str) -> Result<WriteOutcome, ServiceError> {
         self.job_edit(key, id, |job, now| match job.state {
             JobState::Previewed | JobState::Queued | JobState::Running => {
                 job.state = JobState::Cancelled;
@@ -383,7 +384,7 @@ impl Service {
         key: PartnerKey,
         id: &str,
         edit: impl Fn(&mut Job, Time) -> Result<(), ServiceError> + Sync,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         // The entry is for the log, which has nothing of this.
         self.manage(key, Verb::Undo, |transaction| {
             let stored = transaction.job(id)?.ok_or_else(|| unknown(id))?;
@@ -393,7 +394,7 @@ impl Service {
             if now != stored {
                 transaction.put_job(&now)?;
             }
-            Ok(Shown::Job { job: Box::new(job), created: false })
+            Ok(VerbOutcome::Job { job: Box::new(job), created: false })
         })
     }
 
@@ -426,29 +427,57 @@ impl Service {
         self.beside(key, |store| rows(store, key, id, wanted, skip, limit))
     }
 
+    /// What a job does to numbers that it changes: of a preview, what it would do
+    /// to them now; else what it did. Numbers that it does not change are left out.
+    pub fn job_changes(&self, key: PartnerKey, job: &Job, rows: &[JobRow]) -> Result<Vec<NumberChange>, ServiceError> {
+        let mut trial = Trial::new(self.view(key)?, Time::now());
+        let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
+        let mut changes = Vec::new();
+        for row in rows {
+            let change = match (row.result, &job.task, row.version) {
+                (RowResult::WouldChange, Task::Act(action), _) => trial_of(&mut desk, row.number, action),
+                (RowResult::WouldChange, Task::Undo(of), _) => {
+                    let past = self.store().history(key, row.number)?.into_iter().rev();
+                    let mut done = past.filter(|past| past.entry.request_id.as_deref() == Some(of));
+                    done.next().map(|past| {
+                        let NumberChange { number, before, after } = past.change;
+                        NumberChange { number, before: after, after: before }
+                    })
+                }
+                (RowResult::Changed, _, Some(version)) => {
+                    let past = self.store().history(key, row.number)?;
+                    past.into_iter().find(|past| past.version == version).map(|past| past.change)
+                }
+                _ => None,
+            };
+            changes.extend(change);
+        }
+        Ok(changes)
+    }
+
     /// Executes a job's next batch; other processes may work on the same job. The
     /// duration is counted from `since`.
-    pub fn job_step(&self, key: PartnerKey, id: &str, since: Instant) -> Result<Step, ServiceError> {
+    pub fn job_step(&self, key: PartnerKey, id: &str, since: Instant) -> Result<BatchStep, ServiceError> {
         let job = stored(&*self.store, key, id)?;
         if !job.state.open() {
-            return Ok(Step::Over);
+            return Ok(BatchStep::Over);
         }
         // What an undo puts back is read before anybody has to wait for it.
         let mut past = None;
         if let (Task::Undo(_), Some((_, text))) = (&job.task, self.store.job_batches(key, id, job.next, 1)?.pop()) {
-            let batch = Batch::read(&text)?;
+            let batch = JobBatch::read(&text)?;
             let version = batch.of.ok_or_else(|| super::corrupt(format!("job {id} undoes nothing")))?;
             past = Some((version, self.edits(key, version, batch.count() as usize)?));
         }
         let actor = Actor::parse(&job.by).ok_or_else(|| super::corrupt(format!("job {id} was created by nobody")))?;
         let worker = self.asked(actor, Some(id.to_owned()), None);
-        let done = worker.write(Target::Partner(key), job.task.verb(), |transaction| {
+        let done = worker.write(WriteTarget::Partner(key), job.task.verb(), |transaction| {
             let mut now = Job::read(&transaction.job(id)?.ok_or_else(|| unknown(id))?)?;
             if !now.state.open() {
-                return Ok(Step::Over);
+                return Ok(BatchStep::Over);
             }
             if now.next != job.next {
-                return Ok(Step::More); // Somebody else has done it.
+                return Ok(BatchStep::More); // Somebody else has done it.
             }
             let at = transaction.at();
             if now.state == JobState::Queued {
@@ -458,14 +487,14 @@ impl Service {
             if now.next < now.batches {
                 let text = transaction.job_batch(id, now.next)?;
                 let text = text.ok_or_else(|| super::corrupt(format!("job {id} lacks its batch {}", now.next)))?;
-                let mut batch = Batch::read(&text)?;
+                let mut batch = JobBatch::read(&text)?;
                 let version = transaction.version();
                 let work = match (&now.task, &past) {
-                    (Task::Act(action), _) => Work::Act(action),
-                    (Task::Undo(_), Some((version, edits))) => Work::Undo { version: *version, edits },
+                    (Task::Act(action), _) => BatchWork::Act(action),
+                    (Task::Undo(_), Some((version, edits))) => BatchWork::Undo { version: *version, edits },
                     (Task::Undo(_), None) => return Err(super::corrupt(format!("job {id} undoes nothing"))),
                 };
-                let mut desk = Desk::new(transaction, key, &self.quarantine);
+                let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
                 let verdicts = self.decide(&mut desk, key, &work, &batch.numbers())?;
                 desk.flush()?;
                 let before = now.tally.changed;
@@ -481,7 +510,7 @@ impl Service {
             }
             now.spent_ms = job.spent_ms + since.elapsed().as_millis().max(1) as u64;
             transaction.put_job(&now.stored())?;
-            Ok(if now.state.open() { Step::More } else { Step::Over })
+            Ok(if now.state.open() { BatchStep::More } else { BatchStep::Over })
         })?;
         if let Some(replica) = &self.replica {
             replica.follow();
@@ -500,9 +529,9 @@ impl Service {
     /// Decides rows and notes at the desk what changes.
     fn decide(
         &self,
-        desk: &mut Desk<'_>,
+        desk: &mut NumberWriter<'_>,
         key: PartnerKey,
-        work: &Work<'_>,
+        work: &BatchWork<'_>,
         numbers: &[E164],
     ) -> Result<Verdicts, ServiceError> {
         let mut verdicts = Verdicts::default();
@@ -510,11 +539,11 @@ impl Service {
         let holdings = desk.transaction.numbers(numbers)?;
         for (&number, holding) in numbers.iter().zip(holdings) {
             verdicts.push(match work {
-                Work::Act(action) => act(desk, number, holding, action)?,
-                Work::Undo { version, edits } => {
+                BatchWork::Act(action) => act(desk, number, holding, action)?,
+                BatchWork::Undo { version, edits } => {
                     let held = match &holding {
-                        Holding::Ours { version, .. } => Some(*version),
-                        Holding::Free | Holding::Foreign => None,
+                        Ownership::Ours { version, .. } => Some(*version),
+                        Ownership::Free | Ownership::Foreign => None,
                     };
                     let edit = edits.get(&number);
                     let edit =
@@ -571,6 +600,14 @@ impl Service {
     }
 }
 
+/// What an action would make of a number, if it may be done to it.
+fn trial_of(desk: &mut NumberWriter<'_>, number: E164, action: &Action) -> Option<NumberChange> {
+    let (before, _) = desk.find(number).ok()?;
+    let after = desk.act(number, &before, action).ok()?;
+    let stored = (after.state != State::Retired).then_some(after);
+    Some(NumberChange { number, before: Some(before), after: stored })
+}
+
 impl Job {
     /// How many rows have a result.
     fn rows_with(&self, wanted: Option<RowResult>) -> u64 {
@@ -612,8 +649,8 @@ impl<'s> Making<'s> {
             batches: 0,
             batch_rows: service.board.batch_rows as u64,
             next: 0,
-            preview: preview.then(Tally::default),
-            tally: Tally::default(),
+            preview: preview.then(JobTally::default),
+            tally: JobTally::default(),
             spent_ms: 0,
             error: None,
         };
@@ -622,15 +659,15 @@ impl<'s> Making<'s> {
 
     fn add(
         &mut self,
-        desk: &mut Desk<'_>,
+        desk: &mut NumberWriter<'_>,
         numbers: &[E164],
-        work: &Work<'_>,
+        work: &BatchWork<'_>,
         of: Option<u64>,
     ) -> Result<(), ServiceError> {
         if numbers.is_empty() {
             return Ok(());
         }
-        let mut batch = Batch::new(numbers.iter().copied());
+        let mut batch = JobBatch::new(numbers.iter().copied());
         batch.of = of;
         if let Some(tally) = &mut self.job.preview {
             let verdicts = self.service.decide(desk, desk.key(), work, numbers)?;
@@ -645,16 +682,21 @@ impl<'s> Making<'s> {
     }
 }
 
-fn act(desk: &mut Desk<'_>, number: E164, holding: Holding, action: &Action) -> Result<Verdict, ServiceError> {
+fn act(
+    desk: &mut NumberWriter<'_>,
+    number: E164,
+    holding: Ownership,
+    action: &Action,
+) -> Result<RowVerdict, ServiceError> {
     let before = match holding {
-        Holding::Ours { record, .. } => record,
-        Holding::Free | Holding::Foreign => return Ok(failed("is not one of yours".to_owned())),
+        Ownership::Ours { record, .. } => record,
+        Ownership::Free | Ownership::Foreign => return Ok(failed("is not one of yours".to_owned())),
     };
     match desk.act(number, &before, action) {
         Ok(after) => {
             let before = before.as_of(desk.transaction.at());
             Ok(match after == before {
-                true => Verdict { ending: Ending::Unchanged, reason: None, cost: Costs::new() },
+                true => RowVerdict { ending: RowOutcome::Unchanged, reason: None, cost: MonthlyCosts::new() },
                 false => changed(Some(&before), Some(&after)),
             })
         }
@@ -663,8 +705,8 @@ fn act(desk: &mut Desk<'_>, number: E164, holding: Holding, action: &Action) -> 
     }
 }
 
-fn changed(before: Option<&Record>, after: Option<&Record>) -> Verdict {
-    let mut cost = Costs::new();
+fn changed(before: Option<&Record>, after: Option<&Record>) -> RowVerdict {
+    let mut cost = MonthlyCosts::new();
     for (record, sign) in [(before, -1), (after, 1)] {
         // Only a number that an account holds is paid for.
         if let Some(paid) = record.filter(|record| record.state.held()).and_then(|record| record.cost) {
@@ -672,11 +714,11 @@ fn changed(before: Option<&Record>, after: Option<&Record>) -> Verdict {
         }
     }
     cost.retain(|_, minor| *minor != 0);
-    Verdict { ending: Ending::Changed, reason: None, cost }
+    RowVerdict { ending: RowOutcome::Changed, reason: None, cost }
 }
 
-fn failed(reason: String) -> Verdict {
-    Verdict { ending: Ending::Failed, reason: Some(reason), cost: Costs::new() }
+fn failed(reason: String) -> RowVerdict {
+    RowVerdict { ending: RowOutcome::Failed, reason: Some(reason), cost: MonthlyCosts::new() }
 }
 
 /// Why a row failed, without its number, so that rows with the same fault say
@@ -734,7 +776,7 @@ fn rows(
                 skip -= count;
                 continue;
             }
-            let batch = Batch::read(text)?;
+            let batch = JobBatch::read(text)?;
             let done = batch.done.is_some();
             let found = batch.rows().into_iter().map(|(number, verdict)| {
                 let result = RowResult::of(job.state, done, verdict.map(|verdict| verdict.ending));

@@ -81,11 +81,11 @@ impl Leases {
         Ok(shared.ask()?.then(|| Lease::kept(shared)))
     }
 
-    fn share(&self, work: &str, holder: &str, span: Duration, standing: bool) -> Arc<Shared> {
+    fn share(&self, work: &str, holder: &str, span: Duration, standing: bool) -> Arc<SharedLease> {
         let (store, work, holder) = (self.store.clone(), work.to_owned(), holder.to_owned());
-        let state = State { got: None, term: 0, failed: false, ended: false };
+        let state = LeaseTerm { got: None, term: 0, failed: false, ended: false };
         let (state, woken) = (Mutex::new(state), Condvar::new());
-        Arc::new(Shared { store, work, holder, sure: self.sure, span, standing, state, woken })
+        Arc::new(SharedLease { store, work, holder, sure: self.sure, span, standing, state, woken })
     }
 }
 
@@ -104,15 +104,15 @@ fn name() -> String {
 
 /// A lease, had or hoped for. Dropped, it is given back.
 pub struct Lease {
-    kept: Option<Kept>,
+    kept: Option<LeaseKeeper>,
 }
 
-struct Kept {
-    shared: Arc<Shared>,
+struct LeaseKeeper {
+    shared: Arc<SharedLease>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+struct SharedLease {
     store: Arc<dyn Store>,
     work: String,
     holder: String,
@@ -120,11 +120,11 @@ struct Shared {
     span: Duration,
     /// Whether it is asked for again once it was lost.
     standing: bool,
-    state: Mutex<State>,
+    state: Mutex<LeaseTerm>,
     woken: Condvar,
 }
 
-struct State {
+struct LeaseTerm {
     /// From when it lasts, while it is held.
     got: Option<Instant>,
     /// Counts how often it was acquired, perhaps from another holder.
@@ -135,10 +135,10 @@ struct State {
 }
 
 impl Lease {
-    fn kept(shared: Arc<Shared>) -> Lease {
+    fn kept(shared: Arc<SharedLease>) -> Lease {
         let own = shared.clone();
         let thread = Some(std::thread::spawn(move || own.keep()));
-        Lease { kept: Some(Kept { shared, thread }) }
+        Lease { kept: Some(LeaseKeeper { shared, thread }) }
     }
 
     /// Whether other processes may do the same work; without them, it is always
@@ -183,7 +183,7 @@ impl Lease {
     }
 }
 
-impl Drop for Kept {
+impl Drop for LeaseKeeper {
     fn drop(&mut self) {
         let shared = &self.shared;
         shared.state.lock().ended = true;
@@ -197,9 +197,9 @@ impl Drop for Kept {
     }
 }
 
-impl Shared {
+impl SharedLease {
     fn give_back(&self) {
-        let Shared { store, work, holder, sure, span, state, woken, .. } = self;
+        let SharedLease { store, work, holder, sure, span, state, woken, .. } = self;
         let got = {
             let mut state = state.lock();
             state.ended = true;

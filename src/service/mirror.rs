@@ -1,6 +1,6 @@
 //! Mirrors another server's inventory into a partner.
 //!
-//! A [`Look`] is a complete listing of that server; an incomplete one is never
+//! A [`Listing`] is a complete listing of that server; an incomplete one is never
 //! passed on. It is compared with the partner's index, and then, for the numbers
 //! that seem to differ, with the data in the transaction; all differences become
 //! one change. If another writer came in between, the comparison is repeated.
@@ -22,22 +22,22 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::import::{Progress, Watch};
+use super::import::{ImportProgress, Watch};
 use super::rules::EntityCache;
 use super::{Service, ServiceError, desk};
 use crate::checks::MOVED_SECONDS;
 use crate::domain::change::Edit;
 use crate::domain::plan::{self, Judgement};
-use crate::domain::setting::{Moved, Run, Unnamed, Way};
+use crate::domain::setting::{MovedNumbers, Movement, NumberRun, Unnamed};
 use crate::domain::{
     Account, AccountId, ApplicationId, Choice, E164, EntityChange, Mirror, Money, NumberChange, PartnerId, Record,
     Setting, Time, TrunkId, Verb, id,
 };
 use crate::inventory::Snapshot;
-use crate::store::{Document, Holding, Target, Transaction};
-use look::Refusal;
+use crate::store::{Document, Ownership, Transaction, WriteTarget};
+use look::UpstreamRefusal;
 
-pub use look::{Look, Reading, Said, Told, ToldAccount};
+pub use look::{Listing, ListingBuilder, ToldAccount, UpstreamFields, UpstreamRow};
 
 /// The setting that says what a partner mirrors, and the document, of the same
 /// kind, that says when it was last looked at.
@@ -52,7 +52,7 @@ const ATTEMPTS: u32 = 5;
 
 /// Where the original is, and how far it is believed.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct MirrorOptions {
     pub url: Arc<str>,
     pub auth_id: Arc<str>,
     /// Whether the partner may have mirrored another inventory before.
@@ -67,7 +67,7 @@ pub struct Options {
 
 /// What a look changed, or would change.
 #[derive(Clone, Debug, serde::Serialize)]
-pub struct Report {
+pub struct SyncReport {
     pub at: Time,
     /// Whether it is the first one at this original.
     pub first: bool,
@@ -83,7 +83,7 @@ pub struct Report {
     /// Whether accounts without numbers are known.
     pub lists_accounts: bool,
     /// The first refused ones.
-    pub errors: Vec<Refused>,
+    pub errors: Vec<RefusedNumber>,
     /// Accounts, applications and trunks of upstream's that cannot be taken.
     pub refused_entities: u64,
     /// The first of these.
@@ -93,7 +93,7 @@ pub struct Report {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
-pub struct Refused {
+pub struct RefusedNumber {
     pub number: E164,
     pub reason: String,
 }
@@ -107,7 +107,7 @@ pub struct RefusedEntity {
     pub reason: String,
 }
 
-impl Report {
+impl SyncReport {
     pub fn differs(&self) -> bool {
         self.came + self.went + self.changed + self.entities > 0
     }
@@ -145,7 +145,7 @@ fn live(setting: &Setting) -> Option<&Mirror> {
     setting.mirror().filter(|_| setting.removed_at.is_none())
 }
 
-impl Options {
+impl MirrorOptions {
     fn is_place_of(&self, mirror: &Mirror) -> bool {
         (&mirror.url, &mirror.auth_id) == (&self.url, &self.auth_id)
     }
@@ -162,7 +162,7 @@ impl Options {
     }
 
     /// Takes an upstream that has lost much for broken.
-    fn check_drop(&self, look: &Look, snapshot: &Snapshot, gone: u64) -> Result<(), MirrorError> {
+    fn check_drop(&self, look: &Listing, snapshot: &Snapshot, gone: u64) -> Result<(), MirrorError> {
         if self.allow_drop {
             return Ok(());
         }
@@ -183,7 +183,7 @@ impl Options {
 
 impl Service {
     /// Refuses what cannot be mirrored into, before upstream is asked.
-    pub fn mirror_check(&self, partner: &PartnerId, options: &Options) -> Result<(), MirrorError> {
+    pub fn mirror_check(&self, partner: &PartnerId, options: &MirrorOptions) -> Result<(), MirrorError> {
         options.check_place(&self.snapshot(partner, false)?)
     }
 
@@ -191,10 +191,10 @@ impl Service {
     pub fn mirror(
         &self,
         partner: &PartnerId,
-        look: &Look,
-        options: &Options,
+        look: &Listing,
+        options: &MirrorOptions,
         watch: &Watch<'_>,
-    ) -> Result<Report, MirrorError> {
+    ) -> Result<SyncReport, MirrorError> {
         for attempt in 1.. {
             let snapshot = self.snapshot(partner, true)?;
             options.check_place(&snapshot)?;
@@ -202,7 +202,7 @@ impl Service {
             options.check_drop(look, &snapshot, differences.gone)?;
             let insist = attempt >= ATTEMPTS;
             let mut tried = None;
-            let done = self.write(Target::Partner(snapshot.key), Verb::Sync, |transaction| {
+            let done = self.write(WriteTarget::Partner(snapshot.key), Verb::Sync, |transaction| {
                 if !insist && transaction.version() != snapshot.version + 1 {
                     return Err(ServiceError::Behind);
                 }
@@ -214,7 +214,7 @@ impl Service {
                 Ok(report)
             });
             match done {
-                Ok(done) => return Ok(Report { version: done.version, ..done.value }),
+                Ok(done) => return Ok(SyncReport { version: done.version, ..done.value }),
                 Err(ServiceError::Behind) if !insist => {
                     tracing::debug!(attempt, "another writer was faster; comparing again");
                 }
@@ -241,7 +241,7 @@ struct Differences {
 }
 
 impl Differences {
-    fn of(look: &Look, snapshot: &Snapshot, options: &Options, at: Time) -> Differences {
+    fn of(look: &Listing, snapshot: &Snapshot, options: &MirrorOptions, at: Time) -> Differences {
         let (mut numbers, mut gone) = (Vec::new(), 0);
         let mut rows = (0..).zip(&look.rows).peekable();
         for have in snapshot.iter(at) {
@@ -295,12 +295,12 @@ impl Differences {
 /// The part of a look that runs inside the transaction.
 struct Writing<'a, 't> {
     transaction: &'t mut dyn Transaction,
-    look: &'a Look,
-    options: &'a Options,
+    look: &'a Listing,
+    options: &'a MirrorOptions,
     watch: &'a Watch<'a>,
     at: Time,
     entities: EntityCache,
-    report: Report,
+    report: SyncReport,
     /// What looks at this original said before, if there were any.
     mirror: Option<Mirror>,
     /// What came and what went, with who holds or held it.
@@ -311,12 +311,12 @@ struct Writing<'a, 't> {
 impl<'a, 't> Writing<'a, 't> {
     fn new(
         transaction: &'t mut dyn Transaction,
-        look: &'a Look,
-        options: &'a Options,
+        look: &'a Listing,
+        options: &'a MirrorOptions,
         watch: &'a Watch<'a>,
     ) -> Writing<'a, 't> {
         let at = transaction.at();
-        let report = Report {
+        let report = SyncReport {
             at,
             first: false,
             numbers: look.len() as u64,
@@ -335,7 +335,7 @@ impl<'a, 't> Writing<'a, 't> {
         Writing { transaction, look, options, watch, at, entities, report, mirror: None, came, went }
     }
 
-    fn all(mut self, differences: &Differences) -> Result<Report, ServiceError> {
+    fn all(mut self, differences: &Differences) -> Result<SyncReport, ServiceError> {
         let before = self.transaction.setting(MIRROR)?;
         self.mirror = before.as_ref().and_then(live).filter(|mirror| self.options.is_place_of(mirror)).cloned();
         self.report.first = self.mirror.is_none();
@@ -347,7 +347,7 @@ impl<'a, 't> Writing<'a, 't> {
             self.numbers(now)?;
             left = later;
             let total = differences.numbers.len() as u64;
-            (self.watch.progress)(Progress::Writing { numbers: total - left.len() as u64, total });
+            (self.watch.progress)(ImportProgress::Writing { numbers: total - left.len() as u64, total });
         }
         self.gone(differences)?;
         self.setting()?;
@@ -439,11 +439,11 @@ impl<'a, 't> Writing<'a, 't> {
         for (&(number, place), holding) in wanted.iter().zip(holdings) {
             let row = place.map(|place| &self.look.rows[place as usize]);
             let before = match holding {
-                Holding::Free => None,
-                Holding::Ours { record, .. } => Some(record),
-                Holding::Foreign => {
+                Ownership::Free => None,
+                Ownership::Ours { record, .. } => Some(record),
+                Ownership::Foreign => {
                     if row.is_some() {
-                        self.refuse(number, Refusal::Taken.reason());
+                        self.refuse(number, UpstreamRefusal::Taken.reason());
                     }
                     continue;
                 }
@@ -451,7 +451,7 @@ impl<'a, 't> Writing<'a, 't> {
             let Some(row) = row else {
                 if let Some(before) = before {
                     self.report.went += 1;
-                    self.note(Way::Vanished, number, &before);
+                    self.note(Movement::Vanished, number, &before);
                     changes.push(NumberChange { number, before: Some(before), after: None });
                 }
                 continue;
@@ -485,7 +485,7 @@ impl<'a, 't> Writing<'a, 't> {
             match &current {
                 None => {
                     self.report.came += 1;
-                    self.note(Way::Appeared, number, &after);
+                    self.note(Movement::Appeared, number, &after);
                 }
                 Some(current) if *current == after => continue,
                 Some(_) => self.report.changed += 1,
@@ -520,10 +520,10 @@ impl<'a, 't> Writing<'a, 't> {
         Ok(None)
     }
 
-    fn note(&mut self, way: Way, number: E164, record: &Record) {
+    fn note(&mut self, way: Movement, number: E164, record: &Record) {
         // Against no look before, nothing has moved.
         if self.mirror.is_some() {
-            let moved = if way == Way::Vanished { &mut self.went } else { &mut self.came };
+            let moved = if way == Movement::Vanished { &mut self.went } else { &mut self.came };
             moved.push((number, record.holder().cloned()));
         }
     }
@@ -531,7 +531,7 @@ impl<'a, 't> Writing<'a, 't> {
     fn refuse(&mut self, number: E164, reason: impl Into<String>) {
         self.report.refused += 1;
         if self.report.errors.len() < REFUSED_MAX {
-            self.report.errors.push(Refused { number, reason: reason.into() });
+            self.report.errors.push(RefusedNumber { number, reason: reason.into() });
         }
     }
 
@@ -563,20 +563,20 @@ type Holders = [(E164, Option<AccountId>)];
 /// What a mirror has to say of numbers that moved: what this look found, and
 /// what earlier ones did as far as it is still so and recent. What is too much
 /// is counted: first what came, and of that what is oldest.
-fn moved(mirror: &Mirror, came: &Holders, went: &Holders, at: Time) -> (Vec<Moved>, Vec<Unnamed>) {
+fn moved(mirror: &Mirror, came: &Holders, went: &Holders, at: Time) -> (Vec<MovedNumbers>, Vec<Unnamed>) {
     let recent = |then: Time| then.plus(MOVED_SECONDS) > at;
     let mut all = Vec::new();
-    for (way, found, undone) in [(Way::Vanished, went, came), (Way::Appeared, came, went)] {
+    for (way, found, undone) in [(Movement::Vanished, went, came), (Movement::Appeared, came, went)] {
         let mut by_account: BTreeMap<Option<&AccountId>, Vec<E164>> = BTreeMap::new();
         for (number, account) in found {
             by_account.entry(account.as_ref()).or_default().push(*number);
         }
         let now = by_account.into_iter().map(|(account, numbers)| (at, account.cloned(), numbers));
-        all.extend(now.map(|(at, account, numbers)| Moved { way, at, account, runs: runs(numbers) }));
+        all.extend(now.map(|(at, account, numbers)| MovedNumbers { way, at, account, runs: runs(numbers) }));
         let undone: HashSet<E164> = undone.iter().map(|(number, _)| *number).collect();
         for old in mirror.moved.iter().filter(|old| old.way == way && recent(old.at)) {
             let left = old.runs.iter().flat_map(|run| run.numbers()).filter(|number| !undone.contains(number));
-            all.push(Moved { runs: runs(left), ..old.clone() });
+            all.push(MovedNumbers { runs: runs(left), ..old.clone() });
         }
     }
     all.sort_by(|a, b| a.way.cmp(&b.way).then(b.at.cmp(&a.at)));
@@ -599,12 +599,12 @@ fn moved(mirror: &Mirror, came: &Holders, went: &Holders, at: Time) -> (Vec<Move
 }
 
 /// Numbers in order, as runs of consecutive ones.
-fn runs(numbers: impl IntoIterator<Item = E164>) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+fn runs(numbers: impl IntoIterator<Item = E164>) -> Vec<NumberRun> {
+    let mut runs: Vec<NumberRun> = Vec::new();
     for number in numbers {
         match runs.last_mut() {
             Some(run) if run.first.digits() + run.count == number.digits() => run.count += 1,
-            _ => runs.push(Run { first: number, count: 1 }),
+            _ => runs.push(NumberRun { first: number, count: 1 }),
         }
     }
     runs
@@ -622,7 +622,7 @@ mod tests {
         Time::new(1_770_000_000 + seconds).expect("a time")
     }
 
-    fn mirror(moved: Vec<Moved>, unnamed: Vec<Unnamed>) -> Mirror {
+    fn mirror(moved: Vec<MovedNumbers>, unnamed: Vec<Unnamed>) -> Mirror {
         Mirror { url: "http://a".into(), auth_id: "PA_1".into(), looked_at: time(0), moved, unnamed }
     }
 
@@ -632,13 +632,16 @@ mod tests {
         let of = |digits: &[u64]| -> Vec<_> { digits.iter().map(|&at| (number(at), Some(account.clone()))).collect() };
         let went = of(&[4_930_000_001, 4_930_000_002, 4_930_000_003, 4_930_000_009]);
         let (first, unnamed) = moved(&mirror(Vec::new(), Vec::new()), &[], &went, time(0));
-        let expected = [Run { first: number(4_930_000_001), count: 3 }, Run { first: number(4_930_000_009), count: 1 }];
+        let expected = [
+            NumberRun { first: number(4_930_000_001), count: 3 },
+            NumberRun { first: number(4_930_000_009), count: 1 },
+        ];
         assert_eq!((first.len(), &first[0].runs[..], unnamed.len()), (1, &expected[..], 0));
 
         let came = of(&[4_930_000_002]);
         let (second, _) = moved(&mirror(first.clone(), Vec::new()), &came, &[], time(60));
         let shown: Vec<_> = second.iter().map(|moved| (moved.way, moved.at, moved.runs.len())).collect();
-        assert_eq!(shown, [(Way::Vanished, time(0), 3), (Way::Appeared, time(60), 1)]);
+        assert_eq!(shown, [(Movement::Vanished, time(0), 3), (Movement::Appeared, time(60), 1)]);
 
         let (later, _) = moved(&mirror(first, Vec::new()), &[], &[], time(MOVED_SECONDS));
         assert_eq!(later, []);
@@ -650,14 +653,14 @@ mod tests {
         let (went, came) = far.split_at(900);
         let (named, unnamed) = moved(&mirror(Vec::new(), Vec::new()), came, went, time(0));
         let shown: Vec<_> = named.iter().map(|moved| (moved.way, moved.runs.len())).collect();
-        assert_eq!(shown, [(Way::Vanished, 900), (Way::Appeared, 100)]);
-        assert_eq!(unnamed, [Unnamed { way: Way::Appeared, at: time(0), count: 200 }]);
+        assert_eq!(shown, [(Movement::Vanished, 900), (Movement::Appeared, 100)]);
+        assert_eq!(unnamed, [Unnamed { way: Movement::Appeared, at: time(0), count: 200 }]);
         // The next look adds to it, and pushes the older ones out.
         let more: Vec<_> = (0..200).map(|at| (number(4_940_000_000 + at * 2), None)).collect();
         let (named, unnamed) = moved(&mirror(named, unnamed), &[], &more, time(60));
         assert_eq!(named.iter().map(|moved| moved.runs.len()).sum::<usize>(), RUNS_MAX);
-        assert!(named.iter().all(|moved| moved.way == Way::Vanished));
+        assert!(named.iter().all(|moved| moved.way == Movement::Vanished));
         let counts: Vec<_> = unnamed.iter().map(|rest| (rest.way, rest.at, rest.count)).collect();
-        assert_eq!(counts, [(Way::Appeared, time(0), 300), (Way::Vanished, time(0), 100)]);
+        assert_eq!(counts, [(Movement::Appeared, time(0), 300), (Movement::Vanished, time(0), 100)]);
     }
 }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::desk::Desk;
-use super::{Conflict, Outcome, Service, ServiceError, Shown, ShownNumber, Stale};
+use super::desk::NumberWriter;
+use super::{Conflict, Service, ServiceError, ShownNumber, Stale, VerbOutcome, WriteOutcome};
 use crate::domain::action;
 use crate::domain::field::code;
 use crate::domain::plan::{self, Judgement};
 use crate::domain::{
     Action, Country, E164, FieldError, Money, NumberChange, NumberType, PartnerKey, Record, State, Tags, Time, Verb,
 };
-use crate::store::{Holding, Past};
+use crate::store::{Ownership, Past};
 
 /// The most numbers that come into stock at once.
 pub const BLOCK_MAX: u64 = 100_000;
@@ -44,9 +44,9 @@ impl Service {
         number: E164,
         action: &Action,
         expected: &Expected,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         let done = self.manage(key, action.verb(), |transaction| {
-            let mut desk = Desk::new(transaction, key, &self.quarantine);
+            let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
             let (before, version) = desk.find(number)?;
             if let Expected::Versions(versions) = expected
                 && !versions.contains(&version)
@@ -59,7 +59,7 @@ impl Service {
             let changed = after != before.as_of(desk.transaction.at());
             let version = if changed { desk.transaction.version() } else { version };
             desk.flush()?;
-            Ok(Shown::Number(Box::new(desk.show(number, version, &after)?)))
+            Ok(VerbOutcome::Number(Box::new(desk.show(number, version, &after)?)))
         });
         match done {
             Err(ServiceError::Conflict(conflict)) => Err(self.explain(key, *conflict)?),
@@ -72,16 +72,16 @@ impl Service {
     }
 
     /// Brings a block of numbers into stock: all of it, or nothing.
-    pub fn stock(&self, key: PartnerKey, stock: &Stock) -> Result<Outcome, ServiceError> {
+    pub fn stock(&self, key: PartnerKey, stock: &Stock) -> Result<WriteOutcome, ServiceError> {
         let numbers: Vec<E164> = (stock.first.digits()..=stock.last.digits()).filter_map(E164::new).collect();
         let done = self.manage(key, Verb::Stock, |transaction| {
-            let mut desk = Desk::new(transaction, key, &self.quarantine);
+            let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
             let at = desk.transaction.at();
             for (&number, holding) in numbers.iter().zip(desk.transaction.numbers(&numbers)?) {
                 match holding {
-                    Holding::Free => check_new(number)?,
-                    Holding::Foreign => return Err(ServiceError::Taken { number }),
-                    Holding::Ours { record, .. } => {
+                    Ownership::Free => check_new(number)?,
+                    Ownership::Foreign => return Err(ServiceError::Taken { number }),
+                    Ownership::Ours { record, .. } => {
                         let record = record.as_of(at);
                         let (state, since, until) = (record.state, record.since, record.until);
                         let hint = "it is in the inventory already";
@@ -96,9 +96,9 @@ impl Service {
             if stock.first == stock.last {
                 let record = stock.record(stock.first, at);
                 let shown = desk.show(stock.first, version, &record)?;
-                return Ok(Shown::Number(Box::new(ShownNumber { created: true, ..shown })));
+                return Ok(VerbOutcome::Number(Box::new(ShownNumber { created: true, ..shown })));
             }
-            Ok(Shown::Block { first: stock.first, last: stock.last, numbers: numbers.len() as u64, version })
+            Ok(VerbOutcome::Block { first: stock.first, last: stock.last, numbers: numbers.len() as u64, version })
         });
         match done {
             Err(ServiceError::Conflict(conflict)) => Err(self.explain(key, *conflict)?),
@@ -135,7 +135,7 @@ impl Service {
         number: E164,
         action: &Action,
         unknown: ServiceError,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         let Some(last) = self.store().history(key, number)?.pop() else { return Err(unknown) };
         let NumberChange { before: Some(before), after: None, .. } = &last.change else { return Err(unknown) };
         let since = last.entry.at;
@@ -147,8 +147,8 @@ impl Service {
         }
         let record = Record { state: State::Retired, since, account: None, until: None, ..before.clone() };
         self.manage(key, Verb::Retire, |transaction| {
-            let mut desk = Desk::new(transaction, key, &self.quarantine);
-            Ok(Shown::Number(Box::new(desk.show(number, last.version, &record)?)))
+            let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
+            Ok(VerbOutcome::Number(Box::new(desk.show(number, last.version, &record)?)))
         })
     }
 }

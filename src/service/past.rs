@@ -21,7 +21,7 @@ use crate::domain::{E164, PartnerKey, Time};
 use crate::inventory::{Misfit, Snapshot};
 use crate::store::{LogPiece, Store, StoreError, follow};
 
-pub use crate::store::{Entry, Listed, Past};
+pub use crate::store::{LogEntry, LoggedChange, Past};
 
 /// How many past snapshots are kept for the next question.
 const KEPT_MAX: usize = 4;
@@ -47,7 +47,7 @@ impl Replica {
         limit: u64,
         skip: u64,
         numbers: usize,
-    ) -> Result<Vec<Listed>, ServiceError> {
+    ) -> Result<Vec<LoggedChange>, ServiceError> {
         let limit = limit.min(of.version.saturating_sub(after));
         if limit == 0 {
             return Ok(Vec::new());
@@ -148,9 +148,9 @@ fn before(store: &dyn Store, last: Snapshot) -> Result<Snapshot, ServiceError> {
 
 /// The past snapshots that were asked for last.
 #[derive(Default)]
-pub(super) struct Pasts(Mutex<Vec<Kept>>);
+pub(super) struct Pasts(Mutex<Vec<CachedSnapshot>>);
 
-struct Kept {
+struct CachedSnapshot {
     snapshot: Arc<Snapshot>,
     used: Instant,
 }
@@ -184,7 +184,7 @@ impl Pasts {
         {
             kept.swap_remove(oldest);
         }
-        kept.push(Kept { snapshot, used: Instant::now() });
+        kept.push(CachedSnapshot { snapshot, used: Instant::now() });
     }
 
     pub(super) fn forget(&self, key: PartnerKey) {

@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 
 use super::token;
 use crate::domain::{Actor, FieldError, PartnerKey, Role, Time, User, UserId, user};
-use crate::store::people::{Digest, PeopleReads, PeopleWrites, Prune, Standing, StoredSession, StoredUser, Totp};
+use crate::store::people::{PeopleReads, PeopleWrites, Prune, SecretDigest, Standing, StoredSession, StoredUser, Totp};
 use crate::store::{Abort, Store, StoreError};
 use password::Hasher;
 use scribe::Scribe;
@@ -44,16 +44,16 @@ pub use totp::code_at;
 
 /// How people sign in.
 #[derive(Clone)]
-pub struct Settings {
+pub struct SignInSettings {
     pub session_idle_seconds: i64,
     pub session_seconds: i64,
     pub hashing: Hashing,
     pub clock: Arc<dyn Clock>,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for SignInSettings {
+    fn default() -> SignInSettings {
+        SignInSettings {
             session_idle_seconds: 30 * 60,
             session_seconds: 12 * 3_600,
             hashing: Hashing::default(),
@@ -100,7 +100,7 @@ impl Clock for SystemClock {
 /// what it counts it counts in memory.
 #[derive(Clone)]
 pub struct People {
-    inner: Arc<Inner>,
+    inner: Arc<PeopleState>,
 }
 
 /// A session that was begun.
@@ -144,7 +144,7 @@ pub struct TotpOffer {
 
 /// The actor of a change of users.
 #[derive(Clone, Copy)]
-pub enum By<'a> {
+pub enum UserActor<'a> {
     /// A command on the server's machine, and who ran it: may do all.
     Command(&'a Actor),
     User {
@@ -245,16 +245,16 @@ mod what {
     pub const RECOVERY: &str = "user.recovery_code";
 }
 
-struct Inner {
+struct PeopleState {
     store: Arc<dyn Store>,
-    settings: Settings,
+    settings: SignInSettings,
     hasher: Hasher,
     throttle: Throttle,
     scribe: Scribe,
-    cache: Mutex<HashMap<Digest, Cached>>,
+    cache: Mutex<HashMap<SecretDigest, Cached>>,
     /// When the password was given again within a session. In memory alone:
     /// another process asks for it once more.
-    confirmed: Mutex<HashMap<Digest, Time>>,
+    confirmed: Mutex<HashMap<SecretDigest, Time>>,
     /// Counts what may have ended a session, so that nobody puts into the cache
     /// what was read before.
     endings: AtomicU64,
@@ -276,12 +276,12 @@ fn barred(standing: &Standing) -> Option<&'static str> {
     standing.partner_suspended.then_some("partner suspended")
 }
 
-fn digest(token: &str) -> Option<Digest> {
+fn digest(token: &str) -> Option<SecretDigest> {
     (!token.is_empty() && token.len() <= TOKEN_BYTES_MAX).then(|| token::sha256(token.as_bytes()))
 }
 
 /// What a session is called where its user sees it.
-fn session_id(digest: &Digest) -> Arc<str> {
+fn session_id(digest: &SecretDigest) -> Arc<str> {
     let bits = token::sha256(digest);
     let hex: String = bits[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("se_{hex}").into()
@@ -294,9 +294,9 @@ impl From<password::Full> for PeopleError {
 }
 
 impl People {
-    pub fn new(store: Arc<dyn Store>, settings: Settings) -> People {
+    pub fn new(store: Arc<dyn Store>, settings: SignInSettings) -> People {
         People {
-            inner: Arc::new(Inner {
+            inner: Arc::new(PeopleState {
                 hasher: Hasher::new(settings.hashing),
                 throttle: Throttle::new(),
                 scribe: Scribe::new(store.clone()),
@@ -424,7 +424,7 @@ impl People {
             drop(delay);
         }
         let hash = standing.as_ref().and_then(|standing| standing.user.password.as_deref());
-        let line = if known { password::Standing::Known } else { password::Standing::Stranger };
+        let line = if known { password::QueueKind::Known } else { password::QueueKind::Stranger };
         let right = self.inner.hasher.verify(password, hash, line).map_err(|password::Full| {
             throttle.forgive(&attempt);
             self.throttled(entry(), 1)
@@ -564,7 +564,7 @@ impl People {
 
     fn timed_out(&self, session: &StoredSession) -> bool {
         let now = self.now();
-        let Settings { session_idle_seconds, session_seconds, .. } = self.inner.settings;
+        let SignInSettings { session_idle_seconds, session_seconds, .. } = self.inner.settings;
         now >= session.seen_at.plus(session_idle_seconds)
             || now >= session.created_at.plus(session_seconds)
             || (session.code_due && now >= session.created_at.plus(CODE_SECONDS))
@@ -658,7 +658,7 @@ impl People {
     fn good_link(
         &self,
         people: &mut (impl PeopleReads + ?Sized),
-        digest: &Digest,
+        digest: &SecretDigest,
     ) -> Result<Option<Standing>, StoreError> {
         let found = people.link(digest)?;
         let good = found.filter(|(link, standing)| self.now() < link.expires_at && barred(standing).is_none());
@@ -720,7 +720,7 @@ impl People {
         let entry = || self.own_entry(what, standing, None);
         throttle.proof(user, self.now()).map_err(|wait| self.throttled(entry(), wait))?;
         let hash = standing.user.password.as_deref();
-        let right = self.inner.hasher.verify(password, hash, password::Standing::Known);
+        let right = self.inner.hasher.verify(password, hash, password::QueueKind::Known);
         if !right.inspect_err(|_| throttle.forgive_proof(user))? {
             self.refused(entry(), "wrong password");
             return Err(PeopleError::Refused);
@@ -786,7 +786,7 @@ impl People {
     pub fn totp_confirm(&self, user: &UserId, code: &str) -> Result<Vec<String>, PeopleError> {
         let typed = totp::typed(code);
         let codes: Vec<String> = (0..RECOVERY_CODES).map(|_| token::recovery_code()).collect();
-        let digests: Vec<Digest> = codes.iter().map(|code| token::sha256(totp::typed(code).as_bytes())).collect();
+        let digests: Vec<SecretDigest> = codes.iter().map(|code| token::sha256(totp::typed(code).as_bytes())).collect();
         self.write_ending(|people| {
             let mut standing = people.user(user)?.ok_or(PeopleError::Unknown)?;
             let secret = standing.user.totp_offer.take().ok_or(PeopleError::Code)?;
@@ -810,7 +810,7 @@ impl People {
         // What looks like a code is none that anybody may have as a password.
         let hash = standing.user.password.as_deref().filter(|_| !totp::is_code(&typed));
         let password = match hash {
-            Some(hash) => self.inner.hasher.verify(code_or_password, Some(hash), password::Standing::Known),
+            Some(hash) => self.inner.hasher.verify(code_or_password, Some(hash), password::QueueKind::Known),
             None => Ok(false),
         };
         let password = password.inspect_err(|_| throttle.forgive_proof(user))?;
@@ -917,7 +917,7 @@ impl People {
         let now = self.now();
         self.inner.throttle.forget_quiet(now);
         self.inner.cache.lock().retain(|_, cached| cached.read.elapsed() < CACHED);
-        let Settings { session_idle_seconds, session_seconds, .. } = self.inner.settings;
+        let SignInSettings { session_idle_seconds, session_seconds, .. } = self.inner.settings;
         Ok(self.inner.store.people_prune(&Prune {
             sessions_created: now.plus(-session_seconds),
             // Beside those that are over by now: another process may keep one

@@ -15,7 +15,7 @@ use crate::routing::{Answer, Case};
 pub const KEPT: usize = 4_096;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Refusal {
+struct CallRefusal {
     partner: PartnerKey,
     number: E164,
     case: Case,
@@ -31,13 +31,13 @@ pub struct RefusalCount {
 }
 
 #[derive(Default)]
-pub struct Refusals(Mutex<VecDeque<Refusal>>);
+pub struct Refusals(Mutex<VecDeque<CallRefusal>>);
 
 impl Refusals {
     /// Records an answer, if it refuses the call to a partner's number.
     pub fn record(&self, answer: &Answer<'_>, at: Time) {
         let Some(row) = answer.row.filter(|_| answer.case() != Case::Routed) else { return };
-        let refusal = Refusal { partner: row.snapshot().key, number: row.number(), case: answer.case(), at };
+        let refusal = CallRefusal { partner: row.snapshot().key, number: row.number(), case: answer.case(), at };
         let mut kept = self.0.lock();
         if kept.len() == KEPT {
             kept.pop_front();

@@ -34,7 +34,7 @@ use crate::service::called;
 use crate::service::directory::Directory;
 use crate::service::past::Pasts;
 use crate::service::refusals::Refusals;
-use crate::store::{self, Batch, BatchRow, Head, Incarnation, Load, Loaded, LogPiece, Store, StoreError};
+use crate::store::{self, BatchRow, Incarnation, Load, Loaded, LogHead, LogPiece, NumberBatch, Store, StoreError};
 
 /// How many batches of rows may wait to be indexed while more are read.
 const BATCHES_AHEAD: usize = 8;
@@ -131,7 +131,7 @@ type Nodes = HashMap<PartnerId, Arc<Node>>;
 pub struct Replica {
     store: Arc<dyn Store>,
     nodes: ArcSwap<Nodes>,
-    follower: Mutex<Follower>,
+    follower: Mutex<FollowerState>,
     /// Snapshots of earlier versions that were asked for.
     pub(super) pasts: Pasts,
     /// The last calls that were refused.
@@ -149,7 +149,7 @@ pub struct Replica {
     /// Whether the last attempt to follow succeeded.
     following: AtomicBool,
     /// Where the logs ended when that was last heard.
-    heads: ArcSwap<Vec<Head>>,
+    heads: ArcSwap<Vec<LogHead>>,
     /// How much was not understood: rows, and partners' logs.
     poisoned: AtomicU64,
     /// The rows of that, by table.
@@ -160,7 +160,7 @@ pub struct Replica {
 
 /// What only the following thread touches.
 #[derive(Default)]
-struct Follower {
+struct FollowerState {
     /// Whether the last attempt left something undone.
     behind: bool,
     /// The database that answered last.
@@ -168,7 +168,7 @@ struct Follower {
     /// When to load everything, where what is held is another database's.
     another: Option<Instant>,
     /// Partners that are not as the database has them.
-    troubles: HashMap<PartnerKey, Trouble>,
+    troubles: HashMap<PartnerKey, PartnerTrouble>,
     /// Rows that were left out and belong to no partner.
     strays: Poison,
     /// Snapshots that were replaced. They are freed here, when no reader has
@@ -177,7 +177,7 @@ struct Follower {
 }
 
 /// A partner that is not as the database has it.
-struct Trouble {
+struct PartnerTrouble {
     /// What was left out when it was last loaded.
     poison: Poison,
     /// Whether its log cannot be followed any further.
@@ -186,7 +186,7 @@ struct Trouble {
     again: Instant,
 }
 
-impl Follower {
+impl FollowerState {
     fn due(&self) -> bool {
         let now = Instant::now();
         self.troubles.values().any(|trouble| trouble.again <= now)
@@ -215,8 +215,11 @@ impl Follower {
 
     /// Leaves a partner as it is served.
     fn hold(&mut self, key: PartnerKey, node: Option<&Arc<Node>>, why: &str, again: Instant) {
-        let trouble =
-            self.troubles.entry(key).or_insert_with(|| Trouble { poison: Poison::default(), stuck: false, again });
+        let trouble = self.troubles.entry(key).or_insert_with(|| PartnerTrouble {
+            poison: Poison::default(),
+            stuck: false,
+            again,
+        });
         trouble.again = again;
         if !std::mem::replace(&mut trouble.stuck, true) {
             error!(partner.key = %key, why, "partner {key} stays as it is, because it cannot be followed: {why}");
@@ -253,7 +256,7 @@ impl Follower {
         match trouble {
             Some(trouble) => (trouble.poison, trouble.again) = (poison, again),
             None if poison.rows > 0 => {
-                self.troubles.insert(key, Trouble { poison, stuck: false, again });
+                self.troubles.insert(key, PartnerTrouble { poison, stuck: false, again });
             }
             None => {}
         }
@@ -263,7 +266,7 @@ impl Follower {
 
 /// How much of what was committed is on this node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Progress {
+pub struct ReplicaProgress {
     /// The sum of all partners' versions.
     pub version: u64,
     /// How many changes are known to be committed and are not applied.
@@ -344,7 +347,7 @@ pub struct Salvaged {
     /// What was left out, by whose it is; without a key, nobody knows.
     pub poison: HashMap<Option<PartnerKey>, Poison>,
     /// The digests of partners that had none kept with them.
-    pub undigested: Vec<(Head, RowDigest)>,
+    pub undigested: Vec<(LogHead, RowDigest)>,
 }
 
 /// Every partner's snapshot as the store has it now. A row that cannot be
@@ -406,7 +409,7 @@ impl Salvaged {
             let name = &snapshot.partner.auth_id;
             let what = match kept.get(&key) {
                 None | Some(KeptDigest::None) => {
-                    let head = Head { key, version: snapshot.version, digest: snapshot.head };
+                    let head = LogHead { key, version: snapshot.version, digest: snapshot.head };
                     // What a row without an owner was is not made the truth.
                     self.undigested.extend((!strays).then_some((head, found)));
                     continue;
@@ -485,7 +488,7 @@ impl Loading {
         }
     }
 
-    fn numbers(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn numbers(&mut self, batch: &NumberBatch) -> Result<(), StoreError> {
         let misfit = |misfit: Misfit| StoreError::Corrupt { what: misfit.to_string() };
         // Where numbers with each image go; or why they go nowhere.
         let mut images: Vec<Option<Result<(usize, Image), String>>> = vec![None; batch.images.len()];
@@ -524,7 +527,7 @@ impl Replica {
     pub fn load(store: Arc<dyn Store>) -> Result<Replica, StoreError> {
         let began = Instant::now();
         let salvaged = salvage(&*store, Load { only: None, numbers: true })?;
-        let follower = Follower { incarnation: store.incarnation(), ..Follower::default() };
+        let follower = FollowerState { incarnation: store.incarnation(), ..FollowerState::default() };
         let replica = Replica {
             store,
             nodes: ArcSwap::default(),
@@ -618,7 +621,7 @@ impl Replica {
     }
 
     /// Tells readers how much was not understood, and of which numbers.
-    fn count_poisoned(&self, follower: &Follower) {
+    fn count_poisoned(&self, follower: &FollowerState) {
         self.poisoned.store(follower.poisoned(), Ordering::Relaxed);
         self.tables.store(Arc::new(follower.tables()));
         self.refuse_damaged(follower);
@@ -633,7 +636,7 @@ impl Replica {
 
     /// Has the store refuse writes to partners whose rows do not agree with
     /// their digests.
-    fn refuse_damaged(&self, follower: &Follower) {
+    fn refuse_damaged(&self, follower: &FollowerState) {
         let nodes = self.nodes.load();
         let damaged = nodes.values().filter(|node| follower.damaged(node.key));
         let named: BTreeMap<PartnerKey, Arc<str>> =
@@ -645,12 +648,12 @@ impl Replica {
     }
 
     /// How much of what was committed is here.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> ReplicaProgress {
         let applied: HashMap<PartnerKey, u64> =
             self.nodes.load().values().map(|node| (node.key, node.snapshot().version)).collect();
         let heads = self.heads.load();
-        let behind = |head: &Head| head.version.saturating_sub(applied.get(&head.key).copied().unwrap_or(0));
-        Progress {
+        let behind = |head: &LogHead| head.version.saturating_sub(applied.get(&head.key).copied().unwrap_or(0));
+        ReplicaProgress {
             version: applied.values().sum(),
             lag: heads.iter().map(behind).sum(),
             poisoned: self.poisoned(),
@@ -705,13 +708,13 @@ impl Replica {
             || version == 0
     }
 
-    fn reach_with(&self, key: PartnerKey, version: u64, follower: &mut Follower) {
+    fn reach_with(&self, key: PartnerKey, version: u64, follower: &mut FollowerState) {
         if !self.has_reached(key, version) {
             self.follow_with(follower);
         }
     }
 
-    fn follow_with(&self, follower: &mut Follower) {
+    fn follow_with(&self, follower: &mut FollowerState) {
         follower.replaced.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         let caught_up = self.catch_up(follower);
         self.count_poisoned(follower);
@@ -733,7 +736,7 @@ impl Replica {
         }
     }
 
-    fn catch_up(&self, follower: &mut Follower) -> Result<(), StoreError> {
+    fn catch_up(&self, follower: &mut FollowerState) -> Result<(), StoreError> {
         let heads = self.store.heads(follower.behind || follower.due())?;
         if let Some(heads) = &heads {
             self.heads.store(Arc::new(heads.clone()));
@@ -777,7 +780,7 @@ impl Replica {
     }
 
     /// Notes which database it was that answered.
-    fn recognise(&self, follower: &mut Follower) {
+    fn recognise(&self, follower: &mut FollowerState) {
         let Some(now) = self.store.incarnation() else { return };
         let Some(before) = follower.incarnation.replace(now) else { return };
         if now.system != before.system || now.timeline < before.timeline {
@@ -791,7 +794,7 @@ impl Replica {
 
     /// Gives a partner's readers its next snapshot; gives it back where it has to
     /// have a node of its own.
-    fn publish(&self, follower: &mut Follower, node: Option<&Arc<Node>>, snapshot: Snapshot) -> Option<Snapshot> {
+    fn publish(&self, follower: &mut FollowerState, node: Option<&Arc<Node>>, snapshot: Snapshot) -> Option<Snapshot> {
         let Some(node) = node.filter(|node| node.auth_id == snapshot.partner.auth_id) else { return Some(snapshot) };
         let version = snapshot.version;
         // One that was loaded afresh knows of no call.
@@ -808,8 +811,8 @@ impl Replica {
     /// An error is the connection's, not this partner's.
     fn reached(
         &self,
-        follower: &mut Follower,
-        head: Head,
+        follower: &mut FollowerState,
+        head: LogHead,
         node: Option<&Arc<Node>>,
     ) -> Result<Option<Snapshot>, StoreError> {
         let key = head.key;
@@ -860,7 +863,7 @@ impl Replica {
     /// The partner loaded anew, if that is not what there is already.
     fn reloaded(
         &self,
-        follower: &mut Follower,
+        follower: &mut FollowerState,
         key: PartnerKey,
         node: Option<&Arc<Node>>,
     ) -> Result<Option<Snapshot>, StoreError> {
@@ -895,7 +898,7 @@ impl Replica {
     }
 
     /// Serves what was loaded of all partners, and nothing else.
-    fn renew(&self, follower: &mut Follower, salvaged: Salvaged, again: Instant) {
+    fn renew(&self, follower: &mut FollowerState, salvaged: Salvaged, again: Instant) {
         let Salvaged { snapshots, poison, undigested } = salvaged;
         self.keep(&undigested);
         follower.strays = Poison::default();
@@ -923,7 +926,7 @@ impl Replica {
 
     /// Keeps digests of what a release before this one has written. What cannot
     /// be kept now is made again at the next load.
-    fn keep(&self, undigested: &[(Head, RowDigest)]) {
+    fn keep(&self, undigested: &[(LogHead, RowDigest)]) {
         if undigested.is_empty() {
             return;
         }
@@ -938,7 +941,7 @@ impl Replica {
 
     /// Lets go of partners that are not there any more, and takes in those that
     /// need a node of their own, at one moment.
-    fn settle(&self, follower: &mut Follower, fresh: Vec<Snapshot>, there: impl Fn(PartnerKey) -> bool) {
+    fn settle(&self, follower: &mut FollowerState, fresh: Vec<Snapshot>, there: impl Fn(PartnerKey) -> bool) {
         let before = self.nodes.load_full();
         if fresh.is_empty() && before.values().all(|node| there(node.key)) {
             return;
@@ -967,7 +970,7 @@ impl Replica {
     }
 
     /// The partner brought to its head, by the log.
-    fn advanced(&self, head: Head, current: Option<Arc<Snapshot>>) -> Result<Snapshot, Setback> {
+    fn advanced(&self, head: LogHead, current: Option<Arc<Snapshot>>) -> Result<Snapshot, Setback> {
         let before = current.map(|snapshot| (*snapshot).clone());
         let version = before.as_ref().map_or(0, |snapshot| snapshot.version);
         // What was committed since the heads were read has its turn later.

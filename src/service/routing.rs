@@ -16,12 +16,12 @@ use super::replica::{Node, Replica};
 use super::{Service, ServiceError};
 use crate::domain::{Actor, Destinations, E164, EntityChange, PartnerId, Time};
 use crate::inventory::{Snapshot, set};
-use crate::routing::{self, Answer, Case, Explained, Moment, Settings, called_number};
+use crate::routing::{self, Answer, Case, Explained, Moment, RoutingSettings, called_number};
 use crate::store::Store;
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct RouteRequest<'a> {
     /// The user part of the Request-URI, as it was sent.
     pub user: &'a [u8],
     pub call_id: Option<&'a [u8]>,
@@ -30,7 +30,12 @@ pub struct Asked<'a> {
 
 impl Replica {
     /// Answers a call and hands the answer to `give`. Allocates nothing.
-    pub fn route<T>(&self, settings: &Settings, asked: Asked<'_>, give: impl FnOnce(&Answer<'_>) -> T) -> T {
+    pub fn route<T>(
+        &self,
+        settings: &RoutingSettings,
+        asked: RouteRequest<'_>,
+        give: impl FnOnce(&Answer<'_>) -> T,
+    ) -> T {
         let (_, age) = self.freshness();
         let without = |case, number| Answer::without(settings, case, number, age);
         if settings.stale_max.is_some_and(|max| age > max) {
@@ -63,7 +68,7 @@ impl Replica {
     }
 
     /// Whether calls can be answered.
-    pub fn can_route(&self, settings: &Settings) -> bool {
+    pub fn can_route(&self, settings: &RoutingSettings) -> bool {
         settings.stale_max.is_none_or(|max| self.freshness().1 <= max)
     }
 
@@ -72,7 +77,7 @@ impl Replica {
     /// log, so it blocks.
     pub fn explain_route(
         &self,
-        settings: &Settings,
+        settings: &RoutingSettings,
         of: &Snapshot,
         number: E164,
         now: Time,
@@ -84,7 +89,7 @@ impl Replica {
 }
 
 fn explained(
-    settings: &Settings,
+    settings: &RoutingSettings,
     of: &Snapshot,
     number: E164,
     now: Time,
@@ -152,7 +157,7 @@ impl Service {
     /// The same for a process without an index, now or at a moment of the past.
     pub fn explain_route(
         &self,
-        settings: &Settings,
+        settings: &RoutingSettings,
         partner: &PartnerId,
         number: E164,
         as_of: Option<Time>,

@@ -31,7 +31,7 @@ pub(super) enum Subject {
 
 /// Why a number may not refer to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Fault {
+pub(super) enum ReferenceFault {
     Unknown,
     Archived,
     /// It belongs to this account, which is not the number's.
@@ -43,7 +43,7 @@ pub(super) enum Fault {
 pub(super) struct Violation {
     pub subject: Subject,
     pub id: String,
-    pub fault: Fault,
+    pub fault: ReferenceFault,
 }
 
 impl Subject {
@@ -70,14 +70,14 @@ impl Violation {
     /// for a foreign id and for one that does not exist.
     pub fn message(&self) -> &'static str {
         match self.fault {
-            Fault::Unknown => "is not one of yours",
-            Fault::Archived => "is archived",
-            Fault::Owned(_) => "belongs to another account",
+            ReferenceFault::Unknown => "is not one of yours",
+            ReferenceFault::Archived => "is archived",
+            ReferenceFault::Owned(_) => "belongs to another account",
         }
     }
 
     pub fn field_error(&self) -> FieldError {
-        let code = if self.fault == Fault::Unknown { code::UNKNOWN } else { code::CONFLICT };
+        let code = if self.fault == ReferenceFault::Unknown { code::UNKNOWN } else { code::CONFLICT };
         FieldError::new(self.subject.field(), code, self.message(), &self.id)
     }
 }
@@ -88,9 +88,9 @@ impl fmt::Display for Violation {
         let Violation { subject, id, fault } = self;
         let subject = subject.word();
         match fault {
-            Fault::Unknown => write!(f, "{subject} {id} is not one of yours"),
-            Fault::Archived => write!(f, "{subject} {id} is archived"),
-            Fault::Owned(owner) => write!(f, "{subject} {id} belongs to account {owner}"),
+            ReferenceFault::Unknown => write!(f, "{subject} {id} is not one of yours"),
+            ReferenceFault::Archived => write!(f, "{subject} {id} is archived"),
+            ReferenceFault::Owned(owner) => write!(f, "{subject} {id} belongs to account {owner}"),
         }
     }
 }
@@ -146,8 +146,8 @@ fn check(
     holder: Option<&AccountId>,
 ) -> Result<(), Violation> {
     let fault = match owner {
-        _ if archived_at.is_some() => Fault::Archived,
-        Some(owner) if holder != Some(owner) => Fault::Owned(owner.clone()),
+        _ if archived_at.is_some() => ReferenceFault::Archived,
+        Some(owner) if holder != Some(owner) => ReferenceFault::Owned(owner.clone()),
         Some(_) | None => return Ok(()),
     };
     Err(Violation { subject, id: id.to_owned(), fault })

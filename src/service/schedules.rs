@@ -34,19 +34,19 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info, warn};
 
-use super::checks::{Seen, findings};
-use super::{Outcome, Service, ServiceError, Shown, corrupt, replica, token};
-use crate::alert::{Content, Digest, Item, News, Why};
-use crate::checks::{self, Check, Finding, Options, Severity};
+use super::checks::{ReportedFinding, findings};
+use super::{Service, ServiceError, VerbOutcome, WriteOutcome, corrupt, replica, token};
+use crate::alert::{AlertDigest, Content, DigestItem, News, Why};
+use crate::checks::{self, Check, CheckOptions, Finding, Severity};
 use crate::domain::change::Edit;
 use crate::domain::entity::hex_digest;
 use crate::domain::field::code;
-use crate::domain::setting::{Off, Report, Schedule};
+use crate::domain::setting::{Off, ReportPolicy, Schedule};
 use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb};
 use crate::inventory::Snapshot;
-use crate::mail::{self, Failure, Letter, Mailer};
-use crate::schedule::{self, Plan};
-use crate::store::{Document, Load, Target, Transaction, Walk};
+use crate::mail::{self, Email, MailFailure, Mailer};
+use crate::schedule::{self, Recurrence};
+use crate::store::{Document, DocumentWalk, Load, Transaction, WriteTarget};
 
 /// The most schedules of a partner.
 pub const SCHEDULES_MAX: usize = 50;
@@ -77,7 +77,7 @@ const DIGEST: &str = "digest";
 
 /// What shall be different about a schedule, or what a new one shall be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Wanted {
+pub struct SchedulePatch {
     pub name: Option<Arc<str>>,
     pub cron: Option<String>,
     pub zone: Option<String>,
@@ -85,14 +85,14 @@ pub struct Wanted {
     pub checks: Option<Vec<String>>,
     /// In seconds.
     pub within: Option<i64>,
-    pub report: Option<Report>,
+    pub report: Option<ReportPolicy>,
     pub alerts: Option<bool>,
     pub off: Option<bool>,
 }
 
 /// How far a schedule has come.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct State {
+pub struct ScheduleState {
     /// The next report; `None` while it is switched off.
     pub next: Option<Time>,
     /// When it last looked.
@@ -119,7 +119,7 @@ pub struct Ran {
 
 /// The letters of one run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Delivery {
+pub struct EmailDelivery {
     pub schedule: Arc<str>,
     pub ran: Ran,
     pub recipients: Vec<Recipient>,
@@ -148,7 +148,7 @@ pub enum Sending {
 
 crate::domain::number::words!(Sending: Waiting "waiting", Sent "sent", Failed "failed");
 
-impl Delivery {
+impl EmailDelivery {
     /// When somebody has to look at it.
     fn due(&self) -> Option<Time> {
         self.recipients.iter().filter(|one| one.state == Sending::Waiting).filter_map(|one| one.next).min()
@@ -157,22 +157,22 @@ impl Delivery {
 
 /// A schedule with all that showing it needs.
 #[derive(Clone, PartialEq, Debug)]
-pub struct View {
+pub struct ScheduleView {
     pub id: Arc<str>,
     pub created_at: Time,
     pub removed_at: Option<Time>,
     pub schedule: Schedule,
     /// The next runs, each with what its zone's clocks show.
     pub next_runs: Vec<(Time, String)>,
-    pub state: Option<State>,
+    pub state: Option<ScheduleState>,
     /// The last runs that sent letters, newest first; only where one schedule
     /// is looked at.
-    pub runs: Vec<Delivery>,
+    pub runs: Vec<EmailDelivery>,
 }
 
 /// How a look at a schedule ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum RunStep {
     /// Nothing was due.
     Idle,
     /// Somebody else is at it, or it was changed meanwhile.
@@ -185,7 +185,7 @@ pub enum Step {
 
 /// How an attempt to send a letter ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Attempt {
+pub enum SendOutcome {
     Idle,
     Elsewhere,
     Sent,
@@ -194,13 +194,13 @@ pub enum Attempt {
 }
 
 /// The next runs of what somebody is about to choose.
-pub fn preview(cron: &str, zone: &str, now: Time) -> Result<(Plan, Vec<(Time, String)>), ServiceError> {
-    let plan = Plan::parse(cron, zone).map_err(ServiceError::Invalid)?;
+pub fn preview(cron: &str, zone: &str, now: Time) -> Result<(Recurrence, Vec<(Time, String)>), ServiceError> {
+    let plan = Recurrence::parse(cron, zone).map_err(ServiceError::Invalid)?;
     let runs = upcoming(&plan, now);
     Ok((plan, runs))
 }
 
-fn upcoming(plan: &Plan, now: Time) -> Vec<(Time, String)> {
+fn upcoming(plan: &Recurrence, now: Time) -> Vec<(Time, String)> {
     plan.upcoming(now, NEXT_RUNS).into_iter().map(|run| (run, plan.local(run))).collect()
 }
 
@@ -219,9 +219,9 @@ fn unknown(id: &str) -> ServiceError {
     ServiceError::Unknown { what: "schedule", id: id.to_owned() }
 }
 
-impl Wanted {
+impl SchedulePatch {
     /// A schedule with these changes, all of it checked.
-    fn over(&self, before: &Schedule, by: &str, now: Time) -> Result<(Schedule, Plan), ServiceError> {
+    fn over(&self, before: &Schedule, by: &str, now: Time) -> Result<(Schedule, Recurrence), ServiceError> {
         let mut errors = Vec::new();
         let mut after = before.clone();
         if let Some(name) = &self.name {
@@ -229,7 +229,7 @@ impl Wanted {
         }
         let cron = self.cron.as_deref().map_or(&*before.cron, str::trim);
         let zone = self.zone.as_deref().map_or(&*before.zone, str::trim);
-        let plan = Plan::parse(cron, zone).map_err(|wrong| errors.extend(wrong)).ok();
+        let plan = Recurrence::parse(cron, zone).map_err(|wrong| errors.extend(wrong)).ok();
         after.cron = cron.into();
         if let Some(plan) = &plan {
             after.zone = plan.zone().clone();
@@ -291,14 +291,14 @@ fn addresses(texts: &[String], errors: &mut Vec<FieldError>) -> Vec<Arc<str>> {
     all
 }
 
-impl State {
-    fn new(schedule: &Schedule, plan: &Plan, now: Time) -> State {
+impl ScheduleState {
+    fn new(schedule: &Schedule, plan: &Recurrence, now: Time) -> ScheduleState {
         let next = schedule.off.is_none().then(|| plan.next(now)).flatten();
-        State { next, looked_at: None, daily_at: now, asked_by: None, last: None }
+        ScheduleState { next, looked_at: None, daily_at: now, asked_by: None, last: None }
     }
 
     /// When somebody has to look.
-    fn due(&self, schedule: &Schedule, plan: &Plan, now: Time) -> Option<Time> {
+    fn due(&self, schedule: &Schedule, plan: &Recurrence, now: Time) -> Option<Time> {
         if self.asked_by.is_some() {
             let asked = self.last.as_ref().filter(|last| last.why == Why::Asked);
             return Some(asked.map_or(now, |last| last.at.plus(ASK_SECONDS).max(now)));
@@ -314,7 +314,7 @@ impl State {
         written(id, due, self)
     }
 
-    fn read(document: &Document) -> Result<State, ServiceError> {
+    fn read(document: &Document) -> Result<ScheduleState, ServiceError> {
         read(document, "a schedule's state")
     }
 }
@@ -332,19 +332,19 @@ fn read<T: for<'de> Deserialize<'de>>(document: &Document, what: &str) -> Result
 /// of their ids, which are 48 bits, so two of a million are alike once in
 /// hundreds of runs of a million new ones each.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Told(BTreeMap<u64, u8>);
+struct ReportedFindings(BTreeMap<u64, u8>);
 
-impl Told {
+impl ReportedFindings {
     fn name(id: &str) -> u64 {
         id.get(3..15).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
     }
 
-    fn read(body: &str) -> Told {
+    fn read(body: &str) -> ReportedFindings {
         let line = |line: &str| {
             let (name, stage) = line.split_at_checked(12)?;
             Some((u64::from_str_radix(name, 16).ok()?, stage.parse().ok()?))
         };
-        Told(body.lines().filter_map(line).collect())
+        ReportedFindings(body.lines().filter_map(line).collect())
     }
 
     fn text(&self) -> String {
@@ -381,7 +381,7 @@ pub fn measure() {
 }
 
 impl Service {
-    pub fn schedule_create(&self, key: PartnerKey, wanted: &Wanted) -> Result<Outcome, ServiceError> {
+    pub fn schedule_create(&self, key: PartnerKey, wanted: &SchedulePatch) -> Result<WriteOutcome, ServiceError> {
         let snapshot = self.entities(key)?;
         self.manage(key, Verb::ScheduleCreate, |transaction| {
             // Two at once may both pass; it is a limit of good manners.
@@ -396,13 +396,13 @@ impl Service {
                 recipients: Vec::new(),
                 checks: Vec::new(),
                 within: checks::WITHIN_SECONDS,
-                report: Report::Findings,
+                report: ReportPolicy::Findings,
                 alerts: true,
                 off: None,
             };
             let (schedule, plan) = wanted.over(&start, &self.actor.to_string(), now)?;
             let id: Arc<str> = token::schedule_id().into();
-            let state = State::new(&schedule, &plan, now);
+            let state = ScheduleState::new(&schedule, &plan, now);
             let due = state.due(&schedule, &plan, now);
             let choice = Choice::Schedule(schedule);
             let setting = Setting { id: id.clone(), created_at: now, removed_at: None, choice };
@@ -412,7 +412,12 @@ impl Service {
         })
     }
 
-    pub fn schedule_edit(&self, key: PartnerKey, id: &str, wanted: &Wanted) -> Result<Outcome, ServiceError> {
+    pub fn schedule_edit(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        wanted: &SchedulePatch,
+    ) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::ScheduleEdit, |transaction| {
             let now = transaction.at();
             let (setting, before) = setting_of(transaction, id)?;
@@ -421,9 +426,9 @@ impl Service {
             if after == before {
                 return shown(&setting, state, now, false);
             }
-            let mut state = state.unwrap_or_else(|| State::new(&after, &plan, now));
+            let mut state = state.unwrap_or_else(|| ScheduleState::new(&after, &plan, now));
             if (&after.cron, &after.zone, &after.off) != (&before.cron, &before.zone, &before.off) {
-                state = State { next: State::new(&after, &plan, now).next, ..state };
+                state = ScheduleState { next: ScheduleState::new(&after, &plan, now).next, ..state };
             }
             let due = state.due(&after, &plan, now);
             let edited = Setting { choice: Choice::Schedule(after), ..setting.clone() };
@@ -434,7 +439,7 @@ impl Service {
     }
 
     /// Ends a schedule for good, and with it the letters that still wait.
-    pub fn schedule_remove(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+    pub fn schedule_remove(&self, key: PartnerKey, id: &str) -> Result<WriteOutcome, ServiceError> {
         let deliveries = self.deliveries(key, id, usize::MAX)?;
         self.manage(key, Verb::ScheduleRemove, |transaction| {
             let now = transaction.at();
@@ -453,13 +458,13 @@ impl Service {
     }
 
     /// Requests a report now; the runner of schedules creates it.
-    pub fn schedule_ask(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+    pub fn schedule_ask(&self, key: PartnerKey, id: &str) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::ScheduleEdit, |transaction| {
             let now = transaction.at();
             let (setting, schedule) = setting_of(transaction, id)?;
-            let plan = Plan::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
-            let state = state_of(transaction, id)?.unwrap_or_else(|| State::new(&schedule, &plan, now));
-            let state = State { asked_by: Some(self.actor.to_string().into()), ..state };
+            let plan = Recurrence::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
+            let state = state_of(transaction, id)?.unwrap_or_else(|| ScheduleState::new(&schedule, &plan, now));
+            let state = ScheduleState { asked_by: Some(self.actor.to_string().into()), ..state };
             let due = state.due(&schedule, &plan, now);
             transaction.put_document(SCHEDULE, &state.document(id, due))?;
             shown(&setting, Some(state), now, false)
@@ -467,38 +472,43 @@ impl Service {
     }
 
     /// A partner's schedules, oldest first.
-    pub fn schedules(&self, key: PartnerKey, now: Time) -> Result<Vec<View>, ServiceError> {
+    pub fn schedules(&self, key: PartnerKey, now: Time) -> Result<Vec<ScheduleView>, ServiceError> {
         let snapshot = self.entities(key)?;
         self.beside(key, |store| {
             let view = |setting: &Setting| {
                 let document = store.document(key, SCHEDULE, &setting.id)?;
-                view(setting, document.as_ref().map(State::read).transpose()?, now)
+                view(setting, document.as_ref().map(ScheduleState::read).transpose()?, now)
             };
             live(&snapshot).into_iter().map(view).collect()
         })
     }
 
-    pub fn schedule(&self, key: PartnerKey, id: &str, now: Time) -> Result<View, ServiceError> {
+    pub fn schedule(&self, key: PartnerKey, id: &str, now: Time) -> Result<ScheduleView, ServiceError> {
         let mut all = self.schedules(key, now)?;
         let at = all.iter().position(|view| &*view.id == id).ok_or_else(|| unknown(id))?;
         let runs = self.beside(key, |_| self.deliveries(key, id, RUNS_SHOWN))?;
         let runs = runs.into_iter().map(|(_, delivery)| delivery).collect();
-        Ok(View { runs, ..all.swap_remove(at) })
+        Ok(ScheduleView { runs, ..all.swap_remove(at) })
     }
 
     /// The letters of one run.
-    pub fn delivery(&self, key: PartnerKey, id: &str) -> Result<Option<Delivery>, ServiceError> {
+    pub fn delivery(&self, key: PartnerKey, id: &str) -> Result<Option<EmailDelivery>, ServiceError> {
         let document = self.store.document(key, MAIL, id)?;
         document.as_ref().map(|document| read(document, "a run's letters")).transpose()
     }
 
     /// The runs of a schedule that sent letters, newest first.
-    fn deliveries(&self, key: PartnerKey, id: &str, limit: usize) -> Result<Vec<(String, Delivery)>, ServiceError> {
+    fn deliveries(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, EmailDelivery)>, ServiceError> {
         let mut all = Vec::new();
         // Ids are the schedule's, a dot and digits; a colon comes after digits.
         let mut before = format!("{id}.:");
         while all.len() < limit {
-            let page = self.store.documents(key, MAIL, Walk::Down { before: Some(&before) }, 100)?;
+            let page = self.store.documents(key, MAIL, DocumentWalk::Down { before: Some(&before) }, 100)?;
             let own = page.iter().take_while(|document| document.id.starts_with(&format!("{id}.")));
             let mut count = 0;
             for document in own {
@@ -532,33 +542,33 @@ impl Service {
 
     /// Makes a schedule's run, if it is due at `now` or asked for, and leaves its
     /// letters to be sent.
-    pub fn schedule_step(&self, key: PartnerKey, id: &str, now: Time, asked: bool) -> Result<Step, ServiceError> {
+    pub fn schedule_step(&self, key: PartnerKey, id: &str, now: Time, asked: bool) -> Result<RunStep, ServiceError> {
         match self.leases.claim(&format!("schedule:{key}:{id}"))? {
             Some(_claim) => self.schedule_step_held(key, id, now, asked),
-            None => Ok(Step::Elsewhere),
+            None => Ok(RunStep::Elsewhere),
         }
     }
 
-    fn schedule_step_held(&self, key: PartnerKey, id: &str, now: Time, asked: bool) -> Result<Step, ServiceError> {
+    fn schedule_step_held(&self, key: PartnerKey, id: &str, now: Time, asked: bool) -> Result<RunStep, ServiceError> {
         let found = self.store.document(key, SCHEDULE, id)?;
         let Some(document) = found.filter(|document| asked || document.due.is_some_and(|due| due <= now)) else {
-            return Ok(Step::Idle);
+            return Ok(RunStep::Idle);
         };
         let snapshot = self.partner_snapshot(key, true)?;
         let setting = snapshot.settings.get(id).filter(|setting| setting.removed_at.is_none());
         let Some((setting, schedule)) = setting.and_then(|setting| Some((setting, setting.schedule()?))) else {
             // This node has not heard of it, or has heard of its end before the
             // document went.
-            return Ok(Step::Elsewhere);
+            return Ok(RunStep::Elsewhere);
         };
-        let plan = Plan::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
-        let state = State::read(&document)?;
+        let plan = Recurrence::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
+        let state = ScheduleState::read(&document)?;
         let asked = asked || state.asked_by.is_some();
-        let look = Look { snapshot: &snapshot, setting, schedule, plan: &plan, state: &state, now, asked };
+        let look = CheckContext { snapshot: &snapshot, setting, schedule, plan: &plan, state: &state, now, asked };
         let run = self.look(&look)?;
         if run.delivery.is_some() && self.store.document(key, MAIL, &run.delivery_id)?.is_some() {
             // There was a run in this very second.
-            return Ok(Step::Elsewhere);
+            return Ok(RunStep::Elsewhere);
         }
         if let Some(event) = &run.event {
             // Before it is written down, so that it is told at least once.
@@ -575,7 +585,7 @@ impl Service {
                 .collect(),
             None => Vec::new(),
         };
-        let done = self.write(Target::Partner(key), Verb::ScheduleEdit, |transaction| {
+        let done = self.write(WriteTarget::Partner(key), Verb::ScheduleEdit, |transaction| {
             let same = transaction.document(SCHEDULE, id)?.as_ref() == Some(&document)
                 && transaction.setting(id)?.as_ref() == Some(setting);
             if !same {
@@ -597,9 +607,9 @@ impl Service {
             Ok(true)
         })?;
         if !done.value {
-            return Ok(Step::Elsewhere);
+            return Ok(RunStep::Elsewhere);
         }
-        let Some(ran) = run.ran else { return Ok(Step::Quiet) };
+        let Some(ran) = run.ran else { return Ok(RunStep::Quiet) };
         let Ran { why, findings, news, told, .. } = ran.clone();
         metrics::counter!("rollcall_schedule_runs_total", "why" => why.as_str()).increment(1);
         let letters = run.delivery.as_ref().map_or(0, |(delivery, _)| delivery.recipients.len());
@@ -608,14 +618,14 @@ impl Service {
             "schedule {id}: {why} of {findings} findings, {news} of them new, in {letters} letters"
         );
         match told {
-            true => Ok(Step::Told { ran, delivery: run.delivery.map(|_| run.delivery_id) }),
-            false => Ok(Step::Quiet),
+            true => Ok(RunStep::Told { ran, delivery: run.delivery.map(|_| run.delivery_id) }),
+            false => Ok(RunStep::Quiet),
         }
     }
 
     /// Works out what a run has to say; changes nothing.
-    fn look(&self, look: &Look<'_>) -> Result<Run, ServiceError> {
-        let &Look { snapshot, setting, schedule, plan, state, now, asked } = look;
+    fn look(&self, look: &CheckContext<'_>) -> Result<CheckRun, ServiceError> {
+        let &CheckContext { snapshot, setting, schedule, plan, state, now, asked } = look;
         let id = &setting.id;
         let report = schedule.off.is_none() && state.next.is_some_and(|next| next <= now);
         let daily = plan.daily(state.daily_at).next(state.daily_at).is_some_and(|look| look <= now);
@@ -629,10 +639,15 @@ impl Service {
             false if report => plan.next(now),
             false => state.next,
         };
-        let mut after =
-            State { next, looked_at: Some(now), daily_at: state.daily_at, asked_by: None, last: state.last.clone() };
+        let mut after = ScheduleState {
+            next,
+            looked_at: Some(now),
+            daily_at: state.daily_at,
+            asked_by: None,
+            last: state.last.clone(),
+        };
         let quiet =
-            |state| Run { state, ran: None, told: None, delivery: None, delivery_id: String::new(), event: None };
+            |state| CheckRun { state, ran: None, told: None, delivery: None, delivery_id: String::new(), event: None };
         // Its keys open nothing, and nobody is told of it either.
         let told_at_all = why != Why::Alert || (schedule.alerts && schedule.off.is_none());
         if snapshot.partner.suspended_at.is_some() || !told_at_all {
@@ -640,20 +655,23 @@ impl Service {
         }
 
         let checks: Vec<Check> = schedule.checks.iter().filter_map(|word| Check::parse(word)).collect();
-        let options = Options { checks: checks.clone(), within: schedule.within, ..Options::default() };
+        let options = CheckOptions { checks: checks.clone(), within: schedule.within, ..CheckOptions::default() };
         let seen = findings(snapshot, &options, Some(false), now);
-        let before =
-            self.store.document(snapshot.key, TOLD, id)?.map(|told| Told::read(&told.body)).unwrap_or_default();
+        let before = self
+            .store
+            .document(snapshot.key, TOLD, id)?
+            .map(|told| ReportedFindings::read(&told.body))
+            .unwrap_or_default();
         let mut open: BTreeMap<Check, u64> = checks::counts(seen.iter().map(|seen| &seen.finding));
         open.retain(|check, _| checks.is_empty() || checks.contains(check));
 
         let mut pressing = false;
-        let mut all = Told::default();
-        let mut still = Told::default();
+        let mut all = ReportedFindings::default();
+        let mut still = ReportedFindings::default();
         let mut items = Vec::with_capacity(seen.len());
-        for Seen { id, finding, .. } in seen {
+        for ReportedFinding { id, finding, .. } in seen {
             let (stage, days) = stage(&finding, schedule.within, now);
-            let name = Told::name(&id);
+            let name = ReportedFindings::name(&id);
             let news = match before.0.get(&name) {
                 None => News::New,
                 Some(&told) if told < stage => days.map_or(News::New, |days| News::Nearer { days }),
@@ -664,7 +682,7 @@ impl Service {
             if let Some(&told) = before.0.get(&name) {
                 still.0.insert(name, told);
             }
-            items.push(Item { finding, id, news });
+            items.push(DigestItem { finding, id, news });
         }
         let findings = items.len() as u64;
         if why == Why::Alert {
@@ -672,7 +690,7 @@ impl Service {
         }
         let tell = match why {
             Why::Asked => true,
-            Why::Report => !items.is_empty() || schedule.report == Report::Always,
+            Why::Report => !items.is_empty() || schedule.report == ReportPolicy::Always,
             Why::Alert => !items.is_empty() && (daily || pressing),
         };
         // What is no longer there is forgotten, so that it is new if it comes back.
@@ -681,10 +699,10 @@ impl Service {
             after.daily_at = now;
         }
         if !tell && why == Why::Alert {
-            return Ok(Run { told: (told != before).then_some(told), ..quiet(after) });
+            return Ok(CheckRun { told: (told != before).then_some(told), ..quiet(after) });
         }
 
-        let digest = Digest {
+        let digest = AlertDigest {
             snapshot,
             schedule_id: id,
             schedule: &schedule.name,
@@ -708,8 +726,8 @@ impl Service {
         };
         let recipients: Vec<Recipient> = schedule.recipients.iter().map(recipient).collect();
         let delivery = (tell && !recipients.is_empty())
-            .then(|| (Delivery { schedule: id.clone(), ran: ran.clone(), recipients }, digest.content()));
-        Ok(Run {
+            .then(|| (EmailDelivery { schedule: id.clone(), ran: ran.clone(), recipients }, digest.content()));
+        Ok(CheckRun {
             state: after,
             event: tell.then(|| digest.event()),
             ran: Some(ran),
@@ -726,10 +744,10 @@ impl Service {
         id: &str,
         now: Time,
         mailer: Option<&Mailer>,
-    ) -> Result<Attempt, ServiceError> {
+    ) -> Result<SendOutcome, ServiceError> {
         match self.leases.claim(&format!("mail:{key}:{id}"))? {
             Some(_claim) => self.mail_step_held(key, id, now, mailer),
-            None => Ok(Attempt::Elsewhere),
+            None => Ok(SendOutcome::Elsewhere),
         }
     }
 
@@ -739,10 +757,10 @@ impl Service {
         id: &str,
         now: Time,
         mailer: Option<&Mailer>,
-    ) -> Result<Attempt, ServiceError> {
+    ) -> Result<SendOutcome, ServiceError> {
         let due = |one: &&Recipient| one.state == Sending::Waiting && one.next.is_none_or(|next| next <= now);
-        let Some(delivery) = self.delivery(key, id)? else { return Ok(Attempt::Idle) };
-        let Some(recipient) = delivery.recipients.iter().find(due) else { return Ok(Attempt::Idle) };
+        let Some(delivery) = self.delivery(key, id)? else { return Ok(SendOutcome::Idle) };
+        let Some(recipient) = delivery.recipients.iter().find(due) else { return Ok(SendOutcome::Idle) };
         let to = &recipient.to;
         let snapshot = self.entities(key)?;
         let schedule = snapshot.settings.get(&delivery.schedule).and_then(Setting::schedule);
@@ -750,17 +768,17 @@ impl Service {
         let content: Option<Content> = content.as_ref().map(|content| read(content, "a letter")).transpose()?;
         let result = match (mailer, content) {
             _ if schedule.is_none_or(|schedule| !schedule.recipients.contains(to)) => {
-                Err(Failure::Never("it is no longer a recipient".to_owned()))
+                Err(MailFailure::Never("it is no longer a recipient".to_owned()))
             }
             // Somebody may set one up within the day.
             (None, _) => {
                 let what = "no mail server is set up here";
-                Err(Failure::Server { what, why: "see [mail] in the settings".to_owned() })
+                Err(MailFailure::Server { what, why: "see [mail] in the settings".to_owned() })
             }
-            (_, None) => Err(Failure::Never("the letter is gone".to_owned())),
+            (_, None) => Err(MailFailure::Never("the letter is gone".to_owned())),
             (Some(mailer), Some(Content { subject, text, html, csv })) => {
                 let name = &hex_digest::text(&<[u8; 32]>::from(Sha256::digest(to.to_lowercase().as_bytes())))[..12];
-                let letter = Letter {
+                let letter = Email {
                     to,
                     subject: &subject,
                     text: &text,
@@ -778,11 +796,11 @@ impl Service {
         }
         let attempt = self.mail_written(key, id, to, now, &result)?;
         let word = match attempt {
-            Attempt::Sent => "sent",
-            Attempt::Later => "later",
-            Attempt::Failed => "failed",
+            SendOutcome::Sent => "sent",
+            SendOutcome::Later => "later",
+            SendOutcome::Failed => "failed",
             // The schedule was removed meanwhile.
-            Attempt::Idle | Attempt::Elsewhere => return Ok(attempt),
+            SendOutcome::Idle | SendOutcome::Elsewhere => return Ok(attempt),
         };
         metrics::counter!("rollcall_mails_total", "result" => word).increment(1);
         Ok(attempt)
@@ -796,18 +814,18 @@ impl Service {
         id: &str,
         to: &Arc<str>,
         now: Time,
-        result: &Result<(), Failure>,
-    ) -> Result<Attempt, ServiceError> {
+        result: &Result<(), MailFailure>,
+    ) -> Result<SendOutcome, ServiceError> {
         let mut tries = 0;
         loop {
-            let noted = self.write(Target::Partner(key), Verb::ScheduleEdit, |transaction| {
-                let Some(document) = transaction.document(MAIL, id)? else { return Ok(Attempt::Idle) };
-                let mut delivery: Delivery = read(&document, "a run's letters")?;
+            let noted = self.write(WriteTarget::Partner(key), Verb::ScheduleEdit, |transaction| {
+                let Some(document) = transaction.document(MAIL, id)? else { return Ok(SendOutcome::Idle) };
+                let mut delivery: EmailDelivery = read(&document, "a run's letters")?;
                 let began = delivery.ran.at;
-                let mut attempt = Attempt::Idle;
+                let mut attempt = SendOutcome::Idle;
                 for one in delivery.recipients.iter_mut().filter(|one| one.state == Sending::Waiting) {
                     // If the server could not be used, then for nobody.
-                    let whole = matches!(result, Err(Failure::Server { .. }));
+                    let whole = matches!(result, Err(MailFailure::Server { .. }));
                     if one.to == *to {
                         attempt = one.note(result, began, now);
                     } else if whole && one.next.is_none_or(|next| next <= now) {
@@ -844,11 +862,11 @@ impl Service {
                 if self.store.document(node.key, SCHEDULE, &setting.id)?.is_some() {
                     continue;
                 }
-                self.write(Target::Partner(node.key), Verb::ScheduleEdit, |transaction| {
+                self.write(WriteTarget::Partner(node.key), Verb::ScheduleEdit, |transaction| {
                     let (_, schedule) = setting_of(transaction, &setting.id)?;
-                    let plan = Plan::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
+                    let plan = Recurrence::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
                     if transaction.document(SCHEDULE, &setting.id)?.is_none() {
-                        let state = State::new(&schedule, &plan, now);
+                        let state = ScheduleState::new(&schedule, &plan, now);
                         let due = state.due(&schedule, &plan, now);
                         transaction.put_document(SCHEDULE, &state.document(&setting.id, due))?;
                     }
@@ -861,50 +879,50 @@ impl Service {
 }
 
 /// What a look at a schedule looks at.
-struct Look<'a> {
+struct CheckContext<'a> {
     snapshot: &'a Snapshot,
     setting: &'a Setting,
     schedule: &'a Schedule,
-    plan: &'a Plan,
-    state: &'a State,
+    plan: &'a Recurrence,
+    state: &'a ScheduleState,
     now: Time,
     /// Whether somebody asked for a report.
     asked: bool,
 }
 
 /// What it leaves.
-struct Run {
-    state: State,
+struct CheckRun {
+    state: ScheduleState,
     ran: Option<Ran>,
     /// Only if it has changed.
-    told: Option<Told>,
-    delivery: Option<(Delivery, Content)>,
+    told: Option<ReportedFindings>,
+    delivery: Option<(EmailDelivery, Content)>,
     delivery_id: String,
     event: Option<Value>,
 }
 
 impl Recipient {
-    fn note(&mut self, result: &Result<(), Failure>, began: Time, now: Time) -> Attempt {
+    fn note(&mut self, result: &Result<(), MailFailure>, began: Time, now: Time) -> SendOutcome {
         self.attempts += 1;
         (self.at, self.next) = (Some(now), None);
         let (why, forever) = match result {
             Ok(()) => {
                 (self.state, self.error) = (Sending::Sent, None);
-                return Attempt::Sent;
+                return SendOutcome::Sent;
             }
-            Err(Failure::Never(why)) => (why.clone(), true),
-            Err(Failure::Later(why)) => (why.clone(), false),
-            Err(Failure::Server { what, .. }) => ((*what).to_owned(), false),
+            Err(MailFailure::Never(why)) => (why.clone(), true),
+            Err(MailFailure::Later(why)) => (why.clone(), false),
+            Err(MailFailure::Server { what, .. }) => ((*what).to_owned(), false),
         };
         let wait = RETRY_SECONDS[(self.attempts as usize - 1).min(RETRY_SECONDS.len() - 1)];
         let next = now.plus(wait);
         if forever || next > began.plus(GIVE_UP_SECONDS) {
             let given_up = if forever { "" } else { "given up after a day: " };
             (self.state, self.error) = (Sending::Failed, Some(format!("{given_up}{why}")));
-            return Attempt::Failed;
+            return SendOutcome::Failed;
         }
         (self.next, self.error) = (Some(next), Some(why));
-        Attempt::Later
+        SendOutcome::Later
     }
 }
 
@@ -915,21 +933,26 @@ fn setting_of(transaction: &mut dyn Transaction, id: &str) -> Result<(Setting, S
     Ok((setting, schedule))
 }
 
-fn state_of(transaction: &mut dyn Transaction, id: &str) -> Result<Option<State>, ServiceError> {
-    transaction.document(SCHEDULE, id)?.as_ref().map(State::read).transpose()
+fn state_of(transaction: &mut dyn Transaction, id: &str) -> Result<Option<ScheduleState>, ServiceError> {
+    transaction.document(SCHEDULE, id)?.as_ref().map(ScheduleState::read).transpose()
 }
 
-fn view(setting: &Setting, state: Option<State>, now: Time) -> Result<View, ServiceError> {
+fn view(setting: &Setting, state: Option<ScheduleState>, now: Time) -> Result<ScheduleView, ServiceError> {
     let schedule = setting.schedule().ok_or_else(|| unknown(&setting.id))?.clone();
     let runs = schedule.off.is_none() && setting.removed_at.is_none();
-    let plan = Plan::parse(&schedule.cron, &schedule.zone).ok().filter(|_| runs);
+    let plan = Recurrence::parse(&schedule.cron, &schedule.zone).ok().filter(|_| runs);
     let next_runs = plan.map(|plan| upcoming(&plan, now)).unwrap_or_default();
     let Setting { id, created_at, removed_at, .. } = setting.clone();
-    Ok(View { id, created_at, removed_at, schedule, next_runs, state, runs: Vec::new() })
+    Ok(ScheduleView { id, created_at, removed_at, schedule, next_runs, state, runs: Vec::new() })
 }
 
-fn shown(setting: &Setting, state: Option<State>, now: Time, created: bool) -> Result<Shown, ServiceError> {
-    Ok(Shown::Schedule { view: Box::new(view(setting, state, now)?), created })
+fn shown(
+    setting: &Setting,
+    state: Option<ScheduleState>,
+    now: Time,
+    created: bool,
+) -> Result<VerbOutcome, ServiceError> {
+    Ok(VerbOutcome::Schedule { view: Box::new(view(setting, state, now)?), created })
 }
 
 #[cfg(test)]
@@ -963,11 +986,16 @@ mod tests {
 
     #[test]
     fn what_was_told_is_written_and_read() {
-        let told =
-            Told([(Told::name("fi_0c9d1f8e2b7a65430c9d"), 1), (Told::name("fi_ffffffffffffffffffff"), 3)].into());
+        let told = ReportedFindings(
+            [
+                (ReportedFindings::name("fi_0c9d1f8e2b7a65430c9d"), 1),
+                (ReportedFindings::name("fi_ffffffffffffffffffff"), 3),
+            ]
+            .into(),
+        );
         assert_eq!(told.text(), "0c9d1f8e2b7a1\nffffffffffff3\n");
-        assert_eq!(Told::read(&told.text()), told);
-        assert_eq!(Told::read("nonsense\n"), Told::default());
+        assert_eq!(ReportedFindings::read(&told.text()), told);
+        assert_eq!(ReportedFindings::read("nonsense\n"), ReportedFindings::default());
     }
 
     #[test]
@@ -977,7 +1005,7 @@ mod tests {
         let to = "desk@example.net".into();
         let mut one = Recipient { to, state: Sending::Waiting, attempts: 0, at: None, next: Some(now), error: None };
         let mut waits = Vec::new();
-        while one.note(&Err(Failure::Later("busy".to_owned())), began, now) == Attempt::Later {
+        while one.note(&Err(MailFailure::Later("busy".to_owned())), began, now) == SendOutcome::Later {
             let next = one.next.expect("a next attempt");
             waits.push(next.seconds() - now.seconds());
             now = next;

@@ -15,13 +15,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::desk::Desk;
-use super::{Outcome, Service, ServiceError, Shown};
+use super::desk::NumberWriter;
+use super::{Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::domain::change::Edit;
 use crate::domain::{
     Account, Actor, Application, E164, EntityChange, NumberChange, PartnerKey, State, Time, Trunk, Verb,
 };
-use crate::store::{Holding, LogPiece, RoutesInUse, Transaction, follow};
+use crate::store::{LogPiece, Ownership, RoutesInUse, Transaction, follow};
 
 /// How many refused numbers an answer names.
 pub const REFUSED_MAX: usize = 100;
@@ -37,7 +37,7 @@ pub struct Undone {
     pub undone: u64,
     pub refused: u64,
     /// The first refused ones.
-    pub rows: Vec<Refused>,
+    pub rows: Vec<RefusedUndo>,
     /// Accounts, applications and trunks that stay as they are, and why: a
     /// sentence for each.
     pub stays: Vec<String>,
@@ -45,7 +45,7 @@ pub struct Undone {
 
 /// One number that an undo left as it is.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Refused {
+pub struct RefusedUndo {
     pub number: E164,
     pub reason: String,
     /// Who changed it since, and when.
@@ -62,7 +62,7 @@ pub(super) enum Reason {
 
 impl Service {
     /// Undoes one change of the log.
-    pub fn undo(&self, key: PartnerKey, version: u64) -> Result<Outcome, ServiceError> {
+    pub fn undo(&self, key: PartnerKey, version: u64) -> Result<WriteOutcome, ServiceError> {
         let unknown = || ServiceError::Unknown { what: "change", id: version.to_string() };
         let before = version.checked_sub(1).ok_or_else(unknown)?;
         self.manage(key, Verb::Undo, |transaction| {
@@ -80,7 +80,7 @@ impl Service {
                     Ok(())
                 }
                 LogPiece::Numbers(numbers) => {
-                    putting.numbers(&mut Desk::new(transaction, key, &self.quarantine), &numbers)
+                    putting.numbers(&mut NumberWriter::new(transaction, key, &self.quarantine), &numbers)
                 }
                 LogPiece::End { .. } => Ok(()),
             })?;
@@ -91,12 +91,16 @@ impl Service {
             if undone == 0 && !any {
                 return Err(ServiceError::NotUndone { version, rows, stays });
             }
-            Ok(Shown::Undone(Undone { of: version, version: made, undone, refused, rows, stays }))
+            Ok(VerbOutcome::Undone(Undone { of: version, version: made, undone, refused, rows, stays }))
         })
     }
 
     /// Refused numbers with who changed them since.
-    fn explain_refused(&self, key: PartnerKey, refused: BTreeMap<E164, Reason>) -> Result<Vec<Refused>, ServiceError> {
+    fn explain_refused(
+        &self,
+        key: PartnerKey,
+        refused: BTreeMap<E164, Reason>,
+    ) -> Result<Vec<RefusedUndo>, ServiceError> {
         let mut rows = Vec::new();
         for (number, reason) in refused {
             let last = match &reason {
@@ -111,7 +115,7 @@ impl Service {
                 (Reason::Changed, None) => "changed since".to_owned(),
             };
             let by = last.as_ref().map(|last| last.entry.actor.clone());
-            rows.push(Refused { number, reason, by, at: last.map(|last| last.entry.at) });
+            rows.push(RefusedUndo { number, reason, by, at: last.map(|last| last.entry.at) });
         }
         Ok(rows)
     }
@@ -128,7 +132,7 @@ struct Putting {
 }
 
 impl Putting {
-    fn numbers(&mut self, desk: &mut Desk<'_>, changes: &[NumberChange]) -> Result<(), ServiceError> {
+    fn numbers(&mut self, desk: &mut NumberWriter<'_>, changes: &[NumberChange]) -> Result<(), ServiceError> {
         let numbers: Vec<E164> = changes.iter().map(|change| change.number).collect();
         let holdings = desk.transaction.numbers(&numbers)?;
         for (edit, holding) in changes.iter().zip(holdings) {
@@ -190,16 +194,16 @@ pub fn undoable(verb: Verb) -> bool {
 
 /// Puts one number back as it was before `edit`, which `version` made.
 pub(super) fn put_back(
-    desk: &mut Desk<'_>,
+    desk: &mut NumberWriter<'_>,
     edit: &NumberChange,
-    holding: Holding,
+    holding: Ownership,
     version: u64,
 ) -> Result<Result<(), Reason>, ServiceError> {
     let now = desk.transaction.at();
     let current = match (&edit.after, holding) {
-        (Some(_), Holding::Ours { record, version: at }) if at == version => Some(record),
-        (None, Holding::Free) => None,
-        (None, Holding::Foreign) => return Ok(Err(Reason::Other("the number is no longer free".to_owned()))),
+        (Some(_), Ownership::Ours { record, version: at }) if at == version => Some(record),
+        (None, Ownership::Free) => None,
+        (None, Ownership::Foreign) => return Ok(Err(Reason::Other("the number is no longer free".to_owned()))),
         (_, _) => return Ok(Err(Reason::Changed)),
     };
     if let Some(record) = &current

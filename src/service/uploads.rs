@@ -32,14 +32,14 @@ use tempfile::NamedTempFile;
 use tracing::{error, warn};
 
 use super::import::{
-    ChangedNumber, EntityNews, ImportError, ImportOptions, ImportReport, Losses, Moved, OnError, Progress, RowFate,
-    Watch,
+    ChangedNumber, CostChange, EntityNews, ImportError, ImportOptions, ImportProgress, ImportReport, Losses, OnError,
+    RowFate, Watch,
 };
 use super::lease::{self, Lease};
 use super::{Service, ServiceError, token};
 use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, user};
 use crate::intake::{self, Caution, IntakeError, Mapping, Peeked, RowError};
-use crate::store::{Document, StoreError, Target, Transaction, Walk};
+use crate::store::{Document, DocumentWalk, StoreError, Transaction, WriteTarget};
 
 /// The kind of the documents.
 const KIND: &str = "import";
@@ -58,7 +58,7 @@ const HEAD_BYTES: u64 = 4 << 10;
 
 /// What is to be read how, as people said it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Choices {
+pub struct ImportChoices {
     /// `COLUMN=FIELD`, or `COLUMN=-`.
     pub mappings: Vec<String>,
     /// What digits without `+` are: empty to refuse them, `plus` if they lack
@@ -82,7 +82,7 @@ pub struct Choices {
     pub strict: bool,
 }
 
-impl Choices {
+impl ImportChoices {
     /// As the importer takes them, or what is wrong with them.
     pub fn options(&self, dry_run: bool) -> Result<ImportOptions, Vec<FieldError>> {
         let mut errors = Vec::new();
@@ -147,7 +147,7 @@ impl Choices {
             return Err(errors);
         }
         Ok(ImportOptions {
-            intake: intake::Options {
+            intake: intake::ReadOptions {
                 mappings,
                 default_country: country,
                 assume_plus: self.digits == "plus",
@@ -168,7 +168,7 @@ impl Choices {
 /// Where an upload is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stage {
+pub enum UploadStage {
     /// Being checked, or the check was interrupted.
     Checking,
     /// [`Upload::found`] says what an import would do.
@@ -183,7 +183,7 @@ pub enum Stage {
 /// What a check found, or an import did.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
-pub struct Found {
+pub struct UploadCounts {
     pub rows: u64,
     pub imported: u64,
     pub updated: u64,
@@ -200,7 +200,7 @@ pub struct Found {
     pub caution_rows: u64,
     pub losses: Losses,
     pub losses_route_active: u64,
-    pub money: BTreeMap<Currency, Moved>,
+    pub money: BTreeMap<Currency, CostChange>,
     pub changed: Vec<ChangedNumber>,
     pub entities: Vec<EntityNews>,
     pub entities_total: u64,
@@ -208,14 +208,14 @@ pub struct Found {
     pub version: Option<u64>,
 }
 
-impl Found {
-    fn of(report: &ImportReport, headed: bool) -> Found {
+impl UploadCounts {
+    fn of(report: &ImportReport, headed: bool) -> UploadCounts {
         let line = |line: u64| line.saturating_sub(u64::from(headed));
         let error =
             |error: &RowError| RowError { line: line(error.line), message: in_words(&error.message), ..error.clone() };
         let caution = |caution: &Caution| Caution { line: line(caution.line), ..caution.clone() };
         let changed = |changed: &ChangedNumber| ChangedNumber { line: line(changed.line), ..changed.clone() };
-        Found {
+        UploadCounts {
             rows: report.rows,
             imported: report.imported,
             updated: report.updated,
@@ -265,10 +265,10 @@ pub struct Upload {
     pub host: String,
     /// A line that names the column was put before its numbers.
     pub headed: bool,
-    pub choices: Choices,
-    pub stage: Stage,
+    pub choices: ImportChoices,
+    pub stage: UploadStage,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub found: Option<Found>,
+    pub found: Option<UploadCounts>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -286,18 +286,18 @@ impl Upload {
 
 /// Which rows of a file are kept by themselves, to be corrected and given again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rows {
+pub enum KeptRows {
     Rejected,
     Cautioned,
 }
 
-impl Rows {
-    pub const ALL: [Rows; 2] = [Rows::Rejected, Rows::Cautioned];
+impl KeptRows {
+    pub const ALL: [KeptRows; 2] = [KeptRows::Rejected, KeptRows::Cautioned];
 
     fn extension(self) -> &'static str {
         match self {
-            Rows::Rejected => "rejected",
-            Rows::Cautioned => "cautions",
+            KeptRows::Rejected => "rejected",
+            KeptRows::Cautioned => "cautions",
         }
     }
 }
@@ -308,7 +308,7 @@ fn is_ours(name: &str) -> bool {
         return random.len() == RECEIVING_CHARS && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
     }
     let (id, extension) = name.split_once('.').map_or((name, None), |(id, extension)| (id, Some(extension)));
-    token::is_import_id(id) && extension.is_none_or(|text| Rows::ALL.iter().any(|rows| rows.extension() == text))
+    token::is_import_id(id) && extension.is_none_or(|text| KeptRows::ALL.iter().any(|rows| rows.extension() == text))
 }
 
 /// Something that goes on now.
@@ -316,13 +316,13 @@ fn is_ours(name: &str) -> bool {
 pub struct Now {
     /// On another node, so nothing else is known.
     pub elsewhere: bool,
-    pub progress: Option<Progress>,
+    pub progress: Option<ImportProgress>,
     pub elapsed: Duration,
     pub cancelled: bool,
 }
 
 struct Live {
-    progress: Mutex<Option<Progress>>,
+    progress: Mutex<Option<ImportProgress>>,
     cancel: AtomicBool,
     began: Instant,
 }
@@ -330,10 +330,10 @@ struct Live {
 /// The files of all partners. Cheap to clone.
 #[derive(Clone)]
 pub struct Uploads {
-    inner: Arc<Inner>,
+    inner: Arc<UploadsState>,
 }
 
-struct Inner {
+struct UploadsState {
     folder: PathBuf,
     bytes_max: u64,
     live: Mutex<HashMap<String, Arc<Live>>>,
@@ -362,7 +362,7 @@ impl Uploads {
     /// `folder` is made once there is something to keep.
     pub fn new(folder: PathBuf, bytes_max: u64) -> Uploads {
         let (live, stopped) = Default::default();
-        Uploads { inner: Arc::new(Inner { folder, bytes_max, live, stopped }) }
+        Uploads { inner: Arc::new(UploadsState { folder, bytes_max, live, stopped }) }
     }
 
     pub fn bytes_max(&self) -> u64 {
@@ -387,7 +387,7 @@ impl Uploads {
         (key, partner): (PartnerKey, &PartnerId),
         mut incoming: Incoming,
         name: &str,
-        choices: Choices,
+        choices: ImportChoices,
     ) -> Result<Upload, ServiceError> {
         choices.options(true).map_err(ServiceError::Invalid)?;
         let mut head = Vec::new();
@@ -411,7 +411,7 @@ impl Uploads {
             host: lease::host(),
             headed,
             choices,
-            stage: Stage::Checking,
+            stage: UploadStage::Checking,
             found: None,
             error: None,
         };
@@ -428,7 +428,7 @@ impl Uploads {
     /// A partner's uploads, newest first.
     pub fn list(&self, service: &Service, key: PartnerKey) -> Result<Vec<Upload>, ServiceError> {
         service.beside(key, |store| {
-            let documents = store.documents(key, KIND, Walk::Down { before: None }, KEPT_MAX * 2)?;
+            let documents = store.documents(key, KIND, DocumentWalk::Down { before: None }, KEPT_MAX * 2)?;
             Ok(documents.iter().filter_map(|document| Upload::read(document).ok()).collect())
         })
     }
@@ -478,7 +478,7 @@ impl Uploads {
     pub fn peek(&self, upload: &Upload, rows: usize) -> Result<Peeked, ImportError> {
         let encoding = encoding_rs::Encoding::for_label_no_replacement(upload.choices.encoding.trim().as_bytes());
         let mappings = upload.choices.mappings.iter().filter_map(|text| text.parse().ok()).collect();
-        let options = intake::Options { mappings, encoding, ..intake::Options::default() };
+        let options = intake::ReadOptions { mappings, encoding, ..intake::ReadOptions::default() };
         let file = File::open(self.path(&upload.id)).map_err(ImportError::Open)?;
         let mut peeked = intake::peek(file, &options, rows)?;
         peeked.rows.iter_mut().for_each(|row| row.line = row.line.saturating_sub(upload.headed.into()));
@@ -487,7 +487,7 @@ impl Uploads {
 
     /// Some rows of an upload that was found by [`Uploads::get`], as a file
     /// that can be corrected and given again.
-    pub fn rows(&self, upload: &Upload, rows: Rows) -> io::Result<File> {
+    pub fn rows(&self, upload: &Upload, rows: KeptRows) -> io::Result<File> {
         File::open(self.rows_path(&upload.id, rows))
     }
 
@@ -497,11 +497,11 @@ impl Uploads {
         service: &Service,
         (key, partner): (PartnerKey, &PartnerId),
         id: &str,
-        choices: Choices,
+        choices: ImportChoices,
     ) -> Result<(), ServiceError> {
         choices.options(true).map_err(ServiceError::Invalid)?;
         let upload = self.idle(service, key, id)?;
-        self.begin(service, key, partner, Upload { choices, stage: Stage::Checking, ..upload })
+        self.begin(service, key, partner, Upload { choices, stage: UploadStage::Checking, ..upload })
     }
 
     /// Imports what was checked, as it was checked.
@@ -515,7 +515,7 @@ impl Uploads {
         if upload.found.is_none() {
             return Err(ServiceError::Refused("it has not been checked yet; check it first".to_owned()));
         }
-        self.begin(service, key, partner, Upload { stage: Stage::Importing, error: None, ..upload })
+        self.begin(service, key, partner, Upload { stage: UploadStage::Importing, error: None, ..upload })
     }
 
     /// Stops what goes on with an upload; of an import, nothing is then written.
@@ -587,7 +587,7 @@ impl Uploads {
         self.inner.folder.join(id)
     }
 
-    fn rows_path(&self, id: &str, rows: Rows) -> PathBuf {
+    fn rows_path(&self, id: &str, rows: KeptRows) -> PathBuf {
         self.inner.folder.join(format!("{id}.{}", rows.extension()))
     }
 
@@ -597,7 +597,7 @@ impl Uploads {
         if now.is_some() {
             return Err(busy());
         }
-        if upload.stage == Stage::Imported {
+        if upload.stage == UploadStage::Imported {
             return Err(imported());
         }
         self.absent(&upload).map_or(Ok(upload), |why| Err(ServiceError::Refused(why)))
@@ -608,8 +608,9 @@ impl Uploads {
     }
 
     fn forget(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
-        service.write(Target::Partner(key), Verb::Import, |transaction| Ok(transaction.drop_document(KIND, id)?))?;
-        let kept = Rows::ALL.map(|rows| self.rows_path(id, rows));
+        service
+            .write(WriteTarget::Partner(key), Verb::Import, |transaction| Ok(transaction.drop_document(KIND, id)?))?;
+        let kept = KeptRows::ALL.map(|rows| self.rows_path(id, rows));
         for path in kept.into_iter().chain([self.path(id)]) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -641,14 +642,14 @@ impl Uploads {
             }
             all.insert(upload.id.clone(), live.clone());
         }
-        let mut end = Ending { uploads: self.clone(), id: upload.id.clone(), claim: None };
+        let mut end = UploadGuard { uploads: self.clone(), id: upload.id.clone(), claim: None };
         if service.node().is_some() {
             end.claim = Some(service.leases.claim(&lease_of(&upload.id))?.ok_or_else(busy)?);
         }
         let document = upload.document();
-        service.write(Target::Partner(key), Verb::Import, |transaction| {
+        service.write(WriteTarget::Partner(key), Verb::Import, |transaction| {
             match transaction.document(KIND, &upload.id)?.as_ref().map(Upload::read).transpose()? {
-                Some(Upload { stage: Stage::Imported, .. }) => Err(imported()),
+                Some(Upload { stage: UploadStage::Imported, .. }) => Err(imported()),
                 Some(_) | None => Ok(transaction.put_document(KIND, &document)?),
             }
         })?;
@@ -676,27 +677,27 @@ impl Uploads {
         upload: Upload,
         live: &Live,
     ) -> Result<(), ServiceError> {
-        let checks = upload.stage == Stage::Checking;
+        let checks = upload.stage == UploadStage::Checking;
         let options = match upload.choices.options(checks) {
             Ok(options) => options,
             Err(errors) => {
                 let error = Some(super::describe(&errors));
-                return self.ended(service, key, &Upload { stage: Stage::Unusable, error, ..upload });
+                return self.ended(service, key, &Upload { stage: UploadStage::Unusable, error, ..upload });
             }
         };
         let path = self.path(&upload.id);
         let source = || Ok(Box::new(BufReader::with_capacity(256 << 10, File::open(&path)?)) as Box<dyn Read>);
-        let progress = |progress: Progress| *live.progress.lock() = Some(progress);
+        let progress = |progress: ImportProgress| *live.progress.lock() = Some(progress);
         let watch = Watch { progress: &progress, cancel: &live.cancel };
         // Made in the transaction, so that it is there if what it tells is.
         let note = |transaction: &mut dyn Transaction, report: &ImportReport| {
-            let found = Some(Found::of(report, upload.headed));
-            put(transaction, &Upload { stage: Stage::Imported, found, error: None, ..upload.clone() })
+            let found = Some(UploadCounts::of(report, upload.headed));
+            put(transaction, &Upload { stage: UploadStage::Imported, found, error: None, ..upload.clone() })
         };
         let report = service.import_noting(partner, &source, &options, &watch, &note);
         if let Ok(report) = &report {
-            self.extract(&upload.id, &options, Rows::Rejected, &report.rejected_lines);
-            self.extract(&upload.id, &options, Rows::Cautioned, &report.caution_lines);
+            self.extract(&upload.id, &options, KeptRows::Rejected, &report.rejected_lines);
+            self.extract(&upload.id, &options, KeptRows::Cautioned, &report.caution_lines);
         }
         match report {
             Ok(report) if report.written => {
@@ -713,15 +714,15 @@ impl Uploads {
                         format!("nothing was written, because {} numbers are rejected; see below", report.rejected)
                     }
                 });
-                let found = Some(Found::of(&report, upload.headed));
-                self.ended(service, key, &Upload { stage: Stage::Checked, found, error, ..upload })
+                let found = Some(UploadCounts::of(&report, upload.headed));
+                self.ended(service, key, &Upload { stage: UploadStage::Checked, found, error, ..upload })
             }
             Err(error) => {
                 let stage = match (&error, &upload.found) {
-                    (ImportError::Intake(_), _) | (_, None) => Stage::Unusable,
-                    (_, Some(_)) => Stage::Checked,
+                    (ImportError::Intake(_), _) | (_, None) => UploadStage::Unusable,
+                    (_, Some(_)) => UploadStage::Checked,
                 };
-                let found = upload.found.clone().filter(|_| stage == Stage::Checked);
+                let found = upload.found.clone().filter(|_| stage == UploadStage::Checked);
                 self.ended(service, key, &Upload { stage, found, error: Some(fault(&error)), ..upload })
             }
         }
@@ -729,14 +730,14 @@ impl Uploads {
 
     /// Writes down how it went. What another node did meanwhile stands.
     fn ended(&self, service: &Service, key: PartnerKey, upload: &Upload) -> Result<(), ServiceError> {
-        match service.write(Target::Partner(key), Verb::Import, |transaction| put(transaction, upload)) {
+        match service.write(WriteTarget::Partner(key), Verb::Import, |transaction| put(transaction, upload)) {
             Ok(_) | Err(ServiceError::Refused(_) | ServiceError::Unknown { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     /// Writes down some of the rows. The import does not hang on it.
-    fn extract(&self, id: &str, options: &ImportOptions, rows: Rows, lines: &[u64]) {
+    fn extract(&self, id: &str, options: &ImportOptions, rows: KeptRows, lines: &[u64]) {
         let write = || -> io::Result<()> {
             let to = self.rows_path(id, rows);
             if lines.is_empty() {
@@ -759,13 +760,13 @@ impl Uploads {
 }
 
 /// Says that an upload is at rest, however its work ended.
-struct Ending {
+struct UploadGuard {
     uploads: Uploads,
     id: String,
     claim: Option<Lease>,
 }
 
-impl Drop for Ending {
+impl Drop for UploadGuard {
     fn drop(&mut self) {
         // First, or it would seem to be another node's.
         self.claim = None;
@@ -778,8 +779,8 @@ impl Drop for Ending {
 fn put(transaction: &mut dyn Transaction, upload: &Upload) -> Result<(), ServiceError> {
     let now = transaction.document(KIND, &upload.id)?.ok_or_else(|| unknown(&upload.id))?;
     match Upload::read(&now)?.stage {
-        Stage::Imported => Err(imported()),
-        Stage::Checking | Stage::Checked | Stage::Unusable | Stage::Importing => {
+        UploadStage::Imported => Err(imported()),
+        UploadStage::Checking | UploadStage::Checked | UploadStage::Unusable | UploadStage::Importing => {
             Ok(transaction.put_document(KIND, &upload.document())?)
         }
     }
@@ -876,10 +877,10 @@ mod tests {
         }
 
         fn give(&self, text: &str) -> String {
-            self.give_as(text, Choices::default())
+            self.give_as(text, ImportChoices::default())
         }
 
-        fn give_as(&self, text: &str, choices: Choices) -> String {
+        fn give_as(&self, text: &str, choices: ImportChoices) -> String {
             let mut incoming = self.uploads.receive().expect("a place");
             incoming.write_all(text.as_bytes()).expect("written");
             let upload = self.uploads.keep(&self.service, (self.key, &self.partner), incoming, "a.csv", choices);
@@ -897,7 +898,7 @@ mod tests {
             panic!("{id} does not end");
         }
 
-        fn check(&self, id: &str, choices: Choices) -> Upload {
+        fn check(&self, id: &str, choices: ImportChoices) -> Upload {
             self.uploads.check(&self.service, (self.key, &self.partner), id, choices).expect("begun");
             self.rest(id)
         }
@@ -967,7 +968,7 @@ mod tests {
         let fixture = Fixture::new();
         let id = fixture.give(FILE);
         let upload = fixture.rest(&id);
-        assert_eq!(upload.stage, Stage::Checked);
+        assert_eq!(upload.stage, UploadStage::Checked);
         // The reader knows the columns by their names, so nothing has to be chosen.
         assert!(upload.choices.mappings.is_empty());
         let found = upload.found.expect("checked");
@@ -977,26 +978,26 @@ mod tests {
         assert!(!found.errors.iter().any(|error| error.message.contains("--")), "{:?}", found.errors);
         assert_eq!(fixture.numbers(), 0);
 
-        let choices = Choices { currency: "inr".into(), monthly_cost: "10".into(), ..upload.choices };
+        let choices = ImportChoices { currency: "inr".into(), monthly_cost: "10".into(), ..upload.choices };
         let found = fixture.check(&id, choices.clone()).found.expect("checked");
         assert_eq!((found.imported, found.rejected), (2, 1));
         let inr: Currency = "INR".parse().expect("a currency");
-        assert_eq!(found.money, BTreeMap::from([(inr, Moved { up: 51_000, down: 0 })]));
+        assert_eq!(found.money, BTreeMap::from([(inr, CostChange { up: 51_000, down: 0 })]));
 
         // As a whole, it is refused, and nothing is written.
         let upload = fixture.run(&id);
-        assert_eq!((upload.stage, fixture.numbers()), (Stage::Checked, 0));
+        assert_eq!((upload.stage, fixture.numbers()), (UploadStage::Checked, 0));
         assert!(upload.error.is_some_and(|error| error.contains("nothing was written")));
 
-        fixture.check(&id, Choices { skip: true, ..choices });
+        fixture.check(&id, ImportChoices { skip: true, ..choices });
         let upload = fixture.run(&id);
-        assert_eq!((upload.stage, fixture.numbers()), (Stage::Imported, 2));
+        assert_eq!((upload.stage, fixture.numbers()), (UploadStage::Imported, 2));
         let version = upload.found.as_ref().and_then(|found| found.version);
         let log = fixture.service.store.log(fixture.key, 1, 10).expect("read");
         assert_eq!(version, Some(log[0].change.version));
         assert_eq!(log[0].change.request_id.as_deref(), Some(id.as_str()));
         let mut rejects = String::new();
-        fixture.uploads.rows(&upload, Rows::Rejected).expect("kept").read_to_string(&mut rejects).expect("text");
+        fixture.uploads.rows(&upload, KeptRows::Rejected).expect("kept").read_to_string(&mut rejects).expect("text");
         assert_eq!(rejects, "Phone,Customer id,Price,Currency\nnot one,MA_1,500,INR\n");
         let again = fixture.uploads.run(&fixture.service, (fixture.key, &fixture.partner), &id);
         assert!(matches!(again, Err(ServiceError::Refused(_))));
@@ -1019,18 +1020,18 @@ mod tests {
         let fixture = Fixture::new();
         let id = fixture.give("what,who\n+912271264217,x\n");
         let upload = fixture.rest(&id);
-        assert_eq!(upload.stage, Stage::Unusable);
+        assert_eq!(upload.stage, UploadStage::Unusable);
         assert_eq!(upload.error.as_deref(), Some("no column is read as the number; choose below which one it is"));
-        let choices = Choices { mappings: vec!["what=number".into()], ..Choices::default() };
+        let choices = ImportChoices { mappings: vec!["what=number".into()], ..ImportChoices::default() };
         fixture.uploads.check(&fixture.service, (fixture.key, &fixture.partner), &id, choices).expect("begun");
         let upload = fixture.rest(&id);
-        assert_eq!((upload.stage, upload.error), (Stage::Checked, None));
+        assert_eq!((upload.stage, upload.error), (UploadStage::Checked, None));
 
-        let wrong = Choices {
+        let wrong = ImportChoices {
             currency: "rupees".into(),
             monthly_cost: "1".into(),
             digits: "national".into(),
-            ..Choices::default()
+            ..ImportChoices::default()
         };
         let errors = wrong.options(true).expect_err("refused");
         let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
@@ -1043,12 +1044,12 @@ mod tests {
         let id = fixture.give("number\n+912271264217\n");
         let upload = fixture.rest(&id);
         // As a server that ended in the middle leaves it.
-        let left = Upload { stage: Stage::Importing, ..upload };
+        let left = Upload { stage: UploadStage::Importing, ..upload };
         fixture.uploads.ended(&fixture.service, fixture.key, &left).expect("written");
         let after = Fixture { uploads: Uploads::new(fixture.folder.path().join("files"), 1 << 20), ..fixture };
         let (upload, now) = after.uploads.get(&after.service, after.key, &id).expect("there");
-        assert!(now.is_none() && upload.stage == Stage::Importing);
-        assert_eq!(after.run(&id).stage, Stage::Imported);
+        assert!(now.is_none() && upload.stage == UploadStage::Importing);
+        assert_eq!(after.run(&id).stage, UploadStage::Imported);
         assert_eq!(after.numbers(), 1);
     }
 
@@ -1076,7 +1077,7 @@ mod tests {
         assert!(uploads.absent(&upload).is_some_and(|why| why.contains(&upload.host)));
         refused(uploads.run(&service, of, &id), "was given to another node");
         refused(uploads.check(&service, of, &id, upload.choices.clone()), "was given to another node");
-        assert_eq!(fixture.rest(&id).stage, Stage::Checked);
+        assert_eq!(fixture.rest(&id).stage, UploadStage::Checked);
         // What is let go of there goes here in time.
         uploads.discard(&service, fixture.key, &id).expect("let go of");
         assert!(fixture.uploads.list(&fixture.service, fixture.key).expect("read").is_empty());
@@ -1085,7 +1086,7 @@ mod tests {
     #[test]
     fn what_another_node_is_at_is_left_alone() {
         let fixture = Fixture::new();
-        let id = fixture.give_as(FILE, Choices { skip: true, ..Choices::default() });
+        let id = fixture.give_as(FILE, ImportChoices { skip: true, ..ImportChoices::default() });
         let upload = fixture.rest(&id);
         let (service, uploads) = node(&fixture, "other", "files");
         let (of, store) = ((fixture.key, &fixture.partner), &fixture.service.store);
@@ -1105,15 +1106,16 @@ mod tests {
         while uploads.busy(&id) {
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!((fixture.rest(&id).stage, fixture.numbers()), (Stage::Imported, 1));
+        assert_eq!((fixture.rest(&id).stage, fixture.numbers()), (UploadStage::Imported, 1));
         assert_eq!(store.leaseholder(&lease_of(&id)).expect("asked"), None, "given back");
         let version = store.heads(true).expect("heads").expect("asked for")[0].version;
-        for stage in [Stage::Importing, Stage::Checking] {
+        for stage in [UploadStage::Importing, UploadStage::Checking] {
             let (progress, cancel) = Default::default();
-            let late = Upload { stage, choices: Choices { skip: true, ..upload.choices.clone() }, ..upload.clone() };
+            let late =
+                Upload { stage, choices: ImportChoices { skip: true, ..upload.choices.clone() }, ..upload.clone() };
             let live = Live { progress, cancel, began: Instant::now() };
             fixture.uploads.work(&fixture.service, fixture.key, &fixture.partner, late, &live).expect("nothing");
-            assert_eq!(fixture.rest(&id).stage, Stage::Imported);
+            assert_eq!(fixture.rest(&id).stage, UploadStage::Imported);
         }
         assert_eq!(store.heads(true).expect("heads").expect("asked for")[0].version, version);
     }

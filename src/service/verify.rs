@@ -12,7 +12,7 @@ use super::replica::{self, Poison, Salvaged, Setback};
 
 /// What was looked at, and what does not agree.
 #[derive(Debug, Default, serde::Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     pub partners: u64,
     pub changes: u64,
     pub numbers: u64,
@@ -25,8 +25,8 @@ pub struct Report {
 
 /// Checks the file, replays every partner's log from the first entry, and
 /// compares the result with the rows, number by number.
-pub fn verify(store: &dyn Store, progress: &mut dyn FnMut(u64)) -> Result<Report, StoreError> {
-    let mut report = Report { differences: store.integrity()?, ..Report::default() };
+pub fn verify(store: &dyn Store, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport, StoreError> {
+    let mut report = VerifyReport { differences: store.integrity()?, ..VerifyReport::default() };
     // A server may be writing: the rows are one moment, and the log is
     // replayed to the versions of that moment.
     let Salvaged { snapshots, poison, .. } = replica::salvage(store, Load { only: None, numbers: true })?;
@@ -65,7 +65,7 @@ pub fn digests(store: &dyn Store) -> Result<HashMap<PartnerKey, (u64, String)>, 
 fn replay(
     store: &dyn Store,
     rows: &Snapshot,
-    report: &mut Report,
+    report: &mut VerifyReport,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Option<Snapshot>, StoreError> {
     let name = &rows.partner.auth_id;
@@ -88,7 +88,7 @@ fn replay(
 }
 
 /// Says where two snapshots of a partner differ, the first few places.
-fn compare(rows: &Snapshot, replayed: &Snapshot, report: &mut Report) {
+fn compare(rows: &Snapshot, replayed: &Snapshot, report: &mut VerifyReport) {
     if rows.digest() == replayed.digest() {
         return;
     }

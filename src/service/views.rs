@@ -5,7 +5,7 @@
 
 use super::{Service, ServiceError, corrupt};
 use crate::domain::{PartnerKey, Time, Verb};
-use crate::store::{Document, Target};
+use crate::store::{Document, WriteTarget};
 
 /// The most views of a partner.
 pub const VIEWS_MAX: usize = 20;
@@ -16,7 +16,7 @@ const KIND: &str = "view";
 const ID: &str = "all";
 
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub struct View {
+pub struct SavedFilter {
     pub name: String,
     pub line: String,
     /// Who saved it, as the log would name them.
@@ -24,7 +24,7 @@ pub struct View {
     pub at: Time,
 }
 
-fn read(document: Option<Document>) -> Result<Vec<View>, ServiceError> {
+fn read(document: Option<Document>) -> Result<Vec<SavedFilter>, ServiceError> {
     let Some(document) = document else { return Ok(Vec::new()) };
     serde_json::from_str(&document.body).map_err(|error| corrupt(format!("views: {error}")))
 }
@@ -32,7 +32,7 @@ fn read(document: Option<Document>) -> Result<Vec<View>, ServiceError> {
 impl Service {
     /// A partner's views, by name. A view tells nothing of the log, so no reader
     /// waits for this node to catch up.
-    pub fn views(&self, key: PartnerKey) -> Result<Vec<View>, ServiceError> {
+    pub fn views(&self, key: PartnerKey) -> Result<Vec<SavedFilter>, ServiceError> {
         read(self.store.document(key, KIND, ID)?)
     }
 
@@ -42,7 +42,7 @@ impl Service {
         if !fits {
             return Err(ServiceError::Refused(format!("a view's name has 1 to {NAME_CHARS_MAX} characters")));
         }
-        let new = |at| View { name: name.to_owned(), line: line.to_owned(), by: self.actor.to_string(), at };
+        let new = |at| SavedFilter { name: name.to_owned(), line: line.to_owned(), by: self.actor.to_string(), at };
         self.edit_views(key, |views, at| {
             views.retain(|view| view.name != name);
             if views.len() >= VIEWS_MAX {
@@ -65,10 +65,10 @@ impl Service {
     fn edit_views(
         &self,
         key: PartnerKey,
-        edit: impl Fn(&mut Vec<View>, Time) -> Result<(), ServiceError> + Sync,
+        edit: impl Fn(&mut Vec<SavedFilter>, Time) -> Result<(), ServiceError> + Sync,
     ) -> Result<(), ServiceError> {
         // The entry is for the log, which has nothing of this.
-        self.write(Target::Partner(key), Verb::Undo, |transaction| {
+        self.write(WriteTarget::Partner(key), Verb::Undo, |transaction| {
             let mut views = read(transaction.document(KIND, ID)?)?;
             edit(&mut views, transaction.at())?;
             let body = serde_json::to_string(&views).map_err(|error| corrupt(format!("views: {error}")))?;

@@ -29,11 +29,11 @@ use ipnet::IpNet;
 use parking_lot::{Condvar, Mutex};
 use sha2::{Digest, Sha256};
 
-use self::event::{Envelope, Secret, Secrets};
-use self::held::{HELD, Held};
+use self::event::{EventEnvelope, Secrets, SigningSecret};
+use self::held::{HELD, HeldEvents};
 pub use self::held::{HELD_MAX, REFUSED_MAX};
 use super::numbers::Expected;
-use super::{Outcome, Service, ServiceError, Shown, corrupt, replica, token};
+use super::{Service, ServiceError, VerbOutcome, WorkerClock, WriteOutcome, corrupt, replica, token};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::number::words;
@@ -41,7 +41,7 @@ use crate::domain::setting::{DeliveryOrder, Off, Webhook};
 use crate::domain::{Actor, Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::outbound::Outbound;
-use crate::store::{Document, Load, Target, Transaction, Walk};
+use crate::store::{Document, DocumentWalk, Load, Transaction, WriteTarget};
 
 /// Heads: the state of each webhook. `due` says when it is to be looked at.
 const HEAD: &str = "webhook";
@@ -61,7 +61,7 @@ const TESTS_OF_ALL: usize = 16;
 
 /// What an operator can choose about webhooks.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct WebhookSettings {
     /// Networks that may be reached although they are not public.
     pub allow_networks: Vec<IpNet>,
     /// Certificates that are trusted besides the usual ones.
@@ -78,9 +78,9 @@ pub struct Settings {
     pub failed_days: i64,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for WebhookSettings {
+    fn default() -> WebhookSettings {
+        WebhookSettings {
             allow_networks: Vec::new(),
             authorities: None,
             timeout: Duration::from_secs(15),
@@ -93,12 +93,10 @@ impl Default for Settings {
     }
 }
 
-pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
-
 /// What webhooks need of a process.
 pub struct Hooks {
     pub outbound: Outbound,
-    clock: Clock,
+    clock: WorkerClock,
     per_partner: usize,
     keep: u64,
     keep_days: i64,
@@ -135,9 +133,17 @@ impl Bell {
 }
 
 impl Hooks {
-    pub fn new(settings: Settings) -> Hooks {
-        let Settings { allow_networks, authorities, timeout, per_partner, keep, keep_days, catch_up, failed_days } =
-            settings;
+    pub fn new(settings: WebhookSettings) -> Hooks {
+        let WebhookSettings {
+            allow_networks,
+            authorities,
+            timeout,
+            per_partner,
+            keep,
+            keep_days,
+            catch_up,
+            failed_days,
+        } = settings;
         Hooks {
             outbound: Outbound::new(allow_networks, authorities, timeout),
             clock: Arc::new(Time::now),
@@ -153,7 +159,7 @@ impl Hooks {
     }
 
     /// The same by another clock: what waits, waits by it.
-    pub fn clock(self, clock: Clock) -> Hooks {
+    pub fn clock(self, clock: WorkerClock) -> Hooks {
         Hooks { clock, ..self }
     }
 
@@ -192,7 +198,7 @@ impl Drop for Testing<'_> {
 
 /// How far a webhook has come, and how it is.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-struct Head {
+struct WebhookCursor {
     /// All changes up to this version are settled.
     cursor: u64,
     /// Deliveries that wait and are about no change after the cursor.
@@ -232,11 +238,11 @@ struct Head {
     due: Option<Time>,
 }
 
-impl Head {
-    fn new(cursor: u64) -> Head {
+impl WebhookCursor {
+    fn new(cursor: u64) -> WebhookCursor {
         let (queued, next, stored, held, failed, front, step) = Default::default();
         let (failing_since, last_success_at, last_failure_at, last_error, missed, due) = Default::default();
-        Head {
+        WebhookCursor {
             cursor,
             queued,
             next,
@@ -254,14 +260,14 @@ impl Head {
         }
     }
 
-    fn read(document: &Document) -> Result<Head, ServiceError> {
+    fn read(document: &Document) -> Result<WebhookCursor, ServiceError> {
         let wrong = |error| corrupt(format!("the state of webhook {}: {error}", document.id));
-        let head: Head = serde_json::from_str(&document.body).map_err(wrong)?;
-        Ok(Head { due: document.due, ..head })
+        let head: WebhookCursor = serde_json::from_str(&document.body).map_err(wrong)?;
+        Ok(WebhookCursor { due: document.due, ..head })
     }
 
-    fn of(transaction: &mut dyn Transaction, id: &str) -> Result<Option<Head>, ServiceError> {
-        transaction.document(HEAD, id)?.map(|document| Head::read(&document)).transpose()
+    fn of(transaction: &mut dyn Transaction, id: &str) -> Result<Option<WebhookCursor>, ServiceError> {
+        transaction.document(HEAD, id)?.map(|document| WebhookCursor::read(&document)).transpose()
     }
 
     fn put(&self, transaction: &mut dyn Transaction, id: &str) -> Result<(), ServiceError> {
@@ -274,7 +280,7 @@ impl Head {
     fn kick(&mut self, transaction: &mut dyn Transaction, id: &str, now: Time) -> Result<(), ServiceError> {
         (self.due, self.step) = (Some(now), 0);
         if self.held > 0 {
-            let mut held = Held::in_transaction(transaction, id)?;
+            let mut held = HeldEvents::in_transaction(transaction, id)?;
             held.kick(now);
             held.put(transaction, id)?;
         }
@@ -286,7 +292,7 @@ impl Head {
         &mut self,
         transaction: &mut dyn Transaction,
         id: &str,
-        (held, changed): (&Held, bool),
+        (held, changed): (&HeldEvents, bool),
         now: Time,
     ) -> Result<(), ServiceError> {
         self.held = held.len() as u64;
@@ -400,7 +406,7 @@ words!(DeliveryState:
 /// Where an event's data come from.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Source {
+enum EventSource {
     /// The log, at this version.
     Change(u64),
     /// Here, as JSON.
@@ -416,19 +422,19 @@ pub struct Delivery {
     pub at: Time,
     pub version: u64,
     pub state: DeliveryState,
-    source: Source,
+    source: EventSource,
     /// The delivery that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resend_of: Option<String>,
     pub created_at: Time,
     /// The latest ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub attempts: Vec<Attempt>,
+    pub attempts: Vec<DeliveryAttempt>,
 }
 
 /// How telling it went.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Attempt {
+pub struct DeliveryAttempt {
     pub at: Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -479,7 +485,7 @@ pub struct WebhookChanges {
 
 /// How a webhook is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Health {
+pub struct WebhookHealth {
     /// How many events wait: exact up to a thousand changes, beyond that with
     /// those that it does not want.
     pub pending: u64,
@@ -502,9 +508,9 @@ pub struct Health {
 pub struct ShownWebhook {
     pub setting: Setting,
     pub webhook: Webhook,
-    pub health: Health,
+    pub health: WebhookHealth,
     /// Only where it was just made.
-    pub secret: Option<Secret>,
+    pub secret: Option<SigningSecret>,
     pub created: bool,
 }
 
@@ -581,13 +587,13 @@ impl Service {
         loaded.remove(&key).map(Arc::new).ok_or_else(|| corrupt(format!("partner {key} is gone")))
     }
 
-    fn head(&self, key: PartnerKey, id: &str) -> Result<Option<Head>, ServiceError> {
-        self.store.document(key, HEAD, id)?.map(|document| Head::read(&document)).transpose()
+    fn head(&self, key: PartnerKey, id: &str) -> Result<Option<WebhookCursor>, ServiceError> {
+        self.store.document(key, HEAD, id)?.map(|document| WebhookCursor::read(&document)).transpose()
     }
 
-    fn held(&self, key: PartnerKey, id: &str) -> Result<Held, ServiceError> {
+    fn held(&self, key: PartnerKey, id: &str) -> Result<HeldEvents, ServiceError> {
         let document = self.store.document(key, HELD, id)?;
-        document.map_or_else(|| Ok(Held::default()), |document| Held::read(&document))
+        document.map_or_else(|| Ok(HeldEvents::default()), |document| HeldEvents::read(&document))
     }
 
     fn secrets(&self, key: PartnerKey, id: &str) -> Result<Option<Secrets>, ServiceError> {
@@ -619,11 +625,11 @@ impl Service {
 
     /// Creates a webhook. It is told of what happens from now on. The secret
     /// in the answer is the only copy that is shown.
-    pub fn webhook_create(&self, key: PartnerKey, new: &NewWebhook) -> Result<Outcome, ServiceError> {
+    pub fn webhook_create(&self, key: PartnerKey, new: &NewWebhook) -> Result<WriteOutcome, ServiceError> {
         self.check_webhook(Some(&new.url), Some(&new.events))?;
         let snapshot = self.settings(key)?;
         let live = snapshot.settings.iter().filter(|one| one.removed_at.is_none() && one.webhook().is_some()).count();
-        let (id, secret) = (token::webhook_id(), Secret::generate());
+        let (id, secret) = (token::webhook_id(), SigningSecret::generate());
         let max = self.hooks.per_partner;
         let outcome = self.manage(key, Verb::WebhookCreate, |transaction| {
             // Here, so that a retry of the last one that fits is answered.
@@ -639,10 +645,10 @@ impl Service {
             let setting = Setting { id: id.as_str().into(), created_at, removed_at: None, choice };
             transaction.put_entity(EntityChange::Setting(Edit::created(setting.clone())))?;
             put_secrets(transaction, &id, &Secrets { current: secret.clone(), previous: None })?;
-            let head = Head::new(transaction.version());
+            let head = WebhookCursor::new(transaction.version());
             head.put(transaction, &id)?;
             let (health, secret) = (health(&head, 0), Some(secret.clone()));
-            Ok(Shown::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret, created: true })))
+            Ok(VerbOutcome::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret, created: true })))
         })?;
         self.hooks.bell.ring();
         Ok(outcome)
@@ -666,14 +672,14 @@ impl Service {
 
     fn show(&self, snapshot: &Snapshot, setting: &Setting) -> Result<ShownWebhook, ServiceError> {
         let webhook = setting.webhook().cloned().ok_or_else(|| unknown(&setting.id))?;
-        let head = self.head(snapshot.key, &setting.id)?.unwrap_or_else(|| Head::new(snapshot.version));
+        let head = self.head(snapshot.key, &setting.id)?.unwrap_or_else(|| WebhookCursor::new(snapshot.version));
         let pending = self.pending(snapshot, &webhook, &head)?;
         let health = health(&head, pending);
         Ok(ShownWebhook { setting: setting.clone(), webhook, health, secret: None, created: false })
     }
 
     /// How many events wait for a webhook.
-    fn pending(&self, snapshot: &Snapshot, webhook: &Webhook, head: &Head) -> Result<u64, ServiceError> {
+    fn pending(&self, snapshot: &Snapshot, webhook: &Webhook, head: &WebhookCursor) -> Result<u64, ServiceError> {
         let mut pending = head.queued.len() as u64 + head.held;
         if head.cursor >= snapshot.version {
             return Ok(pending);
@@ -698,7 +704,7 @@ impl Service {
         id: &str,
         changes: &WebhookChanges,
         expected: &Expected,
-    ) -> Result<Outcome, ServiceError> {
+    ) -> Result<WriteOutcome, ServiceError> {
         self.check_webhook(changes.url.as_deref(), changes.events.as_deref())?;
         let seen = self.settings(key)?.version;
         // Whether it is there is asked inside, where a retry has its answer.
@@ -726,7 +732,7 @@ impl Service {
             };
             let setting = Setting { choice: Choice::Webhook(webhook.clone()), ..before.clone() };
             let version = transaction.version();
-            let mut head = Head::of(transaction, id)?.unwrap_or_else(|| Head::new(version));
+            let mut head = WebhookCursor::of(transaction, id)?.unwrap_or_else(|| WebhookCursor::new(version));
             if setting != before {
                 let head_before = head.clone();
                 if was.off.is_some() && webhook.off.is_none() {
@@ -756,7 +762,7 @@ impl Service {
                 put_setting(transaction, &before, &setting)?;
             }
             let health = health(&head, pending);
-            Ok(Shown::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret: None, created: false })))
+            Ok(VerbOutcome::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret: None, created: false })))
         })?;
         self.hooks.bell.ring();
         Ok(outcome)
@@ -764,7 +770,7 @@ impl Service {
 
     /// Removes a webhook with its secrets and deliveries. The log keeps that
     /// it was there.
-    pub fn webhook_remove(&self, key: PartnerKey, id: &str, expected: &Expected) -> Result<Outcome, ServiceError> {
+    pub fn webhook_remove(&self, key: PartnerKey, id: &str, expected: &Expected) -> Result<WriteOutcome, ServiceError> {
         let (kind, failed) = (deliveries_of(id), failed_of(id));
         let (kept, given_up) = (self.document_ids(key, &kind)?, self.document_ids(key, &failed)?);
         self.manage(key, Verb::WebhookRemove, |transaction| {
@@ -781,15 +787,15 @@ impl Service {
             for delivery in &given_up {
                 transaction.drop_document(&failed, delivery)?;
             }
-            let health = health(&Head::new(0), 0);
-            Ok(Shown::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret: None, created: false })))
+            let health = health(&WebhookCursor::new(0), 0);
+            Ok(VerbOutcome::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret: None, created: false })))
         })
     }
 
     fn document_ids(&self, key: PartnerKey, kind: &str) -> Result<Vec<String>, ServiceError> {
         let mut ids: Vec<String> = Vec::new();
         loop {
-            let walk = Walk::Up { after: ids.last().map(String::as_str) };
+            let walk = DocumentWalk::Up { after: ids.last().map(String::as_str) };
             let more = self.store.documents(key, kind, walk, deliver::PRUNE_STEP)?;
             let last = more.len() < deliver::PRUNE_STEP;
             ids.extend(more.into_iter().map(|document| document.id));
@@ -801,11 +807,11 @@ impl Service {
 
     /// Gives a webhook a new secret. Events are signed with the old one as
     /// well for a day.
-    pub fn webhook_rotate(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+    pub fn webhook_rotate(&self, key: PartnerKey, id: &str) -> Result<WriteOutcome, ServiceError> {
         // Whether it is there is asked inside, where a retry has its answer.
         let pending = self.webhook(key, id).map_or(0, |shown| shown.health.pending);
         let until = self.hooks.now().plus(ROTATION_SECONDS);
-        let secret = Secret::generate();
+        let secret = SigningSecret::generate();
         self.manage(key, Verb::WebhookEdit, |transaction| {
             let (before, was) = find(transaction, id)?;
             let document = transaction.document(SECRET, id)?;
@@ -817,22 +823,22 @@ impl Service {
             let setting = Setting { choice: Choice::Webhook(webhook.clone()), ..before.clone() };
             put_setting(transaction, &before, &setting)?;
             let version = transaction.version();
-            let head = Head::of(transaction, id)?.unwrap_or_else(|| Head::new(version));
+            let head = WebhookCursor::of(transaction, id)?.unwrap_or_else(|| WebhookCursor::new(version));
             let (health, secret) = (health(&head, pending), Some(secret.clone()));
-            Ok(Shown::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret, created: false })))
+            Ok(VerbOutcome::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret, created: false })))
         })
     }
 
     /// Sends a test event now, past whatever waits, and says how that went.
     /// A success lets what waits be tried at once.
-    pub fn webhook_test(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+    pub fn webhook_test(&self, key: PartnerKey, id: &str) -> Result<WriteOutcome, ServiceError> {
         let _place = self.hooks.test(key)?;
         let snapshot = self.settings(key)?;
         let shown = self.webhook(key, id)?;
         let secrets = self.secrets(key, id)?.ok_or_else(|| unknown(id))?;
         let (event, at) = (token::event_id(), self.hooks.now());
         let data = serde_json::json!({ "webhook_id": id, "name": shown.webhook.name }).to_string();
-        let envelope = Envelope {
+        let envelope = EventEnvelope {
             id: &event,
             kind: event::TEST,
             at,
@@ -844,14 +850,14 @@ impl Service {
         deliver::count("test");
         let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
             find(transaction, id)?;
-            let mut head = Head::of(transaction, id)?.ok_or_else(|| unknown(id))?;
+            let mut head = WebhookCursor::of(transaction, id)?.ok_or_else(|| unknown(id))?;
             let delivery = Delivery {
                 event: event.clone(),
                 kind: event::TEST.to_owned(),
                 at,
                 version: snapshot.version,
                 state: if delivered { DeliveryState::Delivered } else { DeliveryState::Failed },
-                source: Source::Data(data.clone()),
+                source: EventSource::Data(data.clone()),
                 resend_of: None,
                 created_at: at,
                 attempts: vec![attempt.clone()],
@@ -862,7 +868,7 @@ impl Service {
                 head.kick(transaction, id, self.hooks.now())?;
             }
             head.put(transaction, id)?;
-            Ok(Shown::Delivery(Box::new(ShownDelivery { id: place, delivery, created: true })))
+            Ok(VerbOutcome::Delivery(Box::new(ShownDelivery { id: place, delivery, created: true })))
         })?;
         self.hooks.bell.ring();
         Ok(outcome)
@@ -897,7 +903,7 @@ impl Service {
         key: PartnerKey,
         id: &str,
         kind: &str,
-        count: fn(&Head) -> u64,
+        count: fn(&WebhookCursor) -> u64,
         skip: u64,
         limit: usize,
     ) -> Result<(Vec<ShownDelivery>, u64), ServiceError> {
@@ -905,7 +911,7 @@ impl Service {
         let (total, skip, list) = self.beside(key, |store| {
             let total = self.head(key, id)?.map_or(0, |head| count(&head));
             let skip = skip.min(total) as usize;
-            Ok((total, skip, store.documents(key, kind, Walk::Down { before: None }, skip + limit)?))
+            Ok((total, skip, store.documents(key, kind, DocumentWalk::Down { before: None }, skip + limit)?))
         })?;
         let show = |document: &Document| {
             let delivery = Delivery::read(document)?;
@@ -941,12 +947,17 @@ impl Service {
     /// Gives up an event that was refused, so that what it blocks is sent; it is
     /// listed with those that were given up. Without a delivery it is the one
     /// that blocks, if there is only one.
-    pub fn webhook_skip(&self, key: PartnerKey, id: &str, delivery: Option<&str>) -> Result<Outcome, ServiceError> {
+    pub fn webhook_skip(
+        &self,
+        key: PartnerKey,
+        id: &str,
+        delivery: Option<&str>,
+    ) -> Result<WriteOutcome, ServiceError> {
         let now = self.hooks.now();
         let skipped = self.manage(key, Verb::WebhookEdit, |transaction| {
             find(transaction, id)?;
-            let mut head = Head::of(transaction, id)?.ok_or_else(|| unknown(id))?;
-            let mut held = Held::in_transaction(transaction, id)?;
+            let mut head = WebhookCursor::of(transaction, id)?.ok_or_else(|| unknown(id))?;
+            let mut held = HeldEvents::in_transaction(transaction, id)?;
             let mut blocking: Vec<String> = head.front.iter().cloned().collect();
             blocking.extend(held.refused().map(|(event, _)| event.place.clone()));
             let place = match (delivery, &blocking[..]) {
@@ -981,7 +992,7 @@ impl Service {
             head.put_held(transaction, id, (&held, true), now)?;
             head.due = Some(now);
             head.put(transaction, id)?;
-            Ok(Shown::Delivery(Box::new(ShownDelivery { id: place, delivery: skipped, created: false })))
+            Ok(VerbOutcome::Delivery(Box::new(ShownDelivery { id: place, delivery: skipped, created: false })))
         });
         self.audit_delivery(key, "webhook.skip", id, delivery, &skipped);
         deliver::count("skipped");
@@ -990,7 +1001,7 @@ impl Service {
     }
 
     /// Queues an event again, under the same id, behind what waits.
-    pub fn webhook_resend(&self, key: PartnerKey, id: &str, delivery: &str) -> Result<Outcome, ServiceError> {
+    pub fn webhook_resend(&self, key: PartnerKey, id: &str, delivery: &str) -> Result<WriteOutcome, ServiceError> {
         let now = self.hooks.now();
         let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
             let mut head = self.may_resend(transaction, id)?;
@@ -1009,7 +1020,7 @@ impl Service {
             let shown = head.resend(transaction, id, delivery, again, now)?;
             head.kick(transaction, id, now)?;
             head.put(transaction, id)?;
-            Ok(Shown::Delivery(Box::new(shown)))
+            Ok(VerbOutcome::Delivery(Box::new(shown)))
         });
         self.audit_delivery(key, "webhook.resend", id, Some(delivery), &outcome);
         self.hooks.bell.ring();
@@ -1017,10 +1028,10 @@ impl Service {
     }
 
     /// Queues again what was given up, oldest first, as far as there is room.
-    pub fn webhook_resend_failed(&self, key: PartnerKey, id: &str) -> Result<Outcome, ServiceError> {
+    pub fn webhook_resend_failed(&self, key: PartnerKey, id: &str) -> Result<WriteOutcome, ServiceError> {
         let now = self.hooks.now();
         // What is gone again meanwhile is passed.
-        let list = self.store.documents(key, &failed_of(id), Walk::Up { after: None }, QUEUE_MAX)?;
+        let list = self.store.documents(key, &failed_of(id), DocumentWalk::Up { after: None }, QUEUE_MAX)?;
         let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
             let mut head = self.may_resend(transaction, id)?;
             let room = QUEUE_MAX.saturating_sub(head.queued.len());
@@ -1035,19 +1046,19 @@ impl Service {
                 head.kick(transaction, id, now)?;
                 head.put(transaction, id)?;
             }
-            Ok(Shown::Resent { resent, left: head.failed })
+            Ok(VerbOutcome::Resent { resent, left: head.failed })
         });
         self.audit_delivery(key, "webhook.resend", id, None, &outcome);
         self.hooks.bell.ring();
         outcome
     }
 
-    fn may_resend(&self, transaction: &mut dyn Transaction, id: &str) -> Result<Head, ServiceError> {
+    fn may_resend(&self, transaction: &mut dyn Transaction, id: &str) -> Result<WebhookCursor, ServiceError> {
         let (_, webhook) = find(transaction, id)?;
         if webhook.off.is_some() {
             return Err(ServiceError::Refused("this webhook is switched off; switch it on first".to_owned()));
         }
-        Head::of(transaction, id)?.ok_or_else(|| unknown(id))
+        WebhookCursor::of(transaction, id)?.ok_or_else(|| unknown(id))
     }
 
     /// Notes in the audit trail what was done about deliveries, which is in no
@@ -1058,17 +1069,17 @@ impl Service {
         what: &str,
         id: &str,
         delivery: Option<&str>,
-        done: &Result<Outcome, ServiceError>,
+        done: &Result<WriteOutcome, ServiceError>,
     ) {
         let refused = match done {
-            Ok(Outcome::Done { .. }) => None,
+            Ok(WriteOutcome::Done { .. }) => None,
             Err(error) if !matches!(self.actor, Actor::User { .. }) => Some(error.to_string().into()),
-            Ok(Outcome::Again(_)) | Err(_) => return,
+            Ok(WriteOutcome::Again(_)) | Err(_) => return,
         };
         let about = match (delivery, done) {
             (Some(delivery), _) => format!("{id} {delivery}"),
-            (None, Ok(Outcome::Done { shown: Shown::Delivery(shown), .. })) => format!("{id} {}", shown.id),
-            (None, Ok(Outcome::Done { shown: Shown::Resent { resent, .. }, .. })) => {
+            (None, Ok(WriteOutcome::Done { shown: VerbOutcome::Delivery(shown), .. })) => format!("{id} {}", shown.id),
+            (None, Ok(WriteOutcome::Done { shown: VerbOutcome::Resent { resent, .. }, .. })) => {
                 format!("{id}, {resent} deliveries")
             }
             (None, _) => id.to_owned(),
@@ -1089,7 +1100,7 @@ impl Service {
             return Ok(());
         }
         let event = Announced { id: token::event_id(), kind: kind.to_owned(), at: self.hooks.now(), data };
-        self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
+        self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
             let version = transaction.version() - 1;
             enqueue(transaction, &ids, version, &event)
         })?;
@@ -1115,7 +1126,7 @@ fn enqueue(
         if webhook.off.is_some() || !webhook.wants(&event.kind) {
             continue;
         }
-        let Some(mut head) = Head::of(transaction, id)? else { continue };
+        let Some(mut head) = WebhookCursor::of(transaction, id)? else { continue };
         let room = head.queued.len() < QUEUE_MAX;
         let delivery = Delivery {
             event: event.id.clone(),
@@ -1123,7 +1134,7 @@ fn enqueue(
             at: event.at,
             version,
             state: if room { DeliveryState::Pending } else { DeliveryState::Dropped },
-            source: Source::Data(event.data.clone()),
+            source: EventSource::Data(event.data.clone()),
             resend_of: None,
             created_at: event.at,
             attempts: Vec::new(),
@@ -1156,8 +1167,8 @@ fn check_expected(setting: &Setting, expected: &Expected) -> Result<(), ServiceE
     }
 }
 
-fn health(head: &Head, pending: u64) -> Health {
-    Health {
+fn health(head: &WebhookCursor, pending: u64) -> WebhookHealth {
+    WebhookHealth {
         pending,
         held: head.held,
         failed: head.failed,

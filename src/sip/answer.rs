@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sha2::{Digest as _, Sha256};
 
-use super::message::{Fault, Request, Via};
+use super::message::{Request, RequestFault, Via};
 use super::text::{parameter, put, split, trim};
 
 /// How much larger than its request and its Contact lines an answer can be. Most
@@ -22,11 +22,11 @@ const SIP_PORT: u16 = 5060;
 
 /// What the nodes of a deployment share and nobody else knows.
 #[derive(Clone)]
-pub struct Secret(pub [u8; 32]);
+pub struct NodeSecret(pub [u8; 32]);
 
 /// What is said to a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Answer {
+pub struct SipAnswer {
     pub code: u16,
     pub reason: &'static str,
     /// For the header X-Rollcall-Cause.
@@ -37,20 +37,20 @@ pub struct Answer {
     pub later: bool,
 }
 
-impl Answer {
-    pub const fn plain(code: u16, reason: &'static str) -> Answer {
-        Answer { code, reason, cause: None, q850: None, later: false }
+impl SipAnswer {
+    pub const fn plain(code: u16, reason: &'static str) -> SipAnswer {
+        SipAnswer { code, reason, cause: None, q850: None, later: false }
     }
 }
 
-impl From<Fault> for Answer {
-    fn from(fault: Fault) -> Answer {
+impl From<RequestFault> for SipAnswer {
+    fn from(fault: RequestFault) -> SipAnswer {
         match fault {
-            Fault::Malformed(_) => Answer::plain(400, "Bad Request"),
-            Fault::Method => Answer::plain(405, "Method Not Allowed"),
-            Fault::Scheme => Answer::plain(416, "Unsupported URI Scheme"),
-            Fault::Extension => Answer::plain(420, "Bad Extension"),
-            Fault::Version => Answer::plain(505, "Version Not Supported"),
+            RequestFault::Malformed(_) => SipAnswer::plain(400, "Bad Request"),
+            RequestFault::Method => SipAnswer::plain(405, "Method Not Allowed"),
+            RequestFault::Scheme => SipAnswer::plain(416, "Unsupported URI Scheme"),
+            RequestFault::Extension => SipAnswer::plain(420, "Bad Extension"),
+            RequestFault::Version => SipAnswer::plain(505, "Version Not Supported"),
         }
     }
 }
@@ -77,14 +77,14 @@ pub fn write(
     out: &mut Vec<u8>,
     request: &Request<'_>,
     source: SocketAddr,
-    secret: &Secret,
-    answer: &Answer,
+    secret: &NodeSecret,
+    answer: &SipAnswer,
     contacts: impl ExactSizeIterator<Item: Display>,
 ) {
     out.clear();
-    let Answer { code, reason, cause, q850, later } = *answer;
+    let SipAnswer { code, reason, cause, q850, later } = *answer;
     put_text(out, format_args!("SIP/2.0 {code} {reason}"));
-    if let Some(Fault::Malformed(what)) = request.fault {
+    if let Some(RequestFault::Malformed(what)) = request.fault {
         put_text(out, format_args!(": {what}"));
     }
     out.extend_from_slice(b"\r\nVia: ");
@@ -113,12 +113,12 @@ pub fn write(
         put_text(out, format_args!("\r\nContact: <{contact}>;q={whole}.{tenths}"));
     }
     match request.fault {
-        Some(Fault::Extension) => {
+        Some(RequestFault::Extension) => {
             for required in request.required() {
                 field(out, b"\r\nUnsupported: ", required);
             }
         }
-        Some(Fault::Method) => out.extend_from_slice(ALLOW),
+        Some(RequestFault::Method) => out.extend_from_slice(ALLOW),
         None if code == 200 => out.extend_from_slice(ALLOW),
         _ => {}
     }
@@ -168,7 +168,7 @@ fn put_top(out: &mut Vec<u8>, top: &Via<'_>, source: SocketAddr) {
     }
 }
 
-fn put_tag(out: &mut Vec<u8>, request: &Request<'_>, secret: &Secret) {
+fn put_tag(out: &mut Vec<u8>, request: &Request<'_>, secret: &NodeSecret) {
     let mut hash = Sha256::new_with_prefix(secret.0);
     for part in [request.call_id, request.from_tag, request.top.branch] {
         hash.update((part.len() as u64).to_be_bytes());

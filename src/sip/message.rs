@@ -2,7 +2,7 @@
 //!
 //! Compact names, folded lines, several Via on one line, quoted strings and bare
 //! line feeds are read as RFC 3261 has them. A request that can be answered but
-//! not obeyed has a [`Fault`]; a datagram that is never answered is a
+//! not obeyed has a [`RequestFault`]; a datagram that is never answered is a
 //! [`Silence`].
 //!
 //! Invariants: nothing is allocated, nothing panics, and the work is linear in
@@ -42,7 +42,7 @@ pub enum Silence {
 
 /// Why a request is refused before its called number is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
+pub enum RequestFault {
     /// 505.
     Version,
     /// 400, with what is wrong for the reason phrase.
@@ -90,10 +90,10 @@ pub struct Via<'a> {
 /// fault.
 pub struct Request<'a> {
     pub method: Method,
-    pub fault: Option<Fault>,
+    pub fault: Option<RequestFault>,
     pub uri: Uri<'a>,
     pub top: Via<'a>,
-    vias: List<'a, VIAS_MAX>,
+    vias: FixedList<'a, VIAS_MAX>,
     pub from: &'a [u8],
     pub to: &'a [u8],
     pub call_id: &'a [u8],
@@ -102,7 +102,7 @@ pub struct Request<'a> {
     pub to_tag: bool,
     /// Whether it is `rollcall route test` that asks: not a call that counts.
     pub trial: bool,
-    required: List<'a, REQUIRED_MAX>,
+    required: FixedList<'a, REQUIRED_MAX>,
 }
 
 /// The most lines of required extensions that an answer repeats.
@@ -121,13 +121,13 @@ impl<'a> Request<'a> {
 }
 
 /// A short list without a heap.
-struct List<'a, const MAX: usize> {
+struct FixedList<'a, const MAX: usize> {
     items: [&'a [u8]; MAX],
     count: usize,
 }
 
-impl<'a, const MAX: usize> List<'a, MAX> {
-    const EMPTY: Self = List { items: [&[]; MAX], count: 0 };
+impl<'a, const MAX: usize> FixedList<'a, MAX> {
+    const EMPTY: Self = FixedList { items: [&[]; MAX], count: 0 };
 
     /// Whether there was room.
     fn push(&mut self, item: &'a [u8]) -> bool {
@@ -163,7 +163,7 @@ pub fn read(datagram: &[u8]) -> Result<Request<'_>, Silence> {
         _ if !is_token(method) => return Err(Silence::NotSip),
         _ => {}
     }
-    let mut fields = Fields::new();
+    let mut fields = HeaderFields::new();
     let ended = loop {
         let Some((header, after)) = header(rest) else { break false };
         rest = after;
@@ -186,14 +186,14 @@ pub fn read(datagram: &[u8]) -> Result<Request<'_>, Silence> {
     let (uri, version) = request_line(target, &mut fields);
     let (from_tag, to_tag) = fields.check(method, rest.len());
     let fault = match (version, fields.fault, kind, uri.scheme, fields.required.count) {
-        (Version::Other, ..) => Some(Fault::Version),
-        (_, Some(what), ..) => Some(Fault::Malformed(what)),
-        (_, _, Method::Other, ..) => Some(Fault::Method),
-        (.., Scheme::Other, _) => Some(Fault::Scheme),
-        (.., 1..) => Some(Fault::Extension),
+        (Version::Other, ..) => Some(RequestFault::Version),
+        (_, Some(what), ..) => Some(RequestFault::Malformed(what)),
+        (_, _, Method::Other, ..) => Some(RequestFault::Method),
+        (.., Scheme::Other, _) => Some(RequestFault::Scheme),
+        (.., 1..) => Some(RequestFault::Extension),
         _ => None,
     };
-    let Fields { vias, from, to, call_id, cseq, trial, required, .. } = fields;
+    let HeaderFields { vias, from, to, call_id, cseq, trial, required, .. } = fields;
     let value = Option::unwrap_or_default;
     Ok(Request {
         method: kind,
@@ -246,7 +246,7 @@ enum Version {
 }
 
 /// The Request-URI and the version.
-fn request_line<'a>(target: &'a [u8], fields: &mut Fields<'a>) -> (Uri<'a>, Version) {
+fn request_line<'a>(target: &'a [u8], fields: &mut HeaderFields<'a>) -> (Uri<'a>, Version) {
     let end = target.iter().rposition(|&byte| byte == b' ');
     let (uri, version) = end.map_or((target, &[][..]), |end| (&target[..end], &target[end + 1..]));
     let nothing = Uri { scheme: Scheme::Sip, user: &[] };
@@ -362,15 +362,15 @@ fn sent_by(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
 }
 
 /// What is gathered of a header.
-struct Fields<'a> {
-    vias: List<'a, VIAS_MAX>,
+struct HeaderFields<'a> {
+    vias: FixedList<'a, VIAS_MAX>,
     from: Option<&'a [u8]>,
     to: Option<&'a [u8]>,
     call_id: Option<&'a [u8]>,
     cseq: Option<&'a [u8]>,
     length: Option<&'a [u8]>,
     hops: Option<&'a [u8]>,
-    required: List<'a, REQUIRED_MAX>,
+    required: FixedList<'a, REQUIRED_MAX>,
     trial: bool,
     count: usize,
     /// The first thing that is wrong.
@@ -378,7 +378,7 @@ struct Fields<'a> {
 }
 
 #[derive(Clone, Copy)]
-enum Field {
+enum HeaderField {
     Via,
     From,
     To,
@@ -391,34 +391,34 @@ enum Field {
 }
 
 /// The names of the header fields that are read; the others are skipped.
-const NAMES: [(&[u8], Field); 14] = [
-    (b"via", Field::Via),
-    (b"v", Field::Via),
-    (b"from", Field::From),
-    (b"f", Field::From),
-    (b"to", Field::To),
-    (b"t", Field::To),
-    (b"call-id", Field::CallId),
-    (b"i", Field::CallId),
-    (b"cseq", Field::CSeq),
-    (b"content-length", Field::ContentLength),
-    (b"l", Field::ContentLength),
-    (b"max-forwards", Field::MaxForwards),
-    (b"require", Field::Require),
-    (b"x-rollcall-test", Field::Trial),
+const NAMES: [(&[u8], HeaderField); 14] = [
+    (b"via", HeaderField::Via),
+    (b"v", HeaderField::Via),
+    (b"from", HeaderField::From),
+    (b"f", HeaderField::From),
+    (b"to", HeaderField::To),
+    (b"t", HeaderField::To),
+    (b"call-id", HeaderField::CallId),
+    (b"i", HeaderField::CallId),
+    (b"cseq", HeaderField::CSeq),
+    (b"content-length", HeaderField::ContentLength),
+    (b"l", HeaderField::ContentLength),
+    (b"max-forwards", HeaderField::MaxForwards),
+    (b"require", HeaderField::Require),
+    (b"x-rollcall-test", HeaderField::Trial),
 ];
 
-impl<'a> Fields<'a> {
-    fn new() -> Fields<'a> {
-        Fields {
-            vias: List::EMPTY,
+impl<'a> HeaderFields<'a> {
+    fn new() -> HeaderFields<'a> {
+        HeaderFields {
+            vias: FixedList::EMPTY,
             from: None,
             to: None,
             call_id: None,
             cseq: None,
             length: None,
             hops: None,
-            required: List::EMPTY,
+            required: FixedList::EMPTY,
             trial: false,
             count: 0,
             fault: None,
@@ -443,23 +443,23 @@ impl<'a> Fields<'a> {
         let (name, value) = (trim(&header[..colon]), trim(&header[colon + 1..]));
         let Some((_, field)) = NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) else { return true };
         let place = match field {
-            Field::Via => return self.take_vias(value),
-            Field::Trial => {
+            HeaderField::Via => return self.take_vias(value),
+            HeaderField::Trial => {
                 self.trial = true;
                 return true;
             }
-            Field::Require => {
+            HeaderField::Require => {
                 if !value.is_empty() {
                     self.required.push(value);
                 }
                 return true;
             }
-            Field::From => &mut self.from,
-            Field::To => &mut self.to,
-            Field::CallId => &mut self.call_id,
-            Field::CSeq => &mut self.cseq,
-            Field::ContentLength => &mut self.length,
-            Field::MaxForwards => &mut self.hops,
+            HeaderField::From => &mut self.from,
+            HeaderField::To => &mut self.to,
+            HeaderField::CallId => &mut self.call_id,
+            HeaderField::CSeq => &mut self.cseq,
+            HeaderField::ContentLength => &mut self.length,
+            HeaderField::MaxForwards => &mut self.hops,
         };
         match place {
             None => *place = Some(value),

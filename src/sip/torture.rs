@@ -10,15 +10,15 @@ use proptest::prelude::*;
 use messages::{MESSAGES, TORTUROUS, mutated, wire};
 
 use super::message::{Scheme, Silence};
-use super::{ANSWER_EXTRA_MAX, Answer, Fault, Method, Secret, destination, read, status, write};
+use super::{ANSWER_EXTRA_MAX, Method, NodeSecret, RequestFault, SipAnswer, destination, read, status, write};
 
-const SECRET: Secret = Secret([7; 32]);
+const SECRET: NodeSecret = NodeSecret([7; 32]);
 
 fn source() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 9], 5099))
 }
 
-fn answered(datagram: &[u8], answer: Answer, contacts: &[&str]) -> String {
+fn answered(datagram: &[u8], answer: SipAnswer, contacts: &[&str]) -> String {
     let request = read(datagram).expect("a request");
     let mut out = Vec::new();
     write(&mut out, &request, source(), &SECRET, &answer, contacts.iter());
@@ -43,7 +43,7 @@ fn a_short_tortuous_invite() {
     assert!(request.to_tag);
     assert_eq!(request.vias().len(), 3);
     assert_eq!((request.top.host, request.top.port, request.top.branch), (&b"192.0.2.2"[..], None, &b"390skdjuw"[..]));
-    let answer = answered(&datagram, Answer::plain(404, "Not Found"), &[]);
+    let answer = answered(&datagram, SipAnswer::plain(404, "Not Found"), &[]);
     let lines: Vec<&str> = answer.split("\r\n").collect();
     assert_eq!(
         lines,
@@ -87,7 +87,7 @@ fn long_values_and_mime_parts_are_read() {
     let datagram = invite("sip:user@example.com", &more);
     let request = read(&datagram).expect("a request");
     assert_eq!(request.vias().len(), 31);
-    assert_eq!(request.fault, Some(Fault::Malformed("a header field that may stand once stands twice")));
+    assert_eq!(request.fault, Some(RequestFault::Malformed("a header field that may stand once stands twice")));
 }
 
 #[test]
@@ -135,36 +135,36 @@ fn request_uris() {
         ["+912271264217", "sip:", "sip:a@", "sip:a@b@c", ":a@b", "1:a@b", "s p:a@b", "sip:a\u{7f}@b", "sip:\"a\"@b"]
     {
         let fault = read(&invite(uri, "")).expect("a request").fault;
-        assert_eq!(fault, Some(Fault::Malformed("the Request-URI is malformed")), "{uri}");
+        assert_eq!(fault, Some(RequestFault::Malformed("the Request-URI is malformed")), "{uri}");
     }
 }
 
 #[test]
 fn limits() {
-    let check = |more: String, fault: Option<Fault>| {
+    let check = |more: String, fault: Option<RequestFault>| {
         let datagram = invite("sip:a@b", &more);
         assert_eq!(read(&datagram).expect("a request").fault, fault, "{}", more.len());
     };
     // Five lines stand in the request already.
     check("X: 1\n".repeat(95), None);
-    check("X: 1\n".repeat(96), Some(Fault::Malformed("more than 100 header lines")));
+    check("X: 1\n".repeat(96), Some(RequestFault::Malformed("more than 100 header lines")));
     check(format!("v: {}\n", ["SIP/2.0/UDP h"; 69].join(",")), None);
-    check(format!("v: {}\n", ["SIP/2.0/UDP h"; 70].join(",")), Some(Fault::Malformed("more than 70 Via")));
+    check(format!("v: {}\n", ["SIP/2.0/UDP h"; 70].join(",")), Some(RequestFault::Malformed("more than 70 Via")));
     let mut cut = invite("sip:a@b", "");
     cut.truncate(cut.len() - 4);
-    assert_eq!(read(&cut).expect("a request").fault, Some(Fault::Malformed("no empty line after the header")));
+    assert_eq!(read(&cut).expect("a request").fault, Some(RequestFault::Malformed("no empty line after the header")));
 }
 
 #[test]
 fn an_answer_says_what_is_so() {
     let datagram = invite("sip:a@b", "Require: x, y\n");
-    let answer = answered(&datagram, Fault::Extension.into(), &[]);
+    let answer = answered(&datagram, RequestFault::Extension.into(), &[]);
     assert!(
         answer.starts_with("SIP/2.0 420 Bad Extension\r\n") && answer.contains("\r\nUnsupported: x, y\r\n"),
         "{answer}"
     );
     let datagram = invite("sip:a@b", "");
-    let routed = Answer { cause: Some("routed"), ..Answer::plain(302, "Moved Temporarily") };
+    let routed = SipAnswer { cause: Some("routed"), ..SipAnswer::plain(302, "Moved Temporarily") };
     let answer = answered(&datagram, routed, &["sip:1@a", "sip:1@b;transport=tcp"]);
     assert!(answer.contains("\r\nContact: <sip:1@a>;q=1.0\r\nContact: <sip:1@b;transport=tcp>;q=0.9\r\n"), "{answer}");
     assert!(answer.contains("\r\nX-Rollcall-Cause: routed\r\n"), "{answer}");
@@ -172,10 +172,10 @@ fn an_answer_says_what_is_so() {
     // The same call has the same tag, another call another one.
     let tag = |answer: &str| answer.split("\r\nTo: <sip:b@b.example>;tag=").nth(1).map(|rest| rest[..16].to_owned());
     assert!(tag(&answer).is_some());
-    assert_eq!(tag(&answer), tag(&answered(&datagram, Answer::plain(404, "Not Found"), &[])));
+    assert_eq!(tag(&answer), tag(&answered(&datagram, SipAnswer::plain(404, "Not Found"), &[])));
     let other = String::from_utf8(datagram).expect("text").replace("z9hG4bK1", "z9hG4bK2").into_bytes();
     assert_ne!(tag(&answer), tag(&answered(&other, routed, &[])));
-    let answer = answered(&other, Answer { q850: Some(20), later: true, ..Answer::plain(503, "x") }, &[]);
+    let answer = answered(&other, SipAnswer { q850: Some(20), later: true, ..SipAnswer::plain(503, "x") }, &[]);
     assert!(answer.contains("\r\nRetry-After: 1\r\nReason: Q.850;cause=20\r\n"), "{answer}");
 }
 
@@ -188,7 +188,7 @@ fn where_answers_go() {
         let request = read(&datagram).expect("a request");
         let ours = |address: IpAddr| address == IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77));
         assert_eq!(destination(&request.top, source(), ours).to_string(), to, "{via}");
-        let answer = answered(&datagram, Answer::plain(404, "Not Found"), &[]);
+        let answer = answered(&datagram, SipAnswer::plain(404, "Not Found"), &[]);
         assert!(answer.contains(&format!("\r\nVia: {line}\r\n")), "{answer}");
     };
     check("SIP/2.0/UDP 192.0.2.9;branch=1", "192.0.2.9:5060", "SIP/2.0/UDP 192.0.2.9;branch=1");
@@ -221,7 +221,7 @@ fn where_answers_go() {
 #[test]
 fn nothing_in_a_request_begins_a_line_of_the_answer() {
     let datagram = b"INVITE sip:a@b SIP/2.0\nVia: SIP/2.0/UDP h\nFrom: <sip:a@b>;tag=1\rX-Evil: 1\nTo: <sip:a@b>\nCall-ID: 1\nCSeq: 1 INVITE\n\n";
-    let answer = answered(datagram, Answer::plain(404, "Not Found"), &[]);
+    let answer = answered(datagram, SipAnswer::plain(404, "Not Found"), &[]);
     assert!(answer.contains("<sip:a@b>;tag=1 X-Evil: 1\r\n"), "{answer}");
 }
 
@@ -229,7 +229,7 @@ fn nothing_in_a_request_begins_a_line_of_the_answer() {
 /// hardly larger than its request.
 fn check_any(datagram: &[u8]) -> bool {
     let Ok(request) = read(datagram) else { return false };
-    let answer = request.fault.map_or(Answer::plain(404, "Not Found"), Answer::from);
+    let answer = request.fault.map_or(SipAnswer::plain(404, "Not Found"), SipAnswer::from);
     let mut out = Vec::new();
     write(&mut out, &request, source(), &SECRET, &answer, [].iter().map(|_: &u8| ""));
     assert!(out.len() <= datagram.len() + ANSWER_EXTRA_MAX, "{} of {}", out.len(), datagram.len());

@@ -9,10 +9,9 @@
 //! has read a neighbour's uncommitted write waits for the neighbour. A failed
 //! commit fails every write of the group; a failed draft is rolled back alone.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -38,7 +37,7 @@ pub(super) struct Written {
 
 /// Why a whole group was not committed, or may not have been.
 #[derive(Clone)]
-pub(super) enum Failure {
+pub(super) enum CommitFailure {
     Full,
     Busy,
     Stopped { reason: Arc<str> },
@@ -47,15 +46,15 @@ pub(super) enum Failure {
     Unknown { reason: Arc<str> },
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> StoreError {
+impl From<CommitFailure> for StoreError {
+    fn from(failure: CommitFailure) -> StoreError {
         match failure {
-            Failure::Full => StoreError::Full,
-            Failure::Busy => StoreError::Busy,
-            Failure::Stopped { reason } => StoreError::Stopped { reason },
-            Failure::Unreachable { reason } => StoreError::Unreachable { reason },
-            Failure::ReadOnly { reason } => StoreError::ReadOnly { reason },
-            Failure::Unknown { reason } => StoreError::Unknown { reason },
+            CommitFailure::Full => StoreError::Full,
+            CommitFailure::Busy => StoreError::Busy,
+            CommitFailure::Stopped { reason } => StoreError::Stopped { reason },
+            CommitFailure::Unreachable { reason } => StoreError::Unreachable { reason },
+            CommitFailure::ReadOnly { reason } => StoreError::ReadOnly { reason },
+            CommitFailure::Unknown { reason } => StoreError::Unknown { reason },
         }
     }
 }
@@ -75,49 +74,46 @@ pub(super) trait Engine {
     fn undo(&mut self) -> Result<(), StoreError>;
     /// Whether the engine gave up the whole transaction, given how the last
     /// draft ended.
-    fn lost(&mut self, draft: Option<&Abort>) -> Option<Failure>;
-    fn commit(&mut self) -> Result<(), Failure>;
+    fn lost(&mut self, draft: Option<&Abort>) -> Option<CommitFailure>;
+    fn commit(&mut self) -> Result<(), CommitFailure>;
     /// What is to be done after a commit that nobody needs to wait for.
     fn rest(&mut self) {}
 }
 
-pub(super) struct Groups<E> {
+pub(super) struct GroupCommit<E> {
     /// Writers that wait for their turn.
     queued: AtomicUsize,
-    open: Mutex<Open<E>>,
-    outcomes: Mutex<Outcomes>,
+    open: Mutex<OpenGroup<E>>,
+    /// Held while a group ends, so that no member misses the notification.
+    ending: Mutex<()>,
     committed: Condvar,
 }
 
-pub(super) struct Open<E> {
+pub(super) struct OpenGroup<E> {
     pub engine: E,
-    /// The group that the next write joins, counted from 1.
-    group: u64,
+    /// The group that the next write joins.
+    group: CommitGroup,
     /// How many writes of the open transaction wait for its commit. The
     /// transaction is open exactly when this is not 0.
     members: usize,
 }
 
-/// How groups ended. The newest few failures are remembered until their
-/// members have read them.
-#[derive(Default)]
-struct Outcomes {
-    /// Groups up to this one have ended.
-    ended: u64,
-    failed: BTreeMap<u64, Failure>,
-}
+/// How one group ended, once it has. Each member keeps a reference, so the
+/// outcome lives until the last member has read it.
+#[derive(Clone, Default)]
+struct CommitGroup(Arc<OnceLock<Result<(), CommitFailure>>>);
 
-impl<E: Engine> Groups<E> {
-    pub fn new(engine: E) -> Groups<E> {
-        Groups {
+impl<E: Engine> GroupCommit<E> {
+    pub fn new(engine: E) -> GroupCommit<E> {
+        GroupCommit {
             queued: AtomicUsize::new(0),
-            open: Mutex::new(Open { engine, group: 1, members: 0 }),
-            outcomes: Mutex::default(),
+            open: Mutex::new(OpenGroup { engine, group: CommitGroup::default(), members: 0 }),
+            ending: Mutex::default(),
             committed: Condvar::new(),
         }
     }
 
-    fn turn(&self) -> Result<MutexGuard<'_, Open<E>>, StoreError> {
+    fn turn(&self) -> Result<MutexGuard<'_, OpenGroup<E>>, StoreError> {
         self.queued.fetch_add(1, Ordering::SeqCst);
         let open = self.open.try_lock_for(TURN);
         self.queued.fetch_sub(1, Ordering::SeqCst);
@@ -132,7 +128,7 @@ impl<E: Engine> Groups<E> {
     }
 
     /// The engine with no group open, for what is worth no long wait.
-    pub fn alone(&self, patience: Duration) -> Result<MutexGuard<'_, Open<E>>, StoreError> {
+    pub fn alone(&self, patience: Duration) -> Result<MutexGuard<'_, OpenGroup<E>>, StoreError> {
         let mut open = self.open.try_lock_for(patience).ok_or(StoreError::Busy)?;
         self.commit(&mut open);
         open.engine.refuses().map_or(Ok(open), Err)
@@ -148,7 +144,7 @@ impl<E: Engine> Groups<E> {
     pub fn member(&self, mut work: impl FnMut(&mut E) -> Result<Written, Abort>) -> Result<Option<u64>, Abort> {
         let mut open = self.turn()?;
         let mut attempt = 1;
-        let Attempt { group, joined, result, ended } = loop {
+        let DraftRun { group, joined, result, ended } = loop {
             let tried = self.attempt(&mut open, &mut work)?;
             let again = matches!(tried.result, Ok(Err(Abort::Store(StoreError::Again { .. }))));
             if !again || tried.ended.is_err() || attempt == ATTEMPTS {
@@ -171,26 +167,26 @@ impl<E: Engine> Groups<E> {
             Ok(written) => written,
             // A refusal may rest on what a neighbour wrote as well.
             Err(Abort::Refused) if joined && ended.is_ok() => {
-                self.wait(group)?;
+                self.wait(&group)?;
                 return Err(Abort::Refused);
             }
             Err(abort) => return Err(abort),
         };
         ended?;
         if written.anything || joined {
-            self.wait(group)?;
+            self.wait(&group)?;
         }
         Ok(written.version)
     }
 
     fn attempt(
         &self,
-        open: &mut Open<E>,
+        open: &mut OpenGroup<E>,
         work: &mut impl FnMut(&mut E) -> Result<Written, Abort>,
-    ) -> Result<Attempt, StoreError> {
+    ) -> Result<DraftRun, StoreError> {
         // Even a draft that changed nothing may have been decided by what a
         // neighbour wrote, which is not durable yet.
-        let (group, joined) = (open.group, open.members > 0);
+        let (group, joined) = (open.group.clone(), open.members > 0);
         let begun = if joined { open.engine.savepoint() } else { open.engine.begin() };
         let result = match begun {
             Ok(()) => catch_unwind(AssertUnwindSafe(|| work(&mut open.engine))),
@@ -215,11 +211,11 @@ impl<E: Engine> Groups<E> {
         } else {
             ended = if joined { open.engine.undo() } else { open.engine.rollback() };
         }
-        Ok(Attempt { group, joined, result, ended })
+        Ok(DraftRun { group, joined, result, ended })
     }
 
     /// Ends the open group, if there is one, and tells its members.
-    fn commit(&self, open: &mut Open<E>) {
+    fn commit(&self, open: &mut OpenGroup<E>) {
         if open.members == 0 {
             return;
         }
@@ -230,34 +226,28 @@ impl<E: Engine> Groups<E> {
     }
 
     /// Tells the members of the group how it ended, and begins the next.
-    fn end(&self, open: &mut Open<E>, failure: Option<Failure>) {
-        let mut outcomes = self.outcomes.lock();
-        outcomes.ended = open.group;
-        if let Some(failure) = failure {
-            outcomes.failed.insert(open.group, failure);
-            if outcomes.failed.len() > 1_000 {
-                outcomes.failed.pop_first();
-            }
-        }
-        open.group += 1;
+    fn end(&self, open: &mut OpenGroup<E>, failure: Option<CommitFailure>) {
+        let group = std::mem::take(&mut open.group);
         open.members = 0;
+        let _ending = self.ending.lock();
+        group.0.get_or_init(|| failure.map_or(Ok(()), Err));
         self.committed.notify_all();
     }
 
     /// Waits until a group has ended, and commits it if nobody else does.
-    fn wait(&self, group: u64) -> Result<(), StoreError> {
+    fn wait(&self, group: &CommitGroup) -> Result<(), StoreError> {
         loop {
-            let mut outcomes = self.outcomes.lock();
-            if outcomes.ended < group {
-                self.committed.wait_for(&mut outcomes, GROUP_WAIT);
+            let mut ending = self.ending.lock();
+            if group.0.get().is_none() {
+                self.committed.wait_for(&mut ending, GROUP_WAIT);
             }
-            if outcomes.ended >= group {
-                return outcomes.failed.get(&group).map_or(Ok(()), |failure| Err(failure.clone().into()));
+            drop(ending);
+            if let Some(outcome) = group.0.get() {
+                return outcome.clone().map_err(StoreError::from);
             }
-            drop(outcomes);
-            // The one who was expected to commit may have given up waiting.
+            // The writer that was expected to commit may have given up waiting.
             if let Some(mut open) = self.open.try_lock()
-                && open.group == group
+                && Arc::ptr_eq(&open.group.0, &group.0)
             {
                 self.commit(&mut open);
             }
@@ -266,9 +256,9 @@ impl<E: Engine> Groups<E> {
 }
 
 /// How one run of a draft ended.
-struct Attempt {
+struct DraftRun {
     /// The group that it was run in.
-    group: u64,
+    group: CommitGroup,
     /// Whether others had written in it before.
     joined: bool,
     result: std::thread::Result<Result<Written, Abort>>,

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
-use super::rows::Cells;
-use super::{Abort, StoreError, Target};
+use super::rows::RowCells;
+use super::{Abort, StoreError, WriteTarget};
 use crate::domain::PartnerKey;
 
 /// How many unreadable rows of a table are known by name; more are counted.
@@ -151,8 +151,10 @@ impl Health {
     }
 
     /// Refuses a write to a partner whose rows do not agree with their digest.
-    pub(super) fn undamaged(&self, target: &Target) -> Result<(), StoreError> {
-        let (true, Target::Partner(key)) = (self.any_damaged.load(Ordering::Relaxed), target) else { return Ok(()) };
+    pub(super) fn undamaged(&self, target: &WriteTarget) -> Result<(), StoreError> {
+        let (true, WriteTarget::Partner(key)) = (self.any_damaged.load(Ordering::Relaxed), target) else {
+            return Ok(());
+        };
         match self.damaged.lock().get(key) {
             Some(partner) => Err(StoreError::Damaged { partner: partner.clone() }),
             None => Ok(()),
@@ -200,7 +202,7 @@ impl Health {
 
 /// A row's name from some of its columns: texts and numbers as they are, bytes
 /// by their beginning.
-pub(super) fn row_name(row: &impl Cells, columns: &[usize]) -> String {
+pub(super) fn row_name(row: &impl RowCells, columns: &[usize]) -> String {
     let cell = |at: &usize| match (row.text_if(*at), row.int_if(*at), row.bytes_if(*at)) {
         (Ok(Some(text)), _, _) => text.chars().take(80).collect(),
         (_, Ok(Some(number)), _) => number.to_string(),

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::log::{self, Chain, Skimmed};
 use super::rows::corrupt;
-use super::{Entry, Listed, LogPiece, Past, Replayed, StoreError};
+use super::{LogEntry, LogPiece, LoggedChange, Past, Replayed, StoreError};
 use crate::domain::change::Digest;
 use crate::domain::{E164, EntityChange, NumberChange, PartnerKey};
 
@@ -22,9 +22,9 @@ pub(super) const ENTRIES_BYTES: usize = 1 << 20;
 const PIECE_NUMBERS: usize = 4_096;
 
 /// An entry of the log without what it did to numbers.
-pub(super) struct Bare {
+pub(super) struct BareEntry {
     pub version: u64,
-    pub entry: Entry,
+    pub entry: LogEntry,
     pub entities: String,
     pub previous: Digest,
 }
@@ -33,31 +33,31 @@ pub(super) struct Bare {
 pub(super) trait Shelf {
     /// The entries after a version up to another, oldest first, at most
     /// `limit`, and no more once they have [`ENTRIES_BYTES`].
-    fn entries(&self, after: u64, through: u64, limit: usize) -> Result<Vec<Bare>, StoreError>;
+    fn entries(&self, after: u64, through: u64, limit: usize) -> Result<Vec<BareEntry>, StoreError>;
     /// The entries up to a version whose entities have `mention` in their text,
     /// the latest first, until `take` returns that it has enough.
     fn mentions(
         &self,
         through: u64,
         mention: &str,
-        take: &mut dyn FnMut(Entry, &str) -> Result<bool, StoreError>,
+        take: &mut dyn FnMut(LogEntry, &str) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError>;
     /// The groups of 10,000 that have several parts in one of some versions:
     /// version and group. There are hardly any.
     fn split(&self, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError>;
     /// The parts of some versions, in their order: version, subject and body.
-    fn parts(&self, after: u64, through: u64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError>;
+    fn parts(&self, after: u64, through: u64, take: TakePart<'_, (u64, i64)>) -> Result<(), StoreError>;
     /// The parts of one version, in any order: part, subject and body.
-    fn parts_of(&self, version: u64, take: Take<'_, (i64, i64)>) -> Result<(), StoreError>;
+    fn parts_of(&self, version: u64, take: TakePart<'_, (i64, i64)>) -> Result<(), StoreError>;
     /// Which parts one version has, in any order: part and subject.
     fn places(&self, version: u64) -> Result<Vec<(i64, i64)>, StoreError>;
     fn body(&self, version: u64, part: i64) -> Result<Option<String>, StoreError>;
     /// All parts of a subject, in any order: version, part and body.
-    fn subject(&self, subject: i64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError>;
+    fn subject(&self, subject: i64, take: TakePart<'_, (u64, i64)>) -> Result<(), StoreError>;
 }
 
 /// Is given the body of each part, with its place.
-pub(super) type Take<'a, P> = &'a mut dyn FnMut(P, &str) -> Result<(), StoreError>;
+pub(super) type TakePart<'a, P> = &'a mut dyn FnMut(P, &str) -> Result<(), StoreError>;
 
 /// Hands over entries after a version up to another, piece by piece.
 pub(super) fn follow(
@@ -71,7 +71,7 @@ pub(super) fn follow(
         let entries = shelf.entries(after, through, PAGE)?;
         let Some(last) = entries.last().map(|entry| entry.version) else { break };
         let split = shelf.split(after, last)?.into_iter().collect();
-        let mut reading = Reading { key, split, entries: entries.into_iter(), open: None, take: &mut *take };
+        let mut reading = EntryReader { key, split, entries: entries.into_iter(), open: None, take: &mut *take };
         shelf.parts(after, last, &mut |(version, subject), body| reading.part(version, subject, body))?;
         reading.finish()?;
         after = last;
@@ -80,11 +80,11 @@ pub(super) fn follow(
 }
 
 /// Some entries whose parts are coming in.
-struct Reading<'t> {
+struct EntryReader<'t> {
     key: PartnerKey,
     /// The groups that have several parts in a version.
     split: HashSet<(u64, u64)>,
-    entries: std::vec::IntoIter<Bare>,
+    entries: std::vec::IntoIter<BareEntry>,
     open: Option<OpenEntry>,
     take: &'t mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
 }
@@ -92,7 +92,7 @@ struct Reading<'t> {
 /// The entry whose parts are coming in.
 struct OpenEntry {
     version: u64,
-    entry: Entry,
+    entry: LogEntry,
     entities: String,
     previous: Digest,
     chain: Chain,
@@ -102,7 +102,7 @@ struct OpenEntry {
     split: Vec<NumberChange>,
 }
 
-impl Reading<'_> {
+impl EntryReader<'_> {
     fn part(&mut self, version: u64, subject: i64, body: &str) -> Result<(), StoreError> {
         while self.open.as_ref().is_none_or(|open| open.version < version) {
             self.close()?;
@@ -133,7 +133,7 @@ impl Reading<'_> {
 
     /// Begins the next entry; whether there is one.
     fn begin(&mut self) -> Result<bool, StoreError> {
-        let Some(Bare { version, entry, entities, previous }) = self.entries.next() else { return Ok(false) };
+        let Some(BareEntry { version, entry, entities, previous }) = self.entries.next() else { return Ok(false) };
         let (chain, numbers, split) = Default::default();
         let decoded = log::decode_entities(&entities)?;
         (self.take)(LogPiece::Entry { version, entry: entry.clone(), entities: decoded, previous })?;
@@ -193,7 +193,7 @@ pub(super) fn mentions(
     shelf: &impl Shelf,
     through: u64,
     mention: &str,
-    take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+    take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
 ) -> Result<(), StoreError> {
     shelf.mentions(through, mention, &mut |entry, entities| Ok(take(entry, log::decode_entities(entities)?)))
 }
@@ -204,11 +204,11 @@ pub(super) fn list(
     limit: usize,
     skip: u64,
     numbers: usize,
-) -> Result<Vec<Listed>, StoreError> {
+) -> Result<Vec<LoggedChange>, StoreError> {
     let entries = shelf.entries(after, u64::MAX, limit)?;
-    let listed = |Bare { version, entry, entities, .. }: Bare| {
+    let listed = |BareEntry { version, entry, entities, .. }: BareEntry| {
         let (numbers, total) = window(shelf, version, skip, numbers)?;
-        Ok(Listed { version, entry, entities: log::decode_entities(&entities)?, numbers, total })
+        Ok(LoggedChange { version, entry, entities: log::decode_entities(&entities)?, numbers, total })
     };
     entries.into_iter().map(listed).collect()
 }
@@ -218,14 +218,14 @@ pub(super) fn list(
 pub(super) fn replay(
     shelf: &impl Shelf,
     through: u64,
-    take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Result<(), StoreError>,
+    take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut after = 0;
     loop {
         let entries = shelf.entries(after, through, PAGE)?;
         let Some(last) = entries.last() else { return Ok(()) };
         after = last.version;
-        for Bare { version, entry, entities, .. } in &entries {
+        for BareEntry { version, entry, entities, .. } in &entries {
             take(entry, Replayed::Entities(&log::decode_entities(entities)?))?;
             replay_numbers(shelf, *version, &mut |replayed| take(entry, replayed))?;
         }

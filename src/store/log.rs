@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::{Entry, StoreError};
+use super::{LogEntry, StoreError};
 use crate::domain::change::Digest;
 use crate::domain::{E164, EntityChange, NumberChange, PartnerKey, Record};
 
@@ -21,12 +21,12 @@ use crate::domain::{E164, EntityChange, NumberChange, PartnerKey, Record};
 pub const GROUP: u64 = 10_000;
 
 /// First number, count, and the images before and after.
-type Run = (u64, u32, u32, u32);
+type LogRun = (u64, u32, u32, u32);
 
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Part<I> {
+struct EntryPart<I> {
     images: Vec<I>,
-    runs: Vec<Run>,
+    runs: Vec<LogRun>,
 }
 
 /// One part ready to be stored.
@@ -59,9 +59,9 @@ pub fn encode(changes: &[NumberChange]) -> impl Iterator<Item = Encoded> {
     })
 }
 
-fn part(group: &[NumberChange]) -> Part<Record> {
-    let mut images = Images::default();
-    let mut runs: Vec<Run> = Vec::new();
+fn part(group: &[NumberChange]) -> EntryPart<Record> {
+    let mut images = LogImages::default();
+    let mut runs: Vec<LogRun> = Vec::new();
     for change in group {
         let before = images.place(0, change.before.as_ref());
         let after = images.place(1, change.after.as_ref());
@@ -73,12 +73,12 @@ fn part(group: &[NumberChange]) -> Part<Record> {
             _ => runs.push((number, 1, before, after)),
         }
     }
-    Part { images: images.all.into_iter().cloned().collect(), runs }
+    EntryPart { images: images.all.into_iter().cloned().collect(), runs }
 }
 
 /// The distinct records of a part.
 #[derive(Default)]
-struct Images<'a> {
+struct LogImages<'a> {
     all: Vec<&'a Record>,
     places: HashMap<&'a Record, u32>,
     /// The last one on either side: neighbours mostly look alike, and
@@ -86,7 +86,7 @@ struct Images<'a> {
     last: [Option<(&'a Record, u32)>; 2],
 }
 
-impl<'a> Images<'a> {
+impl<'a> LogImages<'a> {
     fn place(&mut self, side: usize, image: Option<&'a Record>) -> u32 {
         let Some(image) = image else { return 0 };
         if let Some((last, place)) = self.last[side]
@@ -103,9 +103,9 @@ impl<'a> Images<'a> {
     }
 }
 
-impl<'a, I: serde::Deserialize<'a>> Part<I> {
-    fn read(body: &'a str) -> Result<Part<I>, StoreError> {
-        let part: Part<I> =
+impl<'a, I: serde::Deserialize<'a>> EntryPart<I> {
+    fn read(body: &'a str) -> Result<EntryPart<I>, StoreError> {
+        let part: EntryPart<I> =
             serde_json::from_str(body).map_err(|error| corrupt(format!("a part of the log: {error}")))?;
         for &(first, count, ..) in &part.runs {
             // A damaged count must not fill the memory, nor a damaged first
@@ -130,7 +130,7 @@ impl<'a, I: serde::Deserialize<'a>> Part<I> {
 
 /// Reads a part back into changes, in number order.
 pub fn decode(body: &str, out: &mut Vec<NumberChange>) -> Result<(), StoreError> {
-    let part: Part<Record> = Part::read(body)?;
+    let part: EntryPart<Record> = EntryPart::read(body)?;
     for &(first, count, before, after) in &part.runs {
         let (before, after) = (part.image(before)?, part.image(after)?);
         push(out, first, u64::from(count), before.cloned(), after.cloned())?;
@@ -144,7 +144,7 @@ pub fn runs(
     body: &str,
     mut take: impl FnMut(E164, u64, Option<&Record>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let part: Part<Record> = Part::read(body)?;
+    let part: EntryPart<Record> = EntryPart::read(body)?;
     for &(first, count, _, after) in &part.runs {
         let first = E164::new(first).ok_or_else(|| corrupt(format!("number {first} in the log")))?;
         take(first, u64::from(count), part.image(after)?)?;
@@ -182,11 +182,11 @@ pub fn merge(numbers: &mut Vec<NumberChange>) {
 }
 
 /// A part of which only a few numbers are wanted: only their images are read.
-pub struct Skimmed<'a>(Part<&'a RawValue>);
+pub struct Skimmed<'a>(EntryPart<&'a RawValue>);
 
 impl<'a> Skimmed<'a> {
     pub fn read(body: &'a str) -> Result<Skimmed<'a>, StoreError> {
-        Ok(Skimmed(Part::read(body)?))
+        Ok(Skimmed(EntryPart::read(body)?))
     }
 
     /// The group of 10,000 that all its numbers are of.
@@ -253,7 +253,14 @@ impl Chain {
         self.hash.update(body.as_bytes());
     }
 
-    pub fn finish(mut self, key: PartnerKey, version: u64, entry: &Entry, entities: &str, previous: &Digest) -> Digest {
+    pub fn finish(
+        mut self,
+        key: PartnerKey,
+        version: u64,
+        entry: &LogEntry,
+        entities: &str,
+        previous: &Digest,
+    ) -> Digest {
         let header = serde_json::json!([
             key.0,
             version,

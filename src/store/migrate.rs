@@ -11,7 +11,7 @@ use futures_util::SinkExt;
 use rusqlite::types::ValueRef;
 
 use super::postgres::{Address, PgStore};
-use super::rows::{Cells, corrupt};
+use super::rows::{RowCells, corrupt};
 use super::sqlite::SqliteStore;
 use super::{Open, StoreError};
 
@@ -22,7 +22,7 @@ const STEP_BYTES: usize = 32 << 20;
 const BESIDE: &str = "answered";
 
 /// A table as both engines have it; rows are read in the order of `key`.
-struct Table {
+struct CopiedTable {
     name: &'static str,
     columns: &'static str,
     key: &'static str,
@@ -30,12 +30,12 @@ struct Table {
     source: Option<&'static str>,
 }
 
-const fn table(name: &'static str, columns: &'static str, key: &'static str) -> Table {
-    Table { name, columns, key, source: None }
+const fn table(name: &'static str, columns: &'static str, key: &'static str) -> CopiedTable {
+    CopiedTable { name, columns, key, source: None }
 }
 
 /// What others refer to comes before them.
-const TABLES: [Table; 21] = [
+const TABLES: [CopiedTable; 21] = [
     table("partner", "partner, auth_id, name, created_at, suspended_at, version, head, row_digest", "partner"),
     table("account", "partner, auth_id, name, created_at, archived_at, lost_at", "partner, auth_id"),
     table(
@@ -57,7 +57,7 @@ const TABLES: [Table; 21] = [
          number_type, country, region, currency, tags",
         "number",
     ),
-    Table { source: Some("number"), ..table("holder", "number, partner", "number") },
+    CopiedTable { source: Some("number"), ..table("holder", "number, partner", "number") },
     table("change", "partner, version, at, actor, request_id, verb, entities, previous", "partner, version"),
     table("change_part", "partner, version, part, subject, body", "partner, version, part"),
     table("answered", "partner, key, fingerprint, at, status, etag, body", "partner, key"),
@@ -89,16 +89,16 @@ pub fn migrate(
     target: &Address,
     progress: &mut dyn FnMut(&'static str, u64, u64),
     stop: &dyn Fn() -> bool,
-) -> Result<Ended, StoreError> {
+) -> Result<CopyEnd, StoreError> {
     let connection = source.reader()?;
     // One moment for all tables.
     let moment = connection.unchecked_transaction()?;
     let heads = heads(&moment)?;
     let target = PgStore::open_to_fill(target.clone(), Open::Create)?;
     if !begin(&target, &heads)? {
-        return Ok(Ended::Whole { rows: 0 });
+        return Ok(CopyEnd::Whole { rows: 0 });
     }
-    let count = |table: &Table| -> Result<u64, StoreError> {
+    let count = |table: &CopiedTable| -> Result<u64, StoreError> {
         let name = table.source.unwrap_or(table.name);
         Ok(moment.query_row(&format!("SELECT count(*) FROM {name}"), [], |row| row.get::<_, i64>(0))? as u64)
     };
@@ -119,7 +119,7 @@ pub fn migrate(
         let mut rows = statement.query([])?;
         while done < count {
             if stop() {
-                return Ok(Ended::Stopped);
+                return Ok(CopyEnd::Stopped);
             }
             let (mut text, mut step) = (Vec::new(), 0);
             while step < STEP
@@ -141,12 +141,12 @@ pub fn migrate(
         before += count;
     }
     finish(&target)?;
-    Ok(Ended::Whole { rows: total })
+    Ok(CopyEnd::Whole { rows: total })
 }
 
 /// How a copy ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ended {
+pub enum CopyEnd {
     /// All is there; so many rows, or none if it was there before.
     Whole { rows: u64 },
     /// Between two steps; the next call goes on there.
@@ -215,7 +215,7 @@ fn done(target: &PgStore, table: &str) -> Result<u64, StoreError> {
 }
 
 /// Writes some rows, and that they are there.
-fn put(target: &PgStore, table: &Table, text: Vec<u8>, done: u64, step: u64) -> Result<(), StoreError> {
+fn put(target: &PgStore, table: &CopiedTable, text: Vec<u8>, done: u64, step: u64) -> Result<(), StoreError> {
     let core = target.core();
     let mut link = core.writer()?;
     link.torn = true;

@@ -13,12 +13,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Abort, Entry, StoreError};
+use super::{Abort, LogEntry, StoreError};
 use crate::domain::change::Edit;
 use crate::domain::{EntityChange, PartnerKey, Setting, Time, User, UserId};
 
 /// SHA-256 of a secret.
-pub type Digest = [u8; 32];
+pub type SecretDigest = [u8; 32];
 
 /// Somebody as the store has them: with what signing in is checked against.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +43,7 @@ pub struct Totp {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredSession {
     /// Of its token.
-    pub digest: Digest,
+    pub digest: SecretDigest,
     pub user: UserId,
     pub created_at: Time,
     /// To the minute.
@@ -56,7 +56,7 @@ pub struct StoredSession {
 /// A set-up link, good for choosing a password once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredLink {
-    pub digest: Digest,
+    pub digest: SecretDigest,
     pub user: UserId,
     pub created_at: Time,
     pub expires_at: Time,
@@ -99,7 +99,7 @@ pub struct Audited {
 /// The audit entry of a write to a partner's log that changes credentials: keys,
 /// the secrets of webhooks, or whether the partner's keys open anything. Each
 /// store writes it in the transaction of the change, whichever verb made it.
-pub(super) fn audit_of(partner: PartnerKey, entry: &Entry, entities: &[EntityChange]) -> Option<AuditEntry> {
+pub(super) fn audit_of(partner: PartnerKey, entry: &LogEntry, entities: &[EntityChange]) -> Option<AuditEntry> {
     let (what, about) = credentials(entities)?;
     Some(AuditEntry {
         at: entry.at,
@@ -184,10 +184,10 @@ pub trait PeopleReads {
     fn user_by_email(&mut self, email: &str) -> Result<Option<Standing>, StoreError>;
     /// All, or those of one partner, in the order of their addresses.
     fn users(&mut self, partner: Option<PartnerKey>) -> Result<Vec<User>, StoreError>;
-    fn session(&mut self, digest: &Digest) -> Result<Option<(StoredSession, Standing)>, StoreError>;
+    fn session(&mut self, digest: &SecretDigest) -> Result<Option<(StoredSession, Standing)>, StoreError>;
     /// Somebody's, newest first.
     fn sessions(&mut self, user: &UserId) -> Result<Vec<StoredSession>, StoreError>;
-    fn link(&mut self, digest: &Digest) -> Result<Option<(StoredLink, Standing)>, StoreError>;
+    fn link(&mut self, digest: &SecretDigest) -> Result<Option<(StoredLink, Standing)>, StoreError>;
     /// When somebody last signed in from an address.
     fn source(&mut self, user: &UserId, from: IpAddr) -> Result<Option<Time>, StoreError>;
     /// How many recovery codes somebody has left.
@@ -208,20 +208,20 @@ pub trait PeopleWrites: PeopleReads {
     fn put_user(&mut self, user: &StoredUser) -> Result<(), StoreError>;
     fn put_session(&mut self, session: &StoredSession) -> Result<(), StoreError>;
     /// A session was used; moves forward only.
-    fn seen(&mut self, digest: &Digest, at: Time) -> Result<(), StoreError>;
+    fn seen(&mut self, digest: &SecretDigest, at: Time) -> Result<(), StoreError>;
     /// Whether it was there.
-    fn end_session(&mut self, digest: &Digest) -> Result<bool, StoreError>;
+    fn end_session(&mut self, digest: &SecretDigest) -> Result<bool, StoreError>;
     /// Ends somebody's sessions, all `but` one; how many there were.
-    fn end_sessions(&mut self, user: &UserId, but: Option<&Digest>) -> Result<u64, StoreError>;
+    fn end_sessions(&mut self, user: &UserId, but: Option<&SecretDigest>) -> Result<u64, StoreError>;
     fn put_link(&mut self, link: &StoredLink) -> Result<(), StoreError>;
     /// Ends somebody's links.
     fn end_links(&mut self, user: &UserId) -> Result<(), StoreError>;
     /// Somebody signed in from an address.
     fn put_source(&mut self, user: &UserId, from: IpAddr, at: Time) -> Result<(), StoreError>;
     /// In the place of those there were.
-    fn put_recovery_codes(&mut self, user: &UserId, codes: &[Digest]) -> Result<(), StoreError>;
+    fn put_recovery_codes(&mut self, user: &UserId, codes: &[SecretDigest]) -> Result<(), StoreError>;
     /// Uses up a recovery code; whether it was there.
-    fn take_recovery_code(&mut self, user: &UserId, code: &Digest) -> Result<bool, StoreError>;
+    fn take_recovery_code(&mut self, user: &UserId, code: &SecretDigest) -> Result<bool, StoreError>;
     fn put_audit(&mut self, entry: &AuditEntry) -> Result<(), StoreError>;
 }
 

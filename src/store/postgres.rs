@@ -38,18 +38,18 @@ use parking_lot::Mutex;
 pub use self::address::Address;
 pub(super) use self::trouble::trouble;
 
-use self::beside::Beside;
-use self::core::{COMMIT, Core, Held, rows as ask};
+use self::beside::SideTables;
+use self::core::{COMMIT, Core, PooledConnection, rows as ask};
 use self::people::PgPeople;
 use self::shelf::{PgShelf, version_at};
 use self::transaction::Lane;
-use super::group::Groups;
+use super::group::GroupCommit;
 use super::health::{Health, Surveyed, row_name};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::{
-    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, LogPiece, Open, Over, Past,
-    Replayed, Store, StoreError, StoredJob, Target, Walk, history, rows,
+    Abort, Document, DocumentWalk, Draft, Incarnation, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LoggedChange,
+    Open, Over, Past, Replayed, Store, StoreError, StoredJob, WriteTarget, history, rows,
 };
 use crate::domain::{E164, EntityChange, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 
@@ -70,19 +70,19 @@ const HEADS: &str = "SELECT partner, version, head, (current_setting('transactio
 pub struct PgStore {
     core: Arc<Core>,
     /// The writers of each partner that was written to.
-    lanes: Mutex<HashMap<PartnerKey, Arc<Groups<Lane>>>>,
-    follower: Mutex<Follower>,
+    lanes: Mutex<HashMap<PartnerKey, Arc<GroupCommit<Lane>>>>,
+    follower: Mutex<PostgresFollower>,
     /// Of those who write to people, one has a connection.
     people: Mutex<()>,
 }
 
 #[derive(Default)]
-struct Follower {
+struct PostgresFollower {
     /// Whether this process follows at all.
     asked: bool,
-    link: Option<Held>,
+    link: Option<PooledConnection>,
     /// As it was last told.
-    heads: Option<Vec<Head>>,
+    heads: Option<Vec<LogHead>>,
     incarnation: Option<Incarnation>,
 }
 
@@ -111,23 +111,23 @@ impl PgStore {
         &self.core
     }
 
-    fn lane(&self, key: PartnerKey) -> Arc<Groups<Lane>> {
-        let make = || Arc::new(Groups::new(Lane::new(self.core.clone(), Target::Partner(key))));
+    fn lane(&self, key: PartnerKey) -> Arc<GroupCommit<Lane>> {
+        let make = || Arc::new(GroupCommit::new(Lane::new(self.core.clone(), WriteTarget::Partner(key))));
         self.lanes.lock().entry(key).or_insert_with(make).clone()
     }
 
     /// Statements that are a transaction each: a process that is stopped
     /// between two of them locks nothing.
-    fn alone<T>(&self, work: impl FnOnce(Beside<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn alone<T>(&self, work: impl FnOnce(SideTables<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut link = self.core.reader()?;
         link.torn = true;
-        let result = work(Beside { core: &self.core, link: &link });
+        let result = work(SideTables { core: &self.core, link: &link });
         link.torn = result.is_err();
         result
     }
 
-    fn beside<T>(&self, work: impl FnOnce(Beside<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.core.read(|link| work(Beside { core: &self.core, link }))
+    fn beside<T>(&self, work: impl FnOnce(SideTables<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.core.read(|link| work(SideTables { core: &self.core, link }))
     }
 
     fn shelf<T>(
@@ -219,7 +219,7 @@ impl Store for PgStore {
         load::load(&self.core, what, take)
     }
 
-    fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError> {
+    fn heads(&self, always: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
         let follower = &mut *self.follower.lock();
         if !std::mem::replace(&mut follower.asked, true) {
             self.core.start_pulse();
@@ -247,9 +247,9 @@ impl Store for PgStore {
         // what is wrong with it is said there.
         let head = |row: &tokio_postgres::Row| {
             let digest = digest(row, 2).unwrap_or_default();
-            Ok(Head { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest })
+            Ok(LogHead { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest })
         };
-        let heads: Vec<Head> = found.iter().map(head).collect::<Result<_, StoreError>>()?;
+        let heads: Vec<LogHead> = found.iter().map(head).collect::<Result<_, StoreError>>()?;
         if !always && follower.heads.as_ref() == Some(&heads) {
             return Ok(None);
         }
@@ -289,7 +289,7 @@ impl Store for PgStore {
         self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
     }
 
-    fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Result<u64, StoreError> {
+    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
         let keys: Vec<i64> = made.iter().map(|(head, _)| head.key.0).collect();
         let versions: Vec<i64> = made.iter().map(|(head, _)| head.version as i64).collect();
         let heads: Vec<&[u8]> = made.iter().map(|(head, _)| &head.digest[..]).collect();
@@ -303,12 +303,12 @@ impl Store for PgStore {
         self.core.housekeep(|link| self.core.execute(link, sql, &[&keys, &versions, &heads, &sealed, &replace]))
     }
 
-    fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+    fn write(&self, target: WriteTarget, entry: LogEntry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         self.core.health.undamaged(&target)?;
         let write = |lane: &mut Lane| lane.write(entry.clone(), &mut draft);
         let result = match &target {
-            Target::Partner(key) => self.lane(*key).member(write),
-            Target::New(_) => Groups::new(Lane::new(self.core.clone(), target)).member(write),
+            WriteTarget::Partner(key) => self.lane(*key).member(write),
+            WriteTarget::New(_) => GroupCommit::new(Lane::new(self.core.clone(), target)).member(write),
         };
         self.core.health.ended(&result, matches!(result, Ok(Some(_))));
         result
@@ -319,7 +319,7 @@ impl Store for PgStore {
         key: PartnerKey,
         through: u64,
         mention: &str,
-        take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
     ) -> Result<(), StoreError> {
         self.shelf(key, |shelf| history::mentions(shelf, through, mention, take))
     }
@@ -335,7 +335,7 @@ impl Store for PgStore {
         limit: usize,
         skip: u64,
         numbers: usize,
-    ) -> Result<Vec<Listed>, StoreError> {
+    ) -> Result<Vec<LoggedChange>, StoreError> {
         self.shelf(key, |shelf| history::list(shelf, after, limit, skip, numbers))
     }
 
@@ -343,7 +343,7 @@ impl Store for PgStore {
         &self,
         key: PartnerKey,
         through: u64,
-        take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Result<(), StoreError>,
+        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.shelf(key, |shelf| history::replay(shelf, through, take))
     }
@@ -382,7 +382,7 @@ impl Store for PgStore {
         &self,
         key: PartnerKey,
         kind: &str,
-        walk: Walk<'_>,
+        walk: DocumentWalk<'_>,
         limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
         self.beside(|beside| beside.documents(key, kind, walk, limit))
@@ -405,12 +405,12 @@ impl Store for PgStore {
     }
 
     fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
-        self.core.housekeep(|link| Beside { core: &self.core, link }.delete_over(over))
+        self.core.housekeep(|link| SideTables { core: &self.core, link }.delete_over(over))
     }
 
     fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
         // In steps, so that writers wait for no more than one of them.
-        while self.core.housekeep(|link| Beside { core: &self.core, link }.forget(before))? > 0 {}
+        while self.core.housekeep(|link| SideTables { core: &self.core, link }.forget(before))? > 0 {}
         Ok(())
     }
 
@@ -443,11 +443,11 @@ impl Store for PgStore {
 
     fn survey(&self) -> Result<(), StoreError> {
         let mut found = BTreeMap::new();
-        for Entity { table, columns, .. } in ENTITIES {
+        for EntityTable { table, columns, .. } in ENTITIES {
             let sql = format!("SELECT partner, {columns} FROM {table}");
             found.insert(table, self.surveyed(&sql, &[0, 1], |row| read_entity(table, row).map(|_| ()))?);
         }
-        for rows::Beside { table, from, columns, name } in rows::BESIDE {
+        for rows::SideTable { table, from, columns, name } in rows::BESIDE {
             let sql = format!("SELECT {columns} FROM {from}");
             found.insert(table, self.surveyed(&sql, name, |row| rows::understood(table, row))?);
         }

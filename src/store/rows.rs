@@ -14,10 +14,10 @@ use crate::domain::{
     State, Tags, Time, Trunk, TrunkId, User, UserId, Verb,
 };
 use crate::store::people::{AuditEntry, Audited, Standing, StoredLink, StoredSession, StoredUser, Totp};
-use crate::store::{Document, Entry, Head, Loaded, StoreError, StoredJob};
+use crate::store::{Document, Loaded, LogEntry, LogHead, StoreError, StoredJob};
 
 /// One row of an engine's answer, by column.
-pub(super) trait Cells {
+pub(super) trait RowCells {
     fn text_if(&self, at: usize) -> Result<Option<&str>, StoreError>;
     fn int_if(&self, at: usize) -> Result<Option<i64>, StoreError>;
     fn bytes_if(&self, at: usize) -> Result<Option<&[u8]>, StoreError>;
@@ -36,7 +36,7 @@ fn null(at: usize) -> StoreError {
 }
 
 /// SHA-256, or what is as long.
-pub(super) fn digest(row: &impl Cells, at: usize) -> Result<Digest, StoreError> {
+pub(super) fn digest(row: &impl RowCells, at: usize) -> Result<Digest, StoreError> {
     let bytes = row.bytes_if(at)?.ok_or_else(|| null(at))?;
     bytes.try_into().map_err(|_| corrupt(format!("{} bytes for a digest", bytes.len())))
 }
@@ -56,18 +56,18 @@ pub(super) const RECORD: &str = "state, account, application, trunk, number_type
 pub(super) const LEASE_SECONDS_MAX: i64 = 86_400;
 
 /// From the columns `partner, version, head`.
-pub(super) fn read_head(row: &impl Cells) -> Result<Head, StoreError> {
-    Ok(Head { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest: digest(row, 2)? })
+pub(super) fn read_head(row: &impl RowCells) -> Result<LogHead, StoreError> {
+    Ok(LogHead { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest: digest(row, 2)? })
 }
 
 /// What a partner's row has for a digest of its rows, as of that head.
-pub(super) fn read_row_digest(row: &impl Cells, at: usize, head: &Head) -> KeptDigest {
+pub(super) fn read_row_digest(row: &impl RowCells, at: usize, head: &LogHead) -> KeptDigest {
     let bytes = row.bytes_if(at);
     bytes.map_or(KeptDigest::Broken, |bytes| KeptDigest::read(bytes, head.key, head.version, &head.digest))
 }
 
 /// A table of partners or of what they have besides numbers.
-pub(super) struct Entity {
+pub(super) struct EntityTable {
     pub table: &'static str,
     /// What a row is called within its partner.
     pub name: &'static str,
@@ -76,12 +76,12 @@ pub(super) struct Entity {
     pub columns: &'static str,
 }
 
-const fn entity(table: &'static str, name: &'static str, columns: &'static str) -> Entity {
-    Entity { table, name, columns }
+const fn entity(table: &'static str, name: &'static str, columns: &'static str) -> EntityTable {
+    EntityTable { table, name, columns }
 }
 
 /// In the order in which they are loaded.
-pub(super) const ENTITIES: [Entity; 7] = [
+pub(super) const ENTITIES: [EntityTable; 7] = [
     entity("partner", "partner", "auth_id, name, created_at, suspended_at, version, head, row_digest"),
     entity("account", "auth_id", "auth_id, name, created_at, archived_at, lost_at"),
     entity("application", "id", APPLICATION),
@@ -94,7 +94,7 @@ pub(super) const ENTITIES: [Entity; 7] = [
 /// A table that is surveyed for rows that cannot be understood, besides
 /// [`ENTITIES`]; a column `user` is quoted, since alone it is PostgreSQL's word
 /// for the role.
-pub(super) struct Beside {
+pub(super) struct SideTable {
     pub table: &'static str,
     /// What it is read from, with the alias that its columns have.
     pub from: &'static str,
@@ -103,13 +103,13 @@ pub(super) struct Beside {
     pub name: &'static [usize],
 }
 
-const fn beside(table: &'static str, from: &'static str, columns: &'static str, name: &'static [usize]) -> Beside {
-    Beside { table, from, columns, name }
+const fn beside(table: &'static str, from: &'static str, columns: &'static str, name: &'static [usize]) -> SideTable {
+    SideTable { table, from, columns, name }
 }
 
 /// Numbers and the log are not surveyed: they are read whole by loads and by
 /// `verify`.
-pub(super) const BESIDE: [Beside; 12] = [
+pub(super) const BESIDE: [SideTable; 12] = [
     beside("answered", "answered", "partner, key, at, status, etag, fingerprint", &[0, 1]),
     beside("job", "job", "id, created_at, open, body", &[0]),
     beside("job_batch", "job_batch", "partner, job, batch, body", &[0, 1, 2]),
@@ -125,7 +125,7 @@ pub(super) const BESIDE: [Beside; 12] = [
 ];
 
 /// Whether this program understands a row of one of [`BESIDE`].
-pub(super) fn understood(table: &str, row: &impl Cells) -> Result<(), StoreError> {
+pub(super) fn understood(table: &str, row: &impl RowCells) -> Result<(), StoreError> {
     match table {
         "answered" => {
             row.int(0).and(row.text(1)).and(row.text_if(4)).and(digest(row, 5))?;
@@ -163,11 +163,11 @@ fn json(text: &str) -> Result<(), StoreError> {
 }
 
 /// From the partner and the columns of one of [`ENTITIES`].
-pub(super) fn read_entity(table: &str, row: &impl Cells) -> Result<Loaded, StoreError> {
+pub(super) fn read_entity(table: &str, row: &impl RowCells) -> Result<Loaded, StoreError> {
     let key = PartnerKey(row.int(0)?);
     Ok(match table {
         "partner" => {
-            let head = Head { key, version: row.int(5)? as u64, digest: digest(row, 6)? };
+            let head = LogHead { key, version: row.int(5)? as u64, digest: digest(row, 6)? };
             let row_digest = read_row_digest(row, 7, &head);
             Loaded::Partner { head, row_digest, partner: read_partner(row, 1)? }
         }
@@ -187,7 +187,7 @@ pub(super) fn read_entity(table: &str, row: &impl Cells) -> Result<Loaded, Store
 pub(super) fn poison(
     error: StoreError,
     table: &'static str,
-    row: &impl Cells,
+    row: &impl RowCells,
     at: usize,
 ) -> Result<Loaded, StoreError> {
     let StoreError::Corrupt { what } = error else { return Err(error) };
@@ -203,9 +203,9 @@ pub(super) fn poison(
 
 pub(super) const ENTRY: &str = "at, actor, request_id, verb";
 
-pub(super) fn read_entry(row: &impl Cells, at: usize) -> Result<Entry, StoreError> {
+pub(super) fn read_entry(row: &impl RowCells, at: usize) -> Result<LogEntry, StoreError> {
     let (actor, verb) = (row.text(at + 1)?, row.text(at + 3)?);
-    Ok(Entry {
+    Ok(LogEntry {
         at: time_of(row.int(at)?)?,
         actor: Actor::parse(actor).ok_or_else(|| corrupt(format!("actor {actor:?}")))?,
         request_id: row.text_if(at + 2)?.map(str::to_owned),
@@ -214,7 +214,7 @@ pub(super) fn read_entry(row: &impl Cells, at: usize) -> Result<Entry, StoreErro
     })
 }
 
-pub(super) fn read_partner(row: &impl Cells, at: usize) -> Result<Partner, StoreError> {
+pub(super) fn read_partner(row: &impl RowCells, at: usize) -> Result<Partner, StoreError> {
     Ok(Partner {
         auth_id: PartnerId::stored(row.text(at)?),
         name: row.text(at + 1)?.into(),
@@ -223,7 +223,7 @@ pub(super) fn read_partner(row: &impl Cells, at: usize) -> Result<Partner, Store
     })
 }
 
-pub(super) fn read_account(row: &impl Cells, at: usize) -> Result<Account, StoreError> {
+pub(super) fn read_account(row: &impl RowCells, at: usize) -> Result<Account, StoreError> {
     Ok(Account {
         auth_id: AccountId::stored(row.text(at)?),
         name: row.text(at + 1)?.into(),
@@ -232,7 +232,7 @@ pub(super) fn read_account(row: &impl Cells, at: usize) -> Result<Account, Store
     })
 }
 
-pub(super) fn read_application(row: &impl Cells, at: usize) -> Result<Application, StoreError> {
+pub(super) fn read_application(row: &impl RowCells, at: usize) -> Result<Application, StoreError> {
     Ok(Application {
         id: ApplicationId::stored(row.text(at)?),
         name: row.text(at + 1)?.into(),
@@ -244,7 +244,7 @@ pub(super) fn read_application(row: &impl Cells, at: usize) -> Result<Applicatio
     })
 }
 
-pub(super) fn read_trunk(row: &impl Cells, at: usize) -> Result<Trunk, StoreError> {
+pub(super) fn read_trunk(row: &impl RowCells, at: usize) -> Result<Trunk, StoreError> {
     Ok(Trunk {
         id: TrunkId::stored(row.text(at)?),
         name: row.text(at + 1)?.into(),
@@ -303,7 +303,7 @@ fn destinations_text(destinations: &Destinations) -> Option<String> {
     (!destinations.is_empty()).then(|| serde_json::to_string(destinations).expect("destinations serialise"))
 }
 
-pub(super) fn read_acknowledgement(row: &impl Cells, at: usize) -> Result<Acknowledgement, StoreError> {
+pub(super) fn read_acknowledgement(row: &impl RowCells, at: usize) -> Result<Acknowledgement, StoreError> {
     Ok(Acknowledgement {
         finding: row.text(at)?.into(),
         note: row.text_if(at + 1)?.map(Into::into),
@@ -313,12 +313,12 @@ pub(super) fn read_acknowledgement(row: &impl Cells, at: usize) -> Result<Acknow
     })
 }
 
-pub(super) fn read_setting(row: &impl Cells, at: usize) -> Result<Setting, StoreError> {
+pub(super) fn read_setting(row: &impl RowCells, at: usize) -> Result<Setting, StoreError> {
     let body = row.text(at)?;
     serde_json::from_str(body).map_err(|error| corrupt(format!("a setting ({error})")))
 }
 
-pub(super) fn read_key(row: &impl Cells, at: usize) -> Result<Key, StoreError> {
+pub(super) fn read_key(row: &impl RowCells, at: usize) -> Result<Key, StoreError> {
     fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, StoreError> {
         let parts = text.split(',').filter(|part| !part.is_empty());
         parts.map(|part| one(part).ok_or_else(|| corrupt(format!("{part:?} in a key")))).collect()
@@ -340,7 +340,7 @@ pub(super) fn read_key(row: &impl Cells, at: usize) -> Result<Key, StoreError> {
 /// The last value of each repeating column. Neighbouring numbers mostly share
 /// them, and sharing one allocation is cheaper than making another.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct LastValues {
     account: Option<AccountId>,
     application: Option<ApplicationId>,
     trunk: Option<TrunkId>,
@@ -348,7 +348,7 @@ pub(super) struct Seen {
     currency: Option<Currency>,
 }
 
-impl Seen {
+impl LastValues {
     /// `slot` if it has this text, else what `make` makes of it, kept there.
     fn share<T: Clone>(
         slot: &mut Option<T>,
@@ -366,7 +366,7 @@ impl Seen {
 }
 
 /// The dates of a record whose columns begin at `at`.
-pub(super) fn read_dates(row: &impl Cells, at: usize) -> Result<Dates, StoreError> {
+pub(super) fn read_dates(row: &impl RowCells, at: usize) -> Result<Dates, StoreError> {
     Ok(Dates {
         assigned_at: time_if(row.int_if(at + 9)?)?,
         expires_at: time_if(row.int_if(at + 10)?)?,
@@ -375,7 +375,7 @@ pub(super) fn read_dates(row: &impl Cells, at: usize) -> Result<Dates, StoreErro
     })
 }
 
-pub(super) fn read_record(row: &impl Cells, at: usize, seen: &mut Seen) -> Result<Record, StoreError> {
+pub(super) fn read_record(row: &impl RowCells, at: usize, seen: &mut LastValues) -> Result<Record, StoreError> {
     let state = row.text(at)?;
     let number_type = row.text(at + 4)?;
     let cost = match (row.int_if(at + 7)?, row.text_if(at + 8)?) {
@@ -403,17 +403,17 @@ pub(super) fn read_record(row: &impl Cells, at: usize, seen: &mut Seen) -> Resul
         state: State::parse(state)
             .filter(|state| *state != State::Retired)
             .ok_or_else(|| corrupt(format!("state {state:?}")))?,
-        account: Seen::share(&mut seen.account, row.text_if(at + 1)?, AccountId::as_str, AccountId::stored),
-        application: Seen::share(
+        account: LastValues::share(&mut seen.account, row.text_if(at + 1)?, AccountId::as_str, AccountId::stored),
+        application: LastValues::share(
             &mut seen.application,
             row.text_if(at + 2)?,
             ApplicationId::as_str,
             ApplicationId::stored,
         ),
-        trunk: Seen::share(&mut seen.trunk, row.text_if(at + 3)?, TrunkId::as_str, TrunkId::stored),
+        trunk: LastValues::share(&mut seen.trunk, row.text_if(at + 3)?, TrunkId::as_str, TrunkId::stored),
         number_type: NumberType::parse(number_type).ok_or_else(|| corrupt(format!("number type {number_type:?}")))?,
         country,
-        region: Seen::share(&mut seen.region, row.text_if(at + 6)?, |region| region, |text| text.into()),
+        region: LastValues::share(&mut seen.region, row.text_if(at + 6)?, |region| region, |text| text.into()),
         cost,
         assigned_at,
         expires_at,
@@ -426,7 +426,7 @@ pub(super) fn read_record(row: &impl Cells, at: usize, seen: &mut Seen) -> Resul
 pub(super) const JOB: &str = "id, created_at, open, body";
 pub(super) const DOCUMENT: &str = "id, due, body";
 
-pub(super) fn read_job(row: &impl Cells, at: usize) -> Result<StoredJob, StoreError> {
+pub(super) fn read_job(row: &impl RowCells, at: usize) -> Result<StoredJob, StoreError> {
     Ok(StoredJob {
         id: row.text(at)?.to_owned(),
         created_at: time_of(row.int(at + 1)?)?,
@@ -435,7 +435,7 @@ pub(super) fn read_job(row: &impl Cells, at: usize) -> Result<StoredJob, StoreEr
     })
 }
 
-pub(super) fn read_document(row: &impl Cells, at: usize) -> Result<Document, StoreError> {
+pub(super) fn read_document(row: &impl RowCells, at: usize) -> Result<Document, StoreError> {
     Ok(Document {
         id: row.text(at)?.to_owned(),
         due: time_if(row.int_if(at + 1)?)?,
@@ -454,7 +454,7 @@ pub(super) const SESSION: &str = "s.sha256, s.user, s.created_at, s.seen_at, s.a
 pub(super) const LINK: &str = "l.sha256, l.user, l.created_at, l.expires_at";
 pub(super) const AUDITED: &str = "id, at, partner, who, what, about, refused, address, request_id";
 
-pub(super) fn read_user(row: &impl Cells, at: usize) -> Result<StoredUser, StoreError> {
+pub(super) fn read_user(row: &impl RowCells, at: usize) -> Result<StoredUser, StoreError> {
     let role = row.text(at + 3)?;
     let password = row.text_if(at + 9)?.map(str::to_owned);
     let secret = row.bytes_if(at + 10)?.map(<[u8]>::to_vec);
@@ -477,12 +477,12 @@ pub(super) fn read_user(row: &impl Cells, at: usize) -> Result<StoredUser, Store
 }
 
 /// From the columns of `USER` and then the partner's `suspended_at`.
-pub(super) fn read_standing(row: &impl Cells, at: usize) -> Result<Standing, StoreError> {
+pub(super) fn read_standing(row: &impl RowCells, at: usize) -> Result<Standing, StoreError> {
     let suspended = row.int_if(at + 13)?;
     Ok(Standing { user: read_user(row, at)?, partner_suspended: suspended.is_some() })
 }
 
-pub(super) fn read_session(row: &impl Cells, at: usize) -> Result<StoredSession, StoreError> {
+pub(super) fn read_session(row: &impl RowCells, at: usize) -> Result<StoredSession, StoreError> {
     Ok(StoredSession {
         digest: digest(row, at)?,
         user: UserId::stored(row.text(at + 1)?),
@@ -497,7 +497,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, StoreError> {
     text.parse().map_err(|_| corrupt(format!("the address {text:?}")))
 }
 
-pub(super) fn read_audited(row: &impl Cells) -> Result<Audited, StoreError> {
+pub(super) fn read_audited(row: &impl RowCells) -> Result<Audited, StoreError> {
     Ok(Audited {
         id: row.int(0)? as u64,
         entry: AuditEntry {
@@ -514,7 +514,7 @@ pub(super) fn read_audited(row: &impl Cells) -> Result<Audited, StoreError> {
 }
 
 /// From the columns `sha256, user, created_at, expires_at`.
-pub(super) fn read_link(row: &impl Cells, at: usize) -> Result<StoredLink, StoreError> {
+pub(super) fn read_link(row: &impl RowCells, at: usize) -> Result<StoredLink, StoreError> {
     Ok(StoredLink {
         digest: digest(row, at)?,
         user: UserId::stored(row.text(at + 1)?),

@@ -34,20 +34,20 @@ use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, Row, ffi, params};
 
-use self::cells::Images;
-use self::file::{FileId, ServeLock, beside};
+use self::cells::RowImages;
+use self::file::{FileId, ServeLock, beside, served_by_another_name};
 use self::people::SqlitePeople;
 pub use self::restore::{Restored, restore};
 use self::shelf::{SqliteShelf, version_at};
 use self::transaction::SqliteTransaction;
-use super::group::{Engine, Failure, Groups, Written};
+use super::group::{CommitFailure, Engine, GroupCommit, Written};
 use super::health::{Health, Surveyed, row_name};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::waiting::may_wait;
 use super::{
-    Abort, Batch, Document, Draft, Entry, Head, Leased, Listed, Load, Loaded, LogPiece, Open, Over, Past, Replayed,
-    Store, StoreError, StoredJob, Target, Walk, history,
+    Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LoggedChange, NumberBatch,
+    Open, Over, Past, Replayed, Store, StoreError, StoredJob, WriteTarget, history,
 };
 use crate::domain::{E164, EntityChange, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 
@@ -86,10 +86,10 @@ type Understood<'a> = &'a dyn Fn(&Row<'_>) -> Result<(), StoreError>;
 
 pub struct SqliteStore {
     path: PathBuf,
-    access: Access,
+    access: FileAccess,
     file: FileId,
-    writers: Groups<Writer>,
-    follower: Mutex<Follower>,
+    writers: GroupCommit<SqliteWriter>,
+    follower: Mutex<SqliteFollower>,
     /// Connections that are not reading just now.
     readers: Mutex<Vec<Connection>>,
     health: Health,
@@ -97,7 +97,7 @@ pub struct SqliteStore {
 
 /// How connections to the file are opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Access {
+enum FileAccess {
     Write,
     /// Beside processes that may write.
     Read,
@@ -106,7 +106,7 @@ enum Access {
     ReadAlone,
 }
 
-struct Writer {
+struct SqliteWriter {
     connection: Connection,
     path: PathBuf,
     file: FileId,
@@ -116,14 +116,14 @@ struct Writer {
     stopped: Option<Arc<str>>,
 }
 
-struct Follower {
+struct SqliteFollower {
     connection: Connection,
     data_version: i64,
 }
 
 /// What a result code of the engine means to its callers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Trouble {
+enum ErrorClass {
     Busy,
     Full,
     ReadOnly,
@@ -132,15 +132,15 @@ enum Trouble {
 }
 
 /// <https://www.sqlite.org/rescode.html>
-fn trouble(code: ErrorCode) -> Trouble {
+fn trouble(code: ErrorCode) -> ErrorClass {
     match code {
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => Trouble::Busy,
-        ErrorCode::DiskFull => Trouble::Full,
-        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Trouble::ReadOnly,
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => ErrorClass::Busy,
+        ErrorCode::DiskFull => ErrorClass::Full,
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => ErrorClass::ReadOnly,
         // Nothing was read or written: descriptors or memory are used up, or a
         // file is out of reach.
-        ErrorCode::CannotOpen | ErrorCode::OutOfMemory => Trouble::Unreachable,
-        _ => Trouble::Other,
+        ErrorCode::CannotOpen | ErrorCode::OutOfMemory => ErrorClass::Unreachable,
+        _ => ErrorClass::Other,
     }
 }
 
@@ -149,11 +149,11 @@ impl From<rusqlite::Error> for StoreError {
         let reason = || error.to_string().into();
         match error.sqlite_error_code() {
             Some(code) => match trouble(code) {
-                Trouble::Busy => StoreError::Busy,
-                Trouble::Full => StoreError::Full,
-                Trouble::ReadOnly => StoreError::ReadOnly { reason: reason() },
-                Trouble::Unreachable => StoreError::Unreachable { reason: reason() },
-                Trouble::Other => StoreError::Sqlite(error),
+                ErrorClass::Busy => StoreError::Busy,
+                ErrorClass::Full => StoreError::Full,
+                ErrorClass::ReadOnly => StoreError::ReadOnly { reason: reason() },
+                ErrorClass::Unreachable => StoreError::Unreachable { reason: reason() },
+                ErrorClass::Other => StoreError::Sqlite(error),
             },
             None => match error {
                 // The engine is well; what it has is not what we put there.
@@ -173,8 +173,8 @@ impl From<rusqlite::Error> for Abort {
     }
 }
 
-impl Writer {
-    fn new(path: &Path, access: Access, mut connection: Connection) -> Result<Writer, StoreError> {
+impl SqliteWriter {
+    fn new(path: &Path, access: FileAccess, mut connection: Connection) -> Result<SqliteWriter, StoreError> {
         // In the place of the engine's own hook, which checkpoints within a
         // commit and says nothing if that fails.
         let log_pages = Arc::new(AtomicI32::new(0));
@@ -184,18 +184,18 @@ impl Writer {
             Ok(())
         }))?;
         let file = FileId::of(path).map_err(StoreError::Io)?;
-        let stopped = (access != Access::Write).then(|| "it was opened to be read".into());
-        Ok(Writer { connection, path: path.to_owned(), file, log_pages, stopped })
+        let stopped = (access != FileAccess::Write).then(|| "it was opened to be read".into());
+        Ok(SqliteWriter { connection, path: path.to_owned(), file, log_pages, stopped })
     }
 
     /// Takes no more writes once the file has left its path: the next process
     /// that opens the path would not find them.
-    fn in_place(&mut self) -> Result<(), Failure> {
+    fn in_place(&mut self) -> Result<(), CommitFailure> {
         let Some(why) = self.file.moved_from(&self.path) else { return Ok(()) };
         tracing::error!("{why}; no more writes are taken");
         let reason: Arc<str> = why.into();
         self.stopped = Some(reason.clone());
-        Err(Failure::Stopped { reason })
+        Err(CommitFailure::Stopped { reason })
     }
 
     /// Takes no more writes, after what may have been a failed sync.
@@ -210,7 +210,7 @@ impl Writer {
     }
 }
 
-impl Engine for Writer {
+impl Engine for SqliteWriter {
     fn refuses(&self) -> Option<StoreError> {
         let stopped = self.stopped.clone();
         let reason = stopped.or_else(|| self.file.moved_from(&self.path).map(Arc::from))?;
@@ -238,23 +238,23 @@ impl Engine for Writer {
     }
 
     /// As the engine does when the disk is full.
-    fn lost(&mut self, draft: Option<&Abort>) -> Option<Failure> {
+    fn lost(&mut self, draft: Option<&Abort>) -> Option<CommitFailure> {
         if !self.connection.is_autocommit() {
             return None;
         }
         Some(match draft {
-            Some(Abort::Store(StoreError::Full)) => Failure::Full,
-            Some(Abort::Store(StoreError::Busy)) => Failure::Busy,
-            Some(Abort::Store(StoreError::ReadOnly { reason })) => Failure::ReadOnly { reason: reason.clone() },
+            Some(Abort::Store(StoreError::Full)) => CommitFailure::Full,
+            Some(Abort::Store(StoreError::Busy)) => CommitFailure::Busy,
+            Some(Abort::Store(StoreError::ReadOnly { reason })) => CommitFailure::ReadOnly { reason: reason.clone() },
             _ => {
                 let reason: Arc<str> = "the database gave up a transaction".into();
                 self.stopped = Some(reason.clone());
-                Failure::Stopped { reason }
+                CommitFailure::Stopped { reason }
             }
         })
     }
 
-    fn commit(&mut self) -> Result<(), Failure> {
+    fn commit(&mut self) -> Result<(), CommitFailure> {
         if let Err(failure) = self.in_place() {
             if let Err(error) = self.connection.execute_batch("ROLLBACK") {
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot roll back");
@@ -265,10 +265,10 @@ impl Engine for Writer {
         // Whatever is left of the transaction must not leak into the next.
         let rolled_back = self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
         Err(match StoreError::from(error) {
-            StoreError::Full if rolled_back => Failure::Full,
-            StoreError::Busy if rolled_back => Failure::Busy,
-            StoreError::ReadOnly { reason } if rolled_back => Failure::ReadOnly { reason },
-            error => Failure::Stopped { reason: self.stop("a commit", &error) },
+            StoreError::Full if rolled_back => CommitFailure::Full,
+            StoreError::Busy if rolled_back => CommitFailure::Busy,
+            StoreError::ReadOnly { reason } if rolled_back => CommitFailure::ReadOnly { reason },
+            error => CommitFailure::Stopped { reason: self.stop("a commit", &error) },
         })
     }
 
@@ -296,15 +296,18 @@ impl SqliteStore {
     pub fn open(path: &Path, open: Open) -> Result<SqliteStore, StoreError> {
         let access = admit(path, open)?;
         let named = |error| named(path, error);
-        let writer =
-            prepare(path, access, open).and_then(|connection| Writer::new(path, access, connection)).map_err(named)?;
-        let follower =
-            Follower { connection: connect(path, access).map_err(|error| named(error.into()))?, data_version: -1 };
+        let writer = prepare(path, access, open)
+            .and_then(|connection| SqliteWriter::new(path, access, connection))
+            .map_err(named)?;
+        let follower = SqliteFollower {
+            connection: connect(path, access).map_err(|error| named(error.into()))?,
+            data_version: -1,
+        };
         Ok(SqliteStore {
             path: path.to_owned(),
             access,
             file: writer.file,
-            writers: Groups::new(writer),
+            writers: GroupCommit::new(writer),
             follower: Mutex::new(follower),
             readers: Mutex::default(),
             health: Health::default(),
@@ -453,30 +456,33 @@ fn no_folder(path: &Path, error: std::io::Error) -> StoreError {
 /// Whether the file may be opened as asked for, and how. Nothing is opened:
 /// closing a descriptor would give up the locks of another store of this
 /// process.
-fn admit(path: &Path, open: Open) -> Result<Access, StoreError> {
+fn admit(path: &Path, open: Open) -> Result<FileAccess, StoreError> {
     let missing = || StoreError::Missing { path: path.to_owned() };
     let found = match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(StoreError::Io(std::io::ErrorKind::IsADirectory.into())),
         Ok(found) => found,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && open == Open::Create => {
             create_private(path).map_err(|error| no_folder(path, error))?;
-            return Ok(Access::Write);
+            return Ok(FileAccess::Write);
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
         Err(error) => return Err(StoreError::Io(error)),
     };
+    if served_by_another_name(path) {
+        return Err(StoreError::OtherName { path: path.to_owned() });
+    }
     let logged = beside(path, "-wal").exists();
     if found.len() == 0 && !logged && open != Open::Create {
         return Err(StoreError::Empty { path: path.to_owned() });
     }
     match open {
-        Open::Read if logged => Ok(Access::Read),
-        Open::Read => Ok(Access::ReadAlone),
+        Open::Read if logged => Ok(FileAccess::Read),
+        Open::Read => Ok(FileAccess::ReadAlone),
         Open::Existing | Open::Create => {
             file::owned(path, &found)?;
             match log_is_foreign(path) {
                 true => Err(StoreError::ForeignLog { path: path.to_owned(), log: beside(path, "-wal") }),
-                false => Ok(Access::Write),
+                false => Ok(FileAccess::Write),
             }
         }
     }
@@ -499,8 +505,8 @@ fn log_is_foreign(path: &Path) -> bool {
 
 fn log_looks_foreign(path: &Path) -> bool {
     let log = std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
-    let Some(alone) = log.then(|| partners(path, Access::ReadAlone).ok()).flatten() else { return false };
-    match partners(path, Access::Read) {
+    let Some(alone) = log.then(|| partners(path, FileAccess::ReadAlone).ok()).flatten() else { return false };
+    match partners(path, FileAccess::Read) {
         Ok(with_log) => alone.iter().any(|(key, (name, version))| {
             with_log.get(key).is_none_or(|(name_now, version_now)| name_now != name || version_now < version)
         }),
@@ -509,7 +515,7 @@ fn log_looks_foreign(path: &Path) -> bool {
 }
 
 /// The id and the version of each partner, by key.
-fn partners(path: &Path, access: Access) -> rusqlite::Result<BTreeMap<i64, (String, i64)>> {
+fn partners(path: &Path, access: FileAccess) -> rusqlite::Result<BTreeMap<i64, (String, i64)>> {
     let connection = connect_bare(path, access)?;
     let mut statement = connection.prepare("SELECT partner, auth_id, version FROM partner")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
@@ -533,24 +539,24 @@ fn named(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
-fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, access: FileAccess) -> rusqlite::Result<Connection> {
     let connection = connect_bare(path, access)?;
     match access {
-        Access::Write => configure(&connection)?,
-        Access::Read | Access::ReadAlone => connection.set_prepared_statement_cache_capacity(64),
+        FileAccess::Write => configure(&connection)?,
+        FileAccess::Read | FileAccess::ReadAlone => connection.set_prepared_statement_cache_capacity(64),
     }
     Ok(connection)
 }
 
-fn connect_bare(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+fn connect_bare(path: &Path, access: FileAccess) -> rusqlite::Result<Connection> {
     let connection = match access {
-        Access::Write => {
+        FileAccess::Write => {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
         }
-        Access::Read => {
+        FileAccess::Read => {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
         }
-        Access::ReadAlone => {
+        FileAccess::ReadAlone => {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
             Connection::open_with_flags(unlocked(path), flags)?
         }
@@ -592,7 +598,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Opens a database, makes sure that it is ours, and brings it to this
 /// program's schema.
-fn prepare(path: &Path, access: Access, open: Open) -> Result<Connection, StoreError> {
+fn prepare(path: &Path, access: FileAccess, open: Open) -> Result<Connection, StoreError> {
     // Looked at before anything is set: setting the journal mode writes, and to
     // a file that is not ours nothing is written.
     let mut connection = connect_bare(path, access)?;
@@ -600,7 +606,7 @@ fn prepare(path: &Path, access: Access, open: Open) -> Result<Connection, StoreE
     if found == 0 && open != Open::Create {
         return Err(StoreError::Empty { path: path.to_owned() });
     }
-    if access != Access::Write {
+    if access != FileAccess::Write {
         return match found < MIGRATIONS.len() as i64 {
             true => Err(StoreError::Older { path: path.to_owned(), found, known: MIGRATIONS.len() as i64 }),
             false => Ok(connection),
@@ -669,7 +675,7 @@ impl PeopleStore for SqliteStore {
     }
 
     fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
-        let put = |writer: &mut Writer| {
+        let put = |writer: &mut SqliteWriter| {
             draft(&mut SqlitePeople(&writer.connection, &self.health))?;
             Ok(Written { version: None, anything: true })
         };
@@ -691,7 +697,7 @@ impl Store for SqliteStore {
         let transaction = connection.transaction()?;
         let only = what.only.map(|key| key.0);
         let filter = "WHERE ?1 IS NULL OR partner = ?1";
-        for Entity { table, name, columns } in ENTITIES {
+        for EntityTable { table, name, columns } in ENTITIES {
             let mut statement = transaction
                 .prepare(&format!("SELECT partner, {columns} FROM {table} {filter} ORDER BY partner, {name}"))?;
             let mut rows = statement.query([only])?;
@@ -705,8 +711,8 @@ impl Store for SqliteStore {
         let mut statement = transaction
             .prepare(&format!("SELECT number, partner, version, {RECORD} FROM number {filter} ORDER BY number"))?;
         let mut rows = statement.query([only])?;
-        let mut images = Images::default();
-        let mut batch = Batch::default();
+        let mut images = RowImages::default();
+        let mut batch = NumberBatch::default();
         while let Some(row) = rows.next()? {
             match images.number(row, &mut batch) {
                 Ok(number) => batch.rows.push(number),
@@ -720,7 +726,7 @@ impl Store for SqliteStore {
         take(Loaded::Numbers(batch))
     }
 
-    fn heads(&self, always: bool) -> Result<Option<Vec<Head>>, StoreError> {
+    fn heads(&self, always: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
         let mut follower = self.follower.lock();
         let data_version = follower.connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
         if data_version == follower.data_version && !always {
@@ -734,7 +740,7 @@ impl Store for SqliteStore {
                 // What is no digest is that of no entry, so the partner is
                 // loaded, and what is wrong with it is said there.
                 let digest = digest(row, 2).unwrap_or_default();
-                heads.push(Head { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest });
+                heads.push(LogHead { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest });
             }
         }
         follower.data_version = data_version;
@@ -756,7 +762,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Result<u64, StoreError> {
+    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
         self.aside(BUSY, |connection| {
             // The first byte of a digest names the format, so the program recognizes another release's.
             let mut statement = connection.prepare_cached(
@@ -789,7 +795,7 @@ impl Store for SqliteStore {
         self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
     }
 
-    fn write(&self, target: Target, entry: Entry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+    fn write(&self, target: WriteTarget, entry: LogEntry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         may_wait();
         self.health.undamaged(&target)?;
         let result = self.writers.member(|writer| {
@@ -806,7 +812,7 @@ impl Store for SqliteStore {
         key: PartnerKey,
         through: u64,
         mention: &str,
-        take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
     ) -> Result<(), StoreError> {
         self.shelf(key, |shelf| history::mentions(shelf, through, mention, take))
     }
@@ -822,7 +828,7 @@ impl Store for SqliteStore {
         limit: usize,
         skip: u64,
         numbers: usize,
-    ) -> Result<Vec<Listed>, StoreError> {
+    ) -> Result<Vec<LoggedChange>, StoreError> {
         self.shelf(key, |shelf| history::list(shelf, after, limit, skip, numbers))
     }
 
@@ -830,7 +836,7 @@ impl Store for SqliteStore {
         &self,
         key: PartnerKey,
         through: u64,
-        take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Result<(), StoreError>,
+        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.shelf(key, |shelf| history::replay(shelf, through, take))
     }
@@ -869,7 +875,7 @@ impl Store for SqliteStore {
         &self,
         key: PartnerKey,
         kind: &str,
-        walk: Walk<'_>,
+        walk: DocumentWalk<'_>,
         limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
         self.read(|connection| documents::list(connection, &self.health, key, kind, walk, limit))
@@ -938,11 +944,11 @@ impl Store for SqliteStore {
             }
             Ok(())
         };
-        for Entity { table, columns, .. } in ENTITIES {
+        for EntityTable { table, columns, .. } in ENTITIES {
             let sql = format!("SELECT partner, {columns} FROM {table}");
             look(table, sql, &[0, 1], &|row| read_entity(table, row).map(|_| ()))?;
         }
-        for Beside { table, from, columns, name } in BESIDE {
+        for SideTable { table, from, columns, name } in BESIDE {
             let sql = format!("SELECT {columns} FROM {from}");
             look(table, sql, name, &|row| understood(table, row))?;
         }
@@ -1024,7 +1030,19 @@ impl Store for SqliteStore {
     }
 
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {
-        let lock = ServeLock::take(&self.path).map_err(StoreError::Io)?;
+        // A command that looks whether the file has a server holds the lock for a
+        // moment.
+        const TRIES: usize = 5;
+        let mut lock = None;
+        for tried in 0..TRIES {
+            if tried > 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            lock = ServeLock::take(&self.path).map_err(StoreError::Io)?;
+            if lock.is_some() {
+                break;
+            }
+        }
         Ok(lock.map(|lock| Box::new(lock) as Box<dyn Send + Sync>))
     }
 }

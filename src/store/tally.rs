@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 
-use super::Holding;
-use crate::domain::row_digest::{Scale, Tally};
+use super::Ownership;
+use crate::domain::row_digest::{DigestDelta, Scale};
 use crate::domain::{E164, EntityChange, NumberChange};
 
 #[derive(Default)]
 pub(super) struct RowTally {
-    done: Tally,
+    done: DigestDelta,
     /// The versions of the rows that were read last, or written since.
     versions: HashMap<E164, u64>,
     before: Scale,
@@ -22,10 +22,10 @@ pub(super) struct RowTally {
 impl RowTally {
     /// Remembers what was read of numbers, and nothing that was read before: a
     /// write of a million numbers reads them in pieces.
-    pub fn read(&mut self, wanted: &[E164], holdings: &[Holding]) {
+    pub fn read(&mut self, wanted: &[E164], holdings: &[Ownership]) {
         self.versions.clear();
         for (number, holding) in wanted.iter().zip(holdings) {
-            if let Holding::Ours { version, .. } = holding {
+            if let Ownership::Ours { version, .. } = holding {
                 self.versions.insert(*number, *version);
             }
         }
@@ -62,7 +62,7 @@ impl RowTally {
         self.done.come.edit(change);
     }
 
-    pub fn done(&self) -> Tally {
+    pub fn done(&self) -> DigestDelta {
         self.done
     }
 }

@@ -9,8 +9,8 @@ use std::io::Write;
 use std::ops::Range;
 
 use super::json_text;
-use super::report::Cells;
-use crate::billing::{Bill, Group, Line, Period, Sum};
+use super::report::CsvCells;
+use crate::billing::{AccountBill, Bill, BillLine, Period, Sum};
 
 /// The columns of a line in CSV.
 pub const COLUMNS: &[&str] =
@@ -18,11 +18,11 @@ pub const COLUMNS: &[&str] =
 
 /// In which text a bill is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Text {
+pub enum BillText {
     /// One object: groups with their lines, and what it is all about.
     Json { page: u64, per_page: u64 },
     /// A line for each line.
-    Csv(Cells),
+    Csv(CsvCells),
     /// An object for each line.
     Ndjson,
 }
@@ -31,8 +31,8 @@ pub enum Text {
 ///
 /// Holds positions in the bill and not the bill itself, so that the caller
 /// decides how long the bill lives.
-pub struct Writer {
-    text: Text,
+pub struct BillWriter {
+    text: BillText,
     /// The places of the groups that are wanted.
     groups: Vec<usize>,
     /// Those of them that are shown: of JSON, a page.
@@ -45,18 +45,18 @@ pub struct Writer {
     line: usize,
 }
 
-impl Writer {
+impl BillWriter {
     /// Of these groups of the bill, by their places.
-    pub fn new(text: Text, groups: Vec<usize>) -> Writer {
+    pub fn new(text: BillText, groups: Vec<usize>) -> BillWriter {
         let shown = match text {
-            Text::Json { page, per_page } => {
+            BillText::Json { page, per_page } => {
                 let total = groups.len() as u64;
                 let start = (page - 1).saturating_mul(per_page).min(total);
                 start as usize..start.saturating_add(per_page).min(total) as usize
             }
-            Text::Csv(_) | Text::Ndjson => 0..groups.len(),
+            BillText::Csv(_) | BillText::Ndjson => 0..groups.len(),
         };
-        Writer { text, groups, shown, begun: false, ended: false, opened: false, line: 0 }
+        BillWriter { text, groups, shown, begun: false, ended: false, opened: false, line: 0 }
     }
 
     pub fn done(&self) -> bool {
@@ -67,9 +67,9 @@ impl Writer {
     pub fn next(&mut self, bill: &Bill, lines: usize, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.begun, true) {
             match self.text {
-                Text::Json { .. } => out.extend_from_slice(b"{\"data\":["),
-                Text::Csv(cells) => cells.header(out, COLUMNS),
-                Text::Ndjson => {}
+                BillText::Json { .. } => out.extend_from_slice(b"{\"data\":["),
+                BillText::Csv(cells) => cells.header(out, COLUMNS),
+                BillText::Ndjson => {}
             }
         }
         let mut left = lines;
@@ -80,7 +80,7 @@ impl Writer {
             let rest = &bill.lines[group.lines.clone()][self.line..];
             for line in rest.iter().take(left) {
                 match self.text {
-                    Text::Json { .. } => {
+                    BillText::Json { .. } => {
                         if self.line > 0 {
                             out.push(b',');
                         } else {
@@ -91,8 +91,8 @@ impl Writer {
                         json_expired(out, line);
                         out.push(b'}');
                     }
-                    Text::Csv(cells) => csv_line(out, group, line, cells),
-                    Text::Ndjson => {
+                    BillText::Csv(cells) => csv_line(out, group, line, cells),
+                    BillText::Ndjson => {
                         out.push(b'{');
                         json_account(out, group.account.as_str(), &group.name);
                         out.push(b',');
@@ -106,7 +106,7 @@ impl Writer {
             }
             left = left.saturating_sub(rest.len());
             if self.line == group.lines.len() {
-                if let Text::Json { .. } = self.text {
+                if let BillText::Json { .. } = self.text {
                     out.extend_from_slice(b"]}");
                 }
                 self.line = 0;
@@ -115,14 +115,14 @@ impl Writer {
         }
         if self.shown.is_empty()
             && !std::mem::replace(&mut self.ended, true)
-            && let Text::Json { page, per_page } = self.text
+            && let BillText::Json { page, per_page } = self.text
         {
             self.meta(bill, page, per_page, out);
         }
     }
 
     /// The beginning of a group, up to its lines.
-    fn open(&mut self, group: &Group, out: &mut Vec<u8>) {
+    fn open(&mut self, group: &AccountBill, out: &mut Vec<u8>) {
         let comma = if std::mem::replace(&mut self.opened, true) { "," } else { "" };
         put(out, format_args!("{comma}{{"));
         json_account(out, group.account.as_str(), &group.name);
@@ -154,14 +154,14 @@ pub fn json_account(out: &mut Vec<u8>, id: &str, name: &str) {
 }
 
 /// The members of a line.
-pub fn json_line(out: &mut Vec<u8>, line: &Line) {
-    let Line { number, from, until, days, rate, amount, .. } = line;
+pub fn json_line(out: &mut Vec<u8>, line: &BillLine) {
+    let BillLine { number, from, until, days, rate, amount, .. } = line;
     put(out, format_args!("\"number\":\"{number}\",\"from\":\"{from}\",\"until\":\"{until}\",\"days\":{days},"));
     put(out, format_args!("\"rate\":{rate},\"amount\":{amount}"));
 }
 
 /// `,"expired_on":"2026-02-20"`, or null.
-pub fn json_expired(out: &mut Vec<u8>, line: &Line) {
+pub fn json_expired(out: &mut Vec<u8>, line: &BillLine) {
     match line.expired_on {
         Some(day) => put(out, format_args!(",\"expired_on\":\"{day}\"")),
         None => out.extend_from_slice(b",\"expired_on\":null"),
@@ -185,8 +185,8 @@ pub fn sums(out: &mut Vec<u8>, sums: &[Sum]) {
     out.push(b']');
 }
 
-fn csv_line(out: &mut Vec<u8>, group: &Group, line: &Line, cells: Cells) {
-    let Line { number, from, until, days, rate, amount, expired_on } = line;
+fn csv_line(out: &mut Vec<u8>, group: &AccountBill, line: &BillLine, cells: CsvCells) {
+    let BillLine { number, from, until, days, rate, amount, expired_on } = line;
     let mut row = cells.line(out);
     row.text(group.account.as_str());
     row.text(&group.name);
@@ -233,8 +233,8 @@ mod tests {
         Bill::of(&calendar, month, Proration::Full, &ledger.finish(), at)
     }
 
-    fn written(bill: &Bill, text: Text, groups: &[usize], lines: usize) -> String {
-        let mut writer = Writer::new(text, groups.to_vec());
+    fn written(bill: &Bill, text: BillText, groups: &[usize], lines: usize) -> String {
+        let mut writer = BillWriter::new(text, groups.to_vec());
         let mut out = Vec::new();
         while !writer.done() {
             let before = out.len();
@@ -247,35 +247,35 @@ mod tests {
     #[test]
     fn pieces_make_no_difference() {
         let bill = bill();
-        let page = |page, per_page| Text::Json { page, per_page };
+        let page = |page, per_page| BillText::Json { page, per_page };
         for text in [
             page(1, 20),
             page(2, 1),
             page(2, 2),
             page(9, 9),
             page(u64::MAX, 100),
-            Text::Csv(Cells::Raw),
-            Text::Csv(Cells::Protected),
-            Text::Ndjson,
+            BillText::Csv(CsvCells::Raw),
+            BillText::Csv(CsvCells::Protected),
+            BillText::Ndjson,
         ] {
             for groups in [&[0, 1, 2][..], &[1], &[0, 2], &[]] {
                 let whole = written(&bill, text, groups, 1_000);
                 for lines in 1..6 {
                     assert_eq!(written(&bill, text, groups, lines), whole, "{text:?} of {groups:?} by {lines}");
                 }
-                if let Text::Json { .. } = text {
+                if let BillText::Json { .. } = text {
                     let json: serde_json::Value = serde_json::from_str(&whole).expect(&whole);
                     assert_eq!(json["meta"]["total"], groups.len());
                 }
             }
         }
-        let csv = written(&bill, Text::Csv(Cells::Raw), &[0], 9);
+        let csv = written(&bill, BillText::Csv(CsvCells::Raw), &[0], 9);
         let row = |before: &str| {
             let account = format!("\"{before}=MA \"\"2\"\", Ltd\"");
             let line = "+442079460011,2026-03-01,2026-03-31,31,1.250,1.250,KWD,";
             format!("{}\r\n{account},{account},{line}\r\n", COLUMNS.join(","))
         };
         assert_eq!(csv, row(""));
-        assert_eq!(written(&bill, Text::Csv(Cells::Protected), &[0], 9), row("'"));
+        assert_eq!(written(&bill, BillText::Csv(CsvCells::Protected), &[0], 9), row("'"));
     }
 }

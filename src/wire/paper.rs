@@ -4,7 +4,7 @@
 //! Invariant: text gets in through [`escape`] only. Deliberately absent:
 //! scripts, fonts, anything from elsewhere.
 
-use crate::billing::{Bill, Day, Line, Proration, Sum};
+use crate::billing::{Bill, BillLine, Day, Proration, Sum};
 use crate::domain::setting::AfterExpiry;
 use crate::wire::html::{escape, put};
 
@@ -144,12 +144,12 @@ pub fn lines_begin(out: &mut String) {
 }
 
 /// What a line says of an expiry, if days after it are charged.
-pub fn expired(line: &Line) -> String {
+pub fn expired(line: &BillLine) -> String {
     line.expired_on.map_or_else(String::new, |day| format!("charged after it expired on {day}"))
 }
 
-pub fn line(out: &mut String, line: &Line) {
-    let Line { number, from, until, days, rate, amount, expired_on } = line;
+pub fn line(out: &mut String, line: &BillLine) {
+    let BillLine { number, from, until, days, rate, amount, expired_on } = line;
     let said = match expired_on {
         Some(_) => format!("<br><span class=\"about\">{}</span>", expired(line)),
         None => String::new(),

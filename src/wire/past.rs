@@ -17,7 +17,7 @@ use crate::domain::{
 
 /// What every entry of the log says of itself.
 #[derive(Clone, Copy)]
-pub struct Head<'a> {
+pub struct EntryHead<'a> {
     pub version: u64,
     pub at: Time,
     pub verb: Verb,
@@ -26,8 +26,8 @@ pub struct Head<'a> {
 }
 
 /// What one change did to one number, as an entry of its history.
-pub fn history_entry(out: &mut Vec<u8>, head: Head<'_>, change: &NumberChange) {
-    let mut object = Object::begin(out);
+pub fn history_entry(out: &mut Vec<u8>, head: EntryHead<'_>, change: &NumberChange) {
+    let mut object = ObjectWriter::begin(out);
     head.put(&mut object);
     object.text("summary", Some(&summary::number(change, head.at)));
     object.images(change, head.at);
@@ -37,7 +37,7 @@ pub fn history_entry(out: &mut Vec<u8>, head: Head<'_>, change: &NumberChange) {
 /// A change as it is listed.
 #[derive(Clone, Copy)]
 pub struct ListedChange<'a> {
-    pub head: Head<'a>,
+    pub head: EntryHead<'a>,
     /// How many entities it changed, and some of them.
     pub entities_total: u64,
     pub entities: &'a [EntityChange],
@@ -48,13 +48,13 @@ pub struct ListedChange<'a> {
 
 pub fn change(out: &mut Vec<u8>, change: ListedChange<'_>) {
     let ListedChange { head, entities_total, entities, numbers_total, numbers } = change;
-    let mut object = Object::begin(out);
+    let mut object = ObjectWriter::begin(out);
     head.put(&mut object);
     object.plain("entities_total", entities_total);
     list(object.key("entities"), entities, entity);
     object.plain("numbers_total", numbers_total);
     list(object.key("numbers"), numbers, |out, change| {
-        let mut object = Object::begin(out);
+        let mut object = ObjectWriter::begin(out);
         object.text("number", Some(&change.number.to_string()));
         object.text("summary", Some(&summary::number(change, head.at)));
         object.images(change, head.at);
@@ -63,8 +63,8 @@ pub fn change(out: &mut Vec<u8>, change: ListedChange<'_>) {
     object.end();
 }
 
-impl Head<'_> {
-    fn put(self, object: &mut Object<'_>) {
+impl EntryHead<'_> {
+    fn put(self, object: &mut ObjectWriter<'_>) {
         object.plain("version", self.version);
         object.time("at", Some(self.at));
         object.text("verb", Some(self.verb.as_str()));
@@ -107,7 +107,7 @@ pub const COLUMNS: &[Column] = &[
 
 fn record(out: &mut Vec<u8>, record: &Record) {
     let ends = |state| record.until.filter(|_| record.state == state);
-    let mut object = Object::begin(out);
+    let mut object = ObjectWriter::begin(out);
     for &column in COLUMNS {
         let name = column.name();
         match column {
@@ -169,15 +169,15 @@ fn entity(out: &mut Vec<u8>, change: &EntityChange) {
         (kind, id): (&str, &str),
         before: Option<&T>,
         after: &T,
-        put: fn(&mut Object<'_>, &T),
+        put: fn(&mut ObjectWriter<'_>, &T),
     ) {
-        let mut object = Object::begin(out);
+        let mut object = ObjectWriter::begin(out);
         object.text("kind", Some(kind));
         object.text("id", Some(id));
         for (name, image) in [("before", before), ("after", Some(after))] {
             match image {
                 Some(image) => {
-                    let mut object = Object::begin(object.key(name));
+                    let mut object = ObjectWriter::begin(object.key(name));
                     put(&mut object, image);
                     object.end();
                 }
@@ -222,25 +222,31 @@ fn entity(out: &mut Vec<u8>, change: &EntityChange) {
     }
 }
 
-fn partner(object: &mut Object<'_>, partner: &Partner) {
+fn partner(object: &mut ObjectWriter<'_>, partner: &Partner) {
     object.text("name", Some(&partner.name));
     object.time("created_at", Some(partner.created_at));
     object.time("suspended_at", partner.suspended_at);
 }
 
-fn account(object: &mut Object<'_>, account: &Account) {
+fn account(object: &mut ObjectWriter<'_>, account: &Account) {
     object.text("name", Some(&account.name));
     object.time("created_at", Some(account.created_at));
     object.time("archived_at", account.archived_at);
 }
 
-fn all_destinations(object: &mut Object<'_>, destinations: &Destinations) {
+fn all_destinations(object: &mut ObjectWriter<'_>, destinations: &Destinations) {
     let list = serde_json::to_vec(destinations).expect("destinations serialise");
     object.key("destinations").extend_from_slice(&list);
 }
 
 /// An application or a trunk.
-fn route(object: &mut Object<'_>, name: &str, account: Option<&str>, created_at: Time, archived_at: Option<Time>) {
+fn route(
+    object: &mut ObjectWriter<'_>,
+    name: &str,
+    account: Option<&str>,
+    created_at: Time,
+    archived_at: Option<Time>,
+) {
     object.text("name", Some(name));
     object.text("account_auth_id", account);
     object.time("created_at", Some(created_at));
@@ -248,7 +254,7 @@ fn route(object: &mut Object<'_>, name: &str, account: Option<&str>, created_at:
 }
 
 /// A setting has nothing secret, so all of it is shown.
-fn setting(object: &mut Object<'_>, setting: &Setting) {
+fn setting(object: &mut ObjectWriter<'_>, setting: &Setting) {
     let choice = serde_json::to_value(&setting.choice).expect("a setting serialises");
     for (name, value) in choice.as_object().into_iter().flatten().filter(|(name, _)| *name != "what") {
         object.plain(name, value);
@@ -259,7 +265,7 @@ fn setting(object: &mut Object<'_>, setting: &Setting) {
 
 /// Named one by one, so that nothing secret that a key may get one day is
 /// shown by being there.
-fn key(object: &mut Object<'_>, key: &Key) {
+fn key(object: &mut ObjectWriter<'_>, key: &Key) {
     object.text("name", Some(&key.name));
     list(object.key("scopes"), &key.scopes, |out, scope| json_text(out, scope.as_str()));
     list(object.key("networks"), &key.networks, |out, network| json_text(out, &network.to_string()));
@@ -268,14 +274,14 @@ fn key(object: &mut Object<'_>, key: &Key) {
 }
 
 /// An object in the making.
-struct Object<'o> {
+struct ObjectWriter<'o> {
     out: &'o mut Vec<u8>,
     separator: u8,
 }
 
-impl<'o> Object<'o> {
-    fn begin(out: &'o mut Vec<u8>) -> Object<'o> {
-        Object { out, separator: b'{' }
+impl<'o> ObjectWriter<'o> {
+    fn begin(out: &'o mut Vec<u8>) -> ObjectWriter<'o> {
+        ObjectWriter { out, separator: b'{' }
     }
 
     /// Begins a member; its value is to be written next. `name` needs no

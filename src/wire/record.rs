@@ -43,7 +43,7 @@ pub fn differences(then: &Record, now: &Record) -> Vec<(&'static str, Option<Str
 /// the version that last changed it.
 pub fn number(out: &mut Vec<u8>, row: NumberRef<'_>) {
     use std::io::Write;
-    super::Writer::new(row.snapshot(), super::Form::Json, super::EXPORT).row(out, row);
+    super::RowWriter::new(row.snapshot(), super::TextForm::Json, super::EXPORT).row(out, row);
     out.pop();
     write!(out, ",\"version\":{}}}", row.version()).expect("writing to memory");
 }

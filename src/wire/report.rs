@@ -2,7 +2,7 @@
 //! a job.
 //!
 //! Invariants: all of them are made here; a cell that a spreadsheet would take
-//! for a formula has an apostrophe before it, unless [`Cells::Raw`] was asked
+//! for a formula has an apostrophe before it, unless [`CsvCells::Raw`] was asked
 //! for. A number in E.164 calculates nothing and is left as it is.
 //! Deliberately absent: lists of the inventory, which are imported again
 //! (`wire`), and lines of a file that somebody gave to import.
@@ -14,7 +14,7 @@ use super::{csv_protected, csv_text};
 
 /// How texts stand in the cells of a report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Cells {
+pub enum CsvCells {
     /// For people: no cell is a formula.
     #[default]
     Protected,
@@ -22,9 +22,9 @@ pub enum Cells {
     Raw,
 }
 
-impl Cells {
-    pub fn raw(raw: bool) -> Cells {
-        if raw { Cells::Raw } else { Cells::Protected }
+impl CsvCells {
+    pub fn raw(raw: bool) -> CsvCells {
+        if raw { CsvCells::Raw } else { CsvCells::Protected }
     }
 
     /// The header line.
@@ -35,19 +35,19 @@ impl Cells {
     }
 
     /// Begins a line.
-    pub fn line(self, out: &mut Vec<u8>) -> Line<'_> {
-        Line { out, cells: self, begun: false }
+    pub fn line(self, out: &mut Vec<u8>) -> CsvLine<'_> {
+        CsvLine { out, cells: self, begun: false }
     }
 }
 
 /// A line being written.
-pub struct Line<'o> {
+pub struct CsvLine<'o> {
     out: &'o mut Vec<u8>,
-    cells: Cells,
+    cells: CsvCells,
     begun: bool,
 }
 
-impl Line<'_> {
+impl CsvLine<'_> {
     fn next(&mut self) {
         if std::mem::replace(&mut self.begun, true) {
             self.out.push(b',');
@@ -60,8 +60,8 @@ impl Line<'_> {
         let digits = text.strip_prefix('+').unwrap_or_default();
         let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         match self.cells {
-            Cells::Protected if !number => csv_protected(self.out, text),
-            Cells::Protected | Cells::Raw => csv_text(self.out, text),
+            CsvCells::Protected if !number => csv_protected(self.out, text),
+            CsvCells::Protected | CsvCells::Raw => csv_text(self.out, text),
         }
     }
 
@@ -101,7 +101,7 @@ mod tests {
             ("+", "'+"),
             ("'=1", "''=1"),
         ] {
-            let of = |cells: Cells| {
+            let of = |cells: CsvCells| {
                 let mut out = Vec::new();
                 let mut line = cells.line(&mut out);
                 line.text(text);
@@ -110,10 +110,10 @@ mod tests {
                 line.end();
                 String::from_utf8(out).expect("text")
             };
-            assert_eq!(of(Cells::Protected), format!("{expected},-5,\r\n"));
+            assert_eq!(of(CsvCells::Protected), format!("{expected},-5,\r\n"));
             let mut raw = Vec::new();
             csv_text(&mut raw, text);
-            assert_eq!(of(Cells::Raw), format!("{},-5,\r\n", String::from_utf8(raw).expect("text")));
+            assert_eq!(of(CsvCells::Raw), format!("{},-5,\r\n", String::from_utf8(raw).expect("text")));
         }
     }
 }

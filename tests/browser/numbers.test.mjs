@@ -37,10 +37,10 @@ test("found by three digits, assigned, routed, suspended, resumed, released, and
   await accessible(page, "a number's page");
 
   await verb(page, "assign", { Customer: "MA_2", "Expires on (00:00 UTC)": "2031-12-31" });
-  await notice(page, "assigned to MA_2");
+  await notice(page, "assigned to Second Customer");
   await state(page, "active, unrouted");
   await verb(page, "route", { Application: "app_1" });
-  await notice(page, "routed to app_1");
+  await notice(page, "routed to Main IVR");
   await state(page, /^active$/);
   await picture(page, "number");
   await verb(page, "suspend");

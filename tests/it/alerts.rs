@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use rollcall::checks::Check;
 use rollcall::domain::change::Edit;
 use rollcall::domain::{Acknowledgement, EntityChange, NumberChange, PartnerId, PartnerKey, Record, Time, Verb};
-use rollcall::mail::{Mailer, Settings, Tls};
+use rollcall::mail::{MailSettings, MailTls, Mailer};
 use rollcall::service::lease::Leases;
-use rollcall::service::schedules::runner::{Rests, Runner, letters_due, runs_due};
-use rollcall::service::schedules::{Delivery, Sending, View, Wanted};
-use rollcall::service::{Outcome, Replica, Service, ServiceError, Shown};
-use rollcall::store::{Store, Target, Walk};
+use rollcall::service::schedules::runner::{Rests, ScheduleRunner, letters_due, runs_due};
+use rollcall::service::schedules::{EmailDelivery, SchedulePatch, ScheduleView, Sending};
+use rollcall::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome};
+use rollcall::store::{DocumentWalk, Store, WriteTarget};
 use serde_json::{Value, json};
 
 use crate::fixture;
@@ -472,16 +472,16 @@ impl World {
         let put = fixture::draft(|transaction| {
             Ok(transaction.put_entity(EntityChange::Application(Edit::created(application.clone())))?)
         });
-        store.write(Target::Partner(key), entry, put).expect("written");
+        store.write(WriteTarget::Partner(key), entry, put).expect("written");
         fixture::put(&*store, key, &[fixture::created(33_100_000_000, routed(None))]);
         let service = service(&store);
         World { database, store, service, key, begin: Time::now() }
     }
 
-    fn schedule(&self, wanted: &Wanted) -> String {
+    fn schedule(&self, wanted: &SchedulePatch) -> String {
         let name = Some("Weekly".into());
         let recipients = wanted.recipients.clone().or_else(|| Some(vec![DESK.to_owned()]));
-        let wanted = Wanted { name, recipients, ..wanted.clone() };
+        let wanted = SchedulePatch { name, recipients, ..wanted.clone() };
         shown(self.service.schedule_create(self.key, &wanted)).id.to_string()
     }
 
@@ -504,10 +504,10 @@ impl World {
 
     /// When each run told, why, and the letter's text.
     fn told(&self) -> Vec<(Time, String, String)> {
-        let up = Walk::Up { after: None };
+        let up = DocumentWalk::Up { after: None };
         let all = self.store.documents(self.key, "mail", up, 1_000).expect("documents");
         let read = |document: &rollcall::store::Document| {
-            let delivery: Delivery = serde_json::from_str(&document.body).expect("a delivery");
+            let delivery: EmailDelivery = serde_json::from_str(&document.body).expect("a delivery");
             let digest = self.store.document(self.key, "digest", &document.id).expect("read").expect("a letter");
             let digest: Value = serde_json::from_str(&digest.body).expect("a letter");
             (delivery.ran.at, delivery.ran.why.to_string(), digest["text"].as_str().expect("text").to_owned())
@@ -521,7 +521,7 @@ impl World {
         self.told().into_iter().map(|(_, why, _)| why).collect()
     }
 
-    fn view(&self, id: &str, now: Time) -> View {
+    fn view(&self, id: &str, now: Time) -> ScheduleView {
         self.service.schedule(self.key, id, now).expect("a schedule")
     }
 }
@@ -532,9 +532,9 @@ fn service(store: &Arc<dyn Store>) -> Service {
 }
 
 #[track_caller]
-fn shown(outcome: Result<Outcome, ServiceError>) -> View {
+fn shown(outcome: Result<WriteOutcome, ServiceError>) -> ScheduleView {
     match outcome {
-        Ok(Outcome::Done { shown: Shown::Schedule { view, .. }, .. }) => *view,
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Schedule { view, .. }, .. }) => *view,
         other => panic!("{other:?}"),
     }
 }
@@ -550,11 +550,11 @@ fn unrouted() -> Record {
 }
 
 /// Once a year, so that only alerts are told.
-fn yearly() -> Wanted {
-    let wanted = Wanted { cron: Some("0 9 1 1 *".to_owned()), ..Wanted::default() };
+fn yearly() -> SchedulePatch {
+    let wanted = SchedulePatch { cron: Some("0 9 1 1 *".to_owned()), ..SchedulePatch::default() };
     // Not within the weeks that a test goes through.
     let month = Time::now().plus(180 * DAY).to_string()[5..7].to_owned();
-    Wanted { cron: Some(format!("0 9 1 {month} *")), ..wanted }
+    SchedulePatch { cron: Some(format!("0 9 1 {month} *")), ..wanted }
 }
 
 #[test]
@@ -628,14 +628,17 @@ fn what_is_new_is_told_once_and_again_if_it_comes_back() {
 #[test]
 fn what_is_acknowledged_is_left_out() {
     let world = World::new();
-    world.schedule(&Wanted { report: Some(rollcall::domain::setting::Report::Always), ..yearly() });
+    world.schedule(&SchedulePatch { report: Some(rollcall::domain::setting::ReportPolicy::Always), ..yearly() });
     world.put(33_100_000_001, None, Some(unrouted()));
     let snapshot = world.service.snapshot(&"PA_ONE".parse::<PartnerId>().expect("an id"), true).expect("a snapshot");
     let findings = rollcall::checks::run(&snapshot, &Default::default(), world.begin);
     let finding = findings.iter().find(|finding| finding.check == Check::Unrouted).expect("unrouted");
     let until = Some(world.begin.plus(30 * HOUR));
     let noted = world.service.acknowledge(world.key, &finding.id(), None, until);
-    assert!(matches!(noted, Ok(Outcome::Done { shown: Shown::Acknowledgement(Acknowledgement { .. }), .. })));
+    assert!(matches!(
+        noted,
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Acknowledgement(Acknowledgement { .. }), .. })
+    ));
     world.hours(0..29);
     assert_eq!(world.told().len(), 0);
     // Its time is over: it is news.
@@ -647,7 +650,7 @@ fn what_is_acknowledged_is_left_out() {
 fn a_report_is_weekly_and_missed_ones_are_made_up_for_once() {
     let world = World::new();
     world.put(33_100_000_001, None, Some(unrouted()));
-    let id = world.schedule(&Wanted { alerts: Some(false), ..Wanted::default() });
+    let id = world.schedule(&SchedulePatch { alerts: Some(false), ..SchedulePatch::default() });
     // Two weeks to the hour have two Mondays, whenever they begin.
     world.hours(0..14 * 24 + 1);
     let told = world.told();
@@ -669,13 +672,17 @@ fn a_report_is_weekly_and_missed_ones_are_made_up_for_once() {
 #[test]
 fn nothing_found_is_told_only_if_wanted() {
     let world = World::new();
-    let quiet = world.schedule(&Wanted { cron: Some("0 * * * *".to_owned()), ..Wanted::default() });
+    let quiet = world.schedule(&SchedulePatch { cron: Some("0 * * * *".to_owned()), ..SchedulePatch::default() });
     world.hours(0..5);
     assert_eq!(world.told().len(), 0);
     let last = world.view(&quiet, world.begin).state.and_then(|state| state.last).expect("a run");
     assert!(!last.told && last.findings == 0);
-    let always = Some(rollcall::domain::setting::Report::Always);
-    shown(world.service.schedule_edit(world.key, &quiet, &Wanted { report: always, ..Wanted::default() }));
+    let always = Some(rollcall::domain::setting::ReportPolicy::Always);
+    shown(world.service.schedule_edit(
+        world.key,
+        &quiet,
+        &SchedulePatch { report: always, ..SchedulePatch::default() },
+    ));
     world.hours(5..7);
     let told = world.told();
     assert!(!told.is_empty() && told.iter().all(|(_, _, text)| text.contains("found nothing")), "{told:?}");
@@ -685,14 +692,18 @@ fn nothing_found_is_told_only_if_wanted() {
 fn what_rests_tells_nothing() {
     let world = World::new();
     world.put(33_100_000_001, None, Some(unrouted()));
-    let id = world.schedule(&Wanted { cron: Some("0 * * * *".to_owned()), off: Some(true), ..Wanted::default() });
+    let id = world.schedule(&SchedulePatch {
+        cron: Some("0 * * * *".to_owned()),
+        off: Some(true),
+        ..SchedulePatch::default()
+    });
     world.hours(0..50);
     assert_eq!(world.told().len(), 0);
     // It may be asked for, and goes on resting.
     shown(world.service.schedule_ask(world.key, &id));
     world.hours(50..80);
     assert_eq!(world.whys(), ["asked"]);
-    shown(world.service.schedule_edit(world.key, &id, &Wanted { off: Some(false), ..Wanted::default() }));
+    shown(world.service.schedule_edit(world.key, &id, &SchedulePatch { off: Some(false), ..SchedulePatch::default() }));
     let partner: PartnerId = "PA_ONE".parse().expect("an id");
     world.service.partner_suspend(&partner, true).expect("suspended");
     world.hours(80..100);
@@ -710,8 +721,12 @@ fn what_rests_tells_nothing() {
 fn two_nodes_make_each_run_once() {
     let world = World::new();
     world.put(33_100_000_001, None, Some(unrouted()));
-    let always = Some(rollcall::domain::setting::Report::Always);
-    world.schedule(&Wanted { cron: Some("*/30 * * * *".to_owned()), report: always, ..Wanted::default() });
+    let always = Some(rollcall::domain::setting::ReportPolicy::Always);
+    world.schedule(&SchedulePatch {
+        cron: Some("*/30 * * * *".to_owned()),
+        report: always,
+        ..SchedulePatch::default()
+    });
     let path = world.database.path();
     // Far from the ends of half hours, since clocks are not alike.
     let begin = fixture::time(world.begin.seconds().div_euclid(1_800) * 1_800 + 900);
@@ -741,9 +756,14 @@ fn one_of_two_nodes_looks_and_sends_and_the_other_takes_over() {
     let receiver = Receiver::start(Manners::default());
     let world = World::new();
     world.put(33_100_000_001, None, Some(unrouted()));
-    let always = Some(rollcall::domain::setting::Report::Always);
+    let always = Some(rollcall::domain::setting::ReportPolicy::Always);
     let half_hours = Some("*/30 * * * *".to_owned());
-    world.schedule(&Wanted { cron: half_hours, report: always, alerts: Some(false), ..Wanted::default() });
+    world.schedule(&SchedulePatch {
+        cron: half_hours,
+        report: always,
+        alerts: Some(false),
+        ..SchedulePatch::default()
+    });
     let begin = world.begin.seconds().div_euclid(1_800) * 1_800;
     let clock = Arc::new(AtomicI64::new(begin));
     // The second's clock is a second ahead, so runs tell whose they are.
@@ -753,17 +773,17 @@ fn one_of_two_nodes_looks_and_sends_and_the_other_takes_over() {
         let service = service(&store).leases(leases);
         let clock = clock.clone();
         let now = move || fixture::time(clock.load(Ordering::SeqCst) + ahead);
-        Runner::start(&service, Some(mailer(&receiver, &world)), Arc::new(now))
+        ScheduleRunner::start(&service, Some(mailer(&receiver, &world)), Arc::new(now))
     };
     let runs = || {
-        let up = Walk::Up { after: None };
+        let up = DocumentWalk::Up { after: None };
         let all = world.store.documents(world.key, "mail", up, 1_000).expect("documents");
         let delivery = |document: &rollcall::store::Document| serde_json::from_str(&document.body).expect("a delivery");
-        let mut all: Vec<Delivery> = all.iter().map(delivery).collect();
+        let mut all: Vec<EmailDelivery> = all.iter().map(delivery).collect();
         all.sort_by_key(|delivery| delivery.ran.at);
         all
     };
-    let sent = |delivery: &Delivery| delivery.recipients.iter().all(|one| one.state == Sending::Sent);
+    let sent = |delivery: &EmailDelivery| delivery.recipients.iter().all(|one| one.state == Sending::Sent);
     let run = |count: i64| {
         clock.store(begin + count * 1_800 + 60, Ordering::SeqCst);
         let asked = Instant::now();
@@ -804,7 +824,8 @@ fn who_died_while_looking_or_sending_holds_nobody_up_for_long() {
     assert_eq!(world.look(now), 0);
     std::thread::sleep(Duration::from_millis(2_100));
     assert_eq!(world.look(now), 1);
-    let run = world.store.documents(world.key, "mail", Walk::Up { after: None }, 10).expect("read").remove(0).id;
+    let run =
+        world.store.documents(world.key, "mail", DocumentWalk::Up { after: None }, 10).expect("read").remove(0).id;
     leased(&format!("mail:{}:{run}", world.key));
     assert_eq!(letters_due(&world.service, Some(&mailer), now).expect("nothing"), 0);
     std::thread::sleep(Duration::from_millis(2_100));
@@ -817,10 +838,10 @@ fn mailer(receiver: &Receiver, world: &World) -> Mailer {
         std::fs::write(&path, text).expect("written");
         path
     };
-    let settings = Settings {
+    let settings = MailSettings {
         host: "127.0.0.1".to_owned(),
         port: receiver.address.port(),
-        tls: Tls::StartTls,
+        tls: MailTls::StartTls,
         user: USER.to_owned(),
         password_file: write("password", PASSWORD),
         from: "rollcall@example.com".to_owned(),
@@ -837,7 +858,7 @@ fn a_letter_is_tried_again_and_what_was_sent_is_not_sent_again() {
     let world = World::new();
     let mailer = mailer(&receiver, &world);
     let recipients = Some(vec![BOSS.to_owned(), DESK.to_owned()]);
-    let id = world.schedule(&Wanted { recipients, ..yearly() });
+    let id = world.schedule(&SchedulePatch { recipients, ..yearly() });
     world.put(33_100_000_001, None, Some(unrouted()));
     let now = world.begin.plus(2 * HOUR);
     assert_eq!(world.look(now), 1);
@@ -859,7 +880,7 @@ fn a_letter_is_tried_again_and_what_was_sent_is_not_sent_again() {
     let to: Vec<Vec<String>> = receiver.taken().into_iter().map(|taken| taken.to).collect();
     assert_eq!(to, [[DESK], [BOSS]]);
     // The letter itself is let go of.
-    assert!(store.documents(world.key, "digest", Walk::Up { after: None }, 10).expect("read").is_empty());
+    assert!(store.documents(world.key, "digest", DocumentWalk::Up { after: None }, 10).expect("read").is_empty());
 }
 
 #[test]
@@ -873,7 +894,7 @@ fn who_is_no_longer_a_recipient_is_not_written_to() {
     let now = world.begin.plus(2 * HOUR);
     world.look(now);
     letters_due(&world.service, Some(&mailer), now).expect("tried");
-    let nobody = Wanted { recipients: Some(Vec::new()), ..Wanted::default() };
+    let nobody = SchedulePatch { recipients: Some(Vec::new()), ..SchedulePatch::default() };
     shown(world.service.schedule_edit(world.key, &id, &nobody));
     letters_due(&world.service, Some(&mailer), now.plus(60)).expect("tried");
     assert!(receiver.taken().is_empty());
@@ -887,7 +908,7 @@ fn letters_are_sent_once_however_many_send() {
     let world = World::new();
     let mailer = mailer(&receiver, &world);
     let recipients: Vec<String> = (0..20).map(|at| format!("r{at}@example.net")).collect();
-    world.schedule(&Wanted { recipients: Some(recipients), ..yearly() });
+    world.schedule(&SchedulePatch { recipients: Some(recipients), ..yearly() });
     world.put(33_100_000_001, None, Some(unrouted()));
     let now = world.begin.plus(2 * HOUR);
     world.look(now);
@@ -923,7 +944,8 @@ fn names_are_text_wherever_they_are_shown() {
     service.partner_create(partner.clone(), name.into()).expect("created");
     let key = service.partner_key(&partner).expect("a key");
     service.account_new(key, &"MA_<b>".parse().expect("an id"), &"<img src=x>".into()).expect("created");
-    let wanted = Wanted { name: Some("<i>".into()), recipients: Some(vec![DESK.to_owned()]), ..Wanted::default() };
+    let wanted =
+        SchedulePatch { name: Some("<i>".into()), recipients: Some(vec![DESK.to_owned()]), ..SchedulePatch::default() };
     let id = shown(service.schedule_create(key, &wanted)).id;
     let world = World { database, store, service, key, begin: Time::now() };
     let now = world.begin.plus(1);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rollcall::domain::{Account, EntityChange, Time, Verb, change::Edit};
-use rollcall::store::{Entry, Target};
+use rollcall::store::{LogEntry, WriteTarget};
 
 use crate::process::{Asking, Client, PARTNER, Place, Ran, Server, Times, command, ended, run, signal};
 
@@ -168,7 +168,7 @@ fn a_writer_that_does_not_end_holds_up_writers_only() {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let key = place.snapshot().key;
-            let entry = Entry {
+            let entry = LogEntry {
                 at: Time::now(),
                 actor: crate::fixture::operator(),
                 request_id: None,
@@ -186,7 +186,7 @@ fn a_writer_that_does_not_end_holds_up_writers_only() {
                 }
                 Ok(())
             });
-            store.write(Target::Partner(key), entry, draft).expect("written at last")
+            store.write(WriteTarget::Partner(key), entry, draft).expect("written at last")
         });
         // However this ends, the writer must.
         let _release = Release(&release);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use rollcall::checks::{self, Check, Options};
+use rollcall::checks::{self, Check, CheckOptions};
 use rollcall::domain::{E164, Money, Time};
 use rollcall::inventory::called::{CalledBefore, CalledDay, DAYS_KEPT};
 use rollcall::inventory::{Filter, Order, Window};
@@ -168,8 +168,8 @@ fn idle_waits_for_its_days_and_adds_up_by_currency() {
     put(&*store, key, &(0..6).map(row).collect::<Vec<_>>());
     let replica = Replica::load(store.clone()).expect("loaded");
     let node = replica.nodes().remove(0);
-    let options = Options { checks: vec![Check::Idle], idle_days: 30, ..Options::default() };
-    let found = |options: &Options, now: Time| checks::run(&node.snapshot(), options, now);
+    let options = CheckOptions { checks: vec![Check::Idle], idle_days: 30, ..CheckOptions::default() };
+    let found = |options: &CheckOptions, now: Time| checks::run(&node.snapshot(), options, now);
     for day in (0..=31).rev() {
         let at = now.plus(-DAY * day);
         replica.keep_called(Some(("a", false)), at).expect("kept");
@@ -187,9 +187,9 @@ fn idle_waits_for_its_days_and_adds_up_by_currency() {
     assert_eq!(sums, ["500.00 INR", "1.250 KWD"]);
     assert!(idle[0].evidence.contains(&("monthly_cost", "500.00".to_owned())), "{:?}", idle[0].evidence);
     // Off unless it is asked for by name, and silent beyond what was recorded.
-    let all = found(&Options { idle_days: 30, ..Options::default() }, now);
+    let all = found(&CheckOptions { idle_days: 30, ..CheckOptions::default() }, now);
     assert!(all.iter().all(|one| one.check != Check::Idle), "{all:?}");
-    assert!(found(&Options { idle_days: 40, ..options.clone() }, now).is_empty());
+    assert!(found(&CheckOptions { idle_days: 40, ..options.clone() }, now).is_empty());
     // A node that fell silent may have answered calls.
     assert!(found(&options, now.plus(DAY * 2)).is_empty());
     // Without an index it is the same.

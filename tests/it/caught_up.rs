@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use rollcall::domain::number::Tags;
 use rollcall::domain::{Action, E164, NumberChange, PartnerId, PartnerKey, Record, Verb};
-use rollcall::service::jobs::{NewJob, Step, Wanted};
+use rollcall::service::jobs::{BatchStep, JobSelection, NewJob};
 use rollcall::service::numbers::Expected;
-use rollcall::service::uploads::{Choices, Uploads};
+use rollcall::service::uploads::{ImportChoices, Uploads};
 use rollcall::service::webhooks::NewWebhook;
-use rollcall::service::{Outcome, Replica, Service, ServiceError, Shown, schedules};
-use rollcall::store::{Draft, Holding, Target};
+use rollcall::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome, schedules};
+use rollcall::store::{Draft, Ownership, WriteTarget};
 
 use super::fixture::{self, Database};
 
@@ -35,10 +35,10 @@ struct World {
     _database: Database,
 }
 
-fn done(outcome: Result<Outcome, ServiceError>) -> Shown {
+fn done(outcome: Result<WriteOutcome, ServiceError>) -> VerbOutcome {
     match outcome.expect("accepted") {
-        Outcome::Done { shown, .. } => shown,
-        Outcome::Again(_) => panic!("nothing was asked twice"),
+        WriteOutcome::Done { shown, .. } => shown,
+        WriteOutcome::Again(_) => panic!("nothing was asked twice"),
     }
 }
 
@@ -58,19 +58,22 @@ impl World {
         let node = Service::new(store, crate::fixture::operator()).replica(replica);
         let partner: PartnerId = "PA_1".parse().expect("an id");
 
-        let wanted = Wanted::List(vec![number()]);
+        let wanted = JobSelection::List(vec![number()]);
         let action = Action::Tag { add: Tags::new(["seen"]), remove: Tags::default() };
         let new = NewJob { action, params: "{}".to_owned(), wanted, preview: false };
-        let Shown::Job { job, .. } = done(writer.job_create(key, &new)) else { panic!("a job") };
+        let VerbOutcome::Job { job, .. } = done(writer.job_create(key, &new)) else { panic!("a job") };
         let (url, order) = ("https://hook.example.com/".into(), Default::default());
         let new = NewWebhook { name: "Hook".into(), url, events: Vec::new(), order };
-        let Shown::Webhook(webhook) = done(writer.webhook_create(key, &new)) else { panic!("a webhook") };
-        let wanted = schedules::Wanted { name: Some("Weekly".into()), ..schedules::Wanted::default() };
-        let Shown::Schedule { view, .. } = done(writer.schedule_create(key, &wanted)) else { panic!("a schedule") };
+        let VerbOutcome::Webhook(webhook) = done(writer.webhook_create(key, &new)) else { panic!("a webhook") };
+        let wanted = schedules::SchedulePatch { name: Some("Weekly".into()), ..schedules::SchedulePatch::default() };
+        let VerbOutcome::Schedule { view, .. } = done(writer.schedule_create(key, &wanted)) else {
+            panic!("a schedule")
+        };
         let uploads = Uploads::new(database.file("uploads"), 1 << 20);
         let mut incoming = uploads.receive().expect("a file");
         incoming.write_all(b"number\n+33100000001\n").expect("written");
-        let upload = uploads.keep(&writer, (key, &partner), incoming, "numbers.csv", Choices::default()).expect("kept");
+        let upload =
+            uploads.keep(&writer, (key, &partner), incoming, "numbers.csv", ImportChoices::default()).expect("kept");
         let begun = Instant::now();
         while uploads.busy(&upload.id) {
             assert!(begun.elapsed().as_secs() < 60, "the file is still checked");
@@ -101,13 +104,13 @@ impl World {
     fn change(&self) {
         let draft: Draft<'_> = Box::new(|transaction| {
             let found = transaction.numbers(&[number()])?.remove(0);
-            let Holding::Ours { record, .. } = found else { panic!("it is the partner's") };
+            let Ownership::Ours { record, .. } = found else { panic!("it is the partner's") };
             let minor = record.cost.map_or(0, |cost| cost.minor) + 1;
             let after = Record { cost: Some(fixture::money(minor, "INR")), ..record.clone() };
             let change = NumberChange { number: number(), before: Some(record), after: Some(after) };
             Ok(transaction.put_numbers(&[change])?)
         });
-        let version = self.writer.store().write(Target::Partner(self.key), fixture::entry(Verb::Cost), draft);
+        let version = self.writer.store().write(WriteTarget::Partner(self.key), fixture::entry(Verb::Cost), draft);
         assert!(version.expect("written").is_some());
     }
 }
@@ -156,7 +159,7 @@ fn check(database: Database) {
         assert_eq!(world.shown(), world.committed(), "{what} is ahead of the lists");
     }
     // What a job did is there when the job says so.
-    while world.writer.job_step(world.key, &world.job, Instant::now()).expect("a step") == Step::More {}
+    while world.writer.job_step(world.key, &world.job, Instant::now()).expect("a step") == BatchStep::More {}
     assert_eq!(world.node.job(world.key, &world.job).expect("a job").tally.changed, 1);
     assert_eq!(world.shown(), world.committed());
 }

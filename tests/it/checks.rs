@@ -2,7 +2,7 @@
 //! index, over HTTP and by command.
 
 use proptest::prelude::*;
-use rollcall::checks::{self, Check, Options};
+use rollcall::checks::{self, Check, CheckOptions};
 use rollcall::domain::{State, Time};
 use rollcall::service::{Service, replica};
 use rollcall::store::Load;
@@ -232,7 +232,7 @@ fn since_when_an_account_has_no_number_is_in_the_log() {
 #[test]
 fn what_moved_in_a_mirror_is_found_for_two_weeks() {
     use rollcall::domain::change::Edit;
-    use rollcall::domain::setting::{Moved, Run, Unnamed, Way};
+    use rollcall::domain::setting::{MovedNumbers, Movement, NumberRun, Unnamed};
     use rollcall::domain::{Choice, EntityChange, Mirror, Setting, Verb};
     let database = fixture::Database::new();
     let store = database.open();
@@ -241,19 +241,19 @@ fn what_moved_in_a_mirror_is_found_for_two_weeks() {
     let numbers: Vec<_> = (0..3).map(|at| fixture::created(4_930_000_000 + at, fixture::held("MA_1"))).collect();
     fixture::put(&*store, key, &numbers);
     let at = fixture::time(fixture::NOW);
-    let of = |way, first, count| Moved {
+    let of = |way, first, count| MovedNumbers {
         way,
         at,
         account: Some("MA_1".parse().expect("an id")),
-        runs: vec![Run { first: fixture::number(first), count }],
+        runs: vec![NumberRun { first: fixture::number(first), count }],
     };
     let mirror = Mirror {
         url: "http://a".into(),
         auth_id: "PA_UP".into(),
         looked_at: at,
         // One is there that went, and one is gone that came.
-        moved: vec![of(Way::Vanished, 4_930_000_002, 3), of(Way::Appeared, 4_930_000_001, 3)],
-        unnamed: vec![Unnamed { way: Way::Vanished, at, count: 7 }],
+        moved: vec![of(Movement::Vanished, 4_930_000_002, 3), of(Movement::Appeared, 4_930_000_001, 3)],
+        unnamed: vec![Unnamed { way: Movement::Vanished, at, count: 7 }],
     };
     let setting = |removed_at| Setting {
         id: "mirror".into(),
@@ -264,14 +264,15 @@ fn what_moved_in_a_mirror_is_found_for_two_weeks() {
     let put = |before: Option<Setting>, after: Setting| {
         let change = EntityChange::Setting(Edit { before, after });
         let draft = fixture::draft(|transaction| Ok(transaction.put_entity(change.clone())?));
-        store.write(rollcall::store::Target::Partner(key), fixture::entry(Verb::Sync), draft).expect("written");
+        store.write(rollcall::store::WriteTarget::Partner(key), fixture::entry(Verb::Sync), draft).expect("written");
     };
     let find = |account: Option<&str>, seconds: i64| -> Vec<String> {
         let load = Load { only: None, numbers: true };
         let snapshot = replica::load(&*store, load).expect("loads").remove(&key).expect("it");
         let checks = vec![Check::Vanished, Check::Appeared];
         let account = account.map(|id| id.parse().expect("an id"));
-        let found = checks::run(&snapshot, &Options { checks, account, ..Options::default() }, at.plus(seconds));
+        let found =
+            checks::run(&snapshot, &CheckOptions { checks, account, ..CheckOptions::default() }, at.plus(seconds));
         let text = |finding: &checks::Finding| match (finding.number, finding.evidence.first()) {
             (Some(number), _) => format!("{} {number}", finding.check),
             (None, evidence) => format!("{} {evidence:?}", finding.check),
@@ -373,13 +374,13 @@ proptest! {
         let created = rollcall::domain::EntityChange::Application(rollcall::domain::change::Edit::created(application));
         let write = fixture::draft(|transaction| Ok(transaction.put_entity(created.clone())?));
         store
-            .write(rollcall::store::Target::Partner(key), fixture::entry(rollcall::domain::Verb::Import), write)
+            .write(rollcall::store::WriteTarget::Partner(key), fixture::entry(rollcall::domain::Verb::Import), write)
             .expect("written");
         let changes: Vec<_> = made.iter().map(|(digits, record)| fixture::created(*digits, record.clone())).collect();
         fixture::put(&*store, key, &changes);
         let snapshot = replica::load(&*store, Load { only: None, numbers: true }).expect("loads").remove(&key).expect("it");
 
-        let options = Options { within: within * 86_400, ..Options::default() };
+        let options = CheckOptions { within: within * 86_400, ..CheckOptions::default() };
         let mut expected = Vec::new();
         let active = |record: &rollcall::domain::Record| {
             record.state == State::Active && record.expires_at.is_none_or(|end| end > now)

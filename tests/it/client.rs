@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rollcall::client::{Client, ClientError, List, Number, Patience, Step, Walked};
+use rollcall::client::{Client, ClientError, ListScope, Patience, UpstreamNumber, WalkStep, Walked};
 use rollcall::domain::{Money, NumberType, Status};
 
 use crate::harness::{Database, Key, ONE, SEED, Server};
@@ -30,15 +30,15 @@ fn client(url: &str, key: &Key) -> Client {
 }
 
 /// The rows of a walk that came to its end, how often it began, and its end.
-fn walk(client: &Client, list: &List) -> Result<(Vec<Number>, u32, Walked), ClientError> {
+fn walk(client: &Client, list: &ListScope) -> Result<(Vec<UpstreamNumber>, u32, Walked), ClientError> {
     let (mut rows, mut begun) = (Vec::new(), 0);
     let walked = client.numbers(list, &mut |step| {
         match step {
-            Step::Begin => {
+            WalkStep::Begin => {
                 begun += 1;
                 rows.clear();
             }
-            Step::Rows(page) => {
+            WalkStep::Rows(page) => {
                 assert!(!page.is_empty(), "a page without rows is not handed on");
                 rows.extend(page);
             }
@@ -49,7 +49,7 @@ fn walk(client: &Client, list: &List) -> Result<(Vec<Number>, u32, Walked), Clie
     Ok((rows, begun, walked))
 }
 
-fn numbers(rows: &[Number]) -> Vec<String> {
+fn numbers(rows: &[UpstreamNumber]) -> Vec<String> {
     rows.iter().map(|row| row.number.to_string()).collect()
 }
 
@@ -60,7 +60,7 @@ fn the_whole_inventory_comes_page_by_page() {
     let server = Server::sample();
     let expected = server.get("/api/v1/partner/numbers?per_page=100").auth(&ONE).check(200);
     let client = client(&server.url(), &ONE);
-    let (rows, begun, walked) = walk(&client, &List::All).expect("walked");
+    let (rows, begun, walked) = walk(&client, &ListScope::All).expect("walked");
     assert_eq!(numbers(&rows), expected.numbers());
     assert_eq!((begun, walked.pages), (1, 3));
     assert_eq!(walked.etag.as_deref(), expected.header("etag"), "one moment");
@@ -91,14 +91,14 @@ fn both_dialects_say_the_same() {
     let database = Database::sample();
     let items = database.key("PA_ONE", &["--dialect", "items"]);
     let server = Server::start(database, &[]);
-    for list in [List::All, List::Of("MA_1".parse().expect("an id"))] {
+    for list in [ListScope::All, ListScope::Of("MA_1".parse().expect("an id"))] {
         let (data, ..) = walk(&client(&server.url(), &ONE), &list).expect("walked");
         let (mut items, begun, walked) = walk(&client(&server.url(), &items), &list).expect("walked");
         assert_eq!((begun, walked.etag.is_some()), (1, true));
         for (item, data) in items.iter_mut().zip(&data) {
             assert!(item.tags.take().is_some(), "tags are in this one only");
             // This one names the account also in its own list, and has no names.
-            item.account = if list == List::All { item.account.take() } else { None };
+            item.account = if list == ListScope::All { item.account.take() } else { None };
             item.account_name = data.account_name.clone();
             item.application_name = data.application_name.clone();
             item.number_type = data.number_type;
@@ -113,7 +113,7 @@ fn both_dialects_say_the_same() {
 fn one_accounts_numbers_and_all_accounts() {
     let server = Server::sample();
     let client = client(&server.url(), &SEED);
-    let (rows, ..) = walk(&client, &List::Of("MA_48149cf4".parse().expect("an id"))).expect("walked");
+    let (rows, ..) = walk(&client, &ListScope::Of("MA_48149cf4".parse().expect("an id"))).expect("walked");
     assert_eq!(numbers(&rows), ["+912271264217", "+912271264219", "+912271264220"]);
     assert_eq!(rows[0].account, None, "its own list does not repeat whose it is");
 
@@ -127,13 +127,13 @@ fn one_accounts_numbers_and_all_accounts() {
 fn refusals_name_page_and_status() {
     let server = Server::sample();
     let wrong = Key { auth_token: "rollcall_wrong".to_owned(), ..ONE.clone() };
-    let error = walk(&client(&server.url(), &wrong), &List::All).expect_err("wrong").to_string();
+    let error = walk(&client(&server.url(), &wrong), &ListScope::All).expect_err("wrong").to_string();
     assert!(
         error.starts_with("page 1 of /api/v1/partner/numbers: the server answers 401 (INVALID_CREDENTIALS"),
         "{error}"
     );
     assert!(!error.contains("wrong"), "the token is not repeated: {error}");
-    let unknown = List::Of("MA_un known".parse().expect("an id"));
+    let unknown = ListScope::Of("MA_un known".parse().expect("an id"));
     let error = walk(&client(&server.url(), &ONE), &unknown).expect_err("unknown").to_string();
     assert!(
         error.starts_with("page 1 of /api/v1/partner/accounts/MA_un%20known/numbers: the server answers 404"),
@@ -144,7 +144,7 @@ fn refusals_name_page_and_status() {
 #[test]
 fn nobody_there_is_an_error() {
     let gone = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let error = walk(&client(&format!("http://{gone}"), &ONE), &List::All).expect_err("nobody").to_string();
+    let error = walk(&client(&format!("http://{gone}"), &ONE), &ListScope::All).expect_err("nobody").to_string();
     assert_eq!(error, "page 1 of /api/v1/partner/numbers: no answer in 3 attempts");
 }
 
@@ -190,8 +190,8 @@ impl Odd {
         format!("http://{}", self.address)
     }
 
-    fn walk(&self) -> Result<(Vec<Number>, u32, Walked), ClientError> {
-        walk(&self.client(), &List::All)
+    fn walk(&self) -> Result<(Vec<UpstreamNumber>, u32, Walked), ClientError> {
+        walk(&self.client(), &ListScope::All)
     }
 
     fn client(&self) -> Client {
@@ -430,9 +430,9 @@ fn credentials_go_nowhere_else() {
 fn who_takes_the_rows_may_stop() {
     let odd = Odd::new(|_, target| good(&some(12), target));
     let mut rows = 0;
-    let stopped = odd.client().numbers(&List::All, &mut |step| match step {
-        Step::Begin => ControlFlow::Continue(()),
-        Step::Rows(page) => {
+    let stopped = odd.client().numbers(&ListScope::All, &mut |step| match step {
+        WalkStep::Begin => ControlFlow::Continue(()),
+        WalkStep::Rows(page) => {
             rows += page.len();
             ControlFlow::Break(())
         }

@@ -9,7 +9,7 @@ use rollcall::inventory::{NumberRef, Snapshot};
 use rollcall::service::Service;
 use rollcall::service::import::{ImportOptions, ImportReport, Watch};
 use rollcall::wire;
-use rollcall::wire::Form;
+use rollcall::wire::TextForm;
 
 use super::fixture::*;
 
@@ -37,10 +37,10 @@ fn snapshot(service: &Service) -> Snapshot {
     service.snapshot(&"PA_1".parse().expect("an id"), true).expect("loads")
 }
 
-fn written(snapshot: &Snapshot, form: Form) -> String {
+fn written(snapshot: &Snapshot, form: TextForm) -> String {
     let mut out = Vec::new();
     wire::csv_header(&mut out, wire::EXPORT);
-    let mut writer = wire::Writer::new(snapshot, form, wire::EXPORT);
+    let mut writer = wire::RowWriter::new(snapshot, form, wire::EXPORT);
     snapshot.iter(Time::now()).for_each(|row| writer.row(&mut out, row));
     String::from_utf8(out).expect("UTF-8")
 }
@@ -60,7 +60,7 @@ fn odd_names() -> String {
 }
 
 #[track_caller]
-fn check_comes_back(form: Form) {
+fn check_comes_back(form: TextForm) {
     let (_database, service) = desk();
     let file = odd_names();
     let report = import(&service, file.as_bytes());
@@ -84,12 +84,12 @@ fn check_comes_back(form: Form) {
 
 #[test]
 fn the_raw_file_comes_back() {
-    check_comes_back(Form::Csv);
+    check_comes_back(TextForm::Csv);
 }
 
 #[test]
 fn the_file_for_spreadsheets_comes_back() {
-    check_comes_back(Form::Spreadsheet);
+    check_comes_back(TextForm::Spreadsheet);
 }
 
 #[test]
@@ -99,9 +99,9 @@ fn only_the_file_for_spreadsheets_is_protected() {
     import(&service, file.as_bytes());
     let snapshot = snapshot(&service);
     let row = |form| written(&snapshot, form).lines().nth(1).expect("a row").to_owned();
-    assert!(row(Form::Csv).starts_with("+912271264217,=x,@SUM(A1),"), "{}", row(Form::Csv));
-    assert!(row(Form::Spreadsheet).starts_with("'+912271264217,'=x,'@SUM(A1),"), "{}", row(Form::Spreadsheet));
-    let protected = row(Form::Spreadsheet);
+    assert!(row(TextForm::Csv).starts_with("+912271264217,=x,@SUM(A1),"), "{}", row(TextForm::Csv));
+    assert!(row(TextForm::Spreadsheet).starts_with("'+912271264217,'=x,'@SUM(A1),"), "{}", row(TextForm::Spreadsheet));
+    let protected = row(TextForm::Spreadsheet);
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(protected.as_bytes());
     for cell in &reader.records().next().expect("a record").expect("valid CSV") {
         assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r']), "{cell}");

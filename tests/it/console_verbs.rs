@@ -8,7 +8,7 @@ use rollcall::domain::{AccountId, PartnerKey, State, Time, Verb};
 use rollcall::inventory::Snapshot;
 use rollcall::service::views::VIEWS_MAX;
 use rollcall::service::{Service, ServiceError};
-use rollcall::store::Target;
+use rollcall::store::WriteTarget;
 
 use super::fixture::*;
 
@@ -27,7 +27,7 @@ impl Desk {
         let numbers = [912_271_264_201, 912_271_264_202].map(|digits| created(digits, stock("")));
         store
             .write(
-                Target::Partner(key),
+                WriteTarget::Partner(key),
                 entry(Verb::Import),
                 draft(|transaction| Ok(transaction.put_numbers(&numbers)?)),
             )

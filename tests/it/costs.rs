@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rollcall::domain::change::Edit;
 use rollcall::domain::setting::{AfterExpiry, BILLING, Billing, BillingChoice};
 use rollcall::domain::{Choice, E164, EntityChange, NumberChange, PartnerKey, Record, Setting, State, Time, Verb};
-use rollcall::store::{Entry, Replayed, Store, Target};
+use rollcall::store::{LogEntry, Replayed, Store, WriteTarget};
 use serde_json::{Value, json};
 
 use crate::fixture;
@@ -213,9 +213,9 @@ impl Past {
                 after: after.clone(),
             })
             .collect();
-        let entry = Entry { at: time(at), ..fixture::entry(Verb::Import) };
+        let entry = LogEntry { at: time(at), ..fixture::entry(Verb::Import) };
         let write = fixture::draft(|transaction| Ok(transaction.put_numbers(&changes)?));
-        self.store.write(Target::Partner(self.key), entry, write).expect("written");
+        self.store.write(WriteTarget::Partner(self.key), entry, write).expect("written");
     }
 
     /// What the partner chose for its bills, each at its time.
@@ -230,10 +230,10 @@ impl Past {
             let at = time(choices[until - 1].0);
             let choice = Choice::Billing(Billing { choices: choices[..until].iter().map(choice).collect() });
             let after = Setting { id: BILLING.into(), created_at: at, removed_at: None, choice };
-            let entry = Entry { at, ..fixture::entry(Verb::SettingsEdit) };
+            let entry = LogEntry { at, ..fixture::entry(Verb::SettingsEdit) };
             let change = EntityChange::Setting(Edit { before: before.clone(), after: after.clone() });
             let write = fixture::draft(|transaction| Ok(transaction.put_entity(change.clone())?));
-            self.store.write(Target::Partner(self.key), entry, write).expect("written");
+            self.store.write(WriteTarget::Partner(self.key), entry, write).expect("written");
             before = Some(after);
         }
     }
@@ -561,7 +561,7 @@ fn a_replay_is_the_log() {
     past.put("2026-03-02T00:00:00Z", &block);
     let record = held("MA_2", "2026-03-03T00:00:00Z", 200);
     // One write that puts numbers of one group in several batches, one twice.
-    let entry = Entry { at: time("2026-03-03T00:00:00Z"), ..fixture::entry(Verb::Import) };
+    let entry = LogEntry { at: time("2026-03-03T00:00:00Z"), ..fixture::entry(Verb::Import) };
     let change = |digits: u64, before: &Option<Record>, after: Option<Record>| NumberChange {
         number: fixture::number(digits),
         before: before.clone(),
@@ -574,12 +574,12 @@ fn a_replay_is_the_log() {
             .put_numbers(&[change(A, &Some(record.clone()), had.clone()), change(A + 1, &had, Some(record.clone()))])?;
         Ok(())
     });
-    past.store.write(Target::Partner(past.key), entry, write).expect("written");
+    past.store.write(WriteTarget::Partner(past.key), entry, write).expect("written");
     past.put("2026-03-04T00:00:00Z", &[(A + 1, Some(record), None)]);
     for through in [0, 1, 4, 5, 6, 7, 100] {
         let mut replayed: Vec<(Time, E164, Option<Record>)> = Vec::new();
         let mut entities = 0;
-        let take = &mut |entry: &Entry, piece: Replayed<'_>| {
+        let take = &mut |entry: &LogEntry, piece: Replayed<'_>| {
             match piece {
                 Replayed::Entities(all) => entities += all.len(),
                 Replayed::Numbers { first, count, after } => {

@@ -52,6 +52,30 @@ fn a_file_has_one_server_however_it_is_named() {
     for other in [&hard, &soft].into_iter().chain(mounted.then_some(&bound)) {
         refused(&run(command(&at(other), &SERVE)), 1, &["another server is using"]);
     }
+    // The engine follows symbolic links alone: through any other name a command
+    // would miss what the server wrote, and damage the file.
+    let backup = folder.path().join("backup.db");
+    let backup = backup.to_str().expect("UTF-8");
+    let commands: [&[&str]; 5] = [
+        &["verify"],
+        &["backup", backup],
+        &["number", "list", "--partner", PARTNER],
+        &["key", "create", "--partner", PARTNER, "--name", "k"],
+        &["partner", "create", "--auth-id", "PA_two", "--name", "Two"],
+    ];
+    for other in [&hard].into_iter().chain(mounted.then_some(&bound)) {
+        for command_line in commands {
+            refused(&run(command(&at(other), command_line)), 1, &["another server is using", "by another name"]);
+        }
+    }
+    for command_line in commands {
+        let ran = run(command(&at(&soft), command_line));
+        assert_eq!(ran.code, Some(0), "{command_line:?}: {ran:?}");
+    }
+    assert!(std::fs::read_dir(folder.path()).expect("a folder").all(|file| {
+        let name = file.expect("a file").file_name().into_string().expect("UTF-8");
+        !name.ends_with("-wal") && !name.ends_with("-shm")
+    }));
     if mounted {
         assert!(Command::new("umount").arg("-l").arg(&bound).status().is_ok_and(|status| status.success()));
     }

@@ -249,7 +249,7 @@ fn stored(database: &Database, begun: &str) -> Vec<String> {
 /// The columns that are not read.
 fn unread(case: &Case) -> Vec<String> {
     let mappings = case.flags.iter().filter_map(|flag| flag.parse().ok()).collect();
-    let options = intake::Options { mappings, ..intake::Options::default() };
+    let options = intake::ReadOptions { mappings, ..intake::ReadOptions::default() };
     let file = File::open(path(case.file)).expect("the file");
     let summary = intake::read(file, &options, &mut |_| (), &mut |_| ControlFlow::Continue(()));
     summary.expect("readable").unknown

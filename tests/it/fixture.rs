@@ -10,7 +10,7 @@ use rollcall::domain::{
     Account, Actor, Application, E164, EntityChange, Money, NumberChange, NumberType, Partner, PartnerKey, Record,
     State, Tags, Time, Trunk, Verb,
 };
-use rollcall::store::{Draft, Entry, Location, Open, Store, Target};
+use rollcall::store::{Draft, Location, LogEntry, Open, Store, WriteTarget};
 
 /// A database of its own, deleted on drop.
 pub struct Database {
@@ -222,8 +222,8 @@ pub fn operator() -> Actor {
     Actor::Command { user: "tester".to_owned() }
 }
 
-pub fn entry(verb: Verb) -> Entry {
-    Entry { at: time(NOW), actor: operator(), request_id: None, verb, from: None }
+pub fn entry(verb: Verb) -> LogEntry {
+    LogEntry { at: time(NOW), actor: operator(), request_id: None, verb, from: None }
 }
 
 pub fn created(digits: u64, record: Record) -> NumberChange {
@@ -240,7 +240,7 @@ pub fn draft<'a>(
 pub fn new_partner(store: &dyn Store, auth_id: &str) -> PartnerKey {
     let body = partner(auth_id);
     let made = store.write(
-        Target::New(body.auth_id.clone()),
+        WriteTarget::New(body.auth_id.clone()),
         entry(Verb::PartnerCreate),
         draft(|transaction| Ok(transaction.put_entity(EntityChange::Partner(Edit::created(body.clone())))?)),
     );
@@ -252,7 +252,11 @@ pub fn new_partner(store: &dyn Store, auth_id: &str) -> PartnerKey {
 /// Puts numbers as one change and returns the version it made.
 pub fn put(store: &dyn Store, key: PartnerKey, changes: &[NumberChange]) -> Option<u64> {
     store
-        .write(Target::Partner(key), entry(Verb::Import), draft(|transaction| Ok(transaction.put_numbers(changes)?)))
+        .write(
+            WriteTarget::Partner(key),
+            entry(Verb::Import),
+            draft(|transaction| Ok(transaction.put_numbers(changes)?)),
+        )
         .expect("written")
 }
 
@@ -260,7 +264,7 @@ pub fn put_account(store: &dyn Store, key: PartnerKey, auth_id: &str) -> Option<
     let body = account(auth_id);
     store
         .write(
-            Target::Partner(key),
+            WriteTarget::Partner(key),
             entry(Verb::AccountCreate),
             draft(|transaction| Ok(transaction.put_entity(EntityChange::Account(Edit::created(body.clone())))?)),
         )

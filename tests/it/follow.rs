@@ -16,14 +16,14 @@ use rollcall::domain::{
     Dialect, E164, EntityChange, KeyId, NumberChange, PartnerId, PartnerKey, RowDigest, Scope, Time, Verb,
 };
 use rollcall::http::{self, App};
-use rollcall::service::people::{By, NewUser};
+use rollcall::service::people::{NewUser, UserActor};
 use rollcall::service::replica::Replica;
 use rollcall::service::{NewKey, Service, ServiceError, Token};
 use rollcall::store::health::Health;
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    Abort, Document, Draft, Entry, Head, Incarnation, Leased, Listed, Load, Loaded, LogPiece, Over, Past, Replayed,
-    Store, StoreError, StoredJob, Target, Walk,
+    Abort, Document, DocumentWalk, Draft, Incarnation, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LoggedChange,
+    Over, Past, Replayed, Store, StoreError, StoredJob, WriteTarget,
 };
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ impl Store for Far {
         self.loads.fetch_add(1, Ordering::SeqCst);
         self.asked()?.load(what, take)
     }
-    fn heads(&self, always: bool) -> Stored<Option<Vec<Head>>> {
+    fn heads(&self, always: bool) -> Stored<Option<Vec<LogHead>>> {
         self.asked()?.heads(always)
     }
     fn health(&self) -> &Health {
@@ -112,7 +112,7 @@ impl Store for Far {
     fn delete_over(&self, over: &Over) -> Stored<u64> {
         self.asked()?.delete_over(over)
     }
-    fn keep_row_digests(&self, made: &[(Head, RowDigest)], replace: bool) -> Stored<u64> {
+    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Stored<u64> {
         self.asked()?.keep_row_digests(made, replace)
     }
     fn version(&self, key: PartnerKey) -> Stored<u64> {
@@ -127,7 +127,7 @@ impl Store for Far {
     ) -> Stored<()> {
         self.asked()?.follow(key, after, through, take)
     }
-    fn write(&self, target: Target, entry: Entry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         self.asked()?.write(target, entry, draft)
     }
     fn mentions(
@@ -135,21 +135,21 @@ impl Store for Far {
         key: PartnerKey,
         through: u64,
         mention: &str,
-        take: &mut dyn FnMut(Entry, Vec<EntityChange>) -> bool,
+        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
     ) -> Stored<()> {
         self.asked()?.mentions(key, through, mention, take)
     }
     fn history(&self, key: PartnerKey, number: E164) -> Stored<Vec<Past>> {
         self.asked()?.history(key, number)
     }
-    fn list(&self, key: PartnerKey, after: u64, limit: usize, skip: u64, numbers: usize) -> Stored<Vec<Listed>> {
+    fn list(&self, key: PartnerKey, after: u64, limit: usize, skip: u64, numbers: usize) -> Stored<Vec<LoggedChange>> {
         self.asked()?.list(key, after, limit, skip, numbers)
     }
     fn replay(
         &self,
         key: PartnerKey,
         through: u64,
-        take: &mut dyn FnMut(&Entry, Replayed<'_>) -> Stored<()>,
+        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Stored<()>,
     ) -> Stored<()> {
         self.asked()?.replay(key, through, take)
     }
@@ -171,7 +171,7 @@ impl Store for Far {
     fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Stored<Option<Document>> {
         self.asked()?.document(key, kind, id)
     }
-    fn documents(&self, key: PartnerKey, kind: &str, walk: Walk<'_>, limit: usize) -> Stored<Vec<Document>> {
+    fn documents(&self, key: PartnerKey, kind: &str, walk: DocumentWalk<'_>, limit: usize) -> Stored<Vec<Document>> {
         self.asked()?.documents(key, kind, walk, limit)
     }
     fn due(&self, kind: &str, now: Time, limit: usize) -> Stored<Vec<(PartnerKey, Document)>> {
@@ -449,7 +449,7 @@ fn rows_that_cannot_be_understood_are_left_out_and_told() {
             let trunk = Edit::created(trunk("trunk_1", None));
             Ok(transaction.put_entity(EntityChange::Trunk(trunk))?)
         });
-        store.write(Target::Partner(keys[0]), entry(Verb::Import), entities).expect("written");
+        store.write(WriteTarget::Partner(keys[0]), entry(Verb::Import), entities).expect("written");
         make_key(&verbs(&store), "PA_1", &[Scope::Read]);
         let numbers = [
             created(911_000_001, stock("a")),
@@ -604,7 +604,7 @@ impl Away {
         let app = Arc::new(App::new(replica.clone(), &config));
         let email = "m@x.org".to_owned();
         let new = NewUser { email, name: None, role: Role::Owner, partner: Some(key), zone: None };
-        let (_, link) = app.people.user_create(By::Command(&operator()), new).expect("created");
+        let (_, link) = app.people.user_create(UserActor::Command(&operator()), new).expect("created");
         let link = link.rsplit('/').next().expect("a secret");
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let signed = app.people.set_up(link, "a few words nobody guesses", here).expect("set up");

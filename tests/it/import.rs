@@ -8,7 +8,7 @@ use rollcall::domain::{EntityChange, PartnerKey, Record, State, Tags, Time, Verb
 use rollcall::inventory::{NumberRef, Snapshot};
 use rollcall::service::Service;
 use rollcall::service::import::{FieldChange, ImportError, ImportOptions, ImportReport, OnError, Watch};
-use rollcall::store::{Store, Target};
+use rollcall::store::{Store, WriteTarget};
 use rollcall::wire;
 
 use super::fixture::*;
@@ -377,7 +377,7 @@ fn an_accounts_application_serves_no_other() {
     let desk = Desk::with(HELD);
     desk.store()
         .write(
-            Target::Partner(desk.key),
+            WriteTarget::Partner(desk.key),
             entry(Verb::Import),
             draft(|transaction| {
                 transaction
@@ -460,7 +460,7 @@ fn a_file_can_be_interrupted() {
 fn exported(snapshot: &Snapshot, now: Time) -> Vec<u8> {
     let mut out = Vec::new();
     wire::csv_header(&mut out, wire::EXPORT);
-    let mut writer = wire::Writer::new(snapshot, wire::Form::Csv, wire::EXPORT);
+    let mut writer = wire::RowWriter::new(snapshot, wire::TextForm::Csv, wire::EXPORT);
     snapshot.iter(now).for_each(|row| writer.row(&mut out, row));
     out
 }
@@ -509,7 +509,7 @@ fn export_and_import_make_the_same_inventory() {
     }
     desk.store()
         .write(
-            Target::Partner(desk.key),
+            WriteTarget::Partner(desk.key),
             entry(Verb::Import),
             draft(|transaction| {
                 for (at, name) in odd.iter().enumerate() {
@@ -935,7 +935,7 @@ fn archived_customers_and_routes_get_no_numbers() {
             };
             Ok(transaction.put_entity(change)?)
         });
-        desk.store().write(Target::Partner(desk.key), entry(Verb::Import), draft).expect("written");
+        desk.store().write(WriteTarget::Partner(desk.key), entry(Verb::Import), draft).expect("written");
     };
     let head = "number,account_auth_id,application_id,trunk_id,monthly_cost,currency";
     for (what, column, cells) in [

@@ -8,8 +8,8 @@ use rollcall::domain::change::{Digest, Edit, GENESIS};
 use rollcall::domain::{
     Change, EntityChange, Logged, NumberChange, NumberType, PartnerKey, Record, State, Status, Tags, Time, Verb,
 };
-use rollcall::inventory::{Counts, Filter, Loader, Order, Pattern, Snapshot, SortKey, Window};
-use rollcall::wire::{self, Form, Writer};
+use rollcall::inventory::{Filter, Loader, Order, Pattern, Snapshot, SortKey, StatusCounts, Window};
+use rollcall::wire::{self, RowWriter, TextForm};
 use sha2::{Digest as _, Sha256};
 
 use super::fixture::*;
@@ -375,11 +375,11 @@ fn check_everything_else(snapshot: &Snapshot, model: &Model, now: Time) {
     for digits in [1_000_000, 912_271_259_989, 912_271_260_010, 999_999_999_999_999] {
         assert_eq!(snapshot.get(number(digits), now).is_some(), model.contains_key(&digits));
     }
-    let counts: Vec<Counts> = (snapshot.accounts.iter())
+    let counts: Vec<StatusCounts> = (snapshot.accounts.iter())
         .map(|account| {
             let held = model.values().filter(|(_, record)| holder(record) == Some(account.auth_id.as_str()));
             let active = held.clone().filter(|(_, record)| status(record, now) == "active").count() as u64;
-            Counts { active, suspended: held.count() as u64 - active }
+            StatusCounts { active, suspended: held.count() as u64 - active }
         })
         .collect();
     assert_eq!(snapshot.counts(now), counts);
@@ -388,7 +388,7 @@ fn check_everything_else(snapshot: &Snapshot, model: &Model, now: Time) {
 /// Every row as JSON, by one writer, against the model.
 #[track_caller]
 fn check_text(snapshot: &Snapshot, model: &Model, now: Time) {
-    let mut writer = Writer::new(snapshot, Form::Json, wire::GLOBAL);
+    let mut writer = RowWriter::new(snapshot, TextForm::Json, wire::GLOBAL);
     for row in snapshot.iter(now) {
         let (_, record) = &model[&row.number().digits()];
         let mut text = Vec::new();

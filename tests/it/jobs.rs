@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rollcall::domain::Action;
 use rollcall::domain::action::Quarantine;
-use rollcall::service::jobs::runner::{Runner, Settings};
-use rollcall::service::jobs::{JobState, NewJob, Step, Wanted};
+use rollcall::service::jobs::runner::{JobRunner, JobSettings};
+use rollcall::service::jobs::{BatchStep, JobSelection, JobState, NewJob};
 use rollcall::service::lease::Leases;
-use rollcall::service::{Outcome, Replica, Service, Shown};
+use rollcall::service::{Replica, Service, VerbOutcome, WriteOutcome};
 use rollcall::store::Store;
 use serde_json::{Value, json};
 
@@ -760,14 +760,14 @@ fn commands_do_jobs_with_and_without_a_server() {
 
 /// A node of several on one database, with its jobs done by a runner. The days
 /// of its quarantine show in what it did.
-fn node(database: &fixture::Database, name: &str, days: u32) -> (Service, Runner) {
+fn node(database: &fixture::Database, name: &str, days: u32) -> (Service, JobRunner) {
     let store = database.open();
     let replica = Arc::new(Replica::load(store.clone()).expect("loaded"));
     let leases = Leases::named(store.clone(), name, Duration::from_secs(1));
     let quarantine = Quarantine { default_days: days, ..Quarantine::default() };
     let service = Service::new(store, fixture::operator()).batch_rows(10).quarantine(quarantine);
     let service = service.replica(replica).leases(leases);
-    let runner = Runner::start(&service, Settings { workers: 2, per_partner: 2 });
+    let runner = JobRunner::start(&service, JobSettings { workers: 2, per_partner: 2 });
     (service, runner)
 }
 
@@ -784,14 +784,14 @@ fn one_of_two_nodes_does_jobs_and_the_other_takes_over() {
     // One that died in the middle has the lease until its time is over.
     let dead = Service::new(database.open(), fixture::operator()).batch_rows(10);
     let dead = dead.quarantine(Quarantine { default_days: 3, ..Quarantine::default() });
-    let wanted = Wanted::Filter(Box::default(), "{}".to_owned());
+    let wanted = JobSelection::Filter(Box::default(), "{}".to_owned());
     let action = Action::Release { confirm_last: true };
     let new = NewJob { action, params: "{}".to_owned(), wanted, preview: false };
     let id = match dead.job_create(key, &new) {
-        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => job.id,
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Job { job, .. }, .. }) => job.id,
         other => panic!("not created: {other:?}"),
     };
-    (0..3).for_each(|_| assert_eq!(dead.job_step(key, &id, Instant::now()).expect("a step"), Step::More));
+    (0..3).for_each(|_| assert_eq!(dead.job_step(key, &id, Instant::now()).expect("a step"), BatchStep::More));
     assert!(store.lease("jobs", "dead", 3).expect("a lease").held());
     let died = Instant::now();
     let done = || dead.job(key, &id).expect("a job").tally.rows();
@@ -852,10 +852,10 @@ fn a_job_is_run_and_cancelled_from_any_node() {
     let (_doing, one) = node(&database, "doing", 1);
     let (asking, two) = node(&database, "asking", 2);
     assert_eq!(store.leaseholder("jobs").expect("asked").as_deref(), Some("doing"));
-    let wanted = Wanted::Filter(Box::default(), "{}".to_owned());
+    let wanted = JobSelection::Filter(Box::default(), "{}".to_owned());
     let new = NewJob { action: Action::Suspend, params: "{}".to_owned(), wanted, preview: true };
     let id = match asking.job_create(key, &new) {
-        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => job.id,
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Job { job, .. }, .. }) => job.id,
         other => panic!("not created: {other:?}"),
     };
     asking.job_run(key, &id).expect("it may run");

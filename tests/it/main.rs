@@ -28,6 +28,7 @@ mod console_export;
 mod console_ids;
 mod console_import;
 mod console_names;
+mod console_search;
 mod console_verbs;
 mod costs;
 mod crash;

@@ -9,8 +9,8 @@ use rollcall::domain::action::{Action, Assignment, Quarantine, Transfer};
 use rollcall::domain::{Actor, E164, Record, Tags, Time, Verb};
 use rollcall::inventory::Snapshot;
 use rollcall::service::numbers::Expected;
-use rollcall::service::{Outcome, Service, replica};
-use rollcall::store::{Load, Store, Target};
+use rollcall::service::{Service, WriteOutcome, replica};
+use rollcall::store::{Load, Store, WriteTarget};
 
 use crate::fixture::{self, created, draft, entry, number, put, put_account, stock};
 
@@ -94,7 +94,7 @@ proptest! {
                         assert!(!panics, "on purpose");
                         Err(rollcall::store::Abort::Refused)
                     });
-                    let write = || store.write(Target::Partner(key), entry(Verb::Import), put_and);
+                    let write = || store.write(WriteTarget::Partner(key), entry(Verb::Import), put_and);
                     prop_assert!(catch_unwind(AssertUnwindSafe(write)).map_or(panics, |result| result.is_err()));
                 }
                 Step::Verb(at, action) => {
@@ -108,7 +108,7 @@ proptest! {
                     let since = now.get(number, Time::now()).expect("it stays").record().since;
                     match action.apply(&before, since, &quarantine) {
                         Ok(_) => {
-                            let Ok(Outcome::Done { version, .. }) = done else { panic!("{action:?}: {done:?}") };
+                            let Ok(WriteOutcome::Done { version, .. }) = done else { panic!("{action:?}: {done:?}") };
                             let after = now.get(number, Time::now()).expect("it stays").record();
                             let same = |record: &Record| (record.state, record.account.clone(), record.tags.clone());
                             let expected = action.apply(&before, after.since, &quarantine).expect("as above");

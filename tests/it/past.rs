@@ -17,7 +17,7 @@ use rollcall::domain::{
 use rollcall::inventory::flat::Flat;
 use rollcall::inventory::{Filter, Order, Snapshot, Window};
 use rollcall::service::Replica;
-use rollcall::store::{Entry, Store, Target};
+use rollcall::store::{LogEntry, Store, WriteTarget};
 use serde_json::{Value, json};
 
 use crate::fixture::{self, NOW, held, new_partner, number, stock, time};
@@ -689,9 +689,9 @@ impl Timed {
 }
 
 fn write(store: &dyn Store, partner: PartnerKey, at: Time, entities: &[EntityChange], numbers: &[NumberChange]) {
-    let entry = Entry { at, ..fixture::entry(Verb::Import) };
+    let entry = LogEntry { at, ..fixture::entry(Verb::Import) };
     let made = store.write(
-        Target::Partner(partner),
+        WriteTarget::Partner(partner),
         entry,
         fixture::draft(|transaction| {
             entities.iter().try_for_each(|entity| transaction.put_entity(entity.clone()))?;

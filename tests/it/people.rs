@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rollcall::domain::{Actor, PartnerKey, Role, Time, User, UserId};
 use rollcall::service::Service;
 use rollcall::service::people::{
-    AuditEntry, Audited, By, Clock, Hashing, LINK_PATH, NewUser, People, PeopleError, Settings, SignIn, UserEdit,
-    code_at,
+    AuditEntry, Audited, Clock, Hashing, LINK_PATH, NewUser, People, PeopleError, SignIn, SignInSettings, UserActor,
+    UserEdit, code_at,
 };
 use rollcall::store::Store;
 
@@ -91,7 +91,7 @@ impl World {
 
     fn made(&self, email: &str, role: Role, partner: Option<PartnerKey>) -> (User, String) {
         let new = NewUser { email: email.to_owned(), name: None, role, partner, zone: None };
-        let (user, path) = self.people.user_create(By::Command(&fixture::operator()), new).expect("created");
+        let (user, path) = self.people.user_create(UserActor::Command(&fixture::operator()), new).expect("created");
         (user, link(&path))
     }
 
@@ -145,9 +145,9 @@ impl Drop for World {
     }
 }
 
-fn settings(clock: &Arc<Moved>) -> Settings {
+fn settings(clock: &Arc<Moved>) -> SignInSettings {
     let hashing = Hashing { memory_kib: 8, passes: 1, lanes: 1 };
-    Settings { hashing, clock: clock.clone(), ..Settings::default() }
+    SignInSettings { hashing, clock: clock.clone(), ..SignInSettings::default() }
 }
 
 fn link(path: &str) -> String {
@@ -168,8 +168,8 @@ fn base32(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(8).flat_map(|eight| bits(eight).to_be_bytes()[3..].to_vec()).collect()
 }
 
-fn by(user: &User) -> By<'_> {
-    By::User { user, from: Some(home()), request_id: Some("req_1") }
+fn by(user: &User) -> UserActor<'_> {
+    UserActor::User { user, from: Some(home()), request_id: Some("req_1") }
 }
 
 #[track_caller]
@@ -215,7 +215,7 @@ fn whoever_is_not_let_in_hears_one_text() {
     let gone = world.user("gone@x.org", Role::Viewer, Some(world.one));
     world.made("new@x.org", Role::Viewer, Some(world.one));
     let edit = UserEdit { disabled: Some(true), ..UserEdit::default() };
-    world.people.user_edit(By::Command(&fixture::operator()), &gone.id, edit).expect("disabled");
+    world.people.user_edit(UserActor::Command(&fixture::operator()), &gone.id, edit).expect("disabled");
     for (email, password) in [
         ("owner@x.org", WRONG),
         ("owner@x.org", ""),
@@ -240,10 +240,11 @@ fn whoever_is_not_let_in_hears_one_text() {
 #[test]
 fn real_hashes_take_as_long_for_nobody_and_two_at_a_time() {
     let world = World::new();
-    let people = People::new(world.store.clone(), Settings { hashing: Hashing::default(), ..settings(&world.clock) });
+    let people =
+        People::new(world.store.clone(), SignInSettings { hashing: Hashing::default(), ..settings(&world.clock) });
     let new =
         NewUser { email: "a@x.org".to_owned(), name: None, role: Role::Owner, partner: Some(world.one), zone: None };
-    let (_, path) = people.user_create(By::Command(&fixture::operator()), new).expect("created");
+    let (_, path) = people.user_create(UserActor::Command(&fixture::operator()), new).expect("created");
     people.set_up(&link(&path), PASSWORD, home()).expect("set up");
     let stored: String = world.database.value("SELECT password FROM app_user");
     assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
@@ -346,7 +347,7 @@ fn what_ends_a_session_is_immediate_here_and_soon_elsewhere() {
 fn a_changed_password_ends_all_other_sessions_and_links() {
     let world = World::new();
     let user = world.user("a@x.org", Role::Owner, Some(world.one));
-    let reset = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
+    let reset = link(&world.people.user_link(UserActor::Command(&fixture::operator()), &user.id).expect("a link"));
     let (kept, other) = (world.sign_in("a@x.org").token, world.sign_in("a@x.org").token);
     let change = |old: &str, new: &str| world.people.change_password(&user.id, old, new, &kept);
     check_refused(change(WRONG, OTHER), SAME_TEXT);
@@ -521,7 +522,7 @@ fn a_reset_password_does_not_take_the_second_factor_off() {
     let world = World::new();
     let user = world.user("a@x.org", Role::Owner, Some(world.one));
     let (secret, _) = world.second_factor(&user.id);
-    let reset = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
+    let reset = link(&world.people.user_link(UserActor::Command(&fixture::operator()), &user.id).expect("a link"));
     let begun = world.people.set_up(&reset, OTHER, home()).expect("set up");
     assert!(begun.needs_code && !world.opens(&begun.token));
     world.people.confirm_code(&begun.token, &world.code(&secret), home()).expect("confirmed");
@@ -546,8 +547,8 @@ fn a_link_is_good_for_a_day_and_once_even_in_a_race() {
         tries.into_iter().map(|one| one.join().expect("ended")).filter(|won| *won).count()
     });
     assert_eq!(won, 1);
-    let old = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
-    let new = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
+    let old = link(&world.people.user_link(UserActor::Command(&fixture::operator()), &user.id).expect("a link"));
+    let new = link(&world.people.user_link(UserActor::Command(&fixture::operator()), &user.id).expect("a link"));
     check_refused(world.people.set_up(&old, PASSWORD, home()), "not valid");
     world.later(24 * 3_600 - 1);
     world.people.link_user(&new).expect("still good");
@@ -557,7 +558,7 @@ fn a_link_is_good_for_a_day_and_once_even_in_a_race() {
     // One is used: the password before and all sessions are over.
     let token = [PASSWORD, OTHER].iter().find_map(|one| world.people.sign_in("a@x.org", one, home()).ok());
     let token = token.expect("one of them won").token;
-    let reset = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
+    let reset = link(&world.people.user_link(UserActor::Command(&fixture::operator()), &user.id).expect("a link"));
     assert!(world.opens(&token), "not before it is used");
     world.people.set_up(&reset, "a third password", home()).expect("set up");
     assert!(!world.opens(&token));
@@ -569,7 +570,7 @@ fn the_database_holds_no_secret_that_opens_anything() {
     let user = world.user("a@x.org", Role::Owner, Some(world.one));
     let (_, codes) = world.second_factor(&user.id);
     let token = world.sign_in("a@x.org").token;
-    let link = link(&world.people.user_link(By::Command(&fixture::operator()), &user.id).expect("a link"));
+    let link = link(&world.people.user_link(UserActor::Command(&fixture::operator()), &user.id).expect("a link"));
     world.people.flush();
     let bytes = world.database.bytes();
     let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
@@ -714,7 +715,7 @@ fn tenants_are_apart() {
     assert_eq!(emails(&admin, Some(world.two)).expect("listed"), ["owner@two.org"]);
     let new = |role, partner| NewUser { email: "new@x.org".to_owned(), name: None, role, partner, zone: None };
     let create = |by: &User, role, partner| {
-        let by = By::User { user: by, from: None, request_id: None };
+        let by = UserActor::User { user: by, from: None, request_id: None };
         world.people.user_create(by, new(role, partner)).map(|_| ())
     };
     check_refused(create(&owner, Role::Viewer, Some(world.two)), "no such user");
@@ -749,7 +750,7 @@ fn nobody_raises_themselves_or_leaves_nobody() {
     }
     let disable = edit(|e| e.disabled = Some(true));
     check_refused(
-        people.user_edit(By::Command(&fixture::operator()), &admin.id, disable.clone()),
+        people.user_edit(UserActor::Command(&fixture::operator()), &admin.id, disable.clone()),
         "last administrator",
     );
     // An owner who never chose a password is none to leave it to.
@@ -783,7 +784,8 @@ fn everybody_has_a_name_and_a_zone_of_their_own() {
     assert_eq!(&*world.people.session(&token).expect("read").expect("open").user.name, "Ana");
     let new =
         NewUser { email: "no".to_owned(), name: Some(String::new()), role: Role::Viewer, partner: None, zone: None };
-    let Err(PeopleError::Invalid(errors)) = world.people.user_create(By::Command(&fixture::operator()), new) else {
+    let Err(PeopleError::Invalid(errors)) = world.people.user_create(UserActor::Command(&fixture::operator()), new)
+    else {
         panic!("not refused")
     };
     assert_eq!(errors.iter().map(|error| &*error.field).collect::<Vec<_>>(), ["name", "email", "partner"]);
@@ -959,7 +961,7 @@ fn commands_work_beside_a_server_and_keys_are_audited() {
         server.database.run(&["user", "create", "--platform-admin", "--email", "a@x.org", "--json"]).done().json();
     let link = link(made["link"].as_str().and_then(|link| link.split_once("8080")).expect("a link").1);
     let store = server.database.store();
-    let people = People::new(store, Settings::default());
+    let people = People::new(store, SignInSettings::default());
     people.set_up(&link, PASSWORD, home()).expect("set up");
     let key = server.database.key("PA_ONE", &[]);
     server.database.run(&["key", "revoke", "--partner", "PA_ONE", &key.key_id]).done();
@@ -976,7 +978,7 @@ fn commands_work_beside_a_server_and_keys_are_audited() {
 #[test]
 fn commands_that_change_credentials_leave_one_entry_each() {
     let database = harness::Database::empty();
-    let people = || People::new(database.store(), Settings::default());
+    let people = || People::new(database.store(), SignInSettings::default());
     let entries = || {
         let list = people().audit_list(None, None, 1_000).expect("read");
         list.into_iter().rev().map(|audited| audited.entry).collect::<Vec<AuditEntry>>()
@@ -1143,7 +1145,7 @@ fn the_demo_has_a_login_for_each_role() {
     };
     let logins = start();
     let store = fixture::open(&folder.join("rollcall.db"), rollcall::store::Open::Existing);
-    let people = People::new(store, Settings::default());
+    let people = People::new(store, SignInSettings::default());
     let mut roles = Vec::new();
     for login in logins.as_array().expect("a list") {
         let text = |name: &str| login[name].as_str().expect("a text");

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rollcall::domain::change::Edit;
 use rollcall::domain::{Destination, Destinations, EntityChange, NumberChange, Record, State, Time, Verb};
-use rollcall::routing::{Case, Settings};
+use rollcall::routing::{Case, RoutingSettings};
 use rollcall::service::Replica;
-use rollcall::service::routing::Asked;
-use rollcall::store::{Store, Target};
+use rollcall::service::routing::RouteRequest;
+use rollcall::store::{Store, WriteTarget};
 use serde_json::{Value, json};
 
 use crate::cluster;
@@ -411,7 +411,7 @@ impl World {
             entities.iter().try_for_each(|one| transaction.put_entity(one.clone()))?;
             Ok(())
         });
-        store.write(Target::Partner(key), entry(Verb::ApplicationCreate), write).expect("written");
+        store.write(WriteTarget::Partner(key), entry(Verb::ApplicationCreate), write).expect("written");
         let changes: Vec<NumberChange> = numbers().into_iter().map(|(change, _)| change).collect();
         put(&*store, key, &changes);
         let replica = Replica::load(store.clone()).expect("loaded");
@@ -420,8 +420,8 @@ impl World {
 }
 
 fn ask(replica: &Replica, user: &str) -> (Case, Vec<String>) {
-    let asked = Asked { user: user.as_bytes(), call_id: Some(b"call@host"), now: Time::now() };
-    replica.route(&Settings::default(), asked, |answer| {
+    let asked = RouteRequest { user: user.as_bytes(), call_id: Some(b"call@host"), now: Time::now() };
+    replica.route(&RoutingSettings::default(), asked, |answer| {
         (answer.case(), answer.routes.iter().map(|route| route.to_string()).collect())
     })
 }
@@ -433,7 +433,7 @@ fn every_state_has_its_case_and_the_explanation_says_the_same() {
     for (change, case) in numbers() {
         let (got, routes) = ask(&replica, &change.number.to_string());
         assert_eq!(got, case, "{}", change.number);
-        let explained = replica.explain_route(&Settings::default(), &snapshot, change.number, Time::now());
+        let explained = replica.explain_route(&RoutingSettings::default(), &snapshot, change.number, Time::now());
         let explained = explained.expect("read").expect("explained");
         assert_eq!((explained.line.case, explained.routes.len()), (case, routes.len()), "{}", change.number);
         let stops: Vec<&str> = explained.steps.iter().filter(|step| step.stops).map(|step| step.step).collect();
@@ -447,8 +447,10 @@ fn every_state_has_its_case_and_the_explanation_says_the_same() {
     let now = Time::now();
     let end = now.plus(10_000);
     let at = |now: Time| {
-        let asked = Asked { user: b"+912271264009", call_id: None, now };
-        replica.route(&Settings { expired_is_gone: true, ..Settings::default() }, asked, |answer| answer.line.code)
+        let asked = RouteRequest { user: b"+912271264009", call_id: None, now };
+        replica.route(&RoutingSettings { expired_is_gone: true, ..RoutingSettings::default() }, asked, |answer| {
+            answer.line.code
+        })
     };
     assert_eq!((at(now), at(end.plus(1))), (302, 410));
     drop(store);
@@ -487,21 +489,21 @@ fn a_number_whose_row_cannot_be_understood_is_not_unknown() {
     assert_eq!(ask(&replica, "+912271264010").0, Case::Routed);
     assert_eq!(ask(&replica, "+912271269999").0, Case::Unknown);
     let snapshot = replica.nodes()[0].snapshot();
-    let explained = replica.explain_route(&Settings::default(), &snapshot, number(912_271_264_009), Time::now());
+    let explained = replica.explain_route(&RoutingSettings::default(), &snapshot, number(912_271_264_009), Time::now());
     assert_eq!(explained.expect("read").map(|explained| explained.line.code), Some(500));
 }
 
 #[test]
 fn an_index_that_is_too_old_answers_nobody() {
     let World { files: _files, replica, .. } = World::new();
-    let settings = Settings { stale_max: Some(Duration::from_millis(1)), ..Settings::default() };
+    let settings = RoutingSettings { stale_max: Some(Duration::from_millis(1)), ..RoutingSettings::default() };
     while replica.can_route(&settings) {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let asked = Asked { user: b"+912271264009", call_id: None, now: Time::now() };
+    let asked = RouteRequest { user: b"+912271264009", call_id: None, now: Time::now() };
     let line = replica.route(&settings, asked, |answer| *answer.line);
     assert_eq!((line.case, line.code), (Case::NotReady, 503));
-    assert!(replica.can_route(&Settings::default()));
+    assert!(replica.can_route(&RoutingSettings::default()));
 }
 
 /// Entries of before there were destinations have the bytes that they had.

@@ -15,8 +15,8 @@ use rollcall::store::people::{
     AuditEntry, PeopleReads, PeopleWrites, Prune, StoredLink, StoredSession, StoredUser, Totp,
 };
 use rollcall::store::{
-    Abort, Answered, Document, Draft, Entry, Holding, Leased, Load, Loaded, Location, LogPiece, Open, Over, Past,
-    Store, StoreError, StoredJob, Target, Transaction, Walk,
+    Abort, Answered, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogPiece, Open, Over,
+    Ownership, Past, Store, StoreError, StoredJob, Transaction, WriteTarget,
 };
 
 use super::fixture::*;
@@ -115,13 +115,13 @@ fn rows(store: &dyn Store, key: PartnerKey) -> Vec<(u64, u64, Record)> {
 }
 
 /// A holding of the asking partner's, in stock.
-fn ours(tag: &str, version: u64) -> Holding {
-    Holding::Ours { record: stock(tag), version }
+fn ours(tag: &str, version: u64) -> Ownership {
+    Ownership::Ours { record: stock(tag), version }
 }
 
 /// Runs a draft that must be accepted.
-fn write(store: &dyn Store, key: PartnerKey, entry: Entry, body: Draft<'_>) -> Option<u64> {
-    store.write(Target::Partner(key), entry, body).expect("written")
+fn write(store: &dyn Store, key: PartnerKey, entry: LogEntry, body: Draft<'_>) -> Option<u64> {
+    store.write(WriteTarget::Partner(key), entry, body).expect("written")
 }
 
 /// What a draft sees that then puts nothing.
@@ -163,9 +163,9 @@ fn versions_have_no_gaps(database: Database) {
     let two = new_partner(&*store, "PA_2");
     for at in 0..10 {
         assert_eq!(put(&*store, one, &[created(911_000_000 + at, stock("a"))]), Some(at + 2));
-        let nothing = store.write(Target::Partner(one), entry(Verb::Import), draft(|_| Ok(())));
+        let nothing = store.write(WriteTarget::Partner(one), entry(Verb::Import), draft(|_| Ok(())));
         assert_eq!(nothing.expect("allowed"), None, "what changes nothing takes no version");
-        let refused = store.write(Target::Partner(one), entry(Verb::Import), draft(|_| Err(Abort::Refused)));
+        let refused = store.write(WriteTarget::Partner(one), entry(Verb::Import), draft(|_| Err(Abort::Refused)));
         assert!(matches!(refused, Err(Abort::Refused)));
     }
     assert_eq!(put_account(&*store, two, "MA_1"), Some(2), "each partner counts for itself");
@@ -179,14 +179,17 @@ fn a_partner_is_created_once(database: Database) {
     let store = database.open();
     let key = new_partner(&*store, "PA_1");
     let again = store.write(
-        Target::New("PA_1".parse().expect("an id")),
+        WriteTarget::New("PA_1".parse().expect("an id")),
         entry(Verb::PartnerCreate),
         draft(|_| panic!("a draft for a partner that exists does not run")),
     );
     assert!(matches!(again, Err(Abort::Refused)));
     assert_eq!(head(&*store, key), 1);
-    let unknown =
-        store.write(Target::Partner(PartnerKey(99)), entry(Verb::Import), draft(|_| panic!("there is no partner 99")));
+    let unknown = store.write(
+        WriteTarget::Partner(PartnerKey(99)),
+        entry(Verb::Import),
+        draft(|_| panic!("there is no partner 99")),
+    );
     assert!(matches!(unknown, Err(Abort::Store(StoreError::Corrupt { .. }))));
 }
 
@@ -195,7 +198,7 @@ fn a_refused_draft_writes_nothing(database: Database) {
     let key = new_partner(&*store, "PA_1");
     put(&*store, key, &[created(911_000_000, stock("a"))]);
     let refused = store.write(
-        Target::Partner(key),
+        WriteTarget::Partner(key),
         entry(Verb::Import),
         draft(|transaction| {
             transaction.put_entity(EntityChange::Account(Edit::created(account("MA_1"))))?;
@@ -217,7 +220,7 @@ fn a_panic_harms_nothing(database: Database) {
     let key = new_partner(&*store, "PA_1");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         store.write(
-            Target::Partner(key),
+            WriteTarget::Partner(key),
             entry(Verb::Import),
             draft(|transaction| {
                 transaction.put_numbers(&[created(911_000_000, stock("a"))])?;
@@ -242,7 +245,7 @@ fn a_number_is_one_partners(database: Database) {
     let holdings = |key| {
         let mut found = Vec::new();
         let looked = store.write(
-            Target::Partner(key),
+            WriteTarget::Partner(key),
             entry(Verb::Import),
             draft(|transaction| {
                 found = transaction.numbers(&[911_000_001, 911_000_002, 911_000_003].map(number))?;
@@ -252,15 +255,15 @@ fn a_number_is_one_partners(database: Database) {
         assert_eq!(looked.expect("allowed"), None);
         found
     };
-    assert_eq!(holdings(one), [ours("a", 2), Holding::Free, Holding::Foreign]);
-    assert_eq!(holdings(two), [Holding::Foreign, Holding::Free, ours("a", 2)]);
+    assert_eq!(holdings(one), [ours("a", 2), Ownership::Free, Ownership::Foreign]);
+    assert_eq!(holdings(two), [Ownership::Foreign, Ownership::Free, ours("a", 2)]);
 
     // A draft that does not look cannot take it either, in any way.
     let other = stock("stolen");
     for (before, after) in [(None, Some(other.clone())), (Some(stock("a")), Some(other)), (Some(stock("a")), None)] {
         let change = NumberChange { number: number(911_000_001), before, after };
         let stolen = store.write(
-            Target::Partner(two),
+            WriteTarget::Partner(two),
             entry(Verb::Import),
             draft(|transaction| Ok(transaction.put_numbers(std::slice::from_ref(&change))?)),
         );
@@ -299,7 +302,7 @@ fn the_log_is_what_was_put(database: Database) {
     entry.request_id = Some("req_1".to_owned());
     store
         .write(
-            Target::Partner(key),
+            WriteTarget::Partner(key),
             entry.clone(),
             draft(|transaction| {
                 for entity in &entities {
@@ -344,7 +347,7 @@ fn a_large_change_is_logged_whole(database: Database) {
     // In two parts, as a large import puts it.
     store
         .write(
-            Target::Partner(key),
+            WriteTarget::Partner(key),
             entry(Verb::Import),
             draft(|transaction| {
                 let (left, right) = scattered.split_at(scattered.len() / 2);
@@ -361,14 +364,14 @@ fn a_large_change_is_logged_whole(database: Database) {
     let wanted: Vec<_> = (912_271_255_000..912_271_256_000).map(number).collect();
     store
         .write(
-            Target::Partner(key),
+            WriteTarget::Partner(key),
             entry(Verb::Import),
             draft(|transaction| {
                 let many = transaction.numbers(&wanted)?;
                 for (number, holding) in wanted.iter().zip(&many).step_by(37) {
                     assert_eq!(transaction.numbers(&[*number])?, std::slice::from_ref(holding), "{number}");
                 }
-                assert!(many.contains(&Holding::Free));
+                assert!(many.contains(&Ownership::Free));
                 Ok(())
             }),
         )
@@ -387,7 +390,7 @@ fn a_number_put_twice_is_one_change(database: Database) {
     };
     store
         .write(
-            Target::Partner(key),
+            WriteTarget::Partner(key),
             entry(Verb::Import),
             draft(|transaction| {
                 transaction
@@ -425,7 +428,7 @@ fn heads_tell_of_commits_and_of_nothing_else(database: Database) {
     assert_eq!(other.heads(false).expect("heads"), None);
     put(&*other, key, &[created(911_000_002, stock("a"))]);
     assert_eq!(other.heads(false).expect("heads").expect("its own commit")[0].version, 3);
-    let refused = store.write(Target::Partner(key), entry(Verb::Import), draft(|_| Err(Abort::Refused)));
+    let refused = store.write(WriteTarget::Partner(key), entry(Verb::Import), draft(|_| Err(Abort::Refused)));
     assert!(matches!(refused, Err(Abort::Refused)));
     assert_eq!(other.heads(false).expect("heads"), None, "a refused write is no commit");
     assert!(other.heads(true).expect("heads").is_some(), "always tells");
@@ -440,7 +443,7 @@ fn load_returns_everything_in_order(database: Database) {
         put_account(&*store, key, "MA_1");
         store
             .write(
-                Target::Partner(key),
+                WriteTarget::Partner(key),
                 entry(Verb::Import),
                 draft(|transaction| {
                     transaction.put_entity(EntityChange::Trunk(Edit::created(trunk("trunk_1", Some("MA_1")))))?;
@@ -519,7 +522,7 @@ fn furnished(database: &Database) -> (Arc<dyn Store>, PartnerKey) {
     };
     store
         .write(
-            Target::Partner(key),
+            WriteTarget::Partner(key),
             entry(Verb::Import),
             draft(|transaction| {
                 transaction.put_entity(EntityChange::Application(Edit::created(application("app_1", None))))?;
@@ -721,7 +724,7 @@ fn a_refusal_in_a_group_hurts_nobody(database: Database) {
                     let change = created(911_000_000 + thread * 1_000 + write, stock("t"));
                     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                         store.write(
-                            Target::Partner(key),
+                            WriteTarget::Partner(key),
                             entry(Verb::Import),
                             draft(|transaction| {
                                 transaction.put_numbers(std::slice::from_ref(&change))?;
@@ -845,8 +848,8 @@ fn many_may_create_it_at_once(database: Database) {
 
 // Beside the rows and the log.
 
-fn entry_at(seconds: i64) -> Entry {
-    Entry { at: time(seconds), ..entry(Verb::Import) }
+fn entry_at(seconds: i64) -> LogEntry {
+    LogEntry { at: time(seconds), ..entry(Verb::Import) }
 }
 
 /// Logs one new number under a time.
@@ -948,7 +951,7 @@ fn a_refused_draft_keeps_no_answer_and_no_job(database: Database) {
         transaction.put_numbers(&[created(911_000_000, stock("a"))])
     };
     let refused = store.write(
-        Target::Partner(key),
+        WriteTarget::Partner(key),
         entry(Verb::Import),
         draft(|transaction| {
             everything(transaction)?;
@@ -961,7 +964,7 @@ fn a_refused_draft_keeps_no_answer_and_no_job(database: Database) {
             everything(transaction)?;
             std::panic::resume_unwind(Box::new("a defect in a draft"))
         });
-        store.write(Target::Partner(key), entry(Verb::Import), body)
+        store.write(WriteTarget::Partner(key), entry(Verb::Import), body)
     }));
     assert!(panicked.is_err());
     assert_eq!(find_answered(&*store, key, "k", EVER), None);
@@ -1190,7 +1193,7 @@ fn an_accounts_active_numbers_are_counted(database: Database) {
         assert_eq!(transaction.active_numbers(&"MA_1".parse().expect("an id"), time(NOW), 9)?, 2);
         Err(Abort::Refused)
     });
-    assert!(store.write(Target::Partner(one), entry(Verb::Import), body).is_err());
+    assert!(store.write(WriteTarget::Partner(one), entry(Verb::Import), body).is_err());
     assert_eq!(active("MA_1", 0, 9), 1, "as before");
 
     // Many ends: it counts as far as is asked, and every kind of change counts.
@@ -1301,7 +1304,7 @@ fn a_numbers_history_is_what_the_log_says_of_it(database: Database) {
         let expected: Vec<Past> = (log.iter())
             .filter_map(|logged| {
                 let change = &logged.change;
-                let entry = Entry {
+                let entry = LogEntry {
                     at: change.at,
                     actor: change.actor.clone(),
                     request_id: change.request_id.clone(),
@@ -1452,7 +1455,7 @@ fn a_jobs_batches_are_read_from_one_on(database: Database) {
     assert_eq!(batches(4, 2), ["10[10]"]);
     assert_eq!(batches(11, 2), [] as [&str; 0]);
     let orphan = draft(|transaction| Ok(transaction.put_job_batch("job_3", 0, "[]")?));
-    let orphan = store.write(Target::Partner(key), entry(Verb::Import), orphan);
+    let orphan = store.write(WriteTarget::Partner(key), entry(Verb::Import), orphan);
     assert!(matches!(orphan, Err(Abort::Store(_))), "a batch belongs to a job");
     assert_eq!(differences(&*store), [] as [&str; 0]);
 }
@@ -1581,11 +1584,11 @@ fn documents_are_kept_beside_the_log(database: Database) {
         let all = store.documents(key, "a", walk, limit).expect("reads");
         all.into_iter().map(|document| document.id).collect::<Vec<_>>()
     };
-    assert_eq!(ids(&*store, one, Walk::Up { after: None }, 9), ["1", "2", "3"]);
-    assert_eq!(ids(&*store, one, Walk::Up { after: Some("1") }, 1), ["2"]);
-    assert_eq!(ids(&*store, one, Walk::Down { before: None }, 2), ["3", "2"]);
-    assert_eq!(ids(&*store, one, Walk::Down { before: Some("2") }, 9), ["1"]);
-    assert_eq!(ids(&*database.open(), two, Walk::Up { after: None }, 9), ["1"], "another process too");
+    assert_eq!(ids(&*store, one, DocumentWalk::Up { after: None }, 9), ["1", "2", "3"]);
+    assert_eq!(ids(&*store, one, DocumentWalk::Up { after: Some("1") }, 1), ["2"]);
+    assert_eq!(ids(&*store, one, DocumentWalk::Down { before: None }, 2), ["3", "2"]);
+    assert_eq!(ids(&*store, one, DocumentWalk::Down { before: Some("2") }, 9), ["1"]);
+    assert_eq!(ids(&*database.open(), two, DocumentWalk::Up { after: None }, 9), ["1"], "another process too");
     let due = |now: i64, limit| {
         let due = store.due("a", time(NOW + now), limit).expect("reads");
         due.into_iter().map(|(key, document)| (key, document.id)).collect::<Vec<_>>()
@@ -1604,7 +1607,7 @@ fn documents_are_kept_beside_the_log(database: Database) {
         Ok(transaction.drop_document("a", "never")?)
     });
     assert_eq!(write(&*store, one, entry(Verb::Import), body), None);
-    assert_eq!(ids(&*store, one, Walk::Up { after: None }, 9), ["2", "3"]);
+    assert_eq!(ids(&*store, one, DocumentWalk::Up { after: None }, 9), ["2", "3"]);
     assert_eq!((head(&*store, one), differences(&*store)), (1, vec![]), "the log has nothing of it");
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use http::Request;
 use parking_lot::Mutex;
 use rollcall::config::Config;
-use rollcall::http::server::{Peer, Tls};
+use rollcall::http::server::{OverTls, Peer};
 use rollcall::http::{App, Secure};
 use rollcall::service::Replica;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -249,7 +249,7 @@ fn how_private_a_request_came() {
         let peer: IpAddr = peer.parse().expect("an address");
         request.extensions_mut().insert(Peer(SocketAddr::from((peer, 1))));
         if tls {
-            request.extensions_mut().insert(Tls);
+            request.extensions_mut().insert(OverTls);
         }
         assert_eq!(app.secure(&request), expected, "{peer} {tls} {headers:?}");
     };

@@ -22,12 +22,12 @@ use rollcall::domain::setting::DeliveryOrder;
 use rollcall::domain::{AccountId, Actor, E164, Money, PartnerKey, Time};
 use rollcall::service::lease::Leases;
 use rollcall::service::numbers::{Expected, Stock};
-use rollcall::service::webhooks::deliver::{GIVE_UP_SECONDS, Next, RETRIES, Worked};
-use rollcall::service::webhooks::runner::Runner;
+use rollcall::service::webhooks::deliver::{GIVE_UP_SECONDS, NextTurn, RETRIES, Worked};
+use rollcall::service::webhooks::runner::WebhookRunner;
 use rollcall::service::webhooks::{
-    DeliveryState, HELD_MAX, Hooks, NewWebhook, REFUSED_MAX, Settings, ShownWebhook, WebhookChanges,
+    DeliveryState, HELD_MAX, Hooks, NewWebhook, REFUSED_MAX, ShownWebhook, WebhookChanges, WebhookSettings,
 };
-use rollcall::service::{Outcome, Replica, Service, ServiceError, Shown};
+use rollcall::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome};
 use rollcall::store::{self, Location, Open};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -1123,7 +1123,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(settings: Settings) -> Rig {
+    fn new(settings: WebhookSettings) -> Rig {
         let directory = tempfile::tempdir().expect("a folder");
         let authority = directory.path().join("authority.pem");
         std::fs::write(&authority, &AUTHORITY.pem).expect("written");
@@ -1143,7 +1143,7 @@ impl Rig {
         let events = events.iter().map(|&event| event.into()).collect();
         let new = NewWebhook { name: "Hook".into(), url: receiver.url().into(), events, order };
         match self.service.webhook_create(self.key, &new).expect("created") {
-            Outcome::Done { shown: Shown::Webhook(shown), .. } => shown.setting.id.to_string(),
+            WriteOutcome::Done { shown: VerbOutcome::Webhook(shown), .. } => shown.setting.id.to_string(),
             other => panic!("{other:?}"),
         }
     }
@@ -1186,10 +1186,10 @@ impl Rig {
     }
 
     /// Does what is due for one webhook.
-    fn work(&self, id: &str) -> Next {
+    fn work(&self, id: &str) -> NextTurn {
         loop {
             let Worked { next, .. } = self.service.webhook_step(self.key, id, 0).expect("a step");
-            if next != Next::Again {
+            if next != NextTurn::Again {
                 return next;
             }
         }
@@ -1200,10 +1200,10 @@ impl Rig {
     }
 }
 
-fn open(path: &Path, authority: &Path, settings: Settings, clock: &Arc<AtomicI64>) -> (Service, Arc<Replica>) {
+fn open(path: &Path, authority: &Path, settings: WebhookSettings, clock: &Arc<AtomicI64>) -> (Service, Arc<Replica>) {
     let store = store::open(&Location::Sqlite(path.to_owned()), Open::Create).expect("a database");
     let replica = Arc::new(Replica::load(store.clone()).expect("loaded"));
-    let settings = Settings {
+    let settings = WebhookSettings {
         allow_networks: vec!["127.0.0.0/8".parse().expect("a network")],
         authorities: Some(authority.to_owned()),
         ..settings
@@ -1215,16 +1215,16 @@ fn open(path: &Path, authority: &Path, settings: Settings, clock: &Arc<AtomicI64
     (service.replica(replica.clone()).hooks(hooks), replica)
 }
 
-fn wait_of(next: Next) -> i64 {
+fn wait_of(next: NextTurn) -> i64 {
     match next {
-        Next::Wait(until) => until.seconds(),
+        NextTurn::Wait(until) => until.seconds(),
         other => panic!("it waits, and not: {other:?}"),
     }
 }
 
 #[test]
 fn a_receiver_that_fails_for_days_is_tried_by_the_table_and_then_switched_off() {
-    let rig = Rig::new(Settings::default());
+    let rig = Rig::new(WebhookSettings::default());
     let (failing, good) = (Receiver::new(Manner::Status(503)), Receiver::new(Manner::Status(200)));
     let (bad, well) = (rig.hook(&failing, &["account_create"]), rig.hook(&good, &[]));
     for _ in 0..6 {
@@ -1238,9 +1238,9 @@ fn a_receiver_that_fails_for_days_is_tried_by_the_table_and_then_switched_off() 
         // The other one is told of everything at once.
         rig.change();
         changes += 1;
-        assert_eq!(rig.work(&well), Next::Idle);
+        assert_eq!(rig.work(&well), NextTurn::Idle);
         assert_eq!(good.kinds().iter().filter(|kind| *kind == "account_create").count(), changes);
-        if next == Next::Gone {
+        if next == NextTurn::Gone {
             break;
         }
         let until = wait_of(next);
@@ -1254,7 +1254,7 @@ fn a_receiver_that_fails_for_days_is_tried_by_the_table_and_then_switched_off() 
             // After the last retry the next event is tried in the same moment.
             let before = failing.got().len();
             let Worked { next, .. } = rig.service.webhook_step(rig.key, &bad, 0).expect("a step");
-            if next != Next::Again {
+            if next != NextTurn::Again {
                 break next;
             }
             assert_eq!(failing.got().len(), before + 1);
@@ -1301,7 +1301,7 @@ fn a_receiver_that_fails_for_days_is_tried_by_the_table_and_then_switched_off() 
     let before = failing.got().len();
     let on = WebhookChanges { enabled: Some(true), ..WebhookChanges::default() };
     rig.service.webhook_edit(rig.key, &bad, &on, &Expected::Anything).expect("switched on");
-    assert_eq!(rig.work(&bad), Next::Idle);
+    assert_eq!(rig.work(&bad), NextTurn::Idle);
     let after: Vec<String> = failing.got()[before..].iter().map(|got| got.id.clone()).collect();
     assert_eq!(after[0], ids[4]);
     assert_eq!(after.len(), changes - 4, "all but those that were given up");
@@ -1311,7 +1311,7 @@ fn a_receiver_that_fails_for_days_is_tried_by_the_table_and_then_switched_off() 
 
 #[test]
 fn what_is_refused_is_held_back_for_its_own_numbers_whatever_happens() {
-    let rig = Rig::new(Settings::default());
+    let rig = Rig::new(WebhookSettings::default());
     let numbers = rig.stock(12);
     let receiver = Receiver::new(Manner::Status(200));
     let id = rig.hook_in(DeliveryOrder::Number, &receiver, &["cost"]);
@@ -1334,7 +1334,7 @@ fn what_is_refused_is_held_back_for_its_own_numbers_whatever_happens() {
     }
     receiver.set(Manner::Status(200));
     while rig.shown(&id).health.pending > 0 {
-        if let Next::Wait(until) | Next::Held(until) = rig.work(&id) {
+        if let NextTurn::Wait(until) | NextTurn::Held(until) = rig.work(&id) {
             rig.set(until.seconds());
         }
     }
@@ -1352,7 +1352,7 @@ fn what_is_refused_is_held_back_for_its_own_numbers_whatever_happens() {
 
 #[test]
 fn entities_wait_for_each_other_and_numbers_for_entities_of_theirs() {
-    let rig = Rig::new(Settings::default());
+    let rig = Rig::new(WebhookSettings::default());
     let numbers = rig.stock(3);
     let receiver = Receiver::new(Manner::Refuse(vec!["\"MA_1\"".to_owned()]));
     let id = rig.hook_in(DeliveryOrder::Number, &receiver, &[]);
@@ -1369,13 +1369,13 @@ fn entities_wait_for_each_other_and_numbers_for_entities_of_theirs() {
     assign(numbers[0], "MA_1");
     assign(numbers[1], "MA_0");
     rig.touch(numbers[2]);
-    assert!(matches!(rig.work(&id), Next::Held(_)));
+    assert!(matches!(rig.work(&id), NextTurn::Held(_)));
     let kinds = |receiver: &Receiver| receiver.kinds();
     assert_eq!(kinds(&receiver), ["account_create", "account_create", "assign", "cost"]);
     assert_eq!(rig.shown(&id).health.held, 3, "MA_1, MA_2, and the number of MA_1");
     receiver.set(Manner::Status(200));
     rig.set(rig.now() + RETRIES[0]);
-    assert_eq!(rig.work(&id), Next::Idle);
+    assert_eq!(rig.work(&id), NextTurn::Idle);
     let rest: Vec<u64> = receiver.versions()[4..].to_vec();
     check_order(&rest);
     assert_eq!(rest.len(), 3);
@@ -1383,12 +1383,12 @@ fn entities_wait_for_each_other_and_numbers_for_entities_of_theirs() {
 
 #[test]
 fn no_more_is_held_back_than_there_is_room_for() {
-    let rig = Rig::new(Settings::default());
+    let rig = Rig::new(WebhookSettings::default());
     let numbers = rig.stock(REFUSED_MAX as u64 + 5);
     let receiver = Receiver::new(Manner::Status(500));
     let id = rig.hook_in(DeliveryOrder::Number, &receiver, &["cost"]);
     numbers.iter().for_each(|&number| rig.touch(number));
-    assert!(matches!(rig.work(&id), Next::Wait(_)), "what is new waits too");
+    assert!(matches!(rig.work(&id), NextTurn::Wait(_)), "what is new waits too");
     let health = rig.shown(&id).health;
     assert_eq!((health.held, health.pending), (REFUSED_MAX as u64, REFUSED_MAX as u64 + 5));
     assert_eq!(receiver.got().len(), REFUSED_MAX);
@@ -1396,7 +1396,7 @@ fn no_more_is_held_back_than_there_is_room_for() {
     // is sent at once.
     let mut passed = 0;
     for _ in 0..4 * RETRIES.len() {
-        if let Next::Wait(until) = rig.work(&id) {
+        if let NextTurn::Wait(until) = rig.work(&id) {
             passed = until.seconds() - rig.now();
             rig.set(until.seconds());
         }
@@ -1408,17 +1408,17 @@ fn no_more_is_held_back_than_there_is_room_for() {
     assert_eq!(rig.service.webhook_failed(rig.key, &id, 0, 10).expect("a list").1, 0);
     receiver.set(Manner::Status(200));
     let mut next = rig.work(&id);
-    if let Next::Wait(until) = next {
+    if let NextTurn::Wait(until) = next {
         rig.set(until.seconds());
         next = rig.work(&id);
     }
-    assert_eq!(next, Next::Idle);
+    assert_eq!(next, NextTurn::Idle);
     assert_eq!(rig.shown(&id).health.pending, 0);
 }
 
 #[test]
 fn what_is_given_up_while_others_are_taken_is_listed_for_its_time() {
-    let rig = Rig::new(Settings { keep: 20, failed_days: 90, ..Settings::default() });
+    let rig = Rig::new(WebhookSettings { keep: 20, failed_days: 90, ..WebhookSettings::default() });
     let numbers = rig.stock(2);
     let receiver = Receiver::new(Manner::Refuse(vec![numbers[0].to_string()]));
     let id = rig.hook_in(DeliveryOrder::Number, &receiver, &["cost"]);
@@ -1427,8 +1427,8 @@ fn what_is_given_up_while_others_are_taken_is_listed_for_its_time() {
         rig.set(rig.now() + 1);
         rig.touch(numbers[1]);
         match rig.work(&id) {
-            Next::Held(until) => rig.set(until.seconds()),
-            next => assert_eq!(next, Next::Idle, "it was given up"),
+            NextTurn::Held(until) => rig.set(until.seconds()),
+            next => assert_eq!(next, NextTurn::Idle, "it was given up"),
         }
     }
     let got = receiver.got();
@@ -1440,14 +1440,14 @@ fn what_is_given_up_while_others_are_taken_is_listed_for_its_time() {
     for _ in 0..120 {
         rig.touch(numbers[1]);
     }
-    assert_eq!(rig.work(&id), Next::Idle);
+    assert_eq!(rig.work(&id), NextTurn::Idle);
     rig.service.webhook_prune(rig.key, &id).expect("pruned");
     let failed = || rig.service.webhook_failed(rig.key, &id, 0, 10).expect("a list");
     let (list, total) = failed();
     assert_eq!((total, list[0].delivery.state, list[0].delivery.attempts.len()), (1, DeliveryState::Failed, 8));
     let count = receiver.got().len();
     rig.service.webhook_resend(rig.key, &id, &list[0].id).expect("sent again");
-    assert!(matches!(rig.work(&id), Next::Held(_)));
+    assert!(matches!(rig.work(&id), NextTurn::Held(_)));
     assert_eq!((receiver.got().len(), failed().1), (count + 1, 0));
     rig.service.webhook_skip(rig.key, &id, None).expect("skipped");
     assert_eq!(failed().1, 1);
@@ -1458,7 +1458,7 @@ fn what_is_given_up_while_others_are_taken_is_listed_for_its_time() {
 
 #[test]
 fn silence_is_not_failure() {
-    let rig = Rig::new(Settings::default());
+    let rig = Rig::new(WebhookSettings::default());
     let receiver = Receiver::new(Manner::Status(500));
     let id = rig.hook(&receiver, &["account_create"]);
     rig.change();
@@ -1467,7 +1467,7 @@ fn silence_is_not_failure() {
         rig.set(wait_of(next));
         next = rig.work(&id);
     }
-    assert_eq!(next, Next::Idle, "the only event was given up");
+    assert_eq!(next, NextTurn::Idle, "the only event was given up");
     // Weeks later another one fails: it gets its retries.
     rig.set(rig.now() + 30 * 86_400);
     rig.change();
@@ -1476,12 +1476,12 @@ fn silence_is_not_failure() {
     assert_eq!(rig.shown(&id).health.failing_since.map(Time::seconds), Some(rig.now()));
     receiver.set(Manner::Status(200));
     rig.set(until);
-    assert_eq!(rig.work(&id), Next::Idle);
+    assert_eq!(rig.work(&id), NextTurn::Idle);
 }
 
 #[test]
 fn what_is_announced_is_queued_once_with_each_that_wants_it() {
-    let rig = Rig::new(Settings::default());
+    let rig = Rig::new(WebhookSettings::default());
     let receivers = [(); 4].map(|()| Receiver::new(Manner::Status(200)));
     let all = rig.hook(&receivers[0], &[]);
     let alerts = rig.hook(&receivers[1], &["alert"]);
@@ -1494,9 +1494,9 @@ fn what_is_announced_is_queued_once_with_each_that_wants_it() {
     rig.service.announce(rig.key, "alert", json!({ "findings": 3 })).expect("queued");
     rig.change();
     for id in [&all, &alerts, &others] {
-        assert_eq!(rig.work(id), Next::Idle, "{id}");
+        assert_eq!(rig.work(id), NextTurn::Idle, "{id}");
     }
-    assert_eq!(rig.work(&off), Next::Gone);
+    assert_eq!(rig.work(&off), NextTurn::Gone);
     // Among the changes in the order in which it happened.
     let kinds = receivers[0].kinds();
     assert_eq!(kinds[kinds.len() - 3..], ["account_create", "alert", "account_create"]);
@@ -1516,7 +1516,7 @@ fn what_is_announced_is_queued_once_with_each_that_wants_it() {
 
 #[test]
 fn a_choice_that_changes_lets_go_of_what_was_being_tried() {
-    let rig = Rig::new(Settings::default());
+    let rig = Rig::new(WebhookSettings::default());
     let receiver = Receiver::new(Manner::Status(500));
     let id = rig.hook(&receiver, &[]);
     rig.change();
@@ -1524,7 +1524,7 @@ fn a_choice_that_changes_lets_go_of_what_was_being_tried() {
     let changes = WebhookChanges { events: Some(vec!["alert".into()]), ..WebhookChanges::default() };
     rig.service.webhook_edit(rig.key, &id, &changes, &Expected::Anything).expect("edited");
     rig.set(rig.now() + RETRIES[0]);
-    assert_eq!(rig.work(&id), Next::Idle);
+    assert_eq!(rig.work(&id), NextTurn::Idle);
     assert_eq!(receiver.got().len(), 1);
     let (list, total) = rig.service.webhook_deliveries(rig.key, &id, 0, 10).expect("deliveries");
     assert_eq!((total, list[0].delivery.state), (1, DeliveryState::Dropped));
@@ -1533,13 +1533,13 @@ fn a_choice_that_changes_lets_go_of_what_was_being_tried() {
 
 #[test]
 fn deliveries_are_pruned_by_number_and_by_age() {
-    let rig = Rig::new(Settings { keep: 20, keep_days: 30, ..Settings::default() });
+    let rig = Rig::new(WebhookSettings { keep: 20, keep_days: 30, ..WebhookSettings::default() });
     let receiver = Receiver::new(Manner::Status(200));
     let id = rig.hook(&receiver, &["account_create"]);
     for _ in 0..120 {
         rig.change();
     }
-    assert_eq!(rig.work(&id), Next::Idle);
+    assert_eq!(rig.work(&id), NextTurn::Idle);
     let (list, total) = rig.service.webhook_deliveries(rig.key, &id, 0, 1_000).expect("deliveries");
     assert_eq!(list.len() as u64, total);
     assert!((20..=20 + 64).contains(&total), "{total}");
@@ -1549,7 +1549,7 @@ fn deliveries_are_pruned_by_number_and_by_age() {
     assert_eq!(rig.service.webhook_deliveries(rig.key, &id, 0, 1_000).expect("deliveries").1, 20);
     rig.set(rig.now() + 31 * 86_400);
     rig.change();
-    assert_eq!(rig.work(&id), Next::Idle);
+    assert_eq!(rig.work(&id), NextTurn::Idle);
     rig.service.webhook_prune(rig.key, &id).expect("pruned");
     let (list, total) = rig.service.webhook_deliveries(rig.key, &id, 0, 1_000).expect("deliveries");
     assert_eq!((list.len(), total), (1, 1));
@@ -1559,7 +1559,7 @@ fn deliveries_are_pruned_by_number_and_by_age() {
     let left = |kind: &str, id: &str| rig.service.store().document(rig.key, kind, id).expect("a look");
     assert_eq!(left("webhook", &id), None);
     assert_eq!(left("webhook_secret", &id), None);
-    let walk = rollcall::store::Walk::Up { after: None };
+    let walk = rollcall::store::DocumentWalk::Up { after: None };
     assert_eq!(rig.service.store().documents(rig.key, &kind, walk, 10).expect("a look"), []);
 }
 
@@ -1569,7 +1569,7 @@ fn node(rig: &Rig, name: &str, ahead: i64) -> (Service, Arc<Replica>) {
     let directory = rig._directory.path();
     let clock = Arc::new(AtomicI64::new(START + ahead));
     // Attempts fail within a second, so that leases are short.
-    let settings = Settings { timeout: Duration::from_secs(1), ..Settings::default() };
+    let settings = WebhookSettings { timeout: Duration::from_secs(1), ..WebhookSettings::default() };
     let (service, replica) = open(&directory.join("rollcall.db"), &directory.join("authority.pem"), settings, &clock);
     let leases = Leases::named(service.store().clone(), name, Duration::from_secs(1));
     (service.leases(leases), replica)
@@ -1578,7 +1578,7 @@ fn node(rig: &Rig, name: &str, ahead: i64) -> (Service, Arc<Replica>) {
 #[test]
 fn one_of_two_nodes_delivers_and_the_other_takes_over() {
     const AHEAD: i64 = 1_000;
-    let rig = Rig::new(Settings::default());
+    let rig = Rig::new(WebhookSettings::default());
     let receiver = Receiver::new(Manner::Status(200));
     let (first, one) = node(&rig, "first", 0);
     let (second, two) = node(&rig, "second", AHEAD);
@@ -1597,11 +1597,11 @@ fn one_of_two_nodes_delivers_and_the_other_takes_over() {
     assert!(rig.service.store().lease("webhooks", "dead", 3).expect("a lease").held());
     let died = Instant::now();
     changes(1);
-    let delivering = Runner::start(&first, one.clone(), 4);
+    let delivering = WebhookRunner::start(&first, one.clone(), 4);
     receiver.wait(1);
     assert!((1..20).contains(&died.elapsed().as_secs()), "{:?}", died.elapsed());
 
-    let waiting = Runner::start(&second, two.clone(), 4);
+    let waiting = WebhookRunner::start(&second, two.clone(), 4);
     changes(5);
     receiver.wait(6);
     assert_eq!(by_second(0), [false; 6]);
@@ -1634,7 +1634,7 @@ fn one_of_two_nodes_delivers_and_the_other_takes_over() {
 
 #[test]
 fn an_attempt_that_ends_after_anothers_changes_nothing() {
-    let rig = Rig::new(Settings::default());
+    let rig = Rig::new(WebhookSettings::default());
     let receiver = Receiver::new(Manner::Hang);
     let (slow, replica) = node(&rig, "slow", 0);
     let id = rig.hook(&receiver, &["account_create"]);
@@ -1654,7 +1654,7 @@ fn an_attempt_that_ends_after_anothers_changes_nothing() {
     during(&|| {
         receiver.set(Manner::Status(200));
         rig.change();
-        assert_eq!(rig.work(&id), Next::Idle);
+        assert_eq!(rig.work(&id), NextTurn::Idle);
     });
     let health = rig.shown(&id).health;
     assert_eq!((health.pending, health.failing_since, health.next_attempt_at), (0, None, None));
@@ -1672,7 +1672,7 @@ fn an_attempt_that_ends_after_anothers_changes_nothing() {
 
 #[test]
 fn what_was_missed_is_told_within_bounds() {
-    let rig = Rig::new(Settings { catch_up: 3, ..Settings::default() });
+    let rig = Rig::new(WebhookSettings { catch_up: 3, ..WebhookSettings::default() });
     let receiver = Receiver::new(Manner::Status(200));
     let id = rig.hook(&receiver, &["account_create"]);
     let enabled = |enabled| {
@@ -1680,21 +1680,21 @@ fn what_was_missed_is_told_within_bounds() {
         rig.service.webhook_edit(rig.key, &id, &changes, &Expected::Anything).expect("edited");
     };
     rig.change();
-    assert_eq!(rig.work(&id), Next::Idle);
+    assert_eq!(rig.work(&id), NextTurn::Idle);
     let told = receiver.versions()[0];
     enabled(false);
     (0..7).for_each(|_| rig.change());
-    assert_eq!(rig.work(&id), Next::Gone);
+    assert_eq!(rig.work(&id), NextTurn::Gone);
     let last = rig.replica.snapshot(rig.key).expect("a partner").version;
     enabled(true);
-    assert_eq!(rig.work(&id), Next::Idle);
+    assert_eq!(rig.work(&id), NextTurn::Idle);
     assert_eq!(receiver.versions(), [told, last - 2, last - 1, last]);
     assert_eq!(rig.shown(&id).health.missed, Some((told, last - 3)));
 }
 
 #[test]
 fn many_receivers_of_one_partner_that_hang_leave_room_for_another() {
-    let rig = Rig::new(Settings { timeout: Duration::from_secs(5), ..Settings::default() });
+    let rig = Rig::new(WebhookSettings { timeout: Duration::from_secs(5), ..WebhookSettings::default() });
     let hanging = Receiver::new(Manner::Hang);
     let hooks: Vec<String> = (0..8).map(|_| rig.hook(&hanging, &["account_create"])).collect();
     rig.service.partner_create("PA_2".parse().expect("an id"), "Two".into()).expect("created");
@@ -1705,7 +1705,7 @@ fn many_receivers_of_one_partner_that_hang_leave_room_for_another() {
     let new = NewWebhook { name: "Good".into(), url: good.url().into(), events: Vec::new(), order };
     rig.service.webhook_create(other, &new).expect("created");
     rig.change();
-    let runner = Runner::start(&rig.service, rig.replica.clone(), 4);
+    let runner = WebhookRunner::start(&rig.service, rig.replica.clone(), 4);
     hanging.wait(2);
     let started = Instant::now();
     for at in 0..10 {
@@ -1764,7 +1764,7 @@ fn the_page_about_webhooks_says_what_holds() {
     for (at, wait) in RETRIES.into_iter().enumerate() {
         assert!(page.contains(&format!("| {} | {} |", at + 2, span(wait))), "attempt {}", at + 2);
     }
-    let settings = Settings::default();
+    let settings = WebhookSettings::default();
     assert!(page.contains(&format!("the newest {},000", settings.keep / 1_000)));
     assert!(page.contains(&format!("last {},000 changes", settings.catch_up / 1_000)));
     assert!(page.contains(&format!("{REFUSED_MAX} refused events")));

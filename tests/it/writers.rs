@@ -9,12 +9,12 @@ use rollcall::domain::action::{Assignment, Transfer};
 use rollcall::domain::change::Edit;
 use rollcall::domain::{Action, Actor, E164, EntityChange, NumberChange, PartnerKey, Record, Tags, Verb};
 use rollcall::inventory::{Filter, Snapshot};
-use rollcall::service::entities::Changes;
-use rollcall::service::jobs::{NewJob, Wanted};
+use rollcall::service::entities::EntityPatch;
+use rollcall::service::jobs::{JobSelection, NewJob};
 use rollcall::service::numbers::Expected;
 use rollcall::service::undo::Undone;
-use rollcall::service::{Outcome, Service, ServiceError, Shown, replica};
-use rollcall::store::{Load, Store, Target};
+use rollcall::service::{Service, ServiceError, VerbOutcome, WriteOutcome, replica};
+use rollcall::store::{Load, Store, WriteTarget};
 
 use crate::fixture::{self, Database, application, created, draft, entry, held, number, put, stock, trunk};
 
@@ -55,7 +55,7 @@ impl World {
         self.snapshot().version
     }
 
-    fn act(&self, digits: u64, action: Action) -> Result<Outcome, ServiceError> {
+    fn act(&self, digits: u64, action: Action) -> Result<WriteOutcome, ServiceError> {
         self.service.act(self.key, number(digits), &action, &Expected::Anything)
     }
 
@@ -92,12 +92,12 @@ impl World {
             }])?;
             Ok(())
         });
-        self.store.write(Target::Partner(self.key), entry(Verb::Import), body).expect("written");
+        self.store.write(WriteTarget::Partner(self.key), entry(Verb::Import), body).expect("written");
     }
 
     fn undo(&self, version: u64) -> Result<Undone, ServiceError> {
         match self.service.undo(self.key, version)? {
-            Outcome::Done { shown: Shown::Undone(undone), .. } => Ok(undone),
+            WriteOutcome::Done { shown: VerbOutcome::Undone(undone), .. } => Ok(undone),
             other => panic!("{other:?}"),
         }
     }
@@ -146,11 +146,11 @@ fn what_was_done_last_is_undone_first() {
     let open: Step = World::open_account;
     let import: Step = World::import;
     let edit = |world: &World, archived: bool| {
-        let changes = Changes { archived: Some(archived), ..Changes::default() };
+        let changes = EntityPatch { archived: Some(archived), ..EntityPatch::default() };
         world.service.account_edit(world.key, &id("MA_OLD"), &changes).expect("edited");
     };
     let archive: Step = |world| {
-        let changes = Changes { archived: Some(true), ..Changes::default() };
+        let changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
         world.service.account_edit(world.key, &id("MA_OLD"), &changes).expect("edited");
     };
     type Case = (&'static str, Step, Step, (u64, u64), &'static str, &'static str);
@@ -177,7 +177,7 @@ fn what_was_done_last_is_undone_first() {
             "its name was changed since",
             open,
             |world| {
-                let changes = Changes { name: Some("Newer".into()), ..Changes::default() };
+                let changes = EntityPatch { name: Some("Newer".into()), ..EntityPatch::default() };
                 world.service.account_edit(world.key, &id("MA_NEW"), &changes).expect("renamed");
             },
             (1, 0),
@@ -265,7 +265,7 @@ fn an_undo_gives_nothing_to_what_was_archived_since() {
     world.done(HELD, route("app_1"));
     world.done(HELD, release());
     let version = world.version();
-    let changes = Changes { archived: Some(true), ..Changes::default() };
+    let changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
     world.service.application_edit(world.key, &id("app_1"), &changes).expect("archived");
     match world.undo(version) {
         Err(ServiceError::NotUndone { rows, .. }) => assert_eq!(rows[0].reason, "application app_1 is archived"),
@@ -289,18 +289,18 @@ fn refused_releases_do_not_hold_the_writer() {
         }
         Ok(())
     });
-    store.write(Target::Partner(key), entry(Verb::Import), body).expect("written");
+    store.write(WriteTarget::Partner(key), entry(Verb::Import), body).expect("written");
     let every = NUMBERS / ACCOUNTS;
     let record = |at: u64| if at.is_multiple_of(every) { held(&format!("MA_{}", at / every)) } else { stock("s") };
     let numbers: Vec<NumberChange> = (0..NUMBERS).map(|at| created(912_200_000_000 + at, record(at))).collect();
     put(&*store, key, &numbers);
 
     let service = Service::new(store, Actor::Command { user: "tester".to_owned() });
-    let wanted = Wanted::Filter(Box::new(Filter { assigned: Some(true), ..Filter::default() }), "{}".to_owned());
+    let wanted = JobSelection::Filter(Box::new(Filter { assigned: Some(true), ..Filter::default() }), "{}".to_owned());
     let action = Action::Release { confirm_last: false };
     let new = NewJob { action, params: "{}".to_owned(), wanted, preview: false };
     let id = match service.job_create(key, &new) {
-        Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => job.id,
+        Ok(WriteOutcome::Done { shown: VerbOutcome::Job { job, .. }, .. }) => job.id,
         other => panic!("not created: {other:?}"),
     };
     let begun = Instant::now();
@@ -319,13 +319,13 @@ fn of_several_numbers_the_last_active_one_needs_to_be_confirmed() {
     let more: Vec<NumberChange> = (0..20).map(|at| created(912_271_265_000 + at, held("MA_OLD"))).collect();
     put(&*world.store, world.key, &more);
     world.done(HELD, release());
-    let all = || Wanted::List(more.iter().map(|change| change.number).collect::<Vec<E164>>());
+    let all = || JobSelection::List(more.iter().map(|change| change.number).collect::<Vec<E164>>());
     fixture::put_account(&*world.store, world.key, "MA_2");
     let to = Transfer { account: id("MA_2"), application: None, trunk: None, confirm_last: false };
     let preview = |action: Action| {
         let new = NewJob { action, params: "{}".to_owned(), wanted: all(), preview: true };
         match world.service.job_create(world.key, &new) {
-            Ok(Outcome::Done { shown: Shown::Job { job, .. }, .. }) => *job,
+            Ok(WriteOutcome::Done { shown: VerbOutcome::Job { job, .. }, .. }) => *job,
             other => panic!("not created: {other:?}"),
         }
     };

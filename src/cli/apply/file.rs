@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::cli::CliError;
-use crate::domain::setting::{DeliveryOrder, Report};
+use crate::domain::setting::{DeliveryOrder, ReportPolicy};
 use crate::domain::shown::hide_secrets;
 use crate::domain::{
     AccountId, ApplicationId, Destination, Destinations, Dialect, PartnerId, Role, Scope, SipUri, Time, TrunkId, entity,
@@ -124,7 +124,7 @@ pub struct Schedule {
     pub checks: Option<Vec<String>>,
     pub within_days: Option<u32>,
     #[serde(default, deserialize_with = "report")]
-    pub report: Option<Report>,
+    pub report: Option<ReportPolicy>,
     pub alerts: Option<bool>,
     pub enabled: Option<bool>,
     #[serde(default)]
@@ -148,7 +148,7 @@ pub struct User {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Target {
+struct Destined {
     #[serde(deserialize_with = "parsed")]
     uri: SipUri,
     priority: Option<u16>,
@@ -242,8 +242,8 @@ fn dialect<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dialect>
     word(deserializer, Dialect::parse, "data or items")
 }
 
-fn report<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Report>, D::Error> {
-    word(deserializer, Report::parse, "findings or always")
+fn report<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ReportPolicy>, D::Error> {
+    word(deserializer, ReportPolicy::parse, "findings or always")
 }
 
 fn order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DeliveryOrder>, D::Error> {
@@ -273,11 +273,11 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<IpN
 }
 
 fn destinations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Destinations>, D::Error> {
-    let one = |Target { uri, priority, weight, enabled }: Target| {
+    let one = |Destined { uri, priority, weight, enabled }: Destined| {
         let plain = Destination::new(uri);
         let (priority, weight) = (priority.unwrap_or(plain.priority), weight.unwrap_or(plain.weight));
         Destination { priority, weight, enabled: enabled.unwrap_or(true), ..plain }
     };
-    let all = Vec::<Target>::deserialize(deserializer)?.into_iter().map(one).collect();
+    let all = Vec::<Destined>::deserialize(deserializer)?.into_iter().map(one).collect();
     Destinations::new(all).map(Some).map_err(|error| de::Error::custom(format!("the list {error}")))
 }

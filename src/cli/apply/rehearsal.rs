@@ -15,7 +15,7 @@ use crate::service::Service;
 use crate::service::replica;
 use crate::store::people::StoredUser;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Abort, Entry, Load, Open, Store, StoreError, Target};
+use crate::store::{Abort, Load, LogEntry, Open, Store, StoreError, WriteTarget};
 
 /// A temporary database; it is deleted on drop.
 pub struct Rehearsal {
@@ -45,10 +45,15 @@ impl Rehearsal {
 /// Writes a partner with its entities.
 fn seed(store: &dyn Store, real: &Service, snapshot: &Snapshot) -> Result<PartnerKey, CliError> {
     let id: &PartnerId = &snapshot.partner.auth_id;
-    let entry =
-        Entry { at: Time::now(), actor: real.actor().clone(), request_id: None, verb: Verb::PartnerCreate, from: None };
+    let entry = LogEntry {
+        at: Time::now(),
+        actor: real.actor().clone(),
+        request_id: None,
+        verb: Verb::PartnerCreate,
+        from: None,
+    };
     let write = store.write(
-        Target::New(id.clone()),
+        WriteTarget::New(id.clone()),
         entry,
         Box::new(|transaction| {
             transaction.put_entity(EntityChange::Partner(Edit::created((*snapshot.partner).clone())))?;

@@ -15,17 +15,17 @@ use serde_json::{Value, json};
 use super::file::{self, File};
 use super::{Action, Change, Field};
 use crate::cli::{CliError, output};
-use crate::domain::setting::{Report, Webhook};
+use crate::domain::setting::{ReportPolicy, Webhook};
 use crate::domain::{
     self, AccountId, ApplicationId, Destinations, Dialect, PartnerId, PartnerKey, Role, Scope, Setting, Time, TrunkId,
 };
 use crate::inventory::Snapshot;
-use crate::service::entities::{Calls, Changes};
+use crate::service::entities::{CallTarget, EntityPatch};
 use crate::service::numbers::Expected;
-use crate::service::people::{By, NewUser, People, UserEdit};
-use crate::service::schedules::Wanted;
+use crate::service::people::{NewUser, People, UserActor, UserEdit};
+use crate::service::schedules::SchedulePatch;
 use crate::service::webhooks::{NewWebhook, WebhookChanges};
-use crate::service::{NewKey, Outcome, Service, ServiceError, Shown, Token};
+use crate::service::{NewKey, Service, ServiceError, Token, VerbOutcome, WriteOutcome};
 use crate::store::StoreError;
 
 /// What becomes of files with secrets.
@@ -155,7 +155,7 @@ impl Steps {
                 if fields.0.is_empty() {
                     return Ok(());
                 }
-                let changes = Changes { name: Some(wanted.name.clone()), ..Changes::default() };
+                let changes = EntityPatch { name: Some(wanted.name.clone()), ..EntityPatch::default() };
                 self.service.account_edit(snapshot.key, id, &changes)?;
                 Action::Change
             }
@@ -209,11 +209,11 @@ impl Steps {
         kind: &'static str,
         wanted: &file::Route<I>,
         before: Option<Before<'_>>,
-        call: &dyn Fn(&Service, Step<'_>) -> Result<Outcome, ServiceError>,
+        call: &dyn Fn(&Service, Step<'_>) -> Result<WriteOutcome, ServiceError>,
     ) -> Result<(), CliError> {
         let (id, mut fields) = (wanted.id.to_string(), Fields::default());
         let answer_url = wanted.answer_url.as_ref().map(|url| Some(url.clone()).filter(|url| !url.is_empty()));
-        let mut changes = Changes {
+        let mut changes = EntityPatch {
             name: Some(wanted.name.clone()),
             archived: wanted.archived,
             destinations: wanted.destinations.clone(),
@@ -226,13 +226,13 @@ impl Steps {
                 fields.set("destinations", wanted.destinations.as_ref().map(listed));
                 fields.set("answer_url", changes.answer_url.clone().flatten().map(|url| json!(url)));
                 fields.set("archived", wanted.archived.filter(|archived| *archived).map(|archived| json!(archived)));
-                let calls = Calls {
+                let calls = CallTarget {
                     destinations: wanted.destinations.clone().unwrap_or_default(),
                     answer_url: changes.answer_url.clone().flatten(),
                 };
                 call(&self.service, Step::New(wanted.account.as_ref(), &calls))?;
                 if wanted.archived == Some(true) {
-                    changes = Changes { archived: Some(true), ..Changes::default() };
+                    changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
                     call(&self.service, Step::Edit(&changes))?;
                 }
                 Action::Create
@@ -361,7 +361,7 @@ impl Steps {
             };
             let mut place = self.place(path)?;
             let made = self.service.webhook_create(key, &NewWebhook { name: name.clone(), url, events, order })?;
-            let Outcome::Done { shown: Shown::Webhook(made), .. } = made else { return Ok(()) };
+            let WriteOutcome::Done { shown: VerbOutcome::Webhook(made), .. } = made else { return Ok(()) };
             let secret = made.secret.as_ref().map(|secret| secret.reveal()).unwrap_or_default();
             place.write(path, secret)?;
             if wanted.enabled == Some(false) {
@@ -404,7 +404,7 @@ impl Steps {
         let before = one_of(of, "schedule", &wanted.name, &named)?;
         let (name, mut fields) = (&wanted.name, Fields::default());
         let within = wanted.within_days.map(|days| i64::from(days) * 86_400);
-        let change = Wanted {
+        let change = SchedulePatch {
             name: Some(name.clone()),
             cron: wanted.cron.clone(),
             zone: wanted.zone.clone(),
@@ -416,7 +416,7 @@ impl Steps {
             off: wanted.enabled.map(|enabled| !enabled),
         };
         let days = |seconds: i64| json!(seconds / 86_400);
-        let report = |report: Report| json!(report.as_str());
+        let report = |report: ReportPolicy| json!(report.as_str());
         let Some((setting, before)) = before else {
             if wanted.absent {
                 return Ok(());
@@ -460,7 +460,7 @@ impl Steps {
         let (partner, key) = of.unzip();
         let found = self.people.everybody(None)?.into_iter().find(|user| user.email == *email);
         let actor = self.service.actor().clone();
-        let by = By::Command(&actor);
+        let by = UserActor::Command(&actor);
         let Some(before) = found else {
             let role = match (key, wanted.role) {
                 (None, _) => Role::Administrator,
@@ -567,8 +567,8 @@ struct Before<'a> {
 
 /// A call of a verb of applications or trunks.
 enum Step<'a> {
-    New(Option<&'a AccountId>, &'a Calls),
-    Edit(&'a Changes),
+    New(Option<&'a AccountId>, &'a CallTarget),
+    Edit(&'a EntityPatch),
 }
 
 fn listed(destinations: &Destinations) -> Value {

@@ -157,7 +157,7 @@ fn modified(path: &Path) -> Option<Time> {
 /// When the log's last entry was written.
 fn latest_change(store: &dyn Store) -> Option<Time> {
     let heads = store.heads(true).ok().flatten()?;
-    let last = |head: &store::Head| {
+    let last = |head: &store::LogHead| {
         let list = store.list(head.key, head.version.saturating_sub(1), 1, 0, 0).ok()?;
         list.first().map(|change| change.entry.at)
     };

@@ -7,12 +7,12 @@
 use std::io::{self, Write};
 
 use super::Found;
-use crate::billing::{Calls, Invoice, Line, Stated, Sum};
+use crate::billing::{BillLine, CallTotals, Invoice, Stated, Sum};
 use crate::domain::{Currency, E164};
 use crate::wire::costs::{self, json_account, json_expired, json_line, json_rules};
 use crate::wire::html::{escape, put};
 use crate::wire::paper;
-use crate::wire::report::{Cells, Line as Row};
+use crate::wire::report::{CsvCells, CsvLine as Row};
 
 const COLUMNS: &[&str] = &[
     "account_auth_id",
@@ -36,7 +36,7 @@ const COLUMNS: &[&str] = &[
 /// of the rental and for each number's calls; calls of nobody last. The amounts
 /// of `rental` and `calls` add up to that of `total`. The status is `draft`
 /// while the month goes on, and `final` after it.
-pub fn csv(found: &Found, cells: Cells, out: &mut dyn Write) -> io::Result<()> {
+pub fn csv(found: &Found, cells: CsvCells, out: &mut dyn Write) -> io::Result<()> {
     let status = if found.bill.draft { "draft" } else { "final" };
     let mut text = Vec::new();
     cells.header(&mut text, COLUMNS);
@@ -66,7 +66,7 @@ pub fn csv(found: &Found, cells: Cells, out: &mut dyn Write) -> io::Result<()> {
         })?;
         for of in invoice.lines(&found.bill) {
             row("rental", &|line| {
-                let Line { number, from, until, days, rate, amount, expired_on } = of;
+                let BillLine { number, from, until, days, rate, amount, expired_on } = of;
                 line.plain(number);
                 line.plain(from);
                 line.plain(until);
@@ -104,8 +104,8 @@ pub fn csv(found: &Found, cells: Cells, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// How many calls there were, how long they took, and what they cost.
-fn used(line: &mut Row<'_>, calls: &Calls) {
-    let Calls { calls, seconds, cost } = calls;
+fn used(line: &mut Row<'_>, calls: &CallTotals) {
+    let CallTotals { calls, seconds, cost } = calls;
     line.plain(calls);
     line.plain(seconds);
     line.plain(cost);
@@ -162,7 +162,7 @@ pub fn json(found: &Found, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&text)
 }
 
-fn json_calls(out: &mut Vec<u8>, Calls { calls, seconds, cost }: &Calls) -> io::Result<()> {
+fn json_calls(out: &mut Vec<u8>, CallTotals { calls, seconds, cost }: &CallTotals) -> io::Result<()> {
     write!(out, "\"calls\":{calls},\"seconds\":{seconds},\"cost\":{cost}")
 }
 
@@ -258,8 +258,8 @@ fn calls_table(text: &mut String, invoice: &Invoice, currency: Currency, out: &m
         "<h3>Calls</h3>\n<table>\n<thead><tr><th>Number<th class=\"n\">Calls<th class=\"n\">Duration\
          <th class=\"n\">Cost</thead>\n<tbody>\n",
     );
-    let row = |text: &mut String, number: &E164, calls: &Calls| {
-        let Calls { calls, seconds, cost } = calls;
+    let row = |text: &mut String, number: &E164, calls: &CallTotals| {
+        let CallTotals { calls, seconds, cost } = calls;
         let duration = duration(*seconds);
         put(
             text,
@@ -270,7 +270,7 @@ fn calls_table(text: &mut String, invoice: &Invoice, currency: Currency, out: &m
         row(text, number, calls);
         flush_text(text, out)?;
     }
-    let Calls { calls, seconds, cost } = invoice.used;
+    let CallTotals { calls, seconds, cost } = invoice.used;
     put(
         text,
         format_args!(

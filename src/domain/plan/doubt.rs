@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber};
 
-use super::numbers::Walk;
+use super::numbers::PlanWalk;
 use super::{E164_DIGITS_MAX, E164_DIGITS_MIN, Judgement, Misspelling, Mistake, international, judge, valid};
 use crate::domain::E164;
 
@@ -49,7 +49,7 @@ pub fn glued_block(number: E164) -> Option<(E164, E164)> {
 /// Numbers that are asked about one after the other, ascending for speed.
 #[derive(Default)]
 pub struct Scan {
-    walk: Walk,
+    walk: PlanWalk,
 }
 
 impl Scan {

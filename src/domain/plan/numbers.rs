@@ -12,15 +12,15 @@
 use std::io::Read;
 use std::sync::LazyLock;
 
-use super::{Digits, E164_DIGITS_MAX};
+use super::{E164_DIGITS_MAX, NumberDigits};
 use crate::domain::NumberType;
 
-static NUMBERS: LazyLock<Numbers> =
-    LazyLock::new(|| Numbers::unpack(include_bytes!("numbers.bin")).expect("numbers.bin is whole"));
+static NUMBERS: LazyLock<NumberTable> =
+    LazyLock::new(|| NumberTable::unpack(include_bytes!("numbers.bin")).expect("numbers.bin is whole"));
 
 /// What the metadata says of a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Answer {
+pub struct NumberMetadata {
     pub number_type: NumberType,
     pub country: Option<[u8; 2]>,
     /// Whether it is valid and belongs to a place: a fixed line, or a mobile
@@ -30,7 +30,7 @@ pub struct Answer {
 }
 
 /// The answer for a number, or `None` where only the library can tell.
-pub fn find(digits: &Digits) -> Option<Answer> {
+pub fn find(digits: &NumberDigits) -> Option<NumberMetadata> {
     let numbers = &*NUMBERS;
     let step = |target, &digit: &u8| numbers.after(target, usize::from(digit));
     numbers.answer(digits.as_slice().iter().fold(numbers.start(), step))
@@ -38,20 +38,20 @@ pub fn find(digits: &Digits) -> Option<Answer> {
 
 /// The way of a number through the automaton, kept for the next number: of two
 /// that begin alike, only what differs is read.
-pub struct Walk {
+pub struct PlanWalk {
     number: u64,
     digits: usize,
     /// Where the first digits lead: none of them, one, two…
     targets: [u16; E164_DIGITS_MAX + 1],
 }
 
-impl Default for Walk {
-    fn default() -> Walk {
-        Walk { number: 0, digits: 0, targets: [NUMBERS.start(); E164_DIGITS_MAX + 1] }
+impl Default for PlanWalk {
+    fn default() -> PlanWalk {
+        PlanWalk { number: 0, digits: 0, targets: [NUMBERS.start(); E164_DIGITS_MAX + 1] }
     }
 }
 
-impl Walk {
+impl PlanWalk {
     /// Goes to a number of at most 15 digits.
     pub fn to(&mut self, number: u64) {
         let digits = number.checked_ilog10().map_or(0, |power| power as usize + 1);
@@ -74,7 +74,7 @@ impl Walk {
     }
 
     /// The answer for the number's first `digits` digits, as [`find`] gives it.
-    pub fn answer(&self, digits: usize) -> Option<Answer> {
+    pub fn answer(&self, digits: usize) -> Option<NumberMetadata> {
         NUMBERS.answer(self.targets[digits])
     }
 }
@@ -99,24 +99,24 @@ const POWERS: [u64; E164_DIGITS_MAX] = {
 };
 
 /// Targets below the number of answers are answers, the others are nodes.
-struct Numbers {
-    answers: Vec<Option<Answer>>,
-    nodes: Vec<Node>,
+struct NumberTable {
+    answers: Vec<Option<NumberMetadata>>,
+    nodes: Vec<AutomatonNode>,
 }
 
-struct Node {
+struct AutomatonNode {
     /// The answer for a number that ends here.
     here: u16,
     /// What follows by the next digit.
     next: [u16; 10],
 }
 
-impl Numbers {
+impl NumberTable {
     fn start(&self) -> u16 {
         self.answers.len() as u16
     }
 
-    fn node(&self, target: u16) -> Option<&Node> {
+    fn node(&self, target: u16) -> Option<&AutomatonNode> {
         usize::from(target).checked_sub(self.answers.len()).map(|node| &self.nodes[node])
     }
 
@@ -125,12 +125,12 @@ impl Numbers {
         self.node(target).map_or(target, |node| node.next[digit])
     }
 
-    fn answer(&self, target: u16) -> Option<Answer> {
+    fn answer(&self, target: u16) -> Option<NumberMetadata> {
         let answer = self.node(target).map_or(target, |node| node.here);
         self.answers[usize::from(answer)]
     }
 
-    fn unpack(packed: &[u8]) -> std::io::Result<Numbers> {
+    fn unpack(packed: &[u8]) -> std::io::Result<NumberTable> {
         let mut bytes = Vec::new();
         flate2::read::ZlibDecoder::new(packed).read_to_end(&mut bytes)?;
         let (words, _) = bytes.as_chunks();
@@ -149,7 +149,12 @@ impl Numbers {
                 _ => return Err(std::io::Error::other("no such number type")),
             };
             let country = (country != 0).then(|| country.to_le_bytes());
-            answers.push((state != 2).then_some(Answer { number_type, country, geographic, valid: state == 1 }));
+            answers.push((state != 2).then_some(NumberMetadata {
+                number_type,
+                country,
+                geographic,
+                valid: state == 1,
+            }));
         }
         let mut nodes = Vec::new();
         for _ in 0..take()? {
@@ -158,8 +163,8 @@ impl Numbers {
             for step in &mut next {
                 *step = take()?;
             }
-            nodes.push(Node { here, next });
+            nodes.push(AutomatonNode { here, next });
         }
-        Ok(Numbers { answers, nodes })
+        Ok(NumberTable { answers, nodes })
     }
 }

@@ -10,14 +10,14 @@
 use std::io::Read;
 use std::sync::LazyLock;
 
-use super::Digits;
+use super::NumberDigits;
 
-static PLACES: LazyLock<Places> = LazyLock::new(|| Places::unpack(PACKED).expect("places.bin is whole"));
+static PLACES: LazyLock<PlaceTable> = LazyLock::new(|| PlaceTable::unpack(PACKED).expect("places.bin is whole"));
 
 const PACKED: &[u8] = include_bytes!("places.bin");
 
 /// The place of a number, from the longest prefix that the table has for it.
-pub fn place(digits: &Digits) -> Option<&'static str> {
+pub fn place(digits: &NumberDigits) -> Option<&'static str> {
     let places = &*PLACES;
     match places.trie.find(digits) {
         NO_NAME => None,
@@ -28,22 +28,22 @@ pub fn place(digits: &Digits) -> Option<&'static str> {
 const NO_NAME: u16 = u16::MAX;
 const PREFIX_DIGITS_MAX: u32 = 9;
 
-struct Places {
+struct PlaceTable {
     names: String,
     /// Where each name ends in `names`: one newline follows it.
     ends: Vec<u32>,
     trie: Trie,
 }
 
-impl Places {
-    fn unpack(packed: &[u8]) -> std::io::Result<Places> {
+impl PlaceTable {
+    fn unpack(packed: &[u8]) -> std::io::Result<PlaceTable> {
         let (names, rows) = read_table(packed)?;
         let ends = names.match_indices('\n').map(|(end, _)| end as u32).collect();
         let mut trie = Trie::new();
         for row in rows {
             trie.insert(row);
         }
-        Ok(Places { names, ends, trie })
+        Ok(PlaceTable { names, ends, trie })
     }
 
     fn name(&self, index: u16) -> &str {
@@ -53,14 +53,14 @@ impl Places {
     }
 }
 
-struct Row {
+struct PlaceRow {
     prefix: u32,
     prefix_digits: u32,
     name: u16,
 }
 
 /// The names, each ended by a newline, and the rows in order of length.
-fn read_table(packed: &[u8]) -> std::io::Result<(String, Vec<Row>)> {
+fn read_table(packed: &[u8]) -> std::io::Result<(String, Vec<PlaceRow>)> {
     let mut bytes = Vec::new();
     flate2::read::ZlibDecoder::new(packed).read_to_end(&mut bytes)?;
     let mut rest = bytes.as_slice();
@@ -75,7 +75,7 @@ fn read_table(packed: &[u8]) -> std::io::Result<(String, Vec<Row>)> {
         let mut prefix = 0;
         for _ in 0..count {
             prefix += take_varint(&mut rest);
-            rows.push(Row { prefix, prefix_digits, name: NO_NAME });
+            rows.push(PlaceRow { prefix, prefix_digits, name: NO_NAME });
         }
         let mut name: u32 = 0;
         for row in &mut rows[first..] {
@@ -105,21 +105,21 @@ fn take_varint(rest: &mut &[u8]) -> u32 {
 
 /// What follows a node by one digit: a node, or nothing longer and so a name.
 #[derive(Clone, Copy)]
-struct Step(u32);
+struct TrieStep(u32);
 
-impl Step {
+impl TrieStep {
     const NAME_FLAG: u32 = 1 << 31;
 
-    fn to_name(name: u16) -> Step {
-        Step(Step::NAME_FLAG | u32::from(name))
+    fn to_name(name: u16) -> TrieStep {
+        TrieStep(TrieStep::NAME_FLAG | u32::from(name))
     }
 
-    fn to_node(node: usize) -> Step {
-        Step(node as u32)
+    fn to_node(node: usize) -> TrieStep {
+        TrieStep(node as u32)
     }
 
     fn target(self) -> Result<usize, u16> {
-        if self.0 & Step::NAME_FLAG == 0 { Ok(self.0 as usize) } else { Err(self.0 as u16) }
+        if self.0 & TrieStep::NAME_FLAG == 0 { Ok(self.0 as usize) } else { Err(self.0 as u16) }
     }
 }
 
@@ -128,18 +128,18 @@ impl Step {
 /// A node also knows the name of the longest prefix on the way to it, its own
 /// included, so a walk may stop anywhere and needs no way back.
 struct Trie {
-    steps: Vec<[Step; 10]>,
+    steps: Vec<[TrieStep; 10]>,
     names: Vec<u16>,
 }
 
 impl Trie {
     fn new() -> Trie {
-        Trie { steps: vec![[Step::to_name(NO_NAME); 10]], names: vec![NO_NAME] }
+        Trie { steps: vec![[TrieStep::to_name(NO_NAME); 10]], names: vec![NO_NAME] }
     }
 
     /// Adds a prefix. Prefixes come in order of length: a longer one passes
     /// through shorter ones, and takes over their names where it branches.
-    fn insert(&mut self, Row { prefix, prefix_digits, name }: Row) {
+    fn insert(&mut self, PlaceRow { prefix, prefix_digits, name }: PlaceRow) {
         let mut node = 0;
         for place in (1..prefix_digits).rev() {
             let digit = (prefix / 10u32.pow(place) % 10) as usize;
@@ -147,19 +147,19 @@ impl Trie {
                 Ok(next) => next,
                 Err(inherited) => {
                     let next = self.steps.len();
-                    self.steps.push([Step::to_name(inherited); 10]);
+                    self.steps.push([TrieStep::to_name(inherited); 10]);
                     self.names.push(inherited);
-                    self.steps[node][digit] = Step::to_node(next);
+                    self.steps[node][digit] = TrieStep::to_node(next);
                     next
                 }
             };
         }
         let last = &mut self.steps[node][(prefix % 10) as usize];
         debug_assert!(last.target().is_err(), "prefixes come in order of length");
-        *last = Step::to_name(name);
+        *last = TrieStep::to_name(name);
     }
 
-    fn find(&self, digits: &Digits) -> u16 {
+    fn find(&self, digits: &NumberDigits) -> u16 {
         let mut node = 0;
         for &digit in digits.as_slice() {
             match self.steps[node][usize::from(digit)].target() {

@@ -208,7 +208,7 @@ impl Random {
 #[track_caller]
 fn check_against_library(number: u64) {
     let is_e164 = (10u64.pow(6)..10u64.pow(15)).contains(&number);
-    if is_e164 && let Some(answer) = numbers::find(&Digits::new(number)) {
+    if is_e164 && let Some(answer) = numbers::find(&NumberDigits::new(number)) {
         assert_eq!(answer, ask_library(number), "number: {number}");
     }
 }
@@ -335,7 +335,7 @@ fn the_places_are_the_published_ones() {
     let ours: HashMap<u64, &str> = places::all().into_iter().collect();
     for (&prefix, &name) in &ours {
         assert_eq!(published.get(&prefix).map(String::as_str), Some(name), "prefix: {prefix}");
-        assert_eq!(places::place(&Digits::new(prefix)), Some(name), "prefix: {prefix}");
+        assert_eq!(places::place(&NumberDigits::new(prefix)), Some(name), "prefix: {prefix}");
     }
     // Local names within an area that has an English one are left out.
     let areas = |prefix| std::iter::successors(Some(prefix), |area| Some(area / 10)).skip(1);
@@ -351,7 +351,7 @@ fn places_agree_with_a_search_by_shortening() {
     let Some(mut published) = published_places() else { return };
     let ours: HashMap<u64, &str> = places::all().into_iter().collect();
     published.retain(|prefix, _| ours.contains_key(prefix));
-    let place = |number| places::place(&Digits::new(number));
+    let place = |number| places::place(&NumberDigits::new(number));
     let mut random = Random(0xD1B5_4A32_D192_ED03);
     let mut prefixes: Vec<u64> = published.keys().copied().collect();
     prefixes.sort_unstable();

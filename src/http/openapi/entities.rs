@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Takes, headers, list_of, object, one_of, parameters, path_parameter, responses};
+use super::{ListParameters, headers, list_of, object, one_of, parameters, path_parameter, responses};
 
 /// A list that has the search and the paging of its kind.
 fn list(id: &str, summary: &str, content: Value) -> Value {
@@ -10,7 +10,7 @@ fn list(id: &str, summary: &str, content: Value) -> Value {
         "operationId": id,
         "tags": ["Phone numbers"],
         "summary": summary,
-        "parameters": parameters(Takes::Entities),
+        "parameters": parameters(ListParameters::Entities),
         "responses": responses(&["401", "403", "422", "429"], json!({
             "description": "A page, in the order of the ids.",
             "headers": headers(false),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::manage::{body, idempotency_key, text};
 use super::{headers, list_of, object, one_of, parameters, path_parameter, responses};
 use crate::http::manage::VERBS;
-use crate::http::query::Takes;
+use crate::http::query::ListParameters;
 use crate::inventory::PARAMETERS;
 use crate::service::jobs::{JobState, LIST_MAX, RowResult};
 
@@ -70,7 +70,7 @@ pub fn paths() -> Vec<(String, Value)> {
         "number": "+912271264217", "result": "would_change", "reason": null,
         "monthly_cost_change": { "INR": 500.00 }, "version": null,
     });
-    let mut rows = parameters(Takes::Paging);
+    let mut rows = parameters(ListParameters::Paging);
     rows.push(json!({
         "name": "result", "in": "query", "description": "Only rows with this result.",
         "schema": { "enum": words(RowResult::ALL.iter().map(|result| result.as_str())) },
@@ -84,7 +84,7 @@ pub fn paths() -> Vec<(String, Value)> {
                     "jobs",
                     "The partner's jobs, newest first",
                     "A page of jobs.",
-                    parameters(Takes::Paging),
+                    parameters(ListParameters::Paging),
                     list_of("Job"),
                     json!({ "data": [sample()], "meta": page.clone() }),
                     &["401", "403", "422", "429"],

@@ -6,8 +6,8 @@ use super::manage::{body, idempotency_key, text};
 use super::{headers, list_of, object, one_of, parameters, path_parameter, responses};
 use crate::alert::Why;
 use crate::checks::Check;
-use crate::domain::setting::Report;
-use crate::http::query::Takes;
+use crate::domain::setting::ReportPolicy;
+use crate::http::query::ListParameters;
 use crate::schedule::{UTC, WEEKLY};
 use crate::service::schedules::{RECIPIENTS_MAX, Sending};
 
@@ -55,7 +55,7 @@ pub fn paths() -> Vec<(String, Value)> {
     let list = read(
         "schedules",
         "All schedules, oldest first",
-        parameters(Takes::Paging),
+        parameters(ListParameters::Paging),
         (list_of("Schedule"), json!({ "data": [sample(false)], "meta": page })),
         &["401", "403", "422", "429"],
     );
@@ -134,7 +134,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("recipients", texts("Who gets letters.")),
         ("checks", texts("What is looked for; everything, if it is empty.")),
         ("within", text("How far ahead expiries are seen.")),
-        ("report", words(Report::ALL.iter().map(|report| report.as_str()).collect())),
+        ("report", words(ReportPolicy::ALL.iter().map(|report| report.as_str()).collect())),
         ("alerts", json!({ "type": "boolean", "description": "Whether what is new is told between reports." })),
         ("off", json!({ "type": ["object", "null"], "description": "Since when, and why, it rests." })),
         ("created_at", time("When it was created.")),
@@ -181,7 +181,7 @@ fn fields(new: bool) -> Vec<(&'static str, Value, bool)> {
         ),
         (
             "report",
-            json!({ "enum": Report::ALL.iter().map(|report| report.as_str()).collect::<Vec<_>>(), "default": "findings", "description": "always: a report is sent if nothing is found as well." }),
+            json!({ "enum": ReportPolicy::ALL.iter().map(|report| report.as_str()).collect::<Vec<_>>(), "default": "findings", "description": "always: a report is sent if nothing is found as well." }),
             false,
         ),
         (

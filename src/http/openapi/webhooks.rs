@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::manage::{body, idempotency_key, text};
 use super::{headers, list_of, object, one_of, parameters, path_parameter, responses};
 use crate::domain::setting::DeliveryOrder;
-use crate::http::query::Takes;
+use crate::http::query::ListParameters;
 use crate::service::webhooks::DeliveryState;
 use crate::service::webhooks::event::kinds;
 
@@ -93,7 +93,7 @@ pub fn paths() -> Vec<(String, Value)> {
         (body(&[]), json!({})),
         ("200", "Delivery", skipped()),
     );
-    let mut of_one = parameters(Takes::Paging);
+    let mut of_one = parameters(ListParameters::Paging);
     of_one.insert(0, id());
     let of_failed = of_one.clone();
     vec![

@@ -38,12 +38,12 @@ use tower_service::Service;
 use tracing::{debug, error};
 
 use super::{
-    Limits, Peer, Refusal, Server, Tls,
-    transport::{self, AnswerBody, Progress, Stage, Stream, Transport},
+    Limits, OverTls, Peer, RefusalResponse, Server,
+    transport::{self, AnswerBody, ConnectionProgress, ConnectionStage, SocketStream, Transport},
 };
 
 /// How a connection ends.
-enum End {
+enum ConnectionEnd {
     /// All is said. The peer may still be sending.
     Said,
     /// This is still to be said.
@@ -68,10 +68,10 @@ pub(super) async fn run<S>(
     let first_head = accepted + server.limits.header_timeout;
     let secured = secure(stream, peer, &server, stopped.clone());
     let Ok(Some(stream)) = timeout_at(first_head, secured).await else { return };
-    let tls = matches!(stream, Stream::Tls(_));
+    let tls = matches!(stream, SocketStream::Tls(_));
     let Server { limits, refusal, .. } = server;
     let refused = server.refused.clone();
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(ConnectionProgress::default());
     let service = TowerToHyperService::new(service);
     let noted = Arc::clone(&progress);
     let service = service_fn(move |request| {
@@ -102,12 +102,12 @@ pub(super) async fn run<S>(
         loop {
             match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut http).poll(cx))) {
                 Ok(Poll::Pending) => {}
-                Ok(Poll::Ready(Ok(()))) if idle_at_stop => return Poll::Ready(End::Quiet),
-                Ok(Poll::Ready(Ok(()))) => return Poll::Ready(End::Said),
+                Ok(Poll::Ready(Ok(()))) if idle_at_stop => return Poll::Ready(ConnectionEnd::Quiet),
+                Ok(Poll::Ready(Ok(()))) => return Poll::Ready(ConnectionEnd::Said),
                 Ok(Poll::Ready(Err(err))) => return Poll::Ready(failed(&err, peer, &progress)),
                 Err(panic) => {
                     log_panic(&*panic, peer);
-                    return Poll::Ready(End::Cut("its answer panicked"));
+                    return Poll::Ready(ConnectionEnd::Cut("its answer panicked"));
                 }
             }
             // Polled once to be woken, then only when there is news: it takes a lock.
@@ -115,7 +115,7 @@ pub(super) async fn run<S>(
             stop_new = false;
             if news && Pin::new(&mut unconstrained(stop.as_mut())).poll(cx).is_ready() {
                 stopping = true;
-                idle_at_stop = progress.stage() == Stage::Waiting && !progress.body_is_unread();
+                idle_at_stop = progress.stage() == ConnectionStage::Waiting && !progress.body_is_unread();
                 Pin::new(&mut http).graceful_shutdown();
                 continue;
             }
@@ -125,16 +125,16 @@ pub(super) async fn run<S>(
             };
             if deadline <= now {
                 match overdue {
-                    Overdue::Request if progress.stage() == Stage::Head => {
-                        return Poll::Ready(End::Refused(StatusCode::REQUEST_TIMEOUT));
+                    Overdue::Request if progress.stage() == ConnectionStage::Head => {
+                        return Poll::Ready(ConnectionEnd::Refused(StatusCode::REQUEST_TIMEOUT));
                     }
-                    Overdue::Request => return Poll::Ready(End::Quiet),
-                    Overdue::Body if progress.stage() == Stage::Handling => {
+                    Overdue::Request => return Poll::Ready(ConnectionEnd::Quiet),
+                    Overdue::Body if progress.stage() == ConnectionStage::Handling => {
                         progress.body_give_up();
                         continue;
                     }
-                    Overdue::Body => return Poll::Ready(End::Cut("its body is late")),
-                    Overdue::Write => return Poll::Ready(End::Cut("it does not read")),
+                    Overdue::Body => return Poll::Ready(ConnectionEnd::Cut("its body is late")),
+                    Overdue::Write => return Poll::Ready(ConnectionEnd::Cut("it does not read")),
                 }
             }
             if deadline < timer_at || timer_at <= now {
@@ -164,8 +164,13 @@ const HANDSHAKE: u8 = 0x16;
 
 /// Comes to terms with who speaks TLS, where that is spoken. `None` if there is
 /// nobody to talk to any more.
-async fn secure(stream: TcpStream, peer: Peer, server: &Server, mut stopped: watch::Receiver<bool>) -> Option<Stream> {
-    let Some(certificate) = &server.tls else { return Some(Stream::Plain(stream)) };
+async fn secure(
+    stream: TcpStream,
+    peer: Peer,
+    server: &Server,
+    mut stopped: watch::Receiver<bool>,
+) -> Option<SocketStream> {
+    let Some(certificate) = &server.tls else { return Some(SocketStream::Plain(stream)) };
     let mut first = [0];
     let handshake = async {
         match stream.peek(&mut first).await {
@@ -177,12 +182,12 @@ async fn secure(stream: TcpStream, peer: Peer, server: &Server, mut stopped: wat
             // is no HTTP either gets none.
             let http = first[0].is_ascii_uppercase();
             debug!(peer = %peer.0, http, "{} does not speak TLS", peer.0);
-            let end = if http { End::Refused(StatusCode::UPGRADE_REQUIRED) } else { End::Quiet };
-            close(Stream::Plain(stream), end, peer, server).await;
+            let end = if http { ConnectionEnd::Refused(StatusCode::UPGRADE_REQUIRED) } else { ConnectionEnd::Quiet };
+            close(SocketStream::Plain(stream), end, peer, server).await;
             return None;
         }
         match certificate.acceptor().accept(stream).await {
-            Ok(stream) => Some(Stream::Tls(Box::new(stream))),
+            Ok(stream) => Some(SocketStream::Tls(Box::new(stream))),
             Err(err) => {
                 debug!(peer = %peer.0, %err, "the handshake of {} failed: {err}", peer.0);
                 None
@@ -201,7 +206,7 @@ fn admit(
     request: Request<Incoming>,
     peer: Peer,
     tls: bool,
-    progress: &Arc<Progress>,
+    progress: &Arc<ConnectionProgress>,
 ) -> Result<Request<Body>, StatusCode> {
     let mut request = request.map(|body| progress.request_begin(body));
     judge(&request, &progress.head_values("content-length"))?;
@@ -212,7 +217,7 @@ fn admit(
     }
     request.extensions_mut().insert(peer);
     if tls {
-        request.extensions_mut().insert(Tls);
+        request.extensions_mut().insert(OverTls);
     }
     Ok(request)
 }
@@ -243,7 +248,7 @@ fn judge<B>(request: &Request<B>, lengths: &[Vec<u8>]) -> Result<(), StatusCode>
 }
 
 /// The status of a head that hyper refused as malformed.
-fn malformed(progress: &Progress) -> StatusCode {
+fn malformed(progress: &ConnectionProgress) -> StatusCode {
     let (lengths, codings) = (progress.head_values("content-length"), progress.head_values("transfer-encoding"));
     let digits = |length: &Vec<u8>| !length.is_empty() && length.iter().all(u8::is_ascii_digit);
     let number = |length: &Vec<u8>| std::str::from_utf8(length).ok().and_then(|length| length.parse::<u64>().ok());
@@ -264,8 +269,8 @@ fn malformed(progress: &Progress) -> StatusCode {
 async fn answer_to(
     answer: Result<impl Future<Output = Result<Response<Body>, Infallible>>, StatusCode>,
     peer: Peer,
-    progress: Arc<Progress>,
-    refusal: Refusal,
+    progress: Arc<ConnectionProgress>,
+    refusal: RefusalResponse,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let answer = match answer {
         Ok(answer) => {
@@ -306,46 +311,48 @@ fn log_panic(panic: &(dyn Any + Send), Peer(peer): Peer) {
 }
 
 /// What hyper's error means for the peer.
-fn failed(err: &hyper::Error, Peer(peer): Peer, progress: &Progress) -> End {
+fn failed(err: &hyper::Error, Peer(peer): Peer, progress: &ConnectionProgress) -> ConnectionEnd {
     debug!(%peer, %err, "connection of {peer} failed: {err}");
     match progress.stage() {
-        Stage::Waiting | Stage::Head => {}
-        Stage::Handling | Stage::Answering | Stage::Answered => return End::Cut("it failed"),
+        ConnectionStage::Waiting | ConnectionStage::Head => {}
+        ConnectionStage::Handling | ConnectionStage::Answering | ConnectionStage::Answered => {
+            return ConnectionEnd::Cut("it failed");
+        }
     }
     match progress.withheld() {
         // To hyper, a line that does not end is a head too large.
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) if progress.head_is_one_line() => {
-            End::Refused(StatusCode::URI_TOO_LONG)
+            ConnectionEnd::Refused(StatusCode::URI_TOO_LONG)
         }
-        Some(StatusCode::BAD_REQUEST) => End::Refused(malformed(progress)),
+        Some(StatusCode::BAD_REQUEST) => ConnectionEnd::Refused(malformed(progress)),
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => match malformed(progress) {
-            StatusCode::PAYLOAD_TOO_LARGE => End::Refused(StatusCode::PAYLOAD_TOO_LARGE),
-            _ => End::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            StatusCode::PAYLOAD_TOO_LARGE => ConnectionEnd::Refused(StatusCode::PAYLOAD_TOO_LARGE),
+            _ => ConnectionEnd::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         },
-        Some(status) => End::Refused(status),
+        Some(status) => ConnectionEnd::Refused(status),
         // The preface of HTTP/2 gets no answer from hyper.
-        None if err.is_parse() => End::Refused(StatusCode::BAD_REQUEST),
-        None => End::Quiet,
+        None if err.is_parse() => ConnectionEnd::Refused(StatusCode::BAD_REQUEST),
+        None => ConnectionEnd::Quiet,
     }
 }
 
 /// Says what is left to say and closes the socket so that it arrives.
-async fn close(mut stream: Stream, end: End, Peer(peer): Peer, server: &Server) {
+async fn close(mut stream: SocketStream, end: ConnectionEnd, Peer(peer): Peer, server: &Server) {
     match end {
-        End::Quiet => {
-            if let Stream::Tls(_) = &stream {
+        ConnectionEnd::Quiet => {
+            if let SocketStream::Tls(_) = &stream {
                 // Without a last word a peer cannot tell this from a cut.
                 let _ = timeout(LINGER, stream.shutdown()).await;
             }
             return;
         }
-        End::Cut(reason) => {
+        ConnectionEnd::Cut(reason) => {
             debug!(%peer, "cut the connection of {peer}: {reason}");
             // A reset, since an answer without a length would seem complete.
             let _ = stream.tcp().set_zero_linger();
             return;
         }
-        End::Refused(status) => {
+        ConnectionEnd::Refused(status) => {
             debug!(%peer, %status, "refused a request of {peer} with {status}");
             if let Some(refused) = &server.refused {
                 refused(peer, status);
@@ -356,7 +363,7 @@ async fn close(mut stream: Stream, end: End, Peer(peer): Peer, server: &Server) 
                 return;
             }
         }
-        End::Said => {}
+        ConnectionEnd::Said => {}
     }
     let shut = timeout(server.limits.write_timeout, stream.shutdown());
     if matches!(shut.await, Ok(Ok(()))) {
@@ -426,7 +433,7 @@ impl Deadlines {
     }
 
     /// The nearest deadline, and what is overdue then.
-    fn next(&mut self, progress: &Progress, now: Instant) -> Option<(Instant, Overdue)> {
+    fn next(&mut self, progress: &ConnectionProgress, now: Instant) -> Option<(Instant, Overdue)> {
         let wait = Wait::of(progress);
         if wait != self.wait {
             self.wait = wait;
@@ -454,15 +461,15 @@ impl Deadlines {
 }
 
 impl Wait {
-    fn of(progress: &Progress) -> Wait {
+    fn of(progress: &ConnectionProgress) -> Wait {
         if let Some(writes) = progress.stalled() {
             return Wait::Write(writes);
         }
         match (progress.stage(), progress.requests()) {
-            (Stage::Waiting | Stage::Head, 0) => Wait::First,
-            (Stage::Waiting, requests) => Wait::Next(requests),
-            (Stage::Head, requests) => Wait::Head(requests),
-            (Stage::Handling | Stage::Answering | Stage::Answered, _) => Wait::Service,
+            (ConnectionStage::Waiting | ConnectionStage::Head, 0) => Wait::First,
+            (ConnectionStage::Waiting, requests) => Wait::Next(requests),
+            (ConnectionStage::Head, requests) => Wait::Head(requests),
+            (ConnectionStage::Handling | ConnectionStage::Answering | ConnectionStage::Answered, _) => Wait::Service,
         }
     }
 }

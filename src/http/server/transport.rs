@@ -2,7 +2,7 @@
 //!
 //! hyper tells nobody when a request begins, when an answer has left, or that it
 //! is about to answer by itself. The socket sees the bytes and the service sees
-//! the requests; together, in [`Progress`], they know.
+//! the requests; together, in [`ConnectionProgress`], they know.
 //!
 //! What always holds: bytes that hyper writes while no request is in the
 //! service's hands are its own bare answer to something unparseable. They are
@@ -38,7 +38,7 @@ use tokio_rustls::server::TlsStream;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stage {
+pub(super) enum ConnectionStage {
     /// For the first byte of a request.
     Waiting,
     /// For the rest of a head.
@@ -55,7 +55,7 @@ pub(super) enum Stage {
 /// bodies. All but a request body that was given away live in one task, so
 /// relaxed atomics do.
 #[derive(Default)]
-pub(super) struct Progress {
+pub(super) struct ConnectionProgress {
     stage: AtomicU8,
     /// How many requests the service got; the last one's ordinal.
     requests: AtomicU64,
@@ -75,13 +75,19 @@ pub(super) struct Progress {
     head: Mutex<Vec<u8>>,
 }
 
-impl Progress {
-    pub(super) fn stage(&self) -> Stage {
-        const STAGES: [Stage; 5] = [Stage::Waiting, Stage::Head, Stage::Handling, Stage::Answering, Stage::Answered];
+impl ConnectionProgress {
+    pub(super) fn stage(&self) -> ConnectionStage {
+        const STAGES: [ConnectionStage; 5] = [
+            ConnectionStage::Waiting,
+            ConnectionStage::Head,
+            ConnectionStage::Handling,
+            ConnectionStage::Answering,
+            ConnectionStage::Answered,
+        ];
         STAGES[usize::from(self.stage.load(Relaxed))]
     }
 
-    fn enter(&self, stage: Stage) {
+    fn enter(&self, stage: ConnectionStage) {
         self.stage.store(stage as u8, Relaxed);
     }
 
@@ -127,10 +133,10 @@ impl Progress {
     }
 
     /// The service gets a request. The body to give it tells when it is complete.
-    pub(super) fn request_begin(self: &Arc<Progress>, body: Incoming) -> Body {
+    pub(super) fn request_begin(self: &Arc<ConnectionProgress>, body: Incoming) -> Body {
         let request = self.requests() + 1;
         self.requests.store(request, Relaxed);
-        self.enter(Stage::Handling);
+        self.enter(ConnectionStage::Handling);
         if body.is_end_stream() {
             return Body::empty();
         }
@@ -140,8 +146,8 @@ impl Progress {
     }
 
     /// The service has answered. The body to give to hyper tells when it is taken.
-    pub(super) fn answer_begin(self: Arc<Progress>, body: Body) -> AnswerBody {
-        self.enter(Stage::Answering);
+    pub(super) fn answer_begin(self: Arc<ConnectionProgress>, body: Body) -> AnswerBody {
+        self.enter(ConnectionStage::Answering);
         AnswerBody { body, progress: self }
     }
 
@@ -188,10 +194,10 @@ impl Progress {
             return;
         }
         // An empty line after a body, which old clients send, begins nothing.
-        if self.stage() == Stage::Waiting && bytes.trim_ascii().is_empty() {
+        if self.stage() == ConnectionStage::Waiting && bytes.trim_ascii().is_empty() {
             return;
         }
-        self.enter(Stage::Head);
+        self.enter(ConnectionStage::Head);
         let mut head = self.head();
         if head.len() < head_bytes_max {
             head.extend_from_slice(bytes);
@@ -199,10 +205,10 @@ impl Progress {
     }
 
     fn flushed(&self) {
-        if self.stage() != Stage::Answered {
+        if self.stage() != ConnectionStage::Answered {
             return;
         }
-        self.enter(Stage::Waiting);
+        self.enter(ConnectionStage::Waiting);
         let mut head = self.head();
         head.clear();
         head.shrink_to(READ_BYTES);
@@ -225,8 +231,8 @@ impl Progress {
     /// Takes note of an answer that hyper writes by itself, to be dropped.
     fn withhold(&self, bytes: &[u8]) -> bool {
         match self.stage() {
-            Stage::Handling | Stage::Answering | Stage::Answered => return false,
-            Stage::Waiting | Stage::Head => {}
+            ConnectionStage::Handling | ConnectionStage::Answering | ConnectionStage::Answered => return false,
+            ConnectionStage::Waiting | ConnectionStage::Head => {}
         }
         let status = bytes.get(9..12).and_then(|digits| StatusCode::from_bytes(digits).ok());
         match status {
@@ -248,34 +254,34 @@ pub(super) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const READ_BYTES: usize = 4096;
 
 /// A socket, in the clear or within TLS.
-pub(super) enum Stream {
+pub(super) enum SocketStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Stream {
+impl SocketStream {
     pub(super) fn tcp(&self) -> &TcpStream {
         match self {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref().0,
+            SocketStream::Plain(stream) => stream,
+            SocketStream::Tls(stream) => stream.get_ref().0,
         }
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for SocketStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            SocketStream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            SocketStream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for SocketStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            SocketStream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            SocketStream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -285,46 +291,46 @@ impl AsyncWrite for Stream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            SocketStream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            SocketStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
+            SocketStream::Plain(stream) => stream.is_write_vectored(),
+            SocketStream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            SocketStream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            SocketStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            SocketStream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            SocketStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
 
 /// The socket as hyper sees it.
 pub(super) struct Transport {
-    io: TokioIo<Stream>,
-    progress: Arc<Progress>,
+    io: TokioIo<SocketStream>,
+    progress: Arc<ConnectionProgress>,
     head_bytes_max: usize,
 }
 
 impl Transport {
-    pub(super) fn new(stream: Stream, progress: Arc<Progress>, head_bytes_max: usize) -> Transport {
+    pub(super) fn new(stream: SocketStream, progress: Arc<ConnectionProgress>, head_bytes_max: usize) -> Transport {
         Transport { io: TokioIo::new(stream), progress, head_bytes_max }
     }
 
-    pub(super) fn into_stream(self) -> Stream {
+    pub(super) fn into_stream(self) -> SocketStream {
         self.io.into_inner()
     }
 }
@@ -332,10 +338,10 @@ impl Transport {
 impl Read for Transport {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         match self.progress.stage() {
-            Stage::Handling | Stage::Answering | Stage::Answered => {
+            ConnectionStage::Handling | ConnectionStage::Answering | ConnectionStage::Answered => {
                 return Pin::new(&mut self.io).poll_read(cx, buf);
             }
-            Stage::Waiting | Stage::Head => {}
+            ConnectionStage::Waiting | ConnectionStage::Head => {}
         }
         // By way of the stack, since what hyper's buffer got cannot be seen.
         let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
@@ -399,7 +405,7 @@ struct RequestBody {
     request: u64,
     /// Or failed. A chunked `Incoming` does not know its end once it is past.
     complete: bool,
-    progress: Arc<Progress>,
+    progress: Arc<ConnectionProgress>,
 }
 
 impl http_body::Body for RequestBody {
@@ -444,7 +450,7 @@ impl Drop for RequestBody {
 /// An answer's body, which notes when hyper has taken all it wants.
 pub(super) struct AnswerBody {
     body: Body,
-    progress: Arc<Progress>,
+    progress: Arc<ConnectionProgress>,
 }
 
 impl http_body::Body for AnswerBody {
@@ -466,7 +472,7 @@ impl http_body::Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        self.progress.enter(Stage::Answered);
+        self.progress.enter(ConnectionStage::Answered);
     }
 }
 

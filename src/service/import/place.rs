@@ -3,9 +3,9 @@
 //! Invariant: what could mean two things is refused, with what to write.
 //! Deliberately absent: the transaction, and what a row names (`import`).
 
-use super::{ImportOptions, Refusal, TAKEN, refuse};
+use super::{ImportOptions, RowRefusal, TAKEN, refuse};
 use crate::domain::{AccountId, Currency, E164, Money, Record, State, Status, Time};
-use crate::intake::{Cell, Field, Fields};
+use crate::intake::{Cell, Field, RowFields};
 
 /// A field that an absent column keeps and an empty cell clears.
 pub(super) fn chosen<T: Clone>(cell: &Cell<T>, kept: Option<&T>) -> Option<T> {
@@ -17,14 +17,14 @@ pub(super) fn chosen<T: Clone>(cell: &Cell<T>, kept: Option<&T>) -> Option<T> {
 }
 
 /// Which state a number is in, since and until when, and for whom.
-pub(super) struct Place {
+pub(super) struct Placement {
     pub state: State,
     pub account: Option<AccountId>,
     pub since: Time,
     pub until: Option<Time>,
 }
 
-impl Place {
+impl Placement {
     pub fn holder(&self) -> Option<&AccountId> {
         if self.state.held() { self.account.as_ref() } else { None }
     }
@@ -33,11 +33,11 @@ impl Place {
 /// Who shall have the number, and in which state.
 pub(super) fn settle_place(
     current: Option<&Record>,
-    fields: &Fields,
+    fields: &RowFields,
     at: Time,
     move_held: bool,
     number: E164,
-) -> Result<Place, Refusal> {
+) -> Result<Placement, RowRefusal> {
     let holder = current.and_then(Record::holder);
     let state = fields.state.value().copied();
     let wanted = match (&fields.account, state) {
@@ -124,16 +124,16 @@ pub(super) fn settle_place(
     let stays = |current: &&Record| current.state == state && (moves || current.account == account);
     let kept = current.filter(stays).map(|current| current.since);
     let since = fields.since.value().copied().or(kept).unwrap_or(at);
-    Ok(Place { state, account, since, until })
+    Ok(Placement { state, account, since, until })
 }
 
 /// What the number costs by the row.
 pub(super) fn settle_cost(
     current: Option<&Record>,
-    fields: &Fields,
+    fields: &RowFields,
     held: bool,
     options: &ImportOptions,
-) -> Result<Option<Money>, Refusal> {
+) -> Result<Option<Money>, RowRefusal> {
     let stored = current.and_then(|current| current.cost);
     let stored_currency = stored.map(|cost| cost.currency);
     let flag: Option<Currency> = options.intake.currency;

@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::domain::{Currency, E164, Money, NumberChange, Record, Status, Time, number};
-use crate::intake::{Caution, Export, Field, RowError};
+use crate::intake::{Caution, Field, KnownExport, RowError};
 use crate::wire::html::thousands;
 
 /// How many row errors a report shows.
@@ -52,7 +52,7 @@ pub struct ImportReport {
     pub losses_route_active: u64,
     /// What held numbers cost a month, more and less, by currency.
     #[serde(serialize_with = "as_amounts")]
-    pub money: BTreeMap<Currency, Moved>,
+    pub money: BTreeMap<Currency, CostChange>,
     /// Numbers that were there, before and after: the first ones, and the first
     /// that lose something.
     pub changed: Vec<ChangedNumber>,
@@ -167,21 +167,21 @@ pub fn losses_told(losses: &Losses, route_active: u64, done: bool) -> Vec<String
 
 /// What numbers cost more a month, and less, in minor units.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Moved {
+pub struct CostChange {
     pub up: i64,
     pub down: i64,
 }
 
-impl Moved {
+impl CostChange {
     pub fn net(self) -> i64 {
         self.up.saturating_sub(self.down)
     }
 }
 
 /// Amounts as JSON numbers with the decimals of their currency.
-fn as_amounts<S: Serializer>(money: &BTreeMap<Currency, Moved>, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_amounts<S: Serializer>(money: &BTreeMap<Currency, CostChange>, serializer: S) -> Result<S::Ok, S::Error> {
     let amount = |minor, currency| RawValue::from_string(Money { minor, currency }.to_string());
-    let one = |(&currency, moved): (&Currency, &Moved)| {
+    let one = |(&currency, moved): (&Currency, &CostChange)| {
         let both = [("up", amount(moved.up, currency)?), ("down", amount(moved.down, currency)?)];
         Ok((currency, BTreeMap::from(both)))
     };
@@ -251,7 +251,7 @@ pub struct EntityNews {
 }
 
 /// Says what things are called.
-pub(super) trait Naming {
+pub trait Naming {
     type Error;
     fn account(&mut self, id: &crate::domain::AccountId) -> Result<String, Self::Error>;
     fn application(&mut self, id: &crate::domain::ApplicationId) -> Result<String, Self::Error>;
@@ -260,7 +260,7 @@ pub(super) trait Naming {
 
 /// The counts so far.
 #[derive(Clone, Default)]
-pub(super) struct Tally {
+pub(super) struct ImportTally {
     pub rows: u64,
     pub imported: u64,
     pub updated: u64,
@@ -279,17 +279,17 @@ pub(super) struct Tally {
     first: BTreeMap<u64, RowFate>,
     losses: Losses,
     losses_route_active: u64,
-    money: BTreeMap<Currency, Moved>,
-    changed: Kept,
-    lost: Kept,
+    money: BTreeMap<Currency, CostChange>,
+    changed: KeptChanges,
+    lost: KeptChanges,
     entities: Vec<EntityNews>,
     entities_total: u64,
     pub unknown: Vec<String>,
-    pub export: Option<Export>,
+    pub export: Option<KnownExport>,
     pub columns: Vec<(String, Field)>,
 }
 
-impl Tally {
+impl ImportTally {
     /// Counts a row, and remembers it if it is one of the first.
     pub fn row(&mut self, line: u64) {
         self.rows += 1;
@@ -401,7 +401,7 @@ impl Tally {
         let paid = |record: &Option<Record>| record.as_ref().filter(|it| it.state.held()).and_then(|it| it.cost);
         let (before, after) = (paid(&change.before), paid(&change.after));
         let mut add = |currency, difference: i64| {
-            let moved: &mut Moved = self.money.entry(currency).or_default();
+            let moved: &mut CostChange = self.money.entry(currency).or_default();
             match difference {
                 0.. => moved.up = moved.up.saturating_add(difference),
                 _ => moved.down = moved.down.saturating_sub(difference),
@@ -468,7 +468,7 @@ impl Tally {
     }
 }
 
-impl Tally {
+impl ImportTally {
     /// A row that was rejected after all has errors, and needs no caution.
     fn forget_rejected(&mut self) {
         let rejected = &self.rejected_lines;
@@ -491,7 +491,7 @@ impl Tally {
 /// The first changes by line and number. Neighbours of one row that change
 /// alike are one entry, so that a block takes one.
 #[derive(Clone, Default)]
-struct Kept(BTreeMap<(u64, E164), KeptChange>);
+struct KeptChanges(BTreeMap<(u64, E164), KeptChange>);
 
 #[derive(Clone)]
 struct KeptChange {
@@ -500,7 +500,7 @@ struct KeptChange {
     count: u64,
 }
 
-impl Kept {
+impl KeptChanges {
     fn put(&mut self, max: usize, line: u64, number: E164, before: &Record, after: &Record) {
         let key = (line, number);
         if let Some((&(its_line, _), last)) = self.0.range_mut(..key).next_back()
@@ -522,8 +522,8 @@ impl Kept {
     }
 }
 
-/// What is different about a number, field by field.
-fn differences<N: Naming>(before: &Record, after: &Record, naming: &mut N) -> Result<Vec<FieldChange>, N::Error> {
+/// What is different about a number, field by field, as people call it.
+pub fn differences<N: Naming>(before: &Record, after: &Record, naming: &mut N) -> Result<Vec<FieldChange>, N::Error> {
     let losses = Losses::of(before, after);
     let mut found = Vec::new();
     let mut put = |field: Field, before: Option<String>, after: Option<String>, lost: u64| {

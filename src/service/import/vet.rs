@@ -16,54 +16,54 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Refusal, refuse};
+use super::{RowRefusal, refuse};
 use crate::domain::plan::{self, Judgement};
 use crate::domain::{E164, id, nothing};
-use crate::intake::{Cell, Field, Fields, Numbers};
+use crate::intake::{Cell, Field, RowFields, RowNumbers};
 use crate::inventory::Snapshot;
-use crate::inventory::names::{ByName, Named};
+use crate::inventory::names::{ByName, NamedKind};
 
-/// The kinds of what a row names, in the order of the fields of `Known`.
-const KINDS: [Named; 3] = [Named::Customer, Named::Application, Named::Trunk];
+/// The kinds of what a row names, in the order of the fields of `KnownIds`.
+const KINDS: [NamedKind; 3] = [NamedKind::Customer, NamedKind::Application, NamedKind::Trunk];
 
 /// What a partner has, by what files call it.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct KnownIds {
     snapshot: Option<Snapshot>,
     /// Ids by how they are without upper case, and names alike.
     ids: [HashMap<String, Vec<Arc<str>>>; 3],
-    names: [HashMap<String, Vec<Entity>>; 3],
+    names: [HashMap<String, Vec<KnownEntity>>; 3],
     by_name: [ByName; 3],
 }
 
 #[derive(Clone)]
-struct Entity {
+struct KnownEntity {
     id: Arc<str>,
     name: Arc<str>,
 }
 
-impl Known {
-    pub fn new(snapshot: Option<Snapshot>) -> Known {
-        let Some(snapshot) = snapshot else { return Known::default() };
-        let mut known = Known::default();
+impl KnownIds {
+    pub fn new(snapshot: Option<Snapshot>) -> KnownIds {
+        let Some(snapshot) = snapshot else { return KnownIds::default() };
+        let mut known = KnownIds::default();
         for (at, kind) in KINDS.into_iter().enumerate() {
             let all = snapshot.entities(kind);
             for one in &all {
                 known.ids[at].entry(folded(one.id)).or_default().push(one.id.into());
-                let entity = Entity { id: one.id.into(), name: one.name.into() };
+                let entity = KnownEntity { id: one.id.into(), name: one.name.into() };
                 known.names[at].entry(folded(one.name)).or_default().push(entity);
             }
             known.by_name[at] = ByName::new(all);
         }
-        Known { snapshot: Some(snapshot), ..known }
+        KnownIds { snapshot: Some(snapshot), ..known }
     }
 
-    fn has(&self, kind: Named, id: &str) -> bool {
+    fn has(&self, kind: NamedKind, id: &str) -> bool {
         let Some(snapshot) = &self.snapshot else { return false };
         match kind {
-            Named::Customer => snapshot.accounts.get(id).is_some(),
-            Named::Application => snapshot.applications.get(id).is_some(),
-            Named::Trunk => snapshot.trunks.get(id).is_some(),
+            NamedKind::Customer => snapshot.accounts.get(id).is_some(),
+            NamedKind::Application => snapshot.applications.get(id).is_some(),
+            NamedKind::Trunk => snapshot.trunks.get(id).is_some(),
         }
     }
 
@@ -74,13 +74,13 @@ impl Known {
 
     /// Whether a text of this field is in the inventory.
     fn says(&self, field: Field, text: &str) -> bool {
-        let named = |kind: Named| {
+        let named = |kind: NamedKind| {
             let same = self.names[place(kind)].get(&folded(text));
             same.is_some_and(|same| same.iter().any(|one| *one.name == *text))
         };
         match (field, &self.snapshot) {
-            (Field::AccountName, _) => named(Named::Customer),
-            (Field::ApplicationName, _) => named(Named::Application),
+            (Field::AccountName, _) => named(NamedKind::Customer),
+            (Field::ApplicationName, _) => named(NamedKind::Application),
             (Field::Region, Some(snapshot)) => snapshot.has_region(text),
             (Field::Tags, Some(snapshot)) => snapshot.has_tag(text),
             _ => false,
@@ -93,17 +93,17 @@ impl Known {
     }
 
     /// Whether another one than `id` is called so.
-    pub fn shared(&self, kind: Named, id: &str, name: &str) -> bool {
+    pub fn shared(&self, kind: NamedKind, id: &str, name: &str) -> bool {
         let same = self.names[place(kind)].get(&folded(name));
         same.is_some_and(|same| same.iter().any(|one| *one.name == *name && *one.id != *id))
     }
 }
 
-fn place(kind: Named) -> usize {
+fn place(kind: NamedKind) -> usize {
     match kind {
-        Named::Customer => 0,
-        Named::Application => 1,
-        Named::Trunk => 2,
+        NamedKind::Customer => 0,
+        NamedKind::Application => 1,
+        NamedKind::Trunk => 2,
     }
 }
 
@@ -113,7 +113,7 @@ fn folded(text: &str) -> String {
 
 /// Something doubtful about a cell.
 #[derive(Clone, Debug)]
-pub(super) struct Doubt {
+pub(super) struct CellDoubt {
     pub field: Field,
     pub value: String,
     pub reason: String,
@@ -121,14 +121,14 @@ pub(super) struct Doubt {
 
 /// What is wrong with what a row says, and what is doubtful.
 #[derive(Default, Debug)]
-pub(super) struct Verdict {
-    pub refusals: Vec<Refusal>,
-    pub doubts: Vec<Doubt>,
+pub(super) struct VettedRow {
+    pub refusals: Vec<RowRefusal>,
+    pub doubts: Vec<CellDoubt>,
 }
 
 /// What is known of an id that the partner does not have.
 #[derive(Clone)]
-enum New {
+enum NewId {
     Good,
     Doubtful(Arc<str>),
     Refused(Arc<str>),
@@ -139,27 +139,27 @@ type Name = (Arc<str>, Arc<str>);
 
 /// The judge of a file's rows.
 pub(super) struct Vet<'a> {
-    known: &'a Known,
+    known: &'a KnownIds,
     keep_empty: bool,
     /// Of each kind, the ids seen so far that are new, and the first spelling
     /// of each.
-    ids: [HashMap<Arc<str>, New>; 3],
+    ids: [HashMap<Arc<str>, NewId>; 3],
     spellings: [HashMap<String, Arc<str>>; 3],
     /// The names of customers seen so far, and the first spelling of each.
     names: HashMap<Name, Option<Arc<str>>>,
-    name_spellings: HashMap<String, Entity>,
+    name_spellings: HashMap<String, KnownEntity>,
     /// What the last row said, and what came of it: rows repeat each other.
-    last: Option<(Arc<Fields>, Arc<Fields>, Arc<Verdict>)>,
+    last: Option<(Arc<RowFields>, Arc<RowFields>, Arc<VettedRow>)>,
 }
 
 impl<'a> Vet<'a> {
-    pub fn new(known: &'a Known, keep_empty: bool) -> Vet<'a> {
+    pub fn new(known: &'a KnownIds, keep_empty: bool) -> Vet<'a> {
         let (ids, spellings, names, name_spellings) = Default::default();
         Vet { known, keep_empty, ids, spellings, names, name_spellings, last: None }
     }
 
     /// What a row says to the import, and the verdict on it.
-    pub fn fields(&mut self, fields: &Arc<Fields>) -> (Arc<Fields>, Arc<Verdict>) {
+    pub fn fields(&mut self, fields: &Arc<RowFields>) -> (Arc<RowFields>, Arc<VettedRow>) {
         if let Some((given, taken, verdict)) = &self.last
             && Arc::ptr_eq(given, fields)
         {
@@ -171,13 +171,13 @@ impl<'a> Vet<'a> {
         (taken, verdict)
     }
 
-    fn judge(&mut self, fields: &Fields) -> Verdict {
-        let mut verdict = Verdict::default();
+    fn judge(&mut self, fields: &RowFields) -> VettedRow {
+        let mut verdict = VettedRow::default();
         let ids = [
-            (Named::Customer, Field::AccountAuthId, fields.account.value().map(|id| id.as_str())),
-            (Named::Customer, Field::ReservedFor, fields.reserved_for.value().map(|id| id.as_str())),
-            (Named::Application, Field::ApplicationId, fields.application.value().map(|id| id.as_str())),
-            (Named::Trunk, Field::TrunkId, fields.trunk.value().map(|id| id.as_str())),
+            (NamedKind::Customer, Field::AccountAuthId, fields.account.value().map(|id| id.as_str())),
+            (NamedKind::Customer, Field::ReservedFor, fields.reserved_for.value().map(|id| id.as_str())),
+            (NamedKind::Application, Field::ApplicationId, fields.application.value().map(|id| id.as_str())),
+            (NamedKind::Trunk, Field::TrunkId, fields.trunk.value().map(|id| id.as_str())),
         ];
         for (kind, field, id) in ids {
             let Some(id) = id.filter(|id| !self.known.has(kind, id)) else { continue };
@@ -186,11 +186,11 @@ impl<'a> Vet<'a> {
                 continue;
             }
             match self.id(kind, id) {
-                New::Good => {}
-                New::Doubtful(why) => {
-                    verdict.doubts.push(Doubt { field, value: id.to_owned(), reason: why.to_string() });
+                NewId::Good => {}
+                NewId::Doubtful(why) => {
+                    verdict.doubts.push(CellDoubt { field, value: id.to_owned(), reason: why.to_string() });
                 }
-                New::Refused(why) => verdict.refusals.push(refuse(field, id, &*why)),
+                NewId::Refused(why) => verdict.refusals.push(refuse(field, id, &*why)),
             }
         }
         let said = [
@@ -209,38 +209,38 @@ impl<'a> Vet<'a> {
             && let Some(why) = self.name(id.as_str(), name)
         {
             let value = name.to_string();
-            verdict.doubts.push(Doubt { field: Field::AccountName, value, reason: why.to_string() });
+            verdict.doubts.push(CellDoubt { field: Field::AccountName, value, reason: why.to_string() });
         }
         verdict
     }
 
     /// An id that the partner does not have.
-    fn id(&mut self, kind: Named, id: &str) -> New {
+    fn id(&mut self, kind: NamedKind, id: &str) -> NewId {
         let at = place(kind);
         if let Some(seen) = self.ids[at].get(id) {
             return seen.clone();
         }
         let folded = folded(id);
         let by_case =
-            |other: &str| New::Doubtful(format!("differs from {other} by case only; write one of them").into());
+            |other: &str| NewId::Doubtful(format!("differs from {other} by case only; write one of them").into());
         let in_file = self.spellings[at].get(&folded);
         let found = match self.known.by_name[at].mistaken(kind, id) {
-            Some(why) => New::Refused(why.into()),
+            Some(why) => NewId::Refused(why.into()),
             None => match (self.known.ids[at].get(&folded), in_file, self.known.names[at].get(&folded)) {
                 (Some(stored), ..) => by_case(&stored[0]),
                 (None, Some(first), _) => by_case(first),
                 (None, None, Some(named)) => {
-                    let Entity { id, name } = &named[0];
+                    let KnownEntity { id, name } = &named[0];
                     let kind = kind.one();
-                    New::Doubtful(
+                    NewId::Doubtful(
                         format!("differs from {name}, the name of {kind} {id}, by case only; write its id").into(),
                     )
                 }
-                (None, None, None) => New::Good,
+                (None, None, None) => NewId::Good,
             },
         };
         let id: Arc<str> = id.into();
-        if !matches!(found, New::Refused(_)) {
+        if !matches!(found, NewId::Refused(_)) {
             self.spellings[at].entry(folded).or_insert_with(|| id.clone());
         }
         self.ids[at].insert(id, found.clone());
@@ -257,13 +257,13 @@ impl<'a> Vet<'a> {
             return seen.clone();
         }
         let folded = folded(name);
-        let other = |one: &&Entity| *one.id != *id && one.name != *name;
-        let stored = self.known.names[place(Named::Customer)].get(&folded);
+        let other = |one: &&KnownEntity| *one.id != *id && one.name != *name;
+        let stored = self.known.names[place(NamedKind::Customer)].get(&folded);
         let stored = stored.and_then(|all| all.iter().find(other));
-        let found = stored.or(self.name_spellings.get(&folded).filter(other)).map(|Entity { id, name }| {
+        let found = stored.or(self.name_spellings.get(&folded).filter(other)).map(|KnownEntity { id, name }| {
             Arc::from(format!("differs from {name}, the name of customer {id}, by case only; write one of them"))
         });
-        self.name_spellings.entry(folded).or_insert_with(|| Entity { id: id.into(), name: name.clone() });
+        self.name_spellings.entry(folded).or_insert_with(|| KnownEntity { id: id.into(), name: name.clone() });
         self.names.insert(key, found.clone());
         found
     }
@@ -271,8 +271,8 @@ impl<'a> Vet<'a> {
 
 /// What the numbering plan does not know of a row's numbers. That a new number
 /// must not be misspelt is the import's business, which knows what is new.
-pub(super) fn numbers(numbers: Numbers) -> Option<Doubt> {
-    let Numbers::Block { first, last } = numbers else { return None };
+pub(super) fn numbers(numbers: RowNumbers) -> Option<CellDoubt> {
+    let RowNumbers::Block { first, last } = numbers else { return None };
     let invalid = |digits: &u64| !plan::lookup(*digits).valid;
     let mut wrong = (first.digits()..=last.digits()).filter(invalid);
     let found = E164::new(wrong.next()?)?;
@@ -290,18 +290,18 @@ pub(super) fn numbers(numbers: Numbers) -> Option<Doubt> {
     } else if let Some((first, last)) = plan::glued_block(found) {
         reason.push_str(&format!("; probably a block, which is written {first}..{last}"));
     }
-    Some(Doubt { field: Field::Number, value: found.to_string(), reason })
+    Some(CellDoubt { field: Field::Number, value: found.to_string(), reason })
 }
 
 /// What a row says if its empty cells say nothing.
-fn kept(fields: &Fields) -> Fields {
+fn kept(fields: &RowFields) -> RowFields {
     fn cell<T: Clone>(cell: &Cell<T>) -> Cell<T> {
         match cell {
             Cell::Value(value) => Cell::Value(value.clone()),
             Cell::Empty | Cell::Absent => Cell::Absent,
         }
     }
-    Fields {
+    RowFields {
         account: cell(&fields.account),
         account_name: cell(&fields.account_name),
         application: cell(&fields.application),

@@ -13,12 +13,12 @@ use crate::domain::{Currency, E164};
 use crate::store::StoreError;
 
 /// What a month costs more, or less, in minor units of each currency.
-pub type Costs = BTreeMap<Currency, i64>;
+pub type MonthlyCosts = BTreeMap<Currency, i64>;
 
 /// How a row ended, or would end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Ending {
+pub enum RowOutcome {
     Changed,
     Unchanged,
     Failed,
@@ -26,26 +26,26 @@ pub enum Ending {
 
 /// What was found out about one row.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Verdict {
-    pub ending: Ending,
+pub struct RowVerdict {
+    pub ending: RowOutcome,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    #[serde(default, skip_serializing_if = "Costs::is_empty")]
-    pub cost: Costs,
+    #[serde(default, skip_serializing_if = "MonthlyCosts::is_empty")]
+    pub cost: MonthlyCosts,
 }
 
 /// Verdicts on rows in their order.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Verdicts {
-    distinct: Vec<Verdict>,
+    distinct: Vec<RowVerdict>,
     runs: Vec<(u32, u32)>,
     #[serde(skip)]
-    places: HashMap<Verdict, u32>,
+    places: HashMap<RowVerdict, u32>,
 }
 
 impl Verdicts {
-    pub fn push(&mut self, verdict: Verdict) {
+    pub fn push(&mut self, verdict: RowVerdict) {
         let last = self.runs.last_mut();
         if let Some((count, place)) = last
             && self.distinct[*place as usize] == verdict
@@ -61,11 +61,11 @@ impl Verdicts {
     }
 
     /// Each verdict with how many rows in a row have it.
-    pub fn runs(&self) -> impl Iterator<Item = (&Verdict, u64)> {
+    pub fn runs(&self) -> impl Iterator<Item = (&RowVerdict, u64)> {
         self.runs.iter().map(|&(count, place)| (&self.distinct[place as usize], u64::from(count)))
     }
 
-    fn each(&self) -> impl Iterator<Item = &Verdict> {
+    fn each(&self) -> impl Iterator<Item = &RowVerdict> {
         self.runs().flat_map(|(verdict, count)| (0..count).map(move |_| verdict))
     }
 
@@ -78,7 +78,7 @@ impl Verdicts {
 
 /// One batch of a job.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Batch {
+pub struct JobBatch {
     /// How many numbers there are.
     rows: u32,
     numbers: Vec<(u64, u32)>,
@@ -96,10 +96,10 @@ pub struct Batch {
     pub of: Option<u64>,
 }
 
-impl Batch {
+impl JobBatch {
     /// A batch of these numbers, which ascend.
-    pub fn new(numbers: impl IntoIterator<Item = E164>) -> Batch {
-        let mut batch = Batch::default();
+    pub fn new(numbers: impl IntoIterator<Item = E164>) -> JobBatch {
+        let mut batch = JobBatch::default();
         for number in numbers {
             batch.rows += 1;
             match batch.numbers.last_mut() {
@@ -120,7 +120,7 @@ impl Batch {
     }
 
     /// The numbers with what was done to them or, failing that, previewed.
-    pub fn rows(&self) -> Vec<(E164, Option<&Verdict>)> {
+    pub fn rows(&self) -> Vec<(E164, Option<&RowVerdict>)> {
         let verdicts = self.done.as_ref().or(self.preview.as_ref());
         let mut verdicts = verdicts.into_iter().flat_map(Verdicts::each);
         self.numbers().into_iter().map(|number| (number, verdicts.next())).collect()
@@ -130,8 +130,8 @@ impl Batch {
         serde_json::to_string(self).expect("numbers and verdicts serialise")
     }
 
-    pub fn read(text: &str) -> Result<Batch, StoreError> {
-        let batch: Batch = serde_json::from_str(text).map_err(|error| corrupt(&error.to_string()))?;
+    pub fn read(text: &str) -> Result<JobBatch, StoreError> {
+        let batch: JobBatch = serde_json::from_str(text).map_err(|error| corrupt(&error.to_string()))?;
         // Checked before anything is made of them: a damaged count must not
         // fill the memory.
         let sizes: u64 = batch.numbers.iter().map(|&(_, count)| u64::from(count)).sum();
@@ -173,7 +173,7 @@ impl Brief {
 
     /// How many of its rows are wanted, by the verdict that shows: of what was
     /// done or, failing that, previewed.
-    pub fn count(&self, wanted: impl Fn(Option<Ending>) -> bool) -> u64 {
+    pub fn count(&self, wanted: impl Fn(Option<RowOutcome>) -> bool) -> u64 {
         match self.done.as_ref().or(self.preview.as_ref()) {
             Some(verdicts) => {
                 verdicts.runs().filter(|(verdict, _)| wanted(Some(verdict.ending))).map(|(_, count)| count).sum()
@@ -193,19 +193,23 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn verdict(kind: u8) -> Verdict {
-        let cost = |minor| Costs::from([("INR".parse().expect("a currency"), minor)]);
+    fn verdict(kind: u8) -> RowVerdict {
+        let cost = |minor| MonthlyCosts::from([("INR".parse().expect("a currency"), minor)]);
         match kind {
-            0 => Verdict { ending: Ending::Changed, reason: None, cost: cost(-50_000) },
-            1 => Verdict { ending: Ending::Unchanged, reason: None, cost: Costs::new() },
-            kind => Verdict { ending: Ending::Failed, reason: Some(format!("reason {kind}")), cost: Costs::new() },
+            0 => RowVerdict { ending: RowOutcome::Changed, reason: None, cost: cost(-50_000) },
+            1 => RowVerdict { ending: RowOutcome::Unchanged, reason: None, cost: MonthlyCosts::new() },
+            kind => RowVerdict {
+                ending: RowOutcome::Failed,
+                reason: Some(format!("reason {kind}")),
+                cost: MonthlyCosts::new(),
+            },
         }
     }
 
     #[test]
     fn a_million_rows_that_end_alike_are_small() {
         let numbers = (0..1_000).filter_map(|at| E164::new(912_271_260_000 + at));
-        let mut batch = Batch::new(numbers);
+        let mut batch = JobBatch::new(numbers);
         let mut verdicts = Verdicts::default();
         (0..1_000).for_each(|_| verdicts.push(verdict(0)));
         batch.done = Some(verdicts);
@@ -224,7 +228,7 @@ mod tests {
             r#"{"rows":1,"numbers":[[912271260000,1]],"done":{"distinct":[],"runs":[[1,0]]}}"#,
             r#"{"rows":1,"numbers":[[912271260000,1]],"done":{"distinct":[{"ending":"changed"}],"runs":[[2,0]]}}"#,
         ] {
-            assert!(Batch::read(text).is_err(), "{text}");
+            assert!(JobBatch::read(text).is_err(), "{text}");
         }
     }
 
@@ -237,15 +241,15 @@ mod tests {
             let numbers: Vec<E164> = rows.keys().filter_map(|&digits| E164::new(digits)).collect();
             let mut verdicts = Verdicts::default();
             rows.values().for_each(|&kind| verdicts.push(verdict(kind)));
-            let batch = Batch { done: Some(verdicts), of, ..Batch::new(numbers.iter().copied()) };
-            let back = Batch::read(&batch.text()).expect("what was written");
+            let batch = JobBatch { done: Some(verdicts), of, ..JobBatch::new(numbers.iter().copied()) };
+            let back = JobBatch::read(&batch.text()).expect("what was written");
             prop_assert_eq!(back.numbers(), numbers);
             prop_assert_eq!(back.of, of);
-            let kinds: Vec<Verdict> = back.rows().into_iter().filter_map(|(_, verdict)| verdict.cloned()).collect();
+            let kinds: Vec<RowVerdict> = back.rows().into_iter().filter_map(|(_, verdict)| verdict.cloned()).collect();
             prop_assert_eq!(kinds, rows.values().map(|&kind| verdict(kind)).collect::<Vec<_>>());
             let brief = Brief::read(&batch.text()).expect("what was written");
             let failed = rows.values().filter(|&&kind| kind > 1).count() as u64;
-            prop_assert_eq!(brief.count(|ending| ending == Some(Ending::Failed)), failed);
+            prop_assert_eq!(brief.count(|ending| ending == Some(RowOutcome::Failed)), failed);
         }
     }
 }

@@ -6,7 +6,7 @@
 //! first. Between two batches nobody holds the database.
 //!
 //! Open jobs are found in the store: those of before a restart, those created
-//! here (the [`Board`] is rung), and those that commands and other nodes
+//! here (the [`JobQueue`] is rung), and those that commands and other nodes
 //! created (the store is asked now and then). Of several nodes one does jobs,
 //! which has the lease; so turns are those of all jobs there are.
 //! Deliberately absent: what a batch does (`jobs`), and any state that matters
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::{error, info, warn};
 
-use super::Step;
+use super::BatchStep;
 use crate::domain::PartnerKey;
 use crate::service::lease::{self, Lease};
 use crate::service::workers::{self, Work};
@@ -38,32 +38,32 @@ pub const BATCH_ROWS: usize = 2_000;
 
 /// How much is done at a time.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct JobSettings {
     pub workers: usize,
     pub per_partner: usize,
 }
 
 /// The open jobs as this process knows them.
-pub struct Board {
+pub struct JobQueue {
     pub batch_rows: usize,
-    turns: Mutex<Turns>,
+    turns: Mutex<JobTurns>,
     rung: Condvar,
 }
 
-struct Turns {
+struct JobTurns {
     stop: bool,
     /// Whether the store may have jobs that are not here.
     rung: bool,
     asked: Instant,
     /// Oldest first.
-    open: Vec<Open>,
+    open: Vec<OpenJob>,
     /// Counts the turns.
     turn: u64,
     /// When each partner had its last one.
     partners: HashMap<PartnerKey, u64>,
 }
 
-struct Open {
+struct OpenJob {
     key: PartnerKey,
     id: String,
     /// Whether it is one of those of its partner that go on.
@@ -72,34 +72,34 @@ struct Open {
     turn: u64,
     /// Since when its next batch waits.
     since: Instant,
-    trouble: Option<Trouble>,
+    trouble: Option<JobTrouble>,
 }
 
 /// The store failed; the job is tried again.
-struct Trouble {
+struct JobTrouble {
     text: String,
     again: Instant,
     wait: Duration,
 }
 
 /// One batch's worth of work.
-struct Turn {
+struct JobTurn {
     key: PartnerKey,
     id: String,
     since: Instant,
 }
 
 /// How a turn ended.
-enum Ended {
-    Step(Step),
+enum TurnEnd {
+    Step(BatchStep),
     Trouble(String),
 }
 
-impl Board {
-    pub fn new(batch_rows: usize) -> Board {
+impl JobQueue {
+    pub fn new(batch_rows: usize) -> JobQueue {
         let (open, partners) = Default::default();
-        let turns = Turns { stop: false, rung: true, asked: Instant::now(), open, turn: 0, partners };
-        Board { batch_rows, turns: Mutex::new(turns), rung: Condvar::new() }
+        let turns = JobTurns { stop: false, rung: true, asked: Instant::now(), open, turn: 0, partners };
+        JobQueue { batch_rows, turns: Mutex::new(turns), rung: Condvar::new() }
     }
 
     /// Says that a job was created or let run.
@@ -120,7 +120,7 @@ impl Board {
     }
 
     /// Waits for a turn; `None` when there will be no more.
-    fn next(&self, service: &Service, lease: &Lease, per_partner: usize, own: &workers::Turns) -> Option<Turn> {
+    fn next(&self, service: &Service, lease: &Lease, per_partner: usize, own: &workers::Turns) -> Option<JobTurn> {
         let mut turns = self.turns.lock();
         loop {
             if turns.stop {
@@ -154,28 +154,28 @@ impl Board {
         }
     }
 
-    fn end(&self, turn: &Turn, ended: Ended) {
+    fn end(&self, turn: &JobTurn, ended: TurnEnd) {
         let mut turns = self.turns.lock();
         let Some(at) = turns.open.iter().position(|open| open.id == turn.id) else { return };
         match ended {
-            Ended::Step(Step::Over) => {
+            TurnEnd::Step(BatchStep::Over) => {
                 turns.open.remove(at);
             }
-            Ended::Step(Step::More) => {
+            TurnEnd::Step(BatchStep::More) => {
                 let open = &mut turns.open[at];
                 (open.busy, open.since, open.trouble) = (false, Instant::now(), None);
             }
-            Ended::Trouble(text) => {
+            TurnEnd::Trouble(text) => {
                 let open = &mut turns.open[at];
                 let wait = open.trouble.as_ref().map_or(RETRY_MIN, |trouble| (trouble.wait * 2).min(RETRY_MAX));
                 open.busy = false;
-                open.trouble = Some(Trouble { text, again: Instant::now() + wait, wait });
+                open.trouble = Some(JobTrouble { text, again: Instant::now() + wait, wait });
             }
         }
     }
 }
 
-impl Turns {
+impl JobTurns {
     /// How long nothing can be due, unless somebody rings.
     fn pause(&self) -> Duration {
         let again = self.open.iter().filter(|open| !open.busy).filter_map(|open| open.trouble.as_ref());
@@ -185,10 +185,10 @@ impl Turns {
 
     /// Takes over what the store has, keeping what is known.
     fn learn(&mut self, stored: Vec<(PartnerKey, StoredJob)>) {
-        let mut known: HashMap<String, Open> = self.open.drain(..).map(|open| (open.id.clone(), open)).collect();
+        let mut known: HashMap<String, OpenJob> = self.open.drain(..).map(|open| (open.id.clone(), open)).collect();
         for (key, StoredJob { id, .. }) in stored {
             let new =
-                |id| Open { key, id, admitted: false, busy: false, turn: 0, since: Instant::now(), trouble: None };
+                |id| OpenJob { key, id, admitted: false, busy: false, turn: 0, since: Instant::now(), trouble: None };
             let open = known.remove(&id).unwrap_or_else(|| new(id));
             self.open.push(open);
         }
@@ -196,7 +196,7 @@ impl Turns {
         self.open.extend(known.into_values().filter(|open| open.busy));
     }
 
-    fn take(&mut self, per_partner: usize) -> Option<Turn> {
+    fn take(&mut self, per_partner: usize) -> Option<JobTurn> {
         let mut admitted: HashMap<PartnerKey, usize> = HashMap::new();
         for open in self.open.iter().filter(|open| open.admitted) {
             *admitted.entry(open.key).or_default() += 1;
@@ -210,27 +210,27 @@ impl Turns {
             }
         }
         let now = Instant::now();
-        let due = |open: &&mut Open| {
+        let due = |open: &&mut OpenJob| {
             open.admitted && !open.busy && open.trouble.as_ref().is_none_or(|trouble| trouble.again <= now)
         };
         let partners = &self.partners;
-        let waited = |open: &&mut Open| (partners.get(&open.key).copied().unwrap_or_default(), open.turn);
+        let waited = |open: &&mut OpenJob| (partners.get(&open.key).copied().unwrap_or_default(), open.turn);
         let open = self.open.iter_mut().filter(due).min_by_key(waited)?;
         self.turn += 1;
         (open.busy, open.turn) = (true, self.turn);
         self.partners.insert(open.key, self.turn);
-        Some(Turn { key: open.key, id: open.id.clone(), since: open.since })
+        Some(JobTurn { key: open.key, id: open.id.clone(), since: open.since })
     }
 }
 
-/// The threads that do jobs, until [`Runner::stop`].
-pub struct Runner {
+/// The threads that do jobs, until [`JobRunner::stop`].
+pub struct JobRunner {
     service: Service,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Runner {
-    pub fn start(service: &Service, settings: Settings) -> Runner {
+impl JobRunner {
+    pub fn start(service: &Service, settings: JobSettings) -> JobRunner {
         // Given back when the last thread has ended.
         let lease = Arc::new(service.leases.keep("jobs", lease::SPAN));
         let worker = |_| {
@@ -238,7 +238,7 @@ impl Runner {
             std::thread::spawn(move || work(&service, &lease, settings.per_partner))
         };
         let threads = (0..settings.workers).map(worker).collect();
-        Runner { service: service.clone(), threads }
+        JobRunner { service: service.clone(), threads }
     }
 
     /// Lets the batches in work end; what is left is another node's, or is done
@@ -259,10 +259,10 @@ fn work(service: &Service, lease: &Lease, per_partner: usize) {
     while let Some(turn) = board.next(service, lease, per_partner, &own) {
         let ended = match catch_unwind(AssertUnwindSafe(|| service.job_step(turn.key, &turn.id, turn.since))) {
             Ok(Ok(step)) => {
-                if step == Step::Over {
+                if step == BatchStep::Over {
                     info!(partner.key = %turn.key, job = %turn.id, "job {} is over", turn.id);
                 }
-                Ended::Step(step)
+                TurnEnd::Step(step)
             }
             Ok(Err(ServiceError::Store(error)))
                 if error.passing()
@@ -272,7 +272,7 @@ fn work(service: &Service, lease: &Lease, per_partner: usize) {
                     partner.key = %turn.key, job = %turn.id, error = &error as &dyn std::error::Error,
                     "job {} waits for the database", turn.id
                 );
-                Ended::Trouble(error.to_string())
+                TurnEnd::Trouble(error.to_string())
             }
             Ok(Err(error)) => give_up(service, &turn, &error.to_string()),
             // It would panic again, for ever.
@@ -283,11 +283,11 @@ fn work(service: &Service, lease: &Lease, per_partner: usize) {
 }
 
 /// Ends a job that cannot go on, so that it is not tried for ever.
-fn give_up(service: &Service, turn: &Turn, why: &str) -> Ended {
+fn give_up(service: &Service, turn: &JobTurn, why: &str) -> TurnEnd {
     error!(partner.key = %turn.key, job = %turn.id, cause = why, "job {} cannot go on", turn.id);
     match service.job_fail(turn.key, &turn.id, why) {
-        Ok(()) => Ended::Step(Step::Over),
-        Err(error) => Ended::Trouble(error.to_string()),
+        Ok(()) => TurnEnd::Step(BatchStep::Over),
+        Err(error) => TurnEnd::Trouble(error.to_string()),
     }
 }
 
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
     use crate::domain::Time;
 
-    fn learn(turns: &mut Turns, jobs: &[(i64, &str)]) {
+    fn learn(turns: &mut JobTurns, jobs: &[(i64, &str)]) {
         let job = |&(key, id): &(i64, &str)| {
             let created_at = Time::new(1_770_000_000).expect("a time");
             (PartnerKey(key), StoredJob { id: id.to_owned(), created_at, open: true, body: String::new() })
@@ -304,22 +304,22 @@ mod tests {
         turns.learn(jobs.iter().map(job).collect());
     }
 
-    fn taken(turns: &mut Turns, per_partner: usize) -> String {
+    fn taken(turns: &mut JobTurns, per_partner: usize) -> String {
         let Some(turn) = turns.take(per_partner) else { return "nothing".to_owned() };
         turn.id
     }
 
     #[track_caller]
     fn check_order(jobs: &[(i64, &str)], per_partner: usize, expected: &[&str]) {
-        let board = Board::new(1);
+        let board = JobQueue::new(1);
         for (at, expected) in expected.iter().enumerate() {
             let mut turns = board.turns.lock();
             learn(&mut turns, jobs);
             let id = taken(&mut turns, per_partner);
             assert_eq!(id, *expected, "turn {at}");
             drop(turns);
-            let turn = Turn { key: PartnerKey(0), id, since: Instant::now() };
-            board.end(&turn, Ended::Step(Step::More));
+            let turn = JobTurn { key: PartnerKey(0), id, since: Instant::now() };
+            board.end(&turn, TurnEnd::Step(BatchStep::More));
         }
     }
 
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn what_is_in_work_is_not_taken_twice() {
-        let board = Board::new(1);
+        let board = JobQueue::new(1);
         let mut turns = board.turns.lock();
         learn(&mut turns, &[(1, "a"), (1, "b"), (1, "c")]);
         assert_eq!(taken(&mut turns, 2), "a");
@@ -341,20 +341,23 @@ mod tests {
         learn(&mut turns, &[(1, "b"), (1, "c")]);
         assert_eq!(taken(&mut turns, 2), "nothing");
         drop(turns);
-        board.end(&Turn { key: PartnerKey(1), id: "a".to_owned(), since: Instant::now() }, Ended::Step(Step::Over));
+        board.end(
+            &JobTurn { key: PartnerKey(1), id: "a".to_owned(), since: Instant::now() },
+            TurnEnd::Step(BatchStep::Over),
+        );
         assert_eq!(taken(&mut board.turns.lock(), 2), "c");
     }
 
     #[test]
     fn trouble_waits_longer_and_longer_and_holds_nobody_else_up() {
-        let board = Board::new(1);
+        let board = JobQueue::new(1);
         learn(&mut board.turns.lock(), &[(1, "a"), (2, "x")]);
         let turn = board.turns.lock().take(2).expect("a turn");
-        board.end(&turn, Ended::Trouble("full".to_owned()));
+        board.end(&turn, TurnEnd::Trouble("full".to_owned()));
         assert_eq!(board.trouble("a").as_deref(), Some("full"));
         assert_eq!(taken(&mut board.turns.lock(), 2), "x");
         assert_eq!(taken(&mut board.turns.lock(), 2), "nothing");
-        board.end(&turn, Ended::Trouble("full".to_owned()));
+        board.end(&turn, TurnEnd::Trouble("full".to_owned()));
         let wait = board.turns.lock().open[0].trouble.as_ref().map(|trouble| trouble.wait);
         assert_eq!(wait, Some(RETRY_MIN * 2));
     }

@@ -14,7 +14,7 @@ use crate::domain::{
     Partner, Record, Setting, Status, Time, Trunk, TrunkId, number,
 };
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::store::{Answered, Document, Holding, RoutesInUse, StoreError, StoredJob, Transaction};
+use crate::store::{Answered, Document, Ownership, RoutesInUse, StoreError, StoredJob, Transaction};
 
 pub struct Trial {
     snapshot: Arc<Snapshot>,
@@ -87,10 +87,10 @@ impl Transaction for Trial {
         Ok(self.snapshot.keys.get(id.as_str()).cloned())
     }
 
-    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError> {
+    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
         let holding = |&number: &E164| match self.snapshot.get(number, self.now) {
-            Some(row) => Holding::Ours { record: row.record(), version: row.version() },
-            None => Holding::Free,
+            Some(row) => Ownership::Ours { record: row.record(), version: row.version() },
+            None => Ownership::Free,
         };
         Ok(wanted.iter().map(holding).collect())
     }

@@ -22,7 +22,7 @@ const SKEW_SECONDS: i64 = 60;
 
 /// What many numbers say alike.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Said {
+pub struct UpstreamFields {
     pub account: Option<AccountId>,
     pub account_name: Option<Arc<str>>,
     pub status: Status,
@@ -39,11 +39,11 @@ pub struct Said {
 
 /// One number as upstream tells it.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct UpstreamRow {
     pub number: E164,
     pub assigned_at: Option<Time>,
     pub expires_at: Option<Time>,
-    pub said: Said,
+    pub said: UpstreamFields,
 }
 
 /// An account as upstream tells it.
@@ -57,29 +57,29 @@ pub struct ToldAccount {
 
 /// A look in the making.
 #[derive(Default)]
-pub struct Reading {
-    said: Vec<Arc<Said>>,
-    places: HashMap<Arc<Said>, u32>,
-    rows: Vec<Row>,
+pub struct ListingBuilder {
+    said: Vec<Arc<UpstreamFields>>,
+    places: HashMap<Arc<UpstreamFields>, u32>,
+    rows: Vec<ListingRow>,
 }
 
 /// One number, in as few bytes as it takes.
 #[derive(Clone, Copy)]
-pub(super) struct Row {
+pub(super) struct ListingRow {
     pub number: E164,
     said: u32,
     assigned_at: Option<Time>,
     expires_at: Option<Time>,
 }
 
-impl Reading {
+impl ListingBuilder {
     /// What came so far is void.
     pub fn begin(&mut self) {
-        *self = Reading::default();
+        *self = ListingBuilder::default();
     }
 
-    pub fn add(&mut self, told: Told) {
-        let Told { number, assigned_at, expires_at, said } = told;
+    pub fn add(&mut self, told: UpstreamRow) {
+        let UpstreamRow { number, assigned_at, expires_at, said } = told;
         let same = self.rows.last().map(|row| row.said).filter(|&at| *self.said[at as usize] == said);
         let said = same.unwrap_or_else(|| match self.places.entry(Arc::new(said)) {
             hash_map::Entry::Occupied(place) => *place.get(),
@@ -88,15 +88,15 @@ impl Reading {
                 *place.insert(self.said.len() as u32 - 1)
             }
         });
-        self.rows.push(Row { number, said, assigned_at, expires_at });
+        self.rows.push(ListingRow { number, said, assigned_at, expires_at });
     }
 
     /// All came. `accounts` is the whole list of them, if upstream has one.
-    pub fn finish(self, dialect: Dialect, accounts: Option<Vec<ToldAccount>>) -> Look {
-        let Reading { said, mut rows, .. } = self;
+    pub fn finish(self, dialect: Dialect, accounts: Option<Vec<ToldAccount>>) -> Listing {
+        let ListingBuilder { said, mut rows, .. } = self;
         rows.sort_unstable_by_key(|row| row.number);
         let listed = accounts.as_ref().map(Vec::len);
-        let mut look = Look {
+        let mut look = Listing {
             rows,
             listed,
             tells_expiry: dialect == Dialect::Data,
@@ -106,7 +106,8 @@ impl Reading {
             said,
         };
         for ToldAccount { auth_id, name, created_at, archived_at } in accounts.into_iter().flatten() {
-            look.accounts.insert(auth_id, Customer { name: Some(name), created_at, archived: archived_at.is_some() });
+            look.accounts
+                .insert(auth_id, UpstreamCustomer { name: Some(name), created_at, archived: archived_at.is_some() });
         }
         for said in &look.said {
             if let Some(id) = &said.account {
@@ -116,12 +117,12 @@ impl Reading {
                 known.name = known.name.take().or_else(|| said.account_name.clone());
             }
             if let Some(id) = &said.application {
-                let route = look.applications.entry(id.clone()).or_insert_with(|| Route::of(said));
+                let route = look.applications.entry(id.clone()).or_insert_with(|| UpstreamRoute::of(said));
                 route.also(said);
                 route.name = route.name.take().or_else(|| said.application_name.clone());
             }
             if let Some(id) = &said.trunk {
-                look.trunks.entry(id.clone()).or_insert_with(|| Route::of(said)).also(said);
+                look.trunks.entry(id.clone()).or_insert_with(|| UpstreamRoute::of(said)).also(said);
             }
         }
         look
@@ -129,40 +130,40 @@ impl Reading {
 }
 
 /// Everything that upstream said, at about one moment. Sorted by number.
-pub struct Look {
-    said: Vec<Arc<Said>>,
-    pub(super) rows: Vec<Row>,
+pub struct Listing {
+    said: Vec<Arc<UpstreamFields>>,
+    pub(super) rows: Vec<ListingRow>,
     /// Those of the list, and those that numbers name.
-    pub(super) accounts: BTreeMap<AccountId, Customer>,
+    pub(super) accounts: BTreeMap<AccountId, UpstreamCustomer>,
     /// How many accounts its list has; `None` if it has no list.
     pub(super) listed: Option<usize>,
-    pub(super) applications: BTreeMap<ApplicationId, Route>,
-    pub(super) trunks: BTreeMap<TrunkId, Route>,
+    pub(super) applications: BTreeMap<ApplicationId, UpstreamRoute>,
+    pub(super) trunks: BTreeMap<TrunkId, UpstreamRoute>,
     /// Whether no expiry means that there is none.
     tells_expiry: bool,
 }
 
 #[derive(Default)]
-pub(super) struct Customer {
+pub(super) struct UpstreamCustomer {
     name: Option<Arc<str>>,
     created_at: Option<Time>,
     archived: bool,
 }
 
 /// An application or a trunk, as far as numbers tell it.
-pub(super) struct Route {
+pub(super) struct UpstreamRoute {
     name: Option<Arc<str>>,
     holder: Option<AccountId>,
     /// Whether numbers of several accounts use it.
     shared: bool,
 }
 
-impl Route {
-    fn of(said: &Said) -> Route {
-        Route { name: None, holder: said.account.clone(), shared: false }
+impl UpstreamRoute {
+    fn of(said: &UpstreamFields) -> UpstreamRoute {
+        UpstreamRoute { name: None, holder: said.account.clone(), shared: false }
     }
 
-    fn also(&mut self, said: &Said) {
+    fn also(&mut self, said: &UpstreamFields) {
         self.shared |= self.holder != said.account;
     }
 
@@ -174,23 +175,23 @@ impl Route {
 
 /// Why a number cannot be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Refusal {
+pub(super) enum UpstreamRefusal {
     Taken,
     NoCost,
 }
 
-impl Refusal {
+impl UpstreamRefusal {
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Refusal::Taken => "another partner of this server has the number",
-            Refusal::NoCost => {
+            UpstreamRefusal::Taken => "another partner of this server has the number",
+            UpstreamRefusal::NoCost => {
                 "an assigned number needs a cost, and upstream tells none; give --monthly-cost and --currency"
             }
         }
     }
 }
 
-impl Look {
+impl Listing {
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -228,16 +229,16 @@ impl Look {
     /// What a number becomes, given what it is at `at`.
     pub(super) fn settle(
         &self,
-        row: &Row,
+        row: &ListingRow,
         current: Option<&Record>,
         cost: Option<Money>,
         at: Time,
-    ) -> Result<Record, Refusal> {
+    ) -> Result<Record, UpstreamRefusal> {
         let record = self.image(row, current, cost, at);
-        if record.state.held() && record.cost.is_none() { Err(Refusal::NoCost) } else { Ok(record) }
+        if record.state.held() && record.cost.is_none() { Err(UpstreamRefusal::NoCost) } else { Ok(record) }
     }
 
-    fn image(&self, row: &Row, current: Option<&Record>, cost: Option<Money>, at: Time) -> Record {
+    fn image(&self, row: &ListingRow, current: Option<&Record>, cost: Option<Money>, at: Time) -> Record {
         let said = &*self.said[row.said as usize];
         let held = said.account.is_some();
         let kept = current.filter(|current| current.holder() == said.account.as_ref());
@@ -295,7 +296,7 @@ fn unheld_state(kept: Option<State>) -> State {
     kept.filter(|state| matches!(state, State::Reserved | State::Quarantined)).unwrap_or(State::Available)
 }
 
-impl Customer {
+impl UpstreamCustomer {
     pub(super) fn settle(&self, id: &AccountId, before: Option<&Account>, at: Time) -> Account {
         let before_name = before.map(|before| before.name.clone());
         Account {
@@ -307,7 +308,7 @@ impl Customer {
     }
 }
 
-impl Route {
+impl UpstreamRoute {
     pub(super) fn application(&self, id: &ApplicationId, before: Option<&Application>, at: Time) -> Application {
         let before_name = before.map(|before| before.name.clone());
         Application {

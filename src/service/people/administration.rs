@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::{AuditEntry, By, LINK_PATH, LINK_SECONDS, NewUser, People, PeopleError, UserEdit, actor};
+use super::{AuditEntry, LINK_PATH, LINK_SECONDS, NewUser, People, PeopleError, UserActor, UserEdit, actor};
 use crate::domain::field::code;
 use crate::domain::{FieldError, PartnerKey, Role, User, UserId, entity, user};
 use crate::service::token;
@@ -19,12 +19,12 @@ use crate::store::people::{PeopleWrites, StoredLink, StoredUser};
 const OWNERS_ONLY: PeopleError =
     PeopleError::Forbidden("only administrators, and the owners of a partner, see to its people");
 
-impl By<'_> {
+impl UserActor<'_> {
     /// An entry of this one's, about somebody.
     fn entry(&self, people: &People, what: &str, about: &str, partner: Option<PartnerKey>) -> AuditEntry {
         let (who, from, request_id) = match self {
-            By::Command(actor) => ((*actor).clone(), None, None),
-            By::User { user, from, request_id } => (actor(user), *from, *request_id),
+            UserActor::Command(actor) => ((*actor).clone(), None, None),
+            UserActor::User { user, from, request_id } => (actor(user), *from, *request_id),
         };
         AuditEntry {
             at: people.now(),
@@ -41,8 +41,8 @@ impl By<'_> {
     /// The partner in whose audit trail a refusal is: the actor's.
     fn partner(&self) -> Option<PartnerKey> {
         match self {
-            By::Command(_) => None,
-            By::User { user, .. } => user.partner,
+            UserActor::Command(_) => None,
+            UserActor::User { user, .. } => user.partner,
         }
     }
 }
@@ -54,10 +54,10 @@ enum Asker {
 }
 
 impl Asker {
-    fn of(by: By<'_>, people: &mut dyn PeopleWrites) -> Result<Asker, PeopleError> {
+    fn of(by: UserActor<'_>, people: &mut dyn PeopleWrites) -> Result<Asker, PeopleError> {
         match by {
-            By::Command(_) => Ok(Asker::Machine),
-            By::User { user, .. } => match people.user(&user.id)? {
+            UserActor::Command(_) => Ok(Asker::Machine),
+            UserActor::User { user, .. } => match people.user(&user.id)? {
                 Some(now) if super::barred(&now).is_none() => Ok(Asker::User(now.user.user)),
                 Some(_) | None => Err(OWNERS_ONLY),
             },
@@ -116,7 +116,7 @@ impl People {
     /// Runs a write of this one's; a refusal is in the audit trail.
     fn administer<T>(
         &self,
-        by: By<'_>,
+        by: UserActor<'_>,
         what: &str,
         about: &str,
         mut draft: impl FnMut(&mut dyn PeopleWrites, &Asker) -> Result<T, PeopleError>,
@@ -154,7 +154,7 @@ impl People {
     }
 
     /// Somebody new, and the path of the link by which they choose a password.
-    pub fn user_create(&self, by: By<'_>, new: NewUser) -> Result<(User, String), PeopleError> {
+    pub fn user_create(&self, by: UserActor<'_>, new: NewUser) -> Result<(User, String), PeopleError> {
         let NewUser { email, name, role, partner, zone } = new;
         let mut wrong = Vec::new();
         let (name, zone) = checked(name.as_deref(), zone.as_deref(), &mut wrong);
@@ -233,7 +233,7 @@ impl People {
         Ok(people.users(user.partner)?.iter().any(like))
     }
 
-    pub fn user_edit(&self, by: By<'_>, id: &UserId, edit: UserEdit) -> Result<User, PeopleError> {
+    pub fn user_edit(&self, by: UserActor<'_>, id: &UserId, edit: UserEdit) -> Result<User, PeopleError> {
         let mut wrong = Vec::new();
         let (name, zone) = checked(edit.name.as_deref(), edit.zone.as_deref(), &mut wrong);
         let what = match (edit.disabled, edit.role) {
@@ -304,7 +304,7 @@ impl People {
 
     /// The path of a new link, for a user who has forgotten the password; earlier
     /// links end. Using it ends all sessions.
-    pub fn user_link(&self, by: By<'_>, id: &UserId) -> Result<String, PeopleError> {
+    pub fn user_link(&self, by: UserActor<'_>, id: &UserId) -> Result<String, PeopleError> {
         let secret = token::secret();
         self.administer(by, "user.link", id.as_str(), |people, asker| {
             let stored = self.seen_to(people, asker, id)?;
@@ -322,7 +322,7 @@ impl People {
 
     /// Removes the second factor of a user who has lost it, and ends their
     /// sessions.
-    pub fn user_totp_remove(&self, by: By<'_>, id: &UserId) -> Result<(), PeopleError> {
+    pub fn user_totp_remove(&self, by: UserActor<'_>, id: &UserId) -> Result<(), PeopleError> {
         self.administer(by, super::what::TOTP_OFF, id.as_str(), |people, asker| {
             let stored = self.seen_to(people, asker, id)?;
             if !asker.owns() {

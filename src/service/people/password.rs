@@ -174,13 +174,13 @@ pub struct Full;
 
 /// Which queue a caller waits in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub enum QueueKind {
     Known,
     Stranger,
 }
 
 /// One hash to be made.
-struct Work {
+struct HashWork {
     params: Params,
     algorithm: Algorithm,
     version: Version,
@@ -191,8 +191,8 @@ struct Work {
 
 #[derive(Default)]
 struct Queues {
-    known: VecDeque<Work>,
-    strangers: VecDeque<Work>,
+    known: VecDeque<HashWork>,
+    strangers: VecDeque<HashWork>,
     /// How many hashes are being made, and the most that ever were at once.
     busy: usize,
     peak: usize,
@@ -200,7 +200,7 @@ struct Queues {
 }
 
 #[derive(Default)]
-struct Shared {
+struct HashQueue {
     queues: Mutex<Queues>,
     news: Condvar,
 }
@@ -209,7 +209,7 @@ pub struct Hasher {
     params: Params,
     /// A hash that no password has, compared with where there is no user.
     nobody: String,
-    shared: Arc<Shared>,
+    shared: Arc<HashQueue>,
 }
 
 impl Hasher {
@@ -219,7 +219,7 @@ impl Hasher {
         let (m, t, p) = (params.m_cost(), params.t_cost(), params.p_cost());
         // Made by hand: comparing with it costs what comparing costs.
         let nobody = format!("$argon2id$v=19$m={m},t={t},p={p}${}${}", "A".repeat(22), "A".repeat(43));
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(HashQueue::default());
         for _ in 0..AT_A_TIME {
             let (shared, kept) = (shared.clone(), params.block_count());
             std::thread::spawn(move || shared.work(kept));
@@ -234,7 +234,7 @@ impl Hasher {
         let salt = Salt::new(&bytes).expect("16 bytes are a salt");
         let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
         let hash =
-            self.queued(Standing::Known, self.params.clone(), (algorithm, version), password.as_bytes(), &salt)?;
+            self.queued(QueueKind::Known, self.params.clone(), (algorithm, version), password.as_bytes(), &salt)?;
         let params = (&self.params).try_into().expect("the parameters were checked");
         let version = Some(version.into());
         Ok(PasswordHash { algorithm: algorithm.ident(), version, params, salt: Some(salt), hash }.to_string())
@@ -242,7 +242,7 @@ impl Hasher {
 
     /// Whether a password is the one that was hashed. Takes as long where
     /// there is none.
-    pub fn verify(&self, password: &str, hash: Option<&str>, standing: Standing) -> Result<bool, Full> {
+    pub fn verify(&self, password: &str, hash: Option<&str>, standing: QueueKind) -> Result<bool, Full> {
         let start = &password.as_bytes()[..password.len().min(BYTES_MAX)];
         let Some(stored) = Stored::read(hash.unwrap_or(&self.nobody)) else { return Ok(false) };
         let Stored { params, algorithm, version, salt, output } = stored;
@@ -258,19 +258,19 @@ impl Hasher {
 
     fn queued(
         &self,
-        standing: Standing,
+        standing: QueueKind,
         params: Params,
         (algorithm, version): (Algorithm, Version),
         password: &[u8],
         salt: &[u8],
     ) -> Result<Option<Output>, Full> {
         let (result, made) = sync_channel(1);
-        let work = Work { params, algorithm, version, password: password.to_vec(), salt: salt.to_vec(), result };
+        let work = HashWork { params, algorithm, version, password: password.to_vec(), salt: salt.to_vec(), result };
         {
             let mut queues = self.shared.queues.lock();
             let (queue, max) = match standing {
-                Standing::Known => (&mut queues.known, KNOWN_MAX),
-                Standing::Stranger => (&mut queues.strangers, STRANGERS_MAX),
+                QueueKind::Known => (&mut queues.known, KNOWN_MAX),
+                QueueKind::Stranger => (&mut queues.strangers, STRANGERS_MAX),
             };
             if queue.len() >= max {
                 return Err(Full);
@@ -290,7 +290,7 @@ impl Drop for Hasher {
     }
 }
 
-impl Shared {
+impl HashQueue {
     /// A hashing thread: takes work until its hasher is dropped, and keeps
     /// `kept` blocks of memory.
     fn work(&self, kept: usize) {
@@ -308,7 +308,7 @@ impl Shared {
         }
     }
 
-    fn next(&self) -> Option<Work> {
+    fn next(&self) -> Option<HashWork> {
         let mut queues = self.queues.lock();
         loop {
             if queues.closed {
@@ -325,7 +325,7 @@ impl Shared {
     }
 }
 
-impl Work {
+impl HashWork {
     fn run(&self, memory: &mut Vec<Block>) -> Option<Output> {
         let blocks = self.params.block_count();
         if memory.len() < blocks {
@@ -401,11 +401,11 @@ mod tests {
         let hash = hasher.hash("a good password").expect("a place");
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert_ne!(hash, hasher.hash("a good password").expect("a place"));
-        assert!(hasher.verify("a good password", Some(&hash), Standing::Stranger).expect("a place"));
-        assert!(!hasher.verify("a good passwore", Some(&hash), Standing::Stranger).expect("a place"));
-        assert!(!hasher.verify("a good password", None, Standing::Stranger).expect("a place"));
+        assert!(hasher.verify("a good password", Some(&hash), QueueKind::Stranger).expect("a place"));
+        assert!(!hasher.verify("a good passwore", Some(&hash), QueueKind::Stranger).expect("a place"));
+        assert!(!hasher.verify("a good password", None, QueueKind::Stranger).expect("a place"));
         // After a rise of the cost, older hashes still verify.
-        assert!(Hasher::new(CHEAP).verify("a good password", Some(&hash), Standing::Known).expect("a place"));
+        assert!(Hasher::new(CHEAP).verify("a good password", Some(&hash), QueueKind::Known).expect("a place"));
     }
 
     #[test]
@@ -415,7 +415,7 @@ mod tests {
         assert_eq!(parsed.hash.expect("a hash").as_bytes().len(), 32);
         let took = |hash: Option<&str>| {
             let started = std::time::Instant::now();
-            assert!(!hasher.verify("some password", hash, Standing::Known).expect("a place"));
+            assert!(!hasher.verify("some password", hash, QueueKind::Known).expect("a place"));
             started.elapsed()
         };
         let hash = hasher.hash("another one").expect("a place");
@@ -436,7 +436,7 @@ mod tests {
             (queues.busy, queues.known.len(), queues.strangers.len()) == (AT_A_TIME, known, strangers)
         };
         std::thread::scope(|scope| {
-            let stranger = || scope.spawn(|| hasher.verify("x", None, Standing::Stranger).is_ok());
+            let stranger = || scope.spawn(|| hasher.verify("x", None, QueueKind::Stranger).is_ok());
             let mut waiting: Vec<_> = (0..AT_A_TIME).map(|_| stranger()).collect();
             while !waits(0, 0) {
                 std::thread::yield_now();
@@ -445,8 +445,8 @@ mod tests {
             while !waits(0, STRANGERS_MAX) {
                 std::thread::yield_now();
             }
-            assert!(hasher.verify("x", None, Standing::Stranger).is_err(), "one more stranger");
-            let known = scope.spawn(|| hasher.verify("x", None, Standing::Known).is_ok());
+            assert!(hasher.verify("x", None, QueueKind::Stranger).is_err(), "one more stranger");
+            let known = scope.spawn(|| hasher.verify("x", None, QueueKind::Known).is_ok());
             assert!(known.join().expect("ended"), "a known caller has a place to wait");
             assert!(!hasher.shared.queues.lock().strangers.is_empty(), "and goes first");
             // The rest need not be made.
@@ -464,13 +464,13 @@ mod tests {
         let (result, _) = sync_channel(1);
         let Stored { params, algorithm, version, salt, output } = shared;
         let work =
-            Work { params, algorithm, version, password: b"a good password".to_vec(), salt: salt.to_vec(), result };
+            HashWork { params, algorithm, version, password: b"a good password".to_vec(), salt: salt.to_vec(), result };
         assert!(work.run(&mut memory) == Some(output));
         assert_eq!(memory.len(), 1_024);
         for broken in
             ["", "$argon2id$", "$2b$12$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA"]
         {
-            assert!(!costly.verify("a good password", Some(broken), Standing::Known).expect("a place"), "{broken}");
+            assert!(!costly.verify("a good password", Some(broken), QueueKind::Known).expect("a place"), "{broken}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::domain::Time;
-use crate::store::people::{AuditEntry, Digest};
+use crate::store::people::{AuditEntry, SecretDigest};
 use crate::store::{Abort, Store, StoreError};
 
 /// How many notes wait to be written at most.
@@ -24,9 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a reader waits for what is in line.
 const FLUSH: Duration = Duration::from_secs(5);
 
-enum Note {
+enum AuditNote {
     Audit(AuditEntry),
-    Seen(Digest, Time),
+    Seen(SecretDigest, Time),
     /// All before it is written.
     Flush(SyncSender<()>),
 }
@@ -37,7 +37,7 @@ pub struct Scribe {
 }
 
 struct Running {
-    line: SyncSender<Note>,
+    line: SyncSender<AuditNote>,
     thread: JoinHandle<()>,
 }
 
@@ -47,11 +47,11 @@ impl Scribe {
     }
 
     pub fn audit(&self, entry: AuditEntry) {
-        self.note(Note::Audit(entry));
+        self.note(AuditNote::Audit(entry));
     }
 
-    pub fn seen(&self, session: Digest, at: Time) {
-        self.note(Note::Seen(session, at));
+    pub fn seen(&self, session: SecretDigest, at: Time) {
+        self.note(AuditNote::Seen(session, at));
     }
 
     /// Waits until all that was noted is written, or not for ever.
@@ -60,11 +60,11 @@ impl Scribe {
             return;
         }
         let (done, written) = sync_channel(1);
-        self.note(Note::Flush(done));
+        self.note(AuditNote::Flush(done));
         let _ = written.recv_timeout(FLUSH);
     }
 
-    fn note(&self, note: Note) {
+    fn note(&self, note: AuditNote) {
         let mut running = self.running.lock();
         // Begun when there is something to write: most commands have nothing.
         let Running { line, .. } = running.get_or_insert_with(|| {
@@ -88,22 +88,22 @@ impl Drop for Scribe {
     }
 }
 
-fn work(store: &dyn Store, notes: &Receiver<Note>) {
+fn work(store: &dyn Store, notes: &Receiver<AuditNote>) {
     while let Ok(first) = notes.recv() {
-        let batch: Vec<Note> = std::iter::once(first).chain(notes.try_iter().take(TOGETHER - 1)).collect();
+        let batch: Vec<AuditNote> = std::iter::once(first).chain(notes.try_iter().take(TOGETHER - 1)).collect();
         if let Err(error) = write(store, &batch) {
             batch.iter().for_each(|note| lost(note, &error.to_string()));
         }
         for note in batch {
-            if let Note::Flush(done) = note {
+            if let AuditNote::Flush(done) = note {
                 let _ = done.try_send(());
             }
         }
     }
 }
 
-fn write(store: &dyn Store, batch: &[Note]) -> Result<(), StoreError> {
-    if batch.iter().all(|note| matches!(note, Note::Flush(_))) {
+fn write(store: &dyn Store, batch: &[AuditNote]) -> Result<(), StoreError> {
+    if batch.iter().all(|note| matches!(note, AuditNote::Flush(_))) {
         return Ok(());
     }
     let since = Instant::now();
@@ -111,9 +111,9 @@ fn write(store: &dyn Store, batch: &[Note]) -> Result<(), StoreError> {
         let written = store.people_write(&mut |people| {
             for note in batch {
                 match note {
-                    Note::Audit(entry) => people.put_audit(entry)?,
-                    Note::Seen(session, at) => people.seen(session, *at)?,
-                    Note::Flush(_) => {}
+                    AuditNote::Audit(entry) => people.put_audit(entry)?,
+                    AuditNote::Seen(session, at) => people.seen(session, *at)?,
+                    AuditNote::Flush(_) => {}
                 }
             }
             Ok(())
@@ -129,11 +129,11 @@ fn write(store: &dyn Store, batch: &[Note]) -> Result<(), StoreError> {
 }
 
 /// The log has what the trail cannot have.
-fn lost(note: &Note, reason: &str) {
+fn lost(note: &AuditNote, reason: &str) {
     match note {
-        Note::Audit(AuditEntry { who, what, about, refused, .. }) => {
+        AuditNote::Audit(AuditEntry { who, what, about, refused, .. }) => {
             tracing::error!(%who, %what, ?about, ?refused, reason, "an entry of the audit trail was not written");
         }
-        Note::Seen(..) | Note::Flush(_) => {}
+        AuditNote::Seen(..) | AuditNote::Flush(_) => {}
     }
 }

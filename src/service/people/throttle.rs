@@ -15,32 +15,32 @@ use std::net::{IpAddr, Ipv6Addr};
 use parking_lot::Mutex;
 
 use crate::domain::{Time, UserId};
-use crate::store::people::Digest;
+use crate::store::people::SecretDigest;
 
 /// So many at once, and one more each so many seconds.
 #[derive(Clone, Copy)]
-struct Budget {
+struct AttemptBudget {
     burst: i64,
     each_s: i64,
 }
 
 /// Failed sign-ins from one address, at whatever account.
-const ADDRESS: Budget = Budget { burst: 30, each_s: 10 };
+const ADDRESS: AttemptBudget = AttemptBudget { burst: 30, each_s: 10 };
 /// Failed sign-ins from one address at one account.
-const PAIR: Budget = Budget { burst: 10, each_s: 10 };
+const PAIR: AttemptBudget = AttemptBudget { burst: 10, each_s: 10 };
 /// Failed sign-ins at one account from addresses that are not known to it.
 /// Beyond it, those wait.
-const PRESSURE: Budget = Budget { burst: 30, each_s: 10 };
+const PRESSURE: AttemptBudget = AttemptBudget { burst: 30, each_s: 10 };
 /// Wrong codes from one address at one account.
-const CODES: Budget = Budget { burst: 10, each_s: 60 };
+const CODES: AttemptBudget = AttemptBudget { burst: 10, each_s: 60 };
 /// Wrong codes at one account from addresses that are not known to it. Each
 /// comes after the right password, and one in 300,000 is right by chance: 144 a
 /// day are one in 2,000 days.
-const CODES_PRESSURE: Budget = Budget { burst: 10, each_s: 600 };
+const CODES_PRESSURE: AttemptBudget = AttemptBudget { burst: 10, each_s: 600 };
 /// Wrong passwords and codes of somebody who is signed in.
-const PROOFS: Budget = Budget { burst: 5, each_s: 30 };
+const PROOFS: AttemptBudget = AttemptBudget { burst: 5, each_s: 30 };
 /// Notes in the audit trail that an address was throttled.
-const TOLD: Budget = Budget { burst: 1, each_s: 60 };
+const TOLD: AttemptBudget = AttemptBudget { burst: 1, each_s: 60 };
 
 /// How long a stranger waits at an account under pressure.
 pub const DELAY_S: u64 = 2;
@@ -56,18 +56,18 @@ const KEYS_MAX: usize = 200_000;
 
 /// The generic cell rate algorithm: for each key, when its budget is whole.
 struct Limiter<K> {
-    budget: Budget,
+    budget: AttemptBudget,
     whole_at: Mutex<HashMap<K, i64>>,
 }
 
 impl<K: Hash + Eq> Limiter<K> {
-    fn new(budget: Budget) -> Limiter<K> {
+    fn new(budget: AttemptBudget) -> Limiter<K> {
         Limiter { budget, whole_at: Mutex::default() }
     }
 
     /// Takes one, or says in how many seconds there is one again.
     fn take(&self, key: K, now: Time) -> Result<(), u64> {
-        let Budget { burst, each_s } = self.budget;
+        let AttemptBudget { burst, each_s } = self.budget;
         let now = now.seconds();
         let mut whole_at = self.whole_at.lock();
         if whole_at.len() >= KEYS && whole_at.len().is_power_of_two() || whole_at.len() >= KEYS_MAX {
@@ -100,19 +100,19 @@ impl<K: Hash + Eq> Limiter<K> {
 
 pub struct Throttle {
     address: Limiter<IpAddr>,
-    pair: Limiter<(IpAddr, Digest)>,
-    pressure: Limiter<Digest>,
+    pair: Limiter<(IpAddr, SecretDigest)>,
+    pressure: Limiter<SecretDigest>,
     codes: Limiter<(IpAddr, UserId)>,
     codes_pressure: Limiter<UserId>,
     proofs: Limiter<UserId>,
     told: Limiter<IpAddr>,
-    delayed: Mutex<HashMap<Digest, usize>>,
+    delayed: Mutex<HashMap<SecretDigest, usize>>,
 }
 
 /// An attempt that may be made.
-pub struct Attempt {
+pub struct SignInAttempt {
     address: IpAddr,
-    account: Digest,
+    account: SecretDigest,
     known: bool,
     /// It must wait first.
     pub delayed: bool,
@@ -135,9 +135,9 @@ impl Throttle {
     /// Lets an attempt at an account begin, or says in how many seconds to come
     /// back. It is taken from the budgets now and given back if it succeeds, so
     /// that many at once are not counted too late.
-    pub fn attempt(&self, from: IpAddr, account: Digest, known: bool, now: Time) -> Result<Attempt, u64> {
+    pub fn attempt(&self, from: IpAddr, account: SecretDigest, known: bool, now: Time) -> Result<SignInAttempt, u64> {
         let address = owner(from);
-        let mut attempt = Attempt { address, account, known, delayed: false };
+        let mut attempt = SignInAttempt { address, account, known, delayed: false };
         self.pair.take((address, account), now)?;
         if known {
             return Ok(attempt);
@@ -151,8 +151,8 @@ impl Throttle {
     }
 
     /// The attempt was not one to be counted.
-    pub fn forgive(&self, attempt: &Attempt) {
-        let Attempt { address, account, known, delayed } = attempt;
+    pub fn forgive(&self, attempt: &SignInAttempt) {
+        let SignInAttempt { address, account, known, delayed } = attempt;
         self.pair.give_back(&(*address, *account));
         if !known {
             self.address.give_back(address);
@@ -163,7 +163,7 @@ impl Throttle {
     }
 
     /// A place to wait at an account under pressure, if there is one.
-    pub fn delay(&self, account: Digest) -> Option<Delay<'_>> {
+    pub fn delay(&self, account: SecretDigest) -> Option<Delay<'_>> {
         let mut delayed = self.delayed.lock();
         if delayed.values().sum::<usize>() >= DELAYED_MAX {
             return None;
@@ -223,7 +223,7 @@ impl Throttle {
 /// Somebody who waits, until dropped.
 pub struct Delay<'a> {
     throttle: &'a Throttle,
-    account: Digest,
+    account: SecretDigest,
 }
 
 impl Drop for Delay<'_> {
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_a_burst_that_refills() {
-        let limiter = Limiter::new(Budget { burst: 3, each_s: 10 });
+        let limiter = Limiter::new(AttemptBudget { burst: 3, each_s: 10 });
         for _ in 0..3 {
             limiter.take("a", time(0)).expect("within the burst");
         }
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn memory_does_not_grow_with_strangers() {
-        let limiter = Limiter::new(Budget { burst: 3, each_s: 10 });
+        let limiter = Limiter::new(AttemptBudget { burst: 3, each_s: 10 });
         for key in 0..KEYS_MAX as i64 * 2 {
             let _ = limiter.take(key, time(0));
         }

@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tracing::{error, warn};
 
-use super::{Attempt, MAIL, SCHEDULE, Step};
+use super::{MAIL, RunStep, SCHEDULE, SendOutcome};
 use crate::domain::{PartnerKey, Time};
 use crate::mail::Mailer;
 use crate::service::lease::{self, Lease};
 use crate::service::workers::Work;
-use crate::service::{Service, ServiceError};
+use crate::service::{Service, ServiceError, WorkerClock};
 
 /// How often the store is asked what is due.
 const POLL: Duration = Duration::from_secs(1);
@@ -33,9 +33,6 @@ const PAGE: usize = 1_000;
 const SENDERS: usize = 2;
 /// How long the end of a server waits for letters that are on their way.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-
-/// Whose clock it is: the system's, or a test's.
-pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
 
 /// Makes every run that is due at `now`; returns how many schedules told
 /// something. What fails is logged, and left for later.
@@ -50,9 +47,9 @@ pub fn runs_due(service: &Service, now: Time, rests: &mut Rests) -> Result<usize
             continue;
         }
         match catch_unwind(AssertUnwindSafe(|| service.schedule_step(key, &id, now, false))) {
-            Ok(Ok(Step::Told { .. })) => told += 1,
-            Ok(Ok(Step::Quiet)) => {}
-            Ok(Ok(Step::Idle | Step::Elsewhere)) => rests.rest(key, &id, POLL),
+            Ok(Ok(RunStep::Told { .. })) => told += 1,
+            Ok(Ok(RunStep::Quiet)) => {}
+            Ok(Ok(RunStep::Idle | RunStep::Elsewhere)) => rests.rest(key, &id, POLL),
             Ok(Err(error)) => {
                 let cause = &error as &dyn std::error::Error;
                 warn!(partner.key = %key, schedule = %id, error = cause, "schedule {id} cannot run; trying again");
@@ -88,9 +85,9 @@ pub fn letters_of(
     let mut sent = 0;
     loop {
         match service.mail_step(key, id, now, mailer)? {
-            Attempt::Sent => sent += 1,
-            Attempt::Later | Attempt::Failed => {}
-            Attempt::Idle | Attempt::Elsewhere => return Ok(sent),
+            SendOutcome::Sent => sent += 1,
+            SendOutcome::Later | SendOutcome::Failed => {}
+            SendOutcome::Idle | SendOutcome::Elsewhere => return Ok(sent),
         }
     }
 }
@@ -111,17 +108,17 @@ impl Rests {
 }
 
 /// What the threads share.
-struct Shared {
+struct ScheduleShared {
     service: Service,
     mailer: Option<Mailer>,
-    clock: Clock,
+    clock: WorkerClock,
     lease: Lease,
-    board: Mutex<Board>,
+    board: Mutex<ScheduleQueue>,
     woken: Condvar,
 }
 
 #[derive(Default)]
-struct Board {
+struct ScheduleQueue {
     stop: bool,
     /// Whose letters somebody is at.
     busy: HashSet<(PartnerKey, String)>,
@@ -131,23 +128,23 @@ struct Board {
     partners: HashMap<PartnerKey, u64>,
 }
 
-/// The threads, until [`Runner::stop`].
-pub struct Runner {
-    shared: Arc<Shared>,
+/// The threads, until [`ScheduleRunner::stop`].
+pub struct ScheduleRunner {
+    shared: Arc<ScheduleShared>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Runner {
-    pub fn start(service: &Service, mailer: Option<Mailer>, clock: Clock) -> Runner {
+impl ScheduleRunner {
+    pub fn start(service: &Service, mailer: Option<Mailer>, clock: WorkerClock) -> ScheduleRunner {
         let (board, woken) = (Mutex::default(), Condvar::new());
         let lease = service.leases.keep("schedules", lease::SPAN);
-        let shared = Arc::new(Shared { service: service.clone(), mailer, clock, lease, board, woken });
-        let spawn = |work: fn(&Shared)| {
+        let shared = Arc::new(ScheduleShared { service: service.clone(), mailer, clock, lease, board, woken });
+        let spawn = |work: fn(&ScheduleShared)| {
             let shared = shared.clone();
             std::thread::spawn(move || work(&shared))
         };
         let threads = std::iter::once(spawn(make_runs)).chain((0..SENDERS).map(|_| spawn(send_letters)));
-        Runner { threads: threads.collect(), shared: shared.clone() }
+        ScheduleRunner { threads: threads.collect(), shared: shared.clone() }
     }
 
     /// Lets running work finish, if it does so soon. An email that takes longer is
@@ -169,7 +166,7 @@ impl Runner {
     }
 }
 
-impl Shared {
+impl ScheduleShared {
     /// Waits for a while; whether to go on.
     fn pause(&self) -> bool {
         let mut board = self.board.lock();
@@ -206,7 +203,7 @@ impl Shared {
     }
 }
 
-fn make_runs(shared: &Shared) {
+fn make_runs(shared: &ScheduleShared) {
     let mut rests = Rests::default();
     let mut settled = false;
     let turns = shared.service.workers.join(Work::Schedules);
@@ -237,7 +234,7 @@ fn make_runs(shared: &Shared) {
     }
 }
 
-fn send_letters(shared: &Shared) {
+fn send_letters(shared: &ScheduleShared) {
     let turns = shared.service.workers.join(Work::Emails);
     loop {
         turns.begin();
@@ -257,8 +254,8 @@ fn send_letters(shared: &Shared) {
         let mut board = shared.board.lock();
         board.busy.remove(&(key, id.clone()));
         match attempt {
-            Ok(Ok(Attempt::Sent | Attempt::Later | Attempt::Failed)) => {}
-            Ok(Ok(Attempt::Idle | Attempt::Elsewhere)) => board.rests.rest(key, &id, POLL),
+            Ok(Ok(SendOutcome::Sent | SendOutcome::Later | SendOutcome::Failed)) => {}
+            Ok(Ok(SendOutcome::Idle | SendOutcome::Elsewhere)) => board.rests.rest(key, &id, POLL),
             Ok(Err(error)) => {
                 let cause = &error as &dyn std::error::Error;
                 warn!(partner.key = %key, delivery = %id, error = cause, "letters {id} cannot be sent; trying again");

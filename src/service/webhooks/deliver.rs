@@ -18,18 +18,18 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::event::{self, Envelope, SHOWN_MAX, Secrets};
-use super::held::{Held, HeldEvent, Scope, Tried};
+use super::event::{self, EventEnvelope, SHOWN_MAX, Secrets};
+use super::held::{EventScope, HeldEvent, HeldEvents, Tried};
 use super::{
-    Announced, Attempt, Delivery, DeliveryState, HEAD, Head, Source, change_delivery, change_of, deliveries_of,
-    enqueue, failed_of, find, put_setting, webhook_ids,
+    Announced, Delivery, DeliveryAttempt, DeliveryState, EventSource, HEAD, WebhookCursor, change_delivery, change_of,
+    deliveries_of, enqueue, failed_of, find, put_setting, webhook_ids,
 };
 use crate::domain::setting::{DeliveryOrder, Off, Webhook};
 use crate::domain::{Actor, Choice, PartnerKey, Setting, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::outbound::{self, May};
 use crate::service::{Service, ServiceError, corrupt, token};
-use crate::store::{Entry, Listed, Target, Walk};
+use crate::store::{DocumentWalk, LogEntry, LoggedChange, WriteTarget};
 
 /// How long after a failed attempt the next one is made, in seconds.
 pub const RETRIES: [i64; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
@@ -60,7 +60,7 @@ const FAILED_MAX: u64 = 10_000;
 
 /// What is next for a webhook.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
+pub enum NextTurn {
     /// Perhaps more, at once.
     Again,
     /// Nothing until something happens.
@@ -76,7 +76,7 @@ pub enum Next {
 /// How a step ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Worked {
-    pub next: Next,
+    pub next: NextTurn,
     /// The version up to which there is nothing new to tell.
     pub cursor: u64,
     pub failing: bool,
@@ -110,11 +110,11 @@ struct Front {
     /// It is one of those that are held back.
     held: bool,
     /// What it touches, if somebody had to know.
-    scope: Option<Scope>,
+    scope: Option<EventScope>,
 }
 
 /// What is new in order by number.
-enum New {
+enum NewEvents {
     Free(Box<Front>),
     /// Nothing, up to this version.
     Nothing(u64),
@@ -135,7 +135,7 @@ impl Service {
         let snapshot = self.settings(key)?;
         let now = self.hooks.now();
         let passed = begin.passed;
-        let gone = Worked { next: Next::Gone, cursor: passed, failing: false, held: 0, retried: false };
+        let gone = Worked { next: NextTurn::Gone, cursor: passed, failing: false, held: 0, retried: false };
         let setting = snapshot.settings.get(id).filter(|setting| setting.removed_at.is_none());
         let Some(webhook) = setting.and_then(Setting::webhook).filter(|webhook| webhook.off.is_none()) else {
             return Ok(gone);
@@ -152,48 +152,56 @@ impl Service {
         // so is what is held back where all others wait for it.
         let by_number = head.held > 0 || (webhook.order == DeliveryOrder::Number && head.front.is_none());
         let (front, passed) = if by_number {
-            let held = if head.held > 0 { self.held(key, id)? } else { Held::default() };
+            let held = if head.held > 0 { self.held(key, id)? } else { HeldEvents::default() };
             let retry = held.ready(now);
             let may_be_new = webhook.order == DeliveryOrder::Number && !held.full();
             let first = may_be_new && (retry.is_none() || begin.retried);
             let new = match first {
                 true => self.new_event(&snapshot, id, webhook, &head, &held, passed)?,
-                false => New::Full,
+                false => NewEvents::Full,
             };
             match (new, retry) {
-                (New::Free(front), _) => (Some(*front), passed),
-                (New::Again, _) => return worked(Next::Again, head.cursor),
-                (New::Nothing(_) | New::Full, Some(retry)) => (self.held_event(&snapshot, id, retry)?, passed),
+                (NewEvents::Free(front), _) => (Some(*front), passed),
+                (NewEvents::Again, _) => return worked(NextTurn::Again, head.cursor),
+                (NewEvents::Nothing(_) | NewEvents::Full, Some(retry)) => {
+                    (self.held_event(&snapshot, id, retry)?, passed)
+                }
                 (new, None) => {
-                    let cursor = if let New::Nothing(passed) = new { passed } else { head.cursor };
+                    let cursor = if let NewEvents::Nothing(passed) = new { passed } else { head.cursor };
                     return match held.due(now) {
                         Some(due) if may_be_new => {
                             self.pass_on(key, id, &head, Some(due), cursor)?;
-                            worked(Next::Held(due), cursor)
+                            worked(NextTurn::Held(due), cursor)
                         }
-                        Some(due) => worked(Next::Wait(due), cursor),
+                        Some(due) => worked(NextTurn::Wait(due), cursor),
                         None => {
                             self.pass_on(key, id, &head, None, cursor)?;
-                            Ok(Worked { next: Next::Idle, cursor, failing: false, held: 0, retried: false })
+                            Ok(Worked { next: NextTurn::Idle, cursor, failing: false, held: 0, retried: false })
                         }
                     };
                 }
             }
         } else {
             if let Some(due) = head.due.filter(|&due| due > now) {
-                return worked(Next::Wait(due), head.cursor);
+                return worked(NextTurn::Wait(due), head.cursor);
             }
             self.front(&snapshot, id, webhook, &head, passed)?
         };
         let Some(front) = front else {
             self.pass_on(key, id, &head, None, passed)?;
-            return Ok(Worked { next: Next::Idle, cursor: passed, failing: false, held: head.held, retried: false });
+            return Ok(Worked {
+                next: NextTurn::Idle,
+                cursor: passed,
+                failing: false,
+                held: head.held,
+                retried: false,
+            });
         };
         let asked_for = front.delivery.resend_of.is_some();
         if !asked_for && !webhook.wants(&front.delivery.kind) {
             // It was, when it was first tried.
             self.webhook_drop(key, id, front)?;
-            return worked(Next::Again, passed);
+            return worked(NextTurn::Again, passed);
         }
         let Some(secrets) = self.secrets(key, id)? else { return Ok(gone) };
         let body = self.body(&snapshot, &front.delivery)?;
@@ -212,7 +220,7 @@ impl Service {
         &self,
         key: PartnerKey,
         id: &str,
-        head: &Head,
+        head: &WebhookCursor,
         due: Option<Time>,
         passed: u64,
     ) -> Result<(), ServiceError> {
@@ -229,38 +237,38 @@ impl Service {
         snapshot: &Snapshot,
         id: &str,
         webhook: &Webhook,
-        head: &Head,
-        held: &Held,
+        head: &WebhookCursor,
+        held: &HeldEvents,
         passed: u64,
-    ) -> Result<New, ServiceError> {
+    ) -> Result<NewEvents, ServiceError> {
         let (mut ahead, mut passed) = (head.clone(), passed);
         let (mut blocked, mut holding) = (held.clone(), Vec::new());
         let found = loop {
             let (front, now_passed) = self.front(snapshot, id, webhook, &ahead, passed)?;
             passed = now_passed;
-            let Some(front) = front else { break New::Nothing(passed) };
+            let Some(front) = front else { break NewEvents::Nothing(passed) };
             if blocked.len() == 0 {
-                break New::Free(Box::new(front));
+                break NewEvents::Free(Box::new(front));
             }
             let scope = self.scope(snapshot.key, &front.delivery)?;
             if !blocked.blocks(&scope) {
-                break New::Free(Box::new(Front { scope: Some(scope), ..front }));
+                break NewEvents::Free(Box::new(Front { scope: Some(scope), ..front }));
             }
             let event = HeldEvent { place: front.place.clone(), scope, tried: None };
             blocked.hold(event.clone());
             holding.push(event);
             ahead.settle(&front, self.hooks.now());
             if blocked.full() {
-                break New::Full;
+                break NewEvents::Full;
             }
             if holding.len() >= HOLD_STEP {
-                break New::Again;
+                break NewEvents::Again;
             }
         };
         if holding.is_empty() || self.hold(snapshot.key, id, head, &ahead, &holding)? {
             return Ok(found);
         }
-        Ok(New::Again)
+        Ok(NewEvents::Again)
     }
 
     /// Holds events back; whether all was still as it was looked at.
@@ -268,17 +276,17 @@ impl Service {
         &self,
         key: PartnerKey,
         id: &str,
-        seen: &Head,
-        ahead: &Head,
+        seen: &WebhookCursor,
+        ahead: &WebhookCursor,
         holding: &[HeldEvent],
     ) -> Result<bool, ServiceError> {
         let now = self.hooks.now();
-        let done = self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
-            if Head::of(transaction, id)?.as_ref() != Some(seen) {
+        let done = self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+            if WebhookCursor::of(transaction, id)?.as_ref() != Some(seen) {
                 return Ok(false);
             }
             let mut head = ahead.clone();
-            let mut held = Held::in_transaction(transaction, id)?;
+            let mut held = HeldEvents::in_transaction(transaction, id)?;
             holding.iter().for_each(|event| held.hold(event.clone()));
             head.put_held(transaction, id, (&held, true), now)?;
             head.put(transaction, id)?;
@@ -289,9 +297,9 @@ impl Service {
 
     /// What an event touches. Events about no change, and resends, come out of
     /// turn: they touch nothing.
-    fn scope(&self, key: PartnerKey, delivery: &Delivery) -> Result<Scope, ServiceError> {
-        let (Source::Change(version), None) = (&delivery.source, &delivery.resend_of) else {
-            return Ok(Scope::default());
+    fn scope(&self, key: PartnerKey, delivery: &Delivery) -> Result<EventScope, ServiceError> {
+        let (EventSource::Change(version), None) = (&delivery.source, &delivery.resend_of) else {
+            return Ok(EventScope::default());
         };
         let list = |skip, numbers| {
             let listed = self.store.list(key, version - 1, 1, skip, numbers)?.pop();
@@ -300,12 +308,12 @@ impl Service {
         };
         let change = list(0, SCOPE_NUMBERS)?;
         if change.total <= SCOPE_NUMBERS as u64 {
-            return Ok(Scope::of(&change.entities, &change.numbers));
+            return Ok(EventScope::of(&change.entities, &change.numbers));
         }
         let last = list(change.total - 1, 1)?;
         let (first, last) = (change.numbers.first(), last.numbers.last());
         let digits = |change: Option<&crate::domain::NumberChange>| change.map(|change| change.number.digits());
-        Ok(Scope::between(&change.entities, digits(first).unwrap_or_default(), digits(last).unwrap_or(u64::MAX)))
+        Ok(EventScope::between(&change.entities, digits(first).unwrap_or_default(), digits(last).unwrap_or(u64::MAX)))
     }
 
     /// An event that is held back, as it is to be sent.
@@ -335,7 +343,7 @@ impl Service {
         snapshot: &Snapshot,
         id: &str,
         webhook: &Webhook,
-        head: &Head,
+        head: &WebhookCursor,
         passed: u64,
     ) -> Result<(Option<Front>, u64), ServiceError> {
         let key = snapshot.key;
@@ -394,10 +402,10 @@ impl Service {
     /// An event as it is sent.
     fn body(&self, snapshot: &Snapshot, delivery: &Delivery) -> Result<Vec<u8>, ServiceError> {
         let Delivery { event: id, kind, at, version, source, .. } = delivery;
-        let envelope = Envelope { id, kind, at: *at, partner: &snapshot.partner.auth_id, version: *version };
+        let envelope = EventEnvelope { id, kind, at: *at, partner: &snapshot.partner.auth_id, version: *version };
         match source {
-            Source::Data(data) => Ok(envelope.body(data)),
-            Source::Change(version) => {
+            EventSource::Data(data) => Ok(envelope.body(data)),
+            EventSource::Change(version) => {
                 let listed = self.store.list(snapshot.key, version - 1, 1, 0, SHOWN_MAX)?.pop();
                 let listed = listed.filter(|listed| listed.version == *version);
                 let listed = listed.ok_or_else(|| corrupt(format!("version {version} is not in the log")))?;
@@ -407,7 +415,14 @@ impl Service {
     }
 
     /// Sends an event once; whether it was taken.
-    pub(super) fn attempt(&self, url: &str, secrets: &Secrets, event: &str, body: &[u8], may: &May) -> (Attempt, bool) {
+    pub(super) fn attempt(
+        &self,
+        url: &str,
+        secrets: &Secrets,
+        event: &str,
+        body: &[u8],
+        may: &May,
+    ) -> (DeliveryAttempt, bool) {
         let headers = secrets.headers(event, self.hooks.now(), body);
         let reply = self.hooks.outbound.post(url, &headers, body, may);
         let delivered = reply.status.is_some_and(|status| (200..300).contains(&status));
@@ -416,7 +431,7 @@ impl Service {
             Some(status) if !delivered => Some(format!("it answered {status}")),
             Some(_) | None => reply.error,
         };
-        let attempt = Attempt {
+        let attempt = DeliveryAttempt {
             at: self.hooks.now(),
             status: reply.status,
             took_ms: reply.took.as_millis() as u64,
@@ -434,7 +449,7 @@ impl Service {
         secrets: &Secrets,
         event: &str,
         body: &[u8],
-    ) -> Result<(Attempt, bool), ServiceError> {
+    ) -> Result<(DeliveryAttempt, bool), ServiceError> {
         const LOOK: Duration = Duration::from_millis(100);
         let (give, taken) = mpsc::sync_channel(1);
         let (service, secrets, body) = (self.clone(), secrets.clone(), body.to_vec());
@@ -457,11 +472,12 @@ impl Service {
     /// Writes down that nothing up to a version is wanted.
     fn webhook_pass(&self, key: PartnerKey, id: &str, version: u64) -> Result<(), ServiceError> {
         let now = self.hooks.now();
-        self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
-            let Some(mut head) = Head::of(transaction, id)? else { return Ok(()) };
+        self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+            let Some(mut head) = WebhookCursor::of(transaction, id)? else { return Ok(()) };
             // Something may have been queued or held back meanwhile.
             if head.queued.is_empty() {
-                let held = if head.held > 0 { Held::in_transaction(transaction, id)? } else { Held::default() };
+                let held =
+                    if head.held > 0 { HeldEvents::in_transaction(transaction, id)? } else { HeldEvents::default() };
                 head.due = held.due(now);
             }
             head.cursor = head.cursor.max(version);
@@ -473,9 +489,10 @@ impl Service {
     /// Gives up an event that is not wanted any more.
     fn webhook_drop(&self, key: PartnerKey, id: &str, front: Front) -> Result<(), ServiceError> {
         let now = self.hooks.now();
-        self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
-            let Some(mut head) = Head::of(transaction, id)? else { return Ok(()) };
-            let mut held = if head.held > 0 { Held::in_transaction(transaction, id)? } else { Held::default() };
+        self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+            let Some(mut head) = WebhookCursor::of(transaction, id)? else { return Ok(()) };
+            let mut held =
+                if head.held > 0 { HeldEvents::in_transaction(transaction, id)? } else { HeldEvents::default() };
             let waits = if front.held { held.get(&front.place).is_some() } else { head.waits(&front) };
             if !waits {
                 return Ok(()); // Another node was at it as well.
@@ -501,7 +518,7 @@ impl Service {
         snapshot: &Snapshot,
         (id, order): (&str, DeliveryOrder),
         front: Front,
-        attempt: Attempt,
+        attempt: DeliveryAttempt,
         delivered: bool,
     ) -> Result<Worked, ServiceError> {
         let (key, now) = (snapshot.key, attempt.at);
@@ -511,18 +528,21 @@ impl Service {
         let scope = match &front.scope {
             Some(scope) => scope.clone(),
             None if by_number && !front.held && !delivered => self.scope(key, &front.delivery)?,
-            None => Scope::default(),
+            None => EventScope::default(),
         };
-        let entry = Entry { at: now, actor: Actor::Server, request_id: None, verb: Verb::WebhookEdit, from: None };
-        let done = self.write_as(Target::Partner(key), entry, |transaction| {
-            let Some(mut head) = Head::of(transaction, id)? else { return Ok(Ended::gone(front.change)) };
+        let entry = LogEntry { at: now, actor: Actor::Server, request_id: None, verb: Verb::WebhookEdit, from: None };
+        let done = self.write_as(WriteTarget::Partner(key), entry, |transaction| {
+            let Some(mut head) = WebhookCursor::of(transaction, id)? else {
+                return Ok(RecordedAttempt::gone(front.change));
+            };
             let known = Delivery::of(transaction, id, &front.place)?;
             let tried = known.as_ref().is_some_and(|known| known.attempts.last() != front.delivery.attempts.last());
-            let mut held = if head.held > 0 { Held::in_transaction(transaction, id)? } else { Held::default() };
+            let mut held =
+                if head.held > 0 { HeldEvents::in_transaction(transaction, id)? } else { HeldEvents::default() };
             let before = held.clone();
             let waits = if front.held { held.get(&front.place).is_some() } else { head.waits(&front) };
             if !waits || (tried && !delivered) {
-                return Ok(Ended::new(&head, "again", Next::Again)); // Another node was at it as well.
+                return Ok(RecordedAttempt::new(&head, "again", NextTurn::Again)); // Another node was at it as well.
             }
             let mut delivery = known.clone().unwrap_or_else(|| front.delivery.clone());
             delivery.attempts.push(attempt.clone());
@@ -592,7 +612,7 @@ impl Service {
             }
             // In order by number, something else may be next.
             let due = head.due.filter(|&due| due > now && !by_number);
-            let mut next = due.map_or(Next::Again, Next::Wait);
+            let mut next = due.map_or(NextTurn::Again, NextTurn::Wait);
             // Removed or switched off while we waited for the answer: it stays
             // that way.
             let live = find(transaction, id).ok().filter(|(_, webhook)| webhook.off.is_none());
@@ -602,7 +622,7 @@ impl Service {
                 if !front.held {
                     head.front = Some(front.place.clone());
                 }
-                (head.due, head.step, next) = (None, 0, Next::Gone);
+                (head.due, head.step, next) = (None, 0, NextTurn::Gone);
                 why = reason.clone();
                 if let Some((before, was)) = live {
                     let reason: Arc<str> = reason.into();
@@ -618,13 +638,13 @@ impl Service {
                     enqueue(transaction, &others, version, &event)?;
                 }
             } else if live.is_none() {
-                (head.due, next) = (None, Next::Gone);
+                (head.due, next) = (None, NextTurn::Gone);
             }
             delivery.put(transaction, id, &front.place)?;
             head.put(transaction, id)?;
-            Ok(Ended { why, ..Ended::new(&head, ended, next) })
+            Ok(RecordedAttempt { why, ..RecordedAttempt::new(&head, ended, next) })
         })?;
-        let Ended { outcome, next, cursor, failing, held, stored, why } = done.value;
+        let RecordedAttempt { outcome, next, cursor, failing, held, stored, why } = done.value;
         if done.version.is_some() {
             if let Some(replica) = &self.replica {
                 replica.follow();
@@ -651,7 +671,7 @@ impl Service {
         let oldest = self.hooks.now().plus(-self.hooks.keep_days * 86_400);
         loop {
             let head = self.head(key, id)?;
-            let list = self.store.documents(key, &kind, Walk::Up { after: None }, PRUNE_STEP)?;
+            let list = self.store.documents(key, &kind, DocumentWalk::Up { after: None }, PRUNE_STEP)?;
             let mut surplus = head.map(|head| head.stored.saturating_sub(self.hooks.keep));
             let mut let_go = Vec::new();
             for document in &list {
@@ -671,8 +691,8 @@ impl Service {
             if let_go.is_empty() {
                 return Ok(());
             }
-            self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
-                let mut head = Head::of(transaction, id)?;
+            self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+                let mut head = WebhookCursor::of(transaction, id)?;
                 for place in &let_go {
                     if transaction.document(&kind, place)?.is_some() {
                         transaction.drop_document(&kind, place)?;
@@ -693,7 +713,7 @@ impl Service {
         let mut after: Option<String> = None;
         loop {
             let mut surplus = self.head(key, id)?.map(|head| head.failed.saturating_sub(FAILED_MAX));
-            let walk = Walk::Up { after: after.as_deref() };
+            let walk = DocumentWalk::Up { after: after.as_deref() };
             let list = self.store.documents(key, &kind, walk, PRUNE_STEP)?;
             let mut let_go = Vec::new();
             for document in &list {
@@ -713,8 +733,8 @@ impl Service {
                 }
             }
             if !let_go.is_empty() {
-                self.write(Target::Partner(key), Verb::WebhookEdit, |transaction| {
-                    let mut head = Head::of(transaction, id)?;
+                self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+                    let mut head = WebhookCursor::of(transaction, id)?;
                     for place in &let_go {
                         match &mut head {
                             Some(head) => drop(head.forget_failed(transaction, id, place)?),
@@ -739,7 +759,7 @@ impl Service {
     }
 }
 
-impl Head {
+impl WebhookCursor {
     /// Whether an event is still to be told.
     fn waits(&self, front: &Front) -> bool {
         let queued = || self.queued.contains(&front.place);
@@ -759,9 +779,9 @@ impl Head {
 }
 
 /// What recording an attempt came to.
-struct Ended {
+struct RecordedAttempt {
     outcome: &'static str,
-    next: Next,
+    next: NextTurn,
     cursor: u64,
     failing: bool,
     held: u64,
@@ -770,29 +790,37 @@ struct Ended {
     why: String,
 }
 
-impl Ended {
-    fn new(head: &Head, outcome: &'static str, next: Next) -> Ended {
+impl RecordedAttempt {
+    fn new(head: &WebhookCursor, outcome: &'static str, next: NextTurn) -> RecordedAttempt {
         let (cursor, failing) = (head.cursor, head.failing_since.is_some());
         let (held, stored, why) = (head.held, head.stored, String::new());
-        Ended { outcome, next, cursor, failing, held, stored, why }
+        RecordedAttempt { outcome, next, cursor, failing, held, stored, why }
     }
 
     /// The webhook was removed meanwhile.
-    fn gone(change: Option<u64>) -> Ended {
+    fn gone(change: Option<u64>) -> RecordedAttempt {
         let cursor = change.unwrap_or_default();
-        Ended { outcome: "gone", next: Next::Gone, cursor, failing: false, held: 0, stored: 0, why: String::new() }
+        RecordedAttempt {
+            outcome: "gone",
+            next: NextTurn::Gone,
+            cursor,
+            failing: false,
+            held: 0,
+            stored: 0,
+            why: String::new(),
+        }
     }
 }
 
 /// The delivery of a change that was not tried yet.
-fn about(snapshot: &Snapshot, change: &Listed, now: Time) -> Delivery {
+fn about(snapshot: &Snapshot, change: &LoggedChange, now: Time) -> Delivery {
     Delivery {
         event: event::change_id(&snapshot.partner.auth_id, change.version, change.entry.at),
         kind: change.entry.verb.to_string(),
         at: change.entry.at,
         version: change.version,
         state: DeliveryState::Pending,
-        source: Source::Change(change.version),
+        source: EventSource::Change(change.version),
         resend_of: None,
         created_at: now,
         attempts: Vec::new(),

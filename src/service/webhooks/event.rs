@@ -5,7 +5,7 @@
 //! same bytes each time; its id follows from the partner and the version.
 //! Signatures are those of Standard Webhooks: HMAC-SHA256 over id, timestamp
 //! and body, once with each secret that holds.
-//! Invariant: a secret is shown by [`Secret::reveal`] and by nothing else.
+//! Invariant: a secret is shown by [`SigningSecret::reveal`] and by nothing else.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 use crate::domain::entity::hex_digest;
 use crate::domain::{PartnerId, Time, Verb};
 use crate::service::token;
-use crate::store::Listed;
-use crate::wire::past::{self, Head, ListedChange};
+use crate::store::LoggedChange;
+use crate::wire::past::{self, EntryHead, ListedChange};
 
 /// A digest of what the checks found.
 pub const ALERT: &str = "alert";
@@ -55,7 +55,7 @@ pub fn change_id(partner: &PartnerId, version: u64, at: Time) -> String {
 
 /// An event's body but for what it is about.
 #[derive(Clone, Copy)]
-pub struct Envelope<'a> {
+pub struct EventEnvelope<'a> {
     pub id: &'a str,
     pub kind: &'a str,
     pub at: Time,
@@ -64,9 +64,9 @@ pub struct Envelope<'a> {
     pub version: u64,
 }
 
-impl Envelope<'_> {
+impl EventEnvelope<'_> {
     fn begin(self) -> Vec<u8> {
-        let Envelope { id, kind, at, partner, version } = self;
+        let EventEnvelope { id, kind, at, partner, version } = self;
         let head = serde_json::json!({
             "id": id, "type": kind, "at": at, "partner_auth_id": partner, "version": version,
         });
@@ -85,10 +85,10 @@ impl Envelope<'_> {
     }
 
     /// With a change as the changes of a partner show it.
-    pub fn change(self, change: &Listed) -> Vec<u8> {
+    pub fn change(self, change: &LoggedChange) -> Vec<u8> {
         let mut body = self.begin();
         let entry = &change.entry;
-        let head = Head {
+        let head = EntryHead {
             version: change.version,
             at: entry.at,
             verb: entry.verb,
@@ -113,15 +113,15 @@ impl Envelope<'_> {
 /// What a webhook's events are signed with. Its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub struct SigningSecret(String);
 
-impl Secret {
+impl SigningSecret {
     const PREFIX: &str = "whsec_";
     const BYTES: usize = 32;
 
-    pub fn generate() -> Secret {
-        let bytes: [u8; Secret::BYTES] = token::bytes();
-        Secret(format!("{}{}", Secret::PREFIX, BASE64.encode(bytes)))
+    pub fn generate() -> SigningSecret {
+        let bytes: [u8; SigningSecret::BYTES] = token::bytes();
+        SigningSecret(format!("{}{}", SigningSecret::PREFIX, BASE64.encode(bytes)))
     }
 
     /// The secret's text, to be shown once.
@@ -131,7 +131,8 @@ impl Secret {
 
     /// `v1,` and the signature in base64.
     fn sign(&self, id: &str, at: Time, body: &[u8]) -> String {
-        let key = self.0.strip_prefix(Secret::PREFIX).and_then(|text| BASE64.decode(text).ok()).unwrap_or_default();
+        let key =
+            self.0.strip_prefix(SigningSecret::PREFIX).and_then(|text| BASE64.decode(text).ok()).unwrap_or_default();
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
         mac.update(format!("{id}.{}.", at.seconds()).as_bytes());
         mac.update(body);
@@ -139,7 +140,7 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SigningSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
@@ -148,10 +149,10 @@ impl fmt::Debug for Secret {
 /// The secrets of a webhook, as they are kept beside the log.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Secrets {
-    pub current: Secret,
+    pub current: SigningSecret,
     /// The one before, and until when it is used as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<(Secret, Time)>,
+    pub previous: Option<(SigningSecret, Time)>,
 }
 
 impl Secrets {
@@ -183,14 +184,14 @@ mod tests {
     /// The example of the Standard Webhooks specification's own libraries.
     #[test]
     fn a_signature_is_the_one_that_others_make() {
-        let secret = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
+        let secret = SigningSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
         let signature = secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", time(1_614_265_330), br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
     fn both_secrets_sign_until_the_old_one_ends() {
-        let (current, previous) = (Secret::generate(), Secret::generate());
+        let (current, previous) = (SigningSecret::generate(), SigningSecret::generate());
         assert_ne!(current, previous);
         assert_eq!(BASE64.decode(&current.reveal()["whsec_".len()..]).map(|key| key.len()), Ok(32));
         let secrets = Secrets { current: current.clone(), previous: Some((previous.clone(), time(1_000))) };

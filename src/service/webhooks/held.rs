@@ -1,7 +1,7 @@
 //! Events that a webhook in order by number holds back: those that its receiver
 //! refused, and those that must not overtake them.
 //!
-//! What an event touches is its [`Scope`]. An event is held back while one
+//! What an event touches is its [`EventScope`]. An event is held back while one
 //! before it is held back that touches a number or an entity of its own, so a
 //! refused event causes head-of-line blocking for its numbers alone.
 //! Invariants: held events are in the order of sending; no event is sent while
@@ -64,7 +64,7 @@ impl Names {
 
 /// What an event touches.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub(super) struct Scope {
+pub(super) struct EventScope {
     /// First and last, in order and apart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     numbers: Vec<(u64, u64)>,
@@ -76,10 +76,10 @@ pub(super) struct Scope {
     of: Names,
 }
 
-impl Scope {
+impl EventScope {
     /// Of a change with all of its numbers.
-    pub fn of(entities: &[EntityChange], numbers: &[NumberChange]) -> Scope {
-        let mut scope = Scope::of_entities(entities);
+    pub fn of(entities: &[EntityChange], numbers: &[NumberChange]) -> EventScope {
+        let mut scope = EventScope::of_entities(entities);
         for NumberChange { number, before, after } in numbers {
             let digits = number.digits();
             match scope.numbers.last_mut() {
@@ -97,12 +97,12 @@ impl Scope {
     }
 
     /// Of a change with too many numbers to go through: all between two.
-    pub fn between(entities: &[EntityChange], first: u64, last: u64) -> Scope {
-        Scope { numbers: vec![(first, last)], of: Names::Any(true), ..Scope::of_entities(entities) }
+    pub fn between(entities: &[EntityChange], first: u64, last: u64) -> EventScope {
+        EventScope { numbers: vec![(first, last)], of: Names::Any(true), ..EventScope::of_entities(entities) }
     }
 
-    fn of_entities(entities: &[EntityChange]) -> Scope {
-        let mut scope = Scope::default();
+    fn of_entities(entities: &[EntityChange]) -> EventScope {
+        let mut scope = EventScope::default();
         for entity in entities {
             match entity {
                 EntityChange::Account(edit) => scope.changes.add('a', edit.after.auth_id.as_str()),
@@ -128,7 +128,7 @@ impl Scope {
     }
 
     /// Whether the later of two events must not overtake the earlier one.
-    pub fn meets(&self, other: &Scope) -> bool {
+    pub fn meets(&self, other: &EventScope) -> bool {
         let overlap = |a: &(u64, u64)| other.numbers.iter().any(|b| a.0 <= b.1 && b.0 <= a.1);
         self.numbers.iter().any(overlap)
             || (!self.changes.is_empty() && !other.changes.is_empty())
@@ -151,7 +151,7 @@ pub(super) struct Tried {
 pub(super) struct HeldEvent {
     /// The id of its delivery.
     pub place: String,
-    pub scope: Scope,
+    pub scope: EventScope,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tried: Option<Tried>,
 }
@@ -159,17 +159,17 @@ pub(super) struct HeldEvent {
 /// The events that a webhook holds back.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
-pub(super) struct Held(Vec<HeldEvent>);
+pub(super) struct HeldEvents(Vec<HeldEvent>);
 
-impl Held {
-    pub fn read(document: &Document) -> Result<Held, ServiceError> {
+impl HeldEvents {
+    pub fn read(document: &Document) -> Result<HeldEvents, ServiceError> {
         let wrong = |error| corrupt(format!("the held events of webhook {}: {error}", document.id));
         serde_json::from_str(&document.body).map_err(wrong)
     }
 
-    pub fn in_transaction(transaction: &mut dyn Transaction, id: &str) -> Result<Held, ServiceError> {
+    pub fn in_transaction(transaction: &mut dyn Transaction, id: &str) -> Result<HeldEvents, ServiceError> {
         let document = transaction.document(HELD, id)?;
-        document.map_or_else(|| Ok(Held::default()), |document| Held::read(&document))
+        document.map_or_else(|| Ok(HeldEvents::default()), |document| HeldEvents::read(&document))
     }
 
     pub fn put(&self, transaction: &mut dyn Transaction, id: &str) -> Result<(), ServiceError> {
@@ -194,7 +194,7 @@ impl Held {
     }
 
     /// Whether an event that comes after all of these must wait for one.
-    pub fn blocks(&self, scope: &Scope) -> bool {
+    pub fn blocks(&self, scope: &EventScope) -> bool {
         self.0.iter().any(|held| held.scope.meets(scope))
     }
 
@@ -280,19 +280,19 @@ mod tests {
         Time::new(NOW + seconds).expect("a time")
     }
 
-    fn numbers(all: &[u64]) -> Scope {
+    fn numbers(all: &[u64]) -> EventScope {
         let change =
             |&digits: &u64| NumberChange { number: E164::new(digits).expect("a number"), before: None, after: None };
-        Scope::of(&[], &all.iter().map(change).collect::<Vec<_>>())
+        EventScope::of(&[], &all.iter().map(change).collect::<Vec<_>>())
     }
 
-    fn named(changes: &[&str], of: &[&str]) -> Scope {
+    fn named(changes: &[&str], of: &[&str]) -> EventScope {
         let names = |list: &[&str]| {
             let mut names = Names::default();
             list.iter().for_each(|id| names.add('a', id));
             names
         };
-        Scope { numbers: Vec::new(), changes: names(changes), of: names(of) }
+        EventScope { numbers: Vec::new(), changes: names(changes), of: names(of) }
     }
 
     #[test]
@@ -304,15 +304,15 @@ mod tests {
             (numbers(&[A, A + 1, A + 2]), numbers(&[A + 1]), true),
             (numbers(&[A, A + 2]), numbers(&[A + 1]), false),
             (numbers(&[]), numbers(&[A]), false),
-            (Scope::between(&[], A, A + 100), numbers(&[A + 50]), true),
-            (Scope::between(&[], A, A + 100), numbers(&[A + 101]), false),
+            (EventScope::between(&[], A, A + 100), numbers(&[A + 50]), true),
+            (EventScope::between(&[], A, A + 100), numbers(&[A + 101]), false),
             // Entities wait for each other, and for numbers of theirs.
             (named(&["X"], &[]), named(&["Y"], &[]), true),
             (named(&["X"], &[]), named(&[], &["X"]), true),
             (named(&["X"], &[]), named(&[], &["Y"]), false),
             (named(&[], &["X"]), named(&[], &["X"]), false),
-            (Scope::between(&[], A, A), named(&["X"], &[]), true),
-            (Scope::default(), named(&["X"], &["Y"]), false),
+            (EventScope::between(&[], A, A), named(&["X"], &[]), true),
+            (EventScope::default(), named(&["X"], &["Y"]), false),
         ] {
             assert_eq!(one.meets(&other), expected, "{one:?} {other:?}");
             assert_eq!(other.meets(&one), expected, "{other:?} {one:?}");
@@ -341,14 +341,14 @@ mod tests {
             tried: tried.map(|due| Tried { step: 1, due: time(due), since: time(0) }),
         };
         const A: u64 = 4_930_000_001;
-        let mut held = Held::default();
+        let mut held = HeldEvents::default();
         held.hold(event("dl_1", &[A], Some(5)));
         held.hold(event("dl_3", &[A, A + 1], None));
         held.hold(event("dl_4", &[A + 1], None));
         held.hold(event("dl_2", &[A + 7], Some(300)));
         let order: Vec<&str> = held.0.iter().map(|held| &*held.place).collect();
         assert_eq!(order, ["dl_1", "dl_2", "dl_3", "dl_4"]);
-        let ready = |held: &Held, at: i64| held.ready(time(at)).map(|held| held.place.clone());
+        let ready = |held: &HeldEvents, at: i64| held.ready(time(at)).map(|held| held.place.clone());
         assert_eq!(ready(&held, 4), None);
         assert_eq!(held.due(time(4)), Some(time(5)));
         assert_eq!(ready(&held, 5).as_deref(), Some("dl_1"));
@@ -365,7 +365,7 @@ mod tests {
         held.back(Some(time(-1)), time(9));
         assert_eq!(ready(&held, 9).as_deref(), Some("dl_2"));
         let body = serde_json::to_string(&held).expect("it serialises");
-        assert_eq!(serde_json::from_str::<Held>(&body).expect("it is read"), held);
+        assert_eq!(serde_json::from_str::<HeldEvents>(&body).expect("it is read"), held);
     }
 
     #[test]

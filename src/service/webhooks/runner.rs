@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::{error, warn};
 
-use super::deliver::{Begin, Next, Worked};
+use super::deliver::{Begin, NextTurn, Worked};
 use crate::domain::{PartnerKey, Time};
 use crate::service::lease::{self, Lease};
 use crate::service::workers::Work;
@@ -49,30 +49,30 @@ const STOP: Duration = Duration::from_secs(2);
 
 type Id = (PartnerKey, Arc<str>);
 
-/// The threads that deliver, until [`Runner::stop`].
-pub struct Runner {
-    shared: Arc<Shared>,
+/// The threads that deliver, until [`WebhookRunner::stop`].
+pub struct WebhookRunner {
+    shared: Arc<WebhookShared>,
     thread: JoinHandle<()>,
 }
 
-struct Shared {
+struct WebhookShared {
     service: Service,
     replica: Arc<Replica>,
     places: usize,
     lease: Lease,
     stop: AtomicBool,
-    turns: Mutex<Turns>,
+    turns: Mutex<WebhookTurns>,
 }
 
 /// The webhooks as this process knows them.
 #[derive(Default)]
-struct Turns {
-    known: HashMap<Id, Known>,
+struct WebhookTurns {
+    known: HashMap<Id, KnownWebhook>,
     /// Counts the turns.
     turn: u64,
 }
 
-struct Known {
+struct KnownWebhook {
     busy: bool,
     /// Its last attempt failed.
     failing: bool,
@@ -95,20 +95,20 @@ struct Known {
 
 /// How far a webhook had come when its turn began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Taken {
+struct TurnStart {
     cursor: u64,
     retried: bool,
 }
 
-impl Default for Known {
-    fn default() -> Known {
+impl Default for KnownWebhook {
+    fn default() -> KnownWebhook {
         let (busy, failing, rung, open, held, retried) = (false, false, true, false, 0, false);
         let (wait, trouble, waits) = Default::default();
-        Known { busy, failing, version: 0, cursor: 0, wait, open, held, retried, rung, turn: 0, trouble, waits }
+        KnownWebhook { busy, failing, version: 0, cursor: 0, wait, open, held, retried, rung, turn: 0, trouble, waits }
     }
 }
 
-impl Known {
+impl KnownWebhook {
     /// How many changes and held events are not delivered yet.
     fn pending(&self) -> u64 {
         self.version.saturating_sub(self.cursor) + self.held
@@ -124,7 +124,7 @@ impl Known {
     }
 }
 
-impl Turns {
+impl WebhookTurns {
     /// Takes over which webhooks there are, and how far their partners have come.
     fn learn(&mut self, live: Vec<(Id, u64)>) {
         let ids: HashSet<&Id> = live.iter().map(|(id, _)| id).collect();
@@ -149,7 +149,7 @@ impl Turns {
 
     /// Whose turn is next, if there is a place: those that do not fail first,
     /// then the partner with the fewest turns now, then who waited longest.
-    fn take(&mut self, places: usize, now: Time) -> Option<(Id, Taken)> {
+    fn take(&mut self, places: usize, now: Time) -> Option<(Id, TurnStart)> {
         let mut of_partner: HashMap<PartnerKey, usize> = HashMap::new();
         let (mut busy, mut failing) = (0, 0);
         for ((key, _), known) in self.known.iter().filter(|(_, known)| known.busy) {
@@ -159,12 +159,12 @@ impl Turns {
         }
         let free = places.saturating_sub(busy);
         let (of, instant) = (|id: &Id| of_partner.get(&id.0).copied().unwrap_or_default(), Instant::now());
-        let may = |id: &Id, known: &Known| of(id) < free && (!known.failing || failing < free);
+        let may = |id: &Id, known: &KnownWebhook| of(id) < free && (!known.failing || failing < free);
         let ready = self.known.iter_mut().filter(|(id, known)| known.ready(now, instant) && may(id, known));
         let (id, known) = ready.min_by_key(|(id, known)| (known.failing, of(id), known.turn, (*id).clone()))?;
         self.turn += 1;
         (known.busy, known.rung, known.turn) = (true, false, self.turn);
-        Some((id.clone(), Taken { cursor: known.cursor, retried: known.retried }))
+        Some((id.clone(), TurnStart { cursor: known.cursor, retried: known.retried }))
     }
 
     fn end(&mut self, id: &Id, ended: Result<Worked, ()>) {
@@ -178,12 +178,12 @@ impl Turns {
                 (known.cursor, known.failing, known.trouble, known.wait) = (cursor, failing, None, None);
                 (known.held, known.retried, known.open) = (held, retried, false);
                 match next {
-                    Next::Again => known.rung = true,
-                    Next::Wait(until) => known.wait = Some(until),
-                    Next::Held(until) => (known.wait, known.open) = (Some(until), true),
-                    Next::Idle => {}
+                    NextTurn::Again => known.rung = true,
+                    NextTurn::Wait(until) => known.wait = Some(until),
+                    NextTurn::Held(until) => (known.wait, known.open) = (Some(until), true),
+                    NextTurn::Idle => {}
                     // The settings say so as well, in a moment.
-                    Next::Gone => known.cursor = known.version,
+                    NextTurn::Gone => known.cursor = known.version,
                 }
             }
             Err(()) => {
@@ -202,15 +202,15 @@ impl Turns {
     }
 }
 
-impl Runner {
+impl WebhookRunner {
     /// At most `places` webhooks are told something at a time. `replica` is
     /// this node's: no one is told of what its lists do not show yet.
-    pub fn start(service: &Service, replica: Arc<Replica>, places: usize) -> Runner {
+    pub fn start(service: &Service, replica: Arc<Replica>, places: usize) -> WebhookRunner {
         let lease = service.leases.keep("webhooks", lease::SPAN);
         let (service, stop, turns) = (service.clone(), AtomicBool::new(false), Mutex::default());
-        let shared = Arc::new(Shared { service, replica, places, lease, stop, turns });
+        let shared = Arc::new(WebhookShared { service, replica, places, lease, stop, turns });
         let own = shared.clone();
-        Runner { shared, thread: std::thread::spawn(move || own.run()) }
+        WebhookRunner { shared, thread: std::thread::spawn(move || own.run()) }
     }
 
     /// Begins no more attempts, and waits a little for those that go on.
@@ -230,8 +230,8 @@ impl Runner {
     }
 }
 
-impl Shared {
-    fn run(self: Arc<Shared>) {
+impl WebhookShared {
+    fn run(self: Arc<WebhookShared>) {
         let bell = &self.service.hooks.bell;
         let (mut term, mut polled, mut pruned) = (None, None::<Instant>, None::<Instant>);
         let over = |last: Option<Instant>, span: Duration| last.is_none_or(|last| last.elapsed() >= span);
@@ -303,7 +303,7 @@ impl Shared {
         }
     }
 
-    fn begin_turns(self: &Arc<Shared>) {
+    fn begin_turns(self: &Arc<WebhookShared>) {
         let now = self.service.hooks.now();
         let mut turns = self.turns.lock();
         while let Some((id, taken)) = turns.take(self.places, now) {
@@ -326,7 +326,7 @@ impl Shared {
         let (turns, held) = (self.turns.lock(), self.lease.held());
         // Another node knows how far it has come, and says so.
         let own = || turns.known.values().filter(|_| held);
-        let waiting = own().map(Known::pending).sum::<u64>();
+        let waiting = own().map(KnownWebhook::pending).sum::<u64>();
         let failing = own().filter(|known| known.failing).count();
         self.service.workers.queue(Work::Webhooks, waiting, own().filter_map(|known| known.waits).min());
         self.service.workers.lease(Work::Webhooks, &self.lease);
@@ -335,10 +335,10 @@ impl Shared {
     }
 
     /// Tells one webhook what there is, for a while.
-    fn turn(self: &Arc<Shared>, id: &Id, taken: Taken) -> Result<Worked, ()> {
+    fn turn(self: &Arc<WebhookShared>, id: &Id, taken: TurnStart) -> Result<Worked, ()> {
         let began = Instant::now();
         let shared = self.clone();
-        let Taken { cursor, retried } = taken;
+        let TurnStart { cursor, retried } = taken;
         let mut begin = Begin { passed: cursor, retried, may: Arc::new(move || shared.sure()) };
         loop {
             let step = || self.service.webhook_step_as(id.0, &id.1, &begin);
@@ -354,7 +354,7 @@ impl Shared {
                 }
             };
             (begin.passed, begin.retried) = (worked.cursor, worked.retried);
-            if worked.next != Next::Again || began.elapsed() >= TURN || !self.sure() {
+            if worked.next != NextTurn::Again || began.elapsed() >= TURN || !self.sure() {
                 return Ok(worked);
             }
         }
@@ -381,14 +381,14 @@ mod tests {
         (PartnerKey(partner), format!("wh_{webhook:03}").into())
     }
 
-    fn turns(partners: &[(i64, usize)]) -> Turns {
-        let mut turns = Turns::default();
+    fn turns(partners: &[(i64, usize)]) -> WebhookTurns {
+        let mut turns = WebhookTurns::default();
         let all = partners.iter().flat_map(|&(partner, count)| (0..count).map(move |at| (id(partner, at), 7)));
         turns.learn(all.collect());
         turns
     }
 
-    fn taken(turns: &mut Turns) -> Vec<i64> {
+    fn taken(turns: &mut WebhookTurns) -> Vec<i64> {
         std::iter::from_fn(|| turns.take(PLACES, now())).map(|((key, _), _)| key.0).collect()
     }
 
@@ -423,26 +423,26 @@ mod tests {
     fn a_turn_is_taken_once_and_again_when_there_is_more() {
         let mut turns = turns(&[(1, 1)]);
         let one = id(1, 0);
-        assert_eq!(turns.take(PLACES, now()), Some((one.clone(), Taken { cursor: 0, retried: false })));
+        assert_eq!(turns.take(PLACES, now()), Some((one.clone(), TurnStart { cursor: 0, retried: false })));
         assert_eq!(turns.take(PLACES, now()), None);
         let ended = |next, cursor| Ok(Worked { next, cursor, failing: false, held: 0, retried: false });
-        turns.end(&one, ended(Next::Idle, 7));
+        turns.end(&one, ended(NextTurn::Idle, 7));
         assert_eq!(turns.take(PLACES, now()), None);
         turns.learn(vec![(one.clone(), 8)]);
-        assert_eq!(turns.take(PLACES, now()), Some((one.clone(), Taken { cursor: 7, retried: false })));
-        turns.end(&one, ended(Next::Wait(now().plus(5)), 7));
+        assert_eq!(turns.take(PLACES, now()), Some((one.clone(), TurnStart { cursor: 7, retried: false })));
+        turns.end(&one, ended(NextTurn::Wait(now().plus(5)), 7));
         assert_eq!(turns.take(PLACES, now().plus(4)), None);
         assert!(turns.take(PLACES, now().plus(5)).is_some());
-        turns.end(&one, ended(Next::Wait(now().plus(300)), 7));
+        turns.end(&one, ended(NextTurn::Wait(now().plus(300)), 7));
         turns.ring(vec![(one.0, one.1.to_string())]);
         assert!(turns.take(PLACES, now()).is_some(), "somebody said so");
         // What is new waits for a retry, unless the retry holds up only its own.
-        turns.end(&one, ended(Next::Wait(now().plus(300)), 8));
+        turns.end(&one, ended(NextTurn::Wait(now().plus(300)), 8));
         turns.learn(vec![(one.clone(), 9)]);
         assert_eq!(turns.take(PLACES, now()), None);
         turns.known.values_mut().for_each(|known| known.rung = true);
         assert!(turns.take(PLACES, now()).is_some());
-        turns.end(&one, ended(Next::Held(now().plus(300)), 9));
+        turns.end(&one, ended(NextTurn::Held(now().plus(300)), 9));
         assert_eq!(turns.take(PLACES, now()), None);
         turns.learn(vec![(one.clone(), 10)]);
         assert!(turns.take(PLACES, now()).is_some());

@@ -1,7 +1,7 @@
 //! Requests for tests: the messages of RFC 4475, and changed copies of them. Also
 //! read by the tests that send them to the real program, which give `Fault`.
 
-use super::Fault;
+use super::RequestFault;
 
 /// Lines as they travel.
 pub fn wire(text: &str) -> Vec<u8> {
@@ -49,7 +49,7 @@ a=rtpmap:31 LPC
 "#;
 
 /// The messages of RFC 4475 that ask something: name, message, fault.
-pub const MESSAGES: &[(&str, &str, Option<Fault>)] = &[
+pub const MESSAGES: &[(&str, &str, Option<RequestFault>)] = &[
     (
         "intmeth",
         "!interesting-Method0123456789_*+`.%indeed'~ sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com SIP/2.0\nVia: SIP/2.0/UDP host1.example.com;branch=z9hG4bK-.!%66*_+`'~\nTo: \"BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f\" <sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*@example.com>\nFrom: token1~` token2'+_ token3*%!.- <sip:mundane@example.com>;fromParam''~+*_!.-%=\"a\";tag=_token~1'+`*%!-.\nCall-ID: intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{\nCSeq: 139122385 !interesting-Method0123456789_*+`.%indeed'~\nMax-Forwards: 255\nextensionHeader-!.%*+_`'~: x\nContent-Length: 0\n\n",
@@ -63,12 +63,12 @@ pub const MESSAGES: &[(&str, &str, Option<Fault>)] = &[
     (
         "escnull",
         "REGISTER sip:example.com SIP/2.0\nTo: sip:null-%00-null@example.com\nFrom: sip:null-%00-null@example.com;tag=839923423\nMax-Forwards: 70\nCall-ID: escnull.39203ndfvkjdasfkq3w4otrq0adsfdfnavd\nCSeq: 14398234 REGISTER\nVia: SIP/2.0/UDP host5.example.com;branch=z9hG4bKkdjuw\nContact: <sip:%00@host5.example.com>\nL:0\n\n",
-        Some(Fault::Method),
+        Some(RequestFault::Method),
     ),
     (
         "esc02",
         "RE%47IST%45R sip:registrar.example.com SIP/2.0\nTo: \"%Z%45\" <sip:resource@example.com>\nFrom: \"%Z%45\" <sip:resource@example.com>;tag=f232jadfj23\nCall-ID: esc02.asdfnqwo34rq23i34jrjasdcnl23nrlknsdf\nVia: SIP/2.0/UDP host.example.com;branch=z9hG4bK209%fzsnel234\nCSeq: 29344 RE%47IST%45R\nMax-Forwards: 70\nContact: <sip:alias1@host1.example.com>\nC%6Fntact: <sip:alias2@host2.example.com>\nl: 0\n\n",
-        Some(Fault::Method),
+        Some(RequestFault::Method),
     ),
     (
         "lwsdisp",
@@ -78,7 +78,7 @@ pub const MESSAGES: &[(&str, &str, Option<Fault>)] = &[
     (
         "dblreq",
         "REGISTER sip:example.com SIP/2.0\nTo: sip:j.user@example.com\nFrom: sip:j.user@example.com;tag=43251j3j324\nMax-Forwards: 8\nI: dblreq.0ha0isndaksdj99sdfafnl3lk233412\nContact: sip:j.user@host.example.com\nCSeq: 8 REGISTER\nVia: SIP/2.0/UDP 192.0.2.125;branch=z9hG4bKkdjuw23492\nContent-Length: 0\n\n\nINVITE sip:joe@example.com SIP/2.0\n",
-        Some(Fault::Method),
+        Some(RequestFault::Method),
     ),
     (
         "semiuri",
@@ -93,47 +93,47 @@ pub const MESSAGES: &[(&str, &str, Option<Fault>)] = &[
     (
         "badinv01",
         "INVITE sip:user@example.com SIP/2.0\nTo: sip:j.user@example.com\nFrom: sip:caller@example.net;tag=134161461246\nMax-Forwards: 7\nCall-ID: badinv01.0ha0isndaksdjasdf3234nas\nCSeq: 8 INVITE\nVia: SIP/2.0/UDP 192.0.2.15;;,;,,\nContact: \"Joe\" <sip:joe@example.org>;;;;\nContent-Length: 0\n\n",
-        Some(Fault::Malformed("an empty Via")),
+        Some(RequestFault::Malformed("an empty Via")),
     ),
     (
         "clerr",
         "INVITE sip:user@example.com SIP/2.0\nMax-Forwards: 80\nTo: sip:j.user@example.com\nFrom: sip:caller@example.net;tag=93942939o2\nContact: <sip:caller@hungry.example.net>\nCall-ID: clerr.0ha0isndaksdjweiafasdk3\nCSeq: 8 INVITE\nVia: SIP/2.0/UDP host5.example.com;branch=z9hG4bK-39234-23523\nContent-Type: application/sdp\nContent-Length: 9999\n\nv=0\n",
-        Some(Fault::Malformed("the body is shorter than the Content-Length")),
+        Some(RequestFault::Malformed("the body is shorter than the Content-Length")),
     ),
     (
         "ncl",
         "INVITE sip:user@example.com SIP/2.0\nMax-Forwards: 254\nTo: sip:j.user@example.com\nFrom: sip:caller@example.net;tag=32394234\nCall-ID: ncl.0ha0isndaksdj2193423r542w35\nCSeq: 0 INVITE\nVia: SIP/2.0/UDP 192.0.2.53;branch=z9hG4bKkdjuw\nContact: <sip:caller@example53.example.net>\nContent-Type: application/sdp\nContent-Length: -999\n\nv=0\n",
-        Some(Fault::Malformed("the Content-Length is no number")),
+        Some(RequestFault::Malformed("the Content-Length is no number")),
     ),
     (
         "scalar02",
         "REGISTER sip:example.com SIP/2.0\nVia: SIP/2.0/UDP host129.example.com;branch=z9hG4bK342sdfoi3\nTo: <sip:user@example.com>\nFrom: <sip:user@example.com>;tag=239232jh3\nCSeq: 36893488147419103232 REGISTER\nCall-ID: scalar02.23o0pd9vanlq3wnrlnewofjas9ui32\nMax-Forwards: 300\nExpires: 1\nContact: <sip:user@host129.example.com>\n  ;expires=280297596632815\nContent-Length: 0\n\n",
-        Some(Fault::Malformed("the CSeq is missing or no number below 2147483648")),
+        Some(RequestFault::Malformed("the CSeq is missing or no number below 2147483648")),
     ),
     (
         "quotbal",
         "INVITE sip:user@example.com SIP/2.0\nTo: \"Mr. J. User <sip:j.user@example.com>\nFrom: sip:caller@example.net;tag=93334\nMax-Forwards: 10\nCall-ID: quotbal.aksdj\nContact: <sip:caller@host59.example.net>\nCSeq: 8 INVITE\nVia: SIP/2.0/UDP 192.0.2.59:5050;branch=z9hG4bKkdjuw39234\nContent-Length: 0\n\n",
-        Some(Fault::Malformed("the To is missing or malformed")),
+        Some(RequestFault::Malformed("the To is missing or malformed")),
     ),
     (
         "ltgtruri",
         "INVITE <sip:user@example.com> SIP/2.0\nTo: sip:user@example.com\nFrom: sip:caller@example.net;tag=39291\nMax-Forwards: 23\nCall-ID: ltgtruri.1@192.0.2.5\nCSeq: 1 INVITE\nVia: SIP/2.0/UDP 192.0.2.5\nContent-Length: 0\n\n",
-        Some(Fault::Malformed("the Request-URI is malformed")),
+        Some(RequestFault::Malformed("the Request-URI is malformed")),
     ),
     (
         "lwsruri",
         "INVITE sip:user@example.com; lr SIP/2.0\nTo: sip:user@example.com;tag=3xfe-9921883-z9f\nFrom: sip:caller@example.net;tag=231413434\nMax-Forwards: 5\nCall-ID: lwsruri.asdfasdoeoi2323-asdfwrn23-asd834rk423\nCSeq: 2130706432 INVITE\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKkdjuw2395\nContent-Length: 0\n\n",
-        Some(Fault::Malformed("the Request-URI is malformed")),
+        Some(RequestFault::Malformed("the Request-URI is malformed")),
     ),
     (
         "lwsstart",
         "INVITE  sip:user@example.com  SIP/2.0\nMax-Forwards: 8\nTo: sip:user@example.com\nFrom: sip:caller@example.net;tag=8814\nCall-ID: lwsstart.dfknq234oi243099adsdfnawe3@example.com\nCSeq: 1893884 INVITE\nVia: SIP/2.0/UDP host1.example.com;branch=z9hG4bKkdjuw3923\nContent-Length: 0\n\n",
-        Some(Fault::Malformed("the Request-URI is malformed")),
+        Some(RequestFault::Malformed("the Request-URI is malformed")),
     ),
     (
         "trws",
         "OPTIONS sip:remote-target@example.com SIP/2.0  \nVia: SIP/2.0/TCP host1.examle.com;branch=z9hG4bK299342093\nTo: <sip:remote-target@example.com>\nFrom: <sip:local-resource@example.com>;tag=329429089\nCall-ID: trws.oicu34958239neffasdhr2345r\nAccept: application/sdp\nCSeq: 238923 OPTIONS\nMax-Forwards: 70\nContent-Length: 0\n\n",
-        Some(Fault::Malformed("the request line does not end in SIP/2.0")),
+        Some(RequestFault::Malformed("the request line does not end in SIP/2.0")),
     ),
     (
         "escruri",
@@ -153,37 +153,37 @@ pub const MESSAGES: &[(&str, &str, Option<Fault>)] = &[
     (
         "badvers",
         "OPTIONS sip:t.watson@example.org SIP/7.0\nVia:     SIP/7.0/UDP c.example.com;branch=z9hG4bKkdjuw\nMax-Forwards:     70\nFrom:    A. Bell <sip:a.g.bell@example.com>;tag=qweoiqpe\nTo:      T. Watson <sip:t.watson@example.org>\nCall-ID: badvers.31417@c.example.com\nCSeq:    1 OPTIONS\nl: 0\n\n",
-        Some(Fault::Version),
+        Some(RequestFault::Version),
     ),
     (
         "mismatch01",
         "OPTIONS sip:user@example.com SIP/2.0\nTo: sip:j.user@example.com\nFrom: sip:caller@example.net;tag=34525\nMax-Forwards: 6\nCall-ID: mismatch01.dj0234sxdfl3\nCSeq: 8 INVITE\nVia: SIP/2.0/UDP host.example.com;branch=z9hG4bKkdjuw\nl: 0\n\n",
-        Some(Fault::Malformed("the CSeq names another method")),
+        Some(RequestFault::Malformed("the CSeq names another method")),
     ),
     (
         "mismatch02",
         "NEWMETHOD sip:user@example.com SIP/2.0\nTo: sip:j.user@example.com\nFrom: sip:caller@example.net;tag=34525\nMax-Forwards: 6\nCall-ID: mismatch02.dj0234sxdfl3\nCSeq: 8 INVITE\nContact: <sip:caller@host.example.net>\nVia: SIP/2.0/UDP host.example.net;branch=z9hG4bKkdjuw\nl: 0\n\n",
-        Some(Fault::Malformed("the CSeq names another method")),
+        Some(RequestFault::Malformed("the CSeq names another method")),
     ),
     (
         "unkscm",
         "OPTIONS nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0\nTo: sip:user@example.com\nFrom: sip:caller@example.net;tag=384\nMax-Forwards: 3\nCall-ID: unkscm.nasdfasser0q239nwsdfasdkl34\nCSeq: 3923423 OPTIONS\nVia: SIP/2.0/UDP host9.example.com;branch=z9hG4bKkdjuw39234\nContent-Length: 0\n\n",
-        Some(Fault::Scheme),
+        Some(RequestFault::Scheme),
     ),
     (
         "novelsc",
         "OPTIONS soap.beep://192.0.2.103:3002 SIP/2.0\nTo: sip:user@example.com\nFrom: sip:caller@example.net;tag=384\nMax-Forwards: 3\nCall-ID: novelsc.asdfasser0q239nwsdfasdkl34\nCSeq: 3923423 OPTIONS\nVia: SIP/2.0/UDP host9.example.com;branch=z9hG4bKkdjuw39234\nContent-Length: 0\n\n",
-        Some(Fault::Scheme),
+        Some(RequestFault::Scheme),
     ),
     (
         "unksm2",
         "REGISTER sip:example.com SIP/2.0\nTo: isbn:2983792873\nFrom: <http://www.example.com>;tag=3234233\nCall-ID: unksm2.daksdj@hyphenated-host.example.com\nCSeq: 234902 REGISTER\nMax-Forwards: 70\nVia: SIP/2.0/UDP 192.0.2.21:5060;branch=z9hG4bKkdjuw\nContact: <name:John_Smith>\nl: 0\n\n",
-        Some(Fault::Method),
+        Some(RequestFault::Method),
     ),
     (
         "bext01",
         "OPTIONS sip:user@example.com SIP/2.0\nTo: sip:j_user@example.com\nFrom: sip:caller@example.net;tag=242etr\nMax-Forwards: 6\nCall-ID: bext01.0ha0isndaksdj\nRequire: nothingSupportsThis, nothingSupportsThisEither\nProxy-Require: noProxiesSupportThis, norDoAnyProxiesSupportThis\nCSeq: 8 OPTIONS\nVia: SIP/2.0/UDP fold-and-staple.example.com;branch=z9hG4bKkdjuw\nContent-Length: 0\n\n",
-        Some(Fault::Extension),
+        Some(RequestFault::Extension),
     ),
     (
         "invut",
@@ -193,12 +193,12 @@ pub const MESSAGES: &[(&str, &str, Option<Fault>)] = &[
     (
         "multi01",
         "INVITE sip:user@company.com SIP/2.0\nContact: <sip:caller@host25.example.net>\nVia: SIP/2.0/UDP 192.0.2.25;branch=z9hG4bKkdjuw\nMax-Forwards: 70\nCSeq: 5 INVITE\nCall-ID: multi01.98asdh@192.0.2.1\nCSeq: 59 INVITE\nCall-ID: multi01.98asdh@192.0.2.2\nFrom: sip:caller@example.com;tag=3413415\nTo: sip:user@example.com\nTo: sip:other@example.net\nFrom: sip:caller@example.net;tag=2923420123\nContent-Type: application/sdp\nl: 0\n\n",
-        Some(Fault::Malformed("a header field that may stand once stands twice")),
+        Some(RequestFault::Malformed("a header field that may stand once stands twice")),
     ),
     (
         "mcl01",
         "OPTIONS sip:user@example.com SIP/2.0\nVia: SIP/2.0/UDP host5.example.net;branch=z9hG4bK293423\nTo: sip:user@example.com\nFrom: sip:other@example.net;tag=3923942\nCall-ID: mcl01.fhn2323orihawfdoa3o4r52o3irsdf\nCSeq: 15932 OPTIONS\nContent-Length: 13\nMax-Forwards: 60\nContent-Length: 5\nContent-Type: text/plain\n\nThere's no way to know how many octets are supposed to be here.\n",
-        Some(Fault::Malformed("a header field that may stand once stands twice")),
+        Some(RequestFault::Malformed("a header field that may stand once stands twice")),
     ),
     (
         "zeromf",

@@ -9,13 +9,13 @@ use super::core::{Core, Params};
 use crate::domain::{PartnerKey, Time};
 use crate::store::health::row_name;
 use crate::store::rows::*;
-use crate::store::{Answered, Document, Leased, Over, StoreError, StoredJob, Walk};
+use crate::store::{Answered, Document, DocumentWalk, Leased, Over, StoreError, StoredJob};
 
 /// How many answers are let go of in one transaction.
 const FORGET: i64 = 1_000;
 
 /// A connection, within a transaction of its caller's or without.
-pub(super) struct Beside<'c> {
+pub(super) struct SideTables<'c> {
     pub core: &'c Core,
     pub link: &'c Link,
 }
@@ -26,7 +26,7 @@ const ENDED: &str = "SELECT partner, id FROM job WHERE open = 0 AND created_at <
                      AND body NOT LIKE '%\"state\":\"previewed\"%' \
                      AND NOT EXISTS (SELECT 1 FROM job AS busy WHERE busy.open = 1 AND busy.partner = job.partner)";
 
-impl Beside<'_> {
+impl SideTables<'_> {
     /// Deletes some of what is over; how many rows.
     pub fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
         match over {
@@ -184,13 +184,13 @@ impl Beside<'_> {
         &self,
         partner: PartnerKey,
         kind: &str,
-        walk: Walk<'_>,
+        walk: DocumentWalk<'_>,
         limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
         // No id is empty, and none is as high as the last character there is.
         let (bound, beyond) = match walk {
-            Walk::Up { after } => (after.unwrap_or(""), "id > $3 ORDER BY id"),
-            Walk::Down { before } => (before.unwrap_or("\u{10ffff}"), "id < $3 ORDER BY id DESC"),
+            DocumentWalk::Up { after } => (after.unwrap_or(""), "id > $3 ORDER BY id"),
+            DocumentWalk::Down { before } => (before.unwrap_or("\u{10ffff}"), "id < $3 ORDER BY id DESC"),
         };
         let sql =
             format!("SELECT {DOCUMENT} FROM document WHERE partner = $1 AND kind = $2 AND {beyond} LIMIT $4 OFFSET $5");

@@ -4,13 +4,13 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use crate::store::StoreError;
-use crate::store::rows::{Cells, corrupt};
+use crate::store::rows::{RowCells, corrupt};
 
 fn cell<'r, T: FromSql<'r>>(row: &'r Row, at: usize) -> Result<Option<T>, StoreError> {
     row.try_get(at).map_err(|error| corrupt(format!("column {at}: {error}")))
 }
 
-impl Cells for Row {
+impl RowCells for Row {
     fn text_if(&self, at: usize) -> Result<Option<&str>, StoreError> {
         cell(self, at)
     }

@@ -65,7 +65,7 @@ impl Link {
 
 /// Which server is the primary, as far as this process knows.
 #[derive(Default)]
-pub(in crate::store) struct Known {
+pub(in crate::store) struct PrimaryServer {
     /// Its place among the servers that were named.
     place: AtomicUsize,
     /// What the follower last heard from.
@@ -76,13 +76,13 @@ pub(in crate::store) struct Known {
 pub(in crate::store) struct Dialer {
     address: Address,
     tls: Option<MakeRustlsConnect>,
-    known: Arc<Known>,
+    known: Arc<PrimaryServer>,
     /// What its connections are set to besides.
     settings: &'static str,
 }
 
 impl Dialer {
-    pub fn new(address: Address, known: Arc<Known>) -> Result<Dialer, StoreError> {
+    pub fn new(address: Address, known: Arc<PrimaryServer>) -> Result<Dialer, StoreError> {
         let tls = match address.ssl_mode {
             SslMode::Disable => None,
             _ => Some(MakeRustlsConnect::new(tls(&address)?)),

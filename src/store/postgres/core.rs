@@ -21,7 +21,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, SimpleQueryMessage};
 
 use super::address::Address;
-use super::connect::{Dialer, Known, Link};
+use super::connect::{Dialer, Link, PrimaryServer};
 use super::trouble::trouble;
 use crate::store::StoreError;
 use crate::store::health::Health;
@@ -53,9 +53,9 @@ pub(in crate::store) struct Core {
     pub address: Address,
     /// None once it is being dropped.
     runtime: Option<Runtime>,
-    writers: Pool<Dialer, Held>,
-    readers: Pool<Dialer, Held>,
-    pub known: Arc<Known>,
+    writers: Pool<Dialer, PooledConnection>,
+    readers: Pool<Dialer, PooledConnection>,
+    pub known: Arc<PrimaryServer>,
     /// Why the database is known not to answer.
     gone: watch::Sender<Option<Arc<str>>>,
     /// Whether it was last known to take no writes.
@@ -71,13 +71,14 @@ impl Core {
             .enable_all()
             .build()
             .map_err(StoreError::Io)?;
-        let known = Arc::new(Known::default());
+        let known = Arc::new(PrimaryServer::default());
         let pool = |size: usize, wait: Duration, settings: &'static str| {
             let timeouts =
                 Timeouts { wait: Some(wait), create: Some(CONNECT_WAIT), recycle: Some(Duration::from_secs(1)) };
-            let pool = Pool::<Dialer, Held>::builder(Dialer::new(address.clone(), known.clone())?.with(settings))
-                .max_size(size)
-                .timeouts(timeouts);
+            let pool =
+                Pool::<Dialer, PooledConnection>::builder(Dialer::new(address.clone(), known.clone())?.with(settings))
+                    .max_size(size)
+                    .timeouts(timeouts);
             pool.runtime(deadpool::Runtime::Tokio1)
                 .build()
                 .map_err(|error| StoreError::Unreachable { reason: error.to_string().into() })
@@ -182,21 +183,21 @@ impl Core {
         pollster::block_on(work)
     }
 
-    pub fn writer(&self) -> Result<Held, StoreError> {
+    pub fn writer(&self) -> Result<PooledConnection, StoreError> {
         self.run(async { self.writers.get().await.map_err(pool_trouble) })
     }
 
-    pub fn reader(&self) -> Result<Held, StoreError> {
+    pub fn reader(&self) -> Result<PooledConnection, StoreError> {
         self.run(self.reader_now())
     }
 
     /// Returns an idle connection, or `None` at once if all are in use.
-    pub fn spare_reader(&self) -> Option<Held> {
+    pub fn spare_reader(&self) -> Option<PooledConnection> {
         let timeouts = Timeouts { wait: Some(Duration::ZERO), ..self.readers.timeouts() };
         self.run(async { self.readers.timeout_get(&timeouts).await.map_err(pool_trouble) }).ok()
     }
 
-    pub async fn reader_now(&self) -> Result<Held, StoreError> {
+    pub async fn reader_now(&self) -> Result<PooledConnection, StoreError> {
         self.readers.get().await.map_err(pool_trouble)
     }
 
@@ -259,15 +260,15 @@ impl Core {
 
 /// A connection of a pool's. One that is torn is closed when it is let go, and
 /// what it was in the middle of ends with it.
-pub(in crate::store) struct Held(Option<Object<Dialer>>);
+pub(in crate::store) struct PooledConnection(Option<Object<Dialer>>);
 
-impl From<Object<Dialer>> for Held {
-    fn from(object: Object<Dialer>) -> Held {
-        Held(Some(object))
+impl From<Object<Dialer>> for PooledConnection {
+    fn from(object: Object<Dialer>) -> PooledConnection {
+        PooledConnection(Some(object))
     }
 }
 
-impl std::ops::Deref for Held {
+impl std::ops::Deref for PooledConnection {
     type Target = Link;
 
     fn deref(&self) -> &Link {
@@ -275,13 +276,13 @@ impl std::ops::Deref for Held {
     }
 }
 
-impl std::ops::DerefMut for Held {
+impl std::ops::DerefMut for PooledConnection {
     fn deref_mut(&mut self) -> &mut Link {
         self.0.as_mut().expect("held until it is dropped")
     }
 }
 
-impl Drop for Held {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         if let Some(object) = self.0.take().filter(|link| link.torn) {
             drop(Object::take(object));

@@ -18,7 +18,7 @@ use super::core::Core;
 use super::trouble::trouble;
 use crate::domain::{Dates, PartnerKey};
 use crate::store::rows::*;
-use crate::store::{Batch, BatchRow, Load, Loaded, StoreError};
+use crate::store::{BatchRow, Load, Loaded, NumberBatch, StoreError};
 
 /// How many numbers are handed over at a time: enough that their images are
 /// few, few enough that they stay in the processor's cache until they are
@@ -54,7 +54,7 @@ pub(super) fn load(core: &Core, what: Load, take: Take<'_>) -> Result<(), StoreE
 fn entities(core: &Core, link: &Link, what: Load, take: Take<'_>) -> Result<(), StoreError> {
     let only = what.only.map(|key| key.0);
     let filter = "WHERE $1::bigint IS NULL OR partner = $1";
-    for Entity { table, name, columns } in ENTITIES {
+    for EntityTable { table, name, columns } in ENTITIES {
         let sql = format!("SELECT partner, {columns} FROM {table} {filter} ORDER BY partner, {name}");
         for row in core.rows(link, &sql, &[&only])? {
             take(read_entity(table, &row).or_else(|error| poison(error, table, &row, 0))?)?;
@@ -64,11 +64,11 @@ fn entities(core: &Core, link: &Link, what: Load, take: Take<'_>) -> Result<(), 
 }
 
 /// A partner and a number: a place in the order of the table's key.
-type Place = (i64, i64);
+type RowPosition = (i64, i64);
 
 /// What a connection has read.
-enum Piece {
-    Batch(Batch),
+enum LoadPiece {
+    Batch(NumberBatch),
     /// A row that was not understood.
     Poison(Loaded),
     /// The range has been read to its end.
@@ -78,7 +78,7 @@ enum Piece {
 
 fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -> Result<(), StoreError> {
     let cuts = cuts(core, link, only)?;
-    let ranges: Vec<(Option<Place>, Option<Place>)> = std::iter::once(None)
+    let ranges: Vec<(Option<RowPosition>, Option<RowPosition>)> = std::iter::once(None)
         .chain(cuts.iter().copied().map(Some))
         .zip(cuts.iter().copied().map(Some).chain([None]))
         .collect();
@@ -90,7 +90,7 @@ fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -
     links.extend((1..count).map_while(|_| core.spare_reader()));
     let count = links.len();
     std::thread::scope(|scope| {
-        let mut taken: Vec<Receiver<Piece>> = Vec::new();
+        let mut taken: Vec<Receiver<LoadPiece>> = Vec::new();
         for (at, mut link) in links.into_iter().enumerate() {
             let (give, receiver) = sync_channel(AHEAD);
             taken.push(receiver);
@@ -101,17 +101,17 @@ fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -
                 match read(core, &link, snapshot, only, mine, &give) {
                     Ok(()) => link.torn = false,
                     // Nobody may listen any more.
-                    Err(error) => drop(give.send(Piece::Failed(error))),
+                    Err(error) => drop(give.send(LoadPiece::Failed(error))),
                 }
             });
         }
         for at in 0..ranges.len() {
             loop {
                 match taken[at % count].recv() {
-                    Ok(Piece::Batch(batch)) => take(Loaded::Numbers(batch))?,
-                    Ok(Piece::Poison(poison)) => take(poison)?,
-                    Ok(Piece::End) => break,
-                    Ok(Piece::Failed(error)) => return Err(error),
+                    Ok(LoadPiece::Batch(batch)) => take(Loaded::Numbers(batch))?,
+                    Ok(LoadPiece::Poison(poison)) => take(poison)?,
+                    Ok(LoadPiece::End) => break,
+                    Ok(LoadPiece::Failed(error)) => return Err(error),
                     Err(_) => return Err(corrupt("numbers that were not read to their end".to_owned())),
                 }
             }
@@ -122,7 +122,7 @@ fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -
 
 /// Where the table is cut into ranges of about the same size: looked up in a
 /// sample of its pages, so they are near enough and cost little.
-fn cuts(core: &Core, link: &Link, only: Option<PartnerKey>) -> Result<Vec<Place>, StoreError> {
+fn cuts(core: &Core, link: &Link, only: Option<PartnerKey>) -> Result<Vec<RowPosition>, StoreError> {
     let pages = core.rows(link, "SELECT pg_relation_size('number') / 8192", &[])?;
     let ranges = pages.first().map_or(Ok(0), |row| row.int(0))? / RANGE_PAGES;
     if ranges < 2 {
@@ -136,7 +136,8 @@ fn cuts(core: &Core, link: &Link, only: Option<PartnerKey>) -> Result<Vec<Place>
     );
     let sample = core.rows(link, &sql, &[&only.map(|key| key.0)])?;
     let places = (1..ranges as usize).filter_map(|at| sample.get(sample.len() * at / ranges as usize));
-    let mut cuts: Vec<Place> = places.map(|row| Ok((row.int(0)?, row.int(1)?))).collect::<Result<_, StoreError>>()?;
+    let mut cuts: Vec<RowPosition> =
+        places.map(|row| Ok((row.int(0)?, row.int(1)?))).collect::<Result<_, StoreError>>()?;
     cuts.dedup();
     Ok(cuts)
 }
@@ -147,8 +148,8 @@ fn read<'r>(
     link: &Link,
     snapshot: &str,
     only: Option<PartnerKey>,
-    ranges: impl Iterator<Item = &'r (Option<Place>, Option<Place>)>,
-    give: &SyncSender<Piece>,
+    ranges: impl Iterator<Item = &'r (Option<RowPosition>, Option<RowPosition>)>,
+    give: &SyncSender<LoadPiece>,
 ) -> Result<(), StoreError> {
     // By the key, however little is known of the table: to sort all of it for
     // each range would cost the square.
@@ -160,7 +161,7 @@ fn read<'r>(
              SET LOCAL lock_timeout = '30s'"
         ),
     )?;
-    let mut images = Images::default();
+    let mut images = CopyImages::default();
     for (from, to) in ranges {
         let mut conditions: Vec<String> = only.iter().map(|key| format!("partner = {}", key.0)).collect();
         conditions.extend(from.map(|(partner, number)| format!("(partner, number) >= ({partner}, {number})")));
@@ -172,7 +173,7 @@ fn read<'r>(
              trunk, number_type, country, region, cost, currency, tags FROM number {filter} ORDER BY partner, number) \
              TO STDOUT (FORMAT binary)"
         );
-        let mut batch = Batch::default();
+        let mut batch = NumberBatch::default();
         core.run(async {
             let mut rows = pin!(link.client.copy_out(&sql).await.map_err(trouble)?);
             let mut begun = false;
@@ -183,18 +184,18 @@ fn read<'r>(
                 };
                 begun = true;
                 if let Some(poison) = images.tuple(&tuple, &mut batch) {
-                    give.send(Piece::Poison(poison)).map_err(|_| unheard())?;
+                    give.send(LoadPiece::Poison(poison)).map_err(|_| unheard())?;
                 }
                 if batch.rows.len() == BATCH_ROWS {
                     images.clear();
-                    give.send(Piece::Batch(std::mem::take(&mut batch))).map_err(|_| unheard())?;
+                    give.send(LoadPiece::Batch(std::mem::take(&mut batch))).map_err(|_| unheard())?;
                 }
             }
             Ok(())
         })?;
         images.clear();
-        give.send(Piece::Batch(batch)).map_err(|_| unheard())?;
-        give.send(Piece::End).map_err(|_| unheard())?;
+        give.send(LoadPiece::Batch(batch)).map_err(|_| unheard())?;
+        give.send(LoadPiece::End).map_err(|_| unheard())?;
     }
     core.batch(link, "COMMIT")
 }
@@ -222,19 +223,19 @@ fn after_header(message: Bytes) -> Result<Bytes, StoreError> {
 /// Which of the images of a batch a row has, told by the bytes of its columns:
 /// they are compared before anything is made of them.
 #[derive(Default)]
-struct Images {
+struct CopyImages {
     /// Whose rows these are: they come partner by partner.
     partner: Option<PartnerKey>,
-    seen: Seen,
+    seen: LastValues,
     places: HashMap<Vec<u8>, u32>,
     /// The row before, which is mostly alike; no bytes if there is none.
     last: (Vec<u8>, u32),
 }
 
-impl Images {
+impl CopyImages {
     /// Adds a row, if this is not the end of all; what is handed over in its
     /// place, if it was not understood.
-    fn tuple(&mut self, tuple: &[u8], batch: &mut Batch) -> Option<Loaded> {
+    fn tuple(&mut self, tuple: &[u8], batch: &mut NumberBatch) -> Option<Loaded> {
         let mut name = (None, None);
         match self.read(tuple, batch, &mut name) {
             Ok(row) => {
@@ -258,10 +259,10 @@ impl Images {
     fn read(
         &mut self,
         tuple: &[u8],
-        batch: &mut Batch,
+        batch: &mut NumberBatch,
         name: &mut (Option<i64>, Option<PartnerKey>),
     ) -> Result<Option<BatchRow>, StoreError> {
-        let mut fields = Fields { rest: tuple };
+        let mut fields = CopyFields { rest: tuple };
         match fields.count()? {
             -1 => return Ok(None),
             17 => {}
@@ -285,9 +286,9 @@ impl Images {
     fn image(
         &mut self,
         partner: PartnerKey,
-        mut fields: Fields<'_>,
+        mut fields: CopyFields<'_>,
         dates: Dates,
-        batch: &mut Batch,
+        batch: &mut NumberBatch,
     ) -> Result<u32, StoreError> {
         let bytes = fields.rest;
         if self.partner != Some(partner) {
@@ -329,11 +330,11 @@ fn torn() -> StoreError {
 }
 
 /// The columns of a copied row, one after another.
-struct Fields<'t> {
+struct CopyFields<'t> {
     rest: &'t [u8],
 }
 
-impl<'t> Fields<'t> {
+impl<'t> CopyFields<'t> {
     fn count(&mut self) -> Result<i16, StoreError> {
         let (count, rest) = self.rest.split_first_chunk().ok_or_else(torn)?;
         self.rest = rest;
@@ -361,7 +362,7 @@ struct Tuple<'t> {
     dates: Dates,
 }
 
-impl Cells for Tuple<'_> {
+impl RowCells for Tuple<'_> {
     fn text_if(&self, at: usize) -> Result<Option<&str>, StoreError> {
         let text = |cell| std::str::from_utf8(cell).map_err(|_| corrupt(format!("column {at} is not text")));
         self.cells[at].map(text).transpose()

@@ -8,7 +8,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::core::{Core, Held};
+use super::core::{Core, PooledConnection};
 use crate::store::StoreError;
 
 /// How often it is looked at: other clients of a pooler may take the session
@@ -55,6 +55,6 @@ fn pooled(core: &Core) -> Result<bool, StoreError> {
 }
 
 /// The process that answers a connection. Nothing is prepared for it.
-fn session(core: &Core, link: &Held) -> Result<String, StoreError> {
+fn session(core: &Core, link: &PooledConnection) -> Result<String, StoreError> {
     core.simple(link, "SELECT pg_backend_pid()")
 }

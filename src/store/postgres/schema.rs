@@ -8,7 +8,7 @@
 //! schema, and the oldest release that a program must know.
 
 use super::core::Core;
-use crate::store::rows::{Cells, corrupt};
+use crate::store::rows::{RowCells, corrupt};
 use crate::store::{Open, StoreError};
 
 /// Each with the schema that a program has to know at least once it is done.

@@ -9,10 +9,10 @@ use super::connect::Link;
 use super::core::{Core, Params};
 use super::trouble::trouble;
 use crate::domain::{PartnerKey, Time};
-use crate::store::history::{Bare, ENTRIES_BYTES, Shelf, Take};
+use crate::store::history::{BareEntry, ENTRIES_BYTES, Shelf, TakePart};
 use crate::store::log::GROUP;
 use crate::store::rows::*;
-use crate::store::{Entry, StoreError};
+use crate::store::{LogEntry, StoreError};
 
 /// Groups of 10,000 that have several parts in one version: version and group.
 const SPLIT_GROUPS: &str = "SELECT version, CASE WHEN subject < 0 THEN -subject ELSE subject / $4 END AS of \
@@ -57,7 +57,7 @@ impl PgShelf<'_> {
 }
 
 impl Shelf for PgShelf<'_> {
-    fn entries(&self, after: u64, through: u64, limit: usize) -> Result<Vec<Bare>, StoreError> {
+    fn entries(&self, after: u64, through: u64, limit: usize) -> Result<Vec<BareEntry>, StoreError> {
         let sql = format!(
             "SELECT version, {ENTRY}, entities, previous FROM change \
              WHERE partner = $1 AND version > $2 AND version <= $3 ORDER BY version LIMIT $4"
@@ -67,7 +67,7 @@ impl Shelf for PgShelf<'_> {
         self.while_wanted(&sql, params, |row| {
             let entities = row.text(5)?.to_owned();
             bytes += entities.len();
-            entries.push(Bare {
+            entries.push(BareEntry {
                 version: row.int(0)? as u64,
                 entry: read_entry(row, 1)?,
                 entities,
@@ -82,7 +82,7 @@ impl Shelf for PgShelf<'_> {
         &self,
         through: u64,
         mention: &str,
-        take: &mut dyn FnMut(Entry, &str) -> Result<bool, StoreError>,
+        take: &mut dyn FnMut(LogEntry, &str) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let sql = format!(
             "SELECT version, {ENTRY}, entities FROM change \
@@ -98,7 +98,7 @@ impl Shelf for PgShelf<'_> {
         rows.iter().map(|row| Ok((row.int(0)? as u64, row.int(1)? as u64))).collect()
     }
 
-    fn parts(&self, after: u64, through: u64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError> {
+    fn parts(&self, after: u64, through: u64, take: TakePart<'_, (u64, i64)>) -> Result<(), StoreError> {
         self.each(
             "SELECT version, subject, body FROM change_part \
              WHERE partner = $1 AND version > $2 AND version <= $3 ORDER BY version, part",
@@ -107,7 +107,7 @@ impl Shelf for PgShelf<'_> {
         )
     }
 
-    fn parts_of(&self, version: u64, take: Take<'_, (i64, i64)>) -> Result<(), StoreError> {
+    fn parts_of(&self, version: u64, take: TakePart<'_, (i64, i64)>) -> Result<(), StoreError> {
         self.each(
             "SELECT part, subject, body FROM change_part WHERE partner = $1 AND version = $2",
             &[&self.key.0, &whole(version)],
@@ -127,7 +127,7 @@ impl Shelf for PgShelf<'_> {
         rows.first().map(|row| Ok(row.text(0)?.to_owned())).transpose()
     }
 
-    fn subject(&self, subject: i64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError> {
+    fn subject(&self, subject: i64, take: TakePart<'_, (u64, i64)>) -> Result<(), StoreError> {
         self.each(
             "SELECT version, part, body FROM change_part WHERE partner = $1 AND subject = $2",
             &[&self.key.0, &subject],

@@ -13,9 +13,9 @@ use futures_util::future::{join_all, join3};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::beside::Beside;
+use super::beside::SideTables;
 use super::connect::Link;
-use super::core::{COMMIT, Core, Held, Params, rows};
+use super::core::{COMMIT, Core, Params, PooledConnection, rows};
 use super::people::PgPeople;
 use super::trouble::{commit_failure, trouble};
 use crate::domain::change::{Edit, GENESIS};
@@ -24,13 +24,14 @@ use crate::domain::{
     Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
     NumberChange, Partner, PartnerId, PartnerKey, Record, Setting, State, Time, Trunk, TrunkId,
 };
-use crate::store::group::{Engine, Failure, Written};
+use crate::store::group::{CommitFailure, Engine, Written};
 use crate::store::log::{self, Chain};
 use crate::store::people::{PeopleWrites, audit_of};
 use crate::store::rows::*;
 use crate::store::tally::RowTally;
 use crate::store::{
-    Abort, Answered, Document, Entry, Head, Holding, RoutesInUse, StoreError, StoredJob, Target, Transaction,
+    Abort, Answered, Document, LogEntry, LogHead, Ownership, RoutesInUse, StoreError, StoredJob, Transaction,
+    WriteTarget,
 };
 
 /// How many numbers are asked for or written in one statement.
@@ -43,32 +44,32 @@ const KEYS_A_TIMELINE: i64 = 1_000_000;
 /// A partner's writers, of whom a group at a time has a session.
 pub(super) struct Lane {
     core: Arc<Core>,
-    target: Target,
-    session: Option<Session>,
+    target: WriteTarget,
+    session: Option<OpenTransaction>,
 }
 
 /// An open transaction.
-pub(super) struct Session {
-    link: Held,
+pub(super) struct OpenTransaction {
+    link: PooledConnection,
     /// The partner's, with what the group has written so far.
-    head: Head,
+    head: LogHead,
     /// The digest of the partner's rows, the same way.
     row_digest: KeptDigest,
     /// When the change at its head was logged.
     last: Option<Time>,
     /// Why nothing more can be done in it.
-    lost: Option<Failure>,
+    lost: Option<CommitFailure>,
 }
 
 impl Lane {
-    pub fn new(core: Arc<Core>, target: Target) -> Lane {
+    pub fn new(core: Arc<Core>, target: WriteTarget) -> Lane {
         Lane { core, target, session: None }
     }
 
     /// Runs a draft, and moves the partner on if it put anything.
     pub fn write(
         &mut self,
-        entry: Entry,
+        entry: LogEntry,
         draft: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
     ) -> Result<Written, Abort> {
         let Some(session) = &mut self.session else {
@@ -88,7 +89,7 @@ impl Lane {
         let Some(session) = &mut self.session else { return Ok(()) };
         let result = self.core.batch(&session.link, sql);
         if let Err(error) = &result {
-            session.lost = Some(Failure::Unreachable { reason: error.to_string().into() });
+            session.lost = Some(CommitFailure::Unreachable { reason: error.to_string().into() });
         }
         result
     }
@@ -103,12 +104,12 @@ impl Engine for Lane {
         link.warned();
         const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
         let (head, row_digest, last) = match &self.target {
-            Target::New(_) => {
+            WriteTarget::New(_) => {
                 self.core.batch(&link, BEGIN)?;
-                let head = Head { key: PartnerKey(0), version: 0, digest: GENESIS };
+                let head = LogHead { key: PartnerKey(0), version: 0, digest: GENESIS };
                 (head, KeptDigest::Sealed(RowDigest::default()), None)
             }
-            Target::Partner(key) => {
+            WriteTarget::Partner(key) => {
                 let lock = "SELECT partner, version, head, row_digest FROM partner WHERE partner = $1 \
                             FOR NO KEY UPDATE";
                 // A statement sees what was committed before it began, so the
@@ -133,7 +134,7 @@ impl Engine for Lane {
                 (head, read_row_digest(row, 3, &head), last)
             }
         };
-        self.session = Some(Session { link, head, row_digest, last, lost: None });
+        self.session = Some(OpenTransaction { link, head, row_digest, last, lost: None });
         Ok(())
     }
 
@@ -156,13 +157,13 @@ impl Engine for Lane {
         self.end("ROLLBACK TO draft; RELEASE draft")
     }
 
-    fn lost(&mut self, draft: Option<&Abort>) -> Option<Failure> {
+    fn lost(&mut self, draft: Option<&Abort>) -> Option<CommitFailure> {
         let session = self.session.as_mut()?;
         if let Some(Abort::Store(StoreError::Unreachable { reason })) = draft {
-            session.lost.get_or_insert(Failure::Unreachable { reason: reason.clone() });
+            session.lost.get_or_insert(CommitFailure::Unreachable { reason: reason.clone() });
         }
         if session.link.client.is_closed() {
-            session.lost.get_or_insert(Failure::Unreachable { reason: "the connection was lost".into() });
+            session.lost.get_or_insert(CommitFailure::Unreachable { reason: "the connection was lost".into() });
         }
         let lost = session.lost.clone();
         if lost.is_some() {
@@ -173,9 +174,9 @@ impl Engine for Lane {
         lost
     }
 
-    fn commit(&mut self) -> Result<(), Failure> {
+    fn commit(&mut self) -> Result<(), CommitFailure> {
         let Some(mut session) = self.session.take() else {
-            return Err(Failure::Unreachable { reason: "the transaction has ended".into() });
+            return Err(CommitFailure::Unreachable { reason: "the transaction has ended".into() });
         };
         if let Some(failure) = session.lost {
             return Err(failure);
@@ -185,7 +186,7 @@ impl Engine for Lane {
         // A wait for a standby that was given up is told as a warning; the
         // commit is on one machine then, and may be on no other.
         match session.link.warned() {
-            true => Err(Failure::Unknown { reason: "the database warned while it committed".into() }),
+            true => Err(CommitFailure::Unknown { reason: "the database warned while it committed".into() }),
             false => Ok(()),
         }
     }
@@ -194,12 +195,12 @@ impl Engine for Lane {
 /// A draft's view of its session.
 struct PgTransaction<'s> {
     core: &'s Core,
-    session: &'s Session,
+    session: &'s OpenTransaction,
     /// Its time is that of the partner's last change, if a clock went back.
-    entry: Entry,
+    entry: LogEntry,
     /// The partner's name while it is being created.
     creating: Option<PartnerId>,
-    head: Head,
+    head: LogHead,
     chain: Chain,
     parts: i64,
     entities: Vec<EntityChange>,
@@ -219,7 +220,7 @@ struct Put<'a> {
 /// Number changes, each column in an array of its own, as one statement takes
 /// them.
 #[derive(Default)]
-struct Columns<'a> {
+struct ColumnArrays<'a> {
     number: Vec<i64>,
     assigned_at: Vec<Option<i64>>,
     expires_at: Vec<Option<i64>>,
@@ -237,7 +238,7 @@ struct Columns<'a> {
     tags: Vec<Option<String>>,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> ColumnArrays<'a> {
     fn push(&mut self, number: E164, record: &'a Record) {
         self.number.push(number.digits() as i64);
         self.assigned_at.push(seconds(record.assigned_at));
@@ -279,7 +280,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The rows of [`Columns::params`].
+/// The rows of [`ColumnArrays::params`].
 macro_rules! unnested {
     () => {
         "unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], \
@@ -311,13 +312,13 @@ const PARTS: &str = "INSERT INTO change_part (partner, version, part, subject, b
 impl<'s> PgTransaction<'s> {
     fn begin(
         core: &'s Core,
-        session: &'s Session,
-        target: &Target,
-        mut entry: Entry,
+        session: &'s OpenTransaction,
+        target: &WriteTarget,
+        mut entry: LogEntry,
     ) -> Result<PgTransaction<'s>, Abort> {
         let creating = match target {
-            Target::Partner(_) => None,
-            Target::New(auth_id) => {
+            WriteTarget::Partner(_) => None,
+            WriteTarget::New(auth_id) => {
                 let sql = "SELECT 1 FROM partner WHERE auth_id = $1";
                 if !core.rows(&session.link, sql, &[&auth_id.as_str()])?.is_empty() {
                     return Err(Abort::Refused);
@@ -341,7 +342,7 @@ impl<'s> PgTransaction<'s> {
     }
 
     /// Writes the log entry, if anything was put, and moves the partner on.
-    fn finish(self) -> Result<(Written, Head, KeptDigest, Time), StoreError> {
+    fn finish(self) -> Result<(Written, LogHead, KeptDigest, Time), StoreError> {
         let at = self.entry.at;
         let before = self.session.row_digest;
         if self.parts == 0 && self.entities.is_empty() {
@@ -371,7 +372,7 @@ impl<'s> PgTransaction<'s> {
         if let Some(audit) = audit_of(key, entry, &self.entities) {
             PgPeople { core: self.core, link: &self.session.link }.put_audit(&audit)?;
         }
-        let head = Head { key, version, digest };
+        let head = LogHead { key, version, digest };
         let row_digest = KeptDigest::read(row_digest.as_deref(), key, version, &digest);
         Ok((Written { version: Some(version), anything: true }, head, row_digest, at))
     }
@@ -380,8 +381,8 @@ impl<'s> PgTransaction<'s> {
         &self.session.link
     }
 
-    fn beside(&self) -> Beside<'s> {
-        Beside { core: self.core, link: &self.session.link }
+    fn beside(&self) -> SideTables<'s> {
+        SideTables { core: self.core, link: &self.session.link }
     }
 
     fn one<T>(
@@ -420,7 +421,7 @@ impl<'s> PgTransaction<'s> {
             }
         }
         self.tally.numbers(changes, self.version());
-        let (mut come, mut stay, mut go) = (Columns::default(), Columns::default(), Vec::new());
+        let (mut come, mut stay, mut go) = (ColumnArrays::default(), ColumnArrays::default(), Vec::new());
         for change in changes {
             match (&change.before, &change.after) {
                 (None, Some(record)) => come.push(change.number, record),
@@ -540,14 +541,14 @@ impl Transaction for PgTransaction<'_> {
         self.one("SELECT body FROM setting WHERE partner = $1 AND id = $2", id, |row| read_setting(row, 0))
     }
 
-    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError> {
+    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
         let sql = format!(
             "SELECT holder.number, holder.partner, version, {RECORD} FROM holder LEFT JOIN number \
              ON number.partner = $1 AND number.number = holder.number AND holder.partner = $1 \
              WHERE holder.number = ANY ($2::bigint[]) ORDER BY holder.number"
         );
         let key = self.head.key.0;
-        let mut seen = Seen::default();
+        let mut seen = LastValues::default();
         let mut out = Vec::with_capacity(wanted.len());
         for some in wanted.chunks(STEP) {
             let digits: Vec<i64> = some.iter().map(|number| number.digits() as i64).collect();
@@ -555,9 +556,11 @@ impl Transaction for PgTransaction<'_> {
             let mut next = found.iter().peekable();
             for number in &digits {
                 out.push(match next.next_if(|row| matches!(row.int(0), Ok(found) if found == *number)) {
-                    None => Holding::Free,
-                    Some(row) if row.int(1)? != key => Holding::Foreign,
-                    Some(row) => Holding::Ours { version: row.int(2)? as u64, record: read_record(row, 3, &mut seen)? },
+                    None => Ownership::Free,
+                    Some(row) if row.int(1)? != key => Ownership::Foreign,
+                    Some(row) => {
+                        Ownership::Ours { version: row.int(2)? as u64, record: read_record(row, 3, &mut seen)? }
+                    }
                 });
             }
         }

@@ -7,7 +7,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use crate::store::StoreError;
-use crate::store::group::Failure;
+use crate::store::group::CommitFailure;
 
 /// An error with its causes, in one line.
 pub(super) fn reason(error: &Error) -> String {
@@ -64,14 +64,14 @@ fn told(state: &SqlState, reason: Arc<str>) -> Option<StoreError> {
 }
 
 /// What a commit that failed means for those who wait for it.
-pub(super) fn commit_failure(error: StoreError) -> Failure {
+pub(super) fn commit_failure(error: StoreError) -> CommitFailure {
     match error {
-        StoreError::Full => Failure::Full,
-        StoreError::ReadOnly { reason } => Failure::ReadOnly { reason },
-        StoreError::Busy | StoreError::Again { .. } => Failure::Busy,
+        StoreError::Full => CommitFailure::Full,
+        StoreError::ReadOnly { reason } => CommitFailure::ReadOnly { reason },
+        StoreError::Busy | StoreError::Again { .. } => CommitFailure::Busy,
         // It was sent, and nobody said what became of it.
-        StoreError::Unreachable { reason } => Failure::Unknown { reason },
-        error => Failure::Unknown { reason: error.to_string().into() },
+        StoreError::Unreachable { reason } => CommitFailure::Unknown { reason },
+        error => CommitFailure::Unknown { reason: error.to_string().into() },
     }
 }
 

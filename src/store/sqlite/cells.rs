@@ -6,10 +6,10 @@ use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
 use crate::domain::PartnerKey;
-use crate::store::rows::{Cells, Seen, corrupt, number_of, read_dates, read_record};
-use crate::store::{Batch, BatchRow, StoreError};
+use crate::store::rows::{LastValues, RowCells, corrupt, number_of, read_dates, read_record};
+use crate::store::{BatchRow, NumberBatch, StoreError};
 
-impl Cells for Row<'_> {
+impl RowCells for Row<'_> {
     fn text_if(&self, at: usize) -> Result<Option<&str>, StoreError> {
         match self.get_ref(at)? {
             ValueRef::Null => Ok(None),
@@ -32,26 +32,26 @@ impl Cells for Row<'_> {
 /// Which of the images of a batch a row has, told by the bytes of its columns:
 /// they are compared before anything is made of them.
 #[derive(Default)]
-pub(super) struct Images {
-    seen: Seen,
+pub(super) struct RowImages {
+    seen: LastValues,
     places: HashMap<Vec<u8>, u32>,
     /// The row before, which is mostly alike; no bytes if there is none.
     last: (Vec<u8>, u32),
     bytes: Vec<u8>,
 }
 
-impl Images {
-    /// From the columns `number, partner, version` and those of [`RECORD`].
+impl RowImages {
+    /// From the columns `number, partner, version` and those of `RECORD`.
     ///
     /// [`RECORD`]: crate::store::rows::RECORD
-    pub(super) fn number(&mut self, row: &Row<'_>, batch: &mut Batch) -> Result<BatchRow, StoreError> {
+    pub(super) fn number(&mut self, row: &Row<'_>, batch: &mut NumberBatch) -> Result<BatchRow, StoreError> {
         let image = self.place(row, batch)?;
         let (number, version) = (number_of(row.int(0)?)?, row.int(2)? as u64);
         Ok(BatchRow { number, version, image, dates: read_dates(row, 3)? })
     }
 
-    /// From the columns `number, partner, version` and those of [`RECORD`].
-    fn place(&mut self, row: &Row<'_>, batch: &mut Batch) -> Result<u32, StoreError> {
+    /// From the columns `number, partner, version` and those of `RECORD`.
+    fn place(&mut self, row: &Row<'_>, batch: &mut NumberBatch) -> Result<u32, StoreError> {
         self.bytes.clear();
         // How much of the row before it has been equal to; none once it differs.
         let mut same = Some(0);

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::domain::{PartnerKey, Time};
 use crate::store::health::{Health, row_name};
 use crate::store::rows::*;
-use crate::store::{Document, Leased, StoreError, Walk};
+use crate::store::{Document, DocumentWalk, Leased, StoreError};
 
 pub(super) fn get(
     connection: &Connection,
@@ -26,13 +26,13 @@ pub(super) fn list(
     health: &Health,
     partner: PartnerKey,
     kind: &str,
-    walk: Walk<'_>,
+    walk: DocumentWalk<'_>,
     limit: usize,
 ) -> Result<Vec<Document>, StoreError> {
     // No id is empty, and none is as high as the last character there is.
     let (bound, beyond) = match walk {
-        Walk::Up { after } => (after.unwrap_or(""), "id > ?3 ORDER BY id"),
-        Walk::Down { before } => (before.unwrap_or("\u{10ffff}"), "id < ?3 ORDER BY id DESC"),
+        DocumentWalk::Up { after } => (after.unwrap_or(""), "id > ?3 ORDER BY id"),
+        DocumentWalk::Down { before } => (before.unwrap_or("\u{10ffff}"), "id < ?3 ORDER BY id DESC"),
     };
     let sql = format!("SELECT {DOCUMENT} FROM document WHERE partner = ?1 AND kind = ?2 AND {beyond}");
     let mut statement = connection.prepare_cached(&sql)?;

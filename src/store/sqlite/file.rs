@@ -50,9 +50,15 @@ impl FileId {
     }
 }
 
-/// A name of the file with what the engine calls the files beside it.
+/// The name of the file itself, if `path` is a symbolic link to it: the engine
+/// follows those, and keeps its other files beside that name.
+pub(super) fn resolved(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The file that the engine keeps beside the database, by its suffix.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
+    let mut name = resolved(path).into_os_string();
     name.push(suffix);
     name.into()
 }
@@ -70,6 +76,16 @@ pub(super) fn owned(path: &Path, found: &Metadata) -> Result<(), StoreError> {
 /// A user by name, or by number where there is no name.
 fn user(id: Uid) -> String {
     User::from_uid(id).ok().flatten().map_or_else(|| format!("#{id}"), |user| user.name)
+}
+
+/// Whether a server has this file under another of its names. The engine finds
+/// the write-ahead log by name, and a server always has one: where it is not
+/// beside this name, reading would miss the newest writes, and writing would
+/// damage the file.
+pub(super) fn served_by_another_name(path: &Path) -> bool {
+    let logged = || beside(path, "-wal").exists();
+    // Without the right to open the file there is nothing to protect it from.
+    !logged() && matches!(ServeLock::take(path), Ok(None)) && !logged()
 }
 
 /// The files that this process has locked or had locked.

@@ -8,7 +8,8 @@ use crate::domain::{PartnerKey, Time, User, UserId};
 use crate::store::StoreError;
 use crate::store::health::{Health, row_name};
 use crate::store::people::{
-    AuditEntry, Audited, Digest, PeopleReads, PeopleWrites, Prune, Standing, StoredLink, StoredSession, StoredUser,
+    AuditEntry, Audited, PeopleReads, PeopleWrites, Prune, SecretDigest, Standing, StoredLink, StoredSession,
+    StoredUser,
 };
 use crate::store::rows::*;
 
@@ -83,7 +84,7 @@ impl PeopleReads for SqlitePeople<'_> {
         self.all("app_user", &sql, [partner.map(|key| key.0)], |row| Ok(read_user(row, 0)?.user))
     }
 
-    fn session(&mut self, digest: &Digest) -> Result<Option<(StoredSession, Standing)>, StoreError> {
+    fn session(&mut self, digest: &SecretDigest) -> Result<Option<(StoredSession, Standing)>, StoreError> {
         let sql = format!(
             "SELECT {SESSION}, {USER}, p.suspended_at FROM session s JOIN app_user u ON u.id = s.user {PARTNER_OF} \
              WHERE s.sha256 = ?1"
@@ -96,7 +97,7 @@ impl PeopleReads for SqlitePeople<'_> {
         self.all("session", &sql, [user.as_str()], |row| read_session(row, 0))
     }
 
-    fn link(&mut self, digest: &Digest) -> Result<Option<(StoredLink, Standing)>, StoreError> {
+    fn link(&mut self, digest: &SecretDigest) -> Result<Option<(StoredLink, Standing)>, StoreError> {
         let sql = format!(
             "SELECT {LINK}, {USER}, p.suspended_at FROM set_up_link l \
              JOIN app_user u ON u.id = l.user {PARTNER_OF} WHERE l.sha256 = ?1"
@@ -170,16 +171,16 @@ impl PeopleWrites for SqlitePeople<'_> {
         Ok(())
     }
 
-    fn seen(&mut self, digest: &Digest, at: Time) -> Result<(), StoreError> {
+    fn seen(&mut self, digest: &SecretDigest, at: Time) -> Result<(), StoreError> {
         self.put("UPDATE session SET seen_at = max(seen_at, ?2) WHERE sha256 = ?1", params![digest, at.seconds()])?;
         Ok(())
     }
 
-    fn end_session(&mut self, digest: &Digest) -> Result<bool, StoreError> {
+    fn end_session(&mut self, digest: &SecretDigest) -> Result<bool, StoreError> {
         Ok(self.put("DELETE FROM session WHERE sha256 = ?1", [digest])? == 1)
     }
 
-    fn end_sessions(&mut self, user: &UserId, but: Option<&Digest>) -> Result<u64, StoreError> {
+    fn end_sessions(&mut self, user: &UserId, but: Option<&SecretDigest>) -> Result<u64, StoreError> {
         let sql = "DELETE FROM session WHERE user = ?1 AND (?2 IS NULL OR sha256 != ?2)";
         Ok(self.put(sql, params![user.as_str(), but])? as u64)
     }
@@ -207,7 +208,7 @@ impl PeopleWrites for SqlitePeople<'_> {
         Ok(())
     }
 
-    fn put_recovery_codes(&mut self, user: &UserId, codes: &[Digest]) -> Result<(), StoreError> {
+    fn put_recovery_codes(&mut self, user: &UserId, codes: &[SecretDigest]) -> Result<(), StoreError> {
         self.put("DELETE FROM recovery_code WHERE user = ?1", [user.as_str()])?;
         for code in codes {
             self.put("INSERT INTO recovery_code (user, sha256) VALUES (?1, ?2)", params![user.as_str(), code])?;
@@ -215,7 +216,7 @@ impl PeopleWrites for SqlitePeople<'_> {
         Ok(())
     }
 
-    fn take_recovery_code(&mut self, user: &UserId, code: &Digest) -> Result<bool, StoreError> {
+    fn take_recovery_code(&mut self, user: &UserId, code: &SecretDigest) -> Result<bool, StoreError> {
         let sql = "DELETE FROM recovery_code WHERE user = ?1 AND sha256 = ?2";
         Ok(self.put(sql, params![user.as_str(), code])? == 1)
     }

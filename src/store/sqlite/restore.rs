@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::{ServeLock, beside, owned};
+use super::file::{ServeLock, beside, owned, resolved};
 use super::{SqliteStore, no_folder, scratch};
 use crate::domain::Time;
 use crate::store::{Store, StoreError};
@@ -26,6 +26,7 @@ const PARTS: [&str; 3] = ["", "-wal", "-shm"];
 /// Puts a copy of `backup`, which has been checked, in the place of the
 /// database at `path`. `None` while a server has that.
 pub fn restore(backup: &SqliteStore, path: &Path) -> Result<Option<Restored>, StoreError> {
+    let path = &resolved(path);
     let _lock = match fs::metadata(path) {
         Ok(found) => {
             owned(path, &found)?;

@@ -3,10 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::{PartnerKey, Time};
-use crate::store::history::{Bare, ENTRIES_BYTES, Shelf, Take};
+use crate::store::history::{BareEntry, ENTRIES_BYTES, Shelf, TakePart};
 use crate::store::log::GROUP;
 use crate::store::rows::*;
-use crate::store::{Entry, StoreError};
+use crate::store::{LogEntry, StoreError};
 
 /// Groups of 10,000 that have several parts in one version: version and group.
 const SPLIT_GROUPS: &str = "SELECT version, CASE WHEN subject < 0 THEN -subject ELSE subject / ?4 END AS of \
@@ -20,7 +20,7 @@ pub(super) struct SqliteShelf<'c> {
 }
 
 impl Shelf for SqliteShelf<'_> {
-    fn entries(&self, after: u64, through: u64, limit: usize) -> Result<Vec<Bare>, StoreError> {
+    fn entries(&self, after: u64, through: u64, limit: usize) -> Result<Vec<BareEntry>, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT version, {ENTRY}, entities, previous FROM change \
              WHERE partner = ?1 AND version > ?2 AND version <= ?3 ORDER BY version LIMIT ?4"
@@ -32,7 +32,7 @@ impl Shelf for SqliteShelf<'_> {
         {
             let entities = row.text(5)?.to_owned();
             bytes += entities.len();
-            entries.push(Bare {
+            entries.push(BareEntry {
                 version: row.int(0)? as u64,
                 entry: read_entry(row, 1)?,
                 entities,
@@ -46,7 +46,7 @@ impl Shelf for SqliteShelf<'_> {
         &self,
         through: u64,
         mention: &str,
-        take: &mut dyn FnMut(Entry, &str) -> Result<bool, StoreError>,
+        take: &mut dyn FnMut(LogEntry, &str) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT version, {ENTRY}, entities FROM change \
@@ -67,7 +67,7 @@ impl Shelf for SqliteShelf<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    fn parts(&self, after: u64, through: u64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError> {
+    fn parts(&self, after: u64, through: u64, take: TakePart<'_, (u64, i64)>) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT version, subject, body FROM change_part \
              WHERE partner = ?1 AND version > ?2 AND version <= ?3 ORDER BY version, part",
@@ -79,7 +79,7 @@ impl Shelf for SqliteShelf<'_> {
         Ok(())
     }
 
-    fn parts_of(&self, version: u64, take: Take<'_, (i64, i64)>) -> Result<(), StoreError> {
+    fn parts_of(&self, version: u64, take: TakePart<'_, (i64, i64)>) -> Result<(), StoreError> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT part, subject, body FROM change_part WHERE partner = ?1 AND version = ?2")?;
@@ -105,7 +105,7 @@ impl Shelf for SqliteShelf<'_> {
         Ok(statement.query_row([self.key.0, whole(version), part], |row| row.get(0)).optional()?)
     }
 
-    fn subject(&self, subject: i64, take: Take<'_, (u64, i64)>) -> Result<(), StoreError> {
+    fn subject(&self, subject: i64, take: TakePart<'_, (u64, i64)>) -> Result<(), StoreError> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT version, part, body FROM change_part WHERE partner = ?1 AND subject = ?2")?;

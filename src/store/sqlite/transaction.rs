@@ -20,7 +20,8 @@ use crate::store::people::{PeopleWrites, audit_of};
 use crate::store::rows::*;
 use crate::store::tally::RowTally;
 use crate::store::{
-    Abort, Answered, Document, Entry, Head, Holding, RoutesInUse, StoreError, StoredJob, Target, Transaction,
+    Abort, Answered, Document, LogEntry, LogHead, Ownership, RoutesInUse, StoreError, StoredJob, Transaction,
+    WriteTarget,
 };
 
 /// From how many wanted numbers in one group of 10,000 a range scan beats
@@ -32,10 +33,10 @@ pub(super) struct SqliteTransaction<'c> {
     connection: &'c Connection,
     health: &'c Health,
     /// Its time is that of the partner's last change, if a clock went back.
-    entry: Entry,
+    entry: LogEntry,
     /// The partner's name while it is being created.
     creating: Option<PartnerId>,
-    head: Head,
+    head: LogHead,
     chain: Chain,
     parts: i64,
     entities: Vec<EntityChange>,
@@ -50,11 +51,11 @@ impl<'c> SqliteTransaction<'c> {
     pub(super) fn begin(
         connection: &'c Connection,
         health: &'c Health,
-        target: &Target,
-        mut entry: Entry,
+        target: &WriteTarget,
+        mut entry: LogEntry,
     ) -> Result<SqliteTransaction<'c>, Abort> {
         let (creating, head, row_digest) = match target {
-            Target::Partner(key) => {
+            WriteTarget::Partner(key) => {
                 let read = |row: &Row<'_>| {
                     let head = read_head(row)?;
                     Ok((head, time_if(row.int_if(3)?)?, read_row_digest(row, 4, &head)))
@@ -71,14 +72,14 @@ impl<'c> SqliteTransaction<'c> {
                 entry.at = entry.at.max(last.unwrap_or(entry.at));
                 (None, head, row_digest)
             }
-            Target::New(auth_id) => {
+            WriteTarget::New(auth_id) => {
                 let taken = connection
                     .prepare_cached("SELECT 1 FROM partner WHERE auth_id = ?1")?
                     .exists([auth_id.as_str()])?;
                 if taken {
                     return Err(Abort::Refused);
                 }
-                let head = Head { key: PartnerKey(0), version: 0, digest: GENESIS };
+                let head = LogHead { key: PartnerKey(0), version: 0, digest: GENESIS };
                 (Some(auth_id.clone()), head, KeptDigest::Sealed(RowDigest::default()))
             }
         };
@@ -141,15 +142,15 @@ impl<'c> SqliteTransaction<'c> {
         &mut self,
         wanted: &[E164],
         free_below: &mut u64,
-        seen: &mut Seen,
-        out: &mut Vec<Holding>,
+        seen: &mut LastValues,
+        out: &mut Vec<Ownership>,
     ) -> Result<(), StoreError> {
         let key = self.head.key;
-        let holding = |row: &Row<'_>, seen: &mut Seen| -> Result<Holding, StoreError> {
+        let holding = |row: &Row<'_>, seen: &mut LastValues| -> Result<Ownership, StoreError> {
             Ok(if row.get::<_, i64>(1)? == key.0 {
-                Holding::Ours { version: row.get::<_, i64>(2)? as u64, record: read_record(row, 3, seen)? }
+                Ownership::Ours { version: row.get::<_, i64>(2)? as u64, record: read_record(row, 3, seen)? }
             } else {
-                Holding::Foreign
+                Ownership::Foreign
             })
         };
         if wanted.len() >= SCAN_FROM && wanted[wanted.len() - 1].digits() >= *free_below {
@@ -166,10 +167,10 @@ impl<'c> SqliteTransaction<'c> {
                         break;
                     }
                     next.next();
-                    out.push(if *wanted == number { holding(row, seen)? } else { Holding::Free });
+                    out.push(if *wanted == number { holding(row, seen)? } else { Ownership::Free });
                 }
             }
-            out.extend(next.map(|_| Holding::Free));
+            out.extend(next.map(|_| Ownership::Free));
             return Ok(());
         }
         // The row asked for, or else the next one: then all before it are free.
@@ -178,7 +179,7 @@ impl<'c> SqliteTransaction<'c> {
         ))?;
         for number in wanted {
             if number.digits() < *free_below {
-                out.push(Holding::Free);
+                out.push(Ownership::Free);
                 continue;
             }
             let mut rows = statement.query([number.digits() as i64])?;
@@ -188,7 +189,7 @@ impl<'c> SqliteTransaction<'c> {
             *free_below = next.map_or(u64::MAX, |next| next.unsigned_abs());
             out.push(match row {
                 Some(row) if *free_below == number.digits() => holding(row, seen)?,
-                Some(_) | None => Holding::Free,
+                Some(_) | None => Ownership::Free,
             });
         }
         Ok(())
@@ -256,9 +257,9 @@ impl Transaction for SqliteTransaction<'_> {
         rows.next()?.map(|row| read_setting(row, 0)).transpose()
     }
 
-    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Holding>, StoreError> {
+    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
         let mut free_below = 0;
-        let mut seen = Seen::default();
+        let mut seen = LastValues::default();
         let mut out = Vec::with_capacity(wanted.len());
         for group in wanted.chunk_by(|a, b| a.digits() / 10_000 == b.digits() / 10_000) {
             self.group(group, &mut free_below, &mut seen, &mut out)?;

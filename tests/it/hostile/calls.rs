@@ -13,9 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rollcall::domain::{E164, Time};
 use rollcall::inventory::Snapshot;
-use rollcall::routing::{self, Case, Settings};
+use rollcall::routing::{self, Case, RoutingSettings};
 use rollcall::service::Replica;
-use rollcall::sip::{self, Fault};
+use rollcall::sip::{self, RequestFault};
 use serde_json::{Value, json};
 
 use crate::calls::{self, SETTINGS, ask, faces, faces_of, header, place, request};
@@ -137,11 +137,11 @@ fn broken_datagrams_get_no_wrong_answer_and_strangers_none() {
         let length = sockets[0].recv(&mut buffer).unwrap_or_else(|error| panic!("{name}: {error}"));
         let code = check_answer(&datagram, &buffer[..length]);
         let expected: &[u16] = match fault {
-            Some(Fault::Malformed(_)) => &[400],
-            Some(Fault::Method) => &[405],
-            Some(Fault::Scheme) => &[416],
-            Some(Fault::Extension) => &[420],
-            Some(Fault::Version) => &[505],
+            Some(RequestFault::Malformed(_)) => &[400],
+            Some(RequestFault::Method) => &[405],
+            Some(RequestFault::Scheme) => &[416],
+            Some(RequestFault::Extension) => &[420],
+            Some(RequestFault::Version) => &[505],
             None if text.trim_start().starts_with("OPTIONS") => &[200],
             None => &[404],
         };
@@ -342,7 +342,7 @@ impl Http {
 /// What the explanation says; a number that its partner never had has none. The
 /// log is long, so who and when are left out of most.
 fn explained(replica: &Replica, of: &Snapshot, number: E164, with_log: bool) -> Said {
-    let (settings, now) = (Settings::default(), Time::now());
+    let (settings, now) = (RoutingSettings::default(), Time::now());
     let row = of.get(number, now);
     let explained = match with_log {
         true => replica.explain_route(&settings, of, number, now).expect("read"),
@@ -402,7 +402,7 @@ fn every_number_is_answered_alike_by_both_faces_and_explained_so() {
             if case == Case::Unknown {
                 explained.1 = case.as_str().to_owned();
             }
-            let line = Settings::default().line(case);
+            let line = RoutingSettings::default().line(case);
             let expected = (line.code, line.case.as_str(), line.q850.map(u64::from));
             assert_eq!((by_sip.0, by_sip.1.as_str(), by_sip.2), expected, "{number}, by SIP");
             assert_eq!(by_http, by_sip, "{number}, by HTTP");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rollcall::domain::change::Edit;
 use rollcall::domain::{EntityChange, PartnerId, Time, Verb};
 use rollcall::service::replica::{self, Replica};
-use rollcall::store::{Load, Open, Store, StoreError, Target};
+use rollcall::store::{Load, Open, Store, StoreError, WriteTarget};
 
 use super::whole;
 use crate::fixture::{
@@ -32,7 +32,7 @@ fn furnished(store: &dyn Store) {
             entities.iter().try_for_each(|entity| transaction.put_entity(entity.clone()))?;
             Ok(())
         });
-        store.write(Target::Partner(key), entry(Verb::AccountCreate), put_all).expect("written");
+        store.write(WriteTarget::Partner(key), entry(Verb::AccountCreate), put_all).expect("written");
         let numbers = (0..400).map(|number| {
             let digits = 911_000_000 + at * 10_000 + number * 3;
             created(digits, if number % 2 == 0 { stock(&format!("tag{}", number % 7)) } else { held("MA_1") })
@@ -125,7 +125,7 @@ fn a_damaged_partner_is_refused_and_the_others_are_not() {
     let write = |at: usize| {
         let digits = 933_000_000 + at as u64;
         let add = draft(move |transaction| Ok(transaction.put_numbers(&[created(digits, stock("new"))])?));
-        store.write(Target::Partner(keys[at]), entry(Verb::Import), add)
+        store.write(WriteTarget::Partner(keys[at]), entry(Verb::Import), add)
     };
     let refused = write(0);
     assert!(

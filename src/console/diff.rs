@@ -1,0 +1,183 @@
+//! What a change makes of a number, before → after: in previews, in the change
+//! log, in histories and in messages.
+//!
+//! Customers, applications and trunks are called by name, with their id where
+//! several have the name; times are in the reader's zone; amounts have their
+//! currency.
+//! Invariant: one component shows every change of a number, so a change reads the
+//! same before and after it is done.
+//! Deliberately absent: which fields differ (`service::import::report`).
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::convert::Infallible;
+
+use super::gate::Visit;
+use super::show;
+use crate::domain::summary::{self, Names};
+use crate::domain::{AccountId, ApplicationId, EntityChange, Money, NumberChange, Record, Time, TrunkId, Verb};
+use crate::inventory::Snapshot;
+use crate::inventory::names::NamedKind;
+use crate::service::import::{FieldChange, Naming, differences};
+use crate::wire::html::escape;
+
+/// What things are called, as of a snapshot.
+pub struct Called<'s> {
+    snapshot: &'s Snapshot,
+    shared: OnceCell<HashSet<(NamedKind, String)>>,
+}
+
+impl<'s> Called<'s> {
+    pub fn of(snapshot: &'s Snapshot) -> Called<'s> {
+        Called { snapshot, shared: OnceCell::new() }
+    }
+
+    /// Its name, with its id where several have that name.
+    pub fn name(&self, what: NamedKind, id: &str) -> String {
+        let Some(name) = self.snapshot.name_of(what, id) else { return id.to_owned() };
+        let shared = self.shared.get_or_init(|| shared(self.snapshot));
+        match shared.contains(&(what, name.to_owned())) {
+            true => self.snapshot.shown(what, id),
+            false => name.to_owned(),
+        }
+    }
+}
+
+/// The names that several have.
+fn shared(snapshot: &Snapshot) -> HashSet<(NamedKind, String)> {
+    let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
+    for what in NamedKind::ALL {
+        for one in snapshot.entities(what) {
+            if !seen.insert((what, one.name)) {
+                shared.insert((what, one.name.to_owned()));
+            }
+        }
+    }
+    shared
+}
+
+impl Names for Called<'_> {
+    fn customer(&self, id: &AccountId) -> String {
+        self.name(NamedKind::Customer, id.as_str())
+    }
+
+    fn application(&self, id: &ApplicationId) -> String {
+        self.name(NamedKind::Application, id.as_str())
+    }
+
+    fn trunk(&self, id: &TrunkId) -> String {
+        self.name(NamedKind::Trunk, id.as_str())
+    }
+
+    fn money(&self, money: Money) -> String {
+        show::money(money)
+    }
+
+    fn subject(&self, kind: &str, id: &str, name: &str) -> String {
+        let kind = if kind == "account" { "customer" } else { kind };
+        if name == id { format!("{kind} {id}") } else { format!("{kind} {name} ({id})") }
+    }
+
+    fn created(&self, _: &str) -> String {
+        "created".to_owned()
+    }
+}
+
+impl Naming for &Called<'_> {
+    type Error = Infallible;
+
+    fn account(&mut self, id: &AccountId) -> Result<String, Infallible> {
+        Ok(self.customer(id))
+    }
+
+    fn application(&mut self, id: &ApplicationId) -> Result<String, Infallible> {
+        Ok(Names::application(*self, id))
+    }
+
+    fn trunk(&mut self, id: &TrunkId) -> Result<String, Infallible> {
+        Ok(Names::trunk(*self, id))
+    }
+}
+
+/// What happened to a number, in a few words; an undo is called one.
+pub fn said(visit: &Visit, called: &Called<'_>, verb: Verb, change: &NumberChange, at: Time) -> String {
+    let said = visit.clock.told(&summary::number_called(change, at, called));
+    if verb == Verb::Undo { format!("Undo: {said}") } else { said }
+}
+
+/// The same of a customer, an application, a trunk or a setting.
+pub fn entity(called: &Called<'_>, verb: Verb, change: &EntityChange) -> String {
+    let said = summary::entity_called(change, called);
+    if verb == Verb::Undo { format!("Undo: {said}") } else { said }
+}
+
+/// What two records differ in, as a list; a record that is not there is a number
+/// that is not in the inventory.
+pub fn records(
+    visit: &Visit,
+    called: &Called<'_>,
+    before: Option<&Record>,
+    after: Option<&Record>,
+    at: Time,
+) -> String {
+    let fields = match (before, after) {
+        (Some(before), Some(after)) => {
+            let Ok(mut fields) = differences(&before.as_of(at), after, &mut &*called);
+            // A state says since when it is, so the time beside it says nothing new.
+            if fields.len() > 1 {
+                fields.retain(|field| field.field != "since");
+            }
+            fields
+        }
+        (Some(before), None) => vec![state(Some(before.as_of(at).state.as_str()), None)],
+        (None, Some(after)) => {
+            let blank = Record {
+                account: None,
+                application: None,
+                trunk: None,
+                cost: None,
+                assigned_at: None,
+                expires_at: None,
+                until: None,
+                ..after.clone()
+            };
+            let Ok(fields) = differences(&blank, after, &mut &*called);
+            std::iter::once(state(None, Some(after.state.as_str()))).chain(fields).collect()
+        }
+        (None, None) => Vec::new(),
+    };
+    html(visit, &fields)
+}
+
+fn state(before: Option<&str>, after: Option<&str>) -> FieldChange {
+    let text = |word: Option<&str>| Some(word.unwrap_or("not in the inventory").to_owned());
+    FieldChange { field: "state".to_owned(), before: text(before), after: text(after), lost: false }
+}
+
+/// Fields before and after, as a list; what a number loses is marked.
+pub fn html(visit: &Visit, fields: &[FieldChange]) -> String {
+    if fields.is_empty() {
+        return show::NONE.to_owned();
+    }
+    let mut html = String::from("<ul class=\"diff\">");
+    for change in fields {
+        let value = |value: &Option<String>| match value {
+            None => format!("<span class=\"none\">{}</span>", change.nothing()),
+            Some(text) => match money(text) {
+                Some(money) => escape(&show::money(money)),
+                None => visit.clock.told(text),
+            },
+        };
+        let (class, lost) = if change.lost { (" class=\"lost\"", " <b>lost</b>") } else { ("", "") };
+        let (label, before, after) = (escape(change.label()), value(&change.before), value(&change.after));
+        html.push_str(&format!("<li{class}><span>{label}</span> {before} → {after}{lost}</li>"));
+    }
+    html.push_str("</ul>");
+    html
+}
+
+/// `1500.00 INR` as an amount.
+fn money(text: &str) -> Option<Money> {
+    let (amount, currency) = text.split_once(' ')?;
+    Money::parse(amount, currency.parse().ok()?).ok()
+}

@@ -1,0 +1,291 @@
+//! Finding by a few letters: numbers, customers, applications, trunks, pages and
+//! actions. It is a page of its own, and what Ctrl-K and the choosers show.
+//!
+//! Invariants: only what the reader may see and do is found, of one partner; the
+//! answer has a few of each kind, however many match.
+//! Deliberately absent: filters of numbers (`line`).
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::Request;
+
+use super::gate::{Visit, query_value};
+use super::line::{self, quoted};
+use super::page::{Answer, Frame, html};
+use super::{Console, show};
+use crate::domain::{State as Stored, Status};
+use crate::inventory::names::{NamedEntity, NamedKind, ranked};
+use crate::inventory::{Filter, NumberRef, Order, Snapshot, Window};
+use crate::wire::html::escape;
+
+/// The most characters that are read.
+const CHARS_MAX: usize = 200;
+/// How many of a kind are found among all, and where only they are searched.
+const FEW: usize = 5;
+const MANY: usize = 8;
+
+/// Something that was found.
+struct Hit {
+    name: String,
+    about: String,
+    href: String,
+    /// What a chooser's field has once it is chosen.
+    value: String,
+    /// Whether the text names it as it stands.
+    exact: bool,
+}
+
+struct Group {
+    title: &'static str,
+    hits: Vec<Hit>,
+}
+
+#[derive(Template)]
+#[template(path = "search.html")]
+struct Search {
+    frame: Frame,
+    q: String,
+    results: String,
+}
+
+#[derive(Template)]
+#[template(path = "results.html")]
+struct Results {
+    groups: Vec<Group>,
+}
+
+impl Results {
+    fn none(&self) -> bool {
+        self.groups.iter().all(|group| group.hits.is_empty())
+    }
+}
+
+/// Who may go to a page or do an action.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    All,
+    Managers,
+    Owners,
+}
+
+/// A page or an action: its name, its address below the partner's, and words
+/// that people search it by.
+const PLACES: &[(&str, &str, &str, For)] = &[
+    ("Overview", "", "home start dashboard", For::All),
+    ("Numbers", "/numbers", "inventory list did", For::All),
+    ("Customers", "/customers", "accounts", For::All),
+    ("Applications", "/applications", "routes ivr", For::All),
+    ("Trunks", "/trunks", "sip", For::All),
+    ("Checks", "/checks", "findings issues alerts", For::All),
+    ("Costs", "/costs", "money rental invoice bill", For::All),
+    ("Changes", "/changes", "log history audit undo", For::All),
+    ("Jobs", "/jobs", "bulk", For::All),
+    ("Schedules", "/checks/schedules", "alerts email report", For::Owners),
+    ("Webhooks", "/checks/webhooks", "events", For::Owners),
+    ("API keys", "/keys", "tokens", For::Owners),
+    ("Users", "/users", "people roles", For::Owners),
+    ("Settings", "/settings", "quarantine billing time zone", For::Owners),
+    ("Assign an available number", "/numbers?q=state%3Aavailable", "give free action", For::Managers),
+    ("Route unrouted numbers", "/numbers?q=status%3Aactive+no%3Aapplication", "application action", For::Managers),
+    ("Renew expiring numbers", "/numbers?q=has%3Aaccount+expires%3A%3C14d", "extend action", For::Managers),
+    ("Import numbers", "/import", "upload file csv xlsx spreadsheet action", For::Managers),
+    ("Add numbers to stock", "/numbers?new", "create new block action", For::Managers),
+    ("New customer", "/customers?new", "create add action", For::Managers),
+    ("New application", "/applications?new", "create add route action", For::Managers),
+    ("New trunk", "/trunks?new", "create add sip action", For::Managers),
+    ("Create an API key", "/keys", "new token action", For::Owners),
+    ("Invite a user", "/users", "new add people action", For::Owners),
+    ("Undo a change", "/changes", "revert action", For::Managers),
+];
+
+/// GET /console/p/{partner}/search?q=…, with `kind=customer` only customers, and
+/// with `part` the results without the page around them.
+pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let (mut q, mut kind, mut account, mut part) = (String::new(), None, String::new(), false);
+    for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
+        match &*name {
+            "q" => q = value.trim().chars().take(CHARS_MAX).collect(),
+            "kind" => kind = NamedKind::parse(&value),
+            "account" => account = value.trim().to_owned(),
+            "part" => part = true,
+            _ => {}
+        }
+    }
+    let frame = visit.frame("Search", "search");
+    let groups = match kind {
+        Some(what) => {
+            let only = visit.snapshot.customer(&account).ok();
+            let hits = named(&visit, what, &q, only.as_ref().map(|id| id.as_str()), MANY);
+            vec![Group { title: "", hits }]
+        }
+        None => everything(&visit, &frame, &q),
+    };
+    let results = Results { groups };
+    match part {
+        true => html(&results),
+        false => html(&Search { results: results.render().unwrap_or_default(), frame, q }),
+    }
+}
+
+/// The best of every kind.
+fn everything(visit: &Visit, frame: &Frame, q: &str) -> Vec<Group> {
+    let few = |what| if q.is_empty() { Vec::new() } else { named(visit, what, q, None, FEW) };
+    let groups = [
+        Group { title: "Numbers", hits: numbers(visit, q) },
+        Group { title: "Customers", hits: few(NamedKind::Customer) },
+        Group { title: "Applications", hits: few(NamedKind::Application) },
+        Group { title: "Trunks", hits: few(NamedKind::Trunk) },
+        Group { title: "Pages and actions", hits: places(frame, q) },
+    ];
+    groups.into_iter().filter(|group| !group.hits.is_empty()).collect()
+}
+
+/// The first numbers that have the digits.
+fn numbers(visit: &Visit, q: &str) -> Vec<Hit> {
+    let Some(search) = line::digits(q, &visit.snapshot, visit.clock.now) else { return Vec::new() };
+    let filter = Filter { search: Some(search), ..Filter::default() };
+    let window = Window::Page { skip: 0, rows: FEW };
+    let found = visit.snapshot.select(&filter, Order::default(), window, visit.clock.now);
+    let mut hits: Vec<Hit> = found.rows.iter().map(|row| number(visit, *row)).collect();
+    if found.total > hits.len() as u64 {
+        hits.push(Hit {
+            name: format!("All {}", show::count(found.total, "number", "numbers")),
+            about: format!("with {q}"),
+            href: format!("{}/numbers?q={}", visit.base, query_value(q)),
+            value: q.to_owned(),
+            exact: false,
+        });
+    }
+    hits
+}
+
+fn number(visit: &Visit, row: NumberRef<'_>) -> Hit {
+    let plain = row.number().to_string();
+    let customer = row.account().map(|one| one.name.to_string());
+    let state = match (row.state(), row.status()) {
+        (Stored::Active, Status::Suspended) => "expired".to_owned(),
+        (state, _) => state.to_string(),
+    };
+    Hit {
+        name: visit.console.spaces.readable(row.number()),
+        about: [Some(state), customer].into_iter().flatten().collect::<Vec<_>>().join(" · "),
+        href: format!("{}/numbers/{plain}", visit.base),
+        value: plain,
+        exact: false,
+    }
+}
+
+/// Customers, applications or trunks like a text, best first; without one, by
+/// name. Applications and trunks that `account` may not use are left out.
+fn named(visit: &Visit, what: NamedKind, q: &str, account: Option<&str>, most: usize) -> Vec<Hit> {
+    let snapshot = &visit.snapshot;
+    let all = snapshot.entities(what);
+    let exact = if q.is_empty() { None } else { snapshot.find_named(what, q).ok() };
+    let mut found: Vec<&NamedEntity<'_>> = match q {
+        "" => all.iter().filter(|one| !one.archived).collect(),
+        q => exact_first(ranked(&all, q), &all, exact.as_deref()),
+    };
+    if let Some(account) = account {
+        found.retain(|one| owner(snapshot, what, one.id).is_none_or(|owner| owner == account));
+    }
+    if q.is_empty() {
+        found.sort_by_cached_key(|one| (one.name.to_lowercase(), one.id));
+    }
+    found.into_iter().take(most).map(|one| entity(visit, what, one, exact.as_deref())).collect()
+}
+
+/// The found entities with the one that the text names before the others.
+fn exact_first<'e, 'a>(
+    mut found: Vec<&'e NamedEntity<'a>>,
+    all: &'e [NamedEntity<'a>],
+    id: Option<&str>,
+) -> Vec<&'e NamedEntity<'a>> {
+    if let Some(one) = all.iter().find(|one| Some(one.id) == id) {
+        found.retain(|other| other.id != one.id);
+        found.insert(0, one);
+    }
+    found
+}
+
+fn entity(visit: &Visit, what: NamedKind, one: &NamedEntity<'_>, exact: Option<&str>) -> Hit {
+    let path = what.many();
+    Hit {
+        name: one.name.to_owned(),
+        about: about(&visit.snapshot, what, one.id, visit.clock.now),
+        href: visit.href(path, one.id),
+        value: visit.snapshot.shown(what, one.id),
+        exact: exact == Some(one.id),
+    }
+}
+
+/// What is said, as HTML, where a list has nothing of a name that was typed:
+/// links to what may be meant, archived or not in the list's other half.
+pub fn did_you_mean(visit: &Visit, what: NamedKind, q: &str) -> String {
+    let hits = if q.is_empty() { Vec::new() } else { named(visit, what, q, None, FEW) };
+    let links: Vec<String> = hits
+        .iter()
+        .map(|hit| format!("{} <small>{}</small>", show::link(&hit.href, &hit.name), escape(&hit.about)))
+        .collect();
+    if links.is_empty() { String::new() } else { format!("<p>Did you mean {}?</p>", links.join(" or ")) }
+}
+
+/// The customer that an application or a trunk is only for.
+fn owner<'s>(snapshot: &'s Snapshot, what: NamedKind, id: &str) -> Option<&'s str> {
+    let account = match what {
+        NamedKind::Customer => None,
+        NamedKind::Application => snapshot.applications.get(id)?.account.as_ref(),
+        NamedKind::Trunk => snapshot.trunks.get(id)?.account.as_ref(),
+    };
+    account.map(|account| account.as_str())
+}
+
+/// What tells one apart from another of the same name: its id, the customer that
+/// it is for, and its count of numbers.
+pub fn about(snapshot: &Snapshot, what: NamedKind, id: &str, now: crate::domain::Time) -> String {
+    let value = Some(id.into());
+    let filter = match what {
+        NamedKind::Customer => Filter { account: value, ..Filter::default() },
+        NamedKind::Application => Filter { application: value, ..Filter::default() },
+        NamedKind::Trunk => Filter { trunk: value, ..Filter::default() },
+    };
+    let none = Window::Page { skip: 0, rows: 0 };
+    let total = snapshot.select(&filter, Order::default(), none, now).total;
+    let customer = owner(snapshot, what, id);
+    let customer = customer.map(|id| snapshot.name_of(NamedKind::Customer, id).unwrap_or(id).to_owned());
+    let parts = [Some(id.to_owned()), customer, Some(show::count(total, "number", "numbers"))];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+/// The pages and actions whose name or words have all words of the text.
+fn places(frame: &Frame, q: &str) -> Vec<Hit> {
+    let typed = q.to_lowercase();
+    let fits = |name: &str, words: &str| {
+        let text = format!("{} {words}", name.to_lowercase());
+        typed.split_whitespace().all(|word| text.split_whitespace().any(|own| own.starts_with(word)))
+    };
+    let may = |who: For| match who {
+        For::All => true,
+        For::Managers => frame.manages,
+        For::Owners => frame.owns,
+    };
+    let found = PLACES.iter().filter(|(name, _, words, who)| may(*who) && fits(name, words));
+    let most = if q.is_empty() { PLACES.len() } else { MANY };
+    let hit = |(name, path, _, _): &(&str, &str, &str, For)| Hit {
+        name: (*name).to_owned(),
+        about: String::new(),
+        href: format!("{}{path}", frame.base),
+        value: (*name).to_owned(),
+        exact: false,
+    };
+    found.take(most).map(hit).collect()
+}
+
+/// The filter line of what a name or an id is.
+pub fn line_of(what: NamedKind, id: &str) -> String {
+    let name = if what == NamedKind::Customer { "account" } else { what.one() };
+    format!("{name}:{}", quoted(id))
+}

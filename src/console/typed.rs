@@ -1,0 +1,176 @@
+//! Numbers as people type and paste them: digits, national forms, lists.
+//!
+//! Digits are searched for as they are; where no number has them, as the national
+//! form of the countries whose numbers the inventory has (`022 7126` is `+91 22
+//! 7126`). Several whole numbers are a list.
+//! Invariant: what is read depends on the text and the inventory alone.
+//! Deliberately absent: one number of a form (`domain::spelling`).
+
+use crate::domain::{E164, Time, spelling};
+use crate::inventory::{Filter, Order, Pattern, SEARCH_CHARS_MAX, Snapshot, Window};
+
+/// The fewest digits of a whole number without a plus.
+const WHOLE_DIGITS_MIN: usize = 10;
+
+/// Whether a text has nothing but digits, and what people write between them and
+/// between numbers.
+pub fn is_digits(text: &str) -> bool {
+    text.chars().any(|c| c.is_ascii_digit() || c == '+') && text.chars().all(|c| divides(c) || of_number(c))
+}
+
+fn of_number(c: char) -> bool {
+    spelling::plain(c).is_none_or(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '.' | '(' | ')' | '/'))
+}
+
+/// Whether the character stands between two numbers, and in none.
+pub fn divides(c: char) -> bool {
+    matches!(c, ',' | ';' | '\n' | '\r' | '\t')
+}
+
+/// How digits are searched for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Search {
+    pub text: String,
+    /// What the same digits are as a national form, where both are in numbers or
+    /// several countries have such numbers.
+    pub others: Vec<String>,
+    /// Whether `others` are alternatives of equal right.
+    pub ambiguous: bool,
+}
+
+/// How the inventory has these digits.
+pub fn search(text: &str, snapshot: &Snapshot, now: Time) -> Search {
+    let plain: String = text.chars().filter_map(spelling::plain).collect();
+    let direct = Search { text: text.to_owned(), others: Vec::new(), ambiguous: false };
+    let found = count(text, snapshot, now);
+    if !plain.contains('0') {
+        return direct;
+    }
+    let mut others: Vec<String> = readings(&plain, snapshot);
+    others.retain(|other| count(other, snapshot, now) > 0);
+    match (found, others.len()) {
+        (_, 0) => direct,
+        (0, 1) => Search { text: others.remove(0), ..direct },
+        (0, _) => Search { others, ambiguous: true, ..direct },
+        (_, _) => Search { others, ..direct },
+    }
+}
+
+/// How many numbers have the digits.
+pub fn count(text: &str, snapshot: &Snapshot, now: Time) -> u64 {
+    let Some(search) = pattern(text) else { return 0 };
+    let filter = Filter { search: Some(search), ..Filter::default() };
+    snapshot.select(&filter, Order::default(), Window::Page { skip: 0, rows: 0 }, now).total
+}
+
+/// The pattern of digits; none if there are no digits, or something else too.
+pub fn pattern(text: &str) -> Option<Pattern> {
+    let short = text.chars().count() <= SEARCH_CHARS_MAX;
+    Pattern::parse(text).filter(|pattern| short && matches!(pattern, Pattern::Digits { digits: 1.., .. }))
+}
+
+/// Other readings of a text: behind the prefix for calls abroad, without the
+/// trunk zero, and as the national form of each calling code of the inventory.
+fn readings(plain: &str, snapshot: &Snapshot) -> Vec<String> {
+    if plain.contains("(0)") && plain.trim_start().starts_with(['+', '0']) {
+        let dropped = plain.replacen("(0)", " ", 1);
+        return vec![dropped.trim_start().strip_prefix("00").map_or(dropped.clone(), |rest| format!("+{rest}"))];
+    }
+    let digits: String = plain.chars().filter(char::is_ascii_digit).collect();
+    if plain.contains('+') {
+        return Vec::new();
+    }
+    let mut readings: Vec<String> = Vec::new();
+    if let Some(abroad) = digits.strip_prefix("00").filter(|rest| !rest.is_empty()) {
+        readings.push(format!("+{abroad}"));
+        return readings;
+    }
+    for code in snapshot.calling_codes() {
+        let own = digits.strip_prefix(trunk_prefix(code)).filter(|rest| !rest.is_empty());
+        readings.extend(own.map(|rest| format!("+{code}{rest}")));
+    }
+    readings
+}
+
+/// What is dialled before a number within the countries of a calling code.
+fn trunk_prefix(code: u16) -> &'static str {
+    match code {
+        7 | 375 => "8",
+        36 => "06",
+        _ => "0",
+    }
+}
+
+/// What a list of pasted numbers names.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Pasted {
+    /// Ascending, each once, whether the inventory has it or not.
+    pub numbers: Vec<E164>,
+    /// What is no number.
+    pub unread: Vec<String>,
+}
+
+/// The whole numbers of a text, if it lists several: divided by commas,
+/// semicolons, lines or plus signs, or by spaces where every word is whole.
+pub fn pasted(text: &str, snapshot: &Snapshot, now: Time) -> Option<Pasted> {
+    let pieces = match hard(text) {
+        pieces if pieces.len() > 1 => pieces,
+        _ => {
+            let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            let whole = |word: &String| {
+                spelling::one(word).is_ok() && word.chars().filter(char::is_ascii_digit).count() >= WHOLE_DIGITS_MIN
+            };
+            if words.len() < 2 || !words.iter().all(whole) {
+                return None;
+            }
+            words
+        }
+    };
+    let mut pasted = Pasted::default();
+    for piece in pieces {
+        match whole(&piece, snapshot, now) {
+            Some(number) => pasted.numbers.push(number),
+            None => pasted.unread.push(piece),
+        }
+    }
+    pasted.numbers.sort_unstable();
+    pasted.numbers.dedup();
+    Some(pasted)
+}
+
+/// The text in pieces, at what stands in no number and before each plus.
+fn hard(text: &str) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for c in text.chars() {
+        let plus = spelling::plain(c) == Some('+');
+        if divides(c) || plus {
+            pieces.push(String::new());
+        }
+        if let (false, Some(last)) = (divides(c), pieces.last_mut()) {
+            last.push(c);
+        }
+    }
+    pieces
+        .iter()
+        .map(|piece| piece.trim_matches([' ', '(', '-', '/']).to_owned())
+        .filter(|piece| !piece.is_empty())
+        .collect()
+}
+
+/// A whole number, international or as one country of the inventory writes it.
+fn whole(piece: &str, snapshot: &Snapshot, now: Time) -> Option<E164> {
+    let international = spelling::one(piece).ok();
+    if international.is_some_and(|number| snapshot.get(number, now).is_some()) {
+        return international;
+    }
+    let plain: String = piece.chars().filter_map(spelling::plain).collect();
+    let read = |text: String| {
+        let number: E164 = text.chars().filter(|c| *c == '+' || c.is_ascii_digit()).collect::<String>().parse().ok()?;
+        snapshot.get(number, now).map(|_| number)
+    };
+    let held: Vec<E164> = readings(&plain, snapshot).into_iter().filter_map(read).collect();
+    match held[..] {
+        [one] => Some(one),
+        _ => international,
+    }
+}
