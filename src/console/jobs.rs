@@ -25,7 +25,7 @@ use super::sign_in::blocking;
 use super::{Console, diff, download, show, verbs};
 use crate::domain::action::{Assignment, Transfer};
 use crate::domain::{AccountId, Action, Actor, ApplicationId, E164, NumberChange, PartnerKey, TrunkId};
-use crate::http::jobs::verb as verb_name;
+use crate::http::json::job_verb as verb_name;
 use crate::http::places::PlaceKind;
 use crate::inventory::names::NamedKind;
 use crate::service::import::differences;
