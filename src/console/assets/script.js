@@ -64,6 +64,16 @@ document.addEventListener("input", (event) => {
   }, 120);
 });
 
+// Lines that are pasted stay apart in a field of one line.
+document.addEventListener("paste", (event) => {
+  const text = event.clipboardData?.getData("text/plain").trim() ?? "";
+  const line = event.target;
+  if (!line.matches?.("input[type=search]") || !/[\r\n\t]/.test(text)) return;
+  event.preventDefault();
+  line.setRangeText(text.replace(/\s*[\r\n\t]+\s*/g, ", "), line.selectionStart, line.selectionEnd, "end");
+  line.dispatchEvent(new Event("input", { bubbles: true }));
+});
+
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (form.method !== "get" || !form.matches("[data-live]")) return;
@@ -194,8 +204,10 @@ function say(text) {
 const dialog = () => $("#finder");
 const options = Object.assign(document.createElement("ul"), { id: "options", className: "options", hidden: true });
 options.setAttribute("role", "listbox");
+options.setAttribute("aria-label", "Suggestions");
 let field = null;
 let asked = 0;
+let finding = null;
 let chosen = -1;
 let pending = false;
 let entered = false;
@@ -215,7 +227,6 @@ function attach(input) {
   input.setAttribute("aria-autocomplete", "list");
   input.setAttribute("aria-expanded", String(!options.hidden));
   input.setAttribute("aria-controls", "options");
-  options.setAttribute("aria-label", input.closest("label")?.firstChild?.textContent.trim() || "Options");
   (input.closest("dialog") || document.body).append(options);
 }
 
@@ -245,8 +256,10 @@ async function find() {
   const turn = (asked += 1);
   const url = address();
   pending = true;
+  finding?.abort();
+  finding = new AbortController();
   try {
-    const response = await fetch(url, { headers: { Accept: "text/html" } });
+    const response = await fetch(url, { signal: finding.signal, headers: { Accept: "text/html" } });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     if (turn !== asked || !field?.isConnected) return;
     fill(page);
@@ -269,6 +282,8 @@ function fill(page) {
     option.id = `option-${at}`;
     Object.assign(option.dataset, { value: link.dataset.value, href: link.getAttribute("href") });
     option.append(...link.childNodes);
+    const kind = link.closest("ul").previousElementSibling?.textContent;
+    if (kind) option.append(Object.assign(document.createElement("span"), { className: "kind", textContent: kind }));
     return option;
   });
   options.replaceChildren(...found);
