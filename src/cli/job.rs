@@ -314,6 +314,8 @@ fn param(name: &str, value: &str) -> Json {
     match (name, value) {
         (_, "null") => Json::Null,
         ("monthly_cost", _) => Json::Number(value.to_owned()),
+        // What is no number is refused by what reads it.
+        ("months", _) if value.parse::<u32>().is_ok() => Json::Number(value.to_owned()),
         ("confirm_last", "true" | "false") => Json::Bool(value == "true"),
         ("add" | "remove", _) => Json::List(value.split(',').map(|tag| Json::Text(tag.to_owned())).collect()),
         _ => Json::Text(value.to_owned()),

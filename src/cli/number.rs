@@ -6,9 +6,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{CliError, Global, OfPartner, Outcome, confirm, output};
-use crate::domain::action::{Action, Assignment, Price, Transfer};
+use crate::domain::action::{Action, Assignment, MONTHS_MAX, Price, Transfer};
 use crate::domain::spelling::{self, BareDigits};
-use crate::domain::{Country, Currency, E164, Money, NumberType, Status, Tags, Time, number};
+use crate::domain::{Country, Currency, E164, Money, NumberType, Status, Tags, Time, Zone, number};
 use crate::inventory::NumberRef;
 use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
 use crate::service::{self, ServiceError, VerbOutcome};
@@ -144,15 +144,29 @@ pub enum Number {
         #[arg(long, group = "what", conflicts_with = "trunk")]
         no_trunk: bool,
     },
-    /// Set the expiry of a number, or make it auto-renew
+    /// Extend the expiry of a number, set it, or make it auto-renew
+    ///
+    /// --months and --years extend from the later of the expiry and now, on the
+    /// calendar of --zone: 31 January and a month is the last day of February.
+    /// Example: rollcall number renew +912271264217 --years 1
     #[command(group = clap::ArgGroup::new("end").required(true))]
     Renew {
         #[command(flatten)]
         of: Of,
+        /// By how many months; a number that auto-renews stays as it is
+        #[arg(long, group = "end", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MONTHS_MAX)))]
+        months: Option<u32>,
+        /// By how many years; a number that auto-renews stays as it is
+        #[arg(long, group = "end", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MONTHS_MAX / 12)))]
+        years: Option<u32>,
+        /// Whose calendar counts the months
+        #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = Zone::find, conflicts_with_all = ["expires_at", "never"])]
+        zone: Zone,
+        /// The new expiry, such as 2027-03-01T00:00:00Z
         #[arg(long, group = "end", value_name = "TIME")]
         expires_at: Option<Time>,
         /// It auto-renews from now on
-        #[arg(long, group = "end")]
+        #[arg(long, group = "end", visible_alias = "auto-renew")]
         never: bool,
     },
     /// Keep an available number for an account until a set time
@@ -298,7 +312,12 @@ impl Number {
                 let trunk = trunk.map(Some).or(no_trunk.then_some(None));
                 (of, Action::Route { application, trunk })
             }
-            Number::Renew { of, expires_at, never: _ } => (of, Action::Renew { expires_at }),
+            Number::Renew { of, months, years, zone, expires_at, never: _ } => {
+                match months.or(years.map(|years| years * 12)) {
+                    Some(months) => (of, Action::Extend { months, zone }),
+                    None => (of, Action::Renew { expires_at }),
+                }
+            }
             Number::Reserve { of, account, until } => {
                 let account = global.names(&of.partner)?.customer(&account)?;
                 (of, Action::Reserve { account, until })

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 
 use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
@@ -61,11 +61,12 @@ pub async fn back(State(console): State<Arc<Console>>, Path(partner): Path<Strin
 
 /// POST /console/p/{partner}/numbers/bulk
 pub async fn form(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let headers = request.headers().clone();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let verb = verbs::find(form.get("verb")).ok_or(Trouble::NotFound)?;
     match selected(&visit, &form) {
         Ok(selected) => page(visit, verb, &form, selected, None),
-        Err(error) => nothing(visit, &form, error).await,
+        Err(error) => nothing(visit, &form, &headers, error).await,
     }
 }
 
@@ -75,11 +76,14 @@ pub async fn preview(
     Path(partner): Path<String>,
     request: Request<Body>,
 ) -> Answer {
+    let headers = request.headers().clone();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
-    let verb = verbs::find(form.get("verb")).ok_or(Trouble::NotFound)?;
+    // The list's own buttons renew without a form between.
+    let name = if form.has("renew_by") { "renew" } else { form.get("verb") };
+    let verb = verbs::find(name).ok_or(Trouble::NotFound)?;
     let selected = match selected(&visit, &form) {
         Ok(selected) => selected,
-        Err(error) => return nothing(visit, &form, error).await,
+        Err(error) => return nothing(visit, &form, &headers, error).await,
     };
     let (action, params) = match verbs::read_sent(verb.name, &form, &visit.clock, &visit.snapshot) {
         Ok(read) => read,
@@ -140,10 +144,11 @@ fn selected(visit: &Visit, form: &Form) -> Result<Selected, String> {
 }
 
 /// The numbers page again, with what was missing.
-async fn nothing(visit: Visit, form: &Form, error: String) -> Answer {
+async fn nothing(visit: Visit, form: &Form, headers: &HeaderMap, error: String) -> Answer {
     let page = form.get("page").parse().unwrap_or(1).max(1);
     let frame = visit.frame("Numbers", "numbers").failed(error);
-    numbers::shown(visit, form.get("q"), page, frame, StatusCode::UNPROCESSABLE_ENTITY).await
+    let part = numbers::Part::of(page, headers);
+    numbers::shown(visit, form.get("q"), part, frame, StatusCode::UNPROCESSABLE_ENTITY).await
 }
 
 fn page(

@@ -138,13 +138,6 @@ pub fn first_moment(date: Date, clock: &Clock) -> Option<Time> {
     time::first_moment(date, &clock.zone)
 }
 
-/// The day that a date field shows for a moment: only for the first moment of
-/// a day, since the field would make any other moment an earlier one.
-pub fn day_of(time: Time, clock: &Clock) -> Option<String> {
-    let day = clock.iso_day(time);
-    (moment(&day, clock) == Ok(time)).then_some(day)
-}
-
 /// Of which moment a date field is, to stand in its label: `00:00
 /// Asia/Kolkata`.
 pub fn midnight(clock: &Clock) -> String {
@@ -184,11 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_field_shows_no_moment_that_it_would_make_another() {
-        let day = |text: &str, zone: &str| day_of(text.parse().expect("a time"), &clock(zone));
-        assert_eq!(day("2027-02-28T18:30:00Z", "Asia/Kolkata").as_deref(), Some("2027-03-01"));
-        assert_eq!(day("2027-02-28T18:29:59Z", "Asia/Kolkata"), None);
-        assert_eq!(day("2027-02-28T18:30:00Z", "UTC"), None);
+    fn a_label_says_of_which_moment_a_day_is() {
         assert_eq!(midnight(&clock("Asia/Kolkata")), "00:00 Asia/Kolkata");
         assert_eq!(midnight(&clock("nowhere")), "00:00 UTC");
     }

@@ -110,6 +110,8 @@ struct JobPage {
     tabs: Vec<Tab>,
     result: &'static str,
     rows: Vec<Row>,
+    /// Whether it is a preview, to be run or discarded.
+    waits: bool,
     /// Of a preview, the customers with the most numbers first.
     customers: Vec<OfCustomer>,
     /// What of the preview they are not about.
@@ -304,6 +306,7 @@ async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, stat
         tabs: tabs(&job, wanted),
         result: wanted.map_or("", RowResult::as_str),
         rows: rows.iter().map(|row| shown_row(visit, &called, row, each.get(&row.number).copied())).collect(),
+        waits: previewed,
         uncounted: uncounted(&job),
         customers: by_customer(visit, &called, &all),
         page,
@@ -600,6 +603,11 @@ fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, Str
         }
         Action::Renew { expires_at } => {
             facts.push(("Expires", expires_at.map_or_else(|| show::AUTO_RENEWS.to_owned(), |at| clock.time(at))));
+        }
+        Action::Extend { months, .. } => {
+            let (count, unit) = if months % 12 == 0 { (months / 12, "year") } else { (*months, "month") };
+            let by = show::count(count.into(), unit, &format!("{unit}s"));
+            facts.push(("Expires", format!("{by} after the later of each number's expiry and now")));
         }
         Action::Reserve { account: id, until } => {
             facts.push(("Customer", account(id.as_str())));

@@ -24,7 +24,7 @@ use super::typed;
 use crate::domain::{E164, State, Time};
 use crate::inventory::called::CalledBefore;
 use crate::inventory::names::{Candidate, Misnamed, NamedKind, suggested};
-use crate::inventory::{Filter, Order, Pattern, Snapshot, several};
+use crate::inventory::{Filter, Order, Pattern, Snapshot, SortKey, several};
 
 /// How many customers, applications and trunks are suggested for bare words.
 const BARE_MAX: usize = 6;
@@ -73,6 +73,8 @@ pub struct Term {
     pub about: &'static str,
 }
 
+const SORTS: &str = "is number, state, customer, application, assigned, expires or cost, with - for the last first";
+
 pub const TERMS: &[Term] = &[
     Term { example: "2271", about: "these digits are part of the number; +91 begins it; 022 71 is a national form" },
     Term { example: "+12125550100, +12125550101", about: "several whole numbers: exactly these" },
@@ -98,7 +100,10 @@ pub const TERMS: &[Term] = &[
     Term { example: "region:\"New Delhi\"", about: "of this region, exactly" },
     Term { example: "type:tollfree", about: "local, tollfree or mobile" },
     Term { example: "tag:support", about: "with this tag, exactly" },
-    Term { example: "sort:-expires", about: "by number, assigned, expires or cost; - for the last first" },
+    Term {
+        example: "sort:-expires",
+        about: "by number, state, customer, application, assigned, expires or cost; - for the last first",
+    },
 ];
 
 impl Line {
@@ -121,7 +126,9 @@ impl Line {
             }
             if word.name.is_none() { &mut bare } else { &mut terms }.push(word);
         }
-        let bare = line.names(bare, &mut seen, snapshot, clock);
+        // A tab's order gives way to the line's own.
+        let sorted = terms.iter().any(|word| word.name.as_deref() == Some("sort"));
+        let bare = line.names(bare, sorted, &mut seen, snapshot, clock);
         for word in &terms {
             line.word(word, &word.text, &mut seen, snapshot, clock);
         }
@@ -140,7 +147,14 @@ impl Line {
 
     /// Takes the words that are the whole name or id of something, or a tab's, and
     /// gives back the others.
-    fn names(&mut self, words: Vec<Word>, seen: &mut Vec<String>, snapshot: &Snapshot, clock: &Clock) -> Vec<Word> {
+    fn names(
+        &mut self,
+        words: Vec<Word>,
+        sorted: bool,
+        seen: &mut Vec<String>,
+        snapshot: &Snapshot,
+        clock: &Clock,
+    ) -> Vec<Word> {
         let is_digits = |word: &Word| typed::is_digits(&word.value);
         // Most lines name nothing, and an index of all names costs its time.
         let plain = words.iter().filter(|word| !is_digits(word)).all(|word| tab(&word.value).is_some());
@@ -162,7 +176,8 @@ impl Line {
                     at = end;
                 }
                 (None, Some(terms)) => {
-                    for term in self::words(terms) {
+                    let kept = |term: &Word| !sorted || term.name.as_deref() != Some("sort");
+                    for term in self::words(terms).into_iter().filter(kept) {
                         self.word(&term, &words[at].text, seen, snapshot, clock);
                     }
                     at += 1;
@@ -427,13 +442,17 @@ impl Line {
             "sort" => {
                 let (minus, key) = value.strip_prefix('-').map_or(("", value), |key| ("-", key));
                 let key = match key {
-                    "number" => "number",
-                    "assigned" => "assigned_at",
-                    "expires" => "expires_at",
-                    "cost" => "monthly_cost",
-                    _ => return Err(Refused::hint("is number, assigned, expires or cost, with - for the last first")),
+                    "number" => SortKey::Number,
+                    "assigned" => SortKey::AssignedAt,
+                    "expires" => SortKey::ExpiresAt,
+                    "cost" => SortKey::MonthlyCost,
+                    "state" => SortKey::State,
+                    "customer" => SortKey::Customer,
+                    "application" => SortKey::Application,
+                    _ => return Err(Refused::hint(SORTS)),
                 };
-                Ok(self.set("sort", &format!("{minus}{key}"))?)
+                self.order = Order { key, descending: !minus.is_empty() };
+                Ok(())
             }
             _ => Err(Refused::hint("is not known; the help shows what is")),
         }
@@ -549,14 +568,8 @@ fn joined(words: &[Word], part: impl Fn(&Word) -> &String) -> String {
 
 /// The line of the tab that is called so.
 fn tab(word: &str) -> Option<&'static str> {
-    let own = [
-        ("available", "state:available"),
-        ("reserved", "state:reserved"),
-        ("expired", "expired:yes"),
-        ("local", "type:local"),
-        ("tollfree", "type:tollfree"),
-        ("mobile", "type:mobile"),
-    ];
+    let own =
+        [("expired", "expired:yes"), ("local", "type:local"), ("tollfree", "type:tollfree"), ("mobile", "type:mobile")];
     let tabs = TABS.iter().filter(|(_, line)| !line.is_empty());
     let mut all = tabs.chain(&own).filter(|(name, _)| name.eq_ignore_ascii_case(word));
     all.next().map(|(_, line)| *line)

@@ -334,7 +334,6 @@ fn facts(visit: &Visit, row: NumberRef<'_>) -> Vec<(&'static str, String)> {
 /// The fields of a verb's form, with what was typed or what the number has now.
 fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&Open<'_>>) -> String {
     let clock = &visit.clock;
-    let expires = row.expires_at().filter(|_| verb == "renew");
     let cost = row.cost().filter(|_| verb == "cost");
     let route = verb == "route";
     let shown = |what, id: &str| visit.snapshot.shown(what, id);
@@ -347,8 +346,12 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
             let window = Window::Page { skip: 0, rows: 0 };
             row.snapshot().select(&filter, Order::default(), window, visit.clock.now).total == 1
         });
-    let now = expires.filter(|time| form::day_of(*time, clock).is_none());
-    let now = now.map_or(String::new(), |time| clock.time(time));
+    let renews = verb == "renew";
+    let now = match row.expires_at().filter(|_| renews) {
+        Some(time) => format!("It expires on {} now.", clock.time(time)),
+        None if renews => format!("{} now.", show::AUTO_RENEWS),
+        None => String::new(),
+    };
     if let Some((form, wrongs)) = open.filter(|open| open.verb == verb).and_then(|open| open.typed) {
         let typed = VerbFields { last, now, ..VerbFields::typed(verb, form, clock, wrongs, false) };
         return typed.render().unwrap_or_default();
@@ -363,7 +366,7 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
             .filter(|_| route)
             .map_or(String::new(), |one| shown(NamedKind::Application, one.id.as_str())),
         trunk: row.trunk().filter(|_| route).map_or(String::new(), |one| shown(NamedKind::Trunk, one.id.as_str())),
-        expires: expires.and_then(|time| form::day_of(time, clock)).unwrap_or_default(),
+        renew_by: if row.expires_at().is_some() { verbs::YEAR } else { "day" }.to_owned(),
         amount: cost.map_or(String::new(), |cost| cost.to_string()),
         currency: cost.map_or(String::new(), |cost| cost.currency.code().to_owned()),
         last,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::body::Body;
 use axum::extract::{Path, State};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, StatusCode};
 
 use super::gate::{Needs, Visit, asks_for_new, query_value};
@@ -17,12 +18,18 @@ use super::overview::TABS;
 use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
 use super::{Console, show, stock, verbs};
 use crate::domain::{State as Stored, Status, Time};
-use crate::inventory::{NumberRef, Order, SortKey, Window};
+use crate::inventory::{Filter, NumberRef, Order, SortKey, Window};
 use crate::service::ServiceError;
 use crate::wire::html::escape;
 
-/// How many rows a page has.
-pub const ROWS: u64 = 50;
+/// How many rows a page has, until its reader chooses otherwise.
+const ROWS: u64 = 50;
+/// The most rows of a page: so many stay below 100 kB.
+const ROWS_MAX: u64 = 100;
+/// The sizes that are offered.
+const SIZES: [u64; 3] = [25, 50, 100];
+/// The cookie that keeps a reader's choice.
+const ROWS_COOKIE: &str = "rollcall-rows";
 
 struct Tab {
     name: &'static str,
@@ -78,7 +85,40 @@ struct Numbers<'a> {
     pages: u64,
     heads: Vec<Head>,
     verbs: &'a [verbs::Shown],
+    /// The action that the list suggests.
+    suggested: &'static str,
+    sizes: [(u64, bool); SIZES.len()],
     rows: String,
+}
+
+impl Numbers<'_> {
+    fn suggests(&self, verb: &verbs::Shown) -> bool {
+        verb.name == self.suggested
+    }
+}
+
+/// Which part of a list is looked at.
+#[derive(Clone, Copy)]
+pub struct Part {
+    /// From 1.
+    pub page: u64,
+    pub rows: u64,
+}
+
+impl Part {
+    /// A page of as many rows as the reader chose before.
+    pub fn of(page: u64, headers: &HeaderMap) -> Part {
+        let rows = kept_rows(headers).unwrap_or(ROWS);
+        Part { page, rows }
+    }
+}
+
+/// The rows that a reader's browser keeps.
+fn kept_rows(headers: &HeaderMap) -> Option<u64> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let (_, rows) = pairs.find(|(name, _)| *name == ROWS_COOKIE)?;
+    rows.parse().ok().map(|rows: u64| rows.clamp(1, ROWS_MAX))
 }
 
 /// GET /console/p/{partner}/numbers, and ?new for the form
@@ -88,20 +128,30 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         return stock::form(&visit);
     }
     let query = request.uri().query().unwrap_or_default();
-    let (mut q, mut page) = (String::new(), 1);
+    let (mut q, mut page, mut chosen) = (String::new(), 1, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "q" => q = value.trim().to_owned(),
             "page" => page = value.parse().unwrap_or(1).max(1),
+            "per_page" => chosen = value.parse().ok().map(|rows: u64| rows.clamp(1, ROWS_MAX)),
             _ => {}
         }
     }
     let frame = visit.frame("Numbers", "numbers").with(visit.notice(query));
-    shown(visit, &q, page, frame, StatusCode::OK).await
+    let kept = Part::of(page, request.headers());
+    let part = Part { rows: chosen.unwrap_or(kept.rows), ..kept };
+    let mut answer = shown(visit, &q, part, frame, StatusCode::OK).await?;
+    if let Some(rows) = chosen {
+        let cookie = format!("{ROWS_COOKIE}={rows}; Path=/console; Max-Age=31536000; HttpOnly; SameSite=Lax");
+        let cookie = HeaderValue::try_from(cookie).map_err(|error| Trouble::Internal(error.to_string()))?;
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(answer)
 }
 
 /// The page of a filter line.
-pub async fn shown(visit: Visit, q: &str, page: u64, frame: Frame, status: StatusCode) -> Answer {
+pub async fn shown(visit: Visit, q: &str, part: Part, frame: Frame, status: StatusCode) -> Answer {
+    let Part { page, rows } = part;
     let now = visit.clock.now;
     let line = Line::read(q, &visit.snapshot, &visit.clock);
     let (kept, snapshot) = (visit.console.clone(), visit.snapshot.clone());
@@ -117,7 +167,7 @@ pub async fn shown(visit: Visit, q: &str, page: u64, frame: Frame, status: Statu
         name,
         count: show::thousands(count),
         query: query_value(text),
-        current: text == q,
+        current: unsorted(text) == unsorted(q),
     });
     let mut shown = Numbers {
         frame,
@@ -125,7 +175,7 @@ pub async fn shown(visit: Visit, q: &str, page: u64, frame: Frame, status: Statu
         saves: !q.is_empty()
             && line.problems.is_empty()
             && !views.iter().any(|view| view.current)
-            && !TABS.iter().any(|(_, text)| *text == q),
+            && !TABS.iter().any(|(_, text)| unsorted(text) == unsorted(q)),
         views,
         query: query_value(q),
         q,
@@ -139,16 +189,18 @@ pub async fn shown(visit: Visit, q: &str, page: u64, frame: Frame, status: Statu
         pages: 0,
         heads: heads(q, line.order),
         verbs: verbs::ALL,
+        suggested: suggested(&line.filter),
+        sizes: SIZES.map(|size| (size, size == rows)),
         rows: String::new(),
     };
     if !shown.problems.is_empty() {
         return html_as(status, &shown);
     }
-    let skip = (page - 1).saturating_mul(ROWS);
-    let window = Window::Page { skip, rows: ROWS as usize };
+    let skip = (page - 1).saturating_mul(rows);
+    let window = Window::Page { skip, rows: rows as usize };
     let found = visit.snapshot.select(&line.filter, line.order, window, now);
     shown.total = found.total;
-    shown.pages = found.total.div_ceil(ROWS);
+    shown.pages = found.total.div_ceil(rows);
     shown.found = show::count(found.total, "number", "numbers");
     let mut writer = Writer::new(&visit, shown.frame.manages);
     for row in &found.rows {
@@ -164,6 +216,7 @@ pub async fn views(
     Path((partner, verb)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Answer {
+    let part = Part::of(1, request.headers());
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let (name, line) = (form.get("name").to_owned(), form.get("q").to_owned());
     let done = match &*verb {
@@ -178,8 +231,25 @@ pub async fn views(
         Ok(()) => redirect(&format!("{}/numbers?q={}", visit.base, query_value(form.get("q")))),
         Err(error) => {
             let frame = visit.frame("Numbers", "numbers").failed(mendable(error)?);
-            shown(visit, form.get("q"), 1, frame, StatusCode::UNPROCESSABLE_ENTITY).await
+            shown(visit, form.get("q"), part, frame, StatusCode::UNPROCESSABLE_ENTITY).await
         }
+    }
+}
+
+/// A line without its order.
+fn unsorted(q: &str) -> String {
+    line::with(q, "sort", "")
+}
+
+/// The action that people come to a list for.
+fn suggested(filter: &Filter) -> &'static str {
+    let only = |state: Stored| Stored::ALL.iter().all(|&one| filter.state.contains(one) == (one == state));
+    match filter {
+        Filter { expires_before: Some(_), .. } => "renew",
+        Filter { routed: Some(false), .. } => "route",
+        _ if only(Stored::Suspended) => "resume",
+        _ if only(Stored::Reserved) => "unreserve",
+        _ => "assign",
     }
 }
 
@@ -198,9 +268,9 @@ fn heads(q: &str, order: Order) -> Vec<Head> {
     };
     vec![
         head("Number", "number", Some(SortKey::Number), false),
-        head("State", "", None, false),
-        head("Customer", "", None, false),
-        head("Application", "", None, false),
+        head("State", "state", Some(SortKey::State), false),
+        head("Customer", "customer", Some(SortKey::Customer), false),
+        head("Application", "application", Some(SortKey::Application), false),
         head("Trunk", "", None, false),
         head("Region", "", None, false),
         head("Monthly cost", "cost", Some(SortKey::MonthlyCost), true),

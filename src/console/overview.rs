@@ -25,13 +25,15 @@ use crate::service::checks::{ReportedFinding, findings};
 use crate::wire::html::escape;
 
 /// The views that everybody has, each with its filter line.
-pub const TABS: [(&str, &str); 7] = [
+pub const TABS: [(&str, &str); 9] = [
     ("All", ""),
     ("Active", "status:active"),
     ("Suspended", "state:suspended"),
     ("Unrouted", "status:active no:application"),
-    ("Expiring", "has:account expires:<14d"),
+    ("Expiring", "has:account expires:<14d sort:expires"),
     ("Unassigned", "no:account"),
+    ("Available", "state:available"),
+    ("Reserved", "state:reserved"),
     ("Quarantined", "state:quarantined"),
 ];
 const WEEKS: i64 = 13;

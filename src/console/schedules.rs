@@ -193,10 +193,10 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     if asks_for_new(&request) {
         visit.need(Needs::Owner)?;
         let fields = Fields::new(&visit);
-        return render_new(&visit, visit.frame("New schedule", "checks"), fields);
+        return render_new(&visit, visit.frame("New schedule", "schedules"), fields);
     }
     let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
-    let frame = visit.frame("Schedules", "checks").with(notice);
+    let frame = visit.frame("Schedules", "schedules").with(notice);
     let (service, key, now) = (visit.service(), visit.snapshot.key, visit.clock.now);
     let all = blocking(move || service.schedules(key, now)).await??;
     let row = |view: &ScheduleView| Row {
@@ -221,7 +221,7 @@ pub async fn create(
     request: Request<Body>,
 ) -> Answer {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
-    let frame = || visit.frame("New schedule", "checks");
+    let frame = || visit.frame("New schedule", "schedules");
     if form.has("preview") {
         return render_new(&visit, frame(), previewed(&form, visit.clock.now));
     }
@@ -249,7 +249,7 @@ pub async fn page(
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
-    let frame = visit.frame("", "checks").with(notice);
+    let frame = visit.frame("", "schedules").with(notice);
     render(&visit, &id, frame, None).await
 }
 
@@ -262,7 +262,7 @@ pub async fn act(
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     if verb == "edit" && form.has("preview") {
         let fields = previewed(&form, visit.clock.now);
-        return render(&visit, &id, visit.frame("", "checks"), Some(fields)).await;
+        return render(&visit, &id, visit.frame("", "schedules"), Some(fields)).await;
     }
     let about = id.clone();
     let outcome = match verb.as_str() {
@@ -290,7 +290,7 @@ pub async fn act(
         Err(error) => {
             let (text, errors) = told(error)?;
             let fields = (verb == "edit").then(|| Fields { errors, ..Fields::typed(&form) });
-            render(&visit, &id, visit.frame("", "checks").failed(text), fields).await
+            render(&visit, &id, visit.frame("", "schedules").failed(text), fields).await
         }
     }
 }

@@ -13,7 +13,7 @@ use super::gate::{Form, Visit};
 use super::show::Clock;
 use crate::domain::action::{self, Action, Assignment};
 use crate::domain::field::{self, code};
-use crate::domain::{AccountId, FieldError, State, Verb};
+use crate::domain::{AccountId, FieldError, State, Verb, zone};
 use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::inventory::Snapshot;
@@ -41,7 +41,7 @@ verbs! {
     "assign" "Assign" Assign false "A customer gets the number, and pays for it from today.";
     "transfer" "Transfer" Transfer false "Another customer gets the number, with its status, its cost and its expiry, and pays for it from today.";
     "route" "Route" Route false "Calls go to this application, and come in on this trunk.";
-    "renew" "Renew" Renew false "The number expires on another day, or auto-renews from now on.";
+    "renew" "Renew" Renew false "The number expires later, or auto-renews from now on.";
     "suspend" "Suspend" Suspend false "Calls are refused until it is resumed; rental goes on.";
     "resume" "Resume" Resume false "Calls get through again.";
     "release" "Release" Release true "The customer gives the number back. It is kept from reuse for a while, and can be undone in that time.";
@@ -95,6 +95,23 @@ pub fn read_sent(
     action_of(name, body, errors)
 }
 
+/// How a form renews.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    Months(u32),
+    Auto,
+    Day,
+}
+
+impl Renewal {
+    fn of(form: &Form) -> Renewal {
+        match form.get("renew_by") {
+            "auto" => Renewal::Auto,
+            months => months.parse().map_or(Renewal::Day, Renewal::Months),
+        }
+    }
+}
+
 /// What a form says, as the API's body has it, and what of it is wrong.
 fn said(name: &str, form: &Form, clock: &Clock, snapshot: &Snapshot) -> (Map<String, Value>, Vec<FieldError>) {
     let mut body: Map<String, Value> = Map::new();
@@ -127,24 +144,30 @@ fn said(name: &str, form: &Form, clock: &Clock, snapshot: &Snapshot) -> (Map<Str
         let number = serde_json::from_str::<Value>(amount).ok().filter(Value::is_number);
         put("monthly_cost", number.unwrap_or_else(|| amount.into()));
     }
-    let auto_renews = name == "renew" && form.has("auto_renew");
+    let renewal = (name == "renew").then(|| Renewal::of(form));
     for field in ["expires_at", "until"] {
-        let renews = name == "renew" && field == "expires_at";
+        let renewal = renewal.filter(|_| field == "expires_at");
         match form.given(field) {
-            Some(day) if renews && auto_renews => {
-                let message = "cannot be a day where Auto-renew is ticked; choose one of them";
+            Some(day) if renewal.is_some_and(|renewal| renewal != Renewal::Day) => {
+                let message = "is a day, but another renewal is chosen; choose On a day, or clear the day";
                 errors.push(FieldError::new(field, code::CONFLICT, message, day));
             }
             Some(day) => match form::moment(day, clock) {
                 Ok(time) => drop(put(field, time.to_string().into())),
                 Err(bad) => errors.push(FieldError::new(field, code::INVALID, bad.message(), day)),
             },
-            None if auto_renews && renews => drop(put(field, Value::Null)),
-            None if renews => {
-                let message = "needs a day; tick Auto-renew for a number without expiry";
-                errors.push(FieldError::missing(field, code::MISSING, message));
-            }
-            None => {}
+            None => match renewal {
+                Some(Renewal::Months(months)) => {
+                    put("months", months.into());
+                    put("zone", clock.zone.iana_name().unwrap_or(zone::UTC).into());
+                }
+                Some(Renewal::Auto) => drop(put(field, Value::Null)),
+                Some(Renewal::Day) => {
+                    let message = "needs a day; choose Auto-renew for a number without expiry";
+                    errors.push(FieldError::missing(field, code::MISSING, message));
+                }
+                None => {}
+            },
         }
     }
     for field in ["add", "remove"] {
@@ -214,6 +237,9 @@ pub fn told(errors: &[FieldError]) -> String {
     }
 }
 
+/// The renewal that forms offer first: it shortens no number's life.
+pub const YEAR: &str = "12";
+
 /// The currencies that the forms of a partner suggest.
 #[derive(Template)]
 #[template(path = "choices.html")]
@@ -244,8 +270,9 @@ pub struct VerbFields<'a> {
     pub application: String,
     pub trunk: String,
     pub expires: String,
-    pub auto_renew: bool,
-    /// When the number expires now, where a day cannot say it.
+    /// By how many months it is renewed, or `auto` or `day`.
+    pub renew_by: String,
+    /// When the number expires now.
     pub now: String,
     pub amount: String,
     pub currency: String,
@@ -285,7 +312,7 @@ impl<'a> VerbFields<'a> {
             verb,
             midnight: form::midnight(clock),
             wrongs: wrongs.clone(),
-            auto_renew: form.has("auto_renew"),
+            renew_by: form.given("renew_by").unwrap_or(YEAR).to_owned(),
             now: String::new(),
             account: get("account_auth_id"),
             application: get("application_id"),
@@ -308,7 +335,7 @@ impl<'a> VerbFields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ApplicationId, Time};
+    use crate::domain::{ApplicationId, Time, Zone};
 
     fn said(verb: &str, fields: &[(&str, &str)], zone: &str) -> Result<Action, String> {
         let clock = Clock::new(Time::now(), zone);
@@ -388,11 +415,25 @@ mod tests {
             Err(error) => Err(error),
         };
         assert_eq!(renew(&[("expires_at", "2031-03-01")]), Ok(Some("2031-02-28T18:30:00Z".to_owned())));
-        assert_eq!(renew(&[("auto_renew", "1"), ("expires_at", "")]), Ok(None));
-        assert!(renew(&[("expires_at", "")]).expect_err("refused").contains("tick Auto-renew"));
-        assert!(renew(&[]).expect_err("refused").contains("tick Auto-renew"));
-        let both = renew(&[("auto_renew", "1"), ("expires_at", "2031-03-01")]);
-        assert!(both.expect_err("refused").contains("choose one"));
+        assert_eq!(renew(&[("renew_by", "auto"), ("expires_at", "")]), Ok(None));
+        assert!(renew(&[("expires_at", "")]).expect_err("refused").contains("choose Auto-renew"));
+        assert!(renew(&[]).expect_err("refused").contains("choose Auto-renew"));
+        for other in ["auto", "1", "12"] {
+            let both = renew(&[("renew_by", other), ("expires_at", "2031-03-01")]);
+            assert!(both.expect_err("refused").contains("choose On a day"), "{other}");
+        }
         assert!(renew(&[("expires_at", "9999-12-31")]).expect_err("refused").contains("auto-renews"));
+        let zone = Zone::find("Asia/Kolkata").expect("a zone");
+        for (chosen, months) in [("1", 1), ("12", 12)] {
+            let fields = [("renew_by", chosen), ("expires_at", "")];
+            assert_eq!(
+                super::tests::said("renew", &fields, "Asia/Kolkata"),
+                Ok(Action::Extend { months, zone: zone.clone() })
+            );
+        }
+        for wrong in ["0", "121", "99999"] {
+            let refused = super::tests::said("renew", &[("renew_by", wrong)], "UTC").expect_err("refused");
+            assert!(refused.contains("from 1 to 120"), "{wrong}: {refused}");
+        }
     }
 }

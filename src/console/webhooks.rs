@@ -88,7 +88,6 @@ impl Fields {
 #[template(path = "webhooks.html")]
 struct Webhooks {
     frame: Frame,
-    part: &'static str,
     rows: Vec<Row>,
     made: Option<Made>,
     fields: Fields,
@@ -118,7 +117,6 @@ struct Delivery {
 #[template(path = "webhook.html")]
 struct Webhook {
     frame: Frame,
-    part: &'static str,
     id: String,
     name: String,
     on: bool,
@@ -142,7 +140,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
-    let frame = visit.frame("Webhooks", "checks").with(notice);
+    let frame = visit.frame("Webhooks", "webhooks").with(notice);
     render_list(&visit, frame, None, Fields::new("", "", DeliveryOrder::Number, |_| false)).await
 }
 
@@ -166,7 +164,7 @@ pub async fn create(
             let made = secret_of(outcome, false);
             render_list(
                 &visit,
-                visit.frame("Webhooks", "checks"),
+                visit.frame("Webhooks", "webhooks"),
                 made,
                 Fields::new("", "", DeliveryOrder::Number, |_| false),
             )
@@ -174,7 +172,7 @@ pub async fn create(
         }
         Err(error) => {
             let (text, errors) = told(error)?;
-            let frame = visit.frame("Webhooks", "checks").failed(text);
+            let frame = visit.frame("Webhooks", "webhooks").failed(text);
             render_list(&visit, frame, None, Fields::typed(&form, errors)).await
         }
     }
@@ -190,7 +188,7 @@ pub async fn page(
     visit.need(Needs::Owner)?;
     let query = request.uri().query().unwrap_or_default();
     let notice = plain(visit.notice(query));
-    let frame = visit.frame("", "checks").with(notice);
+    let frame = visit.frame("", "webhooks").with(notice);
     render(&visit, &id, frame, Looked { query, ..Looked::default() }).await
 }
 
@@ -251,7 +249,7 @@ pub async fn act(
         Err(error) => {
             let (text, errors) = told(error)?;
             let fields = (verb == "edit").then(|| Fields::typed(&form, errors));
-            let frame = visit.frame("", "checks").failed(text);
+            let frame = visit.frame("", "webhooks").failed(text);
             return render(&visit, &id, frame, Looked { fields, ..Looked::default() }).await;
         }
     };
@@ -259,7 +257,7 @@ pub async fn act(
     match (verb.as_str(), outcome) {
         ("rotate", outcome) => {
             let made = secret_of(outcome, true);
-            render(&visit, &id, visit.frame("", "checks"), Looked { made, ..Looked::default() }).await
+            render(&visit, &id, visit.frame("", "webhooks"), Looked { made, ..Looked::default() }).await
         }
         (_, WriteOutcome::Done { shown: VerbOutcome::Delivery(delivery), .. }) => {
             redirect(&format!("{page}?delivery={}", query_value(&delivery.id)))
@@ -342,7 +340,7 @@ async fn render_list(visit: &Visit, frame: Frame, made: Option<Made>, fields: Fi
     };
     let rows = all.iter().map(row).collect();
     let status = if frame.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    html_as(status, &Webhooks { frame, part: "webhooks", rows, made, fields })
+    html_as(status, &Webhooks { frame, rows, made, fields })
 }
 
 /// How it is, as a mark and a few words.
@@ -452,7 +450,6 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -
     let failed = frame.error.is_some() && (looked.fields.is_some() || looked.query.is_empty());
     frame.title = shown.webhook.name.to_string();
     let page = Webhook {
-        part: "webhooks",
         id: id.to_owned(),
         name: shown.webhook.name.to_string(),
         on: shown.webhook.off.is_none(),

@@ -33,7 +33,12 @@ use std::collections::BTreeMap;
 
 use super::field::code;
 use super::number::TAGS_MAX;
-use super::{AccountId, ApplicationId, Country, Currency, FieldError, Money, Record, State, Tags, Time, TrunkId, Verb};
+use super::{
+    AccountId, ApplicationId, Country, Currency, FieldError, Money, Record, State, Tags, Time, TrunkId, Verb, Zone,
+};
+
+/// By how many months one renewal extends at most.
+pub const MONTHS_MAX: u32 = 120;
 
 /// One verb with what it needs. Written down where it is done later: in a job.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -54,9 +59,16 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
         trunk: Option<Option<TrunkId>>,
     },
-    /// Without an end, the number renews itself.
+    /// Without an end, the number auto-renews.
     Renew {
         expires_at: Option<Time>,
+    },
+    /// Moves the expiry by whole months, from the later of it and now, on the
+    /// clocks of a zone. A number that auto-renews stays as it is. A name of its
+    /// own, so that a build that lacks it refuses such a job.
+    Extend {
+        months: u32,
+        zone: Zone,
     },
     Reserve {
         account: AccountId,
@@ -77,7 +89,7 @@ pub struct Assignment {
     pub account: AccountId,
     pub application: Option<ApplicationId>,
     pub trunk: Option<TrunkId>,
-    /// Without an end, the number renews itself.
+    /// Without an end, the number auto-renews.
     pub expires_at: Option<Time>,
     pub cost: Option<Price>,
 }
@@ -137,7 +149,7 @@ impl Action {
             Action::Suspend => Verb::Suspend,
             Action::Resume => Verb::Resume,
             Action::Route { .. } => Verb::Route,
-            Action::Renew { .. } => Verb::Renew,
+            Action::Renew { .. } | Action::Extend { .. } => Verb::Renew,
             Action::Reserve { .. } => Verb::Reserve,
             Action::Unreserve => Verb::Unreserve,
             Action::Retire => Verb::Retire,
@@ -204,7 +216,11 @@ impl Action {
                 }
                 Ok(Record { expires_at: *expires_at, ..record })
             }
-            (Action::Renew { .. }, _) => Err(Refusal::State),
+            (Action::Extend { months, zone }, Active | Suspended) => {
+                let Some(end) = record.expires_at else { return Ok(record) };
+                Ok(Record { expires_at: Some(extended(end, now, *months, zone)?), ..record })
+            }
+            (Action::Renew { .. } | Action::Extend { .. }, _) => Err(Refusal::State),
 
             (Action::Reserve { account, until }, Available) => {
                 not_before("until", *until, now, "now")?;
@@ -328,6 +344,15 @@ where
 
 fn field(name: &str, code: &'static str, message: impl Into<String>) -> Refusal {
     Refusal::Field(FieldError::missing(name, code, message))
+}
+
+/// The end of a renewal by whole months.
+fn extended(end: Time, now: Time, months: u32, zone: &Zone) -> Result<Time, Refusal> {
+    let later = zone.months_later(end.max(now), months).filter(|later| !later.is_last_day());
+    later.ok_or_else(|| {
+        let message = format!("would move the expiry of {end} past the last year that has a calendar");
+        Refusal::Field(FieldError::new("months", code::OUT_OF_RANGE, message, &months.to_string()))
+    })
 }
 
 fn not_before(name: &str, time: Time, earliest: Time, what: &str) -> Result<(), Refusal> {
@@ -542,6 +567,44 @@ mod tests {
         let none = Quarantine::default();
         let released = Action::Release { confirm_last: true }.apply(&record(State::Active), now(), &none);
         assert_eq!(released.expect("released").state, State::Available);
+    }
+
+    #[test]
+    fn a_renewal_by_months_counts_from_the_later_of_the_end_and_now() {
+        let at = |text: &str| text.parse::<Time>().expect("a time");
+        for (state, end, now, months, expected) in [
+            (State::Active, Some("2026-12-11T00:00:00Z"), "2026-11-29T12:00:00Z", 12, Some("2027-12-11T00:00:00Z")),
+            (State::Suspended, Some("2027-01-31T00:00:00Z"), "2026-11-29T12:00:00Z", 1, Some("2027-02-28T00:00:00Z")),
+            // It has expired: from now.
+            (State::Active, Some("2026-11-01T00:00:00Z"), "2027-01-31T12:30:15Z", 1, Some("2027-02-28T12:30:15Z")),
+            (State::Active, Some("2026-11-29T12:00:00Z"), "2026-11-29T12:00:00Z", 1, Some("2026-12-29T12:00:00Z")),
+            // It auto-renews: left as it is.
+            (State::Active, None, "2026-11-29T12:00:00Z", 12, None),
+        ] {
+            let held = Record { expires_at: end.map(at), ..record(state) };
+            let action = Action::Extend { months, zone: Zone::utc() };
+            let after = action.apply(&held, at(now), &Quarantine::default()).expect("renewed");
+            assert_eq!(after.expires_at, expected.map(at), "{end:?} and {months} months at {now}");
+            assert_eq!(after, Record { expires_at: expected.map(at), ..held }, "nothing else changes");
+        }
+        let last = Record { expires_at: Some(at("9999-12-01T00:00:00Z")), ..record(State::Active) };
+        let refused = Action::Extend { months: 1, zone: Zone::utc() }.apply(&last, now(), &Quarantine::default());
+        assert!(matches!(refused, Err(Refusal::Field(error)) if error.field == "months"));
+        for state in [State::Available, State::Reserved, State::Quarantined, State::Retired] {
+            let refused =
+                Action::Extend { months: 1, zone: Zone::utc() }.apply(&record(state), now(), &Quarantine::default());
+            assert_eq!(refused, Err(Refusal::State), "{state}");
+        }
+    }
+
+    /// A job may have been written by another build.
+    #[test]
+    fn an_extension_is_never_read_as_auto_renewal() {
+        let text = serde_json::to_string(&Action::Extend { months: 12, zone: Zone::utc() }).expect("JSON");
+        assert_eq!(text, r#"{"extend":{"months":12,"zone":"UTC"}}"#);
+        assert_eq!(serde_json::from_str::<Action>(&text).expect("read").verb(), Verb::Renew);
+        let renewed = serde_json::from_str::<Action>(r#"{"renew":{"expires_at":null}}"#).expect("read");
+        assert_eq!(renewed, Action::Renew { expires_at: None });
     }
 
     #[test]

@@ -87,6 +87,12 @@ impl Time {
         first_moment(date, zone).ok_or(BadTime::Day)
     }
 
+    /// Whether it is on the last day there is, which other products write for
+    /// "never".
+    pub const fn is_last_day(self) -> bool {
+        self.0 >= LAST_DAY
+    }
+
     /// `2026-02-01T10:00:00Z`, written into `buffer`.
     pub fn text(self, buffer: &mut [u8; TEXT_BYTES]) -> &str {
         std::str::from_utf8(self.ascii(buffer)).expect("digits and punctuation are ASCII")

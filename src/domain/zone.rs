@@ -6,6 +6,8 @@
 //!
 //! A local time that happens twice is its first occurrence, and one that does
 //! not exist is the first moment after the gap; [`Zone::exactly`] refuses both.
+//! Months are counted on the calendar: 31 January and a month is the last day of
+//! February.
 //! Deliberately absent: which zone holds where.
 
 use std::fmt;
@@ -102,6 +104,20 @@ impl Zone {
         moment.unwrap_or(utc)
     }
 
+    /// A moment some months later: the same time of day on the same day of the
+    /// month, or on the month's last day. The beginning of a day stays the
+    /// beginning of a day. `None` outside the years there are.
+    pub fn months_later(&self, time: Time, months: u32) -> Option<Time> {
+        let local = self.civil(time)?;
+        let later = local.checked_add(i64::from(months).months()).ok()?;
+        if self.midnight(self.day(time)) != time {
+            return self.moment(later);
+        }
+        let epoch = Date::constant(1970, 1, 1);
+        let days = epoch.until(later.date()).ok()?.get_days();
+        self.moment(later).map(|_| self.midnight(days))
+    }
+
     /// The moment of a local time, as the top of this file says; `None` outside
     /// the years there are.
     pub fn moment(&self, local: DateTime) -> Option<Time> {
@@ -138,6 +154,19 @@ impl fmt::Debug for Zone {
 impl fmt::Display for Zone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.name)
+    }
+}
+
+impl serde::Serialize for Zone {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Zone {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Zone, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Zone::find(&name).map_err(|error| serde::de::Error::custom(format!("{name} {error}")))
     }
 }
 
@@ -185,6 +214,38 @@ mod tests {
             assert_eq!(zone(name).midnight(day).to_string(), first, "{date} in {name}");
             let shown = zone(name).day(first.parse().expect("a time"));
             assert!(shown == day || name == "Pacific/Apia", "{date} in {name}: {shown} {day}");
+        }
+    }
+
+    #[test]
+    fn months_are_counted_on_the_calendar() {
+        for (name, from, months, to) in [
+            ("UTC", "2027-01-15T10:00:00Z", 1, Some("2027-02-15T10:00:00Z")),
+            ("UTC", "2027-01-31T00:00:00Z", 1, Some("2027-02-28T00:00:00Z")),
+            ("UTC", "2028-01-31T00:00:00Z", 1, Some("2028-02-29T00:00:00Z")),
+            ("UTC", "2027-01-29T00:00:00Z", 1, Some("2027-02-28T00:00:00Z")),
+            ("UTC", "2027-03-31T23:59:59Z", 1, Some("2027-04-30T23:59:59Z")),
+            ("UTC", "2027-12-31T00:00:00Z", 2, Some("2028-02-29T00:00:00Z")),
+            ("UTC", "2028-02-29T00:00:00Z", 12, Some("2029-02-28T00:00:00Z")),
+            ("UTC", "2026-12-11T00:00:00Z", 12, Some("2027-12-11T00:00:00Z")),
+            ("UTC", "2026-12-11T00:00:00Z", 120, Some("2036-12-11T00:00:00Z")),
+            // The reader's month, whatever UTC makes of it.
+            ("Asia/Kolkata", "2027-01-30T18:30:00Z", 1, Some("2027-02-27T18:30:00Z")),
+            ("America/New_York", "2027-01-31T05:00:00Z", 1, Some("2027-02-28T05:00:00Z")),
+            // The clocks go forward between, and the day begins where it does.
+            ("America/New_York", "2027-03-01T05:00:00Z", 1, Some("2027-04-01T04:00:00Z")),
+            ("Europe/Berlin", "2027-02-28T11:00:00Z", 1, Some("2027-03-28T10:00:00Z")),
+            // Midnight does not occur, neither before nor after.
+            ("America/Sao_Paulo", "2018-10-04T03:00:00Z", 1, Some("2018-11-04T03:00:00Z")),
+            ("America/Sao_Paulo", "2018-11-04T03:00:00Z", 1, Some("2018-12-04T02:00:00Z")),
+            // A time of day in the gap is the first moment after it.
+            ("Europe/Berlin", "2027-02-28T01:30:00Z", 1, Some("2027-03-28T01:00:00Z")),
+            ("UTC", "9999-11-30T00:00:00Z", 1, Some("9999-12-30T00:00:00Z")),
+            ("UTC", "9999-12-01T00:00:00Z", 1, None),
+            ("UTC", "9999-01-01T00:00:00Z", 120, None),
+        ] {
+            let later = zone(name).months_later(from.parse().expect("a time"), months);
+            assert_eq!(later.map(|time| time.to_string()).as_deref(), to, "{from} and {months} months in {name}");
         }
     }
 

@@ -21,7 +21,7 @@ use crate::domain::destination::{self, DESTINATIONS_MAX};
 use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::field::code;
 use crate::domain::spelling::{self, BareDigits};
-use crate::domain::{Currency, Destination, Destinations, E164, FieldError, SipUri, Tags, Time};
+use crate::domain::{Currency, Destination, Destinations, E164, FieldError, SipUri, Tags, Time, Zone};
 
 /// The longest body, in bytes: ten thousand numbers, each on a line of its own.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -201,6 +201,11 @@ impl BodyFields {
         }
     }
 
+    /// Two fields of which one says what the other says otherwise.
+    pub fn conflict(&mut self, name: &str, other: &str) {
+        self.error(name, code::CONFLICT, format!("cannot stand beside {other}; send one of them"), None);
+    }
+
     pub fn needed_one_of(&mut self, one: &str, other: &str) {
         if self.errors.is_empty() {
             self.error(one, code::MISSING, format!("or {other} is needed"), None);
@@ -290,6 +295,13 @@ impl BodyFields {
 
     pub fn time_if(&mut self, name: &'static str) -> Option<Time> {
         self.word_if(name)
+    }
+
+    pub fn zone(&mut self, name: &'static str) -> Option<Zone> {
+        self.read(name, "text", |value| match value {
+            Json::Text(text) => Some(Zone::find(text)),
+            _ => None,
+        })
     }
 
     pub fn flag(&mut self, name: &'static str) -> Option<bool> {
@@ -460,6 +472,11 @@ impl BodyFields {
 
     /// A whole number from `min` to 65535.
     fn whole(&mut self, name: &'static str, min: u16) -> Option<u16> {
+        self.whole_within(name, min, u16::MAX)
+    }
+
+    /// A whole number from `min` to `max`.
+    pub fn whole_within(&mut self, name: &'static str, min: u16, max: u16) -> Option<u16> {
         let value = self.take(name)?;
         let Json::Number(digits) = &value else {
             self.wrong(name, "a whole number", &value);
@@ -467,10 +484,10 @@ impl BodyFields {
         };
         // In JSON 10.0 is a whole number, too.
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-        let number = whole.parse::<u16>().ok().filter(|&number| number >= min);
+        let number = whole.parse::<u16>().ok().filter(|number| (min..=max).contains(number));
         let number = number.filter(|_| fraction.bytes().all(|digit| digit == b'0'));
         if number.is_none() {
-            let message = format!("must be a whole number from {min} to {}", u16::MAX);
+            let message = format!("must be a whole number from {min} to {max}");
             self.error(name, code::OUT_OF_RANGE, message, Some(digits));
         }
         number

@@ -20,11 +20,11 @@ use super::bodies::{Allowance, Caller};
 use super::body::{self, BodyFields};
 use super::error::ApiError;
 use super::{App, RequestId, jobs, partner, peer, query, schedules, settings, told, waiting, webhooks};
-use crate::domain::action::{Assignment, Price, Transfer};
+use crate::domain::action::{self, Assignment, Price, Transfer};
 use crate::domain::field::code;
 use crate::domain::{
     Account, Action, Actor, Application, Country, E164, FieldError, Money, NumberType, PartnerKey, Scope, Time, Trunk,
-    spelling,
+    Zone, spelling,
 };
 use crate::inventory::NumberRef;
 use crate::service::entities::{CallTarget, EntityPatch};
@@ -232,13 +232,7 @@ pub(crate) fn action(verb: &str, fields: &mut BodyFields) -> Option<Option<Actio
             }
             Some(Action::Route { application, trunk })
         }
-        "renew" => {
-            let expires_at: Option<Option<Time>> = fields.word_or_null("expires_at");
-            if expires_at.is_none() {
-                fields.needed("expires_at");
-            }
-            expires_at.map(|expires_at| Action::Renew { expires_at })
-        }
+        "renew" => renewal(fields),
         "reserve" => {
             let (account, until) = (fields.word("account_auth_id"), fields.word("until"));
             if account.is_none() {
@@ -264,6 +258,22 @@ pub(crate) fn action(verb: &str, fields: &mut BodyFields) -> Option<Option<Actio
         "cost" => cost(fields).map(Action::Cost),
         _ => return None,
     })
+}
+
+/// `expires_at`, or `months` with a `zone` whose calendar counts them.
+fn renewal(fields: &mut BodyFields) -> Option<Action> {
+    let (ends, extends) = (fields.has("expires_at"), fields.has("months"));
+    let expires_at: Option<Option<Time>> = fields.word_or_null("expires_at");
+    let months = fields.whole_within("months", 1, action::MONTHS_MAX as u16);
+    let zone = fields.zone("zone");
+    match (ends, extends) {
+        (true, true) => fields.conflict("months", "expires_at"),
+        (true, false) if zone.is_some() => fields.conflict("zone", "expires_at"),
+        (true, false) | (false, true) => {}
+        (false, false) => fields.needed_one_of("expires_at", "months"),
+    }
+    let extend = |months: u16| Action::Extend { months: months.into(), zone: zone.unwrap_or_else(Zone::utc) };
+    expires_at.map(|expires_at| Action::Renew { expires_at }).or_else(|| months.map(extend))
 }
 
 /// `monthly_cost` and `currency`, both needed.

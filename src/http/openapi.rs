@@ -764,7 +764,7 @@ fn column_schema(column: Column) -> Value {
         }),
         Column::Currency => nullable("ISO 4217."),
         Column::AssignedAt => time("When it was assigned to this customer."),
-        Column::ExpiresAt => time("When it stops routing calls; null if it renews itself."),
+        Column::ExpiresAt => time("When it stops routing calls; null if it auto-renews."),
         Column::Since => time("When it came into its state."),
         Column::QuarantineEndsAt => time("When a quarantined number is available again."),
         Column::ReservedUntil => time("When a reserved number is available again."),

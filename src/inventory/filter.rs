@@ -162,6 +162,27 @@ pub enum SortKey {
     AssignedAt,
     ExpiresAt,
     MonthlyCost,
+    /// The state that people see: expired and unrouted ones apart.
+    State,
+    /// The name of the customer that holds the number, or that it is reserved for.
+    Customer,
+    /// The name of the application.
+    Application,
+}
+
+/// The place of a number's state among those that people see: what loses calls
+/// first.
+pub(super) fn stage(state: State, routed: bool, expired: bool) -> u8 {
+    match state {
+        State::Active if expired => 2,
+        State::Active if routed => 1,
+        State::Active => 0,
+        State::Suspended => 3,
+        State::Reserved => 4,
+        State::Available => 5,
+        State::Quarantined => 6,
+        State::Retired => 7,
+    }
 }
 
 /// The order of rows. What is absent sorts last; the number breaks ties.

@@ -3,9 +3,11 @@
 //! Nothing is served from it; tests and benchmarks compare the index with it.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::called::CalledNumbers;
+use super::filter::stage;
 use super::{Filter, NumberRef, Order, Pattern, Snapshot, SortKey, Window};
 use crate::domain::{E164, Money, Record, Status, Time, number, plan};
 
@@ -14,12 +16,22 @@ use crate::domain::{E164, Money, Record, Status, Time, number, plan};
 pub struct Flat {
     rows: Vec<(E164, Record)>,
     called: Arc<CalledNumbers>,
+    /// The names of customers and applications, in lower case, by id.
+    customers: HashMap<String, String>,
+    applications: HashMap<String, String>,
 }
 
 impl Flat {
     pub fn of(snapshot: &Snapshot) -> Flat {
         let row = |shown: NumberRef<'_>| (shown.number(), shown.record());
-        Flat { rows: snapshot.iter(snapshot.partner.created_at).map(row).collect(), called: snapshot.called.clone() }
+        let customers = snapshot.accounts.iter().map(|one| (one.auth_id.to_string(), one.name.to_lowercase()));
+        let applications = snapshot.applications.iter().map(|one| (one.id.to_string(), one.name.to_lowercase()));
+        Flat {
+            rows: snapshot.iter(snapshot.partner.created_at).map(row).collect(),
+            called: snapshot.called.clone(),
+            customers: customers.collect(),
+            applications: applications.collect(),
+        }
     }
 
     /// One page of what the filter lets through: the total, the rank of its
@@ -57,6 +69,28 @@ impl Flat {
             SortKey::MonthlyCost => found.sort_by(|a, b| {
                 let cost = |at| row(at).cost.map(Money::printed_order);
                 nulls_last(cost(a), cost(b), order.descending)
+            }),
+            SortKey::State => found.sort_by(|a, b| {
+                let stage = |at| {
+                    let record = row(at).as_of(now);
+                    let expired = record.expires_at.is_some_and(|end| end <= now);
+                    Some(stage(record.state, record.application.is_some(), expired))
+                };
+                nulls_last(stage(a), stage(b), order.descending)
+            }),
+            SortKey::Customer => found.sort_by(|a, b| {
+                let name = |at| {
+                    let id = row(at).as_of(now).account?.to_string();
+                    Some((self.customers.get(&id).cloned(), id))
+                };
+                nulls_last(name(a), name(b), order.descending)
+            }),
+            SortKey::Application => found.sort_by(|a, b| {
+                let name = |at| {
+                    let id = row(at).application.as_ref()?.to_string();
+                    Some((self.applications.get(&id).cloned(), id))
+                };
+                nulls_last(name(a), name(b), order.descending)
             }),
         }
         found

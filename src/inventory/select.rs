@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use super::filter::stage;
 use super::pattern::{DigitPattern, Hit};
 use super::rows::{Leaf, NEVER, PackedColumn, Profile};
 use super::set::{ENDINGS, GroupMembers, Set, SetGroups, Sieve};
@@ -659,29 +660,97 @@ fn worth(value: Option<i128>, order: Order) -> Worth {
     }
 }
 
-/// The same of a value in the column that the order looks at.
-fn value_worth(question: &ResolvedFilter<'_, '_>, order: Order, value: i64) -> Worth {
-    let value = match order.key {
-        SortKey::Number => Some(i128::from(value)),
-        SortKey::AssignedAt | SortKey::ExpiresAt => Some(i128::from(value)).filter(|_| value != NEVER),
-        SortKey::MonthlyCost => question.snapshot.profile(Index::at(value as usize)).cost.map(Money::printed_order),
-    };
-    worth(value, order)
+/// An order, with what it takes to say the worth of a row.
+struct Scale<'a> {
+    snapshot: &'a Snapshot,
+    order: Order,
+    now: i64,
+    /// Of customers or of applications, where the order is by their names.
+    ranks: Vec<u32>,
+}
+
+impl Scale<'_> {
+    fn new<'a>(snapshot: &'a Snapshot, order: Order, now: Time) -> Scale<'a> {
+        let ranks = match order.key {
+            SortKey::Customer => snapshot.accounts.ranks(|account| &account.name),
+            SortKey::Application => snapshot.applications.ranks(|application| &application.name),
+            SortKey::Number | SortKey::AssignedAt | SortKey::ExpiresAt | SortKey::MonthlyCost | SortKey::State => {
+                Vec::new()
+            }
+        };
+        Scale { snapshot, order, now: now.seconds(), ranks }
+    }
+
+    /// The worth of a value in the column that the order looks at. A reservation
+    /// that has ended counts as one that has not: rows of such a value are
+    /// looked at for longer than they need be.
+    fn value(&self, value: i64) -> Worth {
+        let profile = || self.snapshot.profile(Index::at(value as usize));
+        let rank = |at: Index| at.get().map(|at| i128::from(self.ranks[at]));
+        let value = match self.order.key {
+            // Decided by more than one column.
+            SortKey::Number | SortKey::State => Some(i128::from(value)),
+            SortKey::AssignedAt | SortKey::ExpiresAt => Some(i128::from(value)).filter(|_| value != NEVER),
+            SortKey::MonthlyCost => profile().cost.map(Money::printed_order),
+            SortKey::Customer => rank(profile().account),
+            SortKey::Application => rank(profile().application),
+        };
+        worth(value, self.order)
+    }
+
+    /// The column that decides, if one does.
+    fn column<'l>(&self, leaf: &'l Leaf) -> Option<&'l PackedColumn> {
+        match self.order.key {
+            SortKey::Number | SortKey::State => None,
+            SortKey::AssignedAt => Some(&leaf.assigned_at),
+            SortKey::ExpiresAt => Some(&leaf.expires_at),
+            SortKey::MonthlyCost | SortKey::Customer | SortKey::Application => Some(&leaf.profiles),
+        }
+    }
+
+    fn row(&self, leaf: &Leaf, row: usize) -> Worth {
+        let by_column = |column: &PackedColumn| self.value(column.value(row));
+        match self.order.key {
+            SortKey::Number => (false, 0),
+            SortKey::State => worth(Some(self.stage(leaf, row).into()), self.order),
+            SortKey::Customer if self.has_ended(leaf, row) => worth(None, self.order),
+            SortKey::AssignedAt => by_column(&leaf.assigned_at),
+            SortKey::ExpiresAt => by_column(&leaf.expires_at),
+            SortKey::MonthlyCost | SortKey::Customer | SortKey::Application => by_column(&leaf.profiles),
+        }
+    }
+
+    /// Whether a reservation or a quarantine has ended by time.
+    fn has_ended(&self, leaf: &Leaf, row: usize) -> bool {
+        let until = leaf.until.value(row);
+        until != NEVER && until <= self.now
+    }
+
+    fn stage(&self, leaf: &Leaf, row: usize) -> u8 {
+        let profile = self.snapshot.profile(Index::at(leaf.profiles.value(row) as usize));
+        let state = match profile.state {
+            State::Reserved | State::Quarantined if self.has_ended(leaf, row) => State::Available,
+            state => state,
+        };
+        let expires_at = leaf.expires_at.value(row);
+        stage(state, profile.application != Index::NONE, expires_at != NEVER && expires_at <= self.now)
+    }
 }
 
 /// The first rows of an order: as many as are wanted, out of all that match.
-struct Best {
-    order: Order,
+struct Best<'a> {
+    scale: Scale<'a>,
     wanted: usize,
     keys: Vec<SortPosition>,
     /// Once there are enough: what is not before this need not be looked at.
     limit: Option<SortPosition>,
 }
 
-impl Best {
+impl<'a> Best<'a> {
     /// How many rows match, and the first `wanted` of them in order.
-    fn of(question: &ResolvedFilter<'_, '_>, order: Order, wanted: usize) -> (usize, Vec<SortPosition>) {
-        let mut best = Best { order, wanted, keys: Vec::new(), limit: None };
+    fn of(question: &ResolvedFilter<'a, '_>, order: Order, wanted: usize) -> (usize, Vec<SortPosition>) {
+        let scale = Scale::new(question.snapshot, order, question.now);
+        let mut best = Best { scale, wanted, keys: Vec::new(), limit: None };
         let total = if question.leaves_know() { best.scan_leaves(question) } else { best.scan_walk(question) };
         best.keys.sort_unstable();
         best.keys.truncate(wanted);
@@ -699,20 +768,18 @@ impl Best {
                 continue;
             }
             let Some(SortPosition { worth: limit, .. }) = self.limit else {
-                sight.rows(leaf, None, &mut |row| self.offer(question, leaf, row));
+                sight.rows(leaf, None, &mut |row| self.offer(leaf, row));
                 continue;
             };
             // Only rows with a value that can still come before the limit.
-            let order = self.order;
-            let early = |value: i64| value_worth(question, order, value) <= limit;
-            let column = match order.key {
-                SortKey::Number => None,
-                SortKey::AssignedAt => Some(&leaf.assigned_at),
-                SortKey::ExpiresAt => Some(&leaf.expires_at),
-                SortKey::MonthlyCost => Some(&leaf.profiles),
-            };
-            let only = column.map(|column| (column, &early as &dyn Fn(i64) -> bool));
-            sight.rows(leaf, only, &mut |row| self.offer(question, leaf, row));
+            let mut early: Vec<usize> = Vec::new();
+            {
+                let scale = &self.scale;
+                let wanted = |value: i64| scale.value(value) <= limit;
+                let only = scale.column(leaf).map(|column| (column, &wanted as &dyn Fn(i64) -> bool));
+                sight.rows(leaf, only, &mut |row| early.push(row));
+            }
+            early.into_iter().for_each(|row| self.offer(leaf, row));
         }
         total
     }
@@ -727,7 +794,7 @@ impl Best {
             (batch.list)(&mut numbers);
             for &number in &numbers {
                 if let Some((leaf, row)) = seeker.find(number) {
-                    self.offer(question, leaf, row);
+                    self.offer(leaf, row);
                 }
             }
             true
@@ -735,17 +802,11 @@ impl Best {
         total
     }
 
-    fn offer(&mut self, question: &ResolvedFilter<'_, '_>, leaf: &Leaf, row: usize) {
+    fn offer(&mut self, leaf: &Leaf, row: usize) {
         let number = leaf.number(row);
-        let of = |column: &PackedColumn| value_worth(question, self.order, column.value(row));
-        let (worth, tie) = match self.order.key {
-            SortKey::Number if self.order.descending => ((false, 0), -(number as i64)),
-            SortKey::Number => ((false, 0), 0),
-            SortKey::AssignedAt => (of(&leaf.assigned_at), 0),
-            SortKey::ExpiresAt => (of(&leaf.expires_at), 0),
-            SortKey::MonthlyCost => (of(&leaf.profiles), 0),
-        };
-        let key = SortPosition { worth, tie, number };
+        let backwards = self.scale.order == Order { key: SortKey::Number, descending: true };
+        let tie = if backwards { -(number as i64) } else { 0 };
+        let key = SortPosition { worth: self.scale.row(leaf, row), tie, number };
         if self.limit.is_some_and(|limit| key >= limit) {
             return;
         }

@@ -134,6 +134,18 @@ impl<T: Identified> Table<T> {
         places.into_iter().enumerate().filter_map(|(at, value)| taken.next_if_eq(&at).map(|_| value)).collect()
     }
 
+    /// The rank of each place by name, in any case, and then by id.
+    pub(super) fn ranks(&self, name: impl Fn(&T) -> &str) -> Vec<u32> {
+        let mut all: Vec<(String, &str, usize)> =
+            self.entries.iter().map(|(at, entity)| (name(entity).to_lowercase(), entity.id(), at)).collect();
+        all.sort_unstable();
+        let mut ranks = vec![0; self.entries.places()];
+        for (rank, (_, _, at)) in all.into_iter().enumerate() {
+            ranks[at] = rank as u32;
+        }
+        ranks
+    }
+
     /// How many places there are.
     pub(super) fn places(&self) -> usize {
         self.entries.places()

@@ -72,6 +72,7 @@ impl<'t> NumberWriter<'t> {
             | Action::Suspend
             | Action::Resume
             | Action::Renew { .. }
+            | Action::Extend { .. }
             | Action::Unreserve
             | Action::Retire
             | Action::Tag { .. }
@@ -117,6 +118,7 @@ impl<'t> NumberWriter<'t> {
             | Action::Suspend
             | Action::Resume
             | Action::Renew { .. }
+            | Action::Extend { .. }
             | Action::Unreserve
             | Action::Retire
             | Action::Tag { .. }

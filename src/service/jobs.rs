@@ -696,13 +696,20 @@ fn act(
         Ok(after) => {
             let before = before.as_of(desk.transaction.at());
             Ok(match after == before {
-                true => RowVerdict { ending: RowOutcome::Unchanged, reason: None, cost: MonthlyCosts::new() },
+                true => {
+                    RowVerdict { ending: RowOutcome::Unchanged, reason: left_out(action), cost: MonthlyCosts::new() }
+                }
                 false => changed(Some(&before), Some(&after)),
             })
         }
         Err(ServiceError::Store(error)) => Err(error.into()),
         Err(refusal) => Ok(failed(reason(&refusal))),
     }
+}
+
+/// Why a row stays as it is, where that is not plain.
+fn left_out(action: &Action) -> Option<String> {
+    matches!(action, Action::Extend { .. }).then(|| "auto-renews, so it has no expiry to extend".to_owned())
 }
 
 fn changed(before: Option<&Record>, after: Option<&Record>) -> RowVerdict {

@@ -146,25 +146,27 @@ fn a_renewal_never_shortens_by_accident() {
         row["expires_at"].as_str().map(str::to_owned)
     };
     let renew = |number: &str, fields: &[(&str, &str)]| pages.post(&format!("/numbers/{number}/renew"), fields);
-    // The first moment of a day in the reader's zone is in the field; again, it is so already.
+    // No day is filled in that a thoughtless click would take.
     let form = |number: &str| {
         let page = pages.page(&format!("/numbers/{number}?do=renew"));
         let form =
             page.split("/renew\"").nth(1).expect("the form").split("</form>").next().expect("its end").to_owned();
         assert!(form.contains("Expires on (00:00 Asia/Kolkata)") && form.contains("Auto-renew"), "{form}");
+        assert!(form.contains("+1 month") && form.contains("value=\"12\" checked"), "{form}");
         value(&form, "expires_at").expect("a day")
     };
-    assert_eq!(form("+442079460001"), "2031-03-01");
+    assert_eq!(form("+442079460001"), "");
     renew("+442079460001", &[("expires_at", "2031-03-01")]).check(303);
     assert_eq!(expiry("+442079460001").as_deref(), Some("2031-02-28T18:30:00Z"));
-    // Any other moment cannot be said by a day, so no day is offered.
     assert_eq!(form("+442079460002"), "");
     pages.refused("/numbers/+442079460002/renew", &[("expires_at", "")]);
     assert_eq!(expiry("+442079460002").as_deref(), Some("2031-03-01T12:00:00Z"));
     let bulk = [("verb", "renew"), ("n", "+442079460002"), ("expires_at", "")];
     let refused = pages.refused("/numbers/bulk/preview", &bulk);
-    assert!(said(refused.text()).contains("tick Auto-renew"), "{}", said(refused.text()));
-    renew("+442079460002", &[("auto_renew", "1")]).check(303);
+    assert!(said(refused.text()).contains("choose Auto-renew"), "{}", said(refused.text()));
+    renew("+442079460002", &[("renew_by", "auto")]).check(303);
     assert_eq!(expiry("+442079460002"), None);
-    assert_eq!(form("+442079460003"), "");
+    // One that auto-renews has nothing to extend: a day is offered.
+    let page = pages.page("/numbers/+442079460003?do=renew");
+    assert!(page.contains("Auto-renews now.") && page.contains("value=\"day\" checked"), "{page}");
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rollcall::domain::change::{GENESIS, Logged};
 use rollcall::domain::{Actor, Change, E164, NumberChange, NumberType, PartnerKey, Record, State, Tags, Time, Verb};
 use rollcall::inventory::flat::Flat;
-use rollcall::inventory::{Filter, Loader, Order, Snapshot, Window};
+use rollcall::inventory::{Filter, Loader, Order, Snapshot, SortKey, Window};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -198,6 +198,11 @@ fn question(random: &mut Random, model: &Model) -> (Filter, Order) {
         let sorts =
             ["-number", "assigned_at", "-assigned_at", "expires_at", "-expires_at", "monthly_cost", "-monthly_cost"];
         set("sort", sorts[random.below(sorts.len() as u64) as usize]);
+    }
+    // The console's own orders, which the API's `sort` does not name.
+    if random.one_in(4) {
+        let key = [SortKey::State, SortKey::Customer, SortKey::Application][random.below(3) as usize];
+        order = Order { key, descending: random.one_in(2) };
     }
     (filter, order)
 }

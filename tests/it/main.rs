@@ -26,6 +26,7 @@ mod console_doors;
 mod console_export;
 mod console_ids;
 mod console_import;
+mod console_lists;
 mod console_names;
 mod console_search;
 mod console_verbs;

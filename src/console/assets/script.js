@@ -28,7 +28,8 @@ async function swap(url, options = {}) {
     const opened = $$("details[open]").map((one) => $("summary", one)?.textContent);
     $("main").replaceChildren(...main.childNodes);
     $$("details").forEach((one) => { one.open = one.open || opened.includes($("summary", one)?.textContent); });
-    $("nav.side").replaceChildren(...$("nav.side", page).childNodes);
+    for (const menu of ["nav.side", ".drawer nav"]) $(menu).replaceChildren(...$(menu, page).childNodes);
+    $(".drawer").open = false;
     document.title = page.title;
     if (typed && $("#q")) {
       $("#q").value = value;
@@ -115,15 +116,42 @@ document.addEventListener("click", async (event) => {
 addEventListener("popstate", () => swap(location.href));
 
 // Selecting rows: the box above them all, and from one to another with Shift.
+// What is selected is kept for this tab while its pages and its order change,
+// until a job that was made of it has run.
 let last = null;
-const boxes = () => $$("input[name=n]");
+const boxes = () => $$("input[type=checkbox][name=n]");
+const KEPT = "selected";
+const line = (form) => form.elements.q.value.split(/\s+/).filter((word) => word && !word.startsWith("sort:")).join(" ");
+const place = (form) => `${form.action} ${line(form)}`;
+function kept(form) {
+  try {
+    const { of, numbers } = JSON.parse(sessionStorage.getItem(KEPT)) ?? {};
+    return new Set(of === place(form) ? numbers : []);
+  } catch {
+    return new Set();
+  }
+}
+// Ticks what was selected before, or notes what is ticked now.
+function restore(form) {
+  const numbers = kept(form);
+  boxes().forEach((box) => { box.checked = box.checked || numbers.has(box.value); });
+}
+function keep(form) {
+  const numbers = kept(form);
+  boxes().forEach((box) => (box.checked ? numbers.add(box.value) : numbers.delete(box.value)));
+  sessionStorage.setItem(KEPT, JSON.stringify({ of: place(form), numbers: [...numbers] }));
+  return numbers;
+}
 function count() {
   const form = $("form[data-select]");
   const place = form && $("[data-selected]", form);
   if (!place) return;
+  const total = keep(form).size;
   const selected = boxes().filter((box) => box.checked).length;
   const all = $("input[name=all]", form)?.checked;
-  place.textContent = all || !selected ? "" : `${selected} selected on this page`;
+  const elsewhere = total - selected;
+  place.textContent = all || !total ? "" : elsewhere ? `${total} selected, ${elsewhere} of them on other pages` : `${total} selected`;
+  $("[data-clear]", form).hidden = all || !total;
   const head = $("[data-all]", form);
   if (head) {
     head.checked = selected > 0 && selected === boxes().length;
@@ -144,15 +172,38 @@ document.addEventListener("click", (event) => {
   count();
 });
 
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("[data-clear]")) return;
+  sessionStorage.removeItem(KEPT);
+  boxes().forEach((box) => { box.checked = false; });
+  count();
+});
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("[data-select]") || $("input[name=all]", form)?.checked) return;
+  const here = new Set(boxes().map((box) => box.value));
+  const elsewhere = [...keep(form)].filter((number) => !here.has(number));
+  $$("[data-elsewhere]", form).forEach((one) => one.remove());
+  form.append(...elsewhere.map((value) => Object.assign(document.createElement("input"), { type: "hidden", name: "n", value })));
+  $$("input[type=hidden][name=n]", form).forEach((one) => { one.dataset.elsewhere = ""; });
+});
+
+// A renewal on a day is chosen by typing the day.
+document.addEventListener("input", (event) => {
+  const day = event.target;
+  const choice = day.name === "expires_at" && day.value && $("input[name=renew_by][value=day]", day.form);
+  if (choice) choice.checked = true;
+});
+
 // Keys of the table: nothing while one types, and none with a modifier.
 let at = -1;
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input:not([type=checkbox]), select, textarea");
   if (event.key === "Escape" && typing?.id === "q") typing.blur();
   if (typing || event.metaKey || event.ctrlKey || event.altKey) return;
-  if (event.key === "/" && $("#q")) {
+  if (event.key === "/" && ($("#q") || $("#find"))) {
     event.preventDefault();
-    $("#q").select();
+    ($("#q") || $("#find")).select();
     return;
   }
   if (event.key === "?" && $("details.help")) {
@@ -390,6 +441,9 @@ function now() {
 const refresh = () => (typing() ? begin() : swap(now(), { quiet: true }));
 function begin() {
   at = -1;
+  const form = $("form[data-select]");
+  if (form) restore(form);
+  if ($("[data-done]")) sessionStorage.removeItem(KEPT);
   count();
   clearTimeout(again);
   const tab = $("nav.tabs [aria-current]");

@@ -50,7 +50,7 @@ pub fn paths() -> Vec<(String, Value)> {
         (
             "assign",
             "Give an available number to an account",
-            "A number that is reserved for that account may be assigned as well. Without `expires_at` it renews itself; without `monthly_cost` it costs what it did in stock. Two concurrent assigns give one success and one 409.",
+            "A number that is reserved for that account may be assigned as well. Without `expires_at` it auto-renews; without `monthly_cost` it costs what it did in stock. Two concurrent assigns give one success and one 409.",
             vec![
                 ("account_auth_id", text("The account."), true),
                 ("application_id", text_or_null("What it routes to."), false),
@@ -85,9 +85,17 @@ pub fn paths() -> Vec<(String, Value)> {
         ),
         (
             "renew",
-            "Move a number's expiry, or let it renew itself",
-            "A time before now or before it was assigned is 422.",
-            vec![("expires_at", time_or_null("The new end; null: it renews itself."), true)],
+            "Move a number's expiry, or make it auto-renew",
+            "Either `expires_at` or `months`. A time before now or before it was assigned is 422. `months` extends from the later of the expiry and now, on the calendar of `zone`: 31 January and a month is the last day of February. A number that auto-renews has no expiry to extend and stays as it is.",
+            vec![
+                ("expires_at", time_or_null("The new expiry; null: it auto-renews."), false),
+                (
+                    "months",
+                    json!({ "type": "integer", "minimum": 1, "maximum": 120, "description": "By how many months; 12 for a year." }),
+                    false,
+                ),
+                ("zone", text("The IANA time zone whose calendar counts the months; by default UTC."), false),
+            ],
             json!({ "expires_at": null }),
         ),
         ("suspend", "Pause an assigned number", "Calls to it are refused until it is resumed.", vec![], json!({})),
