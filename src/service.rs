@@ -36,6 +36,7 @@ pub mod uploads;
 pub mod verify;
 pub mod views;
 pub mod webhooks;
+pub mod workers;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -322,6 +323,8 @@ pub struct Service {
     board: Arc<jobs::runner::JobQueue>,
     hooks: Arc<webhooks::Hooks>,
     leases: lease::Leases,
+    /// What the background workers of this process are doing.
+    pub workers: Arc<workers::Workers>,
     actor: Actor,
     request_id: Option<String>,
     /// Where the request came from, for the audit trail.
@@ -346,6 +349,7 @@ impl Service {
             board,
             hooks,
             leases,
+            workers: Arc::default(),
             actor,
             request_id,
             from,
@@ -666,8 +670,17 @@ impl Service {
 
     /// Makes a key. The token in the answer is the only copy there will be.
     pub fn key_create(&self, partner: &PartnerId, new: NewKey) -> Result<Done<(Key, Token)>, ServiceError> {
+        self.key_install(partner, new, Token::generate())
+    }
+
+    /// Creates a key with a token that was generated before.
+    pub fn key_install(
+        &self,
+        partner: &PartnerId,
+        new: NewKey,
+        token: Token,
+    ) -> Result<Done<(Key, Token)>, ServiceError> {
         let partner = self.partner_key(partner)?;
-        let token = Token::generate();
         let key = Key {
             id: KeyId::stored(&token::key_id()),
             name: new.name,

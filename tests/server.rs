@@ -877,7 +877,7 @@ async fn start_with(limits: Limits, tls: Option<Arc<Certificate>>) -> Harness {
     let (stop, stopped) = oneshot::channel();
     let router = router(Arc::clone(&flood));
     let served = tokio::spawn(async move {
-        let server = Server { limits, refusal, tls, admitted: None };
+        let server = Server { name: "test", limits, refusal, refused: None, tls, admitted: None };
         let stopped = async {
             if stopped.await.is_err() {
                 pending().await

@@ -611,6 +611,7 @@ impl Away {
         let cookie = format!("rollcall={}", signed.token);
 
         let router = http::router(app.clone()).merge(console::router(app.clone()));
+        let live = app.live.clone();
         let (stop, asked) = tokio::sync::oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let serving = std::thread::spawn(move || {
@@ -618,7 +619,7 @@ impl Away {
             runtime.expect("a runtime").block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listens");
                 tell.send(listener.local_addr().expect("an address")).expect("heard");
-                http::serve(router, listener, &config, None, async { drop(asked.await) }).await;
+                http::serve("public", router, listener, (&config, &live), None, async { drop(asked.await) }).await;
             });
         });
         let stopped = Arc::new(AtomicBool::new(false));

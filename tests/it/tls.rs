@@ -212,7 +212,7 @@ fn a_server_does_not_start_without_what_it_was_told_to_show() {
 fn sighup_does_not_end_a_server_without_tls() {
     let server = Server::sample();
     server.signal("HUP");
-    server.within(Duration::from_secs(10), |server| server.log().contains("no certificate to read again"));
+    server.within(Duration::from_secs(10), |server| server.log().contains("SIGHUP: read the settings again"));
     server.get("/livez").check(200);
 }
 
