@@ -12,6 +12,7 @@ mod network;
 mod pages;
 mod process;
 mod smtp;
+mod until;
 
 mod alerts;
 mod api;
