@@ -8,10 +8,12 @@
 //! Deliberately absent: rules about numbers.
 
 mod account;
+mod apply;
 mod call;
 mod check;
 mod costs;
 mod demo;
+mod doctor;
 mod export;
 mod import;
 mod invoice;
@@ -153,11 +155,20 @@ enum Command {
     Restore(maintenance::Restore),
     /// Copy a database into PostgreSQL, for several servers
     Migrate(migrate::Migrate),
+    /// Bring partners, keys, users, routes, webhooks and schedules to what a TOML file says
+    Apply(apply::Apply),
+    /// Check the settings and what a server needs: disk, clock, database, certificates, mail, webhooks, DNS
+    Doctor(doctor::Doctor),
     /// Check or print the settings
     #[command(subcommand)]
     Config(maintenance::ConfigCommand),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
+    /// Write the man pages of all commands into a folder
+    Manpages {
+        /// The folder; it must exist
+        folder: PathBuf,
+    },
     /// Print the description of the API
     #[command(hide = true)]
     Openapi,
@@ -384,11 +395,19 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Backup(command) => command.run(&global),
         Command::Restore(command) => command.run(&global),
         Command::Migrate(command) => command.run(&global),
+        Command::Apply(command) => command.run(&global),
+        Command::Doctor(command) => command.run(&global),
         Command::Config(command) => command.run(&global),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rollcall", &mut script);
             output::print(&script)?;
+            Ok(Outcome::Done)
+        }
+        Command::Manpages { folder } => {
+            let written = clap_mangen::generate_to(Cli::command(), &folder);
+            let what = format!("cannot write the man pages into {}", folder.display());
+            written.map_err(|source| CliError::Io { what, source })?;
             Ok(Outcome::Done)
         }
         Command::Openapi => {

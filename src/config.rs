@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::domain::destination::RefusedHost;
 use crate::domain::shown::{hide_secrets, quoted};
-use crate::domain::{Country, action, entity, plan};
+use crate::domain::{Country, network, plan, quarantine};
 use crate::mail::{self, MailTls};
 use crate::routing;
 use crate::store::Location;
@@ -112,6 +112,12 @@ impl ConsoleUrl {
         &self.origin
     }
 
+    /// The name or the address in it.
+    pub fn host(&self) -> Option<String> {
+        let uri: http::Uri = self.text.parse().ok()?;
+        uri.host().map(str::to_owned)
+    }
+
     /// The address, unless it is empty.
     pub fn set(&self) -> Option<ConsoleUrl> {
         (!self.text.is_empty()).then(|| self.clone())
@@ -187,6 +193,18 @@ impl<'de> Deserialize<'de> for LogFilter {
     }
 }
 
+/// The settings that a running server takes over on SIGHUP; the others need a
+/// restart.
+pub const LIVE: [&str; 7] = [
+    "http.trusted_proxies",
+    "limits.requests_per_second",
+    "limits.requests_burst",
+    "limits.failed_auth_per_second",
+    "limits.failed_auth_burst",
+    "log.filter",
+    "log.access",
+];
+
 /// Declares the settings twice over: as they hold, and as a file may say some
 /// of them, so that a file is checked on its own, with its own lines.
 macro_rules! settings {
@@ -213,6 +231,16 @@ macro_rules! settings {
             fn overlay(&mut self, file: Partial) {
                 $(if let Some(value) = file.$key { self.$key = value; })*
                 $($(if let Some(value) = file.$section.$field { self.$section.$field = value; })*)*
+            }
+
+            /// The names of the settings that differ, in the order of the file.
+            pub fn differences(&self, other: &Config) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $(if self.$key != other.$key { names.push(stringify!($key)); })*
+                $($(if self.$section.$field != other.$section.$field {
+                    names.push(concat!(stringify!($section), ".", stringify!($field)));
+                })*)*
+                names
             }
         }
     };
@@ -323,6 +351,7 @@ settings! {
         log: Log / LogPartial {
             filter: LogFilter,
             format: LogFormat,
+            access: AccessLog,
         }
     }
 }
@@ -365,7 +394,7 @@ impl Routing {
     /// The networks that may ask; this machine, if none are named.
     pub fn askers(&self) -> Vec<IpNet> {
         match self.askers.is_empty() {
-            true => ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| entity::network(text)).collect(),
+            true => ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| network::network(text)).collect(),
             false => self.askers.iter().map(|network| network.0).collect(),
         }
     }
@@ -389,7 +418,7 @@ impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
         let text = String::deserialize(deserializer)?;
         let wrong = || serde::de::Error::custom(format!("{text:?} must be a network such as \"10.0.0.0/8\""));
-        entity::network(&text).map(Network).ok_or_else(wrong)
+        network::network(&text).map(Network).ok_or_else(wrong)
     }
 }
 
@@ -424,8 +453,8 @@ impl<'de> Deserialize<'de> for DefaultCountry {
 }
 
 impl Quarantine {
-    pub fn policy(&self) -> action::Quarantine {
-        action::Quarantine { default_days: self.days, countries: self.countries.clone() }
+    pub fn policy(&self) -> quarantine::Quarantine {
+        quarantine::Quarantine { default_days: self.days, countries: self.countries.clone() }
     }
 }
 
@@ -445,6 +474,15 @@ impl Mail {
             timeout,
         })
     }
+}
+
+/// One line for each HTTP request, and in which format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLog {
+    Off,
+    Common,
+    Json,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -511,6 +549,17 @@ impl Config {
         location
     }
 
+    /// Takes over the settings of [`LIVE`].
+    pub fn take_live(&mut self, new: &Config) {
+        self.http.trusted_proxies.clone_from(&new.http.trusted_proxies);
+        self.limits.requests_per_second = new.limits.requests_per_second;
+        self.limits.requests_burst = new.limits.requests_burst;
+        self.limits.failed_auth_per_second = new.limits.failed_auth_per_second;
+        self.limits.failed_auth_burst = new.limits.failed_auth_burst;
+        self.log.filter.clone_from(&new.log.filter);
+        self.log.access = new.log.access;
+    }
+
     /// The defaults, with what a file says laid over them.
     pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
         let mut config = Config::default();
@@ -552,6 +601,24 @@ mod tests {
         let config = Config::load(Some(&path)).expect("usable");
         assert_eq!(config.limits.requests_per_second, 7);
         assert_eq!(config.limits.requests_burst, Config::default().limits.requests_burst);
+    }
+
+    #[test]
+    fn the_live_settings_are_those_that_are_taken_over() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("rollcall.toml");
+        let text = "[http]\nlisten = \"127.0.0.1:1\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n[limits]\nrequests_per_second = 1\n\
+                    requests_burst = 1\nfailed_auth_per_second = 1\nfailed_auth_burst = 1\nstreams_per_key = 1\n[log]\n\
+                    filter = \"error\"\nformat = \"json\"\naccess = \"json\"\n";
+        std::fs::write(&path, text).expect("written");
+        let (mut config, new) = (Config::default(), Config::load(Some(&path)).expect("usable"));
+        let restart = ["http.listen", "limits.streams_per_key", "log.format"];
+        let differences = config.differences(&new);
+        assert_eq!(differences.len(), LIVE.len() + restart.len());
+        assert!(LIVE.iter().chain(&restart).all(|name| differences.contains(name)), "{differences:?}");
+        config.take_live(&new);
+        assert_eq!(config.differences(&new), restart);
+        assert_eq!(config.differences(&config.clone()), Vec::<&str>::new());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! `X-Request-Id`.
 //! Deliberately absent: rules about numbers, SQL, writes.
 
+pub mod access;
 pub mod bodies;
 pub mod body;
 mod budget;
@@ -18,6 +19,7 @@ mod docs;
 mod entities;
 pub mod error;
 pub mod jobs;
+pub mod live;
 pub(crate) mod manage;
 pub mod openapi;
 mod ops;
@@ -47,8 +49,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, patch, post};
 use bytes::Bytes;
+use governor::DefaultKeyedRateLimiter;
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, RateLimiter};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use ipnet::IpNet;
@@ -56,7 +58,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use crate::config::{Config, ConsoleUrl, Origin};
+use crate::config::{AccessLog, Config, ConsoleUrl, Origin};
 use crate::domain::{Actor, Scope, Time};
 use crate::service::SERVING;
 use crate::service::access::{Access, Denied};
@@ -65,8 +67,8 @@ use crate::service::replica::Node;
 use crate::service::uploads::Uploads;
 use crate::service::{self, Replica, token};
 use bodies::{Allowance, Bodies};
-use budget::{Budgets, quota};
 use error::ApiError;
+use live::Live;
 use server::{Certificate, Limits, Peer, Served, Server};
 use told::{ResponseMeta, TOLD};
 
@@ -103,7 +105,8 @@ pub struct App {
     pub mail: bool,
     /// Where browsers find the console, if it is set.
     console_url: Option<ConsoleUrl>,
-    trusted_proxies: Vec<IpNet>,
+    /// The settings that change under way.
+    pub live: Arc<Live>,
     /// How long a request waits for the version it names.
     wait_max: Duration,
     /// Whether `/metrics` and `/digest` have a listener of their own.
@@ -114,10 +117,6 @@ pub struct App {
     age_told: Duration,
     /// The renewals that `people` knows of.
     renewals: AtomicU64,
-    /// Requests of each key; `None` is no limit.
-    budgets: Option<Budgets>,
-    /// Failed authentications of each address; `None` is no limit.
-    failures: Option<DefaultKeyedRateLimiter<IpAddr>>,
     past: past::Reads,
     /// What the settings say of answers to calls.
     pub(crate) routing: crate::routing::RoutingSettings,
@@ -132,7 +131,6 @@ pub struct App {
 
 impl App {
     pub fn new(replica: Arc<Replica>, config: &Config) -> App {
-        let limits = &config.limits;
         let sessions = people::SignInSettings {
             session_idle_seconds: 60 * usize::from(config.console.session_idle_minutes) as i64,
             session_seconds: 3_600 * usize::from(config.console.session_hours) as i64,
@@ -154,18 +152,16 @@ impl App {
             costs: costs::BillCache::default(),
             mail: config.mail.settings().is_some(),
             console_url: config.console.url.set(),
-            trusted_proxies: config.http.trusted_proxies.clone(),
+            live: Arc::new(Live::new(config)),
             wait_max: config.follow.wait_max_ms.into(),
             private: config.http.private_listen.0.is_some(),
             stale_max: Some(config.follow.stale_keys_max).filter(|&max| max > 0).map(Duration::from_secs),
             age_told: AGE_TOLD.max(2 * Duration::from(config.follow.interval_ms)),
             renewals: AtomicU64::new(0),
-            budgets: Budgets::new(limits.requests_per_second, limits.requests_burst),
-            failures: quota(limits.failed_auth_per_second, limits.failed_auth_burst).map(RateLimiter::keyed),
             past: past::Reads::default(),
             routing: config.routing.settings(),
             streams: Arc::new(stream::Streams::new()),
-            places: places::Places::new(limits),
+            places: places::Places::new(&config.limits),
             counted: checks::CachedCounts::default(),
             retention: service::retention::Retention {
                 jobs_days: config.retention.jobs_days,
@@ -190,12 +186,7 @@ impl App {
         if let Err(error) = self.people.forget() {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget sessions that are over");
         }
-        if let Some(budgets) = &self.budgets {
-            budgets.forget_quiet();
-        }
-        if let Some(failures) = &self.failures {
-            failures.retain_recent();
-        }
+        self.live.forget_quiet();
     }
 
     /// Deletes what has been over for as long as the settings say, once an hour.
@@ -265,7 +256,7 @@ impl App {
     /// Lets a request in, and takes it from its key's budget.
     fn admit(&self, headers: &HeaderMap, peer: IpAddr, wanted: Scope) -> Result<Access, ApiError> {
         let access = self.authenticate(headers, peer, wanted)?;
-        if let Some(budgets) = &self.budgets {
+        if let Some(budgets) = &*self.live.budgets() {
             budgets.take(&(access.snapshot.key, access.key.clone()))?;
         }
         Ok(access)
@@ -279,12 +270,13 @@ impl App {
         let address = self.client(headers, peer);
         match self.replica.authenticate(auth_id, auth_token, address, wanted, Time::now()) {
             Ok(access) => {
+                told::partner(&access.snapshot.partner.auth_id);
                 self.tell(&access.node, access.snapshot.version);
                 Ok(access)
             }
             Err(Denied::Credentials) => {
                 metrics::counter!("rollcall_auth_failures_total").increment(1);
-                check(&self.failures, &address)?;
+                check(self.live.failures().as_deref(), &address)?;
                 Err(ApiError::credentials())
             }
             Err(Denied::Damaged) => Err(ApiError::damaged()),
@@ -368,7 +360,7 @@ impl App {
             return Secure::Tls;
         }
         let peer = peer(extensions).to_canonical();
-        let trusted = self.trusted_proxies.iter().any(|network| network.contains(&peer));
+        let trusted = self.live.trusted_proxies().iter().any(|network| network.contains(&peer));
         // The last one is the nearest proxy's own.
         let proto = headers.get_all(X_FORWARDED_PROTO).iter().next_back().map(HeaderValue::as_bytes);
         let proto = proto.and_then(|line| line.rsplit(|byte| *byte == b',').next()).unwrap_or_default();
@@ -396,7 +388,7 @@ impl App {
     /// Anything further left in `X-Forwarded-For` than the first address that
     /// is not a trusted proxy's was written by strangers.
     pub(crate) fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
-        client(&self.trusted_proxies, headers, peer)
+        client(&self.live.trusted_proxies(), headers, peer)
     }
 }
 
@@ -442,7 +434,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a Head
 }
 
 fn check<K: std::hash::Hash + Eq + Clone>(
-    limiter: &Option<DefaultKeyedRateLimiter<K>>,
+    limiter: Option<&DefaultKeyedRateLimiter<K>>,
     key: &K,
 ) -> Result<(), ApiError> {
     let Some(limiter) = limiter else { return Ok(()) };
@@ -552,11 +544,13 @@ async fn patch_only() -> ApiError {
     ApiError::method_not_allowed("PATCH")
 }
 
-/// Serves until `shutdown` resolves, which is [`App::ending`]'s.
+/// Serves until `shutdown` resolves, which is [`App::ending`]'s. `name` is the
+/// listener's in the metrics.
 pub async fn serve(
+    name: &'static str,
     router: Router,
     listener: TcpListener,
-    config: &Config,
+    (config, live): (&Config, &Arc<Live>),
     tls: Option<Arc<Certificate>>,
     shutdown: impl Future<Output = ()>,
 ) -> Served {
@@ -567,12 +561,16 @@ pub async fn serve(
         measures: Arc::new(RequestMetrics::register()),
         origins,
         bodies: Arc::new(Bodies::new(&config.limits)),
-        trusted_proxies: http.trusted_proxies.as_slice().into(),
+        live: live.clone(),
         hsts: Some(http.hsts_seconds)
             .filter(|&seconds| seconds > 0)
             .and_then(|seconds| HeaderValue::try_from(format!("max-age={seconds}")).ok()),
     };
-    Server { limits: limits(config), refusal, tls, admitted: None }.serve(listener, service, shutdown).await
+    let live = live.clone();
+    let refused: server::Refused = Arc::new(move |peer, status| access::refused(live.access(), peer, status));
+    Server { name, limits: limits(config), refusal, refused: Some(refused), tls, admitted: None }
+        .serve(listener, service, shutdown)
+        .await
 }
 
 /// What the settings let a peer take.
@@ -604,7 +602,7 @@ struct Edge {
     origins: Arc<[Origin]>,
     /// Memory for request bodies.
     bodies: Arc<Bodies>,
-    trusted_proxies: Arc<[IpNet]>,
+    live: Arc<Live>,
     /// What answers over TLS say of it.
     hsts: Option<HeaderValue>,
 }
@@ -644,10 +642,16 @@ impl Service<Request<Body>> for Edge {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let started = Instant::now();
         let id = token::request_id();
+        let from = || client(&self.live.trusted_proxies(), request.headers(), peer(request.extensions()));
+        let format = self.live.access();
+        let line = match format {
+            AccessLog::Off => None,
+            AccessLog::Common | AccessLog::Json => access::Line::begin(format, &request, from(), &id),
+        };
         // Only writes need them: the id goes into the log, and they have bodies.
         if !request.method().is_safe() {
+            let from = from();
             request.extensions_mut().insert(RequestId(id.as_str().into()));
-            let from = client(&self.trusted_proxies, request.headers(), peer(request.extensions()));
             request.extensions_mut().insert(Allowance::new(self.bodies.clone(), from));
         }
         let tls = request.extensions().get::<server::OverTls>().is_some();
@@ -655,6 +659,7 @@ impl Service<Request<Body>> for Edge {
         let mut router = self.router.clone();
         let measures = self.measures.clone();
         let origin = cors::allowed(&self.origins, &request);
+        let method = line.as_ref().map(|_| request.method().clone()).unwrap_or_default();
         let preflight = origin.as_ref().and_then(|_| cors::preflight(&request));
         let answer = async move {
             let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
@@ -684,7 +689,8 @@ impl Service<Request<Body>> for Edge {
             measures.note(response.status(), started.elapsed());
             let status = response.status().as_u16();
             tracing::debug!(request.id = %id, status, "answered {status}");
-            Ok(response)
+            let partner = TOLD.with(|told| told.partner());
+            Ok(access::answer(line, partner, &method, response))
         };
         Box::pin(SERVING.scope((), TOLD.scope(ResponseMeta::default(), answer)))
     }

@@ -202,6 +202,14 @@ impl Mailer {
         Ok(())
     }
 
+    /// Connects and signs in as for an email, and sends none. Returns the steps.
+    pub fn probe(&self) -> Result<Vec<String>, MailFailure> {
+        let mut steps = Vec::new();
+        let mut connection = self.connect(&mut |step| steps.push(step.to_owned()))?;
+        let _ = connection.quit();
+        Ok(steps)
+    }
+
     /// A line to the server that is fit to carry a letter.
     fn connect(&self, told: &mut dyn FnMut(&str)) -> Result<SmtpConnection, MailFailure> {
         let hello = ClientId::Domain(self.from.email.domain().to_owned());

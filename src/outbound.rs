@@ -14,7 +14,7 @@ pub mod address;
 
 use std::fmt;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
@@ -169,6 +169,25 @@ impl Outbound {
         reply.status = Some(answer.status().as_u16());
         // Whatever becomes of the rest, the status was said.
         let _ = answer.body_mut().as_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut reply.body);
+        Ok(())
+    }
+
+    /// Resolves an address, connects, and completes the TLS handshake. Sends no
+    /// request.
+    pub fn reach(&self, url: &str) -> Result<(), String> {
+        let target = Endpoint::parse(url).map_err(|wrong| format!("the address {wrong}"))?;
+        let deadline = Instant::now() + self.timeout;
+        let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let addresses = self.resolve(&target, deadline)?;
+        let mut connected = addresses.iter().map(|address| TcpStream::connect_timeout(address, left()));
+        let mut stream = connected.find_map(Result::ok).ok_or("no address of the name accepts a connection")?;
+        let times = stream.set_read_timeout(Some(left())).and_then(|()| stream.set_write_timeout(Some(left())));
+        times.map_err(|error| error.to_string())?;
+        let name = ServerName::try_from(target.host.clone()).map_err(|_| BAD_HOST.to_owned())?;
+        let mut tls = ClientConnection::new(self.tls()?, name).map_err(|error| error.to_string())?;
+        tls.complete_io(&mut stream).map_err(|error| format!("the TLS handshake failed: {error}"))?;
+        tls.send_close_notify();
+        let _ = tls.complete_io(&mut stream);
         Ok(())
     }
 

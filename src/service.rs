@@ -12,17 +12,14 @@
 
 pub mod access;
 pub mod billing;
-mod called;
 pub mod checks;
 mod desk;
-mod directory;
 pub mod entities;
 pub mod import;
 pub mod jobs;
 pub mod lease;
 pub mod mirror;
 pub mod numbers;
-pub mod past;
 pub mod people;
 pub mod refusals;
 pub mod replica;
@@ -36,6 +33,7 @@ pub mod uploads;
 pub mod verify;
 pub mod views;
 pub mod webhooks;
+pub mod workers;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,8 +41,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::domain::action::Quarantine;
 use crate::domain::change::Edit;
+use crate::domain::quarantine::Quarantine;
 use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, Choice, Dialect, E164, EntityChange, FieldError, Key,
     KeyId, Partner, PartnerId, PartnerKey, Scope, Setting, State, Time, Trunk, Verb, setting,
@@ -56,7 +54,7 @@ use crate::store::{Abort, Answered, Load, Loaded, LogEntry, Store, Transaction, 
 
 pub use crate::store::StoreError;
 pub use crate::store::waiting::SERVING;
-pub use replica::Replica;
+pub use replica::{Replica, past};
 pub use token::Token;
 
 /// How long an answer is kept for retries, in seconds.
@@ -322,6 +320,8 @@ pub struct Service {
     board: Arc<jobs::runner::JobQueue>,
     hooks: Arc<webhooks::Hooks>,
     leases: lease::Leases,
+    /// What the background workers of this process are doing.
+    pub workers: Arc<workers::Workers>,
     actor: Actor,
     request_id: Option<String>,
     /// Where the request came from, for the audit trail.
@@ -346,6 +346,7 @@ impl Service {
             board,
             hooks,
             leases,
+            workers: Arc::default(),
             actor,
             request_id,
             from,
@@ -666,8 +667,17 @@ impl Service {
 
     /// Makes a key. The token in the answer is the only copy there will be.
     pub fn key_create(&self, partner: &PartnerId, new: NewKey) -> Result<Done<(Key, Token)>, ServiceError> {
+        self.key_install(partner, new, Token::generate())
+    }
+
+    /// Creates a key with a token that was generated before.
+    pub fn key_install(
+        &self,
+        partner: &PartnerId,
+        new: NewKey,
+        token: Token,
+    ) -> Result<Done<(Key, Token)>, ServiceError> {
         let partner = self.partner_key(partner)?;
-        let token = Token::generate();
         let key = Key {
             id: KeyId::stored(&token::key_id()),
             name: new.name,

@@ -493,6 +493,18 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// understood is handed over as [`Loaded::Poison`] and is no failure.
     fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError>;
 
+    /// What is wrong with the structure of the file, as far as a quick look
+    /// shows: it reads every page and compares no index. Nothing where there is
+    /// no file.
+    fn quick_check(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// The time of the database's own clock; `None` where it has none.
+    fn clock(&self) -> Result<Option<Time>, StoreError> {
+        Ok(None)
+    }
+
     /// Where every partner's log ends; `None` if nothing was committed since
     /// the last call that returned something, unless `always`. Cheap enough to
     /// ask often.

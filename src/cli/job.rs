@@ -16,7 +16,7 @@ use super::{CliError, Global, OfPartner, Outcome, confirm};
 use crate::domain::plan::{self, Judgement, Misspelling};
 use crate::domain::shown::shown_to;
 use crate::domain::spelling::{self, BareDigits};
-use crate::domain::{E164, PartnerKey, Time, Verb};
+use crate::domain::{E164, PartnerKey, Time, Verb, nothing};
 use crate::http::body::{BodyFields, Json};
 use crate::http::jobs::{self, read};
 use crate::inventory::Snapshot;
@@ -227,7 +227,7 @@ fn listed(path: &Path) -> Result<Vec<Listed>, CliError> {
     let mut lines: HashMap<E164, usize> = HashMap::new();
     let mut problems = Vec::new();
     for (at, line) in file.lines().enumerate() {
-        let text = line.trim_matches(|c: char| c.is_whitespace() || spelling::invisible(c));
+        let text = line.trim_matches(|c: char| c.is_whitespace() || nothing::invisible(c));
         if text.is_empty() {
             continue;
         }

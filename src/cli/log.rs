@@ -56,6 +56,7 @@ impl Queue {
 
     fn line(&self, line: Vec<u8>) {
         if let Err(TrySendError::Full(_)) = self.pieces.try_send(Piece::Line(line)) {
+            metrics::counter!("rollcall_log_lines_dropped_total").increment(1);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

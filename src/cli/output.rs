@@ -133,6 +133,11 @@ impl Write for LogLines {
     }
 }
 
+/// Hands a line of the access log to the log. It has no control characters.
+pub fn access_line(line: Vec<u8>) {
+    super::log::line(line);
+}
+
 /// Why a write to stdout failed.
 pub fn closed(error: io::Error) -> CliError {
     match error.kind() {

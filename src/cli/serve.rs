@@ -1,7 +1,8 @@
 //! `rollcall serve`: the server, from the open database to the last answer.
 
-mod descriptors;
+pub(super) mod descriptors;
 mod notify;
+mod reread;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use self::notify::{Heart, Notify};
+use self::reread::Reread;
 use super::{CliError, Global, Outcome};
 use crate::config::{AtLeast, Config, LogFormat};
 use crate::console;
@@ -26,10 +28,11 @@ use crate::http::{self, App};
 use crate::mail::Mailer;
 use crate::service::jobs::runner::{self, JobRunner};
 use crate::service::webhooks::runner::WebhookRunner as Webhooks;
+use crate::service::workers::Work;
 use crate::service::{Replica, schedules};
 use crate::store::{self, Location, Open, StoreError};
 
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Serve {
     /// The address and port to listen on, or a port of 127.0.0.1
     #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
@@ -58,6 +61,18 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 
 impl Serve {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let config = self.settings(global)?;
+        log_to_stderr(&config);
+        // A PostgreSQL database is there or not; only its tables are made.
+        let shared = matches!(config.database, Location::Postgres(_));
+        let open = if self.create || shared { Open::Create } else { Open::Existing };
+        let global = global.clone();
+        let again = Box::new(move || self.settings(&global));
+        serve(&config, open, routes, Hangup::Reload(again), |_| Ok(()))
+    }
+
+    /// The settings, with the flags laid over them.
+    fn settings(&self, global: &Global) -> Result<Config, CliError> {
         let mut config = global.settings()?;
         if let Some(listen) = self.listen {
             config.http.listen = listen;
@@ -66,23 +81,16 @@ impl Serve {
             config.limits.requests_per_second = rate;
             config.limits.requests_burst = rate.saturating_mul(2);
         }
-        if let (Some(cert), Some(key)) = (self.tls_cert, self.tls_key) {
-            (config.http.tls_cert, config.http.tls_key) = (cert, key);
+        if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            (config.http.tls_cert, config.http.tls_key) = (cert.clone(), key.clone());
         }
-        log_to_stderr(&config);
-        // A PostgreSQL database is there or not; only its tables are made.
-        let shared = matches!(config.database, Location::Postgres(_));
-        let open = if self.create || shared { Open::Create } else { Open::Existing };
-        serve(&config, open, routes, Hangup::Reload, |_| Ok(()))
+        Ok(config)
     }
 }
 
 pub fn log_to_stderr(config: &Config) {
     use std::io::{IsTerminal, stderr};
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env()
-        .or_else(|_| EnvFilter::try_new(config.log.filter.as_str()))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = reread::log_filter(config);
     let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = move || super::output::LogLines { colours };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_ansi(colours);
@@ -90,9 +98,18 @@ pub fn log_to_stderr(config: &Config) {
     // panic, in the thread that logs.
     let log = log.log_internal_errors(false);
     let set = match config.log.format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().try_init(),
+        LogFormat::Text => {
+            let log = log.with_filter_reloading();
+            reread::keep(log.reload_handle());
+            log.try_init()
+        }
+        LogFormat::Json => {
+            let log = log.json().with_filter_reloading();
+            reread::keep(log.reload_handle());
+            log.try_init()
+        }
     };
+    http::access::send_to(super::output::access_line);
     if let Err(error) = set {
         super::output::note(&format!("logging is not available: {error}"));
     }
@@ -103,11 +120,13 @@ pub fn routes(app: Arc<App>) -> Router {
     http::router(app.clone()).merge(console::router(app)).layer(axum::middleware::from_fn(http::compress::layer))
 }
 
+/// Reads the settings again, with the flags of the command.
+pub type Settings = Box<dyn Fn() -> Result<Config, CliError> + Send>;
+
 /// What SIGHUP asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hangup {
-    /// To read the certificate again, as services do.
-    Reload,
+    /// To read the settings and the certificate again, as services do.
+    Reload(Settings),
     /// To end, as what runs in a terminal does.
     Stop,
 }
@@ -122,6 +141,7 @@ pub fn serve(
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
 ) -> Result<Outcome, CliError> {
     let started = Instant::now();
+    let said = config;
     let mut config = config.clone();
     config.http.connections_max = AtLeast::from(descriptors::connections(config.http.connections_max.into()));
     let config = &config;
@@ -187,7 +207,7 @@ pub fn serve(
     let heart = Heart::start(notify.clone(), runtime.handle().clone(), alive, move || status(&held));
     let served = runtime.block_on(async {
         // Before anybody hears that it serves: from then on, a signal is a request.
-        let signals = Signals::catch(hangup);
+        let signals = Signals::catch();
         let (listener, address) = listen(config.http.listen)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         if tls.is_none() && !address.ip().is_loopback() && config.http.trusted_proxies.is_empty() {
@@ -209,13 +229,19 @@ pub fn serve(
             .map_err(|source| CliError::Io { what: "cannot listen for calls".to_owned(), source })?;
         ready(address)?;
         notify.ready(&status(&replica));
-        let asked = stop_signal(signals, tls.clone(), &background.broken);
+        let service = matches!(hangup, Hangup::Reload(_));
+        let reread = match hangup {
+            Hangup::Reload(settings) => Some(Reread::new(settings, said.clone(), app.live.clone(), tls.clone())),
+            Hangup::Stop => None,
+        };
+        let asked = stop_signal(signals, reread, &background.broken);
         let shutdown = app.ending(async {
             asked.await;
             notify.stopping();
             faces.drain();
         });
-        let public = http::serve(router, listener, config, tls, shutdown);
+        let settings = (config, &app.live);
+        let public = http::serve("public", router, listener, settings, tls, shutdown);
         let served = match private {
             None => public.await,
             // The private one answers until the public one has ended.
@@ -223,12 +249,12 @@ pub fn serve(
                 let own = http::private_router(app.clone());
                 tokio::select! {
                     served = public => served,
-                    served = http::serve(own, listener, config, None, std::future::pending()) => served,
+                    served = http::serve("private", own, listener, settings, None, std::future::pending()) => served,
                 }
             }
         };
         // What runs in a terminal has no proxy that looks elsewhere meanwhile.
-        if hangup == Hangup::Reload {
+        if service {
             faces.drained().await;
         }
         faces.stop().await;
@@ -309,37 +335,33 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    meaning: Hangup,
 }
 
 impl Signals {
-    fn catch(meaning: Hangup) -> io::Result<Signals> {
+    fn catch() -> io::Result<Signals> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Signals { terminate, interrupt, hangup: signal(SignalKind::hangup())?, meaning })
+        Ok(Signals { terminate, interrupt, hangup: signal(SignalKind::hangup())? })
     }
 }
 
 /// Resolves when the process is asked to end, or when its database broke.
-/// Until then it reads the certificate again whenever that is asked for.
-async fn stop_signal(signals: io::Result<Signals>, tls: Option<Arc<Certificate>>, broken: &AtomicBool) {
+/// Until then it reads the settings again on SIGHUP; without `reread`, that is
+/// the end as well.
+async fn stop_signal(signals: io::Result<Signals>, mut reread: Option<Reread>, broken: &AtomicBool) {
     let broken = async {
         while !broken.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let Ok(Signals { mut terminate, mut interrupt, mut hangup, meaning }) = signals else {
+    let Ok(Signals { mut terminate, mut interrupt, mut hangup }) = signals else {
         error!("cannot listen for signals; stop with SIGKILL");
         return broken.await;
     };
     let hangups = async {
-        while hangup.recv().await.is_some() && meaning == Hangup::Reload {
-            match tls.as_ref().map(|certificate| certificate.reload()) {
-                Some(Ok(())) => info!("read the certificate again on SIGHUP"),
-                Some(Err(error)) => {
-                    let error = &error as &dyn std::error::Error;
-                    error!(error, "the certificate cannot be used; the one before stays");
-                }
-                None => info!("SIGHUP: there is no certificate to read again"),
+        while hangup.recv().await.is_some() {
+            match &mut reread {
+                Some(reread) => reread.now(),
+                None => return,
             }
         }
     };
@@ -367,8 +389,10 @@ impl Background {
         let stop = Arc::new(AtomicBool::new(false));
         let broken = Arc::new(AtomicBool::new(false));
         let (stopped, replica) = (stop.clone(), app.replica.clone());
+        let turns = app.service.workers.join(Work::Follower);
         let follower = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
+                turns.begin();
                 replica.follow();
                 std::thread::sleep(interval);
             }
@@ -378,7 +402,9 @@ impl Background {
             let (mut minute, mut tidied) = (Instant::now(), Instant::now());
             let (mut probed, mut survey) = (Instant::now(), Instant::now());
             let mut recorded: Option<Instant> = None;
+            let turns = app.service.workers.join(Work::Housekeeping);
             while !stopped.load(Ordering::Relaxed) {
+                turns.begin();
                 std::thread::sleep(Duration::from_millis(50));
                 // Samples of durations are kept until they are added up.
                 if let Some(metrics) = app.metrics.as_ref().filter(|_| tidied.elapsed() >= Duration::from_secs(5)) {

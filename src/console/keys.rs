@@ -18,7 +18,7 @@ use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
 use super::users;
 use crate::domain::field::code;
-use crate::domain::{Dialect, FieldError, Key, KeyId, Scope, Time, entity};
+use crate::domain::{Dialect, FieldError, Key, KeyId, Scope, Time, entity, network};
 use crate::service::{NewKey, ServiceError, Token};
 use crate::wire::html::escape;
 
@@ -204,7 +204,7 @@ fn read(visit: &Visit, form: &Form) -> Result<NewKey, Vec<FieldError>> {
     let words = form.get("networks").split([',', ' ']).filter(|word| !word.is_empty());
     let mut networks = Vec::new();
     for word in words {
-        match entity::network(word) {
+        match network::network(word) {
             Some(network) => networks.push(network),
             None => wrong("networks", &format!("{word} is no network such as 192.0.2.0/24"), word),
         }

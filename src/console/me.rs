@@ -205,7 +205,7 @@ async fn show(console: &Arc<Console>, person: Person, said: Said) -> Answer {
     frame.error = error;
     let typed =
         |field: &str, now: &str| if said.typed.has(field) { said.typed.get(field).to_owned() } else { now.to_owned() };
-    frame.notice = said.notice.map(|text| super::page::Notice::plain(text));
+    frame.notice = said.notice.map(super::page::Notice::plain);
     html_as(
         status,
         &Me {

@@ -38,6 +38,8 @@ pub fn start(
 ) -> JoinHandle<()> {
     let measures = Arc::new(FaceMetrics::register("http", &desk.settings));
     let server = Server {
+        name: "route",
+        refused: None,
         limits: crate::http::limits(config),
         refusal: crate::http::refusal,
         tls: None,

@@ -15,6 +15,7 @@ use super::error::ApiError;
 use super::{App, peer, waiting};
 use crate::domain::entity::hex_digest;
 use crate::service::replica::ReplicaProgress;
+use crate::service::workers::Work;
 
 fn text(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
@@ -30,15 +31,18 @@ pub async fn livez() -> Response<Body> {
 }
 
 /// The index is loaded, so reads are answered. A node that cannot follow its
-/// database is degraded, not unready: what it has is better than nothing.
+/// database, or has a background worker that does not move, is degraded, not
+/// unready: its index is better than nothing.
 pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
     let (following, age) = app.replica.freshness();
     let ReplicaProgress { version, lag, poisoned, writable } = app.replica.progress();
+    let stuck = app.service.workers.stuck();
+    let degraded = !following || !stuck.is_empty();
     let unreadable: BTreeMap<&str, u64> =
         app.replica.unreadable_rows().into_iter().filter(|(_, rows)| *rows > 0).collect();
     let body = json!({
-        "status": if following { "ok" } else { "degraded" },
-        "degraded": !following,
+        "status": if degraded { "degraded" } else { "ok" },
+        "degraded": degraded,
         "role": if writable { "writer" } else { "reader" },
         "version": version,
         "lag": lag,
@@ -47,6 +51,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
         "unreadable": unreadable,
         "writable": writable,
         "build": crate::BUILD,
+        "stuck_workers": stuck,
     });
     text(StatusCode::OK, "application/json", body.to_string())
 }
@@ -89,13 +94,25 @@ pub async fn metrics(State(app): State<Arc<App>>, request: Request<Body>) -> Res
     metrics::gauge!("rollcall_version").set(version as f64);
     metrics::gauge!("rollcall_lag_changes").set(lag as f64);
     metrics::gauge!("rollcall_poisoned_rows").set(poisoned as f64);
+    // Shown as 0 before the first survey of the tables.
+    metrics::gauge!("rollcall_unreadable_rows", "table" => "number").set(0.0);
     for (table, rows) in app.replica.unreadable_rows() {
         metrics::gauge!("rollcall_unreadable_rows", "table" => table).set(rows as f64);
     }
     metrics::gauge!("rollcall_damaged_partners").set(app.replica.damaged_partners() as f64);
     metrics::gauge!("rollcall_writable").set(if writable { 1.0 } else { 0.0 });
-    // Told as 0 before the first.
+    let ready = app.replica.can_route(&app.routing);
+    metrics::gauge!("rollcall_route_ready").set(if ready { 1.0 } else { 0.0 });
+    app.service.workers.queue(Work::Follower, lag, None);
+    app.service.workers.measure();
+    waiting::measure();
+    // Shown as 0 before the first.
     metrics::counter!("rollcall_resyncs_total").increment(0);
+    metrics::counter!("rollcall_auth_failures_total").increment(0);
+    metrics::counter!("rollcall_webhooks_switched_off_total").increment(0);
+    metrics::counter!("rollcall_log_lines_dropped_total").increment(0);
+    crate::service::schedules::measure();
+    crate::service::webhooks::deliver::measure();
     let Some(handle) = &app.metrics else { return Err(ApiError::not_found()) };
     handle.run_upkeep();
     Ok(text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", handle.render()))

@@ -79,6 +79,9 @@ pub struct Limits {
 /// added here.
 pub type RefusalResponse = fn(StatusCode) -> Response<Bytes>;
 
+/// Hears of the requests that the service never gets.
+pub type Refused = Arc<dyn Fn(SocketAddr, StatusCode) + Send + Sync>;
+
 /// The address of the peer, a request extension.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -96,8 +99,11 @@ pub struct Served {
 
 #[derive(Clone)]
 pub struct Server {
+    /// The listener in the metrics.
+    pub name: &'static str,
     pub limits: Limits,
     pub refusal: RefusalResponse,
+    pub refused: Option<Refused>,
     /// What is shown to who speaks TLS; without one, HTTP is in the clear.
     pub tls: Option<Arc<Certificate>>,
     /// The networks of the peers that are served; others are hung up on without
@@ -118,6 +124,7 @@ impl Server {
         let connections_max = limits.connections_max.max(1);
         let per_address_max = limits.connections_per_address_max.unwrap_or(usize::MAX).max(1);
         let addresses = Addresses::default();
+        let measures = Measures::register(self.name);
         let (stop, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut pause = Pause::default();
@@ -140,9 +147,11 @@ impl Server {
             };
             pause = Pause::default();
             if self.admitted.as_ref().is_some_and(|admitted| !contains(admitted, peer.ip())) {
+                measures.strangers.increment(1);
                 continue;
             }
             let Some(place) = addresses.enter(peer.ip(), per_address_max) else {
+                measures.turned_away.increment(1);
                 self.turn_away(&stream, peer);
                 continue;
             };
@@ -153,9 +162,10 @@ impl Server {
             }
             let connection =
                 connection::run(stream, Peer(peer), self.clone(), http1.clone(), service.clone(), stopped.clone());
+            let open = measures.opened();
             connections.spawn(async move {
                 connection.await;
-                drop(place);
+                drop((place, open));
             });
         }
 
@@ -194,6 +204,45 @@ impl Server {
 }
 
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// The metrics of a listener.
+struct Measures {
+    accepted: metrics::Counter,
+    open: metrics::Gauge,
+    /// Closed at once: peers that are not admitted, and addresses with too many
+    /// connections.
+    strangers: metrics::Counter,
+    turned_away: metrics::Counter,
+}
+
+impl Measures {
+    fn register(name: &'static str) -> Measures {
+        let closed = |why| metrics::counter!("rollcall_connections_refused_total", "listener" => name, "why" => why);
+        let (strangers, turned_away) = (closed("network"), closed("address"));
+        strangers.increment(0);
+        turned_away.increment(0);
+        let accepted = metrics::counter!("rollcall_connections_total", "listener" => name);
+        accepted.increment(0);
+        let open = metrics::gauge!("rollcall_connections", "listener" => name);
+        open.set(0.0);
+        Measures { accepted, open, strangers, turned_away }
+    }
+
+    fn opened(&self) -> Opened {
+        self.accepted.increment(1);
+        self.open.increment(1.0);
+        Opened(self.open.clone())
+    }
+}
+
+/// An open connection in the metrics.
+struct Opened(metrics::Gauge);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
 
 async fn accept(listener: &TcpListener, not_before: Option<Instant>) -> io::Result<(TcpStream, SocketAddr)> {
     if let Some(not_before) = not_before {

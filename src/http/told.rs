@@ -12,6 +12,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use super::budget::Budget;
+use crate::domain::PartnerId;
 
 /// The version of a partner's inventory, on every answer to it.
 pub const INVENTORY_VERSION: HeaderName = HeaderName::from_static("inventory-version");
@@ -26,6 +27,8 @@ pub struct ResponseMeta {
     version: Cell<Option<u64>>,
     age: Cell<Option<Duration>>,
     budget: Cell<Option<Budget>>,
+    /// Not a header: the partner in the access log.
+    partner: Cell<Option<PartnerId>>,
 }
 
 /// The answer is made from this version, or made it.
@@ -39,6 +42,11 @@ pub fn age(age: Option<Duration>) {
     tell(|told| told.age.set(age));
 }
 
+/// The credentials opened this partner.
+pub fn partner(partner: &PartnerId) {
+    tell(|told| told.partner.set(Some(partner.clone())));
+}
+
 pub fn budget(budget: Budget) {
     tell(|told| told.budget.set(Some(budget)));
 }
@@ -49,6 +57,10 @@ fn tell(what: impl FnOnce(&ResponseMeta)) {
 }
 
 impl ResponseMeta {
+    pub fn partner(&self) -> Option<PartnerId> {
+        self.partner.take()
+    }
+
     pub fn put(&self, status: StatusCode, headers: &mut HeaderMap) {
         if let Some(version) = self.version.get() {
             headers.insert(INVENTORY_VERSION, HeaderValue::from(version));

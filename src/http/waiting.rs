@@ -50,6 +50,24 @@ pub static UPLOADS: WorkPool = WorkPool::new(8, Duration::from_secs(30));
 /// Looks at whole inventories: checks, bills, digests.
 pub static LOOKS: WorkPool = WorkPool::new(8, Duration::from_secs(30));
 
+/// The kinds of work, as `/metrics` names them.
+static ALL: [(&str, &WorkPool); 7] = [
+    ("sessions", &SESSIONS),
+    ("sign_ins", &SIGN_INS),
+    ("reads", &READS),
+    ("pages", &PAGES),
+    ("writes", &WRITES),
+    ("uploads", &UPLOADS),
+    ("scans", &LOOKS),
+];
+
+/// Sets the gauges of `/metrics`: how many places of each kind are free.
+pub fn measure() {
+    for (name, pool) in &ALL {
+        metrics::gauge!("rollcall_pool_free", "pool" => *name).set(pool.places.available_permits() as f64);
+    }
+}
+
 /// Why work was not done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotDone {

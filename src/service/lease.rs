@@ -141,6 +141,12 @@ impl Lease {
         Lease { kept: Some(LeaseKeeper { shared, thread }) }
     }
 
+    /// Whether other processes may do the same work; without them, it is always
+    /// held.
+    pub fn needed(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Whether a piece of work may be begun.
     pub fn held(&self) -> bool {
         self.term().is_some()

@@ -370,6 +370,16 @@ fn urgent(finding: &Finding, now: Time) -> bool {
         || (finding.check == Check::Expiring && finding.since.is_some_and(soon))
 }
 
+/// The counters of `/metrics` that begin at 0.
+pub fn measure() {
+    for result in ["sent", "later", "failed"] {
+        metrics::counter!("rollcall_mails_total", "result" => result).increment(0);
+    }
+    for why in [Why::Report, Why::Alert, Why::Asked] {
+        metrics::counter!("rollcall_schedule_runs_total", "why" => why.as_str()).increment(0);
+    }
+}
+
 impl Service {
     pub fn schedule_create(&self, key: PartnerKey, wanted: &SchedulePatch) -> Result<WriteOutcome, ServiceError> {
         let snapshot = self.entities(key)?;

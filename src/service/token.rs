@@ -27,6 +27,14 @@ impl Token {
         Token(text)
     }
 
+    /// A token that was generated before. Its checksum finds a mistake in it.
+    pub fn parse(text: &str) -> Option<Token> {
+        let random = text.strip_prefix(PREFIX)?;
+        let fits = random.len() == RANDOM_CHARS + CHECK_CHARS && random.bytes().all(|byte| ALPHABET.contains(&byte));
+        let (body, check) = text.split_at_checked(text.len().checked_sub(CHECK_CHARS)?)?;
+        (fits && check == checksum(body)).then(|| Token(text.to_owned()))
+    }
+
     /// The token's text, to be shown once.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -171,6 +179,10 @@ mod tests {
         let (body, check) = text.split_at(text.len() - CHECK_CHARS);
         assert_eq!(check, checksum(body));
         assert!(!format!("{token:?}").contains(&text[PREFIX.len()..]));
+        assert_eq!(Token::parse(text), Some(token.clone()));
+        for wrong in ["", "rollcall_", &text[1..], &text[..text.len() - 1], &format!("{text}0"), &text.to_uppercase()] {
+            assert_eq!(Token::parse(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

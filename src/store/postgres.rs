@@ -467,6 +467,13 @@ impl Store for PgStore {
         Err(StoreError::Unsupported { what })
     }
 
+    fn clock(&self) -> Result<Option<Time>, StoreError> {
+        let rows = self
+            .core
+            .read(|link| self.core.rows(link, "SELECT floor(extract(epoch FROM clock_timestamp()))::bigint", &[]))?;
+        Ok(rows.first().map(|row| row.get(0)).and_then(Time::new))
+    }
+
     fn integrity(&self) -> Result<Vec<String>, StoreError> {
         let mut wrong = Vec::new();
         // What a replay from the first entry to the head would not meet.

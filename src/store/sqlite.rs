@@ -977,6 +977,13 @@ impl Store for SqliteStore {
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
 
+    fn quick_check(&self) -> Result<Vec<String>, StoreError> {
+        let connection = self.reader()?;
+        let mut statement = connection.prepare("PRAGMA quick_check(5)")?;
+        let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+
     fn integrity(&self) -> Result<Vec<String>, StoreError> {
         let connection = self.reader()?;
         let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;

@@ -1487,10 +1487,23 @@ fn what_operators_ask() {
     let ready = server.get("/readyz").check(200).json();
     assert_eq!(
         keys(&ready),
-        ["status", "degraded", "role", "version", "lag", "age_seconds", "poisoned", "unreadable", "writable", "build"]
+        [
+            "status",
+            "degraded",
+            "role",
+            "version",
+            "lag",
+            "age_seconds",
+            "poisoned",
+            "unreadable",
+            "writable",
+            "build",
+            "stuck_workers"
+        ]
     );
     assert_eq!((&ready["role"], &ready["lag"], &ready["poisoned"]), (&"writer".into(), &0.into(), &0.into()));
     assert_eq!((&ready["status"], &ready["degraded"]), (&Value::from("ok"), &Value::from(false)));
+    assert_eq!(ready["stuck_workers"], serde_json::json!([]));
     let metrics = server.get("/metrics").check(200);
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let text = metrics.text();

@@ -31,6 +31,7 @@ use super::console_import::Browser;
 use super::fixture::*;
 use super::harness::{self, GLOBAL, ONE, Server, TWO};
 use super::replica::check_fresh;
+use crate::until::until;
 
 /// How long a busy machine may take for what takes a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -611,6 +612,7 @@ impl Away {
         let cookie = format!("rollcall={}", signed.token);
 
         let router = http::router(app.clone()).merge(console::router(app.clone()));
+        let live = app.live.clone();
         let (stop, asked) = tokio::sync::oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let serving = std::thread::spawn(move || {
@@ -618,7 +620,7 @@ impl Away {
             runtime.expect("a runtime").block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listens");
                 tell.send(listener.local_addr().expect("an address")).expect("heard");
-                http::serve(router, listener, &config, None, async { drop(asked.await) }).await;
+                http::serve("public", router, listener, (&config, &live), None, async { drop(asked.await) }).await;
             });
         });
         let stopped = Arc::new(AtomicBool::new(false));
@@ -673,11 +675,7 @@ impl Away {
 
     #[track_caller]
     fn until(&self, what: &str, mut so: impl FnMut(&Away) -> bool) {
-        let begun = Instant::now();
-        while !so(self) {
-            assert!(begun.elapsed() < PATIENCE, "never: {what}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(PATIENCE, || format!("never: {what}"), || so(self));
     }
 }
 

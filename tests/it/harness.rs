@@ -32,6 +32,7 @@ use serde_json::Value;
 
 use super::cluster::{self, Cluster, on_postgres};
 use super::network::Namespace;
+use crate::until::until;
 
 pub const CUSTOMER: &str = "/api/v1/partner/accounts/MA_1/numbers";
 pub const GLOBAL: &str = "/api/v1/partner/numbers";
@@ -500,11 +501,7 @@ impl Server {
     /// Asks until the answer is as wanted, at most for this long.
     #[track_caller]
     pub fn within(&self, limit: Duration, mut wanted: impl FnMut(&Server) -> bool) {
-        let started = Instant::now();
-        while !wanted(self) {
-            assert!(started.elapsed() < limit, "not within {limit:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until(limit, || "the server does not do it".to_owned(), || wanted(self));
     }
 
     pub fn process_id(&self) -> u32 {

@@ -29,9 +29,16 @@ pub fn connections(wanted: usize) -> usize {
     fit
 }
 
+/// The soft and the hard limit of open files.
+pub fn limits() -> Option<(usize, usize)> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let number = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
+    Some((number(soft), number(hard)))
+}
+
 /// How many connections fit within a limit: all but what files need, which is
 /// half of it where it is small.
-fn fit(wanted: usize, limit: usize) -> usize {
+pub fn fit(wanted: usize, limit: usize) -> usize {
     wanted.min(limit - FILES.min(limit / 2)).max(1)
 }
 

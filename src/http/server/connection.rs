@@ -70,12 +70,16 @@ pub(super) async fn run<S>(
     let Ok(Some(stream)) = timeout_at(first_head, secured).await else { return };
     let tls = matches!(stream, SocketStream::Tls(_));
     let Server { limits, refusal, .. } = server;
+    let refused = server.refused.clone();
     let progress = Arc::new(ConnectionProgress::default());
     let service = TowerToHyperService::new(service);
     let noted = Arc::clone(&progress);
     let service = service_fn(move |request| {
         let progress = Arc::clone(&noted);
         let request = admit(request, peer, tls, &progress);
+        if let (Err(status), Some(refused)) = (&request, &refused) {
+            refused(peer.0, *status);
+        }
         // The service is called on first poll, so this cannot panic.
         let answer = request.map(|request| service.call(request));
         answer_to(answer, peer, progress, refusal)
@@ -350,6 +354,9 @@ async fn close(mut stream: SocketStream, end: ConnectionEnd, Peer(peer): Peer, s
         }
         ConnectionEnd::Refused(status) => {
             debug!(%peer, %status, "refused a request of {peer} with {status}");
+            if let Some(refused) = &server.refused {
+                refused(peer, status);
+            }
             let answer = transport::render((server.refusal)(status));
             let write = stream.write_all(&answer);
             if !matches!(timeout(server.limits.write_timeout, write).await, Ok(Ok(()))) {

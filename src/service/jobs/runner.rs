@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 use super::BatchStep;
 use crate::domain::PartnerKey;
 use crate::service::lease::{self, Lease};
+use crate::service::workers::{self, Work};
 use crate::service::{Service, ServiceError};
 use crate::store::{StoreError, StoredJob};
 
@@ -119,12 +120,16 @@ impl JobQueue {
     }
 
     /// Waits for a turn; `None` when there will be no more.
-    fn next(&self, service: &Service, lease: &Lease, per_partner: usize) -> Option<JobTurn> {
+    fn next(&self, service: &Service, lease: &Lease, per_partner: usize, own: &workers::Turns) -> Option<JobTurn> {
         let mut turns = self.turns.lock();
         loop {
             if turns.stop {
                 return None;
             }
+            own.begin();
+            service.workers.lease(Work::Jobs, lease);
+            let waiting = turns.open.iter().filter(|open| !open.busy);
+            service.workers.queue(Work::Jobs, waiting.clone().count() as u64, waiting.map(|open| open.since).min());
             if !lease.held() {
                 self.rung.wait_for(&mut turns, POLL);
                 continue;
@@ -250,7 +255,8 @@ impl JobRunner {
 
 fn work(service: &Service, lease: &Lease, per_partner: usize) {
     let board = &service.board;
-    while let Some(turn) = board.next(service, lease, per_partner) {
+    let own = service.workers.join(Work::Jobs);
+    while let Some(turn) = board.next(service, lease, per_partner, &own) {
         let ended = match catch_unwind(AssertUnwindSafe(|| service.job_step(turn.key, &turn.id, turn.since))) {
             Ok(Ok(step)) => {
                 if step == BatchStep::Over {

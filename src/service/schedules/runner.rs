@@ -20,6 +20,7 @@ use super::{MAIL, RunStep, SCHEDULE, SendOutcome};
 use crate::domain::{PartnerKey, Time};
 use crate::mail::Mailer;
 use crate::service::lease::{self, Lease};
+use crate::service::workers::Work;
 use crate::service::{Service, ServiceError, WorkerClock};
 
 /// How often the store is asked what is due.
@@ -37,7 +38,10 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 /// something. What fails is logged, and left for later.
 pub fn runs_due(service: &Service, now: Time, rests: &mut Rests) -> Result<usize, ServiceError> {
     let mut told = 0;
-    for (key, document) in service.store().due(SCHEDULE, now, PAGE)? {
+    let due = service.store().due(SCHEDULE, now, PAGE)?;
+    let oldest = due.iter().filter_map(|(_, document)| document.due).min();
+    service.workers.queue_since(Work::Schedules, due.len() as u64, oldest, now);
+    for (key, document) in due {
         let id = document.id;
         if rests.rests(key, &id) {
             continue;
@@ -178,7 +182,10 @@ impl ScheduleShared {
         if !self.lease.held() {
             return Ok(None);
         }
-        let due = self.service.store().due(MAIL, (self.clock)(), PAGE)?;
+        let now = (self.clock)();
+        let due = self.service.store().due(MAIL, now, PAGE)?;
+        let oldest = due.iter().filter_map(|(_, document)| document.due).min();
+        self.service.workers.queue_since(Work::Emails, due.len() as u64, oldest, now);
         let mut board = self.board.lock();
         let free = due
             .into_iter()
@@ -199,7 +206,10 @@ impl ScheduleShared {
 fn make_runs(shared: &ScheduleShared) {
     let mut rests = Rests::default();
     let mut settled = false;
+    let turns = shared.service.workers.join(Work::Schedules);
     loop {
+        turns.begin();
+        shared.service.workers.lease(Work::Schedules, &shared.lease);
         let now = (shared.clock)();
         if !shared.lease.held() {
             match shared.pause() {
@@ -225,7 +235,10 @@ fn make_runs(shared: &ScheduleShared) {
 }
 
 fn send_letters(shared: &ScheduleShared) {
+    let turns = shared.service.workers.join(Work::Emails);
     loop {
+        turns.begin();
+        shared.service.workers.lease(Work::Emails, &shared.lease);
         let next = shared.next().unwrap_or_else(|error| {
             warn!(error = &error as &dyn std::error::Error, "cannot look for letters; trying again");
             None

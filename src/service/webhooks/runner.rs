@@ -29,6 +29,7 @@ use tracing::{error, warn};
 use super::deliver::{Begin, NextTurn, Worked};
 use crate::domain::{PartnerKey, Time};
 use crate::service::lease::{self, Lease};
+use crate::service::workers::Work;
 use crate::service::{Replica, Service, ServiceError};
 
 /// How often to look for changes, and how often to ask the store for what is
@@ -88,6 +89,8 @@ struct KnownWebhook {
     rung: bool,
     turn: u64,
     trouble: Option<(Instant, Duration)>,
+    /// Since when it has waited for the next event without progress.
+    waits: Option<Instant>,
 }
 
 /// How far a webhook had come when its turn began.
@@ -100,23 +103,17 @@ struct TurnStart {
 impl Default for KnownWebhook {
     fn default() -> KnownWebhook {
         let (busy, failing, rung, open, held, retried) = (false, false, true, false, 0, false);
-        KnownWebhook {
-            busy,
-            failing,
-            version: 0,
-            cursor: 0,
-            wait: None,
-            open,
-            held,
-            retried,
-            rung,
-            turn: 0,
-            trouble: None,
-        }
+        let (wait, trouble, waits) = Default::default();
+        KnownWebhook { busy, failing, version: 0, cursor: 0, wait, open, held, retried, rung, turn: 0, trouble, waits }
     }
 }
 
 impl KnownWebhook {
+    /// How many changes and held events are not delivered yet.
+    fn pending(&self) -> u64 {
+        self.version.saturating_sub(self.cursor) + self.held
+    }
+
     fn ready(&self, now: Time, instant: Instant) -> bool {
         let new = self.version > self.cursor;
         let waits = match self.wait {
@@ -137,6 +134,10 @@ impl WebhookTurns {
             known.version = version;
             // A log that was set back has other changes at these versions.
             known.cursor = known.cursor.min(version);
+            known.waits = match known.pending() {
+                0 => None,
+                _ => known.waits.or_else(|| Some(Instant::now())),
+            };
         }
     }
 
@@ -171,6 +172,9 @@ impl WebhookTurns {
         known.busy = false;
         match ended {
             Ok(Worked { next, cursor, failing, held, retried }) => {
+                if (cursor, held) != (known.cursor, known.held) {
+                    known.waits = None;
+                }
                 (known.cursor, known.failing, known.trouble, known.wait) = (cursor, failing, None, None);
                 (known.held, known.retried, known.open) = (held, retried, false);
                 match next {
@@ -231,7 +235,9 @@ impl WebhookShared {
         let bell = &self.service.hooks.bell;
         let (mut term, mut polled, mut pruned) = (None, None::<Instant>, None::<Instant>);
         let over = |last: Option<Instant>, span: Duration| last.is_none_or(|last| last.elapsed() >= span);
+        let turns = self.service.workers.join(Work::Webhooks);
         while !self.stop.load(Ordering::SeqCst) {
+            turns.begin();
             let live = self.live();
             let anything = !live.is_empty();
             self.turns.lock().learn(live);
@@ -320,9 +326,11 @@ impl WebhookShared {
         let (turns, held) = (self.turns.lock(), self.lease.held());
         // Another node knows how far it has come, and says so.
         let own = || turns.known.values().filter(|_| held);
-        let waiting = own().map(|known| known.version.saturating_sub(known.cursor) + known.held);
+        let waiting = own().map(KnownWebhook::pending).sum::<u64>();
         let failing = own().filter(|known| known.failing).count();
-        metrics::gauge!("rollcall_webhook_pending").set(waiting.sum::<u64>() as f64);
+        self.service.workers.queue(Work::Webhooks, waiting, own().filter_map(|known| known.waits).min());
+        self.service.workers.lease(Work::Webhooks, &self.lease);
+        metrics::gauge!("rollcall_webhook_pending").set(waiting as f64);
         metrics::gauge!("rollcall_webhooks_failing").set(failing as f64);
     }
 

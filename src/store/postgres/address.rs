@@ -63,6 +63,17 @@ pub struct Address {
 const CONNECT: Duration = Duration::from_millis(1_000);
 
 impl Address {
+    /// The names of the servers; sockets of this machine have none.
+    pub fn hosts(&self) -> Vec<String> {
+        let hosts = self.servers.iter().flat_map(Config::get_hosts);
+        hosts
+            .filter_map(|host| match host {
+                tokio_postgres::config::Host::Tcp(name) => Some(name.clone()),
+                tokio_postgres::config::Host::Unix(_) => None,
+            })
+            .collect()
+    }
+
     /// The parameters that are read here, taken out of the URI's query.
     fn take(query: &str, name: &str) -> (Option<String>, String) {
         let mut found = None;

@@ -1,0 +1,622 @@
+//! The steps from what is stored to what the file says: compares, and calls the
+//! verbs.
+//!
+//! Invariants: a step whose result is there already is skipped; a token is in its
+//! file before its key is in the database, so no key has a lost token; files of
+//! secrets are readable by their owner alone and are never overwritten.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::file::{self, File};
+use super::{Action, Change, Field};
+use crate::cli::{CliError, output};
+use crate::domain::setting::{ReportPolicy, Webhook};
+use crate::domain::{
+    self, AccountId, ApplicationId, Destinations, Dialect, PartnerId, PartnerKey, Role, Scope, Setting, Time, TrunkId,
+};
+use crate::inventory::Snapshot;
+use crate::service::entities::{CallTarget, EntityPatch};
+use crate::service::numbers::Expected;
+use crate::service::people::{NewUser, People, UserActor, UserEdit};
+use crate::service::schedules::SchedulePatch;
+use crate::service::webhooks::{NewWebhook, WebhookChanges};
+use crate::service::{NewKey, Service, ServiceError, Token, VerbOutcome, WriteOutcome};
+use crate::store::StoreError;
+
+/// What becomes of files with secrets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Secrets {
+    /// Read and checked, and none is written.
+    Checked,
+    Written,
+}
+
+pub struct Steps {
+    service: Service,
+    people: People,
+    /// Where browsers find the console.
+    base: String,
+    secrets: Secrets,
+    pub changes: Vec<Change>,
+}
+
+/// The fields that differ.
+#[derive(Default)]
+struct Fields(Vec<Field>);
+
+impl Fields {
+    /// Compares one field; a file that does not say it keeps it.
+    fn compare(&mut self, field: &'static str, before: Value, after: Option<Value>) {
+        if let Some(after) = after.filter(|after| *after != before) {
+            self.0.push(Field { field, before, after });
+        }
+    }
+
+    /// The same of something new.
+    fn set(&mut self, field: &'static str, after: Option<Value>) {
+        self.compare(field, Value::Null, after);
+    }
+}
+
+fn refused(text: String) -> CliError {
+    CliError::Other(text)
+}
+
+impl Steps {
+    pub fn new(service: Service, people: People, base: String, secrets: Secrets) -> Steps {
+        Steps { service, people, base, secrets, changes: Vec::new() }
+    }
+
+    /// Takes all steps; returns the changes.
+    pub fn all(&mut self, file: &File) -> Result<Vec<Change>, CliError> {
+        for partner in &file.partners {
+            self.partner(partner)?;
+        }
+        for user in &file.administrators {
+            if user.role.is_some() {
+                return Err(refused(format!("administrator {}: leave out the role", user.email)));
+            }
+            self.user(None, user)?;
+        }
+        Ok(self.changes.clone())
+    }
+
+    fn record(&mut self, action: Action, kind: &'static str, name: &str, partner: Option<&PartnerId>, fields: Fields) {
+        let (name, partner) = (name.to_owned(), partner.map(ToString::to_string));
+        self.changes.push(Change { action, kind, name, partner, fields: fields.0 });
+    }
+
+    fn partner(&mut self, wanted: &file::Partner) -> Result<(), CliError> {
+        let id = &wanted.auth_id;
+        match self.service.store().partner(id)? {
+            None => {
+                self.service.partner_create(id.clone(), wanted.name.clone())?;
+                let mut fields = Fields::default();
+                fields.set("name", Some(json!(wanted.name)));
+                self.record(Action::Create, "partner", id.as_str(), None, fields);
+            }
+            Some(_) => {
+                let name = self.service.snapshot(id, false)?.partner.name.clone();
+                if name != wanted.name {
+                    let text = format!("partner {id} is called {name:?}, and a partner cannot be renamed");
+                    return Err(refused(format!("{text}; write name = {name:?}")));
+                }
+            }
+        }
+        let snapshot = self.service.snapshot(id, false)?;
+        let suspended = snapshot.partner.suspended_at.is_some();
+        let mut fields = Fields::default();
+        fields.compare("suspended", json!(suspended), wanted.suspended.map(|wanted| json!(wanted)));
+        if !fields.0.is_empty() {
+            self.service.partner_suspend(id, !suspended)?;
+            self.record(Action::Change, "partner", id.as_str(), None, fields);
+        }
+        let key = snapshot.key;
+        for account in &wanted.accounts {
+            self.account(id, &snapshot, account).map_err(|error| within("account", account.id.as_str(), id, error))?;
+        }
+        for application in &wanted.applications {
+            self.application(id, &snapshot, application)
+                .map_err(|error| within("application", application.id.as_str(), id, error))?;
+        }
+        for trunk in &wanted.trunks {
+            self.trunk(id, &snapshot, trunk).map_err(|error| within("trunk", trunk.id.as_str(), id, error))?;
+        }
+        for one in &wanted.keys {
+            self.key(id, &snapshot, one).map_err(|error| within("key", &one.name, id, error))?;
+        }
+        for webhook in &wanted.webhooks {
+            self.webhook(id, &snapshot, webhook).map_err(|error| within("webhook", &webhook.name, id, error))?;
+        }
+        for schedule in &wanted.schedules {
+            self.schedule(id, &snapshot, schedule).map_err(|error| within("schedule", &schedule.name, id, error))?;
+        }
+        for user in &wanted.users {
+            self.user(Some((id, key)), user).map_err(|error| within("user", &user.email, id, error))?;
+        }
+        Ok(())
+    }
+
+    fn account(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::Account) -> Result<(), CliError> {
+        let (id, mut fields) = (&wanted.id, Fields::default());
+        let action = match snapshot.accounts.get(id.as_str()) {
+            None => {
+                fields.set("name", Some(json!(wanted.name)));
+                self.service.account_new(snapshot.key, id, &wanted.name)?;
+                Action::Create
+            }
+            Some(before) => {
+                fields.compare("name", json!(before.name), Some(json!(wanted.name)));
+                if fields.0.is_empty() {
+                    return Ok(());
+                }
+                let changes = EntityPatch { name: Some(wanted.name.clone()), ..EntityPatch::default() };
+                self.service.account_edit(snapshot.key, id, &changes)?;
+                Action::Change
+            }
+        };
+        self.record(action, "account", id.as_str(), Some(of), fields);
+        Ok(())
+    }
+
+    fn application(
+        &mut self,
+        of: &PartnerId,
+        snapshot: &Snapshot,
+        wanted: &file::Route<ApplicationId>,
+    ) -> Result<(), CliError> {
+        let key = snapshot.key;
+        let before = snapshot.applications.get(wanted.id.as_str());
+        let before = before.map(|one| Before {
+            name: &one.name,
+            account: one.account.as_ref(),
+            archived: one.archived_at.is_some(),
+            destinations: &one.destinations,
+            answer_url: one.answer_url.as_ref(),
+        });
+        self.route(of, "application", wanted, before, &|service, step| match step {
+            Step::New(account, calls) => service.application_new(key, &wanted.id, &wanted.name, account, calls),
+            Step::Edit(changes) => service.application_edit(key, &wanted.id, changes),
+        })
+    }
+
+    fn trunk(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::Route<TrunkId>) -> Result<(), CliError> {
+        if wanted.answer_url.is_some() {
+            return Err(refused(format!("trunk {} of {of}: only applications have an answer_url", wanted.id)));
+        }
+        let key = snapshot.key;
+        let before = snapshot.trunks.get(wanted.id.as_str()).map(|one| Before {
+            name: &one.name,
+            account: one.account.as_ref(),
+            archived: one.archived_at.is_some(),
+            destinations: &one.destinations,
+            answer_url: None,
+        });
+        self.route(of, "trunk", wanted, before, &|service, step| match step {
+            Step::New(account, calls) => service.trunk_new(key, &wanted.id, &wanted.name, account, calls),
+            Step::Edit(changes) => service.trunk_edit(key, &wanted.id, changes),
+        })
+    }
+
+    fn route<I: std::fmt::Display>(
+        &mut self,
+        of: &PartnerId,
+        kind: &'static str,
+        wanted: &file::Route<I>,
+        before: Option<Before<'_>>,
+        call: &dyn Fn(&Service, Step<'_>) -> Result<WriteOutcome, ServiceError>,
+    ) -> Result<(), CliError> {
+        let (id, mut fields) = (wanted.id.to_string(), Fields::default());
+        let answer_url = wanted.answer_url.as_ref().map(|url| Some(url.clone()).filter(|url| !url.is_empty()));
+        let mut changes = EntityPatch {
+            name: Some(wanted.name.clone()),
+            archived: wanted.archived,
+            destinations: wanted.destinations.clone(),
+            answer_url,
+        };
+        let action = match before {
+            None => {
+                fields.set("name", Some(json!(wanted.name)));
+                fields.set("account", wanted.account.as_ref().map(|account| json!(account)));
+                fields.set("destinations", wanted.destinations.as_ref().map(listed));
+                fields.set("answer_url", changes.answer_url.clone().flatten().map(|url| json!(url)));
+                fields.set("archived", wanted.archived.filter(|archived| *archived).map(|archived| json!(archived)));
+                let calls = CallTarget {
+                    destinations: wanted.destinations.clone().unwrap_or_default(),
+                    answer_url: changes.answer_url.clone().flatten(),
+                };
+                call(&self.service, Step::New(wanted.account.as_ref(), &calls))?;
+                if wanted.archived == Some(true) {
+                    changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
+                    call(&self.service, Step::Edit(&changes))?;
+                }
+                Action::Create
+            }
+            Some(before) => {
+                if let Some(account) = wanted.account.as_ref().filter(|&account| Some(account) != before.account) {
+                    let owner =
+                        before.account.map_or("to the partner".to_owned(), |owner| format!("to account {owner}"));
+                    let text = format!("{kind} {id} of {of} belongs {owner}, and cannot be given to account {account}");
+                    return Err(refused(format!("{text}; create another {kind} for it")));
+                }
+                fields.compare("name", json!(before.name), Some(json!(wanted.name)));
+                fields.compare("archived", json!(before.archived), wanted.archived.map(|archived| json!(archived)));
+                fields.compare("destinations", listed(before.destinations), wanted.destinations.as_ref().map(listed));
+                let url = |url: Option<&Arc<str>>| url.map_or(Value::Null, |url| json!(url));
+                fields.compare(
+                    "answer_url",
+                    url(before.answer_url),
+                    changes.answer_url.as_ref().map(|wanted| url(wanted.as_ref())),
+                );
+                if fields.0.is_empty() {
+                    return Ok(());
+                }
+                call(&self.service, Step::Edit(&changes))?;
+                Action::Change
+            }
+        };
+        self.record(action, kind, &id, Some(of), fields);
+        Ok(())
+    }
+
+    fn key(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::Key) -> Result<(), CliError> {
+        let now = Time::now();
+        let name = &wanted.name;
+        let live: Vec<&domain::Key> = snapshot.keys.iter().filter(|key| key.name == *name && key.live(now)).collect();
+        if live.len() > 1 {
+            let text = format!("partner {of} has {} live keys named {name:?}", live.len());
+            return Err(refused(format!("{text}; revoke all but one with `rollcall key revoke`")));
+        }
+        let held = wanted.token_file.as_deref().map(read_token).transpose()?.flatten();
+        if wanted.absent {
+            if let Some(key) = live.first() {
+                self.service.key_revoke(of, &key.id)?;
+                self.record(Action::Remove, "key", name, Some(of), Fields::default());
+            }
+            return Ok(());
+        }
+        let scopes = wanted.scopes.clone().unwrap_or_else(|| vec![Scope::Read]);
+        let networks = wanted.networks.clone().unwrap_or_default();
+        let dialect = wanted.dialect.unwrap_or(Dialect::Data);
+        let Some(before) = live.first() else {
+            if wanted.expires_at.is_some_and(|end| end <= now) {
+                return Err(refused(format!("key {name:?} of {of}: expires_at must be in the future")));
+            }
+            let Some(path) = &wanted.token_file else {
+                return Err(refused(format!("key {name:?} of {of}: name the file of its token in token_file")));
+            };
+            let token = match held {
+                Some(token) if snapshot.keys.iter().any(|key| key.token_sha256 == token.sha256()) => {
+                    return Err(taken(of, name, path));
+                }
+                Some(token) => token,
+                None => {
+                    let token = Token::generate();
+                    self.secret(path, token.reveal())?;
+                    token
+                }
+            };
+            let mut fields = Fields::default();
+            fields.set("scopes", Some(json!(scopes)));
+            fields.set("networks", Some(json!(networks)).filter(|_| !networks.is_empty()));
+            fields.set("dialect", Some(json!(dialect)));
+            fields.set("expires_at", wanted.expires_at.map(|end| json!(end)));
+            fields.set("token_file", Some(json!(path)));
+            let new = NewKey { name: name.clone(), scopes, expires_at: wanted.expires_at, networks, dialect };
+            // A token opens one partner: of a database, one key has it.
+            self.service.key_install(of, new, token).map_err(|error| match error {
+                ServiceError::Store(StoreError::Sqlite(_) | StoreError::Postgres(_)) => taken(of, name, path),
+                error => error.into(),
+            })?;
+            self.record(Action::Create, "key", name, Some(of), fields);
+            return Ok(());
+        };
+        if held.is_some_and(|token| token.sha256() != before.token_sha256) {
+            let file = wanted.token_file.as_deref().unwrap_or(Path::new("")).display();
+            let text = format!("key {name:?} of {of} has another token than {file}");
+            return Err(refused(format!("{text}; revoke {} or remove the file", before.id)));
+        }
+        let mut fields = Fields::default();
+        fields.compare("scopes", json!(before.scopes), wanted.scopes.as_ref().map(|scopes| json!(scopes)));
+        fields.compare("networks", json!(before.networks), wanted.networks.as_ref().map(|networks| json!(networks)));
+        fields.compare("dialect", json!(before.dialect), wanted.dialect.map(|dialect| json!(dialect)));
+        fields.compare("expires_at", json!(before.expires_at), wanted.expires_at.map(|end| json!(end)));
+        match fields.0.first() {
+            None => Ok(()),
+            Some(Field { field, before, after }) => Err(refused(format!(
+                "key {name:?} of {of} has {field} {before}, and the file says {after}; a key's rights never change: give \
+                 the new key another name, and mark this one `absent = true` once nobody uses it"
+            ))),
+        }
+    }
+
+    fn webhook(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::Webhook) -> Result<(), CliError> {
+        let key = snapshot.key;
+        let all = snapshot.settings.iter().filter(|setting| setting.removed_at.is_none());
+        let named = all.filter_map(|setting| Some((setting, setting.webhook()?)));
+        let named: Vec<(&Setting, &Webhook)> = named.filter(|(_, webhook)| webhook.name == wanted.name).collect();
+        let before = one_of(of, "webhook", &wanted.name, &named)?;
+        let (name, mut fields) = (&wanted.name, Fields::default());
+        let Some((setting, before)) = before else {
+            if wanted.absent {
+                return Ok(());
+            }
+            let Some(url) = wanted.url.clone() else {
+                return Err(refused(format!("webhook {name:?} of {of}: name its url")));
+            };
+            let (events, order) = (wanted.events.clone().unwrap_or_default(), wanted.order.unwrap_or_default());
+            fields.set("url", Some(json!(url)));
+            fields.set("events", Some(json!(events)).filter(|_| !events.is_empty()));
+            fields.set("order", wanted.order.map(|order| json!(order.as_str())));
+            fields.set("enabled", wanted.enabled.filter(|enabled| !enabled).map(|enabled| json!(enabled)));
+            let Some(path) = &wanted.secret_file else {
+                return Err(refused(format!(
+                    "webhook {name:?} of {of}: name a new file for its secret in secret_file"
+                )));
+            };
+            let mut place = self.place(path)?;
+            let made = self.service.webhook_create(key, &NewWebhook { name: name.clone(), url, events, order })?;
+            let WriteOutcome::Done { shown: VerbOutcome::Webhook(made), .. } = made else { return Ok(()) };
+            let secret = made.secret.as_ref().map(|secret| secret.reveal()).unwrap_or_default();
+            place.write(path, secret)?;
+            if wanted.enabled == Some(false) {
+                let off = WebhookChanges { enabled: Some(false), ..WebhookChanges::default() };
+                self.service.webhook_edit(key, &made.setting.id, &off, &Expected::Anything)?;
+            }
+            self.record(Action::Create, "webhook", name, Some(of), fields);
+            return Ok(());
+        };
+        if wanted.absent {
+            self.service.webhook_remove(key, &setting.id, &Expected::Anything)?;
+            self.record(Action::Remove, "webhook", name, Some(of), fields);
+            return Ok(());
+        }
+        fields.compare("url", json!(before.url), wanted.url.as_ref().map(|url| json!(url)));
+        fields.compare("events", json!(before.events), wanted.events.as_ref().map(|events| json!(events)));
+        fields.compare("order", json!(before.order.as_str()), wanted.order.map(|order| json!(order.as_str())));
+        fields.compare("enabled", json!(before.off.is_none()), wanted.enabled.map(|enabled| json!(enabled)));
+        if fields.0.is_empty() {
+            return Ok(());
+        }
+        let changes = WebhookChanges {
+            name: None,
+            url: wanted.url.clone(),
+            events: wanted.events.clone(),
+            order: wanted.order,
+            enabled: wanted.enabled,
+        };
+        self.service.webhook_edit(key, &setting.id, &changes, &Expected::Anything)?;
+        self.record(Action::Change, "webhook", name, Some(of), fields);
+        Ok(())
+    }
+
+    fn schedule(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::Schedule) -> Result<(), CliError> {
+        let key = snapshot.key;
+        let all = snapshot.settings.iter().filter(|setting| setting.removed_at.is_none());
+        let named = all.filter_map(|setting| Some((setting, setting.schedule()?)));
+        let named: Vec<(&Setting, &domain::setting::Schedule)> =
+            named.filter(|(_, schedule)| schedule.name == wanted.name).collect();
+        let before = one_of(of, "schedule", &wanted.name, &named)?;
+        let (name, mut fields) = (&wanted.name, Fields::default());
+        let within = wanted.within_days.map(|days| i64::from(days) * 86_400);
+        let change = SchedulePatch {
+            name: Some(name.clone()),
+            cron: wanted.cron.clone(),
+            zone: wanted.zone.clone(),
+            recipients: wanted.recipients.clone(),
+            checks: wanted.checks.clone(),
+            within,
+            report: wanted.report,
+            alerts: wanted.alerts,
+            off: wanted.enabled.map(|enabled| !enabled),
+        };
+        let days = |seconds: i64| json!(seconds / 86_400);
+        let report = |report: ReportPolicy| json!(report.as_str());
+        let Some((setting, before)) = before else {
+            if wanted.absent {
+                return Ok(());
+            }
+            fields.set("cron", wanted.cron.as_ref().map(|cron| json!(cron)));
+            fields.set("zone", wanted.zone.as_ref().map(|zone| json!(zone)));
+            fields.set("recipients", wanted.recipients.as_ref().map(|recipients| json!(recipients)));
+            fields.set("checks", wanted.checks.as_ref().map(|checks| json!(checks)));
+            fields.set("within_days", within.map(days));
+            fields.set("report", wanted.report.map(report));
+            fields.set("alerts", wanted.alerts.map(|alerts| json!(alerts)));
+            fields.set("enabled", wanted.enabled.map(|enabled| json!(enabled)));
+            self.service.schedule_create(key, &change)?;
+            self.record(Action::Create, "schedule", name, Some(of), fields);
+            return Ok(());
+        };
+        if wanted.absent {
+            self.service.schedule_remove(key, &setting.id)?;
+            self.record(Action::Remove, "schedule", name, Some(of), fields);
+            return Ok(());
+        }
+        fields.compare("cron", json!(before.cron), wanted.cron.as_ref().map(|cron| json!(cron)));
+        fields.compare("zone", json!(before.zone), wanted.zone.as_ref().map(|zone| json!(zone)));
+        fields.compare("recipients", json!(before.recipients), wanted.recipients.as_ref().map(|all| json!(all)));
+        fields.compare("checks", json!(before.checks), wanted.checks.as_ref().map(|checks| json!(checks)));
+        fields.compare("within_days", days(before.within), within.map(days));
+        fields.compare("report", report(before.report), wanted.report.map(report));
+        fields.compare("alerts", json!(before.alerts), wanted.alerts.map(|alerts| json!(alerts)));
+        fields.compare("enabled", json!(before.off.is_none()), wanted.enabled.map(|enabled| json!(enabled)));
+        if fields.0.is_empty() {
+            return Ok(());
+        }
+        self.service.schedule_edit(key, &setting.id, &change)?;
+        self.record(Action::Change, "schedule", name, Some(of), fields);
+        Ok(())
+    }
+
+    /// A user of a partner; without one, an administrator of the platform.
+    fn user(&mut self, of: Option<(&PartnerId, PartnerKey)>, wanted: &file::User) -> Result<(), CliError> {
+        let (email, mut fields) = (&wanted.email, Fields::default());
+        let (partner, key) = of.unzip();
+        let found = self.people.everybody(None)?.into_iter().find(|user| user.email == *email);
+        let actor = self.service.actor().clone();
+        let by = UserActor::Command(&actor);
+        let Some(before) = found else {
+            let role = match (key, wanted.role) {
+                (None, _) => Role::Administrator,
+                (Some(_), Some(role)) => role,
+                (Some(_), None) => {
+                    return Err(refused(format!("user {email}: name the role: owner, manager or viewer")));
+                }
+            };
+            let Some(path) = &wanted.link_file else {
+                return Err(refused(format!("user {email}: name a new file for the set-up link in link_file")));
+            };
+            fields.set("role", Some(json!(role.as_str())));
+            fields.set("name", wanted.name.as_ref().map(|name| json!(name)));
+            fields.set("zone", wanted.zone.as_ref().map(|zone| json!(zone)));
+            fields.set("disabled", wanted.disabled.filter(|disabled| *disabled).map(|disabled| json!(disabled)));
+            let mut place = self.place(path)?;
+            let name = wanted.name.as_ref().map(ToString::to_string);
+            let new = NewUser { email: email.to_string(), name, role, partner: key, zone: wanted.zone.clone() };
+            let (user, link) = self.people.user_create(by, new)?;
+            place.write(path, &format!("{}{link}", self.base))?;
+            if wanted.disabled == Some(true) {
+                self.people.user_edit(by, &user.id, UserEdit { disabled: Some(true), ..UserEdit::default() })?;
+            }
+            self.record(Action::Create, "user", email, partner, fields);
+            return Ok(());
+        };
+        if before.partner != key {
+            return Err(refused(format!("user {email} is there already, and belongs elsewhere")));
+        }
+        fields.compare("role", json!(before.role.as_str()), wanted.role.map(|role| json!(role.as_str())));
+        fields.compare("name", json!(before.name), wanted.name.as_ref().map(|name| json!(name)));
+        fields.compare("zone", json!(before.zone), wanted.zone.as_ref().map(|zone| json!(zone)));
+        let disabled = before.disabled_at.is_some();
+        fields.compare("disabled", json!(disabled), wanted.disabled.map(|disabled| json!(disabled)));
+        if fields.0.is_empty() {
+            return Ok(());
+        }
+        let differs = |field| fields.0.iter().any(|one| one.field == field);
+        let edit = UserEdit {
+            name: wanted.name.as_ref().filter(|_| differs("name")).map(ToString::to_string),
+            role: wanted.role.filter(|_| differs("role")),
+            zone: wanted.zone.clone().filter(|_| differs("zone")),
+            disabled: wanted.disabled.filter(|_| differs("disabled")),
+        };
+        self.people.user_edit(by, &before.id, edit)?;
+        self.record(Action::Change, "user", email, partner, fields);
+        Ok(())
+    }
+
+    /// Writes a secret into a new file.
+    fn secret(&self, path: &Path, secret: &str) -> Result<(), CliError> {
+        self.place(path)?.write(path, secret)
+    }
+
+    /// A new file for a secret, before there is one.
+    fn place(&self, path: &Path) -> Result<Place, CliError> {
+        let failed = |source| CliError::Io { what: format!("cannot create {}", path.display()), source };
+        if self.secrets == Secrets::Checked {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            return match (path.exists(), folder.is_dir()) {
+                (true, _) => Err(failed(std::io::ErrorKind::AlreadyExists.into())),
+                (_, false) => Err(failed(std::io::ErrorKind::NotFound.into())),
+                (false, true) => Ok(Place { file: None, path: None }),
+            };
+        }
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        Ok(Place { file: Some(file), path: Some(path.to_owned()) })
+    }
+}
+
+/// A file for a secret; removed on drop if nothing was written.
+struct Place {
+    file: Option<std::fs::File>,
+    path: Option<std::path::PathBuf>,
+}
+
+impl Place {
+    fn write(&mut self, path: &Path, secret: &str) -> Result<(), CliError> {
+        let failed = |source| CliError::Io { what: format!("cannot write {}", path.display()), source };
+        if let Some(file) = &mut self.file {
+            writeln!(file, "{secret}").and_then(|()| file.sync_all()).map_err(failed)?;
+        }
+        self.path = None;
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// An application or trunk as it is.
+struct Before<'a> {
+    name: &'a Arc<str>,
+    account: Option<&'a AccountId>,
+    archived: bool,
+    destinations: &'a Destinations,
+    answer_url: Option<&'a Arc<str>>,
+}
+
+/// A call of a verb of applications or trunks.
+enum Step<'a> {
+    New(Option<&'a AccountId>, &'a CallTarget),
+    Edit(&'a EntityPatch),
+}
+
+fn listed(destinations: &Destinations) -> Value {
+    let one = |one: &domain::Destination| {
+        json!({
+            "uri": one.uri.to_string(), "priority": one.priority, "weight": one.weight, "enabled": one.enabled,
+        })
+    };
+    destinations.as_slice().iter().map(one).collect()
+}
+
+/// The only setting with a name.
+fn one_of<T: Copy>(of: &PartnerId, kind: &str, name: &str, named: &[T]) -> Result<Option<T>, CliError> {
+    match named {
+        [] => Ok(None),
+        [one] => Ok(Some(*one)),
+        more => {
+            let text = format!("partner {of} has {} {kind}s named {name:?}", more.len());
+            Err(refused(format!("{text}; rename or remove all but one")))
+        }
+    }
+}
+
+/// Names the entry that a rule refuses.
+fn within(kind: &str, name: &str, of: &PartnerId, error: CliError) -> CliError {
+    match error {
+        CliError::Service(ServiceError::Store(_)) | CliError::Other(_) | CliError::Io { .. } => error,
+        error => refused(format!("{kind} {name:?} of {of}: {}", output::reasons(&error))),
+    }
+}
+
+fn taken(of: &PartnerId, name: &str, path: &Path) -> CliError {
+    let path = path.display();
+    refused(format!(
+        "key {name:?} of {of}: the token in {path} belongs to another key, perhaps a revoked one; remove the file, and a \
+         new token is written"
+    ))
+}
+
+/// The token in a file; `None` if there is no file.
+fn read_token(path: &Path) -> Result<Option<Token>, CliError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(CliError::Io { what: format!("cannot read {}", path.display()), source }),
+    };
+    let wrong = || {
+        refused(format!("{} has no token of Rollcall's; remove the file, and a new token is written", path.display()))
+    };
+    Token::parse(text.trim()).map(Some).ok_or_else(wrong)
+}

@@ -1,0 +1,87 @@
+//! SIGHUP: the settings and the certificate are read again.
+//!
+//! Invariants: a file that cannot be used changes nothing, and the log has the
+//! reason; the settings of [`config::LIVE`] apply at once, all together; every
+//! other setting that differs is named as one that needs a restart.
+//! Deliberately absent: alert addresses, which are in the database and apply to
+//! the next run of their schedule.
+
+use std::sync::{Arc, OnceLock};
+
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Handle;
+
+use super::Settings;
+use crate::cli::output;
+use crate::config::{self, Config};
+use crate::http::live::Live;
+use crate::http::server::Certificate;
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+static FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+/// What is logged: the environment wins over the settings.
+pub fn log_filter(config: &Config) -> EnvFilter {
+    EnvFilter::try_from_default_env()
+        .or_else(|_| EnvFilter::try_new(config.log.filter.as_str()))
+        .unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Keeps the way to change the filter of the log.
+pub fn keep<S: 'static>(handle: Handle<EnvFilter, S>) {
+    let _ = FILTER.set(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())));
+}
+
+pub struct Reread {
+    settings: Settings,
+    /// The settings that hold.
+    current: Config,
+    live: Arc<Live>,
+    tls: Option<Arc<Certificate>>,
+}
+
+impl Reread {
+    pub fn new(settings: Settings, current: Config, live: Arc<Live>, tls: Option<Arc<Certificate>>) -> Reread {
+        Reread { settings, current, live, tls }
+    }
+
+    pub fn now(&mut self) {
+        match (self.settings)() {
+            Ok(new) => self.change(&new),
+            Err(error) => {
+                let reason = output::reasons(&error);
+                error!("SIGHUP: the settings cannot be used, so nothing was changed: {reason}");
+            }
+        }
+        match self.tls.as_ref().map(|certificate| certificate.reload()) {
+            Some(Ok(())) => info!("read the certificate again on SIGHUP"),
+            Some(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                error!(error, "the certificate cannot be used; the one before stays");
+            }
+            None => {}
+        }
+    }
+
+    fn change(&mut self, new: &Config) {
+        let differences = self.current.differences(new);
+        let (live, restart): (Vec<&str>, Vec<&str>) =
+            differences.into_iter().partition(|name| config::LIVE.contains(name));
+        if live.contains(&"log.filter")
+            && let Some(Err(why)) = FILTER.get().map(|set| set(log_filter(new)))
+        {
+            error!("SIGHUP: cannot change log.filter: {why}");
+        }
+        self.live.change(&self.current, new);
+        self.current.take_live(new);
+        match live.is_empty() {
+            true => info!("SIGHUP: read the settings again; none that applies at once has changed"),
+            false => info!("SIGHUP: read the settings again; changed: {}", live.join(", ")),
+        }
+        if !restart.is_empty() {
+            warn!("SIGHUP: these settings have changed and need a restart: {}", restart.join(", "));
+        }
+    }
+}
