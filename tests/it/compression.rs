@@ -2,14 +2,15 @@
 
 use std::io::Read;
 
-use super::harness::{Answer, Database, Server};
+use super::harness::{Answer, Database, Key, Server};
 use super::pages::Pages;
 
-fn server() -> Server {
+fn server() -> (Server, Key) {
     let database = Database::empty();
     database.partner("PA_Z", "Zip", &[]);
     database.import("PA_Z", "number,monthly_cost,currency\n+442079461000-+442079461149,1.00,GBP\n");
-    Server::start(database, &[])
+    let key = database.key("PA_Z", &[]);
+    (Server::start(database, &[]), key)
 }
 
 fn unzipped(answer: &Answer) -> Vec<u8> {
@@ -24,8 +25,7 @@ fn varies(answer: &Answer) -> bool {
 
 #[test]
 fn answers_are_compressed_when_asked_for_and_the_same_otherwise() {
-    let server = server();
-    let key = server.database.key("PA_Z", &[]);
+    let (server, key) = server();
     for (path, accept) in [
         ("/api/v1/partner/numbers?per_page=100", "application/json"),
         ("/api/v1/partner/numbers", "text/csv"),
@@ -69,7 +69,7 @@ fn answers_are_compressed_when_asked_for_and_the_same_otherwise() {
 
 #[test]
 fn pages_are_compressed_but_for_those_that_show_secrets() {
-    let server = server();
+    let (server, _) = server();
     let pages = Pages::owner(&server, "PA_Z", "UTC");
     let get = |path: &str| {
         let get = server.get(&format!("{}{path}", pages.base)).header("Cookie", pages.cookie());
