@@ -280,7 +280,7 @@ function say(text) {
     input.setAttribute("aria-autocomplete", "list");
     input.setAttribute("aria-expanded", String(!options.hidden));
     input.setAttribute("aria-controls", "options");
-    (input.closest("dialog") || document.body).append(options);
+    (input.closest("dialog, main, header") || document.body).append(options);
   }
 
   function place() {
@@ -289,7 +289,8 @@ function say(text) {
       return;
     }
     const box = field.getBoundingClientRect();
-    Object.assign(options.style, { left: `${box.left + scrollX}px`, top: `${box.bottom + scrollY + 2}px`, minWidth: `${box.width}px` });
+    const base = (options.offsetParent || document.body).getBoundingClientRect();
+    Object.assign(options.style, { left: `${box.left - base.left}px`, top: `${box.bottom - base.top + 2}px`, minWidth: `${box.width}px` });
   }
 
   function address() {
