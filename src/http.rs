@@ -13,6 +13,7 @@ pub mod bodies;
 pub mod body;
 mod budget;
 pub mod checks;
+pub mod compress;
 mod cors;
 pub mod costs;
 mod docs;
