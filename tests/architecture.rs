@@ -1,7 +1,11 @@
 //! What ARCHITECTURE.md says of the code, held against the code.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// How many type names may stand in several files, for the same idea.
+const REPEATED_TYPES_MAX: usize = 20;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -311,4 +315,189 @@ fn licences_are_those_that_are_allowed() {
         .map(|package| format!("{}: {}", package["name"], package["license"]))
         .collect();
     assert!(refused.is_empty(), "deny.toml does not allow {refused:?}");
+}
+
+/// The text of a source file without its tests and its comments.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_type_name_stands_for_one_thing() {
+    let mut defined: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, text) in files() {
+        for line in code(&text).lines().filter(|line| !line.starts_with(' ')) {
+            let line = line.trim_start_matches("pub ");
+            let line = line.strip_prefix("pub(").and_then(|rest| rest.split_once(") ")).map_or(line, |(_, rest)| rest);
+            let kind = ["struct ", "enum ", "trait ", "type "].iter().find_map(|kind| line.strip_prefix(kind));
+            let Some(rest) = kind else { continue };
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            defined.entry(name).or_default().insert(file.clone());
+        }
+    }
+    let repeated: Vec<_> = defined.iter().filter(|(_, files)| files.len() > 1).collect();
+    assert!(
+        repeated.len() <= REPEATED_TYPES_MAX,
+        "{} names are defined in several files: {repeated:#?}",
+        repeated.len()
+    );
+}
+
+/// The paths of a `use`, without its braces.
+fn used(tree: &str, prefix: &str, out: &mut Vec<String>) {
+    let tree = tree.trim();
+    let Some((head, inner)) = tree.split_once('{') else {
+        let path = tree.split(" as ").next().unwrap_or_default().trim();
+        out.push(format!("{prefix}{path}"));
+        return;
+    };
+    // A string that looks like one is none.
+    let Some(inner) = inner.strip_suffix('}') else { return };
+    let (mut depth, mut begin) = (0, 0);
+    for (at, c) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let part = inner[begin..at].trim();
+                if !part.is_empty() {
+                    used(part, &format!("{prefix}{head}"), out);
+                }
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The modules of the program, each a path such as `http::jobs`, and the paths
+/// that its code names, from the root of the crate.
+struct Modules {
+    named: BTreeMap<String, BTreeSet<String>>,
+    /// What a module passes on: the module that has it, by its path here.
+    passed_on: BTreeMap<String, String>,
+}
+
+impl Modules {
+    fn read() -> Modules {
+        let texts: BTreeMap<String, String> = files()
+            .into_iter()
+            .map(|(file, text)| (file.trim_end_matches(".rs").replace('/', "::"), code(&text)))
+            .collect();
+        let mut modules = Modules {
+            named: texts.keys().map(|name| (name.clone(), BTreeSet::new())).collect(),
+            passed_on: BTreeMap::new(),
+        };
+        for (module, text) in &texts {
+            for statement in text.split(';') {
+                let Some((before, tree)) = statement.rsplit_once("use ") else { continue };
+                if !before.is_empty() && !before.ends_with(['\n', ' ']) {
+                    continue;
+                }
+                let mut paths = Vec::new();
+                used(&tree.replace('\n', " "), "", &mut paths);
+                let public = before.rsplit('\n').next().is_some_and(|line| line.trim_start().starts_with("pub"));
+                for path in paths {
+                    let path = absolute(module, &path);
+                    if let (true, Some(from)) = (public, modules.of(&path)) {
+                        let name = path.rsplit("::").next().unwrap_or_default();
+                        modules.passed_on.insert(format!("{module}::{name}"), from);
+                    }
+                    modules.named.get_mut(module).expect("a module").insert(path);
+                }
+            }
+            for begin in ["crate::", "super::"] {
+                for (at, _) in text.match_indices(begin).filter(|(at, _)| !text[..*at].ends_with([':', '_'])) {
+                    let path: String =
+                        text[at..].chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
+                    modules
+                        .named
+                        .get_mut(module)
+                        .expect("a module")
+                        .insert(absolute(module, path.trim_end_matches(':')));
+                }
+            }
+        }
+        modules
+    }
+
+    /// The module in which a path is.
+    fn of(&self, path: &str) -> Option<String> {
+        let mut path = path;
+        loop {
+            if self.named.contains_key(path) {
+                return Some(path.to_owned());
+            }
+            path = path.rsplit_once("::")?.0;
+        }
+    }
+
+    /// The modules that a module uses, but for those that it is a part of.
+    fn uses(&self, module: &str) -> BTreeSet<String> {
+        let target = |path: &String| {
+            let there = self.of(path)?;
+            let item = path.strip_prefix(&format!("{there}::")).and_then(|rest| rest.split("::").next());
+            let passed_on = item.and_then(|item| self.passed_on.get(&format!("{there}::{item}")));
+            Some(passed_on.cloned().unwrap_or(there))
+        };
+        let others = self.named[module].iter().filter_map(target);
+        others.filter(|other| other != module && !module.starts_with(&format!("{other}::"))).collect()
+    }
+
+    /// A way from a module back to itself.
+    fn circle(&self, way: &mut Vec<String>, done: &mut BTreeSet<String>) -> Option<Vec<String>> {
+        let module = way.last().expect("a beginning").clone();
+        for next in self.uses(&module) {
+            if let Some(at) = way.iter().position(|one| *one == next) {
+                return Some(way[at..].to_vec());
+            }
+            if done.contains(&next) {
+                continue;
+            }
+            way.push(next);
+            let found = self.circle(way, done);
+            if found.is_some() {
+                return found;
+            }
+            way.pop();
+        }
+        done.insert(module);
+        None
+    }
+}
+
+/// A path of a module, from the root of the crate.
+fn absolute(module: &str, path: &str) -> String {
+    let mut base: Vec<&str> = module.split("::").collect();
+    let mut parts = path.split("::").peekable();
+    match parts.peek() {
+        Some(&"crate") => {
+            base.clear();
+            parts.next();
+        }
+        Some(&"self") => {
+            parts.next();
+        }
+        _ => {}
+    }
+    while parts.next_if(|part| *part == "super").is_some() {
+        base.pop();
+    }
+    base.into_iter().chain(parts.filter(|part| *part != "self")).collect::<Vec<_>>().join("::")
+}
+
+/// A module and the files below it are one thing; files beside each other are
+/// not, and a reader of one must not need all of them.
+#[test]
+fn files_use_each_other_in_no_circle() {
+    let modules = Modules::read();
+    let mut done: BTreeSet<String> = ["lib", "main"].map(str::to_owned).into();
+    for module in modules.named.keys().filter(|module| !["lib", "main"].contains(&module.as_str())) {
+        if let Some(circle) = modules.circle(&mut vec![module.clone()], &mut done) {
+            panic!("these files use each other in a circle: {}", circle.join(" -> "));
+        }
+    }
+    assert!(modules.uses("http::jobs").contains("http::query"), "{:?}", modules.uses("http::jobs"));
+    assert!(modules.uses("domain::number").contains("domain::id"), "what a module passes on is seen");
 }

@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::answer;
+use crate::alert;
 use crate::billing::Period;
 use crate::domain::{Account, Application, EntityChange, Money, Time, Trunk, Verb};
 use crate::service::billing::BillingView;
@@ -17,8 +18,8 @@ use crate::service::schedules::{EmailDelivery, Ran, Recipient, ScheduleView};
 use crate::service::undo::{RefusedUndo, Undone};
 use crate::service::webhooks::{Blocking, DeliveryAttempt, ShownDelivery, ShownWebhook, WebhookHealth, tag};
 use crate::service::{Rendered, VerbOutcome};
+use crate::wire;
 use crate::wire::past::{EntryHead, ListedChange};
-use crate::{alert, wire};
 
 /// How many numbers, and how many entities, of a change are shown where
 /// changes are listed. The rest is behind its own address.
