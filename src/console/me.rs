@@ -98,7 +98,8 @@ pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -
 pub async fn edit(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
     let (person, form) = post(&console, request).await?;
     let edit = UserEdit {
-        name: Some(form.get("name").to_owned()),
+        // The offer of a zone says nothing of the name.
+        name: form.has("name").then(|| form.get("name").to_owned()),
         zone: Some(form.get("zone").to_owned()),
         ..UserEdit::default()
     };

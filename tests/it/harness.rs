@@ -766,7 +766,14 @@ impl Answer {
         let managed = target.starts_with("/api/v1/manage/");
         if partner || managed || self.status >= 400 {
             assert_eq!(self.header("cache-control"), Some("private, no-cache"), "{method} {target}");
-            assert_eq!(self.header("vary"), Some("X-Auth-ID, X-Auth-Token, Accept"), "{method} {target}");
+            // What may be compressed, for a client that asks, says so to each.
+            let streams = ["application/x-ndjson", "text/event-stream"];
+            let streamed =
+                self.header("content-type").is_some_and(|kind| streams.iter().any(|one| kind.starts_with(one)));
+            let read = matches!(method, "GET" | "HEAD") && matches!(self.status, 200 | 304);
+            let coding = if read && !streamed { ", Accept-Encoding" } else { "" };
+            let vary = format!("X-Auth-ID, X-Auth-Token, Accept{coding}");
+            assert_eq!(self.header("vary"), Some(&*vary), "{method} {target}");
         }
         if partner && self.status < 400 {
             let tag = self.header("etag").expect("an entity tag");

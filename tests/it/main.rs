@@ -24,6 +24,7 @@ mod caught_up;
 mod checks;
 mod cli;
 mod client;
+mod compression;
 mod console_doors;
 mod console_export;
 mod console_ids;

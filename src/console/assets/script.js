@@ -122,11 +122,11 @@ let last = null;
 const boxes = () => $$("input[type=checkbox][name=n]");
 const KEPT = "selected";
 const line = (form) => form.elements.q.value.split(/\s+/).filter((word) => word && !word.startsWith("sort:")).join(" ");
-const place = (form) => `${form.action} ${line(form)}`;
+const listed = (form) => `${form.action} ${line(form)}`;
 function kept(form) {
   try {
     const { of, numbers } = JSON.parse(sessionStorage.getItem(KEPT)) ?? {};
-    return new Set(of === place(form) ? numbers : []);
+    return new Set(of === listed(form) ? numbers : []);
   } catch {
     return new Set();
   }
@@ -139,7 +139,7 @@ function restore(form) {
 function keep(form) {
   const numbers = kept(form);
   boxes().forEach((box) => (box.checked ? numbers.add(box.value) : numbers.delete(box.value)));
-  sessionStorage.setItem(KEPT, JSON.stringify({ of: place(form), numbers: [...numbers] }));
+  sessionStorage.setItem(KEPT, JSON.stringify({ of: listed(form), numbers: [...numbers] }));
   return numbers;
 }
 function count() {
@@ -443,7 +443,25 @@ function now() {
   return url.href;
 }
 const refresh = () => (typing() ? begin() : swap(now(), { quiet: true }));
+// A reader whose times are in UTC is offered the zone of their browser, once.
+function offerZone() {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const known = document.body.dataset.zone;
+  if (known !== "UTC" || !zone || zone === "UTC" || zone === "Etc/UTC" || localStorage.getItem("zone") || $("#zone-offer")) return;
+  const form = Object.assign(document.createElement("form"), { id: "zone-offer", method: "post", action: "/console/me", className: "notice" });
+  form.append(Object.assign(document.createElement("p"), { textContent: `Times are shown in UTC. Your browser is in ${zone}.` }));
+  form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "zone", value: zone }));
+  const actions = Object.assign(document.createElement("span"), { className: "actions" });
+  actions.append(Object.assign(document.createElement("button"), { className: "main", textContent: `Show times in ${zone}` }));
+  const keep = Object.assign(document.createElement("button"), { type: "button", textContent: "Keep UTC" });
+  keep.addEventListener("click", () => { localStorage.setItem("zone", "UTC"); form.remove(); });
+  actions.append(keep);
+  form.append(actions);
+  $("main").prepend(form);
+}
+
 function begin() {
+  offerZone();
   at = -1;
   const form = $("form[data-select]");
   if (form) restore(form);
