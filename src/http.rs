@@ -8,6 +8,7 @@
 //! Deliberately absent: rules about numbers, SQL, writes.
 
 pub mod access;
+mod answer;
 pub mod bodies;
 pub mod body;
 mod budget;
@@ -19,6 +20,7 @@ mod docs;
 mod entities;
 pub mod error;
 pub mod jobs;
+pub mod json;
 pub mod live;
 pub(crate) mod manage;
 pub mod openapi;
@@ -36,6 +38,7 @@ mod stream;
 mod told;
 pub mod waiting;
 pub mod webhooks;
+mod write;
 
 use std::convert::Infallible;
 use std::future::Future;
