@@ -433,7 +433,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
     let wanted = Wanted::of(query, &visit);
-    let mut frame = visit.frame("Changes", "changes").with(visit.notice(query));
+    let mut frame = visit.frame("Changes", "changes").with(diff::notice(&visit, query));
     let refused = !wanted.problems.is_empty();
     let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     if refused {
@@ -564,7 +564,7 @@ pub async fn page(
     let visit = Visit::enter(&console, &request, &partner)?;
     let version: u64 = version.parse().map_err(|_| Trouble::NotFound)?;
     let query = request.uri().query().unwrap_or_default();
-    let frame = visit.frame("", "changes").with(visit.notice(query));
+    let frame = visit.frame("", "changes").with(diff::notice(&visit, query));
     show_change(&visit, version, page_of(query), frame, Left::default(), StatusCode::OK).await
 }
 

@@ -23,7 +23,7 @@ use super::page::{Answer, Frame, Trouble, done, html, html_as};
 use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
-use super::{Console, numbers, show};
+use super::{Console, diff, numbers, show};
 use crate::checks::{Check, CheckOptions};
 use crate::domain::action::Assignment;
 use crate::domain::field::code;
@@ -122,7 +122,8 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         return new_form(&visit, &request);
     }
     let asked = Asked::read(&request);
-    let frame = visit.frame("Customers", "customers").with(visit.notice(request.uri().query().unwrap_or_default()));
+    let frame =
+        visit.frame("Customers", "customers").with(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     let (snapshot, now) = (visit.snapshot.clone(), visit.clock.now);
     let (counts, rental) = blocking(move || (snapshot.counts(now), snapshot.rental())).await?;
     let all = visit.snapshot.accounts.iter().zip(counts).zip(rental);
@@ -460,7 +461,7 @@ pub async fn page(
     request: Request<Body>,
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame("", "customers").with(notice);
     customer(visit, &id, &Form::default(), frame, Open::default(), StatusCode::OK).await
 }

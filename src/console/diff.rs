@@ -12,7 +12,8 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::convert::Infallible;
 
-use super::gate::Visit;
+use super::gate::{Visit, made};
+use super::page::Notice;
 use super::show;
 use crate::domain::summary::{self, Names};
 use crate::domain::{AccountId, ApplicationId, EntityChange, Money, NumberChange, Record, Time, TrunkId, Verb};
@@ -180,4 +181,27 @@ pub fn html(visit: &Visit, fields: &[FieldChange]) -> String {
 fn money(text: &str) -> Option<Money> {
     let (amount, currency) = text.split_once(' ')?;
     Money::parse(amount, currency.parse().ok()?).ok()
+}
+
+/// What the change that a form made did, for the page after it; only if that
+/// change is this partner's and this user's.
+pub fn notice(visit: &Visit, query: &str) -> Option<Notice> {
+    let version = made(query)?;
+    let after = version.checked_sub(1)?;
+    let listed = visit.console.app.replica.changes(&visit.snapshot, after, 1, 0, 2).ok()?.pop()?;
+    let (called, entry) = (Called::of(&visit.snapshot), &listed.entry);
+    let entities = listed.entities.iter().map(|one| escape(&entity(&called, entry.verb, one)));
+    let text = match &listed.numbers[..] {
+        [one] => {
+            let number = visit.console.spaces.readable(one.number);
+            format!("{number}: {}", said(visit, &called, entry.verb, one, entry.at))
+        }
+        [] => entities.collect::<Vec<_>>().join("; "),
+        _ => {
+            let undo = if entry.verb == Verb::Undo { "Undo: " } else { "" };
+            format!("{undo}{} changed", show::count(listed.total, "number", "numbers"))
+        }
+    };
+    let own = listed.entry.actor.to_string() == format!("user:{}", visit.user().id);
+    (own && listed.version == version).then_some(Notice { text, undo: Some(version) })
 }

@@ -26,16 +26,13 @@ use tracing::Instrument;
 
 use super::gate::{self, Person, Visit};
 use super::kept::{Answer, Doing, Turn};
-use super::page::{self, Frame, Told, Trouble, html_as};
+use super::page::{self, Frame, ONCE, Told, Trouble, html_as};
 use super::{Console, show};
 use crate::domain::Time;
 use crate::http::waiting;
 use crate::service::people::PeopleError;
 use crate::service::token;
 
-/// The field that names the page a form was sent from: a second click has the
-/// name of the first, a second form has another.
-pub const ONCE: &str = "once";
 /// The parameter that names the kept page of a refused form.
 const KEPT: &str = "said";
 /// The field of the password that is asked for again.
@@ -417,38 +414,6 @@ fn digest(parts: &[&str]) -> [u8; 32] {
     token::sha256(&text)
 }
 
-/// A page whose forms name it, each in a field; a form with files in its
-/// address, since its body is not read here. Signing out twice is signing out,
-/// so a page without another form is the same each time.
-pub fn named(html: String) -> String {
-    const POST: &str = "method=\"post\"";
-    const SIGN_OUT: &str = "action=\"/console/sign-out\"";
-    if !html.contains(POST) {
-        return html;
-    }
-    let name = token::holder();
-    let mut out = String::with_capacity(html.len() + 1_000);
-    let mut rest = html.as_str();
-    while let Some(at) = rest.find("<form ") {
-        let (before, form) = rest.split_at(at);
-        let (tag, after) = form.split_at(form.find('>').map_or(form.len(), |end| end + 1));
-        out.push_str(before);
-        if !tag.contains(POST) || tag.contains(SIGN_OUT) {
-            out.push_str(tag);
-        } else if tag.contains("multipart/form-data") {
-            let action = tag.split_once("action=\"").and_then(|(_, rest)| rest.split_once('"'));
-            let action = action.map_or("", |(action, _)| action);
-            out.push_str(&tag.replacen(&format!("\"{action}\""), &format!("\"{action}?{ONCE}={name}\""), 1));
-        } else {
-            out.push_str(tag);
-            out.push_str(&format!("<input type=\"hidden\" name=\"{ONCE}\" value=\"{name}\">"));
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -457,7 +422,7 @@ mod tests {
     fn every_form_of_a_page_names_it() {
         let page = "<form method=\"get\" action=\"/a\"></form><form method=\"post\" action=\"/b\" class=\"x\"><input>\
                     </form><form class=\"y\" method=\"post\" action=\"/c\" enctype=\"multipart/form-data\">";
-        let named = named(page.to_owned());
+        let named = page::named(page.to_owned());
         let name = named.split("name=\"once\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("one");
         let expected = format!(
             "<form method=\"get\" action=\"/a\"></form><form method=\"post\" action=\"/b\" class=\"x\"><input type=\"\
@@ -466,7 +431,7 @@ mod tests {
         );
         assert_eq!(named, expected);
         for same in ["<form method=\"get\">", "<form method=\"post\" action=\"/console/sign-out\">"] {
-            assert_eq!(super::named(same.to_owned()), same);
+            assert_eq!(page::named(same.to_owned()), same);
         }
     }
 

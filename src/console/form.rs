@@ -8,16 +8,13 @@
 
 use jiff::civil::Date;
 
-use super::page::{Trouble, mendable};
+pub use super::page::SENTENCE;
+use super::page::{Trouble, mendable, told};
 use super::show::Clock;
-use super::verbs;
 use crate::domain::{FieldError, Time, time};
 use crate::service::ServiceError;
 use crate::service::people::PeopleError;
 use crate::wire::html::escape;
-
-/// The code of an error whose message is a sentence of its own.
-pub const SENTENCE: &str = "SENTENCE";
 
 /// What is wrong with a form, above it and field by field.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,7 +25,7 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn of(errors: Vec<FieldError>) -> Refusal {
-        Refusal { text: verbs::told(&errors), wrongs: Wrongs(errors) }
+        Refusal { text: told(&errors), wrongs: Wrongs(errors) }
     }
 
     /// One field, and a sentence that says what is wrong with it.

@@ -22,9 +22,10 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use parking_lot::Mutex;
 
-use super::page::{Frame, Notice, Trouble};
+use super::page::{Frame, Trouble};
+pub use super::page::{query_value, segment};
 use super::show::Clock;
-use super::{Console, PREFIX};
+use super::{Console, PREFIX, show};
 use crate::domain::user::{Role, User};
 use crate::domain::{Actor, Time};
 use crate::http::bodies::{Allowance, Caller};
@@ -119,7 +120,7 @@ impl Person {
 
     /// A page that is about no partner.
     pub fn frame(&self, title: &str, section: &'static str) -> Frame {
-        Frame::new(self, None, title, section)
+        frame(self, None, title, section)
     }
 
     /// Records an action or a refusal in the audit trail.
@@ -192,7 +193,7 @@ impl Visit {
     }
 
     pub fn frame(&self, title: &str, section: &'static str) -> Frame {
-        Frame::new(self, Some(self), title, section)
+        frame(self, Some(self), title, section)
     }
 
     /// The address of the page of something, by its kind and its id, whatever
@@ -210,11 +211,6 @@ impl Visit {
     /// what came since the page was asked for.
     pub fn newest(&self) -> Arc<Snapshot> {
         self.console.app.replica.snapshot(self.snapshot.key).unwrap_or_else(|| self.snapshot.clone())
-    }
-
-    /// What the change that a form made did, to be said on the page after it.
-    pub fn notice(&self, query: &str) -> Option<Notice> {
-        Notice::of(self, made(query)?)
     }
 
     /// A place for a long answer or an upload.
@@ -237,6 +233,39 @@ impl Visit {
             self.audit(Some(key), what.as_ref(), Some(&error.to_string()));
         }
         done
+    }
+}
+
+/// The frame of a page, within a partner or without.
+fn frame(person: &Person, visit: Option<&Visit>, title: &str, section: &'static str) -> Frame {
+    let role = person.role();
+    let (following, age) = person.console.app.replica.freshness();
+    let old = !following || age.as_secs() > 10;
+    let stale = old.then(|| {
+        let age = show::span(age.as_secs());
+        format!("This server has not heard from its database for {age}. What you see may have changed; nothing can be changed now.")
+    });
+    // A page about no partner keeps the way back to one's own.
+    let own = person.user().partner.and_then(|key| person.console.app.replica.snapshot(key));
+    let snapshot = visit.map(|visit| visit.snapshot.clone()).or(own);
+    let partner = snapshot.as_ref().map(|snapshot| &snapshot.partner);
+    let home = || partner.map(|partner| format!("{PREFIX}/p/{}", segment(partner.auth_id.as_str())));
+    Frame {
+        title: title.to_owned(),
+        section,
+        base: visit.map(|visit| visit.base.clone()).or_else(home).unwrap_or_default(),
+        partner_id: partner.map_or(String::new(), |partner| partner.auth_id.to_string()),
+        partner_name: partner.map_or(String::new(), |partner| partner.name.to_string()),
+        email: person.user().email.to_string(),
+        zone: person.user().zone.to_string(),
+        role: role.as_str(),
+        administrator: role == Role::Administrator,
+        manages: role.manages(),
+        owns: role.owns(),
+        stale,
+        notice: None,
+        error: None,
+        build: crate::BUILD,
     }
 }
 
@@ -498,26 +527,9 @@ pub fn set_cookie(secure: Secure, token: &str) -> Result<String, Trouble> {
     Ok(format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax{guard}{end}"))
 }
 
-/// Text as one segment of a path.
-pub fn segment(text: &str) -> String {
-    let mut path = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' => path.push(byte.into()),
-            _ => path.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    path
-}
-
 /// Whether an address asks for the form for something new: `?new`. An id may be
 /// the word `new`, so no path is.
 pub fn asks_for_new(request: &Request<Body>) -> bool {
     let query = request.uri().query().unwrap_or_default();
     form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "new")
-}
-
-/// Text as a value in a query.
-pub fn query_value(text: &str) -> String {
-    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

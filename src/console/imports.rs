@@ -21,9 +21,9 @@ use multer::Multipart;
 
 use super::gate::{Form, Needs, Visit, segment};
 use super::number::who;
+use super::page::told;
 use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
-use super::verbs::told;
 use super::{Console, diff, download, show};
 use crate::domain::{Actor, Currency, E164, Money};
 use crate::http::places::PlaceKind;
@@ -219,7 +219,7 @@ const FIELDS: &[(&str, &str)] = &[
 pub async fn start(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
-    let frame = visit.frame("Import", "import").with(visit.notice(request.uri().query().unwrap_or_default()));
+    let frame = visit.frame("Import", "import").with(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     show_start(&visit, frame, ImportChoices::default(), StatusCode::OK).await
 }
 
@@ -433,7 +433,7 @@ pub async fn page(
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
-    let frame = visit.frame("", "import").with(visit.notice(request.uri().query().unwrap_or_default()));
+    let frame = visit.frame("", "import").with(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     show_upload(&visit, id, frame, None, StatusCode::OK).await
 }
 

@@ -142,7 +142,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         at: visit.clock.time(job.created_at),
     });
     html(&Jobs {
-        frame: visit.frame("Jobs", "jobs").with(visit.notice(query)),
+        frame: visit.frame("Jobs", "jobs").with(diff::notice(&visit, query)),
         jobs: listed.collect(),
         total,
         page,
@@ -158,7 +158,7 @@ pub async fn page(
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
-    let notice = visit.notice(query);
+    let notice = diff::notice(&visit, query);
     let frame = visit.frame("", "jobs").with(notice);
     show_job(&visit, id, query, frame, StatusCode::OK).await
 }

@@ -11,12 +11,12 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::Console;
 use super::form::{self, Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
 use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
 use super::users;
+use super::{Console, diff};
 use crate::domain::field::code;
 use crate::domain::{Dialect, FieldError, Key, KeyId, Scope, Time, entity, network};
 use crate::service::{NewKey, ServiceError, Token};
@@ -62,7 +62,7 @@ struct Keys<'a> {
 pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
-    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let mut frame = visit.frame("Keys", "keys").with(notice);
     // A key that is revoked stays so.
     if let Some(notice) = &mut frame.notice {

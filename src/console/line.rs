@@ -17,14 +17,25 @@ use std::collections::HashMap;
 use jiff::civil::Date;
 
 use super::form::first_moment;
-use super::overview::TABS;
-use super::search::{about, line_of};
 use super::show::Clock;
 use super::typed;
 use crate::domain::{E164, State, Time};
 use crate::inventory::called::CalledBefore;
 use crate::inventory::names::{Candidate, Misnamed, NamedKind, suggested};
-use crate::inventory::{Filter, Order, Pattern, Snapshot, SortKey, several};
+use crate::inventory::{Filter, Order, Pattern, Snapshot, SortKey, Window, several};
+
+/// The views that everybody has, each with its filter line.
+pub const TABS: [(&str, &str); 9] = [
+    ("All", ""),
+    ("Active", "status:active"),
+    ("Suspended", "state:suspended"),
+    ("Unrouted", "status:active no:application"),
+    ("Expiring", "has:account expires:<14d sort:expires"),
+    ("Unassigned", "no:account"),
+    ("Available", "state:available"),
+    ("Reserved", "state:reserved"),
+    ("Quarantined", "state:quarantined"),
+];
 
 /// How many customers, applications and trunks are suggested for bare words.
 const BARE_MAX: usize = 6;
@@ -682,6 +693,39 @@ fn bound(value: &str, clock: &Clock) -> Result<(Side, Bound), String> {
     }
     let date: Date = rest.parse().map_err(|_| hint())?;
     Ok((side, Bound::Day(first_moment(date, clock).ok_or_else(hint)?)))
+}
+
+/// The customer that an application or a trunk is only for.
+pub fn owner<'s>(snapshot: &'s Snapshot, what: NamedKind, id: &str) -> Option<&'s str> {
+    let account = match what {
+        NamedKind::Customer => None,
+        NamedKind::Application => snapshot.applications.get(id)?.account.as_ref(),
+        NamedKind::Trunk => snapshot.trunks.get(id)?.account.as_ref(),
+    };
+    account.map(|account| account.as_str())
+}
+
+/// What tells one apart from another of the same name: its id, the customer that
+/// it is for, and its count of numbers.
+pub fn about(snapshot: &Snapshot, what: NamedKind, id: &str, now: Time) -> String {
+    let value = Some(id.into());
+    let filter = match what {
+        NamedKind::Customer => Filter { account: value, ..Filter::default() },
+        NamedKind::Application => Filter { application: value, ..Filter::default() },
+        NamedKind::Trunk => Filter { trunk: value, ..Filter::default() },
+    };
+    let none = Window::Page { skip: 0, rows: 0 };
+    let total = snapshot.select(&filter, Order::default(), none, now).total;
+    let customer = owner(snapshot, what, id);
+    let customer = customer.map(|id| snapshot.name_of(NamedKind::Customer, id).unwrap_or(id).to_owned());
+    let parts = [Some(id.to_owned()), customer, Some(super::show::count(total, "number", "numbers"))];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+/// The filter line of what a name or an id is.
+pub fn line_of(what: NamedKind, id: &str) -> String {
+    let name = if what == NamedKind::Customer { "account" } else { what.one() };
+    format!("{name}:{}", quoted(id))
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ pub async fn page(
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     let number = spelling::one(&number).map_err(|_| Trouble::NotFound)?;
-    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame("", "numbers").with(notice);
     // A finding leads to the verb that mends it.
     let asked = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())

@@ -13,10 +13,10 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, StatusCode};
 
 use super::gate::{Needs, Visit, asks_for_new, query_value};
+use super::line::TABS;
 use super::line::{self, Line, Problem, TERMS, Term};
-use super::overview::TABS;
 use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
-use super::{Console, show, stock, verbs};
+use super::{Console, diff, show, stock, verbs};
 use crate::domain::{State as Stored, Status, Time};
 use crate::inventory::{Filter, NumberRef, Order, SortKey, Window};
 use crate::service::ServiceError;
@@ -137,7 +137,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
             _ => {}
         }
     }
-    let frame = visit.frame("Numbers", "numbers").with(visit.notice(query));
+    let frame = visit.frame("Numbers", "numbers").with(diff::notice(&visit, query));
     let kept = Part::of(page, request.headers());
     let part = Part { rows: chosen.unwrap_or(kept.rows), ..kept };
     let mut answer = shown(visit, &q, part, frame, StatusCode::OK).await?;

@@ -13,10 +13,10 @@ use http::Request;
 
 use super::chart::{self, Bar};
 use super::gate::{Visit, query_value};
-use super::line::{Line, quoted};
+use super::line::{Line, TABS, quoted};
 use super::page::{Answer, Frame, html};
 use super::show::Clock;
-use super::{Console, show};
+use super::{Console, diff, show};
 use crate::checks::{Check, CheckOptions, counts};
 use crate::domain::change::Digest;
 use crate::domain::user::{Role, User};
@@ -24,18 +24,6 @@ use crate::domain::{Account, Currency, Money, Time};
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::service::checks::{ReportedFinding, findings};
 
-/// The views that everybody has, each with its filter line.
-pub const TABS: [(&str, &str); 9] = [
-    ("All", ""),
-    ("Active", "status:active"),
-    ("Suspended", "state:suspended"),
-    ("Unrouted", "status:active no:application"),
-    ("Expiring", "has:account expires:<14d sort:expires"),
-    ("Unassigned", "no:account"),
-    ("Available", "state:available"),
-    ("Reserved", "state:reserved"),
-    ("Quarantined", "state:quarantined"),
-];
 const WEEKS: i64 = 13;
 const WEEK_SECONDS: i64 = 7 * 86_400;
 /// For how long counts are shown again: time moves them too.
@@ -182,7 +170,7 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let by = visit.user().clone();
     let look = move || (kept.tally(&snapshot, now), first_steps(&kept, &snapshot, &by, now));
     let (tally, steps) = super::sign_in::blocking(look).await?;
-    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let figures = TABS.iter().zip(tally.tabs).map(|(&(name, line), count)| Figure {
         name,
         count: show::thousands(count),

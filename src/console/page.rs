@@ -6,16 +6,22 @@ use axum::response::IntoResponse;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
-use super::diff::Called;
-use super::gate::{Person, Visit};
-use super::{PREFIX, diff, door, show, verbs};
-use crate::domain::Verb;
+use super::PREFIX;
+use crate::domain::FieldError;
+use crate::domain::field;
 use crate::http::bodies::BodyError;
 use crate::http::places::{NoPlace, RETRY_SECONDS};
 use crate::http::waiting::NotDone;
 use crate::service::people::PeopleError;
+use crate::service::token;
 use crate::service::{ServiceError, StoreError};
 use crate::wire::html::escape;
+
+/// The field that names the page a form was sent from: a second click has the
+/// name of the first, a second form has another.
+pub const ONCE: &str = "once";
+/// The code of an error whose message is a sentence of its own.
+pub const SENTENCE: &str = "SENTENCE";
 
 /// No script, style or picture but ours; nobody may frame a page.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -65,62 +71,9 @@ impl Notice {
     pub fn plain(text: &str) -> Notice {
         Notice { text: escape(text), undo: None }
     }
-
-    /// What a change did, if it is this partner's.
-    pub fn of(visit: &Visit, version: u64) -> Option<Notice> {
-        let after = version.checked_sub(1)?;
-        let listed = visit.console.app.replica.changes(&visit.snapshot, after, 1, 0, 2).ok()?.pop()?;
-        let (called, entry) = (Called::of(&visit.snapshot), &listed.entry);
-        let entities = listed.entities.iter().map(|one| escape(&diff::entity(&called, entry.verb, one)));
-        let text = match &listed.numbers[..] {
-            [one] => {
-                let number = visit.console.spaces.readable(one.number);
-                format!("{number}: {}", diff::said(visit, &called, entry.verb, one, entry.at))
-            }
-            [] => entities.collect::<Vec<_>>().join("; "),
-            _ => {
-                let undo = if entry.verb == Verb::Undo { "Undo: " } else { "" };
-                format!("{undo}{} changed", show::count(listed.total, "number", "numbers"))
-            }
-        };
-        let own = listed.entry.actor.to_string() == format!("user:{}", visit.user().id);
-        (own && listed.version == version).then_some(Notice { text, undo: Some(version) })
-    }
 }
 
 impl Frame {
-    pub fn new(person: &Person, visit: Option<&Visit>, title: &str, section: &'static str) -> Frame {
-        let role = person.role();
-        let (following, age) = person.console.app.replica.freshness();
-        let old = !following || age.as_secs() > 10;
-        let stale = old.then(|| {
-            let age = show::span(age.as_secs());
-            format!("This server has not heard from its database for {age}. What you see may have changed; nothing can be changed now.")
-        });
-        // A page about no partner keeps the way back to one's own.
-        let own = person.user().partner.and_then(|key| person.console.app.replica.snapshot(key));
-        let snapshot = visit.map(|visit| visit.snapshot.clone()).or(own);
-        let partner = snapshot.as_ref().map(|snapshot| &snapshot.partner);
-        let home = || partner.map(|partner| format!("{PREFIX}/p/{}", super::gate::segment(partner.auth_id.as_str())));
-        Frame {
-            title: title.to_owned(),
-            section,
-            base: visit.map(|visit| visit.base.clone()).or_else(home).unwrap_or_default(),
-            partner_id: partner.map_or(String::new(), |partner| partner.auth_id.to_string()),
-            partner_name: partner.map_or(String::new(), |partner| partner.name.to_string()),
-            email: person.user().email.to_string(),
-            zone: person.user().zone.to_string(),
-            role: role.as_str(),
-            administrator: role == crate::domain::user::Role::Administrator,
-            manages: role.manages(),
-            owns: role.owns(),
-            stale,
-            notice: None,
-            error: None,
-            build: crate::BUILD,
-        }
-    }
-
     pub fn with(mut self, notice: Option<Notice>) -> Frame {
         self.notice = notice;
         self
@@ -143,7 +96,7 @@ pub fn html(page: &impl Template) -> Answer {
 }
 
 pub fn html_as(status: StatusCode, page: &impl Template) -> Answer {
-    let text = door::named(page.render().map_err(|error| Trouble::Internal(error.to_string()))?);
+    let text = named(page.render().map_err(|error| Trouble::Internal(error.to_string()))?);
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     guard(response.headers_mut());
@@ -261,7 +214,7 @@ impl From<ServiceError> for Trouble {
 /// that they can mend.
 pub fn mendable(error: ServiceError) -> Result<String, Trouble> {
     match error {
-        ServiceError::Invalid(errors) => Ok(verbs::told(&errors)),
+        ServiceError::Invalid(errors) => Ok(told(&errors)),
         ServiceError::Store(_) | ServiceError::Behind => Err(error.into()),
         other => Ok(other.to_string()),
     }
@@ -297,8 +250,7 @@ impl IntoResponse for Trouble {
         let unread = if let Trouble::Kind(kind) = &self { no_form(kind) } else { String::new() };
         let (status, title, text) = match &self {
             Trouble::SignIn { back } => {
-                let back =
-                    if back.is_empty() { String::new() } else { format!("?back={}", super::gate::query_value(back)) };
+                let back = if back.is_empty() { String::new() } else { format!("?back={}", query_value(back)) };
                 return redirect(&format!("{PREFIX}/sign-in{back}")).unwrap_or_else(|_| Response::new(Body::empty()));
             }
             Trouble::NotFound => (
@@ -353,4 +305,76 @@ impl IntoResponse for Trouble {
 fn no_form(kind: &str) -> String {
     let kind = if kind.is_empty() { "no content type".to_owned() } else { format!("the content type {kind}") };
     format!("The form came with {kind}. Send it as application/x-www-form-urlencoded or multipart/form-data.")
+}
+
+/// A page whose forms name it, each in a field; a form with files in its
+/// address, since its body is not read here. Signing out twice is signing out,
+/// so a page without another form is the same each time.
+pub fn named(html: String) -> String {
+    const POST: &str = "method=\"post\"";
+    const SIGN_OUT: &str = "action=\"/console/sign-out\"";
+    if !html.contains(POST) {
+        return html;
+    }
+    let name = token::holder();
+    let mut out = String::with_capacity(html.len() + 1_000);
+    let mut rest = html.as_str();
+    while let Some(at) = rest.find("<form ") {
+        let (before, form) = rest.split_at(at);
+        let (tag, after) = form.split_at(form.find('>').map_or(form.len(), |end| end + 1));
+        out.push_str(before);
+        if !tag.contains(POST) || tag.contains(SIGN_OUT) {
+            out.push_str(tag);
+        } else if tag.contains("multipart/form-data") {
+            let action = tag.split_once("action=\"").and_then(|(_, rest)| rest.split_once('"'));
+            let action = action.map_or("", |(action, _)| action);
+            out.push_str(&tag.replacen(&format!("\"{action}\""), &format!("\"{action}?{ONCE}={name}\""), 1));
+        } else {
+            out.push_str(tag);
+            out.push_str(&format!("<input type=\"hidden\" name=\"{ONCE}\" value=\"{name}\">"));
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A field's errors in one sentence.
+pub fn told(errors: &[FieldError]) -> String {
+    let name = |error: &FieldError| match error.field.as_str() {
+        "account_auth_id" => "customer".to_owned(),
+        "application_id" => "application".to_owned(),
+        "trunk_id" => "trunk".to_owned(),
+        "expires_at" | "expires" => "expires on".to_owned(),
+        "until" => "reserved until".to_owned(),
+        field => field.replace('_', " "),
+    };
+    let said = |message: &str| message.replace("application_id", "application").replace("trunk_id", "trunk");
+    let line = |error: &FieldError| match error.code {
+        SENTENCE => error.message.clone(),
+        _ => format!("{}: {}", name(error), said(&error.message)),
+    };
+    let (errors, more) = field::first(errors.to_vec());
+    let lines: Vec<String> = errors.iter().map(line).collect();
+    match lines.is_empty() {
+        true => "the form could not be read; load the page again".to_owned(),
+        false => lines.join("; ") + &field::and_more(more),
+    }
+}
+
+/// Text as one segment of a path.
+pub fn segment(text: &str) -> String {
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' => path.push(byte.into()),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
+}
+
+/// Text as a value in a query.
+pub fn query_value(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

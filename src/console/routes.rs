@@ -21,7 +21,7 @@ use super::page::{Answer, Frame, Trouble, done, html, html_as};
 use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs;
-use super::{Console, numbers, show};
+use super::{Console, diff, numbers, show};
 use crate::domain::field::code;
 use crate::domain::{
     AccountId, ApplicationId, Destination, Destinations, FieldError, SipUri, Time, TrunkId, destination, entity,
@@ -248,7 +248,7 @@ async fn list(
         return new_page(&visit, kind, &Form::default(), None, StatusCode::OK);
     }
     let asked = Asked::read(&request);
-    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame(kind.title(), kind.path()).with(notice);
     let all = kind.all(&visit.snapshot);
     let archived = all.iter().filter(|one| one.archived_at.is_some()).count();
@@ -461,7 +461,7 @@ async fn page(
     request: Request<Body>,
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let notice = visit.notice(request.uri().query().unwrap_or_default());
+    let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame("", kind.path()).with(notice);
     route(&visit, kind, &id, frame, None, StatusCode::OK)
 }

@@ -16,7 +16,7 @@ use super::gate::{Form, Needs, Visit, asks_for_new};
 use super::overview::check_name;
 use super::page::{Answer, Frame, Notice, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
-use super::{Console, keys, show};
+use super::{Console, diff, keys, show};
 use crate::checks::Check;
 use crate::domain::setting::ReportPolicy;
 use crate::domain::{FieldError, Time, entity};
@@ -195,7 +195,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         let fields = Fields::new(&visit);
         return render_new(&visit, visit.frame("New schedule", "schedules"), fields);
     }
-    let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
+    let notice = plain(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     let frame = visit.frame("Schedules", "schedules").with(notice);
     let (service, key, now) = (visit.service(), visit.snapshot.key, visit.clock.now);
     let all = blocking(move || service.schedules(key, now)).await??;
@@ -248,7 +248,7 @@ pub async fn page(
     request: Request<Body>,
 ) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
+    let notice = plain(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     let frame = visit.frame("", "schedules").with(notice);
     render(&visit, &id, frame, None).await
 }

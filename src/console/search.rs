@@ -13,12 +13,12 @@ use axum::extract::{Path, State};
 use http::Request;
 
 use super::gate::{Visit, query_value};
-use super::line::{self, quoted};
+use super::line::{self, about, owner};
 use super::page::{Answer, Frame, html};
 use super::{Console, show};
 use crate::domain::{State as Stored, Status};
 use crate::inventory::names::{NamedEntity, NamedKind, ranked};
-use crate::inventory::{Filter, NumberRef, Order, Snapshot, Window};
+use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::wire::html::escape;
 
 /// The most characters that are read.
@@ -234,33 +234,6 @@ pub fn did_you_mean(visit: &Visit, what: NamedKind, q: &str) -> String {
     if links.is_empty() { String::new() } else { format!("<p>Did you mean {}?</p>", links.join(" or ")) }
 }
 
-/// The customer that an application or a trunk is only for.
-fn owner<'s>(snapshot: &'s Snapshot, what: NamedKind, id: &str) -> Option<&'s str> {
-    let account = match what {
-        NamedKind::Customer => None,
-        NamedKind::Application => snapshot.applications.get(id)?.account.as_ref(),
-        NamedKind::Trunk => snapshot.trunks.get(id)?.account.as_ref(),
-    };
-    account.map(|account| account.as_str())
-}
-
-/// What tells one apart from another of the same name: its id, the customer that
-/// it is for, and its count of numbers.
-pub fn about(snapshot: &Snapshot, what: NamedKind, id: &str, now: crate::domain::Time) -> String {
-    let value = Some(id.into());
-    let filter = match what {
-        NamedKind::Customer => Filter { account: value, ..Filter::default() },
-        NamedKind::Application => Filter { application: value, ..Filter::default() },
-        NamedKind::Trunk => Filter { trunk: value, ..Filter::default() },
-    };
-    let none = Window::Page { skip: 0, rows: 0 };
-    let total = snapshot.select(&filter, Order::default(), none, now).total;
-    let customer = owner(snapshot, what, id);
-    let customer = customer.map(|id| snapshot.name_of(NamedKind::Customer, id).unwrap_or(id).to_owned());
-    let parts = [Some(id.to_owned()), customer, Some(show::count(total, "number", "numbers"))];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
-}
-
 /// The pages and actions whose name or words have all words of the text.
 fn places(frame: &Frame, q: &str, actions: bool) -> Vec<Hit> {
     let typed = q.to_lowercase();
@@ -285,10 +258,4 @@ fn places(frame: &Frame, q: &str, actions: bool) -> Vec<Hit> {
         exact: false,
     };
     found.take(most).map(hit).collect()
-}
-
-/// The filter line of what a name or an id is.
-pub fn line_of(what: NamedKind, id: &str) -> String {
-    let name = if what == NamedKind::Customer { "account" } else { what.one() };
-    format!("{name}:{}", quoted(id))
 }

@@ -8,11 +8,11 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::Console;
 use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
 use super::page::{Answer, Frame, Trouble, done, html_as};
 use super::schedules::zones;
+use super::{Console, diff};
 use crate::billing::Period;
 use crate::domain::field::code;
 use crate::domain::quarantine::Quarantine;
@@ -50,7 +50,7 @@ struct BillingForm {
 pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
-    let mut notice = visit.notice(request.uri().query().unwrap_or_default());
+    let mut notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     if let Some(notice) = &mut notice {
         notice.undo = None;
     }

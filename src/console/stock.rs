@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use super::form::{Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
-use super::page::{Answer, Frame, Trouble, done, html_as};
-use super::verbs::{self, Choices};
+use super::page::{Answer, Frame, Trouble, done, html_as, told};
+use super::verbs::Choices;
 use super::{Console, show};
 use crate::domain::{E164, FieldError};
 use crate::http::body::BodyFields;
@@ -125,7 +125,7 @@ fn refusal(errors: Vec<FieldError>) -> Refusal {
             _ => {}
         }
     }
-    Refusal { text: verbs::told(&named), wrongs: Wrongs(errors) }
+    Refusal { text: told(&named), wrongs: Wrongs(errors) }
 }
 
 /// The filter line of the digits that a block's numbers begin with.

@@ -12,7 +12,7 @@ use super::form::{self, Wrongs};
 use super::gate::{Form, Visit};
 use super::show::Clock;
 use crate::domain::action::{self, Action, Assignment};
-use crate::domain::field::{self, code};
+use crate::domain::field::code;
 use crate::domain::{AccountId, FieldError, State, Verb, zone};
 use crate::http::body::BodyFields;
 use crate::http::manage;
@@ -214,29 +214,6 @@ pub fn first(
     }
 }
 
-/// A field's errors in one sentence.
-pub fn told(errors: &[FieldError]) -> String {
-    let name = |error: &FieldError| match error.field.as_str() {
-        "account_auth_id" => "customer".to_owned(),
-        "application_id" => "application".to_owned(),
-        "trunk_id" => "trunk".to_owned(),
-        "expires_at" | "expires" => "expires on".to_owned(),
-        "until" => "reserved until".to_owned(),
-        field => field.replace('_', " "),
-    };
-    let said = |message: &str| message.replace("application_id", "application").replace("trunk_id", "trunk");
-    let line = |error: &FieldError| match error.code {
-        form::SENTENCE => error.message.clone(),
-        _ => format!("{}: {}", name(error), said(&error.message)),
-    };
-    let (errors, more) = field::first(errors.to_vec());
-    let lines: Vec<String> = errors.iter().map(line).collect();
-    match lines.is_empty() {
-        true => "the form could not be read; load the page again".to_owned(),
-        false => lines.join("; ") + &field::and_more(more),
-    }
-}
-
 /// The renewal that forms offer first: it shortens no number's life.
 pub const YEAR: &str = "12";
 
@@ -343,7 +320,7 @@ mod tests {
         let customers =
             [("MA", "Mango GmbH"), ("MA 1", "Other AG"), ("MA_3", "MA"), ("MA_4", "Twin"), ("MA_5", "Twin")];
         let snapshot = Snapshot::of_names(&customers, &[("app_1", "Main IVR"), ("x y", "Support")]);
-        read(verb, &form, &clock, &snapshot).map_err(|errors| told(&errors))
+        read(verb, &form, &clock, &snapshot).map_err(|errors| crate::console::page::told(&errors))
     }
 
     fn app(text: &str) -> Option<Option<ApplicationId>> {

@@ -14,7 +14,7 @@ use http::{Request, StatusCode};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::page::{Answer, Frame, Notice, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
-use super::{Console, keys, show};
+use super::{Console, diff, keys, show};
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::{FieldError, Time, entity};
 use crate::service::numbers::Expected;
@@ -139,7 +139,7 @@ struct Webhook {
 pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
-    let notice = plain(visit.notice(request.uri().query().unwrap_or_default()));
+    let notice = plain(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     let frame = visit.frame("Webhooks", "webhooks").with(notice);
     render_list(&visit, frame, None, Fields::new("", "", DeliveryOrder::Number, |_| false)).await
 }
@@ -187,7 +187,7 @@ pub async fn page(
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let query = request.uri().query().unwrap_or_default();
-    let notice = plain(visit.notice(query));
+    let notice = plain(diff::notice(&visit, query));
     let frame = visit.frame("", "webhooks").with(notice);
     render(&visit, &id, frame, Looked { query, ..Looked::default() }).await
 }
