@@ -23,6 +23,7 @@ mod list;
 mod log;
 mod mail;
 mod maintenance;
+mod mcp;
 mod migrate;
 mod number;
 mod only_partner;
@@ -164,6 +165,8 @@ enum Command {
     Config(maintenance::ConfigCommand),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
+    /// Answer programs that speak the Model Context Protocol (MCP), on standard input and output
+    Mcp(mcp::Mcp),
     /// Write the man pages of all commands into a folder
     Manpages {
         /// The folder; it must exist
@@ -404,6 +407,7 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
             output::print(&script)?;
             Ok(Outcome::Done)
         }
+        Command::Mcp(command) => command.run(&global),
         Command::Manpages { folder } => {
             let written = clap_mangen::generate_to(Cli::command(), &folder);
             let what = format!("cannot write the man pages into {}", folder.display());

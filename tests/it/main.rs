@@ -46,6 +46,7 @@ mod inventory;
 mod jobs;
 mod kill;
 mod manage;
+mod mcp;
 mod migrate;
 mod model;
 mod nodes;
