@@ -172,6 +172,11 @@ enum Command {
         /// The folder; it must exist
         folder: PathBuf,
     },
+    /// Write the documentation as HTML files into a folder, which needs no server
+    Manual {
+        /// The folder; it must exist
+        folder: PathBuf,
+    },
     /// Print the description of the API
     #[command(hide = true)]
     Openapi,
@@ -414,11 +419,27 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
             written.map_err(|source| CliError::Io { what, source })?;
             Ok(Outcome::Done)
         }
+        Command::Manual { folder } => {
+            manual(&folder)
+                .map_err(|source| CliError::Io { what: format!("cannot write into {}", folder.display()), source })?;
+            Ok(Outcome::Done)
+        }
         Command::Openapi => {
             output::print(crate::http::openapi::text().as_bytes())?;
             Ok(Outcome::Done)
         }
     }
+}
+
+/// Writes the guide as files that link to each other.
+fn manual(folder: &std::path::Path) -> std::io::Result<()> {
+    use crate::http::docs::guide::{Site, all, names, page_of, style_sheet};
+    for name in names() {
+        std::fs::write(folder.join(format!("{name}.html")), page_of(Site::Files, name).unwrap_or_default())?;
+    }
+    std::fs::write(folder.join("index.html"), page_of(Site::Files, "").unwrap_or_default())?;
+    std::fs::write(folder.join("all.html"), all(Site::Files))?;
+    std::fs::write(folder.join("style.css"), style_sheet())
 }
 
 impl Global {

@@ -14,7 +14,7 @@ mod budget;
 pub mod checks;
 mod cors;
 pub mod costs;
-mod docs;
+pub mod docs;
 mod entities;
 pub mod error;
 pub mod jobs;
@@ -502,6 +502,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/manage/webhooks/{id}/failed/resend", post(webhooks::resend_failed).fallback(post_only))
         .route("/openapi.json", get(ops::openapi).fallback(method_not_allowed))
         .route("/docs", get(docs::page).fallback(method_not_allowed))
+        .route("/docs/guide", get(docs::guide::index).fallback(method_not_allowed))
+        .route("/docs/guide/{page}", get(docs::guide::page).fallback(method_not_allowed))
         .route("/docs/style.css", get(docs::style).fallback(method_not_allowed))
         .route("/livez", get(ops::livez).fallback(method_not_allowed))
         .route("/readyz", get(ops::readyz).fallback(method_not_allowed))

@@ -31,6 +31,7 @@ mod console_lists;
 mod console_names;
 mod console_search;
 mod console_verbs;
+mod cookbook;
 mod costs;
 mod crash;
 mod database_file;

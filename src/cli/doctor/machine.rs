@@ -23,8 +23,9 @@ pub fn check(config: &Config) -> Vec<Finding> {
 /// Below these, a disk is an error or a warning.
 const FREE_MIN: u64 = 100 << 20;
 const FREE_LOW: u64 = 1 << 30;
-/// The share that should be free, in hundredths.
+/// The share that should be free, in hundredths, unless this much is free.
 const SHARE_LOW: u64 = 15;
+const FREE_ENOUGH: u64 = 10 << 30;
 
 fn disks(config: &Config) -> Vec<Finding> {
     let mut folders: Vec<(&str, PathBuf)> = Vec::new();
@@ -60,7 +61,7 @@ fn disk(what: &str, folder: &Path) -> Finding {
             Finding::error(CHECK, format!("{what}: {shown} has no free inodes"), "delete files that are not needed")
         }
         () if free < FREE_MIN => Finding::error(CHECK, text, advice),
-        () if free < FREE_LOW || share < SHARE_LOW => Finding::warning(CHECK, text, advice),
+        () if free < FREE_LOW || (share < SHARE_LOW && free < FREE_ENOUGH) => Finding::warning(CHECK, text, advice),
         () => Finding::ok(CHECK, text),
     }
 }
