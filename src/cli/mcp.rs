@@ -118,7 +118,7 @@ struct Offered {
 }
 
 struct Argument {
-    /// As clients name it: with `_`.
+    /// The option, with `_`.
     name: String,
     long: Option<String>,
     /// Its place among those without a name.
@@ -229,8 +229,9 @@ impl Argument {
             true => help,
             false => format!("{help} One of {}.", values.join(", ")).trim().to_owned(),
         };
+        let name = argument.get_long().unwrap_or(argument.get_id().as_str());
         Argument {
-            name: argument.get_id().as_str().to_owned(),
+            name: name.replace('-', "_"),
             long: argument.get_long().map(str::to_owned),
             index: argument.get_index(),
             help,
