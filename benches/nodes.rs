@@ -13,6 +13,8 @@
 #[path = "../tests/it/cluster.rs"]
 mod cluster;
 mod shared;
+#[path = "../tests/it/until.rs"]
+mod until;
 
 use std::time::Instant;
 

@@ -16,6 +16,8 @@
 #[path = "../tests/it/cluster.rs"]
 mod cluster;
 mod shared;
+#[path = "../tests/it/until.rs"]
+mod until;
 
 use std::fs::File;
 use std::hint::black_box;

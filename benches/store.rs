@@ -18,8 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rollcall::domain::action::{Action, Assignment, Quarantine};
+use rollcall::domain::action::{Action, Assignment};
 use rollcall::domain::change::Edit;
+use rollcall::domain::quarantine::Quarantine;
 use rollcall::domain::{
     Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerId, PartnerKey, RowDigest, Time, Verb,
 };

@@ -38,8 +38,8 @@ use crate::domain::number::words;
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{AccountId, Currency, E164, Money, Time};
 
-pub use calendar::{BadMonth, Calendar, Day, Month, Period};
-pub use holdings::{Holding, Holdings, Ledger, TimeSpan};
+pub use calendar::{BadMonth, Calendar, Day, Month, Period, TimeSpan};
+pub use holdings::{Holding, Holdings, Ledger};
 pub use usage::{CallTally, CallTotals, Invoice, Stated, Usage};
 
 /// How a month that a number was held in part is charged.

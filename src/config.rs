@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::domain::destination::RefusedHost;
 use crate::domain::shown::{hide_secrets, quoted};
-use crate::domain::{Country, action, entity, plan};
+use crate::domain::{Country, network, plan, quarantine};
 use crate::mail::{self, MailTls};
 use crate::routing;
 use crate::store::Location;
@@ -394,7 +394,7 @@ impl Routing {
     /// The networks that may ask; this machine, if none are named.
     pub fn askers(&self) -> Vec<IpNet> {
         match self.askers.is_empty() {
-            true => ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| entity::network(text)).collect(),
+            true => ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| network::network(text)).collect(),
             false => self.askers.iter().map(|network| network.0).collect(),
         }
     }
@@ -418,7 +418,7 @@ impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
         let text = String::deserialize(deserializer)?;
         let wrong = || serde::de::Error::custom(format!("{text:?} must be a network such as \"10.0.0.0/8\""));
-        entity::network(&text).map(Network).ok_or_else(wrong)
+        network::network(&text).map(Network).ok_or_else(wrong)
     }
 }
 
@@ -453,8 +453,8 @@ impl<'de> Deserialize<'de> for DefaultCountry {
 }
 
 impl Quarantine {
-    pub fn policy(&self) -> action::Quarantine {
-        action::Quarantine { default_days: self.days, countries: self.countries.clone() }
+    pub fn policy(&self) -> quarantine::Quarantine {
+        quarantine::Quarantine { default_days: self.days, countries: self.countries.clone() }
     }
 }
 

@@ -8,16 +8,19 @@
 //! Deliberately absent: rules about numbers, SQL, writes.
 
 pub mod access;
+mod answer;
 pub mod bodies;
 pub mod body;
 mod budget;
 pub mod checks;
+pub mod compress;
 mod cors;
 pub mod costs;
 pub mod docs;
 mod entities;
 pub mod error;
 pub mod jobs;
+pub mod json;
 pub mod live;
 pub(crate) mod manage;
 pub mod openapi;
@@ -35,6 +38,7 @@ mod stream;
 mod told;
 pub mod waiting;
 pub mod webhooks;
+mod write;
 
 use std::convert::Infallible;
 use std::future::Future;

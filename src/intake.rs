@@ -15,6 +15,7 @@
 //! Deliberately absent: the store, and so whether what a row names is there.
 
 mod calls;
+mod columns;
 mod csv;
 mod export;
 mod field;
@@ -40,7 +41,7 @@ use jiff::tz::TimeZone;
 pub use self::calls::{BadCall, CallsError, CallsRead, Pagination, TakeCall, read_calls};
 pub use self::export::KnownExport;
 pub use self::field::{BadMapping, Field, Mapping};
-pub use self::peek::{Peeked, PeekedColumn, PeekedRow, bare_numbers, peek};
+pub use self::peek::{Peeked, PeekedColumn, bare_numbers, peek};
 use self::rows::RowReader;
 use self::source::{Input, SourceText};
 use crate::domain::{
@@ -459,6 +460,26 @@ impl Extract<'_> {
     fn write_line(&mut self, line: &[u8]) -> Result<(), IntakeError> {
         self.write(line)?;
         if line.ends_with(b"\n") { Ok(()) } else { self.write(b"\n") }
+    }
+}
+
+/// The most characters that are kept of a cell.
+const CELL_CHARS_MAX: usize = 80;
+
+/// One of the first rows of a file, as text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeekedRow {
+    /// As [`FileRow::line`].
+    pub line: u64,
+    /// By column, empty where the row has none.
+    pub cells: Vec<String>,
+}
+
+/// A cell as far as it is shown.
+fn shortened(cell: &str) -> String {
+    match cell.char_indices().nth(CELL_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &cell[..end]),
+        None => cell.to_owned(),
     }
 }
 

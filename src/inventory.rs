@@ -27,6 +27,7 @@ mod persistent;
 mod rows;
 mod select;
 pub mod set;
+mod sieve;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};

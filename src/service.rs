@@ -12,17 +12,14 @@
 
 pub mod access;
 pub mod billing;
-mod called;
 pub mod checks;
 mod desk;
-mod directory;
 pub mod entities;
 pub mod import;
 pub mod jobs;
 pub mod lease;
 pub mod mirror;
 pub mod numbers;
-pub mod past;
 pub mod people;
 pub mod refusals;
 pub mod replica;
@@ -44,8 +41,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::domain::action::Quarantine;
 use crate::domain::change::Edit;
+use crate::domain::quarantine::Quarantine;
 use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, Choice, Dialect, E164, EntityChange, FieldError, Key,
     KeyId, Partner, PartnerId, PartnerKey, Scope, Setting, State, Time, Trunk, Verb, setting,
@@ -57,7 +54,7 @@ use crate::store::{Abort, Answered, Load, Loaded, LogEntry, Store, Transaction, 
 
 pub use crate::store::StoreError;
 pub use crate::store::waiting::SERVING;
-pub use replica::Replica;
+pub use replica::{Replica, past};
 pub use token::Token;
 
 /// How long an answer is kept for retries, in seconds.

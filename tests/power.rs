@@ -20,6 +20,8 @@ mod cluster;
 #[allow(dead_code, reason = "shared with the other tests, which need more of it")]
 #[path = "it/fixture.rs"]
 mod fixture;
+#[path = "it/until.rs"]
+mod until;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

@@ -627,7 +627,7 @@ async fn shutdown_closes_idle_connections_at_once_and_finishes_the_rest() {
     idle.answer().await;
     let mut busy = server.connect().await;
     busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    sleep(Duration::from_millis(100)).await;
+    server.begun().await;
     let (address, served) = server.stop();
     for client in [&mut silent, &mut idle] {
         let (closed, bytes) = client.closed().await;
@@ -648,7 +648,7 @@ async fn shutdown_cuts_what_outlasts_the_grace() {
     let server = start(Limits { shutdown_grace: SHORT, ..LIMITS }).await;
     let mut stuck = server.connect().await;
     stuck.send("GET /forever HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    sleep(Duration::from_millis(100)).await;
+    server.begun().await;
     let begin = Instant::now();
     let (_, served) = server.stop();
     assert_eq!(served.await.expect("no panic"), Served { cut: 1 });
@@ -847,7 +847,7 @@ async fn shutdown_finishes_what_is_under_way_within_tls() {
     answer_within(&mut idle, GET_HELLO).await;
     let mut busy = within(&server, &authority, BOTH, &[]).await.expect("a handshake");
     busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
-    sleep(Duration::from_millis(100)).await;
+    server.begun().await;
     let (_, served) = server.stop();
     assert!(silent.closed().await.0 < PROMPT, "a handshake that never came is not waited for");
     assert_eq!(rest_within(&mut idle).await, "");
@@ -889,9 +889,15 @@ async fn start_with(limits: Limits, tls: Option<Arc<Certificate>>) -> Harness {
 }
 
 fn router(flood: Arc<Flood>) -> Router {
-    let slow = || async {
+    let (slow_flood, endless_flood) = (Arc::clone(&flood), Arc::clone(&flood));
+    let slow = move || async move {
+        slow_flood.begun.fetch_add(1, SeqCst);
         sleep(Duration::from_millis(800)).await;
         "slow"
+    };
+    let endless = move || async move {
+        endless_flood.begun.fetch_add(1, SeqCst);
+        pending::<()>().await
     };
     Router::new()
         .route("/hello", get(|| async { "hello" }))
@@ -903,8 +909,8 @@ fn router(flood: Arc<Flood>) -> Router {
         .route("/host", get(|headers: HeaderMap| async move { headers[header::HOST].as_bytes().to_vec() }))
         .route("/echo", post(|body: Bytes| async { body }))
         .route("/ignore", post(|| async { "ignored" }))
-        .route("/slow", get(slow).post(move |_: Bytes| slow()))
-        .route("/forever", get(pending::<()>))
+        .route("/slow", get(slow.clone()).post(move |_: Bytes| slow()))
+        .route("/forever", get(endless))
         .route("/flood", get(|| async { Body::new(FloodBody(flood)) }))
         .route("/drip", get(|| async { Body::new(Drip { left: 3, tired: false }) }))
         .route("/panic", get(|| async { panic!("as asked") as &str }))
@@ -940,6 +946,16 @@ impl Harness {
         let mut client = self.connect().await;
         client.send(request).await;
         client.closed().await.1
+    }
+
+    /// Until a slow handler has begun with a request.
+    async fn begun(&self) {
+        let begun = async {
+            while self.flood.begun.load(SeqCst) == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PROMPT * 5, begun).await.expect("a handler begins");
     }
 
     async fn check_prompt(&self) {
@@ -1059,6 +1075,8 @@ impl Client {
 struct Flood {
     bytes: AtomicU64,
     dropped: AtomicBool,
+    /// Requests that a slow handler has begun with.
+    begun: AtomicU64,
 }
 
 /// A body without an end.

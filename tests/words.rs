@@ -151,6 +151,10 @@ const RETIRED: &[(&str, &str)] = &[
     ("would cost a month", "Monthly cost"),
     ("a command of ", "NAME, on the command line"),
     ("renews itself", "auto-renews"),
+    ("renew itself", "auto-renew"),
+    ("add, and make", "Create invitation link"),
+    ("would fail", "will fail"),
+    ("would change by", "will change by"),
     ("afresh", "again"),
     ("anew", "again"),
 ];

@@ -16,12 +16,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::holdings::TimeSpan;
 use crate::domain::setting::{AfterExpiry, Billing};
 use crate::domain::time::TEXT_BYTES;
 use crate::domain::{Time, Zone};
 
 const SECONDS: i64 = 86_400;
+
+/// From a moment to the one after its last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimeSpan {
+    pub from: Time,
+    pub until: Time,
+}
 
 /// A date, counted from 1970-01-01. Invariant: a year of four digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -25,16 +25,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::calendar::{Calendar, Day, Month};
+use super::calendar::{Calendar, Day, Month, TimeSpan};
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{Account, AccountId, E164, Money, Record, Time};
-
-/// From a moment to the one after its last.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TimeSpan {
-    pub from: Time,
-    pub until: Time,
-}
 
 /// A number held by one account at one rate, within the span.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

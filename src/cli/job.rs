@@ -16,9 +16,10 @@ use super::{CliError, Global, OfPartner, Outcome, confirm};
 use crate::domain::plan::{self, Judgement, Misspelling};
 use crate::domain::shown::shown_to;
 use crate::domain::spelling::{self, BareDigits};
-use crate::domain::{E164, PartnerKey, Time, Verb};
+use crate::domain::{E164, PartnerKey, Time, Verb, nothing};
 use crate::http::body::{BodyFields, Json};
-use crate::http::jobs::{self, read};
+use crate::http::jobs::read;
+use crate::http::json;
 use crate::inventory::Snapshot;
 use crate::inventory::names::NamedKind;
 use crate::service::jobs::batch::MonthlyCosts;
@@ -227,7 +228,7 @@ fn listed(path: &Path) -> Result<Vec<Listed>, CliError> {
     let mut lines: HashMap<E164, usize> = HashMap::new();
     let mut problems = Vec::new();
     for (at, line) in file.lines().enumerate() {
-        let text = line.trim_matches(|c: char| c.is_whitespace() || spelling::invisible(c));
+        let text = line.trim_matches(|c: char| c.is_whitespace() || nothing::invisible(c));
         if text.is_empty() {
             continue;
         }
@@ -345,7 +346,7 @@ fn destructive(verb: Verb) -> bool {
 }
 
 fn about(job: &service_jobs::Job) -> String {
-    format!("{} {} numbers", jobs::verb(&job.task), job.total)
+    format!("{} {} numbers", json::job_verb(&job.task), job.total)
 }
 
 /// Does a job to its end.
@@ -376,7 +377,7 @@ fn work(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result
 fn print(global: &Global, job: &service_jobs::Job) -> Result<(), CliError> {
     if global.json {
         let mut text = Vec::new();
-        jobs::json(&mut text, job, None);
+        json::job(&mut text, job, None);
         text.push(b'\n');
         return output::print(&text);
     }
@@ -385,7 +386,7 @@ fn print(global: &Global, job: &service_jobs::Job) -> Result<(), CliError> {
 
 fn describe(job: &service_jobs::Job) -> String {
     let service_jobs::JobTally { changed, unchanged, failed, cost } = &job.tally;
-    let verb = jobs::verb(&job.task);
+    let verb = json::job_verb(&job.task);
     let mut text = match (&job.preview, job.state) {
         (Some(preview), JobState::Previewed) => format!(
             "job {} would {verb} {} of {} numbers, leave {} as they are, and fail on {}{}",
@@ -434,7 +435,7 @@ fn rows(
         let mut text = Vec::new();
         for row in &rows {
             if global.json {
-                jobs::row_json(&mut text, row);
+                json::job_row(&mut text, row);
             } else {
                 let reason = row.reason.as_deref().unwrap_or_default();
                 let line = format!("{:<16}  {:<12}  {reason}", row.number.to_string(), row.result);
@@ -467,7 +468,7 @@ fn list(global: &Global, service: &Service, key: PartnerKey) -> Result<Outcome, 
             if at > 0 {
                 text.push(b',');
             }
-            jobs::json(&mut text, job, None);
+            json::job(&mut text, job, None);
         }
         text.extend_from_slice(b"]}\n");
         output::print(&text)?;
@@ -477,7 +478,7 @@ fn list(global: &Global, service: &Service, key: PartnerKey) -> Result<Outcome, 
         let row = |job: &service_jobs::Job| {
             vec![
                 job.id.clone(),
-                jobs::verb(&job.task).to_owned(),
+                json::job_verb(&job.task).to_owned(),
                 job.state.to_string(),
                 job.total.to_string(),
                 job.tally.changed.to_string(),

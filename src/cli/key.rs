@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
-use crate::domain::{self, Dialect, KeyId, PartnerId, Scope, Time, entity};
+use crate::domain::{self, Dialect, KeyId, PartnerId, Scope, Time, network};
 use crate::service::{NewKey, Token};
 use crate::store::Open;
 
@@ -70,7 +70,7 @@ fn parse_dialect(text: &str) -> Result<Dialect, String> {
 }
 
 fn parse_network(text: &str) -> Result<IpNet, String> {
-    entity::network(text).ok_or_else(|| "must be a network such as 192.0.2.0/24".to_owned())
+    network::network(text).ok_or_else(|| "must be a network such as 192.0.2.0/24".to_owned())
 }
 
 fn credentials(partner: &PartnerId, token: &Token, id: &KeyId) -> Result<(), CliError> {

@@ -424,8 +424,8 @@ pub(super) fn print(global: &Global, outcome: service::WriteOutcome, dry_run: bo
         }
         VerbOutcome::Job { .. } => return Err(CliError::Other("a job came of a verb on one number".to_owned())),
         VerbOutcome::Acknowledgement(one) => output::json(one)?,
-        VerbOutcome::Schedule { view, .. } => output::json(&crate::http::schedules::shown(view, false))?,
-        VerbOutcome::Billing(view) => output::json(&crate::http::settings::shown(view))?,
+        VerbOutcome::Schedule { view, .. } => output::json(&crate::http::json::schedule(view, false))?,
+        VerbOutcome::Billing(view) => output::json(&crate::http::json::billing(view))?,
         VerbOutcome::Undone(undone) => {
             let rows: Vec<_> =
                 undone.rows.iter().map(|row| json!({ "number": row.number, "reason": row.reason })).collect();

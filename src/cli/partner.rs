@@ -9,7 +9,7 @@ use super::{CliError, Global, Outcome, output, parse_name};
 use crate::billing::Period;
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{self, PartnerId, Time};
-use crate::http::settings;
+use crate::http::json;
 use crate::service::billing::{BillingView, Wish};
 use crate::service::{self, VerbOutcome};
 use crate::store::Open;
@@ -124,7 +124,7 @@ fn chosen(outcome: service::WriteOutcome) -> Result<BillingView, CliError> {
 
 fn billing(global: &Global, view: &BillingView) -> Result<(), CliError> {
     if global.json {
-        return output::json(&settings::shown(view));
+        return output::json(&json::billing(view));
     }
     let said = |period: &Period| {
         let expired = match period.after_expiry {

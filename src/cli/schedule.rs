@@ -10,7 +10,7 @@ use super::check::parse_span;
 use super::{CliError, Global, OfPartner, Outcome, mail, output, parse_name};
 use crate::domain::setting::ReportPolicy;
 use crate::domain::{PartnerKey, Time};
-use crate::http::schedules::{delivery, next_runs, shown};
+use crate::http::json::{email_delivery, next_runs, schedule as shown};
 use crate::schedule::{UTC, WEEKLY};
 use crate::service::schedules::{EmailDelivery, RunStep, SchedulePatch, ScheduleView, Sending, preview, runner};
 use crate::service::{self, Service, VerbOutcome};
@@ -311,7 +311,7 @@ fn run(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result<
     }
     let complete = sent.iter().flat_map(|sent| &sent.recipients).all(|one| one.state == Sending::Sent);
     match (&sent, global.json) {
-        (Some(sent), true) => output::json(&delivery(sent))?,
+        (Some(sent), true) => output::json(&email_delivery(sent))?,
         (None, true) => {
             output::json(&json!({ "at": ran.at, "findings": ran.findings, "new": ran.news, "recipients": [] }))?
         }

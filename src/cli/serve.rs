@@ -117,7 +117,7 @@ pub fn log_to_stderr(config: &Config) {
 
 /// The API and the console.
 pub fn routes(app: Arc<App>) -> Router {
-    http::router(app.clone()).merge(console::router(app))
+    http::router(app.clone()).merge(console::router(app)).layer(axum::middleware::from_fn(http::compress::layer))
 }
 
 /// Reads the settings again, with the flags of the command.

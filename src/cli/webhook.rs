@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name};
 use crate::domain::PartnerKey;
 use crate::domain::setting::DeliveryOrder;
-use crate::http::webhooks as http;
+use crate::http::json;
 use crate::service::numbers::Expected;
 use crate::service::webhooks::{Blocking, DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges};
 use crate::service::{self, Service, ServiceError, VerbOutcome};
@@ -182,7 +182,7 @@ impl Webhook {
                 confirm(&format!("remove webhook {} ({})", one.id, shown.webhook.name), yes)?;
                 let removed = webhook(Ok(service.webhook_remove(key, &one.id, &Expected::Anything)?))?;
                 match global.json {
-                    true => output::json(&http::shown(&removed))?,
+                    true => output::json(&json::webhook(&removed))?,
                     false => output::line(&format!("removed webhook {} ({})", one.id, removed.webhook.name))?,
                 }
             }
@@ -260,7 +260,7 @@ fn delivery(outcome: service::WriteOutcome) -> Result<ShownDelivery, CliError> {
 /// With the secret, this once.
 fn print_made(global: &Global, shown: &ShownWebhook) -> Result<(), CliError> {
     if global.json {
-        return output::json(&http::shown(shown));
+        return output::json(&json::webhook(shown));
     }
     let secret = shown.secret.as_ref().map(|secret| secret.reveal()).unwrap_or_default();
     output::line(&format!("webhook: {}", shown.setting.id))?;
@@ -279,7 +279,7 @@ fn status(shown: &ShownWebhook) -> String {
 
 fn print(global: &Global, shown: &ShownWebhook) -> Result<(), CliError> {
     if global.json {
-        return output::json(&http::shown(shown));
+        return output::json(&json::webhook(shown));
     }
     let ShownWebhook { setting, webhook, health, .. } = shown;
     output::line(&format!("webhook {} ({}) is {}", setting.id, webhook.name, status(shown)))?;
@@ -310,7 +310,7 @@ fn print(global: &Global, shown: &ShownWebhook) -> Result<(), CliError> {
 
 fn list(global: &Global, all: &[ShownWebhook]) -> Result<(), CliError> {
     if global.json {
-        let data: Vec<_> = all.iter().map(http::shown).collect();
+        let data: Vec<_> = all.iter().map(json::webhook).collect();
         return output::json(&json!({ "data": data }));
     }
     if all.is_empty() {
@@ -340,7 +340,7 @@ fn outcome(shown: &ShownDelivery) -> String {
 
 fn print_delivery(global: &Global, shown: &ShownDelivery) -> Result<(), CliError> {
     if global.json {
-        return output::json(&http::delivery(shown));
+        return output::json(&json::delivery(shown));
     }
     let ShownDelivery { id, delivery, .. } = shown;
     let state = delivery.state;
@@ -349,7 +349,7 @@ fn print_delivery(global: &Global, shown: &ShownDelivery) -> Result<(), CliError
 
 fn blocking(global: &Global, all: &[Blocking]) -> Result<(), CliError> {
     if global.json {
-        let data: Vec<_> = all.iter().map(http::blocks).collect();
+        let data: Vec<_> = all.iter().map(json::blocking).collect();
         return output::json(&json!({ "data": data }));
     }
     if all.is_empty() {
@@ -373,7 +373,7 @@ fn blocking(global: &Global, all: &[Blocking]) -> Result<(), CliError> {
 
 fn deliveries(global: &Global, (list, total): (Vec<ShownDelivery>, u64), none: &str) -> Result<(), CliError> {
     if global.json {
-        let data: Vec<_> = list.iter().map(http::delivery).collect();
+        let data: Vec<_> = list.iter().map(json::delivery).collect();
         return output::json(&json!({ "data": data, "meta": { "total": total } }));
     }
     if list.is_empty() {

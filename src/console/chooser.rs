@@ -54,5 +54,5 @@ pub fn filter(snapshot: &Snapshot, name: &str, id: Option<&str>, misnamed: Optio
         Chooser { what: NamedKind::Customer, label: "Customer", name, value, required: false, wrongs: &wrongs };
     let mark = if misnamed.is_some() { " aria-invalid=\"true\" aria-describedby=\"error\"" } else { "" };
     let input = chooser.input("all of them", &format!(" id=\"{name}\"{mark}"));
-    format!("<label for=\"{name}\">Customer</label> {input}")
+    format!("<span class=\"together\"><label for=\"{name}\">Customer</label> {input}</span>")
 }

@@ -25,7 +25,7 @@ use super::sign_in::blocking;
 use super::{Console, diff, download, show, verbs};
 use crate::domain::action::{Assignment, Transfer};
 use crate::domain::{AccountId, Action, Actor, ApplicationId, E164, NumberChange, PartnerKey, TrunkId};
-use crate::http::jobs::verb as verb_name;
+use crate::http::json::job_verb as verb_name;
 use crate::http::places::PlaceKind;
 use crate::inventory::names::NamedKind;
 use crate::service::import::differences;
@@ -366,10 +366,10 @@ fn stands(visit: &Visit, job: &Job, trouble: Option<&str>) -> String {
     let so_far = format!("{changed} changed, {unchanged} unchanged, {failed} failed");
     match (job.state, &job.preview, trouble) {
         (JobState::Previewed, Some(preview), _) if preview.changed == 0 => {
-            "Nothing has been changed, and nothing would be: below is why.".to_owned()
+            "Nothing will change; the reasons are below.".to_owned()
         }
         (JobState::Previewed, _, _) => {
-            "Nothing has been changed yet. This is what would happen; each number is decided anew when it runs."
+            "Nothing has changed yet. Below is what will change; each number is checked again when the job runs."
                 .to_owned()
         }
         (JobState::Queued, _, None) => "It begins as soon as it is its turn.".to_owned(),
@@ -415,9 +415,9 @@ fn tabs(job: &Job, wanted: Option<RowResult>) -> Vec<Tab> {
     match (&job.preview, job.state) {
         (Some(preview), JobState::Previewed) => vec![
             all,
-            tab("Would change", Some(RowResult::WouldChange), preview.changed),
+            tab("Will change", Some(RowResult::WouldChange), preview.changed),
             tab("Unchanged", Some(RowResult::Unchanged), preview.unchanged),
-            tab("Would fail", Some(RowResult::WouldFail), preview.failed),
+            tab("Will fail", Some(RowResult::WouldFail), preview.failed),
         ],
         _ => {
             let JobTally { changed, unchanged, failed, .. } = job.tally;
@@ -494,7 +494,7 @@ fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&N
         RowResult::WouldChange => ("info", "will change"),
         RowResult::Unchanged => ("plain", "unchanged"),
         RowResult::Failed => ("critical", "failed"),
-        RowResult::WouldFail => ("critical", "would fail"),
+        RowResult::WouldFail => ("critical", "will fail"),
         RowResult::Pending => ("plain", "not done"),
     };
     Row {
@@ -547,9 +547,9 @@ fn facts(visit: &Visit, job: &Job) -> Vec<(&'static str, String)> {
     if let Some(filter) = &job.filter {
         facts.push(("About", format!("{}, as they were when it was made", filtered(filter))));
     }
-    facts.push(("Made", format!("{} by {}", clock.time(job.created_at), escape(&by(visit, job)))));
+    facts.push(("Created", format!("{} by {}", clock.time(job.created_at), escape(&by(visit, job)))));
     if let Some(at) = job.started_at {
-        facts.push(("Begun", clock.time(at)));
+        facts.push(("Started", clock.time(at)));
     }
     if let Some(at) = job.ended_at {
         facts.push(("Ended", clock.time(at)));

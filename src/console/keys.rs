@@ -16,8 +16,9 @@ use super::form::{self, Refusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
 use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
+use super::users;
 use crate::domain::field::code;
-use crate::domain::{Dialect, FieldError, Key, KeyId, Scope, Time, entity};
+use crate::domain::{Dialect, FieldError, Key, KeyId, Scope, Time, entity, network};
 use crate::service::{NewKey, ServiceError, Token};
 use crate::wire::html::escape;
 
@@ -38,6 +39,8 @@ struct Row {
 struct Made {
     name: String,
     token: String,
+    /// A command that asks with it.
+    curl: String,
     /// Until when the key that it replaces goes on.
     until: Option<String>,
 }
@@ -81,6 +84,7 @@ pub async fn create(
     Path(partner): Path<String>,
     request: Request<Body>,
 ) -> Answer {
+    let origin = users::origin(&console, &request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let new = match read(&visit, &form) {
         Ok(new) => new,
@@ -92,7 +96,7 @@ pub async fn create(
     };
     let id = visit.snapshot.partner.auth_id.clone();
     let made = visit.act("key.create", move |service, _| service.key_create(&id, new)).await;
-    finish(&console, visit, made.map(|done| (done.value, None)), form).await
+    finish(&console, visit, &origin, made.map(|done| (done.value, None)), form).await
 }
 
 /// POST /console/p/{partner}/keys/{id}/rotate
@@ -101,12 +105,13 @@ pub async fn rotate(
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Answer {
+    let origin = users::origin(&console, &request);
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let id: KeyId = id.parse().map_err(|_| Trouble::NotFound)?;
     let partner = visit.snapshot.partner.auth_id.clone();
     let made = visit.act("key.rotate", move |service, _| service.key_rotate(&partner, &id, OVERLAP)).await;
     let until = visit.clock.time(visit.clock.now.plus(OVERLAP));
-    finish(&console, visit, made.map(|done| (done.value, Some(until))), Form::default()).await
+    finish(&console, visit, &origin, made.map(|done| (done.value, Some(until))), Form::default()).await
 }
 
 /// POST /console/p/{partner}/keys/{id}/revoke
@@ -136,13 +141,19 @@ pub async fn revoke(
 async fn finish(
     console: &Arc<Console>,
     visit: Visit,
+    origin: &str,
     made: Result<((Key, Token), Option<String>), ServiceError>,
     form: Form,
 ) -> Answer {
     match made {
         Ok(((key, token), until)) => {
             follow(console).await?;
-            let made = Made { name: key.name.to_string(), token: token.reveal().to_owned(), until };
+            let token = token.reveal().to_owned();
+            let curl = format!(
+                "curl -H 'X-Auth-ID: {}' -H 'X-Auth-Token: {token}' '{origin}/api/v1/partner/numbers?per_page=5'",
+                visit.snapshot.partner.auth_id
+            );
+            let made = Made { name: key.name.to_string(), token, curl, until };
             let frame = visit.frame("Keys", "keys");
             render(visit, frame, Some(made), Typed::default()).await
         }
@@ -193,7 +204,7 @@ fn read(visit: &Visit, form: &Form) -> Result<NewKey, Vec<FieldError>> {
     let words = form.get("networks").split([',', ' ']).filter(|word| !word.is_empty());
     let mut networks = Vec::new();
     for word in words {
-        match entity::network(word) {
+        match network::network(word) {
             Some(network) => networks.push(network),
             None => wrong("networks", &format!("{word} is no network such as 192.0.2.0/24"), word),
         }

@@ -30,8 +30,9 @@ use crate::inventory::{Filter, Order, Pattern, Snapshot, SortKey, several};
 const BARE_MAX: usize = 6;
 /// The most words of a name that stands without quotation marks.
 const NAME_WORDS_MAX: usize = 12;
-/// The most characters that are read: some 400 pasted numbers.
-pub const CHARS_MAX: usize = 6_000;
+/// The most characters that are read: some 200 pasted numbers. Every link of the
+/// page has them.
+pub const CHARS_MAX: usize = 3_000;
 /// How many of the pasted numbers that are not in the inventory are listed.
 const MISSING_MAX: usize = 10;
 
@@ -798,7 +799,7 @@ mod tests {
             assert!(problems[0].hint.contains(hint), "{text}: {}", problems[0].hint);
         }
         assert_eq!(read(&"1".repeat(33)).problems.len(), 1);
-        assert_eq!(read(&"a".repeat(501)).problems.len(), 1);
+        assert_eq!(read(&"a".repeat(CHARS_MAX + 1)).problems.len(), 1);
     }
 
     #[test]

@@ -98,7 +98,8 @@ pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -
 pub async fn edit(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
     let (person, form) = post(&console, request).await?;
     let edit = UserEdit {
-        name: Some(form.get("name").to_owned()),
+        // The offer of a zone says nothing of the name.
+        name: form.has("name").then(|| form.get("name").to_owned()),
         zone: Some(form.get("zone").to_owned()),
         ..UserEdit::default()
     };
@@ -204,7 +205,7 @@ async fn show(console: &Arc<Console>, person: Person, said: Said) -> Answer {
     frame.error = error;
     let typed =
         |field: &str, now: &str| if said.typed.has(field) { said.typed.get(field).to_owned() } else { now.to_owned() };
-    frame.notice = said.notice.map(|text| super::page::Notice::plain(text));
+    frame.notice = said.notice.map(super::page::Notice::plain);
     html_as(
         status,
         &Me {

@@ -15,10 +15,11 @@ use super::page::{Answer, Frame, Trouble, done, html_as};
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, diff, show};
+use crate::checks::Check;
 use crate::domain::{Actor, E164, State as Stored, Status, spelling};
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, NumberRef, Order, Window};
-use crate::routing::{Case, Explained};
+use crate::routing::{Case, Explained, VerdictLine};
 use crate::service::numbers::Expected;
 use crate::service::refusals::RefusalCount;
 use crate::service::{ServiceError, WriteOutcome};
@@ -57,6 +58,27 @@ struct Number {
     events: Vec<Event>,
     choices: String,
     calls: Option<Calls>,
+    /// What its calls get, where they do not get through.
+    drops: Option<Drops>,
+    /// What people come to such a number for.
+    primary: Option<&'static verbs::Shown>,
+}
+
+/// A number that is not in the inventory: nobody's, or another partner's.
+#[derive(Template)]
+#[template(path = "number_none.html")]
+struct NoNumber {
+    frame: Frame,
+    plain: String,
+    /// The same in an address.
+    query: String,
+}
+
+/// Why calls do not get through, and the way to repair it.
+struct Drops {
+    text: String,
+    /// The application that lacks a destination.
+    application: Option<String>,
 }
 
 /// What becomes of a call to the number.
@@ -135,7 +157,7 @@ pub async fn act(
                 ServiceError::Stale(stale) => {
                     let by = stale.by.as_ref().map_or(String::new(), |by| format!(" by {}", who(&visit, by)));
                     Refusal::whole(format!(
-                        "Somebody changed this number{by} while you looked at it, so nothing was done. \
+                        "This number was changed{by} while you looked at it, so nothing was done. \
                          Below is how it is now; do it again if you still want to."
                     ))
                 }
@@ -180,7 +202,11 @@ async fn show_number(
     let snapshot = visit.newest();
     let row = snapshot.get(number, visit.clock.now);
     if row.is_none() && past.is_empty() {
-        return Err(Trouble::NotFound);
+        frame.title = "Not in your inventory".to_owned();
+        return html_as(
+            StatusCode::NOT_FOUND,
+            &NoNumber { frame, query: query_value(&number.to_string()), plain: number.to_string() },
+        );
     }
     let state = row.map_or(Stored::Retired, |row| row.state());
     let shown = verbs::ALL.iter().map(|verb| ShownVerb {
@@ -205,7 +231,9 @@ async fn show_number(
         readable,
         mark: row.map_or("<span class=\"mark plain\">retired</span>", mark),
         version: row.map_or(0, |row| row.version()),
-        facts: row.map_or(Vec::new(), |row| facts(&visit, row)),
+        drops: explained.as_ref().and_then(|explained| drops(&visit, row?, explained.line)),
+        primary: row.and_then(first_action).and_then(verbs::find),
+        facts: row.map_or(Vec::new(), |row| facts(&visit, row, explained.as_ref().map(|one| one.line))),
         verbs: shown.collect(),
         events: events.collect(),
         choices: Choices::of(&visit).render().map_err(|error| Trouble::Internal(error.to_string()))?,
@@ -220,9 +248,35 @@ async fn show_number(
 fn first_action(row: NumberRef<'_>) -> Option<&'static str> {
     match (row.state(), row.status()) {
         (Stored::Available, _) => Some("assign"),
+        (Stored::Active, Status::Suspended) => Some("renew"),
+        (Stored::Suspended, _) => Some("resume"),
         (Stored::Active, Status::Active) if row.application().is_none() => Some("route"),
         _ => None,
     }
+}
+
+/// What a caller of the number gets, in the words of the checks.
+fn caller_gets(line: &VerdictLine) -> String {
+    match line.case {
+        Case::Routed => "calls get through".to_owned(),
+        Case::Unrouted => Check::Unrouted.meaning().to_owned(),
+        Case::Expired => Check::Expired.meaning().to_owned(),
+        Case::NoDestination => Check::NoDestination.meaning().to_owned(),
+        _ => format!("calls to this number are refused: {}", line.when),
+    }
+}
+
+/// Why the calls of a number that a customer holds do not get through.
+fn drops(visit: &Visit, row: NumberRef<'_>, line: &VerdictLine) -> Option<Drops> {
+    if line.case == Case::Routed || row.account().is_none() {
+        return None;
+    }
+    let text = caller_gets(line);
+    let mut chars = text.chars();
+    let text = chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect());
+    let silent = matches!(line.case, Case::NoDestination | Case::DestinationsOff);
+    let application = row.application().filter(|_| silent).map(|one| visit.href("applications", one.id.as_str()));
+    Some(Drops { text, application })
 }
 
 /// What becomes of a call, with times and names as people know them.
@@ -281,7 +335,7 @@ pub fn who(visit: &Visit, actor: &Actor) -> String {
     }
 }
 
-fn facts(visit: &Visit, row: NumberRef<'_>) -> Vec<(&'static str, String)> {
+fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> Vec<(&'static str, String)> {
     let clock = &visit.clock;
     let base = &visit.base;
     let entity = |kind: &str, id: &str, name: &str| {
@@ -291,8 +345,8 @@ fn facts(visit: &Visit, row: NumberRef<'_>) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     let when = |time| format!("{} <small>{}</small>", clock.time(time), clock.distance(time));
     facts.push(("State", {
-        let calls = if row.status() == Status::Active { "calls get through" } else { "calls are refused" };
-        format!("{} <small>since {}; {calls}</small>", row.state(), clock.time(row.since()))
+        let calls = line.map_or(String::new(), |line| format!("; {}", caller_gets(line)));
+        format!("{} <small>since {}{}</small>", row.state(), clock.time(row.since()), escape(&calls))
     }));
     if let Some(account) = row.account() {
         facts.push(("Customer", entity("customers", account.auth_id.as_str(), &account.name)));

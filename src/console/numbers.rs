@@ -125,7 +125,7 @@ fn kept_rows(headers: &HeaderMap) -> Option<u64> {
 pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
-        return stock::form(&visit);
+        return stock::form(&visit, request.uri().query().unwrap_or_default());
     }
     let query = request.uri().query().unwrap_or_default();
     let (mut q, mut page, mut chosen) = (String::new(), 1, None);

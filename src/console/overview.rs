@@ -19,8 +19,9 @@ use super::show::Clock;
 use super::{Console, show};
 use crate::checks::{Check, CheckOptions, counts};
 use crate::domain::change::Digest;
-use crate::domain::{Currency, Money, Time};
-use crate::inventory::{Order, Snapshot, Window};
+use crate::domain::user::{Role, User};
+use crate::domain::{Account, Currency, Money, Time};
+use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::service::checks::{ReportedFinding, findings};
 use crate::wire::html::escape;
 
@@ -42,8 +43,8 @@ const WEEK_SECONDS: i64 = 7 * 86_400;
 const KEPT_SECONDS: i64 = 10;
 /// How many findings the first page has.
 const FIRST_MAX: usize = 5;
-/// How many customers the first page names.
-const RENTAL_MAX: usize = 20;
+/// How many customers the first page names in each currency.
+const RENTAL_MAX: usize = 5;
 
 /// What is counted over a whole inventory.
 pub struct Tally {
@@ -130,6 +131,16 @@ struct Week {
     query: String,
 }
 
+/// What customers owe in one currency: those that cost most, and all of them.
+struct OfCurrency {
+    code: String,
+    rents: Vec<Rent>,
+    /// How many customers are not named.
+    more: usize,
+    numbers: String,
+    amount: String,
+}
+
 struct Rent {
     name: String,
     href: String,
@@ -138,13 +149,15 @@ struct Rent {
     amount: String,
 }
 
-struct Sum {
-    numbers: String,
-    amount: String,
-}
-
 struct Shown {
     all: u64,
+}
+
+struct FirstStep {
+    name: &'static str,
+    /// Below the partner's pages.
+    href: &'static str,
+    done: bool,
 }
 
 #[derive(Template)]
@@ -152,14 +165,14 @@ struct Shown {
 struct Overview {
     frame: Frame,
     tally: Shown,
+    /// What an owner has yet to do; empty once all of it is done.
+    steps: Vec<FirstStep>,
     figures: Vec<Figure>,
     attention: Vec<Attention>,
     first: Vec<First>,
     chart: String,
     weeks: Vec<Week>,
-    rental: Vec<Rent>,
-    totals: Vec<Sum>,
-    more_rental: usize,
+    rental: Vec<OfCurrency>,
 }
 
 /// GET /console/p/{partner}
@@ -167,7 +180,9 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let visit = Visit::enter(&console, &request, &partner)?;
     let now = visit.clock.now;
     let (kept, snapshot) = (console.clone(), visit.snapshot.clone());
-    let tally = super::sign_in::blocking(move || kept.tally(&snapshot, now)).await?;
+    let by = visit.user().clone();
+    let look = move || (kept.tally(&snapshot, now), first_steps(&kept, &snapshot, &by, now));
+    let (tally, steps) = super::sign_in::blocking(look).await?;
     let notice = visit.notice(request.uri().query().unwrap_or_default());
     let figures = TABS.iter().zip(tally.tabs).map(|(&(name, line), count)| Figure {
         name,
@@ -175,10 +190,10 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         query: query_value(line),
     });
     let weeks: Vec<Week> = (0..WEEKS).zip(tally.weeks).map(|(at, count)| week(&visit, at, count)).collect();
-    let (rental, totals, more_rental) = rental(&visit, &tally);
     html(&Overview {
         frame: visit.frame("Overview", "overview").with(notice),
         tally: Shown { all: tally.tabs[0] },
+        steps,
         figures: figures.collect(),
         attention: tally
             .checks
@@ -189,10 +204,30 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         first: tally.first.iter().map(|seen| first(&visit, seen)).collect(),
         chart: chart(&visit, &tally.weeks),
         weeks,
-        rental,
-        totals,
-        more_rental,
+        rental: rental(&visit, &tally),
     })
+}
+
+/// What an owner of a new partner does first. What cannot be read is taken as
+/// done: the list is a help, and no page fails for it.
+fn first_steps(console: &Console, snapshot: &Snapshot, user: &Arc<User>, now: Time) -> Vec<FirstStep> {
+    if user.role != Role::Owner {
+        return Vec::new();
+    }
+    let any =
+        |filter: Filter| snapshot.select(&filter, Order::default(), Window::Page { skip: 0, rows: 0 }, now).total > 0;
+    let users = console.app.people.users(user, Some(snapshot.key));
+    let alerts = console.app.service.schedules(snapshot.key, now);
+    let steps = [
+        ("Import your numbers", "import", any(Filter::default())),
+        ("Route a number to an application", "applications", any(Filter { routed: Some(true), ..Filter::default() })),
+        ("Invite a user", "users#new", users.map_or(true, |users| users.len() > 1)),
+        ("Set up alerts by email", "checks/schedules?new", alerts.map_or(true, |alerts| !alerts.is_empty())),
+    ];
+    if steps.iter().all(|(_, _, done)| *done) {
+        return Vec::new();
+    }
+    steps.into_iter().map(|(name, href, done)| FirstStep { name, href, done }).collect()
 }
 
 /// A check by its name, for people.
@@ -277,29 +312,32 @@ fn chart(visit: &Visit, weeks: &[u64]) -> String {
     svg
 }
 
-/// The customers that cost most, and the sum of all of them by currency.
-fn rental(visit: &Visit, tally: &Tally) -> (Vec<Rent>, Vec<Sum>, usize) {
-    let mut totals: BTreeMap<Currency, (u64, i64)> = BTreeMap::new();
-    let mut rows = Vec::new();
+/// The customers that cost most in each currency, and the sum of all of them.
+fn rental(visit: &Visit, tally: &Tally) -> Vec<OfCurrency> {
+    let mut currencies: BTreeMap<Currency, Vec<(&Account, u64, i64)>> = BTreeMap::new();
     for (account, sums) in visit.snapshot.accounts.iter().zip(&tally.rental) {
         for (&currency, &(numbers, minor)) in sums {
-            let (all, sum) = totals.entry(currency).or_default();
-            (*all, *sum) = (*all + numbers, sum.saturating_add(minor));
-            rows.push((account, currency, numbers, minor));
+            currencies.entry(currency).or_default().push((account, numbers, minor));
         }
     }
-    rows.sort_by(|a, b| b.3.cmp(&a.3).then_with(|| a.0.auth_id.cmp(&b.0.auth_id)));
-    let more = rows.len().saturating_sub(RENTAL_MAX);
-    let rents = rows.into_iter().take(RENTAL_MAX).map(|(account, currency, numbers, minor)| Rent {
-        name: account.name.to_string(),
-        href: visit.href("customers", account.auth_id.as_str()),
-        query: query_value(&format!("account:{}", quoted(account.auth_id.as_str()))),
-        numbers: show::thousands(numbers),
-        amount: show::money(Money { minor, currency }),
-    });
-    let sums = totals.into_iter().map(|(currency, (numbers, minor))| Sum {
-        numbers: show::thousands(numbers),
-        amount: show::money(Money { minor, currency }),
-    });
-    (rents.collect(), sums.collect(), more)
+    let of_currency = |(currency, mut rows): (Currency, Vec<(&Account, u64, i64)>)| {
+        rows.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.auth_id.cmp(&b.0.auth_id)));
+        let money = |minor| show::money(Money { minor, currency });
+        let sum = rows.iter().fold(0_i64, |sum, row| sum.saturating_add(row.2));
+        let rent = |&(account, numbers, minor): &(&Account, u64, i64)| Rent {
+            name: account.name.to_string(),
+            href: visit.href("customers", account.auth_id.as_str()),
+            query: query_value(&format!("account:{}", quoted(account.auth_id.as_str()))),
+            numbers: show::thousands(numbers),
+            amount: money(minor),
+        };
+        OfCurrency {
+            code: currency.code().to_owned(),
+            more: rows.len().saturating_sub(RENTAL_MAX),
+            numbers: show::thousands(rows.iter().map(|row| row.1).sum()),
+            amount: money(sum),
+            rents: rows.iter().take(RENTAL_MAX).map(rent).collect(),
+        }
+    };
+    currencies.into_iter().map(of_currency).collect()
 }

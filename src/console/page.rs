@@ -36,6 +36,8 @@ pub struct Frame {
     pub partner_id: String,
     pub partner_name: String,
     pub email: String,
+    /// Whose clock the page shows; the browser offers its own for UTC.
+    pub zone: String,
     pub role: &'static str,
     pub administrator: bool,
     /// May do the verbs.
@@ -107,6 +109,7 @@ impl Frame {
             partner_id: partner.map_or(String::new(), |partner| partner.auth_id.to_string()),
             partner_name: partner.map_or(String::new(), |partner| partner.name.to_string()),
             email: person.user().email.to_string(),
+            zone: person.user().zone.to_string(),
             role: role.as_str(),
             administrator: role == crate::domain::user::Role::Administrator,
             manages: role.manages(),

@@ -72,7 +72,7 @@ enum For {
 }
 
 /// A page or an action: its name, its address below the partner's, and words
-/// that people search it by.
+/// that people search it by, the last of an action's being `action`.
 const PLACES: &[(&str, &str, &str, For)] = &[
     ("Overview", "", "home start dashboard", For::All),
     ("Numbers", "/numbers", "inventory list did", For::All),
@@ -139,7 +139,8 @@ fn everything(visit: &Visit, frame: &Frame, q: &str) -> Vec<Group> {
         Group { title: "Customers", hits: few(NamedKind::Customer) },
         Group { title: "Applications", hits: few(NamedKind::Application) },
         Group { title: "Trunks", hits: few(NamedKind::Trunk) },
-        Group { title: "Pages and actions", hits: places(frame, q) },
+        Group { title: "Pages", hits: places(frame, q, false) },
+        Group { title: "Actions", hits: places(frame, q, true) },
     ];
     groups.into_iter().filter(|group| !group.hits.is_empty()).collect()
 }
@@ -261,7 +262,7 @@ pub fn about(snapshot: &Snapshot, what: NamedKind, id: &str, now: crate::domain:
 }
 
 /// The pages and actions whose name or words have all words of the text.
-fn places(frame: &Frame, q: &str) -> Vec<Hit> {
+fn places(frame: &Frame, q: &str, actions: bool) -> Vec<Hit> {
     let typed = q.to_lowercase();
     let fits = |name: &str, words: &str| {
         let text = format!("{} {words}", name.to_lowercase());
@@ -272,7 +273,9 @@ fn places(frame: &Frame, q: &str) -> Vec<Hit> {
         For::Managers => frame.manages,
         For::Owners => frame.owns,
     };
-    let found = PLACES.iter().filter(|(name, _, words, who)| may(*who) && fits(name, words));
+    let found = PLACES
+        .iter()
+        .filter(|(name, _, words, who)| words.ends_with("action") == actions && may(*who) && fits(name, words));
     let most = if q.is_empty() { PLACES.len() } else { MANY };
     let hit = |(name, path, _, _): &(&str, &str, &str, For)| Hit {
         name: (*name).to_owned(),

@@ -33,10 +33,12 @@ struct Page<'a> {
     wrongs: Wrongs,
 }
 
-/// GET /console/p/{partner}/numbers?new
-pub fn form(visit: &Visit) -> Answer {
+/// GET /console/p/{partner}/numbers?new[&number=+…]
+pub fn form(visit: &Visit, query: &str) -> Answer {
     visit.need(Needs::Manager)?;
-    page(visit, &Form::default(), None, StatusCode::OK)
+    let number = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "number");
+    let form = number.map_or_else(Form::default, |(_, number)| Form::default().with("number", &number));
+    page(visit, &form, None, StatusCode::OK)
 }
 
 /// POST /console/p/{partner}/numbers

@@ -174,3 +174,35 @@ fn whole(piece: &str, snapshot: &Snapshot, now: Time) -> Option<E164> {
         _ => international,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_divided_where_no_number_is() {
+        for (text, pieces) in [
+            ("+912271264217, +912271264218", &["+912271264217", "+912271264218"][..]),
+            ("+91 22 7126 4217;022 7126 4218,", &["+91 22 7126 4217", "022 7126 4218"]),
+            ("+912271264217+912271264218", &["+912271264217", "+912271264218"]),
+            ("\u{ff0b}912271264217 (+912271264218)", &["\u{ff0b}912271264217", "+912271264218"]),
+            ("022 7126", &["022 7126"]),
+            (",;", &[]),
+        ] {
+            let found = hard(text);
+            // A bracket before a plus belongs to the number behind it, and is dropped with it.
+            let found: Vec<&str> = found.iter().map(|piece| piece.trim_end_matches(')')).collect();
+            assert_eq!(found, pieces, "{text}");
+        }
+    }
+
+    #[test]
+    fn digits_are_told_from_words() {
+        for text in ["22", "+91", "(022) 7126-4217", "+91, 22", "22\u{2011}71"] {
+            assert!(is_digits(text), "{text}");
+        }
+        for text in ["", "Globex", "MA_1", "22 Main", "-", "1e3", "9%2"] {
+            assert!(!is_digits(text), "{text}");
+        }
+    }
+}

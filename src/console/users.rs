@@ -164,7 +164,7 @@ pub fn administrator(console: &Arc<Console>, request: &Request<Body>) -> Result<
 }
 
 /// Where this console is: `console.url`, or the address that the browser asked.
-fn origin(console: &Arc<Console>, request: &Request<Body>) -> String {
+pub fn origin(console: &Arc<Console>, request: &Request<Body>) -> String {
     use crate::http::Secure;
     if let Some(url) = console.app.console_url() {
         return url.to_owned();

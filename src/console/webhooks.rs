@@ -290,7 +290,7 @@ fn told(error: ServiceError) -> Result<(String, Vec<FieldError>), Trouble> {
         ServiceError::Invalid(errors) => Ok(("Nothing was saved; see what is marked below.".to_owned(), errors)),
         ServiceError::Unknown { .. } => Err(Trouble::NotFound),
         ServiceError::Outdated { .. } => {
-            let text = "Somebody changed this webhook while you looked at it, so nothing was saved. Load the page \
+            let text = "This webhook was changed while you looked at it, so nothing was saved. Load the page \
                         again to see how it is now.";
             Ok((text.to_owned(), Vec::new()))
         }

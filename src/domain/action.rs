@@ -29,13 +29,10 @@
 //! `available` here as everywhere.
 //! Deliberately absent: I/O, the clock, permissions.
 
-use std::collections::BTreeMap;
-
 use super::field::code;
 use super::number::TAGS_MAX;
-use super::{
-    AccountId, ApplicationId, Country, Currency, FieldError, Money, Record, State, Tags, Time, TrunkId, Verb, Zone,
-};
+use super::quarantine::Quarantine;
+use super::{AccountId, ApplicationId, Currency, FieldError, Money, Record, State, Tags, Time, TrunkId, Verb, Zone};
 
 /// By how many months one renewal extends at most.
 pub const MONTHS_MAX: u32 = 120;
@@ -113,22 +110,6 @@ pub struct Price {
     /// A plain decimal amount, as [`Money::parse`] reads it.
     pub amount: Option<String>,
     pub currency: Option<Currency>,
-}
-
-/// How long a released number is kept from reuse.
-#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Quarantine {
-    pub default_days: u32,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub countries: BTreeMap<Country, u32>,
-}
-
-impl Quarantine {
-    /// In seconds.
-    pub fn of(&self, country: Option<Country>) -> i64 {
-        let own = country.and_then(|country| self.countries.get(&country));
-        i64::from(*own.unwrap_or(&self.default_days)) * 86_400
-    }
 }
 
 /// Why an action is not done.
@@ -400,7 +381,7 @@ pub fn hint(verb: Verb, state: State) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::NumberType;
+    use crate::domain::{Country, NumberType};
 
     const NOW: i64 = 1_770_000_000;
 

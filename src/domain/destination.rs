@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::entity;
+use super::network::network;
 
 /// The longest SIP URI, in bytes.
 pub const URI_BYTES_MAX: usize = 200;
@@ -391,7 +391,7 @@ impl FromStr for RefusedHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<RefusedHost, String> {
-        if let Some(network) = entity::network(text) {
+        if let Some(network) = network(text) {
             return Ok(RefusedHost::Network(network));
         }
         let wrong = || format!("{text:?} must be a network, an address, a host name, or *. before a name");

@@ -18,12 +18,6 @@ pub fn name(text: &str) -> Option<Arc<str>> {
     (fits && !text.chars().any(char::is_control)).then(|| text.trim().into())
 }
 
-/// A network such as 192.0.2.0/24, or one address as the network of itself.
-pub fn network(text: &str) -> Option<IpNet> {
-    let whole = text.parse::<IpNet>().map(|network| network.trunc());
-    whole.ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
-}
-
 /// A reseller: the tenant that everything else belongs to.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Partner {

@@ -12,7 +12,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{nothing, spelling};
+use super::nothing;
 
 /// The most bytes an id can have.
 pub const ID_BYTES_MAX: usize = 128;
@@ -41,7 +41,7 @@ pub fn check_new(text: &str) -> Result<(), BadId> {
     if matches!(text, "." | "..") {
         return Err(BadId::Dots);
     }
-    text.chars().find(|&c| spelling::invisible(c)).map_or(Ok(()), |c| Err(BadId::Invisible(c)))
+    text.chars().find(|&c| nothing::invisible(c)).map_or(Ok(()), |c| Err(BadId::Invisible(c)))
 }
 
 fn well_formed(text: &str) -> bool {

@@ -1,4 +1,5 @@
-//! The words that databases and spreadsheets write in empty cells.
+//! What stands in a text and says nothing: the words that databases and
+//! spreadsheets write in empty cells, and invisible characters.
 //!
 //! If such a word were accepted as an id, a customer called "NULL" would hold every
 //! number without one. Deliberately absent: whether an entity really has that name;
@@ -66,6 +67,16 @@ fn is_one(text: &str, words: &[&str]) -> bool {
     // Every cell of a file is asked, and few are as short as these.
     const BYTES_MAX: usize = 9;
     text.len() <= BYTES_MAX && words.iter().any(|word| word.eq_ignore_ascii_case(text))
+}
+
+/// Whether nobody sees the character: marks of direction, spaces of no width,
+/// the soft hyphen, byte order marks and their like.
+pub fn invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

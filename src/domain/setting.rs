@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::action::Quarantine;
+use super::quarantine::Quarantine;
 use super::{AccountId, E164, Time};
 
 /// The ids of settings that a partner has one of at most.

@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 
+use super::nothing::invisible;
 use super::plan::{self, Judgement, National};
 use super::{Country, E164};
 
@@ -82,16 +83,6 @@ pub fn read(text: &str, bare: BareDigits) -> Result<(E164, E164), BadSpelling> {
 pub fn one(text: &str) -> Result<E164, BadSpelling> {
     let (first, last) = read(text, BareDigits::International)?;
     if first == last { Ok(first) } else { Err(told(format!("is a block, {first} to {last}; name one number"))) }
-}
-
-/// Whether nobody sees the character: marks of direction, spaces of no width,
-/// the soft hyphen, byte order marks and their like.
-pub fn invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The character that is meant by one that looks like it: none for one that

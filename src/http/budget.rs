@@ -12,14 +12,11 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderValue;
 
 use super::error::ApiError;
-use super::told;
+use super::told::{self, Budget};
 use crate::domain::{KeyId, PartnerKey};
-
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 type Key = (PartnerKey, KeyId);
 
@@ -35,15 +32,6 @@ pub struct Budgets {
     rate: u32,
     burst: u32,
     policy: HeaderValue,
-}
-
-/// What is left of a budget.
-#[derive(Clone)]
-pub struct Budget {
-    policy: HeaderValue,
-    left: u32,
-    /// Seconds until the budget is whole again.
-    whole_in_s: u32,
 }
 
 impl Budgets {
@@ -81,15 +69,5 @@ impl Budgets {
     /// Lets go of keys that have been quiet.
     pub fn forget_quiet(&self) {
         self.limiter.retain_recent();
-    }
-}
-
-impl Budget {
-    pub fn put(self, headers: &mut HeaderMap) {
-        let Budget { policy, left, whole_in_s } = self;
-        if let Ok(value) = HeaderValue::try_from(format!("\"requests\";r={left};t={whole_in_s}")) {
-            headers.insert(RATE_LIMIT, value);
-            headers.insert(RATE_LIMIT_POLICY, policy);
-        }
     }
 }

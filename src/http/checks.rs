@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::App;
+use super::answer::{self, ListFormat};
 use super::error::ApiError;
-use super::manage::Write;
-use super::partner::{self, ListFormat};
 use super::query::{PER_PAGE_DEFAULT, bounded, page_of, per_page_of};
+use super::write::Write;
 use crate::alert;
 use crate::checks::{self, Check, CheckOptions};
 use crate::domain::field::code;
@@ -225,10 +225,10 @@ fn answer(request: &Request<Body>, body: Value) -> Response<Body> {
     let body = body.to_string();
     let tag = format!("\"{:08x}-{:x}-{}\"", crc32fast::hash(body.as_bytes()), body.len(), crate::BUILD);
     let tag = HeaderValue::try_from(tag).expect("hexadecimal digits and a version");
-    if partner::unchanged(request.headers(), &tag) {
-        return partner::answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None);
+    if answer::unchanged(request.headers(), &tag) {
+        return answer::answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None);
     }
-    partner::answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json))
+    answer::answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json))
 }
 
 #[cfg(test)]

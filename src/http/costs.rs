@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::App;
+use super::answer::{ListFormat, answer, hex, unchanged};
 use super::error::ApiError;
-use super::partner::{ListFormat, answer, hex, unchanged};
 use super::query::CostsQuery;
 use crate::billing::{Bill, Calendar, Day, Month, Proration};
 use crate::domain::change::Digest;

@@ -14,8 +14,9 @@ use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::App;
+use super::answer::{ListFormat, answer, list_tag, unchanged};
 use super::error::ApiError;
-use super::partner::{ListFormat, answer, list_tag, refuse_parameters, unchanged};
+use super::query::refuse_parameters;
 use super::query::{ListParameters, ListQuery};
 use crate::domain::{Account, Application, Dialect, Scope, Time, Trunk};
 use crate::inventory::{Snapshot, StatusCounts};

@@ -8,7 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{X_REQUEST_ID, manage, partner};
+use super::{X_REQUEST_ID, answer, json};
 use crate::domain::field::{self, code};
 use crate::domain::{FieldError, State};
 use crate::service::{Conflict, ServiceError, Stale, StoreError, Unusable};
@@ -24,6 +24,9 @@ const TOO_MANY_RETRY_S: u64 = 15;
 /// renders it there, because only there is the request id known.
 #[derive(Clone, Debug)]
 pub struct ApiError(Box<Parts>);
+
+/// What every handler returns.
+pub(super) type HandlerResult = Result<Response<Body>, ApiError>;
 
 #[derive(Clone, Debug)]
 struct Parts {
@@ -186,7 +189,7 @@ impl ApiError {
         headers.extend(own);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-        headers.insert(header::VARY, partner::VARY);
+        headers.insert(header::VARY, answer::VARY);
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert(X_REQUEST_ID, id);
         }
@@ -250,7 +253,7 @@ impl From<ServiceError> for ApiError {
                 error
             }
             ServiceError::NotUndone { version, rows, stays } => {
-                let rows = manage::refused_rows(&rows);
+                let rows = json::refused_rows(&rows);
                 ApiError::conflict(message, json!({ "version": version, "rows": rows, "stays": stays }))
             }
             ServiceError::KeyReused => {

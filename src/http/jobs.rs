@@ -7,7 +7,6 @@
 //! Deliberately absent: the verbs' parameters (`manage::action`), the execution of a
 //! job (`service::jobs`).
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -16,15 +15,15 @@ use http::{Request, Response};
 
 use super::body::{BodyFields, Json};
 use super::error::ApiError;
-use super::manage::{self, HandlerResult, PathOf, Write, id_of};
+use super::error::HandlerResult;
 use super::query::{ListParameters, ListQuery};
-use super::{App, partner};
+use super::write::{self, PathOf, Write, id_of};
+use super::{App, answer, json, manage, query};
+use crate::domain::Scope;
 use crate::domain::field::code;
-use crate::domain::{Money, Scope, Time, Verb};
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError};
 use crate::service::Rendered;
-use crate::service::jobs::batch::MonthlyCosts;
-use crate::service::jobs::{Job, JobRow, JobSelection, JobTally, LIST_MAX, NewJob, Task};
+use crate::service::jobs::{JobSelection, LIST_MAX, NewJob};
 use crate::wire;
 
 /// POST /api/v1/manage/jobs
@@ -65,13 +64,13 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
     let (access, query) = app.enter(&request, Scope::Manage, read).await?;
     let key = access.snapshot.key;
     let (skip, limit) = (query.skip(), query.per_page as usize);
-    let (jobs, total) = manage::ask(&app, key, move |service| service.jobs(key, skip, limit)).await?;
+    let (jobs, total) = write::ask(&app, key, move |service| service.jobs(key, skip, limit)).await?;
     let mut body = b"{\"data\":[".to_vec();
     for (at, job) in jobs.iter().enumerate() {
         if at > 0 {
             body.push(b',');
         }
-        json(&mut body, job, app.service.job_trouble(&job.id).as_deref());
+        json::job(&mut body, job, app.service.job_trouble(&job.id).as_deref());
     }
     wire::json_meta(&mut body, total, query.page, query.per_page);
     Ok(answer(body))
@@ -79,12 +78,12 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 /// GET /api/v1/manage/jobs/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
-    let job = manage::ask(&app, key, move |service| service.job(key, &id)).await?;
+    let job = write::ask(&app, key, move |service| service.job(key, &id)).await?;
     let mut body = b"{\"data\":".to_vec();
-    json(&mut body, &job, app.service.job_trouble(&job.id).as_deref());
+    json::job(&mut body, &job, app.service.job_trouble(&job.id).as_deref());
     body.push(b'}');
     Ok(answer(body))
 }
@@ -96,20 +95,20 @@ pub(super) async fn rows(State(app): State<Arc<App>>, path: PathOf<String>, requ
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
     let (result, skip, limit) = (query.result, query.skip(), query.per_page as usize);
-    let (rows, total) = manage::ask(&app, key, move |service| service.job_rows(key, &id, result, skip, limit)).await?;
+    let (rows, total) = write::ask(&app, key, move |service| service.job_rows(key, &id, result, skip, limit)).await?;
     let mut body = b"{\"data\":[".to_vec();
     for (at, row) in rows.iter().enumerate() {
         if at > 0 {
             body.push(b',');
         }
-        row_json(&mut body, row);
+        json::job_row(&mut body, row);
     }
     wire::json_meta(&mut body, total, query.page, query.per_page);
     Ok(answer(body))
 }
 
 fn answer(body: Vec<u8>) -> Response<Body> {
-    manage::respond(Rendered { status: 200, etag: None, body })
+    answer::respond(Rendered { status: 200, etag: None, body })
 }
 
 /// The job that a body asks for.
@@ -135,7 +134,7 @@ pub fn read(mut fields: BodyFields) -> Result<NewJob, ApiError> {
     let wanted = wanted(&mut fields);
     let preview = fields.flag("preview").unwrap_or(false);
     fields.finish()?;
-    let (action, wanted) = action.zip(wanted).ok_or_else(|| ApiError::internal(manage::UNREAD.to_owned()))?;
+    let (action, wanted) = action.zip(wanted).ok_or_else(|| ApiError::internal(write::UNREAD.to_owned()))?;
     Ok(NewJob { action, params: text, wanted, preview })
 }
 
@@ -202,97 +201,4 @@ fn filter(fields: &mut BodyFields, mut inner: BodyFields) -> Option<Filter> {
     }
     fields.adopt(inner);
     (!wrong).then_some(filter)
-}
-
-/// A job as it is shown; `trouble` is what it waits for on this node.
-pub fn json(out: &mut Vec<u8>, job: &Job, trouble: Option<&str>) {
-    let Job { id, state, task, params, filter, by, created_at, started_at, ended_at, total, preview, tally, .. } = job;
-    let JobTally { changed, unchanged, failed, cost } = tally;
-    text(out, "{\"id\":", Some(id));
-    text(out, ",\"state\":", Some(state.as_str()));
-    text(out, ",\"verb\":", Some(verb(task)));
-    put(out, format_args!(",\"params\":{params},\"filter\":{}", filter.as_deref().unwrap_or("null")));
-    let done = tally.rows();
-    put(
-        out,
-        format_args!(
-            ",\"total\":{total},\"done\":{done},\"changed\":{changed},\"unchanged\":{unchanged},\"failed\":{failed}"
-        ),
-    );
-    put(out, format_args!(",\"monthly_cost_change\":"));
-    costs(out, cost);
-    match preview {
-        None => put(out, format_args!(",\"preview\":null")),
-        Some(JobTally { changed, unchanged, failed, cost }) => {
-            put(
-                out,
-                format_args!(
-                    ",\"preview\":{{\"would_change\":{changed},\"unchanged\":{unchanged},\"would_fail\":{failed},\
-                     \"monthly_cost_change\":"
-                ),
-            );
-            costs(out, cost);
-            out.push(b'}');
-        }
-    }
-    let time = |time: &Option<Time>| time.map(|time| time.to_string());
-    text(out, ",\"created_at\":", Some(&created_at.to_string()));
-    text(out, ",\"started_at\":", time(started_at).as_deref());
-    text(out, ",\"ended_at\":", time(ended_at).as_deref());
-    match job.rate() {
-        Some(rate) => put(out, format_args!(",\"rate\":{}", rate.round())),
-        None => put(out, format_args!(",\"rate\":null")),
-    }
-    match job.seconds_left() {
-        Some(seconds) => put(out, format_args!(",\"seconds_left\":{seconds}")),
-        None => put(out, format_args!(",\"seconds_left\":null")),
-    }
-    text(out, ",\"by\":", Some(by));
-    text(out, ",\"undo_of\":", task.undoes());
-    text(out, ",\"error\":", job.error.as_deref().or(trouble));
-    out.push(b'}');
-}
-
-/// As in paths: `tags`, not `tag`.
-pub fn verb(task: &Task) -> &'static str {
-    match task.verb() {
-        Verb::Tag => "tags",
-        verb => verb.as_str(),
-    }
-}
-
-pub fn row_json(out: &mut Vec<u8>, row: &JobRow) {
-    put(out, format_args!("{{\"number\":\"{}\",\"result\":\"{}\"", row.number, row.result));
-    text(out, ",\"reason\":", row.reason.as_deref());
-    put(out, format_args!(",\"monthly_cost_change\":"));
-    costs(out, &row.cost);
-    match row.version {
-        Some(version) => put(out, format_args!(",\"version\":{version}}}")),
-        None => put(out, format_args!(",\"version\":null}}")),
-    }
-}
-
-/// Amounts by currency: never added, never rounded.
-fn costs(out: &mut Vec<u8>, costs: &MonthlyCosts) {
-    out.push(b'{');
-    for (at, (&currency, &minor)) in costs.iter().enumerate() {
-        let separator = if at > 0 { "," } else { "" };
-        let sign = if minor < 0 { "-" } else { "" };
-        // The one amount without an opposite is beyond any that can be stored.
-        let amount = Money { minor: minor.saturating_abs(), currency };
-        put(out, format_args!("{separator}\"{currency}\":{sign}{amount}"));
-    }
-    out.push(b'}');
-}
-
-fn text(out: &mut Vec<u8>, key: &str, value: Option<&str>) {
-    out.extend_from_slice(key.as_bytes());
-    match value {
-        Some(value) => wire::json_text(out, value),
-        None => out.extend_from_slice(b"null"),
-    }
-}
-
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("writing to memory");
 }

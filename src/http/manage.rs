@@ -1,123 +1,25 @@
 //! The management API: every verb on numbers, accounts, applications and
 //! trunks, for keys with the scope `manage`.
 //!
-//! A handler reads the body, calls `service`, and writes the verb's result.
-//! Invariants: a write that is answered with success is durable and is in this
-//! node's index; under an `Idempotency-Key` it is executed once; an invalid request
-//! is refused before anything is written.
+//! A handler reads the body (`write`), calls `service`, and answers with the
+//! verb's result.
 //! Deliberately absent: rules about states (`domain::action`), jobs (`jobs`).
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode};
-use sha2::{Digest, Sha256};
+use http::Request;
 
-use super::bodies::{Allowance, Caller};
-use super::body::{self, BodyFields};
-use super::error::ApiError;
-use super::{App, RequestId, jobs, partner, peer, query, schedules, settings, told, waiting, webhooks};
+use super::App;
+use super::body::BodyFields;
+use super::error::{ApiError, HandlerResult};
+use super::write::{PathOf, UNREAD, Write, id_of};
 use crate::domain::action::{self, Assignment, Price, Transfer};
 use crate::domain::field::code;
-use crate::domain::{
-    Account, Action, Actor, Application, Country, E164, FieldError, Money, NumberType, PartnerKey, Scope, Time, Trunk,
-    Zone, spelling,
-};
-use crate::inventory::NumberRef;
+use crate::domain::{Action, Country, E164, FieldError, Money, NumberType, Time, Zone, spelling};
 use crate::service::entities::{CallTarget, EntityPatch};
-use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
-use crate::service::undo::{RefusedUndo, Undone};
-use crate::service::{Rendered, Retry, Service, ServiceError, VerbOutcome, WriteOutcome};
-use crate::wire;
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// The most characters of an idempotency key.
-const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
-
-pub(super) type PathOf<T> = Result<Path<T>, PathRejection>;
-pub(super) type HandlerResult = Result<Response<Body>, ApiError>;
-
-/// An authorised write: its caller, and its body.
-pub(super) struct Write {
-    pub key: PartnerKey,
-    pub service: Service,
-    pub fields: BodyFields,
-    pub expected: Expected,
-}
-
-impl Write {
-    /// Lets a request in and reads it.
-    pub async fn read(app: &App, request: Request<Body>) -> Result<Write, ApiError> {
-        // It waits for no version: a write looks at what the database has.
-        let access = app.admit(request.headers(), peer(request.extensions()), Scope::Manage)?;
-        partner::refuse_parameters(request.uri().query().unwrap_or_default())?;
-        let expected = expected(request.headers())?;
-        let name = idempotency_key(request.headers())?;
-        Allowance::known(&request, Caller::Partner(access.snapshot.key));
-        let (head, body) = request.into_parts();
-        let body = body::read(&head, body).await?;
-        let retry = name.map(|key| {
-            let mut hash = Sha256::new();
-            for part in [head.method.as_str().as_bytes(), head.uri.path().as_bytes(), &body] {
-                hash.update((part.len() as u64).to_le_bytes());
-                hash.update(part);
-            }
-            Retry { key, fingerprint: hash.finalize().into(), render }
-        });
-        let request_id = head.extensions.get::<RequestId>().map(|id| id.0.to_string());
-        let service = app.service.asked(Actor::Key { id: access.key }, request_id, retry);
-        Ok(Write { key: access.snapshot.key, service, fields: BodyFields::parse(&body)?, expected })
-    }
-
-    /// Does it, away from the threads that serve others.
-    pub async fn run(
-        key: PartnerKey,
-        service: Service,
-        verb: impl FnOnce(&Service, PartnerKey) -> Result<WriteOutcome, ServiceError> + Send + 'static,
-    ) -> HandlerResult {
-        let asked = waiting::work(&waiting::WRITES, move || {
-            let outcome = verb(&service, key);
-            (outcome, service.version(key))
-        });
-        let (outcome, current) = asked.await?;
-        // What a reader must have to see what this looked at, at least.
-        if let Some(version) = current {
-            told::version(version);
-        }
-        match outcome? {
-            WriteOutcome::Done { shown, version } => {
-                // And what it made, exactly.
-                if let Some(version) = version {
-                    told::version(version);
-                }
-                Ok(respond(render(&shown)))
-            }
-            WriteOutcome::Again(rendered) => Ok(respond(rendered)),
-        }
-    }
-}
-
-/// Reads what is kept beside the log, away from the threads that serve others.
-pub(super) async fn ask<T: Send + 'static>(
-    app: &App,
-    key: PartnerKey,
-    question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let service = app.service.clone();
-    let asked = waiting::work(&waiting::READS, move || {
-        let answer = question(&service);
-        (answer, service.version(key))
-    });
-    let (answer, current) = asked.await?;
-    // The version that a node must have to show as much.
-    if let Some(version) = current {
-        told::version(version);
-    }
-    Ok(answer?)
-}
+use crate::service::numbers::{BLOCK_MAX, Stock};
 
 /// POST /api/v1/manage/numbers
 pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
@@ -178,8 +80,6 @@ pub async fn act(State(app): State<Arc<App>>, path: PathOf<(String, String)>, re
     let number = spelling::one(&number).map_err(|_| ApiError::not_found())?;
     Write::run(key, service, move |service, key| service.act(key, number, &action, &expected)).await
 }
-
-pub(super) const UNREAD: &str = "a field without an error was not read";
 
 /// What can be done to a number, by the names in paths and jobs.
 pub(crate) const VERBS: [&str; 12] = [
@@ -399,204 +299,4 @@ fn changes(mut fields: BodyFields, takes: &[&str]) -> Result<EntityPatch, ApiErr
     }
     fields.finish()?;
     Ok(changes)
-}
-
-/// What the path names; anything that cannot be an id is not found.
-pub(super) fn id_of<T: std::str::FromStr>(path: PathOf<String>) -> Result<T, ApiError> {
-    path.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(ApiError::not_found)
-}
-
-/// What the client says it knows of the number (RFC 9110: strong comparison).
-/// A number's tag begins with the version that last changed it.
-fn expected(headers: &HeaderMap) -> Result<Expected, ApiError> {
-    if !headers.contains_key(header::IF_MATCH) {
-        return Ok(Expected::Anything);
-    }
-    let mut versions = Vec::new();
-    for line in headers.get_all(header::IF_MATCH) {
-        let tags = line.to_str().ok().and_then(entity_tags).ok_or_else(|| {
-            let message = "must be * or entity tags in quotes, as an ETag has them, with commas between";
-            ApiError::validation(vec![FieldError::missing("If-Match", code::INVALID, message)])
-        })?;
-        let IfMatchTags::These(tags) = tags else { return Ok(Expected::Anything) };
-        let version = |tag: &str| query::bounded(tag.split('-').next().unwrap_or_default(), 0, u64::MAX);
-        versions.extend(tags.into_iter().filter_map(version));
-    }
-    Ok(Expected::Versions(versions))
-}
-
-/// What a line of `If-Match` names.
-enum IfMatchTags<'a> {
-    Any,
-    These(Vec<&'a str>),
-}
-
-/// The strong tags of a line, without their quotes; a weak one matches nothing
-/// (RFC 9110, section 13.1.1). `None` if the line is not well formed.
-fn entity_tags(line: &str) -> Option<IfMatchTags<'_>> {
-    if line.trim() == "*" {
-        return Some(IfMatchTags::Any);
-    }
-    let mut strong = Vec::new();
-    let mut rest = line.trim();
-    loop {
-        let weak = rest.strip_prefix("W/");
-        // There may be commas in a tag.
-        let (opaque, after) = weak.unwrap_or(rest).strip_prefix('"')?.split_once('"')?;
-        if weak.is_none() {
-            strong.push(opaque);
-        }
-        match after.trim_start() {
-            "" => return Some(IfMatchTags::These(strong)),
-            after => rest = after.strip_prefix(',')?.trim_start(),
-        }
-    }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let (value, None) = (values.next(), values.next()) else {
-        return Err(ApiError::bad_request("the header Idempotency-Key was sent more than once"));
-    };
-    let Some(value) = value else { return Ok(None) };
-    let visible = |key: &&str| key.bytes().all(|byte| byte.is_ascii_graphic());
-    match value.to_str().ok().filter(visible) {
-        Some(key) if !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_CHARS_MAX => Ok(Some(key.to_owned())),
-        _ => {
-            let message = format!("must be 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters");
-            Err(ApiError::validation(vec![FieldError::missing("Idempotency-Key", code::INVALID, message)]))
-        }
-    }
-}
-
-/// The tag of one number: its version first, then what tells apart all that an
-/// answer about it can say at that version (a name, an expiry that passed).
-pub(super) fn number_tag(row: NumberRef<'_>) -> String {
-    let mut text = Vec::with_capacity(wire::ROW_BYTES);
-    wire::record::number(&mut text, row);
-    text.extend_from_slice(crate::BUILD.as_bytes());
-    format!("\"{}-{:08x}\"", row.version(), crc32fast::hash(&text))
-}
-
-/// How what a verb left is answered.
-pub(super) fn render(shown: &VerbOutcome) -> Rendered {
-    use std::io::Write;
-    let mut body = b"{\"data\":".to_vec();
-    let mut status = StatusCode::OK;
-    let mut etag = None;
-    match shown {
-        VerbOutcome::Number(shown) => {
-            let row = shown.row();
-            wire::record::number(&mut body, row);
-            etag = Some(number_tag(row));
-            if shown.created {
-                status = StatusCode::CREATED;
-            }
-        }
-        VerbOutcome::Block { first, last, numbers, version } => {
-            status = StatusCode::CREATED;
-            write!(
-                body,
-                "{{\"number\":\"{first}\",\"number_end\":\"{last}\",\"numbers\":{numbers},\"version\":{version}}}"
-            )
-            .expect("writing to memory");
-        }
-        VerbOutcome::Account { account, created } => {
-            let Account { auth_id, name, created_at, archived_at } = account;
-            status = if *created { StatusCode::CREATED } else { StatusCode::OK };
-            json(
-                &mut body,
-                &serde_json::json!({
-                    "account_auth_id": auth_id, "name": name, "archived": archived_at.is_some(),
-                    "created_at": created_at, "archived_at": archived_at,
-                }),
-            );
-        }
-        VerbOutcome::Application { application, created } => {
-            let Application { id, name, account, created_at, archived_at, destinations, answer_url } = application;
-            status = if *created { StatusCode::CREATED } else { StatusCode::OK };
-            json(
-                &mut body,
-                &serde_json::json!({
-                    "application_id": id, "name": name, "account_auth_id": account, "archived": archived_at.is_some(),
-                    "created_at": created_at, "archived_at": archived_at, "destinations": destinations,
-                    "answer_url": answer_url,
-                }),
-            );
-        }
-        VerbOutcome::Trunk { trunk, created } => {
-            let Trunk { id, name, account, created_at, archived_at, destinations } = trunk;
-            status = if *created { StatusCode::CREATED } else { StatusCode::OK };
-            json(
-                &mut body,
-                &serde_json::json!({
-                    "trunk_id": id, "name": name, "account_auth_id": account, "archived": archived_at.is_some(),
-                    "created_at": created_at, "archived_at": archived_at, "destinations": destinations,
-                }),
-            );
-        }
-        VerbOutcome::Job { job, created } => {
-            status = if *created { StatusCode::CREATED } else { StatusCode::OK };
-            jobs::json(&mut body, job, None);
-        }
-        VerbOutcome::Acknowledgement(one) => json(
-            &mut body,
-            &serde_json::json!({
-                "id": one.finding, "note": one.note, "until": one.until, "by": one.by, "at": one.at,
-            }),
-        ),
-        VerbOutcome::Schedule { view, created } => {
-            status = if *created { StatusCode::CREATED } else { StatusCode::OK };
-            json(&mut body, &schedules::shown(view, false));
-        }
-        VerbOutcome::Billing(view) => json(&mut body, &settings::shown(view)),
-        VerbOutcome::Webhook(shown) => {
-            status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
-            etag = shown.setting.removed_at.is_none().then(|| webhooks::etag(shown));
-            json(&mut body, &webhooks::shown(shown));
-        }
-        VerbOutcome::Delivery(shown) => {
-            status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
-            json(&mut body, &webhooks::delivery(shown));
-        }
-        VerbOutcome::Resent { resent, left } => json(&mut body, &serde_json::json!({ "resent": resent, "left": left })),
-        VerbOutcome::Undone(Undone { of, version, undone, refused, rows, stays }) => json(
-            &mut body,
-            &serde_json::json!({
-                "undid": of, "version": version, "undone": undone, "refused": refused, "rows": refused_rows(rows),
-                "stays": stays,
-            }),
-        ),
-    }
-    body.push(b'}');
-    Rendered { status: status.as_u16(), etag, body }
-}
-
-fn json(out: &mut Vec<u8>, value: &serde_json::Value) {
-    out.extend_from_slice(value.to_string().as_bytes());
-}
-
-/// The numbers that an undo left as they are.
-pub(super) fn refused_rows(rows: &[RefusedUndo]) -> serde_json::Value {
-    let row = |row: &RefusedUndo| {
-        let by = row.by.as_ref().map(ToString::to_string);
-        serde_json::json!({
-            "number": row.number, "result": "refused", "reason": row.reason, "by": by, "at": row.at,
-        })
-    };
-    rows.iter().map(row).collect()
-}
-
-pub(super) fn respond(rendered: Rendered) -> Response<Body> {
-    let Rendered { status, etag, body } = rendered;
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(header::VARY, partner::VARY);
-    if let Some(tag) = etag.and_then(|tag| HeaderValue::try_from(tag).ok()) {
-        headers.insert(header::ETAG, tag);
-    }
-    response
 }

@@ -16,7 +16,7 @@ mod webhooks;
 
 use serde_json::{Map, Value, json};
 
-use super::past::INLINE_MAX;
+use super::json::INLINE_MAX;
 use super::query::{CostsQuery, ListParameters, PER_PAGE_DEFAULT, PER_PAGE_MAX};
 use crate::billing::Proration;
 use crate::domain::entity::NAME_CHARS_MAX;

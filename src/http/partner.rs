@@ -7,89 +7,18 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 
+use super::answer::{ListFormat, answer, list_tag, number_tag, unchanged};
 use super::error::ApiError;
 use super::places::{HeldPlace, PlaceKind, PlaceOwner};
 use super::pull::{self, Pulled};
-use super::query::{ListParameters, ListQuery};
+use super::query::{ListParameters, ListQuery, refuse_parameters};
 use super::{App, past};
-use crate::domain::{Dialect, KeyId, PartnerKey, Scope, Time, spelling};
+use crate::domain::{KeyId, PartnerKey, Scope, Time, spelling};
 use crate::inventory::{NumberWalk, Snapshot};
 use crate::service::access::Access;
 use crate::wire::{self, RowWriter, Shape, TextForm};
-
-pub const VARY: HeaderValue = HeaderValue::from_static("X-Auth-ID, X-Auth-Token, Accept");
-const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
-
-/// In which form a list is answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum ListFormat {
-    Json,
-    Csv,
-    Ndjson,
-}
-
-impl ListFormat {
-    /// What `Accept` may call them.
-    const NAMES: [(&str, ListFormat); 5] = [
-        ("application/json", ListFormat::Json),
-        ("application/*", ListFormat::Json),
-        ("*/*", ListFormat::Json),
-        ("text/csv", ListFormat::Csv),
-        ("application/x-ndjson", ListFormat::Ndjson),
-    ];
-
-    /// A row's; each of NDJSON's is a line.
-    fn form(self) -> TextForm {
-        match self {
-            ListFormat::Json | ListFormat::Ndjson => TextForm::Json,
-            ListFormat::Csv => TextForm::Csv,
-        }
-    }
-
-    /// What tells its entity tags from those of the others.
-    pub(super) fn letter(self) -> char {
-        match self {
-            ListFormat::Json => 'j',
-            ListFormat::Csv => 'c',
-            ListFormat::Ndjson => 'n',
-        }
-    }
-
-    fn content_type(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            ListFormat::Json => "application/json",
-            ListFormat::Csv => "text/csv; charset=utf-8; header=present",
-            ListFormat::Ndjson => "application/x-ndjson",
-        })
-    }
-
-    /// The streamed form that `Accept` prefers over JSON, else JSON: a client
-    /// that asks for something else gets JSON, as one that asks for nothing.
-    pub(super) fn negotiate(headers: &HeaderMap) -> ListFormat {
-        let mut best = (ListFormat::Json, 0.0);
-        for (range, quality) in accepted(headers) {
-            let known = ListFormat::NAMES.iter().find(|(known, _)| range.eq_ignore_ascii_case(known));
-            let Some(&(_, format)) = known else { continue };
-            if quality > best.1 {
-                best = (format, quality);
-            }
-        }
-        best.0
-    }
-}
-
-/// What `Accept` names, each with how much it is wanted.
-pub(super) fn accepted(headers: &HeaderMap) -> impl Iterator<Item = (&str, f32)> {
-    let lines = headers.get_all(header::ACCEPT).iter();
-    lines.flat_map(|line| line.to_str().unwrap_or_default().split(',')).map(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
-        (name, quality.unwrap_or(0.0))
-    })
-}
 
 /// GET /api/v1/partner/accounts/{customer_auth_id}/numbers
 pub async fn customer(
@@ -209,7 +138,7 @@ pub async fn number(
     let (access, number) = app.enter(&request, Scope::Read, read).await?;
     let now = Time::now();
     let row = access.snapshot.get(number, now).ok_or_else(ApiError::not_found)?;
-    let tag = HeaderValue::try_from(super::manage::number_tag(row)).expect("digits and a dash");
+    let tag = HeaderValue::try_from(number_tag(row)).expect("digits and a dash");
     // A header, since a call changes neither the number nor its tag.
     let last = access.snapshot.called.last(number);
     let with_call = |mut response: Response<Body>| {
@@ -225,73 +154,6 @@ pub async fn number(
     RowWriter::new(&access.snapshot, TextForm::Json, wire::SINGLE).row(&mut out, row);
     out.push(b'}');
     Ok(with_call(answer(StatusCode::OK, Body::from(out), tag, Some(ListFormat::Json))))
-}
-
-pub(super) fn refuse_parameters(query: &str) -> Result<(), ApiError> {
-    use crate::domain::FieldError;
-    use crate::domain::field::code;
-    let errors: Vec<FieldError> = form_urlencoded::parse(query.as_bytes())
-        .map(|(name, value)| FieldError::new(&name, code::UNKNOWN, "is not a parameter; there are none", &value))
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::validation(errors)) }
-}
-
-/// Names the state of the view that an answer was made from: the log up to its
-/// last change, the last moment at which the clock alone changed something,
-/// the format, and the program that wrote it.
-pub(super) fn entity_tag(snapshot: &Snapshot, format: ListFormat, now: Time) -> HeaderValue {
-    list_tag(snapshot, format, Dialect::Data, now)
-}
-
-/// The same of an answer that another dialect has in another shape.
-pub(super) fn list_tag(snapshot: &Snapshot, format: ListFormat, dialect: Dialect, now: Time) -> HeaderValue {
-    let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
-    let epoch = snapshot.epoch(now).map_or(0, Time::seconds);
-    // By hand: `format!` takes longer than looking up the page.
-    let mut tag = Vec::with_capacity(64 + crate::BUILD.len());
-    tag.push(b'"');
-    hex(&mut tag, snapshot.version, 1);
-    tag.push(b'-');
-    hex(&mut tag, head, 16);
-    tag.push(b'-');
-    hex(&mut tag, epoch as u64, 1);
-    tag.extend_from_slice(&[b'-', format.letter() as u8]);
-    if dialect == Dialect::Items {
-        tag.push(b'i');
-    }
-    tag.push(b'-');
-    tag.extend_from_slice(crate::BUILD.as_bytes());
-    tag.push(b'"');
-    HeaderValue::from_bytes(&tag).expect("hexadecimal digits and a version")
-}
-
-/// A number in hexadecimal digits, at least `width` of them.
-pub(super) fn hex(out: &mut Vec<u8>, value: u64, width: u32) {
-    let digits = (u64::BITS - value.leading_zeros()).div_ceil(4).max(width);
-    out.extend((0..digits).rev().map(|at| b"0123456789abcdef"[(value >> (at * 4)) as usize & 15]));
-}
-
-/// Whether the client has this already (RFC 9110, weak comparison).
-pub(super) fn unchanged(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let lines = headers.get_all(header::IF_NONE_MATCH).iter();
-    lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .any(|wanted| wanted == "*" || wanted.strip_prefix("W/").unwrap_or(wanted).as_bytes() == tag.as_bytes())
-}
-
-pub(super) fn answer(status: StatusCode, body: Body, tag: HeaderValue, format: Option<ListFormat>) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    if let Some(format) = format {
-        headers.insert(header::CONTENT_TYPE, format.content_type());
-    }
-    headers.insert(header::ETAG, tag);
-    headers.insert(header::CACHE_CONTROL, CACHE);
-    headers.insert(header::VARY, VARY);
-    response
 }
 
 /// A whole filtered result, written a chunk at a time as the client

@@ -17,22 +17,17 @@ use http::header::HeaderValue;
 use http::{Request, StatusCode};
 use tokio::sync::Semaphore;
 
-use super::error::ApiError;
-use super::manage::HandlerResult;
-use super::partner::{ListFormat, answer, entity_tag, unchanged};
+use super::answer::{ListFormat, answer, entity_tag, unchanged};
+use super::error::{ApiError, HandlerResult};
 use super::query::{self, ChangesQuery, ListParameters, ListQuery};
 use super::waiting::{self, NotDone};
-use super::{App, stream, told};
+use super::{App, json, stream, told};
 use crate::domain::field::code;
-use crate::domain::{EntityChange, FieldError, Scope, Time, spelling};
+use crate::domain::{FieldError, Scope, Time, spelling};
 use crate::inventory::Snapshot;
 use crate::service::ServiceError;
-use crate::service::past::{LogEntry, LoggedChange, Past};
-use crate::wire::past::{self as wire, EntryHead, ListedChange};
-
-/// How many numbers, and how many entities, of a change are shown where
-/// changes are listed. The rest is behind its own address.
-pub(super) const INLINE_MAX: usize = 100;
+use crate::service::past::Past;
+use crate::wire::past as wire;
 
 /// How many questions are put to the database at once.
 const READS: usize = 8;
@@ -144,7 +139,7 @@ pub async fn history(State(app): State<Arc<App>>, number: PathOf<String>, reques
             out.push(b',');
         }
         let Past { version, entry, change } = past;
-        wire::history_entry(&mut out, head(*version, entry), change);
+        wire::history_entry(&mut out, json::entry_head(*version, entry), change);
     }
     crate::wire::json_meta(&mut out, total, query.page, query.per_page);
     Ok(answer(StatusCode::OK, Body::from(out), tag, Some(ListFormat::Json)))
@@ -170,13 +165,13 @@ pub async fn changes(State(app): State<Arc<App>>, request: Request<Body>) -> Han
     }
     let (replica, of) = (app.replica.clone(), snapshot.clone());
     let ChangesQuery { after, per_page } = query;
-    let list = app.past.read(move || replica.changes(&of, after, per_page, 0, INLINE_MAX)).await?;
+    let list = app.past.read(move || replica.changes(&of, after, per_page, 0, json::INLINE_MAX)).await?;
     let mut out = b"{\"data\":[".to_vec();
     for (at, change) in list.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        put(&mut out, change);
+        json::change(&mut out, change);
     }
     let version = snapshot.version;
     let last = list.last().map(|change| change.version).filter(|&last| last < version);
@@ -207,7 +202,7 @@ pub async fn change(State(app): State<Arc<App>>, version: PathOf<String>, reques
     }
     let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(change.entities.len());
     let mut out = b"{\"data\":".to_vec();
-    wire::change(&mut out, listed(&change, &change.entities[skip..], rows));
+    wire::change(&mut out, json::listed(&change, &change.entities[skip..], rows));
     write_meta(&mut out, change.total, &query);
     Ok(answer(StatusCode::OK, Body::from(out), tag, Some(ListFormat::Json)))
 }
@@ -241,23 +236,4 @@ async fn reached(app: &Arc<App>, snapshot: Arc<Snapshot>, field: &str, after: u6
     }
     let message = format!("must not be after the last change, which is {}", snapshot.version);
     Err(ApiError::validation(vec![FieldError::new(field, code::OUT_OF_RANGE, message, &after.to_string())]))
-}
-
-/// A change with the first of what it changed.
-pub(super) fn put(out: &mut Vec<u8>, change: &LoggedChange) {
-    wire::change(out, listed(change, &change.entities, INLINE_MAX));
-}
-
-fn listed<'a>(change: &'a LoggedChange, entities: &'a [EntityChange], max: usize) -> ListedChange<'a> {
-    ListedChange {
-        head: head(change.version, &change.entry),
-        entities_total: change.entities.len() as u64,
-        entities: &entities[..entities.len().min(max)],
-        numbers_total: change.total,
-        numbers: &change.numbers,
-    }
-}
-
-fn head(version: u64, entry: &LogEntry) -> EntryHead<'_> {
-    EntryHead { version, at: entry.at, verb: entry.verb, actor: &entry.actor, request_id: entry.request_id.as_deref() }
 }

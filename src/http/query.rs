@@ -511,3 +511,11 @@ pub(super) fn bounded(text: &str, min: u64, max: u64) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|value| plain && (min..=max).contains(value))
 }
+
+/// Refuses every parameter, of an endpoint that has none.
+pub(super) fn refuse_parameters(query: &str) -> Result<(), ApiError> {
+    let errors: Vec<FieldError> = form_urlencoded::parse(query.as_bytes())
+        .map(|(name, value)| FieldError::new(&name, code::UNKNOWN, "is not a parameter; there are none", &value))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::validation(errors)) }
+}

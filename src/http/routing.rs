@@ -13,9 +13,9 @@ use http::header::HeaderValue;
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::answer::{ListFormat, answer, unchanged};
 use super::error::ApiError;
-use super::manage::PathOf;
-use super::partner::{ListFormat, answer, unchanged};
+use super::write::PathOf;
 use super::{App, past, query};
 use crate::domain::{Scope, Time, spelling};
 use crate::routing::Explained;

@@ -1,6 +1,6 @@
 //! Schedules over HTTP: chosen, looked at, asked for a report now.
 //!
-//! The command line shows schedules as this does ([`shown`]).
+//! The command line shows schedules as this does (`json::schedule`).
 //! Deliberately absent: what is checked of a schedule (`service::schedules`).
 
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use serde_json::{Value, json};
 use super::body::{BodyFields, Json};
 use super::checks::span;
 use super::error::ApiError;
-use super::manage::{self, HandlerResult, PathOf, Write, id_of};
+use super::error::HandlerResult;
 use super::query::{ListParameters, ListQuery};
-use super::{App, partner};
-use crate::alert;
+use super::write::{self, PathOf, Write, id_of};
+use super::{App, answer, json, query};
 use crate::domain::field::code;
 use crate::domain::setting::ReportPolicy;
 use crate::domain::{FieldError, Scope, Time};
 use crate::schedule::{UTC, WEEKLY};
 use crate::service::Rendered;
-use crate::service::schedules::{EmailDelivery, Ran, Recipient, SchedulePatch, ScheduleView, preview};
+use crate::service::schedules::{SchedulePatch, preview};
 
 /// POST /api/v1/manage/schedules
 pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
@@ -69,26 +69,26 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
     let (access, query) = app.enter(&request, Scope::Manage, read).await?;
     let key = access.snapshot.key;
     let (skip, limit) = (query.skip(), query.per_page as usize);
-    let all = manage::ask(&app, key, move |service| service.schedules(key, Time::now())).await?;
-    let data: Vec<Value> = all.iter().skip(skip as usize).take(limit).map(|view| shown(view, false)).collect();
+    let all = write::ask(&app, key, move |service| service.schedules(key, Time::now())).await?;
+    let data: Vec<Value> = all.iter().skip(skip as usize).take(limit).map(|view| json::schedule(view, false)).collect();
     let meta = json!({ "total": all.len(), "page": query.page, "per_page": query.per_page });
     Ok(answer(&json!({ "data": data, "meta": meta })))
 }
 
 /// GET /api/v1/manage/schedules/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
-    let view = manage::ask(&app, key, move |service| service.schedule(key, &id, Time::now())).await?;
-    Ok(answer(&json!({ "data": shown(&view, true) })))
+    let view = write::ask(&app, key, move |service| service.schedule(key, &id, Time::now())).await?;
+    Ok(answer(&json!({ "data": json::schedule(&view, true) })))
 }
 
 /// GET /api/v1/manage/schedules/preview
 pub(super) async fn next(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
     let (_, (cron, zone)) = app.enter(&request, Scope::Manage, |_, query| plan(query)).await?;
     let (plan, runs) = preview(&cron, &zone, Time::now())?;
-    Ok(answer(&json!({ "data": { "cron": cron, "zone": plan.zone(), "next_runs": next_runs(&runs) } })))
+    Ok(answer(&json!({ "data": { "cron": cron, "zone": plan.zone(), "next_runs": json::next_runs(&runs) } })))
 }
 
 /// The cron line and the zone that a query asks about.
@@ -116,7 +116,7 @@ fn plan(query: &str) -> Result<(String, String), ApiError> {
 }
 
 fn answer(body: &Value) -> Response<Body> {
-    manage::respond(Rendered { status: 200, etag: None, body: body.to_string().into_bytes() })
+    answer::respond(Rendered { status: 200, etag: None, body: body.to_string().into_bytes() })
 }
 
 /// What a body says of a schedule.
@@ -152,56 +152,4 @@ fn texts(fields: &mut BodyFields, name: &'static str) -> Option<Vec<String>> {
         _ => Err("must be a list of text".to_owned()),
     };
     read.map_err(|message| fields.error(name, code::INVALID, message, None)).ok()
-}
-
-/// A schedule as everybody shows it; with its last runs where it is looked at
-/// alone.
-pub fn shown(view: &ScheduleView, alone: bool) -> Value {
-    let ScheduleView { id, created_at, removed_at, schedule, next_runs, state, runs } = view;
-    let off = schedule.off.as_ref().map(|off| json!({ "at": off.at, "reason": off.reason }));
-    let mut value = json!({
-        "id": id,
-        "name": schedule.name,
-        "cron": schedule.cron,
-        "zone": schedule.zone,
-        "recipients": schedule.recipients,
-        "checks": schedule.checks,
-        "within": alert::span(schedule.within),
-        "report": schedule.report.as_str(),
-        "alerts": schedule.alerts,
-        "off": off,
-        "created_at": created_at,
-        "removed_at": removed_at,
-        "next_runs": self::next_runs(next_runs),
-        "looked_at": state.as_ref().and_then(|state| state.looked_at),
-        "asked_by": state.as_ref().and_then(|state| state.asked_by.as_ref()),
-        "last_run": state.as_ref().and_then(|state| state.last.as_ref()).map(ran),
-    });
-    if alone {
-        value["runs"] = runs.iter().map(delivery).collect();
-    }
-    value
-}
-
-/// Moments, each with what the zone's clocks show then.
-pub fn next_runs(runs: &[(Time, String)]) -> Value {
-    runs.iter().map(|(at, local)| json!({ "at": at, "local": local })).collect()
-}
-
-fn ran(ran: &Ran) -> Value {
-    let Ran { at, why, findings, news, told } = ran;
-    json!({ "at": at, "why": why.as_str(), "findings": findings, "new": news, "told": told })
-}
-
-/// The letters of a run, and how they went.
-pub fn delivery(delivery: &EmailDelivery) -> Value {
-    let recipient = |one: &Recipient| {
-        let Recipient { to, state, attempts, at, next, error } = one;
-        json!({
-            "to": to, "state": state.as_str(), "attempts": attempts, "tried_at": at, "next_at": next, "error": error,
-        })
-    };
-    let mut value = ran(&delivery.ran);
-    value["recipients"] = delivery.recipients.iter().map(recipient).collect();
-    value
 }

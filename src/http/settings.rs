@@ -1,7 +1,7 @@
 //! What a partner has chosen for its bills, over HTTP: shown to every key,
 //! chosen by keys with the scope `manage`.
 //!
-//! The command line shows it as this does ([`shown`]).
+//! The command line shows it as this does (`json::billing`).
 //! Deliberately absent: from when a choice counts (`billing::calendar`).
 
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use axum::body::Body;
 use axum::extract::State;
 use http::header::HeaderValue;
 use http::{Request, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::App;
-use super::manage::{HandlerResult, Write};
-use super::partner::{self, ListFormat, answer, hex, unchanged};
-use crate::billing::Period;
+use super::answer::{ListFormat, answer, hex, unchanged};
+use super::error::HandlerResult;
+use super::query;
+use super::write::Write;
+use super::{App, json};
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{Scope, Time};
 use crate::inventory::Snapshot;
@@ -23,13 +24,13 @@ use crate::service::billing::{BillingView, Wish, calendar};
 
 /// GET /api/v1/partner/settings/billing
 pub(super) async fn billing(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Read, |_, query| partner::refuse_parameters(query)).await?;
+    let (access, ()) = app.enter(&request, Scope::Read, |_, query| query::refuse_parameters(query)).await?;
     let view = BillingView::of(&calendar(&access.snapshot)?, Time::now());
     let tag = entity_tag(&access.snapshot, &view);
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
-    let body = json!({ "data": shown(&view) }).to_string();
+    let body = json!({ "data": json::billing(&view) }).to_string();
     Ok(answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json)))
 }
 
@@ -55,17 +56,4 @@ pub(super) async fn billing_edit(State(app): State<Arc<App>>, request: Request<B
     }
     fields.finish()?;
     Write::run(key, service, move |service, key| service.billing_choose(key, &wish)).await
-}
-
-/// What counts, and what will.
-pub fn shown(view: &BillingView) -> Value {
-    let of = |period: &Period| {
-        json!({
-            "month": period.month.to_string(), "begins_at": period.begins, "ends_at": period.ends,
-            "zone": period.zone.name(), "after_expiry": period.after_expiry.as_str(),
-        })
-    };
-    let mut shown = of(&view.current);
-    shown["next"] = view.next.as_ref().map_or(Value::Null, of);
-    shown
 }

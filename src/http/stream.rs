@@ -33,7 +33,7 @@ use tracing::warn;
 
 use super::error::ApiError;
 use super::places::{HeldPlace, PlaceKind, PlaceOwner};
-use super::{App, partner, past, query};
+use super::{App, answer, json, query};
 use crate::domain::{Key, KeyId, Scope, Time};
 use crate::inventory::Snapshot;
 use crate::service::access::Access;
@@ -70,7 +70,7 @@ impl Streams {
 /// Whether a client would rather have a stream than a page.
 pub(super) fn wanted(headers: &HeaderMap) -> bool {
     let (mut stream, mut page) = (0.0_f32, 0.0_f32);
-    for (range, quality) in partner::accepted(headers) {
+    for (range, quality) in answer::accepted(headers) {
         let is = |name: &str| range.eq_ignore_ascii_case(name);
         if is("text/event-stream") {
             stream = stream.max(quality);
@@ -99,7 +99,7 @@ pub(super) fn answer(app: &Arc<App>, access: Access, after: u64, address: IpAddr
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    headers.insert(header::VARY, partner::VARY);
+    headers.insert(header::VARY, answer::VARY);
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     Ok(response)
 }
@@ -162,7 +162,7 @@ impl ChangeStream {
     async fn read(&mut self, snapshot: Arc<Snapshot>) -> Option<()> {
         let (replica, after) = (self.app.replica.clone(), self.after);
         let read = move || {
-            let list = replica.changes(&snapshot, after, CHANGES_AT_ONCE, 0, past::INLINE_MAX)?;
+            let list = replica.changes(&snapshot, after, CHANGES_AT_ONCE, 0, json::INLINE_MAX)?;
             let last = list.last().map(|change| change.version);
             Ok((last, list.iter().map(event).collect::<VecDeque<Bytes>>()))
         };
@@ -182,7 +182,7 @@ impl ChangeStream {
 
 fn event(change: &crate::service::past::LoggedChange) -> Bytes {
     let mut out = format!("id: {}\nevent: change\ndata: ", change.version).into_bytes();
-    past::put(&mut out, change);
+    json::change(&mut out, change);
     out.extend_from_slice(b"\n\n");
     out.into()
 }

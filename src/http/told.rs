@@ -11,7 +11,6 @@ use std::time::Duration;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use super::budget::Budget;
 use crate::domain::PartnerId;
 
 /// The version of a partner's inventory, on every answer to it.
@@ -71,6 +70,29 @@ impl ResponseMeta {
         // A 404 is the same for every key, so it has no rate headers.
         if let Some(budget) = self.budget.take().filter(|_| status != StatusCode::NOT_FOUND) {
             budget.put(headers);
+        }
+    }
+}
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The remaining requests of a key.
+#[derive(Clone)]
+pub struct Budget {
+    pub policy: HeaderValue,
+    pub left: u32,
+    /// Seconds until the budget is whole again.
+    pub whole_in_s: u32,
+}
+
+impl Budget {
+    fn put(self, headers: &mut HeaderMap) {
+        let Budget { policy, left, whole_in_s } = self;
+        if let Ok(value) = HeaderValue::try_from(format!("\"requests\";r={left};t={whole_in_s}")) {
+            headers.insert(RATE_LIMIT, value);
+            headers.insert(RATE_LIMIT_POLICY, policy);
         }
     }
 }

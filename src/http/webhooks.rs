@@ -14,17 +14,15 @@ use serde_json::{Value, json};
 
 use super::body::{BodyFields, Json};
 use super::error::ApiError;
-use super::manage::{self, HandlerResult, PathOf, UNREAD, Write, id_of};
+use super::error::HandlerResult;
 use super::query::{ListParameters, ListQuery};
-use super::{App, partner};
+use super::write::{self, PathOf, UNREAD, Write, id_of};
+use super::{App, answer, json, query};
 use crate::config::Config;
 use crate::domain::field::code;
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::{PartnerKey, Scope};
-use crate::service::webhooks::{
-    Blocking, DeliveryAttempt, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges, WebhookHealth, WebhookSettings,
-    tag,
-};
+use crate::service::webhooks::{NewWebhook, ShownDelivery, WebhookChanges, WebhookSettings};
 use crate::service::{Rendered, Service, ServiceError, WriteOutcome};
 
 /// What the settings say of webhooks.
@@ -44,10 +42,10 @@ pub fn settings(config: &Config) -> WebhookSettings {
 
 /// GET /api/v1/manage/webhooks
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
-    let all = manage::ask(&app, key, move |service| service.webhooks(key)).await?;
-    let data: Vec<Value> = all.iter().map(shown).collect();
+    let all = write::ask(&app, key, move |service| service.webhooks(key)).await?;
+    let data: Vec<Value> = all.iter().map(json::webhook).collect();
     let body = json!({ "data": data, "meta": { "total": data.len() } });
     Ok(answer(body, None))
 }
@@ -72,11 +70,11 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 
 /// GET /api/v1/manage/webhooks/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
-    let webhook = manage::ask(&app, key, move |service| service.webhook(key, &id)).await?;
-    Ok(answer(json!({ "data": shown(&webhook) }), Some(etag(&webhook))))
+    let webhook = write::ask(&app, key, move |service| service.webhook(key, &id)).await?;
+    Ok(answer(json!({ "data": json::webhook(&webhook) }), Some(json::webhook_tag(&webhook))))
 }
 
 /// PATCH /api/v1/manage/webhooks/{id}
@@ -139,8 +137,7 @@ pub(super) async fn deliveries(
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
     let (skip, limit) = (query.skip(), query.per_page as usize);
-    let (list, total) =
-        manage::ask(&app, key, move |service| service.webhook_deliveries(key, &id, skip, limit)).await?;
+    let (list, total) = write::ask(&app, key, move |service| service.webhook_deliveries(key, &id, skip, limit)).await?;
     Ok(page(&list, total, &query))
 }
 
@@ -175,7 +172,7 @@ pub(super) async fn failed(State(app): State<Arc<App>>, path: PathOf<String>, re
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
     let (skip, limit) = (query.skip(), query.per_page as usize);
-    let (list, total) = manage::ask(&app, key, move |service| service.webhook_failed(key, &id, skip, limit)).await?;
+    let (list, total) = write::ask(&app, key, move |service| service.webhook_failed(key, &id, skip, limit)).await?;
     Ok(page(&list, total, &query))
 }
 
@@ -194,22 +191,22 @@ pub(super) async fn blocking(
     path: PathOf<String>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| partner::refuse_parameters(query)).await?;
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
-    let all = manage::ask(&app, key, move |service| service.webhook_blocking(key, &id)).await?;
-    let data: Vec<Value> = all.iter().map(blocks).collect();
+    let all = write::ask(&app, key, move |service| service.webhook_blocking(key, &id)).await?;
+    let data: Vec<Value> = all.iter().map(json::blocking).collect();
     Ok(answer(json!({ "data": data, "meta": { "total": data.len() } }), None))
 }
 
 fn page(list: &[ShownDelivery], total: u64, query: &ListQuery) -> http::Response<Body> {
-    let data: Vec<Value> = list.iter().map(delivery).collect();
+    let data: Vec<Value> = list.iter().map(json::delivery).collect();
     let meta = json!({ "total": total, "page": query.page, "per_page": query.per_page });
     answer(json!({ "data": data, "meta": meta }), None)
 }
 
 fn answer(body: Value, etag: Option<String>) -> http::Response<Body> {
-    manage::respond(Rendered { status: 200, etag, body: body.to_string().into_bytes() })
+    answer::respond(Rendered { status: 200, etag, body: body.to_string().into_bytes() })
 }
 
 /// The kinds of events; `None` if nothing was said, or something wrong.
@@ -239,72 +236,4 @@ fn order(fields: &mut BodyFields) -> Option<DeliveryOrder> {
         fields.error("order", code::INVALID, "must be number or endpoint", Some(&text));
     }
     order
-}
-
-/// An event that blocks others, with when it is tried again.
-pub fn blocks(blocking: &Blocking) -> Value {
-    let mut value = delivery(&blocking.delivery);
-    value["next_attempt_at"] = json!(blocking.next_attempt_at);
-    value
-}
-
-/// The version that `If-Match` names is the setting's own.
-pub(super) fn etag(shown: &ShownWebhook) -> String {
-    format!("\"{}-webhook\"", tag(&shown.setting))
-}
-
-/// A webhook as everybody shows it.
-pub fn shown(shown: &ShownWebhook) -> Value {
-    let ShownWebhook { setting, webhook, health, secret, created: _ } = shown;
-    if let Some(removed_at) = setting.removed_at {
-        return json!({ "id": setting.id, "name": webhook.name, "removed_at": removed_at });
-    }
-    let WebhookHealth { pending, held, failed, failing_since, next_attempt_at, .. } = health;
-    let WebhookHealth { last_success_at, last_failure_at, last_error, missed, .. } = health;
-    let mut value = json!({
-        "id": setting.id,
-        "name": webhook.name,
-        "url": webhook.url,
-        "events": webhook.events,
-        "order": webhook.order.as_str(),
-        "enabled": webhook.off.is_none(),
-        "off": webhook.off,
-        "created_at": setting.created_at,
-        "rotated_at": webhook.rotated_at,
-        "health": {
-            "pending": pending,
-            "held": held,
-            "failed": failed,
-            "failing_since": failing_since,
-            "next_attempt_at": next_attempt_at,
-            "last_success_at": last_success_at,
-            "last_failure_at": last_failure_at,
-            "last_error": last_error,
-            "missed": missed.map(|(after, through)| json!({ "after": after, "through": through })),
-        },
-    });
-    if let Some(secret) = secret {
-        value["secret"] = json!(secret.reveal());
-    }
-    value
-}
-
-/// A delivery as everybody shows it.
-pub fn delivery(shown: &ShownDelivery) -> Value {
-    let ShownDelivery { id, delivery, created: _ } = shown;
-    let attempt = |attempt: &DeliveryAttempt| {
-        let DeliveryAttempt { at, status, took_ms, error, answer } = attempt;
-        json!({ "at": at, "status": status, "took_ms": took_ms, "error": error, "answer": answer })
-    };
-    json!({
-        "id": id,
-        "event_id": delivery.event,
-        "type": delivery.kind,
-        "at": delivery.at,
-        "version": delivery.version,
-        "state": delivery.state.as_str(),
-        "resend_of": delivery.resend_of,
-        "created_at": delivery.created_at,
-        "attempts": delivery.attempts.iter().map(attempt).collect::<Vec<_>>(),
-    })
 }

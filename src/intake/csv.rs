@@ -7,12 +7,14 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
-use super::field;
-use super::peek::{self, PeekedRow};
+use super::columns;
 use super::rows::{ReadColumn, RowReader};
 use super::source::SourceText;
 use super::value::Raw;
-use super::{COLUMNS_MAX, Extract, Field, FileFormat, FileItem, Header, IntakeError, KnownExport, ReadOptions, number};
+use super::{
+    COLUMNS_MAX, Extract, Field, FileFormat, FileItem, Header, IntakeError, KnownExport, PeekedRow, ReadOptions,
+    number, shortened,
+};
 use crate::domain::spreadsheet;
 
 /// Where a cell is in its record, quotes and all.
@@ -236,7 +238,7 @@ fn read_header(
 fn known(names: &[String], options: &ReadOptions) -> usize {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let export = KnownExport::of(names.iter().copied(), &options.mappings).ok().flatten();
-    field::resolve(&names, &options.mappings, export).roles.iter().filter(|role| role.field().is_some()).count()
+    columns::resolve(&names, &options.mappings, export).roles.iter().filter(|role| role.field().is_some()).count()
 }
 
 /// Resolves the header's names and refuses what rows could not be read by.
@@ -256,7 +258,7 @@ pub(super) fn check_header(line: u64, names: &[String], rows: &mut RowReader<'_>
         }
     }
     let options = rows.options();
-    if let Some(mapping) = field::unmatched(&options.mappings, names.iter().map(String::as_str)).next() {
+    if let Some(mapping) = columns::unmatched(&options.mappings, names.iter().map(String::as_str)).next() {
         return Err(IntakeError::MappingUnmatched { column: mapping.column.clone(), columns: names.to_vec() });
     }
     if holders[Field::Number as usize].is_none() {
@@ -336,7 +338,7 @@ pub(super) fn peek(
         let line = text.line();
         let Ok(record) = text.text(len) else { break };
         if !blank(record, delimiter) {
-            let cell = |span: &CellSpan| peek::shortened(cell_of(span.of(record), &mut scratch));
+            let cell = |span: &CellSpan| shortened(cell_of(span.of(record), &mut scratch));
             let mut cells: Vec<String> = spans.iter().take(names.len()).map(cell).collect();
             cells.resize(names.len(), String::new());
             rows.push(PeekedRow { line, cells });

@@ -15,8 +15,9 @@ use std::ops::ControlFlow;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::columns;
 use super::csv::line_len;
-use super::field::{self, folded};
+use super::field::folded;
 use super::rows::RowReader;
 use super::source::SourceText;
 use super::value::Raw;
@@ -104,7 +105,7 @@ fn is_row(head: &[u8]) -> bool {
 
 fn names_a_number(key: &str, value: &[u8]) -> bool {
     let scalar = value.first().is_some_and(|&byte| byte == b'"' || byte.is_ascii_digit());
-    scalar && field::is_number(key)
+    scalar && columns::is_number(key)
 }
 
 fn is_attributes(key: &str, value: &[u8]) -> bool {

@@ -31,7 +31,7 @@ pub(super) fn cell(raw: Raw<'_>, options: &ReadOptions, bare: BareDigits) -> Res
 }
 
 fn blank(c: char) -> bool {
-    c.is_whitespace() || spelling::invisible(c)
+    c.is_whitespace() || nothing::invisible(c)
 }
 
 fn read(text: &str, options: &ReadOptions, bare: BareDigits) -> Result<(E164, E164), CellFault> {

@@ -7,15 +7,13 @@
 
 use std::io::Read;
 
-use super::field::{self, ColumnRole};
+use super::columns::{self, ColumnRole};
 use super::json::{self, Documents};
 use super::source::{Input, SourceText};
 use super::{
-    COLUMNS_MAX, Field, FileFormat, GuessedFormat, IntakeError, KnownExport, ReadOptions, csv, detect, number, sheet,
+    COLUMNS_MAX, Field, FileFormat, GuessedFormat, IntakeError, KnownExport, PeekedRow, ReadOptions, csv, detect,
+    number, sheet, shortened,
 };
-
-/// The most characters that are kept of a cell.
-const CELL_CHARS_MAX: usize = 80;
 
 /// The beginning of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,14 +34,6 @@ pub struct PeekedColumn {
     pub known: bool,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PeekedRow {
-    /// As [`super::FileRow::line`].
-    pub line: u64,
-    /// By column, empty where the row has none.
-    pub cells: Vec<String>,
-}
-
 /// Whether a text is numbers one below the other, without a line that names
 /// the column.
 pub fn bare_numbers(text: &str) -> bool {
@@ -62,7 +52,7 @@ pub fn peek(input: impl Read, options: &ReadOptions, rows_max: usize) -> Result<
     };
     let texts: Vec<&str> = names.iter().map(String::as_str).collect();
     let export = KnownExport::of(texts.iter().copied(), &options.mappings).ok().flatten();
-    let roles = field::resolve(&texts, &options.mappings, export).roles;
+    let roles = columns::resolve(&texts, &options.mappings, export).roles;
     let column = |(name, role): (String, ColumnRole)| PeekedColumn {
         name,
         field: role.field(),
@@ -139,16 +129,10 @@ fn objects(records: Vec<(u64, String)>) -> (Vec<String>, Vec<PeekedRow>) {
     (names, rows)
 }
 
-pub(super) fn shortened(cell: &str) -> String {
-    match cell.char_indices().nth(CELL_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &cell[..end]),
-        None => cell.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intake::CELL_CHARS_MAX;
 
     fn of(text: &str) -> Peeked {
         peek(text.as_bytes(), &ReadOptions::default(), 3).expect("a file")

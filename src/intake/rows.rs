@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::columns::{self, ColumnRole, Resolved};
 use super::export;
-use super::field::{self, ColumnRole, Resolved};
 use super::value::{self, CellFault, Raw};
 use super::{
     COLUMN_BYTES_MAX, COLUMNS_MAX, Caution, Cell, Field, FileFormat, FileItem, FileRow, Header, IntakeError,
@@ -147,7 +147,7 @@ impl<'a> RowReader<'a> {
         let export =
             KnownExport::of(names.iter().copied(), mappings).map_err(|exports| IntakeError::ExportTwo { exports })?;
         self.export = Some(export);
-        let Resolved { roles, endless } = field::resolve(names, mappings, export);
+        let Resolved { roles, endless } = columns::resolve(names, mappings, export);
         if let Some(at) = endless {
             return Err(IntakeError::BlockEndless { column: names[at].to_owned() });
         }
@@ -161,7 +161,7 @@ impl<'a> RowReader<'a> {
             return role;
         }
         let held = |field: Field| self.columns.iter().any(|column| column.role.field() == Some(field));
-        field::role_of_late(name, &self.options.mappings, self.export.flatten(), held)
+        columns::role_of_late(name, &self.options.mappings, self.export.flatten(), held)
     }
 
     pub fn column_add(&mut self, name: &str, line: u64) -> Result<usize, IntakeError> {
@@ -202,7 +202,8 @@ impl<'a> RowReader<'a> {
 
     pub fn summary(&self, bytes: u64) -> ReadSummary {
         let names = self.columns.iter().map(|column| column.name.as_str());
-        let unmapped = field::unmatched(&self.options.mappings, names).map(|mapping| mapping.column.clone()).collect();
+        let unmapped =
+            columns::unmatched(&self.options.mappings, names).map(|mapping| mapping.column.clone()).collect();
         ReadSummary { rows: self.row, bytes, unknown: self.unknown(), export: self.export.flatten(), unmapped }
     }
 

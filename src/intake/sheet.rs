@@ -6,11 +6,10 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::csv::check_header;
-use super::peek::{self, PeekedRow};
 use super::rows::{ReadColumn, RowReader};
 use super::value::Raw;
 use super::xlsx::{CellKind, SheetCell, SheetRow, Workbook};
-use super::{Extract, Field, FileFormat, FileItem, Header, IntakeError};
+use super::{Extract, Field, FileFormat, FileItem, Header, IntakeError, PeekedRow, shortened};
 use crate::domain::{Time, spreadsheet};
 
 /// The columns' names, by the first row that has any.
@@ -122,7 +121,7 @@ pub(super) fn peek(book: &mut Workbook, rows_max: usize) -> Result<(Vec<String>,
             None => names = Some(names_of(row)),
             Some(names) => {
                 let mut cells: Vec<String> =
-                    row.cells.iter().take(names.len()).map(|cell| peek::shortened(&cell.text)).collect();
+                    row.cells.iter().take(names.len()).map(|cell| shortened(&cell.text)).collect();
                 cells.resize(names.len(), String::new());
                 rows.push(PeekedRow { line: row.line, cells });
             }

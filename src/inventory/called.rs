@@ -7,7 +7,7 @@
 //! Invariants: a number is in the set of one day at most, the last on which it
 //! was called; nothing is kept for a number that nobody calls; days end at
 //! 00:00 UTC.
-//! Deliberately absent: documents (`service::called`), the clock.
+//! Deliberately absent: documents (`service::replica::called`), the clock.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
@@ -304,7 +304,7 @@ fn with(set: &Set, added: &[u64]) -> Set {
 fn numbers(set: &Set) -> impl Iterator<Item = u64> + '_ {
     set.groups().flat_map(|(group, members)| {
         let mut found = Vec::with_capacity(members.count());
-        members.for_each(|ending| found.push(group * super::set::ENDINGS as u64 + u64::from(ending)));
+        members.for_each(|ending| found.push(group * super::sieve::ENDINGS as u64 + u64::from(ending)));
         found
     })
 }

@@ -252,18 +252,25 @@ pub fn like<'a>(words: impl Iterator<Item = &'a str>, text: &str) -> Vec<String>
     suggested(&all, text).into_iter().map(|one| one.name).collect()
 }
 
-/// All that is like a text, best first; nothing that is archived.
+/// All that is like a text, best first; nothing that is archived. Only where
+/// nothing else fits are misspelt words looked for: ids are like each other, and
+/// to compare letters takes long.
 pub fn ranked<'e, 'a>(all: &'e [NamedEntity<'a>], text: &str) -> Vec<&'e NamedEntity<'a>> {
     let typed = TypedName::new(text);
-    let mut ranked: Vec<(Likeness, &NamedEntity<'_>)> =
-        all.iter().filter(|one| !one.archived).filter_map(|one| Some((typed.likeness(one)?, one))).collect();
+    let live = || all.iter().filter(|one| !one.archived);
+    let by = |likeness: fn(&TypedName, &str) -> Option<Likeness>| {
+        let of = |one: &'e NamedEntity<'a>| {
+            let texts = [one.name.to_lowercase(), one.id.to_lowercase()];
+            Some((texts.iter().filter_map(|text| likeness(&typed, text)).min()?, one))
+        };
+        live().filter_map(of).collect::<Vec<_>>()
+    };
+    let mut ranked = by(TypedName::likeness);
+    if ranked.is_empty() {
+        ranked = by(TypedName::misspelt);
+    }
     // The rest of the order is that of ids.
     ranked.sort_by_key(|(likeness, _)| *likeness);
-    let misspelt = |likeness: Likeness| matches!(likeness, Likeness::Misspelt(_));
-    if ranked.first().is_some_and(|(best, _)| !misspelt(*best)) {
-        // Ids are like each other: only where nothing else fits are they suggested.
-        ranked.retain(|(likeness, _)| !misspelt(*likeness));
-    }
     ranked.into_iter().map(|(_, one)| one).collect()
 }
 
@@ -293,12 +300,8 @@ impl TypedName {
         TypedName { chars: folded.chars().count(), folded }
     }
 
-    fn likeness(&self, one: &NamedEntity<'_>) -> Option<Likeness> {
-        let texts = [one.name.to_lowercase(), one.id.to_lowercase()];
-        texts.iter().filter_map(|text| self.to(text)).min()
-    }
-
-    fn to(&self, other: &str) -> Option<Likeness> {
+    /// How an entity's name or id has the text, letter by letter.
+    fn likeness(&self, other: &str) -> Option<Likeness> {
         if self.folded.is_empty() {
             return None;
         }
@@ -313,9 +316,11 @@ impl TypedName {
         }
         let chars = other.chars().count();
         // One or two letters occur in everything.
-        if chars > 2 && self.folded.contains(other) {
-            return Some(Likeness::Within(Reverse(chars)));
-        }
+        (chars > 2 && self.folded.contains(other)).then_some(Likeness::Within(Reverse(chars)))
+    }
+
+    /// How it would be misspelt.
+    fn misspelt(&self, other: &str) -> Option<Likeness> {
         // People type one word of a name; a word of theirs is misspelt in it.
         let words = other.split_whitespace().filter(|word| *word != other);
         let distances = std::iter::once(other).chain(words).filter_map(|text| self.misspells(text));

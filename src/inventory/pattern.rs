@@ -1,8 +1,8 @@
 //! The pattern of `search`: a run of digits, anywhere or at the start.
 
-use super::set::Sieve;
+use super::sieve::Sieve;
 use crate::domain::E164;
-use crate::domain::spelling;
+use crate::domain::{nothing, spelling};
 
 /// The most characters a search can have.
 pub const SEARCH_CHARS_MAX: usize = 32;
@@ -26,7 +26,7 @@ impl Pattern {
         if text.is_empty() {
             return None;
         }
-        let mut anchored = text.trim_start_matches(spelling::invisible).starts_with(' ');
+        let mut anchored = text.trim_start_matches(nothing::invisible).starts_with(' ');
         // A number has one `+`, at its start.
         let mut plus = false;
         let mut value = 0;

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::rules::{self, EntityCache, ReferenceFault, Subject, Violation};
 use super::{Conflict, ServiceError, ShownNumber, StoreError, Unusable};
-use crate::domain::action::{self, Assignment, Quarantine, Refusal, Transfer};
+use crate::domain::action::{self, Assignment, Refusal, Transfer};
+use crate::domain::quarantine::Quarantine;
 use crate::domain::{
     Account, AccountId, Action, Application, ApplicationId, E164, FieldError, NumberChange, PartnerKey, Record,
     Setting, State, Status, Time, Trunk, TrunkId, number, setting,

@@ -16,6 +16,10 @@
 //! one's place in the database gets a new node, so a holder of the old one never
 //! sees another tenant in it.
 
+mod called;
+mod directory;
+pub mod past;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -27,12 +31,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use self::directory::Directory;
+use self::past::Pasts;
 use crate::domain::change::GENESIS;
 use crate::domain::{E164, KeptDigest, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 use crate::inventory::{Image, Loader, Misfit, Snapshot};
-use crate::service::called;
-use crate::service::directory::Directory;
-use crate::service::past::Pasts;
 use crate::service::refusals::Refusals;
 use crate::store::{self, BatchRow, Incarnation, Load, Loaded, LogHead, LogPiece, NumberBatch, Store, StoreError};
 

@@ -47,6 +47,8 @@ use crate::store::{Document, DocumentWalk, Load, Transaction, WriteTarget};
 const HEAD: &str = "webhook";
 const SECRET: &str = "webhook_secret";
 
+/// How long after a failed attempt the next one is made, in seconds.
+pub const RETRIES: [i64; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
 /// How long a secret that was replaced goes on being used, in seconds.
 pub const ROTATION_SECONDS: i64 = 24 * 3_600;
 /// How many events that are about no change may wait, for each webhook.

@@ -123,7 +123,7 @@ test("somebody new gets a link, a role, and is locked out", async () => {
   await page.goto(`${BASE}/users`);
   await page.getByLabel("E-mail").fill("new@example.com");
   await page.getByLabel("Role").last().selectOption("manager");
-  await page.getByRole("button", { name: /Add, and make/ }).click();
+  await page.getByRole("button", { name: /Create invitation link/ }).click();
   const link = new URL(await page.locator("#link").textContent());
   const other = await (await open(server)).newPage();
   await other.goto(link.pathname);

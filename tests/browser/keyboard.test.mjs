@@ -54,7 +54,8 @@ test("a number: assigned, routed, released, undone", async () => {
   const page = await signedIn(server, "manager");
   await page.goto(`${BASE}/numbers/+912271265020`);
   const act = async (verb, fields) => {
-    await press(page, `details:has(form[action$="/${verb}"]) > summary`);
+    const details = page.locator(`details:has(form[action$="/${verb}"])`);
+    if (!(await details.evaluate((one) => one.open))) await press(page, `details:has(form[action$="/${verb}"]) > summary`);
     for (const [name, text] of Object.entries(fields)) await type(page, `form[action$="/${verb}"] [name=${name}]`, text);
     await press(page, `form[action$="/${verb}"] button`);
     await page.locator(".notice").waitFor();

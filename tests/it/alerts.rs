@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::fixture;
 use crate::harness::{Answer, Database, Key, ONE, Server, keys};
 use crate::smtp::{Manners, PASSWORD, Part, Receiver, Taken, USER};
+use crate::until::until;
 
 const SCHEDULES: &str = "/api/v1/manage/schedules";
 const DESK: &str = "desk@example.net";
@@ -786,11 +787,11 @@ fn one_of_two_nodes_looks_and_sends_and_the_other_takes_over() {
     let sent = |delivery: &EmailDelivery| delivery.recipients.iter().all(|one| one.state == Sending::Sent);
     let run = |count: i64| {
         clock.store(begin + count * 1_800 + 60, Ordering::SeqCst);
-        let asked = Instant::now();
-        while runs().len() < count as usize || !runs().iter().all(sent) {
-            assert!(asked.elapsed() < Duration::from_secs(30), "run {count} is not made: {:?}", runs());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until(
+            Duration::from_secs(30),
+            || format!("run {count} is not made: {:?}", runs()),
+            || runs().len() >= count as usize && runs().iter().all(sent),
+        );
     };
     // One that died has it until its time is over.
     assert!(world.store.lease("schedules", "dead", 3).expect("a lease").held());

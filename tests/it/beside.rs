@@ -26,10 +26,7 @@ const NUMBERS_ALL: &str = "/api/v1/partner/numbers";
 /// From a command's end until the server shows what it did.
 fn until(shown: impl Fn() -> bool) -> Duration {
     let begin = Instant::now();
-    while !shown() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "the server does not show it");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    crate::until::until(Duration::from_secs(10), || "the server does not show it".to_owned(), shown);
     begin.elapsed()
 }
 

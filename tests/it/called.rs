@@ -1,7 +1,7 @@
 //! The day on which a number was last called: recorded by calls, kept through
 //! restarts and between nodes, and what follows from it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rollcall::checks::{self, Check, CheckOptions};
 use rollcall::domain::{E164, Money, Time};
@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::calls::{SETTINGS, ask, faces, get, place, request, socket};
 use crate::fixture::{self, Database as Files, created, held, money, new_partner, put, put_account};
 use crate::process::PARTNER;
+use crate::until::until;
 
 const DAY: i64 = 86_400;
 
@@ -81,11 +82,11 @@ fn what_a_node_stored_outlives_its_death() {
     get(faces(&server).1, "/route/+912271260008");
     // The first store is at once or a minute later; the day is in a document then.
     let key = place.snapshot().key;
-    let begin = Instant::now();
-    while place.store().document(key, "called", &CalledDay::of(Time::now()).to_string()).expect("read").is_none() {
-        assert!(begin.elapsed() < Duration::from_secs(150), "nothing was stored: {}", server.log());
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    until(
+        Duration::from_secs(150),
+        || format!("nothing was stored: {}", server.log()),
+        || place.store().document(key, "called", &CalledDay::of(Time::now()).to_string()).expect("read").is_some(),
+    );
     server.kill();
     let number: E164 = "+912271260008".parse().expect("a number");
     assert!(place.snapshot().called.last(number).is_some());

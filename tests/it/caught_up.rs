@@ -18,6 +18,7 @@ use rollcall::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcom
 use rollcall::store::{Draft, Ownership, WriteTarget};
 
 use super::fixture::{self, Database};
+use crate::until::until;
 
 const NUMBER: u64 = 33_100_000_000;
 
@@ -74,11 +75,11 @@ impl World {
         incoming.write_all(b"number\n+33100000001\n").expect("written");
         let upload =
             uploads.keep(&writer, (key, &partner), incoming, "numbers.csv", ImportChoices::default()).expect("kept");
-        let begun = Instant::now();
-        while uploads.busy(&upload.id) {
-            assert!(begun.elapsed().as_secs() < 60, "the file is still checked");
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        until(
+            std::time::Duration::from_secs(60),
+            || "the file is still checked".to_owned(),
+            || !uploads.busy(&upload.id),
+        );
         World {
             job: job.id,
             webhook: webhook.setting.id.to_string(),

@@ -129,12 +129,8 @@ fn must(command: &mut Command) -> String {
 }
 
 #[track_caller]
-fn until(what: &str, mut wanted: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !wanted() {
-        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn until(what: &str, wanted: impl FnMut() -> bool) {
+    crate::until::until(PATIENCE, || what.to_owned(), wanted);
 }
 
 /// The folder that all servers of this process are in.

@@ -331,7 +331,7 @@ fn a_previewed_job_is_run_and_undone() {
     let job = server.database.run(&create).done().json();
     let page = format!("/console/p/PA_ONE/jobs/{}", job["id"].as_str().expect("an id"));
     let text = manager.get(&server, &page).check(200).text().to_owned();
-    assert!(text.contains("Nothing has been changed yet") && text.contains("Would fail"), "{text}");
+    assert!(text.contains("Nothing has changed yet") && text.contains("Will fail"), "{text}");
     let failing = manager.get(&server, &format!("{page}?result=would_fail")).check(200);
     assert!(failing.text().contains("is available since"), "{failing:?}");
     manager.post(&server, &format!("{page}/run"), "").check(303);

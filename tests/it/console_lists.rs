@@ -39,6 +39,20 @@ fn expiry(database: &Database, number: &str) -> Option<String> {
     row["expires_at"].as_str().map(str::to_owned)
 }
 
+/// A page once it is so: another process wrote, and the server follows it.
+#[track_caller]
+fn once(pages: &Pages<'_>, path: &str, so: impl Fn(&str) -> bool) -> String {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let page = plain(&pages.page(path));
+        if so(&page) {
+            return page;
+        }
+        assert!(std::time::Instant::now() < end, "{path}: {page}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// The numbers of a list, in its order.
 fn listed(page: &str) -> Vec<String> {
     page.split("data-copy=\"+4420794600").skip(1).map(|rest| rest[..2].to_owned()).collect()
@@ -122,7 +136,7 @@ fn the_preview_of_a_renewal_says_each_new_expiry_and_lists_what_auto_renews() {
     assert!(to.contains("/jobs/"), "{to}");
     let text = plain(&preview);
     assert!(text.contains("1 year after the later of each number's expiry and now"), "{text}");
-    assert!(text.contains("31 Jan 2031</time> → <b><time") && text.contains("31 Jan 2032</time></b>"), "{text}");
+    assert!(text.contains("31 Jan 2031 00:00</time> → <time") && text.contains("31 Jan 2032 00:00</time>"), "{text}");
     assert!(text.contains("auto-renews, so it has no expiry to extend"), "{text}");
     assert!(text.contains("Renew: change 3 numbers"), "{text}");
     // Nothing yet; then all of it.
@@ -219,4 +233,101 @@ fn the_size_of_a_page_is_obeyed_kept_and_limited() {
     assert_eq!(rows(&get("/numbers")), 100);
     assert_eq!(rows(&get("/numbers?page=2")), 50);
     assert!(get("/numbers").contains("aria-current=\"true\">100</a>"));
+}
+
+#[test]
+fn a_number_s_page_says_what_its_calls_get_and_how_to_repair_it() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_L", "UTC");
+    let overview = plain(&pages.page(""));
+    let unrouted = "calls to this number hang up at once: they have nowhere to go";
+    assert!(overview.contains(unrouted), "{overview}");
+    let silent = "calls to this number are refused: neither its application nor its trunk has a destination";
+    for (number, said, action) in [
+        ("03", unrouted, "href=\"#do-route\">Route</a>"),
+        ("04", "calls to this number are refused, and its rental is still owed", "href=\"#do-renew\">Renew</a>"),
+        ("01", silent, "/applications/app_1\">Set its destinations</a>"),
+    ] {
+        let page = plain(&pages.page(&format!("/numbers/+4420794600{number}")));
+        assert!(page.contains(said) && page.contains(action), "{number}: {page}");
+        assert!(!page.contains("calls get through"), "{number}");
+    }
+    let destination = ["application", "destination", "add", "app_1", "sip:pbx.example", "--partner", "PA_L"];
+    server.database.run(&destination).done();
+    let page = once(&pages, "/numbers/+442079460001", |page| page.contains("calls get through"));
+    assert!(!page.contains("class=\"error drops\""), "{page}");
+}
+
+#[test]
+fn a_number_that_is_not_there_can_be_added_to_stock() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_L", "UTC");
+    let page = pages.get("/numbers/+442079469999");
+    assert_eq!(page.status, 404);
+    let text = plain(page.text());
+    assert!(text.contains("nav class=\"side\"") && text.contains(">Add to stock</a>"), "{text}");
+    let form = pages.page("/numbers?new&number=%2B442079469999");
+    assert_eq!(super::pages::value(&form, "number").as_deref(), Some("+442079469999"));
+}
+
+#[test]
+fn the_first_steps_go_when_they_are_done() {
+    let database = Database::empty();
+    database.partner("PA_L", "Lists", &[]);
+    let server = Server::start(database, &[]);
+    let pages = Pages::owner(&server, "PA_L", "UTC");
+    let steps = |page: &str| {
+        let list = page.split("id=\"steps\"").nth(1).and_then(|rest| rest.split("</ol>").next()).unwrap_or_default();
+        (list.matches("<li>").count(), list.matches("(done)").count())
+    };
+    assert_eq!(steps(&pages.page("")), (4, 0));
+    server.database.import(
+        "PA_L",
+        "number,account_auth_id,account_name,application_id,application_name,monthly_cost,currency\n\
+         +442079460001,MA_1,beta,app_1,Zebra,1.00,GBP\n",
+    );
+    once(&pages, "", |page| steps(page) == (4, 2));
+    let user = ["user", "create", "--email", "two@example.com", "--partner", "PA_L", "--role", "viewer"];
+    server.database.run(&user).done();
+    once(&pages, "", |page| steps(page) == (4, 3));
+}
+
+#[test]
+fn strangers_see_no_commands_and_the_menu_is_in_groups() {
+    let server = Server::start(database(), &[]);
+    let sign_in = server.get("/console/sign-in").check(200).text().to_owned();
+    assert!(sign_in.contains("Forgotten password?") && !sign_in.contains("rollcall "), "{sign_in}");
+    let pages = Pages::owner(&server, "PA_L", "UTC");
+    let page = pages.page("/checks/webhooks");
+    for group in ["Inventory", "Calls", "Money", "Setup"] {
+        assert_eq!(page.matches(&format!("<span>{group}</span>")).count(), 2, "in the menu and in the drawer");
+    }
+    assert!(page.contains("/checks/webhooks\" aria-current=\"page\">Webhooks</a>"), "{page}");
+    assert!(page.contains("<input id=\"find\" name=\"q\" type=\"search\""), "{page}");
+    assert!(server.get("/docs").check(200).text().contains("<a href=\"/console\">Back to the console</a>"));
+}
+
+#[test]
+fn rental_is_grouped_by_currency() {
+    let database = Database::empty();
+    database.partner("PA_L", "Lists", &[]);
+    database.import(
+        "PA_L",
+        "number,account_auth_id,account_name,monthly_cost,currency\n\
+         +442079460001,MA_1,One,9.00,GBP\n+442079460002,MA_1,One,5000,JPY\n+442079460003,MA_2,Two,10.00,GBP\n",
+    );
+    let server = Server::start(database, &[]);
+    let pages = Pages::owner(&server, "PA_L", "UTC");
+    let page = plain(&pages.page(""));
+    let rental = page.split("id=\"rental\"").nth(1).expect("the rental");
+    let at = |part: &str| rental.find(part).unwrap_or_else(|| panic!("{part} in {rental}"));
+    let order = [
+        at("GBP: all customers"),
+        at("19.00 GBP"),
+        at("10.00 GBP"),
+        at("9.00 GBP</tr>"),
+        at("JPY: all customers"),
+        at("5,000 JPY"),
+    ];
+    assert!(order.is_sorted(), "{order:?} {rental}");
 }

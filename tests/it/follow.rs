@@ -31,6 +31,7 @@ use super::console_import::Browser;
 use super::fixture::*;
 use super::harness::{self, GLOBAL, ONE, Server, TWO};
 use super::replica::check_fresh;
+use crate::until::until;
 
 /// How long a busy machine may take for what takes a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -674,11 +675,7 @@ impl Away {
 
     #[track_caller]
     fn until(&self, what: &str, mut so: impl FnMut(&Away) -> bool) {
-        let begun = Instant::now();
-        while !so(self) {
-            assert!(begun.elapsed() < PATIENCE, "never: {what}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(PATIENCE, || format!("never: {what}"), || so(self));
     }
 }
 

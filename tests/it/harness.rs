@@ -32,6 +32,7 @@ use serde_json::Value;
 
 use super::cluster::{self, Cluster, on_postgres};
 use super::network::Namespace;
+use crate::until::until;
 
 pub const CUSTOMER: &str = "/api/v1/partner/accounts/MA_1/numbers";
 pub const GLOBAL: &str = "/api/v1/partner/numbers";
@@ -500,11 +501,7 @@ impl Server {
     /// Asks until the answer is as wanted, at most for this long.
     #[track_caller]
     pub fn within(&self, limit: Duration, mut wanted: impl FnMut(&Server) -> bool) {
-        let started = Instant::now();
-        while !wanted(self) {
-            assert!(started.elapsed() < limit, "not within {limit:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until(limit, || "the server does not do it".to_owned(), || wanted(self));
     }
 
     pub fn process_id(&self) -> u32 {
@@ -769,7 +766,14 @@ impl Answer {
         let managed = target.starts_with("/api/v1/manage/");
         if partner || managed || self.status >= 400 {
             assert_eq!(self.header("cache-control"), Some("private, no-cache"), "{method} {target}");
-            assert_eq!(self.header("vary"), Some("X-Auth-ID, X-Auth-Token, Accept"), "{method} {target}");
+            // What may be compressed, for a client that asks, says so to each.
+            let streams = ["application/x-ndjson", "text/event-stream"];
+            let streamed =
+                self.header("content-type").is_some_and(|kind| streams.iter().any(|one| kind.starts_with(one)));
+            let read = matches!(method, "GET" | "HEAD") && matches!(self.status, 200 | 304);
+            let coding = if read && !streamed { ", Accept-Encoding" } else { "" };
+            let vary = format!("X-Auth-ID, X-Auth-Token, Accept{coding}");
+            assert_eq!(self.header("vary"), Some(&*vary), "{method} {target}");
         }
         if partner && self.status < 400 {
             let tag = self.header("etag").expect("an entity tag");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rollcall::domain::Action;
-use rollcall::domain::action::Quarantine;
+use rollcall::domain::quarantine::Quarantine;
 use rollcall::service::jobs::runner::{JobRunner, JobSettings};
 use rollcall::service::jobs::{BatchStep, JobSelection, JobState, NewJob};
 use rollcall::service::lease::Leases;

@@ -12,6 +12,7 @@ mod network;
 mod pages;
 mod process;
 mod smtp;
+mod until;
 
 mod alerts;
 mod api;
@@ -23,6 +24,7 @@ mod caught_up;
 mod checks;
 mod cli;
 mod client;
+mod compression;
 mod console_doors;
 mod console_export;
 mod console_ids;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
-use rollcall::domain::action::{Action, Assignment, Quarantine, Transfer};
+use rollcall::domain::action::{Action, Assignment, Transfer};
+use rollcall::domain::quarantine::Quarantine;
 use rollcall::domain::{Actor, E164, Record, Tags, Time, Verb};
 use rollcall::inventory::Snapshot;
 use rollcall::service::numbers::Expected;

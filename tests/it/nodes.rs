@@ -544,7 +544,7 @@ fn a_killed_nodes_letters_are_sent_by_another_for_one_run() {
     // It is being sent when its node is killed.
     receiver.manners(|manners| manners.silent = true);
     nodes.post(&nodes.servers[0], &format!("{path}/run"), &json!({})).check(200);
-    std::thread::sleep(Duration::from_secs(1));
+    nodes.servers[0].within(Duration::from_secs(60), |_| receiver.ignored() > 0);
     nodes.servers[0].kill();
     nodes.servers.remove(0);
     let killed = Instant::now();

@@ -19,6 +19,7 @@ use rollcall::store::Store;
 
 use super::fixture::{self, NOW, differences, new_partner, time};
 use super::harness;
+use crate::until::until;
 
 const PASSWORD: &str = "an owl on the roof";
 const OTHER: &str = "two owls on a roof";
@@ -332,11 +333,7 @@ fn what_ends_a_session_is_immediate_here_and_soon_elsewhere() {
         assert!(world.opens(&token) && there.session(&token).expect("read").is_some(), "{what}");
         end(&token);
         assert!(!world.opens(&token), "{what}");
-        let asked = Instant::now();
-        while there.session(&token).expect("read").is_some() {
-            assert!(asked.elapsed() < Duration::from_secs(10), "{what}");
-            thread::sleep(Duration::from_millis(50));
-        }
+        until(Duration::from_secs(10), || (*what).to_owned(), || there.session(&token).expect("read").is_none());
     }
     // Enabled again, the old sessions stay ended.
     edit(UserEdit { disabled: Some(false), ..UserEdit::default() });

@@ -3,10 +3,11 @@
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cluster::{self, Cluster, database_name, ordinary, owned};
 use crate::process::{command, run};
+use crate::until::until;
 
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
@@ -33,11 +34,11 @@ impl Pooler {
         let mut process = ordinary(Path::new(PROGRAM));
         process.arg("-q").arg(&settings).stdout(Stdio::null()).stderr(Stdio::null());
         let process = process.spawn().expect("pgbouncer starts");
-        let asked = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(asked.elapsed() < Duration::from_secs(30), "pgbouncer does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until(
+            Duration::from_secs(30),
+            || "pgbouncer does not listen".to_owned(),
+            || TcpStream::connect(("127.0.0.1", port)).is_ok(),
+        );
         Pooler { process, port, _folder: folder }
     }
 }

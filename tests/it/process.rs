@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::until::until;
 use parking_lot::Mutex;
 use rollcall::domain::PartnerId;
 use rollcall::inventory::Snapshot;
@@ -176,11 +177,7 @@ pub fn wait_for_handler(child: &Child) {
             || status.contains("State:\tZ")
             || u64::from_str_radix(mask.trim(), 16).unwrap_or(0) & SIGINT != 0
     };
-    let begin = Instant::now();
-    while !caught() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "it does not handle SIGINT");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until(Duration::from_secs(60), || "it does not handle SIGINT".to_owned(), caught);
 }
 
 /// Waits for a child's end, but not for ever.

@@ -49,6 +49,8 @@ struct Kept {
     taken: Vec<Taken>,
     /// Each with whether it came encrypted.
     lines: Vec<(bool, String)>,
+    /// Connections to which it says no word.
+    ignored: usize,
 }
 
 /// The server; it goes with the process.
@@ -95,6 +97,11 @@ impl Receiver {
 
     pub fn taken(&self) -> Vec<Taken> {
         self.kept.lock().expect("kept").taken.clone()
+    }
+
+    /// How many connections it has taken without a word.
+    pub fn ignored(&self) -> usize {
+        self.kept.lock().expect("kept").ignored
     }
 
     /// The lines that came open, or encrypted.
@@ -167,6 +174,7 @@ impl Talk {
     fn talk(mut self, mut line: Line) -> std::io::Result<()> {
         let manners = self.kept.lock().expect("kept").manners.clone();
         if manners.silent {
+            self.kept.lock().expect("kept").ignored += 1;
             std::thread::sleep(Duration::from_secs(60));
             return Ok(());
         }

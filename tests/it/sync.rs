@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use crate::client::{Odd, answer, good, page, some};
 use crate::fixture;
 use crate::harness::{ACCOUNTS, Database, GLOBAL, Key, ONE, Ran, Server};
+use crate::until::until;
 
 /// A database with an empty partner `PA_M`, to mirror into.
 struct Mirror {
@@ -728,22 +729,14 @@ fn of_two_that_mirror_again_and_again_the_second_takes_over() {
     assert!(two.asked().is_empty(), "it stands by");
     crate::process::signal(&first, "KILL");
     first.wait().expect("it ended");
-    let killed = Instant::now();
-    while two.asked().is_empty() {
-        assert!(killed.elapsed() < Duration::from_secs(30), "nobody takes over");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until(Duration::from_secs(30), || "nobody takes over".to_owned(), || !two.asked().is_empty());
     crate::process::signal(&second, "TERM");
     assert_eq!(crate::process::ended(&mut second, Duration::from_secs(20)), Some(0));
 }
 
 #[track_caller]
 fn wait_for(wanted: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !wanted() {
-        assert!(started.elapsed() < Duration::from_secs(20), "it does not come");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until(Duration::from_secs(20), || "it does not come".to_owned(), wanted);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Request;
 use parking_lot::Mutex;
@@ -19,6 +19,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 use super::authority::{Authority, write};
 use super::fixture;
 use super::harness::{Database, ONE, Server};
+use crate::until::until;
 
 /// `rollcall serve` with TLS, ended on drop.
 struct Served {
@@ -62,11 +63,11 @@ impl Served {
         let said = self.log.lock().matches(expected).count();
         let sent = std::process::Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status();
         assert!(sent.expect("kill").success());
-        let asked = Instant::now();
-        while self.log.lock().matches(expected).count() == said {
-            assert!(asked.elapsed() < Duration::from_secs(10), "{}", self.log.lock());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until(
+            Duration::from_secs(10),
+            || format!("{}", self.log.lock()),
+            || self.log.lock().matches(expected).count() != said,
+        );
     }
 
     /// A connection, by a client that trusts this authority.

@@ -22,7 +22,8 @@ use rollcall::domain::setting::DeliveryOrder;
 use rollcall::domain::{AccountId, Actor, E164, Money, PartnerKey, Time};
 use rollcall::service::lease::Leases;
 use rollcall::service::numbers::{Expected, Stock};
-use rollcall::service::webhooks::deliver::{GIVE_UP_SECONDS, NextTurn, RETRIES, Worked};
+use rollcall::service::webhooks::RETRIES;
+use rollcall::service::webhooks::deliver::{GIVE_UP_SECONDS, NextTurn, Worked};
 use rollcall::service::webhooks::runner::WebhookRunner;
 use rollcall::service::webhooks::{
     DeliveryState, HELD_MAX, Hooks, NewWebhook, REFUSED_MAX, ShownWebhook, WebhookChanges, WebhookSettings,

@@ -14,7 +14,8 @@ use crate::cli::CliError;
 use crate::domain::setting::{DeliveryOrder, ReportPolicy};
 use crate::domain::shown::hide_secrets;
 use crate::domain::{
-    AccountId, ApplicationId, Destination, Destinations, Dialect, PartnerId, Role, Scope, SipUri, Time, TrunkId, entity,
+    AccountId, ApplicationId, Destination, Destinations, Dialect, PartnerId, Role, Scope, SipUri, Time, TrunkId,
+    network,
 };
 
 #[derive(Deserialize)]
@@ -267,7 +268,7 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<IpN
     let texts = Vec::<String>::deserialize(deserializer)?;
     let one = |text: &String| {
         let wrong = || de::Error::custom(format!("{text:?} must be a network such as \"192.0.2.0/24\""));
-        entity::network(text).ok_or_else(wrong)
+        network::network(text).ok_or_else(wrong)
     };
     texts.iter().map(one).collect::<Result<_, D::Error>>().map(Some)
 }

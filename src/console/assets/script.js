@@ -65,6 +65,16 @@ document.addEventListener("input", (event) => {
   }, 120);
 });
 
+// Lines that are pasted stay apart in a field of one line.
+document.addEventListener("paste", (event) => {
+  const text = event.clipboardData?.getData("text/plain").trim() ?? "";
+  const line = event.target;
+  if (!line.matches?.("input[type=search]") || !/[\r\n\t]/.test(text)) return;
+  event.preventDefault();
+  line.setRangeText(text.replace(/\s*[\r\n\t]+\s*/g, ", "), line.selectionStart, line.selectionEnd, "end");
+  line.dispatchEvent(new Event("input", { bubbles: true }));
+});
+
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (form.method !== "get" || !form.matches("[data-live]")) return;
@@ -112,11 +122,11 @@ let last = null;
 const boxes = () => $$("input[type=checkbox][name=n]");
 const KEPT = "selected";
 const line = (form) => form.elements.q.value.split(/\s+/).filter((word) => word && !word.startsWith("sort:")).join(" ");
-const place = (form) => `${form.action} ${line(form)}`;
+const listed = (form) => `${form.action} ${line(form)}`;
 function kept(form) {
   try {
     const { of, numbers } = JSON.parse(sessionStorage.getItem(KEPT)) ?? {};
-    return new Set(of === place(form) ? numbers : []);
+    return new Set(of === listed(form) ? numbers : []);
   } catch {
     return new Set();
   }
@@ -129,7 +139,7 @@ function restore(form) {
 function keep(form) {
   const numbers = kept(form);
   boxes().forEach((box) => (box.checked ? numbers.add(box.value) : numbers.delete(box.value)));
-  sessionStorage.setItem(KEPT, JSON.stringify({ of: place(form), numbers: [...numbers] }));
+  sessionStorage.setItem(KEPT, JSON.stringify({ of: listed(form), numbers: [...numbers] }));
   return numbers;
 }
 function count() {
@@ -242,176 +252,185 @@ function say(text) {
 
 // Finding: what is typed is searched for, and what is found is gone through with
 // the arrow keys. Choosers and Ctrl-K have one list of options at a time.
-const dialog = () => $("#finder");
-const options = Object.assign(document.createElement("ul"), { id: "options", className: "options", hidden: true });
-options.setAttribute("role", "listbox");
-let field = null;
-let asked = 0;
-let chosen = -1;
-let pending = false;
-let entered = false;
+{
+  const dialog = () => $("#finder");
+  const options = Object.assign(document.createElement("ul"), { id: "options", className: "options", hidden: true });
+  options.setAttribute("role", "listbox");
+  options.setAttribute("aria-label", "Suggestions");
+  let field = null;
+  let asked = 0;
+  let delay = 0;
+  let finding = null;
+  let chosen = -1;
+  let pending = false;
+  let entered = false;
 
-function close() {
-  asked += 1;
-  [pending, entered, chosen] = [false, false, -1];
-  options.hidden = true;
-  field?.setAttribute("aria-expanded", "false");
-  field?.removeAttribute("aria-activedescendant");
-}
-
-function attach(input) {
-  if (field !== input) close();
-  field = input;
-  input.setAttribute("role", "combobox");
-  input.setAttribute("aria-autocomplete", "list");
-  input.setAttribute("aria-expanded", String(!options.hidden));
-  input.setAttribute("aria-controls", "options");
-  options.setAttribute("aria-label", input.closest("label")?.firstChild?.textContent.trim() || "Options");
-  (input.closest("dialog") || document.body).append(options);
-}
-
-function place() {
-  if (field.closest("dialog")) {
-    options.removeAttribute("style");
-    return;
+  function close() {
+    asked += 1;
+    [pending, entered, chosen] = [false, false, -1];
+    options.hidden = true;
+    field?.setAttribute("aria-expanded", "false");
+    field?.removeAttribute("aria-activedescendant");
   }
-  const box = field.getBoundingClientRect();
-  Object.assign(options.style, { left: `${box.left + scrollX}px`, top: `${box.bottom + scrollY + 2}px`, minWidth: `${box.width}px` });
-}
 
-function address() {
-  const query = new URLSearchParams({ q: field.value.trim(), part: "1" });
-  if (field.dataset.choose) {
-    query.set("kind", field.dataset.choose);
-    const owner = field.form?.elements.account_auth_id;
-    if (owner && owner !== field && owner.value) query.set("account", owner.value);
-    // What a field had from the start says nothing about what is looked for.
-    if (field.value === field.defaultValue && !pending) query.set("q", "");
+  function attach(input) {
+    if (field !== input) close();
+    field = input;
+    input.setAttribute("role", "combobox");
+    input.setAttribute("aria-autocomplete", "list");
+    input.setAttribute("aria-expanded", String(!options.hidden));
+    input.setAttribute("aria-controls", "options");
+    (input.closest("dialog, main, header") || document.body).append(options);
   }
-  return `${dialog().dataset.search}?${query}`;
-}
 
-async function find() {
-  if (!dialog()) return;
-  const turn = (asked += 1);
-  const url = address();
-  pending = true;
-  try {
-    const response = await fetch(url, { headers: { Accept: "text/html" } });
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    if (turn !== asked || !field?.isConnected) return;
-    fill(page);
-  } catch {
-    // Without suggestions, the field is a text field.
+  function place() {
+    if (field.closest("dialog")) {
+      options.removeAttribute("style");
+      return;
+    }
+    const box = field.getBoundingClientRect();
+    const base = (options.offsetParent || document.body).getBoundingClientRect();
+    Object.assign(options.style, { left: `${box.left - base.left}px`, top: `${box.bottom - base.top + 2}px`, minWidth: `${box.width}px` });
   }
-  if (turn !== asked) return;
-  pending = false;
-  if (entered) {
-    entered = false;
-    if (chosen >= 0) pick(options.children[chosen]);
-    else if (!field.closest("dialog")) field.form?.requestSubmit();
+
+  function address() {
+    const query = new URLSearchParams({ q: field.value.trim(), part: "1" });
+    if (field.dataset.choose) {
+      query.set("kind", field.dataset.choose);
+      const owner = field.form?.elements.account_auth_id;
+      if (owner && owner !== field && owner.value) query.set("account", owner.value);
+      // What a field had from the start says nothing about what is looked for.
+      if (field.value === field.defaultValue && !pending) query.set("q", "");
+    }
+    return `${dialog().dataset.search}?${query}`;
   }
-}
 
-function fill(page) {
-  const found = $$("a[data-value]", page).map((link, at) => {
-    const option = document.createElement("li");
-    option.setAttribute("role", "option");
-    option.id = `option-${at}`;
-    Object.assign(option.dataset, { value: link.dataset.value, href: link.getAttribute("href") });
-    option.append(...link.childNodes);
-    return option;
-  });
-  options.replaceChildren(...found);
-  // What is named as it stands needs no suggestion.
-  const named = field.value && field.dataset.choose && $("a[data-exact]", page);
-  if (named) found.length = 0;
-  options.hidden = !found.length;
-  field.setAttribute("aria-expanded", String(!options.hidden));
-  if (!options.hidden) place();
-  const first = field.closest("dialog") || (field.dataset.choose && field.value.trim() && field.value !== field.defaultValue);
-  mark(found.length && first ? 0 : -1);
-}
-
-function mark(at) {
-  chosen = at;
-  [...options.children].forEach((one, place) => one.setAttribute("aria-selected", String(place === at)));
-  if (at < 0) field.removeAttribute("aria-activedescendant");
-  else {
-    field.setAttribute("aria-activedescendant", options.children[at].id);
-    options.children[at].scrollIntoView({ block: "nearest" });
+  async function find() {
+    if (!dialog()) return;
+    const turn = (asked += 1);
+    const url = address();
+    pending = true;
+    finding?.abort();
+    finding = new AbortController();
+    try {
+      const response = await fetch(url, { signal: finding.signal, headers: { Accept: "text/html" } });
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      if (turn !== asked || !field?.isConnected) return;
+      fill(page);
+    } catch {
+      // Without suggestions, the field is a text field.
+    }
+    if (turn !== asked) return;
+    pending = false;
+    if (entered) {
+      entered = false;
+      if (chosen >= 0) pick(options.children[chosen]);
+      else if (!field.closest("dialog")) field.form?.requestSubmit();
+    }
   }
-}
 
-function pick(option) {
-  const input = field;
-  close();
-  if (!input.dataset.choose) {
-    dialog().close();
-    location.assign(option.dataset.href);
-    return;
+  function fill(page) {
+    const found = $$("a[data-value]", page).map((link, at) => {
+      const option = document.createElement("li");
+      option.setAttribute("role", "option");
+      option.id = `option-${at}`;
+      Object.assign(option.dataset, { value: link.dataset.value, href: link.getAttribute("href") });
+      option.append(...link.childNodes);
+      const kind = link.closest("ul").previousElementSibling?.textContent;
+      if (kind) option.append(Object.assign(document.createElement("span"), { className: "kind", textContent: kind }));
+      return option;
+    });
+    options.replaceChildren(...found);
+    // What is named as it stands needs no suggestion.
+    const named = field.value && field.dataset.choose && $("a[data-exact]", page);
+    if (named) found.length = 0;
+    options.hidden = !found.length;
+    field.setAttribute("aria-expanded", String(!options.hidden));
+    if (!options.hidden) place();
+    const first = field.closest("dialog") || (field.dataset.choose && field.value.trim() && field.value !== field.defaultValue);
+    mark(found.length && first ? 0 : -1);
   }
-  input.value = option.dataset.value;
-  input.dispatchEvent(new Event("change", { bubbles: true }));
-  if (input.form?.method === "get") input.form.requestSubmit();
-}
 
-const finds = (target) => target.matches?.("input[data-choose], #finder input, input[data-find]");
-document.addEventListener("click", (event) => {
-  if (finds(event.target)) {
-    attach(event.target);
-    if (options.hidden) find();
-  } else if (!event.target.closest?.("#options")) close();
-});
-document.addEventListener("input", (event) => {
-  if (!finds(event.target)) return;
-  attach(event.target);
-  pending = true;
-  clearTimeout(wait);
-  wait = setTimeout(find, 80);
-});
-document.addEventListener("focusout", (event) => { if (event.target === field) close(); });
-options.addEventListener("mousedown", (event) => event.preventDefault());
-options.addEventListener("click", (event) => {
-  const option = event.target.closest("[role=option]");
-  if (option) pick(option);
-});
-document.addEventListener("keydown", (event) => {
-  if (!finds(event.target)) return;
-  attach(event.target);
-  const count = options.hidden ? 0 : options.children.length;
-  if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-    event.preventDefault();
-    if (!count) find();
-    else mark((chosen + (event.key === "ArrowDown" ? 1 : -1) + count) % count);
-  } else if (event.key === "Enter" && (pending || (count && chosen >= 0))) {
-    // What was typed last is searched for first.
-    event.preventDefault();
-    if (pending) entered = true;
-    else pick(options.children[chosen]);
-  } else if (event.key === "Enter" && event.target.closest("dialog")) event.preventDefault();
-  else if (event.key === "Escape" && count && !event.target.closest("dialog")) {
-    event.preventDefault();
+  function mark(at) {
+    chosen = at;
+    [...options.children].forEach((one, place) => one.setAttribute("aria-selected", String(place === at)));
+    if (at < 0) field.removeAttribute("aria-activedescendant");
+    else {
+      field.setAttribute("aria-activedescendant", options.children[at].id);
+      options.children[at].scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  function pick(option) {
+    const input = field;
     close();
+    if (!input.dataset.choose) {
+      dialog().close();
+      location.assign(option.dataset.href);
+      return;
+    }
+    input.value = option.dataset.value;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+    if (input.form?.method === "get") input.form.requestSubmit();
   }
-});
 
-// Ctrl-K opens the search.
-function search() {
-  if (!dialog()) return false;
-  if (!dialog().open) dialog().showModal();
-  const input = $("input", dialog());
-  input.value = "";
-  input.focus();
-  attach(input);
-  find();
-  return true;
+  const finds = (target) => target.matches?.("input[data-choose], #finder input, input[data-find]");
+  document.addEventListener("click", (event) => {
+    if (finds(event.target)) {
+      attach(event.target);
+      if (options.hidden) find();
+    } else if (!event.target.closest?.("#options")) close();
+  });
+  document.addEventListener("input", (event) => {
+    if (!finds(event.target)) return;
+    attach(event.target);
+    pending = true;
+    clearTimeout(delay);
+    delay = setTimeout(find, 80);
+  });
+  document.addEventListener("focusout", (event) => { if (event.target === field) close(); });
+  options.addEventListener("mousedown", (event) => event.preventDefault());
+  options.addEventListener("click", (event) => {
+    const option = event.target.closest("[role=option]");
+    if (option) pick(option);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (!finds(event.target)) return;
+    attach(event.target);
+    const count = options.hidden ? 0 : options.children.length;
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      if (!count) find();
+      else mark((chosen + (event.key === "ArrowDown" ? 1 : -1) + count) % count);
+    } else if (event.key === "Enter" && (pending || (count && chosen >= 0))) {
+      // What was typed last is searched for first.
+      event.preventDefault();
+      if (pending) entered = true;
+      else pick(options.children[chosen]);
+    } else if (event.key === "Enter" && event.target.closest("dialog")) event.preventDefault();
+    else if (event.key === "Escape" && count && !event.target.closest("dialog")) {
+      event.preventDefault();
+      close();
+    }
+  });
+
+  // Ctrl-K opens the search.
+  function search() {
+    if (!dialog()) return false;
+    if (!dialog().open) dialog().showModal();
+    const input = $("input", dialog());
+    input.value = "";
+    input.focus();
+    attach(input);
+    find();
+    return true;
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
+    if (search()) event.preventDefault();
+  });
+  document.addEventListener("click", (event) => { if (event.target === dialog()) dialog().close(); });
 }
-document.addEventListener("keydown", (event) => {
-  if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
-  if (search()) event.preventDefault();
-});
-document.addEventListener("click", (event) => { if (event.target === dialog()) dialog().close(); });
 
 // What is going on is looked at again until it has ended.
 let again = 0;
@@ -424,7 +443,25 @@ function now() {
   return url.href;
 }
 const refresh = () => (typing() ? begin() : swap(now(), { quiet: true }));
+// A reader whose times are in UTC is offered the zone of their browser, once.
+function offerZone() {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const known = document.body.dataset.zone;
+  if (known !== "UTC" || !zone || zone === "UTC" || zone === "Etc/UTC" || localStorage.getItem("zone") || $("#zone-offer")) return;
+  const form = Object.assign(document.createElement("form"), { id: "zone-offer", method: "post", action: "/console/me", className: "notice" });
+  form.append(Object.assign(document.createElement("p"), { textContent: `Times are shown in UTC. Your browser is in ${zone}.` }));
+  form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "zone", value: zone }));
+  const actions = Object.assign(document.createElement("span"), { className: "actions" });
+  actions.append(Object.assign(document.createElement("button"), { className: "main", textContent: `Show times in ${zone}` }));
+  const keep = Object.assign(document.createElement("button"), { type: "button", textContent: "Keep UTC" });
+  keep.addEventListener("click", () => { localStorage.setItem("zone", "UTC"); form.remove(); });
+  actions.append(keep);
+  form.append(actions);
+  $("main").prepend(form);
+}
+
 function begin() {
+  offerZone();
   at = -1;
   const form = $("form[data-select]");
   if (form) restore(form);

@@ -21,8 +21,8 @@ use tracing::{debug, info, warn};
 use super::event::{self, EventEnvelope, SHOWN_MAX, Secrets};
 use super::held::{EventScope, HeldEvent, HeldEvents, Tried};
 use super::{
-    Announced, Delivery, DeliveryAttempt, DeliveryState, EventSource, HEAD, WebhookCursor, change_delivery, change_of,
-    deliveries_of, enqueue, failed_of, find, put_setting, webhook_ids,
+    Announced, Delivery, DeliveryAttempt, DeliveryState, EventSource, HEAD, RETRIES, WebhookCursor, change_delivery,
+    change_of, deliveries_of, enqueue, failed_of, find, put_setting, webhook_ids,
 };
 use crate::domain::setting::{DeliveryOrder, Off, Webhook};
 use crate::domain::{Actor, Choice, PartnerKey, Setting, Time, Verb};
@@ -31,8 +31,6 @@ use crate::outbound::{self, May};
 use crate::service::{Service, ServiceError, corrupt, token};
 use crate::store::{DocumentWalk, LogEntry, LoggedChange, WriteTarget};
 
-/// How long after a failed attempt the next one is made, in seconds.
-pub const RETRIES: [i64; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
 /// After how many seconds of nothing but failures a webhook is switched off.
 pub const GIVE_UP_SECONDS: i64 = 5 * 86_400;
 /// Without an attempt for so many seconds, it is not known to have failed all

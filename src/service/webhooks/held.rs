@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use super::deliver::RETRIES;
+use super::RETRIES;
 use super::{ServiceError, corrupt};
 use crate::domain::{EntityChange, NumberChange, Time};
 use crate::store::{Document, Transaction};

@@ -24,6 +24,7 @@ use crate::harness::{self, Database};
 use crate::process::{PARTNER, Place};
 
 use super::{limit, whole};
+use crate::until::until;
 use messages::{MESSAGES, TORTUROUS, mutated, wire};
 
 /// Calls on the way at once; fewer than a receive buffer holds.
@@ -191,11 +192,7 @@ fn broken_datagrams_get_no_wrong_answer_and_strangers_none() {
     // A stranger's datagrams have been read once they are counted.
     let counted = format!("why=\"not_an_asker\"}} {strange}\n");
     let metrics = || server.client().get("/metrics", "text/plain").expect("an answer").1;
-    let begun = Instant::now();
-    while !metrics().contains(&counted) {
-        assert!(begun.elapsed() < PATIENCE, "not {counted}{}", metrics());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(PATIENCE, || format!("not {counted}{}", metrics()), || metrics().contains(&counted));
     silent(&stranger);
     sockets.iter().for_each(silent);
     assert!(ask(&sockets[0], at, &request("OPTIONS", "x", "last")).starts_with("SIP/2.0 200 "));

@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::error;
 
-use super::{Replica, ServiceError, corrupt};
+use super::Replica;
 use crate::domain::change::GENESIS;
 use crate::domain::{E164, PartnerKey, Time};
 use crate::inventory::{Misfit, Snapshot};
+use crate::service::{ServiceError, corrupt};
 use crate::store::{LogPiece, Store, StoreError, follow};
 
 pub use crate::store::{LogEntry, LoggedChange, Past};
@@ -102,7 +103,7 @@ impl Replica {
 }
 
 /// A snapshot with the changes after a version taken back, newest first.
-pub(super) fn back(
+pub(in crate::service) fn back(
     store: &dyn Store,
     from: Arc<Snapshot>,
     version: u64,
@@ -148,7 +149,7 @@ fn before(store: &dyn Store, last: Snapshot) -> Result<Snapshot, ServiceError> {
 
 /// The past snapshots that were asked for last.
 #[derive(Default)]
-pub(super) struct Pasts(Mutex<Vec<CachedSnapshot>>);
+pub(in crate::service) struct Pasts(Mutex<Vec<CachedSnapshot>>);
 
 struct CachedSnapshot {
     snapshot: Arc<Snapshot>,

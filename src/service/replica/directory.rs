@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::replica::Node;
+use super::Node;
 
 /// So many parts, each behind a lock of its own, that a writer of one holds up
 /// few readers.
@@ -20,7 +20,7 @@ const SHARDS: usize = 64;
 
 type Shard = RwLock<HashMap<u64, Vec<Arc<Node>>>>;
 
-pub(super) struct Directory(Vec<Shard>);
+pub(in crate::service) struct Directory(Vec<Shard>);
 
 impl Default for Directory {
     fn default() -> Directory {

@@ -1,0 +1,178 @@
+//! One write over HTTP: who may do it, its body, its conditions, and its answer.
+//!
+//! Invariants: a write that is answered with success is durable and is in this
+//! node's index; under an `Idempotency-Key` it is executed once; an invalid request
+//! is refused before anything is written.
+//! Deliberately absent: which write (`manage`, `jobs`, `schedules`, `webhooks`).
+
+use axum::body::Body;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use http::Request;
+use http::header::{self, HeaderMap, HeaderName};
+use sha2::{Digest, Sha256};
+
+use super::bodies::{Allowance, Caller};
+use super::body::{self, BodyFields};
+use super::error::{ApiError, HandlerResult};
+use super::{App, RequestId, answer, json, peer, query, told, waiting};
+use crate::domain::field::code;
+use crate::domain::{Actor, FieldError, PartnerKey, Scope};
+use crate::service::numbers::Expected;
+use crate::service::{Retry, Service, ServiceError, WriteOutcome};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The most characters of an idempotency key.
+const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+
+pub(super) type PathOf<T> = Result<Path<T>, PathRejection>;
+
+/// An authorised write: its caller, and its body.
+pub(super) struct Write {
+    pub key: PartnerKey,
+    pub service: Service,
+    pub fields: BodyFields,
+    pub expected: Expected,
+}
+
+impl Write {
+    /// Lets a request in and reads it.
+    pub async fn read(app: &App, request: Request<Body>) -> Result<Write, ApiError> {
+        // It waits for no version: a write looks at what the database has.
+        let access = app.admit(request.headers(), peer(request.extensions()), Scope::Manage)?;
+        query::refuse_parameters(request.uri().query().unwrap_or_default())?;
+        let expected = expected(request.headers())?;
+        let name = idempotency_key(request.headers())?;
+        Allowance::known(&request, Caller::Partner(access.snapshot.key));
+        let (head, body) = request.into_parts();
+        let body = body::read(&head, body).await?;
+        let retry = name.map(|key| {
+            let mut hash = Sha256::new();
+            for part in [head.method.as_str().as_bytes(), head.uri.path().as_bytes(), &body] {
+                hash.update((part.len() as u64).to_le_bytes());
+                hash.update(part);
+            }
+            Retry { key, fingerprint: hash.finalize().into(), render: json::render }
+        });
+        let request_id = head.extensions.get::<RequestId>().map(|id| id.0.to_string());
+        let service = app.service.asked(Actor::Key { id: access.key }, request_id, retry);
+        Ok(Write { key: access.snapshot.key, service, fields: BodyFields::parse(&body)?, expected })
+    }
+
+    /// Does it, away from the threads that serve others.
+    pub async fn run(
+        key: PartnerKey,
+        service: Service,
+        verb: impl FnOnce(&Service, PartnerKey) -> Result<WriteOutcome, ServiceError> + Send + 'static,
+    ) -> HandlerResult {
+        let asked = waiting::work(&waiting::WRITES, move || {
+            let outcome = verb(&service, key);
+            (outcome, service.version(key))
+        });
+        let (outcome, current) = asked.await?;
+        // What a reader must have to see what this looked at, at least.
+        if let Some(version) = current {
+            told::version(version);
+        }
+        match outcome? {
+            WriteOutcome::Done { shown, version } => {
+                // And what it made, exactly.
+                if let Some(version) = version {
+                    told::version(version);
+                }
+                Ok(answer::respond(json::render(&shown)))
+            }
+            WriteOutcome::Again(rendered) => Ok(answer::respond(rendered)),
+        }
+    }
+}
+
+/// Reads what is kept beside the log, away from the threads that serve others.
+pub(super) async fn ask<T: Send + 'static>(
+    app: &App,
+    key: PartnerKey,
+    question: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let service = app.service.clone();
+    let asked = waiting::work(&waiting::READS, move || {
+        let answer = question(&service);
+        (answer, service.version(key))
+    });
+    let (answer, current) = asked.await?;
+    // The version that a node must have to show as much.
+    if let Some(version) = current {
+        told::version(version);
+    }
+    Ok(answer?)
+}
+
+pub(super) const UNREAD: &str = "a field without an error was not read";
+
+/// What the path names; anything that cannot be an id is not found.
+pub(super) fn id_of<T: std::str::FromStr>(path: PathOf<String>) -> Result<T, ApiError> {
+    path.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(ApiError::not_found)
+}
+
+/// What the client says it knows of the number (RFC 9110: strong comparison).
+/// A number's tag begins with the version that last changed it.
+fn expected(headers: &HeaderMap) -> Result<Expected, ApiError> {
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(Expected::Anything);
+    }
+    let mut versions = Vec::new();
+    for line in headers.get_all(header::IF_MATCH) {
+        let tags = line.to_str().ok().and_then(entity_tags).ok_or_else(|| {
+            let message = "must be * or entity tags in quotes, as an ETag has them, with commas between";
+            ApiError::validation(vec![FieldError::missing("If-Match", code::INVALID, message)])
+        })?;
+        let IfMatchTags::These(tags) = tags else { return Ok(Expected::Anything) };
+        let version = |tag: &str| query::bounded(tag.split('-').next().unwrap_or_default(), 0, u64::MAX);
+        versions.extend(tags.into_iter().filter_map(version));
+    }
+    Ok(Expected::Versions(versions))
+}
+
+/// What a line of `If-Match` names.
+enum IfMatchTags<'a> {
+    Any,
+    These(Vec<&'a str>),
+}
+
+/// The strong tags of a line, without their quotes; a weak one matches nothing
+/// (RFC 9110, section 13.1.1). `None` if the line is not well formed.
+fn entity_tags(line: &str) -> Option<IfMatchTags<'_>> {
+    if line.trim() == "*" {
+        return Some(IfMatchTags::Any);
+    }
+    let mut strong = Vec::new();
+    let mut rest = line.trim();
+    loop {
+        let weak = rest.strip_prefix("W/");
+        // There may be commas in a tag.
+        let (opaque, after) = weak.unwrap_or(rest).strip_prefix('"')?.split_once('"')?;
+        if weak.is_none() {
+            strong.push(opaque);
+        }
+        match after.trim_start() {
+            "" => return Some(IfMatchTags::These(strong)),
+            after => rest = after.strip_prefix(',')?.trim_start(),
+        }
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (value, None) = (values.next(), values.next()) else {
+        return Err(ApiError::bad_request("the header Idempotency-Key was sent more than once"));
+    };
+    let Some(value) = value else { return Ok(None) };
+    let visible = |key: &&str| key.bytes().all(|byte| byte.is_ascii_graphic());
+    match value.to_str().ok().filter(visible) {
+        Some(key) if !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_CHARS_MAX => Ok(Some(key.to_owned())),
+        _ => {
+            let message = format!("must be 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters");
+            Err(ApiError::validation(vec![FieldError::missing("Idempotency-Key", code::INVALID, message)]))
+        }
+    }
+}
