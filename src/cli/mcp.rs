@@ -30,9 +30,7 @@ use crate::store::Open;
 const RESULT_BYTES_MAX: u64 = 1 << 20;
 /// Arguments that no tool has: they choose the database, the partner, the form of
 /// the output, or something outside.
-const NEVER: [&str; 14] = [
-    "help",
-    "version",
+const NEVER: [&str; 12] = [
     "database",
     "config",
     "json",
@@ -149,7 +147,11 @@ impl Offered {
         let offered = command.get_arguments().filter(|argument| {
             // `check --auth-id` is of another server.
             let elsewhere = path == ["check"] && argument.get_id() == "auth_id";
-            !NEVER.contains(&argument.get_id().as_str()) && !elsewhere
+            let about_itself = matches!(
+                argument.get_action(),
+                ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+            );
+            !NEVER.contains(&argument.get_id().as_str()) && !elsewhere && !about_itself
         });
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         let arguments = offered.map(Argument::of).collect();
