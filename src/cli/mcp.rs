@@ -291,9 +291,12 @@ impl Server {
     /// Runs a command; its output, or what it refused.
     fn run(&self, line: &[String]) -> Result<String, String> {
         let mut command = Command::new(&self.program);
-        command.args(["--json"]).args(line).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Before the `--` that ends the options.
+        let (options, values) = line.split_at(line.iter().position(|word| word == "--").unwrap_or(line.len()));
+        command.args(["--json"]).args(options).arg(format!("--partner={}", self.partner)).args(values);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // By environment: the address of a database may have a password.
-        command.env("ROLLCALL_PARTNER", &self.partner).env_remove("RUST_LOG");
+        command.env_remove("RUST_LOG");
         if let Some(database) = &self.global.database {
             command.env("ROLLCALL_DATABASE", database);
         }
