@@ -9,6 +9,7 @@
 
 mod bulk;
 mod changes;
+mod chart;
 mod checks;
 mod chooser;
 mod costs;
@@ -37,6 +38,7 @@ mod settings;
 mod show;
 mod sign_in;
 mod stock;
+mod trend;
 mod typed;
 mod users;
 mod verbs;
@@ -191,6 +193,7 @@ fn looks() -> Vec<(&'static str, Handler)> {
         ("/console/p/{partner}/costs", get(costs::page)),
         ("/console/p/{partner}/costs.csv", get(costs::csv)),
         ("/console/p/{partner}/costs/invoice", get(costs::invoice)),
+        ("/console/p/{partner}/costs/trend", get(trend::page)),
         (costs::PAPER, get(async || asset(costs::style(), "text/css; charset=utf-8"))),
         (
             "/console/style.css",

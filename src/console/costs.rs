@@ -411,7 +411,7 @@ pub fn style() -> &'static str {
 }
 
 /// `February 2026`.
-fn name_of(month: Month) -> String {
+pub fn name_of(month: Month) -> String {
     const NAMES: [&str; 12] = [
         "January",
         "February",

@@ -74,6 +74,8 @@ struct Row {
     readable: String,
     result: &'static str,
     class: &'static str,
+    /// The customer whose number it is before the change.
+    customer: String,
     reason: String,
     diff: String,
     cost: String,
@@ -488,6 +490,16 @@ fn by_customer(visit: &Visit, called: &Called<'_>, changes: &[NumberChange]) -> 
     rows
 }
 
+/// A link to the customer of a number: before a change that is shown, else now.
+fn customer(visit: &Visit, called: &Called<'_>, number: E164, change: Option<&NumberChange>) -> String {
+    let now = || visit.snapshot.get(number, visit.clock.now).map(|row| row.record());
+    let record = change.map_or_else(now, |change| change.before.clone());
+    record.and_then(|record| record.account).map_or_else(
+        || show::NONE.to_owned(),
+        |id| show::link(&visit.href("customers", id.as_str()), &called.name(NamedKind::Customer, id.as_str())),
+    )
+}
+
 fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&NumberChange>) -> Row {
     let (class, result) = match row.result {
         RowResult::Changed => ("good", "changed"),
@@ -503,6 +515,7 @@ fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&N
         result,
         class,
         reason: row.reason.as_deref().map_or(String::new(), |reason| told(visit, reason)),
+        customer: customer(visit, called, row.number, change),
         diff: change.map_or(String::new(), |change| {
             diff::records(visit, called, change.before.as_ref(), change.after.as_ref(), visit.clock.now)
         }),

@@ -4,7 +4,6 @@
 //! Every figure links to the rows that it counts.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use askama::Template;
@@ -12,6 +11,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::Request;
 
+use super::chart::{self, Bar};
 use super::gate::{Visit, query_value};
 use super::line::{Line, quoted};
 use super::page::{Answer, Frame, html};
@@ -23,7 +23,6 @@ use crate::domain::user::{Role, User};
 use crate::domain::{Account, Currency, Money, Time};
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::service::checks::{ReportedFinding, findings};
-use crate::wire::html::escape;
 
 /// The views that everybody has, each with its filter line.
 pub const TABS: [(&str, &str); 9] = [
@@ -275,41 +274,20 @@ fn week(visit: &Visit, at: i64, count: u64) -> Week {
 
 /// Bars, one a week. The table beside it says the same in figures.
 fn chart(visit: &Visit, weeks: &[u64]) -> String {
-    let highest = weeks.iter().copied().max().unwrap_or_default().max(1);
-    let (wide, high, gap) = (48_u64, 120_u64, 8_u64);
-    let width = weeks.len() as u64 * (wide + gap) + gap;
-    let all: u64 = weeks.iter().sum();
-    let mut svg = String::with_capacity(4_096);
-    let _ = write!(
-        svg,
-        "<svg class=\"chart\" viewBox=\"0 0 {width} {}\" role=\"img\" aria-labelledby=\"chart-title chart-text\">\
-         <title id=\"chart-title\">Numbers that end in each of the next {} weeks</title>\
-         <desc id=\"chart-text\">{} in all; the highest week has {}.</desc>",
-        high + 44,
-        weeks.len(),
-        show::count(all, "number ends", "numbers end"),
+    let bar = |(at, &count): (usize, &u64)| {
+        let day = visit.clock.plain_day(visit.clock.now.plus(at as i64 * WEEK_SECONDS));
+        let name = day.rsplit_once(' ').map_or("", |(day, _)| day).to_owned();
+        Bar { name, value: count, text: show::thousands(count) }
+    };
+    let bars: Vec<Bar> = weeks.iter().enumerate().map(bar).collect();
+    let title = format!("Numbers that end in each of the next {} weeks", weeks.len());
+    let highest = weeks.iter().copied().max().unwrap_or_default();
+    let about = format!(
+        "{} in all; the highest week has {}.",
+        show::count(weeks.iter().sum(), "number ends", "numbers end"),
         show::thousands(highest)
     );
-    for (at, &count) in weeks.iter().enumerate() {
-        let x = gap + at as u64 * (wide + gap);
-        let tall = (count * high).div_ceil(highest);
-        let y = high - tall + 18;
-        let day = visit.clock.plain_day(visit.clock.now.plus(at as i64 * WEEK_SECONDS));
-        let day = day.rsplit_once(' ').map_or("", |(day, _)| day);
-        let _ = write!(
-            svg,
-            "<rect x=\"{x}\" y=\"{y}\" width=\"{wide}\" height=\"{tall}\" rx=\"2\"/>\
-             <text x=\"{mid}\" y=\"{label}\" class=\"value\">{count}</text>\
-             <text x=\"{mid}\" y=\"{foot}\">{day}</text>",
-            mid = x + wide / 2,
-            label = y - 5,
-            foot = high + 36,
-            count = show::thousands(count),
-            day = escape(day),
-        );
-    }
-    svg.push_str("</svg>");
-    svg
+    chart::bars("chart", &title, &about, &bars)
 }
 
 /// The customers that cost most in each currency, and the sum of all of them.

@@ -42,7 +42,7 @@ test("choosing a password, signing out and in", async () => {
   await type(page, "input[name=again]", PASSWORD);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Overview" }).waitFor();
-  await press(page, "header.top button");
+  await press(page, "header.top form[action$=sign-out] button");
   await page.waitForURL("**/sign-in");
   await type(page, "input[name=email]", "keys@example.com");
   await type(page, "input[name=password]", PASSWORD);

@@ -331,3 +331,33 @@ fn rental_is_grouped_by_currency() {
     ];
     assert!(order.is_sorted(), "{order:?} {rental}");
 }
+
+#[test]
+fn a_year_by_month_says_what_the_bills_say() {
+    let database = Database::empty();
+    database.partner("PA_L", "Lists", &[]);
+    database.import(
+        "PA_L",
+        "number,account_auth_id,account_name,monthly_cost,currency,assigned_at\n\
+         +442079460001,MA_1,One,9.00,GBP,2020-01-01T00:00:00Z\n\
+         +442079460002,MA_1,One,5000,JPY,2020-01-01T00:00:00Z\n\
+         +442079460003,MA_2,Two,10.00,GBP,2020-01-01T00:00:00Z\n",
+    );
+    let server = Server::start(database, &[]);
+    let pages = Pages::owner(&server, "PA_L", "UTC");
+    let page = plain(&pages.page("/costs/trend"));
+    assert_eq!(page.matches("<svg").count(), 4, "two charts for each of two currencies");
+    for (code, amount, numbers) in [("GBP", "19.00 GBP", "2"), ("JPY", "5,000 JPY", "1")] {
+        let year = page.split(&format!("id=\"in-{code}\"")).nth(1).and_then(|rest| rest.split("</section>").next());
+        let year = year.expect("a year");
+        let rows: Vec<&str> = year.split("<tr>").skip(2).collect();
+        assert_eq!(rows.len(), 12, "{year}");
+        assert_eq!(rows.iter().filter(|row| row.contains("draft")).count(), 1, "{year}");
+        for row in rows {
+            assert!(row.contains(&format!("<td class=\"number\">{numbers}<td class=\"number\">{amount}")), "{row}");
+            let href = row.split("href=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an address");
+            assert!(plain(&pages.page(href)).contains(amount), "{href}");
+        }
+    }
+    assert!(pages.page("/costs").contains("/costs/trend\">A year by month</a>"));
+}

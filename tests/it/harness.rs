@@ -792,7 +792,9 @@ impl Answer {
                 self.check_envelope();
             }
         }
-        if (partner || managed) && self.header("content-type") == Some("application/json") && method != "HEAD" {
+        let plain = self.header("content-encoding").is_none();
+        if (partner || managed) && self.header("content-type") == Some("application/json") && method != "HEAD" && plain
+        {
             check_compact(self.text());
         }
     }

@@ -1,0 +1,142 @@
+//! A year of rental, month by month: for each currency the amount and the
+//! numbers that are charged, as a chart and as its table.
+//!
+//! Each month is a bill of its own, worked out in the queue of the bills, so
+//! figures are those of the costs and of the invoices.
+//! Invariant: no chart has two currencies. Deliberately absent: forecasts.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::Request;
+
+use super::chart::{self, Bar};
+use super::costs::name_of;
+use super::gate::Visit;
+use super::page::{Answer, Frame, Trouble, html};
+use super::{Console, show};
+use crate::billing::{Bill, Month, Proration, Sum};
+use crate::domain::Currency;
+use crate::http::costs;
+use crate::service;
+
+/// How many months are shown, with the one that goes on.
+const MONTHS: usize = 12;
+
+struct Row {
+    month: String,
+    /// The costs of the month in this currency.
+    query: String,
+    draft: bool,
+    amount: String,
+    numbers: String,
+}
+
+/// A year in one currency.
+struct Year {
+    code: String,
+    rental: String,
+    numbers: String,
+    rows: Vec<Row>,
+}
+
+#[derive(Template)]
+#[template(path = "trend.html")]
+struct Trend {
+    frame: Frame,
+    years: Vec<Year>,
+}
+
+/// What one month charges in one currency.
+#[derive(Clone, Copy)]
+struct Charged {
+    sum: Sum,
+    numbers: u64,
+}
+
+/// One month: its bill's sums, and whether it goes on.
+struct Billed {
+    month: Month,
+    draft: bool,
+    charged: BTreeMap<Currency, Charged>,
+}
+
+/// GET /console/p/{partner}/costs/trend
+pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+    let visit = Visit::enter(&console, &request, &partner)?;
+    let calendar = service::billing::calendar(&visit.snapshot)?;
+    let now = visit.clock.now;
+    let mut months = vec![calendar.month(now)];
+    while months.len() < MONTHS {
+        months.extend(months.last().map(|month| month.previous()));
+    }
+    let mut billed = Vec::with_capacity(MONTHS);
+    for &month in months.iter().rev() {
+        let bill = costs::month(&visit.console.app, &visit.snapshot, month, Proration::default(), now).await;
+        let bill = bill.map_err(Trouble::Internal)??;
+        billed.push(Billed { month, draft: bill.draft, charged: charged(&bill) });
+    }
+    let mut currencies: Vec<Currency> = billed.iter().flat_map(|one| one.charged.keys().copied()).collect();
+    currencies.sort_unstable();
+    currencies.dedup();
+    let years = currencies.into_iter().map(|currency| year(&billed, currency)).collect();
+    html(&Trend { frame: visit.frame("A year of rental", "costs"), years })
+}
+
+fn charged(bill: &Bill) -> BTreeMap<Currency, Charged> {
+    let mut numbers: BTreeMap<Currency, HashSet<u64>> = BTreeMap::new();
+    for group in &bill.groups {
+        let lines = bill.lines[group.lines.clone()].iter().map(|line| line.number.digits());
+        numbers.entry(group.total.currency).or_default().extend(lines);
+    }
+    let of = |sum: Sum| {
+        let numbers = numbers.get(&sum.currency).map_or(0, |numbers| numbers.len() as u64);
+        (sum.currency, Charged { sum, numbers })
+    };
+    Bill::totals(bill.groups.iter()).into_iter().map(of).collect()
+}
+
+fn year(billed: &[Billed], currency: Currency) -> Year {
+    let nothing = Charged { sum: Sum { minor: 0, currency }, numbers: 0 };
+    let of = |one: &Billed| one.charged.get(&currency).copied().unwrap_or(nothing);
+    let code = currency.code();
+    let chart = |id: &str, what: &str, value: &dyn Fn(Charged) -> (u64, u64)| {
+        let bars: Vec<Bar> = billed
+            .iter()
+            .map(|one| {
+                let (value, shown) = value(of(one));
+                Bar { name: name_of(one.month)[..3].to_owned(), value, text: chart::short(shown) }
+            })
+            .collect();
+        let first_and_last =
+            [billed.first(), billed.last()].map(|one| one.map_or(String::new(), |one| name_of(one.month)));
+        let about = format!("From {} to {}; the table has the figures.", first_and_last[0], first_and_last[1]);
+        chart::bars(&format!("{id}-{code}"), what, &about, &bars)
+    };
+    let units = 10_u64.saturating_pow(u32::from(currency.decimals()));
+    let rental = |charged: Charged| {
+        let minor = u64::try_from(charged.sum.minor).unwrap_or_default();
+        (minor, minor / units)
+    };
+    Year {
+        rental: chart("rental", &format!("Rental by month in {code}"), &rental),
+        numbers: chart("numbers", &format!("Numbers charged by month in {code}"), &|charged| {
+            (charged.numbers, charged.numbers)
+        }),
+        rows: billed
+            .iter()
+            .rev()
+            .map(|one| Row {
+                month: name_of(one.month),
+                query: format!("month={}&currency={code}", one.month),
+                draft: one.draft,
+                amount: show::sum(of(one).sum),
+                numbers: show::thousands(of(one).numbers),
+            })
+            .collect(),
+        code: code.to_owned(),
+    }
+}
