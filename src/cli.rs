@@ -23,6 +23,7 @@ mod list;
 mod log;
 mod mail;
 mod maintenance;
+mod mcp;
 mod migrate;
 mod number;
 mod only_partner;
@@ -95,47 +96,47 @@ enum Command {
     Demo(demo::Demo),
     /// Create, list, suspend and resume partners
     #[command(subcommand)]
-    Partner(partner::Partner),
+    Partner(partner::PartnerCommand),
     /// Create, list, rename and archive a partner's customer accounts
     #[command(subcommand)]
-    Account(account::Account),
+    Account(account::AccountCommand),
     /// Create, list, rename and archive applications, which numbers route to
     #[command(subcommand)]
-    Application(route::Application),
+    Application(route::ApplicationCommand),
     /// Create, list, rename and archive trunks, on which calls arrive
     #[command(subcommand)]
-    Trunk(route::Trunk),
+    Trunk(route::TrunkCommand),
     /// Ask a node where a call goes
     #[command(subcommand)]
-    Route(call::Route),
+    Route(call::RouteCommand),
     /// Bring a number into stock, assign it, route it, release it…
     #[command(subcommand)]
-    Number(number::Number),
+    Number(number::NumberCommand),
     /// Apply one verb to many numbers: create, show, cancel and undo jobs
     #[command(subcommand)]
-    Job(job::Job),
+    Job(job::JobCommand),
     /// Undo a change, except for numbers that were changed since
     Undo(number::Undo),
     /// Show the history of a number
     History(past::History),
     /// List the changes of a partner's inventory
-    Changes(past::Changes),
+    Changes(past::ChangesCommand),
     /// Create, list and revoke a partner's API keys
     #[command(subcommand)]
-    Key(key::Key),
+    Key(key::KeyCommand),
     /// Create, list, disable and enable users
     #[command(subcommand)]
-    User(user::User),
+    User(user::UserCommand),
     /// Create, list, change, rotate and test webhooks
     #[command(subcommand)]
-    Webhook(webhook::Webhook),
+    Webhook(webhook::WebhookCommand),
     /// Check an inventory: customers without numbers, expiries, active numbers without a route
-    Check(check::Check),
+    Check(check::CheckCommand),
     /// Mirror the inventory of another server into a partner
     Sync(sync::Sync),
     /// Run the checks on a schedule, and send the findings by email
     #[command(subcommand)]
-    Schedule(schedule::Schedule),
+    Schedule(schedule::ScheduleCommand),
     /// Test the mail server of the settings
     #[command(subcommand)]
     Mail(mail::Mail),
@@ -144,7 +145,7 @@ enum Command {
     /// Write a partner's inventory to stdout
     Export(Box<export::Export>),
     /// Show the costs of a month, by account and currency
-    Costs(costs::Costs),
+    Costs(costs::CostsCommand),
     /// Create an invoice of rental and calls for each customer
     Invoice(invoice::Invoices),
     /// Check that the file, the log, the rows and a live index agree
@@ -164,8 +165,15 @@ enum Command {
     Config(maintenance::ConfigCommand),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
+    /// Answer programs that speak the Model Context Protocol (MCP), on standard input and output
+    Mcp(mcp::Mcp),
     /// Write the man pages of all commands into a folder
     Manpages {
+        /// The folder; it must exist
+        folder: PathBuf,
+    },
+    /// Write the documentation as HTML files into a folder, which needs no server
+    Manual {
         /// The folder; it must exist
         folder: PathBuf,
     },
@@ -404,10 +412,16 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
             output::print(&script)?;
             Ok(Outcome::Done)
         }
+        Command::Mcp(command) => command.run(&global),
         Command::Manpages { folder } => {
             let written = clap_mangen::generate_to(Cli::command(), &folder);
             let what = format!("cannot write the man pages into {}", folder.display());
             written.map_err(|source| CliError::Io { what, source })?;
+            Ok(Outcome::Done)
+        }
+        Command::Manual { folder } => {
+            manual(&folder)
+                .map_err(|source| CliError::Io { what: format!("cannot write into {}", folder.display()), source })?;
             Ok(Outcome::Done)
         }
         Command::Openapi => {
@@ -415,6 +429,17 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
             Ok(Outcome::Done)
         }
     }
+}
+
+/// Writes the guide as files that link to each other.
+fn manual(folder: &std::path::Path) -> std::io::Result<()> {
+    use crate::http::docs::guide::{Site, all, names, page_of, style_sheet};
+    for name in names() {
+        std::fs::write(folder.join(format!("{name}.html")), page_of(Site::Files, name).unwrap_or_default())?;
+    }
+    std::fs::write(folder.join("index.html"), page_of(Site::Files, "").unwrap_or_default())?;
+    std::fs::write(folder.join("all.html"), all(Site::Files))?;
+    std::fs::write(folder.join("style.css"), style_sheet())
 }
 
 impl Global {

@@ -62,7 +62,7 @@ use crate::domain::{PartnerKey, Time, UserId};
 use crate::http::App;
 pub use door::{Guard, Posted};
 use gate::Person;
-use page::{Answer, Trouble, redirect};
+use page::{PageResult, Trouble, redirect};
 
 /// Where all pages are.
 pub const PREFIX: &str = "/console";
@@ -361,7 +361,7 @@ async fn nothing() -> Trouble {
 }
 
 /// GET /: to what somebody sees first.
-async fn start(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+async fn start(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let person = match Person::enter(&console, &request) {
         Ok(person) => person,
         Err(Trouble::SignIn { .. }) => return redirect(&format!("{PREFIX}/sign-in")),

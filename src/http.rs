@@ -16,7 +16,7 @@ pub mod checks;
 pub mod compress;
 mod cors;
 pub mod costs;
-mod docs;
+pub mod docs;
 mod entities;
 pub mod error;
 pub mod jobs;
@@ -71,7 +71,7 @@ use crate::service::uploads::Uploads;
 use crate::service::{self, Replica, token};
 use bodies::{Allowance, Bodies};
 use error::ApiError;
-use live::Live;
+use live::LiveSettings;
 use server::{Certificate, Limits, Peer, Served, Server};
 use told::{ResponseMeta, TOLD};
 
@@ -109,7 +109,7 @@ pub struct App {
     /// Where browsers find the console, if it is set.
     console_url: Option<ConsoleUrl>,
     /// The settings that change under way.
-    pub live: Arc<Live>,
+    pub live: Arc<LiveSettings>,
     /// How long a request waits for the version it names.
     wait_max: Duration,
     /// Whether `/metrics` and `/digest` have a listener of their own.
@@ -155,7 +155,7 @@ impl App {
             costs: costs::BillCache::default(),
             mail: config.mail.settings().is_some(),
             console_url: config.console.url.set(),
-            live: Arc::new(Live::new(config)),
+            live: Arc::new(LiveSettings::new(config)),
             wait_max: config.follow.wait_max_ms.into(),
             private: config.http.private_listen.0.is_some(),
             stale_max: Some(config.follow.stale_keys_max).filter(|&max| max > 0).map(Duration::from_secs),
@@ -506,6 +506,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/manage/webhooks/{id}/failed/resend", post(webhooks::resend_failed).fallback(post_only))
         .route("/openapi.json", get(ops::openapi).fallback(method_not_allowed))
         .route("/docs", get(docs::page).fallback(method_not_allowed))
+        .route("/docs/guide", get(docs::guide::index).fallback(method_not_allowed))
+        .route("/docs/guide/{page}", get(docs::guide::page).fallback(method_not_allowed))
         .route("/docs/style.css", get(docs::style).fallback(method_not_allowed))
         .route("/livez", get(ops::livez).fallback(method_not_allowed))
         .route("/readyz", get(ops::readyz).fallback(method_not_allowed))
@@ -553,7 +555,7 @@ pub async fn serve(
     name: &'static str,
     router: Router,
     listener: TcpListener,
-    (config, live): (&Config, &Arc<Live>),
+    (config, live): (&Config, &Arc<LiveSettings>),
     tls: Option<Arc<Certificate>>,
     shutdown: impl Future<Output = ()>,
 ) -> Served {
@@ -570,7 +572,7 @@ pub async fn serve(
             .and_then(|seconds| HeaderValue::try_from(format!("max-age={seconds}")).ok()),
     };
     let live = live.clone();
-    let refused: server::Refused = Arc::new(move |peer, status| access::refused(live.access(), peer, status));
+    let refused: server::RefusedHook = Arc::new(move |peer, status| access::refused(live.access(), peer, status));
     Server { name, limits: limits(config), refusal, refused: Some(refused), tls, admitted: None }
         .serve(listener, service, shutdown)
         .await
@@ -605,7 +607,7 @@ struct Edge {
     origins: Arc<[Origin]>,
     /// Memory for request bodies.
     bodies: Arc<Bodies>,
-    live: Arc<Live>,
+    live: Arc<LiveSettings>,
     /// What answers over TLS say of it.
     hsts: Option<HeaderValue>,
 }
@@ -649,7 +651,7 @@ impl Service<Request<Body>> for Edge {
         let format = self.live.access();
         let line = match format {
             AccessLog::Off => None,
-            AccessLog::Common | AccessLog::Json => access::Line::begin(format, &request, from(), &id),
+            AccessLog::Common | AccessLog::Json => access::AccessLine::begin(format, &request, from(), &id),
         };
         // Only writes need them: the id goes into the log, and they have bodies.
         if !request.method().is_safe() {

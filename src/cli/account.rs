@@ -14,7 +14,7 @@ use crate::store::Open;
 use crate::wire::html::thousands;
 
 #[derive(Subcommand)]
-pub enum Account {
+pub enum AccountCommand {
     /// Create a customer account
     Create {
         #[command(flatten)]
@@ -64,10 +64,10 @@ pub enum Account {
     },
 }
 
-impl Account {
+impl AccountCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         match self {
-            Account::Create { of, auth_id, name } => {
+            AccountCommand::Create { of, auth_id, name } => {
                 let done = global.service(Open::Existing)?.account_create(&of.partner, auth_id, name)?;
                 let account = done.value;
                 if global.json {
@@ -81,21 +81,21 @@ impl Account {
                     output::note("it has no number yet, so it cannot receive calls");
                 }
             }
-            Account::Rename { of, auth_id, name } => {
+            AccountCommand::Rename { of, auth_id, name } => {
                 let changes = EntityPatch { name: Some(name), ..EntityPatch::default() };
                 return edit(global, &of, &auth_id, &changes, false);
             }
-            Account::Archive { of, auth_id, dry_run, yes } => {
+            AccountCommand::Archive { of, auth_id, dry_run, yes } => {
                 let id = global.names(&of)?.customer(&auth_id)?;
                 confirm(&format!("archive account {id} and release all of its numbers"), yes || dry_run)?;
                 let changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
                 return edit(global, &of, &auth_id, &changes, dry_run);
             }
-            Account::Restore { of, auth_id } => {
+            AccountCommand::Restore { of, auth_id } => {
                 let changes = EntityPatch { archived: Some(false), ..EntityPatch::default() };
                 return edit(global, &of, &auth_id, &changes, false);
             }
-            Account::List { of } => {
+            AccountCommand::List { of } => {
                 let snapshot = global.service(Open::Existing)?.snapshot(&of.partner, true)?;
                 let mut accounts: Vec<_> = snapshot.accounts.iter().zip(snapshot.counts(Time::now())).collect();
                 accounts.sort_by(|(a, _), (b, _)| a.auth_id.cmp(&b.auth_id));

@@ -21,9 +21,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::file::File;
+use self::file::ApplyFile;
 use self::rehearsal::Rehearsal;
-use self::steps::{Secrets, Steps};
+use self::steps::{SecretFiles, Steps};
 use super::{CliError, Global, Outcome, operator, output};
 use crate::config::Config;
 use crate::http;
@@ -43,26 +43,26 @@ pub struct Apply {
 
 /// One change.
 #[derive(Clone, Debug, Serialize)]
-struct Change {
-    action: Action,
+struct ApplyChange {
+    action: StepKind,
     kind: &'static str,
     /// The id, or the name that the file has.
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     partner: Option<String>,
-    fields: Vec<Field>,
+    fields: Vec<FieldDifference>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Action {
+enum StepKind {
     Create,
     Change,
     Remove,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize)]
-struct Field {
+struct FieldDifference {
     field: &'static str,
     before: Value,
     after: Value,
@@ -70,7 +70,7 @@ struct Field {
 
 impl Apply {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
-        let file = File::read(&self.file)?;
+        let file = ApplyFile::read(&self.file)?;
         let config = global.settings()?;
         let existing = match store::open(&config.location(), Open::Existing) {
             Ok(store) => Some(service(&config, store)),
@@ -78,7 +78,7 @@ impl Apply {
             Err(error) => return Err(error.into()),
         };
         let rehearsal = Rehearsal::of(existing.as_ref())?;
-        let rehearsed = steps(&config, service(&config, rehearsal.store.clone()), Secrets::Checked)?.all(&file);
+        let rehearsed = steps(&config, service(&config, rehearsal.store.clone()), SecretFiles::Checked)?.all(&file);
         // The store's errors would name the temporary database.
         let changes = rehearsed.map_err(|error| match error {
             CliError::Service(crate::service::ServiceError::Store(error)) => {
@@ -94,7 +94,7 @@ impl Apply {
             Some(real) => real,
             None => service(&config, store::open(&config.location(), Open::Create)?),
         };
-        let mut steps = steps(&config, real, Secrets::Written)?;
+        let mut steps = steps(&config, real, SecretFiles::Written)?;
         let done = steps.all(&file);
         match done {
             Ok(changes) => report(global, &changes, false)?,
@@ -117,25 +117,25 @@ fn service(config: &Config, store: Arc<dyn Store>) -> Service {
         .hooks(Hooks::new(http::webhooks::settings(config)))
 }
 
-fn steps(config: &Config, service: Service, secrets: Secrets) -> Result<Steps, CliError> {
+fn steps(config: &Config, service: Service, secrets: SecretFiles) -> Result<Steps, CliError> {
     let people = People::new(service.store().clone(), people::SignInSettings::default());
     let base = config.console.base(config.http.listen, config.http.tls()?.is_some());
     Ok(Steps::new(service, people, base, secrets))
 }
 
-fn report(global: &Global, changes: &[Change], dry_run: bool) -> Result<(), CliError> {
+fn report(global: &Global, changes: &[ApplyChange], dry_run: bool) -> Result<(), CliError> {
     if global.json {
         return output::json(&serde_json::json!({ "dry_run": dry_run, "changes": changes }));
     }
-    for Change { action, kind, name, partner, fields } in changes {
+    for ApplyChange { action, kind, name, partner, fields } in changes {
         let sign = match action {
-            Action::Create => '+',
-            Action::Change => '~',
-            Action::Remove => '-',
+            StepKind::Create => '+',
+            StepKind::Change => '~',
+            StepKind::Remove => '-',
         };
         let of = partner.as_ref().map_or(String::new(), |partner| format!(" of {partner}"));
         output::line(&format!("{sign} {kind} {name}{of}"))?;
-        for Field { field, before, after } in fields {
+        for FieldDifference { field, before, after } in fields {
             match before {
                 Value::Null => output::line(&format!("    {field}: {}", shown(after)))?,
                 before => output::line(&format!("    {field}: {} → {}", shown(before), shown(after)))?,

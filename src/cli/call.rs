@@ -11,15 +11,15 @@ use crate::domain::shown::quoted;
 use crate::sip;
 
 #[derive(Subcommand)]
-pub enum Route {
+pub enum RouteCommand {
     /// Send an INVITE to a node's SIP listener, and print the answer
     Test(Test),
 }
 
-impl Route {
+impl RouteCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         match self {
-            Route::Test(test) => test.run(global),
+            RouteCommand::Test(test) => test.run(global),
         }
     }
 }
@@ -92,7 +92,7 @@ impl Test {
         let socket = UdpSocket::bind(local)?;
         // A port that nobody listens on is then an error, and no silence.
         socket.connect(node)?;
-        let call = Call::new(self, node, socket.local_addr()?);
+        let call = TestCall::new(self, node, socket.local_addr()?);
         let end = Instant::now() + Duration::from_millis(self.timeout_ms);
         let mut buffer = vec![0; sip::DATAGRAM_MAX];
         let mut again = Instant::now();
@@ -125,25 +125,25 @@ impl Test {
 }
 
 /// What the requests of one call have in common.
-struct Call {
+struct TestCall {
     uri: String,
     local: SocketAddr,
     id: String,
     branch: String,
 }
 
-impl Call {
-    fn new(test: &Test, node: SocketAddr, local: SocketAddr) -> Call {
+impl TestCall {
+    fn new(test: &Test, node: SocketAddr, local: SocketAddr) -> TestCall {
         let mut random = [0_u8; 16];
         // Without random bytes two calls look alike, which harms nothing.
         let _ = getrandom::fill(&mut random);
         let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let id = test.call_id.clone().unwrap_or_else(|| format!("{random}@{}", local.ip()));
-        Call { uri: format!("sip:{}@{node}", escaped(&test.number)), local, id, branch: format!("z9hG4bK{random}") }
+        TestCall { uri: format!("sip:{}@{node}", escaped(&test.number)), local, id, branch: format!("z9hG4bK{random}") }
     }
 
     fn request(&self, method: &str) -> String {
-        let Call { uri, local, id, branch } = self;
+        let TestCall { uri, local, id, branch } = self;
         let ip = local.ip();
         let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
         format!(

@@ -22,7 +22,7 @@ use crate::wire::report::CsvCells;
 /// Exits with 0 if nothing is found, 3 if something is, 1 if it could not look.
 #[derive(Args)]
 #[command(group(ArgGroup::new("whose").required(true).args(["partner", "url"])))]
-pub struct Check {
+pub struct CheckCommand {
     /// The partner's id
     #[arg(long, value_name = "PA_X")]
     partner: Option<PartnerId>,
@@ -56,15 +56,15 @@ pub struct Check {
     /// Show acknowledged findings as well
     #[arg(long)]
     all: bool,
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Table)]
+    format: CheckFormat,
     /// With csv: leave cells that a spreadsheet would take for formulas as they are, for scripts
     #[arg(long)]
     raw: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Format {
+enum CheckFormat {
     Table,
     Csv,
 }
@@ -86,7 +86,7 @@ pub(super) fn parse_span(text: &str) -> Result<i64, String> {
 const NO_ACCOUNTS: &str = "this server has no list of accounts: customers are those that numbers name, and customers \
      without numbers cannot be seen";
 
-impl Check {
+impl CheckCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let mut options = CheckOptions {
             checks: self.checks.clone(),
@@ -125,7 +125,7 @@ impl Check {
                 meta["unseen"] = json!(unseen.iter().map(|check| check.as_str()).collect::<Vec<_>>());
             }
             output::json(&json!({ "data": rows, "meta": meta }))?;
-        } else if self.format == Format::Csv {
+        } else if self.format == CheckFormat::Csv {
             csv(&found, CsvCells::raw(self.raw))?;
         } else if found.is_empty() {
             output::note("nothing was found");

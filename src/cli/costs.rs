@@ -16,13 +16,13 @@ use crate::wire::paper;
 use crate::wire::report::CsvCells;
 
 #[derive(clap::Args)]
-pub struct Costs {
+pub struct CostsCommand {
     #[command(flatten)]
     of: OfPartner,
     #[command(flatten)]
     billed: Billed,
     #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    format: CostsFormat,
     /// With csv: leave cells that a spreadsheet would take for formulas as they are, for scripts
     #[arg(long)]
     raw: bool,
@@ -51,7 +51,7 @@ impl Billed {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum CostsFormat {
     Table,
     Csv,
     Json,
@@ -71,7 +71,7 @@ pub fn partner(service: &Service, id: &PartnerId) -> Result<(PartnerKey, u64, st
     Ok((key, version, partner.name))
 }
 
-impl Costs {
+impl CostsCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
         let (key, version, name) = partner(&service, &self.of.partner)?;
@@ -81,13 +81,13 @@ impl Costs {
         let bill = service.bill(key, version, &calendar, month, proration, now)?;
         let wanted = |place: &usize| account.as_ref().is_none_or(|id| bill.groups[*place].account == *id);
         let groups: Vec<usize> = (0..bill.groups.len()).filter(wanted).collect();
-        let format = if global.json { Format::Json } else { self.format };
+        let format = if global.json { CostsFormat::Json } else { self.format };
         let text = match format {
-            Format::Table => return table(&bill, &groups),
-            Format::Html => return html(&bill, &groups, &name, now),
-            Format::Csv => BillText::Csv(CsvCells::raw(self.raw)),
+            CostsFormat::Table => return table(&bill, &groups),
+            CostsFormat::Html => return html(&bill, &groups, &name, now),
+            CostsFormat::Csv => BillText::Csv(CsvCells::raw(self.raw)),
             // All of it on one page.
-            Format::Json => BillText::Json { page: 1, per_page: groups.len().max(1) as u64 },
+            CostsFormat::Json => BillText::Json { page: 1, per_page: groups.len().max(1) as u64 },
         };
         let mut out = output::stdout();
         let mut writer = BillWriter::new(text, groups);
@@ -97,7 +97,7 @@ impl Costs {
             out.write_all(&piece).map_err(output::closed)?;
             piece.clear();
         }
-        if format == Format::Json {
+        if format == CostsFormat::Json {
             out.write_all(b"\n").map_err(output::closed)?;
         }
         out.flush().map_err(output::closed)?;

@@ -38,7 +38,7 @@ enum Level {
 
 /// The result of one check.
 #[derive(Clone, Debug, Serialize)]
-struct Finding {
+struct Diagnosis {
     check: &'static str,
     status: Level,
     text: String,
@@ -47,17 +47,17 @@ struct Finding {
     advice: Option<String>,
 }
 
-impl Finding {
-    fn ok(check: &'static str, text: impl Into<String>) -> Finding {
-        Finding { check, status: Level::Ok, text: text.into(), advice: None }
+impl Diagnosis {
+    fn ok(check: &'static str, text: impl Into<String>) -> Diagnosis {
+        Diagnosis { check, status: Level::Ok, text: text.into(), advice: None }
     }
 
-    fn warning(check: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Finding {
-        Finding { check, status: Level::Warning, text: text.into(), advice: Some(advice.into()) }
+    fn warning(check: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Diagnosis {
+        Diagnosis { check, status: Level::Warning, text: text.into(), advice: Some(advice.into()) }
     }
 
-    fn error(check: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Finding {
-        Finding { check, status: Level::Error, text: text.into(), advice: Some(advice.into()) }
+    fn error(check: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Diagnosis {
+        Diagnosis { check, status: Level::Error, text: text.into(), advice: Some(advice.into()) }
     }
 }
 
@@ -67,7 +67,7 @@ impl Doctor {
             Ok(config) => config,
             Err(error) => {
                 let advice = "correct the file; `rollcall config defaults` explains every setting";
-                let finding = Finding::error("settings", output::reasons(&error), advice);
+                let finding = Diagnosis::error("settings", output::reasons(&error), advice);
                 report(global, &[finding])?;
                 return Ok(Outcome::Settings);
             }
@@ -86,12 +86,12 @@ impl Doctor {
     }
 }
 
-fn report(global: &Global, findings: &[Finding]) -> Result<(), CliError> {
+fn report(global: &Global, findings: &[Diagnosis]) -> Result<(), CliError> {
     let worst = findings.iter().map(|finding| finding.status).max().unwrap_or(Level::Ok);
     if global.json {
         return output::json(&serde_json::json!({ "status": worst, "checks": findings }));
     }
-    for Finding { check, status, text, advice } in findings {
+    for Diagnosis { check, status, text, advice } in findings {
         let word = match status {
             Level::Ok => "OK",
             Level::Warning => "WARNING",
@@ -106,15 +106,15 @@ fn report(global: &Global, findings: &[Finding]) -> Result<(), CliError> {
     output::line(&format!("{} errors, {} warnings", count(Level::Error), count(Level::Warning)))
 }
 
-fn settings(global: &Global, config: &Config) -> Vec<Finding> {
+fn settings(global: &Global, config: &Config) -> Vec<Diagnosis> {
     const CHECK: &str = "settings";
     let mut findings = vec![match &global.config {
-        Some(path) => Finding::ok(CHECK, format!("{} is well formed", path.display())),
-        None => Finding::ok(CHECK, "there is no settings file (--config); the defaults hold"),
+        Some(path) => Diagnosis::ok(CHECK, format!("{} is well formed", path.display())),
+        None => Diagnosis::ok(CHECK, "there is no settings file (--config); the defaults hold"),
     }];
     let http = &config.http;
     if http.tls_cert.as_os_str().is_empty() && !http.listen.ip().is_loopback() && http.trusted_proxies.is_empty() {
-        findings.push(Finding::warning(
+        findings.push(Diagnosis::warning(
             CHECK,
             format!("http.listen is {}, without TLS and without a trusted proxy", http.listen),
             "set http.tls_cert and http.tls_key, or name the proxy in http.trusted_proxies",
@@ -123,11 +123,11 @@ fn settings(global: &Global, config: &Config) -> Vec<Finding> {
     let through_proxy = !http.trusted_proxies.is_empty();
     if through_proxy && config.console.url.as_str().is_empty() {
         let advice = "set console.url to the address that browsers use, so that links in emails lead there";
-        findings.push(Finding::warning(CHECK, "console.url is empty behind a proxy", advice));
+        findings.push(Diagnosis::warning(CHECK, "console.url is empty behind a proxy", advice));
     }
     if http.private_listen.0.is_none() && !http.listen.ip().is_loopback() {
         let advice = "set http.private_listen, or close /metrics and /readyz in the proxy";
-        findings.push(Finding::warning(CHECK, format!("/metrics is public at {}", http.listen), advice));
+        findings.push(Diagnosis::warning(CHECK, format!("/metrics is public at {}", http.listen), advice));
     }
     let secrets = [
         ("http.tls_key", &http.tls_key),
@@ -139,16 +139,20 @@ fn settings(global: &Global, config: &Config) -> Vec<Finding> {
 }
 
 /// Certificates and files of authorities.
-fn certificates(config: &Config) -> Vec<Finding> {
+fn certificates(config: &Config) -> Vec<Diagnosis> {
     const CHECK: &str = "certificates";
     let http = &config.http;
     let mut findings = Vec::new();
     match http.tls() {
-        Err(error) => findings.push(Finding::error(CHECK, error.to_string(), "set both, or neither")),
-        Ok(None) => findings.push(Finding::ok(CHECK, "this server speaks plain HTTP; there is no certificate")),
+        Err(error) => findings.push(Diagnosis::error(CHECK, error.to_string(), "set both, or neither")),
+        Ok(None) => findings.push(Diagnosis::ok(CHECK, "this server speaks plain HTTP; there is no certificate")),
         Ok(Some((cert, key))) => match Certificate::load(cert, key) {
             Err(error) => {
-                findings.push(Finding::error(CHECK, output::reasons(&error), "correct http.tls_cert and http.tls_key"));
+                findings.push(Diagnosis::error(
+                    CHECK,
+                    output::reasons(&error),
+                    "correct http.tls_cert and http.tls_key",
+                ));
             }
             Ok(_) => findings.push(expiry("http.tls_cert", cert)),
         },
@@ -162,13 +166,13 @@ fn certificates(config: &Config) -> Vec<Finding> {
 }
 
 /// The first end of a certificate in a file.
-fn expiry(name: &str, path: &Path) -> Finding {
+fn expiry(name: &str, path: &Path) -> Diagnosis {
     const CHECK: &str = "certificates";
     let shown = path.display();
     let ends = match machine::certificate_ends(path) {
         Ok(ends) => ends,
         Err(why) => {
-            return Finding::error(
+            return Diagnosis::error(
                 CHECK,
                 format!("{name}: cannot read {shown}: {why}"),
                 "name a PEM file of certificates",
@@ -178,35 +182,35 @@ fn expiry(name: &str, path: &Path) -> Finding {
     let now = crate::domain::Time::now();
     let days = (ends.seconds() - now.seconds()) / 86_400;
     match days {
-        _ if ends <= now => Finding::error(
+        _ if ends <= now => Diagnosis::error(
             CHECK,
             format!("{name}: {shown} expired at {ends}"),
             "renew it, then send SIGHUP to the server",
         ),
-        0..14 => Finding::warning(
+        0..14 => Diagnosis::warning(
             CHECK,
             format!("{name}: {shown} expires at {ends}, in {days} days"),
             "renew it, then send SIGHUP to the server",
         ),
-        _ => Finding::ok(CHECK, format!("{name}: {shown} expires at {ends}, in {days} days")),
+        _ => Diagnosis::ok(CHECK, format!("{name}: {shown} expires at {ends}, in {days} days")),
     }
 }
 
 /// Whether the mail server takes a connection and the login; no email is sent.
-fn mail(config: &Config) -> Finding {
+fn mail(config: &Config) -> Diagnosis {
     const CHECK: &str = "mail";
     let Some(settings) = config.mail.settings() else {
-        return Finding::ok(CHECK, "no mail server is set (mail.host), so no emails are sent");
+        return Diagnosis::ok(CHECK, "no mail server is set (mail.host), so no emails are sent");
     };
     let place = format!("{}:{}", settings.host, settings.port);
     let timeout = settings.timeout.min(PATIENCE);
     let mailer = match Mailer::open(&crate::mail::MailSettings { timeout, ..settings }) {
         Ok(mailer) => mailer,
-        Err(error) => return Finding::error(CHECK, output::reasons(&error), "correct [mail] in the settings"),
+        Err(error) => return Diagnosis::error(CHECK, output::reasons(&error), "correct [mail] in the settings"),
     };
     match mailer.probe() {
-        Ok(steps) => Finding::ok(CHECK, format!("{place}: {}", steps.join("; "))),
-        Err(failure) => Finding::error(
+        Ok(steps) => Diagnosis::ok(CHECK, format!("{place}: {}", steps.join("; "))),
+        Err(failure) => Diagnosis::error(
             CHECK,
             failure.to_string(),
             "check mail.host, mail.port, mail.tls and the login; `rollcall mail test --to ADDRESS` sends an email",

@@ -19,14 +19,14 @@ pub struct Export {
     #[command(flatten)]
     filters: Filters,
     #[arg(long, value_enum, default_value = "csv")]
-    format: Format,
+    format: ExportFormat,
 }
 
 /// How many rows are written at a time.
 const ROWS_AT_ONCE: usize = 1_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ExportFormat {
     Csv,
     Ndjson,
 }
@@ -91,18 +91,18 @@ impl Export {
         let now = Time::now();
         let mut out = output::stdout();
         let mut line = Vec::with_capacity(wire::ROW_BYTES * 2);
-        if self.format == Format::Csv {
+        if self.format == ExportFormat::Csv {
             wire::csv_header(&mut line, wire::EXPORT);
         }
         let mut walk = snapshot.walk(filter, self.filters.order, None, now);
         let mut writer = match self.format {
-            Format::Csv => wire::RowWriter::new(&snapshot, wire::TextForm::Csv, wire::EXPORT),
-            Format::Ndjson => wire::RowWriter::new(&snapshot, wire::TextForm::Json, wire::EXPORT),
+            ExportFormat::Csv => wire::RowWriter::new(&snapshot, wire::TextForm::Csv, wire::EXPORT),
+            ExportFormat::Ndjson => wire::RowWriter::new(&snapshot, wire::TextForm::Json, wire::EXPORT),
         };
         while !walk.done() {
             for row in walk.next(&snapshot, ROWS_AT_ONCE) {
                 writer.row(&mut line, row);
-                if self.format == Format::Ndjson {
+                if self.format == ExportFormat::Ndjson {
                     line.push(b'\n');
                 }
             }
@@ -133,14 +133,14 @@ impl Filters {
 }
 
 /// Accounts that hold nothing have a row of their own, or they would be lost.
-fn accounts_without_numbers(snapshot: &Snapshot, format: Format, out: &mut Vec<u8>, now: Time) {
+fn accounts_without_numbers(snapshot: &Snapshot, format: ExportFormat, out: &mut Vec<u8>, now: Time) {
     use wire::Column;
     for (account, counts) in snapshot.accounts.iter().zip(snapshot.counts(now)) {
         if counts.active + counts.suspended > 0 {
             continue;
         }
         match format {
-            Format::Csv => {
+            ExportFormat::Csv => {
                 for (at, column) in wire::EXPORT.iter().enumerate() {
                     if at > 0 {
                         out.push(b',');
@@ -154,7 +154,7 @@ fn accounts_without_numbers(snapshot: &Snapshot, format: Format, out: &mut Vec<u
                 }
                 out.extend_from_slice(b"\r\n");
             }
-            Format::Ndjson => {
+            ExportFormat::Ndjson => {
                 out.extend_from_slice(b"{\"number\":null,\"account_auth_id\":");
                 wire::json_text(out, account.auth_id.as_str());
                 out.extend_from_slice(b",\"account_name\":");

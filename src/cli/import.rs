@@ -89,7 +89,7 @@ impl Import {
             return Err(CliError::Usage("--monthly-cost needs --currency".to_owned()));
         }
         let service = global.service(Open::Existing)?;
-        let input = Input::open(&self.file)?;
+        let input = ImportInput::open(&self.file)?;
         let options = ImportOptions {
             intake: intake::ReadOptions {
                 mappings: self.map,
@@ -147,13 +147,13 @@ impl Import {
 }
 
 /// What is imported: a file that can be read again. Stdin becomes one first.
-struct Input {
+struct ImportInput {
     file: File,
     bytes: u64,
 }
 
-impl Input {
-    fn open(path: &PathBuf) -> Result<Input, CliError> {
+impl ImportInput {
+    fn open(path: &PathBuf) -> Result<ImportInput, CliError> {
         let failed = |source| CliError::Io { what: format!("cannot read {}", path.display()), source };
         let mut file = if path.as_os_str() == "-" {
             let mut spool = tempfile::tempfile().map_err(failed)?;
@@ -172,7 +172,7 @@ impl Input {
             file = spool;
         }
         let bytes = file.metadata().map_err(failed)?.len();
-        Ok(Input { file, bytes })
+        Ok(ImportInput { file, bytes })
     }
 
     fn reopen(&self) -> io::Result<Box<dyn Read>> {
@@ -184,7 +184,7 @@ impl Input {
 
 fn write_rejects(
     path: &PathBuf,
-    input: &Input,
+    input: &ImportInput,
     options: &ImportOptions,
     report: &ImportReport,
 ) -> Result<(), CliError> {

@@ -54,7 +54,7 @@ pub struct Invoices {
     on_error: OnErrorFlag,
     /// Only this format; HTML is a file for each customer and needs --out
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<InvoiceFormat>,
     /// In CSV: leave cells that a spreadsheet would take for formulas as they are, for scripts
     #[arg(long)]
     raw: bool,
@@ -64,7 +64,7 @@ pub struct Invoices {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum InvoiceFormat {
     Csv,
     Json,
     Html,
@@ -74,7 +74,7 @@ enum Format {
 const ERRORS_MAX: u64 = 1_000;
 
 /// All that an invoice run found.
-struct Found {
+struct InvoiceRun {
     partner: String,
     /// Today, in the zone of the month.
     made_on: Day,
@@ -87,14 +87,14 @@ struct Found {
 
 impl Invoices {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
-        if self.format == Some(Format::Html) && self.out.is_none() {
+        if self.format == Some(InvoiceFormat::Html) && self.out.is_none() {
             return Err(CliError::Usage("a page for each customer needs a folder: give --out DIR".to_owned()));
         }
         let found = self.work_out(global)?;
         match &self.out {
             Some(folder) => self.write(folder, &found)?,
             None => {
-                let json = global.json || self.format == Some(Format::Json);
+                let json = global.json || self.format == Some(InvoiceFormat::Json);
                 let mut out = output::stdout();
                 let written = match json {
                     true => render::json(&found, &mut out),
@@ -106,7 +106,7 @@ impl Invoices {
         Ok(if found.say() { Outcome::Done } else { Outcome::Differs })
     }
 
-    fn work_out(&self, global: &Global) -> Result<Found, CliError> {
+    fn work_out(&self, global: &Global) -> Result<InvoiceRun, CliError> {
         let service = global.service(Open::Existing)?;
         let (key, version, name) = partner(&service, &self.of.partner)?;
         let account = self.billed.account(global, &self.of)?;
@@ -130,7 +130,7 @@ impl Invoices {
         }
         let stated = read.stated.zip(read.summed).map(|(last, summed)| Stated::new(last, summed, &tally));
         let made_on = period.date(now);
-        Ok(Found { partner: name.to_string(), made_on, bill, invoices, tally, read, stated })
+        Ok(InvoiceRun { partner: name.to_string(), made_on, bill, invoices, tally, read, stated })
     }
 
     fn read(&self, take: &mut dyn FnMut(&Call)) -> Result<CallsRead, CliError> {
@@ -173,7 +173,7 @@ impl Invoices {
         Ok(Credentials { auth_id, token })
     }
 
-    fn write(&self, folder: &Path, found: &Found) -> Result<(), CliError> {
+    fn write(&self, folder: &Path, found: &InvoiceRun) -> Result<(), CliError> {
         let failed = |what: &Path| {
             let what = format!("cannot write {}", what.display());
             move |source| CliError::Io { what, source }
@@ -190,13 +190,13 @@ impl Invoices {
             });
             written.map_err(failed(&path))
         };
-        if wants(Format::Csv) {
+        if wants(InvoiceFormat::Csv) {
             save(&format!("invoices-{month}.csv"), &|out| render::csv(found, CsvCells::raw(self.raw), out))?;
         }
-        if wants(Format::Json) {
+        if wants(InvoiceFormat::Json) {
             save(&format!("invoices-{month}.json"), &|out| render::json(found, out))?;
         }
-        if wants(Format::Html) {
+        if wants(InvoiceFormat::Html) {
             // An account's invoices are next to each other, one a currency.
             for of_account in found.invoices.chunk_by(|a, b| a.account == b.account) {
                 let name = format!("invoice-{month}-{}.html", file_name(&of_account[0].account));
@@ -235,10 +235,10 @@ fn read_file(path: &Path, zone: Option<&Zone>, take: TakeCall<'_>) -> Result<Cal
     intake::read_calls(input, zone, take).map_err(|source| CliError::Calls { path: path.to_owned(), source })
 }
 
-impl Found {
+impl InvoiceRun {
     /// Says on stderr what to look at; whether all is as it should be.
     fn say(&self) -> bool {
-        let Found { tally, .. } = self;
+        let InvoiceRun { tally, .. } = self;
         let month = self.bill.month();
         output::note(&format!(
             "{} call records: {} repeated, {} outside {}",

@@ -28,33 +28,33 @@ use crate::service::{self, Replica, Service, VerbOutcome};
 use crate::store::Open;
 
 #[derive(Subcommand)]
-pub enum Job {
+pub enum JobCommand {
     /// Apply one verb to many numbers, given by a list or a filter
     Create(Create),
     /// Run a previewed job, or resume an interrupted one
     Run {
         #[command(flatten)]
-        one: One,
+        one: OneJob,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
     /// Cancel a job; finished rows stay as they are
-    Cancel(One),
+    Cancel(OneJob),
     /// Undo a job, except for numbers that were changed since
     Undo {
         #[command(flatten)]
-        one: One,
+        one: OneJob,
         /// Show what would change, and write nothing
         #[arg(long, visible_alias = "dry-run")]
         preview: bool,
     },
     /// Show the progress of a job
-    Show(One),
+    Show(OneJob),
     /// List a job's rows
     Rows {
         #[command(flatten)]
-        one: One,
+        one: OneJob,
         /// Only rows with this result, such as failed
         #[arg(long, value_parser = parse_result)]
         result: Option<RowResult>,
@@ -67,7 +67,7 @@ pub enum Job {
 }
 
 #[derive(Args)]
-pub struct One {
+pub struct OneJob {
     /// The job's id, as `job list` shows it
     #[arg(value_name = "JOB_ID")]
     id: String,
@@ -114,11 +114,11 @@ fn parse_result(text: &str) -> Result<RowResult, String> {
     RowResult::parse(text).ok_or_else(|| format!("must be one of {}", known.join(", ")))
 }
 
-impl Job {
+impl JobCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         match self {
-            Job::Create(create) => create.run(global),
-            Job::Run { one, yes } => {
+            JobCommand::Create(create) => create.run(global),
+            JobCommand::Run { one, yes } => {
                 let (service, key) = open(global, &one.of, true)?;
                 let job = service.job(key, &one.id)?;
                 if job.state == JobState::Previewed && destructive(job.task.verb()) {
@@ -127,13 +127,13 @@ impl Job {
                 let job = shown(service.job_run(key, &one.id)?)?;
                 work(global, &service, key, &job.id)
             }
-            Job::Cancel(one) => {
+            JobCommand::Cancel(one) => {
                 let (service, key) = open(global, &one.of, false)?;
                 let job = shown(service.job_cancel(key, &one.id)?)?;
                 print(global, &job)?;
                 Ok(Outcome::Done)
             }
-            Job::Undo { one, preview } => {
+            JobCommand::Undo { one, preview } => {
                 let (service, key) = open(global, &one.of, true)?;
                 let job = shown(service.job_undo(key, &one.id, preview)?)?;
                 if preview {
@@ -142,16 +142,16 @@ impl Job {
                 }
                 work(global, &service, key, &job.id)
             }
-            Job::Show(one) => {
+            JobCommand::Show(one) => {
                 let (service, key) = open(global, &one.of, false)?;
                 print(global, &service.job(key, &one.id)?)?;
                 Ok(Outcome::Done)
             }
-            Job::Rows { one, result } => {
+            JobCommand::Rows { one, result } => {
                 let (service, key) = open(global, &one.of, false)?;
                 rows(global, &service, key, &one.id, result)
             }
-            Job::List { of } => {
+            JobCommand::List { of } => {
                 let (service, key) = open(global, &of, false)?;
                 list(global, &service, key)
             }
@@ -188,7 +188,7 @@ impl Create {
     }
 
     /// What the API would be sent.
-    fn body(&self, names: &Snapshot, listed: Option<&[Listed]>) -> Result<Json, CliError> {
+    fn body(&self, names: &Snapshot, listed: Option<&[ListedNumber]>) -> Result<Json, CliError> {
         let text = |text: &str| Json::Text(text.to_owned());
         let param = |(name, value): &(String, String)| Ok((name.clone(), param(name, &named(names, name, value)?)));
         let params = self.params.iter().map(param).collect::<Result<_, CliError>>()?;
@@ -210,7 +210,7 @@ impl Create {
 }
 
 /// A number of a file, and the line that names it.
-struct Listed {
+struct ListedNumber {
     line: usize,
     text: Arc<str>,
     number: E164,
@@ -221,10 +221,10 @@ const LINES_MAX: usize = 100;
 
 /// The numbers of a file with a number or a block on each line. All that is
 /// wrong with it is said at once.
-fn listed(path: &Path) -> Result<Vec<Listed>, CliError> {
+fn listed(path: &Path) -> Result<Vec<ListedNumber>, CliError> {
     let failed = |source| CliError::Io { what: format!("cannot read {}", path.display()), source };
     let file = std::fs::read_to_string(path).map_err(failed)?;
-    let mut listed: Vec<Listed> = Vec::new();
+    let mut listed: Vec<ListedNumber> = Vec::new();
     let mut lines: HashMap<E164, usize> = HashMap::new();
     let mut problems = Vec::new();
     for (at, line) in file.lines().enumerate() {
@@ -256,7 +256,7 @@ fn listed(path: &Path) -> Result<Vec<Listed>, CliError> {
         for number in (first..=last).filter_map(E164::new) {
             match lines.insert(number, line) {
                 Some(other) => problems.push(wrong(line, &text, &format!("names {number}, which line {other} has"))),
-                None => listed.push(Listed { line, text: text.clone(), number }),
+                None => listed.push(ListedNumber { line, text: text.clone(), number }),
             }
         }
     }
@@ -266,8 +266,8 @@ fn listed(path: &Path) -> Result<Vec<Listed>, CliError> {
 
 /// Refuses numbers that the plan has only with other digits, unless they are
 /// there: what is stored can be worked on.
-fn check_spelling(service: &Service, of: &OfPartner, listed: &[Listed]) -> Result<(), CliError> {
-    let misspelt: Vec<(&Listed, Misspelling)> = listed
+fn check_spelling(service: &Service, of: &OfPartner, listed: &[ListedNumber]) -> Result<(), CliError> {
+    let misspelt: Vec<(&ListedNumber, Misspelling)> = listed
         .iter()
         .filter_map(|listed| match plan::judge(listed.number) {
             Judgement::Misspelt(misspelling) => Some((listed, misspelling)),

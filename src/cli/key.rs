@@ -13,7 +13,7 @@ use crate::service::{NewKey, Token};
 use crate::store::Open;
 
 #[derive(Subcommand)]
-pub enum Key {
+pub enum KeyCommand {
     /// Create a key; its token is shown once
     Create {
         #[command(flatten)]
@@ -79,11 +79,11 @@ fn credentials(partner: &PartnerId, token: &Token, id: &KeyId) -> Result<(), Cli
     output::line(&format!("key id:       {id}"))
 }
 
-impl Key {
+impl KeyCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
         match self {
-            Key::Create { of, name, mut scope, expires, network, dialect } => {
+            KeyCommand::Create { of, name, mut scope, expires, network, dialect } => {
                 scope.sort();
                 scope.dedup();
                 if expires.is_some_and(|end| end <= Time::now()) {
@@ -102,7 +102,7 @@ impl Key {
                     output::note("keep the token now: it is not stored and will not be shown again");
                 }
             }
-            Key::Rotate { of, key, overlap } => {
+            KeyCommand::Rotate { of, key, overlap } => {
                 let (new, token) = service.key_rotate(&of.partner, &key, overlap)?.value;
                 if global.json {
                     output::json(&json!({
@@ -116,7 +116,7 @@ impl Key {
                     ));
                 }
             }
-            Key::List { of } => {
+            KeyCommand::List { of } => {
                 let snapshot = service.snapshot(&of.partner, false)?;
                 let uses: HashMap<KeyId, Time> = service
                     .store()
@@ -162,7 +162,7 @@ impl Key {
                     output::table(&["KEY ID", "NAME", "SCOPES", "DIALECT", "STATUS", "LAST USED"], &rows)?;
                 }
             }
-            Key::Revoke { of, key, key_id } => {
+            KeyCommand::Revoke { of, key, key_id } => {
                 let key = key.or(key_id).ok_or_else(|| CliError::Usage("name the key".to_owned()))?;
                 let key = service.key_revoke(&of.partner, &key)?.value;
                 if global.json {

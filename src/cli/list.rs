@@ -14,7 +14,7 @@ use crate::wire;
 use crate::wire::html::thousands;
 
 #[derive(clap::Args)]
-pub struct List {
+pub struct ListCommand {
     #[command(flatten)]
     of: OfPartner,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct List {
 const HEADINGS: [&str; 8] =
     ["NUMBER", "STATUS", "CUSTOMER", "APPLICATION", "TRUNK", "MONTHLY COST", "CURRENCY", "EXPIRES AT"];
 
-impl List {
+impl ListCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let snapshot = global.service(Open::Existing)?.snapshot(&self.of.partner, true)?;
         let filter = self.filters.named(&snapshot)?;

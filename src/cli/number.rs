@@ -16,7 +16,7 @@ use crate::store::Open;
 use crate::wire;
 
 #[derive(Subcommand)]
-pub enum Number {
+pub enum NumberCommand {
     /// Bring a number, or a block of them, into stock
     Add {
         /// In E.164, such as +912271264217; or a block, such as +912271264200..299
@@ -44,7 +44,7 @@ pub enum Number {
         tags: Vec<String>,
     },
     /// List numbers
-    List(Box<super::list::List>),
+    List(Box<super::list::ListCommand>),
     /// Show everything about a number
     Show {
         /// In E.164, such as +912271264217
@@ -254,10 +254,20 @@ fn parse_type(text: &str) -> Result<NumberType, String> {
     NumberType::parse(text).ok_or_else(|| "must be local, tollfree or mobile".to_owned())
 }
 
-impl Number {
+impl NumberCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let (of, action) = match self {
-            Number::Add { block: (first, last), partner, dry_run, to, price, number_type, country, region, tags } => {
+            NumberCommand::Add {
+                block: (first, last),
+                partner,
+                dry_run,
+                to,
+                price,
+                number_type,
+                country,
+                region,
+                tags,
+            } => {
                 let last = match to {
                     Some(_) if first != last => {
                         return Err(CliError::Usage(format!("{first} to {last} is a block already; leave out --to")));
@@ -275,12 +285,12 @@ impl Number {
                 let key = service.partner_key(&partner.partner)?;
                 return print(global, service.stock(key, &stock)?, dry_run);
             }
-            Number::List(list) => return list.run(global),
-            Number::Show { number, partner } => return show(global, number, &partner),
-            Number::Routing { number, partner, as_of } => {
+            NumberCommand::List(list) => return list.run(global),
+            NumberCommand::Show { number, partner } => return show(global, number, &partner),
+            NumberCommand::Routing { number, partner, as_of } => {
                 return super::routing::explain(global, number, &partner, as_of);
             }
-            Number::Assign { of, account, application, trunk, expires_at, monthly_cost, currency } => {
+            NumberCommand::Assign { of, account, application, trunk, expires_at, monthly_cost, currency } => {
                 let priced = monthly_cost.is_some() || currency.is_some();
                 let cost = priced.then_some(Price { amount: monthly_cost, currency });
                 let names = global.names(&of.partner)?;
@@ -289,7 +299,7 @@ impl Number {
                 let trunk = trunk.map(|text| names.trunk(&text)).transpose()?;
                 (of, Action::Assign(Assignment { account, application, trunk, expires_at, cost }))
             }
-            Number::Transfer { of, account, application, no_application, trunk, no_trunk, confirm_last } => {
+            NumberCommand::Transfer { of, account, application, no_application, trunk, no_trunk, confirm_last } => {
                 let names = global.names(&of.partner)?;
                 let account = names.customer(&account)?;
                 let application = application.map(|text| names.application(&text)).transpose()?;
@@ -298,13 +308,13 @@ impl Number {
                 let trunk = trunk.map(Some).or(no_trunk.then_some(None));
                 (of, Action::Transfer(Transfer { account, application, trunk, confirm_last }))
             }
-            Number::Release { of, confirm_last, yes } => {
+            NumberCommand::Release { of, confirm_last, yes } => {
                 confirm(&format!("release {}", of.number), yes || of.dry_run)?;
                 (of, Action::Release { confirm_last })
             }
-            Number::Suspend { of } => (of, Action::Suspend),
-            Number::Resume { of } => (of, Action::Resume),
-            Number::Route { of, application, no_application, trunk, no_trunk } => {
+            NumberCommand::Suspend { of } => (of, Action::Suspend),
+            NumberCommand::Resume { of } => (of, Action::Resume),
+            NumberCommand::Route { of, application, no_application, trunk, no_trunk } => {
                 let names = global.names(&of.partner)?;
                 let application = application.map(|text| names.application(&text)).transpose()?;
                 let trunk = trunk.map(|text| names.trunk(&text)).transpose()?;
@@ -312,23 +322,25 @@ impl Number {
                 let trunk = trunk.map(Some).or(no_trunk.then_some(None));
                 (of, Action::Route { application, trunk })
             }
-            Number::Renew { of, months, years, zone, expires_at, never: _ } => {
+            NumberCommand::Renew { of, months, years, zone, expires_at, never: _ } => {
                 match months.or(years.map(|years| years * 12)) {
                     Some(months) => (of, Action::Extend { months, zone }),
                     None => (of, Action::Renew { expires_at }),
                 }
             }
-            Number::Reserve { of, account, until } => {
+            NumberCommand::Reserve { of, account, until } => {
                 let account = global.names(&of.partner)?.customer(&account)?;
                 (of, Action::Reserve { account, until })
             }
-            Number::Unreserve { of } => (of, Action::Unreserve),
-            Number::Retire { of, yes } => {
+            NumberCommand::Unreserve { of } => (of, Action::Unreserve),
+            NumberCommand::Retire { of, yes } => {
                 confirm(&format!("retire {} for good", of.number), yes || of.dry_run)?;
                 (of, Action::Retire)
             }
-            Number::Tag { of, add, remove } => (of, Action::Tag { add: Tags::new(add), remove: Tags::new(remove) }),
-            Number::Cost { of, price } => {
+            NumberCommand::Tag { of, add, remove } => {
+                (of, Action::Tag { add: Tags::new(add), remove: Tags::new(remove) })
+            }
+            NumberCommand::Cost { of, price } => {
                 let cost = price.money()?;
                 (of, Action::Cost(cost))
             }

@@ -15,7 +15,7 @@ use crate::service::{self, VerbOutcome};
 use crate::store::Open;
 
 #[derive(Subcommand)]
-pub enum Partner {
+pub enum PartnerCommand {
     /// Create a partner, and the database if there is none
     Create {
         /// The partner's id, which it sends as X-Auth-ID
@@ -64,14 +64,14 @@ impl Named {
     }
 }
 
-impl Partner {
+impl PartnerCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         match self {
-            Partner::Create { auth_id, name } => {
+            PartnerCommand::Create { auth_id, name } => {
                 let done = global.service(Open::Create)?.partner_create(auth_id, name)?;
                 report(global, &done.value, "created")?;
             }
-            Partner::List => {
+            PartnerCommand::List => {
                 let partners = global.service(Open::Existing)?.partners_listed()?;
                 if global.json {
                     let list: Vec<Value> = partners.iter().map(|(_, _, partner)| shown(partner)).collect();
@@ -92,15 +92,15 @@ impl Partner {
                     output::table(&["AUTH ID", "NAME", "CREATED", "STATUS", "VERSION"], &rows)?;
                 }
             }
-            Partner::Suspend(named) => {
+            PartnerCommand::Suspend(named) => {
                 let done = global.service(Open::Existing)?.partner_suspend(&named.id()?, true)?;
                 report(global, &done.value, "suspended")?;
             }
-            Partner::Resume(named) => {
+            PartnerCommand::Resume(named) => {
                 let done = global.service(Open::Existing)?.partner_suspend(&named.id()?, false)?;
                 report(global, &done.value, "resumed")?;
             }
-            Partner::Billing { named, zone, after_expiry } => {
+            PartnerCommand::Billing { named, zone, after_expiry } => {
                 let service = global.service(Open::Existing)?;
                 let key = service.partner_key(&named.id()?)?;
                 let wish = Wish { zone, after_expiry };

@@ -21,7 +21,7 @@ pub struct History {
 }
 
 #[derive(clap::Args)]
-pub struct Changes {
+pub struct ChangesCommand {
     #[command(flatten)]
     of: OfPartner,
     /// Only changes after this version
@@ -60,7 +60,7 @@ impl History {
     }
 }
 
-impl Changes {
+impl ChangesCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
         let (key, version, _) = service.partner_named(&self.of.partner)?;

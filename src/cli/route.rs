@@ -6,14 +6,14 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::number::print;
-use super::routing::Destinations;
+use super::routing::DestinationCommand;
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
 use crate::domain::{self, AccountId, ApplicationId, Destination, SipUri, Time, TrunkId, destination};
 use crate::service::entities::{CallTarget, EntityPatch};
 use crate::store::Open;
 
 #[derive(Subcommand)]
-pub enum Application {
+pub enum ApplicationCommand {
     /// Create an application
     Create(NewApplication),
     /// List a partner's applications
@@ -23,19 +23,19 @@ pub enum Application {
     },
     /// Change its destinations
     #[command(subcommand)]
-    Destination(Destinations),
+    Destination(DestinationCommand),
     /// Rename an application
     Rename(Rename),
     /// Archive it: it gets no new numbers and keeps its own
-    Archive(One),
+    Archive(OneRoute),
     /// Restore it: it gets new numbers again
-    Restore(One),
+    Restore(OneRoute),
 }
 
 #[derive(Subcommand)]
-pub enum Trunk {
+pub enum TrunkCommand {
     /// Create a trunk
-    Create(New<TrunkId>),
+    Create(NewRoute<TrunkId>),
     /// List a partner's trunks
     List {
         #[command(flatten)]
@@ -43,17 +43,17 @@ pub enum Trunk {
     },
     /// Change its destinations
     #[command(subcommand)]
-    Destination(Destinations),
+    Destination(DestinationCommand),
     /// Rename a trunk
     Rename(Rename),
     /// Archive it: it gets no new numbers and keeps its own
-    Archive(One),
+    Archive(OneRoute),
     /// Restore it: it gets new numbers again
-    Restore(One),
+    Restore(OneRoute),
 }
 
 #[derive(Args)]
-pub struct One {
+pub struct OneRoute {
     /// Its id, or its name
     #[arg(value_name = "ID|NAME")]
     id: String,
@@ -62,7 +62,7 @@ pub struct One {
 }
 
 #[derive(Args)]
-pub struct New<T: Id> {
+pub struct NewRoute<T: Id> {
     id: T,
     #[command(flatten)]
     of: OfPartner,
@@ -79,7 +79,7 @@ pub struct New<T: Id> {
 #[derive(Args)]
 pub struct NewApplication {
     #[command(flatten)]
-    new: New<ApplicationId>,
+    new: NewRoute<ApplicationId>,
     /// An https address that is handed on to readers; Rollcall never calls it
     #[arg(long, value_name = "URL", value_parser = parse_answer_url)]
     answer_url: Option<Arc<str>>,
@@ -130,7 +130,7 @@ fn name(name: Arc<str>) -> EntityPatch {
     EntityPatch { name: Some(name), ..EntityPatch::default() }
 }
 
-impl Application {
+impl ApplicationCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
         let edit = |text: &str, of: &OfPartner, changes: &EntityPatch| {
@@ -139,22 +139,25 @@ impl Application {
             print(global, service.application_edit(key, &id, changes)?, false)
         };
         match self {
-            Application::Create(NewApplication { new: New { id, of, name, account, destinations }, answer_url }) => {
+            ApplicationCommand::Create(NewApplication {
+                new: NewRoute { id, of, name, account, destinations },
+                answer_url,
+            }) => {
                 let calls = calls(destinations, answer_url)?;
                 let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
                 print(global, service.application_new(key, &id, &name, account.as_ref(), &calls)?, false)
             }
-            Application::Destination(destinations) => {
+            ApplicationCommand::Destination(destinations) => {
                 let (text, of, change) = destinations.edit();
                 let id = global.names(&of)?.application(&text)?;
                 let key = service.partner_key(&of.partner)?;
                 print(global, service.application_destinations(key, &id, &change)?, false)
             }
-            Application::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
-            Application::Archive(One { id, of }) => edit(&id, &of, &archive(true)),
-            Application::Restore(One { id, of }) => edit(&id, &of, &archive(false)),
-            Application::List { of } => {
+            ApplicationCommand::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
+            ApplicationCommand::Archive(OneRoute { id, of }) => edit(&id, &of, &archive(true)),
+            ApplicationCommand::Restore(OneRoute { id, of }) => edit(&id, &of, &archive(false)),
+            ApplicationCommand::List { of } => {
                 let snapshot = service.snapshot(&of.partner, false)?;
                 let rows = snapshot.applications.sorted();
                 list(
@@ -167,7 +170,7 @@ impl Application {
     }
 }
 
-impl Trunk {
+impl TrunkCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
         let edit = |text: &str, of: &OfPartner, changes: &EntityPatch| {
@@ -176,22 +179,22 @@ impl Trunk {
             print(global, service.trunk_edit(key, &id, changes)?, false)
         };
         match self {
-            Trunk::Create(New { id, of, name, account, destinations }) => {
+            TrunkCommand::Create(NewRoute { id, of, name, account, destinations }) => {
                 let calls = calls(destinations, None)?;
                 let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
                 print(global, service.trunk_new(key, &id, &name, account.as_ref(), &calls)?, false)
             }
-            Trunk::Destination(destinations) => {
+            TrunkCommand::Destination(destinations) => {
                 let (text, of, change) = destinations.edit();
                 let id = global.names(&of)?.trunk(&text)?;
                 let key = service.partner_key(&of.partner)?;
                 print(global, service.trunk_destinations(key, &id, &change)?, false)
             }
-            Trunk::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
-            Trunk::Archive(One { id, of }) => edit(&id, &of, &archive(true)),
-            Trunk::Restore(One { id, of }) => edit(&id, &of, &archive(false)),
-            Trunk::List { of } => {
+            TrunkCommand::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
+            TrunkCommand::Archive(OneRoute { id, of }) => edit(&id, &of, &archive(true)),
+            TrunkCommand::Restore(OneRoute { id, of }) => edit(&id, &of, &archive(false)),
+            TrunkCommand::List { of } => {
                 let snapshot = service.snapshot(&of.partner, false)?;
                 let rows = snapshot.trunks.sorted();
                 list(

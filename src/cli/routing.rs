@@ -12,7 +12,7 @@ use crate::store::Open;
 
 /// Changes where calls go
 #[derive(Subcommand)]
-pub enum Destinations {
+pub enum DestinationCommand {
     /// Add a destination, or change its priority and weight
     Add {
         #[command(flatten)]
@@ -45,16 +45,16 @@ pub struct At {
     of: OfPartner,
 }
 
-impl Destinations {
+impl DestinationCommand {
     /// The id or name of the application or trunk, its partner, and the change.
     pub fn edit(self) -> (String, OfPartner, DestinationEdit) {
         match self {
-            Destinations::Add { at: At { id, uri, of }, priority, weight } => {
+            DestinationCommand::Add { at: At { id, uri, of }, priority, weight } => {
                 (id, of, DestinationEdit::Add { uri, priority, weight })
             }
-            Destinations::Remove(At { id, uri, of }) => (id, of, DestinationEdit::Remove(uri)),
-            Destinations::Enable(At { id, uri, of }) => (id, of, DestinationEdit::Enable(uri, true)),
-            Destinations::Disable(At { id, uri, of }) => (id, of, DestinationEdit::Enable(uri, false)),
+            DestinationCommand::Remove(At { id, uri, of }) => (id, of, DestinationEdit::Remove(uri)),
+            DestinationCommand::Enable(At { id, uri, of }) => (id, of, DestinationEdit::Enable(uri, true)),
+            DestinationCommand::Disable(At { id, uri, of }) => (id, of, DestinationEdit::Enable(uri, false)),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::store::Open;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Subcommand)]
-pub enum Schedule {
+pub enum ScheduleCommand {
     /// Create a schedule that runs the checks: weekly by default
     Create {
         #[command(flatten)]
@@ -28,7 +28,7 @@ pub enum Schedule {
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
         #[command(flatten)]
-        choice: Choice,
+        choice: ScheduleOptions,
     },
     /// List a partner's schedules
     List {
@@ -51,7 +51,7 @@ pub enum Schedule {
         #[arg(long, value_parser = parse_name)]
         name: Option<Arc<str>>,
         #[command(flatten)]
-        choice: Choice,
+        choice: ScheduleOptions,
         /// Remove all recipients
         #[arg(long, conflicts_with = "to")]
         to_nobody: bool,
@@ -89,7 +89,7 @@ pub enum Schedule {
 }
 
 #[derive(clap::Args)]
-pub struct Choice {
+pub struct ScheduleOptions {
     /// Minute, hour, day of the month, month, day of the week; Mondays at nine by default
     #[arg(long, value_name = "FIELDS")]
     cron: Option<String>,
@@ -117,10 +117,10 @@ fn parse_report(text: &str) -> Result<ReportPolicy, String> {
     ReportPolicy::parse(text).ok_or_else(|| "must be findings or always".to_owned())
 }
 
-impl Choice {
+impl ScheduleOptions {
     fn wanted(self, name: Option<Arc<str>>) -> SchedulePatch {
         let given = |list: Vec<String>| (!list.is_empty()).then_some(list);
-        let Choice { cron, zone, to, checks, within, report, alerts } = self;
+        let ScheduleOptions { cron, zone, to, checks, within, report, alerts } = self;
         SchedulePatch {
             name,
             cron,
@@ -135,7 +135,7 @@ impl Choice {
     }
 }
 
-impl Schedule {
+impl ScheduleCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let open = |of: &OfPartner| -> Result<(Service, PartnerKey), CliError> {
             let service = global.service(Open::Existing)?;
@@ -143,7 +143,7 @@ impl Schedule {
             Ok((service, key))
         };
         match self {
-            Schedule::Create { of, name, choice } => {
+            ScheduleCommand::Create { of, name, choice } => {
                 let (service, key) = open(&of)?;
                 let view = view(service.schedule_create(key, &choice.wanted(Some(name)))?)?;
                 print(global, &view, "created")?;
@@ -152,7 +152,7 @@ impl Schedule {
                     output::note("no mail server is set up yet, so nothing can be sent; see [mail] in the settings");
                 }
             }
-            Schedule::List { of } => {
+            ScheduleCommand::List { of } => {
                 let (service, key) = open(&of)?;
                 let all = service.schedules(key, Time::now())?;
                 if global.json {
@@ -172,7 +172,7 @@ impl Schedule {
                     output::table(&["ID", "NAME", "CRON", "ZONE", "NEXT RUN", "RECIPIENTS"], &rows)?;
                 }
             }
-            Schedule::Show { of, id } => {
+            ScheduleCommand::Show { of, id } => {
                 let (service, key) = open(&of)?;
                 let view = service.schedule(key, &id, Time::now())?;
                 if global.json {
@@ -182,7 +182,7 @@ impl Schedule {
                     view.runs.iter().try_for_each(letters)?;
                 }
             }
-            Schedule::Edit { of, id, name, choice, to_nobody, all_checks, off, on } => {
+            ScheduleCommand::Edit { of, id, name, choice, to_nobody, all_checks, off, on } => {
                 let mut wanted = choice.wanted(name);
                 if to_nobody {
                     wanted.recipients = Some(Vec::new());
@@ -197,7 +197,7 @@ impl Schedule {
                 let (service, key) = open(&of)?;
                 print(global, &view(service.schedule_edit(key, &id, &wanted)?)?, "is now")?;
             }
-            Schedule::Remove { of, id } => {
+            ScheduleCommand::Remove { of, id } => {
                 let (service, key) = open(&of)?;
                 let view = view(service.schedule_remove(key, &id)?)?;
                 match global.json {
@@ -205,11 +205,11 @@ impl Schedule {
                     false => output::line(&format!("removed schedule {} ({})", view.id, view.schedule.name))?,
                 }
             }
-            Schedule::Run { of, id } => {
+            ScheduleCommand::Run { of, id } => {
                 let (service, key) = open(&of)?;
                 return run(global, &service, key, &id);
             }
-            Schedule::Next { cron, zone } => {
+            ScheduleCommand::Next { cron, zone } => {
                 let (plan, runs) = preview(&cron, &zone, Time::now())?;
                 if global.json {
                     output::json(&json!({ "cron": cron, "zone": plan.zone(), "next_runs": next_runs(&runs) }))?;

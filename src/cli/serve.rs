@@ -121,12 +121,12 @@ pub fn routes(app: Arc<App>) -> Router {
 }
 
 /// Reads the settings again, with the flags of the command.
-pub type Settings = Box<dyn Fn() -> Result<Config, CliError> + Send>;
+pub type ReadSettings = Box<dyn Fn() -> Result<Config, CliError> + Send>;
 
 /// What SIGHUP asks for.
 pub enum Hangup {
     /// To read the settings and the certificate again, as services do.
-    Reload(Settings),
+    Reload(ReadSettings),
     /// To end, as what runs in a terminal does.
     Stop,
 }

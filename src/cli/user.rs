@@ -12,7 +12,7 @@ use crate::service::people::{NewUser, People, SignInSettings, UserActor, UserEdi
 use crate::store::{self, Open};
 
 #[derive(Subcommand)]
-pub enum User {
+pub enum UserCommand {
     /// Create a user, and print the link with which they set a password
     Create {
         /// The email address that they sign in with
@@ -84,12 +84,12 @@ fn parse_role(text: &str) -> Result<Role, String> {
     role.ok_or_else(|| "must be owner, manager or viewer".to_owned())
 }
 
-impl User {
+impl UserCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let settings = global.settings()?;
         // The first administrator may be the first thing there is.
         let open = match &self {
-            User::Create { platform_admin: true, .. } => Open::Create,
+            UserCommand::Create { platform_admin: true, .. } => Open::Create,
             _ => Open::Existing,
         };
         let store = store::open(&settings.location(), open)?;
@@ -100,7 +100,7 @@ impl User {
             Ok(settings.console.base(settings.http.listen, settings.http.tls()?.is_some()))
         };
         match self {
-            User::Create { email, name, platform_admin, partner, role, zone } => {
+            UserCommand::Create { email, name, platform_admin, partner, role, zone } => {
                 if !platform_admin && partner.is_none() {
                     let message = "say what they shall be: --platform-admin, or --partner PA_X --role owner";
                     return Err(CliError::Usage(message.to_owned()));
@@ -124,7 +124,7 @@ impl User {
                     tell(&link)?;
                 }
             }
-            User::List { partner } => {
+            UserCommand::List { partner } => {
                 let only = partner.as_ref().map(|partner| service.partner_key(partner)).transpose()?;
                 let partners = service.partners_listed()?;
                 let name = |key: PartnerKey| {
@@ -160,14 +160,14 @@ impl User {
                     output::table(&headings, &rows)?;
                 }
             }
-            User::Role { who, role } => {
+            UserCommand::Role { who, role } => {
                 let edit = UserEdit { role: Some(role), ..UserEdit::default() };
                 let user = people.user_edit(by, &who.find(&people)?.id, edit)?;
                 report(global, &service, &user, &format!("{} is now {}", user.email, user.role))?;
             }
-            User::Disable(who) => disable(global, &service, &people, &who, true)?,
-            User::Enable(who) => disable(global, &service, &people, &who, false)?,
-            User::Link { who, without_second_factor } => {
+            UserCommand::Disable(who) => disable(global, &service, &people, &who, true)?,
+            UserCommand::Enable(who) => disable(global, &service, &people, &who, false)?,
+            UserCommand::Link { who, without_second_factor } => {
                 let user = who.find(&people)?;
                 if without_second_factor {
                     people.user_totp_remove(by, &user.id)?;

@@ -19,7 +19,7 @@ use crate::service::{self, Service, ServiceError, VerbOutcome};
 use crate::store::Open;
 
 #[derive(Subcommand)]
-pub enum Webhook {
+pub enum WebhookCommand {
     /// Create a webhook; its secret is shown once
     Create {
         #[command(flatten)]
@@ -44,12 +44,12 @@ pub enum Webhook {
         of: OfPartner,
     },
     /// Show one webhook
-    Show(One),
+    Show(OneWebhook),
     /// Change a webhook, or switch it off or on
     #[command(alias = "set")]
     Edit {
         #[command(flatten)]
-        one: One,
+        one: OneWebhook,
         #[arg(long, value_parser = parse_name)]
         name: Option<Arc<str>>,
         #[arg(long)]
@@ -74,19 +74,19 @@ pub enum Webhook {
     /// Remove a webhook, its secret and its deliveries
     Remove {
         #[command(flatten)]
-        one: One,
+        one: OneWebhook,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
     /// Give a webhook a new secret; the old one signs as well for a day
-    Rotate(One),
+    Rotate(OneWebhook),
     /// Send a test event now, and report the result
-    Test(One),
+    Test(OneWebhook),
     /// List a webhook's deliveries, newest first
     Deliveries {
         #[command(flatten)]
-        one: One,
+        one: OneWebhook,
         /// How many
         #[arg(long, default_value_t = 20)]
         limit: usize,
@@ -94,7 +94,7 @@ pub enum Webhook {
     /// List the deliveries that were given up or skipped, newest first
     Failed {
         #[command(flatten)]
-        one: One,
+        one: OneWebhook,
         /// How many
         #[arg(long, default_value_t = 20)]
         limit: usize,
@@ -102,7 +102,7 @@ pub enum Webhook {
     /// Queue a delivery's event again, under the same id
     Resend {
         #[command(flatten)]
-        one: One,
+        one: OneWebhook,
         /// The delivery's id, as `webhook deliveries` and `webhook failed` show it
         #[arg(value_name = "DELIVERY_ID", required_unless_present = "all")]
         delivery: Option<String>,
@@ -111,11 +111,11 @@ pub enum Webhook {
         all: bool,
     },
     /// List the events that were refused and block others
-    Blocking(One),
+    Blocking(OneWebhook),
     /// Give up an event that blocks others; it can be sent again later
     Skip {
         #[command(flatten)]
-        one: One,
+        one: OneWebhook,
         /// The delivery's id, as `webhook blocking` shows it; without, the only
         /// one that blocks
         #[arg(value_name = "DELIVERY_ID")]
@@ -129,7 +129,7 @@ fn parse_order(text: &str) -> Result<DeliveryOrder, String> {
 }
 
 #[derive(Args)]
-pub struct One {
+pub struct OneWebhook {
     /// The webhook's id, as `webhook list` shows it
     #[arg(value_name = "WEBHOOK_ID")]
     id: String,
@@ -137,7 +137,7 @@ pub struct One {
     of: OfPartner,
 }
 
-impl One {
+impl OneWebhook {
     fn open(&self, global: &Global) -> Result<(Service, PartnerKey), CliError> {
         open(global, &self.of)
     }
@@ -149,23 +149,23 @@ fn open(global: &Global, of: &OfPartner) -> Result<(Service, PartnerKey), CliErr
     Ok((service, key))
 }
 
-impl Webhook {
+impl WebhookCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         match self {
-            Webhook::Create { of, name, url, events, order } => {
+            WebhookCommand::Create { of, name, url, events, order } => {
                 let (service, key) = open(global, &of)?;
                 let new = NewWebhook { name, url, events, order };
                 print_made(global, &webhook(usage(service.webhook_create(key, &new)))?)?;
             }
-            Webhook::List { of } => {
+            WebhookCommand::List { of } => {
                 let (service, key) = open(global, &of)?;
                 list(global, &service.webhooks(key)?)?;
             }
-            Webhook::Show(one) => {
+            WebhookCommand::Show(one) => {
                 let (service, key) = one.open(global)?;
                 print(global, &service.webhook(key, &one.id)?)?;
             }
-            Webhook::Edit { one, name, url, events, all_events, order, on, off } => {
+            WebhookCommand::Edit { one, name, url, events, all_events, order, on, off } => {
                 let (service, key) = one.open(global)?;
                 let events = (all_events || !events.is_empty()).then_some(events);
                 let enabled = (on || off).then_some(on);
@@ -176,7 +176,7 @@ impl Webhook {
                 let edited = usage(service.webhook_edit(key, &one.id, &changes, &Expected::Anything));
                 print(global, &webhook(edited)?)?;
             }
-            Webhook::Remove { one, yes } => {
+            WebhookCommand::Remove { one, yes } => {
                 let (service, key) = one.open(global)?;
                 let shown = service.webhook(key, &one.id)?;
                 confirm(&format!("remove webhook {} ({})", one.id, shown.webhook.name), yes)?;
@@ -186,31 +186,31 @@ impl Webhook {
                     false => output::line(&format!("removed webhook {} ({})", one.id, removed.webhook.name))?,
                 }
             }
-            Webhook::Rotate(one) => {
+            WebhookCommand::Rotate(one) => {
                 let (service, key) = one.open(global)?;
                 print_made(global, &webhook(Ok(service.webhook_rotate(key, &one.id)?))?)?;
             }
-            Webhook::Test(one) => {
+            WebhookCommand::Test(one) => {
                 let (service, key) = one.open(global)?;
                 let shown = delivery(service.webhook_test(key, &one.id)?)?;
                 print_delivery(global, &shown)?;
                 let good = shown.delivery.state == DeliveryState::Delivered;
                 return Ok(if good { Outcome::Done } else { Outcome::Differs });
             }
-            Webhook::Deliveries { one, limit } => {
+            WebhookCommand::Deliveries { one, limit } => {
                 let (service, key) = one.open(global)?;
                 deliveries(global, service.webhook_deliveries(key, &one.id, 0, limit)?, "there are no deliveries")?;
             }
-            Webhook::Failed { one, limit } => {
+            WebhookCommand::Failed { one, limit } => {
                 let (service, key) = one.open(global)?;
                 let none = "nothing was given up or skipped";
                 deliveries(global, service.webhook_failed(key, &one.id, 0, limit)?, none)?;
             }
-            Webhook::Resend { one, delivery: Some(id), .. } => {
+            WebhookCommand::Resend { one, delivery: Some(id), .. } => {
                 let (service, key) = one.open(global)?;
                 print_delivery(global, &delivery(service.webhook_resend(key, &one.id, &id)?)?)?;
             }
-            Webhook::Resend { one, delivery: None, .. } => {
+            WebhookCommand::Resend { one, delivery: None, .. } => {
                 let (service, key) = one.open(global)?;
                 match service.webhook_resend_failed(key, &one.id)? {
                     service::WriteOutcome::Done { shown: VerbOutcome::Resent { resent, left }, .. } if global.json => {
@@ -222,11 +222,11 @@ impl Webhook {
                     _ => return Err(CliError::Other("the deliveries were not counted".to_owned())),
                 }
             }
-            Webhook::Blocking(one) => {
+            WebhookCommand::Blocking(one) => {
                 let (service, key) = one.open(global)?;
                 blocking(global, &service.webhook_blocking(key, &one.id)?)?;
             }
-            Webhook::Skip { one, delivery: id } => {
+            WebhookCommand::Skip { one, delivery: id } => {
                 let (service, key) = one.open(global)?;
                 print_delivery(global, &delivery(service.webhook_skip(key, &one.id, id.as_deref())?)?)?;
             }

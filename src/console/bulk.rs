@@ -12,10 +12,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{HeaderMap, Request, StatusCode};
 
-use super::form::{Refusal, Wrongs};
+use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
-use super::line::Line;
-use super::page::{Answer, Frame, Trouble, html_as, redirect};
+use super::line::FilterLine;
+use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, numbers, show};
 use crate::domain::E164;
@@ -30,7 +30,7 @@ const NAMED_MAX: usize = 12;
 #[template(path = "bulk.html")]
 struct Bulk<'a> {
     frame: Frame,
-    verb: &'static verbs::Shown,
+    verb: &'static verbs::VerbChoice,
     q: &'a str,
     /// The numbers page that the selection was made on.
     back: String,
@@ -50,17 +50,25 @@ struct Bulk<'a> {
 enum Selected {
     List(Vec<E164>),
     /// All that the line lets through.
-    Line(Box<Line>),
+    Line(Box<FilterLine>),
 }
 
 /// GET /console/p/{partner}/numbers/bulk: a page that was left open too long.
-pub async fn back(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn back(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     redirect(&format!("{}/numbers", visit.base))
 }
 
 /// POST /console/p/{partner}/numbers/bulk
-pub async fn form(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn form(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let headers = request.headers().clone();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let verb = verbs::find(form.get("verb")).ok_or(Trouble::NotFound)?;
@@ -75,7 +83,7 @@ pub async fn preview(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let headers = request.headers().clone();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     // The list's own buttons renew without a form between.
@@ -87,7 +95,7 @@ pub async fn preview(
     };
     let (action, params) = match verbs::read_sent(verb.name, &form, &visit.clock, &visit.snapshot) {
         Ok(read) => read,
-        Err(errors) => return page(visit, verb, &form, selected, Some(Refusal::of(errors))),
+        Err(errors) => return page(visit, verb, &form, selected, Some(FormRefusal::of(errors))),
     };
     let wanted = match &selected {
         Selected::List(numbers) => JobSelection::List(numbers.clone()),
@@ -107,16 +115,16 @@ pub async fn preview(
                 // A job's errors name the place in the API's body.
                 error.field = error.field.trim_start_matches("params.").to_owned();
             }
-            page(visit, verb, &form, selected, Some(Refusal::of(errors)))
+            page(visit, verb, &form, selected, Some(FormRefusal::of(errors)))
         }
-        Err(error) => page(visit, verb, &form, selected, Some(Refusal::from_verb(error)?)),
+        Err(error) => page(visit, verb, &form, selected, Some(FormRefusal::from_verb(error)?)),
     }
 }
 
 /// What the form selects, or what there is to do about it.
 fn selected(visit: &Visit, form: &Form) -> Result<Selected, String> {
     if form.has("all") {
-        let line = Line::read(form.get("q"), &visit.snapshot, &visit.clock);
+        let line = FilterLine::read(form.get("q"), &visit.snapshot, &visit.clock);
         let problems: Vec<String> =
             line.problems.iter().map(|problem| format!("{} {}", problem.word, problem.hint)).collect();
         return match problems.is_empty() {
@@ -144,20 +152,20 @@ fn selected(visit: &Visit, form: &Form) -> Result<Selected, String> {
 }
 
 /// The numbers page again, with what was missing.
-async fn nothing(visit: Visit, form: &Form, headers: &HeaderMap, error: String) -> Answer {
+async fn nothing(visit: Visit, form: &Form, headers: &HeaderMap, error: String) -> PageResult {
     let page = form.get("page").parse().unwrap_or(1).max(1);
     let frame = visit.frame("Numbers", "numbers").failed(error);
-    let part = numbers::Part::of(page, headers);
+    let part = numbers::PagePart::of(page, headers);
     numbers::shown(visit, form.get("q"), part, frame, StatusCode::UNPROCESSABLE_ENTITY).await
 }
 
 fn page(
     visit: Visit,
-    verb: &'static verbs::Shown,
+    verb: &'static verbs::VerbChoice,
     form: &Form,
     selected: Selected,
-    refusal: Option<Refusal>,
-) -> Answer {
+    refusal: Option<FormRefusal>,
+) -> PageResult {
     let readable = |number: &E164| visit.console.spaces.readable(*number);
     let all = matches!(selected, Selected::Line(_));
     let (total, named, list) = match selected {
@@ -204,7 +212,7 @@ fn page(
 }
 
 /// `Route 12 numbers`, `Set the cost of 12 numbers`.
-fn title(verb: &verbs::Shown, count: &str) -> String {
+fn title(verb: &verbs::VerbChoice, count: &str) -> String {
     let of = if verb.title.contains(' ') { " of" } else { "" };
     format!("{}{of} {count}", verb.title)
 }

@@ -23,7 +23,7 @@ use super::form::first_moment;
 use super::gate::{Needs, Visit, query_value};
 use super::jobs::{page_of, told};
 use super::number::who;
-use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
+use super::page::{Frame, PageResult, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
 use super::{Console, chooser, diff, show, verbs};
 use crate::domain::{AccountId, Actor, EntityChange, NumberChange, Time, Verb};
@@ -52,7 +52,7 @@ const NUMBERS_STEP: u64 = 5_000;
 /// are theirs.
 const SEEN_MAX: usize = 5;
 
-struct Line {
+struct ChangeLine {
     version: u64,
     summary: String,
     verb: String,
@@ -64,7 +64,7 @@ struct Line {
     at: String,
 }
 
-struct Choice {
+struct ListOption {
     value: String,
     name: String,
     chosen: bool,
@@ -72,11 +72,11 @@ struct Choice {
 
 #[derive(Template)]
 #[template(path = "changes.html")]
-struct Changes {
+struct ChangesPage {
     frame: Frame,
-    lines: Vec<Line>,
-    verbs: Vec<Choice>,
-    actors: Vec<Choice>,
+    lines: Vec<ChangeLine>,
+    verbs: Vec<ListOption>,
+    actors: Vec<ListOption>,
     customer: String,
     from: String,
     to: String,
@@ -136,7 +136,7 @@ struct ChangePage {
 
 /// Which changes are wanted.
 #[derive(Default)]
-struct Wanted {
+struct WantedChanges {
     verb: Option<Verb>,
     /// Empty for anybody; `user`, `key` or `command` for a kind, else one by name.
     who: String,
@@ -155,9 +155,9 @@ struct Wanted {
     problems: Vec<String>,
 }
 
-impl Wanted {
-    fn of(query: &str, visit: &Visit) -> Wanted {
-        let mut wanted = Wanted::default();
+impl WantedChanges {
+    fn of(query: &str, visit: &Visit) -> WantedChanges {
+        let mut wanted = WantedChanges::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
@@ -243,7 +243,7 @@ impl Wanted {
 }
 
 /// A change that is shown, or the changes of a job.
-struct Found {
+struct FoundChange {
     listed: LoggedChange,
     job: Option<String>,
     /// How many numbers it is about, and of how many changed ones.
@@ -254,21 +254,21 @@ struct Found {
 }
 
 /// Finds a customer's part of changes.
-struct Scan<'a> {
+struct CustomerScan<'a> {
     replica: &'a Replica,
     snapshot: &'a Snapshot,
     account: Option<&'a AccountId>,
     left: u64,
 }
 
-impl Scan<'_> {
+impl CustomerScan<'_> {
     /// What a change has to do with the customer; any change if none is asked
     /// for. Its numbers are then the first of the customer's.
-    fn part(&mut self, mut listed: LoggedChange) -> Result<Option<Found>, ServiceError> {
+    fn part(&mut self, mut listed: LoggedChange) -> Result<Option<FoundChange>, ServiceError> {
         let job = listed.entry.request_id.clone().filter(|id| id.starts_with("job_"));
         let of = listed.total;
         let Some(id) = self.account else {
-            return Ok(Some(Found { listed, job, numbers: of, of, more: false }));
+            return Ok(Some(FoundChange { listed, job, numbers: of, of, more: false }));
         };
         listed.entities.retain(|entity| is_of(entity, id));
         let (mut first, mut numbers, mut skip) = (None, 0, 0);
@@ -286,7 +286,7 @@ impl Scan<'_> {
         let found = first.is_some() || !listed.entities.is_empty();
         listed.numbers = first.into_iter().collect();
         listed.total = numbers;
-        Ok(found.then_some(Found { listed, job, numbers, of, more: skip < of }))
+        Ok(found.then_some(FoundChange { listed, job, numbers, of, more: skip < of }))
     }
 }
 
@@ -366,8 +366,8 @@ fn back<E>(
 }
 
 /// What a page of the list was looked up as.
-struct Looked {
-    found: Vec<Found>,
+struct ChangesLookup {
+    found: Vec<FoundChange>,
     /// The jobs of `found`, as they are now.
     jobs: HashMap<String, Job>,
     /// Where older ones begin, if there are any.
@@ -376,14 +376,14 @@ struct Looked {
 }
 
 /// Looks up a page of the list.
-fn look(visit: (&Replica, &Service, &Snapshot), wanted: &Wanted) -> Result<Looked, ServiceError> {
+fn look(visit: (&Replica, &Service, &Snapshot), wanted: &WantedChanges) -> Result<ChangesLookup, ServiceError> {
     let (replica, service, snapshot) = visit;
     let version_at = |time| Ok::<_, ServiceError>(replica.store().version_at(snapshot.key, time)?);
     let low = wanted.after.map_or(Ok(0), version_at)?;
     let high = wanted.through.map_or(Ok(snapshot.version), version_at)?.min(snapshot.version);
     let high = wanted.before.map_or(high, |before| high.min(before));
-    let mut scan = Scan { replica, snapshot, account: wanted.account.as_ref(), left: NUMBERS_LOOKED_AT_MAX };
-    let (mut found, mut failed, mut stopped): (Vec<Found>, _, _) = (Vec::new(), None, None);
+    let mut scan = CustomerScan { replica, snapshot, account: wanted.account.as_ref(), left: NUMBERS_LOOKED_AT_MAX };
+    let (mut found, mut failed, mut stopped): (Vec<FoundChange>, _, _) = (Vec::new(), None, None);
     let rest = back(
         (low, high),
         |after, limit| replica.changes(snapshot, after, limit, 0, 1),
@@ -409,11 +409,11 @@ fn look(visit: (&Replica, &Service, &Snapshot), wanted: &Wanted) -> Result<Looke
     }
     let ids = found.iter().filter_map(|one| one.job.clone());
     let jobs = ids.filter_map(|id| service.job(snapshot.key, &id).ok().map(|job| (id, job))).collect();
-    Ok(Looked { found, jobs, rest: stopped.or(rest), high })
+    Ok(ChangesLookup { found, jobs, rest: stopped.or(rest), high })
 }
 
 /// Adds a change to those of its job, or as one of its own.
-fn add(found: &mut Vec<Found>, part: Found, seen: &[String]) {
+fn add(found: &mut Vec<FoundChange>, part: FoundChange, seen: &[String]) {
     let Some(job) = part.job.as_ref() else { return found.push(part) };
     if seen.contains(job) {
         return;
@@ -429,10 +429,14 @@ fn add(found: &mut Vec<Found>, part: Found, seen: &[String]) {
 }
 
 /// GET /console/p/{partner}/changes
-pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
-    let wanted = Wanted::of(query, &visit);
+    let wanted = WantedChanges::of(query, &visit);
     let mut frame = visit.frame("Changes", "changes").with(diff::notice(&visit, query));
     let refused = !wanted.problems.is_empty();
     let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
@@ -442,20 +446,20 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let (replica, service) = (console.app.replica.clone(), console.app.service.clone());
     let snapshot = visit.snapshot.clone();
     let (looked, wanted) = match refused {
-        true => (Looked { found: Vec::new(), jobs: HashMap::new(), rest: None, high: 0 }, wanted),
+        true => (ChangesLookup { found: Vec::new(), jobs: HashMap::new(), rest: None, high: 0 }, wanted),
         false => {
             let look = move || look((&replica, &service, &snapshot), &wanted).map(|looked| (looked, wanted));
             blocking(look).await??
         }
     };
-    let Looked { found, jobs, rest, high } = looked;
+    let ChangesLookup { found, jobs, rest, high } = looked;
     let looked = match rest {
         Some(rest) if found.len() < ROWS => {
             format!("{} were looked through for these.", show::count(high - rest, "change", "changes"))
         }
         _ => String::new(),
     };
-    let choice = |value: &str, name: &str, current: &str| Choice {
+    let choice = |value: &str, name: &str, current: &str| ListOption {
         value: value.to_owned(),
         name: name.to_owned(),
         chosen: value == current,
@@ -481,7 +485,7 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let seen: String = seen.iter().map(|job| format!("seen={}&", query_value(job))).collect();
     html_as(
         status,
-        &Changes {
+        &ChangesPage {
             lines: found.iter().map(|one| line(&visit, &called, one, &jobs)).collect(),
             verbs: std::iter::once(choice("", "All", current)).chain(all).collect(),
             actors,
@@ -507,11 +511,11 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     )
 }
 
-fn line(visit: &Visit, called: &Called<'_>, found: &Found, jobs: &HashMap<String, Job>) -> Line {
+fn line(visit: &Visit, called: &Called<'_>, found: &FoundChange, jobs: &HashMap<String, Job>) -> ChangeLine {
     let listed = &found.listed;
     let actor = &listed.entry.actor;
     let job = found.job.as_ref().and_then(|id| jobs.get(id));
-    Line {
+    ChangeLine {
         version: listed.version,
         summary: summed(visit, called, found, job),
         verb: job.map_or_else(|| verb_name(listed.entry.verb), super::jobs::what),
@@ -523,8 +527,8 @@ fn line(visit: &Visit, called: &Called<'_>, found: &Found, jobs: &HashMap<String
 }
 
 /// What a change did, in a line.
-fn summed(visit: &Visit, called: &Called<'_>, found: &Found, job: Option<&Job>) -> String {
-    let Found { listed, numbers, of, more, .. } = found;
+fn summed(visit: &Visit, called: &Called<'_>, found: &FoundChange, job: Option<&Job>) -> String {
+    let FoundChange { listed, numbers, of, more, .. } = found;
     // A page may end within a job, and the job knows how many it changed.
     let (numbers, of) = match job.filter(|job| numbers == of && job.tally.changed > 0) {
         Some(job) => (job.tally.changed, job.tally.changed),
@@ -560,7 +564,7 @@ pub async fn page(
     State(console): State<Arc<Console>>,
     Path((partner, version)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let version: u64 = version.parse().map_err(|_| Trouble::NotFound)?;
     let query = request.uri().query().unwrap_or_default();
@@ -580,7 +584,7 @@ pub async fn undo(
     State(console): State<Arc<Console>>,
     Path((partner, version)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let back = referer(request.headers());
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let version: u64 = version.parse().map_err(|_| Trouble::NotFound)?;
@@ -651,7 +655,7 @@ async fn show_change(
     mut frame: Frame,
     left: Left,
     status: StatusCode,
-) -> Answer {
+) -> PageResult {
     let after = version.checked_sub(1).ok_or(Trouble::NotFound)?;
     let (replica, snapshot) = (visit.console.app.replica.clone(), visit.snapshot.clone());
     let skip = (page - 1).saturating_mul(NUMBERS);

@@ -15,12 +15,12 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
 use super::chooser;
-use super::form::{self, Refusal, Wrongs};
+use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::line::quoted;
 use super::number::who;
 use super::overview::check_name;
-use super::page::{Answer, Frame, Notice, Trouble, html_as, redirect};
+use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{Console, keys, show};
 use crate::checks::{Check, CheckOptions, Finding, counts, savings};
@@ -37,7 +37,7 @@ const SAID_SECONDS: i64 = 300;
 
 /// Which findings are looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Asked {
+struct ChecksView {
     check: Option<Check>,
     account: Option<AccountId>,
     /// What was typed for a customer, and why it names none.
@@ -50,11 +50,11 @@ struct Asked {
     seen: Option<String>,
 }
 
-impl Asked {
+impl ChecksView {
     /// What is not understood is passed over: links of ours say nothing else.
     /// But for the customer, whom people type: there, no findings are shown.
-    fn read(query: &str, snapshot: &Snapshot) -> Asked {
-        let mut asked = Asked { page: 1, ..Asked::default() };
+    fn read(query: &str, snapshot: &Snapshot) -> ChecksView {
+        let mut asked = ChecksView { page: 1, ..ChecksView::default() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
@@ -110,7 +110,7 @@ impl Asked {
     }
 }
 
-struct Tab {
+struct CheckTab {
     name: String,
     count: String,
     severity: &'static str,
@@ -132,7 +132,7 @@ struct Aside {
     note: String,
 }
 
-struct Row {
+struct CheckRow {
     id: String,
     /// What it is about, for those who hear the page.
     name: String,
@@ -145,7 +145,7 @@ struct Row {
 }
 
 /// The findings of one check on this page.
-struct Group {
+struct CheckGroup {
     id: &'static str,
     name: String,
     severity: &'static str,
@@ -157,12 +157,12 @@ struct Group {
     numbers: Option<String>,
     /// What the column of times says.
     when: &'static str,
-    rows: Vec<Row>,
+    rows: Vec<CheckRow>,
 }
 
 /// What was typed into a form that was refused.
 #[derive(Default)]
-struct Typed {
+struct TypedNote {
     id: String,
     until: String,
     day: String,
@@ -175,7 +175,7 @@ struct Typed {
 struct Checks {
     frame: Frame,
     part: &'static str,
-    tabs: Vec<Tab>,
+    tabs: Vec<CheckTab>,
     acknowledged: bool,
     filtered: bool,
     /// Whether what was typed for a customer names none.
@@ -191,24 +191,28 @@ struct Checks {
     asks_idle: bool,
     total: u64,
     found: String,
-    groups: Vec<Group>,
+    groups: Vec<CheckGroup>,
     query: String,
     page: usize,
     pages: usize,
-    typed: Typed,
+    typed: TypedNote,
     tomorrow: String,
 }
 
 /// GET /console/p/{partner}/checks
-pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let asked = Asked::read(request.uri().query().unwrap_or_default(), &visit.snapshot);
+    let asked = ChecksView::read(request.uri().query().unwrap_or_default(), &visit.snapshot);
     let frame = visit.frame("Checks", "checks").with(said(&visit, &asked));
     match &asked.misnamed {
-        None => render(&visit, frame, &asked, Typed::default(), StatusCode::OK).await,
+        None => render(&visit, frame, &asked, TypedNote::default(), StatusCode::OK).await,
         Some((_, why)) => {
             let frame = frame.failed(why);
-            render(&visit, frame, &asked, Typed::default(), StatusCode::UNPROCESSABLE_ENTITY).await
+            render(&visit, frame, &asked, TypedNote::default(), StatusCode::UNPROCESSABLE_ENTITY).await
         }
     }
 }
@@ -218,29 +222,29 @@ pub async fn acknowledge(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
-    let asked = Asked::read(&query, &visit.snapshot);
+    let asked = ChecksView::read(&query, &visit.snapshot);
     let frame = visit.frame("Checks", "checks");
     if !there(&visit, &id, asked.options()).await? {
         let gone = "The finding no longer exists: it may have been resolved meanwhile. Nothing was saved.";
-        return render(&visit, frame.failed(gone), &asked, Typed::default(), StatusCode::NOT_FOUND).await;
+        return render(&visit, frame.failed(gone), &asked, TypedNote::default(), StatusCode::NOT_FOUND).await;
     }
     let back = form.has("back");
     let choice = match back {
         true => Ok((None, None)),
         false => read(&form, &visit),
     };
-    let failed = |refusal: Refusal| {
+    let failed = |refusal: FormRefusal| {
         let [until, day, note] = ["until", "day", "note"].map(|name| form.get(name).to_owned());
-        let Refusal { text, wrongs } = refusal;
-        (visit.frame("Checks", "checks").failed(text), Typed { id: id.clone(), until, day, note, wrongs })
+        let FormRefusal { text, wrongs } = refusal;
+        (visit.frame("Checks", "checks").failed(text), TypedNote { id: id.clone(), until, day, note, wrongs })
     };
     let (note, until) = match choice {
         Ok(choice) => choice,
         Err(error) => {
-            let (frame, typed) = failed(Refusal::of(vec![error]));
+            let (frame, typed) = failed(FormRefusal::of(vec![error]));
             return render(&visit, frame, &asked, typed, StatusCode::UNPROCESSABLE_ENTITY).await;
         }
     };
@@ -257,7 +261,7 @@ pub async fn acknowledge(
             redirect(&format!("{}/checks?{query}{glue}seen={}", visit.base, query_value(&id)))
         }
         Err(error) => {
-            let (frame, typed) = failed(Refusal::from_verb(error)?);
+            let (frame, typed) = failed(FormRefusal::from_verb(error)?);
             render(&visit, frame, &asked, typed, StatusCode::UNPROCESSABLE_ENTITY).await
         }
     }
@@ -274,9 +278,9 @@ async fn there(visit: &Visit, id: &str, options: CheckOptions) -> Result<bool, T
 }
 
 /// A note, and until when a finding is set aside.
-type Choice = (Option<Arc<str>>, Option<Time>);
+type SnoozeChoice = (Option<Arc<str>>, Option<Time>);
 
-fn read(form: &Form, visit: &Visit) -> Result<Choice, FieldError> {
+fn read(form: &Form, visit: &Visit) -> Result<SnoozeChoice, FieldError> {
     let now = visit.clock.now;
     let wrong = |field: &str, sentence: &str| FieldError::missing(field, form::SENTENCE, sentence);
     let until = match (form.get("until"), form.given("day")) {
@@ -305,7 +309,7 @@ fn read(form: &Form, visit: &Visit) -> Result<Choice, FieldError> {
 }
 
 /// The reader's own last action on this page.
-fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
+fn said(visit: &Visit, asked: &ChecksView) -> Option<Notice> {
     let one = visit.snapshot.acknowledgements.get(asked.seen.as_deref()?)?;
     let mine = *one.by == *format!("user:{}", visit.user().id);
     if !mine || visit.clock.now.seconds() - one.at.seconds() > SAID_SECONDS {
@@ -321,7 +325,7 @@ fn said(visit: &Visit, asked: &Asked) -> Option<Notice> {
     Some(Notice::plain(&text))
 }
 
-async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status: StatusCode) -> Answer {
+async fn render(visit: &Visit, frame: Frame, asked: &ChecksView, typed: TypedNote, status: StatusCode) -> PageResult {
     // As it is now: something may just have been acknowledged.
     let (snapshot, now) = (visit.newest(), visit.clock.now);
     let options = asked.options();
@@ -339,14 +343,14 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
     let window = &shown[(page - 1) * ROWS..shown.len().min(page * ROWS)];
     let groups = window.chunk_by(|a, b| a.finding.check == b.finding.check).map(|rows| {
         let check = rows[0].finding.check;
-        Group {
+        CheckGroup {
             id: check.as_str(),
             name: check_name(check),
             severity: check.severity().as_str(),
             count: show::thousands(of_check.get(&check).copied().unwrap_or_default()),
             meaning: check.meaning(),
             action: check.action(),
-            query: Asked { check: Some(check), ..asked.clone() }.query(),
+            query: ChecksView { check: Some(check), ..asked.clone() }.query(),
             numbers: as_numbers(check, asked.account.as_ref()).filter(|_| !asked.acknowledged),
             when: if check == Check::Expiring { "Expires" } else { "Since" },
             rows: rows.iter().map(|seen| row(visit, seen, &typed)).collect(),
@@ -393,7 +397,7 @@ async fn render(visit: &Visit, frame: Frame, asked: &Asked, typed: Typed, status
 fn idle_words(
     snapshot: &Snapshot,
     found: &[ReportedFinding],
-    asked: &Asked,
+    asked: &ChecksView,
     options: &CheckOptions,
     now: Time,
 ) -> String {
@@ -414,11 +418,11 @@ fn idle_words(
 }
 
 /// The open findings by check, and those that somebody has seen.
-fn tabs(found: &[ReportedFinding], asked: &Asked) -> Vec<Tab> {
+fn tabs(found: &[ReportedFinding], asked: &ChecksView) -> Vec<CheckTab> {
     let open = || found.iter().filter(|seen| seen.acknowledged.is_none());
     let of_check = counts(open().map(|seen| &seen.finding));
-    let all = Asked { check: None, acknowledged: false, ..asked.clone() };
-    let mut tabs = vec![Tab {
+    let all = ChecksView { check: None, acknowledged: false, ..asked.clone() };
+    let mut tabs = vec![CheckTab {
         name: "All open".to_owned(),
         count: show::thousands(open().count() as u64),
         severity: "",
@@ -429,16 +433,16 @@ fn tabs(found: &[ReportedFinding], asked: &Asked) -> Vec<Tab> {
         let current = asked.check == Some(check) && !asked.acknowledged;
         // What is not there needs no tab, unless one looks at it.
         if count > 0 || current {
-            let query = Asked { check: Some(check), ..all.clone() }.query();
+            let query = ChecksView { check: Some(check), ..all.clone() }.query();
             let count = show::thousands(count);
-            tabs.push(Tab { name: check_name(check), count, severity: check.severity().as_str(), query, current });
+            tabs.push(CheckTab { name: check_name(check), count, severity: check.severity().as_str(), query, current });
         }
     }
-    tabs.push(Tab {
+    tabs.push(CheckTab {
         name: "Acknowledged".to_owned(),
         count: show::thousands(found.iter().filter(|seen| seen.acknowledged.is_some()).count() as u64),
         severity: "",
-        query: Asked { acknowledged: true, ..all }.query(),
+        query: ChecksView { acknowledged: true, ..all }.query(),
         current: asked.acknowledged,
     });
     tabs
@@ -463,7 +467,7 @@ fn as_numbers(check: Check, account: Option<&AccountId>) -> Option<String> {
     Some(query_value(&format!("{of} {line}")))
 }
 
-fn row(visit: &Visit, seen: &ReportedFinding, typed: &Typed) -> Row {
+fn row(visit: &Visit, seen: &ReportedFinding, typed: &TypedNote) -> CheckRow {
     let ReportedFinding { id, finding, acknowledged } = seen;
     let clock = &visit.clock;
     let customer = finding.account.as_ref().map(|account| {
@@ -516,7 +520,7 @@ fn row(visit: &Visit, seen: &ReportedFinding, typed: &Typed) -> Row {
         || show::NONE.to_owned(),
         |at| format!("{} <small>{}</small>", clock.time(at), clock.distance(at)),
     );
-    Row {
+    CheckRow {
         name,
         subject,
         customer,
@@ -566,7 +570,7 @@ mod tests {
     fn a_list_is_the_same_after_a_form() {
         let customers = [("MA_1", "Umbrella"), ("MA", "Mango"), ("MA 1", "Other"), ("\"&x", "Odd")];
         let snapshot = Snapshot::of_names(&customers, &[]);
-        let read = |query: &str| Asked::read(query, &snapshot);
+        let read = |query: &str| ChecksView::read(query, &snapshot);
         for (query, expected) in [
             ("", ""),
             ("check=expired&page=3", "check=expired"),

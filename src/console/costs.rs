@@ -21,7 +21,7 @@ use http::{Request, Response, StatusCode};
 
 use super::chooser;
 use super::gate::{Visit, query_value};
-use super::page::{Answer, Frame, Trouble, guard, html_as};
+use super::page::{Frame, PageResult, Trouble, guard, html_as};
 use super::{Console, download, show};
 use crate::billing::{AccountBill, Bill, BillLine, Calendar, Day, Month, Proration, Sum};
 use crate::domain::{AccountId, Currency};
@@ -41,7 +41,7 @@ const CHUNK_LINES: usize = 256;
 pub const PAPER: &str = "/console/paper.css";
 
 /// Which rental is looked at.
-struct Asked {
+struct CostsView {
     calendar: Calendar,
     month: Month,
     account: Option<AccountId>,
@@ -54,12 +54,12 @@ struct Asked {
     mistyped: Option<String>,
 }
 
-impl Asked {
-    fn read(visit: &Visit, query: &str) -> Result<Asked, Trouble> {
+impl CostsView {
+    fn read(visit: &Visit, query: &str) -> Result<CostsView, Trouble> {
         let calendar = service::billing::calendar(&visit.snapshot)?;
         let month = calendar.month(visit.clock.now);
         let (account, misnamed, proration, currency, mistyped) = Default::default();
-        let mut asked = Asked { calendar, month, account, misnamed, proration, currency, page: 1, mistyped };
+        let mut asked = CostsView { calendar, month, account, misnamed, proration, currency, page: 1, mistyped };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
@@ -123,20 +123,20 @@ struct Total {
 }
 
 /// One customer, with a sum for each currency.
-struct Row {
+struct CostsRow {
     name: String,
     id: String,
     query: String,
-    sums: Vec<Part>,
+    sums: Vec<SumPart>,
 }
 
-struct Part {
+struct SumPart {
     lines: String,
     amount: String,
     anchor: String,
 }
 
-struct Shown {
+struct ShownLine {
     number: String,
     plain: String,
     from: String,
@@ -153,13 +153,13 @@ struct Detail {
     currency: String,
     total: String,
     count: String,
-    lines: Vec<Shown>,
+    lines: Vec<ShownLine>,
     more: bool,
 }
 
 #[derive(Template)]
 #[template(path = "costs.html")]
-struct Costs {
+struct CostsPage {
     frame: Frame,
     month: String,
     month_name: String,
@@ -184,7 +184,7 @@ struct Costs {
     through: Option<String>,
     since: String,
     totals: Vec<Total>,
-    rows: Vec<Row>,
+    rows: Vec<CostsRow>,
     details: Vec<Detail>,
     groups: u64,
     page: usize,
@@ -192,9 +192,13 @@ struct Costs {
 }
 
 /// GET /console/p/{partner}/costs
-pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default())?;
+    let asked = CostsView::read(&visit, request.uri().query().unwrap_or_default())?;
     let mut frame = visit.frame("Costs", "costs");
     let mut status = StatusCode::OK;
     if let Some(text) = &asked.mistyped {
@@ -220,7 +224,7 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let step = |month: Month| (asked.query(month, account), name_of(month));
     let period = asked.calendar.period(asked.month);
     let draft = bill.as_ref().filter(|bill| bill.draft);
-    let page = Costs {
+    let page = CostsPage {
         frame,
         month: asked.month.to_string(),
         month_name: name_of(asked.month),
@@ -268,10 +272,14 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
 }
 
 /// GET /console/p/{partner}/costs.csv
-pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn csv(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
-    let (asked, cells) = (Asked::read(&visit, query)?, download::cells(query));
+    let (asked, cells) = (CostsView::read(&visit, query)?, download::cells(query));
     let bill = asked.strict(&visit).await?;
     let groups = asked.wanted(&bill);
     let mut response = Response::new(costs::body(bill, groups, BillText::Csv(cells)));
@@ -289,14 +297,14 @@ pub async fn invoice(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let asked = Asked::read(&visit, request.uri().query().unwrap_or_default())?;
+    let asked = CostsView::read(&visit, request.uri().query().unwrap_or_default())?;
     if asked.account.is_none() && asked.misnamed.is_none() {
         return Err(Trouble::Bad("an invoice is for one customer; choose one under Costs".into()));
     }
     // An invoice says all that its customer owes.
-    let asked = Asked { currency: None, ..asked };
+    let asked = CostsView { currency: None, ..asked };
     let bill = asked.strict(&visit).await?;
     let groups = asked.wanted(&bill);
     if groups.is_empty() {
@@ -313,7 +321,7 @@ pub async fn invoice(
     Ok(response)
 }
 
-impl Asked {
+impl CostsView {
     /// The bill of a file, which has no place for an explanation.
     async fn strict(&self, visit: &Visit) -> Result<Arc<Bill>, Trouble> {
         if let Some(text) = &self.mistyped {
@@ -440,7 +448,7 @@ fn of_currency(currency: Option<Currency>) -> String {
     currency.map_or(String::new(), |currency| format!("&currency={}", currency.code()))
 }
 
-fn totals(asked: &Asked, bill: &Bill, groups: &[usize]) -> Vec<Total> {
+fn totals(asked: &CostsView, bill: &Bill, groups: &[usize]) -> Vec<Total> {
     let own = || groups.iter().map(|&place| &bill.groups[place]);
     let total = |sum: Sum| {
         let customers = own().filter(|group| group.total.currency == sum.currency).count() as u64;
@@ -458,17 +466,17 @@ fn totals(asked: &Asked, bill: &Bill, groups: &[usize]) -> Vec<Total> {
 }
 
 /// What one customer owes; `groups` are theirs, and at least one.
-fn row(asked: &Asked, bill: &Bill, groups: &[usize]) -> Row {
+fn row(asked: &CostsView, bill: &Bill, groups: &[usize]) -> CostsRow {
     let part = |&place: &usize| {
         let group = &bill.groups[place];
-        Part {
+        SumPart {
             lines: show::thousands(group.lines.len() as u64),
             amount: show::sum(group.total),
             anchor: format!("in-{}", group.total.currency.code()),
         }
     };
     let first = &bill.groups[groups[0]];
-    Row {
+    CostsRow {
         name: first.name.to_string(),
         id: first.account.to_string(),
         query: asked.query(asked.month, Some(first.account.as_str())),
@@ -478,7 +486,7 @@ fn row(asked: &Asked, bill: &Bill, groups: &[usize]) -> Row {
 
 fn detail(visit: &Visit, bill: &Bill, place: usize) -> Detail {
     let group = &bill.groups[place];
-    let shown = |line: &BillLine| Shown {
+    let shown = |line: &BillLine| ShownLine {
         number: visit.console.spaces.readable(line.number),
         plain: line.number.to_string(),
         from: day(line.from),

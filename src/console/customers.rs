@@ -15,11 +15,11 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::form::{self, Refusal, Wrongs};
+use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
 use super::overview::check_name;
-use super::page::{Answer, Frame, Trouble, done, html, html_as};
+use super::page::{Frame, PageResult, Trouble, done, html, html_as};
 use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
@@ -43,7 +43,7 @@ const OFFERED_MAX: usize = 50;
 const NUMBERS_MAX: usize = 50;
 const FINDINGS_MAX: usize = 6;
 
-struct Row {
+struct CustomerRow {
     id: String,
     href: String,
     name: String,
@@ -71,21 +71,21 @@ struct Customers<'a> {
     found: String,
     /// What may be meant, where nothing is found.
     near: String,
-    rows: Vec<Row>,
+    rows: Vec<CustomerRow>,
     page: usize,
     pages: usize,
 }
 
 /// What a list of customers, applications or trunks is asked for.
-pub struct Asked {
+pub struct ListView {
     pub q: String,
     pub archived: bool,
     pub page: usize,
 }
 
-impl Asked {
-    pub fn read(request: &Request<Body>) -> Asked {
-        let mut asked = Asked { q: String::new(), archived: false, page: 1 };
+impl ListView {
+    pub fn read(request: &Request<Body>) -> ListView {
+        let mut asked = ListView { q: String::new(), archived: false, page: 1 };
         for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
             match &*name {
                 "q" => asked.q = value.trim().to_owned(),
@@ -116,12 +116,16 @@ impl Asked {
 }
 
 /// GET /console/p/{partner}/customers, and ?new for the form
-pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
         return new_form(&visit, &request);
     }
-    let asked = Asked::read(&request);
+    let asked = ListView::read(&request);
     let frame =
         visit.frame("Customers", "customers").with(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     let (snapshot, now) = (visit.snapshot.clone(), visit.clock.now);
@@ -154,9 +158,9 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     })
 }
 
-fn row(visit: &Visit, account: &Account, counts: StatusCounts, rental: &BTreeMap<Currency, (u64, i64)>) -> Row {
+fn row(visit: &Visit, account: &Account, counts: StatusCounts, rental: &BTreeMap<Currency, (u64, i64)>) -> CustomerRow {
     let id = account.auth_id.as_str();
-    Row {
+    CustomerRow {
         id: id.to_owned(),
         href: visit.href("customers", id),
         name: account.name.to_string(),
@@ -190,7 +194,7 @@ struct Free {
 /// Where a form asks for a number, and offers some.
 #[derive(Template)]
 #[template(path = "pick.html")]
-struct Pick<'a> {
+struct NumberPick<'a> {
     typed: &'a str,
     offered: Vec<Free>,
     /// The free numbers that have the digits that were typed, to choose one.
@@ -267,7 +271,7 @@ fn pick(visit: &Visit, form: &Form, wrongs: &Wrongs, must: bool) -> Result<(Stri
         }
     });
     let total = show::count(total, "free number", "free numbers");
-    let html = Pick { typed, offered, matches, total, must, wrongs }.render();
+    let html = NumberPick { typed, offered, matches, total, must, wrongs }.render();
     Ok((html.map_err(|error| Trouble::Internal(error.to_string()))?, told))
 }
 
@@ -293,7 +297,7 @@ struct NewCustomer<'a> {
     wrongs: Wrongs,
 }
 
-fn new_form(visit: &Visit, request: &Request<Body>) -> Answer {
+fn new_form(visit: &Visit, request: &Request<Body>) -> PageResult {
     visit.need(Needs::Manager)?;
     let query = request.uri().query().unwrap_or_default();
     let number = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "number");
@@ -306,16 +310,18 @@ pub async fn create(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
-    let wrong = |refusal: Refusal| new_page(&visit, &form, Some(refusal), StatusCode::UNPROCESSABLE_ENTITY);
+    let wrong = |refusal: FormRefusal| new_page(&visit, &form, Some(refusal), StatusCode::UNPROCESSABLE_ENTITY);
     let Some(name) = entity::name(form.get("name")) else {
-        return wrong(Refusal::of(vec![bad_name()]));
+        return wrong(FormRefusal::of(vec![bad_name()]));
     };
     let id = form.given("id").map_or_else(token::account_id, str::to_owned);
     let id: AccountId = match id.parse() {
         Ok(id) => id,
-        Err(error) => return wrong(Refusal::of(vec![FieldError::new("id", code::INVALID, error.to_string(), &id)])),
+        Err(error) => {
+            return wrong(FormRefusal::of(vec![FieldError::new("id", code::INVALID, error.to_string(), &id)]));
+        }
     };
     let first = match Picked::read(&form) {
         Picked::Part(_) => return new_page(&visit, &form, None, StatusCode::UNPROCESSABLE_ENTITY),
@@ -323,13 +329,13 @@ pub async fn create(
             let about = ["application_id", "trunk_id", "expires_at", "monthly_cost", "currency"];
             if about.iter().any(|field| form.given(field).is_some()) {
                 let message = "choose one, or leave application, trunk, expiry and cost empty";
-                return wrong(Refusal::of(vec![FieldError::missing("number", code::MISSING, message)]));
+                return wrong(FormRefusal::of(vec![FieldError::missing("number", code::MISSING, message)]));
             }
             None
         }
         Picked::Number(number) => match assignment(&visit, &form, &id) {
             Ok(to) => Some((number, to)),
-            Err(error) => return wrong(Refusal::of(error)),
+            Err(error) => return wrong(FormRefusal::of(error)),
         },
     };
     let account = id.clone();
@@ -363,18 +369,18 @@ pub fn bad_name() -> FieldError {
 }
 
 /// A refusal by the names that people know fields by.
-fn refused(error: ServiceError) -> Result<Refusal, Trouble> {
+fn refused(error: ServiceError) -> Result<FormRefusal, Trouble> {
     let one = |field: &str, message: String, value: &str| {
-        Ok(Refusal::of(vec![FieldError::new(field, code::CONFLICT, message, value)]))
+        Ok(FormRefusal::of(vec![FieldError::new(field, code::CONFLICT, message, value)]))
     };
     match error {
         ServiceError::Unknown { what: "number", id } => one("number", format!("{id} is not in the inventory"), &id),
         ServiceError::Exists { id, .. } => one("id", format!("there is already a customer {id}"), &id),
-        other => Refusal::from_verb(other),
+        other => FormRefusal::from_verb(other),
     }
 }
 
-fn new_page(visit: &Visit, form: &Form, refusal: Option<Refusal>, status: StatusCode) -> Answer {
+fn new_page(visit: &Visit, form: &Form, refusal: Option<FormRefusal>, status: StatusCode) -> PageResult {
     let mut frame = visit.frame("New customer", "customers");
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     let (pick, told) = pick(visit, form, &wrongs, false)?;
@@ -392,7 +398,7 @@ fn new_page(visit: &Visit, form: &Form, refusal: Option<Refusal>, status: Status
 }
 
 /// What a check finds, said once for all that it is about.
-struct Finding {
+struct CustomerFinding {
     severity: &'static str,
     id: &'static str,
     name: String,
@@ -404,11 +410,11 @@ struct Finding {
     more: String,
 }
 
-impl Finding {
-    fn of(visit: &Visit, check: Check, numbers: &[E164]) -> Finding {
+impl CustomerFinding {
+    fn of(visit: &Visit, check: Check, numbers: &[E164]) -> CustomerFinding {
         let named = numbers.iter().take(FINDINGS_MAX);
         let more = numbers.len().saturating_sub(FINDINGS_MAX) as u64;
-        Finding {
+        CustomerFinding {
             severity: check.severity().as_str(),
             id: check.as_str(),
             name: check_name(check),
@@ -442,7 +448,7 @@ struct Customer {
     releases: u64,
     releases_text: String,
     amounts: Vec<String>,
-    findings: Vec<Finding>,
+    findings: Vec<CustomerFinding>,
     query: String,
     numbers: u64,
     numbers_text: String,
@@ -459,22 +465,29 @@ pub async fn page(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame("", "customers").with(notice);
-    customer(visit, &id, &Form::default(), frame, Open::default(), StatusCode::OK).await
+    customer(visit, &id, &Form::default(), frame, OpenCustomerForm::default(), StatusCode::OK).await
 }
 
 /// The form that is open on a customer's page, since something is to be mended
 /// in it.
 #[derive(Default)]
-struct Open {
+struct OpenCustomerForm {
     verb: &'static str,
     wrongs: Wrongs,
 }
 
-async fn customer(visit: Visit, id: &str, form: &Form, mut frame: Frame, open: Open, status: StatusCode) -> Answer {
+async fn customer(
+    visit: Visit,
+    id: &str,
+    form: &Form,
+    mut frame: Frame,
+    open: OpenCustomerForm,
+    status: StatusCode,
+) -> PageResult {
     let snapshot = visit.newest();
     let account = snapshot.accounts.get(id).ok_or(Trouble::NotFound)?.clone();
     let now = visit.clock.now;
@@ -514,7 +527,7 @@ async fn customer(visit: Visit, id: &str, form: &Form, mut frame: Frame, open: O
         releases,
         releases_text: show::count(releases, "number", "numbers"),
         amounts: amounts(&rental),
-        findings: by_check.iter().map(|(&check, numbers)| Finding::of(&visit, check, numbers)).collect(),
+        findings: by_check.iter().map(|(&check, numbers)| CustomerFinding::of(&visit, check, numbers)).collect(),
         query: query_value(&line_of(id)),
         numbers: held.total,
         numbers_text: show::count(held.total, "number", "numbers"),
@@ -547,7 +560,7 @@ pub async fn act(
     State(console): State<Arc<Console>>,
     Path((partner, id, verb)): Path<(String, String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let account = visit.snapshot.accounts.get(&id).ok_or(Trouble::NotFound)?.auth_id.clone();
     let verb = match &*verb {
@@ -558,13 +571,13 @@ pub async fn act(
         _ => return Err(Trouble::NotFound),
     };
     let made = match wanted(&form, verb) {
-        Ok(Wanted::Edit(changes)) => {
+        Ok(CustomerForm::Edit(changes)) => {
             visit.act("account.edit", move |service, key| service.account_edit(key, &account, &changes)).await
         }
-        Ok(Wanted::Archive(releases)) => {
+        Ok(CustomerForm::Archive(releases)) => {
             visit.act("account.archive", move |service, key| service.account_archive(key, &account, releases)).await
         }
-        Ok(Wanted::Assign(number)) => match assignment(&visit, &form, &account) {
+        Ok(CustomerForm::Assign(number)) => match assignment(&visit, &form, &account) {
             Ok(to) => {
                 let action = Action::Assign(to);
                 let does = move |service: &crate::service::Service, key| {
@@ -574,9 +587,9 @@ pub async fn act(
             }
             Err(errors) => Err(ServiceError::Invalid(errors)),
         },
-        Ok(Wanted::Choose) => {
+        Ok(CustomerForm::Choose) => {
             let frame = visit.frame("", "customers");
-            let open = Open { verb, wrongs: Wrongs::default() };
+            let open = OpenCustomerForm { verb, wrongs: Wrongs::default() };
             return customer(visit, &id, &form, frame, open, StatusCode::UNPROCESSABLE_ENTITY).await;
         }
         Err(error) => Err(ServiceError::Invalid(vec![error])),
@@ -592,13 +605,13 @@ pub async fn act(
             };
             let refusal = refused(error)?;
             let frame = visit.frame("", "customers").failed(refusal.text);
-            customer(visit, &id, &form, frame, Open { verb, wrongs: refusal.wrongs }, status).await
+            customer(visit, &id, &form, frame, OpenCustomerForm { verb, wrongs: refusal.wrongs }, status).await
         }
     }
 }
 
 /// What a form of a customer's page asks for.
-enum Wanted {
+enum CustomerForm {
     Edit(EntityPatch),
     /// As long as that releases so many numbers.
     Archive(u64),
@@ -607,22 +620,22 @@ enum Wanted {
     Choose,
 }
 
-fn wanted(form: &Form, verb: &str) -> Result<Wanted, FieldError> {
+fn wanted(form: &Form, verb: &str) -> Result<CustomerForm, FieldError> {
     match verb {
         "rename" => {
             let name = entity::name(form.get("name")).ok_or_else(bad_name)?;
-            Ok(Wanted::Edit(EntityPatch { name: Some(name), ..EntityPatch::default() }))
+            Ok(CustomerForm::Edit(EntityPatch { name: Some(name), ..EntityPatch::default() }))
         }
-        "restore" => Ok(Wanted::Edit(EntityPatch { archived: Some(false), ..EntityPatch::default() })),
+        "restore" => Ok(CustomerForm::Edit(EntityPatch { archived: Some(false), ..EntityPatch::default() })),
         "archive" => {
             let releases = form.get("releases").parse();
             let broken =
                 |_| FieldError::missing("releases", form::SENTENCE, "The form is not whole; load the page again");
-            releases.map(Wanted::Archive).map_err(broken)
+            releases.map(CustomerForm::Archive).map_err(broken)
         }
         _ => match Picked::read(form) {
-            Picked::Number(number) => Ok(Wanted::Assign(number)),
-            Picked::Part(_) => Ok(Wanted::Choose),
+            Picked::Number(number) => Ok(CustomerForm::Assign(number)),
+            Picked::Part(_) => Ok(CustomerForm::Choose),
             Picked::Nothing => {
                 Err(FieldError::missing("number", code::MISSING, "choose one, or type some of its digits"))
             }
@@ -657,7 +670,7 @@ mod tests {
 
     #[test]
     fn customers_are_found_by_name_and_id() {
-        let asked = |q: &str| Asked { q: q.to_owned(), archived: false, page: 1 };
+        let asked = |q: &str| ListView { q: q.to_owned(), archived: false, page: 1 };
         assert!(asked("").finds("MA_1", "Crédit"));
         assert!(asked("CRÉD").finds("MA_1", "Crédit"));
         assert!(asked("ma_").finds("MA_1", "Crédit"));

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::gate::{self, Person, Visit};
-use super::kept::{Answer, Doing, Turn};
+use super::kept::{Doing, KeptAnswer, Turn};
 use super::page::{self, Frame, ONCE, Told, Trouble, html_as};
 use super::{Console, show};
 use crate::domain::Time;
@@ -123,7 +123,7 @@ async fn enter(
 ) -> Result<Entered, Trouble> {
     if posted.guard == Guard::Anybody {
         gate::from_ours(&console.app, &request)?;
-        let kind = Kind::of(&request)?;
+        let kind = FormType::of(&request)?;
         return Ok(Entered::Pass(fields_only(request, kind).await?.0));
     }
     let partner = params.iter().find(|(name, _)| *name == "partner").map(|(_, partner)| partner);
@@ -133,9 +133,9 @@ async fn enter(
         None => (Person::enter(console, &request)?, None),
     };
     gate::from_ours(&console.app, &request)?;
-    let kind = Kind::of(&request)?;
+    let kind = FormType::of(&request)?;
     let path = request.uri().path().to_owned();
-    if posted.files && kind == Kind::Multipart {
+    if posted.files && kind == FormType::Multipart {
         let token = query_field(request.uri().query(), ONCE);
         let key = token.map(|token| digest(&[&person.session.id, &path, &token]));
         return Ok(Entered::Once { person: Box::new(person), request, key });
@@ -241,10 +241,10 @@ async fn give(doing: Doing, response: Response<Body>, keep: bool) {
     // Pages are made whole, so their bodies cannot fail.
     let Ok(body) = body.collect().await.map(|body| body.to_bytes()) else { return };
     let told = head.extensions.get::<Told>().cloned();
-    doing.answer(Answer { status: head.status, headers: head.headers, body, told }, keep);
+    doing.answer(KeptAnswer { status: head.status, headers: head.headers, body, told }, keep);
 }
 
-async fn answered(mut waiting: watch::Receiver<Option<Arc<Answer>>>) -> Option<Arc<Answer>> {
+async fn answered(mut waiting: watch::Receiver<Option<Arc<KeptAnswer>>>) -> Option<Arc<KeptAnswer>> {
     waiting.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone())
 }
 
@@ -314,7 +314,7 @@ fn kept_page(console: &Arc<Console>, asked: &Request<Body>) -> Option<Response<B
 }
 
 /// GET of an address that takes a form only: to the form's page.
-pub async fn to_page(State(posted): State<Posted>, params: RawPathParams, request: Request<Body>) -> page::Answer {
+pub async fn to_page(State(posted): State<Posted>, params: RawPathParams, request: Request<Body>) -> page::PageResult {
     page::redirect(&with_query(&page_of(posted.page, &params), request.uri().query()))
 }
 
@@ -343,18 +343,18 @@ fn query_field(query: Option<&str>, field: &str) -> Option<String> {
 
 /// The content types that browsers send forms in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+enum FormType {
     Fields,
     Multipart,
 }
 
-impl Kind {
-    fn of(request: &Request<Body>) -> Result<Kind, Trouble> {
+impl FormType {
+    fn of(request: &Request<Body>) -> Result<FormType, Trouble> {
         let line = request.headers().get(header::CONTENT_TYPE);
         let kind = line.and_then(|line| line.to_str().ok()).unwrap_or_default();
         match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "application/x-www-form-urlencoded" => Ok(Kind::Fields),
-            "multipart/form-data" => Ok(Kind::Multipart),
+            "application/x-www-form-urlencoded" => Ok(FormType::Fields),
+            "multipart/form-data" => Ok(FormType::Multipart),
             _ => Err(Trouble::Kind(kind.chars().take(100).collect())),
         }
     }
@@ -362,10 +362,13 @@ impl Kind {
 
 /// A form's fields, and the request without a body that handlers would read
 /// otherwise: they get fields in one content type, whatever the browser sent.
-async fn fields_only(request: Request<Body>, kind: Kind) -> Result<(Request<Body>, Vec<(String, String)>), Trouble> {
+async fn fields_only(
+    request: Request<Body>,
+    kind: FormType,
+) -> Result<(Request<Body>, Vec<(String, String)>), Trouble> {
     let boundary = match kind {
-        Kind::Fields => None,
-        Kind::Multipart => {
+        FormType::Fields => None,
+        FormType::Multipart => {
             let line = request.headers().get(header::CONTENT_TYPE).and_then(|line| line.to_str().ok());
             let boundary = multer::parse_boundary(line.unwrap_or_default());
             Some(boundary.map_err(|_| Trouble::Bad("the form's content type has no boundary".into()))?)

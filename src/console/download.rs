@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response};
 
-use super::page::{Answer, Trouble, guard};
+use super::page::{PageResult, Trouble, guard};
 use crate::http::places::HeldPlace;
 use crate::http::pull::{self, Pulled};
 use crate::wire::report::CsvCells;
@@ -23,7 +23,7 @@ pub fn file(
     kind: &'static str,
     place: HeldPlace,
     next: impl FnMut() -> io::Result<Option<Bytes>> + Send + 'static,
-) -> Answer {
+) -> PageResult {
     let mut response = Response::new(Body::new(Pulled::new(&pull::FILES, place, Box::new(next))));
     name_it(response.headers_mut(), name, kind)?;
     Ok(response)

@@ -16,8 +16,8 @@ use http::{Request, Response};
 
 use super::Console;
 use super::gate::Visit;
-use super::line::Line;
-use super::page::{Answer, Trouble, guard};
+use super::line::FilterLine;
+use super::page::{PageResult, Trouble, guard};
 use crate::http::places::PlaceKind;
 use crate::http::pull::{self, Pulled};
 use crate::inventory::{NumberWalk, Snapshot};
@@ -27,7 +27,11 @@ use crate::wire::{self, RowWriter, TextForm};
 const CHUNK_ROWS: usize = 256;
 
 /// GET /console/p/{partner}/numbers/export
-pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn csv(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let (mut q, mut form) = (String::new(), TextForm::Csv);
     for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
@@ -37,7 +41,7 @@ pub async fn csv(State(console): State<Arc<Console>>, Path(partner): Path<String
             _ => {}
         }
     }
-    let line = Line::read(&q, &visit.snapshot, &visit.clock);
+    let line = FilterLine::read(&q, &visit.snapshot, &visit.clock);
     if let Some(problem) = line.problems.first() {
         let why =
             format!("A part of the filter is not understood, so there is no file: {} {}.", problem.word, problem.hint);

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 
 pub use super::page::SENTENCE;
 use super::page::{Trouble, mendable, told};
-use super::show::Clock;
+use super::show::PageClock;
 use crate::domain::{FieldError, Time, time};
 use crate::service::ServiceError;
 use crate::service::people::PeopleError;
@@ -18,46 +18,46 @@ use crate::wire::html::escape;
 
 /// What is wrong with a form, above it and field by field.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Refusal {
+pub struct FormRefusal {
     pub text: String,
     pub wrongs: Wrongs,
 }
 
-impl Refusal {
-    pub fn of(errors: Vec<FieldError>) -> Refusal {
-        Refusal { text: told(&errors), wrongs: Wrongs(errors) }
+impl FormRefusal {
+    pub fn of(errors: Vec<FieldError>) -> FormRefusal {
+        FormRefusal { text: told(&errors), wrongs: Wrongs(errors) }
     }
 
     /// One field, and a sentence that says what is wrong with it.
-    pub fn field(field: &str, sentence: impl Into<String>) -> Refusal {
-        Refusal::of(vec![FieldError::missing(field, SENTENCE, sentence)])
+    pub fn field(field: &str, sentence: impl Into<String>) -> FormRefusal {
+        FormRefusal::of(vec![FieldError::missing(field, SENTENCE, sentence)])
     }
 
     /// What no single field is to blame for.
-    pub fn whole(text: impl Into<String>) -> Refusal {
-        Refusal { text: text.into(), wrongs: Wrongs::default() }
+    pub fn whole(text: impl Into<String>) -> FormRefusal {
+        FormRefusal { text: text.into(), wrongs: Wrongs::default() }
     }
 
     /// What was refused about people, or trouble where there is nothing to be
     /// mended. `password` and `code` are the fields that those are typed into.
-    pub fn from_people(error: PeopleError, password: &str, code: &str) -> Result<Refusal, Trouble> {
+    pub fn from_people(error: PeopleError, password: &str, code: &str) -> Result<FormRefusal, Trouble> {
         let text = error.to_string();
         Ok(match error {
-            PeopleError::Invalid(errors) => Refusal::of(errors),
-            PeopleError::Exists => Refusal::field("email", text),
-            PeopleError::Refused => Refusal::field(password, "the password is wrong"),
-            PeopleError::Code => Refusal::field(code, text),
-            PeopleError::WeakPassword(_) => Refusal::field("new", text),
-            PeopleError::Throttled { .. } | PeopleError::Forbidden(_) => Refusal::whole(text),
+            PeopleError::Invalid(errors) => FormRefusal::of(errors),
+            PeopleError::Exists => FormRefusal::field("email", text),
+            PeopleError::Refused => FormRefusal::field(password, "the password is wrong"),
+            PeopleError::Code => FormRefusal::field(code, text),
+            PeopleError::WeakPassword(_) => FormRefusal::field("new", text),
+            PeopleError::Throttled { .. } | PeopleError::Forbidden(_) => FormRefusal::whole(text),
             error => return Err(error.into()),
         })
     }
 
     /// A verb's refusal, or trouble where there is nothing to be mended.
-    pub fn from_verb(error: ServiceError) -> Result<Refusal, Trouble> {
+    pub fn from_verb(error: ServiceError) -> Result<FormRefusal, Trouble> {
         match error {
-            ServiceError::Invalid(errors) => Ok(Refusal::of(errors)),
-            other => Ok(Refusal::whole(mendable(other)?)),
+            ServiceError::Invalid(errors) => Ok(FormRefusal::of(errors)),
+            other => Ok(FormRefusal::whole(mendable(other)?)),
         }
     }
 }
@@ -118,7 +118,7 @@ impl BadDay {
 
 /// The first moment of a day in the reader's zone; an exact time is taken as it
 /// is.
-pub fn moment(text: &str, clock: &Clock) -> Result<Time, BadDay> {
+pub fn moment(text: &str, clock: &PageClock) -> Result<Time, BadDay> {
     // `Time` and `Date` have years of four digits, so this is the last day.
     if text.starts_with("9999-12-31") {
         return Err(BadDay::Never);
@@ -131,13 +131,13 @@ pub fn moment(text: &str, clock: &Clock) -> Result<Time, BadDay> {
 }
 
 /// The first moment of a day in the reader's zone.
-pub fn first_moment(date: Date, clock: &Clock) -> Option<Time> {
+pub fn first_moment(date: Date, clock: &PageClock) -> Option<Time> {
     time::first_moment(date, &clock.zone)
 }
 
 /// Of which moment a date field is, to stand in its label: `00:00
 /// Asia/Kolkata`.
-pub fn midnight(clock: &Clock) -> String {
+pub fn midnight(clock: &PageClock) -> String {
     format!("00:00 {}", clock.zone.iana_name().unwrap_or("UTC"))
 }
 
@@ -145,8 +145,8 @@ pub fn midnight(clock: &Clock) -> String {
 mod tests {
     use super::*;
 
-    fn clock(zone: &str) -> Clock {
-        Clock::new("2026-11-23T12:00:00Z".parse().expect("a time"), zone)
+    fn clock(zone: &str) -> PageClock {
+        PageClock::new("2026-11-23T12:00:00Z".parse().expect("a time"), zone)
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
             FieldError::new("name", "INVALID", "is <b>", "x"),
             FieldError::new("recipients[1]", "INVALID", "is no address", "a@"),
         ];
-        let wrongs = Refusal::of(errors).wrongs;
+        let wrongs = FormRefusal::of(errors).wrongs;
         assert_eq!(wrongs.mark("name"), " aria-invalid=\"true\" aria-describedby=\"wrong-name\"");
         assert_eq!(wrongs.note("name"), "<p class=\"wrong\" id=\"wrong-name\">is &lt;b&gt;</p>");
         assert_eq!(wrongs.said("recipients").as_deref(), Some("a@ is no address"));

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 use super::page::{Frame, Trouble};
 pub use super::page::{query_value, segment};
-use super::show::Clock;
+use super::show::PageClock;
 use super::{Console, PREFIX, show};
 use crate::domain::user::{Role, User};
 use crate::domain::{Actor, Time};
@@ -50,7 +50,7 @@ pub struct Person {
     pub session: Session,
     /// What the cookie says: names the session, and is nobody else's business.
     pub token: String,
-    pub clock: Clock,
+    pub clock: PageClock,
     pub address: IpAddr,
     request_id: Option<String>,
 }
@@ -88,7 +88,7 @@ impl Person {
         Allowance::known(request, Caller::User(session.user.id.clone()));
         let request_id = request.extensions().get::<RequestId>().map(|id| id.0.to_string());
         let address = console.app.client(request.headers(), peer(request.extensions()));
-        let clock = Clock::new(Time::now(), &session.user.zone);
+        let clock = PageClock::new(Time::now(), &session.user.zone);
         Ok(Person { console: console.clone(), session, token, clock, address, request_id })
     }
 

@@ -22,7 +22,7 @@ use multer::Multipart;
 use super::gate::{Form, Needs, Visit, segment};
 use super::number::who;
 use super::page::told;
-use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
+use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::{Console, diff, download, show};
 use crate::domain::{Actor, Currency, E164, Money};
@@ -89,7 +89,7 @@ struct Start {
     recent: Vec<Recent>,
 }
 
-struct Figure {
+struct ImportCount {
     name: &'static str,
     count: String,
 }
@@ -134,7 +134,7 @@ struct Fault {
     message: String,
 }
 
-struct Bar {
+struct ImportBar {
     /// In percent, where it is known.
     value: Option<u64>,
     text: String,
@@ -149,10 +149,10 @@ struct UploadPage {
     mark: &'static str,
     stands: String,
     trouble: String,
-    live: Option<Bar>,
+    live: Option<ImportBar>,
     /// Whether it cannot be cancelled here, or has been.
     fixed: bool,
-    figures: Vec<Figure>,
+    figures: Vec<ImportCount>,
     costs: Vec<Cost>,
     /// What numbers lose, as sentences.
     losses: Vec<String>,
@@ -216,7 +216,11 @@ const FIELDS: &[(&str, &str)] = &[
 ];
 
 /// GET /console/p/{partner}/import
-pub async fn start(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn start(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let frame = visit.frame("Import", "import").with(diff::notice(&visit, request.uri().query().unwrap_or_default()));
@@ -228,13 +232,13 @@ pub async fn sample(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let place = Visit::enter(&console, &request, &partner)?.place(PlaceKind::Download)?;
     let mut sample = Some(Bytes::from_static(SAMPLE.as_bytes()));
     download::file("sample.csv", "text/csv; charset=utf-8; header=present", place, move || Ok(sample.take()))
 }
 
-async fn show_start(visit: &Visit, frame: Frame, choices: ImportChoices, status: StatusCode) -> Answer {
+async fn show_start(visit: &Visit, frame: Frame, choices: ImportChoices, status: StatusCode) -> PageResult {
     let (uploads, service, key) =
         (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
     let found = blocking(move || {
@@ -254,7 +258,11 @@ async fn show_start(visit: &Visit, frame: Frame, choices: ImportChoices, status:
 }
 
 /// POST /console/p/{partner}/import
-pub async fn give(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn give(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     // While it comes in it takes disk, so it is counted from its first byte.
@@ -430,7 +438,7 @@ pub async fn page(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let frame = visit.frame("", "import").with(diff::notice(&visit, request.uri().query().unwrap_or_default()));
@@ -443,7 +451,7 @@ pub async fn rejects(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     rows(console, partner, id, request, KeptRows::Rejected).await
 }
 
@@ -453,11 +461,17 @@ pub async fn cautions(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     rows(console, partner, id, request, KeptRows::Cautioned).await
 }
 
-async fn rows(console: Arc<Console>, partner: String, id: String, request: Request<Body>, rows: KeptRows) -> Answer {
+async fn rows(
+    console: Arc<Console>,
+    partner: String,
+    id: String,
+    request: Request<Body>,
+    rows: KeptRows,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let (uploads, service, key) =
@@ -487,7 +501,7 @@ pub async fn step(
     State(console): State<Arc<Console>>,
     Path((partner, id, step)): Path<(String, String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let uploads = console.app.uploads.clone();
     let (worker, auth_id, upload) = (uploads.clone(), visit.snapshot.partner.auth_id.clone(), id.clone());
@@ -586,7 +600,7 @@ async fn show_upload(
     mut frame: Frame,
     said: Option<ImportChoices>,
     status: StatusCode,
-) -> Answer {
+) -> PageResult {
     let (uploads, service, key) =
         (visit.console.app.uploads.clone(), visit.console.app.service.clone(), visit.snapshot.key);
     let looked = blocking(move || {
@@ -662,7 +676,7 @@ impl UploadPage {
     /// What was found or done.
     fn put(&mut self, visit: &Visit, upload: &Upload, found: &UploadCounts) {
         let done = upload.stage == UploadStage::Imported;
-        let figure = |name, count| Figure { name, count: show::thousands(count) };
+        let figure = |name, count| ImportCount { name, count: show::thousands(count) };
         self.figures = match done {
             true => vec![
                 figure("imported", found.imported),
@@ -844,14 +858,14 @@ fn stands(upload: &Upload, busy: bool) -> String {
     text.to_owned()
 }
 
-fn bar(upload: &Upload, now: Now) -> Bar {
+fn bar(upload: &Upload, now: Now) -> ImportBar {
     let elapsed = show::span(now.elapsed.as_secs());
     let percent = |done: u64, all: u64| (done.min(all) * 100).checked_div(all);
     match now.progress {
-        _ if now.elsewhere => Bar { value: None, text: "Another node is at it.".to_owned() },
-        _ if now.cancelled => Bar { value: None, text: "It is being stopped.".to_owned() },
-        None => Bar { value: None, text: format!("Waiting for its turn, for {elapsed}.") },
-        Some(ImportProgress::Reading { bytes }) => Bar {
+        _ if now.elsewhere => ImportBar { value: None, text: "Another node is at it.".to_owned() },
+        _ if now.cancelled => ImportBar { value: None, text: "It is being stopped.".to_owned() },
+        None => ImportBar { value: None, text: format!("Waiting for its turn, for {elapsed}.") },
+        Some(ImportProgress::Reading { bytes }) => ImportBar {
             value: percent(bytes, upload.bytes),
             text: format!(
                 "Step 1 of 2: reading, {} of {}, for {elapsed}.",
@@ -861,7 +875,7 @@ fn bar(upload: &Upload, now: Now) -> Bar {
         },
         Some(ImportProgress::Writing { numbers, total }) => {
             let (done, all) = (show::thousands(numbers), show::count(total, "number", "numbers"));
-            Bar {
+            ImportBar {
                 value: percent(numbers, total),
                 text: format!("Step 2 of 2: {done} of {all} compared, for {elapsed}."),
             }

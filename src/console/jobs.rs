@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use super::diff::Called;
 use super::gate::{Needs, Visit};
 use super::number::who;
-use super::page::{Answer, Frame, Trouble, html, html_as, mendable, redirect};
+use super::page::{Frame, PageResult, Trouble, html, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::{Console, diff, download, show, verbs};
 use crate::domain::action::{Assignment, Transfer};
@@ -43,7 +43,7 @@ const CUSTOMERS_MAX: usize = 20;
 /// How many rows are read at a time for a download.
 const DOWNLOAD_ROWS: usize = 10_000;
 
-struct Listed {
+struct ListedJob {
     id: String,
     what: String,
     mark: String,
@@ -55,21 +55,21 @@ struct Listed {
 #[template(path = "jobs.html")]
 struct Jobs {
     frame: Frame,
-    jobs: Vec<Listed>,
+    jobs: Vec<ListedJob>,
     total: u64,
     page: u64,
     pages: u64,
 }
 
 /// How many rows ended in a way, and the address that shows them.
-struct Tab {
+struct ResultTab {
     name: &'static str,
     count: String,
     result: &'static str,
     current: bool,
 }
 
-struct Row {
+struct JobTableRow {
     number: String,
     readable: String,
     result: &'static str,
@@ -109,9 +109,9 @@ struct JobPage {
     progress: Option<Progress>,
     /// Whether the page should be looked at again.
     live: bool,
-    tabs: Vec<Tab>,
+    tabs: Vec<ResultTab>,
     result: &'static str,
-    rows: Vec<Row>,
+    rows: Vec<JobTableRow>,
     /// Whether it is a preview, to be run or discarded.
     waits: bool,
     /// Of a preview, the customers with the most numbers first.
@@ -128,13 +128,17 @@ struct JobPage {
 }
 
 /// GET /console/p/{partner}/jobs
-pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
     let page = page_of(query);
     let (service, key) = (console.app.service.clone(), visit.snapshot.key);
     let (jobs, total) = blocking(move || service.jobs(key, (page - 1).saturating_mul(ROWS), ROWS as usize)).await??;
-    let listed = jobs.iter().map(|job| Listed {
+    let listed = jobs.iter().map(|job| ListedJob {
         id: job.id.clone(),
         what: what(job),
         mark: mark(job),
@@ -155,7 +159,7 @@ pub async fn page(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
     let notice = diff::notice(&visit, query);
@@ -168,7 +172,7 @@ pub async fn step(
     State(console): State<Arc<Console>>,
     Path((partner, id, step)): Path<(String, String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let job = id.clone();
     let outcome = match step.as_str() {
@@ -198,7 +202,7 @@ pub async fn rows_csv(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
     let (wanted, cells) = (result_of(query), download::cells(query));
@@ -270,7 +274,7 @@ fn result_of(query: &str) -> Option<RowResult> {
     found.and_then(|(_, value)| RowResult::parse(&value))
 }
 
-async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, status: StatusCode) -> Answer {
+async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, status: StatusCode) -> PageResult {
     let (wanted, page) = (result_of(query), page_of(query));
     let (service, key) = (visit.console.app.service.clone(), visit.snapshot.key);
     let looked = blocking(move || {
@@ -406,8 +410,8 @@ fn progress(job: &Job) -> String {
     text
 }
 
-fn tabs(job: &Job, wanted: Option<RowResult>) -> Vec<Tab> {
-    let tab = |name, result: Option<RowResult>, count| Tab {
+fn tabs(job: &Job, wanted: Option<RowResult>) -> Vec<ResultTab> {
+    let tab = |name, result: Option<RowResult>, count| ResultTab {
         name,
         count: show::thousands(count),
         result: result.map_or("", RowResult::as_str),
@@ -500,7 +504,7 @@ fn customer(visit: &Visit, called: &Called<'_>, number: E164, change: Option<&Nu
     )
 }
 
-fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&NumberChange>) -> Row {
+fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&NumberChange>) -> JobTableRow {
     let (class, result) = match row.result {
         RowResult::Changed => ("good", "changed"),
         RowResult::WouldChange => ("info", "will change"),
@@ -509,7 +513,7 @@ fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&N
         RowResult::WouldFail => ("critical", "will fail"),
         RowResult::Pending => ("plain", "not done"),
     };
-    Row {
+    JobTableRow {
         number: row.number.to_string(),
         readable: visit.console.spaces.readable(row.number),
         result,

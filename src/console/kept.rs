@@ -35,9 +35,9 @@ const ANSWERS_BYTES_MAX: usize = 8 << 20;
 
 /// Pages of refused forms, each for its session and its address.
 #[derive(Default)]
-pub struct Pages(Mutex<VecDeque<Page>>);
+pub struct Pages(Mutex<VecDeque<KeptPage>>);
 
-struct Page {
+struct KeptPage {
     id: String,
     session: Arc<str>,
     path: String,
@@ -52,7 +52,7 @@ impl Pages {
             return None;
         }
         let page =
-            Page { id: token::holder(), session: session.clone(), path: path.to_owned(), body, at: Instant::now() };
+            KeptPage { id: token::holder(), session: session.clone(), path: path.to_owned(), body, at: Instant::now() };
         let id = page.id.clone();
         let mut pages = self.0.lock();
         pages.push_back(page);
@@ -71,7 +71,7 @@ impl Pages {
 
 /// Drops what is too old, then the oldest of `session` and of all until both
 /// are within their bounds.
-fn evict(pages: &mut VecDeque<Page>, session: Option<&Arc<str>>) {
+fn evict(pages: &mut VecDeque<KeptPage>, session: Option<&Arc<str>>) {
     pages.retain(|page| page.at.elapsed() < KEPT);
     if let Some(session) = session {
         let mut own: usize = pages.iter().filter(|page| page.session == *session).map(|page| page.body.len()).sum();
@@ -91,7 +91,7 @@ fn evict(pages: &mut VecDeque<Page>, session: Option<&Arc<str>>) {
 
 /// What a handler answered, to be given more than once.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct KeptAnswer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -99,7 +99,7 @@ pub struct Answer {
     pub told: Option<Told>,
 }
 
-impl Answer {
+impl KeptAnswer {
     pub fn response(&self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body.clone()));
         *response.status_mut() = self.status;
@@ -116,7 +116,7 @@ impl Answer {
 pub struct Answers(Arc<Mutex<HashMap<[u8; 32], Sent>>>);
 
 struct Sent {
-    answer: watch::Receiver<Option<Arc<Answer>>>,
+    answer: watch::Receiver<Option<Arc<KeptAnswer>>>,
     /// When it was sent.
     at: Instant,
 }
@@ -124,16 +124,16 @@ struct Sent {
 /// What to do with a form.
 pub enum Turn {
     /// It is the first of its kind: do it, and give the answer to [`Doing`].
-    First(Doing, watch::Receiver<Option<Arc<Answer>>>),
+    First(Doing, watch::Receiver<Option<Arc<KeptAnswer>>>),
     /// It was sent before: the answer is here, or will be.
-    Again(watch::Receiver<Option<Arc<Answer>>>),
+    Again(watch::Receiver<Option<Arc<KeptAnswer>>>),
 }
 
 /// A form that is being done. Dropped without an answer, it is forgotten.
 pub struct Doing {
     all: Arc<Mutex<HashMap<[u8; 32], Sent>>>,
     key: [u8; 32],
-    answer: watch::Sender<Option<Arc<Answer>>>,
+    answer: watch::Sender<Option<Arc<KeptAnswer>>>,
     keep: bool,
 }
 
@@ -163,7 +163,7 @@ impl Doing {
     /// Gives the answer to every click that waits; `keep` says whether later
     /// clicks get it too. A refusal changed nothing, so it is not kept: the same
     /// form may succeed a moment later.
-    pub fn answer(mut self, answer: Answer, keep: bool) {
+    pub fn answer(mut self, answer: KeptAnswer, keep: bool) {
         self.keep = keep && answer.body.len() <= ANSWER_BYTES_MAX;
         self.answer.send_replace(Some(Arc::new(answer)));
     }
@@ -212,9 +212,9 @@ mod tests {
         assert!(pages.0.lock().iter().map(|page| page.body.len()).sum::<usize>() <= ALL_BYTES_MAX);
     }
 
-    fn answered(text: &'static str) -> Answer {
+    fn answered(text: &'static str) -> KeptAnswer {
         let body = Bytes::from_static(text.as_bytes());
-        Answer { status: StatusCode::SEE_OTHER, headers: HeaderMap::new(), body, told: None }
+        KeptAnswer { status: StatusCode::SEE_OTHER, headers: HeaderMap::new(), body, told: None }
     }
 
     #[test]

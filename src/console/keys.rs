@@ -11,9 +11,9 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::form::{self, Refusal, Wrongs};
+use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
-use super::page::{Answer, Frame, Trouble, done, html_as, mendable};
+use super::page::{Frame, PageResult, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
 use super::users;
 use super::{Console, diff};
@@ -25,7 +25,7 @@ use crate::wire::html::escape;
 /// For how long a rotated key goes on, in seconds.
 const OVERLAP: i64 = 86_400;
 
-struct Row {
+struct KeyRow {
     id: String,
     name: String,
     scopes: String,
@@ -36,7 +36,7 @@ struct Row {
     live: bool,
 }
 
-struct Made {
+struct NewToken {
     name: String,
     token: String,
     /// A command that asks with it.
@@ -49,8 +49,8 @@ struct Made {
 #[template(path = "keys.html")]
 struct Keys<'a> {
     frame: Frame,
-    keys: Vec<Row>,
-    made: Option<Made>,
+    keys: Vec<KeyRow>,
+    made: Option<NewToken>,
     /// What was typed where a key was refused.
     form: &'a Form,
     wrongs: &'a Wrongs,
@@ -59,7 +59,11 @@ struct Keys<'a> {
 }
 
 /// GET /console/p/{partner}/keys
-pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
@@ -68,12 +72,12 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     if let Some(notice) = &mut frame.notice {
         notice.undo = None;
     }
-    render(visit, frame, None, Typed::default()).await
+    render(visit, frame, None, TypedKey::default()).await
 }
 
 /// What was typed into the form, and what is wrong with it.
 #[derive(Default)]
-struct Typed {
+struct TypedKey {
     form: Form,
     wrongs: Wrongs,
 }
@@ -83,15 +87,15 @@ pub async fn create(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let origin = users::origin(&console, &request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let new = match read(&visit, &form) {
         Ok(new) => new,
         Err(errors) => {
-            let Refusal { text, wrongs } = Refusal::of(errors);
+            let FormRefusal { text, wrongs } = FormRefusal::of(errors);
             let frame = visit.frame("Keys", "keys").failed(text);
-            return render(visit, frame, None, Typed { form, wrongs }).await;
+            return render(visit, frame, None, TypedKey { form, wrongs }).await;
         }
     };
     let id = visit.snapshot.partner.auth_id.clone();
@@ -104,7 +108,7 @@ pub async fn rotate(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let origin = users::origin(&console, &request);
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let id: KeyId = id.parse().map_err(|_| Trouble::NotFound)?;
@@ -119,7 +123,7 @@ pub async fn revoke(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let id: KeyId = id.parse().map_err(|_| Trouble::NotFound)?;
     let partner = visit.snapshot.partner.auth_id.clone();
@@ -131,7 +135,7 @@ pub async fn revoke(
         Err(ServiceError::NoKey { .. }) => Err(Trouble::NotFound),
         Err(error) => {
             let frame = visit.frame("Keys", "keys").failed(mendable(error)?);
-            render(visit, frame, None, Typed::default()).await
+            render(visit, frame, None, TypedKey::default()).await
         }
     }
 }
@@ -144,7 +148,7 @@ async fn finish(
     origin: &str,
     made: Result<((Key, Token), Option<String>), ServiceError>,
     form: Form,
-) -> Answer {
+) -> PageResult {
     match made {
         Ok(((key, token), until)) => {
             follow(console).await?;
@@ -153,15 +157,15 @@ async fn finish(
                 "curl -H 'X-Auth-ID: {}' -H 'X-Auth-Token: {token}' '{origin}/api/v1/partner/numbers?per_page=5'",
                 visit.snapshot.partner.auth_id
             );
-            let made = Made { name: key.name.to_string(), token, curl, until };
+            let made = NewToken { name: key.name.to_string(), token, curl, until };
             let frame = visit.frame("Keys", "keys");
-            render(visit, frame, Some(made), Typed::default()).await
+            render(visit, frame, Some(made), TypedKey::default()).await
         }
         Err(ServiceError::NoKey { .. }) => Err(Trouble::NotFound),
         Err(error) => {
-            let Refusal { text, wrongs } = Refusal::from_verb(error)?;
+            let FormRefusal { text, wrongs } = FormRefusal::from_verb(error)?;
             let frame = visit.frame("Keys", "keys").failed(text);
-            render(visit, frame, None, Typed { form, wrongs }).await
+            render(visit, frame, None, TypedKey { form, wrongs }).await
         }
     }
 }
@@ -217,7 +221,7 @@ fn read(visit: &Visit, form: &Form) -> Result<NewKey, Vec<FieldError>> {
     }
 }
 
-async fn render(visit: Visit, frame: Frame, made: Option<Made>, typed: Typed) -> Answer {
+async fn render(visit: Visit, frame: Frame, made: Option<NewToken>, typed: TypedKey) -> PageResult {
     let store = visit.console.app.replica.store().clone();
     let key = visit.snapshot.key;
     let uses = blocking(move || store.key_uses()).await?.map_err(ServiceError::from)?;
@@ -243,7 +247,7 @@ async fn render(visit: Visit, frame: Frame, made: Option<Made>, typed: Typed) ->
         let used = uses
             .get(&key.id)
             .map_or("never".to_owned(), |at| format!("<span title=\"{at}\">{}</span>", escape(&clock.distance(*at))));
-        Row {
+        KeyRow {
             id: key.id.to_string(),
             name: key.name.to_string(),
             scopes: scopes.join(", "),

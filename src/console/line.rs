@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use jiff::civil::Date;
 
 use super::form::first_moment;
-use super::show::Clock;
+use super::show::PageClock;
 use super::typed;
 use crate::domain::{E164, State, Time};
 use crate::inventory::called::CalledBefore;
@@ -49,7 +49,7 @@ const MISSING_MAX: usize = 10;
 
 /// A line that was read.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Line {
+pub struct FilterLine {
     pub filter: Filter,
     pub order: Order,
     /// What of it is not understood, word by word; with any, there are no rows.
@@ -117,10 +117,10 @@ pub const TERMS: &[Term] = &[
     },
 ];
 
-impl Line {
+impl FilterLine {
     /// Reads a line at the clock's moment; days are those of its zone.
-    pub fn read(text: &str, snapshot: &Snapshot, clock: &Clock) -> Line {
-        let mut line = Line::default();
+    pub fn read(text: &str, snapshot: &Snapshot, clock: &PageClock) -> FilterLine {
+        let mut line = FilterLine::default();
         if text.chars().count() > CHARS_MAX {
             let hint = format!("a line has at most {CHARS_MAX} characters");
             line.problem(text.chars().take(20).collect::<String>(), hint);
@@ -164,12 +164,12 @@ impl Line {
         sorted: bool,
         seen: &mut Vec<String>,
         snapshot: &Snapshot,
-        clock: &Clock,
+        clock: &PageClock,
     ) -> Vec<Word> {
         let is_digits = |word: &Word| typed::is_digits(&word.value);
         // Most lines name nothing, and an index of all names costs its time.
         let plain = words.iter().filter(|word| !is_digits(word)).all(|word| tab(&word.value).is_some());
-        let index = if plain && words.len() <= 1 { Names::default() } else { Names::of(snapshot) };
+        let index = if plain && words.len() <= 1 { NameIndex::default() } else { NameIndex::of(snapshot) };
         let (mut rest, mut at) = (Vec::new(), 0);
         while at < words.len() {
             let longest = (at + NAME_WORDS_MAX).min(words.len());
@@ -209,7 +209,7 @@ impl Line {
         found: &[(NamedKind, String)],
         seen: &mut Vec<String>,
         snapshot: &Snapshot,
-        clock: &Clock,
+        clock: &PageClock,
     ) {
         if let [(what, id)] = found {
             for term in words(&line_of(*what, id)) {
@@ -244,7 +244,7 @@ impl Line {
     }
 
     /// One `name:value`; `typed` is the word that it was typed as.
-    fn word(&mut self, word: &Word, typed: &str, seen: &mut Vec<String>, snapshot: &Snapshot, clock: &Clock) {
+    fn word(&mut self, word: &Word, typed: &str, seen: &mut Vec<String>, snapshot: &Snapshot, clock: &PageClock) {
         let Some(name) = word.name.as_deref() else { return };
         let value = &*word.value;
         let kind = match (name, value.chars().next()) {
@@ -256,14 +256,14 @@ impl Line {
             _ => name.to_owned(),
         };
         let result = if value.is_empty() {
-            Err(Refused::hint("say what behind the colon"))
+            Err(RefusedTerm::hint("say what behind the colon"))
         } else if seen.contains(&kind) {
-            Err(Refused::hint("is said twice; one of them is enough"))
+            Err(RefusedTerm::hint("is said twice; one of them is enough"))
         } else {
             self.term(name, value, word.negated, snapshot, clock)
         };
         seen.push(kind);
-        if let Err(Refused { hint, near }) = result {
+        if let Err(RefusedTerm { hint, near }) = result {
             let name = if name == "app" { "application" } else { name };
             let about = |one: &Candidate| named_by(name).map(|what| about(snapshot, what, &one.id, clock.now));
             let of = |one: Candidate| Instead { about: about(&one).unwrap_or_default(), ..Instead::of(name, one) };
@@ -273,7 +273,7 @@ impl Line {
     }
 
     /// The words without a name: digits, or nothing that numbers have.
-    fn bare(&mut self, words: &[Word], text: &str, snapshot: &Snapshot, clock: &Clock) {
+    fn bare(&mut self, words: &[Word], text: &str, snapshot: &Snapshot, clock: &PageClock) {
         if words.is_empty() {
             return;
         }
@@ -310,8 +310,8 @@ impl Line {
     }
 
     /// Digits that are part of the number.
-    fn digits(&mut self, text: &str, snapshot: &Snapshot, clock: &Clock) {
-        let typed::Search { text: search, others, ambiguous } = typed::search(text, snapshot, clock.now);
+    fn digits(&mut self, text: &str, snapshot: &Snapshot, clock: &PageClock) {
+        let typed::DigitSearch { text: search, others, ambiguous } = typed::search(text, snapshot, clock.now);
         let instead = |other: &String| {
             let count = typed::count(other, snapshot, clock.now);
             let about = super::show::count(count, "number", "numbers");
@@ -332,7 +332,7 @@ impl Line {
     }
 
     /// A list of whole numbers.
-    fn pasted(&mut self, pasted: typed::Pasted, snapshot: &Snapshot, clock: &Clock) {
+    fn pasted(&mut self, pasted: typed::Pasted, snapshot: &Snapshot, clock: &PageClock) {
         for text in pasted.unread {
             self.problem(text, "is no whole number of a list; write it with + and its country code");
         }
@@ -355,8 +355,8 @@ impl Line {
         value: &str,
         negated: bool,
         snapshot: &Snapshot,
-        clock: &Clock,
-    ) -> Result<(), Refused> {
+        clock: &PageClock,
+    ) -> Result<(), RefusedTerm> {
         let now = clock.now;
         let two = |yes: &str, no: &str| match (value == yes, value == no) {
             (true, _) => Ok(if negated { no } else { yes }.to_owned()),
@@ -364,7 +364,7 @@ impl Line {
             _ => Err(format!("is {yes} or {no}")),
         };
         if negated && !matches!(name, "status" | "no" | "has") {
-            return Err(Refused::hint("only status, no and has can be turned round with -"));
+            return Err(RefusedTerm::hint("only status, no and has can be turned round with -"));
         }
         match name {
             "account" | "customer" => {
@@ -387,14 +387,15 @@ impl Line {
                 match value {
                     "application" | "app" | "route" => Ok(self.set("routed", wanted)?),
                     "account" | "customer" => Ok(self.set("assigned", wanted)?),
-                    _ => Err(Refused::hint("is application or account")),
+                    _ => Err(RefusedTerm::hint("is application or account")),
                 }
             }
             "state" => {
                 let all: Vec<&str> = State::STORED.iter().map(|state| state.as_str()).collect();
                 let message = format!("is one of {}", all.join(", "));
                 let stored = |word: &str| State::parse(word).filter(|state| *state != State::Retired);
-                let states = several(name, value, &message, stored).map_err(|error| Refused::hint(&error.message))?;
+                let states =
+                    several(name, value, &message, stored).map_err(|error| RefusedTerm::hint(&error.message))?;
                 self.filter.state = states.into_iter().collect();
                 Ok(())
             }
@@ -420,7 +421,7 @@ impl Line {
             },
             "expired" => {
                 self.filter.expires_before = Some(now.plus(1));
-                two("yes", "yes").map(drop).map_err(|_| Refused::hint("is yes"))
+                two("yes", "yes").map(drop).map_err(|_| RefusedTerm::hint("is yes"))
             }
             "assigned" => {
                 match bound(value, clock)? {
@@ -440,7 +441,7 @@ impl Line {
                             (Side::More, Bound::Span(seconds)) => asked.before = Some(now.plus(-seconds)),
                             (Side::Less, Bound::Day(first)) => asked.before = Some(first),
                             _ => {
-                                return Err(Refused::hint(
+                                return Err(RefusedTerm::hint(
                                     "is never, >30d (longer ago) or <2026-11-01 (before that day)",
                                 ));
                             }
@@ -460,12 +461,12 @@ impl Line {
                     "state" => SortKey::State,
                     "customer" => SortKey::Customer,
                     "application" => SortKey::Application,
-                    _ => return Err(Refused::hint(SORTS)),
+                    _ => return Err(RefusedTerm::hint(SORTS)),
                 };
                 self.order = Order { key, descending: !minus.is_empty() };
                 Ok(())
             }
-            _ => Err(Refused::hint("is not known; the help shows what is")),
+            _ => Err(RefusedTerm::hint("is not known; the help shows what is")),
         }
     }
 
@@ -479,26 +480,26 @@ impl Line {
 }
 
 /// Why a term is refused, and what may be meant.
-struct Refused {
+struct RefusedTerm {
     hint: String,
     near: Vec<Candidate>,
 }
 
-impl Refused {
-    fn hint(text: &str) -> Refused {
-        Refused::from(text.to_owned())
+impl RefusedTerm {
+    fn hint(text: &str) -> RefusedTerm {
+        RefusedTerm::from(text.to_owned())
     }
 }
 
-impl From<String> for Refused {
-    fn from(hint: String) -> Refused {
-        Refused { hint, near: Vec::new() }
+impl From<String> for RefusedTerm {
+    fn from(hint: String) -> RefusedTerm {
+        RefusedTerm { hint, near: Vec::new() }
     }
 }
 
-impl From<Misnamed> for Refused {
-    fn from(error: Misnamed) -> Refused {
-        Refused { hint: error.to_string(), near: error.candidates().to_vec() }
+impl From<Misnamed> for RefusedTerm {
+    fn from(error: Misnamed) -> RefusedTerm {
+        RefusedTerm { hint: error.to_string(), near: error.candidates().to_vec() }
     }
 }
 
@@ -543,23 +544,23 @@ pub fn digits(text: &str, snapshot: &Snapshot, now: Time) -> Option<Pattern> {
     if !typed::is_digits(text) {
         return None;
     }
-    let typed::Search { text, others, ambiguous } = typed::search(text, snapshot, now);
+    let typed::DigitSearch { text, others, ambiguous } = typed::search(text, snapshot, now);
     typed::pattern(others.first().filter(|_| ambiguous).unwrap_or(&text))
 }
 
 /// Names in any case, and what has them; nothing that is archived.
 #[derive(Default)]
-struct Names(HashMap<String, Vec<(NamedKind, String)>>);
+struct NameIndex(HashMap<String, Vec<(NamedKind, String)>>);
 
-impl Names {
-    fn of(snapshot: &Snapshot) -> Names {
+impl NameIndex {
+    fn of(snapshot: &Snapshot) -> NameIndex {
         let mut names: HashMap<String, Vec<(NamedKind, String)>> = HashMap::new();
         for what in NamedKind::ALL {
             for one in snapshot.entities(what).iter().filter(|one| !one.archived) {
                 names.entry(one.name.to_lowercase()).or_default().push((what, one.id.to_owned()));
             }
         }
-        Names(names)
+        NameIndex(names)
     }
 
     /// All that a text is the id of, else all that it is the name of.
@@ -681,7 +682,7 @@ enum Bound {
     Day(Time),
 }
 
-fn bound(value: &str, clock: &Clock) -> Result<(Side, Bound), String> {
+fn bound(value: &str, clock: &PageClock) -> Result<(Side, Bound), String> {
     let hint = || "is < or > and a span such as 14d or a day such as 2027-03-01".to_owned();
     let (side, rest) = match (value.strip_prefix('<'), value.strip_prefix('>')) {
         (Some(rest), _) => (Side::Less, rest),
@@ -753,11 +754,11 @@ mod tests {
         Snapshot::of_names(&customers, &applications)
     }
 
-    fn read_in(text: &str, zone: &str) -> Line {
-        Line::read(text, &snapshot(), &Clock::new(now(), zone))
+    fn read_in(text: &str, zone: &str) -> FilterLine {
+        FilterLine::read(text, &snapshot(), &PageClock::new(now(), zone))
     }
 
-    fn read(text: &str) -> Line {
+    fn read(text: &str) -> FilterLine {
         read_in(text, "UTC")
     }
 

@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{Request, StatusCode};
 
-use super::form::{Refusal, Wrongs};
+use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Person};
-use super::page::{Answer, Frame, Trouble, html_as, redirect};
+use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{Console, PREFIX};
 use crate::service::people::{PeopleError, UserActor, UserEdit};
@@ -48,7 +48,7 @@ struct Offer {
     picture: String,
 }
 
-struct Open {
+struct OpenSession {
     from: String,
     seen: String,
     since: String,
@@ -65,14 +65,14 @@ struct Me {
     two_factor: bool,
     offer: Option<Offer>,
     codes: Vec<String>,
-    sessions: Vec<Open>,
+    sessions: Vec<OpenSession>,
     wrongs: Wrongs,
 }
 
 /// What there is to say besides.
 #[derive(Default)]
-struct Said {
-    refusal: Option<Refusal>,
+struct SelfNotice {
+    refusal: Option<FormRefusal>,
     /// What was typed where it was refused.
     typed: Form,
     notice: Option<&'static str>,
@@ -81,7 +81,7 @@ struct Said {
 }
 
 /// GET /console/me
-pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let person = Person::enter(&console, &request)?;
     let done = request.uri().query().unwrap_or_default();
     let notice = match done {
@@ -91,11 +91,11 @@ pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -
         "done=sessions" => Some("you are signed out everywhere else"),
         _ => None,
     };
-    show(&console, person, Said { notice, ..Said::default() }).await
+    show(&console, person, SelfNotice { notice, ..SelfNotice::default() }).await
 }
 
 /// POST /console/me
-pub async fn edit(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn edit(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let (person, form) = post(&console, request).await?;
     let edit = UserEdit {
         // The offer of a zone says nothing of the name.
@@ -112,11 +112,11 @@ pub async fn edit(State(console): State<Arc<Console>>, request: Request<Body>) -
 }
 
 /// POST /console/me/password
-pub async fn password(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn password(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let (person, form) = post(&console, request).await?;
     if form.raw("new") != form.raw("again") {
-        let refusal = Some(Refusal::field("again", "the new password was typed in two ways; type the same twice"));
-        return show(&console, person, Said { refusal, ..Said::default() }).await;
+        let refusal = Some(FormRefusal::field("again", "the new password was typed in two ways; type the same twice"));
+        return show(&console, person, SelfNotice { refusal, ..SelfNotice::default() }).await;
     }
     let (old, new) = (form.raw("old").to_owned(), form.raw("new").to_owned());
     let (people, id, token) = (console.app.people.clone(), person.user().id.clone(), person.token.clone());
@@ -125,35 +125,35 @@ pub async fn password(State(console): State<Arc<Console>>, request: Request<Body
 }
 
 /// POST /console/me/totp/begin
-pub async fn totp_begin(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn totp_begin(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let (person, form) = post(&console, request).await?;
     let (people, id) = (console.app.people.clone(), person.user().id.clone());
     match blocking(move || people.totp_begin(&id)).await? {
         Ok(offer) => {
             let picture = format!("data:image/svg+xml,{}", super::gate::segment(&offer.qr_svg));
             let offer = Some(Offer { secret_base32: offer.secret_base32, picture });
-            show(&console, person, Said { offer, ..Said::default() }).await
+            show(&console, person, SelfNotice { offer, ..SelfNotice::default() }).await
         }
         Err(error) => finish(&console, person, form, Err(error), "").await,
     }
 }
 
 /// POST /console/me/totp
-pub async fn totp(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn totp(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let (person, form) = post(&console, request).await?;
     let (people, id, code) = (console.app.people.clone(), person.user().id.clone(), form.get("code").to_owned());
     match blocking(move || people.totp_confirm(&id, &code)).await? {
         Ok(codes) => {
             // Who is shown is who they were a moment ago.
             let person = Person::again(person)?;
-            show(&console, person, Said { codes, ..Said::default() }).await
+            show(&console, person, SelfNotice { codes, ..SelfNotice::default() }).await
         }
         Err(error) => finish(&console, person, form, Err(error), "").await,
     }
 }
 
 /// POST /console/me/totp/remove
-pub async fn totp_remove(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn totp_remove(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let (person, form) = post(&console, request).await?;
     let (people, id, code) = (console.app.people.clone(), person.user().id.clone(), form.raw("code").to_owned());
     let result = blocking(move || people.totp_remove(&id, &code)).await?;
@@ -161,7 +161,7 @@ pub async fn totp_remove(State(console): State<Arc<Console>>, request: Request<B
 }
 
 /// POST /console/me/sessions/end
-pub async fn sessions_end(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn sessions_end(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let (person, form) = post(&console, request).await?;
     let (people, id, token) = (console.app.people.clone(), person.user().id.clone(), person.token.clone());
     let result = blocking(move || people.end_sessions(&id, Some(&token))).await?;
@@ -179,20 +179,20 @@ async fn finish(
     typed: Form,
     result: Result<(), PeopleError>,
     what: &str,
-) -> Answer {
+) -> PageResult {
     match result {
         Ok(()) => redirect(&format!("{PREFIX}/me?done={what}")),
         Err(error) => {
-            let refusal = Some(Refusal::from_people(error, "old", "code")?);
-            show(console, person, Said { refusal, typed, ..Said::default() }).await
+            let refusal = Some(FormRefusal::from_people(error, "old", "code")?);
+            show(console, person, SelfNotice { refusal, typed, ..SelfNotice::default() }).await
         }
     }
 }
 
-async fn show(console: &Arc<Console>, person: Person, said: Said) -> Answer {
+async fn show(console: &Arc<Console>, person: Person, said: SelfNotice) -> PageResult {
     let (people, id, session) = (console.app.people.clone(), person.user().id.clone(), person.session.id.clone());
     let open = blocking(move || people.sessions(&id)).await??;
-    let sessions = open.into_iter().map(|one| Open {
+    let sessions = open.into_iter().map(|one| OpenSession {
         from: one.from.to_string(),
         seen: person.clock.distance(one.seen_at),
         since: person.clock.time(one.created_at),

@@ -8,10 +8,10 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
 use super::diff::Called;
-use super::form::{self, Refusal, Wrongs};
+use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::numbers::mark;
-use super::page::{Answer, Frame, Trouble, done, html_as};
+use super::page::{Frame, PageResult, Trouble, done, html_as};
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, diff, show};
@@ -47,7 +47,7 @@ struct Event {
 
 #[derive(Template)]
 #[template(path = "number.html")]
-struct Number {
+struct NumberPage {
     frame: Frame,
     plain: String,
     readable: String,
@@ -61,7 +61,7 @@ struct Number {
     /// What its calls get, where they do not get through.
     drops: Option<Drops>,
     /// What people come to such a number for.
-    primary: Option<&'static verbs::Shown>,
+    primary: Option<&'static verbs::VerbChoice>,
 }
 
 /// A number that is not in the inventory: nobody's, or another partner's.
@@ -107,7 +107,7 @@ pub async fn page(
     State(console): State<Arc<Console>>,
     Path((partner, number)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let number = spelling::one(&number).map_err(|_| Trouble::NotFound)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
@@ -116,12 +116,12 @@ pub async fn page(
     let asked = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
         .find(|(name, _)| name == "do")
         .and_then(|(_, verb)| verbs::find(&verb));
-    let open = asked.map(|verb| Open { verb: verb.name, typed: None });
+    let open = asked.map(|verb| OpenForm { verb: verb.name, typed: None });
     show_number(visit, number, frame, open, StatusCode::OK).await
 }
 
 /// The form that is open on a number's page.
-struct Open<'a> {
+struct OpenForm<'a> {
     verb: &'static str,
     /// What was typed into it, if it was refused, and what is wrong with that.
     typed: Option<(&'a Form, &'a Wrongs)>,
@@ -132,14 +132,14 @@ pub async fn act(
     State(console): State<Arc<Console>>,
     Path((partner, number, verb)): Path<(String, String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let number = spelling::one(&number).map_err(|_| Trouble::NotFound)?;
     let verb = verbs::find(&verb).ok_or(Trouble::NotFound)?;
     let action = match verbs::read(verb.name, &form, &visit.clock, &visit.snapshot) {
         Ok(action) => action,
         Err(errors) => {
-            let refusal = Refusal::of(errors);
+            let refusal = FormRefusal::of(errors);
             return refused(visit, number, verb.name, &form, refusal, StatusCode::UNPROCESSABLE_ENTITY).await;
         }
     };
@@ -156,12 +156,12 @@ pub async fn act(
             let refusal = match error {
                 ServiceError::Stale(stale) => {
                     let by = stale.by.as_ref().map_or(String::new(), |by| format!(" by {}", who(&visit, by)));
-                    Refusal::whole(format!(
+                    FormRefusal::whole(format!(
                         "This number was changed{by} while you looked at it, so nothing was done. \
                          Below is how it is now; do it again if you still want to."
                     ))
                 }
-                other => Refusal::from_verb(other)?,
+                other => FormRefusal::from_verb(other)?,
             };
             refused(visit, number, verb.name, &form, refusal, StatusCode::CONFLICT).await
         }
@@ -174,11 +174,11 @@ async fn refused(
     number: E164,
     verb: &'static str,
     form: &Form,
-    refusal: Refusal,
+    refusal: FormRefusal,
     status: StatusCode,
-) -> Answer {
+) -> PageResult {
     let frame = visit.frame("", "numbers").failed(refusal.text);
-    let open = Open { verb, typed: Some((form, &refusal.wrongs)) };
+    let open = OpenForm { verb, typed: Some((form, &refusal.wrongs)) };
     show_number(visit, number, frame, Some(open), status).await
 }
 
@@ -186,9 +186,9 @@ async fn show_number(
     visit: Visit,
     number: E164,
     mut frame: Frame,
-    open: Option<Open<'_>>,
+    open: Option<OpenForm<'_>>,
     status: StatusCode,
-) -> Answer {
+) -> PageResult {
     let (replica, snapshot) = (visit.console.app.replica.clone(), visit.snapshot.clone());
     let (settings, now) = (visit.console.app.routing, visit.clock.now);
     let (past, explained) = blocking(move || {
@@ -226,7 +226,7 @@ async fn show_number(
         by: who(&visit, &past.entry.actor),
         version: past.version,
     });
-    let page = Number {
+    let page = NumberPage {
         plain: number.to_string(),
         readable,
         mark: row.map_or("<span class=\"mark plain\">retired</span>", mark),
@@ -386,7 +386,7 @@ fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> Vec<(
 }
 
 /// The fields of a verb's form, with what was typed or what the number has now.
-fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&Open<'_>>) -> String {
+fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&OpenForm<'_>>) -> String {
     let clock = &visit.clock;
     let cost = row.cost().filter(|_| verb == "cost");
     let route = verb == "route";

@@ -14,8 +14,8 @@ use http::{Request, StatusCode};
 
 use super::gate::{Needs, Visit, asks_for_new, query_value};
 use super::line::TABS;
-use super::line::{self, Line, Problem, TERMS, Term};
-use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
+use super::line::{self, FilterLine, Problem, TERMS, Term};
+use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
 use super::{Console, diff, show, stock, verbs};
 use crate::domain::{State as Stored, Status, Time};
 use crate::inventory::{Filter, NumberRef, Order, SortKey, Window};
@@ -31,7 +31,7 @@ const SIZES: [u64; 3] = [25, 50, 100];
 /// The cookie that keeps a reader's choice.
 const ROWS_COOKIE: &str = "rollcall-rows";
 
-struct Tab {
+struct NumberTab {
     name: &'static str,
     count: String,
     query: String,
@@ -55,20 +55,20 @@ struct Head {
 /// What is not understood of a line, and what may be meant.
 #[derive(Template)]
 #[template(path = "problems.html")]
-struct Said<'a> {
+struct Misunderstood<'a> {
     base: &'a str,
     problems: &'a [Problem],
 }
 
 fn said(base: &str, problems: &[Problem]) -> String {
-    if problems.is_empty() { String::new() } else { Said { base, problems }.render().unwrap_or_default() }
+    if problems.is_empty() { String::new() } else { Misunderstood { base, problems }.render().unwrap_or_default() }
 }
 
 #[derive(Template)]
 #[template(path = "numbers.html")]
 struct Numbers<'a> {
     frame: Frame,
-    tabs: Vec<Tab>,
+    tabs: Vec<NumberTab>,
     views: Vec<View>,
     /// Whether the line is one that no view has.
     saves: bool,
@@ -84,7 +84,7 @@ struct Numbers<'a> {
     page: u64,
     pages: u64,
     heads: Vec<Head>,
-    verbs: &'a [verbs::Shown],
+    verbs: &'a [verbs::VerbChoice],
     /// The action that the list suggests.
     suggested: &'static str,
     sizes: [(u64, bool); SIZES.len()],
@@ -92,24 +92,24 @@ struct Numbers<'a> {
 }
 
 impl Numbers<'_> {
-    fn suggests(&self, verb: &verbs::Shown) -> bool {
+    fn suggests(&self, verb: &verbs::VerbChoice) -> bool {
         verb.name == self.suggested
     }
 }
 
 /// Which part of a list is looked at.
 #[derive(Clone, Copy)]
-pub struct Part {
+pub struct PagePart {
     /// From 1.
     pub page: u64,
     pub rows: u64,
 }
 
-impl Part {
+impl PagePart {
     /// A page of as many rows as the reader chose before.
-    pub fn of(page: u64, headers: &HeaderMap) -> Part {
+    pub fn of(page: u64, headers: &HeaderMap) -> PagePart {
         let rows = kept_rows(headers).unwrap_or(ROWS);
-        Part { page, rows }
+        PagePart { page, rows }
     }
 }
 
@@ -122,7 +122,11 @@ fn kept_rows(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// GET /console/p/{partner}/numbers, and ?new for the form
-pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
         return stock::form(&visit, request.uri().query().unwrap_or_default());
@@ -138,8 +142,8 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         }
     }
     let frame = visit.frame("Numbers", "numbers").with(diff::notice(&visit, query));
-    let kept = Part::of(page, request.headers());
-    let part = Part { rows: chosen.unwrap_or(kept.rows), ..kept };
+    let kept = PagePart::of(page, request.headers());
+    let part = PagePart { rows: chosen.unwrap_or(kept.rows), ..kept };
     let mut answer = shown(visit, &q, part, frame, StatusCode::OK).await?;
     if let Some(rows) = chosen {
         let cookie = format!("{ROWS_COOKIE}={rows}; Path=/console; Max-Age=31536000; HttpOnly; SameSite=Lax");
@@ -150,10 +154,10 @@ pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<Strin
 }
 
 /// The page of a filter line.
-pub async fn shown(visit: Visit, q: &str, part: Part, frame: Frame, status: StatusCode) -> Answer {
-    let Part { page, rows } = part;
+pub async fn shown(visit: Visit, q: &str, part: PagePart, frame: Frame, status: StatusCode) -> PageResult {
+    let PagePart { page, rows } = part;
     let now = visit.clock.now;
-    let line = Line::read(q, &visit.snapshot, &visit.clock);
+    let line = FilterLine::read(q, &visit.snapshot, &visit.clock);
     let (kept, snapshot) = (visit.console.clone(), visit.snapshot.clone());
     // A whole inventory is looked over where nothing is kept of it. Views are
     // a convenience: without the database, the page is shown without them.
@@ -163,7 +167,7 @@ pub async fn shown(visit: Visit, q: &str, part: Part, frame: Frame, status: Stat
         .into_iter()
         .map(|view| View { query: query_value(&view.line), current: view.line == q, name: view.name })
         .collect();
-    let tabs = TABS.iter().zip(tally.tabs).map(|(&(name, text), count)| Tab {
+    let tabs = TABS.iter().zip(tally.tabs).map(|(&(name, text), count)| NumberTab {
         name,
         count: show::thousands(count),
         query: query_value(text),
@@ -215,12 +219,12 @@ pub async fn views(
     State(console): State<Arc<Console>>,
     Path((partner, verb)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
-    let part = Part::of(1, request.headers());
+) -> PageResult {
+    let part = PagePart::of(1, request.headers());
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let (name, line) = (form.get("name").to_owned(), form.get("q").to_owned());
     let done = match &*verb {
-        "save" if Line::read(&line, &visit.snapshot, &visit.clock).problems.is_empty() => {
+        "save" if FilterLine::read(&line, &visit.snapshot, &visit.clock).problems.is_empty() => {
             visit.act("view.save", move |service, key| service.view_save(key, &name, &line)).await
         }
         "save" => Err(ServiceError::Refused("a part of the filter is not understood, so it cannot be saved".into())),

@@ -13,9 +13,9 @@ use http::Request;
 
 use super::chart::{self, Bar};
 use super::gate::{Visit, query_value};
-use super::line::{Line, TABS, quoted};
-use super::page::{Answer, Frame, html};
-use super::show::Clock;
+use super::line::{FilterLine, TABS, quoted};
+use super::page::{Frame, PageResult, html};
+use super::show::PageClock;
 use super::{Console, diff, show};
 use crate::checks::{Check, CheckOptions, counts};
 use crate::domain::change::Digest;
@@ -50,12 +50,12 @@ pub struct Tally {
 
 impl Tally {
     pub fn of(snapshot: &Snapshot, now: Time) -> Tally {
-        let total = |line: &Line| {
+        let total = |line: &FilterLine| {
             let none = Window::Page { skip: 0, rows: 0 };
             snapshot.select(&line.filter, Order::default(), none, now).total
         };
         let week = |at: usize| {
-            let mut line = Line::default();
+            let mut line = FilterLine::default();
             let begin = now.plus(at as i64 * WEEK_SECONDS);
             line.filter.expires_after = Some(begin);
             line.filter.expires_before = Some(begin.plus(WEEK_SECONDS + 1));
@@ -65,12 +65,12 @@ impl Tally {
         let options = CheckOptions::default();
         let found = findings(snapshot, &options, Some(false), now);
         // No tab has a day in it.
-        let clock = Clock::new(now, "UTC");
+        let clock = PageClock::new(now, "UTC");
         Tally {
             version: snapshot.version,
             head: snapshot.head,
             at: now,
-            tabs: TABS.map(|(_, text)| total(&Line::read(text, snapshot, &clock))),
+            tabs: TABS.map(|(_, text)| total(&FilterLine::read(text, snapshot, &clock))),
             weeks: std::array::from_fn(week),
             checks: counts(found.iter().map(|seen| &seen.finding)),
             first: found.into_iter().take(FIRST_MAX).collect(),
@@ -88,7 +88,7 @@ impl Tally {
     }
 }
 
-struct Figure {
+struct Tile {
     name: &'static str,
     count: String,
     query: String,
@@ -136,7 +136,7 @@ struct Rent {
     amount: String,
 }
 
-struct Shown {
+struct ShownTotals {
     all: u64,
 }
 
@@ -151,10 +151,10 @@ struct FirstStep {
 #[template(path = "overview.html")]
 struct Overview {
     frame: Frame,
-    tally: Shown,
+    tally: ShownTotals,
     /// What an owner has yet to do; empty once all of it is done.
     steps: Vec<FirstStep>,
-    figures: Vec<Figure>,
+    figures: Vec<Tile>,
     attention: Vec<Attention>,
     first: Vec<First>,
     chart: String,
@@ -163,7 +163,11 @@ struct Overview {
 }
 
 /// GET /console/p/{partner}
-pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let now = visit.clock.now;
     let (kept, snapshot) = (console.clone(), visit.snapshot.clone());
@@ -171,7 +175,7 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let look = move || (kept.tally(&snapshot, now), first_steps(&kept, &snapshot, &by, now));
     let (tally, steps) = super::sign_in::blocking(look).await?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
-    let figures = TABS.iter().zip(tally.tabs).map(|(&(name, line), count)| Figure {
+    let figures = TABS.iter().zip(tally.tabs).map(|(&(name, line), count)| Tile {
         name,
         count: show::thousands(count),
         query: query_value(line),
@@ -179,7 +183,7 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
     let weeks: Vec<Week> = (0..WEEKS).zip(tally.weeks).map(|(at, count)| week(&visit, at, count)).collect();
     html(&Overview {
         frame: visit.frame("Overview", "overview").with(notice),
-        tally: Shown { all: tally.tabs[0] },
+        tally: ShownTotals { all: tally.tabs[0] },
         steps,
         figures: figures.collect(),
         attention: tally

@@ -30,7 +30,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// What a handler answers.
-pub type Answer = Result<Response<Body>, Trouble>;
+pub type PageResult = Result<Response<Body>, Trouble>;
 
 /// Around every page of somebody who is signed in.
 pub struct Frame {
@@ -91,11 +91,11 @@ impl Frame {
 }
 
 /// A page as an answer.
-pub fn html(page: &impl Template) -> Answer {
+pub fn html(page: &impl Template) -> PageResult {
     html_as(StatusCode::OK, page)
 }
 
-pub fn html_as(status: StatusCode, page: &impl Template) -> Answer {
+pub fn html_as(status: StatusCode, page: &impl Template) -> PageResult {
     let text = named(page.render().map_err(|error| Trouble::Internal(error.to_string()))?);
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
@@ -115,7 +115,7 @@ pub fn guard(headers: &mut http::HeaderMap) {
 }
 
 /// To another page, by GET. `to` is a path of ours.
-pub fn redirect(to: &str) -> Answer {
+pub fn redirect(to: &str) -> PageResult {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;
     guard(response.headers_mut());
@@ -125,7 +125,7 @@ pub fn redirect(to: &str) -> Answer {
 }
 
 /// To a page that says what was just done, and can undo it.
-pub fn done(to: &str, version: Option<u64>) -> Answer {
+pub fn done(to: &str, version: Option<u64>) -> PageResult {
     match version {
         Some(version) => {
             let glue = if to.contains('?') { '&' } else { '?' };

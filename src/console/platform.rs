@@ -8,9 +8,9 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::form::{Refusal, Wrongs};
+use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Person, segment};
-use super::page::{Answer, Frame, Trouble, html_as, mendable, redirect};
+use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::users::administrator;
 use super::{Console, PREFIX, show};
@@ -18,7 +18,7 @@ use crate::domain::field::code;
 use crate::domain::{FieldError, PartnerId, entity};
 use crate::service::ServiceError;
 
-struct Row {
+struct PartnerRow {
     id: String,
     path: String,
     name: String,
@@ -33,25 +33,25 @@ struct Row {
 #[template(path = "platform.html")]
 struct Platform<'a> {
     frame: Frame,
-    partners: Vec<Row>,
+    partners: Vec<PartnerRow>,
     name: &'a str,
     id: &'a str,
     wrongs: Wrongs,
 }
 
 /// GET /console/platform
-pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let person = administrator(&console, &request)?;
     render(person, None, &Form::default()).await
 }
 
 /// POST /console/platform
-pub async fn create(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn create(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let person = administrator(&console, &request)?;
     let form = Form::read(request).await?;
     let (id, name) = match read(&form) {
         Ok(read) => read,
-        Err(errors) => return render(person, Some(Refusal::of(errors)), &form).await,
+        Err(errors) => return render(person, Some(FormRefusal::of(errors)), &form).await,
     };
     let (service, replica, path) = (person.service(), console.app.replica.clone(), segment(id.as_str()));
     let made = blocking(move || {
@@ -73,7 +73,7 @@ pub async fn suspend(
     State(console): State<Arc<Console>>,
     Path((partner, verb)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let person = administrator(&console, &request)?;
     Form::read(request).await?;
     let suspend = match verb.as_str() {
@@ -91,7 +91,7 @@ pub async fn suspend(
     match done.await? {
         Ok(_) => redirect(&format!("{PREFIX}/platform")),
         Err(ServiceError::NoPartner { .. }) => Err(Trouble::NotFound),
-        Err(error) => render(person, Some(Refusal::whole(mendable(error)?)), &Form::default()).await,
+        Err(error) => render(person, Some(FormRefusal::whole(mendable(error)?)), &Form::default()).await,
     }
 }
 
@@ -113,21 +113,21 @@ fn read(form: &Form) -> Result<(PartnerId, Arc<str>), Vec<FieldError>> {
 }
 
 /// A partner that there is already is a matter of its id.
-fn refusal(error: ServiceError) -> Result<Refusal, Trouble> {
+fn refusal(error: ServiceError) -> Result<FormRefusal, Trouble> {
     match error {
-        error @ ServiceError::Exists { .. } => Ok(Refusal::field("id", error.to_string())),
-        error => Refusal::from_verb(error),
+        error @ ServiceError::Exists { .. } => Ok(FormRefusal::field("id", error.to_string())),
+        error => FormRefusal::from_verb(error),
     }
 }
 
-async fn render(person: Person, refusal: Option<Refusal>, form: &Form) -> Answer {
+async fn render(person: Person, refusal: Option<FormRefusal>, form: &Form) -> PageResult {
     let (console, now) = (person.console.clone(), person.clock.now);
     let partners = blocking(move || {
         let row = |node: Arc<crate::service::replica::Node>| {
             let snapshot = node.snapshot();
             let tally = console.tally(&snapshot, now);
             let suspended = snapshot.partner.suspended_at.is_some();
-            Row {
+            PartnerRow {
                 id: snapshot.partner.auth_id.to_string(),
                 path: segment(snapshot.partner.auth_id.as_str()),
                 name: snapshot.partner.name.to_string(),

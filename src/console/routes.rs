@@ -1,7 +1,7 @@
 //! Applications and trunks: what numbers route to, and what they arrive on.
 //!
 //! Both are the same to people: a name, perhaps the one customer they are for,
-//! and the numbers that they have. So they have the same pages, and a [`Kind`].
+//! and the numbers that they have. So they have the same pages, and a [`RouteKind`].
 //! Invariant: what is archived keeps its numbers and takes no new ones.
 //! Deliberately absent: routing itself, which is a verb of numbers.
 
@@ -13,11 +13,11 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
 use super::chooser::Chooser;
-use super::customers::{Asked, bad_name};
-use super::form::{Refusal, Wrongs};
+use super::customers::{ListView, bad_name};
+use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
-use super::page::{Answer, Frame, Trouble, done, html, html_as};
+use super::page::{Frame, PageResult, Trouble, done, html, html_as};
 use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs;
@@ -35,51 +35,53 @@ use crate::service::{Service, ServiceError, WriteOutcome};
 const NUMBERS_MAX: usize = 50;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+enum RouteKind {
     Application,
     Trunk,
 }
 
-impl Kind {
+impl RouteKind {
     /// In addresses.
     fn path(self) -> &'static str {
         match self {
-            Kind::Application => "applications",
-            Kind::Trunk => "trunks",
+            RouteKind::Application => "applications",
+            RouteKind::Trunk => "trunks",
         }
     }
 
     fn title(self) -> &'static str {
         match self {
-            Kind::Application => "Applications",
-            Kind::Trunk => "Trunks",
+            RouteKind::Application => "Applications",
+            RouteKind::Trunk => "Trunks",
         }
     }
 
     fn named(self) -> NamedKind {
         match self {
-            Kind::Application => NamedKind::Application,
-            Kind::Trunk => NamedKind::Trunk,
+            RouteKind::Application => NamedKind::Application,
+            RouteKind::Trunk => NamedKind::Trunk,
         }
     }
 
     fn one(self) -> &'static str {
         match self {
-            Kind::Application => "application",
-            Kind::Trunk => "trunk",
+            RouteKind::Application => "application",
+            RouteKind::Trunk => "trunk",
         }
     }
 
     fn about(self) -> &'static str {
         match self {
-            Kind::Application => "An application is where calls go: a number that routes to none hangs up at once.",
-            Kind::Trunk => "A trunk is what calls to a number arrive on.",
+            RouteKind::Application => {
+                "An application is where calls go: a number that routes to none hangs up at once."
+            }
+            RouteKind::Trunk => "A trunk is what calls to a number arrive on.",
         }
     }
 
     /// The kind whose page an address names.
-    fn of(request: &Request<Body>) -> Kind {
-        if request.uri().path().split('/').nth(4) == Some("trunks") { Kind::Trunk } else { Kind::Application }
+    fn of(request: &Request<Body>) -> RouteKind {
+        if request.uri().path().split('/').nth(4) == Some("trunks") { RouteKind::Trunk } else { RouteKind::Application }
     }
 
     fn line(self, id: &str) -> String {
@@ -88,17 +90,17 @@ impl Kind {
 
     fn filter(self, id: &str) -> Filter {
         match self {
-            Kind::Application => Filter { application: Some(id.into()), ..Filter::default() },
-            Kind::Trunk => Filter { trunk: Some(id.into()), ..Filter::default() },
+            RouteKind::Application => Filter { application: Some(id.into()), ..Filter::default() },
+            RouteKind::Trunk => Filter { trunk: Some(id.into()), ..Filter::default() },
         }
     }
 
-    fn all(self, snapshot: &Snapshot) -> Vec<One> {
+    fn all(self, snapshot: &Snapshot) -> Vec<ShownRoute> {
         match self {
-            Kind::Application => snapshot
+            RouteKind::Application => snapshot
                 .applications
                 .iter()
-                .map(|one| One {
+                .map(|one| ShownRoute {
                     id: one.id.to_string(),
                     name: one.name.clone(),
                     owner: one.account.clone(),
@@ -108,10 +110,10 @@ impl Kind {
                     answer_url: one.answer_url.clone(),
                 })
                 .collect(),
-            Kind::Trunk => snapshot
+            RouteKind::Trunk => snapshot
                 .trunks
                 .iter()
-                .map(|one| One {
+                .map(|one| ShownRoute {
                     id: one.id.to_string(),
                     name: one.name.clone(),
                     owner: one.account.clone(),
@@ -124,7 +126,7 @@ impl Kind {
         }
     }
 
-    fn find(self, snapshot: &Snapshot, id: &str) -> Option<One> {
+    fn find(self, snapshot: &Snapshot, id: &str) -> Option<ShownRoute> {
         // Few are asked for one by one, so going through all of them will do.
         self.all(snapshot).into_iter().find(|one| one.id == id)
     }
@@ -138,10 +140,10 @@ impl Kind {
         owner: Option<&AccountId>,
     ) -> Result<WriteOutcome, ServiceError> {
         match self {
-            Kind::Application => {
+            RouteKind::Application => {
                 service.application_new(key, &ApplicationId::stored(id), name, owner, &CallTarget::default())
             }
-            Kind::Trunk => service.trunk_new(key, &TrunkId::stored(id), name, owner, &CallTarget::default()),
+            RouteKind::Trunk => service.trunk_new(key, &TrunkId::stored(id), name, owner, &CallTarget::default()),
         }
     }
 
@@ -153,8 +155,8 @@ impl Kind {
         changes: &EntityPatch,
     ) -> Result<WriteOutcome, ServiceError> {
         match self {
-            Kind::Application => service.application_edit(key, &ApplicationId::stored(id), changes),
-            Kind::Trunk => service.trunk_edit(key, &TrunkId::stored(id), changes),
+            RouteKind::Application => service.application_edit(key, &ApplicationId::stored(id), changes),
+            RouteKind::Trunk => service.trunk_edit(key, &TrunkId::stored(id), changes),
         }
     }
 
@@ -166,14 +168,14 @@ impl Kind {
         edit: &DestinationEdit,
     ) -> Result<WriteOutcome, ServiceError> {
         match self {
-            Kind::Application => service.application_destinations(key, &ApplicationId::stored(id), edit),
-            Kind::Trunk => service.trunk_destinations(key, &TrunkId::stored(id), edit),
+            RouteKind::Application => service.application_destinations(key, &ApplicationId::stored(id), edit),
+            RouteKind::Trunk => service.trunk_destinations(key, &TrunkId::stored(id), edit),
         }
     }
 }
 
 /// An application or a trunk.
-struct One {
+struct ShownRoute {
     id: String,
     name: Arc<str>,
     owner: Option<AccountId>,
@@ -198,7 +200,7 @@ impl Owner {
     }
 }
 
-struct Row {
+struct RouteTableRow {
     id: String,
     href: String,
     name: String,
@@ -209,9 +211,9 @@ struct Row {
 
 #[derive(Template)]
 #[template(path = "routes.html")]
-struct List<'a> {
+struct RouteList<'a> {
     frame: Frame,
-    kind: Kind,
+    kind: RouteKind,
     q: &'a str,
     query: String,
     archived: bool,
@@ -221,39 +223,39 @@ struct List<'a> {
     found: String,
     /// What may be meant, where nothing is found.
     near: String,
-    rows: Vec<Row>,
+    rows: Vec<RouteTableRow>,
     page: usize,
     pages: usize,
 }
 
 /// GET /console/p/{partner}/applications
-pub async fn applications(console: State<Arc<Console>>, partner: Path<String>, request: Request<Body>) -> Answer {
-    list(Kind::Application, console, partner, request).await
+pub async fn applications(console: State<Arc<Console>>, partner: Path<String>, request: Request<Body>) -> PageResult {
+    list(RouteKind::Application, console, partner, request).await
 }
 
 /// GET /console/p/{partner}/trunks
-pub async fn trunks(console: State<Arc<Console>>, partner: Path<String>, request: Request<Body>) -> Answer {
-    list(Kind::Trunk, console, partner, request).await
+pub async fn trunks(console: State<Arc<Console>>, partner: Path<String>, request: Request<Body>) -> PageResult {
+    list(RouteKind::Trunk, console, partner, request).await
 }
 
 async fn list(
-    kind: Kind,
+    kind: RouteKind,
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
         visit.need(Needs::Manager)?;
         return new_page(&visit, kind, &Form::default(), None, StatusCode::OK);
     }
-    let asked = Asked::read(&request);
+    let asked = ListView::read(&request);
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame(kind.title(), kind.path()).with(notice);
     let all = kind.all(&visit.snapshot);
     let archived = all.iter().filter(|one| one.archived_at.is_some()).count();
     let live = all.len() - archived;
-    let mut found: Vec<One> = all
+    let mut found: Vec<ShownRoute> = all
         .into_iter()
         .filter(|one| one.archived_at.is_some() == asked.archived && asked.finds(&one.id, &one.name))
         .collect();
@@ -263,14 +265,14 @@ async fn list(
     // A trunk's numbers are counted by looking over the inventory.
     let counted = blocking(move || {
         let none = Window::Page { skip: 0, rows: 0 };
-        let count = |one: One| {
+        let count = |one: ShownRoute| {
             let numbers = snapshot.select(&kind.filter(&one.id), Order::default(), none, now).total;
             (one, numbers)
         };
         found.into_iter().map(count).collect::<Vec<_>>()
     })
     .await?;
-    let rows = counted.into_iter().map(|(one, numbers)| Row {
+    let rows = counted.into_iter().map(|(one, numbers)| RouteTableRow {
         href: visit.href(kind.path(), &one.id),
         query: query_value(&kind.line(&one.id)),
         id: one.id,
@@ -279,7 +281,7 @@ async fn list(
         numbers: show::thousands(numbers),
     });
     let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { String::new() };
-    html(&List {
+    html(&RouteList {
         kind,
         near,
         q: &asked.q,
@@ -298,14 +300,14 @@ async fn list(
 
 #[derive(Template)]
 #[template(path = "route_new.html")]
-struct New<'a> {
+struct NewRoutePage<'a> {
     frame: Frame,
-    kind: Kind,
+    kind: RouteKind,
     form: &'a Form,
     wrongs: Wrongs,
 }
 
-impl New<'_> {
+impl NewRoutePage<'_> {
     fn owner(&self) -> String {
         let (name, value) = ("account_auth_id", self.form.get("account_auth_id"));
         let (label, what, wrongs) = ("Only for this customer", NamedKind::Customer, &self.wrongs);
@@ -318,13 +320,13 @@ pub async fn create(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
-    let kind = Kind::of(&request);
+) -> PageResult {
+    let kind = RouteKind::of(&request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let (id, name, owner) = match read(&form, &visit.snapshot) {
         Ok(read) => read,
         Err(errors) => {
-            let refusal = Some(Refusal::of(errors));
+            let refusal = Some(FormRefusal::of(errors));
             return new_page(&visit, kind, &form, refusal, StatusCode::UNPROCESSABLE_ENTITY);
         }
     };
@@ -338,9 +340,9 @@ pub async fn create(
             let refusal = match error {
                 ServiceError::Exists { what, id } => {
                     let message = format!("there is already a {what} {id}");
-                    Refusal::of(vec![FieldError::new("id", code::CONFLICT, message, &id)])
+                    FormRefusal::of(vec![FieldError::new("id", code::CONFLICT, message, &id)])
                 }
-                other => Refusal::from_verb(other)?,
+                other => FormRefusal::from_verb(other)?,
             };
             new_page(&visit, kind, &form, Some(refusal), StatusCode::CONFLICT)
         }
@@ -366,11 +368,17 @@ fn read(form: &Form, snapshot: &Snapshot) -> Result<(String, Arc<str>, Option<Ac
     }
 }
 
-fn new_page(visit: &Visit, kind: Kind, form: &Form, refusal: Option<Refusal>, status: StatusCode) -> Answer {
+fn new_page(
+    visit: &Visit,
+    kind: RouteKind,
+    form: &Form,
+    refusal: Option<FormRefusal>,
+    status: StatusCode,
+) -> PageResult {
     let mut frame = visit.frame(&format!("New {}", kind.one()), kind.path());
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
-    html_as(status, &New { frame, kind, form, wrongs })
+    html_as(status, &NewRoutePage { frame, kind, form, wrongs })
 }
 
 /// The fields of a new destination.
@@ -394,7 +402,7 @@ impl TypedEdit {
     }
 }
 
-impl Route {
+impl RoutePage {
     /// What the form of a destination shows, and whether it was refused.
     fn form_of(&self, one: &Destination) -> (TypedDestination, bool) {
         let uri = one.uri.to_string();
@@ -409,7 +417,7 @@ impl Route {
 }
 
 /// A form of the page that was refused.
-struct Typed<'a> {
+struct TypedRoute<'a> {
     verb: &'a str,
     form: &'a Form,
     wrongs: Wrongs,
@@ -417,9 +425,9 @@ struct Typed<'a> {
 
 #[derive(Template)]
 #[template(path = "route.html")]
-struct Route {
+struct RoutePage {
     frame: Frame,
-    kind: Kind,
+    kind: RouteKind,
     id: String,
     /// Its own address.
     href: String,
@@ -445,21 +453,25 @@ struct Route {
 }
 
 /// GET /console/p/{partner}/applications/{id}
-pub async fn application(console: State<Arc<Console>>, path: Path<(String, String)>, request: Request<Body>) -> Answer {
-    page(Kind::Application, console, path, request).await
+pub async fn application(
+    console: State<Arc<Console>>,
+    path: Path<(String, String)>,
+    request: Request<Body>,
+) -> PageResult {
+    page(RouteKind::Application, console, path, request).await
 }
 
 /// GET /console/p/{partner}/trunks/{id}
-pub async fn trunk(console: State<Arc<Console>>, path: Path<(String, String)>, request: Request<Body>) -> Answer {
-    page(Kind::Trunk, console, path, request).await
+pub async fn trunk(console: State<Arc<Console>>, path: Path<(String, String)>, request: Request<Body>) -> PageResult {
+    page(RouteKind::Trunk, console, path, request).await
 }
 
 async fn page(
-    kind: Kind,
+    kind: RouteKind,
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame("", kind.path()).with(notice);
@@ -469,12 +481,12 @@ async fn page(
 /// The page; `typed` is a form that was refused, and why.
 fn route(
     visit: &Visit,
-    kind: Kind,
+    kind: RouteKind,
     id: &str,
     mut frame: Frame,
-    typed: Option<Typed<'_>>,
+    typed: Option<TypedRoute<'_>>,
     status: StatusCode,
-) -> Answer {
+) -> PageResult {
     let snapshot = visit.newest();
     let one = kind.find(&snapshot, id).ok_or(Trouble::NotFound)?;
     let window = Window::Page { skip: 0, rows: NUMBERS_MAX };
@@ -499,7 +511,7 @@ fn route(
     let mut destinations = one.destinations.as_slice().to_vec();
     destinations.sort_by_key(|one| (one.priority, std::cmp::Reverse(one.weight)));
     let (open, wrongs) = typed.map_or_else(Default::default, |typed| (typed.verb.to_owned(), typed.wrongs));
-    let page = Route {
+    let page = RoutePage {
         frame,
         kind,
         href: visit.href(kind.path(), id),
@@ -524,27 +536,27 @@ fn route(
 }
 
 /// What a form of the page asks for.
-enum Wanted {
+enum RouteForm {
     Edit(EntityPatch),
     Destination(DestinationEdit),
 }
 
 /// Reads a form of the page; `None` for a verb that there is not.
-fn read_act(kind: Kind, verb: &str, form: &Form) -> Option<Result<Wanted, Vec<FieldError>>> {
-    let edit = |changes| Some(Ok(Wanted::Edit(changes)));
+fn read_act(kind: RouteKind, verb: &str, form: &Form) -> Option<Result<RouteForm, Vec<FieldError>>> {
+    let edit = |changes| Some(Ok(RouteForm::Edit(changes)));
     let uri = || read_uri(form).map_err(|error| vec![error]);
-    let destination = |edit: Result<DestinationEdit, Vec<FieldError>>| Some(edit.map(Wanted::Destination));
+    let destination = |edit: Result<DestinationEdit, Vec<FieldError>>| Some(edit.map(RouteForm::Destination));
     match verb {
         "rename" => Some(match entity::name(form.get("name")) {
-            Some(name) => Ok(Wanted::Edit(EntityPatch { name: Some(name), ..EntityPatch::default() })),
+            Some(name) => Ok(RouteForm::Edit(EntityPatch { name: Some(name), ..EntityPatch::default() })),
             None => Err(vec![bad_name()]),
         }),
         "archive" => edit(EntityPatch { archived: Some(true), ..EntityPatch::default() }),
         "restore" => edit(EntityPatch { archived: Some(false), ..EntityPatch::default() }),
-        "answer-url" if kind == Kind::Application => {
+        "answer-url" if kind == RouteKind::Application => {
             let url = form.given("answer_url").map(destination::answer_url).transpose();
             Some(match url {
-                Ok(url) => Ok(Wanted::Edit(EntityPatch { answer_url: Some(url), ..EntityPatch::default() })),
+                Ok(url) => Ok(RouteForm::Edit(EntityPatch { answer_url: Some(url), ..EntityPatch::default() })),
                 Err(message) => {
                     Err(vec![FieldError::new("answer_url", code::INVALID, message, form.get("answer_url"))])
                 }
@@ -607,24 +619,24 @@ pub async fn act(
     State(console): State<Arc<Console>>,
     Path((partner, id, verb)): Path<(String, String, String)>,
     request: Request<Body>,
-) -> Answer {
-    let kind = Kind::of(&request);
+) -> PageResult {
+    let kind = RouteKind::of(&request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     kind.find(&visit.snapshot, &id).ok_or(Trouble::NotFound)?;
-    let again = |refusal: Refusal, status| {
+    let again = |refusal: FormRefusal, status| {
         let frame = visit.frame("", kind.path()).failed(refusal.text);
-        let typed = Typed { verb: &verb, form: &form, wrongs: refusal.wrongs };
+        let typed = TypedRoute { verb: &verb, form: &form, wrongs: refusal.wrongs };
         route(&visit, kind, &id, frame, Some(typed), status)
     };
     let wanted = match read_act(kind, &verb, &form).ok_or(Trouble::NotFound)? {
         Ok(wanted) => wanted,
-        Err(errors) => return again(Refusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY),
+        Err(errors) => return again(FormRefusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY),
     };
     let to = visit.href(kind.path(), &id);
     let (asked, what) = (id.clone(), format!("{}.{verb}", kind.one()));
     let done_now = visit.act(what, move |service, key| match &wanted {
-        Wanted::Edit(changes) => kind.edit(service, key, &asked, changes),
-        Wanted::Destination(edit) => kind.edit_destination(service, key, &asked, edit),
+        RouteForm::Edit(changes) => kind.edit(service, key, &asked, changes),
+        RouteForm::Destination(edit) => kind.edit_destination(service, key, &asked, edit),
     });
     match done_now.await {
         Ok(WriteOutcome::Done { version, .. }) => done(&to, version),
@@ -636,8 +648,8 @@ pub async fn act(
                     error.field = "uri".to_owned();
                 }
             }
-            again(Refusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY)
+            again(FormRefusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY)
         }
-        Err(error) => again(Refusal::from_verb(error)?, StatusCode::CONFLICT),
+        Err(error) => again(FormRefusal::from_verb(error)?, StatusCode::CONFLICT),
     }
 }

@@ -14,7 +14,7 @@ use http::{Request, StatusCode};
 
 use super::gate::{Form, Needs, Visit, asks_for_new};
 use super::overview::check_name;
-use super::page::{Answer, Frame, Notice, Trouble, done, html_as, mendable};
+use super::page::{Frame, Notice, PageResult, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
 use super::{Console, diff, keys, show};
 use crate::checks::Check;
@@ -45,7 +45,7 @@ const RHYTHMS: [(&str, &str, &str, &str); 10] = [
     ("monthly", "The first of each month", "1", "*"),
 ];
 
-struct Row {
+struct ScheduleRow {
     id: String,
     name: String,
     words: String,
@@ -62,11 +62,11 @@ struct Row {
 struct Schedules {
     frame: Frame,
     part: &'static str,
-    rows: Vec<Row>,
+    rows: Vec<ScheduleRow>,
     mail: bool,
 }
 
-struct Pick {
+struct OptionPick {
     value: &'static str,
     name: String,
     picked: bool,
@@ -74,7 +74,7 @@ struct Pick {
 
 /// The fields of a form, as they were typed or as they are.
 #[derive(Default)]
-struct Fields {
+struct ScheduleFields {
     name: String,
     rhythm: String,
     time: String,
@@ -90,18 +90,26 @@ struct Fields {
     next: Vec<String>,
 }
 
-impl Fields {
-    fn new(visit: &Visit) -> Fields {
+impl ScheduleFields {
+    fn new(visit: &Visit) -> ScheduleFields {
         let zone = visit.clock.zone.iana_name().unwrap_or("UTC").to_owned();
         let (rhythm, time, within) = ("mon".to_owned(), TIME.to_owned(), "14d".to_owned());
-        Fields { rhythm, time, zone, within, alerts: true, cron: "0 9 * * 1".to_owned(), ..Fields::default() }
+        ScheduleFields {
+            rhythm,
+            time,
+            zone,
+            within,
+            alerts: true,
+            cron: "0 9 * * 1".to_owned(),
+            ..ScheduleFields::default()
+        }
     }
 
-    fn of(view: &ScheduleView) -> Fields {
+    fn of(view: &ScheduleView) -> ScheduleFields {
         let schedule = &view.schedule;
         let simple = Simple::read(&schedule.cron);
         let list = |all: &[Arc<str>], glue: &str| all.iter().map(|one| &**one).collect::<Vec<_>>().join(glue);
-        Fields {
+        ScheduleFields {
             name: schedule.name.to_string(),
             rhythm: simple.map_or(CRON, |simple| RHYTHMS[simple.rhythm].0).to_owned(),
             time: simple.map_or(TIME.to_owned(), |simple| simple.time()),
@@ -112,12 +120,12 @@ impl Fields {
             within: within(schedule.within),
             always: schedule.report == ReportPolicy::Always,
             alerts: schedule.alerts,
-            ..Fields::default()
+            ..ScheduleFields::default()
         }
     }
 
-    fn typed(form: &Form) -> Fields {
-        Fields {
+    fn typed(form: &Form) -> ScheduleFields {
+        ScheduleFields {
             name: form.get("name").to_owned(),
             rhythm: form.get("rhythm").to_owned(),
             time: form.get("time").to_owned(),
@@ -128,7 +136,7 @@ impl Fields {
             within: form.get("within").to_owned(),
             always: form.get("report") == "always",
             alerts: form.has("alerts"),
-            ..Fields::default()
+            ..ScheduleFields::default()
         }
     }
 
@@ -146,16 +154,16 @@ impl Fields {
         (!all.is_empty()).then(|| all.join("; "))
     }
 
-    fn rhythms(&self) -> Vec<Pick> {
+    fn rhythms(&self) -> Vec<OptionPick> {
         let named =
             RHYTHMS.iter().map(|&(value, name, ..)| (value, name)).chain([(CRON, "As cron's fields below say")]);
-        named.map(|(value, name)| Pick { value, name: name.to_owned(), picked: value == self.rhythm }).collect()
+        named.map(|(value, name)| OptionPick { value, name: name.to_owned(), picked: value == self.rhythm }).collect()
     }
 
-    fn all_checks(&self) -> Vec<Pick> {
+    fn all_checks(&self) -> Vec<OptionPick> {
         let pick = |check: &Check| {
             let value = check.as_str();
-            Pick { value, name: check_name(*check), picked: self.checks.iter().any(|one| one == value) }
+            OptionPick { value, name: check_name(*check), picked: self.checks.iter().any(|one| one == value) }
         };
         Check::ALL.iter().map(pick).collect()
     }
@@ -170,7 +178,7 @@ struct Letter {
 
 #[derive(Template)]
 #[template(path = "schedule.html")]
-struct Schedule {
+struct SchedulePage {
     frame: Frame,
     part: &'static str,
     /// `None` where it is being made.
@@ -180,7 +188,7 @@ struct Schedule {
     on: bool,
     asked: bool,
     letters: Vec<Letter>,
-    fields: Fields,
+    fields: ScheduleFields,
     open: bool,
     zones: String,
     mail: bool,
@@ -188,18 +196,22 @@ struct Schedule {
 }
 
 /// GET /console/p/{partner}/checks/schedules, and ?new for the form
-pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
         visit.need(Needs::Owner)?;
-        let fields = Fields::new(&visit);
+        let fields = ScheduleFields::new(&visit);
         return render_new(&visit, visit.frame("New schedule", "schedules"), fields);
     }
     let notice = plain(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     let frame = visit.frame("Schedules", "schedules").with(notice);
     let (service, key, now) = (visit.service(), visit.snapshot.key, visit.clock.now);
     let all = blocking(move || service.schedules(key, now)).await??;
-    let row = |view: &ScheduleView| Row {
+    let row = |view: &ScheduleView| ScheduleRow {
         id: view.id.to_string(),
         name: view.schedule.name.to_string(),
         words: in_words(&view.schedule.cron).unwrap_or_default(),
@@ -219,7 +231,7 @@ pub async fn create(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let frame = || visit.frame("New schedule", "schedules");
     if form.has("preview") {
@@ -236,7 +248,7 @@ pub async fn create(
         }
         Err(error) => {
             let (text, errors) = told(error)?;
-            render_new(&visit, frame().failed(text), Fields { errors, ..Fields::typed(&form) })
+            render_new(&visit, frame().failed(text), ScheduleFields { errors, ..ScheduleFields::typed(&form) })
         }
     }
 }
@@ -246,7 +258,7 @@ pub async fn page(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = plain(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     let frame = visit.frame("", "schedules").with(notice);
@@ -258,7 +270,7 @@ pub async fn act(
     State(console): State<Arc<Console>>,
     Path((partner, id, verb)): Path<(String, String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     if verb == "edit" && form.has("preview") {
         let fields = previewed(&form, visit.clock.now);
@@ -289,7 +301,7 @@ pub async fn act(
         }
         Err(error) => {
             let (text, errors) = told(error)?;
-            let fields = (verb == "edit").then(|| Fields { errors, ..Fields::typed(&form) });
+            let fields = (verb == "edit").then(|| ScheduleFields { errors, ..ScheduleFields::typed(&form) });
             render(&visit, &id, visit.frame("", "schedules").failed(text), fields).await
         }
     }
@@ -361,8 +373,8 @@ fn cron_of(form: &Form) -> Option<String> {
 }
 
 /// The form again, with the next runs of what it says.
-fn previewed(form: &Form, now: Time) -> Fields {
-    let mut fields = Fields::typed(form);
+fn previewed(form: &Form, now: Time) -> ScheduleFields {
+    let mut fields = ScheduleFields::typed(form);
     match cron_of(form).map(|cron| preview(&cron, form.get("zone"), now)) {
         Some(Ok((_, runs))) => fields.next = runs.iter().map(local).collect(),
         Some(Err(ServiceError::Invalid(errors))) => fields.errors = errors,
@@ -497,9 +509,9 @@ pub fn zones() -> String {
     )
 }
 
-fn render_new(visit: &Visit, frame: Frame, fields: Fields) -> Answer {
+fn render_new(visit: &Visit, frame: Frame, fields: ScheduleFields) -> PageResult {
     let wrong = frame.error.is_some() || !fields.errors.is_empty();
-    let page = Schedule {
+    let page = SchedulePage {
         part: "schedules",
         id: None,
         name: String::new(),
@@ -517,13 +529,13 @@ fn render_new(visit: &Visit, frame: Frame, fields: Fields) -> Answer {
     html_as(if wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }, &page)
 }
 
-async fn render(visit: &Visit, id: &str, mut frame: Frame, fields: Option<Fields>) -> Answer {
+async fn render(visit: &Visit, id: &str, mut frame: Frame, fields: Option<ScheduleFields>) -> PageResult {
     let (service, key, now, about) = (visit.service(), visit.snapshot.key, visit.clock.now, id.to_owned());
     let view = blocking(move || service.schedule(key, &about, now)).await??;
     frame.title = view.schedule.name.to_string();
     let owns = visit.role().owns();
     let wrong = frame.error.is_some() || fields.as_ref().is_some_and(|fields| !fields.errors.is_empty());
-    let page = Schedule {
+    let page = SchedulePage {
         part: "schedules",
         id: Some(id.to_owned()),
         name: view.schedule.name.to_string(),
@@ -532,7 +544,7 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, fields: Option<Fields
         asked: view.state.as_ref().is_some_and(|state| state.asked_by.is_some()),
         letters: view.runs.iter().map(|run| letter(visit, run)).collect(),
         open: fields.is_some(),
-        fields: fields.unwrap_or_else(|| Fields::of(&view)),
+        fields: fields.unwrap_or_else(|| ScheduleFields::of(&view)),
         zones: if owns { zones() } else { String::new() },
         mail: visit.console.app.mail,
         recipients_max: RECIPIENTS_MAX,

@@ -14,7 +14,7 @@ use http::Request;
 
 use super::gate::{Visit, query_value};
 use super::line::{self, about, owner};
-use super::page::{Answer, Frame, html};
+use super::page::{Frame, PageResult, html};
 use super::{Console, show};
 use crate::domain::{State as Stored, Status};
 use crate::inventory::names::{NamedEntity, NamedKind, ranked};
@@ -28,7 +28,7 @@ const FEW: usize = 5;
 const MANY: usize = 8;
 
 /// Something that was found.
-struct Hit {
+struct SearchHit {
     name: String,
     about: String,
     href: String,
@@ -38,14 +38,14 @@ struct Hit {
     exact: bool,
 }
 
-struct Group {
+struct HitGroup {
     title: &'static str,
-    hits: Vec<Hit>,
+    hits: Vec<SearchHit>,
 }
 
 #[derive(Template)]
 #[template(path = "search.html")]
-struct Search {
+struct SearchPage {
     frame: Frame,
     q: String,
     results: String,
@@ -54,7 +54,7 @@ struct Search {
 #[derive(Template)]
 #[template(path = "results.html")]
 struct Results {
-    groups: Vec<Group>,
+    groups: Vec<HitGroup>,
 }
 
 impl Results {
@@ -103,7 +103,11 @@ const PLACES: &[(&str, &str, &str, For)] = &[
 
 /// GET /console/p/{partner}/search?q=…, with `kind=customer` only customers, and
 /// with `part` the results without the page around them.
-pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let (mut q, mut kind, mut account, mut part) = (String::new(), None, String::new(), false);
     for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
@@ -120,40 +124,40 @@ pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<Strin
         Some(what) => {
             let only = visit.snapshot.customer(&account).ok();
             let hits = named(&visit, what, &q, only.as_ref().map(|id| id.as_str()), MANY);
-            vec![Group { title: "", hits }]
+            vec![HitGroup { title: "", hits }]
         }
         None => everything(&visit, &frame, &q),
     };
     let results = Results { groups };
     match part {
         true => html(&results),
-        false => html(&Search { results: results.render().unwrap_or_default(), frame, q }),
+        false => html(&SearchPage { results: results.render().unwrap_or_default(), frame, q }),
     }
 }
 
 /// The best of every kind.
-fn everything(visit: &Visit, frame: &Frame, q: &str) -> Vec<Group> {
+fn everything(visit: &Visit, frame: &Frame, q: &str) -> Vec<HitGroup> {
     let few = |what| if q.is_empty() { Vec::new() } else { named(visit, what, q, None, FEW) };
     let groups = [
-        Group { title: "Numbers", hits: numbers(visit, q) },
-        Group { title: "Customers", hits: few(NamedKind::Customer) },
-        Group { title: "Applications", hits: few(NamedKind::Application) },
-        Group { title: "Trunks", hits: few(NamedKind::Trunk) },
-        Group { title: "Pages", hits: places(frame, q, false) },
-        Group { title: "Actions", hits: places(frame, q, true) },
+        HitGroup { title: "Numbers", hits: numbers(visit, q) },
+        HitGroup { title: "Customers", hits: few(NamedKind::Customer) },
+        HitGroup { title: "Applications", hits: few(NamedKind::Application) },
+        HitGroup { title: "Trunks", hits: few(NamedKind::Trunk) },
+        HitGroup { title: "Pages", hits: places(frame, q, false) },
+        HitGroup { title: "Actions", hits: places(frame, q, true) },
     ];
     groups.into_iter().filter(|group| !group.hits.is_empty()).collect()
 }
 
 /// The first numbers that have the digits.
-fn numbers(visit: &Visit, q: &str) -> Vec<Hit> {
+fn numbers(visit: &Visit, q: &str) -> Vec<SearchHit> {
     let Some(search) = line::digits(q, &visit.snapshot, visit.clock.now) else { return Vec::new() };
     let filter = Filter { search: Some(search), ..Filter::default() };
     let window = Window::Page { skip: 0, rows: FEW };
     let found = visit.snapshot.select(&filter, Order::default(), window, visit.clock.now);
-    let mut hits: Vec<Hit> = found.rows.iter().map(|row| number(visit, *row)).collect();
+    let mut hits: Vec<SearchHit> = found.rows.iter().map(|row| number(visit, *row)).collect();
     if found.total > hits.len() as u64 {
-        hits.push(Hit {
+        hits.push(SearchHit {
             name: format!("All {}", show::count(found.total, "number", "numbers")),
             about: format!("with {q}"),
             href: format!("{}/numbers?q={}", visit.base, query_value(q)),
@@ -164,14 +168,14 @@ fn numbers(visit: &Visit, q: &str) -> Vec<Hit> {
     hits
 }
 
-fn number(visit: &Visit, row: NumberRef<'_>) -> Hit {
+fn number(visit: &Visit, row: NumberRef<'_>) -> SearchHit {
     let plain = row.number().to_string();
     let customer = row.account().map(|one| one.name.to_string());
     let state = match (row.state(), row.status()) {
         (Stored::Active, Status::Suspended) => "expired".to_owned(),
         (state, _) => state.to_string(),
     };
-    Hit {
+    SearchHit {
         name: visit.console.spaces.readable(row.number()),
         about: [Some(state), customer].into_iter().flatten().collect::<Vec<_>>().join(" · "),
         href: format!("{}/numbers/{plain}", visit.base),
@@ -182,7 +186,7 @@ fn number(visit: &Visit, row: NumberRef<'_>) -> Hit {
 
 /// Customers, applications or trunks like a text, best first; without one, by
 /// name. Applications and trunks that `account` may not use are left out.
-fn named(visit: &Visit, what: NamedKind, q: &str, account: Option<&str>, most: usize) -> Vec<Hit> {
+fn named(visit: &Visit, what: NamedKind, q: &str, account: Option<&str>, most: usize) -> Vec<SearchHit> {
     let snapshot = &visit.snapshot;
     let all = snapshot.entities(what);
     let exact = if q.is_empty() { None } else { snapshot.find_named(what, q).ok() };
@@ -212,9 +216,9 @@ fn exact_first<'e, 'a>(
     found
 }
 
-fn entity(visit: &Visit, what: NamedKind, one: &NamedEntity<'_>, exact: Option<&str>) -> Hit {
+fn entity(visit: &Visit, what: NamedKind, one: &NamedEntity<'_>, exact: Option<&str>) -> SearchHit {
     let path = what.many();
-    Hit {
+    SearchHit {
         name: one.name.to_owned(),
         about: about(&visit.snapshot, what, one.id, visit.clock.now),
         href: visit.href(path, one.id),
@@ -235,7 +239,7 @@ pub fn did_you_mean(visit: &Visit, what: NamedKind, q: &str) -> String {
 }
 
 /// The pages and actions whose name or words have all words of the text.
-fn places(frame: &Frame, q: &str, actions: bool) -> Vec<Hit> {
+fn places(frame: &Frame, q: &str, actions: bool) -> Vec<SearchHit> {
     let typed = q.to_lowercase();
     let fits = |name: &str, words: &str| {
         let text = format!("{} {words}", name.to_lowercase());
@@ -250,7 +254,7 @@ fn places(frame: &Frame, q: &str, actions: bool) -> Vec<Hit> {
         .iter()
         .filter(|(name, _, words, who)| words.ends_with("action") == actions && may(*who) && fits(name, words));
     let most = if q.is_empty() { PLACES.len() } else { MANY };
-    let hit = |(name, path, _, _): &(&str, &str, &str, For)| Hit {
+    let hit = |(name, path, _, _): &(&str, &str, &str, For)| SearchHit {
         name: (*name).to_owned(),
         about: String::new(),
         href: format!("{}{path}", frame.base),

@@ -8,9 +8,9 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::form::{Refusal, Wrongs};
+use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
-use super::page::{Answer, Frame, Trouble, done, html_as};
+use super::page::{Frame, PageResult, Trouble, done, html_as};
 use super::schedules::zones;
 use super::{Console, diff};
 use crate::billing::Period;
@@ -26,7 +26,7 @@ const DAYS_MAX: u32 = 3_650;
 
 #[derive(Template)]
 #[template(path = "settings.html")]
-struct Settings {
+struct SettingsPage {
     frame: Frame,
     days: String,
     countries: String,
@@ -47,7 +47,11 @@ struct BillingForm {
 }
 
 /// GET /console/p/{partner}/settings
-pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let mut notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
@@ -63,12 +67,12 @@ pub async fn quarantine(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let chosen = match (form.has("reset"), read(&form)) {
         (true, _) => None,
         (false, Ok(chosen)) => Some(chosen),
-        (false, Err(errors)) => return refused(&visit, &form, Refusal::of(errors)),
+        (false, Err(errors)) => return refused(&visit, &form, FormRefusal::of(errors)),
     };
     let act = visit.act("settings.quarantine", move |service, key| service.quarantine_choose(key, chosen.as_ref()));
     match act.await {
@@ -76,7 +80,7 @@ pub async fn quarantine(
             super::keys::follow(&console).await?;
             done(&format!("{}/settings", visit.base), changed.version)
         }
-        Err(error) => refused(&visit, &form, Refusal::from_verb(error)?),
+        Err(error) => refused(&visit, &form, FormRefusal::from_verb(error)?),
     }
 }
 
@@ -85,11 +89,15 @@ pub async fn billing(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let after_expiry = AfterExpiry::parse(form.get("after_expiry"));
     if after_expiry.is_none() {
-        return refused(&visit, &form, Refusal::field("after_expiry", "choose whether expired numbers are charged"));
+        return refused(
+            &visit,
+            &form,
+            FormRefusal::field("after_expiry", "choose whether expired numbers are charged"),
+        );
     }
     let wish = Wish { zone: Some(form.get("zone").trim().to_owned()), after_expiry };
     let act = visit.act("settings.billing", move |service, key| service.billing_choose(key, &wish));
@@ -102,7 +110,7 @@ pub async fn billing(
             };
             done(&format!("{}/settings", visit.base), version)
         }
-        Err(error) => refused(&visit, &form, Refusal::from_verb(error)?),
+        Err(error) => refused(&visit, &form, FormRefusal::from_verb(error)?),
     }
 }
 
@@ -126,7 +134,7 @@ fn billing_form(visit: &Visit, form: Option<&Form>) -> Result<BillingForm, Troub
     })
 }
 
-fn refused(visit: &Visit, form: &Form, refusal: Refusal) -> Answer {
+fn refused(visit: &Visit, form: &Form, refusal: FormRefusal) -> PageResult {
     let frame = visit.frame("Settings", "settings").failed(refusal.text);
     render(visit, frame, Some(form), refusal.wrongs)
 }
@@ -158,7 +166,7 @@ fn read(form: &Form) -> Result<Quarantine, Vec<FieldError>> {
     }
 }
 
-fn render(visit: &Visit, frame: Frame, form: Option<&Form>, wrongs: Wrongs) -> Answer {
+fn render(visit: &Visit, frame: Frame, form: Option<&Form>, wrongs: Wrongs) -> PageResult {
     let billing = billing_form(visit, form)?;
     let form = form.filter(|form| form.has("days"));
     let chosen = visit.snapshot.settings.get(setting::QUARANTINE).and_then(Setting::quarantine);
@@ -174,7 +182,7 @@ fn render(visit: &Visit, frame: Frame, form: Option<&Form>, wrongs: Wrongs) -> A
         false => format!("{} days, {}", server.default_days, list(server)),
     };
     let status = if frame.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let page = Settings {
+    let page = SettingsPage {
         frame,
         days: form.map_or_else(|| now.default_days.to_string(), |form| form.get("days").to_owned()),
         countries: form.map_or_else(|| list(now), |form| form.get("countries").to_owned()),

@@ -15,17 +15,17 @@ use crate::wire::html::escape;
 pub use crate::wire::html::thousands;
 
 /// The moment of a page, for a reader in a zone.
-pub struct Clock {
+pub struct PageClock {
     pub now: Time,
     pub zone: TimeZone,
 }
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-impl Clock {
+impl PageClock {
     /// A zone that is not known is UTC.
-    pub fn new(now: Time, zone: &str) -> Clock {
-        Clock { now, zone: TimeZone::get(zone).unwrap_or(TimeZone::UTC) }
+    pub fn new(now: Time, zone: &str) -> PageClock {
+        PageClock { now, zone: TimeZone::get(zone).unwrap_or(TimeZone::UTC) }
     }
 
     /// The time that a clock on the wall shows, as if it were UTC.
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn times_are_those_of_the_reader() {
         let now: Time = "2026-11-23T12:00:00Z".parse().expect("a time");
-        let clock = Clock::new(now, "Asia/Kolkata");
+        let clock = PageClock::new(now, "Asia/Kolkata");
         let at: Time = "2026-12-31T20:00:05Z".parse().expect("a time");
         assert_eq!(
             clock.time(at),
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(clock.told("<b> since 2026-12-31T20:00:05Z: no"), format!("&lt;b&gt; since {}: no", clock.time(at)));
         assert_eq!(clock.distance(at), "in 38 days");
         assert_eq!(clock.distance(now.plus(-7_200)), "2 hours ago");
-        assert_eq!(Clock::new(now, "nowhere").day(now), Clock::new(now, "UTC").day(now));
+        assert_eq!(PageClock::new(now, "nowhere").day(now), PageClock::new(now, "UTC").day(now));
     }
 
     #[test]

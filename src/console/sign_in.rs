@@ -12,7 +12,7 @@ use http::header::{self, HeaderValue};
 use http::{Request, StatusCode};
 
 use super::gate::{self, Form, Person};
-use super::page::{Answer, Trouble, html, html_as, redirect};
+use super::page::{PageResult, Trouble, html, html_as, redirect};
 use super::{Console, PREFIX};
 use crate::http::{peer, waiting};
 use crate::service::people::{PeopleError, SignIn};
@@ -59,7 +59,7 @@ fn query_back(request: &Request<Body>) -> String {
 }
 
 /// GET /console/sign-in
-pub async fn form(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn form(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     if Person::enter(&console, &request).is_ok() {
         return redirect(PREFIX);
     }
@@ -68,7 +68,7 @@ pub async fn form(State(console): State<Arc<Console>>, request: Request<Body>) -
 }
 
 /// POST /console/sign-in
-pub async fn sign_in(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn sign_in(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let secure = gate::secure(&console.app, &request);
     let from = console.app.client(request.headers(), peer(request.extensions()));
     let form = Form::read(request).await?;
@@ -95,7 +95,7 @@ pub async fn sign_in(State(console): State<Arc<Console>>, request: Request<Body>
 }
 
 /// POST /console/code
-pub async fn code(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn code(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let secure = gate::secure(&console.app, &request);
     let from = console.app.client(request.headers(), peer(request.extensions()));
     let token = gate::cookie(&console.app, &request).unwrap_or_default();
@@ -116,13 +116,13 @@ pub async fn code(State(console): State<Arc<Console>>, request: Request<Body>) -
 }
 
 /// GET /console/code
-pub async fn code_form(request: Request<Body>) -> Answer {
+pub async fn code_form(request: Request<Body>) -> PageResult {
     let to = query_back(&request);
     html(&CodePage { title: "One more step", build: crate::BUILD, error: None, back: back(&to) })
 }
 
 /// POST /console/sign-out
-pub async fn sign_out(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn sign_out(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let secure = gate::secure(&console.app, &request);
     if let Some(token) = gate::cookie(&console.app, &request) {
         let people = console.app.people.clone();
@@ -132,7 +132,7 @@ pub async fn sign_out(State(console): State<Arc<Console>>, request: Request<Body
 }
 
 /// GET /console/set-up/{link}
-pub async fn set_up_form(State(console): State<Arc<Console>>, Path(link): Path<String>) -> Answer {
+pub async fn set_up_form(State(console): State<Arc<Console>>, Path(link): Path<String>) -> PageResult {
     let people = console.app.people.clone();
     let asked = link.clone();
     match signing(move || people.link_user(&asked)).await? {
@@ -152,7 +152,11 @@ pub async fn set_up_form(State(console): State<Arc<Console>>, Path(link): Path<S
 }
 
 /// POST /console/set-up/{link}
-pub async fn set_up(State(console): State<Arc<Console>>, Path(link): Path<String>, request: Request<Body>) -> Answer {
+pub async fn set_up(
+    State(console): State<Arc<Console>>,
+    Path(link): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let secure = gate::secure(&console.app, &request);
     let from = console.app.client(request.headers(), peer(request.extensions()));
     let form = Form::read(request).await?;
@@ -183,7 +187,7 @@ fn wait_of(error: &PeopleError) -> Option<u64> {
     if let PeopleError::Throttled { seconds } = error { Some(*seconds) } else { None }
 }
 
-fn with_wait(mut response: http::Response<Body>, wait: Option<u64>) -> Answer {
+fn with_wait(mut response: http::Response<Body>, wait: Option<u64>) -> PageResult {
     if let Some(seconds) = wait {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -191,13 +195,13 @@ fn with_wait(mut response: http::Response<Body>, wait: Option<u64>) -> Answer {
 }
 
 /// Somebody whose password was right: in, or on to their code.
-fn enter(secure: crate::http::Secure, signed: SignIn, to: &str) -> Answer {
+fn enter(secure: crate::http::Secure, signed: SignIn, to: &str) -> PageResult {
     let cookie = gate::set_cookie(secure, &signed.token)?;
     let to = if signed.needs_code { format!("{PREFIX}/code?back={}", gate::query_value(to)) } else { to.to_owned() };
     with_cookie(redirect(&to)?, &cookie)
 }
 
-fn with_cookie(mut response: http::Response<Body>, cookie: &str) -> Answer {
+fn with_cookie(mut response: http::Response<Body>, cookie: &str) -> PageResult {
     let value = HeaderValue::try_from(cookie).map_err(|_| Trouble::Internal("a token is no cookie".into()))?;
     response.headers_mut().append(header::SET_COOKIE, value);
     Ok(response)

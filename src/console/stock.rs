@@ -12,9 +12,9 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 use serde_json::{Map, Value};
 
-use super::form::{Refusal, Wrongs};
+use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
-use super::page::{Answer, Frame, Trouble, done, html_as, told};
+use super::page::{Frame, PageResult, Trouble, done, html_as, told};
 use super::verbs::Choices;
 use super::{Console, show};
 use crate::domain::{E164, FieldError};
@@ -25,7 +25,7 @@ use crate::service::{ServiceError, WriteOutcome};
 
 #[derive(Template)]
 #[template(path = "stock.html")]
-struct Page<'a> {
+struct StockPage<'a> {
     frame: Frame,
     form: &'a Form,
     most: String,
@@ -34,7 +34,7 @@ struct Page<'a> {
 }
 
 /// GET /console/p/{partner}/numbers?new[&number=+…]
-pub fn form(visit: &Visit, query: &str) -> Answer {
+pub fn form(visit: &Visit, query: &str) -> PageResult {
     visit.need(Needs::Manager)?;
     let number = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "number");
     let form = number.map_or_else(Form::default, |(_, number)| Form::default().with("number", &number));
@@ -42,7 +42,11 @@ pub fn form(visit: &Visit, query: &str) -> Answer {
 }
 
 /// POST /console/p/{partner}/numbers
-pub async fn add(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn add(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let stock = match read(&form) {
         Ok(stock) => stock,
@@ -58,7 +62,7 @@ pub async fn add(State(console): State<Arc<Console>>, Path(partner): Path<String
         Err(error) => {
             let readable = |number: E164| visit.console.spaces.readable(number);
             let refusal = match error {
-                ServiceError::Conflict(conflict) => Refusal::field(
+                ServiceError::Conflict(conflict) => FormRefusal::field(
                     "number",
                     format!(
                         "{} is in the inventory already, and is {}. None of the numbers was added.",
@@ -68,21 +72,21 @@ pub async fn add(State(console): State<Arc<Console>>, Path(partner): Path<String
                 ),
                 ServiceError::Taken { number } => {
                     let text = format!("{} is not free. None of the numbers was added.", readable(number));
-                    Refusal::field("number", text)
+                    FormRefusal::field("number", text)
                 }
-                other => Refusal::from_verb(other)?,
+                other => FormRefusal::from_verb(other)?,
             };
             page(&visit, &form, Some(refusal), StatusCode::CONFLICT)
         }
     }
 }
 
-fn page(visit: &Visit, form: &Form, refusal: Option<Refusal>, status: StatusCode) -> Answer {
+fn page(visit: &Visit, form: &Form, refusal: Option<FormRefusal>, status: StatusCode) -> PageResult {
     let mut frame = visit.frame("Add to stock", "numbers");
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
     let choices = Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))?;
-    html_as(status, &Page { frame, form, most: show::thousands(BLOCK_MAX), choices, wrongs })
+    html_as(status, &StockPage { frame, form, most: show::thousands(BLOCK_MAX), choices, wrongs })
 }
 
 /// What the form asks for.
@@ -116,7 +120,7 @@ fn read(form: &Form) -> Result<Stock, Vec<FieldError>> {
 }
 
 /// What is wrong, with the names that the form's fields have for people.
-fn refusal(errors: Vec<FieldError>) -> Refusal {
+fn refusal(errors: Vec<FieldError>) -> FormRefusal {
     let mut named = errors.clone();
     for error in &mut named {
         match error.field.as_str() {
@@ -125,7 +129,7 @@ fn refusal(errors: Vec<FieldError>) -> Refusal {
             _ => {}
         }
     }
-    Refusal { text: told(&named), wrongs: Wrongs(errors) }
+    FormRefusal { text: told(&named), wrongs: Wrongs(errors) }
 }
 
 /// The filter line of the digits that a block's numbers begin with.

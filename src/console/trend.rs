@@ -16,7 +16,7 @@ use http::Request;
 use super::chart::{self, Bar};
 use super::costs::name_of;
 use super::gate::Visit;
-use super::page::{Answer, Frame, Trouble, html};
+use super::page::{Frame, PageResult, Trouble, html};
 use super::{Console, show};
 use crate::billing::{Bill, Month, Proration, Sum};
 use crate::domain::Currency;
@@ -65,7 +65,11 @@ struct Billed {
 }
 
 /// GET /console/p/{partner}/costs/trend
-pub async fn page(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let calendar = service::billing::calendar(&visit.snapshot)?;
     let now = visit.clock.now;

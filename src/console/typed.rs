@@ -29,7 +29,7 @@ pub fn divides(c: char) -> bool {
 
 /// How digits are searched for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Search {
+pub struct DigitSearch {
     pub text: String,
     /// What the same digits are as a national form, where both are in numbers or
     /// several countries have such numbers.
@@ -39,9 +39,9 @@ pub struct Search {
 }
 
 /// How the inventory has these digits.
-pub fn search(text: &str, snapshot: &Snapshot, now: Time) -> Search {
+pub fn search(text: &str, snapshot: &Snapshot, now: Time) -> DigitSearch {
     let plain: String = text.chars().filter_map(spelling::plain).collect();
-    let direct = Search { text: text.to_owned(), others: Vec::new(), ambiguous: false };
+    let direct = DigitSearch { text: text.to_owned(), others: Vec::new(), ambiguous: false };
     let found = count(text, snapshot, now);
     if !plain.contains('0') {
         return direct;
@@ -50,9 +50,9 @@ pub fn search(text: &str, snapshot: &Snapshot, now: Time) -> Search {
     others.retain(|other| count(other, snapshot, now) > 0);
     match (found, others.len()) {
         (_, 0) => direct,
-        (0, 1) => Search { text: others.remove(0), ..direct },
-        (0, _) => Search { others, ambiguous: true, ..direct },
-        (_, _) => Search { others, ..direct },
+        (0, 1) => DigitSearch { text: others.remove(0), ..direct },
+        (0, _) => DigitSearch { others, ambiguous: true, ..direct },
+        (_, _) => DigitSearch { others, ..direct },
     }
 }
 

@@ -8,9 +8,9 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
-use super::form::{Refusal, Wrongs};
+use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Person, Visit};
-use super::page::{Answer, Frame, Trouble, html_as, redirect};
+use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{Console, PREFIX};
 use crate::domain::user::{Role, User};
@@ -20,7 +20,7 @@ use crate::service::people::{Audited, NewUser, PeopleError, UserActor, UserEdit}
 /// How many entries of the trail a page has.
 const TRAIL: usize = 50;
 
-struct Row {
+struct UserRow {
     id: String,
     email: String,
     name: String,
@@ -42,7 +42,7 @@ struct Entry {
     from: String,
 }
 
-struct Made {
+struct NewInvitation {
     email: String,
     link: String,
 }
@@ -53,10 +53,10 @@ struct Users<'a> {
     frame: Frame,
     /// Where forms go.
     action: String,
-    users: Vec<Row>,
+    users: Vec<UserRow>,
     /// What somebody can be made; empty where all are administrators.
     roles: &'a [&'a str],
-    made: Option<Made>,
+    made: Option<NewInvitation>,
     trail: Vec<Entry>,
     before: Option<u64>,
     email: &'a str,
@@ -70,7 +70,7 @@ struct Users<'a> {
 const ROLES: [&str; 3] = ["owner", "manager", "viewer"];
 
 /// Whose people a page is about.
-struct Place {
+struct PeoplePlace {
     person: Person,
     frame: Frame,
     /// `None` is the platform's administrators.
@@ -81,13 +81,17 @@ struct Place {
 }
 
 /// GET /console/p/{partner}/users
-pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let place = of_partner(&console, &request, &partner)?;
     render(place, None, before(&request), &Form::default()).await
 }
 
 /// GET /console/administrators
-pub async fn administrators(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn administrators(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let place = of_platform(&console, &request)?;
     render(place, None, before(&request), &Form::default()).await
 }
@@ -97,13 +101,13 @@ pub async fn create(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let place = of_partner(&console, &request, &partner)?;
     add(place, Form::read(request).await?).await
 }
 
 /// POST /console/administrators
-pub async fn administrator_create(State(console): State<Arc<Console>>, request: Request<Body>) -> Answer {
+pub async fn administrator_create(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
     let place = of_platform(&console, &request)?;
     add(place, Form::read(request).await?).await
 }
@@ -113,7 +117,7 @@ pub async fn edit(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let place = of_partner(&console, &request, &partner)?;
     change(place, id, Form::read(request).await?).await
 }
@@ -123,17 +127,17 @@ pub async fn administrator_edit(
     State(console): State<Arc<Console>>,
     Path(id): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let place = of_platform(&console, &request)?;
     change(place, id, Form::read(request).await?).await
 }
 
-fn of_partner(console: &Arc<Console>, request: &Request<Body>, partner: &str) -> Result<Place, Trouble> {
+fn of_partner(console: &Arc<Console>, request: &Request<Body>, partner: &str) -> Result<PeoplePlace, Trouble> {
     let visit = Visit::enter(console, request, partner)?;
     visit.need(Needs::Owner)?;
     let (frame, key) = (visit.frame("Users", "users"), visit.snapshot.key);
     let action = format!("{}/users", visit.base);
-    Ok(Place {
+    Ok(PeoplePlace {
         origin: origin(console, request),
         person: visit.person,
         frame,
@@ -143,10 +147,10 @@ fn of_partner(console: &Arc<Console>, request: &Request<Body>, partner: &str) ->
     })
 }
 
-fn of_platform(console: &Arc<Console>, request: &Request<Body>) -> Result<Place, Trouble> {
+fn of_platform(console: &Arc<Console>, request: &Request<Body>) -> Result<PeoplePlace, Trouble> {
     let person = administrator(console, request)?;
     let frame = person.frame("Administrators", "platform");
-    Ok(Place {
+    Ok(PeoplePlace {
         origin: origin(console, request),
         person,
         frame,
@@ -183,13 +187,13 @@ fn before(request: &Request<Body>) -> Option<u64> {
     id.parse().ok()
 }
 
-async fn add(place: Place, form: Form) -> Answer {
+async fn add(place: PeoplePlace, form: Form) -> PageResult {
     let role = match place.partner {
         Some(_) => Role::parse(form.get("role")).filter(|role| *role != Role::Administrator),
         None => Some(Role::Administrator),
     };
     let Some(role) = role else {
-        let refusal = Refusal::field("role", "choose one of owner, manager and viewer");
+        let refusal = FormRefusal::field("role", "choose one of owner, manager and viewer");
         return failed(place, refusal, &form).await;
     };
     let new = NewUser {
@@ -203,20 +207,20 @@ async fn add(place: Place, form: Form) -> Answer {
     match made {
         Ok((user, link)) => {
             let link = absolute(&place, &link);
-            let made = Made { email: user.email.to_string(), link };
+            let made = NewInvitation { email: user.email.to_string(), link };
             render(place, Some(made), None, &Form::default()).await
         }
-        Err(error) => failed(place, Refusal::from_people(error, "password", "code")?, &form).await,
+        Err(error) => failed(place, FormRefusal::from_people(error, "password", "code")?, &form).await,
     }
 }
 
-async fn change(place: Place, id: String, form: Form) -> Answer {
+async fn change(place: PeoplePlace, id: String, form: Form) -> PageResult {
     let id: UserId = id.parse().map_err(|_| Trouble::NotFound)?;
     let edit = match form.get("do") {
         "role" => match Role::parse(form.get("role")) {
             Some(role) => UserEdit { role: Some(role), ..UserEdit::default() },
             None => {
-                return failed(place, Refusal::whole("choose one of owner, manager and viewer"), &Form::default())
+                return failed(place, FormRefusal::whole("choose one of owner, manager and viewer"), &Form::default())
                     .await;
             }
         },
@@ -228,7 +232,7 @@ async fn change(place: Place, id: String, form: Form) -> Answer {
             let email = blocking(move || people.find(&named)).await??.map(|user| user.email.to_string());
             return match with_people(&place, move |people, by| people.user_link(by, &asked)).await? {
                 Ok(link) => {
-                    let made = Made { email: email.unwrap_or_default(), link: absolute(&place, &link) };
+                    let made = NewInvitation { email: email.unwrap_or_default(), link: absolute(&place, &link) };
                     render(place, Some(made), None, &Form::default()).await
                 }
                 Err(error) => failed(place, unchanged(error)?, &Form::default()).await,
@@ -250,7 +254,7 @@ async fn change(place: Place, id: String, form: Form) -> Answer {
 
 /// Asks `people` for something in the name of who is signed in.
 async fn with_people<T: Send + 'static>(
-    place: &Place,
+    place: &PeoplePlace,
     ask: impl FnOnce(&crate::service::people::People, UserActor<'_>) -> Result<T, PeopleError> + Send + 'static,
 ) -> Result<Result<T, PeopleError>, Trouble> {
     let (people, user) = (place.person.console.app.people.clone(), place.person.user().clone());
@@ -263,21 +267,21 @@ async fn with_people<T: Send + 'static>(
 }
 
 /// Why somebody was not changed: none of it is about the form for a new one.
-fn unchanged(error: PeopleError) -> Result<Refusal, Trouble> {
-    Ok(Refusal::whole(Refusal::from_people(error, "password", "code")?.text))
+fn unchanged(error: PeopleError) -> Result<FormRefusal, Trouble> {
+    Ok(FormRefusal::whole(FormRefusal::from_people(error, "password", "code")?.text))
 }
 
-async fn failed(mut place: Place, refusal: Refusal, form: &Form) -> Answer {
+async fn failed(mut place: PeoplePlace, refusal: FormRefusal, form: &Form) -> PageResult {
     place.frame.error = Some(refusal.text);
     place.wrongs = refusal.wrongs;
     render(place, None, None, form).await
 }
 
-fn absolute(place: &Place, link: &str) -> String {
+fn absolute(place: &PeoplePlace, link: &str) -> String {
     if link.starts_with('/') { format!("{}{link}", place.origin) } else { link.to_owned() }
 }
 
-async fn render(place: Place, made: Option<Made>, before: Option<u64>, form: &Form) -> Answer {
+async fn render(place: PeoplePlace, made: Option<NewInvitation>, before: Option<u64>, form: &Form) -> PageResult {
     let (people, by, partner) = (place.person.console.app.people.clone(), place.person.user().clone(), place.partner);
     let (users, trail) = blocking(move || {
         let users = people.users(&by, partner)?;
@@ -291,7 +295,7 @@ async fn render(place: Place, made: Option<Made>, before: Option<u64>, form: &Fo
     let me = place.person.user();
     // On the platform's page, partners' people are not listed: they have their own.
     let shown: Vec<&User> = users.iter().filter(|user| user.partner == partner).collect();
-    let rows = shown.iter().map(|user| Row {
+    let rows = shown.iter().map(|user| UserRow {
         id: user.id.to_string(),
         email: user.email.to_string(),
         name: user.name.to_string(),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::chooser::Chooser;
 use super::form::{self, Wrongs};
 use super::gate::{Form, Visit};
-use super::show::Clock;
+use super::show::PageClock;
 use crate::domain::action::{self, Action, Assignment};
 use crate::domain::field::code;
 use crate::domain::{AccountId, FieldError, State, Verb, zone};
@@ -20,7 +20,7 @@ use crate::inventory::Snapshot;
 use crate::inventory::names::NamedKind;
 
 /// A verb as people see it.
-pub struct Shown {
+pub struct VerbChoice {
     /// As in the API's paths.
     pub name: &'static str,
     pub title: &'static str,
@@ -32,8 +32,8 @@ pub struct Shown {
 
 macro_rules! verbs {
     ($($name:literal $title:literal $verb:ident $grave:literal $about:literal;)+) => {
-        pub const ALL: &[Shown] =
-            &[$(Shown { name: $name, title: $title, about: $about, verb: Verb::$verb, grave: $grave }),+];
+        pub const ALL: &[VerbChoice] =
+            &[$(VerbChoice { name: $name, title: $title, about: $about, verb: Verb::$verb, grave: $grave }),+];
     };
 }
 
@@ -52,7 +52,7 @@ verbs! {
     "retire" "Retire" Retire true "The number leaves the inventory. Its history stays.";
 }
 
-pub fn find(name: &str) -> Option<&'static Shown> {
+pub fn find(name: &str) -> Option<&'static VerbChoice> {
     ALL.iter().find(|shown| shown.name == name)
 }
 
@@ -80,7 +80,7 @@ pub fn named(field: &str, text: &str, what: NamedKind, snapshot: &Snapshot) -> R
 }
 
 /// The action that a form asks for, or what is wrong with it.
-pub fn read(name: &str, form: &Form, clock: &Clock, snapshot: &Snapshot) -> Result<Action, Vec<FieldError>> {
+pub fn read(name: &str, form: &Form, clock: &PageClock, snapshot: &Snapshot) -> Result<Action, Vec<FieldError>> {
     read_sent(name, form, clock, snapshot).map(|(action, _)| action)
 }
 
@@ -88,7 +88,7 @@ pub fn read(name: &str, form: &Form, clock: &Clock, snapshot: &Snapshot) -> Resu
 pub fn read_sent(
     name: &str,
     form: &Form,
-    clock: &Clock,
+    clock: &PageClock,
     snapshot: &Snapshot,
 ) -> Result<(Action, String), Vec<FieldError>> {
     let (body, errors) = said(name, form, clock, snapshot);
@@ -113,7 +113,7 @@ impl Renewal {
 }
 
 /// What a form says, as the API's body has it, and what of it is wrong.
-fn said(name: &str, form: &Form, clock: &Clock, snapshot: &Snapshot) -> (Map<String, Value>, Vec<FieldError>) {
+fn said(name: &str, form: &Form, clock: &PageClock, snapshot: &Snapshot) -> (Map<String, Value>, Vec<FieldError>) {
     let mut body: Map<String, Value> = Map::new();
     let mut errors = Vec::new();
     let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
@@ -203,7 +203,7 @@ fn action_of(
 pub fn first(
     form: &Form,
     account: &AccountId,
-    clock: &Clock,
+    clock: &PageClock,
     snapshot: &Snapshot,
 ) -> Result<Assignment, Vec<FieldError>> {
     let (mut body, errors) = said("first", form, clock, snapshot);
@@ -283,7 +283,7 @@ impl<'a> VerbFields<'a> {
     }
 
     /// As they were typed, to be mended.
-    pub fn typed(verb: &'a str, form: &Form, clock: &Clock, wrongs: &Wrongs, many: bool) -> VerbFields<'a> {
+    pub fn typed(verb: &'a str, form: &Form, clock: &PageClock, wrongs: &Wrongs, many: bool) -> VerbFields<'a> {
         let get = |name| form.get(name).to_owned();
         VerbFields {
             verb,
@@ -315,7 +315,7 @@ mod tests {
     use crate::domain::{ApplicationId, Time, Zone};
 
     fn said(verb: &str, fields: &[(&str, &str)], zone: &str) -> Result<Action, String> {
-        let clock = Clock::new(Time::now(), zone);
+        let clock = PageClock::new(Time::now(), zone);
         let form = fields.iter().fold(Form::default(), |form, (name, value)| form.with(name, value));
         let customers =
             [("MA", "Mango GmbH"), ("MA 1", "Other AG"), ("MA_3", "MA"), ("MA_4", "Twin"), ("MA_5", "Twin")];

@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
 use super::gate::{Form, Needs, Visit, query_value};
-use super::page::{Answer, Frame, Notice, Trouble, html_as, mendable, redirect};
+use super::page::{Frame, Notice, PageResult, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::{Console, diff, keys, show};
 use crate::domain::setting::DeliveryOrder;
@@ -31,7 +31,7 @@ const FAILED_ROWS: usize = 25;
 /// For how long after it a page says how a test ended, in seconds.
 const SAID_SECONDS: i64 = 120;
 
-struct Row {
+struct WebhookRow {
     id: String,
     name: String,
     url: String,
@@ -42,7 +42,7 @@ struct Row {
 }
 
 /// A secret that was just made.
-struct Made {
+struct NewSecret {
     name: String,
     id: String,
     secret: String,
@@ -50,32 +50,32 @@ struct Made {
     rotated: bool,
 }
 
-struct Kind {
+struct KindOption {
     name: &'static str,
     wanted: bool,
 }
 
 /// The fields of a form, as they were typed or as they are.
-struct Fields {
+struct WebhookFields {
     name: String,
     url: String,
-    kinds: Vec<Kind>,
+    kinds: Vec<KindOption>,
     by_number: bool,
     some: bool,
     errors: Vec<FieldError>,
 }
 
-impl Fields {
-    fn new(name: &str, url: &str, order: DeliveryOrder, wants: impl Fn(&str) -> bool) -> Fields {
-        let kinds: Vec<Kind> = kinds().map(|name| Kind { name, wanted: wants(name) }).collect();
+impl WebhookFields {
+    fn new(name: &str, url: &str, order: DeliveryOrder, wants: impl Fn(&str) -> bool) -> WebhookFields {
+        let kinds: Vec<KindOption> = kinds().map(|name| KindOption { name, wanted: wants(name) }).collect();
         let some = kinds.iter().any(|kind| kind.wanted);
         let by_number = order == DeliveryOrder::Number;
-        Fields { name: name.to_owned(), url: url.to_owned(), kinds, by_number, some, errors: Vec::new() }
+        WebhookFields { name: name.to_owned(), url: url.to_owned(), kinds, by_number, some, errors: Vec::new() }
     }
 
-    fn typed(form: &Form, errors: Vec<FieldError>) -> Fields {
+    fn typed(form: &Form, errors: Vec<FieldError>) -> WebhookFields {
         let wants = |kind: &str| form.all("events").any(|wanted| wanted == kind);
-        Fields { errors, ..Fields::new(form.get("name"), form.get("url"), order(form), wants) }
+        WebhookFields { errors, ..WebhookFields::new(form.get("name"), form.get("url"), order(form), wants) }
     }
 
     /// What is wrong with a field.
@@ -88,9 +88,9 @@ impl Fields {
 #[template(path = "webhooks.html")]
 struct Webhooks {
     frame: Frame,
-    rows: Vec<Row>,
-    made: Option<Made>,
-    fields: Fields,
+    rows: Vec<WebhookRow>,
+    made: Option<NewSecret>,
+    fields: WebhookFields,
 }
 
 struct Try {
@@ -99,7 +99,7 @@ struct Try {
     answer: String,
 }
 
-struct Delivery {
+struct DeliveryRow {
     id: String,
     kind: String,
     event: String,
@@ -115,33 +115,37 @@ struct Delivery {
 
 #[derive(Template)]
 #[template(path = "webhook.html")]
-struct Webhook {
+struct WebhookPage {
     frame: Frame,
     id: String,
     name: String,
     on: bool,
     facts: Vec<(&'static str, String)>,
     tag: u64,
-    made: Option<Made>,
-    fields: Fields,
+    made: Option<NewSecret>,
+    fields: WebhookFields,
     /// Each with when it is tried again.
-    blocking: Vec<(Delivery, String)>,
-    failed: Vec<Delivery>,
+    blocking: Vec<(DeliveryRow, String)>,
+    failed: Vec<DeliveryRow>,
     failed_total: String,
     more: bool,
-    deliveries: Vec<Delivery>,
+    deliveries: Vec<DeliveryRow>,
     total: String,
     page: u64,
     pages: u64,
 }
 
 /// GET /console/p/{partner}/checks/webhooks
-pub async fn list(State(console): State<Arc<Console>>, Path(partner): Path<String>, request: Request<Body>) -> Answer {
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Path(partner): Path<String>,
+    request: Request<Body>,
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let notice = plain(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     let frame = visit.frame("Webhooks", "webhooks").with(notice);
-    render_list(&visit, frame, None, Fields::new("", "", DeliveryOrder::Number, |_| false)).await
+    render_list(&visit, frame, None, WebhookFields::new("", "", DeliveryOrder::Number, |_| false)).await
 }
 
 /// POST /console/p/{partner}/checks/webhooks
@@ -149,7 +153,7 @@ pub async fn create(
     State(console): State<Arc<Console>>,
     Path(partner): Path<String>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let made = match read(&form) {
         Ok((name, url, events)) => {
@@ -166,14 +170,14 @@ pub async fn create(
                 &visit,
                 visit.frame("Webhooks", "webhooks"),
                 made,
-                Fields::new("", "", DeliveryOrder::Number, |_| false),
+                WebhookFields::new("", "", DeliveryOrder::Number, |_| false),
             )
             .await
         }
         Err(error) => {
             let (text, errors) = told(error)?;
             let frame = visit.frame("Webhooks", "webhooks").failed(text);
-            render_list(&visit, frame, None, Fields::typed(&form, errors)).await
+            render_list(&visit, frame, None, WebhookFields::typed(&form, errors)).await
         }
     }
 }
@@ -183,13 +187,13 @@ pub async fn page(
     State(console): State<Arc<Console>>,
     Path((partner, id)): Path<(String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let query = request.uri().query().unwrap_or_default();
     let notice = plain(diff::notice(&visit, query));
     let frame = visit.frame("", "webhooks").with(notice);
-    render(&visit, &id, frame, Looked { query, ..Looked::default() }).await
+    render(&visit, &id, frame, WebhookLookup { query, ..WebhookLookup::default() }).await
 }
 
 /// POST /console/p/{partner}/checks/webhooks/{id}/{verb}
@@ -197,7 +201,7 @@ pub async fn act(
     State(console): State<Arc<Console>>,
     Path((partner, id, verb)): Path<(String, String, String)>,
     request: Request<Body>,
-) -> Answer {
+) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let expected = match form.get("version").parse() {
         Ok(tag) => Expected::Versions(vec![tag]),
@@ -248,16 +252,16 @@ pub async fn act(
         Ok(outcome) => outcome,
         Err(error) => {
             let (text, errors) = told(error)?;
-            let fields = (verb == "edit").then(|| Fields::typed(&form, errors));
+            let fields = (verb == "edit").then(|| WebhookFields::typed(&form, errors));
             let frame = visit.frame("", "webhooks").failed(text);
-            return render(&visit, &id, frame, Looked { fields, ..Looked::default() }).await;
+            return render(&visit, &id, frame, WebhookLookup { fields, ..WebhookLookup::default() }).await;
         }
     };
     keys::follow(&console).await?;
     match (verb.as_str(), outcome) {
         ("rotate", outcome) => {
             let made = secret_of(outcome, true);
-            render(&visit, &id, visit.frame("", "webhooks"), Looked { made, ..Looked::default() }).await
+            render(&visit, &id, visit.frame("", "webhooks"), WebhookLookup { made, ..WebhookLookup::default() }).await
         }
         (_, WriteOutcome::Done { shown: VerbOutcome::Delivery(delivery), .. }) => {
             redirect(&format!("{page}?delivery={}", query_value(&delivery.id)))
@@ -278,10 +282,10 @@ fn plain(notice: Option<Notice>) -> Option<Notice> {
     notice.map(|notice| Notice { undo: None, ..notice })
 }
 
-fn secret_of(outcome: WriteOutcome, rotated: bool) -> Option<Made> {
+fn secret_of(outcome: WriteOutcome, rotated: bool) -> Option<NewSecret> {
     let WriteOutcome::Done { shown: VerbOutcome::Webhook(shown), .. } = outcome else { return None };
     let secret = shown.secret.as_ref()?.reveal().to_owned();
-    Some(Made { name: shown.webhook.name.to_string(), id: shown.setting.id.to_string(), secret, rotated })
+    Some(NewSecret { name: shown.webhook.name.to_string(), id: shown.setting.id.to_string(), secret, rotated })
 }
 
 /// What can be mended, in words and by field.
@@ -322,10 +326,10 @@ fn read(form: &Form) -> Result<Wanted, Vec<FieldError>> {
     }
 }
 
-async fn render_list(visit: &Visit, frame: Frame, made: Option<Made>, fields: Fields) -> Answer {
+async fn render_list(visit: &Visit, frame: Frame, made: Option<NewSecret>, fields: WebhookFields) -> PageResult {
     let (service, key) = (visit.service(), visit.snapshot.key);
     let all = blocking(move || service.webhooks(key)).await??;
-    let row = |shown: &ShownWebhook| Row {
+    let row = |shown: &ShownWebhook| WebhookRow {
         id: shown.setting.id.to_string(),
         name: shown.webhook.name.to_string(),
         url: shown.webhook.url.to_string(),
@@ -410,13 +414,13 @@ fn facts(visit: &Visit, shown: &ShownWebhook) -> Vec<(&'static str, String)> {
 
 /// What a look at one webhook is about, beside the webhook.
 #[derive(Default)]
-struct Looked<'a> {
+struct WebhookLookup<'a> {
     query: &'a str,
-    made: Option<Made>,
-    fields: Option<Fields>,
+    made: Option<NewSecret>,
+    fields: Option<WebhookFields>,
 }
 
-async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -> Answer {
+async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: WebhookLookup<'_>) -> PageResult {
     let (mut page, mut wanted, mut resent) = (1_u64, None, None);
     for (name, value) in form_urlencoded::parse(looked.query.as_bytes()) {
         match &*name {
@@ -449,7 +453,7 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -
     }
     let failed = frame.error.is_some() && (looked.fields.is_some() || looked.query.is_empty());
     frame.title = shown.webhook.name.to_string();
-    let page = Webhook {
+    let page = WebhookPage {
         id: id.to_owned(),
         name: shown.webhook.name.to_string(),
         on: shown.webhook.off.is_none(),
@@ -458,7 +462,7 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: Looked<'_>) -
         made: looked.made,
         fields: looked.fields.unwrap_or_else(|| {
             let webhook = &shown.webhook;
-            Fields::new(&webhook.name, &webhook.url, webhook.order, |kind| {
+            WebhookFields::new(&webhook.name, &webhook.url, webhook.order, |kind| {
                 webhook.events.iter().any(|wanted| **wanted == *kind)
             })
         }),
@@ -511,14 +515,14 @@ fn told_of(attempt: &DeliveryAttempt) -> String {
     }
 }
 
-fn delivery(visit: &Visit, shown: &ShownDelivery, on: bool) -> Delivery {
+fn delivery(visit: &Visit, shown: &ShownDelivery, on: bool) -> DeliveryRow {
     let one = &shown.delivery;
     let tries = one.attempts.iter().rev().map(|attempt| Try {
         at: visit.clock.time(attempt.at),
         ended: told_of(attempt),
         answer: attempt.answer.clone().unwrap_or_default(),
     });
-    Delivery {
+    DeliveryRow {
         id: shown.id.clone(),
         kind: one.kind.clone(),
         event: one.event.clone(),

@@ -43,7 +43,7 @@ const TARGET_CHARS_MAX: usize = 2_000;
 const HIDDEN: &str = "[hidden]";
 
 /// The line of a request; written when it is dropped.
-pub struct Line(Facts);
+pub struct AccessLine(Facts);
 
 /// What is known of a request.
 struct Facts {
@@ -64,13 +64,18 @@ struct Facts {
     complete: bool,
 }
 
-impl Line {
-    pub fn begin<B>(format: AccessLog, request: &Request<B>, client: IpAddr, request_id: &str) -> Option<Box<Line>> {
+impl AccessLine {
+    pub fn begin<B>(
+        format: AccessLog,
+        request: &Request<B>,
+        client: IpAddr,
+        request_id: &str,
+    ) -> Option<Box<AccessLine>> {
         if format == AccessLog::Off || SINK.get().is_none() {
             return None;
         }
         let target = request.uri().path_and_query().map_or("", |target| target.as_str());
-        Some(Box::new(Line(Facts {
+        Some(Box::new(AccessLine(Facts {
             method: shown(request.method().as_str()).to_string(),
             target: without_secrets(target),
             version: version(request.version()),
@@ -144,9 +149,9 @@ impl Facts {
     }
 }
 
-impl Drop for Line {
+impl Drop for AccessLine {
     fn drop(&mut self) {
-        let Line(facts) = self;
+        let AccessLine(facts) = self;
         if facts.status.is_none() && std::thread::panicking() {
             facts.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
         }
@@ -159,13 +164,13 @@ impl Drop for Line {
 /// Writes the line of a request that was refused before it could be read.
 pub fn refused(format: AccessLog, peer: SocketAddr, status: StatusCode) {
     if format != AccessLog::Off {
-        drop(Line(Facts { status: Some(status), ..Facts::new(format, peer.ip().to_canonical(), "-") }));
+        drop(AccessLine(Facts { status: Some(status), ..Facts::new(format, peer.ip().to_canonical(), "-") }));
     }
 }
 
 /// Attaches the line to the answer; it is written when the answer has ended.
 pub fn answer(
-    line: Option<Box<Line>>,
+    line: Option<Box<AccessLine>>,
     partner: Option<PartnerId>,
     method: &Method,
     response: Response<Body>,
@@ -183,7 +188,7 @@ struct Counted {
     body: Body,
     /// Its length, where that is known.
     whole: Option<u64>,
-    line: Box<Line>,
+    line: Box<AccessLine>,
 }
 
 impl http_body::Body for Counted {

@@ -4,6 +4,8 @@
 //! nothing from elsewhere, so its content security policy allows a style sheet
 //! of this server and nothing else.
 
+pub mod guide;
+
 use std::sync::LazyLock;
 
 use axum::body::Body;
@@ -61,7 +63,7 @@ fn render(document: &Value) -> String {
     page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     put(&mut page, format_args!("<title>{}</title>\n", text(&info["title"])));
     page.push_str("<link rel=\"stylesheet\" href=\"/docs/style.css\">\n<nav aria-label=\"Operations\">\n");
-    page.push_str("<p><a href=\"/console\">Back to the console</a></p>\n");
+    page.push_str("<p><a href=\"/console\">Back to the console</a></p>\n<p><a href=\"/docs/guide\">Guide</a></p>\n");
     for tag in document["tags"].as_array().into_iter().flatten() {
         put(&mut page, format_args!("<h2>{}</h2>\n<ul>\n", text(&tag["name"])));
         for Operation { method, what, .. } in of(&operations, tag) {

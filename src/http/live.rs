@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use super::budget::{Budgets, quota};
 use crate::config::{AccessLog, Config, Limits};
 
-pub struct Live {
+pub struct LiveSettings {
     trusted_proxies: ArcSwap<Vec<IpNet>>,
     /// Requests of each key; `None` is no limit.
     budgets: ArcSwapOption<Budgets>,
@@ -24,9 +24,9 @@ pub struct Live {
     access: ArcSwap<AccessLog>,
 }
 
-impl Live {
-    pub fn new(config: &Config) -> Live {
-        Live {
+impl LiveSettings {
+    pub fn new(config: &Config) -> LiveSettings {
+        LiveSettings {
             trusted_proxies: ArcSwap::from_pointee(config.http.trusted_proxies.clone()),
             budgets: ArcSwapOption::new(budgets(&config.limits)),
             failures: ArcSwapOption::new(failures(&config.limits)),

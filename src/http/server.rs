@@ -80,7 +80,7 @@ pub struct Limits {
 pub type RefusalResponse = fn(StatusCode) -> Response<Bytes>;
 
 /// Hears of the requests that the service never gets.
-pub type Refused = Arc<dyn Fn(SocketAddr, StatusCode) + Send + Sync>;
+pub type RefusedHook = Arc<dyn Fn(SocketAddr, StatusCode) + Send + Sync>;
 
 /// The address of the peer, a request extension.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,7 +103,7 @@ pub struct Server {
     pub name: &'static str,
     pub limits: Limits,
     pub refusal: RefusalResponse,
-    pub refused: Option<Refused>,
+    pub refused: Option<RefusedHook>,
     /// What is shown to who speaks TLS; without one, HTTP is in the clear.
     pub tls: Option<Arc<Certificate>>,
     /// The networks of the peers that are served; others are hung up on without

@@ -662,7 +662,7 @@ fn worth(value: Option<i128>, order: Order) -> Worth {
 }
 
 /// An order, with what it takes to say the worth of a row.
-struct Scale<'a> {
+struct SortScale<'a> {
     snapshot: &'a Snapshot,
     order: Order,
     now: i64,
@@ -670,8 +670,8 @@ struct Scale<'a> {
     ranks: Vec<u32>,
 }
 
-impl Scale<'_> {
-    fn new<'a>(snapshot: &'a Snapshot, order: Order, now: Time) -> Scale<'a> {
+impl SortScale<'_> {
+    fn new<'a>(snapshot: &'a Snapshot, order: Order, now: Time) -> SortScale<'a> {
         let ranks = match order.key {
             SortKey::Customer => snapshot.accounts.ranks(|account| &account.name),
             SortKey::Application => snapshot.applications.ranks(|application| &application.name),
@@ -679,7 +679,7 @@ impl Scale<'_> {
                 Vec::new()
             }
         };
-        Scale { snapshot, order, now: now.seconds(), ranks }
+        SortScale { snapshot, order, now: now.seconds(), ranks }
     }
 
     /// The worth of a value in the column that the order looks at. A reservation
@@ -740,7 +740,7 @@ impl Scale<'_> {
 
 /// The first rows of an order: as many as are wanted, out of all that match.
 struct Best<'a> {
-    scale: Scale<'a>,
+    scale: SortScale<'a>,
     wanted: usize,
     keys: Vec<SortPosition>,
     /// Once there are enough: what is not before this need not be looked at.
@@ -750,7 +750,7 @@ struct Best<'a> {
 impl<'a> Best<'a> {
     /// How many rows match, and the first `wanted` of them in order.
     fn of(question: &ResolvedFilter<'a, '_>, order: Order, wanted: usize) -> (usize, Vec<SortPosition>) {
-        let scale = Scale::new(question.snapshot, order, question.now);
+        let scale = SortScale::new(question.snapshot, order, question.now);
         let mut best = Best { scale, wanted, keys: Vec::new(), limit: None };
         let total = if question.leaves_know() { best.scan_leaves(question) } else { best.scan_walk(question) };
         best.keys.sort_unstable();

@@ -321,7 +321,7 @@ pub struct Now {
     pub cancelled: bool,
 }
 
-struct Live {
+struct LiveUpload {
     progress: Mutex<Option<ImportProgress>>,
     cancel: AtomicBool,
     began: Instant,
@@ -336,7 +336,7 @@ pub struct Uploads {
 struct UploadsState {
     folder: PathBuf,
     bytes_max: u64,
-    live: Mutex<HashMap<String, Arc<Live>>>,
+    live: Mutex<HashMap<String, Arc<LiveUpload>>>,
     stopped: AtomicBool,
 }
 
@@ -631,7 +631,7 @@ impl Uploads {
         upload: Upload,
     ) -> Result<(), ServiceError> {
         let (progress, cancel) = Default::default();
-        let live = Arc::new(Live { progress, cancel, began: Instant::now() });
+        let live = Arc::new(LiveUpload { progress, cancel, began: Instant::now() });
         {
             let mut all = self.inner.live.lock();
             if self.inner.stopped.load(Ordering::SeqCst) {
@@ -675,7 +675,7 @@ impl Uploads {
         key: PartnerKey,
         partner: &PartnerId,
         upload: Upload,
-        live: &Live,
+        live: &LiveUpload,
     ) -> Result<(), ServiceError> {
         let checks = upload.stage == UploadStage::Checking;
         let options = match upload.choices.options(checks) {
@@ -1113,7 +1113,7 @@ mod tests {
             let (progress, cancel) = Default::default();
             let late =
                 Upload { stage, choices: ImportChoices { skip: true, ..upload.choices.clone() }, ..upload.clone() };
-            let live = Live { progress, cancel, began: Instant::now() };
+            let live = LiveUpload { progress, cancel, began: Instant::now() };
             fixture.uploads.work(&fixture.service, fixture.key, &fixture.partner, late, &live).expect("nothing");
             assert_eq!(fixture.rest(&id).stage, UploadStage::Imported);
         }

@@ -76,7 +76,7 @@ impl Turns {
 }
 
 #[derive(Default)]
-struct State {
+struct WorkerState {
     threads: Vec<Weak<Turns>>,
     /// Items that wait, and since when the oldest of them waits.
     waiting: u64,
@@ -88,7 +88,7 @@ struct State {
 /// The workers of one process.
 pub struct Workers {
     origin: Instant,
-    states: [Mutex<State>; Work::ALL.len()],
+    states: [Mutex<WorkerState>; Work::ALL.len()],
 }
 
 impl Default for Workers {

@@ -20,41 +20,41 @@ use crate::domain::{
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct File {
+pub struct ApplyFile {
     #[serde(default, rename = "partner")]
-    pub partners: Vec<Partner>,
+    pub partners: Vec<PartnerEntry>,
     /// Administrators of the platform.
     #[serde(default, rename = "administrator")]
-    pub administrators: Vec<User>,
+    pub administrators: Vec<UserEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Partner {
+pub struct PartnerEntry {
     #[serde(deserialize_with = "parsed")]
     pub auth_id: PartnerId,
     #[serde(deserialize_with = "name")]
     pub name: Arc<str>,
     pub suspended: Option<bool>,
     #[serde(default, rename = "account")]
-    pub accounts: Vec<Account>,
+    pub accounts: Vec<AccountEntry>,
     #[serde(default, rename = "application")]
-    pub applications: Vec<Route<ApplicationId>>,
+    pub applications: Vec<RouteEntry<ApplicationId>>,
     #[serde(default, rename = "trunk")]
-    pub trunks: Vec<Route<TrunkId>>,
+    pub trunks: Vec<RouteEntry<TrunkId>>,
     #[serde(default, rename = "key")]
-    pub keys: Vec<Key>,
+    pub keys: Vec<KeyEntry>,
     #[serde(default, rename = "webhook")]
-    pub webhooks: Vec<Webhook>,
+    pub webhooks: Vec<WebhookEntry>,
     #[serde(default, rename = "schedule")]
-    pub schedules: Vec<Schedule>,
+    pub schedules: Vec<ScheduleEntry>,
     #[serde(default, rename = "user")]
-    pub users: Vec<User>,
+    pub users: Vec<UserEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Account {
+pub struct AccountEntry {
     #[serde(deserialize_with = "parsed")]
     pub id: AccountId,
     #[serde(deserialize_with = "name")]
@@ -64,7 +64,7 @@ pub struct Account {
 /// An application or a trunk.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, bound = "I: std::str::FromStr, I::Err: std::fmt::Display")]
-pub struct Route<I> {
+pub struct RouteEntry<I> {
     #[serde(deserialize_with = "parsed")]
     pub id: I,
     #[serde(deserialize_with = "name")]
@@ -80,7 +80,7 @@ pub struct Route<I> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Key {
+pub struct KeyEntry {
     #[serde(deserialize_with = "name")]
     pub name: Arc<str>,
     #[serde(default, deserialize_with = "scopes")]
@@ -100,7 +100,7 @@ pub struct Key {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Webhook {
+pub struct WebhookEntry {
     #[serde(deserialize_with = "name")]
     pub name: Arc<str>,
     pub url: Option<Arc<str>>,
@@ -116,7 +116,7 @@ pub struct Webhook {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Schedule {
+pub struct ScheduleEntry {
     #[serde(deserialize_with = "name")]
     pub name: Arc<str>,
     pub cron: Option<String>,
@@ -134,7 +134,7 @@ pub struct Schedule {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct User {
+pub struct UserEntry {
     #[serde(deserialize_with = "email")]
     pub email: Arc<str>,
     #[serde(default, deserialize_with = "maybe_name")]
@@ -157,12 +157,12 @@ struct Destined {
     enabled: Option<bool>,
 }
 
-impl File {
-    pub fn read(path: &Path) -> Result<File, CliError> {
+impl ApplyFile {
+    pub fn read(path: &Path) -> Result<ApplyFile, CliError> {
         let shown = path.display();
         let text = std::fs::read_to_string(path)
             .map_err(|source| CliError::Io { what: format!("cannot read {shown}"), source })?;
-        let file: File = toml::from_str(&text).map_err(|error| {
+        let file: ApplyFile = toml::from_str(&text).map_err(|error| {
             let reason = hide_secrets(&error.to_string());
             CliError::Usage(format!("the file {shown} is not usable: {}", reason.trim_end()))
         })?;

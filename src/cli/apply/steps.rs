@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::file::{self, File};
-use super::{Action, Change, Field};
+use super::file::{self, ApplyFile};
+use super::{ApplyChange, FieldDifference, StepKind};
 use crate::cli::{CliError, output};
 use crate::domain::setting::{ReportPolicy, Webhook};
 use crate::domain::{
@@ -30,7 +30,7 @@ use crate::store::StoreError;
 
 /// What becomes of files with secrets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Secrets {
+pub enum SecretFiles {
     /// Read and checked, and none is written.
     Checked,
     Written,
@@ -41,19 +41,19 @@ pub struct Steps {
     people: People,
     /// Where browsers find the console.
     base: String,
-    secrets: Secrets,
-    pub changes: Vec<Change>,
+    secrets: SecretFiles,
+    pub changes: Vec<ApplyChange>,
 }
 
 /// The fields that differ.
 #[derive(Default)]
-struct Fields(Vec<Field>);
+struct FieldDifferences(Vec<FieldDifference>);
 
-impl Fields {
+impl FieldDifferences {
     /// Compares one field; a file that does not say it keeps it.
     fn compare(&mut self, field: &'static str, before: Value, after: Option<Value>) {
         if let Some(after) = after.filter(|after| *after != before) {
-            self.0.push(Field { field, before, after });
+            self.0.push(FieldDifference { field, before, after });
         }
     }
 
@@ -68,12 +68,12 @@ fn refused(text: String) -> CliError {
 }
 
 impl Steps {
-    pub fn new(service: Service, people: People, base: String, secrets: Secrets) -> Steps {
+    pub fn new(service: Service, people: People, base: String, secrets: SecretFiles) -> Steps {
         Steps { service, people, base, secrets, changes: Vec::new() }
     }
 
     /// Takes all steps; returns the changes.
-    pub fn all(&mut self, file: &File) -> Result<Vec<Change>, CliError> {
+    pub fn all(&mut self, file: &ApplyFile) -> Result<Vec<ApplyChange>, CliError> {
         for partner in &file.partners {
             self.partner(partner)?;
         }
@@ -86,19 +86,26 @@ impl Steps {
         Ok(self.changes.clone())
     }
 
-    fn record(&mut self, action: Action, kind: &'static str, name: &str, partner: Option<&PartnerId>, fields: Fields) {
+    fn record(
+        &mut self,
+        action: StepKind,
+        kind: &'static str,
+        name: &str,
+        partner: Option<&PartnerId>,
+        fields: FieldDifferences,
+    ) {
         let (name, partner) = (name.to_owned(), partner.map(ToString::to_string));
-        self.changes.push(Change { action, kind, name, partner, fields: fields.0 });
+        self.changes.push(ApplyChange { action, kind, name, partner, fields: fields.0 });
     }
 
-    fn partner(&mut self, wanted: &file::Partner) -> Result<(), CliError> {
+    fn partner(&mut self, wanted: &file::PartnerEntry) -> Result<(), CliError> {
         let id = &wanted.auth_id;
         match self.service.store().partner(id)? {
             None => {
                 self.service.partner_create(id.clone(), wanted.name.clone())?;
-                let mut fields = Fields::default();
+                let mut fields = FieldDifferences::default();
                 fields.set("name", Some(json!(wanted.name)));
-                self.record(Action::Create, "partner", id.as_str(), None, fields);
+                self.record(StepKind::Create, "partner", id.as_str(), None, fields);
             }
             Some(_) => {
                 let name = self.service.snapshot(id, false)?.partner.name.clone();
@@ -110,11 +117,11 @@ impl Steps {
         }
         let snapshot = self.service.snapshot(id, false)?;
         let suspended = snapshot.partner.suspended_at.is_some();
-        let mut fields = Fields::default();
+        let mut fields = FieldDifferences::default();
         fields.compare("suspended", json!(suspended), wanted.suspended.map(|wanted| json!(wanted)));
         if !fields.0.is_empty() {
             self.service.partner_suspend(id, !suspended)?;
-            self.record(Action::Change, "partner", id.as_str(), None, fields);
+            self.record(StepKind::Change, "partner", id.as_str(), None, fields);
         }
         let key = snapshot.key;
         for account in &wanted.accounts {
@@ -142,13 +149,13 @@ impl Steps {
         Ok(())
     }
 
-    fn account(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::Account) -> Result<(), CliError> {
-        let (id, mut fields) = (&wanted.id, Fields::default());
+    fn account(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::AccountEntry) -> Result<(), CliError> {
+        let (id, mut fields) = (&wanted.id, FieldDifferences::default());
         let action = match snapshot.accounts.get(id.as_str()) {
             None => {
                 fields.set("name", Some(json!(wanted.name)));
                 self.service.account_new(snapshot.key, id, &wanted.name)?;
-                Action::Create
+                StepKind::Create
             }
             Some(before) => {
                 fields.compare("name", json!(before.name), Some(json!(wanted.name)));
@@ -157,7 +164,7 @@ impl Steps {
                 }
                 let changes = EntityPatch { name: Some(wanted.name.clone()), ..EntityPatch::default() };
                 self.service.account_edit(snapshot.key, id, &changes)?;
-                Action::Change
+                StepKind::Change
             }
         };
         self.record(action, "account", id.as_str(), Some(of), fields);
@@ -168,7 +175,7 @@ impl Steps {
         &mut self,
         of: &PartnerId,
         snapshot: &Snapshot,
-        wanted: &file::Route<ApplicationId>,
+        wanted: &file::RouteEntry<ApplicationId>,
     ) -> Result<(), CliError> {
         let key = snapshot.key;
         let before = snapshot.applications.get(wanted.id.as_str());
@@ -185,7 +192,12 @@ impl Steps {
         })
     }
 
-    fn trunk(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::Route<TrunkId>) -> Result<(), CliError> {
+    fn trunk(
+        &mut self,
+        of: &PartnerId,
+        snapshot: &Snapshot,
+        wanted: &file::RouteEntry<TrunkId>,
+    ) -> Result<(), CliError> {
         if wanted.answer_url.is_some() {
             return Err(refused(format!("trunk {} of {of}: only applications have an answer_url", wanted.id)));
         }
@@ -207,11 +219,11 @@ impl Steps {
         &mut self,
         of: &PartnerId,
         kind: &'static str,
-        wanted: &file::Route<I>,
+        wanted: &file::RouteEntry<I>,
         before: Option<Before<'_>>,
         call: &dyn Fn(&Service, Step<'_>) -> Result<WriteOutcome, ServiceError>,
     ) -> Result<(), CliError> {
-        let (id, mut fields) = (wanted.id.to_string(), Fields::default());
+        let (id, mut fields) = (wanted.id.to_string(), FieldDifferences::default());
         let answer_url = wanted.answer_url.as_ref().map(|url| Some(url.clone()).filter(|url| !url.is_empty()));
         let mut changes = EntityPatch {
             name: Some(wanted.name.clone()),
@@ -235,7 +247,7 @@ impl Steps {
                     changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
                     call(&self.service, Step::Edit(&changes))?;
                 }
-                Action::Create
+                StepKind::Create
             }
             Some(before) => {
                 if let Some(account) = wanted.account.as_ref().filter(|&account| Some(account) != before.account) {
@@ -257,14 +269,14 @@ impl Steps {
                     return Ok(());
                 }
                 call(&self.service, Step::Edit(&changes))?;
-                Action::Change
+                StepKind::Change
             }
         };
         self.record(action, kind, &id, Some(of), fields);
         Ok(())
     }
 
-    fn key(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::Key) -> Result<(), CliError> {
+    fn key(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::KeyEntry) -> Result<(), CliError> {
         let now = Time::now();
         let name = &wanted.name;
         let live: Vec<&domain::Key> = snapshot.keys.iter().filter(|key| key.name == *name && key.live(now)).collect();
@@ -276,7 +288,7 @@ impl Steps {
         if wanted.absent {
             if let Some(key) = live.first() {
                 self.service.key_revoke(of, &key.id)?;
-                self.record(Action::Remove, "key", name, Some(of), Fields::default());
+                self.record(StepKind::Remove, "key", name, Some(of), FieldDifferences::default());
             }
             return Ok(());
         }
@@ -301,7 +313,7 @@ impl Steps {
                     token
                 }
             };
-            let mut fields = Fields::default();
+            let mut fields = FieldDifferences::default();
             fields.set("scopes", Some(json!(scopes)));
             fields.set("networks", Some(json!(networks)).filter(|_| !networks.is_empty()));
             fields.set("dialect", Some(json!(dialect)));
@@ -313,7 +325,7 @@ impl Steps {
                 ServiceError::Store(StoreError::Sqlite(_) | StoreError::Postgres(_)) => taken(of, name, path),
                 error => error.into(),
             })?;
-            self.record(Action::Create, "key", name, Some(of), fields);
+            self.record(StepKind::Create, "key", name, Some(of), fields);
             return Ok(());
         };
         if held.is_some_and(|token| token.sha256() != before.token_sha256) {
@@ -321,27 +333,27 @@ impl Steps {
             let text = format!("key {name:?} of {of} has another token than {file}");
             return Err(refused(format!("{text}; revoke {} or remove the file", before.id)));
         }
-        let mut fields = Fields::default();
+        let mut fields = FieldDifferences::default();
         fields.compare("scopes", json!(before.scopes), wanted.scopes.as_ref().map(|scopes| json!(scopes)));
         fields.compare("networks", json!(before.networks), wanted.networks.as_ref().map(|networks| json!(networks)));
         fields.compare("dialect", json!(before.dialect), wanted.dialect.map(|dialect| json!(dialect)));
         fields.compare("expires_at", json!(before.expires_at), wanted.expires_at.map(|end| json!(end)));
         match fields.0.first() {
             None => Ok(()),
-            Some(Field { field, before, after }) => Err(refused(format!(
+            Some(FieldDifference { field, before, after }) => Err(refused(format!(
                 "key {name:?} of {of} has {field} {before}, and the file says {after}; a key's rights never change: give \
                  the new key another name, and mark this one `absent = true` once nobody uses it"
             ))),
         }
     }
 
-    fn webhook(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::Webhook) -> Result<(), CliError> {
+    fn webhook(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::WebhookEntry) -> Result<(), CliError> {
         let key = snapshot.key;
         let all = snapshot.settings.iter().filter(|setting| setting.removed_at.is_none());
         let named = all.filter_map(|setting| Some((setting, setting.webhook()?)));
         let named: Vec<(&Setting, &Webhook)> = named.filter(|(_, webhook)| webhook.name == wanted.name).collect();
         let before = one_of(of, "webhook", &wanted.name, &named)?;
-        let (name, mut fields) = (&wanted.name, Fields::default());
+        let (name, mut fields) = (&wanted.name, FieldDifferences::default());
         let Some((setting, before)) = before else {
             if wanted.absent {
                 return Ok(());
@@ -368,12 +380,12 @@ impl Steps {
                 let off = WebhookChanges { enabled: Some(false), ..WebhookChanges::default() };
                 self.service.webhook_edit(key, &made.setting.id, &off, &Expected::Anything)?;
             }
-            self.record(Action::Create, "webhook", name, Some(of), fields);
+            self.record(StepKind::Create, "webhook", name, Some(of), fields);
             return Ok(());
         };
         if wanted.absent {
             self.service.webhook_remove(key, &setting.id, &Expected::Anything)?;
-            self.record(Action::Remove, "webhook", name, Some(of), fields);
+            self.record(StepKind::Remove, "webhook", name, Some(of), fields);
             return Ok(());
         }
         fields.compare("url", json!(before.url), wanted.url.as_ref().map(|url| json!(url)));
@@ -391,18 +403,18 @@ impl Steps {
             enabled: wanted.enabled,
         };
         self.service.webhook_edit(key, &setting.id, &changes, &Expected::Anything)?;
-        self.record(Action::Change, "webhook", name, Some(of), fields);
+        self.record(StepKind::Change, "webhook", name, Some(of), fields);
         Ok(())
     }
 
-    fn schedule(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::Schedule) -> Result<(), CliError> {
+    fn schedule(&mut self, of: &PartnerId, snapshot: &Snapshot, wanted: &file::ScheduleEntry) -> Result<(), CliError> {
         let key = snapshot.key;
         let all = snapshot.settings.iter().filter(|setting| setting.removed_at.is_none());
         let named = all.filter_map(|setting| Some((setting, setting.schedule()?)));
         let named: Vec<(&Setting, &domain::setting::Schedule)> =
             named.filter(|(_, schedule)| schedule.name == wanted.name).collect();
         let before = one_of(of, "schedule", &wanted.name, &named)?;
-        let (name, mut fields) = (&wanted.name, Fields::default());
+        let (name, mut fields) = (&wanted.name, FieldDifferences::default());
         let within = wanted.within_days.map(|days| i64::from(days) * 86_400);
         let change = SchedulePatch {
             name: Some(name.clone()),
@@ -430,12 +442,12 @@ impl Steps {
             fields.set("alerts", wanted.alerts.map(|alerts| json!(alerts)));
             fields.set("enabled", wanted.enabled.map(|enabled| json!(enabled)));
             self.service.schedule_create(key, &change)?;
-            self.record(Action::Create, "schedule", name, Some(of), fields);
+            self.record(StepKind::Create, "schedule", name, Some(of), fields);
             return Ok(());
         };
         if wanted.absent {
             self.service.schedule_remove(key, &setting.id)?;
-            self.record(Action::Remove, "schedule", name, Some(of), fields);
+            self.record(StepKind::Remove, "schedule", name, Some(of), fields);
             return Ok(());
         }
         fields.compare("cron", json!(before.cron), wanted.cron.as_ref().map(|cron| json!(cron)));
@@ -450,13 +462,13 @@ impl Steps {
             return Ok(());
         }
         self.service.schedule_edit(key, &setting.id, &change)?;
-        self.record(Action::Change, "schedule", name, Some(of), fields);
+        self.record(StepKind::Change, "schedule", name, Some(of), fields);
         Ok(())
     }
 
     /// A user of a partner; without one, an administrator of the platform.
-    fn user(&mut self, of: Option<(&PartnerId, PartnerKey)>, wanted: &file::User) -> Result<(), CliError> {
-        let (email, mut fields) = (&wanted.email, Fields::default());
+    fn user(&mut self, of: Option<(&PartnerId, PartnerKey)>, wanted: &file::UserEntry) -> Result<(), CliError> {
+        let (email, mut fields) = (&wanted.email, FieldDifferences::default());
         let (partner, key) = of.unzip();
         let found = self.people.everybody(None)?.into_iter().find(|user| user.email == *email);
         let actor = self.service.actor().clone();
@@ -484,7 +496,7 @@ impl Steps {
             if wanted.disabled == Some(true) {
                 self.people.user_edit(by, &user.id, UserEdit { disabled: Some(true), ..UserEdit::default() })?;
             }
-            self.record(Action::Create, "user", email, partner, fields);
+            self.record(StepKind::Create, "user", email, partner, fields);
             return Ok(());
         };
         if before.partner != key {
@@ -506,7 +518,7 @@ impl Steps {
             disabled: wanted.disabled.filter(|_| differs("disabled")),
         };
         self.people.user_edit(by, &before.id, edit)?;
-        self.record(Action::Change, "user", email, partner, fields);
+        self.record(StepKind::Change, "user", email, partner, fields);
         Ok(())
     }
 
@@ -516,28 +528,28 @@ impl Steps {
     }
 
     /// A new file for a secret, before there is one.
-    fn place(&self, path: &Path) -> Result<Place, CliError> {
+    fn place(&self, path: &Path) -> Result<SecretFile, CliError> {
         let failed = |source| CliError::Io { what: format!("cannot create {}", path.display()), source };
-        if self.secrets == Secrets::Checked {
+        if self.secrets == SecretFiles::Checked {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return match (path.exists(), folder.is_dir()) {
                 (true, _) => Err(failed(std::io::ErrorKind::AlreadyExists.into())),
                 (_, false) => Err(failed(std::io::ErrorKind::NotFound.into())),
-                (false, true) => Ok(Place { file: None, path: None }),
+                (false, true) => Ok(SecretFile { file: None, path: None }),
             };
         }
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        Ok(Place { file: Some(file), path: Some(path.to_owned()) })
+        Ok(SecretFile { file: Some(file), path: Some(path.to_owned()) })
     }
 }
 
 /// A file for a secret; removed on drop if nothing was written.
-struct Place {
+struct SecretFile {
     file: Option<std::fs::File>,
     path: Option<std::path::PathBuf>,
 }
 
-impl Place {
+impl SecretFile {
     fn write(&mut self, path: &Path, secret: &str) -> Result<(), CliError> {
         let failed = |source| CliError::Io { what: format!("cannot write {}", path.display()), source };
         if let Some(file) = &mut self.file {
@@ -548,7 +560,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SecretFile {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
             let _ = std::fs::remove_file(path);

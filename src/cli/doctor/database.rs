@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use super::Finding;
+use super::Diagnosis;
 use crate::cli::output;
 use crate::config::Config;
 use crate::domain::{PartnerId, Time};
@@ -24,17 +24,17 @@ pub struct Hook {
 const CHECK: &str = "database";
 
 /// What there is to say of the database, and its webhooks.
-pub fn check(config: &Config) -> (Vec<Finding>, Vec<Hook>) {
+pub fn check(config: &Config) -> (Vec<Diagnosis>, Vec<Hook>) {
     let shown = config.database.to_string();
     let store = match store::open(&config.location(), Open::Read) {
         Ok(store) => store,
         Err(error) => return (vec![unopened(&shown, &error), machine_clock()], Vec::new()),
     };
-    let mut findings = vec![Finding::ok(CHECK, format!("{shown} opens, and its schema is this program's"))];
+    let mut findings = vec![Diagnosis::ok(CHECK, format!("{shown} opens, and its schema is this program's"))];
     let mut hooks = Vec::new();
     match store.quick_check() {
-        Ok(wrong) if wrong.is_empty() => findings.push(Finding::ok(CHECK, "its structure is whole (quick check)")),
-        Ok(wrong) => findings.push(Finding::error(
+        Ok(wrong) if wrong.is_empty() => findings.push(Diagnosis::ok(CHECK, "its structure is whole (quick check)")),
+        Ok(wrong) => findings.push(Diagnosis::error(
             CHECK,
             format!("its structure is damaged: {}", wrong.join("; ")),
             "stop the server, keep the file, run `rollcall verify`, and restore a backup with `rollcall restore`",
@@ -49,50 +49,50 @@ pub fn check(config: &Config) -> (Vec<Finding>, Vec<Hook>) {
     (findings, hooks)
 }
 
-fn unopened(shown: &str, error: &StoreError) -> Finding {
+fn unopened(shown: &str, error: &StoreError) -> Diagnosis {
     let text = format!("{shown}: {}", output::reasons(error));
     match error {
         StoreError::Older { .. } => {
-            Finding::warning(CHECK, text, "make a backup; the next start of the server brings it up to this schema")
+            Diagnosis::warning(CHECK, text, "make a backup; the next start of the server brings it up to this schema")
         }
         StoreError::Newer { .. } => {
-            Finding::error(CHECK, text, "install the newer release, or restore an older backup")
+            Diagnosis::error(CHECK, text, "install the newer release, or restore an older backup")
         }
         StoreError::Missing { .. } | StoreError::Empty { .. } => {
-            Finding::error(CHECK, text, "check --database and database in the settings")
+            Diagnosis::error(CHECK, text, "check --database and database in the settings")
         }
         StoreError::Unreachable { .. } => {
-            Finding::error(CHECK, text, "check that the database runs, its address, the network and the password")
+            Diagnosis::error(CHECK, text, "check that the database runs, its address, the network and the password")
         }
-        _ => Finding::error(CHECK, text, "correct what the message names, then run `rollcall doctor` again"),
+        _ => Diagnosis::error(CHECK, text, "correct what the message names, then run `rollcall doctor` again"),
     }
 }
 
-fn failed(what: &str, error: &StoreError) -> Finding {
-    Finding::error(CHECK, format!("{what}: {}", output::reasons(error)), "run `rollcall verify`")
+fn failed(what: &str, error: &StoreError) -> Diagnosis {
+    Diagnosis::error(CHECK, format!("{what}: {}", output::reasons(error)), "run `rollcall verify`")
 }
 
-fn contents(store: &dyn Store, hooks: &mut Vec<Hook>) -> Result<Vec<Finding>, StoreError> {
+fn contents(store: &dyn Store, hooks: &mut Vec<Hook>) -> Result<Vec<Diagnosis>, StoreError> {
     let salvaged = replica::salvage(store, Load { only: None, numbers: false })?;
     let mut findings = Vec::new();
     let mut snapshots: Vec<_> = salvaged.snapshots.into_values().collect();
     snapshots.sort_by_key(|snapshot| snapshot.key);
     if snapshots.is_empty() && salvaged.poison.is_empty() {
         let advice = "create a partner with `rollcall partner create`; if there should be data, restore a backup";
-        findings.push(Finding::warning(CHECK, "it has no partners", advice));
+        findings.push(Diagnosis::warning(CHECK, "it has no partners", advice));
     } else {
-        findings.push(Finding::ok(CHECK, format!("it has {} partners", snapshots.len())));
+        findings.push(Diagnosis::ok(CHECK, format!("it has {} partners", snapshots.len())));
     }
     if !salvaged.poison.is_empty() {
         let advice = "run `rollcall verify`, which names the rows";
-        findings.push(Finding::error(CHECK, "it has rows that cannot be understood", advice));
+        findings.push(Diagnosis::error(CHECK, "it has rows that cannot be understood", advice));
     }
     for snapshot in &snapshots {
         let keys = snapshot.keys.iter().filter(|key| key.revoked_at.is_none()).count();
         if keys == 0 && snapshot.partner.suspended_at.is_none() {
             let id = &snapshot.partner.auth_id;
             let advice = format!("create one with `rollcall key create --partner {id}`, if programs use the API");
-            findings.push(Finding::warning(CHECK, format!("partner {id} has no API key"), advice));
+            findings.push(Diagnosis::warning(CHECK, format!("partner {id} has no API key"), advice));
         }
         let live = snapshot.settings.iter().filter(|setting| setting.removed_at.is_none());
         for (setting, webhook) in live.filter_map(|setting| Some((setting, setting.webhook()?))) {
@@ -107,7 +107,7 @@ fn contents(store: &dyn Store, hooks: &mut Vec<Hook>) -> Result<Vec<Finding>, St
 
 /// This machine's clock, beside that of the database, the times of the log and
 /// those of its file.
-fn clock(config: &Config, store: &dyn Store) -> Finding {
+fn clock(config: &Config, store: &dyn Store) -> Diagnosis {
     const CHECK: &str = "clock";
     let advice = "set the clock and let it follow a time server (chrony, systemd-timesyncd): expiry is decided by it";
     let now = Time::now();
@@ -119,8 +119,8 @@ fn clock(config: &Config, store: &dyn Store) -> Finding {
         let apart = now.seconds() - other.seconds();
         let text = format!("this machine says {now}, the database {other}");
         return match apart.abs() > APART_MAX {
-            true => Finding::error(CHECK, format!("{text}: {} s apart", apart.abs()), advice),
-            false => Finding::ok(CHECK, text),
+            true => Diagnosis::error(CHECK, format!("{text}: {} s apart", apart.abs()), advice),
+            false => Diagnosis::ok(CHECK, text),
         };
     }
     let written = match &config.database {
@@ -129,23 +129,23 @@ fn clock(config: &Config, store: &dyn Store) -> Finding {
     };
     let latest = [latest_change(store), written].into_iter().flatten().max();
     match latest {
-        Some(latest) if latest.seconds() > now.seconds() + APART_MAX => Finding::error(
+        Some(latest) if latest.seconds() > now.seconds() + APART_MAX => Diagnosis::error(
             CHECK,
             format!("this machine says {now}, and the last change was at {latest}, later"),
             advice,
         ),
-        Some(latest) => Finding::ok(CHECK, format!("this machine says {now}, after the last change ({latest})")),
+        Some(latest) => Diagnosis::ok(CHECK, format!("this machine says {now}, after the last change ({latest})")),
         None => machine_clock(),
     }
 }
 
 /// A clock that was never set shows a time before this program was made.
-fn machine_clock() -> Finding {
+fn machine_clock() -> Diagnosis {
     const RELEASED: i64 = 1_767_225_600; // 2026-01-01
     let now = Time::now();
     match now.seconds() < RELEASED {
-        true => Finding::error("clock", format!("this machine says {now}"), "set the clock"),
-        false => Finding::ok("clock", format!("this machine says {now}; there is nothing to compare it with")),
+        true => Diagnosis::error("clock", format!("this machine says {now}"), "set the clock"),
+        false => Diagnosis::ok("clock", format!("this machine says {now}; there is nothing to compare it with")),
     }
 }
 

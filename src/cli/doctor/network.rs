@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::database::Hook;
-use super::{Finding, PATIENCE};
+use super::{Diagnosis, PATIENCE};
 use crate::config::Config;
 use crate::domain::shown::shown;
 use crate::outbound::Outbound;
@@ -18,7 +18,7 @@ const SLOW: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 16;
 
 /// The names of the settings.
-pub fn names(config: &Config) -> Vec<Finding> {
+pub fn names(config: &Config) -> Vec<Diagnosis> {
     let mut names: Vec<(&str, String)> = vec![("this machine", "localhost".to_owned())];
     if !config.mail.host.is_empty() {
         names.push(("mail.host", config.mail.host.clone()));
@@ -33,7 +33,7 @@ pub fn names(config: &Config) -> Vec<Finding> {
     names.into_iter().map(|(what, name)| resolves(what, name)).collect()
 }
 
-fn resolves(what: &str, name: String) -> Finding {
+fn resolves(what: &str, name: String) -> Diagnosis {
     const CHECK: &str = "dns";
     let advice = "check /etc/resolv.conf and /etc/hosts, and the name in the settings";
     let (give, taken) = mpsc::sync_channel(1);
@@ -46,28 +46,28 @@ fn resolves(what: &str, name: String) -> Finding {
     let (found, took) = (taken.recv_timeout(PATIENCE), began.elapsed());
     let name = shown(&name);
     match found {
-        Ok(Ok(0)) => Finding::error(CHECK, format!("{what}: {name} has no address"), advice),
+        Ok(Ok(0)) => Diagnosis::error(CHECK, format!("{what}: {name} has no address"), advice),
         Ok(Ok(count)) if took > SLOW => {
-            Finding::warning(CHECK, format!("{what}: {name} has {count} addresses, found after {took:.1?}"), advice)
+            Diagnosis::warning(CHECK, format!("{what}: {name} has {count} addresses, found after {took:.1?}"), advice)
         }
-        Ok(Ok(count)) => Finding::ok(CHECK, format!("{what}: {name} has {count} addresses")),
-        Ok(Err(error)) => Finding::error(CHECK, format!("{what}: {name} was not found: {error}"), advice),
-        Err(_) => Finding::error(CHECK, format!("{what}: {name} was not found within {PATIENCE:?}"), advice),
+        Ok(Ok(count)) => Diagnosis::ok(CHECK, format!("{what}: {name} has {count} addresses")),
+        Ok(Err(error)) => Diagnosis::error(CHECK, format!("{what}: {name} was not found: {error}"), advice),
+        Err(_) => Diagnosis::error(CHECK, format!("{what}: {name} was not found within {PATIENCE:?}"), advice),
     }
 }
 
 /// The receivers of webhooks: resolved, connected to, with a TLS handshake and
 /// without a request.
-pub fn webhooks(config: &Config, hooks: Vec<Hook>) -> Vec<Finding> {
+pub fn webhooks(config: &Config, hooks: Vec<Hook>) -> Vec<Diagnosis> {
     const CHECK: &str = "webhooks";
     let settings = crate::http::webhooks::settings(config);
     let timeout = settings.timeout.min(PATIENCE);
     let outbound = Outbound::new(settings.allow_networks, settings.authorities, timeout);
     if let Err(error) = outbound.ready() {
-        return vec![Finding::error(CHECK, error.to_string(), "correct webhooks.ca_file")];
+        return vec![Diagnosis::error(CHECK, error.to_string(), "correct webhooks.ca_file")];
     }
     if hooks.is_empty() {
-        return vec![Finding::ok(CHECK, "no webhook is switched on")];
+        return vec![Diagnosis::ok(CHECK, "no webhook is switched on")];
     }
     let mut findings = Vec::new();
     for some in hooks.chunks(AT_ONCE) {
@@ -84,13 +84,13 @@ pub fn webhooks(config: &Config, hooks: Vec<Hook>) -> Vec<Finding> {
 }
 
 /// The path of an address may be a secret, so the host alone is shown.
-fn of_webhook(Hook { partner, id, url }: &Hook, reached: Result<(), String>) -> Finding {
+fn of_webhook(Hook { partner, id, url }: &Hook, reached: Result<(), String>) -> Diagnosis {
     const CHECK: &str = "webhooks";
     let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
     let name = format!("{id} of {partner}, {}", shown(host));
     match reached {
-        Ok(()) => Finding::ok(CHECK, format!("{name}: accepts connections")),
-        Err(why) => Finding::warning(
+        Ok(()) => Diagnosis::ok(CHECK, format!("{name}: accepts connections")),
+        Err(why) => Diagnosis::warning(
             CHECK,
             format!("{name}: {why}"),
             "contact the owner of the receiver; docs/webhooks.md explains the limits on addresses",

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use super::Found;
+use super::InvoiceRun;
 use crate::billing::{BillLine, CallTotals, Invoice, Stated, Sum};
 use crate::domain::{Currency, E164};
 use crate::wire::costs::{self, json_account, json_expired, json_line, json_rules};
@@ -36,7 +36,7 @@ const COLUMNS: &[&str] = &[
 /// of the rental and for each number's calls; calls of nobody last. The amounts
 /// of `rental` and `calls` add up to that of `total`. The status is `draft`
 /// while the month goes on, and `final` after it.
-pub fn csv(found: &Found, cells: CsvCells, out: &mut dyn Write) -> io::Result<()> {
+pub fn csv(found: &InvoiceRun, cells: CsvCells, out: &mut dyn Write) -> io::Result<()> {
     let status = if found.bill.draft { "draft" } else { "final" };
     let mut text = Vec::new();
     cells.header(&mut text, COLUMNS);
@@ -120,7 +120,7 @@ fn flush(text: &mut Vec<u8>, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-pub fn json(found: &Found, out: &mut dyn Write) -> io::Result<()> {
+pub fn json(found: &InvoiceRun, out: &mut dyn Write) -> io::Result<()> {
     let mut text = Vec::new();
     meta(found, &mut text)?;
     text.extend_from_slice(b",\"data\":[");
@@ -167,8 +167,8 @@ fn json_calls(out: &mut Vec<u8>, CallTotals { calls, seconds, cost }: &CallTotal
 }
 
 /// What was read, and how it compares with what the platform says of it.
-fn meta(found: &Found, out: &mut Vec<u8>) -> io::Result<()> {
-    let Found { bill, tally, made_on, .. } = found;
+fn meta(found: &InvoiceRun, out: &mut Vec<u8>) -> io::Result<()> {
+    let InvoiceRun { bill, tally, made_on, .. } = found;
     write!(
         out,
         "{{\"meta\":{{\"date\":\"{made_on}\",\"month\":\"{}\",\"through\":\"{}\",",
@@ -210,7 +210,7 @@ fn meta(found: &Found, out: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// One customer's page: a section for each currency.
-pub fn html(found: &Found, invoices: &[Invoice], out: &mut dyn Write) -> io::Result<()> {
+pub fn html(found: &InvoiceRun, invoices: &[Invoice], out: &mut dyn Write) -> io::Result<()> {
     let Some(first) = invoices.first() else { return Ok(()) };
     let title = paper::name("Invoice", &found.bill);
     let mut text = String::new();

@@ -12,10 +12,10 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload::Handle;
 
-use super::Settings;
+use super::ReadSettings;
 use crate::cli::output;
 use crate::config::{self, Config};
-use crate::http::live::Live;
+use crate::http::live::LiveSettings;
 use crate::http::server::Certificate;
 
 type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
@@ -35,15 +35,20 @@ pub fn keep<S: 'static>(handle: Handle<EnvFilter, S>) {
 }
 
 pub struct Reread {
-    settings: Settings,
+    settings: ReadSettings,
     /// The settings that hold.
     current: Config,
-    live: Arc<Live>,
+    live: Arc<LiveSettings>,
     tls: Option<Arc<Certificate>>,
 }
 
 impl Reread {
-    pub fn new(settings: Settings, current: Config, live: Arc<Live>, tls: Option<Arc<Certificate>>) -> Reread {
+    pub fn new(
+        settings: ReadSettings,
+        current: Config,
+        live: Arc<LiveSettings>,
+        tls: Option<Arc<Certificate>>,
+    ) -> Reread {
         Reread { settings, current, live, tls }
     }
 

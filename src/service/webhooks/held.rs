@@ -28,36 +28,36 @@ const NAMED_MAX: usize = 16;
 /// Some entities.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(untagged)]
-enum Names {
+enum EntityNames {
     Some(BTreeSet<String>),
     /// Perhaps all there are.
     Any(bool),
 }
 
-impl Default for Names {
-    fn default() -> Names {
-        Names::Some(BTreeSet::new())
+impl Default for EntityNames {
+    fn default() -> EntityNames {
+        EntityNames::Some(BTreeSet::new())
     }
 }
 
-impl Names {
+impl EntityNames {
     fn is_empty(&self) -> bool {
-        matches!(self, Names::Some(names) if names.is_empty())
+        matches!(self, EntityNames::Some(names) if names.is_empty())
     }
 
     fn add(&mut self, kind: char, id: &str) {
-        if let Names::Some(names) = self {
+        if let EntityNames::Some(names) = self {
             names.insert(format!("{kind}:{id}"));
             if names.len() > NAMED_MAX {
-                *self = Names::Any(true);
+                *self = EntityNames::Any(true);
             }
         }
     }
 
-    fn meets(&self, other: &Names) -> bool {
+    fn meets(&self, other: &EntityNames) -> bool {
         match (self, other) {
-            (Names::Some(a), Names::Some(b)) => !a.is_disjoint(b),
-            (Names::Any(_), other) | (other, Names::Any(_)) => !other.is_empty(),
+            (EntityNames::Some(a), EntityNames::Some(b)) => !a.is_disjoint(b),
+            (EntityNames::Any(_), other) | (other, EntityNames::Any(_)) => !other.is_empty(),
         }
     }
 }
@@ -69,11 +69,11 @@ pub(super) struct EventScope {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     numbers: Vec<(u64, u64)>,
     /// Entities that it changes.
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    changes: Names,
+    #[serde(default, skip_serializing_if = "EntityNames::is_empty")]
+    changes: EntityNames,
     /// Accounts, applications and trunks that its numbers had or have.
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    of: Names,
+    #[serde(default, skip_serializing_if = "EntityNames::is_empty")]
+    of: EntityNames,
 }
 
 impl EventScope {
@@ -98,7 +98,7 @@ impl EventScope {
 
     /// Of a change with too many numbers to go through: all between two.
     pub fn between(entities: &[EntityChange], first: u64, last: u64) -> EventScope {
-        EventScope { numbers: vec![(first, last)], of: Names::Any(true), ..EventScope::of_entities(entities) }
+        EventScope { numbers: vec![(first, last)], of: EntityNames::Any(true), ..EventScope::of_entities(entities) }
     }
 
     fn of_entities(entities: &[EntityChange]) -> EventScope {
@@ -288,7 +288,7 @@ mod tests {
 
     fn named(changes: &[&str], of: &[&str]) -> EventScope {
         let names = |list: &[&str]| {
-            let mut names = Names::default();
+            let mut names = EntityNames::default();
             list.iter().for_each(|id| names.add('a', id));
             names
         };
