@@ -142,6 +142,7 @@ fn described() -> Value {
                 json!({
                     "status": "ok", "degraded": false, "role": "writer", "version": 4711, "lag": 0, "age_seconds": 0,
                     "poisoned": 0, "unreadable": {}, "writable": true, "build": "0.1.0",
+                    "stuck_workers": [],
                 })) },
             "/metrics": { "get": operation("metrics", "Metrics in the Prometheus text format", "text/plain", json!("rollcall_numbers 25000\n")) },
             "/openapi.json": { "get": operation("openapi", "This description", "application/json", json!({})) },
