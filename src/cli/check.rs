@@ -10,7 +10,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::json;
 
 use super::upstream::Upstream;
-use super::{CliError, Global, Outcome, output};
+use super::{CliError, Global, Outcome, only_partner, output};
 use crate::checks::{self, Check as Kind, CheckOptions};
 use crate::domain::{PartnerId, Time};
 use crate::http::checks::{IDLE_SPAN, idle_days, saves, shown, span};
@@ -21,9 +21,9 @@ use crate::wire::report::CsvCells;
 
 /// Exits with 0 if nothing is found, 3 if something is, 1 if it could not look.
 #[derive(Args)]
-#[command(group(ArgGroup::new("whose").required(true).args(["partner", "url"])))]
+#[command(group(ArgGroup::new("whose").args(["partner", "url"])))]
 pub struct CheckCommand {
-    /// The partner's id
+    /// The partner's id; not needed where there is one partner [env: ROLLCALL_PARTNER]
     #[arg(long, value_name = "PA_X")]
     partner: Option<PartnerId>,
     /// Check the inventory of another server instead, such as https://api.example.com
@@ -95,7 +95,11 @@ impl CheckCommand {
             suspended_for: self.suspended_for,
             idle_days: self.idle_for,
         };
-        let Seeing { snapshot, at, remark, unseen } = match (&self.partner, &self.url) {
+        let partner = match (&self.partner, &self.url) {
+            (None, None) => Some(only_partner::of(global)?),
+            (partner, _) => partner.clone(),
+        };
+        let Seeing { snapshot, at, remark, unseen } = match (&partner, &self.url) {
             (Some(partner), _) => Seeing {
                 snapshot: global.service(Open::Existing)?.snapshot(partner, true)?,
                 at: Time::now(),

@@ -118,10 +118,18 @@ impl Export {
 }
 
 impl Filters {
-    /// The filter with the ids of what it names: a command that names a customer
-    /// that is not there is not answered with an empty list.
+    /// The filter with the ids of what it names: a command that names a customer, a
+    /// region or a tag that is not there is not answered with an empty list.
     pub fn named(&self, snapshot: &Snapshot) -> Result<Filter, CliError> {
         let filter = self.filter.clone();
+        let region = filter.region.as_deref().filter(|region| !snapshot.finds_region(region));
+        let tag = filter.tag.as_deref().filter(|tag| !snapshot.has_tag(tag));
+        if let Some(region) = region {
+            return Err(unknown("region", region, snapshot.regions_like(region)));
+        }
+        if let Some(tag) = tag {
+            return Err(unknown("tag", tag, snapshot.tags_like(tag)));
+        }
         let find = |what, text: Option<Box<str>>| text.map(|text| snapshot.find_named(what, &text)).transpose();
         Ok(Filter {
             account: find(NamedKind::Customer, filter.account)?.map(Into::into),
@@ -130,6 +138,13 @@ impl Filters {
             ..filter
         })
     }
+}
+
+/// No number has this region or tag; those that are like it are named.
+fn unknown(what: &str, value: &str, near: Vec<String>) -> CliError {
+    let near: Vec<String> = near.into_iter().map(|one| format!("{one:?}")).collect();
+    let meant = if near.is_empty() { String::new() } else { format!(". Did you mean {}?", near.join(" or ")) };
+    CliError::Other(format!("no number has the {what} {value:?}{meant}"))
 }
 
 /// Accounts that hold nothing have a row of their own, or they would be lost.

@@ -6,7 +6,8 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Error, FromArgMatches, Parser};
 
-use super::{Cli, Global};
+use super::{Cli, CliError, Global};
+use crate::domain::PartnerId;
 use crate::store::Open;
 
 /// Reads the command line again, with the only partner of its database.
@@ -23,6 +24,19 @@ pub fn parse(error: Error) -> Result<Cli, Error> {
             Cli::try_parse_from(std::env::args_os().chain(named))
         }
         None => Err(error),
+    }
+}
+
+/// The partner of a command that may be about something else: the one that the
+/// environment names, or the only one.
+pub fn of(global: &Global) -> Result<PartnerId, CliError> {
+    let missing = || CliError::Usage("give --partner PA_X or --url URL".to_owned());
+    match std::env::var("ROLLCALL_PARTNER") {
+        Ok(text) => text.parse().map_err(|_| CliError::Usage(format!("ROLLCALL_PARTNER={text:?} is no partner id"))),
+        Err(_) => match &global.service(Open::Existing)?.partners()?[..] {
+            [(_, _, one)] => Ok(one.auth_id.clone()),
+            _ => Err(missing()),
+        },
     }
 }
 

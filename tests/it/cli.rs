@@ -682,3 +682,55 @@ fn anothers_number_is_refused_in_the_words_of_any_conflict() {
     assert_eq!(message("+912271265108"), own);
     assert_eq!(message("+442079460105"), own);
 }
+
+// Names.
+
+#[test]
+fn a_region_or_a_tag_that_no_number_has_is_no_empty_list() {
+    let database = Database::sample();
+    let rows = "number,region,tags\n+442079460201,London,wholesale\n";
+    assert_eq!(database.import("PA_ONE", rows)["imported"], 1);
+    for command in [&["number", "list"][..], &["export"]] {
+        let list = |flag: &str, value: &str| database.run(&[command, &["--partner", "PA_ONE", flag, value]].concat());
+        for (flag, value) in [("--region", "London"), ("--tag", "wholesale")] {
+            assert!(list(flag, value).done().stdout.contains("442079460201"), "{command:?} {flag} {value}");
+        }
+        for (flag, value, meant) in [
+            ("--region", "Londn", "\"London\""),
+            ("--tag", "wholesal", "\"wholesale\""),
+            ("--region", "Atlantis", "no number has the region \"Atlantis\""),
+            ("--tag", "nowhere", "no number has the tag \"nowhere\""),
+        ] {
+            let ran = list(flag, value).check(1);
+            assert!(ran.stdout.is_empty() && ran.stderr.contains(meant), "{command:?}: {ran:?}");
+        }
+    }
+}
+
+#[test]
+fn a_partner_is_named_by_flag_by_environment_or_by_being_the_only_one() {
+    let database = Database::sample();
+    let commands: [&[&str]; 3] = [&["number", "list"], &["account", "list"], &["check"]];
+    for args in commands {
+        // Of several, none is guessed.
+        let none = database.run(args).check(2);
+        assert!(none.stderr.contains("--partner"), "{none:?}");
+        let named = |name: &str| {
+            let mut command = database.command(args);
+            command.env("ROLLCALL_PARTNER", name);
+            run(command, "")
+        };
+        let by_flag = database.run(&[args, &["--partner", "PA_TWO"]].concat());
+        let by_environment = named("PA_TWO");
+        assert_eq!((by_environment.code, by_environment.stdout), (by_flag.code, by_flag.stdout), "{args:?}");
+        named("PA_NOBODY").check(1);
+        // A flag says more than the environment.
+        let mut command = database.command(&[args, &["--partner", "PA_TWO"]].concat());
+        command.env("ROLLCALL_PARTNER", "PA_NOBODY");
+        assert_eq!(run(command, "").code, by_flag.code, "{args:?}");
+    }
+    let alone = Database::empty();
+    alone.partner("PA_ONLY", "Only", &[]);
+    alone.import("PA_ONLY", "number\n+442079460201\n");
+    commands.iter().for_each(|args| assert!([0, 3].contains(&alone.run(args).code), "{args:?}"));
+}

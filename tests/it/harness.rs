@@ -243,7 +243,7 @@ impl Database {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
         command.current_dir(self.directory.path()).args(args);
-        for name in ["ROLLCALL_CONFIG", "RUST_LOG", "NO_COLOR"] {
+        for name in ["ROLLCALL_CONFIG", "ROLLCALL_PARTNER", "RUST_LOG", "NO_COLOR"] {
             command.env_remove(name);
         }
         command.env("ROLLCALL_DATABASE", self.address());
