@@ -8,7 +8,8 @@ use clap::{CommandFactory, Error, FromArgMatches, Parser};
 
 use super::{Cli, CliError, Global};
 use crate::domain::PartnerId;
-use crate::store::Open;
+use crate::service::ServiceError;
+use crate::store::{Open, StoreError};
 
 /// Reads the command line again, with the only partner of its database.
 pub fn parse(error: Error) -> Result<Cli, Error> {
@@ -33,9 +34,14 @@ pub fn of(global: &Global) -> Result<PartnerId, CliError> {
     let missing = || CliError::Usage("give --partner PA_X or --url URL".to_owned());
     match std::env::var("ROLLCALL_PARTNER") {
         Ok(text) => text.parse().map_err(|_| CliError::Usage(format!("ROLLCALL_PARTNER={text:?} is no partner id"))),
-        Err(_) => match &global.service(Open::Existing)?.partners()?[..] {
-            [(_, _, one)] => Ok(one.auth_id.clone()),
-            _ => Err(missing()),
+        Err(_) => match global.service(Open::Existing) {
+            Ok(service) => match &service.partners()?[..] {
+                [(_, _, one)] => Ok(one.auth_id.clone()),
+                _ => Err(missing()),
+            },
+            // Without a database of one's own it can only be another server.
+            Err(CliError::Service(ServiceError::Store(StoreError::Missing { .. }))) => Err(missing()),
+            Err(error) => Err(error),
         },
     }
 }

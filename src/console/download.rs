@@ -24,7 +24,10 @@ pub fn file(
     place: HeldPlace,
     next: impl FnMut() -> io::Result<Option<Bytes>> + Send + 'static,
 ) -> PageResult {
-    let mut response = Response::new(Body::new(Pulled::new(&pull::FILES, place, Box::new(next))));
+    let pulled = Pulled::new(&pull::FILES, place, Box::new(next));
+    let packing = pulled.packing();
+    let mut response = Response::new(Body::new(pulled));
+    response.extensions_mut().insert(packing);
     name_it(response.headers_mut(), name, kind)?;
     Ok(response)
 }

@@ -50,7 +50,10 @@ pub async fn csv(
     let walk = visit.snapshot.walk(line.filter, line.order, None, visit.clock.now);
     let mut rows = Rows { snapshot: visit.snapshot.clone(), walk, form, begun: false };
     let place = visit.place(PlaceKind::Export)?;
-    let mut response = Response::new(Body::new(Pulled::new(&pull::ROWS, place, Box::new(move || Ok(rows.next())))));
+    let pulled = Pulled::new(&pull::ROWS, place, Box::new(move || Ok(rows.next())));
+    let packing = pulled.packing();
+    let mut response = Response::new(Body::new(pulled));
+    response.extensions_mut().insert(packing);
     let headers = response.headers_mut();
     guard(headers);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));

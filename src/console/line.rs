@@ -683,7 +683,7 @@ enum Bound {
 }
 
 fn bound(value: &str, clock: &PageClock) -> Result<(Side, Bound), String> {
-    let hint = || "is < or > and a span such as 14d or a day such as 2027-03-01".to_owned();
+    let hint = || "needs < or > and then a span (<14d) or a day (>2027-03-01)".to_owned();
     let (side, rest) = match (value.strip_prefix('<'), value.strip_prefix('>')) {
         (Some(rest), _) => (Side::Less, rest),
         (_, Some(rest)) => (Side::More, rest),

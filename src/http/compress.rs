@@ -20,6 +20,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 
+use super::pull::Packing;
+
 /// What is shorter gains nothing.
 const BYTES_MIN: u64 = 1_024;
 /// What the tag of a compressed answer ends with.
@@ -130,6 +132,10 @@ fn compressed(mut response: Response<Body>, head: bool) -> Response<Body> {
     headers.remove(header::ACCEPT_RANGES);
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     mark_tag(headers);
+    if let Some(packing) = response.extensions_mut().remove::<Packing>() {
+        packing.begin();
+        return response;
+    }
     match head {
         true => response,
         false => response.map(|inner| Body::new(GzipBody::new(inner))),

@@ -97,7 +97,10 @@ fn list(
     if let Some(place) = place {
         let mut rows = NumberStream::new(snapshot, query, shape, format, now);
         let stream = Pulled::new(&pull::ROWS, place, Box::new(move || Ok(rows.next())));
-        return Ok(answer(StatusCode::OK, Body::new(stream), tag, Some(format)));
+        let packing = stream.packing();
+        let mut response = answer(StatusCode::OK, Body::new(stream), tag, Some(format));
+        response.extensions_mut().insert(packing);
+        return Ok(response);
     }
     let selection = snapshot.select(&query.filter, query.order, query.window(), now);
     let mut out = Vec::with_capacity(128 + selection.rows.len() * shape.row_bytes());

@@ -13,14 +13,17 @@
 //! Deliberately absent: the content of the pieces.
 
 use std::future::Future as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http_body::Frame;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -72,9 +75,45 @@ enum PullState {
     Over,
 }
 
+/// A response extension: compresses a long answer where its pieces are made, so
+/// that it takes no time from the threads that serve everybody.
+#[derive(Clone, Debug, Default)]
+pub struct Packing(Arc<AtomicBool>);
+
+impl Packing {
+    /// From the first piece on; said before the answer is sent.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// The pieces, compressed if that was begun.
+    fn pieces(&self, mut next: NextPiece) -> NextPiece {
+        let begun = self.0.clone();
+        // Made with the first piece: it takes a few hundred kilobytes.
+        let mut encoder: Option<GzEncoder<Vec<u8>>> = None;
+        let mut over = false;
+        Box::new(move || {
+            if !begun.load(Ordering::Relaxed) || over {
+                return if over { Ok(None) } else { next() };
+            }
+            let open = encoder.get_or_insert_with(|| GzEncoder::new(Vec::new(), Compression::fast()));
+            while let Some(piece) = next()? {
+                open.write_all(&piece)?;
+                let out = std::mem::take(open.get_mut());
+                if !out.is_empty() {
+                    return Ok(Some(out.into()));
+                }
+            }
+            over = true;
+            encoder.take().map(|last| last.finish().map(Bytes::from)).transpose()
+        })
+    }
+}
+
 /// A long answer as a body.
 pub struct Pulled {
     crew: &'static Crew,
+    packing: Packing,
     state: PullState,
     /// Given back when the answer is over, or its client has gone.
     place: Option<HeldPlace>,
@@ -82,7 +121,13 @@ pub struct Pulled {
 
 impl Pulled {
     pub fn new(crew: &'static Crew, place: HeldPlace, next: NextPiece) -> Pulled {
-        Pulled { crew, state: PullState::Idle(next), place: Some(place) }
+        let packing = Packing::default();
+        Pulled { crew, state: PullState::Idle(packing.pieces(next)), packing, place: Some(place) }
+    }
+
+    /// The extension by which the answer with this body may be compressed.
+    pub fn packing(&self) -> Packing {
+        self.packing.clone()
     }
 
     fn end(&mut self) {

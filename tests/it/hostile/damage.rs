@@ -10,6 +10,8 @@ use rollcall::service::replica::{self, Replica};
 use rollcall::store::{Load, Open, Store, StoreError, WriteTarget};
 
 use super::whole;
+use crate::calls;
+use crate::console_import::Browser;
 use crate::fixture::{
     self, Database, account, application, created, draft, entry, held, new_partner, put, stock, trunk,
 };
@@ -160,9 +162,26 @@ fn a_damaged_partner_is_answered_503_and_its_neighbour_as_ever() {
         let changed = raw.execute(&format!("UPDATE number SET since = since + {seconds} WHERE number = {one}"), []);
         assert_eq!(changed.expect("changed"), 1);
     };
+    let of = |partner: &str| {
+        let raw = rusqlite::Connection::open(&path).expect("the database opens");
+        let sql = "SELECT min(number) FROM number JOIN partner USING (partner) WHERE auth_id = ?1";
+        raw.query_row(sql, [partner], |row| row.get::<_, i64>(0)).expect("a number")
+    };
+    let (damaged, whole) = (of("PA_ONE"), of("PA_TWO"));
     add(1);
-    let server = harness::Server::start(database, &[]);
+    let config = database.write("rollcall.toml", "[routing]\nsip = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\n");
+    let server = harness::Server::start(database, &["--config", config.to_str().expect("UTF-8")]);
     let list = "/api/v1/partner/numbers";
+    // On its pages and to proxies as well.
+    let person = Browser::sign_up(&server, "PA_ONE", "manager");
+    let page = |path: &str| person.get(&server, &format!("/console/p/PA_ONE{path}"));
+    for path in ["", "/numbers", "/changes", "/checks", "/customers", "/costs", "/jobs", "/settings"] {
+        assert!(page(path).check(503).text().contains("The data of this partner is damaged"), "{path}");
+    }
+    let (_, face) = calls::faces_of(|| server.log());
+    let cause = |number: i64| calls::get(face, &format!("/route/+{number}"))["cause"].clone();
+    assert_eq!(cause(damaged), "not_ready");
+    assert_ne!(cause(whole), "not_ready");
     assert_eq!(server.get(list).auth(&harness::ONE).check(503).code(), "UNAVAILABLE");
     server.get(list).header("X-Auth-ID", "PA_ONE").header("X-Auth-Token", "wrong").check(401);
     server.get(list).auth(&harness::TWO).check(200);
@@ -172,4 +191,6 @@ fn a_damaged_partner_is_answered_503_and_its_neighbour_as_ever() {
     // Put back by hand, it is served again.
     add(-1);
     server.within(Duration::from_secs(20), |server| server.get(list).auth(&harness::ONE).send().status == 200);
+    page("/numbers").check(200);
+    assert_ne!(cause(damaged), "not_ready");
 }
