@@ -23,13 +23,13 @@ const partner = `${made.url}/console/p/${made.partners[0].auth_id}`;
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
 try {
   mkdirSync(folder, { recursive: true });
-  const context = await browser.newContext({ viewport: { width: 1280, height: 760 }, colorScheme: "light", timezoneId: "Asia/Kolkata" });
+  const context = await browser.newContext({ viewport: { width: 1280, height: 760 }, colorScheme: "light", timezoneId: "UTC" });
   const page = await context.newPage();
   await page.goto(`${made.url}/console/sign-in`);
   await page.fill("input[name=email]", owner.email);
   await page.fill("input[name=password]", owner.password);
   await Promise.all([page.waitForNavigation(), page.press("input[name=password]", "Enter")]);
-  for (const [name, path] of [["overview", ""], ["numbers", "/numbers?q=expires:%3C14d"], ["number", "/numbers/+912271264217"]]) {
+  for (const [name, path] of [["overview", ""], ["numbers", "/numbers?q=has:account+expires:%3C14d+sort:expires"], ["number", "/numbers/+912271264217"]]) {
     await page.goto(`${partner}${path}`);
     await page.screenshot({ path: join(folder, `${name}.png`) });
   }
