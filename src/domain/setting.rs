@@ -154,7 +154,7 @@ pub struct Schedule {
     pub cron: Arc<str>,
     /// The IANA name of the zone that the fields are in.
     pub zone: Arc<str>,
-    /// E-mail addresses, each of which gets one digest.
+    /// Email addresses, each of which gets one digest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<Arc<str>>,
     /// What is looked for; everything, if there is nothing.

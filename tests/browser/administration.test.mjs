@@ -68,14 +68,14 @@ test("a form that was refused can be loaded again, and keeps what was typed", as
   const page = await signedIn(server, "owner");
   await page.goto(`${BASE}/users`);
   const form = page.locator("section:has(#new) form");
-  await form.getByLabel("E-mail").fill("owner@example.com");
+  await form.getByLabel("Email").fill("owner@example.com");
   await form.getByLabel("Name").fill("Somebody Kept");
   await form.getByLabel("Role").selectOption("manager");
   await form.getByRole("button").click();
   await page.getByRole("alert").waitFor();
   const kept = async () => {
-    assert.equal(await form.getByLabel("E-mail").inputValue(), "owner@example.com");
-    assert.equal(await form.getByLabel("E-mail").getAttribute("aria-invalid"), "true");
+    assert.equal(await form.getByLabel("Email").inputValue(), "owner@example.com");
+    assert.equal(await form.getByLabel("Email").getAttribute("aria-invalid"), "true");
     assert.equal(await form.getByLabel("Name").inputValue(), "Somebody Kept");
     assert.equal(await form.getByLabel("Role").inputValue(), "manager");
   };
@@ -121,7 +121,7 @@ test("a key is created, used, rotated and revoked", async () => {
 test("somebody new gets a link, a role, and is locked out", async () => {
   const page = await signedIn(server, "owner");
   await page.goto(`${BASE}/users`);
-  await page.getByLabel("E-mail").fill("new@example.com");
+  await page.getByLabel("Email").fill("new@example.com");
   await page.getByLabel("Role").last().selectOption("manager");
   await page.getByRole("button", { name: /Create invitation link/ }).click();
   const link = new URL(await page.locator("#link").textContent());

@@ -150,7 +150,7 @@ export async function signedIn(server, role, options) {
     delete server.links[role];
   } else {
     await page.goto("/");
-    await page.getByLabel("E-mail").fill(email);
+    await page.getByLabel("Email").fill(email);
     await page.getByLabel("Password").fill(PASSWORD);
     await page.getByRole("button", { name: "Sign in" }).click();
   }

@@ -78,7 +78,7 @@ test("two people at one number: the second is told, and does not overwrite", asy
   await verb(one, "suspend");
   await state(one, "suspended");
   await verb(two, "tags", { Add: "late" });
-  await two.getByRole("alert").getByText(/changed this number by manager@example.com/).waitFor();
+  await two.getByRole("alert").getByText(/This number was changed by manager@example.com/).waitFor();
   await state(two, "suspended");
   assert.doesNotMatch(await two.locator("dl.facts").textContent(), /late/);
   await verb(two, "tags", { Add: "late" });
@@ -240,7 +240,7 @@ test("all of it without a script", async () => {
   const context = await open(server, { javaScriptEnabled: false });
   const page = await context.newPage();
   await page.goto("/console/sign-in");
-  await page.getByLabel("E-mail").fill("manager@example.com");
+  await page.getByLabel("Email").fill("manager@example.com");
   await page.getByLabel("Password").fill("seven green umbrellas");
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.goto(`${BASE}/numbers`);
