@@ -94,12 +94,19 @@ fn a_search_for_the_usual_term_finds_the_page() {
     }
 }
 
+/// The documents below `docs/`, without their pictures.
+fn documents() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("docs")).expect("a folder");
+    let pages = entries.map(|entry| entry.expect("an entry").path());
+    pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
 /// Every page below `docs/` is reached from the README.
 #[test]
 fn the_readme_leads_to_every_page() {
     let readme = text("README.md");
-    for entry in fs::read_dir(root().join("docs")).expect("a folder") {
-        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+    for path in documents() {
+        let name = path.file_name().expect("a name").to_str().expect("UTF-8");
         assert!(readme.contains(&format!("(docs/{name})")), "README.md does not lead to docs/{name}");
     }
 }
@@ -177,8 +184,7 @@ fn documents_and_settings_use_no_retired_words() {
         check_words(document, &text(document));
     }
     check_words("packaging/alerts.yml", &text("packaging/alerts.yml"));
-    for entry in fs::read_dir(root().join("docs")).expect("a folder") {
-        let path = entry.expect("an entry").path();
+    for path in documents() {
         check_words(&path.display().to_string(), &fs::read_to_string(&path).expect("text"));
     }
 }
