@@ -92,7 +92,10 @@ fn pages_are_compressed_but_for_those_that_show_secrets() {
         _ => made.text().to_owned(),
     };
     let curl = super::pages::plain(
-        text.split("<pre id=\"curl\">").nth(1).and_then(|rest| rest.split("</pre>").next()).expect("a command"),
+        text.split("<pre id=\"curl\" tabindex=\"0\">")
+            .nth(1)
+            .and_then(|rest| rest.split("</pre>").next())
+            .expect("a command"),
     );
     assert!(curl.starts_with("curl -H 'X-Auth-ID: PA_Z' -H 'X-Auth-Token: rollcall_"), "{curl}");
     assert!(curl.contains(&format!("'http://{}/api/v1/partner/numbers?per_page=5'", server.address())), "{curl}");
