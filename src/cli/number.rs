@@ -402,7 +402,7 @@ fn print_called(global: &Global, row: NumberRef<'_>) -> Result<(), CliError> {
         return output::print(&out);
     }
     print_row(global, row)?;
-    output::line(&format!("  last called: {}", last.as_deref().unwrap_or("not in 90 days")))
+    output::line(&format!("  {:<18} {}", "last_called_at", last.as_deref().unwrap_or("not in 90 days")))
 }
 
 /// Prints what a verb left.

@@ -50,6 +50,7 @@ fn resolves(what: &str, name: String) -> Diagnosis {
         Ok(Ok(count)) if took > SLOW => {
             Diagnosis::warning(CHECK, format!("{what}: {name} has {count} addresses, found after {took:.1?}"), advice)
         }
+        Ok(Ok(1)) => Diagnosis::ok(CHECK, format!("{what}: {name} has one address")),
         Ok(Ok(count)) => Diagnosis::ok(CHECK, format!("{what}: {name} has {count} addresses")),
         Ok(Err(error)) => Diagnosis::error(CHECK, format!("{what}: {name} was not found: {error}"), advice),
         Err(_) => Diagnosis::error(CHECK, format!("{what}: {name} was not found within {PATIENCE:?}"), advice),
