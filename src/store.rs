@@ -493,7 +493,7 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// understood is handed over as [`Loaded::Poison`] and is no failure.
     fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError>;
 
-    /// What is wrong with the structure of the file, as far as a quick look
+    /// The faults in the structure of the file, as far as a quick check
     /// shows: it reads every page and compares no index. Nothing where there is
     /// no file.
     fn quick_check(&self) -> Result<Vec<String>, StoreError> {

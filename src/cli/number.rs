@@ -447,8 +447,9 @@ pub(super) fn print(global: &Global, outcome: service::WriteOutcome, dry_run: bo
                     "refused": undone.refused, "rows": rows, "stays": undone.stays,
                 }))?;
             } else {
+                let numbers = if undone.undone == 1 { "number" } else { "numbers" };
                 output::line(&format!(
-                    "version {} is undone for {} numbers; {} were left as they are",
+                    "version {} is undone for {} {numbers}; {} were left as they are",
                     undone.of, undone.undone, undone.refused
                 ))?;
                 for reason in &undone.stays {

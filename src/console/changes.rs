@@ -150,7 +150,7 @@ struct WantedChanges {
     before: Option<u64>,
     /// Jobs that a newer page has shown.
     seen: Vec<String>,
-    /// What was typed for a customer, and what is not understood.
+    /// The text that was typed for a customer, and the reason why it names none.
     misnamed: Option<String>,
     problems: Vec<String>,
 }

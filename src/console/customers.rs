@@ -69,7 +69,7 @@ struct Customers<'a> {
     /// Whether there are any at all.
     none: bool,
     found: String,
-    /// What may be meant, where nothing is found.
+    /// Suggestions, where nothing is found.
     near: String,
     rows: Vec<CustomerRow>,
     page: usize,

@@ -442,7 +442,7 @@ fn tabs(job: &Job, wanted: Option<RowResult>) -> Vec<ResultTab> {
     }
 }
 
-/// What is said where a preview is too large to be counted by customer.
+/// The note where a preview is too large to be counted by customer.
 fn uncounted(job: &Job) -> String {
     let changed = job.preview.as_ref().map_or(0, |preview| preview.changed);
     let counted = show::thousands(COUNTED_MAX as u64);

@@ -52,7 +52,7 @@ struct Head {
     number: bool,
 }
 
-/// What is not understood of a line, and what may be meant.
+/// The terms of a line that are not understood, with suggestions.
 #[derive(Template)]
 #[template(path = "problems.html")]
 struct Misunderstood<'a> {

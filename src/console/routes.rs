@@ -221,7 +221,7 @@ struct RouteList<'a> {
     archived_count: String,
     none: bool,
     found: String,
-    /// What may be meant, where nothing is found.
+    /// Suggestions, where nothing is found.
     near: String,
     rows: Vec<RouteTableRow>,
     page: usize,

@@ -50,7 +50,7 @@ struct Trend {
     years: Vec<Year>,
 }
 
-/// What one month charges in one currency.
+/// The rental of one month in one currency.
 #[derive(Clone, Copy)]
 struct Charged {
     sum: Sum,

@@ -92,7 +92,7 @@ fn readings(plain: &str, snapshot: &Snapshot) -> Vec<String> {
     readings
 }
 
-/// What is dialled before a number within the countries of a calling code.
+/// The trunk prefix of the countries of a calling code.
 fn trunk_prefix(code: u16) -> &'static str {
     match code {
         7 | 375 => "8",
@@ -106,7 +106,7 @@ fn trunk_prefix(code: u16) -> &'static str {
 pub struct Pasted {
     /// Ascending, each once, whether the inventory has it or not.
     pub numbers: Vec<E164>,
-    /// What is no number.
+    /// The parts that are no numbers.
     pub unread: Vec<String>,
 }
 

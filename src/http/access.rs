@@ -45,7 +45,7 @@ const HIDDEN: &str = "[hidden]";
 /// The line of a request; written when it is dropped.
 pub struct AccessLine(Facts);
 
-/// What is known of a request.
+/// The facts of a request that its line is made of.
 struct Facts {
     format: AccessLog,
     began: Instant,

@@ -22,7 +22,7 @@ use http_body::{Body as _, Frame};
 
 use super::pull::Packing;
 
-/// What is shorter gains nothing.
+/// Shorter answers gain nothing.
 const BYTES_MIN: u64 = 1_024;
 /// What the tag of a compressed answer ends with.
 const SUFFIX: &str = "-gzip\"";

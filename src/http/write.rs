@@ -88,7 +88,7 @@ impl Write {
     }
 }
 
-/// Reads what is kept beside the log, away from the threads that serve others.
+/// Reads tables beside the log, away from the threads that serve requests.
 pub(super) async fn ask<T: Send + 'static>(
     app: &App,
     key: PartnerKey,

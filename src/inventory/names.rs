@@ -300,7 +300,7 @@ impl TypedName {
         TypedName { chars: folded.chars().count(), folded }
     }
 
-    /// How an entity's name or id has the text, letter by letter.
+    /// How well the text matches an entity's name or id, character by character.
     fn likeness(&self, other: &str) -> Option<Likeness> {
         if self.folded.is_empty() {
             return None;

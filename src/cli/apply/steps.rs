@@ -1,4 +1,4 @@
-//! The steps from what is stored to what the file says: compares, and calls the
+//! The steps from the stored entities to those of the file: compares, and calls the
 //! verbs.
 //!
 //! Invariants: a step whose result is there already is skipped; a token is in its

@@ -22,7 +22,7 @@ type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
 static FILTER: OnceLock<SetFilter> = OnceLock::new();
 
-/// What is logged: the environment wins over the settings.
+/// The filter of the log: the environment wins over the settings.
 pub fn log_filter(config: &Config) -> EnvFilter {
     EnvFilter::try_from_default_env()
         .or_else(|_| EnvFilter::try_new(config.log.filter.as_str()))

@@ -522,7 +522,7 @@ impl KeptChanges {
     }
 }
 
-/// What is different about a number, field by field, as people call it.
+/// The differences of a number, field by field, in the words of people.
 pub fn differences<N: Naming>(before: &Record, after: &Record, naming: &mut N) -> Result<Vec<FieldChange>, N::Error> {
     let losses = Losses::of(before, after);
     let mut found = Vec::new();
