@@ -9,7 +9,7 @@
 //! whenever they stop, because a batch commits only if the progress names it as
 //! the next one; a job that has ended never changes again.
 //! Deliberately absent: rules about numbers (`domain::action`, `desk`, `undo`);
-//! the fair queue ([`runner`]).
+//! the order of batches ([`turns`](super::turns)).
 
 pub mod batch;
 pub mod runner;

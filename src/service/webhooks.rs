@@ -11,7 +11,7 @@
 //! stored after it, so an event arrives at least once; an announced event is queued
 //! for all webhooks that subscribe to it, or for none; an event that was given up
 //! or skipped is listed until it is sent again or its retention ends.
-//! Deliberately absent: connections (`outbound`), the fair queue ([`runner`]), the
+//! Deliberately absent: connections (`outbound`), the order of turns ([`turns`](super::turns)), the
 //! secret anywhere but in its document and in the answer that creates it.
 
 pub mod deliver;
