@@ -283,7 +283,7 @@ const ERRORS_OF_WRITE: &[&str] = &["400", "401", "403", "404", "409", "422", "42
 const ERRORS_OF_CONDITIONAL: &[&str] = &["400", "401", "403", "404", "409", "412", "422", "429"];
 
 /// An operation that writes.
-struct Write<'a> {
+struct DescribedWrite<'a> {
     tag: &'a str,
     id: &'a str,
     summary: &'a str,
@@ -296,7 +296,7 @@ struct Write<'a> {
     errors: &'a [&'a str],
 }
 
-impl Write<'_> {
+impl DescribedWrite<'_> {
     fn described(self) -> Value {
         let (schema, example) = self.body;
         let mut answers = Map::new();

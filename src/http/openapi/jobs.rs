@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::manage::{body, idempotency_key, text};
 use super::{
-    ERRORS_OF_LIST, ERRORS_OF_ONE, ERRORS_OF_WRITE, Write, list_of, object, one_of, parameters, path_parameter,
-    untagged,
+    DescribedWrite, ERRORS_OF_LIST, ERRORS_OF_ONE, ERRORS_OF_WRITE, list_of, object, one_of, parameters,
+    path_parameter, untagged,
 };
 use crate::http::manage::VERBS;
 use crate::http::query::ListParameters;
@@ -235,5 +235,5 @@ fn write(id: &str, summary: &str, about: &str, body: Value, example: Value, (sta
         "content": { "application/json": { "schema": one_of("Job"), "example": { "data": answer } } },
     });
     let (parameters, body, ok) = (vec![idempotency_key()], (body, example), (status, ok));
-    Write { tag: "Jobs", id, summary, about, parameters, body, ok, errors: ERRORS_OF_WRITE }.described()
+    DescribedWrite { tag: "Jobs", id, summary, about, parameters, body, ok, errors: ERRORS_OF_WRITE }.described()
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ERRORS_OF_CONDITIONAL, Write, headers, object, path_parameter, routing, row_schema, sample};
+use super::{DescribedWrite, ERRORS_OF_CONDITIONAL, headers, object, path_parameter, routing, row_schema, sample};
 use crate::wire;
 
 /// The number that the examples are about.
@@ -252,7 +252,8 @@ fn write(id: &str, summary: &str, about: &str, body: Value, example: Value, stat
         } },
     });
     let (parameters, body, ok) = (vec![idempotency_key()], (body, example), (status, ok));
-    Write { tag: "Management", id, summary, about, parameters, body, ok, errors: ERRORS_OF_CONDITIONAL }.described()
+    DescribedWrite { tag: "Management", id, summary, about, parameters, body, ok, errors: ERRORS_OF_CONDITIONAL }
+        .described()
 }
 
 pub(super) fn body(fields: &[(&str, Value, bool)]) -> Value {

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::manage::{body, idempotency_key, text};
 use super::{
-    ERRORS_OF_LIST, ERRORS_OF_ONE, ERRORS_OF_WRITE, Write, list_of, object, one_of, parameters, path_parameter,
-    untagged,
+    DescribedWrite, ERRORS_OF_LIST, ERRORS_OF_ONE, ERRORS_OF_WRITE, list_of, object, one_of, parameters,
+    path_parameter, untagged,
 };
 use crate::alert::Why;
 use crate::checks::Check;
@@ -252,5 +252,5 @@ fn write(
         "content": { "application/json": { "schema": one_of("Schedule"), "example": { "data": answer } } },
     });
     let ok = (status, ok);
-    Write { tag: "Schedules", id, summary, about, parameters, body, ok, errors: ERRORS_OF_WRITE }.described()
+    DescribedWrite { tag: "Schedules", id, summary, about, parameters, body, ok, errors: ERRORS_OF_WRITE }.described()
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::manage::{body, idempotency_key, text};
-use super::{ERRORS_OF_LIST, Write, headers, object, one_of, read, untagged};
+use super::{DescribedWrite, ERRORS_OF_LIST, headers, object, one_of, read, untagged};
 use crate::domain::setting::AfterExpiry;
 
 pub fn operations() -> Vec<Value> {
@@ -26,7 +26,7 @@ pub fn operations() -> Vec<Value> {
     read["responses"]["304"] = json!({ "description": "Not changed since the given `If-None-Match`." });
     let next = period("2026-03", ("2026-03-01T00:00:00Z", "2026-03-31T18:30:00Z"), "Asia/Kolkata", AfterExpiry::Stop);
     let fields = [("zone", text("The IANA name of the zone."), false), ("after_expiry", after_expiry(), false)];
-    let edit = Write {
+    let edit = DescribedWrite {
         tag: "Management",
         id: "billing_setting_edit",
         summary: "Choose the zone of the partner's bills, and whether expired numbers are charged",

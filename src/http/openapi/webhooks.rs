@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::manage::{body, idempotency_key, text};
 use super::{
-    ERRORS_OF_CONDITIONAL, ERRORS_OF_LIST, ERRORS_OF_ONE, Write, headers, list_of, object, one_of, parameters,
+    DescribedWrite, ERRORS_OF_CONDITIONAL, ERRORS_OF_LIST, ERRORS_OF_ONE, headers, list_of, object, one_of, parameters,
     path_parameter, untagged,
 };
 use crate::domain::setting::DeliveryOrder;
@@ -388,5 +388,6 @@ fn write(
         "content": { "application/json": { "schema": one_of(schema), "example": { "data": answer } } },
     });
     let ok = (status, ok);
-    Write { tag: "Webhooks", id, summary, about, parameters, body, ok, errors: ERRORS_OF_CONDITIONAL }.described()
+    DescribedWrite { tag: "Webhooks", id, summary, about, parameters, body, ok, errors: ERRORS_OF_CONDITIONAL }
+        .described()
 }
