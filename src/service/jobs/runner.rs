@@ -27,6 +27,7 @@ use crate::service::lease::{self, Lease};
 use crate::service::workers::{self, Work};
 use crate::service::{Service, ServiceError};
 use crate::store::{StoreError, StoredJob};
+use crate::trace;
 
 /// How often the store is asked for jobs that others created.
 const POLL: Duration = Duration::from_secs(1);
@@ -257,6 +258,8 @@ fn work(service: &Service, lease: &Lease, per_partner: usize) {
     let board = &service.board;
     let own = service.workers.join(Work::Jobs);
     while let Some(turn) = board.next(service, lease, per_partner, &own) {
+        let span = trace::root("job batch");
+        span.set("rollcall.job", &turn.id);
         let ended = match catch_unwind(AssertUnwindSafe(|| service.job_step(turn.key, &turn.id, turn.since))) {
             Ok(Ok(step)) => {
                 if step == BatchStep::Over {

@@ -22,6 +22,7 @@ use crate::mail::Mailer;
 use crate::service::lease::{self, Lease};
 use crate::service::workers::Work;
 use crate::service::{Service, ServiceError, WorkerClock};
+use crate::trace;
 
 /// How often the store is asked what is due.
 const POLL: Duration = Duration::from_secs(1);
@@ -46,6 +47,8 @@ pub fn runs_due(service: &Service, now: Time, rests: &mut Rests) -> Result<usize
         if rests.rests(key, &id) {
             continue;
         }
+        let span = trace::root("schedule run");
+        span.set("rollcall.schedule", &id);
         match catch_unwind(AssertUnwindSafe(|| service.schedule_step(key, &id, now, false))) {
             Ok(Ok(RunStep::Told { .. })) => told += 1,
             Ok(Ok(RunStep::Quiet)) => {}
@@ -250,6 +253,7 @@ fn send_letters(shared: &ScheduleShared) {
             continue;
         };
         let (now, mailer) = ((shared.clock)(), shared.mailer.as_ref());
+        let _span = trace::root("email");
         let attempt = catch_unwind(AssertUnwindSafe(|| shared.service.mail_step(key, &id, now, mailer)));
         let mut board = shared.board.lock();
         board.busy.remove(&(key, id.clone()));
