@@ -164,7 +164,7 @@ class Traces(unittest.TestCase):
             place.start(settings(self.collector, "ratio = 1\n"))
             wanted = {"verb": "suspend", "numbers": [NUMBER], "run": True}
             ask(place, "/api/v1/manage/jobs", body=wanted)
-            batch = self.collector.wait_for("job batch")
+            batch = self.collector.wait_for("jobs")
             self.assertEqual(batch.parent_span_id, b"")
             writes = [span for span in self.collector.named("verb") if span.parent_span_id == batch.span_id]
             self.assertTrue(writes, "the job's write is part of its trace")

@@ -422,7 +422,7 @@ impl Service {
         body: &[u8],
         may: &May,
     ) -> (DeliveryAttempt, bool) {
-        let span = trace::root("webhook delivery");
+        let span = trace::child("delivery");
         span.set("rollcall.event", &event);
         let headers = secrets.headers(event, self.hooks.now(), body);
         let reply = self.hooks.outbound.post(url, &headers, body, may);
