@@ -132,6 +132,8 @@ fn import_and_start(folder: &Path, what: &str, numbers: &Numbers) -> PathBuf {
     } else {
         skipped("import's speed ÷ that of sqlite3", "there is no sqlite3 command");
     }
+    let bytes = std::fs::metadata(&path).expect("the file").len();
+    reported("the file, with the log of the import", bytes as f64 / NUMBERS as f64, "bytes a number");
     start(&path);
     path
 }
@@ -192,13 +194,13 @@ fn start(path: &Path) {
         || {
             using(bare_used, &mut || {
                 let connection = rusqlite::Connection::open(path).expect("a database");
-                let sql = "SELECT number, partner, version, state, account, application, trunk, number_type, country, region, \
-                       cost, currency, assigned_at, expires_at, since, until, tags FROM number ORDER BY number";
+                let sql = "SELECT first, last, partner, version, state, account, application, trunk, number_type, country, \
+                       region, cost, currency, assigned_at, expires_at, since, until, tags FROM number_run ORDER BY first";
                 let mut statement = connection.prepare(sql).expect("a statement");
                 let mut rows = statement.query([]).expect("rows");
                 let mut bytes = 0;
                 while let Some(row) = rows.next().expect("a row") {
-                    for column in 0..17 {
+                    for column in 0..18 {
                         bytes += match row.get_ref(column).expect("a column") {
                             rusqlite::types::ValueRef::Text(text) => text.len(),
                             rusqlite::types::ValueRef::Null => 0,
