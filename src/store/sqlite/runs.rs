@@ -334,8 +334,8 @@ pub(super) fn fill(connection: &Connection) -> Result<(), StoreError> {
             return Err(corrupt("the migrated rows of numbers differ from the earlier ones".to_owned()));
         }
     }
-    connection.execute_batch("DROP TABLE number_each")?;
-    Ok(())
+    tracing::info!(partners = before.digests.len(), "the numbers of the file are stored as rows of neighbours now");
+    Ok(connection.execute_batch("DROP TABLE number_each")?)
 }
 
 /// All of a row but its numbers, as bytes: equal bytes are equal values.
