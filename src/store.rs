@@ -383,6 +383,11 @@ impl BatchRow {
     }
 }
 
+/// The numbers of a row, as sentences about it begin.
+pub fn numbers_named((first, last): (E164, E164)) -> String {
+    if first == last { format!("number {first}") } else { format!("numbers {first} to {last}") }
+}
+
 impl NumberBatch {
     /// Each number with its partner, its version and its whole record.
     pub fn records(&self) -> impl Iterator<Item = (PartnerKey, E164, u64, Record)> {

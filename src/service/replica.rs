@@ -283,10 +283,14 @@ pub struct ReplicaProgress {
 /// Rows that could not be understood.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Poison {
+    /// Each number of a row of numbers counts, so the count is the same on both
+    /// engines.
     pub rows: u64,
     pub tables: BTreeMap<&'static str, u64>,
-    /// The first of them, in words.
+    /// The first of them, in words: one sentence each.
     pub first: Vec<String>,
+    /// How many sentences there would be.
+    sentences: u64,
     /// The numbers of all of them that have numbers.
     numbers: LeftOut,
     /// In words, that a partner's rows do not agree with their digest; counted
@@ -320,8 +324,10 @@ const ROW_DIGEST: &str = "row_digest";
 
 impl Poison {
     fn add(&mut self, table: &'static str, numbers: Option<(E164, E164)>, what: impl FnOnce() -> String) {
-        self.rows += 1;
-        *self.tables.entry(table).or_default() += 1;
+        let rows = numbers.map_or(1, |(first, last)| last.digits() - first.digits() + 1);
+        self.rows += rows;
+        self.sentences += 1;
+        *self.tables.entry(table).or_default() += rows;
         numbers.into_iter().for_each(|numbers| self.numbers.add(numbers));
         if self.first.len() < TOLD_MAX {
             self.first.push(what());
@@ -330,6 +336,7 @@ impl Poison {
 
     fn and(mut self, more: Poison) -> Poison {
         self.rows += more.rows;
+        self.sentences += more.sentences;
         for (table, rows) in more.tables {
             *self.tables.entry(table).or_default() += rows;
         }
@@ -348,7 +355,7 @@ impl Poison {
 
     /// How many rows were left out beyond those in words.
     pub fn more(&self) -> u64 {
-        self.rows - self.first.len() as u64 - u64::from(self.damaged.is_some())
+        self.sentences - self.first.len() as u64
     }
 
     fn tell(&self) {
@@ -540,7 +547,7 @@ impl Loading {
                         .map_err(misfit)?;
                 }
                 Some(Err(why)) => {
-                    let what = || format!("number {first} {why}");
+                    let what = || format!("{} {why}", store::numbers_named((first, last)));
                     self.poison.entry(Some(*key)).or_default().add("number", Some((first, last)), what);
                 }
                 None => {}

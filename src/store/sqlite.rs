@@ -48,7 +48,7 @@ use super::rows::*;
 use super::waiting::may_wait;
 use super::{
     Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LoggedChange, NumberBatch,
-    Open, Over, Past, Replayed, Store, StoreError, StoredJob, WriteTarget, history,
+    Open, Over, Past, Replayed, Store, StoreError, StoredJob, WriteTarget, history, numbers_named,
 };
 use crate::domain::{E164, EntityChange, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 
@@ -668,8 +668,9 @@ fn load_numbers(
         let before = batch.rows.pop_if(|before| overlaps && numbers.is_some_and(|(first, _)| first <= before.last));
         if let Some(before) = before {
             let key = batch.images[before.image as usize].0;
-            let (what, numbers) = (format!("number {}: {OVERLAPS}", before.first), Some((before.first, before.last)));
-            take(Loaded::Poison { key: Some(key), table: "number", numbers, what })?;
+            let numbers = (before.first, before.last);
+            let what = format!("{}: {OVERLAPS}", numbers_named(numbers));
+            take(Loaded::Poison { key: Some(key), table: "number", numbers: Some(numbers), what })?;
         }
         if batch.rows.len() == BATCH_ROWS {
             take(Loaded::Numbers(std::mem::take(&mut batch)))?;
@@ -685,11 +686,13 @@ fn load_numbers(
 }
 
 fn poisoned_run(error: StoreError, row: &Row<'_>) -> Result<Loaded, StoreError> {
-    Ok(match poison(error, "number", row, 1)? {
-        Loaded::Poison { key, table, numbers, what } => {
-            Loaded::Poison { key, table, numbers: runs::bounds(row, 0, 17).ok().or(numbers), what }
+    let several = runs::bounds(row, 0, 17).ok().filter(|(first, last)| first < last);
+    Ok(match (error, several) {
+        (StoreError::Corrupt { what }, Some(numbers)) => {
+            let what = format!("{}: {what}", numbers_named(numbers));
+            Loaded::Poison { key: row.int(1).ok().map(PartnerKey), table: "number", numbers: Some(numbers), what }
         }
-        other => other,
+        (error, _) => poison(error, "number", row, 1)?,
     })
 }
 
