@@ -151,7 +151,9 @@ fn a_block_is_one_row_however_it_is_written() {
 #[test]
 fn a_write_splits_what_it_must() {
     let all = block(911_000_000, 10, &stock("a"));
-    let cases: [(&str, &[usize], &[(u64, u64)]); 5] = [
+    /// Which of ten numbers change, and the rows afterwards.
+    type Case = (&'static str, &'static [usize], &'static [(u64, u64)]);
+    let cases: [Case; 5] = [
         ("the first", &[0], &[(0, 0), (1, 9)]),
         ("the last", &[9], &[(0, 8), (9, 9)]),
         ("one within", &[4], &[(0, 3), (4, 4), (5, 9)]),
