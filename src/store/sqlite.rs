@@ -706,9 +706,9 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Newer { database: path.display().to_string(), found, known });
     }
     for (at, migration) in MIGRATIONS.iter().enumerate().skip(found as usize) {
-        lock.execute_batch(migration)?;
-        if at + 1 == RUNS {
-            runs::fill(&lock)?;
+        match at + 1 == RUNS {
+            true => runs::migrate(&lock, migration)?,
+            false => lock.execute_batch(migration)?,
         }
     }
     if found < known {
