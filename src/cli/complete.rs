@@ -116,7 +116,7 @@ fn wanted<'t>(command: &Command, before: &[String], typed: &'t str) -> Option<(W
             let Some(arg) = long(at, option.split('=').next().unwrap_or_default()) else { continue };
             let takes_value = arg.get_action().takes_values() && !option.contains('=');
             // Bash hands over `--account`, `=` and the value as three words.
-            let value = words.next().filter(|_| takes_value);
+            let value = if takes_value { words.next() } else { None };
             let value = if value.is_some_and(|value| value == "=") { words.next() } else { value };
             if takes_value && value.is_none() {
                 return Some((of(arg, group)?, typed.trim_start_matches('=')));
