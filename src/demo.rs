@@ -47,7 +47,7 @@ pub struct DemoReport {
     pub imported: Vec<(PartnerId, Vec<ImportReport>)>,
 }
 
-/// Who did what in the year: the people of the demo, where it has any.
+/// The actors of the year: the people of the demo, where it has any.
 #[derive(Clone, Debug)]
 pub struct DemoPeople {
     pub owner: Actor,
@@ -96,8 +96,8 @@ pub fn arrival(now: Time) -> Time {
 
 /// Makes the demo's partners with their accounts and `numbers` numbers, and the
 /// year in which they came to be so, as of the day of `now`. A partner that has
-/// accounts already stays as it is: an interrupted call is completed by the
-/// next, and a further one does nothing.
+/// accounts already stays as it is, so that a further call does nothing. Only
+/// the first file of a partner can be cancelled; the next call completes that.
 pub fn populate(
     service: &Service,
     people: &dyn Fn(&PartnerId) -> Option<DemoPeople>,

@@ -1,4 +1,4 @@
-//! Completion of what a shell cannot know: partners, customers, applications and
+//! Completion of names that a shell cannot know: partners, customers, applications and
 //! trunks, by id and by name, from the database that the command would use.
 //!
 //! The script of a shell calls `rollcall complete -- WORDS…` with the words before
@@ -34,7 +34,7 @@ pub struct Complete {
     words: Vec<OsString>,
 }
 
-/// What an option or an argument stands for.
+/// The kind of id that an option or an argument takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wanted {
     Partner,
@@ -42,7 +42,7 @@ enum Wanted {
 }
 
 impl Complete {
-    /// What fits the last word, a line each.
+    /// The candidates for the last word, a line each.
     pub fn text(self) -> String {
         let words = joined(self.words.iter().map(|word| word.to_string_lossy().into_owned()));
         let found = candidates(&words).unwrap_or_default();
@@ -107,7 +107,7 @@ fn candidates(words: &[String]) -> Option<Vec<(String, String)>> {
     Some(found)
 }
 
-/// What the word at the cursor stands for, and the part of it that is typed.
+/// The kind of the word at the cursor, and the part of it that is typed.
 fn wanted<'t>(command: &Command, before: &[String], typed: &'t str) -> Option<(Wanted, &'t str)> {
     let (mut at, mut group, mut place) = (command, "", 0);
     let mut words = before.iter().skip(1);
@@ -145,7 +145,7 @@ fn long<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
         .find(|arg| arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|all| all.contains(&name)))
 }
 
-/// What an option or argument of a group of commands stands for.
+/// The kind of id of an option or argument below a group of commands.
 fn of(arg: &Arg, group: &str) -> Option<Wanted> {
     let named = |name: &str| arg.get_value_names().is_some_and(|names| names.iter().any(|one| one.as_str() == name));
     if named(PARTNER) {

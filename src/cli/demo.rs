@@ -197,7 +197,7 @@ fn credentials(service: &Service, path: &Path) -> Result<BTreeMap<PartnerId, Str
     Ok(credentials)
 }
 
-/// Somebody who can sign in to the demo.
+/// A user of the demo.
 struct Login {
     role: &'static str,
     email: String,
@@ -205,7 +205,7 @@ struct Login {
     actor: Actor,
 }
 
-/// The time at which somebody came.
+/// A clock that stands at the time at which the demo's people came.
 struct Then(Time);
 
 impl Clock for Then {
@@ -218,7 +218,7 @@ impl Clock for Then {
     }
 }
 
-/// Somebody of each role, with a password of the demo's own: the ones made
+/// A user of each role, with a password of the demo's own: the ones made
 /// before, or new ones, who came with the partners.
 fn logins(service: &Service, path: &Path, now: Time) -> Result<Vec<Login>, CliError> {
     let failed = |source| CliError::Io { what: format!("cannot use {}", path.display()), source };

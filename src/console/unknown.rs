@@ -29,7 +29,7 @@ pub fn word<'a>(what: &str, value: &str, known: impl Iterator<Item = &'a str> + 
     format!("“{}” is no {what}. {advice}", shown(value))
 }
 
-/// A text that somebody typed, fit to be repeated.
+/// A typed text, fit to be repeated.
 pub fn shown(value: &str) -> String {
     value.chars().take(SHOWN_CHARS_MAX).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -10,7 +10,7 @@ use crate::domain::{Time, plan};
 
 use super::tables::{APPLICATIONS, PartnerProfile, Range, Sample, TAGS};
 
-/// What a row says in a file, in order.
+/// The columns of a row in a file, in order.
 pub const COLUMNS: &str = "number,number_end,account_auth_id,account_name,number_type,country,region,status,\
 application_id,application_name,trunk_id,monthly_cost,currency,assigned_at,expires_at,tags,state,since,\
 quarantine_ends_at,reserved_until,reserved_for";
@@ -77,8 +77,8 @@ struct DemoAccount {
     trunks: Vec<String>,
 }
 
-/// Who holds a number, and where its calls go: ids and names, empty where there
-/// is none.
+/// The holder of a number, and where its calls go: ids and names, empty where
+/// there is none.
 #[derive(Clone, Copy, Default)]
 pub struct Holding<'a> {
     pub account: (&'a str, &'a str),
@@ -92,7 +92,7 @@ pub struct Holding<'a> {
 pub struct DemoRow<'a> {
     pub numbers: Option<(u64, u64)>,
     pub holding: Holding<'a>,
-    /// What a quarantined number had before its release.
+    /// The holding of a quarantined number before its release.
     pub earlier: Holding<'a>,
     pub cost: &'a str,
     pub currency: &'a str,

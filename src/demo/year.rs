@@ -58,7 +58,7 @@ enum Step {
     Import(String),
     /// A job on these numbers.
     Job(Action, serde_json::Value, Vec<E164>),
-    /// What is chosen among the numbers that there are by then.
+    /// A choice among the numbers that there are by then.
     Event(fn(&Player<'_>, Time) -> Result<(), DemoError>),
 }
 
@@ -418,8 +418,8 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// An address that is told of releases and suspensions. Names below `.example` never
-    /// resolve, so what becomes of its deliveries is true: they fail.
+    /// An address for releases and suspensions. Names below `.example` never
+    /// resolve, so its deliveries fail, as its page says.
     fn webhook(&self, at: Time) -> Result<(), DemoError> {
         let new = NewWebhook {
             name: "Billing".into(),
