@@ -13,7 +13,7 @@ const SHOWN_CHARS_MAX: usize = 40;
 /// The most words that are listed where none is similar.
 const LISTED_MAX: usize = 16;
 
-/// `“expring” is no check. Did you mean expiring?`
+/// `expring is no check. Did you mean expiring?`
 pub fn word<'a>(what: &str, value: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let near = like(known.clone(), value);
     let advice = match near.split_last() {
@@ -26,7 +26,7 @@ pub fn word<'a>(what: &str, value: &str, known: impl Iterator<Item = &'a str> + 
             format!("There are {}{more}", all.join(", "))
         }
     };
-    format!("“{}” is no {what}. {advice}", shown(value))
+    format!("{} is no {what}. {advice}", shown(value))
 }
 
 /// A typed text, fit to be repeated.
@@ -42,10 +42,10 @@ mod tests {
     fn what_may_be_meant_is_said() {
         let words = ["expiring", "expired", "unrouted"];
         let said = |value: &str| word("check", value, words.into_iter());
-        assert_eq!(said("expring"), "“expring” is no check. Did you mean expiring?");
-        assert_eq!(said("expir"), "“expir” is no check. Did you mean expiring or expired?");
-        assert_eq!(said("zzzz"), "“zzzz” is no check. There are expiring, expired, unrouted");
-        assert_eq!(said("<b>\n"), "“<b>\u{fffd}” is no check. There are expiring, expired, unrouted");
+        assert_eq!(said("expring"), "expring is no check. Did you mean expiring?");
+        assert_eq!(said("expir"), "expir is no check. Did you mean expiring or expired?");
+        assert_eq!(said("zzzz"), "zzzz is no check. There are expiring, expired, unrouted");
+        assert_eq!(said("<b>\n"), "<b>\u{fffd} is no check. There are expiring, expired, unrouted");
         assert!(said(&"x".repeat(500)).len() < 120);
     }
 }

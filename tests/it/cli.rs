@@ -439,9 +439,10 @@ fn completed(database: &Database, line: &str) -> Vec<String> {
 fn bash_completes_ids_and_names() {
     let database = Database::empty();
     database.run(&["partner", "create", "--auth-id", "PA_ONE", "--name", "One Telecom"]).done();
-    let header = "number,account_auth_id,account_name,application_id,application_name,trunk_id\n";
-    let rows = "+33123456789,MA_1,Globex Field Services,app_1,Main IVR,trunk_a\n\
-                +33123456790,MA_2,Acme,app_2,Main IVR,trunk_b\n+33123456791,MA_3,Globex & Sons,app_3,Sales,trunk_b\n";
+    let header = "number,account_auth_id,account_name,application_id,application_name,trunk_id,monthly_cost,currency\n";
+    let rows = "+33123456789,MA_1,Globex Field Services,app_1,Main IVR,trunk_a,1,EUR\n\
+                +33123456790,MA_2,Acme,app_2,Main IVR,trunk_b,1,EUR\n\
+                +33123456791,MA_3,Globex & Sons,app_3,Sales,trunk_b,1,EUR\n";
     database.import("PA_ONE", &format!("{header}{rows}"));
     let table: &[(&str, &[&str])] = &[
         ("rollcall number assign +33123456789 --account Glo", &["Globex\\ Field\\ Services", "Globex\\ \\&\\ Sons"]),
@@ -454,7 +455,7 @@ fn bash_completes_ids_and_names() {
         ("rollcall number list --partner PA", &["PA_ONE"]),
         ("rollcall number list --partner PA_ZZZ", &[]),
         // The rest is what it was.
-        ("rollcall comp", &["completions"]),
+        ("rollcall manp", &["manpages"]),
     ];
     for (line, expected) in table {
         let mut found = completed(&database, line);

@@ -21,18 +21,22 @@ fn database() -> Database {
         database.partner(id, name, &[]);
     }
     let count = if whole() { 10_000 } else { 1_000 };
-    let mut rows = String::from("number,account_auth_id,account_name,application_id,application_name\n");
+    let mut rows =
+        String::from("number,account_auth_id,account_name,application_id,application_name,monthly_cost,currency\n");
     for at in 0..count {
         rows.push_str(&format!(
-            "+4420{:08},MA_{at:05},Northern Lights Field Services {at},app_{at:05},Main IVR\n",
+            "+4420{:08},MA_{at:05},Northern Lights Field Services {at},app_{at:05},Main IVR,1,GBP\n",
             79_000_000 + at
         ));
     }
     rows.push_str(
-        "+442070000001,MA_html,\"<img src=x onerror=alert(1)>\",app_html,\"\"\"><script>alert(2)</script>\"\n",
+        "+442070000001,MA_html,\"<img src=x onerror=alert(1)>\",app_html,\"\"\"><script>alert(2)</script>\",1,GBP\n",
     );
     database.import("PA_S", &rows);
-    database.import("PA_T", "number,account_auth_id,account_name\n+442079999999,MA_secret,Hidden Lights\n");
+    database.import(
+        "PA_T",
+        "number,account_auth_id,account_name,monthly_cost,currency\n+442079999999,MA_secret,Hidden Lights,1,GBP\n",
+    );
     database
 }
 
