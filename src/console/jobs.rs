@@ -280,7 +280,7 @@ async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, stat
     let looked = blocking(move || {
         let job = service.job(key, &id)?;
         let (rows, total) = service.job_rows(key, &id, wanted, (page - 1).saturating_mul(ROWS), ROWS as usize)?;
-        let trouble = service.job_trouble(&id);
+        let trouble = service.job_trouble(key, &id);
         let changes = service.job_changes(key, &job, &rows)?;
         let all = match job.state {
             JobState::Previewed => {

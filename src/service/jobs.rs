@@ -411,8 +411,8 @@ impl Service {
     }
 
     /// Why a job waits on this node, where it does.
-    pub fn job_trouble(&self, id: &str) -> Option<String> {
-        self.board.trouble(id)
+    pub fn job_trouble(&self, key: PartnerKey, id: &str) -> Option<String> {
+        self.board.trouble(key, id)
     }
 
     /// Rows of a job in number order, and how many there are.

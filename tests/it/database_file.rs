@@ -223,6 +223,21 @@ fn the_log_of_another_database_is_named_and_left() {
 }
 
 #[test]
+fn a_log_that_was_removed_is_missed_if_its_index_is_there() {
+    let place = Place::new();
+    let warns = |place: &Place| place.run(&["partner", "list"]).stderr.contains("was removed while it had");
+    assert!(!warns(&place), "after a regular end nothing is missed");
+    let server = place.serve();
+    place.must(&["account", "create", "--partner", PARTNER, "--auth-id", "MA_later", "--name", "Later"]);
+    server.kill();
+    let (log, aside) = (place.path("rollcall.db-wal"), place.path("aside"));
+    std::fs::rename(&log, &aside).expect("moved");
+    assert!(warns(&place), "the newest change is lost");
+    // The command has made a log of its own.
+    assert!(!warns(&place));
+}
+
+#[test]
 fn a_backup_is_put_in_the_place_of_the_database() {
     let place = Place::new();
     let backup = place.path("copy.db");

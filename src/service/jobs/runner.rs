@@ -108,9 +108,9 @@ impl JobQueue {
         self.rung.notify_one();
     }
 
-    pub fn trouble(&self, id: &str) -> Option<String> {
+    pub fn trouble(&self, key: PartnerKey, id: &str) -> Option<String> {
         let turns = self.turns.lock();
-        let open = turns.open.iter().find(|open| open.id == id)?;
+        let open = turns.open.iter().find(|open| (open.key, &*open.id) == (key, id))?;
         open.trouble.as_ref().map(|trouble| trouble.text.clone())
     }
 
@@ -156,7 +156,7 @@ impl JobQueue {
 
     fn end(&self, turn: &JobTurn, ended: TurnEnd) {
         let mut turns = self.turns.lock();
-        let Some(at) = turns.open.iter().position(|open| open.id == turn.id) else { return };
+        let Some(at) = turns.open.iter().position(|open| (open.key, &open.id) == (turn.key, &turn.id)) else { return };
         match ended {
             TurnEnd::Step(BatchStep::Over) => {
                 turns.open.remove(at);
@@ -185,11 +185,18 @@ impl JobTurns {
 
     /// Takes over what the store has, keeping what is known.
     fn learn(&mut self, stored: Vec<(PartnerKey, StoredJob)>) {
-        let mut known: HashMap<String, OpenJob> = self.open.drain(..).map(|open| (open.id.clone(), open)).collect();
+        let known = self.open.drain(..).map(|open| ((open.key, open.id.clone()), open));
+        let mut known: HashMap<(PartnerKey, String), OpenJob> = known.collect();
         for (key, StoredJob { id, .. }) in stored {
-            let new =
-                |id| OpenJob { key, id, admitted: false, busy: false, turn: 0, since: Instant::now(), trouble: None };
-            let open = known.remove(&id).unwrap_or_else(|| new(id));
+            let open = known.remove(&(key, id.clone())).unwrap_or_else(|| OpenJob {
+                key,
+                id,
+                admitted: false,
+                busy: false,
+                turn: 0,
+                since: Instant::now(),
+                trouble: None,
+            });
             self.open.push(open);
         }
         // What somebody is at leaves when it is over.
@@ -305,8 +312,7 @@ mod tests {
     }
 
     fn taken(turns: &mut JobTurns, per_partner: usize) -> String {
-        let Some(turn) = turns.take(per_partner) else { return "nothing".to_owned() };
-        turn.id
+        turns.take(per_partner).map_or_else(|| "nothing".to_owned(), |turn| turn.id)
     }
 
     #[track_caller]
@@ -315,10 +321,9 @@ mod tests {
         for (at, expected) in expected.iter().enumerate() {
             let mut turns = board.turns.lock();
             learn(&mut turns, jobs);
-            let id = taken(&mut turns, per_partner);
-            assert_eq!(id, *expected, "turn {at}");
+            let turn = turns.take(per_partner).expect("a turn");
+            assert_eq!(turn.id, *expected, "turn {at}");
             drop(turns);
-            let turn = JobTurn { key: PartnerKey(0), id, since: Instant::now() };
             board.end(&turn, TurnEnd::Step(BatchStep::More));
         }
     }
@@ -349,12 +354,29 @@ mod tests {
     }
 
     #[test]
+    fn jobs_of_two_partners_with_one_id_are_two_jobs() {
+        let board = JobQueue::new(1);
+        learn(&mut board.turns.lock(), &[(1, "a"), (2, "a")]);
+        let first = board.turns.lock().take(1).expect("a turn");
+        let second = board.turns.lock().take(1).expect("a turn");
+        assert_eq!((first.key, second.key), (PartnerKey(1), PartnerKey(2)));
+        board.end(&second, TurnEnd::Trouble("full".to_owned()));
+        assert_eq!(board.trouble(PartnerKey(1), "a"), None);
+        assert_eq!(board.trouble(PartnerKey(2), "a").as_deref(), Some("full"));
+        // One of them ends; the other stays as it is.
+        learn(&mut board.turns.lock(), &[(1, "a"), (2, "a")]);
+        board.end(&first, TurnEnd::Step(BatchStep::Over));
+        let turns = board.turns.lock();
+        assert_eq!(turns.open.iter().map(|open| open.key).collect::<Vec<_>>(), [PartnerKey(2)]);
+    }
+
+    #[test]
     fn trouble_waits_longer_and_longer_and_holds_nobody_else_up() {
         let board = JobQueue::new(1);
         learn(&mut board.turns.lock(), &[(1, "a"), (2, "x")]);
         let turn = board.turns.lock().take(2).expect("a turn");
         board.end(&turn, TurnEnd::Trouble("full".to_owned()));
-        assert_eq!(board.trouble("a").as_deref(), Some("full"));
+        assert_eq!(board.trouble(PartnerKey(1), "a").as_deref(), Some("full"));
         assert_eq!(taken(&mut board.turns.lock(), 2), "x");
         assert_eq!(taken(&mut board.turns.lock(), 2), "nothing");
         board.end(&turn, TurnEnd::Trouble("full".to_owned()));
