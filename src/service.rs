@@ -28,6 +28,7 @@ pub mod routing;
 mod rules;
 pub mod schedules;
 pub mod token;
+pub mod turns;
 pub mod undo;
 pub mod uploads;
 pub mod verify;
@@ -316,8 +317,10 @@ pub struct Service {
     quarantine: Arc<Quarantine>,
     /// Which destinations may be named.
     destinations: Arc<Policy>,
-    /// Where workers hear of jobs.
-    board: Arc<jobs::runner::JobQueue>,
+    /// Where the job runner hears of new jobs.
+    board: Arc<turns::Board>,
+    /// How many rows a batch of a new job has.
+    batch_rows: usize,
     hooks: Arc<webhooks::Hooks>,
     leases: lease::Leases,
     /// What the background workers of this process are doing.
@@ -334,7 +337,6 @@ pub struct Service {
 impl Service {
     pub fn new(store: Arc<dyn Store>, actor: Actor) -> Service {
         let quarantine = Arc::new(Quarantine { default_days: 90, ..Quarantine::default() });
-        let board = Arc::new(jobs::runner::JobQueue::new(jobs::runner::BATCH_ROWS));
         let hooks = Arc::new(webhooks::Hooks::new(webhooks::WebhookSettings::default()));
         let leases = lease::Leases::of_server(store.clone());
         let (replica, destinations, request_id, from, retry) = Default::default();
@@ -343,7 +345,8 @@ impl Service {
             replica,
             quarantine,
             destinations,
-            board,
+            board: Arc::default(),
+            batch_rows: jobs::runner::BATCH_ROWS,
             hooks,
             leases,
             workers: Arc::default(),
@@ -366,7 +369,7 @@ impl Service {
 
     /// New jobs are done so many rows at a time.
     pub fn batch_rows(self, rows: usize) -> Service {
-        Service { board: Arc::new(jobs::runner::JobQueue::new(rows)), ..self }
+        Service { batch_rows: rows, ..self }
     }
 
     /// The verbs of a node that has an index: a write is in it when it returns.

@@ -392,10 +392,10 @@ impl Background {
         let stop = Arc::new(AtomicBool::new(false));
         let broken = Arc::new(AtomicBool::new(false));
         let (stopped, replica) = (stop.clone(), app.replica.clone());
-        let turns = app.service.workers.join(Work::Follower);
+        let heartbeat = app.service.workers.join(Work::Follower);
         let follower = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                turns.begin();
+                heartbeat.begin();
                 replica.follow();
                 std::thread::sleep(interval);
             }
@@ -405,9 +405,9 @@ impl Background {
             let (mut minute, mut tidied) = (Instant::now(), Instant::now());
             let (mut probed, mut survey) = (Instant::now(), Instant::now());
             let mut recorded: Option<Instant> = None;
-            let turns = app.service.workers.join(Work::Housekeeping);
+            let heartbeat = app.service.workers.join(Work::Housekeeping);
             while !stopped.load(Ordering::Relaxed) {
-                turns.begin();
+                heartbeat.begin();
                 std::thread::sleep(Duration::from_millis(50));
                 // Samples of durations are kept until they are added up.
                 if let Some(metrics) = app.metrics.as_ref().filter(|_| tidied.elapsed() >= Duration::from_secs(5)) {

@@ -9,7 +9,7 @@
 //! whenever they stop, because a batch commits only if the progress names it as
 //! the next one; a job that has ended never changes again.
 //! Deliberately absent: rules about numbers (`domain::action`, `desk`, `undo`);
-//! the fair queue ([`runner`]).
+//! the order of batches ([`turns`](super::turns)).
 
 pub mod batch;
 pub mod runner;
@@ -277,7 +277,7 @@ impl Service {
                 let mut numbers = numbers.clone();
                 numbers.sort_unstable();
                 numbers.dedup();
-                for numbers in numbers.chunks(self.board.batch_rows) {
+                for numbers in numbers.chunks(self.batch_rows) {
                     making.add(&mut desk, numbers, &work, None)?;
                 }
             }
@@ -285,7 +285,7 @@ impl Service {
                 let mut walk = snapshot.walk((**filter).clone(), Order::default(), None, Time::now());
                 // Each step of a walk finds its place anew, so several small
                 // batches are taken from one.
-                let batch = self.board.batch_rows;
+                let batch = self.batch_rows;
                 let step = batch * WALK_ROWS.div_ceil(batch);
                 while !walk.done() {
                     let rows = walk.next(&snapshot, step);
@@ -412,7 +412,7 @@ impl Service {
 
     /// Why a job waits on this node, where it does.
     pub fn job_trouble(&self, key: PartnerKey, id: &str) -> Option<String> {
-        self.board.trouble(key, id)
+        self.board.trouble(&(key, id.into()))
     }
 
     /// Rows of a job in number order, and how many there are.
@@ -647,7 +647,7 @@ impl<'s> Making<'s> {
             ended_at: None,
             total: 0,
             batches: 0,
-            batch_rows: service.board.batch_rows as u64,
+            batch_rows: service.batch_rows as u64,
             next: 0,
             preview: preview.then(JobTally::default),
             tally: JobTally::default(),

@@ -315,6 +315,16 @@ fn copies_are_not_rotated_for_a_database_that_lost_its_changes() {
     // Its names are of seconds.
     let old = copies.path().join("rollcall-20260101T000000Z.db");
     std::fs::rename(copies.path().join(good), &old).expect("renamed");
+    // Files of other names are nobody's to rotate.
+    let others = ["rollcall-before-upgradeZ.db", "rollcall-20250101T000000Z.dump.txt", "rollcall-20250101T000000Z.dbx", "x.db"];
+    others.iter().for_each(|name| std::fs::write(copies.path().join(name), "mine").expect("written"));
+    assert_eq!(backup().code, Some(0));
+    assert!(others.iter().all(|name| copies.path().join(name).exists()) && !old.exists());
+    let copied = std::fs::read_dir(copies.path()).expect("a folder").flatten().map(|entry| entry.path());
+    let newest = copied.filter(|path| !others.iter().any(|name| path.ends_with(name))).max().expect("a copy");
+    std::fs::rename(newest, &old).expect("renamed");
+    std::fs::remove_file(copies.path().join("x.db")).expect("removed");
+    std::fs::remove_file(copies.path().join(others[0])).expect("removed");
     std::fs::remove_file(&place.database).expect("removed");
     let created = run(command(&at(&place.database), &["partner", "create", "--auth-id", "PA_NEW", "--name", "New"]));
     assert_eq!(created.code, Some(0));
