@@ -316,7 +316,8 @@ fn copies_are_not_rotated_for_a_database_that_lost_its_changes() {
     let old = copies.path().join("rollcall-20260101T000000Z.db");
     std::fs::rename(copies.path().join(good), &old).expect("renamed");
     // Files of other names are nobody's to rotate.
-    let others = ["rollcall-before-upgradeZ.db", "rollcall-20250101T000000Z.dump.txt", "rollcall-20250101T000000Z.dbx", "x.db"];
+    let others =
+        ["rollcall-before-upgradeZ.db", "rollcall-20250101T000000Z.dump.txt", "rollcall-20250101T000000Z.dbx", "x.db"];
     others.iter().for_each(|name| std::fs::write(copies.path().join(name), "mine").expect("written"));
     assert_eq!(backup().code, Some(0));
     assert!(others.iter().all(|name| copies.path().join(name).exists()) && !old.exists());

@@ -120,7 +120,8 @@ fn metrics_have_a_listener_of_their_own() {
 fn every_listener_refuses_the_same_heads() {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let database = Database::sample();
-    let settings = format!("[http]\nprivate_listen = \"{free}\"\n[routing]\nhttp = [\"127.0.0.1:0\"]\nsip = [\"127.0.0.1:0\"]\n");
+    let settings =
+        format!("[http]\nprivate_listen = \"{free}\"\n[routing]\nhttp = [\"127.0.0.1:0\"]\nsip = [\"127.0.0.1:0\"]\n");
     let config = database.write("listeners.toml", &settings);
     let server = Server::start(database, &["--config", config.to_str().expect("a path")]);
     let (_, face) = calls::faces_of(|| server.log());
