@@ -225,7 +225,7 @@ fn the_log_of_another_database_is_named_and_left() {
 #[test]
 fn a_log_that_was_removed_is_missed_if_its_index_is_there() {
     let place = Place::new();
-    let warns = |place: &Place| place.run(&["partner", "list"]).stderr.contains("was removed while it had");
+    let warns = |place: &Place| place.run(&["partner", "list"]).err.contains("was removed while it had");
     assert!(!warns(&place), "after a regular end nothing is missed");
     let server = place.serve();
     place.must(&["account", "create", "--partner", PARTNER, "--auth-id", "MA_later", "--name", "Later"]);
