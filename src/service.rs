@@ -53,6 +53,8 @@ use crate::routing::Policy;
 use crate::store::people::AuditEntry;
 use crate::store::{Abort, Answered, Load, Loaded, LogEntry, Store, Transaction, WriteTarget};
 
+use crate::trace;
+
 pub use crate::store::StoreError;
 pub use crate::store::waiting::SERVING;
 pub use replica::{Replica, past};
@@ -464,6 +466,8 @@ impl Service {
         entry: LogEntry,
         mut draft: impl FnMut(&mut dyn Transaction) -> Result<T, ServiceError> + Send,
     ) -> Result<Done<T>, ServiceError> {
+        let span = trace::child("verb");
+        span.set("rollcall.verb", &entry.verb);
         let mut decided = None;
         let result = self.store.write(
             target.clone(),
@@ -480,10 +484,19 @@ impl Service {
                 }
             }),
         );
+        if let Ok(Some(version)) = &result {
+            span.number("rollcall.version", *version as i64);
+        }
         match (result, decided) {
             (Ok(version), Some(Ok(value))) => Ok(Done { value, version }),
-            (Err(Abort::Store(error)), _) => Err(error.into()),
-            (_, Some(Err(refusal))) => Err(refusal),
+            (Err(Abort::Store(error)), _) => {
+                span.failed(&error);
+                Err(error.into())
+            }
+            (_, Some(Err(refusal))) => {
+                span.set("rollcall.outcome", &"refused");
+                Err(refusal)
+            }
             (_, _) => match target {
                 WriteTarget::New(partner) => Err(ServiceError::PartnerExists { partner }),
                 WriteTarget::Partner(key) => {

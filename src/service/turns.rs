@@ -33,6 +33,7 @@ use super::ServiceError;
 use super::lease::Lease;
 use super::workers::{Work, Workers};
 use crate::domain::PartnerKey;
+use crate::trace;
 
 /// How long an item waits after the store failed: at first, and at most.
 const RETRY_MIN: Duration = Duration::from_millis(200);
@@ -425,6 +426,8 @@ impl RunnerShared {
 
     fn step(&self, turn: &Turn) {
         let _heartbeat = self.workers.join(self.worker.work());
+        let span = trace::root(self.worker.work().as_str());
+        span.set("rollcall.item", &turn.id.1);
         let step = || self.worker.step(turn);
         let next = catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| self.worker.panicked(turn));
         let mut state = self.board.state.lock();
