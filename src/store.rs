@@ -247,6 +247,9 @@ pub trait Transaction {
     fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError>;
     /// Forgets a document, if it is there.
     fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError>;
+    /// Writes an entry of the audit trail for what this write changes outside the
+    /// log; it exists only if the write is committed.
+    fn put_audit(&mut self, entry: &people::AuditEntry) -> Result<(), StoreError>;
 }
 
 /// To what numbers of a partner route.
@@ -772,6 +775,14 @@ pub enum Open {
     Existing,
     /// A new one is made where there is none.
     Create,
+}
+
+/// That a log with changes is missing beside a database that is not open yet.
+pub fn lost_log(location: &Location) -> Option<String> {
+    match location {
+        Location::Sqlite(path) => sqlite::lost_log(path),
+        Location::Postgres(_) => None,
+    }
 }
 
 pub fn open(location: &Location, open: Open) -> Result<Arc<dyn Store>, StoreError> {
