@@ -131,7 +131,7 @@ impl Mcp {
         global.service(Open::Existing)?.partner_key(&self.of.partner)?;
         let failed = |source| CliError::Io { what: "cannot start".to_owned(), source };
         let program = std::env::current_exe().map_err(failed)?;
-        let server = Server {
+        let server = McpServer {
             program,
             global: global.clone(),
             partner: self.of.partner.to_string(),
@@ -328,14 +328,14 @@ impl Argument {
 }
 
 #[derive(Clone)]
-struct Server {
+struct McpServer {
     program: std::path::PathBuf,
     global: Global,
     partner: String,
     tools: Arc<[Offered]>,
 }
 
-impl Server {
+impl McpServer {
     /// Runs a command; its output, or what it refused.
     fn run(&self, line: &[String]) -> Result<String, String> {
         let mut command = Command::new(&self.program);
@@ -381,7 +381,7 @@ impl Server {
     }
 }
 
-impl ServerHandler for Server {
+impl ServerHandler for McpServer {
     fn get_info(&self) -> ServerConfig {
         let mut info = ServerConfig::default();
         info.capabilities = ServerCapabilities::builder().enable_tools().build();

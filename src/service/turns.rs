@@ -33,6 +33,7 @@ use super::ServiceError;
 use super::lease::Lease;
 use super::workers::{Work, Workers};
 use crate::domain::PartnerKey;
+use crate::outbound::May;
 use crate::trace;
 
 /// How long an item waits after the store failed: at first, and at most.
@@ -42,10 +43,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const PANIC_REST: Duration = Duration::from_secs(3_600);
 
 /// The partner and the id of an item. Ids of two partners may be equal.
-pub type Id = (PartnerKey, Arc<str>);
-
-/// Whether a step may still begin something that others would notice.
-pub type May = Arc<dyn Fn() -> bool + Send + Sync>;
+pub type ItemId = (PartnerKey, Arc<str>);
 
 /// How many steps run at a time.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +62,7 @@ pub struct TurnLimits {
 /// An item as its task lists it, the oldest first.
 #[derive(Clone, Debug)]
 pub struct Item {
-    pub id: Id,
+    pub id: ItemId,
     /// Whether a step has something to do.
     pub ready: bool,
     /// Whether its last step failed at something other than the store.
@@ -100,10 +98,11 @@ pub enum Next {
 
 /// One step of one item.
 pub struct Turn {
-    pub id: Id,
+    pub id: ItemId,
     /// Since when the item was ready.
     pub since: Instant,
-    /// False once the lease is lost or the runner stops.
+    /// Whether it may begin something that others notice: false once the lease is
+    /// lost or the runner stops.
     pub may: May,
 }
 
@@ -152,7 +151,7 @@ impl Board {
     }
 
     /// Why the item is retried, if it is.
-    pub fn trouble(&self, id: &Id) -> Option<String> {
+    pub fn trouble(&self, id: &ItemId) -> Option<String> {
         let state = self.state.lock();
         let entry = state.queue.entries.iter().find(|entry| entry.id == *id)?;
         entry.trouble.as_ref().map(|trouble| trouble.why.clone())
@@ -163,15 +162,15 @@ impl Board {
 #[derive(Default)]
 struct TurnQueue {
     /// As they were listed.
-    entries: Vec<Entry>,
+    entries: Vec<TurnEntry>,
     /// Counts the turns.
     turn: u64,
     /// The last turn of each partner.
     partners: HashMap<PartnerKey, u64>,
 }
 
-struct Entry {
-    id: Id,
+struct TurnEntry {
+    id: ItemId,
     listed: Item,
     /// Whether it is one of those of its partner that take turns.
     admitted: bool,
@@ -181,19 +180,19 @@ struct Entry {
     /// Since when its next step could begin.
     since: Instant,
     rest: Option<Instant>,
-    trouble: Option<Trouble>,
+    trouble: Option<TurnTrouble>,
 }
 
 /// Why an item is retried, and the wait before its next retry.
-struct Trouble {
+struct TurnTrouble {
     why: String,
     wait: Duration,
 }
 
-impl Entry {
-    fn new(listed: Item, now: Instant) -> Entry {
+impl TurnEntry {
+    fn new(listed: Item, now: Instant) -> TurnEntry {
         let id = listed.id.clone();
-        Entry { id, listed, admitted: false, busy: false, turn: 0, since: now, rest: None, trouble: None }
+        TurnEntry { id, listed, admitted: false, busy: false, turn: 0, since: now, rest: None, trouble: None }
     }
 
     fn waits(&self) -> bool {
@@ -208,11 +207,12 @@ impl Entry {
 impl TurnQueue {
     /// Takes over the items that there are, and keeps what is known of them.
     fn learn(&mut self, items: Vec<Item>, now: Instant) {
-        let mut known: HashMap<Id, Entry> = self.entries.drain(..).map(|entry| (entry.id.clone(), entry)).collect();
+        let mut known: HashMap<ItemId, TurnEntry> =
+            self.entries.drain(..).map(|entry| (entry.id.clone(), entry)).collect();
         for item in items {
             let entry = match known.remove(&item.id) {
-                Some(entry) => Entry { listed: item, ..entry },
-                None => Entry::new(item, now),
+                Some(entry) => TurnEntry { listed: item, ..entry },
+                None => TurnEntry::new(item, now),
             };
             self.entries.push(entry);
         }
@@ -236,7 +236,7 @@ impl TurnQueue {
     }
 
     /// The next item, and since when it has been ready.
-    fn take(&mut self, limits: TurnLimits, now: Instant) -> Option<(Id, Instant)> {
+    fn take(&mut self, limits: TurnLimits, now: Instant) -> Option<(ItemId, Instant)> {
         self.admit(limits.per_partner, now);
         let mut of_partner: HashMap<PartnerKey, usize> = HashMap::new();
         let (mut busy, mut failing) = (0, 0);
@@ -249,11 +249,11 @@ impl TurnQueue {
         if free == 0 {
             return None;
         }
-        let of = |entry: &Entry| of_partner.get(&entry.id.0).copied().unwrap_or_default();
+        let of = |entry: &TurnEntry| of_partner.get(&entry.id.0).copied().unwrap_or_default();
         let room =
-            |entry: &Entry| !limits.leave_room || (of(entry) < free && (!entry.listed.failing || failing < free));
+            |entry: &TurnEntry| !limits.leave_room || (of(entry) < free && (!entry.listed.failing || failing < free));
         let partners = &self.partners;
-        let order = |entry: &Entry| {
+        let order = |entry: &TurnEntry| {
             let last = partners.get(&entry.id.0).copied().unwrap_or_default();
             (entry.listed.failing, of(entry), last, entry.turn)
         };
@@ -266,7 +266,7 @@ impl TurnQueue {
         Some((entry.id.clone(), entry.since))
     }
 
-    fn end(&mut self, id: &Id, next: Next, now: Instant) {
+    fn end(&mut self, id: &ItemId, next: Next, now: Instant) {
         let Some(at) = self.entries.iter().position(|entry| entry.id == *id) else { return };
         let entry = &mut self.entries[at];
         (entry.busy, entry.since) = (false, now);
@@ -279,7 +279,7 @@ impl TurnQueue {
             Next::Retry(why) => {
                 let wait = trouble.map_or(RETRY_MIN, |trouble| (trouble.wait * 2).min(RETRY_MAX));
                 entry.rest = Some(now + wait);
-                entry.trouble = Some(Trouble { why, wait });
+                entry.trouble = Some(TurnTrouble { why, wait });
             }
             Next::Over => {
                 self.entries.remove(at);
@@ -410,7 +410,7 @@ impl RunnerShared {
         self.workers.queue(work, waiting, since);
     }
 
-    fn begin(self: &Arc<RunnerShared>, state: &mut BoardState, id: Id, since: Instant) {
+    fn begin(self: &Arc<RunnerShared>, state: &mut BoardState, id: ItemId, since: Instant) {
         let (own, alive, work) = (self.clone(), self.clone(), self.worker.work());
         let turn = Turn { id: id.clone(), since, may: Arc::new(move || alive.may()) };
         let started = std::thread::Builder::new().name(work.as_str().to_owned()).spawn(move || own.step(&turn));
@@ -448,7 +448,7 @@ mod tests {
         TurnLimits { places, per_partner, leave_room }
     }
 
-    fn id(partner: i64, name: &str) -> Id {
+    fn id(partner: i64, name: &str) -> ItemId {
         (PartnerKey(partner), name.into())
     }
 
@@ -469,11 +469,11 @@ mod tests {
     }
 
     /// Every item that is taken before one ends.
-    fn taken(queue: &mut TurnQueue, limits: TurnLimits) -> Vec<Id> {
+    fn taken(queue: &mut TurnQueue, limits: TurnLimits) -> Vec<ItemId> {
         std::iter::from_fn(|| queue.take(limits, Instant::now())).map(|(id, _)| id).collect()
     }
 
-    fn names(ids: &[Id]) -> Vec<&str> {
+    fn names(ids: &[ItemId]) -> Vec<&str> {
         ids.iter().map(|(_, name)| &**name).collect()
     }
 

@@ -20,7 +20,7 @@ use tracing::{error, warn};
 use super::deliver::{Begin, NextTurn, Worked};
 use crate::domain::Time;
 use crate::service::lease;
-use crate::service::turns::{Id, Item, Next, Runner, Turn, TurnLimits, Worker};
+use crate::service::turns::{Item, ItemId, Next, Runner, Turn, TurnLimits, Worker};
 use crate::service::workers::Work;
 use crate::service::{Replica, Service, ServiceError};
 
@@ -65,7 +65,7 @@ struct WebhookWorker {
 /// How far this process knows the webhooks to be.
 #[derive(Default)]
 struct WebhookProgress {
-    known: HashMap<Id, KnownWebhook>,
+    known: HashMap<ItemId, KnownWebhook>,
     polled: Option<Instant>,
     pruned: Option<Instant>,
 }
@@ -139,16 +139,16 @@ impl KnownWebhook {
 }
 
 impl WebhookProgress {
-    fn learn(&mut self, live: &[(Id, u64)]) {
-        let ids: HashSet<&Id> = live.iter().map(|(id, _)| id).collect();
+    fn learn(&mut self, live: &[(ItemId, u64)]) {
+        let ids: HashSet<&ItemId> = live.iter().map(|(id, _)| id).collect();
         self.known.retain(|id, _| ids.contains(id));
         for (id, version) in live {
             self.known.entry(id.clone()).or_default().reached(*version);
         }
     }
 
-    fn items(&self, live: Vec<(Id, u64)>, now: Time) -> Vec<Item> {
-        let item = |(id, _): (Id, u64)| {
+    fn items(&self, live: Vec<(ItemId, u64)>, now: Time) -> Vec<Item> {
+        let item = |(id, _): (ItemId, u64)| {
             let known = self.known.get(&id)?;
             let (ready, failing, waiting) = (known.ready(now), known.failing, known.pending());
             Some(Item { id, ready, failing, waiting, since: known.waits })
@@ -233,7 +233,7 @@ impl Worker for WebhookWorker {
 impl WebhookWorker {
     /// The webhooks that are on, of partners that are not suspended, each with
     /// its partner's version.
-    fn live(&self) -> Vec<(Id, u64)> {
+    fn live(&self) -> Vec<(ItemId, u64)> {
         let mut live = Vec::new();
         for node in self.replica.nodes() {
             let snapshot = node.snapshot();
