@@ -194,7 +194,7 @@ impl SideTables<'_> {
         };
         let sql =
             format!("SELECT {DOCUMENT} FROM document WHERE partner = $1 AND kind = $2 AND {beyond} LIMIT $4 OFFSET $5");
-        self.page(kind, &sql, &[&partner.0, &kind, &bound], limit, |row| read_document(row, 0))
+        self.page(kind, &sql, &[&partner.0, &kind, &bound], limit, (0, |row| read_document(row, 0)))
     }
 
     /// Those of all partners that are due, longest first.
@@ -204,18 +204,19 @@ impl SideTables<'_> {
              ORDER BY due, partner, id LIMIT $3 OFFSET $4"
         );
         let read = |row: &tokio_postgres::Row| Ok((PartnerKey(row.int(0)?), read_document(row, 1)?));
-        self.page(kind, &sql, &[&kind, &now.seconds()], limit, read)
+        self.page(kind, &sql, &[&kind, &now.seconds()], limit, (1, read))
     }
 
     /// As many documents as are wanted, however many are left out; the last two
-    /// parameters of `sql` are its limit and its offset.
+    /// parameters of `sql` are its limit and its offset. `read` makes a document of
+    /// a row, whose id is in the column `id`.
     fn page<T>(
         &self,
         kind: &str,
         sql: &str,
         params: Params<'_>,
         limit: usize,
-        read: impl Fn(&tokio_postgres::Row) -> Result<T, StoreError>,
+        (id, read): (usize, impl Fn(&tokio_postgres::Row) -> Result<T, StoreError>),
     ) -> Result<Vec<T>, StoreError> {
         let (mut documents, mut skip) = (Vec::new(), 0);
         loop {
@@ -225,7 +226,8 @@ impl SideTables<'_> {
                 params.iter().copied().chain([&count as &(dyn ToSql + Sync), &offset]).collect();
             let rows = self.core.rows(self.link, sql, &params)?;
             for row in &rows {
-                let name = || format!("{kind}/{}", row_name(row, &[0, 1]));
+                // As a survey names it, or one row would count twice.
+                let name = || format!("{kind}/{}", row_name(row, &[id]));
                 documents.extend(self.core.health.readable("document", name, read(row))?);
             }
             skip += rows.len() as u64;
