@@ -85,7 +85,7 @@ fn user(id: Uid) -> String {
 pub(super) fn served_by_another_name(path: &Path) -> bool {
     let logged = || beside(path, "-wal").exists();
     // Without the right to open the file there is nothing to protect it from.
-    !logged() && matches!(ServeLock::take(path), Ok(None)) && !logged()
+    !logged() && matches!(ServeLock::taken(path), Ok(true)) && !logged()
 }
 
 /// How many pages were in a write-ahead log that is gone and not yet in the
@@ -122,24 +122,48 @@ impl ServeLock {
     pub fn take(path: &Path) -> io::Result<Option<ServeLock>> {
         let id = FileId::of(path)?;
         let mut all = LOCKED.lock();
-        let locked = match all.entry(id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let file = OpenOptions::new().read(true).write(true).open(path)?;
-                unknown.insert(Locked { file, held: false })
-            }
-        };
-        if locked.held {
+        let locked = opened(&mut all, id, path)?;
+        if locked.held || !got(locked.file.try_lock())? {
             return Ok(None);
         }
-        match locked.file.try_lock() {
-            Ok(()) => {
-                locked.held = true;
-                Ok(Some(ServeLock(id)))
-            }
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
+        locked.held = true;
+        Ok(Some(ServeLock(id)))
+    }
+
+    /// Whether a server has it. Asked with a shared lock, so that commands that
+    /// ask at the same time do not take each other for servers.
+    fn taken(path: &Path) -> io::Result<bool> {
+        let id = FileId::of(path)?;
+        let mut all = LOCKED.lock();
+        let locked = opened(&mut all, id, path)?;
+        if locked.held {
+            return Ok(true);
         }
+        let free = got(locked.file.try_lock_shared())?;
+        if free {
+            locked.file.unlock()?;
+        }
+        Ok(!free)
+    }
+}
+
+/// The file, which stays open from the first time on: closing it would drop the
+/// engine's own locks.
+fn opened<'a>(all: &'a mut BTreeMap<FileId, Locked>, id: FileId, path: &Path) -> io::Result<&'a mut Locked> {
+    Ok(match all.entry(id) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(unknown) => {
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            unknown.insert(Locked { file, held: false })
+        }
+    })
+}
+
+fn got(tried: Result<(), TryLockError>) -> io::Result<bool> {
+    match tried {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
