@@ -386,12 +386,15 @@ struct RowChunk {
     leaves: Vec<Arc<Leaf>>,
     /// How many rows the chunk has before each of its leaves.
     before: Vec<usize>,
+    /// The last number of each leaf, beside one another for searches.
+    lasts: Vec<u64>,
 }
 
 impl RowChunk {
     fn of(leaves: &[Arc<Leaf>]) -> RowChunk {
         let (before, len) = sums(leaves.iter().map(|leaf| leaf.len()));
-        RowChunk { len, leaves: leaves.to_vec(), before }
+        let lasts = leaves.iter().map(|leaf| leaf.last).collect();
+        RowChunk { len, leaves: leaves.to_vec(), before, lasts }
     }
 
     fn first(&self) -> u64 {
@@ -399,7 +402,12 @@ impl RowChunk {
     }
 
     fn last(&self) -> u64 {
-        self.leaves[self.leaves.len() - 1].last
+        self.lasts[self.lasts.len() - 1]
+    }
+
+    /// The leaf that may have a number above this.
+    fn leaf_after(&self, number: u64) -> usize {
+        self.lasts.partition_point(|&last| last <= number)
     }
 }
 
@@ -438,8 +446,7 @@ impl RowStore {
         let chunk = self.chunks.partition_point(|chunk| chunk.last() <= after);
         let chunks = self.chunks[chunk..].iter();
         chunks.flat_map(move |chunk| {
-            let leaf = chunk.leaves.partition_point(|leaf| leaf.last <= after);
-            chunk.leaves[leaf..].iter().map(|leaf| &**leaf)
+            chunk.leaves[chunk.leaf_after(after)..].iter().map(|leaf| &**leaf)
         })
     }
 
@@ -450,7 +457,7 @@ impl RowStore {
     pub(super) fn get(&self, number: u64) -> Option<UnpackedRow> {
         let chunk = self.chunks.partition_point(|chunk| chunk.last() < number);
         let chunk = self.chunks.get(chunk)?;
-        let leaf = &chunk.leaves[chunk.leaves.partition_point(|leaf| leaf.last < number)];
+        let leaf = &chunk.leaves[chunk.lasts.partition_point(|&last| last < number)];
         leaf.find(number).map(|row| leaf.row(row))
     }
 
@@ -458,7 +465,7 @@ impl RowStore {
     pub(super) fn rank(&self, number: u64) -> usize {
         let at = self.chunks.partition_point(|chunk| chunk.last() <= number);
         let Some(chunk) = self.chunks.get(at) else { return self.len };
-        let leaf = chunk.leaves.partition_point(|leaf| leaf.last <= number);
+        let leaf = chunk.leaf_after(number);
         self.before[at] + chunk.before[leaf] + chunk.leaves[leaf].rank(number + 1)
     }
 
@@ -515,7 +522,7 @@ impl RowStore {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.leaves().map(Leaf::bytes).sum::<usize>() + self.leaf_count() * 8
+        self.leaves().map(Leaf::bytes).sum::<usize>() + self.leaf_count() * 24
     }
 }
 
@@ -620,11 +627,11 @@ impl<'a> Seeker<'a> {
             self.chunk += self.rows.chunks[self.chunk..].partition_point(|chunk| chunk.last() < number);
             self.leaf = 0;
         }
-        let leaves = &self.rows.chunks.get(self.chunk)?.leaves;
-        if leaves[self.leaf].last < number {
-            self.leaf += leaves[self.leaf..].partition_point(|leaf| leaf.last < number);
+        let chunk = self.rows.chunks.get(self.chunk)?;
+        if chunk.lasts[self.leaf] < number {
+            self.leaf += chunk.lasts[self.leaf..].partition_point(|&last| last < number);
         }
-        let leaf = &leaves[self.leaf];
+        let leaf = &chunk.leaves[self.leaf];
         let is_next = self.next < leaf.len() && leaf.number(self.next) == number;
         let row = if is_next { self.next } else { leaf.find(number)? };
         self.next = row + 1;
