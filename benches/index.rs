@@ -60,7 +60,8 @@ fn scattered(size: usize) {
     let begun = shared::micros(|| snapshot.select(&four.0, four.1, first, now()).total);
     reported("4 digits, the first time", begun / 1e3, "ms");
     // A search makes some of the lists that it needs.
-    let warm = |(filter, order): (_, _)| (0..100).for_each(|_| drop(snapshot.select(&filter, order, first, now()).total));
+    let warm =
+        |(filter, order): (_, _)| (0..100).for_each(|_| drop(snapshot.select(&filter, order, first, now()).total));
     warm(ask("search", "7126", ""));
     warm(within("712"));
     line("4 digits, total and page", ask("search", "7126", ""), 0.4);

@@ -696,6 +696,9 @@ impl Snapshot {
         }
         let wanted = fits;
         let mut found = Vec::new();
+        if !wanted.contains(&true) {
+            return found;
+        }
         for leaf in self.rows.leaves() {
             if leaf.profiles.values().iter().any(|&at| wanted[at as usize]) {
                 let rows = (0..leaf.len()).filter(|&row| wanted[leaf.profiles.value(row) as usize]);
@@ -751,24 +754,26 @@ impl Snapshot {
         now: Time,
     ) -> Vec<StatusCounts> {
         let mut counts = vec![StatusCounts::default(); table.places()];
-        for leaf in self.rows.leaves() {
-            // Only where an expiry has passed do single rows matter.
-            let passed = |&end: &i64| end != rows::NEVER && end <= now.seconds();
-            let by_row = leaf.expires_at.values().iter().any(passed);
-            let mut count = |at: i64, expires_at: Option<Time>, rows: u64| {
-                let profile = self.profile(Index::at(at as usize));
-                if let Some(at) = entity(profile).get() {
-                    match number::status(profile.state, expires_at, now) {
-                        Status::Active => counts[at].active += rows,
-                        Status::Suspended => counts[at].suspended += rows,
-                    }
-                }
-            };
-            if by_row {
-                (0..leaf.len()).for_each(|row| count(leaf.profiles.value(row), leaf.row(row).expires_at, 1));
-            } else {
-                let profiles = leaf.profiles.values().iter().zip(&leaf.profile_counts);
-                profiles.for_each(|(&at, &rows)| count(at, None, u64::from(rows)));
+        let mut count = |profile: &Profile, status: Status, rows: u64, add: fn(u64, u64) -> u64| {
+            if let Some(at) = entity(profile).get() {
+                let counts = match status {
+                    Status::Active => &mut counts[at].active,
+                    Status::Suspended => &mut counts[at].suspended,
+                };
+                *counts = add(*counts, rows);
+            }
+        };
+        for (_, profile, uses) in self.profiles.uses() {
+            count(profile, number::status(profile.state, None, now), uses, u64::wrapping_add);
+        }
+        // Rows that have expired count as something else.
+        let passed = |end: i64| end != rows::NEVER && end <= now.seconds();
+        for (leaf, _) in self.rows.dated_leaves().filter(|(_, dates)| dates.expires_at.0 <= now.seconds()) {
+            for row in (0..leaf.len()).filter(|&row| passed(leaf.expires_at.value(row))) {
+                let profile = self.profile(Index::at(leaf.profiles.value(row) as usize));
+                let expires_at = Time::new(leaf.expires_at.value(row));
+                count(profile, number::status(profile.state, None, now), 1, u64::wrapping_sub);
+                count(profile, number::status(profile.state, expires_at, now), 1, u64::wrapping_add);
             }
         }
         table.taken(counts)
@@ -778,14 +783,12 @@ impl Snapshot {
     /// how many and how much in each currency.
     pub fn rental(&self) -> Vec<BTreeMap<Currency, (u64, i64)>> {
         let mut rental: Vec<BTreeMap<Currency, (u64, i64)>> = vec![BTreeMap::new(); self.accounts.places()];
-        for leaf in self.rows.leaves() {
-            for (&at, &rows) in leaf.profiles.values().iter().zip(&leaf.profile_counts) {
-                let profile = self.profile(Index::at(at as usize));
-                if let (true, Some(at), Some(cost)) = (profile.state.held(), profile.account.get(), profile.cost) {
-                    let (numbers, minor) = rental[at].entry(cost.currency).or_default();
-                    *numbers += u64::from(rows);
-                    *minor = minor.saturating_add(cost.minor.saturating_mul(rows.into()));
-                }
+        for (_, profile, rows) in self.profiles.uses() {
+            if let (true, Some(at), Some(cost)) = (profile.state.held(), profile.account.get(), profile.cost) {
+                let (numbers, minor) = rental[at].entry(cost.currency).or_default();
+                *numbers += rows;
+                let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+                *minor = minor.saturating_add(cost.minor.saturating_mul(rows));
             }
         }
         self.accounts.taken(rental)

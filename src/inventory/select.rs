@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::filter::stage;
 use super::pattern::{DigitPattern, Hit};
-use super::rows::{Leaf, NEVER, PackedColumn, Profile, Seeker};
+use super::rows::{Leaf, LeafDates, NEVER, PackedColumn, Profile, Seeker};
 use super::set::{GroupMembers, MADE_AT_ONCE, Segment, Set, SetGroups};
 use super::sieve::{ENDINGS, Sieve};
 use super::table::Index;
@@ -222,7 +222,10 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
 
     fn walk_leaves(&self, after: Option<u64>, take: &mut TakeBatch<'_>) {
         let mut sight = Sight::new(self.snapshot);
-        for leaf in self.snapshot.rows.leaves_after(after) {
+        for (leaf, dates) in self.snapshot.rows.dated_leaves_after(after) {
+            if !self.may_have(dates) {
+                continue;
+            }
             let count = self.leaf(leaf, &mut sight);
             if count == 0 {
                 continue;
@@ -235,6 +238,21 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
                 return;
             }
         }
+    }
+
+    /// Whether a row with dates such as these can be let through.
+    fn may_have(&self, dates: LeafDates) -> bool {
+        let filter = self.filter;
+        let may = |after: Option<Time>, (first, last): (i64, i64), before: Option<Time>| {
+            after.is_none_or(|after| last > after.seconds()) && before.is_none_or(|before| first < before.seconds())
+        };
+        may(filter.expires_after, dates.expires_at, filter.expires_before)
+            && may(filter.assigned_after, dates.assigned_at, filter.assigned_before)
+    }
+
+    /// Whether every row is let through.
+    fn lets_all(&self) -> bool {
+        self.digits.is_none() && !self.asks_rows() && self.sets().is_empty()
     }
 
     /// How many rows of a leaf match, and by what; looks at as little as
@@ -425,7 +443,8 @@ impl SetWalk<'_, '_, '_> {
 
     /// The same for a segment of the set, by its lists of digits.
     fn segment(&mut self, segment: &Segment, value: u64, ranks: &mut Vec<u16>, take: &mut TakeBatch<'_>) -> bool {
-        let Some(digits) = self.question.digits.as_ref().filter(|_| self.after.is_none_or(|after| after < segment.last))
+        let Some(digits) =
+            self.question.digits.as_ref().filter(|_| self.after.is_none_or(|after| after < segment.last))
         else {
             return true;
         };
@@ -619,7 +638,9 @@ impl RankedIn<'_> {
 
     fn slice(self, rank: usize, count: usize) -> Vec<u64> {
         match self {
-            RankedIn::Rows(snapshot) => snapshot.rows.slice(rank, count).iter().map(|row| row.number.digits()).collect(),
+            RankedIn::Rows(snapshot) => {
+                snapshot.rows.slice(rank, count).iter().map(|row| row.number.digits()).collect()
+            }
             RankedIn::Set(set) => set.slice(rank, count),
         }
     }
@@ -829,6 +850,20 @@ impl SortScale<'_> {
         worth(value, self.order)
     }
 
+    /// The best position that a row of a leaf can have, if dates decide.
+    fn best(&self, leaf: &Leaf, dates: LeafDates) -> Option<SortPosition> {
+        let (first, last) = match self.order.key {
+            SortKey::AssignedAt => dates.assigned_at,
+            SortKey::ExpiresAt => dates.expires_at,
+            SortKey::Number | SortKey::MonthlyCost | SortKey::State | SortKey::Customer | SortKey::Application => {
+                return None;
+            }
+        };
+        let best = if self.order.descending { last } else { first };
+        let value = if first > last { NEVER } else { best };
+        Some(SortPosition { worth: self.value(value), tie: 0, number: leaf.first() })
+    }
+
     /// The column that decides, if one does.
     fn column<'l>(&self, leaf: &'l Leaf) -> Option<&'l PackedColumn> {
         match self.order.key {
@@ -882,10 +917,31 @@ impl<'a> Best<'a> {
     fn of(question: &ResolvedFilter<'a, '_>, order: Order, wanted: usize) -> (usize, Vec<SortPosition>) {
         let scale = SortScale::new(question.snapshot, order, question.now);
         let mut best = Best { scale, wanted, keys: Vec::new(), limit: None };
-        let total = if question.leaves_know() { best.scan_leaves(question) } else { best.scan_walk(question) };
+        let total = match question.leaves_know() {
+            true if question.lets_all() && best.scan_best_leaves(question) => question.snapshot.rows.len(),
+            true => best.scan_leaves(question),
+            false => best.scan_walk(question),
+        };
         best.keys.sort_unstable();
         best.keys.truncate(wanted);
         (total, best.keys)
+    }
+
+    /// From the leaf whose dates come first in the order to the one where no row
+    /// can be among the wanted; `false` if dates do not decide.
+    fn scan_best_leaves(&mut self, question: &ResolvedFilter<'_, '_>) -> bool {
+        let rows = &question.snapshot.rows;
+        let leaves = rows.dated_leaves().map(|(leaf, dates)| Some((self.scale.best(leaf, dates)?, leaf)));
+        let Some(mut leaves) = leaves.collect::<Option<Vec<(SortPosition, &Leaf)>>>() else { return false };
+        leaves.sort_unstable_by_key(|&(best, _)| best);
+        for (best, leaf) in leaves {
+            if self.limit.is_some_and(|limit| best >= limit) {
+                break;
+            }
+            (0..leaf.len()).for_each(|row| self.offer(leaf, row));
+            self.cut();
+        }
+        true
     }
 
     /// Leaf by leaf: one that has nothing early enough is only counted.
@@ -943,7 +999,14 @@ impl<'a> Best<'a> {
         }
         self.keys.push(key);
         // Now and then what cannot be on the page is thrown away.
-        if self.wanted > 0 && self.keys.len() >= self.wanted.saturating_mul(2).saturating_add(64) {
+        if self.keys.len() >= self.wanted.saturating_mul(2).saturating_add(64) {
+            self.cut();
+        }
+    }
+
+    /// Throws away what cannot be on the page.
+    fn cut(&mut self) {
+        if self.wanted > 0 && self.keys.len() > self.wanted {
             let (_, &mut last, _) = self.keys.select_nth_unstable(self.wanted - 1);
             self.keys.truncate(self.wanted);
             self.limit = Some(last);

@@ -520,9 +520,9 @@ impl Set {
 
     /// The parts that a search goes through.
     pub fn parts(&self) -> &[Part] {
-        self.searched.parts.get_or_init(|| {
-            grams::parts(&self.chunks, self.searched.older.as_deref().unwrap_or_default())
-        })
+        self.searched
+            .parts
+            .get_or_init(|| grams::parts(&self.chunks, self.searched.older.as_deref().unwrap_or_default()))
     }
 
     /// A walk over the groups of one part.

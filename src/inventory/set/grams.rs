@@ -292,8 +292,9 @@ impl Segment {
                 let mut own: Vec<usize> = group_grams(group).collect();
                 own.sort_unstable();
                 own.dedup();
-                let post_group =
-                    |entry: u16, posted: &mut Vec<(u16, u16)>| posted.extend(own.iter().map(|&gram| (gram as u16, entry)));
+                let post_group = |entry: u16, posted: &mut Vec<(u16, u16)>| {
+                    posted.extend(own.iter().map(|&gram| (gram as u16, entry)))
+                };
                 if dense {
                     post_group(GROUP | ranks.len() as u16, &mut posted);
                     ranks.push(rank);
@@ -323,9 +324,8 @@ impl Segment {
 
     /// Bytes that its lists take.
     pub fn bytes(&self) -> usize {
-        let lists = |lists: &Lists| {
-            (lists.begins.len() + lists.entries.len() + lists.ranks.len()) * 2 + lists.pieces.len() * 4
-        };
+        let lists =
+            |lists: &Lists| (lists.begins.len() + lists.entries.len() + lists.ranks.len()) * 2 + lists.pieces.len() * 4;
         self.lists.get().map_or(0, lists) + size_of::<Segment>() + self.pieces.len() * size_of::<Piece>()
     }
 }
@@ -449,8 +449,22 @@ mod tests {
         set.parts().iter().flat_map(|part| part.segments.iter().map(Arc::as_ptr)).collect()
     }
 
-    const SEARCHES: [&str; 14] =
-        ["7", "0", "71", "00", "712", "000", "999", "7126", "0000", "9122", "22712", "912271", "2271264", "91227126421"];
+    const SEARCHES: [&str; 14] = [
+        "7",
+        "0",
+        "71",
+        "00",
+        "712",
+        "000",
+        "999",
+        "7126",
+        "0000",
+        "9122",
+        "22712",
+        "912271",
+        "2271264",
+        "91227126421",
+    ];
 
     #[test]
     fn numbers_in_every_density_are_found() {
@@ -494,7 +508,8 @@ mod tests {
 
     #[test]
     fn blocks_and_small_sets_have_no_lists() {
-        let blocks = Set::of((0..200_u64).flat_map(|block| (0..100).map(move |at| 912_271_000_000 + block * 10_000 + at)));
+        let blocks =
+            Set::of((0..200_u64).flat_map(|block| (0..100).map(move |at| 912_271_000_000 + block * 10_000 + at)));
         assert!(blocks.parts().iter().all(|part| part.segments.is_empty()));
         let whole = Set::of(912_271_000_000..912_271_900_000);
         assert!(whole.parts().iter().all(|part| part.segments.is_empty()));
@@ -503,7 +518,9 @@ mod tests {
 
     #[test]
     fn lists_take_little_room() {
-        for (count, from, width) in [(300_000, 912_200_000_000, 800_000_000), (100_000, 10_000_000_000, 900_000_000_000)] {
+        for (count, from, width) in
+            [(300_000, 912_200_000_000, 800_000_000), (100_000, 10_000_000_000, 900_000_000_000)]
+        {
             let numbers = drawn(count, from, width);
             let set = Set::of(numbers.iter().copied());
             check(&set, &numbers, &["7126"]);
