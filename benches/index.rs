@@ -9,6 +9,8 @@
 
 mod shared;
 
+use std::hint::black_box;
+
 use rollcall::checks;
 use rollcall::domain::change::Logged;
 use rollcall::domain::{Actor, Change, E164, NumberChange, Record, Verb};
@@ -60,8 +62,11 @@ fn scattered(size: usize) {
     let begun = shared::micros(|| snapshot.select(&four.0, four.1, first, now()).total);
     reported("4 digits, the first time", begun / 1e3, "ms");
     // A search makes some of the lists that it needs.
-    let warm =
-        |(filter, order): (_, _)| (0..100).for_each(|_| drop(snapshot.select(&filter, order, first, now()).total));
+    let warm = |(filter, order): (_, _)| {
+        (0..100).for_each(|_| {
+            black_box(snapshot.select(&filter, order, first, now()).total);
+        })
+    };
     warm(ask("search", "7126", ""));
     warm(within("712"));
     line("4 digits, total and page", ask("search", "7126", ""), 0.4);
@@ -145,7 +150,9 @@ fn measure(what: &str, size: usize, numbers: &[(u64, u64)]) -> Flatness {
     let rounds = (20_000_000 / size).clamp(5, 500);
     let four = ask("search", "7126", "");
     // The first searches make the lists of scattered numbers.
-    (0..100).for_each(|_| drop(page(&four, first).total));
+    (0..100).for_each(|_| {
+        black_box(page(&four, first).total);
+    });
     let searched = line("4 digits, total and page", best(rounds, || page(&four, first).total));
     line("7 digits, total and page", best(rounds, || page(&ask("search", "1000712", ""), first).total));
     let flat = Flat::of(&snapshot);

@@ -406,7 +406,14 @@ impl Snapshot {
         if version != self.version {
             return Err(Misfit::Gap { expected: self.version, found: version });
         }
-        Ok(Reverting { past: self, at, entities, previous })
+        Ok(self.revert_to(version - 1, at, entities, previous))
+    }
+
+    /// Begins to take all changes after version `to` back together, whose
+    /// entities these are in their order; `previous` is the digest of that
+    /// version. A number comes as it was then and as it is now.
+    pub fn revert_to(self, to: u64, at: Time, entities: Vec<EntityChange>, previous: Digest) -> Reverting {
+        Reverting { past: self, to, at, entities, previous }
     }
 
     /// Makes numbers that are as their `before` as their `after`, last changed
@@ -878,6 +885,7 @@ impl Applying {
 /// A snapshot whose last change is being taken back.
 pub struct Reverting {
     past: Snapshot,
+    to: u64,
     at: Time,
     entities: Vec<EntityChange>,
     previous: Digest,
@@ -893,13 +901,13 @@ impl Reverting {
     }
 
     /// The snapshot, once all numbers came: what they are now may refer to what
-    /// is forgotten here. `digest` is that of the change.
+    /// is forgotten here. `digest` is that of the last change.
     pub fn finish(self, digest: Digest) -> Result<Snapshot, Misfit> {
-        let Reverting { mut past, entities, previous, .. } = self;
+        let Reverting { mut past, to, entities, previous, .. } = self;
         if digest != past.head {
             return Err(Misfit::Chain { version: past.version });
         }
-        past.version -= 1;
+        past.version = to;
         past.head = previous;
         for entity in entities.into_iter().rev() {
             match entity {
