@@ -330,13 +330,14 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
             numbers: Vec::new(),
             after,
         };
-        let Some(value) = self.digits.as_ref().and_then(DigitPattern::anywhere) else {
+        let anywhere = self.digits.as_ref().and_then(|digits| Some((digits.anywhere()?, digits.digits())));
+        let Some((value, digits)) = anywhere else {
             walk.groups(order[0].groups(), take);
             return;
         };
         let (mut may_make, mut ranks) = (MADE_AT_ONCE, Vec::new());
         for part in order[0].parts() {
-            let goes_on = match part.ready(&mut may_make) {
+            let goes_on = match part.serves(digits, &mut may_make) {
                 true => part.segments.iter().all(|segment| walk.segment(segment, value, &mut ranks, take)),
                 false => walk.groups(order[0].groups_of(part), take),
             };

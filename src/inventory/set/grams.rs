@@ -41,6 +41,10 @@ const NUMBERS_MIN: usize = if cfg!(test) { 30 } else { 4 * CHUNK_NUMBERS };
 /// Groups with more numbers than this on average are searched as groups.
 const GROUP_NUMBERS_MAX: usize = 640;
 
+/// The numbers of a group from which on so many digits are counted by group.
+const CROWD: usize = 64;
+const CROWDED_DIGITS_MAX: u32 = 2;
+
 const GRAMS: usize = 10_000;
 const GRAM_DIGITS: u32 = 4;
 /// The last three digits of numbers.
@@ -60,6 +64,9 @@ pub struct Part {
     pub to: usize,
     /// None where the chunks are searched by group.
     pub segments: Vec<Arc<Segment>>,
+    /// Whether its groups have so many numbers that a digit or two, which half of
+    /// them have, are sooner counted by group.
+    crowded: bool,
 }
 
 /// Groups of a chunk: indices of its groups, or of its numbers if it is sparse.
@@ -100,7 +107,8 @@ pub(super) fn parts(chunks: &[Arc<SetChunk>], older: &[Part]) -> Arc<[Part]> {
     while at < chunks.len() {
         let known = older.get(&Arc::as_ptr(&chunks[at])).filter(|part| part.is_of(&chunks[at..]));
         if let Some(part) = known {
-            parts.push(Part { from: at, to: at + part.to - part.from, segments: part.segments.clone() });
+            let (segments, crowded) = (part.segments.clone(), part.crowded);
+            parts.push(Part { from: at, to: at + part.to - part.from, segments, crowded });
             at += part.to - part.from;
             continue;
         }
@@ -119,7 +127,10 @@ pub(super) fn parts(chunks: &[Arc<SetChunk>], older: &[Part]) -> Arc<[Part]> {
         };
         match parts.last_mut() {
             Some(last) if last.segments.is_empty() && segments.is_empty() => last.to = to,
-            _ => parts.push(Part { from: at, to, segments }),
+            _ => {
+                let groups: usize = chunks[at..to].iter().map(|chunk| groups(chunk)).sum();
+                parts.push(Part { from: at, to, segments, crowded: numbers > groups * CROWD });
+            }
         }
         at = to;
     }
@@ -136,24 +147,22 @@ fn scattered(chunk: &SetChunk) -> bool {
     *count <= groups.len() * GROUP_NUMBERS_MAX && groups.iter().map(in_runs).sum::<usize>() * 2 <= *count
 }
 
+/// How many groups a chunk has at the most.
+fn groups(chunk: &SetChunk) -> usize {
+    match chunk {
+        SetChunk::Dense { groups, .. } => groups.len(),
+        SetChunk::Sparse(numbers) => numbers.len(),
+    }
+}
+
 /// How many entries the lists of a chunk have at the most.
 fn entries(chunk: &SetChunk) -> usize {
-    let (groups, largest) = match chunk {
-        SetChunk::Dense { groups, .. } => (groups.len(), groups[groups.len() - 1].0),
-        SetChunk::Sparse(numbers) => (numbers.len(), group_of(numbers[numbers.len() - 1])),
-    };
-    chunk.count() * NUMBER_ENTRIES + groups * group_grams(largest).count()
+    chunk.count() * NUMBER_ENTRIES + groups(chunk) * group_grams(chunk.last_group()).count()
 }
 
 /// The segments of chunks that fit into one, or of one chunk that does not.
 fn segments(chunks: &[Arc<SetChunk>]) -> Vec<Arc<Segment>> {
-    let whole = |chunk: &Arc<SetChunk>| {
-        let to = match &**chunk {
-            SetChunk::Dense { groups, .. } => groups.len(),
-            SetChunk::Sparse(numbers) => numbers.len(),
-        };
-        Piece { chunk: chunk.clone(), from: 0, to }
-    };
+    let whole = |chunk: &Arc<SetChunk>| Piece { chunk: chunk.clone(), from: 0, to: groups(chunk) };
     match (chunks, chunks.first().map(|chunk| &**chunk)) {
         ([chunk], Some(SetChunk::Dense { groups, .. })) if entries(chunk) > ENTRIES_MAX => {
             let (mut segments, mut from, mut sum) = (Vec::new(), 0, 0);
@@ -183,10 +192,10 @@ impl Part {
         ours.len() <= chunks.len() && ours.iter().zip(chunks).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
     }
 
-    /// Whether its segments are there, or may be made: then it has that many
-    /// fewer to make.
-    pub fn ready(&self, may_make: &mut usize) -> bool {
-        if self.segments.is_empty() {
+    /// Whether its segments are the way to search for so many digits, and are
+    /// there or may be made: then there are that many fewer to make.
+    pub fn serves(&self, digits: u32, may_make: &mut usize) -> bool {
+        if self.segments.is_empty() || (self.crowded && digits <= CROWDED_DIGITS_MAX) {
             return false;
         }
         let missing = self.segments.iter().filter(|segment| segment.lists.get().is_none()).count();
