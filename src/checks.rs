@@ -225,7 +225,7 @@ pub fn run(snapshot: &Snapshot, options: &CheckOptions, now: Time) -> Vec<Findin
     }
     if options.wants(Check::Expiring) {
         let end = now.plus(options.within);
-        let filter = Filter { expires_after: Some(now), expires_before: Some(end.plus(1)), ..of_account.clone() };
+        let filter = Filter { expires_after: Some(now), expires_before: Some(end.plus(1)), ..of_account };
         walk(snapshot, filter, now, |row| findings.push(Finding::of(Check::Expiring, row, row.expires_at())));
     }
     let of_wanted = |row: &NumberRef<'_>| {
@@ -243,12 +243,8 @@ pub fn run(snapshot: &Snapshot, options: &CheckOptions, now: Time) -> Vec<Findin
     }
     if options.wants(Check::Suspended) {
         let latest = now.plus(-options.suspended_for);
-        let filter = Filter { status: Some(Status::Suspended), ..of_account };
-        walk(snapshot, filter, now, |row| {
-            if row.state() == State::Suspended && row.since() <= latest {
-                findings.push(Finding::of(Check::Suspended, row, Some(row.since())));
-            }
-        });
+        let rows = snapshot.suspended_since(latest, now).into_iter().filter(of_wanted);
+        findings.extend(rows.map(|row| Finding::of(Check::Suspended, row, Some(row.since()))));
     }
     if options.wants(Check::Idle) {
         idle(snapshot, options, now, &mut findings);

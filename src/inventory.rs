@@ -37,7 +37,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
-use crate::domain::plan::{self, Scan};
+use crate::domain::plan;
 use crate::domain::row_digest::{RowDigest, Weights};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, Change, Country, Currency, Dates, Destinations, E164,
@@ -53,7 +53,7 @@ pub use table::Table;
 
 use due::Due;
 use persistent::{Array, PersistentMap};
-use rows::{Profile, RowStore, UnpackedRow};
+use rows::{LeafDates, Profile, RowStore, UnpackedRow};
 use set::Set;
 use table::{Index, Interned};
 
@@ -661,11 +661,8 @@ impl Snapshot {
     /// The rows whose number is probably not what was meant (`plan::doubt`), in
     /// number order. Each leaf is gone through once and remembers them.
     pub fn doubtful(&self, now: Time) -> impl Iterator<Item = NumberRef<'_>> {
-        let mut scan = Scan::default();
-        self.rows.leaves().flat_map(move |leaf| {
-            let rows = leaf.doubtful(&mut scan).iter();
-            rows.map(move |&row| self.show(leaf.row(usize::from(row)), now))
-        })
+        let rows = self.rows.doubtful();
+        rows.flat_map(move |(leaf, rows)| rows.iter().map(move |&row| self.show(leaf.row(usize::from(row)), now)))
     }
 
     /// The held rows whose application or trunk is archived, in number order.
@@ -695,22 +692,40 @@ impl Snapshot {
         found
     }
 
+    /// The rows that are suspended at least since `latest`, in number order.
+    pub fn suspended_since(&self, latest: Time, now: Time) -> Vec<NumberRef<'_>> {
+        let suspended = |profile: &Profile| profile.state == State::Suspended;
+        let mut found = self.rows_of(suspended, |dates| dates.since.0 <= latest.seconds(), now);
+        found.retain(|row| row.since() <= latest);
+        found
+    }
+
     /// The rows whose profile is wanted, in number order.
     fn rows_with(&self, wanted: impl Fn(&Profile) -> bool, now: Time) -> Vec<NumberRef<'_>> {
+        self.rows_of(wanted, |_| true, now)
+    }
+
+    /// Of them those in the leaves that may have one, by their dates.
+    fn rows_of(
+        &self,
+        wanted: impl Fn(&Profile) -> bool,
+        may_have: impl Fn(&LeafDates) -> bool,
+        now: Time,
+    ) -> Vec<NumberRef<'_>> {
         let mut fits = vec![false; self.profiles.places()];
         for (at, profile) in self.profiles.iter() {
             fits[at.get().unwrap_or_default()] = wanted(profile);
         }
         let wanted = fits;
-        let mut found = Vec::new();
+        let (mut found, mut scratch) = (Vec::new(), Vec::new());
         if !wanted.contains(&true) {
             return found;
         }
-        for leaf in self.rows.leaves() {
-            if leaf.profiles.values().iter().any(|&at| wanted[at as usize]) {
-                let rows = (0..leaf.len()).filter(|&row| wanted[leaf.profiles.value(row) as usize]);
-                found.extend(rows.map(|row| self.show(leaf.row(row), now)));
-            }
+        for (leaf, _) in self.rows.dated_leaves().filter(|(_, dates)| may_have(dates)) {
+            let profiles = leaf.profiles.values();
+            leaf.profiles.rows_where(leaf.len(), |code| wanted[profiles[code] as usize], &mut scratch, &mut |row| {
+                found.push(self.show(leaf.row(row), now));
+            });
         }
         found
     }
@@ -992,7 +1007,12 @@ impl NumberWalk {
         };
         self.done = numbers.len() < count;
         self.after = numbers.last().copied().or(self.after);
-        numbers.into_iter().filter_map(|number| snapshot.get(number, self.now)).collect()
+        if self.left.is_some() {
+            return numbers.into_iter().filter_map(|number| snapshot.get(number, self.now)).collect();
+        }
+        let mut seeker = snapshot.rows.seeker();
+        let row = |number: E164| seeker.find(number.digits()).map(|(leaf, row)| snapshot.show(leaf.row(row), self.now));
+        numbers.into_iter().filter_map(row).collect()
     }
 
     /// Whether there are no more rows, as far as is known.

@@ -498,6 +498,8 @@ struct RowChunk {
     /// The last number of each leaf, beside one another for searches.
     lasts: Vec<u64>,
     dates: Vec<LeafDates>,
+    /// Which of its leaves have a doubtful number, found at the first question.
+    doubtful: OnceLock<Box<[u16]>>,
 }
 
 /// The earliest and the latest dates of a leaf; the first is later where no row
@@ -506,15 +508,26 @@ struct RowChunk {
 pub(super) struct LeafDates {
     pub assigned_at: (i64, i64),
     pub expires_at: (i64, i64),
+    pub since: (i64, i64),
 }
 
 impl RowChunk {
     fn of(leaves: &[Arc<Leaf>]) -> RowChunk {
         let (before, len) = sums(leaves.iter().map(|leaf| leaf.len()));
         let lasts = leaves.iter().map(|leaf| leaf.last).collect();
-        let dates =
-            |leaf: &Arc<Leaf>| LeafDates { assigned_at: leaf.assigned_at.span(), expires_at: leaf.expires_at.span() };
-        RowChunk { len, leaves: leaves.to_vec(), before, lasts, dates: leaves.iter().map(dates).collect() }
+        let dates = |leaf: &Arc<Leaf>| LeafDates {
+            assigned_at: leaf.assigned_at.span(),
+            expires_at: leaf.expires_at.span(),
+            since: leaf.since.span(),
+        };
+        RowChunk {
+            len,
+            leaves: leaves.to_vec(),
+            before,
+            lasts,
+            dates: leaves.iter().map(dates).collect(),
+            doubtful: OnceLock::new(),
+        }
     }
 
     fn first(&self) -> u64 {
@@ -574,6 +587,21 @@ impl RowStore {
             let leaf = chunk.leaf_after(after);
             let leaves = chunk.leaves[leaf..].iter().map(|leaf| &**leaf);
             leaves.zip(chunk.dates[leaf..].iter().copied())
+        })
+    }
+
+    /// The rows with a doubtful number, by leaf.
+    pub(super) fn doubtful(&self) -> impl Iterator<Item = (&Leaf, &[u16])> {
+        self.chunks.iter().flat_map(|chunk| {
+            let leaves = chunk.doubtful.get_or_init(|| {
+                let mut scan = Scan::default();
+                let mut doubtful = |at: &usize| !chunk.leaves[*at].doubtful(&mut scan).is_empty();
+                (0..chunk.leaves.len()).filter(|at| doubtful(at)).map(|at| at as u16).collect()
+            });
+            leaves.iter().map(|&at| {
+                let leaf = &*chunk.leaves[usize::from(at)];
+                (leaf, leaf.doubtful(&mut Scan::default()))
+            })
         })
     }
 

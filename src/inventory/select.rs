@@ -538,14 +538,17 @@ impl Sight {
     /// The matching rows of the leaf, or of them those that a column has
     /// certain values for.
     fn rows(&mut self, leaf: &Leaf, only: Option<(&PackedColumn, &dyn Fn(i64) -> bool)>, take: &mut dyn FnMut(usize)) {
-        let fits = |row: usize, dates: Lets| self.profiles[leaf.profiles.code(row)] & dates != NOTHING;
+        let profiles = &self.profiles;
+        let lets = |code: usize, dates: Lets| profiles[code] & dates != NOTHING;
         match (self.by, only) {
             (MatchedBy::List, _) => self.list.iter().for_each(|&row| take(usize::from(row))),
-            (MatchedBy::Profiles(dates), None) => (0..leaf.len()).filter(|&row| fits(row, dates)).for_each(take),
+            (MatchedBy::Profiles(dates), None) => {
+                leaf.profiles.rows_where(leaf.len(), |code| lets(code, dates), &mut self.codes, take);
+            }
             (MatchedBy::Profiles(dates), Some((column, only))) => {
                 let wanted = |code| only(column.values()[code]);
                 column.rows_where(leaf.len(), wanted, &mut self.codes, &mut |row| {
-                    if fits(row, dates) {
+                    if lets(leaf.profiles.code(row), dates) {
                         take(row);
                     }
                 });
