@@ -37,7 +37,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
-use crate::domain::plan;
+use crate::domain::plan::{self, Doubt};
 use crate::domain::row_digest::{RowDigest, Weights};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, Change, Country, Currency, Dates, Destinations, E164,
@@ -660,9 +660,10 @@ impl Snapshot {
 
     /// The rows whose number is probably not what was meant (`plan::doubt`), in
     /// number order. Each leaf is gone through once and remembers them.
-    pub fn doubtful(&self, now: Time) -> impl Iterator<Item = NumberRef<'_>> {
-        let rows = self.rows.doubtful();
-        rows.flat_map(move |(leaf, rows)| rows.iter().map(move |&row| self.show(leaf.row(usize::from(row)), now)))
+    pub fn doubtful(&self, now: Time) -> impl Iterator<Item = (NumberRef<'_>, Doubt)> {
+        self.rows.doubtful().flat_map(move |(leaf, rows)| {
+            rows.iter().map(move |&(row, doubt)| (self.show(leaf.row(usize::from(row)), now), doubt))
+        })
     }
 
     /// The held rows whose application or trunk is archived, in number order.

@@ -21,7 +21,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::table::Index;
-use crate::domain::plan::Scan;
+use crate::domain::plan::{Doubt, Scan};
 use crate::domain::row_digest::{DigestTerm, Moments, RowDigest, Weights};
 use crate::domain::{Country, E164, Money, NumberType, State, Time};
 
@@ -312,8 +312,8 @@ pub(super) struct Leaf {
     pub expires_at: PackedColumn,
     since: PackedColumn,
     pub until: PackedColumn,
-    /// Which of its rows have a doubtful number, found at the first question.
-    doubtful: OnceLock<Box<[u16]>>,
+    /// Which of its rows have a doubtful number, and why, found at the first question.
+    doubtful: OnceLock<Box<[(u16, Doubt)]>>,
 }
 
 fn cell(time: Option<Time>) -> i64 {
@@ -465,13 +465,13 @@ impl Leaf {
     }
 
     /// The rows whose number is probably not what was meant (`plan::doubt`).
-    pub(super) fn doubtful(&self, scan: &mut Scan) -> &[u16] {
+    fn doubtful(&self, scan: &mut Scan) -> &[(u16, Doubt)] {
         self.doubtful.get_or_init(|| {
-            let mut doubtful = |row: &u16| {
-                let number = E164::new(self.number(usize::from(*row))).expect("what came in as a number");
-                scan.doubt(number).is_some()
+            let mut doubt = |row: u16| {
+                let number = E164::new(self.number(usize::from(row))).expect("what came in as a number");
+                Some((row, scan.doubt(number)?))
             };
-            (0..self.len).filter(|row| doubtful(row)).collect()
+            (0..self.len).filter_map(|row| doubt(row)).collect()
         })
     }
 
@@ -590,8 +590,8 @@ impl RowStore {
         })
     }
 
-    /// The rows with a doubtful number, by leaf.
-    pub(super) fn doubtful(&self) -> impl Iterator<Item = (&Leaf, &[u16])> {
+    /// The rows with a doubtful number, by leaf, and why.
+    pub(super) fn doubtful(&self) -> impl Iterator<Item = (&Leaf, &[(u16, Doubt)])> {
         self.chunks.iter().flat_map(|chunk| {
             let leaves = chunk.doubtful.get_or_init(|| {
                 let mut scan = Scan::default();

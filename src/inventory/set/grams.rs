@@ -87,11 +87,11 @@ struct Lists {
     /// Where each list begins in `entries`, and where the last one ends.
     begins: Box<[u16]>,
     entries: Box<[u16]>,
-    /// How many numbers there are before each group of the dense chunks, and in
-    /// all.
+    /// How many numbers there are before each group of the dense chunks, and up to
+    /// the end of each piece.
     ranks: Box<[u16]>,
     numbers: u16,
-    /// How many of those groups and how many numbers there are before each piece.
+    /// How many of those ranks and how many numbers there are before each piece.
     pieces: Box<[(u16, u16)]>,
 }
 
@@ -325,8 +325,9 @@ impl Segment {
                     rank += 1;
                 });
             });
+            // Where the last of its groups ends.
+            ranks.push(rank);
         }
-        ranks.push(rank);
         let (begins, entries) = sorted(&posted);
         Lists { begins, entries, ranks: ranks.into(), numbers: rank, pieces: pieces.into() }
     }
@@ -490,6 +491,18 @@ mod tests {
             assert!(segments_of(&set).len() as u64 >= count / 40_000 + 1, "{count} from {from}");
             check(&set, &numbers, &SEARCHES);
         }
+    }
+
+    /// A dense chunk, sparse ones and blocks beside one another.
+    #[test]
+    fn numbers_of_mixed_density_are_found() {
+        let mut numbers = drawn(30_000, 912_200_000_000, 60_000_000);
+        numbers.extend(drawn(15_000, 912_271_000_000, 3_000_000));
+        numbers.extend(drawn(15_000, 10_000_000_000, 900_000_000_000));
+        numbers.extend(912_245_000_000..912_245_012_000);
+        let set = Set::of(numbers.iter().copied());
+        assert!(segments_of(&set).len() > 3);
+        check(&set, &numbers, &SEARCHES);
     }
 
     #[test]
