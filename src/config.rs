@@ -353,6 +353,69 @@ settings! {
             format: LogFormat,
             access: AccessLog,
         }
+        trace: Trace / TracePartial {
+            endpoint: CollectorUrl,
+            ratio: Ratio,
+            calls_ratio: Ratio,
+        }
+    }
+}
+
+/// The address of an OpenTelemetry collector; empty is none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CollectorUrl(String);
+
+impl CollectorUrl {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for CollectorUrl {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<CollectorUrl, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let fault = match text.parse::<http::Uri>() {
+            _ if text.is_empty() => None,
+            _ if !crate::trace::BUILT => Some(
+                "must be empty: this program was built without traces; build it with `cargo build --release \
+                 --features otlp`",
+            ),
+            Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => None,
+            _ => Some("must be the collector's full address, such as \"http://127.0.0.1:4318/v1/traces\""),
+        };
+        fault.map_or(Ok(CollectorUrl(text.clone())), |fault| {
+            Err(serde::de::Error::custom(format!("{} {fault}", quoted(&text))))
+        })
+    }
+}
+
+/// A share, from 0 (none) to 1 (all).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Ratio(f64);
+
+impl From<Ratio> for f64 {
+    fn from(ratio: Ratio) -> f64 {
+        ratio.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Ratio, D::Error> {
+        match f64::deserialize(deserializer)? {
+            ratio if (0.0..=1.0).contains(&ratio) => Ok(Ratio(ratio)),
+            other => Err(serde::de::Error::custom(format!("{other} must be from 0 (none) to 1 (all)"))),
+        }
+    }
+}
+
+impl Trace {
+    pub fn settings(&self, node: &str) -> crate::trace::TraceSettings {
+        crate::trace::TraceSettings {
+            endpoint: self.endpoint.as_str().to_owned(),
+            ratio: self.ratio.into(),
+            calls_ratio: self.calls_ratio.into(),
+            node: node.to_owned(),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use crate::http::server::contains;
 use crate::routing::{Answer, RoutingSettings};
 use crate::service::Replica;
 use crate::service::routing::RouteRequest;
+use crate::trace;
 
 pub use sip::deployment_secret;
 
@@ -56,17 +57,17 @@ impl Responder {
         self.drain_began.get().is_none() && self.replica.can_route(&self.settings)
     }
 
-    /// Answers a call. A trial is answered like a call and leaves no trace.
-    fn route<T>(
-        &self,
-        user: &[u8],
-        call_id: Option<&[u8]>,
-        now: Time,
-        trial: bool,
-        give: impl FnOnce(&Answer<'_>) -> T,
-    ) -> T {
-        self.replica.route(&self.settings, RouteRequest { user, call_id, now }, |answer| {
-            if !trial {
+    /// Answers a call. A trial is answered like a call and is not counted as one.
+    fn route<T>(&self, call: &Call<'_>, now: Time, give: impl FnOnce(&Answer<'_>) -> T) -> T {
+        let span = trace::call(call.headers);
+        let request = RouteRequest { user: call.user, call_id: call.call_id, now };
+        self.replica.route(&self.settings, request, |answer| {
+            if let Some(span) = &span {
+                span.set("rollcall.cause", &answer.line.case.as_str());
+                span.number("rollcall.code", answer.line.code.into());
+                span.number("rollcall.routes", answer.routes.iter().count() as i64);
+            }
+            if !call.trial {
                 self.replica.refusals.record(answer, now);
                 if let Some(row) = answer.row.filter(|row| row.account().is_some()) {
                     row.snapshot().called.record(row.number(), now);
@@ -75,6 +76,15 @@ impl Responder {
             give(answer)
         })
     }
+}
+
+/// A call as a face received it.
+struct Call<'a> {
+    user: &'a [u8],
+    call_id: Option<&'a [u8]>,
+    trial: bool,
+    /// The headers of a request over HTTP, which may name a trace.
+    headers: Option<&'a ::http::HeaderMap>,
 }
 
 /// The listeners of a process.

@@ -69,6 +69,7 @@ use crate::service::people::{self, People, PeopleError};
 use crate::service::replica::Node;
 use crate::service::uploads::Uploads;
 use crate::service::{self, Replica, token};
+use crate::trace::{self, TracedRequest};
 use bodies::{Allowance, Bodies};
 use error::ApiError;
 use live::LiveSettings;
@@ -666,6 +667,13 @@ impl Service<Request<Body>> for Edge {
         let origin = cors::allowed(&self.origins, &request);
         let method = line.as_ref().map(|_| request.method().clone()).unwrap_or_default();
         let preflight = origin.as_ref().and_then(|_| cors::preflight(&request));
+        let peer = peer(request.extensions()).to_canonical();
+        let span = trace::request(&TracedRequest {
+            headers: request.headers(),
+            method: request.method(),
+            id: &id,
+            trusted: peer.is_loopback() || server::contains(&self.live.trusted_proxies(), peer),
+        });
         let answer = async move {
             let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
             let mut response = if uri_bytes > URI_BYTES_MAX {
@@ -673,8 +681,9 @@ impl Service<Request<Body>> for Edge {
             } else if let Some(preflight) = preflight {
                 preflight
             } else {
-                Service::call(&mut router, request).await?
+                span.within(Service::call(&mut router, request)).await?
             };
+            span.answered(response.status());
             if let Some(error) = response.extensions_mut().remove::<ApiError>() {
                 if let Some(cause) = error.cause() {
                     tracing::error!(request.id = %id, cause, "request {id} failed");
@@ -699,6 +708,14 @@ impl Service<Request<Body>> for Edge {
         };
         Box::pin(SERVING.scope((), TOLD.scope(ResponseMeta::default(), answer)))
     }
+}
+
+/// Names the span of a request by its route, which the router knows.
+pub async fn name_span(request: Request<Body>, next: axum::middleware::Next) -> Response<Body> {
+    if let Some(route) = request.extensions().get::<axum::extract::MatchedPath>() {
+        trace::route(request.method(), route.as_str());
+    }
+    next.run(request).await
 }
 
 /// The request's id, for the log entry of a write.

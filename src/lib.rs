@@ -4,7 +4,7 @@
 //! The modules in reading order. Each knows only those before it in
 //! `domain ← {inventory, store, intake, billing} ← checks ← service ← http ← console ← cli`,
 //! `domain ← {inventory, billing} ← wire ← {alert, service, http, client}` and
-//! `{checks, schedule, mail} ← alert ← service`, `outbound ← service`; ARCHITECTURE.md draws the picture.
+//! `{checks, schedule, mail} ← alert ← service`, `outbound ← service`; `trace` knows nobody; ARCHITECTURE.md draws the picture.
 
 pub mod domain;
 
@@ -31,6 +31,8 @@ pub mod mail;
 pub mod routing;
 
 pub mod sip;
+
+pub mod trace;
 
 pub mod alert;
 

@@ -30,6 +30,8 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, TcpConnector, Transport, TransportAdapter,
 };
 
+use crate::trace;
+
 /// How much of an answer is read.
 pub const ANSWER_BYTES_MAX: u64 = 64 * 1_024;
 /// The longest address that may be named.
@@ -124,10 +126,18 @@ impl Outbound {
         let began = Instant::now();
         let deadline = began + self.timeout;
         let mut reply = Reply { status: None, error: None, body: Vec::new(), took: Duration::ZERO };
-        if let Err(error) = self.exchange(url, headers, body, (deadline, may), &mut reply) {
+        let span = trace::outgoing("POST");
+        span.set("http.request.method", &"POST");
+        if let Err(error) = self.exchange(url, headers, body, (deadline, may, &span), &mut reply) {
             reply.error = Some(error);
         }
         reply.took = began.elapsed();
+        if let Some(status) = reply.status {
+            span.number("http.response.status_code", status.into());
+        }
+        if let Some(error) = &reply.error {
+            span.failed(error);
+        }
         reply
     }
 
@@ -136,10 +146,12 @@ impl Outbound {
         url: &str,
         headers: &[(&str, String)],
         body: &[u8],
-        (deadline, may): (Instant, &May),
+        (deadline, may, span): (Instant, &May, &trace::Span),
         reply: &mut Reply,
     ) -> Result<(), String> {
         let target = Endpoint::parse(url).map_err(|wrong| format!("the address {wrong}"))?;
+        // The host alone: paths and queries may have secrets.
+        span.set("server.address", &target.host);
         let addresses = self.resolve(&target, deadline)?;
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -164,6 +176,9 @@ impl Outbound {
         let mut request = agent.post(url).content_type("application/json");
         for (name, value) in headers {
             request = request.header(*name, value);
+        }
+        if let Some(parent) = span.parent_header() {
+            request = request.header("traceparent", parent);
         }
         let mut answer = request.send(body).map_err(|error| describe(&error))?;
         reply.status = Some(answer.status().as_u16());

@@ -28,6 +28,7 @@ pub mod routing;
 mod rules;
 pub mod schedules;
 pub mod token;
+pub mod turns;
 pub mod undo;
 pub mod uploads;
 pub mod verify;
@@ -51,6 +52,8 @@ use crate::inventory::{NumberRef, Snapshot};
 use crate::routing::Policy;
 use crate::store::people::AuditEntry;
 use crate::store::{Abort, Answered, Load, Loaded, LogEntry, Store, Transaction, WriteTarget};
+
+use crate::trace;
 
 pub use crate::store::StoreError;
 pub use crate::store::waiting::SERVING;
@@ -316,8 +319,10 @@ pub struct Service {
     quarantine: Arc<Quarantine>,
     /// Which destinations may be named.
     destinations: Arc<Policy>,
-    /// Where workers hear of jobs.
-    board: Arc<jobs::runner::JobQueue>,
+    /// Where the job runner hears of new jobs.
+    board: Arc<turns::Board>,
+    /// How many rows a batch of a new job has.
+    batch_rows: usize,
     hooks: Arc<webhooks::Hooks>,
     leases: lease::Leases,
     /// What the background workers of this process are doing.
@@ -329,21 +334,23 @@ pub struct Service {
     retry: Option<Retry>,
     /// Say what would happen, and do nothing.
     dry_run: bool,
+    /// The time of these verbs, if it is not the clock's.
+    at: Option<Time>,
 }
 
 impl Service {
     pub fn new(store: Arc<dyn Store>, actor: Actor) -> Service {
         let quarantine = Arc::new(Quarantine { default_days: 90, ..Quarantine::default() });
-        let board = Arc::new(jobs::runner::JobQueue::new(jobs::runner::BATCH_ROWS));
         let hooks = Arc::new(webhooks::Hooks::new(webhooks::WebhookSettings::default()));
         let leases = lease::Leases::of_server(store.clone());
-        let (replica, destinations, request_id, from, retry) = Default::default();
+        let (replica, destinations, request_id, from, retry, at) = Default::default();
         Service {
             store,
             replica,
             quarantine,
             destinations,
-            board,
+            board: Arc::default(),
+            batch_rows: jobs::runner::BATCH_ROWS,
             hooks,
             leases,
             workers: Arc::default(),
@@ -352,6 +359,7 @@ impl Service {
             from,
             retry,
             dry_run: false,
+            at,
         }
     }
 
@@ -366,7 +374,7 @@ impl Service {
 
     /// New jobs are done so many rows at a time.
     pub fn batch_rows(self, rows: usize) -> Service {
-        Service { board: Arc::new(jobs::runner::JobQueue::new(rows)), ..self }
+        Service { batch_rows: rows, ..self }
     }
 
     /// The verbs of a node that has an index: a write is in it when it returns.
@@ -398,6 +406,19 @@ impl Service {
     /// The same verbs, asked for from an address.
     pub fn asked_from(self, from: IpAddr) -> Service {
         Service { from: Some(from), ..self }
+    }
+
+    /// The same verbs at a time of the past: what they write has it. The demo
+    /// plays its year so, and nothing else may: an entry of the log has the time
+    /// at which it was written. Times of one partner never decrease: the store
+    /// gives an entry at least the time of the one before.
+    pub(crate) fn at(&self, at: Time) -> Service {
+        Service { at: Some(at), ..self.clone() }
+    }
+
+    /// The time of these verbs.
+    fn now(&self) -> Time {
+        self.at.unwrap_or_else(Time::now)
     }
 
     /// The actor of these verbs.
@@ -441,7 +462,7 @@ impl Service {
 
     fn entry(&self, verb: Verb) -> LogEntry {
         let (actor, request_id) = (self.actor.clone(), self.request_id.clone());
-        LogEntry { at: Time::now(), actor, request_id, verb, from: self.from }
+        LogEntry { at: self.now(), actor, request_id, verb, from: self.from }
     }
 
     /// Runs one write and hands out what it decided.
@@ -461,6 +482,8 @@ impl Service {
         entry: LogEntry,
         mut draft: impl FnMut(&mut dyn Transaction) -> Result<T, ServiceError> + Send,
     ) -> Result<Done<T>, ServiceError> {
+        let span = trace::child("verb");
+        span.set("rollcall.verb", &entry.verb);
         let mut decided = None;
         let result = self.store.write(
             target.clone(),
@@ -477,10 +500,19 @@ impl Service {
                 }
             }),
         );
+        if let Ok(Some(version)) = &result {
+            span.number("rollcall.version", *version as i64);
+        }
         match (result, decided) {
             (Ok(version), Some(Ok(value))) => Ok(Done { value, version }),
-            (Err(Abort::Store(error)), _) => Err(error.into()),
-            (_, Some(Err(refusal))) => Err(refusal),
+            (Err(Abort::Store(error)), _) => {
+                span.failed(&error);
+                Err(error.into())
+            }
+            (_, Some(Err(refusal))) => {
+                span.set("rollcall.outcome", &"refused");
+                Err(refusal)
+            }
             (_, _) => match target {
                 WriteTarget::New(partner) => Err(ServiceError::PartnerExists { partner }),
                 WriteTarget::Partner(key) => {
@@ -616,7 +648,7 @@ impl Service {
 
     pub fn partner_create(&self, auth_id: PartnerId, name: Arc<str>) -> Result<Done<Partner>, ServiceError> {
         entities::check_new("auth_id", auth_id.as_str(), &name)?;
-        let partner = Partner { auth_id: auth_id.clone(), name, created_at: Time::now(), suspended_at: None };
+        let partner = Partner { auth_id: auth_id.clone(), name, created_at: self.now(), suspended_at: None };
         self.write(WriteTarget::New(auth_id), Verb::PartnerCreate, |transaction| {
             transaction.put_entity(EntityChange::Partner(Edit::created(partner.clone())))?;
             Ok(partner.clone())
@@ -633,7 +665,7 @@ impl Service {
             if before.suspended_at.is_some() == suspend {
                 return Ok(before);
             }
-            let after = Partner { suspended_at: suspend.then(Time::now), ..before.clone() };
+            let after = Partner { suspended_at: suspend.then(|| self.now()), ..before.clone() };
             transaction.put_entity(EntityChange::Partner(Edit { before: Some(before), after: after.clone() }))?;
             Ok(after)
         })
@@ -650,7 +682,7 @@ impl Service {
 
     fn note_in_audit(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) {
         let entry = AuditEntry {
-            at: Time::now(),
+            at: self.now(),
             partner: Some(key),
             who: self.actor.to_string().into(),
             what: what.into(),
@@ -683,7 +715,7 @@ impl Service {
             name: new.name,
             token_sha256: token.sha256(),
             scopes: new.scopes,
-            created_at: Time::now(),
+            created_at: self.now(),
             expires_at: new.expires_at,
             networks: new.networks,
             revoked_at: None,
@@ -765,7 +797,7 @@ impl Service {
             if before.revoked_at.is_some() {
                 return Ok(before);
             }
-            let after = Key { revoked_at: Some(Time::now()), ..before.clone() };
+            let after = Key { revoked_at: Some(self.now()), ..before.clone() };
             transaction.put_entity(EntityChange::Key(Edit { before: Some(before), after: after.clone() }))?;
             Ok(after)
         });

@@ -63,7 +63,8 @@ fn layers_know_only_those_before_them() {
     let allowed: &[(&str, &[&str])] = &[
         ("domain", &["domain"]),
         ("inventory", &["domain", "inventory"]),
-        ("store", &["domain", "store"]),
+        ("trace", &["trace"]),
+        ("store", &["domain", "trace", "store"]),
         ("intake", &["domain", "intake"]),
         ("billing", &["domain", "billing"]),
         ("checks", &["domain", "inventory", "checks"]),
@@ -72,7 +73,7 @@ fn layers_know_only_those_before_them() {
         ("alert", &["domain", "inventory", "checks", "schedule", "mail", "wire", "alert"]),
         ("wire", &["domain", "inventory", "billing", "wire"]),
         ("client", &["domain", "wire", "client"]),
-        ("outbound", &["outbound"]),
+        ("outbound", &["trace", "outbound"]),
         ("routing", &["domain", "inventory", "outbound", "routing"]),
         (
             "service",
@@ -89,10 +90,11 @@ fn layers_know_only_those_before_them() {
                 "schedule",
                 "mail",
                 "alert",
+                "trace",
                 "service",
             ],
         ),
-        ("config", &["domain", "store", "mail", "routing", "config"]),
+        ("config", &["domain", "store", "mail", "routing", "trace", "config"]),
         (
             "http",
             &[
@@ -106,6 +108,7 @@ fn layers_know_only_those_before_them() {
                 "routing",
                 "service",
                 "config",
+                "trace",
                 "http",
             ],
         ),
@@ -115,7 +118,7 @@ fn layers_know_only_those_before_them() {
         ),
         ("demo", &["domain", "intake", "service", "demo"]),
         ("sip", &["sip"]),
-        ("face", &["domain", "routing", "sip", "service", "config", "http", "face"]),
+        ("face", &["domain", "routing", "sip", "service", "config", "http", "trace", "face"]),
     ];
     let mut checked = 0;
     for (file, text) in files() {

@@ -10,6 +10,7 @@ use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name};
 use crate::domain::{AccountId, Time};
 use crate::inventory::StatusCounts;
 use crate::service::entities::EntityPatch;
+use crate::service::{VerbOutcome, WriteOutcome};
 use crate::store::Open;
 use crate::wire::html::thousands;
 
@@ -24,6 +25,9 @@ pub enum AccountCommand {
         auth_id: AccountId,
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
+        /// Show what would change, and write nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Rename an account
     Rename {
@@ -34,6 +38,9 @@ pub enum AccountCommand {
         auth_id: String,
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
+        /// Show what would change, and write nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Release all numbers of an account, and refuse new ones
     Archive {
@@ -56,6 +63,9 @@ pub enum AccountCommand {
         /// The customer, by id or by name
         #[arg(long, value_name = "ID|NAME")]
         auth_id: String,
+        /// Show what would change, and write nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// List a partner's accounts with their numbers
     List {
@@ -67,23 +77,29 @@ pub enum AccountCommand {
 impl AccountCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         match self {
-            AccountCommand::Create { of, auth_id, name } => {
-                let done = global.service(Open::Existing)?.account_create(&of.partner, auth_id, name)?;
-                let account = done.value;
+            AccountCommand::Create { of, auth_id, name, dry_run } => {
+                let service = global.service(Open::Existing)?.dry_run(dry_run);
+                let outcome = service.account_new(service.partner_key(&of.partner)?, &auth_id, &name)?;
+                let WriteOutcome::Done { shown: VerbOutcome::Account { account, .. }, .. } = outcome else {
+                    return Err(CliError::Other("creating an account gave no account".to_owned()));
+                };
                 if global.json {
                     output::json(&json!({
                         "account_auth_id": account.auth_id,
                         "account_name": account.name,
                         "created_at": account.created_at,
                     }))?;
+                } else if dry_run {
+                    output::line(&format!("would create account {} ({})", account.auth_id, account.name))?;
+                    output::note("this was a dry run; nothing was done");
                 } else {
                     output::line(&format!("created account {} ({})", account.auth_id, account.name))?;
                     output::note("it has no number yet, so it cannot receive calls");
                 }
             }
-            AccountCommand::Rename { of, auth_id, name } => {
+            AccountCommand::Rename { of, auth_id, name, dry_run } => {
                 let changes = EntityPatch { name: Some(name), ..EntityPatch::default() };
-                return edit(global, &of, &auth_id, &changes, false);
+                return edit(global, &of, &auth_id, &changes, dry_run);
             }
             AccountCommand::Archive { of, auth_id, dry_run, yes } => {
                 let id = global.names(&of)?.customer(&auth_id)?;
@@ -91,9 +107,9 @@ impl AccountCommand {
                 let changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
                 return edit(global, &of, &auth_id, &changes, dry_run);
             }
-            AccountCommand::Restore { of, auth_id } => {
+            AccountCommand::Restore { of, auth_id, dry_run } => {
                 let changes = EntityPatch { archived: Some(false), ..EntityPatch::default() };
-                return edit(global, &of, &auth_id, &changes, false);
+                return edit(global, &of, &auth_id, &changes, dry_run);
             }
             AccountCommand::List { of } => {
                 let snapshot = global.service(Open::Existing)?.snapshot(&of.partner, true)?;

@@ -30,7 +30,7 @@ use crate::store::Open;
 const RESULT_BYTES_MAX: u64 = 1 << 20;
 /// Arguments that no tool has: they choose the database, the partner, the form of
 /// the output, or something outside.
-const NEVER: [&str; 12] = [
+const NEVER: [&str; 14] = [
     "database",
     "config",
     "json",
@@ -42,10 +42,12 @@ const NEVER: [&str; 12] = [
     "attempts",
     "yes",
     "dry_run",
+    "preview",
     "file",
+    "numbers_file",
 ];
 
-const READS: [&[&str]; 10] = [
+const READS: [&[&str]; 21] = [
     &["number", "list"],
     &["number", "show"],
     &["number", "routing"],
@@ -56,10 +58,22 @@ const READS: [&[&str]; 10] = [
     &["account", "list"],
     &["application", "list"],
     &["trunk", "list"],
+    &["job", "list"],
+    &["job", "show"],
+    &["job", "rows"],
+    &["schedule", "list"],
+    &["schedule", "show"],
+    &["webhook", "list"],
+    &["webhook", "show"],
+    &["webhook", "deliveries"],
+    &["webhook", "failed"],
+    &["webhook", "blocking"],
+    &["key", "list"],
 ];
 
-/// Each has `--dry-run`, which is the preview.
-const WRITES: [&[&str]; 12] = [
+/// Each has `--dry-run`, which is the preview, but those of [`PREVIEWS`].
+const WRITES: [&[&str]; 38] = [
+    &["number", "add"],
     &["number", "assign"],
     &["number", "transfer"],
     &["number", "release"],
@@ -69,10 +83,38 @@ const WRITES: [&[&str]; 12] = [
     &["number", "renew"],
     &["number", "reserve"],
     &["number", "unreserve"],
+    &["number", "retire"],
     &["number", "tag"],
     &["number", "cost"],
+    &["account", "create"],
+    &["account", "rename"],
+    &["account", "archive"],
+    &["account", "restore"],
+    &["application", "create"],
+    &["application", "rename"],
+    &["application", "archive"],
+    &["application", "restore"],
+    &["application", "destination", "add"],
+    &["application", "destination", "remove"],
+    &["application", "destination", "enable"],
+    &["application", "destination", "disable"],
+    &["trunk", "create"],
+    &["trunk", "rename"],
+    &["trunk", "archive"],
+    &["trunk", "restore"],
+    &["trunk", "destination", "add"],
+    &["trunk", "destination", "remove"],
+    &["trunk", "destination", "enable"],
+    &["trunk", "destination", "disable"],
+    &["job", "create"],
+    &["job", "run"],
+    &["job", "cancel"],
+    &["job", "undo"],
     &["undo"],
 ];
+
+/// The preview of a job is the job as it was created with `preview: true`.
+const PREVIEWS: [(&[&str], &[&str]); 2] = [(&["job", "run"], &["job", "show"]), (&["job", "cancel"], &["job", "show"])];
 
 #[derive(clap::Args)]
 pub struct Mcp {
@@ -112,6 +154,8 @@ struct Offered {
     path: &'static [&'static str],
     about: String,
     writes: bool,
+    /// Whether the command asks before it writes.
+    confirms: bool,
     arguments: Vec<Argument>,
 }
 
@@ -154,8 +198,9 @@ impl Offered {
             !NEVER.contains(&argument.get_id().as_str()) && !elsewhere && !about_itself
         });
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        let confirms = command.get_arguments().any(|argument| argument.get_id() == "yes");
         let arguments = offered.map(Argument::of).collect();
-        Some(Offered { name: path.join("_"), path, about, writes, arguments })
+        Some(Offered { name: path.join("_"), path, about, writes, confirms, arguments })
     }
 
     fn tool(&self) -> Tool {
@@ -185,7 +230,7 @@ impl Offered {
 
     /// The command line of a call, or why there is none.
     fn line(&self, given: &JsonObject) -> Result<Vec<String>, String> {
-        let mut line: Vec<String> = self.path.iter().map(|&word| word.to_owned()).collect();
+        let mut line: Vec<String> = Vec::new();
         let mut places: Vec<(usize, String)> = Vec::new();
         let mut preview = self.writes;
         for (name, value) in given {
@@ -203,13 +248,16 @@ impl Offered {
         if let Some(missing) = self.arguments.iter().find(|one| one.required && !given.contains_key(&one.name)) {
             return Err(format!("{} is missing: {}", missing.name, missing.help));
         }
-        if preview {
+        let other = PREVIEWS.iter().find(|(path, _)| preview && *path == self.path).map(|(_, instead)| *instead);
+        if preview && other.is_none() {
             line.push("--dry-run".to_owned());
         }
         // A command that asks for confirmation has it by `preview: false`.
-        if self.writes && !preview && matches!(self.path, ["number", "release" | "retire"] | ["undo"]) {
+        if self.writes && !preview && self.confirms {
             line.push("--yes".to_owned());
         }
+        let path = other.unwrap_or(self.path);
+        let mut line: Vec<String> = path.iter().map(|&word| word.to_owned()).chain(line).collect();
         places.sort();
         line.push("--".to_owned());
         line.extend(places.into_iter().map(|(_, text)| text));
@@ -403,6 +451,20 @@ mod tests {
                 "number release --confirm-last --yes -- +1",
             ),
             ("undo", json!({ "version": 7 }), "undo --dry-run -- 7"),
+            ("number_retire", json!({ "number": "+1", "preview": false }), "number retire --yes -- +1"),
+            (
+                "application_destination_add",
+                json!({ "id": "app_1", "uri": "sip:a.example", "priority": 5 }),
+                "application destination add --priority=5 --dry-run -- app_1 sip:a.example",
+            ),
+            (
+                "job_create",
+                json!({ "verb": "suspend", "filter": ["account_auth_id=MA_1"] }),
+                "job create --verb=suspend --filter=account_auth_id=MA_1 --dry-run --",
+            ),
+            ("job_run", json!({ "id": "job_1" }), "job show -- job_1"),
+            ("job_run", json!({ "id": "job_1", "preview": false }), "job run --yes -- job_1"),
+            ("job_cancel", json!({ "id": "job_1", "preview": false }), "job cancel -- job_1"),
         ] {
             let found = line(tool, given.clone()).unwrap_or_else(|wrong| panic!("{tool} {given}: {wrong}"));
             let words = |text: &str| {
@@ -437,10 +499,16 @@ mod tests {
             let command = tool.path.iter().try_fold(&cli, |command, name| command.find_subcommand(name));
             let command = command.expect("a command");
             let has = |id: &str| command.get_arguments().any(|argument| argument.get_id() == id);
-            assert_eq!(tool.writes, has("dry_run"), "{}", tool.name);
+            let dry_run = command.get_arguments().any(|argument| {
+                let aliases = argument.get_all_aliases().unwrap_or_default();
+                argument.get_long() == Some("dry-run") || aliases.contains(&"dry-run")
+            });
+            let shown_otherwise = PREVIEWS.iter().any(|(path, _)| *path == tool.path);
+            assert_eq!(tool.writes, dry_run || shown_otherwise, "{}", tool.name);
             assert!(has("partner"), "{} is about a partner", tool.name);
-            let yes = matches!(tool.path, ["number", "release" | "retire"] | ["undo"]);
-            assert_eq!(tool.writes && has("yes"), yes, "{}", tool.name);
+            for secret in ["token", "secret", "password"] {
+                assert!(!tool.arguments.iter().any(|one| one.name.contains(secret)), "{}", tool.name);
+            }
         }
     }
 }

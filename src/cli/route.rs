@@ -59,6 +59,9 @@ pub struct OneRoute {
     id: String,
     #[command(flatten)]
     of: OfPartner,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -74,6 +77,9 @@ pub struct NewRoute<T: Id> {
     /// Where its calls go, such as sip:pbx.example; may be given more than once, the first is tried first
     #[arg(long = "destination", value_name = "URI")]
     destinations: Vec<SipUri>,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -109,6 +115,9 @@ pub struct Rename {
     of: OfPartner,
     #[arg(long, value_parser = parse_name)]
     name: Arc<str>,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What clap needs of an id.
@@ -133,30 +142,34 @@ fn name(name: Arc<str>) -> EntityPatch {
 impl ApplicationCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
-        let edit = |text: &str, of: &OfPartner, changes: &EntityPatch| {
+        let edit = |text: &str, of: &OfPartner, changes: &EntityPatch, dry_run: bool| {
             let id = global.names(of)?.application(text)?;
             let key = service.partner_key(&of.partner)?;
-            print(global, service.application_edit(key, &id, changes)?, false)
+            print(global, service.clone().dry_run(dry_run).application_edit(key, &id, changes)?, dry_run)
         };
         match self {
             ApplicationCommand::Create(NewApplication {
-                new: NewRoute { id, of, name, account, destinations },
+                new: NewRoute { id, of, name, account, destinations, dry_run },
                 answer_url,
             }) => {
                 let calls = calls(destinations, answer_url)?;
                 let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
-                print(global, service.application_new(key, &id, &name, account.as_ref(), &calls)?, false)
+                print(
+                    global,
+                    service.dry_run(dry_run).application_new(key, &id, &name, account.as_ref(), &calls)?,
+                    dry_run,
+                )
             }
             ApplicationCommand::Destination(destinations) => {
-                let (text, of, change) = destinations.edit();
+                let (text, of, change, dry_run) = destinations.edit();
                 let id = global.names(&of)?.application(&text)?;
                 let key = service.partner_key(&of.partner)?;
-                print(global, service.application_destinations(key, &id, &change)?, false)
+                print(global, service.dry_run(dry_run).application_destinations(key, &id, &change)?, dry_run)
             }
-            ApplicationCommand::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
-            ApplicationCommand::Archive(OneRoute { id, of }) => edit(&id, &of, &archive(true)),
-            ApplicationCommand::Restore(OneRoute { id, of }) => edit(&id, &of, &archive(false)),
+            ApplicationCommand::Rename(Rename { id, of, name: new, dry_run }) => edit(&id, &of, &name(new), dry_run),
+            ApplicationCommand::Archive(OneRoute { id, of, dry_run }) => edit(&id, &of, &archive(true), dry_run),
+            ApplicationCommand::Restore(OneRoute { id, of, dry_run }) => edit(&id, &of, &archive(false), dry_run),
             ApplicationCommand::List { of } => {
                 let snapshot = service.snapshot(&of.partner, false)?;
                 let rows = snapshot.applications.sorted();
@@ -173,27 +186,27 @@ impl ApplicationCommand {
 impl TrunkCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let service = global.service(Open::Existing)?;
-        let edit = |text: &str, of: &OfPartner, changes: &EntityPatch| {
+        let edit = |text: &str, of: &OfPartner, changes: &EntityPatch, dry_run: bool| {
             let id = global.names(of)?.trunk(text)?;
             let key = service.partner_key(&of.partner)?;
-            print(global, service.trunk_edit(key, &id, changes)?, false)
+            print(global, service.clone().dry_run(dry_run).trunk_edit(key, &id, changes)?, dry_run)
         };
         match self {
-            TrunkCommand::Create(NewRoute { id, of, name, account, destinations }) => {
+            TrunkCommand::Create(NewRoute { id, of, name, account, destinations, dry_run }) => {
                 let calls = calls(destinations, None)?;
                 let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
-                print(global, service.trunk_new(key, &id, &name, account.as_ref(), &calls)?, false)
+                print(global, service.dry_run(dry_run).trunk_new(key, &id, &name, account.as_ref(), &calls)?, dry_run)
             }
             TrunkCommand::Destination(destinations) => {
-                let (text, of, change) = destinations.edit();
+                let (text, of, change, dry_run) = destinations.edit();
                 let id = global.names(&of)?.trunk(&text)?;
                 let key = service.partner_key(&of.partner)?;
-                print(global, service.trunk_destinations(key, &id, &change)?, false)
+                print(global, service.dry_run(dry_run).trunk_destinations(key, &id, &change)?, dry_run)
             }
-            TrunkCommand::Rename(Rename { id, of, name: new }) => edit(&id, &of, &name(new)),
-            TrunkCommand::Archive(OneRoute { id, of }) => edit(&id, &of, &archive(true)),
-            TrunkCommand::Restore(OneRoute { id, of }) => edit(&id, &of, &archive(false)),
+            TrunkCommand::Rename(Rename { id, of, name: new, dry_run }) => edit(&id, &of, &name(new), dry_run),
+            TrunkCommand::Archive(OneRoute { id, of, dry_run }) => edit(&id, &of, &archive(true), dry_run),
+            TrunkCommand::Restore(OneRoute { id, of, dry_run }) => edit(&id, &of, &archive(false), dry_run),
             TrunkCommand::List { of } => {
                 let snapshot = service.snapshot(&of.partner, false)?;
                 let rows = snapshot.trunks.sorted();

@@ -43,19 +43,24 @@ pub struct At {
     uri: SipUri,
     #[command(flatten)]
     of: OfPartner,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl DestinationCommand {
-    /// The id or name of the application or trunk, its partner, and the change.
-    pub fn edit(self) -> (String, OfPartner, DestinationEdit) {
-        match self {
-            DestinationCommand::Add { at: At { id, uri, of }, priority, weight } => {
-                (id, of, DestinationEdit::Add { uri, priority, weight })
+    /// The id or name of the application or trunk, its partner, the change, and
+    /// whether it is a dry run.
+    pub fn edit(self) -> (String, OfPartner, DestinationEdit, bool) {
+        let (At { id, uri, of, dry_run }, edit): (At, fn(SipUri) -> DestinationEdit) = match self {
+            DestinationCommand::Add { at: At { id, uri, of, dry_run }, priority, weight } => {
+                return (id, of, DestinationEdit::Add { uri, priority, weight }, dry_run);
             }
-            DestinationCommand::Remove(At { id, uri, of }) => (id, of, DestinationEdit::Remove(uri)),
-            DestinationCommand::Enable(At { id, uri, of }) => (id, of, DestinationEdit::Enable(uri, true)),
-            DestinationCommand::Disable(At { id, uri, of }) => (id, of, DestinationEdit::Enable(uri, false)),
-        }
+            DestinationCommand::Remove(at) => (at, DestinationEdit::Remove),
+            DestinationCommand::Enable(at) => (at, |uri| DestinationEdit::Enable(uri, true)),
+            DestinationCommand::Disable(at) => (at, |uri| DestinationEdit::Enable(uri, false)),
+        };
+        (id, of, edit(uri), dry_run)
     }
 }
 

@@ -31,6 +31,7 @@ use crate::service::webhooks::runner::WebhookRunner as Webhooks;
 use crate::service::workers::Work;
 use crate::service::{Replica, schedules};
 use crate::store::{self, Location, Open, StoreError};
+use crate::trace;
 
 #[derive(Clone, clap::Args)]
 pub struct Serve {
@@ -117,7 +118,9 @@ pub fn log_to_stderr(config: &Config) {
 
 /// The API and the console.
 pub fn routes(app: Arc<App>) -> Router {
-    http::router(app.clone()).merge(console::router(app)).layer(axum::middleware::from_fn(http::compress::layer))
+    let routes = http::router(app.clone()).merge(console::router(app));
+    let routes = if trace::on() { routes.layer(axum::middleware::from_fn(http::name_span)) } else { routes };
+    routes.layer(axum::middleware::from_fn(http::compress::layer))
 }
 
 /// Reads the settings again, with the flags of the command.
@@ -187,6 +190,8 @@ pub fn serve(
     if let Some(node) = app.service.node() {
         info!(node, "this node is {node}");
     }
+    let traces = trace::start(config.trace.settings(app.service.node().unwrap_or("server")))
+        .map_err(|why| CliError::Settings(format!("trace.endpoint: {why}")))?;
     let router = routes(app.clone());
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -272,6 +277,7 @@ pub fn serve(
         warn!(error = &error as &dyn std::error::Error, "cannot store which numbers were called");
     }
     drop(lock);
+    traces.stop();
     let served = served?;
     if let Err(error) = flushed {
         warn!(error = &error as &dyn std::error::Error, "cannot write when keys were last used");
@@ -389,10 +395,10 @@ impl Background {
         let stop = Arc::new(AtomicBool::new(false));
         let broken = Arc::new(AtomicBool::new(false));
         let (stopped, replica) = (stop.clone(), app.replica.clone());
-        let turns = app.service.workers.join(Work::Follower);
+        let heartbeat = app.service.workers.join(Work::Follower);
         let follower = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                turns.begin();
+                heartbeat.begin();
                 replica.follow();
                 std::thread::sleep(interval);
             }
@@ -402,9 +408,9 @@ impl Background {
             let (mut minute, mut tidied) = (Instant::now(), Instant::now());
             let (mut probed, mut survey) = (Instant::now(), Instant::now());
             let mut recorded: Option<Instant> = None;
-            let turns = app.service.workers.join(Work::Housekeeping);
+            let heartbeat = app.service.workers.join(Work::Housekeeping);
             while !stopped.load(Ordering::Relaxed) {
-                turns.begin();
+                heartbeat.begin();
                 std::thread::sleep(Duration::from_millis(50));
                 // Samples of durations are kept until they are added up.
                 if let Some(metrics) = app.metrics.as_ref().filter(|_| tidied.elapsed() >= Duration::from_secs(5)) {

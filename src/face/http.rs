@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower_service::Service;
 
-use super::Responder;
 use super::measures::FaceMetrics;
+use super::{Call, Responder};
 use crate::config::Config;
 use crate::domain::Time;
 use crate::http::server::Server;
@@ -88,7 +88,9 @@ impl Face {
         let began = self.measures.timed().then(Instant::now);
         let user = decoded(user.as_bytes());
         let call_id = request.uri().query().and_then(call_id);
-        let text = self.desk.route(&user, call_id.as_deref(), Time::now(), false, |answer| {
+        let headers = Some(request.headers());
+        let call = Call { user: &user, call_id: call_id.as_deref(), trial: false, headers };
+        let text = self.desk.route(&call, Time::now(), |answer| {
             self.measures.call(answer.case());
             serde_json::to_string(&RouteLine::of(answer)).unwrap_or_default()
         });

@@ -16,8 +16,8 @@ use metrics::Counter;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, warn};
 
-use super::Responder;
 use super::measures::FaceMetrics;
+use super::{Call, Responder};
 use crate::domain::Time;
 use crate::routing::RouteOrder;
 use crate::service::Replica;
@@ -138,8 +138,9 @@ impl Worker {
             (None, Method::Options) if self.desk.ready() => plain(SipAnswer::plain(200, "OK")),
             (None, Method::Options) => plain(SipAnswer { later: true, ..SipAnswer::plain(503, "Service Unavailable") }),
             (None, Method::Invite | Method::Other) => {
-                let call_id = Some(request.call_id);
-                self.desk.route(request.uri.user, call_id, Time::now(), request.trial, |routed| {
+                let (user, call_id) = (request.uri.user, Some(request.call_id));
+                let call = Call { user, call_id, trial: request.trial, headers: None };
+                self.desk.route(&call, Time::now(), |routed| {
                     let line = routed.line;
                     self.measures.all.call(line.case);
                     let answer = SipAnswer {

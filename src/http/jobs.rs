@@ -70,7 +70,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
         if at > 0 {
             body.push(b',');
         }
-        json::job(&mut body, job, app.service.job_trouble(&job.id).as_deref());
+        json::job(&mut body, job, app.service.job_trouble(key, &job.id).as_deref());
     }
     wire::json_meta(&mut body, total, query.page, query.per_page);
     Ok(answer(body))
@@ -83,7 +83,7 @@ pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, reque
     let id: String = id_of(path)?;
     let job = write::ask(&app, key, move |service| service.job(key, &id)).await?;
     let mut body = b"{\"data\":".to_vec();
-    json::job(&mut body, &job, app.service.job_trouble(&job.id).as_deref());
+    json::job(&mut body, &job, app.service.job_trouble(key, &job.id).as_deref());
     body.push(b'}');
     Ok(answer(body))
 }

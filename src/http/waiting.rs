@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use super::error::ApiError;
 pub use crate::service::SERVING;
 use crate::service::{ServiceError, StoreError};
+use crate::trace;
 
 /// A kind of work, with its places.
 pub struct WorkPool {
@@ -102,8 +103,9 @@ pub async fn work<T: Send + 'static>(
 ) -> Result<T, NotDone> {
     let place = tokio::time::timeout(pool.patience, pool.places.acquire()).await;
     let place = place.map_err(|_| NotDone::Busy)?.map_err(|_| NotDone::Busy)?;
+    let trace = trace::carry();
     let done = tokio::task::spawn_blocking(move || {
-        let done = work();
+        let done = trace.within(work);
         // Kept to here, also if the client has gone meanwhile.
         drop(place);
         done

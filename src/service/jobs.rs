@@ -9,7 +9,7 @@
 //! whenever they stop, because a batch commits only if the progress names it as
 //! the next one; a job that has ended never changes again.
 //! Deliberately absent: rules about numbers (`domain::action`, `desk`, `undo`);
-//! the fair queue ([`runner`]).
+//! the order of batches ([`turns`](super::turns)).
 
 pub mod batch;
 pub mod runner;
@@ -263,7 +263,7 @@ impl Service {
     /// Creates a job: its rows are fixed from now on.
     pub fn job_create(&self, key: PartnerKey, new: &NewJob) -> Result<WriteOutcome, ServiceError> {
         let snapshot = self.view(key)?;
-        let mut trial = Trial::new(snapshot.clone(), Time::now());
+        let mut trial = Trial::new(snapshot.clone(), self.now());
         let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         desk.check(&new.action).map_err(of_params)?;
         let filter = match &new.wanted {
@@ -277,15 +277,15 @@ impl Service {
                 let mut numbers = numbers.clone();
                 numbers.sort_unstable();
                 numbers.dedup();
-                for numbers in numbers.chunks(self.board.batch_rows) {
+                for numbers in numbers.chunks(self.batch_rows) {
                     making.add(&mut desk, numbers, &work, None)?;
                 }
             }
             JobSelection::Filter(filter, _) => {
-                let mut walk = snapshot.walk((**filter).clone(), Order::default(), None, Time::now());
+                let mut walk = snapshot.walk((**filter).clone(), Order::default(), None, self.now());
                 // Each step of a walk finds its place anew, so several small
                 // batches are taken from one.
-                let batch = self.board.batch_rows;
+                let batch = self.batch_rows;
                 let step = batch * WALK_ROWS.div_ceil(batch);
                 while !walk.done() {
                     let rows = walk.next(&snapshot, step);
@@ -308,7 +308,7 @@ impl Service {
         if undone.tally.changed == 0 {
             return Err(undone.refuse("it changed nothing, so there is nothing to undo"));
         }
-        let mut trial = Trial::new(self.view(key)?, Time::now());
+        let mut trial = Trial::new(self.view(key)?, self.now());
         let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         let mut making = Making::new(self, Task::Undo(id.to_owned()), "{}".to_owned(), None, preview);
         for at in 0..undone.next {
@@ -411,8 +411,8 @@ impl Service {
     }
 
     /// Why a job waits on this node, where it does.
-    pub fn job_trouble(&self, id: &str) -> Option<String> {
-        self.board.trouble(id)
+    pub fn job_trouble(&self, key: PartnerKey, id: &str) -> Option<String> {
+        self.board.trouble(&(key, id.into()))
     }
 
     /// Rows of a job in number order, and how many there are.
@@ -430,7 +430,7 @@ impl Service {
     /// What a job does to numbers that it changes: of a preview, what it would do
     /// to them now; else what it did. Numbers that it does not change are left out.
     pub fn job_changes(&self, key: PartnerKey, job: &Job, rows: &[JobRow]) -> Result<Vec<NumberChange>, ServiceError> {
-        let mut trial = Trial::new(self.view(key)?, Time::now());
+        let mut trial = Trial::new(self.view(key)?, self.now());
         let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         let mut changes = Vec::new();
         for row in rows {
@@ -642,12 +642,12 @@ impl<'s> Making<'s> {
             params,
             filter,
             by: service.actor.to_string(),
-            created_at: Time::now(),
+            created_at: service.now(),
             started_at: None,
             ended_at: None,
             total: 0,
             batches: 0,
-            batch_rows: service.board.batch_rows as u64,
+            batch_rows: service.batch_rows as u64,
             next: 0,
             preview: preview.then(JobTally::default),
             tally: JobTally::default(),

@@ -11,7 +11,7 @@
 //! stored after it, so an event arrives at least once; an announced event is queued
 //! for all webhooks that subscribe to it, or for none; an event that was given up
 //! or skipped is listed until it is sent again or its retention ends.
-//! Deliberately absent: connections (`outbound`), the fair queue ([`runner`]), the
+//! Deliberately absent: connections (`outbound`), the order of turns ([`turns`](super::turns)), the
 //! secret anywhere but in its document and in the answer that creates it.
 
 pub mod deliver;
@@ -26,13 +26,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use self::event::{EventEnvelope, Secrets, SigningSecret};
 use self::held::{HELD, HeldEvents};
 pub use self::held::{HELD_MAX, REFUSED_MAX};
 use super::numbers::Expected;
+use super::turns::Board;
 use super::{Service, ServiceError, VerbOutcome, WorkerClock, WriteOutcome, corrupt, replica, token};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
@@ -105,33 +106,11 @@ pub struct Hooks {
     catch_up: u64,
     failed_days: i64,
     /// Rung when there may be something to deliver.
-    bell: Bell,
+    board: Arc<Board>,
     /// Test deliveries in progress.
     tests: Mutex<HashMap<PartnerKey, usize>>,
     /// Set when the server ends: nobody waits for a test any more.
     closed: AtomicBool,
-}
-
-#[derive(Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    heard: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        *self.rung.lock() = true;
-        self.heard.notify_all();
-    }
-
-    /// Waits until it is rung, at most for so long.
-    fn wait(&self, longest: Duration) {
-        let mut rung = self.rung.lock();
-        if !*rung {
-            self.heard.wait_for(&mut rung, longest);
-        }
-        *rung = false;
-    }
 }
 
 impl Hooks {
@@ -154,7 +133,7 @@ impl Hooks {
             keep_days,
             catch_up,
             failed_days,
-            bell: Bell::default(),
+            board: Arc::default(),
             tests: Mutex::default(),
             closed: AtomicBool::new(false),
         }
@@ -652,7 +631,7 @@ impl Service {
             let (health, secret) = (health(&head, 0), Some(secret.clone()));
             Ok(VerbOutcome::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret, created: true })))
         })?;
-        self.hooks.bell.ring();
+        self.hooks.board.ring();
         Ok(outcome)
     }
 
@@ -766,7 +745,7 @@ impl Service {
             let health = health(&head, pending);
             Ok(VerbOutcome::Webhook(Box::new(ShownWebhook { setting, webhook, health, secret: None, created: false })))
         })?;
-        self.hooks.bell.ring();
+        self.hooks.board.ring();
         Ok(outcome)
     }
 
@@ -872,7 +851,7 @@ impl Service {
             head.put(transaction, id)?;
             Ok(VerbOutcome::Delivery(Box::new(ShownDelivery { id: place, delivery, created: true })))
         })?;
-        self.hooks.bell.ring();
+        self.hooks.board.ring();
         Ok(outcome)
     }
 
@@ -998,7 +977,7 @@ impl Service {
         });
         self.audit_delivery(key, "webhook.skip", id, delivery, &skipped);
         deliver::count("skipped");
-        self.hooks.bell.ring();
+        self.hooks.board.ring();
         skipped
     }
 
@@ -1025,7 +1004,7 @@ impl Service {
             Ok(VerbOutcome::Delivery(Box::new(shown)))
         });
         self.audit_delivery(key, "webhook.resend", id, Some(delivery), &outcome);
-        self.hooks.bell.ring();
+        self.hooks.board.ring();
         outcome
     }
 
@@ -1051,7 +1030,7 @@ impl Service {
             Ok(VerbOutcome::Resent { resent, left: head.failed })
         });
         self.audit_delivery(key, "webhook.resend", id, None, &outcome);
-        self.hooks.bell.ring();
+        self.hooks.board.ring();
         outcome
     }
 
@@ -1106,7 +1085,7 @@ impl Service {
             let version = transaction.version() - 1;
             enqueue(transaction, &ids, version, &event)
         })?;
-        self.hooks.bell.ring();
+        self.hooks.board.ring();
         Ok(())
     }
 }

@@ -55,15 +55,15 @@ impl Work {
     }
 }
 
-/// The turns of one thread. Dropped when the thread ends.
-pub struct Turns {
+/// Says that one thread still moves. Dropped when the thread ends.
+pub struct Heartbeat {
     work: Work,
     origin: Instant,
     /// Milliseconds from the origin to the beginning of the last turn.
     last_ms: AtomicU64,
 }
 
-impl Turns {
+impl Heartbeat {
     /// A turn begins.
     pub fn begin(&self) {
         self.last_ms.store(self.origin.elapsed().as_millis() as u64, Ordering::Relaxed);
@@ -77,7 +77,7 @@ impl Turns {
 
 #[derive(Default)]
 struct WorkerState {
-    threads: Vec<Weak<Turns>>,
+    threads: Vec<Weak<Heartbeat>>,
     /// Items that wait, and since when the oldest of them waits.
     waiting: u64,
     oldest: Option<Instant>,
@@ -99,23 +99,20 @@ impl Default for Workers {
 
 impl Workers {
     /// A thread that does this kind of work begins.
-    pub fn join(&self, work: Work) -> Arc<Turns> {
-        let turns = Arc::new(Turns { work, origin: self.origin, last_ms: AtomicU64::new(0) });
-        turns.begin();
-        self.states[work as usize].lock().threads.push(Arc::downgrade(&turns));
-        turns
+    pub fn join(&self, work: Work) -> Arc<Heartbeat> {
+        let heartbeat = Arc::new(Heartbeat { work, origin: self.origin, last_ms: AtomicU64::new(0) });
+        heartbeat.begin();
+        let mut state = self.states[work as usize].lock();
+        // Short-lived threads join too, so the ended ones go at once.
+        state.threads.retain(|thread| thread.strong_count() > 0);
+        state.threads.push(Arc::downgrade(&heartbeat));
+        heartbeat
     }
 
     /// How much work waits, and since when.
     pub fn queue(&self, work: Work, waiting: u64, oldest: Option<Instant>) {
         let mut state = self.states[work as usize].lock();
         (state.waiting, state.oldest) = (waiting, oldest);
-    }
-
-    /// The same where the oldest is known by the clock.
-    pub fn queue_since(&self, work: Work, waiting: u64, oldest: Option<Time>, now: Time) {
-        let age = oldest.map(|oldest| Duration::from_secs((now.seconds() - oldest.seconds()).max(0) as u64));
-        self.queue(work, waiting, age.and_then(|age| Instant::now().checked_sub(age)));
     }
 
     pub fn lease(&self, work: Work, lease: &Lease) {
@@ -131,7 +128,7 @@ impl Workers {
         let stuck = |work: &Work| {
             let state = self.states[*work as usize].lock();
             let mut threads = state.threads.iter().filter_map(Weak::upgrade);
-            threads.any(|turns| turns.since_last(now) > turns.work.turn_max())
+            threads.any(|thread| thread.since_last(now) > thread.work.turn_max())
         };
         Work::ALL.iter().filter(|work| stuck(work)).map(|work| work.as_str()).collect()
     }
@@ -143,8 +140,8 @@ impl Workers {
         for work in Work::ALL {
             let name = work.as_str();
             let mut state = self.states[work as usize].lock();
-            state.threads.retain(|turns| turns.strong_count() > 0);
-            let last = state.threads.iter().filter_map(Weak::upgrade).map(|turns| turns.since_last(now)).max();
+            state.threads.retain(|thread| thread.strong_count() > 0);
+            let last = state.threads.iter().filter_map(Weak::upgrade).map(|thread| thread.since_last(now)).max();
             let Some(last) = last else { continue };
             let oldest = state.oldest.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
             metrics::gauge!("rollcall_worker_threads", "worker" => name).set(state.threads.len() as f64);

@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{Abort, StoreError};
+use crate::trace;
 
 /// How long a writer waits for its turn.
 const TURN: Duration = Duration::from_secs(30);
@@ -142,6 +143,7 @@ impl<E: Engine> GroupCommit<E> {
     /// Runs one write as a member of the open group, or the first of a new one,
     /// and returns once that is durable.
     pub fn member(&self, mut work: impl FnMut(&mut E) -> Result<Written, Abort>) -> Result<Option<u64>, Abort> {
+        let span = trace::child("store.write");
         let mut open = self.turn()?;
         let mut attempt = 1;
         let DraftRun { group, joined, result, ended } = loop {
@@ -160,9 +162,12 @@ impl<E: Engine> GroupCommit<E> {
         // A queued writer joins the group; the last one in the queue commits for
         // all.
         if self.queued.load(Ordering::SeqCst) == 0 || open.members >= GROUP_MAX {
+            let committing = trace::child("store.commit");
+            committing.number("rollcall.writes", open.members as i64);
             self.commit(&mut open);
         }
         drop(open);
+        span.number("rollcall.attempts", attempt as i64);
         let written = match result.unwrap_or_else(|panic| resume_unwind(panic)) {
             Ok(written) => written,
             // A refusal may rest on what a neighbour wrote as well.

@@ -10,7 +10,7 @@ use rollcall::domain::change::Edit;
 use rollcall::domain::{Acknowledgement, EntityChange, NumberChange, PartnerId, PartnerKey, Record, Time, Verb};
 use rollcall::mail::{MailSettings, MailTls, Mailer};
 use rollcall::service::lease::Leases;
-use rollcall::service::schedules::runner::{Rests, ScheduleRunner, letters_due, runs_due};
+use rollcall::service::schedules::runner::{ScheduleRunner, letters_due, runs_due};
 use rollcall::service::schedules::{EmailDelivery, SchedulePatch, ScheduleView, Sending};
 use rollcall::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome};
 use rollcall::store::{DocumentWalk, Store, WriteTarget};
@@ -500,7 +500,7 @@ impl World {
     }
 
     fn look(&self, now: Time) -> usize {
-        runs_due(&self.service, now, &mut Rests::default()).expect("looked")
+        runs_due(&self.service, now).expect("looked")
     }
 
     /// When each run told, why, and the letter's text.
@@ -743,7 +743,7 @@ fn two_nodes_make_each_run_once() {
                     barrier.wait();
                     for _ in 0..4 {
                         // Their clocks do not agree.
-                        runs_due(&service, begin.plus(run * 1_800 + node), &mut Rests::default()).expect("looked");
+                        runs_due(&service, begin.plus(run * 1_800 + node)).expect("looked");
                     }
                 }
             });

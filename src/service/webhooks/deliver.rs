@@ -30,6 +30,7 @@ use crate::inventory::Snapshot;
 use crate::outbound::{self, May};
 use crate::service::{Service, ServiceError, corrupt, token};
 use crate::store::{DocumentWalk, LogEntry, LoggedChange, WriteTarget};
+use crate::trace;
 
 /// After how many seconds of nothing but failures a webhook is switched off.
 pub const GIVE_UP_SECONDS: i64 = 5 * 86_400;
@@ -421,6 +422,8 @@ impl Service {
         body: &[u8],
         may: &May,
     ) -> (DeliveryAttempt, bool) {
+        let span = trace::child("delivery");
+        span.set("rollcall.event", &event);
         let headers = secrets.headers(event, self.hooks.now(), body);
         let reply = self.hooks.outbound.post(url, &headers, body, may);
         let delivered = reply.status.is_some_and(|status| (200..300).contains(&status));
