@@ -51,7 +51,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::sieve::{ENDINGS, Mask, Sieve, WORDS};
 
-pub use grams::{MADE_AT_ONCE, Part, Segment};
+pub use grams::{MADE_AT_ONCE, Segment, SetPart};
 
 /// How many groups a chunk has at the most.
 const CHUNK_GROUPS: usize = 256;
@@ -369,9 +369,9 @@ pub struct Set {
 /// How a set is searched, made at the first search.
 #[derive(Default)]
 struct Searched {
-    parts: OnceLock<Arc<[Part]>>,
+    parts: OnceLock<Arc<[SetPart]>>,
     /// The parts of the last set before this one that had any.
-    older: Option<Arc<[Part]>>,
+    older: Option<Arc<[SetPart]>>,
 }
 
 impl Searched {
@@ -519,14 +519,14 @@ impl Set {
     }
 
     /// The parts that a search goes through.
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[SetPart] {
         self.searched
             .parts
             .get_or_init(|| grams::parts(&self.chunks, self.searched.older.as_deref().unwrap_or_default()))
     }
 
     /// A walk over the groups of one part.
-    pub fn groups_of(&self, part: &Part) -> SetGroups<'_> {
+    pub fn groups_of(&self, part: &SetPart) -> SetGroups<'_> {
         SetGroups { chunks: &self.chunks[part.from..part.to], chunk: 0, at: 0 }
     }
 

@@ -58,11 +58,11 @@ struct Regions {
 
 struct Region {
     code: u32,
-    abroad: Pattern,
-    prefix: Pattern,
+    abroad: DigitRegex,
+    prefix: DigitRegex,
     /// What the national prefix and what it captures become; often nothing.
     becomes: Box<str>,
-    number: Pattern,
+    number: DigitRegex,
     /// A bit for each possible count of digits; the second within an area.
     lengths: u32,
     local_lengths: u32,
@@ -71,23 +71,23 @@ struct Region {
 
 struct FormatRule {
     format: Format,
-    whole: Pattern,
-    begins: Pattern,
+    whole: DigitRegex,
+    begins: DigitRegex,
     template: Box<str>,
     /// The same without a national prefix.
     bare: Box<str>,
 }
 
 /// A pattern that is met at the start of digits.
-struct Pattern {
+struct DigitRegex {
     text: Box<str>,
     start: OnceLock<Option<Regex>>,
     whole: OnceLock<Option<Regex>>,
 }
 
-impl Pattern {
-    fn of(text: &str) -> Pattern {
-        Pattern { text: text.into(), start: OnceLock::new(), whole: OnceLock::new() }
+impl DigitRegex {
+    fn of(text: &str) -> DigitRegex {
+        DigitRegex { text: text.into(), start: OnceLock::new(), whole: OnceLock::new() }
     }
 
     /// `None` if the pattern is empty.
@@ -129,10 +129,10 @@ impl Regions {
                     }
                     table.regions.push(Region {
                         code,
-                        abroad: Pattern::of(abroad),
-                        prefix: Pattern::of(prefix),
+                        abroad: DigitRegex::of(abroad),
+                        prefix: DigitRegex::of(prefix),
                         becomes: becomes.into(),
-                        number: Pattern::of(number),
+                        number: DigitRegex::of(number),
                         lengths: bits(lengths),
                         local_lengths: bits(local_lengths),
                         formats: Vec::new(),
@@ -143,8 +143,8 @@ impl Regions {
                     let region = table.regions.last_mut().ok_or_else(cut)?;
                     region.formats.push(FormatRule {
                         format,
-                        whole: Pattern::of(whole),
-                        begins: Pattern::of(begins),
+                        whole: DigitRegex::of(whole),
+                        begins: DigitRegex::of(begins),
                         template: template.into(),
                         bare: bare.into(),
                     });
@@ -271,7 +271,7 @@ impl ReadNumber {
         let formats = REGIONS.of_code(self.code).map_or(&[][..], |region| &region.formats);
         let own = |rule: &&FormatRule| rule.format == format;
         let kind = if formats.iter().any(|rule| own(&rule)) { format } else { Format::National };
-        let begins = |pattern: &Pattern| pattern.start().is_none_or(|start| start.is_match(&self.national));
+        let begins = |pattern: &DigitRegex| pattern.start().is_none_or(|start| start.is_match(&self.national));
         let fits = |rule: &&FormatRule| rule.format == kind && begins(&rule.begins) && rule.whole.is(&self.national);
         let Some(rule) = formats.iter().find(fits) else { return self.national.clone() };
         let template = if format == Format::National { &rule.template } else { &rule.bare };

@@ -58,7 +58,7 @@ const NUMBER_ENTRIES: usize = 5;
 const GROUP: u16 = 1 << 15;
 
 /// A part of a set, as a search goes through it.
-pub struct Part {
+pub struct SetPart {
     /// Its chunks in the set.
     pub from: usize,
     pub to: usize,
@@ -70,14 +70,14 @@ pub struct Part {
 }
 
 /// Groups of a chunk: indices of its groups, or of its numbers if it is sparse.
-struct Piece {
+struct SegmentPiece {
     chunk: Arc<SetChunk>,
     from: usize,
     to: usize,
 }
 
 pub struct Segment {
-    pieces: Vec<Piece>,
+    pieces: Vec<SegmentPiece>,
     pub first: u64,
     pub last: u64,
     lists: OnceLock<Lists>,
@@ -99,16 +99,16 @@ struct Lists {
 
 /// The parts of a set of these chunks, with the segments of `older` that still
 /// hold; none at all if nothing in it is scattered.
-pub(super) fn parts(chunks: &[Arc<SetChunk>], older: &[Part]) -> Arc<[Part]> {
-    let older: HashMap<*const SetChunk, &Part> =
+pub(super) fn parts(chunks: &[Arc<SetChunk>], older: &[SetPart]) -> Arc<[SetPart]> {
+    let older: HashMap<*const SetChunk, &SetPart> =
         older.iter().filter_map(|part| Some((Arc::as_ptr(&part.segments.first()?.pieces[0].chunk), part))).collect();
-    let mut parts: Vec<Part> = Vec::new();
+    let mut parts: Vec<SetPart> = Vec::new();
     let mut at = 0;
     while at < chunks.len() {
         let known = older.get(&Arc::as_ptr(&chunks[at])).filter(|part| part.is_of(&chunks[at..]));
         if let Some(part) = known {
             let (segments, crowded) = (part.segments.clone(), part.crowded);
-            parts.push(Part { from: at, to: at + part.to - part.from, segments, crowded });
+            parts.push(SetPart { from: at, to: at + part.to - part.from, segments, crowded });
             at += part.to - part.from;
             continue;
         }
@@ -129,7 +129,7 @@ pub(super) fn parts(chunks: &[Arc<SetChunk>], older: &[Part]) -> Arc<[Part]> {
             Some(last) if last.segments.is_empty() && segments.is_empty() => last.to = to,
             _ => {
                 let groups: usize = chunks[at..to].iter().map(|chunk| groups(chunk)).sum();
-                parts.push(Part { from: at, to, segments, crowded: numbers > groups * CROWD });
+                parts.push(SetPart { from: at, to, segments, crowded: numbers > groups * CROWD });
             }
         }
         at = to;
@@ -162,7 +162,7 @@ fn entries(chunk: &SetChunk) -> usize {
 
 /// The segments of chunks that fit into one, or of one chunk that does not.
 fn segments(chunks: &[Arc<SetChunk>]) -> Vec<Arc<Segment>> {
-    let whole = |chunk: &Arc<SetChunk>| Piece { chunk: chunk.clone(), from: 0, to: groups(chunk) };
+    let whole = |chunk: &Arc<SetChunk>| SegmentPiece { chunk: chunk.clone(), from: 0, to: groups(chunk) };
     match (chunks, chunks.first().map(|chunk| &**chunk)) {
         ([chunk], Some(SetChunk::Dense { groups, .. })) if entries(chunk) > ENTRIES_MAX => {
             let (mut segments, mut from, mut sum) = (Vec::new(), 0, 0);
@@ -171,19 +171,19 @@ fn segments(chunks: &[Arc<SetChunk>]) -> Vec<Arc<Segment>> {
             for (at, (group, endings)) in groups.iter().enumerate() {
                 let more = endings.count() * NUMBER_ENTRIES + group_grams(*group).count();
                 if sum >= share || sum + more > ENTRIES_MAX {
-                    segments.push(Segment::of(vec![Piece { chunk: chunk.clone(), from, to: at }]));
+                    segments.push(Segment::of(vec![SegmentPiece { chunk: chunk.clone(), from, to: at }]));
                     (from, sum) = (at, 0);
                 }
                 sum += more;
             }
-            segments.push(Segment::of(vec![Piece { chunk: chunk.clone(), from, to: groups.len() }]));
+            segments.push(Segment::of(vec![SegmentPiece { chunk: chunk.clone(), from, to: groups.len() }]));
             segments
         }
         _ => vec![Segment::of(chunks.iter().map(whole).collect())],
     }
 }
 
-impl Part {
+impl SetPart {
     /// Whether it is made of the first of these chunks.
     fn is_of(&self, chunks: &[Arc<SetChunk>]) -> bool {
         let mut ours: Vec<&Arc<SetChunk>> =
@@ -229,8 +229,8 @@ fn having(value: usize, digits: u32, width: u32) -> impl Iterator<Item = std::op
 // ---- a segment
 
 impl Segment {
-    fn of(pieces: Vec<Piece>) -> Arc<Segment> {
-        let ends = |piece: &Piece| match &*piece.chunk {
+    fn of(pieces: Vec<SegmentPiece>) -> Arc<Segment> {
+        let ends = |piece: &SegmentPiece| match &*piece.chunk {
             SetChunk::Dense { groups, .. } => {
                 let [first, last] = [piece.from, piece.to - 1].map(|at| groups[at].0 * ENDINGS as u64);
                 (first, last + ENDINGS as u64 - 1)
@@ -336,11 +336,11 @@ impl Segment {
     pub fn bytes(&self) -> usize {
         let lists =
             |lists: &Lists| (lists.begins.len() + lists.entries.len() + lists.ranks.len()) * 2 + lists.pieces.len() * 4;
-        self.lists.get().map_or(0, lists) + size_of::<Segment>() + self.pieces.len() * size_of::<Piece>()
+        self.lists.get().map_or(0, lists) + size_of::<Segment>() + self.pieces.len() * size_of::<SegmentPiece>()
     }
 }
 
-impl Piece {
+impl SegmentPiece {
     fn for_each_group(&self, mut take: impl FnMut(u64, GroupMembers<'_>)) {
         match &*self.chunk {
             SetChunk::Dense { groups, .. } => {
