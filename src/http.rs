@@ -16,6 +16,7 @@ pub mod checks;
 pub mod compress;
 mod cors;
 pub mod costs;
+pub mod described;
 pub mod docs;
 mod entities;
 pub mod error;
@@ -509,6 +510,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/docs", get(docs::page).fallback(method_not_allowed))
         .route("/docs/guide", get(docs::guide::index).fallback(method_not_allowed))
         .route("/docs/guide/{page}", get(docs::guide::page).fallback(method_not_allowed))
+        .route("/docs/images/{name}", get(docs::guide::image).fallback(method_not_allowed))
         .route("/docs/style.css", get(docs::style).fallback(method_not_allowed))
         .route("/livez", get(ops::livez).fallback(method_not_allowed))
         .route("/readyz", get(ops::readyz).fallback(method_not_allowed))

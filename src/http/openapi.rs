@@ -32,7 +32,7 @@ pub fn text() -> String {
     text
 }
 
-pub(super) fn document() -> Value {
+pub(crate) fn document() -> Value {
     let mut document = described();
     if let Some(paths) = document["paths"].as_object_mut() {
         paths.extend(checks::paths());
