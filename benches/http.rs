@@ -176,7 +176,7 @@ fn make(database: &Path) -> (Key, Snapshot) {
     let store = store::open(&Location::Sqlite(database.to_owned()), Open::Create).expect("a database");
     let service = Service::new(store, Actor::Command { user: "bench".to_owned() });
     let (watched, cancel) = (|_| {}, AtomicBool::new(false));
-    demo::populate(&service, NUMBERS, Time::now(), &watched, &cancel).expect("imported");
+    demo::populate(&service, &|_| None, NUMBERS, Time::now(), &watched, &cancel).expect("imported");
     let partner: PartnerId = demo::partners()[0].auth_id.clone();
     let new = NewKey {
         name: "bench".into(),

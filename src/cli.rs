@@ -11,6 +11,7 @@ mod account;
 mod apply;
 mod call;
 mod check;
+mod complete;
 mod costs;
 mod demo;
 mod doctor;
@@ -166,6 +167,9 @@ enum Command {
     Config(maintenance::ConfigCommand),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
+    /// Print what may complete the last of some words; completion scripts call it
+    #[command(hide = true)]
+    Complete(complete::Complete),
     /// Answer programs that speak the Model Context Protocol (MCP), on standard input and output
     Mcp(mcp::Mcp),
     /// Write the man pages of all commands into a folder
@@ -411,9 +415,11 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Doctor(command) => command.run(&global),
         Command::Config(command) => command.run(&global),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "rollcall", &mut script);
-            output::print(&script)?;
+            output::print(&complete::script(shell))?;
+            Ok(Outcome::Done)
+        }
+        Command::Complete(command) => {
+            output::print(command.text().as_bytes())?;
             Ok(Outcome::Done)
         }
         Command::Mcp(command) => command.run(&global),

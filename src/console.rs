@@ -40,6 +40,7 @@ mod sign_in;
 mod stock;
 mod trend;
 mod typed;
+mod unknown;
 mod users;
 mod verbs;
 mod webhooks;

@@ -1,29 +1,29 @@
 //! The demo's inventory: two partners as they could be, made up from nothing.
 //!
-//! A partner's numbers are written as a file, a piece at a time, and imported
-//! like anyone's: what the demo shows is what an import makes. Every situation
+//! A partner's numbers come in as files and are changed by jobs, as anyone's: the
+//! demo shows what the verbs made of them in a year ([`year`]). Every situation
 //! that the specification's Number Management Guide speaks of is in both
 //! partners, in the same proportions whatever the number of numbers.
 //!
-//! Always holds: the file depends on the number of numbers and the day alone;
-//! it has exactly as many numbers as were asked for, none of them twice, and
-//! the specification's own sample rows among them.
+//! Always holds: the inventory depends on the number of numbers and the day
+//! alone; it has exactly as many numbers as were asked for, none of them twice,
+//! and the specification's own sample rows among them.
 //! Deliberately absent: keys, which are shown once and so are their maker's.
 
 mod stream;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod year;
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicBool;
 
-use crate::domain::{Destination, Destinations, PartnerId, Time};
+use crate::domain::{Actor, PartnerId, Time};
 use crate::intake::RowError;
-use crate::service::import::{ImportError, ImportOptions, ImportProgress, ImportReport, Watch};
+use crate::service::import::{ImportError, ImportProgress, ImportReport, Watch};
 use crate::service::{Service, ServiceError};
 
-use stream::DemoStream;
 use tables::{FIRST, PartnerProfile, SECOND};
 
 /// How many numbers the demo can have, both partners together.
@@ -42,9 +42,16 @@ pub struct DemoPartner {
 /// What [`populate`] did.
 #[derive(Clone, Debug, Default)]
 pub struct DemoReport {
-    /// What was imported for each partner that had nothing yet; none if the
-    /// demo was there already.
-    pub imported: Vec<(PartnerId, ImportReport)>,
+    /// The files of each partner that had nothing yet; none if the demo was
+    /// there already.
+    pub imported: Vec<(PartnerId, Vec<ImportReport>)>,
+}
+
+/// The actors of the year: the people of the demo, where it has any.
+#[derive(Clone, Debug)]
+pub struct DemoPeople {
+    pub owner: Actor,
+    pub manager: Actor,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,12 +75,32 @@ pub fn partners() -> [DemoPartner; 2] {
     [&FIRST, &SECOND].map(|profile| DemoPartner { auth_id: PartnerId::stored(profile.auth_id), name: profile.name })
 }
 
-/// Makes the demo's partners with their accounts and `numbers` numbers, as of
-/// the day of `now`. A partner that has accounts already stays as it is, so
-/// that an interrupted call is completed by the next, and a further one does
-/// nothing.
+/// Makes the partners that are not there yet, each a year before `now`.
+pub fn create_partners(service: &Service, now: Time) -> Result<(), ServiceError> {
+    for DemoPartner { auth_id, name } in partners() {
+        match service.partner_key(&auth_id) {
+            Ok(_) => {}
+            Err(ServiceError::NoPartner { .. }) => {
+                service.at(arrival(now)).partner_create(auth_id, name.into())?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// When the demo's partners and people came, as of the day of `now`.
+pub fn arrival(now: Time) -> Time {
+    year::start(now)
+}
+
+/// Makes the demo's partners with their accounts and `numbers` numbers, and the
+/// year in which they came to be so, as of the day of `now`. A partner that has
+/// accounts already stays as it is, so that a further call does nothing. Only
+/// the first file of a partner can be cancelled; the next call completes that.
 pub fn populate(
     service: &Service,
+    people: &dyn Fn(&PartnerId) -> Option<DemoPeople>,
     numbers: u64,
     now: Time,
     progress: &(dyn Fn(ImportProgress) + Sync),
@@ -82,44 +109,20 @@ pub fn populate(
     if !NUMBERS.contains(&numbers) {
         return Err(DemoError::Numbers { numbers });
     }
+    create_partners(service, now)?;
     let mut made = DemoReport::default();
     for (profile, numbers) in shares(numbers) {
         let partner = PartnerId::stored(profile.auth_id);
-        match service.snapshot(&partner, false) {
-            Ok(snapshot) if !snapshot.accounts.is_empty() => continue,
-            Ok(_) => {}
-            Err(ServiceError::NoPartner { .. }) => {
-                service.partner_create(partner.clone(), profile.name.into())?;
-            }
-            Err(error) => return Err(error.into()),
+        if !service.snapshot(&partner, false)?.accounts.is_empty() {
+            continue;
         }
-        let options = ImportOptions::default();
-        let source = || Ok(Box::new(DemoStream::new(profile, numbers, now)) as Box<dyn std::io::Read>);
-        let report = service.import(&partner, &source, &options, &Watch { progress, cancel })?;
-        if let Some(first) = report.errors.first() {
-            return Err(DemoError::Rejected { partner, rejected: report.rejected, first: Box::new(first.clone()) });
-        }
-        give_destinations(service, &partner)?;
-        made.imported.push((partner, report));
+        let (owner, manager) = (service.actor().clone(), service.actor().clone());
+        let people = people(&partner).unwrap_or(DemoPeople { owner, manager });
+        let year = year::Year::of(profile, numbers, now);
+        let reports = year.play(service, &partner, &people, &Watch { progress, cancel })?;
+        made.imported.push((partner, reports));
     }
     Ok(made)
-}
-
-/// Gives every application two places where its calls go: the second is tried
-/// when the first does not answer.
-fn give_destinations(service: &Service, partner: &PartnerId) -> Result<(), DemoError> {
-    let snapshot = service.snapshot(partner, false)?;
-    let mut all = Vec::new();
-    for application in snapshot.applications.iter() {
-        let mut destinations = Vec::new();
-        for (at, priority) in [(1_u8, 10), (2, 20)] {
-            let uri = format!("sip:ivr-{at}.demo.example").parse();
-            destinations.extend(uri.map(|uri| Destination { priority, ..Destination::new(uri) }));
-        }
-        all.extend(Destinations::new(destinations).map(|list| (application.id.clone(), list)));
-    }
-    service.applications_destinations(snapshot.key, &all)?;
-    Ok(())
 }
 
 /// How many of the numbers each partner has: the first is the larger one.

@@ -334,6 +334,8 @@ pub struct Service {
     retry: Option<Retry>,
     /// Say what would happen, and do nothing.
     dry_run: bool,
+    /// The time of these verbs, if it is not the clock's.
+    at: Option<Time>,
 }
 
 impl Service {
@@ -341,7 +343,7 @@ impl Service {
         let quarantine = Arc::new(Quarantine { default_days: 90, ..Quarantine::default() });
         let hooks = Arc::new(webhooks::Hooks::new(webhooks::WebhookSettings::default()));
         let leases = lease::Leases::of_server(store.clone());
-        let (replica, destinations, request_id, from, retry) = Default::default();
+        let (replica, destinations, request_id, from, retry, at) = Default::default();
         Service {
             store,
             replica,
@@ -357,6 +359,7 @@ impl Service {
             from,
             retry,
             dry_run: false,
+            at,
         }
     }
 
@@ -405,6 +408,19 @@ impl Service {
         Service { from: Some(from), ..self }
     }
 
+    /// The same verbs at a time of the past: what they write has it. The demo
+    /// plays its year so, and nothing else may: an entry of the log has the time
+    /// at which it was written. Times of one partner never decrease: the store
+    /// gives an entry at least the time of the one before.
+    pub(crate) fn at(&self, at: Time) -> Service {
+        Service { at: Some(at), ..self.clone() }
+    }
+
+    /// The time of these verbs.
+    fn now(&self) -> Time {
+        self.at.unwrap_or_else(Time::now)
+    }
+
     /// The actor of these verbs.
     pub fn actor(&self) -> &Actor {
         &self.actor
@@ -446,7 +462,7 @@ impl Service {
 
     fn entry(&self, verb: Verb) -> LogEntry {
         let (actor, request_id) = (self.actor.clone(), self.request_id.clone());
-        LogEntry { at: Time::now(), actor, request_id, verb, from: self.from }
+        LogEntry { at: self.now(), actor, request_id, verb, from: self.from }
     }
 
     /// Runs one write and hands out what it decided.
@@ -632,7 +648,7 @@ impl Service {
 
     pub fn partner_create(&self, auth_id: PartnerId, name: Arc<str>) -> Result<Done<Partner>, ServiceError> {
         entities::check_new("auth_id", auth_id.as_str(), &name)?;
-        let partner = Partner { auth_id: auth_id.clone(), name, created_at: Time::now(), suspended_at: None };
+        let partner = Partner { auth_id: auth_id.clone(), name, created_at: self.now(), suspended_at: None };
         self.write(WriteTarget::New(auth_id), Verb::PartnerCreate, |transaction| {
             transaction.put_entity(EntityChange::Partner(Edit::created(partner.clone())))?;
             Ok(partner.clone())
@@ -649,7 +665,7 @@ impl Service {
             if before.suspended_at.is_some() == suspend {
                 return Ok(before);
             }
-            let after = Partner { suspended_at: suspend.then(Time::now), ..before.clone() };
+            let after = Partner { suspended_at: suspend.then(|| self.now()), ..before.clone() };
             transaction.put_entity(EntityChange::Partner(Edit { before: Some(before), after: after.clone() }))?;
             Ok(after)
         })
@@ -666,7 +682,7 @@ impl Service {
 
     fn note_in_audit(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) {
         let entry = AuditEntry {
-            at: Time::now(),
+            at: self.now(),
             partner: Some(key),
             who: self.actor.to_string().into(),
             what: what.into(),
@@ -699,7 +715,7 @@ impl Service {
             name: new.name,
             token_sha256: token.sha256(),
             scopes: new.scopes,
-            created_at: Time::now(),
+            created_at: self.now(),
             expires_at: new.expires_at,
             networks: new.networks,
             revoked_at: None,
@@ -781,7 +797,7 @@ impl Service {
             if before.revoked_at.is_some() {
                 return Ok(before);
             }
-            let after = Key { revoked_at: Some(Time::now()), ..before.clone() };
+            let after = Key { revoked_at: Some(self.now()), ..before.clone() };
             transaction.put_entity(EntityChange::Key(Edit { before: Some(before), after: after.clone() }))?;
             Ok(after)
         });

@@ -2,8 +2,13 @@
 //! searches for the usual term finds the page that explains it, and words that
 //! were retired do not come back.
 
+#[path = "files/retired.rs"]
+mod retired;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use retired::RETIRED;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -130,41 +135,6 @@ fn the_files_that_contributing_lists_exist() {
         }
     }
 }
-
-/// Retired words in lower case, and the words to use instead.
-const RETIRED: &[(&str, &str)] = &[
-    ("whoever", "name the person: the user, the caller, the operator"),
-    ("for who ", "for a user who"),
-    ("who asks", "the caller"),
-    ("one that nobody", "an idle …, an unused …"),
-    ("somebody", "a user, another writer"),
-    ("is told", "gets, receives; is reported"),
-    ("are told", "get, receive; are reported"),
-    ("of one id for", "the id never changes"),
-    ("what is known", "Details"),
-    ("what can be done", "Actions"),
-    ("go on…", "Continue"),
-    ("set aside for", "Snooze"),
-    ("no number is like that", "No numbers match"),
-    ("nothing like that", "No … match"),
-    ("by letter", "by email"),
-    ("no letters", "no emails"),
-    ("letters are sent", "emails are sent"),
-    ("last letters", "Latest emails"),
-    ("take it along", "Download"),
-    ("do not do it", "Cancel, Discard"),
-    ("look and change", "Read and write"),
-    ("waits to be run", "Ready to run"),
-    ("would cost a month", "Monthly cost"),
-    ("a command of ", "NAME, on the command line"),
-    ("renews itself", "auto-renews"),
-    ("renew itself", "auto-renew"),
-    ("add, and make", "Create invitation link"),
-    ("would fail", "will fail"),
-    ("would change by", "will change by"),
-    ("afresh", "again"),
-    ("anew", "again"),
-];
 
 #[track_caller]
 fn check_words(name: &str, text: &str) {

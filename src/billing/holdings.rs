@@ -54,6 +54,18 @@ pub struct Holdings {
     pub list: Vec<Holding>,
 }
 
+impl Holdings {
+    /// What of them lies within a part of their span. Accounts keep the names
+    /// that they had at the end of the whole.
+    pub fn within(&self, part: TimeSpan) -> Holdings {
+        let clip = |holding: &Holding| {
+            let (from, until) = (holding.from.max(part.from), holding.until.min(part.until));
+            (from < until).then_some(Holding { from, until, ..*holding })
+        };
+        Holdings { span: part, accounts: self.accounts.clone(), list: self.list.iter().filter_map(clip).collect() }
+    }
+}
+
 /// A log being folded.
 pub struct Ledger<'c> {
     calendar: &'c Calendar,

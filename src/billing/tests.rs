@@ -387,6 +387,22 @@ proptest! {
         }
     }
 
+    /// Months that are cut out of a year are the months alone.
+    #[test]
+    fn a_month_of_a_year_is_that_month(events in history()) {
+        let calendar = Calendar::default();
+        let period = |of: Month| calendar.period(of).whole();
+        let all = months();
+        let whole = TimeSpan { from: period(all[0]).from, until: period(all[all.len() - 1]).until };
+        let year = holdings(&events, whole);
+        for of in all {
+            for proration in [Full, Days] {
+                let part = Bill::of(&calendar, of, proration, &year.within(period(of)), time("9998-01-01"));
+                prop_assert_eq!(part, bill(&events, of, proration));
+            }
+        }
+    }
+
     /// Each line is its days' part of the rate, rounded half up.
     #[test]
     fn a_line_is_rounded_once(minor in 0..=i64::MAX, from in 1..=31_i64, days in 1..=31_i64) {

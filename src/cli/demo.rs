@@ -6,6 +6,8 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,10 +15,10 @@ use super::output::{self, Bar};
 use super::serve::{self, Hangup};
 use super::{CliError, Global, Outcome, operator};
 use crate::config::{LogFilter, Routing};
-use crate::demo;
-use crate::domain::{Dialect, PartnerId, Role, Scope, Time};
+use crate::demo::{self, DemoPeople};
+use crate::domain::{Actor, Dialect, PartnerId, Role, Scope, Time};
 use crate::service::import::ImportProgress;
-use crate::service::people::{LINK_PATH, NewUser, People, SignInSettings, UserActor};
+use crate::service::people::{Clock, LINK_PATH, NewUser, People, SignInSettings, SystemClock, UserActor};
 use crate::service::{NewKey, Service, token};
 use crate::store::{self, Location, Open};
 
@@ -90,9 +92,11 @@ impl Demo {
         }
         let store = store::open(&config.database, Open::Create)?;
         let service = Service::new(store, operator::actor(&config.database));
-        let made = self.populate(&service)?;
+        let now = Time::now();
+        demo::create_partners(&service, now)?;
+        let logins = logins(&service, &self.dir.join(LOGINS), now)?;
+        let made = self.populate(&service, &logins, now)?;
         let credentials = credentials(&service, &self.dir.join(CREDENTIALS))?;
-        let logins = logins(&service, &self.dir.join(LOGINS))?;
         drop(service);
         let scheme = if config.http.tls()?.is_some() { "https" } else { "http" };
         let calls = config.routing.clone();
@@ -101,7 +105,7 @@ impl Demo {
             let text = if global.json {
                 let one = |(partner, token): (&PartnerId, &String)| json!({ "auth_id": partner, "auth_token": token });
                 let partners: Vec<_> = credentials.iter().map(one).collect();
-                let one = |Login { role, email, password }: &Login| json!({ "role": role, "email": email, "password": password });
+                let one = |Login { role, email, password, .. }: &Login| json!({ "role": role, "email": email, "password": password });
                 let logins: Vec<_> = logins.iter().map(one).collect();
                 format!(
                     "{}\n",
@@ -133,15 +137,22 @@ impl Demo {
     }
 
     /// Fills the database, and says how many numbers there are.
-    fn populate(&self, service: &Service) -> Result<u64, CliError> {
-        let reopened = !service.partners()?.is_empty();
+    fn populate(&self, service: &Service, logins: &[Login], now: Time) -> Result<u64, CliError> {
         let bar = Bar::new(Some(self.numbers), "numbers");
         let progress = |progress: ImportProgress| match progress {
             ImportProgress::Reading { .. } => {}
             ImportProgress::Writing { numbers, .. } => bar.set("making the demo", numbers, None),
         };
         // What an interrupted start left undone is completed; the rest stays.
-        demo::populate(service, self.numbers, Time::now(), &progress, output::interrupt()?)?;
+        let first = demo::partners()[0].auth_id.clone();
+        let actor =
+            |role: Role| logins.iter().find(|login| login.role == role.as_str()).map(|login| login.actor.clone());
+        let people = |partner: &PartnerId| {
+            let people = actor(Role::Owner).zip(actor(Role::Manager)).filter(|_| *partner == first);
+            people.map(|(owner, manager)| DemoPeople { owner, manager })
+        };
+        let done = demo::populate(service, &people, self.numbers, now, &progress, output::interrupt()?)?;
+        let reopened = done.imported.is_empty();
         bar.finish();
         let mut have = 0;
         for partner in demo::partners() {
@@ -186,29 +197,46 @@ fn credentials(service: &Service, path: &Path) -> Result<BTreeMap<PartnerId, Str
     Ok(credentials)
 }
 
-/// Somebody who can sign in to the demo.
+/// A user of the demo.
 struct Login {
     role: &'static str,
     email: String,
     password: String,
+    actor: Actor,
 }
 
-/// Somebody of each role, with a password of the demo's own: the ones made
-/// before, or new ones.
-fn logins(service: &Service, path: &Path) -> Result<Vec<Login>, CliError> {
+/// A clock that stands at the time at which the demo's people came.
+struct Then(Time);
+
+impl Clock for Then {
+    fn now(&self) -> Time {
+        self.0
+    }
+
+    fn pause(&self, length: Duration) {
+        std::thread::sleep(length);
+    }
+}
+
+/// A user of each role, with a password of the demo's own: the ones made
+/// before, or new ones, who came with the partners.
+fn logins(service: &Service, path: &Path, now: Time) -> Result<Vec<Login>, CliError> {
     let failed = |source| CliError::Io { what: format!("cannot use {}", path.display()), source };
     let mut known: BTreeMap<String, String> = match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
         Err(error) => return Err(failed(error)),
     };
-    let people = People::new(service.store().clone(), SignInSettings::default());
+    let new_demo = known.is_empty();
+    let clock: Arc<dyn Clock> = if new_demo { Arc::new(Then(demo::arrival(now))) } else { Arc::new(SystemClock) };
+    let people = People::new(service.store().clone(), SignInSettings { clock, ..SignInSettings::default() });
     let first = service.partner_key(&demo::partners()[0].auth_id)?;
     let mut logins = Vec::new();
     let mut new = false;
     for &role in Role::ALL {
         let email = format!("{role}@demo.example");
         let found = people.everybody(None)?.into_iter().find(|user| *user.email == *email);
+        let mut id = found.as_ref().map(|user| user.id.clone());
         let password = match (&found, known.get(&email)) {
             (Some(user), Some(password)) if user.password_set => password.clone(),
             _ => {
@@ -216,13 +244,10 @@ fn logins(service: &Service, path: &Path) -> Result<Vec<Login>, CliError> {
                     Some(user) => people.user_link(UserActor::Command(service.actor()), &user.id)?,
                     None => {
                         let partner = (role != Role::Administrator).then_some(first);
-                        let email = email.clone();
-                        people
-                            .user_create(
-                                UserActor::Command(service.actor()),
-                                NewUser { email, name: None, role, partner, zone: None },
-                            )?
-                            .1
+                        let new = NewUser { email: email.clone(), name: None, role, partner, zone: None };
+                        let (user, path) = people.user_create(UserActor::Command(service.actor()), new)?;
+                        id = Some(user.id);
+                        path
                     }
                 };
                 let password = token::recovery_code();
@@ -234,7 +259,9 @@ fn logins(service: &Service, path: &Path) -> Result<Vec<Login>, CliError> {
                 password
             }
         };
-        logins.push(Login { role: role.as_str(), email, password });
+        let actor = id.map(|id| Actor::User { id, email: email.as_str().into() });
+        let actor = actor.unwrap_or_else(|| service.actor().clone());
+        logins.push(Login { role: role.as_str(), email, password, actor });
     }
     if new {
         store::sqlite::create_private(path).map_err(failed)?;
@@ -271,7 +298,7 @@ fn welcome(
     }
     put("");
     put(&format!("  Console       {url}/console"));
-    for Login { role, email, password } in logins {
+    for Login { role, email, password, .. } in logins {
         put(&format!("    {role:13}  {email:26}  password  {password}"));
     }
     for (partner, token) in credentials {

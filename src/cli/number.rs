@@ -369,9 +369,16 @@ pub struct Undo {
 
 impl Undo {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
-        confirm(&format!("undo version {}", self.version), self.yes || self.dry_run)?;
         let service = global.service(Open::Existing)?.dry_run(self.dry_run);
         let key = service.partner_key(&self.partner.partner)?;
+        // What is not there need not be asked about.
+        let head = service.store().version(key)?;
+        if self.version == 0 || self.version > head {
+            let partner = &self.partner.partner;
+            let last = if head == 0 { "it has no changes".to_owned() } else { format!("the last one is {head}") };
+            return Err(CliError::Other(format!("change {} of partner {partner} not found: {last}", self.version)));
+        }
+        confirm(&format!("undo version {}", self.version), self.yes || self.dry_run)?;
         let outcome = service.undo(key, self.version).inspect_err(|error| {
             if let ServiceError::NotUndone { rows, .. } = error {
                 rows.iter().for_each(|row| output::note(&format!("{}  {}", row.number, row.reason)));

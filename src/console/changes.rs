@@ -25,7 +25,7 @@ use super::jobs::{page_of, told};
 use super::number::who;
 use super::page::{Frame, PageResult, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
-use super::{Console, chooser, diff, show, verbs};
+use super::{Console, chooser, diff, show, unknown, verbs};
 use crate::domain::{AccountId, Actor, EntityChange, NumberChange, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::service::jobs::Job;
@@ -164,13 +164,20 @@ impl WantedChanges {
                 _ if value.is_empty() => {}
                 "verb" => match Verb::parse(value) {
                     Some(verb) => wanted.verb = Some(verb),
-                    None => wanted.problems.push(format!("{value} is no kind of change; choose one of the list")),
+                    None => {
+                        let known = Verb::ALL.iter().map(|verb| verb.as_str());
+                        wanted.problems.push(unknown::word("kind of change", value, known));
+                    }
                 },
                 "who" if value == "me" => wanted.who = format!("user:{}", visit.user().id),
                 "who" if matches!(value, "user" | "key" | "command") || Actor::parse(value).is_some() => {
                     wanted.who = value.to_owned();
                 }
-                "who" => wanted.problems.push(format!("{value} is nobody who makes changes; choose one of the list")),
+                "who" => wanted.problems.push(unknown::word(
+                    "author of changes",
+                    value,
+                    ["me", "user", "key", "command", "server"].into_iter(),
+                )),
                 "account" => match visit.snapshot.customer(value) {
                     Ok(id) => wanted.account = Some(id),
                     Err(error) => {

@@ -22,11 +22,12 @@ use super::number::who;
 use super::overview::check_name;
 use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
-use super::{Console, keys, show};
+use super::{Console, keys, show, unknown};
 use crate::checks::{Check, CheckOptions, Finding, counts, savings};
 use crate::domain::{AccountId, Actor, FieldError, Time};
 use crate::http::checks::idle_days;
 use crate::inventory::Snapshot;
+use crate::inventory::called::DAYS_KEPT;
 use crate::service::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
 use crate::wire::html::escape;
 
@@ -42,6 +43,8 @@ struct ChecksView {
     account: Option<AccountId>,
     /// What was typed for a customer, and why it names none.
     misnamed: Option<(String, String)>,
+    /// Why another word means nothing.
+    unknown: Option<String>,
     acknowledged: bool,
     /// For how many days nobody called an idle number; 0 if nothing was said.
     idle_days: u32,
@@ -51,27 +54,51 @@ struct ChecksView {
 }
 
 impl ChecksView {
-    /// What is not understood is passed over: links of ours say nothing else.
-    /// But for the customer, whom people type: there, no findings are shown.
+    /// Where a word means nothing, that is said and no findings are shown: an
+    /// operator would take an empty list for the answer.
     fn read(query: &str, snapshot: &Snapshot) -> ChecksView {
         let mut asked = ChecksView { page: 1, ..ChecksView::default() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
-                "check" => asked.check = Check::parse(value),
+                "check" | "idle_for" if value.is_empty() => {}
+                "check" => match Check::parse(value) {
+                    Some(check) => asked.check = Some(check),
+                    None => {
+                        asked.unknown = Some(unknown::word("check", value, Check::ALL.iter().map(|it| it.as_str())))
+                    }
+                },
                 "account" if value.is_empty() => {}
                 "account" => match snapshot.customer(value) {
                     Ok(id) => asked.account = Some(id),
                     Err(error) => asked.misnamed = Some((value.to_owned(), error.to_string())),
                 },
-                "acknowledged" => asked.acknowledged = value == "true",
-                "idle_for" => asked.idle_days = idle_days(&format!("{value}d")).unwrap_or_default(),
+                "acknowledged" => match value {
+                    "true" => asked.acknowledged = true,
+                    "" | "false" => {}
+                    _ => {
+                        asked.unknown =
+                            Some(unknown::word("value of acknowledged", value, ["true", "false"].into_iter()))
+                    }
+                },
+                "idle_for" => match idle_days(&format!("{}d", value.trim_end_matches('d'))) {
+                    Some(days) => asked.idle_days = days,
+                    None => {
+                        let shown = unknown::shown(value);
+                        asked.unknown = Some(format!("“{shown}” is no number of days from 1 to {DAYS_KEPT}"));
+                    }
+                },
                 "page" => asked.page = value.parse().unwrap_or(1).max(1),
                 "seen" => asked.seen = Some(value.to_owned()),
                 _ => {}
             }
         }
         asked
+    }
+
+    /// Why no findings are shown, if a word means nothing.
+    fn why(&self) -> Option<&str> {
+        self.misnamed.as_ref().map(|(_, why)| why).or(self.unknown.as_ref()).map(String::as_str)
     }
 
     /// The same as a query, without its page.
@@ -178,7 +205,7 @@ struct Checks {
     tabs: Vec<CheckTab>,
     acknowledged: bool,
     filtered: bool,
-    /// Whether what was typed for a customer names none.
+    /// Whether a word of the address means nothing, such as a customer's name.
     misnamed: bool,
     account: String,
     /// Of which moment days are, as their labels say it.
@@ -208,9 +235,9 @@ pub async fn list(
     let visit = Visit::enter(&console, &request, &partner)?;
     let asked = ChecksView::read(request.uri().query().unwrap_or_default(), &visit.snapshot);
     let frame = visit.frame("Checks", "checks").with(said(&visit, &asked));
-    match &asked.misnamed {
+    match asked.why() {
         None => render(&visit, frame, &asked, TypedNote::default(), StatusCode::OK).await,
-        Some((_, why)) => {
+        Some(why) => {
             let frame = frame.failed(why);
             render(&visit, frame, &asked, TypedNote::default(), StatusCode::UNPROCESSABLE_ENTITY).await
         }
@@ -330,7 +357,7 @@ async fn render(visit: &Visit, frame: Frame, asked: &ChecksView, typed: TypedNot
     let (snapshot, now) = (visit.newest(), visit.clock.now);
     let options = asked.options();
     let (looked, wanted) = (snapshot.clone(), options.clone());
-    let found = match asked.misnamed {
+    let found = match asked.why() {
         Some(_) => Vec::new(),
         None => blocking(move || findings(&looked, &wanted, None, now)).await?,
     };
@@ -363,7 +390,7 @@ async fn render(visit: &Visit, frame: Frame, asked: &ChecksView, typed: TypedNot
         tabs,
         acknowledged: asked.acknowledged,
         filtered: asked.check.is_some() || account.is_some(),
-        misnamed: asked.misnamed.is_some(),
+        misnamed: asked.why().is_some(),
         account: match &asked.misnamed {
             Some((typed, _)) => typed.clone(),
             None => account.map_or(String::new(), ToString::to_string),

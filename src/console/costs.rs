@@ -22,7 +22,7 @@ use http::{Request, Response, StatusCode};
 use super::chooser;
 use super::gate::{Visit, query_value};
 use super::page::{Frame, PageResult, Trouble, guard, html_as};
-use super::{Console, download, show};
+use super::{Console, download, show, unknown};
 use crate::billing::{AccountBill, Bill, BillLine, Calendar, Day, Month, Proration, Sum};
 use crate::domain::{AccountId, Currency};
 use crate::http::costs;
@@ -50,16 +50,18 @@ struct CostsView {
     proration: Proration,
     currency: Option<Currency>,
     page: usize,
-    /// What was not a month.
+    /// What was not a month, and other words that mean nothing.
     mistyped: Option<String>,
+    unknown: Option<String>,
 }
 
 impl CostsView {
     fn read(visit: &Visit, query: &str) -> Result<CostsView, Trouble> {
         let calendar = service::billing::calendar(&visit.snapshot)?;
         let month = calendar.month(visit.clock.now);
-        let (account, misnamed, proration, currency, mistyped) = Default::default();
-        let mut asked = CostsView { calendar, month, account, misnamed, proration, currency, page: 1, mistyped };
+        let (account, misnamed, proration, currency, mistyped, unknown) = Default::default();
+        let mut asked =
+            CostsView { calendar, month, account, misnamed, proration, currency, page: 1, mistyped, unknown };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
@@ -73,8 +75,23 @@ impl CostsView {
                     Ok(id) => asked.account = Some(id),
                     Err(error) => asked.misnamed = Some((value.to_owned(), error.to_string())),
                 },
-                "proration" => asked.proration = Proration::parse(value).unwrap_or_default(),
-                "currency" => asked.currency = value.parse().ok(),
+                "proration" | "currency" if value.is_empty() => {}
+                "proration" => match Proration::parse(value) {
+                    Some(proration) => asked.proration = proration,
+                    None => {
+                        asked.unknown = Some(unknown::word(
+                            "way to charge partial months",
+                            value,
+                            Proration::ALL.iter().map(|one| one.as_str()),
+                        ))
+                    }
+                },
+                "currency" => match value.to_ascii_uppercase().parse() {
+                    Ok(currency) => asked.currency = Some(currency),
+                    Err(_) => {
+                        asked.unknown = Some(format!("“{}” is no currency code such as EUR", unknown::shown(value)))
+                    }
+                },
                 "page" => asked.page = value.parse().unwrap_or(1).max(1),
                 _ => {}
             }
@@ -122,15 +139,20 @@ struct Total {
     query: String,
 }
 
-/// One customer, with a sum for each currency.
+/// What customers owe in one currency, the largest amounts first.
+struct InCurrency {
+    code: String,
+    customers: String,
+    total: String,
+    rows: Vec<CostsRow>,
+    /// Whether rows of it are on the page before.
+    continued: bool,
+}
+
 struct CostsRow {
     name: String,
     id: String,
     query: String,
-    sums: Vec<SumPart>,
-}
-
-struct SumPart {
     lines: String,
     amount: String,
     anchor: String,
@@ -166,7 +188,7 @@ struct CostsPage {
     proration: &'static str,
     rule: String,
     zone: String,
-    /// Whether what was typed for a customer names none.
+    /// Whether a word of the address means nothing, such as a customer's name.
     misnamed: bool,
     account: String,
     account_name: String,
@@ -184,7 +206,7 @@ struct CostsPage {
     through: Option<String>,
     since: String,
     totals: Vec<Total>,
-    rows: Vec<CostsRow>,
+    currencies: Vec<InCurrency>,
     details: Vec<Detail>,
     groups: u64,
     page: usize,
@@ -205,19 +227,14 @@ pub async fn page(
         let said = format!("“{text}” is not a month such as 2026-02; this is {} instead", name_of(asked.month));
         (frame, status) = (frame.failed(said), StatusCode::UNPROCESSABLE_ENTITY);
     }
-    if let Some((_, why)) = &asked.misnamed {
+    if let Some(why) = asked.misnamed.as_ref().map(|(_, why)| why).or(asked.unknown.as_ref()) {
         (frame, status) = (frame.failed(why), StatusCode::UNPROCESSABLE_ENTITY);
     }
-    let bill = match asked.misnamed {
-        Some(_) => None,
-        None => asked.bill(&visit).await?,
-    };
+    let refused = asked.misnamed.is_some() || asked.unknown.is_some();
+    let bill = if refused { None } else { asked.bill(&visit).await? };
     let groups = bill.as_ref().map_or(Vec::new(), |bill| asked.wanted(bill));
-    let name = |place: &usize| bill.as_ref().map(|bill| &bill.groups[*place].account);
-    let of_customer: Vec<&[usize]> = groups.chunk_by(|a, b| name(a) == name(b)).collect();
-    let pages = of_customer.len().div_ceil(ROWS).max(1);
+    let pages = groups.len().div_ceil(ROWS).max(1);
     let number = asked.page.min(pages);
-    let window = &of_customer[(number - 1) * ROWS..of_customer.len().min(number * ROWS)];
     let current = asked.calendar.month(visit.clock.now);
     let account = asked.account.as_ref().map(AccountId::as_str);
     let known = account.and_then(|id| visit.snapshot.accounts.get(id));
@@ -231,7 +248,7 @@ pub async fn page(
         proration: asked.proration.as_str(),
         rule: bill.as_ref().map_or_else(String::new, |bill| paper::rule(bill)),
         zone: period.zone.to_string(),
-        misnamed: asked.misnamed.is_some(),
+        misnamed: refused,
         account: match &asked.misnamed {
             Some((typed, _)) => typed.clone(),
             None => account.unwrap_or_default().to_owned(),
@@ -252,12 +269,12 @@ pub async fn page(
         query: format!("{}{}", asked.query(asked.month, account), of_currency(asked.currency)),
         currency: asked.currency.map_or(String::new(), |currency| currency.code().to_owned()),
         this_month: asked.query(current, account),
-        future: bill.is_none() && asked.misnamed.is_none(),
+        future: bill.is_none() && !refused,
         through: draft.map(|bill| day(bill.through)),
         since: visit.clock.plain_day(visit.snapshot.partner.created_at),
         totals: bill.as_ref().map_or(Vec::new(), |bill| totals(&asked, bill, &groups)),
-        rows: match (&bill, account) {
-            (Some(bill), None) => window.iter().map(|of| row(&asked, bill, of)).collect(),
+        currencies: match (&bill, account) {
+            (Some(bill), None) => by_currency(&asked, bill, &groups, number),
             _ => Vec::new(),
         },
         details: match (&bill, account) {
@@ -327,7 +344,7 @@ impl CostsView {
         if let Some(text) = &self.mistyped {
             return Err(Trouble::Bad(format!("“{text}” is not a month such as 2026-02")));
         }
-        if let Some((_, why)) = &self.misnamed {
+        if let Some(why) = self.misnamed.as_ref().map(|(_, why)| why).or(self.unknown.as_ref()) {
             return Err(Trouble::Bad(why.clone()));
         }
         let future = || Trouble::Bad(format!("{} has not begun yet, so nothing is owed for it", name_of(self.month)));
@@ -352,20 +369,18 @@ fn sheet(
         &format!("{title} - {}", first.name),
         paper::Style::At { style: &style, icon: "/console/icon.svg" },
     );
-    let (name, id) = (escape(&first.name), escape(first.account.as_str()));
     put(
         &mut head,
         format_args!(
             "<p class=\"screen\"><a href=\"{}\">Back to the costs</a>. Your browser's Print makes paper or a PDF of \
-             this, without this line. It is the rental; calls are on what <code>rollcall invoice</code> makes.\n\
-             <h1>{title}</h1>\n<p>From: {}\n<p>To: {name} <span class=\"about\">({id})</span>\n",
-            escape(&back),
-            escape(&partner)
+             this, without this line. It is the rental; calls are on what <code>rollcall invoice</code> makes.\n",
+            escape(&back)
         ),
     );
-    paper::about(&mut head, &bill, made_on);
+    paper::head(&mut head, &bill, made_on, &partner, (&first.name, first.account.as_str()));
     let totals: Vec<Vec<Sum>> = groups.iter().map(|&place| vec![bill.groups[place].total]).collect();
     paper::totals(&mut head, &["Rental"], &totals);
+    paper::terms(&mut head, &bill);
     let body = groups.into_iter().flat_map(move |place| {
         let lines = bill.groups[place].lines.clone();
         let (starts, bill) = (lines.clone().step_by(CHUNK_LINES), bill.clone());
@@ -465,22 +480,37 @@ fn totals(asked: &CostsView, bill: &Bill, groups: &[usize]) -> Vec<Total> {
     Bill::totals(own()).into_iter().map(total).collect()
 }
 
-/// What one customer owes; `groups` are theirs, and at least one.
-fn row(asked: &CostsView, bill: &Bill, groups: &[usize]) -> CostsRow {
-    let part = |&place: &usize| {
-        let group = &bill.groups[place];
-        SumPart {
-            lines: show::thousands(group.lines.len() as u64),
-            amount: show::sum(group.total),
-            anchor: format!("in-{}", group.total.currency.code()),
+/// A page of what customers owe, by currency: amounts of different currencies
+/// are never compared.
+fn by_currency(asked: &CostsView, bill: &Bill, groups: &[usize], page: usize) -> Vec<InCurrency> {
+    let group = |place: usize| &bill.groups[place];
+    let mut order = groups.to_vec();
+    order.sort_by_key(|&place| (group(place).total.currency, std::cmp::Reverse(group(place).total.minor)));
+    let start = (page - 1) * ROWS;
+    let window = &order[start..order.len().min(start + ROWS)];
+    let currency = |place: usize| group(place).total.currency;
+    let shown = |rows: &[usize]| {
+        let code = currency(rows[0]);
+        let own = || groups.iter().filter(|&&place| currency(place) == code).map(|&place| group(place));
+        InCurrency {
+            code: code.code().to_owned(),
+            customers: show::count(own().count() as u64, "customer", "customers"),
+            total: Bill::totals(own()).first().map_or_else(String::new, |&sum| show::sum(sum)),
+            rows: rows.iter().map(|&place| row(asked, group(place))).collect(),
+            continued: start > 0 && rows[0] == window[0] && currency(order[start - 1]) == code,
         }
     };
-    let first = &bill.groups[groups[0]];
+    window.chunk_by(|&a, &b| currency(a) == currency(b)).map(shown).collect()
+}
+
+fn row(asked: &CostsView, group: &AccountBill) -> CostsRow {
     CostsRow {
-        name: first.name.to_string(),
-        id: first.account.to_string(),
-        query: asked.query(asked.month, Some(first.account.as_str())),
-        sums: groups.iter().map(part).collect(),
+        name: group.name.to_string(),
+        id: group.account.to_string(),
+        query: asked.query(asked.month, Some(group.account.as_str())),
+        lines: show::thousands(group.lines.len() as u64),
+        amount: show::sum(group.total),
+        anchor: format!("in-{}", group.total.currency.code()),
     }
 }
 
@@ -562,8 +592,8 @@ mod tests {
             let bill = bill(count, "2026-04-01T00:00:00Z".parse().expect("a time"));
             let text = sheet_of(bill);
             assert_eq!(text.matches("<tr><td>+").count() as u64, count);
-            assert_eq!(text.matches("<table>").count(), 2);
-            let total = format!("{}.{:03} KWD", count * 1_250 / 1_000, count * 1_250 % 1_000);
+            assert_eq!(text.matches("<table").count(), 2);
+            let total = format!("{}.{:03} KWD", show::thousands(count * 1_250 / 1_000), count * 1_250 % 1_000);
             assert!(text.contains(&total), "{total}");
             assert!(text.contains("Partner &amp; Sons") && text.contains("MA_&lt;1&gt;") && !text.contains("MA_<1>"));
             assert!(!text.contains("style=") && !text.contains("<style") && !text.contains("<script"));

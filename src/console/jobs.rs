@@ -22,7 +22,7 @@ use super::gate::{Needs, Visit};
 use super::number::who;
 use super::page::{Frame, PageResult, Trouble, html, html_as, mendable, redirect};
 use super::sign_in::blocking;
-use super::{Console, diff, download, show, verbs};
+use super::{Console, diff, download, show, unknown, verbs};
 use crate::domain::action::{Assignment, Transfer};
 use crate::domain::{AccountId, Action, Actor, ApplicationId, E164, NumberChange, PartnerKey, TrunkId};
 use crate::http::json::job_verb as verb_name;
@@ -269,13 +269,25 @@ pub fn page_of(query: &str) -> u64 {
     found.and_then(|(_, value)| value.parse().ok()).unwrap_or(1).max(1)
 }
 
+/// Why the result that a query asks for is none.
+fn unknown_result(query: &str) -> Option<String> {
+    let (_, value) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "result")?;
+    let known = RowResult::ALL.iter().map(|result| result.as_str());
+    let unknown = !value.is_empty() && RowResult::parse(&value).is_none();
+    unknown.then(|| unknown::word("result of a row", &value, known))
+}
+
 fn result_of(query: &str) -> Option<RowResult> {
     let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "result");
     found.and_then(|(_, value)| RowResult::parse(&value))
 }
 
-async fn show_job(visit: &Visit, id: String, query: &str, mut frame: Frame, status: StatusCode) -> PageResult {
+async fn show_job(visit: &Visit, id: String, query: &str, frame: Frame, status: StatusCode) -> PageResult {
     let (wanted, page) = (result_of(query), page_of(query));
+    let (mut frame, mut status) = (frame, status);
+    if let Some(why) = unknown_result(query) {
+        (frame, status) = (frame.failed(why), StatusCode::UNPROCESSABLE_ENTITY);
+    }
     let (service, key) = (visit.console.app.service.clone(), visit.snapshot.key);
     let looked = blocking(move || {
         let job = service.job(key, &id)?;

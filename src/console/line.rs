@@ -653,6 +653,28 @@ pub fn quoted(value: &str) -> String {
     }
 }
 
+/// A filter of the API as a word of a line, for addresses that people type.
+pub fn of_parameter(name: &str, value: &str) -> Option<String> {
+    let word = match name {
+        "account" | "account_auth_id" | "customer" => "account",
+        "application" | "application_id" => "application",
+        "trunk" | "trunk_id" => "trunk",
+        "type" | "number_type" => "type",
+        "status" | "state" | "country" | "region" | "tag" => name,
+        "routed" | "assigned" => {
+            let what = if name == "routed" { "application" } else { "account" };
+            return match value {
+                "true" => Some(format!("has:{what}")),
+                "false" => Some(format!("no:{what}")),
+                _ => Some(format!("has:{}", quoted(value))),
+            };
+        }
+        "search" => return Some(value.to_owned()),
+        _ => return None,
+    };
+    Some(format!("{word}:{}", quoted(value)))
+}
+
 /// A line with one more filter, in the place of another of its name.
 pub fn with(text: &str, name: &str, value: &str) -> String {
     let kept = words(text).into_iter().filter(|word| word.negated || word.name.as_deref() != Some(name));

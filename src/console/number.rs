@@ -16,7 +16,7 @@ use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, diff, show};
 use crate::checks::Check;
-use crate::domain::{Actor, E164, State as Stored, Status, spelling};
+use crate::domain::{Actor, E164, NumberChange, State as Stored, Status, spelling};
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::routing::{Case, Explained, VerdictLine};
@@ -40,6 +40,8 @@ struct ShownVerb {
 
 struct Event {
     summary: String,
+    /// What it changed, before and after.
+    diff: String,
     at: String,
     by: String,
     version: u64,
@@ -222,6 +224,10 @@ async fn show_number(
     let called = Called::of(&snapshot);
     let events = past.iter().rev().take(EVENTS_MAX).map(|past| Event {
         summary: diff::said(&visit, &called, past.entry.verb, &past.change, past.entry.at),
+        diff: {
+            let NumberChange { before, after, .. } = &past.change;
+            diff::records(&visit, &called, before.as_ref(), after.as_ref(), past.entry.at)
+        },
         at: clock.time(past.entry.at),
         by: who(&visit, &past.entry.actor),
         version: past.version,

@@ -132,14 +132,19 @@ pub async fn list(
         return stock::form(&visit, request.uri().query().unwrap_or_default());
     }
     let query = request.uri().query().unwrap_or_default();
-    let (mut q, mut page, mut chosen) = (String::new(), 1, None);
+    let (mut q, mut page, mut chosen, mut filters) = (String::new(), 1, None, Vec::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "q" => q = value.trim().to_owned(),
             "page" => page = value.parse().unwrap_or(1).max(1),
             "per_page" => chosen = value.parse().ok().map(|rows: u64| rows.clamp(1, ROWS_MAX)),
+            // The filters of the API: the line says what it knows of them.
+            name if !value.trim().is_empty() => filters.extend(line::of_parameter(name, value.trim())),
             _ => {}
         }
+    }
+    for filter in filters {
+        q = format!("{q} {filter}").trim().to_owned();
     }
     let frame = visit.frame("Numbers", "numbers").with(diff::notice(&visit, query));
     let kept = PagePart::of(page, request.headers());

@@ -1,11 +1,10 @@
 //! A year of rental, month by month: for each currency the amount and the
 //! numbers that are charged, as a chart and as its table.
 //!
-//! Each month is a bill of its own, worked out in the queue of the bills, so
-//! figures are those of the costs and of the invoices.
+//! Each month is a bill of its own, worked out in the queue of the bills from one
+//! reading of the log, so figures are those of the costs and of the invoices.
 //! Invariant: no chart has two currencies. Deliberately absent: forecasts.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use askama::Template;
@@ -18,10 +17,9 @@ use super::costs::name_of;
 use super::gate::Visit;
 use super::page::{Frame, PageResult, Trouble, html};
 use super::{Console, show};
-use crate::billing::{Bill, Month, Proration, Sum};
+use crate::billing::Sum;
 use crate::domain::Currency;
-use crate::http::costs;
-use crate::service;
+use crate::http::costs::{self, MonthRental};
 
 /// How many months are shown, with the one that goes on.
 const MONTHS: usize = 12;
@@ -57,13 +55,6 @@ struct Charged {
     numbers: u64,
 }
 
-/// One month: its bill's sums, and whether it goes on.
-struct Billed {
-    month: Month,
-    draft: bool,
-    charged: BTreeMap<Currency, Charged>,
-}
-
 /// GET /console/p/{partner}/costs/trend
 pub async fn page(
     State(console): State<Arc<Console>>,
@@ -71,18 +62,8 @@ pub async fn page(
     request: Request<Body>,
 ) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let calendar = service::billing::calendar(&visit.snapshot)?;
-    let now = visit.clock.now;
-    let mut months = vec![calendar.month(now)];
-    while months.len() < MONTHS {
-        months.extend(months.last().map(|month| month.previous()));
-    }
-    let mut billed = Vec::with_capacity(MONTHS);
-    for &month in months.iter().rev() {
-        let bill = costs::month(&visit.console.app, &visit.snapshot, month, Proration::default(), now).await;
-        let bill = bill.map_err(Trouble::Internal)??;
-        billed.push(Billed { month, draft: bill.draft, charged: charged(&bill) });
-    }
+    let billed = costs::year(&visit.console.app, &visit.snapshot, MONTHS, visit.clock.now).await;
+    let billed = billed.map_err(Trouble::Internal)??;
     let mut currencies: Vec<Currency> = billed.iter().flat_map(|one| one.charged.keys().copied()).collect();
     currencies.sort_unstable();
     currencies.dedup();
@@ -90,22 +71,12 @@ pub async fn page(
     html(&Trend { frame: visit.frame("A year of rental", "costs"), years })
 }
 
-fn charged(bill: &Bill) -> BTreeMap<Currency, Charged> {
-    let mut numbers: BTreeMap<Currency, HashSet<u64>> = BTreeMap::new();
-    for group in &bill.groups {
-        let lines = bill.lines[group.lines.clone()].iter().map(|line| line.number.digits());
-        numbers.entry(group.total.currency).or_default().extend(lines);
-    }
-    let of = |sum: Sum| {
-        let numbers = numbers.get(&sum.currency).map_or(0, |numbers| numbers.len() as u64);
-        (sum.currency, Charged { sum, numbers })
-    };
-    Bill::totals(bill.groups.iter()).into_iter().map(of).collect()
-}
-
-fn year(billed: &[Billed], currency: Currency) -> Year {
+fn year(billed: &[MonthRental], currency: Currency) -> Year {
     let nothing = Charged { sum: Sum { minor: 0, currency }, numbers: 0 };
-    let of = |one: &Billed| one.charged.get(&currency).copied().unwrap_or(nothing);
+    let of = |one: &MonthRental| {
+        let charged = one.charged.get(&currency);
+        charged.map_or(nothing, |&(sum, numbers)| Charged { sum, numbers })
+    };
     let code = currency.code();
     let chart = |id: &str, what: &str, value: &dyn Fn(Charged) -> (u64, u64)| {
         let bars: Vec<Bar> = billed

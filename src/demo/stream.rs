@@ -1,24 +1,24 @@
-//! A partner's inventory as a CSV file that is written while it is read.
+//! A partner's inventory as it is now, row by row.
 //!
-//! The file is made of pieces: neighbouring numbers in one situation. Each
+//! The inventory is made of pieces: neighbouring numbers in one situation. Each
 //! situation has a quota, and the next piece is of the one furthest behind, so
 //! that the quotas are met exactly and the situations are spread evenly.
 
-use std::io::{self, Read, Write};
+use std::fmt;
 
 use crate::domain::{Time, plan};
 
 use super::tables::{APPLICATIONS, PartnerProfile, Range, Sample, TAGS};
 
-/// What a row of the file says, in order.
+/// The columns of a row in a file, in order.
 pub const COLUMNS: &str = "number,number_end,account_auth_id,account_name,number_type,country,region,status,\
 application_id,application_name,trunk_id,monthly_cost,currency,assigned_at,expires_at,tags,state,since,\
 quarantine_ends_at,reserved_until,reserved_for";
 
-/// About how many bytes are made at a time.
-const CHUNK_BYTES: usize = 32 << 10;
-
 const DAY: i64 = 86_400;
+/// When numbers are suspended, and released, on their days.
+const SUSPENDED_HOUR: i64 = 10 * 3_600;
+const RELEASED_HOUR: i64 = 11 * 3_600;
 
 /// What is said of a piece's numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +77,35 @@ struct DemoAccount {
     trunks: Vec<String>,
 }
 
+/// The holder of a number, and where its calls go: ids and names, empty where
+/// there is none.
+#[derive(Clone, Copy, Default)]
+pub struct Holding<'a> {
+    pub account: (&'a str, &'a str),
+    pub application: (&'a str, &'a str),
+    pub trunk: &'a str,
+}
+
+/// Neighbouring numbers in one situation; an account without numbers if it has
+/// none.
+#[derive(Clone, Copy)]
+pub struct DemoRow<'a> {
+    pub numbers: Option<(u64, u64)>,
+    pub holding: Holding<'a>,
+    /// The holding of a quarantined number before its release.
+    pub earlier: Holding<'a>,
+    pub cost: &'a str,
+    pub currency: &'a str,
+    pub assigned_at: Option<Time>,
+    pub expires_at: Option<Time>,
+    pub tags: &'a str,
+    pub state: &'a str,
+    pub since: Option<Time>,
+    pub quarantine_ends_at: Option<Time>,
+    pub reserved_until: Option<Time>,
+    pub reserved_for: &'a str,
+}
+
 pub struct DemoStream {
     profile: &'static PartnerProfile,
     /// Midnight of the day that the inventory is of.
@@ -100,9 +129,6 @@ pub struct DemoStream {
     /// How often the holder has changed, and which account it is.
     turns: usize,
     holder: usize,
-    /// What was made and not read yet is from `read` on.
-    chunk: Vec<u8>,
-    read: usize,
 }
 
 impl DemoStream {
@@ -125,7 +151,7 @@ impl DemoStream {
         let common = account("", &mut dice);
         // Larger ones only where they do not crowd out the others.
         let block_max = if numbers < 400_000 { (numbers / 10).clamp(10, 1_000) } else { 10_000 };
-        let mut stream = DemoStream {
+        DemoStream {
             profile,
             today: now.plus(-now.seconds().rem_euclid(DAY)),
             dice,
@@ -141,29 +167,25 @@ impl DemoStream {
             left: numbers * profile.ranges[0].weight / 100,
             turns: 0,
             holder: 0,
-            chunk: Vec::new(),
-            read: 0,
-        };
-        stream.head();
-        stream
+        }
     }
 
-    /// The header, the samples and the accounts without numbers.
-    fn head(&mut self) {
-        let mut out = std::mem::take(&mut self.chunk);
-        put(&mut out, format_args!("{COLUMNS}\n"));
+    /// Hands over every row: the samples and the accounts without numbers
+    /// first, then the pieces in the order of their ranges.
+    pub fn rows(mut self, take: &mut dyn FnMut(DemoRow<'_>)) {
         for sample in self.profile.samples {
-            sample_row(&mut out, sample);
+            take(sample_row(sample));
         }
         for name in self.profile.empty {
             let DemoAccount { id, name, .. } = account(name, &mut self.dice);
-            put(&mut out, format_args!(",,{id},{},,,,,,,,,,,,,no_number,,,,\n", CsvQuoted(&name)));
+            let holding = Holding { account: (&id, &name), ..Holding::default() };
+            take(DemoRow { state: "no_number", ..DemoRow::of(holding) });
         }
-        self.chunk = out;
+        while self.piece(take) {}
     }
 
     /// Makes the next piece; false if there is none.
-    fn piece(&mut self) -> bool {
+    fn piece(&mut self, take: &mut dyn FnMut(DemoRow<'_>)) -> bool {
         while self.left == 0 || self.next >= self.range().first + self.range().size {
             // What a range has no room for, the next one has.
             let Some(range) = self.profile.ranges.get(self.range + 1) else { return false };
@@ -203,9 +225,7 @@ impl DemoStream {
         self.left -= count;
         self.made += count;
         self.quotas[due].made += count;
-        let mut out = std::mem::take(&mut self.chunk);
-        self.row(&mut out, situation, first, last);
-        self.chunk = out;
+        self.row(take, situation, (first, last));
         true
     }
 
@@ -237,7 +257,7 @@ impl DemoStream {
         }
     }
 
-    fn row(&mut self, out: &mut Vec<u8>, situation: Situation, first: u64, last: u64) {
+    fn row(&mut self, take: &mut dyn FnMut(DemoRow<'_>), situation: Situation, numbers: (u64, u64)) {
         if matches!(situation, Situation::Block | Situation::Single) {
             // Everyone has a turn, then large accounts have more of them.
             let count = self.accounts.len() as u64;
@@ -266,7 +286,8 @@ impl DemoStream {
             Situation::Unrouted => routed = false,
             Situation::Suspended | Situation::Dormant => {
                 state = "suspended";
-                since = Some(day(-1 - self.dice.below(60) as i64));
+                // In steps, so that several are suspended on one day.
+                since = Some(day(-1 - 5 * self.dice.below(12) as i64).plus(SUSPENDED_HOUR));
             }
             Situation::Reserved => {
                 state = "reserved";
@@ -275,13 +296,14 @@ impl DemoStream {
             }
             Situation::Quarantined => {
                 state = "quarantined";
-                let days = 1 + self.dice.below(89) as i64;
-                since = Some(day(days - 90));
-                quarantine_ends_at = Some(day(days));
+                let days = 1 + 8 * self.dice.below(11) as i64;
+                since = Some(day(days - 90).plus(RELEASED_HOUR));
+                quarantine_ends_at = Some(day(days).plus(RELEASED_HOUR));
             }
             Situation::Stock => state = "available",
         }
         let held = matches!(state, "active" | "suspended");
+        let before = assigned_at;
         if !held {
             (assigned_at, routed) = (None, false);
         }
@@ -291,55 +313,89 @@ impl DemoStream {
         let routes = if dice.0.is_multiple_of(8) { &self.common } else { account };
         let (application, application_name) =
             &routes.applications[(dice.1 % routes.applications.len() as u64) as usize];
-        let trunk = &routes.trunks[(dice.1 % routes.trunks.len() as u64) as usize];
-        let (application, application_name) = if routed { (application.as_str(), *application_name) } else { ("", "") };
-        let trunk = if held { trunk.as_str() } else { "" };
-        let tags = if situation == Situation::Tagged { TAGS[(dice.0 % TAGS.len() as u64) as usize] } else { "" };
-        let reserved_for = if reserved_until.is_some() { account.id.as_str() } else { "" };
-        let (id, name) = if held { (account.id.as_str(), account.name.as_str()) } else { ("", "") };
+        let whole = Holding {
+            account: (&account.id, &account.name),
+            application: (application, application_name),
+            trunk: &routes.trunks[(dice.1 % routes.trunks.len() as u64) as usize],
+        };
+        let application = if routed { whole.application } else { ("", "") };
+        let holding = if held { Holding { application, ..whole } } else { Holding::default() };
+        let earlier = if situation == Situation::Quarantined { whole } else { Holding::default() };
         let Range { cost, currency, .. } = self.range();
-        put(
-            out,
-            format_args!(
-                "+{first},{},{id},{},,,,,{application},{},{trunk},{cost},{currency},{},{},{tags},{state},{},{},{},{reserved_for}\n",
-                Maybe((last > first).then(|| format!("+{last}"))),
-                CsvQuoted(name),
-                CsvQuoted(application_name),
-                Maybe(assigned_at),
-                Maybe(expires_at),
-                Maybe(since),
-                Maybe(quarantine_ends_at),
-                Maybe(reserved_until),
-            ),
-        );
+        take(DemoRow {
+            numbers: Some(numbers),
+            holding,
+            earlier,
+            cost,
+            currency,
+            assigned_at: if situation == Situation::Quarantined { before } else { assigned_at },
+            expires_at,
+            tags: if situation == Situation::Tagged { TAGS[(dice.0 % TAGS.len() as u64) as usize] } else { "" },
+            state,
+            since,
+            quarantine_ends_at,
+            reserved_until,
+            reserved_for: if reserved_until.is_some() { &account.id } else { "" },
+        });
     }
 }
 
-impl Read for DemoStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.read == self.chunk.len() {
-            self.chunk.clear();
-            self.read = 0;
+impl<'a> DemoRow<'a> {
+    /// A row that says nothing but this.
+    pub fn of(holding: Holding<'a>) -> DemoRow<'a> {
+        let (numbers, earlier, cost, currency, tags, state) = Default::default();
+        let (assigned_at, expires_at, since, quarantine_ends_at, reserved_until, reserved_for) = Default::default();
+        DemoRow {
+            numbers,
+            holding,
+            earlier,
+            cost,
+            currency,
+            assigned_at,
+            expires_at,
+            tags,
+            state,
+            since,
+            quarantine_ends_at,
+            reserved_until,
+            reserved_for,
         }
-        while self.chunk.len() < CHUNK_BYTES && self.piece() {}
-        let read = (&self.chunk[self.read..]).read(buffer)?;
-        self.read += read;
-        Ok(read)
     }
 }
 
-fn sample_row(out: &mut Vec<u8>, sample: &Sample) {
-    let Sample { first, last, account, application, trunk, cost, currency, assigned_at } = sample;
-    put(
-        out,
-        format_args!(
-            "+{first},+{last},{},{},,,,,{},{},{trunk},{cost},{currency},{assigned_at},,,active,{assigned_at},,,\n",
+/// The row as a line of a file; what a number had earlier is in none.
+impl fmt::Display for DemoRow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Holding { account, application, trunk } = self.holding;
+        writeln!(
+            f,
+            "{},{},{},{},,,,,{},{},{trunk},{},{},{},{},{},{},{},{},{},{}",
+            Maybe(self.numbers.map(|(first, _)| format!("+{first}"))),
+            Maybe(self.numbers.filter(|(first, last)| last > first).map(|(_, last)| format!("+{last}"))),
             account.0,
             CsvQuoted(account.1),
             application.0,
             CsvQuoted(application.1),
-        ),
-    );
+            self.cost,
+            self.currency,
+            Maybe(self.assigned_at.filter(|_| self.state != "quarantined")),
+            Maybe(self.expires_at),
+            self.tags,
+            self.state,
+            Maybe(self.since),
+            Maybe(self.quarantine_ends_at),
+            Maybe(self.reserved_until),
+            self.reserved_for,
+        )
+    }
+}
+
+fn sample_row(sample: &Sample) -> DemoRow<'_> {
+    let Sample { first, last, account, application, trunk, cost, currency, assigned_at } = sample;
+    let at = assigned_at.parse().ok();
+    let holding = Holding { account: *account, application: *application, trunk };
+    let row = DemoRow::of(holding);
+    DemoRow { numbers: Some((*first, *last)), cost, currency, assigned_at: at, state: "active", since: at, ..row }
 }
 
 /// An account with ids by the dice; the whole partner's if it has no name.
@@ -350,10 +406,6 @@ fn account(name: &str, dice: &mut Dice) -> DemoAccount {
         .collect();
     let trunks = (0..1 + dice.below(3)).map(|_| id("trunk_", dice)).collect();
     DemoAccount { id: format!("MA_{:08x}", dice.next() >> 32), name: name.to_owned(), applications, trunks }
-}
-
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("memory can be written to");
 }
 
 /// A value, or an empty cell.

@@ -2,16 +2,16 @@
 //! changes by itself.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::sync::Arc;
 
-use super::stream::COLUMNS;
+use super::stream::{COLUMNS, DemoStream};
 use super::tables::SAMPLES;
 use super::*;
-use crate::domain::{Actor, E164, NumberType, State, Status, plan};
+use crate::domain::{E164, NumberType, State, Status, plan};
 use crate::inventory::Snapshot;
+use crate::service::jobs::JobState;
 use crate::service::{Replica, verify};
-use crate::store::{Open, sqlite::SqliteStore};
+use crate::store::{DocumentWalk, Open, sqlite::SqliteStore};
 use crate::wire;
 
 const DAY: i64 = 86_400;
@@ -34,7 +34,7 @@ impl Demo {
     }
 
     fn populate(&self, numbers: u64) -> Result<DemoReport, DemoError> {
-        populate(&self.service, numbers, noon(), &|_| {}, &AtomicBool::new(false))
+        populate(&self.service, &|_| None, numbers, noon(), &|_| {}, &AtomicBool::new(false))
     }
 
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {
@@ -44,8 +44,8 @@ impl Demo {
 }
 
 fn file(profile: &'static PartnerProfile, numbers: u64, now: Time) -> String {
-    let mut text = String::new();
-    DemoStream::new(profile, numbers, now).read_to_string(&mut text).expect("it is text");
+    let mut text = format!("{COLUMNS}\n");
+    DemoStream::new(profile, numbers, now).rows(&mut |row| text.push_str(&row.to_string()));
     text
 }
 
@@ -64,7 +64,7 @@ fn check_inventory(numbers: u64) {
     let demo = Demo::empty();
     let now = noon();
     let made = demo.populate(numbers).expect("it is made");
-    for (_, report) in &made.imported {
+    for report in made.imported.iter().flat_map(|(_, reports)| reports) {
         assert!(report.written && report.rejected == 0 && report.unknown.is_empty(), "{report:?}");
         assert!(report.warnings * 20 <= report.imported, "{report:?}");
     }
@@ -167,8 +167,15 @@ fn every_situation_is_in_both_partners() {
 
 #[test]
 fn the_specifications_rows_are_there() {
+    for numbers in [1_000, 25_000] {
+        check_samples(numbers);
+    }
+}
+
+#[track_caller]
+fn check_samples(numbers: u64) {
     let demo = Demo::empty();
-    demo.populate(1_000).expect("it is made");
+    demo.populate(numbers).expect("it is made");
     let snapshot = demo.snapshots().swap_remove(0);
     for (digits, account, name, application, assigned_at) in [
         (912_271_264_217, "MA_48149cf4", "Credresolve", "app_abc123", "2026-02-01T10:00:00Z"),
@@ -190,6 +197,14 @@ fn the_specifications_rows_are_there() {
         .iter(noon())
         .filter(|number| number.account().is_some_and(|account| account.auth_id.as_str() == "MA_48149cf4"));
     assert_eq!(credresolve.count(), 3);
+    // It was tried on another route, suspended and resumed, and is as it was.
+    let number = E164::new(912_271_264_217).expect("a number");
+    let past = demo.service.store().history(snapshot.key, number).expect("its past");
+    let verbs: Vec<&str> = past.iter().map(|past| past.entry.verb.as_str()).collect();
+    assert!(verbs.ends_with(&["suspend", "resume"]), "{verbs:?}");
+    let applications: Vec<&str> =
+        snapshot.applications.iter().filter(|it| it.destinations.is_empty()).map(|it| it.id.as_str()).collect();
+    assert!(applications.is_empty(), "{applications:?} lead nowhere");
 }
 
 #[test]
@@ -251,7 +266,7 @@ fn sizes_out_of_bounds_are_refused() {
 #[test]
 fn an_interrupted_call_is_completed_by_the_next() {
     let demo = Demo::empty();
-    let interrupted = populate(&demo.service, 1_000, noon(), &|_| {}, &AtomicBool::new(true));
+    let interrupted = populate(&demo.service, &|_| None, 1_000, noon(), &|_| {}, &AtomicBool::new(true));
     assert!(matches!(interrupted, Err(DemoError::Import(ImportError::Cancelled))));
     assert_eq!(demo.populate(1_000).expect("it is made").imported.len(), 2);
 }
@@ -271,10 +286,90 @@ fn time_of_a_million() {
             writing.lock().expect("not poisoned").get_or_insert_with(|| start.elapsed());
         }
     };
-    let made = populate(&demo.service, 1_000_000, noon(), &progress, &AtomicBool::new(false)).expect("it is made");
+    let made =
+        populate(&demo.service, &|_| None, 1_000_000, noon(), &progress, &AtomicBool::new(false)).expect("it is made");
     println!("populate: {:?}, first written after {:?}", start.elapsed(), writing.lock().expect("not poisoned"));
-    println!("{:?}", made.imported.iter().map(|(_, report)| (report.rows, report.warnings)).collect::<Vec<_>>());
+    let reports = made.imported.iter().flat_map(|(_, reports)| reports);
+    println!("{:?}", reports.map(|report| (report.rows, report.warnings)).collect::<Vec<_>>());
     let start = std::time::Instant::now();
     demo.snapshots();
     println!("load: {:?}", start.elapsed());
+}
+
+/// Every page of the console has something of the year to show.
+#[test]
+fn the_year_has_left_its_marks() {
+    let demo = Demo::empty();
+    demo.populate(5_000).expect("it is made");
+    for snapshot in demo.snapshots() {
+        let (key, name) = (snapshot.key, &snapshot.partner.auth_id);
+        let log = demo.service.store().log(key, 0, usize::MAX).expect("the log");
+        let mut times = log.iter().map(|logged| logged.change.at);
+        let (first, last) = (times.next().expect("a change"), times.next_back().expect("another"));
+        assert_eq!(first, arrival(noon()), "{name}");
+        assert!(last <= noon().max(last) && log.is_sorted_by_key(|logged| logged.change.at), "{name}");
+        let verbs: HashSet<&str> = log.iter().map(|logged| logged.change.verb.as_str()).collect();
+        for verb in [
+            "import",
+            "suspend",
+            "release",
+            "renew",
+            "transfer",
+            "undo",
+            "acknowledge",
+            "schedule_create",
+            "webhook_create",
+        ] {
+            assert!(verbs.contains(verb), "{name} has no {verb}: {verbs:?}");
+        }
+        let months: HashSet<String> = log.iter().map(|logged| logged.change.at.to_string()[..7].to_owned()).collect();
+        assert!(months.len() >= 11, "{name}: {months:?}");
+        let (jobs, total) = demo.service.jobs(key, 0, 100).expect("jobs");
+        assert!(total > 12 && jobs.iter().all(|job| job.tally.failed == 0), "{name}: {jobs:?}");
+        assert!(jobs.iter().any(|job| job.state == JobState::Previewed && job.total > 0), "{name}");
+        assert!(jobs.iter().any(|job| job.task.undoes().is_some() && job.state == JobState::Done), "{name}");
+        assert!(snapshot.acknowledgements.iter().count() >= 3, "{name}");
+        let schedule = demo.service.schedules(key, noon()).expect("schedules").remove(0);
+        assert!(schedule.state.and_then(|state| state.last).is_some_and(|ran| ran.findings > 0), "{name}");
+        assert_eq!(demo.service.views(key).expect("views").len(), 2, "{name}");
+        // A node of today does not remember them, so they are counted in the store.
+        let walk = DocumentWalk::Down { before: None };
+        let days = demo.service.store().documents(key, "called", walk, 100).expect("days of calls");
+        assert!(days.len() > 20, "{name}: {}", days.len());
+        for job in jobs.iter().filter(|job| job.state == JobState::Done) {
+            let ended = job.ended_at.expect("it ended");
+            assert!(ended >= job.created_at && ended <= job.created_at.plus(60), "{job:?}");
+        }
+    }
+}
+
+/// At the end the numbers are as the file of today says.
+#[test]
+fn the_year_leads_to_the_inventory() {
+    let demo = Demo::empty();
+    demo.populate(5_000).expect("it is made");
+    let moved: HashSet<E164> = demo
+        .snapshots()
+        .iter()
+        .flat_map(|snapshot| demo.service.store().log(snapshot.key, 0, usize::MAX).expect("the log"))
+        .filter(|logged| logged.change.verb == crate::domain::Verb::Transfer)
+        .flat_map(|logged| logged.change.numbers)
+        .map(|change| change.number)
+        .collect();
+    for (profile, numbers) in shares(5_000) {
+        let snapshots = demo.snapshots();
+        let snapshot = snapshots.iter().find(|one| one.partner.auth_id.as_str() == profile.auth_id).expect("there");
+        DemoStream::new(profile, numbers, noon()).rows(&mut |row| {
+            let (first, last) = row.numbers.unwrap_or((1, 0));
+            for number in (first..=last).filter_map(E164::new).filter(|number| !moved.contains(number)) {
+                let found = snapshot.get(number, noon()).expect("it is there");
+                let cost = found.cost().map(|cost| cost.to_string()).unwrap_or_default();
+                let holder = found.account().map_or("", |account| account.auth_id.as_str());
+                assert_eq!((found.state().as_str(), holder), (row.state, row.holding.account.0), "{number}");
+                assert_eq!((cost.as_str(), found.expires_at()), (row.cost, row.expires_at), "{number}");
+                let route = found.application().map_or("", |application| application.id.as_str());
+                assert_eq!(route, row.holding.application.0, "{number}");
+            }
+        });
+    }
 }

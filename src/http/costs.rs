@@ -5,6 +5,7 @@
 //! is kept: walking its pages costs one look at the log. An answer is of one
 //! moment, that of the snapshot which the credentials opened.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,9 +24,9 @@ use super::App;
 use super::answer::{ListFormat, answer, hex, unchanged};
 use super::error::ApiError;
 use super::query::CostsQuery;
-use crate::billing::{Bill, Calendar, Day, Month, Proration};
+use crate::billing::{Bill, Calendar, Day, Month, Proration, Sum};
 use crate::domain::change::Digest;
-use crate::domain::{PartnerKey, Scope, Time};
+use crate::domain::{Currency, PartnerKey, Scope, Time};
 use crate::inventory::Snapshot;
 use crate::service::{self, ServiceError};
 use crate::wire::costs::{BillText, BillWriter};
@@ -38,6 +39,17 @@ const AT_ONCE: usize = 2;
 pub struct BillCache {
     turns: Arc<Semaphore>,
     last: Mutex<Option<(BillQuery, Arc<Bill>)>>,
+    /// The last year, under its last month.
+    year: Mutex<Option<(BillQuery, Arc<Vec<MonthRental>>)>>,
+}
+
+/// The rental of one month, and how many numbers were charged, by currency.
+#[derive(Clone, Debug)]
+pub struct MonthRental {
+    pub month: Month,
+    /// Whether the month goes on.
+    pub draft: bool,
+    pub charged: BTreeMap<Currency, (Sum, u64)>,
 }
 
 /// All that a bill depends on.
@@ -54,7 +66,7 @@ struct BillQuery {
 
 impl Default for BillCache {
     fn default() -> BillCache {
-        BillCache { turns: Arc::new(Semaphore::new(AT_ONCE)), last: Mutex::default() }
+        BillCache { turns: Arc::new(Semaphore::new(AT_ONCE)), last: Mutex::default(), year: Mutex::default() }
     }
 }
 
@@ -95,6 +107,72 @@ pub async fn month(
     match asked {
         Ok((question, calendar)) => bill(app, question, calendar, now).await,
         Err(error) => Ok(Err(error)),
+    }
+}
+
+/// The rental of so many months up to the current one, earliest first. It is
+/// worked out from one reading of the log, and kept until that grows.
+pub async fn year(
+    app: &Arc<App>,
+    snapshot: &Snapshot,
+    months: usize,
+    now: Time,
+) -> Result<Result<Arc<Vec<MonthRental>>, ServiceError>, String> {
+    let calendar = match service::billing::calendar(snapshot) {
+        Ok(calendar) => calendar,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut all = vec![calendar.month(now)];
+    while all.len() < months {
+        all.extend(all.last().map(|month| month.previous()));
+    }
+    all.reverse();
+    let question = match BillQuery::new(snapshot, &calendar, calendar.month(now), Proration::default(), now) {
+        Ok(question) => question,
+        Err(error) => return Ok(Err(error)),
+    };
+    let kept = move |app: &App| {
+        let year = app.costs.year.lock();
+        year.as_ref().filter(|(of, year)| *of == question && year.len() == months).map(|(_, year)| year.clone())
+    };
+    if let Some(year) = kept(app) {
+        return Ok(Ok(year));
+    }
+    let turn = app.costs.turns.clone().acquire_owned().await.map_err(|error| error.to_string())?;
+    let app = app.clone();
+    let work = move || {
+        let _turn = turn;
+        if let Some(year) = kept(&app) {
+            return Ok(year);
+        }
+        let BillQuery { partner, version, proration, .. } = question;
+        let mut year = Vec::with_capacity(months);
+        let mut take = |bill: Bill| year.push(MonthRental::of(&bill));
+        app.service.bills(partner, version, &calendar, (&all, proration), now, &mut take)?;
+        let year = Arc::new(year);
+        *app.costs.year.lock() = Some((question, year.clone()));
+        Ok(year)
+    };
+    super::waiting::work(&super::waiting::LOOKS, work).await.map_err(|error| error.to_string())
+}
+
+impl MonthRental {
+    fn of(bill: &Bill) -> MonthRental {
+        let mut numbers: BTreeMap<Currency, Vec<u64>> = BTreeMap::new();
+        for group in &bill.groups {
+            let lines = bill.lines[group.lines.clone()].iter().map(|line| line.number.digits());
+            numbers.entry(group.total.currency).or_default().extend(lines);
+        }
+        // A number that moved has a line with each of its customers.
+        let mut distinct = |currency: Currency| {
+            let mut numbers = numbers.remove(&currency).unwrap_or_default();
+            numbers.sort_unstable();
+            numbers.dedup();
+            numbers.len() as u64
+        };
+        let totals = Bill::totals(bill.groups.iter()).into_iter();
+        let charged = totals.map(|sum| (sum.currency, (sum, distinct(sum.currency)))).collect();
+        MonthRental { month: bill.month(), draft: bill.draft, charged }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Call records, in the platform's shape or as rows: the answer of its CDR
-//! endpoint (one page, or pages one after the other), NDJSON, CSV, gzip of each.
+//! endpoint (one page, or pages one after the other), NDJSON, CSV, gzip of each, and
+//! spreadsheets (.xlsx).
 //!
 //! A record is taken as it is or not at all. One that cannot be used is handed
 //! over with its line and the reason, and the file goes on: the caller decides
@@ -15,6 +16,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
+use std::ops::ControlFlow;
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -22,7 +24,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::csv::{self, line_len};
 use super::json::{self, Documents};
-use super::source::SourceText;
+use super::sheet;
+use super::source::{Input, SourceText};
+use super::xlsx::{CellKind, SheetRow, Workbook};
 use super::{GuessedFormat, IntakeError, detect};
 use crate::domain::shown::quoted;
 use crate::domain::{Call, Currency, Decimal, Direction, E164, Time, Zone};
@@ -101,12 +105,18 @@ pub type TakeCall<'t> = &'t mut dyn FnMut(Result<&Call, BadCall>);
 /// Hands over every record of a file, in its order. A start without a zone is
 /// one of `zone`.
 pub fn read_calls(input: impl Read, zone: Option<&Zone>, take: TakeCall<'_>) -> Result<CallsRead, CallsError> {
-    let mut text = SourceText::open(input, None)?;
+    let mut records = Records { zone, take, read: CallsRead::default() };
+    let mut text = match Input::open(input, None)? {
+        Input::Text(text) => text,
+        Input::Workbook(mut book) => {
+            read_sheet(&mut book, &mut records)?;
+            return Ok(records.read);
+        }
+    };
     let shape = detect(&mut text).map_err(|error| match error {
         IntakeError::Empty => CallsError::Empty,
         error => error.into(),
     })?;
-    let mut records = Records { zone, take, read: CallsRead::default() };
     match shape {
         GuessedFormat::Csv => read_csv(&mut text, &mut records)?,
         GuessedFormat::Ndjson => read_lines(&mut text, &mut records)?,
@@ -225,14 +235,12 @@ fn read_lines(text: &mut SourceText<'_>, records: &mut Records<'_>) -> Result<()
 fn read_csv(text: &mut SourceText<'_>, records: &mut Records<'_>) -> Result<(), CallsError> {
     let mut spans = Vec::new();
     let mut best: Option<(u8, usize, Vec<Option<usize>>, usize)> = None;
-    for delimiter in [b',', b';', b'\t'] {
+    let said = csv::said_separator(text)?;
+    for delimiter in said.map_or(vec![b',', b';', b'\t'], |said| vec![said]) {
         let Some(len) = csv::next(text, delimiter, &mut spans)? else { return Err(CallsError::Empty) };
         let record = text.text(len)?;
         let mut scratch = String::new();
-        let mut field = |span: &csv::CellSpan| {
-            let name = csv::unquote(span.of(record), &mut scratch).trim().to_ascii_lowercase();
-            FIELDS.iter().position(|field| *field == name)
-        };
+        let mut field = |span: &csv::CellSpan| field_of(csv::unquote(span.of(record), &mut scratch));
         let fields: Vec<Option<usize>> = spans.iter().map(&mut field).collect();
         let known = fields.iter().flatten().count();
         if best.as_ref().is_none_or(|(_, _, _, most)| known > *most) {
@@ -240,15 +248,7 @@ fn read_csv(text: &mut SourceText<'_>, records: &mut Records<'_>) -> Result<(), 
         }
     }
     let Some((delimiter, len, fields, _)) = best else { return Err(CallsError::Empty) };
-    let has = |name: &str| fields.iter().flatten().any(|&field| FIELDS[field] == name);
-    for column in ["uuid", "start_time", "currency"] {
-        if !has(column) {
-            return Err(CallsError::Column { column });
-        }
-    }
-    if !has("total_cost") && !has("cost") {
-        return Err(CallsError::Column { column: "total_cost" });
-    }
+    check_columns(&fields)?;
     text.consume(len);
     while let Some(len) = csv::next(text, delimiter, &mut spans)? {
         let line = text.line();
@@ -259,6 +259,53 @@ fn read_csv(text: &mut SourceText<'_>, records: &mut Records<'_>) -> Result<(), 
         text.consume(len);
     }
     Ok(())
+}
+
+/// Which field a column of this name is.
+fn field_of(name: &str) -> Option<usize> {
+    let name = name.trim().to_ascii_lowercase();
+    FIELDS.iter().position(|field| *field == name)
+}
+
+fn check_columns(fields: &[Option<usize>]) -> Result<(), CallsError> {
+    let has = |name: &str| fields.iter().flatten().any(|&field| FIELDS[field] == name);
+    let missing = ["uuid", "start_time", "currency"].into_iter().find(|column| !has(column));
+    let costless = (!has("total_cost") && !has("cost")).then_some("total_cost");
+    missing.or(costless).map_or(Ok(()), |column| Err(CallsError::Column { column }))
+}
+
+/// The rows of a spreadsheet, by the rules of CSV. A time of day there has no
+/// zone.
+fn read_sheet(book: &mut Workbook, records: &mut Records<'_>) -> Result<(), CallsError> {
+    let mut fields: Option<Vec<Option<usize>>> = None;
+    let mut refused = Ok(());
+    book.rows(&mut |row| {
+        if sheet::is_blank(row) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let Some(fields) = &fields else {
+            let named: Vec<Option<usize>> = sheet::names_of(row).iter().map(|name| field_of(name)).collect();
+            refused = check_columns(&named);
+            fields = Some(named);
+            return Ok(if refused.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) });
+        };
+        records.put(sheet_values(row, fields), |_| format!("row {}", row.line));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if fields.is_none() { Err(CallsError::Empty) } else { refused }
+}
+
+fn sheet_values(row: &SheetRow, fields: &[Option<usize>]) -> Result<Values<'static>, String> {
+    let mut values = Values::default();
+    for (cell, field) in row.cells.iter().zip(fields) {
+        let Some(field) = *field else { continue };
+        values[field] = Some(match &cell.kind {
+            CellKind::Moment(moment) => Cow::Owned(moment.to_string()),
+            CellKind::Refused(fault) => return Err(format!("its {} {fault}", FIELDS[field])),
+            CellKind::Text | CellKind::Number | CellKind::Bool(_) => Cow::Owned(cell.text.clone()),
+        });
+    }
+    Ok(values)
 }
 
 fn csv_values<'a>(record: &'a str, spans: &[csv::CellSpan], fields: &[Option<usize>]) -> Result<Values<'a>, String> {
@@ -500,7 +547,8 @@ mod tests {
         let platform = page.replace("from_number", "caller_id_number").replace("to_number", "destination_number");
         let (calls, stated) = read(&page).expect("a page");
         assert_eq!((stated.stated.map(|total| total.to_string()).as_deref(), stated.pages), (Some("0.3"), 1));
-        for text in [platform.as_str(), &format!("{ROW}\n\n{ROW}\n"), &format!("[{ROW}]"), &csv] {
+        let said = format!("sep=|\r\n{}", csv.replace("a, b", "ab").replace(',', "|"));
+        for text in [platform.as_str(), &format!("{ROW}\n\n{ROW}\n"), &format!("[{ROW}]"), &csv, &said] {
             let (other, _) = read(text).expect(text);
             assert_eq!(other[0], calls[0], "{text}");
         }

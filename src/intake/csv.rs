@@ -186,13 +186,9 @@ fn separator(line: &str) -> Option<u8> {
     (divides && rest.bytes().all(|byte| byte == delimiter)).then_some(delimiter)
 }
 
-/// Reads the header by the delimiter under which it makes most sense: most
-/// columns that we know, then most columns.
-fn read_header(
-    text: &mut SourceText<'_>,
-    options: &ReadOptions,
-    spans: &mut Vec<CellSpan>,
-) -> Result<CsvHeader, IntakeError> {
+/// Takes the lines before the header off the text: blank ones, and one that says
+/// what divides the cells.
+pub(super) fn said_separator(text: &mut SourceText<'_>) -> Result<Option<u8>, IntakeError> {
     let mut said = None;
     while let Some(len) = text.scan(line_len)? {
         let line = text.text(len)?;
@@ -207,6 +203,17 @@ fn read_header(
         }
         text.consume(len);
     }
+    Ok(said)
+}
+
+/// Reads the header by the delimiter under which it makes most sense: most
+/// columns that we know, then most columns.
+fn read_header(
+    text: &mut SourceText<'_>,
+    options: &ReadOptions,
+    spans: &mut Vec<CellSpan>,
+) -> Result<CsvHeader, IntakeError> {
+    let said = said_separator(text)?;
     let mut best: Option<((usize, usize), CsvHeader)> = None;
     let mut failure = IntakeError::Empty;
     let usual = [b',', b';', b'\t'];

@@ -13,13 +13,13 @@ use super::{Extract, Field, FileFormat, FileItem, Header, IntakeError, PeekedRow
 use crate::domain::{Time, spreadsheet};
 
 /// The columns' names, by the first row that has any.
-fn names_of(row: &SheetRow) -> Vec<String> {
+pub(super) fn names_of(row: &SheetRow) -> Vec<String> {
     let mut names: Vec<String> = row.cells.iter().map(|cell| cell.text.trim().to_owned()).collect();
     while names.pop_if(|name| name.is_empty()).is_some() {}
     names
 }
 
-fn is_blank(row: &SheetRow) -> bool {
+pub(super) fn is_blank(row: &SheetRow) -> bool {
     row.cells.iter().all(SheetCell::is_blank)
 }
 

@@ -74,11 +74,6 @@ pub(super) struct SourceText<'a> {
 }
 
 impl<'a> SourceText<'a> {
-    /// Opens a file that has to be text.
-    pub fn open(input: impl Read + 'a, encoding: Option<&'static Encoding>) -> Result<SourceText<'a>, IntakeError> {
-        SourceText::of(Unpacked::open(input)?, encoding)
-    }
-
     fn of(unpacked: Unpacked<'a>, encoding: Option<&'static Encoding>) -> Result<SourceText<'a>, IntakeError> {
         let Unpacked { source, head, gzip, bytes } = unpacked;
         refuse_foreign(&head)?;

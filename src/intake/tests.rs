@@ -644,6 +644,41 @@ fn packed(parts: &[(&str, String)]) -> Vec<u8> {
     writer.finish().expect("memory").into_inner()
 }
 
+#[test]
+fn call_records_come_as_a_spreadsheet() {
+    let texts = |number: u64, texts: &[&str]| {
+        let cells: Vec<(&str, String)> = texts.iter().map(|text| ("t=\"str\"", format!("<v>{text}</v>"))).collect();
+        sheet_row(number, &cells.iter().map(|(attributes, within)| (*attributes, within.as_str())).collect::<Vec<_>>())
+    };
+    let head = ["uuid", "Start_Time", "currency", "total_cost", "billsec", "to_number", "call_direction", "note"];
+    let row = [
+        "556677881234567890ABCDEF12345678",
+        "2026-03-25T06:59:26Z",
+        "INR",
+        "0.3",
+        "61",
+        "918012345678",
+        "inbound",
+        "x",
+    ];
+    let bad = ["9", "2026-03-25T06:59:26Z", "INR", "dear", "61", "918012345678", "inbound", "x"];
+    let sheet = [texts(1, &head), texts(3, &row), texts(4, &bad)].concat();
+    let read = |sheet: &str| {
+        let (mut calls, mut faults) = (Vec::new(), Vec::new());
+        let take: calls::TakeCall<'_> = &mut |record| match record {
+            Ok(call) => calls.push((call.seconds, call.cost.to_string(), call.ours().map(|number| number.to_string()))),
+            Err(fault) => faults.push(fault.to_string()),
+        };
+        let done = calls::read_calls(&packed(&workbook(sheet))[..], None, take).map_err(|error| error.to_string());
+        done.map(|read| (read.records, calls, faults))
+    };
+    let (records, found, faults) = read(&sheet).expect("rows");
+    assert_eq!((records, found), (2, vec![(61, "0.3".to_owned(), Some("+918012345678".to_owned()))]));
+    assert!(faults.len() == 1 && faults[0].starts_with("row 4: ") && faults[0].contains("dear"), "{faults:?}");
+    assert!(read("").expect_err("nothing").contains("empty"));
+    assert!(read(&texts(1, &["uuid", "currency"])).expect_err("columns").contains("no column start_time"));
+}
+
 /// A row of cells; each is its attributes and what is in it.
 fn sheet_row(number: u64, cells: &[(&str, &str)]) -> String {
     let cell = |(attributes, within): &(&str, &str)| format!("<c {attributes}>{within}</c>");

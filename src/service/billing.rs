@@ -134,6 +134,31 @@ impl Service {
     }
 }
 
+impl Service {
+    /// The rental of months that follow each other, from one reading of the log.
+    /// Each bill is handed over and forgotten: a year of a million numbers would
+    /// fill the memory. Customers have the names of the last month.
+    pub fn bills(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        calendar: &Calendar,
+        (months, proration): (&[Month], Proration),
+        now: Time,
+        take: &mut dyn FnMut(Bill),
+    ) -> Result<(), ServiceError> {
+        let spans = months.iter().map(|&month| Ok((month, span(&calendar.period(month), now)?)));
+        let spans = spans.collect::<Result<Vec<_>, ServiceError>>()?;
+        let (Some((_, first)), Some((_, last))) = (spans.first(), spans.last()) else { return Ok(()) };
+        let whole = TimeSpan { from: first.from, until: last.until };
+        let holdings = self.holdings(key, through, calendar, whole)?;
+        for (month, span) in spans {
+            take(Bill::of(calendar, month, proration, &holdings.within(span), now));
+        }
+        Ok(())
+    }
+}
+
 /// What of a month is to be billed; refused if it has not begun.
 pub fn span(period: &Period, now: Time) -> Result<TimeSpan, ServiceError> {
     period.span(now).ok_or_else(|| {

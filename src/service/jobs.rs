@@ -263,7 +263,7 @@ impl Service {
     /// Creates a job: its rows are fixed from now on.
     pub fn job_create(&self, key: PartnerKey, new: &NewJob) -> Result<WriteOutcome, ServiceError> {
         let snapshot = self.view(key)?;
-        let mut trial = Trial::new(snapshot.clone(), Time::now());
+        let mut trial = Trial::new(snapshot.clone(), self.now());
         let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         desk.check(&new.action).map_err(of_params)?;
         let filter = match &new.wanted {
@@ -282,7 +282,7 @@ impl Service {
                 }
             }
             JobSelection::Filter(filter, _) => {
-                let mut walk = snapshot.walk((**filter).clone(), Order::default(), None, Time::now());
+                let mut walk = snapshot.walk((**filter).clone(), Order::default(), None, self.now());
                 // Each step of a walk finds its place anew, so several small
                 // batches are taken from one.
                 let batch = self.batch_rows;
@@ -308,7 +308,7 @@ impl Service {
         if undone.tally.changed == 0 {
             return Err(undone.refuse("it changed nothing, so there is nothing to undo"));
         }
-        let mut trial = Trial::new(self.view(key)?, Time::now());
+        let mut trial = Trial::new(self.view(key)?, self.now());
         let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         let mut making = Making::new(self, Task::Undo(id.to_owned()), "{}".to_owned(), None, preview);
         for at in 0..undone.next {
@@ -430,7 +430,7 @@ impl Service {
     /// What a job does to numbers that it changes: of a preview, what it would do
     /// to them now; else what it did. Numbers that it does not change are left out.
     pub fn job_changes(&self, key: PartnerKey, job: &Job, rows: &[JobRow]) -> Result<Vec<NumberChange>, ServiceError> {
-        let mut trial = Trial::new(self.view(key)?, Time::now());
+        let mut trial = Trial::new(self.view(key)?, self.now());
         let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         let mut changes = Vec::new();
         for row in rows {
@@ -642,7 +642,7 @@ impl<'s> Making<'s> {
             params,
             filter,
             by: service.actor.to_string(),
-            created_at: Time::now(),
+            created_at: service.now(),
             started_at: None,
             ended_at: None,
             total: 0,

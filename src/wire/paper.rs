@@ -10,18 +10,27 @@ use crate::wire::html::{escape, put};
 
 /// How a page looks, on a screen and on paper.
 pub const STYLE: &str = "\
-body{font:11pt/1.45 system-ui,sans-serif;color:#111;background:#fff;max-width:54rem;margin:2rem auto;padding:0 1rem}\
-h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.15rem;margin:2rem 0 .25rem}h3{font-size:1rem;margin:1.25rem 0 .25rem}\
-p{margin:.25rem 0}.about{color:#555}.draft{border:2px solid #111;padding:.5rem .75rem;margin:.75rem 0}\
+:root{color-scheme:light}\
+body{font:11pt/1.5 system-ui,-apple-system,'Segoe UI',sans-serif;color:#1a1f26;background:#fff;max-width:52rem;margin:2rem auto;padding:0 1.25rem}\
+h1{font-size:1.75rem;line-height:1.2;letter-spacing:-.01em;margin:0 0 .5rem}h2{font-size:1.1rem;margin:2rem 0 .25rem}h3{font-size:1rem;margin:1.25rem 0 .25rem}\
+p{margin:.15rem 0}.about{color:#566170}\
+.head{display:flex;flex-wrap:wrap;justify-content:space-between;gap:1rem 3rem;border-top:4px solid #0b5cad;padding-top:1.25rem;margin-bottom:1.5rem}\
+.parties{display:grid;grid-template-columns:repeat(2,minmax(11rem,auto));gap:0 2.5rem}\
+.parties .about{display:block;font-size:.85em}.who{display:block;font-weight:600}\
+.draft{border:1px solid #b26a00;border-left-width:4px;background:#fff7e8;padding:.6rem .9rem;margin:0 0 1.25rem;border-radius:4px}\
 table{border-collapse:collapse;width:100%;margin:.5rem 0}\
-th,td{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid #ddd;vertical-align:top}\
-th{border-bottom:1px solid #111;font-weight:600}\
+th,td{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid #e1e5ea;vertical-align:top}\
+th{border-bottom:1px solid #1a1f26;font-weight:600;font-size:.85em;color:#566170}\
 .n{text-align:right;font-variant-numeric:tabular-nums;padding-right:0;padding-left:.6rem;white-space:nowrap}\
-tfoot td{border-bottom:0;border-top:1px solid #111;font-weight:600}\
-\
-.scroll{overflow-x:auto}.scroll td{white-space:nowrap}.scroll:focus-visible{outline:3px solid #0b5cad;outline-offset:2px}a{color:#0b5cad}.screen{background:#f4f6f8;padding:.5rem .75rem;border-radius:6px}\
-@media print{.screen{display:none}.scroll{overflow:visible}body{margin:0;max-width:none;font-size:9.5pt}thead{display:table-header-group}tr{break-inside:avoid}\
-.account+.account{break-before:page}@page{margin:18mm}}";
+tfoot td{border-bottom:0;border-top:1px solid #1a1f26;font-weight:600}\
+.totals{background:#f4f6f8;border-radius:6px;margin:0 0 1rem}.totals th,.totals td{padding:.5rem 1rem;border-bottom:0}.totals td{font-size:1.05rem}\
+.totals strong{font-size:1.4rem}.totals tr+tr td{border-top:1px solid #e1e5ea}\
+.scroll{overflow-x:auto}.scroll td{white-space:nowrap}.scroll:focus-visible{outline:3px solid #0b5cad;outline-offset:2px}a{color:#0b5cad}.screen{background:#f4f6f8;padding:.5rem .75rem;border-radius:6px;margin-bottom:1.5rem}\
+@media(max-width:34rem){.parties{grid-template-columns:1fr}.totals td,.totals th{padding:.4rem .6rem}}\
+@media print{.screen{display:none}.scroll{overflow:visible}body{margin:0;padding:0;max-width:none;font-size:9.5pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}\
+thead{display:table-header-group}tfoot{display:table-row-group}tr,.head,.totals,.draft{break-inside:avoid}h2,h3{break-after:avoid}\
+.account+.account{break-before:page}\
+@page{size:A4;margin:16mm 16mm 18mm;@bottom-right{content:counter(page) ' / ' counter(pages);font:8.5pt system-ui,sans-serif;color:#566170}}}";
 
 /// Where a page has its style from.
 #[derive(Clone, Copy)]
@@ -71,9 +80,34 @@ pub fn name(what: &str, bill: &Bill) -> String {
     }
 }
 
-/// Of which day a page is, which days it is about, and by which rule.
-pub fn about(out: &mut String, bill: &Bill, made_on: Day) {
+/// The top of an invoice: its number, its days and its parties.
+pub fn head(out: &mut String, bill: &Bill, made_on: Day, from: &str, to: (&str, &str)) {
+    let (name, id) = (escape(to.0), escape(to.1));
+    put(out, format_args!("<header class=\"head\">\n<div>\n<h1>{}</h1>\n", self::name("Invoice", bill)));
+    dates(out, bill, made_on);
+    put(
+        out,
+        format_args!(
+            "</div>\n<div class=\"parties\">\n<p>From: <span class=\"who\">{}</span>\n<p>To: <span class=\"who\">{name}</span> \
+             <span class=\"about\">({id})</span>\n</div>\n</header>\n",
+            escape(from)
+        ),
+    );
+    draft(out, bill);
+}
+
+/// The rule of an invoice, below its totals.
+pub fn terms(out: &mut String, bill: &Bill) {
+    put(out, format_args!("<p class=\"about\">{}\n", rule(bill)));
+}
+
+fn dates(out: &mut String, bill: &Bill, made_on: Day) {
     let (period, zone) = (&bill.period, escape(bill.period.zone.name()));
+    let last = period.day(period.days() - 1);
+    put(out, format_args!("<p>Date: {made_on} ({zone})\n<p>Period: {} to {last}, days of {zone}\n", period.day(0)));
+}
+
+fn draft(out: &mut String, bill: &Bill) {
     if bill.draft {
         put(
             out,
@@ -84,15 +118,13 @@ pub fn about(out: &mut String, bill: &Bill, made_on: Day) {
             ),
         );
     }
-    let last = period.day(period.days() - 1);
-    put(
-        out,
-        format_args!(
-            "<p>Date: {made_on} ({zone})\n<p>Period: {} to {last}, days of {zone}\n<p class=\"about\">{}\n",
-            period.day(0),
-            rule(bill)
-        ),
-    );
+}
+
+/// Of which day a page is, which days it is about, and by which rule.
+pub fn about(out: &mut String, bill: &Bill, made_on: Day) {
+    draft(out, bill);
+    dates(out, bill, made_on);
+    terms(out, bill);
 }
 
 /// What a bill counts, for the reader of a page.
@@ -119,7 +151,7 @@ pub fn rule(bill: &Bill) -> String {
 /// The amounts of a page, before its lines: one column for each part, the last
 /// of which is the total, and a row for each currency.
 pub fn totals(out: &mut String, parts: &[&str], rows: &[Vec<Sum>]) {
-    out.push_str("<table>\n<thead><tr>");
+    out.push_str("<table class=\"totals\">\n<thead><tr>");
     for part in parts {
         put(out, format_args!("<th class=\"n\">{}", escape(part)));
     }
@@ -128,11 +160,27 @@ pub fn totals(out: &mut String, parts: &[&str], rows: &[Vec<Sum>]) {
         out.push_str("<tr>");
         for (at, sum) in row.iter().enumerate() {
             let (open, close) = if at + 1 == row.len() { ("<strong>", "</strong>") } else { ("", "") };
-            put(out, format_args!("<td class=\"n\">{open}{sum} {}{close}", sum.currency));
+            put(out, format_args!("<td class=\"n\">{open}{} {}{close}", grouped(sum), sum.currency));
         }
         out.push('\n');
     }
     out.push_str("</tbody>\n</table>\n");
+}
+
+/// An amount with its thousands apart: `1,234.50`.
+fn grouped(amount: &impl std::fmt::Display) -> String {
+    let text = amount.to_string();
+    let (sign, digits) = text.strip_prefix('-').map_or(("", &*text), |digits| ("-", digits));
+    let (whole, rest) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
+    let mut grouped = String::with_capacity(text.len() + whole.len() / 3);
+    grouped.push_str(sign);
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped + rest
 }
 
 /// The table of a rental, up to its first line.
@@ -157,7 +205,9 @@ pub fn line(out: &mut String, line: &BillLine) {
     put(
         out,
         format_args!(
-            "<tr><td>{number}{said}<td>{from}<td>{until}<td class=\"n\">{days}<td class=\"n\">{rate}<td class=\"n\">{amount}\n"
+            "<tr><td>{number}{said}<td>{from}<td>{until}<td class=\"n\">{days}<td class=\"n\">{}<td class=\"n\">{}\n",
+            grouped(rate),
+            grouped(amount)
         ),
     );
 }
@@ -168,8 +218,23 @@ pub fn lines_end(out: &mut String, label: &str, total: &Sum) {
     put(
         out,
         format_args!(
-            "<tfoot><tr><td colspan=\"5\">{}<td class=\"n\">{total} {currency}</tfoot>\n</table>\n</div>\n",
-            escape(label)
+            "<tfoot><tr><td colspan=\"5\">{}<td class=\"n\">{} {currency}</tfoot>\n</table>\n</div>\n",
+            escape(label),
+            grouped(total)
         ),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_apart() {
+        for (text, shown) in
+            [("0", "0"), ("999.50", "999.50"), ("1000", "1,000"), ("-1234567.125", "-1,234,567.125"), ("-123", "-123")]
+        {
+            assert_eq!(grouped(&text), shown);
+        }
+    }
 }

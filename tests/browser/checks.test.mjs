@@ -230,15 +230,20 @@ test("a month's costs have totals, lines, a file and an invoice", async () => {
   await page.getByRole("heading", { name: /^Draft invoice \d{4}-\d{2}$/ }).waitFor();
   // The totals stand before the lines.
   const totals = page.locator("table").first();
-  await totals.getByText("65000.00 INR").waitFor();
+  await totals.getByText("65,000.00 INR").waitFor();
   const lines = page.getByRole("region", { name: "Number rental" });
   assert.equal(await lines.locator("tbody tr").count(), 130);
-  await lines.locator("tfoot").getByText("65000.00 INR").waitFor();
+  await lines.locator("tfoot").getByText("65,000.00 INR").waitFor();
   const invoice = new URL(page.url());
   await fit(page, invoice.pathname + invoice.search, "invoice");
   await page.emulateMedia({ media: "print" });
   assert.ok(!(await page.getByText("Back to the costs").isVisible()), "not on paper");
   await page.emulateMedia({ media: "screen" });
+  // A PDF by printing: A4, several pages, and small.
+  const pdf = await page.pdf({ preferCSSPageSize: true, printBackground: true });
+  const sheets = pdf.toString("latin1").match(/\/Type\s*\/Page\b/g)?.length ?? 0;
+  assert.ok(pdf.subarray(0, 5).equals(Buffer.from("%PDF-")) && sheets >= 3 && sheets <= 6, `${sheets} sheets`);
+  assert.match(pdf.toString("latin1"), /MediaBox \[0 0 59[45][.\d]* 84[12]/);
 
   const foreign = await page.context().request.get(`${BASE}/costs/invoice?account=MA_X`);
   const unknown = await page.context().request.get(`${BASE}/costs/invoice?account=MA_Y`);

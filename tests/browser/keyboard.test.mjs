@@ -81,6 +81,8 @@ test("in bulk: selected, previewed, run, undone", async () => {
   await type(page, "input[name=add]", "keyed");
   await page.keyboard.press("Enter");
   await page.waitForURL("**/jobs/job_*");
+  // Each change is shown before it is done.
+  await page.locator("ul.diff li", { hasText: "keyed" }).first().waitFor();
   await press(page, "#run");
   await page.locator("h1 .mark", { hasText: "done" }).waitFor();
   const job = page.url();

@@ -62,3 +62,29 @@ test("the platform's pages, and a partner that is created and suspended", async 
   await page.goto(`${BASE}/numbers`);
   assert.equal(await page.locator("table.rows tbody tr").count(), 50, "administrators see every partner");
 });
+
+// 400 ms there and back, 50 kB a second: a page is readable within a second. A
+// busy machine has ten times as long; ROLLCALL_HOSTILE=whole asserts the limit.
+test("pages are readable within a second on a slow line", async () => {
+  const limit = process.env.ROLLCALL_HOSTILE === "whole" ? 1_000 : 10_000;
+  const page = await signedIn(server, "owner");
+  const line = await page.context().newCDPSession(page);
+  await line.send("Network.enable");
+  await line.send("Network.emulateNetworkConditions", { offline: false, latency: 400, downloadThroughput: 50_000, uploadThroughput: 50_000 });
+  const painted = () => page.evaluate(() => new Promise((done) => {
+    new PerformanceObserver((list) => list.getEntriesByName("first-contentful-paint").forEach((one) => done(one.startTime)))
+      .observe({ type: "paint", buffered: true });
+  }));
+  for (const path of ["", "/numbers", "/numbers/+9122712642007", "/customers", "/checks", "/costs", "/changes", "/jobs"]) {
+    await page.goto(BASE + path);
+    const first = await painted();
+    const { sent, whole } = await page.evaluate(() => {
+      const [navigation] = performance.getEntriesByType("navigation");
+      return { sent: navigation.encodedBodySize, whole: navigation.decodedBodySize };
+    });
+    console.log(`${path || "/"} is readable after ${Math.round(first)} ms; ${sent} bytes sent, ${whole} in the page`);
+    assert.ok(first < limit, `${path}: ${first} ms`);
+    assert.ok(sent < whole, `${path} is sent compressed`);
+  }
+  await page.context().close();
+});

@@ -412,6 +412,80 @@ fn completions_for_every_shell() {
     }
 }
 
+/// What Bash offers after these words, the last of which is being typed.
+fn completed(database: &Database, line: &str) -> Vec<String> {
+    let script = database.run(&["completions", "bash"]).done().stdout;
+    let script = database.write("completion.bash", &script);
+    let program = env!("CARGO_BIN_EXE_rollcall");
+    let ask = format!(
+        "source {}\nCOMP_LINE={line:?}\nread -ra COMP_WORDS <<<\"$COMP_LINE\"\n\
+         if [[ $COMP_LINE == *' ' ]]; then COMP_WORDS+=(\"\"); fi\nCOMP_WORDS[0]={program:?}\n\
+         COMP_CWORD=$((${{#COMP_WORDS[@]}}-1))\nCOMP_POINT=${{#COMP_LINE}}\n\
+         _rollcall_names \"${{COMP_WORDS[0]}}\" \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\n\
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        script.display()
+    );
+    let out = Command::new("bash")
+        .args(["--norc", "-c", &ask])
+        .env("ROLLCALL_DATABASE", database.address())
+        .env_remove("ROLLCALL_PARTNER")
+        .output()
+        .expect("bash runs");
+    assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).expect("text").lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_ids_and_names() {
+    let database = Database::empty();
+    database.run(&["partner", "create", "--auth-id", "PA_ONE", "--name", "One Telecom"]).done();
+    let header = "number,account_auth_id,account_name,application_id,application_name,trunk_id,monthly_cost,currency\n";
+    let rows = "+33123456789,MA_1,Globex Field Services,app_1,Main IVR,trunk_a,1,EUR\n\
+                +33123456790,MA_2,Acme,app_2,Main IVR,trunk_b,1,EUR\n\
+                +33123456791,MA_3,Globex & Sons,app_3,Sales,trunk_b,1,EUR\n";
+    database.import("PA_ONE", &format!("{header}{rows}"));
+    let table: &[(&str, &[&str])] = &[
+        ("rollcall number assign +33123456789 --account Glo", &["Globex\\ Field\\ Services", "Globex\\ \\&\\ Sons"]),
+        ("rollcall number assign +33123456789 --account globex\\", &[]),
+        ("rollcall number assign +33123456789 --account MA_", &["MA_1", "MA_2", "MA_3"]),
+        // Two applications are called so.
+        ("rollcall number route +33123456789 --application ", &["Sales", "app_1", "app_2"]),
+        ("rollcall number route +33123456789 --trunk trunk_", &["trunk_a", "trunk_b"]),
+        ("rollcall application rename S", &["Sales"]),
+        ("rollcall number list --partner PA", &["PA_ONE"]),
+        ("rollcall number list --partner PA_ZZZ", &[]),
+        // The rest is what it was.
+        ("rollcall manp", &["manpages"]),
+    ];
+    for (line, expected) in table {
+        let mut found = completed(&database, line);
+        found.sort();
+        let mut expected: Vec<&str> = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{line}");
+    }
+    // Several partners: one has to be named. Nothing is said of it.
+    database.run(&["partner", "create", "--auth-id", "PA_TWO", "--name", "Two"]).done();
+    assert!(completed(&database, "rollcall number assign +33123456789 --account Glo").is_empty());
+    let named = completed(&database, "rollcall number assign --partner PA_ONE --account Ac");
+    assert_eq!(named, ["Acme"]);
+    assert!(completed(&database, "rollcall number assign --partner PA_TWO --account Ac").is_empty(), "another tenant");
+    let missing = database.run(&["complete", "--", "rollcall", "--database", "sqlite:/nowhere/x.db", "account", ""]);
+    let ran = missing.done();
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
+}
+
+#[test]
+fn an_undo_looks_before_it_asks() {
+    let database = Database::sample();
+    for version in ["99", "0"] {
+        let ran = database.run(&["undo", version, "--partner", "PA_ONE"]).check(1);
+        assert!(ran.stderr.contains(&format!("change {version} of partner PA_ONE not found")), "{}", ran.stderr);
+    }
+    let ran = database.run(&["undo", "1", "--partner", "PA_ONE"]).check(2);
+    assert!(ran.stderr.contains("--yes"), "{}", ran.stderr);
+}
+
 // Pipes.
 
 /// Runs a command whose reader goes away, after reading this much.

@@ -87,6 +87,57 @@ fn an_unknown_name_is_never_an_empty_page() {
     assert!(pages.page("/costs?account=Globex+Field+Services").contains("<small>MA_1</small>"));
 }
 
+/// Every word of an address that a page reads: what is unknown is said, with what
+/// may be meant where something is alike, and is no empty list.
+#[test]
+fn an_unknown_word_of_an_address_is_said() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_N", "UTC");
+    for (path, expected) in [
+        ("/checks?check=expring", "expring is no check. Did you mean expiring?"),
+        ("/checks?check=%3Cb%3E", "<b> is no check. There are "),
+        ("/checks?acknowledged=yes", "yes is no value of acknowledged"),
+        ("/checks?check=idle&idle_for=soon", "“soon” is no number of days from 1 to 90"),
+        ("/checks?account=Globex&check=unrouted", GLOBEX),
+        ("/costs?currency=EURO", "“EURO” is no currency code such as EUR"),
+        ("/costs?proration=dayz", "dayz is no way to charge partial months. Did you mean days?"),
+        ("/costs?month=tomorrow", "“tomorrow” is not a month such as 2026-02"),
+        ("/costs?account=Globex", GLOBEX),
+        ("/changes?verb=relase", "relase is no kind of change. Did you mean release?"),
+        ("/changes?who=nobody", "nobody is no author of changes"),
+        ("/changes?account=Globex", GLOBEX),
+        ("/changes?from=yesterday", "yesterday is not a day"),
+    ] {
+        let answer = pages.get(path).check(422);
+        assert!(said(answer.text()).contains(expected), "{path}: {}", said(answer.text()));
+        assert!(!answer.text().contains("<b> is no") && !plain(answer.text()).contains("No open findings"), "{path}");
+        assert!(!answer.text().contains("held a number in") && !answer.text().contains("held no number"), "{path}");
+    }
+    // The line of the numbers says it beside itself.
+    for (path, expected) in [
+        ("/numbers?q=region:Lundon", "no number has this region"),
+        ("/numbers?region=Lundon", "no number has this region"),
+        ("/numbers?tag=vib", "no number has this tag"),
+        ("/numbers?account=Globex", GLOBEX),
+        ("/numbers?account_auth_id=MA_9", "Customer MA_9 not found"),
+        ("/numbers?application_id=Suport", "Application Suport not found. Did you mean Support (app_3)?"),
+        ("/numbers?trunk=none", "Trunk none not found"),
+        ("/numbers?status=actve", "actve"),
+        ("/numbers?country=XX", "XX"),
+        ("/numbers?routed=maybe", "maybe"),
+    ] {
+        let page = plain(&pages.page(path));
+        assert!(page.contains(expected), "{path}: {page}");
+        assert!(!page.contains("No numbers match"), "{path}");
+    }
+    // What is known goes on as it was.
+    assert!(pages.page("/numbers?region=London").contains("<b>4 numbers</b>"));
+    assert!(pages.page("/numbers?routed=true&account=MA_2").contains("<b>1 number</b>"));
+    assert!(pages.page("/costs?currency=gbp").contains("In GBP"));
+    let nothing = pages.page("/costs?currency=CHF");
+    assert!(nothing.contains("Nothing is charged in CHF") && !nothing.contains("held a number"), "{nothing}");
+}
+
 /// What the field has that the page shows of this name.
 fn value_of(html: &str, field: &str) -> String {
     let rest = html.split_once(&format!(" name=\"{field}\"")).expect("a field").1;

@@ -12,6 +12,7 @@ mod machine;
 mod memory;
 mod neighbours;
 mod requests;
+mod search;
 
 /// Whether the whole size is wanted.
 pub fn whole() -> bool {

@@ -33,6 +33,7 @@ mod console_lists;
 mod console_names;
 mod console_search;
 mod console_verbs;
+mod console_words;
 mod cookbook;
 mod costs;
 mod crash;

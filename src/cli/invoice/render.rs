@@ -10,7 +10,7 @@ use super::InvoiceRun;
 use crate::billing::{BillLine, CallTotals, Invoice, Stated, Sum};
 use crate::domain::{Currency, E164};
 use crate::wire::costs::{self, json_account, json_expired, json_line, json_rules};
-use crate::wire::html::{escape, put};
+use crate::wire::html::put;
 use crate::wire::paper;
 use crate::wire::report::{CsvCells, CsvLine as Row};
 
@@ -215,13 +215,9 @@ pub fn html(found: &InvoiceRun, invoices: &[Invoice], out: &mut dyn Write) -> io
     let title = paper::name("Invoice", &found.bill);
     let mut text = String::new();
     paper::begin(&mut text, &format!("{title} - {}", first.name), paper::Style::Within);
-    let (name, id, partner) = (escape(&first.name), escape(first.account.as_str()), escape(&found.partner));
-    put(
-        &mut text,
-        format_args!("<h1>{title}</h1>\n<p>From: {partner}\n<p>To: {name} <span class=\"about\">({id})</span>\n"),
-    );
-    paper::about(&mut text, &found.bill, found.made_on);
+    paper::head(&mut text, &found.bill, found.made_on, &found.partner, (&first.name, first.account.as_str()));
     paper::totals(&mut text, &["Rental", "Calls", "Total"], &invoices.iter().map(parts).collect::<Vec<_>>());
+    paper::terms(&mut text, &found.bill);
     for invoice in invoices {
         let currency = invoice.total.currency;
         put(&mut text, format_args!("<section class=\"account\">\n<h2>In {currency}</h2>\n"));
