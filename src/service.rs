@@ -680,8 +680,8 @@ impl Service {
         self.note_in_audit(key, what, about.as_str(), Some(error.to_string().into()));
     }
 
-    fn note_in_audit(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) {
-        let entry = AuditEntry {
+    fn audit_entry(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) -> AuditEntry {
+        AuditEntry {
             at: self.now(),
             partner: Some(key),
             who: self.actor.to_string().into(),
@@ -690,7 +690,11 @@ impl Service {
             refused,
             from: self.from,
             request_id: self.request_id.as_deref().map(Into::into),
-        };
+        }
+    }
+
+    fn note_in_audit(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) {
+        let entry = self.audit_entry(key, what, about, refused);
         let noted = self.store.people_write(&mut |people| Ok(people.put_audit(&entry)?));
         if let Err(Abort::Store(error)) = noted {
             tracing::error!(error = &error as &dyn std::error::Error, what, about, "not written to the audit trail");

@@ -247,6 +247,9 @@ pub trait Transaction {
     fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError>;
     /// Forgets a document, if it is there.
     fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError>;
+    /// Writes an entry of the audit trail for what this write changes outside the
+    /// log; it exists only if the write is committed.
+    fn put_audit(&mut self, entry: &people::AuditEntry) -> Result<(), StoreError>;
 }
 
 /// To what numbers of a partner route.
@@ -350,14 +353,15 @@ pub enum Loaded {
     Poison {
         key: Option<PartnerKey>,
         table: &'static str,
-        /// The number that the row is of, if it is one's.
-        number: Option<E164>,
+        /// The first and the last number of the row, if it is one of numbers.
+        numbers: Option<(E164, E164)>,
         what: String,
     },
 }
 
-/// Some numbers as they are stored. What many of them say alike is said once,
-/// because reading it, and looking up what it names, is most of a start.
+/// Some numbers as they are stored: neighbours with equal values are one row, and
+/// equal values of several rows are one image, because reading them, and looking up
+/// the ids in them, is most of a start.
 #[derive(Default)]
 pub struct NumberBatch {
     /// What rows refer to by index: whose a number is, and all that is known
@@ -368,19 +372,33 @@ pub struct NumberBatch {
 
 #[derive(Clone, Copy, Debug)]
 pub struct BatchRow {
-    pub number: E164,
+    pub first: E164,
+    /// The last of its numbers, which have no gap.
+    pub last: E164,
     pub version: u64,
     pub image: u32,
     pub dates: Dates,
 }
 
+impl BatchRow {
+    pub fn numbers(&self) -> impl Iterator<Item = E164> + use<> {
+        (self.first.digits()..=self.last.digits()).filter_map(E164::new)
+    }
+}
+
+/// The numbers of a row, as sentences about it begin.
+pub fn numbers_named((first, last): (E164, E164)) -> String {
+    if first == last { format!("number {first}") } else { format!("numbers {first} to {last}") }
+}
+
 impl NumberBatch {
     /// Each number with its partner, its version and its whole record.
     pub fn records(&self) -> impl Iterator<Item = (PartnerKey, E164, u64, Record)> {
-        self.rows.iter().map(|row| {
+        self.rows.iter().flat_map(|row| {
             let (key, image) = &self.images[row.image as usize];
             let Dates { assigned_at, expires_at, since, until } = row.dates;
-            (*key, row.number, row.version, Record { assigned_at, expires_at, since, until, ..image.clone() })
+            let record = Record { assigned_at, expires_at, since, until, ..image.clone() };
+            row.numbers().map(move |number| (*key, number, row.version, record.clone()))
         })
     }
 }
@@ -743,6 +761,14 @@ pub enum Open {
     Existing,
     /// A new one is made where there is none.
     Create,
+}
+
+/// That a log with changes is missing beside a database that is not open yet.
+pub fn lost_log(location: &Location) -> Option<String> {
+    match location {
+        Location::Sqlite(path) => sqlite::lost_log(path),
+        Location::Postgres(_) => None,
+    }
 }
 
 pub fn open(location: &Location, open: Open) -> Result<Arc<dyn Store>, StoreError> {

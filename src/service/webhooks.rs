@@ -973,9 +973,10 @@ impl Service {
             head.put_held(transaction, id, (&held, true), now)?;
             head.due = Some(now);
             head.put(transaction, id)?;
+            transaction.put_audit(&self.audit_entry(key, "webhook.skip", &format!("{id} {place}"), None))?;
             Ok(VerbOutcome::Delivery(Box::new(ShownDelivery { id: place, delivery: skipped, created: false })))
         });
-        self.audit_delivery(key, "webhook.skip", id, delivery, &skipped);
+        self.audit_delivery_refusal(key, "webhook.skip", (id, delivery), &skipped);
         deliver::count("skipped");
         self.hooks.board.ring();
         skipped
@@ -1001,9 +1002,10 @@ impl Service {
             let shown = head.resend(transaction, id, delivery, again, now)?;
             head.kick(transaction, id, now)?;
             head.put(transaction, id)?;
+            transaction.put_audit(&self.audit_entry(key, "webhook.resend", &format!("{id} {delivery}"), None))?;
             Ok(VerbOutcome::Delivery(Box::new(shown)))
         });
-        self.audit_delivery(key, "webhook.resend", id, Some(delivery), &outcome);
+        self.audit_delivery_refusal(key, "webhook.resend", (id, Some(delivery)), &outcome);
         self.hooks.board.ring();
         outcome
     }
@@ -1027,9 +1029,11 @@ impl Service {
                 head.kick(transaction, id, now)?;
                 head.put(transaction, id)?;
             }
+            let about = format!("{id}, {resent} deliveries");
+            transaction.put_audit(&self.audit_entry(key, "webhook.resend", &about, None))?;
             Ok(VerbOutcome::Resent { resent, left: head.failed })
         });
-        self.audit_delivery(key, "webhook.resend", id, None, &outcome);
+        self.audit_delivery_refusal(key, "webhook.resend", (id, None), &outcome);
         self.hooks.board.ring();
         outcome
     }
@@ -1042,30 +1046,21 @@ impl Service {
         WebhookCursor::of(transaction, id)?.ok_or_else(|| unknown(id))
     }
 
-    /// Notes in the audit trail what was done about deliveries, which is in no
-    /// log. The console notes its own refusals.
-    fn audit_delivery(
+    /// Notes in the audit trail why nothing was done about deliveries; what was
+    /// done is noted with it. The console notes its own refusals.
+    fn audit_delivery_refusal(
         &self,
         key: PartnerKey,
         what: &str,
-        id: &str,
-        delivery: Option<&str>,
+        (id, delivery): (&str, Option<&str>),
         done: &Result<WriteOutcome, ServiceError>,
     ) {
-        let refused = match done {
-            Ok(WriteOutcome::Done { .. }) => None,
-            Err(error) if !matches!(self.actor, Actor::User { .. }) => Some(error.to_string().into()),
-            Ok(WriteOutcome::Again(_)) | Err(_) => return,
-        };
-        let about = match (delivery, done) {
-            (Some(delivery), _) => format!("{id} {delivery}"),
-            (None, Ok(WriteOutcome::Done { shown: VerbOutcome::Delivery(shown), .. })) => format!("{id} {}", shown.id),
-            (None, Ok(WriteOutcome::Done { shown: VerbOutcome::Resent { resent, .. }, .. })) => {
-                format!("{id}, {resent} deliveries")
-            }
-            (None, _) => id.to_owned(),
-        };
-        self.note_in_audit(key, what, &about, refused);
+        let Err(error) = done else { return };
+        if matches!(self.actor, Actor::User { .. }) {
+            return;
+        }
+        let about = delivery.map_or_else(|| id.to_owned(), |delivery| format!("{id} {delivery}"));
+        self.note_in_audit(key, what, &about, Some(error.to_string().into()));
     }
 
     /// Tells the partner's webhooks of something that is in no log: queued

@@ -63,7 +63,7 @@ pub(super) fn read_head(row: &impl RowCells) -> Result<LogHead, StoreError> {
 /// What a partner's row has for a digest of its rows, as of that head.
 pub(super) fn read_row_digest(row: &impl RowCells, at: usize, head: &LogHead) -> KeptDigest {
     let bytes = row.bytes_if(at);
-    bytes.map_or(KeptDigest::Broken, |bytes| KeptDigest::read(bytes, head.key, head.version, &head.digest))
+    KeptDigest::read(bytes.unwrap_or(Some(&[])), head.key, head.version, &head.digest)
 }
 
 /// A table of partners or of what they have besides numbers.
@@ -198,7 +198,13 @@ pub(super) fn poison(
         (_, Ok(Some(number))) => number.to_string(),
         _ => "without a name".to_owned(),
     };
-    Ok(Loaded::Poison { key: row.int(at).ok().map(PartnerKey), table, number, what: format!("{table} {name}: {what}") })
+    let numbers = number.map(|number| (number, number));
+    Ok(Loaded::Poison {
+        key: row.int(at).ok().map(PartnerKey),
+        table,
+        numbers,
+        what: format!("{table} {name}: {what}"),
+    })
 }
 
 pub(super) const ENTRY: &str = "at, actor, request_id, verb";

@@ -26,7 +26,7 @@ use crate::domain::{
 };
 use crate::store::group::{CommitFailure, Engine, Written};
 use crate::store::log::{self, Chain};
-use crate::store::people::{PeopleWrites, audit_of};
+use crate::store::people::{AuditEntry, PeopleWrites, audit_of};
 use crate::store::rows::*;
 use crate::store::tally::RowTally;
 use crate::store::{
@@ -755,5 +755,10 @@ impl Transaction for PgTransaction<'_> {
     fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError> {
         self.beside = true;
         self.beside().drop_document(self.head.key, kind, id)
+    }
+
+    fn put_audit(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.beside = true;
+        PgPeople { core: self.core, link: self.link() }.put_audit(entry)
     }
 }
