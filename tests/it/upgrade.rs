@@ -89,8 +89,8 @@ fn the_release_before_is_upgraded_whole() {
     let routing = "/api/v1/partner/numbers/%2B912271264219/routing";
     let routed = server.get(routing).auth(&key).send().check(200).json();
     assert_eq!(routed["data"]["cause"], "routed", "{routed}");
-    let assigned = changes["data"].as_array().expect("changes").iter().find(|one| one["verb"] == "assign");
-    let version = assigned.expect("a change")["version"].as_u64().expect("a version");
+    let released = changes["data"].as_array().expect("changes").iter().find(|one| one["verb"] == "release");
+    let version = released.expect("a change")["version"].as_u64().expect("a version");
     let undo = format!("/api/v1/manage/changes/{version}/undo");
     let undone = server.request("POST", &undo).auth(&key).json(&json!({})).send().check(200).json();
     assert!(undone.to_string().contains("\"undone\":1"), "{undone}");
