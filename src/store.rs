@@ -350,14 +350,15 @@ pub enum Loaded {
     Poison {
         key: Option<PartnerKey>,
         table: &'static str,
-        /// The number that the row is of, if it is one's.
-        number: Option<E164>,
+        /// The first and the last number of the row, if it is one of numbers.
+        numbers: Option<(E164, E164)>,
         what: String,
     },
 }
 
-/// Some numbers as they are stored. What many of them say alike is said once,
-/// because reading it, and looking up what it names, is most of a start.
+/// Some numbers as they are stored: neighbours with equal values are one row, and
+/// equal values of several rows are one image, because reading them, and looking up
+/// the ids in them, is most of a start.
 #[derive(Default)]
 pub struct NumberBatch {
     /// What rows refer to by index: whose a number is, and all that is known
@@ -368,19 +369,33 @@ pub struct NumberBatch {
 
 #[derive(Clone, Copy, Debug)]
 pub struct BatchRow {
-    pub number: E164,
+    pub first: E164,
+    /// The last of its numbers, which have no gap.
+    pub last: E164,
     pub version: u64,
     pub image: u32,
     pub dates: Dates,
 }
 
+impl BatchRow {
+    pub fn numbers(&self) -> impl Iterator<Item = E164> + use<> {
+        (self.first.digits()..=self.last.digits()).filter_map(E164::new)
+    }
+}
+
+/// The numbers of a row, as sentences about it begin.
+pub fn numbers_named((first, last): (E164, E164)) -> String {
+    if first == last { format!("number {first}") } else { format!("numbers {first} to {last}") }
+}
+
 impl NumberBatch {
     /// Each number with its partner, its version and its whole record.
     pub fn records(&self) -> impl Iterator<Item = (PartnerKey, E164, u64, Record)> {
-        self.rows.iter().map(|row| {
+        self.rows.iter().flat_map(|row| {
             let (key, image) = &self.images[row.image as usize];
             let Dates { assigned_at, expires_at, since, until } = row.dates;
-            (*key, row.number, row.version, Record { assigned_at, expires_at, since, until, ..image.clone() })
+            let record = Record { assigned_at, expires_at, since, until, ..image.clone() };
+            row.numbers().map(move |number| (*key, number, row.version, record.clone()))
         })
     }
 }

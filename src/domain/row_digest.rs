@@ -196,10 +196,22 @@ impl RowDigest {
         }
     }
 
-    /// Adds a row.
+    /// Adds a number.
     pub fn number(&mut self, number: E164, version: u64, weights: Weights, dates: Dates) {
-        let of = Moments::of(number.digits());
-        self.words(weights, of, 1);
+        self.row(Moments::of(number.digits()), 1, version, weights, dates);
+    }
+
+    /// Adds neighbours with equal values, from one number to another.
+    pub fn numbers(&mut self, (first, last): (E164, E164), version: u64, weights: Weights, dates: Dates) {
+        if first == last {
+            return self.number(first, version, weights, dates);
+        }
+        let count = (last.digits() + 1).saturating_sub(first.digits());
+        self.row(Moments::run(first.digits(), count), count, version, weights, dates);
+    }
+
+    fn row(&mut self, of: Moments, count: u64, version: u64, weights: Weights, dates: Dates) {
+        self.words(weights, of, count);
         self.figure(DigestTerm::Version, version, of);
         self.figure(DigestTerm::AssignedAt, DigestTerm::of_time(dates.assigned_at), of);
         self.figure(DigestTerm::ExpiresAt, DigestTerm::of_time(dates.expires_at), of);

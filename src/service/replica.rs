@@ -142,7 +142,7 @@ pub struct Replica {
     /// Which partners may have a number.
     directory: Directory,
     /// The numbers whose rows were left out.
-    unreadable: ArcSwap<HashSet<E164>>,
+    unreadable: ArcSwap<LeftOut>,
     /// Whether partners are not served because their rows do not agree with
     /// their digests.
     damaged: AtomicBool,
@@ -283,25 +283,52 @@ pub struct ReplicaProgress {
 /// Rows that could not be understood.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Poison {
+    /// Each number of a row of numbers counts, so the count is the same on both
+    /// engines.
     pub rows: u64,
     pub tables: BTreeMap<&'static str, u64>,
-    /// The first of them, in words.
+    /// The first of them, in words: one sentence each.
     pub first: Vec<String>,
-    /// All of them that are numbers.
-    pub numbers: HashSet<E164>,
+    /// How many sentences there would be.
+    sentences: u64,
+    /// The numbers of all of them that have numbers.
+    numbers: LeftOut,
     /// In words, that a partner's rows do not agree with their digest; counted
     /// as a row of the digest.
     pub damaged: Option<Arc<str>>,
+}
+
+/// Numbers whose rows were left out, as ranges that do not overlap: by the first
+/// number the last.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+struct LeftOut(BTreeMap<E164, E164>);
+
+impl LeftOut {
+    fn add(&mut self, (mut first, mut last): (E164, E164)) {
+        while let Some((&other, &end)) = self.0.range(..=last).next_back()
+            && end >= first
+        {
+            self.0.remove(&other);
+            (first, last) = (first.min(other), last.max(end));
+        }
+        self.0.insert(first, last);
+    }
+
+    fn contains(&self, number: E164) -> bool {
+        self.0.range(..=number).next_back().is_some_and(|(_, last)| *last >= number)
+    }
 }
 
 /// What a digest that rows do not agree with is counted under.
 const ROW_DIGEST: &str = "row_digest";
 
 impl Poison {
-    fn add(&mut self, table: &'static str, number: Option<E164>, what: impl FnOnce() -> String) {
-        self.rows += 1;
-        *self.tables.entry(table).or_default() += 1;
-        self.numbers.extend(number);
+    fn add(&mut self, table: &'static str, numbers: Option<(E164, E164)>, what: impl FnOnce() -> String) {
+        let rows = numbers.map_or(1, |(first, last)| last.digits() - first.digits() + 1);
+        self.rows += rows;
+        self.sentences += 1;
+        *self.tables.entry(table).or_default() += rows;
+        numbers.into_iter().for_each(|numbers| self.numbers.add(numbers));
         if self.first.len() < TOLD_MAX {
             self.first.push(what());
         }
@@ -309,12 +336,13 @@ impl Poison {
 
     fn and(mut self, more: Poison) -> Poison {
         self.rows += more.rows;
+        self.sentences += more.sentences;
         for (table, rows) in more.tables {
             *self.tables.entry(table).or_default() += rows;
         }
         self.first.extend(more.first);
         self.first.truncate(TOLD_MAX);
-        self.numbers.extend(more.numbers);
+        more.numbers.0.into_iter().for_each(|numbers| self.numbers.add(numbers));
         self.damaged = self.damaged.or(more.damaged);
         self
     }
@@ -327,7 +355,7 @@ impl Poison {
 
     /// How many rows were left out beyond those in words.
     pub fn more(&self) -> u64 {
-        self.rows - self.first.len() as u64 - u64::from(self.damaged.is_some())
+        self.sentences - self.first.len() as u64
     }
 
     fn tell(&self) {
@@ -473,8 +501,8 @@ impl Loading {
                 self.put("setting", key, |snapshot| Arc::make_mut(&mut snapshot.settings).put(setting))
             }
             Loaded::Numbers(batch) => self.numbers(&batch)?,
-            Loaded::Poison { key, table, number, what } => {
-                self.poison.entry(key).or_default().add(table, number, || what);
+            Loaded::Poison { key, table, numbers, what } => {
+                self.poison.entry(key).or_default().add(table, numbers, || what);
             }
         }
         Ok(())
@@ -495,13 +523,14 @@ impl Loading {
         let misfit = |misfit: Misfit| StoreError::Corrupt { what: misfit.to_string() };
         // Where numbers with each image go; or why they go nowhere.
         let mut images: Vec<Option<Result<(usize, Image), String>>> = vec![None; batch.images.len()];
-        for &BatchRow { number, version, image, dates } in &batch.rows {
+        for &run in &batch.rows {
+            let BatchRow { first, last, version, image, dates } = run;
             let (key, record) = &batch.images[image as usize];
             let known = &mut images[image as usize];
             if known.is_none() {
                 *known = Some(match self.places.get(key) {
                     None => Err(format!("is of partner {key}, which does not exist")),
-                    Some(&place) => match self.loaders[place].image(number, record) {
+                    Some(&place) => match self.loaders[place].image(first, record) {
                         Ok(image) => Ok((place, image)),
                         Err(Misfit::Dangling { what, id, .. }) => {
                             Err(format!("refers to {what} {id}, which does not exist"))
@@ -512,11 +541,14 @@ impl Loading {
             }
             match known {
                 Some(Ok((place, image))) => {
-                    self.loaders[*place].place(number, version, *image, dates).map_err(misfit)?
+                    let loader = &mut self.loaders[*place];
+                    run.numbers()
+                        .try_for_each(|number| loader.place(number, version, *image, dates))
+                        .map_err(misfit)?;
                 }
                 Some(Err(why)) => {
-                    let what = || format!("number {number} {why}");
-                    self.poison.entry(Some(*key)).or_default().add("number", Some(number), what);
+                    let what = || format!("{} {why}", store::numbers_named((first, last)));
+                    self.poison.entry(Some(*key)).or_default().add("number", Some((first, last)), what);
                 }
                 None => {}
             }
@@ -612,7 +644,7 @@ impl Replica {
 
     /// Whether a number's row was left out, because it cannot be understood.
     pub fn left_out(&self, number: E164) -> bool {
-        self.unreadable.load().contains(&number)
+        self.unreadable.load().contains(number)
     }
 
     /// How much was not understood. A row that was left out of what is served
@@ -629,11 +661,12 @@ impl Replica {
         self.tables.store(Arc::new(follower.tables()));
         self.refuse_damaged(follower);
         let of_partners = follower.troubles.values().map(|trouble| &trouble.poison.numbers);
-        let sets: Vec<&HashSet<E164>> = of_partners.chain([&follower.strays.numbers]).collect();
-        let known = self.unreadable.load();
-        let count: usize = sets.iter().map(|numbers| numbers.len()).sum();
-        if count != known.len() || !sets.iter().all(|numbers| numbers.is_subset(&known)) {
-            self.unreadable.store(Arc::new(sets.into_iter().flatten().copied().collect()));
+        let mut left_out = LeftOut::default();
+        for numbers in of_partners.chain([&follower.strays.numbers]) {
+            numbers.0.iter().for_each(|(&first, &last)| left_out.add((first, last)));
+        }
+        if left_out != **self.unreadable.load() {
+            self.unreadable.store(Arc::new(left_out));
         }
     }
 

@@ -26,12 +26,106 @@ struct CopiedTable {
     name: &'static str,
     columns: &'static str,
     key: &'static str,
-    /// What it is read from, if that is another.
-    source: Option<&'static str>,
+    /// Whether the source stores neighbours as one row of `number_run`, and the
+    /// target each number.
+    runs: bool,
 }
 
 const fn table(name: &'static str, columns: &'static str, key: &'static str) -> CopiedTable {
-    CopiedTable { name, columns, key, source: None }
+    CopiedTable { name, columns, key, runs: false }
+}
+
+const fn runs(name: &'static str, columns: &'static str) -> CopiedTable {
+    CopiedTable { name, columns, key: "number", runs: true }
+}
+
+impl CopiedTable {
+    /// The query of the rows that are left. Rows of runs are skipped by
+    /// [`SourceRows::skip`].
+    fn source(&self, done: u64) -> String {
+        match self.runs {
+            true => {
+                format!("SELECT {}, last FROM number_run ORDER BY first", self.columns.replace("number,", "first,"))
+            }
+            false => {
+                format!("SELECT {} FROM {} ORDER BY {} LIMIT -1 OFFSET {done}", self.columns, self.name, self.key)
+            }
+        }
+    }
+
+    /// The column of the number.
+    fn number(&self) -> Option<usize> {
+        let place = || self.columns.split(", ").position(|column| column == "number");
+        self.runs.then(place).flatten()
+    }
+}
+
+/// The rows of the source as the target has them, as text.
+struct SourceRows<'s> {
+    rows: rusqlite::Rows<'s>,
+    columns: usize,
+    /// The column of the number, where a row of the source has several.
+    number: Option<usize>,
+    run: Option<RunText>,
+}
+
+/// A row of the source, and which of its numbers are left: the text around the
+/// number is the same for all of them.
+struct RunText {
+    next: i64,
+    last: i64,
+    before: Vec<u8>,
+    behind: Vec<u8>,
+}
+
+impl SourceRows<'_> {
+    /// Writes the next row, if there is one.
+    fn write_next(&mut self, out: &mut Vec<u8>) -> Result<bool, StoreError> {
+        let Some(number) = self.number else {
+            let Some(row) = self.rows.next()? else { return Ok(false) };
+            for at in 0..self.columns {
+                write(out, row.get_ref(at)?, at + 1 == self.columns);
+            }
+            return Ok(true);
+        };
+        if !self.in_run(number)? {
+            return Ok(false);
+        }
+        if let Some(run) = &mut self.run {
+            out.extend_from_slice(&run.before);
+            out.extend_from_slice(run.next.to_string().as_bytes());
+            out.extend_from_slice(&run.behind);
+            run.next += 1;
+        }
+        Ok(true)
+    }
+
+    /// Leaves out the first numbers.
+    fn skip(&mut self, mut numbers: u64) -> Result<(), StoreError> {
+        let Some(number) = self.number else { return Ok(()) };
+        while numbers > 0 && self.in_run(number)? {
+            if let Some(run) = &mut self.run {
+                let some = numbers.min((run.last - run.next + 1) as u64);
+                run.next += some as i64;
+                numbers -= some;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a number is left; reads the next row if the last one has none.
+    fn in_run(&mut self, number: usize) -> Result<bool, StoreError> {
+        if self.run.as_ref().is_some_and(|run| run.next <= run.last) {
+            return Ok(true);
+        }
+        let Some(row) = self.rows.next()? else { return Ok(false) };
+        let (last, end) = (self.columns - 1, self.columns - 2);
+        let (mut before, mut behind) = (Vec::new(), vec![b'\t']);
+        (0..number).try_for_each(|at| row.get_ref(at).map(|cell| write(&mut before, cell, false)))?;
+        (number + 1..last).try_for_each(|at| row.get_ref(at).map(|cell| write(&mut behind, cell, at == end)))?;
+        self.run = Some(RunText { next: row.get(number)?, last: row.get(last)?, before, behind });
+        Ok(true)
+    }
 }
 
 /// What others refer to comes before them.
@@ -51,13 +145,12 @@ const TABLES: [CopiedTable; 21] = [
     ),
     table("acknowledgement", "partner, finding, note, until, by, at", "partner, finding"),
     table("setting", "partner, id, body", "partner, id"),
-    table(
+    runs(
         "number",
         "partner, number, version, assigned_at, expires_at, since, until, cost, state, account, application, trunk, \
          number_type, country, region, currency, tags",
-        "number",
     ),
-    CopiedTable { source: Some("number"), ..table("holder", "number, partner", "number") },
+    runs("holder", "number, partner"),
     table("change", "partner, version, at, actor, request_id, verb, entities, previous", "partner, version"),
     table("change_part", "partner, version, part, subject, body", "partner, version, part"),
     table("answered", "partner, key, fingerprint, at, status, etag, body", "partner, key"),
@@ -99,8 +192,11 @@ pub fn migrate(
         return Ok(CopyEnd::Whole { rows: 0 });
     }
     let count = |table: &CopiedTable| -> Result<u64, StoreError> {
-        let name = table.source.unwrap_or(table.name);
-        Ok(moment.query_row(&format!("SELECT count(*) FROM {name}"), [], |row| row.get::<_, i64>(0))? as u64)
+        let sql = match table.runs {
+            true => "SELECT coalesce(sum(last - first + 1), 0) FROM number_run".to_owned(),
+            false => format!("SELECT count(*) FROM {}", table.name),
+        };
+        Ok(moment.query_row(&sql, [], |row| row.get::<_, i64>(0))? as u64)
     };
     let counts = TABLES.iter().map(count).collect::<Result<Vec<_>, _>>()?;
     let total = counts.iter().sum();
@@ -108,27 +204,16 @@ pub fn migrate(
     for (table, count) in TABLES.iter().zip(counts) {
         let mut done = done(&target, table.name)?;
         progress(table.name, before + done, total);
-        let sql = format!(
-            "SELECT {} FROM {} ORDER BY {} LIMIT -1 OFFSET {done}",
-            table.columns,
-            table.source.unwrap_or(table.name),
-            table.key
-        );
-        let mut statement = moment.prepare(&sql)?;
+        let mut statement = moment.prepare(&table.source(done))?;
         let columns = statement.column_count();
-        let mut rows = statement.query([])?;
+        let mut rows = SourceRows { columns, rows: statement.query([])?, number: table.number(), run: None };
+        rows.skip(done)?;
         while done < count {
             if stop() {
                 return Ok(CopyEnd::Stopped);
             }
             let (mut text, mut step) = (Vec::new(), 0);
-            while step < STEP
-                && text.len() < STEP_BYTES
-                && let Some(row) = rows.next()?
-            {
-                for at in 0..columns {
-                    write(&mut text, row.get_ref(at)?, at + 1 == columns);
-                }
+            while step < STEP && text.len() < STEP_BYTES && rows.write_next(&mut text)? {
                 step += 1;
             }
             if step == 0 {

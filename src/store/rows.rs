@@ -198,7 +198,13 @@ pub(super) fn poison(
         (_, Ok(Some(number))) => number.to_string(),
         _ => "without a name".to_owned(),
     };
-    Ok(Loaded::Poison { key: row.int(at).ok().map(PartnerKey), table, number, what: format!("{table} {name}: {what}") })
+    let numbers = number.map(|number| (number, number));
+    Ok(Loaded::Poison {
+        key: row.int(at).ok().map(PartnerKey),
+        table,
+        numbers,
+        what: format!("{table} {name}: {what}"),
+    })
 }
 
 pub(super) const ENTRY: &str = "at, actor, request_id, verb";

@@ -16,6 +16,7 @@ mod file;
 mod jobs;
 mod people;
 mod restore;
+mod runs;
 mod scratch;
 mod shelf;
 mod transaction;
@@ -47,7 +48,7 @@ use super::rows::*;
 use super::waiting::may_wait;
 use super::{
     Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LoggedChange, NumberBatch,
-    Open, Over, Past, Replayed, Store, StoreError, StoredJob, WriteTarget, history,
+    Open, Over, Past, Replayed, Store, StoreError, StoredJob, WriteTarget, history, numbers_named,
 };
 use crate::domain::{E164, EntityChange, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 
@@ -63,7 +64,10 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0007_account_numbers.sql"),
     include_str!("../../migrations/sqlite/0009_destinations.sql"),
     include_str!("../../migrations/sqlite/0010_row_digest.sql"),
+    include_str!("../../migrations/sqlite/0011_runs.sql"),
 ];
+/// The schema at which numbers are rows of `number_run`.
+const RUNS: usize = 10;
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(30);
 /// How long housekeeping waits for a writer. Nothing depends on it: what was
@@ -77,7 +81,9 @@ const PROBE: &str = "INSERT INTO lease (name, holder, until) VALUES ('probe', ''
 const CHECKPOINT_PAGES: c_int = 1_000;
 /// How many connections are kept for reads that wait for nothing.
 const READERS_MAX: usize = 4;
-/// How many numbers are loaded at a time: enough that their images are few,
+/// What is wrong with rows that claim the same numbers.
+const OVERLAPS: &str = "another row has some of its numbers";
+/// How many rows of numbers are loaded at a time: enough that their images are few,
 /// few enough that they stay in the processor's cache until they are taken.
 const BATCH_ROWS: usize = 4_096;
 
@@ -646,6 +652,50 @@ fn schema(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     Ok(found)
 }
 
+/// Hands over the rows of numbers, which are sorted. Where rows claim the same
+/// numbers, nothing tells which of them is right, so none of them is used.
+fn load_numbers(
+    mut rows: rusqlite::Rows<'_>,
+    take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut images = RowImages::default();
+    let mut batch = NumberBatch::default();
+    let mut claimed = None;
+    while let Some(row) = rows.next()? {
+        let numbers = runs::bounds(row, 0, 17).ok();
+        let overlaps = numbers.is_some_and(|(first, _)| claimed.is_some_and(|claimed| first <= claimed));
+        claimed = claimed.max(numbers.map(|(_, last)| last));
+        let before = batch.rows.pop_if(|before| overlaps && numbers.is_some_and(|(first, _)| first <= before.last));
+        if let Some(before) = before {
+            let key = batch.images[before.image as usize].0;
+            let numbers = (before.first, before.last);
+            let what = format!("{}: {OVERLAPS}", numbers_named(numbers));
+            take(Loaded::Poison { key: Some(key), table: "number", numbers: Some(numbers), what })?;
+        }
+        if batch.rows.len() == BATCH_ROWS {
+            take(Loaded::Numbers(std::mem::take(&mut batch)))?;
+            images.clear();
+        }
+        match images.number(row, &mut batch) {
+            Ok(_) if overlaps => take(poisoned_run(corrupt(OVERLAPS.to_owned()), row)?)?,
+            Ok(run) => batch.rows.push(run),
+            Err(error) => take(poisoned_run(error, row)?)?,
+        }
+    }
+    take(Loaded::Numbers(batch))
+}
+
+fn poisoned_run(error: StoreError, row: &Row<'_>) -> Result<Loaded, StoreError> {
+    let several = runs::bounds(row, 0, 17).ok().filter(|(first, last)| first < last);
+    Ok(match (error, several) {
+        (StoreError::Corrupt { what }, Some(numbers)) => {
+            let what = format!("{}: {what}", numbers_named(numbers));
+            Loaded::Poison { key: row.int(1).ok().map(PartnerKey), table: "number", numbers: Some(numbers), what }
+        }
+        (error, _) => poison(error, "number", row, 1)?,
+    })
+}
+
 /// Brings a database to this program's schema, in one transaction.
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let lock = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -655,8 +705,11 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     if found > known {
         return Err(StoreError::Newer { database: path.display().to_string(), found, known });
     }
-    for migration in &MIGRATIONS[found as usize..] {
-        lock.execute_batch(migration)?;
+    for (at, migration) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+        match at + 1 == RUNS {
+            true => runs::migrate(&lock, migration)?,
+            false => lock.execute_batch(migration)?,
+        }
     }
     if found < known {
         lock.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -708,22 +761,10 @@ impl Store for SqliteStore {
         if !what.numbers {
             return Ok(());
         }
-        let mut statement = transaction
-            .prepare(&format!("SELECT number, partner, version, {RECORD} FROM number {filter} ORDER BY number"))?;
-        let mut rows = statement.query([only])?;
-        let mut images = RowImages::default();
-        let mut batch = NumberBatch::default();
-        while let Some(row) = rows.next()? {
-            match images.number(row, &mut batch) {
-                Ok(number) => batch.rows.push(number),
-                Err(error) => take(poison(error, "number", row, 1)?)?,
-            }
-            if batch.rows.len() == BATCH_ROWS {
-                take(Loaded::Numbers(std::mem::take(&mut batch)))?;
-                images.clear();
-            }
-        }
-        take(Loaded::Numbers(batch))
+        let mut statement = transaction.prepare(&format!(
+            "SELECT first, partner, version, {RECORD}, last FROM number_run {filter} ORDER BY first"
+        ))?;
+        load_numbers(statement.query([only])?, take)
     }
 
     fn heads(&self, always: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
@@ -1006,12 +1047,19 @@ impl Store for SqliteStore {
             ),
             (
                 "numbers belong to no partner",
-                "SELECT count(*) FROM number LEFT JOIN partner USING (partner) WHERE partner.auth_id IS NULL",
+                "SELECT coalesce(sum(last - first + 1), 0) FROM number_run LEFT JOIN partner USING (partner) \
+                 WHERE partner.auth_id IS NULL",
+            ),
+            (
+                "rows of numbers overlap the row before them",
+                "SELECT count(*) FROM (SELECT first, max(last) OVER (ORDER BY first \
+                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM number_run) WHERE first <= before",
             ),
             (
                 "counts of accounts' numbers are not as the numbers say",
                 "SELECT count(*) FROM (SELECT partner, account, state, \
-                 coalesce(expires_at, until, 9223372036854775807) AS ends, count(*) AS numbers FROM number \
+                 coalesce(expires_at, until, 9223372036854775807) AS ends, sum(last - first + 1) AS numbers \
+                 FROM number_run \
                  WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
                  FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
                  WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",

@@ -175,8 +175,9 @@ fn a_difference_exits_with_3() {
 /// Changes a row behind the program's back.
 fn tamper(database: &Database) {
     let file = rusqlite::Connection::open(database.path()).expect("the database");
-    let changed = file.execute("UPDATE number SET cost = cost + 1 WHERE number = 912271265108", []).expect("changed");
-    assert_eq!(changed, 1);
+    file.execute("UPDATE number SET cost = cost + 1 WHERE number = 912271265108", []).expect("changed");
+    let changed = "SELECT count(*) FROM number_run WHERE first = 912271265108 AND last = first";
+    assert_eq!(file.query_row(changed, [], |row| row.get::<_, i64>(0)), Ok(1));
 }
 
 // Shapes.

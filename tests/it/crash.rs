@@ -508,7 +508,7 @@ fn a_full_disk_is_said_and_survived() {
     let place = Place::within(small.path());
     let server = place.serve();
     let little = place.blocks("little.csv", 33_145_000_000, 1, 1);
-    let large = place.blocks("large.csv", 33_200_000_000, 100, 1);
+    let large = place.scattered("large.csv", 33_200_000_000, 50_000);
     assert_eq!(run(place.import(&little)).code, Some(0));
     place.verify(Some(&server));
     let answering = Asking::start(server.client(), Duration::from_millis(5), |client| {
@@ -559,7 +559,7 @@ fn a_full_disk_is_said_and_survived() {
 fn a_file_that_may_not_grow_is_said_and_survived() {
     let place = Place::new();
     let before = place.snapshot().digest();
-    let file = place.blocks("large.csv", 33_200_000_000, 100, 1);
+    let file = place.scattered("large.csv", 33_200_000_000, 50_000);
     let mut limited = Command::new("sh");
     // Ignored, the signal becomes an error of the write.
     limited.args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_rollcall")]);

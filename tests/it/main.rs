@@ -61,6 +61,7 @@ mod postgres;
 mod replica;
 mod roles;
 mod routing;
+mod runs;
 mod soak;
 mod store;
 mod sync;

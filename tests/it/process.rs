@@ -64,6 +64,17 @@ impl Place {
         path.to_str().expect("UTF-8").to_owned()
     }
 
+    /// Writes a file of numbers without neighbours, so that each is a row of its own.
+    pub fn scattered(&self, name: &str, first: u64, count: u64) -> String {
+        let mut text = "number,account_auth_id,monthly_cost,currency\n".to_owned();
+        for at in 0..count {
+            text.push_str(&format!("+{},MA_{},1.00,EUR\n", first + at * 3, at / 1_000 % 7));
+        }
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
     pub fn command(&self, arguments: &[&str]) -> Command {
         command(&format!("sqlite:{}", self.database.display()), arguments)
     }

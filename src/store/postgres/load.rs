@@ -250,7 +250,12 @@ impl CopyImages {
                     StoreError::Corrupt { what } => what,
                     error => error.to_string(),
                 };
-                Some(Loaded::Poison { key, table: "number", number: known, what: format!("number {number}: {why}") })
+                Some(Loaded::Poison {
+                    key,
+                    table: "number",
+                    numbers: known.map(|number| (number, number)),
+                    what: format!("number {number}: {why}"),
+                })
             }
         }
     }
@@ -280,7 +285,7 @@ impl CopyImages {
         };
         let partner = name.1.ok_or_else(torn)?;
         let image = self.image(partner, fields, dates, batch)?;
-        Ok(Some(BatchRow { number, version, image, dates }))
+        Ok(Some(BatchRow { first: number, last: number, version, image, dates }))
     }
 
     fn image(

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
+use super::runs::bounds;
 use crate::domain::PartnerKey;
-use crate::store::rows::{LastValues, RowCells, corrupt, number_of, read_dates, read_record};
+use crate::store::rows::{LastValues, RowCells, corrupt, read_dates, read_record};
 use crate::store::{BatchRow, NumberBatch, StoreError};
 
 impl RowCells for Row<'_> {
@@ -41,16 +42,16 @@ pub(super) struct RowImages {
 }
 
 impl RowImages {
-    /// From the columns `number, partner, version` and those of `RECORD`.
+    /// From the columns `first, partner, version`, those of [`RECORD`], and `last`.
     ///
     /// [`RECORD`]: crate::store::rows::RECORD
     pub(super) fn number(&mut self, row: &Row<'_>, batch: &mut NumberBatch) -> Result<BatchRow, StoreError> {
         let image = self.place(row, batch)?;
-        let (number, version) = (number_of(row.int(0)?)?, row.int(2)? as u64);
-        Ok(BatchRow { number, version, image, dates: read_dates(row, 3)? })
+        let ((first, last), version) = (bounds(row, 0, 17)?, row.int(2)? as u64);
+        Ok(BatchRow { first, last, version, image, dates: read_dates(row, 3)? })
     }
 
-    /// From the columns `number, partner, version` and those of `RECORD`.
+    /// From the same columns.
     fn place(&mut self, row: &Row<'_>, batch: &mut NumberBatch) -> Result<u32, StoreError> {
         self.bytes.clear();
         // How much of the row before it has been equal to; none once it differs.

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::people::SqlitePeople;
+use super::runs::{self, RunWriter};
 use super::{documents, jobs};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
-    NumberChange, Partner, PartnerId, PartnerKey, Setting, State, Time, Trunk, TrunkId,
+    Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Key, KeyId, NumberChange,
+    Partner, PartnerId, PartnerKey, Setting, State, Time, Trunk, TrunkId,
 };
 use crate::store::group::Written;
 use crate::store::health::Health;
@@ -23,10 +24,6 @@ use crate::store::{
     Abort, Answered, Document, LogEntry, LogHead, Ownership, RoutesInUse, StoreError, StoredJob, Transaction,
     WriteTarget,
 };
-
-/// From how many wanted numbers in one group of 10,000 a range scan beats
-/// looking each up.
-const SCAN_FROM: usize = 64;
 
 /// One write, inside its savepoint.
 pub(super) struct SqliteTransaction<'c> {
@@ -43,6 +40,7 @@ pub(super) struct SqliteTransaction<'c> {
     /// The digest of the partner's rows as it was, and what is done to it.
     row_digest: KeptDigest,
     tally: RowTally,
+    runs: RunWriter,
     /// Whether anything was put beside the log.
     beside: bool,
 }
@@ -94,6 +92,7 @@ impl<'c> SqliteTransaction<'c> {
             entities: Vec::new(),
             row_digest,
             tally: RowTally::default(),
+            runs: RunWriter::default(),
             beside: false,
         })
     }
@@ -134,65 +133,6 @@ impl<'c> SqliteTransaction<'c> {
             SqlitePeople(self.connection, self.health).put_audit(&audit)?;
         }
         Ok(Written { version: Some(version), anything: true })
-    }
-
-    /// The holdings of `wanted`, which lie in one group of 10,000. No number
-    /// is stored from the first of them up to `free_below`.
-    fn group(
-        &mut self,
-        wanted: &[E164],
-        free_below: &mut u64,
-        seen: &mut LastValues,
-        out: &mut Vec<Ownership>,
-    ) -> Result<(), StoreError> {
-        let key = self.head.key;
-        let holding = |row: &Row<'_>, seen: &mut LastValues| -> Result<Ownership, StoreError> {
-            Ok(if row.get::<_, i64>(1)? == key.0 {
-                Ownership::Ours { version: row.get::<_, i64>(2)? as u64, record: read_record(row, 3, seen)? }
-            } else {
-                Ownership::Foreign
-            })
-        };
-        if wanted.len() >= SCAN_FROM && wanted[wanted.len() - 1].digits() >= *free_below {
-            let mut statement = self.connection.prepare_cached(&format!(
-                "SELECT number, partner, version, {RECORD} FROM number WHERE number BETWEEN ?1 AND ?2 ORDER BY number"
-            ))?;
-            let (first, last) = (wanted[0].digits() as i64, wanted[wanted.len() - 1].digits() as i64);
-            let mut rows = statement.query([first, last])?;
-            let mut next = wanted.iter();
-            while let Some(row) = rows.next()? {
-                let number = number_of(row.get(0)?)?;
-                for wanted in next.as_slice() {
-                    if *wanted > number {
-                        break;
-                    }
-                    next.next();
-                    out.push(if *wanted == number { holding(row, seen)? } else { Ownership::Free });
-                }
-            }
-            out.extend(next.map(|_| Ownership::Free));
-            return Ok(());
-        }
-        // The row asked for, or else the next one: then all before it are free.
-        let mut statement = self.connection.prepare_cached(&format!(
-            "SELECT number, partner, version, {RECORD} FROM number WHERE number >= ?1 ORDER BY number LIMIT 1"
-        ))?;
-        for number in wanted {
-            if number.digits() < *free_below {
-                out.push(Ownership::Free);
-                continue;
-            }
-            let mut rows = statement.query([number.digits() as i64])?;
-            let row = rows.next()?;
-            // It may be no number at all, of whichever partner.
-            let next = row.map(|row| row.get::<_, i64>(0)).transpose()?;
-            *free_below = next.map_or(u64::MAX, |next| next.unsigned_abs());
-            out.push(match row {
-                Some(row) if *free_below == number.digits() => holding(row, seen)?,
-                Some(_) | None => Ownership::Free,
-            });
-        }
-        Ok(())
     }
 }
 
@@ -258,12 +198,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
-        let mut free_below = 0;
-        let mut seen = LastValues::default();
-        let mut out = Vec::with_capacity(wanted.len());
-        for group in wanted.chunk_by(|a, b| a.digits() / 10_000 == b.digits() / 10_000) {
-            self.group(group, &mut free_below, &mut seen, &mut out)?;
-        }
+        let out = runs::owners(self.connection, self.head.key, wanted)?;
         self.tally.read(wanted, &out);
         Ok(out)
     }
@@ -362,59 +297,11 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
         let (key, version) = (self.head.key.0, self.version() as i64);
-        let unread = self.tally.unread(changes);
-        let mut versions = self.connection.prepare_cached("SELECT version FROM number WHERE number = ?1")?;
-        for number in unread {
-            let version: Option<i64> = versions.query_row([number.digits() as i64], |row| row.get(0)).optional()?;
-            self.tally.learn(number, version.unwrap_or(0) as u64);
+        for number in self.tally.unread(changes) {
+            self.tally.learn(number, runs::version(self.connection, number)?.unwrap_or(0));
         }
         self.tally.numbers(changes, self.version());
-        {
-            let mut insert = self.connection.prepare_cached(&format!(
-                "INSERT INTO number (number, partner, version, {RECORD}) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
-            ))?;
-            let mut update = self.connection.prepare_cached(
-                "UPDATE number SET version = ?3, state = ?4, account = ?5, application = ?6, trunk = ?7, number_type = ?8, \
-                 country = ?9, region = ?10, cost = ?11, currency = ?12, assigned_at = ?13, expires_at = ?14, since = ?15, \
-                 until = ?16, tags = ?17 WHERE number = ?1 AND partner = ?2",
-            )?;
-            let mut delete = self.connection.prepare_cached("DELETE FROM number WHERE number = ?1 AND partner = ?2")?;
-            for change in changes {
-                let number = change.number.digits() as i64;
-                let rows = match (&change.before, &change.after) {
-                    (before, Some(record)) => {
-                        let tags = (!record.tags.is_empty())
-                            .then(|| serde_json::to_string(&record.tags).expect("tags serialise"));
-                        let statement = if before.is_none() { &mut insert } else { &mut update };
-                        statement.execute(params![
-                            number,
-                            key,
-                            version,
-                            record.state.as_str(),
-                            record.account.as_ref().map(AccountId::as_str),
-                            record.application.as_ref().map(ApplicationId::as_str),
-                            record.trunk.as_ref().map(TrunkId::as_str),
-                            record.number_type.as_str(),
-                            record.country.as_ref().map(Country::code),
-                            record.region.as_deref(),
-                            record.cost.map(|cost| cost.minor),
-                            record.cost.as_ref().map(|cost| cost.currency.code()),
-                            seconds(record.assigned_at),
-                            seconds(record.expires_at),
-                            record.since.seconds(),
-                            seconds(record.until),
-                            tags,
-                        ])?
-                    }
-                    (Some(_), None) => delete.execute([number, key])?,
-                    (None, None) => 1,
-                };
-                if rows != 1 {
-                    return Err(corrupt(format!("number {} changed under a write lock", change.number)));
-                }
-            }
-        }
+        self.runs.put(self.connection, self.head.key, self.head.version + 1, changes)?;
         self.put_losses(changes)?;
         self.put_counts(changes)?;
         let mut insert = self.connection.prepare_cached(
@@ -457,7 +344,8 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT number FROM number WHERE partner = ?1 AND account = ?2 AND state IN (?3, ?4, ?5) ORDER BY number",
+            "SELECT first, last FROM number_run WHERE partner = ?1 AND account = ?2 AND state IN (?3, ?4, ?5) \
+             ORDER BY first",
         )?;
         let mut rows = statement.query(params![
             self.head.key.0,
@@ -468,7 +356,8 @@ impl Transaction for SqliteTransaction<'_> {
         ])?;
         let mut numbers = Vec::new();
         while let Some(row) = rows.next()? {
-            numbers.push(number_of(row.get(0)?)?);
+            let (first, last) = runs::bounds(row, 0, 1)?;
+            numbers.extend((first.digits()..=last.digits()).filter_map(E164::new));
         }
         Ok(numbers)
     }
@@ -476,7 +365,7 @@ impl Transaction for SqliteTransaction<'_> {
     fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError> {
         let mut used = RoutesInUse::default();
         let mut statement =
-            self.connection.prepare_cached("SELECT DISTINCT application, trunk FROM number WHERE partner = ?1")?;
+            self.connection.prepare_cached("SELECT DISTINCT application, trunk FROM number_run WHERE partner = ?1")?;
         let mut rows = statement.query([self.head.key.0])?;
         while let Some(row) = rows.next()? {
             used.applications.extend(row.text_if(0)?.map(ApplicationId::stored));

@@ -271,8 +271,9 @@ fn every_kind(count: u64) -> Place {
     place.must(&["partner", "suspend", "PA_S"]);
     let raw = rusqlite::Connection::open(&place.database).expect("the database opens");
     for number in few(UNREADABLE) {
-        let changed = raw.execute("UPDATE number SET state = 'nonsense' WHERE number = ?1", [number as i64]);
-        assert_eq!(changed, Ok(1), "{number}");
+        raw.execute("UPDATE number SET state = 'nonsense' WHERE number = ?1", [number as i64]).expect("changed");
+        let changed = "SELECT state = 'nonsense' FROM number WHERE number = ?1";
+        assert_eq!(raw.query_row(changed, [number as i64], |row| row.get(0)), Ok(true), "{number}");
     }
     place
 }

@@ -159,8 +159,8 @@ fn a_damaged_partner_is_answered_503_and_its_neighbour_as_ever() {
     let add = |seconds: i64| {
         let raw = rusqlite::Connection::open(&path).expect("the database opens");
         let one = "(SELECT min(number) FROM number JOIN partner USING (partner) WHERE auth_id = 'PA_ONE')";
-        let changed = raw.execute(&format!("UPDATE number SET since = since + {seconds} WHERE number = {one}"), []);
-        assert_eq!(changed.expect("changed"), 1);
+        raw.execute(&format!("UPDATE number SET since = since + {seconds} WHERE number = {one}"), []).expect("changed");
+        assert!(raw.total_changes() > 0, "nothing was changed");
     };
     let of = |partner: &str| {
         let raw = rusqlite::Connection::open(&path).expect("the database opens");

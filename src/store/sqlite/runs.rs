@@ -1,0 +1,401 @@
+//! The rows of numbers: neighbours with equal values are one row, `first` to `last`.
+//!
+//! Invariants: rows never overlap, so the row of a number is the last one that
+//! begins at or before it; a row has one partner and one version, and at most
+//! [`RUN_MAX`] numbers. A write splits each row of which it changes a part, and
+//! inserts nothing where another row is. It merges only numbers that it changes
+//! itself: those of other writes have other versions.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::iter::repeat_n;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::domain::row_digest::{RowDigest, Scale};
+use crate::domain::{AccountId, ApplicationId, Country, E164, NumberChange, PartnerKey, Record, Time, TrunkId};
+use crate::store::rows::*;
+use crate::store::{Ownership, StoreError};
+
+/// How many numbers a row has at most. A damaged `last` then claims no more.
+const RUN_MAX: i64 = 1_000_000;
+/// How many rows a look-up steps over before it seeks the next wanted number.
+const IDLE_ROWS_MAX: usize = 8;
+/// The rows of a range, beginning with the last one that begins before it.
+const FROM_THE_ROW_BEFORE: &str =
+    "first >= coalesce((SELECT first FROM number_run WHERE first <= ?1 ORDER BY first DESC LIMIT 1), ?1)";
+
+/// The numbers of a row whose bounds are in two columns.
+pub(super) fn bounds(row: &Row<'_>, first: usize, last: usize) -> Result<(E164, E164), StoreError> {
+    let (first, last) = (row.int(first)?, row.int(last)?);
+    let numbers = (number_of(first)?, number_of(last)?);
+    match last.checked_sub(first) {
+        Some(0..RUN_MAX) => Ok(numbers),
+        _ => Err(corrupt(format!("a row from number {first} to {last}"))),
+    }
+}
+
+/// The ownership of each of the wanted numbers, which are sorted.
+pub(super) fn owners(connection: &Connection, key: PartnerKey, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
+    let mut out = Vec::with_capacity(wanted.len());
+    let Some(end) = wanted.last() else { return Ok(out) };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT first, partner, version, {RECORD}, last FROM number_run WHERE {FROM_THE_ROW_BEFORE} AND first <= ?2 \
+         ORDER BY first"
+    ))?;
+    let mut seen = LastValues::default();
+    let mut left = wanted;
+    while let Some(next) = left.first() {
+        let mut rows = statement.query([next.digits() as i64, end.digits() as i64])?;
+        let mut idle = 0;
+        loop {
+            let Some(row) = rows.next()? else {
+                out.extend(repeat_n(Ownership::Free, left.len()));
+                return Ok(out);
+            };
+            let (first, last) = (row.int(0)?, row.int(17)?);
+            let free = left.iter().take_while(|number| (number.digits() as i64) < first).count();
+            out.extend(repeat_n(Ownership::Free, free));
+            left = &left[free..];
+            let held = left.iter().take_while(|number| number.digits() as i64 <= last).count();
+            if held > 0 {
+                let owner = match row.int(1)? == key.0 {
+                    true => Ownership::Ours { version: row.int(2)? as u64, record: read_record(row, 3, &mut seen)? },
+                    false => Ownership::Foreign,
+                };
+                out.extend(repeat_n(owner, held));
+                left = &left[held..];
+                idle = 0;
+            }
+            if left.is_empty() {
+                return Ok(out);
+            }
+            idle += 1;
+            if idle > IDLE_ROWS_MAX {
+                break;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The version that last changed a number.
+pub(super) fn version(connection: &Connection, number: E164) -> Result<Option<u64>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT last, version FROM number_run WHERE first <= ?1 ORDER BY first DESC LIMIT 1")?;
+    let digits = number.digits() as i64;
+    let row: Option<(i64, i64)> = statement.query_row([digits], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    Ok(row.filter(|(last, _)| *last >= digits).map(|(_, version)| version as u64))
+}
+
+/// Writes the rows of one transaction.
+#[derive(Default)]
+pub(super) struct RunWriter {
+    /// The row that was written last, as long as nothing else changes it.
+    written: Option<(i64, i64, Record)>,
+}
+
+/// Some numbers that follow each other, as one write changes them.
+#[derive(Clone, Copy)]
+struct ChangedRun<'a> {
+    first: i64,
+    last: i64,
+    stored: bool,
+    after: Option<&'a Record>,
+}
+
+impl ChangedRun<'_> {
+    fn of(changes: &[NumberChange]) -> Option<ChangedRun<'_>> {
+        let (first, last) = (changes.first()?, changes.last()?);
+        Some(ChangedRun {
+            first: first.number.digits() as i64,
+            last: last.number.digits() as i64,
+            stored: first.before.is_some(),
+            after: first.after.as_ref(),
+        })
+    }
+
+    fn conflict(&self) -> StoreError {
+        corrupt(format!("number {} changed under a write lock", self.first))
+    }
+}
+
+impl RunWriter {
+    /// Changes are sorted, each number's once.
+    pub fn put(
+        &mut self,
+        connection: &Connection,
+        key: PartnerKey,
+        version: u64,
+        changes: &[NumberChange],
+    ) -> Result<(), StoreError> {
+        let continues = |a: &NumberChange, b: &NumberChange| {
+            a.number.digits() + 1 == b.number.digits() && a.before.is_some() == b.before.is_some() && a.after == b.after
+        };
+        for run in changes.chunk_by(continues).filter_map(ChangedRun::of) {
+            let stored = if run.stored { stored_rows(connection, key, run)? } else { Vec::new() };
+            if self.written.as_ref().is_some_and(|(first, last, _)| *first <= run.last && run.first <= *last) {
+                self.written = None;
+            }
+            match (run.after, &stored[..]) {
+                (Some(record), [(first, last)])
+                    if (*first, *last) == (run.first, run.last) && !self.continued_by(run) =>
+                {
+                    replace(connection, key, version, run, record)?;
+                    self.written = Some((run.first, run.last, record.clone()));
+                }
+                (after, _) => {
+                    stored.iter().try_for_each(|row| cut(connection, *row, run))?;
+                    if let Some(record) = after {
+                        self.insert(connection, key, version, run, record)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the row that was written last can have these numbers as well.
+    fn continued_by(&self, run: ChangedRun<'_>) -> bool {
+        self.written.as_ref().is_some_and(|(first, last, record)| {
+            last + 1 == run.first && run.last - first < RUN_MAX && Some(record) == run.after
+        })
+    }
+
+    fn insert(
+        &mut self,
+        connection: &Connection,
+        key: PartnerKey,
+        version: u64,
+        run: ChangedRun<'_>,
+        record: &Record,
+    ) -> Result<(), StoreError> {
+        if self.continued_by(run)
+            && let Some((first, last, _)) = &mut self.written
+        {
+            // The row before is this one, so another in the way begins in the range.
+            let mut extend = connection.prepare_cached(
+                "UPDATE number_run SET last = ?3 WHERE first = ?1 \
+                 AND NOT EXISTS (SELECT 1 FROM number_run WHERE first BETWEEN ?2 AND ?3)",
+            )?;
+            *last = run.last;
+            return one(extend.execute([*first, run.first, run.last])?, run);
+        }
+        let mut insert = connection.prepare_cached(&format!(
+            "INSERT INTO number_run (first, last, partner, version, {RECORD}) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18 \
+             WHERE coalesce((SELECT last FROM number_run WHERE first <= ?2 ORDER BY first DESC LIMIT 1), 0) < ?1"
+        ))?;
+        one(execute(&mut insert, key, version, run, record)?, run)?;
+        self.written = Some((run.first, run.last, record.clone()));
+        Ok(())
+    }
+}
+
+fn one(rows: usize, run: ChangedRun<'_>) -> Result<(), StoreError> {
+    if rows == 1 { Ok(()) } else { Err(run.conflict()) }
+}
+
+/// The partner's rows that have the numbers of a run, all of which are stored.
+fn stored_rows(connection: &Connection, key: PartnerKey, run: ChangedRun<'_>) -> Result<Vec<(i64, i64)>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT first, last, partner FROM number_run WHERE first <= ?1 ORDER BY first DESC")?;
+    let mut rows = statement.query([run.last])?;
+    let mut found = Vec::new();
+    let mut left = run.last - run.first + 1;
+    while left > 0 {
+        let Some(row) = rows.next()? else { return Err(run.conflict()) };
+        let (first, last, partner) = (row.int(0)?, row.int(1)?, row.int(2)?);
+        let inside = last.min(run.last) - first.max(run.first) + 1;
+        if partner != key.0 || inside < 1 || inside > left {
+            return Err(run.conflict());
+        }
+        left -= inside;
+        found.push((first, last));
+    }
+    Ok(found)
+}
+
+/// Takes the numbers of a run out of a row.
+fn cut(connection: &Connection, (first, last): (i64, i64), run: ChangedRun<'_>) -> Result<(), StoreError> {
+    let (before, behind) = (first < run.first, last > run.last);
+    if before && behind {
+        let mut split = connection.prepare_cached(&format!(
+            "INSERT INTO number_run (first, last, partner, version, {RECORD}) \
+             SELECT ?2, last, partner, version, {RECORD} FROM number_run WHERE first = ?1"
+        ))?;
+        one(split.execute([first, run.last + 1])?, run)?;
+    }
+    let changed = match (before, behind) {
+        (true, _) => {
+            let mut shrink = connection.prepare_cached("UPDATE number_run SET last = ?2 WHERE first = ?1")?;
+            shrink.execute([first, run.first - 1])?
+        }
+        (false, true) => {
+            let mut shrink = connection.prepare_cached("UPDATE number_run SET first = ?2 WHERE first = ?1")?;
+            shrink.execute([first, run.last + 1])?
+        }
+        (false, false) => connection.prepare_cached("DELETE FROM number_run WHERE first = ?1")?.execute([first])?,
+    };
+    one(changed, run)
+}
+
+/// Gives the row of exactly these numbers other values.
+fn replace(
+    connection: &Connection,
+    key: PartnerKey,
+    version: u64,
+    run: ChangedRun<'_>,
+    record: &Record,
+) -> Result<(), StoreError> {
+    let mut update = connection.prepare_cached(
+        "UPDATE number_run SET version = ?4, state = ?5, account = ?6, application = ?7, trunk = ?8, \
+         number_type = ?9, country = ?10, region = ?11, cost = ?12, currency = ?13, assigned_at = ?14, \
+         expires_at = ?15, since = ?16, until = ?17, tags = ?18 WHERE first = ?1 AND last = ?2 AND partner = ?3",
+    )?;
+    one(execute(&mut update, key, version, run, record)?, run)
+}
+
+/// Runs a statement that takes the columns of `number_run` in their order.
+fn execute(
+    statement: &mut rusqlite::CachedStatement<'_>,
+    key: PartnerKey,
+    version: u64,
+    run: ChangedRun<'_>,
+    record: &Record,
+) -> Result<usize, StoreError> {
+    let tags = (!record.tags.is_empty()).then(|| serde_json::to_string(&record.tags).expect("tags serialise"));
+    Ok(statement.execute(params![
+        run.first,
+        run.last,
+        key.0,
+        version as i64,
+        record.state.as_str(),
+        record.account.as_ref().map(AccountId::as_str),
+        record.application.as_ref().map(ApplicationId::as_str),
+        record.trunk.as_ref().map(TrunkId::as_str),
+        record.number_type.as_str(),
+        record.country.as_ref().map(Country::code),
+        record.region.as_deref(),
+        record.cost.map(|cost| cost.minor),
+        record.cost.as_ref().map(|cost| cost.currency.code()),
+        seconds(record.assigned_at),
+        seconds(record.expires_at),
+        record.since.seconds(),
+        record.until.map(Time::seconds),
+        tags,
+    ])?)
+}
+
+/// Brings numbers from one row each to one row for neighbours with equal values.
+/// A file whose schema version was set back by hand has these already.
+pub(super) fn migrate(connection: &Connection, tables: &str) -> Result<(), StoreError> {
+    let mut made = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = 'number'")?;
+    if made.exists([])? {
+        return Ok(());
+    }
+    connection.execute_batch(tables)?;
+    fill(connection)
+}
+
+/// Fills `number_run` from the table of an older schema, which has one row a
+/// number, and drops that. Rows that this program cannot understand are copied
+/// as they are.
+///
+/// # Errors
+/// `Corrupt` if the digests of the two tables differ; the store's errors. The
+/// caller then rolls back.
+fn fill(connection: &Connection) -> Result<(), StoreError> {
+    let mut before = TableDigest::default();
+    {
+        let mut statement = connection
+            .prepare(&format!("SELECT number, partner, version, {RECORD}, number FROM number_each ORDER BY number"))?;
+        let mut insert = connection.prepare(&format!(
+            "INSERT INTO number_run (first, last, partner, version, {RECORD}) \
+             SELECT number, ?2, partner, version, {RECORD} FROM number_each WHERE number = ?1"
+        ))?;
+        let mut rows = statement.query([])?;
+        let mut open: Option<(i64, i64)> = None;
+        let (mut values, mut last_values) = (Vec::new(), Vec::new());
+        while let Some(row) = rows.next()? {
+            before.add(row)?;
+            let number: i64 = row.get(0)?;
+            read_values(row, &mut values)?;
+            open = match open {
+                Some((first, last)) if last + 1 == number && number - first < RUN_MAX && values == last_values => {
+                    Some((first, number))
+                }
+                ended => {
+                    ended.map(|(first, last)| insert.execute([first, last])).transpose()?;
+                    Some((number, number))
+                }
+            };
+            std::mem::swap(&mut values, &mut last_values);
+        }
+        open.map(|(first, last)| insert.execute([first, last])).transpose()?;
+        let mut after = TableDigest::default();
+        let mut statement = connection
+            .prepare(&format!("SELECT first, partner, version, {RECORD}, last FROM number_run ORDER BY first"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            after.add(row)?;
+        }
+        if before.digests != after.digests || before.unreadable != after.unreadable {
+            return Err(corrupt("the migrated rows of numbers differ from the earlier ones".to_owned()));
+        }
+    }
+    tracing::info!(partners = before.digests.len(), "the numbers of the file are stored as rows of neighbours now");
+    Ok(connection.execute_batch("DROP TABLE number_each")?)
+}
+
+/// All of a row but its numbers, as bytes: equal bytes are equal values.
+fn read_values(row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), StoreError> {
+    out.clear();
+    for at in 1..17 {
+        let (kind, cell) = match row.get_ref(at)? {
+            ValueRef::Null => (0, &[][..]),
+            ValueRef::Integer(value) => (1, &value.to_le_bytes()[..]),
+            ValueRef::Real(value) => (2, &value.to_bits().to_le_bytes()[..]),
+            ValueRef::Text(text) => (3, text),
+            ValueRef::Blob(bytes) => (4, bytes),
+        };
+        out.push(kind);
+        out.extend((cell.len() as u32).to_le_bytes());
+        out.extend(cell);
+    }
+    Ok(())
+}
+
+/// The digest of each partner's numbers in a table, and how many numbers are in
+/// rows that this program cannot understand.
+#[derive(Default)]
+struct TableDigest {
+    digests: HashMap<i64, RowDigest>,
+    unreadable: i64,
+    scale: Scale,
+    seen: LastValues,
+}
+
+impl TableDigest {
+    /// From the columns `first, partner, version`, those of `RECORD`, and `last`.
+    fn add(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
+        let read = bounds(row, 0, 17).and_then(|numbers| Ok((numbers, read_record(row, 3, &mut self.seen)?)));
+        match read {
+            Ok(((first, last), record)) => {
+                let digest = match self.digests.entry(row.int(1)?) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => entry.insert(RowDigest::default()),
+                };
+                let weights = self.scale.weigh(&record);
+                digest.numbers((first, last), row.int(2)? as u64, weights, record.dates());
+                Ok(())
+            }
+            Err(StoreError::Corrupt { .. }) => {
+                self.unreadable += row.int(17)? - row.int(0)? + 1;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

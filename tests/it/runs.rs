@@ -1,0 +1,396 @@
+//! Neighbours with equal values are one row of the SQLite file: what writes make of
+//! the rows, what a person reads, damaged rows, and files of the last release.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use rollcall::domain::{E164, NumberChange, PartnerKey, Record, State, Time};
+use rollcall::routing::{Case, RoutingSettings};
+use rollcall::service::Replica;
+use rollcall::service::routing::RouteRequest;
+use rollcall::store::{Load, Loaded, Open, Ownership, Store, StoreError};
+use rusqlite::Connection;
+
+use super::fixture::*;
+
+/// A database that the last release made with its commands: two partners with
+/// numbers in one another's blocks, ids such as `NA`, `0` and `new`, an invalid
+/// number that looks like a glued block, holders, reservations and quarantines.
+const LAST_RELEASE: &[u8] = include_bytes!("../fixtures/sqlite-schema-9.db.gz");
+
+fn last_release() -> Database {
+    let database = Database::new();
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(LAST_RELEASE).read_to_end(&mut bytes).expect("unpacked");
+    std::fs::write(database.path(), bytes).expect("written");
+    database
+}
+
+/// Each number with all of its values, as SQL reads them from `number`.
+fn by_number(raw: &Connection) -> Vec<Vec<rusqlite::types::Value>> {
+    let mut statement = raw.prepare("SELECT * FROM number ORDER BY number").expect("asks");
+    let columns = statement.column_count();
+    let rows = statement.query_map([], |row| (0..columns).map(|at| row.get(at)).collect()).expect("reads");
+    rows.collect::<Result<_, _>>().expect("read")
+}
+
+fn int(raw: &Connection, sql: &str) -> i64 {
+    raw.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+/// The first and the last number of each row.
+fn rows(database: &Database) -> Vec<(u64, u64)> {
+    let raw = database.raw();
+    let mut statement = raw.prepare("SELECT first, last FROM number_run ORDER BY first").expect("asks");
+    let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)));
+    rows.expect("reads").collect::<Result<_, _>>().expect("read")
+}
+
+fn block(first: u64, count: u64, record: &Record) -> Vec<NumberChange> {
+    (first..first + count).map(|digits| created(digits, record.clone())).collect()
+}
+
+fn changed(changes: &[NumberChange], after: Option<&Record>) -> Vec<NumberChange> {
+    let change = |change: &NumberChange| NumberChange {
+        number: change.number,
+        before: change.after.clone(),
+        after: after.cloned(),
+    };
+    changes.iter().map(change).collect()
+}
+
+#[test]
+fn a_file_of_the_last_release_is_brought_up() {
+    let database = last_release();
+    let raw = database.raw();
+    assert_eq!(int(&raw, "PRAGMA user_version"), 9);
+    let before = by_number(&raw);
+    let accounts = int(&raw, "SELECT count(*) FROM account WHERE auth_id IN ('NA', '0', 'new')");
+    let glued = int(&raw, "SELECT count(*) FROM number WHERE number = 3314268700099");
+    assert_eq!((before.len(), accounts, glued), (1_424, 3, 1));
+    drop(raw);
+
+    let store = open(&database.path(), Open::Existing);
+    let raw = database.raw();
+    assert_eq!(by_number(&raw), before);
+    assert_eq!(int(&raw, "SELECT count(*) FROM sqlite_schema WHERE name = 'number_each'"), 0);
+    let runs = int(&raw, "SELECT count(*) FROM number_run");
+    assert!(runs < 100, "{runs} rows");
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+    let replica = Replica::load(store.clone()).expect("loads");
+    assert_eq!((replica.damaged_partners(), replica.progress().poisoned), (0, 0));
+    let heads = store.heads(true).expect("heads").expect("some");
+    assert!(put(&*store, heads[0].key, &[created(911_000_001, stock("a"))]).is_some());
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+#[test]
+fn unreadable_rows_are_migrated_as_they_are() {
+    let spoils = [
+        "UPDATE number SET state = 'lost' WHERE number BETWEEN 912271264310 AND 912271264319",
+        "UPDATE number SET number = -5 WHERE number = 912271264320",
+        "UPDATE number SET tags = CAST(x'ff' AS TEXT) WHERE number = 912271264330",
+        "UPDATE number SET since = -999999999999999 WHERE number = 912271264340",
+    ];
+    let database = last_release();
+    let raw = database.raw();
+    for spoil in spoils {
+        raw.execute(spoil, []).expect("spoiled");
+    }
+    let count = int(&raw, "SELECT count(*) FROM number");
+    drop(raw);
+    let store = open(&database.path(), Open::Existing);
+    let raw = database.raw();
+    assert_eq!(int(&raw, "SELECT sum(last - first + 1) FROM number_run"), count);
+    assert_eq!(int(&raw, "SELECT sum(last - first + 1) FROM number_run WHERE state = 'lost'"), 10);
+    let replica = Replica::load(store).expect("loads");
+    assert_eq!(replica.progress().poisoned, 13, "each number counts");
+    for (digits, left_out) in [(912271264309, false), (912271264310, true), (912271264319, true), (912271264340, true)]
+    {
+        assert_eq!(replica.left_out(number(digits)), left_out, "{digits}");
+    }
+}
+
+#[test]
+fn a_migration_that_fails_leaves_the_file_as_it_was() {
+    let database = last_release();
+    // The rename of the table succeeds, and the next statement does not.
+    database.raw().execute_batch("CREATE TABLE number_run (first INTEGER)").expect("made");
+    let before = by_number(&database.raw());
+    let refused = rollcall::store::open(&database.location(), Open::Existing).err();
+    assert!(matches!(refused, Some(StoreError::Sqlite(_))), "{refused:?}");
+    let raw = database.raw();
+    assert_eq!((int(&raw, "PRAGMA user_version"), by_number(&raw)), (9, before));
+    raw.execute_batch("DROP TABLE number_run").expect("dropped");
+    drop(raw);
+    assert_eq!(differences(&*open(&database.path(), Open::Existing)), [] as [&str; 0]);
+}
+
+#[test]
+fn a_block_is_one_row_however_it_is_written() {
+    let database = Database::new();
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    put(&*store, key, &block(911_000_000, 10_000, &stock("a")));
+    assert_eq!(rows(&database), [(911_000_000, 911_009_999)]);
+    // In pieces of one write, over the bounds of groups.
+    let all = block(922_000_500, 25_000, &stock("b"));
+    let pieces = draft(|transaction| {
+        all.chunks(7_777).try_for_each(|piece| transaction.put_numbers(piece))?;
+        Ok(())
+    });
+    let target = rollcall::store::WriteTarget::Partner(key);
+    store.write(target, entry(rollcall::domain::Verb::Import), pieces).expect("written");
+    assert_eq!(rows(&database)[1..], [(922_000_500, 922_025_499)]);
+    // Equal neighbours of another write have another version.
+    put(&*store, key, &block(911_010_000, 1, &stock("a")));
+    assert_eq!(rows(&database)[..2], [(911_000_000, 911_009_999), (911_010_000, 911_010_000)]);
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+#[test]
+fn a_write_splits_what_it_must() {
+    let all = block(911_000_000, 10, &stock("a"));
+    /// Which of ten numbers change, and the rows afterwards.
+    type Case = (&'static str, &'static [usize], &'static [(u64, u64)]);
+    let cases: [Case; 5] = [
+        ("the first", &[0], &[(0, 0), (1, 9)]),
+        ("the last", &[9], &[(0, 8), (9, 9)]),
+        ("one within", &[4], &[(0, 3), (4, 4), (5, 9)]),
+        ("some within", &[3, 4, 5], &[(0, 2), (3, 5), (6, 9)]),
+        ("two apart", &[2, 7], &[(0, 1), (2, 2), (3, 6), (7, 7), (8, 9)]),
+    ];
+    for (what, some, expected) in cases {
+        for after in [Some(stock("b")), None] {
+            let database = Database::new();
+            let store = database.open();
+            let key = new_partner(&*store, "PA_1");
+            put(&*store, key, &all);
+            let some: Vec<NumberChange> = some.iter().map(|&at| all[at].clone()).collect();
+            put(&*store, key, &changed(&some, after.as_ref()));
+            let changed: Vec<u64> = some.iter().map(|change| change.number.digits() - 911_000_000).collect();
+            let stays = |(first, _): &(u64, u64)| after.is_some() || !changed.contains(first);
+            let expected: Vec<_> = expected.iter().copied().filter(stays).collect();
+            let found: Vec<_> = rows(&database).iter().map(|(a, b)| (a - 911_000_000, b - 911_000_000)).collect();
+            assert_eq!(found, expected, "{what}, {after:?}");
+            assert_eq!(differences(&*store), [] as [&str; 0], "{what}");
+        }
+    }
+}
+
+/// The numbers of all partners: whose each is, its version and its values.
+type Oracle = BTreeMap<u64, (PartnerKey, u64, Record)>;
+
+#[test]
+fn random_writes_leave_the_rows_that_an_oracle_has() {
+    let database = Database::new();
+    let store = database.open();
+    let keys = [new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2")];
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    let mut oracle = Oracle::new();
+    for round in 0..400 {
+        let key = keys[next(2) as usize];
+        let mut wanted: Vec<u64> = Vec::new();
+        for _ in 0..=next(3) {
+            let first = 911_000_000 + next(300);
+            let longest = [1, 4, 40][next(3) as usize];
+            wanted.extend(first..first + 1 + next(longest));
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let wanted: Vec<E164> = wanted.into_iter().map(number).collect();
+        let record = (next(4) > 0).then(|| stock(["a", "b"][next(2) as usize]));
+        let twice = next(3) == 0;
+        let draft = draft(|transaction| {
+            let held = transaction.numbers(&wanted)?;
+            check_owners(&oracle, key, &wanted, &held);
+            let mut changes = Vec::new();
+            for (&number, held) in wanted.iter().zip(held) {
+                let before = match held {
+                    Ownership::Foreign => continue,
+                    Ownership::Free => None,
+                    Ownership::Ours { record, .. } => Some(record),
+                };
+                if before.is_some() || record.is_some() {
+                    changes.push(NumberChange { number, before, after: record.clone() });
+                }
+            }
+            transaction.put_numbers(&changes)?;
+            if twice && record.is_some() {
+                // Some of them again, and then as they were.
+                let again = stock("again");
+                let some: Vec<NumberChange> = changes.iter().skip(1).step_by(2).cloned().collect();
+                transaction.put_numbers(&changed(&some, Some(&again)))?;
+                transaction.put_numbers(&changed(&changed(&some, Some(&again)), record.as_ref()))?;
+            }
+            Ok(())
+        });
+        let target = rollcall::store::WriteTarget::Partner(key);
+        let version = store.write(target, entry(rollcall::domain::Verb::Import), draft).expect("written");
+        for number in &wanted {
+            let foreign = oracle.get(&number.digits()).is_some_and(|(of, ..)| *of != key);
+            match (&record, version) {
+                _ if foreign => {}
+                (Some(record), Some(version)) => {
+                    oracle.insert(number.digits(), (key, version, record.clone()));
+                }
+                _ => drop(oracle.remove(&number.digits())),
+            }
+        }
+        if round % 20 == 0 {
+            check_rows(&database, &*store, &oracle);
+        }
+    }
+    check_rows(&database, &*store, &oracle);
+    let rows = rows(&database).len();
+    assert!(rows < oracle.len(), "{rows} rows of {} numbers", oracle.len());
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+fn check_owners(oracle: &Oracle, key: PartnerKey, wanted: &[E164], held: &[Ownership]) {
+    assert_eq!(wanted.len(), held.len());
+    for (number, held) in wanted.iter().zip(held) {
+        let expected = match oracle.get(&number.digits()) {
+            None => Ownership::Free,
+            Some((of, version, record)) if *of == key => Ownership::Ours { record: record.clone(), version: *version },
+            Some(_) => Ownership::Foreign,
+        };
+        assert_eq!(*held, expected, "{number}");
+    }
+}
+
+fn check_rows(database: &Database, store: &dyn Store, oracle: &Oracle) {
+    let mut found = Oracle::new();
+    let load = Load { only: None, numbers: true };
+    let take = &mut |loaded| {
+        match loaded {
+            Loaded::Numbers(batch) => {
+                for (of, number, version, record) in batch.records() {
+                    assert!(found.insert(number.digits(), (of, version, record)).is_none(), "{number} twice");
+                }
+            }
+            Loaded::Poison { what, .. } => panic!("{what}"),
+            _ => {}
+        }
+        Ok(())
+    };
+    store.load(load, take).expect("loads");
+    assert_eq!(found, *oracle);
+    let rows = rows(database);
+    assert!(rows.windows(2).all(|pair| pair[0].1 < pair[1].0), "{rows:?}");
+    let seen = by_number(&database.raw());
+    let numbers: Vec<_> = seen.iter().map(|row| row[0].clone()).collect();
+    assert_eq!(numbers, oracle.keys().map(|&digits| (digits as i64).into()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_person_reads_and_mends_single_numbers() {
+    let database = Database::new();
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    put(&*store, key, &block(911_000_000, 10, &stock("a")));
+    let raw = database.raw();
+    let statements = [
+        ("UPDATE number SET region = 'Pune' WHERE number = 911000004", &[(0, 3), (4, 4), (5, 9)][..]),
+        ("UPDATE number SET region = 'Mumbai' WHERE region = 'Pune'", &[(0, 3), (4, 4), (5, 9)]),
+        ("DELETE FROM number WHERE number IN (911000000, 911000009)", &[(1, 3), (4, 4), (5, 8)]),
+        (
+            "INSERT INTO number (number, partner, version, state, number_type, since) \
+             VALUES (911000009, 1, 1, 'available', 'local', 0)",
+            &[(1, 3), (4, 4), (5, 8), (9, 9)],
+        ),
+    ];
+    for (statement, expected) in statements {
+        raw.execute(statement, []).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        let found: Vec<_> = rows(&database).iter().map(|(a, b)| (a - 911_000_000, b - 911_000_000)).collect();
+        assert_eq!(found, expected, "{statement}");
+    }
+    for taken in [
+        "UPDATE number SET number = 911000006 WHERE number = 911000004",
+        "INSERT INTO number (number, partner, version, state, number_type, since) \
+         VALUES (911000006, 1, 1, 'available', 'local', 0)",
+    ] {
+        let refused = raw.execute(taken, []).expect_err("taken").to_string();
+        assert!(refused.contains("in another row"), "{refused}");
+    }
+}
+
+#[test]
+fn damaged_rows_are_left_out_and_each_of_their_numbers_is_known() {
+    let a = "first = 911000000";
+    let cases = [
+        // What is done, how many numbers are left out, some of them, some others.
+        (format!("UPDATE number_run SET state = 'lost' WHERE {a}"), 10, [0, 5, 9], [10, 19, 20]),
+        (format!("UPDATE number_run SET last = 911000012 WHERE {a}"), 23, [0, 12, 19], [20, 25, 29]),
+        (format!("UPDATE number_run SET last = 911000022 WHERE {a}"), 43, [0, 15, 29], [30, 31, 32]),
+        (format!("UPDATE number_run SET last = 711000000 WHERE {a}"), 1, [0, 0, 0], [10, 19, 29]),
+        (format!("UPDATE number_run SET last = last + 70000000000 WHERE {a}"), 1, [0, 0, 0], [10, 19, 29]),
+        (format!("UPDATE number_run SET account = 'MA_none' WHERE {a}"), 10, [0, 5, 9], [10, 19, 29]),
+        (format!("UPDATE number_run SET partner = 7 WHERE {a}"), 10, [0, 5, 9], [10, 19, 29]),
+    ];
+    for (statement, left_out, gone, there) in cases {
+        let database = Database::new();
+        let store = database.open();
+        let key = new_partner(&*store, "PA_1");
+        for (at, tag) in ["a", "b", "c"].into_iter().enumerate() {
+            put(&*store, key, &block(911_000_000 + 10 * at as u64, 10, &stock(tag)));
+        }
+        drop(store);
+        let raw = database.raw();
+        raw.pragma_update(None, "ignore_check_constraints", "ON").expect("set");
+        assert_eq!(raw.execute(&statement, []), Ok(1), "{statement}");
+        let replica = Replica::load(database.open()).expect("loads");
+        assert_eq!((replica.progress().poisoned, replica.damaged_partners()), (left_out, 0), "{statement}");
+        let settings = RoutingSettings::default();
+        for (offsets, unreadable) in [(gone, true), (there, false)] {
+            for offset in offsets {
+                let number = number(911_000_000 + offset);
+                let text = number.to_string();
+                let asked = RouteRequest { user: text.as_bytes(), call_id: None, now: time(NOW) };
+                let case = replica.route(&settings, asked, |answer| answer.line.case);
+                assert_eq!(case == Case::RowUnreadable, unreadable, "{statement}: {number} is {case:?}");
+            }
+        }
+        assert!(!differences(&*database.open()).is_empty(), "{statement}");
+    }
+}
+
+#[test]
+fn a_row_that_lost_or_gained_numbers_is_found_by_the_digest() {
+    for change in ["last = last - 1", "last = last + 1", "first = first + 1", "first = first - 1"] {
+        let database = Database::new();
+        let store = database.open();
+        let key = new_partner(&*store, "PA_1");
+        put(&*store, key, &block(911_000_010, 10, &stock("a")));
+        let (_copy, store) = database.tampered(&format!("UPDATE number_run SET {change}"));
+        assert_eq!(Replica::load(store).expect("loads").damaged_partners(), 1, "{change}");
+    }
+}
+
+#[test]
+fn an_accounts_numbers_are_read_from_rows_of_many() {
+    let database = Database::new();
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    put_account(&*store, key, "MA_1");
+    let all = block(911_000_000, 100, &held("MA_1"));
+    put(&*store, key, &all);
+    put(&*store, key, &changed(&all[40..50], Some(&Record { state: State::Quarantined, ..stock("q") })));
+    let read = draft(|transaction| {
+        let account = "MA_1".parse().expect("an id");
+        let numbers = transaction.numbers_of(&account)?;
+        assert_eq!((numbers.len(), numbers[39], numbers[40]), (90, number(911_000_039), number(911_000_050)));
+        assert_eq!(transaction.active_numbers(&account, time(NOW), u64::MAX)?, 90);
+        assert!(transaction.has_numbers(&account, Time::now())?);
+        Ok(())
+    });
+    let target = rollcall::store::WriteTarget::Partner(key);
+    store.write(target, entry(rollcall::domain::Verb::Import), read).expect("read");
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
