@@ -6,8 +6,8 @@
 //! compare `before` and `after`.
 
 use super::{
-    AccountId, Application, ApplicationId, Choice, Destination, Destinations, EntityChange, Money, NumberChange, Record,
-    Setting, State, Time, Trunk, TrunkId,
+    AccountId, Application, ApplicationId, Choice, Destination, Destinations, EntityChange, Money, NumberChange,
+    Record, Setting, State, Time, Trunk, TrunkId,
 };
 
 /// What things are called in a summary.
