@@ -383,19 +383,22 @@ const URI: &str = "sip:ivr-1.example";
 const ANSWER_BYTES: usize = 380;
 const MOVED: &str = "append_to_reply(\"Contact: <$var(uri)>\\r\\n\"); sl_send_reply(\"302\", \"Moved Temporarily\");";
 
+/// The line's keys are always in one order, so code and URI are the texts after
+/// the sixth and the twenty-fifth quote: a reader of JSON costs as much again as
+/// the rest of Kamailio's work.
 fn by_http(world: &World) -> Result<Cost, String> {
     world.with_faces(true, |faces| {
         let modules = format!(
-            "loadmodule \"http_client.so\"\nloadmodule \"jansson.so\"\nmodparam(\"http_client\", \"connection_timeout\", \
+            "loadmodule \"http_client.so\"\nmodparam(\"http_client\", \"connection_timeout\", \
              1)\nmodparam(\"http_client\", \"keep_connections\", 1)\nmodparam(\"http_client\", \"httpcon\", \
              \"first=>http://{};timeout=1\")",
             faces.http_at[0]
         );
         let route = format!(
             "$var(path) = \"/route/\" + $(rU{{s.escape.param}}) + \"?call_id=\" + $(ci{{s.escape.param}}); \
-             http_connect(\"first\", \"$var(path)\", \"\", \"\", \"$var(doc)\"); jansson_get(\"code\", \"$var(doc)\", \
-             \"$var(code)\"); if ($var(code) != 302) {{ sl_send_reply(\"404\", \"Not Found\"); exit; }} \
-             jansson_get(\"routes[0].uri\", \"$var(doc)\", \"$var(uri)\"); {MOVED}"
+             http_connect(\"first\", \"$var(path)\", \"\", \"\", \"$var(doc)\"); if ($(var(doc){{s.select,6,\"}}) != \
+             \":302,\") {{ sl_send_reply(\"404\", \"Not Found\"); exit; }} \
+             $var(uri) = $(var(doc){{s.select,25,\"}}); {MOVED}"
         );
         kamailio(world, &modules, &route, "SIP/2.0 302", &ours_so_far)
     })

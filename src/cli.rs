@@ -267,6 +267,14 @@ pub enum CliError {
     Other(String),
 }
 
+/// A database for a command, which says if its log is missing.
+fn opened(location: &Location, open: Open) -> Result<Arc<dyn store::Store>, CliError> {
+    if let Some(lost) = store::lost_log(location) {
+        output::note(&format!("warning: {lost}"));
+    }
+    Ok(store::open(location, open)?)
+}
+
 /// Where a database is, as somebody typed it.
 fn location(text: &str) -> Result<Location, CliError> {
     text.parse().map_err(CliError::Usage)
@@ -355,7 +363,10 @@ impl CliError {
 
 /// Runs the program with its own arguments.
 pub fn run() -> Outcome {
-    let cli = Cli::try_parse().unwrap_or_else(|error| only_partner::parse(error).unwrap_or_else(|error| error.exit()));
+    let cli = match Cli::try_parse().or_else(only_partner::parse) {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
     let global = cli.global.clone();
     let result = execute(cli).map_err(|error| match global.settings() {
         Ok(settings) => error.of(settings.database),
@@ -375,6 +386,24 @@ pub fn run() -> Outcome {
             error.outcome()
         }
     }
+}
+
+/// Prints why the command line is not usable, or the help that was asked for.
+fn refused(error: &clap::Error) -> Outcome {
+    match cleaned(error) {
+        None => drop(error.print()),
+        Some(text) => output::notes(&text),
+    }
+    if error.use_stderr() { Outcome::Usage } else { Outcome::Done }
+}
+
+/// The text of an error that repeats arguments, if these have to be cut or
+/// cleaned; otherwise the error can be printed with its colours.
+fn cleaned(error: &clap::Error) -> Option<String> {
+    let text = error.to_string();
+    let safe = output::safe(&text);
+    let plain = safe == text && text.lines().all(|line| output::plain(line) == line);
+    (error.use_stderr() && !plain).then_some(safe)
 }
 
 fn execute(cli: Cli) -> Result<Outcome, CliError> {
@@ -459,7 +488,7 @@ impl Global {
     }
 
     fn store(&self, open: Open) -> Result<Arc<dyn store::Store>, CliError> {
-        Ok(store::open(&self.settings()?.location(), open)?)
+        opened(&self.settings()?.location(), open)
     }
 
     /// What options may name: a partner's customers, applications and trunks.
@@ -470,7 +499,7 @@ impl Global {
     /// The verbs, over the database that the flags name.
     fn service(&self, open: Open) -> Result<Service, CliError> {
         let settings = self.settings()?;
-        let store = store::open(&settings.location(), open)?;
+        let store = opened(&settings.location(), open)?;
         Ok(Service::new(store, operator::actor(&settings.location()))
             .quarantine(settings.quarantine.policy())
             .destinations(settings.destinations())
@@ -515,4 +544,43 @@ fn parse_number(text: &str) -> Result<E164, String> {
 fn parse_name(text: &str) -> Result<Arc<str>, String> {
     use crate::domain::entity::{NAME_CHARS_MAX, name};
     name(text).ok_or_else(|| format!("must be 1 to {NAME_CHARS_MAX} characters without control characters"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(command: &clap::Command, path: &[String], see: &mut dyn FnMut(Vec<String>)) {
+        for argument in command.get_arguments().filter(|one| one.get_action().takes_values()) {
+            let name = argument.get_long().map(|long| format!("--{long}"));
+            see(path.iter().cloned().chain(name).collect());
+        }
+        for below in command.get_subcommands() {
+            walk(below, &[path, &[below.get_name().to_owned()]].concat(), see);
+        }
+    }
+
+    /// Every option and argument of every command.
+    #[test]
+    fn errors_of_arguments_are_bounded_and_repeat_no_password() {
+        let hostile = [
+            format!("\u{1b}[2J\u{202e}{}", "x".repeat(20_000)),
+            format!("a {}", "b ".repeat(10_000)),
+            "https://user:hunter2@host.example/a".to_owned(),
+        ];
+        let (mut places, mut errors) = (Vec::new(), 0);
+        let mut command = Cli::command();
+        walk(&command, &["rollcall".to_owned()], &mut |place| places.push(place));
+        for place in &places {
+            for value in &hostile {
+                let line = place.iter().chain([value]);
+                let Err(error) = command.try_get_matches_from_mut(line) else { continue };
+                let text = cleaned(&error).unwrap_or_else(|| error.to_string());
+                assert!(text.chars().count() <= output::ERROR_CHARS_MAX + 1, "{place:?}: {} bytes", text.len());
+                assert!(!text.contains("hunter2"), "{place:?}: {text}");
+                errors += 1;
+            }
+        }
+        assert!(errors > places.len(), "{errors} errors of {} places", places.len());
+    }
 }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::domain::destination::RefusedHost;
-use crate::domain::shown::{hide_secrets, quoted};
+use crate::domain::shown::{of_toml, quoted};
 use crate::domain::{Country, network, plan, quarantine};
 use crate::mail::{self, MailTls};
 use crate::routing;
@@ -629,11 +629,8 @@ impl Config {
         if let Some(path) = file {
             let text =
                 std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-            let said: Partial = toml::from_str(&text).map_err(|error| {
-                // It has the line, which may be the address of a database.
-                let reason = hide_secrets(&error.to_string());
-                ConfigError::Parse { path: path.to_owned(), reason: reason.trim_end().to_owned() }
-            })?;
+            let said: Partial = toml::from_str(&text)
+                .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: of_toml(&error.to_string()) })?;
             config.overlay(said);
         }
         config.routing.check()?;

@@ -646,6 +646,24 @@ impl Service {
         snapshots.remove(&key).ok_or_else(|| ServiceError::NoPartner { partner: auth_id.clone() })
     }
 
+    /// A partner as it is now: this node's snapshot, once it has caught up, or one
+    /// that is read for this. Only the latter may lack the numbers.
+    fn partner_snapshot(&self, key: PartnerKey, numbers: bool) -> Result<Arc<Snapshot>, ServiceError> {
+        if let Some(replica) = &self.replica {
+            replica.follow();
+        }
+        self.known_snapshot(key, numbers)
+    }
+
+    /// The same without catching up first.
+    fn known_snapshot(&self, key: PartnerKey, numbers: bool) -> Result<Arc<Snapshot>, ServiceError> {
+        if let Some(snapshot) = self.replica.as_ref().and_then(|replica| replica.snapshot(key)) {
+            return Ok(snapshot);
+        }
+        let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers })?;
+        loaded.remove(&key).map(Arc::new).ok_or_else(|| corrupt(format!("partner {key} is gone")))
+    }
+
     pub fn partner_create(&self, auth_id: PartnerId, name: Arc<str>) -> Result<Done<Partner>, ServiceError> {
         entities::check_new("auth_id", auth_id.as_str(), &name)?;
         let partner = Partner { auth_id: auth_id.clone(), name, created_at: self.now(), suspended_at: None };
@@ -680,8 +698,8 @@ impl Service {
         self.note_in_audit(key, what, about.as_str(), Some(error.to_string().into()));
     }
 
-    fn note_in_audit(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) {
-        let entry = AuditEntry {
+    fn audit_entry(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) -> AuditEntry {
+        AuditEntry {
             at: self.now(),
             partner: Some(key),
             who: self.actor.to_string().into(),
@@ -690,7 +708,11 @@ impl Service {
             refused,
             from: self.from,
             request_id: self.request_id.as_deref().map(Into::into),
-        };
+        }
+    }
+
+    fn note_in_audit(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) {
+        let entry = self.audit_entry(key, what, about, refused);
         let noted = self.store.people_write(&mut |people| Ok(people.put_audit(&entry)?));
         if let Err(Abort::Store(error)) = noted {
             tracing::error!(error = &error as &dyn std::error::Error, what, about, "not written to the audit trail");
@@ -803,6 +825,13 @@ impl Service {
         });
         self.audit_refusal(of, "key.revoke", id, &done);
         done
+    }
+}
+
+impl ServiceError {
+    /// There is no such thing in this partner.
+    fn unknown(what: &'static str, id: &str) -> ServiceError {
+        ServiceError::Unknown { what, id: id.to_owned() }
     }
 }
 

@@ -247,6 +247,9 @@ pub trait Transaction {
     fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError>;
     /// Forgets a document, if it is there.
     fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError>;
+    /// Writes an entry of the audit trail for what this write changes outside the
+    /// log; it exists only if the write is committed.
+    fn put_audit(&mut self, entry: &people::AuditEntry) -> Result<(), StoreError>;
 }
 
 /// To what numbers of a partner route.
@@ -285,6 +288,20 @@ pub struct Document {
     /// When somebody shall look at it, if ever.
     pub due: Option<Time>,
     pub body: String,
+}
+
+impl Document {
+    /// A document that holds this value as JSON.
+    pub fn of(id: &str, due: Option<Time>, value: &impl serde::Serialize) -> Document {
+        let body = serde_json::to_string(value).expect("plain values serialise");
+        Document { id: id.to_owned(), due, body }
+    }
+
+    /// The value that it holds; `what` names it in the error.
+    pub fn read<T: serde::de::DeserializeOwned>(&self, what: &str) -> Result<T, StoreError> {
+        let corrupt = |error| StoreError::Corrupt { what: format!("{what} {}: {error}", self.id) };
+        serde_json::from_str(&self.body).map_err(corrupt)
+    }
 }
 
 /// Which way to go through documents, in the order of their ids.
@@ -758,6 +775,14 @@ pub enum Open {
     Existing,
     /// A new one is made where there is none.
     Create,
+}
+
+/// That a log with changes is missing beside a database that is not open yet.
+pub fn lost_log(location: &Location) -> Option<String> {
+    match location {
+        Location::Sqlite(path) => sqlite::lost_log(path),
+        Location::Postgres(_) => None,
+    }
 }
 
 pub fn open(location: &Location, open: Open) -> Result<Arc<dyn Store>, StoreError> {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::CliError;
+use crate::domain::shown::{hide_secrets, short_words};
 
 /// Writes a result, which may have many lines.
 pub fn print(bytes: &[u8]) -> Result<(), CliError> {
@@ -163,14 +164,24 @@ pub fn prompt(text: &str) {
 }
 
 /// How much of an error is said: causes repeat each other.
-const ERROR_CHARS_MAX: usize = 4_000;
+pub const ERROR_CHARS_MAX: usize = 4_000;
 
 /// Says what went wrong, and why, down to the first cause.
 pub fn error(error: &dyn Error) {
-    let text = reasons(error);
-    let said: String = text.chars().take(ERROR_CHARS_MAX).collect();
-    let more = if said.len() < text.len() { "…" } else { "" };
-    note(&format!("error: {said}{more}"));
+    note(&format!("error: {}", safe(&reasons(error))));
+}
+
+/// An error as it may be repeated: bounded, and without the passwords of URLs.
+pub fn safe(text: &str) -> String {
+    let text = short_words(&hide_secrets(text));
+    shown_end(&text, ERROR_CHARS_MAX)
+}
+
+fn shown_end(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// An error with its causes, on one line.

@@ -161,6 +161,9 @@ pub fn serve(
             "console.imports_folder: there is no folder {folder}; create it first"
         )));
     }
+    if let Some(lost) = store::lost_log(&config.location()) {
+        tracing::warn!("{lost}");
+    }
     let store = store::open(&config.location(), open)?;
     let Some(lock) = store.serve_lock()? else {
         return Err(CliError::Other(format!("another server is using {} already", config.database)));

@@ -17,6 +17,7 @@ use super::line::{self, about, owner};
 use super::page::{Frame, PageResult, html};
 use super::{Console, show};
 use crate::domain::{State as Stored, Status};
+use crate::http::places::PlaceKind;
 use crate::inventory::names::{NamedEntity, NamedKind, ranked};
 use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::wire::html::escape;
@@ -109,6 +110,7 @@ pub async fn page(
     request: Request<Body>,
 ) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
+    let _place = visit.place(PlaceKind::Search)?;
     let (mut q, mut kind, mut account, mut part) = (String::new(), None, String::new(), false);
     for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
         match &*name {

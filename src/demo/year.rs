@@ -162,7 +162,8 @@ impl DemoYear {
         }
         // Days are counted from a Thursday.
         let monday = -(today.seconds().div_euclid(DAY) + 3).rem_euclid(7);
-        let events: [(Time, fn(&Player<'_>, Time) -> Result<(), DemoError>); 13] = [
+        type Play = fn(&Player<'_>, Time) -> Result<(), DemoError>;
+        let events: [(Time, Play); 13] = [
             (day(-120, 13), |it, at| it.sample_tried(at)),
             (day(-90, 8), |it, at| it.filters(at)),
             (day(-61, 14), |it, at| it.transfer(at)),

@@ -12,6 +12,7 @@
 //! It finds what disks and memory do to rows, not forgery: the log's chain of
 //! SHA-256 is there for that.
 
+use std::fmt;
 use std::sync::OnceLock;
 
 use sha2::{Digest as _, Sha256};
@@ -270,13 +271,46 @@ impl RowDigest {
     }
 }
 
+/// The sums in hexadecimal.
+impl fmt::Display for RowDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second] = self.sums;
+        write!(f, "{first:016x}{second:016x}")
+    }
+}
+
+/// The beginning of stored bytes that are no digest of the partner's version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BrokenDigest {
+    bytes: [u8; BYTES],
+    length: usize,
+}
+
+impl BrokenDigest {
+    fn of(bytes: &[u8]) -> BrokenDigest {
+        let length = bytes.len().min(BYTES);
+        let mut start = [0; BYTES];
+        start[..length].copy_from_slice(&bytes[..length]);
+        BrokenDigest { bytes: start, length }
+    }
+}
+
+impl fmt::Display for BrokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.bytes[..self.length] {
+            [] => f.write_str("nothing"),
+            bytes => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+        }
+    }
+}
+
 /// What a partner's row has for a digest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeptDigest {
     /// None, or one of a release that makes them otherwise.
     None,
-    /// One that is not of this version of this partner.
-    Broken,
+    /// One that is not of this version of this partner: the first bytes of it.
+    Broken(BrokenDigest),
     Sealed(RowDigest),
 }
 
@@ -285,14 +319,14 @@ impl KeptDigest {
         let Some(bytes) = bytes else { return KeptDigest::None };
         match (bytes.first(), bytes.len()) {
             (Some(&FORMAT), BYTES) => {}
-            (Some(&FORMAT), _) | (None, _) => return KeptDigest::Broken,
+            (Some(&FORMAT), _) | (None, _) => return KeptDigest::Broken(BrokenDigest::of(bytes)),
             (Some(_), _) => return KeptDigest::None,
         }
         let int = |at: usize| bytes[at..at + 8].iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
         let digest = RowDigest { count: int(1), sums: [int(9), int(17)] };
         match digest.sealed(key, version, head) == bytes {
             true => KeptDigest::Sealed(digest),
-            false => KeptDigest::Broken,
+            false => KeptDigest::Broken(BrokenDigest::of(bytes)),
         }
     }
 
@@ -301,7 +335,7 @@ impl KeptDigest {
     pub fn moved_on(self, by: DigestDelta, key: PartnerKey, version: u64, head: &Digest) -> Option<Vec<u8>> {
         match self {
             KeptDigest::None => None,
-            KeptDigest::Broken => Some([&[FORMAT][..], &version.to_le_bytes()].concat()),
+            KeptDigest::Broken(_) => Some([&[FORMAT][..], &version.to_le_bytes()].concat()),
             KeptDigest::Sealed(mut digest) => {
                 digest.add(by.come);
                 digest.take(by.gone);
@@ -506,6 +540,10 @@ mod tests {
         assert_ne!(of(&rows[..1]), whole, "a row is gone");
     }
 
+    fn broken(kept: KeptDigest) -> bool {
+        matches!(kept, KeptDigest::Broken(_))
+    }
+
     #[test]
     fn a_seal_is_of_one_partner_at_one_version() {
         let digest = of(&[(911_000_001, 4, record("Pune"))]);
@@ -513,20 +551,26 @@ mod tests {
         let kept = digest.sealed(key, 9, &head);
         let read = |bytes: &[u8], key, version, head: &Digest| KeptDigest::read(Some(bytes), key, version, head);
         assert_eq!(read(&kept, key, 9, &head), KeptDigest::Sealed(digest));
-        assert_eq!(read(&kept, PartnerKey(4), 9, &head), KeptDigest::Broken);
-        assert_eq!(read(&kept, key, 10, &head), KeptDigest::Broken);
-        assert_eq!(read(&kept, key, 9, &[8; 32]), KeptDigest::Broken);
+        assert!(broken(read(&kept, PartnerKey(4), 9, &head)));
+        assert!(broken(read(&kept, key, 10, &head)));
+        assert!(broken(read(&kept, key, 9, &[8; 32])));
         for at in 1..kept.len() {
             let mut spoiled = kept.clone();
             spoiled[at] ^= 64;
-            assert_eq!(read(&spoiled, key, 9, &head), KeptDigest::Broken, "byte {at}");
+            assert!(broken(read(&spoiled, key, 9, &head)), "byte {at}");
         }
-        assert_eq!(read(&kept[..20], key, 9, &head), KeptDigest::Broken);
+        assert!(broken(read(&kept[..20], key, 9, &head)));
         assert_eq!(read(&[9, 1, 2], key, 9, &head), KeptDigest::None, "of another release");
         assert_eq!(KeptDigest::read(None, key, 9, &head), KeptDigest::None);
         // What is broken stays broken when more is written.
-        let next = KeptDigest::Broken.moved_on(DigestDelta::default(), key, 10, &head).expect("kept");
-        assert_eq!(read(&next, key, 10, &head), KeptDigest::Broken);
+        let next = read(&[], key, 9, &head).moved_on(DigestDelta::default(), key, 10, &head).expect("kept");
+        assert!(broken(read(&next, key, 10, &head)));
+        // Messages name what is kept, whatever it is.
+        assert_eq!(digest.to_string().len(), 32);
+        for (kept, expected) in [(&[][..], "nothing"), (&[1, 0xab], "01ab")] {
+            let KeptDigest::Broken(kept) = read(kept, key, 9, &head) else { panic!("{expected} is a digest") };
+            assert_eq!(kept.to_string(), expected);
+        }
         assert_eq!(KeptDigest::None.moved_on(DigestDelta::default(), key, 10, &head), None);
     }
 }

@@ -88,6 +88,37 @@ pub fn without_secrets(url: &str) -> String {
     }
 }
 
+/// A text of which no word is longer than [`CHARS_MAX`].
+pub fn short_words(text: &str) -> String {
+    let one = |word: &str| match word.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…{}", &word[..end], &word[word.trim_end().len()..]),
+        None => word.to_owned(),
+    };
+    text.split_inclusive(char::is_whitespace).map(one).collect()
+}
+
+/// The error of a TOML file, which repeats lines of the file: without passwords,
+/// and without a line of more than [`CHARS_MAX`] characters.
+pub fn of_toml(error: &str) -> String {
+    let line = |line: &str| shown(&hide_secrets(without_value(line))).to_string();
+    error.trim_end().lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Names of settings whose values are secrets, unless they are paths of files.
+const SECRETS: [&str; 3] = ["password", "secret", "token"];
+
+/// A line of a file, cut before the value of a secret.
+fn without_value(line: &str) -> &str {
+    let name = |char: char| char.is_alphanumeric() || matches!(char, '_' | '-');
+    let secret = |end: &usize| {
+        let before = line[..*end].trim_end().trim_end_matches(['"', '\'']);
+        let start = before.rfind(|char| !name(char)).map_or(0, |at| at + 1);
+        let name = before.get(start..).unwrap_or(before).to_lowercase();
+        !name.ends_with("_file") && SECRETS.iter().any(|secret| name.contains(secret))
+    };
+    line.match_indices('=').map(|(at, _)| at).find(secret).map_or(line, |at| &line[..=at])
+}
+
 /// A text with every URL in it as [`without_secrets`] has it.
 pub fn hide_secrets(text: &str) -> String {
     let edge = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')' | ',');
@@ -119,6 +150,25 @@ mod tests {
         assert_eq!(shown(&long).to_string(), format!("{}…", "x".repeat(CHARS_MAX)));
         assert_eq!(quoted(&long).to_string(), format!("\"{}…\"", "x".repeat(CHARS_MAX)));
         assert_eq!(shown_to(&long, 3).to_string(), "xxx…");
+    }
+
+    #[test]
+    fn errors_of_files_repeat_no_secret_and_no_long_line() {
+        for (line, expected) in [
+            ("2 | password = \"hunter2\"", "2 | password ="),
+            ("2 | \"Mail_Password\"='hunter2'", "2 | \"Mail_Password\"="),
+            ("2 | mail = { host = \"a\", token = \"hunter2\" }", "2 | mail = { host = \"a\", token ="),
+            ("2 | password_file = 3", "2 | password_file = 3"),
+            ("2 | é= 3", "2 | é= 3"),
+            ("  | ^^^\nunknown field `password`, expected `a`", "  | ^^^\nunknown field `password`, expected `a`"),
+            ("2 | database = \"postgres://u:hunter2@db/x\"", "2 | database = \"postgres://…@db/x\""),
+        ] {
+            assert_eq!(of_toml(line), expected);
+        }
+        assert_eq!(of_toml(&format!("1 | a = \"{}\"", "x".repeat(5_000_000))).chars().count(), CHARS_MAX + 1);
+        let long = format!("a {}\nb", "é".repeat(500));
+        assert_eq!(short_words(&long), format!("a {}…\nb", "é".repeat(CHARS_MAX)));
+        assert_eq!(short_words("say it\n"), "say it\n");
     }
 
     #[test]

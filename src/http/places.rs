@@ -1,8 +1,8 @@
-//! How many long answers, streams and uploads there may be at once: of a
+//! How many long answers, streams, uploads and searches there may be at once: of a
 //! session or key, of a partner, and of an address.
 //!
-//! Each of them holds memory or disk for as long as its client likes, so that
-//! requests per second are no limit to them.
+//! Each of them holds memory, disk or a processor for as long as its client or
+//! its inventory likes, so that requests per second are no limit to them.
 //! Invariant: a place that was taken is given back when its owner is dropped.
 //! Deliberately absent: limits across nodes. Each counts its own.
 
@@ -26,6 +26,8 @@ pub enum PlaceKind {
     Upload,
     /// Changes as they happen.
     Stream,
+    /// Searches by name, which compare all names of a partner.
+    Search,
 }
 
 impl PlaceKind {
@@ -35,6 +37,7 @@ impl PlaceKind {
             PlaceKind::Download => "downloads",
             PlaceKind::Upload => "uploads",
             PlaceKind::Stream => "change streams",
+            PlaceKind::Search => "searches",
         }
     }
 }
@@ -58,6 +61,9 @@ impl PlaceOwner {
     }
 }
 
+/// Searches end by themselves, so these are no settings.
+const SEARCHES: Most = Most { own: 3, partner: 4, address: 0 };
+
 /// The most of a kind; 0 is no limit.
 #[derive(Clone, Copy, Default, Debug)]
 struct Most {
@@ -68,7 +74,7 @@ struct Most {
 
 /// The places of this process.
 pub struct Places {
-    most: [Most; 4],
+    most: [Most; 5],
     open: Mutex<HashMap<(PlaceKind, PlaceOwner), usize>>,
 }
 
@@ -112,7 +118,7 @@ impl Places {
             partner: limits.streams_per_partner,
             address: limits.streams_per_address,
         };
-        Arc::new(Places { most: [exports, downloads, uploads, streams], open: Mutex::default() })
+        Arc::new(Places { most: [exports, downloads, uploads, streams, SEARCHES], open: Mutex::default() })
     }
 
     /// A place for all three, or the first owner that has all of its places
@@ -140,7 +146,7 @@ impl Places {
 
     #[cfg(test)]
     pub fn unlimited() -> Arc<Places> {
-        Arc::new(Places { most: [Most::default(); 4], open: Mutex::default() })
+        Arc::new(Places { most: [Most::default(); 5], open: Mutex::default() })
     }
 
     #[cfg(test)]
@@ -184,7 +190,7 @@ mod tests {
     #[test]
     fn each_owner_has_its_own_limit_and_places_come_back() {
         let most = Most { own: 1, partner: 2, address: 3 };
-        let places = Arc::new(Places { most: [most; 4], open: Mutex::default() });
+        let places = Arc::new(Places { most: [most; 5], open: Mutex::default() });
         let enter = |kind, session: &str, partner, host| {
             let own = PlaceOwner::Session(session.into());
             places.enter(kind, own, PartnerKey(partner), IpAddr::from([192, 0, 2, host]))

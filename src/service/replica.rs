@@ -449,14 +449,20 @@ impl Salvaged {
                 // It may be the one whose rows have no owner any more.
                 Some(KeptDigest::Sealed(kept)) if strays && found.count < kept.count => continue,
                 Some(KeptDigest::Sealed(kept)) if kept.count != found.count => {
-                    format!("partner {name} has {} rows where its digest has {}", found.count, kept.count)
+                    format!(
+                        "partner {name} has {} rows where its digest has {}: {kept} is kept, {found} was computed",
+                        found.count, kept.count
+                    )
                 }
-                Some(KeptDigest::Sealed(_)) => {
-                    format!("the rows of partner {name} do not agree with the digest that is kept with them")
-                }
-                Some(KeptDigest::Broken) => {
-                    format!("the digest of the rows of partner {name} is not that of its version {}", snapshot.version)
-                }
+                Some(KeptDigest::Sealed(kept)) => format!(
+                    "the rows of partner {name} do not agree with the digest that is kept with them: {kept} is kept, \
+                     {found} was computed"
+                ),
+                Some(KeptDigest::Broken(kept)) => format!(
+                    "the digest of the rows of partner {name} is not that of its version {}: {kept} is kept, {found} \
+                     was computed",
+                    snapshot.version
+                ),
             };
             snapshot.damaged = true;
             self.poison.entry(Some(key)).or_default().damage(what);

@@ -63,7 +63,7 @@ pub(super) fn read_head(row: &impl RowCells) -> Result<LogHead, StoreError> {
 /// What a partner's row has for a digest of its rows, as of that head.
 pub(super) fn read_row_digest(row: &impl RowCells, at: usize, head: &LogHead) -> KeptDigest {
     let bytes = row.bytes_if(at);
-    bytes.map_or(KeptDigest::Broken, |bytes| KeptDigest::read(bytes, head.key, head.version, &head.digest))
+    KeptDigest::read(bytes.unwrap_or(Some(&[])), head.key, head.version, &head.digest)
 }
 
 /// A table of partners or of what they have besides numbers.

@@ -459,6 +459,18 @@ fn no_folder(path: &Path, error: std::io::Error) -> StoreError {
     }
 }
 
+/// That a write-ahead log with changes was removed, if it can be known. To be
+/// asked before the database is opened: the engine then makes a new log.
+pub(super) fn lost_log(path: &Path) -> Option<String> {
+    let pages = file::lost_pages(path)?;
+    Some(format!(
+        "the write-ahead log {} was removed while it had {pages} pages that the database lacks; unless another file \
+         took the place of the database, the newest changes are lost: if you have the log, stop and put it back, \
+         otherwise compare with the newest backup",
+        beside(path, "-wal").display()
+    ))
+}
+
 /// Whether the file may be opened as asked for, and how. Nothing is opened:
 /// closing a descriptor would give up the locks of another store of this
 /// process.

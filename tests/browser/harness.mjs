@@ -37,7 +37,7 @@ export function sample() {
 }
 
 export class Server {
-  static async start({ tls = false } = {}) {
+  static async start({ tls = false, settings = "" } = {}) {
     assert.ok(existsSync(program), `${program} is not built`);
     const server = new Server();
     server.dir = mkdtempSync(join(tmpdir(), "rollcall-browser-"));
@@ -49,7 +49,7 @@ export class Server {
     server.links = {};
     for (const role of ["owner", "manager", "viewer"]) server.links[role] = server.user(role);
     server.links.administrator = server.user("administrator");
-    await server.serve(tls);
+    await server.serve(tls, settings);
     return server;
   }
 
@@ -71,10 +71,10 @@ export class Server {
     return new URL(made.link, "http://localhost").pathname;
   }
 
-  async serve(tls) {
+  async serve(tls, settings = "") {
     // One row a batch: bulk work lasts long enough to be watched.
     const config = join(this.dir, "rollcall.toml");
-    writeFileSync(config, "[jobs]\nbatch_rows = 1\n");
+    writeFileSync(config, `[jobs]\nbatch_rows = 1\n${settings}`);
     const flags = ["serve", "--create", "--listen", "127.0.0.1:0", "--config", config];
     if (tls) flags.push("--tls-cert", tls.cert, "--tls-key", tls.key);
     const env = { ...process.env, ROLLCALL_DATABASE: this.database, NO_COLOR: "1" };

@@ -223,6 +223,21 @@ fn the_log_of_another_database_is_named_and_left() {
 }
 
 #[test]
+fn a_log_that_was_removed_is_missed_if_its_index_is_there() {
+    let place = Place::new();
+    let warns = |place: &Place| place.run(&["partner", "list"]).err.contains("was removed while it had");
+    assert!(!warns(&place), "after a regular end nothing is missed");
+    let server = place.serve();
+    place.must(&["account", "create", "--partner", PARTNER, "--auth-id", "MA_later", "--name", "Later"]);
+    server.kill();
+    let (log, aside) = (place.path("rollcall.db-wal"), place.path("aside"));
+    std::fs::rename(&log, &aside).expect("moved");
+    assert!(warns(&place), "the newest change is lost");
+    // The command has made a log of its own.
+    assert!(!warns(&place));
+}
+
+#[test]
 fn a_backup_is_put_in_the_place_of_the_database() {
     let place = Place::new();
     let backup = place.path("copy.db");
@@ -300,6 +315,17 @@ fn copies_are_not_rotated_for_a_database_that_lost_its_changes() {
     // Its names are of seconds.
     let old = copies.path().join("rollcall-20260101T000000Z.db");
     std::fs::rename(copies.path().join(good), &old).expect("renamed");
+    // Files of other names are nobody's to rotate.
+    let others =
+        ["rollcall-before-upgradeZ.db", "rollcall-20250101T000000Z.dump.txt", "rollcall-20250101T000000Z.dbx", "x.db"];
+    others.iter().for_each(|name| std::fs::write(copies.path().join(name), "mine").expect("written"));
+    assert_eq!(backup().code, Some(0));
+    assert!(others.iter().all(|name| copies.path().join(name).exists()) && !old.exists());
+    let copied = std::fs::read_dir(copies.path()).expect("a folder").flatten().map(|entry| entry.path());
+    let newest = copied.filter(|path| !others.iter().any(|name| path.ends_with(name))).max().expect("a copy");
+    std::fs::rename(newest, &old).expect("renamed");
+    std::fs::remove_file(copies.path().join("x.db")).expect("removed");
+    std::fs::remove_file(copies.path().join(others[0])).expect("removed");
     std::fs::remove_file(&place.database).expect("removed");
     let created = run(command(&at(&place.database), &["partner", "create", "--auth-id", "PA_NEW", "--name", "New"]));
     assert_eq!(created.code, Some(0));

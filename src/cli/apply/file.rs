@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::cli::CliError;
 use crate::domain::setting::{DeliveryOrder, ReportPolicy};
-use crate::domain::shown::hide_secrets;
+use crate::domain::shown::of_toml;
 use crate::domain::{
     AccountId, ApplicationId, Destination, Destinations, Dialect, PartnerId, Role, Scope, SipUri, Time, TrunkId,
     network,
@@ -163,7 +163,7 @@ impl ApplyFile {
         let text = std::fs::read_to_string(path)
             .map_err(|source| CliError::Io { what: format!("cannot read {shown}"), source })?;
         let file: ApplyFile = toml::from_str(&text).map_err(|error| {
-            let reason = hide_secrets(&error.to_string());
+            let reason = of_toml(&error.to_string());
             CliError::Usage(format!("the file {shown} is not usable: {}", reason.trim_end()))
         })?;
         match file.repeated() {

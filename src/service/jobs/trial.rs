@@ -14,6 +14,7 @@ use crate::domain::{
     Partner, Record, Setting, Status, Time, Trunk, TrunkId, number,
 };
 use crate::inventory::{Filter, Order, Snapshot, Window};
+use crate::store::people::AuditEntry;
 use crate::store::{Answered, Document, Ownership, RoutesInUse, StoreError, StoredJob, Transaction};
 
 pub struct Trial {
@@ -156,6 +157,10 @@ impl Transaction for Trial {
     }
 
     fn drop_document(&mut self, _: &str, _: &str) -> Result<(), StoreError> {
+        only_tries()
+    }
+
+    fn put_audit(&mut self, _: &AuditEntry) -> Result<(), StoreError> {
         only_tries()
     }
 }

@@ -88,6 +88,23 @@ pub(super) fn served_by_another_name(path: &Path) -> bool {
     !logged() && matches!(ServeLock::take(path), Ok(None)) && !logged()
 }
 
+/// How many pages were in a write-ahead log that is gone and not yet in the
+/// database, if the index of the log, which the engine keeps in the `-shm`, says
+/// so. After a regular end neither file is there.
+pub(super) fn lost_pages(path: &Path) -> Option<u32> {
+    // Two copies of a header of 48 bytes, then how much was moved.
+    const LAST_PAGE: usize = 16;
+    const MOVED: usize = 96;
+    if beside(path, "-wal").exists() {
+        return None;
+    }
+    let index = fs::read(beside(path, "-shm")).ok()?;
+    let int = |at: usize| index.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+    let lost = int(LAST_PAGE)?.checked_sub(int(MOVED)?)?;
+    // It may have been there for the moment before.
+    (lost > 0 && !beside(path, "-wal").exists()).then_some(lost)
+}
+
 /// The files that this process has locked or had locked.
 static LOCKED: Mutex<BTreeMap<FileId, Locked>> = Mutex::new(BTreeMap::new());
 

@@ -17,7 +17,7 @@ use crate::domain::{
 use crate::store::group::Written;
 use crate::store::health::Health;
 use crate::store::log::{self, Chain};
-use crate::store::people::{PeopleWrites, audit_of};
+use crate::store::people::{AuditEntry, PeopleWrites, audit_of};
 use crate::store::rows::*;
 use crate::store::tally::RowTally;
 use crate::store::{
@@ -413,6 +413,11 @@ impl Transaction for SqliteTransaction<'_> {
     fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError> {
         self.beside = true;
         documents::drop(self.connection, self.head.key, kind, id)
+    }
+
+    fn put_audit(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.beside = true;
+        SqlitePeople(self.connection, self.health).put_audit(entry)
     }
 }
 

@@ -187,7 +187,12 @@ fn a_damaged_partner_is_answered_503_and_its_neighbour_as_ever() {
     server.get(list).auth(&harness::TWO).check(200);
     assert_eq!(server.get("/readyz").check(200).json()["unreadable"]["row_digest"], 1);
     let ran = server.database.run(&["verify"]).check(3);
-    assert!(ran.stdout.contains("the rows of partner PA_ONE do not agree with the digest"), "{}", ran.stdout);
+    let said = ran.stdout.lines().find(|line| line.contains("the rows of partner PA_ONE do not agree with the digest"));
+    let said = said.unwrap_or_else(|| panic!("{}", ran.stdout));
+    // Both digests are named, and the number whose row was changed.
+    let sums: Vec<&str> = said.split([' ', ',']).filter(|word| word.len() == 32).collect();
+    assert!(sums.len() == 2 && sums[0] != sums[1], "{said}");
+    assert!(ran.stdout.contains(&format!("number +{damaged} of partner PA_ONE")), "{}", ran.stdout);
     // Put back by hand, it is served again.
     add(-1);
     server.within(Duration::from_secs(20), |server| server.get(list).auth(&harness::ONE).send().status == 200);

@@ -166,3 +166,42 @@ fn slow_clients_of_one_tenant_hold_up_no_other() {
     check("a neighbour's write beside slow clients", write_alone, write(&server, &quiet), 3.0);
     check("a neighbour's sign-in beside slow clients", sign_in_alone, sign_in(), 3.0);
 }
+
+#[test]
+fn searches_of_one_tenant_leave_a_neighbours_page_its_share() {
+    let (server, _, quiet) = made(10);
+    let names: String = (0..if whole() { 200_000 } else { 20_000 })
+        .map(|at| format!("+9133{at:08},MA_{at},Customer {at},1.00,EUR\n"))
+        .collect();
+    server.database.import("PA_NOISY", &format!("number,account_auth_id,account_name,monthly_cost,currency\n{names}"));
+    let noisy = Pages::owner(&server, "PA_NOISY", "UTC");
+    let path = "/console/p/PA_NOISY/search?q=Kustomrr&part";
+    server.within(Duration::from_secs(60), |_| noisy.get(path).check(200).text().contains("Customer"));
+    let alone = page(&server, &quiet);
+    let (over, answered, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let beside = std::thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let answer = noisy.get(path);
+                    match answer.status {
+                        200 => answered.fetch_add(1, Ordering::Relaxed),
+                        429 => {
+                            // Sooner than it says, and not so soon that the clients are the load.
+                            std::thread::sleep(Duration::from_millis(100));
+                            refused.fetch_add(1, Ordering::Relaxed)
+                        }
+                        other => panic!("{other}: {}", answer.text()),
+                    };
+                }
+            });
+        }
+        server.within(Duration::from_secs(60), |_| answered.load(Ordering::Relaxed) > 0);
+        let beside = page(&server, &quiet);
+        over.store(true, Ordering::Relaxed);
+        beside
+    });
+    println!("{} searches were answered, {} refused", answered.into_inner(), refused.load(Ordering::Relaxed));
+    assert!(refused.into_inner() > 0, "none of 40 at once is too many");
+    check("a page beside searches", alone, beside, 5.0);
+}

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::calls;
 use crate::harness::{Database, GLOBAL, ONE, Server};
 
 use super::limit;
@@ -113,4 +114,45 @@ fn metrics_have_a_listener_of_their_own() {
         assert_eq!(proxied, from_elsewhere, "{target}");
     }
     assert!(server.log().contains(&format!("listening on http://{free} for /metrics and /digest")), "{}", server.log());
+}
+
+#[test]
+fn every_listener_refuses_the_same_heads() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let database = Database::sample();
+    let settings =
+        format!("[http]\nprivate_listen = \"{free}\"\n[routing]\nhttp = [\"127.0.0.1:0\"]\nsip = [\"127.0.0.1:0\"]\n");
+    let config = database.write("listeners.toml", &settings);
+    let server = Server::start(database, &["--config", config.to_str().expect("a path")]);
+    let (_, face) = calls::faces_of(|| server.log());
+    let status = |at: std::net::SocketAddr, head: &str| {
+        let mut stream = TcpStream::connect(at).expect("a listener");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).expect("an answer");
+        String::from_utf8_lossy(&answer[9..]).parse::<u16>().expect("a status")
+    };
+    let public = server.address();
+    for (listener, at, target) in
+        [("public", public, "/livez"), ("private", free, "/livez"), ("route", face, "/route/+912271264217?call_id=1")]
+    {
+        for (headers, expected) in [
+            ("Host: a\r\n", 200),
+            ("Host:\r\n", 200),
+            ("", 400),
+            ("Host: a\r\nHost: a\r\n", 400),
+            ("Host: a b\r\n", 400),
+            ("Host: u@a\r\n", 400),
+            ("Host: a\r\nTransfer-Encoding: gzip\r\n", 501),
+            ("Host: a\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+            ("Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n", 400),
+            ("Host: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n", 400),
+            ("Host: a\r\nContent-Length: x\r\n", 400),
+            ("Host: a\r\nContent-Length: 18446744073709551615\r\n", 413),
+        ] {
+            let head = format!("GET {target} HTTP/1.1\r\n{headers}\r\n");
+            assert_eq!(status(at, &head), expected, "{listener}: {headers:?}");
+        }
+    }
 }
