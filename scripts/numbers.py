@@ -1,31 +1,40 @@
 #!/usr/bin/env python3
-"""Writes src/domain/plan/numbers.bin: country, type and validity by digits.
+"""Writes the tables of the numbering plan into src/domain/plan: numbers.bin has
+country, type and validity by digits, regions.bin how numbers are read and written.
 
     pip install phonenumbers==9.0.42
     python3 scripts/numbers.py
 
 The version is the one of the metadata inside the crate rlibphonenumber that
-Cargo.lock names, so that the table and the library give the same answers; the
-tests compare them.
+Cargo.lock names for the tests, which hold the tables equal to the library.
 
 The national-number patterns of each calling code become one automaton over the
 digits of a number, which ends in the answer. It is built by subsets, from the
-longest numbers back, so that equal nodes are found and kept once. Where the
-library would take a national prefix off the number the answer is to ask it.
+longest numbers back, so that equal nodes are found and kept once. Where a
+national prefix may have to be taken off the number first, the answer says so.
 
-The file is one zlib stream of 16-bit little-endian words:
+numbers.bin is one zlib stream of 16-bit little-endian words:
 
     number of answers
     per answer: the two letters of the country or 0; the type as T, M or L, or as
-        P or G for a mobile or local number of a place; and 1 if valid, or 0, or 2 for "ask the library"
+        P or G for a mobile or local number of a place; and 1 if valid, or 0; 2 more
+        if a prefix may have to be taken off, the rest being about the digits as they are
     number of nodes
     per node: the answer for a number that ends there, then for each digit what
         follows: n for the answer n, or number of answers + n for the node n
 
 The first node is the start.
+
+regions.bin is one zlib stream of lines of cells divided by tabs: for each region
+its letters ("001" is the world), calling code, prefix for calls abroad, national
+prefix, what the national prefix becomes, pattern of numbers, possible lengths, and
+lengths possible within an area. The main region of a calling code is its first, and
+has its formats in the lines after it: N (national) or I (international, where those
+differ), pattern, first digits, the format, and the format without a prefix.
 """
 
 import pathlib
+import re
 import struct
 import zlib
 
@@ -34,9 +43,10 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 from phonenumbers.phonenumberutil import _GEO_MOBILE_COUNTRIES
 
 VERSION = "9.0.42"
-DIGITS_MIN = 7
+# Shorter than any E.164 number, as what is left without a prefix may be.
+DIGITS_MIN = 4
 DIGITS_MAX = 15
-OUTPUT = pathlib.Path(__file__).parent.parent / "src/domain/plan/numbers.bin"
+OUTPUT = pathlib.Path(__file__).parent.parent / "src/domain/plan"
 
 # The kinds that go before fixed line and mobile, in the library's order, and
 # what they are here: toll-free, mobile, or local. Fixed lines are local numbers
@@ -52,7 +62,6 @@ KINDS = [
     ("voicemail", "L"),
 ]
 INVALID = (0, "L", 0)
-ASK = (0, "L", 2)
 ANY_DIGIT = (1 << 10) - 1
 
 
@@ -243,8 +252,11 @@ class CallingCode:
 
     def answer(self, states, length):
         labels = {self.automaton.labels[s] for s in states if s in self.automaton.labels}
-        if "prefix" in labels and not self.keeps_prefix(labels, length):
-            return ASK
+        asks = "prefix" in labels and not self.keeps_prefix(labels, length)
+        country, letter, valid = self.as_it_is(labels, length)
+        return country, letter, valid + 2 * asks
+
+    def as_it_is(self, labels, length):
         for index, region in enumerate(self.regions):
             kind = self.kind(labels, index, length)
             if kind or len(self.regions) == 1 or (index, "leading") in labels:
@@ -295,7 +307,7 @@ def lengths(branches):
 
 class Table:
     def __init__(self):
-        self.answers = {INVALID: 0, ASK: 1}
+        self.answers = {INVALID: 0}
         self.nodes = {}  # (own answer, ten targets): index, as found.
         self.known = {}
 
@@ -365,15 +377,58 @@ class Table:
         return struct.pack(f"<{len(words)}H", *words)
 
 
+def groups(template):
+    """A replacement with the groups as Rust writes them."""
+    return re.sub(r"\\(\d)", r"${\1}", template or "")
+
+
+def formats(metadata):
+    """The lines of the formats of a region."""
+    kinds = [("N", metadata.number_format), ("I", metadata.intl_number_format)]
+    for kind, all_formats in kinds:
+        for one in all_formats:
+            template = one.format
+            if kind == "N" and one.national_prefix_formatting_rule:
+                rule = one.national_prefix_formatting_rule
+                template = re.sub(r"(\\\d)", rule, template, count=1)
+            first = one.leading_digits_pattern[-1] if one.leading_digits_pattern else ""
+            # The international format of a number is without the prefix.
+            yield kind, one.pattern, first, groups(template), groups(one.format)
+
+
+def regions():
+    for code, names in sorted(COUNTRY_CODE_TO_REGION_CODE.items()):
+        for name in names:
+            metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, name)
+            desc = metadata.general_desc
+            yield (
+                name,
+                str(code),
+                metadata.international_prefix or "",
+                metadata.national_prefix_for_parsing or "",
+                groups(metadata.national_prefix_transform_rule),
+                desc.national_number_pattern,
+                ",".join(map(str, desc.possible_length)),
+                ",".join(map(str, desc.possible_length_local_only)),
+            )
+            if name == names[0]:
+                yield from formats(metadata)
+
+
+def write(name, content):
+    packed = zlib.compress(content, 9)
+    (OUTPUT / name).write_bytes(packed)
+    print(f"{name}: {len(packed)} bytes")
+
+
 def main():
     if phonenumbers.__version__ != VERSION:
         raise SystemExit(f"phonenumbers {VERSION} is needed, not {phonenumbers.__version__}")
     table = Table()
     root = table.of_all()
     print(f"{len(table.answers)} answers, {len(table.nodes)} nodes")
-    packed = zlib.compress(table.encode(root), 9)
-    OUTPUT.write_bytes(packed)
-    print(f"{len(packed)} bytes")
+    write("numbers.bin", table.encode(root))
+    write("regions.bin", "".join("\t".join(line) + "\n" for line in regions()).encode())
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::entity::hex_digest;
 use crate::domain::number::words;
+use crate::domain::plan::Doubt;
 use crate::domain::setting::Movement;
-use crate::domain::{AccountId, Currency, E164, Money, Setting, State, Status, Time, plan};
+use crate::domain::{AccountId, Currency, E164, Money, Setting, State, Status, Time};
 use crate::inventory::called::{CalledBefore, DAYS_KEPT};
 use crate::inventory::{CalledDay, Filter, NumberRef, Order, Snapshot};
 
@@ -225,7 +226,7 @@ pub fn run(snapshot: &Snapshot, options: &CheckOptions, now: Time) -> Vec<Findin
     }
     if options.wants(Check::Expiring) {
         let end = now.plus(options.within);
-        let filter = Filter { expires_after: Some(now), expires_before: Some(end.plus(1)), ..of_account.clone() };
+        let filter = Filter { expires_after: Some(now), expires_before: Some(end.plus(1)), ..of_account };
         walk(snapshot, filter, now, |row| findings.push(Finding::of(Check::Expiring, row, row.expires_at())));
     }
     let of_wanted = |row: &NumberRef<'_>| {
@@ -239,16 +240,12 @@ pub fn run(snapshot: &Snapshot, options: &CheckOptions, now: Time) -> Vec<Findin
         findings.extend(snapshot.routed_to_archived(now).into_iter().filter(of_wanted).map(archived_route));
     }
     if options.wants(Check::DoubtfulNumber) {
-        findings.extend(snapshot.doubtful(now).filter(of_wanted).filter_map(doubtful_number));
+        findings.extend(snapshot.doubtful(now).filter(|(row, _)| of_wanted(row)).map(doubtful_number));
     }
     if options.wants(Check::Suspended) {
         let latest = now.plus(-options.suspended_for);
-        let filter = Filter { status: Some(Status::Suspended), ..of_account };
-        walk(snapshot, filter, now, |row| {
-            if row.state() == State::Suspended && row.since() <= latest {
-                findings.push(Finding::of(Check::Suspended, row, Some(row.since())));
-            }
-        });
+        let rows = snapshot.suspended_since(latest, now).into_iter().filter(of_wanted);
+        findings.extend(rows.map(|row| Finding::of(Check::Suspended, row, Some(row.since()))));
     }
     if options.wants(Check::Idle) {
         idle(snapshot, options, now, &mut findings);
@@ -304,9 +301,8 @@ fn archived_route(row: NumberRef<'_>) -> Finding {
 }
 
 /// What is stored is probably not what was meant.
-fn doubtful_number(row: NumberRef<'_>) -> Option<Finding> {
-    let meant = plan::doubt(row.number())?;
-    Some(Finding::of(Check::DoubtfulNumber, row, row.assigned_at()).shown_by(("probably_meant", meant.to_string())))
+fn doubtful_number((row, doubt): (NumberRef<'_>, Doubt)) -> Finding {
+    Finding::of(Check::DoubtfulNumber, row, row.assigned_at()).shown_by(("probably_meant", doubt.to_string()))
 }
 
 /// What is paid for, and was called by nobody for so many whole days. Silent

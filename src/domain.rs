@@ -22,6 +22,7 @@ pub mod number;
 pub mod plan;
 pub mod quarantine;
 pub mod row_digest;
+pub mod runs;
 pub mod setting;
 pub mod shown;
 pub mod spelling;
@@ -44,6 +45,7 @@ pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId, Us
 pub use money::{Currency, Money};
 pub use number::{Dates, NumberType, Record, State, Status, Tags};
 pub use row_digest::{KeptDigest, RowDigest};
+pub use runs::{Group, NumberRun};
 pub use setting::{Choice, Mirror, Setting};
 pub use time::Time;
 pub use user::{Role, User};

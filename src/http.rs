@@ -24,6 +24,7 @@ pub mod json;
 pub mod live;
 pub(crate) mod manage;
 pub mod openapi;
+mod operations;
 mod ops;
 mod partner;
 mod past;
@@ -50,7 +51,6 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::{get, patch, post};
 use bytes::Bytes;
 use governor::DefaultKeyedRateLimiter;
 use governor::clock::{Clock, DefaultClock};
@@ -450,104 +450,12 @@ fn check<K: std::hash::Hash + Eq + Clone>(
 
 /// Every route of the server.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/api/v1/partner/accounts/{id}/numbers", get(partner::customer).fallback(method_not_allowed))
-        .route("/api/v1/partner/numbers", get(partner::global).fallback(method_not_allowed))
-        .route("/api/v1/partner/numbers/{e164}", get(partner::number).fallback(method_not_allowed))
-        .route("/api/v1/partner/numbers/{e164}/history", get(past::history).fallback(method_not_allowed))
-        .route("/api/v1/partner/numbers/{e164}/routing", get(routing::explain).fallback(method_not_allowed))
-        .route("/api/v1/partner/changes", get(past::changes).fallback(method_not_allowed))
-        .route("/api/v1/partner/changes/{version}", get(past::change).fallback(method_not_allowed))
-        .route("/api/v1/partner/accounts", get(entities::accounts).fallback(method_not_allowed))
-        .route("/api/v1/partner/accounts/{id}", get(entities::account).fallback(method_not_allowed))
-        .route("/api/v1/partner/applications", get(entities::applications).fallback(method_not_allowed))
-        .route("/api/v1/partner/applications/{id}", get(entities::application).fallback(method_not_allowed))
-        .route("/api/v1/partner/trunks", get(entities::trunks).fallback(method_not_allowed))
-        .route("/api/v1/partner/trunks/{id}", get(entities::trunk).fallback(method_not_allowed))
-        .route("/api/v1/partner/checks", get(checks::list).fallback(method_not_allowed))
-        .route("/api/v1/partner/checks/summary", get(checks::summary).fallback(method_not_allowed))
-        .route("/api/v1/manage/checks/{id}/acknowledge", post(checks::acknowledge).fallback(post_only))
-        .route("/api/v1/partner/costs", get(costs::costs).fallback(method_not_allowed))
-        .route("/api/v1/partner/settings/billing", get(settings::billing).fallback(method_not_allowed))
-        .route("/api/v1/manage/settings/billing", patch(settings::billing_edit).fallback(patch_only))
-        .route("/api/v1/manage/numbers", post(manage::stock).fallback(post_only))
-        .route("/api/v1/manage/numbers/{e164}/{verb}", post(manage::act).fallback(post_only))
-        .route("/api/v1/manage/accounts", post(manage::account_new).fallback(post_only))
-        .route("/api/v1/manage/accounts/{id}", patch(manage::account_edit).fallback(patch_only))
-        .route("/api/v1/manage/applications", post(manage::application_new).fallback(post_only))
-        .route("/api/v1/manage/applications/{id}", patch(manage::application_edit).fallback(patch_only))
-        .route("/api/v1/manage/trunks", post(manage::trunk_new).fallback(post_only))
-        .route("/api/v1/manage/trunks/{id}", patch(manage::trunk_edit).fallback(patch_only))
-        .route("/api/v1/manage/changes/{version}/undo", post(manage::undo).fallback(post_only))
-        .route("/api/v1/manage/jobs", get(jobs::list).post(jobs::create).fallback(get_or_post))
-        .route("/api/v1/manage/jobs/{id}", get(jobs::one).fallback(method_not_allowed))
-        .route("/api/v1/manage/jobs/{id}/rows", get(jobs::rows).fallback(method_not_allowed))
-        .route("/api/v1/manage/jobs/{id}/run", post(jobs::run).fallback(post_only))
-        .route("/api/v1/manage/jobs/{id}/cancel", post(jobs::cancel).fallback(post_only))
-        .route("/api/v1/manage/jobs/{id}/undo", post(jobs::undo).fallback(post_only))
-        .route("/api/v1/manage/schedules", get(schedules::list).post(schedules::create).fallback(get_or_post))
-        .route("/api/v1/manage/schedules/preview", get(schedules::next).fallback(method_not_allowed))
-        .route(
-            "/api/v1/manage/schedules/{id}",
-            get(schedules::one).patch(schedules::edit).delete(schedules::remove).fallback(get_patch_or_delete),
-        )
-        .route("/api/v1/manage/schedules/{id}/run", post(schedules::run).fallback(post_only))
-        .route("/api/v1/manage/webhooks", get(webhooks::list).post(webhooks::create).fallback(get_or_post))
-        .route(
-            "/api/v1/manage/webhooks/{id}",
-            get(webhooks::one).patch(webhooks::edit).delete(webhooks::remove).fallback(get_patch_or_delete),
-        )
-        .route("/api/v1/manage/webhooks/{id}/rotate", post(webhooks::rotate).fallback(post_only))
-        .route("/api/v1/manage/webhooks/{id}/test", post(webhooks::test).fallback(post_only))
-        .route("/api/v1/manage/webhooks/{id}/deliveries", get(webhooks::deliveries).fallback(method_not_allowed))
-        .route("/api/v1/manage/webhooks/{id}/deliveries/{delivery}/resend", post(webhooks::resend).fallback(post_only))
-        .route("/api/v1/manage/webhooks/{id}/deliveries/{delivery}/skip", post(webhooks::skip).fallback(post_only))
-        .route("/api/v1/manage/webhooks/{id}/blocking", get(webhooks::blocking).fallback(method_not_allowed))
-        .route("/api/v1/manage/webhooks/{id}/failed", get(webhooks::failed).fallback(method_not_allowed))
-        .route("/api/v1/manage/webhooks/{id}/failed/resend", post(webhooks::resend_failed).fallback(post_only))
-        .route("/openapi.json", get(ops::openapi).fallback(method_not_allowed))
-        .route("/docs", get(docs::page).fallback(method_not_allowed))
-        .route("/docs/guide", get(docs::guide::index).fallback(method_not_allowed))
-        .route("/docs/guide/{page}", get(docs::guide::page).fallback(method_not_allowed))
-        .route("/docs/style.css", get(docs::style).fallback(method_not_allowed))
-        .route("/livez", get(ops::livez).fallback(method_not_allowed))
-        .route("/readyz", get(ops::readyz).fallback(method_not_allowed))
-        .route("/digest", get(ops::digest).fallback(method_not_allowed))
-        .route("/metrics", get(ops::metrics).fallback(method_not_allowed))
-        .fallback(async || ApiError::not_found())
-        .with_state(app)
+    operations::public().with_state(app)
 }
 
 /// What is not for the public, for a listener of its own.
 pub fn private_router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/livez", get(ops::livez).fallback(method_not_allowed))
-        .route("/readyz", get(ops::readyz).fallback(method_not_allowed))
-        .route("/digest", get(ops::digest).fallback(method_not_allowed))
-        .route("/metrics", get(ops::metrics).fallback(method_not_allowed))
-        .fallback(async || ApiError::not_found())
-        .layer(axum::Extension(ops::Private))
-        .with_state(app)
-}
-
-async fn method_not_allowed() -> ApiError {
-    ApiError::method_not_allowed("GET, HEAD")
-}
-
-async fn post_only() -> ApiError {
-    ApiError::method_not_allowed("POST")
-}
-
-async fn get_or_post() -> ApiError {
-    ApiError::method_not_allowed("GET, HEAD, POST")
-}
-
-async fn get_patch_or_delete() -> ApiError {
-    ApiError::method_not_allowed("GET, HEAD, PATCH, DELETE")
-}
-
-async fn patch_only() -> ApiError {
-    ApiError::method_not_allowed("PATCH")
+    operations::private().layer(axum::Extension(ops::Private)).with_state(app)
 }
 
 /// Serves until `shutdown` resolves, which is [`App::ending`]'s. `name` is the

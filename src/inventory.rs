@@ -37,7 +37,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
-use crate::domain::plan::{self, Scan};
+use crate::domain::plan::{self, Doubt};
 use crate::domain::row_digest::{RowDigest, Weights};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, Change, Country, Currency, Dates, Destinations, E164,
@@ -53,7 +53,7 @@ pub use table::Table;
 
 use due::Due;
 use persistent::{Array, PersistentMap};
-use rows::{Profile, RowStore, UnpackedRow};
+use rows::{LeafDates, Profile, RowStore, UnpackedRow};
 use set::Set;
 use table::{Index, Interned};
 
@@ -406,7 +406,14 @@ impl Snapshot {
         if version != self.version {
             return Err(Misfit::Gap { expected: self.version, found: version });
         }
-        Ok(Reverting { past: self, at, entities, previous })
+        Ok(self.revert_to(version - 1, at, entities, previous))
+    }
+
+    /// Begins to take all changes after version `to` back together, whose
+    /// entities these are in their order; `previous` is the digest of that
+    /// version. A number comes as it was then and as it is now.
+    pub fn revert_to(self, to: u64, at: Time, entities: Vec<EntityChange>, previous: Digest) -> Reverting {
+        Reverting { past: self, to, at, entities, previous }
     }
 
     /// Makes numbers that are as their `before` as their `after`, last changed
@@ -653,11 +660,9 @@ impl Snapshot {
 
     /// The rows whose number is probably not what was meant (`plan::doubt`), in
     /// number order. Each leaf is gone through once and remembers them.
-    pub fn doubtful(&self, now: Time) -> impl Iterator<Item = NumberRef<'_>> {
-        let mut scan = Scan::default();
-        self.rows.leaves().flat_map(move |leaf| {
-            let rows = leaf.doubtful(&mut scan).iter();
-            rows.map(move |&row| self.show(leaf.row(usize::from(row)), now))
+    pub fn doubtful(&self, now: Time) -> impl Iterator<Item = (NumberRef<'_>, Doubt)> {
+        self.rows.doubtful().flat_map(move |(leaf, rows)| {
+            rows.iter().map(move |&(row, doubt)| (self.show(leaf.row(usize::from(row)), now), doubt))
         })
     }
 
@@ -688,19 +693,40 @@ impl Snapshot {
         found
     }
 
+    /// The rows that are suspended at least since `latest`, in number order.
+    pub fn suspended_since(&self, latest: Time, now: Time) -> Vec<NumberRef<'_>> {
+        let suspended = |profile: &Profile| profile.state == State::Suspended;
+        let mut found = self.rows_of(suspended, |dates| dates.since.0 <= latest.seconds(), now);
+        found.retain(|row| row.since() <= latest);
+        found
+    }
+
     /// The rows whose profile is wanted, in number order.
     fn rows_with(&self, wanted: impl Fn(&Profile) -> bool, now: Time) -> Vec<NumberRef<'_>> {
+        self.rows_of(wanted, |_| true, now)
+    }
+
+    /// Of them those in the leaves that may have one, by their dates.
+    fn rows_of(
+        &self,
+        wanted: impl Fn(&Profile) -> bool,
+        may_have: impl Fn(&LeafDates) -> bool,
+        now: Time,
+    ) -> Vec<NumberRef<'_>> {
         let mut fits = vec![false; self.profiles.places()];
         for (at, profile) in self.profiles.iter() {
             fits[at.get().unwrap_or_default()] = wanted(profile);
         }
         let wanted = fits;
-        let mut found = Vec::new();
-        for leaf in self.rows.leaves() {
-            if leaf.profiles.values().iter().any(|&at| wanted[at as usize]) {
-                let rows = (0..leaf.len()).filter(|&row| wanted[leaf.profiles.value(row) as usize]);
-                found.extend(rows.map(|row| self.show(leaf.row(row), now)));
-            }
+        let (mut found, mut scratch) = (Vec::new(), Vec::new());
+        if !wanted.contains(&true) {
+            return found;
+        }
+        for (leaf, _) in self.rows.dated_leaves().filter(|(_, dates)| may_have(dates)) {
+            let profiles = leaf.profiles.values();
+            leaf.profiles.rows_where(leaf.len(), |code| wanted[profiles[code] as usize], &mut scratch, &mut |row| {
+                found.push(self.show(leaf.row(row), now));
+            });
         }
         found
     }
@@ -751,24 +777,26 @@ impl Snapshot {
         now: Time,
     ) -> Vec<StatusCounts> {
         let mut counts = vec![StatusCounts::default(); table.places()];
-        for leaf in self.rows.leaves() {
-            // Only where an expiry has passed do single rows matter.
-            let passed = |&end: &i64| end != rows::NEVER && end <= now.seconds();
-            let by_row = leaf.expires_at.values().iter().any(passed);
-            let mut count = |at: i64, expires_at: Option<Time>, rows: u64| {
-                let profile = self.profile(Index::at(at as usize));
-                if let Some(at) = entity(profile).get() {
-                    match number::status(profile.state, expires_at, now) {
-                        Status::Active => counts[at].active += rows,
-                        Status::Suspended => counts[at].suspended += rows,
-                    }
-                }
-            };
-            if by_row {
-                (0..leaf.len()).for_each(|row| count(leaf.profiles.value(row), leaf.row(row).expires_at, 1));
-            } else {
-                let profiles = leaf.profiles.values().iter().zip(&leaf.profile_counts);
-                profiles.for_each(|(&at, &rows)| count(at, None, u64::from(rows)));
+        let mut count = |profile: &Profile, status: Status, rows: u64, add: fn(u64, u64) -> u64| {
+            if let Some(at) = entity(profile).get() {
+                let counts = match status {
+                    Status::Active => &mut counts[at].active,
+                    Status::Suspended => &mut counts[at].suspended,
+                };
+                *counts = add(*counts, rows);
+            }
+        };
+        for (_, profile, uses) in self.profiles.uses() {
+            count(profile, number::status(profile.state, None, now), uses, u64::wrapping_add);
+        }
+        // Rows that have expired count as something else.
+        let passed = |end: i64| end != rows::NEVER && end <= now.seconds();
+        for (leaf, _) in self.rows.dated_leaves().filter(|(_, dates)| dates.expires_at.0 <= now.seconds()) {
+            for row in (0..leaf.len()).filter(|&row| passed(leaf.expires_at.value(row))) {
+                let profile = self.profile(Index::at(leaf.profiles.value(row) as usize));
+                let expires_at = Time::new(leaf.expires_at.value(row));
+                count(profile, number::status(profile.state, None, now), 1, u64::wrapping_sub);
+                count(profile, number::status(profile.state, expires_at, now), 1, u64::wrapping_add);
             }
         }
         table.taken(counts)
@@ -778,14 +806,12 @@ impl Snapshot {
     /// how many and how much in each currency.
     pub fn rental(&self) -> Vec<BTreeMap<Currency, (u64, i64)>> {
         let mut rental: Vec<BTreeMap<Currency, (u64, i64)>> = vec![BTreeMap::new(); self.accounts.places()];
-        for leaf in self.rows.leaves() {
-            for (&at, &rows) in leaf.profiles.values().iter().zip(&leaf.profile_counts) {
-                let profile = self.profile(Index::at(at as usize));
-                if let (true, Some(at), Some(cost)) = (profile.state.held(), profile.account.get(), profile.cost) {
-                    let (numbers, minor) = rental[at].entry(cost.currency).or_default();
-                    *numbers += u64::from(rows);
-                    *minor = minor.saturating_add(cost.minor.saturating_mul(rows.into()));
-                }
+        for (_, profile, rows) in self.profiles.uses() {
+            if let (true, Some(at), Some(cost)) = (profile.state.held(), profile.account.get(), profile.cost) {
+                let (numbers, minor) = rental[at].entry(cost.currency).or_default();
+                *numbers += rows;
+                let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+                *minor = minor.saturating_add(cost.minor.saturating_mul(rows));
             }
         }
         self.accounts.taken(rental)
@@ -875,6 +901,7 @@ impl Applying {
 /// A snapshot whose last change is being taken back.
 pub struct Reverting {
     past: Snapshot,
+    to: u64,
     at: Time,
     entities: Vec<EntityChange>,
     previous: Digest,
@@ -890,13 +917,13 @@ impl Reverting {
     }
 
     /// The snapshot, once all numbers came: what they are now may refer to what
-    /// is forgotten here. `digest` is that of the change.
+    /// is forgotten here. `digest` is that of the last change.
     pub fn finish(self, digest: Digest) -> Result<Snapshot, Misfit> {
-        let Reverting { mut past, entities, previous, .. } = self;
+        let Reverting { mut past, to, entities, previous, .. } = self;
         if digest != past.head {
             return Err(Misfit::Chain { version: past.version });
         }
-        past.version -= 1;
+        past.version = to;
         past.head = previous;
         for entity in entities.into_iter().rev() {
             match entity {
@@ -981,7 +1008,12 @@ impl NumberWalk {
         };
         self.done = numbers.len() < count;
         self.after = numbers.last().copied().or(self.after);
-        numbers.into_iter().filter_map(|number| snapshot.get(number, self.now)).collect()
+        if self.left.is_some() {
+            return numbers.into_iter().filter_map(|number| snapshot.get(number, self.now)).collect();
+        }
+        let mut seeker = snapshot.rows.seeker();
+        let row = |number: E164| seeker.find(number.digits()).map(|(leaf, row)| snapshot.show(leaf.row(row), self.now));
+        numbers.into_iter().filter_map(row).collect()
     }
 
     /// Whether there are no more rows, as far as is known.

@@ -48,13 +48,13 @@ use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, Choice, Dialect, E164, EntityChange, FieldError, Key,
     KeyId, Partner, PartnerId, PartnerKey, Scope, Setting, State, Time, Trunk, Verb, setting,
 };
-use crate::inventory::{NumberRef, Snapshot};
 use crate::routing::Policy;
 use crate::store::people::AuditEntry;
 use crate::store::{Abort, Answered, Load, Loaded, LogEntry, Store, Transaction, WriteTarget};
 
 use crate::trace;
 
+pub use crate::inventory::{NumberRef, Snapshot};
 pub use crate::store::StoreError;
 pub use crate::store::waiting::SERVING;
 pub use replica::{Replica, past};
@@ -646,6 +646,24 @@ impl Service {
         snapshots.remove(&key).ok_or_else(|| ServiceError::NoPartner { partner: auth_id.clone() })
     }
 
+    /// A partner as it is now: this node's snapshot, once it has caught up, or one
+    /// that is read for this. Only the latter may lack the numbers.
+    fn partner_snapshot(&self, key: PartnerKey, numbers: bool) -> Result<Arc<Snapshot>, ServiceError> {
+        if let Some(replica) = &self.replica {
+            replica.follow();
+        }
+        self.known_snapshot(key, numbers)
+    }
+
+    /// The same without catching up first.
+    fn known_snapshot(&self, key: PartnerKey, numbers: bool) -> Result<Arc<Snapshot>, ServiceError> {
+        if let Some(snapshot) = self.replica.as_ref().and_then(|replica| replica.snapshot(key)) {
+            return Ok(snapshot);
+        }
+        let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers })?;
+        loaded.remove(&key).map(Arc::new).ok_or_else(|| corrupt(format!("partner {key} is gone")))
+    }
+
     pub fn partner_create(&self, auth_id: PartnerId, name: Arc<str>) -> Result<Done<Partner>, ServiceError> {
         entities::check_new("auth_id", auth_id.as_str(), &name)?;
         let partner = Partner { auth_id: auth_id.clone(), name, created_at: self.now(), suspended_at: None };
@@ -807,6 +825,13 @@ impl Service {
         });
         self.audit_refusal(of, "key.revoke", id, &done);
         done
+    }
+}
+
+impl ServiceError {
+    /// There is no such thing in this partner.
+    fn unknown(what: &'static str, id: &str) -> ServiceError {
+        ServiceError::Unknown { what, id: id.to_owned() }
     }
 }
 

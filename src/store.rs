@@ -290,6 +290,20 @@ pub struct Document {
     pub body: String,
 }
 
+impl Document {
+    /// A document that holds this value as JSON.
+    pub fn of(id: &str, due: Option<Time>, value: &impl serde::Serialize) -> Document {
+        let body = serde_json::to_string(value).expect("plain values serialise");
+        Document { id: id.to_owned(), due, body }
+    }
+
+    /// The value that it holds; `what` names it in the error.
+    pub fn read<T: serde::de::DeserializeOwned>(&self, what: &str) -> Result<T, StoreError> {
+        let corrupt = |error| StoreError::Corrupt { what: format!("{what} {}: {error}", self.id) };
+        serde_json::from_str(&self.body).map_err(corrupt)
+    }
+}
+
 /// Which way to go through documents, in the order of their ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DocumentWalk<'a> {

@@ -6,8 +6,8 @@
 //! ratios of two things taken in one run wherever they can be, because
 //! machines differ and are shared.
 //!
-//! Two kinds of inventory: *blocks*, generated, as operators hand numbers out;
-//! and numbers *drawn* from the blocks that France's regulator publishes, which
+//! Three kinds of inventory: *blocks*, generated, as operators hand numbers out;
+//! *Indian* numbers, scattered, as a platform's export has them; and numbers *drawn* from the blocks that France's regulator publishes, which
 //! is the sparse case of a customer with a number here and there. The drawn
 //! ones need `../shared/data` or `ROLLCALL_DATA`, and are skipped without.
 
@@ -190,6 +190,39 @@ pub fn scattered(count: usize) -> Numbers {
     held_by_neighbours(numbers)
 }
 
+/// The account that holds about 96,000 of a million Indian numbers.
+pub const LARGE_ACCOUNT: u64 = 0;
+
+/// Numbers at random of eight area codes of India, a twentieth of them toll-free
+/// and a twentieth mobile. One account has 96 of a thousand, the others share the
+/// rest at random.
+pub fn indian(count: usize) -> Numbers {
+    let mut random = Random(5);
+    let mut numbers: Vec<u64> = (0..count)
+        .map(|_| match random.below(20) {
+            0 => 9_118_000_000_000 + random.below(10_000_000),
+            1 => 919_800_000_000 + random.below(200_000_000),
+            _ => {
+                let area = [11, 22, 33, 40, 44, 79, 80, 20][random.below(8) as usize];
+                (91 * 100 + area) * 100_000_000 + 20_000_000 + random.below(60_000_000)
+            }
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut holder = || match random.below(1_000) {
+        0..96 => LARGE_ACCOUNT,
+        _ => 1 + random.below(ACCOUNTS - 1),
+    };
+    numbers.into_iter().map(|number| (number, holder())).collect()
+}
+
+/// [`record`], with dates to the minute.
+pub fn dated_record(holder: u64, random: &mut Random) -> Record {
+    let assigned_at = now().plus(-(random.below(3 * 365 * 1_440) as i64) * 60);
+    Record { assigned_at: Some(assigned_at), since: assigned_at, ..record(holder, random) }
+}
+
 fn held_by_neighbours(numbers: Vec<u64>) -> Numbers {
     let holder = |at: usize| (at as u64 / 500).wrapping_mul(0x9e37_79b9) % ACCOUNTS;
     numbers.into_iter().enumerate().map(|(at, number)| (number, holder(at))).collect()
@@ -293,6 +326,11 @@ pub fn application(at: u64) -> Application {
 
 /// All of it as an index.
 pub fn snapshot(numbers: &[(u64, u64)]) -> Snapshot {
+    snapshot_of(numbers, record)
+}
+
+/// The same, with the records that `record` makes of accounts.
+pub fn snapshot_of(numbers: &[(u64, u64)], record: fn(u64, &mut Random) -> Record) -> Snapshot {
     let mut loader = Loader::new(Snapshot::empty(PartnerKey(1), 1, GENESIS, partner()));
     for at in 0..ACCOUNTS {
         Arc::make_mut(&mut loader.snapshot.accounts).put(account(at));

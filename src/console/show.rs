@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
 use crate::billing::Sum;
-use crate::domain::{Currency, E164, Money, Time};
+use crate::domain::{Currency, E164, Group, Money, Time};
 use crate::wire::html::escape;
 
 pub use crate::wire::html::thousands;
@@ -169,7 +169,7 @@ pub fn differences<'a>(costs: impl IntoIterator<Item = (&'a Currency, &'a i64)>)
 /// one group of 10,000 are written alike, and asking the numbering plan takes
 /// some microseconds.
 #[derive(Default)]
-pub struct Spaces(Mutex<HashMap<(u64, u8), u16>>);
+pub struct Spaces(Mutex<HashMap<(Group, u8), u16>>);
 
 /// How many groups are remembered; then all are forgotten.
 const SPACES_MAX: usize = 100_000;
@@ -178,7 +178,7 @@ impl Spaces {
     /// `+91 22 7126 4217`.
     pub fn readable(&self, number: E164) -> String {
         let digits = number.digits().to_string();
-        let group = (number.digits() / 10_000, digits.len() as u8);
+        let group = (Group::of(number), digits.len() as u8);
         let known = self.0.lock().get(&group).copied();
         let spaces = known.unwrap_or_else(|| {
             let spaces = spaces_of(number);

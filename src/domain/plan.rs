@@ -1,14 +1,15 @@
 //! The numbering plan: validity, type and place of a number, and the national
 //! formats.
 //!
-//! The source is libphonenumber's public metadata, in three forms: a table of
-//! answers by digits (`numbers`), a table of places by digits (`places`), and
-//! the library `rlibphonenumber` for what the first leaves open and for parsing.
+//! The source is libphonenumber's public metadata, in three tables: of answers by
+//! digits (`numbers`), of places by digits (`places`), and of how numbers are
+//! read and written (`reading`).
 //!
 //! Invariants: `lookup` answers as the library does, save for the rules below;
 //! a number is valid only if its own digits are. The library drops a trunk zero
-//! before it judges, so an answer of its about other digits is none about these. Only a
-//! number that the plan ties to a place has one.
+//! before it judges, so an answer about other digits is none about these. Only a
+//! number that the plan ties to a place has one. The library itself is part of
+//! the tests only.
 //! Deliberately absent: I/O, and refusals. Regulators allocate ahead of the
 //! metadata, so "invalid" is an answer and not an error.
 
@@ -16,14 +17,12 @@ mod aliases;
 mod doubt;
 mod numbers;
 mod places;
+mod reading;
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::LazyLock;
-
-use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
 
 use self::numbers::NumberMetadata;
+use self::reading::{Format, Length, ReadNumber};
 use super::{Country, E164, NumberType};
 
 pub use self::aliases::names_of;
@@ -87,7 +86,7 @@ pub fn judge(number: E164) -> Judgement {
     let found = numbers::find(&digits);
     match found {
         Some(NumberMetadata { valid: true, .. }) => return Judgement::Valid,
-        None if ask_library(number.digits()).valid => return Judgement::Valid,
+        None if read(number.digits()).valid => return Judgement::Valid,
         Some(NumberMetadata { valid: false, .. }) | None => {}
     }
     let rewritten = match found {
@@ -100,12 +99,11 @@ pub fn judge(number: E164) -> Judgement {
     }
 }
 
-/// The number that the library makes of these digits, if it is another one and
-/// valid.
+/// The number that is read from these digits, if it is another one and valid.
 fn rewritten(number: E164) -> Option<Misspelling> {
-    let parsed = PHONE_NUMBER_UTIL.parse(number.to_string(), None).ok()?;
-    let code = u64::try_from(parsed.country_code).ok()?;
-    let meant = E164::new(international(&parsed)?)?;
+    let read = reading::international(&number.digits().to_string())?;
+    let code = read.code;
+    let meant = E164::new(e164_digits(&read)?)?;
     if meant == number || !valid(meant.digits()) {
         return None;
     }
@@ -155,15 +153,12 @@ fn misspelt(digits: &NumberDigits) -> Option<Misspelling> {
 
 /// Whether these digits are a number of the plan.
 fn valid(number: u64) -> bool {
-    numbers::find(&NumberDigits::new(number)).unwrap_or_else(|| ask_library(number)).valid
+    numbers::find(&NumberDigits::new(number)).unwrap_or_else(|| read(number)).valid
 }
 
 /// How many digits at the start are the calling code.
 fn calling_code(digits: &NumberDigits) -> Option<usize> {
-    static CODES: LazyLock<HashSet<u64>> = LazyLock::new(|| {
-        PHONE_NUMBER_UTIL.get_supported_calling_codes().filter_map(|code| u64::try_from(code).ok()).collect()
-    });
-    (1..=3).find(|&count| digits.as_slice().get(..count).is_some_and(|code| CODES.contains(&value(code))))
+    reading::calling_code(&value(digits.as_slice()).to_string()).map(|(_, count)| count)
 }
 
 fn value(digits: &[u8]) -> u64 {
@@ -179,7 +174,7 @@ fn number_of(parts: &[&[u8]]) -> Option<E164> {
 /// What the numbering plan says of a number, given as its E.164 digits.
 pub fn lookup(number: u64) -> Plan {
     let digits = NumberDigits::new(number);
-    let answer = numbers::find(&digits).unwrap_or_else(|| ask_library(number));
+    let answer = numbers::find(&digits).unwrap_or_else(|| read(number));
     let NumberMetadata { mut number_type, country, geographic, valid } = answer;
     // India's 1600 and 1601 are for calls by banks and authorities. The metadata
     // files them under mobile, but no handset has one.
@@ -221,8 +216,7 @@ pub fn national(text: &str, country: Country) -> National {
 
 /// Whether the plan knows a country and so its national numbers.
 pub fn has_country(country: Country) -> bool {
-    let region: Option<Region> = country.code().parse().ok();
-    region.is_some_and(|region| PHONE_NUMBER_UTIL.get_country_code_for_region(region).is_some())
+    reading::code_of(country.code()).is_some()
 }
 
 /// The number that a telephone in a country reaches by dialling some digits:
@@ -234,9 +228,7 @@ pub fn dialled(digits: &str, country: Country) -> Option<E164> {
     {
         return Some(number);
     }
-    let region: Region = country.code().parse().ok()?;
-    let parsed = PHONE_NUMBER_UTIL.parse(digits, Some(region)).ok()?;
-    let number = E164::new(international(&parsed)?)?;
+    let number = E164::new(e164_digits(&reading::national(digits, country.code())?)?)?;
     let abroad = digits.strip_suffix(number.to_string().strip_prefix('+')?);
     abroad.filter(|prefix| prefix.len() >= 2).map(|_| number)
 }
@@ -251,24 +243,18 @@ pub enum National {
 }
 
 fn read_national(digits: &str, country: Country) -> Option<National> {
-    let region: Region = country.code().parse().ok()?;
-    let parsed = PHONE_NUMBER_UTIL.parse(digits, Some(region)).ok()?;
+    let read = reading::national(digits, country.code())?;
     // The prefix for calls abroad may have led to another calling code.
-    let same_code = PHONE_NUMBER_UTIL.get_country_code_for_region(region) == Some(parsed.country_code);
-    let complete = PHONE_NUMBER_UTIL.is_possible_number_with_reason(&parsed) == Ok(NumberLengthType::IsPossible);
-    let number = E164::new(international(&parsed)?).filter(|_| same_code && complete)?;
-    let significant = parsed.get_national_significant_number();
-    let dropped = digits.strip_suffix(&*significant);
-    let spelt = dropped.is_some_and(|dropped| is_prefix(dropped, &parsed.country_code.to_string()))
-        || PHONE_NUMBER_UTIL
-            .format(&parsed, PhoneNumberFormat::National)
-            .chars()
-            .filter(char::is_ascii_digit)
-            .eq(digits.chars());
+    let same_code = reading::code_of(country.code()) == Some(read.code);
+    let complete = reading::length(read.code, read.national.len()) == Some(Length::Possible);
+    let number = E164::new(e164_digits(&read)?).filter(|_| same_code && complete)?;
+    let dropped = digits.strip_suffix(&*read.national);
+    let spelt = dropped.is_some_and(|dropped| is_prefix(dropped, &read.code.to_string()))
+        || read.format(Format::National).chars().filter(char::is_ascii_digit).eq(digits.chars());
     Some(if spelt { National::Is(number) } else { National::Meant(number) })
 }
 
-/// Whether digits that the library dropped are dialled before a number within
+/// Whether digits that were dropped are dialled before a number within
 /// its country, or are the calling code, perhaps behind the prefix for calls
 /// abroad: one of these, and not a trunk zero behind the calling code.
 fn is_prefix(dropped: &str, code: &str) -> bool {
@@ -278,9 +264,9 @@ fn is_prefix(dropped: &str, code: &str) -> bool {
     }
 }
 
-/// The E.164 digits of a parsed number, if they are as many as may be.
-fn international(number: &PhoneNumber) -> Option<u64> {
-    let digits = format!("{}{}", number.country_code, number.get_national_significant_number());
+/// The E.164 digits of a number that was read, if they are as many as may be.
+fn e164_digits(read: &ReadNumber) -> Option<u64> {
+    let digits = format!("{}{}", read.code, read.national);
     let is_e164 = (E164_DIGITS_MIN..=E164_DIGITS_MAX).contains(&digits.len());
     digits.parse().ok().filter(|_| is_e164)
 }
@@ -288,8 +274,8 @@ fn international(number: &PhoneNumber) -> Option<u64> {
 /// A number, given as its E.164 digits, as people write it for readers of any
 /// country: `+91 22 7126 4217`. None if no plan knows its calling code.
 pub fn readable(number: u64) -> Option<String> {
-    let parsed = PHONE_NUMBER_UTIL.parse(format!("+{number}"), None).ok()?;
-    Some(PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::International).into_owned())
+    let read = reading::international(&number.to_string())?;
+    Some(format!("+{} {}", read.code, read.format(Format::International)))
 }
 
 /// What people put between the digits of a number.
@@ -329,41 +315,15 @@ impl NumberDigits {
     }
 }
 
-fn ask_library(number: u64) -> NumberMetadata {
-    // From text, because that is what finds the calling code and keeps the zeros
-    // at the start of an Italian number.
-    let Ok(parsed) = PHONE_NUMBER_UTIL.parse(format!("+{number}"), None) else {
+/// What the plan says of a number from which a prefix may have to be taken off.
+fn read(number: u64) -> NumberMetadata {
+    let Some(read) = reading::international(&number.to_string()) else {
         return NumberMetadata { number_type: NumberType::Local, country: None, geographic: false, valid: false };
     };
-    // The library may have judged other digits than these.
-    let own = international(&parsed) == Some(number);
-    NumberMetadata {
-        number_type: number_type(&parsed),
-        country: country(&parsed),
-        geographic: own && PHONE_NUMBER_UTIL.is_number_geographical(&parsed),
-        valid: own && PHONE_NUMBER_UTIL.is_valid_number(&parsed),
-    }
-}
-
-fn number_type(number: &PhoneNumber) -> NumberType {
-    match PHONE_NUMBER_UTIL.get_number_type(number) {
-        PhoneNumberType::TollFree => NumberType::Tollfree,
-        PhoneNumberType::Mobile | PhoneNumberType::Pager | PhoneNumberType::PersonalNumber => NumberType::Mobile,
-        PhoneNumberType::FixedLine
-        | PhoneNumberType::FixedLineOrMobile
-        | PhoneNumberType::PremiumRate
-        | PhoneNumberType::SharedCost
-        | PhoneNumberType::VoIP
-        | PhoneNumberType::UAN
-        | PhoneNumberType::VoiceMail
-        | PhoneNumberType::Unknown => NumberType::Local,
-    }
-}
-
-fn country(number: &PhoneNumber) -> Option<[u8; 2]> {
-    let region = PHONE_NUMBER_UTIL.get_region_for_number(number)?;
-    // "001" stands for the world.
-    region.as_region_str().as_bytes().try_into().ok()
+    let answer = numbers::as_it_is(&format!("{}{}", read.code, read.national));
+    // The answer may be about other digits than these.
+    let own = e164_digits(&read) == Some(number);
+    NumberMetadata { geographic: own && answer.geographic, valid: own && answer.valid, ..answer }
 }
 
 #[cfg(test)]

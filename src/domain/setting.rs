@@ -10,7 +10,8 @@
 use std::sync::Arc;
 
 use super::quarantine::Quarantine;
-use super::{AccountId, E164, Time};
+use super::runs::NumberRun;
+use super::{AccountId, Time};
 
 /// The ids of settings that a partner has one of at most.
 pub const QUARANTINE: &str = "quarantine";
@@ -216,19 +217,6 @@ pub struct MovedNumbers {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
     pub runs: Vec<NumberRun>,
-}
-
-/// Consecutive numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub struct NumberRun {
-    pub first: E164,
-    pub count: u64,
-}
-
-impl NumberRun {
-    pub fn numbers(self) -> impl Iterator<Item = E164> {
-        (self.first.digits()..self.first.digits().saturating_add(self.count)).filter_map(E164::new)
-    }
 }
 
 /// How many numbers moved that no [`MovedNumbers`] names.

@@ -44,17 +44,17 @@ fn shared(headers: &mut HeaderMap) {
 }
 
 /// One operation with its place.
-struct Operation<'a> {
+struct ShownOperation<'a> {
     path: &'a str,
     method: &'a str,
     what: &'a Value,
 }
 
 fn render(document: &Value) -> String {
-    let mut operations: Vec<Operation<'_>> = Vec::new();
+    let mut operations: Vec<ShownOperation<'_>> = Vec::new();
     for (path, methods) in document["paths"].as_object().into_iter().flatten() {
         for (method, what) in methods.as_object().into_iter().flatten() {
-            operations.push(Operation { path, method, what });
+            operations.push(ShownOperation { path, method, what });
         }
     }
     let info = &document["info"];
@@ -66,7 +66,7 @@ fn render(document: &Value) -> String {
     page.push_str("<p><a href=\"/console\">Back to the console</a></p>\n<p><a href=\"/docs/guide\">Guide</a></p>\n");
     for tag in document["tags"].as_array().into_iter().flatten() {
         put(&mut page, format_args!("<h2>{}</h2>\n<ul>\n", text(&tag["name"])));
-        for Operation { method, what, .. } in of(&operations, tag) {
+        for ShownOperation { method, what, .. } in of(&operations, tag) {
             let (id, summary) = (text(&what["operationId"]), text(&what["summary"]));
             put(&mut page, format_args!("<li><a href=\"#{id}\"><b class=\"{method}\">{method}</b> {summary}</a>\n"));
         }
@@ -97,13 +97,13 @@ fn render(document: &Value) -> String {
     page
 }
 
-fn of<'a>(operations: &'a [Operation<'a>], tag: &Value) -> impl Iterator<Item = &'a Operation<'a>> {
+fn of<'a>(operations: &'a [ShownOperation<'a>], tag: &Value) -> impl Iterator<Item = &'a ShownOperation<'a>> {
     let name = tag["name"].clone();
     operations.iter().filter(move |operation| operation.what["tags"][0] == name)
 }
 
-fn section(page: &mut String, operation: &Operation<'_>, shared: &Value) {
-    let Operation { path, method, what } = operation;
+fn section(page: &mut String, operation: &ShownOperation<'_>, shared: &Value) {
+    let ShownOperation { path, method, what } = operation;
     let (id, summary) = (text(&what["operationId"]), text(&what["summary"]));
     put(page, format_args!("<section id=\"{id}\">\n<h3><a href=\"#{id}\">{summary}</a></h3>\n"));
     put(page, format_args!("<p class=\"place\"><b class=\"{method}\">{method}</b> <code>{}</code>\n", escape(path)));

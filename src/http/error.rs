@@ -67,10 +67,10 @@ impl ApiError {
     }
 
     /// `allow` as in the header: `GET, HEAD`.
-    pub fn method_not_allowed(allow: &'static str) -> ApiError {
+    pub fn method_not_allowed(allow: &str) -> ApiError {
         let message = format!("this takes {} only", allow.replace(", ", " and "));
         let mut error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
-        error.0.headers.push((header::ALLOW, HeaderValue::from_static(allow)));
+        error.0.headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (header::ALLOW, allow)));
         error
     }
 

@@ -5,24 +5,28 @@
 //! compares with this.
 
 mod checks;
+mod costs;
 mod entities;
 mod jobs;
 mod manage;
+mod numbers;
+mod ops;
+mod past;
 mod routing;
 mod schedules;
 mod settings;
 mod strict;
 mod webhooks;
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
-use super::json::INLINE_MAX;
-use super::query::{CostsQuery, ListParameters, PER_PAGE_DEFAULT, PER_PAGE_MAX};
-use crate::billing::Proration;
+use super::operations::{OPERATIONS, Operation};
+use super::query::{ListParameters, PER_PAGE_DEFAULT, PER_PAGE_MAX};
+use crate::domain::State;
 use crate::domain::entity::NAME_CHARS_MAX;
-use crate::domain::{State, Verb};
 use crate::inventory::{PARAMETERS, SEARCH_CHARS_MAX};
-use crate::wire::past::COLUMNS as PAST_COLUMNS;
 use crate::wire::{self, Column};
 
 /// The whole description, as pretty JSON.
@@ -34,28 +38,49 @@ pub fn text() -> String {
 
 pub(super) fn document() -> Value {
     let mut document = described();
-    if let Some(paths) = document["paths"].as_object_mut() {
-        paths.extend(checks::paths());
-        paths.extend(manage::paths());
-        paths.extend(jobs::paths());
-        paths.extend(schedules::paths());
-        paths.extend(webhooks::paths());
-        paths.extend(settings::paths());
-    }
+    document["paths"] = paths().into();
     document["components"]["schemas"]["Finding"] = checks::schema();
     document["components"]["schemas"]["ManagedNumber"] = manage::schema();
     let others = schedules::schemas().into_iter().chain(webhooks::schemas()).chain(settings::schemas());
     for (name, schema) in jobs::schemas().into_iter().chain(others) {
         document["components"]["schemas"][name] = schema;
     }
-    let paths = document["paths"].as_object_mut().into_iter().flatten();
-    for (method, operation) in paths.flat_map(|(_, methods)| methods.as_object_mut().into_iter().flatten()) {
-        if operation["security"].is_null() {
-            of_a_node(method, operation);
-        }
-        strict::operation(method, operation);
-    }
     document
+}
+
+/// Each operation of the table under its path and method.
+fn paths() -> Map<String, Value> {
+    let mut described = operations();
+    let mut paths = Map::new();
+    for Operation { method, path, ids, .. } in OPERATIONS {
+        for id in *ids {
+            let Some(mut operation) = described.remove(*id) else { continue };
+            if operation["security"].is_null() {
+                of_a_node(method, &mut operation);
+            }
+            strict::operation(method, &mut operation);
+            let path = path.replace("{verb}", id);
+            let methods = paths.entry(path).or_insert_with(|| json!({}));
+            methods[*method] = operation;
+        }
+    }
+    paths
+}
+
+/// What is said of each operation, by its id.
+fn operations() -> HashMap<String, Value> {
+    let mut all = numbers::operations();
+    all.extend([past::history(), past::changes(), past::change(), routing::explain(), costs::costs()]);
+    all.extend(entities::operations());
+    all.extend(ops::operations());
+    all.extend(checks::operations());
+    all.extend(manage::operations());
+    all.extend(jobs::operations());
+    all.extend(schedules::operations());
+    all.extend(webhooks::operations());
+    all.extend(settings::operations());
+    let id = |operation: &Value| operation["operationId"].as_str().unwrap_or_default().to_owned();
+    all.into_iter().map(|operation| (id(&operation), operation)).collect()
 }
 
 /// What holds of every operation on a partner's inventory, because a node
@@ -97,56 +122,6 @@ fn described() -> Value {
             { "name": "Webhooks", "description": "Addresses that are told what happens, and what became of telling them. For keys with the scope `manage`." },
             { "name": "Operations", "description": "For those who run the server. No credentials, no tenant's data." },
         ],
-        "paths": {
-            "/api/v1/partner/accounts/{id}/numbers": { "get": list_of_numbers(
-                "customer_numbers",
-                "All phone numbers of one customer account",
-                ListParameters::Customer,
-                "CustomerNumber",
-                wire::CUSTOMER,
-            ) },
-            "/api/v1/partner/numbers": { "get": list_of_numbers(
-                "numbers",
-                "All phone numbers of the partner, assigned or not",
-                ListParameters::Global,
-                "Number",
-                wire::GLOBAL,
-            ) },
-            "/api/v1/partner/numbers/{e164}": { "get": {
-                "operationId": "number",
-                "tags": ["Phone numbers"],
-                "summary": "One phone number, with its tags",
-                "parameters": [path_parameter("e164", "The number in E.164, its + as it is or as %2B.", "+912271264217")],
-                "responses": responses(&["401", "403", "404", "422", "429"], json!({
-                    "description": "The number.",
-                    "headers": headers(false),
-                    "content": { "application/json": {
-                        "schema": one_of("SingleNumber"),
-                        "example": { "data": sample(wire::SINGLE) },
-                    } },
-                })),
-            } },
-            "/api/v1/partner/numbers/{e164}/history": { "get": history() },
-            "/api/v1/partner/numbers/{e164}/routing": { "get": routing::explain() },
-            "/api/v1/partner/changes": { "get": changes() },
-            "/api/v1/partner/changes/{version}": { "get": one_change() },
-            "/api/v1/partner/accounts": { "get": entities::accounts() },
-            "/api/v1/partner/accounts/{id}": { "get": entities::account() },
-            "/api/v1/partner/applications": { "get": entities::applications() },
-            "/api/v1/partner/applications/{id}": { "get": entities::application() },
-            "/api/v1/partner/trunks": { "get": entities::trunks() },
-            "/api/v1/partner/trunks/{id}": { "get": entities::trunk() },
-            "/api/v1/partner/costs": { "get": costs() },
-            "/livez": { "get": operation("livez", "Whether the process answers", "application/json", json!({ "status": "ok" })) },
-            "/readyz": { "get": operation("readyz", "Whether the index is loaded, and how fresh it is", "application/json",
-                json!({
-                    "status": "ok", "degraded": false, "role": "writer", "version": 4711, "lag": 0, "age_seconds": 0,
-                    "poisoned": 0, "unreadable": {}, "writable": true, "build": "0.1.0",
-                    "stuck_workers": [],
-                })) },
-            "/metrics": { "get": operation("metrics", "Metrics in the Prometheus text format", "text/plain", json!("rollcall_numbers 25000\n")) },
-            "/openapi.json": { "get": operation("openapi", "This description", "application/json", json!({})) },
-        },
         "components": {
             "securitySchemes": {
                 "AuthId": { "type": "apiKey", "in": "header", "name": "X-Auth-ID", "description": "The partner's id." },
@@ -165,13 +140,13 @@ fn described() -> Value {
                 "RouteExplanation": routing::explanation_schema(),
                 "Application": entities::application_schema(),
                 "Trunk": entities::trunk_schema(),
-                "PastNumber": past_number(),
-                "HistoryEntry": object(&entry_schema(&[
+                "PastNumber": past::number_schema(),
+                "HistoryEntry": object(&past::entry_schema(&[
                     ("summary", json!({ "type": "string", "description": "In words, for people; the wording may change." })),
-                    ("before", past_image()),
-                    ("after", past_image()),
+                    ("before", past::image()),
+                    ("after", past::image()),
                 ])),
-                "Change": object(&entry_schema(&[
+                "Change": object(&past::entry_schema(&[
                     ("entities_total", json!({ "type": "integer", "description": "How many accounts, applications, trunks and keys it changed." })),
                     ("entities", json!({ "type": "array", "items": { "$ref": "#/components/schemas/EntityChange" } })),
                     ("numbers_total", json!({ "type": "integer", "description": "How many numbers it changed." })),
@@ -186,10 +161,10 @@ fn described() -> Value {
                 "NumberChange": object(&[
                     ("number", json!({ "type": "string" })),
                     ("summary", json!({ "type": "string" })),
-                    ("before", past_image()),
-                    ("after", past_image()),
+                    ("before", past::image()),
+                    ("after", past::image()),
                 ]),
-                "Costs": costs_schema(),
+                "Costs": costs::schema(),
                 "Meta": object(&[
                     ("total", json!({ "type": "integer", "description": "All matching rows on all pages, exactly." })),
                     ("page", json!({ "type": "integer" })),
@@ -214,179 +189,12 @@ fn described() -> Value {
     })
 }
 
-/// A month's rental.
-fn costs() -> Value {
-    let line = json!({
-        "number": "+912271264217", "from": "2026-02-01", "until": "2026-02-28", "days": 28, "rate": 500.00, "amount": 500.00,
-    });
-    let mut line_shown = line.clone();
-    line_shown["expired_on"] = Value::Null;
-    let of_account = |currency_last: bool| {
-        let mut row = json!({ "account_auth_id": "MA_48149cf4", "account_name": "Credresolve" });
-        if !currency_last {
-            row["currency"] = json!("INR");
-            row["total"] = json!(500.00);
-            row["lines"] = json!([line_shown]);
-        }
-        row
-    };
-    let mut single = of_account(true);
-    for (name, value) in line.as_object().into_iter().flatten() {
-        single[name] = value.clone();
-    }
-    single["currency"] = json!("INR");
-    single["expired_on"] = Value::Null;
-    let parameter = |name: &str| match name {
-        "month" => json!({
-            "name": name, "in": "query", "required": true,
-            "description": "The month in the partner's billing zone. One that has not ended is counted up to today, as a draft; one that has not begun is refused.",
-            "schema": { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}$" }, "example": "2026-02",
-        }),
-        "account_auth_id" => json!({
-            "name": name, "in": "query", "description": "Only this account's.",
-            "schema": { "type": "string" }, "example": "MA_48149cf4",
-        }),
-        "proration" => json!({
-            "name": name, "in": "query",
-            "description": "full: a rental month is charged whole in the month in which it begins, on the day of the month on which the number was assigned. days: the rate by the days held over those of the month.",
-            "schema": { "enum": Proration::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>(), "default": "full" },
-            "example": "days",
-        }),
-        "page" => json!({
-            "name": name, "in": "query", "description": "Page number, from 1.",
-            "schema": { "type": "integer", "minimum": 1, "default": 1 },
-        }),
-        _ => json!({
-            "name": name, "in": "query", "description": "Accounts and currencies on a page, each with all of its lines.",
-            "schema": { "type": "integer", "minimum": 1, "maximum": PER_PAGE_MAX, "default": PER_PAGE_DEFAULT },
-        }),
-    };
-    let mut responses = responses(
-        &["401", "403", "422", "429"],
-        json!({
-            "description": "What each account pays in each currency, worked out from the log: by account, currency, number and day. As CSV or NDJSON, all lines.",
-            "headers": headers(false),
-            "content": {
-                "application/json": {
-                    "schema": { "$ref": "#/components/schemas/Costs" },
-                    "example": {
-                        "data": [of_account(false)],
-                        "meta": {
-                            "total": 1, "page": 1, "per_page": 20, "month": "2026-02", "through": "2026-02-28",
-                            "proration": "full", "after_expiry": "charge", "zone": "UTC",
-                            "begins_at": "2026-02-01T00:00:00Z", "ends_at": "2026-03-01T00:00:00Z", "draft": false,
-                            "totals": [{ "currency": "INR", "amount": 500.00 }],
-                        },
-                    },
-                },
-                "text/csv": { "schema": { "type": "string" }, "example": format!("{}\r\n", wire::costs::COLUMNS.join(",")) },
-                "application/x-ndjson": { "schema": { "type": "string" }, "example": format!("{single}\n") },
-            },
-        }),
-    );
-    responses["304"] = json!({ "description": "Not changed since the given `If-None-Match`." });
-    json!({
-        "operationId": "costs",
-        "tags": ["Phone numbers"],
-        "summary": "What held numbers cost in a month",
-        "description": "Days and months are those of the partner's billing zone, and a day belongs to the account that holds the number at its end. Suspended numbers are charged; expired ones as the partner has chosen (`/api/v1/partner/settings/billing`). Each line is one number with one account at one rate. Lines are rounded half up to the currency's decimals and add up to totals; currencies are never added.",
-        "parameters": CostsQuery::NAMES.iter().map(|name| parameter(name)).collect::<Vec<_>>(),
-        "responses": responses,
-    })
-}
-
-fn costs_schema() -> Value {
-    let text = |about: &str| json!({ "type": "string", "description": about });
-    let day = |about: &str| json!({ "type": "string", "format": "date", "description": about });
-    let amount = |about: &str| json!({ "type": "number", "description": about });
-    let list = |items: Value| json!({ "type": "array", "items": items });
-    let line = object(&[
-        ("number", text("In E.164.")),
-        ("from", day("Its first day in this month.")),
-        ("until", day("Its last day in this month.")),
-        ("days", json!({ "type": "integer", "description": "How many there are from the first to the last." })),
-        ("rate", amount("Rental a month.")),
-        ("amount", amount("What is charged, with the currency's own decimals.")),
-        (
-            "expired_on",
-            json!({
-                "type": ["string", "null"], "format": "date",
-                "description": "The day on which the number expired, if days after that are charged.",
-            }),
-        ),
-    ]);
-    let time = |about: &str| json!({ "type": "string", "format": "date-time", "description": about });
-    let group = object(&[
-        ("account_auth_id", text("The customer.")),
-        ("account_name", text("The customer's name at the end of the month.")),
-        ("currency", text("ISO 4217.")),
-        ("total", amount("The sum of the lines.")),
-        ("lines", list(line)),
-    ]);
-    let meta = object(&[
-        ("total", json!({ "type": "integer", "description": "Accounts and currencies on all pages." })),
-        ("page", json!({ "type": "integer" })),
-        ("per_page", json!({ "type": "integer" })),
-        ("month", text("As asked for.")),
-        ("through", day("The last day that is counted.")),
-        ("proration", json!({ "enum": Proration::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>() })),
-        ("after_expiry", json!({ "enum": ["charge", "stop"], "description": "What became of expired numbers." })),
-        ("zone", text("The IANA name of the zone whose days these are.")),
-        ("begins_at", time("The first moment of the month, where the month before ended.")),
-        ("ends_at", time("The moment after its last.")),
-        (
-            "draft",
-            json!({ "type": "boolean", "description": "Whether the month has not ended, so that the bill may change." }),
-        ),
-        ("totals", list(object(&[("currency", text("ISO 4217.")), ("amount", amount("On all pages."))]))),
-    ]);
-    object(&[("data", list(group)), ("meta", meta)])
-}
-
-fn list_of_numbers(id: &str, summary: &str, takes: ListParameters, schema: &str, columns: &[Column]) -> Value {
-    let mut all = parameters(takes);
-    let mut errors = vec!["401", "403", "422", "429"];
-    if takes == ListParameters::Customer {
-        all.insert(0, path_parameter("id", "The customer account.", "MA_48149cf4"));
-        errors.insert(2, "404");
-    }
-    let header: Vec<&str> = columns.iter().map(|column| column.name()).collect();
-    let own = list_of(schema);
-    let ok = json!({
-        "description": "A page of numbers in ascending order of the number, or of `sort`. As CSV or NDJSON, all of them.",
-        "headers": headers(true),
-        "content": {
-            "application/json": {
-                "schema": { "oneOf": [own, { "$ref": "#/components/schemas/ItemPage" }] },
-                "example": { "data": [sample(columns)], "meta": { "total": 1, "page": 1, "per_page": 20 } },
-            },
-            "text/csv": { "schema": { "type": "string" }, "example": format!("{}\r\n", header.join(",")) },
-            "application/x-ndjson": { "schema": { "type": "string" }, "example": format!("{}\n", sample(columns)) },
-        },
-    });
-    let mut responses = responses(&errors, ok);
-    responses["304"] = json!({ "description": "Not changed since the given `If-None-Match`." });
-    json!({
-        "operationId": id,
-        "tags": ["Phone numbers"],
-        "summary": summary,
-        "description": format!(
-            "A key that was made with `--dialect items` is answered in the shape that the platform's SDKs read (`ItemPage`), and may \
-             also send their parameters: `limit` and `offset`, a multiple of it, instead of `per_page` and `page`, and \
-             `include_subaccounts`{}. The two shapes are never mixed.",
-            if takes == ListParameters::Customer { ", which changes nothing here" } else { "=true" }
-        ),
-        "parameters": all,
-        "responses": responses,
-    })
-}
-
-/// The parameters of a list, paging first.
 /// What a filter is about.
 fn about(name: &str) -> &'static str {
     PARAMETERS.iter().find(|parameter| parameter.name == name).map_or("", |parameter| parameter.about)
 }
 
+/// The parameters of a list, paging first.
 fn parameters(takes: ListParameters) -> Vec<Value> {
     let describe = |name: &str| match name {
         "page" => json!({
@@ -426,173 +234,6 @@ fn parameters(takes: ListParameters) -> Vec<Value> {
     takes.names().map(describe).collect()
 }
 
-fn history() -> Value {
-    let mut parameters = parameters(ListParameters::Paging);
-    parameters.insert(0, path_parameter("e164", "The number in E.164, its + as it is or as %2B.", "+912271264217"));
-    json!({
-        "operationId": "number_history",
-        "tags": ["The past"],
-        "summary": "What happened to one phone number since this partner first had it, oldest first",
-        "description": "Also of a number that was retired since. What other partners did with it is not shown.",
-        "parameters": parameters,
-        "responses": responses(&["401", "403", "404", "422", "429"], json!({
-            "description": "A page of its history.",
-            "headers": headers(false),
-            "content": { "application/json": {
-                "schema": list_of("HistoryEntry"),
-                "example": { "data": [sample_entry()], "meta": { "total": 1, "page": 1, "per_page": 20 } },
-            } },
-        })),
-    })
-}
-
-fn changes() -> Value {
-    let after = json!({
-        "name": "after", "in": "query", "description": "Changes after this version.",
-        "schema": { "type": "integer", "minimum": 0, "default": 0 },
-    });
-    let per_page = parameters(ListParameters::Paging).remove(1);
-    let last = json!({
-        "name": "Last-Event-ID", "in": "header",
-        "description": "Of a stream: the last change that the client got, instead of `after`.",
-        "schema": { "type": "integer", "minimum": 0 },
-    });
-    let example = sample_change();
-    json!({
-        "operationId": "changes",
-        "tags": ["The past"],
-        "summary": "What happened to the partner's inventory, oldest first, as pages or as a stream",
-        "description": format!(
-            "A change shows at most {INLINE_MAX} of its entities and of its numbers; the rest is at its own address. \
-             With `Accept: text/event-stream`, all changes after `after` and those to come, as server-sent events \
-             whose id is the version: a client that comes back with `Last-Event-ID` misses nothing."
-        ),
-        "parameters": [after, per_page, last],
-        "responses": responses(&["401", "403", "422", "429"], json!({
-            "description": "A page of changes, or the stream.",
-            "headers": headers(false),
-            "content": {
-                "application/json": {
-                    "schema": object(&[
-                        ("data", json!({ "type": "array", "items": { "$ref": "#/components/schemas/Change" } })),
-                        ("meta", object(&[
-                            ("version", json!({ "type": "integer", "description": "The partner's last change." })),
-                            ("next_after", json!({ "type": ["integer", "null"], "description": "The next page's `after`; null if there is no more yet." })),
-                            ("per_page", json!({ "type": "integer" })),
-                        ])),
-                    ]),
-                    "example": { "data": [example], "meta": { "version": 4, "next_after": 3, "per_page": 1 } },
-                },
-                "text/event-stream": {
-                    "schema": { "type": "string" },
-                    "example": format!("id: 3\nevent: change\ndata: {example}\n\n"),
-                },
-            },
-        })),
-    })
-}
-
-fn one_change() -> Value {
-    let mut parameters = parameters(ListParameters::Paging);
-    parameters.insert(0, path_parameter("version", "The version that the change made.", "3"));
-    json!({
-        "operationId": "change",
-        "tags": ["The past"],
-        "summary": "One change, with all that it changed in pages",
-        "parameters": parameters,
-        "responses": responses(&["401", "403", "404", "422", "429"], json!({
-            "description": "The change with a page of its entities and a page of its numbers; `total` counts the numbers.",
-            "headers": headers(false),
-            "content": { "application/json": {
-                "schema": object(&[
-                    ("data", json!({ "$ref": "#/components/schemas/Change" })),
-                    ("meta", json!({ "$ref": "#/components/schemas/Meta" })),
-                ]),
-                "example": { "data": sample_change(), "meta": { "total": 1, "page": 1, "per_page": 20 } },
-            } },
-        })),
-    })
-}
-
-/// What every entry of the log says of itself, then more.
-fn entry_schema(more: &[(&'static str, Value)]) -> Vec<(&'static str, Value)> {
-    let verbs: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
-    let mut all = vec![
-        (
-            "version",
-            json!({ "type": "integer", "description": "A partner's changes are numbered 1, 2, 3… without gaps." }),
-        ),
-        ("at", json!({ "type": "string", "format": "date-time" })),
-        ("verb", json!({ "enum": verbs })),
-        ("actor", json!({ "type": "string", "description": "key:ID, user:ID or command:USER." })),
-        ("request_id", json!({ "type": ["string", "null"] })),
-    ];
-    all.extend_from_slice(more);
-    all
-}
-
-/// A number as it was, by the names of [`Column`].
-fn past_number() -> Value {
-    let columns = PAST_COLUMNS.iter();
-    let schemas: Vec<(&str, Value)> = columns.map(|&column| (column.name(), column_schema(column))).collect();
-    object(&schemas)
-}
-
-fn past_image() -> Value {
-    json!({
-        "oneOf": [{ "$ref": "#/components/schemas/PastNumber" }, { "type": "null" }],
-        "description": "null where the partner did not have the number.",
-    })
-}
-
-/// The import that brought the specification's sample number.
-fn sample_change() -> Value {
-    let mut change = sample_head();
-    change["entities_total"] = json!(1);
-    change["entities"] = json!([{
-        "kind": "account",
-        "id": "MA_48149cf4",
-        "before": null,
-        "after": { "name": "Credresolve", "created_at": "2026-02-01T10:00:00Z", "archived_at": null },
-    }]);
-    change["numbers_total"] = json!(1);
-    let mut number = json!({ "number": "+912271264217" });
-    sample_images(&mut number);
-    change["numbers"] = json!([number]);
-    change
-}
-
-fn sample_entry() -> Value {
-    let mut entry = sample_head();
-    sample_images(&mut entry);
-    entry
-}
-
-fn sample_head() -> Value {
-    json!({
-        "version": 3,
-        "at": "2026-02-01T10:00:00Z",
-        "verb": "import",
-        "actor": "command:asha",
-        "request_id": null,
-    })
-}
-
-fn sample_images(of: &mut Value) {
-    let sample = sample(wire::EXPORT);
-    let value = |column: &Column| match column {
-        Column::State => json!("active"),
-        Column::Since => json!("2026-02-01T10:00:00Z"),
-        column => sample[column.name()].clone(),
-    };
-    let after: Map<String, Value> =
-        PAST_COLUMNS.iter().map(|column| (column.name().to_owned(), value(column))).collect();
-    let summary = "came into stock; assigned to MA_48149cf4; routed to app_abc123; on trunk trunk_xyz";
-    of["summary"] = json!(summary);
-    of["before"] = Value::Null;
-    of["after"] = Value::Object(after);
-}
-
 fn path_parameter(name: &str, about: &str, example: &str) -> Value {
     json!({ "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" }, "example": example })
 }
@@ -601,11 +242,76 @@ fn path_parameter(name: &str, about: &str, example: &str) -> Value {
 fn responses(errors: &[&str], ok: Value) -> Value {
     let mut all = Map::new();
     all.insert("200".to_owned(), ok);
-    for status in errors {
-        let shared = json!({ "$ref": format!("#/components/responses/{status}") });
-        all.insert((*status).to_owned(), shared);
-    }
+    all.extend(error_responses(errors));
     Value::Object(all)
+}
+
+fn error_responses(errors: &[&str]) -> impl Iterator<Item = (String, Value)> {
+    let shared = |status: &&str| json!({ "$ref": format!("#/components/responses/{status}") });
+    errors.iter().map(move |status| ((*status).to_owned(), shared(status)))
+}
+
+/// An operation that reads. `ok` is its whole answer.
+fn read(tag: &str, id: &str, summary: &str, parameters: Vec<Value>, errors: &[&str], ok: Value) -> Value {
+    json!({
+        "operationId": id,
+        "tags": [tag],
+        "summary": summary,
+        "parameters": parameters,
+        "responses": responses(errors, ok),
+    })
+}
+
+/// An answer of JSON without an `ETag`: it changes by itself.
+fn untagged(about: &str, schema: Value, example: Value) -> Value {
+    let mut head = headers(false);
+    if let Some(head) = head.as_object_mut() {
+        head.remove("ETag");
+    }
+    json!({
+        "description": about,
+        "headers": head,
+        "content": { "application/json": { "schema": schema, "example": example } },
+    })
+}
+
+/// The errors of a read of what may be unknown, and of a list.
+const ERRORS_OF_ONE: &[&str] = &["401", "403", "404", "422", "429"];
+const ERRORS_OF_LIST: &[&str] = &["401", "403", "422", "429"];
+/// The errors of a write, without and with a condition.
+const ERRORS_OF_WRITE: &[&str] = &["400", "401", "403", "404", "409", "422", "429"];
+const ERRORS_OF_CONDITIONAL: &[&str] = &["400", "401", "403", "404", "409", "412", "422", "429"];
+
+/// An operation that writes.
+struct DescribedWrite<'a> {
+    tag: &'a str,
+    id: &'a str,
+    summary: &'a str,
+    about: &'a str,
+    parameters: Vec<Value>,
+    /// The body's schema, and an example of it.
+    body: (Value, Value),
+    /// The status of its success, and that answer.
+    ok: (&'a str, Value),
+    errors: &'a [&'a str],
+}
+
+impl DescribedWrite<'_> {
+    fn described(self) -> Value {
+        let (schema, example) = self.body;
+        let mut answers = Map::new();
+        answers.insert(self.ok.0.to_owned(), self.ok.1);
+        answers.extend(error_responses(self.errors));
+        json!({
+            "operationId": self.id,
+            "tags": [self.tag],
+            "summary": self.summary,
+            "description": self.about,
+            "parameters": self.parameters,
+            "requestBody": { "required": false, "content": { "application/json": { "schema": schema, "example": example } } },
+            "responses": answers,
+        })
+    }
 }
 
 /// Every error that operations share, by its status.
@@ -686,16 +392,6 @@ fn headers(links: bool) -> Value {
         headers["Link"] = text("next, prev, first, last (RFC 8288), relative, with the filters.");
     }
     headers
-}
-
-fn operation(id: &str, summary: &str, content_type: &str, example: Value) -> Value {
-    json!({
-        "operationId": id,
-        "tags": ["Operations"],
-        "summary": summary,
-        "security": [],
-        "responses": { "200": { "description": summary, "content": { content_type: { "schema": {}, "example": example } } } },
-    })
 }
 
 fn one_of(schema: &str) -> Value {
@@ -832,4 +528,26 @@ fn sample(columns: &[Column]) -> Value {
     };
     let row: Map<String, Value> = columns.iter().map(|&column| (column.name().to_owned(), value(column))).collect();
     Value::Object(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_of_the_table_is_described_and_no_other() {
+        let ids: Vec<&str> = OPERATIONS.iter().flat_map(|operation| operation.ids).copied().collect();
+        let described = operations();
+        assert_eq!(ids.iter().copied().collect::<BTreeSet<_>>(), described.keys().map(|id| &**id).collect());
+        assert_eq!(ids.len(), described.len(), "an id stands for one operation");
+    }
+
+    #[test]
+    fn the_verbs_on_one_number_are_those_of_jobs() {
+        let act = OPERATIONS.iter().find(|operation| operation.path.ends_with("{verb}")).expect("the verbs");
+        let ids: BTreeSet<&str> = act.ids.iter().copied().collect();
+        assert_eq!(ids, crate::http::manage::VERBS.into_iter().collect());
+    }
 }

@@ -1,6 +1,6 @@
 //! The pattern of `search`: a run of digits, anywhere or at the start.
 
-use super::sieve::Sieve;
+use super::sieve::{ENDINGS, Sieve};
 use crate::domain::E164;
 use crate::domain::{nothing, spelling};
 
@@ -50,24 +50,33 @@ impl Pattern {
         if digits == 0 {
             return true;
         }
-        let mut rest = number.digits();
+        let rest = number.digits();
         if anchored {
             let length = rest.ilog10() + 1;
             return length >= digits && rest / 10_u64.pow(length - digits) == value;
         }
-        // The number's first digit is not zero, so it has `digits` digits
-        // left exactly as long as it is at least this.
-        let least = 10_u64.pow(digits - 1);
-        let modulus = least * 10;
-        while rest >= least {
-            if rest % modulus == value {
-                return true;
-            }
-            rest /= 10;
-        }
-        false
+        has_digits(rest, value, digits)
     }
 }
+
+/// Whether `digits` digits of a number, at least one, have this value.
+fn has_digits(number: u64, value: u64, digits: u32) -> bool {
+    // The number's first digit is not zero, so it has `digits` digits left
+    // exactly as long as it is at least this.
+    let least = 10_u64.pow(digits - 1);
+    let modulus = least * 10;
+    let mut rest = number;
+    while rest >= least {
+        if rest % modulus == value {
+            return true;
+        }
+        rest /= 10;
+    }
+    false
+}
+
+/// How many digits a number has at the most.
+const NUMBER_DIGITS_MAX: u32 = 15;
 
 /// A pattern prepared for sets: what it does to whole groups of numbers.
 pub struct DigitPattern {
@@ -129,6 +138,40 @@ impl DigitPattern {
         &self.endings
     }
 
+    pub fn digits(&self) -> u32 {
+        self.digits
+    }
+
+    /// The value of the digits, if they may be anywhere.
+    pub fn anywhere(&self) -> Option<u64> {
+        (!self.anchored && self.digits > 0).then_some(self.value)
+    }
+
+    /// Whether a number has the digits of a search that may be anywhere.
+    pub fn is_in(&self, number: u64) -> bool {
+        has_digits(number, self.value, self.digits)
+    }
+
+    /// The numbers that begin with the digits, if those are anchored: a range for
+    /// each length of a number, ascending, first and last.
+    pub fn ranges(&self) -> Option<Vec<(u64, u64)>> {
+        if !self.anchored || self.digits == 0 {
+            return None;
+        }
+        // No number begins with a zero.
+        let begins = self.value >= 10_u64.pow(self.digits - 1);
+        let lengths = (self.digits..=NUMBER_DIGITS_MAX).filter(|_| begins);
+        let powers = lengths.map(|length| 10_u64.pow(length - self.digits));
+        Some(powers.map(|power| (self.value * power, (self.value + 1) * power - 1)).collect())
+    }
+
+    /// The first group from this one on that may have a number that matches.
+    pub fn next_group(&self, group: u64) -> Option<u64> {
+        let Some(ranges) = self.ranges() else { return Some(group) };
+        let groups = ranges.iter().map(|(first, last)| (first / ENDINGS as u64, last / ENDINGS as u64));
+        groups.filter(|&(_, last)| group <= last).map(|(first, _)| first.max(group)).min()
+    }
+
     /// What the pattern does to the numbers of a group. `own` is scratch
     /// space, filled where the answer is [`Hit::Own`].
     pub fn in_group(&self, group: u64, own: &mut Sieve) -> Hit {
@@ -151,15 +194,8 @@ impl DigitPattern {
             own.open(from, to);
             return Hit::Own;
         }
-        // A group of fewer digits than these is never as large.
-        let least = 10_u64.pow(self.digits - 1);
-        let modulus = least * 10;
-        let mut rest = group;
-        while rest >= least {
-            if rest % modulus == self.value {
-                return Hit::All;
-            }
-            rest /= 10;
+        if has_digits(group, self.value, self.digits) {
+            return Hit::All;
         }
         // The last digits of the group and the first of the ending.
         let mut straddles = false;

@@ -3,12 +3,16 @@
 //! Rows are in leaves of up to 1,024 neighbours, and neighbours are similar: a
 //! block that was assigned together has one account, one price, one date. So the
 //! common values are stored once (dictionary encoding), as a [`Profile`] with an
-//! id, and a leaf stores each column as its few distinct values and a code a row,
-//! or without codes where all rows agree.
+//! id, and a leaf stores each column as its few distinct values and a code a row:
+//! without codes where all rows agree, as exceptions where most do, and as the
+//! values themselves where nearly every row has its own. Numbers that ascend by
+//! one are stored as runs.
 //!
 //! A leaf also counts its rows by profile. A filter on a field of the profile is
 //! evaluated once for each profile, and a whole leaf is answered by adding counts,
-//! without reading its rows.
+//! without reading its rows. A chunk has the earliest and the latest dates of each
+//! of its leaves beside one another, so a leaf that is out of a range of dates is
+//! not read at all.
 //!
 //! Everything is copy-on-write. Invariants: numbers ascend strictly; no leaf
 //! and no chunk is empty.
@@ -17,7 +21,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::table::Index;
-use crate::domain::plan::Scan;
+use crate::domain::plan::{Doubt, Scan};
 use crate::domain::row_digest::{DigestTerm, Moments, RowDigest, Weights};
 use crate::domain::{Country, E164, Money, NumberType, State, Time};
 
@@ -66,12 +70,51 @@ pub(super) struct PackedColumn {
 enum Codes {
     /// All rows have the one value.
     Same,
+    /// Each row has the value with its own index; some values may be equal.
+    Own,
+    /// Most rows have one value.
+    Most(Box<Exceptions>),
     Byte(Box<[u8]>),
     Word(Box<[u16]>),
 }
 
+#[derive(Clone)]
+struct Exceptions {
+    /// The code of the rows that are none.
+    common: u8,
+    /// The others, ascending, and the code of each.
+    rows: Box<[u16]>,
+    codes: Box<[u8]>,
+}
+
+impl Exceptions {
+    /// None where a code for each row takes less room.
+    fn of(codes: &[u16], values: usize) -> Option<Exceptions> {
+        let mut counts = vec![0; values];
+        codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
+        let common = (0..values).max_by_key(|&code| counts[code])?;
+        let few = (codes.len() - counts[common]) * 4 + size_of::<Exceptions>() < codes.len();
+        if !few || values > 256 {
+            return None;
+        }
+        let others = || codes.iter().enumerate().filter(|(_, code)| usize::from(**code) != common);
+        Some(Exceptions {
+            common: common as u8,
+            rows: others().map(|(row, _)| row as u16).collect(),
+            codes: others().map(|(_, code)| *code as u8).collect(),
+        })
+    }
+
+    fn code(&self, row: usize) -> usize {
+        let code = self.rows.binary_search(&(row as u16)).map_or(self.common, |at| self.codes[at]);
+        usize::from(code)
+    }
+}
+
 /// No time; earlier than every time.
 pub(super) const NEVER: i64 = i64::MIN;
+/// The span of no times.
+const NO_TIMES: (i64, i64) = (i64::MAX, i64::MIN);
 
 impl PackedColumn {
     fn of(cells: impl Iterator<Item = i64> + Clone) -> PackedColumn {
@@ -79,7 +122,7 @@ impl PackedColumn {
         let mut last = None;
         let mut codes: Vec<u16> = Vec::new();
         let mut known: hashes::IntMap = hashes::IntMap::default();
-        for cell in cells {
+        for cell in cells.clone() {
             let code = match last {
                 Some((value, code)) if value == cell => code,
                 _ => *known.entry(cell).or_insert_with(|| {
@@ -90,15 +133,34 @@ impl PackedColumn {
             last = Some((cell, code));
             codes.push(code);
         }
-        let codes = match values.len() {
-            0 | 1 => Codes::Same,
-            2..=256 => Codes::Byte(codes.iter().map(|&code| code as u8).collect()),
-            _ => Codes::Word(codes.into()),
+        // A value takes as much room as four codes.
+        if values.len() > 256 && codes.len() * 4 < (values.len() * 4 + codes.len()) {
+            return PackedColumn { values: cells.collect(), codes: Codes::Own };
+        }
+        let exceptions = Exceptions::of(&codes, values.len());
+        let codes = match (values.len(), exceptions) {
+            (0 | 1, _) => Codes::Same,
+            (_, Some(exceptions)) => Codes::Most(Box::new(exceptions)),
+            (2..=256, None) => Codes::Byte(codes.iter().map(|&code| code as u8).collect()),
+            (_, None) => Codes::Word(codes.into()),
         };
         PackedColumn { values: values.into(), codes }
     }
 
-    /// The distinct values.
+    /// The first row of each of the values.
+    fn first_rows(&self, rows: usize) -> Vec<usize> {
+        let mut first = vec![0; self.values.len()];
+        (0..rows).rev().for_each(|row| first[self.code(row)] = row);
+        first
+    }
+
+    /// The earliest and the latest time in it; the first is later if there is none.
+    fn span(&self) -> (i64, i64) {
+        let times = self.values.iter().filter(|&&time| time != NEVER);
+        times.fold(NO_TIMES, |(first, last), &time| (first.min(time), last.max(time)))
+    }
+
+    /// The values; distinct but where nearly every row has its own.
     pub(super) fn values(&self) -> &[i64] {
         &self.values
     }
@@ -106,6 +168,8 @@ impl PackedColumn {
     pub(super) fn code(&self, row: usize) -> usize {
         match &self.codes {
             Codes::Same => 0,
+            Codes::Own => row,
+            Codes::Most(exceptions) => exceptions.code(row),
             Codes::Byte(codes) => usize::from(codes[row]),
             Codes::Word(codes) => usize::from(codes[row]),
         }
@@ -132,6 +196,19 @@ impl PackedColumn {
         match (&self.codes, first) {
             (_, [None, ..]) => {}
             (Codes::Same, _) => (0..rows).for_each(take),
+            (Codes::Own, _) => (0..rows).filter(|&row| scratch[row]).for_each(take),
+            (Codes::Most(but), _) if scratch[usize::from(but.common)] => {
+                let mut others = but.rows.iter().zip(&but.codes).peekable();
+                let wanted = |row: &usize| match others.next_if(|(other, _)| usize::from(**other) == *row) {
+                    Some((_, &code)) => scratch[usize::from(code)],
+                    None => true,
+                };
+                (0..rows).filter(wanted).for_each(take);
+            }
+            (Codes::Most(but), _) => {
+                let wanted = but.rows.iter().zip(&but.codes).filter(|(_, code)| scratch[usize::from(**code)]);
+                wanted.for_each(|(&row, _)| take(usize::from(row)));
+            }
             (Codes::Byte(codes), [Some(a), None, ..]) => memchr::memchr_iter(a as u8, codes).for_each(take),
             (Codes::Byte(codes), [Some(a), Some(b), None, _]) => {
                 memchr::memchr2_iter(a as u8, b as u8, codes).for_each(take);
@@ -154,7 +231,8 @@ impl PackedColumn {
         sums.clear();
         match self.codes {
             Codes::Same => sums.push(all),
-            Codes::Byte(_) | Codes::Word(_) => {
+            Codes::Own => sums.extend_from_slice(rows),
+            Codes::Most(_) | Codes::Byte(_) | Codes::Word(_) => {
                 sums.resize(self.values.len(), Moments::default());
                 rows.iter().enumerate().for_each(|(row, of)| sums[self.code(row)].add(*of));
             }
@@ -163,7 +241,8 @@ impl PackedColumn {
 
     fn bytes(&self) -> usize {
         let codes = match &self.codes {
-            Codes::Same => 0,
+            Codes::Same | Codes::Own => 0,
+            Codes::Most(exceptions) => size_of::<Exceptions>() + exceptions.rows.len() * 3,
             Codes::Byte(codes) => codes.len(),
             Codes::Word(codes) => codes.len() * 2,
         };
@@ -202,9 +281,20 @@ mod hashes {
 enum LeafNumbers {
     /// Each one more than the one before.
     Run,
+    /// Several such runs: the distance and the row of the first of each.
+    Runs(Box<[(u16, u16)]>),
     Word(Box<[u16]>),
     Long(Box<[u32]>),
     Wide(Box<[u64]>),
+}
+
+impl LeafNumbers {
+    fn of_words(offsets: Box<[u16]>) -> LeafNumbers {
+        let begins = |row: &usize| *row == 0 || offsets[*row - 1] + 1 != offsets[*row];
+        let runs: Vec<(u16, u16)> = (0..offsets.len()).filter(begins).map(|row| (offsets[row], row as u16)).collect();
+        // A run takes as much room as two distances, and a search for a row.
+        if runs.len() * 4 <= offsets.len() { LeafNumbers::Runs(runs.into()) } else { LeafNumbers::Word(offsets) }
+    }
 }
 
 /// Up to 1,024 neighbouring numbers.
@@ -222,8 +312,8 @@ pub(super) struct Leaf {
     pub expires_at: PackedColumn,
     since: PackedColumn,
     pub until: PackedColumn,
-    /// Which of its rows have a doubtful number, found at the first question.
-    doubtful: OnceLock<Box<[u16]>>,
+    /// Which of its rows have a doubtful number, and why, found at the first question.
+    doubtful: OnceLock<Box<[(u16, Doubt)]>>,
 }
 
 fn cell(time: Option<Time>) -> i64 {
@@ -240,7 +330,7 @@ impl Leaf {
         let offsets = rows.iter().map(|row| row.number.digits() - first);
         let numbers = match last - first {
             span if span as usize == rows.len() - 1 => LeafNumbers::Run,
-            span if span <= u64::from(u16::MAX) => LeafNumbers::Word(offsets.map(|offset| offset as u16).collect()),
+            span if span <= u64::from(u16::MAX) => LeafNumbers::of_words(offsets.map(|offset| offset as u16).collect()),
             span if span <= u64::from(u32::MAX) => LeafNumbers::Long(offsets.map(|offset| offset as u32).collect()),
             _ => LeafNumbers::Wide(offsets.collect()),
         };
@@ -279,6 +369,10 @@ impl Leaf {
         self.first
             + match &self.numbers {
                 LeafNumbers::Run => row as u64,
+                LeafNumbers::Runs(runs) => {
+                    let (offset, begin) = runs[runs.partition_point(|run| usize::from(run.1) <= row) - 1];
+                    u64::from(offset) + row as u64 - u64::from(begin)
+                }
                 LeafNumbers::Word(offsets) => u64::from(offsets[row]),
                 LeafNumbers::Long(offsets) => u64::from(offsets[row]),
                 LeafNumbers::Wide(offsets) => offsets[row],
@@ -290,6 +384,12 @@ impl Leaf {
         let Some(offset) = number.checked_sub(self.first) else { return 0 };
         match &self.numbers {
             LeafNumbers::Run => (offset as usize).min(self.len()),
+            LeafNumbers::Runs(runs) => {
+                let after = runs.partition_point(|run| u64::from(run.0) <= offset);
+                let (begins, row) = runs[after - 1];
+                let end = runs.get(after).map_or(self.len(), |run| usize::from(run.1));
+                (usize::from(row) + (offset - u64::from(begins)) as usize).min(end)
+            }
             LeafNumbers::Word(offsets) => offsets.partition_point(|&have| u64::from(have) < offset),
             LeafNumbers::Long(offsets) => offsets.partition_point(|&have| u64::from(have) < offset),
             LeafNumbers::Wide(offsets) => offsets.partition_point(|&have| have < offset),
@@ -328,6 +428,14 @@ impl Leaf {
         let alike = same(&self.profiles) && columns.iter().all(|(_, column)| same(column));
         let (rows, all) = match &self.numbers {
             LeafNumbers::Run if alike => (Vec::new(), Moments::run(self.first, u64::from(self.len))),
+            LeafNumbers::Runs(runs) if alike => {
+                let ends = runs[1..].iter().map(|run| run.1).chain([self.len]);
+                let mut all = Moments::default();
+                for (&(offset, row), end) in runs.iter().zip(ends) {
+                    all.add(Moments::run(self.first + u64::from(offset), u64::from(end - row)));
+                }
+                (Vec::new(), all)
+            }
             _ => {
                 let rows: Vec<Moments> = (0..self.len()).map(|row| Moments::of(self.number(row))).collect();
                 let mut all = Moments::default();
@@ -337,8 +445,8 @@ impl Leaf {
         };
         let mut sums = Vec::new();
         self.profiles.moments(&rows, all, &mut sums);
-        for (code, of) in sums.iter().enumerate() {
-            let row = (0..self.len()).find(|row| self.profiles.code(*row) == code).unwrap_or_default();
+        let first_rows = self.profiles.first_rows(self.len());
+        for (code, (of, row)) in sums.iter().zip(first_rows).enumerate() {
             let weights = weights(self.profiles.values[code] as usize, self.row(row));
             digest.words(weights, *of, u64::from(self.profile_counts[code]));
         }
@@ -357,19 +465,20 @@ impl Leaf {
     }
 
     /// The rows whose number is probably not what was meant (`plan::doubt`).
-    pub(super) fn doubtful(&self, scan: &mut Scan) -> &[u16] {
+    fn doubtful(&self, scan: &mut Scan) -> &[(u16, Doubt)] {
         self.doubtful.get_or_init(|| {
-            let mut doubtful = |row: &u16| {
-                let number = E164::new(self.number(usize::from(*row))).expect("what came in as a number");
-                scan.doubt(number).is_some()
+            let mut doubt = |row: u16| {
+                let number = E164::new(self.number(usize::from(row))).expect("what came in as a number");
+                Some((row, scan.doubt(number)?))
             };
-            (0..self.len).filter(|row| doubtful(row)).collect()
+            (0..self.len).filter_map(|row| doubt(row)).collect()
         })
     }
 
     fn bytes(&self) -> usize {
         let numbers = match &self.numbers {
             LeafNumbers::Run => 0,
+            LeafNumbers::Runs(runs) => runs.len() * 4,
             LeafNumbers::Word(offsets) => offsets.len() * 2,
             LeafNumbers::Long(offsets) => offsets.len() * 4,
             LeafNumbers::Wide(offsets) => offsets.len() * 8,
@@ -386,12 +495,39 @@ struct RowChunk {
     leaves: Vec<Arc<Leaf>>,
     /// How many rows the chunk has before each of its leaves.
     before: Vec<usize>,
+    /// The last number of each leaf, beside one another for searches.
+    lasts: Vec<u64>,
+    dates: Vec<LeafDates>,
+    /// Which of its leaves have a doubtful number, found at the first question.
+    doubtful: OnceLock<Box<[u16]>>,
+}
+
+/// The earliest and the latest dates of a leaf; the first is later where no row
+/// has one.
+#[derive(Clone, Copy)]
+pub(super) struct LeafDates {
+    pub assigned_at: (i64, i64),
+    pub expires_at: (i64, i64),
+    pub since: (i64, i64),
 }
 
 impl RowChunk {
     fn of(leaves: &[Arc<Leaf>]) -> RowChunk {
         let (before, len) = sums(leaves.iter().map(|leaf| leaf.len()));
-        RowChunk { len, leaves: leaves.to_vec(), before }
+        let lasts = leaves.iter().map(|leaf| leaf.last).collect();
+        let dates = |leaf: &Arc<Leaf>| LeafDates {
+            assigned_at: leaf.assigned_at.span(),
+            expires_at: leaf.expires_at.span(),
+            since: leaf.since.span(),
+        };
+        RowChunk {
+            len,
+            leaves: leaves.to_vec(),
+            before,
+            lasts,
+            dates: leaves.iter().map(dates).collect(),
+            doubtful: OnceLock::new(),
+        }
     }
 
     fn first(&self) -> u64 {
@@ -399,7 +535,12 @@ impl RowChunk {
     }
 
     fn last(&self) -> u64 {
-        self.leaves[self.leaves.len() - 1].last
+        self.lasts[self.lasts.len() - 1]
+    }
+
+    /// The leaf that may have a number above this.
+    fn leaf_after(&self, number: u64) -> usize {
+        self.lasts.partition_point(|&last| last <= number)
     }
 }
 
@@ -432,14 +573,35 @@ impl RowStore {
         self.chunks.iter().flat_map(|chunk| chunk.leaves.iter().map(|leaf| &**leaf))
     }
 
-    /// The leaves from the one that may have a number above `after`.
-    pub(super) fn leaves_after(&self, after: Option<u64>) -> impl Iterator<Item = &Leaf> {
+    /// The leaves and their dates. A leaf that is passed over is not read.
+    pub(super) fn dated_leaves(&self) -> impl Iterator<Item = (&Leaf, LeafDates)> {
+        self.dated_leaves_after(None)
+    }
+
+    /// The same from the one that may have a number above `after`.
+    pub(super) fn dated_leaves_after(&self, after: Option<u64>) -> impl Iterator<Item = (&Leaf, LeafDates)> {
         let after = after.unwrap_or(0);
         let chunk = self.chunks.partition_point(|chunk| chunk.last() <= after);
         let chunks = self.chunks[chunk..].iter();
         chunks.flat_map(move |chunk| {
-            let leaf = chunk.leaves.partition_point(|leaf| leaf.last <= after);
-            chunk.leaves[leaf..].iter().map(|leaf| &**leaf)
+            let leaf = chunk.leaf_after(after);
+            let leaves = chunk.leaves[leaf..].iter().map(|leaf| &**leaf);
+            leaves.zip(chunk.dates[leaf..].iter().copied())
+        })
+    }
+
+    /// The rows with a doubtful number, by leaf, and why.
+    pub(super) fn doubtful(&self) -> impl Iterator<Item = (&Leaf, &[(u16, Doubt)])> {
+        self.chunks.iter().flat_map(|chunk| {
+            let leaves = chunk.doubtful.get_or_init(|| {
+                let mut scan = Scan::default();
+                let mut doubtful = |at: &usize| !chunk.leaves[*at].doubtful(&mut scan).is_empty();
+                (0..chunk.leaves.len()).filter(|at| doubtful(at)).map(|at| at as u16).collect()
+            });
+            leaves.iter().map(|&at| {
+                let leaf = &*chunk.leaves[usize::from(at)];
+                (leaf, leaf.doubtful(&mut Scan::default()))
+            })
         })
     }
 
@@ -450,7 +612,7 @@ impl RowStore {
     pub(super) fn get(&self, number: u64) -> Option<UnpackedRow> {
         let chunk = self.chunks.partition_point(|chunk| chunk.last() < number);
         let chunk = self.chunks.get(chunk)?;
-        let leaf = &chunk.leaves[chunk.leaves.partition_point(|leaf| leaf.last < number)];
+        let leaf = &chunk.leaves[chunk.lasts.partition_point(|&last| last < number)];
         leaf.find(number).map(|row| leaf.row(row))
     }
 
@@ -458,7 +620,7 @@ impl RowStore {
     pub(super) fn rank(&self, number: u64) -> usize {
         let at = self.chunks.partition_point(|chunk| chunk.last() <= number);
         let Some(chunk) = self.chunks.get(at) else { return self.len };
-        let leaf = chunk.leaves.partition_point(|leaf| leaf.last <= number);
+        let leaf = chunk.leaf_after(number);
         self.before[at] + chunk.before[leaf] + chunk.leaves[leaf].rank(number + 1)
     }
 
@@ -515,7 +677,7 @@ impl RowStore {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.leaves().map(Leaf::bytes).sum::<usize>() + self.leaf_count() * 8
+        self.leaves().map(Leaf::bytes).sum::<usize>() + self.leaf_count() * (24 + size_of::<LeafDates>())
     }
 }
 
@@ -620,11 +782,11 @@ impl<'a> Seeker<'a> {
             self.chunk += self.rows.chunks[self.chunk..].partition_point(|chunk| chunk.last() < number);
             self.leaf = 0;
         }
-        let leaves = &self.rows.chunks.get(self.chunk)?.leaves;
-        if leaves[self.leaf].last < number {
-            self.leaf += leaves[self.leaf..].partition_point(|leaf| leaf.last < number);
+        let chunk = self.rows.chunks.get(self.chunk)?;
+        if chunk.lasts[self.leaf] < number {
+            self.leaf += chunk.lasts[self.leaf..].partition_point(|&last| last < number);
         }
-        let leaf = &leaves[self.leaf];
+        let leaf = &chunk.leaves[self.leaf];
         let is_next = self.next < leaf.len() && leaf.number(self.next) == number;
         let row = if is_next { self.next } else { leaf.find(number)? };
         self.next = row + 1;

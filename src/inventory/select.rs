@@ -3,7 +3,9 @@
 //!
 //! - No filter: the rows know their ranks.
 //! - A search, an account, an application, a tag: sets of numbers, intersected
-//!   group by group, counted without being written out.
+//!   group by group, counted without being written out. Digits anywhere in
+//!   scattered numbers are looked up in the lists of a set, segment by segment.
+//! - A number's beginning: ranges of the rows, or of one set, by their ranks.
 //! - Anything else: leaf by leaf, by the profiles that a leaf counts; single rows
 //!   are read only where a date decides.
 //! - Both: the sets first, then the rows of their matches, or the leaves alone
@@ -18,8 +20,8 @@ use std::sync::Arc;
 
 use super::filter::stage;
 use super::pattern::{DigitPattern, Hit};
-use super::rows::{Leaf, NEVER, PackedColumn, Profile};
-use super::set::{GroupMembers, Set, SetGroups};
+use super::rows::{Leaf, LeafDates, NEVER, PackedColumn, Profile, Seeker};
+use super::set::{GroupMembers, MADE_AT_ONCE, Segment, Set, SetGroups};
 use super::sieve::{ENDINGS, Sieve};
 use super::table::Index;
 use super::{Filter, Order, Pattern, Selection, Snapshot, SortKey, Window};
@@ -183,6 +185,11 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
         self.profile(profile) & dates != NOTHING
     }
 
+    /// Whether the row of a number is let through.
+    fn has_row(&self, seeker: &mut Seeker<'_>, number: u64) -> bool {
+        seeker.find(number).is_some_and(|(leaf, row)| self.row(leaf, row))
+    }
+
     /// The sets that what matches must be in.
     fn sets(&self) -> Vec<&Set> {
         let snapshot = self.snapshot;
@@ -215,7 +222,10 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
 
     fn walk_leaves(&self, after: Option<u64>, take: &mut TakeBatch<'_>) {
         let mut sight = Sight::new(self.snapshot);
-        for leaf in self.snapshot.rows.leaves_after(after) {
+        for (leaf, dates) in self.snapshot.rows.dated_leaves_after(after) {
+            if !self.may_have(dates) {
+                continue;
+            }
             let count = self.leaf(leaf, &mut sight);
             if count == 0 {
                 continue;
@@ -228,6 +238,21 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
                 return;
             }
         }
+    }
+
+    /// Whether a row with dates such as these can be let through.
+    fn may_have(&self, dates: LeafDates) -> bool {
+        let filter = self.filter;
+        let may = |after: Option<Time>, (first, last): (i64, i64), before: Option<Time>| {
+            after.is_none_or(|after| last > after.seconds()) && before.is_none_or(|before| first < before.seconds())
+        };
+        may(filter.expires_after, dates.expires_at, filter.expires_before)
+            && may(filter.assigned_after, dates.assigned_at, filter.assigned_before)
+    }
+
+    /// Whether every row is let through.
+    fn lets_all(&self) -> bool {
+        self.digits.is_none() && !self.asks_rows() && self.sets().is_empty()
     }
 
     /// How many rows of a leaf match, and by what; looks at as little as
@@ -296,23 +321,68 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
         // From the set with the fewest numbers, the others are asked.
         let mut order: Vec<&Set> = if sets.is_empty() { vec![all] } else { sets.to_vec() };
         order.sort_by_key(|set| set.len());
-        let mut groups = order[0].groups();
-        let mut others: Vec<SetGroups<'_>> = order[1..].iter().map(|set| set.groups()).collect();
-        let mut seeker = self.snapshot.rows.seeker();
-        let mut own = Sieve::CLOSED;
-        let mut numbers: Vec<u64> = Vec::new();
-        let mut next = groups.seek(after.map_or(0, super::set::group_of));
+        let mut walk = SetWalk {
+            question: self,
+            asks_rows,
+            others: order[1..].iter().map(|set| set.groups()).collect(),
+            seeker: self.snapshot.rows.seeker(),
+            own: Sieve::CLOSED,
+            numbers: Vec::new(),
+            after,
+        };
+        let anywhere = self.digits.as_ref().and_then(|digits| Some((digits.anywhere()?, digits.digits())));
+        let Some((value, digits)) = anywhere else {
+            walk.groups(order[0].groups(), take);
+            return;
+        };
+        let (mut may_make, mut ranks) = (MADE_AT_ONCE, Vec::new());
+        for part in order[0].parts() {
+            let goes_on = match part.serves(digits, &mut may_make) {
+                true => part.segments.iter().all(|segment| walk.segment(segment, value, &mut ranks, take)),
+                false => walk.groups(order[0].groups_of(part), take),
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+}
+
+/// A walk over the numbers of one set that a question lets through.
+struct SetWalk<'w, 'a, 'f> {
+    question: &'w ResolvedFilter<'a, 'f>,
+    asks_rows: bool,
+    /// The other sets that the numbers must be in.
+    others: Vec<SetGroups<'w>>,
+    seeker: Seeker<'w>,
+    /// Scratch space.
+    own: Sieve,
+    numbers: Vec<u64>,
+    after: Option<u64>,
+}
+
+impl SetWalk<'_, '_, '_> {
+    /// Hands over what matches in some groups; `false` where that is the end.
+    fn groups(&mut self, mut groups: SetGroups<'_>, take: &mut TakeBatch<'_>) -> bool {
+        let digits = self.question.digits.as_ref();
+        let next_group = |group| digits.map_or(Some(group), |digits| digits.next_group(group));
+        let first = self.after.map_or(0, super::set::group_of);
+        let mut next = next_group(first).and_then(|group| groups.seek(group));
         'groups: while let Some((group, members)) = next {
-            let hit = match &self.digits {
-                Some(digits) => digits.in_group(group, &mut own),
+            let hit = match digits {
+                Some(digits) => digits.in_group(group, &mut self.own),
                 None => Hit::All,
             };
             if matches!(hit, Hit::None) {
-                next = groups.next();
+                next = match next_group(group + 1) {
+                    Some(after) if after > group + 1 => groups.seek(after),
+                    Some(_) => groups.next(),
+                    None => None,
+                };
                 continue;
             }
             let mut same: Vec<GroupMembers<'_>> = Vec::new();
-            for other in &mut others {
+            for other in &mut self.others {
                 match other.seek(group) {
                     Some((found, members)) if found == group => same.push(members),
                     Some((found, _)) => {
@@ -322,27 +392,28 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
                         next = groups.seek(found);
                         continue 'groups;
                     }
-                    None => return,
+                    None => return false,
                 }
             }
             let base = group * ENDINGS as u64;
             let sieve = match hit {
-                Hit::Shared => self.digits.as_ref().map(|digits| digits.endings()),
-                Hit::Own => Some(&own),
+                Hit::Shared => digits.map(|digits| digits.endings()),
+                Hit::Own => Some(&self.own),
                 Hit::All | Hit::None => None,
             };
             // The common case: one set, counted through a sieve or whole.
-            let plain = same.is_empty() && !asks_rows;
+            let plain = same.is_empty() && !self.asks_rows;
+            let (numbers, seeker) = (&mut self.numbers, &mut self.seeker);
             let count = match (plain, sieve) {
                 (true, Some(sieve)) => members.count_in(sieve),
                 (true, None) => members.count(),
                 (false, _) => {
                     numbers.clear();
                     members.for_each(|ending| {
+                        let number = base + u64::from(ending);
                         let fits = sieve.is_none_or(|sieve| sieve.contains(ending))
                             && same.iter().all(|members| members.contains(ending));
-                        let number = base + u64::from(ending);
-                        if fits && (!asks_rows || seeker.find(number).is_some_and(|(leaf, row)| self.row(leaf, row))) {
+                        if fits && (!self.asks_rows || self.question.has_row(seeker, number)) {
                             numbers.push(number);
                         }
                     });
@@ -358,16 +429,43 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
                             }
                         });
                     } else {
-                        out.extend(&numbers);
+                        out.extend(&*numbers);
                     }
                 };
                 let batch = MatchBatch { first: base, last: base + ENDINGS as u64 - 1, count, list: &mut list };
                 if !take(batch) {
-                    return;
+                    return false;
                 }
             }
             next = groups.next();
         }
+        true
+    }
+
+    /// The same for a segment of the set, by its lists of digits.
+    fn segment(&mut self, segment: &Segment, value: u64, ranks: &mut Vec<u16>, take: &mut TakeBatch<'_>) -> bool {
+        let Some(digits) =
+            self.question.digits.as_ref().filter(|_| self.after.is_none_or(|after| after < segment.last))
+        else {
+            return true;
+        };
+        segment.matches(digits, value, ranks);
+        let plain = self.others.is_empty() && !self.asks_rows;
+        if !plain {
+            let (question, others, seeker) = (self.question, &mut self.others, &mut self.seeker);
+            let mut fits = |number: &u64| {
+                others.iter_mut().all(|other| other.has(*number))
+                    && (!self.asks_rows || question.has_row(seeker, *number))
+            };
+            self.numbers.clear();
+            self.numbers.extend(ranks.iter().map(|&rank| segment.number(rank)).filter(|number| fits(number)));
+        }
+        let count = if plain { ranks.len() } else { self.numbers.len() };
+        let mut list = |out: &mut Vec<u64>| match plain {
+            true => out.extend(ranks.iter().map(|&rank| segment.number(rank))),
+            false => out.extend(&self.numbers),
+        };
+        count == 0 || take(MatchBatch { first: segment.first, last: segment.last, count, list: &mut list })
     }
 }
 
@@ -440,14 +538,17 @@ impl Sight {
     /// The matching rows of the leaf, or of them those that a column has
     /// certain values for.
     fn rows(&mut self, leaf: &Leaf, only: Option<(&PackedColumn, &dyn Fn(i64) -> bool)>, take: &mut dyn FnMut(usize)) {
-        let fits = |row: usize, dates: Lets| self.profiles[leaf.profiles.code(row)] & dates != NOTHING;
+        let profiles = &self.profiles;
+        let lets = |code: usize, dates: Lets| profiles[code] & dates != NOTHING;
         match (self.by, only) {
             (MatchedBy::List, _) => self.list.iter().for_each(|&row| take(usize::from(row))),
-            (MatchedBy::Profiles(dates), None) => (0..leaf.len()).filter(|&row| fits(row, dates)).for_each(take),
+            (MatchedBy::Profiles(dates), None) => {
+                leaf.profiles.rows_where(leaf.len(), |code| lets(code, dates), &mut self.codes, take);
+            }
             (MatchedBy::Profiles(dates), Some((column, only))) => {
                 let wanted = |code| only(column.values()[code]);
                 column.rows_where(leaf.len(), wanted, &mut self.codes, &mut |row| {
-                    if fits(row, dates) {
+                    if lets(leaf.profiles.code(row), dates) {
                         take(row);
                     }
                 });
@@ -470,12 +571,18 @@ pub(super) fn select<'a>(
         return select_sorted(&question, order, window);
     }
     // What ranks by itself is neither counted nor walked.
-    let ranked = match (&question.sets()[..], question.digits.is_some() || question.asks_rows()) {
-        ([], false) => Some(Ranked::Rows(snapshot)),
-        ([set], false) => Some(Ranked::Set(set)),
+    let ranges = match &question.digits {
+        Some(digits) => digits.ranges(),
+        None => Some(vec![(0, u64::MAX)]),
+    };
+    let ranked = match (&question.sets()[..], ranges) {
+        ([] | [_], Some(ranges)) if !question.asks_rows() => {
+            let set = question.sets().first().copied();
+            Some(Ranked::new(set.map_or(RankedIn::Rows(snapshot), RankedIn::Set), &ranges))
+        }
         _ => None,
     };
-    let found = match ranked {
+    let found = match &ranked {
         Some(ranked) => ranked.cut(window),
         None => cut(&question, window),
     };
@@ -483,7 +590,7 @@ pub(super) fn select<'a>(
         Window::After { rows, .. } if found.start > rows as u64 => {
             let skip = found.start - rows as u64 - 1;
             let at = Window::Page { skip, rows: 1 };
-            let earlier = match ranked {
+            let earlier = match &ranked {
                 Some(ranked) => ranked.cut(at),
                 None => cut_until(&question, at),
             };
@@ -511,27 +618,75 @@ struct Cut {
 
 /// What knows the rank of each of its numbers.
 #[derive(Clone, Copy)]
-enum Ranked<'a> {
+enum RankedIn<'a> {
     /// All numbers of a partner.
     Rows(&'a Snapshot),
     Set(&'a Set),
 }
 
-impl Ranked<'_> {
-    fn cut(self, window: Window) -> Cut {
-        let total = match self {
-            Ranked::Rows(snapshot) => snapshot.rows.len(),
-            Ranked::Set(set) => set.len(),
+impl RankedIn<'_> {
+    /// How many of its numbers are at most `number`.
+    fn rank(self, number: u64) -> usize {
+        match self {
+            RankedIn::Rows(snapshot) => snapshot.rows.rank(number),
+            RankedIn::Set(set) => set.rank(number),
+        }
+    }
+
+    fn len(self) -> usize {
+        match self {
+            RankedIn::Rows(snapshot) => snapshot.rows.len(),
+            RankedIn::Set(set) => set.len(),
+        }
+    }
+
+    fn slice(self, rank: usize, count: usize) -> Vec<u64> {
+        match self {
+            RankedIn::Rows(snapshot) => {
+                snapshot.rows.slice(rank, count).iter().map(|row| row.number.digits()).collect()
+            }
+            RankedIn::Set(set) => set.slice(rank, count),
+        }
+    }
+}
+
+/// What matches, where that is some ranges of numbers.
+struct Ranked<'a> {
+    of: RankedIn<'a>,
+    /// Ranks, from and to; none is empty.
+    ranges: Vec<(usize, usize)>,
+}
+
+impl<'a> Ranked<'a> {
+    /// All numbers in ranges, first and last, that ascend.
+    fn new(of: RankedIn<'a>, ranges: &[(u64, u64)]) -> Ranked<'a> {
+        let rank = |number| if number == u64::MAX { of.len() } else { of.rank(number) };
+        let range = |&(first, last): &(u64, u64)| (first.checked_sub(1).map_or(0, rank), rank(last));
+        Ranked { of, ranges: ranges.iter().map(range).filter(|(from, to)| from < to).collect() }
+    }
+
+    fn total(&self) -> usize {
+        self.ranges.iter().map(|(from, to)| to - from).sum()
+    }
+
+    fn cut(&self, window: Window) -> Cut {
+        let total = self.total();
+        let (start, rows) = match window {
+            Window::Page { skip, rows } => (usize::try_from(skip).unwrap_or(usize::MAX).min(total), rows),
+            Window::After { number, rows } => {
+                let rank = self.of.rank(number.digits());
+                (self.ranges.iter().map(|&(from, to)| rank.clamp(from, to) - from).sum(), rows)
+            }
         };
-        let (start, rows) = match (window, self) {
-            (Window::Page { skip, rows }, _) => (usize::try_from(skip).unwrap_or(usize::MAX).min(total), rows),
-            (Window::After { number, rows }, Ranked::Rows(snapshot)) => (snapshot.rows.rank(number.digits()), rows),
-            (Window::After { number, rows }, Ranked::Set(set)) => (set.rank(number.digits()), rows),
-        };
-        let numbers = match self {
-            Ranked::Rows(snapshot) => snapshot.rows.slice(start, rows).iter().map(|row| row.number.digits()).collect(),
-            Ranked::Set(set) => set.slice(start, rows),
-        };
+        let (mut skip, mut numbers) = (start, Vec::new());
+        for &(from, to) in &self.ranges {
+            let skipped = skip.min(to - from);
+            skip -= skipped;
+            let count = (rows - numbers.len()).min(to - from - skipped);
+            if count > 0 {
+                numbers.extend(self.of.slice(from + skipped, count));
+            }
+        }
         Cut { total: total as u64, start: start as u64, numbers }
     }
 }
@@ -699,6 +854,20 @@ impl SortScale<'_> {
         worth(value, self.order)
     }
 
+    /// The best position that a row of a leaf can have, if dates decide.
+    fn best(&self, leaf: &Leaf, dates: LeafDates) -> Option<SortPosition> {
+        let (first, last) = match self.order.key {
+            SortKey::AssignedAt => dates.assigned_at,
+            SortKey::ExpiresAt => dates.expires_at,
+            SortKey::Number | SortKey::MonthlyCost | SortKey::State | SortKey::Customer | SortKey::Application => {
+                return None;
+            }
+        };
+        let best = if self.order.descending { last } else { first };
+        let value = if first > last { NEVER } else { best };
+        Some(SortPosition { worth: self.value(value), tie: 0, number: leaf.first() })
+    }
+
     /// The column that decides, if one does.
     fn column<'l>(&self, leaf: &'l Leaf) -> Option<&'l PackedColumn> {
         match self.order.key {
@@ -752,10 +921,31 @@ impl<'a> Best<'a> {
     fn of(question: &ResolvedFilter<'a, '_>, order: Order, wanted: usize) -> (usize, Vec<SortPosition>) {
         let scale = SortScale::new(question.snapshot, order, question.now);
         let mut best = Best { scale, wanted, keys: Vec::new(), limit: None };
-        let total = if question.leaves_know() { best.scan_leaves(question) } else { best.scan_walk(question) };
+        let total = match question.leaves_know() {
+            true if question.lets_all() && best.scan_best_leaves(question) => question.snapshot.rows.len(),
+            true => best.scan_leaves(question),
+            false => best.scan_walk(question),
+        };
         best.keys.sort_unstable();
         best.keys.truncate(wanted);
         (total, best.keys)
+    }
+
+    /// From the leaf whose dates come first in the order to the one where no row
+    /// can be among the wanted; `false` if dates do not decide.
+    fn scan_best_leaves(&mut self, question: &ResolvedFilter<'_, '_>) -> bool {
+        let rows = &question.snapshot.rows;
+        let leaves = rows.dated_leaves().map(|(leaf, dates)| Some((self.scale.best(leaf, dates)?, leaf)));
+        let Some(mut leaves) = leaves.collect::<Option<Vec<(SortPosition, &Leaf)>>>() else { return false };
+        leaves.sort_unstable_by_key(|&(best, _)| best);
+        for (best, leaf) in leaves {
+            if self.limit.is_some_and(|limit| best >= limit) {
+                break;
+            }
+            (0..leaf.len()).for_each(|row| self.offer(leaf, row));
+            self.cut();
+        }
+        true
     }
 
     /// Leaf by leaf: one that has nothing early enough is only counted.
@@ -813,7 +1003,14 @@ impl<'a> Best<'a> {
         }
         self.keys.push(key);
         // Now and then what cannot be on the page is thrown away.
-        if self.wanted > 0 && self.keys.len() >= self.wanted.saturating_mul(2).saturating_add(64) {
+        if self.keys.len() >= self.wanted.saturating_mul(2).saturating_add(64) {
+            self.cut();
+        }
+    }
+
+    /// Throws away what cannot be on the page.
+    fn cut(&mut self) {
+        if self.wanted > 0 && self.keys.len() > self.wanted {
             let (_, &mut last, _) = self.keys.select_nth_unstable(self.wanted - 1);
             self.keys.truncate(self.wanted);
             self.limit = Some(last);

@@ -36,18 +36,22 @@
 //! (In a group that ends in `71` it would be 2600..2700, in one that ends in
 //! `712` 6000..7000.) The endings that match whatever the group are made once
 //! for the whole search; each group is then tested once, by its digits, and its
-//! container is counted between a few endings. Nothing is kept for it, and it
-//! works on every set, so on every account and application too.
+//! container is counted between a few endings. It works on every set, so on every
+//! account and application too. Where numbers are scattered there are many groups
+//! for few numbers; those have an inverted index ([`grams`]).
 //!
 //! Everything is copy-on-write: an edited set shares all chunks it did not
 //! touch with the one before. Invariants: chunks, groups and endings ascend
 //! strictly; no container and no chunk is empty; counts are exact.
 //! Deliberately absent: what a number is, other than its digits.
 
-use std::sync::Arc;
+mod grams;
 
-use super::pattern::{DigitPattern, Hit};
+use std::sync::{Arc, OnceLock};
+
 use super::sieve::{ENDINGS, Mask, Sieve, WORDS};
+
+pub use grams::{MADE_AT_ONCE, Segment, SetPart};
 
 /// How many groups a chunk has at the most.
 const CHUNK_GROUPS: usize = 256;
@@ -207,6 +211,25 @@ impl Endings {
 }
 
 impl Endings {
+    /// The ending with this rank, from 0. There are more than that.
+    fn nth(&self, rank: u16) -> u16 {
+        match self {
+            Endings::Few { endings, .. } => endings[usize::from(rank)],
+            Endings::Array(endings) => endings[usize::from(rank)],
+            Endings::Runs { runs, .. } => {
+                let mut rank = rank;
+                let within = |&&(_, length): &&(u16, u16)| {
+                    let here = rank < length;
+                    rank -= if here { 0 } else { length };
+                    here
+                };
+                let run = runs.iter().find(within).map_or(0, |run| run.0);
+                run + rank
+            }
+            Endings::Bits { bits, .. } => bits.iter().nth(usize::from(rank)).unwrap_or_default(),
+        }
+    }
+
     /// How many are in `from..to`.
     fn count_between(&self, from: u16, to: u16) -> usize {
         match self {
@@ -340,6 +363,23 @@ impl GroupMembers<'_> {
 pub struct Set {
     chunks: Vec<Arc<SetChunk>>,
     len: usize,
+    searched: Arc<Searched>,
+}
+
+/// How a set is searched, made at the first search.
+#[derive(Default)]
+struct Searched {
+    parts: OnceLock<Arc<[SetPart]>>,
+    /// The parts of the last set before this one that had any.
+    older: Option<Arc<[SetPart]>>,
+}
+
+impl Searched {
+    /// Of the set after this one.
+    fn next(&self) -> Arc<Searched> {
+        let older = self.parts.get().or(self.older.as_ref()).cloned();
+        Arc::new(Searched { parts: OnceLock::new(), older })
+    }
 }
 
 impl Set {
@@ -470,7 +510,7 @@ impl Set {
             }
             at += 1;
         }
-        builder.finish()
+        Set { searched: self.searched.next(), ..builder.finish() }
     }
 
     /// A walk over the groups.
@@ -478,19 +518,16 @@ impl Set {
         SetGroups { chunks: &self.chunks, chunk: 0, at: 0 }
     }
 
-    /// How many numbers match, without looking at more than their digits.
-    pub fn count_matches(&self, digits: &DigitPattern) -> usize {
-        let mut count = 0;
-        let mut scratch = Sieve::CLOSED;
-        for (group, members) in self.groups() {
-            count += match digits.in_group(group, &mut scratch) {
-                Hit::None => 0,
-                Hit::All => members.count(),
-                Hit::Shared => members.count_in(digits.endings()),
-                Hit::Own => members.count_in(&scratch),
-            };
-        }
-        count
+    /// The parts that a search goes through.
+    pub fn parts(&self) -> &[SetPart] {
+        self.searched
+            .parts
+            .get_or_init(|| grams::parts(&self.chunks, self.searched.older.as_deref().unwrap_or_default()))
+    }
+
+    /// A walk over the groups of one part.
+    pub fn groups_of(&self, part: &SetPart) -> SetGroups<'_> {
+        SetGroups { chunks: &self.chunks[part.from..part.to], chunk: 0, at: 0 }
     }
 
     /// Bytes it takes, with all it shares.
@@ -507,7 +544,13 @@ impl Set {
                 groups.capacity() * size_of::<(u64, Endings)>() + groups.iter().map(own).sum::<usize>()
             }
         };
-        self.chunks.iter().map(|one| chunk(one) + size_of::<SetChunk>() + 24).sum()
+        self.chunks.iter().map(|one| chunk(one) + size_of::<SetChunk>() + 24).sum::<usize>() + self.search_bytes()
+    }
+
+    /// Bytes of what searches have made.
+    pub fn search_bytes(&self) -> usize {
+        let parts = self.searched.parts.get().into_iter().flat_map(|parts| parts.iter());
+        parts.flat_map(|part| &part.segments).map(|segment| segment.bytes()).sum()
     }
 }
 
@@ -558,6 +601,14 @@ impl<'a> SetGroups<'a> {
             }
             None => {}
         }
+    }
+
+    /// Whether the set has a number; those that are asked for ascend.
+    pub fn has(&mut self, number: u64) -> bool {
+        let group = group_of(number);
+        let Some((found, members)) = self.seek(group) else { return false };
+        self.back();
+        found == group && members.contains(ending_of(number))
     }
 
     /// The first group from `group` on; never goes back.
@@ -725,7 +776,7 @@ impl SetBuilder {
     fn finish(mut self) -> Set {
         self.flush();
         self.chunks.shrink_to_fit();
-        Set { chunks: self.chunks, len: self.len }
+        Set { chunks: self.chunks, len: self.len, searched: Arc::default() }
     }
 }
 
@@ -734,6 +785,7 @@ mod tests {
     use super::*;
     use crate::domain::E164;
     use crate::inventory::Pattern;
+    use crate::inventory::pattern::{DigitPattern, Hit};
     use proptest::collection::{btree_set, vec};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
@@ -747,6 +799,18 @@ mod tests {
         let near = btree_set(1_000_000_000_u64..1_000_400_000, 0..800).prop_map(|set| set.into_iter().collect());
         let short = btree_set(1_000_000_u64..1_030_000, 0..50).prop_map(|set| set.into_iter().collect());
         vec(prop_oneof![block, scattered, near, short], 0..6).prop_map(|all| all.into_iter().flatten().collect())
+    }
+
+    /// How many numbers match, by a look at each group.
+    fn count_matches(set: &Set, digits: &DigitPattern) -> usize {
+        let mut own = Sieve::CLOSED;
+        let mut count = |(group, members): (u64, GroupMembers<'_>)| match digits.in_group(group, &mut own) {
+            Hit::None => 0,
+            Hit::All => members.count(),
+            Hit::Shared => members.count_in(digits.endings()),
+            Hit::Own => members.count_in(&own),
+        };
+        set.groups().map(&mut count).sum()
     }
 
     fn check(set: &Set, model: &BTreeSet<u64>) {
@@ -834,7 +898,7 @@ mod tests {
             let expected = model.iter().filter(|&&number| {
                 E164::new(number).expect("a number").to_string().contains(&search)
             }).count();
-            prop_assert_eq!(set.count_matches(&digits), expected);
+            prop_assert_eq!(count_matches(&set, &digits), expected);
         }
     }
 }

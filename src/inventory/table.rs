@@ -209,8 +209,13 @@ impl<T: Clone + Eq + Hash> Interned<T> {
 
     /// The values with their indices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Index, &T)> {
+        self.uses().map(|(index, value, _)| (index, value))
+    }
+
+    /// The values with their indices and how many uses each has.
+    pub(super) fn uses(&self) -> impl Iterator<Item = (Index, &T, u64)> {
         self.slots.iter().filter_map(|(at, slot)| match slot {
-            TableSlot::Taken { value, .. } => Some((Index::at(at), &**value)),
+            TableSlot::Taken { value, uses } => Some((Index::at(at), &**value, *uses)),
             TableSlot::Free(_) => None,
         })
     }

@@ -52,7 +52,7 @@ pub fn calendar(snapshot: &Snapshot) -> Result<Calendar, ServiceError> {
 impl Service {
     /// The days and months of a partner, for callers without a snapshot.
     pub fn billing_calendar(&self, key: PartnerKey) -> Result<Calendar, ServiceError> {
-        let snapshot = self.entities(key)?;
+        let snapshot = self.partner_snapshot(key, false)?;
         calendar(&snapshot)
     }
 

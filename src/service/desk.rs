@@ -14,6 +14,7 @@ use super::rules::{self, EntityCache, ReferenceFault, Subject, Violation};
 use super::{Conflict, ServiceError, ShownNumber, StoreError, Unusable};
 use crate::domain::action::{self, Assignment, Refusal, Transfer};
 use crate::domain::quarantine::Quarantine;
+use crate::domain::runs::cut;
 use crate::domain::{
     Account, AccountId, Action, Application, ApplicationId, E164, FieldError, NumberChange, PartnerKey, Record,
     Setting, State, Status, Time, Trunk, TrunkId, number, setting,
@@ -184,7 +185,7 @@ impl<'t> NumberWriter<'t> {
         self.active = ActiveNumbers::default();
         let mut left = &pending[..];
         while !left.is_empty() {
-            let (now, later) = left.split_at(step(left, |change| change.number));
+            let (now, later) = left.split_at(cut(left, STEP, |change| change.number));
             self.transaction.put_numbers(now)?;
             left = later;
         }
@@ -329,16 +330,6 @@ impl ActiveNumbers {
         }
         Ok(counted >= needed)
     }
-}
-
-/// How many of these, sorted by number, are written together: about [`STEP`],
-/// up to where a group of 10,000 ends, so that a group's changes stay together
-/// in the log.
-pub(super) fn step<T>(all: &[T], number: impl Fn(&T) -> E164) -> usize {
-    let group = |one: &T| number(one).digits() / 10_000;
-    let end = STEP.min(all.len());
-    let Some(last) = end.checked_sub(1).map(|at| group(&all[at])) else { return 0 };
-    end + all[end..].partition_point(|one| group(one) == last)
 }
 
 fn unknown(subject: Subject, id: &str) -> Violation {

@@ -29,6 +29,7 @@ use super::{Service, ServiceError, desk, replica};
 use crate::domain::action::Transfer;
 use crate::domain::change::Edit;
 use crate::domain::plan::{self, Judgement};
+use crate::domain::runs::cut;
 use crate::domain::{
     Account, AccountId, Application, ApplicationId, Country, E164, EntityChange, NumberChange, PartnerId, Record,
     Status, Tags, Time, Trunk, TrunkId, Verb, number,
@@ -522,7 +523,7 @@ impl<'a, 't> ImportRun<'a, 't> {
             if self.file.watch.cancel.load(Ordering::Relaxed) {
                 return Err(ImportError::Cancelled);
             }
-            let (now, later) = wanted.split_at(desk::step(wanted, |wanted| wanted.number));
+            let (now, later) = wanted.split_at(cut(wanted, desk::STEP, |wanted| wanted.number));
             self.step(now, &batch.said)?;
             wanted = later;
             self.done += now.len() as u64;

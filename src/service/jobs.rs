@@ -16,18 +16,17 @@ pub mod runner;
 mod trial;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 use self::batch::{Brief, JobBatch, MonthlyCosts, RowOutcome, RowVerdict, Verdicts};
 use self::trial::Trial;
 use super::desk::NumberWriter;
 use super::undo::{Reason, put_back};
-use super::{Service, ServiceError, VerbOutcome, WriteOutcome, describe, replica, token};
+use super::{Service, ServiceError, VerbOutcome, WriteOutcome, describe, token};
 use crate::domain::number::words;
 use crate::domain::{Action, Actor, E164, FieldError, NumberChange, PartnerKey, Record, State, Time, Verb};
-use crate::inventory::{Filter, Order, Snapshot};
-use crate::store::{Load, Ownership, Store, StoredJob, WriteTarget};
+use crate::inventory::{Filter, Order};
+use crate::store::{Ownership, Store, StoredJob, WriteTarget};
 
 /// The most numbers that a job takes as a list.
 pub const LIST_MAX: usize = 10_000;
@@ -262,7 +261,7 @@ enum BatchWork<'a> {
 impl Service {
     /// Creates a job: its rows are fixed from now on.
     pub fn job_create(&self, key: PartnerKey, new: &NewJob) -> Result<WriteOutcome, ServiceError> {
-        let snapshot = self.view(key)?;
+        let snapshot = self.partner_snapshot(key, true)?;
         let mut trial = Trial::new(snapshot.clone(), self.now());
         let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         desk.check(&new.action).map_err(of_params)?;
@@ -308,7 +307,7 @@ impl Service {
         if undone.tally.changed == 0 {
             return Err(undone.refuse("it changed nothing, so there is nothing to undo"));
         }
-        let mut trial = Trial::new(self.view(key)?, self.now());
+        let mut trial = Trial::new(self.partner_snapshot(key, true)?, self.now());
         let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         let mut making = Making::new(self, Task::Undo(id.to_owned()), "{}".to_owned(), None, preview);
         for at in 0..undone.next {
@@ -387,7 +386,7 @@ impl Service {
     ) -> Result<WriteOutcome, ServiceError> {
         // The entry is for the log, which has nothing of this.
         self.manage(key, Verb::Undo, |transaction| {
-            let stored = transaction.job(id)?.ok_or_else(|| unknown(id))?;
+            let stored = transaction.job(id)?.ok_or_else(|| ServiceError::unknown("job", id))?;
             let mut job = Job::read(&stored)?;
             edit(&mut job, transaction.at())?;
             let now = job.stored();
@@ -430,7 +429,7 @@ impl Service {
     /// What a job does to numbers that it changes: of a preview, what it would do
     /// to them now; else what it did. Numbers that it does not change are left out.
     pub fn job_changes(&self, key: PartnerKey, job: &Job, rows: &[JobRow]) -> Result<Vec<NumberChange>, ServiceError> {
-        let mut trial = Trial::new(self.view(key)?, self.now());
+        let mut trial = Trial::new(self.partner_snapshot(key, true)?, self.now());
         let mut desk = NumberWriter::new(&mut trial, key, &self.quarantine);
         let mut changes = Vec::new();
         for row in rows {
@@ -472,7 +471,7 @@ impl Service {
         let actor = Actor::parse(&job.by).ok_or_else(|| super::corrupt(format!("job {id} was created by nobody")))?;
         let worker = self.asked(actor, Some(id.to_owned()), None);
         let done = worker.write(WriteTarget::Partner(key), job.task.verb(), |transaction| {
-            let mut now = Job::read(&transaction.job(id)?.ok_or_else(|| unknown(id))?)?;
+            let mut now = Job::read(&transaction.job(id)?.ok_or_else(|| ServiceError::unknown("job", id))?)?;
             if !now.state.open() {
                 return Ok(BatchStep::Over);
             }
@@ -585,18 +584,6 @@ impl Service {
         };
         authors.insert(version, text.clone());
         Ok(text)
-    }
-
-    /// The partner as it is now: of this node's index, or read for this.
-    fn view(&self, key: PartnerKey) -> Result<Arc<Snapshot>, ServiceError> {
-        if let Some(replica) = &self.replica {
-            replica.follow();
-        }
-        if let Some(snapshot) = self.replica.as_ref().and_then(|replica| replica.snapshot(key)) {
-            return Ok(snapshot);
-        }
-        let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers: true })?;
-        loaded.remove(&key).map(Arc::new).ok_or_else(|| super::corrupt(format!("partner {key} is gone")))
     }
 }
 
@@ -747,7 +734,7 @@ fn reason(refusal: &ServiceError) -> String {
 }
 
 fn stored(store: &dyn Store, key: PartnerKey, id: &str) -> Result<Job, ServiceError> {
-    Job::read(&store.job(key, id)?.ok_or_else(|| unknown(id))?)
+    Job::read(&store.job(key, id)?.ok_or_else(|| ServiceError::unknown("job", id))?)
 }
 
 /// Rows of a job as they are stored.
@@ -806,10 +793,6 @@ fn rows(
         at = last + 1;
     }
     Ok((rows, total))
-}
-
-fn unknown(id: &str) -> ServiceError {
-    ServiceError::Unknown { what: "job", id: id.to_owned() }
 }
 
 /// What is wrong with an action, under the name it has in a job.

@@ -28,7 +28,8 @@ use super::{Service, ServiceError, desk};
 use crate::checks::MOVED_SECONDS;
 use crate::domain::change::Edit;
 use crate::domain::plan::{self, Judgement};
-use crate::domain::setting::{MovedNumbers, Movement, NumberRun, Unnamed};
+use crate::domain::runs::{cut, runs};
+use crate::domain::setting::{MovedNumbers, Movement, Unnamed};
 use crate::domain::{
     Account, AccountId, ApplicationId, Choice, E164, EntityChange, Mirror, Money, NumberChange, PartnerId, Record,
     Setting, Time, TrunkId, Verb, id,
@@ -343,7 +344,7 @@ impl<'a, 't> Writing<'a, 't> {
         let mut left = &differences.numbers[..];
         while !left.is_empty() {
             self.go_on()?;
-            let (now, later) = left.split_at(desk::step(left, |(number, _)| *number));
+            let (now, later) = left.split_at(cut(left, desk::STEP, |(number, _)| *number));
             self.numbers(now)?;
             left = later;
             let total = differences.numbers.len() as u64;
@@ -598,21 +599,10 @@ fn moved(mirror: &Mirror, came: &Holders, went: &Holders, at: Time) -> (Vec<Move
     (all, unnamed)
 }
 
-/// Numbers in order, as runs of consecutive ones.
-fn runs(numbers: impl IntoIterator<Item = E164>) -> Vec<NumberRun> {
-    let mut runs: Vec<NumberRun> = Vec::new();
-    for number in numbers {
-        match runs.last_mut() {
-            Some(run) if run.first.digits() + run.count == number.digits() => run.count += 1,
-            _ => runs.push(NumberRun { first: number, count: 1 }),
-        }
-    }
-    runs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::NumberRun;
 
     fn number(digits: u64) -> E164 {
         E164::new(digits).expect("a number")

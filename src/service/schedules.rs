@@ -35,7 +35,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::{debug, info, warn};
 
 use super::checks::{ReportedFinding, findings};
-use super::{Service, ServiceError, VerbOutcome, WriteOutcome, corrupt, replica, token};
+use super::{Service, ServiceError, VerbOutcome, WriteOutcome, token};
 use crate::alert::{AlertDigest, Content, DigestItem, News, Why};
 use crate::checks::{self, Check, CheckOptions, Finding, Severity};
 use crate::domain::change::Edit;
@@ -46,7 +46,7 @@ use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time,
 use crate::inventory::Snapshot;
 use crate::mail::{self, Email, MailFailure, Mailer};
 use crate::schedule::{self, Recurrence};
-use crate::store::{Document, DocumentWalk, Load, Transaction, WriteTarget};
+use crate::store::{Document, DocumentWalk, Transaction, WriteTarget};
 
 /// The most schedules of a partner.
 pub const SCHEDULES_MAX: usize = 50;
@@ -74,6 +74,8 @@ const SCHEDULE: &str = "schedule";
 const TOLD: &str = "told";
 const MAIL: &str = "mail";
 const DIGEST: &str = "digest";
+/// What the error of a damaged document of that kind says of it.
+const EMAILS: &str = "the emails of run";
 
 /// What shall be different about a schedule, or what a new one shall be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -215,10 +217,6 @@ fn live(snapshot: &Snapshot) -> Vec<&Setting> {
     all
 }
 
-fn unknown(id: &str) -> ServiceError {
-    ServiceError::Unknown { what: "schedule", id: id.to_owned() }
-}
-
 impl SchedulePatch {
     /// A schedule with these changes, all of it checked.
     fn over(&self, before: &Schedule, by: &str, now: Time) -> Result<(Schedule, Recurrence), ServiceError> {
@@ -311,21 +309,12 @@ impl ScheduleState {
     }
 
     fn document(&self, id: &str, due: Option<Time>) -> Document {
-        written(id, due, self)
+        Document::of(id, due, self)
     }
 
     fn read(document: &Document) -> Result<ScheduleState, ServiceError> {
-        read(document, "a schedule's state")
+        Ok(document.read("the state of schedule")?)
     }
-}
-
-fn written(id: &str, due: Option<Time>, body: &impl Serialize) -> Document {
-    let body = serde_json::to_string(body).expect("plain values serialise");
-    Document { id: id.to_owned(), due, body }
-}
-
-fn read<T: for<'de> Deserialize<'de>>(document: &Document, what: &str) -> Result<T, ServiceError> {
-    serde_json::from_str(&document.body).map_err(|error| corrupt(format!("{what} ({error})")))
 }
 
 /// Which findings were told, and how near they were: by the first twelve digits
@@ -382,7 +371,7 @@ pub fn measure() {
 
 impl Service {
     pub fn schedule_create(&self, key: PartnerKey, wanted: &SchedulePatch) -> Result<WriteOutcome, ServiceError> {
-        let snapshot = self.entities(key)?;
+        let snapshot = self.partner_snapshot(key, false)?;
         self.manage(key, Verb::ScheduleCreate, |transaction| {
             // Two at once may both pass; it is a limit of good manners.
             if live(&snapshot).len() >= SCHEDULES_MAX {
@@ -473,7 +462,7 @@ impl Service {
 
     /// A partner's schedules, oldest first.
     pub fn schedules(&self, key: PartnerKey, now: Time) -> Result<Vec<ScheduleView>, ServiceError> {
-        let snapshot = self.entities(key)?;
+        let snapshot = self.partner_snapshot(key, false)?;
         self.beside(key, |store| {
             let view = |setting: &Setting| {
                 let document = store.document(key, SCHEDULE, &setting.id)?;
@@ -485,7 +474,7 @@ impl Service {
 
     pub fn schedule(&self, key: PartnerKey, id: &str, now: Time) -> Result<ScheduleView, ServiceError> {
         let mut all = self.schedules(key, now)?;
-        let at = all.iter().position(|view| &*view.id == id).ok_or_else(|| unknown(id))?;
+        let at = all.iter().position(|view| &*view.id == id).ok_or_else(|| ServiceError::unknown("schedule", id))?;
         let runs = self.beside(key, |_| self.deliveries(key, id, RUNS_SHOWN))?;
         let runs = runs.into_iter().map(|(_, delivery)| delivery).collect();
         Ok(ScheduleView { runs, ..all.swap_remove(at) })
@@ -494,7 +483,7 @@ impl Service {
     /// The letters of one run.
     pub fn delivery(&self, key: PartnerKey, id: &str) -> Result<Option<EmailDelivery>, ServiceError> {
         let document = self.store.document(key, MAIL, id)?;
-        document.as_ref().map(|document| read(document, "a run's letters")).transpose()
+        Ok(document.as_ref().map(|document| document.read(EMAILS)).transpose()?)
     }
 
     /// The runs of a schedule that sent letters, newest first.
@@ -513,7 +502,7 @@ impl Service {
             let mut count = 0;
             for document in own {
                 count += 1;
-                all.push((document.id.clone(), read(document, "a run's letters")?));
+                all.push((document.id.clone(), document.read(EMAILS)?));
             }
             if count < 100 {
                 break;
@@ -522,22 +511,6 @@ impl Service {
         }
         all.truncate(limit);
         Ok(all)
-    }
-
-    /// A partner without its numbers.
-    pub(super) fn entities(&self, key: PartnerKey) -> Result<Arc<Snapshot>, ServiceError> {
-        self.partner_snapshot(key, false)
-    }
-
-    fn partner_snapshot(&self, key: PartnerKey, numbers: bool) -> Result<Arc<Snapshot>, ServiceError> {
-        if let Some(replica) = &self.replica {
-            replica.follow();
-            if let Some(snapshot) = replica.snapshot(key) {
-                return Ok(snapshot);
-            }
-        }
-        let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers })?;
-        loaded.remove(&key).map(Arc::new).ok_or_else(|| corrupt(format!("there is no partner {key}")))
     }
 
     /// Makes a schedule's run, if it is due at `now` or asked for, and leaves its
@@ -596,9 +569,9 @@ impl Service {
                 transaction.put_document(TOLD, &Document { id: id.to_owned(), due: None, body: told.text() })?;
             }
             if let Some((delivery, content)) = &run.delivery {
-                let body = written(&run.delivery_id, delivery.due(), delivery);
+                let body = Document::of(&run.delivery_id, delivery.due(), delivery);
                 transaction.put_document(MAIL, &body)?;
-                transaction.put_document(DIGEST, &written(&run.delivery_id, None, content))?;
+                transaction.put_document(DIGEST, &Document::of(&run.delivery_id, None, content))?;
             }
             for old in &outdated {
                 transaction.drop_document(MAIL, old)?;
@@ -762,10 +735,11 @@ impl Service {
         let Some(delivery) = self.delivery(key, id)? else { return Ok(SendOutcome::Idle) };
         let Some(recipient) = delivery.recipients.iter().find(due) else { return Ok(SendOutcome::Idle) };
         let to = &recipient.to;
-        let snapshot = self.entities(key)?;
+        let snapshot = self.partner_snapshot(key, false)?;
         let schedule = snapshot.settings.get(&delivery.schedule).and_then(Setting::schedule);
         let content = self.store.document(key, DIGEST, id)?;
-        let content: Option<Content> = content.as_ref().map(|content| read(content, "a letter")).transpose()?;
+        let content: Option<Content> =
+            content.as_ref().map(|content| content.read("the text of the emails of run")).transpose()?;
         let result = match (mailer, content) {
             _ if schedule.is_none_or(|schedule| !schedule.recipients.contains(to)) => {
                 Err(MailFailure::Never("it is no longer a recipient".to_owned()))
@@ -820,7 +794,7 @@ impl Service {
         loop {
             let noted = self.write(WriteTarget::Partner(key), Verb::ScheduleEdit, |transaction| {
                 let Some(document) = transaction.document(MAIL, id)? else { return Ok(SendOutcome::Idle) };
-                let mut delivery: EmailDelivery = read(&document, "a run's letters")?;
+                let mut delivery: EmailDelivery = document.read(EMAILS)?;
                 let began = delivery.ran.at;
                 let mut attempt = SendOutcome::Idle;
                 for one in delivery.recipients.iter_mut().filter(|one| one.state == Sending::Waiting) {
@@ -833,7 +807,7 @@ impl Service {
                     }
                 }
                 let due = delivery.due();
-                transaction.put_document(MAIL, &written(&document.id, due, &delivery))?;
+                transaction.put_document(MAIL, &Document::of(&document.id, due, &delivery))?;
                 if due.is_none() {
                     transaction.drop_document(DIGEST, id)?;
                 }
@@ -928,8 +902,8 @@ impl Recipient {
 
 fn setting_of(transaction: &mut dyn Transaction, id: &str) -> Result<(Setting, Schedule), ServiceError> {
     let setting = transaction.setting(id)?.filter(|setting| setting.removed_at.is_none());
-    let setting = setting.ok_or_else(|| unknown(id))?;
-    let schedule = setting.schedule().cloned().ok_or_else(|| unknown(id))?;
+    let setting = setting.ok_or_else(|| ServiceError::unknown("schedule", id))?;
+    let schedule = setting.schedule().cloned().ok_or_else(|| ServiceError::unknown("schedule", id))?;
     Ok((setting, schedule))
 }
 
@@ -938,7 +912,7 @@ fn state_of(transaction: &mut dyn Transaction, id: &str) -> Result<Option<Schedu
 }
 
 fn view(setting: &Setting, state: Option<ScheduleState>, now: Time) -> Result<ScheduleView, ServiceError> {
-    let schedule = setting.schedule().ok_or_else(|| unknown(&setting.id))?.clone();
+    let schedule = setting.schedule().ok_or_else(|| ServiceError::unknown("schedule", &setting.id))?.clone();
     let runs = schedule.off.is_none() && setting.removed_at.is_none();
     let plan = Recurrence::parse(&schedule.cron, &schedule.zone).ok().filter(|_| runs);
     let next_runs = plan.map(|plan| upcoming(&plan, now)).unwrap_or_default();

@@ -49,7 +49,7 @@ pub type May = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// How many steps run at a time.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct TurnLimits {
     /// Of all partners together.
     pub places: usize,
     /// How many items of one partner take turns; its other items wait until one
@@ -138,7 +138,7 @@ pub struct Board {
 
 #[derive(Default)]
 struct BoardState {
-    queue: Queue,
+    queue: TurnQueue,
     /// Whether to list again before the next poll.
     rung: bool,
     stop: bool,
@@ -161,7 +161,7 @@ impl Board {
 
 /// The items and their order. Pure: it knows neither threads nor the store.
 #[derive(Default)]
-struct Queue {
+struct TurnQueue {
     /// As they were listed.
     entries: Vec<Entry>,
     /// Counts the turns.
@@ -205,7 +205,7 @@ impl Entry {
     }
 }
 
-impl Queue {
+impl TurnQueue {
     /// Takes over the items that there are, and keeps what is known of them.
     fn learn(&mut self, items: Vec<Item>, now: Instant) {
         let mut known: HashMap<Id, Entry> = self.entries.drain(..).map(|entry| (entry.id.clone(), entry)).collect();
@@ -236,7 +236,7 @@ impl Queue {
     }
 
     /// The next item, and since when it has been ready.
-    fn take(&mut self, limits: Limits, now: Instant) -> Option<(Id, Instant)> {
+    fn take(&mut self, limits: TurnLimits, now: Instant) -> Option<(Id, Instant)> {
         self.admit(limits.per_partner, now);
         let mut of_partner: HashMap<PartnerKey, usize> = HashMap::new();
         let (mut busy, mut failing) = (0, 0);
@@ -317,7 +317,7 @@ struct RunnerShared {
     worker: Box<dyn Worker>,
     board: Arc<Board>,
     lease: Arc<Lease>,
-    limits: Limits,
+    limits: TurnLimits,
     workers: Arc<Workers>,
 }
 
@@ -326,7 +326,7 @@ impl Runner {
         worker: impl Worker,
         board: Arc<Board>,
         lease: Arc<Lease>,
-        limits: Limits,
+        limits: TurnLimits,
         workers: Arc<Workers>,
     ) -> Runner {
         // The service of a test starts more than one, one after the other.
@@ -444,21 +444,21 @@ mod tests {
 
     const PLACES: usize = 32;
 
-    fn limits(places: usize, per_partner: usize, leave_room: bool) -> Limits {
-        Limits { places, per_partner, leave_room }
+    fn limits(places: usize, per_partner: usize, leave_room: bool) -> TurnLimits {
+        TurnLimits { places, per_partner, leave_room }
     }
 
     fn id(partner: i64, name: &str) -> Id {
         (PartnerKey(partner), name.into())
     }
 
-    fn learn(queue: &mut Queue, items: &[(i64, &str)]) {
+    fn learn(queue: &mut TurnQueue, items: &[(i64, &str)]) {
         let items = items.iter().map(|&(partner, name)| Item::ready(PartnerKey(partner), name));
         queue.learn(items.collect(), Instant::now());
     }
 
-    fn of(items: &[(i64, &str)]) -> Queue {
-        let mut queue = Queue::default();
+    fn of(items: &[(i64, &str)]) -> TurnQueue {
+        let mut queue = TurnQueue::default();
         learn(&mut queue, items);
         queue
     }
@@ -469,7 +469,7 @@ mod tests {
     }
 
     /// Every item that is taken before one ends.
-    fn taken(queue: &mut Queue, limits: Limits) -> Vec<Id> {
+    fn taken(queue: &mut TurnQueue, limits: TurnLimits) -> Vec<Id> {
         std::iter::from_fn(|| queue.take(limits, Instant::now())).map(|(id, _)| id).collect()
     }
 
@@ -479,7 +479,7 @@ mod tests {
 
     #[track_caller]
     fn check_order(items: &[(i64, &str)], per_partner: usize, expected: &[&str]) {
-        let mut queue = Queue::default();
+        let mut queue = TurnQueue::default();
         for (at, expected) in expected.iter().enumerate() {
             learn(&mut queue, items);
             let (id, _) = queue.take(limits(1, per_partner, false), Instant::now()).expect("a turn");
@@ -544,7 +544,7 @@ mod tests {
     #[test]
     fn steps_that_hang_leave_places_for_other_partners() {
         let room = limits(PLACES, usize::MAX, true);
-        let mut queue = Queue::default();
+        let mut queue = TurnQueue::default();
         let mut listed: Vec<Item> = many(1, 100).collect();
         queue.learn(listed.clone(), Instant::now());
         // A hundred steps of one partner, all hanging, have half the places.
@@ -565,7 +565,7 @@ mod tests {
         let mut items: Vec<Item> = (1..=3).flat_map(|partner| many(partner, 20)).collect();
         items.iter_mut().for_each(|item| item.failing = true);
         items.extend(many(4, 1));
-        let mut queue = Queue::default();
+        let mut queue = TurnQueue::default();
         queue.learn(items, Instant::now());
         let order = taken(&mut queue, limits(PLACES, usize::MAX, true));
         assert_eq!(order[0].0, PartnerKey(4));
@@ -575,7 +575,7 @@ mod tests {
     #[test]
     fn the_queue_tells_how_much_waits_and_since_when() {
         let (early, now) = (Instant::now(), Instant::now() + Duration::from_secs(9));
-        let mut queue = Queue::default();
+        let mut queue = TurnQueue::default();
         let listed = |name: &str, waiting, since| Item { waiting, since, ..Item::ready(PartnerKey(1), name) };
         queue.learn(vec![listed("a", 3, Some(early)), listed("b", 2, None), listed("c", 0, Some(early))], now);
         assert_eq!(queue.waiting(), (5, Some(early)));

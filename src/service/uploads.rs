@@ -275,12 +275,11 @@ pub struct Upload {
 
 impl Upload {
     fn document(&self) -> Document {
-        let body = serde_json::to_string(self).expect("an upload serialises");
-        Document { id: self.id.clone(), due: Some(self.created_at.plus(KEPT_SECONDS)), body }
+        Document::of(&self.id, Some(self.created_at.plus(KEPT_SECONDS)), self)
     }
 
     fn read(document: &Document) -> Result<Upload, ServiceError> {
-        serde_json::from_str(&document.body).map_err(|error| super::corrupt(format!("import {}: {error}", document.id)))
+        Ok(document.read("import")?)
     }
 }
 
@@ -437,7 +436,8 @@ impl Uploads {
     pub fn get(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(Upload, Option<Now>), ServiceError> {
         // In this order: what ends in between has been written down by then.
         let live = self.inner.live.lock().get(id).cloned();
-        let document = service.beside(key, |store| store.document(key, KIND, id)?.ok_or_else(|| unknown(id)))?;
+        let document = service
+            .beside(key, |store| store.document(key, KIND, id)?.ok_or_else(|| ServiceError::unknown("import", id)))?;
         let now = live.map(|live| Now {
             elsewhere: false,
             progress: *live.progress.lock(),
@@ -777,7 +777,7 @@ impl Drop for UploadGuard {
 /// Writes down how it goes with an upload that is worked on, unless it was let
 /// go of or has been imported.
 fn put(transaction: &mut dyn Transaction, upload: &Upload) -> Result<(), ServiceError> {
-    let now = transaction.document(KIND, &upload.id)?.ok_or_else(|| unknown(&upload.id))?;
+    let now = transaction.document(KIND, &upload.id)?.ok_or_else(|| ServiceError::unknown("import", &upload.id))?;
     match Upload::read(&now)?.stage {
         UploadStage::Imported => Err(imported()),
         UploadStage::Checking | UploadStage::Checked | UploadStage::Unusable | UploadStage::Importing => {
@@ -793,10 +793,6 @@ fn lease_of(id: &str) -> String {
 
 fn imported() -> ServiceError {
     ServiceError::Refused("it has been imported already; give the file again to do more".to_owned())
-}
-
-fn unknown(id: &str) -> ServiceError {
-    ServiceError::Unknown { what: "import", id: id.to_owned() }
 }
 
 fn busy() -> ServiceError {

@@ -3,7 +3,7 @@
 //! They are one document outside the log, because a view affects neither bills nor
 //! routing. Deliberately absent: the meaning of a filter line.
 
-use super::{Service, ServiceError, corrupt};
+use super::{Service, ServiceError};
 use crate::domain::{PartnerKey, Time, Verb};
 use crate::store::{Document, WriteTarget};
 
@@ -26,7 +26,7 @@ pub struct SavedFilter {
 
 fn read(document: Option<Document>) -> Result<Vec<SavedFilter>, ServiceError> {
     let Some(document) = document else { return Ok(Vec::new()) };
-    serde_json::from_str(&document.body).map_err(|error| corrupt(format!("views: {error}")))
+    Ok(document.read("saved filters")?)
 }
 
 impl Service {
@@ -71,8 +71,7 @@ impl Service {
         self.write(WriteTarget::Partner(key), Verb::Undo, |transaction| {
             let mut views = read(transaction.document(KIND, ID)?)?;
             edit(&mut views, transaction.at())?;
-            let body = serde_json::to_string(&views).map_err(|error| corrupt(format!("views: {error}")))?;
-            Ok(transaction.put_document(KIND, &Document { id: ID.to_owned(), due: None, body })?)
+            Ok(transaction.put_document(KIND, &Document::of(ID, None, &views))?)
         })
         .map(drop)
     }

@@ -34,7 +34,7 @@ use self::held::{HELD, HeldEvents};
 pub use self::held::{HELD_MAX, REFUSED_MAX};
 use super::numbers::Expected;
 use super::turns::Board;
-use super::{Service, ServiceError, VerbOutcome, WorkerClock, WriteOutcome, corrupt, replica, token};
+use super::{Service, ServiceError, VerbOutcome, WorkerClock, WriteOutcome, corrupt, token};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::number::words;
@@ -42,7 +42,7 @@ use crate::domain::setting::{DeliveryOrder, Off, Webhook};
 use crate::domain::{Actor, Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::outbound::Outbound;
-use crate::store::{Document, DocumentWalk, Load, Transaction, WriteTarget};
+use crate::store::{Document, DocumentWalk, Transaction, WriteTarget};
 
 /// Heads: the state of each webhook. `due` says when it is to be looked at.
 const HEAD: &str = "webhook";
@@ -242,8 +242,7 @@ impl WebhookCursor {
     }
 
     fn read(document: &Document) -> Result<WebhookCursor, ServiceError> {
-        let wrong = |error| corrupt(format!("the state of webhook {}: {error}", document.id));
-        let head: WebhookCursor = serde_json::from_str(&document.body).map_err(wrong)?;
+        let head: WebhookCursor = document.read("the state of webhook")?;
         Ok(WebhookCursor { due: document.due, ..head })
     }
 
@@ -252,9 +251,7 @@ impl WebhookCursor {
     }
 
     fn put(&self, transaction: &mut dyn Transaction, id: &str) -> Result<(), ServiceError> {
-        let body = serde_json::to_string(self).expect("a head serialises");
-        transaction.put_document(HEAD, &Document { id: id.to_owned(), due: self.due, body })?;
-        Ok(())
+        Ok(transaction.put_document(HEAD, &Document::of(id, self.due, self))?)
     }
 
     /// What waits is tried at once, and by the whole table again.
@@ -292,8 +289,7 @@ impl WebhookCursor {
     ) -> Result<(), ServiceError> {
         let kind = failed_of(webhook);
         self.failed += u64::from(transaction.document(&kind, id)?.is_none());
-        let body = serde_json::to_string(delivery).expect("a delivery serialises");
-        Ok(transaction.put_document(&kind, &Document { id: id.to_owned(), due: None, body })?)
+        Ok(transaction.put_document(&kind, &Document::of(id, None, delivery))?)
     }
 
     /// Takes a delivery from that list, if it is there.
@@ -429,8 +425,7 @@ pub struct DeliveryAttempt {
 
 impl Delivery {
     fn read(document: &Document) -> Result<Delivery, ServiceError> {
-        let wrong = |error| corrupt(format!("delivery {}: {error}", document.id));
-        serde_json::from_str(&document.body).map_err(wrong)
+        Ok(document.read("delivery")?)
     }
 
     fn of(transaction: &mut dyn Transaction, webhook: &str, id: &str) -> Result<Option<Delivery>, ServiceError> {
@@ -438,9 +433,7 @@ impl Delivery {
     }
 
     fn put(&self, transaction: &mut dyn Transaction, webhook: &str, id: &str) -> Result<(), ServiceError> {
-        let body = serde_json::to_string(self).expect("a delivery serialises");
-        transaction.put_document(&deliveries_of(webhook), &Document { id: id.to_owned(), due: None, body })?;
-        Ok(())
+        Ok(transaction.put_document(&deliveries_of(webhook), &Document::of(id, None, self))?)
     }
 }
 
@@ -525,15 +518,11 @@ pub fn tag(setting: &Setting) -> u64 {
     digest[..8].iter().fold(0, |tag, &byte| tag << 8 | u64::from(byte))
 }
 
-fn unknown(id: &str) -> ServiceError {
-    ServiceError::Unknown { what: "webhook", id: id.to_owned() }
-}
-
 /// A webhook that is there, inside a transaction.
 fn find(transaction: &mut dyn Transaction, id: &str) -> Result<(Setting, Webhook), ServiceError> {
     let setting = transaction.setting(id)?.filter(|setting| setting.removed_at.is_none());
-    let setting = setting.ok_or_else(|| unknown(id))?;
-    let webhook = setting.webhook().cloned().ok_or_else(|| unknown(id))?;
+    let setting = setting.ok_or_else(|| ServiceError::unknown("webhook", id))?;
+    let webhook = setting.webhook().cloned().ok_or_else(|| ServiceError::unknown("webhook", id))?;
     Ok((setting, webhook))
 }
 
@@ -556,16 +545,6 @@ impl Service {
     /// Releases callers that wait for a test delivery, because the server stops.
     pub fn webhooks_close(&self) {
         self.hooks.closed.store(true, Ordering::Relaxed);
-    }
-
-    /// A partner's settings and version: this node's, or read anew.
-    fn settings(&self, key: PartnerKey) -> Result<Arc<Snapshot>, ServiceError> {
-        let known = self.replica.as_ref().and_then(|replica| replica.snapshot(key));
-        if let Some(snapshot) = known {
-            return Ok(snapshot);
-        }
-        let mut loaded = replica::load(&*self.store, Load { only: Some(key), numbers: false })?;
-        loaded.remove(&key).map(Arc::new).ok_or_else(|| corrupt(format!("partner {key} is gone")))
     }
 
     fn head(&self, key: PartnerKey, id: &str) -> Result<Option<WebhookCursor>, ServiceError> {
@@ -608,7 +587,7 @@ impl Service {
     /// in the answer is the only copy that is shown.
     pub fn webhook_create(&self, key: PartnerKey, new: &NewWebhook) -> Result<WriteOutcome, ServiceError> {
         self.check_webhook(Some(&new.url), Some(&new.events))?;
-        let snapshot = self.settings(key)?;
+        let snapshot = self.known_snapshot(key, false)?;
         let live = snapshot.settings.iter().filter(|one| one.removed_at.is_none() && one.webhook().is_some()).count();
         let (id, secret) = (token::webhook_id(), SigningSecret::generate());
         let max = self.hooks.per_partner;
@@ -637,7 +616,7 @@ impl Service {
 
     /// The partner's webhooks, oldest first.
     pub fn webhooks(&self, key: PartnerKey) -> Result<Vec<ShownWebhook>, ServiceError> {
-        let snapshot = self.settings(key)?;
+        let snapshot = self.known_snapshot(key, false)?;
         let live = snapshot.settings.iter().filter(|setting| setting.removed_at.is_none());
         let mut live: Vec<&Setting> = live.filter(|setting| setting.webhook().is_some()).collect();
         live.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
@@ -645,14 +624,14 @@ impl Service {
     }
 
     pub fn webhook(&self, key: PartnerKey, id: &str) -> Result<ShownWebhook, ServiceError> {
-        let snapshot = self.settings(key)?;
+        let snapshot = self.known_snapshot(key, false)?;
         let setting = snapshot.settings.get(id).filter(|setting| setting.removed_at.is_none());
-        let setting = setting.ok_or_else(|| unknown(id))?;
+        let setting = setting.ok_or_else(|| ServiceError::unknown("webhook", id))?;
         self.beside(key, |_| self.show(&snapshot, setting))
     }
 
     fn show(&self, snapshot: &Snapshot, setting: &Setting) -> Result<ShownWebhook, ServiceError> {
-        let webhook = setting.webhook().cloned().ok_or_else(|| unknown(&setting.id))?;
+        let webhook = setting.webhook().cloned().ok_or_else(|| ServiceError::unknown("webhook", &setting.id))?;
         let head = self.head(snapshot.key, &setting.id)?.unwrap_or_else(|| WebhookCursor::new(snapshot.version));
         let pending = self.pending(snapshot, &webhook, &head)?;
         let health = health(&head, pending);
@@ -687,7 +666,7 @@ impl Service {
         expected: &Expected,
     ) -> Result<WriteOutcome, ServiceError> {
         self.check_webhook(changes.url.as_deref(), changes.events.as_deref())?;
-        let seen = self.settings(key)?.version;
+        let seen = self.known_snapshot(key, false)?.version;
         // Whether it is there is asked inside, where a retry has its answer.
         let pending = self.webhook(key, id).map_or(0, |shown| shown.health.pending);
         let now = self.hooks.now();
@@ -814,9 +793,9 @@ impl Service {
     /// A success lets what waits be tried at once.
     pub fn webhook_test(&self, key: PartnerKey, id: &str) -> Result<WriteOutcome, ServiceError> {
         let _place = self.hooks.test(key)?;
-        let snapshot = self.settings(key)?;
+        let snapshot = self.known_snapshot(key, false)?;
         let shown = self.webhook(key, id)?;
-        let secrets = self.secrets(key, id)?.ok_or_else(|| unknown(id))?;
+        let secrets = self.secrets(key, id)?.ok_or_else(|| ServiceError::unknown("webhook", id))?;
         let (event, at) = (token::event_id(), self.hooks.now());
         let data = serde_json::json!({ "webhook_id": id, "name": shown.webhook.name }).to_string();
         let envelope = EventEnvelope {
@@ -831,7 +810,7 @@ impl Service {
         deliver::count("test");
         let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
             find(transaction, id)?;
-            let mut head = WebhookCursor::of(transaction, id)?.ok_or_else(|| unknown(id))?;
+            let mut head = WebhookCursor::of(transaction, id)?.ok_or_else(|| ServiceError::unknown("webhook", id))?;
             let delivery = Delivery {
                 event: event.clone(),
                 kind: event::TEST.to_owned(),
@@ -937,7 +916,7 @@ impl Service {
         let now = self.hooks.now();
         let skipped = self.manage(key, Verb::WebhookEdit, |transaction| {
             find(transaction, id)?;
-            let mut head = WebhookCursor::of(transaction, id)?.ok_or_else(|| unknown(id))?;
+            let mut head = WebhookCursor::of(transaction, id)?.ok_or_else(|| ServiceError::unknown("webhook", id))?;
             let mut held = HeldEvents::in_transaction(transaction, id)?;
             let mut blocking: Vec<String> = head.front.iter().cloned().collect();
             blocking.extend(held.refused().map(|(event, _)| event.place.clone()));
@@ -1043,7 +1022,7 @@ impl Service {
         if webhook.off.is_some() {
             return Err(ServiceError::Refused("this webhook is switched off; switch it on first".to_owned()));
         }
-        WebhookCursor::of(transaction, id)?.ok_or_else(|| unknown(id))
+        WebhookCursor::of(transaction, id)?.ok_or_else(|| ServiceError::unknown("webhook", id))
     }
 
     /// Notes in the audit trail why nothing was done about deliveries; what was
@@ -1071,7 +1050,7 @@ impl Service {
         if !event::known(kind) || data.len() > DATA_BYTES_MAX {
             return Err(ServiceError::Refused(format!("the event {kind} of {} bytes cannot be announced", data.len())));
         }
-        let ids = webhook_ids(&*self.settings(key)?);
+        let ids = webhook_ids(&*self.known_snapshot(key, false)?);
         if ids.is_empty() {
             return Ok(());
         }
@@ -1131,8 +1110,7 @@ fn enqueue(
 }
 
 fn put_secrets(transaction: &mut dyn Transaction, id: &str, secrets: &Secrets) -> Result<(), ServiceError> {
-    let body = serde_json::to_string(secrets).expect("secrets serialise");
-    Ok(transaction.put_document(SECRET, &Document { id: id.to_owned(), due: None, body })?)
+    Ok(transaction.put_document(SECRET, &Document::of(id, None, secrets))?)
 }
 
 fn check_expected(setting: &Setting, expected: &Expected) -> Result<(), ServiceError> {

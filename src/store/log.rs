@@ -15,10 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{LogEntry, StoreError};
 use crate::domain::change::Digest;
-use crate::domain::{E164, EntityChange, NumberChange, PartnerKey, Record};
-
-/// How many numbers share a group: those that differ in the last four digits.
-pub const GROUP: u64 = 10_000;
+use crate::domain::{E164, EntityChange, Group, NumberChange, PartnerKey, Record};
 
 /// First number, count, and the images before and after.
 type LogRun = (u64, u32, u32, u32);
@@ -38,20 +35,20 @@ pub struct Encoded {
 /// The subject of a part that has one number, or minus its group.
 pub fn subjects(number: E164) -> [i64; 2] {
     let digits = number.digits() as i64;
-    [digits, -(digits / GROUP as i64)]
+    [digits, -(Group::of(number).prefix() as i64)]
 }
 
 /// The group that a part's numbers are of, by its subject.
 pub fn group(subject: i64) -> u64 {
     match u64::try_from(subject) {
-        Ok(number) => number / GROUP,
+        Ok(digits) => Group::of_digits(digits).prefix(),
         Err(_) => subject.unsigned_abs(),
     }
 }
 
 /// Splits sorted changes into parts.
 pub fn encode(changes: &[NumberChange]) -> impl Iterator<Item = Encoded> {
-    changes.chunk_by(|a, b| a.number.digits() / GROUP == b.number.digits() / GROUP).map(|group| {
+    changes.chunk_by(|a, b| Group::of(a.number) == Group::of(b.number)).map(|group| {
         let [number, minus_group] = subjects(group[0].number);
         let subject = if group.len() == 1 { number } else { minus_group };
         let body = serde_json::to_string(&part(group)).expect("records serialise");
@@ -111,7 +108,7 @@ impl<'a, I: serde::Deserialize<'a>> EntryPart<I> {
             // A damaged count must not fill the memory, nor a damaged first
             // number overflow.
             let last = first.checked_add(u64::from(count.saturating_sub(1))).and_then(E164::new);
-            if u64::from(count) > GROUP || E164::new(first).is_none() || last.is_none() {
+            if u64::from(count) > Group::SIZE || E164::new(first).is_none() || last.is_none() {
                 return Err(corrupt(format!("a part of the log has a run of {count} numbers from {first}")));
             }
         }
@@ -191,7 +188,7 @@ impl<'a> Skimmed<'a> {
 
     /// The group of 10,000 that all its numbers are of.
     pub fn group(&self) -> u64 {
-        self.0.runs.first().map_or(0, |run| run.0 / GROUP)
+        self.0.runs.first().map_or(0, |run| Group::of_digits(run.0).prefix())
     }
 
     pub fn count(&self) -> u64 {
@@ -356,7 +353,7 @@ mod tests {
                 let decoded = &back[before..];
                 let skimmed = Skimmed::read(&part.body).expect("what was encoded");
                 prop_assert_eq!(skimmed.count(), decoded.len() as u64);
-                prop_assert_eq!(skimmed.group(), decoded[0].number.digits() / GROUP);
+                prop_assert_eq!(skimmed.group(), Group::of(decoded[0].number).prefix());
                 prop_assert!(skimmed.digits().eq(decoded.iter().map(|change| change.number.digits())));
                 let mut shown = Vec::new();
                 skimmed.window(skip as u64, limit, &mut shown).expect("what was encoded");

@@ -231,8 +231,9 @@ fn since_when_an_account_has_no_number_is_in_the_log() {
 
 #[test]
 fn what_moved_in_a_mirror_is_found_for_two_weeks() {
+    use rollcall::domain::NumberRun;
     use rollcall::domain::change::Edit;
-    use rollcall::domain::setting::{MovedNumbers, Movement, NumberRun, Unnamed};
+    use rollcall::domain::setting::{MovedNumbers, Movement, Unnamed};
     use rollcall::domain::{Choice, EntityChange, Mirror, Setting, Verb};
     let database = fixture::Database::new();
     let store = database.open();

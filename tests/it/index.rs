@@ -289,6 +289,40 @@ fn a_search_of_every_length_at_every_position_is_the_scans() {
     println!("{} searches of {} numbers", searches.len(), model.len());
 }
 
+/// Enough scattered numbers for the index to keep lists of their digits.
+#[test]
+fn searches_of_scattered_numbers_are_the_scans() {
+    let mut random = Random(13);
+    let mut model = Model::new();
+    for at in 0..60_000_u64 {
+        let digits = match at % 4 {
+            0 => 10_000_000_000 + random.below(900_000_000_000),
+            1 => 912_271_000_000 + random.below(3_000_000),
+            _ => 912_200_000_000 + random.below(60_000_000),
+        };
+        let like = random.below(50);
+        model.insert(digits, record(&mut random, like));
+    }
+    // A block in their midst.
+    for at in 0..12_000 {
+        model.insert(912_245_000_000 + at, record(&mut random, at / 500));
+    }
+    let mut snapshot = loaded(&model);
+    for round in 0..3 {
+        let flat = Flat::of(&snapshot);
+        for search in
+            ["7", "71", "712", "000", "7126", "0000", "9122", "22712", "912271", "2271264", "+91227", "+1", "99999"]
+        {
+            check_search(&snapshot, &flat, search);
+            check_search(&snapshot, &flat, search);
+        }
+        for _ in 0..3 {
+            check(&mut random, &snapshot, &model);
+        }
+        (0..=round * 5).for_each(|_| snapshot = edit(&mut random, &snapshot, &mut model));
+    }
+}
+
 #[test]
 fn two_partners_whose_ranges_interleave_are_loaded_apart() {
     use crate::fixture::{Database, created, differences, new_partner, put, put_account};

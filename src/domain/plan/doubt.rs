@@ -8,12 +8,10 @@
 //! Deliberately absent: refusals. These numbers are stored already.
 
 use std::fmt;
-use std::sync::LazyLock;
-
-use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber};
 
 use super::numbers::PlanWalk;
-use super::{E164_DIGITS_MAX, E164_DIGITS_MIN, Judgement, Misspelling, Mistake, international, judge, valid};
+use super::reading::{self, Length};
+use super::{E164_DIGITS_MIN, Judgement, Misspelling, Mistake, e164_digits, judge, valid};
 use crate::domain::E164;
 
 /// Why a stored number is doubtful.
@@ -68,17 +66,16 @@ impl Scan {
         }
     }
 
-    /// A zero that the library drops, before digits that the plan does not know.
+    /// A zero that reading drops, before digits that the plan does not know.
     fn trunk_zero(&self) -> Option<Misspelling> {
         if self.walk.answer(self.walk.digits()).is_some() {
             return None;
         }
-        let number = format!("+{}", self.walk.number());
-        let parsed = PHONE_NUMBER_UTIL.parse(&number, None).ok()?;
-        let meant = E164::new(international(&parsed)?)?;
-        let rest = number.strip_prefix(&format!("+{}0", parsed.country_code))?;
-        let same = meant.to_string().strip_prefix(&format!("+{}", parsed.country_code)) == Some(rest);
-        same.then_some(Misspelling { meant, mistake: Mistake::TrunkZero })
+        let number = self.walk.number().to_string();
+        let read = reading::international(&number)?;
+        let meant = E164::new(e164_digits(&read)?)?;
+        let rest = number.strip_prefix(&format!("{}0", read.code))?;
+        (rest == read.national).then_some(Misspelling { meant, mistake: Mistake::TrunkZero })
     }
 
     /// The second end of a block replaces as many digits of the first, and makes
@@ -87,10 +84,10 @@ impl Scan {
     /// not know yet.
     fn block(&self) -> Option<(E164, E164)> {
         let (number, digits) = (self.walk.number(), self.walk.digits());
-        let too_long = LENGTHS.of(number, digits) == Length::TooLong;
+        let too_long = length(number) == Some(Length::TooLong);
         let known = |first: u64, first_digits: usize| match self.walk.answer(first_digits) {
             Some(answer) if answer.valid => true,
-            Some(_) => too_long && LENGTHS.of(first, first_digits) == Length::Possible,
+            Some(_) => too_long && length(first) == Some(Length::Possible),
             None => valid(first),
         };
         let end_digits_max = digits.saturating_sub(E164_DIGITS_MIN).min(END_DIGITS_MAX);
@@ -106,55 +103,17 @@ impl Scan {
 /// A block that is written short has at most ten thousand numbers.
 const END_DIGITS_MAX: usize = 4;
 
-static LENGTHS: LazyLock<Lengths> = LazyLock::new(Lengths::new);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Length {
-    Possible,
-    TooLong,
-    Other,
-}
-
-/// How many digits the numbers of a calling code may have: for each code, a bit
-/// for each count of digits after it.
-struct Lengths {
-    by_code: [u16; 1_000],
-}
-
-impl Lengths {
-    fn new() -> Lengths {
-        let mut by_code = [0; 1_000];
-        for code in PHONE_NUMBER_UTIL.get_supported_calling_codes() {
-            let mut number = PhoneNumber { country_code: code, ..PhoneNumber::default() };
-            for digits in 2..E164_DIGITS_MAX {
-                number.national_number = 2 * 10_u64.pow(digits as u32 - 1);
-                if PHONE_NUMBER_UTIL.is_possible_number_with_reason(&number) == Ok(NumberLengthType::IsPossible) {
-                    by_code[code as usize] |= 1 << digits;
-                }
-            }
-        }
-        Lengths { by_code }
-    }
-
-    /// How a number of so many digits stands to its plan.
-    fn of(&self, number: u64, digits: usize) -> Length {
-        for code_digits in 1..=3.min(digits) {
-            let lengths = self.by_code[(number / 10_u64.pow((digits - code_digits) as u32)) as usize];
-            if lengths != 0 {
-                let after = digits - code_digits;
-                return match lengths >> after {
-                    0 => Length::TooLong,
-                    rest if rest & 1 == 1 => Length::Possible,
-                    _ => Length::Other,
-                };
-            }
-        }
-        Length::Other
-    }
+/// How a number of so many digits stands to its plan.
+fn length(number: u64) -> Option<Length> {
+    let digits = number.to_string();
+    let (code, count) = reading::calling_code(&digits)?;
+    reading::length(code, digits.len() - count)
 }
 
 #[cfg(test)]
 mod tests {
+    use rlibphonenumber::PHONE_NUMBER_UTIL;
+
     use super::*;
 
     #[test]

@@ -1,13 +1,13 @@
 //! Country, type and validity of a number, by its digits.
 //!
 //! The table is `numbers.bin`, which `scripts/numbers.py` generates from the
-//! numbering-plan metadata of the version that the library `rlibphonenumber`
-//! carries: an automaton that reads a number digit by digit and ends in the
-//! answer. It is here for speed only, and is dozens of times faster. A new
-//! version of the library needs a new table: a test compares the two.
+//! metadata of libphonenumber: an automaton that reads a number digit by digit and
+//! ends in the answer. A new version of the metadata needs a new table: a test
+//! compares the table with the library `rlibphonenumber`.
 //!
-//! Invariant: an answer is the library's own; where that depends on a national
-//! prefix that the library would take off, there is no answer here.
+//! Invariant: an answer is the library's own. Where that depends on a national
+//! prefix that may have to be taken off, [`find`] has none; [`as_it_is`] answers
+//! for digits from which nothing is to be taken off.
 
 use std::io::Read;
 use std::sync::LazyLock;
@@ -29,11 +29,14 @@ pub struct NumberMetadata {
     pub valid: bool,
 }
 
-/// The answer for a number, or `None` where only the library can tell.
+/// The answer for a number, or `None` where a prefix may have to be taken off.
 pub fn find(digits: &NumberDigits) -> Option<NumberMetadata> {
-    let numbers = &*NUMBERS;
-    let step = |target, &digit: &u8| numbers.after(target, usize::from(digit));
-    numbers.answer(digits.as_slice().iter().fold(numbers.start(), step))
+    NUMBERS.answer(NUMBERS.end(digits.as_slice().iter().copied())).sure()
+}
+
+/// The answer for these digits, a number from which no prefix is taken off.
+pub fn as_it_is(digits: &str) -> NumberMetadata {
+    NUMBERS.answer(NUMBERS.end(digits.bytes().map(|digit| digit - b'0'))).metadata
 }
 
 /// The way of a number through the automaton, kept for the next number: of two
@@ -75,7 +78,7 @@ impl PlanWalk {
 
     /// The answer for the number's first `digits` digits, as [`find`] gives it.
     pub fn answer(&self, digits: usize) -> Option<NumberMetadata> {
-        NUMBERS.answer(self.targets[digits])
+        NUMBERS.answer(self.targets[digits]).sure()
     }
 }
 
@@ -100,8 +103,22 @@ const POWERS: [u64; E164_DIGITS_MAX] = {
 
 /// Targets below the number of answers are answers, the others are nodes.
 struct NumberTable {
-    answers: Vec<Option<NumberMetadata>>,
+    answers: Vec<TableAnswer>,
     nodes: Vec<AutomatonNode>,
+}
+
+#[derive(Clone, Copy)]
+struct TableAnswer {
+    metadata: NumberMetadata,
+    /// A prefix may have to be taken off, and the answer is about the digits as
+    /// they are.
+    prefixed: bool,
+}
+
+impl TableAnswer {
+    fn sure(self) -> Option<NumberMetadata> {
+        (!self.prefixed).then_some(self.metadata)
+    }
 }
 
 struct AutomatonNode {
@@ -125,7 +142,12 @@ impl NumberTable {
         self.node(target).map_or(target, |node| node.next[digit])
     }
 
-    fn answer(&self, target: u16) -> Option<NumberMetadata> {
+    /// Where digits lead.
+    fn end(&self, digits: impl Iterator<Item = u8>) -> u16 {
+        digits.fold(self.start(), |target, digit| self.after(target, usize::from(digit)))
+    }
+
+    fn answer(&self, target: u16) -> TableAnswer {
         let answer = self.node(target).map_or(target, |node| node.here);
         self.answers[usize::from(answer)]
     }
@@ -149,12 +171,8 @@ impl NumberTable {
                 _ => return Err(std::io::Error::other("no such number type")),
             };
             let country = (country != 0).then(|| country.to_le_bytes());
-            answers.push((state != 2).then_some(NumberMetadata {
-                number_type,
-                country,
-                geographic,
-                valid: state == 1,
-            }));
+            let metadata = NumberMetadata { number_type, country, geographic, valid: state & 1 == 1 };
+            answers.push(TableAnswer { metadata, prefixed: state & 2 == 2 });
         }
         let mut nodes = Vec::new();
         for _ in 0..take()? {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{headers, list_of, object, path_parameter, responses};
 use crate::checks::{Check, Severity};
 
-/// What can be read.
-pub fn paths() -> Vec<(String, Value)> {
+/// The findings, and their acknowledgement.
+pub fn operations() -> Vec<Value> {
     let query = |name: &str, about: &str, example: &str| json!({ "name": name, "in": "query", "description": about, "schema": { "type": "string" }, "example": example });
     let whole = |name: &str, about: &str| json!({ "name": name, "in": "query", "description": about, "schema": { "type": "integer", "minimum": 1 } });
     let asked = [
@@ -84,11 +84,7 @@ pub fn paths() -> Vec<(String, Value)> {
             "content": { "application/json": { "schema": {}, "example": { "data": counts, "meta": { "total": 0 } } } },
         })),
     });
-    vec![
-        ("/api/v1/partner/checks".to_owned(), json!({ "get": list })),
-        ("/api/v1/partner/checks/summary".to_owned(), json!({ "get": summary })),
-        ("/api/v1/manage/checks/{id}/acknowledge".to_owned(), json!({ "post": acknowledge() })),
-    ]
+    vec![list, summary, acknowledge()]
 }
 
 fn acknowledge() -> Value {

@@ -42,7 +42,12 @@ fn page_of(schema: &str, row: Value) -> Value {
     })
 }
 
-pub(super) fn accounts() -> Value {
+/// The lists, and one of each.
+pub(super) fn operations() -> Vec<Value> {
+    vec![accounts(), account(), applications(), application(), trunks(), trunk()]
+}
+
+fn accounts() -> Value {
     let mut content = page_of("Account", account_sample());
     content["schema"] = json!({ "oneOf": [content["schema"], account_items()] });
     let mut operation = list("accounts", "The partner's customer accounts, each with its counts of numbers", content);
@@ -51,24 +56,24 @@ pub(super) fn accounts() -> Value {
     operation
 }
 
-pub(super) fn account() -> Value {
+fn account() -> Value {
     one("account", "One customer account", "Account", account_sample())
 }
 
-pub(super) fn applications() -> Value {
+fn applications() -> Value {
     let summary = "The partner's applications, each with its counts of numbers";
     list("applications", summary, page_of("Application", application_sample()))
 }
 
-pub(super) fn application() -> Value {
+fn application() -> Value {
     one("application", "One application", "Application", application_sample())
 }
 
-pub(super) fn trunks() -> Value {
+fn trunks() -> Value {
     list("trunks", "The partner's trunks, each with its counts of numbers", page_of("Trunk", trunk_sample()))
 }
 
-pub(super) fn trunk() -> Value {
+fn trunk() -> Value {
     one("trunk", "One trunk", "Trunk", trunk_sample())
 }
 

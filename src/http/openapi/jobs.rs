@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::manage::{body, idempotency_key, text};
-use super::{headers, list_of, object, one_of, parameters, path_parameter, responses};
+use super::{
+    DescribedWrite, ERRORS_OF_LIST, ERRORS_OF_ONE, ERRORS_OF_WRITE, list_of, object, one_of, parameters,
+    path_parameter, untagged,
+};
 use crate::http::manage::VERBS;
 use crate::http::query::ListParameters;
 use crate::inventory::PARAMETERS;
@@ -11,9 +14,7 @@ use crate::service::jobs::{JobState, LIST_MAX, RowResult};
 
 const ID: &str = "job_7q2m4x9c1d5k";
 
-pub fn paths() -> Vec<(String, Value)> {
-    let jobs = "/api/v1/manage/jobs";
-    let one = format!("{jobs}/{{id}}");
+pub fn operations() -> Vec<Value> {
     let page = json!({ "total": 1, "page": 1, "per_page": 20 });
     let create = write(
         "job_create",
@@ -77,57 +78,48 @@ pub fn paths() -> Vec<(String, Value)> {
         "example": "failed",
     }));
     vec![
-        (
-            jobs.to_owned(),
-            json!({
-                "get": read(
-                    "jobs",
-                    "The partner's jobs, newest first",
-                    "A page of jobs.",
-                    parameters(ListParameters::Paging),
-                    list_of("Job"),
-                    json!({ "data": [sample()], "meta": page.clone() }),
-                    &["401", "403", "422", "429"],
-                ),
-                "post": create,
-            }),
+        read(
+            "jobs",
+            "The partner's jobs, newest first",
+            "A page of jobs.",
+            parameters(ListParameters::Paging),
+            list_of("Job"),
+            json!({ "data": [sample()], "meta": page.clone() }),
+            ERRORS_OF_LIST,
         ),
-        (
-            one.clone(),
-            json!({ "get": read(
-                "job",
-                "How far a job is",
-                "The job.",
-                vec![path_parameter("id", "The job.", ID)],
-                one_of("Job"),
-                json!({ "data": sample() }),
-                &["401", "403", "404", "422", "429"],
-            ) }),
+        create,
+        read(
+            "job",
+            "How far a job is",
+            "The job.",
+            vec![path_parameter("id", "The job.", ID)],
+            one_of("Job"),
+            json!({ "data": sample() }),
+            ERRORS_OF_ONE,
         ),
-        (
-            format!("{one}/rows"),
-            json!({ "get": of(
-                read(
-                    "job_rows",
-                    "A job's rows, in the order of the number",
-                    "A page of rows.",
-                    Vec::new(),
-                    list_of("JobRow"),
-                    json!({ "data": [row], "meta": page }),
-                    &["401", "403", "404", "422", "429"],
-                ),
-                rows,
-            ) }),
+        of(
+            read(
+                "job_rows",
+                "A job's rows, in the order of the number",
+                "A page of rows.",
+                Vec::new(),
+                list_of("JobRow"),
+                json!({ "data": [row], "meta": page }),
+                ERRORS_OF_ONE,
+            ),
+            rows,
         ),
-        (
-            format!("{one}/run"),
-            json!({ "post": order("job_run", "Run a previewed job", "On one that is queued, running or done, nothing more happens; on one that was cancelled or has failed it is 409.") }),
+        order(
+            "job_run",
+            "Run a previewed job",
+            "On one that is queued, running or done, nothing more happens; on one that was cancelled or has failed it is 409.",
         ),
-        (
-            format!("{one}/cancel"),
-            json!({ "post": order("job_cancel", "Stop a job", "It stops before its next batch. What it has done stays done, and can be undone; the other rows stay `pending`. On one that is done it is 409.") }),
+        order(
+            "job_cancel",
+            "Stop a job",
+            "It stops before its next batch. What it has done stays done, and can be undone; the other rows stay `pending`. On one that is done it is 409.",
         ),
-        (format!("{one}/undo"), json!({ "post": of(undo, vec![idempotency_key()]) })),
+        of(undo, vec![idempotency_key()]),
     ]
 }
 
@@ -234,21 +226,7 @@ fn read(
     example: Value,
     errors: &[&str],
 ) -> Value {
-    let mut head = headers(false);
-    if let Some(head) = head.as_object_mut() {
-        head.remove("ETag");
-    }
-    json!({
-        "operationId": id,
-        "tags": ["Jobs"],
-        "summary": summary,
-        "parameters": parameters,
-        "responses": responses(errors, json!({
-            "description": about,
-            "headers": head,
-            "content": { "application/json": { "schema": schema, "example": example } },
-        })),
-    })
+    super::read("Jobs", id, summary, parameters, errors, untagged(about, schema, example))
 }
 
 fn write(id: &str, summary: &str, about: &str, body: Value, example: Value, (status, answer): (&str, Value)) -> Value {
@@ -256,18 +234,6 @@ fn write(id: &str, summary: &str, about: &str, body: Value, example: Value, (sta
         "description": "The job.",
         "content": { "application/json": { "schema": one_of("Job"), "example": { "data": answer } } },
     });
-    let mut answers = Map::new();
-    answers.insert(status.to_owned(), ok);
-    if let Value::Object(errors) = responses(&["400", "401", "403", "404", "409", "422", "429"], Value::Null) {
-        answers.extend(errors.into_iter().filter(|(status, _)| status != "200"));
-    }
-    json!({
-        "operationId": id,
-        "tags": ["Jobs"],
-        "summary": summary,
-        "description": about,
-        "parameters": [idempotency_key()],
-        "requestBody": { "required": false, "content": { "application/json": { "schema": body, "example": example } } },
-        "responses": answers,
-    })
+    let (parameters, body, ok) = (vec![idempotency_key()], (body, example), (status, ok));
+    DescribedWrite { tag: "Jobs", id, summary, about, parameters, body, ok, errors: ERRORS_OF_WRITE }.described()
 }

@@ -5,35 +5,35 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{headers, object, path_parameter, responses, routing, row_schema, sample};
+use super::{DescribedWrite, ERRORS_OF_CONDITIONAL, headers, object, path_parameter, routing, row_schema, sample};
 use crate::wire;
 
 /// The number that the examples are about.
 const NUMBER: &str = "+912271264400";
 const ANSWER_URL: &str = "An https address that is handed on to readers; the server never calls it.";
 
-/// The paths, in the order in which the examples work.
-pub fn paths() -> Vec<(String, Value)> {
-    let manage = |path: &str| format!("/api/v1/manage/{path}");
-    let mut paths = vec![(
-        manage("numbers"),
-        json!({ "post": write(
-            "stock",
-            "Bring a number, or a block of up to 100,000, into stock",
-            "All of the block comes in, or nothing. `number_type`, `country` and `region` come from the numbering plan if not given. A block is answered with `number`, `number_end`, `numbers` and `version`.",
-            body(&[
-                ("number", text("The number in E.164, in any spelling with its +; or a block, such as +912271264200..299."), true),
-                ("number_end", text_or_null("The last number of a block whose first is `number`."), false),
-                ("monthly_cost", json!({ "type": "number", "minimum": 0 }), true),
-                ("currency", text("ISO 4217."), true),
-                ("number_type", json!({ "enum": ["local", "tollfree", "mobile", null] }), false),
-                ("country", text_or_null("ISO country code."), false),
-                ("region", text_or_null("Geographic region or area."), false),
-                ("tags", tags(), false),
-            ]),
-            json!({ "number": NUMBER, "monthly_cost": 450.00, "currency": "INR", "tags": ["support"] }),
-            "201",
-        ) }),
+/// The operations; their table has the order in which the examples work.
+pub fn operations() -> Vec<Value> {
+    let mut operations = vec![write(
+        "stock",
+        "Bring a number, or a block of up to 100,000, into stock",
+        "All of the block comes in, or nothing. `number_type`, `country` and `region` come from the numbering plan if not given. A block is answered with `number`, `number_end`, `numbers` and `version`.",
+        body(&[
+            (
+                "number",
+                text("The number in E.164, in any spelling with its +; or a block, such as +912271264200..299."),
+                true,
+            ),
+            ("number_end", text_or_null("The last number of a block whose first is `number`."), false),
+            ("monthly_cost", json!({ "type": "number", "minimum": 0 }), true),
+            ("currency", text("ISO 4217."), true),
+            ("number_type", json!({ "enum": ["local", "tollfree", "mobile", null] }), false),
+            ("country", text_or_null("ISO country code."), false),
+            ("region", text_or_null("Geographic region or area."), false),
+            ("tags", tags(), false),
+        ]),
+        json!({ "number": NUMBER, "monthly_cost": 450.00, "currency": "INR", "tags": ["support"] }),
+        "201",
     )];
     let time = |about: &str| json!({ "type": "string", "format": "date-time", "description": about });
     let time_or_null = |about: &str| json!({ "type": ["string", "null"], "format": "date-time", "description": about });
@@ -133,13 +133,12 @@ pub fn paths() -> Vec<(String, Value)> {
         ),
     ];
     for (verb, summary, about, fields, example) in verbs {
-        let operation = write(verb, summary, about, body(&fields), example, "200");
-        let mut operation = json!({ "post": operation });
-        operation["post"]["parameters"] =
+        let mut operation = write(verb, summary, about, body(&fields), example, "200");
+        operation["parameters"] =
             json!([path_parameter("e164", "The number in E.164.", NUMBER), if_match(), idempotency_key()]);
-        paths.push((manage(&format!("numbers/{{e164}}/{verb}")), operation));
+        operations.push(operation);
     }
-    let entity = |kind: &str, plural: &str, id: &str, example_id: &str, owned: bool| {
+    let entity = |kind: &str, id: &str, example_id: &str, owned: bool| {
         let mut fields =
             vec![(id, text("Unique within the partner."), true), ("name", text("Up to 200 characters."), true)];
         let mut example = json!({ id: example_id, "name": "Night desk" });
@@ -207,11 +206,11 @@ pub fn paths() -> Vec<(String, Value)> {
         edit["responses"]["200"]["content"]["application/json"] =
             json!({ "schema": {}, "example": { "data": answer } });
         edit["parameters"] = json!([path_parameter("id", "Its id.", example_id), idempotency_key()]);
-        [(manage(plural), json!({ "post": create })), (manage(&format!("{plural}/{{id}}")), json!({ "patch": edit }))]
+        [create, edit]
     };
-    paths.extend(entity("account", "accounts", "account_auth_id", "MA_5d2f90aa", false));
-    paths.extend(entity("application", "applications", "application_id", "app_night", true));
-    paths.extend(entity("trunk", "trunks", "trunk_id", "trunk_night", true));
+    operations.extend(entity("account", "account_auth_id", "MA_5d2f90aa", false));
+    operations.extend(entity("application", "application_id", "app_night", true));
+    operations.extend(entity("trunk", "trunk_id", "trunk_night", true));
     let mut undo = write(
         "undo",
         "Undo a change",
@@ -225,8 +224,8 @@ pub fn paths() -> Vec<(String, Value)> {
         "schema": {},
         "example": { "data": { "undid": 2, "version": 3, "undone": 1, "refused": 0, "rows": [], "stays": [] } },
     });
-    paths.push((manage("changes/{version}/undo"), json!({ "post": undo })));
-    paths
+    operations.push(undo);
+    operations
 }
 
 /// Everything about a number, as a write leaves it.
@@ -242,32 +241,19 @@ pub fn schema() -> Value {
 fn write(id: &str, summary: &str, about: &str, body: Value, example: Value, status: &str) -> Value {
     let mut number = sample(wire::EXPORT);
     number["version"] = json!(2);
-    let mut answers = Map::new();
     let mut head = headers(false);
     head["ETag"]["description"] = json!("The number's own, as at `/api/v1/partner/numbers/{e164}`.");
-    answers.insert(
-        status.to_owned(),
-        json!({
-            "description": "Done, and durable; or so already, and nothing written.",
-            "headers": head,
-            "content": { "application/json": {
-                "schema": object(&[("data", json!({ "$ref": "#/components/schemas/ManagedNumber" }))]),
-                "example": { "data": number },
-            } },
-        }),
-    );
-    if let Value::Object(errors) = responses(&["400", "401", "403", "404", "409", "412", "422", "429"], Value::Null) {
-        answers.extend(errors.into_iter().filter(|(status, _)| status != "200"));
-    }
-    json!({
-        "operationId": id,
-        "tags": ["Management"],
-        "summary": summary,
-        "description": about,
-        "parameters": [idempotency_key()],
-        "requestBody": { "required": false, "content": { "application/json": { "schema": body, "example": example } } },
-        "responses": answers,
-    })
+    let ok = json!({
+        "description": "Done, and durable; or so already, and nothing written.",
+        "headers": head,
+        "content": { "application/json": {
+            "schema": object(&[("data", json!({ "$ref": "#/components/schemas/ManagedNumber" }))]),
+            "example": { "data": number },
+        } },
+    });
+    let (parameters, body, ok) = (vec![idempotency_key()], (body, example), (status, ok));
+    DescribedWrite { tag: "Management", id, summary, about, parameters, body, ok, errors: ERRORS_OF_CONDITIONAL }
+        .described()
 }
 
 pub(super) fn body(fields: &[(&str, Value, bool)]) -> Value {

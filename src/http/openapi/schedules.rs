@@ -1,9 +1,12 @@
 //! The description of schedules.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::manage::{body, idempotency_key, text};
-use super::{headers, list_of, object, one_of, parameters, path_parameter, responses};
+use super::{
+    DescribedWrite, ERRORS_OF_LIST, ERRORS_OF_ONE, ERRORS_OF_WRITE, list_of, object, one_of, parameters,
+    path_parameter, untagged,
+};
 use crate::alert::Why;
 use crate::checks::Check;
 use crate::domain::setting::ReportPolicy;
@@ -13,9 +16,7 @@ use crate::service::schedules::{RECIPIENTS_MAX, Sending};
 
 const ID: &str = "sc_7q2m4x9c1d5k";
 
-pub fn paths() -> Vec<(String, Value)> {
-    let schedules = "/api/v1/manage/schedules";
-    let one = format!("{schedules}/{{id}}");
+pub fn operations() -> Vec<Value> {
     let id = || path_parameter("id", "The schedule.", ID);
     let create = write(
         "schedule_create",
@@ -57,14 +58,14 @@ pub fn paths() -> Vec<(String, Value)> {
         "All schedules, oldest first",
         parameters(ListParameters::Paging),
         (list_of("Schedule"), json!({ "data": [sample(false)], "meta": page })),
-        &["401", "403", "422", "429"],
+        ERRORS_OF_LIST,
     );
     let single = read(
         "schedule",
         "A schedule, with its next three runs and how its last letters went",
         vec![id()],
         (one_of("Schedule"), json!({ "data": sample(true) })),
-        &["401", "403", "404", "422", "429"],
+        ERRORS_OF_ONE,
     );
     let query = |name: &str, about: &str, example: &str| json!({ "name": name, "in": "query", "description": about, "schema": { "type": "string" }, "example": example });
     let preview = read(
@@ -78,14 +79,9 @@ pub fn paths() -> Vec<(String, Value)> {
             one_of("SchedulePreview"),
             json!({ "data": { "cron": WEEKLY, "zone": "Europe/Berlin", "next_runs": next_runs() } }),
         ),
-        &["401", "403", "422", "429"],
+        ERRORS_OF_LIST,
     );
-    vec![
-        (schedules.to_owned(), json!({ "get": list, "post": create })),
-        (format!("{schedules}/preview"), json!({ "get": preview })),
-        (one.clone(), json!({ "get": single, "patch": edit, "delete": remove })),
-        (format!("{one}/run"), json!({ "post": run })),
-    ]
+    vec![list, create, preview, single, edit, remove, run]
 }
 
 pub fn schemas() -> Vec<(&'static str, Value)> {
@@ -240,28 +236,14 @@ fn sample(alone: bool) -> Value {
 }
 
 fn read(id: &str, summary: &str, parameters: Vec<Value>, (schema, example): (Value, Value), errors: &[&str]) -> Value {
-    let mut head = headers(false);
-    if let Some(head) = head.as_object_mut() {
-        head.remove("ETag");
-    }
-    json!({
-        "operationId": id,
-        "tags": ["Schedules"],
-        "summary": summary,
-        "parameters": parameters,
-        "responses": responses(errors, json!({
-            "description": "As it is now.",
-            "headers": head,
-            "content": { "application/json": { "schema": schema, "example": example } },
-        })),
-    })
+    super::read("Schedules", id, summary, parameters, errors, untagged("As it is now.", schema, example))
 }
 
 fn write(
     id: &str,
     summary: &str,
     about: &str,
-    (body, example): (Value, Value),
+    body: (Value, Value),
     (status, answer): (&str, Value),
     parameters: Vec<Value>,
 ) -> Value {
@@ -269,18 +251,6 @@ fn write(
         "description": "The schedule.",
         "content": { "application/json": { "schema": one_of("Schedule"), "example": { "data": answer } } },
     });
-    let mut answers = Map::new();
-    answers.insert(status.to_owned(), ok);
-    if let Value::Object(errors) = responses(&["400", "401", "403", "404", "409", "422", "429"], Value::Null) {
-        answers.extend(errors.into_iter().filter(|(status, _)| status != "200"));
-    }
-    json!({
-        "operationId": id,
-        "tags": ["Schedules"],
-        "summary": summary,
-        "description": about,
-        "parameters": parameters,
-        "requestBody": { "required": false, "content": { "application/json": { "schema": body, "example": example } } },
-        "responses": answers,
-    })
+    let ok = (status, ok);
+    DescribedWrite { tag: "Schedules", id, summary, about, parameters, body, ok, errors: ERRORS_OF_WRITE }.described()
 }

@@ -1,59 +1,43 @@
 //! The description of what a partner chooses for its bills.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::manage::{body, idempotency_key, text};
-use super::{headers, object, one_of, responses};
+use super::{DescribedWrite, ERRORS_OF_LIST, headers, object, one_of, read, untagged};
 use crate::domain::setting::AfterExpiry;
 
-pub fn paths() -> Vec<(String, Value)> {
+pub fn operations() -> Vec<Value> {
     let example = |next: Value| {
         let mut now = period("2026-02", ("2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"), "UTC", AfterExpiry::Charge);
         now["next"] = next;
         json!({ "data": now })
     };
-    let answer = |example: Value, tagged: bool| {
-        let mut head = headers(false);
-        if let Some(head) = head.as_object_mut().filter(|_| !tagged) {
-            head.remove("ETag");
-        }
-        json!({
-            "description": "This month's zone and rule, and those of the next month if they differ.",
-            "headers": head,
-            "content": { "application/json": { "schema": one_of("BillingSetting"), "example": example } },
-        })
-    };
-    let mut read = responses(&["401", "403", "422", "429"], answer(example(Value::Null), true));
-    read["304"] = json!({ "description": "Not changed since the given `If-None-Match`." });
-    let read = json!({
-        "operationId": "billing_setting",
-        "tags": ["Phone numbers"],
-        "summary": "In which zone the partner's bills are, and whether expired numbers are charged",
-        "parameters": [],
-        "responses": read,
-    });
+    let about = "This month's zone and rule, and those of the next month if they differ.";
+    let mut tagged = untagged(about, one_of("BillingSetting"), example(Value::Null));
+    tagged["headers"] = headers(false);
+    let mut read = read(
+        "Phone numbers",
+        "billing_setting",
+        "In which zone the partner's bills are, and whether expired numbers are charged",
+        vec![],
+        ERRORS_OF_LIST,
+        tagged,
+    );
+    read["responses"]["304"] = json!({ "description": "Not changed since the given `If-None-Match`." });
     let next = period("2026-03", ("2026-03-01T00:00:00Z", "2026-03-31T18:30:00Z"), "Asia/Kolkata", AfterExpiry::Stop);
-    let mut answers = Map::new();
-    answers.insert("200".to_owned(), answer(example(next), false));
-    if let Value::Object(errors) = responses(&["400", "401", "403", "409", "422", "429"], Value::Null) {
-        answers.extend(errors.into_iter().filter(|(status, _)| status != "200"));
-    }
     let fields = [("zone", text("The IANA name of the zone."), false), ("after_expiry", after_expiry(), false)];
-    let edit = json!({
-        "operationId": "billing_setting_edit",
-        "tags": ["Management"],
-        "summary": "Choose the zone of the partner's bills, and whether expired numbers are charged",
-        "description": "It counts from the next month, which begins at the moment at which this one ends, so no hour is billed twice or never, and no bill of this month or an earlier one changes. What is left out stays as it is; a choice that does not count yet is replaced.",
-        "parameters": [idempotency_key()],
-        "requestBody": { "required": true, "content": { "application/json": {
-            "schema": body(&fields), "example": { "zone": "Asia/Kolkata", "after_expiry": "stop" },
-        } } },
-        "responses": answers,
-    });
-    vec![
-        ("/api/v1/partner/settings/billing".to_owned(), json!({ "get": read })),
-        ("/api/v1/manage/settings/billing".to_owned(), json!({ "patch": edit })),
-    ]
+    let edit = DescribedWrite {
+        tag: "Management",
+        id: "billing_setting_edit",
+        summary: "Choose the zone of the partner's bills, and whether expired numbers are charged",
+        about: "It counts from the next month, which begins at the moment at which this one ends, so no hour is billed twice or never, and no bill of this month or an earlier one changes. What is left out stays as it is; a choice that does not count yet is replaced.",
+        parameters: vec![idempotency_key()],
+        body: (body(&fields), json!({ "zone": "Asia/Kolkata", "after_expiry": "stop" })),
+        ok: ("200", untagged(about, one_of("BillingSetting"), example(next))),
+        errors: &["400", "401", "403", "409", "422", "429"],
+    };
+    let edit = edit.described();
+    vec![read, edit]
 }
 
 pub fn schemas() -> Vec<(&'static str, Value)> {

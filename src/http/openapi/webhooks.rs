@@ -1,9 +1,12 @@
 //! The description of webhooks.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::manage::{body, idempotency_key, text};
-use super::{headers, list_of, object, one_of, parameters, path_parameter, responses};
+use super::{
+    DescribedWrite, ERRORS_OF_CONDITIONAL, ERRORS_OF_LIST, ERRORS_OF_ONE, headers, list_of, object, one_of, parameters,
+    path_parameter, untagged,
+};
 use crate::domain::setting::DeliveryOrder;
 use crate::http::query::ListParameters;
 use crate::service::webhooks::DeliveryState;
@@ -12,9 +15,7 @@ use crate::service::webhooks::event::kinds;
 const ID: &str = "wh_7q2m4x9c1d5k";
 const DELIVERY: &str = "dl_0000000000000011";
 
-pub fn paths() -> Vec<(String, Value)> {
-    let all = "/api/v1/manage/webhooks";
-    let one = format!("{all}/{{id}}");
+pub fn operations() -> Vec<Value> {
     let id = || path_parameter("id", "The webhook.", ID);
     let if_match = || {
         json!({
@@ -97,115 +98,87 @@ pub fn paths() -> Vec<(String, Value)> {
     of_one.insert(0, id());
     let of_failed = of_one.clone();
     vec![
-        (
-            all.to_owned(),
-            json!({
-                "get": read(
-                    ("webhooks", "The partner's webhooks, oldest first", "All of them."),
-                    Vec::new(),
-                    object(&[
-                        ("data", json!({ "type": "array", "items": { "$ref": "#/components/schemas/Webhook" } })),
-                        ("meta", object(&[("total", json!({ "type": "integer" }))])),
-                    ]),
-                    json!({ "data": [sample()], "meta": { "total": 1 } }),
-                    &["401", "403", "422", "429"],
-                ),
-                "post": create,
-            }),
+        read(
+            ("webhooks", "The partner's webhooks, oldest first", "All of them."),
+            Vec::new(),
+            object(&[
+                ("data", json!({ "type": "array", "items": { "$ref": "#/components/schemas/Webhook" } })),
+                ("meta", object(&[("total", json!({ "type": "integer" }))])),
+            ]),
+            json!({ "data": [sample()], "meta": { "total": 1 } }),
+            ERRORS_OF_LIST,
         ),
-        (
-            one.clone(),
-            json!({
-                "get": read(
-                    ("webhook", "One webhook, and how it is", "The webhook."),
-                    vec![id()],
-                    one_of("Webhook"),
-                    json!({ "data": sample() }),
-                    &["401", "403", "404", "422", "429"],
-                ),
-                "patch": edit,
-                "delete": remove,
-            }),
+        create,
+        read(
+            ("webhook", "One webhook, and how it is", "The webhook."),
+            vec![id()],
+            one_of("Webhook"),
+            json!({ "data": sample() }),
+            ERRORS_OF_ONE,
         ),
-        (
-            format!("{one}/rotate"),
-            json!({ "post": order_of(
-                "webhook_rotate",
-                "Give a webhook a new secret",
-                "It is in this answer and in no later one. For 24 hours every event is signed with the old one as well; the one before that ends at once.",
-                "200",
-                "Webhook",
-                made(rotated()),
-            ) }),
+        edit,
+        remove,
+        order_of(
+            "webhook_rotate",
+            "Give a webhook a new secret",
+            "It is in this answer and in no later one. For 24 hours every event is signed with the old one as well; the one before that ends at once.",
+            "200",
+            "Webhook",
+            made(rotated()),
         ),
-        (
-            format!("{one}/test"),
-            json!({ "post": order_of(
-                "webhook_test",
-                "Send a test event now",
-                "Past whatever waits, also to a webhook that is off. The answer says how it went; a success lets what waits be tried at once. At most two at a time.",
-                "201",
-                "Delivery",
-                tested(),
-            ) }),
+        order_of(
+            "webhook_test",
+            "Send a test event now",
+            "Past whatever waits, also to a webhook that is off. The answer says how it went; a success lets what waits be tried at once. At most two at a time.",
+            "201",
+            "Delivery",
+            tested(),
         ),
-        (
-            format!("{one}/deliveries"),
-            json!({ "get": read(
-                (
-                    "webhook_deliveries",
-                    "A webhook's deliveries, newest first",
-                    "A page of deliveries. A change becomes one when it is first attempted.",
-                ),
-                of_one,
-                list_of("Delivery"),
-                json!({ "data": [delivered()], "meta": { "total": 1, "page": 1, "per_page": 20 } }),
-                &["401", "403", "404", "422", "429"],
-            ) }),
+        read(
+            (
+                "webhook_deliveries",
+                "A webhook's deliveries, newest first",
+                "A page of deliveries. A change becomes one when it is first attempted.",
+            ),
+            of_one,
+            list_of("Delivery"),
+            json!({ "data": [delivered()], "meta": { "total": 1, "page": 1, "per_page": 20 } }),
+            ERRORS_OF_ONE,
         ),
-        (format!("{one}/deliveries/{{delivery}}/resend"), json!({ "post": resend })),
-        (format!("{one}/deliveries/{{delivery}}/skip"), json!({ "post": skip })),
-        (
-            format!("{one}/blocking"),
-            json!({ "get": read(
-                (
-                    "webhook_blocking",
-                    "The events that were refused and block others, oldest first",
-                    "All of them: one at most in the order `endpoint`.",
-                ),
-                vec![id()],
-                object(&[
-                    ("data", json!({ "type": "array", "items": { "$ref": "#/components/schemas/BlockingDelivery" } })),
-                    ("meta", object(&[("total", json!({ "type": "integer" }))])),
-                ]),
-                json!({ "data": [blocking()], "meta": { "total": 1 } }),
-                &["401", "403", "404", "422", "429"],
-            ) }),
+        resend,
+        skip,
+        read(
+            (
+                "webhook_blocking",
+                "The events that were refused and block others, oldest first",
+                "All of them: one at most in the order `endpoint`.",
+            ),
+            vec![id()],
+            object(&[
+                ("data", json!({ "type": "array", "items": { "$ref": "#/components/schemas/BlockingDelivery" } })),
+                ("meta", object(&[("total", json!({ "type": "integer" }))])),
+            ]),
+            json!({ "data": [blocking()], "meta": { "total": 1 } }),
+            ERRORS_OF_ONE,
         ),
-        (
-            format!("{one}/failed"),
-            json!({ "get": read(
-                (
-                    "webhook_failed",
-                    "The deliveries that were given up or skipped, newest first",
-                    "A page of deliveries. One leaves the list when it is sent again, and when its time is over.",
-                ),
-                of_failed,
-                list_of("Delivery"),
-                json!({ "data": [skipped()], "meta": { "total": 1, "page": 1, "per_page": 20 } }),
-                &["401", "403", "404", "422", "429"],
-            ) }),
+        read(
+            (
+                "webhook_failed",
+                "The deliveries that were given up or skipped, newest first",
+                "A page of deliveries. One leaves the list when it is sent again, and when its time is over.",
+            ),
+            of_failed,
+            list_of("Delivery"),
+            json!({ "data": [skipped()], "meta": { "total": 1, "page": 1, "per_page": 20 } }),
+            ERRORS_OF_ONE,
         ),
-        (
-            format!("{one}/failed/resend"),
-            json!({ "post": order_of(
-                "webhook_resend_failed",
-                "Queue again all that was given up or skipped",
-                "Oldest first, each under its own event id, up to 1,000 at a time; `left` says how many are left.",
-                "200",
-                "ResentDeliveries",
-                json!({ "resent": 0, "left": 0 }),
-            ) }),
+        order_of(
+            "webhook_resend_failed",
+            "Queue again all that was given up or skipped",
+            "Oldest first, each under its own event id, up to 1,000 at a time; `left` says how many are left.",
+            "200",
+            "ResentDeliveries",
+            json!({ "resent": 0, "left": 0 }),
         ),
     ]
 }
@@ -397,48 +370,24 @@ fn read(
     example: Value,
     errors: &[&str],
 ) -> Value {
-    let mut head = headers(false);
-    if let Some(head) = head.as_object_mut()
-        && id != "webhook"
-    {
-        head.remove("ETag");
+    let mut ok = untagged(about, schema, example);
+    if id == "webhook" {
+        ok["headers"] = headers(false);
     }
-    json!({
-        "operationId": id,
-        "tags": ["Webhooks"],
-        "summary": summary,
-        "parameters": parameters,
-        "responses": responses(errors, json!({
-            "description": about,
-            "headers": head,
-            "content": { "application/json": { "schema": schema, "example": example } },
-        })),
-    })
+    super::read("Webhooks", id, summary, parameters, errors, ok)
 }
 
 fn write(
     (id, summary, about): (&str, &str, &str),
     parameters: Vec<Value>,
-    (body, sent): (Value, Value),
+    body: (Value, Value),
     (status, schema, answer): (&str, &str, Value),
 ) -> Value {
     let ok = json!({
         "description": "Done, and durable.",
         "content": { "application/json": { "schema": one_of(schema), "example": { "data": answer } } },
     });
-    let mut answers = Map::new();
-    answers.insert(status.to_owned(), ok);
-    let errors = responses(&["400", "401", "403", "404", "409", "412", "422", "429"], Value::Null);
-    if let Value::Object(errors) = errors {
-        answers.extend(errors.into_iter().filter(|(status, _)| status != "200"));
-    }
-    json!({
-        "operationId": id,
-        "tags": ["Webhooks"],
-        "summary": summary,
-        "description": about,
-        "parameters": parameters,
-        "requestBody": { "required": false, "content": { "application/json": { "schema": body, "example": sent } } },
-        "responses": answers,
-    })
+    let ok = (status, ok);
+    DescribedWrite { tag: "Webhooks", id, summary, about, parameters, body, ok, errors: ERRORS_OF_CONDITIONAL }
+        .described()
 }

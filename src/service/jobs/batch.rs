@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::domain::{Currency, E164};
+use crate::domain::{Currency, E164, runs};
 use crate::store::StoreError;
 
 /// What a month costs more, or less, in minor units of each currency.
@@ -99,15 +99,10 @@ pub struct JobBatch {
 impl JobBatch {
     /// A batch of these numbers, which ascend.
     pub fn new(numbers: impl IntoIterator<Item = E164>) -> JobBatch {
-        let mut batch = JobBatch::default();
-        for number in numbers {
-            batch.rows += 1;
-            match batch.numbers.last_mut() {
-                Some((first, count)) if *first + u64::from(*count) == number.digits() => *count += 1,
-                _ => batch.numbers.push((number.digits(), 1)),
-            }
-        }
-        batch
+        let runs = runs::runs(numbers);
+        let rows = runs.iter().map(|run| run.count as u32).sum();
+        let numbers = runs.iter().map(|run| (run.first.digits(), run.count as u32)).collect();
+        JobBatch { rows, numbers, ..JobBatch::default() }
     }
 
     pub fn count(&self) -> u64 {

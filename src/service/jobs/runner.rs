@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::BatchStep;
 use crate::service::lease;
-use crate::service::turns::{Item, Limits, Next, Runner, Turn, Worker};
+use crate::service::turns::{Item, Next, Runner, Turn, TurnLimits, Worker};
 use crate::service::workers::Work;
 use crate::service::{Service, ServiceError};
 use crate::store::StoreError;
@@ -36,7 +36,7 @@ pub struct JobRunner(Runner);
 
 impl JobRunner {
     pub fn start(service: &Service, settings: JobSettings) -> JobRunner {
-        let limits = Limits { places: settings.workers, per_partner: settings.per_partner, leave_room: false };
+        let limits = TurnLimits { places: settings.workers, per_partner: settings.per_partner, leave_room: false };
         let lease = Arc::new(service.leases.keep("jobs", lease::SPAN));
         let (board, workers) = (service.board.clone(), service.workers.clone());
         JobRunner(Runner::start(JobWorker { service: service.clone() }, board, lease, limits, workers))

@@ -5,9 +5,11 @@
 //! ends at a version of the caller's snapshot, so that answers about the past and
 //! the present never disagree.
 //! Deliberately absent: a second copy of the past. A past inventory is the present
-//! one with later changes reverted, so it costs as much as they do, and shares
-//! unchanged parts with the present (copy-on-write).
+//! one with later changes reverted, thousands of them together, so it costs as much
+//! as they do, and shares unchanged parts with the present (copy-on-write).
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +19,7 @@ use tracing::error;
 
 use super::Replica;
 use crate::domain::change::GENESIS;
-use crate::domain::{E164, PartnerKey, Time};
+use crate::domain::{E164, NumberChange, PartnerKey, Time};
 use crate::inventory::{Misfit, Snapshot};
 use crate::service::{ServiceError, corrupt};
 use crate::store::{LogPiece, Store, StoreError, follow};
@@ -111,13 +113,85 @@ pub(in crate::service) fn back(
 ) -> Result<Snapshot, ServiceError> {
     let mut past = (*from).clone();
     drop(from);
+    let mut step = STEP_MAX;
     while past.version > version {
         if !wanted.load(Ordering::Relaxed) {
             return Err(ServiceError::Abandoned);
         }
-        past = before(store, past)?;
+        let to = past.version.saturating_sub(step).max(version);
+        past = match before_many(store, &past, to) {
+            Ok(before) => before,
+            Err(Ended::Large) if past.version - to > 1 => {
+                step = ((past.version - to) / 8).max(1);
+                continue;
+            }
+            Err(Ended::Large) => before(store, past)?,
+            Err(Ended::Failed(error)) => return Err(error),
+        };
+        step = (step * 2).min(STEP_MAX);
     }
     Ok(past)
+}
+
+/// How many changes are taken back together at most. A number is then edited
+/// once, however often they changed it.
+const STEP_MAX: u64 = 16_384;
+/// How many numbers they have at most: what is taken back together is held in
+/// memory.
+const STEP_NUMBERS_MAX: usize = 65_536;
+
+/// Why changes were not taken back together.
+enum Ended {
+    /// They have too many numbers.
+    Large,
+    Failed(ServiceError),
+}
+
+impl From<StoreError> for Ended {
+    fn from(error: StoreError) -> Ended {
+        Ended::Failed(error.into())
+    }
+}
+
+/// A snapshot with its changes after version `to` taken back together.
+fn before_many(store: &dyn Store, last: &Snapshot, to: u64) -> Result<Snapshot, Ended> {
+    let key = last.key;
+    let misfits = |misfit: Misfit| {
+        error!(partner.key = %key, %misfit, "the log does not lead back from what is in memory: {misfit}");
+        Ended::Failed(corrupt(misfit.to_string()))
+    };
+    let (mut first, mut all_entities, mut head) = (None, Vec::new(), None);
+    let mut numbers: BTreeMap<E164, NumberChange> = BTreeMap::new();
+    follow(store, key, (to, last.version), |piece| {
+        match piece {
+            LogPiece::Entry { version, entry, entities, previous } => {
+                if head.is_some_and(|head| head != previous) {
+                    return Err(misfits(Misfit::Chain { version }));
+                }
+                first.get_or_insert((entry.at, previous));
+                all_entities.extend(entities);
+            }
+            LogPiece::Numbers(edits) => {
+                for edit in edits {
+                    match numbers.entry(edit.number) {
+                        Entry::Occupied(mut known) => known.get_mut().after = edit.after,
+                        Entry::Vacant(new) => drop(new.insert(edit)),
+                    }
+                }
+                if numbers.len() > STEP_NUMBERS_MAX {
+                    return Err(Ended::Large);
+                }
+            }
+            LogPiece::End { digest } => head = Some(digest),
+        }
+        Ok(())
+    })?;
+    let gone = || Ended::Failed(corrupt(format!("version {} of partner {key} is gone", to + 1)));
+    let ((at, previous), head) = first.zip(head).ok_or_else(gone)?;
+    let mut reverting = last.clone().revert_to(to, at, all_entities, previous);
+    let mut numbers: Vec<NumberChange> = numbers.into_values().collect();
+    reverting.numbers(&mut numbers).map_err(misfits)?;
+    reverting.finish(head).map_err(misfits)
 }
 
 /// A snapshot without its last change, which is taken back in pieces: it may be

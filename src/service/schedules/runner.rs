@@ -15,7 +15,7 @@ use super::{MAIL, RunStep, SCHEDULE, SendOutcome};
 use crate::domain::{PartnerKey, Time};
 use crate::mail::Mailer;
 use crate::service::lease;
-use crate::service::turns::{Item, Limits, Next, Runner, Turn, Worker};
+use crate::service::turns::{Item, Next, Runner, Turn, TurnLimits, Worker};
 use crate::service::workers::Work;
 use crate::service::{Service, ServiceError, WorkerClock};
 
@@ -40,7 +40,7 @@ impl ScheduleRunner {
         let lease = Arc::new(service.leases.keep("schedules", lease::SPAN));
         let runs = ScheduleWorker { service: service.clone(), clock: clock.clone(), settled: AtomicBool::new(false) };
         let emails = EmailWorker { service: service.clone(), clock, mailer };
-        let limits = |places| Limits { places, per_partner: usize::MAX, leave_room: false };
+        let limits = |places| TurnLimits { places, per_partner: usize::MAX, leave_room: false };
         let workers = &service.workers;
         ScheduleRunner {
             runs: Runner::start(runs, Arc::default(), lease.clone(), limits(1), workers.clone()),

@@ -131,7 +131,7 @@ impl Service {
     }
 
     pub(super) fn webhook_step_as(&self, key: PartnerKey, id: &str, begin: &Begin) -> Result<Worked, ServiceError> {
-        let snapshot = self.settings(key)?;
+        let snapshot = self.known_snapshot(key, false)?;
         let now = self.hooks.now();
         let passed = begin.passed;
         let gone = Worked { next: NextTurn::Gone, cursor: passed, failing: false, held: 0, retried: false };

@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use super::RETRIES;
-use super::{ServiceError, corrupt};
+use super::ServiceError;
 use crate::domain::{EntityChange, NumberChange, Time};
 use crate::store::{Document, Transaction};
 
@@ -163,8 +163,7 @@ pub(super) struct HeldEvents(Vec<HeldEvent>);
 
 impl HeldEvents {
     pub fn read(document: &Document) -> Result<HeldEvents, ServiceError> {
-        let wrong = |error| corrupt(format!("the held events of webhook {}: {error}", document.id));
-        serde_json::from_str(&document.body).map_err(wrong)
+        Ok(document.read("the held events of webhook")?)
     }
 
     pub fn in_transaction(transaction: &mut dyn Transaction, id: &str) -> Result<HeldEvents, ServiceError> {
@@ -176,8 +175,7 @@ impl HeldEvents {
         if self.0.is_empty() {
             return Ok(transaction.drop_document(HELD, id)?);
         }
-        let body = serde_json::to_string(self).expect("held events serialise");
-        Ok(transaction.put_document(HELD, &Document { id: id.to_owned(), due: None, body })?)
+        Ok(transaction.put_document(HELD, &Document::of(id, None, self))?)
     }
 
     pub fn len(&self) -> usize {

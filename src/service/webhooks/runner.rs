@@ -3,7 +3,7 @@
 //!
 //! A turn sends several events of one webhook, for some seconds. A webhook that
 //! waits for a retry takes no place. Receivers may hang, so a partner's webhooks,
-//! and all that fail together, leave room for others ([`Limits::leave_room`]).
+//! and all that fail together, leave room for others ([`TurnLimits::leave_room`]).
 //!
 //! Invariant: no request is sent without the lease. A node that lost it may
 //! still wait for an answer when another node sends that event again: the
@@ -20,7 +20,7 @@ use tracing::{error, warn};
 use super::deliver::{Begin, NextTurn, Worked};
 use crate::domain::Time;
 use crate::service::lease;
-use crate::service::turns::{Id, Item, Limits, Next, Runner, Turn, Worker};
+use crate::service::turns::{Id, Item, Next, Runner, Turn, TurnLimits, Worker};
 use crate::service::workers::Work;
 use crate::service::{Replica, Service, ServiceError};
 
@@ -45,7 +45,7 @@ impl WebhookRunner {
     pub fn start(service: &Service, replica: Arc<Replica>, places: usize) -> WebhookRunner {
         let lease = Arc::new(service.leases.keep("webhooks", lease::SPAN));
         let (board, workers) = (service.hooks.board.clone(), service.workers.clone());
-        let limits = Limits { places, per_partner: usize::MAX, leave_room: true };
+        let limits = TurnLimits { places, per_partner: usize::MAX, leave_room: true };
         let worker = WebhookWorker { service: service.clone(), replica, progress: Mutex::default() };
         WebhookRunner(Runner::start(worker, board, lease, limits, workers))
     }

@@ -8,9 +8,8 @@ use tokio_postgres::Row;
 use super::connect::Link;
 use super::core::{Core, Params};
 use super::trouble::trouble;
-use crate::domain::{PartnerKey, Time};
+use crate::domain::{Group, PartnerKey, Time};
 use crate::store::history::{BareEntry, ENTRIES_BYTES, Shelf, TakePart};
-use crate::store::log::GROUP;
 use crate::store::rows::*;
 use crate::store::{LogEntry, StoreError};
 
@@ -93,7 +92,7 @@ impl Shelf for PgShelf<'_> {
     }
 
     fn split(&self, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError> {
-        let params: Params<'_> = &[&self.key.0, &whole(after), &whole(through), &(GROUP as i64)];
+        let params: Params<'_> = &[&self.key.0, &whole(after), &whole(through), &(Group::SIZE as i64)];
         let rows = self.core.rows(self.link, SPLIT_GROUPS, params)?;
         rows.iter().map(|row| Ok((row.int(0)? as u64, row.int(1)? as u64))).collect()
     }

@@ -20,6 +20,7 @@ use super::people::PgPeople;
 use super::trouble::{commit_failure, trouble};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
+use crate::domain::runs::cut;
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
     NumberChange, Partner, PartnerId, PartnerKey, Record, Setting, State, Time, Trunk, TrunkId,
@@ -665,16 +666,10 @@ impl Transaction for PgTransaction<'_> {
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
         // Cut between groups of 10,000, so that each is one part of the log.
         let mut rest = changes;
-        while rest.len() > STEP {
-            let group = |change: &NumberChange| change.number.digits() / 10_000;
-            let last = group(&rest[STEP - 1]);
-            let end = STEP + rest[STEP..].iter().take_while(|change| group(change) == last).count();
-            let (some, left) = rest.split_at(end);
+        while !rest.is_empty() {
+            let (some, left) = rest.split_at(cut(rest, STEP, |change| change.number));
             self.put_some(some)?;
             rest = left;
-        }
-        if !rest.is_empty() {
-            self.put_some(rest)?;
         }
         Ok(())
     }

@@ -2,9 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::domain::{PartnerKey, Time};
+use crate::domain::{Group, PartnerKey, Time};
 use crate::store::history::{BareEntry, ENTRIES_BYTES, Shelf, TakePart};
-use crate::store::log::GROUP;
 use crate::store::rows::*;
 use crate::store::{LogEntry, StoreError};
 
@@ -61,9 +60,10 @@ impl Shelf for SqliteShelf<'_> {
 
     fn split(&self, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError> {
         let mut statement = self.connection.prepare_cached(SPLIT_GROUPS)?;
-        let rows = statement.query_map(params![self.key.0, whole(after), whole(through), GROUP as i64], |row| {
-            Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
-        })?;
+        let rows = statement
+            .query_map(params![self.key.0, whole(after), whole(through), Group::SIZE as i64], |row| {
+                Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
+            })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
