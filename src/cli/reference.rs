@@ -97,7 +97,7 @@ fn argument(argument: &clap::Arg) -> Vec<String> {
     vec![format!("`{}`{needed}", cell(&spelled)), cell(&format!("{help}{choices}"))]
 }
 
-fn text<'a>(value: &'a Value) -> &'a str {
+fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
