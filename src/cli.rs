@@ -32,6 +32,7 @@ mod operator;
 mod output;
 mod partner;
 mod past;
+mod reference;
 mod route;
 mod routing;
 mod schedule;
@@ -180,6 +181,9 @@ enum Command {
     Manual {
         /// The folder; it must exist
         folder: PathBuf,
+        /// Write the reference pages of docs/reference instead, as Markdown
+        #[arg(long, hide = true)]
+        reference: bool,
     },
     /// Print the description of the API
     #[command(hide = true)]
@@ -454,8 +458,9 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
             written.map_err(|source| CliError::Io { what, source })?;
             Ok(Outcome::Done)
         }
-        Command::Manual { folder } => {
-            manual(&folder)
+        Command::Manual { folder, reference } => {
+            let written = if reference { reference_pages(&folder) } else { manual(&folder) };
+            written
                 .map_err(|source| CliError::Io { what: format!("cannot write into {}", folder.display()), source })?;
             Ok(Outcome::Done)
         }
@@ -466,9 +471,19 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
     }
 }
 
+fn reference_pages(folder: &std::path::Path) -> std::io::Result<()> {
+    let write = |(name, text): &(&str, String)| std::fs::write(folder.join(format!("{name}.md")), text);
+    reference::pages().iter().try_for_each(write)
+}
+
 /// Writes the guide as files that link to each other.
 fn manual(folder: &std::path::Path) -> std::io::Result<()> {
-    use crate::http::docs::guide::{Site, all, names, page_of, style_sheet};
+    use crate::http::docs::guide::{IMAGES, Site, all, names, page_of, search_page, style_sheet};
+    std::fs::create_dir_all(folder.join("images"))?;
+    for (name, image) in IMAGES {
+        std::fs::write(folder.join("images").join(name), image)?;
+    }
+    std::fs::write(folder.join("search.html"), search_page())?;
     for name in names() {
         std::fs::write(folder.join(format!("{name}.html")), page_of(Site::Files, name).unwrap_or_default())?;
     }

@@ -118,7 +118,7 @@ pub fn populate(
         }
         let (owner, manager) = (service.actor().clone(), service.actor().clone());
         let people = people(&partner).unwrap_or(DemoPeople { owner, manager });
-        let year = year::Year::of(profile, numbers, now);
+        let year = year::DemoYear::of(profile, numbers, now);
         let reports = year.play(service, &partner, &people, &Watch { progress, cancel })?;
         made.imported.push((partner, reports));
     }

@@ -16,6 +16,7 @@ pub mod checks;
 pub mod compress;
 mod cors;
 pub mod costs;
+pub mod described;
 pub mod docs;
 mod entities;
 pub mod error;

@@ -48,13 +48,13 @@ use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, Choice, Dialect, E164, EntityChange, FieldError, Key,
     KeyId, Partner, PartnerId, PartnerKey, Scope, Setting, State, Time, Trunk, Verb, setting,
 };
-use crate::inventory::{NumberRef, Snapshot};
 use crate::routing::Policy;
 use crate::store::people::AuditEntry;
 use crate::store::{Abort, Answered, Load, Loaded, LogEntry, Store, Transaction, WriteTarget};
 
 use crate::trace;
 
+pub use crate::inventory::{NumberRef, Snapshot};
 pub use crate::store::StoreError;
 pub use crate::store::waiting::SERVING;
 pub use replica::{Replica, past};

@@ -36,7 +36,7 @@ pub struct Complete {
 
 /// The kind of id that an option or an argument takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Wanted {
+enum Completing {
     Partner,
     Entity(NamedKind),
 }
@@ -76,11 +76,11 @@ fn candidates(words: &[String]) -> Option<Vec<(String, String)>> {
     let service = global.service(Open::Read).ok()?;
     let partners = service.partners().ok()?;
     let mut found: Vec<(String, String)> = match wanted {
-        Wanted::Partner => {
+        Completing::Partner => {
             let of = |name: &str, id: &str| (id.to_owned(), name.to_owned());
             partners.iter().map(|(_, _, partner)| of(&partner.name, partner.auth_id.as_str())).collect()
         }
-        Wanted::Entity(kind) => {
+        Completing::Entity(kind) => {
             let partner = match value_of(before, &["--partner"]).or_else(|| std::env::var("ROLLCALL_PARTNER").ok()) {
                 Some(id) => id.parse::<PartnerId>().ok()?,
                 None => match &partners[..] {
@@ -108,7 +108,7 @@ fn candidates(words: &[String]) -> Option<Vec<(String, String)>> {
 }
 
 /// The kind of the word at the cursor, and the part of it that is typed.
-fn wanted<'t>(command: &Command, before: &[String], typed: &'t str) -> Option<(Wanted, &'t str)> {
+fn wanted<'t>(command: &Command, before: &[String], typed: &'t str) -> Option<(Completing, &'t str)> {
     let (mut at, mut group, mut place) = (command, "", 0);
     let mut words = before.iter().skip(1);
     while let Some(word) = words.next() {
@@ -146,10 +146,10 @@ fn long<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
 }
 
 /// The kind of id of an option or argument below a group of commands.
-fn of(arg: &Arg, group: &str) -> Option<Wanted> {
+fn of(arg: &Arg, group: &str) -> Option<Completing> {
     let named = |name: &str| arg.get_value_names().is_some_and(|names| names.iter().any(|one| one.as_str() == name));
     if named(PARTNER) {
-        return Some(Wanted::Partner);
+        return Some(Completing::Partner);
     }
     let word = match arg.get_id().as_str() {
         _ if !named(ENTITY) => return None,
@@ -157,9 +157,9 @@ fn of(arg: &Arg, group: &str) -> Option<Wanted> {
         id => id,
     };
     match word {
-        "account" | "customer" | "reserved_for" => Some(Wanted::Entity(NamedKind::Customer)),
-        "application" => Some(Wanted::Entity(NamedKind::Application)),
-        "trunk" => Some(Wanted::Entity(NamedKind::Trunk)),
+        "account" | "customer" | "reserved_for" => Some(Completing::Entity(NamedKind::Customer)),
+        "application" => Some(Completing::Entity(NamedKind::Application)),
+        "trunk" => Some(Completing::Entity(NamedKind::Trunk)),
         _ => None,
     }
 }
@@ -266,16 +266,16 @@ mod tests {
         };
         use NamedKind::{Application, Customer, Trunk};
         for (line, expected) in [
-            ("rollcall number assign +33123 --account Glo", Some((Wanted::Entity(Customer), "Glo"))),
-            ("rollcall number assign +33123 --account=Glo", Some((Wanted::Entity(Customer), "Glo"))),
-            ("rollcall number assign +33123 --account = Glo", Some((Wanted::Entity(Customer), "Glo"))),
-            ("rollcall number assign --account MA_1 --application ", Some((Wanted::Entity(Application), ""))),
-            ("rollcall number route +33123 --trunk t", Some((Wanted::Entity(Trunk), "t"))),
-            ("rollcall account archive --auth-id ", Some((Wanted::Entity(Customer), ""))),
-            ("rollcall application rename Ma", Some((Wanted::Entity(Application), "Ma"))),
-            ("rollcall trunk destination add ", Some((Wanted::Entity(Trunk), ""))),
-            ("rollcall --json number list --partner PA", Some((Wanted::Partner, "PA"))),
-            ("rollcall partner suspend ", Some((Wanted::Partner, ""))),
+            ("rollcall number assign +33123 --account Glo", Some((Completing::Entity(Customer), "Glo"))),
+            ("rollcall number assign +33123 --account=Glo", Some((Completing::Entity(Customer), "Glo"))),
+            ("rollcall number assign +33123 --account = Glo", Some((Completing::Entity(Customer), "Glo"))),
+            ("rollcall number assign --account MA_1 --application ", Some((Completing::Entity(Application), ""))),
+            ("rollcall number route +33123 --trunk t", Some((Completing::Entity(Trunk), "t"))),
+            ("rollcall account archive --auth-id ", Some((Completing::Entity(Customer), ""))),
+            ("rollcall application rename Ma", Some((Completing::Entity(Application), "Ma"))),
+            ("rollcall trunk destination add ", Some((Completing::Entity(Trunk), ""))),
+            ("rollcall --json number list --partner PA", Some((Completing::Partner, "PA"))),
+            ("rollcall partner suspend ", Some((Completing::Partner, ""))),
             ("rollcall number assign ", None),
             ("rollcall number assign --ac", None),
             ("rollcall number assign --cost ", None),

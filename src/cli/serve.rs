@@ -181,6 +181,7 @@ pub fn serve(
         .and_then(|builder| builder.set_buckets_for_metric(calls, &CALL_BUCKETS))
         .ok()
         .and_then(|builder| builder.install_recorder().ok());
+    http::described::describe();
     app.service.webhooks_ready().map_err(|error| CliError::Settings(error.to_string()))?;
     let app = Arc::new(app);
     match app.people.everybody(None) {

@@ -173,11 +173,10 @@ impl WantedChanges {
                 "who" if matches!(value, "user" | "key" | "command") || Actor::parse(value).is_some() => {
                     wanted.who = value.to_owned();
                 }
-                "who" => wanted.problems.push(unknown::word(
-                    "author of changes",
-                    value,
-                    ["me", "user", "key", "command", "server"].into_iter(),
-                )),
+                "who" => {
+                    let who = unknown::shown(value);
+                    wanted.problems.push(format!("{who} is nobody who makes changes; choose one of the list"));
+                }
                 "account" => match visit.snapshot.customer(value) {
                     Ok(id) => wanted.account = Some(id),
                     Err(error) => {

@@ -82,6 +82,10 @@ impl Names for Called<'_> {
     fn created(&self, _: &str) -> String {
         "created".to_owned()
     }
+
+    fn note(&self, note: Option<&str>) -> String {
+        note.map_or_else(String::new, |note| format!(": {note}"))
+    }
 }
 
 impl Naming for &Called<'_> {

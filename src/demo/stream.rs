@@ -80,7 +80,7 @@ struct DemoAccount {
 /// The holder of a number, and where its calls go: ids and names, empty where
 /// there is none.
 #[derive(Clone, Copy, Default)]
-pub struct Holding<'a> {
+pub struct DemoHolding<'a> {
     pub account: (&'a str, &'a str),
     pub application: (&'a str, &'a str),
     pub trunk: &'a str,
@@ -91,9 +91,9 @@ pub struct Holding<'a> {
 #[derive(Clone, Copy)]
 pub struct DemoRow<'a> {
     pub numbers: Option<(u64, u64)>,
-    pub holding: Holding<'a>,
+    pub holding: DemoHolding<'a>,
     /// The holding of a quarantined number before its release.
-    pub earlier: Holding<'a>,
+    pub earlier: DemoHolding<'a>,
     pub cost: &'a str,
     pub currency: &'a str,
     pub assigned_at: Option<Time>,
@@ -178,7 +178,7 @@ impl DemoStream {
         }
         for name in self.profile.empty {
             let DemoAccount { id, name, .. } = account(name, &mut self.dice);
-            let holding = Holding { account: (&id, &name), ..Holding::default() };
+            let holding = DemoHolding { account: (&id, &name), ..DemoHolding::default() };
             take(DemoRow { state: "no_number", ..DemoRow::of(holding) });
         }
         while self.piece(take) {}
@@ -313,14 +313,14 @@ impl DemoStream {
         let routes = if dice.0.is_multiple_of(8) { &self.common } else { account };
         let (application, application_name) =
             &routes.applications[(dice.1 % routes.applications.len() as u64) as usize];
-        let whole = Holding {
+        let whole = DemoHolding {
             account: (&account.id, &account.name),
             application: (application, application_name),
             trunk: &routes.trunks[(dice.1 % routes.trunks.len() as u64) as usize],
         };
         let application = if routed { whole.application } else { ("", "") };
-        let holding = if held { Holding { application, ..whole } } else { Holding::default() };
-        let earlier = if situation == Situation::Quarantined { whole } else { Holding::default() };
+        let holding = if held { DemoHolding { application, ..whole } } else { DemoHolding::default() };
+        let earlier = if situation == Situation::Quarantined { whole } else { DemoHolding::default() };
         let Range { cost, currency, .. } = self.range();
         take(DemoRow {
             numbers: Some(numbers),
@@ -342,7 +342,7 @@ impl DemoStream {
 
 impl<'a> DemoRow<'a> {
     /// A row that says nothing but this.
-    pub fn of(holding: Holding<'a>) -> DemoRow<'a> {
+    pub fn of(holding: DemoHolding<'a>) -> DemoRow<'a> {
         let (numbers, earlier, cost, currency, tags, state) = Default::default();
         let (assigned_at, expires_at, since, quarantine_ends_at, reserved_until, reserved_for) = Default::default();
         DemoRow {
@@ -366,7 +366,7 @@ impl<'a> DemoRow<'a> {
 /// The row as a line of a file; what a number had earlier is in none.
 impl fmt::Display for DemoRow<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Holding { account, application, trunk } = self.holding;
+        let DemoHolding { account, application, trunk } = self.holding;
         writeln!(
             f,
             "{},{},{},{},,,,,{},{},{trunk},{},{},{},{},{},{},{},{},{},{}",
@@ -393,7 +393,7 @@ impl fmt::Display for DemoRow<'_> {
 fn sample_row(sample: &Sample) -> DemoRow<'_> {
     let Sample { first, last, account, application, trunk, cost, currency, assigned_at } = sample;
     let at = assigned_at.parse().ok();
-    let holding = Holding { account: *account, application: *application, trunk };
+    let holding = DemoHolding { account: *account, application: *application, trunk };
     let row = DemoRow::of(holding);
     DemoRow { numbers: Some((*first, *last)), cost, currency, assigned_at: at, state: "active", since: at, ..row }
 }

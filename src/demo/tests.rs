@@ -335,7 +335,7 @@ fn the_year_has_left_its_marks() {
         // A node of today does not remember them, so they are counted in the store.
         let walk = DocumentWalk::Down { before: None };
         let days = demo.service.store().documents(key, "called", walk, 100).expect("days of calls");
-        assert!(days.len() > 20, "{name}: {}", days.len());
+        assert!(days.len() > 9, "{name}: {}", days.len());
         for job in jobs.iter().filter(|job| job.state == JobState::Done) {
             let ended = job.ended_at.expect("it ended");
             assert!(ended >= job.created_at && ended <= job.created_at.plus(60), "{job:?}");

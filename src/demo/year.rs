@@ -21,21 +21,19 @@ use std::time::Instant;
 use super::stream::{COLUMNS, DemoRow, DemoStream};
 use super::tables::{PartnerProfile, SAMPLES};
 use super::{DemoError, DemoPeople};
-use crate::checks::{Check, CheckOptions};
 use crate::domain::action::Transfer;
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::setting::ReportPolicy;
 use crate::domain::{
     AccountId, Action, Actor, ApplicationId, Destination, Destinations, E164, PartnerId, PartnerKey, State, Time, Zone,
 };
-use crate::inventory::{NumberRef, Snapshot, StatusCounts};
-use crate::service::checks::findings;
+use crate::service::checks::{Check, CheckOptions, findings};
 use crate::service::import::{ImportOptions, ImportReport, Watch};
 use crate::service::jobs::{BatchStep, JobSelection, LIST_MAX, NewJob};
 use crate::service::numbers::Expected;
 use crate::service::schedules::SchedulePatch;
 use crate::service::webhooks::NewWebhook;
-use crate::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome};
+use crate::service::{NumberRef, Replica, Service, ServiceError, Snapshot, VerbOutcome, WriteOutcome};
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
@@ -49,11 +47,11 @@ const PRICES: &[(&str, &str, &str)] =
     &[("450.00", "INR", "420.00"), ("480.00", "INR", "455.00"), ("1.15", "USD", "1.10"), ("2.50", "EUR", "2.35")];
 /// For how many days calls were counted, and how many of a hundred numbers were
 /// called on one of them.
-const CALLED_DAYS: usize = 21;
+const CALLED_DAYS: usize = 10;
 const CALLED_PERCENT: usize = 60;
 
 /// One thing that happened.
-enum Step {
+enum YearStep {
     /// A file.
     Import(String),
     /// A job on these numbers.
@@ -63,7 +61,7 @@ enum Step {
 }
 
 /// The year of one partner, in the making: what happened when.
-pub struct Year {
+pub struct DemoYear {
     now: Time,
     start: Time,
     imports: BTreeMap<Time, String>,
@@ -82,11 +80,11 @@ fn midnight(now: Time) -> Time {
     now.plus(-now.seconds().rem_euclid(DAY))
 }
 
-impl Year {
-    pub fn of(profile: &'static PartnerProfile, numbers: u64, now: Time) -> Year {
+impl DemoYear {
+    pub fn of(profile: &'static PartnerProfile, numbers: u64, now: Time) -> DemoYear {
         let (imports, suspended, released, renewed) = Default::default();
         let prices = "number,number_end,monthly_cost,currency\n".to_owned();
-        let mut year = Year { now, start: start(now), imports, prices, suspended, released, renewed };
+        let mut year = DemoYear { now, start: start(now), imports, prices, suspended, released, renewed };
         DemoStream::new(profile, numbers, now).rows(&mut |row| year.take(row));
         year
     }
@@ -139,27 +137,28 @@ impl Year {
     }
 
     /// The first file, and what follows in the order of time.
-    fn steps(self) -> (String, Vec<(Time, Step)>) {
+    fn steps(self) -> (String, Vec<(Time, YearStep)>) {
         let today = midnight(self.now);
         let (start, risen, now) = (self.start, self.risen(), self.now);
         let day = |days: i64, hour: i64| today.plus(days * DAY + hour * HOUR);
         let mut imports = self.imports;
         let base = imports.remove(&start).unwrap_or_else(|| format!("{COLUMNS}\n"));
-        let mut steps: Vec<(Time, Step)> = imports.into_iter().map(|(at, file)| (at, Step::Import(file))).collect();
+        let mut steps: Vec<(Time, YearStep)> =
+            imports.into_iter().map(|(at, file)| (at, YearStep::Import(file))).collect();
         if self.prices.lines().nth(1).is_some() {
-            steps.push((risen, Step::Import(self.prices)));
+            steps.push((risen, YearStep::Import(self.prices)));
         }
         let none = serde_json::json!({});
-        let suspend = |(at, numbers)| (at, Step::Job(Action::Suspend, none.clone(), numbers));
+        let suspend = |(at, numbers)| (at, YearStep::Job(Action::Suspend, none.clone(), numbers));
         steps.extend(self.suspended.into_iter().map(suspend));
         for (at, numbers) in self.released {
             let params = serde_json::json!({ "confirm_last": true });
-            steps.push((at, Step::Job(Action::Release { confirm_last: true }, params, numbers)));
+            steps.push((at, YearStep::Job(Action::Release { confirm_last: true }, params, numbers)));
         }
         for (end, numbers) in self.renewed {
             let params = serde_json::json!({ "expires_at": end });
             let at = end.plus(-(DAYS + RENEWED_DAYS) * DAY + 10 * HOUR);
-            steps.push((at, Step::Job(Action::Renew { expires_at: Some(end) }, params, numbers)));
+            steps.push((at, YearStep::Job(Action::Renew { expires_at: Some(end) }, params, numbers)));
         }
         // Days are counted from a Thursday.
         let monday = -(today.seconds().div_euclid(DAY) + 3).rem_euclid(7);
@@ -179,7 +178,7 @@ impl Year {
             (day(-2, 16), |it, at| it.acknowledge(at)),
             (day(-1, 17), |it, at| it.preview(at)),
         ];
-        steps.extend(events.map(|(at, event)| (at, Step::Event(event))));
+        steps.extend(events.map(|(at, event)| (at, YearStep::Event(event))));
         steps.retain(|(at, _)| *at <= now);
         steps.sort_by_key(|(at, _)| *at);
         (base, steps)
@@ -206,12 +205,12 @@ impl Year {
         let watch = Watch { progress: &|_| {}, cancel: &uninterrupted };
         for (at, step) in steps {
             match step {
-                Step::Import(file) => {
+                YearStep::Import(file) => {
                     reports.push(import(&service.at(at), partner, &file, &watch)?);
                     give_destinations(&service.at(at), partner)?;
                 }
-                Step::Job(action, params, numbers) => player.job(at, action, &params, &numbers)?,
-                Step::Event(event) => event(&player, at)?,
+                YearStep::Job(action, params, numbers) => player.job(at, action, &params, &numbers)?,
+                YearStep::Event(event) => event(&player, at)?,
             }
         }
         player.calls(now)?;
@@ -360,10 +359,11 @@ impl Player<'_> {
     }
 
     /// The customers with more than twenty active numbers.
-    fn large(&self, at: Time) -> Result<Vec<(AccountId, StatusCounts)>, DemoError> {
+    fn large(&self, at: Time) -> Result<Vec<AccountId>, DemoError> {
         let snapshot = self.snapshot()?;
-        let accounts = snapshot.accounts.sorted().map(|account| account.auth_id.clone());
-        Ok(accounts.zip(snapshot.counts(at)).filter(|(_, count)| count.active > 20).collect())
+        let accounts = snapshot.accounts.iter().map(|account| account.auth_id.clone());
+        let large = accounts.zip(snapshot.counts(at)).filter(|(_, count)| count.active > 20);
+        Ok(large.map(|(account, _)| account).collect())
     }
 
     /// Active numbers of a customer.
@@ -378,7 +378,7 @@ impl Player<'_> {
 
     /// Five numbers move from one customer to another.
     fn transfer(&self, at: Time) -> Result<(), DemoError> {
-        let [.., (giver, _), (taker, _)] = &self.large(at)?[..] else { return Ok(()) };
+        let [.., giver, taker] = &self.large(at)?[..] else { return Ok(()) };
         let numbers = self.active(at, 5, giver, true)?;
         let params = serde_json::json!({ "account_auth_id": taker });
         let to = Transfer { account: taker.clone(), application: None, trunk: None, confirm_last: false };
@@ -387,7 +387,7 @@ impl Player<'_> {
 
     /// A customer's numbers are suspended by mistake, and the job is undone.
     fn mistake(&self, at: Time) -> Result<(), DemoError> {
-        let Some((wrong, _)) = self.large(at)?.into_iter().next() else { return Ok(()) };
+        let Some(wrong) = self.large(at)?.into_iter().next() else { return Ok(()) };
         let numbers = self.active(at, 40, &wrong, false)?;
         if let Some(id) = self.job_of(at, Action::Suspend, &serde_json::json!({}), &numbers)? {
             let soon = at.plus(11 * 60);

@@ -26,6 +26,17 @@ pub mod code {
     pub const CONFLICT: &str = "CONFLICT";
     pub const UNKNOWN: &str = "UNKNOWN";
     pub const MISSING: &str = "MISSING";
+
+    /// All of them, with their meanings.
+    pub const ALL: [(&str, &str); 7] = [
+        (INVALID, "The value has another form or is not among the known ones."),
+        (OUT_OF_RANGE, "The number or time is too small or too large."),
+        (TOO_LONG, "The text is too long."),
+        (REPEATED, "The parameter or the value is there more than once."),
+        (CONFLICT, "The value does not go with another one, or with what is stored."),
+        (UNKNOWN, "The parameter, the field or the id is unknown."),
+        (MISSING, "The value is needed."),
+    ];
 }
 
 /// How much of a wrong value and of a field's name is repeated back, in

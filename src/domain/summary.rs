@@ -6,8 +6,8 @@
 //! compare `before` and `after`.
 
 use super::{
-    AccountId, Application, ApplicationId, Destination, Destinations, EntityChange, Money, NumberChange, Record,
-    Setting, State, Time, Trunk, TrunkId,
+    AccountId, Application, ApplicationId, Choice, Destination, Destinations, EntityChange, Money, NumberChange,
+    Record, Setting, State, Time, Trunk, TrunkId,
 };
 
 /// What things are called in a summary.
@@ -20,6 +20,10 @@ pub trait Names {
     fn subject(&self, kind: &str, id: &str, name: &str) -> String;
     /// That it came to be under a name.
     fn created(&self, name: &str) -> String;
+    /// What was noted beside it, at the end of a sentence.
+    fn note(&self, _: Option<&str>) -> String {
+        String::new()
+    }
 }
 
 /// By their ids.
@@ -165,13 +169,18 @@ pub fn entity_called(change: &EntityChange, names: &dyn Names) -> String {
             said(names, ("trunk", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, more)
         }
         EntityChange::Acknowledgement(edit) => match edit.after.holds(edit.after.at) {
-            true => format!("finding {} acknowledged", edit.after.finding),
+            true => format!("finding {} acknowledged{}", edit.after.finding, names.note(edit.after.note.as_deref())),
             false => format!("finding {} is open again", edit.after.finding),
         },
         EntityChange::Setting(edit) => {
             let (kind, id) = (edit.after.choice.kind(), &*edit.after.id);
             // What a partner has one of at most is called by its kind.
-            let what = if id == kind { kind.to_owned() } else { format!("{kind} {id}") };
+            let name: &str = match &edit.after.choice {
+                Choice::Webhook(webhook) => &webhook.name,
+                Choice::Schedule(schedule) => &schedule.name,
+                Choice::Mirror(_) | Choice::Quarantine(_) | Choice::Billing(_) => id,
+            };
+            let what = if id == kind { kind.to_owned() } else { names.subject(kind, id, name) };
             match (&edit.before, edit.after.removed_at) {
                 (None, _) => format!("{what} created"),
                 (Some(before), None) => format!("{what} {}", turned(before, &edit.after)),

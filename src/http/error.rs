@@ -18,6 +18,41 @@ use crate::wire;
 /// When to come back where others are still at it: the longest that one takes.
 const TOO_MANY_RETRY_S: u64 = 15;
 
+/// The codes of all errors, with their status and their meaning.
+pub const CODES: &[(u16, &str, &str)] = &[
+    (400, "BAD_REQUEST", "The request is not well-formed HTTP or JSON, or has a credential header twice."),
+    (
+        401,
+        "INVALID_CREDENTIALS",
+        "The credentials are missing, unknown, wrong, expired or revoked; the answer is the same.",
+    ),
+    (403, "ACCOUNT_INACTIVE", "The partner is suspended."),
+    (403, "FORBIDDEN", "The key lacks the scope, or may not be used from this network."),
+    (404, "NOT_FOUND", "The path or the id is unknown, or belongs to another partner; the answer is the same."),
+    (405, "METHOD_NOT_ALLOWED", "The path takes the methods in `Allow` only."),
+    (408, "REQUEST_TIMEOUT", "The request did not arrive in time."),
+    (409, "CONFLICT", "The state of the number or of the entity does not allow this; `details` say why."),
+    (
+        412,
+        "PRECONDITION_FAILED",
+        "The entity has changed since the version in `If-Match`; `details` show the differences.",
+    ),
+    (413, "TOO_LARGE", "The body is too long."),
+    (414, "TOO_LARGE", "The path and query are too long."),
+    (415, "UNSUPPORTED_MEDIA_TYPE", "The body must be `application/json`."),
+    (422, "VALIDATION_ERROR", "Parameters or fields are wrong; `details.errors` name each of them."),
+    (
+        429,
+        "RATE_LIMIT_EXCEEDED",
+        "The key has used up its requests, or an address has failed to authenticate too often.",
+    ),
+    (431, "TOO_LARGE", "The headers are too large."),
+    (500, "INTERNAL", "The server failed; the log has the cause under the request's id."),
+    (501, "NOT_IMPLEMENTED", "The transfer coding is another one than `chunked`."),
+    (503, "UNAVAILABLE", "The node is overloaded, without its database, or not up to date; `message` says which."),
+    (507, "STORAGE_FULL", "The disk of the database is full; reads go on."),
+];
+
 /// An error answer, before it has its request id.
 ///
 /// As a response it is an empty body with itself as an extension; `Edge`
@@ -309,4 +344,25 @@ fn causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_an_answer_is_listed() {
+        let source = include_str!("error.rs");
+        let code = source.split("#[cfg(test)]").next().expect("the code");
+        let mut count = 0;
+        for made in code.split("ApiError::new(").skip(1) {
+            let arguments = made.split(';').next().unwrap_or_default();
+            let upper = |word: &&str| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            let Some(named) = arguments.split('"').skip(1).step_by(2).find(upper) else { continue };
+            count += 1;
+            assert!(CODES.iter().any(|(_, code, _)| *code == named), "{named} is not in CODES");
+        }
+        assert!(count > 15, "{count}");
+        assert!(CODES.is_sorted(), "by status, then code");
+    }
 }

@@ -36,7 +36,7 @@ pub fn text() -> String {
     text
 }
 
-pub(super) fn document() -> Value {
+pub(crate) fn document() -> Value {
     let mut document = described();
     document["paths"] = paths().into();
     document["components"]["schemas"]["Finding"] = checks::schema();

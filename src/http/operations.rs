@@ -63,6 +63,7 @@ pub(super) const OPERATIONS: &[Operation] = operations! {
     get "/docs" [] docs::page;
     get "/docs/guide" [] docs::guide::index;
     get "/docs/guide/{page}" [] docs::guide::page;
+    get "/docs/images/{name}" [] docs::guide::image;
     get "/docs/style.css" [] docs::style;
     get "/api/v1/partner/checks" ["checks"] checks::list;
     get "/api/v1/partner/checks/summary" ["checks_summary"] checks::summary;

@@ -467,11 +467,11 @@ impl Leaf {
     /// The rows whose number is probably not what was meant (`plan::doubt`).
     fn doubtful(&self, scan: &mut Scan) -> &[(u16, Doubt)] {
         self.doubtful.get_or_init(|| {
-            let mut doubt = |row: u16| {
+            let doubt = |row: u16| {
                 let number = E164::new(self.number(usize::from(row))).expect("what came in as a number");
                 Some((row, scan.doubt(number)?))
             };
-            (0..self.len).filter_map(|row| doubt(row)).collect()
+            (0..self.len).filter_map(doubt).collect()
         })
     }
 

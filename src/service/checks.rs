@@ -7,11 +7,13 @@
 use std::sync::Arc;
 
 use super::{Service, ServiceError, VerbOutcome, WriteOutcome};
-use crate::checks::{self, CheckOptions, Finding};
+use crate::checks::{self, Finding};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::{Acknowledgement, EntityChange, FieldError, PartnerKey, Time, Verb};
 use crate::inventory::Snapshot;
+
+pub use crate::checks::{Check, CheckOptions};
 
 /// The most characters of a note.
 pub const NOTE_CHARS_MAX: usize = 500;

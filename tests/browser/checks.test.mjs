@@ -238,12 +238,12 @@ test("a month's costs have totals, lines, a file and an invoice", async () => {
   await fit(page, invoice.pathname + invoice.search, "invoice");
   await page.emulateMedia({ media: "print" });
   assert.ok(!(await page.getByText("Back to the costs").isVisible()), "not on paper");
-  await page.emulateMedia({ media: "screen" });
   // A PDF by printing: A4, several pages, and small.
   const pdf = await page.pdf({ preferCSSPageSize: true, printBackground: true });
   const sheets = pdf.toString("latin1").match(/\/Type\s*\/Page\b/g)?.length ?? 0;
   assert.ok(pdf.subarray(0, 5).equals(Buffer.from("%PDF-")) && sheets >= 3 && sheets <= 6, `${sheets} sheets`);
   assert.match(pdf.toString("latin1"), /MediaBox \[0 0 59[45][.\d]* 84[12]/);
+  await page.emulateMedia({ media: "screen" });
 
   const foreign = await page.context().request.get(`${BASE}/costs/invoice?account=MA_X`);
   const unknown = await page.context().request.get(`${BASE}/costs/invoice?account=MA_Y`);

@@ -104,7 +104,7 @@ fn an_unknown_word_of_an_address_is_said() {
         ("/costs?month=tomorrow", "“tomorrow” is not a month such as 2026-02"),
         ("/costs?account=Globex", GLOBEX),
         ("/changes?verb=relase", "relase is no kind of change. Did you mean release?"),
-        ("/changes?who=nobody", "nobody is no author of changes"),
+        ("/changes?who=nobody", "nobody is nobody who makes changes"),
         ("/changes?account=Globex", GLOBEX),
         ("/changes?from=yesterday", "yesterday is not a day"),
     ] {

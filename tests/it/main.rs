@@ -68,6 +68,7 @@ mod sync;
 mod systemd;
 mod tls;
 mod unreadable;
+mod upgrade;
 mod watching;
 mod webhooks;
 mod writers;

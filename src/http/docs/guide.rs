@@ -20,35 +20,34 @@ use crate::wire::html::{escape, put};
 /// A document.
 pub struct Guide {
     pub name: &'static str,
+    group: &'static str,
     text: &'static str,
 }
 
 /// In the order of the navigation.
 macro_rules! guides {
-    ($($name:literal),* $(,)?) => {
-        pub const GUIDES: &[Guide] =
-            &[$(Guide { name: $name, text: include_str!(concat!("../../../docs/", $name, ".md")) }),*];
+    ($($group:literal in $folder:literal: $($name:literal)*;)*) => {
+        pub const GUIDES: &[Guide] = &[$($(Guide {
+            name: $name,
+            group: $group,
+            text: include_str!(concat!("../../../docs/", $folder, $name, ".md")),
+        }),*),*];
     };
 }
 
-guides![
-    "tutorial",
-    "cookbook",
-    "console",
-    "import",
-    "management",
-    "alerts",
-    "billing",
-    "routing",
-    "webhooks",
-    "sync",
-    "dialects",
-    "mcp",
-    "people",
-    "operations",
-    "apply",
-    "versions",
-    "glossary",
+guides! {
+    "Start" in "": "tutorial" "cookbook" "console";
+    "How to" in "": "import" "management" "alerts" "billing" "webhooks" "sync" "apply" "mcp" "people";
+    "Run it" in "": "operations" "nginx" "caddy" "kamailio" "patroni" "litestream" "kubernetes" "traces";
+    "Explanations" in "": "routing" "versions" "dialects" "glossary";
+    "Reference" in "reference/": "commands" "api" "errors" "metrics" "events";
+}
+
+/// The pictures of the documents, which the browser tests make.
+pub const IMAGES: &[(&str, &[u8])] = &[
+    ("overview.png", include_bytes!("../../../docs/images/overview.png")),
+    ("numbers.png", include_bytes!("../../../docs/images/numbers.png")),
+    ("number.png", include_bytes!("../../../docs/images/number.png")),
 ];
 
 /// The page of the settings, which is made from their file.
@@ -59,7 +58,7 @@ const RESULTS_MAX: usize = 30;
 const EXCERPT_CHARS: usize = 240;
 
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
 /// Where links lead: to pages of the server, or to files beside each other.
@@ -76,6 +75,13 @@ impl Site {
             (Site::Files, "") => "index.html".to_owned(),
             (Site::Server, page) => format!("/docs/guide/{page}"),
             (Site::Files, page) => format!("{page}.html"),
+        }
+    }
+
+    fn image(self, name: &str) -> String {
+        match self {
+            Site::Server => format!("/docs/images/{name}"),
+            Site::Files => format!("images/{name}"),
         }
     }
 }
@@ -100,6 +106,15 @@ pub async fn index(RawQuery(query): RawQuery) -> Response<Body> {
 /// GET /docs/guide/{page}
 pub async fn page(Path(name): Path<String>) -> Result<Response<Body>, ApiError> {
     page_of(Site::Server, &name).map(answer).ok_or_else(ApiError::not_found)
+}
+
+/// GET /docs/images/{name}
+pub async fn image(Path(name): Path<String>) -> Result<Response<Body>, ApiError> {
+    let (_, image) = IMAGES.iter().find(|(known, _)| *known == name).ok_or_else(ApiError::not_found)?;
+    let mut response = Response::new(Body::from(*image));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));
+    shared(response.headers_mut());
+    Ok(response)
 }
 
 fn answer(page: String) -> Response<Body> {
@@ -129,6 +144,27 @@ pub fn page_of(site: Site, name: &str) -> Option<String> {
     }
     let guide = GUIDES.iter().find(|guide| guide.name == name)?;
     Some(framed(site, guide.title(), "", &rendered(site, guide)))
+}
+
+/// The page that searches the files, with a script, since there is no server.
+pub fn search_page() -> String {
+    let sections: Vec<_> = GUIDES
+        .iter()
+        .flat_map(sections)
+        .map(|Section { page, title, heading, text }| {
+            let link = format!("{}#{}", Site::Files.link(page), anchor(&heading));
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            serde_json::json!({ "link": link, "title": title, "heading": heading, "text": text })
+        })
+        .collect();
+    // Within a script, `</` would end it.
+    let sections = serde_json::Value::from(sections).to_string().replace("</", "<\\/");
+    let body = format!(
+        "<h1>Search</h1>\n<p><label>Words <input type=\"search\" id=\"q\" autofocus></label> <span id=\"count\" \
+         role=\"status\"></span></p>\n<dl id=\"found\"></dl>\n<script>const SECTIONS = {sections};\n{}</script>\n",
+        include_str!("search.js")
+    );
+    framed(Site::Files, "Search", "", &body)
 }
 
 /// All documents on one page, which a browser searches without a server.
@@ -164,15 +200,24 @@ fn framed(site: Site, title: &str, query: &str, body: &str) -> String {
                 escape(query)
             ),
         ),
-        Site::Files => page.push_str("<p><a href=\"all.html\">All pages on one, to search</a></p>\n"),
+        Site::Files => {
+            page.push_str(
+                "<p><a href=\"search.html\">Search</a></p>\n<p><a href=\"all.html\">All pages on one</a></p>\n",
+            );
+        }
     }
     put(&mut page, format_args!("<ul>\n<li><a href=\"{}\">Guide</a>\n", site.link("")));
+    let mut group = "";
     for guide in GUIDES {
+        if guide.group != group {
+            group = guide.group;
+            put(&mut page, format_args!("</ul>\n<h2>{group}</h2>\n<ul>\n"));
+        }
         put(&mut page, format_args!("<li><a href=\"{}\">{}</a>\n", site.link(guide.name), escape(guide.title())));
     }
     put(&mut page, format_args!("<li><a href=\"{}\">Settings</a>\n", site.link(SETTINGS)));
     if site == Site::Server {
-        page.push_str("<li><a href=\"/docs\">API</a>\n");
+        page.push_str("<li><a href=\"/docs\">API with examples</a>\n");
     }
     put(&mut page, format_args!("</ul>\n</nav>\n<main>\n{body}</main>\n</html>\n"));
     page
@@ -215,6 +260,12 @@ fn rendered(site: Site, guide: &Guide) -> String {
                     *dest_url = CowStr::from(link);
                 }
             }
+            Event::Start(Tag::Image { dest_url, .. }) => {
+                let name = dest_url.rsplit('/').next().unwrap_or_default().to_owned();
+                if IMAGES.iter().any(|(known, _)| *known == name) {
+                    *dest_url = CowStr::from(site.image(&name));
+                }
+            }
             Event::Html(text) | Event::InlineHtml(text) => {
                 let text = std::mem::replace(text, CowStr::from(""));
                 events[at] = Event::Text(text);
@@ -234,7 +285,8 @@ fn local(site: Site, link: &str) -> Option<String> {
         return None;
     }
     let (file, anchor) = link.split_once('#').map_or((link, String::new()), |(file, at)| (file, format!("#{at}")));
-    let name = file.strip_suffix(".md").filter(|name| names().any(|known| known == *name)).unwrap_or_default();
+    let name = file.rsplit('/').next().and_then(|file| file.strip_suffix(".md"));
+    let name = name.filter(|name| names().any(|known| known == *name)).unwrap_or_default();
     Some(format!("{}{anchor}", site.link(name)))
 }
 
@@ -330,8 +382,9 @@ mod tests {
     #[test]
     fn every_document_is_a_page() {
         let folder = File::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-        let mut files: Vec<String> = fs::read_dir(folder)
-            .expect("a folder")
+        let entries = |folder: &File| fs::read_dir(folder).expect("a folder");
+        let mut files: Vec<String> = entries(&folder)
+            .chain(entries(&folder.join("reference")))
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".md").map(str::to_owned))
             .collect();
         let mut pages: Vec<String> = GUIDES.iter().map(|guide| guide.name.to_owned()).collect();
@@ -351,12 +404,16 @@ mod tests {
         let files: Vec<(String, String)> = names()
             .chain([""])
             .map(|name| (Site::Files.link(name), page_of(Site::Files, name).expect("a page")))
-            .chain([("all.html".to_owned(), all(Site::Files))])
+            .chain([("all.html".to_owned(), all(Site::Files)), ("search.html".to_owned(), search_page())])
             .collect();
         for (name, page) in &files {
             let ids: Vec<&str> = values(page, " id");
             if name != "all.html" {
                 assert_eq!(ids.len(), ids.iter().collect::<HashSet<_>>().len(), "{name} has a heading twice");
+            }
+            for image in values(page, "src") {
+                let name = image.strip_prefix("images/").unwrap_or_else(|| panic!("{name} shows {image}"));
+                assert!(IMAGES.iter().any(|(known, _)| *known == name), "{name} shows {image}");
             }
             for link in values(page, "href").into_iter().filter(|link| !link.contains("://") && !link.ends_with(".css"))
             {
@@ -366,6 +423,26 @@ mod tests {
                 let (_, target) = target.unwrap_or_else(|| panic!("{name} links to {link}"));
                 assert!(anchor.is_empty() || values(target, " id").contains(&anchor), "{name} links to {link}");
             }
+        }
+    }
+
+    #[test]
+    fn every_picture_of_the_folder_is_shown_in_a_document() {
+        let folder = File::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+            assert!(IMAGES.iter().any(|(known, _)| *known == name), "{name} is not in IMAGES");
+            let shown = format!("images/{name}");
+            assert!(GUIDES.iter().any(|guide| guide.text.contains(&shown)), "no document shows {name}");
+        }
+    }
+
+    #[test]
+    fn the_search_of_the_files_has_every_section_and_ends_its_script_once() {
+        let page = search_page();
+        assert_eq!(page.matches("</script>").count(), 1);
+        for guide in GUIDES {
+            assert!(page.contains(&format!("\"link\":\"{}.html#", guide.name)), "{}", guide.name);
         }
     }
 

@@ -35,6 +35,51 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
     Verb::ALL.iter().map(|verb| verb.as_str()).chain([ALERT, TEST, OFF])
 }
 
+/// When an event of a kind is sent, for the reference.
+pub fn meaning(kind: &str) -> &'static str {
+    match kind {
+        "partner_create" => "The partner was created.",
+        "partner_suspend" => "The partner was suspended: its keys and its calls are refused.",
+        "partner_resume" => "The partner was resumed.",
+        "account_create" => "A customer was created.",
+        "account_edit" => "A customer was renamed, archived or restored.",
+        "application_create" => "An application was created.",
+        "application_edit" => "An application was renamed, archived, restored, or its destinations changed.",
+        "trunk_create" => "A trunk was created.",
+        "trunk_edit" => "A trunk was renamed, archived, restored, or its destinations changed.",
+        "key_create" => "An API key was created.",
+        "key_revoke" => "An API key was revoked.",
+        "import" => "A file was imported, or a batch of it.",
+        "stock" => "Numbers came into stock.",
+        "assign" => "Numbers were given to a customer.",
+        "transfer" => "Numbers moved to another customer.",
+        "release" => "Numbers were taken back; they are in quarantine.",
+        "suspend" => "Numbers were suspended.",
+        "resume" => "Numbers were resumed.",
+        "route" => "The application or the trunk of numbers changed.",
+        "renew" => "The expiry of numbers changed.",
+        "reserve" => "Numbers were reserved for a customer.",
+        "unreserve" => "Reservations ended.",
+        "retire" => "Numbers left the inventory permanently.",
+        "tag" => "The tags of numbers changed.",
+        "cost" => "The monthly cost of numbers changed.",
+        "undo" => "An earlier change was undone.",
+        "acknowledge" => "A finding was acknowledged, or an acknowledgement was withdrawn.",
+        "webhook_create" => "A webhook was created.",
+        "webhook_edit" => "A webhook was changed, or switched on or off.",
+        "webhook_remove" => "A webhook was removed.",
+        "schedule_create" => "A schedule was created.",
+        "schedule_edit" => "A schedule was changed, or switched on or off.",
+        "schedule_remove" => "A schedule was removed.",
+        "settings_edit" => "A setting of the partner changed, such as its billing zone.",
+        "sync" => "A mirror took over changes of its upstream server.",
+        ALERT => "A schedule has run: the findings of its checks.",
+        TEST => "A user or a client tests the webhook.",
+        OFF => "The server switched another webhook of the partner off.",
+        _ => "",
+    }
+}
+
 pub fn known(kind: &str) -> bool {
     kinds().any(|known| known == kind)
 }
