@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use rollcall::domain::action::Action;
 use rollcall::domain::{Actor, PartnerKey, Time};
 use rollcall::inventory::{Filter, Order, Window};
-use rollcall::service::import::{ImportOptions, Watch};
-use rollcall::service::jobs::runner::{JobRunner, JobSettings};
-use rollcall::service::jobs::{BatchStep, Job, JobSelection, JobState, NewJob};
+use rollcall::service::background::jobs::runner::{JobRunner, JobSettings};
+use rollcall::service::background::jobs::{BatchStep, Job, JobSelection, JobState, NewJob};
+use rollcall::service::verbs::import::{ImportOptions, Watch};
 use rollcall::service::{Replica, Service, VerbOutcome, WriteOutcome};
 use rollcall::store::{self, Location, Open, Store};
 

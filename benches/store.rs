@@ -25,8 +25,8 @@ use rollcall::domain::{
     Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerId, PartnerKey, RowDigest, Time, Verb,
 };
 use rollcall::inventory::Window;
-use rollcall::service::import::{ImportOptions, Watch};
-use rollcall::service::numbers::Expected;
+use rollcall::service::verbs::import::{ImportOptions, Watch};
+use rollcall::service::verbs::numbers::Expected;
 use rollcall::service::{Replica, Service, WriteOutcome};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{

@@ -3,7 +3,7 @@
 //! Invariants: counts are exact, however few lines are shown; names are escaped in
 //! HTML; all formats have the same findings.
 //! Deliberately absent: which findings are new and who gets them
-//! (`service::schedules`), and sending emails (`mail`).
+//! (`service::background::schedules`), and sending emails (`mail`).
 
 use std::collections::BTreeMap;
 

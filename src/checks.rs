@@ -10,7 +10,7 @@
 //! order, under the same ids; an id names one occurrence, so a number that is
 //! renewed and comes near its expiry again is a new finding; the bounds of a
 //! window are exact to the second.
-//! Deliberately absent: I/O, the clock, acknowledgements (`service::checks`).
+//! Deliberately absent: I/O, the clock, acknowledgements (`service::verbs::checks`).
 
 use std::collections::BTreeMap;
 

@@ -56,10 +56,10 @@ use crate::intake::CallsError;
 use crate::inventory::Snapshot;
 use crate::inventory::names::Misnamed;
 use crate::mail::MailError;
-use crate::service::import::ImportError;
-use crate::service::mirror::MirrorError;
+use crate::service::background::mirror::MirrorError;
+use crate::service::background::webhooks::Hooks;
 use crate::service::people::PeopleError;
-use crate::service::webhooks::Hooks;
+use crate::service::verbs::import::ImportError;
 use crate::service::{Service, ServiceError};
 use crate::store::{self, Location, Open, StoreError};
 

@@ -21,7 +21,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::domain::{Actor, PartnerId, Time};
 use crate::intake::RowError;
-use crate::service::import::{ImportError, ImportProgress, ImportReport, Watch};
+use crate::service::verbs::import::{ImportError, ImportProgress, ImportReport, Watch};
 use crate::service::{Service, ServiceError};
 
 use tables::{FIRST, PartnerProfile, SECOND};

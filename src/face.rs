@@ -28,7 +28,7 @@ use crate::domain::Time;
 use crate::http::server::contains;
 use crate::routing::{Answer, RoutingSettings};
 use crate::service::Replica;
-use crate::service::routing::RouteRequest;
+use crate::service::replica::routing::RouteRequest;
 use crate::trace;
 
 pub use sip::deployment_secret;

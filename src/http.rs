@@ -65,10 +65,10 @@ use tower_service::Service;
 use crate::config::{AccessLog, Config, ConsoleUrl, Origin};
 use crate::domain::{Actor, Scope, Time};
 use crate::service::SERVING;
-use crate::service::access::{Access, Denied};
+use crate::service::background::uploads::Uploads;
 use crate::service::people::{self, People, PeopleError};
 use crate::service::replica::Node;
-use crate::service::uploads::Uploads;
+use crate::service::replica::access::{Access, Denied};
 use crate::service::{self, Replica, token};
 use crate::trace::{self, TracedRequest};
 use bodies::{Allowance, Bodies};
@@ -129,7 +129,7 @@ pub struct App {
     /// How many long answers and uploads there may be at once.
     pub places: Arc<places::Places>,
     counted: checks::CachedCounts,
-    retention: service::retention::Retention,
+    retention: service::background::retention::Retention,
     /// When what is over was last deleted.
     deleted_over: parking_lot::Mutex<Option<Instant>>,
 }
@@ -146,7 +146,7 @@ impl App {
             .quarantine(config.quarantine.policy())
             .destinations(config.destinations())
             .batch_rows(config.jobs.batch_rows.into())
-            .hooks(service::webhooks::Hooks::new(webhooks::settings(config)))
+            .hooks(service::background::webhooks::Hooks::new(webhooks::settings(config)))
             .replica(replica.clone());
         App {
             replica,
@@ -168,7 +168,7 @@ impl App {
             streams: Arc::new(stream::Streams::new()),
             places: places::Places::new(&config.limits),
             counted: checks::CachedCounts::default(),
-            retention: service::retention::Retention {
+            retention: service::background::retention::Retention {
                 jobs_days: config.retention.jobs_days,
                 acknowledgements_days: config.retention.acknowledgements_days,
                 settings_days: config.retention.settings_days,

@@ -9,7 +9,7 @@
 //! email nor password; unencrypted connections go to this machine only; every wait
 //! for the server has a timeout; headers cannot be changed or extended by the names
 //! in them.
-//! Deliberately absent: recipients and times (`service::schedules`), queues, and
+//! Deliberately absent: recipients and times (`service::background::schedules`), queues, and
 //! connections that are kept open.
 
 use std::fmt;

@@ -7,7 +7,7 @@
 //! Invariants: no redirect is followed and no proxy of the environment is used;
 //! an attempt ends at its deadline, whatever the other side does; at most
 //! [`ANSWER_BYTES_MAX`] of an answer are read.
-//! Deliberately absent: bodies and retries (`service::webhooks`), and connections
+//! Deliberately absent: bodies and retries (`service::background::webhooks`), and connections
 //! that are kept open: each attempt is checked again.
 
 pub mod address;

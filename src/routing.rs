@@ -10,7 +10,7 @@
 //! and the Call-ID alone, so a retransmission and another node answer alike;
 //! nothing here allocates, but for national numbers (`called`).
 //! Deliberately absent: I/O, the clock, SIP and HTTP, and which partner has a
-//! number (`service::routing`).
+//! number (`service::replica::routing`).
 
 mod called;
 mod explain;

@@ -12,7 +12,7 @@
 //! Where day of the month and day of the week are both given, either will do;
 //! `+` before the day of the week asks for both. `L`, `W`, `#`, names and
 //! `@weekly` are as in the `croner` crate, which reads the fields.
-//! Deliberately absent: the clock, who runs what (`service::schedules`).
+//! Deliberately absent: the clock, who runs what (`service::background::schedules`).
 
 use std::fmt;
 use std::sync::Arc;

@@ -10,31 +10,11 @@
 //! the answer can be stored with the write (for idempotency keys).
 //! Deliberately absent: SQL, HTTP, printing.
 
-pub mod access;
-pub mod billing;
-pub mod checks;
-mod desk;
-pub mod entities;
-pub mod import;
-pub mod jobs;
-pub mod lease;
-pub mod mirror;
-pub mod numbers;
+pub mod background;
 pub mod people;
-pub mod refusals;
 pub mod replica;
-pub mod retention;
-pub mod routing;
-mod rules;
-pub mod schedules;
 pub mod token;
-pub mod turns;
-pub mod undo;
-pub mod uploads;
-pub mod verify;
-pub mod views;
-pub mod webhooks;
-pub mod workers;
+pub mod verbs;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -109,10 +89,10 @@ pub enum ServiceError {
     Outdated { what: &'static str, id: String },
     /// A job's state does not allow what was asked.
     #[error("job {id} is {state}: {hint}")]
-    Job { id: String, state: jobs::JobState, hint: &'static str },
+    Job { id: String, state: background::jobs::JobState, hint: &'static str },
     /// Not one of its numbers could be put back.
     #[error("version {version} cannot be undone: {}", not_undone(.stays))]
-    NotUndone { version: u64, rows: Vec<undo::RefusedUndo>, stays: Vec<String> },
+    NotUndone { version: u64, rows: Vec<verbs::undo::RefusedUndo>, stays: Vec<String> },
     #[error("this was a dry run")]
     DryRun,
     #[error("the idempotency key was used for another request")]
@@ -240,19 +220,19 @@ pub enum VerbOutcome {
         trunk: Trunk,
         created: bool,
     },
-    Undone(undo::Undone),
+    Undone(verbs::undo::Undone),
     Job {
-        job: Box<jobs::Job>,
+        job: Box<background::jobs::Job>,
         created: bool,
     },
     Acknowledgement(Acknowledgement),
     Schedule {
-        view: Box<schedules::ScheduleView>,
+        view: Box<background::schedules::ScheduleView>,
         created: bool,
     },
-    Billing(Box<billing::BillingView>),
-    Webhook(Box<webhooks::ShownWebhook>),
-    Delivery(Box<webhooks::ShownDelivery>),
+    Billing(Box<verbs::billing::BillingView>),
+    Webhook(Box<background::webhooks::ShownWebhook>),
+    Delivery(Box<background::webhooks::ShownDelivery>),
     /// Deliveries that were given up are queued again; some may be left.
     Resent {
         resent: u64,
@@ -320,13 +300,13 @@ pub struct Service {
     /// Which destinations may be named.
     destinations: Arc<Policy>,
     /// Where the job runner hears of new jobs.
-    board: Arc<turns::Board>,
+    board: Arc<background::turns::Board>,
     /// How many rows a batch of a new job has.
     batch_rows: usize,
-    hooks: Arc<webhooks::Hooks>,
-    leases: lease::Leases,
+    hooks: Arc<background::webhooks::Hooks>,
+    leases: background::lease::Leases,
     /// What the background workers of this process are doing.
-    pub workers: Arc<workers::Workers>,
+    pub workers: Arc<background::workers::Workers>,
     actor: Actor,
     request_id: Option<String>,
     /// Where the request came from, for the audit trail.
@@ -341,8 +321,8 @@ pub struct Service {
 impl Service {
     pub fn new(store: Arc<dyn Store>, actor: Actor) -> Service {
         let quarantine = Arc::new(Quarantine { default_days: 90, ..Quarantine::default() });
-        let hooks = Arc::new(webhooks::Hooks::new(webhooks::WebhookSettings::default()));
-        let leases = lease::Leases::of_server(store.clone());
+        let hooks = Arc::new(background::webhooks::Hooks::new(background::webhooks::WebhookSettings::default()));
+        let leases = background::lease::Leases::of_server(store.clone());
         let (replica, destinations, request_id, from, retry, at) = Default::default();
         Service {
             store,
@@ -350,7 +330,7 @@ impl Service {
             quarantine,
             destinations,
             board: Arc::default(),
-            batch_rows: jobs::runner::BATCH_ROWS,
+            batch_rows: background::jobs::runner::BATCH_ROWS,
             hooks,
             leases,
             workers: Arc::default(),
@@ -383,7 +363,7 @@ impl Service {
     }
 
     /// The verbs of a process under this name.
-    pub fn leases(self, leases: lease::Leases) -> Service {
+    pub fn leases(self, leases: background::lease::Leases) -> Service {
         Service { leases, ..self }
     }
 
@@ -665,7 +645,7 @@ impl Service {
     }
 
     pub fn partner_create(&self, auth_id: PartnerId, name: Arc<str>) -> Result<Done<Partner>, ServiceError> {
-        entities::check_new("auth_id", auth_id.as_str(), &name)?;
+        verbs::entities::check_new("auth_id", auth_id.as_str(), &name)?;
         let partner = Partner { auth_id: auth_id.clone(), name, created_at: self.now(), suspended_at: None };
         self.write(WriteTarget::New(auth_id), Verb::PartnerCreate, |transaction| {
             transaction.put_entity(EntityChange::Partner(Edit::created(partner.clone())))?;

@@ -490,6 +490,28 @@ fn absolute(module: &str, path: &str) -> String {
     base.into_iter().chain(parts.filter(|part| *part != "self")).collect::<Vec<_>>().join("::")
 }
 
+/// The rooms of `service`, and the rooms whose doors each may use.
+const ROOMS: [(&str, &[&str]); 4] = [("replica", &[]), ("people", &[]), ("verbs", &[]), ("background", &["verbs"])];
+
+#[test]
+fn rooms_of_the_service_point_one_way() {
+    let modules = Modules::read();
+    let room = |module: &str| {
+        let name = module.strip_prefix("service::")?.split("::").next()?;
+        ROOMS.iter().find(|(room, _)| *room == name)
+    };
+    let mut uses = 0;
+    for module in modules.named.keys() {
+        let Some((own, doors)) = room(module) else { continue };
+        for used in modules.uses(module) {
+            let Some((other, _)) = room(&used) else { continue };
+            assert!(own == other || doors.contains(other), "{module} is of the room {own} and uses {used}");
+            uses += usize::from(own != other);
+        }
+    }
+    assert!(uses > 0, "background work uses verbs");
+}
+
 /// A module and the files below it are one thing; files beside each other are
 /// not, and a reader of one must not need all of them.
 #[test]

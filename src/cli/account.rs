@@ -9,7 +9,7 @@ use super::number::print;
 use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name};
 use crate::domain::{AccountId, Time};
 use crate::inventory::StatusCounts;
-use crate::service::entities::EntityPatch;
+use crate::service::verbs::entities::EntityPatch;
 use crate::service::{VerbOutcome, WriteOutcome};
 use crate::store::Open;
 use crate::wire::html::thousands;

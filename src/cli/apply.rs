@@ -28,8 +28,8 @@ use super::{CliError, Global, Outcome, operator, output};
 use crate::config::Config;
 use crate::http;
 use crate::service::Service;
+use crate::service::background::webhooks::Hooks;
 use crate::service::people::{self, People};
-use crate::service::webhooks::Hooks;
 use crate::store::{self, Open, Store, StoreError};
 
 #[derive(clap::Args)]

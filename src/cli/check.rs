@@ -15,7 +15,7 @@ use crate::checks::{self, Check as Kind, CheckOptions};
 use crate::domain::{PartnerId, Time};
 use crate::http::checks::{IDLE_SPAN, idle_days, saves, shown, span};
 use crate::inventory::Snapshot;
-use crate::service::checks::{ReportedFinding, findings};
+use crate::service::verbs::checks::{ReportedFinding, findings};
 use crate::store::Open;
 use crate::wire::report::CsvCells;
 

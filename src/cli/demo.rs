@@ -17,8 +17,8 @@ use super::{CliError, Global, Outcome, operator};
 use crate::config::{LogFilter, Routing};
 use crate::demo::{self, DemoPeople};
 use crate::domain::{Actor, Dialect, PartnerId, Role, Scope, Time};
-use crate::service::import::ImportProgress;
 use crate::service::people::{Clock, LINK_PATH, NewUser, People, SignInSettings, SystemClock, UserActor};
+use crate::service::verbs::import::ImportProgress;
 use crate::service::{NewKey, Service, token};
 use crate::store::{self, Location, Open};
 

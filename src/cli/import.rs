@@ -10,7 +10,7 @@ use super::output::{self, Bar};
 use super::{CliError, Global, OfPartner, Outcome};
 use crate::domain::{Country, Currency, Money};
 use crate::intake::{self, Caution, Mapping};
-use crate::service::import::{
+use crate::service::verbs::import::{
     ChangedNumber, ERRORS_MAX, EntityNews, FieldChange, ImportOptions, ImportProgress, ImportReport, OnError, Watch,
     losses_told,
 };

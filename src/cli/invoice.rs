@@ -113,7 +113,7 @@ impl Invoices {
         let Billed { month, proration, .. } = &self.billed;
         let (calendar, now) = (service.billing_calendar(key)?, Time::now());
         let period = calendar.period(*month);
-        let holdings = service.holdings(key, version, &calendar, service::billing::span(&period, now)?)?;
+        let holdings = service.holdings(key, version, &calendar, service::verbs::billing::span(&period, now)?)?;
         let bill = Bill::of(&calendar, *month, *proration, &holdings, now);
         let mut usage = Usage::new(&holdings, period.whole());
         let read = self.read(&mut |call| usage.add(call))?;

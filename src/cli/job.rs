@@ -22,8 +22,8 @@ use crate::http::jobs::read;
 use crate::http::json;
 use crate::inventory::Snapshot;
 use crate::inventory::names::NamedKind;
-use crate::service::jobs::batch::MonthlyCosts;
-use crate::service::jobs::{self as service_jobs, BatchStep, JobState, LIST_MAX, RowResult};
+use crate::service::background::jobs::batch::MonthlyCosts;
+use crate::service::background::jobs::{self as service_jobs, BatchStep, JobState, LIST_MAX, RowResult};
 use crate::service::{self, Replica, Service, VerbOutcome};
 use crate::store::Open;
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::output::{self, Bar};
 use super::{CliError, Global, Outcome};
 use crate::config;
-use crate::service::verify::{self, VerifyReport};
+use crate::service::replica::verify::{self, VerifyReport};
 use crate::store::sqlite::{SqliteStore, restore};
 use crate::store::{Location, Open, Store};
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::output::{self, Bar};
 use super::{CliError, Global, Outcome, location};
-use crate::service::verify;
+use crate::service::replica::verify;
 use crate::store::migrate::{CopyEnd, migrate};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Location, Open, Store};

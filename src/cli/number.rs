@@ -10,7 +10,7 @@ use crate::domain::action::{Action, Assignment, MONTHS_MAX, Price, Transfer};
 use crate::domain::spelling::{self, BareDigits};
 use crate::domain::{Country, Currency, E164, Money, NumberType, Status, Tags, Time, Zone, number};
 use crate::inventory::NumberRef;
-use crate::service::numbers::{BLOCK_MAX, Expected, Stock};
+use crate::service::verbs::numbers::{BLOCK_MAX, Expected, Stock};
 use crate::service::{self, ServiceError, VerbOutcome};
 use crate::store::Open;
 use crate::wire;

@@ -10,7 +10,7 @@ use crate::billing::Period;
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{self, PartnerId, Time};
 use crate::http::json;
-use crate::service::billing::{BillingView, Wish};
+use crate::service::verbs::billing::{BillingView, Wish};
 use crate::service::{self, VerbOutcome};
 use crate::store::Open;
 

@@ -13,7 +13,7 @@ use super::Cli;
 use crate::domain::field::code;
 use crate::http::described::METRICS;
 use crate::http::{error, openapi};
-use crate::service::webhooks::event;
+use crate::service::background::webhooks::event;
 
 const MADE: &str = "This page is made from the program; `rollcall manual --reference docs/reference` writes it.";
 

@@ -9,7 +9,7 @@ use super::number::print;
 use super::routing::DestinationCommand;
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
 use crate::domain::{self, AccountId, ApplicationId, Destination, SipUri, Time, TrunkId, destination};
-use crate::service::entities::{CallTarget, EntityPatch};
+use crate::service::verbs::entities::{CallTarget, EntityPatch};
 use crate::store::Open;
 
 #[derive(Subcommand)]

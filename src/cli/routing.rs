@@ -7,7 +7,7 @@ use crate::domain::{Actor, E164, SipUri, Time};
 use crate::inventory::Snapshot;
 use crate::routing::{Explained, RouteStep, day};
 use crate::service::ServiceError;
-use crate::service::entities::DestinationEdit;
+use crate::service::verbs::entities::DestinationEdit;
 use crate::store::Open;
 
 /// Changes where calls go

@@ -12,7 +12,9 @@ use crate::domain::setting::ReportPolicy;
 use crate::domain::{PartnerKey, Time};
 use crate::http::json::{email_delivery, next_runs, schedule as shown};
 use crate::schedule::{UTC, WEEKLY};
-use crate::service::schedules::{EmailDelivery, RunStep, SchedulePatch, ScheduleView, Sending, preview, runner};
+use crate::service::background::schedules::{
+    EmailDelivery, RunStep, SchedulePatch, ScheduleView, Sending, preview, runner,
+};
 use crate::service::{self, Service, VerbOutcome};
 use crate::store::Open;
 
@@ -260,7 +262,7 @@ fn print(global: &Global, view: &ScheduleView, verb: &str) -> Result<(), CliErro
 /// How the letters of a run went.
 fn letters(delivery: &EmailDelivery) -> Result<(), CliError> {
     output::line(&format!("letters of {} ({}):", delivery.ran.at, delivery.ran.why))?;
-    let row = |one: &crate::service::schedules::Recipient| {
+    let row = |one: &crate::service::background::schedules::Recipient| {
         let next = one.next.map(|next| format!("again at {next}"));
         let error = one.error.clone().unwrap_or_default();
         vec![format!("  {}", one.to), one.state.to_string(), next.unwrap_or_default(), error]

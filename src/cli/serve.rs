@@ -26,10 +26,11 @@ use crate::face::Faces;
 use crate::http::server::Certificate;
 use crate::http::{self, App};
 use crate::mail::Mailer;
-use crate::service::jobs::runner::{self, JobRunner};
-use crate::service::webhooks::runner::WebhookRunner as Webhooks;
-use crate::service::workers::Work;
-use crate::service::{Replica, schedules};
+use crate::service::Replica;
+use crate::service::background::jobs::runner::{self, JobRunner};
+use crate::service::background::schedules;
+use crate::service::background::webhooks::runner::WebhookRunner as Webhooks;
+use crate::service::background::workers::Work;
 use crate::store::{self, Location, Open, StoreError};
 use crate::trace;
 

@@ -21,9 +21,9 @@ use super::upstream::Upstream;
 use super::{CliError, Global, OfPartner, Outcome, output};
 use crate::domain::{Currency, Money, Time};
 use crate::http::checks::span;
-use crate::service::import::{ImportProgress, Watch};
-use crate::service::lease::{self, Lease, Leases};
-use crate::service::mirror::{MirrorError, MirrorOptions, REFUSED_MAX, SyncReport};
+use crate::service::background::lease::{self, Lease, Leases};
+use crate::service::background::mirror::{MirrorError, MirrorOptions, REFUSED_MAX, SyncReport};
+use crate::service::verbs::import::{ImportProgress, Watch};
 use crate::service::{Service, ServiceError};
 use crate::store::Open;
 

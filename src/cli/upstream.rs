@@ -17,7 +17,9 @@ use std::time::Duration;
 use super::CliError;
 use super::output::Bar;
 use crate::client::{Client, ClientError, ListScope, Patience, UpstreamAccount, UpstreamNumber, WalkStep};
-use crate::service::mirror::{Listing, ListingBuilder, MirrorError, ToldAccount, UpstreamFields, UpstreamRow};
+use crate::service::background::mirror::{
+    Listing, ListingBuilder, MirrorError, ToldAccount, UpstreamFields, UpstreamRow,
+};
 
 /// The most bytes of a file that has a token.
 const TOKEN_BYTES_MAX: u64 = 4_096;

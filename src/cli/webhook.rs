@@ -13,8 +13,10 @@ use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name};
 use crate::domain::PartnerKey;
 use crate::domain::setting::DeliveryOrder;
 use crate::http::json;
-use crate::service::numbers::Expected;
-use crate::service::webhooks::{Blocking, DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges};
+use crate::service::background::webhooks::{
+    Blocking, DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges,
+};
+use crate::service::verbs::numbers::Expected;
 use crate::service::{self, Service, ServiceError, VerbOutcome};
 use crate::store::Open;
 

@@ -20,7 +20,7 @@ use super::verbs::{self, Choices, VerbFields};
 use super::{Console, numbers, show};
 use crate::domain::E164;
 use crate::inventory::{Order, Window};
-use crate::service::jobs::{JobSelection, LIST_MAX, NewJob};
+use crate::service::background::jobs::{JobSelection, LIST_MAX, NewJob};
 use crate::service::{ServiceError, VerbOutcome, WriteOutcome};
 
 /// How many of the selected numbers are named.

@@ -28,10 +28,11 @@ use super::sign_in::blocking;
 use super::{Console, chooser, diff, show, unknown, verbs};
 use crate::domain::{AccountId, Actor, EntityChange, NumberChange, Time, Verb};
 use crate::inventory::Snapshot;
-use crate::service::jobs::Job;
+use crate::service::background::jobs::Job;
 use crate::service::past::LoggedChange;
-use crate::service::undo::{RefusedUndo, Undone};
-use crate::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome, undo};
+use crate::service::verbs::undo;
+use crate::service::verbs::undo::{RefusedUndo, Undone};
+use crate::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::wire::html::escape;
 
 /// How many changes a page has.

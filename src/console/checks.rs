@@ -28,7 +28,7 @@ use crate::domain::{AccountId, Actor, FieldError, Time};
 use crate::http::checks::idle_days;
 use crate::inventory::Snapshot;
 use crate::inventory::called::DAYS_KEPT;
-use crate::service::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
+use crate::service::verbs::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
 use crate::wire::html::escape;
 
 /// How many findings a page has.

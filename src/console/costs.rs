@@ -57,7 +57,7 @@ struct CostsView {
 
 impl CostsView {
     fn read(visit: &Visit, query: &str) -> Result<CostsView, Trouble> {
-        let calendar = service::billing::calendar(&visit.snapshot)?;
+        let calendar = service::verbs::billing::calendar(&visit.snapshot)?;
         let month = calendar.month(visit.clock.now);
         let (account, misnamed, proration, currency, mistyped, unknown) = Default::default();
         let mut asked =

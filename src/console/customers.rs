@@ -30,9 +30,9 @@ use crate::domain::field::code;
 use crate::domain::{Account, AccountId, Action, Currency, E164, FieldError, Money, State as Stored, entity};
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Pattern, StatusCounts, Window};
-use crate::service::checks::findings;
-use crate::service::entities::EntityPatch;
-use crate::service::numbers::Expected;
+use crate::service::verbs::checks::findings;
+use crate::service::verbs::entities::EntityPatch;
+use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome, token};
 
 /// How many customers, applications or trunks a page has.

@@ -6,7 +6,7 @@
 //! currency.
 //! Invariant: one component shows every change of a number, so a change reads the
 //! same before and after it is done.
-//! Deliberately absent: which fields differ (`service::import::report`).
+//! Deliberately absent: which fields differ (`service::verbs::import::report`).
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ use crate::domain::summary::{self, Names};
 use crate::domain::{AccountId, ApplicationId, EntityChange, Money, NumberChange, Record, Time, TrunkId, Verb};
 use crate::inventory::Snapshot;
 use crate::inventory::names::NamedKind;
-use crate::service::import::{FieldChange, Naming, differences};
+use crate::service::verbs::import::{FieldChange, Naming, differences};
 use crate::wire::html::escape;
 
 /// What things are called, as of a snapshot.

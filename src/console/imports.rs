@@ -30,9 +30,11 @@ use crate::http::places::PlaceKind;
 use crate::http::waiting;
 use crate::intake::{Field, Peeked, PeekedColumn};
 use crate::service::ServiceError;
-use crate::service::import::{ChangedNumber, CostChange, EntityNews, FIRST_MAX, ImportProgress, RowFate, losses_told};
-use crate::service::uploads::{
+use crate::service::background::uploads::{
     ImportChoices, Incoming, KEPT_SECONDS, KeptRows, Now, Upload, UploadCounts, UploadStage, Uploads,
+};
+use crate::service::verbs::import::{
+    ChangedNumber, CostChange, EntityNews, FIRST_MAX, ImportProgress, RowFate, losses_told,
 };
 use crate::wire::html::escape;
 

@@ -3,7 +3,7 @@
 //! A running job's page loads itself again until it has ended, with a script
 //! or without.
 //! Deliberately absent: creating jobs from selected numbers (`bulk`), and their
-//! execution (`service::jobs`).
+//! execution (`service::background::jobs`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -28,8 +28,8 @@ use crate::domain::{AccountId, Action, Actor, ApplicationId, E164, NumberChange,
 use crate::http::json::job_verb as verb_name;
 use crate::http::places::PlaceKind;
 use crate::inventory::names::NamedKind;
-use crate::service::import::differences;
-use crate::service::jobs::{Job, JobRow, JobState, JobTally, RowResult, Task};
+use crate::service::background::jobs::{Job, JobRow, JobState, JobTally, RowResult, Task};
+use crate::service::verbs::import::differences;
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::wire::html::escape;
 use crate::wire::report::CsvCells;

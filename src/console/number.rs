@@ -20,8 +20,8 @@ use crate::domain::{Actor, E164, NumberChange, State as Stored, Status, spelling
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::routing::{Case, Explained, VerdictLine};
-use crate::service::numbers::Expected;
-use crate::service::refusals::RefusalCount;
+use crate::service::replica::refusals::RefusalCount;
+use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome};
 use crate::wire::html::escape;
 

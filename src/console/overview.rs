@@ -22,7 +22,7 @@ use crate::domain::change::Digest;
 use crate::domain::user::{Role, User};
 use crate::domain::{Account, Currency, Money, Time};
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::service::checks::{ReportedFinding, findings};
+use crate::service::verbs::checks::{ReportedFinding, findings};
 
 const WEEKS: i64 = 13;
 const WEEK_SECONDS: i64 = 7 * 86_400;

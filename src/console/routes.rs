@@ -28,7 +28,7 @@ use crate::domain::{
 };
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::service::entities::{CallTarget, DestinationEdit, EntityPatch};
+use crate::service::verbs::entities::{CallTarget, DestinationEdit, EntityPatch};
 use crate::service::{Service, ServiceError, WriteOutcome};
 
 /// How many numbers a page of one shows.

@@ -2,7 +2,7 @@
 //!
 //! All users may read; owners may change. The usual rhythms are chosen by day and
 //! time, all others are cron's five fields.
-//! Deliberately absent: the rules of a schedule (`service::schedules`), and
+//! Deliberately absent: the rules of a schedule (`service::background::schedules`), and
 //! sending.
 
 use std::sync::Arc;
@@ -21,7 +21,9 @@ use crate::checks::Check;
 use crate::domain::setting::ReportPolicy;
 use crate::domain::{FieldError, Time, entity};
 use crate::http::checks::span;
-use crate::service::schedules::{EmailDelivery, RECIPIENTS_MAX, Ran, SchedulePatch, ScheduleView, Sending, preview};
+use crate::service::background::schedules::{
+    EmailDelivery, RECIPIENTS_MAX, Ran, SchedulePatch, ScheduleView, Sending, preview,
+};
 use crate::service::{ServiceError, WriteOutcome};
 use crate::wire::html::escape;
 

@@ -19,7 +19,7 @@ use crate::domain::quarantine::Quarantine;
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{Country, FieldError, Setting, setting};
 use crate::service::WriteOutcome;
-use crate::service::billing::{BillingView, Wish, calendar};
+use crate::service::verbs::billing::{BillingView, Wish, calendar};
 
 /// The longest quarantine, in days.
 const DAYS_MAX: u32 = 3_650;

@@ -20,7 +20,7 @@ use super::{Console, show};
 use crate::domain::{E164, FieldError};
 use crate::http::body::BodyFields;
 use crate::http::manage;
-use crate::service::numbers::{BLOCK_MAX, Stock};
+use crate::service::verbs::numbers::{BLOCK_MAX, Stock};
 use crate::service::{ServiceError, WriteOutcome};
 
 #[derive(Template)]

@@ -17,11 +17,11 @@ use super::sign_in::blocking;
 use super::{Console, diff, keys, show};
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::{FieldError, Time, entity};
-use crate::service::numbers::Expected;
-use crate::service::webhooks::event::{kinds, known};
-use crate::service::webhooks::{
+use crate::service::background::webhooks::event::{kinds, known};
+use crate::service::background::webhooks::{
     DeliveryAttempt, DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges, WebhookHealth, tag,
 };
+use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, VerbOutcome, WriteOutcome};
 
 /// How many deliveries a page has.

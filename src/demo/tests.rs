@@ -9,8 +9,9 @@ use super::tables::SAMPLES;
 use super::*;
 use crate::domain::{E164, NumberType, State, Status, plan};
 use crate::inventory::Snapshot;
-use crate::service::jobs::JobState;
-use crate::service::{Replica, verify};
+use crate::service::Replica;
+use crate::service::background::jobs::JobState;
+use crate::service::replica::verify;
 use crate::store::{DocumentWalk, Open, sqlite::SqliteStore};
 use crate::wire;
 

@@ -27,12 +27,12 @@ use crate::domain::setting::ReportPolicy;
 use crate::domain::{
     AccountId, Action, Actor, ApplicationId, Destination, Destinations, E164, PartnerId, PartnerKey, State, Time, Zone,
 };
-use crate::service::checks::{Check, CheckOptions, findings};
-use crate::service::import::{ImportOptions, ImportReport, Watch};
-use crate::service::jobs::{BatchStep, JobSelection, LIST_MAX, NewJob};
-use crate::service::numbers::Expected;
-use crate::service::schedules::SchedulePatch;
-use crate::service::webhooks::NewWebhook;
+use crate::service::background::jobs::{BatchStep, JobSelection, LIST_MAX, NewJob};
+use crate::service::background::schedules::SchedulePatch;
+use crate::service::background::webhooks::NewWebhook;
+use crate::service::verbs::checks::{Check, CheckOptions, findings};
+use crate::service::verbs::import::{ImportOptions, ImportReport, Watch};
+use crate::service::verbs::numbers::Expected;
 use crate::service::{NumberRef, Replica, Service, ServiceError, Snapshot, VerbOutcome, WriteOutcome};
 
 const HOUR: i64 = 3_600;

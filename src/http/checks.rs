@@ -21,8 +21,8 @@ use crate::domain::field::code;
 use crate::domain::{AccountId, FieldError, Money, Scope, Time};
 use crate::inventory::Snapshot;
 use crate::inventory::called::DAYS_KEPT;
-use crate::service::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
 use crate::service::replica::{Node, Replica};
+use crate::service::verbs::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
 
 /// What a list of findings can be asked.
 const PARAMETERS: [&str; 8] =

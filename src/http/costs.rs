@@ -74,7 +74,7 @@ pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Resul
     let (access, query) = app.enter(&request, Scope::Read, |_, query| CostsQuery::parse(query)).await?;
     let now = Time::now();
     let snapshot = access.snapshot;
-    let calendar = service::billing::calendar(&snapshot)?;
+    let calendar = service::verbs::billing::calendar(&snapshot)?;
     let question = BillQuery::new(&snapshot, &calendar, query.month, query.proration, now)?;
     let format = ListFormat::negotiate(request.headers());
     let tag = entity_tag(&snapshot, format, &question);
@@ -102,7 +102,7 @@ pub async fn month(
     proration: Proration,
     now: Time,
 ) -> Result<Result<Arc<Bill>, ServiceError>, String> {
-    let asked = service::billing::calendar(snapshot)
+    let asked = service::verbs::billing::calendar(snapshot)
         .and_then(|calendar| Ok((BillQuery::new(snapshot, &calendar, month, proration, now)?, calendar)));
     match asked {
         Ok((question, calendar)) => bill(app, question, calendar, now).await,
@@ -118,7 +118,7 @@ pub async fn year(
     months: usize,
     now: Time,
 ) -> Result<Result<Arc<Vec<MonthRental>>, ServiceError>, String> {
-    let calendar = match service::billing::calendar(snapshot) {
+    let calendar = match service::verbs::billing::calendar(snapshot) {
         Ok(calendar) => calendar,
         Err(error) => return Ok(Err(error)),
     };
@@ -190,7 +190,7 @@ impl BillQuery {
         now: Time,
     ) -> Result<BillQuery, ServiceError> {
         let period = calendar.period(month);
-        let span = service::billing::span(&period, now)?;
+        let span = service::verbs::billing::span(&period, now)?;
         let through = period.day(period.place(span.until.plus(-1)));
         let (partner, version, head) = (snapshot.key, snapshot.version, snapshot.head);
         Ok(BillQuery { partner, version, head, month, proration, through, draft: now < period.ends })

@@ -20,7 +20,7 @@ use super::query::refuse_parameters;
 use super::query::{ListParameters, ListQuery};
 use crate::domain::{Account, Application, Dialect, Scope, Time, Trunk};
 use crate::inventory::{Snapshot, StatusCounts};
-use crate::service::access::Access;
+use crate::service::replica::access::Access;
 
 type PathId = Result<Path<String>, axum::extract::rejection::PathRejection>;
 

@@ -5,7 +5,7 @@
 //! Invariant: an empty value in a filter is refused, because a filter that is empty
 //! by mistake would match all numbers.
 //! Deliberately absent: the verbs' parameters (`manage::action`), the execution of a
-//! job (`service::jobs`).
+//! job (`service::background::jobs`).
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::domain::Scope;
 use crate::domain::field::code;
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError};
 use crate::service::Rendered;
-use crate::service::jobs::{JobSelection, LIST_MAX, NewJob};
+use crate::service::background::jobs::{JobSelection, LIST_MAX, NewJob};
 use crate::wire;
 
 /// POST /api/v1/manage/jobs

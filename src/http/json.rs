@@ -10,13 +10,15 @@ use super::answer;
 use crate::alert;
 use crate::billing::Period;
 use crate::domain::{Account, Application, EntityChange, Money, Time, Trunk, Verb};
-use crate::service::billing::BillingView;
-use crate::service::jobs::batch::MonthlyCosts;
-use crate::service::jobs::{Job, JobRow, JobTally, Task};
+use crate::service::background::jobs::batch::MonthlyCosts;
+use crate::service::background::jobs::{Job, JobRow, JobTally, Task};
+use crate::service::background::schedules::{EmailDelivery, Ran, Recipient, ScheduleView};
+use crate::service::background::webhooks::{
+    Blocking, DeliveryAttempt, ShownDelivery, ShownWebhook, WebhookHealth, tag,
+};
 use crate::service::past::{LogEntry, LoggedChange};
-use crate::service::schedules::{EmailDelivery, Ran, Recipient, ScheduleView};
-use crate::service::undo::{RefusedUndo, Undone};
-use crate::service::webhooks::{Blocking, DeliveryAttempt, ShownDelivery, ShownWebhook, WebhookHealth, tag};
+use crate::service::verbs::billing::BillingView;
+use crate::service::verbs::undo::{RefusedUndo, Undone};
 use crate::service::{Rendered, VerbOutcome};
 use crate::wire;
 use crate::wire::past::{EntryHead, ListedChange};

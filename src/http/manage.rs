@@ -18,8 +18,8 @@ use super::write::{PathOf, UNREAD, Write, id_of};
 use crate::domain::action::{self, Assignment, Price, Transfer};
 use crate::domain::field::code;
 use crate::domain::{Action, Country, E164, FieldError, Money, NumberType, Time, Zone, spelling};
-use crate::service::entities::{CallTarget, EntityPatch};
-use crate::service::numbers::{BLOCK_MAX, Stock};
+use crate::service::verbs::entities::{CallTarget, EntityPatch};
+use crate::service::verbs::numbers::{BLOCK_MAX, Stock};
 
 /// POST /api/v1/manage/numbers
 pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {

@@ -14,8 +14,8 @@ use serde_json::json;
 use super::error::ApiError;
 use super::{App, peer, waiting};
 use crate::domain::entity::hex_digest;
+use crate::service::background::workers::Work;
 use crate::service::replica::ReplicaProgress;
-use crate::service::workers::Work;
 
 fn text(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
@@ -111,8 +111,8 @@ pub async fn metrics(State(app): State<Arc<App>>, request: Request<Body>) -> Res
     metrics::counter!("rollcall_auth_failures_total").increment(0);
     metrics::counter!("rollcall_webhooks_switched_off_total").increment(0);
     metrics::counter!("rollcall_log_lines_dropped_total").increment(0);
-    crate::service::schedules::measure();
-    crate::service::webhooks::deliver::measure();
+    crate::service::background::schedules::measure();
+    crate::service::background::webhooks::deliver::measure();
     let Some(handle) = &app.metrics else { return Err(ApiError::not_found()) };
     handle.run_upkeep();
     Ok(text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", handle.render()))

@@ -17,7 +17,7 @@ use super::query::{ListParameters, ListQuery, refuse_parameters};
 use super::{App, past};
 use crate::domain::{KeyId, PartnerKey, Scope, Time, spelling};
 use crate::inventory::{NumberWalk, Snapshot};
-use crate::service::access::Access;
+use crate::service::replica::access::Access;
 use crate::wire::{self, RowWriter, Shape, TextForm};
 
 /// GET /api/v1/partner/accounts/{customer_auth_id}/numbers

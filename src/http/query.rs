@@ -12,7 +12,7 @@ use crate::domain::field::code;
 use crate::domain::time::BadTime;
 use crate::domain::{Dialect, E164, FieldError, Time};
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError, Selection, Window, parse_after};
-use crate::service::jobs::RowResult;
+use crate::service::background::jobs::RowResult;
 
 use super::error::ApiError;
 use crate::wire::whole;

@@ -1,7 +1,7 @@
 //! Schedules over HTTP: chosen, looked at, asked for a report now.
 //!
 //! The command line shows schedules as this does (`json::schedule`).
-//! Deliberately absent: what is checked of a schedule (`service::schedules`).
+//! Deliberately absent: what is checked of a schedule (`service::background::schedules`).
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::domain::setting::ReportPolicy;
 use crate::domain::{FieldError, Scope, Time};
 use crate::schedule::{UTC, WEEKLY};
 use crate::service::Rendered;
-use crate::service::schedules::{SchedulePatch, preview};
+use crate::service::background::schedules::{SchedulePatch, preview};
 
 /// POST /api/v1/manage/schedules
 pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {

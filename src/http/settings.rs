@@ -20,7 +20,7 @@ use super::{App, json};
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{Scope, Time};
 use crate::inventory::Snapshot;
-use crate::service::billing::{BillingView, Wish, calendar};
+use crate::service::verbs::billing::{BillingView, Wish, calendar};
 
 /// GET /api/v1/partner/settings/billing
 pub(super) async fn billing(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {

@@ -36,8 +36,8 @@ use super::places::{HeldPlace, PlaceKind, PlaceOwner};
 use super::{App, answer, json, query};
 use crate::domain::{Key, KeyId, Scope, Time};
 use crate::inventory::Snapshot;
-use crate::service::access::Access;
 use crate::service::replica::Node;
+use crate::service::replica::access::Access;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Asks nginx not to collect a stream before passing it on.

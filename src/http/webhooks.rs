@@ -3,7 +3,7 @@
 //!
 //! Invariant: a secret is in the answers to creation and rotation, and in no
 //! other. Deliberately absent: what is sent, when and how
-//! (`service::webhooks`).
+//! (`service::background::webhooks`).
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::domain::field::code;
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::{PartnerKey, Scope};
-use crate::service::webhooks::{NewWebhook, ShownDelivery, WebhookChanges, WebhookSettings};
+use crate::service::background::webhooks::{NewWebhook, ShownDelivery, WebhookChanges, WebhookSettings};
 use crate::service::{Rendered, Service, ServiceError, WriteOutcome};
 
 /// What the settings say of webhooks.

@@ -18,7 +18,7 @@ use super::error::{ApiError, HandlerResult};
 use super::{App, RequestId, answer, json, peer, query, told, waiting};
 use crate::domain::field::code;
 use crate::domain::{Actor, FieldError, PartnerKey, Scope};
-use crate::service::numbers::Expected;
+use crate::service::verbs::numbers::Expected;
 use crate::service::{Retry, Service, ServiceError, WriteOutcome};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -31,8 +31,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::token;
 use crate::domain::{Actor, FieldError, PartnerKey, Role, Time, User, UserId, user};
+use crate::service::token;
 use crate::store::people::{PeopleReads, PeopleWrites, Prune, SecretDigest, Standing, StoredSession, StoredUser, Totp};
 use crate::store::{Abort, Store, StoreError};
 use password::Hasher;
@@ -195,7 +195,7 @@ pub enum PeopleError {
     Exists,
     #[error("there is no such user")]
     Unknown,
-    #[error("{}", super::describe(.0))]
+    #[error("{}", crate::service::describe(.0))]
     Invalid(Vec<FieldError>),
     #[error("{0}")]
     Forbidden(&'static str),

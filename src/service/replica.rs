@@ -16,9 +16,13 @@
 //! one's place in the database gets a new node, so a holder of the old one never
 //! sees another tenant in it.
 
+pub mod access;
 mod called;
 mod directory;
 pub mod past;
+pub mod refusals;
+pub mod routing;
+pub mod verify;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::resume_unwind;
@@ -36,7 +40,7 @@ use self::past::Pasts;
 use crate::domain::change::GENESIS;
 use crate::domain::{E164, KeptDigest, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 use crate::inventory::{Image, Loader, Misfit, Snapshot};
-use crate::service::refusals::Refusals;
+use crate::service::replica::refusals::Refusals;
 use crate::store::{self, BatchRow, Incarnation, Load, Loaded, LogHead, LogPiece, NumberBatch, Store, StoreError};
 
 /// How many batches of rows may wait to be indexed while more are read.

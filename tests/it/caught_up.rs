@@ -10,11 +10,12 @@ use std::time::Instant;
 
 use rollcall::domain::number::Tags;
 use rollcall::domain::{Action, E164, NumberChange, PartnerId, PartnerKey, Record, Verb};
-use rollcall::service::jobs::{BatchStep, JobSelection, NewJob};
-use rollcall::service::numbers::Expected;
-use rollcall::service::uploads::{ImportChoices, Uploads};
-use rollcall::service::webhooks::NewWebhook;
-use rollcall::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome, schedules};
+use rollcall::service::background::jobs::{BatchStep, JobSelection, NewJob};
+use rollcall::service::background::schedules;
+use rollcall::service::background::uploads::{ImportChoices, Uploads};
+use rollcall::service::background::webhooks::NewWebhook;
+use rollcall::service::verbs::numbers::Expected;
+use rollcall::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome};
 use rollcall::store::{Draft, Ownership, WriteTarget};
 
 use super::fixture::{self, Database};

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use rollcall::domain::{Time, Verb};
 use rollcall::inventory::{NumberRef, Snapshot};
 use rollcall::service::Service;
-use rollcall::service::import::{ImportOptions, ImportReport, Watch};
+use rollcall::service::verbs::import::{ImportOptions, ImportReport, Watch};
 use rollcall::wire;
 use rollcall::wire::TextForm;
 

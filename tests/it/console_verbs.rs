@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rollcall::domain::action::Assignment;
 use rollcall::domain::{AccountId, PartnerKey, State, Time, Verb};
 use rollcall::inventory::Snapshot;
-use rollcall::service::views::VIEWS_MAX;
+use rollcall::service::verbs::views::VIEWS_MAX;
 use rollcall::service::{Service, ServiceError};
 use rollcall::store::WriteTarget;
 

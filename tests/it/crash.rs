@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use rollcall::domain::{E164, EntityChange, Logged, PartnerId, Scope, Time, Verb};
 use rollcall::inventory::Snapshot;
-use rollcall::service::import::{ImportOptions, Watch};
+use rollcall::service::verbs::import::{ImportOptions, Watch};
 use rollcall::service::{NewKey, Service, ServiceError};
 use rollcall::store::{self, Location, Open, Store, StoreError};
 

@@ -275,7 +275,7 @@ pub fn put_account(store: &dyn Store, key: PartnerKey, auth_id: &str) -> Option<
 /// What `rollcall verify` would say; empty when all is well. A row that cannot
 /// even be read counts as found.
 pub fn differences(store: &dyn Store) -> Vec<String> {
-    match rollcall::service::verify::verify(store, &mut |_| {}) {
+    match rollcall::service::replica::verify::verify(store, &mut |_| {}) {
         Ok(report) => report.differences,
         Err(error) => vec![error.to_string()],
     }

@@ -7,7 +7,7 @@ use rollcall::domain::change::Edit;
 use rollcall::domain::{EntityChange, PartnerKey, Record, State, Tags, Time, Verb};
 use rollcall::inventory::{NumberRef, Snapshot};
 use rollcall::service::Service;
-use rollcall::service::import::{FieldChange, ImportError, ImportOptions, ImportReport, OnError, Watch};
+use rollcall::service::verbs::import::{FieldChange, ImportError, ImportOptions, ImportReport, OnError, Watch};
 use rollcall::store::{Store, WriteTarget};
 use rollcall::wire;
 
@@ -822,7 +822,11 @@ fn losses_are_counted_apart_and_shown_with_names() {
         let desk = Desk::with(&row(full));
         let kept = desk.import(&row(cells), &ImportOptions { move_held: true, ..keeping() });
         let value = u64::from(cells.contains(",b,500"));
-        assert_eq!(kept.losses, rollcall::service::import::Losses { tags: value, ..Default::default() }, "{cells}");
+        assert_eq!(
+            kept.losses,
+            rollcall::service::verbs::import::Losses { tags: value, ..Default::default() },
+            "{cells}"
+        );
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use rollcall::domain::Action;
 use rollcall::domain::quarantine::Quarantine;
-use rollcall::service::jobs::runner::{JobRunner, JobSettings};
-use rollcall::service::jobs::{BatchStep, JobSelection, JobState, NewJob};
-use rollcall::service::lease::Leases;
+use rollcall::service::background::jobs::runner::{JobRunner, JobSettings};
+use rollcall::service::background::jobs::{BatchStep, JobSelection, JobState, NewJob};
+use rollcall::service::background::lease::Leases;
 use rollcall::service::{Replica, Service, VerbOutcome, WriteOutcome};
 use rollcall::store::Store;
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@ use rollcall::domain::action::{Action, Assignment, Transfer};
 use rollcall::domain::quarantine::Quarantine;
 use rollcall::domain::{Actor, E164, Record, Tags, Time, Verb};
 use rollcall::inventory::Snapshot;
-use rollcall::service::numbers::Expected;
+use rollcall::service::verbs::numbers::Expected;
 use rollcall::service::{Service, WriteOutcome, replica};
 use rollcall::store::{Load, Store, WriteTarget};
 

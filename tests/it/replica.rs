@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rollcall::domain::{Dialect, PartnerKey, Scope, Time, Verb};
-use rollcall::service::access::Denied;
+use rollcall::service::replica::access::Denied;
 use rollcall::service::replica::{self, Replica};
 use rollcall::service::{NewKey, Service, Token};
 use rollcall::store::{Load, Store};

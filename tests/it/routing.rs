@@ -8,7 +8,7 @@ use rollcall::domain::change::Edit;
 use rollcall::domain::{Destination, Destinations, EntityChange, NumberChange, Record, State, Time, Verb};
 use rollcall::routing::{Case, RoutingSettings};
 use rollcall::service::Replica;
-use rollcall::service::routing::RouteRequest;
+use rollcall::service::replica::routing::RouteRequest;
 use rollcall::store::{Store, WriteTarget};
 use serde_json::{Value, json};
 

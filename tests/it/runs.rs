@@ -7,7 +7,7 @@ use std::io::Read;
 use rollcall::domain::{E164, NumberChange, PartnerKey, Record, State, Time};
 use rollcall::routing::{Case, RoutingSettings};
 use rollcall::service::Replica;
-use rollcall::service::routing::RouteRequest;
+use rollcall::service::replica::routing::RouteRequest;
 use rollcall::store::{Load, Loaded, Open, Ownership, Store, StoreError};
 use rusqlite::Connection;
 

@@ -10,7 +10,8 @@ use rollcall::domain::{
     AccountId, Acknowledgement, Choice, EntityChange, Logged, NumberChange, PartnerKey, Record, Role, Setting, State,
     User, UserId, Verb, setting::Webhook,
 };
-use rollcall::service::{Replica, replica, verify};
+use rollcall::service::replica::verify;
+use rollcall::service::{Replica, replica};
 use rollcall::store::people::{
     AuditEntry, PeopleReads, PeopleWrites, Prune, StoredLink, StoredSession, StoredUser, Totp,
 };
@@ -539,7 +540,7 @@ fn furnished(database: &Database) -> (Arc<dyn Store>, PartnerKey) {
 
 fn an_untouched_database_verifies(database: Database) {
     let (store, key) = furnished(&database);
-    let report = rollcall::service::verify::verify(&*store, &mut |_| {}).expect("verifies");
+    let report = rollcall::service::replica::verify::verify(&*store, &mut |_| {}).expect("verifies");
     assert_eq!(report.differences, [] as [&str; 0]);
     assert_eq!((report.partners, report.changes, report.numbers), (2, 8, 5));
     assert_eq!(report.digests[&key].0, 7);

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use rollcall::domain::{Change, PartnerKey, State, Verb};
 use rollcall::inventory::Snapshot;
-use rollcall::service::lease::Leases;
-use rollcall::service::mirror::{MIRROR, mirror_of};
+use rollcall::service::background::lease::Leases;
+use rollcall::service::background::mirror::{MIRROR, mirror_of};
 use rollcall::service::replica;
 use rollcall::store::{Load, Open, Store};
 use serde_json::{Value, json};

@@ -20,14 +20,14 @@ use rollcall::domain::action::{Action, Assignment};
 use rollcall::domain::number::Tags;
 use rollcall::domain::setting::DeliveryOrder;
 use rollcall::domain::{AccountId, Actor, E164, Money, PartnerKey, Time};
-use rollcall::service::lease::Leases;
-use rollcall::service::numbers::{Expected, Stock};
-use rollcall::service::webhooks::RETRIES;
-use rollcall::service::webhooks::deliver::{GIVE_UP_SECONDS, NextTurn, Worked};
-use rollcall::service::webhooks::runner::WebhookRunner;
-use rollcall::service::webhooks::{
+use rollcall::service::background::lease::Leases;
+use rollcall::service::background::webhooks::RETRIES;
+use rollcall::service::background::webhooks::deliver::{GIVE_UP_SECONDS, NextTurn, Worked};
+use rollcall::service::background::webhooks::runner::WebhookRunner;
+use rollcall::service::background::webhooks::{
     DeliveryState, HELD_MAX, Hooks, NewWebhook, REFUSED_MAX, ShownWebhook, WebhookChanges, WebhookSettings,
 };
+use rollcall::service::verbs::numbers::{Expected, Stock};
 use rollcall::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome};
 use rollcall::store::{self, Location, Open};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -1754,7 +1754,7 @@ fn a_file_of_authorities_that_is_none_is_told_at_start() {
 #[test]
 fn the_page_about_webhooks_says_what_holds() {
     let page = include_str!("../../docs/webhooks.md");
-    for kind in rollcall::service::webhooks::event::kinds() {
+    for kind in rollcall::service::background::webhooks::event::kinds() {
         assert!(page.contains(&format!("`{kind}`")), "{kind}");
     }
     let span = |seconds: i64| match seconds {

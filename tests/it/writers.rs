@@ -9,10 +9,10 @@ use rollcall::domain::action::{Assignment, Transfer};
 use rollcall::domain::change::Edit;
 use rollcall::domain::{Action, Actor, E164, EntityChange, NumberChange, PartnerKey, Record, Tags, Verb};
 use rollcall::inventory::{Filter, Snapshot};
-use rollcall::service::entities::EntityPatch;
-use rollcall::service::jobs::{JobSelection, NewJob};
-use rollcall::service::numbers::Expected;
-use rollcall::service::undo::Undone;
+use rollcall::service::background::jobs::{JobSelection, NewJob};
+use rollcall::service::verbs::entities::EntityPatch;
+use rollcall::service::verbs::numbers::Expected;
+use rollcall::service::verbs::undo::Undone;
 use rollcall::service::{Service, ServiceError, VerbOutcome, WriteOutcome, replica};
 use rollcall::store::{Load, Store, WriteTarget};
 

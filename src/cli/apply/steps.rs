@@ -20,11 +20,11 @@ use crate::domain::{
     self, AccountId, ApplicationId, Destinations, Dialect, PartnerId, PartnerKey, Role, Scope, Setting, Time, TrunkId,
 };
 use crate::inventory::Snapshot;
-use crate::service::entities::{CallTarget, EntityPatch};
-use crate::service::numbers::Expected;
+use crate::service::background::schedules::SchedulePatch;
+use crate::service::background::webhooks::{NewWebhook, WebhookChanges};
 use crate::service::people::{NewUser, People, UserActor, UserEdit};
-use crate::service::schedules::SchedulePatch;
-use crate::service::webhooks::{NewWebhook, WebhookChanges};
+use crate::service::verbs::entities::{CallTarget, EntityPatch};
+use crate::service::verbs::numbers::Expected;
 use crate::service::{NewKey, Service, ServiceError, Token, VerbOutcome, WriteOutcome};
 use crate::store::StoreError;
 

@@ -10,7 +10,7 @@ use super::{
 use crate::http::manage::VERBS;
 use crate::http::query::ListParameters;
 use crate::inventory::PARAMETERS;
-use crate::service::jobs::{JobState, LIST_MAX, RowResult};
+use crate::service::background::jobs::{JobState, LIST_MAX, RowResult};
 
 const ID: &str = "job_7q2m4x9c1d5k";
 

@@ -12,7 +12,7 @@ use crate::checks::Check;
 use crate::domain::setting::ReportPolicy;
 use crate::http::query::ListParameters;
 use crate::schedule::{UTC, WEEKLY};
-use crate::service::schedules::{RECIPIENTS_MAX, Sending};
+use crate::service::background::schedules::{RECIPIENTS_MAX, Sending};
 
 const ID: &str = "sc_7q2m4x9c1d5k";
 

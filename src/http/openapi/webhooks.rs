@@ -9,8 +9,8 @@ use super::{
 };
 use crate::domain::setting::DeliveryOrder;
 use crate::http::query::ListParameters;
-use crate::service::webhooks::DeliveryState;
-use crate::service::webhooks::event::kinds;
+use crate::service::background::webhooks::DeliveryState;
+use crate::service::background::webhooks::event::kinds;
 
 const ID: &str = "wh_7q2m4x9c1d5k";
 const DELIVERY: &str = "dl_0000000000000011";

@@ -10,8 +10,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::rules::{self, EntityCache, ReferenceFault, Subject, Violation};
-use super::{Conflict, ServiceError, ShownNumber, StoreError, Unusable};
 use crate::domain::action::{self, Assignment, Refusal, Transfer};
 use crate::domain::quarantine::Quarantine;
 use crate::domain::runs::cut;
@@ -20,12 +18,14 @@ use crate::domain::{
     Setting, State, Status, Time, Trunk, TrunkId, number, setting,
 };
 use crate::inventory::Snapshot;
+use crate::service::verbs::rules::{self, EntityCache, ReferenceFault, Subject, Violation};
+use crate::service::{Conflict, ServiceError, ShownNumber, StoreError, Unusable};
 use crate::store::{Ownership, Transaction};
 
 /// How many numbers are written at a time, about.
-pub(super) const STEP: usize = 8_192;
+pub(in crate::service) const STEP: usize = 8_192;
 
-pub(super) struct NumberWriter<'t> {
+pub(in crate::service) struct NumberWriter<'t> {
     pub transaction: &'t mut dyn Transaction,
     key: PartnerKey,
     quarantine: &'t Quarantine,
@@ -206,9 +206,10 @@ impl<'t> NumberWriter<'t> {
             Some(id) => self.trunk(id)?,
             None => None,
         };
-        let partner = self.transaction.partner()?.ok_or_else(|| super::corrupt("a write without its partner"))?;
+        let partner =
+            self.transaction.partner()?.ok_or_else(|| crate::service::corrupt("a write without its partner"))?;
         let of_one = Snapshot::of_one(self.key, partner, account, application, trunk, (number, version, record));
-        let snapshot = of_one.map_err(|misfit| super::corrupt(misfit.to_string()))?;
+        let snapshot = of_one.map_err(|misfit| crate::service::corrupt(misfit.to_string()))?;
         Ok(ShownNumber { number, version, created: false, at: self.transaction.at(), snapshot })
     }
 

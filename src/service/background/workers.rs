@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::lease::Lease;
 use crate::domain::Time;
+use crate::service::background::lease::Lease;
 
 /// A kind of background work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@ use crate::domain::{PartnerKey, Time};
 use crate::inventory::Snapshot;
 use crate::store::{Load, Store, StoreError};
 
-use super::replica::{self, Poison, Salvaged, Setback};
+use crate::service::replica::{self, Poison, Salvaged, Setback};
 
 /// What was looked at, and what does not agree.
 #[derive(Debug, Default, serde::Serialize)]

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::replica::{Node, Replica};
-use super::token;
 use crate::domain::{Dialect, Key, KeyId, Scope, Time};
 use crate::inventory::Snapshot;
+use crate::service::replica::{Node, Replica};
+use crate::service::token;
 
 /// What valid credentials open: one partner, as of one version.
 pub struct Access {

@@ -9,9 +9,9 @@
 //! Deliberately absent: sessions, answers for retries, deliveries and uploads,
 //! which their own modules end.
 
-use super::{Replica, Service, ServiceError};
 use crate::domain::setting::Choice;
 use crate::domain::{Setting, Time};
+use crate::service::{Replica, Service, ServiceError};
 use crate::store::{Over, StoreError};
 
 /// For how many days what is over is kept; 0 is for ever.

@@ -15,12 +15,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::desk::NumberWriter;
-use super::{Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::domain::change::Edit;
 use crate::domain::{
     Account, Actor, Application, E164, EntityChange, NumberChange, PartnerKey, State, Time, Trunk, Verb,
 };
+use crate::service::verbs::desk::NumberWriter;
+use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::store::{LogPiece, Ownership, RoutesInUse, Transaction, follow};
 
 /// How many refused numbers an answer names.
@@ -54,7 +54,7 @@ pub struct RefusedUndo {
 }
 
 /// Why one number is not put back.
-pub(super) enum Reason {
+pub(in crate::service) enum Reason {
     /// Another version has changed it since.
     Changed,
     Other(String),
@@ -193,7 +193,7 @@ pub fn undoable(verb: Verb) -> bool {
 }
 
 /// Puts one number back as it was before `edit`, which `version` made.
-pub(super) fn put_back(
+pub(in crate::service) fn put_back(
     desk: &mut NumberWriter<'_>,
     edit: &NumberChange,
     holding: Ownership,

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use super::{Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::checks::{self, Finding};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::{Acknowledgement, EntityChange, FieldError, PartnerKey, Time, Verb};
 use crate::inventory::Snapshot;
+use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
 
 pub use crate::checks::{Check, CheckOptions};
 

@@ -11,7 +11,7 @@
 //! stored after it, so an event arrives at least once; an announced event is queued
 //! for all webhooks that subscribe to it, or for none; an event that was given up
 //! or skipped is listed until it is sent again or its retention ends.
-//! Deliberately absent: connections (`outbound`), the order of turns ([`turns`](super::turns)), the
+//! Deliberately absent: connections (`outbound`), the order of turns ([`turns`](crate::service::background::turns)), the
 //! secret anywhere but in its document and in the answer that creates it.
 
 pub mod deliver;
@@ -32,9 +32,6 @@ use sha2::{Digest, Sha256};
 use self::event::{EventEnvelope, Secrets, SigningSecret};
 use self::held::{HELD, HeldEvents};
 pub use self::held::{HELD_MAX, REFUSED_MAX};
-use super::numbers::Expected;
-use super::turns::Board;
-use super::{Service, ServiceError, VerbOutcome, WorkerClock, WriteOutcome, corrupt, token};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::number::words;
@@ -42,6 +39,9 @@ use crate::domain::setting::{DeliveryOrder, Off, Webhook};
 use crate::domain::{Actor, Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::outbound::Outbound;
+use crate::service::background::turns::Board;
+use crate::service::verbs::numbers::Expected;
+use crate::service::{Service, ServiceError, VerbOutcome, WorkerClock, WriteOutcome, corrupt, token};
 use crate::store::{Document, DocumentWalk, Transaction, WriteTarget};
 
 /// Heads: the state of each webhook. `due` says when it is to be looked at.

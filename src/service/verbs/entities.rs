@@ -6,9 +6,6 @@
 
 use std::sync::Arc;
 
-use super::desk::NumberWriter;
-use super::rules::{self, ReferenceFault, Subject, Violation};
-use super::{Done, Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::domain::action::Assignment;
 use crate::domain::change::Edit;
 use crate::domain::field::code;
@@ -16,6 +13,9 @@ use crate::domain::{
     Account, AccountId, Action, Application, ApplicationId, Destination, Destinations, E164, EntityChange, FieldError,
     PartnerId, PartnerKey, SipUri, State, Time, Trunk, TrunkId, Verb, id, nothing,
 };
+use crate::service::verbs::desk::NumberWriter;
+use crate::service::verbs::rules::{self, ReferenceFault, Subject, Violation};
+use crate::service::{Done, Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::store::{Ownership, Transaction, WriteTarget};
 
 /// What shall be different about an account, an application or a trunk.
@@ -386,7 +386,7 @@ impl DestinationEdit {
 }
 
 /// Refuses ids that nothing new can have, and names that say nothing.
-pub(super) fn check_new(field: &str, id: &str, name: &str) -> Result<(), ServiceError> {
+pub(in crate::service) fn check_new(field: &str, id: &str, name: &str) -> Result<(), ServiceError> {
     let invalid = |field: &str, message: String, value: &str| FieldError::new(field, code::INVALID, message, value);
     let mut errors = Vec::new();
     if let Err(error) = id::check_new(id) {

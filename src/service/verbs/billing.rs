@@ -9,13 +9,13 @@
 //! of a zone and a rule, which is a setting in the log: the server has no
 //! default of its own for it, since a change of that would change sent bills.
 
-use super::{Service, ServiceError, VerbOutcome, WriteOutcome, corrupt};
 use crate::billing::{Bill, Calendar, Holdings, Ledger, Month, Period, Proration, TimeSpan};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::setting::{AfterExpiry, BILLING, Billing, BillingChoice};
 use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb, Zone};
 use crate::inventory::Snapshot;
+use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome, corrupt};
 use crate::store::Replayed;
 
 /// What somebody asks for; what is not named stays as it is.

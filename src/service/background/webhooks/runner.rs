@@ -1,5 +1,5 @@
 //! Delivers the events of all partners' webhooks, each webhook's in its own
-//! order ([`turns`](crate::service::turns)).
+//! order ([`turns`](crate::service::background::turns)).
 //!
 //! A turn sends several events of one webhook, for some seconds. A webhook that
 //! waits for a retry takes no place. Receivers may hang, so a partner's webhooks,
@@ -19,9 +19,9 @@ use tracing::{error, warn};
 
 use super::deliver::{Begin, NextTurn, Worked};
 use crate::domain::Time;
-use crate::service::lease;
-use crate::service::turns::{Item, ItemId, Next, Runner, Turn, TurnLimits, Worker};
-use crate::service::workers::Work;
+use crate::service::background::lease;
+use crate::service::background::turns::{Item, ItemId, Next, Runner, Turn, TurnLimits, Worker};
+use crate::service::background::workers::Work;
 use crate::service::{Replica, Service, ServiceError};
 
 /// How often to look for changes in memory, and how often to ask the store for

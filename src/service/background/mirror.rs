@@ -22,9 +22,6 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::import::{ImportProgress, Watch};
-use super::rules::EntityCache;
-use super::{Service, ServiceError, desk};
 use crate::checks::MOVED_SECONDS;
 use crate::domain::change::Edit;
 use crate::domain::plan::{self, Judgement};
@@ -35,6 +32,10 @@ use crate::domain::{
     Setting, Time, TrunkId, Verb, id,
 };
 use crate::inventory::Snapshot;
+use crate::service::verbs::desk;
+use crate::service::verbs::import::{ImportProgress, Watch};
+use crate::service::verbs::rules::EntityCache;
+use crate::service::{Service, ServiceError};
 use crate::store::{Document, Ownership, Transaction, WriteTarget};
 use look::UpstreamRefusal;
 

@@ -3,8 +3,8 @@
 //! They are one document outside the log, because a view affects neither bills nor
 //! routing. Deliberately absent: the meaning of a filter line.
 
-use super::{Service, ServiceError};
 use crate::domain::{PartnerKey, Time, Verb};
+use crate::service::{Service, ServiceError};
 use crate::store::{Document, WriteTarget};
 
 /// The most views of a partner.

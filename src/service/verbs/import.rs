@@ -24,8 +24,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use self::place::{chosen, settle_cost, settle_place};
 use self::report::ImportTally;
 use self::vet::{CellDoubt, KnownIds, Vet};
-use super::rules::{self, ReferenceFault, Referents, Subject, Violation};
-use super::{Service, ServiceError, desk, replica};
 use crate::domain::action::Transfer;
 use crate::domain::change::Edit;
 use crate::domain::plan::{self, Judgement};
@@ -36,6 +34,9 @@ use crate::domain::{
 };
 use crate::intake::{self, Caution, Cell, Field, FileItem, Header, IntakeError, RowError, RowFields, RowNumbers};
 use crate::inventory::names::NamedKind;
+use crate::service::verbs::desk;
+use crate::service::verbs::rules::{self, ReferenceFault, Referents, Subject, Violation};
+use crate::service::{Service, ServiceError, replica};
 use crate::store::{Abort, Load, Ownership, StoreError, Transaction, WriteTarget};
 
 pub use self::report::{

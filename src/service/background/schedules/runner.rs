@@ -1,4 +1,4 @@
-//! Runs due schedules and sends due emails ([`turns`](crate::service::turns)).
+//! Runs due schedules and sends due emails ([`turns`](crate::service::background::turns)).
 //!
 //! Both are found in the store, so commands and other nodes need not report what
 //! they created. Emails have a queue of their own: a slow mail server delays
@@ -14,9 +14,9 @@ use tracing::warn;
 use super::{MAIL, RunStep, SCHEDULE, SendOutcome};
 use crate::domain::{PartnerKey, Time};
 use crate::mail::Mailer;
-use crate::service::lease;
-use crate::service::turns::{Item, Next, Runner, Turn, TurnLimits, Worker};
-use crate::service::workers::Work;
+use crate::service::background::lease;
+use crate::service::background::turns::{Item, Next, Runner, Turn, TurnLimits, Worker};
+use crate::service::background::workers::Work;
 use crate::service::{Service, ServiceError, WorkerClock};
 
 /// How often the store is asked what is due.

@@ -34,8 +34,6 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info, warn};
 
-use super::checks::{ReportedFinding, findings};
-use super::{Service, ServiceError, VerbOutcome, WriteOutcome, token};
 use crate::alert::{AlertDigest, Content, DigestItem, News, Why};
 use crate::checks::{self, Check, CheckOptions, Finding, Severity};
 use crate::domain::change::Edit;
@@ -46,6 +44,8 @@ use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time,
 use crate::inventory::Snapshot;
 use crate::mail::{self, Email, MailFailure, Mailer};
 use crate::schedule::{self, Recurrence};
+use crate::service::verbs::checks::{ReportedFinding, findings};
+use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome, token};
 use crate::store::{Document, DocumentWalk, Transaction, WriteTarget};
 
 /// The most schedules of a partner.

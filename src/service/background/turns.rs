@@ -29,11 +29,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::{error, warn};
 
-use super::ServiceError;
-use super::lease::Lease;
-use super::workers::{Work, Workers};
 use crate::domain::PartnerKey;
 use crate::outbound::May;
+use crate::service::ServiceError;
+use crate::service::background::lease::Lease;
+use crate::service::background::workers::{Work, Workers};
 use crate::trace;
 
 /// How long an item waits after the store failed: at first, and at most.

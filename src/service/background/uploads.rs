@@ -31,14 +31,14 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 use tracing::{error, warn};
 
-use super::import::{
+use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, user};
+use crate::intake::{self, Caution, IntakeError, Mapping, Peeked, RowError};
+use crate::service::background::lease::{self, Lease};
+use crate::service::verbs::import::{
     ChangedNumber, CostChange, EntityNews, ImportError, ImportOptions, ImportProgress, ImportReport, Losses, OnError,
     RowFate, Watch,
 };
-use super::lease::{self, Lease};
-use super::{Service, ServiceError, token};
-use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, user};
-use crate::intake::{self, Caution, IntakeError, Mapping, Peeked, RowError};
+use crate::service::{Service, ServiceError, token};
 use crate::store::{Document, DocumentWalk, StoreError, Transaction, WriteTarget};
 
 /// The kind of the documents.
@@ -681,7 +681,7 @@ impl Uploads {
         let options = match upload.choices.options(checks) {
             Ok(options) => options,
             Err(errors) => {
-                let error = Some(super::describe(&errors));
+                let error = Some(crate::service::describe(&errors));
                 return self.ended(service, key, &Upload { stage: UploadStage::Unusable, error, ..upload });
             }
         };

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::desk::NumberWriter;
-use super::{Conflict, Service, ServiceError, ShownNumber, Stale, VerbOutcome, WriteOutcome};
 use crate::domain::action;
 use crate::domain::field::code;
 use crate::domain::plan::{self, Judgement};
 use crate::domain::{
     Action, Country, E164, FieldError, Money, NumberChange, NumberType, PartnerKey, Record, State, Tags, Time, Verb,
 };
+use crate::service::verbs::desk::NumberWriter;
+use crate::service::{Conflict, Service, ServiceError, ShownNumber, Stale, VerbOutcome, WriteOutcome};
 use crate::store::{Ownership, Past};
 
 /// The most numbers that come into stock at once.
@@ -107,7 +107,11 @@ impl Service {
     }
 
     /// Adds who brought the number into its state.
-    pub(super) fn explain(&self, key: PartnerKey, conflict: Conflict) -> Result<ServiceError, ServiceError> {
+    pub(in crate::service) fn explain(
+        &self,
+        key: PartnerKey,
+        conflict: Conflict,
+    ) -> Result<ServiceError, ServiceError> {
         let past = self.store().history(key, conflict.number)?;
         // What time did, nobody did: the change that led there says another state.
         let by = past.iter().rev().find(|past| entered(past, conflict.state)).map(|past| past.entry.actor.clone());

@@ -1,5 +1,5 @@
 //! Runs the open jobs of all partners, one batch after the other
-//! ([`turns`](crate::service::turns)).
+//! ([`turns`](crate::service::background::turns)).
 //!
 //! Invariant: between two batches a job holds nothing of the database, so it can
 //! stop, continue on another node, or be cancelled there.
@@ -11,9 +11,9 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::BatchStep;
-use crate::service::lease;
-use crate::service::turns::{Item, Next, Runner, Turn, TurnLimits, Worker};
-use crate::service::workers::Work;
+use crate::service::background::lease;
+use crate::service::background::turns::{Item, Next, Runner, Turn, TurnLimits, Worker};
+use crate::service::background::workers::Work;
 use crate::service::{Service, ServiceError};
 use crate::store::StoreError;
 

@@ -23,7 +23,7 @@ use crate::store::{StoreError, Transaction};
 
 /// What a number refers to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Subject {
+pub(in crate::service) enum Subject {
     Account,
     Application,
     Trunk,
@@ -31,7 +31,7 @@ pub(super) enum Subject {
 
 /// Why a number may not refer to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum ReferenceFault {
+pub(in crate::service) enum ReferenceFault {
     Unknown,
     Archived,
     /// It belongs to this account, which is not the number's.
@@ -40,7 +40,7 @@ pub(super) enum ReferenceFault {
 
 /// One rule that a write would break.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Violation {
+pub(in crate::service) struct Violation {
     pub subject: Subject,
     pub id: String,
     pub fault: ReferenceFault,
@@ -98,14 +98,14 @@ impl fmt::Display for Violation {
 /// The entities that a record refers to, as the transaction sees them; `None`
 /// for what it does not refer to or what is yet to be created.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Referents<'a> {
+pub(in crate::service) struct Referents<'a> {
     pub account: Option<&'a Account>,
     pub application: Option<&'a Application>,
     pub trunk: Option<&'a Trunk>,
 }
 
 /// Which rules a number would break by becoming `after`. Empty: it may.
-pub(super) fn judge(before: Option<&Record>, after: &Record, referents: &Referents<'_>) -> Vec<Violation> {
+pub(in crate::service) fn judge(before: Option<&Record>, after: &Record, referents: &Referents<'_>) -> Vec<Violation> {
     let holder = after.holder();
     let moves = before.and_then(Record::holder) != holder;
     let account =
@@ -122,18 +122,21 @@ pub(super) fn judge(before: Option<&Record>, after: &Record, referents: &Referen
     verdicts.into_iter().flatten().filter_map(Result::err).collect()
 }
 
-pub(super) fn check_account(account: &Account) -> Result<(), Violation> {
+pub(in crate::service) fn check_account(account: &Account) -> Result<(), Violation> {
     check(Subject::Account, account.auth_id.as_str(), account.archived_at, None, None)
 }
 
 /// Whether numbers of `holder` may route to it.
-pub(super) fn check_application(application: &Application, holder: Option<&AccountId>) -> Result<(), Violation> {
+pub(in crate::service) fn check_application(
+    application: &Application,
+    holder: Option<&AccountId>,
+) -> Result<(), Violation> {
     let Application { id, archived_at, account, .. } = application;
     check(Subject::Application, id.as_str(), *archived_at, account.as_ref(), holder)
 }
 
 /// Whether numbers of `holder` may be on it.
-pub(super) fn check_trunk(trunk: &Trunk, holder: Option<&AccountId>) -> Result<(), Violation> {
+pub(in crate::service) fn check_trunk(trunk: &Trunk, holder: Option<&AccountId>) -> Result<(), Violation> {
     let Trunk { id, archived_at, account, .. } = trunk;
     check(Subject::Trunk, id.as_str(), *archived_at, account.as_ref(), holder)
 }
@@ -155,7 +158,7 @@ fn check(
 
 /// The entities that a transaction was asked for, each once.
 #[derive(Default)]
-pub(super) struct EntityCache {
+pub(in crate::service) struct EntityCache {
     accounts: HashMap<AccountId, Option<Account>>,
     applications: HashMap<ApplicationId, Option<Application>>,
     trunks: HashMap<TrunkId, Option<Trunk>>,

@@ -9,7 +9,7 @@
 //! whenever they stop, because a batch commits only if the progress names it as
 //! the next one; a job that has ended never changes again.
 //! Deliberately absent: rules about numbers (`domain::action`, `desk`, `undo`);
-//! the order of batches ([`turns`](super::turns)).
+//! the order of batches ([`turns`](crate::service::background::turns)).
 
 pub mod batch;
 pub mod runner;
@@ -20,12 +20,12 @@ use std::time::Instant;
 
 use self::batch::{Brief, JobBatch, MonthlyCosts, RowOutcome, RowVerdict, Verdicts};
 use self::trial::Trial;
-use super::desk::NumberWriter;
-use super::undo::{Reason, put_back};
-use super::{Service, ServiceError, VerbOutcome, WriteOutcome, describe, token};
 use crate::domain::number::words;
 use crate::domain::{Action, Actor, E164, FieldError, NumberChange, PartnerKey, Record, State, Time, Verb};
 use crate::inventory::{Filter, Order};
+use crate::service::verbs::desk::NumberWriter;
+use crate::service::verbs::undo::{Reason, put_back};
+use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome, describe, token};
 use crate::store::{Ownership, Store, StoredJob, WriteTarget};
 
 /// The most numbers that a job takes as a list.
@@ -163,7 +163,8 @@ pub struct Job {
 
 impl Job {
     fn read(stored: &StoredJob) -> Result<Job, ServiceError> {
-        serde_json::from_str(&stored.body).map_err(|error| super::corrupt(format!("job {}: {error}", stored.id)))
+        serde_json::from_str(&stored.body)
+            .map_err(|error| crate::service::corrupt(format!("job {}: {error}", stored.id)))
     }
 
     fn stored(&self) -> StoredJob {
@@ -465,10 +466,11 @@ impl Service {
         let mut past = None;
         if let (Task::Undo(_), Some((_, text))) = (&job.task, self.store.job_batches(key, id, job.next, 1)?.pop()) {
             let batch = JobBatch::read(&text)?;
-            let version = batch.of.ok_or_else(|| super::corrupt(format!("job {id} undoes nothing")))?;
+            let version = batch.of.ok_or_else(|| crate::service::corrupt(format!("job {id} undoes nothing")))?;
             past = Some((version, self.edits(key, version, batch.count() as usize)?));
         }
-        let actor = Actor::parse(&job.by).ok_or_else(|| super::corrupt(format!("job {id} was created by nobody")))?;
+        let actor =
+            Actor::parse(&job.by).ok_or_else(|| crate::service::corrupt(format!("job {id} was created by nobody")))?;
         let worker = self.asked(actor, Some(id.to_owned()), None);
         let done = worker.write(WriteTarget::Partner(key), job.task.verb(), |transaction| {
             let mut now = Job::read(&transaction.job(id)?.ok_or_else(|| ServiceError::unknown("job", id))?)?;
@@ -485,13 +487,14 @@ impl Service {
             }
             if now.next < now.batches {
                 let text = transaction.job_batch(id, now.next)?;
-                let text = text.ok_or_else(|| super::corrupt(format!("job {id} lacks its batch {}", now.next)))?;
+                let text =
+                    text.ok_or_else(|| crate::service::corrupt(format!("job {id} lacks its batch {}", now.next)))?;
                 let mut batch = JobBatch::read(&text)?;
                 let version = transaction.version();
                 let work = match (&now.task, &past) {
                     (Task::Act(action), _) => BatchWork::Act(action),
                     (Task::Undo(_), Some((version, edits))) => BatchWork::Undo { version: *version, edits },
-                    (Task::Undo(_), None) => return Err(super::corrupt(format!("job {id} undoes nothing"))),
+                    (Task::Undo(_), None) => return Err(crate::service::corrupt(format!("job {id} undoes nothing"))),
                 };
                 let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
                 let verdicts = self.decide(&mut desk, key, &work, &batch.numbers())?;
@@ -521,7 +524,7 @@ impl Service {
     fn edits(&self, key: PartnerKey, version: u64, rows: usize) -> Result<HashMap<E164, NumberChange>, ServiceError> {
         let listed = self.store.list(key, version - 1, 1, 0, rows)?.pop();
         let listed = listed.filter(|listed| listed.version == version);
-        let listed = listed.ok_or_else(|| super::corrupt(format!("version {version} is not in the log")))?;
+        let listed = listed.ok_or_else(|| crate::service::corrupt(format!("version {version} is not in the log")))?;
         Ok(listed.numbers.into_iter().map(|change| (change.number, change)).collect())
     }
 
@@ -545,8 +548,8 @@ impl Service {
                         Ownership::Free | Ownership::Foreign => None,
                     };
                     let edit = edits.get(&number);
-                    let edit =
-                        edit.ok_or_else(|| super::corrupt(format!("version {version} did not change {number}")))?;
+                    let edit = edit
+                        .ok_or_else(|| crate::service::corrupt(format!("version {version} did not change {number}")))?;
                     match put_back(desk, edit, holding, *version)? {
                         Ok(()) => changed(edit.after.as_ref(), edit.before.as_ref()),
                         Err(Reason::Other(reason)) => failed(reason),

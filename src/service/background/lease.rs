@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tracing::{info, warn};
 
-use super::token;
+use crate::service::token;
 use crate::store::{Leased, Store, StoreError};
 
 /// For how long who has a lease goes on beginning work without prolonging it.

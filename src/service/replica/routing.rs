@@ -11,12 +11,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::past::{self, Past};
-use super::replica::{Node, Replica};
-use super::{Service, ServiceError};
 use crate::domain::{Actor, Destinations, E164, EntityChange, PartnerId, Time};
 use crate::inventory::{Snapshot, set};
 use crate::routing::{self, Answer, Case, Explained, Moment, RoutingSettings, called_number};
+use crate::service::past::{self, Past};
+use crate::service::replica::{Node, Replica};
+use crate::service::{Service, ServiceError};
 use crate::store::Store;
 
 /// What a caller asks for.
@@ -179,7 +179,11 @@ impl Service {
     }
 
     /// Refuses destinations that may not be named.
-    pub(super) fn check_destinations(&self, before: &Destinations, after: &Destinations) -> Result<(), ServiceError> {
+    pub(in crate::service) fn check_destinations(
+        &self,
+        before: &Destinations,
+        after: &Destinations,
+    ) -> Result<(), ServiceError> {
         self.destinations.check_all(before, after).map_err(ServiceError::Invalid)
     }
 }
