@@ -491,7 +491,8 @@ fn absolute(module: &str, path: &str) -> String {
 }
 
 /// The rooms of `service`, and the rooms whose doors each may use.
-const ROOMS: [(&str, &[&str]); 4] = [("replica", &[]), ("people", &[]), ("verbs", &[]), ("background", &["verbs"])];
+const ROOMS: [(&str, &[&str]); 4] =
+    [("replica", &[]), ("people", &[]), ("verbs", &["replica"]), ("background", &["verbs", "replica"])];
 
 #[test]
 fn rooms_of_the_service_point_one_way() {

@@ -12,7 +12,7 @@ use http::{Request, Response, StatusCode};
 use serde_json::json;
 
 use super::error::ApiError;
-use super::{App, peer, waiting};
+use super::{App, docs, peer, waiting};
 use crate::domain::entity::hex_digest;
 use crate::service::background::workers::Work;
 use crate::service::replica::ReplicaProgress;
@@ -138,5 +138,5 @@ pub async fn digest(State(app): State<Arc<App>>, request: Request<Body>) -> Resu
 
 /// The description of this API, as committed in the repository.
 pub async fn openapi() -> Response<Body> {
-    text(StatusCode::OK, "application/json", include_str!("../../openapi.json"))
+    text(StatusCode::OK, "application/json", docs::DESCRIPTION)
 }

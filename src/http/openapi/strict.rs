@@ -149,7 +149,12 @@ pub fn operation(method: &str, operation: &mut Value) {
     if has("monthly_cost") && has("currency") {
         body["dependentRequired"] = json!({ "currency": ["monthly_cost"] });
     }
-    let needed = !optional || body.get("minProperties").is_some();
+    // A renewal is to a time or by months, and a zone counts months.
+    if has("months") && has("expires_at") {
+        body["oneOf"] = json!([{ "required": ["expires_at"] }, { "required": ["months"] }]);
+        body["dependentRequired"] = json!({ "zone": ["months"] });
+    }
+    let needed = !optional || body.get("minProperties").is_some() || body.get("oneOf").is_some();
     body["properties"] = fields.into();
     if needed {
         operation["requestBody"]["required"] = json!(true);
