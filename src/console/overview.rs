@@ -42,6 +42,8 @@ pub struct Tally {
     /// How many numbers end in each of the next weeks.
     weeks: [u64; WEEKS as usize],
     checks: BTreeMap<Check, u64>,
+    /// Findings that somebody has acknowledged; the others are in `checks`.
+    acknowledged: BTreeMap<Check, u64>,
     /// The first findings, the worst first.
     first: Vec<ReportedFinding>,
     /// Numbers and amount of each account, in the order of accounts.
@@ -63,7 +65,8 @@ impl Tally {
             total(&line)
         };
         let options = CheckOptions::default();
-        let found = findings(snapshot, &options, Some(false), now);
+        let (set_aside, found): (Vec<_>, Vec<_>) =
+            findings(snapshot, &options, None, now).into_iter().partition(|seen| seen.acknowledged.is_some());
         // No tab has a day in it.
         let clock = PageClock::new(now, "UTC");
         Tally {
@@ -73,6 +76,7 @@ impl Tally {
             tabs: TABS.map(|(_, text)| total(&FilterLine::read(text, snapshot, &clock))),
             weeks: std::array::from_fn(week),
             checks: counts(found.iter().map(|seen| &seen.finding)),
+            acknowledged: counts(set_aside.iter().map(|seen| &seen.finding)),
             first: found.into_iter().take(FIRST_MAX).collect(),
             rental: snapshot.rental(),
         }
@@ -99,6 +103,8 @@ struct Attention {
     name: String,
     severity: &'static str,
     count: String,
+    /// How many more are acknowledged, where any are.
+    acknowledged: Option<String>,
     meaning: &'static str,
     action: &'static str,
 }
@@ -190,7 +196,7 @@ pub async fn page(
             .checks
             .iter()
             .filter(|(_, count)| **count > 0)
-            .map(|(&check, &count)| attention(check, count))
+            .map(|(&check, &count)| attention(check, count, tally.acknowledged.get(&check).copied()))
             .collect(),
         first: tally.first.iter().map(|seen| first(&visit, seen)).collect(),
         chart: chart(&visit, &tally.weeks),
@@ -243,12 +249,13 @@ fn first(visit: &Visit, seen: &ReportedFinding) -> First {
     First { id: seen.id.clone(), name, severity, about, href }
 }
 
-fn attention(check: Check, count: u64) -> Attention {
+fn attention(check: Check, count: u64, acknowledged: Option<u64>) -> Attention {
     Attention {
         id: check.as_str(),
         name: check_name(check),
         severity: check.severity().as_str(),
         count: show::thousands(count),
+        acknowledged: acknowledged.filter(|count| *count > 0).map(show::thousands),
         meaning: check.meaning(),
         action: check.action(),
     }
