@@ -33,7 +33,7 @@ WITH RECURSIVE each AS (
     UNION ALL
     SELECT number + 1, first, last, partner, version, state, account, application, trunk, number_type, country,
         region, cost, currency, assigned_at, expires_at, since, until, tags
-    FROM each WHERE number < last
+    FROM each WHERE number < min(last, first + 999999) -- a damaged `last` then makes no endless view
 )
 SELECT number, partner, version, state, account, application, trunk, number_type, country, region, cost, currency,
     assigned_at, expires_at, since, until, tags
@@ -60,6 +60,10 @@ CREATE TRIGGER number_insert INSTEAD OF INSERT ON number BEGIN
 END;
 
 CREATE TRIGGER number_update INSTEAD OF UPDATE ON number BEGIN
+    -- With OR IGNORE the number would go, and not come back.
+    SELECT RAISE(ABORT, 'a number lacks a value')
+    WHERE NEW.number IS NULL OR NEW.partner IS NULL OR NEW.version IS NULL OR NEW.state IS NULL
+        OR NEW.number_type IS NULL OR NEW.since IS NULL;
     INSERT INTO number_run
     SELECT OLD.number + 1, last, partner, version, state, account, application, trunk, number_type, country, region,
         cost, currency, assigned_at, expires_at, since, until, tags

@@ -10,8 +10,8 @@ use super::output::{self, Bar};
 use super::{CliError, Global, Outcome};
 use crate::config;
 use crate::service::replica::verify::{self, VerifyReport};
-use crate::store::sqlite::{SqliteStore, restore};
-use crate::store::{Location, Open, Store};
+use crate::store::sqlite::{SqliteStore, brought_up, restore};
+use crate::store::{Location, Open, Store, StoreError};
 
 #[derive(clap::Args)]
 pub struct Verify {
@@ -152,7 +152,13 @@ impl Restore {
         };
         let file = self.file.display().to_string();
         let named = |error: CliError| error.of(Location::Sqlite(self.file.clone()));
-        let backup = SqliteStore::open(&self.file, Open::Read).map_err(|error| named(error.into()))?;
+        let (_copy, backup) = match SqliteStore::open(&self.file, Open::Read) {
+            Err(StoreError::Older { .. }) => {
+                let (store, copy) = brought_up(&self.file, path).map_err(|error| named(error.into()))?;
+                (Some(copy), store)
+            }
+            opened => (None, opened.map_err(|error| named(error.into()))?),
+        };
         let bar = Bar::new(None, "changes");
         let mut progress = |changes| bar.set("checking the backup", changes, None);
         let report = verify::verify(&backup, &mut progress).map_err(|error| named(error.into()))?;

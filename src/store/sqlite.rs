@@ -38,7 +38,7 @@ use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtensi
 use self::cells::RowImages;
 use self::file::{FileId, ServeLock, beside, served_by_another_name};
 use self::people::SqlitePeople;
-pub use self::restore::{Restored, restore};
+pub use self::restore::{Restored, brought_up, restore};
 use self::shelf::{SqliteShelf, version_at};
 use self::transaction::SqliteTransaction;
 use super::group::{CommitFailure, Engine, GroupCommit, Written};
@@ -633,6 +633,11 @@ fn prepare(path: &Path, access: FileAccess, open: Open) -> Result<Connection, St
     configure(&connection)?;
     // The write lock is taken only now, so that a reader does not wait for a writer.
     if found < MIGRATIONS.len() as i64 {
+        // A server of an earlier release works on the tables as they are.
+        if found > 0 && ServeLock::taken(path).map_err(StoreError::Io)? {
+            let what = "a server of an earlier release is using the database; restart it with this release first";
+            return Err(StoreError::Unsupported { what });
+        }
         migrate(&mut connection, path)?;
     }
     // Who was here before may have ended after a failed sync, and what is in
@@ -665,9 +670,11 @@ fn schema(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
 }
 
 /// Hands over the rows of numbers, which are sorted. Where rows claim the same
-/// numbers, nothing tells which of them is right, so none of them is used.
+/// numbers, nothing tells which of them is right, so none of them is used. With
+/// `only`, rows of other partners are looked at and not handed over.
 fn load_numbers(
     mut rows: rusqlite::Rows<'_>,
+    only: Option<i64>,
     take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut images = RowImages::default();
@@ -683,6 +690,9 @@ fn load_numbers(
             let numbers = (before.first, before.last);
             let what = format!("{}: {OVERLAPS}", numbers_named(numbers));
             take(Loaded::Poison { key: Some(key), table: "number", numbers: Some(numbers), what })?;
+        }
+        if only.is_some_and(|only| row.int(1).is_ok_and(|partner| partner != only)) {
+            continue;
         }
         if batch.rows.len() == BATCH_ROWS {
             take(Loaded::Numbers(std::mem::take(&mut batch)))?;
@@ -773,10 +783,10 @@ impl Store for SqliteStore {
         if !what.numbers {
             return Ok(());
         }
-        let mut statement = transaction.prepare(&format!(
-            "SELECT first, partner, version, {RECORD}, last FROM number_run {filter} ORDER BY first"
-        ))?;
-        load_numbers(statement.query([only])?, take)
+        // Of all partners: rows of others may claim the same numbers.
+        let mut statement = transaction
+            .prepare(&format!("SELECT first, partner, version, {RECORD}, last FROM number_run ORDER BY first"))?;
+        load_numbers(statement.query([])?, only, take)
     }
 
     fn heads(&self, always: bool) -> Result<Option<Vec<LogHead>>, StoreError> {

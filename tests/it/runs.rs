@@ -12,17 +12,22 @@ use rollcall::store::{Load, Loaded, Open, Ownership, Store, StoreError};
 use rusqlite::Connection;
 
 use super::fixture::*;
+use super::harness::Database as Files;
 
 /// A database that the last release made with its commands: two partners with
 /// numbers in one another's blocks, ids such as `NA`, `0` and `new`, an invalid
 /// number that looks like a glued block, holders, reservations and quarantines.
 const LAST_RELEASE: &[u8] = include_bytes!("../fixtures/sqlite-schema-9.db.gz");
 
-fn last_release() -> Database {
-    let database = Database::new();
+fn last_release_bytes() -> Vec<u8> {
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(LAST_RELEASE).read_to_end(&mut bytes).expect("unpacked");
-    std::fs::write(database.path(), bytes).expect("written");
+    bytes
+}
+
+fn last_release() -> Database {
+    let database = Database::new();
+    std::fs::write(database.path(), last_release_bytes()).expect("written");
     database
 }
 
@@ -359,6 +364,96 @@ fn damaged_rows_are_left_out_and_each_of_their_numbers_is_known() {
         }
         assert!(!differences(&*database.open()).is_empty(), "{statement}");
     }
+}
+
+/// Damage between the rows of one partner and of two.
+const CLAIMS: [&str; 3] = ["last = 911000012", "last = 711000000", "last = last + 70000000000"];
+
+#[test]
+fn no_write_uses_rows_of_which_a_load_uses_none() {
+    for claim in CLAIMS {
+        let database = Database::new();
+        let store = database.open();
+        let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+        put(&*store, one, &block(911_000_000, 10, &stock("a")));
+        put(&*store, one, &block(911_000_010, 10, &stock("b")));
+        drop(store);
+        let raw = database.raw();
+        raw.pragma_update(None, "ignore_check_constraints", "ON").expect("set");
+        let damaged = raw.execute(&format!("UPDATE number_run SET {claim} WHERE first = 911000000"), []);
+        assert_eq!(damaged, Ok(1), "{claim}");
+        let store = database.open();
+        for (key, wanted) in [(one, [911_000_005, 911_000_011]), (two, [911_000_005, 911_000_011])] {
+            let wanted = wanted.map(number);
+            let read = draft(|transaction| {
+                let owners = transaction.numbers(&wanted);
+                assert!(matches!(owners, Err(StoreError::Corrupt { .. })), "{claim}: {owners:?}");
+                Ok(())
+            });
+            let target = rollcall::store::WriteTarget::Partner(key);
+            store.write(target, entry(rollcall::domain::Verb::Import), read).expect("read");
+        }
+    }
+}
+
+#[test]
+fn a_load_of_one_partner_sees_rows_of_others_that_claim_its_numbers() {
+    let database = Database::new();
+    let store = database.open();
+    let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
+    put(&*store, one, &block(911_000_000, 10, &stock("a")));
+    put(&*store, two, &block(911_000_010, 10, &stock("b")));
+    drop(store);
+    let (_copy, store) = database.tampered("UPDATE number_run SET last = 911000012 WHERE first = 911000000");
+    for key in [one, two] {
+        let mut loaded = 0;
+        let mut left_out = 0;
+        store
+            .load(Load { only: Some(key), numbers: true }, &mut |part| {
+                match part {
+                    Loaded::Numbers(batch) => loaded += batch.rows.len(),
+                    Loaded::Poison { .. } => left_out += 1,
+                    _ => {}
+                }
+                Ok(())
+            })
+            .expect("loads");
+        assert_eq!((loaded, left_out > 0), (0, true), "partner {key}");
+    }
+}
+
+#[test]
+fn no_command_migrates_a_file_under_a_server_of_the_last_release() {
+    let database = Files::sample();
+    std::fs::write(database.path(), last_release_bytes()).expect("written");
+    let served = std::fs::File::options().read(true).write(true).open(database.path()).expect("opens");
+    served.try_lock().expect("locked");
+    // A server always has a write-ahead log.
+    let raw = Connection::open(database.path()).expect("opens");
+    raw.pragma_update(None, "journal_mode", "WAL").expect("set");
+    assert!(int(&raw, "SELECT count(*) FROM number") > 0);
+    let ran = database.run(&["partner", "list"]).check(1);
+    assert!(ran.stderr.contains("a server of an earlier release is using the database"), "{}", ran.stderr);
+    drop(raw);
+    drop(served);
+    database.run(&["partner", "list"]).check(0);
+}
+
+#[test]
+fn a_backup_of_the_last_release_is_restored() {
+    let (backup, database) = (last_release(), Files::sample());
+    let file = backup.path().display().to_string();
+    let before = std::fs::read(backup.path()).expect("read");
+    let ran = database.run(&["restore", &file]).check(0);
+    assert!(ran.stdout.contains("2 partners"), "{}", ran.stdout);
+    assert!(std::fs::read(backup.path()).expect("read") == before, "the backup stays as it is");
+    database.run(&["verify"]).check(0);
+    let left: Vec<_> = std::fs::read_dir(database.path().parent().expect("a folder"))
+        .expect("read")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with(".rollcall-backup-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -52,9 +52,12 @@ pub fn check(config: &Config) -> (Vec<Diagnosis>, Vec<Hook>) {
 fn unopened(shown: &str, error: &StoreError) -> Diagnosis {
     let text = format!("{shown}: {}", output::reasons(error));
     match error {
-        StoreError::Older { .. } => {
-            Diagnosis::warning(CHECK, text, "make a backup; the next start of the server brings it up to this schema")
-        }
+        StoreError::Older { .. } => Diagnosis::warning(
+            CHECK,
+            text,
+            "keep a backup that the earlier release made; the next start of the server, or a command that may write, \
+                 brings the database up to this schema",
+        ),
         StoreError::Newer { .. } => {
             Diagnosis::error(CHECK, text, "install the newer release, or restore an older backup")
         }

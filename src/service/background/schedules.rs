@@ -46,7 +46,7 @@ use crate::mail::{self, Email, MailFailure, Mailer};
 use crate::schedule::{self, Recurrence};
 use crate::service::verbs::checks::{ReportedFinding, findings};
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome, token};
-use crate::store::{Document, DocumentWalk, Transaction, WriteTarget};
+use crate::store::{Document, DocumentWalk, StoreError, Transaction, WriteTarget};
 
 /// The most schedules of a partner.
 pub const SCHEDULES_MAX: usize = 50;
@@ -735,6 +735,9 @@ impl Service {
         let Some(delivery) = self.delivery(key, id)? else { return Ok(SendOutcome::Idle) };
         let Some(recipient) = delivery.recipients.iter().find(due) else { return Ok(SendOutcome::Idle) };
         let to = &recipient.to;
+        // An email whose sending cannot be stored would be sent for ever; a damaged
+        // partner takes no writes, for one.
+        self.write(WriteTarget::Partner(key), Verb::ScheduleEdit, |_| Ok(()))?;
         let snapshot = self.partner_snapshot(key, false)?;
         let schedule = snapshot.settings.get(&delivery.schedule).and_then(Setting::schedule);
         let content = self.store.document(key, DIGEST, id)?;
@@ -833,21 +836,39 @@ impl Service {
         let Some(replica) = &self.replica else { return Ok(()) };
         for node in replica.nodes() {
             for setting in live(&node.snapshot()) {
-                if self.store.document(node.key, SCHEDULE, &setting.id)?.is_some() {
-                    continue;
-                }
-                self.write(WriteTarget::Partner(node.key), Verb::ScheduleEdit, |transaction| {
-                    let (_, schedule) = setting_of(transaction, &setting.id)?;
-                    let plan = Recurrence::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
-                    if transaction.document(SCHEDULE, &setting.id)?.is_none() {
-                        let state = ScheduleState::new(&schedule, &plan, now);
-                        let due = state.due(&schedule, &plan, now);
-                        transaction.put_document(SCHEDULE, &state.document(&setting.id, due))?;
+                match self.schedule_settle(node.key, &setting.id, now) {
+                    Ok(()) => {}
+                    // It is this schedule's fault alone: the others run.
+                    Err(
+                        error @ (ServiceError::Invalid(_)
+                        | ServiceError::Unknown { .. }
+                        | ServiceError::Store(StoreError::Corrupt { .. } | StoreError::Damaged { .. })),
+                    ) => {
+                        let cause = &error as &dyn std::error::Error;
+                        let id = &setting.id;
+                        warn!(partner.key = %node.key, schedule = %id, error = cause, "schedule {id} has no next run");
                     }
-                    Ok(())
-                })?;
+                    Err(error) => return Err(error),
+                }
             }
         }
+        Ok(())
+    }
+
+    fn schedule_settle(&self, key: PartnerKey, id: &str, now: Time) -> Result<(), ServiceError> {
+        if self.store.document(key, SCHEDULE, id)?.is_some() {
+            return Ok(());
+        }
+        self.write(WriteTarget::Partner(key), Verb::ScheduleEdit, |transaction| {
+            let (_, schedule) = setting_of(transaction, id)?;
+            let plan = Recurrence::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
+            if transaction.document(SCHEDULE, id)?.is_none() {
+                let state = ScheduleState::new(&schedule, &plan, now);
+                let due = state.due(&schedule, &plan, now);
+                transaction.put_document(SCHEDULE, &state.document(id, due))?;
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 }

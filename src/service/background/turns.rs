@@ -20,7 +20,7 @@
 //! Deliberately absent: the work itself, and any state that matters after a
 //! crash.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -218,8 +218,8 @@ impl TurnQueue {
         }
         // An item that is being worked on leaves when its step ends.
         self.entries.extend(known.into_values().filter(|entry| entry.busy));
-        let entries = &self.entries;
-        self.partners.retain(|key, _| entries.iter().any(|entry| entry.id.0 == *key));
+        let there: HashSet<PartnerKey> = self.entries.iter().map(|entry| entry.id.0).collect();
+        self.partners.retain(|key, _| there.contains(key));
     }
 
     /// Admits the oldest items of each partner, up to its limit.
@@ -231,7 +231,8 @@ impl TurnQueue {
                 // Until now it waited for its partner's own items, and for nothing else.
                 (entry.admitted, entry.since) = (true, now);
             }
-            *count += 1;
+            // An item that is retried takes no other item's place.
+            *count += usize::from(entry.trouble.is_none());
         }
     }
 
@@ -528,6 +529,15 @@ mod tests {
         assert!(queue.take(all, later + RETRY_MAX).is_some());
         queue.end(&a, Next::Again, later);
         assert!(queue.entries[0].trouble.is_none());
+    }
+
+    #[test]
+    fn an_item_in_trouble_takes_no_place_of_its_partners_others() {
+        let mut queue = of(&[(1, "a"), (1, "b"), (1, "c")]);
+        let one = limits(9, 1, false);
+        assert_eq!(names(&taken(&mut queue, one)), ["a"]);
+        queue.end(&id(1, "a"), Next::Retry("unreadable".to_owned()), Instant::now());
+        assert_eq!(names(&taken(&mut queue, one)), ["b"]);
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl ServeLock {
 
     /// Whether a server has it. Asked with a shared lock, so that commands that
     /// ask at the same time do not take each other for servers.
-    fn taken(path: &Path) -> io::Result<bool> {
+    pub fn taken(path: &Path) -> io::Result<bool> {
         let id = FileId::of(path)?;
         let mut all = LOCKED.lock();
         let locked = opened(&mut all, id, path)?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::file::{ServeLock, beside, owned, resolved};
 use super::{SqliteStore, no_folder, scratch};
 use crate::domain::Time;
-use crate::store::{Store, StoreError};
+use crate::store::{Open, Store, StoreError};
 
 /// What became of the database that was there.
 pub struct Restored {
@@ -46,6 +46,17 @@ pub fn restore(backup: &SqliteStore, path: &Path) -> Result<Option<Restored>, St
     fs::rename(&copy, path).map_err(StoreError::Io)?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::Io)?;
     Ok(Some(Restored { kept }))
+}
+
+/// A copy of a backup that an earlier release made, brought to this program's
+/// schema. The copy is beside `near`, and goes when the second value is dropped.
+pub fn brought_up(backup: &Path, near: &Path) -> Result<(SqliteStore, impl Sized + use<>), StoreError> {
+    let place = scratch::make(scratch::folder_of(near)).map_err(|error| no_folder(near, error))?;
+    let copy = place.path().join(scratch::PART);
+    super::create_private(&copy).map_err(StoreError::Io)?;
+    let name = copy.to_str().ok_or_else(|| super::corrupt(format!("the path {} is not UTF-8", copy.display())))?;
+    super::connect_bare(backup, super::admit(backup, Open::Read)?)?.execute("VACUUM INTO ?1", [name])?;
+    Ok((SqliteStore::open(&copy, Open::Existing)?, place))
 }
 
 /// Renames what is at `path` and beside it; the name without an ending.

@@ -37,6 +37,11 @@ pub(super) fn bounds(row: &Row<'_>, first: usize, last: usize) -> Result<(E164, 
 }
 
 /// The ownership of each of the wanted numbers, which are sorted.
+///
+/// # Errors
+/// `Corrupt` for a number of which the rows do not tell the owner: two rows have
+/// it, or it is behind a row whose end is impossible. A load leaves the same rows
+/// out.
 pub(super) fn owners(connection: &Connection, key: PartnerKey, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
     let mut out = Vec::with_capacity(wanted.len());
     let Some(end) = wanted.last() else { return Ok(out) };
@@ -46,33 +51,44 @@ pub(super) fn owners(connection: &Connection, key: PartnerKey, wanted: &[E164]) 
     ))?;
     let mut seen = LastValues::default();
     let mut left = wanted;
+    let unclear = |number: i64, why: &str| corrupt(format!("number {number}: {why}"));
+    // The last of the wanted numbers that a row has; and, where the end of the
+    // row before is impossible, below which number it may have any.
+    let (mut taken, mut doubtful) = (i64::MIN, i64::MIN);
     while let Some(next) = left.first() {
         let mut rows = statement.query([next.digits() as i64, end.digits() as i64])?;
         let mut idle = 0;
         loop {
-            let Some(row) = rows.next()? else {
-                out.extend(repeat_n(Ownership::Free, left.len()));
-                return Ok(out);
-            };
-            let (first, last) = (row.int(0)?, row.int(17)?);
+            let row = rows.next()?;
+            let first = row.map_or(Ok(i64::MAX), |row| row.int(0))?;
+            if first <= taken {
+                return Err(unclear(taken, super::OVERLAPS));
+            }
             let free = left.iter().take_while(|number| (number.digits() as i64) < first).count();
+            if let Some(number) = left[..free].first().map(|number| number.digits() as i64)
+                && number < doubtful
+            {
+                return Err(unclear(number, "the row before it has an impossible end"));
+            }
             out.extend(repeat_n(Ownership::Free, free));
             left = &left[free..];
-            let held = left.iter().take_while(|number| number.digits() as i64 <= last).count();
+            let Some(row) = row else { return Ok(out) };
+            let last = row.int(17)?;
+            let whole = matches!(last.checked_sub(first), Some(0..RUN_MAX));
+            doubtful = if whole { i64::MIN } else { first.saturating_add(RUN_MAX) };
+            let held = left.iter().take_while(|number| whole && number.digits() as i64 <= last).count();
             if held > 0 {
                 let owner = match row.int(1)? == key.0 {
                     true => Ownership::Ours { version: row.int(2)? as u64, record: read_record(row, 3, &mut seen)? },
                     false => Ownership::Foreign,
                 };
                 out.extend(repeat_n(owner, held));
+                taken = left[held - 1].digits() as i64;
                 left = &left[held..];
                 idle = 0;
             }
-            if left.is_empty() {
-                return Ok(out);
-            }
             idle += 1;
-            if idle > IDLE_ROWS_MAX {
+            if idle > IDLE_ROWS_MAX && !left.is_empty() {
                 break;
             }
         }
@@ -133,7 +149,8 @@ impl RunWriter {
         let continues = |a: &NumberChange, b: &NumberChange| {
             a.number.digits() + 1 == b.number.digits() && a.before.is_some() == b.before.is_some() && a.after == b.after
         };
-        for run in changes.chunk_by(continues).filter_map(ChangedRun::of) {
+        let pieces = changes.chunks(RUN_MAX as usize);
+        for run in pieces.flat_map(|some| some.chunk_by(continues)).filter_map(ChangedRun::of) {
             let stored = if run.stored { stored_rows(connection, key, run)? } else { Vec::new() };
             if self.written.as_ref().is_some_and(|(first, last, _)| *first <= run.last && run.first <= *last) {
                 self.written = None;
@@ -323,7 +340,13 @@ fn fill(connection: &Connection) -> Result<(), StoreError> {
             let number: i64 = row.get(0)?;
             read_values(row, &mut values)?;
             open = match open {
-                Some((first, last)) if last + 1 == number && number - first < RUN_MAX && values == last_values => {
+                // What is no number is in no row of numbers: none of it could be read.
+                Some((first, last))
+                    if last + 1 == number
+                        && number - first < RUN_MAX
+                        && number_of(last).is_ok() == number_of(number).is_ok()
+                        && values == last_values =>
+                {
                     Some((first, number))
                 }
                 ended => {
@@ -345,7 +368,9 @@ fn fill(connection: &Connection) -> Result<(), StoreError> {
             return Err(corrupt("the migrated rows of numbers differ from the earlier ones".to_owned()));
         }
     }
-    tracing::info!(partners = before.digests.len(), "the numbers of the file are stored as rows of neighbours now");
+    if !before.digests.is_empty() {
+        tracing::info!(partners = before.digests.len(), "the numbers of the file are stored as rows of neighbours now");
+    }
     Ok(connection.execute_batch("DROP TABLE number_each")?)
 }
 

@@ -22,7 +22,7 @@ const RANDOM_CHARS: usize = 6;
 const LOCK: &str = "lock";
 /// The lock before it is held.
 const LOCKING: &str = "locking";
-const NAMES: [&str; 5] = [PART, WHOLE, "backup.db-journal", LOCKING, LOCK];
+const NAMES: [&str; 7] = [PART, WHOLE, "backup.db-journal", "backup.db-wal", "backup.db-shm", LOCKING, LOCK];
 /// How old a folder without a lock is before it counts as left behind: earlier
 /// releases made none.
 const UNLOCKED: Duration = Duration::from_secs(24 * 3_600);

@@ -207,8 +207,9 @@ impl Service {
         let (attempt, delivered) = self.attempt(&webhook.url, &secrets, &front.delivery.event, &body, &begin.may);
         if attempt.status.is_none() && !(begin.may)() {
             // Another node has the lease, or the server ends: it was perhaps not
-            // sent to its end, which says nothing about the receiver.
-            return Ok(gone);
+            // sent to its end, which says nothing about the receiver. It is still to
+            // be sent: here, if the lease turns out not to be lost.
+            return worked(NextTurn::Again, passed);
         }
         self.webhook_record(&snapshot, (id, webhook.order), front, attempt, delivered)
     }

@@ -30,6 +30,8 @@ const TICK: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(500);
 /// How long a turn may be while others wait.
 const TURN: Duration = Duration::from_secs(5);
+/// How long a webhook rests that a step did not find, in seconds.
+const GONE_REST: i64 = 60;
 /// How often deliveries that are too old are deleted.
 const PRUNE: Duration = Duration::from_secs(3_600);
 /// How long a stop waits for attempts under way. An attempt whose outcome is not
@@ -120,7 +122,7 @@ impl KnownWebhook {
         };
     }
 
-    fn worked(&mut self, worked: Worked) {
+    fn worked(&mut self, worked: Worked, now: Time) {
         let Worked { next, cursor, failing, held, retried } = worked;
         if (cursor, held) != (self.cursor, self.held) {
             self.waits = None;
@@ -132,8 +134,9 @@ impl KnownWebhook {
             NextTurn::Wait(until) => self.wait = Some(until),
             NextTurn::Held(until) => (self.wait, self.open) = (Some(until), true),
             NextTurn::Idle => {}
-            // The settings say so as well, in a moment.
-            NextTurn::Gone => self.cursor = self.version,
+            // The settings say so as well, in a moment. Nothing is passed: switched on
+            // again, it goes on where it was.
+            NextTurn::Gone => self.wait = Some(now.plus(GONE_REST)),
         }
     }
 }
@@ -207,7 +210,7 @@ impl Worker for WebhookWorker {
             (begin.passed, begin.retried) = (worked.cursor, worked.retried);
             if worked.next != NextTurn::Again || began.elapsed() >= TURN || !(turn.may)() {
                 if let Some(known) = self.progress.lock().known.get_mut(&turn.id) {
-                    known.worked(worked);
+                    known.worked(worked, self.service.hooks.now());
                 }
                 return Next::Listed;
             }
@@ -269,7 +272,10 @@ impl WebhookWorker {
             for setting in snapshot.settings.iter().filter(|setting| setting.webhook().is_some()) {
                 if let Err(error) = self.service.webhook_prune(node.key, &setting.id) {
                     warn!(error = &error as &dyn std::error::Error, webhook = %setting.id, "cannot prune deliveries");
-                    return;
+                    // The others are pruned, unless the database fails all of them.
+                    if matches!(&error, ServiceError::Store(error) if error.passing()) {
+                        return;
+                    }
                 }
             }
         }
@@ -302,26 +308,30 @@ mod tests {
         known.rung = false;
         known.reached(7);
         assert!(known.ready(now));
-        known.worked(ended(NextTurn::Idle, 7));
+        known.worked(ended(NextTurn::Idle, 7), now);
         assert!(!known.ready(now));
         known.reached(8);
         assert!(known.ready(now));
-        known.worked(ended(NextTurn::Wait(now.plus(5)), 7));
+        known.worked(ended(NextTurn::Wait(now.plus(5)), 7), now);
         assert!(!known.ready(now.plus(4)));
         assert!(known.ready(now.plus(5)));
         known.rung = true;
         assert!(known.ready(now), "it was rung");
         known.rung = false;
         // New events wait for a retry, unless the retry delays only its own number's.
-        known.worked(ended(NextTurn::Wait(now.plus(300)), 8));
+        known.worked(ended(NextTurn::Wait(now.plus(300)), 8), now);
         known.reached(9);
         assert!(!known.ready(now));
-        known.worked(ended(NextTurn::Held(now.plus(300)), 9));
+        known.worked(ended(NextTurn::Held(now.plus(300)), 9), now);
         assert!(!known.ready(now));
         known.reached(10);
         assert!(known.ready(now));
+        // One that was gone for a moment has passed nothing.
+        known.worked(ended(NextTurn::Gone, 9), now);
+        assert!(!known.ready(now) && known.ready(now.plus(GONE_REST)));
+        assert_eq!(known.cursor, 9);
         // A log that was set back has other changes.
-        known.worked(ended(NextTurn::Idle, 10));
+        known.worked(ended(NextTurn::Idle, 10), now);
         known.reached(4);
         assert_eq!((known.cursor, known.pending()), (4, 0));
     }
