@@ -53,7 +53,7 @@ test("found by three digits, assigned, routed, suspended, resumed, released, and
   await page.locator(".notice").getByRole("button", { name: "Undo" }).click();
   await state(page, /^active$/);
   assert.match(await page.locator("dl.facts").textContent(), /Main IVR/, "the route came back too");
-  const events = await page.locator(".timeline li").count();
+  const events = await page.locator(".timeline > li").count();
   assert.equal(events, 7, "stock and six changes");
   assert.deepEqual(page.context().troubles, []);
 });

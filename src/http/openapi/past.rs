@@ -32,7 +32,7 @@ pub(super) fn history() -> Value {
 pub(super) fn changes() -> Value {
     let after = json!({
         "name": "after", "in": "query", "description": "Changes after this version.",
-        "schema": { "type": "integer", "minimum": 0, "default": 0 },
+        "schema": { "type": "integer", "minimum": 0, "maximum": u64::MAX, "default": 0 },
     });
     let per_page = parameters(ListParameters::Paging).remove(1);
     let last = json!({
