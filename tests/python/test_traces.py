@@ -162,7 +162,7 @@ class Traces(unittest.TestCase):
     def test_a_job_is_a_trace_of_its_own(self):
         with Place() as place:
             place.start(settings(self.collector, "ratio = 1\n"))
-            wanted = {"verb": "suspend", "numbers": [NUMBER], "run": True}
+            wanted = {"verb": "suspend", "numbers": [NUMBER]}
             ask(place, "/api/v1/manage/jobs", body=wanted)
             batch = self.collector.wait_for("jobs")
             self.assertEqual(batch.parent_span_id, b"")
