@@ -170,10 +170,12 @@ test("over TLS, with the cookie that nobody else can set", async () => {
 test("a finding is set aside from the first page", async () => {
   const page = await signedIn(server, "manager");
   await page.goto(BASE);
-  const count = async () => Number(await page.locator("tr", { hasText: "Unrouted" }).locator("td.number").first().textContent());
+  const cell = page.locator("tr", { hasText: "Unrouted" }).locator("td.number").first();
+  const count = async () => Number.parseInt(await cell.textContent(), 10);
   const before = await count();
   await page.getByRole("button", { name: /Snooze 1 day.*Unrouted/ }).first().click();
   await page.waitForURL("**/checks?seen=*");
   await page.goto(BASE);
   assert.equal(await count(), before - 1);
+  assert.match(await cell.textContent(), /1 acknowledged/);
 });
