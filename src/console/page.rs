@@ -15,7 +15,7 @@ use crate::http::waiting::NotDone;
 use crate::service::people::PeopleError;
 use crate::service::token;
 use crate::service::{ServiceError, StoreError};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// The field that names the page a form was sent from: a second click has the
 /// name of the first, a second form has another.
@@ -60,16 +60,14 @@ pub struct Frame {
 
 /// What has just been done.
 pub struct Notice {
-    /// Safe text in HTML.
-    pub text: String,
+    pub text: Html,
     /// The version that can be undone.
     pub undo: Option<u64>,
 }
 
 impl Notice {
-    /// A text that is no HTML.
     pub fn plain(text: &str) -> Notice {
-        Notice { text: escape(text), undo: None }
+        Notice { text: text.into(), undo: None }
     }
 }
 
@@ -84,9 +82,9 @@ impl Frame {
         self
     }
 
-    /// For the menu: which entry is the current one.
-    pub fn current(&self, section: &str) -> &'static str {
-        if self.section == section { " aria-current=\"page\"" } else { "" }
+    /// For the menu: whether an entry is the current one.
+    pub fn current(&self, section: &str) -> bool {
+        self.section == section
     }
 }
 
