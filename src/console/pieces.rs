@@ -35,6 +35,8 @@ pub enum Piece<'a> {
     Titled { title: &'a str, text: &'a str },
     #[template(block = "zones")]
     Zones { zones: Vec<&'a str> },
+    #[template(block = "hidden")]
+    Hidden { name: &'a str, value: &'a str },
     #[template(block = "near")]
     Near { links: Html },
 }

@@ -8,13 +8,12 @@
 //!
 //! Readable on purpose: the log outlives the program that wrote it.
 
-use std::collections::HashMap;
-
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::{LogEntry, StoreError};
 use crate::domain::change::Digest;
+use crate::domain::dictionary::Dictionary;
 use crate::domain::{E164, EntityChange, Group, NumberChange, PartnerKey, Record};
 
 /// First number, count, and the images before and after.
@@ -57,11 +56,17 @@ pub fn encode(changes: &[NumberChange]) -> impl Iterator<Item = Encoded> {
 }
 
 fn part(group: &[NumberChange]) -> EntryPart<Record> {
-    let mut images = LogImages::default();
+    let mut images: Dictionary<&Record> = Dictionary::default();
+    // Place 0 is no record.
+    let mut place = |image, near: u32| match image {
+        Some(image) => images.place(image, near.checked_sub(1)) + 1,
+        None => 0,
+    };
     let mut runs: Vec<LogRun> = Vec::new();
     for change in group {
-        let before = images.place(0, change.before.as_ref());
-        let after = images.place(1, change.after.as_ref());
+        let (b, a) = runs.last().map_or((0, 0), |(_, _, b, a)| (*b, *a));
+        let before = place(change.before.as_ref(), b);
+        let after = place(change.after.as_ref(), a);
         let number = change.number.digits();
         match runs.last_mut() {
             Some((first, count, b, a)) if *first + u64::from(*count) == number && (*b, *a) == (before, after) => {
@@ -70,34 +75,7 @@ fn part(group: &[NumberChange]) -> EntryPart<Record> {
             _ => runs.push((number, 1, before, after)),
         }
     }
-    EntryPart { images: images.all.into_iter().cloned().collect(), runs }
-}
-
-/// The distinct records of a part.
-#[derive(Default)]
-struct LogImages<'a> {
-    all: Vec<&'a Record>,
-    places: HashMap<&'a Record, u32>,
-    /// The last one on either side: neighbours mostly look alike, and
-    /// comparing is cheaper than hashing.
-    last: [Option<(&'a Record, u32)>; 2],
-}
-
-impl<'a> LogImages<'a> {
-    fn place(&mut self, side: usize, image: Option<&'a Record>) -> u32 {
-        let Some(image) = image else { return 0 };
-        if let Some((last, place)) = self.last[side]
-            && last == image
-        {
-            return place;
-        }
-        let place = *self.places.entry(image).or_insert_with(|| {
-            self.all.push(image);
-            self.all.len() as u32
-        });
-        self.last[side] = Some((image, place));
-        place
-    }
+    EntryPart { images: images.into_values().into_iter().cloned().collect(), runs }
 }
 
 impl<'a, I: serde::Deserialize<'a>> EntryPart<I> {
