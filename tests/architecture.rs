@@ -367,8 +367,12 @@ fn literals(code: &str) -> Vec<&str> {
 
 /// Whether a text has an opening or a closing tag.
 fn has_tag(text: &str) -> bool {
-    let names = ["a", "b", "br", "button", "code", "dd", "div", "dl", "dt", "form", "h1", "h2", "h3", "i", "input", "label"];
-    let more = ["li", "ol", "option", "p", "script", "small", "span", "svg", "table", "tbody", "td", "th", "thead", "time", "tr", "ul"];
+    let names =
+        ["a", "b", "br", "button", "code", "dd", "div", "dl", "dt", "form", "h1", "h2", "h3", "i", "input", "label"];
+    let more = [
+        "li", "ol", "option", "p", "script", "small", "span", "svg", "table", "tbody", "td", "th", "thead", "time",
+        "tr", "ul",
+    ];
     let begins = |rest: &str, name: &str| {
         let rest = rest.strip_prefix('/').unwrap_or(rest).strip_prefix(name);
         rest.is_some_and(|rest| rest.starts_with([' ', '>', '\\']))
@@ -392,7 +396,9 @@ fn only_templates_write_markup() {
         }
     }
     assert!(checked > 10_000, "{checked} literals");
-    for (text, expected) in [("<a href=\\", true), ("a < b", false), ("</td>", true), ("Vec<u8>", false), ("<small>", true)] {
+    for (text, expected) in
+        [("<a href=\\", true), ("a < b", false), ("</td>", true), ("Vec<u8>", false), ("<small>", true)]
+    {
         assert_eq!(has_tag(text), expected, "{text}");
     }
 }

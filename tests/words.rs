@@ -163,7 +163,8 @@ fn documents_and_settings_use_no_retired_words() {
 /// texts that it hands to macros.
 fn visible(template: &str) -> String {
     let calls = template.split("m::").skip(1).filter_map(|call| call.split('}').next());
-    let mut out: String = calls.flat_map(|call| call.split('"').skip(1).step_by(2).flat_map(|text| [text, "\n"])).collect();
+    let mut out: String =
+        calls.flat_map(|call| call.split('"').skip(1).step_by(2).flat_map(|text| [text, "\n"])).collect();
     let mut depth = 0_u32;
     let chars: Vec<char> = template.chars().collect();
     let mut at = 0;

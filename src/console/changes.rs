@@ -63,7 +63,7 @@ struct ChangeLine {
     by: String,
     /// The filter that shows what the same one did.
     by_query: String,
-    at: String,
+    at: Html,
 }
 
 struct ListOption {

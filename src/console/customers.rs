@@ -54,7 +54,7 @@ struct CustomerRow {
     amounts: Vec<String>,
     /// Nobody can call them.
     silent: bool,
-    archived: Option<String>,
+    archived: Option<Html>,
 }
 
 #[derive(Template)]
@@ -144,7 +144,7 @@ pub async fn list(
     let pages = asked.page(&mut found, |(account, _, _)| (account.name.to_lowercase(), account.auth_id.to_string()));
     let rows = found.iter().map(|(account, counts, rental)| row(&visit, account, *counts, rental));
     html(&Customers {
-        near: if found.is_empty() { did_you_mean(&visit, NamedKind::Customer, &asked.q) } else { String::new() },
+        near: if found.is_empty() { did_you_mean(&visit, NamedKind::Customer, &asked.q) } else { Html::default() },
         q: &asked.q,
         query: query_value(&asked.q),
         archived: asked.archived,

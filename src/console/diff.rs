@@ -120,13 +120,7 @@ pub fn entity(called: &Called<'_>, verb: Verb, change: &EntityChange) -> String 
 
 /// What two records differ in, as a list; a record that is not there is a number
 /// that is not in the inventory.
-pub fn records(
-    visit: &Visit,
-    called: &Called<'_>,
-    before: Option<&Record>,
-    after: Option<&Record>,
-    at: Time,
-) -> Html {
+pub fn records(visit: &Visit, called: &Called<'_>, before: Option<&Record>, after: Option<&Record>, at: Time) -> Html {
     let fields = match (before, after) {
         (Some(before), Some(after)) => {
             let Ok(mut fields) = differences(&before.as_of(at), after, &mut &*called);

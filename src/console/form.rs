@@ -175,12 +175,9 @@ mod tests {
             FieldError::new("recipients[1]", "INVALID", "is no address", "a@"),
         ];
         let wrongs = FormRefusal::of(errors).wrongs;
-        for (field, expected) in [
-            ("name", Some("is <b>")),
-            ("recipients", Some("a@ is no address")),
-            ("nam", None),
-            ("zone", None),
-        ] {
+        for (field, expected) in
+            [("name", Some("is <b>")), ("recipients", Some("a@ is no address")), ("nam", None), ("zone", None)]
+        {
             assert_eq!(wrongs.said(field).as_deref(), expected, "{field}");
         }
     }

@@ -511,10 +511,9 @@ fn by_customer(visit: &Visit, called: &Called<'_>, changes: &[NumberChange]) -> 
 fn customer(visit: &Visit, called: &Called<'_>, number: E164, change: Option<&NumberChange>) -> Html {
     let now = || visit.snapshot.get(number, visit.clock.now).map(|row| row.record());
     let record = change.map_or_else(now, |change| change.before.clone());
-    record.and_then(|record| record.account).map_or_else(
-        pieces::none,
-        |id| pieces::link(&visit.href("customers", id.as_str()), &called.name(NamedKind::Customer, id.as_str())),
-    )
+    record.and_then(|record| record.account).map_or_else(pieces::none, |id| {
+        pieces::link(&visit.href("customers", id.as_str()), &called.name(NamedKind::Customer, id.as_str()))
+    })
 }
 
 fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&NumberChange>) -> JobTableRow {

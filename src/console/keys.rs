@@ -146,7 +146,7 @@ async fn finish(
     console: &Arc<Console>,
     visit: Visit,
     origin: &str,
-    made: Result<((Key, Token), Option<String>), ServiceError>,
+    made: Result<((Key, Token), Option<Html>), ServiceError>,
     form: Form,
 ) -> PageResult {
     match made {

@@ -291,7 +291,8 @@ fn calls(visit: &Visit, number: E164, explained: Explained) -> Calls {
     let Explained { line, routes, steps, .. } = explained;
     let aside = |step: &crate::routing::RouteStep| {
         let since = step.since.map(|since| Html::from("since ") + visit.clock.time(since));
-        let by = step.by.as_deref().and_then(Actor::parse).map(|actor| Html::from(format!("by {}", who(visit, &actor))));
+        let by =
+            step.by.as_deref().and_then(Actor::parse).map(|actor| Html::from(format!("by {}", who(visit, &actor))));
         Html::join(since.into_iter().chain(by), ", ")
     };
     let step = |step: crate::routing::RouteStep| CallStep {
@@ -346,9 +347,7 @@ pub fn who(visit: &Visit, actor: &Actor) -> String {
 fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> Facts {
     let clock = &visit.clock;
     let base = &visit.base;
-    let entity = |kind: &str, id: &str, name: &str| {
-        pieces::beside(pieces::link(&visit.href(kind, id), name), id)
-    };
+    let entity = |kind: &str, id: &str, name: &str| pieces::beside(pieces::link(&visit.href(kind, id), name), id);
     let mut facts = Facts::new();
     let when = |time| clock.moment(time);
     facts.push(("State", {
@@ -366,13 +365,14 @@ fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> Facts
     }
     let application = row.application().map(|one| entity("applications", one.id.as_str(), &one.name));
     facts.push(("Application", application.unwrap_or_else(pieces::none)));
-    facts.push(("Trunk", row.trunk().map(|one| entity("trunks", one.id.as_str(), &one.name)).unwrap_or_else(pieces::none)));
+    facts.push((
+        "Trunk",
+        row.trunk().map(|one| entity("trunks", one.id.as_str(), &one.name)).unwrap_or_else(pieces::none),
+    ));
     facts.push(("Monthly cost", row.cost().map_or_else(pieces::none, |cost| show::money(cost).into())));
     let last = row.snapshot().called.last(row.number());
-    let last = last.map_or_else(
-        || Html::from("not in 90 days"),
-        |day| pieces::beside(show::plain_day(&day.to_string()), "UTC"),
-    );
+    let last = last
+        .map_or_else(|| Html::from("not in 90 days"), |day| pieces::beside(show::plain_day(&day.to_string()), "UTC"));
     facts.push(("Last called", last));
     facts.push(("Assigned", row.assigned_at().map_or_else(pieces::none, when)));
     let expires = || if row.account().is_some() { show::AUTO_RENEWS.into() } else { pieces::none() };

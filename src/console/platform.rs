@@ -26,7 +26,7 @@ struct PartnerRow {
     numbers: String,
     customers: String,
     findings: String,
-    state: &'static str,
+    state: Html,
     suspended: bool,
 }
 

@@ -281,7 +281,7 @@ async fn list(
         owner: one.owner.map(|owner| Owner::of(&visit, &owner)),
         numbers: show::thousands(numbers),
     });
-    let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { String::new() };
+    let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { Html::default() };
     html(&RouteList {
         kind,
         near,

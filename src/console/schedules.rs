@@ -15,7 +15,7 @@ use http::{Request, StatusCode};
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new};
 use super::overview::check_name;
-use super::page::{Frame, Notice, PageResult, Trouble, done, html_as, mendable};
+use super::page::{Frame, Notice, PageResult, Trouble, done, html_as};
 use super::pieces::{self, Facts, Piece};
 use super::sign_in::blocking;
 use super::{Console, diff, keys, show};
@@ -497,7 +497,8 @@ fn letter(visit: &Visit, delivery: &EmailDelivery) -> Letter {
 
 /// The time zones that a field suggests.
 pub fn zones() -> Html {
-    let zones: Vec<_> = jiff::tz::TimeZoneDatabase::bundled().available().collect();
+    let database = jiff::tz::TimeZoneDatabase::bundled();
+    let zones: Vec<_> = database.available().collect();
     Html::of(&Piece::Zones { zones: zones.iter().map(|zone| zone.as_str()).collect() })
 }
 

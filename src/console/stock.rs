@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
-use super::page::{Frame, PageResult, Trouble, done, html_as, told};
+use super::page::{Frame, PageResult, done, html_as, told};
 use super::verbs::Choices;
 use super::{Console, show};
 use crate::domain::{E164, FieldError};

@@ -13,7 +13,7 @@ use http::{Request, StatusCode};
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
-use super::page::{Frame, Notice, PageResult, Trouble, html_as, mendable, redirect};
+use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
 use super::pieces::Facts;
 use super::sign_in::blocking;
 use super::{Console, diff, keys, pieces, show};
