@@ -582,7 +582,7 @@ mod tests {
     fn runs_are_shown_on_the_clocks_of_their_zone() {
         let at: Time = "2026-11-24T07:30:00Z".parse().expect("a time");
         assert_eq!(
-            local(&(at, "2026-11-24T08:30:00+01:00".to_owned())),
+            local(&(at, "2026-11-24T08:30:00+01:00".to_owned())).as_str(),
             "<time datetime=\"2026-11-24T07:30:00Z\" title=\"2026-11-24T07:30:00Z\">Tue 24 Nov 2026 08:30</time>"
         );
     }
