@@ -24,7 +24,7 @@ use super::gate::{Needs, Visit, query_value};
 use super::jobs::{page_of, told};
 use super::number::who;
 use super::page::{Frame, PageResult, Trouble, done, html_as, mendable};
-use super::pieces::Facts;
+use super::pieces::FactList;
 use super::sign_in::blocking;
 use super::{Console, chooser, diff, pieces, show, unknown, verbs};
 use crate::domain::{AccountId, Actor, EntityChange, NumberChange, Time, Verb};
@@ -120,7 +120,7 @@ struct ChangePage {
     frame: Frame,
     version: u64,
     title: String,
-    facts: Facts,
+    facts: FactList,
     entities: Vec<String>,
     more_entities: usize,
     rows: Vec<NumberRow>,
@@ -672,7 +672,7 @@ async fn show_change(
     let at = listed.entry.at;
     let clock = &visit.clock;
     frame.title = format!("Change {version}");
-    let mut facts: Facts = vec![
+    let mut facts: FactList = vec![
         ("What", verb_name(listed.entry.verb).into()),
         ("Who", {
             let query = query_value(&listed.entry.actor.to_string());

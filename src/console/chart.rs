@@ -19,7 +19,7 @@ const WIDE: u64 = 48;
 const HIGH: u64 = 120;
 const GAP: u64 = 8;
 
-struct Column {
+struct ChartColumn {
     x: u64,
     y: u64,
     tall: u64,
@@ -40,7 +40,7 @@ struct Chart<'a> {
     height: u64,
     column: u64,
     foot: u64,
-    columns: Vec<Column>,
+    columns: Vec<ChartColumn>,
 }
 
 /// Bars in a row, the highest as high as there is room. `id` names the chart on
@@ -52,7 +52,7 @@ pub fn bars(id: &str, title: &str, about: &str, bars: Vec<Bar>) -> Html {
         let x = GAP + at as u64 * (WIDE + GAP);
         let tall = (u128::from(bar.value) * u128::from(HIGH)).div_ceil(u128::from(highest)) as u64;
         let y = HIGH - tall + 18;
-        Column { x, y, tall, above: y - 5, middle: x + WIDE / 2, text: bar.text, name: bar.name }
+        ChartColumn { x, y, tall, above: y - 5, middle: x + WIDE / 2, text: bar.text, name: bar.name }
     };
     let columns = bars.into_iter().enumerate().map(column).collect();
     Html::of(&Chart { id, title, about, width, height: HIGH + 44, column: WIDE, foot: HIGH + 36, columns })

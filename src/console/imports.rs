@@ -23,7 +23,7 @@ use super::gate::{Form, Needs, Visit, segment};
 use super::number::who;
 use super::page::told;
 use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
-use super::pieces::{self, Facts};
+use super::pieces::{self, FactList};
 use super::sign_in::blocking;
 use super::{Console, diff, download, show};
 use crate::domain::{Actor, Currency, E164, Money};
@@ -188,7 +188,7 @@ struct UploadPage {
     faults: Vec<Fault>,
     more_faults: u64,
     rejects: bool,
-    facts: Facts,
+    facts: FactList,
 }
 
 /// What a column can be, for people.
@@ -898,7 +898,7 @@ fn by(visit: &Visit, upload: &Upload) -> String {
     Actor::parse(&upload.by).map_or_else(|| upload.by.clone(), |actor| who(visit, &actor))
 }
 
-fn facts(visit: &Visit, upload: &Upload) -> Facts {
+fn facts(visit: &Visit, upload: &Upload) -> FactList {
     let clock = &visit.clock;
     let mut facts = vec![
         ("File", format!("{}, {}", upload.name, size(upload.bytes)).into()),

@@ -21,7 +21,7 @@ use super::diff::Called;
 use super::gate::{Needs, Visit};
 use super::number::who;
 use super::page::{Frame, PageResult, Trouble, html, html_as, mendable, redirect};
-use super::pieces::Facts;
+use super::pieces::FactList;
 use super::sign_in::blocking;
 use super::{Console, diff, download, pieces, show, unknown, verbs};
 use crate::domain::action::{Assignment, Transfer};
@@ -106,7 +106,7 @@ struct JobPage {
     mark: Html,
     /// What it is at, in a sentence.
     stands: String,
-    facts: Facts,
+    facts: FactList,
     progress: Option<Progress>,
     /// Whether the page should be looked at again.
     live: bool,
@@ -557,9 +557,9 @@ pub fn told(visit: &Visit, reason: &str) -> Html {
 }
 
 /// What is known of a job.
-fn facts(visit: &Visit, job: &Job) -> Facts {
+fn facts(visit: &Visit, job: &Job) -> FactList {
     let clock = &visit.clock;
-    let mut facts = Facts::new();
+    let mut facts = FactList::new();
     let (named, tally) = match &job.preview {
         Some(preview) if job.state == JobState::Previewed => ("Monthly cost will change by", preview),
         _ => ("Monthly cost changed by", &job.tally),
@@ -589,7 +589,7 @@ fn facts(visit: &Visit, job: &Job) -> Facts {
 }
 
 /// What a verb was given, in words.
-fn parameters(visit: &Visit, action: &Action, facts: &mut Facts) {
+fn parameters(visit: &Visit, action: &Action, facts: &mut FactList) {
     let (clock, snapshot) = (&visit.clock, &visit.snapshot);
     let entity = |kind: &str, id: &str, name: Option<&str>| {
         pieces::beside(pieces::link(&visit.href(kind, id), name.unwrap_or(id)), id)

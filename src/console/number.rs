@@ -12,7 +12,7 @@ use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::numbers::mark;
 use super::page::{Frame, PageResult, Trouble, done, html_as};
-use super::pieces::Facts;
+use super::pieces::FactList;
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{Console, diff, pieces, show};
@@ -56,7 +56,7 @@ struct NumberPage {
     readable: String,
     mark: Html,
     version: u64,
-    facts: Facts,
+    facts: FactList,
     verbs: Vec<ShownVerb>,
     events: Vec<Event>,
     choices: Html,
@@ -344,11 +344,11 @@ pub fn who(visit: &Visit, actor: &Actor) -> String {
     }
 }
 
-fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> Facts {
+fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> FactList {
     let clock = &visit.clock;
     let base = &visit.base;
     let entity = |kind: &str, id: &str, name: &str| pieces::beside(pieces::link(&visit.href(kind, id), name), id);
-    let mut facts = Facts::new();
+    let mut facts = FactList::new();
     let when = |time| clock.moment(time);
     facts.push(("State", {
         let calls = line.map_or(String::new(), |line| format!("; {}", caller_gets(line)));

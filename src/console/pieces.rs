@@ -42,7 +42,7 @@ pub enum Piece<'a> {
 }
 
 /// What is known of something, as terms and their values.
-pub type Facts = Vec<(&'static str, Html)>;
+pub type FactList = Vec<(&'static str, Html)>;
 
 /// What stands where there is no value.
 pub fn none() -> Html {

@@ -16,7 +16,7 @@ use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new};
 use super::overview::check_name;
 use super::page::{Frame, Notice, PageResult, Trouble, done, html_as};
-use super::pieces::{self, Facts, Piece};
+use super::pieces::{self, FactList, Piece};
 use super::sign_in::blocking;
 use super::{Console, diff, keys, show};
 use crate::checks::Check;
@@ -174,7 +174,7 @@ struct SchedulePage {
     /// `None` where it is being made.
     id: Option<String>,
     name: String,
-    facts: Facts,
+    facts: FactList,
     on: bool,
     asked: bool,
     letters: Vec<Letter>,
@@ -442,10 +442,10 @@ fn last_of(visit: &Visit, view: &ScheduleView) -> Html {
     pieces::lines([visit.clock.time(*at), Html::of(&Piece::Small { text: &aside })])
 }
 
-fn facts(visit: &Visit, view: &ScheduleView) -> Facts {
+fn facts(visit: &Visit, view: &ScheduleView) -> FactList {
     let schedule = &view.schedule;
     let clock = &visit.clock;
-    let mut facts = Facts::new();
+    let mut facts = FactList::new();
     let cron = pieces::code(&schedule.cron);
     let runs = match in_words(&schedule.cron) {
         Some(words) => pieces::beside(words, cron),

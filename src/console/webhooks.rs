@@ -14,7 +14,7 @@ use http::{Request, StatusCode};
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
-use super::pieces::Facts;
+use super::pieces::FactList;
 use super::sign_in::blocking;
 use super::{Console, diff, keys, pieces, show};
 use crate::domain::setting::DeliveryOrder;
@@ -118,7 +118,7 @@ struct WebhookPage {
     id: String,
     name: String,
     on: bool,
-    facts: Facts,
+    facts: FactList,
     tag: u64,
     made: Option<NewSecret>,
     fields: WebhookFields,
@@ -356,7 +356,7 @@ fn health(visit: &Visit, shown: &ShownWebhook) -> Html {
     }
 }
 
-fn facts(visit: &Visit, shown: &ShownWebhook) -> Facts {
+fn facts(visit: &Visit, shown: &ShownWebhook) -> FactList {
     let clock = &visit.clock;
     let WebhookHealth { pending, next_attempt_at, last_success_at, last_failure_at, last_error, missed, .. } =
         &shown.health;
