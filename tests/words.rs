@@ -96,7 +96,11 @@ fn a_search_for_the_usual_term_finds_the_page() {
     for (term, page) in CONCEPTS {
         assert!(plain(&text(page)).contains(&plain(term)), "{page} does not have {term:?}");
         assert!(glossary.contains(&plain(term)), "docs/glossary.md does not have {term:?}");
+        let name = page.strip_prefix("docs/").and_then(|page| page.strip_suffix(".md")).expect("a document");
+        let found = rollcall::http::docs::guide::results(term);
+        assert!(found.contains(&format!("/docs/guide/{name}#")), "the search for {term:?} does not show {name}: {found}");
     }
+    assert!(CONCEPTS.len() >= 25, "{} terms", CONCEPTS.len());
 }
 
 /// The documents below `docs/`, without their pictures.
