@@ -31,8 +31,8 @@ use std::time::Instant;
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange,
-    KeptDigest, Key, KeyId, Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, RowDigest, Setting, Time,
-    Trunk, TrunkId, Verb,
+    KeptDigest, Key, KeyId, Logged, NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RowDigest,
+    RunChange, Setting, Time, Trunk, TrunkId, Verb,
 };
 
 /// What can go wrong below the verbs.
@@ -191,6 +191,31 @@ pub enum Ownership {
     Foreign,
 }
 
+/// Who has some numbers that follow each other.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OwnedRun {
+    pub run: NumberRun,
+    pub owner: Ownership,
+}
+
+impl OwnedRun {
+    /// The owners of single numbers, which ascend, as runs.
+    pub fn all(numbers: &[E164], owners: &[Ownership]) -> Vec<OwnedRun> {
+        let mut owned: Vec<OwnedRun> = Vec::new();
+        for (&number, owner) in numbers.iter().zip(owners) {
+            match owned.last_mut() {
+                Some(OwnedRun { run, owner: last })
+                    if run.first.digits() + run.count == number.digits() && last == owner =>
+                {
+                    run.count += 1;
+                }
+                _ => owned.push(OwnedRun { run: NumberRun { first: number, count: 1 }, owner: owner.clone() }),
+            }
+        }
+        owned
+    }
+}
+
 /// The reads and writes of one write transaction, all within one partner.
 ///
 /// What is put is written at once as rows and log, under the version that the
@@ -213,7 +238,18 @@ pub trait Transaction {
     fn setting(&mut self, id: &str) -> Result<Option<Setting>, StoreError>;
     /// Who has each of these numbers; they must be sorted.
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError>;
+    /// The same by runs, which must be sorted: all numbers that are wanted, in order,
+    /// in runs of one owner. An engine whose rows are runs reads them so.
+    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
+        let numbers: Vec<E164> = wanted.iter().flat_map(|run| run.numbers()).collect();
+        let owners = self.numbers(&numbers)?;
+        Ok(OwnedRun::all(&numbers, &owners))
+    }
     fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
+    /// As [`Transaction::put_numbers`], by runs of numbers that change alike.
+    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
+        self.put_numbers(&changes.iter().flat_map(RunChange::numbers).collect::<Vec<_>>())
+    }
     /// Writes number changes, sorted, each number once. A number that is put
     /// again in one transaction is one change in the log, from the first
     /// `before` to the last `after`.
@@ -492,8 +528,9 @@ pub enum LogPiece {
         /// The digest of the entry before this one.
         previous: Digest,
     },
-    /// Sorted within the piece. A number is in one piece of an entry.
-    Numbers(Vec<NumberChange>),
+    /// Sorted within the piece. A number is in one piece of an entry. A run has at
+    /// most a group of 10,000 numbers.
+    Numbers(Vec<RunChange>),
     End {
         /// The digest of the entry, computed from what was read.
         digest: Digest,
@@ -602,7 +639,9 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
                     let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
                     log.push(Logged { change, previous, digest: GENESIS });
                 }
-                (LogPiece::Numbers(numbers), Some(last)) => last.change.numbers.extend(numbers),
+                (LogPiece::Numbers(runs), Some(last)) => {
+                    last.change.numbers.extend(runs.iter().flat_map(RunChange::numbers));
+                }
                 (LogPiece::End { digest }, Some(last)) => {
                     last.change.numbers.sort_unstable_by_key(|change| change.number);
                     last.digest = digest;

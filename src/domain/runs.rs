@@ -15,6 +15,18 @@ pub struct NumberRun {
 }
 
 impl NumberRun {
+    /// The numbers from one to another; none if there are none.
+    pub fn between(first: u64, last: u64) -> Option<NumberRun> {
+        let count = (last + 1).checked_sub(first).filter(|count| *count > 0)?;
+        E164::new(last)?;
+        Some(NumberRun { first: E164::new(first)?, count })
+    }
+
+    /// Its last number.
+    pub fn last(self) -> E164 {
+        E164::new(self.first.digits() + self.count - 1).unwrap_or(self.first)
+    }
+
     pub fn numbers(self) -> impl Iterator<Item = E164> {
         (self.first.digits()..self.first.digits().saturating_add(self.count)).filter_map(E164::new)
     }

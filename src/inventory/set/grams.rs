@@ -414,7 +414,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::Set;
+    use super::super::{Set, SetEdit};
     use super::*;
     use crate::inventory::Pattern;
 
@@ -514,10 +514,10 @@ mod tests {
             let (gone, come) = (*numbers.iter().nth(round * 4_000).expect("there"), 912_900_000_000 + round as u64 * 3);
             numbers.remove(&gone);
             numbers.insert(come);
-            set = set.edited(&[(gone, false), (come, true)]);
+            set = set.edited(&[SetEdit::of(gone, false), SetEdit::of(come, true)]);
             if round % 8 == 0 {
                 let last = segments_of(&set);
-                set = set.edited(&[(912_200_000_000, true)]);
+                set = set.edited(&[SetEdit::of(912_200_000_000, true)]);
                 numbers.insert(912_200_000_000);
                 let now = segments_of(&set);
                 let kept = now.iter().filter(|one| last.contains(one)).count();

@@ -17,9 +17,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::change::Edit;
 use crate::domain::{
-    Account, Actor, Application, E164, EntityChange, NumberChange, PartnerKey, State, Time, Trunk, Verb,
+    Account, Actor, Application, E164, EntityChange, Group, NumberChange, PartnerKey, RunChange, State, Time, Trunk,
+    Verb,
 };
-use crate::service::verbs::desk::NumberWriter;
+use crate::service::verbs::desk::{self, NumberWriter};
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::store::{LogPiece, Ownership, RoutesInUse, Transaction, follow};
 
@@ -79,8 +80,8 @@ impl Service {
                     entities = Some(EntityEdits::begun(transaction, &edits)?);
                     Ok(())
                 }
-                LogPiece::Numbers(numbers) => {
-                    putting.numbers(&mut NumberWriter::new(transaction, key, &self.quarantine), &numbers)
+                LogPiece::Numbers(runs) => {
+                    putting.runs(&mut NumberWriter::new(transaction, key, &self.quarantine), &runs)
                 }
                 LogPiece::End { .. } => Ok(()),
             })?;
@@ -132,6 +133,19 @@ struct Putting {
 }
 
 impl Putting {
+    /// Some numbers at a time, each time those of whole groups.
+    fn runs(&mut self, desk: &mut NumberWriter<'_>, runs: &[RunChange]) -> Result<(), ServiceError> {
+        let mut numbers: Vec<NumberChange> = Vec::new();
+        for group in runs.chunk_by(|a, b| Group::of(a.first) == Group::of(b.first)) {
+            numbers.extend(group.iter().flat_map(RunChange::numbers));
+            if numbers.len() >= desk::STEP {
+                self.numbers(desk, &numbers)?;
+                numbers.clear();
+            }
+        }
+        self.numbers(desk, &numbers)
+    }
+
     fn numbers(&mut self, desk: &mut NumberWriter<'_>, changes: &[NumberChange]) -> Result<(), ServiceError> {
         let numbers: Vec<E164> = changes.iter().map(|change| change.number).collect();
         let holdings = desk.transaction.numbers(&numbers)?;
