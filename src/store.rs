@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange,
+    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange, Group,
     KeptDigest, Key, KeyId, Logged, NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RowDigest,
     RunChange, Setting, Time, Trunk, TrunkId, Verb,
 };
@@ -191,6 +191,9 @@ pub enum Ownership {
     Foreign,
 }
 
+/// How many numbers an engine that knows no runs is handed at a time, about.
+const NUMBERS_AT_ONCE: usize = 8_192;
+
 /// Who has some numbers that follow each other.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OwnedRun {
@@ -241,14 +244,30 @@ pub trait Transaction {
     /// The same by runs, which must be sorted: all numbers that are wanted, in order,
     /// in runs of one owner. An engine whose rows are runs reads them so.
     fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
-        let numbers: Vec<E164> = wanted.iter().flat_map(|run| run.numbers()).collect();
-        let owners = self.numbers(&numbers)?;
-        Ok(OwnedRun::all(&numbers, &owners))
+        let (mut owned, mut numbers): (Vec<OwnedRun>, Vec<E164>) = Default::default();
+        for group in wanted.iter().flat_map(|run| run.by_group()) {
+            numbers.extend(group.numbers());
+            if numbers.len() >= NUMBERS_AT_ONCE {
+                owned.extend(OwnedRun::all(&numbers, &self.numbers(&numbers)?));
+                numbers.clear();
+            }
+        }
+        owned.extend(OwnedRun::all(&numbers, &self.numbers(&numbers)?));
+        Ok(owned)
     }
     fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
     /// As [`Transaction::put_numbers`], by runs of numbers that change alike.
     fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
-        self.put_numbers(&changes.iter().flat_map(RunChange::numbers).collect::<Vec<_>>())
+        let mut numbers: Vec<NumberChange> = Vec::new();
+        for (change, group) in changes.iter().flat_map(|change| change.run().by_group().map(move |run| (change, run))) {
+            let begins = numbers.last().is_none_or(|last| Group::of(last.number) != Group::of(group.first));
+            if begins && numbers.len() >= NUMBERS_AT_ONCE {
+                self.put_numbers(&numbers)?;
+                numbers.clear();
+            }
+            numbers.extend(change.of(group).numbers());
+        }
+        self.put_numbers(&numbers)
     }
     /// Writes number changes, sorted, each number once. A number that is put
     /// again in one transaction is one change in the log, from the first

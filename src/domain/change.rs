@@ -190,6 +190,13 @@ pub struct RunChange {
     pub after: Option<Record>,
 }
 
+impl From<NumberChange> for RunChange {
+    fn from(change: NumberChange) -> RunChange {
+        let NumberChange { number, before, after } = change;
+        RunChange { first: number, count: 1, before, after }
+    }
+}
+
 impl RunChange {
     /// Changes, sorted, each number once, with neighbours that changed alike as one.
     pub fn all(changes: impl IntoIterator<Item = NumberChange>) -> Vec<RunChange> {

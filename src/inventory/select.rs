@@ -21,7 +21,7 @@ use std::sync::Arc;
 use super::filter::stage;
 use super::pattern::{DigitPattern, Hit};
 use super::rows::{Leaf, LeafDates, NEVER, PackedColumn, Profile, Seeker};
-use super::set::{GroupMembers, MADE_AT_ONCE, Segment, Set, SetGroups};
+use super::set::{GroupMembers, MADE_AT_ONCE, Segment, Set, SetGroups, SetPart, SolidSearch};
 use super::sieve::{ENDINGS, Sieve};
 use super::table::Index;
 use super::{Filter, Order, Pattern, Selection, Snapshot, SortKey, Window};
@@ -342,7 +342,7 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
         for part in order[0].parts() {
             let goes_on = match part.serves(digits, &mut may_make) {
                 true => part.segments.iter().all(|segment| walk.segment(segment, value, &mut ranks, take)),
-                false => walk.groups(order[0].groups_of(part), take),
+                false => walk.part(order[0], part, take),
             };
             if !goes_on {
                 return;
@@ -365,6 +365,27 @@ struct SetWalk<'w, 'a, 'f> {
 }
 
 impl SetWalk<'_, '_, '_> {
+    /// Hands over what matches in a part of the set by group, or by chunk where most
+    /// groups are full; `false` where that is the end.
+    fn part(&mut self, set: &Set, part: &SetPart, take: &mut TakeBatch<'_>) -> bool {
+        let plain = self.others.is_empty() && !self.asks_rows && self.after.is_none();
+        let digits = self.question.digits.as_ref().filter(|_| plain);
+        let Some(mut search) = digits.and_then(SolidSearch::of) else { return self.groups(set.groups_of(part), take) };
+        set.chunks_of(part).all(|chunk| match chunk.search(&mut search) {
+            None => self.groups(chunk.groups(), take),
+            Some((0, ..)) => true,
+            Some((count, first, last)) => {
+                let mut list = |out: &mut Vec<u64>| {
+                    self.groups(chunk.groups(), &mut |batch| {
+                        (batch.list)(out);
+                        true
+                    });
+                };
+                take(MatchBatch { first, last, count, list: &mut list })
+            }
+        })
+    }
+
     /// Hands over what matches in some groups; `false` where that is the end.
     fn groups(&mut self, mut groups: SetGroups<'_>, take: &mut TakeBatch<'_>) -> bool {
         let digits = self.question.digits.as_ref();

@@ -139,7 +139,7 @@ pub(super) fn parts(chunks: &[Arc<SetChunk>], older: &[SetPart]) -> Arc<[SetPart
 
 /// Whether groups of a chunk have few numbers, and those stand alone.
 fn scattered(chunk: &SetChunk) -> bool {
-    let SetChunk::Dense { count, groups } = chunk else { return true };
+    let SetChunk::Dense { count, groups, .. } = chunk else { return true };
     let in_runs = |(_, endings): &(u64, Endings)| match endings {
         Endings::Runs { count, .. } => usize::from(*count),
         Endings::Few { .. } | Endings::Array(_) | Endings::Bits { .. } => 0,
@@ -208,7 +208,7 @@ impl SetPart {
 }
 
 /// The grams inside a group.
-fn group_grams(group: u64) -> impl Iterator<Item = usize> {
+pub(super) fn group_grams(group: u64) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(group), |rest| Some(rest / 10))
         .take_while(|&rest| rest >= GRAMS as u64 / 10)
         .map(|rest| (rest % GRAMS as u64) as usize)
