@@ -98,7 +98,10 @@ fn a_search_for_the_usual_term_finds_the_page() {
         assert!(glossary.contains(&plain(term)), "docs/glossary.md does not have {term:?}");
         let name = page.strip_prefix("docs/").and_then(|page| page.strip_suffix(".md")).expect("a document");
         let found = rollcall::http::docs::guide::results(term);
-        assert!(found.contains(&format!("/docs/guide/{name}#")), "the search for {term:?} does not show {name}: {found}");
+        assert!(
+            found.contains(&format!("/docs/guide/{name}#")),
+            "the search for {term:?} does not show {name}: {found}"
+        );
     }
     assert!(CONCEPTS.len() >= 25, "{} terms", CONCEPTS.len());
 }

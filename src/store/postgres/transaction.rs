@@ -23,7 +23,7 @@ use crate::domain::row_digest::{KeptDigest, RowDigest};
 use crate::domain::runs::cut;
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
-    NumberChange, Partner, PartnerId, PartnerKey, Record, Setting, State, Time, Trunk, TrunkId,
+    NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RunChange, Setting, State, Time, Trunk, TrunkId,
 };
 use crate::store::group::{CommitFailure, Engine, Written};
 use crate::store::log::{self, Chain};
@@ -31,7 +31,7 @@ use crate::store::people::{AuditEntry, PeopleWrites, audit_of};
 use crate::store::rows::*;
 use crate::store::tally::RowTally;
 use crate::store::{
-    Abort, Answered, Document, LogEntry, LogHead, Ownership, RoutesInUse, StoreError, StoredJob, Transaction,
+    Abort, Answered, Document, LogEntry, LogHead, OwnedRun, Ownership, RoutesInUse, StoreError, StoredJob, Transaction,
     WriteTarget,
 };
 
@@ -414,14 +414,18 @@ impl<'s> PgTransaction<'s> {
     /// Writes rows and log of some changes, sorted, each number once.
     fn put_some(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
         let (key, version) = (self.head.key.0, self.version() as i64);
-        let unread: Vec<i64> = self.tally.unread(changes).iter().map(|number| number.digits() as i64).collect();
+        let runs = RunChange::all(changes.iter().cloned());
+        let unread = self.tally.unread(&runs);
+        let unread: Vec<i64> =
+            unread.iter().flat_map(|run| run.numbers()).map(|number| number.digits() as i64).collect();
         if !unread.is_empty() {
             let sql = "SELECT number, version FROM number WHERE partner = $1 AND number = ANY ($2::bigint[])";
             for row in self.core.rows(self.link(), sql, &[&key, &unread])? {
-                self.tally.learn(number_of(row.int(0)?)?, row.int(1)? as u64);
+                let run = NumberRun { first: number_of(row.int(0)?)?, count: 1 };
+                self.tally.learn(run, row.int(1)? as u64);
             }
         }
-        self.tally.numbers(changes, self.version());
+        self.tally.runs(&runs, self.version());
         let (mut come, mut stay, mut go) = (ColumnArrays::default(), ColumnArrays::default(), Vec::new());
         for change in changes {
             match (&change.before, &change.after) {
@@ -438,7 +442,7 @@ impl<'s> PgTransaction<'s> {
         }
         let (losers, lost_at): (Vec<&str>, Vec<i64>) = losses.into_iter().unzip();
         let (mut parts, mut subjects, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-        for part in log::encode(changes) {
+        for part in log::encode(&runs) {
             self.chain.part(part.subject, &part.body);
             parts.push(self.parts);
             subjects.push(part.subject);
@@ -565,7 +569,7 @@ impl Transaction for PgTransaction<'_> {
                 });
             }
         }
-        self.tally.read(wanted, &out);
+        self.tally.read(&OwnedRun::all(wanted, &out));
         Ok(out)
     }
 
