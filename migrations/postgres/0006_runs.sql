@@ -30,14 +30,19 @@ CREATE TABLE number_run (
 );
 
 -- Which partner has a number: neighbours are one row, whatever is known about
--- them. The only table of numbers that is about all partners, and its constraint
--- is why a number has at most one of them.
+-- them. The only table of numbers that is about all partners. A trigger keeps its
+-- rows apart, which is why a number has at most one partner.
 CREATE TABLE holder_run (
     first   BIGINT PRIMARY KEY,
     last    BIGINT NOT NULL,
     partner BIGINT NOT NULL,
-    CHECK (first <= last),
-    EXCLUDE USING gist (int8range(first, last, '[]') WITH &&)
+    CHECK (first <= last)
+);
+
+-- A row for each group of 10,000 numbers in which a row of `holder_run` was put: its
+-- lock makes transactions that put rows there wait for each other.
+CREATE TABLE holder_group (
+    number_group BIGINT PRIMARY KEY
 );
 
 ALTER TABLE rollcall_schema ADD COLUMN runs BIGINT NOT NULL DEFAULT 0;

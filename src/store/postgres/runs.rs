@@ -2,7 +2,7 @@
 //! known about them, `holder_run` says which partner has a number.
 //!
 //! Invariants: those of `store::runs`. Rows of `number_run` are written under the
-//! lock of their partner, and a constraint keeps those of `holder_run` apart. A
+//! lock of their partner, and a trigger keeps those of `holder_run` apart. A
 //! write reads the rows that have its numbers once, computes what becomes of them,
 //! and changes each kind of row by one statement, whatever the number of rows. It
 //! merges only numbers that it changes itself: those of other writes have other
@@ -26,6 +26,9 @@ use crate::store::{Ownership, StoreError};
 
 /// How many numbers are looked up by one statement.
 const STEP: usize = 5_000;
+/// Up to so many numbers, holders and rows are asked for together: one way there and
+/// back, and rows in vain where the partner has none of the numbers.
+const TOGETHER_MAX: usize = 200;
 
 /// The first and the last number of a row, or of numbers that follow each other.
 pub(super) type Span = (i64, i64);
@@ -153,6 +156,8 @@ const MOVE_END: &str = "UPDATE number_run SET last = b FROM unnest($2::bigint[],
                         WHERE partner = $1 AND first = a";
 const DELETE: &str = "DELETE FROM number_run WHERE partner = $1 AND first = ANY ($2::bigint[])";
 const RELEASE: &str = "DELETE FROM holder_run WHERE partner = $1 AND first = ANY ($2::bigint[])";
+const HOLD_UNTIL: &str = "UPDATE holder_run SET last = b FROM unnest($2::bigint[], $3::bigint[]) AS t (a, b) \
+                          WHERE partner = $1 AND first = a";
 const HOLD: &str = "INSERT INTO holder_run (partner, first, last) \
                     SELECT $1, * FROM unnest($2::bigint[], $3::bigint[])";
 
@@ -182,6 +187,10 @@ pub(super) struct RunWriter {
     rows: BTreeMap<i64, KnownRow>,
     /// The row that was written last, as long as nothing else changes it.
     written: Option<(i64, i64, Record)>,
+    /// The partner's rows of holders among these numbers and beside them.
+    held: BTreeMap<i64, i64>,
+    /// The numbers whose holders, and those of their neighbours, were read last.
+    looked_up: BTreeMap<i64, i64>,
 }
 
 /// What becomes of the rows that have some numbers.
@@ -197,9 +206,10 @@ pub(super) struct RunEdits<'a> {
     deleted: Vec<i64>,
     replaced: ColumnArrays<'a>,
     come: ColumnArrays<'a>,
+    /// Rows of holders that go, end elsewhere, and come.
     released: Vec<i64>,
-    held_firsts: Vec<i64>,
-    held_lasts: Vec<i64>,
+    held_until: (Vec<i64>, Vec<i64>),
+    held: (Vec<i64>, Vec<i64>),
 }
 
 impl RunWriter {
@@ -216,15 +226,29 @@ impl RunWriter {
         wanted: &[E164],
     ) -> Result<Vec<Ownership>, StoreError> {
         self.rows.clear();
+        self.held.clear();
+        self.looked_up.clear();
         let mut out = Vec::with_capacity(wanted.len());
         let own = format!("SELECT first, last, version, {RECORD} {ROWS}");
         for some in wanted.chunks(STEP) {
-            let (firsts, lasts) = spans(some);
+            let spans = spans(some);
+            let (firsts, lasts): (Vec<i64>, Vec<i64>) = spans.iter().copied().unzip();
+            let (before, behind) = neighbours(&spans);
             let (holders, found) = core.run(async {
-                let (holders, found) =
-                    join(rows(link, HOLDERS, &[&firsts, &lasts]), rows(link, &own, &[&key.0, &firsts, &lasts])).await;
-                Ok((holders?, found?))
+                let around: [&(dyn ToSql + Sync); 2] = [&before, &behind];
+                let params: [&(dyn ToSql + Sync); 3] = [&key.0, &firsts, &lasts];
+                let holders = rows(link, HOLDERS, &around);
+                let found = rows(link, &own, &params);
+                if some.len() <= TOGETHER_MAX {
+                    let (holders, found) = join(holders, found).await;
+                    return Ok((holders?, found?));
+                }
+                let holders = holders.await?;
+                let ours = holders.iter().any(|row| matches!(row.int(2), Ok(partner) if partner == key.0));
+                Ok((holders, if ours { found.await? } else { Vec::new() }))
             })?;
+            self.looked_up.extend(spans);
+            self.note_held(&holders, key)?;
             let (claims, holdings) = (Claims::read(&found)?, Claims::read(&holders)?);
             for claim in claims.0.iter().filter(|claim| claim.whole && !claim.shared) {
                 self.rows.insert(claim.first, KnownRow { last: claim.last, origin: claim.first });
@@ -393,9 +417,24 @@ impl RunWriter {
         }
     }
 
+    /// Remembers the partner's rows of holders.
+    fn note_held(&mut self, rows: &[Row], key: PartnerKey) -> Result<(), StoreError> {
+        for row in rows {
+            if row.int(2)? == key.0 {
+                self.held.insert(row.int(0)?, row.int(1)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the holders of these numbers and of their neighbours were read last.
+    fn looked_up(&self, (first, last): Span) -> bool {
+        self.looked_up.range(..=first).next_back().is_some_and(|(_, end)| *end >= last)
+    }
+
     /// Adds what becomes of the rows of holders, if any number comes or goes.
     pub fn hold(
-        &self,
+        &mut self,
         core: &Core,
         link: &Link,
         key: PartnerKey,
@@ -411,19 +450,25 @@ impl RunWriter {
         if come.is_empty() && go.is_empty() {
             return Ok(());
         }
-        // With the neighbours, since neighbours of one partner are one row.
-        let (firsts, lasts): (Vec<i64>, Vec<i64>) =
-            come.iter().chain(&go).map(|(first, last)| (first - 1, last + 1)).unzip();
-        let found = core.rows(link, HOLDERS, &[&firsts, &lasts])?;
-        let mut held = BTreeMap::new();
-        for row in &found {
-            if row.int(2)? == key.0 {
-                held.insert(row.int(0)?, row.int(1)?);
-            }
+        let spans: Vec<Span> = come.iter().chain(&go).copied().collect();
+        if !spans.iter().all(|span| self.looked_up(*span)) {
+            let (before, behind) = neighbours(&spans);
+            let found = core.rows(link, HOLDERS, &[&before, &behind])?;
+            self.note_held(&found, key)?;
         }
+        // With the neighbours, since neighbours of one partner are one row.
+        let held: BTreeMap<i64, i64> =
+            spans.iter().flat_map(|(first, last)| spanning(&self.held, (first - 1, last + 1))).collect();
         let after = held_after(held.clone(), &come, &go)?;
-        edits.released = differing(&held, &after).map(|(first, _)| first).collect();
-        (edits.held_firsts, edits.held_lasts) = differing(&after, &held).unzip();
+        edits.released = held.keys().filter(|first| !after.contains_key(first)).copied().collect();
+        for first in held.keys() {
+            self.held.remove(first);
+        }
+        self.held.extend(&after);
+        let changed = after.iter().filter(|(first, last)| held.get(first) != Some(last));
+        let (stay, come): (Vec<Span>, Vec<Span>) =
+            changed.map(|(&first, &last)| (first, last)).partition(|(first, _)| held.contains_key(first));
+        (edits.held_until, edits.held) = (stay.into_iter().unzip(), come.into_iter().unzip());
         Ok(())
     }
 }
@@ -448,15 +493,27 @@ impl<'a> RunEdits<'a> {
         // Numbers in order, so that two partners after the same numbers wait for
         // each other rather than for ever.
         add(RELEASE, self.released.len(), vec![key, &self.released]);
-        add(HOLD, self.held_firsts.len(), vec![key, &self.held_firsts, &self.held_lasts]);
+        add(HOLD_UNTIL, self.held_until.0.len(), vec![key, &self.held_until.0, &self.held_until.1]);
+        add(HOLD, self.held.0.len(), vec![key, &self.held.0, &self.held.1]);
         add(SPLIT, self.origins.len(), vec![key, &self.origins, &self.split_firsts, &self.split_lasts]);
+        self.put_values(REPLACE, &self.replaced, key, version, &mut add);
+        // A replaced row may have got further numbers.
         add(MOVE_END, self.moved.len(), vec![key, &self.moved, &self.moved_lasts]);
         add(DELETE, self.deleted.len(), vec![key, &self.deleted]);
-        for (sql, rows) in [(REPLACE, &self.replaced), (INSERT, &self.come)] {
-            let head: [&(dyn ToSql + Sync); 2] = [key, version];
-            let values = head.into_iter().chain(rows.params()).chain([&rows.last as &(dyn ToSql + Sync)]);
-            add(sql, rows.first.len(), values.collect());
-        }
+        self.put_values(INSERT, &self.come, key, version, &mut add);
+    }
+
+    fn put_values(
+        &'a self,
+        sql: &'static str,
+        rows: &'a ColumnArrays<'a>,
+        key: &'a i64,
+        version: &'a i64,
+        add: &mut impl FnMut(&'static str, usize, Vec<&'a (dyn ToSql + Sync)>),
+    ) {
+        let head: [&(dyn ToSql + Sync); 2] = [key, version];
+        let values = head.into_iter().chain(rows.params()).chain([&rows.last as &(dyn ToSql + Sync)]);
+        add(sql, rows.first.len(), values.collect());
     }
 }
 
@@ -489,26 +546,28 @@ fn span(first: E164, count: u64) -> Span {
     (first, first + count as i64 - 1)
 }
 
-/// Sorted numbers as runs: their first numbers, their last numbers.
-fn spans(numbers: &[E164]) -> (Vec<i64>, Vec<i64>) {
-    runs(numbers.iter().copied()).iter().map(|run| span(run.first, run.count)).unzip()
+/// Sorted numbers as runs.
+fn spans(numbers: &[E164]) -> Vec<Span> {
+    runs(numbers.iter().copied()).iter().map(|run| span(run.first, run.count)).collect()
 }
 
-/// The rows of a map that another does not have like this.
-fn differing(of: &BTreeMap<i64, i64>, others: &BTreeMap<i64, i64>) -> impl Iterator<Item = Span> {
-    of.iter().filter(|(first, last)| others.get(first) != Some(last)).map(|(&first, &last)| (first, last))
+/// The numbers before some runs, and those behind them.
+fn neighbours(spans: &[Span]) -> (Vec<i64>, Vec<i64>) {
+    spans.iter().map(|(first, last)| (first - 1, last + 1)).unzip()
 }
 
-/// A partner's rows of holders after numbers came and went: neighbours are one
-/// row.
+/// The rows that have some of these numbers, in order.
+fn spanning(rows: &BTreeMap<i64, i64>, (first, last): Span) -> impl Iterator<Item = Span> {
+    let before = rows.range(..first).next_back().filter(|(_, end)| **end >= first);
+    before.into_iter().chain(rows.range(first..=last)).map(|(&first, &last)| (first, last))
+}
+
+/// A partner's rows of holders after numbers came and went: neighbours are one row,
+/// of at most [`RUN_MAX`] numbers.
 fn held_after(mut held: BTreeMap<i64, i64>, come: &[Span], go: &[Span]) -> Result<BTreeMap<i64, i64>, StoreError> {
-    let overlapping = |held: &BTreeMap<i64, i64>, (first, last): Span| -> Vec<Span> {
-        let before = held.range(..first).next_back().filter(|(_, end)| **end >= first);
-        before.into_iter().chain(held.range(first..=last)).map(|(&first, &last)| (first, last)).collect()
-    };
     for &numbers in go {
         let run = ChangedRun { first: numbers.0, last: numbers.1, stored: true, after: None };
-        let rows = overlapping(&held, numbers);
+        let rows: Vec<Span> = spanning(&held, numbers).collect();
         if rows.iter().map(|row| run.within(*row)).sum::<i64>() != run.count() {
             return Err(run.conflict());
         }
@@ -519,14 +578,20 @@ fn held_after(mut held: BTreeMap<i64, i64>, come: &[Span], go: &[Span]) -> Resul
         }
     }
     for &(mut first, mut last) in come {
-        if let Some((taken, _)) = overlapping(&held, (first, last)).first() {
+        if let Some((taken, _)) = spanning(&held, (first, last)).next() {
             return Err(corrupt(format!("number {taken} has a holder and no row")));
         }
-        if let Some((before, _)) = overlapping(&held, (first - 1, first - 1)).first() {
-            held.remove(before);
-            first = *before;
+        let before = spanning(&held, (first - 1, first - 1)).next();
+        if let Some((before, _)) = before
+            && last - before < RUN_MAX
+        {
+            held.remove(&before);
+            first = before;
         }
-        if let Some(end) = held.remove(&(last + 1)) {
+        if let Some(&end) = held.get(&(last + 1))
+            && end - first < RUN_MAX
+        {
+            held.remove(&(last + 1));
             last = end;
         }
         held.insert(first, last);
@@ -613,7 +678,7 @@ pub(super) const INTEGRITY: &[(&str, &str)] = &[
     (
         "rows of numbers have numbers of other rows",
         "SELECT count(*) FROM (SELECT first <= max(last) OVER (PARTITION BY partner ORDER BY first \
-         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS overlaps FROM number_run) AS run WHERE overlaps",
+         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS meets FROM number_run) AS run WHERE meets",
     ),
     (
         "blocks of numbers are not held by the partner that has them, or held by one that has them not",

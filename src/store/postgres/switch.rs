@@ -109,7 +109,11 @@ pub fn switch(
     // Closed at the end, with the settings and the lock of its session.
     link.torn = true;
     let mut switch = Switch { core: &store.core, link, report: SwitchReport::default(), total: 0, progress, stop };
-    switch.run(rehearsal)?;
+    let ended = switch.run(rehearsal);
+    // The next call may come before the server has noticed the end of the session.
+    let released = store.core.batch(&switch.link, "ROLLBACK; SELECT pg_advisory_unlock_all()");
+    ended?;
+    released?;
     Ok(switch.report)
 }
 
@@ -302,23 +306,10 @@ impl Switch<'_> {
             self.core.execute(&self.link, &sql, &params)?;
         }
         self.core.execute(&self.link, COPY_NUMBERS, &params)?;
-        let hold = |switch: &Self| -> Result<bool, StoreError> {
-            let rows = switch.core.rows(&switch.link, &format!("WITH {HOLDERS}, {PUT_HOLDERS}"), &params)?;
-            rows.first().map_or(Ok(true), |row| Ok(row.int(0)? == row.int(1)?))
-        };
-        if !hold(self)? {
-            // Those partners had the numbers when theirs were copied. Their logs say
-            // that they changed, so the rest of these rows is copied again.
-            let sql = format!(
-                "WITH {HOLDERS} DELETE FROM holder_run USING run WHERE holder_run.partner <> $1 AND \
-                 int8range(holder_run.first, holder_run.last, '[]') && int8range(run.first, run.last, '[]')"
-            );
-            self.core.execute(&self.link, &sql, &params)?;
-            self.core.execute(&self.link, OWN_HOLDERS, &params)?;
-            if !hold(self)? {
-                return Err(corrupt("numbers that two partners hold".to_owned()).into());
-            }
-        }
+        // Partners that have left numbers to this one since theirs were copied. Their
+        // logs say so, and the rest of these rows is copied again.
+        self.core.execute(&self.link, &format!("WITH {HOLDERS} {RELEASE_STALE}"), &params)?;
+        self.core.execute(&self.link, &format!("WITH {HOLDERS} {HOLD}"), &params)?;
         self.compare(partner, &params)
     }
 
@@ -404,7 +395,7 @@ impl Switch<'_> {
     fn size(&self, partner: i64, ranges: &[Span]) -> Result<i64, StoreError> {
         let (from, to): (Vec<i64>, Vec<i64>) = ranges.iter().copied().unzip();
         let sql = "SELECT count(*) FROM (SELECT 1 FROM number JOIN unnest($2::bigint[], $3::bigint[]) AS t (a, b) \
-                   ON number BETWEEN a AND b WHERE partner = $1 LIMIT $4) AS some";
+                   ON number BETWEEN a AND b WHERE partner = $1 LIMIT $4) AS counted";
         let rows = self.core.rows(&self.link, sql, &[&partner, &from, &to, &(LEFT_MAX + 1)])?;
         rows.first().map_or(Ok(0), |row| row.int(0))
     }
@@ -433,9 +424,9 @@ const HOLDERS: &str = "each AS (SELECT number, lag(number) OVER w AS before, max
        JOIN unnest($2::bigint[], $3::bigint[]) AS t (a, b) ON number BETWEEN a AND b \
        WHERE partner = $1 WINDOW w AS (ORDER BY number)), \
      run AS (SELECT number AS first, coalesce(lead(before) OVER (ORDER BY number), top) AS last FROM each WHERE begins)";
-/// Puts them, and says how many there are and how many were put.
-const PUT_HOLDERS: &str = "put AS (INSERT INTO holder_run (partner, first, last) SELECT $1, first, last FROM run \
-     ON CONFLICT DO NOTHING RETURNING 1) SELECT (SELECT count(*) FROM run), (SELECT count(*) FROM put)";
-/// Takes those away that were put.
-const OWN_HOLDERS: &str = "DELETE FROM holder_run USING unnest($2::bigint[], $3::bigint[]) AS t (a, b) \
-     WHERE partner = $1 AND first BETWEEN a AND b";
+/// Rows of others that have numbers of these.
+const RELEASE_STALE: &str = "DELETE FROM holder_run WHERE first IN (SELECT other.first FROM run JOIN LATERAL ( \
+       (SELECT first, last FROM holder_run WHERE first < run.first ORDER BY first DESC LIMIT 1) \
+       UNION ALL SELECT first, last FROM holder_run WHERE first BETWEEN run.first AND run.last \
+     ) AS other ON other.last >= run.first)";
+const HOLD: &str = "INSERT INTO holder_run (partner, first, last) SELECT $1, first, last FROM run";
