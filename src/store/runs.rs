@@ -20,6 +20,9 @@ pub(super) const OVERLAPS: &str = "another row has some of its numbers";
 /// Why a number behind a damaged row is not used.
 pub(super) const NO_END: &str = "the row before it has an impossible end";
 
+/// The first and the last number of a row, or of numbers that follow each other.
+pub(super) type Span = (i64, i64);
+
 /// Whether a row may have these bounds.
 pub(super) fn possible(first: i64, last: i64) -> bool {
     matches!(last.checked_sub(first), Some(0..RUN_MAX))
@@ -64,18 +67,18 @@ impl ChangedRun<'_> {
     }
 
     /// How many of a row's numbers it has.
-    pub fn within(&self, (first, last): (i64, i64)) -> i64 {
+    pub fn within(&self, (first, last): Span) -> i64 {
         last.min(self.last) - first.max(self.first) + 1
     }
 
     /// What is left of a row without these numbers, before them and behind them.
-    pub fn remains(&self, (first, last): (i64, i64)) -> (Option<(i64, i64)>, Option<(i64, i64)>) {
+    pub fn remains(&self, (first, last): Span) -> (Option<Span>, Option<Span>) {
         ((first < self.first).then_some((first, self.first - 1)), (last > self.last).then_some((self.last + 1, last)))
     }
 
     /// Whether a row that was just written, with these values, can have these
     /// numbers as well.
-    pub fn continues(&self, (first, last): (i64, i64), record: &Record) -> bool {
+    pub fn continues(&self, (first, last): Span, record: &Record) -> bool {
         last + 1 == self.first && self.last - first < RUN_MAX && self.after == Some(record)
     }
 
@@ -161,7 +164,11 @@ mod tests {
             ((4_930_000_002, 4_930_000_001), false),
             ((i64::MIN, i64::MAX), false),
         ] {
-            assert_eq!((possible(first, last), numbers_of(first, last).is_ok()), (expected, expected), "{first} {last}");
+            assert_eq!(
+                (possible(first, last), numbers_of(first, last).is_ok()),
+                (expected, expected),
+                "{first} {last}"
+            );
         }
         assert!(possible(-5, -5) && numbers_of(-5, -5).is_err(), "no number");
     }

@@ -308,10 +308,10 @@ fn check_rows(database: &Database, store: &dyn Store, oracle: &Oracle) {
     assert_eq!(found, *oracle);
     let rows = rows(database);
     assert!(rows.windows(2).all(|pair| pair[0].1 < pair[1].0), "{rows:?}");
-    let aggregate = if cluster::on_postgres().is_some() { "string_agg(number::text, ' ')" } else { "group_concat(number, ' ')" };
-    let seen = database.value(&format!(
-        "SELECT coalesce({aggregate}, '') FROM (SELECT number FROM number ORDER BY number) AS each"
-    ));
+    let aggregate =
+        if cluster::on_postgres().is_some() { "string_agg(number::text, ' ')" } else { "group_concat(number, ' ')" };
+    let seen = database
+        .value(&format!("SELECT coalesce({aggregate}, '') FROM (SELECT number FROM number ORDER BY number) AS each"));
     let numbers: Vec<u64> = seen.split_whitespace().map(|digits| digits.parse().expect("a number")).collect();
     assert_eq!(numbers, oracle.keys().copied().collect::<Vec<_>>());
     check_holders(database, oracle);
@@ -422,7 +422,9 @@ fn no_write_uses_rows_of_which_a_load_uses_none() {
                 let owners = transaction.numbers(&wanted);
                 // In PostgreSQL another table says that they are the first partner's.
                 let foreign = [Ownership::Foreign, Ownership::Foreign];
-                let refused = key == two && cluster::on_postgres().is_some() && matches!(&owners, Ok(owners) if *owners == foreign);
+                let refused = key == two
+                    && cluster::on_postgres().is_some()
+                    && matches!(&owners, Ok(owners) if *owners == foreign);
                 assert!(refused || matches!(owners, Err(StoreError::Corrupt { .. })), "{claim}: {owners:?}");
                 Ok(())
             });

@@ -31,7 +31,8 @@ const NUMBERS: u64 = 1_424;
 const ALL: &str = "SELECT string_agg(concat_ws('|', partner, number, version, assigned_at, expires_at, since, until, cost, state, \
                    account, application, trunk, number_type, country, region, currency, tags), E'\\n' \
                    ORDER BY partner, number) FROM number";
-const COUNTS: &str = "SELECT string_agg(account_numbers::text, ' ' ORDER BY account_numbers::text) FROM account_numbers";
+const COUNTS: &str =
+    "SELECT string_agg(account_numbers::text, ' ' ORDER BY account_numbers::text) FROM account_numbers";
 const FORM: &str = "SELECT runs, needs FROM rollcall_schema";
 
 fn restored(database: &str) {
@@ -237,8 +238,7 @@ fn nodes_write_while_the_database_is_switched() {
     let Some(database) = last_release() else { return };
     drop(database.open());
     let shared = Arc::new(files(&database));
-    let servers: Vec<Server> =
-        (0..2).map(|_| Server::start(shared.clone(), &["--rate-limit", "0"])).collect();
+    let servers: Vec<Server> = (0..2).map(|_| Server::start(shared.clone(), &["--rate-limit", "0"])).collect();
     let key = Key { auth_id: "PA_ONE".into(), auth_token: TOKEN.into(), key_id: String::new() };
     let (done, written, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let slowest = AtomicU64::new(0);
@@ -250,7 +250,7 @@ fn nodes_write_while_the_database_is_switched() {
                 // Each thread has numbers of its own, within one block.
                 let path = |turn: u64| {
                     let digits = 912_271_264_701 + at * 60 + turn % 50;
-                    let verb = if turn / 50 % 2 == 0 { "suspend" } else { "resume" };
+                    let verb = if (turn / 50).is_multiple_of(2) { "suspend" } else { "resume" };
                     format!("/api/v1/manage/numbers/%2B{digits}/{verb}")
                 };
                 for turn in 0.. {
@@ -272,9 +272,11 @@ fn nodes_write_while_the_database_is_switched() {
         }
         let some = |more: u64| {
             let from = written.load(Ordering::SeqCst);
-            super::until::until(Duration::from_secs(60), || "writes".to_owned(), || {
-                written.load(Ordering::SeqCst) >= from + more
-            });
+            super::until::until(
+                Duration::from_secs(60),
+                || "writes".to_owned(),
+                || written.load(Ordering::SeqCst) >= from + more,
+            );
         };
         some(100);
         let report = switch(address(&database), false, &mut |_, _| {}, &|| false);
@@ -383,7 +385,8 @@ fn two_partners_after_the_same_numbers_do_not_both_get_them() {
     assert_eq!(database.value("SELECT sum(last - first + 1) FROM number_run"), (20 * 150).to_string());
     assert_eq!(differences(&*stores[0]), [] as [&str; 0]);
     // Also for other statements than the program's.
-    let grown = database.execute("UPDATE holder_run SET last = last + 1000 WHERE first = (SELECT min(first) FROM holder_run)");
+    let grown =
+        database.execute("UPDATE holder_run SET last = last + 1000 WHERE first = (SELECT min(first) FROM holder_run)");
     assert!(grown.expect_err("taken").contains("violate"));
     // The rule holds for any client.
     for row in ["(911000010, 911000010, 1)", "(911000000, 911900000, 2)", "(1, 911000000, 2)"] {

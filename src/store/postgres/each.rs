@@ -60,12 +60,7 @@ pub(super) const INTEGRITY: &[(&str, &str)] = &[
 ];
 
 /// The ownership of each of the wanted numbers, which are sorted.
-pub(super) fn owners(
-    core: &Core,
-    link: &Link,
-    key: PartnerKey,
-    wanted: &[E164],
-) -> Result<Vec<Ownership>, StoreError> {
+pub(super) fn owners(core: &Core, link: &Link, key: PartnerKey, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
     let sql = format!(
         "SELECT holder.number, holder.partner, version, {RECORD} FROM holder LEFT JOIN number \
          ON number.partner = $1 AND number.number = holder.number AND holder.partner = $1 \

@@ -175,9 +175,8 @@ impl OverlapFilter {
                 true => (&mut self.kept.rows, &self.kept.images),
                 false => (&mut rows, &batch.images),
             };
-            let reaches = |before: &mut BatchRow| {
-                before.last >= row.first && images[before.image as usize].0 == partner
-            };
+            let reaches =
+                |before: &mut BatchRow| before.last >= row.first && images[before.image as usize].0 == partner;
             if let Some(before) = rows_before.pop_if(reaches) {
                 take(overlapping(partner, before))?;
             }

@@ -20,7 +20,7 @@ use super::transaction::Put;
 use crate::domain::runs::runs;
 use crate::domain::{AccountId, ApplicationId, Country, E164, NumberChange, PartnerKey, Record, TrunkId};
 use crate::store::rows::*;
-use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, changed_runs, possible};
+use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, Span, changed_runs, possible};
 use crate::store::tally::RowTally;
 use crate::store::{Ownership, StoreError};
 
@@ -29,9 +29,6 @@ const STEP: usize = 5_000;
 /// Up to so many numbers, holders and rows are asked for together: one way there and
 /// back, and rows in vain where the partner has none of the numbers.
 const TOGETHER_MAX: usize = 200;
-
-/// The first and the last number of a row, or of numbers that follow each other.
-pub(super) type Span = (i64, i64);
 
 /// Values of several rows, each column in an array of its own, as one statement
 /// takes them.

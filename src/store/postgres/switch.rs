@@ -20,12 +20,12 @@ use tokio_postgres::types::ToSql;
 use super::PgStore;
 use super::address::Address;
 use super::core::{COMMIT, Core, PooledConnection};
-use super::runs::{Span, values};
+use super::runs::values;
 use super::schema::{Form, SWITCH};
 use super::trouble::trouble;
 use crate::domain::runs::Group;
 use crate::store::rows::*;
-use crate::store::runs::TableDigest;
+use crate::store::runs::{Span, TableDigest};
 use crate::store::{Open, StoreError};
 
 /// How many numbers one step copies, about.

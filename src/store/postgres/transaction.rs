@@ -228,8 +228,8 @@ pub(super) struct Put<'a> {
 
 /// What becomes of the rows of numbers.
 enum NumberEdits<'a> {
-    Each(EachEdits<'a>),
-    Runs(RunEdits<'a>),
+    Each(Box<EachEdits<'a>>),
+    Runs(Box<RunEdits<'a>>),
 }
 
 const PARTS: &str = "INSERT INTO change_part (partner, version, part, subject, body) \
@@ -343,13 +343,13 @@ impl<'s> PgTransaction<'s> {
         let edits = match self.session.form {
             Form::Each => {
                 each::read_stored(core, link, key, changes, &mut self.tally)?;
-                NumberEdits::Each(EachEdits::of(changes))
+                NumberEdits::Each(Box::new(EachEdits::of(changes)))
             }
             Form::Runs => {
                 self.runs.read_stored(core, link, key, changes, &mut self.tally)?;
                 let mut edits = self.runs.edits(changes)?;
                 self.runs.hold(core, link, key, changes, &mut edits)?;
-                NumberEdits::Runs(edits)
+                NumberEdits::Runs(Box::new(edits))
             }
         };
         self.tally.numbers(changes, self.version());
