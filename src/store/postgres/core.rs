@@ -37,7 +37,8 @@ const READER_WAIT: Duration = Duration::from_secs(2);
 const READER_LOCK: &str = "SET lock_timeout = '700ms'";
 /// A prepared statement keeps the plan that was made for a small table, however many
 /// rows an import then adds: without this it might read all of them for each number.
-const WRITER_PLANS: &str = "SET enable_seqscan = off";
+/// Compiling a plan takes longer than any statement of a write.
+const WRITER_PLANS: &str = "SET enable_seqscan = off; SET jit = off";
 /// How long making a connection may take, over all servers that are named.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 

@@ -48,7 +48,7 @@ impl Form {
 
     /// The form that a database has now.
     pub fn of(core: &Core, link: &Link) -> Result<Form, StoreError> {
-        let rows = core.rows(link, "SELECT runs FROM rollcall_schema", &[])?;
+        let rows = core.rows(link, "SELECT runs FROM rollcall_schema WHERE one = 1", &[])?;
         Form::read(rows.first().ok_or_else(|| corrupt("rollcall_schema is empty".to_owned()))?, 0)
     }
 }

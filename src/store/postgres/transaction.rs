@@ -118,7 +118,7 @@ impl Engine for Lane {
                 (form, head, KeptDigest::Sealed(RowDigest::default()), None)
             }
             WriteTarget::Partner(key) => {
-                let lock = "SELECT partner, version, head, row_digest, (SELECT runs FROM rollcall_schema) \
+                let lock = "SELECT partner, version, head, row_digest, (SELECT runs FROM rollcall_schema WHERE one = 1) \
                             FROM partner WHERE partner = $1 FOR NO KEY UPDATE";
                 // A statement sees what was committed before it began, so the
                 // entry is looked for after the lock was got.
