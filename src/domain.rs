@@ -34,7 +34,7 @@ pub mod zone;
 
 pub use action::Action;
 pub use call::{Call, Direction};
-pub use change::{Actor, Change, EntityChange, Logged, NumberChange, Verb};
+pub use change::{Actor, Change, EntityChange, Logged, NumberChange, RunChange, Verb};
 pub use country::Country;
 pub use decimal::Decimal;
 pub use destination::{Destination, Destinations, SipUri};

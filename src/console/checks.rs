@@ -503,7 +503,8 @@ fn row(visit: &Visit, seen: &ReportedFinding, typed: &TypedNote) -> CheckRow {
         let name = known.map_or_else(|| id.to_owned(), |one| one.name.to_string());
         (format!("<a href=\"{}\" title=\"{}\">{}</a>", visit.href("customers", id), escape(id), escape(&name)), name)
     });
-    let evidence = |name: &str| finding.evidence.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+    let evidence = finding.evidence();
+    let evidence = |name: &str| evidence.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
     let (mut name, subject) = match finding.number {
         Some(number) => {
             let readable = visit.console.spaces.readable(number);

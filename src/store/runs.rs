@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 use super::StoreError;
 use super::rows::{LastValues, RECORD_COLUMNS, RowCells, corrupt, number_of, read_record};
 use crate::domain::row_digest::{RowDigest, Scale};
-use crate::domain::{E164, NumberChange, Record};
+use crate::domain::{E164, Record, RunChange};
 
 /// How many numbers a row has at most. A damaged `last` then claims no more.
 pub(super) const RUN_MAX: i64 = 1_000_000;
@@ -51,15 +51,27 @@ pub(super) struct ChangedRun<'a> {
     pub after: Option<&'a Record>,
 }
 
-impl ChangedRun<'_> {
-    fn of(changes: &[NumberChange]) -> Option<ChangedRun<'_>> {
-        let (first, last) = (changes.first()?, changes.last()?);
-        Some(ChangedRun {
-            first: first.number.digits() as i64,
-            last: last.number.digits() as i64,
-            stored: first.before.is_some(),
-            after: first.after.as_ref(),
-        })
+impl<'a> ChangedRun<'a> {
+    /// Changes, sorted, each number's once, as what becomes of rows: neighbours that
+    /// come to say the same are one, of at most [`RUN_MAX`] numbers.
+    pub fn all(changes: &'a [RunChange]) -> Vec<ChangedRun<'a>> {
+        let mut all: Vec<ChangedRun<'a>> = Vec::with_capacity(changes.len());
+        for change in changes {
+            let (mut first, end) = (change.first.digits() as i64, change.next() as i64);
+            let (stored, after) = (change.before.is_some(), change.after.as_ref());
+            if let Some(last) = all.last_mut()
+                && (last.last + 1, last.stored, last.after) == (first, stored, after)
+            {
+                last.last = (end - 1).min(last.first + RUN_MAX - 1);
+                first = last.last + 1;
+            }
+            while first < end {
+                let last = (end - 1).min(first + RUN_MAX - 1);
+                all.push(ChangedRun { first, last, stored, after });
+                first = last + 1;
+            }
+        }
+        all
     }
 
     pub fn count(&self) -> i64 {
@@ -85,15 +97,6 @@ impl ChangedRun<'_> {
     pub fn conflict(&self) -> StoreError {
         corrupt(format!("number {} changed under a write lock", self.first))
     }
-}
-
-/// Changes, which are sorted, as runs of neighbours that change alike.
-pub(super) fn changed_runs(changes: &[NumberChange]) -> impl Iterator<Item = ChangedRun<'_>> {
-    let continues = |a: &NumberChange, b: &NumberChange| {
-        a.number.digits() + 1 == b.number.digits() && a.before.is_some() == b.before.is_some() && a.after == b.after
-    };
-    let pieces = changes.chunks(RUN_MAX as usize);
-    pieces.flat_map(move |some| some.chunk_by(continues)).filter_map(ChangedRun::of)
 }
 
 /// The digest of each partner's numbers in a table, and how many numbers are in

@@ -43,6 +43,7 @@ mod doctor;
 mod door;
 mod files;
 mod follow;
+mod france;
 mod hostile;
 mod import;
 mod index;

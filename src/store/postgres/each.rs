@@ -7,13 +7,13 @@ use super::connect::Link;
 use super::core::{Core, rows};
 use super::runs::{ColumnArrays, arrays, set_values, values};
 use super::transaction::Put;
-use crate::domain::{AccountId, E164, NumberChange, PartnerKey};
+use crate::domain::{AccountId, E164, Group, NumberRun, PartnerKey, RunChange};
 use crate::store::rows::*;
 use crate::store::tally::RowTally;
-use crate::store::{Ownership, StoreError};
+use crate::store::{OwnedRun, Ownership, StoreError};
 
-/// How many numbers are asked for in one statement.
-const STEP: usize = 5_000;
+/// How many numbers are asked for or written in one statement, about.
+const STEP: u64 = 5_000;
 
 const HOLD: &str = "INSERT INTO holder (partner, number) SELECT $1, unnest($2::bigint[])";
 const INSERT: &str = concat!(
@@ -59,8 +59,13 @@ pub(super) const INTEGRITY: &[(&str, &str)] = &[
     ),
 ];
 
-/// The ownership of each of the wanted numbers, which are sorted.
-pub(super) fn owners(core: &Core, link: &Link, key: PartnerKey, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
+/// The ownership of the wanted numbers, which are sorted, in runs of one owner.
+pub(super) fn owners(
+    core: &Core,
+    link: &Link,
+    key: PartnerKey,
+    wanted: &[NumberRun],
+) -> Result<Vec<OwnedRun>, StoreError> {
     let sql = format!(
         "SELECT holder.number, holder.partner, version, {RECORD} FROM holder LEFT JOIN number \
          ON number.partner = $1 AND number.number = holder.number AND holder.partner = $1 \
@@ -68,19 +73,49 @@ pub(super) fn owners(core: &Core, link: &Link, key: PartnerKey, wanted: &[E164])
     );
     let mut seen = LastValues::default();
     let mut out = Vec::with_capacity(wanted.len());
-    for some in wanted.chunks(STEP) {
-        let digits: Vec<i64> = some.iter().map(|number| number.digits() as i64).collect();
+    let groups: Vec<NumberRun> = wanted.iter().flat_map(|run| run.by_group()).collect();
+    for some in by_count(&groups, |run| *run) {
+        let numbers: Vec<E164> = some.iter().flat_map(|run| run.numbers()).collect();
+        let digits: Vec<i64> = numbers.iter().map(|number| number.digits() as i64).collect();
         let found = core.run(rows(link, &sql, &[&key.0, &digits]))?;
         let mut next = found.iter().peekable();
+        let mut owners = Vec::with_capacity(numbers.len());
         for number in &digits {
-            out.push(match next.next_if(|row| matches!(row.int(0), Ok(found) if found == *number)) {
+            owners.push(match next.next_if(|row| matches!(row.int(0), Ok(found) if found == *number)) {
                 None => Ownership::Free,
                 Some(row) if row.int(1)? != key.0 => Ownership::Foreign,
                 Some(row) => Ownership::Ours { version: row.int(2)? as u64, record: read_record(row, 3, &mut seen)? },
             });
         }
+        out.extend(OwnedRun::all(&numbers, &owners));
     }
     Ok(out)
+}
+
+/// Changes in pieces, as statements with a value a number take them: of some
+/// thousands of numbers each, and of whole groups, so that each is one part of the
+/// log.
+pub(super) fn pieces(changes: &[RunChange]) -> Vec<Vec<RunChange>> {
+    let groups: Vec<RunChange> =
+        changes.iter().flat_map(|change| change.run().by_group().map(|run| change.of(run))).collect();
+    by_count(&groups, RunChange::run).into_iter().map(<[RunChange]>::to_vec).collect()
+}
+
+/// Cuts what has runs within groups into pieces of about [`STEP`] numbers.
+fn by_count<T>(all: &[T], run: impl Fn(&T) -> NumberRun) -> Vec<&[T]> {
+    let (mut pieces, mut begin, mut numbers) = (Vec::new(), 0, 0);
+    for at in 0..all.len() {
+        let (this, before) = (run(&all[at]), at.checked_sub(1).map(|at| run(&all[at])));
+        let begins = before.is_none_or(|before| Group::of(before.first) != Group::of(this.first));
+        if begins && numbers >= STEP {
+            pieces.push(&all[begin..at]);
+            (begin, numbers) = (at, 0);
+        }
+        numbers += this.count;
+    }
+    pieces.push(&all[begin..]);
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
 }
 
 /// Tells `tally` the versions of changed numbers that were not read.
@@ -88,16 +123,18 @@ pub(super) fn read_stored(
     core: &Core,
     link: &Link,
     key: PartnerKey,
-    changes: &[NumberChange],
+    changes: &[RunChange],
     tally: &mut RowTally,
 ) -> Result<(), StoreError> {
-    let unread: Vec<i64> = tally.unread(changes).iter().map(|number| number.digits() as i64).collect();
+    let unread = tally.unread(changes);
+    let unread: Vec<i64> = unread.iter().flat_map(|run| run.numbers()).map(|number| number.digits() as i64).collect();
     if unread.is_empty() {
         return Ok(());
     }
     let sql = "SELECT number, version FROM number WHERE partner = $1 AND number = ANY ($2::bigint[])";
     for row in core.rows(link, sql, &[&key.0, &unread])? {
-        tally.learn(number_of(row.int(0)?)?, row.int(1)? as u64);
+        let run = NumberRun { first: number_of(row.int(0)?)?, count: 1 };
+        tally.learn(run, row.int(1)? as u64);
     }
     Ok(())
 }
@@ -111,15 +148,16 @@ pub(super) struct EachEdits<'a> {
 }
 
 impl<'a> EachEdits<'a> {
-    pub fn of(changes: &'a [NumberChange]) -> EachEdits<'a> {
+    pub fn of(changes: &'a [RunChange]) -> EachEdits<'a> {
         let mut edits = EachEdits::default();
         for change in changes {
-            let number = change.number.digits() as i64;
-            match (&change.before, &change.after) {
-                (None, Some(record)) => edits.come.push((number, number), record),
-                (Some(_), Some(record)) => edits.stay.push((number, number), record),
-                (Some(_), None) => edits.go.push(number),
-                (None, None) => {}
+            for number in change.run().numbers().map(|number| number.digits() as i64) {
+                match (&change.before, &change.after) {
+                    (None, Some(record)) => edits.come.push((number, number), record),
+                    (Some(_), Some(record)) => edits.stay.push((number, number), record),
+                    (Some(_), None) => edits.go.push(number),
+                    (None, None) => {}
+                }
             }
         }
         edits

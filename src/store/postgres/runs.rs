@@ -17,16 +17,15 @@ use tokio_postgres::types::ToSql;
 use super::connect::Link;
 use super::core::{Core, rows};
 use super::transaction::Put;
-use crate::domain::runs::runs;
-use crate::domain::{AccountId, ApplicationId, Country, E164, NumberChange, PartnerKey, Record, TrunkId};
+use crate::domain::{AccountId, ApplicationId, Country, E164, NumberRun, PartnerKey, Record, RunChange, TrunkId};
 use crate::store::rows::*;
-use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, Span, changed_runs, possible};
+use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, Span, possible};
 use crate::store::tally::RowTally;
-use crate::store::{Ownership, StoreError};
+use crate::store::{OwnedRun, Ownership, StoreError};
 
-/// How many numbers are looked up by one statement.
+/// How many runs of numbers are looked up by one statement.
 const STEP: usize = 5_000;
-/// Up to so many numbers, holders and rows are asked for together: one way there and
+/// Up to so many runs, holders and rows are asked for together: one way there and
 /// back, and rows in vain where the partner has none of the numbers.
 const TOGETHER_MAX: usize = 200;
 
@@ -210,7 +209,7 @@ pub(super) struct RunEdits<'a> {
 }
 
 impl RunWriter {
-    /// The ownership of each of the wanted numbers, which are sorted.
+    /// The ownership of the wanted numbers, which are sorted, in runs of one owner.
     ///
     /// # Errors
     /// `Corrupt` for a number of which the rows do not tell the owner. A load
@@ -220,15 +219,15 @@ impl RunWriter {
         core: &Core,
         link: &Link,
         key: PartnerKey,
-        wanted: &[E164],
-    ) -> Result<Vec<Ownership>, StoreError> {
+        wanted: &[NumberRun],
+    ) -> Result<Vec<OwnedRun>, StoreError> {
         self.rows.clear();
         self.held.clear();
         self.looked_up.clear();
         let mut out = Vec::with_capacity(wanted.len());
         let own = format!("SELECT first, last, version, {RECORD} {ROWS}");
         for some in wanted.chunks(STEP) {
-            let spans = spans(some);
+            let spans: Vec<Span> = some.iter().map(|run| span(*run)).collect();
             let (firsts, lasts): (Vec<i64>, Vec<i64>) = spans.iter().copied().unzip();
             let (before, behind) = neighbours(&spans);
             let (holders, found) = core.run(async {
@@ -247,33 +246,27 @@ impl RunWriter {
             self.looked_up.extend(spans);
             self.note_held(&holders, key)?;
             let (claims, holdings) = (Claims::read(&found)?, Claims::read(&holders)?);
-            for claim in claims.0.iter().filter(|claim| claim.whole && !claim.shared) {
-                self.rows.insert(claim.first, KnownRow { last: claim.last, origin: claim.first });
-            }
-            let mut seen = LastValues::default();
-            let mut read: Option<(usize, Ownership)> = None;
-            for number in some {
-                let digits = number.digits() as i64;
-                let partner = holdings.of(digits)?.map(|at| holders[at].int(2)).transpose()?;
-                let ownership = match (partner, claims.of(digits)?) {
-                    (None, None) => Ownership::Free,
-                    (Some(partner), _) if partner != key.0 => Ownership::Foreign,
-                    (Some(_), Some(at)) => match &read {
-                        Some((before, ownership)) if *before == at => ownership.clone(),
-                        _ => {
-                            let (version, record) = (found[at].int(2)? as u64, read_record(&found[at], 3, &mut seen)?);
-                            let ownership = Ownership::Ours { version, record };
-                            read = Some((at, ownership.clone()));
-                            ownership
-                        }
-                    },
-                    (Some(_), None) => return Err(corrupt(format!("number {digits} has a holder and no row"))),
-                    (None, Some(_)) => return Err(corrupt(format!("number {digits} has a row and no holder"))),
-                };
-                out.push(ownership);
+            self.note_rows(&claims);
+            let mut owners =
+                RowOwners { key, holders: &holders, rows: &found, seen: LastValues::default(), last: None };
+            for &run in some {
+                let (mut next, end) = span(run);
+                while next <= end {
+                    let ((holder, held_until), (row, row_until)) = (holdings.of(next)?, claims.of(next)?);
+                    let last = end.min(held_until).min(row_until);
+                    let owner = owners.owner(next, holder, row)?;
+                    out.extend(NumberRun::between(next as u64, last as u64).map(|run| OwnedRun { run, owner }));
+                    next = last + 1;
+                }
             }
         }
         Ok(out)
+    }
+
+    fn note_rows(&mut self, claims: &Claims) {
+        for claim in claims.0.iter().filter(|claim| claim.whole && !claim.shared) {
+            self.rows.insert(claim.first, KnownRow { last: claim.last, origin: claim.first });
+        }
     }
 
     /// Reads the rows that have stored numbers of these changes, where that was not
@@ -283,16 +276,15 @@ impl RunWriter {
         core: &Core,
         link: &Link,
         key: PartnerKey,
-        changes: &[NumberChange],
+        changes: &[RunChange],
         tally: &mut RowTally,
     ) -> Result<(), StoreError> {
         let unread = tally.unread(changes);
-        let mut unknown: Vec<Span> =
-            runs(unread.iter().copied()).iter().map(|run| span(run.first, run.count)).collect();
+        let mut unknown: Vec<Span> = unread.iter().map(|run| span(*run)).collect();
         let covered = |run: &ChangedRun<'_>| {
             overlapping(&self.rows, (run.first, run.last)).map(|row| run.within(row)).sum::<i64>() == run.count()
         };
-        let uncovered = changed_runs(changes).filter(|run| run.stored && !covered(run));
+        let uncovered = ChangedRun::all(changes).into_iter().filter(|run| run.stored && !covered(run));
         unknown.extend(uncovered.map(|run| (run.first, run.last)));
         if unknown.is_empty() {
             return Ok(());
@@ -301,12 +293,16 @@ impl RunWriter {
         let sql = format!("SELECT first, last, version {ROWS}");
         let found = core.rows(link, &sql, &[&key.0, &firsts, &lasts])?;
         let claims = Claims::read(&found)?;
-        for claim in claims.0.iter().filter(|claim| claim.whole && !claim.shared) {
-            self.rows.insert(claim.first, KnownRow { last: claim.last, origin: claim.first });
-        }
-        for number in unread {
-            if let Some(at) = claims.of(number.digits() as i64)? {
-                tally.learn(number, found[at].int(2)? as u64);
+        self.note_rows(&claims);
+        for run in unread {
+            let (mut next, end) = span(run);
+            while next <= end {
+                let (row, until) = claims.of(next)?;
+                let last = end.min(until);
+                if let Some((at, run)) = row.zip(NumberRun::between(next as u64, last as u64)) {
+                    tally.learn(run, found[at].int(2)? as u64);
+                }
+                next = last + 1;
             }
         }
         Ok(())
@@ -317,7 +313,7 @@ impl RunWriter {
     ///
     /// # Errors
     /// `Corrupt` if the rows do not have the numbers that the changes say.
-    pub fn edits<'a>(&mut self, changes: &'a [NumberChange]) -> Result<RunEdits<'a>, StoreError> {
+    pub fn edits<'a>(&mut self, changes: &'a [RunChange]) -> Result<RunEdits<'a>, StoreError> {
         let mut edits = RunEdits::default();
         // The last numbers of the rows from which numbers are taken.
         let mut cut: BTreeMap<i64, i64> = BTreeMap::new();
@@ -327,7 +323,7 @@ impl RunWriter {
         let before = self.written.take();
         let mut written: Option<(Span, &Record, bool)> =
             before.as_ref().map(|(first, last, record)| ((*first, *last), record, false));
-        for run in changed_runs(changes) {
+        for run in ChangedRun::all(changes) {
             let stored: Vec<Span> = match run.stored {
                 true => overlapping(&self.rows, (run.first, run.last)).collect(),
                 false => Vec::new(),
@@ -435,15 +431,10 @@ impl RunWriter {
         core: &Core,
         link: &Link,
         key: PartnerKey,
-        changes: &[NumberChange],
+        changes: &[RunChange],
         edits: &mut RunEdits<'_>,
     ) -> Result<(), StoreError> {
-        let some = |wanted: (bool, bool)| -> Vec<Span> {
-            let of = |change: &&NumberChange| (change.before.is_some(), change.after.is_some()) == wanted;
-            let runs = runs(changes.iter().filter(of).map(|change| change.number));
-            runs.iter().map(|run| span(run.first, run.count)).collect()
-        };
-        let (come, go) = (some((false, true)), some((true, false)));
+        let (come, go) = (spans(changes, (false, true)), spans(changes, (true, false)));
         if come.is_empty() && go.is_empty() {
             return Ok(());
         }
@@ -538,14 +529,22 @@ fn overlapping(rows: &BTreeMap<i64, KnownRow>, (first, last): Span) -> impl Iter
     before.into_iter().chain(rows.range(first..=last)).map(|(&first, known)| (first, known.last))
 }
 
-fn span(first: E164, count: u64) -> Span {
-    let first = first.digits() as i64;
-    (first, first + count as i64 - 1)
+fn span(run: NumberRun) -> Span {
+    (run.first.digits() as i64, run.last().digits() as i64)
 }
 
-/// Sorted numbers as runs.
-fn spans(numbers: &[E164]) -> Vec<Span> {
-    runs(numbers.iter().copied()).iter().map(|run| span(run.first, run.count)).collect()
+/// The numbers that were stored before and are stored afterwards as it is wanted,
+/// neighbours together.
+fn spans(changes: &[RunChange], wanted: (bool, bool)) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for change in changes.iter().filter(|change| (change.before.is_some(), change.after.is_some()) == wanted) {
+        let (first, last) = span(change.run());
+        match spans.last_mut() {
+            Some((_, end)) if *end + 1 == first => *end = last,
+            _ => spans.push((first, last)),
+        }
+    }
+    spans
 }
 
 /// The numbers before some runs, and those behind them.
@@ -643,20 +642,55 @@ impl Claims {
         Claims(claims)
     }
 
-    /// The place of the row that has a number.
+    /// The place of the row that has a number, if there is one, and up to which number
+    /// the same is true.
     ///
     /// # Errors
     /// `Corrupt` if several rows have it, or if it is behind a row whose end is
     /// impossible.
-    fn of(&self, digits: i64) -> Result<Option<usize>, StoreError> {
-        let Some(at) = self.0.partition_point(|claim| claim.first <= digits).checked_sub(1) else { return Ok(None) };
-        let claim = &self.0[at];
+    fn of(&self, digits: i64) -> Result<(Option<usize>, i64), StoreError> {
+        let behind = self.0.partition_point(|claim| claim.first <= digits);
+        let free = self.0.get(behind).map_or(i64::MAX, |claim| claim.first - 1);
+        let Some(claim) = behind.checked_sub(1).map(|at| &self.0[at]) else { return Ok((None, free)) };
         match (digits <= claim.last, claim.whole, claim.shared) {
-            (true, true, false) => Ok(Some(claim.row)),
+            (true, true, false) => Ok((Some(claim.row), claim.last)),
             (true, false, _) => Err(corrupt(format!("number {digits}: {NO_END}"))),
             (true, true, true) => Err(corrupt(format!("number {digits}: {OVERLAPS}"))),
             (false, _, _) if claim.claimed >= digits => Err(corrupt(format!("number {digits}: {OVERLAPS}"))),
-            (false, _, _) => Ok(None),
+            (false, _, _) => Ok((None, free)),
+        }
+    }
+}
+
+/// The owners of numbers, from rows of holders and rows of the partner.
+struct RowOwners<'r> {
+    key: PartnerKey,
+    holders: &'r [Row],
+    rows: &'r [Row],
+    seen: LastValues,
+    /// The row that was read last, and what it says.
+    last: Option<(usize, Ownership)>,
+}
+
+impl RowOwners<'_> {
+    /// The owner of a number that these rows have.
+    fn owner(&mut self, digits: i64, holder: Option<usize>, row: Option<usize>) -> Result<Ownership, StoreError> {
+        let partner = holder.map(|at| self.holders[at].int(2)).transpose()?;
+        match (partner, row) {
+            (None, None) => Ok(Ownership::Free),
+            (Some(partner), _) if partner != self.key.0 => Ok(Ownership::Foreign),
+            (Some(_), None) => Err(corrupt(format!("number {digits} has a holder and no row"))),
+            (None, Some(_)) => Err(corrupt(format!("number {digits} has a row and no holder"))),
+            (Some(_), Some(at)) => match &self.last {
+                Some((before, owner)) if *before == at => Ok(owner.clone()),
+                _ => {
+                    let row = &self.rows[at];
+                    let record = read_record(row, 3, &mut self.seen)?;
+                    let owner = Ownership::Ours { version: row.int(2)? as u64, record };
+                    self.last = Some((at, owner.clone()));
+                    Ok(owner)
+                }
+            },
         }
     }
 }
@@ -728,21 +762,21 @@ mod tests {
 
     #[test]
     fn a_number_has_one_row_or_none() {
-        let far = 5 + RUN_MAX;
+        let (far, end) = (5 + RUN_MAX, i64::MAX);
         for (rows, number, expected) in [
-            (&[][..], 5, Some(None)),
-            (&[(3, 6)][..], 5, Some(Some(0))),
-            (&[(3, 6), (3, 6), (8, 8)], 8, Some(Some(2))),
-            (&[(3, 6), (8, 8)], 7, Some(None)),
-            (&[(3, 6), (8, 8)], 2, Some(None)),
+            (&[][..], 5, Some((None, end))),
+            (&[(3, 6)][..], 5, Some((Some(0), 6))),
+            (&[(3, 6), (3, 6), (8, 8)], 8, Some((Some(2), 8))),
+            (&[(3, 6), (8, 8)], 7, Some((None, 7))),
+            (&[(3, 6), (8, 8)], 2, Some((None, 2))),
             (&[(3, 6), (5, 8)], 4, None),
             (&[(3, 6), (5, 8)], 7, None),
             (&[(0, 9), (2, 3), (4, 4)], 5, None),
             (&[(0, 9), (2, 3), (4, 4)], 4, None),
-            (&[(0, 9), (20, 20)], 20, Some(Some(1))),
+            (&[(0, 9), (20, 20)], 20, Some((Some(1), 20))),
             (&[(5, 4)], 5, None),
             (&[(5, far)], 9, None),
-            (&[(5, far)], far, Some(None)),
+            (&[(5, far)], far, Some((None, end))),
         ] {
             let claims = Claims::of_spans(rows.iter().copied());
             assert_eq!(claims.of(number).ok(), expected, "{rows:?} {number}");

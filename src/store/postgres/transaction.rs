@@ -23,10 +23,9 @@ use super::schema::{FORM_LOCK, Form};
 use super::trouble::{commit_failure, trouble};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
-use crate::domain::runs::cut;
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Key, KeyId, NumberChange,
-    Partner, PartnerId, PartnerKey, Setting, State, Time, Trunk, TrunkId,
+    self, Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Group, Key, KeyId,
+    NumberChange, NumberRun, Partner, PartnerId, PartnerKey, RunChange, Setting, State, Time, Trunk, TrunkId,
 };
 use crate::store::group::{CommitFailure, Engine, Written};
 use crate::store::log::{self, Chain};
@@ -34,11 +33,11 @@ use crate::store::people::{AuditEntry, PeopleWrites, audit_of};
 use crate::store::rows::*;
 use crate::store::tally::RowTally;
 use crate::store::{
-    Abort, Answered, Document, LogEntry, LogHead, Ownership, RoutesInUse, StoreError, StoredJob, Transaction,
+    Abort, Answered, Document, LogEntry, LogHead, OwnedRun, Ownership, RoutesInUse, StoreError, StoredJob, Transaction,
     WriteTarget,
 };
 
-/// How many numbers are written in one statement.
+/// How many runs of numbers are written in one statement.
 const STEP: usize = 5_000;
 
 /// How many partners can be created between two takeovers without meeting keys
@@ -338,7 +337,7 @@ impl<'s> PgTransaction<'s> {
     }
 
     /// What becomes of the rows of some changes, which the tally counts.
-    fn edits<'c>(&mut self, changes: &'c [NumberChange]) -> Result<NumberEdits<'c>, StoreError> {
+    fn edits<'c>(&mut self, changes: &'c [RunChange]) -> Result<NumberEdits<'c>, StoreError> {
         let (core, link, key) = (self.core, self.link(), self.head.key);
         let edits = match self.session.form {
             Form::Each => {
@@ -352,12 +351,12 @@ impl<'s> PgTransaction<'s> {
                 NumberEdits::Runs(Box::new(edits))
             }
         };
-        self.tally.numbers(changes, self.version());
+        self.tally.runs(changes, self.version());
         Ok(edits)
     }
 
     /// Writes rows and log of some changes, sorted, each number once.
-    fn put_some(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
+    fn put_some(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
         let edits = self.edits(changes)?;
         let (key, version) = (self.head.key.0, self.version() as i64);
         let mut losses: BTreeMap<&str, i64> = BTreeMap::new();
@@ -387,6 +386,22 @@ impl<'s> PgTransaction<'s> {
         put.push(Put { sql: PARTS, params: vec![&key, &version, &parts, &subjects, &bodies], rows: None });
         puts(self.core, self.link(), &put)
     }
+}
+
+/// Changes in pieces of some thousand runs. A group of 10,000 is in one piece, so that
+/// it is one part of the log.
+fn pieces(changes: &[RunChange]) -> impl Iterator<Item = &[RunChange]> {
+    let mut left = changes;
+    std::iter::from_fn(move || {
+        let mut end = STEP.min(left.len());
+        let group = |change: &RunChange| Group::of_digits(change.next() - 1);
+        while (1..left.len()).contains(&end) && group(&left[end - 1]) == Group::of(left[end].first) {
+            end += 1;
+        }
+        let (piece, rest) = left.split_at(end);
+        left = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// Sends statements together, and checks what each has changed.
@@ -459,13 +474,19 @@ impl Transaction for PgTransaction<'_> {
     }
 
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
+        let owned = self.owners(&domain::runs::runs(wanted.iter().copied()))?;
+        let each = |OwnedRun { run, owner }: OwnedRun| std::iter::repeat_n(owner, run.count as usize);
+        Ok(owned.into_iter().flat_map(each).collect())
+    }
+
+    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
         let (core, link, key) = (self.core, self.link(), self.head.key);
-        let out = match self.session.form {
+        let owned = match self.session.form {
             Form::Each => each::owners(core, link, key, wanted)?,
             Form::Runs => self.runs.owners(core, link, key, wanted)?,
         };
-        self.tally.read(wanted, &out);
-        Ok(out)
+        self.tally.read(&owned);
+        Ok(owned)
     }
 
     fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError> {
@@ -563,14 +584,14 @@ impl Transaction for PgTransaction<'_> {
     }
 
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
-        // Cut between groups of 10,000, so that each is one part of the log.
-        let mut rest = changes;
-        while !rest.is_empty() {
-            let (some, left) = rest.split_at(cut(rest, STEP, |change| change.number));
-            self.put_some(some)?;
-            rest = left;
+        self.put_runs(&RunChange::all(changes.iter().cloned()))
+    }
+
+    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
+        match self.session.form {
+            Form::Each => each::pieces(changes).iter().try_for_each(|piece| self.put_some(piece)),
+            Form::Runs => pieces(changes).try_for_each(|piece| self.put_some(piece)),
         }
-        Ok(())
     }
 
     fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError> {

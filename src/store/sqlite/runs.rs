@@ -5,15 +5,13 @@
 //! inserts nothing where another row is. It merges only numbers that it changes
 //! itself: those of other writes have other versions.
 
-use std::iter::repeat_n;
-
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
-use crate::domain::{AccountId, ApplicationId, Country, E164, NumberChange, PartnerKey, Record, Time, TrunkId};
+use crate::domain::{AccountId, ApplicationId, Country, NumberRun, PartnerKey, Record, RunChange, Time, TrunkId};
 use crate::store::rows::*;
-use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, TableDigest, changed_runs, possible};
-use crate::store::{Ownership, StoreError};
+use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, TableDigest, possible};
+use crate::store::{OwnedRun, Ownership, StoreError};
 
 /// How many rows a look-up steps over before it seeks the next wanted number.
 const IDLE_ROWS_MAX: usize = 8;
@@ -21,27 +19,64 @@ const IDLE_ROWS_MAX: usize = 8;
 const FROM_THE_ROW_BEFORE: &str =
     "first >= coalesce((SELECT first FROM number_run WHERE first <= ?1 ORDER BY first DESC LIMIT 1), ?1)";
 
-/// The ownership of each of the wanted numbers, which are sorted.
+/// The numbers that are wanted and not found yet.
+struct WantedRuns<'w> {
+    runs: &'w [NumberRun],
+    /// Of the first run, how many numbers are found.
+    found: u64,
+}
+
+impl WantedRuns<'_> {
+    /// The first of them.
+    fn next(&self) -> Option<i64> {
+        self.runs.first().map(|run| (run.first.digits() + self.found) as i64)
+    }
+
+    /// Takes off those up to a limit, which is included.
+    fn until(&mut self, limit: i64) -> Vec<NumberRun> {
+        let mut taken = Vec::new();
+        while let (Some(first), Some(run)) = (self.next(), self.runs.first())
+            && first <= limit
+        {
+            let last = (run.last().digits() as i64).min(limit);
+            taken.extend(NumberRun::between(first as u64, last as u64));
+            self.found += (last - first + 1) as u64;
+            if self.found == run.count {
+                (self.runs, self.found) = (&self.runs[1..], 0);
+            }
+        }
+        taken
+    }
+}
+
+/// The ownership of the wanted numbers, which are sorted, in runs of one owner.
 ///
 /// # Errors
 /// `Corrupt` for a number of which the rows do not tell the owner: two rows have
 /// it, or it is behind a row whose end is impossible. A load leaves the same rows
 /// out.
-pub(super) fn owners(connection: &Connection, key: PartnerKey, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
+pub(super) fn owners(
+    connection: &Connection,
+    key: PartnerKey,
+    wanted: &[NumberRun],
+) -> Result<Vec<OwnedRun>, StoreError> {
     let mut out = Vec::with_capacity(wanted.len());
-    let Some(end) = wanted.last() else { return Ok(out) };
+    let Some(end) = wanted.last().map(|run| run.last()) else { return Ok(out) };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT first, partner, version, {RECORD}, last FROM number_run WHERE {FROM_THE_ROW_BEFORE} AND first <= ?2 \
          ORDER BY first"
     ))?;
     let mut seen = LastValues::default();
-    let mut left = wanted;
+    let mut left = WantedRuns { runs: wanted, found: 0 };
     let unclear = |number: i64, why: &str| corrupt(format!("number {number}: {why}"));
+    let owned = |runs: Vec<NumberRun>, owner: Ownership| {
+        runs.into_iter().map(move |run| OwnedRun { run, owner: owner.clone() })
+    };
     // The last of the wanted numbers that a row has; and, where the end of the
     // row before is impossible, below which number it may have any.
     let (mut taken, mut doubtful) = (i64::MIN, i64::MIN);
-    while let Some(next) = left.first() {
-        let mut rows = statement.query([next.digits() as i64, end.digits() as i64])?;
+    while let Some(next) = left.next() {
+        let mut rows = statement.query([next, end.digits() as i64])?;
         let mut idle = 0;
         loop {
             let row = rows.next()?;
@@ -49,31 +84,26 @@ pub(super) fn owners(connection: &Connection, key: PartnerKey, wanted: &[E164]) 
             if first <= taken {
                 return Err(unclear(taken, OVERLAPS));
             }
-            let free = left.iter().take_while(|number| (number.digits() as i64) < first).count();
-            if let Some(number) = left[..free].first().map(|number| number.digits() as i64)
-                && number < doubtful
-            {
+            if let Some(number) = left.next().filter(|number| *number < first && *number < doubtful) {
                 return Err(unclear(number, NO_END));
             }
-            out.extend(repeat_n(Ownership::Free, free));
-            left = &left[free..];
+            out.extend(owned(left.until(first - 1), Ownership::Free));
             let Some(row) = row else { return Ok(out) };
             let last = row.int(17)?;
             let whole = possible(first, last);
             doubtful = if whole { i64::MIN } else { first.saturating_add(RUN_MAX) };
-            let held = left.iter().take_while(|number| whole && number.digits() as i64 <= last).count();
-            if held > 0 {
+            let held = if whole { left.until(last) } else { Vec::new() };
+            if let Some(end) = held.last() {
+                taken = end.last().digits() as i64;
                 let owner = match row.int(1)? == key.0 {
                     true => Ownership::Ours { version: row.int(2)? as u64, record: read_record(row, 3, &mut seen)? },
                     false => Ownership::Foreign,
                 };
-                out.extend(repeat_n(owner, held));
-                taken = left[held - 1].digits() as i64;
-                left = &left[held..];
+                out.extend(owned(held, owner));
                 idle = 0;
             }
             idle += 1;
-            if idle > IDLE_ROWS_MAX && !left.is_empty() {
+            if idle > IDLE_ROWS_MAX && left.next().is_some() {
                 break;
             }
         }
@@ -81,13 +111,21 @@ pub(super) fn owners(connection: &Connection, key: PartnerKey, wanted: &[E164]) 
     Ok(out)
 }
 
-/// The version that last changed a number.
-pub(super) fn version(connection: &Connection, number: E164) -> Result<Option<u64>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT last, version FROM number_run WHERE first <= ?1 ORDER BY first DESC LIMIT 1")?;
-    let digits = number.digits() as i64;
-    let row: Option<(i64, i64)> = statement.query_row([digits], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    Ok(row.filter(|(last, _)| *last >= digits).map(|(_, version)| version as u64))
+/// The versions that last changed the numbers of a run, as runs; those that no row
+/// has are left out.
+pub(super) fn versions(connection: &Connection, run: NumberRun) -> Result<Vec<(NumberRun, u64)>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT first, last, version FROM number_run WHERE {FROM_THE_ROW_BEFORE} AND first <= ?2 ORDER BY first"
+    ))?;
+    let (first, last) = (run.first.digits(), run.last().digits());
+    let mut rows = statement.query([first as i64, last as i64])?;
+    let mut versions = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (from, to) = (row.int(0)? as u64, row.int(1)? as u64);
+        let inside = NumberRun::between(from.max(first), to.min(last));
+        versions.extend(inside.zip(Some(row.int(2)? as u64)));
+    }
+    Ok(versions)
 }
 
 /// Writes the rows of one transaction.
@@ -104,9 +142,9 @@ impl RunWriter {
         connection: &Connection,
         key: PartnerKey,
         version: u64,
-        changes: &[NumberChange],
+        changes: &[RunChange],
     ) -> Result<(), StoreError> {
-        for run in changed_runs(changes) {
+        for run in ChangedRun::all(changes) {
             let stored = if run.stored { stored_rows(connection, key, run)? } else { Vec::new() };
             if self.written.as_ref().is_some_and(|(first, last, _)| *first <= run.last && run.first <= *last) {
                 self.written = None;
