@@ -24,6 +24,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::table::Index;
+use crate::domain::dictionary::Dictionary;
 use crate::domain::plan::{Doubt, Scan};
 use crate::domain::row_digest::{DigestTerm, Moments, RowDigest, Weights};
 use crate::domain::{Country, E164, Money, NumberRun, NumberType, State, Time};
@@ -159,21 +160,13 @@ const NO_TIMES: (i64, i64) = (i64::MAX, i64::MIN);
 
 impl PackedColumn {
     fn of(cells: impl Iterator<Item = i64> + Clone) -> PackedColumn {
-        let mut values: Vec<i64> = Vec::new();
-        let mut last = None;
+        let mut dictionary: Dictionary<i64, hashes::IntHasher> = Dictionary::default();
         let mut codes: Vec<u16> = Vec::new();
-        let mut known: hashes::IntMap = hashes::IntMap::default();
         for cell in cells.clone() {
-            let code = match last {
-                Some((value, code)) if value == cell => code,
-                _ => *known.entry(cell).or_insert_with(|| {
-                    values.push(cell);
-                    values.len() as u16 - 1
-                }),
-            };
-            last = Some((cell, code));
-            codes.push(code);
+            let last = codes.last().map(|&code| u32::from(code));
+            codes.push(dictionary.place(cell, last) as u16);
         }
+        let values = dictionary.into_values();
         // A value takes as much room as four codes.
         if values.len() > 256 && codes.len() * 4 < (values.len() * 4 + codes.len()) {
             return PackedColumn { values: cells.collect(), codes: Codes::Own };
@@ -291,12 +284,11 @@ impl PackedColumn {
     }
 }
 
-/// A hash map of integers with a hasher that is as fast as they are.
+/// A hasher of integers that is as fast as they are.
 mod hashes {
-    use std::collections::HashMap;
     use std::hash::{BuildHasherDefault, Hasher};
 
-    pub(super) type IntMap = HashMap<i64, u16, BuildHasherDefault<Mix>>;
+    pub(super) type IntHasher = BuildHasherDefault<Mix>;
 
     #[derive(Default)]
     pub(super) struct Mix(u64);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cluster::{self, Cluster};
 
@@ -296,4 +297,10 @@ pub fn differences(store: &dyn Store) -> Vec<String> {
         Ok(report) => report.differences,
         Err(error) => vec![error.to_string()],
     }
+}
+
+/// Returns once the clock shows another second: what is done then has another time.
+pub fn next_second() {
+    let second = Time::now();
+    crate::until::until(Duration::from_secs(5), || "the clock stands".to_owned(), || Time::now() != second);
 }
