@@ -76,6 +76,23 @@ impl Database {
         }
     }
 
+    /// Runs a statement, past the store.
+    pub fn execute(&self, statement: &str) -> Result<(), String> {
+        match (&self.postgres, Cluster::shared()) {
+            (Some(name), Some(cluster)) => cluster.try_psql(name, statement).map(drop),
+            _ => self.raw().execute_batch(statement).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The same of a statement that leaves what no statement of the program leaves.
+    pub fn damage(&self, statement: &str) {
+        let unchecked = match self.postgres {
+            Some(_) => "ALTER TABLE number_run DROP CONSTRAINT IF EXISTS number_run_check",
+            None => "PRAGMA ignore_check_constraints = ON",
+        };
+        self.execute(&format!("{unchecked}; {statement}")).unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+
     /// Everything that is in it, as its files or its dump say it.
     pub fn bytes(&self) -> Vec<u8> {
         if let (Some(name), Some(cluster)) = (&self.postgres, Cluster::shared()) {
